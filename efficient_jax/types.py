@@ -1,0 +1,36 @@
+"""The vocabulary of the package: what flows between augmentation, models, methods and the train step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, PRNGKeyArray
+
+Tree = Any
+"""A nested dict of arrays."""
+
+Example = dict[str, Array]
+"""One image and what belongs to it: `image` [h w c], uint8 in 0..255 or float32 in 0..1, and `label`
+float32 [classes], a distribution over classes (one-hot when a person gave the label)."""
+
+Batch = dict[str, Array]
+"""Examples with a leading axis."""
+
+Augmentation = Callable[[PRNGKeyArray, Example], Example]
+"""Pure: the same key and example give the same result, in a batch of any size, on any number of devices."""
+
+Apply = Callable[..., tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]]
+"""`apply(variables, images, train, keys) -> ((logits, intermediates), state)`: a model seen from outside.
+`images` are uint8 or float32 as in `Example`; `keys` holds one key per image (dropout, stochastic depth);
+`state` are the variables that a forward pass renews (batch statistics)."""
+
+
+class Aux(NamedTuple):
+    """What a method's loss function returns beside the sum of its losses."""
+
+    weight: Float[Array, ""]  # what the summed loss (and its gradient) is divided by, after psum
+    state: Tree  # the variables that the forward pass renewed
+    metrics: dict[str, tuple[Array, Array]]  # name -> (sum, count)
+
+
+class UserError(Exception):
+    """Something the user can mend: shown as one line, exit code 2. Says what is wrong, where, and what to do."""
