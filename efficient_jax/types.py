@@ -18,6 +18,9 @@ Batch = dict[str, Array]
 Augmentation = Callable[[PRNGKeyArray, Example], Example]
 """Pure: the same key and example give the same result, in a batch of any size, on any number of devices."""
 
+Augment = Callable[[PRNGKeyArray, Batch], Batch]
+"""An augmentation of a whole batch, one key for each example."""
+
 Apply = Callable[..., tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]]
 """`apply(variables, images, train, keys) -> ((logits, intermediates), state)`: a model seen from outside.
 `images` are uint8 or float32 as in `Example`; `keys` holds one key per image (dropout, stochastic depth);
@@ -27,9 +30,9 @@ Apply = Callable[..., tuple[tuple[Float[Array, "b classes"], dict[str, Array]], 
 class Aux(NamedTuple):
     """What a method's loss function returns beside the sum of its losses."""
 
-    weight: Float[Array, ""]  # what the summed loss (and its gradient) is divided by, after psum
+    weight: Float[Array, ""] | float  # what the summed loss (and its gradient) is divided by, after psum
     state: Tree  # the variables that the forward pass renewed
-    metrics: dict[str, tuple[Array, Array]]  # name -> (sum, count)
+    metrics: dict[str, tuple[Array, Array | float]]  # name -> (sum, count)
 
 
 class UserError(Exception):

@@ -1,0 +1,66 @@
+"""A config block is the keyword arguments of one function: bound and checked before anything compiles."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, TypeVar
+
+from efficient_jax.types import UserError
+
+T = TypeVar("T")
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """'; did you mean X?' when one of `words` is close to `word`, else which words there are."""
+    words = sorted(words)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; there is: {', '.join(words) or 'none'}"
+
+
+def choose(name: str, options: Mapping[str, T], where: str) -> T:
+    """The option called `name`, or a `UserError` with the nearest name."""
+    if name not in options:
+        raise UserError(f"{where}: unknown name {name!r}{nearest(name, options)}")
+    return options[name]
+
+
+def bind(function: Callable, block: Mapping[str, Any], where: str, given: Collection[str] = ()) -> dict[str, Any]:
+    """The arguments that `block` gives to `function`, defaults filled in; the caller gives those named in `given`.
+
+    Values must have the annotated type where that is a plain one (an int passes for a float).
+
+    Raises: UserError naming `where` (the dotted path of the block) for an unknown, missing or ill-typed key.
+    """
+    parameters = {name: p for name, p in inspect.signature(function).parameters.items() if name not in given}
+    for key in block:
+        if key not in parameters:
+            raise UserError(f"{where}.{key}: no such key{nearest(key, parameters)}")
+    bound = {}
+    for name, parameter in parameters.items():
+        if name not in block and parameter.default is parameter.empty:
+            raise UserError(f"{where}.{name}: missing, and it has no default")
+        bound[name] = _typed(block.get(name, parameter.default), parameter.annotation, f"{where}.{name}")
+    return bound
+
+
+def bind_named(
+    options: Mapping[str, Callable], block: Mapping[str, Any], where: str, given: Collection[str] = ()
+) -> tuple[str, dict[str, Any]]:
+    """For a block whose `name` chooses the function: (name, the other keys bound to it)."""
+    if "name" not in block:
+        raise UserError(f"{where}.name: missing{nearest('', options)}")
+    function = choose(block["name"], options, f"{where}.name")
+    return block["name"], bind(function, {k: v for k, v in block.items() if k != "name"}, where, given)
+
+
+def _typed(value: Any, wanted: Any, where: str) -> Any:
+    """`value`, with an int made a float where a float is wanted; UserError when the type is another."""
+    if wanted is float and type(value) is int:
+        return float(value)
+    expected = getattr(wanted, "__origin__", wanted)
+    if expected in (int, float, str, bool, tuple, dict) and not (
+        isinstance(value, Mapping if expected is dict else expected)
+        and (expected is not int or value is not bool(value))
+    ):
+        raise UserError(f"{where}: expected {expected.__name__}, got {value!r} ({type(value).__name__})")
+    return value

@@ -1,0 +1,58 @@
+"""Which images are labelled, unlabelled, for validation and for the test."""
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from efficient_jax.types import UserError
+
+TEST_SEED = 0
+"""The test images are the same for every seed: settings chosen with one seed never saw another's test set."""
+
+
+def split(
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    *,
+    labels_per_class: int,
+    validation: int,
+    test: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Disjoint index arrays `labelled`, `unlabelled`, `validation`, `test`.
+
+    Validation and test are stratified; `labels_per_class` images of each class are labelled; the rest, and the
+    images with label -1, are unlabelled.
+
+    Raises: UserError when there are too few images.
+    """
+    (known,) = np.nonzero(labels >= 0)
+    rest, test_ids = _stratified(known, labels, test, TEST_SEED, "data.test")
+    rest, validation_ids = _stratified(rest, labels, validation, seed, "data.validation")
+    rng = np.random.default_rng(seed)
+    labelled = []
+    for number, name in enumerate(classes):
+        members = rest[labels[rest] == number]
+        if len(members) < labels_per_class:
+            raise UserError(
+                f"data.labels_per_class: {labels_per_class} asked, but class {name!r} has {len(members)} images "
+                "left after the test and validation images; ask for fewer"
+            )
+        labelled.append(rng.choice(members, labels_per_class, replace=False))
+    labelled_ids = np.sort(np.concatenate(labelled))
+    unlabelled = np.setdiff1d(np.arange(len(labels)), np.concatenate([labelled_ids, validation_ids, test_ids]))
+    return {
+        "labelled": labelled_ids.astype(np.int32),
+        "unlabelled": unlabelled.astype(np.int32),
+        "validation": np.sort(validation_ids).astype(np.int32),
+        "test": np.sort(test_ids).astype(np.int32),
+    }
+
+
+def _stratified(ids: np.ndarray, labels: np.ndarray, size: int, seed: int, where: str):
+    """(the others, `size` of `ids` with the same proportions of classes)."""
+    if size == 0:
+        return ids, ids[:0]
+    try:
+        return train_test_split(ids, test_size=size, stratify=labels[ids], random_state=seed)
+    except ValueError as error:
+        raise UserError(f"{where}: cannot take {size} stratified images of {len(ids)} ({error})") from error

@@ -1,0 +1,29 @@
+"""Losses per example; the caller reduces, since only it knows the weights and the devices."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+
+def cross_entropy(
+    logits: Float[Array, "*b classes"], targets: Float[Array, "*b classes"], label_smoothing: float = 0.0
+) -> Float[Array, "*b"]:
+    """Cross entropy with target distributions, in nats.
+
+    `label_smoothing` e mixes them with the uniform distribution, (1 - e) y + e / classes
+    (arXiv 1512.00567); soft targets too, so leave it at 0.0 where something else has softened them.
+    """
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+
+
+def distillation(
+    student_logits: Float[Array, "*b classes"], teacher_logits: Float[Array, "*b classes"], temperature: float
+) -> Float[Array, "*b"]:
+    """T^2 KL(teacher || student) of the distributions at temperature T, in nats (arXiv 1503.02531).
+
+    T^2 keeps the gradient's size when T changes. No gradient reaches the teacher.
+    """
+    student = jax.nn.log_softmax(student_logits / temperature)
+    teacher = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_logits) / temperature)
+    return temperature**2 * jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)

@@ -1,0 +1,91 @@
+"""Trained stages on disk as models: a teacher, a starting point, a member of an ensemble, a classifier."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from efficient_jax import models, records
+from efficient_jax.training import checkpoint, parallel
+from efficient_jax.types import Apply, Tree, UserError
+
+
+def describe(
+    model: tuple[str, Mapping[str, Any]],
+    classes: tuple[str, ...],
+    image_shape: tuple[int, ...],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> dict[str, Any]:
+    """What rebuilds a network, as JSON: it is saved with the weights, preprocessing included."""
+    name, settings = model
+    return {
+        "model": name,
+        "settings": dict(settings),
+        "classes": list(classes),
+        "image_shape": list(image_shape),
+        "mean": list(mean),
+        "std": list(std),
+    }
+
+
+def build(description: Mapping[str, Any]) -> tuple[Any, Apply]:
+    """(the flax module, its apply) of a description."""
+    module = models.MODELS[description["model"]](
+        classes=len(description["classes"]), norm_axis=parallel.AXIS, **description["settings"]
+    )
+    return module, models.make_apply(module, tuple(description["mean"]), tuple(description["std"]))
+
+
+def load(folder: Path, where: str) -> tuple[Apply, Tree, dict[str, Any]]:
+    """(apply, EMA variables on the host, description) of the stage in `folder`. UserError naming `where` if none."""
+    variables, description = checkpoint.load(folder, where)
+    return build(description)[1], variables, description
+
+
+def stage_folder(path: Path, where: str) -> Path:
+    """The stage that `RUN/STAGE` or `RUN` (its last finished stage) means."""
+    if (path / checkpoint.FOLDER).is_dir():
+        return path
+    if not (path / "config.json").is_file():
+        raise UserError(f"{where}: {str(path)!r} is neither a run nor a stage of one")
+    names = records.read_json(path / "config.json")["stages"]
+    finished = [name for name in names if (path / name / "result.json").is_file()]
+    if not finished:
+        raise UserError(f"{where}: no stage of {str(path)!r} is finished; train it first")
+    return path / finished[-1]
+
+
+def classifier(path: str, batch: int = 256) -> Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n classes"]]:
+    """Class probabilities of images, by the run's last finished stage or by the stage `path` names.
+
+    The returned function takes uint8 images of the size trained on. Raises: UserError for a path that holds no
+    trained stage, or images of another shape or dtype.
+    """
+    apply, variables, description = load(stage_folder(Path(path), "load"), "load")
+    shape = tuple(description["image_shape"])
+
+    @jax.jit
+    def probabilities(images: jax.Array) -> jax.Array:
+        (logits, _), _ = apply(variables, images, False, None)
+        return jax.nn.softmax(logits)
+
+    def classify(images: np.ndarray) -> np.ndarray:
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            raise UserError(
+                f"classify: got {images.dtype} {list(images.shape)}, want uint8 {['n', *shape]}".replace("'n'", "n")
+            )
+        parts = [images[i : i + batch] for i in range(0, len(images), batch)]
+        # The last part is filled up, so that one program serves all.
+        found = [np.asarray(probabilities(jnp.asarray(_fill(p, batch))))[: len(p)] for p in parts]
+        return np.concatenate(found) if found else np.zeros((0, len(description["classes"])), np.float32)
+
+    return classify
+
+
+def _fill(images: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), images.dtype)])

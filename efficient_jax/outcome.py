@@ -1,0 +1,96 @@
+"""What a trained stage leaves for the report: predictions, mistakes, and what its images looked like."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from efficient_jax import keys, metrics, records
+from efficient_jax.data.sources import Source
+from efficient_jax.types import Augment
+
+SAMPLES, VERSIONS = 8, 4
+MISTAKES = 32
+
+
+def judge(folder: Path, source: Source, ids: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """Writes the test predictions and the most confident mistakes; returns the figures of the result."""
+    labels = source.labels[ids]
+    records.write_npz(folder / "predictions.npz", {"id": ids, "probabilities": probabilities, "label": labels})
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
+    records.write_npz(
+        folder / "mistakes.npz",
+        {
+            "images": source.images[ids[worst]],
+            "id": ids[worst],
+            "label": labels[worst],
+            "predicted": predicted[worst].astype(np.int32),
+            "confidence": confidence[worst],
+        },
+    )
+    return {
+        "test": {"correct": int((predicted == labels).sum()), "n": len(ids)},
+        "negative_log_likelihood": metrics.negative_log_likelihood(probabilities, labels),
+        "calibration_error": metrics.expected_calibration_error(probabilities, labels),
+    }
+
+
+def audit(
+    folder: Path,
+    *,
+    ids: np.ndarray,
+    hidden: np.ndarray,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    copies: np.ndarray,
+    threshold: float,
+    teacher: str,
+) -> dict[str, int]:
+    """Writes a round of pseudo-labels for people to open; returns how many were kept and how many of them are right.
+
+    `hidden` is what a person would have said, known here but shown to no model; -1 where nobody did.
+    """
+    records.write_npz(
+        folder / "pseudo_labels.npz",
+        {
+            "id": ids,
+            "probabilities": probabilities,
+            "copies": copies,
+            "hidden_label": hidden,
+            "threshold": np.array(threshold, np.float32),
+            "teacher": np.array(teacher),
+        },
+    )
+    kept = copies > 0
+    known = kept & (hidden >= 0)
+    right = (labels.argmax(1) == hidden) & known
+    return {"pool": len(ids), "kept": int(kept.sum()), "known": int(known.sum()), "right": int(right.sum())}
+
+
+def samples(
+    folder: Path,
+    augment: Augment,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rows: Mapping[str, np.ndarray],
+    key: jax.Array,
+) -> None:
+    """Writes some images of each stream, and versions of them as the step sees them."""
+    arrays = {}
+    for stream, ids in rows.items():
+        chosen = ids[np.linspace(0, len(ids) - 1, SAMPLES).astype(int)]
+        repeated = (
+            np.repeat(chosen, VERSIONS).reshape(SAMPLES, VERSIONS).T.reshape(-1)
+        )  # versions apart: mixing pairs neighbours
+        each = keys.by_position(keys.named(key, stream), 0, len(repeated))
+        seen = jax.jit(augment)(each, {"image": images[repeated], "label": labels[repeated]})["image"]
+        seen = np.asarray(seen)
+        seen = seen if seen.dtype == np.uint8 else np.round(seen * 255).astype(np.uint8)
+        prefix = "" if stream == "labelled" else f"{stream}_"
+        arrays[f"{prefix}raw"] = images[chosen]
+        arrays[f"{prefix}augmented"] = seen.reshape(VERSIONS, SAMPLES, *seen.shape[1:]).swapaxes(0, 1)
+    records.write_npz(folder / "samples.npz", arrays)

@@ -1,0 +1,146 @@
+"""`report.html`: everything a run folder says, on one page that loads nothing from elsewhere."""
+
+import os
+import pathlib
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from efficient_jax.report import plots, tables
+from efficient_jax.report.results import read_arrays, read_config, read_json, read_metrics, read_results
+
+PRINTED_CLASSES = 20  # a confusion matrix of more classes is drawn without numbers
+SHOWN_MISTAKES = 24
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """(`block.key`, value) as `--config.block.key=value` names them."""
+    items: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        items += flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return items
+
+
+def facts(result: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, str]:
+    if "test" not in result:
+        last = f"last logged at update {metrics['step'][-1]:,.0f}" if metrics else "not started"
+        return {"not finished": last}
+    found = {"test accuracy, %": f"{tables.accuracy(result['test'])} of {result['test']['n']:,}"}
+    if result.get("validation"):
+        found["validation accuracy, %"] = f"{tables.accuracy(result['validation'])} of {result['validation']['n']:,}"
+    found["negative log-likelihood"] = f"{result['negative_log_likelihood']:.4f}"
+    found["calibration error"] = f"{result['calibration_error']:.4f}"
+    found["seconds"] = f"{result['seconds']:,.0f}"
+    if "images_per_second" in metrics:
+        found["images per second (median)"] = f"{np.nanmedian(metrics['images_per_second']):,.0f}"
+    return found
+
+
+def sheets(samples: dict[str, np.ndarray]) -> list[tuple[str, plots.Picture]]:
+    kinds = [("labelled", "raw", "augmented"), ("unlabelled", "unlabelled_raw", "unlabelled_augmented")]
+    return [
+        (kind, plots.contact_sheet(samples[raw], samples[augmented]))
+        for kind, raw, augmented in kinds
+        if raw in samples and augmented in samples and len(samples[raw])
+    ]
+
+
+def pseudo_labels(arrays: dict[str, np.ndarray], classes: list[str]) -> dict[str, Any] | None:
+    if not arrays:
+        return None
+    predicted, confidence = arrays["probabilities"].argmax(axis=1), arrays["probabilities"].max(axis=1)
+    labels = {"predicted": predicted, "hidden": arrays["hidden_label"], "copies": arrays["copies"]}
+    bins, binned = plots.confidence_bins(confidence)
+    (total,) = plots.pseudo_label_bars(["all"], np.zeros_like(predicted), **labels)
+    return {
+        "teacher": str(arrays["teacher"]),
+        "threshold": f"{float(arrays['threshold']):g}",
+        "copies": int(arrays["copies"].max(initial=0)),
+        "total": total,
+        "charts": {
+            "class": plots.pseudo_label_bars(classes, predicted, **labels),
+            "confidence": plots.pseudo_label_bars(bins, binned, **labels),
+        },
+    }
+
+
+def confusion(arrays: dict[str, np.ndarray], classes: list[str]) -> dict[str, Any] | None:
+    if not arrays:
+        return None
+    counts = plots.confusion(arrays["label"], arrays["probabilities"].argmax(axis=1), len(classes))
+    if len(classes) > PRINTED_CLASSES:
+        return {"picture": plots.heat_map(counts), "pairs": plots.most_confused(counts)}
+    return {"counts": counts.tolist(), "shade": plots.shade(counts).tolist()}
+
+
+def mistakes(arrays: dict[str, np.ndarray], classes: list[str]) -> list[dict[str, Any]]:
+    if not arrays:
+        return []
+    columns = [arrays[name][:SHOWN_MISTAKES] for name in ("images", "label", "predicted", "confidence")]
+    return [
+        {
+            "picture": plots.single(image),
+            "true": classes[label] if label < len(classes) else label,
+            "predicted": classes[predicted] if predicted < len(classes) else predicted,
+            "percent": f"{100 * confidence:.1f}",
+        }
+        for image, label, predicted, confidence in zip(*columns, strict=True)
+    ]
+
+
+def class_names(run: dict[str, Any], count: int) -> list[str]:
+    """Names from `run.json`; a class without a name goes by its index."""
+    names = [str(name) for name in run.get("data", {}).get("classes", [])]
+    return names + [str(i) for i in range(len(names), count)]
+
+
+def stage_section(folder: pathlib.Path, result: dict[str, Any], metrics: dict, run: dict) -> dict[str, Any]:
+    kinds = ("samples", "pseudo_labels", "predictions", "mistakes")
+    arrays = {kind: read_arrays(folder / f"{kind}.npz") for kind in kinds}
+    widths = [of["probabilities"].shape[1] for of in arrays.values() if "probabilities" in of]
+    classes = class_names(run, max(widths, default=0))
+    return {
+        "name": result["stage"],
+        "facts": facts(result, metrics),
+        "classes": classes,
+        "sheets": sheets(arrays["samples"]),
+        "pseudo_labels": pseudo_labels(arrays["pseudo_labels"], classes),
+        "confusion": confusion(arrays["predictions"], classes),
+        "mistakes": mistakes(arrays["mistakes"], classes),
+    }
+
+
+def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
+    """Write `workdir/report.html` and return its path; a run under way is shown as far as it is."""
+    workdir = pathlib.Path(workdir)
+    config, run, results = read_config(workdir), read_json(workdir / "run.json"), read_results(workdir)
+    curves = {result["stage"]: read_metrics(workdir / result["stage"] / "metrics.jsonl") for result in results}
+    finished = [result for result in results if "test" in result]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,  # class names, paths and the command are whatever somebody typed
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("page.html").render(
+        title=workdir.resolve().name,
+        workdir=str(workdir),
+        run=run,
+        config=flatten(config),
+        headers=tables.STAGE_HEADERS,
+        rows=tables.stage_rows(results),
+        curves={
+            "Loss of the training batches, as augmented": plots.learning_curves(curves, "loss"),
+            "Accuracy on the training batches, as augmented": plots.learning_curves(curves, "accuracy"),
+        },
+        stages=[stage_section(workdir / r["stage"], r, curves[r["stage"]], run) for r in results],
+        last=finished[-1] if finished else None,
+        accuracy=tables.accuracy,
+        percent=tables.percent,
+    )
+    path, unfinished = workdir / "report.html", workdir / ".report.html.tmp"
+    unfinished.write_text(html, encoding="utf-8")
+    os.replace(unfinished, path)  # a reader never sees half a page
+    return path

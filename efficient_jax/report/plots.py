@@ -1,0 +1,183 @@
+"""What the page draws: curves as SVG, pictures as PNG (both data URIs), bars and matrices as counts.
+
+Bars and the small confusion matrix are laid out in HTML, where text stays text: a class name needs no font
+of matplotlib's, wraps on a phone, and costs no drawing time.
+"""
+
+import base64
+import io
+import itertools
+import warnings
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float, Int, Shaped, UInt8
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from PIL import Image
+
+# Okabe and Ito's palette, told apart with any colour vision; yellow is too faint for a line on white.
+COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
+STYLES = ["-", "--", "-.", ":"]
+CONFIDENCES = np.array([0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0], np.float32)
+TILE = 96  # pixels: larger images are shrunk
+SHEET_WIDTH, SHEET_VIEWS = 1000, 8
+CURVE_POINTS = 300
+
+
+class Picture(NamedTuple):
+    """A data URI and the size in CSS pixels at which to show it."""
+
+    src: str
+    width: int
+    height: int
+
+
+class Bar(NamedTuple):
+    """One class or confidence bin of a pool of pseudo-labelled images: counts of images.
+
+    `right`, `wrong` and `unknown` (nobody knows the true label) add up to those kept for training.
+    """
+
+    name: str
+    pool: int
+    pool_right: int
+    pool_known: int
+    right: int
+    wrong: int
+    unknown: int
+
+    @property
+    def kept(self) -> int:
+        return self.right + self.wrong + self.unknown
+
+
+def data_uri(media: str, data: bytes) -> str:
+    return f"data:{media};base64,{base64.b64encode(data).decode()}"
+
+
+def png(image: UInt8[np.ndarray, "h w 3"], scale: int = 1) -> Picture:
+    """The browser scales up (`image-rendering: pixelated`), so the file stays small."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png")
+    height, width = image.shape[:2]
+    return Picture(data_uri("image/png", buffer.getvalue()), width * scale, height * scale)
+
+
+def rgb(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Three channels (grey is repeated, what lies beyond the third left out) and no side above `TILE`."""
+    image = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
+    if max(image.shape) <= TILE:
+        return image
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture.thumbnail((TILE, TILE))
+    return np.asarray(picture)
+
+
+def contact_sheet(raw: UInt8[np.ndarray, "n h w c"], views: UInt8[np.ndarray, "n m h2 w2 c"]) -> Picture:
+    """A column per image: as stored on top, its augmented versions below. As many as fit the page."""
+    columns = [[rgb(image), *map(rgb, versions[:SHEET_VIEWS])] for image, versions in zip(raw, views, strict=True)]
+    height, width = np.max([tile.shape[:2] for column in columns for tile in column], axis=0)
+    scale = max(1, TILE // max(height, width))
+    columns = columns[: max(1, SHEET_WIDTH // ((width + 1) * scale))]
+    rows = len(columns[0])
+    top = 3  # parts the first row from those below
+    sheet = np.full((rows * (height + 1) - 1 + top, len(columns) * (width + 1) - 1, 3), 255, np.uint8)
+    for x, column in enumerate(columns):
+        for y, tile in enumerate(column):
+            y0, x0 = y * (height + 1) + top * (y > 0), x * (width + 1)
+            sheet[y0 : y0 + tile.shape[0], x0 : x0 + tile.shape[1]] = tile
+    return png(sheet, scale)
+
+
+def single(image: UInt8[np.ndarray, "h w c"]) -> Picture:
+    image = rgb(image)
+    return png(image, max(1, TILE // max(image.shape[:2])))
+
+
+def smooth(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "points"]:
+    """Means of at most `CURVE_POINTS` neighbouring stretches."""
+    return np.array([part.mean() for part in np.array_split(values, min(len(values), CURVE_POINTS))])
+
+
+def learning_curves(curves: dict[str, dict[str, np.ndarray]], metric: str) -> str | None:
+    """`metric` against updates as an SVG, a line per stage; None where no stage logged it."""
+    logged = {stage: of for stage, of in curves.items() if metric in of and np.isfinite(of[metric]).any()}
+    if not logged:
+        return None
+    # Text stays text and is not mathtext ("$" in a name); the browser has the glyphs that matplotlib lacks.
+    settings: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "report",
+        "text.parse_math": False,
+        "font.size": 11,
+    }
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure = Figure(figsize=(5.4, 3.4))
+        axes = figure.add_axes((0.12, 0.15, 0.86, 0.82))
+        for i, stage in enumerate(curves):  # the same color in every figure
+            if stage in logged:
+                (line,) = axes.plot(smooth(logged[stage]["step"]), smooth(logged[stage][metric]), label=stage)
+                line.set(color=COLORS[i % len(COLORS)], linestyle=STYLES[i % len(STYLES)])
+        axes.set_xlabel("updates")
+        axes.grid(color="#e4e4e4", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+        buffer = io.BytesIO()
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    return data_uri("image/svg+xml", buffer.getvalue())
+
+
+def pseudo_label_bars(
+    names: list[str],
+    group: Int[np.ndarray, "n"],
+    *,
+    predicted: Int[np.ndarray, "n"],
+    hidden: Int[np.ndarray, "n"],
+    copies: Int[np.ndarray, "n"],
+) -> list[Bar]:
+    """A bar per name: the images whose `group` is its index.
+
+    `hidden` is the true label, negative where unknown; `copies` is 0 where an image is not kept.
+    """
+    known, right, kept = hidden >= 0, hidden == predicted, copies > 0
+
+    def count(mask: Shaped[np.ndarray, "n"]) -> list[int]:
+        return np.bincount(group[mask], minlength=len(names)).tolist()
+
+    parts = [kept | ~kept, right, known, kept & right, kept & known & ~right, kept & ~known]
+    return [Bar(*row) for row in zip(names, *map(count, parts), strict=True)]
+
+
+def confidence_bins(confidence: Float[np.ndarray, "n"]) -> tuple[list[str], Int[np.ndarray, "n"]]:
+    """Names of the bins between `CONFIDENCES` (closed on the left) and the bin of each confidence."""
+    names = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(CONFIDENCES)]
+    return names, np.digitize(confidence, CONFIDENCES[1:-1])
+
+
+def confusion(label: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], classes: int) -> Int[np.ndarray, "k k"]:
+    """Counts of images, rows true, columns predicted."""
+    return np.bincount(label * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def shade(counts: Int[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
+    """0..1 within each true class; square root, so that a few mistakes show beside many right answers."""
+    return np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+
+
+def heat_map(counts: Int[np.ndarray, "k k"]) -> Picture:
+    """For too many classes to print numbers: right answers blue, mistakes red, both on white."""
+    depth = shade(counts)[..., None]
+    right = np.eye(len(counts), dtype=bool)[..., None]
+    full = np.where(right, np.array([0x00, 0x72, 0xB2]), np.array([0xD5, 0x5E, 0x00]))
+    return png((255 + depth * (full - 255)).round().astype(np.uint8), max(1, 480 // len(counts)))
+
+
+def most_confused(counts: Int[np.ndarray, "k k"], pairs: int = 12) -> list[tuple[int, int, int]]:
+    """(true, predicted, images) of the commonest mistakes, most first."""
+    wrong = counts * ~np.eye(len(counts), dtype=bool)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:pairs]
+    found = [(int(i // len(counts)), int(i % len(counts)), int(wrong.flat[i])) for i in order]
+    return [pair for pair in found if pair[2]]

@@ -1,0 +1,54 @@
+"""Reading a run folder: what `train` left on disk, in the order in which it ran.
+
+A run may be half finished, so every file but `config.json` may be missing.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from efficient_jax.types import UserError
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def read_config(workdir: pathlib.Path) -> dict[str, Any]:
+    config = read_json(workdir / "config.json")
+    if not config.get("stages"):
+        raise UserError(f"no config.json with stages in {workdir}: give the --workdir of a `train` run")
+    return config
+
+
+def read_results(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
+    """One dict per stage in running order; `{"stage": name}` alone for a stage that is not finished."""
+    workdir = pathlib.Path(workdir)
+    stages = read_config(workdir)["stages"]
+    return [{**read_json(workdir / stage / "result.json"), "stage": stage} for stage in stages]
+
+
+def read_metrics(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The columns of a `metrics.jsonl`, sorted by step; NaN where a line lacks a metric."""
+    if not path.exists():
+        return {}
+    lines: dict[int, dict[str, float]] = {}
+    for text in path.read_text().splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:  # the run was killed while writing it
+            continue
+        # Training and validation are logged apart; of what is logged twice the last counts.
+        lines.setdefault(line["step"], {}).update(line)
+    names = {name for line in lines.values() for name in line}
+    rows = [lines[step] for step in sorted(lines)]
+    return {name: np.array([row.get(name, np.nan) for row in rows], np.float64) for name in names}
+
+
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        return {}
+    with np.load(path) as arrays:
+        return dict(arrays)

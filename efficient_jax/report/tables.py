@@ -1,0 +1,165 @@
+"""Tables as plain cells, and the two ways to show them: rich for the terminal, markdown for files.
+
+A trial record is one line of a sweep's JSONL: `{"group": str, "seed": int, "stages": {stage: {"correct": int,
+"n": int}}}`, the stages in running order. Stages are compared within a seed: the same labelled split and the
+same initialization differ far less than two seeds do.
+"""
+
+import difflib
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from efficient_jax.metrics import paired_difference, wilson
+from efficient_jax.types import UserError
+
+Record = dict[str, Any]
+
+STAGE_HEADERS = [
+    "stage",
+    "parameters",
+    "labels",
+    "updates",
+    "images seen",
+    "pseudo-labels kept",
+    "right, %",
+    "test accuracy, % [95% interval]",
+]
+SWEEP_HEADERS = ["group", "stage", "seeds", "accuracy, %", "compared with", "points [95% interval]", "pairs"]
+
+
+def percent(part: int | None, whole: int, digits: int = 1) -> str:
+    return f"{100 * part / whole:.{digits}f}" if whole and part is not None else "–"
+
+
+def accuracy(counts: dict[str, int]) -> str:
+    """`{"correct", "n"}` as percent with its 95% Wilson interval."""
+    if not counts["n"]:
+        return "–"
+    low, high = wilson(counts["correct"], counts["n"])
+    return f"{percent(counts['correct'], counts['n'], 2)} [{100 * low:.2f}, {100 * high:.2f}]"
+
+
+def stage_rows(results: list[dict[str, Any]]) -> list[list[str]]:
+    """The cells under `STAGE_HEADERS`; `results` as from `results.read_results`."""
+    rows = []
+    for result in results:
+        if "test" not in result:
+            rows.append([result["stage"], *["–"] * (len(STAGE_HEADERS) - 2), "not finished"])
+            continue
+        pseudo = result.get("pseudo_labels")
+        rows.append(
+            [
+                result["stage"],
+                *(f"{result[name]:,}" for name in ("parameters", "labels", "updates", "images_seen")),
+                f"{pseudo['kept']:,}" if pseudo else "–",
+                # `right` counts among those of known true label; without a count of them, all are known.
+                percent(pseudo["right"], pseudo.get("known", pseudo["kept"])) if pseudo else "–",
+                accuracy(result["test"]),
+            ]
+        )
+    return rows
+
+
+def stage_table(results: list[dict[str, Any]]) -> Table:
+    return rich_table(STAGE_HEADERS, stage_rows(results))
+
+
+class Difference(NamedTuple):
+    """Accuracy of one stage minus another's in percentage points, over the seeds that have both.
+
+    `mean` is NaN without a pair; `low` and `high` (95% t interval) are NaN below two pairs.
+    """
+
+    mean: float
+    low: float
+    high: float
+    pairs: list[int]
+    unpaired: list[int]
+
+
+def by_seed(records: Iterable[Record], group: str, stage: str) -> dict[int, float]:
+    """Accuracy in percent of each seed that ran `stage` in `group`."""
+    accuracies: dict[int, float] = {}
+    for record in records:
+        counts = record["stages"].get(stage)
+        if record["group"] != group or counts is None:
+            continue
+        if record["seed"] in accuracies:
+            raise UserError(f"seed {record['seed']} of {group!r} is recorded twice: delete one of the two lines")
+        accuracies[record["seed"]] = 100 * counts["correct"] / counts["n"]
+    return accuracies
+
+
+def differences(records: Sequence[Record], a: tuple[str, str], b: tuple[str, str]) -> Difference:
+    """Accuracy of `a` minus that of `b`, each a (group, stage), also across groups."""
+    for chosen in (a, b):
+        known = {(record["group"], stage) for record in records for stage in record["stages"]}
+        if chosen not in known:
+            near = difflib.get_close_matches(" / ".join(chosen), [" / ".join(pair) for pair in known], 1, 0.0)
+            raise UserError(f"no record of {' / '.join(chosen)}; the nearest is {' '.join(near) or 'none'}")
+    first, second = by_seed(records, *a), by_seed(records, *b)
+    pairs = sorted(first.keys() & second.keys())
+    unpaired = sorted(first.keys() ^ second.keys())
+    if len(pairs) < 2:
+        mean = first[pairs[0]] - second[pairs[0]] if pairs else float("nan")
+        return Difference(mean, float("nan"), float("nan"), pairs, unpaired)
+    first_paired, second_paired = (np.array([of[seed] for seed in pairs]) for of in (first, second))
+    mean, low, high = paired_difference(first_paired, second_paired)
+    return Difference(mean, low, high, pairs, unpaired)
+
+
+def difference_cells(difference: Difference) -> list[str]:
+    """Points with interval, and the number of pairs with the seeds that were left out."""
+    count = len(difference.pairs)
+    interval = f"[{difference.low:+.2f}, {difference.high:+.2f}]" if count > 1 else "[no interval]"
+    points = f"{difference.mean:+.2f} {interval}" if count else "–"
+    left_out = f" (unpaired, left out: seeds {', '.join(map(str, difference.unpaired))})"
+    return [points, f"{count}{left_out if difference.unpaired else ''}"]
+
+
+def sweep_rows(records: Sequence[Record], baseline: str | None = None) -> list[list[str]]:
+    """The cells under `SWEEP_HEADERS`, groups and stages in order of first appearance.
+
+    Each stage is compared with the stage before it, or with the stage named `baseline` of the same group.
+    """
+    rows = []
+    for group in dict.fromkeys(record["group"] for record in records):
+        stages = list(dict.fromkeys(s for record in records if record["group"] == group for s in record["stages"]))
+        for previous, stage in zip([None, *stages], stages, strict=False):
+            accuracies = by_seed(records, group, stage).values()
+            mean = sum(accuracies) / len(accuracies)
+            other = baseline or previous
+            compared = ["–"] * 3
+            if other is not None and other != stage:
+                compared = [other, *difference_cells(differences(records, (group, stage), (group, other)))]
+            rows.append([group, stage, str(len(accuracies)), f"{mean:.2f}", *compared])
+    return rows
+
+
+def sweep_table(records: Sequence[Record], baseline: str | None = None) -> Table:
+    return rich_table(SWEEP_HEADERS, sweep_rows(records, baseline))
+
+
+def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE, padding=0, show_edge=False)
+    for i, (header, *cells) in enumerate(zip(headers, *rows, strict=True)):
+        # A narrow terminal takes its width from the headers and the interval, never from a name or a count.
+        header = textwrap.fill(header, max(map(len, cells), default=80), break_long_words=False)
+        whole = max(len(word) for text in (header, *cells) for word in text.split())
+        table.add_column(Text(header), justify="right" if i else "left", min_width=whole, no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text: a stage called [red] is not markup
+    return table
+
+
+def markdown(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    return "\n".join([line(headers), line("---" for _ in headers), *map(line, rows)]) + "\n"

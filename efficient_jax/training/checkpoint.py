@@ -1,0 +1,97 @@
+"""Checkpoints with orbax: asynchronous, atomic, the newest always and the best on validation where there is one.
+
+A stage's folder holds everything needed to use its model: the train state, and as JSON the description that
+rebuilds the network (name, settings, preprocessing, class names).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from efficient_jax.training import parallel
+from efficient_jax.types import Tree, UserError
+
+FOLDER = "checkpoints"
+NEWEST = 2
+
+
+def open_manager(stage: Path) -> ocp.CheckpointManager:
+    """The checkpoints of the stage in folder `stage`. As a context manager it waits for the last save."""
+    newest = policies.LatestN(n=NEWEST)
+    best = policies.BestN(get_metric_fn=lambda m: m["validation"], n=1, keep_checkpoints_without_metrics=False)
+    policy = policies.AnyPreservationPolicy([newest, best])
+    options = ocp.CheckpointManagerOptions(create=True, preservation_policy=policy)
+    return ocp.CheckpointManager((stage / FOLDER).absolute(), options=options)
+
+
+def save(
+    manager: ocp.CheckpointManager, step: int, state: Tree, model: dict[str, Any], validation: float | None
+) -> None:
+    """Starts to save; returns as soon as the state is copied. `validation` is the score that "best" goes by."""
+    manager.save(
+        step,
+        args=ocp.args.Composite(state=ocp.args.StandardSave(state), model=ocp.args.JsonSave(model)),
+        metrics=None if validation is None else {"validation": validation},
+    )
+
+
+def best_step(manager: ocp.CheckpointManager) -> int | None:
+    """The step with the best validation score, the later of equals; the newest where none has a score; None if none."""
+    scores = {step: (manager.metrics(step) or {}).get("validation") for step in manager.all_steps()}
+    scored = {step: score for step, score in scores.items() if score is not None}
+    return max(scored, key=lambda step: (scored[step], step)) if scored else manager.latest_step()
+
+
+def restore(manager: ocp.CheckpointManager, step: int, like: Tree, devices: Sequence[jax.Device]) -> Tree:
+    """The state saved at `step`, replicated over `devices`; `like` has its structure, shapes and dtypes.
+
+    Raises: UserError listing what differs, when the checkpoint is of another architecture.
+    """
+    saved = manager.item_metadata(step)["state"]
+    differences = compare(saved, like)
+    if differences:
+        raise UserError(f"{manager.directory}/{step} is a checkpoint of another architecture: {differences}")
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=parallel.replicated(devices)), like)
+    return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+
+
+def load(stage: Path, where: str) -> tuple[Tree, dict[str, Any]]:
+    """(EMA variables as numpy arrays, model description) of a stage's best or newest checkpoint.
+
+    Raises: UserError naming `where` when there is none.
+    """
+    if not (stage / FOLDER).is_dir():
+        raise UserError(f"{where}: {str(stage)!r} is no trained stage (it has no folder {FOLDER!r})")
+    with open_manager(stage) as manager:
+        step = best_step(manager)
+        if step is None:
+            raise UserError(f"{where}: {str(stage)!r} has no finished checkpoint")
+        host = jax.tree.map(
+            lambda x: np.empty(x.shape, x.dtype),
+            manager.item_metadata(step)["state"],
+            is_leaf=lambda x: hasattr(x, "shape"),
+        )
+        found = manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(host), model=ocp.args.JsonRestore())
+        )
+    return found["state"]["ema"], found["model"]
+
+
+def compare(saved: Tree, wanted: Tree) -> str:
+    """'' when both trees have the same leaves and shapes, else the first differences in words."""
+    a, b = (
+        {
+            jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
+        }
+        for tree in (saved, wanted)
+    )
+    lines = [f"{name} is {list(a[name])}, here {list(b[name])}" for name in a if name in b and a[name] != b[name]]
+    lines += [f"{name} is not in this model" for name in a if name not in b]
+    lines += [f"{name} is not in the checkpoint" for name in b if name not in a]
+    return "; ".join(lines[:3]) + (f"; and {len(lines) - 3} more" if len(lines) > 3 else "")

@@ -1,0 +1,87 @@
+"""Devices: which are used, how arrays are placed on them, and the only `jax.pmap` of the package.
+
+On CPU the cores are devices. Two precautions keep pmapped programs from hanging there: `launch.py` and the tests
+set NPROC before jax is imported (XLA's thread pool must be larger than the number of devices, or threads parked
+in an all-reduce starve the device they wait for), and the loop keeps at most two steps in flight.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Key, PRNGKeyArray
+
+from efficient_jax import keys
+from efficient_jax.types import Tree, UserError
+
+AXIS = "device"
+"""The name of the mapped axis: for psum, all_gather and BatchNorm's `axis_name`."""
+
+
+def pick_devices(batches: Mapping[str, int], asked: int) -> list[jax.Device]:
+    """The devices that share every one of the named batches evenly.
+
+    `asked` = 0 takes as many of the local devices as possible. A device's share is even where there are several,
+    because mixing pairs neighbours.
+
+    Raises: UserError when `asked` devices do not exist or do not divide a batch.
+    """
+    local = jax.local_devices()
+    if asked > len(local):
+        raise UserError(f"devices: {asked} asked, but there are {len(local)} ({local[0].platform}); 0 takes what fits")
+    for count in [asked] if asked else range(len(local), 0, -1):
+        odd = [name for name, size in batches.items() if size % (2 * count if count > 1 else 1)]
+        if not odd:
+            return local[:count]
+    name = odd[0]
+    raise UserError(
+        f"{name}: {batches[name]} images do not divide into an even number for each of {asked} devices; "
+        f"make it a multiple of {2 * asked}, or ask for fewer devices (devices=0 takes what fits)"
+    )
+
+
+def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
+    """`tree` on every device, placed once: what pmap gets with `in_axes=None` and is not placed so, it copies at
+    every call."""
+    return jax.device_put(tree, replicated(devices))
+
+
+def replicated(devices: Sequence[jax.Device]) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+
+
+def pmap(
+    function: Callable,
+    devices: Sequence[jax.Device],
+    *,
+    in_axes: tuple,
+    out_axes: int | tuple | None,
+    donate: tuple = (),
+) -> Callable:
+    """`function` on every device; an argument or result with axis None is the same on all of them."""
+    return jax.pmap(
+        function, axis_name=AXIS, devices=devices, in_axes=in_axes, out_axes=out_axes, donate_argnums=donate
+    )
+
+
+def keys_of_share(key: PRNGKeyArray, n: int) -> Key[Array, "n"]:
+    """One key for each of this device's `n` examples, by their position in the global batch."""
+    return keys.by_position(key, jax.lax.axis_index(AXIS) * n, n)
+
+
+def shared(rows: np.ndarray, devices: Sequence[jax.Device]) -> np.ndarray:
+    """A global batch as [devices, share, ...]."""
+    return rows.reshape(len(devices), -1, *rows.shape[1:])
+
+
+def assert_replicas_agree(tree: Tree) -> None:
+    """`out_axes=None` trusts that devices computed the same; one forgotten psum and they train apart.
+
+    Raises: AssertionError naming the first leaf that differs between devices.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+        for copy in copies[1:]:
+            if not np.array_equal(copies[0], copy, equal_nan=True):
+                raise AssertionError(f"devices disagree about {jax.tree_util.keystr(path)}")

@@ -1,0 +1,44 @@
+"""A live bar for each stage on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_EVERY = 10.0  # seconds between plain lines
+
+
+class StageProgress:
+    """Shows how far a stage is; a context manager."""
+
+    def __init__(self, console: Console, name: str, *, first: int, updates: int) -> None:
+        self._console, self._name, self._updates, self._first = console, name, updates, first
+        self._started = self._shown = time.perf_counter()
+        self._bar = Progress(
+            TextColumn("{task.description:>12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(name, total=updates, completed=first, status="compiling")
+
+    def __enter__(self) -> "StageProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.stop()
+
+    def show(self, step: int, values: Mapping[str, float]) -> None:
+        status = f"{values['images_per_second']:,.0f} images/s  loss {values['loss']:.3f}"
+        self._bar.update(self._task, completed=step, status=status)
+        now = time.perf_counter()
+        if not self._console.is_terminal and (now - self._shown > LINE_EVERY or step == self._updates):
+            left = (now - self._started) / (step - self._first) * (self._updates - step)
+            self._console.print(f"{self._name}: update {step}/{self._updates}, {status}, {left:.0f} s left")
+            self._shown = now

@@ -1,0 +1,30 @@
+"""What a train step carries: a plain dict, saved and restored as a whole."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from efficient_jax.types import Tree
+
+
+def create(variables: Tree, tx: optax.GradientTransformation) -> Tree:
+    """{"step", "params", "state", "opt", "ema"}: `state` are the variables that a forward pass renews, `ema` the
+    exponential moving average of parameters and state, which is what a stage evaluates and hands on."""
+    state = {name: tree for name, tree in variables.items() if name != "params"}
+    return {
+        "step": jnp.int32(0),
+        "params": variables["params"],
+        "state": state,
+        "opt": tx.init(variables["params"]),
+        # A copy: two names for one buffer cannot both be donated.
+        "ema": jax.tree.map(jnp.copy, variables),
+    }
+
+
+def update_ema(ema: Tree, variables: Tree, step: jax.Array, decay: float) -> Tree:
+    """Moving average that starts as the plain mean, so that the initial weights leave no trace.
+
+    The decay after `step` updates is min(1 - 1 / (step + 1), decay) (arXiv 1703.01780).
+    """
+    keep = jnp.minimum(1.0 - 1.0 / (step.astype(jnp.float32) + 1.0), decay)
+    return jax.tree.map(lambda old, new: keep * old + (1.0 - keep) * new, ema, variables)

@@ -1,0 +1,47 @@
+"""python launch.py [COMMAND] [--flag=value ...]
+
+    train      the stages of a config, in order (the default; without any flag: configs/quickstart.py)
+    evaluate   trained members, alone and together, on the test images
+    sweep      many runs of one config, resumable, with a table at the end
+
+A command's flags are the arguments of its function in efficient_jax/commands. Bad input ends with one line and exit
+code 2, Ctrl-C with 130; in both cases the same command carries on from the last checkpoint.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+CORES = os.cpu_count() or 1
+os.environ.setdefault("NPROC", str(max(16, 2 * CORES)))  # before jax: see training/parallel.py
+
+import jax
+from absl import logging
+
+from efficient_jax.commands import COMMANDS, flags
+from efficient_jax.types import UserError
+
+
+def main(argv: list[str]) -> int:
+    command, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("train", argv)
+    if {"--help", "-h"} & set(argv):
+        print(__doc__)
+        return 0
+    logging.set_verbosity(logging.ERROR)  # orbax speaks of every save
+    jax.config.update("jax_num_cpu_devices", CORES)
+    jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "efficient_jax" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    try:
+        arguments = flags.parse(command, rest)
+        COMMANDS[command](**arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command carries on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

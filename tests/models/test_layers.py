@@ -1,0 +1,91 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from efficient_jax.models import layers
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "channels", "pixels"),
+    [(3, 1, 1, 7), (3, 1, 3, 6), (3, 2, 3, 6), (3, 2, 4, 7), (5, 2, 2, 8), (1, 1, 8, 5), (1, 2, 8, 6), (1, 2, 8, 7)],
+)
+def test_both_forms_of_a_convolution_are_equal(key, size, stride, channels, pixels):
+    image, weight = jax.random.split(key)
+    x = jax.random.normal(image, (2, pixels, pixels + 1, channels))
+    kernel = jax.random.normal(weight, (size, size, channels, 5))
+
+    def run(form):
+        y, pull = jax.vjp(lambda x, k: form(x, k, stride), x, kernel)
+        return y, *pull(jnp.cos(y))
+
+    for a, b in zip(run(layers.conv_plain), run(layers.conv_matmul), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(3, 1), (1, 8), (3, 8)])
+def test_conv_is_linens_with_the_same_parameter(key, size, channels):
+    x = jax.random.normal(key, (2, 6, 6, channels))
+    peer = nn.Conv(4, (size, size), use_bias=False)
+    variables = peer.init(key, x)
+    np.testing.assert_allclose(layers.Conv(4, size).apply(variables, x), peer.apply(variables, x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("h", "w", "size"), [(4, 6, 2), (7, 5, 2), (7, 9, 3)])
+def test_max_pool_is_linens(key, h, w, size):
+    x = jax.random.normal(key, (2, h, w, 3))
+
+    def run(pool):
+        y, pull = jax.vjp(pool, x)
+        return y, *pull(jnp.cos(y))
+
+    ours = run(lambda x: layers.max_pool(x, size))
+    peer = run(lambda x: nn.max_pool(x, (size, size), (size, size), "VALID"))
+    np.testing.assert_array_equal(ours[0], peer[0])
+    np.testing.assert_array_equal(ours[1], peer[1])
+
+
+@pytest.mark.parametrize("layer", [layers.Dropout, layers.StochasticDepth])
+def test_without_keys_or_rate_nothing_is_dropped(key, layer):
+    x = jnp.ones((4, 3, 3, 2))
+    keys = jax.random.split(key, 4)
+    assert (layer(0.5).apply({}, x, None) == x).all()
+    assert (layer(0.0).apply({}, x, keys) == x).all()
+
+
+@pytest.mark.parametrize("layer", [layers.Dropout, layers.StochasticDepth])
+def test_dropping_keeps_the_mean(key, layer):
+    n = 20_000
+    y = layer(0.25).apply({}, jnp.ones((n, 1)), jax.random.split(key, n))
+    assert set(np.unique(y)) == {np.float32(0.0), np.float32(1 / 0.75)}
+    sd = np.sqrt(0.25 / 0.75 / n)
+    assert abs(float(y.mean()) - 1.0) < 4 * sd
+
+
+def test_dropout_draws_for_every_entry_and_stochastic_depth_for_every_example(key):
+    x, keys = jnp.ones((64, 8, 8, 2)), jax.random.split(key, 64)
+    dropped = layers.Dropout(0.5).apply({}, x, keys).reshape(64, -1)
+    gated = layers.StochasticDepth(0.5).apply({}, x, keys).reshape(64, -1)
+    assert (dropped.std(axis=1) > 0).all()
+    assert (gated.std(axis=1) == 0).all()
+    assert 0 < int((gated[:, 0] > 0).sum()) < 64
+
+
+def test_a_mask_depends_on_its_example_only(key):
+    x, keys = jnp.ones((8, 32)), jax.random.split(key, 8)
+    together = layers.Dropout(0.5).apply({}, x, keys)
+    halves = [layers.Dropout(0.5).apply({}, x[i : i + 4], keys[i : i + 4]) for i in (0, 4)]
+    np.testing.assert_array_equal(together, jnp.concatenate(halves))
+    assert len(np.unique(together, axis=0)) == 8
+
+
+class Two(nn.Module):
+    @nn.compact
+    def __call__(self, x, keys):
+        return layers.Dropout(0.5, name="a")(x, keys), layers.Dropout(0.5, name="b")(x, keys)
+
+
+def test_two_layers_draw_differently_from_the_same_keys(key):
+    a, b = Two().apply({}, jnp.ones((4, 64)), jax.random.split(key, 4))
+    assert 0.3 < float((a == b).mean()) < 0.7

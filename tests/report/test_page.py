@@ -1,0 +1,205 @@
+"""The page of a tiny run folder with known numbers and hostile names."""
+
+import html.parser
+import json
+
+import numpy as np
+import pytest
+
+from efficient_jax.report import tables
+from efficient_jax.report.page import write_report
+from efficient_jax.report.results import read_metrics, read_results
+from efficient_jax.types import UserError
+
+ATTACK = "<script>alert(1)</script>"
+
+
+class Page(html.parser.HTMLParser):
+    """Tags with their attributes, and the text of every table cell."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.cells = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag == "td":
+            self.cells.append("")
+
+    def handle_data(self, data):
+        if self.cells and self.lasttag == "td":
+            self.cells[-1] += data.strip()
+
+
+def write_stage(folder, *, correct, teacher=None):
+    folder.mkdir()
+    lines = [{"step": 10 * i, "loss": 1.0 / i, "accuracy": 0.1 * i, "images_per_second": 100.0} for i in (1, 2, 3)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    images = np.zeros((2, 8, 8, 1), np.uint8)
+    np.savez(folder / "samples.npz", raw=images, augmented=np.stack([images, images], axis=1))
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], np.float32)
+    ids = np.arange(3)
+    np.savez(folder / "predictions.npz", id=ids, probabilities=probabilities, label=np.array([0, 1, 1]))
+    one = np.array([1])
+    np.savez(
+        folder / "mistakes.npz",
+        images=images[:1],
+        id=one,
+        label=one,
+        predicted=one - 1,
+        confidence=np.array([0.7]),
+    )
+    if teacher:
+        np.savez(
+            folder / "pseudo_labels.npz",
+            id=ids,
+            probabilities=probabilities,
+            copies=np.array([2, 1, 0], np.int32),
+            hidden_label=np.array([0, 0, -1], np.int32),
+            threshold=0.75,
+            teacher=teacher,
+        )
+    result = {
+        "stage": folder.name,
+        "parameters": 4321,
+        "labels": 20,
+        "updates": 30,
+        "images_seen": 960,
+        "pseudo_labels": {"kept": 2, "right": 1, "pool": 3} if teacher else None,
+        "test": {"correct": correct, "n": 100},
+        "validation": {"correct": 45, "n": 50},
+        "seconds": 1.5,
+        "negative_log_likelihood": 0.4321,
+        "calibration_error": 0.0123,
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    config = {
+        "stages": ["teacher", "student"],
+        "student": {"optim": {"lr": 0.25}},
+        "teacher": {"note": ATTACK},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config, sort_keys=True))
+    counts = {"labelled": 20, "unlabelled": 3, "validation": 50, "test": 100}
+    run = {
+        "command": f"python launch.py train --workdir='{ATTACK}'",
+        "time": "2025-01-02T03:04:05",
+        "git_commit": "abc1234",
+        "git_dirty": True,
+        "versions": {"jax": "0.10.2"},
+        "devices": ["cpu:0"],
+        "data": {"source": "digits", "classes": [ATTACK, "$\\frac"], **counts},
+    }
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    write_stage(tmp_path / "teacher", correct=80)
+    write_stage(tmp_path / "student", correct=90, teacher=ATTACK)
+    return tmp_path
+
+
+def test_every_name_is_escaped(workdir):
+    text = write_report(workdir).read_text()
+    assert not [tag for tag, _ in Page(text).tags if tag == "script"]
+    # command, config, teacher; two matrices of two headers each; two mistakes; one bar of the pseudo-labels
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3 + 2 * 2 + 2 + 1
+
+
+def test_nothing_is_loaded_from_elsewhere(workdir):
+    tags = Page(write_report(workdir).read_text()).tags
+    links = [value for _, attributes in tags for name, value in attributes.items() if name in ("src", "href")]
+    assert links
+    assert all(link.startswith(("data:image/", "#")) for link in links)
+    assert not {"link", "iframe", "object"} & {tag for tag, _ in tags}
+
+
+def test_every_link_has_its_section(workdir):
+    tags = [attributes for _, attributes in Page(write_report(workdir).read_text()).tags]
+    ids = {attributes["id"] for attributes in tags if "id" in attributes}
+    assert {attributes["href"][1:] for attributes in tags if "href" in attributes} <= ids
+
+
+def test_table_has_the_cells_of_the_terminal_in_the_order_of_the_config(workdir):
+    rows = tables.stage_rows(read_results(workdir))
+    assert [row[0] for row in rows] == ["teacher", "student"]
+    assert Page(write_report(workdir).read_text()).cells[:16] == [*rows[0], *rows[1]]
+
+
+def test_numbers_of_the_run(workdir):
+    page = Page(write_report(workdir).read_text())
+    text = workdir.joinpath("report.html").read_text()
+    assert page.cells[16:20] == ["1", "", "1", "1"]  # confusion matrix of the first stage
+    # class, bar, kept, right of kept, in pool, right of pool
+    assert page.cells[20:26] == [ATTACK, "", "1", "100.0", "2", "100.0"]
+    assert page.cells[26:32] == ["$\\frac", "", "1", "0.0", "1", "0.0"]
+    assert page.cells.count("0.7–0.8") == 1
+    assert "3 images; 2\n(66.7%) are kept at threshold 0.75, some up to 2 times" in text
+    assert "Of those kept, 50.0% are right; of all, 50.0%." in text
+    for fact in ("student.optim.lr = 0.25", "0.4321", "0.0123", "abc1234 with uncommitted changes", "0.10.2"):
+        assert fact in text
+
+
+def test_a_run_under_way_is_shown_as_far_as_it_is(workdir):
+    (workdir / "student" / "result.json").unlink()
+    with (workdir / "student" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 40, "lo')
+    text = write_report(workdir).read_text()
+    assert Page(text).cells[8:16] == ["student", *["–"] * 6, "not finished"]
+    assert "last logged at update 30" in text
+
+
+def test_only_the_config_is_needed(tmp_path):
+    (tmp_path / "config.json").write_text('{"stages": ["only"]}')
+    text = write_report(tmp_path).read_text()
+    assert Page(text).cells == ["only", *["–"] * 6, "not finished"]
+    assert "not started" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "report.html"]
+
+
+def test_classes_without_a_name_go_by_their_index(workdir):
+    (workdir / "run.json").unlink()
+    assert "is <b>1</b><br>said <b>0</b>, 70.0%" in write_report(workdir).read_text()
+
+
+def test_no_mistakes_and_no_samples(workdir):
+    empty = np.zeros(0, np.int64)
+    images = np.zeros((0, 8, 8, 1), np.uint8)
+    for stage in ("teacher", "student"):
+        path = workdir / stage / "mistakes.npz"
+        np.savez(path, images=images, id=empty, label=empty, predicted=empty, confidence=empty)
+        np.savez(workdir / stage / "samples.npz", raw=images, augmented=images[:, None])
+    text = write_report(workdir).read_text()
+    assert "Most confident mistakes" not in text
+    assert "Training images" not in text
+
+
+def test_many_classes_are_drawn_with_the_commonest_mistakes(workdir):
+    label = np.arange(30)
+    probabilities = np.eye(30, dtype=np.float32)[np.where(label == 7, 8, label)]
+    np.savez(workdir / "teacher" / "predictions.npz", id=label, probabilities=probabilities, label=label)
+    cells = Page(write_report(workdir).read_text()).cells
+    assert cells[16:19] == ["7", "8", "1"]
+
+
+def test_a_failed_report_leaves_the_old_one(workdir):
+    before = write_report(workdir).read_text()
+    (workdir / "student" / "result.json").write_text('{"test": {}}')
+    with pytest.raises(KeyError):
+        write_report(workdir)
+    assert (workdir / "report.html").read_text() == before
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no config\.json with stages"):
+        write_report(tmp_path)
+
+
+def test_what_a_resumed_run_logs_again_counts_once(tmp_path):
+    steps = [(10, 3.0), (20, 2.0), (30, 9.0), (15, 1.5), (20, 1.0), (30, 0.5)]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in steps))
+    columns = read_metrics(path)
+    assert columns["step"].tolist() == [10, 15, 20, 30]
+    assert columns["loss"].tolist() == [3.0, 1.5, 1.0, 0.5]

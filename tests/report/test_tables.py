@@ -1,0 +1,147 @@
+"""Cells and paired differences against numbers worked out by hand."""
+
+import math
+
+import pytest
+from rich.console import Console
+
+from efficient_jax.report import tables
+from efficient_jax.types import UserError
+
+
+def result(stage, **changes):
+    return {
+        "stage": stage,
+        "parameters": 1234567,
+        "labels": 100,
+        "updates": 2000,
+        "images_seen": 256000,
+        "pseudo_labels": None,
+        "test": {"correct": 90, "n": 100},
+        **changes,
+    }
+
+
+def records(group, accuracies):
+    """`{stage: {seed: correct of 100}}` as trial records."""
+    seeds = dict.fromkeys(seed for of in accuracies.values() for seed in of)
+    return [
+        {
+            "group": group,
+            "seed": seed,
+            "stages": {stage: {"correct": of[seed], "n": 100} for stage, of in accuracies.items() if seed in of},
+        }
+        for seed in seeds
+    ]
+
+
+def shown(table, width):
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+def test_cells_of_a_stage():
+    pseudo = {"kept": 40, "right": 39, "pool": 50}
+    rows = tables.stage_rows([result("supervised"), result("student", pseudo_labels=pseudo)])
+    # Wilson's interval for 90 of 100, from the formula: (0.9 + 1.92073/100 ± ...) / (1 + 3.84146/100)
+    assert rows[0] == ["supervised", "1,234,567", "100", "2,000", "256,000", "–", "–", "90.00 [82.56, 94.48]"]
+    assert rows[1][5:7] == ["40", "97.5"]
+
+
+def test_no_pseudo_label_kept_has_no_share():
+    (row,) = tables.stage_rows([result("student", pseudo_labels={"kept": 0, "right": 0, "pool": 50})])
+    assert row[5:7] == ["0", "–"]
+
+
+@pytest.mark.parametrize(("known", "right", "share"), [(20, 15, "75.0"), (0, 0, "–")])
+def test_share_of_right_pseudo_labels_counts_the_known(known, right, share):
+    pseudo = {"kept": 40, "known": known, "right": right, "pool": 50}
+    (row,) = tables.stage_rows([result("student", pseudo_labels=pseudo)])
+    assert row[5:7] == ["40", share]
+
+
+def test_a_stage_without_result_is_not_finished():
+    (row,) = tables.stage_rows([{"stage": "student"}])
+    assert row == ["student", *["–"] * 6, "not finished"]
+
+
+def test_terminal_shows_names_as_they_are():
+    assert "[red]x" in shown(tables.stage_table([result("[red]x")]), 120)
+
+
+def test_narrow_terminal_cuts_no_number():
+    words = shown(tables.stage_table([result("noisy_student_2")]), 80).split()
+    assert {"1,234,567", "256,000", "90.00", "[82.56,", "94.48]"} <= set(words)
+
+
+def test_a_terminal_table_may_be_empty():
+    assert "stage" in shown(tables.stage_table([]), 80)
+
+
+def test_paired_difference_by_hand():
+    of = {"base": {0: 80, 1: 70, 2: 60}, "more": {0: 81, 1: 72, 2: 63}}
+    difference = tables.differences(records("g", of), ("g", "more"), ("g", "base"))
+    # differences 1, 2, 3: mean 2, sd 1, t(0.975, 2) = 4.30265, half width 4.30265 / sqrt(3) = 2.48414
+    assert difference.mean == pytest.approx(2.0)
+    assert (difference.low, difference.high) == pytest.approx((-0.48414, 4.48414), abs=1e-5)
+    assert (difference.pairs, difference.unpaired) == ([0, 1, 2], [])
+
+
+def test_pairs_go_by_seed_not_by_line():
+    of = {"base": {0: 80, 1: 70, 2: 60}, "more": {0: 81, 1: 72, 2: 63}}
+    forward = records("a", of)
+    difference = tables.differences([*forward[::-1], *records("b", of)], ("a", "more"), ("b", "base"))
+    assert difference.mean == pytest.approx(2.0)
+
+
+def test_unpaired_seeds_are_dropped_and_named():
+    of = {"base": {0: 80, 1: 70, 7: 10}, "more": {0: 81, 1: 73, 9: 99}}
+    first, second = tables.sweep_rows(records("g", of))
+    assert first == ["g", "base", "3", "53.33", "–", "–", "–"]
+    # differences 1, 3: mean 2, sd sqrt(2), t(0.975, 1) = 12.7062, half width 12.7062
+    assert second == [
+        "g",
+        "more",
+        "3",
+        "84.33",
+        "base",
+        "+2.00 [-10.71, +14.71]",
+        "2 (unpaired, left out: seeds 7, 9)",
+    ]
+
+
+def test_one_pair_has_no_interval():
+    difference = tables.differences(records("g", {"a": {0: 80}, "b": {0: 75}}), ("g", "a"), ("g", "b"))
+    assert difference.mean == pytest.approx(5.0)
+    assert math.isnan(difference.low)
+    assert tables.difference_cells(difference) == ["+5.00 [no interval]", "1"]
+
+
+def test_without_a_pair_there_is_no_difference():
+    _, row = tables.sweep_rows(records("g", {"a": {0: 80}, "b": {1: 75}}))
+    assert row[5:] == ["–", "0 (unpaired, left out: seeds 0, 1)"]
+
+
+def test_stages_are_compared_with_the_previous_one_or_with_the_baseline():
+    trials = records("g", {"a": {0: 50, 1: 50}, "b": {0: 60, 1: 60}, "c": {0: 61, 1: 61}})
+    assert [row[4] for row in tables.sweep_rows(trials)] == ["–", "a", "b"]
+    rows = tables.sweep_rows(trials, baseline="a")
+    assert [row[4] for row in rows] == ["–", "a", "a"]
+    assert rows[2][5] == "+11.00 [+11.00, +11.00]"
+
+
+def test_a_seed_recorded_twice_is_refused():
+    trials = records("g", {"a": {3: 50}})
+    with pytest.raises(UserError, match=r"seed 3 of 'g' is recorded twice"):
+        tables.sweep_rows(trials + trials)
+
+
+def test_unknown_stage_names_the_nearest():
+    with pytest.raises(UserError, match=r"no record of g / studnet; the nearest is g / student"):
+        tables.differences(records("g", {"student": {0: 1}, "a": {0: 1}}), ("g", "studnet"), ("g", "a"))
+
+
+def test_markdown_keeps_bars_inside_cells():
+    assert tables.markdown(["a", "b"], [["x|y", "1"]]) == "| a | b |\n| --- | --- |\n| x\\|y | 1 |\n"

@@ -1,0 +1,73 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from efficient_jax import losses
+
+
+@pytest.fixture
+def logits(key):
+    return jax.random.normal(key, (2, 3, 5)) * 3.0  # student and teacher, 3 examples, 5 classes
+
+
+def test_distillation_is_zero_with_zero_gradient_up_to_a_shift(logits):
+    student, teacher = logits[0], logits[0] + 2.5
+    loss, gradient = jax.value_and_grad(lambda z: losses.distillation(z, teacher, 4.0).sum())(student)
+    np.testing.assert_allclose(loss, 0.0, atol=1e-5)
+    np.testing.assert_allclose(gradient, 0.0, atol=1e-5)
+
+
+def test_distillation_is_t_squared_kl(logits):
+    student, teacher = np.asarray(logits, np.float64)
+
+    def softmax(z):
+        return np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+
+    p, q = softmax(teacher / 4.0), softmax(student / 4.0)
+    expected = 16.0 * (p * np.log(p / q)).sum(-1)
+    np.testing.assert_allclose(losses.distillation(*logits, 4.0), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_gradient_of_distillation_is_t_times_the_difference_of_probabilities(logits, temperature):
+    student, teacher = logits
+    gradient = jax.grad(lambda z: losses.distillation(z, teacher, temperature).sum())(student)
+    difference = jax.nn.softmax(student / temperature) - jax.nn.softmax(teacher / temperature)
+    np.testing.assert_allclose(gradient, temperature * difference, atol=1e-5)
+
+
+def test_hot_distillation_matches_centred_logits(logits):
+    student, teacher = logits
+    gradient = jax.grad(lambda z: losses.distillation(z, teacher, 1000.0).sum())(student)
+    student, teacher = (z - z.mean(-1, keepdims=True) for z in (student, teacher))
+    np.testing.assert_allclose(gradient, (student - teacher) / 5, atol=5e-3)
+
+
+def test_no_gradient_reaches_the_teacher(logits):
+    gradient = jax.grad(lambda z: losses.distillation(logits[0], z, 2.0).sum())(logits[1])
+    np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_distillation_is_finite_where_softmax_underflows():
+    student, teacher = jnp.array([[500.0, 0.0]]), jnp.array([[0.0, 500.0]])
+    np.testing.assert_allclose(losses.distillation(student, teacher, 1.0), [500.0], rtol=1e-6)
+
+
+def test_uniform_logits_cost_log_classes_whatever_the_target():
+    targets = jnp.array([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
+    for smoothing in (0.0, 0.1):
+        np.testing.assert_allclose(losses.cross_entropy(jnp.zeros((2, 4)), targets, smoothing), np.log(4), rtol=1e-6)
+
+
+def test_gradient_of_cross_entropy_is_probability_minus_smoothed_target(logits):
+    target = jnp.array([0.0, 1.0, 0.0, 0.0, 0.0])
+    smoothed = np.array([0.02, 0.92, 0.02, 0.02, 0.02])  # e / K on every class, e = 0.1
+    gradient = jax.grad(losses.cross_entropy)(logits[0, 0], target, 0.1)
+    np.testing.assert_allclose(gradient, jax.nn.softmax(logits[0, 0]) - smoothed, atol=1e-6)
+
+
+def test_smoothed_cross_entropy_is_least_at_the_entropy_of_its_target():
+    smoothed = np.array([0.025, 0.925, 0.025, 0.025])
+    loss = losses.cross_entropy(jnp.log(jnp.array(smoothed, jnp.float32)), jnp.array([0.0, 1.0, 0.0, 0.0]), 0.1)
+    np.testing.assert_allclose(loss, -(smoothed * np.log(smoothed)).sum(), rtol=1e-5)

@@ -1,0 +1,67 @@
+"""A small problem that every training test shares: 64 random images, a narrow network, supervised learning."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from efficient_jax import models, optim
+from efficient_jax.methods.supervised import supervised
+from efficient_jax.training import parallel, state, step
+from efficient_jax.types import Augment, Tree
+
+BATCH, UPDATES, CLASSES = 16, 20, 4
+SHAPE = (8, 8, 1)
+
+
+class Problem(NamedTuple):
+    """A train step on some devices, and its first state."""
+
+    update: Callable[[Tree, int], tuple[Tree, dict]]
+    state: Tree
+    devices: list
+
+
+def make(count: int, augment: Augment = lambda keys, batch: batch, dropout: float = 0.3) -> Problem:
+    """The same problem on `count` devices, whatever their number."""
+    devices = jax.local_devices()[:count]
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (64, *SHAPE), np.uint8)
+    labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, 64)]
+    module = models.MODELS["cnn"](classes=CLASSES, width=4, dropout=dropout, norm_axis=parallel.AXIS)
+    variables = models.init(module, jax.random.key(0), SHAPE)
+    tx, _ = optim.optimizer(
+        variables["params"],
+        steps=UPDATES,
+        learning_rate=1e-3,
+        warmup=0,
+        weight_decay=1e-2,
+        clip=1.0,
+        rules=((".*", 1.0),),
+    )
+    loss_fn = supervised(models.make_apply(module, (0.5,), (0.25,)), augment)
+    compiled = step.make_train_step(loss_fn, tx, ema_decay=0.9, devices=devices)
+    data, key = parallel.replicate(({"image": images, "label": labels}, jax.random.key(1)), devices)
+
+    def update(current: Tree, i: int) -> tuple[Tree, dict]:
+        rows = np.random.default_rng(i).integers(0, 64, BATCH)
+        return compiled(current, {}, data, key, {"labelled": parallel.shared(rows, devices)})
+
+    return Problem(update, parallel.replicate(state.create(variables, tx), devices), devices)
+
+
+def losses(problem: Problem, updates: int = UPDATES) -> tuple[list[float], Tree]:
+    """The loss of each update, and the last state."""
+    current, found = problem.state, []
+    for i in range(updates):
+        current, metrics = problem.update(current, i)
+        total, weight = metrics["loss"]
+        found.append(total.item() / weight.item())
+    return found, current
+
+
+@pytest.fixture(scope="session")
+def problem() -> Callable[..., Any]:
+    return make

@@ -1,0 +1,60 @@
+"""The same run on any number of devices, and no update where there is nothing to learn from."""
+
+import jax
+import numpy as np
+import pytest
+
+from efficient_jax import augment
+from efficient_jax.training import parallel
+from tests.training.conftest import losses, make
+
+AUGMENT = {
+    "ops": ("affine", "randaugment", "cutout", "mixup"),
+    "affine": {"rotate": 15.0, "translate": 0.1},
+    "randaugment": {"layers": 1, "magnitude": 5.0},
+    "cutout": {"size": 3},
+    "mixup": {"alpha": 0.2},
+}
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_devices_do_not_change_the_losses(count):
+    one, _ = losses(make(1))
+    many, _ = losses(make(count))
+    np.testing.assert_allclose(many, one, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_devices_do_not_change_the_losses_with_augmentation(count):
+    ops = AUGMENT["ops"]
+    settings = {name: AUGMENT[name] for name in ops}
+    one, _ = losses(make(1, augment.build(ops, settings)))
+    many, _ = losses(make(count, augment.build(ops, settings)))
+    np.testing.assert_allclose(many, one, rtol=5e-5)
+
+
+def test_loss_falls():
+    found, _ = losses(make(2, dropout=0.0))
+    assert np.mean(found[-5:]) < 0.9 * np.mean(found[:5])
+
+
+def test_replicas_agree_after_training():
+    _, state = losses(make(4))
+    parallel.assert_replicas_agree(state)
+
+
+def test_replicas_that_differ_are_found():
+    devices = jax.local_devices()[:2]
+    apart = parallel.pmap(lambda x: x + jax.lax.axis_index(parallel.AXIS), devices, in_axes=(0,), out_axes=None)
+    with pytest.raises(AssertionError, match="disagree about"):
+        parallel.assert_replicas_agree({"w": apart(np.zeros((2, 3), np.int32))})
+
+
+def test_ema_starts_as_the_mean_of_the_weights():
+    problem = make(1)
+    first, _ = problem.update(problem.state, 0)
+    weights = [jax.device_get(first["params"])]
+    second, _ = problem.update(first, 1)
+    weights.append(jax.device_get(second["params"]))
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, *weights)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), jax.device_get(second["ema"]["params"]), mean)
