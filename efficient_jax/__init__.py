@@ -1,0 +1,18 @@
+"""Train good vision models from few labels, in JAX.
+
+`augment`, `losses`, `models` and `training` are usable alone, without any config; `launch.py` runs experiments.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def load(path: str) -> Callable[[np.ndarray], np.ndarray]:
+    """`load("runs/quickstart")(images)`: class probabilities float32 [n classes] of uint8 images [n h w c].
+
+    `path` is a run, whose last finished stage it takes, or a stage of one, "runs/quickstart/student2".
+    """
+    from efficient_jax import members  # `import efficient_jax` alone should not load orbax
+
+    return members.classifier(path)

@@ -19,8 +19,8 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 def choose(name: str, options: Mapping[str, T], where: str) -> T:
     """The option called `name`, or a `UserError` with the nearest name."""
-    if name not in options:
-        raise UserError(f"{where}: unknown name {name!r}{nearest(name, options)}")
+    if name not in list(options):  # a list: the name may be anything, such as a dict
+        raise UserError(f"{where}: unknown name {name!r}{nearest(str(name), options)}")
     return options[name]
 
 

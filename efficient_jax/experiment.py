@@ -3,7 +3,7 @@ is left alone when it is finished."""
 
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,20 +68,19 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     if (folder / "result.json").exists():
         return records.read_json(folder / "result.json")
     started = time.perf_counter()
-    key = keys.named(jax.random.key(run.seed), stage.name)
+    key = _key(stage, run)
     shape = run.source.images.shape[1:]
     description = members.describe(stage.model, run.source.classes, shape, run.mean, run.std)
     module, apply = members.build(description)
     variables = models.init(module, keys.named(key, "init"), shape)
     if stage.init:
         variables = _initial(variables, stage, run)
-    supervision = _supervision(stage, run)
+    supervision = supervise(stage, run)
     outcome.samples(folder, stage.augment, run.source.images, supervision.labels, supervision.rows, key)
 
     predict = step.make_predict(apply, run.devices)
-    ema = _train(stage, run, supervision, description, apply, variables, key, predict)
-    test = run.split["test"]
-    probabilities = predict_rows(predict, ema, test, run)
+    update, current = updater(stage, run, supervision, apply, variables)
+    ema = _train(stage, run, description, predict, update, current)
     result = {
         "stage": stage.name,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
@@ -90,57 +89,52 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         "images_seen": stage.updates * sum(stage.batch.values()),
         "pseudo_labels": supervision.pseudo_labels,
         "validation": _score(predict, ema, run),
-        **outcome.judge(folder, run.source, test, probabilities),
+        **outcome.judge(folder, run.source, run.split["test"], predict_rows(predict, ema, run.split["test"], run)),
         "seconds": round(time.perf_counter() - started, 1),
     }
     records.write_json(folder / "result.json", result)
     return result
 
 
-def _train(
-    stage: Stage,
-    run: Run,
-    supervision: Supervision,
-    description: dict[str, Any],
-    apply: Apply,
-    variables: Tree,
-    key: jax.Array,
-    predict: Any,
-) -> Tree:
-    """The averaged variables after the stage's updates: the last, or the best on validation where there is one."""
+def updater(
+    stage: Stage, run: Run, supervision: Supervision, apply: Apply, variables: Tree
+) -> tuple[Callable[[Tree, int], tuple[Tree, dict]], Tree]:
+    """(`update(state, i)`, which does update number i of the stage; the first state)."""
     method = METHODS[stage.method[0]]
     teacher: tuple[Apply, ...] = ()
     frozen: Tree = {}
     if method.frozen_teacher:
-        teacher_apply, teacher_variables, _ = _teacher(stage, run)
+        teacher_apply, teacher_variables = _teacher(stage, run)
         teacher, frozen = (teacher_apply,), parallel.replicate({"teacher": teacher_variables}, run.devices)
     tx, table = optim.optimizer(variables["params"], steps=stage.updates, **stage.optim)
-    rate = optim.schedule(learning_rate=stage.optim["learning_rate"], steps=stage.updates, warmup=stage.optim["warmup"])
     for row in table:
         run.console.print(
             f"{stage.name}: {row.rule!r} x {row.multiplier}: {row.parameters:,} parameters, {row.decayed:,} decayed",
             highlight=False,
         )
     loss_fn = method.loss(apply, stage.augment, *teacher, **stage.method[1])
-    update = step.make_train_step(loss_fn, tx, ema_decay=stage.ema_decay, devices=run.devices)
+    train_step = step.make_train_step(loss_fn, tx, ema_decay=stage.ema_decay, devices=run.devices)
     data = {"image": run.images, "label": parallel.replicate(supervision.labels, run.devices)}
-    train_key = parallel.replicate(keys.named(key, "train"), run.devices)
+    key = parallel.replicate(keys.named(_key(stage, run), "train"), run.devices)
+    orders = {stream: zlib.crc32(f"{run.seed}/{stage.name}/{stream}".encode()) for stream in stage.batch}
 
-    def do_update(current: Tree, i: int) -> tuple[Tree, dict]:
+    def update(current: Tree, i: int) -> tuple[Tree, dict]:
         indices = {
-            stream: parallel.shared(
-                feed.batch_at(supervision.rows[stream], size, i, _order(run, stage, stream)), run.devices
-            )
+            stream: parallel.shared(feed.batch_at(supervision.rows[stream], size, i, orders[stream]), run.devices)
             for stream, size in stage.batch.items()
         }
-        return update(current, frozen, data, train_key, indices)
+        return train_step(current, frozen, data, key, indices)
 
+    return update, state.create(variables, tx)
+
+
+def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Any, update: Callable, current: Tree) -> Tree:
+    """The averaged variables after all updates, or the best of them on validation where there is such a split."""
+    rate = optim.schedule(learning_rate=stage.optim["learning_rate"], steps=stage.updates, warmup=stage.optim["warmup"])
     folder = run.workdir / stage.name
     with checkpoint.open_manager(folder) as manager:
         first = manager.latest_step() or 0
-        current = state.create(variables, tx)
         current = checkpoint.restore(manager, first, current, run.devices) if first else current
-        current = parallel.replicate(current, run.devices)
         with (
             records.MetricsLog(folder, first) as log,
             StageProgress(run.console, stage.name, first=first, updates=stage.updates) as progress,
@@ -159,8 +153,8 @@ def _train(
                 checkpoint.save(manager, i, current, description, fraction)
 
             current = loop.run(
-                do_update,
-                current,
+                update,
+                parallel.replicate(current, run.devices),
                 first=first,
                 updates=stage.updates,
                 log_every=stage.log_every,
@@ -172,12 +166,12 @@ def _train(
             )
         manager.wait_until_finished()
         best = checkpoint.best_step(manager)
-        if best != stage.updates:
+        if best is not None and best != stage.updates:
             current = checkpoint.restore(manager, best, current, run.devices)
     return current["ema"]
 
 
-def _supervision(stage: Stage, run: Run) -> Supervision:
+def supervise(stage: Stage, run: Run) -> Supervision:
     """The stage's streams and their labels; a teacher that labels images does so here, once, un-noised."""
     source, split = run.source, run.split
     labels = np.zeros((len(source.images), len(source.classes)), np.float32)
@@ -187,7 +181,7 @@ def _supervision(stage: Stage, run: Run) -> Supervision:
     if not label or "unlabelled" not in rows:
         return Supervision(rows, labels, None)
     ids = split["unlabelled"]
-    apply, variables, _ = _teacher(stage, run)
+    apply, variables = _teacher(stage, run)
     variables = parallel.replicate(variables, run.devices)
     probabilities = predict_rows(step.make_predict(apply, run.devices), variables, ids, run)
     labels[ids], copies = label(probabilities, run.seed, **stage.pseudo_labels)
@@ -205,13 +199,13 @@ def _supervision(stage: Stage, run: Run) -> Supervision:
     return Supervision(rows, labels, audit)
 
 
-def _teacher(stage: Stage, run: Run) -> tuple[Apply, Tree, dict[str, Any]]:
+def _teacher(stage: Stage, run: Run) -> tuple[Apply, Tree]:
     where = f"config.{stage.name}.teacher"
     apply, variables, description = members.load(_folder(stage.teacher, run), where)
     theirs, ours = tuple(description["classes"]), run.source.classes
     if theirs != ours:
         raise UserError(f"{where}: {stage.teacher!r} knows the classes {list(theirs)}, the data has {list(ours)}")
-    return apply, variables, description
+    return apply, variables
 
 
 def _initial(variables: Tree, stage: Stage, run: Run) -> Tree:
@@ -229,9 +223,8 @@ def _folder(reference: str, run: Run) -> Path:
     return inside if (inside / checkpoint.FOLDER).is_dir() else Path(reference)
 
 
-def _order(run: Run, stage: Stage, stream: str) -> int:
-    """The seed of a stream's order."""
-    return zlib.crc32(f"{run.seed}/{stage.name}/{stream}".encode())
+def _key(stage: Stage, run: Run) -> jax.Array:
+    return keys.named(jax.random.key(run.seed), stage.name)
 
 
 def predict_rows(predict: Any, variables: Tree, ids: np.ndarray, run: Run) -> np.ndarray:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -69,8 +68,10 @@ def classifier(path: str, batch: int = 256) -> Callable[[UInt8[np.ndarray, "n h 
     apply, variables, description = load(stage_folder(Path(path), "load"), "load")
     shape = tuple(description["image_shape"])
 
+    variables = jax.device_put(variables)
+
     @jax.jit
-    def probabilities(images: jax.Array) -> jax.Array:
+    def probabilities(variables: Tree, images: jax.Array) -> jax.Array:
         (logits, _), _ = apply(variables, images, False, None)
         return jax.nn.softmax(logits)
 
@@ -81,7 +82,7 @@ def classifier(path: str, batch: int = 256) -> Callable[[UInt8[np.ndarray, "n h 
             )
         parts = [images[i : i + batch] for i in range(0, len(images), batch)]
         # The last part is filled up, so that one program serves all.
-        found = [np.asarray(probabilities(jnp.asarray(_fill(p, batch))))[: len(p)] for p in parts]
+        found = [np.asarray(probabilities(variables, _fill(p, batch)))[: len(p)] for p in parts]
         return np.concatenate(found) if found else np.zeros((0, len(description["classes"])), np.float32)
 
     return classify

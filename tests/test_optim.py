@@ -18,11 +18,11 @@ def params():
     }
 
 
-def run(params, grads, steps, **settings):
+def run(params, grads, updates, **settings):
     tx, _ = optim.optimizer(params, **(SETTINGS | settings))
     state = tx.init(params)
     step = jax.jit(lambda params, state: optim.update(tx, grads, state, params))
-    for _ in range(steps):
+    for _ in range(updates):
         params, state = step(params, state)
     return params
 
@@ -55,11 +55,11 @@ def test_frozen_parameters_keep_every_bit(params):
 def test_a_multiplier_scales_the_update(params):
     grads = jax.tree.map(jnp.ones_like, params)
     rules = (("body/.*", 0.125), *ALL)
-    slow, plain = (run(params, grads, 1, weight_decay=0.5, rules=rules) for rules in (rules, ALL))
+    slow, plain = (run(params, grads, 1, weight_decay=0.25, rules=rules) for rules in (rules, ALL))
     for name in ("kernel", "bias"):
         moved = slow["body"][name] - params["body"][name]
         full = plain["body"][name] - params["body"][name]
-        np.testing.assert_allclose(moved, 0.125 * full, rtol=1e-5)
+        np.testing.assert_allclose(moved, 0.125 * full, atol=1e-6)
         np.testing.assert_array_equal(slow["head"][name], plain["head"][name])
 
 
@@ -67,7 +67,7 @@ def test_first_step_is_the_sign_of_the_gradient(params):
     grads = jax.tree.map(lambda p: 7.0 * jnp.sign(p), params)
     after = run(params, grads, 1)
     for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(params), strict=True):
-        np.testing.assert_allclose(new, old - 0.1 * jnp.sign(old), rtol=1e-6)
+        np.testing.assert_allclose(new, old - 0.1 * jnp.sign(old), atol=2e-6)
 
 
 def test_only_kernels_decay(params):

@@ -20,7 +20,8 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
     """Runs the trials of the python file `sweep` that `results` (default: WORKDIR/results.jsonl) does not have yet.
 
     The file has CONFIG, the path of a config; `trials()`, which yields (group, overrides), overrides a flat dict of
-    dotted keys; and COMPARISONS, pairs of (group, stage) whose paired differences are shown below the table. A trial
+    dotted keys; if it likes COMPARISONS, pairs of (group, stage) whose paired differences are shown below the table,
+    and SPLIT, "test" (the default) or "validation", the images that count. A trial
     is known by its resolved config: change that, and it runs again. One that fails leaves a line with its error, does
     not stop the rest, and is tried again the next time.
     """
@@ -39,7 +40,7 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
         if identity not in done:
             console.print(f"trial {number}/{len(trials)}: {group}, {overrides}", highlight=False)
             record = {"id": identity, "group": group, "seed": overrides["seed"], "overrides": overrides}
-            record |= _run(module["CONFIG"], overrides, folder / identity)
+            record |= _run(module["CONFIG"], overrides, folder / identity, module.get("SPLIT", "test"))
             with path.open("a") as file:
                 file.write(json.dumps(record) + "\n")
             if "error" in record:
@@ -85,7 +86,7 @@ def _identity(config_file: str, overrides: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
+def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path, split: str) -> dict[str, Any]:
     """{"stages": {name: result}} of one trial, or {"error": its last line}."""
     flags = [f"--config.{key}={value}" for key, value in overrides.items()]
     command = [
@@ -103,13 +104,12 @@ def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path) -> dict[
     about = records.read_json(workdir / "run.json")
     stages = records.read_json(workdir / "config.json")["stages"]
     return {
-        "stages": {name: _short(records.read_json(workdir / name / "result.json")) for name in stages},
+        "stages": {name: _scored(records.read_json(workdir / name / "result.json"), split) for name in stages},
         "git_commit": about["git_commit"],
         "devices": about["devices"],
     }
 
 
-def _short(result: dict[str, Any]) -> dict[str, Any]:
-    """A stage's result with its test counts on top, as the tables read it."""
-    rest = {key: value for key, value in result.items() if key not in ("stage", "test")}
-    return {**result["test"], **rest}
+def _scored(result: dict[str, Any], split: str) -> dict[str, Any]:
+    """A stage's result with the counts of one split on top, as the tables read it; the other split is left out."""
+    return {**result[split], **{k: v for k, v in result.items() if k not in ("stage", "test", "validation")}}

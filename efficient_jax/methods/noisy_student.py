@@ -62,7 +62,9 @@ def pseudo_labels(
     Raises: UserError when nothing is kept.
     """
     if not 0.0 <= threshold < 1.0:
-        raise UserError(f"pseudo_labels.threshold: {threshold} is not in 0.0 .. 1.0")
+        raise UserError(f"pseudo_labels.threshold: {threshold} is not in 0.0 .. 1.0 (1.0 excluded)")
+    if per_class < 0:
+        raise UserError(f"pseudo_labels.per_class: {per_class} is negative; 0 takes the mean number kept")
     confidence, predicted = probabilities.max(1), probabilities.argmax(1)
     rng = np.random.default_rng(seed)
     copies = (confidence >= threshold).astype(np.int32)
@@ -72,11 +74,11 @@ def pseudo_labels(
         )
     classes = probabilities.shape[1]
     if balance:
-        target = per_class or round(copies.sum() / classes)
+        target = per_class or max(1, round(copies.sum() / classes))
         coins = rng.random(len(copies))
         for number in range(classes):
             members = predicted == number
-            levels = np.append(threshold, np.arange(np.floor(threshold * 100) + 1, 100) / 100)
+            levels = np.append(threshold, np.arange(np.floor(threshold * 100) + 1, 100) / 100).astype(confidence.dtype)
             counts = np.array([(members & (confidence >= level)).sum() for level in levels])
             enough = np.flatnonzero(counts >= target)
             chosen = enough[-1] if len(enough) else 0
@@ -87,5 +89,6 @@ def pseudo_labels(
     if shuffled:
         kept = np.flatnonzero(copies)
         labels = labels.copy()
-        labels[kept] = labels[rng.permutation(kept)]
+        dealt = rng.permutation(kept)
+        labels[kept], copies[kept] = labels[dealt], copies[dealt]  # with its copies: the balance stays too
     return labels.astype(np.float32), copies

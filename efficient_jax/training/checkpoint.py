@@ -4,6 +4,7 @@ A stage's folder holds everything needed to use its model: the train state, and 
 rebuilds the network (name, settings, preprocessing, class names).
 """
 
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,13 @@ NEWEST = 2
 def open_manager(stage: Path) -> ocp.CheckpointManager:
     """The checkpoints of the stage in folder `stage`. As a context manager it waits for the last save."""
     newest = policies.LatestN(n=NEWEST)
-    best = policies.BestN(get_metric_fn=lambda m: m["validation"], n=1, keep_checkpoints_without_metrics=False)
+    score = operator.itemgetter("validation")
+    best = policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
     policy = policies.AnyPreservationPolicy([newest, best])
-    options = ocp.CheckpointManagerOptions(create=True, preservation_policy=policy)
-    return ocp.CheckpointManager((stage / FOLDER).absolute(), options=options)
+    # Without best_fn the scores would not be written.
+    options = ocp.CheckpointManagerOptions(create=True, preservation_policy=policy, best_fn=score)
+    handlers = {"state": ocp.StandardCheckpointHandler(), "model": ocp.JsonCheckpointHandler()}
+    return ocp.CheckpointManager((stage / FOLDER).absolute(), options=options, item_handlers=handlers)
 
 
 def save(

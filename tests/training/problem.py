@@ -1,16 +1,15 @@
-"""A small problem that every training test shares: 64 random images, a narrow network, supervised learning."""
+"""A small problem that the training tests share: 64 random images, a narrow network, supervised learning."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
-import pytest
 
 from efficient_jax import models, optim
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.training import parallel, state, step
-from efficient_jax.types import Augment, Tree
+from efficient_jax.types import Augment, Batch, Tree
 
 BATCH, UPDATES, CLASSES = 16, 20, 4
 SHAPE = (8, 8, 1)
@@ -24,7 +23,12 @@ class Problem(NamedTuple):
     devices: list
 
 
-def make(count: int, augment: Augment = lambda keys, batch: batch, dropout: float = 0.3) -> Problem:
+def unchanged(keys: jax.Array, batch: Batch) -> Batch:
+    del keys
+    return batch
+
+
+def make(count: int, augment: Augment = unchanged, dropout: float = 0.3, learning_rate: float = 1e-3) -> Problem:
     """The same problem on `count` devices, whatever their number."""
     devices = jax.local_devices()[:count]
     rng = np.random.default_rng(0)
@@ -35,7 +39,7 @@ def make(count: int, augment: Augment = lambda keys, batch: batch, dropout: floa
     tx, _ = optim.optimizer(
         variables["params"],
         steps=UPDATES,
-        learning_rate=1e-3,
+        learning_rate=learning_rate,
         warmup=0,
         weight_decay=1e-2,
         clip=1.0,
@@ -60,8 +64,3 @@ def losses(problem: Problem, updates: int = UPDATES) -> tuple[list[float], Tree]
         total, weight = metrics["loss"]
         found.append(total.item() / weight.item())
     return found, current
-
-
-@pytest.fixture(scope="session")
-def problem() -> Callable[..., Any]:
-    return make

@@ -1,0 +1,39 @@
+"""How strong should the students' input noise be? Chosen here, on development seeds and validation images.
+
+    python launch.py sweep --sweep=configs/sweeps/noise_level.py \
+        --results=configs/sweeps/results/noise_level.jsonl
+"""
+
+CONFIG = "configs/quickstart.py"
+SPLIT = "validation"
+
+NOISE = {
+    "light": ("affine",),
+    "mid": ("affine", "cutout"),
+    "strong": ("affine", "randaugment", "cutout"),
+}
+
+
+def trials():
+    for seed in (100, 101):
+        for labels in (25, 10, 4):
+            for noise, ops in NOISE.items():
+                yield (
+                    f"{labels} labels per class, {noise}",
+                    {
+                        "seed": seed,
+                        "stages": ("augmented", "student", "student2"),
+                        "data.labels_per_class": labels,
+                        "data.validation": 1000,
+                        "student.augment.ops": ops,
+                        "student2.augment.ops": ops,
+                    },
+                )
+
+
+COMPARISONS = tuple(
+    ((f"{labels} labels per class, {noise}", stage), (f"{labels} labels per class, {noise}", "augmented"))
+    for labels in (25, 10, 4)
+    for noise in NOISE
+    for stage in ("student", "student2")
+)

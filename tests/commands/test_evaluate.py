@@ -1,0 +1,40 @@
+"""evaluate: what it computes, and members from the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
+from efficient_jax.commands.evaluate import evaluate, score
+from efficient_jax.types import UserError
+from tests.commands.launch import TINY, launch
+
+
+def test_score_is_what_scikit_learn_says():
+    rng = np.random.default_rng(0)
+    probabilities, labels = rng.dirichlet(np.ones(4), 50), rng.integers(0, 4, 50)
+    found = score(probabilities, labels)
+    assert found["correct"] / found["n"] == accuracy_score(labels, probabilities.argmax(1))
+    assert found["macro_f1"] == f1_score(labels, probabilities.argmax(1), average="macro")
+
+
+def test_members_and_their_vote(tmp_path):
+    assert launch("train", TINY, "--config.stages=('supervised','augmented')", f"--workdir={tmp_path / 'r'}")[0] == 0
+    out = tmp_path / "scores.json"
+    code, shown, err = launch("evaluate", f"--members={tmp_path / 'r'},{tmp_path / 'r' / 'supervised'}", f"--out={out}")
+    assert code == 0, err
+    assert "mean of probabilities" in shown
+    scores = json.loads(out.read_text())
+    for name in ("supervised", "augmented"):
+        saved = json.loads((tmp_path / "r" / name / "result.json").read_text())["test"]
+        member = str(tmp_path / "r") if name == "augmented" else str(tmp_path / "r" / name)
+        assert scores[member]["correct"] == saved["correct"]
+    losses = [s["negative_log_likelihood"] for s in scores.values()]
+    assert losses[-1] <= np.mean(losses[:-1])  # Jensen
+
+
+@pytest.mark.parametrize(("members", "said"), [("", "is missing"), ("nowhere", "neither a run nor a stage")])
+def test_missing_members_are_said(members, said):
+    with pytest.raises(UserError, match=said):
+        evaluate(members=members)

@@ -1,0 +1,147 @@
+"""train, from the command line: it ends with a table, carries on after kill -9, and refuses bad input in one line."""
+
+import json
+import signal
+import time
+
+import numpy as np
+import pytest
+
+import efficient_jax
+from efficient_jax import members
+from tests.commands.launch import TINY, launch, start
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished tiny quickstart: (workdir, what it printed)."""
+    workdir = tmp_path_factory.mktemp("runs") / "quickstart"
+    code, out, err = launch("train", TINY, f"--workdir={workdir}")
+    assert code == 0, err
+    return workdir, out
+
+
+def test_every_stage_is_in_the_table_and_the_report(run):
+    workdir, out = run
+    page = (workdir / "report.html").read_text()
+    for stage in ("supervised", "augmented", "student", "student2", "distilled"):
+        assert stage in out.split("95% interval")[1]
+        assert stage in page
+
+
+def test_a_finished_run_is_only_shown(run):
+    workdir, _ = run
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("checkpoints/*")}
+    code, out, _ = launch("train", TINY, f"--workdir={workdir}")
+    assert code == 0
+    assert out.count("finished before") == 5
+    assert before == {p: p.stat().st_mtime_ns for p in workdir.rglob("checkpoints/*")}
+
+
+def test_the_loaded_model_says_what_the_run_predicted(run):
+    workdir, _ = run
+    images = np.load(workdir / "distilled" / "mistakes.npz")
+    probabilities = efficient_jax.load(str(workdir))(images["images"])
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(1), images["predicted"])
+    np.testing.assert_allclose(probabilities.max(1), images["confidence"], atol=1e-5)
+
+
+def test_the_run_says_what_made_it(run):
+    workdir, _ = run
+    about = json.loads((workdir / "run.json").read_text())
+    assert about["command"].startswith("python launch.py train --config=configs/quickstart.py:tiny")
+    assert about["data"]["labelled"] == 100
+    assert set(about["versions"]) >= {"jax", "flax", "optax", "orbax-checkpoint"}
+
+
+def test_kill_9_and_the_same_command_end_as_the_uninterrupted_run(tmp_path):
+    flags = [
+        TINY,
+        "--config.stages=('augmented',)",
+        "--config.augmented.updates=60",
+        "--config.augmented.save_every=10",
+        "--config.augmented.log_every=5",
+    ]
+    assert launch("train", *flags, f"--workdir={tmp_path / 'whole'}")[0] == 0
+    killed = tmp_path / "killed"
+    process = start("train", *flags, f"--workdir={killed}")
+    metrics = killed / "augmented" / "metrics.jsonl"
+    while not (metrics.exists() and '"step": 25' in metrics.read_text()):
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (killed / "augmented" / "result.json").exists()
+    assert launch("train", *flags, f"--workdir={killed}")[0] == 0
+    whole, resumed = (members.load(tmp_path / name / "augmented", "test")[1] for name in ("whole", "killed"))
+    for layer in whole["params"]:
+        np.testing.assert_equal(resumed["params"][layer], whole["params"][layer])
+    np.testing.assert_equal(resumed, whole)
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert steps == list(range(5, 61, 5))
+
+
+def test_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
+    flags = [
+        TINY,
+        f"--workdir={tmp_path}",
+        "--config.stages=('supervised',)",
+        "--config.supervised.updates=30",
+        "--config.supervised.save_every=1",
+        "--config.supervised.optim.learning_rate=1e38",
+    ]
+    code, _, err = launch("train", *flags)
+    assert code == 2
+    assert err.startswith("error: stage 'supervised': the loss of update ")
+    assert err.count("\n") == 1
+    variables = members.load(tmp_path / "supervised", "test")[1]
+    assert all(np.isfinite(leaf).all() for leaf in variables["params"]["head"].values())
+
+
+BAD = {
+    "an unknown command": (["trian"], "command: unknown name 'trian'; did you mean 'train'?"),
+    "an unknown config file": (["--config=configs/quikstart.py"], "did you mean 'configs/quickstart.py'?"),
+    "an unknown key": ([TINY, "--config.student.optim.learning_rte=1"], "did you mean 'learning_rate'?"),
+    "a value of another type": ([TINY, "--config.student.updates=many"], "--config.student.updates=many"),
+    "another command's flag": (["train", TINY, "--members=x"], "no flag --members; it belongs to 'evaluate'"),
+    "an unknown flag": (["--workdri=x"], "no flag --workdri; did you mean 'workdir'?"),
+    "too many devices": ([TINY, "--config.devices=500"], "500 asked"),
+    "an odd batch": ([TINY, "--config.devices=2", "--config.student.batch.labelled=33"], "33 images do not divide"),
+    "too many labels": ([TINY, "--config.data.labels_per_class=401"], "401 asked, but class '0' has 400 images"),
+    "no such teacher": ([TINY, "--config.student.teacher=agumented"], "did you mean 'augmented'?"),
+    "a later teacher": ([TINY, "--config.student.teacher=student2"], "stage 'student2' comes later"),
+    "an unwritable workdir": ([TINY, "--workdir=/proc/here"], "cannot write to '/proc/here'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(name, tmp_path):
+    arguments, expected = BAD[name]
+    if not any(a.startswith("--workdir") or a == "trian" for a in arguments):
+        arguments = [*arguments, f"--workdir={tmp_path / 'run'}"]
+    code, out, err = launch(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("error: ")
+    assert expected in err
+    assert not list((tmp_path / "run").glob("*")) if (tmp_path / "run").exists() else True
+
+
+def test_a_workdir_of_another_experiment_is_left_alone(run):
+    workdir, _ = run
+    code, _, err = launch("train", TINY, "--config.seed=1", f"--workdir={workdir}")
+    assert code == 2
+    assert "holds another experiment: config.seed is 0 there, 1 here" in err
+
+
+def test_a_start_of_another_architecture_is_refused(run, tmp_path):
+    workdir, _ = run
+    code, _, err = launch(
+        "train",
+        TINY,
+        f"--workdir={tmp_path / 'new'}",
+        "--config.stages=('supervised',)",
+        f"--config.supervised.init={workdir / 'student2'}",
+    )
+    assert code == 2
+    assert "is a checkpoint of another architecture: " in err

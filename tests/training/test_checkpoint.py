@@ -1,0 +1,81 @@
+"""What is saved comes back, on any number of devices; what does not fit is said."""
+
+import jax
+import numpy as np
+import pytest
+
+from efficient_jax.training import checkpoint, parallel
+from efficient_jax.types import UserError
+from tests.training.problem import losses, make
+
+MODEL = {"model": "cnn", "classes": ["a", "b"]}
+
+
+def tree(value: float) -> dict:
+    return {
+        "step": np.int32(3),
+        "params": {"w": np.full((2, 3), value, np.float32)},
+        "ema": {"w": np.ones(2, np.float32)},
+    }
+
+
+def save(folder, scores):
+    """One checkpoint per score, its weights filled with the step."""
+    with checkpoint.open_manager(folder) as manager:
+        for step, score in enumerate(scores, 1):
+            checkpoint.save(manager, step, tree(step), MODEL, score)
+    return checkpoint.open_manager(folder)
+
+
+def test_half_a_run_restored_ends_as_the_whole_run(tmp_path):
+    """k steps, save, restore, k steps == 2k steps, bit for bit; the restored half on states placed anew."""
+    problem = make(2)
+    _, whole = losses(problem, updates=8)
+    problem = make(2)
+    _, half = losses(problem, updates=4)
+    with checkpoint.open_manager(tmp_path) as manager:
+        checkpoint.save(manager, 4, half, MODEL, None)
+        manager.wait_until_finished()
+        state = checkpoint.restore(manager, 4, make(2).state, problem.devices)
+    for i in range(4, 8):
+        state, _ = problem.update(state, i)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), jax.device_get(whole))
+
+
+def test_a_restored_state_lies_on_every_device(tmp_path):
+    devices = jax.local_devices()
+    with save(tmp_path, [None]) as manager:
+        state = checkpoint.restore(manager, 1, tree(0.0), devices)
+    assert state["params"]["w"].sharding.is_equivalent_to(parallel.replicated(devices), 2)
+
+
+def test_without_validation_the_newest_are_kept(tmp_path):
+    with save(tmp_path, [None] * 4) as manager:
+        assert list(manager.all_steps()) == [3, 4]
+        assert checkpoint.best_step(manager) == 4
+
+
+def test_with_validation_the_best_is_kept_too(tmp_path):
+    with save(tmp_path, [0.5, 0.9, 0.7, 0.6, 0.4]) as manager:
+        assert list(manager.all_steps()) == [2, 4, 5]
+        assert checkpoint.best_step(manager) == 2
+
+
+def test_another_architecture_is_named(tmp_path):
+    other = tree(0.0) | {"params": {"w": np.zeros((2, 5), np.float32), "extra": np.zeros(1, np.float32)}}
+    with save(tmp_path, [None]) as manager, pytest.raises(UserError) as error:
+        checkpoint.restore(manager, 1, other, jax.local_devices()[:1])
+    assert "params/w is [2, 3], here [2, 5]" in str(error.value)
+    assert "params/extra is not in the checkpoint" in str(error.value)
+
+
+def test_load_gives_the_average_and_the_description(tmp_path):
+    save(tmp_path, [None]).close()
+    variables, model = checkpoint.load(tmp_path, "here")
+    np.testing.assert_array_equal(variables["w"], np.ones(2))
+    assert model == MODEL
+
+
+def test_no_checkpoint_is_said(tmp_path):
+    with pytest.raises(UserError, match="here: .* is no trained stage"):
+        checkpoint.load(tmp_path, "here")

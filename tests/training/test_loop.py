@@ -1,0 +1,68 @@
+"""What the loop logs, when it saves, and that it stops when the loss does."""
+
+import jax.numpy as jnp
+import pytest
+
+from efficient_jax.training import loop
+from efficient_jax.types import UserError
+
+
+def run(first: int = 0, updates: int = 7) -> tuple[int, list, list]:
+    """A state that counts updates; the loss of update i (from 1) is i."""
+    logged, saved = [], []
+
+    def step(state, i):
+        return state + 1, {"loss": (jnp.float32(2 * (i + 1)), jnp.float32(2))}
+
+    state = loop.run(
+        step,
+        first,
+        first=first,
+        updates=updates,
+        log_every=2,
+        save_every=3,
+        images_per_update=8,
+        log=lambda i, values: logged.append((i, values["loss"])),
+        save=lambda i, state: saved.append((i, state)),
+        where="stage 's'",
+    )
+    return state, logged, saved
+
+
+def test_logs_the_mean_since_the_last_log():
+    assert run()[1] == [(2, 1.5), (3, 3.0), (4, 4.0), (6, 5.5), (7, 7.0)]
+
+
+def test_saves_on_time_and_at_the_end():
+    assert run()[2] == [(3, 3), (6, 6), (7, 7)]
+
+
+def test_carries_on_after_the_updates_that_are_done():
+    state, logged, saved = run(first=6)
+    assert (state, logged, saved) == (7, [(7, 7.0)], [(7, 7)])
+
+
+def test_nothing_to_do_leaves_the_state():
+    assert run(first=7) == (7, [], [])
+
+
+def test_a_loss_that_is_not_finite_stops_and_is_not_saved():
+    saved = []
+
+    def step(state, i):
+        return state, {"loss": (jnp.float32("nan") if i == 4 else jnp.float32(1), jnp.float32(1))}
+
+    with pytest.raises(UserError, match=r"stage 's': the loss of update 5 is nan"):
+        loop.run(
+            step,
+            0,
+            first=0,
+            updates=9,
+            log_every=2,
+            save_every=3,
+            images_per_update=1,
+            log=lambda *_: None,
+            save=lambda i, _: saved.append(i),
+            where="stage 's'",
+        )
+    assert saved == [3]
