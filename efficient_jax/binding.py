@@ -31,6 +31,8 @@ def bind(function: Callable, block: Mapping[str, Any], where: str, given: Collec
 
     Raises: UserError naming `where` (the dotted path of the block) for an unknown, missing or ill-typed key.
     """
+    if not isinstance(block, Mapping):
+        raise UserError(f"{where}: expected a block of settings, got {block!r} ({type(block).__name__})")
     parameters = {name: p for name, p in inspect.signature(function).parameters.items() if name not in given}
     for key in block:
         if key not in parameters:

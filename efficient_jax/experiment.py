@@ -79,8 +79,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     outcome.samples(folder, stage.augment, run.source.images, supervision.labels, supervision.rows, key)
 
     predict = step.make_predict(apply, run.devices)
-    update, current = updater(stage, run, supervision, apply, variables)
-    ema = _train(stage, run, description, predict, update, current)
+    ema = _train(stage, run, description, predict, updates(stage, run, supervision, apply, variables))
     result = {
         "stage": stage.name,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
@@ -96,10 +95,15 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     return result
 
 
-def updater(
-    stage: Stage, run: Run, supervision: Supervision, apply: Apply, variables: Tree
-) -> tuple[Callable[[Tree, int], tuple[Tree, dict]], Tree]:
-    """(`update(state, i)`, which does update number i of the stage; the first state)."""
+class Updates(NamedTuple):
+    """The updates of a stage."""
+
+    state: Tree  # before the first
+    update: Callable[[Tree, dict[str, np.ndarray]], tuple[Tree, dict]]  # the compiled step
+    indices: Callable[[int], dict[str, np.ndarray]]  # what update number i sees of each stream
+
+
+def updates(stage: Stage, run: Run, supervision: Supervision, apply: Apply, variables: Tree) -> Updates:
     method = METHODS[stage.method[0]]
     teacher: tuple[Apply, ...] = ()
     frozen: Tree = {}
@@ -118,23 +122,26 @@ def updater(
     key = parallel.replicate(keys.named(_key(stage, run), "train"), run.devices)
     orders = {stream: zlib.crc32(f"{run.seed}/{stage.name}/{stream}".encode()) for stream in stage.batch}
 
-    def update(current: Tree, i: int) -> tuple[Tree, dict]:
-        indices = {
+    def indices(i: int) -> dict[str, np.ndarray]:
+        return {
             stream: parallel.shared(feed.batch_at(supervision.rows[stream], size, i, orders[stream]), run.devices)
             for stream, size in stage.batch.items()
         }
-        return train_step(current, frozen, data, key, indices)
 
-    return update, state.create(variables, tx)
+    return Updates(
+        state=parallel.replicate(state.create(variables, tx), run.devices),
+        update=lambda current, index: train_step(current, frozen, data, key, index),
+        indices=indices,
+    )
 
 
-def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Any, update: Callable, current: Tree) -> Tree:
+def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callable, each: Updates) -> Tree:
     """The averaged variables after all updates, or the best of them on validation where there is such a split."""
     rate = optim.schedule(learning_rate=stage.optim["learning_rate"], steps=stage.updates, warmup=stage.optim["warmup"])
     folder = run.workdir / stage.name
     with checkpoint.open_manager(folder) as manager:
         first = manager.latest_step() or 0
-        current = checkpoint.restore(manager, first, current, run.devices) if first else current
+        current = checkpoint.restore(manager, first, each.state, run.devices) if first else each.state
         with (
             records.MetricsLog(folder, first) as log,
             StageProgress(run.console, stage.name, first=first, updates=stage.updates) as progress,
@@ -153,8 +160,8 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Any, up
                 checkpoint.save(manager, i, current, description, fraction)
 
             current = loop.run(
-                update,
-                parallel.replicate(current, run.devices),
+                lambda current, i: each.update(current, each.indices(i)),
+                current,
                 first=first,
                 updates=stage.updates,
                 log_every=stage.log_every,

@@ -51,7 +51,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
     """
     reserved = ("seed", "devices", "data", "stages")
     blocks = {name: b for name, b in config.items() if name not in reserved and isinstance(b, Mapping)}
-    top = binding.bind(_experiment, {k: v for k, v in config.items() if k not in blocks}, "config")
+    top = _experiment(**binding.bind(_experiment, {k: v for k, v in config.items() if k not in blocks}, "config"))
     names = top["stages"]
     if not names or len(set(names)) < len(names):
         raise UserError(f"config.stages: want at least one name and each once, got {names}")
@@ -170,8 +170,10 @@ def _augment(block: Mapping[str, Any], where: str) -> Augment:
     for name in ops:
         binding.choose(name, known, f"{where}.ops")
     settings = {
-        name: binding.bind(binding.choose(name, known, where), block[name], f"{where}.{name}", GIVEN_TO_AUGMENTATIONS)
-        for name in block
+        name: binding.bind(
+            binding.choose(name, known, where), block.get(name, {}), f"{where}.{name}", GIVEN_TO_AUGMENTATIONS
+        )
+        for name in (*ops, *block)
         if name != "ops"
     }
     return augment.build(ops, settings)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,11 +61,8 @@ GEOMETRY: dict[str, Callable[[Strength, int, int], Matrix]] = {
     "translate_x": partial(_translate, row=0),
     "translate_y": partial(_translate, row=1),
 }
-REFERENCES: dict[str, Callable[[Pixels, int], Pixels]] = {
-    "color": color.gray,
-    "sharpness": lambda pixels, channels: filters.smooth(pixels),
-}
 TABLES = ("autocontrast", "equalize", "brightness", "contrast", "posterize", "solarize")
+REFERENCES = ("color", "sharpness")
 OPS = ("identity", *GEOMETRY, *TABLES, *REFERENCES)
 
 
@@ -82,6 +80,10 @@ def _tables(name: str, strength: Strength, pixels: Pixels, channels: int) -> col
     else:
         table = color.solarize_table(256 - abs(strength) // 4)
     return jnp.broadcast_to(table, (channels, 256))
+
+
+def _reference(name: str, pixels: Pixels, channels: int) -> Pixels:
+    return color.gray(pixels, channels) if name == "color" else filters.smooth(pixels)
 
 
 def randaugment(
@@ -125,7 +127,11 @@ def randaugment(
     strength = jnp.where(sign < 0.5, -strength, strength)
 
     height, width, channels = image.shape
-    settings = {"ops": ops, "fill": kernels.gray_pixel(round(255 * fill), channels), "channels": channels}
+    settings: dict[str, Any] = {
+        "ops": ops,
+        "fill": kernels.gray_pixel(round(255 * fill), channels),
+        "channels": channels,
+    }
     matrices = jax.vmap(lambda op, amount: _matrix(ops, op, amount, height, width))(drawn, strength)
     apply = kernels.platform_loop(partial(_switch, **settings), jax.vmap(partial(_branchless, **settings)))
     pixels = apply(kernels.pack(kernels.to_uint8(image)), drawn, strength, matrices)
@@ -164,7 +170,7 @@ def _switch(
             if name in TABLES:
                 return kernels.look_up(pixels, _tables(name, strength, pixels, channels))
             if name in REFERENCES:
-                return color.blend(REFERENCES[name](pixels, channels), pixels, _factor(strength), channels)
+                return color.blend(_reference(name, pixels, channels), pixels, _factor(strength), channels)
             return pixels
 
         return run
@@ -191,6 +197,6 @@ def _branchless(
         pixels = kernels.resample(pixels, matrix, fill=fill, channels=channels)
         tables = {name: _tables(name, amount, pixels, channels) for name in TABLES if name in ops}
         pixels = kernels.look_up(pixels, _select(ops, op, tables, unchanged))
-        references = {name: REFERENCES[name](pixels, channels) for name in REFERENCES if name in ops}
+        references = {name: _reference(name, pixels, channels) for name in REFERENCES if name in ops}
         pixels = color.blend(_select(ops, op, references, pixels), pixels, _factor(amount), channels)
     return pixels

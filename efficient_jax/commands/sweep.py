@@ -34,7 +34,7 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--workdir: cannot write to {str(folder)!r}: {error.strerror}") from error
-    trials = [(group, overrides, _identity(module["CONFIG"], overrides)) for group, overrides in module["trials"]()]
+    trials = [(group, overrides, identity(module["CONFIG"], overrides)) for group, overrides in module["trials"]()]
     done = {record["id"] for record in records.read_lines(path) if "error" not in record}
     for number, (group, overrides, identity) in enumerate(trials, 1):
         if identity not in done:
@@ -75,7 +75,7 @@ def _load(path: str) -> dict[str, Any]:
     return module
 
 
-def _identity(config_file: str, overrides: Mapping[str, Any]) -> str:
+def identity(config_file: str, overrides: Mapping[str, Any]) -> str:
     """A hash of the config with the overrides in place."""
     file, *argument = config_file.split(":", 1)
     config = runpy.run_path(file)["get_config"](*argument)

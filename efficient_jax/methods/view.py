@@ -10,13 +10,15 @@ from efficient_jax.types import Augment, Batch
 def one_view(
     augment: Augment, batch: dict[str, Batch], keys: dict[str, Key[Array, "?b"]]
 ) -> tuple[Batch, Key[Array, "n"]]:
-    """All streams, each augmented, one behind the other in the order of their names, and the model's keys for them.
+    """All streams, one behind the other in the order of their names, augmented; and the model's keys for them.
 
-    One forward pass for all, so that BatchNorm sees labelled and unlabelled images together.
+    One program augments all and one forward pass sees all, BatchNorm too. Streams have even lengths where images
+    are mixed with their neighbours, so that labelled and unlabelled images do not mix.
     """
-    views = [augment(random_keys.view(keys[name], "augment"), batch[name]) for name in sorted(batch)]
-    together = {entry: jnp.concatenate([view[entry] for view in views]) for entry in views[0]}
-    return together, random_keys.view(jnp.concatenate([keys[name] for name in sorted(batch)]), "model")
+    names = sorted(batch)
+    together = {entry: jnp.concatenate([batch[name][entry] for name in names]) for entry in batch[names[0]]}
+    all_keys = jnp.concatenate([keys[name] for name in names])
+    return augment(random_keys.view(all_keys, "augment"), together), random_keys.view(all_keys, "model")
 
 
 def right(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, "b"]:

@@ -77,5 +77,5 @@ def test_load_gives_the_average_and_the_description(tmp_path):
 
 
 def test_no_checkpoint_is_said(tmp_path):
-    with pytest.raises(UserError, match="here: .* is no trained stage"):
+    with pytest.raises(UserError, match=r"here: .* is no trained stage"):
         checkpoint.load(tmp_path, "here")

@@ -1,0 +1,115 @@
+"""What holds for every operation, through the pipeline that a config builds."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from efficient_jax import augment
+from efficient_jax.types import UserError
+
+SETTINGS = {
+    "affine": {"rotate": 20.0, "shear": 0.2, "translate": 0.2, "scale": 0.2},
+    "brightness": {"strength": 0.5},
+    "contrast": {"strength": 0.5},
+    "cutout": {"size": 4},
+    "flip": {},
+    "randaugment": {"magnitude": 8.0, "magnitude_std": 1.0, "ops": ("rotate", "brightness", "sharpness")},
+    "cutmix": {"alpha": 1.0},
+    "mixup": {"alpha": 0.4},
+}
+NOTHING = {
+    "affine": {},
+    "brightness": {"strength": 0.0},
+    "contrast": {"strength": 0.0},
+    "flip": {"probability": 0.0},
+    "randaugment": {"magnitude": 0.0, "ops": ("rotate", "shear_y", "color", "posterize", "sharpness")},
+}
+RNG = np.random.default_rng(0)
+
+
+def batch(channels=3, dtype=jnp.uint8, n=8):
+    image = RNG.integers(0, 256, (n, 9, 9, channels), dtype=np.uint8)
+    return {
+        "image": jnp.asarray(image) if dtype == jnp.uint8 else jnp.asarray(image / np.float32(255)),
+        "label": jax.nn.one_hot(jnp.arange(n), n),
+        "row": jnp.arange(n),
+    }
+
+
+def test_every_operation_is_tested_here():
+    assert set(SETTINGS) == set(augment.OPS | augment.MIXES)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_range_dtype_and_other_entries_are_kept(key, name, dtype, channels):
+    before = batch(channels, dtype)
+    after = jax.jit(augment.build((name,), SETTINGS))(jax.random.split(key, 8), before)
+    assert after["image"].shape == before["image"].shape
+    assert after["image"].dtype == (jnp.float32 if name == "mixup" else dtype)
+    assert after["image"].min() >= 0
+    assert after["image"].max() <= (1 if after["image"].dtype == jnp.float32 else 255)
+    np.testing.assert_array_equal(after["row"], before["row"])
+
+
+@pytest.mark.parametrize("name", NOTHING)
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.float32])
+def test_zero_strength_changes_nothing(key, name, dtype):
+    before = batch(dtype=dtype)
+    after = jax.jit(augment.build((name,), NOTHING))(jax.random.split(key, 8), before)
+    np.testing.assert_allclose(after["image"], before["image"], atol=0 if dtype == jnp.uint8 else 1e-6)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_images_draw_for_themselves(key, name):
+    one = {name: jnp.repeat(x[:2], 8, axis=0).reshape(2, 8, *x.shape[1:]) for name, x in batch().items()}
+    # Eight pairs of the same two images.
+    same = {name: x.swapaxes(0, 1).reshape(16, *x.shape[2:]) for name, x in one.items()}
+    after = jax.jit(augment.build((name,), SETTINGS))(jax.random.split(key, 16), same)["image"]
+    distinct = len({np.asarray(image).tobytes() for image in after[::2]})
+    assert distinct == 2 if name == "flip" else distinct >= 6
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_same_in_a_batch_of_any_size(key, name):
+    whole, keys = batch(), jax.random.split(key, 8)
+    run = jax.jit(augment.build((name,), SETTINGS))
+    halves = [run(keys[i : i + 4], {name: x[i : i + 4] for name, x in whole.items()}) for i in (0, 4)]
+    together = run(keys, whole)
+    for entry, expected in together.items():
+        np.testing.assert_array_equal(np.concatenate([half[entry] for half in halves]), expected, err_msg=entry)
+
+
+@pytest.mark.parametrize("name", augment.OPS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_alone_as_in_a_batch(key, name, channels):
+    examples, keys = batch(channels), jax.random.split(key, 8)
+    op = jax.jit(lambda key, example: augment.OPS[name](key, example, **SETTINGS[name]))
+    together = jax.jit(jax.vmap(lambda key, example: augment.OPS[name](key, example, **SETTINGS[name])))(keys, examples)
+    for i in range(8):
+        alone = op(keys[i], {entry: x[i] for entry, x in examples.items()})
+        np.testing.assert_array_equal(alone["image"], together["image"][i])
+
+
+def test_operations_run_in_order_with_keys_by_position(key):
+    keys, before = jax.random.split(key, 8), batch()
+    built = augment.build(("flip", "mixup", "flip"), SETTINGS)(keys, before)
+    expected = before
+    for position, op in enumerate(
+        (jax.vmap(augment.flip), lambda k, b: augment.mixup(k, b, alpha=0.4), jax.vmap(augment.flip))
+    ):
+        expected = op(jax.vmap(lambda k, position=position: jax.random.fold_in(k, position))(keys), expected)
+    for entry, value in expected.items():
+        np.testing.assert_array_equal(built[entry], value)
+
+
+def test_no_operations_is_the_identity(key):
+    before = batch()
+    assert augment.build((), {})(jax.random.split(key, 8), before) is before
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(UserError, match="did you mean 'cutmix'"):
+        augment.build(("cutmx",), {})

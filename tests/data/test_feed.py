@@ -1,0 +1,50 @@
+"""The order: every row once per epoch, from (seed, step) alone."""
+
+import numpy as np
+import pytest
+
+from efficient_jax.data import feed
+
+ROWS = np.arange(100, 110)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 10, 15, 25])
+def test_every_row_once_per_epoch(size):
+    """Also when batches run over the ends of epochs, or are larger than an epoch."""
+    steps = 60 // size
+    stream = np.concatenate([feed.batch_at(ROWS, size, step, seed=3) for step in range(steps)])
+    assert len(stream) == steps * size
+    for epoch in range(len(stream) // 10):
+        np.testing.assert_array_equal(np.sort(stream[epoch * 10 :][:10]), ROWS)
+
+
+def test_the_stream_is_one_whatever_the_batch():
+    streams = [np.concatenate([feed.batch_at(ROWS, size, s, seed=3) for s in range(60 // size)]) for size in (3, 20)]
+    np.testing.assert_array_equal(*streams)
+
+
+def test_a_batch_does_not_depend_on_what_was_asked_before():
+    forwards = [feed.batch_at(ROWS, 4, step, seed=3) for step in range(20)]
+    feed._permutation.cache_clear()
+    backwards = [feed.batch_at(ROWS, 4, step, seed=3) for step in reversed(range(20))][::-1]
+    np.testing.assert_array_equal(forwards, backwards)
+
+
+def test_seeds_and_epochs_have_orders_of_their_own():
+    orders = [feed.batch_at(ROWS, 10, epoch, seed) for epoch in range(3) for seed in range(3)]
+    assert len(np.unique(orders, axis=0)) == 9
+
+
+def test_a_changed_batch_changes_no_other():
+    batch = feed.batch_at(ROWS, 10, 0, seed=3)
+    expected = batch.copy()
+    batch[:] = 0
+    np.testing.assert_array_equal(feed.batch_at(ROWS, 10, 0, seed=3), expected)
+
+
+@pytest.mark.parametrize("size", [3, 5, 10, 16])
+def test_padded_drops_nothing_and_keeps_the_order(size):
+    parts = list(feed.padded(ROWS, size))
+    assert {len(part) for part, _ in parts} == {size}
+    np.testing.assert_array_equal(np.concatenate([part[:real] for part, real in parts]), ROWS)
+    assert set(np.concatenate([part[real:] for part, real in parts])) <= {ROWS[0]}

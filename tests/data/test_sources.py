@@ -1,0 +1,90 @@
+"""Sources give uint8 images and int labels; a file that does not hold them is said in one line."""
+
+import numpy as np
+import pytest
+
+from efficient_jax.data import sources
+from efficient_jax.types import UserError
+
+IMAGES = np.arange(4 * 3 * 2, dtype=np.uint8).reshape(4, 3, 2)
+LABELS = np.array([0, 1, -1, 1], np.int64)
+
+
+def write(folder, **arrays):
+    np.savez(folder / "a.npz", **arrays)
+    return str(folder / "a.npz")
+
+
+def test_mnist5k_has_500_of_each_digit():
+    source = sources.mnist5k()
+    assert source.images.shape == (5000, 28, 28, 1)
+    assert source.images.dtype == np.uint8
+    assert source.images.max() == 255
+    np.testing.assert_array_equal(np.bincount(source.labels), [500] * 10)
+    ones, zeros = (source.images[source.labels == digit].mean(0)[14, 14, 0] for digit in (1, 0))
+    assert ones > 200 > 50 > zeros  # the middle is ink of a 1 and the hole of a 0
+
+
+def test_an_npz_becomes_a_source(tmp_path):
+    source = sources.npz(path=write(tmp_path, images=IMAGES, labels=LABELS))
+    np.testing.assert_array_equal(source.images, IMAGES[..., None])
+    np.testing.assert_array_equal(source.labels, LABELS)
+    assert source.labels.dtype == np.int32
+    assert source.classes == ("0", "1")
+    named = sources.npz(path=write(tmp_path, images=IMAGES, labels=LABELS, classes=np.array(["cat", "dog", "owl"])))
+    assert named.classes == ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": IMAGES}, "has no array 'labels'; it has ['images']"),
+        ({"images": IMAGES / 255.0, "labels": LABELS}, "are float64 [4, 3, 2, 1]; want uint8 [n h w c]"),
+        ({"images": IMAGES[0], "labels": LABELS}, "are uint8 [3, 2]; want uint8 [n h w c]"),
+        ({"images": IMAGES, "labels": LABELS[:3]}, "are int64 [3]; want one integer for each of the 4 images"),
+        ({"images": IMAGES, "labels": LABELS / 2}, "are float64 [4]; want one integer"),
+        ({"images": IMAGES, "labels": LABELS - 1}, "labels count from 0, and -1 is none"),
+        (
+            {"images": IMAGES, "labels": LABELS, "classes": np.array(["cat"])},
+            "go from -1 to 1, but there are 1 classes",
+        ),
+        ({"images": IMAGES, "labels": np.array([0, None])}, "is not an .npz of plain arrays"),
+    ],
+)
+def test_an_npz_with_something_else_is_said(tmp_path, arrays, message):
+    with pytest.raises(UserError) as error:
+        sources.npz(path=write(tmp_path, **arrays))
+    text = str(error.value)
+    assert text.startswith("data.source.path: ")
+    assert message in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 half an archive"])
+def test_a_file_that_is_no_npz_is_said(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"is not an \.npz of plain arrays"):
+        sources.npz(path=str(tmp_path / "a.npz"))
+
+
+def test_one_array_is_no_npz(tmp_path):
+    np.save(tmp_path / "a.npy", IMAGES)
+    with pytest.raises(UserError, match=r"is not an \.npz of plain arrays"):
+        sources.npz(path=str(tmp_path / "a.npy"))
+
+
+def test_no_file_is_said(tmp_path):
+    with pytest.raises(UserError, match="no file"):
+        sources.npz(path=str(tmp_path / "a.npz"))
+
+
+def test_the_fingerprint_sees_every_pixel_and_label():
+    def of(images, labels):
+        return sources.fingerprint(sources.Source(images, labels, ()))
+
+    images, labels = IMAGES[..., None], LABELS.astype(np.int32)
+    pixel, label = images.copy(), labels.copy()
+    pixel[-1, -1, -1] += 1
+    label[-1] = 0
+    assert of(images, labels) == of(images.copy(), labels.copy())
+    assert len({of(images, labels), of(pixel, labels), of(images, label)}) == 3

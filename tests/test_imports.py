@@ -1,0 +1,90 @@
+"""Arrows point one way."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = (
+    {"types", "records", "binding"},
+    {"augment", "data", "models", "losses", "optim", "metrics", "keys", "inference", "explain"},
+    {"training"},
+    {"methods"},
+    {"plan", "members", "outcome", "experiment"},
+    {"commands"},
+    {"launch"},
+)
+REPORT = {"types", "metrics", "report"}  # it knows only finished results
+ONLY_IN = {"flax": "efficient_jax/models/", "orbax": "efficient_jax/training/checkpoint.py", "tensorflow": "nowhere"}
+FILES = sorted((ROOT / "efficient_jax").rglob("*.py"))
+
+
+def name_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(file): ast.parse(file.read_text()) for file in [*FILES, ROOT / "launch.py"]}
+PATHS = {name_of(file): file.relative_to(ROOT).as_posix() for file in [*FILES, ROOT / "launch.py"]}
+
+
+def imports(module: str) -> set[str]:
+    """The modules that `module` imports; of our own, the module and not the package that it is in."""
+    found = set()
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative imports hide where they point"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else str(node.module) for name in names}
+    return found
+
+
+def part(module: str) -> str:
+    """`efficient_jax.data.feed` -> `data`, `launch` -> `launch`."""
+    return module.removeprefix("efficient_jax.").split(".")[0]
+
+
+def own(module: str) -> set[str]:
+    return {found for found in imports(module) if found.split(".")[0] == "efficient_jax"}
+
+
+def level(name: str) -> int:
+    return next(i for i, layer in enumerate(LAYERS) if name in layer)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"efficient_jax"}))
+def test_imports_point_down(module):
+    allowed = REPORT if part(module) == "report" else set().union(*LAYERS[: level(part(module)) + 1])
+    if part(module) in ("commands", "launch"):
+        allowed |= {"report"}
+    assert {part(found) for found in own(module)} <= allowed
+
+
+def test_no_cycle():
+    modules = {module: own(module) - {module} for module in MODULES}
+    tuple(graphlib.TopologicalSorter(modules).static_order())
+    parts: dict[str, set[str]] = {}
+    for module, found in modules.items():
+        parts.setdefault(part(module), set()).update({part(name) for name in found} - {part(module)})
+    tuple(graphlib.TopologicalSorter(parts).static_order())
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_has_its_place(library):
+    users = {PATHS[m] for m in MODULES if any(found.split(".")[0] == library for found in imports(m))}
+    assert all(path.startswith(ONLY_IN[library]) for path in users)
+    assert users or library == "tensorflow"
+
+
+def test_pmap_has_its_place():
+    users = {
+        PATHS[module]
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and ast.unparse(node) == "jax.pmap")
+        or (isinstance(node, ast.ImportFrom) and node.module == "jax" and any(a.name == "pmap" for a in node.names))
+    }
+    assert users == {"efficient_jax/training/parallel.py"}

@@ -1,0 +1,93 @@
+"""A trained stage on disk is a model, with its preprocessing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from efficient_jax import members, models, records
+from efficient_jax.training import checkpoint, state
+from efficient_jax.types import UserError
+
+SHAPE = (8, 8, 2)
+DESCRIPTION = members.describe(
+    ("cnn", {"width": 2, "dropout": 0.5}), ("cat", "dog", "owl"), SHAPE, (0.2, 0.4), (0.3, 0.1)
+)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of two stages, of which the first is finished; its average is not its last parameters."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "first").mkdir()
+    (folder / "second").mkdir()
+    module, _ = members.build(DESCRIPTION)
+    variables = models.init(module, jax.random.key(0), SHAPE)
+    last = state.create(jax.tree.map(jnp.zeros_like, variables), optax.identity()) | {"ema": variables}
+    with checkpoint.open_manager(folder / "first") as manager:
+        checkpoint.save(manager, 1, last, DESCRIPTION, None)
+    records.write_json(folder / "config.json", {"stages": ["first", "second"]})
+    records.write_json(folder / "first" / "result.json", {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classify(run):
+    return members.classifier(str(run), batch=4)
+
+
+def test_a_stored_stage_gives_the_probabilities_of_its_average(run, classify):
+    apply, variables, description = members.load(run / "first", "here")
+    assert description == DESCRIPTION
+    fresh = models.init(members.build(DESCRIPTION)[0], jax.random.key(0), SHAPE)
+    jax.tree.map(np.testing.assert_array_equal, variables, jax.device_get(fresh))
+    (logits, _), _ = jax.jit(lambda images: apply(fresh, images, False, None))(IMAGES)
+    found = classify(IMAGES)  # two batches, the second one filled up
+    np.testing.assert_allclose(found, jax.nn.softmax(logits), atol=1e-6)
+    np.testing.assert_allclose(found.sum(1), 1.0, rtol=1e-5)
+
+
+def test_pixels_are_normalised_with_the_stored_mean_and_deviation(run):
+    apply, variables, _ = members.load(run / "first", "here")
+    plain = models.make_apply(members.build(DESCRIPTION)[0], (0.0, 0.0), (1.0, 1.0))
+    whitened = ((IMAGES / 255 - [0.2, 0.4]) / [0.3, 0.1]).astype(np.float32)
+    (logits, _), _ = jax.jit(lambda images: apply(variables, images, False, None))(IMAGES)
+    (expected, _), _ = jax.jit(lambda images: plain(variables, images, False, None))(whitened)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_no_images_no_probabilities(classify):
+    assert classify(IMAGES[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "got"),
+    [
+        (IMAGES / 255, "float64 [5, 8, 8, 2]"),
+        (IMAGES[:, :7], "uint8 [5, 7, 8, 2]"),
+        (IMAGES[0], "uint8 [8, 8, 2]"),
+    ],
+)
+def test_other_images_are_said(classify, images, got):
+    with pytest.raises(UserError) as error:
+        classify(images)
+    assert str(error.value) == f"classify: got {got}, want uint8 [n, 8, 8, 2]"
+
+
+def test_a_run_means_its_last_finished_stage(run):
+    assert members.stage_folder(run, "here") == run / "first"
+    assert members.stage_folder(run / "first", "here") == run / "first"
+
+
+@pytest.mark.parametrize("path", ["second", "nowhere"])
+def test_a_path_without_a_trained_stage_is_said(run, path):
+    with pytest.raises(UserError, match=r"^load: '.*' is neither a run nor a stage of one$"):
+        members.classifier(str(run / path))
+
+
+def test_a_run_without_a_finished_stage_is_said(tmp_path):
+    records.write_json(tmp_path / "config.json", {"stages": ["first"]})
+    with pytest.raises(UserError, match=r"^here: no stage of '.*' is finished; train it first$"):
+        members.stage_folder(tmp_path, "here")

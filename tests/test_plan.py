@@ -1,0 +1,145 @@
+"""A config becomes a plan, or one line says which key does not fit."""
+
+import copy
+
+import jax
+import numpy as np
+import pytest
+
+from efficient_jax.plan import plan
+from efficient_jax.types import UserError
+
+
+def stage(**changes):
+    return {
+        "model": {"name": "cnn", "width": 4},
+        "method": {"name": "supervised"},
+        "batch": {"labelled": 8},
+        "augment": {"ops": ()},
+        "optim": {
+            "learning_rate": 1e-3,
+            "warmup": 2,
+            "weight_decay": 0.01,
+            "clip": 1.0,
+            "rules": ((".*", 1.0),),
+        },
+        "updates": 10,
+    } | changes
+
+
+STUDENT = {"method": {"name": "noisy_student"}, "batch": {"labelled": 8, "unlabelled": 16}, "teacher": "first"}
+CONFIG = {
+    "seed": 0,
+    "data": {"source": {"name": "mnist5k"}, "labels_per_class": 10, "test": 1000},
+    "stages": ("first", "student"),
+    "first": stage(),
+    "student": stage(**STUDENT),
+}
+
+
+def changed(path, value):
+    """CONFIG with another value at a dotted path."""
+    config = copy.deepcopy(CONFIG)
+    *blocks, last = path.split(".")
+    block = config
+    for name in blocks:
+        block = block[name]
+    block[last] = value
+    return config
+
+
+def test_a_plan_has_every_default():
+    found = plan(CONFIG)
+    assert (found.seed, found.devices, found.source) == (0, 0, ("mnist5k", {}))
+    assert found.split == {"labels_per_class": 10, "test": 1000, "validation": 0}
+    first, student = found.stages
+    assert (first.name, first.model) == ("first", ("cnn", {"width": 4, "dropout": 0.0}))
+    assert first.method == ("supervised", {"label_smoothing": 0.0})
+    assert (first.batch, first.teacher, first.pseudo_labels) == ({"labelled": 8}, "", {})
+    assert first.optim["b2"] == 0.999
+    assert (student.batch, student.teacher) == ({"labelled": 8, "unlabelled": 16}, "first")
+    assert student.pseudo_labels["threshold"] == 0.3
+
+
+def test_stages_run_in_the_order_of_their_names():
+    config = CONFIG | {"stages": ("z", "first", "a"), "z": stage(), "a": stage()}
+    assert [s.name for s in plan(config).stages] == ["z", "first", "a"]
+
+
+def test_ops_are_applied(key):
+    augment = plan(changed("first.augment", {"ops": ("cutout",), "cutout": {"size": 64}})).stages[0].augment
+    seen = augment(jax.random.split(key, 2), {"image": np.full((2, 8, 8, 1), 9, np.uint8)})
+    np.testing.assert_array_equal(seen["image"], 0)
+
+
+def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    assert plan(changed("student.teacher", str(tmp_path))).stages[1].teacher == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sede", 1, "config.sede: no such key; did you mean 'seed'?"),
+        ("seed", True, "config.seed: expected int, got True (bool)"),
+        ("devices", -1, "config.devices: -1 is negative; 0 takes what fits"),
+        ("stages", (), "config.stages: want at least one name and each once, got ()"),
+        ("stages", ("first", "first"), "config.stages: want at least one name and each once"),
+        ("stages", ("frist",), "config.stages: unknown name 'frist'; did you mean 'first'?"),
+        ("stages", (1,), "config.stages: unknown name 1; there is: first, student"),
+        ("stages", ["first"], "config.stages: expected tuple, got ['first'] (list)"),
+        ("data", 3, "config.data: expected dict, got 3 (int)"),
+        ("data.tset", 1, "config.data.tset: no such key; did you mean 'test'?"),
+        ("data.labels_per_class", 0, "config.data.labels_per_class: 0 is less than 1"),
+        ("data.test", 0, "config.data.test: 0 is less than 1"),
+        ("data.validation", -1, "config.data.validation: -1 is less than 0"),
+        ("data.source", {"name": "mnist"}, "config.data.source.name: unknown name 'mnist'; did you mean 'mnist5k'?"),
+        ("data.source", {"name": "npz"}, "config.data.source.path: missing, and it has no default"),
+        ("data.source", {}, "config.data.source.name: missing; there is: mnist5k, npz"),
+        ("first.name", "x", "config.first.name: no such key"),
+        ("first.updats", 1, "config.first.updats: no such key; did you mean 'updates'?"),
+        ("first.updates", 0, "config.first.updates: 0 is less than 1"),
+        ("first.log_every", 0, "config.first.log_every: 0 is less than 1"),
+        ("first.save_every", 0, "config.first.save_every: 0 is less than 1"),
+        ("first.ema_decay", 1.0, "config.first.ema_decay: 1.0 is not in 0.0 .. 1.0"),
+        ("first.teacher", "student", "config.first.teacher: the method 'supervised' has no use for 'student'"),
+        ("first.pseudo_labels", {"soft": True}, "config.first.pseudo_labels: the method 'supervised' does not read"),
+        ("first.model.name", "cn", "config.first.model.name: unknown name 'cn'; did you mean 'cnn'?"),
+        ("first.model.with", 4, "config.first.model.with: no such key; did you mean 'width'?"),
+        ("first.model.classes", 4, "config.first.model.classes: no such key"),
+        ("first.method.name", "supervise", "config.first.method.name: unknown name 'supervise'"),
+        ("first.method.label_smoothing", "a", "config.first.method.label_smoothing: expected float, got 'a' (str)"),
+        ("first.method.teacher", "a", "config.first.method.teacher: no such key"),
+        ("first.batch.labelled", 0, "config.first.batch.labelled: 0 is less than 1"),
+        ("first.batch.labeled", 8, "config.first.batch.labeled: no such key; did you mean 'labelled'?"),
+        ("first.batch.unlabelled", 8, "config.first.batch.unlabelled: 8 asked, but the method learns from labelled"),
+        ("first.batch.where", "x", "config.first.batch.where: no such key"),
+        ("student.batch.unlabelled", -1, "config.student.batch.unlabelled: -1 is less than 0"),
+        ("first.optim.warmup", 10, "config.first.optim.warmup: 10 is not in 0 .. 9, the updates of the stage"),
+        ("first.optim.lr", 0.1, "config.first.optim.lr: no such key"),
+        ("first.optim.steps", 10, "config.first.optim.steps: no such key"),
+        ("first.augment.ops", "flip", "config.first.augment.ops: expected tuple, got 'flip' (str)"),
+        ("first.augment.ops", ("flop",), "config.first.augment.ops: unknown name 'flop'; did you mean 'flip'?"),
+        ("first.augment.ops", ("cutout",), "config.first.augment.cutout.size: missing, and it has no default"),
+        ("first.augment.cutuot", {}, "config.first.augment: unknown name 'cutuot'; did you mean 'cutout'?"),
+        ("first.augment.cutout", {"sise": 1}, "config.first.augment.cutout.sise: no such key; did you mean 'size'?"),
+        ("first.augment.cutout", {"size": 1.5}, "config.first.augment.cutout.size: expected int, got 1.5 (float)"),
+        ("first.augment.cutout", 3, "config.first.augment.cutout: expected a block of settings, got 3 (int)"),
+        ("first.init", "student", "config.first.init: stage 'student' comes later; it must come before 'first'"),
+        ("student.teacher", "", "config.student.teacher: the method 'noisy_student' needs one"),
+        ("student.teacher", "student", "config.student.teacher: stage 'student' comes later"),
+        ("student.teacher", "frist", "config.student.teacher: 'frist' is neither an earlier stage nor the folder"),
+        ("student.pseudo_labels", {"soft": 1}, "config.student.pseudo_labels.soft: expected bool, got 1 (int)"),
+        ("student.pseudo_labels", {"seed": 1}, "config.student.pseudo_labels.seed: no such key"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_said_in_one_line(path, value, message):
+    with pytest.raises(UserError) as error:
+        plan(changed(path, value))
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_a_block_that_no_stage_names_is_checked_too():
+    with pytest.raises(UserError, match=r"^config\.student\.updates: 0 is less than 1$"):
+        plan(changed("student.updates", 0) | {"stages": ("first",)})

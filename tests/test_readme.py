@@ -1,0 +1,67 @@
+"""Every command of the README runs, in its `:tiny` form, and its results are those of the committed files."""
+
+import re
+import runpy
+
+import numpy as np
+import pytest
+
+from efficient_jax import records
+from efficient_jax.commands.sweep import identity
+from tests.commands.launch import ROOT, launch
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line for line in re.sub(r"\\\n\s*", "", "\n".join(BLOCKS)).splitlines() if line.startswith("python launch.py")
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the README's paths lead to in the tests: a tiny quickstart and somebody's images."""
+    folder = tmp_path_factory.mktemp("readme")
+    code, _, err = launch("--config=configs/quickstart.py:tiny", f"--workdir={folder}/runs/quickstart")
+    assert code == 0, err
+    rng = np.random.default_rng(0)
+    labels = np.where(np.arange(400) < 300, np.arange(400) % 3, -1)
+    np.savez(folder / "my_images.npz", images=rng.integers(0, 256, (400, 16, 16, 3), np.uint8), labels=labels)
+    return folder
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if " sweep " not in c])
+def test_command(command, folder):
+    tiny = re.sub(r"(configs/\w+\.py)", r"\1:tiny", command)
+    here = tiny.replace("runs/", f"{folder}/runs/").replace("my_images.npz", f"{folder}/my_images.npz")
+    code, _, err = launch(*here.split()[2:])
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if " sweep " in c])
+def test_the_results_of_a_sweep_are_committed_and_shown(command):
+    """With all trials there the command only draws the table, so it can be run as it stands."""
+    flags = dict(re.findall(r"--(\w+)=(\S+)", command))
+    module = runpy.run_path(str(ROOT / flags["sweep"]))
+    wanted = {identity(module["CONFIG"], overrides) for _, overrides in module["trials"]()}
+    found = {r["id"] for r in records.read_lines(ROOT / flags["results"]) if "error" not in r}
+    assert wanted <= found, f"{len(wanted - found)} trials are missing: {command}"
+    code, out, err = launch(*command.split()[2:])
+    assert code == 0, err
+    for row in re.findall(r"^\|.*\|$", out, re.MULTILINE):
+        assert row in README
+
+
+def test_the_python_example_runs(folder):
+    images = np.zeros((3, 28, 28, 1), np.uint8)
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    scope = {"images": images}
+    exec(block.replace("runs/", f"{folder}/runs/"), scope)
+    assert scope["probabilities"].shape == (3, 10)
+
+
+def test_the_map_names_what_there_is():
+    """Every module of the package is in the map, by its file's or its folder's name."""
+    package = ROOT / "efficient_jax"
+    names = {path.stem for path in package.glob("*.py")} | {path.name for path in package.iterdir() if path.is_dir()}
+    for name in names - {"__init__", "__pycache__"}:
+        assert re.search(rf"\b{name}\b", README.split("Map of the code")[1]), name

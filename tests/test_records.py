@@ -1,0 +1,75 @@
+"""Files are whole or not there, and a resumed log has each step once."""
+
+import json
+
+import numpy as np
+import pytest
+
+from efficient_jax import records
+
+
+class Killed:
+    """An array that cannot be written: the process dies half way."""
+
+    def __array__(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+
+def test_json_comes_back(tmp_path):
+    records.write_json(tmp_path / "a.json", {"n": 1, "x": [0.5, "ä"]})
+    assert records.read_json(tmp_path / "a.json") == {"n": 1, "x": [0.5, "ä"]}
+
+
+def test_arrays_come_back(tmp_path):
+    records.write_npz(tmp_path / "a.npz", {"x": np.arange(3), "name": np.array("teacher")})
+    with np.load(tmp_path / "a.npz") as arrays:
+        np.testing.assert_array_equal(arrays["x"], np.arange(3))
+        assert arrays["name"] == "teacher"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_a_failed_write_leaves_the_old_json(tmp_path):
+    records.write_json(tmp_path / "a.json", 1)
+    with pytest.raises(TypeError):
+        records.write_json(tmp_path / "a.json", {"ok": 1, "not json": object()})
+    assert records.read_json(tmp_path / "a.json") == 1
+
+
+def test_a_killed_write_leaves_the_old_arrays(tmp_path):
+    records.write_npz(tmp_path / "a.npz", {"x": np.arange(3)})
+    with pytest.raises(KeyboardInterrupt):
+        records.write_npz(tmp_path / "a.npz", {"x": np.zeros(3), "y": Killed()})
+    with np.load(tmp_path / "a.npz") as arrays:
+        np.testing.assert_array_equal(arrays["x"], np.arange(3))
+
+
+def test_half_a_line_at_the_end_is_left_out(tmp_path):
+    path = tmp_path / "a.jsonl"
+    assert records.read_lines(path) == []
+    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert records.read_lines(path) == [{"step": 1}, {"step": 2}]
+    path.write_text('{"step": 1}\n{"step": 2}')  # valid JSON, but nobody knows whether of the whole number
+    assert records.read_lines(path) == [{"step": 1}]
+
+
+def test_a_resumed_log_carries_on_from_the_checkpoint(tmp_path):
+    with records.MetricsLog(tmp_path, 0) as log:
+        for step in (10, 20, 30):
+            log.write(step, {"loss": float(step)})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 40, "lo')
+    with records.MetricsLog(tmp_path, 20) as log:
+        log.write(30, {"loss": 0.5})
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"step": 10, "loss": 10.0},
+        {"step": 20, "loss": 20.0},
+        {"step": 30, "loss": 0.5},
+    ]
+
+
+def test_a_line_is_on_disk_as_soon_as_it_is_written(tmp_path):
+    with records.MetricsLog(tmp_path, 0) as log:
+        log.write(1, {"loss": 2.0})
+        assert records.read_lines(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 2.0}]
+    assert any(path.name.startswith("events.out.tfevents") for path in tmp_path.iterdir())

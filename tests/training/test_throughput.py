@@ -1,0 +1,74 @@
+"""How much of the compiled step's speed is left in training: printed, not asserted."""
+
+import json
+import time
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from rich.console import Console
+
+from configs import quickstart
+from efficient_jax import experiment, members, models, records
+from efficient_jax.plan import plan
+from efficient_jax.training import loop, parallel
+from efficient_jax.training.progress import StageProgress
+
+UPDATES, REPEATS = 60, 7
+
+
+def test_training_against_the_bare_step(tmp_path, capsys):
+    """The quickstart's teacher: the loop with its feed, log and progress, against calls of the compiled step on
+    indices that lie on the devices already; alternating, median of 7 pairs."""
+    config = quickstart.get_config()
+    config.update({"devices": 2, "stages": ("augmented",)})
+    console = Console(quiet=True)
+    checked = plan(config.to_dict())
+    run = experiment.prepare(checked, tmp_path, console)
+    (stage,) = checked.stages
+    module, apply = members.build(members.describe(stage.model, run.source.classes, (28, 28, 1), run.mean, run.std))
+    variables = models.init(module, jax.random.key(0), (28, 28, 1))
+    each = experiment.updates(stage, run, experiment.supervise(stage, run), apply, variables)
+    split = NamedSharding(Mesh(np.array(run.devices), (parallel.AXIS,)), PartitionSpec(parallel.AXIS))
+    placed = [jax.device_put(each.indices(i), split) for i in range(UPDATES)]
+    log = records.MetricsLog(tmp_path, 0)
+
+    def bare(state):
+        for index in placed:
+            state, metrics = each.update(state, index)
+        return jax.block_until_ready(state)
+
+    def train(state):
+        with StageProgress(console, "stage", first=0, updates=UPDATES) as progress:
+
+            def on_log(i, values):
+                log.write(i, values)
+                progress.show(i, values)
+
+            state = loop.run(
+                lambda state, i: each.update(state, each.indices(i)),
+                state,
+                first=0,
+                updates=UPDATES,
+                log_every=stage.log_every,
+                save_every=UPDATES + 1,
+                images_per_update=64,
+                log=on_log,
+                save=lambda i, state: None,
+                where="",
+            )
+        return jax.block_until_ready(state)
+
+    state = train(bare(each.state))
+    seconds = {bare: [], train: []}
+    for _ in range(REPEATS):
+        for function, times in seconds.items():
+            start = time.perf_counter()
+            state = function(state)
+            times.append(time.perf_counter() - start)
+    log.__exit__()
+    ratio = np.median(np.array(seconds[bare]) / np.array(seconds[train]))
+    rates = {f.__name__: round(UPDATES * 64 / np.median(times)) for f, times in seconds.items()}
+    with capsys.disabled():
+        print(f"\nimages/s {json.dumps(rates)}; train / bare step {ratio:.3f}")
+    assert state["step"] == 2 * UPDATES * (REPEATS + 1)
