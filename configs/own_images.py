@@ -1,4 +1,4 @@
-"""The quickstart's stages on your own images: an .npz with `images` uint8 [n h w c] and `labels`, -1 where there is none.
+"""The quickstart's stages on your own images: an .npz with `images` uint8 [n h w c] and `labels`, -1 for none.
 
     python launch.py --config=configs/own_images.py --config.data.source.path=my_images.npz --workdir=runs/own_images
 

@@ -76,9 +76,13 @@ def test_other_images_are_said(classify, images, got):
     assert str(error.value) == f"classify: got {got}, want uint8 [n, 8, 8, 2]"
 
 
-def test_a_run_means_its_last_finished_stage(run):
-    assert members.stage_folder(run, "here") == run / "first"
-    assert members.stage_folder(run / "first", "here") == run / "first"
+def test_a_run_means_its_last_finished_stage(tmp_path):
+    records.write_json(tmp_path / "config.json", {"stages": ["z", "a", "later"]})
+    for name in ("z", "a"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        records.write_json(tmp_path / name / "result.json", {})
+    assert members.stage_folder(tmp_path, "here") == tmp_path / "a"
+    assert members.stage_folder(tmp_path / "z", "here") == tmp_path / "z"
 
 
 @pytest.mark.parametrize("path", ["second", "nowhere"])

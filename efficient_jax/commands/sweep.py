@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from efficient_jax import binding, records
-from efficient_jax.report import tables
+from efficient_jax.report import sweep_figure, tables
 from efficient_jax.types import UserError
 
 
@@ -35,20 +35,27 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
     except OSError as error:
         raise UserError(f"--workdir: cannot write to {str(folder)!r}: {error.strerror}") from error
     trials = [(group, overrides, identity(module["CONFIG"], overrides)) for group, overrides in module["trials"]()]
-    done = {record["id"] for record in records.read_lines(path) if "error" not in record}
-    for number, (group, overrides, identity) in enumerate(trials, 1):
-        if identity not in done:
+    done = _succeeded(path)
+    for number, (group, overrides, name) in enumerate(trials, 1):
+        if name not in done:
             console.print(f"trial {number}/{len(trials)}: {group}, {overrides}", highlight=False)
-            record = {"id": identity, "group": group, "seed": overrides["seed"], "overrides": overrides}
-            record |= _run(module["CONFIG"], overrides, folder / identity, module.get("SPLIT", "test"))
+            record = {"id": name, "group": group, "seed": overrides["seed"], "overrides": overrides}
+            record |= _run(module["CONFIG"], overrides, folder / name, module.get("SPLIT", "test"))
             with path.open("a") as file:
                 file.write(json.dumps(record) + "\n")
             if "error" in record:
                 console.print(f"  failed: {record['error']}", highlight=False)
-    wanted = {identity for _, _, identity in trials}
-    found = {r["id"]: r for r in records.read_lines(path) if r["id"] in wanted and "error" not in r}
-    show(list(found.values()), module.get("COMPARISONS", ()), console)
+    done = _succeeded(path)
+    found = [done[name] for _, _, name in trials if name in done]
+    show(found, module.get("COMPARISONS", ()), console)
+    if found:
+        sweep_figure.write_figure(path.with_suffix(".svg"), found)
     console.print(f"{len(found)} of {len(trials)} trials in {path}", highlight=False)
+
+
+def _succeeded(path: Path) -> dict[str, dict[str, Any]]:
+    """The trials in `path` that did not fail, by their id."""
+    return {record["id"]: record for record in records.read_lines(path) if "error" not in record}
 
 
 def show(found: list[dict[str, Any]], comparisons: tuple, console: Console) -> None:

@@ -35,7 +35,7 @@ def test_training_against_the_bare_step(tmp_path, capsys):
 
     def bare(state):
         for index in placed:
-            state, metrics = each.update(state, index)
+            state, _ = each.update(state, index)
         return jax.block_until_ready(state)
 
     def train(state):
@@ -54,7 +54,7 @@ def test_training_against_the_bare_step(tmp_path, capsys):
                 save_every=UPDATES + 1,
                 images_per_update=64,
                 log=on_log,
-                save=lambda i, state: None,
+                save=lambda *_: None,
                 where="",
             )
         return jax.block_until_ready(state)

@@ -1,0 +1,45 @@
+"""The figure of a sweep: test accuracy of every stage, group by group, a small mark for each seed."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from efficient_jax.report.plots import COLORS
+from efficient_jax.report.tables import by_seed
+
+
+def write_figure(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Writes an SVG: a column per group and in it a bar mark (the mean) per stage, the seeds as dots.
+
+    The file is the same for the same records: it carries no date and no random ids.
+    """
+    groups = list(dict.fromkeys(record["group"] for record in records))
+    stages = list(dict.fromkeys(stage for record in records for stage in record["stages"]))
+    with matplotlib.rc_context({"svg.hashsalt": "sweep", "font.size": 9, "svg.fonttype": "path"}):
+        figure = Figure(figsize=(1.9 * len(groups) + 1.6, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        for number, stage in enumerate(stages):
+            color = COLORS[number % len(COLORS)]
+            offset = (number - (len(stages) - 1) / 2) * 0.8 / len(stages)
+            for column, group in enumerate(groups):
+                found = list(by_seed(records, group, stage).values())
+                if found:
+                    x = np.full(len(found), column + offset)
+                    axes.plot(x, found, "o", color=color, markersize=2.5, alpha=0.6)
+                    axes.plot(x[:1], [np.mean(found)], "_", color=color, markersize=13, markeredgewidth=2.2)
+            axes.plot([], [], "s", color=color, label=stage, markersize=6)
+        axes.set_xticks(range(len(groups)), [group.replace(", ", ",\n") for group in groups])
+        axes.set_ylabel("accuracy, %")
+        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, ncols=len(stages), loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
+        part = path.with_name(path.name + ".part")
+        FigureCanvasSVG(figure).print_figure(part, format="svg", metadata={"Date": None})
+    os.replace(part, path)
