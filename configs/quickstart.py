@@ -18,66 +18,44 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = ConfigDict({"source": {"name": "mnist5k"}, "labels_per_class": 10, "test": 1000, "validation": 0})
     config.stages = ("supervised", "augmented", "student", "student2", "distilled")
 
+    affine = {"rotate": 15.0, "shear": 0.15, "translate": 0.1, "scale": 0.15, "fill": 0.0}
     plain = {"ops": ()}
-    mild = {"ops": ("affine",), "affine": {"rotate": 15.0, "shear": 0.15, "translate": 0.1, "scale": 0.15}}
-    noise = {
+    mild = {"ops": ("affine",), "affine": affine}
+    noise = {  # its strength was chosen in sweeps/noise_level.py
         "ops": ("affine", "randaugment", "cutout"),
-        "affine": mild["affine"],
-        "randaugment": {"layers": 1, "magnitude": 5.0},
+        "affine": affine,
+        "randaugment": {"layers": 1, "magnitude": 5.0, "magnitude_std": 0.0},
         "cutout": {"size": 8},
     }
-    config.supervised = stage(width=16, updates=300, labelled=64, augment=plain)
-    config.augmented = stage(width=16, dropout=0.3, updates=1000, labelled=64, augment=mild)
-    config.student = stage(
-        width=16,
-        dropout=0.3,
-        updates=1000,
-        labelled=32,
-        unlabelled=96,
-        augment=noise,
-        method="noisy_student",
-        teacher="augmented",
-    )
-    config.student2 = stage(
-        width=24,
-        dropout=0.3,
-        updates=1000,
-        labelled=32,
-        unlabelled=96,
-        augment=noise,
-        method="noisy_student",
-        teacher="student",
-    )
-    config.distilled = stage(
-        width=8, updates=1000, labelled=32, unlabelled=96, augment=mild, method="distill", teacher="student2"
-    )
-    for name in ("student", "student2"):
-        config[name].pseudo_labels = ConfigDict(
-            {"threshold": 0.8, "balance": True, "per_class": 0, "soft": True, "shuffled": False}
-        )
+    supervised = {"name": "supervised", "label_smoothing": 0.0}
+    noisy_student = {"name": "noisy_student", "unlabelled_weight": 1.0, "label_smoothing": 0.0}
+    distill = {"name": "distill", "temperature": 4.0, "soft_weight": 0.9, "hard_weight": 0.1}
+
+    config.supervised = stage(supervised, width=16, updates=300, augment=plain)
+    config.augmented = stage(supervised, width=16, dropout=0.3, augment=mild)
+    config.student = stage(noisy_student, teacher="augmented", width=16, dropout=0.3, augment=noise)
+    config.student2 = stage(noisy_student, teacher="student", width=24, dropout=0.3, augment=noise)
+    config.distilled = stage(distill, teacher="student2", width=8, augment=mild)
     return common.shrink(config) if tiny else config
 
 
 def stage(
-    *,
-    width: int,
-    updates: int,
-    labelled: int,
-    augment: dict,
-    unlabelled: int = 0,
-    dropout: float = 0.0,
-    method: str = "supervised",
-    teacher: str = "",
+    method: dict, *, width: int, augment: dict, dropout: float = 0.0, updates: int = 1000, teacher: str = ""
 ) -> ConfigDict:
-    return ConfigDict(
-        {
-            "model": {"name": "cnn", "width": width, "dropout": dropout},
-            "method": {"name": method},
-            "teacher": teacher,
-            "batch": {"labelled": labelled, "unlabelled": unlabelled},
-            "augment": augment,
-            "optim": common.adamw(),
-            "updates": updates,
-            "ema_decay": 0.99,
-        }
-    )
+    """64 labelled images an update, or with a teacher 32 labelled and 96 unlabelled."""
+    block = {
+        "model": {"name": "cnn", "width": width, "dropout": dropout},
+        "method": method,
+        "teacher": teacher,
+        "init": "",
+        "batch": {"labelled": 32, "unlabelled": 96} if teacher else {"labelled": 64, "unlabelled": 0},
+        "augment": augment,
+        "optim": common.adamw(),
+        "updates": updates,
+        "ema_decay": 0.99,
+        "log_every": 50,
+        "save_every": 500,
+    }
+    if method["name"] == "noisy_student":
+        block["pseudo_labels"] = {"threshold": 0.8, "balance": True, "per_class": 0, "soft": True, "shuffled": False}
+    return ConfigDict(block)

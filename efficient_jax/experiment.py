@@ -58,7 +58,37 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     pool = np.concatenate([split["labelled"], split["unlabelled"]])
     mean, std = statistics.mean_std(source.images[pool])  # never of test images
     images = parallel.replicate(source.images, devices)
-    return Run(workdir, plan.seed, devices, console, source, split, images, mean, std)
+    run = Run(workdir, plan.seed, devices, console, source, split, images, mean, std)
+    for stage in plan.stages:
+        _rehearse(stage, run)
+    return run
+
+
+def _rehearse(stage: Stage, run: Run) -> None:
+    """Traces what depends on values and shapes, so that a bad one is said before the first stage has trained.
+
+    Raises: UserError for a rule that claims nothing, an image too small for the model, a strength out of range.
+    """
+    shape = run.source.images.shape[1:]
+    module, _ = members.build(_description(stage, run))
+    try:
+        variables = jax.eval_shape(lambda key: models.init(module, key, shape), jax.random.key(0))
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise UserError(
+            f"config.{stage.name}.model: {stage.model[1]} makes no network for images {list(shape)}: {error}"
+        ) from error
+    pair = {"image": np.zeros((2, *shape), np.uint8), "label": np.zeros((2, len(run.source.classes)), np.float32)}
+    try:
+        optim.optimizer(variables["params"], steps=stage.updates, **stage.optim)
+        jax.eval_shape(stage.augment, jax.random.split(jax.random.key(0)), pair)
+        if label := METHODS[stage.method[0]].label:
+            label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
+    except UserError as error:
+        raise UserError(f"config.{stage.name}: {error}") from error
+
+
+def _description(stage: Stage, run: Run) -> dict[str, Any]:
+    return members.describe(stage.model, run.source.classes, run.source.images.shape[1:], run.mean, run.std)
 
 
 def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
@@ -70,7 +100,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     started = time.perf_counter()
     key = _key(stage, run)
     shape = run.source.images.shape[1:]
-    description = members.describe(stage.model, run.source.classes, shape, run.mean, run.std)
+    description = _description(stage, run)
     module, apply = members.build(description)
     variables = models.init(module, keys.named(key, "init"), shape)
     if stage.init:

@@ -87,6 +87,11 @@ def _is_kernel(params: Tree) -> Tree:
 
 def _label(params: Tree, rules: tuple[tuple[str, float], ...], weight_decay: float) -> tuple[Tree, list[Row]]:
     """Each parameter's multiplier as a string (multi_transform's labels become keys of a checkpoint)."""
+    for pair in rules:
+        match pair:
+            case (str(), float() | int()):
+                continue
+        raise UserError(f"optim.rules: {pair!r} is not a pair of a regular expression and a multiplier")
     claims: dict[str, list[tuple[str, int]]] = {rule: [] for rule, _ in rules}
     unclaimed = []
 
@@ -102,7 +107,7 @@ def _label(params: Tree, rules: tuple[tuple[str, float], ...], weight_decay: flo
     try:
         labels = jax.tree.map_with_path(label, params)
     except re.error as error:
-        raise UserError(f"the rule {error.pattern!r} is not a regular expression: {error}") from error
+        raise UserError(f"optim.rules: the rule {error.pattern!r} is not a regular expression: {error}") from error
 
     table = []
     for rule, multiplier in rules:
@@ -110,11 +115,17 @@ def _label(params: Tree, rules: tuple[tuple[str, float], ...], weight_decay: flo
         sizes = [size for _, size in claims[rule]]
         table.append(Row(rule, multiplier, len(sizes), sum(sizes), sum(decayed)))
 
-    shown = "".join(f"\n  {row.rule!r}, {row.multiplier}: {row.tensors} tensors" for row in table)
+    shown = "; ".join(f"{row.rule!r} x {row.multiplier} claims {row.tensors} tensors" for row in table)
     if unclaimed:
-        raise UserError(f"no rule matches {', '.join(unclaimed)}; add one, such as ('.*', 1.0) at the end:{shown}")
+        raise UserError(
+            f"optim.rules: no rule matches {', '.join(unclaimed)}; add one, such as ('.*', 1.0) at the end ({shown})"
+        )
     if idle := [row.rule for row in table if not row.tensors]:
-        raise UserError(f"nothing is left for the rule {idle[0]!r}: it matches no path, or others come first:{shown}")
+        raise UserError(
+            f"optim.rules: nothing is left for the rule {idle[0]!r}: it matches no path, or others come first ({shown})"
+        )
     if wrong := [row for row in table if row.multiplier < 0.0]:
-        raise UserError(f"the rule {wrong[0].rule!r} has a negative multiplier, {wrong[0].multiplier}:{shown}")
+        raise UserError(
+            f"optim.rules: the rule {wrong[0].rule!r} has a negative multiplier, {wrong[0].multiplier} ({shown})"
+        )
     return labels, table

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from efficient_jax import augment, binding, methods, models, optim
+from efficient_jax import augment as augmentations
+from efficient_jax import binding, methods, models
+from efficient_jax import optim as optimizers
 from efficient_jax.data import SOURCES
 from efficient_jax.training import checkpoint
 from efficient_jax.types import Augment, UserError
@@ -111,6 +113,8 @@ def _stage(
             f"{where}.teacher: the method {chosen!r} "
             + ("needs one: the name of an earlier stage" if entry.needs_teacher else f"has no use for {teacher!r}")
         )
+    if entry.label and not batch.get("unlabelled"):
+        raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
     if pseudo_labels and not entry.label:
         raise UserError(f"{where}.pseudo_labels: the method {chosen!r} does not read them")
     sizes = _batch(
@@ -118,12 +122,12 @@ def _stage(
         unlabelled_wanted=entry.unlabelled,
         **binding.bind(_batch, batch, f"{where}.batch", ("where", "unlabelled_wanted")),
     )
-    for key, value, least in (
-        ("updates", updates, 1),
-        ("log_every", log_every, 1),
-        ("save_every", save_every, 1),
-    ):
-        _at_least(value, least, f"{where}.{key}")
+    mixes = [op for op in augment.get("ops", ()) if op in augmentations.MIXES]
+    for stream, size in sizes.items():
+        if mixes and size % 2:
+            raise UserError(f"{where}.batch.{stream}: {size} is odd, but {mixes[0]!r} mixes images in pairs")
+    for key, value in (("updates", updates), ("log_every", log_every), ("save_every", save_every)):
+        _at_least(value, 1, f"{where}.{key}")
     if not 0.0 <= ema_decay < 1.0:
         raise UserError(f"{where}.ema_decay: {ema_decay} is not in 0.0 .. 1.0 (1.0 excluded)")
     return Stage(
@@ -157,7 +161,7 @@ def _batch(where: str, unlabelled_wanted: bool, *, labelled: int, unlabelled: in
 
 
 def _optim(block: Mapping[str, Any], updates: int, where: str) -> dict[str, Any]:
-    bound = binding.bind(optim.optimizer, block, where, GIVEN_TO_OPTIMIZER)
+    bound = binding.bind(optimizers.optimizer, block, where, GIVEN_TO_OPTIMIZER)
     if not 0 <= bound["warmup"] < updates:
         raise UserError(f"{where}.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage")
     return bound
@@ -166,7 +170,7 @@ def _optim(block: Mapping[str, Any], updates: int, where: str) -> dict[str, Any]
 def _augment(block: Mapping[str, Any], where: str) -> Augment:
     """`config.<stage>.augment`: `ops` in order, and a block of settings for each that has any."""
     ops = binding.bind(_ops, {"ops": block.get("ops", ())}, where)["ops"]
-    known = augment.OPS | augment.MIXES
+    known = augmentations.OPS | augmentations.MIXES
     for name in ops:
         binding.choose(name, known, f"{where}.ops")
     settings = {
@@ -176,7 +180,7 @@ def _augment(block: Mapping[str, Any], where: str) -> Augment:
         for name in (*ops, *block)
         if name != "ops"
     }
-    return augment.build(ops, settings)
+    return augmentations.build(ops, settings)
 
 
 def _ops(*, ops: tuple) -> None:

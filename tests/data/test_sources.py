@@ -55,7 +55,7 @@ def test_an_npz_with_something_else_is_said(tmp_path, arrays, message):
     with pytest.raises(UserError) as error:
         sources.npz(path=write(tmp_path, **arrays))
     text = str(error.value)
-    assert text.startswith("data.source.path: ")
+    assert text.startswith("config.data.source.path: ")
     assert message in text
     assert "\n" not in text
 

@@ -48,11 +48,11 @@ def test_seeds_share_the_test_set_and_nothing_else():
 
 
 def test_labels_are_no_fewer_than_asked():
-    with pytest.raises(UserError, match=r"data\.labels_per_class: 30 asked, but class 'c' has 2\d images left"):
+    with pytest.raises(UserError, match=r"config\.data\.labels_per_class: 30 asked, but class 'c' has 2\d images left"):
         make(labels_per_class=30)
 
 
 @pytest.mark.parametrize(("part", "size"), [("test", 200), ("test", 1), ("validation", 1000)])
 def test_a_part_that_cannot_be_stratified_is_said(part, size):
-    with pytest.raises(UserError, match=rf"^data\.{part}: cannot take {size} stratified images of \d+ \(.*\)$"):
+    with pytest.raises(UserError, match=rf"^config\.data\.{part}: cannot take {size} stratified images of \d+ \(.*\)$"):
         make(**{part: size})
