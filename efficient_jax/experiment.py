@@ -134,6 +134,7 @@ class Updates(NamedTuple):
 
 
 def updates(stage: Stage, run: Run, supervision: Supervision, apply: Apply, variables: Tree) -> Updates:
+    """Everything that the loop needs, placed on the devices and ready to compile."""
     method = METHODS[stage.method[0]]
     teacher: tuple[Apply, ...] = ()
     frozen: Tree = {}

@@ -39,7 +39,7 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
     for number, (group, overrides, name) in enumerate(trials, 1):
         if name not in done:
             console.print(f"trial {number}/{len(trials)}: {group}, {overrides}", highlight=False)
-            record = {"id": name, "group": group, "seed": overrides["seed"], "overrides": overrides}
+            record = {"id": name, "group": group, "seed": overrides.get("seed", 0), "overrides": overrides}
             record |= _run(module["CONFIG"], overrides, folder / name, module.get("SPLIT", "test"))
             with path.open("a") as file:
                 file.write(json.dumps(record) + "\n")

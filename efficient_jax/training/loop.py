@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import jax
+import numpy as np
 
 from efficient_jax.types import Tree, UserError
 
@@ -29,9 +30,9 @@ def run(
     """State after `updates` updates, `first` of which are done already.
 
     `step(state, i)` does update i; `log(i, metrics)` gets the mean metrics of the updates since the last log;
-    `save(i, state)` comes after the losses of all updates before it were seen to be finite.
+    `save(i, state)` comes after the losses of all updates before it and the state itself were seen to be finite.
 
-    Raises: UserError naming `where` and the update when the loss is not finite; what was saved is untouched.
+    Raises: UserError naming `where` and the update when loss or state are not finite; what was saved is untouched.
     """
     running: collections.deque = collections.deque()
     unlogged: list[tuple[int, dict]] = []
@@ -42,10 +43,7 @@ def run(
         history = jax.device_get(unlogged)
         for number, metrics in history:
             if not math.isfinite(metrics["loss"][0]):
-                raise UserError(
-                    f"{where}: the loss of update {number} is {metrics['loss'][0]}; the last checkpoint is kept. "
-                    "Lower optim.learning_rate, or lengthen optim.warmup"
-                )
+                raise UserError(_diverged(where, number, f"the loss is {metrics['loss'][0]}"))
         now = time.perf_counter()
         sums = {name: [sum(m[name][k].item() for _, m in history) for k in (0, 1)] for name in history[-1][1]}
         means = {name: total / max(count, 1e-12) for name, (total, count) in sums.items()}
@@ -62,6 +60,13 @@ def run(
         if at_save or (i + 1) % log_every == 0:
             flush(i + 1)
         if at_save:
+            # The loss is that of the weights before the update: those after it may be lost already.
+            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(state))):
+                raise UserError(_diverged(where, i + 1, "the weights are not finite"))
             save(i + 1, state)
             clock = time.perf_counter()  # saving is not training
     return state
+
+
+def _diverged(where: str, update: int, what: str) -> str:
+    return f"{where}: {what} in update {update}; the last checkpoint is kept. Lower optim.learning_rate or optim.clip"

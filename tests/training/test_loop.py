@@ -1,10 +1,12 @@
 """What the loop logs, when it saves, and that it stops when the loss does."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from efficient_jax.training import loop
 from efficient_jax.types import UserError
+from tests.training.problem import make
 
 
 def run(first: int = 0, updates: int = 7) -> tuple[int, list, list]:
@@ -52,7 +54,7 @@ def test_a_loss_that_is_not_finite_stops_and_is_not_saved():
     def step(state, i):
         return state, {"loss": (jnp.float32("nan") if i == 4 else jnp.float32(1), jnp.float32(1))}
 
-    with pytest.raises(UserError, match=r"stage 's': the loss of update 5 is nan"):
+    with pytest.raises(UserError, match=r"stage 's': the loss is nan in update 5"):
         loop.run(
             step,
             0,
@@ -66,3 +68,22 @@ def test_a_loss_that_is_not_finite_stops_and_is_not_saved():
             where="stage 's'",
         )
     assert saved == [3]
+
+
+def test_twenty_runs_of_600_pmapped_steps_on_two_devices_finish():
+    """A free-running pmap loop hangs on CPU (training/parallel.py); XLA then ends the process after 40 seconds."""
+    problem = make(2)
+    for _ in range(20):
+        state = loop.run(
+            problem.update,
+            jax.tree.map(jnp.copy, problem.state),  # the first step donates it
+            first=0,
+            updates=600,
+            log_every=100,
+            save_every=600,
+            images_per_update=1,
+            log=lambda *_: None,
+            save=lambda *_: None,
+            where="",
+        )
+        assert state["step"] == 600
