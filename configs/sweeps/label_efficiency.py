@@ -14,7 +14,7 @@ CONTROLS = {
 
 def trials():
     for seed in range(5):
-        for labels in (10, 4, 25):
+        for labels in (4, 10, 25):
             yield f"{labels} labels per class", {"seed": seed, "data.labels_per_class": labels}
         for group, changes in CONTROLS.items():
             yield group, {"seed": seed, "data.labels_per_class": 10, "stages": ("augmented", "student"), **changes}

@@ -15,7 +15,7 @@ NOISE = {
 
 
 def trials():
-    for seed in (100, 101):
+    for seed in (100, 101, 102):
         for labels in (25, 10, 4):
             for noise, ops in NOISE.items():
                 yield (
@@ -27,6 +27,10 @@ def trials():
                         "data.validation": 1000,
                         "student.augment.ops": ops,
                         "student2.augment.ops": ops,
+                        # One checkpoint: of several the best on validation would count.
+                        "augmented.save_every": 1000,
+                        "student.save_every": 1000,
+                        "student2.save_every": 1000,
                     },
                 )
 

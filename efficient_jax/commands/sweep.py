@@ -118,5 +118,7 @@ def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path, split: s
 
 
 def _scored(result: dict[str, Any], split: str) -> dict[str, Any]:
-    """A stage's result with the counts of one split on top, as the tables read it; the other split is left out."""
-    return {**result[split], **{k: v for k, v in result.items() if k not in ("stage", "test", "validation")}}
+    """A stage's result with the counts of one split on top, as the tables read it; of the other nothing is told."""
+    of_test = ("negative_log_likelihood", "calibration_error")
+    hidden = ("stage", "test", "validation", *(of_test if split != "test" else ()))
+    return {**result[split], **{key: value for key, value in result.items() if key not in hidden}}

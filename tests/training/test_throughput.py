@@ -14,7 +14,7 @@ from efficient_jax.plan import plan
 from efficient_jax.training import loop, parallel
 from efficient_jax.training.progress import StageProgress
 
-UPDATES, REPEATS = 60, 7
+UPDATES, REPEATS = 200, 7
 
 
 def test_training_against_the_bare_step(tmp_path, capsys):
