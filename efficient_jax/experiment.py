@@ -1,6 +1,7 @@
 """Runs the stages of a plan in order. Each has its folder under the workdir, resumes from its newest checkpoint, and
 is left alone when it is finished."""
 
+import functools
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,8 @@ from efficient_jax.training import checkpoint, loop, parallel, state, step
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.types import Apply, Tree, UserError
 
-PREDICT_BATCH = 512  # a multiple of every number of devices up to 512 that is a power of two
+PREDICT_BATCH = 512
+CHUNK = 64  # updates whose indices are sent to the devices together
 
 
 class Run(NamedTuple):
@@ -129,8 +131,8 @@ class Updates(NamedTuple):
     """The updates of a stage."""
 
     state: Tree  # before the first
-    update: Callable[[Tree, dict[str, np.ndarray]], tuple[Tree, dict]]  # the compiled step
-    indices: Callable[[int], dict[str, np.ndarray]]  # what update number i sees of each stream
+    update: Callable[[Tree, dict[str, jax.Array]], tuple[Tree, dict]]  # the compiled step
+    indices: Callable[[int], dict[str, jax.Array]]  # the images of update number i, and of those around it
 
 
 def updates(stage: Stage, run: Run, supervision: Supervision, apply: Apply, variables: Tree) -> Updates:
@@ -153,16 +155,20 @@ def updates(stage: Stage, run: Run, supervision: Supervision, apply: Apply, vari
     key = parallel.replicate(keys.named(_key(stage, run), "train"), run.devices)
     orders = {stream: zlib.crc32(f"{run.seed}/{stage.name}/{stream}".encode()) for stream in stage.batch}
 
-    def indices(i: int) -> dict[str, np.ndarray]:
+    @functools.lru_cache(maxsize=1)
+    def chunk(number: int) -> dict[str, jax.Array]:
+        steps = range(number * CHUNK, (number + 1) * CHUNK)
         return {
-            stream: parallel.shared(feed.batch_at(supervision.rows[stream], size, i, orders[stream]), run.devices)
+            stream: parallel.shared(
+                np.stack([feed.batch_at(supervision.rows[stream], size, i, orders[stream]) for i in steps]), run.devices
+            )
             for stream, size in stage.batch.items()
         }
 
     return Updates(
         state=parallel.replicate(state.create(variables, tx), run.devices),
         update=lambda current, index: train_step(current, frozen, data, key, index),
-        indices=indices,
+        indices=lambda i: chunk(i // CHUNK),
     )
 
 

@@ -34,31 +34,29 @@ def run(
 
     Raises: UserError naming `where` and the update when loss or state are not finite; what was saved is untouched.
     """
-    running: collections.deque = collections.deque()
-    unlogged: list[tuple[int, dict]] = []
-    clock, logged = time.perf_counter(), first
+    in_flight: collections.deque[tuple[int, dict]] = collections.deque()
+    unlogged: list[dict] = []
+    clock = time.perf_counter()
 
-    def flush(i: int) -> None:
-        nonlocal clock, logged, unlogged
-        history = jax.device_get(unlogged)
-        for number, metrics in history:
-            if not math.isfinite(metrics["loss"][0]):
-                raise UserError(_diverged(where, number, f"the loss is {metrics['loss'][0]}"))
-        now = time.perf_counter()
-        sums = {name: [sum(m[name][k].item() for _, m in history) for k in (0, 1)] for name in history[-1][1]}
-        means = {name: total / max(count, 1e-12) for name, (total, count) in sums.items()}
-        log(i, means | {"images_per_second": (i - logged) * images_per_update / (now - clock)})
-        clock, logged, unlogged = now, i, []
+    def finish(number: int, metrics: dict) -> None:
+        """Waits for one update. Later ones keep the devices busy meanwhile, so logging costs them nothing."""
+        nonlocal clock, unlogged
+        unlogged.append(jax.device_get(metrics))
+        if not math.isfinite(unlogged[-1]["loss"][0]):
+            raise UserError(_diverged(where, number, f"the loss is {unlogged[-1]['loss'][0]}"))
+        if number % log_every == 0 or number % save_every == 0 or number == updates:
+            now = time.perf_counter()
+            sums = {name: [sum(m[name][k].item() for m in unlogged) for k in (0, 1)] for name in metrics}
+            means = {name: total / max(count, 1e-12) for name, (total, count) in sums.items()}
+            log(number, means | {"images_per_second": len(unlogged) * images_per_update / (now - clock)})
+            clock, unlogged = now, []
 
     for i in range(first, updates):
         state, metrics = step(state, i)
-        running.append(metrics)
-        unlogged.append((i + 1, metrics))
-        if len(running) > IN_FLIGHT:
-            jax.block_until_ready(running.popleft())
+        in_flight.append((i + 1, metrics))
         at_save = (i + 1) % save_every == 0 or i + 1 == updates
-        if at_save or (i + 1) % log_every == 0:
-            flush(i + 1)
+        while len(in_flight) > (0 if at_save else IN_FLIGHT):
+            finish(*in_flight.popleft())
         if at_save:
             # The loss is that of the weights before the update: those after it may be lost already.
             if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(state))):
@@ -69,4 +67,7 @@ def run(
 
 
 def _diverged(where: str, update: int, what: str) -> str:
-    return f"{where}: {what} in update {update}; the last checkpoint is kept. Lower optim.learning_rate or optim.clip"
+    return (
+        f"{where}: {what} in update {update}; the last checkpoint is kept. "
+        "Lower optim.learning_rate, lengthen optim.warmup, or look at the method's settings"
+    )

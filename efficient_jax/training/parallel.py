@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Key, PRNGKeyArray
+from jaxtyping import Array, Int, Key, PRNGKeyArray
 
 from efficient_jax import keys
 from efficient_jax.types import Tree, UserError
@@ -70,9 +70,11 @@ def keys_of_share(key: PRNGKeyArray, n: int) -> Key[Array, "n"]:
     return keys.by_position(key, jax.lax.axis_index(AXIS) * n, n)
 
 
-def shared(rows: np.ndarray, devices: Sequence[jax.Device]) -> np.ndarray:
-    """A global batch as [devices, share, ...]."""
-    return rows.reshape(len(devices), -1, *rows.shape[1:])
+def shared(rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> Int[Array, "devices *steps share"]:
+    """Global batches cut into the devices' shares, each on its device."""
+    shares = rows.reshape(*rows.shape[:-1], len(devices), -1)
+    split = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+    return jax.device_put(np.moveaxis(shares, -2, 0), split)
 
 
 def assert_replicas_agree(tree: Tree) -> None:

@@ -5,13 +5,12 @@ import time
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from configs import quickstart
 from efficient_jax import experiment, members, models, records
 from efficient_jax.plan import plan
-from efficient_jax.training import loop, parallel
+from efficient_jax.training import loop
 from efficient_jax.training.progress import StageProgress
 
 UPDATES, REPEATS = 200, 7
@@ -29,13 +28,12 @@ def test_training_against_the_bare_step(tmp_path, capsys):
     module, apply = members.build(members.describe(stage.model, run.source.classes, (28, 28, 1), run.mean, run.std))
     variables = models.init(module, jax.random.key(0), (28, 28, 1))
     each = experiment.updates(stage, run, experiment.supervise(stage, run), apply, variables)
-    split = NamedSharding(Mesh(np.array(run.devices), (parallel.AXIS,)), PartitionSpec(parallel.AXIS))
-    placed = [jax.device_put(each.indices(i), split) for i in range(UPDATES)]
+    placed = each.indices(0)
     log = records.MetricsLog(tmp_path, 0)
 
     def bare(state):
-        for index in placed:
-            state, _ = each.update(state, index)
+        for _ in range(UPDATES):
+            state, _ = each.update(state, placed)
         return jax.block_until_ready(state)
 
     def train(state):
