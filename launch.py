@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-CORES = os.cpu_count() or 1
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 os.environ.setdefault("NPROC", str(max(16, 2 * CORES)))  # before jax: see training/parallel.py
 
 import jax

@@ -61,32 +61,46 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     mean, std = statistics.mean_std(source.images[pool])  # never of test images
     images = parallel.replicate(source.images, devices)
     run = Run(workdir, plan.seed, devices, console, source, split, images, mean, std)
+    shapes: dict[str, Tree] = {}
     for stage in plan.stages:
-        _rehearse(stage, run)
+        shapes[stage.name] = _rehearse(stage, run, shapes)
     return run
 
 
-def _rehearse(stage: Stage, run: Run) -> None:
-    """Traces what depends on values and shapes, so that a bad one is said before the first stage has trained.
+def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
+    """The shapes of a stage's variables. Traces its loss, so that a bad value is said before the first stage trains.
 
-    Raises: UserError for a rule that claims nothing, an image too small for the model, a strength out of range.
+    Raises: UserError for a strength or rate out of range, a rule that claims nothing, a teacher or start that does
+    not fit, an image too small for the model.
     """
-    shape = run.source.images.shape[1:]
-    module, _ = members.build(_description(stage, run))
+    shape, where = run.source.images.shape[1:], f"config.{stage.name}"
+    module, apply = members.build(_description(stage, run), norm_axis=None)
+    method = METHODS[stage.method[0]]
+    streams = {
+        stream: {"image": np.zeros((2, *shape), np.uint8), "label": np.zeros((2, len(run.source.classes)), np.float32)}
+        for stream in stage.batch
+    }
     try:
         variables = jax.eval_shape(lambda key: models.init(module, key, shape), jax.random.key(0))
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise UserError(
-            f"config.{stage.name}.model: {stage.model[1]} makes no network for images {list(shape)}: {error}"
-        ) from error
-    pair = {"image": np.zeros((2, *shape), np.uint8), "label": np.zeros((2, len(run.source.classes)), np.float32)}
-    try:
         optim.optimizer(variables["params"], steps=stage.updates, **stage.optim)
-        jax.eval_shape(stage.augment, jax.random.split(jax.random.key(0)), pair)
-        if label := METHODS[stage.method[0]].label:
-            label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
+        if method.label:
+            method.label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
+        teacher = (apply,) if method.frozen_teacher else ()
+        loss_fn = method.loss(apply, stage.augment, *teacher, **stage.method[1])
+        params, state = variables["params"], {name: tree for name, tree in variables.items() if name != "params"}
+        pair = jax.random.split(jax.random.key(0))
+        jax.eval_shape(loss_fn, params, state, {"teacher": variables}, streams, dict.fromkeys(streams, pair))
     except UserError as error:
-        raise UserError(f"config.{stage.name}: {error}") from error
+        raise UserError(f"{where}: {error}") from error
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise UserError(f"{where}: {stage.model} cannot be trained on images {list(shape)}: {error}") from error
+    if (_folder(stage.teacher, run) / checkpoint.FOLDER).is_dir():
+        _teacher(stage, run)
+    if stage.init in earlier and (differences := checkpoint.compare(earlier[stage.init], variables)):
+        raise UserError(f"{where}.init: {stage.init!r} is of another architecture: {differences}")
+    if stage.init and stage.init not in earlier:
+        _initial(variables, stage, run)
+    return variables
 
 
 def _description(stage: Stage, run: Run) -> dict[str, Any]:
@@ -146,8 +160,7 @@ def updates(stage: Stage, run: Run, supervision: Supervision, apply: Apply, vari
     tx, table = optim.optimizer(variables["params"], steps=stage.updates, **stage.optim)
     for row in table:
         run.console.print(
-            f"{stage.name}: {row.rule!r} x {row.multiplier}: {row.parameters:,} parameters, {row.decayed:,} decayed",
-            highlight=False,
+            f"{stage.name}: {row.rule!r} x {row.multiplier}: {row.parameters:,} parameters, {row.decayed:,} decayed"
         )
     loss_fn = method.loss(apply, stage.augment, *teacher, **stage.method[1])
     train_step = step.make_train_step(loss_fn, tx, ema_decay=stage.ema_decay, devices=run.devices)
@@ -249,6 +262,11 @@ def _teacher(stage: Stage, run: Run) -> tuple[Apply, Tree]:
     theirs, ours = tuple(description["classes"]), run.source.classes
     if theirs != ours:
         raise UserError(f"{where}: {stage.teacher!r} knows the classes {list(theirs)}, the data has {list(ours)}")
+    if description["image_shape"] != list(run.source.images.shape[1:]):
+        raise UserError(
+            f"{where}: {stage.teacher!r} knows images {description['image_shape']}, "
+            f"the data has {list(run.source.images.shape[1:])}"
+        )
     return apply, variables
 
 
@@ -285,8 +303,10 @@ def _score(predict: Any, variables: Tree, run: Run) -> dict[str, int] | None:
     return {"correct": int((predicted == run.source.labels[ids]).sum()), "n": len(ids)}
 
 
-def read_config(workdir: Path) -> dict[str, Any]:
-    """The config of a run, with tuples where it had them."""
+def read_config(workdir: Path, where: str) -> dict[str, Any]:
+    """The config of a run, with tuples where it had them. UserError naming `where` if there is none."""
+    if not (workdir / "config.json").is_file():
+        raise UserError(f"{where}: {str(workdir)!r} has no config.json, which says what the stage was tested on")
     return _tuples(records.read_json(workdir / "config.json"))
 
 

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from efficient_jax.types import UserError
+
 
 def cross_entropy(
     logits: Float[Array, "*b classes"], targets: Float[Array, "*b classes"], label_smoothing: float = 0.0
@@ -14,6 +16,8 @@ def cross_entropy(
     `label_smoothing` e mixes them with the uniform distribution, (1 - e) y + e / classes
     (arXiv 1512.00567); soft targets too, so leave it at 0.0 where something else has softened them.
     """
+    if not 0.0 <= label_smoothing < 1.0:
+        raise UserError(f"label_smoothing: {label_smoothing} is not in 0.0 .. 1.0 (1.0 excluded)")
     return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
 
 

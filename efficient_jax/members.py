@@ -32,10 +32,10 @@ def describe(
     }
 
 
-def build(description: Mapping[str, Any]) -> tuple[Any, Apply]:
-    """(the flax module, its apply) of a description."""
+def build(description: Mapping[str, Any], norm_axis: str | None = parallel.AXIS) -> tuple[Any, Apply]:
+    """(the flax module, its apply) of a description; training without pmap needs `norm_axis` None."""
     module = models.MODELS[description["model"]](
-        classes=len(description["classes"]), norm_axis=parallel.AXIS, **description["settings"]
+        classes=len(description["classes"]), norm_axis=norm_axis, **description["settings"]
     )
     return module, models.make_apply(module, tuple(description["mean"]), tuple(description["std"]))
 

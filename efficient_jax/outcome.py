@@ -59,6 +59,7 @@ def audit(
         {
             "id": ids,
             "probabilities": probabilities,
+            "label": labels.argmax(1).astype(np.int32),  # with shuffled labels not the most probable class
             "copies": copies,
             "hidden_label": hidden,
             "threshold": np.array(threshold, np.float32),
@@ -79,13 +80,11 @@ def samples(
     rows: Mapping[str, np.ndarray],
     key: jax.Array,
 ) -> None:
-    """Writes some images of each stream, and versions of them as the step sees them."""
+    """Writes some images of each stream, and versions of them, augmented as in the step."""
     arrays = {}
     for stream, ids in rows.items():
         chosen = ids[np.linspace(0, len(ids) - 1, SAMPLES).astype(int)]
-        repeated = (
-            np.repeat(chosen, VERSIONS).reshape(SAMPLES, VERSIONS).T.reshape(-1)
-        )  # versions apart: mixing pairs neighbours
+        repeated = np.tile(chosen, VERSIONS)  # another image beside each, because mixing pairs neighbours
         each = keys.by_position(keys.named(key, stream), 0, len(repeated))
         seen = jax.jit(augment)(each, {"image": images[repeated], "label": labels[repeated]})["image"]
         seen = np.asarray(seen)

@@ -72,6 +72,8 @@ def plan(config: Mapping[str, Any]) -> Plan:
 
 def _experiment(*, seed: int, stages: tuple, data: dict, devices: int = 0) -> dict[str, Any]:
     """The top level of a config. `devices` = 0 takes as many as share every batch evenly."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"config.seed: {seed} is not in 0 .. 2^32 - 1")
     if devices < 0:
         raise UserError(f"config.devices: {devices} is negative; 0 takes what fits")
     return {"seed": seed, "stages": stages, "data": data, "devices": devices}
@@ -122,6 +124,7 @@ def _stage(
         unlabelled_wanted=entry.unlabelled,
         **binding.bind(_batch, batch, f"{where}.batch", ("where", "unlabelled_wanted")),
     )
+    augmentation = _augment(augment, f"{where}.augment")
     mixes = [op for op in augment.get("ops", ()) if op in augmentations.MIXES]
     for stream, size in sizes.items():
         if mixes and size % 2:
@@ -140,7 +143,7 @@ def _stage(
         teacher=teacher,
         init=init,
         batch=sizes,
-        augment=_augment(augment, f"{where}.augment"),
+        augment=augmentation,
         optim=_optim(optim, updates, f"{where}.optim"),
         updates=updates,
         ema_decay=ema_decay,

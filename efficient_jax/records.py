@@ -1,5 +1,6 @@
 """What a run writes beside its checkpoints: JSON files, metrics by the line, TensorBoard events."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -30,11 +31,12 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; a half line at its end (a killed run) is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text().split("\n")[:-1]  # after the last newline there is nothing, or half a line
-    return [json.loads(line) for line in lines if line]
+    """The records of a JSON-lines file; half lines, which killed runs leave, are left out."""
+    found = []
+    for line in path.read_text().split("\n")[:-1] if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found
 
 
 class MetricsLog:

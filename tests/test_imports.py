@@ -12,7 +12,7 @@ LAYERS = (
     {"augment", "data", "models", "losses", "optim", "metrics", "keys", "inference", "explain"},
     {"training"},
     {"methods"},
-    {"plan", "members", "outcome", "experiment"},
+    {"plan", "members", "outcome", "experiment", "workdir"},
     {"commands"},
     {"launch"},
 )

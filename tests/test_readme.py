@@ -1,13 +1,14 @@
 """Every command of the README runs, in its `:tiny` form, and its results are those of the committed files."""
 
 import re
-import runpy
+import shutil
 
 import numpy as np
 import pytest
 
 from efficient_jax import records
-from efficient_jax.commands.sweep import identity
+from efficient_jax.commands.files import run_file
+from efficient_jax.commands.sweep import trials_of
 from tests.commands.launch import ROOT, launch
 
 README = (ROOT / "README.md").read_text()
@@ -38,17 +39,30 @@ def test_command(command, folder):
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if " sweep " in c])
-def test_the_results_of_a_sweep_are_committed_and_shown(command):
-    """With all trials there the command only draws the table, so it can be run as it stands."""
+def test_the_results_of_a_sweep_are_committed_and_shown(command, tmp_path):
+    """With all trials there the command only draws, here on a copy of the results."""
     flags = dict(re.findall(r"--(\w+)=(\S+)", command))
-    module = runpy.run_path(str(ROOT / flags["sweep"]))
-    wanted = {identity(module["CONFIG"], overrides) for _, overrides in module["trials"]()}
-    found = {r["id"] for r in records.read_lines(ROOT / flags["results"]) if "error" not in r}
-    assert wanted <= found, f"{len(wanted - found)} trials are missing: {command}"
-    code, out, err = launch(*command.split()[2:])
+    results = ROOT / flags["results"]
+    trials = trials_of(run_file(str(ROOT / flags["sweep"]), "--sweep", "CONFIG", "trials"))
+    missing = {trial["id"] for trial in trials} - {r["id"] for r in records.read_lines(results) if "error" not in r}
+    assert not missing, f"{len(missing)} trials are missing: {command}"
+    copy = tmp_path / results.name
+    shutil.copy(results, copy)
+    code, out, err = launch("sweep", f"--sweep={flags['sweep']}", f"--results={copy}", f"--workdir={tmp_path}")
     assert code == 0, err
-    for row in re.findall(r"^\|.*\|$", out, re.MULTILINE):
-        assert row in README
+    rows = re.findall(r"^\|.*\|$", out, re.MULTILINE)
+    assert len(rows) > 2
+    assert [row for row in rows if row not in README] == []
+    assert copy.with_suffix(".svg").read_text() == results.with_suffix(".svg").read_text()
+
+
+def test_there_are_results():
+    assert any(" sweep " in command for command in COMMANDS)
+
+
+def test_what_the_readme_links_to_exists():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
 
 
 def test_the_python_example_runs(folder):

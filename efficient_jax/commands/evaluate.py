@@ -23,7 +23,7 @@ def evaluate(members: str = "", out: str = "") -> None:
 
     Together, members vote with the mean of their probabilities. All must have been tested on the same images.
     """
-    console = Console()
+    console = Console(markup=False, highlight=False)
     if not members:
         raise UserError("evaluate: --members=RUN[/STAGE],... is missing")
     names = members.split(",")
@@ -68,7 +68,9 @@ def _predictions(names: list[str], console: Console) -> tuple[np.ndarray, dict[s
     first = ""
     for name in names:
         folder = stored.stage_folder(Path(name), "--members")
-        run = experiment.prepare(plan(experiment.read_config(folder.parent)), folder.parent, console)
+        config = experiment.read_config(folder.parent, "--members")
+        # Of the plan only the data: no stage is trained, and any number of devices will do.
+        run = experiment.prepare(plan(config)._replace(stages=(), devices=0), folder.parent, console)
         test = f"{fingerprint(run.source)} {run.split['test'].tolist()}"
         if found and test != first:
             raise UserError(f"--members: {name!r} was tested on other images than {names[0]!r}")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import runpy
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,7 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from efficient_jax import binding, records
+from efficient_jax import records
+from efficient_jax.commands.files import load_config, run_file
 from efficient_jax.report import sweep_figure, tables
 from efficient_jax.types import UserError
 
@@ -21,40 +21,51 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
 
     The file has CONFIG, the path of a config; `trials()`, which yields (group, overrides), overrides a flat dict of
     dotted keys; if it likes COMPARISONS, pairs of (group, stage) whose paired differences are shown below the table,
-    and SPLIT, "test" (the default) or "validation", the images that count. A trial
-    is known by its resolved config: change that, and it runs again. One that fails leaves a line with its error, does
-    not stop the rest, and is tried again the next time.
+    and SPLIT, "test" (the default) or "validation", the images that count. A trial is known by its resolved config:
+    change that, and it runs again. One that fails leaves a line with its error, does not stop the rest, and is tried
+    again the next time.
     """
-    console = Console()
-    module = _load(sweep)
+    console = Console(markup=False, highlight=False)
+    module = run_file(sweep, "--sweep", "CONFIG", "trials")
+    trials = trials_of(module)
     folder = Path(workdir or f"runs/{Path(sweep).stem}")
     path = Path(results or folder / "results.jsonl")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir: cannot write to {str(folder)!r}: {error.strerror}") from error
-    trials = [(group, overrides, identity(module["CONFIG"], overrides)) for group, overrides in module["trials"]()]
     done = _succeeded(path)
-    for number, (group, overrides, name) in enumerate(trials, 1):
-        if name not in done:
-            console.print(f"trial {number}/{len(trials)}: {group}, {overrides}", highlight=False)
-            record = {"id": name, "group": group, "seed": overrides.get("seed", 0), "overrides": overrides}
-            record |= _run(module["CONFIG"], overrides, folder / name, module.get("SPLIT", "test"))
-            with path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+    for number, trial in enumerate(trials, 1):
+        if trial["id"] not in done:
+            console.print(f"trial {number}/{len(trials)}: {trial['group']}, {trial['overrides']}")
+            record = trial | _run(module["CONFIG"], trial["overrides"], folder / trial["id"], _split(module))
+            _append(path, record)
             if "error" in record:
-                console.print(f"  failed: {record['error']}", highlight=False)
+                console.print(f"  failed: {record['error']}")
     done = _succeeded(path)
-    found = [done[name] for _, _, name in trials if name in done]
+    found = [done[trial["id"]] for trial in trials if trial["id"] in done]
     show(found, module.get("COMPARISONS", ()), console)
     if found:
         sweep_figure.write_figure(path.with_suffix(".svg"), found)
-    console.print(f"{len(found)} of {len(trials)} trials in {path}", highlight=False)
+    console.print(f"{len(found)} of {len(trials)} trials in {path}")
+
+
+def _split(module: Mapping[str, Any]) -> str:
+    """The images that count."""
+    return module.get("SPLIT", "test")
+
+
+def _append(path: Path, record: Mapping[str, Any]) -> None:
+    """A line of its own, also after a line that a killed sweep left half written."""
+    with path.open("a+b") as file:
+        if file.tell() and not path.read_bytes().endswith(b"\n"):
+            file.write(b"\n")
+        file.write(json.dumps(record).encode() + b"\n")
 
 
 def _succeeded(path: Path) -> dict[str, dict[str, Any]]:
-    """The trials in `path` that did not fail, by their id."""
+    """The trials in `path` that did not fail, by their id. UserError where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError as error:
+        raise UserError(f"--results: cannot write to {str(path)!r}: {error.strerror}") from error
     return {record["id"]: record for record in records.read_lines(path) if "error" not in record}
 
 
@@ -71,26 +82,25 @@ def show(found: list[dict[str, Any]], comparisons: tuple, console: Console) -> N
         console.out(tables.markdown(["this", "minus this", "points [95% interval]", "pairs"], rows))
 
 
-def _load(path: str) -> dict[str, Any]:
-    if not Path(path).is_file():
-        known = [str(p) for p in Path("configs/sweeps").glob("*.py")]
-        raise UserError(f"--sweep: no file {path!r}{binding.nearest(path, known)}")
-    module = runpy.run_path(path)
-    for name in ("CONFIG", "trials"):
-        if name not in module:
-            raise UserError(f"--sweep: {path!r} does not define {name}")
-    return module
+def trials_of(module: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is known of each trial of a sweep before it runs. Raises: UserError for overrides that do not fit."""
+    trials = [_trial(module, group, overrides) for group, overrides in module["trials"]()]
+    if len({trial["id"] for trial in trials}) < len(trials):
+        raise UserError("--sweep: two trials have the same config")
+    return trials
 
 
-def identity(config_file: str, overrides: Mapping[str, Any]) -> str:
-    """A hash of the config with the overrides in place."""
-    file, *argument = config_file.split(":", 1)
-    config = runpy.run_path(file)["get_config"](*argument)
+def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The id is a hash of the config with the overrides in place."""
+    config = load_config(module["CONFIG"], "--sweep: CONFIG").lock()
     try:
         config.update_from_flattened_dict(overrides)
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"--sweep: the overrides {overrides} do not fit {config_file!r}: {error}") from error
-    return hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+        raise UserError(f"--sweep: {dict(overrides)} does not fit {module['CONFIG']!r}: {error}") from error
+    if _split(module) == "validation" and not config.data.validation:
+        raise UserError(f"--sweep: SPLIT is 'validation', but {group!r} has no validation images")
+    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+    return {"id": digest, "group": group, "seed": config.seed, "overrides": dict(overrides)}
 
 
 def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path, split: str) -> dict[str, Any]:
@@ -113,6 +123,7 @@ def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path, split: s
     return {
         "stages": {name: _scored(records.read_json(workdir / name / "result.json"), split) for name in stages},
         "git_commit": about["git_commit"],
+        "git_dirty": about["git_dirty"],
         "devices": about["devices"],
     }
 

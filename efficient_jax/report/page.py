@@ -49,7 +49,7 @@ def sheets(samples: dict[str, np.ndarray]) -> list[tuple[str, plots.Picture]]:
 def pseudo_labels(arrays: dict[str, np.ndarray], classes: list[str]) -> dict[str, Any] | None:
     if not arrays:
         return None
-    predicted, confidence = arrays["probabilities"].argmax(axis=1), arrays["probabilities"].max(axis=1)
+    predicted, confidence = arrays["label"], arrays["probabilities"].max(axis=1)
     labels = {"predicted": predicted, "hidden": arrays["hidden_label"], "copies": arrays["copies"]}
     bins, binned = plots.confidence_bins(confidence)
     (total,) = plots.pseudo_label_bars(["all"], np.zeros_like(predicted), **labels)

@@ -55,6 +55,7 @@ def write_stage(folder, *, correct, teacher=None):
             folder / "pseudo_labels.npz",
             id=ids,
             probabilities=probabilities,
+            label=probabilities.argmax(1),
             copies=np.array([2, 1, 0], np.int32),
             hidden_label=np.array([0, 0, -1], np.int32),
             threshold=0.75,

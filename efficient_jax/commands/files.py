@@ -1,0 +1,37 @@
+"""The python files that a command is given: configs and sweeps."""
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from efficient_jax import binding
+from efficient_jax.types import UserError
+
+
+def load_config(flag: str, where: str) -> ConfigDict:
+    """What `get_config` of FILE[:ARGUMENT] returns. Raises: UserError naming `where`."""
+    file, *argument = flag.split(":", 1)
+    module = run_file(file, where, "get_config")
+    try:
+        return module["get_config"](*argument)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{where}: get_config of {file!r} fails: {type(error).__name__}: {error}") from error
+
+
+def run_file(file: str, where: str, *names: str) -> dict[str, Any]:
+    """What the python file defines, `names` among it. Raises: UserError naming `where`."""
+    if not Path(file).is_file():
+        known = [str(path) for path in Path("configs").rglob("*.py") if path.parent == Path(file).parent]
+        raise UserError(f"{where}: no file {file!r}{binding.nearest(file, known)}")
+    try:
+        module = runpy.run_path(file)
+    except Exception as error:
+        raise UserError(f"{where}: {file!r} does not load: {type(error).__name__}: {error}") from error
+    for name in names:
+        if name not in module:
+            raise UserError(f"{where}: {file!r} does not define {name}")
+    return module

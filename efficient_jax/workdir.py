@@ -1,0 +1,77 @@
+"""A workdir belongs to one experiment, one set of data and one process at a time."""
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from efficient_jax import records
+from efficient_jax.types import UserError
+
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
+    """Holds `workdir` for a run of `config`, creating it; what is in it stays as it is.
+
+    Raises: UserError when it cannot be written, is in use, or holds something else.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / LOCK).open("w")
+    except OSError as error:
+        raise UserError(
+            f"--workdir: cannot write to {str(workdir)!r}: {error.strerror}; choose another folder"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"--workdir: another process is training in {str(workdir)!r}") from error
+        _check(workdir, json.loads(json.dumps(config)))
+        yield
+
+
+def check_data(workdir: Path, fingerprint: str) -> None:
+    """That a run carries on with the data it began with: with other images its split would be another too."""
+    about = workdir / "run.json"
+    if about.exists() and (before := records.read_json(about)["data"]["fingerprint"]) != fingerprint:
+        raise UserError(
+            f"--workdir: {str(workdir)!r} was begun with other images or labels (fingerprint {before}, now "
+            f"{fingerprint}); give a new --workdir"
+        )
+
+
+def _check(workdir: Path, config: dict[str, Any]) -> None:
+    stored = workdir / "config.json"
+    if not stored.exists():
+        # A killed run may have left no more than the lock and an unfinished file.
+        if [path for path in workdir.iterdir() if path.name != LOCK and path.suffix != ".part"]:
+            raise UserError(f"--workdir: {str(workdir)!r} holds files, but no run; choose an empty or a new folder")
+        return
+    before = records.read_json(stored)
+    started = [name for name in before["stages"] if (workdir / name).exists()]
+    # Blocks of stages that come after all that has started may still change.
+    open_blocks = set(before) - {"seed", "devices", "data", "stages", *started}
+    differences = [
+        difference
+        for key in sorted((before.keys() | config.keys()) - open_blocks)
+        for difference in _differences(before.get(key, "nothing"), config.get(key, "nothing"), f"config.{key}")
+    ]
+    if differences:
+        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        raise UserError(
+            f"--workdir: {str(workdir)!r} holds another experiment: {differences[0]}{more}; give a new --workdir, or "
+            "delete the folders of the stages that should be trained anew and of those after them"
+        )
+
+
+def _differences(there: Any, here: Any, where: str) -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(there.keys() | here.keys()):
+            yield from _differences(there.get(key, "nothing"), here.get(key, "nothing"), f"{where}.{key}")
+    elif there != here:
+        yield f"{where} is {there} there, {here} here"
