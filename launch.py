@@ -27,9 +27,10 @@ def main(argv: list[str]) -> int:
     if {"--help", "-h"} & set(argv):
         print(__doc__)
         return 0
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     logging.set_verbosity(logging.ERROR)  # orbax speaks of every save
     jax.config.update("jax_num_cpu_devices", CORES)
-    jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "efficient_jax" / "xla"))
+    jax.config.update("jax_compilation_cache_dir", str(cache / "efficient_jax" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     try:
         arguments = flags.parse(command, rest)
