@@ -27,7 +27,7 @@ def run_file(file: str, where: str, *names: str) -> dict[str, Any]:
     if not Path(file).is_file():
         known = [str(path) for path in Path("configs").rglob("*.py") if path.parent == Path(file).parent]
         raise UserError(f"{where}: no file {file!r}{binding.nearest(file, known)}")
-    try:
+    try:  # whatever somebody's own python raises
         module = runpy.run_path(file)
     except Exception as error:
         raise UserError(f"{where}: {file!r} does not load: {type(error).__name__}: {error}") from error
