@@ -16,6 +16,11 @@ def get_config(arg: str = "") -> ConfigDict:
     with config.unlocked():
         config.data.source = ConfigDict({"name": "npz", "path": "my_images.npz"})
         config.data.test = 100
+        for name in ("student", "student2"):
+            threshold = min(
+                config[name].pseudo_labels.threshold, 0.3
+            )  # the paper's: a teacher of photographs is rarely sure
+            config[name].pseudo_labels.threshold = threshold
         for name in config.stages:
             augment = config[name].augment
             if augment.ops:

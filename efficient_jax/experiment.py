@@ -253,6 +253,9 @@ def supervise(stage: Stage, run: Run) -> Supervision:
         threshold=stage.pseudo_labels["threshold"],
         teacher=stage.teacher,
     )
+    few = audit["kept"] < stage.batch["unlabelled"]
+    hint = f": less than one batch; lower config.{stage.name}.pseudo_labels.threshold" if few else ""
+    run.console.print(f"{stage.name}: {audit['kept']:,} of {audit['pool']:,} pseudo-labels kept{hint}")
     return Supervision(rows, labels, audit)
 
 
