@@ -25,7 +25,7 @@ def load_config(flag: str, where: str) -> ConfigDict:
 def run_file(file: str, where: str, *names: str) -> dict[str, Any]:
     """What the python file defines, `names` among it. Raises: UserError naming `where`."""
     if not Path(file).is_file():
-        known = [str(path) for path in Path("configs").rglob("*.py") if path.parent == Path(file).parent]
+        known = [str(path) for path in Path("configs").rglob("*.py")]
         raise UserError(f"{where}: no file {file!r}{binding.nearest(file, known)}")
     try:  # whatever somebody's own python raises
         module = runpy.run_path(file)
