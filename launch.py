@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
         arguments = flags.parse(command, rest)
         COMMANDS[command](**arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", *str(error).split(), file=sys.stderr)  # one line, also where it quotes somebody's exception
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command carries on from the last checkpoint", file=sys.stderr)

@@ -142,10 +142,6 @@ def sweep_rows(records: Sequence[Record], baseline: str | None = None) -> list[l
     return rows
 
 
-def sweep_table(records: Sequence[Record], baseline: str | None = None) -> Table:
-    return rich_table(SWEEP_HEADERS, sweep_rows(records, baseline))
-
-
 def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE, padding=0, show_edge=False)
     for i, (header, *cells) in enumerate(zip(headers, *rows, strict=True)):

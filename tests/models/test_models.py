@@ -62,7 +62,8 @@ def test_uint8_and_float_images_are_the_same_images(images):
 
 def test_images_are_normalised_by_channel():
     class Identity:
-        def apply(self, variables, x, train, keys):  # noqa: ARG002
+        def apply(self, variables, x, train, keys):
+            del variables, train, keys
             return x, {}
 
     (x, _), _ = models.make_apply(Identity(), MEAN, STD)({"params": {}}, jnp.full((1, 2, 2, 3), 0.5), False, None)
