@@ -9,8 +9,20 @@ Tree = Any
 """A nested dict of arrays."""
 
 Example = dict[str, Array]
-"""One image and what belongs to it: `image` [h w c], uint8 in 0..255 or float32 in 0..1, and `label`
-float32 [classes], a distribution over classes (one-hot when a person gave the label)."""
+"""One image and what belongs to it:
+
+image             [h w c], uint8 in 0..255 or float32 in 0..1
+label             float32 [classes], a distribution over classes (one-hot when a person gave the label)
+mask              integer [h w], the class of each pixel; 0 is the background, and what lies outside the picture
+boxes             float32 [n 4], (left, top, right, bottom) in pixels from the upper left corner: the whole picture
+                  is (0, 0, w, h)
+box_visible       float32 [n], how much of the object is still in the picture, 1.0 for all of it; 0.0 where there is
+                  no object, since arrays keep their size. Comes with `boxes`
+box_mask          bool [n h w], the pixels of each object
+box_*             [n ...], whatever else belongs to an object (its class, say) and does not change
+keypoints         float32 [k 2], (x, y) in pixels from the centre of the upper left pixel
+keypoint_visible  bool [k]. Comes with `keypoints`
+"""
 
 Batch = dict[str, Array]
 """Examples with a leading axis."""
