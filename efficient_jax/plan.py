@@ -14,7 +14,6 @@ from efficient_jax.types import Augment, UserError
 GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
 GIVEN_TO_OPTIMIZER = ("params", "steps")
 GIVEN_TO_LABELLERS = ("probabilities", "seed")
-GIVEN_TO_AUGMENTATIONS = ("key", "keys", "example", "batch")
 NOTHING: dict[str, Any] = {}
 GIVEN_TO_LOSSES = ("apply", "augment", "teacher")
 
@@ -173,17 +172,7 @@ def _optim(block: Mapping[str, Any], updates: int, where: str) -> dict[str, Any]
 def _augment(block: Mapping[str, Any], where: str) -> Augment:
     """`config.<stage>.augment`: `ops` in order, and a block of settings for each that has any."""
     ops = binding.bind(_ops, {"ops": block.get("ops", ())}, where)["ops"]
-    known = augmentations.OPS | augmentations.MIXES
-    for name in ops:
-        binding.choose(name, known, f"{where}.ops")
-    settings = {
-        name: binding.bind(
-            binding.choose(name, known, where), block.get(name, {}), f"{where}.{name}", GIVEN_TO_AUGMENTATIONS
-        )
-        for name in (*ops, *block)
-        if name != "ops"
-    }
-    return augmentations.build(ops, settings)
+    return augmentations.build(ops, block, where)
 
 
 def _ops(*, ops: tuple) -> None:

@@ -1,74 +1,211 @@
-"""Operations on levels. Each is a table of 256 entries, or a blend with a reference picture.
+"""Operations on levels and channels.
 
-uint8 arithmetic is in integers, so that it is exactly Pillow's (ImageEnhance, ImageOps), compiled in whichever way:
-a factor counts 1024ths, for which Pillow's float32 arithmetic is exact too.
+The arithmetic is on levels in 0..255: int32 ones of a uint8 image, float32 ones of a float image. With integers it is
+exactly Pillow's (ImageEnhance, ImageOps), compiled in whichever way: a factor counts 1024ths, for which Pillow's
+float32 arithmetic is exact too. With floats the formulas are the same and nothing is rounded.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, PRNGKeyArray
+from jax import lax
+from jaxtyping import Array, Float, Int32, Num, PRNGKeyArray
 
 from efficient_jax.augment import kernels
 from efficient_jax.augment.kernels import Pixels, channel
 from efficient_jax.types import Example, UserError
 
 ONE = 1024  # the factor that changes nothing
+SIXTH = 1 << 16  # a sixth of the colour circle
 Integer = Int32[Array, ""]
 Table = Int32[Array, "256"]
 Tables = Int32[Array, "c 256"]
+Levels = Num[Array, "..."]  # int32 or float32
+Picture = Pixels | Float[Array, "h w c"]  # what holds the channels of a uint8 and of a float image
 
 LEVELS = np.arange(256, dtype=np.int32)
 
 
-def blend_levels(reference: Int32[Array, "..."], levels: Int32[Array, "..."], factor: Integer) -> Int32[Array, "..."]:
+def planes(picture: Picture, channels: int) -> list[Levels]:
+    if picture.dtype == jnp.uint32:
+        return [channel(picture, i) for i in range(channels)]
+    return [255 * picture[..., i] for i in range(channels)]
+
+
+def from_planes(levels: list[Levels]) -> Picture:
+    return kernels.pack_planes(levels) if levels[0].dtype == jnp.int32 else jnp.stack(levels, axis=-1) / 255
+
+
+def by_level(example: Example, change: Callable[[Levels], Levels]) -> Example:
+    """The example with each level of its image changed; `change` sees [h w c]."""
+    image = example["image"]
+    if image.dtype == jnp.uint8:
+        return example | {"image": change(image.astype(jnp.int32)).astype(jnp.uint8)}
+    return example | {"image": jnp.clip(change(255 * image) / 255, 0, 1)}
+
+
+def by_pixel(example: Example, change: Callable[[Picture, int], Picture]) -> Example:
+    """The example with each pixel of its image changed; `change` sees a picture and how many channels it has."""
+    image = example["image"]
+    channels = image.shape[-1]
+    if image.dtype == jnp.uint8:
+        return example | {"image": kernels.unpack(change(kernels.pack(image), channels), channels)}
+    return example | {"image": jnp.clip(change(image, channels), 0, 1)}
+
+
+def _shift_down(x: Num[Array, "..."], bits: int, *, half: bool = False) -> Num[Array, "..."]:
+    """`x / 2**bits`; integers are rounded down, with `half` to the nearest."""
+    if x.dtype != jnp.int32:
+        return x / 2**bits
+    return (x + (half << (bits - 1))) >> bits
+
+
+def _over_pixels(reduction: Callable, levels: Levels) -> Levels:
+    """XLA CPU takes row by row twice as fast as pixel by pixel, but would merge the two reductions."""
+    return reduction(lax.optimization_barrier(reduction(levels, axis=0)), axis=0)
+
+
+def blend_levels(reference: Levels | int, levels: Levels, factor: Num[Array, ""]) -> Levels:
     """`reference + factor * (levels - reference)`, rounded down as Pillow does, clipped to 0..255."""
-    return jnp.clip((reference * ONE + factor * (levels - reference)) >> 10, 0, 255)
+    return jnp.clip(_shift_down(reference * ONE + factor * (levels - reference), 10), 0, 255)
+
+
+def blend_planes(references: list[Levels | int], picture: Picture, factor: Num[Array, ""]) -> Picture:
+    """Each channel moved away from (factor > ONE) or towards (< ONE) its reference levels."""
+    levels = planes(picture, len(references))
+    return from_planes([blend_levels(r, x, factor) for r, x in zip(references, levels, strict=True)])
 
 
 def blend(reference: Pixels, pixels: Pixels, factor: Integer, channels: int) -> Pixels:
-    """Packed pixels moved away from (factor > ONE) or towards (< ONE) a reference picture."""
-    return kernels.pack_planes(
-        [blend_levels(channel(reference, i), channel(pixels, i), factor) for i in range(channels)]
-    )
+    """The same for a reference picture."""
+    return blend_planes([*planes(reference, channels)], pixels, factor)
 
 
-def luma(pixels: Pixels, channels: int) -> Int32[Array, "h w"]:
-    """Pillow's convert("L"): ITU-R 601-2, rounded."""
-    if channels == 1:
-        return channel(pixels, 0)
+def _red_green_blue(picture: Picture, channels: int) -> list[Levels]:
     if channels != 3:
         raise UserError(f"colour operations take 1 or 3 channels, this image has {channels}")
-    red, green, blue = (channel(pixels, i) for i in range(3))
-    return (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
+    return planes(picture, channels)
 
 
-def gray(pixels: Pixels, channels: int) -> Pixels:
+def luma(picture: Picture, channels: int) -> Levels:
+    """Pillow's convert("L"): ITU-R 601-2, integers rounded."""
+    if channels == 1:
+        return planes(picture, 1)[0]
+    red, green, blue = _red_green_blue(picture, channels)
+    return _shift_down(19595 * red + 38470 * green + 7471 * blue, 16, half=True)
+
+
+def gray(picture: Picture, channels: int) -> Picture:
     """What `color` (saturation) blends with. A picture of one channel is its own gray."""
-    return kernels.pack_planes([luma(pixels, channels)] * channels)
+    return from_planes([luma(picture, channels)] * channels)
 
 
-def mean_level(pixels: Pixels, channels: int) -> Integer:
-    """What `contrast` blends with: the mean luma, rounded."""
-    return (2 * jnp.sum(luma(pixels, channels)) + pixels.size) // (2 * pixels.size)
+def mean_level(picture: Picture, channels: int) -> Num[Array, ""]:
+    """What `contrast` blends with: the mean luma, of integers rounded."""
+    levels = luma(picture, channels)
+    if levels.dtype != jnp.int32:
+        return jnp.mean(levels)
+    total = _over_pixels(jnp.sum, levels.astype(jnp.uint32))  # room for 2**24 pixels
+    return ((total + levels.size // 2) // levels.size).astype(jnp.int32)
+
+
+def turn_hue(picture: Picture, turn: Num[Array, ""], channels: int) -> Picture:
+    """Adds `turn`, at most 3 SIXTHs either way, to the hue of HSV; integers are rounded to the nearest level.
+
+    A turn keeps value and chroma, so hue times chroma is all that is needed, and nothing is divided by the chroma.
+    """
+    if channels == 1:
+        return picture
+    red, green, blue = _red_green_blue(picture, channels)
+    value = jnp.maximum(jnp.maximum(red, green), blue)
+    darkest = jnp.minimum(jnp.minimum(red, green), blue)
+    chroma = value - darkest
+    # Counted in sixths, red is at 0 (and 6), green at 2, blue at 4.
+    blue_or_green = jnp.where(value == green, 2 * chroma + blue - red, 4 * chroma + red - green)
+    hue = SIXTH * jnp.where(value == red, green - blue, blue_or_green) + turn * chroma
+    chroma = SIXTH * chroma
+    hue = jnp.where(hue < 0, hue + 6 * chroma, jnp.where(hue > 6 * chroma, hue - 6 * chroma, hue))
+    above_darkest = (
+        jnp.abs(hue - 3 * chroma) - chroma,
+        2 * chroma - jnp.abs(hue - 2 * chroma),
+        2 * chroma - jnp.abs(hue - 4 * chroma),
+    )
+    return from_planes([_shift_down(SIXTH * darkest + jnp.clip(x, 0, chroma), 16, half=True) for x in above_darkest])
 
 
 def brightness_table(factor: Integer) -> Table:
-    return blend_levels(jnp.int32(0), jnp.asarray(LEVELS), factor)
+    return blend_levels(0, jnp.asarray(LEVELS), factor)
 
 
 def contrast_table(mean: Integer, factor: Integer) -> Table:
     return blend_levels(mean, jnp.asarray(LEVELS), factor)
 
 
+def posterized(levels: Levels, bits: Integer | int) -> Int32[Array, "..."]:
+    return jnp.round(levels).astype(jnp.int32) & ~((1 << (8 - bits)) - 1)
+
+
 def posterize_table(bits: Integer) -> Table:
     """Keeps the `bits` (0..8) highest bits."""
-    return jnp.asarray(LEVELS) & ~((1 << (8 - bits)) - 1)
+    return posterized(jnp.asarray(LEVELS), bits)
+
+
+def posterize(key: PRNGKeyArray, example: Example, *, bits: int = 4) -> Example:
+    """Keeps the `bits` (0..8) highest bits of each level; a float image is rounded to 256 levels before."""
+    del key
+    if not 0 <= bits <= 8:
+        raise UserError(f"posterize: bits {bits} is not in 0..8, the highest bits to be kept")
+    return by_level(example, lambda levels: posterized(levels, bits))
+
+
+def solarized(levels: Levels, threshold: Integer | int) -> Levels:
+    return jnp.where(jnp.round(levels) < threshold, levels, 255 - levels)
 
 
 def solarize_table(threshold: Integer) -> Table:
     """Inverts the levels from `threshold` on: 0 inverts all, 256 nothing."""
-    return jnp.where(threshold > LEVELS, LEVELS, 255 - LEVELS)
+    return solarized(jnp.asarray(LEVELS), threshold)
+
+
+def solarize(key: PRNGKeyArray, example: Example, *, threshold: int = 128) -> Example:
+    """Inverts the levels from `threshold` on: 0 inverts all, 256 nothing, whether the image is uint8 or float."""
+    del key
+    _check_threshold("solarize", threshold)
+    return by_level(example, lambda levels: solarized(levels, threshold))
+
+
+def solarize_add(key: PRNGKeyArray, example: Example, *, amount: int = 110, threshold: int = 128) -> Example:
+    """Adds a number uniform in 0..amount to the levels (0..255) below `threshold`; clips (arXiv 1909.13719)."""
+    _check_threshold("solarize_add", threshold)
+    if not 0 <= amount <= 255:
+        raise UserError(f"solarize_add: amount {amount} is not in 0..255, the most that is added to a level")
+    added = jnp.floor(jax.random.uniform(key) * (amount + 1))
+
+    def change(levels: Levels) -> Levels:
+        brighter = jnp.minimum(levels + added.astype(levels.dtype), 255)
+        return jnp.where(jnp.round(levels) < threshold, brighter, levels)
+
+    return by_level(example, change)
+
+
+def _check_threshold(name: str, threshold: int) -> None:
+    if not 0 <= threshold <= 256:
+        raise UserError(f"{name}: threshold {threshold} is not in 0..256; levels end at 255, in float images too")
+
+
+def invert(key: PRNGKeyArray, example: Example) -> Example:
+    """Turns white into black."""
+    del key
+    return by_level(example, lambda levels: 255 - levels)
+
+
+def stretched(levels: Int32[Array, "..."], low: Int32[Array, "..."], high: Int32[Array, "..."]) -> Int32[Array, "..."]:
+    """Takes low..high to 0..255, rounded down. Where low is high, nothing changes."""
+    # Divided as floats, since that is vectorised; the half keeps a whole quotient whole if the division is inexact.
+    above, span = (255 * (levels - low)).astype(jnp.float32), jnp.maximum(high - low, 1).astype(jnp.float32)
+    return jnp.where(high > low, jnp.clip((above + 0.5) / span, 0, 255).astype(jnp.int32), levels)
 
 
 def autocontrast_tables(pixels: Pixels, channels: int) -> Tables:
@@ -77,13 +214,20 @@ def autocontrast_tables(pixels: Pixels, channels: int) -> Tables:
     Pillow computes this in float64 and falls one level short in 0.4% of the entries where the quotient is whole
     (its white may become 254); here those entries are exact.
     """
+    levels = jnp.stack(planes(pixels, channels))
+    low, high = (jax.vmap(lambda x, f=f: _over_pixels(f, x))(levels) for f in (jnp.min, jnp.max))
+    return stretched(jnp.asarray(LEVELS), low[:, None], high[:, None])
 
-    def table(levels: Int32[Array, "h w"]) -> Table:
-        low, high = jnp.min(levels), jnp.max(levels)
-        stretched = jnp.clip((LEVELS - low) * 255 // jnp.maximum(high - low, 1), 0, 255)
-        return jnp.where(high > low, stretched, LEVELS)
 
-    return jnp.stack([table(channel(pixels, i)) for i in range(channels)])
+def autocontrast(key: PRNGKeyArray, example: Example) -> Example:
+    """Stretches each channel to the whole range; a flat one stays as it is."""
+    del key
+    image = example["image"]
+    low, high = (_over_pixels(f, image) for f in (jnp.min, jnp.max))
+    if image.dtype == jnp.uint8:
+        return by_level(example, lambda levels: stretched(levels, low.astype(jnp.int32), high.astype(jnp.int32)))
+    span = jnp.where(high > low, high - low, 1)
+    return example | {"image": jnp.where(high > low, jnp.clip((image - low) / span, 0, 1), image)}
 
 
 def equalize_tables(pixels: Pixels, channels: int) -> Tables:
@@ -91,7 +235,7 @@ def equalize_tables(pixels: Pixels, channels: int) -> Tables:
 
     def table(levels: Int32[Array, "h w"]) -> Table:
         counts = jnp.zeros(256, jnp.int32).at[levels.reshape(-1)].add(1, mode="promise_in_bounds")
-        step = (levels.size - counts[jnp.max(levels)]) // 255
+        step = (levels.size - counts[jnp.max(jnp.where(counts > 0, LEVELS, 0))]) // 255
         # Counts below 2**24 are exact in float32, and a product with a triangle is faster than a scan.
         below = jnp.matmul(counts.astype(jnp.float32), _BELOW, precision="highest").astype(jnp.int32)
         flattened = jnp.clip((step // 2 + below) // jnp.maximum(step, 1), 0, 255)
@@ -103,38 +247,45 @@ def equalize_tables(pixels: Pixels, channels: int) -> Tables:
 _BELOW = np.triu(np.ones((256, 256), np.float32), k=1)
 
 
-def brightness(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
-    """Multiplies the levels by a factor uniform in [max(0, 1 - strength), 1 + strength]; clips."""
-    factor = _random_factor(key, strength, "brightness")
+def equalize(key: PRNGKeyArray, example: Example) -> Example:
+    """Makes each channel's histogram as flat as a table can; a float image is rounded to 256 levels before."""
+    del key
     image = example["image"]
-    if image.dtype == jnp.uint8:
-        return example | {"image": _through(image, brightness_table(_in_1024ths(factor)))}
-    return example | {"image": jnp.clip(image * factor, 0, 1)}
+    channels = image.shape[-1]
+    one = kernels.platform_loop(lambda pixels: kernels.look_up(pixels, equalize_tables(pixels, channels)))
+    out = kernels.unpack(one(kernels.pack(kernels.to_uint8(image))), channels)
+    return example | {"image": out if image.dtype == jnp.uint8 else kernels.to_float(out)}
 
 
-def contrast(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
-    """Multiplies each level's distance from the mean luma by such a factor; clips."""
-    factor = _random_factor(key, strength, "contrast")
+def grayscale(key: PRNGKeyArray, example: Example) -> Example:
+    """Puts the luma (ITU-R 601-2) in every channel."""
+    del key
+    return by_pixel(example, gray)
+
+
+def channel_shuffle(key: PRNGKeyArray, example: Example) -> Example:
+    """Puts the channels in a random order, each equally likely."""
+    order = jnp.argsort(jax.random.uniform(key, (example["image"].shape[-1],)))
+
+    def shuffled(picture: Picture, channels: int) -> Picture:
+        if picture.dtype != jnp.uint32:
+            return picture[..., order]
+        bits = 8 * order.astype(jnp.uint32)
+        return kernels.pack_planes([((picture >> bits[i]) & 255).astype(jnp.int32) for i in range(channels)])
+
+    return by_pixel(example, shuffled)
+
+
+def channel_drop(key: PRNGKeyArray, example: Example, *, fill: float = 0.0) -> Example:
+    """Fills one channel, each equally likely, with `fill`, in 0..1. An image of one channel stays as it is."""
     image = example["image"]
-    if image.dtype == jnp.uint8:
-        mean = mean_level(kernels.pack(image), image.shape[-1])
-        return example | {"image": _through(image, contrast_table(mean, _in_1024ths(factor)))}
-    weights = {1: [1.0], 3: [0.299, 0.587, 0.114]}.get(image.shape[-1])
-    if weights is None:
-        raise UserError(f"colour operations take 1 or 3 channels, this image has {image.shape[-1]}")
-    mean = jnp.sum(jnp.mean(image, axis=(0, 1)) * jnp.array(weights, image.dtype))
-    return example | {"image": jnp.clip(mean + factor * (image - mean), 0, 1)}
+    channels = image.shape[-1]
+    if channels == 1:
+        return example
+    value = jnp.asarray(round(255 * fill) if image.dtype == jnp.uint8 else fill, image.dtype)
+    dropped = jnp.arange(channels) == (jax.random.uniform(key) * channels).astype(jnp.int32)
+    return example | {"image": jnp.where(dropped, value, image)}
 
 
-def _random_factor(key: PRNGKeyArray, strength: float, name: str) -> Float[Array, ""]:
-    if strength < 0:
-        raise UserError(f"{name}: strength {strength} is negative; 0.4 draws factors from 0.6 to 1.4")
-    return jax.random.uniform(key, minval=max(0.0, 1 - strength), maxval=1 + strength)
-
-
-def _in_1024ths(factor: Float[Array, ""]) -> Integer:
-    return jnp.round(factor * ONE).astype(jnp.int32)
-
-
-def _through(image: Array, table: Table) -> Array:
-    return table.astype(jnp.uint8).at[image.astype(jnp.int32)].get(mode="promise_in_bounds")
+# Until catalogue.py imports these from jitter.
+from efficient_jax.augment.jitter import brightness, contrast  # noqa: E402, F401

@@ -1,9 +1,24 @@
-"""Augmentations one after the other."""
+"""Augmentations one after the other, and the pipeline that a config's block describes."""
+
+import inspect
+import itertools
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from efficient_jax.types import Augment, Augmentation, Batch
+from efficient_jax import binding
+from efficient_jax.augment import geometry, kernels
+from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS
+from efficient_jax.augment.choose import with_probability
+from efficient_jax.types import Augment, Augmentation, Batch, UserError
+
+Blocks = Mapping[str, Any]
+KNOWN: dict[str, Callable] = {**OPS, **MIXES, **CHOICES}
+GIVEN = ("key", "keys", "example", "batch", "augmentations")
 
 
 def per_example(augmentation: Augmentation) -> Augment:
@@ -19,5 +34,102 @@ def pipeline(augmentations: tuple[Augment, ...]) -> Augment:
             own = jax.vmap(lambda key, position=position: jax.random.fold_in(key, position))(keys)
             batch = augmentation(own, batch)
         return batch
+
+    return apply
+
+
+def build(ops: tuple[str, ...], blocks: Blocks, where: str = "augment") -> Augment:
+    """The pipeline of a config: `ops` in order, `blocks` holding the settings of those that take any.
+
+    A name stands for the operation of that name, or for the one that its block gives as `op`. Every operation takes
+    a `probability`, and those of CHOICES take `ops`, names again. Matrices next to each other are multiplied, and
+    the picture is resampled once.
+
+    Raises: UserError for names and settings that do not exist, naming their place `where`.
+    """
+    steps = [_step(name, blocks, where) for name in ops]
+    for name in blocks:  # those that are not used today are checked too
+        if name not in ("ops", *ops):
+            _step(name, blocks, where)
+    stages: list[Augment] = []
+    for fill, group in itertools.groupby(steps, _chained):
+        several = list(group)
+        if fill is not None and len(several) > 1:
+            draws = tuple(partial(geometry.MATRICES[step.op], **_without_fill(step.settings)) for step in several)
+            stages.append(per_example(partial(geometry.chain, draws=draws, fill=fill)))
+        else:
+            stages.extend(step.augment for step in several)
+    return pipeline(tuple(stages))
+
+
+class _Step(NamedTuple):
+    op: str
+    settings: dict[str, Any]
+    probability: float
+    augment: Augment
+
+
+def _chained(step: _Step) -> float | None:
+    return step.settings["fill"] if step.op in geometry.MATRICES and step.probability == 1 else None
+
+
+def _without_fill(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "fill"}
+
+
+def _step(name: str, blocks: Blocks, where: str) -> _Step:
+    op, settings, probability = _resolved(name, blocks, where)
+    if op in MIXES:
+        augment: Augment = partial(MIXES[op], **settings)
+        return _Step(op, settings, probability, augment if probability == 1 else _mixing_some(augment, probability))
+    return _Step(op, settings, probability, per_example(_augmentation(name, blocks, where, ())))
+
+
+def _resolved(name: str, blocks: Blocks, where: str) -> tuple[str, dict[str, Any], float]:
+    """The operation that `name` stands for, its settings, and the probability that it is applied."""
+    block, at = blocks.get(name, {}), f"{where}.{name}"
+    if not isinstance(block, Mapping):
+        raise UserError(f"{at}: expected a block of settings, got {block!r} ({type(block).__name__})")
+    op = block.get("op", name)
+    function = binding.choose(op, KNOWN, f"{at}.op" if "op" in block else where if name in blocks else f"{where}.ops")
+    own = "probability" in inspect.signature(function).parameters
+    read_here = {"op"} | (set() if own else {"probability"}) | ({"ops"} if op in CHOICES else set())
+    settings = binding.bind(function, {k: v for k, v in block.items() if k not in read_here}, at, GIVEN)
+    probability = 1.0 if own else block.get("probability", 1.0)
+    if not isinstance(probability, float | int) or not 0 <= probability <= 1:
+        raise UserError(f"{at}.probability: {probability!r} is not in 0..1")
+    return op, settings, probability
+
+
+def _augmentation(name: str, blocks: Blocks, where: str, inside: tuple[str, ...]) -> Augmentation:
+    op, settings, probability = _resolved(name, blocks, where)
+    if op in MIXES:
+        raise UserError(f"{where}.{inside[-1]}.ops: {name!r} mixes a whole batch and cannot be one of several")
+    if op in CHOICES:
+        names = blocks[name].get("ops", ())
+        if not isinstance(names, tuple) or not names or name in inside:
+            raise UserError(f"{where}.{name}.ops: want the names of other operations, got {names!r}")
+        options = tuple(_augmentation(each, blocks, where, (*inside, name)) for each in names)
+        augmentation = CHOICES[op](options, **settings)
+    else:
+        augmentation = partial(OPS[op], **settings)
+    return augmentation if probability == 1 else with_probability(augmentation, probability)
+
+
+def _mixing_some(mix: Augment, probability: float) -> Augment:
+    """A mix that leaves each example as it was with probability 1 - `probability`."""
+
+    def apply(keys: Key[Array, "b"], batch: Batch) -> Batch:
+        mixed = mix(keys, batch)
+        coin = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys) < probability
+
+        def one_of_both(name: str) -> Array:
+            after = mixed[name]
+            before = kernels.to_float(batch[name]) if after.dtype != batch[name].dtype else batch[name]
+            if after.shape != before.shape:
+                raise UserError(f"probability: a mix that adds objects ({name!r} grows) is applied to all images")
+            return jnp.where(coin.reshape(-1, *[1] * (after.ndim - 1)), after, before)
+
+        return {name: one_of_both(name) for name in mixed}
 
     return apply

@@ -34,26 +34,31 @@ def to_uint8(image: Shaped[Array, "*shape"]) -> UInt8[Array, "*shape"]:
 
 
 def platform_loop(one: Callable, many: Callable | None = None) -> Callable:
-    """`one(*arrays)` with a batch rule of its own: on CPU a loop of `one`, elsewhere `many` (default: its vmap).
+    """`one(*trees)` with a batch rule of its own: on CPU a loop of `one`, elsewhere `many` (default: its vmap).
 
     XLA CPU recomputes cheap producers inside every consumer that it fuses. In a loop over images they are scalars
     and rows in cache; in a batched program they are whole arrays, and 2 to 6 times slower. And vmap(lax.switch)
-    runs every branch for every image. `many` must give the same pixels as `one` does.
+    runs every branch for every image. `many` must give the same pixels as `one` does. Arguments and result are
+    trees of arrays, an example say.
     """
     many = many or jax.vmap(one)
 
     @jax.custom_batching.custom_vmap
-    def batch(*arrays: Array) -> Any:
-        return lax.platform_dependent(*arrays, cpu=lambda *a: lax.map(lambda each: one(*each), a), default=many)
+    @jax.jit  # keeps constants inside: as operands of a switch around it they would be batched
+    def batch(*trees: Any) -> Any:
+        return lax.platform_dependent(*trees, cpu=lambda *t: lax.map(lambda each: one(*each), t), default=many)
 
     @batch.def_vmap
-    def merge_axes(size: int, is_batched: list[bool], *arrays: Array) -> tuple[Any, Any]:
-        full = [a if b else jnp.broadcast_to(a, (size, *a.shape)) for a, b in zip(arrays, is_batched, strict=True)]
-        out = batch(*(a.reshape(-1, *a.shape[2:]) for a in full))
-        split = jax.tree.map(lambda a: a.reshape(size, -1, *a.shape[1:]), out)
+    def merge_axes(size: int, is_batched: list, *trees: Any) -> tuple[Any, Any]:
+        def merged(batched: bool, a: Array) -> Array:
+            a = a if batched else jnp.broadcast_to(a, (size, *a.shape))
+            return a.reshape(size * a.shape[1], *a.shape[2:])
+
+        out = batch(*jax.tree.map(merged, tuple(is_batched), trees))
+        split = jax.tree.map(lambda a: a.reshape(size, a.shape[0] // size, *a.shape[1:]), out)
         return split, jax.tree.map(lambda _: True, split)
 
-    return lambda *arrays: jax.tree.map(lambda a: a[0], batch(*(a[None] for a in arrays)))
+    return lambda *trees: jax.tree.map(lambda a: a[0], batch(*jax.tree.map(lambda a: a[None], trees)))
 
 
 def pack(image: UInt8[Array, "h w c"]) -> Pixels:

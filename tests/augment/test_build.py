@@ -14,6 +14,21 @@ SETTINGS = {
     "contrast": {"strength": 0.5},
     "cutout": {"size": 4},
     "flip": {},
+    "flip_vertical": {},
+    "rot90": {},
+    "rotate": {},
+    "shear": {},
+    "translate": {},
+    "scale": {},
+    "perspective": {},
+    "elastic": {"alpha": 9.0, "sigma": 3.0},
+    "grid_distortion": {"steps": 3},
+    "crop": {"padding": 2},
+    "center_crop": {"size": (9, 9)},
+    "pad": {"pixels": 0},
+    "resize": {"size": (9, 9)},
+    "random_resized_crop": {},
+    "filter_boxes": {},
     "randaugment": {"magnitude": 8.0, "magnitude_std": 1.0, "ops": ("rotate", "brightness", "sharpness")},
     "cutmix": {"alpha": 1.0},
     "mixup": {"alpha": 0.4},
@@ -23,8 +38,23 @@ NOTHING = {
     "brightness": {"strength": 0.0},
     "contrast": {"strength": 0.0},
     "flip": {"probability": 0.0},
+    "flip_vertical": {"probability": 0.0},
+    "rotate": {"degrees": 0.0},
+    "shear": {"x": 0.0},
+    "translate": {"x": 0.0, "y": 0.0},
+    "scale": {"scale": 0.0},
+    "perspective": {"distortion": 0.0},
+    "elastic": {"alpha": 0.0},
+    "grid_distortion": {"limit": 0.0},
+    "crop": {},
+    "center_crop": {"size": (9, 9)},
+    "pad": {"pixels": 0},
+    "resize": {"size": (9, 9)},
+    "random_resized_crop": {"area_min": 1.0, "ratio": 1.0},
+    "filter_boxes": {},
     "randaugment": {"magnitude": 0.0, "ops": ("rotate", "shear_y", "color", "posterize", "sharpness")},
 }
+DETERMINISTIC = ("center_crop", "pad", "resize", "filter_boxes")
 RNG = np.random.default_rng(0)
 
 
@@ -69,7 +99,8 @@ def test_images_draw_for_themselves(key, name):
     same = {name: x.swapaxes(0, 1).reshape(16, *x.shape[2:]) for name, x in one.items()}
     after = jax.jit(augment.build((name,), SETTINGS))(jax.random.split(key, 16), same)["image"]
     distinct = len({np.asarray(image).tobytes() for image in after[::2]})
-    assert distinct == 2 if name == "flip" else distinct >= 6
+    assert distinct == {"flip": 2, "flip_vertical": 2}.get(name, distinct)
+    assert distinct >= {"flip": 2, "flip_vertical": 2, "rot90": 3}.get(name, 1 if name in DETERMINISTIC else 6)
 
 
 @pytest.mark.parametrize("name", SETTINGS)

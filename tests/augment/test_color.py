@@ -1,10 +1,14 @@
 """uint8 operations against Pillow, level for level."""
 
+import itertools
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
+from scipy import stats
 
 from efficient_jax.augment import color, filters, kernels
 from efficient_jax.types import UserError
@@ -16,6 +20,15 @@ PICTURES = {
     "dull": (RNG.normal(90, 20, (24, 21, 3)).clip(37, 170)).astype(np.uint8),
     "flat": np.full((24, 21, 3), 77, np.uint8),
     "digit": (255 * RNG.random((24, 21, 1)) ** 8).astype(np.uint8),
+    "pixel": np.array([[[200, 31, 90]]], np.uint8),
+}
+FIXED = {
+    "autocontrast": (color.autocontrast, ImageOps.autocontrast),
+    "equalize": (color.equalize, ImageOps.equalize),
+    "grayscale": (color.grayscale, lambda im: im.convert("L").convert(im.mode)),
+    "invert": (color.invert, ImageOps.invert),
+    "posterize": (partial(color.posterize, bits=3), lambda im: ImageOps.posterize(im, 3)),
+    "solarize": (partial(color.solarize, threshold=90), lambda im: ImageOps.solarize(im, 90)),
 }
 
 
@@ -27,6 +40,10 @@ def image(request):
 def pillow(image, operation):
     out = operation(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image))
     return np.asarray(out).reshape(image.shape)
+
+
+def applied(op, image):
+    return op(jax.random.key(0), {"image": jnp.asarray(image)})["image"]
 
 
 @jax.jit
@@ -41,8 +58,9 @@ def enhanced(image, factor):
         "Brightness": through(color.brightness_table(factor)),
         "Contrast": through(color.contrast_table(mean, factor)),
         "Color": color.blend(color.gray(pixels, channels), pixels, factor, channels),
-        "Sharpness": color.blend(filters.smooth(pixels), pixels, factor, channels),
     }
+    if min(image.shape[:2]) > 2:
+        out["Sharpness"] = color.blend(filters.smooth(pixels), pixels, factor, channels)
     return {name: kernels.unpack(pixels, channels) for name, pixels in out.items()}
 
 
@@ -53,24 +71,49 @@ def test_enhance_operations(image, factor):
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
 
 
-@jax.jit
-def adjusted(image):
-    pixels, channels = kernels.pack(image), image.shape[-1]
-    out = [color.equalize_tables(pixels, channels), color.autocontrast_tables(pixels, channels)]
-    return [kernels.unpack(kernels.look_up(pixels, tables), channels) for tables in out]
-
-
-def test_equalize(image):
-    np.testing.assert_array_equal(adjusted(image)[0], pillow(image, ImageOps.equalize))
-
-
-def test_autocontrast(image):
-    """Equal to Pillow, except where the quotient is whole and Pillow's float64 falls short of it by one level."""
+def falls_short(ours, image, theirs):
+    """Where Pillow's float64 quotient of autocontrast, a whole one, falls short by one level."""
     low, high = (f(image.astype(int), axis=(0, 1)) for f in (np.min, np.max))
     whole = (image.astype(int) - low) * 255 % np.maximum(high - low, 1) == 0
-    short = np.asarray(adjusted(image)[1]).astype(int) - pillow(image, ImageOps.autocontrast)
-    assert not short[~whole].any()
-    assert set(np.unique(short)) <= {0, 1}
+    return whole & (ours.astype(int) - theirs == 1)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_operations_without_a_draw(image, name):
+    op, operation = FIXED[name]
+    ours, theirs = np.asarray(applied(jax.jit(op), image)), pillow(image, operation)
+    if name == "autocontrast":
+        theirs = theirs + falls_short(ours, image, theirs).astype(np.uint8)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_operations_on_floats_are_those_on_levels(image, name):
+    """Up to the rounding of a uint8 result."""
+    op = jax.jit(FIXED[name][0])
+    levels, floats = (np.asarray(applied(op, x), np.float32) for x in (image, kernels.to_float(image)))
+    rounding = {"autocontrast": 1.0, "grayscale": 0.51}.get(name, 1e-3)
+    assert np.abs(255 * floats - levels).max() <= rounding
+
+
+@pytest.mark.parametrize("name", ["autocontrast", "equalize"])
+def test_tables_do_what_the_operations_do(image, name):
+    def through_tables(image):
+        pixels, channels = kernels.pack(image), image.shape[-1]
+        tables = getattr(color, f"{name}_tables")(pixels, channels)
+        return kernels.unpack(kernels.look_up(pixels, tables), channels)
+
+    np.testing.assert_array_equal(jax.jit(through_tables)(image), applied(jax.jit(FIXED[name][0]), image))
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_every_stretch_rounds_down(size):
+    """All levels of all ranges, divided as floats and by Python's integers."""
+    low, high = (x.ravel() for x in np.triu_indices(256, k=1))
+    low, high = low[size::20], high[size::20]
+    levels = np.minimum(low + np.arange(256)[:, None], high).astype(np.int32)
+    ours = jax.jit(color.stretched)(levels, low.astype(np.int32), high.astype(np.int32))
+    np.testing.assert_array_equal(ours, 255 * (levels - low) // (high - low))
 
 
 @pytest.mark.parametrize("bits", range(9))
@@ -85,33 +128,93 @@ def test_solarize(threshold):
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     expected = ImageOps.solarize(Image.fromarray(levels), threshold)
     np.testing.assert_array_equal(color.solarize_table(threshold), np.asarray(expected).ravel())
+    op = partial(color.solarize, threshold=threshold)
+    np.testing.assert_array_equal(applied(op, levels[..., None])[..., 0], expected)
+    floats = applied(op, levels[..., None] / np.float32(255))
+    np.testing.assert_allclose(255 * floats[..., 0], expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["brightness", "contrast"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_float_images_get_what_uint8_images_get(key, name, channels):
-    image = jnp.asarray(PICTURES["dull"][..., :channels])
-    op = jax.jit(lambda key, image: getattr(color, name)(key, {"image": image}, strength=0.4)["image"])
-    for k in jax.random.split(key, 3):
-        levels, floats = op(k, image), op(k, kernels.to_float(image))
-        assert levels.dtype == jnp.uint8
-        assert (
-            np.abs(255 * np.asarray(floats) - np.asarray(levels)).max() < 1.7
-        )  # uint8: factor and mean rounded, the result rounded down
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.float32])
+def test_solarize_add_adds_every_number_to_dark_levels(key, dtype):
+    levels = np.array([0, 127, 128, 254], np.uint8).reshape(2, 2, 1)
+    image = jnp.asarray(levels if dtype == jnp.uint8 else levels / np.float32(255))
+    run = jax.vmap(lambda key: color.solarize_add(key, {"image": image}, amount=4)["image"])
+    out = np.asarray(jax.jit(run)(jax.random.split(key, 1000)))
+    added = (out if dtype == jnp.uint8 else np.round(255 * out)).reshape(-1, 4).astype(int) - levels.ravel()
+    np.testing.assert_array_equal(added[:, 0], added[:, 1])
+    assert not added[:, 2:].any()
+    assert stats.chisquare(np.bincount(added[:, 0], minlength=5)).pvalue > 1e-3
 
 
-def test_factors_are_uniform_around_one(key):
-    image = {"image": jnp.full((1, 1, 1), 0.25)}
-    draw = jax.jit(jax.vmap(lambda key: 4 * color.brightness(key, image, strength=0.4)["image"].sum()))
-    factors = np.sort(draw(jax.random.split(key, 1000)))
-    np.testing.assert_allclose(factors, np.linspace(0.6, 1.4, 1000), atol=0.04)
+def test_solarize_add_stops_at_white(key):
+    image = jnp.full((1, 1, 1), 200, jnp.uint8)
+    run = jax.vmap(lambda key: color.solarize_add(key, {"image": image}, amount=255, threshold=256)["image"])
+    out = np.asarray(run(jax.random.split(key, 100)))
+    assert out.min() >= 200
+    assert out.max() == 255
 
 
-def test_negative_strength_is_refused(key):
-    with pytest.raises(UserError, match="strength"):
-        color.contrast(key, {"image": jnp.zeros((4, 4, 1))}, strength=-0.1)
+def test_inverting_twice_changes_nothing(image):
+    np.testing.assert_array_equal(applied(color.invert, applied(color.invert, image)), image)
 
 
-def test_colour_needs_one_or_three_channels():
+def test_posterizing_again_changes_nothing(image):
+    once = applied(color.posterize, kernels.to_float(image))
+    np.testing.assert_array_equal(applied(color.posterize, once), once)
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.float32])
+@pytest.mark.parametrize("channels", [2, 3])
+def test_channels_are_shuffled_uniformly(key, dtype, channels):
+    image = jnp.arange(6 * channels).reshape(2, 3, channels).astype(dtype) / jnp.asarray(18, dtype)
+    image = image if dtype == jnp.float32 else jnp.arange(6 * channels, dtype=dtype).reshape(2, 3, channels)
+    run = jax.vmap(lambda key: color.channel_shuffle(key, {"image": image})["image"])
+    out = np.asarray(jax.jit(run)(jax.random.split(key, 1200)))
+    orders = [np.asarray(image)[..., list(order)] for order in itertools.permutations(range(channels))]
+    counts = [(out == expected).all((1, 2, 3)).sum() for expected in orders]
+    assert sum(counts) == 1200
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(jnp.uint8, 51), (jnp.float32, 0.2)])
+def test_one_channel_is_dropped(key, dtype, value):
+    run = jax.vmap(lambda key: color.channel_drop(key, {"image": jnp.ones((2, 3, 3), dtype)}, fill=0.2)["image"])
+    out = np.asarray(jax.jit(run)(jax.random.split(key, 900)))
+    dropped = np.isclose(out, value).all((1, 2))
+    np.testing.assert_array_equal(dropped.sum(1), 1)
+    np.testing.assert_array_equal((out == 1).all((1, 2)), ~dropped)
+    assert stats.chisquare(dropped.sum(0)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("op", [color.grayscale, color.channel_drop, color.channel_shuffle])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_one_channel_stays_as_it_is(op, dtype):
+    image = PICTURES["digit"] if dtype == np.uint8 else PICTURES["digit"] / np.float32(255)
+    np.testing.assert_allclose(applied(op, image), image, rtol=1e-6)
+
+
+def test_the_mean_of_a_large_white_picture_is_white():
+    """The sum is beyond int32."""
+    white = jax.ShapeDtypeStruct((), jnp.uint32)
+    mean = jax.jit(lambda level: color.mean_level(jnp.broadcast_to(level, (4096, 4096)), 1)).lower(white).compile()
+    assert mean(np.uint32(255)) == 255
+
+
+@pytest.mark.parametrize("image", [jnp.zeros((4, 4, 2), jnp.uint8), jnp.zeros((4, 4, 4))])
+def test_colour_needs_one_or_three_channels(image):
     with pytest.raises(UserError, match="1 or 3 channels"):
-        color.luma(jnp.zeros((4, 4), jnp.uint32), 2)
+        applied(color.grayscale, image)
+
+
+@pytest.mark.parametrize(
+    ("op", "message"),
+    [
+        (partial(color.posterize, bits=9), "bits 9"),
+        (partial(color.solarize, threshold=257), "threshold 257"),
+        (partial(color.solarize_add, threshold=-1), "threshold -1"),
+        (partial(color.solarize_add, amount=256), "amount 256"),
+    ],
+)
+def test_bad_settings_are_refused(op, message):
+    with pytest.raises(UserError, match=message):
+        applied(op, PICTURES["pixel"])

@@ -1,0 +1,93 @@
+"""Combinators: an augmentation that sends each image through some of the augmentations it is given.
+
+On CPU an image goes through what was drawn for it and nothing else; accelerators run everything and select.
+Augmentations are any `(key, example) -> example`; those to choose from return the same entries, shapes and dtypes.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Int32, Key, PRNGKeyArray
+
+from efficient_jax.augment import kernels
+from efficient_jax.types import Augmentation, Example, UserError
+
+
+def with_probability(augmentation: Augmentation, probability: float) -> Augmentation:
+    """The augmentation, or nothing."""
+    if not 0 <= probability <= 1:
+        raise UserError(f"with_probability: {probability} is not in 0..1")
+    return one_of((augmentation, nothing), (probability, 1 - probability))
+
+
+def nothing(key: PRNGKeyArray, example: Example) -> Example:
+    del key
+    return example
+
+
+def one_of(augmentations: tuple[Augmentation, ...], weights: tuple[float, ...] = ()) -> Augmentation:
+    """One of the augmentations, each as likely as its weight says; without weights all are equally likely."""
+    weights = tuple(weights) or (1.0,) * len(augmentations)
+    if not augmentations or len(weights) != len(augmentations) or min(weights) < 0 or sum(weights) <= 0:
+        raise UserError(f"one_of: {len(augmentations)} augmentations with weights {weights}: want one for each, >= 0")
+    bounds = (np.cumsum(weights)[:-1] / sum(weights)).astype(np.float32)
+
+    def apply(key: PRNGKeyArray, example: Example) -> Example:
+        draw, own = jax.random.split(key)
+        _require_alike("one_of", augmentations, own, example)
+        index = jnp.sum(jax.random.uniform(draw) >= bounds, dtype=jnp.int32)
+        return kernels.platform_loop(partial(_switch, augmentations))(index, own, example)
+
+    return apply
+
+
+def some_of(augmentations: tuple[Augmentation, ...], n_min: int, n_max: int, replace: bool = False) -> Augmentation:
+    """From `n_min` to `n_max` of the augmentations, how many is uniform for each image, in random order.
+
+    replace: the same one may come again.
+    """
+    count = len(augmentations)
+    if not 0 <= n_min <= n_max or not count or (n_max > count and not replace):
+        raise UserError(f"some_of: want 0 <= n_min <= n_max, at most {count} without replace; got {n_min} and {n_max}")
+
+    def layers(indices: Int32[Array, "n_max"], keys: Key[Array, "n_max"], example: Example) -> Example:
+        def layer(example: Example, drawn: tuple) -> tuple[Example, None]:
+            return _switch((*augmentations, nothing), *drawn, example), None
+
+        return lax.scan(layer, example, (indices, keys))[0]
+
+    def apply(key: PRNGKeyArray, example: Example) -> Example:
+        draw, own = jax.random.split(key)
+        _require_alike("some_of", (nothing, *augmentations), own, example)
+        draws = jax.random.uniform(draw, (1 + (n_max if replace else count),))
+        order = (draws[1:] * count).astype(jnp.int32) if replace else jnp.argsort(draws[1:])[:n_max].astype(jnp.int32)
+        kept = jnp.arange(n_max) < n_min + (draws[0] * (n_max - n_min + 1)).astype(jnp.int32)
+        return kernels.platform_loop(layers)(jnp.where(kept, order, count), jax.random.split(own, n_max), example)
+
+    return apply
+
+
+def _switch(augmentations: tuple[Augmentation, ...], index: Array, key: PRNGKeyArray, example: Example) -> Example:
+    return lax.switch(index, augmentations, key, example)
+
+
+def _require_alike(where: str, augmentations: tuple[Augmentation, ...], key: PRNGKeyArray, example: Example) -> None:
+    def returned(augmentation: Augmentation) -> dict[str, str]:
+        shapes = jax.eval_shape(augmentation, key, example)
+        return {entry: f"as {a.dtype}{list(a.shape)}" for entry, a in shapes.items()}
+
+    first, *rest = ((augmentation, returned(augmentation)) for augmentation in augmentations)
+    for augmentation, entries in rest:
+        for entry in sorted(entry for entry, _ in entries.items() ^ first[1].items()):
+            raise UserError(
+                f"{where}: {_name(augmentation)} returns {entry!r} {entries.get(entry, 'not at all')}, "
+                f"{_name(first[0])} {first[1].get(entry, 'not at all')}: what is chosen from must return the same"
+            )
+
+
+def _name(augmentation: Augmentation) -> str:
+    function = augmentation.func if isinstance(augmentation, partial) else augmentation
+    return getattr(function, "__name__", repr(function))

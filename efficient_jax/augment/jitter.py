@@ -1,0 +1,141 @@
+"""Colour changed by a random amount: brightness, contrast, saturation, hue and gamma, and the first four together."""
+
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int32, Num, PRNGKeyArray
+
+from efficient_jax.augment import color, kernels
+from efficient_jax.augment.color import LEVELS, ONE, SIXTH, Picture
+from efficient_jax.types import Example, UserError
+
+Amount = Num[Array, ""]  # of a factor 1024ths, of a turn SIXTHs: int32 for a uint8 image, float32 for a float image
+
+
+def brightness(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
+    """Multiplies the levels by a factor uniform in [max(0, 1 - strength), 1 + strength]; clips."""
+    factor = _amounts(jax.random.uniform(key), example, *_factors("brightness", strength))
+    return color.by_level(example, lambda levels: color.blend_levels(0, levels, factor))
+
+
+def contrast(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
+    """Multiplies each level's distance from the mean luma by such a factor; clips."""
+    factor = _amounts(jax.random.uniform(key), example, *_factors("contrast", strength))
+    return color.by_pixel(example, partial(_contrast, factor))
+
+
+def saturation(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
+    """Multiplies each level's distance from the pixel's luma by such a factor; clips."""
+    factor = _amounts(jax.random.uniform(key), example, *_factors("saturation", strength))
+    return color.by_pixel(example, partial(_saturation, factor))
+
+
+def hue(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
+    """Turns the hue of HSV by a fraction of the colour circle uniform in [-strength, strength], at most 0.5."""
+    turn = _amounts(jax.random.uniform(key), example, *_turns("hue", strength))
+    return color.by_pixel(example, partial(_hue, turn))
+
+
+def gamma(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
+    """Raises the levels, as fractions of white, to a power log-uniform between 1 / (1 + strength) and 1 + strength."""
+    if strength < 0:
+        raise UserError(f"gamma: strength {strength} is negative; 1.0 draws powers from 1/2 to 2")
+    image = example["image"]
+    uniform = jax.random.uniform(key)
+    if image.dtype != jnp.uint8:
+        return example | {"image": image ** jnp.exp((2 * uniform - 1) * math.log1p(strength))}
+    # One of 257 tables made here, since a power computed on the device may round differently in another program.
+    powers = (1 + strength) ** np.linspace(-1, 1, 257)
+    tables = np.round(255 * (LEVELS / 255) ** powers[:, None]).astype(np.uint8)
+    table = jnp.asarray(tables)[(uniform * len(tables)).astype(jnp.int32)]
+    return example | {"image": table.at[image.astype(jnp.int32)].get(mode="promise_in_bounds")}
+
+
+def color_jitter(
+    key: PRNGKeyArray,
+    example: Example,
+    *,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    hue: float = 0.0,
+) -> Example:
+    """The four operations of these names at these strengths, in an order that each image draws (0.0 leaves one out).
+
+    uint8 levels are rounded after each of them.
+    """
+    strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
+    names = [name for name in strengths if strengths[name] != 0]
+    if not names:
+        return example
+    which, *uniform = jax.random.uniform(key, (1 + len(names),))
+    low, high = np.array([_STEPS[name][0](name, strengths[name]) for name in names], np.float32).T
+    amounts = _amounts(jnp.stack(uniform), example, low, high)
+    orders = jnp.array(list(itertools.permutations(range(len(names)))), jnp.int32)
+    order = orders[(which * len(orders)).astype(jnp.int32)]
+
+    def jitter(picture: Picture, channels: int) -> Picture:
+        steps = [partial(_STEPS[name][1], channels=channels) for name in names]
+
+        @kernels.platform_loop
+        def one(picture: Picture, order: Int32[Array, "n"], amounts: Num[Array, "n"]) -> Picture:
+            def step(i: Array, picture: Picture) -> Picture:
+                return lax.switch(order[i], steps, amounts[order[i]], picture)
+
+            return lax.fori_loop(0, len(steps), step, picture)
+
+        return one(picture, order, amounts)
+
+    return color.by_pixel(example, jitter)
+
+
+def _brightness(factor: Amount, picture: Picture, channels: int) -> Picture:
+    return color.blend_planes([0] * channels, picture, factor)
+
+
+def _contrast(factor: Amount, picture: Picture, channels: int) -> Picture:
+    return color.blend_planes([color.mean_level(picture, channels)] * channels, picture, factor)
+
+
+def _saturation(factor: Amount, picture: Picture, channels: int) -> Picture:
+    return color.blend_planes([color.luma(picture, channels)] * channels, picture, factor)
+
+
+def _hue(turn: Amount, picture: Picture, channels: int) -> Picture:
+    return color.turn_hue(picture, turn, channels)
+
+
+def _factors(name: str, strength: float) -> tuple[float, float]:
+    if strength < 0:
+        raise UserError(f"{name}: strength {strength} is negative; 0.4 draws factors from 0.6 to 1.4")
+    return max(0.0, 1 - strength) * ONE, (1 + strength) * ONE
+
+
+def _turns(name: str, strength: float) -> tuple[float, float]:
+    if not 0 <= strength <= 0.5:
+        raise UserError(f"{name}: strength {strength} is not in 0..0.5; 0.5 is half the colour circle either way")
+    return -6 * strength * SIXTH, 6 * strength * SIXTH
+
+
+def _amounts(uniform: Float[Array, "*n"], example: Example, low: Any, high: Any) -> Num[Array, "*n"]:
+    low, high = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
+    if example["image"].dtype != jnp.uint8:
+        return low + (high - low) * uniform
+    # Whole numbers from one product: a sum of floats may round differently in another program.
+    least, most = jnp.round(low), jnp.round(high)
+    return least.astype(jnp.int32) + (uniform * (most - least + 1)).astype(jnp.int32)
+
+
+_STEPS: dict[str, tuple[Callable, Callable]] = {
+    "brightness": (_factors, _brightness),
+    "contrast": (_factors, _contrast),
+    "saturation": (_factors, _saturation),
+    "hue": (_turns, _hue),
+}

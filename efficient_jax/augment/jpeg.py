@@ -1,0 +1,143 @@
+"""What JPEG does to a picture, without the file: everything but the entropy coder, which loses nothing.
+
+As libjpeg does it (ITU-T T.81, T.871): YCbCr, chroma of half the resolution, discrete cosine transforms of 8x8 blocks,
+coefficients rounded to multiples of a table's entries. All sums are of integers, so that no pixel depends on how the
+arithmetic was compiled. libjpeg rounds between the passes of its transform; we do not.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int32, PRNGKeyArray, UInt8
+
+from efficient_jax.augment import kernels
+from efficient_jax.types import Example, UserError
+
+Plane = Int32[Array, "h w"]
+
+# ITU-T T.81, tables K.1 and K.2: the steps of quality 50.
+_LUMINANCE = """
+16 11 10 16  24  40  51  61
+12 12 14 19  26  58  60  55
+14 13 16 24  40  57  69  56
+14 17 22 29  51  87  80  62
+18 22 37 56  68 109 103  77
+24 35 55 64  81 104 113  92
+49 64 78 87 103 121 120 101
+72 92 95 98 112 100 103  99
+"""
+_CHROMINANCE = """
+17 18 24 47 99 99 99 99
+18 21 26 66 99 99 99 99
+24 26 56 99 99 99 99 99
+47 66 99 99 99 99 99 99
+99 99 99 99 99 99 99 99
+99 99 99 99 99 99 99 99
+99 99 99 99 99 99 99 99
+99 99 99 99 99 99 99 99
+"""
+_STEPS = np.array([_LUMINANCE.split(), _CHROMINANCE.split()], np.int32)
+
+_FREQUENCY = np.arange(8)[:, None]
+_COSINES = np.cos(_FREQUENCY * (2 * np.arange(8) + 1) * np.pi / 16) * np.where(_FREQUENCY, 1 / 2, np.sqrt(1 / 8))
+_BASIS = np.kron(_COSINES, _COSINES)  # [coefficient, pixel], orthonormal
+# Rounded to so many bits, each sum of a transform is an integer below 2**24: exact in float32, in whichever order.
+_FORWARD_BITS, _INVERSE_BITS = 13, 12
+_FORWARD = np.round(_BASIS.T * 2**_FORWARD_BITS).astype(np.float32)
+_INVERSE = np.round(_BASIS * 2**_INVERSE_BITS).astype(np.float32)
+
+
+def jpeg(key: PRNGKeyArray, example: Example, *, quality_min: int = 30, quality_max: int = 95) -> Example:
+    """Saves and loads the picture as JPEG, at a quality uniform in quality_min..quality_max (1 to 100).
+
+    Channels: 1, or 3 with chroma of half the resolution. On average within a level of Pillow at the same quality.
+    Float images are rounded to 256 levels.
+    """
+    if not 1 <= quality_min <= quality_max <= 100:
+        raise UserError(f"jpeg: 1 <= quality_min <= quality_max <= 100 does not hold for {quality_min}, {quality_max}")
+    image = example["image"]
+    drawn = (jax.random.uniform(key) * (quality_max - quality_min + 1)).astype(jnp.int32)
+    out = compressed(kernels.to_uint8(image), quality_min + drawn)
+    return example | {"image": out if image.dtype == jnp.uint8 else kernels.to_float(out).astype(image.dtype)}
+
+
+def compressed(image: UInt8[Array, "h w c"], quality: Int32[Array, ""]) -> UInt8[Array, "h w c"]:
+    height, width, channels = image.shape
+    if channels == 1:
+        plane = _to_multiple(image[..., 0].astype(jnp.int32), 8, 8)
+        return _quantized(plane, len(plane), quality)[:height, :width, None].astype(jnp.uint8)
+    if channels != 3:
+        raise UserError(f"jpeg takes 1 or 3 channels, this image has {channels}")
+    red, green, blue = (_to_multiple(image[..., i].astype(jnp.int32), 2, 16) for i in range(3))
+    luma = (19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16
+    centre = (128 << 16) + (1 << 15) - 1
+    chroma_blue = (-11059 * red - 21709 * green + 32768 * blue + centre) >> 16
+    chroma_red = (32768 * red - 27439 * green - 5329 * blue + centre) >> 16
+    both = _halved(chroma_blue | chroma_red << 16)
+
+    # One picture with both chroma planes side by side under the luma, so that one product transforms all blocks.
+    below = _to_multiple(jnp.concatenate([both & 255, both >> 16], axis=1), 8, 1)
+    luma = _to_multiple(luma, 8, 1)
+    planes = _quantized(jnp.concatenate([luma, below]), len(luma), quality)
+
+    half_height, half_width = -(-height // 2), -(-width // 2)
+    below = planes[len(luma) : len(luma) + half_height]
+    right = luma.shape[1] // 2
+    both = _doubled(below[:, :half_width] | below[:, right : right + half_width] << 16)[:height, :width]
+    luma = planes[:height, :width]
+    chroma_blue, chroma_red = (both & 255) - 128, (both >> 16) - 128
+    red = luma + ((91881 * chroma_red + (1 << 15)) >> 16)
+    green = luma + ((-22554 * chroma_blue - 46802 * chroma_red + (1 << 15)) >> 16)
+    blue = luma + ((116130 * chroma_blue + (1 << 15)) >> 16)
+    return kernels.unpack(kernels.pack_planes([jnp.clip(plane, 0, 255) for plane in (red, green, blue)]), 3)
+
+
+def quantization(quality: Int32[Array, ""]) -> Int32[Array, "2 64"]:
+    """The steps of luma and of chroma coefficients at a quality of 1..100."""
+    percent = jnp.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    return jnp.clip((_STEPS * percent + 50) // 100, 1, 255)
+
+
+def _quantized(plane: Plane, luma_rows: int, quality: Int32[Array, ""]) -> Plane:
+    """Every 8x8 block with rounded coefficients; the rows from `luma_rows` on are chroma."""
+    height, width = plane.shape
+    blocks = (plane - 128).astype(jnp.float32).reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2).reshape(-1, 64)
+    is_luma = (np.arange(len(blocks)) < luma_rows * width // 64)[:, None]
+    steps = quantization(quality).astype(jnp.float32)
+    # A little too large, so that halves are rounded away from zero, as libjpeg does: coefficients have many of them.
+    reciprocals = (1 + 2.0**-20) / (steps * 2**_FORWARD_BITS)
+    step, factor = (jnp.where(is_luma, table[0], table[1]) for table in (steps, reciprocals))
+    coefficients = jnp.round(jnp.matmul(blocks, _FORWARD, precision="highest") * factor) * step
+    pixels = jnp.floor(jnp.matmul(coefficients, _INVERSE, precision="highest") / 2**_INVERSE_BITS + 128.5)
+    pixels = jnp.clip(pixels, 0, 255).astype(jnp.int32)
+    return pixels.reshape(height // 8, width // 8, 8, 8).swapaxes(1, 2).reshape(height, width)
+
+
+def _to_multiple(plane: Plane, rows: int, columns: int) -> Plane:
+    height, width = plane.shape
+    return jnp.pad(plane, ((0, -height % rows), (0, -width % columns)), mode="edge")
+
+
+# Both chroma planes at once, one in the low and one in the high 16 bits of each integer.
+
+
+def _halved(both: Plane) -> Plane:
+    """The mean of 2x2 pixels, rounded up and down in turn."""
+    height, width = both.shape
+    pairs = both.reshape(height // 2, 2 * width)
+    pairs = (pairs[:, :width] + pairs[:, width:]).reshape(height // 2, width // 2, 2)
+    rounding = (1 + np.arange(width // 2, dtype=np.int32) % 2) * 0x10001
+    return (pairs[..., 0] + pairs[..., 1] + rounding) >> 2 & 0xFF00FF
+
+
+def _doubled(both: Plane) -> Plane:
+    """libjpeg's "fancy" upsampling: weights 9, 3, 3 and 1 for the four nearest pixels.
+
+    libjpeg repeats pixels instead where a picture is less than five wide.
+    """
+    height, width = both.shape
+    around = jnp.pad(both, ((1, 1), (0, 0)), mode="edge")
+    tall = jnp.stack([3 * both + around[:-2], 3 * both + around[2:]], axis=1).reshape(2 * height, width)
+    around = jnp.pad(tall, ((0, 0), (1, 1)), mode="edge")
+    wide = [3 * tall + around[:, :-2] + 0x80008, 3 * tall + around[:, 2:] + 0x70007]
+    return (jnp.stack(wide, axis=2).reshape(2 * height, 2 * width) >> 4) & 0xFF00FF

@@ -1,0 +1,197 @@
+"""What belongs to an image moves with it: masks, boxes and keypoints under the same change of geometry.
+
+Boxes are hulls of the moved corners, clipped to the picture. Arrays keep their size, so nothing is taken out:
+`box_visible` says how much of each object is left, the product over all changes, and 0.0 that there is nothing.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+
+from efficient_jax.augment import resample
+from efficient_jax.augment.resample import Size
+from efficient_jax.types import Example, UserError
+
+Inverse = Float[Array, "3 3"]
+Points = Float[Array, "n 2"]
+MOVED = ("mask", "boxes", "box_mask", "keypoints")
+
+
+def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) -> Example:
+    """Every entry but the image, changed by inverse warps, the first change first.
+
+    inverses: each takes a point (x, y, 1) of its output to the point of its input, in pixels from the centre of the
+    picture; the last row is (0, 0, 1), or that of a perspective. size: (height, width) of all outputs.
+    Boxes are moved by the product of the changes, so that hulls of hulls do not grow; what one of the changes
+    moved out of the picture does not come back with the next.
+    """
+    old = example["image"].shape[:2]
+    layers = inverses.reshape(-1, 3, 3)
+    if not any(name in example for name in MOVED):
+        return example
+
+    def look(mask: Shaped[Array, "h w"]) -> Shaped[Array, "h2 w2"]:
+        for inverse in layers:
+            mask = resample.nearest(mask, inverse[:2], size)
+        return mask
+
+    return carry(example, old, size, [partial(project, inverted(inverse)) for inverse in layers], look)
+
+
+def move_to(
+    example: Example,
+    seen: tuple[Float[Array, "h2 w2"], Float[Array, "h2 w2"]],
+    forward: Callable[[Points], Points],
+    points_per_side: int,
+) -> Example:
+    """Every entry but the image, where output pixel (i, j) shows the point `seen` (x, y) from the upper left pixel.
+
+    forward: the change of a point, from the centre of the picture. points_per_side: see `carry`.
+    """
+    old = example["image"].shape[:2]
+    look = partial(_nearest_to, seen=seen)
+    return carry(example, old, seen[0].shape, [forward], look, points_per_side)
+
+
+def _nearest_to(mask: Shaped[Array, "h w"], seen: tuple[Array, Array]) -> Shaped[Array, "h2 w2"]:
+    return resample.nearest_to(mask, *seen)
+
+
+def carry(
+    example: Example,
+    old: Size,
+    size: Size,
+    forward: list[Callable[[Points], Points]],
+    look: Callable[[Shaped[Array, "h w"]], Shaped[Array, "h2 w2"]],
+    points_per_side: int = 1,
+) -> Example:
+    """Every entry but the image, changed by functions of points, which count from the centre of the picture.
+
+    forward: the changes in order, each from a point of its input to the point of its output. look: a mask resampled.
+    points_per_side: how many points of each side of a box are moved; 1, its corner, where lines stay straight.
+    """
+    moved = dict(example)
+    if "mask" in example:
+        moved["mask"] = look(_integer(example["mask"], "mask"))
+    if "box_mask" in example:
+        moved["box_mask"] = jax.vmap(look)(example["box_mask"])
+    if "boxes" in example:
+        require(example, "boxes", "box_visible")
+        moved |= _boxes(example, old, size, forward, points_per_side)
+    if "keypoints" in example:
+        require(example, "keypoints", "keypoint_visible")
+        points = example["keypoints"] - _centre(old, 1)
+        visible = example["keypoint_visible"]
+        for change in forward:
+            points = change(points)
+            place = points + _centre(size, 1)
+            visible &= jnp.all((place >= -0.5) & (place < jnp.array([size[1] - 0.5, size[0] - 0.5])), axis=1)
+        moved |= {"keypoints": points + _centre(size, 1), "keypoint_visible": visible}
+    return moved
+
+
+def _boxes(example: Example, old: Size, size: Size, forward: list, points_per_side: int) -> Example:
+    along = jnp.arange(points_per_side) / points_per_side
+    ahead, zero, one = along, jnp.zeros_like(along), jnp.ones_like(along)
+    rim = jnp.concatenate(  # clockwise around the unit square
+        [jnp.stack(side, -1) for side in ((ahead, zero), (one, ahead), (1 - ahead, one), (zero, 1 - ahead))]
+    )
+
+    def hull(box: Float[Array, "4"], change: Callable[[Points], Points]) -> Float[Array, "4"]:
+        points = change(box[:2] + rim * (box[2:] - box[:2]))
+        return jnp.concatenate([points.min(0), points.max(0)])
+
+    frame = jnp.tile(_centre(size, 0), 2) * jnp.array([-1.0, -1.0, 1.0, 1.0])
+
+    def through(box: Float[Array, "4"]) -> tuple[Float[Array, "4"], Float[Array, ""]]:
+        window = box  # what is still to be seen of the box, however large the hull of the whole becomes
+        whole = hull(box, lambda points: _after(points, forward))
+        share = jnp.float32(1)
+        for position in range(len(forward)):
+            seen = hull(window, forward[position])
+            window = _overlap(seen, frame)
+            share *= area(window) / jnp.maximum(area(seen), _TINY)
+        return _overlap(whole, window), share
+
+    boxes, share = jax.vmap(through)(example["boxes"] - jnp.tile(_centre(old, 0), 2))
+    visible = jnp.where(area(boxes) > 0, example["box_visible"] * share, 0.0)
+    kept = jnp.where((visible > 0)[:, None], boxes + jnp.tile(_centre(size, 0), 2), 0.0)
+    return {"boxes": kept, "box_visible": visible}
+
+
+_TINY = 1e-9
+
+
+def _after(points: Points, changes: list[Callable[[Points], Points]]) -> Points:
+    for change in changes:
+        points = change(points)
+    return points
+
+
+def _overlap(box: Float[Array, "4"], window: Float[Array, "4"]) -> Float[Array, "4"]:
+    low, high = jnp.maximum(box[:2], window[:2]), jnp.minimum(box[2:], window[2:])
+    return jnp.concatenate([low, jnp.maximum(low, high)])
+
+
+def area(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def _centre(size: Size, less: int) -> Float[Array, "2"]:
+    """The centre of the picture from its corner (less = 0), or from the centre of its first pixel (less = 1)."""
+    return jnp.array([(size[1] - less) / 2, (size[0] - less) / 2], jnp.float32)
+
+
+def project(matrix: Inverse, points: Points) -> Points:
+    x, y = points.T
+    along_x, along_y, depth = (row[0] * x + row[1] * y + row[2] for row in matrix)
+    return jnp.stack([along_x, along_y], -1) / depth[:, None]
+
+
+def inverted(matrix: Inverse) -> Inverse:
+    """The inverse by cofactors: no call to LAPACK for nine numbers, in a loop over images."""
+    a, b, c = matrix
+    cofactors = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
+    return cofactors / jnp.dot(a, cofactors[:, 0], precision="highest")
+
+
+def require(example: Example, entry: str, beside: str) -> None:
+    """Raises: UserError where `entry` comes without the entry `beside` it."""
+    if beside not in example:
+        raise UserError(f"an example with {entry!r} needs {beside!r} too, one value each: 1 where there is one, else 0")
+
+
+def _integer(mask: Shaped[Array, "h w"], name: str) -> Shaped[Array, "h w"]:
+    if mask.ndim != 2 or jnp.issubdtype(mask.dtype, jnp.inexact):
+        raise UserError(f"{name!r} holds a class for each pixel, integer [h w], not {mask.dtype}{list(mask.shape)}")
+    return mask
+
+
+def filter_boxes(
+    key: PRNGKeyArray, example: Example, *, min_area: float = 0.0, min_visibility: float = 0.0, at_most: int = 0
+) -> Example:
+    """Drops boxes of less than `min_area` square pixels, or with less than `min_visibility` of the object in view.
+
+    Dropped means `box_visible` = 0.0 and a box of zeros. at_most: so many rows are kept, those with an object first
+    and in order; 0 keeps all rows.
+    """
+    del key
+    if min_area < 0 or not 0 <= min_visibility <= 1 or at_most < 0:
+        raise UserError("filter_boxes: min_area and at_most are not negative, min_visibility is in 0..1")
+    if "boxes" not in example:
+        return example
+    require(example, "boxes", "box_visible")
+    kept = (area(example["boxes"]) >= min_area) & (example["box_visible"] >= min_visibility)
+    kept &= example["box_visible"] > 0
+    filtered = example | {
+        "boxes": jnp.where(kept[:, None], example["boxes"], 0.0),
+        "box_visible": jnp.where(kept, example["box_visible"], 0.0),
+    }
+    if not at_most:
+        return filtered
+    first = jnp.argsort(~kept, stable=True)[:at_most]
+    rows = [name for name in filtered if name == "boxes" or name.startswith("box_")]
+    return filtered | {name: filtered[name][first] for name in rows}
