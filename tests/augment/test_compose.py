@@ -1,0 +1,102 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from efficient_jax import augment
+from efficient_jax.augment import geometry
+from efficient_jax.types import UserError
+
+RNG = np.random.default_rng(0)
+N = 64
+BATCH = {
+    "image": jnp.asarray(RNG.integers(0, 256, (N, 6, 6, 3), dtype=np.uint8)),
+    "label": jax.nn.one_hot(jnp.arange(N), N),
+}
+MIRRORED = BATCH["image"][:, :, ::-1]
+ALWAYS = {"probability": 1.0}
+
+
+def run(key, ops, **blocks):
+    return jax.jit(augment.build(ops, blocks))(jax.random.split(key, N), BATCH)
+
+
+def same(a, b):
+    return np.asarray((a == b).all((1, 2, 3)))
+
+
+def test_a_probability_applies_to_some_images(key):
+    out = run(key, ("brighter",), brighter={"op": "brightness", "strength": 0.9, "probability": 0.25})["image"]
+    assert 0.08 < 1 - same(out, BATCH["image"]).mean() < 0.45
+
+
+def test_a_probability_leaves_some_pairs_unmixed(key):
+    out = run(key, ("cutmix",), cutmix={"alpha": 1.0, "probability": 0.5})
+    unmixed = np.asarray((out["label"] == BATCH["label"]).all(1))
+    np.testing.assert_array_equal(same(out["image"], BATCH["image"])[unmixed], True)
+    assert 0.3 < unmixed.mean() < 0.8
+    as_float = run(key, ("mixup",), mixup={"alpha": 1.0, "probability": 0.0})["image"]
+    np.testing.assert_allclose(as_float, augment.to_float(BATCH["image"]))
+
+
+def test_a_name_of_its_own_lets_an_operation_come_twice(key):
+    blocks = {"there": {"op": "flip", **ALWAYS}, "back": {"op": "flip", **ALWAYS}}
+    np.testing.assert_array_equal(run(key, ("there", "back"), **blocks)["image"], BATCH["image"])
+    np.testing.assert_array_equal(run(key, ("there",), **blocks)["image"], MIRRORED)
+
+
+def test_one_of_applies_one_of_its_operations(key):
+    blocks = {"one_of": {"ops": ("flip", "flip_vertical")}, "flip": ALWAYS, "flip_vertical": ALWAYS}
+    out = run(key, ("one_of",), **blocks)["image"]
+    across, down = same(out, MIRRORED), same(out, BATCH["image"][:, ::-1])
+    assert (across ^ down).all()
+    assert 0.3 < across.mean() < 0.7
+
+
+def test_choices_nest(key):
+    blocks = {
+        "some_of": {"ops": ("one_of", "flip"), "n_min": 2, "n_max": 2},
+        "one_of": {"ops": ("flip_vertical",)},
+        "flip": ALWAYS,
+        "flip_vertical": ALWAYS,
+    }
+    np.testing.assert_array_equal(run(key, ("some_of",), **blocks)["image"], BATCH["image"][:, ::-1, ::-1])
+
+
+def test_neighbouring_matrices_are_resampled_once(key):
+    """A large turn and the same back: exact as one change, blurred as two."""
+    blocks = {name: {"op": "scale", "scale": 0.0} for name in ("first", "second")} | {"rotate": {"degrees": 30.0}}
+    chained = run(key, ("first", "rotate", "second"), **blocks)["image"]
+    lowered = jax.jit(augment.build(("first", "rotate", "second"), blocks)).lower(jax.random.split(key, N), BATCH)
+    alone = jax.jit(augment.build(("rotate",), blocks)).lower(jax.random.split(key, N), BATCH)
+    assert lowered.as_text().count("gather") == alone.as_text().count("gather") > 0
+    keys = [jax.random.fold_in(jax.random.fold_in(k, 0), 1) for k in jax.random.split(key, N)]
+    matrices = [geometry.random_rotation(k, (6, 6), degrees=30.0) for k in keys[:4]]
+    expected = [geometry.transform({"image": BATCH["image"][i]}, m)["image"] for i, m in enumerate(matrices)]
+    np.testing.assert_array_equal(chained[:4], np.stack(expected))
+
+
+def test_matrices_with_other_fills_stay_apart(key):
+    blocks = {"rotate": {"degrees": 30.0, "fill": 1.0}, "shear": {"x": 0.1}}
+    lowered = jax.jit(augment.build(("rotate", "shear"), blocks)).lower(jax.random.split(key, N), BATCH)
+    alone = jax.jit(augment.build(("rotate",), blocks)).lower(jax.random.split(key, N), BATCH)
+    assert lowered.as_text().count("gather") > alone.as_text().count("gather")
+
+
+@pytest.mark.parametrize(
+    ("ops", "blocks", "message"),
+    [
+        (("flp",), {}, "augment.ops: unknown name 'flp'; did you mean 'flip'"),
+        (("mine",), {"mine": {"op": "flp"}}, "augment.mine.op: unknown name 'flp'; did you mean 'flip'"),
+        (("flip",), {"flip": {"probabilty": 0.5}}, "augment.flip.probabilty: no such key; did you mean 'probability'"),
+        (("rotate",), {"rotate": {"probability": 2.0}}, r"augment.rotate.probability: 2.0 is not in 0\.\.1"),
+        (("flip",), {"flip": 0.5}, "augment.flip: expected a block of settings"),
+        (("one_of",), {"one_of": {}}, "augment.one_of.ops: want the names of other operations"),
+        (("one_of",), {"one_of": {"ops": ("one_of",)}}, "augment.one_of.ops: want the names of other operations"),
+        (("one_of",), {"one_of": {"ops": ("cutmix",)}, "cutmix": {"alpha": 1.0}}, "'cutmix' mixes a whole batch"),
+        ((), {"flip": {"strength": 1.0}}, "augment.flip.strength: no such key"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(ops, blocks, message):
+    with pytest.raises(UserError, match=message):
+        augment.build(ops, blocks)
