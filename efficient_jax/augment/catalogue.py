@@ -3,9 +3,20 @@
 from collections.abc import Callable
 
 from efficient_jax.augment.choose import one_of, some_of
-from efficient_jax.augment.color import brightness, contrast
+from efficient_jax.augment.color import (
+    autocontrast,
+    channel_drop,
+    channel_shuffle,
+    equalize,
+    grayscale,
+    invert,
+    posterize,
+    solarize,
+    solarize_add,
+)
 from efficient_jax.augment.distort import elastic, grid_distortion
-from efficient_jax.augment.erase import cutout
+from efficient_jax.augment.erase import cutout, gridmask, random_erasing
+from efficient_jax.augment.filters import gaussian_blur, motion_blur, sharpness
 from efficient_jax.augment.frame import (
     center_crop,
     crop,
@@ -17,12 +28,39 @@ from efficient_jax.augment.frame import (
     rot90,
 )
 from efficient_jax.augment.geometry import affine, perspective, rotate, scale, shear, translate
-from efficient_jax.augment.mix import cutmix, mixup
+from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gamma, hue, saturation
+from efficient_jax.augment.jpeg import jpeg
+from efficient_jax.augment.mix import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
+from efficient_jax.augment.noise import gaussian_noise, salt_and_pepper, shot_noise
 from efficient_jax.augment.policy import randaugment
 from efficient_jax.augment.targets import filter_boxes
 from efficient_jax.types import Augmentation, Batch, Example
 
-OPS: dict[str, Callable[..., Example]] = {
+PIXEL: dict[str, Callable[..., Example]] = {
+    "brightness": brightness,
+    "contrast": contrast,
+    "saturation": saturation,
+    "hue": hue,
+    "gamma": gamma,
+    "color_jitter": color_jitter,
+    "posterize": posterize,
+    "solarize": solarize,
+    "solarize_add": solarize_add,
+    "equalize": equalize,
+    "autocontrast": autocontrast,
+    "invert": invert,
+    "grayscale": grayscale,
+    "channel_shuffle": channel_shuffle,
+    "channel_drop": channel_drop,
+    "sharpness": sharpness,
+    "gaussian_blur": gaussian_blur,
+    "motion_blur": motion_blur,
+    "gaussian_noise": gaussian_noise,
+    "shot_noise": shot_noise,
+    "salt_and_pepper": salt_and_pepper,
+    "jpeg": jpeg,
+}
+SPATIAL: dict[str, Callable[..., Example]] = {
     "flip": flip,
     "flip_vertical": flip_vertical,
     "rot90": rot90,
@@ -39,11 +77,21 @@ OPS: dict[str, Callable[..., Example]] = {
     "pad": pad,
     "resize": resize,
     "random_resized_crop": random_resized_crop,
-    "brightness": brightness,
-    "contrast": contrast,
-    "cutout": cutout,
-    "randaugment": randaugment,
     "filter_boxes": filter_boxes,
 }
-MIXES: dict[str, Callable[..., Batch]] = {"cutmix": cutmix, "mixup": mixup}
+ERASING: dict[str, Callable[..., Example]] = {
+    "cutout": cutout,
+    "random_erasing": random_erasing,
+    "gridmask": gridmask,
+}
+POLICIES: dict[str, Callable[..., Example]] = {
+    "randaugment": randaugment,
+}
+OPS = PIXEL | SPATIAL | ERASING | POLICIES
+MIXES: dict[str, Callable[..., Batch]] = {
+    "mixup": mixup,
+    "cutmix": cutmix,
+    "mixup_or_cutmix": mixup_or_cutmix,
+    "saliency_cutmix": saliency_cutmix,
+}
 CHOICES: dict[str, Callable[..., Augmentation]] = {"one_of": one_of, "some_of": some_of}

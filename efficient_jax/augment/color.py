@@ -285,7 +285,3 @@ def channel_drop(key: PRNGKeyArray, example: Example, *, fill: float = 0.0) -> E
     value = jnp.asarray(round(255 * fill) if image.dtype == jnp.uint8 else fill, image.dtype)
     dropped = jnp.arange(channels) == (jax.random.uniform(key) * channels).astype(jnp.int32)
     return example | {"image": jnp.where(dropped, value, image)}
-
-
-# Until catalogue.py imports these from jitter.
-from efficient_jax.augment.jitter import brightness, contrast  # noqa: E402, F401

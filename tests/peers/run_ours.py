@@ -2,85 +2,83 @@
 
     OURS=$(which python) RUNNER=$PWD/tests/peers/run_ours.py PEERBENCH/run_all.sh out.jsonl 0.8 0,1
 
-`pb` is the peers' common harness: images, timing, JSON lines. CPU cores are devices, as in training.
+`pb` is the peers' common harness: images, timing, JSON lines. Operations that compute run with the cores as devices,
+as in training; those that only move memory are done before a second device has begun, and run on one.
 """
 
 import os
 
-os.environ.setdefault("NPROC", "16")
-
-from functools import partial
+CORES = len(os.sched_getaffinity(0))
+os.environ.setdefault("NPROC", str(CORES))  # more threads than cores cut the loops over images to pieces
 
 import jax
 import jax.numpy as jnp
 import pb
 
 from efficient_jax import augment
+from efficient_jax.types import Augment
 
-CORES = len(os.sched_getaffinity(0))
 jax.config.update("jax_num_cpu_devices", CORES)
 
-NAMES = {"hflip": "flip", "colorjitter": "color_jitter", "blur5": "gaussian_blur", "rrc": "random_resized_crop"}
-SETTINGS = {
+MEAN, STD = jnp.array(pb.MEAN), jnp.array(pb.STD)
+BLOCKS = {
     "affine": {"rotate": 15.0, "shear": 0.3, "translate": 0.1, "scale": 0.2},
-    "colorjitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
-    "blur5": {"kernel": 5, "sigma_min": 0.1, "sigma_max": 2.0},
+    "color_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+    "gaussian_blur": {"kernel": 5, "sigma_min": 0.1, "sigma_max": 2.0},
     "mixup": {"alpha": 0.2},
     "cutmix": {"alpha": 1.0},
+    "mixup_or_cutmix": {"mixup_alpha": 0.2, "cutmix_alpha": 1.0},
 }
-ROWS = {
-    **{row: (row,) for row in ("hflip", "rotate", "affine", "colorjitter", "blur5", "rrc", "erase", "randaugment")},
-    "mixup": ("mixup",),
-    "cutmix": ("cutmix",),
-    "pipeline": ("rrc", "hflip", "randaugment", "normalize", "mixup_or_cutmix"),
+ON_ONE_DEVICE = {"hflip": "flip", "erase": "random_erasing", "mixup": "mixup", "cutmix": "cutmix"}
+ON_ALL_DEVICES = {
+    "rotate": "rotate",
+    "affine": "affine",
+    "colorjitter": "color_jitter",
+    "blur5": "gaussian_blur",
+    "rrc": "random_resized_crop",
+    "randaugment": "randaugment",
+    "pipeline": "pipeline",
 }
-MEAN, STD = jnp.array(pb.MEAN), jnp.array(pb.STD)
 
 
-def operation(row: str) -> augment.Augment:
-    name = {"erase": "random_erasing"}.get(row, NAMES.get(row, row))
-    if row == "normalize":
-        return lambda keys, batch: batch | {"image": (augment.to_float(batch["image"]) - MEAN) / STD}
-    return augment.build((name,), {name: SETTINGS.get(row, {})})
+def normalize(_keys, batch):
+    return batch | {"image": (augment.to_float(batch["image"]) - MEAN) / STD}
 
 
-def program(row: str, devices: int):
-    """One call augments the batch of every device; each image's key is split from the call's."""
-    apply = augment.pipeline(tuple(operation(name) for name in ROWS[row]))
+def operation(name: str) -> Augment:
+    if name != "pipeline":
+        return augment.build((name,), BLOCKS)
+    images = augment.build(("random_resized_crop", "flip", "randaugment"), {})
+    return augment.pipeline((images, normalize, augment.build(("mixup_or_cutmix",), BLOCKS)))
 
-    def one_device(key, batch):
+
+def bench(row: str, size: int, settings) -> None:
+    floating = row in ("mixup", "cutmix")
+    images = pb.images(size)
+    batch = {"image": images.astype("float32") / 255 if floating else images}
+    if floating or row == "pipeline":
+        batch["label"] = jax.nn.one_hot(pb.labels(size), pb.NUM_CLASSES[size])
+    apply = operation((ON_ONE_DEVICE | ON_ALL_DEVICES)[row])
+
+    def augmented(key, batch):
         return apply(jax.random.split(key, len(batch["image"])), batch)
 
-    return jax.pmap(one_device) if devices > 1 else jax.jit(one_device)
-
-
-def main() -> None:
-    settings = pb.args()
-    for size in settings.sizes:
-        images, labels = pb.images(size), jax.nn.one_hot(pb.labels(size), pb.NUM_CLASSES[size])
-        for row in ROWS:
-            if settings.only and row not in settings.only:
-                continue
-            floating = row in ("mixup", "cutmix")
-            batch = {"image": images.astype("float32") / 255 if floating else images}
-            if floating or row == "pipeline":
-                batch["label"] = labels
-            keys = jax.random.split(jax.random.key(0), (512, CORES))
-            if CORES > 1:
-                split = jax.tree.map(lambda x: x.reshape(CORES, -1, *x.shape[1:]), batch)
-                batch = jax.pmap(lambda x: x)(split)
-                keys = [jax.pmap(lambda k: k)(k) for k in keys]
-            else:
-                batch, keys = jax.device_put(batch), [k[0] for k in keys]
-            try:
-                run = program(row, CORES)
-            except Exception as error:
-                print(f"{row}: {error}")
-                continue
-            call = partial(lambda i, run, keys, batch: run(keys[i % 512], batch), run=run, keys=keys, batch=batch)
-            out = "float32" if floating else "uint8 -> float32" if row == "pipeline" else "uint8"
-            pb.bench("ours", row, size, call, settings, sync=jax.block_until_ready, dtype=out, threads=f"{CORES} devices")
+    devices = 1 if row in ON_ONE_DEVICE else CORES
+    keys = jax.random.split(jax.random.key(0), (512, devices))
+    if devices == 1:
+        run, batch, keys = jax.jit(augmented), jax.device_put(batch), list(keys[:, 0])
+    else:
+        place, run = jax.pmap(lambda x: x), jax.pmap(augmented)
+        batch = place(jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch))
+        keys = [place(k) for k in keys]
+    out = "float32" if floating else "uint8 -> float32" if row == "pipeline" else "uint8"
+    call = lambda i: run(keys[i % 512], batch)  # noqa: E731
+    pb.bench("ours", row, size, call, settings, sync=jax.block_until_ready, dtype=out, threads=f"{devices} devices")
 
 
 if __name__ == "__main__":
-    main()
+    arguments = pb.args()
+    for size in arguments.sizes:
+        for row in ON_ONE_DEVICE | ON_ALL_DEVICES:
+            if not arguments.only or row in arguments.only:
+                bench(row, size, arguments)
