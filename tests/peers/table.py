@@ -11,9 +11,21 @@ import sys
 from pathlib import Path
 from statistics import geometric_mean, median
 
-ROWS = "hflip rotate affine colorjitter blur5 rrc erase mixup cutmix randaugment pipeline".split()
+ROWS = (
+    "hflip",
+    "rotate",
+    "affine",
+    "colorjitter",
+    "blur5",
+    "rrc",
+    "erase",
+    "mixup",
+    "cutmix",
+    "randaugment",
+    "pipeline",
+)
 REFERENCES = {"mixup": "copy_f32", "cutmix": "copy_f32", "pipeline": "u8_to_f32"}
-PEERS = "dm_pix augmax keras_jit keras_eager kornia torchvision timm albumentations".split()
+PEERS = ["dm_pix", "augmax", "keras_jit", "keras_eager", "kornia", "torchvision", "timm", "albumentations"]
 ALSO = {"randaugment": ("randaugment_p1",), "mixup": ("mixup_elem",), "cutmix": ("cutmix_elem",)}
 
 
