@@ -2,48 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from efficient_jax.augment import kernels
 from efficient_jax.types import UserError
 
-warp = jax.jit(kernels.warp, static_argnames="fill")
-TILTED = np.array([[0.9, 0.25, 1.3], [-0.2, 1.1, -2.6]], np.float32)
-
 
 def picture(height, width, channels, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
-
-
-def by_scipy(plane, matrix, fill):
-    """scipy's affine_transform in (row, column) order, about the centre, blending with the fill."""
-    linear = matrix[::-1, [1, 0]].astype(np.float64)
-    centre = (np.array(plane.shape) - 1) / 2
-    offset = centre + matrix[::-1, 2] - linear @ centre
-    return ndimage.affine_transform(
-        plane.astype(np.float64), linear, offset, order=1, mode="grid-constant", cval=fill, prefilter=False
-    )
-
-
-@pytest.mark.parametrize("shape", [(28, 28, 1), (20, 31, 3)])
-def test_warp_agrees_with_scipy(shape):
-    image = picture(*shape)
-    expected = np.stack([by_scipy(image[..., i], TILTED, 51) for i in range(shape[2])], -1)
-    assert np.abs(np.asarray(warp(image, TILTED, fill=0.2)) - expected).max() < 2
-    as_float = warp(image.astype(np.float32) / 255, TILTED, fill=0.2)
-    np.testing.assert_allclose(as_float, expected / 255, atol=1e-3)
-
-
-@pytest.mark.parametrize("shape", [(8, 8, 1), (9, 9, 3)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_identity_is_exact(shape, dtype):
-    image = picture(*shape).astype(dtype)
-    np.testing.assert_array_equal(warp(image, np.eye(2, 3, dtype=np.float32)), image)
-
-
-def test_far_outside_is_fill():
-    far = np.array([[4.0, 0, 1e6], [0, 4.0, -1e6]], np.float32)
-    np.testing.assert_array_equal(warp(picture(6, 7, 3), far, fill=1.0), 255)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
