@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, PRNGKeyArray
+from jaxtyping import Array, Int32, PRNGKeyArray
 
 from efficient_jax.augment import dispatch, kernels, targets
 from efficient_jax.types import Example, UserError
@@ -18,7 +18,7 @@ _LEVELS = 256  # how finely a magnitude is rounded
 _WHOLE = 4096  # weights count 4096ths, so that pixels are integers whose sum no compiler rounds otherwise
 
 
-def largest(size: tuple[int, int]) -> dispatch.Ranges:
+def largest(size: tuple[int, ...]) -> dispatch.Ranges:
     height, width = size
     return dispatch.ranges(
         rotate=30, shear=0.3, translate=(width / 3, height / 3), factor=0.0, posterize=(4, 0), solarize=(256, 0)
@@ -54,17 +54,8 @@ def augmix(
     if moved:
         raise UserError(f"augmix blends pictures that are turned and shifted differently: no place for {moved[0]!r}")
     image = example["image"]
-    size, channels, layers = image.shape[:2], image.shape[2], _MAX_DEPTH if depth == -1 else depth
-    draws = jax.random.uniform(jax.random.fold_in(key, 0), (3 * layers + 1, width))
-    which, magnitude, sign = draws[:-1].reshape(3, layers, width).swapaxes(1, 2)
-    level = (0.1 + (severity - 0.1) * magnitude) * (_LEVELS / MAX_SEVERITY)
-    table = jnp.asarray(dispatch.amount_table(largest(size), OPS, np.arange(_LEVELS + 1) / _LEVELS))
-    drawn = (which * len(OPS)).astype(jnp.int32)
-    amounts = table[(sign < 0.5).astype(jnp.int32), drawn, jnp.round(level).astype(jnp.int32)]
-    if depth == -1:
-        beyond = jnp.arange(layers) > (draws[-1] * _MAX_DEPTH).astype(jnp.int32)[:, None]
-        drawn = jnp.where(beyond, len(OPS), drawn)
-
+    size, channels = image.shape[:2], image.shape[2]
+    drawn, amounts = draw_chains(jax.random.fold_in(key, 0), size, width, depth, severity)
     levels = kernels.to_uint8(image)
     run = dispatch.loop(OPS, fill, channels)
 
@@ -80,10 +71,28 @@ def augmix(
     return example | {"image": out if image.dtype == jnp.uint8 else kernels.to_float(out).astype(image.dtype)}
 
 
+def draw_chains(
+    key: PRNGKeyArray, size: tuple[int, ...], width: int, depth: int, severity: float
+) -> tuple[Int32[Array, "width layers"], Int32[Array, "width layers"]]:
+    """Which of OPS each layer of each chain is, len(OPS) where a chain is shorter, and the amounts."""
+    layers = _MAX_DEPTH if depth == -1 else depth
+    draws = jax.random.uniform(key, (3 * layers + 1, width))
+    which, magnitude, sign = draws[:-1].reshape(3, layers, width).swapaxes(1, 2)
+    level = jnp.round((0.1 + (severity - 0.1) * magnitude) * (_LEVELS / MAX_SEVERITY)).astype(jnp.int32)
+    table = jnp.asarray(dispatch.amount_table(largest(size), OPS, np.arange(_LEVELS + 1) / _LEVELS))
+    drawn = (which * len(OPS)).astype(jnp.int32)
+    amounts = table[(sign < 0.5).astype(jnp.int32), drawn, level]
+    if depth == -1:
+        beyond = jnp.arange(layers) > (draws[-1] * _MAX_DEPTH).astype(jnp.int32)[:, None]
+        drawn = jnp.where(beyond, len(OPS), drawn)
+    return drawn, amounts
+
+
 def mixing_weights(key: PRNGKeyArray, width: int, alpha: float) -> Int32[Array, "1+width"]:
     """In 4096ths, of the picture itself and of the chains. They sum to 1 exactly."""
-    skip, between = jax.random.split(key)
-    kept = jax.random.beta(skip, alpha, alpha)
-    chains: Float[Array, "width"] = (1 - kept) * jax.random.dirichlet(between, jnp.full(width, alpha))
-    rounded = jnp.floor(chains * _WHOLE).astype(jnp.int32)
+    # Shares of gamma variates are distributed so, and the logarithm of Gamma(1) is quickly drawn and compiled.
+    shape = (2 + width,)
+    logs = -jax.random.gumbel(key, shape) if alpha == 1 else jax.random.loggamma(key, alpha, shape)
+    kept, chains = jax.nn.softmax(logs[:2])[0], jax.nn.softmax(logs[2:])
+    rounded = jnp.floor((1 - kept) * chains * _WHOLE).astype(jnp.int32)
     return jnp.concatenate([(_WHOLE - jnp.sum(rounded))[None], rounded])

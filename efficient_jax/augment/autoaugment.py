@@ -96,7 +96,7 @@ SVHN: tuple[tuple[Step, Step], ...] = (
 POLICIES = {"imagenet": IMAGENET, "cifar10": CIFAR10, "svhn": SVHN}
 
 
-def largest(size: tuple[int, int]) -> dispatch.Ranges:
+def largest(size: tuple[int, ...]) -> dispatch.Ranges:
     height, width = size
     return dispatch.ranges(
         rotate=30,

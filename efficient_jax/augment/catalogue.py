@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from efficient_jax.augment.augmix import augmix
+from efficient_jax.augment.autoaugment import autoaugment
 from efficient_jax.augment.choose import one_of, some_of
 from efficient_jax.augment.color import (
     autocontrast,
@@ -32,7 +34,7 @@ from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gam
 from efficient_jax.augment.jpeg import jpeg
 from efficient_jax.augment.mix import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
 from efficient_jax.augment.noise import gaussian_noise, salt_and_pepper, shot_noise
-from efficient_jax.augment.policy import randaugment
+from efficient_jax.augment.policy import randaugment, three_augment, trivialaugment
 from efficient_jax.augment.targets import filter_boxes
 from efficient_jax.types import Augmentation, Batch, Example
 
@@ -86,6 +88,10 @@ ERASING: dict[str, Callable[..., Example]] = {
 }
 POLICIES: dict[str, Callable[..., Example]] = {
     "randaugment": randaugment,
+    "autoaugment": autoaugment,
+    "trivialaugment": trivialaugment,
+    "augmix": augmix,
+    "three_augment": three_augment,
 }
 OPS = PIXEL | SPATIAL | ERASING | POLICIES
 MIXES: dict[str, Callable[..., Batch]] = {

@@ -54,8 +54,8 @@ def some_of(augmentations: tuple[Augmentation, ...], n_min: int, n_max: int, rep
         raise UserError(f"some_of: want 0 <= n_min <= n_max, at most {count} without replace; got {n_min} and {n_max}")
 
     def layers(indices: Int32[Array, "n_max"], keys: Key[Array, "n_max"], example: Example) -> Example:
-        def layer(example: Example, drawn: tuple) -> tuple[Example, None]:
-            return _switch((*augmentations, nothing), *drawn, example), None
+        def layer(example: Example, drawn: tuple[Array, Array]) -> tuple[Example, None]:
+            return _switch((*augmentations, nothing), drawn[0], drawn[1], example), None
 
         return lax.scan(layer, example, (indices, keys))[0]
 

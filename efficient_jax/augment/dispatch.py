@@ -142,7 +142,7 @@ def sequence(example: Example, drawn: Layers, amounts: Layers, *, ops: tuple[str
     image = example["image"]
     channels = image.shape[-1]
     matrices = matrix_of_each(drawn, amounts, ops=ops, size=image.shape[:2])
-    if any(name in example for name in targets.MOVED):
+    if any(name in example for name in targets.MOVED) and any(name in MATRICES for name in ops):
         example = targets.move(example, _as_float(matrices, image.shape[:2]), image.shape[:2])
     pixels = loop(ops, fill, channels)(kernels.pack(kernels.to_uint8(image)), drawn, amounts, matrices)
     out = kernels.unpack(pixels, channels)
@@ -175,12 +175,20 @@ def _as_float(matrices: Int32[Array, "layers 2 3"], size: Size) -> Float[Array, 
 def _select(ops: tuple[str, ...], drawn: Array, options: dict[str, Array], otherwise: Array) -> Array:
     """The option of the operation that was drawn, where it has one."""
     for name, value in options.items():
-        otherwise = jnp.where(drawn == ops.index(name), value, otherwise)
+        places = np.flatnonzero(np.array(ops) == name).astype(np.int32)  # several where it is to be drawn more often
+        otherwise = jnp.where(jnp.any(drawn == places), value, otherwise)
     return otherwise
 
 
 def switch(
-    pixels: Pixels, drawn: Int32[Array, ""], amount: Amount, matrix: Matrix, *, ops: tuple[str, ...], fill: int, channels: int
+    pixels: Pixels,
+    drawn: Int32[Array, ""],
+    amount: Amount,
+    matrix: Matrix,
+    *,
+    ops: tuple[str, ...],
+    fill: int,
+    channels: int,
 ) -> Pixels:
     """One layer; under vmap this would run everything."""
 
@@ -201,7 +209,14 @@ def switch(
 
 
 def branchless(
-    pixels: Pixels, drawn: Int32[Array, ""], amount: Amount, matrix: Matrix, *, ops: tuple[str, ...], fill: int, channels: int
+    pixels: Pixels,
+    drawn: Int32[Array, ""],
+    amount: Amount,
+    matrix: Matrix,
+    *,
+    ops: tuple[str, ...],
+    fill: int,
+    channels: int,
 ) -> Pixels:
     """The same layer without a branch: one resample, one table and one blend, two of them idle."""
     if any(name in MATRICES for name in ops):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Int32, PRNGKeyArray, Shaped
 
 from efficient_jax.augment import kernels
+from efficient_jax.augment.noise import _hash as random_bits
 from efficient_jax.types import Example, UserError
 
 Integer = Int32[Array, ""]
@@ -39,8 +40,8 @@ def random_erasing(
     """Fills a rectangle inside the picture (arXiv 1708.04896).
 
     Its share of the picture is uniform in area_min..area_max, height / width log-uniform in ratio_min..1/ratio_min, its
-    place uniform; the sides are rounded. A side that would be longer than the picture's is the picture's, and the other
-    one makes up the area: the paper draws again instead.
+    place uniform; the sides are rounded. Of a rectangle that does not fit, the side that is too long becomes the
+    picture's and the other makes up the area, where the paper draws again.
     fill: in 0..1. noise: every level uniform instead, the paper's best filling.
     """
     if not 0 <= area_min <= area_max <= 1:
@@ -52,13 +53,14 @@ def random_erasing(
     drawn = jax.random.uniform(key, (4,))
     area = (area_min + drawn[0] * (area_max - area_min)) * height * width
     tall = jnp.sqrt(area * jnp.exp((2 * drawn[1] - 1) * math.log(ratio_min)))
-    tall = jnp.clip(tall, area / width, height)
-    rows = jnp.round(tall).astype(jnp.int32)
-    columns = jnp.round(area / jnp.maximum(tall, 1e-6)).astype(jnp.int32)
+    rows = jnp.round(jnp.clip(jnp.maximum(tall, area / width), 1, height))
+    columns = jnp.minimum(jnp.round(area / rows), width)
+    rows, columns = rows.astype(jnp.int32), columns.astype(jnp.int32)
     top, left = scaled(drawn[2:], jnp.stack([height - rows + 1, width - columns + 1]))
     value = _level(image, fill)
     if noise:
-        levels = jax.random.bits(jax.random.fold_in(key, 1), image.shape, jnp.uint8)
+        counter = jnp.arange(image.size, dtype=jnp.uint32).reshape(image.shape)
+        levels = (random_bits(counter, jax.random.bits(jax.random.fold_in(key, 1), (2,))) >> 24).astype(jnp.uint8)
         value = levels if image.dtype == jnp.uint8 else kernels.to_float(levels)
     return example | {"image": paint(image, value, top, left, rows, columns)}
 

@@ -1,12 +1,14 @@
 """Augmentation policies without a search: one strength, or none, for a few operations drawn at random."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from efficient_jax import binding
-from efficient_jax.augment import dispatch
+from efficient_jax.augment import choose, color, dispatch, filters, jitter
 from efficient_jax.types import Example, UserError
 
 MAX_LEVEL = 10
@@ -20,7 +22,7 @@ _NOISE_LEVELS = 256  # how finely a magnitude with noise is rounded
 _BINS = 31
 
 
-def largest(size: tuple[int, int]) -> dispatch.Ranges:
+def largest(size: tuple[int, ...]) -> dispatch.Ranges:
     """RandAugment's, on pictures of this size."""
     height, width = size
     return dispatch.ranges(
@@ -99,3 +101,23 @@ def trivialaugment(key: PRNGKeyArray, example: Example, *, fill: float = 0.0) ->
     table = dispatch.amount_table(WIDE, OPS, np.arange(_BINS) / (_BINS - 1))
     amounts = jnp.asarray(table)[(sign < 0.5).astype(jnp.int32), drawn, (bin_ * _BINS).astype(jnp.int32)]
     return dispatch.sequence(example, drawn, amounts, ops=OPS, fill=fill)
+
+
+_THREE = choose.one_of(
+    (
+        color.grayscale,
+        partial(color.solarize, threshold=128),
+        partial(filters.gaussian_blur, kernel=13, sigma_min=0.1, sigma_max=2.0),
+    )
+)
+
+
+def three_augment(key: PRNGKeyArray, example: Example) -> Example:
+    """3-Augment of DeiT III (arXiv 2204.07118): grayscale, solarize or blur, equally likely; then colour jitter.
+
+    solarize inverts levels from 128 on, the blur's sigma is uniform in 0.1..2.0 pixels, and the jitter changes
+    brightness, contrast and saturation by 0.3. The recipe's crop and flip are operations of their own.
+    """
+    chosen, jittered = jax.random.split(key)
+    example = _THREE(chosen, example)
+    return jitter.color_jitter(jittered, example, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.0)

@@ -75,7 +75,7 @@ def _taps(values: Shaped[Array, "n"], start: Position, width: int) -> list[Shape
     return [values.at[start + tap].get(mode="promise_in_bounds") for tap in (0, 1, width + 2, width + 3)]
 
 
-def _weight(position: Int32[Array, "*shape"], bits: int) -> UInt32[Array, "*shape"]:
+def weight(position: Int32[Array, "*shape"], bits: int) -> UInt32[Array, "*shape"]:
     """The fraction of a position, rounded to 0..256."""
     fraction = position & ((1 << bits) - 1)
     return ((fraction + (1 << (bits - 9))) >> (bits - 8)).astype(jnp.uint32)
@@ -93,7 +93,7 @@ def lerp(a: Pixels, b: Pixels, weight: UInt32[Array, "h w"], channels: int) -> P
 def _bilinear(pixels: Pixels, x: Position, y: Position, bits: int, fill: int, channels: int) -> Pixels:
     width = pixels.shape[1]
     ringed = jnp.pad(pixels, 1, constant_values=jnp.uint32(fill)).reshape(-1)
-    start, across, down = lax.optimization_barrier((_start(x, y, width, bits), _weight(x, bits), _weight(y, bits)))
+    start, across, down = lax.optimization_barrier((_start(x, y, width, bits), weight(x, bits), weight(y, bits)))
     a, b, c, d = lax.optimization_barrier(_taps(ringed, start, width))
     return lerp(lerp(a, b, across, channels), lerp(c, d, across, channels), down, channels)
 
@@ -225,10 +225,10 @@ def stretch(image: Shaped[Array, "h w c"], y: Float[Array, "h2"], x: Float[Array
 
     def packed(pixels: Pixels, down: Int32[Array, "h2"], across: Int32[Array, "w2"]) -> Pixels:
         upper, lower = (pixels.at[i].get(mode="promise_in_bounds") for i in neighbours(down, height))
-        lines = lax.optimization_barrier(lerp(upper, lower, _weight(down, _POINT_BITS)[:, None], channels))
+        lines = lax.optimization_barrier(lerp(upper, lower, weight(down, _POINT_BITS)[:, None], channels))
         columns = [lines.at[:, i].get(mode="promise_in_bounds") for i in neighbours(across, width)]
         left, right = lax.optimization_barrier(columns)
-        return lerp(left, right, _weight(across, _POINT_BITS), channels)
+        return lerp(left, right, weight(across, _POINT_BITS), channels)
 
     down, across = fixed(y, height), fixed(x, width)
     if image.dtype == jnp.uint8:

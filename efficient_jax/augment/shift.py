@@ -33,7 +33,7 @@ def _slide(pixels: Pixels, slope: Int32[Array, ""], bits: int, fill: int, channe
         start = jnp.clip(place >> (bits + 1), -width - 1, width) + width + 1
         padded = jnp.pad(pixels, ((0, 0), (width + 1, width + 1)), constant_values=jnp.uint32(fill))
         seen = jax.vmap(lambda row, start: lax.dynamic_slice(row, (start,), (width + 1,)))(padded, start)
-        return resample.lerp(seen[:, :-1], seen[:, 1:], resample._weight(place, bits + 1)[:, None], channels)
+        return resample.lerp(seen[:, :-1], seen[:, 1:], resample.weight(place, bits + 1)[:, None], channels)
 
     # With an axis more XLA CPU vectorizes the gather: 24 us instead of 60 for a picture of 224 x 224.
     return jax.vmap(slide)(pixels[None], slope[None])[0]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from efficient_jax.augment import color, kernels, policy, randaugment
+from efficient_jax.augment import color, dispatch, kernels, policy
+from efficient_jax.augment.policy import randaugment, three_augment, trivialaugment
 from efficient_jax.types import UserError
 
 FEW = ("rotate", "equalize", "color")  # one of each kind
@@ -25,44 +26,17 @@ def batched(images, keys, **settings):
     return jax.vmap(lambda key, image: randaugment(key, {"image": image}, **settings)["image"])(keys, images)
 
 
-def dispatched(dispatcher, images, drawn, strength, fill=99):
-    """Images through the chosen operations (indices into policy.OPS) at the chosen strengths, both [n layers]."""
-    _, height, width, channels = images.shape
-    settings = {"ops": policy.OPS, "fill": kernels.gray_pixel(fill, channels), "channels": channels}
-    select = jax.vmap(jax.vmap(lambda op, amount: policy._matrix(policy.OPS, op, amount, height, width)))
-    arguments = (jax.vmap(kernels.pack)(images), drawn, strength, select(drawn, strength))
-    out = dispatcher(arguments, **settings)
-    return jax.vmap(lambda pixels: kernels.unpack(pixels, channels))(out)
-
-
-def switch(arguments, **settings):
-    return jax.lax.map(lambda each: policy._switch(*each, **settings), arguments)
-
-
-def branchless(arguments, **settings):
-    return jax.vmap(partial(policy._branchless, **settings))(*arguments)
-
-
-@pytest.mark.parametrize("shape", [(12, 1), (10, 3)])
-def test_both_dispatchers_give_the_same_pixels(key, shape):
-    n, images = 56, pictures(56, *shape)
-    drawn = jnp.stack([jnp.arange(n) % 14, jax.random.randint(key, (n,), 0, 14)], axis=1).astype(jnp.int32)
-    strength = jax.random.randint(key, (n, 2), -policy.FULL, policy.FULL + 1)
-    by_switch, by_mask = (jax.jit(partial(dispatched, d))(images, drawn, strength) for d in (switch, branchless))
-    np.testing.assert_array_equal(by_switch, by_mask)
-    assert (np.asarray(by_switch) != np.asarray(images)).any((1, 2, 3)).mean() > 0.8
-
-
-def test_severity_grows_with_strength():
-    ops = [op for op in policy.OPS if op not in ("identity", "autocontrast", "equalize")]
-    steps = [0, 256, 512, 1024]
-    drawn = jnp.array([policy.OPS.index(op) for op in ops for _ in steps], jnp.int32)[:, None]
-    images = jnp.broadcast_to(pictures(1, 16, 3), (len(drawn), 16, 16, 3))
-    for sign in (1, -1):
-        strength = sign * jnp.array(steps * len(ops), jnp.int32)[:, None]
-        out = jax.jit(partial(dispatched, branchless))(images, drawn, strength)
-        changes = np.abs(np.asarray(out, int) - np.asarray(images, int)).mean((1, 2, 3)).reshape(len(ops), len(steps))
-        for op, change in zip(ops, changes, strict=True):
+def test_severity_grows_with_magnitude():
+    ops = tuple(op for op in dispatch.OPERATIONS if op not in ("identity", "autocontrast", "equalize", "invert"))
+    steps = [0.0, 2.5, 5.0, 10.0]
+    table = dispatch.amount_table(policy.largest((16, 16)), ops, np.array(steps) / policy.MAX_LEVEL)
+    image = {"image": pictures(1, 16, 3)[0]}
+    run = jax.jit(jax.vmap(partial(dispatch.sequence, image, ops=ops, fill=0.4)))
+    drawn = jnp.repeat(jnp.arange(len(ops)), len(steps))[:, None]
+    for direction in (0, 1):
+        out = run(drawn, jnp.asarray(table[direction].reshape(-1, 1)))["image"]
+        changes = np.abs(np.asarray(out, int) - np.asarray(image["image"], int)).mean((1, 2, 3))
+        for op, change in zip(ops, changes.reshape(len(ops), len(steps)), strict=True):
             assert change[0] == 0, op
             assert (np.diff(change) > 0).all(), (op, change)
 
@@ -72,10 +46,10 @@ def test_one_branch_for_each_image_on_cpu_and_none_on_accelerators(key):
     traced = jax.jit(partial(batched, ops=FEW)).trace(jnp.zeros((4, 8, 8, 3), jnp.uint8), jax.random.split(key, 4))
     cpu, cuda = (traced.lower(lowering_platforms=(name,)) for name in ("cpu", "cuda"))
     compiled = cpu.compile().as_text()
-    assert compiled.count(" conditional(") == 2  # one in each layer
-    assert " conditional(" not in compiled[compiled.index("ENTRY") :]  # but in the loop over images
-    # Both programs have the cases that choose the platform, resolved by the compiler.
-    assert cpu.as_text().count("stablehlo.case") == 2 + cuda.as_text().count("stablehlo.case")
+    assert compiled.count(" conditional(") == 1
+    assert " conditional(" not in compiled[compiled.index("ENTRY") :]  # but in the loop over images and layers
+    # Both programs have the case that chooses the platform, resolved by the compiler.
+    assert cpu.as_text().count("stablehlo.case") == 1 + cuda.as_text().count("stablehlo.case")
 
 
 def test_operations_are_drawn_uniformly_and_independently(key):
@@ -124,6 +98,93 @@ def test_nested_vmap_and_pmap_give_the_same_pixels(key):
     np.testing.assert_array_equal(on_devices.reshape(flat.shape), flat)
 
 
+def test_probability_is_that_of_each_layer(key):
+    image = jnp.full((4000, 1, 1, 1), 100, jnp.uint8)
+    out = batched(image, jax.random.split(key, 4000), layers=2, ops=("invert",), probability=0.3)
+    changed = int((out != image).sum())  # twice inverted is unchanged
+    assert stats.binomtest(changed, 4000, 2 * 0.3 * 0.7).pvalue > 1e-3
+
+
+def draws(op, monkeypatch, size=(64, 80), n=4000, **settings):
+    """What an operation draws for n images: indices and amounts [n layers], and the names of the operations."""
+    names = []
+
+    def record(example, drawn, amounts, *, ops, fill):
+        del fill
+        names.append(ops)
+        return example | {"drawn": drawn, "amounts": amounts}
+
+    monkeypatch.setattr(dispatch, "sequence", record)
+    keys, image = jax.random.split(jax.random.key(1), n), jnp.zeros((*size, 3), jnp.uint8)
+    out = jax.vmap(lambda key: {**op(key, {"image": image}, **settings), "image": 0})(keys)
+    return np.asarray(out["drawn"]), np.asarray(out["amounts"]), names[0]
+
+
+def test_layers_and_signs_are_independent(monkeypatch):
+    drawn, amounts, ops = draws(randaugment, monkeypatch, ops=("rotate", "shear_x", "color"), layers=2)
+    neutral = np.array([1024 * (op == "color") for op in ops])
+    code = 2 * drawn + (amounts > neutral[drawn])
+    counts = np.histogram2d(code[:, 0], code[:, 1], bins=6)[0]
+    assert stats.chisquare(counts.reshape(-1)).pvalue > 1e-3
+
+
+def test_trivialaugment_draws_every_operation_and_magnitude_alike(monkeypatch):
+    drawn, amounts, ops = draws(trivialaugment, monkeypatch, n=14 * 1000)
+    assert drawn.shape == (14000, 1)
+    assert stats.chisquare(np.bincount(drawn[:, 0], minlength=14)).pvalue > 1e-3
+    shifts = amounts[drawn == ops.index("translate_x")]
+    values, counts = np.unique(shifts, return_counts=True)
+    # -32..32 pixels in 31 magnitudes of 16/15 pixels, rounded; 0 has both signs.
+    bins = np.round(np.arange(31) * 32 / 30)
+    assert set(values) == {*bins, *-bins}
+    assert stats.chisquare(counts, len(shifts) / 62 * np.where(values == 0, 2, 1)).pvalue > 1e-3
+
+
+def test_trivialaugment_has_the_wide_ranges():
+    bins = np.arange(31)
+    table = dispatch.amount_table(policy.WIDE, policy.OPS, bins / 30)
+    amounts = {op: table[:, i] / dispatch.OPERATIONS[op].steps for i, op in enumerate(policy.OPS)}
+    assert set(amounts) == {
+        *("identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y", "autocontrast", "equalize"),
+        *("brightness", "contrast", "posterize", "solarize", "color", "sharpness"),
+    }
+    closed = {
+        "rotate": (4.5 * bins, 0.0),
+        "shear_x": (0.033 * bins, 1 / 2048),
+        "shear_y": (0.033 * bins, 1 / 2048),
+        "translate_x": (32 / 30 * bins, 0.5),
+        "translate_y": (32 / 30 * bins, 0.5),
+    }
+    for op, (change, rounding) in closed.items():
+        np.testing.assert_allclose(amounts[op], [change, -change], atol=rounding + 1e-9)
+    for op in ("brightness", "contrast", "color", "sharpness"):
+        np.testing.assert_allclose(amounts[op], [1 + 0.033 * bins, 1 - 0.033 * bins], atol=1 / 2048 + 1e-9)
+    np.testing.assert_array_equal(amounts["posterize"][0], 8 - np.round(bins / 5))
+    np.testing.assert_allclose(amounts["solarize"][0], 256 - 256 / 30 * bins, atol=0.5)
+
+
+def test_three_augment_is_one_of_three_and_jitter(key, monkeypatch):
+    def same(key, example, *, brightness, contrast, saturation, hue):
+        del key
+        assert (brightness, contrast, saturation, hue) == (0.3, 0.3, 0.3, 0.0)
+        return example
+
+    monkeypatch.setattr(policy.jitter, "color_jitter", same)
+    image = pictures(1, 14, 3)[0]
+    keys = jax.random.split(key, 600)
+    out = np.asarray(jax.jit(jax.vmap(lambda key: three_augment(key, {"image": image})["image"]))(keys))
+    gray = np.asarray(color.grayscale(key, {"image": image})["image"])
+    bright = np.asarray(image) >= 128
+    solarized = np.where(bright, 255 - np.asarray(image), image)
+    is_gray, is_solarized = ((out == expected).all((1, 2, 3)) for expected in (gray, solarized))
+    blurred = out[~is_gray & ~is_solarized]
+    assert stats.chisquare([is_gray.sum(), is_solarized.sum(), len(blurred)]).pvalue > 1e-3
+    # A blur draws levels together, as often a little (sigma 0.1 changes nothing) as a lot.
+    spread = blurred.std((1, 2))
+    assert (spread <= np.asarray(image).std((0, 1)) + 1e-6).all()
+    assert spread.min() < 0.8 * np.asarray(image).std((0, 1)).min()
+
+
 def test_bad_settings_are_refused(key):
     example = {"image": pictures(1, 8, 3)[0]}
     with pytest.raises(UserError, match=r"0\.\.10"):
@@ -132,5 +193,9 @@ def test_bad_settings_are_refused(key):
         randaugment(key, example, ops=("shearx",))
     with pytest.raises(UserError, match="layers"):
         randaugment(key, example, layers=-1)
+    with pytest.raises(UserError, match="probability"):
+        randaugment(key, example, probability=1.5)
+    with pytest.raises(UserError, match="magnitude"):
+        randaugment(key, example, magnitude=-1.0)
     with pytest.raises(UserError, match="empty"):
         randaugment(key, example, ops=())

@@ -1,0 +1,91 @@
+"""Class-dependent augmentation, and why to be careful with it: what only some classes see tells the class.
+
+Labels are known in training only, so nothing here belongs before a model that predicts. `efficient_jax.class_bias`
+measures what it did to a trained model: accuracy per class, and whether the model learned the shortcut.
+"""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, PRNGKeyArray
+
+from efficient_jax import binding
+from efficient_jax.augment import choose, kernels
+from efficient_jax.types import Augmentation, Example, UserError
+
+
+def by_class(augmentations: tuple[Augmentation, ...]) -> Augmentation:
+    """The augmentation of the example's class, the largest entry of its label (arXiv 2204.03632).
+
+    All draw from the same key: the same augmentation for every class is that augmentation, bit for bit. An image
+    that nobody labelled (its label is all zeros) is treated as one of a class drawn at random.
+    """
+    branches, branch_of = shared(augmentations)
+
+    def apply(key: PRNGKeyArray, example: Example) -> Example:
+        if "label" not in example:
+            raise UserError("by_class: the example has no label; labels are known only in training")
+        label = example["label"]
+        if label.shape != (len(augmentations),):
+            raise UserError(
+                f"by_class: {len(augmentations)} augmentations, one for each class, but labels are "
+                f"{label.dtype}{list(label.shape)}, not a distribution over as many classes"
+            )
+        if len(branches) == 1:
+            return branches[0](key, example)
+        choose._require_alike("by_class", branches, key, example)
+        drawn = (jax.random.uniform(jax.random.fold_in(key, 0)) * len(label)).astype(jnp.int32)
+        number = jnp.where(jnp.any(label > 0), jnp.argmax(label).astype(jnp.int32), drawn)
+        return kernels.platform_loop(partial(_run, branches))(jnp.asarray(branch_of)[number], key, example)
+
+    return apply
+
+
+def _run(branches: tuple[Augmentation, ...], index: Array, key: PRNGKeyArray, example: Example) -> Example:
+    return lax.switch(index, branches, key, example)
+
+
+def shared(augmentations: tuple[Augmentation, ...]) -> tuple[tuple[Augmentation, ...], np.ndarray]:
+    """(the different ones among the augmentations, for each class the index of its own)."""
+    if not augmentations:
+        raise UserError("by_class: no augmentations; want one for each class")
+    parts = [_parts(each) for each in augmentations]
+    first = [parts.index(each) for each in parts]
+    different = sorted(set(first))
+    return tuple(augmentations[i] for i in different), np.searchsorted(different, first).astype(np.int32)
+
+
+def _parts(augmentation: Any) -> Any:
+    """What makes two partials equal; python compares them by identity."""
+    if isinstance(augmentation, partial):
+        return augmentation.func, augmentation.args, augmentation.keywords
+    return augmentation
+
+
+def settings_by_class(
+    function: Callable[..., Example], block: Mapping[str, Any], where: str, given: Collection[str]
+) -> tuple[dict[str, Any], ...]:
+    """The settings of an operation for each class: a tuple where it takes one value has one for each class.
+
+    Raises: UserError naming `where` for no such tuple, tuples of different lengths, and what the operation refuses.
+    """
+    wanted = {name: parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
+    tuples = {
+        name: value
+        for name, value in block.items()
+        if isinstance(value, tuple) and getattr(wanted.get(name, tuple), "__origin__", wanted.get(name)) is not tuple
+    }
+    lengths = {len(value) for value in tuples.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        found = ", ".join(f"{name}: {len(value)}" for name, value in tuples.items()) or "none"
+        raise UserError(f"{where}: by_class wants tuples of one value for each class, all of one length; found {found}")
+    return tuple(
+        binding.bind(function, {**block, **{name: value[i] for name, value in tuples.items()}}, where, given)
+        for i in range(*lengths)
+    )
