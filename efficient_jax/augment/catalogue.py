@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from efficient_jax.augment.augmix import augmix
-from efficient_jax.augment.autoaugment import autoaugment
+from efficient_jax.augment.chains import augmix
+from efficient_jax.augment.searched import autoaugment
 from efficient_jax.augment.choose import one_of, some_of
 from efficient_jax.augment.color import (
     autocontrast,
@@ -31,7 +31,7 @@ from efficient_jax.augment.frame import (
 )
 from efficient_jax.augment.geometry import affine, perspective, rotate, scale, shear, translate
 from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gamma, hue, saturation
-from efficient_jax.augment.jpeg import jpeg
+from efficient_jax.augment.compression import jpeg
 from efficient_jax.augment.mix import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
 from efficient_jax.augment.noise import gaussian_noise, salt_and_pepper, shot_noise
 from efficient_jax.augment.policy import randaugment, three_augment, trivialaugment

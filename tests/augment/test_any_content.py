@@ -84,4 +84,15 @@ def test_a_good_result_or_one_line(name, seed, form, contents, boxes):
     assert out["mask"].max() <= 2
 
 
-MOVING = ("rotate", "shear", "translate", "scale", "affine", "perspective", "elastic", "grid_distortion", "flip", "crop")
+MOVING = (
+    "rotate",
+    "shear",
+    "translate",
+    "scale",
+    "affine",
+    "perspective",
+    "elastic",
+    "grid_distortion",
+    "flip",
+    "crop",
+)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from efficient_jax.augment.jpeg import _doubled, compressed, jpeg, quantization
+from efficient_jax.augment.compression import _doubled, compressed, jpeg, quantization
 from efficient_jax.types import UserError
 
 compressed = jax.jit(compressed)

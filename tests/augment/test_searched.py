@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from efficient_jax.augment import autoaugment as module
-from efficient_jax.augment import dispatch
-from efficient_jax.augment.autoaugment import POLICIES, autoaugment
+from efficient_jax.augment import dispatch, searched
+from efficient_jax.augment.searched import POLICIES, autoaugment
 from efficient_jax.types import UserError
 
 # sha256 of repr(pairs), made from torchvision 0.28's AutoAugment(policy)._get_policies(policy) with the operations'
@@ -28,7 +27,7 @@ def test_tables_are_torchvisions(policy):
 def test_amounts_are_the_closed_forms():
     k = np.arange(10)
     ops = ("rotate", "shear_x", "translate_x", "translate_y", "brightness", "sharpness", "posterize", "solarize")
-    table = dispatch.amount_table(module.largest((224, 200)), ops, k / 9)
+    table = dispatch.amount_table(searched.largest((224, 200)), ops, k / 9)
     up, down = (dict(zip(ops, rows, strict=True)) for rows in table)
     np.testing.assert_array_equal(up["rotate"], np.round(32 * 30 * k / 9))
     np.testing.assert_array_equal(up["shear_x"], np.round(1024 * 0.3 * k / 9))

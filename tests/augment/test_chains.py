@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from efficient_jax.augment import augmix as module
-from efficient_jax.augment.augmix import augmix, mixing_weights
+from efficient_jax.augment import chains
+from efficient_jax.augment.chains import augmix, mixing_weights
 from efficient_jax.types import UserError
 
 WHOLE = 4096
@@ -28,7 +28,7 @@ def pictures(key, n, size=9):
 
 def test_one_chain_is_a_blend_with_one_sequence(key, monkeypatch):
     """With a chain that inverts, every pixel x becomes x + (1 - m) * (255 - 2 x) with one m for the image."""
-    monkeypatch.setattr(module, "OPS", ("invert",))
+    monkeypatch.setattr(chains, "OPS", ("invert",))
     image = pictures(key, 1)[0]
     run = jax.jit(jax.vmap(lambda key: augmix(key, {"image": image}, width=1, depth=1)["image"]))
     out = np.asarray(run(jax.random.split(key, 200)), float)
@@ -40,34 +40,34 @@ def test_one_chain_is_a_blend_with_one_sequence(key, monkeypatch):
 
 def draws(key, **settings):
     keys, settings = jax.random.split(key, 3000), {"width": 2, "depth": 2, "severity": 4.0} | settings
-    drawn, amounts = jax.vmap(lambda key: module.draw_chains(key, (30, 60), **settings))(keys)
+    drawn, amounts = jax.vmap(lambda key: chains.draw_chains(key, (30, 60), **settings))(keys)
     return np.asarray(drawn), np.asarray(amounts)
 
 
 def test_chains_have_one_to_three_operations_or_a_fixed_number(key):
     drawn, _ = draws(key, depth=-1)
-    applied = (drawn < len(module.OPS)).astype(int)
+    applied = (drawn < len(chains.OPS)).astype(int)
     assert (np.diff(applied) <= 0).all()  # what is left out comes last
     lengths = applied.sum(-1) - 1
     # Each of the two chains draws its own.
     assert stats.chisquare(np.bincount(3 * lengths[:, 0] + lengths[:, 1], minlength=9)).pvalue > 1e-3
-    assert (draws(key, depth=2)[0] < len(module.OPS)).all()
+    assert (draws(key, depth=2)[0] < len(chains.OPS)).all()
 
 
 def test_operations_and_magnitudes_are_uniform(key):
     drawn, amounts = draws(key)
-    assert stats.chisquare(np.bincount(drawn.reshape(-1), minlength=len(module.OPS))).pvalue > 1e-3
-    angles = amounts[drawn == module.OPS.index("rotate")] / 32
+    assert stats.chisquare(np.bincount(drawn.reshape(-1), minlength=len(chains.OPS))).pvalue > 1e-3
+    angles = amounts[drawn == chains.OPS.index("rotate")] / 32
     # 0.1 to 4 tenths of 30 degrees, either way, rounded to 256ths of 30.
     assert stats.kstest(np.abs(angles), stats.uniform(0.3, 12 - 0.3).cdf).pvalue > 1e-3
     assert stats.binomtest(int((angles > 0).sum()), len(angles)).pvalue > 1e-3
-    assert set(amounts[drawn == module.OPS.index("posterize")]) == {2, 3, 4}  # bits
-    assert amounts[drawn == module.OPS.index("translate_x")].max() == 8  # of 60 / 3
-    assert amounts[drawn == module.OPS.index("translate_y")].max() == 4
+    assert set(amounts[drawn == chains.OPS.index("posterize")]) == {2, 3, 4}  # bits
+    assert amounts[drawn == chains.OPS.index("translate_x")].max() == 8  # of 60 / 3
+    assert amounts[drawn == chains.OPS.index("translate_y")].max() == 4
 
 
 def test_dtypes_and_the_rest_of_the_example(key, monkeypatch):
-    monkeypatch.setattr(module, "OPS", ("rotate", "equalize"))
+    monkeypatch.setattr(chains, "OPS", ("rotate", "equalize"))
     image, keys = pictures(key, 4), jax.random.split(key, 4)
     run = jax.jit(jax.vmap(lambda key, image: augmix(key, {"image": image, "label": jnp.ones(2)})))
     as_uint8, as_float = run(keys, image), run(keys, image.astype(jnp.float32) / 255)
