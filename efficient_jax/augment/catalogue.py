@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from efficient_jax.augment.chains import augmix
-from efficient_jax.augment.searched import autoaugment
 from efficient_jax.augment.choose import one_of, some_of
+from efficient_jax.augment.collage import copy_paste, mosaic
 from efficient_jax.augment.color import (
     autocontrast,
     channel_drop,
@@ -16,6 +16,7 @@ from efficient_jax.augment.color import (
     solarize,
     solarize_add,
 )
+from efficient_jax.augment.compression import jpeg
 from efficient_jax.augment.distort import elastic, grid_distortion
 from efficient_jax.augment.erase import cutout, gridmask, random_erasing
 from efficient_jax.augment.filters import gaussian_blur, motion_blur, sharpness
@@ -31,10 +32,10 @@ from efficient_jax.augment.frame import (
 )
 from efficient_jax.augment.geometry import affine, perspective, rotate, scale, shear, translate
 from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gamma, hue, saturation
-from efficient_jax.augment.compression import jpeg
 from efficient_jax.augment.mix import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
 from efficient_jax.augment.noise import gaussian_noise, salt_and_pepper, shot_noise
 from efficient_jax.augment.policy import randaugment, three_augment, trivialaugment
+from efficient_jax.augment.searched import autoaugment
 from efficient_jax.augment.targets import filter_boxes
 from efficient_jax.types import Augmentation, Batch, Example
 
@@ -99,5 +100,7 @@ MIXES: dict[str, Callable[..., Batch]] = {
     "cutmix": cutmix,
     "mixup_or_cutmix": mixup_or_cutmix,
     "saliency_cutmix": saliency_cutmix,
+    "mosaic": mosaic,
+    "copy_paste": copy_paste,
 }
 CHOICES: dict[str, Callable[..., Augmentation]] = {"one_of": one_of, "some_of": some_of}

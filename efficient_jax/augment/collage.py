@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int32, Key
 
 from efficient_jax.augment.erase import scaled
 from efficient_jax.augment.mix import mixed_label, partner, uniforms
-from efficient_jax.augment.targets import area, require
+from efficient_jax.augment.targets import area, boxes_of_masks, require
 from efficient_jax.types import Batch, Example, UserError
 
 SIZE_OF_MOSAIC = 4
@@ -132,20 +132,6 @@ def _copy_paste(
             where = pasted.reshape(pasted.shape + (1,) * (own[name].ndim - 2))
             made[name] = jnp.where(where, other[name], own[name])
     return made, jnp.mean(pasted, dtype=jnp.float32)
-
-
-def boxes_of_masks(box_mask: Bool[Array, "n h w"]) -> Float[Array, "n 4"]:
-    """The smallest box around the pixels of each mask, (0, 0, 0, 0) where it has none."""
-
-    def ends(line: Bool[Array, "n length"]) -> tuple[Array, Array]:
-        place = jnp.arange(line.shape[1], dtype=jnp.int32)
-        return jnp.min(jnp.where(line, place, line.shape[1]), axis=1), jnp.max(jnp.where(line, place + 1, 0), axis=1)
-
-    # Without the barrier every comparison of the ends reads the whole masks anew.
-    columns, rows = jax.lax.optimization_barrier((jnp.any(box_mask, axis=1), jnp.any(box_mask, axis=2)))
-    (left, right), (top, bottom) = ends(columns), ends(rows)
-    boxes = jnp.stack([left, top, right, bottom], axis=1).astype(jnp.float32)
-    return jnp.where((right > 0)[:, None], boxes, 0.0)
 
 
 def _pixels(box_mask: Bool[Array, "n h w"]) -> Float[Array, "n"]:

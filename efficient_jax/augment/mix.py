@@ -65,8 +65,8 @@ def mixup_or_cutmix(
     cut = coin < cutmix_share
     # Each leaves the image of the other as it is: a weight of one, a rectangle without pixels.
     weight = jnp.where(cut, 1.0, beta(drawn, mixup_alpha, "mixup_or_cutmix"))
-    side = jnp.where(cut, 1 - beta(drawn, cutmix_alpha, "mixup_or_cutmix"), 0.0)
-    rectangle, share = _rectangles(side, centre, image.shape[1:3])
+    area = jnp.where(cut, 1 - beta(drawn, cutmix_alpha, "mixup_or_cutmix"), 0.0)
+    rectangle, share = _rectangles(area, centre, image.shape[1:3])
     mixed = _paste(_blend(image, weight), partner(image), rectangle)
     own = weight * (1 - share)
     return batch | {"image": mixed} | mixed_label(batch, [own, 1 - own])

@@ -9,7 +9,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from efficient_jax.augment import resample
 from efficient_jax.augment.resample import Size
@@ -138,6 +138,20 @@ def _overlap(box: Float[Array, "4"], window: Float[Array, "4"]) -> Float[Array, 
 
 def area(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def boxes_of_masks(box_mask: Bool[Array, "n h w"]) -> Float[Array, "n 4"]:
+    """The smallest box around the pixels of each mask, (0, 0, 0, 0) where it has none."""
+
+    def ends(line: Bool[Array, "n length"]) -> tuple[Array, Array]:
+        place = jnp.arange(line.shape[1], dtype=jnp.int32)
+        return jnp.min(jnp.where(line, place, line.shape[1]), axis=1), jnp.max(jnp.where(line, place + 1, 0), axis=1)
+
+    # Without the barrier every comparison of the ends reads the whole masks anew.
+    columns, rows = jax.lax.optimization_barrier((jnp.any(box_mask, axis=1), jnp.any(box_mask, axis=2)))
+    (left, right), (top, bottom) = ends(columns), ends(rows)
+    boxes = jnp.stack([left, top, right, bottom], axis=1).astype(jnp.float32)
+    return jnp.where((right > 0)[:, None], boxes, 0.0)
 
 
 def _centre(size: Size, less: int) -> Float[Array, "2"]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from efficient_jax.augment.collage import boxes_of_masks, copy_paste, mosaic
+from efficient_jax.augment.collage import copy_paste, mosaic
+from efficient_jax.augment.targets import boxes_of_masks
 from efficient_jax.types import UserError
 
 B, N, HEIGHT, WIDTH = 16, 3, 12, 10
