@@ -99,7 +99,8 @@ NOTHING = {
 OUTCOMES = {  # of sixteen draws for one picture, at least; 6 where nothing is said
     **dict.fromkeys(("posterize", "solarize", "equalize", "autocontrast", "invert", "grayscale"), 1),
     **dict.fromkeys(("center_crop", "pad", "resize", "filter_boxes"), 1),
-    **{"flip": 2, "flip_vertical": 2, "rot90": 3, "channel_drop": 2, "channel_shuffle": 3, "trivialaugment": 5, "copy_paste": 2},
+    **dict.fromkeys(("flip", "flip_vertical", "channel_drop", "copy_paste"), 2),
+    **{"rot90": 3, "channel_shuffle": 3, "trivialaugment": 5},
 }
 FLOAT_OUT = ("mixup", "mixup_or_cutmix")
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from efficient_jax import augment
-from efficient_jax.augment.by_class import by_class, settings_by_class, shared
+from efficient_jax.augment.by_class import by_class, from_block, shared
 from efficient_jax.types import UserError
 
 CLASSES = 3
@@ -114,15 +114,22 @@ def test_what_cannot_be_is_said(key, augmentations, change, message):
         by_class(augmentations)(key, {name: value for name, value in example.items() if value is not None})
 
 
+def settings(block):
+    return [each.keywords for each in from_block(augment.OPS, block, "here", ("key", "example"))]
+
+
 def test_a_tuple_is_one_value_for_each_class():
-    block = {"degrees": ANGLES, "fill": 0.5}
-    found = settings_by_class(augment.rotate, block, "here", ("key", "example"))
-    assert found == tuple({"degrees": d, "fill": 0.5} for d in ANGLES)
+    block = {"op": "by_class", "of": "rotate", "degrees": ANGLES, "fill": 0.5, "probability": 0.1}
+    assert settings(block) == [{"degrees": d, "fill": 0.5} for d in ANGLES]
 
 
 def test_a_setting_that_is_a_tuple_anyway_is_the_same_for_all():
-    found = settings_by_class(augment.crop, {"size": (4, 5), "padding": (0, 1, 2)}, "here", ("key", "example"))
+    found = settings({"of": "crop", "size": (4, 5), "padding": (0, 1, 2)})
     assert [(s["size"], s["padding"]) for s in found] == [((4, 5), 0), ((4, 5), 1), ((4, 5), 2)]
+
+
+def test_an_operation_with_a_probability_of_its_own_has_one_for_each_class():
+    assert [s["probability"] for s in settings({"of": "flip", "probability": (0.5, 0.0)})] == [0.5, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -133,8 +140,9 @@ def test_a_setting_that_is_a_tuple_anyway_is_the_same_for_all():
         ({"degrees": ()}, "here: by_class wants .*; found degrees: 0"),
         ({"degrees": (1.0, "a")}, "here.degrees: expected float, got 'a'"),
         ({"degrees": (1.0, 2.0), "fil": 0.0}, "here.fil: no such key; did you mean 'fill'"),
+        ({"degrees": (1.0, 2.0), "of": "rotat"}, "here.of: unknown name 'rotat'; did you mean 'rotate'"),
     ],
 )
-def test_settings_that_do_not_fit_are_said(block, message):
+def test_blocks_that_do_not_fit_are_said(block, message):
     with pytest.raises(UserError, match=message):
-        settings_by_class(augment.rotate, block, "here", ("key", "example"))
+        settings({"op": "by_class", "of": "rotate"} | block)
