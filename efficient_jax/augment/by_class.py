@@ -39,7 +39,7 @@ def by_class(augmentations: tuple[Augmentation, ...]) -> Augmentation:
             )
         if len(branches) == 1:
             return branches[0](key, example)
-        choose._require_alike("by_class", branches, key, example)
+        choose.require_alike("by_class", branches, key, example)
         drawn = (jax.random.uniform(jax.random.fold_in(key, 0)) * len(label)).astype(jnp.int32)
         number = jnp.where(jnp.any(label > 0), jnp.argmax(label).astype(jnp.int32), drawn)
         return kernels.platform_loop(partial(_run, branches))(jnp.asarray(branch_of)[number], key, example)
@@ -68,24 +68,27 @@ def _parts(augmentation: Any) -> Any:
     return augmentation
 
 
-def settings_by_class(
-    function: Callable[..., Example], block: Mapping[str, Any], where: str, given: Collection[str]
-) -> tuple[dict[str, Any], ...]:
-    """The settings of an operation for each class: a tuple where it takes one value has one for each class.
+def from_block(
+    ops: Mapping[str, Callable[..., Example]], block: Mapping[str, Any], where: str, given: Collection[str]
+) -> tuple[Augmentation, ...]:
+    """The augmentations that a config's block describes, one for each class.
+
+    `of` names the operation. A tuple where it takes one value has one for each class; the rest is the same for all.
 
     Raises: UserError naming `where` for no such tuple, tuples of different lengths, and what the operation refuses.
     """
+    function = binding.choose(block.get("of", ""), ops, f"{where}.of")
     wanted = {name: parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
+    # A probability is the pipeline's, but for the operations that have their own.
+    settings = {name: value for name, value in block.items() if name not in {"op", "of", "probability"} - wanted.keys()}
     tuples = {
         name: value
-        for name, value in block.items()
+        for name, value in settings.items()
         if isinstance(value, tuple) and getattr(wanted.get(name, tuple), "__origin__", wanted.get(name)) is not tuple
     }
     lengths = {len(value) for value in tuples.values()}
     if len(lengths) != 1 or 0 in lengths:
         found = ", ".join(f"{name}: {len(value)}" for name, value in tuples.items()) or "none"
         raise UserError(f"{where}: by_class wants tuples of one value for each class, all of one length; found {found}")
-    return tuple(
-        binding.bind(function, {**block, **{name: value[i] for name, value in tuples.items()}}, where, given)
-        for i in range(*lengths)
-    )
+    each = [settings | {name: value[number] for name, value in tuples.items()} for number in range(*lengths)]
+    return tuple(partial(function, **binding.bind(function, own, where, given)) for own in each)

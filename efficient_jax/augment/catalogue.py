@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from efficient_jax.augment.chains import augmix
+from efficient_jax.augment.by_class import by_class
 from efficient_jax.augment.choose import one_of, some_of
 from efficient_jax.augment.collage import copy_paste, mosaic
 from efficient_jax.augment.color import (
@@ -103,4 +104,4 @@ MIXES: dict[str, Callable[..., Batch]] = {
     "mosaic": mosaic,
     "copy_paste": copy_paste,
 }
-CHOICES: dict[str, Callable[..., Augmentation]] = {"one_of": one_of, "some_of": some_of}
+CHOICES: dict[str, Callable[..., Augmentation]] = {"one_of": one_of, "some_of": some_of, "by_class": by_class}

@@ -37,7 +37,7 @@ def one_of(augmentations: tuple[Augmentation, ...], weights: tuple[float, ...] =
 
     def apply(key: PRNGKeyArray, example: Example) -> Example:
         draw, own = jax.random.split(key)
-        _require_alike("one_of", augmentations, own, example)
+        require_alike("one_of", augmentations, own, example)
         index = jnp.sum(jax.random.uniform(draw) >= bounds, dtype=jnp.int32)
         return kernels.platform_loop(partial(_switch, augmentations))(index, own, example)
 
@@ -61,7 +61,7 @@ def some_of(augmentations: tuple[Augmentation, ...], n_min: int, n_max: int, rep
 
     def apply(key: PRNGKeyArray, example: Example) -> Example:
         draw, own = jax.random.split(key)
-        _require_alike("some_of", (nothing, *augmentations), own, example)
+        require_alike("some_of", (nothing, *augmentations), own, example)
         draws = jax.random.uniform(draw, (1 + (n_max if replace else count),))
         order = (draws[1:] * count).astype(jnp.int32) if replace else jnp.argsort(draws[1:])[:n_max].astype(jnp.int32)
         kept = jnp.arange(n_max) < n_min + (draws[0] * (n_max - n_min + 1)).astype(jnp.int32)
@@ -74,7 +74,7 @@ def _switch(augmentations: tuple[Augmentation, ...], index: Array, key: PRNGKeyA
     return lax.switch(index, augmentations, key, example)
 
 
-def _require_alike(where: str, augmentations: tuple[Augmentation, ...], key: PRNGKeyArray, example: Example) -> None:
+def require_alike(where: str, augmentations: tuple[Augmentation, ...], key: PRNGKeyArray, example: Example) -> None:
     def returned(augmentation: Augmentation) -> dict[str, str]:
         shapes = jax.eval_shape(augmentation, key, example)
         return {entry: f"as {a.dtype}{list(a.shape)}" for entry, a in shapes.items()}

@@ -12,6 +12,7 @@ from jaxtyping import Array, Key
 
 from efficient_jax import binding
 from efficient_jax.augment import geometry, kernels
+from efficient_jax.augment.by_class import by_class, from_block
 from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS
 from efficient_jax.augment.choose import with_probability
 from efficient_jax.types import Augment, Augmentation, Batch, UserError
@@ -42,8 +43,8 @@ def build(ops: tuple[str, ...], blocks: Blocks, where: str = "augment") -> Augme
     """The pipeline of a config: `ops` in order, `blocks` holding the settings of those that take any.
 
     A name stands for the operation of that name, or for the one that its block gives as `op`. Every operation takes
-    a `probability`, and those of CHOICES take `ops`, names again. Matrices next to each other are multiplied, and
-    the picture is resampled once.
+    a `probability`; one_of and some_of take `ops`, names again, and by_class `of`, a name, with tuples of settings for
+    the classes. Matrices next to each other are multiplied, and the picture is resampled once.
 
     Raises: UserError for names and settings that do not exist, naming their place `where`.
     """
@@ -94,7 +95,10 @@ def _resolved(name: str, blocks: Blocks, where: str) -> tuple[str, dict[str, Any
     function = binding.choose(op, KNOWN, f"{at}.op" if "op" in block else where if name in blocks else f"{where}.ops")
     own = "probability" in inspect.signature(function).parameters
     read_here = {"op"} | (set() if own else {"probability"}) | ({"ops"} if op in CHOICES else set())
-    settings = binding.bind(function, {k: v for k, v in block.items() if k not in read_here}, at, GIVEN)
+    if function is by_class:
+        settings = {"augmentations": from_block(OPS, block, at, GIVEN)}
+    else:
+        settings = binding.bind(function, {k: v for k, v in block.items() if k not in read_here}, at, GIVEN)
     probability = 1.0 if own else block.get("probability", 1.0)
     if not isinstance(probability, float | int) or not 0 <= probability <= 1:
         raise UserError(f"{at}.probability: {probability!r} is not in 0..1")
@@ -105,7 +109,9 @@ def _augmentation(name: str, blocks: Blocks, where: str, inside: tuple[str, ...]
     op, settings, probability = _resolved(name, blocks, where)
     if op in MIXES:
         raise UserError(f"{where}.{inside[-1]}.ops: {name!r} mixes a whole batch and cannot be one of several")
-    if op in CHOICES:
+    if CHOICES.get(op) is by_class:
+        augmentation = by_class(**settings)
+    elif op in CHOICES:
         names = blocks[name].get("ops", ())
         if not isinstance(names, tuple) or not names or name in inside:
             raise UserError(f"{where}.{name}.ops: want the names of other operations, got {names!r}")

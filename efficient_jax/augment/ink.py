@@ -1,7 +1,8 @@
 """Ink: operations on printed pages, dark on white, and what they share with those on paper.
 
 Most draw each pixel some way towards another picture, often plain black or white (`towards`). The ways are integers,
-so that no pixel of a uint8 image depends on how the arithmetic was compiled.
+so that no pixel of a uint8 image depends on how the arithmetic was compiled. Each operation runs in a loop of its own:
+where two met, XLA CPU would compute the pixels of the first anew for every byte that the second reads.
 """
 
 from functools import reduce
@@ -31,11 +32,14 @@ def ink_bleed(key: PRNGKeyArray, example: Example, *, strength: float = 0.8, rad
     """
     if radius < 0:
         raise UserError(f"ink_bleed: radius {radius} is negative; 1 makes strokes at most two pixels thicker")
-    image = example["image"]
-    height, width, _ = image.shape
     (u,), seed = draw(key, 1)
-    way = up_to(strength, u, "ink_bleed: strength") * grain(seed, height, width) >> 8
-    return example | {"image": towards(image, _darkest(image, radius), way)}
+
+    def bleed(image: Image, amount: Int32[Array, ""], seed: Seed) -> Image:
+        height, width, _ = image.shape
+        return towards(image, _darkest(image, radius), amount * grain(seed, height, width) >> 8)
+
+    amount = up_to(strength, u, "ink_bleed: strength")
+    return example | {"image": kernels.platform_loop(bleed)(example["image"], amount, seed)}
 
 
 def _darkest(image: Image, radius: int) -> Image:
@@ -56,11 +60,15 @@ def fading(key: PRNGKeyArray, example: Example, *, strength: float = 0.6, cells:
     """
     if len(cells) != 2 or min(cells) < 1:
         raise UserError(f"fading: cells {cells} are not (down, across), 1 or more each")
-    image = example["image"]
-    height, width, _ = image.shape
     (u,), seed = draw(key, 1)
-    way = up_to(strength, u, "fading: strength") * clouds(seed, height, width, cells) >> 8
-    return example | {"image": towards(image, WHITE, way)}
+
+    def fade(image: Image, amount: Int32[Array, ""], seed: Seed) -> Image:
+        height, width, _ = image.shape
+        return towards(image, WHITE, amount * clouds(seed, height, width, cells) >> 8)
+
+    return example | {
+        "image": kernels.platform_loop(fade)(example["image"], up_to(strength, u, "fading: strength"), seed)
+    }
 
 
 def dithering(key: PRNGKeyArray, example: Example, *, size: int = 4) -> Example:
@@ -109,9 +117,12 @@ def blot(
         entry = jnp.minimum(64 * apart // reach[..., None], 256)
         return bell.at[entry].get(mode="promise_in_bounds").reshape(-1, length)
 
-    field = _exactly(along(0).T, along(1)).astype(jnp.int32)
-    way = jnp.clip((field - (1 << 13)) * 16, 0, up_to(strength, u[0], "blot: strength"))
-    return example | {"image": towards(image, BLACK, way)}
+    def drop(image: Image, down: Array, across: Array, amount: Int32[Array, ""]) -> Image:
+        field = _exactly(down.T, across).astype(jnp.int32)
+        return towards(image, BLACK, jnp.clip((field - (1 << 13)) * 16, 0, amount))
+
+    amount = up_to(strength, u[0], "blot: strength")
+    return example | {"image": kernels.platform_loop(drop)(image, along(0), along(1), amount)}
 
 
 def towards(image: Image, target: Image | float, way: Way) -> Image:

@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int32, PRNGKeyArray
 
 from efficient_jax.augment import color, kernels
-from efficient_jax.augment.ink import BLACK, ONE, clouds, draw, grain, multiply, towards, up_to, white
+from efficient_jax.augment.ink import BLACK, ONE, Image, Seed, clouds, draw, grain, multiply, towards, up_to, white
 from efficient_jax.types import Example, UserError
 
 _ANGLES = 256  # lighting_gradient draws one of so many directions
@@ -40,12 +40,16 @@ def texture(key: PRNGKeyArray, example: Example, *, strength: float = 0.15, scal
     """
     if scale < 1:
         raise UserError(f"texture: scale {scale} is not in pixels, 1 or more")
-    image = example["image"]
-    height, width, _ = image.shape
     (u,), seed = draw(key, 1)
-    cells = (-(-height // scale), -(-width // scale))
-    uneven = grain(seed, height, width) + clouds(~seed, height, width, cells)
-    return example | {"image": towards(image, BLACK, up_to(strength, u, "texture: strength") * uneven >> 9)}
+
+    def roughen(image: Image, amount: Int32[Array, ""], seed: Seed) -> Image:
+        height, width, _ = image.shape
+        cells = (-(-height // scale), -(-width // scale))
+        uneven = grain(seed, height, width) + clouds(~seed, height, width, cells)
+        return towards(image, BLACK, amount * uneven >> 9)
+
+    amount = up_to(strength, u, "texture: strength")
+    return example | {"image": kernels.platform_loop(roughen)(example["image"], amount, seed)}
 
 
 def folding_shadow(
@@ -69,10 +73,14 @@ def folding_shadow(
         dark = amount * jnp.maximum(far - abs(apart), 0) // far
         return jnp.sum(jnp.where(here, jnp.where(apart >= 0, dark, -(dark // 2)), 0), axis=0)
 
+    def shade(image: Image, down: Int32[Array, "h"], across: Int32[Array, "w"]) -> Image:
+        dark = down[:, None] + across
+        target = jnp.broadcast_to(jnp.where(dark[..., None] < 0, white(image), 0), image.shape)
+        return towards(image, target, jnp.minimum(abs(dark), ONE))
+
     across = u[3] < 0.5
-    dark = shadow(image.shape[0], across)[:, None] + shadow(image.shape[1], ~across)
-    target = jnp.broadcast_to(jnp.where(dark[..., None] < 0, white(image), 0), image.shape)
-    return example | {"image": towards(image, target, jnp.minimum(abs(dark), ONE))}
+    shadows = shadow(image.shape[0], across), shadow(image.shape[1], ~across)
+    return example | {"image": kernels.platform_loop(shade)(image, *shadows)}
 
 
 def lighting_gradient(key: PRNGKeyArray, example: Example, *, strength: float = 0.4) -> Example:
@@ -90,7 +98,11 @@ def lighting_gradient(key: PRNGKeyArray, example: Example, *, strength: float = 
     extent = np.maximum(abs(downhill) @ [width - 1, height - 1], 1)  # one pixel has no slope
     slopes = jnp.asarray(128 * downhill / extent[:, None], jnp.float32)[(turn * _ANGLES).astype(jnp.int32)]
     x, y = jnp.round(slopes * amount.astype(jnp.float32)).astype(jnp.int32)
-    across = 2 * jnp.arange(width, dtype=jnp.int32) - (width - 1)  # in half pixels from the centre: integers
-    down = (2 * jnp.arange(height, dtype=jnp.int32) - (height - 1))[:, None]
-    missing = (x * across + y * down + 128 * amount) >> 8
-    return example | {"image": towards(image, BLACK, jnp.clip(missing, 0, amount))}
+
+    def shade(image: Image, x: Int32[Array, ""], y: Int32[Array, ""], amount: Int32[Array, ""]) -> Image:
+        across = 2 * jnp.arange(width, dtype=jnp.int32) - (width - 1)  # in half pixels from the centre: integers
+        down = (2 * jnp.arange(height, dtype=jnp.int32) - (height - 1))[:, None]
+        missing = (x * across + y * down + 128 * amount) >> 8
+        return towards(image, BLACK, jnp.clip(missing, 0, amount))
+
+    return example | {"image": kernels.platform_loop(shade)(image, x, y, amount)}

@@ -63,6 +63,14 @@ def test_choices_nest(key):
     np.testing.assert_array_equal(run(key, ("some_of",), **blocks)["image"], BATCH["image"][:, ::-1, ::-1])
 
 
+def test_a_strength_for_each_class(key):
+    degrees = tuple(90.0 * (row % 2) for row in range(N))
+    out = run(key, ("turned",), turned={"op": "by_class", "of": "rotate", "degrees": degrees})["image"]
+    unchanged = same(out, BATCH["image"])
+    assert unchanged[::2].all()
+    assert not unchanged[1::2].any()
+
+
 def test_neighbouring_matrices_are_resampled_once(key):
     """A large turn and the same back: exact as one change, blurred as two."""
     blocks = {name: {"op": "scale", "scale": 0.0} for name in ("first", "second")} | {"rotate": {"degrees": 30.0}}
