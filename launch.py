@@ -2,6 +2,7 @@
 
     train      the stages of a config, in order (the default; without any flag: configs/quickstart.py)
     evaluate   trained members, alone and together, on the test images
+    explore    a page of pictures: what the augmentation of a config does, before training
     sweep      many runs of one config, resumable, with a table at the end
 
 A command's flags are the arguments of its function in efficient_jax/commands. Bad input ends with one line and exit

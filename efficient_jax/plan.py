@@ -1,6 +1,7 @@
 """A config, checked: every block bound to the function that will read it, before anything compiles."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,9 @@ class Plan(NamedTuple):
     devices: int
     source: tuple[str, dict[str, Any]]
     split: dict[str, int]
+    label_changing: tuple[str, ...]  # operations after which a label may be wrong
     stages: tuple[Stage, ...]
+    warnings: tuple[str, ...]  # what to say before training
 
 
 def plan(config: Mapping[str, Any]) -> Plan:
@@ -65,8 +68,46 @@ def plan(config: Mapping[str, Any]) -> Plan:
     for position, name in enumerate(names):
         for role in ("teacher", "init"):
             _check_reference(getattr(stages[name], role), names, position, f"config.{name}.{role}")
-    data = _data(**binding.bind(_data, top["data"], "config.data"))
-    return Plan(top["seed"], top["devices"], *data, stages=tuple(stages[name] for name in names))
+    source, split, label_changing = _data(**binding.bind(_data, top["data"], "config.data"))
+    return Plan(
+        seed=top["seed"],
+        devices=top["devices"],
+        source=source,
+        split=split,
+        label_changing=label_changing,
+        stages=tuple(stages[name] for name in names),
+        warnings=tuple(
+            f"config.{name}.augment applies {op!r}, named in config.data.label_changing: labels may be wrong after it"
+            for name in names
+            for op in label_changing
+            if op in operations(blocks[name]["augment"].get("ops", ()), blocks[name]["augment"])
+        ),
+    )
+
+
+def operations(names: Iterable[str], blocks: Mapping[str, Any]) -> set[str]:
+    """Every operation that a pipeline may apply: also those among which one is chosen, and those of a policy.
+
+    Policies that do not let `ops` be chosen count by their own names.
+    """
+    known = augmentations.OPS | augmentations.MIXES | augmentations.CHOICES
+    found: set[str] = set()
+    seen: set[str] = set()
+    ahead = list(names)
+    while ahead:
+        name = ahead.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        block = blocks.get(name, {})
+        op = block.get("op", name)
+        found |= {op, *([block["of"]] if "of" in block else [])}  # by_class: of which operation
+        parameters = inspect.signature(known[op]).parameters if op in known else {}
+        settings = {key: parameter.default for key, parameter in parameters.items()} | block
+        ahead += [
+            each for value in settings.values() if isinstance(value, tuple) for each in value if isinstance(each, str)
+        ]
+    return found
 
 
 def _experiment(*, seed: int, stages: tuple, data: dict, devices: int = 0) -> dict[str, Any]:
@@ -79,13 +120,18 @@ def _experiment(*, seed: int, stages: tuple, data: dict, devices: int = 0) -> di
 
 
 def _data(
-    *, source: dict, labels_per_class: int, test: int, validation: int = 0
-) -> tuple[tuple[str, dict[str, Any]], dict[str, int]]:
-    """`config.data`: where the images come from, and how many of them are for what."""
+    *, source: dict, labels_per_class: int, test: int, validation: int = 0, label_changing: tuple = ()
+) -> tuple[tuple[str, dict[str, Any]], dict[str, int], tuple[str, ...]]:
+    """`config.data`: where the images come from, and how many of them are for what.
+
+    `label_changing` names operations after which a label may be wrong, such as a flip of digits.
+    """
     split = {"labels_per_class": labels_per_class, "test": test, "validation": validation}
     for name, least in (("labels_per_class", 1), ("test", 1), ("validation", 0)):
         _at_least(split[name], least, f"config.data.{name}")
-    return binding.bind_named(SOURCES, source, "config.data.source"), split
+    for op in label_changing:
+        binding.choose(op, augmentations.OPS | augmentations.MIXES, "config.data.label_changing")
+    return binding.bind_named(SOURCES, source, "config.data.source"), split, label_changing
 
 
 def _stage(

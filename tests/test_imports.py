@@ -12,7 +12,7 @@ LAYERS = (
     {"augment", "data", "models", "losses", "optim", "metrics", "keys", "inference", "explain"},
     {"training"},
     {"methods"},
-    {"plan", "members", "outcome", "experiment", "workdir"},
+    {"plan", "members", "outcome", "experiment", "workdir", "strengths", "demonstration", "preview", "class_bias"},
     {"commands"},
     {"launch"},
 )

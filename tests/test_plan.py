@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from efficient_jax.plan import plan
+from efficient_jax.plan import operations, plan
 from efficient_jax.types import UserError
 
 
@@ -72,6 +72,37 @@ def test_ops_are_applied(key):
     np.testing.assert_array_equal(seen["image"], 0)
 
 
+@pytest.mark.parametrize(
+    "augment",
+    [
+        {"ops": ("flip",)},
+        {"ops": ("mirror",), "mirror": {"op": "flip", "probability": 1.0}},
+        {"ops": ("one_of",), "one_of": {"ops": ("cutout", "some_of")}, "cutout": {"size": 2},
+         "some_of": {"ops": ("rot90", "mirror"), "n_min": 1, "n_max": 1}, "mirror": {"op": "flip"}},
+    ],
+)  # fmt: skip
+def test_operations_that_change_labels_are_warned_of(augment):
+    config = changed("student.augment", augment) | {"data": CONFIG["data"] | {"label_changing": ("flip", "rotate")}}
+    assert plan(config).warnings == (
+        "config.student.augment applies 'flip', named in config.data.label_changing: labels may be wrong after it",
+    )
+    assert plan(config | {"stages": ("first",)}).warnings == ()
+
+
+def test_a_policy_applies_what_it_may_choose():
+    assert "rotate" in operations(("randaugment",), {})
+    assert "rotate" not in operations(("randaugment",), {"randaugment": {"ops": ("color",)}})
+
+
+def test_operations_hide_behind_names():
+    blocks = {
+        "first": {"op": "one_of", "ops": ("one_of",)},
+        "one_of": {"ops": ("turn", "first")},
+        "turn": {"op": "by_class", "of": "rotate", "degrees": (30.0, 0.0)},
+    }
+    assert operations(("first",), blocks) == {"one_of", "by_class", "rotate"}
+
+
 def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     assert plan(changed("student.teacher", str(tmp_path))).stages[1].teacher == str(tmp_path)
@@ -93,6 +124,8 @@ def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
         ("data.labels_per_class", 0, "config.data.labels_per_class: 0 is less than 1"),
         ("data.test", 0, "config.data.test: 0 is less than 1"),
         ("data.validation", -1, "config.data.validation: -1 is less than 0"),
+        ("data.label_changing", "flip", "config.data.label_changing: expected tuple, got 'flip' (str)"),
+        ("data.label_changing", ("flop",), "config.data.label_changing: unknown name 'flop'; did you mean 'flip'?"),
         ("data.source", {"name": "mnist"}, "config.data.source.name: unknown name 'mnist'; did you mean 'mnist5k'?"),
         ("data.source", {"name": "npz"}, "config.data.source.path: missing, and it has no default"),
         ("data.source", {}, "config.data.source.name: missing; there is: mnist5k, npz"),

@@ -34,6 +34,8 @@ def train(config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/qui
             records.write_json(folder / "run.json", about)
         names = ", ".join(f"{len(ids)} {name}" for name, ids in run.split.items() if len(ids))
         console.print(f"{folder}: {names} images; {len(run.devices)} x {run.devices[0].platform}")
+        for warning in checked.warnings:
+            console.print(f"warning: {warning}", soft_wrap=True)
         results = []
         for stage in checked.stages:
             if (folder / stage.name / "result.json").exists():

@@ -1,0 +1,209 @@
+"""explore: look at a config's augmentation before training, and at what augmentation does to trained members."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from efficient_jax import class_bias, experiment, preview
+from efficient_jax import members as stored
+from efficient_jax.data import SOURCES, splits
+from efficient_jax.data.sources import Source
+from efficient_jax.plan import Plan, plan
+from efficient_jax.report import bias, exploration
+from efficient_jax.types import UserError
+
+IMAGES, VERSIONS = 10, 4  # of a stage's contact sheet
+EXAMPLES = 4  # of each operation; mixing pairs neighbours
+MEASURED_IMAGES = 2000
+
+
+class Member(NamedTuple):
+    """A trained stage, and images on which its answers can be checked."""
+
+    name: str
+    classify: class_bias.Classify
+    classes: tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+    about_images: str
+    augment: dict[str, Any]  # the stage's block
+
+
+def explore(
+    config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/explore", members: str = "", control: str = ""
+) -> None:
+    """Writes WORKDIR/explore.html: the pipeline of each stage, and every operation from weak to strong, in pictures.
+
+    `members`, RUN[/STAGE] separated by commas, adds what operations do to their accuracy on each class; `control`, a
+    stage trained with the same augmentation for all classes, is for members whose augmentation depends on the class.
+    """
+    console = Console(markup=False, highlight=False)
+    settings = config.to_dict()
+    checked = plan(settings)
+    folder = _folder(Path(workdir))
+    if control and not members:
+        raise UserError("explore: --control is for --members=RUN[/STAGE],..., which is missing")
+    judged = [_member(name, "--members") for name in members.split(",") if members]
+    controlling = _member(control, "--control").classify if control else None
+    for warning in checked.warnings:
+        console.print(f"warning: {warning}", soft_wrap=True)
+    key = jax.random.key(checked.seed)
+    source, split = _data(checked)
+    page = exploration.write_page(
+        folder,
+        title=", ".join(settings["stages"]),
+        about=f"{checked.source[0]}: {len(source.images):,} images of {len(source.classes)} classes, "
+        + ", ".join(f"{len(ids):,} {name}" for name, ids in split.items()),
+        warnings=checked.warnings,
+        stages=_stages(checked, settings, source, split["labelled"], key),
+        operations=preview.operations(_examples(source, split["labelled"], EXAMPLES), key),
+        members=[_bias(member, controlling, key) for member in judged],
+    )
+    console.print(f"page: {page}", soft_wrap=True)
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(f"--workdir: cannot write to {str(path)!r}: {error.strerror}; choose another folder") from error
+    return path
+
+
+def _data(checked: Plan) -> tuple[Source, dict[str, np.ndarray]]:
+    name, settings = checked.source
+    source = SOURCES[name](**settings)
+    return source, splits.split(source.labels, source.classes, seed=checked.seed, **checked.split)
+
+
+def _examples(source: Source, ids: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    """`count` images spread over `ids`, as a batch."""
+    chosen = ids[np.linspace(0, len(ids) - 1, count).astype(int)]
+    return {
+        "image": source.images[chosen],
+        "label": np.eye(len(source.classes), dtype=np.float32)[source.labels[chosen]],
+    }
+
+
+def _stages(
+    checked: Plan, settings: dict[str, Any], source: Source, ids: np.ndarray, key: jax.Array
+) -> list[dict[str, Any]]:
+    """Contact sheets, one for all stages with the same augmentation."""
+    alike: dict[str, list[Any]] = {}
+    for stage in checked.stages:
+        alike.setdefault(json.dumps(settings[stage.name]["augment"], sort_keys=True), []).append(stage)
+    examples = _examples(source, ids, IMAGES)
+    found = []
+    for stages in alike.values():
+        names, ops = [stage.name for stage in stages], settings[stages[0].name]["augment"].get("ops", ())
+        try:
+            views = (
+                preview.draws(stages[0].augment, examples["image"], examples["label"], key, VERSIONS) if ops else None
+            )
+        except UserError as error:
+            raise UserError(f"config.{names[0]}.augment: {error}") from error
+        found.append(exploration.stage(names, ops, examples["image"], views))
+    return found
+
+
+def _member(name: str, where: str) -> Member:
+    folder = stored.stage_folder(Path(name), where)
+    settings = experiment.read_config(folder.parent, where)
+    source, split = _data(plan(settings))
+    ids, about = held_out(split)
+    return Member(
+        name=name,
+        classify=stored.classifier(str(folder)),
+        classes=source.classes,
+        images=source.images[ids],
+        labels=source.labels[ids],
+        about_images=about,
+        augment=settings[folder.name]["augment"],
+    )
+
+
+def held_out(split: dict[str, np.ndarray]) -> tuple[np.ndarray, str]:
+    """(images of a run that its stages were not trained on, at most `MEASURED_IMAGES`, and which they are)."""
+    kind = "validation" if len(split["validation"]) else "test"
+    ids = np.sort(np.random.default_rng(0).permutation(split[kind])[:MEASURED_IMAGES])
+    about = f"On {len(ids):,} of the {len(split[kind]):,} {kind} images of its run."
+    if kind == "validation":
+        return ids, about
+    return (
+        ids,
+        f"{about} It has no validation images: choose nothing by these, set some aside (config.data.validation).",
+    )
+
+
+def _bias(member: Member, control: class_bias.Classify | None, key: jax.Array) -> dict[str, Any]:
+    measured = class_bias.of_operations(member.classify, member.images, member.labels, key)
+    counted = {name: found.counts() for name, found in measured.items()}
+    unchanged = [name for name, found in measured.items() if (found.right == found.right[0]).all()]
+    tests = sum((len(found.steps) - 1) * len(np.unique(found.labels)) for found in measured.values())
+    probes = class_bias.shortcuts(
+        member.classify, member.images, member.labels, member.augment, member.name, key, control=control
+    )
+    return {
+        "name": member.name,
+        "images": member.about_images,
+        "warnings": [
+            *sentences(class_bias.losses(measured), member.classes),
+            *(_shortcut_said(*probe, member.classes) for probe in probes if probe[2].excess and probe[2].excess[1] > 0),
+        ],
+        "tests": f"Warnings come from {tests} tests: of each class against the others, among the images that are right "
+        "without the operation, how many are wrong with it (Fisher's exact test, with Holm's correction: 5% for any "
+        "false alarm).",
+        "unchanged": unchanged,
+        "operations": [
+            {
+                "name": name,
+                "plot": bias.plot(found.steps, *counted[name], member.classes),
+                "headers": bias.headers(found.steps),
+                "rows": bias.rows(*counted[name], found.slopes(), member.classes),
+            }
+            for name, found in measured.items()
+            if name not in unchanged
+        ],
+        "probe_headers": bias.PROBE_HEADERS,
+        "probes": [
+            bias.probe_row(applied, _names(classes, member.classes), found[:4], found.excess)
+            for applied, classes, found in probes
+        ],
+        "control": "Excess is their rise less that of the control; above zero with its interval it is a shortcut."
+        if control
+        else "The operation itself may cause a rise: --control=RUN/STAGE, trained with it on all classes, says which.",
+    }
+
+
+def sentences(losses: Sequence[class_bias.Loss], classes: Sequence[str]) -> list[str]:
+    """A line for each operation and strength."""
+    found: dict[str, list[str]] = {}
+    for loss in losses:
+        lost, others = 100 * loss.lost / loss.n, 100 * loss.others_lost / loss.others_n
+        found.setdefault(f"{loss.operation}, {loss.step}", []).append(
+            f"{classes[loss.label]} ({lost:.0f}% of {loss.n}; the other classes {others:.0f}%)"
+        )
+    return [
+        f"{what}: right answers are lost clearly more often in {', '.join(those)}." for what, those in found.items()
+    ]
+
+
+def _shortcut_said(applied: str, label: list[int], found: class_bias.Shortcut, classes: Sequence[str]) -> str:
+    assert found.excess
+    return (
+        f"Shortcut: images of other classes after {applied} are taken for {_names(label, classes)} more often, by "
+        f"{100 * found.excess[0]:.1f} points more than the control takes them."
+    )
+
+
+def _names(labels: list[int], classes: Sequence[str]) -> str:
+    return ", ".join(classes[label] for label in labels)

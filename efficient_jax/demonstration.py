@@ -1,0 +1,94 @@
+"""Pictures whose boxes, masks and keypoints are known, because they were put there."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from sklearn.datasets import load_sample_images
+
+Arrays = dict[str, np.ndarray]
+"""An example or a batch on the host: see `types.Example`."""
+
+HEIGHT, WIDTH = 96, 120
+COLORS = ((230, 120, 30), (20, 170, 120), (220, 130, 170))  # of the square, the disc and the triangle
+RADII = (14, 11, 16)
+PLACES = (  # (x, y) of their centres in each picture
+    ((20, 22), (62, 58), (94, 30)),
+    ((96, 66), (28, 54), (66, 24)),
+    ((56, 28), (102, 62), (24, 68)),
+    ((24, 66), (60, 20), (92, 60)),
+)
+PAGE = (160, 144)
+LINES = (
+    ("Dear Ada,", "the engine weaves", "algebraic patterns", "as the loom weaves", "flowers and leaves.", "Yours, C."),
+    ("Invoice 1843", "2 brass wheels", "1 set of cards", "carriage, London", "total 17 pounds", "paid, thank you"),
+)
+
+
+def photographs() -> Arrays:
+    """The two photographs that scikit-learn ships, twice each, with a square, a disc and a triangle pasted on."""
+    size = (WIDTH, HEIGHT)
+    pictures = [ImageOps.fit(Image.fromarray(picture), size) for picture in load_sample_images().images]
+    return _stacked([_with_shapes(np.array(p), places) for p, places in zip(pictures * 2, PLACES, strict=True)])
+
+
+def _with_shapes(image: np.ndarray, places: tuple[tuple[int, int], ...]) -> Arrays:
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    square, disc, triangle = [(x - centre_x, y - centre_y) for centre_x, centre_y in places]
+    a, b, c = RADII
+    inside = np.stack(
+        [
+            np.maximum(abs(square[0]), abs(square[1])) <= a,
+            np.hypot(*disc) <= b,
+            (2 * abs(triangle[0]) <= triangle[1] + c) & (triangle[1] <= c),
+        ]
+    )
+    for shape, color in zip(inside, COLORS, strict=True):
+        image[shape] = color
+    (left, top), centre, (tip_x, tip_y) = places
+    keypoints = [(left - a, top - a), (left + a, top + a), centre, (tip_x, tip_y - c), (tip_x - c, tip_y + c)]
+    return {
+        "image": image,
+        "mask": (inside * np.array([1, 2, 3])[:, None, None]).max(0).astype(np.int32),
+        "keypoints": np.array(keypoints, np.float32),
+        "keypoint_visible": np.ones(len(keypoints), bool),
+        "saliency": inside.any(0).astype(np.float32),
+        **_objects(inside),
+    }
+
+
+def page() -> Arrays:
+    """Two pages of type, a box around each line."""
+    pages = []
+    for lines in LINES:
+        sheet = Image.new("RGB", PAGE, "white")
+        draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+        boxes = []
+        for row, line in enumerate(lines):
+            draw.text((10, 8 + 22 * row), line, (20, 20, 30), font)
+            boxes.append(draw.textbbox((10, 8 + 22 * row), line, font))
+        pages.append(
+            {
+                "image": np.array(sheet),
+                "boxes": np.array(boxes, np.float32),
+                "box_visible": np.ones(len(boxes), np.float32),
+            }
+        )
+    return _stacked(pages)
+
+
+def _objects(inside: np.ndarray) -> Arrays:
+    """Boxes of bool masks [n h w]: edges of pixels, not their centres."""
+    boxes = []
+    for shape in inside:
+        rows, columns = np.flatnonzero(shape.any(1)), np.flatnonzero(shape.any(0))
+        boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    return {
+        "boxes": np.array(boxes, np.float32),
+        "box_visible": np.ones(len(boxes), np.float32),
+        "box_mask": inside,
+    }
+
+
+def _stacked(examples: list[Arrays]) -> Arrays:
+    """As a batch, each of a class of its own."""
+    batch = {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+    return batch | {"label": np.eye(len(examples), dtype=np.float32)}

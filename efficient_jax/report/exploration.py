@@ -1,0 +1,67 @@
+"""`explore.html`: what a config's augmentation does, on one page that loads nothing from elsewhere."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from efficient_jax.report import plots, sheets
+
+NAME = "explore.html"
+
+
+def stage(
+    names: Sequence[str], ops: Sequence[str], raw: np.ndarray | None = None, views: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Stages with the same augmentation, and their contact sheet."""
+    sheet = plots.contact_sheet(raw, views) if raw is not None and views is not None else None
+    return {"names": names, "ops": ops, "sheet": sheet}
+
+
+def write_page(
+    folder: pathlib.Path,
+    *,
+    title: str,
+    about: str,
+    warnings: Sequence[str],
+    stages: Sequence[Mapping[str, Any]],
+    operations: Mapping[str, Mapping[str, sheets.Sheet]],
+    members: Sequence[Mapping[str, Any]] = (),
+) -> pathlib.Path:
+    """Writes `folder/explore.html`, over one that is there.
+
+    stages: as from `stage`. operations: kind -> operation -> its sheet. members: see the template.
+    """
+    kinds = [
+        {
+            "anchor": f"kind-{number}",
+            "name": kind,
+            "operations": [{"name": name, "columns": sheets.columns(sheet)} for name, sheet in found.items()],
+            "drawn": any("mask" in batch for sheet in found.values() for batch in sheet.values()),
+        }
+        for number, (kind, found) in enumerate(operations.items())
+    ]
+    members = [{"anchor": f"member-{number}", **member} for number, member in enumerate(members)]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,  # names are whatever somebody typed
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("explore.html").render(
+        title=title,
+        about=about,
+        warnings=warnings,
+        stages=stages,
+        kinds=kinds,
+        members=members,
+        sections=[("stages", "stages"), *((each["anchor"], each["name"]) for each in (*kinds, *members))],
+    )
+    path, unfinished = folder / NAME, folder / f".{NAME}.part"
+    unfinished.write_text(html, encoding="utf-8")
+    os.replace(unfinished, path)
+    return path

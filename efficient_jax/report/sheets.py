@@ -1,0 +1,75 @@
+"""Examples as pictures, what belongs to them drawn on top."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from PIL import Image, ImageDraw
+
+from efficient_jax.report import plots
+
+Example = Mapping[str, Shaped[np.ndarray, "*shape"]]
+Sheet = Mapping[str, Mapping[str, Shaped[np.ndarray, "b *rest"]]]
+"""Heading -> examples, a column for each heading."""
+
+ROWS, DRAWN_ROWS = 4, 2
+DRAWN = ("mask", "box_mask", "boxes", "keypoints")
+DRAWN_SIDE = 256  # pictures are enlarged to about this where lines are drawn on them
+GAP = 4
+PALETTE = [tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in plots.COLORS]
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+
+
+def columns(sheet: Sheet) -> list[tuple[str, plots.Picture]]:
+    """Each heading with the first examples below each other, all enlarged alike."""
+    first = next(iter(sheet.values()))
+    drawn = any(name in first for name in DRAWN)
+    scale = max(1, (DRAWN_SIDE if drawn else plots.TILE) // max(first["image"].shape[1:3]))
+    rows = min(DRAWN_ROWS if drawn else ROWS, len(first["image"]))
+    return [(heading, _column(examples, rows, scale)) for heading, examples in sheet.items()]
+
+
+def _column(examples: Mapping[str, np.ndarray], rows: int, scale: int) -> plots.Picture:
+    tiles = [tile({name: values[i] for name, values in examples.items()}, scale) for i in range(rows)]
+    return plots.png(np.concatenate([np.pad(t, ((0, GAP), (0, 0), (0, 0)), constant_values=255) for t in tiles])[:-GAP])
+
+
+def tile(example: Example, scale: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """An example (see `types.Example`), `scale` times enlarged: classes of pixels in colours, objects in outline."""
+    if not any(name in example for name in DRAWN):
+        image = plots.rgb(example["image"])
+        return image.repeat(scale, 0).repeat(scale, 1)
+    image = example["image"][..., :3] if example["image"].shape[-1] >= 3 else example["image"][..., :1].repeat(3, -1)
+    image = _tinted(image, example["mask"]) if "mask" in example else image
+    image = image.repeat(scale, 0).repeat(scale, 1)
+    for shape in example.get("box_mask", ()):
+        image[_rim(shape.repeat(scale, 0).repeat(scale, 1))] = WHITE
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    if "boxes" in example:
+        for number, (box, visible) in enumerate(zip(example["boxes"], example["box_visible"], strict=True)):
+            if visible > 0:
+                color = PALETTE[(number + 1) % len(PALETTE)]
+                draw.rectangle(_pixels(box, scale), outline=color, width=min(scale, 2))
+    if "keypoints" in example:
+        for (x, y), visible in zip(scale * (example["keypoints"] + 0.5), example["keypoint_visible"], strict=True):
+            if visible:
+                draw.ellipse((x - 4, y - 4, x + 3, y + 3), WHITE, BLACK)
+    return np.asarray(picture)
+
+
+def _tinted(image: UInt8[np.ndarray, "h w 3"], mask: Int[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    colors = np.array(PALETTE)[mask % len(PALETTE)]
+    return np.where((mask > 0)[..., None], (image + colors.astype(np.int32)) // 2, image).astype(np.uint8)
+
+
+def _rim(shape: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The pixels of a shape that touch what is outside it."""
+    around = np.pad(shape, 1)
+    return shape & ~(around[2:, 1:-1] & around[:-2, 1:-1] & around[1:-1, 2:] & around[1:-1, :-2])
+
+
+def _pixels(box: Float[np.ndarray, "4"], scale: int) -> tuple[float, float, float, float]:
+    """From the edges of a box to its first and last pixel."""
+    left, top, right, bottom = np.round(scale * box).tolist()
+    return left, top, max(left, right - 1), max(top, bottom - 1)

@@ -1,0 +1,97 @@
+"""What weak and strong mean for each operation: one table, for looking at them and for measuring what they do.
+
+An operation that is not in the table is shown as it is by default.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+NO_SETTINGS: Mapping[str, Any] = {}
+
+
+class Strengths(NamedTuple):
+    """The values of an operation's settings from weak to strong, with what else it is given."""
+
+    kind: str
+    settings: tuple[str, ...] = ()  # all of them take the same value
+    values: tuple[Any, ...] = ()
+    others: Mapping[str, Any] = NO_SETTINGS
+
+    def steps(self) -> dict[str, dict[str, Any]]:
+        """What a step is called -> the keyword arguments of the operation."""
+        name = ", ".join(self.settings)
+        given = dict(self.others)
+        return {f"{name} {value}": {**dict.fromkeys(self.settings, value), **given} for value in self.values} or {
+            "default": given
+        }
+
+
+GEOMETRY, COLOUR, FILTERS, ERASING = "geometry", "colour", "filters and noise", "erasing"
+MIXING, POLICIES, DOCUMENTS, OTHERS = "mixing", "policies", "documents", "others"
+KINDS = (GEOMETRY, COLOUR, FILTERS, ERASING, MIXING, POLICIES, DOCUMENTS, OTHERS)
+MEASURED = (GEOMETRY, COLOUR, ERASING)  # the label may depend on what these change or hide
+
+STRENGTHS = {
+    "flip": Strengths(GEOMETRY, ("probability",), (1.0,)),
+    "flip_vertical": Strengths(GEOMETRY, ("probability",), (1.0,)),
+    "rot90": Strengths(GEOMETRY),
+    "rotate": Strengths(GEOMETRY, ("degrees",), (15.0, 45.0, 135.0)),
+    "shear": Strengths(GEOMETRY, ("x", "y"), (0.1, 0.3, 0.6)),
+    "translate": Strengths(GEOMETRY, ("x", "y"), (0.1, 0.2, 0.4)),
+    "scale": Strengths(GEOMETRY, ("scale",), (0.1, 0.3, 1.0)),
+    "affine": Strengths(GEOMETRY, ("rotate",), (10.0, 30.0, 90.0), {"shear": 0.2, "translate": 0.1, "scale": 0.2}),
+    "perspective": Strengths(GEOMETRY, ("distortion",), (0.2, 0.4, 0.6)),
+    "elastic": Strengths(GEOMETRY, ("alpha",), (20.0, 50.0, 100.0)),
+    "grid_distortion": Strengths(GEOMETRY, ("limit",), (0.2, 0.4, 0.8)),
+    "crop": Strengths(GEOMETRY, ("padding",), (2, 4, 8)),
+    "center_crop": Strengths(GEOMETRY, ("size",), ((60, 60),)),
+    "pad": Strengths(GEOMETRY, ("pixels",), (2, 4, 8)),
+    "resize": Strengths(GEOMETRY, ("size",), ((48, 60), (24, 30), (12, 15))),
+    "random_resized_crop": Strengths(GEOMETRY, ("area_min",), (0.7, 0.35, 0.08)),
+    "brightness": Strengths(COLOUR, ("strength",), (0.2, 0.5, 0.9)),
+    "contrast": Strengths(COLOUR, ("strength",), (0.2, 0.5, 0.9)),
+    "saturation": Strengths(COLOUR, ("strength",), (0.2, 0.5, 0.9)),
+    "hue": Strengths(COLOUR, ("strength",), (0.05, 0.15, 0.5)),
+    "gamma": Strengths(COLOUR, ("strength",), (0.2, 0.5, 1.5)),
+    "color_jitter": Strengths(COLOUR, ("brightness", "contrast", "saturation"), (0.2, 0.4, 0.8), {"hue": 0.1}),
+    "posterize": Strengths(COLOUR, ("bits",), (6, 4, 2)),
+    "solarize": Strengths(COLOUR, ("threshold",), (224, 128, 32)),
+    "solarize_add": Strengths(COLOUR, ("amount",), (30, 60, 110)),
+    "invert": Strengths(COLOUR),
+    "autocontrast": Strengths(COLOUR),
+    "equalize": Strengths(COLOUR),
+    "grayscale": Strengths(COLOUR),
+    "channel_shuffle": Strengths(COLOUR),
+    "channel_drop": Strengths(COLOUR),
+    "sharpness": Strengths(FILTERS, ("strength",), (0.2, 0.5, 0.9)),
+    "gaussian_blur": Strengths(FILTERS, ("sigma_max",), (0.5, 1.0, 3.0), {"kernel": 9}),
+    "motion_blur": Strengths(FILTERS, ("length",), (3, 7, 15)),
+    "gaussian_noise": Strengths(FILTERS, ("std",), (0.1, 0.25, 0.5)),
+    "shot_noise": Strengths(FILTERS, ("photons",), (60.0, 12.0, 3.0)),
+    "salt_and_pepper": Strengths(FILTERS, ("amount",), (0.1, 0.25, 0.5)),
+    "jpeg": Strengths(FILTERS, ("quality_min", "quality_max"), (50, 20, 5)),
+    "cutout": Strengths(ERASING, ("size",), (4, 8, 16)),
+    "random_erasing": Strengths(ERASING, ("area_max",), (0.1, 0.25, 0.5)),
+    "gridmask": Strengths(ERASING, ("ratio",), (0.8, 0.6, 0.4)),
+    "mixup": Strengths(MIXING, ("alpha",), (0.1, 0.4, 1.0)),
+    "cutmix": Strengths(MIXING, ("alpha",), (1.0,)),
+    "mixup_or_cutmix": Strengths(MIXING),
+    "saliency_cutmix": Strengths(MIXING, ("blocks",), (2, 4, 8)),
+    "mosaic": Strengths(MIXING, ("centre_min",), (0.4, 0.25, 0.1)),
+    "copy_paste": Strengths(MIXING, ("probability",), (0.25, 0.5, 1.0)),
+    "randaugment": Strengths(POLICIES, ("magnitude",), (2.0, 5.0, 10.0)),
+    "autoaugment": Strengths(POLICIES, ("policy",), ("svhn", "cifar10", "imagenet")),
+    "trivialaugment": Strengths(POLICIES),
+    "augmix": Strengths(POLICIES, ("severity",), (1.0, 3.0, 10.0)),
+    "three_augment": Strengths(POLICIES),
+    "ink_bleed": Strengths(DOCUMENTS, ("strength",), (0.3, 0.6, 1.0)),
+    "fading": Strengths(DOCUMENTS, ("strength",), (0.3, 0.6, 1.0)),
+    "dithering": Strengths(DOCUMENTS, ("size",), (2, 4, 8)),
+    "blot": Strengths(DOCUMENTS, ("count",), (1, 3, 9)),
+    "paper_tint": Strengths(DOCUMENTS, ("warmth",), (0.1, 0.2, 0.4)),
+    "texture": Strengths(DOCUMENTS, ("strength",), (0.1, 0.2, 0.4)),
+    "folding_shadow": Strengths(DOCUMENTS, ("strength",), (0.2, 0.4, 0.8)),
+    "lighting_gradient": Strengths(DOCUMENTS, ("strength",), (0.2, 0.4, 0.8)),
+    "document_scan": Strengths(DOCUMENTS, ("strength",), (0.3, 0.6, 1.0)),
+    "filter_boxes": Strengths(OTHERS, ("min_area",), (700.0, 1000.0)),
+}

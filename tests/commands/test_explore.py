@@ -1,0 +1,121 @@
+"""explore: one page, from the command line."""
+
+import re
+
+import numpy as np
+import pytest
+
+from efficient_jax import augment, class_bias, preview
+from efficient_jax.commands.explore import MEASURED_IMAGES, explore, held_out, sentences
+from efficient_jax.commands.files import load_config
+from efficient_jax.types import UserError
+from tests.commands.launch import TINY, launch
+from tests.report.test_page import Page
+
+
+def little(monkeypatch):
+    """A catalogue that compiles quickly."""
+    few = {name: augment.OPS[name] for name in ("flip", "brightness", "saturation")}
+    monkeypatch.setattr(preview, "OPS", few)
+    monkeypatch.setattr(preview, "MIXES", {})
+    monkeypatch.setattr(class_bias, "OPS", few)
+
+
+def run_here(tmp_path, *, members="", control="", **data):
+    config = load_config("configs/quickstart.py:tiny", "test").unlock()
+    config.stages = ("supervised", "augmented")
+    config.data.update(data)
+    explore(config, str(tmp_path), members, control)
+    return (tmp_path / "explore.html").read_text()
+
+
+def test_every_operation_of_the_catalogue_is_on_the_page(tmp_path):
+    code, out, err = launch("explore", TINY, f"--workdir={tmp_path}")
+    assert (code, err) == (0, "")
+    assert out == f"page: {tmp_path / 'explore.html'}\n"
+    assert [each.name for each in tmp_path.iterdir()] == ["explore.html"]
+    text = (tmp_path / "explore.html").read_text()
+    drawn = {name for name, step in re.findall(r'alt="(\w+), ([^"]+)"', text) if step != "as stored"}
+    assert drawn == set(augment.OPS | augment.MIXES)
+    sheets = re.findall(r'alt="contact sheet of ([^"]+)"', text)
+    assert sheets == ["augmented, distilled", "student, student2"]
+    assert "supervised: no augmentation" in text
+
+
+def test_a_second_call_overwrites_the_page(tmp_path, monkeypatch):
+    little(monkeypatch)
+    assert "labels may be wrong" not in run_here(tmp_path)
+    assert "config.augmented.augment applies" in run_here(tmp_path, label_changing=("affine",))
+    assert [each.name for each in tmp_path.iterdir()] == ["explore.html"]
+
+
+def test_a_member_is_judged_on_validation_images(tmp_path, monkeypatch):
+    file = tmp_path / "config.py"
+    file.write_text(
+        "from configs.quickstart import get_config as quickstart\n"
+        "def get_config():\n"
+        "    config = quickstart('tiny')\n"
+        "    config.stages, config.augmented.updates, config.data.validation = ('augmented',), 60, 40\n"
+        "    config.data.label_changing = ('affine',)\n"
+        "    return config\n"
+    )
+    code, out, err = launch("train", f"--config={file}", f"--workdir={tmp_path / 'run'}")
+    assert code == 0, err
+    assert "\nwarning: config.augmented.augment applies 'affine', named in config.data.label_changing" in out
+    little(monkeypatch)
+    text = run_here(tmp_path / "page", members=f"{tmp_path / 'run'}")
+    assert "On 40 of the 40 validation images of its run." in text
+    assert Page(text).cells.count("mean of classes") == 2  # after a flip, and a change of brightness
+    assert "No answer changes after saturation." in text
+
+
+def test_test_images_are_read_only_where_there_is_no_validation_image():
+    split = {"labelled": np.arange(5), "validation": np.arange(5, 9), "test": np.arange(9, 9 + 2 * MEASURED_IMAGES)}
+    ids, about = held_out(split)
+    assert ids.tolist() == [5, 6, 7, 8]
+    assert "validation images" in about
+    ids, about = held_out(split | {"validation": np.arange(0)})
+    assert len(ids) == len(set(ids)) == MEASURED_IMAGES
+    assert set(ids) < set(split["test"])
+    assert "choose nothing by these" in about
+
+
+def test_losses_of_an_operation_and_strength_are_one_line():
+    loss = class_bias.Loss("flip", "always", 1, 3, 4, 1, 20)
+    lines = sentences([loss, loss._replace(label=2), loss._replace(step="never")], ("0", "1", "2"))
+    assert lines == [
+        "flip, always: right answers are lost clearly more often in 1 (75% of 4; the other classes 5%), "
+        "2 (75% of 4; the other classes 5%).",
+        "flip, never: right answers are lost clearly more often in 1 (75% of 4; the other classes 5%).",
+    ]
+
+
+BAD = {
+    "a misspelt command": (["exploer", TINY], "did you mean 'explore'?"),
+    "a misspelt flag": (["explore", TINY, "--wokdir=x"], "no flag --wokdir; did you mean 'workdir'?"),
+    "a config that is not there": (
+        ["explore", "--config=configs/quikstart.py"],
+        "did you mean 'configs/quickstart.py'?",
+    ),
+    "a misspelt key": (["explore", TINY, "--config.student.augment.cutout.siz=4"], "did you mean 'size'?"),
+    "an unwritable folder": (["explore", TINY, "--workdir=/proc/here"], "cannot write to '/proc/here'"),
+    "a member that is not there": (["explore", TINY, "--members=nowhere"], "--members: 'nowhere' is neither a run nor"),
+    "a control alone": (["explore", TINY, "--control=nowhere"], "explore: --control is for --members"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(name, tmp_path):
+    arguments, expected = BAD[name]
+    if not any(a.startswith("--workdir") or a == "exploer" for a in arguments):
+        arguments = [*arguments, f"--workdir={tmp_path}"]
+    code, out, err = launch(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert expected in err
+
+
+def test_settings_that_fit_no_image_are_said_with_their_stage(tmp_path):
+    config = load_config("configs/quickstart.py:tiny", "test").unlock()
+    config.student.augment.cutout.size = 0
+    with pytest.raises(UserError, match=r"^config\.student\.augment: cutout: size 0"):
+        explore(config, str(tmp_path))
