@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy import stats
 
 from efficient_jax.augment import OPS, compose, kernels
-from efficient_jax.augment.by_class import from_block, shared
+from efficient_jax.augment.class_dependent import from_block, shared
 from efficient_jax.data import feed
 from efficient_jax.metrics import paired_difference, wilson
 from efficient_jax.strengths import MEASURED, STRENGTHS

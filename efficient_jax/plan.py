@@ -170,7 +170,7 @@ def _stage(
         **binding.bind(_batch, batch, f"{where}.batch", ("where", "unlabelled_wanted")),
     )
     augmentation = _augment(augment, f"{where}.augment")
-    mixes = [op for op in augment.get("ops", ()) if op in augmentations.MIXES]
+    mixes = sorted(operations(augment.get("ops", ()), augment) & augmentations.MIXES.keys())
     for stream, size in sizes.items():
         if mixes and size % 2:
             raise UserError(f"{where}.batch.{stream}: {size} is odd, but {mixes[0]!r} mixes images in pairs")

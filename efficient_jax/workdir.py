@@ -49,7 +49,7 @@ def _check(workdir: Path, config: dict[str, Any]) -> None:
     stored = workdir / "config.json"
     if not stored.exists():
         # A killed run may have left no more than the lock and an unfinished file.
-        if [path for path in workdir.iterdir() if path.name != LOCK and path.suffix != ".part"]:
+        if [path for path in workdir.iterdir() if path.name not in (LOCK, "explore.html") and path.suffix != ".part"]:
             raise UserError(f"--workdir: {str(workdir)!r} holds files, but no run; choose an empty or a new folder")
         return
     before = records.read_json(stored)

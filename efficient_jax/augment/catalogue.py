@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from efficient_jax.augment.by_class import by_class
 from efficient_jax.augment.chains import augmix
 from efficient_jax.augment.choose import one_of, some_of
+from efficient_jax.augment.class_dependent import by_class
 from efficient_jax.augment.collage import copy_paste, mosaic
 from efficient_jax.augment.color import (
     autocontrast,

@@ -12,9 +12,9 @@ from jaxtyping import Array, Key
 
 from efficient_jax import binding
 from efficient_jax.augment import geometry, kernels
-from efficient_jax.augment.by_class import by_class, from_block
 from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS
 from efficient_jax.augment.choose import with_probability
+from efficient_jax.augment.class_dependent import by_class, from_block
 from efficient_jax.types import Augment, Augmentation, Batch, UserError
 
 Blocks = Mapping[str, Any]

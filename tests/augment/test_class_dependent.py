@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from efficient_jax import augment
-from efficient_jax.augment.by_class import by_class, from_block, shared
+from efficient_jax.augment.class_dependent import by_class, from_block, shared
 from efficient_jax.types import UserError
 
 CLASSES = 3
