@@ -19,6 +19,7 @@ from efficient_jax.augment.color import (
 )
 from efficient_jax.augment.compression import jpeg
 from efficient_jax.augment.distort import elastic, grid_distortion
+from efficient_jax.augment.document import document_scan
 from efficient_jax.augment.erase import cutout, gridmask, random_erasing
 from efficient_jax.augment.filters import gaussian_blur, motion_blur, sharpness
 from efficient_jax.augment.frame import (
@@ -32,9 +33,11 @@ from efficient_jax.augment.frame import (
     rot90,
 )
 from efficient_jax.augment.geometry import affine, perspective, rotate, scale, shear, translate
+from efficient_jax.augment.ink import blot, dithering, fading, ink_bleed
 from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gamma, hue, saturation
 from efficient_jax.augment.mix import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
 from efficient_jax.augment.noise import gaussian_noise, salt_and_pepper, shot_noise
+from efficient_jax.augment.paper import folding_shadow, lighting_gradient, paper_tint, texture
 from efficient_jax.augment.policy import randaugment, three_augment, trivialaugment
 from efficient_jax.augment.searched import autoaugment
 from efficient_jax.augment.targets import filter_boxes
@@ -95,7 +98,18 @@ POLICIES: dict[str, Callable[..., Example]] = {
     "augmix": augmix,
     "three_augment": three_augment,
 }
-OPS = PIXEL | SPATIAL | ERASING | POLICIES
+DOCUMENTS: dict[str, Callable[..., Example]] = {
+    "ink_bleed": ink_bleed,
+    "fading": fading,
+    "dithering": dithering,
+    "blot": blot,
+    "paper_tint": paper_tint,
+    "texture": texture,
+    "folding_shadow": folding_shadow,
+    "lighting_gradient": lighting_gradient,
+    "document_scan": document_scan,
+}
+OPS = PIXEL | SPATIAL | ERASING | POLICIES | DOCUMENTS
 MIXES: dict[str, Callable[..., Batch]] = {
     "mixup": mixup,
     "cutmix": cutmix,

@@ -68,8 +68,8 @@ def document_scan(key: PRNGKeyArray, example: Example, *, strength: float = 1.0)
     """A page as if printed, left in a drawer and scanned: a `document` whose phases are drawn for each image.
 
     Ink: it bleeds (on half of the pages), fades in patches (a third) or streaks (a fifth), blots (a sixth), is
-    dithered (a tenth). Paper: tinted, most often uneven (2/3), folded twice (a third). Post: uneven light
-    and a small skew (half each), blur and noise (a third each), JPEG (half).
+    dithered (a tenth). Paper: tinted, most often uneven (2/3), folded twice (a third). Post: uneven light (half),
+    a small skew (half), blur of at most 0.9 pixels, noise (a third), JPEG of quality 30 to 95 (half).
     strength: in 0..1; multiplies these probabilities and the amounts, 0 changes nothing.
     """
     if not 0 <= strength <= 1:

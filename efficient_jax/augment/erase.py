@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Int32, PRNGKeyArray, Shaped
 
 from efficient_jax.augment import kernels
-from efficient_jax.augment.noise import _hash as random_bits
+from efficient_jax.augment.noise import hashed as random_bits
 from efficient_jax.types import Example, UserError
 
 Integer = Int32[Array, ""]

@@ -190,4 +190,4 @@ def _exactly(a: Float[Array, "h n"], b: Float[Array, "n w"]) -> Float[Array, "h 
 
 
 def _bytes(seed: Seed, height: int, width: int) -> UInt32[Array, "h w"]:
-    return noise._hash(jnp.arange(height * width, dtype=jnp.uint32).reshape(height, width), seed) >> 24
+    return noise.hashed(jnp.arange(height * width, dtype=jnp.uint32).reshape(height, width), seed) >> 24

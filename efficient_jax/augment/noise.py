@@ -29,7 +29,7 @@ def gaussian_noise(key: PRNGKeyArray, example: Example, *, std: float = 0.1) -> 
     image = example["image"]
     strength, seed = _draw(key)
     counter = jnp.arange(image.size, dtype=jnp.uint32).reshape(image.shape[0], -1)
-    quantile = (_hash(counter, seed) >> (32 - _NORMAL_BITS)).astype(jnp.int32)
+    quantile = (hashed(counter, seed) >> (32 - _NORMAL_BITS)).astype(jnp.int32)
     deviation = jnp.asarray(_normal_quantiles()).at[quantile].get(mode="promise_in_bounds").reshape(image.shape)
     if image.dtype == jnp.uint8:
         scale = (strength * (255 * 256 * std)).astype(jnp.int32)  # in 256ths of a level
@@ -53,7 +53,7 @@ def shot_noise(key: PRNGKeyArray, example: Example, *, photons: float = 60.0) ->
     image = example["image"]
     levels = kernels.to_uint8(image)
     counter = jnp.arange(image.size, dtype=jnp.uint32).reshape(image.shape[0], -1)
-    quantile = (_hash(counter, _draw(key)[1]) >> (32 - _POISSON_BITS)).astype(jnp.int32)
+    quantile = (hashed(counter, _draw(key)[1]) >> (32 - _POISSON_BITS)).astype(jnp.int32)
     entry = levels.reshape(counter.shape).astype(jnp.int32) << _POISSON_BITS | quantile
     table = jnp.asarray(_poisson_quantiles(photons).reshape(-1))
     out = table.at[entry].get(mode="promise_in_bounds").reshape(image.shape)
@@ -69,7 +69,7 @@ def salt_and_pepper(key: PRNGKeyArray, example: Example, *, amount: float = 0.1)
     share, seed = _draw(key)
     # The channels of a pixel have one number: they hash alike.
     pixel = np.arange(height)[:, None] * width + np.arange(width * channels) // channels
-    bits = _hash(jnp.asarray(pixel, jnp.uint32), seed).reshape(image.shape)
+    bits = hashed(jnp.asarray(pixel, jnp.uint32), seed).reshape(image.shape)
     grain = jnp.where((bits & 1) == 1, jnp.asarray(255 if image.dtype == jnp.uint8 else 1, image.dtype), 0)
     return example | {"image": jnp.where(bits < (share * (amount * 2.0**32)).astype(jnp.uint32), grain, image)}
 
@@ -80,7 +80,7 @@ def _draw(key: PRNGKeyArray) -> tuple[Float[Array, ""], UInt32[Array, "2"]]:
     return (words[0] >> 8).astype(jnp.float32) / 2**24, words[1:]
 
 
-def _hash(counter: UInt32[Array, "..."], seed: UInt32[Array, "2"]) -> UInt32[Array, "..."]:
+def hashed(counter: UInt32[Array, "..."], seed: UInt32[Array, "2"]) -> UInt32[Array, "..."]:
     """Random bits for each counter: the finalizer of MurmurHash3, with the seed's words before and within.
 
     jax.random.bits draws twenty rounds of threefry for each value, and was the cost of these operations forty times
