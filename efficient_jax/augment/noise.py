@@ -75,7 +75,7 @@ def salt_and_pepper(key: PRNGKeyArray, example: Example, *, amount: float = 0.1)
 
 
 def _draw(key: PRNGKeyArray) -> tuple[Float[Array, ""], UInt32[Array, "2"]]:
-    """A number uniform in [0, 1), and a seed for `_hash`."""
+    """A number uniform in [0, 1), and a seed for `hashed`."""
     words = jax.random.bits(key, (3,))
     return (words[0] >> 8).astype(jnp.float32) / 2**24, words[1:]
 

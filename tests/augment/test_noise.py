@@ -41,7 +41,7 @@ def test_values_are_independent(normal):
 
 def test_bits_are_fair_and_neighbours_differ_in_half_of_them():
     seed = jnp.array([12345, 67890], jnp.uint32)
-    bits = np.asarray(noise._hash(jnp.arange(1 << 16, dtype=jnp.uint32), seed))
+    bits = np.asarray(noise.hashed(jnp.arange(1 << 16, dtype=jnp.uint32), seed))
     for word in (bits, bits[1:] ^ bits[:-1], bits[3:] ^ bits[:-3], bits[1024:] ^ bits[:-1024]):
         share = np.unpackbits(word.view(np.uint8)).reshape(-1, 32).mean(axis=0)
         np.testing.assert_allclose(share, 0.5, atol=5 * 0.5 / np.sqrt(len(word)))
