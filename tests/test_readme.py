@@ -6,10 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from efficient_jax import records
+from efficient_jax import augment, records
 from efficient_jax.commands.files import run_file
 from efficient_jax.commands.sweep import trials_of
 from tests.commands.launch import ROOT, launch
+from tests.peers.table import table
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -65,12 +66,25 @@ def test_what_the_readme_links_to_exists():
         assert (ROOT / target).exists(), target
 
 
-def test_the_python_example_runs(folder):
-    images = np.zeros((3, 28, 28, 1), np.uint8)
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    scope = {"images": images}
-    exec(block.replace("runs/", f"{folder}/runs/"), scope)
-    assert scope["probabilities"].shape == (3, 10)
+def test_the_python_examples_run(folder):
+    scope = {"images": np.zeros((4, 28, 28, 1), np.uint8), "labels": np.eye(4, dtype=np.float32)}
+    load, pipeline = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(load.replace("runs/", f"{folder}/runs/"), scope)
+    assert scope["probabilities"].shape == (4, 10)
+    exec(pipeline, scope)
+    np.testing.assert_allclose(scope["batch"]["label"].sum(1), 1)
+
+
+def test_the_readme_names_every_operation():
+    for name in augment.OPS | augment.MIXES | augment.CHOICES:
+        assert re.search(rf"\b{name}\b", README), name
+
+
+def test_the_comparison_with_peers_is_that_of_the_committed_runs():
+    runs = sorted((ROOT / "tests/peers/results").glob("*.jsonl"))
+    assert len(runs) == 3
+    for size in (32, 224):
+        assert table(runs, size) in README
 
 
 def test_the_map_names_what_there_is():

@@ -228,7 +228,7 @@ def stretch(image: Shaped[Array, "h w c"], y: Float[Array, "h2"], x: Float[Array
         lines = lax.optimization_barrier(lerp(upper, lower, weight(down, _POINT_BITS)[:, None], channels))
         columns = [lines.at[:, i].get(mode="promise_in_bounds") for i in neighbours(across, width)]
         left, right = lax.optimization_barrier(columns)
-        return lerp(left, right, weight(across, _POINT_BITS), channels)
+        return lax.optimization_barrier(lerp(left, right, weight(across, _POINT_BITS), channels))
 
     down, across = fixed(y, height), fixed(x, width)
     if image.dtype == jnp.uint8:

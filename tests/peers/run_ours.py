@@ -11,6 +11,8 @@ import os
 CORES = len(os.sched_getaffinity(0))
 os.environ.setdefault("NPROC", str(CORES))  # more threads than cores cut the loops over images to pieces
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import pb
@@ -46,8 +48,10 @@ def normalize(_keys, batch):
 
 
 def operation(name: str) -> Augment:
-    if name != "pipeline":
-        return augment.build((name,), BLOCKS)
+    if name in augment.MIXES:
+        return partial(augment.MIXES[name], **BLOCKS[name])
+    if name in augment.OPS:
+        return augment.per_example(partial(augment.OPS[name], **BLOCKS.get(name, {})))
     images = augment.build(("random_resized_crop", "flip", "randaugment"), {})
     return augment.pipeline((images, normalize, augment.build(("mixup_or_cutmix",), BLOCKS)))
 
