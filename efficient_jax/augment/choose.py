@@ -39,7 +39,7 @@ def one_of(augmentations: tuple[Augmentation, ...], weights: tuple[float, ...] =
         draw, own = jax.random.split(key)
         require_alike("one_of", augmentations, own, example)
         index = jnp.sum(jax.random.uniform(draw) >= bounds, dtype=jnp.int32)
-        return kernels.platform_loop(partial(_switch, augmentations))(index, own, example)
+        return kernels.platform_loop(partial(switch, augmentations))(index, own, example)
 
     return apply
 
@@ -55,7 +55,7 @@ def some_of(augmentations: tuple[Augmentation, ...], n_min: int, n_max: int, rep
 
     def layers(indices: Int32[Array, "n_max"], keys: Key[Array, "n_max"], example: Example) -> Example:
         def layer(example: Example, drawn: tuple[Array, Array]) -> tuple[Example, None]:
-            return _switch((*augmentations, nothing), drawn[0], drawn[1], example), None
+            return switch((*augmentations, nothing), drawn[0], drawn[1], example), None
 
         return lax.scan(layer, example, (indices, keys))[0]
 
@@ -70,7 +70,7 @@ def some_of(augmentations: tuple[Augmentation, ...], n_min: int, n_max: int, rep
     return apply
 
 
-def _switch(augmentations: tuple[Augmentation, ...], index: Array, key: PRNGKeyArray, example: Example) -> Example:
+def switch(augmentations: tuple[Augmentation, ...], index: Array, key: PRNGKeyArray, example: Example) -> Example:
     return lax.switch(index, augmentations, key, example)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from efficient_jax import binding
 from efficient_jax.augment import choose, kernels
 from efficient_jax.types import Augmentation, Example, UserError
+
+_DRAWN = 0xC1A55  # split(key)[0] is fold_in(key, 0), which combinators inside draw from
 
 
 def by_class(augmentations: tuple[Augmentation, ...]) -> Augmentation:
@@ -40,15 +41,11 @@ def by_class(augmentations: tuple[Augmentation, ...]) -> Augmentation:
         if len(branches) == 1:
             return branches[0](key, example)
         choose.require_alike("by_class", branches, key, example)
-        drawn = (jax.random.uniform(jax.random.fold_in(key, 0)) * len(label)).astype(jnp.int32)
+        drawn = (jax.random.uniform(jax.random.fold_in(key, _DRAWN)) * len(label)).astype(jnp.int32)
         number = jnp.where(jnp.any(label > 0), jnp.argmax(label).astype(jnp.int32), drawn)
-        return kernels.platform_loop(partial(_run, branches))(jnp.asarray(branch_of)[number], key, example)
+        return kernels.platform_loop(partial(choose.switch, branches))(jnp.asarray(branch_of)[number], key, example)
 
     return apply
-
-
-def _run(branches: tuple[Augmentation, ...], index: Array, key: PRNGKeyArray, example: Example) -> Example:
-    return lax.switch(index, branches, key, example)
 
 
 def shared(augmentations: tuple[Augmentation, ...]) -> tuple[tuple[Augmentation, ...], np.ndarray]:

@@ -15,18 +15,18 @@ from efficient_jax.types import Batch, Example, UserError
 SIZE_OF_MOSAIC = 4
 
 
-def mosaic(keys: Key[Array, "b"], batch: Batch, *, centre_min: float = 0.25) -> Batch:
+def mosaic(keys: Key[Array, "b"], batch: Batch, *, center_min: float = 0.25) -> Batch:
     """Four pictures side by side, seen through a window of one picture's size around the corner where they meet.
 
     In place of image i stand i (upper left), i ^ 1 (upper right), i ^ 2 and i ^ 3 (below), unscaled, each the part next
-    to the common corner, as in YOLOv4 (arXiv 2004.10934). The corner is uniform in centre_min..1 - centre_min of either
+    to the common corner, as in YOLOv4 (arXiv 2004.10934). The corner is uniform in center_min..1 - center_min of either
     side. Labels are mixed as the pixels are. Boxes are clipped, and `box_visible` is multiplied by the share of their
     area that is left; four times as many boxes and keypoints come out, picture by picture.
     """
-    if not 0 <= centre_min <= 0.5:
-        raise UserError(f"mosaic: centre_min {centre_min} is not in 0..0.5, the nearest that the corner is to a border")
+    if not 0 <= center_min <= 0.5:
+        raise UserError(f"mosaic: center_min {center_min} is not in 0..0.5, the nearest that the corner is to a border")
     _, height, width, _ = batch["image"].shape
-    corner = [_between(u, centre_min, side) for u, side in zip(uniforms(keys, 2), (height, width), strict=True)]
+    corner = [_between(u, center_min, side) for u, side in zip(uniforms(keys, 2), (height, width), strict=True)]
     four = [{name: partner(x, which) for name, x in batch.items()} for which in range(SIZE_OF_MOSAIC)]
     y, x = corner
     areas = [y * x, y * (width - x), (height - y) * x, (height - y) * (width - x)]
@@ -81,8 +81,10 @@ def _shifted_boxes(example: Example, shift: Float[Array, "2"], height: int, widt
     return {"boxes": jnp.where((visible > 0)[:, None], clipped, 0.0), "box_visible": visible}
 
 
-def copy_paste(keys: Key[Array, "b"], batch: Batch, *, probability: float = 0.5, min_visible: float = 0.1) -> Batch:
-    """Pastes objects of the partner, each with `probability`, at the place where they are (arXiv 2012.07177).
+def copy_paste(
+    keys: Key[Array, "b"], batch: Batch, *, object_probability: float = 0.5, min_visible: float = 0.1
+) -> Batch:
+    """Pastes objects of the partner, each with `object_probability`, at the place where they are (arXiv 2012.07177).
 
     The batch has `boxes` and `box_mask`. Own objects lose the pixels that are covered: their boxes become tight around
     what is left, `box_visible` is multiplied by its share of their pixels, and is 0.0 below a share of `min_visible`.
@@ -90,14 +92,18 @@ def copy_paste(keys: Key[Array, "b"], batch: Batch, *, probability: float = 0.5,
     `mask` takes the partner's classes at the pasted pixels, and labels are mixed as the pixels are.
     The paper changes the sizes of both pictures at random before: a random resized crop or an affine map.
     """
-    if not 0 <= probability <= 1 or not 0 <= min_visible <= 1:
-        raise UserError(f"copy_paste: probability {probability} and min_visible {min_visible} are in 0..1")
+    if not 0 <= object_probability <= 1 or not 0 <= min_visible <= 1:
+        raise UserError(
+            f"copy_paste: object_probability {object_probability} and min_visible {min_visible} are in 0..1"
+        )
     if "boxes" not in batch or "box_mask" not in batch:
         raise UserError("copy_paste: objects are cut out by 'box_mask', bool [n h w], and come with their 'boxes'")
     require(batch, "boxes", "box_visible")
     other = {name: partner(x) for name, x in batch.items()}
     drawn = uniforms(keys, batch["boxes"].shape[1]).T
-    made, share = jax.vmap(lambda *each: _copy_paste(*each, min_visible=min_visible))(batch, other, drawn < probability)
+    made, share = jax.vmap(lambda *each: _copy_paste(*each, min_visible=min_visible))(
+        batch, other, drawn < object_probability
+    )
     return batch | made | mixed_label(batch, [1 - share, share])
 
 
@@ -113,7 +119,7 @@ def _copy_paste(
     visible = jnp.where((share > 0) & (share >= min_visible), own["box_visible"] * share, 0.0)
     boxes = jnp.where((share < 1)[:, None], boxes_of_masks(left), own["boxes"])
     below = {
-        "box_mask": left,
+        "box_mask": left & (visible > 0)[:, None, None],
         "box_visible": visible,
         "boxes": jnp.where((visible > 0)[:, None], boxes, 0.0),
     }

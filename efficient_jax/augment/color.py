@@ -282,6 +282,6 @@ def channel_drop(key: PRNGKeyArray, example: Example, *, fill: float = 0.0) -> E
     channels = image.shape[-1]
     if channels == 1:
         return example
-    value = jnp.asarray(round(255 * fill) if image.dtype == jnp.uint8 else fill, image.dtype)
+    value = jnp.asarray(kernels.filling(fill, image.dtype), image.dtype)
     dropped = jnp.arange(channels) == (jax.random.uniform(key) * channels).astype(jnp.int32)
     return example | {"image": jnp.where(dropped, value, image)}

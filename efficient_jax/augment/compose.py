@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PRNGKeyArray
 
 from efficient_jax import binding
 from efficient_jax.augment import geometry, kernels
 from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS
 from efficient_jax.augment.choose import with_probability
 from efficient_jax.augment.class_dependent import by_class, from_block
-from efficient_jax.types import Augment, Augmentation, Batch, UserError
+from efficient_jax.types import Augment, Augmentation, Batch, Example, UserError
 
 Blocks = Mapping[str, Any]
 KNOWN: dict[str, Callable] = {**OPS, **MIXES, **CHOICES}
@@ -24,7 +24,12 @@ GIVEN = ("key", "keys", "example", "batch", "augmentations")
 
 def per_example(augmentation: Augmentation) -> Augment:
     """An augmentation of one example as one of a batch."""
-    return jax.vmap(augmentation)
+
+    def checked(key: PRNGKeyArray, example: Example) -> Example:
+        kernels.require_image(example)
+        return augmentation(key, example)
+
+    return jax.vmap(checked)
 
 
 def pipeline(augmentations: tuple[Augment, ...]) -> Augment:
@@ -93,7 +98,8 @@ def _resolved(name: str, blocks: Blocks, where: str) -> tuple[str, dict[str, Any
         raise UserError(f"{at}: expected a block of settings, got {block!r} ({type(block).__name__})")
     op = block.get("op", name)
     function = binding.choose(op, KNOWN, f"{at}.op" if "op" in block else where if name in blocks else f"{where}.ops")
-    own = "probability" in inspect.signature(function).parameters
+    applied = OPS.get(block.get("of", ""), function) if function is by_class else function
+    own = "probability" in inspect.signature(applied).parameters
     read_here = {"op"} | (set() if own else {"probability"}) | ({"ops"} if op in CHOICES else set())
     if function is by_class:
         settings = {"augmentations": from_block(OPS, block, at, GIVEN)}

@@ -153,7 +153,8 @@ def loop(ops: tuple[str, ...], fill: float, channels: int) -> Callable[[Pixels, 
     """`(pixels, drawn, amounts, matrices) -> pixels`, to be vmapped: see `platform_loop`."""
 
     def layers(layer: Callable, *arrays: Array) -> Pixels:
-        one_layer = partial(layer, ops=ops, fill=kernels.gray_pixel(round(255 * fill), channels), channels=channels)
+        pixel = kernels.gray_pixel(round(kernels.filling(fill)), channels)
+        one_layer = partial(layer, ops=ops, fill=pixel, channels=channels)
         return lax.scan(lambda pixels, each: (one_layer(pixels, *each), None), arrays[0], arrays[1:])[0]
 
     return kernels.platform_loop(partial(layers, switch), jax.vmap(partial(layers, branchless)))

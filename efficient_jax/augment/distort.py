@@ -15,7 +15,7 @@ POINTS_PER_SIDE = 8  # of a box, moved to find its hull
 
 
 def elastic(
-    key: PRNGKeyArray, example: Example, *, alpha: float = 50.0, sigma: float = 5.0, fill: float = 0.0
+    key: PRNGKeyArray, example: Example, *, alpha: float = 30.0, sigma: float = 5.0, fill: float = 0.0
 ) -> Example:
     """Moves every pixel by its own random amount, smooth over neighbours (Simard et al. 2003).
 

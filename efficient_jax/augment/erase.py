@@ -102,7 +102,7 @@ def gridmask(
 
 def scaled(uniform: Array, size: Array | int | tuple[int, ...]) -> Int[Array, "*shape"]:
     """Whole numbers 0..size - 1 from numbers uniform in 0..1: one draw, where those of randint would be three each."""
-    # jax.random.uniform stays below 1 - 2**-23, and a product with that rounds below the size.
+    # jax.random.uniform is at most 1 - 2**-23, and a product with that rounds below the size.
     return (uniform * jnp.asarray(size).astype(jnp.float32)).astype(jnp.int32)
 
 
@@ -129,4 +129,4 @@ def box(top: Integer, left: Integer, rows: Integer, columns: Integer, h: int, w:
 
 
 def _level(image: Array, fill: float) -> Array:
-    return jnp.asarray(round(255 * fill) if image.dtype == jnp.uint8 else fill, image.dtype)
+    return jnp.asarray(kernels.filling(fill, image.dtype), image.dtype)

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
-from efficient_jax.augment import resample, targets
+from efficient_jax import binding
+from efficient_jax.augment import kernels, resample, targets
 from efficient_jax.augment.geometry import compose, rotation, translation, zooming
 from efficient_jax.augment.resample import Size
 from efficient_jax.types import Example, UserError
 
-BORDERS = {"constant": "constant", "reflect": "reflect", "edge": "edge"}  # of jnp.pad
+BORDERS = ("constant", "reflect", "edge")  # of jnp.pad
 
 
 def flip(
@@ -27,6 +28,8 @@ def flip(
     if "keypoints" not in example or not keypoint_pairs:
         return flipped
     order = np.arange(len(example["keypoints"]))
+    if any(len(pair) != 2 or not 0 <= min(pair) <= max(pair) < len(order) for pair in keypoint_pairs):
+        raise UserError(f"flip: keypoint_pairs {keypoint_pairs} are not pairs of rows of {len(order)} keypoints")
     for left, right in keypoint_pairs:
         order[[left, right]] = order[[right, left]]
     swapped = {name: flipped[name][order] for name in ("keypoints", "keypoint_visible")}
@@ -70,18 +73,17 @@ def rot90(key: PRNGKeyArray, example: Example) -> Example:
 def pad(key: PRNGKeyArray, example: Example, *, pixels: int, border: str = "constant", fill: float = 0.0) -> Example:
     """`pixels` more on every side. border: constant (`fill` in 0..1), reflect or edge; masks always get 0."""
     del key
+    binding.choose(border, dict.fromkeys(BORDERS), "pad.border")
     if pixels < 0:
         raise UserError(f"pad: {pixels} pixels; want 0 or more")
     image = example["image"]
     height, width, _ = image.shape
     around = ((pixels, pixels), (pixels, pixels), (0, 0))
     if border == "constant":
-        level = round(255 * fill) if image.dtype == jnp.uint8 else fill
-        padded = jnp.pad(image, around, constant_values=jnp.asarray(level, image.dtype))
-    elif border in BORDERS:
-        padded = jnp.pad(image, around, mode=border)
+        level = jnp.asarray(kernels.filling(fill, image.dtype), image.dtype)
+        padded = jnp.pad(image, around, constant_values=level)
     else:
-        raise UserError(f"pad: unknown border {border!r}; there is: {', '.join(BORDERS)}")
+        padded = jnp.pad(image, around, mode=border)
     return targets.move(example, jnp.eye(3), (height + 2 * pixels, width + 2 * pixels)) | {"image": padded}
 
 
@@ -99,6 +101,7 @@ def crop(
     padding: the picture is padded first, as `pad` does: 4 pixels, reflected, is common for CIFAR-10.
     """
     new = _size(example, size, "crop")
+    binding.choose(border, dict.fromkeys(BORDERS), "crop.border")
     if padding:
         example = pad(key, example, pixels=padding, border=border, fill=fill)
     room = _room(example, new, "crop")
@@ -110,8 +113,9 @@ def crop(
 def center_crop(key: PRNGKeyArray, example: Example, *, size: tuple[int, int]) -> Example:
     """The window of `size` (height, width) in the middle."""
     del key
-    top, left = _room(example, size, "center_crop") // 2
-    return _window(example, jnp.int32(top), jnp.int32(left), size)
+    new = _size(example, size, "center_crop")
+    top, left = _room(example, new, "center_crop") // 2
+    return _window(example, jnp.int32(top), jnp.int32(left), new)
 
 
 def _window(example: Example, top: Array, left: Array, size: Size) -> Example:
@@ -134,7 +138,7 @@ def _room(example: Example, size: Size, name: str) -> np.ndarray:
 def _size(example: Example, size: tuple[int, int], name: str) -> Size:
     if tuple(size) == (0, 0):
         return example["image"].shape[:2]
-    if len(size) != 2 or min(size) < 1:
+    if len(size) != 2 or not all(isinstance(length, int) and length > 0 for length in size):
         raise UserError(f"{name}: size {size} is not (height, width) in pixels, 1 or more each")
     return size[0], size[1]
 

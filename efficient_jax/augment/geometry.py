@@ -85,8 +85,9 @@ def _matrix(*entries: Scalar) -> Inverse:
 def transform(example: Example, inverse: Inverse, fill: float = 0.0) -> Example:
     """The image (bilinear), its masks, boxes and keypoints, changed by an affine inverse warp; `fill` in 0..1."""
     image = example["image"]
-    moved = targets.move(example, inverse, image.shape[:2])
-    return moved | {"image": resample.warp(image, inverse[:2], fill)}
+    size = image.shape[:2]
+    inverse = inverse.at[:2].set(resample.within_limits(inverse[:2], size, size))  # for what moves with it too
+    return targets.move(example, inverse, size) | {"image": resample.warp(image, inverse[:2], fill)}
 
 
 def chain(key: PRNGKeyArray, example: Example, *, draws: tuple[Draw, ...], fill: float = 0.0) -> Example:

@@ -50,7 +50,7 @@ def gamma(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
     image = example["image"]
     uniform = jax.random.uniform(key)
     if image.dtype != jnp.uint8:
-        return example | {"image": image ** jnp.exp((2 * uniform - 1) * math.log1p(strength))}
+        return example | {"image": jnp.clip(image, 0, 1) ** jnp.exp((2 * uniform - 1) * math.log1p(strength))}
     # One of 257 tables made here, since a power computed on the device may round differently in another program.
     powers = (1 + strength) ** np.linspace(-1, 1, 257)
     tables = np.round(255 * (LEVELS / 255) ** powers[:, None]).astype(np.uint8)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Int32, Shaped, UInt8, UInt32
 
-from efficient_jax.types import UserError
+from efficient_jax.types import Example, UserError
 
 Pixels = UInt32[Array, "h w"]
 
@@ -57,11 +57,30 @@ def platform_loop(one: Callable, many: Callable | None = None) -> Callable:
     return lambda *trees: jax.tree.map(lambda a: a[0], batch(*jax.tree.map(lambda a: a[None], trees)))
 
 
+def require_image(example: Example) -> None:
+    """Raises: UserError for what is not one image."""
+    image = example.get("image")
+    if image is None:
+        raise UserError("an example has an entry 'image', [h w c]; this one has " + (", ".join(example) or "nothing"))
+    if image.ndim != 3 or 0 in image.shape:
+        raise UserError(f"an image is [h w c], not {list(image.shape)}; a batch goes through jax.vmap of the operation")
+    if image.dtype != jnp.uint8 and not jnp.issubdtype(image.dtype, jnp.floating):
+        raise UserError(f"an image is uint8 in 0..255 or float in 0..1, not {image.dtype}")
+
+
+def filling(fill: float, dtype: Any = jnp.uint8) -> int | float:
+    """`fill`, in 0..1, as the level of an image of this dtype."""
+    if not 0 <= fill <= 1:
+        raise UserError(f"fill {fill} is not in 0..1, from black to white; of 255 levels take a 255th")
+    return round(255 * fill) if dtype == jnp.uint8 else fill
+
+
 def pack(image: UInt8[Array, "h w c"]) -> Pixels:
     """One uint32 per pixel, for at most four channels."""
-    channels = image.shape[-1]
-    if channels > 4:
-        raise UserError(f"uint8 images are augmented with at most 4 channels, this one has {channels}: pass float32")
+    require_image({"image": image})
+    height, width, channels = image.shape
+    if channels > 4 or height * width > 2**24:
+        raise UserError(f"this operation takes at most 4 channels and 2^24 pixels, not {height} x {width} x {channels}")
     if channels == 1:
         return image[..., 0].astype(jnp.uint32)
     padded = jnp.pad(image, ((0, 0), (0, 0), (0, 4 - channels)))

@@ -20,7 +20,7 @@ from efficient_jax.types import Batch, UserError
 KNOTS = 4096  # of the table of a Beta distribution
 
 
-def mixup(keys: Key[Array, "b"], batch: Batch, *, alpha: float) -> Batch:
+def mixup(keys: Key[Array, "b"], batch: Batch, *, alpha: float = 0.2) -> Batch:
     """`weight * image + (1 - weight) * partner`, the label alike, weight ~ Beta(alpha, alpha) (arXiv 1710.09412).
 
     Every example draws its own weight. The images become float32 in 0..1.
@@ -31,7 +31,7 @@ def mixup(keys: Key[Array, "b"], batch: Batch, *, alpha: float) -> Batch:
     return batch | {"image": _blend(batch["image"], weight)} | mixed_label(batch, [weight, 1 - weight])
 
 
-def cutmix(keys: Key[Array, "b"], batch: Batch, *, alpha: float) -> Batch:
+def cutmix(keys: Key[Array, "b"], batch: Batch, *, alpha: float = 1.0) -> Batch:
     """Pastes a rectangle of the partner, and mixes the labels as the pixels are mixed (arXiv 1905.04899).
 
     The rectangle has the picture's proportions, a share 1 - Beta(alpha, alpha) of its area and a uniform centre.

@@ -47,7 +47,7 @@ def randaugment(
     layers: int = 2,
     magnitude: float = 9.0,
     magnitude_std: float = 0.0,
-    probability: float = 1.0,
+    layer_probability: float = 1.0,
     ops: tuple[str, ...] = OPS,
     fill: float = 0.0,
 ) -> Example:
@@ -56,7 +56,7 @@ def randaugment(
     magnitude: 0 (nothing changes, but for autocontrast, equalize and invert) to MAX_LEVEL = 10 (the largest change),
     for every operation; the sign is drawn. The paper's and torchvision's scale ends at 30, timm's at 10.
     magnitude_std: standard deviation of normal noise on it, afterwards clipped to the scale.
-    probability: that a layer does anything; timm's is 0.5.
+    layer_probability: that a layer does anything; timm's is 0.5.
     ops: of `dispatch.OPERATIONS`. fill: what lies outside the picture, in 0..1.
 
     Largest changes: rotate 30 degrees, shear 0.3, translate 0.45 of the side, factors 0.1 and 1.9 (brightness,
@@ -67,15 +67,15 @@ def randaugment(
         raise UserError(f"randaugment: magnitude {magnitude} is not in 0..{MAX_LEVEL}; of a scale to 30, take a third")
     if layers < 0 or magnitude_std < 0:
         raise UserError("randaugment: layers and magnitude_std are not negative")
-    if not 0 <= probability <= 1:
-        raise UserError(f"randaugment: probability {probability} is not in 0..1")
+    if not 0 <= layer_probability <= 1:
+        raise UserError(f"randaugment: layer_probability {layer_probability} is not in 0..1")
     if not ops:
         raise UserError("randaugment: ops is empty; layers = 0 switches it off")
     for name in ops:
         binding.choose(name, dispatch.OPERATIONS, "randaugment.ops")
     if layers == 0:
         return example
-    which, sign, *skipped = jax.random.uniform(key, (3 if probability < 1 else 2, layers))
+    which, sign, *skipped = jax.random.uniform(key, (3 if layer_probability < 1 else 2, layers))
     drawn = (which * len(ops)).astype(jnp.int32)
     levels, level = np.array([magnitude / MAX_LEVEL]), jnp.zeros(layers, jnp.int32)
     if magnitude_std:
@@ -85,7 +85,7 @@ def randaugment(
     table = dispatch.amount_table(largest(example["image"].shape[:2]), ops, levels)
     amounts = jnp.asarray(table)[(sign < 0.5).astype(jnp.int32), drawn, level]
     if skipped:
-        drawn = jnp.where(skipped[0] < probability, drawn, len(ops))
+        drawn = jnp.where(skipped[0] < layer_probability, drawn, len(ops))
     return dispatch.sequence(example, drawn, amounts, ops=ops, fill=fill)
 
 

@@ -21,23 +21,29 @@ from efficient_jax.augment.kernels import EVEN, Pixels
 Matrix = Int32[Array, "2 3"]
 Size = tuple[int, ...]  # height, width
 Position = Int32[Array, "h w"]
+MOST_OUT = 16.0
 _HALF = 0x00800080
 
 
 def fraction_bits(*sizes: Size) -> int:
     """Bits behind the point of an integer matrix: as many as keep every coordinate inside int32."""
-    return min(16, 27 - max(height + width for height, width in sizes).bit_length())
+    return min(16, 25 - max(height + width for height, width in sizes).bit_length())
 
 
 def fixed_point(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Matrix:
-    """The integer form of an inverse warp. It zooms out at most 4 times, or 4 times what `size` makes smaller."""
+    """The integer form of an inverse warp, which zooms out at most MOST_OUT times beyond what `size` makes smaller."""
     return jnp.round(_scaled(matrix, source, size)).astype(jnp.int32)
 
 
 def _scaled(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Float[Array, "2 3"]:
-    shrink = max(1.0, sum(source) / sum(size))
-    limit = jnp.array([4 * shrink, 4 * shrink, 2.0 * max(sum(source), sum(size))])
-    return jnp.clip(matrix, -limit, limit) * 2 ** fraction_bits(source, size)
+    return within_limits(matrix, source, size) * 2 ** fraction_bits(source, size)
+
+
+def within_limits(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Float[Array, "2 3"]:
+    down, across = (MOST_OUT * max(1.0, old / new) for old, new in zip(source, size, strict=True))
+    far = 2.0 * max(sum(source), sum(size))
+    limit = jnp.array([[across, MOST_OUT, far], [MOST_OUT, down, far]])
+    return jnp.clip(matrix, -limit, limit)
 
 
 def _affine_positions(matrix: Matrix, source: Size, size: Size) -> tuple[Position, Position]:
@@ -153,11 +159,12 @@ def _each_plane(
 ) -> Shaped[Array, "h2 w2 c"]:
     """uint8 pixels whole through `packed`, float channels one by one through `plane`."""
     channels = image.shape[-1]
+    fill = kernels.filling(fill, jnp.float32)
     if image.dtype == jnp.uint8 and channels > 4:
         parts = (image[..., i : i + 4] for i in range(0, channels, 4))
         return jnp.concatenate([_each_plane(part, how, fill, packed, plane, **settings) for part in parts], axis=-1)
     if image.dtype == jnp.uint8:
-        gray = kernels.gray_pixel(round(255 * fill), channels)
+        gray = kernels.gray_pixel(round(kernels.filling(fill)), channels)
         loop = kernels.platform_loop(partial(packed, fill=gray, channels=channels, **settings))
         return kernels.unpack(loop(kernels.pack(image), how), channels)
     loop = kernels.platform_loop(partial(plane, fill=fill, **settings))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
-from efficient_jax.augment import resample
+from efficient_jax.augment import kernels, resample
 from efficient_jax.augment.resample import Size
 from efficient_jax.types import Example, UserError
 
@@ -28,6 +28,7 @@ def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) ->
     Boxes are moved by the product of the changes, so that hulls of hulls do not grow; what one of the changes
     moved out of the picture does not come back with the next.
     """
+    kernels.require_image(example)
     old = example["image"].shape[:2]
     layers = inverses.reshape(-1, 3, 3)
     if not any(name in example for name in MOVED):
@@ -38,7 +39,11 @@ def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) ->
             mask = resample.nearest(mask, inverse[:2], size)
         return mask
 
-    return carry(example, old, size, [partial(project, inverted(inverse)) for inverse in layers], look)
+    moved = carry(example, old, size, [partial(project, inverted(inverse)) for inverse in layers], look)
+    if old != size:
+        return moved
+    unchanged = jnp.all(layers == jnp.eye(3))  # then bit for bit, which adding and taking off the centre is not
+    return example | {name: jnp.where(unchanged, example[name], moved[name]) for name in moved if name != "image"}
 
 
 def move_to(
@@ -189,8 +194,8 @@ def filter_boxes(
 ) -> Example:
     """Drops boxes of less than `min_area` square pixels, or with less than `min_visibility` of the object in view.
 
-    Dropped means `box_visible` = 0.0 and a box of zeros. at_most: so many rows are kept, those with an object first
-    and in order; 0 keeps all rows.
+    Dropped means `box_visible` = 0.0, a box of zeros and an empty `box_mask`. at_most: so many rows are kept, those
+    with an object first and in order; 0 keeps all rows.
     """
     del key
     if min_area < 0 or not 0 <= min_visibility <= 1 or at_most < 0:
@@ -204,6 +209,8 @@ def filter_boxes(
         "boxes": jnp.where(kept[:, None], example["boxes"], 0.0),
         "box_visible": jnp.where(kept, example["box_visible"], 0.0),
     }
+    if "box_mask" in example:
+        filtered["box_mask"] = example["box_mask"] & kept[:, None, None]
     if not at_most:
         return filtered
     first = jnp.argsort(~kept, stable=True)[:at_most]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from efficient_jax import augment
+from efficient_jax.augment import invert, solarize, with_probability
 from efficient_jax.augment.class_dependent import by_class, from_block, shared
 from efficient_jax.types import UserError
 
@@ -146,3 +147,13 @@ def test_an_operation_with_a_probability_of_its_own_has_one_for_each_class():
 def test_blocks_that_do_not_fit_are_said(block, message):
     with pytest.raises(UserError, match=message):
         settings({"op": "by_class", "of": "rotate"} | block)
+
+
+def test_the_class_of_an_unlabelled_image_is_independent_of_what_its_augmentation_draws(key):
+    """by_class and with_probability each draw from what they are given: 1/4 each, not 1/2 and nothing."""
+    other = with_probability(partial(solarize, threshold=100), 0.5)
+    either = by_class((with_probability(invert, 0.5), other))
+    image, label = jnp.full((2, 2, 1), 60, jnp.uint8), jnp.zeros(2)
+    draws = jax.jit(jax.vmap(lambda k: either(k, {"image": image, "label": label})["image"][0, 0, 0]))
+    levels = np.asarray(draws(jax.random.split(key, 800)))
+    assert 0.18 < (levels == 195).mean() < 0.32

@@ -71,6 +71,32 @@ def test_a_strength_for_each_class(key):
     assert not unchanged[1::2].any()
 
 
+def test_a_probability_for_each_class(key):
+    some = {"op": "by_class", "of": "flip", "probability": tuple(float(row % 2) for row in range(N))}
+    out = run(key, ("some",), some=some)["image"]
+    np.testing.assert_array_equal(out[::2], BATCH["image"][::2])
+    np.testing.assert_array_equal(out[1::2], MIRRORED[1::2])
+
+
+def test_what_is_not_one_image_is_refused(key):
+    flip = augment.build(("flip",), {})
+    keys = jax.random.split(key, N)
+    with pytest.raises(UserError, match=r"\[h w c\], not \[6, 6\]"):
+        flip(keys, {"image": BATCH["image"][..., 0]})
+    with pytest.raises(UserError, match="not int32"):
+        flip(keys, {"image": BATCH["image"].astype(jnp.int32)})
+    with pytest.raises(UserError, match="has label"):
+        flip(keys, {"label": BATCH["label"]})
+
+
+@pytest.mark.parametrize("name", ["rotate", "pad", "cutout", "channel_drop", "gridmask", "randaugment", "elastic"])
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.float32])
+def test_a_fill_of_255_levels_is_refused(key, name, dtype):
+    needed = {"pad": {"pixels": 1}, "cutout": {"size": 2}}.get(name, {})
+    with pytest.raises(UserError, match=r"fill 128 is not in 0\.\.1"):
+        augment.OPS[name](key, {"image": jnp.ones((6, 6, 3), dtype)}, fill=128, **needed)
+
+
 def test_neighbouring_matrices_are_resampled_once(key):
     """A large turn and the same back: exact as one change, blurred as two."""
     blocks = {name: {"op": "scale", "scale": 0.0} for name in ("first", "second")} | {"rotate": {"degrees": 30.0}}

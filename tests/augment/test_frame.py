@@ -129,9 +129,11 @@ def test_smaller_crops_average(key):
     ("op", "settings", "message"),
     [
         (frame.crop, {"size": (20, 20)}, "20 x 20 does not fit into a picture of 7 x 12"),
-        (frame.center_crop, {"size": (0, 4)}, "does not fit"),
+        (frame.center_crop, {"size": (0, 4)}, "1 or more each"),
         (frame.resize, {"size": (0, 3)}, "1 or more"),
-        (frame.pad, {"pixels": 1, "border": "reflct"}, "unknown border"),
+        (frame.pad, {"pixels": 1, "border": "reflct"}, "did you mean 'reflect'"),
+        (frame.crop, {"border": "wrap"}, "crop.border"),
+        (frame.center_crop, {"size": (8,)}, "1 or more each"),
         (frame.random_resized_crop, {"area_min": 0.0}, "area_min"),
         (frame.flip, {"probability": 1.5}, r"not in 0\.\.1"),
     ],

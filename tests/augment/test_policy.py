@@ -100,7 +100,7 @@ def test_nested_vmap_and_pmap_give_the_same_pixels(key):
 
 def test_probability_is_that_of_each_layer(key):
     image = jnp.full((4000, 1, 1, 1), 100, jnp.uint8)
-    out = batched(image, jax.random.split(key, 4000), layers=2, ops=("invert",), probability=0.3)
+    out = batched(image, jax.random.split(key, 4000), layers=2, ops=("invert",), layer_probability=0.3)
     changed = int((out != image).sum())  # twice inverted is unchanged
     assert stats.binomtest(changed, 4000, 2 * 0.3 * 0.7).pvalue > 1e-3
 
@@ -194,7 +194,7 @@ def test_bad_settings_are_refused(key):
     with pytest.raises(UserError, match="layers"):
         randaugment(key, example, layers=-1)
     with pytest.raises(UserError, match="probability"):
-        randaugment(key, example, probability=1.5)
+        randaugment(key, example, layer_probability=1.5)
     with pytest.raises(UserError, match="magnitude"):
         randaugment(key, example, magnitude=-1.0)
     with pytest.raises(UserError, match="empty"):

@@ -180,3 +180,26 @@ def test_what_is_missing_is_named(key):
         geometry.rotate(key, example)
     with pytest.raises(UserError, match="integer"):
         geometry.rotate(key, {"image": example["image"], "mask": jnp.zeros((HEIGHT, WIDTH))})
+
+
+def test_far_zooms_move_everything_alike():
+    white = scene() | {"image": jnp.full((HEIGHT, WIDTH, 1), 255, jnp.uint8), "mask": jnp.ones((HEIGHT, WIDTH), int)}
+    frame_box = jnp.tile(jnp.array([0.0, 0.0, WIDTH, HEIGHT]), (3, 1))
+    out = geometry.transform(white | {"boxes": frame_box}, geometry.zooming(1 / 8, 1 / 8))
+    assert (np.asarray(out["image"]) > 127).sum(1).max() == pytest.approx(WIDTH / 8, abs=1)
+    np.testing.assert_allclose(tight(np.asarray(out["mask"])), out["boxes"][0], atol=1)
+
+
+def test_masks_of_pictures_squeezed_one_way_and_stretched_the_other(key):
+    rows = jnp.broadcast_to(jnp.arange(64)[:, None], (64, 8))
+    image = (4 * rows).astype(jnp.uint8)[..., None]
+    out = frame.resize(key, {"image": image, "mask": rows}, size=(8, 64))
+    assert np.abs(np.asarray(out["image"][..., 0], float) / 4 - np.asarray(out["mask"])).max() <= 4
+    np.testing.assert_array_equal(out["mask"][:, 0], np.arange(8) * 8 + 4)
+
+
+def test_no_flip_is_bit_equal(key):
+    odd = jnp.asarray(np.random.default_rng(0).uniform(0, 20, (500, 4)).astype(np.float32))
+    odd = jnp.concatenate([odd[:, :2], odd[:, :2] + 1 + odd[:, 2:] / 4], axis=1)
+    example = scene() | {"boxes": odd, "box_visible": jnp.ones(500), "box_mask": jnp.zeros((500, HEIGHT, WIDTH), bool)}
+    np.testing.assert_array_equal(frame.flip(key, example, probability=0.0)["boxes"], odd)
