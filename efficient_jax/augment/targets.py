@@ -43,7 +43,14 @@ def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) ->
     if old != size:
         return moved
     unchanged = jnp.all(layers == jnp.eye(3))  # then bit for bit, which adding and taking off the centre is not
-    return example | {name: jnp.where(unchanged, example[name], moved[name]) for name in moved if name != "image"}
+    if "boxes" in example:
+        kept = unchanged & (moved["box_visible"] > 0)
+        ordered = jnp.sort(example["boxes"].reshape(-1, 2, 2), axis=1).reshape(-1, 4)
+        inside = jnp.clip(ordered, 0, jnp.tile(2 * _centre(size, 0), 2))
+        moved["boxes"] = jnp.where(kept[:, None], inside, moved["boxes"])
+    if "keypoints" in example:
+        moved["keypoints"] = jnp.where(unchanged, example["keypoints"], moved["keypoints"])
+    return moved
 
 
 def move_to(
