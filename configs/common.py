@@ -28,8 +28,10 @@ def adamw(*, learning_rate: float = 3e-3, warmup: int = 50) -> ConfigDict:
 def shrink(config: ConfigDict) -> ConfigDict:
     """The `:tiny` form: the same stages, two updates each."""
     for name in config.stages:
-        config[name].updates = 2
-        config[name].optim.warmup = 0
+        if "optim" not in config[name]:
+            continue
+        config[name].update({"updates": 2, "epochs": 0.0})
+        config[name].optim.update({"warmup": 0, "warmup_percent": 0.0})
         if "pseudo_labels" in config[name]:
             config[name].pseudo_labels.threshold = 0.0  # two updates make no confident teacher
     return config

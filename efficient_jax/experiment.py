@@ -4,38 +4,25 @@ is left alone when it is finished."""
 import functools
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from rich.console import Console
 
-from efficient_jax import keys, members, models, optim, outcome, records
-from efficient_jax.data import SOURCES, feed, sources, splits, statistics
+from efficient_jax import augment, initial, keys, members, models, optim, outcome, records
+from efficient_jax.data import feed
 from efficient_jax.methods import METHODS
-from efficient_jax.plan import Plan, Stage
+from efficient_jax.plan import Stage
+from efficient_jax.preparation import Run, description_of, input_shape, teacher_of
 from efficient_jax.training import checkpoint, loop, parallel, state, step
 from efficient_jax.training.progress import StageProgress
-from efficient_jax.types import Apply, Tree, UserError
+from efficient_jax.types import Apply, Augment, Tree, UserError
 
 PREDICT_BATCH = 512
+PREDICT_PIXELS = 2**19  # in a batch on CPU: larger ones gain nothing and leave its caches
 CHUNK = 64  # updates whose indices are sent to the devices together
-
-
-class Run(NamedTuple):
-    """What all stages share."""
-
-    workdir: Path
-    seed: int
-    devices: Sequence[jax.Device]
-    console: Console
-    source: sources.Source
-    split: dict[str, np.ndarray]
-    images: jax.Array  # the source's images, replicated
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 class Supervision(NamedTuple):
@@ -46,67 +33,6 @@ class Supervision(NamedTuple):
     pseudo_labels: dict[str, int] | None  # how many were kept and are right
 
 
-def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
-    """Picks devices and splits data. Raises: UserError when a batch does not divide or images are too few."""
-    batches = {f"config.{s.name}.batch.{stream}": size for s in plan.stages for stream, size in s.batch.items()}
-    devices = parallel.pick_devices(batches, plan.devices)
-    name, settings = plan.source
-    source = SOURCES[name](**settings)
-    split = splits.split(source.labels, source.classes, seed=plan.seed, **plan.split)
-    for stage in plan.stages:
-        for stream, size in stage.batch.items():
-            if not len(split[stream]):
-                raise UserError(f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}")
-    pool = np.concatenate([split["labelled"], split["unlabelled"]])
-    mean, std = statistics.mean_std(source.images[pool])  # never of test images
-    images = parallel.replicate(source.images, devices)
-    run = Run(workdir, plan.seed, devices, console, source, split, images, mean, std)
-    shapes: dict[str, Tree] = {}
-    for stage in plan.stages:
-        shapes[stage.name] = _rehearse(stage, run, shapes)
-    return run
-
-
-def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
-    """The shapes of a stage's variables. Traces its loss, so that a bad value is said before the first stage trains.
-
-    Raises: UserError for a strength or rate out of range, a rule that claims nothing, a teacher or start that does
-    not fit, an image too small for the model.
-    """
-    shape, where = run.source.images.shape[1:], f"config.{stage.name}"
-    module, apply = members.build(_description(stage, run), norm_axis=None)
-    method = METHODS[stage.method[0]]
-    streams = {
-        stream: {"image": np.zeros((2, *shape), np.uint8), "label": np.zeros((2, len(run.source.classes)), np.float32)}
-        for stream in stage.batch
-    }
-    try:
-        variables = jax.eval_shape(lambda key: models.init(module, key, shape), jax.random.key(0))
-        optim.optimizer(variables["params"], steps=stage.updates, **stage.optim)
-        if method.label:
-            method.label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
-        teacher = (apply,) if method.frozen_teacher else ()
-        loss_fn = method.loss(apply, stage.augment, *teacher, **stage.method[1])
-        params, state = variables["params"], {name: tree for name, tree in variables.items() if name != "params"}
-        pair = jax.random.split(jax.random.key(0))
-        jax.eval_shape(loss_fn, params, state, {"teacher": variables}, streams, dict.fromkeys(streams, pair))
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise UserError(f"{where}: {stage.model} cannot be trained on images {list(shape)}: {error}") from error
-    if (_folder(stage.teacher, run) / checkpoint.FOLDER).is_dir():
-        _teacher(stage, run)
-    if stage.init in earlier and (differences := checkpoint.compare(earlier[stage.init], variables)):
-        raise UserError(f"{where}.init: {stage.init!r} is of another architecture: {differences}")
-    if stage.init and stage.init not in earlier:
-        _initial(variables, stage, run)
-    return variables
-
-
-def _description(stage: Stage, run: Run) -> dict[str, Any]:
-    return members.describe(stage.model, run.source.classes, run.source.images.shape[1:], run.mean, run.std)
-
-
 def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     """Trains one stage, or finishes it; returns the result, which is also in its folder."""
     folder = run.workdir / stage.name
@@ -115,17 +41,24 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         return records.read_json(folder / "result.json")
     started = time.perf_counter()
     key = _key(stage, run)
-    shape = run.source.images.shape[1:]
-    description = _description(stage, run)
+    description = description_of(stage, run)
+    shape = input_shape(description)
+    if shape != run.source.images.shape[1:]:
+        run.console.print(f"{stage.name}: grey images, repeated in the {shape[-1]} channels of the network")
     module, apply = members.build(description)
     variables = models.init(module, keys.named(key, "init"), shape)
     if stage.init:
-        variables = _initial(variables, stage, run)
+        variables, said = initial.variables(stage, variables, run.source.classes, shape, run.workdir)
+        for line in said:
+            run.console.print(f"{stage.name}: {line}", soft_wrap=True)
     supervision = supervise(stage, run)
     outcome.samples(folder, stage.augment, run.source.images, supervision.labels, supervision.rows, key)
 
     predict = step.make_predict(apply, run.devices)
-    ema = _train(stage, run, description, predict, updates(stage, run, supervision, apply, variables))
+    if METHODS[stage.method[0]].fit:
+        ema = _fit(stage, run, description, apply, variables, supervision.labels)
+    else:
+        ema = _train(stage, run, description, predict, updates(stage, run, supervision, description, variables))
     result = {
         "stage": stage.name,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
@@ -149,21 +82,30 @@ class Updates(NamedTuple):
     indices: Callable[[int], dict[str, jax.Array]]  # the images of update number i, and of those around it
 
 
-def updates(stage: Stage, run: Run, supervision: Supervision, apply: Apply, variables: Tree) -> Updates:
+def updates(
+    stage: Stage, run: Run, supervision: Supervision, description: Mapping[str, Any], variables: Tree
+) -> Updates:
     """Everything that the loop needs, placed on the devices and ready to compile."""
+    frozen_params = optim.frozen(variables["params"], stage.optim["rules"])
+    module, apply = members.build(description, stage.norm_axis or None, frozen_params)
     method = METHODS[stage.method[0]]
     teacher: tuple[Apply, ...] = ()
     frozen: Tree = {}
     if method.frozen_teacher:
-        teacher_apply, teacher_variables = _teacher(stage, run)
+        teacher_apply, teacher_variables = teacher_of(stage, run)
         teacher, frozen = (teacher_apply,), parallel.replicate({"teacher": teacher_variables}, run.devices)
-    tx, table = optim.optimizer(variables["params"], steps=stage.updates, **stage.optim)
-    for row in table:
-        run.console.print(
-            f"{stage.name}: {row.rule!r} x {row.multiplier}: {row.parameters:,} parameters, {row.decayed:,} decayed"
-        )
+    tx, table = optim.optimizer(variables["params"], steps=stage.updates, layers=module.layers(), **stage.optim)
+    for line in optim.table_lines(table):
+        run.console.print(f"{stage.name}: {line}", soft_wrap=True)
     loss_fn = method.loss(apply, stage.augment, *teacher, **stage.method[1])
-    train_step = step.make_train_step(loss_fn, tx, ema_decay=stage.ema_decay, devices=run.devices)
+    train_step = step.make_train_step(
+        loss_fn,
+        tx,
+        ema_decay=stage.ema_decay,
+        devices=run.devices,
+        frozen=frozen_params,
+        average_state=not stage.norm_axis,
+    )
     data = {"image": run.images, "label": parallel.replicate(supervision.labels, run.devices)}
     key = parallel.replicate(keys.named(_key(stage, run), "train"), run.devices)
     orders = {stream: zlib.crc32(f"{run.seed}/{stage.name}/{stream}".encode()) for stream in stage.batch}
@@ -187,7 +129,8 @@ def updates(stage: Stage, run: Run, supervision: Supervision, apply: Apply, vari
 
 def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callable, each: Updates) -> Tree:
     """The averaged variables after all updates, or the best of them on validation where there is such a split."""
-    rate = optim.schedule(learning_rate=stage.optim["learning_rate"], steps=stage.updates, warmup=stage.optim["warmup"])
+    of_schedule = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
+    rate = optim.schedule(steps=stage.updates, **of_schedule)
     folder = run.workdir / stage.name
     with checkpoint.open_manager(folder) as manager:
         first = manager.latest_step() or 0
@@ -228,6 +171,41 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
     return current["ema"]
 
 
+def _fit(
+    stage: Stage,
+    run: Run,
+    description: dict[str, Any],
+    apply: Apply,
+    variables: Tree,
+    labels: np.ndarray,
+) -> Tree:
+    """The variables with the head that fits the features of the labelled images, saved like those of a training."""
+    data = {"image": run.images, "label": parallel.replicate(labels, run.devices)}
+    placed = parallel.replicate(variables, run.devices)
+    settings = {"batch": _predict_batch(run), "devices": run.devices}
+
+    def features(ids: np.ndarray, augmentation: Augment, view: int) -> tuple[np.ndarray, np.ndarray]:
+        extract = step.make_extract(apply, augmentation, run.devices)
+        key = parallel.replicate(jax.random.fold_in(keys.named(_key(stage, run), "views"), view), run.devices)
+        return step.extract_rows(extract, placed, data, ids, key=key, **settings)
+
+    plain = augment.build((), {}, "")
+    views = [
+        features(run.split["labelled"], stage.augment if stage.views else plain, i) for i in range(stage.views or 1)
+    ]
+    seen, targets = (np.concatenate(each) for each in zip(*views, strict=True))
+    ids = run.split["validation"]
+    held = (features(ids, plain, 0)[0], np.eye(len(run.source.classes))[run.source.labels[ids]]) if len(ids) else None
+    choice = METHODS[stage.method[0]].fit(seen, targets, run.seed, held, **stage.method[1])
+    score = "" if np.isnan(choice.score) else f", {100 * choice.score:.1f}% right on held-out images"
+    run.console.print(f"{stage.name}: {len(seen):,} x {seen.shape[1]:,} features, l2 = {choice.l2:.3g}{score}")
+    head = {"kernel": choice.kernel.astype(np.float32), "bias": choice.bias.astype(np.float32)}
+    variables = variables | {"params": variables["params"] | {"head": head}}
+    with checkpoint.open_manager(run.workdir / stage.name) as manager:
+        checkpoint.save(manager, 0, {"ema": parallel.replicate(variables, run.devices)}, description, None)
+    return parallel.replicate(variables, run.devices)
+
+
 def supervise(stage: Stage, run: Run) -> Supervision:
     """The stage's streams and their labels; a teacher that labels images does so here, once, un-noised."""
     source, split = run.source, run.split
@@ -238,7 +216,7 @@ def supervise(stage: Stage, run: Run) -> Supervision:
     if not label or "unlabelled" not in rows:
         return Supervision(rows, labels, None)
     ids = split["unlabelled"]
-    apply, variables = _teacher(stage, run)
+    apply, variables = teacher_of(stage, run)
     variables = parallel.replicate(variables, run.devices)
     probabilities = predict_rows(step.make_predict(apply, run.devices), variables, ids, run)
     labels[ids], copies = label(probabilities, run.seed, **stage.pseudo_labels)
@@ -259,42 +237,18 @@ def supervise(stage: Stage, run: Run) -> Supervision:
     return Supervision(rows, labels, audit)
 
 
-def _teacher(stage: Stage, run: Run) -> tuple[Apply, Tree]:
-    where = f"config.{stage.name}.teacher"
-    apply, variables, description = members.load(_folder(stage.teacher, run), where)
-    theirs, ours = tuple(description["classes"]), run.source.classes
-    if theirs != ours:
-        raise UserError(f"{where}: {stage.teacher!r} knows the classes {list(theirs)}, the data has {list(ours)}")
-    if description["image_shape"] != list(run.source.images.shape[1:]):
-        raise UserError(
-            f"{where}: {stage.teacher!r} knows images {description['image_shape']}, "
-            f"the data has {list(run.source.images.shape[1:])}"
-        )
-    return apply, variables
-
-
-def _initial(variables: Tree, stage: Stage, run: Run) -> Tree:
-    """The variables of `stage.init`, which must be of the same architecture."""
-    where = f"config.{stage.name}.init"
-    found, _ = checkpoint.load(_folder(stage.init, run), where)
-    if differences := checkpoint.compare(found, variables):
-        raise UserError(f"{where}: {stage.init!r} is a checkpoint of another architecture: {differences}")
-    return found
-
-
-def _folder(reference: str, run: Run) -> Path:
-    """An earlier stage of this run, or a folder of another."""
-    inside = run.workdir / reference
-    return inside if (inside / checkpoint.FOLDER).is_dir() else Path(reference)
-
-
 def _key(stage: Stage, run: Run) -> jax.Array:
     return keys.named(jax.random.key(run.seed), stage.name)
 
 
 def predict_rows(predict: Any, variables: Tree, ids: np.ndarray, run: Run) -> np.ndarray:
-    batch = PREDICT_BATCH // len(run.devices) * len(run.devices)
-    return step.predict_rows(predict, variables, run.images, ids, batch=batch, devices=run.devices)
+    return step.predict_rows(predict, variables, run.images, ids, batch=_predict_batch(run), devices=run.devices)
+
+
+def _predict_batch(run: Run) -> int:
+    h, w = run.source.images.shape[1:3]
+    most = PREDICT_PIXELS // (h * w) if run.devices[0].platform == "cpu" else PREDICT_BATCH
+    return max(min(most, PREDICT_BATCH) // len(run.devices), 1) * len(run.devices)
 
 
 def _score(predict: Any, variables: Tree, run: Run) -> dict[str, int] | None:

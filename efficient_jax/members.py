@@ -12,6 +12,8 @@ from efficient_jax import models, records
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.types import Apply, Tree, UserError
 
+NOTHING: dict[str, Any] = {}
+
 
 def describe(
     model: tuple[str, Mapping[str, Any]],
@@ -19,8 +21,12 @@ def describe(
     image_shape: tuple[int, ...],
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    framing: Mapping[str, Any] = NOTHING,
 ) -> dict[str, Any]:
-    """What rebuilds a network, as JSON: it is saved with the weights, preprocessing included."""
+    """What rebuilds a network, as JSON: it is saved with the weights, preprocessing included.
+
+    `framing` says how pictures became images of `image_shape`: "fit", "crop" and "interpolation" of `data.decode`.
+    """
     name, settings = model
     return {
         "model": name,
@@ -29,15 +35,21 @@ def describe(
         "image_shape": list(image_shape),
         "mean": list(mean),
         "std": list(std),
+        "framing": dict(framing),
     }
 
 
-def build(description: Mapping[str, Any], norm_axis: str | None = parallel.AXIS) -> tuple[Any, Apply]:
-    """(the flax module, its apply) of a description; training without pmap needs `norm_axis` None."""
+def build(
+    description: Mapping[str, Any], norm_axis: str | None = parallel.AXIS, frozen: Tree = None
+) -> tuple[Any, Apply]:
+    """(the flax module, its apply) of a description; training without pmap needs `norm_axis` None.
+
+    `frozen` as for `models.make_apply`.
+    """
     module = models.MODELS[description["model"]](
         classes=len(description["classes"]), norm_axis=norm_axis, **description["settings"]
     )
-    return module, models.make_apply(module, tuple(description["mean"]), tuple(description["std"]))
+    return module, models.make_apply(module, tuple(description["mean"]), tuple(description["std"]), frozen)
 
 
 def load(folder: Path, where: str) -> tuple[Apply, Tree, dict[str, Any]]:

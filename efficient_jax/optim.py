@@ -1,31 +1,30 @@
-"""AdamW with a learning rate per parameter: frozen, slow and fast layers by ordered rules."""
+"""AdamW or SGD with a learning rate per parameter: frozen, slow and fast layers by ordered rules, and a rate that
+falls from the head to the input."""
 
 import re
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 import jax
 import optax
 
+from efficient_jax import binding, schedules
 from efficient_jax.types import Tree, UserError
 
 
 class Row(NamedTuple):
-    """What one rule claims."""
+    """What one rule claims, in one layer."""
 
     rule: str
-    multiplier: float
+    layer: int  # counted from the input, -1: all of them, since their rates are the same
+    multiplier: float  # of the learning rate: the rule's times the layer's
     tensors: int
     parameters: int
     decayed: int  # parameters under weight decay
+    weight_decay: float  # of those, 0.0 where there are none
 
 
-def schedule(*, learning_rate: float, steps: int, warmup: int) -> optax.Schedule:
-    """Linear from 0 to `learning_rate` over `warmup` steps, then half a cosine to 0 at `steps`
-    (arXiv 1608.03983); `steps` counts the warm-up too.
-    """
-    if not 0 <= warmup < steps:
-        raise UserError(f"warmup = {warmup} steps must be at least 0 and less than the {steps} training steps")
-    return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps)
+schedule = schedules.schedule
 
 
 def optimizer(
@@ -33,39 +32,68 @@ def optimizer(
     *,
     steps: int,
     learning_rate: float,
-    warmup: int,
+    warmup: int = 0,
     weight_decay: float,
     clip: float,
     rules: tuple[tuple[str, float], ...],
     b2: float = 0.999,
+    name: str = "adamw",
+    momentum: float = 0.9,
+    schedule: dict = schedules.COSINE,
+    layer_decay: float = 1.0,
+    layers: tuple[str, ...] = (),
 ) -> tuple[optax.GradientTransformation, list[Row]]:
-    """AdamW (arXiv 1711.05101) for `params` (arrays or their shapes), and a table of what each rule claims.
+    """The optimizer `name` for `params` (arrays or their shapes), and a table of what each rule claims.
 
-    `rules` are (regular expression, learning-rate multiplier) in order. A parameter obeys the first
-    rule that matches the whole of its path, such as "stage1/conv/kernel": (r"stage[12]/.*", 0.1) slows
-    two stages down, a multiplier of 0.0 freezes. The multiplier scales the update, decay included,
-    never the gradient, which Adam would normalise again. Only leaves named `kernel` decay.
-    `clip` bounds the global norm of the gradients that are not frozen; 0.0 leaves them as they are.
+    adamw  AdamW (arXiv 1711.05101) with `b2`. Weight decay is decoupled: kernels shrink by learning rate x weight decay
+    sgd    Nesterov's `momentum`. Weight decay is added to the gradient, before the momentum, as in torch and timm,
+           for which the published figures (1e-4, 5e-4) are meant; big_vision's is decoupled
 
-    Raises UserError, with the table, where a parameter has no rule or a rule has no parameter.
+    `rules` are (regular expression, learning-rate multiplier) in order. A parameter obeys the first rule that matches
+    the whole of its path, such as "stage1/conv/kernel": (r"stage[12]/.*", 0.1) slows two stages down, a multiplier of
+    0.0 freezes. The model gives `layers`, regular expressions of paths from the input to the head, for a rate that
+    falls with the distance from the head (arXiv 1801.06146): with `layer_decay` d, a parameter of layer l of L has d **
+    (L - 1 - l) times its rule's multiplier, the head its rule's alone.
+
+    The multiplier scales the update, never the gradient, which Adam would normalise again. Weight decay is in the
+    update, and so follows the multiplied learning rate (as in timm): there is no multiplier of its own. Only leaves
+    named `kernel` decay. `clip` bounds the global norm of the gradients that are not frozen; 0.0 leaves them as they
+    are. `schedule` is a block of `schedules.SCHEDULES`.
+
+    Raises UserError, with the table, where a parameter has no rule or a rule has no parameter; likewise for layers,
+    of which each parameter must have exactly one.
     """
-    labels, table = _label(params, rules, weight_decay)
-    frozen = jax.tree.map(lambda label: float(label) == 0.0, labels)
-    rate = schedule(learning_rate=learning_rate, steps=steps, warmup=warmup)
+    build = binding.choose(name, OPTIMIZERS, "optim.name")
+    multipliers, table = _multipliers(params, rules, layers, layer_decay, weight_decay)
+    rate = schedules.schedule(learning_rate=learning_rate, steps=steps, warmup=warmup, schedule=schedule)
+    labels = jax.tree.map(str, multipliers)  # they become keys of a checkpoint
 
-    def adamw(multiplier: float) -> optax.GradientTransformation:
-        return optax.adamw(lambda step: multiplier * rate(step), b2=b2, weight_decay=weight_decay, mask=_is_kernel)
+    def group(multiplier: float) -> optax.GradientTransformation:
+        if multiplier == 0.0:
+            return optax.set_to_zero()
+        return build(lambda step: multiplier * rate(step), b2=b2, momentum=momentum, weight_decay=weight_decay)
 
-    groups = {
-        label: optax.set_to_zero() if float(label) == 0.0 else adamw(float(label))
-        for label in sorted(set(jax.tree.leaves(labels)))
-    }
     return optax.chain(
         # Twice, since a clip would count frozen gradients and AdamW would decay frozen kernels.
-        optax.masked(optax.set_to_zero(), frozen),
+        optax.masked(optax.set_to_zero(), jax.tree.map(lambda multiplier: multiplier == 0.0, multipliers)),
         optax.clip_by_global_norm(clip) if clip > 0.0 else optax.identity(),
-        optax.multi_transform(groups, labels),
+        optax.multi_transform({label: group(float(label)) for label in sorted(set(jax.tree.leaves(labels)))}, labels),
     ), table
+
+
+def _adamw(rate: optax.Schedule, *, b2: float, momentum: float, weight_decay: float) -> optax.GradientTransformation:
+    del momentum
+    return optax.adamw(rate, b2=b2, weight_decay=weight_decay, mask=_is_kernel)
+
+
+def _sgd(rate: optax.Schedule, *, b2: float, momentum: float, weight_decay: float) -> optax.GradientTransformation:
+    del b2
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=_is_kernel), optax.sgd(rate, momentum=momentum, nesterov=True)
+    )
+
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adamw": _adamw, "sgd": _sgd}
 
 
 def update(
@@ -77,6 +105,25 @@ def update(
         return optax.apply_updates(params, updates), opt_state
 
 
+def frozen(params: Tree, rules: tuple[tuple[str, float], ...]) -> Tree:
+    """Which parameters `rules` freeze, a bool for each: the caller also stops their gradients, and renews no batch
+    statistics beside them. Raises: as `optimizer`."""
+    multipliers, _ = _multipliers(params, rules, (), 1.0, 0.0)
+    return jax.tree.map(lambda multiplier: multiplier == 0.0, multipliers)
+
+
+def table_lines(table: Iterable[Row]) -> list[str]:
+    """The table as lines of text, a heading first."""
+    cells = [("rule", "layer", "tensors", "parameters", "multiplier", "weight decay")]
+    for row in table:
+        layer = "all" if row.layer < 0 else str(row.layer)
+        decay = f"{row.weight_decay:g} on {row.decayed:,}" if row.decayed else "none"
+        rate = f"{row.multiplier:.4g}" if row.multiplier else "frozen"
+        cells.append((row.rule, layer, f"{row.tensors:,}", f"{row.parameters:,}", rate, decay))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
+
+
 def _path(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
@@ -85,47 +132,85 @@ def _is_kernel(params: Tree) -> Tree:
     return jax.tree.map_with_path(lambda path, _: _path(path).split("/")[-1] == "kernel", params)
 
 
-def _label(params: Tree, rules: tuple[tuple[str, float], ...], weight_decay: float) -> tuple[Tree, list[Row]]:
-    """Each parameter's multiplier as a string (multi_transform's labels become keys of a checkpoint)."""
+def _multipliers(
+    params: Tree, rules: tuple[tuple[str, float], ...], layers: tuple[str, ...], layer_decay: float, weight_decay: float
+) -> tuple[Tree, list[Row]]:
+    """The learning-rate multiplier of each parameter, and the table."""
     for pair in rules:
         match pair:
             case (str(), float() | int()):
                 continue
         raise UserError(f"optim.rules: {pair!r} is not a pair of a regular expression and a multiplier")
-    claims: dict[str, list[tuple[str, int]]] = {rule: [] for rule, _ in rules}
-    unclaimed = []
+    if not 0.0 < layer_decay <= 1.0:
+        raise UserError(f"optim.layer_decay: {layer_decay} is not in 0.0 .. 1.0 (0.0 excluded); 1.0 has no effect")
+    if layer_decay < 1.0 and not layers:
+        raise UserError(
+            f"optim.layer_decay: {layer_decay} needs a model that lists its layers, which this one does not"
+        )
+    leaves, structure = jax.tree.flatten_with_path(params)
+    sizes = {_path(path): leaf.size for path, leaf in leaves}
+    rule_of = _claim_by_rules(sizes, rules)
+    layer_of = _claim_by_layers(sizes, layers) if layers and layer_decay < 1.0 else dict.fromkeys(sizes, -1)
 
-    def label(path: tuple, leaf: jax.Array) -> str:
-        name = _path(path)
-        for rule, multiplier in rules:
-            if re.fullmatch(rule, name):
-                claims[rule].append((name, leaf.size))
-                return str(float(multiplier))
-        unclaimed.append(name)
-        return ""
-
-    try:
-        labels = jax.tree.map_with_path(label, params)
-    except re.error as error:
-        raise UserError(f"optim.rules: the rule {error.pattern!r} is not a regular expression: {error}") from error
+    def multiplier(rule: int, layer: int) -> float:
+        return float(rules[rule][1]) * (layer_decay ** (len(layers) - 1 - layer) if layer >= 0 else 1.0)
 
     table = []
-    for rule, multiplier in rules:
-        decayed = [size for name, size in claims[rule] if multiplier * weight_decay and name.split("/")[-1] == "kernel"]
-        sizes = [size for _, size in claims[rule]]
-        table.append(Row(rule, multiplier, len(sizes), sum(sizes), sum(decayed)))
+    for rule, layer in sorted({(rule_of[name], layer_of[name]) for name in sizes}):
+        mine = [name for name in sizes if (rule_of[name], layer_of[name]) == (rule, layer)]
+        scale = multiplier(rule, layer)
+        decayed = sum(sizes[name] for name in mine if name.split("/")[-1] == "kernel") if scale * weight_decay else 0
+        parameters = sum(sizes[name] for name in mine)
+        table.append(
+            Row(rules[rule][0], layer, scale, len(mine), parameters, decayed, weight_decay if decayed else 0.0)
+        )
+    return jax.tree.unflatten(structure, [multiplier(rule_of[name], layer_of[name]) for name in sizes]), table
 
-    shown = "; ".join(f"{row.rule!r} x {row.multiplier} claims {row.tensors} tensors" for row in table)
-    if unclaimed:
+
+def _claim_by_rules(names: Collection[str], rules: tuple[tuple[str, float], ...]) -> dict[str, int]:
+    """The first rule of each parameter."""
+    matches = _matches(names, [rule for rule, _ in rules], "optim.rules")
+    claimed = {name: found[0] for name, found in matches.items() if found}
+    counts = [list(claimed.values()).count(i) for i in range(len(rules))]
+    shown = "; ".join(f"{rule!r} x {rate} claims {n} tensors" for (rule, rate), n in zip(rules, counts, strict=True))
+    if unclaimed := [name for name in names if name not in claimed]:
         raise UserError(
-            f"optim.rules: no rule matches {', '.join(unclaimed)}; add one, such as ('.*', 1.0) at the end ({shown})"
+            f"optim.rules: no rule matches {_few(unclaimed)}; add one, such as ('.*', 1.0) at the end ({shown})"
         )
-    if idle := [row.rule for row in table if not row.tensors]:
+    for (rule, rate), count in zip(rules, counts, strict=True):
+        if not count:
+            raise UserError(
+                f"optim.rules: nothing is left for the rule {rule!r}: it matches no path, or others come first "
+                f"({shown})"
+            )
+        if rate < 0.0:
+            raise UserError(f"optim.rules: the rule {rule!r} has a negative multiplier, {rate} ({shown})")
+    return claimed
+
+
+def _claim_by_layers(names: Collection[str], layers: tuple[str, ...]) -> dict[str, int]:
+    """The one layer of each parameter."""
+    matches = _matches(names, layers, "layers of the model")
+    counts = [sum(i in found for found in matches.values()) for i in range(len(layers))]
+    shown = "; ".join(f"{layer!r} claims {n} tensors" for layer, n in zip(layers, counts, strict=True))
+    if wrong := [name for name, found in matches.items() if len(found) != 1]:
+        which = ", ".join(repr(layers[i]) for i in matches[wrong[0]]) or "none"
         raise UserError(
-            f"optim.rules: nothing is left for the rule {idle[0]!r}: it matches no path, or others come first ({shown})"
+            f"layers of the model: want exactly one that matches {_few(wrong)}; there is: {which} ({shown})"
         )
-    if wrong := [row for row in table if row.multiplier < 0.0]:
-        raise UserError(
-            f"optim.rules: the rule {wrong[0].rule!r} has a negative multiplier, {wrong[0].multiplier} ({shown})"
-        )
-    return labels, table
+    if 0 in counts:
+        raise UserError(f"layers of the model: {layers[counts.index(0)]!r} matches no path ({shown})")
+    return {name: found[0] for name, found in matches.items()}
+
+
+def _matches(names: Iterable[str], patterns: Iterable[str], where: str) -> dict[str, list[int]]:
+    """The positions of the regular expressions that match the whole of each name."""
+    try:
+        compiled = [re.compile(pattern) for pattern in patterns]
+    except re.error as error:
+        raise UserError(f"{where}: {error.pattern!r} is not a regular expression: {error}") from error
+    return {name: [i for i, pattern in enumerate(compiled) if pattern.fullmatch(name)] for name in names}
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

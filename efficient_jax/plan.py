@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from efficient_jax import augment as augmentations
-from efficient_jax import binding, methods, models
+from efficient_jax import binding, durations, methods, models, schedules
 from efficient_jax import optim as optimizers
 from efficient_jax.data import SOURCES
+from efficient_jax.models import pretrained
 from efficient_jax.training import checkpoint
 from efficient_jax.types import Augment, UserError
 
 GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
-GIVEN_TO_OPTIMIZER = ("params", "steps")
+GIVEN_TO_OPTIMIZER = ("params", "steps", "layers")
 GIVEN_TO_LABELLERS = ("probabilities", "seed")
 NOTHING: dict[str, Any] = {}
 GIVEN_TO_LOSSES = ("apply", "augment", "teacher")
+GIVEN_TO_FITS = ("features", "labels", "seed", "validation")
+DURATIONS = ("warmup", "period", "boundaries")
 
 
 class Stage(NamedTuple):
@@ -30,8 +33,13 @@ class Stage(NamedTuple):
     init: str
     batch: dict[str, int]  # stream -> images of it in each update
     augment: Augment
-    optim: dict[str, Any]
-    updates: int
+    optim: dict[str, Any]  # as configured; from `resolved` on, the arguments of `optim.optimizer`
+    updates: int  # 0 until `resolved` where `length` counts epochs or examples; and for methods that fit
+    length: tuple[str, float]  # "updates", "epochs" or "examples", and how many
+    norm_axis: str
+    mean: tuple[float, ...]  # () for what belongs to the weights or the data
+    std: tuple[float, ...]
+    views: int
     ema_decay: float
     log_every: int
     save_every: int
@@ -67,7 +75,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
     }
     for position, name in enumerate(names):
         for role in ("teacher", "init"):
-            _check_reference(getattr(stages[name], role), names, position, f"config.{name}.{role}")
+            _check_reference(getattr(stages[name], role), names, position, role)
     source, split, label_changing = _data(**binding.bind(_data, top["data"], "config.data"))
     return Plan(
         seed=top["seed"],
@@ -83,6 +91,25 @@ def plan(config: Mapping[str, Any]) -> Plan:
             if op in operations(blocks[name]["augment"].get("ops", ()), blocks[name]["augment"])
         ),
     )
+
+
+def resolved(stage: Stage, labelled: int) -> Stage:
+    """`stage` with its durations in updates, now that the number of labelled images is known.
+
+    Raises: UserError for two durations where there should be one, or that do not fit into each other.
+    """
+    if not stage.batch:
+        return stage
+    where, batch = f"config.{stage.name}", stage.batch["labelled"]
+    unit, amount = stage.length
+    updates = max(1, round(amount * {"updates": 1.0, "epochs": labelled / batch, "examples": 1.0 / batch}[unit]))
+    optim = _in_updates(stage.optim, batch, labelled, updates, f"{where}.optim")
+    bound = binding.bind(optimizers.optimizer, optim, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+    if not 0 <= bound["warmup"] < updates:
+        raise UserError(
+            f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage"
+        )
+    return stage._replace(updates=updates, optim=bound)
 
 
 def operations(names: Iterable[str], blocks: Mapping[str, Any]) -> set[str]:
@@ -120,15 +147,16 @@ def _experiment(*, seed: int, stages: tuple, data: dict, devices: int = 0) -> di
 
 
 def _data(
-    *, source: dict, labels_per_class: int, test: int, validation: int = 0, label_changing: tuple = ()
+    *, source: dict, labels_per_class: int = 0, test: int = 0, validation: int = 0, label_changing: tuple = ()
 ) -> tuple[tuple[str, dict[str, Any]], dict[str, int], tuple[str, ...]]:
     """`config.data`: where the images come from, and how many of them are for what.
 
+    `labels_per_class` = 0 takes all labels; `test` = 0 is for a source that has test images of its own.
     `label_changing` names operations after which a label may be wrong, such as a flip of digits.
     """
     split = {"labels_per_class": labels_per_class, "test": test, "validation": validation}
-    for name, least in (("labels_per_class", 1), ("test", 1), ("validation", 0)):
-        _at_least(split[name], least, f"config.data.{name}")
+    for name, value in split.items():
+        _at_least(value, 0, f"config.data.{name}")
     for op in label_changing:
         binding.choose(op, augmentations.OPS | augmentations.MIXES, "config.data.label_changing")
     return binding.bind_named(SOURCES, source, "config.data.source"), split, label_changing
@@ -139,43 +167,80 @@ def _stage(
     *,
     model: dict,
     method: dict,
-    batch: dict,
-    augment: dict,
-    optim: dict,
-    updates: int,
+    batch: dict = NOTHING,
+    augment: dict = NOTHING,
+    optim: dict = NOTHING,
+    updates: int = 0,
+    epochs: float = 0.0,
+    examples: int = 0,
     pseudo_labels: dict = NOTHING,
     teacher: str = "",
     init: str = "",
+    norm_axis: str = "device",
+    mean: tuple = (),
+    std: tuple = (),
+    views: int = 0,
     ema_decay: float = 0.99,
     log_every: int = 50,
     save_every: int = 500,
 ) -> Stage:
-    """`config.<name>`. `teacher` and `init` name an earlier stage or the folder of one of another run."""
+    """`config.<name>`.
+
+    `teacher` and `init` name an earlier stage or the folder of one of another run; `init` may be weights that others
+    trained, a file or a name of `models.pretrained`. One of `updates`, `epochs` (of the labelled images) and `examples`
+    says how long to train. `norm_axis` is the axis over which batch statistics are taken: "device" (all devices'
+    images together) or "" (each device's share for itself). `mean` and `std` normalise images, for weights that want
+    another normalisation than the one found with them. `views` is for methods that fit: how many augmented copies of
+    each labelled image there are; 0: the image as it is.
+    """
     where = f"config.{name}"
-    losses = {key: entry.loss for key, entry in methods.METHODS.items()}
-    chosen, settings = binding.bind_named(losses, method, f"{where}.method", GIVEN_TO_LOSSES)
+    functions = {key: entry.fit or entry.loss for key, entry in methods.METHODS.items()}
+    chosen, settings = binding.bind_named(functions, method, f"{where}.method", GIVEN_TO_LOSSES + GIVEN_TO_FITS)
     entry = methods.METHODS[chosen]
     if bool(teacher) != entry.needs_teacher:
         raise UserError(
             f"{where}.teacher: the method {chosen!r} "
             + ("needs one: the name of an earlier stage" if entry.needs_teacher else f"has no use for {teacher!r}")
         )
+    if norm_axis not in ("device", ""):
+        raise UserError(f"{where}.norm_axis: {norm_axis!r} is neither 'device' nor ''")
+    if len(mean) != len(std) or not all(deviation > 0.0 for deviation in std):
+        raise UserError(f"{where}: mean {mean} and std {std} want a number for each channel, std above 0.0")
+    if entry.fit:
+        if views < 0 or (augment and not views):
+            raise UserError(f"{where}.views: {views}; `augment` wants 1 or more augmented copies of each image")
+        unread = {"batch": batch, "optim": optim, "updates": updates, "epochs": epochs}
+        for key, value in (unread | {"examples": examples, "pseudo_labels": pseudo_labels}).items():
+            if value:
+                raise UserError(f"{where}.{key}: the method {chosen!r} has no updates and does not read it")
+        if not init:
+            raise UserError(
+                f"{where}.init: the method {chosen!r} needs a trained network: an earlier stage, or weights"
+            )
+        sizes, length = {}, ("updates", 0.0)
+    else:
+        if views:
+            raise UserError(f"{where}.views: the method {chosen!r} augments in every update and does not read it")
+        sizes = _batch(
+            where,
+            unlabelled_wanted=entry.unlabelled,
+            **binding.bind(_batch, batch, f"{where}.batch", ("where", "unlabelled_wanted")),
+        )
+        length = _length({"updates": updates, "epochs": epochs, "examples": examples}, where)
+        # With placeholders: how many images are labelled is not known yet.
+        optim_now = _in_updates(optim, sizes["labelled"], sizes["labelled"], 100, f"{where}.optim")
+        binding.bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
     if entry.label and not batch.get("unlabelled"):
         raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
     if pseudo_labels and not entry.label:
         raise UserError(f"{where}.pseudo_labels: the method {chosen!r} does not read them")
-    sizes = _batch(
-        where,
-        unlabelled_wanted=entry.unlabelled,
-        **binding.bind(_batch, batch, f"{where}.batch", ("where", "unlabelled_wanted")),
-    )
     augmentation = _augment(augment, f"{where}.augment")
     mixes = sorted(operations(augment.get("ops", ()), augment) & augmentations.MIXES.keys())
     for stream, size in sizes.items():
         if mixes and size % 2:
             raise UserError(f"{where}.batch.{stream}: {size} is odd, but {mixes[0]!r} mixes images in pairs")
-    for key, value in (("updates", updates), ("log_every", log_every), ("save_every", save_every)):
-        _at_least(value, 1, f"{where}.{key}")
+    for key, count in (("log_every", log_every), ("save_every", save_every)):
+        _at_least(count, 1, f"{where}.{key}")
     if not 0.0 <= ema_decay < 1.0:
         raise UserError(f"{where}.ema_decay: {ema_decay} is not in 0.0 .. 1.0 (1.0 excluded)")
     return Stage(
@@ -189,12 +254,40 @@ def _stage(
         init=init,
         batch=sizes,
         augment=augmentation,
-        optim=_optim(optim, updates, f"{where}.optim"),
+        optim=dict(optim),
         updates=updates,
+        length=length,
+        norm_axis=norm_axis,
+        mean=mean,
+        std=std,
+        views=views,
         ema_decay=ema_decay,
         log_every=log_every,
         save_every=save_every,
     )
+
+
+def _length(forms: Mapping[str, float], where: str) -> tuple[str, float]:
+    """The one of `forms` that is given."""
+    given = [(unit, amount) for unit, amount in forms.items() if amount]
+    if len(given) != 1:
+        shown = " and ".join(f"{unit} = {amount}" for unit, amount in given) or "none of them is given"
+        raise UserError(f"{where}: want one of {', '.join(forms)}; {shown}")
+    unit, amount = given[0]
+    if amount < 0:
+        raise UserError(f"{where}.{unit}: {amount} is negative")
+    return unit, float(amount)
+
+
+def _in_updates(block: Mapping[str, Any], batch: int, labelled: int, updates: int, where: str) -> dict[str, Any]:
+    """`config.<stage>.optim` with every duration in updates, those of its schedule too."""
+    measures = {"batch": batch, "epoch": labelled, "updates": updates}
+    block = durations.resolve(block, DURATIONS[:1], **measures, where=where)
+    if isinstance(block.get("schedule"), Mapping):
+        block["schedule"] = durations.resolve(block["schedule"], DURATIONS[1:], **measures, where=f"{where}.schedule")
+        given = schedules.GIVEN
+        binding.bind_named(schedules.SCHEDULES, block["schedule"], f"{where}.schedule", given)
+    return block
 
 
 def _batch(where: str, unlabelled_wanted: bool, *, labelled: int, unlabelled: int = 0) -> dict[str, int]:
@@ -208,13 +301,6 @@ def _batch(where: str, unlabelled_wanted: bool, *, labelled: int, unlabelled: in
     return {"labelled": labelled} | ({"unlabelled": unlabelled} if unlabelled else {})
 
 
-def _optim(block: Mapping[str, Any], updates: int, where: str) -> dict[str, Any]:
-    bound = binding.bind(optimizers.optimizer, block, where, GIVEN_TO_OPTIMIZER)
-    if not 0 <= bound["warmup"] < updates:
-        raise UserError(f"{where}.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage")
-    return bound
-
-
 def _augment(block: Mapping[str, Any], where: str) -> Augment:
     """`config.<stage>.augment`: `ops` in order, and a block of settings for each that has any."""
     ops = binding.bind(_ops, {"ops": block.get("ops", ())}, where)["ops"]
@@ -225,17 +311,27 @@ def _ops(*, ops: tuple) -> None:
     del ops
 
 
-def _check_reference(reference: str, names: tuple[str, ...], position: int, where: str) -> None:
-    """A stage that comes earlier, or a folder with checkpoints."""
+def is_weights(reference: str) -> bool:
+    """Whether `reference` names weights that others trained, by their name or by the ending of a file's."""
+    return reference in pretrained.PACKAGED or Path(reference).suffix in pretrained.weights.READERS
+
+
+def _check_reference(reference: str, names: tuple[str, ...], position: int, role: str) -> None:
+    """A stage that comes earlier, a folder with checkpoints, or to begin with weights that others trained."""
+    where = f"config.{names[position]}.{role}"
     if not reference or reference in names[:position] or (Path(reference) / checkpoint.FOLDER).is_dir():
+        return
+    if role == "init" and is_weights(reference):
         return
     if reference in names:
         raise UserError(
             f"{where}: stage {reference!r} comes later; it must come before {names[position]!r} in config.stages"
         )
+    packaged = list(pretrained.PACKAGED) if role == "init" else []
     raise UserError(
         f"{where}: {reference!r} is neither an earlier stage nor the folder of a trained one"
-        + binding.nearest(reference, names[:position])
+        + (", nor weights that others trained" if role == "init" else "")
+        + binding.nearest(reference, [*names[:position], *packaged])
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from efficient_jax import experiment, members
+from efficient_jax import experiment, members, preparation
 from efficient_jax.plan import plan
 from efficient_jax.types import UserError
 
@@ -52,8 +52,8 @@ def run(images: str, workdir, stages: dict, validation: int = 0) -> list[dict]:
         **stages,
     }
     checked = plan(config)
-    prepared = experiment.prepare(checked, workdir, Console(quiet=True))
-    return [experiment.run_stage(stage, prepared) for stage in checked.stages]
+    prepared = preparation.prepare(checked, workdir, Console(quiet=True))
+    return [experiment.run_stage(stage, prepared) for stage in prepared.stages]
 
 
 @pytest.fixture(scope="module")

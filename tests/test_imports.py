@@ -9,10 +9,23 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"types", "records", "binding"},
+    {"durations", "schedules", "linear_head"},
     {"augment", "data", "models", "losses", "optim", "metrics", "keys", "inference", "explain"},
     {"training"},
     {"methods"},
-    {"plan", "members", "outcome", "experiment", "workdir", "strengths", "demonstration", "preview", "class_bias"},
+    {
+        "plan",
+        "members",
+        "outcome",
+        "experiment",
+        "workdir",
+        "initial",
+        "preparation",
+        "strengths",
+        "demonstration",
+        "preview",
+        "class_bias",
+    },
     {"commands"},
     {"launch"},
 )

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from efficient_jax import optim
@@ -18,30 +19,40 @@ def params():
     }
 
 
-def run(params, grads, updates, **settings):
+@pytest.fixture
+def net():
+    """Four layers."""
+    keys = jax.random.split(jax.random.key(0), 5)
+    return {
+        "stem": {"conv": {"kernel": jax.random.normal(keys[0], (3, 2))}, "norm": {"scale": jnp.ones(2)}},
+        "layer1": {
+            "0": {"conv": {"kernel": jax.random.normal(keys[1], (2, 2))}, "norm": {"scale": jnp.ones(2)}},
+            "1": {"conv": {"kernel": jax.random.normal(keys[2], (2, 2))}, "norm": {"scale": jnp.ones(2)}},
+        },
+        "norm": {"scale": jnp.ones(2)},
+        "head": {"kernel": jax.random.normal(keys[3], (2, 3)), "bias": jax.random.normal(keys[4], (3,))},
+    }
+
+
+LAYERS = ("stem/.*", "layer1/0/.*", "layer1/1/.*", "norm/.*|head/.*")  # from the input to the head
+
+
+def train(params, grads, updates, **settings):
+    """The parameters and the optimizer's state."""
     tx, _ = optim.optimizer(params, **(SETTINGS | settings))
     state = tx.init(params)
     step = jax.jit(lambda params, state: optim.update(tx, grads, state, params))
     for _ in range(updates):
         params, state = step(params, state)
-    return params
+    return params, state
 
 
-def test_schedule_rises_linearly_and_falls_as_a_cosine():
-    rate = optim.schedule(learning_rate=2.0, steps=100, warmup=10)
-    values = [rate(step) for step in (0, 5, 10, 55, 100)]
-    np.testing.assert_allclose(values, [0.0, 1.0, 2.0, 1.0, 0.0], atol=1e-6)
+def run(*args, **settings):
+    return train(*args, **settings)[0]
 
 
-def test_schedule_without_warmup_starts_at_its_peak():
-    rate = optim.schedule(learning_rate=2.0, steps=100, warmup=0)
-    np.testing.assert_allclose([rate(0), rate(50)], [2.0, 1.0], atol=1e-6)
-
-
-@pytest.mark.parametrize("warmup", [-1, 100])
-def test_warmup_must_end_before_training(warmup):
-    with pytest.raises(UserError, match="warmup"):
-        optim.schedule(learning_rate=1.0, steps=100, warmup=warmup)
+def moved(params, grads, **settings):
+    return jax.tree.map(jnp.subtract, run(params, grads, 1, **settings), params)
 
 
 def test_frozen_parameters_keep_every_bit(params):
@@ -50,6 +61,13 @@ def test_frozen_parameters_keep_every_bit(params):
     for name in ("kernel", "bias"):
         np.testing.assert_array_equal(after["body"][name], params["body"][name])
         assert (after["head"][name] != params["head"][name]).all()
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_frozen_parameters_take_no_memory(params, name):
+    tx, _ = optim.optimizer(params, **(SETTINGS | {"name": name, "rules": (("body/.*", 0.0), *ALL)}))
+    state = jax.tree.leaves_with_path(tx.init(params))
+    assert not [path for path, _ in state if "body" in jax.tree_util.keystr(path)]
 
 
 def test_a_multiplier_scales_the_update(params):
@@ -99,12 +117,136 @@ def test_clip_bounds_the_gradient(params):
 def test_the_table_counts_what_each_rule_claims(params):
     settings = SETTINGS | {"weight_decay": 0.1, "rules": (("body/.*", 0.0), (".*/bias", 2.0), *ALL)}
     _, table = optim.optimizer(params, **settings)
-    assert table == [("body/.*", 0.0, 2, 3, 0), (".*/bias", 2.0, 1, 1, 0), (".*", 1.0, 1, 2, 2)]
+    assert table == [
+        ("body/.*", -1, 0.0, 2, 3, 0, 0.0),
+        (".*/bias", -1, 2.0, 1, 1, 0, 0.0),
+        (".*", -1, 1.0, 1, 2, 2, 0.1),
+    ]
 
 
 def test_shapes_are_enough_to_plan(params):
     shapes = jax.eval_shape(lambda: params)
     assert optim.optimizer(shapes, **SETTINGS)[1] == optim.optimizer(params, **SETTINGS)[1]
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_the_rate_falls_from_the_head_to_the_stem(net, name):
+    grads = jax.tree.map(lambda p: 0.3 * p + 0.2, net)
+    settings = {"name": name, "weight_decay": 0.1}
+    full, decayed = moved(net, grads, **settings), moved(net, grads, **settings, layer_decay=0.5, layers=LAYERS)
+    expected = {  # 0.5 to the power of the distance from the head
+        "stem": jax.tree.map(lambda u: 0.125 * u, full["stem"]),
+        "layer1": {
+            "0": jax.tree.map(lambda u: 0.25 * u, full["layer1"]["0"]),
+            "1": jax.tree.map(lambda u: 0.5 * u, full["layer1"]["1"]),
+        },
+        "norm": full["norm"],
+        "head": full["head"],
+    }
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-7), decayed, expected)
+
+
+def test_layer_decay_table(net):
+    rules = (("stem/.*", 0.0), ("head/.*", 10.0), *ALL)
+    settings = SETTINGS | {"weight_decay": 0.1, "rules": rules, "layer_decay": 0.75, "layers": LAYERS}
+    _, table = optim.optimizer(net, **settings)
+    assert table == [
+        ("stem/.*", 0, 0.0, 2, 8, 0, 0.0),
+        ("head/.*", 3, 10.0, 2, 9, 6, 0.1),
+        (".*", 1, 0.5625, 2, 6, 4, 0.1),
+        (".*", 2, 0.75, 2, 6, 4, 0.1),
+        (".*", 3, 1.0, 1, 2, 0, 0.0),
+    ]
+
+
+def test_the_table_as_text(net):
+    settings = SETTINGS | {"weight_decay": 0.1, "layer_decay": 0.75, "layers": LAYERS}
+    _, table = optim.optimizer(net, **(settings | {"rules": (("stem/.*", 0.0), *ALL)}))
+    assert optim.table_lines(table) == [
+        "rule     layer  tensors  parameters  multiplier  weight decay",
+        "stem/.*      0        2           8      frozen          none",
+        ".*           1        2           6      0.5625      0.1 on 4",
+        ".*           2        2           6        0.75      0.1 on 4",
+        ".*           3        3          11           1      0.1 on 6",
+    ]
+
+
+def test_rule_and_layer_multiply(net):
+    grads = jax.tree.map(jnp.ones_like, net)
+    rules = (("layer1/0/.*", 0.4), *ALL)
+    both = moved(net, grads, rules=rules, layer_decay=0.5, layers=LAYERS)["layer1"]["0"]
+    one = moved(net, grads)["layer1"]["0"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 0.4 * 0.25 * b, atol=2e-7), both, one)
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_layer_decay_of_1_is_plain_training_bit_for_bit(net, name):
+    grads = jax.tree.map(lambda p: 0.3 * p + 0.2, net)
+    settings = {"name": name, "weight_decay": 0.1, "clip": 1.0, "warmup": 2}
+    plain, same = (run(net, grads, 4, **settings, **d) for d in ({}, {"layer_decay": 1.0, "layers": LAYERS}))
+    jax.tree.map(np.testing.assert_array_equal, plain, same)
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_layer_decay_does_not_thaw(net, name):
+    grads = jax.tree.map(lambda p: 100.0 * jnp.ones_like(p), net)
+    settings = {"name": name, "weight_decay": 0.1, "clip": 1.0, "rules": (("stem/.*|layer1/0/.*", 0.0), *ALL)}
+    after = run(net, grads, 3, **settings, layer_decay=0.5, layers=LAYERS)
+    jax.tree.map(np.testing.assert_array_equal, after["stem"], net["stem"])
+    jax.tree.map(np.testing.assert_array_equal, after["layer1"]["0"], net["layer1"]["0"])
+    assert (after["layer1"]["1"]["conv"]["kernel"] != net["layer1"]["1"]["conv"]["kernel"]).all()
+
+
+def test_moments_do_not_depend_on_the_grouping(net):
+    grads = jax.tree.map(lambda p: 0.3 * p + 0.2, net)
+
+    def moments(**settings):
+        _, state = train(net, grads, 3, **settings)
+        return {
+            (moment, jax.tree_util.keystr(path)): leaf
+            for moment in ("mu", "nu")
+            for _, group in optax.tree.get_all_with_path(state, moment)
+            for path, leaf in jax.tree.leaves_with_path(group)
+        }
+
+    one, many = moments(), moments(layer_decay=0.5, layers=LAYERS)
+    assert len(one) == 2 * len(jax.tree.leaves(net))
+    jax.tree.map(np.testing.assert_array_equal, one, many)
+
+
+def test_sgd_is_torchs():
+    """torch.optim.SGD([p], lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.2)"""
+    tx, _ = optim.optimizer(
+        {"kernel": jnp.zeros(2)},
+        **(SETTINGS | {"name": "sgd", "weight_decay": 0.2, "schedule": {"name": "constant"}}),
+    )
+    params = {"kernel": jnp.array([1.0, -2.0])}
+    state = tx.init(params)
+    for i, expected in enumerate([[0.867, -1.639], [0.587354, -0.852818], [0.133959148, 0.442650884]]):
+        params, state = optim.update(tx, {"kernel": (i + 1) * jnp.array([0.5, -1.5])}, state, params)
+        np.testing.assert_allclose(params["kernel"], expected, rtol=1e-6)
+
+
+def test_momentum_is_set(params):
+    grads = jax.tree.map(jnp.ones_like, params)
+    after = run(params, grads, 2, name="sgd", momentum=0.0, schedule={"name": "constant"})
+    np.testing.assert_allclose(after["head"]["bias"], -1.2, rtol=1e-6)
+
+
+def test_the_schedule_is_followed(params):
+    grads = jax.tree.map(jnp.ones_like, params)
+    schedule = {"name": "step", "boundaries": (1,), "factor": 0.5}
+    after = run(params, grads, 2, name="sgd", momentum=0.0, schedule=schedule)
+    np.testing.assert_allclose(after["head"]["bias"], -1.0 - 0.1 - 0.05, rtol=1e-6)
+    rate = optim.schedule(learning_rate=0.1, steps=100, schedule=schedule)
+    np.testing.assert_allclose([rate(0), rate(1)], [0.1, 0.05], rtol=1e-6)
+
+
+def test_frozen_names_what_a_rule_of_0_claims(params):
+    assert optim.frozen(params, (("body/kernel", 0.0), (".*", 0.1))) == {
+        "body": {"kernel": True, "bias": False},
+        "head": {"kernel": False, "bias": False},
+    }
 
 
 @pytest.mark.parametrize(
@@ -121,3 +263,22 @@ def test_shapes_are_enough_to_plan(params):
 def test_rules_must_fit_the_parameters(params, rules, message):
     with pytest.raises(UserError, match=message):
         optim.optimizer(params, **(SETTINGS | {"rules": rules}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "adam"}, "optim.name: unknown name 'adam'; did you mean 'adamw'?"),
+        ({"layer_decay": 0.0}, r"optim.layer_decay: 0.0 is not in 0.0 .. 1.0 \(0.0 excluded\)"),
+        ({"layer_decay": 1.1}, "optim.layer_decay: 1.1 is not"),
+        ({"layer_decay": 0.5, "layers": ()}, "optim.layer_decay: 0.5 needs a model that lists its layers"),
+        ({"layers": LAYERS[1:]}, r"want exactly one that matches stem/conv/kernel, stem/norm/scale; there is: none \("),
+        ({"layers": (".*/0/.*", *LAYERS)}, r"matches layer1/0/conv/kernel.*: '\.\*/0/\.\*', 'layer1/0/\.\*' \("),
+        ({"layers": (*LAYERS, "neck/.*")}, r"'neck/\.\*' matches no path \('stem/\.\*' claims 2 tensors; "),
+        ({"layers": ("(",)}, r"layers of the model: '\(' is not a regular expression"),
+        ({"rules": (("none", 1.0),)}, "no rule matches .*layer1/1/conv/kernel and 4 more; add one"),
+    ],
+)
+def test_layers_must_fit_the_parameters(net, settings, message):
+    with pytest.raises(UserError, match=message):
+        optim.optimizer(net, **(SETTINGS | {"layer_decay": 0.5, "layers": LAYERS} | settings))

@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from efficient_jax import experiment, metrics, records
+from efficient_jax import experiment, metrics, preparation, records
 from efficient_jax import members as stored
 from efficient_jax.data.sources import fingerprint
 from efficient_jax.plan import plan
@@ -70,7 +70,7 @@ def _predictions(names: list[str], console: Console) -> tuple[np.ndarray, dict[s
         folder = stored.stage_folder(Path(name), "--members")
         config = experiment.read_config(folder.parent, "--members")
         # Of the plan only the data: no stage is trained, and any number of devices will do.
-        run = experiment.prepare(plan(config)._replace(stages=(), devices=0), folder.parent, console)
+        run = preparation.prepare(plan(config)._replace(stages=(), devices=0), folder.parent, console)
         test = f"{fingerprint(run.source)} {run.split['test'].tolist()}"
         if found and test != first:
             raise UserError(f"--members: {name!r} was tested on other images than {names[0]!r}")

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from efficient_jax import experiment, records
+from efficient_jax import experiment, preparation, records
 from efficient_jax.data.sources import fingerprint
 from efficient_jax.plan import plan
 from efficient_jax.report import page, tables
@@ -26,7 +26,7 @@ def train(config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/qui
     checked = plan(settings)
     folder = Path(workdir)
     with claimed(folder, settings):
-        run = experiment.prepare(checked, folder, console)
+        run = preparation.prepare(checked, folder, console)
         about = _about(run, settings)
         check_data(folder, about["data"]["fingerprint"])
         records.write_json(folder / "config.json", settings)
@@ -34,10 +34,12 @@ def train(config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/qui
             records.write_json(folder / "run.json", about)
         names = ", ".join(f"{len(ids)} {name}" for name, ids in run.split.items() if len(ids))
         console.print(f"{folder}: {names} images; {len(run.devices)} x {run.devices[0].platform}")
+        for note in run.source.notes:
+            console.print(f"note: {note}", soft_wrap=True)
         for warning in checked.warnings:
             console.print(f"warning: {warning}", soft_wrap=True)
         results = []
-        for stage in checked.stages:
+        for stage in run.stages:
             if (folder / stage.name / "result.json").exists():
                 console.print(f"{stage.name}: finished before")
             results.append(experiment.run_stage(stage, run))
@@ -45,7 +47,7 @@ def train(config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/qui
         console.print(f"report: {page.write_report(folder)}", soft_wrap=True)
 
 
-def _about(run: experiment.Run, config: dict[str, Any]) -> dict[str, Any]:
+def _about(run: preparation.Run, config: dict[str, Any]) -> dict[str, Any]:
     commit = _git("rev-parse", "HEAD")
     return {
         "command": " ".join(["python", *sys.argv]),

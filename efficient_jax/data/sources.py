@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from efficient_jax.data.decode import Decoded
 from efficient_jax.types import UserError
 
 
@@ -18,6 +19,8 @@ class Source(NamedTuple):
     images: np.ndarray  # uint8 [n h w c]
     labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image
     classes: tuple[str, ...]
+    given: dict[str, np.ndarray] = {}  # noqa: RUF012  parts that the source itself fixes: "test" -> its images
+    notes: tuple[str, ...] = ()  # what was done to the images, for people to read
 
 
 def mnist5k() -> Source:
@@ -72,8 +75,43 @@ def npz(*, path: str) -> Source:
     return Source(images, labels, tuple(str(c) for c in classes))
 
 
+def synthetic(*, classes: int, size: int, images: int, channels: int = 3, seed: int = 0) -> Source:
+    """Noise whose mean colour is that of the class: something to learn where no images are at hand.
+
+    For smoke tests and throughput; accuracy on it says nothing about photographs.
+    """
+    for name, value, least in (("classes", classes, 2), ("size", size, 1), ("images", images, classes)):
+        if value < least:
+            raise UserError(f"config.data.source.{name}: {value} asked; want at least {least}")
+    if channels < 1:
+        raise UserError(f"config.data.source.channels: {channels} asked; want at least 1")
+    rng = np.random.default_rng(seed)
+    labels = np.arange(images, dtype=np.int32) % classes
+    pixels = rng.integers(0, 128, (images, size, size, channels), dtype=np.uint8)
+    pixels += rng.integers(0, 128, (classes, channels), dtype=np.uint8)[labels][:, None, None]
+    return Source(pixels, labels, tuple(str(number) for number in range(classes)))
+
+
+def of_pictures(decoded: Decoded, labels: np.ndarray, classes: tuple[str, ...], tests: int) -> Source:
+    """The source of `decoded`, asked for in the order of `labels`; the last `tests` of these are its test images."""
+    first = int(np.searchsorted(decoded.rows, len(labels) - tests))
+    test = np.arange(first, len(decoded.rows))
+    others = {hash(image.tobytes()) for image in decoded.images[:first]} if tests else set()
+    repeated = sum(hash(decoded.images[i].tobytes()) in others for i in test)
+    leak = f"{repeated:,} of {len(test):,} test images are among the other images too, pixel for pixel"
+    return Source(
+        images=decoded.images,
+        labels=labels[decoded.rows].astype(np.int32),
+        classes=classes,
+        given={"test": test} if tests else {},
+        notes=(*decoded.notes, leak) if repeated else decoded.notes,
+    )
+
+
 def fingerprint(source: Source) -> str:
-    """A hash of images and labels: a run remembers which data it saw."""
+    """A hash of images, labels and given parts: a run remembers which data it saw."""
     digest = hashlib.sha256(np.ascontiguousarray(source.images).view(np.uint8).data)
     digest.update(np.ascontiguousarray(source.labels).view(np.uint8).data)
+    for name, ids in sorted(source.given.items()):
+        digest.update(name.encode() + ids.astype(np.int64).tobytes())
     return digest.hexdigest()[:16]

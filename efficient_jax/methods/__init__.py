@@ -5,16 +5,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from efficient_jax.linear_head import Choice
 from efficient_jax.methods.distill import distill
+from efficient_jax.methods.linear_probe import linear_probe
 from efficient_jax.methods.noisy_student import noisy_student, pseudo_labels
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.training.step import LossFn
 
 
 class Method(NamedTuple):
-    """A loss function, and what it needs."""
+    """A loss function, and what it needs; or, in place of updates, a fit."""
 
-    loss: Callable[..., LossFn]  # of (apply, augment), the teacher's apply where `frozen_teacher`, and settings
+    loss: Callable[..., LossFn] | None = None  # of (apply, augment), a teacher's apply if `frozen_teacher`, settings
+    fit: Callable[..., Choice] | None = None  # a head for the features of a network that stays as it is
     unlabelled: bool = False  # learns from the stream "unlabelled" too
     label: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None  # a teacher's labels, made before training
     frozen_teacher: bool = False  # runs the teacher in every step, its variables in frozen["teacher"]
@@ -27,5 +30,6 @@ class Method(NamedTuple):
 METHODS = {
     "supervised": Method(supervised),
     "noisy_student": Method(noisy_student, unlabelled=True, label=pseudo_labels),
+    "linear_probe": Method(fit=linear_probe),
     "distill": Method(distill, unlabelled=True, frozen_teacher=True),
 }

@@ -1,11 +1,10 @@
 """A small convolutional network for small images: minutes on a laptop, and strong with few labels."""
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import nn as jnn
 from jaxtyping import Array, Float, Key
 
-from efficient_jax.models.layers import Conv, Dropout, max_pool
+from efficient_jax.models.layers import Conv, Dropout, Norm, max_pool
 
 
 class Stage(nn.Module):
@@ -16,13 +15,7 @@ class Stage(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h/2 w/2 f"]:
         x = Conv(self.features, name="conv")(x)
         x = max_pool(x)  # before the normalisation, which then sees a quarter of the pixels
-        x = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            axis_name=self.norm_axis,
-            dtype=jnp.float32,
-            name="norm",
-        )(x)
+        x = Norm(self.norm_axis, name="norm")(x, train)
         return jnn.relu(x)
 
 
@@ -49,3 +42,7 @@ class CNN(nn.Module):
         x = Dropout(self.dropout, name="dropout")(seen["features"], keys if train else None)
         seen["logits"] = nn.Dense(self.classes, name="head")(x)
         return seen["logits"], seen
+
+    def layers(self) -> tuple[str, ...]:
+        """Regular expressions of parameter paths, from the input to the head."""
+        return ("stage1/.*", "stage2/.*", "stage3/.*", "head/.*")

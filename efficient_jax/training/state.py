@@ -27,4 +27,5 @@ def update_ema(ema: Tree, variables: Tree, step: jax.Array, decay: float) -> Tre
     The decay after `step` updates is min(1 - 1 / (step + 1), decay) (arXiv 1703.01780).
     """
     keep = jnp.minimum(1.0 - 1.0 / (step.astype(jnp.float32) + 1.0), decay)
-    return jax.tree.map(lambda old, new: keep * old + (1.0 - keep) * new, ema, variables)
+    # In this form the average of what does not change, a frozen layer, keeps every bit.
+    return jax.tree.map(lambda old, new: old + (1.0 - keep) * (new - old), ema, variables)

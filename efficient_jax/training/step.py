@@ -12,7 +12,7 @@ from efficient_jax import optim
 from efficient_jax.data import feed
 from efficient_jax.training import parallel
 from efficient_jax.training.state import update_ema
-from efficient_jax.types import Apply, Aux, Tree
+from efficient_jax.types import Apply, Augment, Aux, Tree
 
 LossFn = Callable[[Tree, Tree, Tree, dict, dict], tuple[jax.Array, Aux]]
 """`loss_fn(params, state, frozen, batch, keys) -> (loss_sum, Aux)`; `batch` and `keys` map the name of a stream
@@ -20,15 +20,26 @@ LossFn = Callable[[Tree, Tree, Tree, dict, dict], tuple[jax.Array, Aux]]
 
 
 def make_train_step(
-    loss_fn: LossFn, tx: optax.GradientTransformation, *, ema_decay: float, devices: Sequence[jax.Device]
+    loss_fn: LossFn,
+    tx: optax.GradientTransformation,
+    *,
+    ema_decay: float,
+    devices: Sequence[jax.Device],
+    frozen: Tree = None,
+    average_state: bool = False,
 ) -> Callable:
     """`step(state, frozen, data, key, indices) -> (state, metrics)`, pmapped; `state` is donated.
 
     data: {"image": uint8 [n h w c], "label": float32 [n classes]}, replicated; indices: {stream: [devices k share]},
     the images of k updates, of which update i takes entry i % k: sent together, they cost the host nothing per update.
     Gradients are summed over devices and divided by the summed weights, so that uneven and masked batches are exact.
-    metrics: name -> (sum, count).
+    metrics: name -> (sum, count). `frozen` says of each parameter whether it is (None: no one): no gradient of it is
+    computed. `average_state` is for models whose devices renew the state each for itself.
     """
+    still = frozen
+
+    def trained(params: Tree) -> Tree:
+        return jax.tree.map(lambda p, f: jax.lax.stop_gradient(p) if f else p, params, still) if still else params
 
     def step(state: Tree, frozen: Tree, data: Tree, key: jax.Array, indices: dict[str, jax.Array]):
         step_key = jax.random.fold_in(key, state["step"])
@@ -37,9 +48,11 @@ def make_train_step(
         keys = {
             name: parallel.keys_of_share(random_keys.named(step_key, name), len(index)) for name, index in now.items()
         }
-        (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
             state["params"], state["state"], frozen, batch, keys
         )
+        if average_state:
+            aux = aux._replace(state=jax.lax.pmean(aux.state, parallel.AXIS))
         grads, loss, weight, metrics = jax.lax.psum((grads, loss, aux.weight, aux.metrics), parallel.AXIS)
         grads = jax.tree.map(lambda g: g / weight, grads)
         params, opt = optim.update(tx, grads, state["opt"], state["params"])
@@ -65,6 +78,19 @@ def make_predict(apply: Apply, devices: Sequence[jax.Device]) -> Callable:
     return parallel.pmap(predict, devices, in_axes=(None, None, 0), out_axes=0)
 
 
+def make_extract(apply: Apply, augment: Augment, devices: Sequence[jax.Device]) -> Callable:
+    """`extract(variables, data, key, indices [devices share]) -> (features, labels)`, pmapped: what the head of a
+    frozen network sees of augmented images, and their labels; `data` as in `make_train_step`."""
+
+    def extract(variables: Tree, data: Tree, key: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.Array]:
+        batch = {name: values[index] for name, values in data.items()}
+        seen = augment(parallel.keys_of_share(key, len(index)), batch)
+        (_, intermediates), _ = apply(variables, seen["image"], False, None)
+        return intermediates["features"].astype(jnp.float32), seen["label"]
+
+    return parallel.pmap(extract, devices, in_axes=(None, None, None, 0), out_axes=0)
+
+
 def predict_rows(
     predict: Callable,
     variables: Tree,
@@ -80,3 +106,22 @@ def predict_rows(
         probabilities = predict(variables, images, parallel.shared(part, devices))
         found.append(np.asarray(probabilities).reshape(len(part), -1)[:real])
     return np.concatenate(found)
+
+
+def extract_rows(
+    extract: Callable,
+    variables: Tree,
+    data: Tree,
+    rows: np.ndarray,
+    *,
+    key: jax.Array,
+    batch: int,
+    devices: Sequence[jax.Device],
+) -> tuple[np.ndarray, np.ndarray]:
+    """(features [len(rows) d], labels [len(rows) classes]) of the images at `rows`, as `predict_rows`."""
+    found = []
+    for i, (part, real) in enumerate(feed.padded(rows, batch)):
+        both = extract(variables, data, jax.random.fold_in(key, i), parallel.shared(part, devices))
+        found.append([np.asarray(each).reshape(len(part), -1)[:real] for each in both])
+    features, labels = zip(*found, strict=True)
+    return np.concatenate(features), np.concatenate(labels)

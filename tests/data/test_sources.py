@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from efficient_jax.data import sources
+from efficient_jax.data import SOURCES, sources
 from efficient_jax.types import UserError
 
 IMAGES = np.arange(4 * 3 * 2, dtype=np.uint8).reshape(4, 3, 2)
@@ -78,13 +78,52 @@ def test_no_file_is_said(tmp_path):
         sources.npz(path=str(tmp_path / "a.npz"))
 
 
+def test_the_mean_colour_of_synthetic_images_tells_their_class():
+    source = sources.synthetic(classes=3, size=16, images=30, seed=1)
+    assert (source.images.shape, source.images.dtype) == ((30, 16, 16, 3), np.uint8)
+    np.testing.assert_array_equal(np.bincount(source.labels), [10, 10, 10])
+    colours = source.images.mean((1, 2))
+    centres = np.stack([colours[source.labels == number][:5].mean(0) for number in range(3)])
+    nearest = ((colours[:, None] - centres) ** 2).sum(-1).argmin(1)
+    np.testing.assert_array_equal(nearest, source.labels)
+    assert source.images.std((1, 2)).min() > 20  # and no image is just a colour
+    assert len(np.unique(source.images.reshape(30, -1), axis=0)) == 30
+
+
+def test_synthetic_images_are_those_of_the_seed():
+    first, again, other = (sources.synthetic(classes=2, size=4, images=4, channels=1, seed=s) for s in (0, 0, 1))
+    np.testing.assert_array_equal(first.images, again.images)
+    assert (first.images != other.images).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"classes": 1}, "classes: 1 asked; want at least 2"),
+        ({"size": 0}, "size: 0 asked; want at least 1"),
+        ({"images": 4}, "images: 4 asked; want at least 5"),
+        ({"channels": 0}, "channels: 0 asked; want at least 1"),
+    ],
+)
+def test_synthetic_images_that_cannot_be_are_said(settings, message):
+    with pytest.raises(UserError) as error:
+        sources.synthetic(**{"classes": 5, "size": 4, "images": 10} | settings)
+    assert str(error.value) == f"config.data.source.{message}"
+
+
+def test_every_source_is_found_by_its_name():
+    assert {name: source.__name__ for name, source in SOURCES.items()} == {name: name for name in SOURCES}
+    assert {"folder", "parquet", "tfds", "npz", "synthetic", "mnist5k"} <= SOURCES.keys()
+
+
 def test_the_fingerprint_sees_every_pixel_and_label():
-    def of(images, labels):
-        return sources.fingerprint(sources.Source(images, labels, ()))
+    def of(images, labels, given=()):
+        return sources.fingerprint(sources.Source(images, labels, (), {"test": np.array(given)} if given else {}))
 
     images, labels = IMAGES[..., None], LABELS.astype(np.int32)
     pixel, label = images.copy(), labels.copy()
     pixel[-1, -1, -1] += 1
     label[-1] = 0
     assert of(images, labels) == of(images.copy(), labels.copy())
-    assert len({of(images, labels), of(pixel, labels), of(images, label)}) == 3
+    given = of(images, labels, [0]), of(images, labels, [1])
+    assert len({of(images, labels), of(pixel, labels), of(images, label), *given}) == 5

@@ -17,7 +17,8 @@ def test_both_forms_of_a_convolution_are_equal(key, size, stride, channels, pixe
     kernel = jax.random.normal(weight, (size, size, channels, 5))
 
     def run(form):
-        y, pull = jax.vjp(lambda x, k: form(x, k, stride), x, kernel)
+        pads = tuple(jax.lax.padtype_to_pads(x.shape[1:3], (size, size), (stride, stride), "SAME"))
+        y, pull = jax.vjp(lambda x, k: form(x, k, stride, pads), x, kernel)
         return y, *pull(jnp.cos(y))
 
     for a, b in zip(run(layers.conv_plain), run(layers.conv_matmul), strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from configs import quickstart
-from efficient_jax import experiment, members, models, records
+from efficient_jax import experiment, members, models, preparation, records
 from efficient_jax.plan import plan
 from efficient_jax.training import loop
 from efficient_jax.training.progress import StageProgress
@@ -23,11 +23,12 @@ def test_training_against_the_bare_step(tmp_path, capsys):
     config.update({"devices": 2, "stages": ("augmented",)})
     console = Console(quiet=True)
     checked = plan(config.to_dict())
-    run = experiment.prepare(checked, tmp_path, console)
-    (stage,) = checked.stages
-    module, apply = members.build(members.describe(stage.model, run.source.classes, (28, 28, 1), run.mean, run.std))
+    run = preparation.prepare(checked, tmp_path, console)
+    (stage,) = run.stages
+    description = preparation.description_of(stage, run)
+    module, _ = members.build(description)
     variables = models.init(module, jax.random.key(0), (28, 28, 1))
-    each = experiment.updates(stage, run, experiment.supervise(stage, run), apply, variables)
+    each = experiment.updates(stage, run, experiment.supervise(stage, run), description, variables)
     placed = each.indices(0)
     log = records.MetricsLog(tmp_path, 0)
 

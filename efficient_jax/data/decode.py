@@ -1,0 +1,222 @@
+"""Pictures of any size, mode and orientation become uint8 arrays of one shape."""
+
+import io
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from efficient_jax.binding import choose
+from efficient_jax.types import UserError
+
+FITS = ("crop", "squash", "pad")
+INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+GREY = 128
+"""What "pad" adds: near 0 once the mean of an image set is subtracted, which is what convolutions pad with."""
+
+MOST_PIXELS = 100_000_000
+ORIENTATION = 0x0112  # the EXIF tag
+CHUNK = 64  # images for which a thread is asked at once
+NAMED = 5
+
+Picture = Path | bytes | np.ndarray
+"""A file, the content of a file, or pixels: uint8 [h w] or [h w c]."""
+
+
+class Framing(NamedTuple):
+    """The shape that pictures get."""
+
+    size: int  # pixels of each side; 0 takes pictures as they are, which must then all have one size
+    fit: str = "crop"
+    crop: float = 1.0
+    interpolation: str = "bicubic"
+    channels: int = 3  # 1 makes colours grey
+
+
+class Decoded(NamedTuple):
+    """Pictures that could be read, and what became of the others."""
+
+    images: np.ndarray  # uint8 [n size size channels]
+    rows: np.ndarray  # int64 [n], which of the pictures asked for these are
+    unreadable: dict[int, str]  # row -> why, in order
+    notes: tuple[str, ...]  # what was changed in how many pictures
+
+
+def fit(
+    image: Image.Image | UInt8[np.ndarray, "h w c"], size: int, fit: str, crop: float, interpolation: str
+) -> UInt8[np.ndarray, "size size c"]:
+    """`image` as a square of `size` pixels, resized with an antialiasing filter.
+
+    "crop": the shorter side becomes round(size / crop), then `size` pixels are cut out of the middle, as torchvision
+    and timm do for evaluation. "squash": both sides become `size`. "pad": the longer side becomes `size`, and grey
+    (128) fills what is left on both sides of the shorter one.
+    """
+    image = _from_array(image) if isinstance(image, np.ndarray) else image
+    w, h = image.size
+    resample = INTERPOLATIONS[interpolation]
+    if fit == "squash":
+        return _pixels(image.resize((size, size), resample))
+    if fit == "pad":
+        width, height = (max(1, round(side * size / max(w, h))) for side in (w, h))
+        inner = _pixels(image.resize((width, height), resample))
+        left, top = (size - width) // 2, (size - height) // 2
+        square = np.full((size, size, inner.shape[-1]), GREY, np.uint8)
+        square[top : top + height, left : left + width] = inner
+        return square
+    shorter = round(size / crop)
+    width, height = (int(shorter * side / min(w, h)) for side in (w, h))
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    # Only what is kept is resized: the same pixels, and a strip of 1 x 60,000 does not fill the memory.
+    box = (left * w / width, top * h / height, (left + size) * w / width, (top + size) * h / height)
+    return _pixels(image.resize((size, size), resample, box=box))
+
+
+def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> Decoded:
+    """The pictures `read(0)` .. `read(count - 1)`, decoded and fitted by as many threads as there are cores.
+
+    `read` is called from these threads, once for each picture (and once more for the first where `framing.size` is
+    0). Pictures that cannot be read, or have more than 100 million pixels, are left out and listed.
+
+    Raises: UserError for a framing that does not exist or images that do not fit into memory.
+    """
+    _check(framing)
+    shape = (framing.size, framing.size, framing.channels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PIL warns of what is listed here, or of what does not matter to pixels
+        if not framing.size and count:
+            try:
+                shape = _pixels(_convert(_open(read(0)), framing.channels)[0]).shape
+            except Exception as error:
+                return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: _reason(error)}, ())
+        if count * np.prod(shape) > _memory():
+            raise UserError(
+                f"config.data.source.size: {count:,} images of {' x '.join(map(str, shape))} need "
+                f"{count * np.prod(shape) / 2**30:,.1f} GiB, and {_memory() / 2**30:,.1f} GiB are free; ask for a "
+                "smaller size or fewer images"
+            )
+        images = np.empty((count, *shape), np.uint8)
+
+        def decode(start: int) -> tuple[Counter[str], dict[int, str]]:
+            changes: Counter[str] = Counter()
+            failed = {}
+            for row in range(start, min(start + CHUNK, count)):
+                try:
+                    image, changed = _convert(_open(read(row)), framing.channels)
+                    images[row] = fit(image, *framing[:4]) if framing.size else _stored(image, shape)
+                    changes.update(changed)
+                except Exception as error:  # a damaged file makes decoders raise anything
+                    failed[row] = _reason(error)
+            return changes, failed
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            parts = list(pool.map(decode, range(0, count, CHUNK)))
+    changes = sum((part for part, _ in parts), Counter())
+    unreadable = {row: why for _, failed in parts for row, why in failed.items()}
+    rows = np.setdiff1d(np.arange(count), list(unreadable))
+    return Decoded(
+        images=images[rows] if unreadable else images,
+        rows=rows,
+        unreadable=unreadable,
+        notes=tuple(f"{number:,} of {count:,} images {what}" for what, number in sorted(changes.items())),
+    )
+
+
+def listed(unreadable: dict[str, str]) -> str:
+    """`2 unreadable images: a.jpg (not an image), b.jpg (...)`; the first few by name."""
+    named = ", ".join(f"{name} ({why})" for name, why in list(unreadable.items())[:NAMED])
+    plural = "s" if len(unreadable) > 1 else ""
+    return f"{len(unreadable):,} unreadable image{plural}: {named}{', ...' if len(unreadable) > NAMED else ''}"
+
+
+def _check(framing: Framing) -> None:
+    where = "config.data.source"
+    choose(framing.fit, dict.fromkeys(FITS), f"{where}.fit")
+    choose(framing.interpolation, INTERPOLATIONS, f"{where}.interpolation")
+    if framing.size < 0:
+        raise UserError(f"{where}.size: {framing.size} is not a number of pixels")
+    if not 0 < framing.crop <= 1:
+        raise UserError(f"{where}.crop: {framing.crop} is not a share of the picture, in (0, 1]")
+    if framing.channels not in (1, 3):
+        raise UserError(f"{where}.channels: {framing.channels} asked; want 3 (colour) or 1 (grey)")
+
+
+def _open(picture: Picture) -> Image.Image:
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture)
+    image = Image.open(io.BytesIO(picture if isinstance(picture, bytes) else picture.read_bytes()))
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"{image.width:,} x {image.height:,} pixels, more than {MOST_PIXELS:,}")
+    # Not image.draft(): decoding a JPEG at a smaller scale is up to 4 times faster, but moved pixels by up to 33 of
+    # 255 even at three times the wanted size, and then accuracy would depend on how a picture was stored.
+    return image
+
+
+def _from_array(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"{pixels.dtype} {list(pixels.shape)}; want uint8")
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+
+
+def _convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]:
+    """(the image upright in 8-bit RGB or grey, what that changed)."""
+    changed = []
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # in an MPO the others are previews
+        changed.append("have several frames: the first was taken")
+    if 2 <= image.getexif().get(ORIENTATION, 1) <= 8:
+        ImageOps.exif_transpose(image, in_place=True)
+        changed.append("were turned as their EXIF orientation says")
+    grey = Image.getmodebase(image.mode) == "L"
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) * 255 // 65535).astype(np.uint8))
+        changed.append("had 16 bits: 65535 became 255")
+    if image.mode in ("I", "F"):
+        raise ValueError("32-bit pixels, whose black and white nobody knows; store 8 or 16 bits")
+    if image.has_transparency_data:
+        colours = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
+        changed.append("have transparency: they were put on white")
+    elif image.mode not in ("RGB", "L", "1", "P"):
+        changed.append(f"were {image.mode}: converted to RGB")
+    if channels == 3 and grey:
+        changed.append("were grey: repeated in three channels")
+    if channels == 1 and not grey:
+        changed.append("had colours: made grey")
+    mode = "L" if channels == 1 else "RGB"
+    image.load()
+    return image if image.mode == mode else image.convert("RGB").convert(mode), changed
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _stored(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
+    pixels = _pixels(image)
+    if pixels.shape != shape:
+        h, w, _ = shape
+        raise ValueError(
+            f"{image.width} x {image.height} pixels, but the first has {w} x {h}: say config.data.source.size"
+        )
+    return pixels
+
+
+def _reason(error: Exception) -> str:
+    text = "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+    return " ".join(text.split())[:100]
+
+
+def _memory() -> int:
+    """Bytes that can be had: free, or held by caches where the system says so."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

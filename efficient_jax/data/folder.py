@@ -1,0 +1,95 @@
+"""Folders of pictures, one folder for each class."""
+
+from pathlib import Path
+
+import numpy as np
+
+from efficient_jax.binding import nearest
+from efficient_jax.data.decode import Framing, decode_all, listed
+from efficient_jax.data.sources import Source, of_pictures
+from efficient_jax.types import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+UNLABELLED = {"unlabelled", "unlabeled"}
+PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
+
+def folder(
+    *,
+    path: str,
+    size: int,
+    test_path: str = "",
+    fit: str = "crop",
+    crop: float = 1.0,
+    interpolation: str = "bicubic",
+    channels: int = 3,
+    unreadable: int = 0,
+) -> Source:
+    """Your own pictures: `path/cat/1.jpg`, `path/dog/any/where/2.png`, and `path/unlabelled/3.jpg` without a label.
+
+    Classes are the folders of `path` in the order of their names. `test_path`, a folder of the same classes, fixes
+    the test images. Pictures become squares of `size` pixels (0: they stay as they are, all of one size), see
+    `efficient_jax.data.decode.fit`; up to `unreadable` files that cannot be read are left out, and listed.
+
+    Raises: UserError for folders laid out in another way, too many unreadable files, settings that do not exist.
+    """
+    where = "config.data.source.path"
+    folders = _folders(path, where)
+    names = tuple(name for name in sorted(folders) if name not in UNLABELLED)
+    _check_classes(path, names)
+    parts = [(number, _pictures(folders[name])) for number, name in enumerate(names)]
+    for number, found in parts:
+        if not found:
+            raise UserError(f"{where}: class {names[number]!r} has no pictures in {str(folders[names[number]])!r}")
+    parts += [(-1, _pictures(folders[name])) for name in sorted(UNLABELLED & folders.keys())]
+    tests = []
+    if test_path:
+        test_folders = _folders(test_path, "config.data.source.test_path")
+        for name in sorted(test_folders):
+            if name not in names:
+                raise UserError(
+                    f"config.data.source.test_path: class {name!r} is not in {path!r}{nearest(name, names)}"
+                )
+            tests.append((names.index(name), _pictures(test_folders[name])))
+        if not any(found for _, found in tests):
+            raise UserError(f"config.data.source.test_path: no pictures in the folders of {test_path!r}")
+    files = [file for _, found in parts + tests for file in found]
+    labels = np.repeat([label for label, _ in parts + tests], [len(found) for _, found in parts + tests])
+    decoded = decode_all(files.__getitem__, len(files), Framing(size, fit, crop, interpolation, channels))
+    failed = listed({str(files[row]): why for row, why in decoded.unreadable.items()})
+    if len(decoded.unreadable) > unreadable:
+        raise UserError(
+            f"{where}: {failed}; mend or remove them, or leave out up to so many with config.data.source.unreadable"
+        )
+    source = of_pictures(decoded, labels, names, sum(len(found) for _, found in tests))
+    return source._replace(notes=(*source.notes, f"left out {failed}")) if decoded.unreadable else source
+
+
+def _folders(path: str, where: str) -> dict[str, Path]:
+    """The folders in the folder `path` by name, hidden ones left out."""
+    if not Path(path).is_dir():
+        raise UserError(f"{where}: {path!r} is {'a file' if Path(path).exists() else 'not there'}; want a folder")
+    return {f.name: f for f in Path(path).iterdir() if f.is_dir() and not f.name.startswith(".")}
+
+
+def _check_classes(path: str, names: tuple[str, ...]) -> None:
+    where = "config.data.source.path"
+    if not names:
+        count = len(_pictures(Path(path)))
+        raise UserError(
+            f"{where}: {path!r} has no class folders, but {count:,} pictures; want a folder for each class, such as "
+            f"{path}/cat/1.jpg and {path}/dog/2.jpg"
+        )
+    if len(names) == 1:
+        raise UserError(f"{where}: {path!r} has one class only, {names[0]!r}; want two or more folders")
+    if {name.lower() for name in names} <= PARTS:
+        train = next((name for name in names if name.lower().startswith("train")), names[0])
+        raise UserError(
+            f"{where}: {path!r} has the folders {', '.join(names)}, which are no classes; say "
+            f"config.data.source.path={path}/{train}, and config.data.source.test_path for the images to test on"
+        )
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """Files below `folder` that look like pictures, in an order that depends on their names only."""
+    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))

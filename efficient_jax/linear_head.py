@@ -1,0 +1,201 @@
+"""Linear heads on cached features, without a training loop: ridge regression and logistic regression, on the host.
+
+Targets are float [n classes], as labels are everywhere: one-hot, soft, or with `multi_label` any 0/1 pattern, where
+logistic regression is one against the rest. The bias is not penalised. A kernel is [d classes] and computes
+logits = features @ kernel + bias.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import optimize, special
+from sklearn.metrics import average_precision_score
+from threadpoolctl import threadpool_limits
+
+from efficient_jax import binding
+from efficient_jax.types import UserError
+
+Head = tuple[Float[np.ndarray, "d classes"], Float[np.ndarray, " classes"]]
+Path = tuple[Float[np.ndarray, "penalties d classes"], Float[np.ndarray, "penalties classes"]]
+Data = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n classes"]]
+
+FOLDS = 5
+ITERATIONS = 1000
+ROUGHLY = 1e-4  # scikit-learn's tolerance; enough to choose by
+
+
+class Choice(NamedTuple):
+    kernel: Float[np.ndarray, "d classes"]
+    bias: Float[np.ndarray, " classes"]
+    l2: float
+    score: float  # of the held-out examples; nan where none could be held out
+
+
+def ridge(features: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n classes"], l2: float) -> Head:
+    """Minimises |features @ kernel + bias - targets|^2 + l2 |kernel|^2."""
+    kernels, biases = ridge_path(features, targets, (l2,))
+    return kernels[0], biases[0]
+
+
+def ridge_path(
+    features: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n classes"], l2s: tuple[float, ...]
+) -> Path:
+    """`ridge` for every penalty, all positive, from one eigendecomposition: of the smaller of the two Gram matrices."""
+    _check(features, targets, l2s)
+    mean, mean_target = features.mean(0, dtype=np.float64), targets.mean(0, dtype=np.float64)
+    x, y = features - mean, targets - mean_target
+    wide = x.shape[0] < x.shape[1]
+    values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+    left, right = (x.T @ vectors, vectors.T @ y) if wide else (vectors, vectors.T @ (x.T @ y))
+    kernels = np.stack([left @ (right / (np.maximum(values, 0.0) + l2)[:, None]) for l2 in l2s])
+    return kernels, mean_target - mean @ kernels
+
+
+def logistic(
+    features: Float[np.ndarray, "n d"],
+    targets: Float[np.ndarray, "n classes"],
+    l2: float,
+    multi_label: bool = False,
+) -> Head:
+    """Minimises the sum of the cross-entropies plus l2 / 2 |kernel|^2: scikit-learn's with C = 1 / l2, which does
+    not take soft targets. One that sums to w counts w times. `multi_label` has a sigmoid for each class in place of
+    one softmax."""
+    kernels, biases = logistic_path(features, targets, (l2,), multi_label)
+    return kernels[0], biases[0]
+
+
+def logistic_path(
+    features: Float[np.ndarray, "n d"],
+    targets: Float[np.ndarray, "n classes"],
+    l2s: tuple[float, ...],
+    multi_label: bool = False,
+    tolerance: float = 1e-5,
+) -> Path:
+    """`logistic` for every penalty, all positive; each starts from the solution of the next stronger one and ends
+    where the gradient per example is at most `tolerance`.
+
+    L-BFGS sees centred features divided by one number, their standard deviation: that changes how fast it is and
+    not what it finds, since penalty and kernel are scaled back.
+    """
+    _check(features, targets, l2s)
+    y, mean = targets.astype(np.float64), features.mean(0, dtype=np.float64)
+    x = features - mean
+    scale = x.std() or 1.0
+    x /= scale
+    shape = (x.shape[1] + 1, y.shape[1])
+
+    def loss(flat: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
+        kernel, bias = np.split(flat.reshape(shape), [-1])
+        logits = x @ kernel + bias
+        if multi_label:
+            entropy = np.logaddexp(0.0, logits).sum() - (y * logits).sum()
+            residual = special.expit(logits) - y
+        else:
+            log_p = special.log_softmax(logits, axis=1)
+            entropy = -(y * log_p).sum()
+            residual = y.sum(1, keepdims=True) * np.exp(log_p) - y
+        gradient = np.concatenate([x.T @ residual + penalty * kernel, residual.sum(0, keepdims=True)])
+        return entropy + penalty / 2 * (kernel**2).sum(), gradient.ravel()
+
+    heads, flat = {}, np.zeros(shape).ravel()
+    for l2 in sorted(set(l2s), reverse=True):
+        settings = {"maxiter": ITERATIONS, "gtol": tolerance * len(x), "ftol": 0.0}
+        with threadpool_limits(1):  # threads gain little on such thin products; on a busy machine they cost ten times
+            flat = optimize.minimize(loss, flat, (l2 / scale**2,), "L-BFGS-B", jac=True, options=settings).x
+        kernel, bias = np.split(flat.reshape(shape), [-1])
+        heads[l2] = (kernel / scale, bias[0] - mean @ kernel / scale)
+    return np.stack([heads[l2][0] for l2 in l2s]), np.stack([heads[l2][1] for l2 in l2s])
+
+
+KINDS: dict[str, Callable[..., Path]] = {"ridge": ridge_path, "logistic": logistic_path}
+EXPONENTS = {"ridge": range(-20, 11), "logistic": range(-14, 5, 2)}
+
+
+def penalties(features: Float[np.ndarray, "n d"], kind: str) -> tuple[float, ...]:
+    """What `choose` tries: powers of 2 times the mean of the eigenvalues, other than 0, of the features' scatter
+    matrix, so that they mean the same for every backbone and number of images."""
+    unit = float(features.var(0, dtype=np.float64).mean()) * max(features.shape)
+    return tuple(2.0**i * (unit or 1.0) for i in EXPONENTS[kind])
+
+
+def choose(
+    features: Float[np.ndarray, "n d"],
+    targets: Float[np.ndarray, "n classes"],
+    *,
+    kind: str,
+    seed: int,
+    validation: Data | None = None,
+    multi_label: bool = False,
+) -> Choice:
+    """The head of `kind`, "ridge" or "logistic", on all `features`, with the one of its `penalties` that is best on
+    `validation` or, without it, over stratified folds of `features` itself.
+
+    The score is the fraction of right classes, or with `multi_label` the average precision, its mean over the classes
+    that occur; between equal ones the squared error of the predictions decides. The only example of a class is not held
+    out; where most are the only ones, none is, and the penalty in the middle is taken.
+    """
+    fit = binding.choose(kind, KINDS, "kind")
+    l2s = penalties(features, kind)
+    settings = {"multi_label": multi_label} if kind == "logistic" else {}
+
+    def predict(train: Data, held: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "penalties n classes"]:
+        rough = {"tolerance": ROUGHLY} if kind == "logistic" else {}
+        kernels, biases = fit(*train, l2s, **settings, **rough)
+        logits = held @ kernels + biases[:, None]
+        if kind == "ridge":
+            return logits
+        return special.expit(logits) if multi_label else special.softmax(logits, axis=2)
+
+    if validation:
+        truth, predictions = validation[1], predict((features, targets), validation[0])
+    else:
+        fold = _folds(targets, seed, multi_label)
+        out_of_fold = np.zeros((len(l2s), *targets.shape))
+        for k in range(fold.max() + 1):
+            train = fold != k
+            out_of_fold[:, ~train] = predict((features[train], targets[train]), features[~train])
+        truth, predictions = targets[fold >= 0], out_of_fold[:, fold >= 0]
+    score, l2 = np.nan, l2s[len(l2s) // 2]
+    if len(truth):
+        scores = [_score(truth, each, multi_label) for each in predictions]
+        errors = [np.square(each - truth).mean() for each in predictions]
+        best = max(range(len(l2s)), key=lambda i: (scores[i], -errors[i]))
+        score, l2 = scores[best], l2s[best]
+    (kernel,), (bias,) = fit(features, targets, (l2,), **settings)
+    return Choice(kernel, bias, l2, score)
+
+
+def _folds(targets: Float[np.ndarray, "n classes"], seed: int, multi_label: bool) -> Int[np.ndarray, " n"]:
+    """The fold of each example: those of a class are dealt out in turn, so that one with few is never held out as a
+    whole; -1, always trained on, for the only one of its class, and for all where those are most: the rest would prefer
+    penalties with which only their class is predicted. (scikit-learn's folds want at least one of a class for each.)
+    """
+    labels = np.unique(targets, axis=0, return_inverse=True)[1] if multi_label else targets.argmax(1)
+    alone = np.zeros(len(labels), bool) if multi_label else np.bincount(labels)[labels] == 1
+    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels, alone))
+    folds = np.empty(len(labels), int)
+    folds[order] = np.arange(len(labels)) % min(FOLDS, len(labels))
+    return np.where(alone | (len(labels) == 1) | (alone.mean() > 0.5), -1, folds)
+
+
+def _score(
+    truth: Float[np.ndarray, "n classes"], predicted: Float[np.ndarray, "n classes"], multi_label: bool
+) -> float:
+    if not multi_label:
+        return float((predicted.argmax(1) == truth.argmax(1)).mean())
+    occur = np.flatnonzero(truth.any(0))
+    if not len(occur):
+        raise UserError("linear head: no example that is held out has a label; a penalty cannot be chosen")
+    return float(np.mean([average_precision_score(truth[:, k], predicted[:, k]) for k in occur]))
+
+
+def _check(features: np.ndarray, targets: np.ndarray, l2s: tuple[float, ...]) -> None:
+    if targets.ndim != 2 or len(features) != len(targets) or not len(features):
+        raise UserError(
+            f"linear head: targets {list(targets.shape)} do not fit features {list(features.shape)}; "
+            "want [n classes] and [n d] with n at least 1"
+        )
+    if not all(l2 > 0.0 for l2 in l2s):
+        raise UserError(f"linear head: the penalties {l2s} must be greater than 0")

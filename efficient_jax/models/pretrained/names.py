@@ -1,0 +1,131 @@
+"""What others call the parameters of the same networks, in timm's words; the classifier is always `head`."""
+
+import itertools
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+# Moving averages of the weights come first: where a checkpoint has both, they are the better network.
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
+
+RULES = (  # the first pattern that matches the whole name
+    (r"(?:fc|_fc|classifier|classifier\.1|head\.fc|heads\.head)\.(weight|bias)", r"head.\1"),
+    # torchvision's DenseNet files of 2017
+    (r"(.*\.denselayer\d+\.(?:norm|conv))\.([12]\..*)", r"\1\2"),
+    # torchvision's EfficientNet-B0..B7; its blocks are `_torchvision_block`'s
+    (r"features\.0\.0\.(.*)", r"conv_stem.\1"),
+    (r"features\.0\.1\.(.*)", r"bn1.\1"),
+    (r"features\.8\.0\.(.*)", r"conv_head.\1"),
+    (r"features\.8\.1\.(.*)", r"bn2.\1"),
+    # torchvision's ViT; its dense layers had names before they had numbers
+    (r"class_token", r"cls_token"),
+    (r"conv_proj\.(.*)", r"patch_embed.proj.\1"),
+    (r"encoder\.pos_embedding", r"pos_embed"),
+    (r"encoder\.ln\.(.*)", r"norm.\1"),
+    (r"encoder\.layers\.encoder_layer_(\d+)\.ln_([12])\.(.*)", r"blocks.\1.norm\2.\3"),
+    (r"encoder\.layers\.encoder_layer_(\d+)\.self_attention\.in_proj_(.*)", r"blocks.\1.attn.qkv.\2"),
+    (r"encoder\.layers\.encoder_layer_(\d+)\.self_attention\.out_proj\.(.*)", r"blocks.\1.attn.proj.\2"),
+    (r"encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:linear_1|0)\.(.*)", r"blocks.\1.mlp.fc1.\2"),
+    (r"encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:linear_2|3)\.(.*)", r"blocks.\1.mlp.fc2.\2"),
+    # EfficientNet as TensorFlow's was first ported (efficientnet-pytorch); its blocks are `_ported_block`'s
+    (r"_conv_(stem|head)\.(.*)", r"conv_\1.\2"),
+    (r"_bn0\.(.*)", r"bn1.\1"),
+    (r"_bn1\.(.*)", r"bn2.\1"),
+)
+
+# An inverted residual block: what its layers do, and timm's name with and without the expansion.
+BLOCK = {
+    "expand": ("conv_pw", ""),
+    "expand_norm": ("bn1", ""),
+    "depthwise": ("conv_dw", "conv_dw"),
+    "depthwise_norm": ("bn2", "bn1"),
+    "reduce": ("se.conv_reduce", "se.conv_reduce"),
+    "restore": ("se.conv_expand", "se.conv_expand"),
+    "project": ("conv_pwl", "conv_pw"),
+    "project_norm": ("bn3", "bn2"),
+}
+PORTED = {
+    "_expand_conv": "expand",
+    "_bn0": "expand_norm",
+    "_depthwise_conv": "depthwise",
+    "_bn1": "depthwise_norm",
+    "_se_reduce": "reduce",
+    "_se_expand": "restore",
+    "_project_conv": "project",
+    "_bn2": "project_norm",
+}
+TORCHVISION = {
+    "0.0": "expand",
+    "0.1": "expand_norm",
+    "1.0": "depthwise",
+    "1.1": "depthwise_norm",
+    "2.fc1": "reduce",
+    "2.fc2": "restore",
+    "3.0": "project",
+    "3.1": "project_norm",
+}
+
+
+def unwrap(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
+    """The weights among all that a checkpoint holds, and the prefix of their names, such as "state_dict.module."."""
+    prefix = ""
+    while wrapper := next((w for w in WRAPPERS if any(name.startswith(f"{prefix}{w}.") for name in state)), None):
+        prefix += f"{wrapper}."
+    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}, prefix
+
+
+def to_timm(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same arrays under timm's names. A name that no rule knows stays."""
+    places = _places(state)
+    return {_timm_name(name, places): array for name, array in state.items()}
+
+
+def _timm_name(name: str, places: Mapping[str, tuple[str, bool]]) -> str:
+    if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name):
+        place, expands = places.get(match[1], ("", True))
+        layer = BLOCK[PORTED[match[2]]][not expands] if place and match[2] in PORTED else ""
+        return f"{place}.{layer}.{match[3]}" if layer else name
+    if match := re.fullmatch(r"features\.([1-7])\.(\d+)\.block\.(\d)\.(\w+)\.(\w+)", name):
+        expands = match[1] != "1"
+        role = TORCHVISION.get(f"{int(match[3]) + (not expands)}.{match[4]}")
+        return f"blocks.{int(match[1]) - 1}.{match[2]}.{BLOCK[role][not expands]}.{match[5]}" if role else name
+    for pattern, replacement in RULES:
+        if match := re.fullmatch(pattern, name):
+            return match.expand(replacement)
+    return name
+
+
+def _places(state: Mapping[str, np.ndarray]) -> dict[str, tuple[str, bool]]:
+    """For each N of `_blocks.N`, which counts through all stages: timm's "blocks.stage.index", and whether it expands.
+
+    All blocks of a stage have one width, and no two neighbouring stages have the same.
+    """
+    places: dict[str, tuple[str, bool]] = {}
+    stage, index, width = -1, 0, 0
+    for n in itertools.count():
+        project = state.get(f"_blocks.{n}._project_conv.weight")
+        if project is None:
+            return places
+        index, stage = (index + 1, stage) if len(project) == width else (0, stage + 1)
+        width = len(project)
+        places[str(n)] = f"blocks.{stage}.{index}", f"_blocks.{n}._expand_conv.weight" in state
+    raise AssertionError
+
+
+def describe(state: Mapping[str, np.ndarray]) -> str:
+    """The network that has parameters of these names (timm's), as far as they tell."""
+
+    def count(pattern: str) -> int:
+        return len({match[0] for name in state if (match := re.match(pattern, name))})
+
+    if blocks := count(r"layer\d+\.\d+\."):
+        return f"resnet{(3 if 'layer1.0.conv3.weight' in state else 2) * blocks + 2}"
+    if blocks := count(r"features\.denseblock\d+\.denselayer\d+\."):
+        return f"densenet{2 * blocks + 5}"
+    if blocks := count(r"blocks\.\d+\.\d+\."):
+        kind = "" if count(r"blocks\..*\.se\.") else "-lite"
+        return f"efficientnet{kind} of {blocks} blocks"
+    if blocks := count(r"blocks\.\d+\.attn\."):
+        return f"vit of {blocks} blocks"
+    return "nothing that is known here"

@@ -1,0 +1,122 @@
+"""Parquet files as Hugging Face stores them, and plainer ones."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from efficient_jax.data.parquet import parquet
+from efficient_jax.types import UserError
+
+DATA = Path(os.environ.get("EFFICIENT_JAX_DATA", "none"))
+NAMES = {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}})}
+
+
+def png(value, shape=(2, 3, 3)):
+    Image.fromarray(np.full(shape, value, np.uint8)).save(content := io.BytesIO(), "PNG")
+    return content.getvalue()
+
+
+def write(path, columns, metadata=None):
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
+    return str(path)
+
+
+def hugging(values):
+    return pa.array([{"bytes": png(value), "path": f"{value}.png"} for value in values])
+
+
+def test_as_hugging_face_stores_them(tmp_path):
+    path = write(tmp_path / "a.parquet", {"id": [1, 2, 3], "image": hugging([5, 6, 7]), "label": [1, 0, None]}, NAMES)
+    source = parquet(path=path)
+    np.testing.assert_array_equal(source.images, np.array([5, 6, 7])[:, None, None, None] + np.zeros((2, 3, 3), int))
+    np.testing.assert_array_equal(source.labels, [1, 0, -1])
+    assert (source.images.dtype, source.labels.dtype) == (np.uint8, np.int32)
+    assert source.classes == ("cat", "dog")
+    assert source.given == {}
+    assert parquet(path=path, size=8, channels=1).images.shape == (3, 8, 8, 1)
+
+
+def test_bare_bytes_and_no_names(tmp_path):
+    path = write(tmp_path / "a.parquet", {"img": [png(5), png(6)], "fine": pa.array([0, 200], pa.uint8())})
+    source = parquet(path=path, label="fine")
+    np.testing.assert_array_equal(source.images[:, 0, 0, 0], [5, 6])
+    np.testing.assert_array_equal(source.labels, [0, 200])
+    assert source.classes == tuple(str(number) for number in range(201))
+
+
+def test_files_in_order_and_a_test_file(tmp_path):
+    for number in (1, 0):
+        columns = {"image": hugging([10 * number, 10 * number + 1]), "label": [number, number]}
+        write(tmp_path / f"train-{number}.parquet", columns, NAMES)
+    test = write(tmp_path / "test.parquet", {"image": hugging([50, 10]), "label": [0, 1]}, NAMES)
+    source = parquet(path=str(tmp_path / "train-*.parquet"), test_path=test)
+    np.testing.assert_array_equal(source.images[:, 0, 0, 0], [0, 1, 10, 11, 50, 10])
+    np.testing.assert_array_equal(source.labels, [0, 0, 1, 1, 0, 1])
+    np.testing.assert_array_equal(source.given["test"], [4, 5])
+    assert source.notes == ("1 of 2 test images are among the other images too, pixel for pixel",)
+
+
+@pytest.mark.parametrize(
+    ("columns", "settings", "message"),
+    [
+        ({"x": [1], "y": [2]}, {}, "image: '{path}' has no column image or img; it has x, y"),
+        ({"image": [png(0)], "y": [2]}, {}, "label: '{path}' has no column label; it has image, y"),
+        ({"image": [png(0)], "label": [0]}, {"label": "y"}, "label: '{path}' has no column y; it has image, label"),
+        ({"image": ["a.png"], "label": [0]}, {}, "path: column 'image' of '{path}' holds string; want encoded images"),
+        ({"image": [png(0)], "label": ["cat"]}, {}, "path: column 'label' of '{path}' holds string; want integers"),
+        ({"image": [png(0)], "label": [2]}, {}, "path: labels of '{path}' go from 2 to 2, but there are 2 classes"),
+        ({"image": [png(0)], "label": [-2]}, {}, "path: labels of '{path}' go from -2 to -2, but there are 2 classes"),
+        (
+            {"image": [png(0), b"no"], "label": [0, 1]},
+            {},
+            "path: '{path}' has 1 unreadable image: row 1 (not an image)",
+        ),
+        (
+            {"image": pa.array([{"bytes": None, "path": "a.png"}, {"bytes": png(0), "path": ""}]), "label": [0, 1]},
+            {"size": 4},
+            "path: '{path}' has 1 unreadable image: row 0 (no bytes, perhaps only a path)",
+        ),
+        (
+            {"image": [png(0), png(0, (4, 4, 3))], "label": [0, 1]},
+            {},
+            "path: '{path}' has 1 unreadable image: row 1 (4 x 4 pixels, but the first has 3 x 2: say config.data.",
+        ),
+    ],
+)
+def test_a_file_of_something_else_is_said(tmp_path, columns, settings, message):
+    path = write(tmp_path / "a.parquet", columns, NAMES)
+    with pytest.raises(UserError) as error:
+        parquet(path=path, **settings)
+    assert str(error.value).startswith("config.data.source." + message.format(path=path))
+    assert "\n" not in str(error.value)
+
+
+def test_test_images_of_other_classes_are_said(tmp_path):
+    path = write(tmp_path / "a.parquet", {"image": hugging([1]), "label": [0]}, NAMES)
+    test = write(tmp_path / "b.parquet", {"image": hugging([1]), "label": [0]})
+    with pytest.raises(UserError, match=r"source\.test_path: classes of '.*' are without names, those of '.*'cat'"):
+        parquet(path=path, test_path=test)
+
+
+def test_no_file_and_no_parquet_are_said(tmp_path):
+    with pytest.raises(UserError, match=r"source\.path: no file 'nowhere\*'; several are named with a \*"):
+        parquet(path="nowhere*")
+    (tmp_path / "a.parquet").write_text("text")
+    with pytest.raises(UserError, match=r"source\.path: .* is not parquet files of the same columns \("):
+        parquet(path=str(tmp_path / "a.parquet"))
+
+
+@pytest.mark.skipif(not (DATA / "cifar10").is_dir(), reason="EFFICIENT_JAX_DATA names no folder with cifar10/")
+def test_cifar10():
+    source = parquet(path=str(DATA / "cifar10/train.parquet"), test_path=str(DATA / "cifar10/test.parquet"))
+    assert source.images.shape == (60_000, 32, 32, 3)
+    assert " ".join(source.classes) == "airplane automobile bird cat deer dog frog horse ship truck"
+    np.testing.assert_array_equal(np.bincount(source.labels[source.given["test"]]), [1000] * 10)
+    np.testing.assert_array_equal(np.bincount(source.labels), [6000] * 10)

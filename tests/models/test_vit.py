@@ -1,0 +1,310 @@
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+from PIL import Image
+
+from efficient_jax import models
+from efficient_jax.models import vit
+from efficient_jax.models.vit import ViT
+from efficient_jax.types import UserError
+
+CLASSES, SIDE = 5, 16
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny():
+    """A size that compiles quickly: "tiny/8" has 2x2 patches, 2 blocks, 3 heads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(vit.SIZES, "tiny", (24, 2, 3))
+        yield
+
+
+@pytest.fixture
+def images(key):
+    return jax.random.normal(key, (4, SIDE, SIDE, 3))
+
+
+def shapes(module, side):
+    params = jax.eval_shape(lambda: models.init(module, jax.random.key(0), (side, side, 3)))["params"]
+    return {"/".join(path): leaf.shape for path, leaf in flatten_dict(params).items()}
+
+
+def drawn(module):
+    """Parameters that no initialisation makes: nothing in them is zero or one."""
+    rng = np.random.default_rng(0)
+    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)), train=False))
+    return jax.tree.map_with_path(
+        lambda path, x: jnp.asarray(rng.normal(path[-1].key == "scale", 0.2, x.shape), jnp.float32), variables
+    )
+
+
+@functools.cache
+def jitted(**settings):
+    module = ViT(classes=CLASSES, variant="tiny/8", **settings)
+    return jax.jit(module.apply, static_argnums=2), drawn(module)
+
+
+@pytest.mark.parametrize(
+    ("variant", "count"),
+    [
+        ("Ti/16", 5_717_416),
+        ("S/16", 22_050_664),
+        ("S/32", 22_878_952),
+        ("B/16", 86_567_656),
+        ("B/32", 88_224_232),
+        ("L/16", 304_326_632),
+        ("L/32", 306_535_400),
+    ],
+)
+def test_published_parameter_counts(variant, count):
+    assert sum(int(np.prod(shape)) for shape in shapes(ViT(classes=1000, variant=variant), 224).values()) == count
+
+
+def test_mean_pooling_has_no_class_token():
+    token = shapes(ViT(classes=1000, pool="token"), 224)
+    mean = shapes(ViT(classes=1000, pool="mean"), 224)
+    assert token.pop("cls_token") == (1, 1, 384)
+    assert (token.pop("pos_embed"), mean.pop("pos_embed")) == ((1, 197, 384), (1, 196, 384))
+    assert token == mean
+
+
+def test_every_parameter_belongs_to_one_layer():
+    module = ViT(classes=CLASSES, variant="tiny/8")
+    layers = module.layers()
+    matches = {
+        path: [i for i, layer in enumerate(layers) if re.fullmatch(layer, path)] for path in shapes(module, SIDE)
+    }
+    assert all(len(found) == 1 for found in matches.values())
+    roots = [{path.split("/")[0] for path in matches if matches[path] == [i]} for i in range(len(layers))]
+    assert roots == [{"cls_token", "pos_embed", "patch_embed"}, {"blocks"}, {"blocks", "norm"}, {"head"}]
+
+
+def test_a_block_is_one_layer():
+    assert len(ViT(classes=CLASSES, variant="L/16").layers()) == 1 + 24 + 1
+    assert re.fullmatch(ViT(classes=CLASSES).layers()[12], "blocks/11/attn/qkv/kernel")
+    assert not re.fullmatch(ViT(classes=CLASSES).layers()[2], "blocks/11/attn/qkv/kernel")
+
+
+@pytest.mark.parametrize("pool", ["token", "mean"])
+def test_intermediates_are_named_and_end_in_the_logits(images, pool):
+    run, variables = jitted(pool=pool)
+    logits, seen = run(variables, images, False, None)
+    n = 5 if pool == "token" else 4
+    blocks = {"block1": (n, 24), "block2": (n, 24), "attention1": (3, n, n), "attention2": (3, n, n)}
+    expected = blocks | {"features": (24,), "logits": (CLASSES,)}
+    assert {name: value.shape[1:] for name, value in seen.items()} == expected
+    head = variables["params"]["head"]
+    np.testing.assert_allclose(logits, seen["features"] @ head["kernel"] + head["bias"], atol=1e-5)
+
+
+def test_what_a_token_gives_to_all_tokens_sums_to_one(images):
+    run, variables = jitted()
+    _, seen = run(variables, images, False, None)
+    for name in ("attention1", "attention2"):
+        assert seen[name].min() > 0
+        np.testing.assert_allclose(seen[name].sum(-1), 1.0, atol=1e-5)
+        assert abs(seen[name].sum(-2) - 1.0).max() > 0.1
+
+
+def test_patches_in_any_order_are_the_same_set_without_positions(images):
+    run, variables = jitted(pool="mean")
+    params = variables["params"] | {"pos_embed": jnp.zeros((1, 4, 24))}
+    halves = jnp.concatenate([images[:, 8:], images[:, :8]], axis=1)
+    a, b = (run({"params": params}, x, False, None)[0] for x in (images, halves))
+    c, d = (run(variables, x, False, None)[0] for x in (images, halves))
+    np.testing.assert_allclose(a, b, atol=1e-5)
+    assert abs(c - d).max() > 1e-2
+
+
+def test_dropout_acts_in_training_only(images, key):
+    run, variables = jitted(dropout=0.5)
+    keys = jax.random.split(key, 4)
+    np.testing.assert_array_equal(run(variables, images, False, keys)[0], run(variables, images, True, None)[0])
+    assert (run(variables, images, True, keys)[0] != run(variables, images, True, None)[0]).any()
+
+
+def test_stochastic_depth_grows_from_nothing_to_its_rate(images, key):
+    run, variables = jitted(stochastic_depth=0.999)
+    _, kept = run(variables, images, False, None)
+    _, seen = run(variables, images, True, jax.random.split(key, 4))
+    np.testing.assert_allclose(seen["block1"], kept["block1"], atol=1e-5)
+    np.testing.assert_array_equal(seen["block2"], seen["block1"])  # both branches dropped in all four images
+
+
+def test_bfloat16_computes_narrow_and_returns_wide(images):
+    run, variables = jitted(dtype="bfloat16")
+    wide, _ = jitted()
+    narrow_logits, seen = run(variables, images, False, None)
+    logits, _ = wide(variables, images, False, None)
+    dtypes = {name: seen[name].dtype for name in ("block2", "attention2", "features", "logits")}
+    assert dtypes == {"block2": jnp.bfloat16, "attention2": jnp.float32, "features": jnp.float32, "logits": jnp.float32}
+    assert 0 < abs(narrow_logits - logits).max() < 0.05 * abs(logits).max()
+
+
+def test_query_key_and_value_are_initialised_as_three_xavier_matrices(key):
+    x = jnp.zeros((1, 2, 48))
+    kernel = jax.jit(vit.Attention(3, 0.0).init)(key, x, None)["params"]["qkv"]["kernel"]
+    bound = np.sqrt(6 / (48 + 48))
+    assert 0.99 * bound < abs(kernel).max() <= bound
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"variant": "X/16"}, "'X'"),
+        ({"variant": "tiyn/8"}, "did you mean 'tiny'"),
+        ({"variant": "S16"}, "'S16'"),
+        ({"variant": "S"}, "no patch size"),
+        ({"variant": "S/0"}, "no patch size"),
+        ({"variant": "S/big"}, "no patch size"),
+        ({"variant": "tiny/5"}, "16x16 pixels is not made of 5x5 patches"),
+        ({"pool": "maen"}, "did you mean 'mean'"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        shapes(ViT(classes=CLASSES, **settings), SIDE)
+
+
+@pytest.mark.parametrize(("side", "grid", "prefix"), [(4, (9, 6), 1), (7, (3, 5), 1), (4, (4, 7), 0)])
+def test_position_embeddings_are_resampled_as_pillow_does(key, side, grid, prefix):
+    table = jax.random.normal(key, (1, prefix + side * side, 2))
+    resampled = vit.resample_pos_embed(table, grid, prefix)
+    np.testing.assert_array_equal(resampled[:, :prefix], table[:, :prefix])
+    for channel in range(2):
+        image = Image.fromarray(np.asarray(table[0, prefix:, channel]).reshape(side, side))
+        expected = image.resize(grid[::-1], Image.Resampling.BICUBIC)
+        np.testing.assert_allclose(resampled[0, prefix:, channel].reshape(grid), np.asarray(expected), atol=1e-5)
+
+
+def test_a_position_embedding_of_the_same_grid_stays(key):
+    table = jax.random.normal(key, (1, 50, 3))
+    np.testing.assert_array_equal(vit.resample_pos_embed(table, (7, 7)), table)
+
+
+def test_positions_that_are_no_square_grid_are_refused():
+    with pytest.raises(UserError, match="15 positions after 1"):
+        vit.resample_pos_embed(jnp.zeros((1, 16, 2)), (3, 3))
+
+
+class MlpBlock(nn.Module):
+    tanh: bool
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.gelu(nn.Dense(4 * x.shape[-1])(x), approximate=self.tanh)
+        return nn.Dense(x.shape[-1] // 4)(x)
+
+
+class EncoderBlock(nn.Module):
+    tanh: bool
+
+    @nn.compact
+    def __call__(self, x):
+        x = x + nn.MultiHeadDotProductAttention(3)(nn.LayerNorm()(x))
+        return x + MlpBlock(self.tanh)(nn.LayerNorm()(x))
+
+
+class Transformer(nn.Module):
+    tanh: bool
+
+    @nn.compact
+    def __call__(self, x):
+        for i in range(2):
+            x = EncoderBlock(self.tanh, name=f"encoderblock_{i}")(x)
+        return nn.LayerNorm(name="encoder_norm")(x)
+
+
+class Linen(nn.Module):
+    """The tiny ViT of linen's own attention, its parameters named as in big_vision's checkpoints."""
+
+    pool: str
+    tanh: bool
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        del train
+        x = nn.Conv(24, (8, 8), (8, 8), "VALID", name="embedding")(x).reshape(len(x), -1, 24)
+        x = x + self.param("pos_embedding", nn.initializers.normal(), (1, 4, 24))
+        if self.pool == "token":
+            token = self.param("cls", nn.initializers.normal(), (1, 1, 24))
+            x = jnp.concatenate([jnp.tile(token, (len(x), 1, 1)), x], axis=1)
+        x = Transformer(self.tanh, name="Transformer")(x)
+        return nn.Dense(CLASSES, name="head")(x[:, 0] if self.pool == "token" else x.mean(1))
+
+
+@functools.cache
+def checkpoint(pool="token", tanh=True):
+    """(logits of `Linen`, its parameters as an .npz of big_vision holds them)."""
+    images = jax.random.normal(jax.random.key(0), (4, SIDE, SIDE, 3))
+    peer = Linen(pool, tanh)
+    variables = drawn(peer)
+    arrays = {"/".join(path): np.asarray(leaf) for path, leaf in flatten_dict(variables).items()}
+    return jax.jit(peer.apply)(variables, images), arrays
+
+
+def older(arrays):
+    """The same function in vision_transformer's names: there the class token has a position too."""
+    renamed = {
+        name.removeprefix("params/")
+        .replace("pos_embedding", "Transformer/posembed_input/pos_embedding")
+        .replace("Attention_0", "Attention_1")
+        .replace("LayerNorm_1", "LayerNorm_2")
+        .replace("MlpBlock_0", "MlpBlock_3"): value
+        for name, value in arrays.items()
+    }
+    position = np.full((1, 1, 24), 0.5, np.float32)
+    table = renamed["Transformer/posembed_input/pos_embedding"]
+    return renamed | {
+        "cls": renamed["cls"] - position,
+        "Transformer/posembed_input/pos_embedding": np.concatenate([position, table], axis=1),
+    }
+
+
+def from_state(state, params):
+    """`params` with the values of a state dict in torch's layout, all of which is used."""
+    values = {}
+    for path in flatten_dict(params):
+        name = ".".join(path).replace("kernel", "weight").replace("scale", "weight")
+        value = state.pop(name)
+        if path[-1] == "kernel":
+            value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
+        values[path] = jnp.asarray(value)
+    assert not state
+    return unflatten_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("pool", "tanh", "layout"),
+    [("token", True, dict), ("token", True, older), ("mean", True, dict), ("token", False, dict)],
+)
+def test_an_npz_checkpoint_gives_the_logits_of_its_model(images, pool, tanh, layout):
+    expected, arrays = checkpoint(pool, tanh)
+    run, variables = jitted(pool=pool, tanh_gelu=tanh)
+    params = from_state(vit.from_npz(layout(arrays)), variables["params"])
+    logits, _ = run({"params": params}, images, False, None)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_npz_of_another_model_is_refused():
+    _, arrays = checkpoint()
+    with pytest.raises(UserError, match="no 'embedding/kernel'"):
+        vit.from_npz({"conv_init/kernel": np.zeros((7, 7, 3, 64))})
+    with pytest.raises(UserError, match="'MAPHead_0/probe'"):
+        vit.from_npz(arrays | {"params/MAPHead_0/probe": np.zeros((1, 1, 24))})
+    with pytest.raises(UserError, match="no position embedding"):
+        vit.from_npz({name: value for name, value in arrays.items() if "pos_embedding" not in name})
+
+
+def test_parameters_are_found_beside_the_state_of_an_optimizer():
+    _, arrays = checkpoint()
+    saved = {name.replace("params/", "opt/target/"): value for name, value in arrays.items()}
+    state, expected = vit.from_npz(saved | {"opt/state/step": np.zeros(())}), vit.from_npz(arrays)
+    assert state.keys() == expected.keys()
+    np.testing.assert_array_equal(state["head.weight"], expected["head.weight"])
