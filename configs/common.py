@@ -25,6 +25,55 @@ def adamw(*, learning_rate: float = 3e-3, warmup: int = 50) -> ConfigDict:
     )
 
 
+LITE = {"name": "efficientnet", "variant": "lite0", "dropout": 0.2, "stochastic_depth": 0.0}
+
+
+def pictures(*, size: int) -> ConfigDict:
+    """Folders of pictures, one for each class; the test images in folders of their own, or `test` of the others."""
+    source = {"name": "folder", "path": "my_images", "test_path": "", "size": size, "fit": "crop"}
+    return ConfigDict({"source": source, "labels_per_class": 0, "test": 0, "validation": 0})
+
+
+def lite_head() -> ConfigDict:
+    """A logistic head on the features of EfficientNet-Lite0, as ImageNet left it."""
+    return ConfigDict(
+        {
+            "model": LITE,
+            "init": "efficientnet-lite0",
+            "method": {"name": "linear_probe", "head": "logistic", "l2": 0.0},
+            "views": 0,
+            "augment": {"ops": ()},
+        }
+    )
+
+
+def lite(
+    *, rules: tuple, updates: int = 0, epochs: float = 0.0, init: str = "", layer_decay: float = 1.0
+) -> ConfigDict:
+    """EfficientNet-Lite0, trained on 32 pictures an update: cropped, mirrored, and a little of their colour changed."""
+    optim = adamw(learning_rate=1e-3, warmup=0)
+    optim.update({"warmup_percent": 10.0, "layer_decay": layer_decay, "rules": rules})
+    return ConfigDict(
+        {
+            "model": LITE | {"norm_momentum": 0.9},
+            "init": init,
+            "method": {"name": "supervised", "label_smoothing": 0.1},
+            "batch": {"labelled": 32},
+            "augment": {
+                "ops": ("random_resized_crop", "flip", "color_jitter"),
+                "random_resized_crop": {"area_min": 0.35},
+                "color_jitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2},
+            },
+            "optim": optim,
+            "updates": updates,
+            "epochs": epochs,
+            "ema_decay": 0.95,
+            "log_every": 20,
+            "save_every": 1000,
+        }
+    )
+
+
 def shrink(config: ConfigDict) -> ConfigDict:
     """The `:tiny` form: the same stages, two updates each."""
     for name in config.stages:

@@ -207,7 +207,7 @@ def _stage(
     if len(mean) != len(std) or not all(deviation > 0.0 for deviation in std):
         raise UserError(f"{where}: mean {mean} and std {std} want a number for each channel, std above 0.0")
     if entry.fit:
-        if views < 0 or (augment and not views):
+        if views < 0 or (augment.get("ops", ()) and not views):
             raise UserError(f"{where}.views: {views}; `augment` wants 1 or more augmented copies of each image")
         unread = {"batch": batch, "optim": optim, "updates": updates, "epochs": epochs}
         for key, value in (unread | {"examples": examples, "pseudo_labels": pseudo_labels}).items():

@@ -187,8 +187,9 @@ class EfficientNet(nn.Module):
     Lite has neither squeeze-excitation nor a scaled stem and head, and ReLU6 for SiLU.
     `dropout` acts on the pooled features; negative: the rate published for the variant. `stochastic_depth` is the rate
     that blocks approach from 0 with their depth (the reference calls it drop connect). With `tensorflow`, as published,
-    convolutions pad as TensorFlow's SAME, norms have eps 0.001 and momentum 0.99 (timm's tf_efficientnet_*); without,
-    padding is symmetric, eps 0.00001 and momentum 0.9 (timm's efficientnet_*). The parameters are the same.
+    convolutions pad as TensorFlow's SAME and norms have eps 0.001 (timm's tf_efficientnet_*); without, padding is
+    symmetric and eps 0.00001 (timm's efficientnet_*). The parameters are the same. `norm_momentum` is what running
+    statistics keep in an update; 0.99 is for long training: with a few hundred updates take 0.9.
 
     Raises: UserError for an unknown variant, and for rates of 1 and above.
     """
@@ -198,6 +199,7 @@ class EfficientNet(nn.Module):
     dropout: float = -1.0
     stochastic_depth: float = 0.2
     tensorflow: bool = True
+    norm_momentum: float = 0.99
     dtype: str = "float32"
     norm_axis: str | None = None
 
@@ -207,9 +209,9 @@ class EfficientNet(nn.Module):
     ) -> tuple[Float[Array, "b classes"], dict[str, Array]]:
         variant = _find(self.variant)
         keys = keys if train else None
-        eps, momentum = (1e-3, 0.99) if self.tensorflow else (1e-5, 0.9)
+        eps = 1e-3 if self.tensorflow else 1e-5
         conv = partial(Conv, symmetric=not self.tensorflow)
-        norm = partial(Norm, self.norm_axis, eps=eps, momentum=momentum)
+        norm = partial(Norm, self.norm_axis, eps=eps, momentum=self.norm_momentum)
         activation = jnn.relu6 if variant.lite else jnn.silu
         block = partial(Block, squeeze=not variant.lite, conv=conv, norm=norm, activation=activation)
         width = 1.0 if variant.lite else variant.width  # of stem and head

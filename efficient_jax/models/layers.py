@@ -91,9 +91,17 @@ def conv_matmul(
 def conv_shifted(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int, pads: Pads
 ) -> Float[Array, "b h2 w2 c"]:
-    """`conv_plain` of a depthwise kernel as a sum of shifted slices, each times its weight per channel."""
+    """`conv_plain` of a depthwise kernel as a sum of shifted slices, each times its weight per channel.
+
+    Image by image: XLA would compute the sum anew for each of its users, and knows no barrier but a loop.
+    """
     weights = kernel.reshape(-1, kernel.shape[-1])
-    return sum(patch * weight for patch, weight in zip(_shifted(x, len(kernel), stride, pads), weights, strict=True))
+
+    def one(image: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
+        terms = zip(_shifted(image[None], len(kernel), stride, pads), weights, strict=True)
+        return sum(patch * weight for patch, weight in terms)[0]
+
+    return jax.lax.map(one, x)
 
 
 def _conv_shifted_backward(stride: int, pads: Pads, kept: tuple[Array, Array], g: Float[Array, "b h2 w2 c"]) -> tuple:
@@ -122,13 +130,12 @@ def _sum_pixels(x: Float[Array, "b h w c"]) -> Float[Array, " c"]:
         half, rest = len(x) // 2, x[len(x) // 2 * 2 :]
         x = x[:half] + x[half : 2 * half]
         x = jnp.concatenate([x[:1] + rest, x[1:]]) if len(rest) else x
-    return jax.lax.optimization_barrier(x).sum((0, 1, 2))  # apart, or one loop for each channel does both
+    return x.sum((0, 1, 2))
 
 
 def _shifted(x: Float[Array, "b h w c"], size: int, stride: int, pads: Pads) -> list[Float[Array, "b h2 w2 c"]]:
     """What each of the kernel's size^2 entries meets."""
-    # Padded once: fused into the slices, the padding would be a branch at every pixel.
-    x = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), *pads, (0, 0))))
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
     return [
         x[:, i : i + (height - 1) * stride + 1 : stride, j : j + (width - 1) * stride + 1 : stride]
@@ -141,8 +148,8 @@ class Norm(nn.Module):
     """Batch normalisation (arXiv 1502.03167) over all pixels of all devices along `axis` (None: of this one).
 
     Statistics are float32; the variance is biased, also the running one (torch's running one is not).
-    `momentum` is the share that the running statistics keep, 1 minus torch's. With `zero` the scale starts at 0, so that
-    a residual block starts as its shortcut (arXiv 1706.02677, section 5.1).
+    `momentum` is the share that the running statistics keep, 1 minus torch's. With `zero` the scale starts at 0, so
+    that a residual block starts as its shortcut (arXiv 1706.02677, section 5.1).
     """
 
     axis: str | None

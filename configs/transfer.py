@@ -1,0 +1,29 @@
+"""Four ways to use labels, beside each other: from scratch, a head on a frozen network, and two of fine-tuning it.
+
+    python launch.py --config=configs/transfer.py --config.data.source.path=my_images --workdir=runs/transfer
+
+EfficientNet-Lite0 at 96 pixels. `scratch` begins with random weights; `head` is a logistic head on ImageNet's features;
+`two_rates` and `layerwise` go on from there, with a tenth of the head's learning rate for all the rest, or with 0.9
+of the rate of the layer above for each. Both leave the batch statistics of ImageNet as they are.
+`configs/sweeps/transfer.py` is the comparison in the README.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+NORMS = (".*bn./.*", 0.0)  # few images have worse statistics than ImageNet's
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = common.is_tiny(arg)
+    config = ConfigDict()
+    config.seed = 0
+    config.devices = 0
+    config.data = common.pictures(size=96)
+    config.stages = ("scratch", "head", "two_rates", "layerwise")
+    config.scratch = common.lite(updates=100, rules=((".*", 1.0),))
+    config.head = common.lite_head()
+    config.two_rates = common.lite(init="head", updates=100, rules=(("head/.*", 1.0), NORMS, (".*", 0.1)))
+    config.layerwise = common.lite(init="head", updates=100, rules=(NORMS, (".*", 1.0)), layer_decay=0.9)
+    return common.shrink(config) if tiny else config
