@@ -25,6 +25,9 @@ def adamw(*, learning_rate: float = 3e-3, warmup: int = 50) -> ConfigDict:
     )
 
 
+NORMS = (".*bn./.*", 0.0)
+"""Freezes normalisations: ImageNet's batch statistics are better than those of few images."""
+
 LITE = {"name": "efficientnet", "variant": "lite0", "dropout": 0.2, "stochastic_depth": 0.0}
 
 
@@ -74,13 +77,57 @@ def lite(
     )
 
 
+def strong() -> ConfigDict:
+    """RandAugment, then CutMix or MixUp: for long training on few images."""
+    return ConfigDict(
+        {
+            "ops": ("random_resized_crop", "flip", "randaugment", "mixup_or_cutmix"),
+            "random_resized_crop": {"area_min": 0.25},
+            "randaugment": {"layers": 2, "magnitude": 9.0, "magnitude_std": 0.5},
+            "mixup_or_cutmix": {"mixup_alpha": 0.2, "cutmix_alpha": 1.0},
+        }
+    )
+
+
+def stand_in(*, classes: int, size: int = 32) -> ConfigDict:
+    """What `:tiny` takes in place of a data set that has to be downloaded."""
+    source = {"name": "synthetic", "classes": classes, "size": size, "images": 4 * classes}
+    return ConfigDict({"source": source, "labels_per_class": 0, "test": classes, "validation": 0})
+
+
+def tfds(*, name: str, size: int, split: str = "train", test_split: str = "test") -> ConfigDict:
+    """A data set of tensorflow-datasets, prepared as array_record."""
+    source = {"dataset": name, "size": size, "split": split, "test_split": test_split, "data_dir": "", "crop": 0.875}
+    return ConfigDict({"source": {"name": "tfds"} | source, "labels_per_class": 0, "test": 0, "validation": 0})
+
+
+def sgd(*, learning_rate: float, weight_decay: float, warmup_epochs: float = 0.0) -> ConfigDict:
+    """Nesterov momentum with cosine decay."""
+    return ConfigDict(
+        {
+            "name": "sgd",
+            "learning_rate": learning_rate,
+            "momentum": 0.9,
+            "warmup": 0,
+            "warmup_epochs": warmup_epochs,
+            "weight_decay": weight_decay,
+            "clip": 0.0,
+            "rules": ((".*", 1.0),),
+        }
+    )
+
+
 def shrink(config: ConfigDict) -> ConfigDict:
     """The `:tiny` form: the same stages, two updates each."""
     for name in config.stages:
-        if "optim" not in config[name]:
+        block = config[name]
+        if "optim" not in block:
             continue
-        config[name].update({"updates": 2, "epochs": 0.0})
-        config[name].optim.update({"warmup": 0, "warmup_percent": 0.0})
-        if "pseudo_labels" in config[name]:
-            config[name].pseudo_labels.threshold = 0.0  # two updates make no confident teacher
+        block.update({"updates": 2, "epochs": 0.0})
+        for key in ("warmup", "warmup_epochs", "warmup_percent"):
+            if key in block.optim:
+                block.optim[key] = type(block.optim[key])(0)
+        block.batch.labelled = min(block.batch.labelled, 64)
+        if "pseudo_labels" in block:
+            block.pseudo_labels.threshold = 0.0  # two updates make no confident teacher
     return config

@@ -12,18 +12,16 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-NORMS = (".*bn./.*", 0.0)  # few images have worse statistics than ImageNet's
-
 
 def get_config(arg: str = "") -> ConfigDict:
     tiny = common.is_tiny(arg)
     config = ConfigDict()
     config.seed = 0
     config.devices = 0
-    config.data = common.pictures(size=96)
+    config.data = common.pictures(size=32 if tiny else 96)
     config.stages = ("scratch", "head", "two_rates", "layerwise")
     config.scratch = common.lite(updates=100, rules=((".*", 1.0),))
     config.head = common.lite_head()
-    config.two_rates = common.lite(init="head", updates=100, rules=(("head/.*", 1.0), NORMS, (".*", 0.1)))
-    config.layerwise = common.lite(init="head", updates=100, rules=(NORMS, (".*", 1.0)), layer_decay=0.9)
+    config.two_rates = common.lite(init="head", updates=100, rules=(("head/.*", 1.0), common.NORMS, (".*", 0.1)))
+    config.layerwise = common.lite(init="head", updates=100, rules=(common.NORMS, (".*", 1.0)), layer_decay=0.9)
     return common.shrink(config) if tiny else config

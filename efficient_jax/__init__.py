@@ -4,12 +4,14 @@
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 
-def load(path: str) -> Callable[[np.ndarray], np.ndarray]:
-    """`load("runs/quickstart")(images)`: class probabilities float32 [n classes] of uint8 images [n h w c].
+def load(path: str) -> Callable[[Any], np.ndarray]:
+    """`load("runs/quickstart")(images)`: class probabilities float32 [n classes] of uint8 images [n h w c], or of a
+    list of files or images of any size.
 
     `path` is a run, whose last finished stage it takes, or a stage of one, "runs/quickstart/student2".
     """

@@ -13,6 +13,7 @@ import numpy as np
 
 from efficient_jax import augment, initial, keys, members, models, optim, outcome, records
 from efficient_jax.data import feed
+from efficient_jax.linear_head import Choice
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Stage
 from efficient_jax.preparation import Run, description_of, input_shape, teacher_of
@@ -55,8 +56,9 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     outcome.samples(folder, stage.augment, run.source.images, supervision.labels, supervision.rows, key)
 
     predict = step.make_predict(apply, run.devices)
-    if METHODS[stage.method[0]].fit:
-        ema = _fit(stage, run, description, apply, variables, supervision.labels)
+    fit = METHODS[stage.method[0]].fit
+    if fit:
+        ema = _fit(fit, stage, run, description, apply, variables, supervision.labels)
     else:
         ema = _train(stage, run, description, predict, updates(stage, run, supervision, description, variables))
     result = {
@@ -172,6 +174,7 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
 
 
 def _fit(
+    fit: Callable[..., Choice],
     stage: Stage,
     run: Run,
     description: dict[str, Any],
@@ -182,12 +185,11 @@ def _fit(
     """The variables with the head that fits the features of the labelled images, saved like those of a training."""
     data = {"image": run.images, "label": parallel.replicate(labels, run.devices)}
     placed = parallel.replicate(variables, run.devices)
-    settings = {"batch": _predict_batch(run), "devices": run.devices}
 
     def features(ids: np.ndarray, augmentation: Augment, view: int) -> tuple[np.ndarray, np.ndarray]:
         extract = step.make_extract(apply, augmentation, run.devices)
         key = parallel.replicate(jax.random.fold_in(keys.named(_key(stage, run), "views"), view), run.devices)
-        return step.extract_rows(extract, placed, data, ids, key=key, **settings)
+        return step.extract_rows(extract, placed, data, ids, key=key, batch=_predict_batch(run), devices=run.devices)
 
     plain = augment.build((), {}, "")
     views = [
@@ -196,7 +198,7 @@ def _fit(
     seen, targets = (np.concatenate(each) for each in zip(*views, strict=True))
     ids = run.split["validation"]
     held = (features(ids, plain, 0)[0], np.eye(len(run.source.classes))[run.source.labels[ids]]) if len(ids) else None
-    choice = METHODS[stage.method[0]].fit(seen, targets, run.seed, held, **stage.method[1])
+    choice = fit(seen, targets, run.seed, held, **stage.method[1])
     score = "" if np.isnan(choice.score) else f", {100 * choice.score:.1f}% right on held-out images"
     run.console.print(f"{stage.name}: {len(seen):,} x {seen.shape[1]:,} features, l2 = {choice.l2:.3g}{score}")
     head = {"kernel": choice.kernel.astype(np.float32), "bias": choice.bias.astype(np.float32)}

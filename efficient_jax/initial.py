@@ -30,6 +30,11 @@ def normalisation(
     if stage.init in stages:
         return normalisation(stages[stage.init], stages, workdir, data)
     if is_weights(stage.init):
+        if stage.model[0] not in pretrained.FAMILIES:
+            raise UserError(
+                f"config.{stage.name}.init: {stage.init!r} are weights of others, which there are for "
+                f"{', '.join(pretrained.FAMILIES)}; the model is {stage.model[0]!r}"
+            )
         found = pretrained.preprocessing(stage.init, stage.model[0])
         return found.mean, found.std
     _, description = checkpoint.load(folder(stage.init, workdir), f"config.{stage.name}.init")
@@ -37,7 +42,7 @@ def normalisation(
 
 
 def variables(
-    stage: Stage, fresh: Tree, classes: tuple[str, ...], image_shape: tuple[int, ...], workdir: Path
+    stage: Stage, fresh: Tree, classes: tuple[str, ...], image_shape: tuple[int, int, int], workdir: Path
 ) -> tuple[Tree, list[str]]:
     """(`fresh`, arrays or their shapes, with what `stage.init` has in place of it, what to say of that).
 

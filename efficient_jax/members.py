@@ -1,6 +1,6 @@
 """Trained stages on disk as models: a teacher, a starting point, a member of an ensemble, a classifier."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from efficient_jax import models, records
+from efficient_jax.data import decode
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.types import Apply, Tree, UserError
 
 NOTHING: dict[str, Any] = {}
+
+Pictures = UInt8[np.ndarray, "n h w c"] | Sequence[str | Path | UInt8[np.ndarray, "h w c"]]
 
 
 def describe(
@@ -71,11 +74,12 @@ def stage_folder(path: Path, where: str) -> Path:
     return path / finished[-1]
 
 
-def classifier(path: str, batch: int = 256) -> Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n classes"]]:
+def classifier(path: str, batch: int = 256) -> Callable[[Pictures], Float[np.ndarray, "n classes"]]:
     """Class probabilities of images, by the run's last finished stage or by the stage `path` names.
 
-    The returned function takes uint8 images of the size trained on. Raises: UserError for a path that holds no
-    trained stage, or images of another shape or dtype.
+    The returned function takes uint8 images [n h w c] of the size trained on; or a list of files, or of uint8 arrays
+    [h w c] of any size, which it prepares as the pictures of the training were. Raises: UserError for a path that
+    holds no trained stage, images of another shape or dtype, or files that cannot be read.
     """
     apply, variables, description = load(stage_folder(Path(path), "load"), "load")
     shape = tuple(description["image_shape"])
@@ -87,10 +91,13 @@ def classifier(path: str, batch: int = 256) -> Callable[[UInt8[np.ndarray, "n h 
         (logits, _), _ = apply(variables, images, False, None)
         return jax.nn.softmax(logits)
 
-    def classify(images: np.ndarray) -> np.ndarray:
+    def classify(images: Pictures) -> np.ndarray:
+        if not isinstance(images, np.ndarray):
+            images = _framed(images, shape, description.get("framing", {}))
         if images.dtype != np.uint8 or images.shape[1:] != shape:
             raise UserError(
                 f"classify: got {images.dtype} {list(images.shape)}, want uint8 {['n', *shape]}".replace("'n'", "n")
+                + ", or a list of files or images of any size"
             )
         parts = [images[i : i + batch] for i in range(0, len(images), batch)]
         # The last part is filled up, so that one program serves all.
@@ -98,6 +105,18 @@ def classifier(path: str, batch: int = 256) -> Callable[[UInt8[np.ndarray, "n h 
         return np.concatenate(found) if found else np.zeros((0, len(description["classes"])), np.float32)
 
     return classify
+
+
+def _framed(pictures: Sequence[Any], shape: tuple[int, ...], framing: Mapping[str, Any]) -> np.ndarray:
+    """Pictures of any size as images of `shape`."""
+    pictures = [Path(picture) if isinstance(picture, str) else picture for picture in pictures]
+    found = decode.decode_all(
+        pictures.__getitem__, len(pictures), decode.Framing(size=shape[0], channels=shape[-1], **framing)
+    )
+    if found.unreadable:
+        names = [str(p) if isinstance(p, Path) else f"image {i}" for i, p in enumerate(pictures)]
+        raise UserError(f"classify: {decode.listed({names[i]: why for i, why in found.unreadable.items()})}")
+    return found.images
 
 
 def _fill(images: np.ndarray, size: int) -> np.ndarray:

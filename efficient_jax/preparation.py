@@ -36,11 +36,7 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     """Picks devices and splits data. Raises: UserError when a batch does not divide or images are too few."""
     batches = {f"config.{s.name}.batch.{stream}": size for s in plan.stages for stream, size in s.batch.items()}
     devices = parallel.pick_devices(batches, plan.devices)
-    name, settings = plan.source
-    source = SOURCES[name](**settings)
-    split = splits.split(source.labels, source.classes, seed=plan.seed, given=source.given, **plan.split)
-    if not len(split["test"]):
-        raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
+    source, split = load_data(plan)
     for stage in plan.stages:
         for stream, size in stage.batch.items():
             if not len(split[stream]):
@@ -48,13 +44,23 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     pool = np.concatenate([split["labelled"], split["unlabelled"]])
     mean, std = statistics.mean_std(source.images[pool])  # never of test images
     images = parallel.replicate(source.images, devices)
-    framing = {key: settings[key] for key in ("fit", "crop", "interpolation") if key in settings}
+    framing = {key: value for key, value in plan.source[1].items() if key in ("fit", "crop", "interpolation")}
     stages = tuple(resolved(stage, len(split["labelled"])) for stage in plan.stages)
     run = Run(workdir, plan.seed, devices, console, source, split, images, mean, std, framing, stages)
     shapes: dict[str, Tree] = {}
     for stage in stages:
         shapes[stage.name] = _rehearse(stage, run, shapes)
     return run
+
+
+def load_data(plan: Plan) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    """The images of a plan, and which of them are for what."""
+    name, settings = plan.source
+    source = SOURCES[name](**settings)
+    split = splits.split(source.labels, source.classes, seed=plan.seed, given=source.given, **plan.split)
+    if not len(split["test"]):
+        raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
+    return source, split
 
 
 def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:

@@ -52,6 +52,7 @@ def run(images: str, workdir, stages: dict, validation: int = 0) -> list[dict]:
         **stages,
     }
     checked = plan(config)
+    workdir.mkdir(exist_ok=True)
     prepared = preparation.prepare(checked, workdir, Console(quiet=True))
     return [experiment.run_stage(stage, prepared) for stage in prepared.stages]
 
@@ -126,3 +127,84 @@ def test_a_teacher_of_other_classes_is_refused(teacher, tmp_path):
     block = stage("distill", teacher=str(teacher))
     with pytest.raises(UserError, match="knows the classes"):
         run(str(tmp_path / "two.npz"), tmp_path, {"s": block})
+
+
+HEAD_ONLY = (("head/.*", 1.0), (".*", 0.0))
+
+
+def tuned(rules, **changes):
+    return stage("supervised", optim=stage("supervised")["optim"] | {"weight_decay": 0.1, "rules": rules}, **changes)
+
+
+def test_a_frozen_backbone_keeps_every_bit(images, teacher, tmp_path):
+    """Parameters and batch statistics, in the average that a stage hands on too."""
+    run(images, tmp_path, {"probe": tuned(HEAD_ONLY, init=str(teacher), updates=5)})
+    before, after = (members.load(path, "test")[1] for path in (teacher, tmp_path / "probe"))
+    assert (before["params"].pop("head")["kernel"] != after["params"].pop("head")["kernel"]).any()
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+@pytest.mark.parametrize("head", ["ridge", "logistic"])
+def test_a_head_is_fitted_without_updates(images, teacher, tmp_path, head):
+    probe = {"model": stage("supervised")["model"], "method": {"name": "linear_probe", "head": head}, "init": "first"}
+    first = stage("supervised", init=str(teacher))
+    found = run(images, tmp_path, {"first": first, "probe": probe})[1]
+    assert found["test"] == {"correct": 30, "n": 30}
+    before, after = (members.load(tmp_path / name, "test")[1] for name in ("first", "probe"))
+    assert (before["params"].pop("head")["kernel"] != after["params"].pop("head")["kernel"]).any()
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+def test_a_fitted_head_is_where_training_may_start(images, teacher, tmp_path):
+    probe = {"model": stage("supervised")["model"], "method": {"name": "linear_probe"}, "init": str(teacher)}
+    block = tuned(((".*", 0.0),), init="probe", updates=2)
+    run(images, tmp_path, {"probe": probe | {"views": 3, "augment": {"ops": ("flip",)}}, "then": block})
+    before, after = (members.load(tmp_path / name, "test")[1] for name in ("probe", "then"))
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+def test_the_head_is_new_where_the_classes_are(teacher, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "two.npz", images=rng.integers(0, 256, (90, *SHAPE), np.uint8), labels=np.arange(90) % 2)
+    run(str(tmp_path / "two.npz"), tmp_path / "run", {"s": tuned(HEAD_ONLY, init=str(teacher))})
+    before, (_, after, about) = members.load(teacher, "test")[1:], members.load(tmp_path / "run" / "s", "test")
+    assert after["params"]["head"]["kernel"].shape == (16, 2)
+    np.testing.assert_array_equal(
+        before[0]["params"]["stage1"]["conv"]["kernel"], after["params"]["stage1"]["conv"]["kernel"]
+    )
+    assert (about["mean"], about["std"]) == (before[1]["mean"], before[1]["std"])  # they belong to the weights
+
+
+def test_grey_images_may_enter_a_network_for_colours(images, tmp_path):
+    run(images, tmp_path, {"s": stage("supervised", mean=(0.5,) * 3, std=(0.25,) * 3)})
+    _, variables, _ = members.load(tmp_path / "s", "test")
+    assert variables["params"]["stage1"]["conv"]["kernel"].shape[2] == 3
+
+
+def test_devices_may_normalise_each_for_itself(images, tmp_path):
+    """Their statistics are averaged, so that they agree; assert_replicas_agree at the checkpoint would fail."""
+    together, alone = ({"s": stage("supervised", norm_axis=axis)} for axis in ("device", ""))
+    run(images, tmp_path / "together", together)
+    run(images, tmp_path / "alone", alone)
+    a, b = (members.load(tmp_path / name / "s", "test")[1]["batch_stats"] for name in ("together", "alone"))
+    np.testing.assert_allclose(a["stage1"]["norm"]["mean"], b["stage1"]["norm"]["mean"], rtol=0.02)
+    assert (a["stage1"]["norm"]["var"] != b["stage1"]["norm"]["var"]).any()
+
+
+def test_a_stage_may_be_measured_in_epochs(images, tmp_path):
+    (found,) = run(images, tmp_path, {"s": stage("supervised", updates=0) | {"epochs": 2.0}})
+    assert found["updates"] == 3  # 12 labelled images, 8 in an update
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"name": "densenet"}}, r"no pixels are left at 'stage\d'; take larger images"),
+        ({"model": {"name": "vit", "variant": "S/16"}}, "16"),
+        ({"init": "weights.pth"}, "weights of others, which there are for .*; the model is 'cnn'"),
+        ({"init": "weights.pth", "model": {"name": "resnet", "depth": 18}}, r"weights\.pth: there is no such file"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_said_before_training(images, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        run(images, tmp_path, {"s": stage("supervised") | changes})

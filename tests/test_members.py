@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 
 from efficient_jax import members, models, records
 from efficient_jax.training import checkpoint, state
@@ -73,7 +74,33 @@ def test_no_images_no_probabilities(classify):
 def test_other_images_are_said(classify, images, got):
     with pytest.raises(UserError) as error:
         classify(images)
-    assert str(error.value) == f"classify: got {got}, want uint8 [n, 8, 8, 2]"
+    assert str(error.value) == f"classify: got {got}, want uint8 [n, 8, 8, 2], or a list of files or images of any size"
+
+
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory):
+    """A stage trained on squashed pictures of 8 x 8 pixels."""
+    folder = tmp_path_factory.mktemp("colour")
+    framing = {"fit": "squash", "crop": 1.0, "interpolation": "bilinear"}
+    about = members.describe(("cnn", {"width": 2}), ("cat", "dog"), (8, 8, 3), (0.5,) * 3, (0.2,) * 3, framing)
+    variables = models.init(members.build(about)[0], jax.random.key(0), (8, 8, 3))
+    with checkpoint.open_manager(folder) as manager:
+        checkpoint.save(manager, 1, {"ema": variables}, about, None)
+    return members.classifier(str(folder), batch=4)
+
+
+def test_pictures_of_any_size_are_framed_as_in_training(colour, tmp_path):
+    large = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(large).save(tmp_path / "large.png")
+    small = np.asarray(Image.fromarray(large).resize((8, 8), Image.Resampling.BILINEAR))
+    found = colour([str(tmp_path / "large.png"), tmp_path / "large.png", large, small])
+    np.testing.assert_allclose(found, np.repeat(colour(small[None]), 4, axis=0), atol=1e-6)
+
+
+def test_pictures_that_cannot_be_read_are_named(colour, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"^classify: 1 unreadable image: .*broken\.jpg \(not an image\)$"):
+        colour([tmp_path / "broken.jpg"])
 
 
 def test_a_run_means_its_last_finished_stage(tmp_path):

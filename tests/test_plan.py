@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from efficient_jax.plan import operations, plan
+from efficient_jax.plan import operations, plan, resolved
 from efficient_jax.types import UserError
 
 
@@ -56,7 +56,7 @@ def test_a_plan_has_every_default():
     assert (first.name, first.model) == ("first", ("cnn", {"width": 4, "dropout": 0.0}))
     assert first.method == ("supervised", {"label_smoothing": 0.0})
     assert (first.batch, first.teacher, first.pseudo_labels) == ({"labelled": 8}, "", {})
-    assert first.optim["b2"] == 0.999
+    assert resolved(first, 100).optim["b2"] == 0.999
     assert (student.batch, student.teacher) == ({"labelled": 8, "unlabelled": 16}, "first")
     assert student.pseudo_labels["threshold"] == 0.3
 
@@ -121,17 +121,25 @@ def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
         ("stages", ["first"], "config.stages: expected tuple, got ['first'] (list)"),
         ("data", 3, "config.data: expected dict, got 3 (int)"),
         ("data.tset", 1, "config.data.tset: no such key; did you mean 'test'?"),
-        ("data.labels_per_class", 0, "config.data.labels_per_class: 0 is less than 1"),
-        ("data.test", 0, "config.data.test: 0 is less than 1"),
+        ("data.labels_per_class", -1, "config.data.labels_per_class: -1 is less than 0"),
+        ("data.test", -1, "config.data.test: -1 is less than 0"),
         ("data.validation", -1, "config.data.validation: -1 is less than 0"),
         ("data.label_changing", "flip", "config.data.label_changing: expected tuple, got 'flip' (str)"),
         ("data.label_changing", ("flop",), "config.data.label_changing: unknown name 'flop'; did you mean 'flip'?"),
         ("data.source", {"name": "mnist"}, "config.data.source.name: unknown name 'mnist'; did you mean 'mnist5k'?"),
         ("data.source", {"name": "npz"}, "config.data.source.path: missing, and it has no default"),
-        ("data.source", {}, "config.data.source.name: missing; there is: mnist5k, npz"),
+        ("data.source", {}, "config.data.source.name: missing; there is: folder, mnist5k, npz, parquet, "),
         ("first.name", "x", "config.first.name: no such key"),
         ("first.updats", 1, "config.first.updats: no such key; did you mean 'updates'?"),
-        ("first.updates", 0, "config.first.updates: 0 is less than 1"),
+        ("first.updates", 0, "config.first: want one of updates, epochs, examples; none of them is given"),
+        ("first.updates", -1, "config.first.updates: -1 is negative"),
+        ("first.epochs", 1.0, "config.first: want one of updates, epochs, examples; updates = 10 and epochs = 1.0"),
+        ("first.norm_axis", "x", "config.first.norm_axis: 'x' is neither 'device' nor ''"),
+        ("first.mean", (0.5,), "config.first: mean (0.5,) and std () want a number for each channel"),
+        ("first.views", 2, "config.first.views: the method 'supervised' augments in every update"),
+        ("first.optim.schedule", {"name": "cosin"}, "config.first.optim.schedule.name: unknown name 'cosin'; did you"),
+        ("first.optim.warmup_epochs", 1.0, "config.first.optim: warmup and warmup_epochs are both given; give one"),
+        ("first.optim.layers", ("a",), "config.first.optim.layers: no such key"),
         ("first.log_every", 0, "config.first.log_every: 0 is less than 1"),
         ("first.save_every", 0, "config.first.save_every: 0 is less than 1"),
         ("first.ema_decay", 1.0, "config.first.ema_decay: 1.0 is not in 0.0 .. 1.0"),
@@ -148,7 +156,6 @@ def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
         ("first.batch.unlabelled", 8, "config.first.batch.unlabelled: 8 asked, but the method learns from labelled"),
         ("first.batch.where", "x", "config.first.batch.where: no such key"),
         ("student.batch.unlabelled", -1, "config.student.batch.unlabelled: -1 is less than 0"),
-        ("first.optim.warmup", 10, "config.first.optim.warmup: 10 is not in 0 .. 9, the updates of the stage"),
         ("first.optim.lr", 0.1, "config.first.optim.lr: no such key"),
         ("first.optim.steps", 10, "config.first.optim.steps: no such key"),
         ("first.augment.ops", "flip", "config.first.augment.ops: expected tuple, got 'flip' (str)"),
@@ -174,5 +181,61 @@ def test_what_does_not_fit_is_said_in_one_line(path, value, message):
 
 
 def test_a_block_that_no_stage_names_is_checked_too():
-    with pytest.raises(UserError, match=r"^config\.student\.updates: 0 is less than 1$"):
-        plan(changed("student.updates", 0) | {"stages": ("first",)})
+    with pytest.raises(UserError, match=r"^config\.student\.updates: -1 is negative$"):
+        plan(changed("student.updates", -1) | {"stages": ("first",)})
+
+
+@pytest.mark.parametrize(
+    ("length", "updates"),
+    [({"updates": 7}, 7), ({"epochs": 2.5}, 250), ({"examples": 80}, 10), ({"epochs": 0.001}, 1)],
+)
+def test_how_long_a_stage_trains_may_be_said_in_three_ways(length, updates):
+    optim = stage()["optim"] | {"warmup": 0}
+    (first,) = plan(CONFIG | {"stages": ("first",), "first": stage(optim=optim, updates=0) | length}).stages
+    assert resolved(first, 800).updates == updates  # of 8 images
+
+
+def test_durations_of_the_optimizer_are_resolved_with_the_stage():
+    optim = stage()["optim"] | {"warmup": 0, "warmup_percent": 10.0}
+    optim["schedule"] = {"name": "step", "boundaries_epochs": (1.0, 1.5), "factor": 0.1}
+    block = stage(optim=optim, updates=0, epochs=2.0)
+    (first,) = plan(CONFIG | {"stages": ("first",), "first": block}).stages
+    found = resolved(first, 800).optim
+    assert (found["warmup"], found["schedule"]["boundaries"]) == (20, (100, 150))
+
+
+def test_warmup_must_leave_something_to_train():
+    first = plan(changed("first.optim.warmup", 10)).stages[0]
+    message = r"^config\.first\.optim\.warmup: 10 is not in 0 \.\. 9, the updates of the stage$"
+    with pytest.raises(UserError, match=message):
+        resolved(first, 100)
+
+
+PROBE = {"model": {"name": "cnn"}, "method": {"name": "linear_probe"}, "init": "first"}
+
+
+def test_a_method_that_fits_has_no_updates():
+    probe = plan(CONFIG | {"stages": ("first", "probe"), "probe": PROBE}).stages[1]
+    assert resolved(probe, 100) == probe
+    assert (probe.updates, probe.batch, probe.method[1]) == (0, {}, {"head": "logistic", "l2": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"init": ""}, "config.probe.init: the method 'linear_probe' needs a trained network"),
+        ({"updates": 5}, "config.probe.updates: the method 'linear_probe' has no updates and does not read it"),
+        ({"augment": {"ops": ("flip",)}}, "config.probe.views: 0; `augment` wants 1 or more"),
+        ({"init": "efficientnet-lite9"}, "config.probe.init: 'efficientnet-lite9' is neither an earlier stage nor"),
+        ({"method": {"name": "linear_probe", "heads": "ridge"}}, "config.probe.method.heads: no such key"),
+    ],
+)
+def test_a_method_that_fits_says_what_it_wants(changes, message):
+    with pytest.raises(UserError) as error:
+        plan(CONFIG | {"stages": ("first", "probe"), "probe": PROBE | changes})
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("init", ["efficientnet-lite0", "weights.safetensors", "weights.pth", "vit.npz"])
+def test_a_stage_may_begin_with_weights_that_others_trained(init):
+    assert plan(changed("first.init", init)).stages[0].init == init

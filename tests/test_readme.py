@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from efficient_jax import augment, records
 from efficient_jax.commands.files import run_file
@@ -27,6 +28,10 @@ def folder(tmp_path_factory):
     assert code == 0, err
     rng = np.random.default_rng(0)
     labels = np.where(np.arange(400) < 300, np.arange(400) % 3, -1)
+    for i in range(150):
+        (folder / f"my_images/{i % 3}").mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(rng.integers(0, 256, (20 + i, 40, 3), np.uint8))
+        picture.save(folder / f"my_images/{i % 3}/{i}.jpg")
     np.savez(folder / "my_images.npz", images=rng.integers(0, 256, (400, 16, 16, 3), np.uint8), labels=labels)
     return folder
 
@@ -34,7 +39,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("command", [c for c in COMMANDS if " sweep " not in c])
 def test_command(command, folder):
     tiny = re.sub(r"(configs/\w+\.py)", r"\1:tiny", command)
-    here = tiny.replace("runs/", f"{folder}/runs/").replace("my_images.npz", f"{folder}/my_images.npz")
+    here = tiny.replace("runs/", f"{folder}/runs/").replace("=my_images", f"={folder}/my_images")
     code, _, err = launch(*here.split()[2:])
     assert code == 0, err
 
@@ -68,9 +73,16 @@ def test_what_the_readme_links_to_exists():
 
 def test_the_python_examples_run(folder):
     scope = {"images": np.zeros((4, 28, 28, 1), np.uint8), "labels": np.eye(4, dtype=np.float32)}
-    load, pipeline = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    load, own, pipeline = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(load.replace("runs/", f"{folder}/runs/"), scope)
     assert scope["probabilities"].shape == (4, 10)
+    pictures = f'["{folder}/my_images/0/0.jpg", "{folder}/my_images/1/1.jpg"]'
+    own = re.sub(r"\[.*\]", pictures, own).replace("runs/finetune", f"{folder}/runs/tuned")
+    arguments = ["--config=configs/finetune.py:tiny", f"--workdir={folder}/runs/tuned", "--config.data.test=100"]
+    code, _, err = launch(*arguments, f"--config.data.source.path={folder}/my_images", "--config.stages=('head',)")
+    assert code == 0, err
+    exec(own, scope)
+    assert scope["probabilities"].shape == (2, 3)
     exec(pipeline, scope)
     np.testing.assert_allclose(scope["batch"]["label"].sum(1), 1)
 

@@ -2,8 +2,8 @@
 
     python launch.py sweep --sweep=configs/sweeps/transfer.py --results=configs/sweeps/results/transfer.jsonl
 
-The photographs (CC0, github.com/alexeygrigorev/clothing-dataset-small) are expected in ../shared/data/clothing, with the
-folders train and validation; the latter are the test images.
+The photographs (CC0, github.com/alexeygrigorev/clothing-dataset-small) are expected in ../shared/data/clothing, with
+the folders train and validation; the latter are the test images.
 """
 
 CONFIG = "configs/transfer.py"

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from efficient_jax import class_bias, experiment, preview
 from efficient_jax import members as stored
-from efficient_jax.data import SOURCES, splits
 from efficient_jax.data.sources import Source
 from efficient_jax.plan import Plan, plan
+from efficient_jax.preparation import load_data
 from efficient_jax.report import bias, exploration
 from efficient_jax.types import UserError
 
@@ -55,7 +55,7 @@ def explore(
     for warning in checked.warnings:
         console.print(f"warning: {warning}", soft_wrap=True)
     key = jax.random.key(checked.seed)
-    source, split = _data(checked)
+    source, split = load_data(checked)
     page = exploration.write_page(
         folder,
         title=", ".join(settings["stages"]),
@@ -77,12 +77,6 @@ def _folder(path: Path) -> Path:
     except OSError as error:
         raise UserError(f"--workdir: cannot write to {str(path)!r}: {error.strerror}; choose another folder") from error
     return path
-
-
-def _data(checked: Plan) -> tuple[Source, dict[str, np.ndarray]]:
-    name, settings = checked.source
-    source = SOURCES[name](**settings)
-    return source, splits.split(source.labels, source.classes, seed=checked.seed, **checked.split)
 
 
 def _examples(source: Source, ids: np.ndarray, count: int) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from efficient_jax.types import UserError
 
 def tfds(
     *,
-    name: str,
+    dataset: str,
     size: int,
     data_dir: str = "",
     split: str = "train",
@@ -25,7 +25,7 @@ def tfds(
 ) -> Source:
     """The images of `split`, and those of `test_split` ("" for none) for the test; slices such as train[:90%] too.
 
-    `name` may have a config and version: imagenette/320px-v2:1.0.0. Nothing is downloaded: `data_dir`, by default
+    `dataset` may have a config and version: imagenette/320px-v2:1.0.0. Nothing is downloaded: `data_dir`, by default
     ~/tensorflow_datasets, has what `tfds build` left there. Pictures become squares of `size` pixels (0: they stay as
     they are, all of one size), see `efficient_jax.data.decode.fit`.
 
@@ -33,11 +33,11 @@ def tfds(
     """
     import tensorflow_datasets  # over half a second, which other sources need not pay
 
-    builder = _builder(name, data_dir)
-    image, label = _columns(name, builder.info)
-    parts = [_part(name, data_dir, builder, split, "split")]
+    builder = _builder(dataset, data_dir)
+    image, label = _columns(dataset, builder.info)
+    parts = [_part(dataset, data_dir, builder, split, "split")]
     if test_split:
-        parts.append(_part(name, data_dir, builder, test_split, "test_split"))
+        parts.append(_part(dataset, data_dir, builder, test_split, "test_split"))
     for part in parts:
         # What is stored, for efficient_jax.data.decode: tfds returns a palette's indices and the inks of CMYK as if
         # they were colours. Set afterwards, since mock_data needs TensorFlow where as_data_source is told decoders.
@@ -54,7 +54,7 @@ def tfds(
     decoded = decode_all(read, len(rows), Framing(size, fit, crop, interpolation, channels))
     if decoded.unreadable:
         failed = listed({f"row {row}": why for row, why in decoded.unreadable.items()})
-        raise UserError(f"config.data.source.name: {name!r} has {failed}")
+        raise UserError(f"config.data.source.dataset: {dataset!r} has {failed}")
     classes = tuple(builder.info.features[label].names)
     return of_pictures(decoded, labels, classes, len(parts[1]) if test_split else 0)
 
@@ -62,7 +62,7 @@ def tfds(
 def _builder(name: str, data_dir: str) -> Any:
     import tensorflow_datasets
 
-    where = "config.data.source.name"
+    where = "config.data.source.dataset"
     if re.match(r"[\w-]+:[a-zA-Z_]", name):
         raise UserError(
             f"{where}: {name!r} is a collection of somebody else, which tfds downloads; want its own data sets"
@@ -89,7 +89,7 @@ def _columns(name: str, info: Any) -> tuple[str, str]:
         and isinstance(info.features[keys[1]], tensorflow_datasets.features.ClassLabel)
     ):
         raise UserError(
-            f"config.data.source.name: {name!r} does not pair images with classes; it has {', '.join(info.features)}"
+            f"config.data.source.dataset: {name!r} does not pair images with classes; it has {', '.join(info.features)}"
         )
     return keys
 
@@ -100,7 +100,7 @@ def _part(name: str, data_dir: str, builder: Any, split: str, setting: str) -> A
     except NotImplementedError as error:
         option = f" --data_dir={data_dir}" if data_dir else ""
         raise UserError(
-            f"config.data.source.name: {name!r} is not there as array_record (looked in {builder.data_dir}); with a "
+            f"config.data.source.dataset: {name!r} is not there as array_record (looked in {builder.data_dir}); with a "
             f"network and TensorFlow, `tfds build {name} --file_format=array_record{option}` makes it; or put its "
             "pictures into one folder for each class and say config.data.source.name=folder"
         ) from error

@@ -13,10 +13,14 @@ from efficient_jax.methods.supervised import supervised
 from efficient_jax.training.step import LossFn
 
 
+def no_loss(*_: object) -> LossFn:
+    raise TypeError("a method that fits has no loss")
+
+
 class Method(NamedTuple):
     """A loss function, and what it needs; or, in place of updates, a fit."""
 
-    loss: Callable[..., LossFn] | None = None  # of (apply, augment), a teacher's apply if `frozen_teacher`, settings
+    loss: Callable[..., LossFn] = no_loss  # of (apply, augment), a teacher's apply if `frozen_teacher`, settings
     fit: Callable[..., Choice] | None = None  # a head for the features of a network that stays as it is
     unlabelled: bool = False  # learns from the stream "unlabelled" too
     label: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None  # a teacher's labels, made before training

@@ -2,6 +2,7 @@
 
 import functools
 import zlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,7 @@ def convolve(
     size_in = x.shape[1:3]
     same = jax.lax.padtype_to_pads(size_in, (size, size), (stride, stride), "SAME")
     pads = tuple(same if pad is None else ((pad, pad), (pad, pad)))
+    fast: Callable[..., Array]
     if per_group < x.shape[-1]:
         fast = conv_shifted
     elif size == 1 or x.shape[-1] <= FEW_CHANNELS:

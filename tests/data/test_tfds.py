@@ -52,7 +52,7 @@ def prepared(tmp_path_factory):
 
 
 def test_a_prepared_data_set(prepared):
-    source = tfds(name="efficient_pets", data_dir=prepared, size=8)
+    source = tfds(dataset="efficient_pets", data_dir=prepared, size=8)
     assert source.images.shape == (9, 8, 8, 3)
     assert np.abs(source.images[:6].astype(int) - CYAN).max() <= 2  # JPEG
     np.testing.assert_array_equal(source.labels, [0, 1, 0, 1, 0, 1, 0, 1, 0])
@@ -62,7 +62,9 @@ def test_a_prepared_data_set(prepared):
 
 
 def test_slices_and_no_test_images(prepared):
-    source = tfds(name="efficient_pets:1.0.0", data_dir=prepared, size=8, split="train[:4]", test_split="", channels=1)
+    source = tfds(
+        dataset="efficient_pets:1.0.0", data_dir=prepared, size=8, split="train[:4]", test_split="", channels=1
+    )
     assert source.images.shape == (4, 8, 8, 1)
     np.testing.assert_array_equal(source.labels, [0, 1, 0, 1])
     assert source.given == {}
@@ -74,19 +76,19 @@ def test_slices_and_no_test_images(prepared):
         ({"split": "valid"}, "split: Unknown split 'valid'. Should be one of ['train', 'test']."),
         ({"test_split": "tests"}, "test_split: Unknown split 'tests'. Should be one of ['train', 'test']."),
         ({"split": "train["}, "split: Error parsing split 'train['."),
-        ({"size": 0}, "name: 'efficient_pets' has 7 unreadable images: row 1 (11 x 12 pixels, but the first has 10"),
+        ({"size": 0}, "dataset: 'efficient_pets' has 7 unreadable images: row 1 (11 x 12 pixels, but the first has 10"),
     ],
 )
 def test_what_a_prepared_data_set_lacks_is_said(prepared, settings, message):
     with pytest.raises(UserError) as error:
-        tfds(**{"name": "efficient_pets", "data_dir": prepared, "size": 8} | settings)
+        tfds(**{"dataset": "efficient_pets", "data_dir": prepared, "size": 8} | settings)
     assert str(error.value).startswith(f"config.data.source.{message}")
     assert "\n" not in str(error.value)
 
 
 def test_a_public_data_set_as_mock_data():
     with tensorflow_datasets.testing.mock_data(num_examples=4):
-        source = tfds(name="oxford_flowers102", size=16)
+        source = tfds(dataset="oxford_flowers102", size=16)
     assert source.images.shape == (8, 16, 16, 3)
     assert len(source.classes) == 102
     assert 0 <= source.labels.min() <= source.labels.max() < 102
@@ -96,10 +98,10 @@ def test_a_public_data_set_as_mock_data():
 def test_absent_data_are_said_at_once_with_two_ways_to_get_them(tmp_path):
     start = time.monotonic()
     with pytest.raises(UserError) as error:
-        tfds(name="oxford_flowers102", data_dir=str(tmp_path), size=8)
+        tfds(dataset="oxford_flowers102", data_dir=str(tmp_path), size=8)
     assert time.monotonic() - start < 5
     text = str(error.value)
-    assert text.startswith("config.data.source.name: 'oxford_flowers102' is not there as array_record (looked in ")
+    assert text.startswith("config.data.source.dataset: 'oxford_flowers102' is not there as array_record (looked in ")
     assert f"`tfds build oxford_flowers102 --file_format=array_record --data_dir={tmp_path}`" in text
     assert text.endswith("say config.data.source.name=folder")
     assert "\n" not in text
@@ -118,6 +120,6 @@ def test_absent_data_are_said_at_once_with_two_ways_to_get_them(tmp_path):
 )
 def test_a_data_set_that_cannot_be_is_said(tmp_path, name, message):
     with pytest.raises(UserError) as error:
-        tfds(name=name, data_dir=str(tmp_path), size=8)
-    assert str(error.value).startswith(f"config.data.source.name: {message}")
+        tfds(dataset=name, data_dir=str(tmp_path), size=8)
+    assert str(error.value).startswith(f"config.data.source.dataset: {message}")
     assert "\n" not in str(error.value)

@@ -25,6 +25,52 @@ def test_both_forms_of_a_convolution_are_equal(key, size, stride, channels, pixe
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize(
+    ("size", "stride", "pixels"), [(3, 1, 6), (3, 2, 6), (3, 2, 7), (5, 1, 4), (5, 2, 9), (5, 2, 8)]
+)
+@pytest.mark.parametrize("images", [1, 3, 4])
+def test_both_forms_of_a_depthwise_convolution_are_equal(key, size, stride, pixels, images, symmetric):
+    x = jax.random.normal(key, (images, pixels, pixels + 1, 6))
+    kernel = jax.random.normal(key, (size, size, 1, 6))
+    same = jax.lax.padtype_to_pads(x.shape[1:3], (size, size), (stride, stride), "SAME")
+    pads = ((size // 2, size // 2),) * 2 if symmetric else tuple(same)
+
+    def run(form):
+        y, pull = jax.vjp(lambda x, k: form(x, k, stride, pads), x, kernel)
+        return y, *pull(jnp.cos(y))
+
+    for a, b in zip(run(layers.conv_plain), run(layers.conv_shifted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_symmetric_padding_is_torchs():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    ones = {"params": {"kernel": jnp.ones((3, 3, 1, 1))}}
+    found = [layers.Conv(1, stride=2, symmetric=symmetric).apply(ones, x)[0, 0, 0, 0] for symmetric in (True, False)]
+    assert found == [0 + 1 + 4 + 5, 0 + 1 + 2 + 4 + 5 + 6 + 8 + 9 + 10]
+
+
+def test_a_bias_is_added_once():
+    variables = {"params": {"kernel": jnp.zeros((1, 1, 2, 3)), "bias": jnp.arange(3.0)}}
+    y = layers.Conv(3, 1, bias=True).apply(variables, jnp.ones((1, 2, 2, 2)))
+    np.testing.assert_array_equal(y, jnp.broadcast_to(jnp.arange(3.0), (1, 2, 2, 3)))
+
+
+def test_norm_is_linens_with_the_same_variables(key):
+    x = 3.0 + 2.0 * jax.random.normal(key, (4, 5, 5, 6))
+    peer = nn.BatchNorm(use_running_average=False, momentum=0.8, epsilon=1e-3)
+    variables = peer.init(key, x)
+    variables["params"] = {"scale": jnp.arange(1.0, 7.0), "bias": jnp.arange(6.0)}
+    norm = layers.Norm(None, eps=1e-3, momentum=0.8)
+    ours, renewed = norm.apply(variables, x, True, mutable="batch_stats")
+    theirs, expected = peer.apply(variables, x, mutable="batch_stats")
+    np.testing.assert_allclose(ours, theirs, atol=2e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), renewed, expected)
+    still = nn.BatchNorm(use_running_average=True, epsilon=1e-3).apply(variables | renewed, x)
+    np.testing.assert_allclose(norm.apply(variables | renewed, x, False), still, atol=2e-5)
+
+
 @pytest.mark.parametrize(("size", "channels"), [(3, 1), (1, 8), (3, 8)])
 def test_conv_is_linens_with_the_same_parameter(key, size, channels):
     x = jax.random.normal(key, (2, 6, 6, channels))

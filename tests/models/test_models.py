@@ -1,9 +1,11 @@
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from efficient_jax import models
 
@@ -30,9 +32,25 @@ def images(key):
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_variables_are_nested_dicts_of_float32(name):
-    variables = models.init(models.MODELS[name](classes=5, norm_axis="device"), jax.random.key(0), SHAPE)
+    shape = (32, 32, 3)
+    module = models.MODELS[name](classes=5, norm_axis="device")
+    variables = jax.eval_shape(lambda key: models.init(module, key, shape), jax.random.key(0))
     assert type(variables) is dict
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_parameter_is_in_one_layer(name):
+    module = models.MODELS[name](classes=5)
+    params = jax.eval_shape(lambda key: models.init(module, key, (32, 32, 3)), jax.random.key(0))["params"]
+    paths = ["/".join(path) for path in flatten_dict(params)]
+    claims = {path: [i for i, layer in enumerate(module.layers()) if re.fullmatch(layer, path)] for path in paths}
+    assert all(len(found) == 1 for found in claims.values())
+    assert {i for found in claims.values() for i in found} == set(range(len(module.layers())))
+    assert {path for path, found in claims.items() if found == [len(module.layers()) - 1]} >= {
+        "head/kernel",
+        "head/bias",
+    }
 
 
 def test_cnn_has_the_parameters_of_its_formula():
@@ -116,3 +134,46 @@ def test_batch_statistics_span_the_devices(images, key):
     np.testing.assert_allclose(shared.reshape(8, 5), logits, atol=1e-4)
     for a, b in zip(jax.tree.leaves(shared_state), jax.tree.leaves(state), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def frozen_but(variables, *names):
+    """A tree that says of every parameter that it is frozen, but for those below `names`."""
+    return {name: jax.tree.map(lambda _, f=name not in names: f, tree) for name, tree in variables["params"].items()}
+
+
+def test_frozen_layers_keep_their_statistics_and_others_renew_them(images):
+    module = models.CNN(classes=5, width=4)
+    variables = models.init(module, jax.random.key(1), SHAPE)
+    apply = models.make_apply(module, MEAN, STD, frozen_but(variables, "stage3", "head"))
+    _, renewed = apply(variables, images, True, None)
+    for name, kept in (("stage1", True), ("stage2", True), ("stage3", False)):
+        before, after = (tree["batch_stats"][name]["norm"] for tree in (variables, renewed))
+        assert all((np.asarray(before[k]) == np.asarray(after[k])).all() == kept for k in before)
+
+
+def test_a_frozen_backbone_gives_the_features_of_evaluation(images, key):
+    module = models.CNN(classes=5, width=4, dropout=0.5)
+    variables = models.init(module, jax.random.key(1), SHAPE)
+    apply = models.make_apply(module, MEAN, STD, frozen_but(variables, "head"))
+    (_, evaluated), _ = apply(variables, images, False, None)
+    (logits, trained), _ = apply(variables, images, True, jax.random.split(key, 8))
+    np.testing.assert_array_equal(trained["features"], evaluated["features"])
+    assert (logits != evaluated["logits"]).any()  # the dropout before the head is not part of the backbone
+
+
+def test_nothing_is_dropped_inside_a_frozen_block(key):
+    module = models.ResNet(classes=3, depth=18, stem="cifar", stochastic_depth=0.9)
+    variables = models.init(module, jax.random.key(1), (8, 8, 3))
+    variables["params"] = jax.tree.map(jnp.ones_like, variables["params"])  # no branch is 0, as it is at first
+    images = jax.random.uniform(key, (4, 8, 8, 3))
+    run = jax.jit(models.make_apply(module, MEAN, STD, frozen_but(variables, "head")), static_argnums=2)
+    evaluated, trained = (run(variables, images, train, jax.random.split(key, 4))[0][1] for train in (False, True))
+    np.testing.assert_array_equal(trained["features"], evaluated["features"])
+
+
+def test_grey_images_are_repeated_in_the_channels_of_the_network(images):
+    apply, variables = jitted()
+    grey = images[..., :1]
+    (a, _), _ = apply(variables, grey, False, None)
+    (b, _), _ = apply(variables, jnp.repeat(grey, 3, axis=-1), False, None)
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)

@@ -46,3 +46,11 @@ def test_then_the_decay_takes_over():
 
 def test_decay_zero_is_the_last_value():
     assert averages([4.0, -1.0, 2.0], decay=0.0) == [4.0, -1.0, 2.0]
+
+
+def test_the_average_of_what_does_not_change_keeps_every_bit():
+    same = {"w": jax.random.normal(jax.random.key(0), (1000,))}
+    averaged = same
+    for i in range(20):
+        averaged = state.update_ema(averaged, same, jnp.int32(i), 0.9)
+    np.testing.assert_array_equal(averaged["w"], same["w"])

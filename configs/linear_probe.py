@@ -1,0 +1,25 @@
+"""A linear head on the features of a frozen network: your own pictures, in seconds.
+
+    python launch.py --config=configs/linear_probe.py --config.data.source.path=my_images --workdir=runs/probe
+
+A folder for each class. The network is EfficientNet-Lite0 as ImageNet left it; another one, at another size:
+`--config.logistic.init=resnet50.safetensors --config.logistic.model.name=resnet` and so on. Test images come from
+`--config.data.source.test_path=FOLDER`, or `--config.data.test=200` keeps so many of the others.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = common.is_tiny(arg)
+    config = ConfigDict()
+    config.seed = 0
+    config.devices = 0
+    config.data = common.pictures(size=32 if tiny else 160)
+    config.stages = ("ridge", "logistic")
+    config.ridge = common.lite_head()
+    config.ridge.method.head = "ridge"
+    config.logistic = common.lite_head()
+    return config
