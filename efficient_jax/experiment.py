@@ -189,7 +189,7 @@ def _fit(
     def features(ids: np.ndarray, augmentation: Augment, view: int) -> tuple[np.ndarray, np.ndarray]:
         extract = step.make_extract(apply, augmentation, run.devices)
         key = parallel.replicate(jax.random.fold_in(keys.named(_key(stage, run), "views"), view), run.devices)
-        return step.extract_rows(extract, placed, data, ids, key=key, batch=_predict_batch(run), devices=run.devices)
+        return step.extract_rows(extract, placed, data, ids, key=key, batch=_predict_batch(run, ids), devices=run.devices)
 
     plain = augment.build((), {}, "")
     views = [
@@ -244,13 +244,15 @@ def _key(stage: Stage, run: Run) -> jax.Array:
 
 
 def predict_rows(predict: Any, variables: Tree, ids: np.ndarray, run: Run) -> np.ndarray:
-    return step.predict_rows(predict, variables, run.images, ids, batch=_predict_batch(run), devices=run.devices)
+    return step.predict_rows(predict, variables, run.images, ids, batch=_predict_batch(run, ids), devices=run.devices)
 
 
-def _predict_batch(run: Run) -> int:
+def _predict_batch(run: Run, ids: np.ndarray) -> int:
+    """A multiple of the number of devices."""
     h, w = run.source.images.shape[1:3]
     most = PREDICT_PIXELS // (h * w) if run.devices[0].platform == "cpu" else PREDICT_BATCH
-    return max(min(most, PREDICT_BATCH) // len(run.devices), 1) * len(run.devices)
+    count = len(run.devices)
+    return min(max(min(most, PREDICT_BATCH) // count, 1), -(-len(ids) // count)) * count
 
 
 def _score(predict: Any, variables: Tree, run: Run) -> dict[str, int] | None:

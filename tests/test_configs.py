@@ -27,11 +27,21 @@ def pictures(tmp_path_factory) -> str:
     return str(folder)
 
 
+@pytest.fixture
+def quickly_compiled():
+    """Two updates of a large network take seconds, compiling it well a minute."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_is_a_plan(name):
     assert plan(load_config(f"configs/{name}.py", "--config").to_dict()).stages
 
 
+@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name not in BY_THE_README])
 def test_a_tiny_config_trains(name, pictures, tmp_path):
     config = load_config(f"configs/{name}.py:tiny", "--config")
@@ -43,4 +53,3 @@ def test_a_tiny_config_trains(name, pictures, tmp_path):
         found = experiment.run_stage(stage, run)
         assert found["updates"] == (2 if stage.batch else 0)
         assert np.isfinite(found["negative_log_likelihood"])
-    jax.clear_caches()  # large programs
