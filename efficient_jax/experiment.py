@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from efficient_jax import augment, initial, keys, members, models, optim, outcome, records
+from efficient_jax import augment, initial, keys, members, metrics, models, optim, outcome, records
 from efficient_jax.data import feed
 from efficient_jax.linear_head import Choice
 from efficient_jax.methods import METHODS
@@ -55,12 +55,16 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     supervision = supervise(stage, run)
     outcome.samples(folder, stage.augment, run.source.images, supervision.labels, supervision.rows, key)
 
-    predict = step.make_predict(apply, run.devices)
+    if run.source.multi_label and not len(run.split["validation"]):
+        run.console.print(f"{stage.name}: no validation images, so the threshold of every label is 0.5")
+    predict = step.make_predict(apply, run.devices, run.source.multi_label)
     fit = METHODS[stage.method[0]].fit
     if fit:
-        ema = _fit(fit, stage, run, description, apply, variables, supervision.labels)
+        ema = _fit(fit, stage, run, description, apply, predict, variables, supervision.labels)
     else:
         ema = _train(stage, run, description, predict, updates(stage, run, supervision, description, variables))
+    validation, chosen = _validate(predict, ema, run)
+    tested = predict_rows(predict, ema, run.split["test"], run)
     result = {
         "stage": stage.name,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
@@ -68,8 +72,8 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         "updates": stage.updates,
         "images_seen": stage.updates * sum(stage.batch.values()),
         "pseudo_labels": supervision.pseudo_labels,
-        "validation": _score(predict, ema, run),
-        **outcome.judge(folder, run.source, run.split["test"], predict_rows(predict, ema, run.split["test"], run)),
+        "validation": validation,
+        **outcome.judge(folder, run.source, run.split["test"], tested, **chosen),
         "seconds": round(time.perf_counter() - started, 1),
     }
     records.write_json(folder / "result.json", result)
@@ -148,11 +152,11 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
 
             def on_save(i: int, current: Tree) -> None:
                 parallel.assert_replicas_agree(current)
-                score = _score(predict, current["ema"], run)
-                fraction = score["correct"] / score["n"] if score else None
-                if fraction is not None:
-                    log.write(i, {"validation_accuracy": fraction})
-                checkpoint.save(manager, i, current, description, fraction)
+                figures, chosen = _validate(predict, current["ema"], run)
+                scores = _scores(figures) if figures else {}
+                if scores:
+                    log.write(i, scores)
+                checkpoint.save(manager, i, current, description | chosen, next(iter(scores.values()), None))
 
             current = loop.run(
                 lambda current, i: each.update(current, each.indices(i)),
@@ -179,6 +183,7 @@ def _fit(
     run: Run,
     description: dict[str, Any],
     apply: Apply,
+    predict: Callable,
     variables: Tree,
     labels: np.ndarray,
 ) -> Tree:
@@ -189,7 +194,9 @@ def _fit(
     def features(ids: np.ndarray, augmentation: Augment, view: int) -> tuple[np.ndarray, np.ndarray]:
         extract = step.make_extract(apply, augmentation, run.devices)
         key = parallel.replicate(jax.random.fold_in(keys.named(_key(stage, run), "views"), view), run.devices)
-        return step.extract_rows(extract, placed, data, ids, key=key, batch=_predict_batch(run, ids), devices=run.devices)
+        return step.extract_rows(
+            extract, placed, data, ids, key=key, batch=_predict_batch(run, ids), devices=run.devices
+        )
 
     plain = augment.build((), {}, "")
     views = [
@@ -197,22 +204,25 @@ def _fit(
     ]
     seen, targets = (np.concatenate(each) for each in zip(*views, strict=True))
     ids = run.split["validation"]
-    held = (features(ids, plain, 0)[0], np.eye(len(run.source.classes))[run.source.labels[ids]]) if len(ids) else None
-    choice = fit(seen, targets, run.seed, held, **stage.method[1])
-    score = "" if np.isnan(choice.score) else f", {100 * choice.score:.1f}% right on held-out images"
+    held = (features(ids, plain, 0)[0], run.source.targets(ids)) if len(ids) else None
+    multi_label = run.source.multi_label
+    choice = fit(seen, targets, run.seed, held, multi_label, len(views), **stage.method[1])
+    measure = "mean average precision" if multi_label else "right"
+    score = "" if np.isnan(choice.score) else f", {100 * choice.score:.1f}% {measure} on held-out images"
     run.console.print(f"{stage.name}: {len(seen):,} x {seen.shape[1]:,} features, l2 = {choice.l2:.3g}{score}")
     head = {"kernel": choice.kernel.astype(np.float32), "bias": choice.bias.astype(np.float32)}
     variables = variables | {"params": variables["params"] | {"head": head}}
+    placed = parallel.replicate(variables, run.devices)
     with checkpoint.open_manager(run.workdir / stage.name) as manager:
-        checkpoint.save(manager, 0, {"ema": parallel.replicate(variables, run.devices)}, description, None)
-    return parallel.replicate(variables, run.devices)
+        checkpoint.save(manager, 0, {"ema": placed}, description | _validate(predict, placed, run)[1], None)
+    return placed
 
 
 def supervise(stage: Stage, run: Run) -> Supervision:
     """The stage's streams and their labels; a teacher that labels images does so here, once, un-noised."""
     source, split = run.source, run.split
     labels = np.zeros((len(source.images), len(source.classes)), np.float32)
-    labels[split["labelled"], source.labels[split["labelled"]]] = 1.0
+    labels[split["labelled"]] = source.targets(split["labelled"])
     rows = {stream: split[stream] for stream in stage.batch}
     label = METHODS[stage.method[0]].label
     if not label or "unlabelled" not in rows:
@@ -220,7 +230,7 @@ def supervise(stage: Stage, run: Run) -> Supervision:
     ids = split["unlabelled"]
     apply, variables = teacher_of(stage, run)
     variables = parallel.replicate(variables, run.devices)
-    probabilities = predict_rows(step.make_predict(apply, run.devices), variables, ids, run)
+    probabilities = predict_rows(step.make_predict(apply, run.devices, source.multi_label), variables, ids, run)
     labels[ids], copies = label(probabilities, run.seed, **stage.pseudo_labels)
     rows["unlabelled"] = np.repeat(ids, copies)
     audit = outcome.audit(
@@ -255,13 +265,25 @@ def _predict_batch(run: Run, ids: np.ndarray) -> int:
     return min(max(min(most, PREDICT_BATCH) // count, 1), -(-len(ids) // count)) * count
 
 
-def _score(predict: Any, variables: Tree, run: Run) -> dict[str, int] | None:
-    """Right predictions on the validation images, where there are any."""
-    ids = run.split["validation"]
+def _validate(predict: Any, variables: Tree, run: Run) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """(figures of the validation images, None where there are none; what belongs to the model: nothing, or where an
+    image can have several labels, their "thresholds", the best on these images, so that F1 is a little optimistic).
+    """
+    ids, labels = run.split["validation"], run.source.labels[run.split["validation"]]
     if not len(ids):
-        return None
-    predicted = predict_rows(predict, variables, ids, run).argmax(1)
-    return {"correct": int((predicted == run.source.labels[ids]).sum()), "n": len(ids)}
+        return None, {"thresholds": [0.5] * len(run.source.classes)} if run.source.multi_label else {}
+    probabilities = predict_rows(predict, variables, ids, run)
+    if not run.source.multi_label:
+        return {"correct": int((probabilities.argmax(1) == labels).sum()), "n": len(ids)}, {}
+    thresholds = metrics.thresholds(probabilities, labels)
+    return metrics.several_labels(probabilities, labels, thresholds), {"thresholds": thresholds.tolist()}
+
+
+def _scores(figures: Mapping[str, Any]) -> dict[str, float]:
+    """What to log of validation; the first is what the best checkpoint has most of."""
+    if "mean_average_precision" not in figures:
+        return {"validation_accuracy": figures["correct"] / figures["n"]}
+    return {f"validation_{name}": figures[name] for name in ("mean_average_precision", "micro_f1", "macro_f1")}
 
 
 def read_config(workdir: Path, where: str) -> dict[str, Any]:

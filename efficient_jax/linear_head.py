@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import optimize, special
-from sklearn.metrics import average_precision_score
 from threadpoolctl import threadpool_limits
 
-from efficient_jax import binding
+from efficient_jax import binding, metrics
 from efficient_jax.types import UserError
 
 Head = tuple[Float[np.ndarray, "d classes"], Float[np.ndarray, " classes"]]
@@ -128,9 +127,11 @@ def choose(
     seed: int,
     validation: Data | None = None,
     multi_label: bool = False,
+    views: int = 1,
 ) -> Choice:
     """The head of `kind`, "ridge" or "logistic", on all `features`, with the one of its `penalties` that is best on
-    `validation` or, without it, over stratified folds of `features` itself.
+    `validation` or, without it, over stratified folds of `features` itself. These are `views` augmented copies of the
+    same examples, set behind set; the copies of one are in one fold, or they would answer for each other.
 
     The score is the fraction of right classes, or with `multi_label` the average precision, its mean over the classes
     that occur; between equal ones the squared error of the predictions decides. The only example of a class is not held
@@ -151,7 +152,7 @@ def choose(
     if validation:
         truth, predictions = validation[1], predict((features, targets), validation[0])
     else:
-        fold = _folds(targets, seed, multi_label)
+        fold = np.tile(_folds(targets[: len(targets) // views], seed, multi_label), views)
         out_of_fold = np.zeros((len(l2s), *targets.shape))
         for k in range(fold.max() + 1):
             train = fold != k
@@ -185,10 +186,9 @@ def _score(
 ) -> float:
     if not multi_label:
         return float((predicted.argmax(1) == truth.argmax(1)).mean())
-    occur = np.flatnonzero(truth.any(0))
-    if not len(occur):
+    if not truth.any():
         raise UserError("linear head: no example that is held out has a label; a penalty cannot be chosen")
-    return float(np.mean([average_precision_score(truth[:, k], predicted[:, k]) for k in occur]))
+    return metrics.mean_average_precision(predicted, truth)
 
 
 def _check(features: np.ndarray, targets: np.ndarray, l2s: tuple[float, ...]) -> None:

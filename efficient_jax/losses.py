@@ -16,9 +16,25 @@ def cross_entropy(
     `label_smoothing` e mixes them with the uniform distribution, (1 - e) y + e / classes
     (arXiv 1512.00567); soft targets too, so leave it at 0.0 where something else has softened them.
     """
+    _check_smoothing(label_smoothing)
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+
+
+def sigmoid_cross_entropy(
+    logits: Float[Array, "*b classes"], targets: Float[Array, "*b classes"], label_smoothing: float = 0.0
+) -> Float[Array, "*b"]:
+    """Binary cross entropies of independent labels, their mean over the classes, in nats.
+
+    `label_smoothing` e mixes each target with a coin's, (1 - e) y + e / 2.
+    """
+    _check_smoothing(label_smoothing)
+    smoothed = (1.0 - label_smoothing) * targets + label_smoothing / 2.0
+    return optax.sigmoid_binary_cross_entropy(logits, smoothed).mean(-1)
+
+
+def _check_smoothing(label_smoothing: float) -> None:
     if not 0.0 <= label_smoothing < 1.0:
         raise UserError(f"label_smoothing: {label_smoothing} is not in 0.0 .. 1.0 (1.0 excluded)")
-    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
 
 
 def distillation(

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from efficient_jax import models, records
 from efficient_jax.data import decode
-from efficient_jax.training import checkpoint, parallel
+from efficient_jax.training import checkpoint, parallel, step
 from efficient_jax.types import Apply, Tree, UserError
 
 NOTHING: dict[str, Any] = {}
@@ -25,10 +25,13 @@ def describe(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     framing: Mapping[str, Any] = NOTHING,
+    multi_label: bool = False,
 ) -> dict[str, Any]:
     """What rebuilds a network, as JSON: it is saved with the weights, preprocessing included.
 
     `framing` says how pictures became images of `image_shape`: "fit", "crop" and "interpolation" of `data.decode`.
+    `multi_label` says that each class is a label by itself; saved with weights there are then "thresholds" too, from
+    which on a probability means that the image has the label.
     """
     name, settings = model
     return {
@@ -39,6 +42,7 @@ def describe(
         "mean": list(mean),
         "std": list(std),
         "framing": dict(framing),
+        "multi_label": multi_label,
     }
 
 
@@ -77,6 +81,7 @@ def stage_folder(path: Path, where: str) -> Path:
 def classifier(path: str, batch: int = 256) -> Callable[[Pictures], Float[np.ndarray, "n classes"]]:
     """Class probabilities of images, by the run's last finished stage or by the stage `path` names.
 
+    Where an image can have several labels, each has a probability by itself.
     The returned function takes uint8 images [n h w c] of the size trained on; or a list of files, or of uint8 arrays
     [h w c] of any size, which it prepares as the pictures of the training were. Raises: UserError for a path that
     holds no trained stage, images of another shape or dtype, or files that cannot be read.
@@ -89,7 +94,7 @@ def classifier(path: str, batch: int = 256) -> Callable[[Pictures], Float[np.nda
     @jax.jit
     def probabilities(variables: Tree, images: jax.Array) -> jax.Array:
         (logits, _), _ = apply(variables, images, False, None)
-        return jax.nn.softmax(logits)
+        return step.probabilities(logits, description["multi_label"])
 
     def classify(images: Pictures) -> np.ndarray:
         if not isinstance(images, np.ndarray):

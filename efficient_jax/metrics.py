@@ -1,8 +1,13 @@
-"""What a measured number is worth: intervals, calibration. Plain numpy, on the host."""
+"""What predictions are worth, and what a measured number is: intervals, calibration, several labels an image.
+Plain numpy, on the host."""
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
+from sklearn.metrics import average_precision_score, f1_score
+
+Probabilities = Float[np.ndarray, "n classes"]
+Labels = Int[np.ndarray, "n classes"]
 
 
 def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -54,3 +59,51 @@ def negative_log_likelihood(probabilities: Float[np.ndarray, "n classes"], label
     """Mean of -log p(label), in nats; a zero counts as the smallest positive float32."""
     p = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(p, np.finfo(np.float32).tiny), dtype=np.float64).mean())
+
+
+def mean_average_precision(probabilities: Probabilities, labels: Labels) -> float:
+    """Average precision, scikit-learn's, of each label that occurs (at least one does), and their mean; labels 0/1."""
+    occur = np.flatnonzero(labels.any(0))
+    return float(np.mean([average_precision_score(labels[:, k], probabilities[:, k]) for k in occur]))
+
+
+def label_losses(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, "n"]:
+    """Mean over the labels of -log p(what is the case), in nats; a zero counts as the smallest positive float32."""
+    p = np.where(labels, probabilities, 1.0 - probabilities)
+    return -np.log(np.maximum(p, np.finfo(np.float32).tiny), dtype=np.float64).mean(1)
+
+
+def thresholds(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, "classes"]:
+    """For each label the threshold with the highest F1 of `probability >= threshold`; 0.5 for one that never occurs.
+
+    Candidates lie half-way between neighbouring probabilities; of equal ones that nearest to 0.5, itself a candidate.
+    """
+    found = np.full(labels.shape[1], 0.5)
+    for k in np.flatnonzero(labels.any(0)):
+        scores = np.sort(probabilities[:, k].astype(np.float64))
+        positive = np.sort(probabilities[labels[:, k] > 0, k].astype(np.float64))
+        levels = np.unique(np.append(scores, 0.0))
+        candidates = np.concatenate([[0.5, 0.0], (levels[1:] + levels[:-1]) / 2])
+        hits = len(positive) - np.searchsorted(positive, candidates)
+        predicted = len(scores) - np.searchsorted(scores, candidates)
+        f1 = 2 * hits / (predicted + len(positive))
+        best = candidates[f1 == f1.max()]
+        found[k] = best[np.abs(best - 0.5).argmin()]
+    return found
+
+
+def several_labels(probabilities: Probabilities, labels: Labels, thresholds: Float[np.ndarray, "classes"]) -> dict:
+    """How good predictions of independent labels 0/1 are, at least one of which occurs.
+
+    correct, n              images whose labels are all right at the thresholds, and how many images there are
+    mean_average_precision  needs no thresholds
+    micro_f1, macro_f1      at the thresholds: of all decisions together; the mean over the labels that occur
+    """
+    predicted = (probabilities >= thresholds).astype(int)
+    return {
+        "correct": int((predicted == labels).all(1).sum()),
+        "n": len(labels),
+        "mean_average_precision": mean_average_precision(probabilities, labels),
+        "micro_f1": float(f1_score(labels, predicted, average="micro")),
+        "macro_f1": float(f1_score(labels, predicted, average="macro", labels=np.flatnonzero(labels.any(0)))),
+    }

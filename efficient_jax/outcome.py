@@ -1,6 +1,6 @@
 """What a trained stage leaves for the report: predictions, mistakes, and what its images looked like."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,33 @@ SAMPLES, VERSIONS = 8, 4
 MISTAKES = 32
 
 
-def judge(folder: Path, source: Source, ids: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """Writes the test predictions and the most confident mistakes; returns the figures of the result."""
+def judge(
+    folder: Path, source: Source, ids: np.ndarray, probabilities: np.ndarray, thresholds: Sequence[float] = ()
+) -> dict[str, Any]:
+    """Writes the test predictions and the worst mistakes, the most confident ones; returns the figures of the result.
+
+    Where an image can have several labels, from `thresholds` [classes] on, the worst are those of the largest loss.
+    """
     labels = source.labels[ids]
     records.write_npz(folder / "predictions.npz", {"id": ids, "probabilities": probabilities, "label": labels})
-    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
-    wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
+    figures: dict[str, Any]
+    if source.multi_label:
+        predicted, how, badness = probabilities >= thresholds, "loss", metrics.label_losses(probabilities, labels)
+        wrong = np.flatnonzero((predicted != labels).any(1))
+        figures = {
+            "test": metrics.several_labels(probabilities, labels, np.asarray(thresholds)),
+            "thresholds": list(thresholds),
+            "negative_log_likelihood": float(badness.mean()),
+        }
+    else:
+        predicted, how, badness = probabilities.argmax(1), "confidence", probabilities.max(1)
+        wrong = np.flatnonzero(predicted != labels)
+        figures = {
+            "test": {"correct": len(ids) - len(wrong), "n": len(ids)},
+            "negative_log_likelihood": metrics.negative_log_likelihood(probabilities, labels),
+            "calibration_error": metrics.expected_calibration_error(probabilities, labels),
+        }
+    worst = wrong[np.argsort(-badness[wrong], kind="stable")][:MISTAKES]
     records.write_npz(
         folder / "mistakes.npz",
         {
@@ -29,14 +49,10 @@ def judge(folder: Path, source: Source, ids: np.ndarray, probabilities: np.ndarr
             "id": ids[worst],
             "label": labels[worst],
             "predicted": predicted[worst].astype(np.int32),
-            "confidence": confidence[worst],
+            how: badness[worst],
         },
     )
-    return {
-        "test": {"correct": int((predicted == labels).sum()), "n": len(ids)},
-        "negative_log_likelihood": metrics.negative_log_likelihood(probabilities, labels),
-        "calibration_error": metrics.expected_calibration_error(probabilities, labels),
-    }
+    return figures
 
 
 def audit(

@@ -18,7 +18,7 @@ GIVEN_TO_OPTIMIZER = ("params", "steps", "layers")
 GIVEN_TO_LABELLERS = ("probabilities", "seed")
 NOTHING: dict[str, Any] = {}
 GIVEN_TO_LOSSES = ("apply", "augment", "teacher")
-GIVEN_TO_FITS = ("features", "labels", "seed", "validation")
+GIVEN_TO_FITS = ("features", "labels", "seed", "validation", "multi_label", "views")
 DURATIONS = ("warmup", "period", "boundaries")
 
 

@@ -38,6 +38,8 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     devices = parallel.pick_devices(batches, plan.devices)
     source, split = load_data(plan)
     for stage in plan.stages:
+        _check_labels(stage, source)
+    for stage in plan.stages:
         for stream, size in stage.batch.items():
             if not len(split[stream]):
                 raise UserError(f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}")
@@ -61,6 +63,16 @@ def load_data(plan: Plan) -> tuple[sources.Source, dict[str, np.ndarray]]:
     if not len(split["test"]):
         raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
     return source, split
+
+
+def _check_labels(stage: Stage, source: sources.Source) -> None:
+    labels = "several labels" if source.multi_label else "one class"
+    if labels not in METHODS[stage.method[0]].labels:
+        fitting = " or ".join(repr(name) for name, method in METHODS.items() if labels in method.labels)
+        raise UserError(
+            f"config.{stage.name}.method: {stage.method[0]!r} does not fit data with {labels} for each image; "
+            f"take {fitting}"
+        )
 
 
 def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
@@ -132,7 +144,10 @@ def description_of(stage: Stage, run: Run) -> dict[str, Any]:
             f"config.{stage.name}: the images have {channels} channels, the normalisation that belongs to "
             f"{stage.init or 'the stage'} has {len(mean)}; load the images with config.data.source.channels={len(mean)}"
         )
-    return members.describe(stage.model, run.source.classes, run.source.images.shape[1:], mean, std, run.framing)
+    source = run.source
+    return members.describe(
+        stage.model, source.classes, source.images.shape[1:], mean, std, run.framing, source.multi_label
+    )
 
 
 def teacher_of(stage: Stage, run: Run) -> tuple[Apply, Tree]:
@@ -141,6 +156,8 @@ def teacher_of(stage: Stage, run: Run) -> tuple[Apply, Tree]:
     theirs, ours = tuple(description["classes"]), run.source.classes
     if theirs != ours:
         raise UserError(f"{where}: {stage.teacher!r} knows the classes {list(theirs)}, the data has {list(ours)}")
+    if description["multi_label"]:
+        raise UserError(f"{where}: {stage.teacher!r} predicts several labels for each image, not one class")
     if description["image_shape"] != list(run.source.images.shape[1:]):
         raise UserError(
             f"{where}: {stage.teacher!r} knows images {description['image_shape']}, "

@@ -12,7 +12,8 @@ Example = dict[str, Array]
 """One image and what belongs to it:
 
 image             [h w c], uint8 in 0..255 or float32 in 0..1
-label             float32 [classes], a distribution over classes (one-hot when a person gave the label)
+label             float32 [classes], a distribution over classes (one-hot when a person gave the label); where an
+                  image can have several, 0 or 1 for each
 mask              integer [h w], the class of each pixel; 0 is the background, and what lies outside the picture
 boxes             float32 [n 4], (left, top, right, bottom) in pixels from the upper left corner: the whole picture
                   is (0, 0, w, h)

@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"types", "records", "binding"},
-    {"durations", "schedules", "linear_head"},
-    {"augment", "data", "models", "losses", "optim", "metrics", "keys", "inference", "explain"},
+    {"durations", "schedules"},
+    {"augment", "data", "models", "losses", "optim", "metrics", "linear_head", "keys", "inference", "explain"},
     {"training"},
     {"methods"},
     {

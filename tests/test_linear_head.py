@@ -210,3 +210,12 @@ def test_tags_that_nobody_has():
 def test_an_unknown_kind():
     with pytest.raises(UserError, match="kind: unknown name 'rigde'; did you mean 'ridge'"):
         linear_head.choose(FEATURES, TARGETS, kind="rigde", seed=0)
+
+
+def test_the_views_of_an_example_do_not_answer_for_each_other():
+    """Noise cannot be predicted, except from its own copy: chosen with `views`, the score stays near chance."""
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(60, 200)), np.eye(2)[np.arange(60) % 2]
+    copies = np.concatenate([features, features + 0.01 * rng.normal(size=features.shape)]), np.tile(targets, (2, 1))
+    honest, leaking = (linear_head.choose(*copies, kind="ridge", seed=0, views=views).score for views in (2, 1))
+    assert honest < 0.75 < 0.95 < leaking

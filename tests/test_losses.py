@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from efficient_jax import losses
+from efficient_jax.types import UserError
 
 
 @pytest.fixture
@@ -71,3 +72,30 @@ def test_smoothed_cross_entropy_is_least_at_the_entropy_of_its_target():
     smoothed = np.array([0.025, 0.925, 0.025, 0.025])
     loss = losses.cross_entropy(jnp.log(jnp.array(smoothed, jnp.float32)), jnp.array([0.0, 1.0, 0.0, 0.0]), 0.1)
     np.testing.assert_allclose(loss, -(smoothed * np.log(smoothed)).sum(), rtol=1e-5)
+
+
+def test_sigmoid_cross_entropy_is_the_mean_over_independent_labels(logits):
+    z, y = np.asarray(logits[0], np.float64), np.array([[1, 1, 0, 0, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+    p = 1 / (1 + np.exp(-z))
+    expected = -np.where(y, np.log(p), np.log(1 - p)).mean(-1)
+    np.testing.assert_allclose(
+        losses.sigmoid_cross_entropy(logits[0], jnp.asarray(y, jnp.float32)), expected, rtol=1e-5
+    )
+
+
+def test_gradient_of_sigmoid_cross_entropy_is_probability_minus_smoothed_target(logits):
+    target = jnp.array([0.0, 1.0, 1.0, 0.0, 0.0])
+    smoothed = np.array([0.05, 0.95, 0.95, 0.05, 0.05])  # e / 2 on both answers, e = 0.1
+    gradient = jax.grad(losses.sigmoid_cross_entropy)(logits[0, 0], target, 0.1)
+    np.testing.assert_allclose(gradient, (jax.nn.sigmoid(logits[0, 0]) - smoothed) / 5, atol=1e-6)
+
+
+def test_sigmoid_cross_entropy_is_finite_where_the_sigmoid_saturates():
+    loss = losses.sigmoid_cross_entropy(jnp.array([500.0, -500.0]), jnp.array([0.0, 0.0]))
+    np.testing.assert_allclose(loss, 250.0)
+
+
+@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.sigmoid_cross_entropy])
+def test_label_smoothing_out_of_range_is_said(logits, loss):
+    with pytest.raises(UserError, match=r"label_smoothing: 1\.0 is not in"):
+        loss(logits[0], logits[1], 1.0)

@@ -50,6 +50,19 @@ def test_a_stored_stage_gives_the_probabilities_of_its_average(run, classify):
     np.testing.assert_allclose(found.sum(1), 1.0, rtol=1e-5)
 
 
+def test_of_several_labels_each_has_a_probability_by_itself(run, classify, tmp_path):
+    _, variables, _ = members.load(run / "first", "here")
+    about = DESCRIPTION | {"multi_label": True, "thresholds": [0.5, 0.25, 0.75]}
+    with checkpoint.open_manager(tmp_path) as manager:
+        checkpoint.save(manager, 1, {"ema": variables}, about, None)
+    assert members.load(tmp_path, "here")[2] == about
+    p = classify(IMAGES)  # softmax; its odds are those of the sigmoids, up to a factor for each image
+    q = members.classifier(str(tmp_path), batch=4)(IMAGES).astype(np.float64)
+    factors = (q / (1 - q)) / p
+    np.testing.assert_allclose(factors, factors[:, :1] * np.ones(3), rtol=1e-3)
+    assert (np.abs(q.sum(1) - 1) > 1e-2).all()
+
+
 def test_pixels_are_normalised_with_the_stored_mean_and_deviation(run):
     apply, variables, _ = members.load(run / "first", "here")
     plain = models.make_apply(members.build(DESCRIPTION)[0], (0.0, 0.0), (1.0, 1.0))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import log_loss
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss
 
 from efficient_jax import metrics
 
@@ -70,4 +70,77 @@ def test_negative_log_likelihood_is_scikit_learns():
 
 def test_an_impossible_label_costs_a_finite_amount():
     loss = metrics.negative_log_likelihood(np.array([[1.0, 0.0]], np.float32), np.array([1]))
+    np.testing.assert_allclose(loss, -np.log(np.finfo(np.float32).tiny))
+
+
+TAGS = np.random.default_rng(0).integers(0, 2, (60, 4)) * [1, 1, 1, 0]  # the last label never occurs
+GUESSES = np.clip(0.3 * TAGS + np.random.default_rng(1).integers(0, 15, TAGS.shape) / 20, 0, 1)  # with ties
+
+
+def test_several_labels_are_scored_as_scikit_learn_scores_them():
+    limits = np.array([0.5, 0.4, 0.65, 0.6])
+    found = metrics.several_labels(GUESSES, TAGS, limits)
+    predicted = limits <= GUESSES
+    assert found["correct"] / found["n"] == pytest.approx(accuracy_score(TAGS, predicted))
+    occur = slice(0, 3)
+    assert found["mean_average_precision"] == pytest.approx(average_precision_score(TAGS[:, occur], GUESSES[:, occur]))
+    assert found["micro_f1"] == pytest.approx(f1_score(TAGS, predicted, average="micro"))
+    assert found["macro_f1"] == pytest.approx(f1_score(TAGS[:, occur], predicted[:, occur], average="macro"))
+    assert predicted[:, 3].any()  # what is predicted of a label that never occurs counts in micro F1
+
+
+def test_mean_average_precision_by_hand():
+    labels = np.array([[1, 0], [0, 1], [1, 0]])
+    probabilities = np.array([[0.9, 0.8], [0.8, 0.7], [0.1, 0.6]])
+    # first label: hits at ranks 1 and 3, (1/1 + 2/3) / 2; second: at rank 2
+    assert metrics.mean_average_precision(probabilities, labels) == pytest.approx((5 / 6 + 1 / 2) / 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_thresholds_have_the_best_f1_of_all(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, (30, 3))
+    probabilities = np.clip(rng.integers(0, 11, labels.shape) / 10 + 0.2 * (labels - 0.5), 0, 1).astype(np.float32)
+    found = metrics.thresholds(probabilities, labels)
+    for k, threshold in enumerate(found):
+        scores = {t: f1_score(labels[:, k], probabilities[:, k] >= t, zero_division=0) for t in np.linspace(0, 1, 1001)}
+        best = max(scores.values())
+        assert f1_score(labels[:, k], probabilities[:, k] >= threshold) == best
+        if scores[0.5] == best:
+            assert threshold == 0.5
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "threshold"),
+    [
+        ([0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1], 0.25),  # between 0.2 and 0.3
+        ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], 0.5),  # anything between 0.2 and 0.8
+        ([0.7, 0.8, 0.9], [0, 1, 1], 0.75),
+        ([0.1, 0.4, 0.6], [1, 1, 1], 0.05),  # all
+        ([0.0, 0.0, 0.9], [1, 1, 1], 0.0),  # all, though some are impossible
+        ([0.9, 0.9, 0.9], [0, 0, 0], 0.5),  # nothing to choose by
+        # {0.95} and {0.95, 0.7, 0.6} have the same F1, 2/3: 0.65 would be another set, 0.55 is nearer than 0.825
+        ([0.95, 0.7, 0.6, 0.5], [1, 0, 1, 0], 0.55),
+    ],
+)
+def test_thresholds_by_hand(scores, labels, threshold):
+    found = metrics.thresholds(np.array(scores)[:, None], np.array(labels)[:, None])
+    np.testing.assert_allclose(found, [threshold])
+
+
+def test_of_equal_thresholds_the_nearest_to_a_half():
+    """F1 is 2/3 for the first alone, at 0.85, and 2 * 2 / (4 + 2) for the first four, at 0.15."""
+    scores, labels = np.array([[0.9], [0.8], [0.6], [0.2], [0.1]]), np.array([[1], [0], [0], [1], [0]])
+    np.testing.assert_allclose(metrics.thresholds(scores - 0.05, labels), [0.8])
+    np.testing.assert_allclose(metrics.thresholds(scores + 0.05, labels), [0.2])
+
+
+def test_label_losses_are_scikit_learns():
+    labels, probabilities = TAGS[:, :3], np.clip(GUESSES[:, :3], 0.05, 0.95)
+    each = [log_loss(row, p, labels=[0, 1]) for row, p in zip(labels, probabilities, strict=True)]
+    np.testing.assert_allclose(metrics.label_losses(probabilities, labels), each)
+
+
+def test_an_impossible_label_that_occurs_costs_a_finite_amount():
+    (loss,) = metrics.label_losses(np.array([[0.0, 1.0]], np.float32), np.array([[1, 0]]))
     np.testing.assert_allclose(loss, -np.log(np.finfo(np.float32).tiny))

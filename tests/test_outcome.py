@@ -51,6 +51,23 @@ def test_no_mistakes(tmp_path):
     assert read(tmp_path / "mistakes.npz")["images"].shape == (0, 4, 4, 1)
 
 
+def test_of_several_labels_the_mistakes_with_the_largest_loss_come_first(tmp_path):
+    tags = RNG.integers(0, 2, (60, CLASSES)).astype(np.int32)
+    p = RNG.random((N, CLASSES)).astype(np.float32)
+    figures = outcome.judge(tmp_path, SOURCE._replace(labels=tags), IDS, p, [0.5, 0.3, 0.9])
+    said = p >= [0.5, 0.3, 0.9]
+    wrong = (said != tags[IDS]).any(1)
+    assert figures["test"]["correct"] == N - wrong.sum()
+    assert figures["thresholds"] == [0.5, 0.3, 0.9]
+    loss = -np.log(np.where(tags[IDS], p, 1 - p)).mean(1)
+    assert figures["negative_log_likelihood"] == pytest.approx(loss.mean(), rel=1e-5)
+    assert "calibration_error" not in figures
+    mistakes = read(tmp_path / "mistakes.npz")
+    np.testing.assert_allclose(mistakes["loss"], np.sort(loss[wrong])[::-1][: outcome.MISTAKES], rtol=1e-5)
+    np.testing.assert_array_equal(mistakes["label"], tags[mistakes["id"]])
+    np.testing.assert_array_equal(mistakes["predicted"], said[mistakes["id"] - IDS[0]])
+
+
 def test_an_audit_counts_what_is_kept_known_and_right(tmp_path):
     counts = outcome.audit(
         tmp_path,

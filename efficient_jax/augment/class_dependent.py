@@ -22,7 +22,7 @@ _DRAWN = 0xC1A55  # split(key)[0] is fold_in(key, 0), which combinators inside d
 
 
 def by_class(augmentations: tuple[Augmentation, ...]) -> Augmentation:
-    """The augmentation of the example's class, the largest entry of its label (arXiv 2204.03632).
+    """The augmentation of the example's class, the largest entry of its label (arXiv 2204.03632), the first of several.
 
     All draw from the same key: the same augmentation for every class is that augmentation, bit for bit. An image
     that nobody labelled (its label is all zeros) is treated as one of a class drawn at random.

@@ -1,5 +1,6 @@
 """evaluate: trained members, alone and together, on the test images of their run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +16,29 @@ from efficient_jax.report import tables
 from efficient_jax.training import parallel, step
 from efficient_jax.types import UserError
 
+SEVERAL_LABELS_HEADERS = ["member", "all labels right, % [95% interval]", *tables.SEVERAL_LABELS.values(), "NLL"]
 HEADERS = ["member", "test accuracy, % [95% interval]", "balanced, %", "macro F1, %", "NLL", "ECE"]
 
 
 def evaluate(members: str = "", out: str = "") -> None:
     """Shows accuracy, calibration and the vote of `members`, RUN[/STAGE] separated by commas; `out` names a JSON file.
 
-    Together, members vote with the mean of their probabilities. All must have been tested on the same images.
+    Together, members vote with the mean of their probabilities and, where images have several labels, of their
+    thresholds. All must have been tested on the same images.
     """
     console = Console(markup=False, highlight=False)
     if not members:
         raise UserError("evaluate: --members=RUN[/STAGE],... is missing")
     names = members.split(",")
-    labels, probabilities = _predictions(names, console)
+    labels, probabilities, thresholds = _predictions(names, console)
     if len(names) > 1:
-        probabilities["mean of probabilities"] = np.mean([probabilities[name] for name in names], axis=0)
-    scores = {name: score(found, labels) for name, found in probabilities.items()}
-    rows = [
-        [
-            name,
-            tables.accuracy(s),
-            f"{100 * s['balanced_accuracy']:.2f}",
-            f"{100 * s['macro_f1']:.2f}",
-            f"{s['negative_log_likelihood']:.3f}",
-            f"{s['calibration_error']:.3f}",
-        ]
-        for name, s in scores.items()
-    ]
-    console.print(tables.rich_table(HEADERS, rows))
+        vote = "mean of probabilities"
+        probabilities[vote] = np.mean([probabilities[name] for name in names], axis=0)
+        thresholds[vote] = np.mean([thresholds[name] for name in names], axis=0).tolist()
+    scores = {name: score(found, labels, thresholds[name]) for name, found in probabilities.items()}
+    several = labels.ndim == 2
+    rows = [[name, tables.accuracy(s), *(_several_cells if several else _cells)(s)] for name, s in scores.items()]
+    console.print(tables.rich_table(SEVERAL_LABELS_HEADERS if several else HEADERS, rows))
     if out:
         try:
             records.write_json(Path(out), scores)
@@ -50,7 +46,21 @@ def evaluate(members: str = "", out: str = "") -> None:
             raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
 
 
-def score(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def _cells(scores: dict[str, Any]) -> list[str]:
+    percents = [f"{100 * scores[name]:.2f}" for name in ("balanced_accuracy", "macro_f1")]
+    return [*percents, f"{scores['negative_log_likelihood']:.3f}", f"{scores['calibration_error']:.3f}"]
+
+
+def _several_cells(scores: dict[str, Any]) -> list[str]:
+    return [*tables.several_labels(scores), f"{scores['negative_log_likelihood']:.3f}"]
+
+
+def score(probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequence[float] = ()) -> dict[str, Any]:
+    """`labels` are [n], or [n classes] of 0/1 with `thresholds` [classes] of the probabilities."""
+    if labels.ndim == 2:
+        losses = metrics.label_losses(probabilities, labels)
+        figures = metrics.several_labels(probabilities, labels, np.asarray(thresholds))
+        return figures | {"negative_log_likelihood": float(losses.mean())}
     predicted = probabilities.argmax(1)
     return {
         "correct": int((predicted == labels).sum()),
@@ -62,9 +72,12 @@ def score(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _predictions(names: list[str], console: Console) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(labels, member -> probabilities) of the test images that all members share."""
+def _predictions(
+    names: list[str], console: Console
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, list[float]]]:
+    """(labels, member -> probabilities of the test images that all members share, member -> its thresholds, if any)."""
     found: dict[str, np.ndarray] = {}
+    thresholds: dict[str, list[float]] = {}
     first = ""
     for name in names:
         folder = stored.stage_folder(Path(name), "--members")
@@ -75,7 +88,9 @@ def _predictions(names: list[str], console: Console) -> tuple[np.ndarray, dict[s
         if found and test != first:
             raise UserError(f"--members: {name!r} was tested on other images than {names[0]!r}")
         first = test
-        apply, variables, _ = stored.load(folder, "--members")
+        apply, variables, description = stored.load(folder, "--members")
         variables = parallel.replicate(variables, run.devices)
-        found[name] = experiment.predict_rows(step.make_predict(apply, run.devices), variables, run.split["test"], run)
-    return run.source.labels[run.split["test"]], found
+        predict = step.make_predict(apply, run.devices, description["multi_label"])
+        found[name] = experiment.predict_rows(predict, variables, run.split["test"], run)
+        thresholds[name] = description.get("thresholds", [])
+    return run.source.labels[run.split["test"]], found, thresholds

@@ -84,7 +84,7 @@ def _examples(source: Source, ids: np.ndarray, count: int) -> dict[str, np.ndarr
     chosen = ids[np.linspace(0, len(ids) - 1, count).astype(int)]
     return {
         "image": source.images[chosen],
-        "label": np.eye(len(source.classes), dtype=np.float32)[source.labels[chosen]],
+        "label": source.targets(chosen),
     }
 
 
@@ -113,6 +113,10 @@ def _member(name: str, where: str) -> Member:
     folder = stored.stage_folder(Path(name), where)
     settings = experiment.read_config(folder.parent, where)
     source, split = _data(plan(settings))
+    if source.multi_label:
+        raise UserError(
+            f"{where}: {name!r} predicts several labels for each image; the effect on one class is measured"
+        )
     ids, about = held_out(split)
     return Member(
         name=name,

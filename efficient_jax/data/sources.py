@@ -17,10 +17,20 @@ class Source(NamedTuple):
     """Labelled and unlabelled images of one size."""
 
     images: np.ndarray  # uint8 [n h w c]
-    labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image
+    labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1, then a row of -1
     classes: tuple[str, ...]
     given: dict[str, np.ndarray] = {}  # noqa: RUF012  parts that the source itself fixes: "test" -> its images
     notes: tuple[str, ...] = ()  # what was done to the images, for people to read
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image can have any number of the labels."""
+        return self.labels.ndim == 2
+
+    def targets(self, ids: np.ndarray) -> np.ndarray:
+        """The labels of labelled images as float32 [ids classes] of 0.0/1.0."""
+        labels = self.labels[ids]
+        return (labels if self.multi_label else labels[:, None] == np.arange(len(self.classes))).astype(np.float32)
 
 
 def mnist5k() -> Source:
@@ -41,7 +51,8 @@ def mnist5k() -> Source:
 
 def npz(*, path: str) -> Source:
     """Your own images: an .npz with `images` uint8 [n h w] or [n h w c], `labels` integers [n] (-1 where there is
-    none) and, if you like, `classes`, the names."""
+    none) and, if you like, `classes`, the names. Where an image can have several labels: `labels` [n classes], 0 or 1
+    (or bool), a row of -1 for an image that nobody has labelled."""
     file = Path(path)
     if not file.is_file():
         raise UserError(f"config.data.source.path: no file {path!r}")
@@ -60,10 +71,19 @@ def npz(*, path: str) -> Source:
         raise UserError(
             f"config.data.source.path: images of {path!r} are {images.dtype} {list(images.shape)}; want uint8 [n h w c]"
         )
+    if labels.ndim == 2 and len(labels) == len(images) and labels.dtype.kind in "iub":
+        labels = _several(labels.astype(np.int32), path)
+        classes = content.get("classes", np.arange(labels.shape[1]))
+        if len(classes) != labels.shape[1]:
+            raise UserError(
+                f"config.data.source.path: labels of {path!r} are {list(labels.shape)}, but there are {len(classes)} "
+                "classes; want a column of labels for each"
+            )
+        return Source(images, labels, tuple(str(c) for c in classes))
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
         raise UserError(
             f"config.data.source.path: labels of {path!r} are {labels.dtype} {list(labels.shape)}; "
-            f"want one integer for each of the {len(images)} images"
+            f"want one integer for each of the {len(images)} images, or for each a row of 0 and 1"
         )
     labels = labels.astype(np.int32)
     classes = content.get("classes", np.arange(labels.max(initial=0) + 1))
@@ -73,6 +93,22 @@ def npz(*, path: str) -> Source:
             f"but there are {len(classes)} classes; labels count from 0, and -1 is none"
         )
     return Source(images, labels, tuple(str(c) for c in classes))
+
+
+def _several(labels: np.ndarray, path: str) -> np.ndarray:
+    """Checks labels [n classes]."""
+    if labels.shape[1] < 2:
+        raise UserError(
+            f"config.data.source.path: labels of {path!r} are {list(labels.shape)}; want two or more columns, or [n]"
+        )
+    fit = np.isin(labels, (0, 1)).all(1) | (labels == -1).all(1)
+    if not fit.all():
+        row = int(np.flatnonzero(~fit)[0])
+        raise UserError(
+            f"config.data.source.path: labels of {path!r} are {labels[row].tolist()} for image {row}; want 0 and 1, or "
+            "-1 in the whole row where nobody has labelled the image"
+        )
+    return labels
 
 
 def synthetic(*, classes: int, size: int, images: int, channels: int = 3, seed: int = 0) -> Source:

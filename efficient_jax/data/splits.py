@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 from sklearn.model_selection import train_test_split
 
 from efficient_jax.types import UserError
@@ -29,26 +30,25 @@ def split(
     the rest, and the images with label -1, are unlabelled. `given["test"]`, of a source that fixes its test images,
     takes the place of a drawn test part: `test` is then 0.
 
+    Where images have several labels (`labels` [n classes] of 0/1, -1 for none known), validation and test are
+    stratified iteratively, and images are drawn until each class is seen in `labels_per_class` of them, or in as many
+    as show it: the rarest class first, so that images of rare ones count for the others too.
+
     Raises: UserError when there are too few images, or two test parts.
     """
-    (known,) = np.nonzero(labels >= 0)
+    (known,) = np.nonzero(_known(labels))
     if "test" in given:
         test_ids = _given_test(given["test"], labels, test)
         rest = np.setdiff1d(known, test_ids)
     else:
         rest, test_ids = _stratified(known, labels, test, TEST_SEED, "config.data.test")
     rest, validation_ids = _stratified(rest, labels, validation, seed, "config.data.validation")
+    for name, ids in (("test", test_ids), ("validation", validation_ids)):
+        if labels.ndim == 2 and len(ids) and not labels[ids].any():
+            raise UserError(f"config.data.{name}: none of its {len(ids)} images has a label; ask for more")
     rng = np.random.default_rng(seed)
-    labelled = []
-    for number, name in enumerate(classes):
-        members = rest[labels[rest] == number]
-        if len(members) < max(labels_per_class, 1):
-            raise UserError(
-                f"config.data.labels_per_class: {labels_per_class or 'all'} asked, but class {name!r} has "
-                f"{len(members)} images left after the test and validation images; ask for fewer"
-            )
-        labelled.append(rng.choice(members, labels_per_class, replace=False) if labels_per_class else members)
-    labelled_ids = np.sort(np.concatenate(labelled))
+    draw = _drawn if labels.ndim == 1 else _drawn_of_several
+    labelled_ids = np.sort(draw(rest, labels, classes, labels_per_class, rng))
     unlabelled = np.setdiff1d(np.arange(len(labels)), np.concatenate([labelled_ids, validation_ids, test_ids]))
     return {
         "labelled": labelled_ids.astype(np.int32),
@@ -58,10 +58,50 @@ def split(
     }
 
 
+def _drawn(
+    rest: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], labels_per_class: int, rng: np.random.Generator
+) -> np.ndarray:
+    labelled = []
+    for number, name in enumerate(classes):
+        members = rest[labels[rest] == number]
+        if len(members) < max(labels_per_class, 1):
+            raise UserError(
+                f"config.data.labels_per_class: {labels_per_class or 'all'} asked, but class {name!r} has "
+                f"{len(members)} images left after the test and validation images; ask for fewer"
+            )
+        labelled.append(rng.choice(members, labels_per_class, replace=False) if labels_per_class else members)
+    return np.concatenate(labelled)
+
+
+def _drawn_of_several(
+    rest: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], labels_per_class: int, rng: np.random.Generator
+) -> np.ndarray:
+    shows = labels[rest] == 1
+    for name, count in zip(classes, shows.sum(0), strict=True):
+        if not count:
+            raise UserError(
+                f"config.data.labels_per_class: no image of class {name!r} is left after the test and validation "
+                "images; ask for fewer of those"
+            )
+    if not labels_per_class:
+        return rest
+    drawn = np.zeros(len(rest), bool)
+    for number in np.argsort(shows.sum(0), kind="stable"):
+        others = np.flatnonzero(shows[:, number] & ~drawn)
+        wanted = labels_per_class - (shows[:, number] & drawn).sum()
+        drawn[rng.choice(others, np.clip(wanted, 0, len(others)), replace=False)] = True
+    return rest[drawn]
+
+
+def _known(labels: np.ndarray) -> np.ndarray:
+    """Which images somebody has labelled."""
+    return np.all(labels >= 0, axis=tuple(range(1, labels.ndim)))
+
+
 def _given_test(ids: np.ndarray, labels: np.ndarray, size: int) -> np.ndarray:
     if size:
         raise UserError(f"config.data.test: {size} asked, but the source has {len(ids)} test images of its own; say 0")
-    count = (labels[ids] >= 0).sum()
+    count = _known(labels[ids]).sum()
     if count == 0 or count < len(ids):
         raise UserError(
             f"config.data.source: {count} of its {len(ids)} test images have a label; take other test images, or none "
@@ -75,6 +115,32 @@ def _stratified(ids: np.ndarray, labels: np.ndarray, size: int, seed: int, where
     if size == 0:
         return ids, ids[:0]
     try:
+        if labels.ndim == 2:
+            return _stratified_of_several(ids, labels[ids], size, seed)
         return train_test_split(ids, test_size=size, stratify=labels[ids], random_state=seed)
     except ValueError as error:
         raise UserError(f"{where}: cannot take {size} stratified images of {len(ids)} ({error})") from error
+
+
+def _stratified_of_several(ids: np.ndarray, labels: np.ndarray, size: int, seed: int):
+    """By iterative stratification (Sechidis et al. 2011). Of many labels it makes parts a few per cent too large or too
+    small, hardly nearer to the shares than chance: then images move that lower chi-squared the most, until none does.
+    """
+    splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
+    ((_, chosen),) = splitter.split(ids, labels)
+    part = np.isin(np.arange(len(ids)), chosen)
+    share = labels.sum(0) * size / len(ids)
+
+    def chi_squared(counts: np.ndarray) -> np.ndarray:
+        return (np.square(counts - share) / np.maximum(share, 1e-9)).sum(-1)
+
+    def moved(part: np.ndarray, into: bool) -> np.ndarray:
+        candidates = np.flatnonzero(part != into)
+        after = labels[part].sum(0) + (1 if into else -1) * labels[candidates]
+        return part ^ (np.arange(len(part)) == candidates[chi_squared(after).argmin()])
+
+    while part.sum() != size:
+        part = moved(part, into=part.sum() < size)
+    while chi_squared(labels[better := moved(moved(part, False), True)].sum(0)) < chi_squared(labels[part].sum(0)):
+        part = better
+    return ids[~part], ids[part]

@@ -8,6 +8,7 @@ import numpy as np
 from efficient_jax.linear_head import Choice
 from efficient_jax.methods.distill import distill
 from efficient_jax.methods.linear_probe import linear_probe
+from efficient_jax.methods.multi_label import multi_label
 from efficient_jax.methods.noisy_student import noisy_student, pseudo_labels
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.training.step import LossFn
@@ -25,6 +26,7 @@ class Method(NamedTuple):
     unlabelled: bool = False  # learns from the stream "unlabelled" too
     label: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None  # a teacher's labels, made before training
     frozen_teacher: bool = False  # runs the teacher in every step, its variables in frozen["teacher"]
+    labels: tuple[str, ...] = ("one class",)  # what it learns of each image: "one class", "several labels"
 
     @property
     def needs_teacher(self) -> bool:
@@ -34,6 +36,7 @@ class Method(NamedTuple):
 METHODS = {
     "supervised": Method(supervised),
     "noisy_student": Method(noisy_student, unlabelled=True, label=pseudo_labels),
-    "linear_probe": Method(fit=linear_probe),
+    "multi_label": Method(multi_label, labels=("several labels",)),
+    "linear_probe": Method(fit=linear_probe, labels=("one class", "several labels")),
     "distill": Method(distill, unlabelled=True, frozen_teacher=True),
 }

@@ -7,7 +7,7 @@ regression, with the best of many penalties.
 import numpy as np
 from jaxtyping import Float
 
-from efficient_jax import linear_head
+from efficient_jax import binding, linear_head
 from efficient_jax.types import UserError
 
 
@@ -16,16 +16,26 @@ def linear_probe(
     labels: Float[np.ndarray, "n classes"],
     seed: int,
     validation: linear_head.Data | None,
+    multi_label: bool,
+    views: int = 1,
     *,
     head: str = "logistic",
     l2: float = 0.0,
 ) -> linear_head.Choice:
     """The head "ridge" or "logistic" with penalty `l2`; 0.0 chooses it on `validation` (features, labels) or, where
-    there is none, by cross-validation within the labelled images.
+    there is none, by cross-validation within the labelled images, each of which is there `views` times, set behind
+    set. With `multi_label` the logits are of independent labels; those of "ridge", which predicts 0 to 1, are moved so
+    that 0.5 is a probability of 0.5.
     """
     if l2 < 0.0:
         raise UserError(f"method.l2: {l2} is negative; 0.0 chooses one")
+    binding.choose(head, linear_head.KINDS, "method.head")
     if not l2:
-        return linear_head.choose(features, labels, kind=head, seed=seed, validation=validation)
-    kernel, bias = {"ridge": linear_head.ridge, "logistic": linear_head.logistic}[head](features, labels, l2)
-    return linear_head.Choice(kernel, bias, l2, float("nan"))
+        choice = linear_head.choose(
+            features, labels, kind=head, seed=seed, validation=validation, multi_label=multi_label, views=views
+        )
+    else:
+        settings = {"multi_label": multi_label} if head == "logistic" else {}
+        (kernel,), (bias,) = linear_head.KINDS[head](features, labels, (l2,), **settings)
+        choice = linear_head.Choice(kernel, bias, l2, float("nan"))
+    return choice._replace(bias=choice.bias - 0.5) if multi_label and head == "ridge" else choice

@@ -26,11 +26,18 @@ def facts(result: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, s
     if "test" not in result:
         last = f"last logged at update {metrics['step'][-1]:,.0f}" if metrics else "not started"
         return {"not finished": last}
-    found = {"test accuracy, %": f"{tables.accuracy(result['test'])} of {result['test']['n']:,}"}
-    if result.get("validation"):
-        found["validation accuracy, %"] = f"{tables.accuracy(result['validation'])} of {result['validation']['n']:,}"
+    several = tables.has_several_labels(result)
+    found = {}
+    for part in ("test", "validation"):
+        if counts := result.get(part):
+            what = "all labels right" if several else "accuracy"
+            found[f"{part} {what}, %"] = f"{tables.accuracy(counts)} of {counts['n']:,}"
+            if several:
+                names = [f"{part} {name}" for name in tables.SEVERAL_LABELS.values()]
+                found |= zip(names, tables.several_labels(counts), strict=True)
     found["negative log-likelihood"] = f"{result['negative_log_likelihood']:.4f}"
-    found["calibration error"] = f"{result['calibration_error']:.4f}"
+    if "calibration_error" in result:
+        found["calibration error"] = f"{result['calibration_error']:.4f}"
     found["seconds"] = f"{result['seconds']:,.0f}"
     if "images_per_second" in metrics:
         found["images per second (median)"] = f"{np.nanmedian(metrics['images_per_second']):,.0f}"
@@ -66,7 +73,7 @@ def pseudo_labels(arrays: dict[str, np.ndarray], classes: list[str]) -> dict[str
 
 
 def confusion(arrays: dict[str, np.ndarray], classes: list[str]) -> dict[str, Any] | None:
-    if not arrays:
+    if not arrays or arrays["label"].ndim > 1:  # several labels: there is no one class to be taken for another
         return None
     counts = plots.confusion(arrays["label"], arrays["probabilities"].argmax(axis=1), len(classes))
     if len(classes) > PRINTED_CLASSES:
@@ -77,16 +84,24 @@ def confusion(arrays: dict[str, np.ndarray], classes: list[str]) -> dict[str, An
 def mistakes(arrays: dict[str, np.ndarray], classes: list[str]) -> list[dict[str, Any]]:
     if not arrays:
         return []
-    columns = [arrays[name][:SHOWN_MISTAKES] for name in ("images", "label", "predicted", "confidence")]
+    how = "loss" if "loss" in arrays else "confidence"
+    columns = [arrays[name][:SHOWN_MISTAKES] for name in ("images", "label", "predicted", how)]
     return [
         {
             "picture": plots.single(image),
-            "true": classes[label] if label < len(classes) else label,
-            "predicted": classes[predicted] if predicted < len(classes) else predicted,
-            "percent": f"{100 * confidence:.1f}",
+            "true": named(label, classes),
+            "predicted": named(predicted, classes),
+            "how": f"loss {value:.3f}" if how == "loss" else f"{100 * value:.1f}%",
         }
-        for image, label, predicted, confidence in zip(*columns, strict=True)
+        for image, label, predicted, value in zip(*columns, strict=True)
     ]
+
+
+def named(label: np.ndarray, classes: list[str]) -> str:
+    """The class of a number, or the classes of a row of 0 and 1."""
+    if label.ndim:
+        return ", ".join(classes[number] for number in np.flatnonzero(label)) or "nothing"
+    return classes[label] if label < len(classes) else str(label)
 
 
 def class_names(run: dict[str, Any], count: int) -> list[str]:
@@ -129,7 +144,7 @@ def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
         workdir=str(workdir),
         run=run,
         config=flatten(config),
-        headers=tables.STAGE_HEADERS,
+        headers=tables.stage_headers(results),
         rows=tables.stage_rows(results),
         curves={
             "Loss of the training batches, as augmented": plots.learning_curves(curves, "loss"),
@@ -137,6 +152,7 @@ def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
         },
         stages=[stage_section(workdir / r["stage"], r, curves[r["stage"]], run) for r in results],
         last=finished[-1] if finished else None,
+        several_labels=any(map(tables.has_several_labels, results)),
         accuracy=tables.accuracy,
         percent=tables.percent,
     )

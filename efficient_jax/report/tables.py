@@ -30,6 +30,7 @@ STAGE_HEADERS = [
     "right, %",
     "test accuracy, % [95% interval]",
 ]
+SEVERAL_LABELS = {"mean_average_precision": "mAP, %", "micro_f1": "micro F1, %", "macro_f1": "macro F1, %"}
 SWEEP_HEADERS = ["group", "stage", "seeds", "accuracy, %", "compared with", "points [95% interval]", "pairs"]
 
 
@@ -45,18 +46,40 @@ def accuracy(counts: dict[str, int]) -> str:
     return f"{percent(counts['correct'], counts['n'], 2)} [{100 * low:.2f}, {100 * high:.2f}]"
 
 
+def has_several_labels(result: dict[str, Any]) -> bool:
+    """Whether images have any number of labels: "correct" then counts those with all of them right."""
+    return "mean_average_precision" in result.get("test", {})
+
+
+def stage_headers(results: list[dict[str, Any]]) -> list[str]:
+    if not any(map(has_several_labels, results)):
+        return STAGE_HEADERS
+    # No method has pseudo-labels of several labels.
+    return [*STAGE_HEADERS[:5], "all labels right, % [95% interval]", *SEVERAL_LABELS.values()]
+
+
+def several_labels(counts: dict[str, float]) -> list[str]:
+    """The cells under `SEVERAL_LABELS`."""
+    return [f"{100 * counts[name]:.2f}" for name in SEVERAL_LABELS]
+
+
 def stage_rows(results: list[dict[str, Any]]) -> list[list[str]]:
-    """The cells under `STAGE_HEADERS`; `results` as from `results.read_results`."""
+    """The cells under `stage_headers`; `results` as from `results.read_results`."""
     rows = []
+    width = len(stage_headers(results))
     for result in results:
         if "test" not in result:
-            rows.append([result["stage"], *["–"] * (len(STAGE_HEADERS) - 2), "not finished"])
+            rows.append([result["stage"], *["–"] * (width - 2), "not finished"])
+            continue
+        counts = [f"{result[name]:,}" for name in ("parameters", "labels", "updates", "images_seen")]
+        if has_several_labels(result):
+            rows.append([result["stage"], *counts, accuracy(result["test"]), *several_labels(result["test"])])
             continue
         pseudo = result.get("pseudo_labels")
         rows.append(
             [
                 result["stage"],
-                *(f"{result[name]:,}" for name in ("parameters", "labels", "updates", "images_seen")),
+                *counts,
                 f"{pseudo['kept']:,}" if pseudo else "–",
                 # `right` counts among those of known true label; without a count of them, all are known.
                 percent(pseudo["right"], pseudo.get("known", pseudo["kept"])) if pseudo else "–",
@@ -67,7 +90,7 @@ def stage_rows(results: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def stage_table(results: list[dict[str, Any]]) -> Table:
-    return rich_table(STAGE_HEADERS, stage_rows(results))
+    return rich_table(stage_headers(results), stage_rows(results))
 
 
 class Difference(NamedTuple):

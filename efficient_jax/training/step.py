@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float
 
 from efficient_jax import keys as random_keys
 from efficient_jax import optim
@@ -68,12 +69,17 @@ def make_train_step(
     return parallel.pmap(step, devices, in_axes=(None, None, None, None, 0), out_axes=None, donate=(0,))
 
 
-def make_predict(apply: Apply, devices: Sequence[jax.Device]) -> Callable:
+def probabilities(logits: Float[Array, "*b classes"], multi_label: bool) -> Float[Array, "*b classes"]:
+    """Of the classes, one of which each image has; or with `multi_label` of each label by itself."""
+    return (jax.nn.sigmoid if multi_label else jax.nn.softmax)(logits.astype(jnp.float32))
+
+
+def make_predict(apply: Apply, devices: Sequence[jax.Device], multi_label: bool) -> Callable:
     """`predict(variables, images, indices [devices share]) -> probabilities [devices share classes]`, pmapped."""
 
     def predict(variables: Tree, images: jax.Array, index: jax.Array) -> jax.Array:
         (logits, _), _ = apply(variables, images[index], False, None)
-        return jax.nn.softmax(logits.astype(jnp.float32))
+        return probabilities(logits, multi_label)
 
     return parallel.pmap(predict, devices, in_axes=(None, None, 0), out_axes=0)
 
@@ -103,8 +109,8 @@ def predict_rows(
     """Probabilities float32 [len(rows) classes] of the images at `rows`; the last batch is padded, none is dropped."""
     found = []
     for part, real in feed.padded(rows, batch):
-        probabilities = predict(variables, images, parallel.shared(part, devices))
-        found.append(np.asarray(probabilities).reshape(len(part), -1)[:real])
+        predicted = predict(variables, images, parallel.shared(part, devices))
+        found.append(np.asarray(predicted).reshape(len(part), -1)[:real])
     return np.concatenate(found)
 
 

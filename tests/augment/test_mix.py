@@ -24,6 +24,17 @@ def black_and_white(n, side, dtype=jnp.float32):
     }
 
 
+@pytest.mark.parametrize("mix", [mixup, cutmix, mixup_or_cutmix])
+def test_several_labels_are_mixed_one_by_one(key, mix):
+    """The label that both images have stays 1, that which none has stays 0, the others have the images' weights."""
+    batch = black_and_white(64, 8)
+    both, none = np.ones((64, 1), np.float32), np.zeros((64, 1), np.float32)
+    label = np.concatenate([batch["label"], both, none], axis=1)
+    several, one = (run(mix, key, batch | {"label": each})["label"] for each in (label, batch["label"]))
+    np.testing.assert_allclose(several, np.concatenate([one, both, none], axis=1), atol=1e-6)
+    assert ((several > 0.01) & (several < 0.99)).any()
+
+
 def pasted(mixed):
     """The label's weight of the partner, in a batch of `black_and_white`."""
     return np.where(np.arange(len(mixed["label"])) % 2, mixed["label"][:, 0], mixed["label"][:, 1])

@@ -19,6 +19,14 @@ def test_score_is_what_scikit_learn_says():
     assert found["macro_f1"] == f1_score(labels, probabilities.argmax(1), average="macro")
 
 
+def test_several_labels_are_scored_at_their_thresholds():
+    probabilities, labels = np.array([[0.6, 0.4], [0.4, 0.6]]), np.array([[0, 1], [0, 1]])
+    assert score(probabilities, labels, [0.7, 0.3])["correct"] == 2
+    found = score(probabilities, labels, [0.5, 0.5])
+    assert found["correct"] == 1
+    assert found["negative_log_likelihood"] == -np.log([0.4, 0.4, 0.6, 0.6]).mean()
+
+
 def test_members_and_their_vote(tmp_path):
     assert launch("train", TINY, "--config.stages=('supervised','augmented')", f"--workdir={tmp_path / 'r'}")[0] == 0
     out = tmp_path / "scores.json"

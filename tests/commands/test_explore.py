@@ -1,5 +1,6 @@
 """explore: one page, from the command line."""
 
+import json
 import re
 
 import numpy as np
@@ -119,3 +120,16 @@ def test_settings_that_fit_no_image_are_said_with_their_stage(tmp_path):
     config.student.augment.cutout.size = 0
     with pytest.raises(UserError, match=r"^config\.student\.augment: cutout: size 0"):
         explore(config, str(tmp_path))
+
+
+def test_members_with_several_labels_are_refused(tmp_path):
+    """What an operation does to one class cannot be counted where an image has several."""
+    rng = np.random.default_rng(0)
+    tags = rng.integers(0, 2, (60, 2))
+    np.savez(tmp_path / "a.npz", images=rng.integers(0, 256, (60, 4, 4, 1), np.uint8), labels=tags)
+    (tmp_path / "r" / "s" / "checkpoints").mkdir(parents=True)
+    config = load_config("configs/quickstart.py:tiny", "test").to_dict()
+    config["data"] = {"source": {"name": "npz", "path": str(tmp_path / "a.npz")}, "test": 20}
+    (tmp_path / "r" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"^--members: .* predicts several labels for each image"):
+        run_here(tmp_path / "page", members=str(tmp_path / "r" / "s"))

@@ -35,9 +35,36 @@ def test_an_npz_becomes_a_source(tmp_path):
     assert named.classes == ("cat", "dog", "owl")
 
 
+TAGS = np.array([[1, 1], [0, 0], [-1, -1], [0, 1]])
+
+
+@pytest.mark.parametrize("tags", [TAGS, TAGS.astype(np.int8), TAGS == 1])
+def test_an_npz_may_have_several_labels_for_each_image(tmp_path, tags):
+    source = sources.npz(path=write(tmp_path, images=IMAGES, labels=tags, classes=np.array(["cat", "dog"])))
+    assert source.multi_label
+    np.testing.assert_array_equal(source.labels, tags.astype(int))
+    assert (source.labels.dtype, source.classes) == (np.int32, ("cat", "dog"))
+    assert sources.npz(path=write(tmp_path, images=IMAGES, labels=tags)).classes == ("0", "1")
+
+
+def test_targets_are_rows_of_zeros_and_ones():
+    one = sources.Source(IMAGES[..., None], LABELS.astype(np.int32), ("a", "b", "c"))
+    assert not one.multi_label
+    np.testing.assert_array_equal(one.targets(np.array([3, 0])), [[0, 1, 0], [1, 0, 0]])
+    several = one._replace(labels=TAGS.astype(np.int32), classes=("a", "b"))
+    np.testing.assert_array_equal(several.targets(np.array([3, 0])), [[0, 1], [1, 1]])
+    assert one.targets(np.array([0])).dtype == several.targets(np.array([0])).dtype == np.float32
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
+        ({"images": IMAGES, "labels": TAGS[:3]}, "are int64 [3, 2]; want one integer for each of the 4 images, or for"),
+        ({"images": IMAGES, "labels": TAGS / 2}, "are float64 [4, 2]; want one integer"),
+        ({"images": IMAGES, "labels": TAGS[:, :1]}, "are [4, 1]; want two or more columns, or [n]"),
+        ({"images": IMAGES, "labels": 2 * TAGS}, "are [2, 2] for image 0; want 0 and 1, or -1 in the whole row"),
+        ({"images": IMAGES, "labels": TAGS * [1, -1]}, "are [1, -1] for image 0; want 0 and 1"),
+        ({"images": IMAGES, "labels": TAGS, "classes": np.array(["cat"])}, "are [4, 2], but there are 1 classes; want"),
         ({"images": IMAGES}, "has no array 'labels'; it has ['images']"),
         ({"images": IMAGES / 255.0, "labels": LABELS}, "are float64 [4, 3, 2, 1]; want uint8 [n h w c]"),
         ({"images": IMAGES[0], "labels": LABELS}, "are uint8 [3, 2]; want uint8 [n h w c]"),

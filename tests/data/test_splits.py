@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from efficient_jax.data import splits
 from efficient_jax.data.splits import split
 from efficient_jax.types import UserError
 
@@ -104,3 +105,103 @@ def test_a_given_test_part_that_does_not_fit_is_said(settings, message):
 def test_a_given_test_part_without_images_is_said():
     with pytest.raises(UserError, match="0 of its 0 test images have a label"):
         split(LABELS, CLASSES, labels_per_class=1, validation=0, test=0, seed=0, given={"test": np.arange(0)})
+
+
+TAGS = (np.random.default_rng(1).random((300, 3)) < [0.5, 0.2, 0.03]).astype(np.int32)
+TAGS[np.random.default_rng(2).permutation(300)[:20]] = -1
+KNOWN = np.flatnonzero(TAGS[:, 0] >= 0)
+
+
+def several(labels=TAGS, seed=0, labels_per_class=5, validation=60, test=70, given=()):
+    parts = {"test": np.array(given)} if len(given) else {}
+    names = tuple(str(number) for number in range(labels.shape[1]))
+    sizes = {"labels_per_class": labels_per_class, "validation": validation, "test": test}
+    return split(labels, names, seed=seed, given=parts, **sizes)
+
+
+def test_images_with_several_labels_are_in_one_part():
+    parts = several()
+    np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(300))
+    assert (len(parts["validation"]), len(parts["test"])) == (60, 70)
+    assert set(np.flatnonzero(TAGS[:, 0] == -1)) <= set(parts["unlabelled"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_several_labels_are_stratified(seed):
+    parts = several(seed=seed)
+    total = TAGS[KNOWN].sum(0)
+    for name, left in (("test", len(KNOWN)), ("validation", len(KNOWN))):
+        assert np.abs(TAGS[parts[name]].sum(0) - len(parts[name]) * total / left).max() < 2
+
+
+@pytest.mark.parametrize("size", [1, 100, 103, 499])
+def test_parts_of_many_labels_have_the_size_asked_for(size):
+    """Where the package's own parts do not: of 500 images with 20 labels, 93 to 115 where 100 were asked for."""
+    rng = np.random.default_rng(0)
+    tags = (rng.random((500, 20)) < rng.uniform(0.05, 0.5, 20)).astype(np.int32)
+    for seed in range(5):
+        rest, part = splits._stratified(np.arange(1000, 1500), np.repeat(tags, 3, 0), size, seed, "")
+        assert (len(part), len(rest)) == (size, 500 - size)
+        np.testing.assert_array_equal(np.sort(np.concatenate([rest, part])), np.arange(1000, 1500))
+
+
+def test_many_labels_are_stratified_better_than_the_package_does():
+    rng = np.random.default_rng(0)
+    tags = (rng.random((500, 20)) < rng.uniform(0.05, 0.5, 20)).astype(np.int32)
+    for seed in range(5):
+        _, part = splits._stratified(np.arange(500), tags, 100, seed, "")
+        assert np.abs(tags[part].sum(0) - tags.sum(0) / 5).max() < 1.5
+
+
+def test_each_class_is_seen_as_often_as_asked_or_as_it_can_be():
+    parts = several(labels_per_class=8)
+    rest = np.setdiff1d(KNOWN, np.concatenate([parts["test"], parts["validation"]]))
+    available = TAGS[rest].sum(0)
+    seen = TAGS[parts["labelled"]].sum(0)
+    assert available[2] < 8 <= available[1]
+    assert (seen >= np.minimum(8, available)).all()
+    assert seen[2] == available[2]
+
+
+def test_images_of_rare_classes_count_for_the_others():
+    """Three images show both classes, nine only the second: three are enough for both."""
+    tags = np.array([[1, 1]] * 3 + [[0, 1]] * 9)
+    labelled = several(tags, labels_per_class=3, validation=0, test=0)["labelled"]
+    np.testing.assert_array_equal(labelled, [0, 1, 2])
+
+
+def test_no_more_are_drawn_than_a_class_lacks():
+    tags = np.eye(3, dtype=np.int32)[np.arange(60) % 3]
+    np.testing.assert_array_equal(tags[several(tags, validation=0, test=0)["labelled"]].sum(0), [5, 5, 5])
+
+
+def test_zero_labels_per_class_are_all_known_images():
+    parts = several(labels_per_class=0, test=0, given=KNOWN[:50])
+    np.testing.assert_array_equal(parts["unlabelled"], np.flatnonzero(TAGS[:, 0] == -1))
+    np.testing.assert_array_equal(parts["test"], KNOWN[:50])
+
+
+def test_seeds_share_the_test_images_of_several_labels():
+    first, second, again = several(seed=0), several(seed=1), several(seed=0)
+    np.testing.assert_array_equal(first["test"], second["test"])
+    for name in ("labelled", "validation"):
+        assert set(first[name]) != set(second[name])
+        np.testing.assert_array_equal(first[name], again[name])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"test": 280}, r"config\.data\.test: cannot take 280 stratified images of 280 \("),
+        ({"validation": 400}, r"config\.data\.validation: cannot take 400 stratified images of 210 \("),
+        ({"test": 0, "given": np.flatnonzero(TAGS[:, 0] < 1)[:40]}, r"config\.data\.source: \d+ of its 40 test images"),
+        ({"labels": TAGS * [1, 1, 0]}, r"labels_per_class: no image of class '2' is left after"),
+        (
+            {"labels": np.eye(200, 2, dtype=np.int32), "test": 1, "validation": 0},
+            r"data\.test: none of its 1 images has",
+        ),
+    ],
+)
+def test_several_labels_that_cannot_be_split_are_said(settings, message):
+    with pytest.raises(UserError, match=message):
+        several(**settings)

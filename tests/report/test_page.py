@@ -184,6 +184,29 @@ def test_many_classes_are_drawn_with_the_commonest_mistakes(workdir):
     assert cells[16:19] == ["7", "8", "1"]
 
 
+def test_several_labels_have_no_confusion_matrix(workdir):
+    stage = workdir / "teacher"
+    counts = {"mean_average_precision": 0.71, "micro_f1": 0.72, "macro_f1": 0.73}
+    result = json.loads((stage / "result.json").read_text()) | {"thresholds": [0.5, 0.4]}
+    del result["calibration_error"]
+    result |= {"test": {"correct": 80, "n": 100} | counts, "validation": {"correct": 45, "n": 50} | counts}
+    (stage / "result.json").write_text(json.dumps(result))
+    tags = np.array([[1, 1], [0, 0], [0, 1]])
+    probabilities = np.full((3, 2), 0.5, np.float32)
+    np.savez(stage / "predictions.npz", id=np.arange(3), probabilities=probabilities, label=tags)
+    images = np.zeros((2, 8, 8, 1), np.uint8)
+    wrong = {"images": images, "id": np.arange(2), "label": tags[:2], "predicted": tags[1::-1]}
+    np.savez(stage / "mistakes.npz", **wrong, loss=np.array([1.25, 0.5]))
+    (workdir / "config.json").write_text('{"stages": ["teacher"]}')
+    text = write_report(workdir).read_text()
+    assert "Confusion matrix" not in text
+    assert "Mistakes with the largest loss" in text
+    assert "is <b>nothing</b><br>said <b>&lt;script&gt;alert(1)&lt;/script&gt;, $\\frac</b>, loss 0.500" in text
+    assert "of the test images with all labels right" in text
+    assert "test accuracy" not in text
+    assert Page(text).cells[5:9] == ["80.00 [71.12, 86.66]", "71.00", "72.00", "73.00"]
+
+
 def test_a_failed_report_leaves_the_old_one(workdir):
     before = write_report(workdir).read_text()
     (workdir / "student" / "result.json").write_text('{"test": {}}')

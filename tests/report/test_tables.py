@@ -67,6 +67,26 @@ def test_a_stage_without_result_is_not_finished():
     assert row == ["student", *["–"] * 6, "not finished"]
 
 
+def test_several_labels_have_columns_of_their_own():
+    counts = {"mean_average_precision": 0.5, "micro_f1": 0.25, "macro_f1": 0.125}
+    results = [result("a", test={"correct": 90, "n": 100} | counts), {"stage": "b"}]
+    assert tables.stage_headers(results)[4:] == [
+        "images seen",
+        "all labels right, % [95% interval]",
+        "mAP, %",
+        "micro F1, %",
+        "macro F1, %",
+    ]
+    first, second = tables.stage_rows(results)
+    assert first[-4:] == ["90.00 [82.56, 94.48]", "50.00", "25.00", "12.50"]
+    assert second == ["b", *["–"] * 7, "not finished"]
+    everything = counts | dict.fromkeys(counts, 1.0)
+    words = shown(tables.stage_table([result("net", test={"correct": 100, "n": 100} | everything)]), 80).split()
+    assert {"1,234,567", "256,000", "[96.30,", "100.00]"} <= set(words)
+    assert words.count("100.00") == 4
+    assert tables.stage_headers([result("a")]) == tables.STAGE_HEADERS
+
+
 def test_terminal_shows_names_as_they_are():
     assert "[red]x" in shown(tables.stage_table([result("[red]x")]), 120)
 

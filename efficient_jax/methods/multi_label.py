@@ -1,0 +1,26 @@
+"""Learning from images that each show any number of the classes."""
+
+import jax.numpy as jnp
+
+from efficient_jax.losses import sigmoid_cross_entropy
+from efficient_jax.methods.view import one_view
+from efficient_jax.training.step import LossFn
+from efficient_jax.types import Apply, Augment, Aux
+
+
+def multi_label(apply: Apply, augment: Augment, *, label_smoothing: float = 0.0) -> LossFn:
+    """Mean over images and labels of the sigmoid cross-entropy of the stream "labelled".
+
+    "accuracy" counts images whose labels are all right at a threshold of 0.5, as the results do at theirs.
+    """
+
+    def loss_fn(params, state, frozen, batch, keys):
+        del frozen
+        seen, model_keys = one_view(augment, batch, keys)
+        (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
+        losses = sigmoid_cross_entropy(logits, seen["label"], label_smoothing)
+        all_right = ((logits >= 0.0) == (seen["label"] >= 0.5)).all(-1).astype(jnp.float32)
+        count = float(len(losses))
+        return losses.sum(), Aux(count, state, {"accuracy": (all_right.sum(), count)})
+
+    return loss_fn
