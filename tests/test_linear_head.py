@@ -218,4 +218,4 @@ def test_the_views_of_an_example_do_not_answer_for_each_other():
     features, targets = rng.normal(size=(60, 200)), np.eye(2)[np.arange(60) % 2]
     copies = np.concatenate([features, features + 0.01 * rng.normal(size=features.shape)]), np.tile(targets, (2, 1))
     honest, leaking = (linear_head.choose(*copies, kind="ridge", seed=0, views=views).score for views in (2, 1))
-    assert honest < 0.75 < 0.95 < leaking
+    assert honest < 0.7 < 0.9 < leaking

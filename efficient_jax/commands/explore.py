@@ -112,7 +112,7 @@ def _stages(
 def _member(name: str, where: str) -> Member:
     folder = stored.stage_folder(Path(name), where)
     settings = experiment.read_config(folder.parent, where)
-    source, split = _data(plan(settings))
+    source, split = load_data(plan(settings))
     if source.multi_label:
         raise UserError(
             f"{where}: {name!r} predicts several labels for each image; the effect on one class is measured"
