@@ -53,7 +53,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         for line in said:
             run.console.print(f"{stage.name}: {line}", soft_wrap=True)
     supervision = supervise(stage, run)
-    outcome.samples(folder, stage.augment, run.source.images, supervision.labels, supervision.rows, key)
+    outcome.samples(folder, views_of(stage), run.source.images, supervision.labels, supervision.rows, key)
 
     if run.source.multi_label and not len(run.split["validation"]):
         run.console.print(f"{stage.name}: no validation images, so the threshold of every label is 0.5")
@@ -70,7 +70,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "labels": len(run.split["labelled"]),
         "updates": stage.updates,
-        "images_seen": stage.updates * sum(stage.batch.values()),
+        "images_seen": stage.updates * images_per_update(stage),
         "pseudo_labels": supervision.pseudo_labels,
         "validation": validation,
         **outcome.judge(folder, run.source, run.split["test"], tested, **chosen),
@@ -103,10 +103,13 @@ def updates(
     tx, table = optim.optimizer(variables["params"], steps=stage.updates, layers=module.layers(), **stage.optim)
     for line in optim.table_lines(table):
         run.console.print(f"{stage.name}: {line}", soft_wrap=True)
-    loss_fn = method.loss(apply, stage.augment, *teacher, **stage.method[1])
+    views = (stage.augment, stage.strong_augment) if method.strong else (stage.augment,)
+    loss_fn = method.loss(apply, *views, *teacher, **stage.method[1])
+    memory = method.memory(supervision.rows, len(run.images)) if method.memory else None
     train_step = step.make_train_step(
         loss_fn,
         tx,
+        updates=stage.updates,
         ema_decay=stage.ema_decay,
         devices=run.devices,
         frozen=frozen_params,
@@ -127,7 +130,7 @@ def updates(
         }
 
     return Updates(
-        state=parallel.replicate(state.create(variables, tx), run.devices),
+        state=parallel.replicate(state.create(variables, tx, memory), run.devices),
         update=lambda current, index: train_step(current, frozen, data, key, index),
         indices=lambda i: chunk(i // CHUNK),
     )
@@ -165,7 +168,7 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
                 updates=stage.updates,
                 log_every=stage.log_every,
                 save_every=stage.save_every,
-                images_per_update=sum(stage.batch.values()),
+                images_per_update=images_per_update(stage),
                 log=on_log,
                 save=on_save,
                 where=f"stage {stage.name!r}",
@@ -216,6 +219,19 @@ def _fit(
     with checkpoint.open_manager(run.workdir / stage.name) as manager:
         checkpoint.save(manager, 0, {"ema": placed}, description | _validate(predict, placed, run)[1], None)
     return placed
+
+
+def views_of(stage: Stage) -> dict[str, Augment]:
+    """How the images of each stream are augmented, where twice the second time."""
+    strong = METHODS[stage.method[0]].strong
+    return {
+        stream: stage.strong_augment if strong and stream == "unlabelled" else stage.augment for stream in stage.batch
+    }
+
+
+def images_per_update(stage: Stage) -> int:
+    """How many the network is trained on, those with a strong view twice."""
+    return sum(stage.batch.values()) + METHODS[stage.method[0]].strong * stage.batch.get("unlabelled", 0)
 
 
 def supervise(stage: Stage, run: Run) -> Supervision:

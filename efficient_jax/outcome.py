@@ -90,7 +90,7 @@ def audit(
 
 def samples(
     folder: Path,
-    augment: Augment,
+    augment: Mapping[str, Augment],
     images: np.ndarray,
     labels: np.ndarray,
     rows: Mapping[str, np.ndarray],
@@ -102,7 +102,7 @@ def samples(
         chosen = ids[np.linspace(0, len(ids) - 1, SAMPLES).astype(int)]
         repeated = np.tile(chosen, VERSIONS)  # another image beside each, because mixing pairs neighbours
         each = keys.by_position(keys.named(key, stream), 0, len(repeated))
-        seen = jax.jit(augment)(each, {"image": images[repeated], "label": labels[repeated]})["image"]
+        seen = jax.jit(augment[stream])(each, {"image": images[repeated], "label": labels[repeated]})["image"]
         seen = np.asarray(seen)
         seen = seen if seen.dtype == np.uint8 else np.round(seen * 255).astype(np.uint8)
         prefix = "" if stream == "labelled" else f"{stream}_"

@@ -17,7 +17,7 @@ GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
 GIVEN_TO_OPTIMIZER = ("params", "steps", "layers")
 GIVEN_TO_LABELLERS = ("probabilities", "seed")
 NOTHING: dict[str, Any] = {}
-GIVEN_TO_LOSSES = ("apply", "augment", "teacher")
+GIVEN_TO_LOSSES = ("apply", "augment", "teacher", "strong_augment")
 GIVEN_TO_FITS = ("features", "labels", "seed", "validation", "multi_label", "views")
 DURATIONS = ("warmup", "period", "boundaries")
 
@@ -33,6 +33,7 @@ class Stage(NamedTuple):
     init: str
     batch: dict[str, int]  # stream -> images of it in each update
     augment: Augment
+    strong_augment: Augment
     optim: dict[str, Any]  # as configured; from `resolved` on, the arguments of `optim.optimizer`
     updates: int  # 0 until `resolved` where `length` counts epochs or examples; and for methods that fit
     length: tuple[str, float]  # "updates", "epochs" or "examples", and how many
@@ -88,7 +89,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
             f"config.{name}.augment applies {op!r}, named in config.data.label_changing: labels may be wrong after it"
             for name in names
             for op in label_changing
-            if op in operations(blocks[name]["augment"].get("ops", ()), blocks[name]["augment"])
+            if any(op in operations(b.get("ops", ()), b) for b in augment_blocks(blocks[name]).values())
         ),
     )
 
@@ -110,6 +111,11 @@ def resolved(stage: Stage, labelled: int) -> Stage:
             f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage"
         )
     return stage._replace(updates=updates, optim=bound)
+
+
+def augment_blocks(stage: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The augmentations in the block of a stage, by their keys."""
+    return {key: stage.get(key, NOTHING) for key in ("augment", "strong_augment") if stage.get(key) or key == "augment"}
 
 
 def operations(names: Iterable[str], blocks: Mapping[str, Any]) -> set[str]:
@@ -169,6 +175,7 @@ def _stage(
     method: dict,
     batch: dict = NOTHING,
     augment: dict = NOTHING,
+    strong_augment: dict = NOTHING,
     optim: dict = NOTHING,
     updates: int = 0,
     epochs: float = 0.0,
@@ -230,7 +237,7 @@ def _stage(
         # With placeholders: how many images are labelled is not known yet.
         optim_now = _in_updates(optim, sizes["labelled"], sizes["labelled"], 100, f"{where}.optim")
         binding.bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
-    if entry.label and not batch.get("unlabelled"):
+    if entry.unlabelled and not entry.frozen_teacher and not batch.get("unlabelled"):
         raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
     if pseudo_labels and not entry.label:
         raise UserError(f"{where}.pseudo_labels: the method {chosen!r} does not read them")
@@ -239,6 +246,7 @@ def _stage(
     for stream, size in sizes.items():
         if mixes and size % 2:
             raise UserError(f"{where}.batch.{stream}: {size} is odd, but {mixes[0]!r} mixes images in pairs")
+    _check_views(where, chosen, augment, strong_augment)
     for key, count in (("log_every", log_every), ("save_every", save_every)):
         _at_least(count, 1, f"{where}.{key}")
     if not 0.0 <= ema_decay < 1.0:
@@ -254,6 +262,7 @@ def _stage(
         init=init,
         batch=sizes,
         augment=augmentation,
+        strong_augment=_augment(strong_augment, f"{where}.strong_augment"),
         optim=dict(optim),
         updates=updates,
         length=length,
@@ -265,6 +274,21 @@ def _stage(
         log_every=log_every,
         save_every=save_every,
     )
+
+
+def _check_views(where: str, method: str, augment: dict, strong_augment: dict) -> None:
+    entry = methods.METHODS[method]
+    if bool(strong_augment) != entry.strong:
+        raise UserError(
+            f"{where}.strong_augment: the method {method!r} "
+            + ("needs a block of operations for the strong view" if entry.strong else "has no strong view")
+        )
+    for key, block in (("augment", augment), ("strong_augment", strong_augment)):
+        mixes = sorted(operations(block.get("ops", ()), block) & augmentations.MIXES.keys())
+        if mixes and not entry.mixes:
+            raise UserError(
+                f"{where}.{key}: {mixes[0]!r} mixes images, but the method {method!r} compares views of one image"
+            )
 
 
 def _length(forms: Mapping[str, float], where: str) -> tuple[str, float]:

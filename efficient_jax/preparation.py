@@ -108,17 +108,26 @@ def _rehearse_updates(stage: Stage, run: Run, about: dict[str, Any], variables: 
     module, apply = members.build(about, norm_axis=None)
     method = METHODS[stage.method[0]]
     streams = {
-        stream: {"image": np.zeros((2, *shape), np.uint8), "label": np.zeros((2, len(run.source.classes)), np.float32)}
+        stream: {
+            "image": np.zeros((2, *shape), np.uint8),
+            "label": np.zeros((2, len(run.source.classes)), np.float32),
+            "index": np.arange(2, dtype=np.int32),
+        }
         for stream in stage.batch
     }
     optim.optimizer(variables["params"], steps=stage.updates, layers=module.layers(), **stage.optim)
     if method.label:
         method.label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
+    views = (stage.augment, stage.strong_augment) if method.strong else (stage.augment,)
     teacher = (apply,) if method.frozen_teacher else ()
-    loss_fn = method.loss(apply, stage.augment, *teacher, **stage.method[1])
+    loss_fn = method.loss(apply, *views, *teacher, **stage.method[1])
     params, state = variables["params"], {name: tree for name, tree in variables.items() if name != "params"}
+    if method.memory:
+        state["memory"] = method.memory({stream: np.arange(2) for stream in streams}, 2)
+    frozen = {"teacher": variables, "ema": variables, "progress": np.float32(0.0)}
     pair = jax.random.split(jax.random.key(0))
-    jax.eval_shape(loss_fn, params, state, {"teacher": variables}, streams, dict.fromkeys(streams, pair))
+    mapped = jax.vmap(loss_fn, in_axes=None, axis_name=parallel.AXIS, axis_size=1)
+    jax.eval_shape(mapped, params, state, frozen, streams, dict.fromkeys(streams, pair))
 
 
 def _check_pixels(module: Any, variables: Tree, shape: tuple[int, ...]) -> None:

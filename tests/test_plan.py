@@ -214,6 +214,40 @@ def test_warmup_must_leave_something_to_train():
 PROBE = {"model": {"name": "cnn"}, "method": {"name": "linear_probe"}, "init": "first"}
 
 
+WEAK_AND_STRONG = STUDENT | {"method": {"name": "fixmatch"}, "teacher": "", "strong_augment": {"ops": ("rotate",)}}
+
+
+def test_a_strong_view_is_built(key):
+    found = plan(CONFIG | {"student": stage(**WEAK_AND_STRONG)}).stages[1]
+    image = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 1), np.uint8)
+    batch = {"image": image, "label": np.eye(2, dtype=np.float32)}
+    keys = jax.random.split(key, 2)
+    np.testing.assert_array_equal(found.augment(keys, batch)["image"], image)
+    assert not np.array_equal(found.strong_augment(keys, batch)["image"], image)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strong_augment": {}}, r"strong_augment: the method 'fixmatch' needs a block of operations"),
+        ({"method": {"name": "mean_teacher"}}, r"strong_augment: the method 'mean_teacher' has no strong view"),
+        ({"augment": {"ops": ("mixup",)}}, r"augment: 'mixup' mixes images, but the method 'fixmatch' compares views"),
+        ({"strong_augment": {"ops": ("cutmix",)}}, r"strong_augment: 'cutmix' mixes images"),
+        ({"batch": {"labelled": 8}}, r"batch\.unlabelled: the method 'fixmatch' needs some"),
+        ({"teacher": "first"}, r"teacher: the method 'fixmatch' has no use for 'first'"),
+    ],
+)
+def test_what_two_views_do_not_fit_with(changes, message):
+    with pytest.raises(UserError, match=message):
+        plan(CONFIG | {"student": stage(**(WEAK_AND_STRONG | changes))})
+
+
+def test_strong_operations_that_change_labels_are_warned_of():
+    data = CONFIG["data"] | {"label_changing": ("rotate",)}
+    (warning,) = plan(CONFIG | {"student": stage(**WEAK_AND_STRONG), "data": data}).warnings
+    assert "config.student" in warning
+
+
 def test_a_method_that_fits_has_no_updates():
     probe = plan(CONFIG | {"stages": ("first", "probe"), "probe": PROBE}).stages[1]
     assert resolved(probe, 100) == probe

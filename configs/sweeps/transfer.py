@@ -13,7 +13,7 @@ SOURCE = {"data.source.path": f"{DATA}/train", "data.source.test_path": f"{DATA}
 TUNED = ("two_rates", "layerwise")
 PLAIN = {f"{stage}.augment.ops": () for stage in ("scratch", *TUNED)}
 AUGMENTED = {"head.views": 8, "head.augment.ops": ("random_resized_crop", "flip")}
-UPDATES = {10: 100, 50: 160}
+UPDATES = {10: 100, 50: 200}
 
 
 def trials():
@@ -24,7 +24,7 @@ def trials():
                 overrides = {"seed": seed, "data.labels_per_class": labels, **SOURCE, **lengths, **changes}
                 yield f"{labels} labels per class, {name}", overrides
         if seed == 0:
-            lengths = {"two_rates.updates": 480, "layerwise.updates": 480}
+            lengths = {"two_rates.updates": 960, "layerwise.updates": 960}
             everything = {"seed": 0, "stages": ("head", *TUNED), **SOURCE, **lengths}
             yield "all labels, augmented", everything
             yield "all labels, 160 pixels", everything | {"data.source.size": 160, "stages": ("head", "layerwise")}

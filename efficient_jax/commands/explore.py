@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +14,10 @@ from rich.console import Console
 from efficient_jax import class_bias, experiment, preview
 from efficient_jax import members as stored
 from efficient_jax.data.sources import Source
-from efficient_jax.plan import Plan, plan
+from efficient_jax.plan import Plan, augment_blocks, plan
 from efficient_jax.preparation import load_data
 from efficient_jax.report import bias, exploration
-from efficient_jax.types import UserError
+from efficient_jax.types import Augment, UserError
 
 IMAGES, VERSIONS = 10, 4  # of a stage's contact sheet
 EXAMPLES = 4  # of each operation; mixing pairs neighbours
@@ -92,19 +92,22 @@ def _stages(
     checked: Plan, settings: dict[str, Any], source: Source, ids: np.ndarray, key: jax.Array
 ) -> list[dict[str, Any]]:
     """Contact sheets, one for all stages with the same augmentation."""
-    alike: dict[str, list[Any]] = {}
+    alike: dict[str, list[tuple[str, Augment]]] = {}
+    blocks: dict[str, Mapping[str, Any]] = {}
     for stage in checked.stages:
-        alike.setdefault(json.dumps(settings[stage.name]["augment"], sort_keys=True), []).append(stage)
+        for key_of, block in augment_blocks(settings[stage.name]).items():
+            content = json.dumps(block, sort_keys=True)
+            named = stage.name if key_of == "augment" else f"{stage.name}, strong view"
+            alike.setdefault(content, []).append((named, getattr(stage, key_of)))
+            blocks[content] = block
     examples = _examples(source, ids, IMAGES)
     found = []
-    for stages in alike.values():
-        names, ops = [stage.name for stage in stages], settings[stages[0].name]["augment"].get("ops", ())
+    for content, users in alike.items():
+        names, ops = [name for name, _ in users], blocks[content].get("ops", ())
         try:
-            views = (
-                preview.draws(stages[0].augment, examples["image"], examples["label"], key, VERSIONS) if ops else None
-            )
+            views = preview.draws(users[0][1], examples["image"], examples["label"], key, VERSIONS) if ops else None
         except UserError as error:
-            raise UserError(f"config.{names[0]}.augment: {error}") from error
+            raise UserError(f"config.{names[0]}: augmentation: {error}") from error
         found.append(exploration.stage(names, ops, examples["image"], views))
     return found
 

@@ -7,11 +7,17 @@ import numpy as np
 
 from efficient_jax.linear_head import Choice
 from efficient_jax.methods.distill import distill
+from efficient_jax.methods.fixmatch import fixmatch
+from efficient_jax.methods.flexmatch import flexmatch, memory
 from efficient_jax.methods.linear_probe import linear_probe
+from efficient_jax.methods.mean_teacher import mean_teacher
 from efficient_jax.methods.multi_label import multi_label
 from efficient_jax.methods.noisy_student import noisy_student, pseudo_labels
+from efficient_jax.methods.pseudo_label import pseudo_label
 from efficient_jax.methods.supervised import supervised
+from efficient_jax.methods.uda import uda
 from efficient_jax.training.step import LossFn
+from efficient_jax.types import Tree
 
 
 def no_loss(*_: object) -> LossFn:
@@ -21,11 +27,14 @@ def no_loss(*_: object) -> LossFn:
 class Method(NamedTuple):
     """A loss function, and what it needs; or, in place of updates, a fit."""
 
-    loss: Callable[..., LossFn] = no_loss  # of (apply, augment), a teacher's apply if `frozen_teacher`, settings
+    loss: Callable[..., LossFn] = no_loss  # of (apply, augment), what the fields below add, settings
     fit: Callable[..., Choice] | None = None  # a head for the features of a network that stays as it is
     unlabelled: bool = False  # learns from the stream "unlabelled" too
     label: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None  # a teacher's labels, made before training
-    frozen_teacher: bool = False  # runs the teacher in every step, its variables in frozen["teacher"]
+    frozen_teacher: bool = False  # runs the teacher's apply in every step, its variables in frozen["teacher"]
+    strong: bool = False  # augments unlabelled images a second time, with the stage's `strong_augment`
+    mixes: bool = True  # whether the augmentation may mix images: two views of one image must stay comparable
+    memory: Callable[[dict[str, np.ndarray], int], Tree] | None = None  # of (rows of each stream, images)
     labels: tuple[str, ...] = ("one class",)  # what it learns of each image: "one class", "several labels"
 
     @property
@@ -39,4 +48,9 @@ METHODS = {
     "multi_label": Method(multi_label, labels=("several labels",)),
     "linear_probe": Method(fit=linear_probe, labels=("one class", "several labels")),
     "distill": Method(distill, unlabelled=True, frozen_teacher=True),
+    "pseudo_label": Method(pseudo_label, unlabelled=True, mixes=False),
+    "mean_teacher": Method(mean_teacher, unlabelled=True, mixes=False),
+    "uda": Method(uda, unlabelled=True, strong=True, mixes=False),
+    "fixmatch": Method(fixmatch, unlabelled=True, strong=True, mixes=False),
+    "flexmatch": Method(flexmatch, unlabelled=True, strong=True, mixes=False, memory=memory),
 }

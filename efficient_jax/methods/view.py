@@ -1,24 +1,42 @@
-"""What every method begins with: an augmented view of its examples."""
+"""What every method begins with: augmented views of its examples."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from efficient_jax import augment as augmentations
 from efficient_jax import keys as random_keys
 from efficient_jax.types import Augment, Batch
 
+Keys = dict[str, Key[Array, "?b"]]
 
-def one_view(
-    augment: Augment, batch: dict[str, Batch], keys: dict[str, Key[Array, "?b"]]
-) -> tuple[Batch, Key[Array, "n"]]:
+
+def one_view(augment: Augment, batch: dict[str, Batch], keys: Keys, which: str = "") -> tuple[Batch, Key[Array, "n"]]:
     """All streams, one behind the other in the order of their names, augmented; and the model's keys for them.
 
     One program augments all and one forward pass sees all, BatchNorm too. Streams have even lengths where images
-    are mixed with their neighbours, so that labelled and unlabelled images do not mix.
+    are mixed with their neighbours, so that labelled and unlabelled images do not mix. Another `which` draws anew.
     """
     names = sorted(batch)
-    together = {entry: jnp.concatenate([batch[name][entry] for name in names]) for entry in batch[names[0]]}
+    together = {entry: jnp.concatenate([batch[name][entry] for name in names]) for entry in ("image", "label")}
     all_keys = jnp.concatenate([keys[name] for name in names])
-    return augment(random_keys.view(all_keys, "augment"), together), random_keys.view(all_keys, "model")
+    seen = augment(random_keys.view(all_keys, which + "augment"), together)
+    return seen, random_keys.view(all_keys, which + "model")
+
+
+def two_views(
+    augment: Augment, strong_augment: Augment, batch: dict[str, Batch], keys: Keys
+) -> tuple[Batch, Key[Array, "n"]]:
+    """As `one_view`, and behind it the unlabelled images once more, augmented by `strong_augment` instead.
+
+    "label" stays that of one view. One forward pass sees all three parts: their batch statistics are common.
+    """
+    weak, model_keys = one_view(augment, batch, keys)
+    unlabelled = {"unlabelled": batch["unlabelled"]}
+    strong, strong_keys = one_view(strong_augment, unlabelled, {"unlabelled": keys["unlabelled"]}, "strong_")
+    images = [weak["image"], strong["image"]]
+    if images[0].dtype != images[1].dtype:
+        images = [augmentations.to_float(image) for image in images]
+    return weak | {"image": jnp.concatenate(images)}, jnp.concatenate([model_keys, strong_keys])
 
 
 def right(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, "b"]:

@@ -77,6 +77,11 @@ def shared(rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> 
     return jax.device_put(np.moveaxis(shares, -2, 0), split)
 
 
+def gathered(tree: Tree) -> Tree:
+    """Within a mapped function: the shares of all devices, one behind the other, the same on all of them."""
+    return jax.lax.all_gather(tree, AXIS, tiled=True)
+
+
 def assert_replicas_agree(tree: Tree) -> None:
     """`out_axes=None` trusts that devices computed the same; one forgotten psum and they train apart.
 

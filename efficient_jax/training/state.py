@@ -7,14 +7,15 @@ import optax
 from efficient_jax.types import Tree
 
 
-def create(variables: Tree, tx: optax.GradientTransformation) -> Tree:
-    """{"step", "params", "state", "opt", "ema"}: `state` are the variables that a forward pass renews, `ema` the
-    exponential moving average of parameters and state, which is what a stage evaluates and hands on."""
+def create(variables: Tree, tx: optax.GradientTransformation, memory: Tree = None) -> Tree:
+    """{"step", "params", "state", "opt", "ema"}: `state` are the variables that a forward pass renews, and a method's
+    `memory`; `ema` is the exponential moving average of the variables, which is what a stage evaluates and hands on.
+    """
     state = {name: tree for name, tree in variables.items() if name != "params"}
     return {
         "step": jnp.int32(0),
         "params": variables["params"],
-        "state": state,
+        "state": state if memory is None else state | {"memory": memory},
         "opt": tx.init(variables["params"]),
         # A copy: two names for one buffer cannot both be donated.
         "ema": jax.tree.map(jnp.copy, variables),

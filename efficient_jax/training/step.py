@@ -16,14 +16,21 @@ from efficient_jax.training.state import update_ema
 from efficient_jax.types import Apply, Augment, Aux, Tree
 
 LossFn = Callable[[Tree, Tree, Tree, dict, dict], tuple[jax.Array, Aux]]
-"""`loss_fn(params, state, frozen, batch, keys) -> (loss_sum, Aux)`; `batch` and `keys` map the name of a stream
-("labelled", "unlabelled") to its examples and to one key for each of them."""
+"""`loss_fn(params, state, frozen, batch, keys) -> (loss_sum, Aux)`
+
+state   what the forward pass renews (batch statistics), and under "memory" what the method remembers, if it does
+frozen  what gets no gradient: "ema", the average of the variables before this update; "progress", the share of the
+        updates that are done; and what the method was given, such as a "teacher"
+batch   examples of each stream ("labelled", "unlabelled"); "index" is their place in the data set
+keys    one key for each of them
+"""
 
 
 def make_train_step(
     loss_fn: LossFn,
     tx: optax.GradientTransformation,
     *,
+    updates: int,
     ema_decay: float,
     devices: Sequence[jax.Device],
     frozen: Tree = None,
@@ -34,8 +41,9 @@ def make_train_step(
     data: {"image": uint8 [n h w c], "label": float32 [n classes]}, replicated; indices: {stream: [devices k share]},
     the images of k updates, of which update i takes entry i % k: sent together, they cost the host nothing per update.
     Gradients are summed over devices and divided by the summed weights, so that uneven and masked batches are exact.
-    metrics: name -> (sum, count). `frozen` says of each parameter whether it is (None: no one): no gradient of it is
-    computed. `average_state` is for models whose devices renew the state each for itself.
+    metrics: name -> (sum, count). `updates` is how many there will be. `frozen` says of each parameter whether it is
+    (None: no one): no gradient of it is computed. `average_state` is for models whose devices renew the state each for
+    itself.
     """
     still = frozen
 
@@ -45,24 +53,26 @@ def make_train_step(
     def step(state: Tree, frozen: Tree, data: Tree, key: jax.Array, indices: dict[str, jax.Array]):
         step_key = jax.random.fold_in(key, state["step"])
         now = {name: index[state["step"] % len(index)] for name, index in indices.items()}
-        batch = {name: {k: v[index] for k, v in data.items()} for name, index in now.items()}
+        batch = {name: {"index": index, **{k: v[index] for k, v in data.items()}} for name, index in now.items()}
+        progress = state["step"].astype(jnp.float32) / updates
         keys = {
             name: parallel.keys_of_share(random_keys.named(step_key, name), len(index)) for name, index in now.items()
         }
         (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
-            state["params"], state["state"], frozen, batch, keys
+            state["params"], state["state"], frozen | {"ema": state["ema"], "progress": progress}, batch, keys
         )
+        variables = {name: tree for name, tree in aux.state.items() if name in state["ema"]}  # without a memory
         if average_state:
-            aux = aux._replace(state=jax.lax.pmean(aux.state, parallel.AXIS))
+            variables = jax.lax.pmean(variables, parallel.AXIS)
         grads, loss, weight, metrics = jax.lax.psum((grads, loss, aux.weight, aux.metrics), parallel.AXIS)
         grads = jax.tree.map(lambda g: g / weight, grads)
         params, opt = optim.update(tx, grads, state["opt"], state["params"])
         renewed = {
             "step": state["step"] + 1,
             "params": params,
-            "state": aux.state,
+            "state": aux.state | variables,
             "opt": opt,
-            "ema": update_ema(state["ema"], {"params": params, **aux.state}, state["step"], ema_decay),
+            "ema": update_ema(state["ema"], {"params": params, **variables}, state["step"], ema_decay),
         }
         return renewed, {"loss": (loss, weight), **metrics}
 

@@ -47,6 +47,12 @@ def make(labelled=2, unlabelled=4):
     return batch, {name: keys.by_position(keys.named(root, name), 0, n) for name, n in sizes.items()}
 
 
+def softmax(logits):
+    """Of each row, in float64."""
+    z = np.asarray(logits, np.float64).reshape(-1, CLASSES)
+    return np.exp(z) / np.exp(z).sum(1, keepdims=True)
+
+
 def cross_entropies(logits, labels):
     """Per example, in float64."""
     z = np.asarray(logits, np.float64).reshape(-1, CLASSES)

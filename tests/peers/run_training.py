@@ -64,6 +64,11 @@ ROWS = {
 }
 
 
+def unchanged(keys: jax.Array, batch: dict) -> dict:
+    del keys
+    return batch
+
+
 def torch_steps(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> tuple[Callable, Callable]:
     x = torch.from_numpy(np.moveaxis(images, -1, 1)).contiguous()
     y, optimizer = torch.from_numpy(labels), torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -93,8 +98,8 @@ def our_steps(module: Callable, images: np.ndarray, labels: np.ndarray) -> tuple
     variables = models.init(module(None), jax.random.key(0), images.shape[1:])
     settings = {"learning_rate": 1e-3, "weight_decay": 1e-2, "clip": 0.0, "rules": ((".*", 1.0),)}
     tx, _ = optim.optimizer(variables["params"], steps=100_000, **settings)
-    loss = supervised(apply, lambda keys, batch: batch)
-    update = step.make_train_step(loss, tx, ema_decay=0.99, devices=devices)
+    loss = supervised(apply, unchanged)
+    update = step.make_train_step(loss, tx, updates=100_000, ema_decay=0.99, devices=devices)
     predict = step.make_predict(apply, devices, multi_label=False)
     data = parallel.replicate({"image": images, "label": np.eye(CLASSES, dtype=np.float32)[labels]}, devices)
     key, frozen = parallel.replicate((jax.random.key(0), {}), devices)

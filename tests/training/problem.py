@@ -46,7 +46,7 @@ def make(count: int, augment: Augment = unchanged, dropout: float = 0.3, learnin
         rules=((".*", 1.0),),
     )
     loss_fn = supervised(models.make_apply(module, (0.5,), (0.25,)), augment)
-    compiled = step.make_train_step(loss_fn, tx, ema_decay=0.9, devices=devices)
+    compiled = step.make_train_step(loss_fn, tx, updates=UPDATES, ema_decay=0.9, devices=devices)
     data, key = parallel.replicate(({"image": images, "label": labels}, jax.random.key(1)), devices)
 
     def update(current: Tree, i: int) -> tuple[Tree, dict]:

@@ -1,11 +1,15 @@
 """The same run on any number of devices, and no update where there is nothing to learn from."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from efficient_jax import augment
-from efficient_jax.training import parallel
+from efficient_jax.training import parallel, step
+from efficient_jax.training.state import create
+from efficient_jax.types import Aux
 from tests.training.problem import losses, make
 
 AUGMENT = {
@@ -60,3 +64,32 @@ def test_ema_starts_as_the_mean_of_the_weights():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), jax.device_get(second["ema"]["params"]), mean
     )
+
+
+def test_what_a_loss_is_given():
+    """The place of each image, the average before the update, the share of updates done; a memory is kept as it is
+    renewed, and is no part of the average."""
+    devices = jax.local_devices()[:2]
+
+    def loss_fn(params, state, frozen, batch, keys):
+        del keys
+        index = parallel.gathered(batch["labelled"]["index"])
+        about = {"progress": (frozen["progress"], 1.0), "average": (frozen["ema"]["params"]["w"], 1.0)}
+        renewed = {"memory": state["memory"].at[index].add(1)}
+        return params["w"] * len(batch["labelled"]["index"]), Aux(4.0, renewed, about)
+
+    tx = optax.sgd(1.0)
+    compiled = step.make_train_step(loss_fn, tx, updates=4, ema_decay=0.9, devices=devices)
+    first = create({"params": {"w": jnp.float32(3.0)}}, tx, memory=np.zeros(8, np.int32))
+    assert set(first["ema"]) == {"params"}
+    data = {"image": np.zeros((8, 1, 1, 1), np.uint8)}
+    current, data, key = parallel.replicate((first, data, jax.random.key(0)), devices)
+    for i in range(3):
+        rows = parallel.shared(np.array([[1, 2, 3, 5]]), devices)
+        current, metrics = compiled(current, {}, data, key, {"labelled": rows})
+        sums = {name: float(total / 2.0) for name, (total, _) in metrics.items()}
+        assert sums["progress"] == i / 4
+        # Each update takes 0.5 from the weight; the average starts as the mean of the weights.
+        np.testing.assert_allclose(sums["average"], [3.0, 2.5, 2.25][i])
+    np.testing.assert_array_equal(current["state"]["memory"], [0, 3, 3, 3, 0, 3, 0, 0])
+    assert set(current["ema"]) == {"params"}

@@ -1,0 +1,51 @@
+"""Mean Teacher (arXiv 1703.01780): the network agrees with its own average on two views of every image."""
+
+import jax
+import jax.numpy as jnp
+
+from efficient_jax.losses import cross_entropy
+from efficient_jax.methods.consistency import check_not_negative
+from efficient_jax.methods.view import one_view, right
+from efficient_jax.training.step import LossFn
+from efficient_jax.types import Apply, Augment, Aux, UserError
+
+
+def mean_teacher(
+    apply: Apply,
+    augment: Augment,
+    *,
+    unlabelled_weight: float = 50.0,
+    ramp: float = 0.25,
+    label_smoothing: float = 0.0,
+) -> LossFn:
+    """Mean cross-entropy of the labelled images, plus `unlabelled_weight` times the mean over all images of the mean
+    square difference between the student's probabilities and its teacher's.
+
+    The teacher is the stage's moving average (`ema_decay`), noised like the student. The weight rises as
+    exp(-5 (1 - t)^2) until t reaches 1 after the share `ramp` of the updates.
+    """
+    check_not_negative(unlabelled_weight, "unlabelled_weight")
+    if not 0.0 < ramp <= 1.0:
+        raise UserError(f"method.ramp: {ramp} is not in 0.0 .. 1.0 (0.0 excluded)")
+
+    def loss_fn(params, state, frozen, batch, keys):
+        seen, model_keys = one_view(augment, batch, keys)
+        other, other_keys = one_view(augment, batch, keys, "other_")
+        (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
+        average = jax.lax.stop_gradient(frozen["ema"])
+        (teacher_logits, _), _ = apply(average, other["image"], True, other_keys)
+        n, total = len(batch["labelled"]["label"]), len(logits)  # "labelled" comes before "unlabelled"
+        labelled = cross_entropy(logits[:n], seen["label"][:n], label_smoothing)
+        apart = jnp.square(jax.nn.softmax(logits) - jax.nn.softmax(teacher_logits)).mean(-1)
+        weight = unlabelled_weight * jnp.exp(-5.0 * jnp.square(1.0 - jnp.minimum(frozen["progress"] / ramp, 1.0)))
+        agree = right(logits, teacher_logits).sum()
+        return labelled.sum() + weight * apart.sum() * (n / total), Aux(
+            float(n),
+            state,
+            {
+                "accuracy": (right(logits[:n], seen["label"][:n]).sum(), float(n)),
+                "agreement": (agree, float(total)),
+            },
+        )
+
+    return loss_fn
