@@ -77,6 +77,34 @@ def lite(
     )
 
 
+def noise() -> ConfigDict:
+    """Input noise for photographs: RandAugment behind the crop, and a hole."""
+    return ConfigDict(
+        {
+            "ops": ("random_resized_crop", "flip", "randaugment", "cutout"),
+            "random_resized_crop": {"area_min": 0.35},
+            "randaugment": {"layers": 2, "magnitude": 9.0, "magnitude_std": 0.5},
+            "cutout": {"size": 24},
+        }
+    )
+
+
+def lite_student(*, teacher: str, rules: tuple, updates: int, init: str = "", layer_decay: float = 1.0) -> ConfigDict:
+    """A noisy student: as `lite`, and three unlabelled pictures for each labelled one, under more noise."""
+    block = lite(init=init, updates=updates, rules=rules, layer_decay=layer_decay)
+    block.model.stochastic_depth = 0.2
+    block.update(
+        {
+            "method": {"name": "noisy_student", "unlabelled_weight": 1.0, "label_smoothing": 0.1},
+            "teacher": teacher,
+            "batch": {"labelled": 32, "unlabelled": 96},
+            "augment": noise(),
+            "pseudo_labels": {"threshold": 0.3, "balance": True, "per_class": 0, "soft": True},
+        }
+    )
+    return block
+
+
 def strong() -> ConfigDict:
     """RandAugment, then CutMix or MixUp: for long training on few images."""
     return ConfigDict(

@@ -20,5 +20,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = common.pictures(size=32 if tiny else 160)
     config.stages = ("head", "finetuned")
     config.head = common.lite_head()
-    config.finetuned = common.lite(init="head", epochs=8.0, rules=(common.NORMS, (".*", 1.0)), layer_decay=0.9)
+    config.finetuned = common.lite(init="head", epochs=12.0, rules=(common.NORMS, (".*", 1.0)), layer_decay=0.9)
     return common.shrink(config) if tiny else config

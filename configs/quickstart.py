@@ -9,6 +9,15 @@ from ml_collections import ConfigDict
 
 from configs import common
 
+AFFINE = {"rotate": 15.0, "shear": 0.15, "translate": 0.1, "scale": 0.15, "fill": 0.0}
+MILD = {"ops": ("affine",), "affine": AFFINE}
+NOISE = {  # its strength was chosen in sweeps/noise_level.py
+    "ops": ("affine", "randaugment", "cutout"),
+    "affine": AFFINE,
+    "randaugment": {"layers": 1, "magnitude": 5.0, "magnitude_std": 0.0},
+    "cutout": {"size": 8},
+}
+
 
 def get_config(arg: str = "") -> ConfigDict:
     tiny = common.is_tiny(arg)
@@ -18,24 +27,16 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = ConfigDict({"source": {"name": "mnist5k"}, "labels_per_class": 10, "test": 1000, "validation": 0})
     config.stages = ("supervised", "augmented", "student", "student2", "distilled")
 
-    affine = {"rotate": 15.0, "shear": 0.15, "translate": 0.1, "scale": 0.15, "fill": 0.0}
     plain = {"ops": ()}
-    mild = {"ops": ("affine",), "affine": affine}
-    noise = {  # its strength was chosen in sweeps/noise_level.py
-        "ops": ("affine", "randaugment", "cutout"),
-        "affine": affine,
-        "randaugment": {"layers": 1, "magnitude": 5.0, "magnitude_std": 0.0},
-        "cutout": {"size": 8},
-    }
     supervised = {"name": "supervised", "label_smoothing": 0.0}
     noisy_student = {"name": "noisy_student", "unlabelled_weight": 1.0, "label_smoothing": 0.0}
     distill = {"name": "distill", "temperature": 4.0, "soft_weight": 0.9, "hard_weight": 0.1}
 
     config.supervised = stage(supervised, width=16, updates=300, augment=plain)
-    config.augmented = stage(supervised, width=16, dropout=0.3, augment=mild)
-    config.student = stage(noisy_student, teacher="augmented", width=16, dropout=0.3, augment=noise)
-    config.student2 = stage(noisy_student, teacher="student", width=24, dropout=0.3, augment=noise)
-    config.distilled = stage(distill, teacher="student2", width=8, augment=mild)
+    config.augmented = stage(supervised, width=16, dropout=0.3, augment=MILD)
+    config.student = stage(noisy_student, teacher="augmented", width=16, dropout=0.3, augment=NOISE)
+    config.student2 = stage(noisy_student, teacher="student", width=24, dropout=0.3, augment=NOISE)
+    config.distilled = stage(distill, teacher="student2", width=8, augment=MILD)
     return common.shrink(config) if tiny else config
 
 

@@ -63,6 +63,12 @@ def cosine(peak: float, steps: int, warmup: int, *, final: float = 0.0) -> optax
     return optax.cosine_decay_schedule(peak, steps - warmup, final)
 
 
+def quarter_cosine(peak: float, steps: int, warmup: int, *, share: float = 0.875) -> optax.Schedule:
+    """The first `share` of a quarter of a cosine: 0.875 ends at 0.195 of the peak, as FixMatch (arXiv 2001.07685)."""
+    _in_range(share, "share")
+    return lambda step: peak * jnp.cos(0.5 * jnp.pi * share * step / (steps - warmup))
+
+
 def cyclic(
     peak: float, steps: int, warmup: int, *, period: int, growth: float = 1.0, final: float = 0.0
 ) -> optax.Schedule:
@@ -109,6 +115,7 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
     "constant": constant,
     "step": step,
     "cosine": cosine,
+    "quarter_cosine": quarter_cosine,
     "cyclic": cyclic,
     "one_cycle": one_cycle,
 }

@@ -34,6 +34,12 @@ def test_cosine_is_the_one_of_optax_bit_for_bit(warmup):
     np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_quarter_of_a_cosine():
+    found = multipliers("quarter_cosine", share=1.0)
+    np.testing.assert_allclose(found[[0, 50, 100]], [1.0, np.sqrt(0.5), 0.0], atol=1e-6)
+    np.testing.assert_allclose(multipliers("quarter_cosine")[100], np.cos(7 * np.pi / 16), atol=1e-6)
+
+
 def test_cosine_values():
     found = multipliers("cosine", warmup=10)
     np.testing.assert_allclose(found[[0, 5, 10, 55, 100]], [0.0, 0.5, 1.0, 0.5, 0.0], atol=1e-6)
