@@ -11,6 +11,7 @@ BLOCKS = {
     "constant": {},
     "step": {"boundaries": (30, 60)},
     "cosine": {},
+    "quarter_cosine": {},
     "cyclic": {"period": 10},
     "one_cycle": {},
 }
