@@ -1,0 +1,28 @@
+"""20 labels per class, and the other pictures without: what each way of using them gives. Clothing photographs.
+
+    python launch.py sweep --sweep=configs/sweeps/few_labels.py --results=configs/sweeps/results/few_labels.jsonl
+
+The photographs (CC0, github.com/alexeygrigorev/clothing-dataset-small) are expected in ../shared/data/clothing, with
+the folders train and validation; the latter are the test images.
+"""
+
+CONFIG = "configs/few_labels.py"
+
+DATA = "../shared/data/clothing"
+SOURCE = {"data.source.path": f"{DATA}/train", "data.source.test_path": f"{DATA}/validation"}
+
+
+def trials():
+    for seed in range(3):
+        yield "20 labels per class", {"seed": seed, **SOURCE}
+
+
+COMPARISONS = tuple(
+    (("20 labels per class", this), ("20 labels per class", other))
+    for this, other in (
+        ("finetuned", "head"),
+        ("student", "finetuned"),
+        ("fixmatch", "finetuned"),
+        ("small", "student"),
+    )
+)
