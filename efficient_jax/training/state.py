@@ -6,16 +6,20 @@ import optax
 
 from efficient_jax.types import Tree
 
+NOTHING: Tree = {}
 
-def create(variables: Tree, tx: optax.GradientTransformation) -> Tree:
+
+def create(variables: Tree, tx: optax.GradientTransformation, of_method: Tree = NOTHING) -> Tree:
     """{"step", "params", "state", "opt", "ema"}: `state` are the variables that a forward pass renews, `ema` the
-    exponential moving average of parameters and state, which is what a stage evaluates and hands on."""
+    exponential moving average of parameters and state, which is what a stage evaluates and hands on. `of_method` are
+    parameters which the method trains beside the model's, and which end with it."""
     state = {name: tree for name, tree in variables.items() if name != "params"}
+    params = variables["params"] | of_method
     return {
         "step": jnp.int32(0),
-        "params": variables["params"],
+        "params": params,
         "state": state,
-        "opt": tx.init(variables["params"]),
+        "opt": tx.init(params),
         # A copy: two names for one buffer cannot both be donated.
         "ema": jax.tree.map(jnp.copy, variables),
     }
