@@ -111,7 +111,8 @@ def updates(
     tx, table = optimizer(stage, module, variables["params"], of_method)
     for line in optim.table_lines(table):
         run.console.print(f"{stage.name}: {line}", soft_wrap=True)
-    loss_fn = method.loss(apply, stage.augment, *([teachers] if teachers else []), **stage.method[1])
+    given = (teachers,) if method.frozen_teacher else ()
+    loss_fn = method.loss(apply, stage.augment, *given, **stage.method[1])
     train_step = step.make_train_step(
         loss_fn,
         tx,

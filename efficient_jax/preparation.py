@@ -108,17 +108,16 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
     about = description_of(stage, run)
     shape = input_shape(about)
     module, _ = members.build(about, norm_axis=None)
+    taught = teachers_of(stage, run, earlier)
     try:
         variables = jax.eval_shape(lambda key: models.init(module, key, shape), jax.random.key(0))
         _check_pixels(module, variables, shape)
         if stage.batch:
-            _rehearse_updates(stage, run, about, variables, earlier)
+            _rehearse_updates(stage, run, about, variables, *taught)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{where}: {stage.model} cannot be trained on images {list(shape)}: {error}") from error
-    if METHODS[stage.method[0]].label:
-        teachers_of(stage, run, earlier)
     if stage.init in earlier and (differences := checkpoint.compare(earlier[stage.init], variables)):
         raise UserError(f"{where}.init: {stage.init!r} is of another architecture: {differences}")
     if stage.init and stage.init not in earlier:
@@ -127,7 +126,7 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
 
 
 def _rehearse_updates(
-    stage: Stage, run: Run, about: dict[str, Any], variables: Tree, earlier: Mapping[str, Tree]
+    stage: Stage, run: Run, about: dict[str, Any], variables: Tree, teachers: tuple[Apply, ...], theirs: Tree
 ) -> None:
     shape = run.source.images.shape[1:]
     module, apply = members.build(about)
@@ -136,8 +135,8 @@ def _rehearse_updates(
     batch = {stream: {"image": np.zeros((1, 2, *shape), np.uint8), "label": labels} for stream in stage.batch}
     if method.label:
         method.label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
-    teachers, theirs = teachers_of(stage, run, earlier) if method.frozen_teacher else ((), ())
-    loss_fn = method.loss(apply, stage.augment, *([teachers] if teachers else []), **stage.method[1])
+    given = (teachers,) if method.frozen_teacher else ()
+    loss_fn = method.loss(apply, stage.augment, *given, **stage.method[1])
     key = jax.random.key(0)
     of_method = parameters_of_method(stage, run, key, (apply, variables), teachers, theirs)
     optimizer(stage, module, variables["params"], of_method)

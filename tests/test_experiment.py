@@ -135,7 +135,8 @@ def two(tmp_path_factory) -> str:
 
 def test_a_teacher_of_other_classes_is_refused(two, teacher, tmp_path):
     with pytest.raises(
-        UserError, match=r"knows the classes \['0', '1', '2'\], the data has .* config\.s\.class_map, or"
+        UserError,
+        match=r"^config\.s\.teacher: .* knows the classes \['0', '1', '2'\], the data has .* config\.s\.class_map, or",
     ):
         run(two, tmp_path, {"s": stage("distill", teacher=str(teacher))})
 
@@ -150,7 +151,7 @@ def test_a_class_map_makes_its_labels_those_of_the_student(two, teacher, tmp_pat
     found, _ = run(two, tmp_path, {"student": block, "small": small})
     # 240 images less 30 of the test and 8 labelled; a person's label is known of 112
     assert found["pseudo_labels"] == {"pool": 202, "kept": 202, "known": 112, "right": 112}
-    with pytest.raises(UserError, match=r"config\.s\.class_map: no class of the teacher is mapped to 'dark'"):
+    with pytest.raises(UserError, match=r"^config\.s\.class_map: no class of the teacher is mapped to 'dark'"):
         run(two, tmp_path / "wrong", {"s": small | {"class_map": dict.fromkeys("012", "bright")}})
 
 
