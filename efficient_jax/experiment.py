@@ -16,7 +16,15 @@ from efficient_jax.data import feed
 from efficient_jax.linear_head import Choice
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Stage
-from efficient_jax.preparation import Run, description_of, input_shape, teacher_of
+from efficient_jax.preparation import (
+    Run,
+    description_of,
+    input_shape,
+    optimizer,
+    parameters_of_method,
+    streams,
+    teachers_of,
+)
 from efficient_jax.training import checkpoint, loop, parallel, state, step
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.types import Apply, Augment, Tree, UserError
@@ -58,9 +66,11 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     if run.source.multi_label and not len(run.split["validation"]):
         run.console.print(f"{stage.name}: no validation images, so the threshold of every label is 0.5")
     predict = step.make_predict(apply, run.devices, run.source.multi_label)
-    fit = METHODS[stage.method[0]].fit
-    if fit:
-        ema = _fit(fit, stage, run, description, apply, predict, variables, supervision.labels)
+    method = METHODS[stage.method[0]]
+    if method.fit:
+        ema = _fit(method.fit, stage, run, description, apply, predict, variables, supervision.labels)
+    elif method.correct:
+        ema = _correct(method.correct, stage, run, description, predict, variables)
     else:
         ema = _train(stage, run, description, predict, updates(stage, run, supervision, description, variables))
     validation, chosen = _validate(predict, ema, run)
@@ -68,7 +78,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     result = {
         "stage": stage.name,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
-        "labels": len(run.split["labelled"]),
+        "labels": len(supervision.rows.get("labelled", () if stage.batch else run.split["labelled"])),
         "updates": stage.updates,
         "images_seen": stage.updates * images_per_update(stage),
         "pseudo_labels": supervision.pseudo_labels,
@@ -92,19 +102,18 @@ def updates(
     stage: Stage, run: Run, supervision: Supervision, description: Mapping[str, Any], variables: Tree
 ) -> Updates:
     """Everything that the loop needs, placed on the devices and ready to compile."""
-    frozen_params = optim.frozen(variables["params"], stage.optim["rules"])
+    method, model = METHODS[stage.method[0]], (members.build(description)[1], variables)
+    teachers, theirs = teachers_of(stage, run) if method.frozen_teacher else ((), ())
+    frozen = parallel.replicate({"teacher": theirs}, run.devices)
+    of_method = parameters_of_method(stage, run, keys.named(_key(stage, run), "method"), model, teachers, theirs)
+    frozen_params = optim.frozen(variables["params"] | of_method, stage.optim["rules"])
     module, apply = members.build(description, stage.norm_axis or None, frozen_params)
-    method = METHODS[stage.method[0]]
-    teacher: tuple[Apply, ...] = ()
-    frozen: Tree = {}
-    if method.frozen_teacher:
-        teacher_apply, teacher_variables = teacher_of(stage, run)
-        teacher, frozen = (teacher_apply,), parallel.replicate({"teacher": teacher_variables}, run.devices)
-    tx, table = optim.optimizer(variables["params"], steps=stage.updates, layers=module.layers(), **stage.optim)
+    tx, table = optimizer(stage, module, variables["params"], of_method)
     for line in optim.table_lines(table):
         run.console.print(f"{stage.name}: {line}", soft_wrap=True)
     views = (stage.augment, stage.strong_augment) if method.strong else (stage.augment,)
-    loss_fn = method.loss(apply, *views, *teacher, **stage.method[1])
+    given = (teachers,) if method.frozen_teacher else ()
+    loss_fn = method.loss(apply, *views, *given, **stage.method[1])
     memory = method.memory(supervision.rows, len(run.images)) if method.memory else None
     train_step = step.make_train_step(
         loss_fn,
@@ -130,7 +139,7 @@ def updates(
         }
 
     return Updates(
-        state=parallel.replicate(state.create(variables, tx, memory), run.devices),
+        state=parallel.replicate(state.create(variables, tx, of_method, memory), run.devices),
         update=lambda current, index: train_step(current, frozen, data, key, index),
         indices=lambda i: chunk(i // CHUNK),
     )
@@ -190,7 +199,7 @@ def _fit(
     variables: Tree,
     labels: np.ndarray,
 ) -> Tree:
-    """The variables with the head that fits the features of the labelled images, saved like those of a training."""
+    """The variables with the head that fits the features of the labelled images."""
     data = {"image": run.images, "label": parallel.replicate(labels, run.devices)}
     placed = parallel.replicate(variables, run.devices)
 
@@ -214,6 +223,31 @@ def _fit(
     score = "" if np.isnan(choice.score) else f", {100 * choice.score:.1f}% {measure} on held-out images"
     run.console.print(f"{stage.name}: {len(seen):,} x {seen.shape[1]:,} features, l2 = {choice.l2:.3g}{score}")
     head = {"kernel": choice.kernel.astype(np.float32), "bias": choice.bias.astype(np.float32)}
+    return _with_head(head, stage, run, description, predict, variables)
+
+
+def _correct(
+    correct: Callable[..., np.ndarray],
+    stage: Stage,
+    run: Run,
+    description: dict[str, Any],
+    predict: Callable,
+    variables: Tree,
+) -> Tree:
+    """The variables with the head's bias moved by what they predict for the unlabelled images."""
+    probabilities = predict_rows(predict, parallel.replicate(variables, run.devices), run.split["unlabelled"], run)
+    shift = correct(probabilities, run.source.targets(run.split["labelled"]).mean(0), **stage.method[1])
+    moved = ", ".join(f"{name} {by:+.2f}" for name, by in zip(run.source.classes, shift, strict=True))
+    run.console.print(f"{stage.name}: bias {moved}", soft_wrap=True)
+    head = variables["params"]["head"]
+    head = head | {"bias": (head["bias"] + shift).astype(np.float32)}
+    return _with_head(head, stage, run, description, predict, variables)
+
+
+def _with_head(
+    head: Tree, stage: Stage, run: Run, description: dict[str, Any], predict: Callable, variables: Tree
+) -> Tree:
+    """`variables` with another head, saved like those of a training."""
     variables = variables | {"params": variables["params"] | {"head": head}}
     placed = parallel.replicate(variables, run.devices)
     with checkpoint.open_manager(run.workdir / stage.name) as manager:
@@ -239,14 +273,18 @@ def supervise(stage: Stage, run: Run) -> Supervision:
     source, split = run.source, run.split
     labels = np.zeros((len(source.images), len(source.classes)), np.float32)
     labels[split["labelled"]] = source.targets(split["labelled"])
-    rows = {stream: split[stream] for stream in stage.batch}
+    rows = streams(stage, source, split)
     label = METHODS[stage.method[0]].label
     if not label or "unlabelled" not in rows:
         return Supervision(rows, labels, None)
-    ids = split["unlabelled"]
-    apply, variables = teacher_of(stage, run)
-    variables = parallel.replicate(variables, run.devices)
-    probabilities = predict_rows(step.make_predict(apply, run.devices, source.multi_label), variables, ids, run)
+    ids = rows["unlabelled"]
+    predicted = [
+        predict_rows(
+            step.make_predict(apply, run.devices, source.multi_label), parallel.replicate(tree, run.devices), ids, run
+        )
+        for apply, tree in zip(*teachers_of(stage, run), strict=True)
+    ]
+    probabilities = np.mean(predicted, axis=0)
     labels[ids], copies = label(probabilities, run.seed, **stage.pseudo_labels)
     rows["unlabelled"] = np.repeat(ids, copies)
     audit = outcome.audit(
@@ -257,7 +295,7 @@ def supervise(stage: Stage, run: Run) -> Supervision:
         labels=labels[ids],
         copies=copies,
         threshold=stage.pseudo_labels["threshold"],
-        teacher=stage.teacher,
+        teacher=", ".join(stage.teachers),
     )
     few = audit["kept"] < stage.batch["unlabelled"]
     hint = f": less than one batch; lower config.{stage.name}.pseudo_labels.threshold" if few else ""

@@ -1,5 +1,7 @@
 """Losses per example; the caller reduces, since only it knows the weights and the devices."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -47,3 +49,11 @@ def distillation(
     student = jax.nn.log_softmax(student_logits / temperature)
     teacher = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_logits) / temperature)
     return temperature**2 * jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
+
+
+def ensemble(logits: Float[Array, "members *b classes"], temperature: float) -> Float[Array, "*b classes"]:
+    """Logits whose probabilities at `temperature` are the mean of the members' (distilled: arXiv 1503.02531)."""
+    if len(logits) == 1:
+        return logits[0]  # without rounding it twice
+    log_p = jax.nn.log_softmax(logits / temperature)
+    return temperature * (jax.nn.logsumexp(log_p, axis=0) - math.log(len(logits)))

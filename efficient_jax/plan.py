@@ -17,8 +17,10 @@ GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
 GIVEN_TO_OPTIMIZER = ("params", "steps", "layers")
 GIVEN_TO_LABELLERS = ("probabilities", "seed")
 NOTHING: dict[str, Any] = {}
-GIVEN_TO_LOSSES = ("apply", "augment", "teacher", "strong_augment")
+GIVEN_TO_LOSSES = ("apply", "augment", "strong_augment", "teachers")
 GIVEN_TO_FITS = ("features", "labels", "seed", "validation", "multi_label", "views")
+GIVEN_TO_CORRECTIONS = ("probabilities", "frequencies")
+GIVEN = GIVEN_TO_LOSSES + GIVEN_TO_FITS + GIVEN_TO_CORRECTIONS
 DURATIONS = ("warmup", "period", "boundaries")
 
 
@@ -29,8 +31,10 @@ class Stage(NamedTuple):
     model: tuple[str, dict[str, Any]]
     method: tuple[str, dict[str, Any]]
     pseudo_labels: dict[str, Any]
-    teacher: str
+    teachers: tuple[str, ...]
+    class_map: dict[str, str]  # the teachers' class -> the student's; {} where they are the same
     init: str
+    omit: tuple[str, ...]  # classes that it does not see
     batch: dict[str, int]  # stream -> images of it in each update
     augment: Augment
     strong_augment: Augment
@@ -44,6 +48,10 @@ class Stage(NamedTuple):
     ema_decay: float
     log_every: int
     save_every: int
+
+    @property
+    def where_teachers(self) -> str:
+        return f"config.{self.name}.teacher{'s' if len(self.teachers) > 1 else ''}"
 
 
 class Plan(NamedTuple):
@@ -75,8 +83,9 @@ def plan(config: Mapping[str, Any]) -> Plan:
         for name, block in blocks.items()
     }
     for position, name in enumerate(names):
-        for role in ("teacher", "init"):
-            _check_reference(getattr(stages[name], role), names, position, role)
+        for teacher in stages[name].teachers:
+            _check_reference(teacher, names, position, stages[name].where_teachers)
+        _check_reference(stages[name].init, names, position, f"config.{name}.init", or_weights=True)
     source, split, label_changing = _data(**binding.bind(_data, top["data"], "config.data"))
     return Plan(
         seed=top["seed"],
@@ -94,17 +103,18 @@ def plan(config: Mapping[str, Any]) -> Plan:
     )
 
 
-def resolved(stage: Stage, labelled: int) -> Stage:
-    """`stage` with its durations in updates, now that the number of labelled images is known.
+def resolved(stage: Stage, images: int) -> Stage:
+    """`stage` with its durations in updates, now that the number of images in its first stream is known: the labelled
+    ones, or the others where it learns from no labels.
 
     Raises: UserError for two durations where there should be one, or that do not fit into each other.
     """
     if not stage.batch:
         return stage
-    where, batch = f"config.{stage.name}", stage.batch["labelled"]
+    where, batch = f"config.{stage.name}", next(iter(stage.batch.values()))
     unit, amount = stage.length
-    updates = max(1, round(amount * {"updates": 1.0, "epochs": labelled / batch, "examples": 1.0 / batch}[unit]))
-    optim = _in_updates(stage.optim, batch, labelled, updates, f"{where}.optim")
+    updates = max(1, round(amount * {"updates": 1.0, "epochs": images / batch, "examples": 1.0 / batch}[unit]))
+    optim = _in_updates(stage.optim, batch, images, updates, f"{where}.optim")
     bound = binding.bind(optimizers.optimizer, optim, f"{where}.optim", GIVEN_TO_OPTIMIZER)
     if not 0 <= bound["warmup"] < updates:
         raise UserError(
@@ -182,7 +192,10 @@ def _stage(
     examples: int = 0,
     pseudo_labels: dict = NOTHING,
     teacher: str = "",
+    teachers: tuple = (),
+    class_map: dict = NOTHING,
     init: str = "",
+    omit: tuple = (),
     norm_axis: str = "device",
     mean: tuple = (),
     std: tuple = (),
@@ -194,29 +207,43 @@ def _stage(
     """`config.<name>`.
 
     `teacher` and `init` name an earlier stage or the folder of one of another run; `init` may be weights that others
-    trained, a file or a name of `models.pretrained`. One of `updates`, `epochs` (of the labelled images) and `examples`
-    says how long to train. `norm_axis` is the axis over which batch statistics are taken: "device" (all devices'
-    images together) or "" (each device's share for itself). `mean` and `std` normalise images, for weights that want
-    another normalisation than the one found with them. `views` is for methods that fit: how many augmented copies of
-    each labelled image there are; 0: the image as it is.
+    trained, a file or a name of `models.pretrained`. `teachers` are several, whose mean probabilities it learns;
+    where they know other classes, `class_map` {theirs: the data's} says what these mean. Images of the classes `omit`
+    are in none of the stage's streams, also those whose labels are known but hidden. One of `updates`, `epochs` and
+    `examples` (of labelled images; of the others with `batch.labelled` = 0) says how long to train. `norm_axis` is the
+    axis over which batch statistics are taken: "device" (all devices' images together) or "" (each device's share for
+    itself). `mean` and `std` normalise images, for weights that want another normalisation than the one found with
+    them. `views` is for methods that fit: how many augmented copies of each labelled image there are; 0: the image as
+    it is.
     """
     where = f"config.{name}"
-    functions = {key: entry.fit or entry.loss for key, entry in methods.METHODS.items()}
-    chosen, settings = binding.bind_named(functions, method, f"{where}.method", GIVEN_TO_LOSSES + GIVEN_TO_FITS)
+    functions = {key: entry.fit or entry.correct or entry.loss for key, entry in methods.METHODS.items()}
+    chosen, settings = binding.bind_named(functions, method, f"{where}.method", GIVEN)
     entry = methods.METHODS[chosen]
-    if bool(teacher) != entry.needs_teacher:
+    if teacher and teachers:
+        raise UserError(f"{where}: teacher and teachers are both given; give one")
+    teachers = (teacher,) if teacher else teachers
+    if bool(teachers) != entry.needs_teacher:
         raise UserError(
             f"{where}.teacher: the method {chosen!r} "
-            + ("needs one: the name of an earlier stage" if entry.needs_teacher else f"has no use for {teacher!r}")
+            + (
+                "needs one: the name of an earlier stage"
+                if entry.needs_teacher
+                else f"has no use for {', '.join(map(repr, teachers))}"
+            )
         )
+    _check_names({"teachers": teachers, "omit": omit, "class_map": tuple(class_map.values())}, where)
+    if class_map and (entry.any_classes or not teachers):
+        raise UserError(f"{where}.class_map: the method {chosen!r} does not read it")
     if norm_axis not in ("device", ""):
         raise UserError(f"{where}.norm_axis: {norm_axis!r} is neither 'device' nor ''")
     if len(mean) != len(std) or not all(deviation > 0.0 for deviation in std):
         raise UserError(f"{where}: mean {mean} and std {std} want a number for each channel, std above 0.0")
-    if entry.fit:
+    if not entry.trains:
         if views < 0 or (augment.get("ops", ()) and not views):
             raise UserError(f"{where}.views: {views}; `augment` wants 1 or more augmented copies of each image")
-        unread = {"batch": batch, "optim": optim, "updates": updates, "epochs": epochs}
+        unread = {"batch": batch, "optim": optim, "updates": updates, "epochs": epochs, "omit": omit}
+        unread |= {"views": views} if entry.correct else {}
         for key, value in (unread | {"examples": examples, "pseudo_labels": pseudo_labels}).items():
             if value:
                 raise UserError(f"{where}.{key}: the method {chosen!r} has no updates and does not read it")
@@ -230,12 +257,13 @@ def _stage(
             raise UserError(f"{where}.views: the method {chosen!r} augments in every update and does not read it")
         sizes = _batch(
             where,
-            unlabelled_wanted=entry.unlabelled,
-            **binding.bind(_batch, batch, f"{where}.batch", ("where", "unlabelled_wanted")),
+            entry=entry,
+            **binding.bind(_batch, batch, f"{where}.batch", ("where", "entry")),
         )
         length = _length({"updates": updates, "epochs": epochs, "examples": examples}, where)
         # With placeholders: how many images are labelled is not known yet.
-        optim_now = _in_updates(optim, sizes["labelled"], sizes["labelled"], 100, f"{where}.optim")
+        first = next(iter(sizes.values()))
+        optim_now = _in_updates(optim, first, first, 100, f"{where}.optim")
         binding.bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
     if entry.unlabelled and not entry.frozen_teacher and not batch.get("unlabelled"):
         raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
@@ -258,8 +286,10 @@ def _stage(
         pseudo_labels=binding.bind(entry.label, pseudo_labels, f"{where}.pseudo_labels", GIVEN_TO_LABELLERS)
         if entry.label
         else {},
-        teacher=teacher,
+        teachers=teachers,
+        class_map=dict(class_map),
         init=init,
+        omit=omit,
         batch=sizes,
         augment=augmentation,
         strong_augment=_augment(strong_augment, f"{where}.strong_augment"),
@@ -314,15 +344,21 @@ def _in_updates(block: Mapping[str, Any], batch: int, labelled: int, updates: in
     return block
 
 
-def _batch(where: str, unlabelled_wanted: bool, *, labelled: int, unlabelled: int = 0) -> dict[str, int]:
-    """`config.<stage>.batch`: images per update over all devices."""
-    _at_least(labelled, 1, f"{where}.batch.labelled")
+def _check_names(keys: Mapping[str, tuple], where: str) -> None:
+    for key, names in keys.items():
+        if wrong := [name for name in names if not isinstance(name, str)]:
+            raise UserError(f"{where}.{key}: {wrong[0]!r} is no name")
+
+
+def _batch(where: str, entry: methods.Method, *, labelled: int, unlabelled: int = 0) -> dict[str, int]:
+    """`config.<stage>.batch`: images per update over all devices. A stream of 0 is none."""
+    _at_least(labelled, 0 if entry.frozen_teacher and unlabelled else 1, f"{where}.batch.labelled")
     _at_least(unlabelled, 0, f"{where}.batch.unlabelled")
-    if unlabelled and not unlabelled_wanted:
+    if unlabelled and not entry.unlabelled:
         raise UserError(
             f"{where}.batch.unlabelled: {unlabelled} asked, but the method learns from labelled images only"
         )
-    return {"labelled": labelled} | ({"unlabelled": unlabelled} if unlabelled else {})
+    return {stream: size for stream, size in (("labelled", labelled), ("unlabelled", unlabelled)) if size}
 
 
 def _augment(block: Mapping[str, Any], where: str) -> Augment:
@@ -340,21 +376,22 @@ def is_weights(reference: str) -> bool:
     return reference in pretrained.PACKAGED or Path(reference).suffix in pretrained.weights.READERS
 
 
-def _check_reference(reference: str, names: tuple[str, ...], position: int, role: str) -> None:
+def _check_reference(
+    reference: str, names: tuple[str, ...], position: int, where: str, or_weights: bool = False
+) -> None:
     """A stage that comes earlier, a folder with checkpoints, or to begin with weights that others trained."""
-    where = f"config.{names[position]}.{role}"
     if not reference or reference in names[:position] or (Path(reference) / checkpoint.FOLDER).is_dir():
         return
-    if role == "init" and is_weights(reference):
+    if or_weights and is_weights(reference):
         return
     if reference in names:
         raise UserError(
             f"{where}: stage {reference!r} comes later; it must come before {names[position]!r} in config.stages"
         )
-    packaged = list(pretrained.PACKAGED) if role == "init" else []
+    packaged = list(pretrained.PACKAGED) if or_weights else []
     raise UserError(
         f"{where}: {reference!r} is neither an earlier stage nor the folder of a trained one"
-        + (", nor weights that others trained" if role == "init" else "")
+        + (", nor weights that others trained" if or_weights else "")
         + binding.nearest(reference, [*names[:position], *packaged])
     )
 

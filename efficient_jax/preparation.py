@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 from rich.console import Console
 
-from efficient_jax import initial, members, models, optim
+from efficient_jax import binding, class_map, initial, members, models, optim
 from efficient_jax.data import SOURCES, sources, splits, statistics
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan, Stage, resolved
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.types import Apply, Tree, UserError
+
+NOTHING: dict[str, Tree] = {}
 
 
 class Run(NamedTuple):
@@ -39,15 +42,20 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     source, split = load_data(plan)
     for stage in plan.stages:
         _check_labels(stage, source)
+    rows = {stage.name: streams(stage, source, split) for stage in plan.stages}
     for stage in plan.stages:
         for stream, size in stage.batch.items():
-            if not len(split[stream]):
+            if not len(rows[stage.name][stream]):
                 raise UserError(f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}")
+        if METHODS[stage.method[0]].correct and not len(split["unlabelled"]):
+            raise UserError(f"config.{stage.name}.method: {stage.method[0]!r} needs images without labels; none is")
     pool = np.concatenate([split["labelled"], split["unlabelled"]])
     mean, std = statistics.mean_std(source.images[pool])  # never of test images
     images = parallel.replicate(source.images, devices)
     framing = {key: value for key, value in plan.source[1].items() if key in ("fit", "crop", "interpolation")}
-    stages = tuple(resolved(stage, len(split["labelled"])) for stage in plan.stages)
+    stages = tuple(
+        resolved(stage, len(next(iter(rows[stage.name].values()), split["labelled"]))) for stage in plan.stages
+    )
     run = Run(workdir, plan.seed, devices, console, source, split, images, mean, std, framing, stages)
     shapes: dict[str, Tree] = {}
     for stage in stages:
@@ -63,6 +71,21 @@ def load_data(plan: Plan) -> tuple[sources.Source, dict[str, np.ndarray]]:
     if not len(split["test"]):
         raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
     return source, split
+
+
+def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The images of each stream of the stage. Raises: UserError where what to omit is not known."""
+    rows = {stream: split[stream] for stream in stage.batch}
+    if not stage.omit:
+        return rows
+    where = f"config.{stage.name}.omit"
+    numbers = dict(zip(source.classes, range(len(source.classes)), strict=True))
+    omitted = [binding.choose(name, numbers, where) for name in stage.omit]
+    for stream, ids in rows.items():
+        if unknown := int((source.labels[ids] < 0).reshape(len(ids), -1).any(1).sum()):
+            raise UserError(f"{where}: nobody knows the classes of {unknown:,} images that are {stream}")
+        rows[stream] = ids[~source.targets(ids)[:, omitted].any(1)]
+    return rows
 
 
 def _check_labels(stage: Stage, source: sources.Source) -> None:
@@ -85,17 +108,16 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
     about = description_of(stage, run)
     shape = input_shape(about)
     module, _ = members.build(about, norm_axis=None)
+    taught = teachers_of(stage, run, earlier)
     try:
         variables = jax.eval_shape(lambda key: models.init(module, key, shape), jax.random.key(0))
         _check_pixels(module, variables, shape)
         if stage.batch:
-            _rehearse_updates(stage, run, about, variables)
+            _rehearse_updates(stage, run, about, variables, *taught)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{where}: {stage.model} cannot be trained on images {list(shape)}: {error}") from error
-    if (initial.folder(stage.teacher, run.workdir) / checkpoint.FOLDER).is_dir():
-        teacher_of(stage, run)
     if stage.init in earlier and (differences := checkpoint.compare(earlier[stage.init], variables)):
         raise UserError(f"{where}.init: {stage.init!r} is of another architecture: {differences}")
     if stage.init and stage.init not in earlier:
@@ -103,31 +125,57 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
     return variables
 
 
-def _rehearse_updates(stage: Stage, run: Run, about: dict[str, Any], variables: Tree) -> None:
+def _rehearse_updates(
+    stage: Stage, run: Run, about: dict[str, Any], variables: Tree, teachers: tuple[Apply, ...], theirs: Tree
+) -> None:
     shape = run.source.images.shape[1:]
-    module, apply = members.build(about, norm_axis=None)
+    module, apply = members.build(about)
     method = METHODS[stage.method[0]]
-    streams = {
-        stream: {
-            "image": np.zeros((2, *shape), np.uint8),
-            "label": np.zeros((2, len(run.source.classes)), np.float32),
-            "index": np.arange(2, dtype=np.int32),
-        }
-        for stream in stage.batch
+    one = {
+        "image": np.zeros((2, *shape), np.uint8),
+        "label": np.zeros((2, len(run.source.classes)), np.float32),
+        "index": np.arange(2, dtype=np.int32),
     }
-    optim.optimizer(variables["params"], steps=stage.updates, layers=module.layers(), **stage.optim)
+    batch = dict.fromkeys(stage.batch, one)
     if method.label:
         method.label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
     views = (stage.augment, stage.strong_augment) if method.strong else (stage.augment,)
-    teacher = (apply,) if method.frozen_teacher else ()
-    loss_fn = method.loss(apply, *views, *teacher, **stage.method[1])
-    params, state = variables["params"], {name: tree for name, tree in variables.items() if name != "params"}
+    given = (teachers,) if method.frozen_teacher else ()
+    loss_fn = method.loss(apply, *views, *given, **stage.method[1])
+    key = jax.random.key(0)
+    of_method = parameters_of_method(stage, run, key, (apply, variables), teachers, theirs)
+    optimizer(stage, module, variables["params"], of_method)
+    state = {name: tree for name, tree in variables.items() if name != "params"}
     if method.memory:
-        state["memory"] = method.memory({stream: np.arange(2) for stream in streams}, 2)
-    frozen = {"teacher": variables, "ema": variables, "progress": np.float32(0.0)}
-    pair = jax.random.split(jax.random.key(0))
-    mapped = jax.vmap(loss_fn, in_axes=None, axis_name=parallel.AXIS, axis_size=1)
-    jax.eval_shape(mapped, params, state, frozen, streams, dict.fromkeys(streams, pair))
+        state["memory"] = method.memory({stream: np.arange(2) for stream in batch}, 2)
+    frozen = {"teacher": theirs, "ema": variables, "progress": np.float32(0.0)}
+    keys = dict.fromkeys(batch, jax.random.split(key))
+    on_a_device = jax.vmap(loss_fn, in_axes=None, axis_name=parallel.AXIS, axis_size=1)
+    jax.eval_shape(on_a_device, variables["params"] | of_method, state, frozen, batch, keys)
+
+
+def optimizer(
+    stage: Stage, module: Any, params: Tree, of_method: Tree
+) -> tuple[optax.GradientTransformation, list[optim.Row]]:
+    """As `optim.optimizer`; what the method trains beside the model is in the layer of the head."""
+    *lower, last = module.layers()
+    layers = (*lower, "|".join([last, *(f"{name}/.*" for name in of_method)]))
+    return optim.optimizer(params | of_method, steps=stage.updates, layers=layers, **stage.optim)
+
+
+def parameters_of_method(
+    stage: Stage, run: Run, key: jax.Array, model: tuple[Apply, Tree], teachers: tuple[Apply, ...], theirs: Tree
+) -> Tree:
+    """What the method trains beside the model; {} for most."""
+    make = METHODS[stage.method[0]].parameters
+    if not make:
+        return {}
+    image = jax.ShapeDtypeStruct((1, *run.source.images.shape[1:]), np.uint8)
+    seen = [
+        jax.eval_shape(lambda v, x, apply=apply: apply(v, x, False, None)[0][1], variables, image)
+        for apply, variables in (model, (teachers[0], theirs[0]))
+    ]
+    return make(key, *seen, **stage.method[1])
 
 
 def _check_pixels(module: Any, variables: Tree, shape: tuple[int, ...]) -> None:
@@ -159,17 +207,43 @@ def description_of(stage: Stage, run: Run) -> dict[str, Any]:
     )
 
 
-def teacher_of(stage: Stage, run: Run) -> tuple[Apply, Tree]:
-    where = f"config.{stage.name}.teacher"
-    apply, variables, description = members.load(initial.folder(stage.teacher, run.workdir), where)
+def teachers_of(
+    stage: Stage, run: Run, earlier: Mapping[str, Tree] = NOTHING
+) -> tuple[tuple[Apply, ...], tuple[Tree, ...]]:
+    """(applies, variables) of the teachers, with logits of the student's classes. `earlier` has shapes of variables of
+    the stages that may not be trained yet. Raises: UserError for one whose classes or images are others."""
+    stages = {other.name: other for other in run.stages}
+    applies, trees = [], []
+    for name in stage.teachers:
+        if name in earlier:
+            description, variables = description_of(stages[name], run), earlier[name]
+            apply = members.build(description)[1]
+        else:
+            folder = initial.folder(name, run.workdir)
+            apply, variables, description = members.load(folder, stage.where_teachers)
+        applies.append(_teaching(stage, run, name, apply, description))
+        trees.append(variables)
+    return tuple(applies), tuple(trees)
+
+
+def _teaching(stage: Stage, run: Run, name: str, apply: Apply, description: Mapping[str, Any]) -> Apply:
+    """The `apply` of the teacher `name`, whose logits are of the student's classes where they are read."""
+    where = stage.where_teachers
     theirs, ours = tuple(description["classes"]), run.source.classes
-    if theirs != ours:
-        raise UserError(f"{where}: {stage.teacher!r} knows the classes {list(theirs)}, the data has {list(ours)}")
-    if description["multi_label"]:
-        raise UserError(f"{where}: {stage.teacher!r} predicts several labels for each image, not one class")
     if description["image_shape"] != list(run.source.images.shape[1:]):
         raise UserError(
-            f"{where}: {stage.teacher!r} knows images {description['image_shape']}, "
+            f"{where}: {name!r} knows images {description['image_shape']}, "
             f"the data has {list(run.source.images.shape[1:])}"
         )
-    return apply, variables
+    if METHODS[stage.method[0]].any_classes:
+        return apply
+    if description["multi_label"]:
+        raise UserError(f"{where}: {name!r} predicts several labels for each image, not one class")
+    if stage.class_map:
+        return class_map.mapped(apply, stage.class_map, theirs, ours, f"config.{stage.name}.class_map")
+    if theirs != ours:
+        raise UserError(
+            f"{where}: {name!r} knows the classes {list(theirs)}, the data has {list(ours)}; say which mean which "
+            f"with config.{stage.name}.class_map, or take the method 'feature_distill'"
+        )
+    return apply

@@ -15,7 +15,7 @@ from efficient_jax.plan import plan
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "common")
 # test_readme.py runs the quickstart, own_images, finetune and linear_probe; flowers102_finetune is as finetune
-TRAINED = ("cifar10", "flowers102_densenet", "imagenet_resnet50", "transfer")
+TRAINED = ("cifar10", "flowers102_densenet", "hinton", "imagenet_resnet50", "transfer")
 
 
 @pytest.fixture(scope="module")

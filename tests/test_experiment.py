@@ -121,12 +121,133 @@ def test_values_are_checked_before_training(images, tmp_path, changes, message):
     assert not (tmp_path / "s").exists()
 
 
-def test_a_teacher_of_other_classes_is_refused(teacher, tmp_path):
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> str:
+    """Of the same images, dark ones and others: the teacher's class 0, and 1 and 2 together."""
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "two.npz", images=rng.integers(0, 256, (90, *SHAPE), np.uint8), labels=np.arange(90) % 2)
-    block = stage("distill", teacher=str(teacher))
-    with pytest.raises(UserError, match="knows the classes"):
-        run(str(tmp_path / "two.npz"), tmp_path, {"s": block})
+    brightness = np.arange(240) % CLASSES
+    pixels = rng.integers(0, 60, (240, *SHAPE)) + 90 * brightness[:, None, None, None]
+    path = tmp_path_factory.mktemp("two") / "two.npz"
+    labels = np.where(np.arange(240) < 150, brightness > 0, -1)
+    np.savez(path, images=pixels.astype(np.uint8), labels=labels, classes=["dark", "bright"])
+    return str(path)
+
+
+def test_a_teacher_of_other_classes_is_refused(two, teacher, tmp_path):
+    with pytest.raises(
+        UserError,
+        match=r"^config\.s\.teacher: .* knows the classes \['0', '1', '2'\], the data has .* config\.s\.class_map, or",
+    ):
+        run(two, tmp_path, {"s": stage("distill", teacher=str(teacher))})
+
+
+CLASS_MAP = {"0": "dark", "1": "bright", "2": "bright"}
+
+
+def test_a_class_map_makes_its_labels_those_of_the_student(two, teacher, tmp_path):
+    labels = {"threshold": 0.0, "balance": False}
+    block = stage("noisy_student", teacher=str(teacher), pseudo_labels=labels, class_map=CLASS_MAP)
+    small = stage("distill", teacher=str(teacher), class_map=CLASS_MAP)
+    found, _ = run(two, tmp_path, {"student": block, "small": small})
+    # 240 images less 30 of the test and 8 labelled; a person's label is known of 112
+    assert found["pseudo_labels"] == {"pool": 202, "kept": 202, "known": 112, "right": 112}
+    with pytest.raises(UserError, match=r"^config\.s\.class_map: no class of the teacher is mapped to 'dark'"):
+        run(two, tmp_path / "wrong", {"s": small | {"class_map": dict.fromkeys("012", "bright")}})
+
+
+def test_what_a_teacher_sees_needs_no_classes_in_common(two, teacher, tmp_path):
+    """What the method trains beside the student is neither handed on nor counted; the layers of a rate know it."""
+    terms = (("fitnet", 1.0, "stage2", "stage3"), ("similarity", 10.0, "features", "features"))
+    optim = stage("distill")["optim"] | {"layer_decay": 0.9}
+    method = {"name": "feature_distill", "terms": terms}
+    block = stage("feature_distill", teacher=str(teacher), optim=optim) | {"method": method}
+    _, before, _ = members.load(teacher, "test")
+    found, alone = run(two, tmp_path, {"s": block, "alone": stage("supervised", init="s")})
+    assert found["parameters"] == alone["parameters"]
+    assert "regressor" not in members.load(tmp_path / "s", "test")[1]["params"]
+    jax.tree.map(np.testing.assert_array_equal, before, members.load(teacher, "test")[1])
+
+
+def test_unknown_intermediates_are_said_before_training(two, teacher, tmp_path):
+    method = {"name": "feature_distill", "terms": (("angle", 1.0, "features", "stag2"),)}
+    first = stage("supervised", model={"name": "mlp", "width": 8})
+    for name, there in ((str(teacher), "did you mean 'stage2'"), ("first", "there is: features, hidden1")):
+        blocks = {"first": first, "s": stage("distill", teacher=name) | {"method": method}}
+        with pytest.raises(UserError, match=rf"^config\.s: method\.terms: intermediates of the teacher: .*; {there}"):
+            run(two, tmp_path / "s", blocks)
+    assert not (tmp_path / "s" / "first").exists()
+
+
+def test_several_teachers_label_with_their_mean(images, teacher, tmp_path):
+    labels = {"threshold": 0.0, "balance": False}
+    blocks = {"other": stage("supervised", updates=4, model={"name": "mlp", "width": 8})}
+    for name, teachers in (("a", (str(teacher),)), ("b", ("other",)), ("both", (str(teacher), "other"))):
+        blocks[name] = stage("noisy_student", teachers=teachers, pseudo_labels=labels)
+    blocks["small"] = stage("distill", teachers=(str(teacher), "other"))
+    run(images, tmp_path, blocks)
+    a, b, both = (np.load(tmp_path / name / "pseudo_labels.npz")["probabilities"] for name in ("a", "b", "both"))
+    assert np.abs(a - b).max() > 0.1
+    np.testing.assert_allclose(both, (a + b) / 2, atol=1e-6)
+
+
+def test_a_student_can_do_without_labels(images, teacher, tmp_path):
+    block = stage("distill", teacher=str(teacher), updates=0, epochs=0.5)
+    block |= {"batch": {"labelled": 0, "unlabelled": 8}}
+    soft = {"name": "distill", "hard_weight": 0.0}
+    (found,) = run(images, tmp_path, {"s": block | {"method": soft}})
+    assert (found["labels"], found["updates"], found["images_seen"]) == (0, 12, 96)  # 198 images without labels
+    with pytest.raises(UserError, match=r"config\.s: method\.hard_weight: 0\.1 asked, but batch\.labelled is 0"):
+        run(images, tmp_path / "hard", {"s": block})
+
+
+@pytest.fixture(scope="module")
+def all_known(tmp_path_factory) -> str:
+    rng = np.random.default_rng(0)
+    labels = np.arange(240) % CLASSES
+    pixels = rng.integers(0, 60, (240, *SHAPE)) + 90 * labels[:, None, None, None]
+    path = tmp_path_factory.mktemp("known") / "images.npz"
+    np.savez(path, images=pixels.astype(np.uint8), labels=labels)
+    return str(path)
+
+
+def test_omitted_classes_are_in_no_stream(all_known, teacher, tmp_path):
+    block = stage(
+        "noisy_student", teacher=str(teacher), omit=("1",), pseudo_labels={"threshold": 0.0, "balance": False}
+    )
+    (found,) = run(all_known, tmp_path, {"s": block})
+    assert found["labels"] == 8
+    assert found["pseudo_labels"]["pool"] == 132  # of 198 without labels
+    assert set(np.load(tmp_path / "s" / "pseudo_labels.npz")["hidden_label"]) == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("omit", "message"),
+    [
+        (("3",), r"config\.s\.omit: unknown name '3'; there is: 0, 1, 2"),
+        (("0", "1", "2"), r"config\.s\.batch\.labelled: 8 asked, but no image is labelled"),
+    ],
+)
+def test_what_cannot_be_omitted_is_said(all_known, tmp_path, omit, message):
+    with pytest.raises(UserError, match=message):
+        run(all_known, tmp_path, {"s": stage("supervised", omit=omit)})
+
+
+def test_what_nobody_has_labelled_cannot_be_omitted(images, teacher, tmp_path):
+    with pytest.raises(
+        UserError, match=r"^config\.s\.omit: nobody knows the classes of 90 images that are unlabelled$"
+    ):
+        run(images, tmp_path, {"s": stage("distill", teacher=str(teacher), omit=("1",))})
+
+
+def test_a_bias_is_put_right_by_the_images_without_labels(images, teacher, tmp_path):
+    """A student that has never seen a class learns of it from the frequencies; all but its bias stays."""
+    block = {"model": stage("supervised")["model"], "method": {"name": "prior_correction"}, "init": "blind"}
+    blind = stage("supervised", init=str(teacher), omit=("1",), updates=10)
+    before, after = run(images, tmp_path, {"blind": blind, "corrected": block})
+    assert after["test"]["correct"] >= before["test"]["correct"]
+    start, end = (members.load(tmp_path / name, "test")[1] for name in ("blind", "corrected"))
+    assert (start["params"]["head"].pop("bias") != end["params"]["head"].pop("bias")).all()
+    jax.tree.map(np.testing.assert_array_equal, start, end)
 
 
 HEAD_ONLY = (("head/.*", 1.0), (".*", 0.0))

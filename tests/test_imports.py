@@ -10,7 +10,19 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"types", "records", "binding"},
     {"durations", "schedules"},
-    {"augment", "data", "models", "losses", "optim", "metrics", "linear_head", "keys", "inference", "explain"},
+    {
+        "augment",
+        "data",
+        "models",
+        "losses",
+        "feature_losses",
+        "optim",
+        "metrics",
+        "linear_head",
+        "keys",
+        "inference",
+        "explain",
+    },
     {"training"},
     {"methods"},
     {
@@ -25,6 +37,7 @@ LAYERS = (
         "demonstration",
         "preview",
         "class_bias",
+        "class_map",
     },
     {"commands"},
     {"launch"},

@@ -45,6 +45,35 @@ def test_hot_distillation_matches_centred_logits(logits):
     np.testing.assert_allclose(gradient, (student - teacher) / 5, atol=5e-3)
 
 
+def test_the_gradient_norm_is_bounded_in_the_temperature(logits):
+    """As for hot ones: without T^2 it would fall with 1 / T^2, to a millionth here."""
+    student, teacher = logits
+    norms = [
+        jnp.linalg.norm(jax.grad(lambda z, t=t: losses.distillation(z, teacher, t).sum())(student))
+        for t in (1.0, 4.0, 20.0, 1000.0)
+    ]
+    limit = np.linalg.norm((student - teacher) - (student - teacher).mean(-1, keepdims=True)) / 5
+    np.testing.assert_allclose(norms[-1], limit, rtol=0.02)
+    assert max(norms) < 2.0 * limit
+    assert min(norms) > 0.2 * limit
+
+
+def test_an_ensemble_has_the_mean_probabilities_at_the_temperature(logits):
+    for temperature in (1.0, 4.0):
+        found = jax.nn.softmax(losses.ensemble(logits, temperature) / temperature)
+        np.testing.assert_allclose(found, jax.nn.softmax(logits / temperature).mean(0), atol=1e-6)
+
+
+def test_an_ensemble_of_one_is_that_one_up_to_a_shift(logits):
+    found = losses.ensemble(logits[:1], 4.0)
+    np.testing.assert_allclose(jax.nn.log_softmax(found), jax.nn.log_softmax(logits[0]), atol=1e-5)
+
+
+def test_an_ensemble_of_sure_members_is_finite():
+    found = losses.ensemble(jnp.array([[[500.0, 0.0]], [[0.0, 500.0]]]), 1.0)
+    np.testing.assert_allclose(jax.nn.softmax(found), [[0.5, 0.5]], rtol=1e-6)
+
+
 def test_no_gradient_reaches_the_teacher(logits):
     gradient = jax.grad(lambda z: losses.distillation(logits[0], z, 2.0).sum())(logits[1])
     np.testing.assert_array_equal(gradient, 0.0)

@@ -55,9 +55,9 @@ def test_a_plan_has_every_default():
     first, student = found.stages
     assert (first.name, first.model) == ("first", ("cnn", {"width": 4, "dropout": 0.0}))
     assert first.method == ("supervised", {"label_smoothing": 0.0})
-    assert (first.batch, first.teacher, first.pseudo_labels) == ({"labelled": 8}, "", {})
+    assert (first.batch, first.teachers, first.pseudo_labels) == ({"labelled": 8}, (), {})
     assert resolved(first, 100).optim["b2"] == 0.999
-    assert (student.batch, student.teacher) == ({"labelled": 8, "unlabelled": 16}, "first")
+    assert (student.batch, student.teachers) == ({"labelled": 8, "unlabelled": 16}, ("first",))
     assert student.pseudo_labels["threshold"] == 0.3
 
 
@@ -105,7 +105,7 @@ def test_operations_hide_behind_names():
 
 def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    assert plan(changed("student.teacher", str(tmp_path))).stages[1].teacher == str(tmp_path)
+    assert plan(changed("student.teacher", str(tmp_path))).stages[1].teachers == (str(tmp_path),)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +169,11 @@ def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
         ("student.teacher", "", "config.student.teacher: the method 'noisy_student' needs one"),
         ("student.teacher", "student", "config.student.teacher: stage 'student' comes later"),
         ("student.teacher", "frist", "config.student.teacher: 'frist' is neither an earlier stage nor the folder"),
+        ("student.teachers", ("first",), "config.student: teacher and teachers are both given; give one"),
+        ("student.class_map", {"0": 1}, "config.student.class_map: 1 is no name"),
+        ("first.class_map", {"0": "1"}, "config.first.class_map: the method 'supervised' does not read it"),
+        ("first.omit", (3,), "config.first.omit: 3 is no name"),
+        ("student.batch.labelled", 0, "config.student.batch.labelled: 0 is less than 1"),
         ("student.pseudo_labels", {"soft": 1}, "config.student.pseudo_labels.soft: expected bool, got 1 (int)"),
         ("student.pseudo_labels", {"seed": 1}, "config.student.pseudo_labels.seed: no such key"),
     ],
@@ -209,6 +214,38 @@ def test_warmup_must_leave_something_to_train():
     message = r"^config\.first\.optim\.warmup: 10 is not in 0 \.\. 9, the updates of the stage$"
     with pytest.raises(UserError, match=message):
         resolved(first, 100)
+
+
+DISTILL = {"method": {"name": "distill", "hard_weight": 0.0}, "batch": {"labelled": 8, "unlabelled": 16}}
+
+
+def test_several_teachers_are_each_an_earlier_stage():
+    first = CONFIG | {"stages": ("first", "other", "both"), "other": stage()}
+    assert plan(first | {"both": stage(**DISTILL, teachers=("first", "other"))}).stages[2].teachers == (
+        "first",
+        "other",
+    )
+    with pytest.raises(UserError, match=r"^config\.both\.teachers: 'othre' is neither .*; did you mean 'other'\?$"):
+        plan(first | {"both": stage(**DISTILL, teachers=("first", "othre"))})
+
+
+def test_without_labels_durations_count_the_other_images():
+    block = stage(**DISTILL | {"batch": {"labelled": 0, "unlabelled": 16}}, teacher="first", updates=0, epochs=2.0)
+    found = plan(CONFIG | {"stages": ("first", "student"), "student": block}).stages[1]
+    assert found.batch == {"unlabelled": 16}
+    assert resolved(found, 800).updates == 100
+
+
+def test_some_stream_must_have_images():
+    block = stage(**DISTILL | {"batch": {"labelled": 0, "unlabelled": 0}}, teacher="first")
+    with pytest.raises(UserError, match=r"^config\.student\.batch\.labelled: 0 is less than 1$"):
+        plan(CONFIG | {"student": block})
+
+
+def test_a_correction_reads_no_views():
+    block = {"model": {"name": "cnn"}, "method": {"name": "prior_correction"}, "init": "first", "views": 2}
+    with pytest.raises(UserError, match=r"^config\.student\.views: the method 'prior_correction' has no updates"):
+        plan(CONFIG | {"student": block})
 
 
 PROBE = {"model": {"name": "cnn"}, "method": {"name": "linear_probe"}, "init": "first"}

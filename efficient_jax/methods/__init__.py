@@ -7,12 +7,14 @@ import numpy as np
 
 from efficient_jax.linear_head import Choice
 from efficient_jax.methods.distill import distill
+from efficient_jax.methods.feature_distill import feature_distill, regressors
 from efficient_jax.methods.fixmatch import fixmatch
 from efficient_jax.methods.flexmatch import flexmatch, memory
 from efficient_jax.methods.linear_probe import linear_probe
 from efficient_jax.methods.mean_teacher import mean_teacher
 from efficient_jax.methods.multi_label import multi_label
 from efficient_jax.methods.noisy_student import noisy_student, pseudo_labels
+from efficient_jax.methods.prior_correction import prior_correction
 from efficient_jax.methods.pseudo_label import pseudo_label
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.methods.uda import uda
@@ -25,17 +27,25 @@ def no_loss(*_: object) -> LossFn:
 
 
 class Method(NamedTuple):
-    """A loss function, and what it needs; or, in place of updates, a fit."""
+    """A loss function, and what it needs; or, in place of updates, a fit or a correction."""
 
     loss: Callable[..., LossFn] = no_loss  # of (apply, augment), what the fields below add, settings
     fit: Callable[..., Choice] | None = None  # a head for the features of a network that stays as it is
+    correct: Callable[..., np.ndarray] | None = None  # what to add to its logits, by its unlabelled images
     unlabelled: bool = False  # learns from the stream "unlabelled" too
     label: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None  # a teacher's labels, made before training
-    frozen_teacher: bool = False  # runs the teacher's apply in every step, its variables in frozen["teacher"]
     strong: bool = False  # augments unlabelled images a second time, with the stage's `strong_augment`
     mixes: bool = True  # whether the augmentation may mix images: two views of one image must stay comparable
     memory: Callable[[dict[str, np.ndarray], int], Tree] | None = None  # of (rows of each stream, images)
+    frozen_teacher: bool = False  # runs its teachers in every step, their variables in frozen["teacher"]; their
+    # labels are soft, and so it can do without images that people labelled
+    parameters: Callable[..., Tree] | None = None  # what it trains beside the model, by both's intermediates
+    any_classes: bool = False  # its teacher may know others, since nobody reads what it predicts
     labels: tuple[str, ...] = ("one class",)  # what it learns of each image: "one class", "several labels"
+
+    @property
+    def trains(self) -> bool:
+        return not (self.fit or self.correct)
 
     @property
     def needs_teacher(self) -> bool:
@@ -47,7 +57,11 @@ METHODS = {
     "noisy_student": Method(noisy_student, unlabelled=True, label=pseudo_labels),
     "multi_label": Method(multi_label, labels=("several labels",)),
     "linear_probe": Method(fit=linear_probe, labels=("one class", "several labels")),
+    "prior_correction": Method(correct=prior_correction),
     "distill": Method(distill, unlabelled=True, frozen_teacher=True),
+    "feature_distill": Method(
+        feature_distill, unlabelled=True, frozen_teacher=True, parameters=regressors, any_classes=True
+    ),
     "pseudo_label": Method(pseudo_label, unlabelled=True, mixes=False),
     "mean_teacher": Method(mean_teacher, unlabelled=True, mixes=False),
     "uda": Method(uda, unlabelled=True, strong=True, mixes=False),

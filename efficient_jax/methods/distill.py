@@ -1,7 +1,9 @@
-"""Knowledge distillation (arXiv 1503.02531): a student learns a frozen teacher's probabilities."""
+"""Knowledge distillation (arXiv 1503.02531): a student learns its frozen teachers' probabilities."""
 
-from efficient_jax.losses import cross_entropy, distillation
-from efficient_jax.methods.view import one_view, right
+import jax.numpy as jnp
+
+from efficient_jax.losses import distillation, ensemble
+from efficient_jax.methods.view import one_view, right, with_labels
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment, Aux, UserError
 
@@ -9,15 +11,16 @@ from efficient_jax.types import Apply, Augment, Aux, UserError
 def distill(
     apply: Apply,
     augment: Augment,
-    teacher: Apply,
+    teachers: tuple[Apply, ...],
     *,
     temperature: float = 4.0,
     soft_weight: float = 0.9,
     hard_weight: float = 0.1,
 ) -> LossFn:
-    """`soft_weight` T^2 KL(teacher || student), the mean over all images, plus `hard_weight` cross-entropy, the mean
-    over the labelled ones. The teacher (`frozen["teacher"]`, in evaluation mode) sees the view that the student
-    sees (arXiv 2106.05237).
+    """`soft_weight` T^2 KL(teachers || student), the mean over all images, plus `hard_weight` cross-entropy, the mean
+    over the labelled ones. The teachers (`frozen["teacher"]`, in evaluation mode) see the view that the student sees,
+    mixed images too; with `hard_weight` 0.0, no labels and many updates that is function matching (arXiv 2106.05237).
+    Of several teachers the target is the mean probability at temperature T.
     """
 
     if temperature <= 0.0:
@@ -28,13 +31,14 @@ def distill(
     def loss_fn(params, state, frozen, batch, keys):
         seen, model_keys = one_view(augment, batch, keys)
         (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
-        (teacher_logits, _), _ = teacher(frozen["teacher"], seen["image"], False, None)
-        soft = distillation(logits, teacher_logits, temperature)
-        n, total = len(batch["labelled"]["label"]), len(soft)  # "labelled" comes before "unlabelled"
-        hard = cross_entropy(logits[:n], seen["label"][:n])
-        correct = right(logits, seen["label"])[:n].sum()
-        loss = soft_weight * soft.sum() + hard_weight * hard.sum() * (total / n)
-        agree = right(logits, teacher_logits).sum()
-        return loss, Aux(float(total), state, {"accuracy": (correct, float(n)), "agreement": (agree, float(total))})
+        taught = [
+            teacher(variables, seen["image"], False, None)[0][0]
+            for teacher, variables in zip(teachers, frozen["teacher"], strict=True)
+        ]
+        target = ensemble(jnp.stack(taught), temperature)
+        soft, total = distillation(logits, target, temperature).sum(), float(len(logits))
+        hard, metrics = with_labels(logits, seen["label"], batch, hard_weight)
+        metrics["agreement"] = (right(logits, target).sum(), total)
+        return soft_weight * soft + hard, Aux(total, state, metrics)
 
     return loss_fn

@@ -5,7 +5,8 @@ from jaxtyping import Array, Float, Key
 
 from efficient_jax import augment as augmentations
 from efficient_jax import keys as random_keys
-from efficient_jax.types import Augment, Batch
+from efficient_jax.losses import cross_entropy
+from efficient_jax.types import Augment, Batch, UserError
 
 Keys = dict[str, Key[Array, "?b"]]
 
@@ -42,3 +43,21 @@ def two_views(
 def right(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, "b"]:
     """1.0 where the largest logit is the most probable label."""
     return (logits.argmax(-1) == labels.argmax(-1)).astype(jnp.float32)
+
+
+def with_labels(
+    logits: Float[Array, "b classes"], labels: Float[Array, "b classes"], batch: dict[str, Batch], weight: float
+) -> tuple[Float[Array, ""] | float, dict[str, tuple]]:
+    """(`weight` times the mean cross-entropy of the labelled images, times the number of all; their accuracy).
+
+    For a method that has something to learn from all images. With a weight of 0.0 nobody reads a label but to measure.
+    """
+    if "labelled" not in batch:
+        if weight:
+            raise UserError(f"method.hard_weight: {weight} asked, but batch.labelled is 0; say hard_weight = 0.0")
+        return 0.0, {}
+    n = len(batch["labelled"]["label"])  # "labelled" comes before "unlabelled"
+    accuracy = {"accuracy": (right(logits, labels)[:n].sum(), float(n))}
+    if not weight:
+        return 0.0, accuracy
+    return weight * cross_entropy(logits[:n], labels[:n]).sum() * (len(logits) / n), accuracy

@@ -11,6 +11,7 @@ from efficient_jax.models.cnn import CNN
 from efficient_jax.models.densenet import DenseNet
 from efficient_jax.models.efficientnet import EfficientNet
 from efficient_jax.models.layers import Dropout, Norm, StochasticDepth
+from efficient_jax.models.mlp import MLP
 from efficient_jax.models.resnet import ResNet
 from efficient_jax.models.vit import ViT
 from efficient_jax.models.wide_resnet import WideResNet
@@ -18,6 +19,7 @@ from efficient_jax.types import Apply, Tree
 
 MODELS = {
     "cnn": CNN,
+    "mlp": MLP,
     "resnet": ResNet,
     "wide_resnet": WideResNet,
     "densenet": DenseNet,

@@ -6,17 +6,20 @@ import optax
 
 from efficient_jax.types import Tree
 
+NOTHING: Tree = {}
 
-def create(variables: Tree, tx: optax.GradientTransformation, memory: Tree = None) -> Tree:
-    """{"step", "params", "state", "opt", "ema"}: `state` are the variables that a forward pass renews, and a method's
-    `memory`; `ema` is the exponential moving average of the variables, which is what a stage evaluates and hands on.
-    """
+
+def create(variables: Tree, tx: optax.GradientTransformation, of_method: Tree = NOTHING, memory: Tree = None) -> Tree:
+    """{"step", "params", "state", "opt", "ema"}: `state` are the variables that a forward pass renews, `ema` the
+    exponential moving average of the variables, which is what a stage evaluates and hands on. `of_method` are
+    parameters which the method trains beside the model's, `memory` what it remembers; both end with it."""
     state = {name: tree for name, tree in variables.items() if name != "params"}
+    params = variables["params"] | of_method
     return {
         "step": jnp.int32(0),
-        "params": variables["params"],
+        "params": params,
         "state": state if memory is None else state | {"memory": memory},
-        "opt": tx.init(variables["params"]),
+        "opt": tx.init(params),
         # A copy: two names for one buffer cannot both be donated.
         "ema": jax.tree.map(jnp.copy, variables),
     }

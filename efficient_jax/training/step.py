@@ -67,12 +67,13 @@ def make_train_step(
         grads, loss, weight, metrics = jax.lax.psum((grads, loss, aux.weight, aux.metrics), parallel.AXIS)
         grads = jax.tree.map(lambda g: g / weight, grads)
         params, opt = optim.update(tx, grads, state["opt"], state["params"])
+        of_model = {name: params[name] for name in state["ema"]["params"]}
         renewed = {
             "step": state["step"] + 1,
             "params": params,
             "state": aux.state | variables,
             "opt": opt,
-            "ema": update_ema(state["ema"], {"params": params, **variables}, state["step"], ema_decay),
+            "ema": update_ema(state["ema"], {"params": of_model, **variables}, state["step"], ema_decay),
         }
         return renewed, {"loss": (loss, weight), **metrics}
 

@@ -1,0 +1,96 @@
+"""Distillation of what a teacher sees inside: it may know other classes, and have other widths and sizes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from efficient_jax import binding
+from efficient_jax.feature_losses import BATCH, attention, fitnet, same_size
+from efficient_jax.methods.view import one_view, with_labels
+from efficient_jax.training import parallel
+from efficient_jax.training.step import LossFn
+from efficient_jax.types import Apply, Augment, Aux, Tree, UserError
+
+LOSSES: dict[str, Callable] = {"fitnet": fitnet, "attention": attention, **BATCH}
+
+
+def feature_distill(
+    apply: Apply, augment: Augment, teachers: tuple[Apply, ...], *, terms: tuple, hard_weight: float = 1.0
+) -> LossFn:
+    """The weighted sum of `terms`, the mean over all images, plus `hard_weight` cross-entropy, the mean over the
+    labelled ones. A term is (loss, weight, student's intermediate, teacher's): of `feature_losses` "fitnet",
+    "attention", "similarity", "distance" or "angle", between two intermediates by the names that the models give them.
+
+    Those between the images of a batch see that of all devices. The published weights, 1000, 3000, 25 and 50 for the
+    last four, are for batches of 64 to 128. The teacher sees the view of the student, in evaluation mode.
+    """
+    _check(terms, hard_weight)
+    if len(teachers) != 1:
+        raise UserError(f"teachers: {len(teachers)} are named, feature_distill learns from one")
+
+    def loss_fn(params, state, frozen, batch, keys):
+        seen, model_keys = one_view(augment, batch, keys)
+        (logits, ours), state = apply({"params": params, **state}, seen["image"], True, model_keys)
+        (_, theirs), _ = teachers[0](frozen["teacher"][0], seen["image"], False, None)
+        total = float(len(logits))
+        loss, metrics = with_labels(logits, seen["label"], batch, hard_weight)
+        for name, weight, student, teacher in terms:
+            pair = _pair(ours, jax.lax.stop_gradient(theirs), student, teacher)
+            if name in BATCH:
+                everybody = jax.lax.all_gather(pair, parallel.AXIS, tiled=True)
+                own = jax.lax.axis_index(parallel.AXIS) * len(logits) + jnp.arange(len(logits), dtype=jnp.int32)
+                losses = BATCH[name](*everybody, own)
+            else:
+                regressor = params["regressor"][f"{student}-{teacher}"] if name == "fitnet" else {}
+                losses = LOSSES[name](*pair, **regressor)
+            loss += weight * losses.sum()
+            metrics[f"{name}_{student}"] = (losses.sum(), total)
+        return loss, Aux(total, state, metrics)
+
+    return loss_fn
+
+
+def regressors(
+    key: PRNGKeyArray,
+    student: Mapping[str, jax.ShapeDtypeStruct],
+    teacher: Mapping[str, jax.ShapeDtypeStruct],
+    *,
+    terms: tuple,
+    hard_weight: float,
+) -> Tree:
+    """{"regressor": ...}, what "fitnet" trains beside the student; {} where no term needs it. The leaf is no `kernel`:
+    weight decay of it would ask the student for larger features."""
+    _check(terms, hard_weight)
+    found = {}
+    for i, (name, _, ours, theirs) in enumerate(terms):
+        a, b = _pair(student, teacher, ours, theirs)
+        if name == "fitnet":
+            c, d = a.shape[-1], b.shape[-1]
+            weight = jax.random.normal(jax.random.fold_in(key, i), (c, d)) * c**-0.5
+            found[f"{ours}-{theirs}"] = {"weight": weight, "bias": jnp.zeros(d)}
+        if name in ("fitnet", "attention"):
+            jax.eval_shape(same_size, a, b)
+    return {"regressor": found} if found else {}
+
+
+def _pair(ours: Mapping[str, Any], theirs: Mapping[str, Any], student: str, teacher: str) -> tuple[Array, Array]:
+    where = "method.terms: intermediates of the "
+    return binding.choose(student, ours, f"{where}student"), binding.choose(teacher, theirs, f"{where}teacher")
+
+
+def _check(terms: tuple, hard_weight: float) -> None:
+    for term in terms:
+        match term:
+            case (str() as name, float() | int() as weight, str(), str()) if weight > 0.0:
+                binding.choose(name, LOSSES, "method.terms")
+                continue
+        raise UserError(
+            f"method.terms: {term!r} is not (loss, weight above 0.0, student's intermediate, teacher's intermediate)"
+        )
+    if not terms:
+        raise UserError("method.terms: empty; want at least one (loss, weight, student's and teacher's intermediate)")
+    if hard_weight < 0.0:
+        raise UserError(f"method.hard_weight: {hard_weight} is negative")

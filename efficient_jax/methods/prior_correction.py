@@ -1,0 +1,35 @@
+"""The bias that a network takes from training images of too many or too few of a class, taken out again."""
+
+import numpy as np
+from jaxtyping import Float
+from scipy import optimize, special
+
+from efficient_jax.types import UserError
+
+LEAST = 1e-30  # of a probability: float32 has none that is smaller and not 0
+
+
+def prior_correction(
+    probabilities: Float[np.ndarray, "n classes"], frequencies: Float[np.ndarray, " classes"]
+) -> Float[np.ndarray, " classes"]:
+    """What to add to the logits so that the mean of the probabilities becomes `frequencies`, its own mean being 0.
+
+    Hinton chose such a bias by the test error (arXiv 1503.02531, section 3); here no label is read: it is the minimum
+    of the convex mean logsumexp(log p + bias) - frequencies @ bias.
+
+    Raises: UserError where a class has no frequency.
+    """
+    if not (frequencies > 0.0).all():
+        raise UserError("prior_correction: a class has no labelled image, so that its frequency is not known")
+    wanted = frequencies.astype(np.float64) / frequencies.sum(dtype=np.float64)  # or a common shift would pay for ever
+    log_p = np.log(np.maximum(probabilities.astype(np.float64), LEAST))
+
+    def loss(bias: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = log_p + bias
+        mean = special.softmax(logits, axis=1).mean(0)
+        return special.logsumexp(logits, axis=1).mean() - wanted @ bias, mean - wanted
+
+    start = np.log(wanted) - np.log(np.maximum(probabilities.mean(0, dtype=np.float64), LEAST))
+    options = {"gtol": 1e-8, "ftol": 0.0, "maxiter": 1000}
+    bias = optimize.minimize(loss, start, method="L-BFGS-B", jac=True, options=options).x
+    return bias - bias.mean()
