@@ -9,11 +9,13 @@ import numpy as np
 from rich.console import Console
 
 from efficient_jax import initial, members, models, optim
-from efficient_jax.data import SOURCES, sources, splits, statistics
+from efficient_jax.data import SOURCES, duplicates, sources, splits, statistics
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan, Stage, resolved
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.types import Apply, Tree, UserError
+
+NAMED = 5  # images that a line lists
 
 
 class Run(NamedTuple):
@@ -42,7 +44,10 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     for stage in plan.stages:
         for stream, size in stage.batch.items():
             if not len(split[stream]):
-                raise UserError(f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}")
+                raise UserError(
+                    f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
+                    "config.data.labels_per_class, or add images without a label"
+                )
     pool = np.concatenate([split["labelled"], split["unlabelled"]])
     mean, std = statistics.mean_std(source.images[pool])  # never of test images
     images = parallel.replicate(source.images, devices)
@@ -62,7 +67,43 @@ def load_data(plan: Plan) -> tuple[sources.Source, dict[str, np.ndarray]]:
     split = splits.split(source.labels, source.classes, seed=plan.seed, given=source.given, **plan.split)
     if not len(split["test"]):
         raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
+    hashes = duplicates.digests(source.images)
+    source, split = _without_test_images(plan, source, split, hashes)
+    labelled = np.concatenate([split["labelled"], split["validation"]])
+    if pairs := duplicates.contradictions(hashes, source.labels, labelled):
+        source = _noted(source, f"equal images have different labels: {_listed(pairs, source)}")
     return source, split
+
+
+def _without_test_images(
+    plan: Plan, source: sources.Source, split: dict[str, np.ndarray], hashes: list[bytes]
+) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    """Refuses images of other parts that equal one of the test, or leaves them out, and as many others are drawn."""
+    if not (found := duplicates.of_test(hashes, split["test"])):
+        return source, split
+    counts = {name: int(np.isin(ids, list(found)).sum()) for name, ids in split.items()}
+    shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    said = f"equal a test image, pixel for pixel ({shown}): {_listed(list(found.items()), source)}"
+    if plan.duplicates == "refuse":
+        raise UserError(
+            f"config.data: {len(found):,} images {said}; remove them, or leave them out with "
+            'config.data.duplicates="drop"'
+        )
+    rest = np.setdiff1d(np.arange(len(hashes)), list(found))
+    given = {"test": np.searchsorted(rest, split["test"])}
+    again = splits.split(source.labels[rest], source.classes, seed=plan.seed, given=given, **plan.split | {"test": 0})
+    return _noted(source, f"left out {len(found):,} images that {said}"), {
+        name: rest[ids].astype(np.int32) for name, ids in again.items()
+    }
+
+
+def _noted(source: sources.Source, note: str) -> sources.Source:
+    return source._replace(notes=(*source.notes, note))
+
+
+def _listed(pairs: Sequence[tuple[int, int]], source: sources.Source) -> str:
+    named = ", ".join(f"{source.name(one)} = {source.name(other)}" for one, other in pairs[:NAMED])
+    return named + (f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else "")
 
 
 def _check_labels(stage: Stage, source: sources.Source) -> None:
@@ -73,6 +114,8 @@ def _check_labels(stage: Stage, source: sources.Source) -> None:
             f"config.{stage.name}.method: {stage.method[0]!r} does not fit data with {labels} for each image; "
             f"take {fitting}"
         )
+    if source.multi_label and stage.balanced:
+        raise UserError(f"config.{stage.name}.batch.balanced: images with several labels are in no one class")
 
 
 def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
@@ -112,13 +155,14 @@ def _rehearse_updates(stage: Stage, run: Run, about: dict[str, Any], variables: 
         for stream in stage.batch
     }
     optim.optimizer(variables["params"], steps=stage.updates, layers=module.layers(), **stage.optim)
-    if method.label:
+    if method.label:  # on probabilities that no threshold refuses
         method.label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
     teacher = (apply,) if method.frozen_teacher else ()
     loss_fn = method.loss(apply, stage.augment, *teacher, **stage.method[1])
     params, state = variables["params"], {name: tree for name, tree in variables.items() if name != "params"}
     pair = jax.random.split(jax.random.key(0))
-    jax.eval_shape(loss_fn, params, state, {"teacher": variables}, streams, dict.fromkeys(streams, pair))
+    frozen = {"teacher": variables, "class_counts": np.ones(len(run.source.classes), np.float32)}
+    jax.eval_shape(loss_fn, params, state, frozen, streams, dict.fromkeys(streams, pair))
 
 
 def _check_pixels(module: Any, variables: Tree, shape: tuple[int, ...]) -> None:
@@ -156,8 +200,10 @@ def teacher_of(stage: Stage, run: Run) -> tuple[Apply, Tree]:
     theirs, ours = tuple(description["classes"]), run.source.classes
     if theirs != ours:
         raise UserError(f"{where}: {stage.teacher!r} knows the classes {list(theirs)}, the data has {list(ours)}")
-    if description["multi_label"]:
-        raise UserError(f"{where}: {stage.teacher!r} predicts several labels for each image, not one class")
+    if description["multi_label"] != run.source.multi_label:
+        kinds = "several labels", "one class"
+        said, wanted = kinds if description["multi_label"] else kinds[::-1]
+        raise UserError(f"{where}: {stage.teacher!r} predicts {said} for each image, not {wanted}")
     if description["image_shape"] != list(run.source.images.shape[1:]):
         raise UserError(
             f"{where}: {stage.teacher!r} knows images {description['image_shape']}, "
