@@ -9,6 +9,7 @@ from efficient_jax.linear_head import Choice
 from efficient_jax.methods.distill import distill
 from efficient_jax.methods.linear_probe import linear_probe
 from efficient_jax.methods.multi_label import multi_label
+from efficient_jax.methods.multi_label_student import multi_label_pseudo_labels, multi_label_student
 from efficient_jax.methods.noisy_student import noisy_student, pseudo_labels
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.training.step import LossFn
@@ -37,6 +38,9 @@ METHODS = {
     "supervised": Method(supervised),
     "noisy_student": Method(noisy_student, unlabelled=True, label=pseudo_labels),
     "multi_label": Method(multi_label, labels=("several labels",)),
+    "multi_label_student": Method(
+        multi_label_student, unlabelled=True, label=multi_label_pseudo_labels, labels=("several labels",)
+    ),
     "linear_probe": Method(fit=linear_probe, labels=("one class", "several labels")),
     "distill": Method(distill, unlabelled=True, frozen_teacher=True),
 }

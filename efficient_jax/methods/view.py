@@ -24,3 +24,8 @@ def one_view(
 def right(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, "b"]:
     """1.0 where the largest logit is the most probable label."""
     return (logits.argmax(-1) == labels.argmax(-1)).astype(jnp.float32)
+
+
+def all_right(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, "b"]:
+    """1.0 where every one of several labels is right at a threshold of 0.5."""
+    return ((logits >= 0.0) == (labels >= 0.5)).all(-1).astype(jnp.float32)
