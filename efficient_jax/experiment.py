@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from efficient_jax import augment, initial, keys, members, metrics, models, optim, outcome, records
+from efficient_jax import augment, initial, keys, label_store, members, metrics, models, optim, outcome, records
 from efficient_jax.data import feed
 from efficient_jax.linear_head import Choice
 from efficient_jax.methods import METHODS
@@ -96,10 +96,11 @@ def updates(
     module, apply = members.build(description, stage.norm_axis or None, frozen_params)
     method = METHODS[stage.method[0]]
     teacher: tuple[Apply, ...] = ()
-    frozen: Tree = {}
+    frozen: Tree = {"class_counts": run.source.targets(run.split["labelled"]).sum(0)}
     if method.frozen_teacher:
         teacher_apply, teacher_variables = teacher_of(stage, run)
-        teacher, frozen = (teacher_apply,), parallel.replicate({"teacher": teacher_variables}, run.devices)
+        teacher, frozen = (teacher_apply,), frozen | {"teacher": teacher_variables}
+    frozen = parallel.replicate(frozen, run.devices)
     tx, table = optim.optimizer(variables["params"], steps=stage.updates, layers=module.layers(), **stage.optim)
     for line in optim.table_lines(table):
         run.console.print(f"{stage.name}: {line}", soft_wrap=True)
@@ -224,29 +225,46 @@ def supervise(stage: Stage, run: Run) -> Supervision:
     labels = np.zeros((len(source.images), len(source.classes)), np.float32)
     labels[split["labelled"]] = source.targets(split["labelled"])
     rows = {stream: split[stream] for stream in stage.batch}
+    if stage.balanced:
+        rows["labelled"] = np.repeat(split["labelled"], feed.balanced(source.labels[split["labelled"]], run.seed))
     label = METHODS[stage.method[0]].label
-    if not label or "unlabelled" not in rows:
+    if not label:
         return Supervision(rows, labels, None)
     ids = split["unlabelled"]
-    apply, variables = teacher_of(stage, run)
-    variables = parallel.replicate(variables, run.devices)
-    probabilities = predict_rows(step.make_predict(apply, run.devices, source.multi_label), variables, ids, run)
-    labels[ids], copies = label(probabilities, run.seed, **stage.pseudo_labels)
+    labels[ids], copies, counts = _pseudo_labels(label, stage, run)
     rows["unlabelled"] = np.repeat(ids, copies)
-    audit = outcome.audit(
-        run.workdir / stage.name,
-        ids=ids,
-        hidden=source.labels[ids],
-        probabilities=probabilities,
-        labels=labels[ids],
-        copies=copies,
-        threshold=stage.pseudo_labels["threshold"],
-        teacher=stage.teacher,
-    )
-    few = audit["kept"] < stage.batch["unlabelled"]
-    hint = f": less than one batch; lower config.{stage.name}.pseudo_labels.threshold" if few else ""
-    run.console.print(f"{stage.name}: {audit['kept']:,} of {audit['pool']:,} pseudo-labels kept{hint}")
-    return Supervision(rows, labels, audit)
+    return Supervision(rows, labels, counts)
+
+
+def _pseudo_labels(
+    label: Callable[..., tuple[np.ndarray, np.ndarray]], stage: Stage, run: Run
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """(labels, copies, how many were kept and are right) of the unlabelled images; the stage's folder has the store.
+
+    An interrupted stage takes the predictions from there, if they are the same teacher's.
+    """
+    source, ids, folder = run.source, run.split["unlabelled"], run.workdir / stage.name
+    apply, variables = teacher_of(stage, run)
+    teacher = {"teacher": stage.teacher, "teacher_hash": checkpoint.fingerprint(variables)}
+    asked = teacher | {"method": stage.method[0], "settings": stage.pseudo_labels, "seed": run.seed}
+    probabilities = label_store.read(folder, asked, ids)
+    if probabilities is None:
+        placed = parallel.replicate(variables, run.devices)
+        probabilities = predict_rows(step.make_predict(apply, run.devices, source.multi_label), placed, ids, run)
+    else:
+        run.console.print(f"{stage.name}: predictions of {stage.teacher} are those of {label_store.TABLE}")
+    try:
+        labels, copies = label(probabilities, run.seed, **stage.pseudo_labels)
+    except UserError as error:
+        raise UserError(f"config.{stage.name}.{error}") from error
+    round_ = label_store.Round(ids, probabilities, labels, copies, stage.pseudo_labels["threshold"])
+    audit = label_store.audit(source, run.split["labelled"], round_, stage.batch["unlabelled"])
+    label_store.write(folder, source, round_, asked | audit)
+    counts = {name: audit[name] for name in ("pool", "kept", "known", "right")}
+    run.console.print(f"{stage.name}: {counts['kept']:,} of {counts['pool']:,} pseudo-labels kept")
+    for warning in audit["warnings"]:
+        run.console.print(f"{stage.name}: {warning}", soft_wrap=True)
+    return labels, copies, counts | {"classes_without": len(audit["without"])}
 
 
 def _key(stage: Stage, run: Run) -> jax.Array:

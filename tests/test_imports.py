@@ -17,6 +17,7 @@ LAYERS = (
         "plan",
         "members",
         "outcome",
+        "label_store",
         "experiment",
         "workdir",
         "initial",
