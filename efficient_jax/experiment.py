@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from efficient_jax import augment, initial, keys, members, metrics, models, optim, outcome, records
+from efficient_jax import augment, initial, keys, label_store, members, metrics, models, optim, outcome, records
 from efficient_jax.data import feed
 from efficient_jax.linear_head import Choice
 from efficient_jax.methods import METHODS
@@ -104,7 +104,8 @@ def updates(
     """Everything that the loop needs, placed on the devices and ready to compile."""
     method, model = METHODS[stage.method[0]], (members.build(description)[1], variables)
     teachers, theirs = teachers_of(stage, run) if method.frozen_teacher else ((), ())
-    frozen = parallel.replicate({"teacher": theirs}, run.devices)
+    counts = run.source.targets(run.split["labelled"]).sum(0)
+    frozen = parallel.replicate({"teacher": theirs, "class_counts": counts}, run.devices)
     of_method = parameters_of_method(stage, run, keys.named(_key(stage, run), "method"), model, teachers, theirs)
     frozen_params = optim.frozen(variables["params"] | of_method, stage.optim["rules"])
     module, apply = members.build(description, stage.norm_axis or None, frozen_params)
@@ -274,33 +275,55 @@ def supervise(stage: Stage, run: Run) -> Supervision:
     labels = np.zeros((len(source.images), len(source.classes)), np.float32)
     labels[split["labelled"]] = source.targets(split["labelled"])
     rows = streams(stage, source, split)
+    if stage.balanced:
+        rows["labelled"] = np.repeat(rows["labelled"], feed.balanced(source.labels[rows["labelled"]], run.seed))
     label = METHODS[stage.method[0]].label
-    if not label or "unlabelled" not in rows:
+    if not label:
         return Supervision(rows, labels, None)
     ids = rows["unlabelled"]
-    predicted = [
-        predict_rows(
-            step.make_predict(apply, run.devices, source.multi_label), parallel.replicate(tree, run.devices), ids, run
-        )
-        for apply, tree in zip(*teachers_of(stage, run), strict=True)
-    ]
-    probabilities = np.mean(predicted, axis=0)
-    labels[ids], copies = label(probabilities, run.seed, **stage.pseudo_labels)
+    labels[ids], copies, counts = _pseudo_labels(label, stage, run, ids)
     rows["unlabelled"] = np.repeat(ids, copies)
-    audit = outcome.audit(
-        run.workdir / stage.name,
-        ids=ids,
-        hidden=source.labels[ids],
-        probabilities=probabilities,
-        labels=labels[ids],
-        copies=copies,
-        threshold=stage.pseudo_labels["threshold"],
-        teacher=", ".join(stage.teachers),
-    )
-    few = audit["kept"] < stage.batch["unlabelled"]
-    hint = f": less than one batch; lower config.{stage.name}.pseudo_labels.threshold" if few else ""
-    run.console.print(f"{stage.name}: {audit['kept']:,} of {audit['pool']:,} pseudo-labels kept{hint}")
-    return Supervision(rows, labels, audit)
+    return Supervision(rows, labels, counts)
+
+
+def _pseudo_labels(
+    label: Callable[..., tuple[np.ndarray, np.ndarray]], stage: Stage, run: Run, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """(labels, copies, how many were kept and are right) of the unlabelled images; the stage's folder has the store.
+
+    An interrupted stage takes the predictions from there, if they are the same teachers'.
+    """
+    source, folder, names = run.source, run.workdir / stage.name, ", ".join(stage.teachers)
+    applies, variables = teachers_of(stage, run)
+    hashes = ", ".join(checkpoint.fingerprint(tree) for tree in variables)
+    asked: dict[str, Any] = {"teacher": names, "teacher_hash": hashes, "class_map": stage.class_map}
+    asked |= {"method": stage.method[0], "settings": stage.pseudo_labels, "seed": run.seed}
+    probabilities = label_store.read(folder, asked, ids)
+    if probabilities is None:
+        predicted = [
+            predict_rows(
+                step.make_predict(apply, run.devices, source.multi_label),
+                parallel.replicate(tree, run.devices),
+                ids,
+                run,
+            )
+            for apply, tree in zip(applies, variables, strict=True)
+        ]
+        probabilities = np.mean(predicted, axis=0)
+    else:
+        run.console.print(f"{stage.name}: predictions of {names} are those of {label_store.TABLE}")
+    try:
+        labels, copies = label(probabilities, run.seed, **stage.pseudo_labels)
+    except UserError as error:
+        raise UserError(f"config.{stage.name}.{error}") from error
+    round_ = label_store.Round(ids, probabilities, labels, copies, stage.pseudo_labels["threshold"])
+    audit = label_store.audit(source, run.split["labelled"], round_, stage.batch["unlabelled"])
+    label_store.write(folder, source, round_, asked | audit)
+    counts = {name: audit[name] for name in ("pool", "kept", "known", "right")}
+    run.console.print(f"{stage.name}: {counts['kept']:,} of {counts['pool']:,} pseudo-labels kept")
+    for warning in audit["warnings"]:
+        run.console.print(f"{stage.name}: {warning}", soft_wrap=True)
+    return labels, copies, counts | {"classes_without": len(audit["without"])}
 
 
 def _key(stage: Stage, run: Run) -> jax.Array:

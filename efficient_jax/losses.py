@@ -11,15 +11,33 @@ from efficient_jax.types import UserError
 
 
 def cross_entropy(
-    logits: Float[Array, "*b classes"], targets: Float[Array, "*b classes"], label_smoothing: float = 0.0
+    logits: Float[Array, "*b classes"],
+    targets: Float[Array, "*b classes"],
+    label_smoothing: float = 0.0,
+    weights: Float[Array, "classes"] | float = 1.0,
 ) -> Float[Array, "*b"]:
-    """Cross entropy with target distributions, in nats.
+    """Cross entropy with target distributions, in nats: -sum over classes of weight x target x log p.
 
     `label_smoothing` e mixes them with the uniform distribution, (1 - e) y + e / classes
     (arXiv 1512.00567); soft targets too, so leave it at 0.0 where something else has softened them.
     """
     _check_smoothing(label_smoothing)
-    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+    return optax.softmax_cross_entropy(logits, weights * optax.smooth_labels(targets, label_smoothing))
+
+
+def class_weights(counts: Float[Array, "classes"], beta: float) -> Float[Array, "classes"]:
+    """Of classes with so many labelled images: (1 - beta) / (1 - beta^n) (arXiv 1901.05555), scaled so that the mean
+    over labelled images is 1, and the loss and its gradient keep their size.
+
+    `beta` 0.0 weighs all alike; near 1.0 it is the inverse of the frequency. A class without images counts as one
+    with one.
+    """
+    if not 0.0 <= beta < 1.0:
+        raise UserError(f"class_balance: {beta} is not in 0.0 .. 1.0 (1.0 excluded)")
+    log_beta = math.log(beta) if beta else -math.inf
+    # 1 - beta is left out, since it cancels; expm1, since beta^n is near 1 where it matters.
+    weights = -1.0 / jnp.expm1(jnp.maximum(counts, 1.0) * log_beta)
+    return weights * (counts.sum() / (counts * weights).sum())
 
 
 def sigmoid_cross_entropy(

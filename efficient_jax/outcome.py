@@ -55,39 +55,6 @@ def judge(
     return figures
 
 
-def audit(
-    folder: Path,
-    *,
-    ids: np.ndarray,
-    hidden: np.ndarray,
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    copies: np.ndarray,
-    threshold: float,
-    teacher: str,
-) -> dict[str, int]:
-    """Writes a round of pseudo-labels for people to open; returns how many were kept and how many of them are right.
-
-    `hidden` is what a person would have said, known here but shown to no model; -1 where nobody did.
-    """
-    records.write_npz(
-        folder / "pseudo_labels.npz",
-        {
-            "id": ids,
-            "probabilities": probabilities,
-            "label": labels.argmax(1).astype(np.int32),  # with shuffled labels not the most probable class
-            "copies": copies,
-            "hidden_label": hidden,
-            "threshold": np.array(threshold, np.float32),
-            "teacher": np.array(teacher),
-        },
-    )
-    kept = copies > 0
-    known = kept & (hidden >= 0)
-    right = (labels.argmax(1) == hidden) & known
-    return {"pool": len(ids), "kept": int(kept.sum()), "known": int(known.sum()), "right": int(right.sum())}
-
-
 def samples(
     folder: Path,
     augment: Mapping[str, Augment],

@@ -36,6 +36,7 @@ class Stage(NamedTuple):
     init: str
     omit: tuple[str, ...]  # classes that it does not see
     batch: dict[str, int]  # stream -> images of it in each update
+    balanced: bool  # labelled images of rare classes come more often
     augment: Augment
     strong_augment: Augment
     optim: dict[str, Any]  # as configured; from `resolved` on, the arguments of `optim.optimizer`
@@ -59,6 +60,7 @@ class Plan(NamedTuple):
     devices: int
     source: tuple[str, dict[str, Any]]
     split: dict[str, int]
+    duplicates: str  # what to do about images that equal one of the test: "refuse" or "drop"
     label_changing: tuple[str, ...]  # operations after which a label may be wrong
     stages: tuple[Stage, ...]
     warnings: tuple[str, ...]  # what to say before training
@@ -86,12 +88,13 @@ def plan(config: Mapping[str, Any]) -> Plan:
         for teacher in stages[name].teachers:
             _check_reference(teacher, names, position, stages[name].where_teachers)
         _check_reference(stages[name].init, names, position, f"config.{name}.init", or_weights=True)
-    source, split, label_changing = _data(**binding.bind(_data, top["data"], "config.data"))
+    source, split, duplicates, label_changing = _data(**binding.bind(_data, top["data"], "config.data"))
     return Plan(
         seed=top["seed"],
         devices=top["devices"],
         source=source,
         split=split,
+        duplicates=duplicates,
         label_changing=label_changing,
         stages=tuple(stages[name] for name in names),
         warnings=tuple(
@@ -163,11 +166,18 @@ def _experiment(*, seed: int, stages: tuple, data: dict, devices: int = 0) -> di
 
 
 def _data(
-    *, source: dict, labels_per_class: int = 0, test: int = 0, validation: int = 0, label_changing: tuple = ()
-) -> tuple[tuple[str, dict[str, Any]], dict[str, int], tuple[str, ...]]:
+    *,
+    source: dict,
+    labels_per_class: int = 0,
+    test: int = 0,
+    validation: int = 0,
+    duplicates: str = "refuse",
+    label_changing: tuple = (),
+) -> tuple[tuple[str, dict[str, Any]], dict[str, int], str, tuple[str, ...]]:
     """`config.data`: where the images come from, and how many of them are for what.
 
     `labels_per_class` = 0 takes all labels; `test` = 0 is for a source that has test images of its own.
+    `duplicates` "refuse" ends where an image of another part equals a test image, "drop" leaves such images out.
     `label_changing` names operations after which a label may be wrong, such as a flip of digits.
     """
     split = {"labels_per_class": labels_per_class, "test": test, "validation": validation}
@@ -175,7 +185,8 @@ def _data(
         _at_least(value, 0, f"config.data.{name}")
     for op in label_changing:
         binding.choose(op, augmentations.OPS | augmentations.MIXES, "config.data.label_changing")
-    return binding.bind_named(SOURCES, source, "config.data.source"), split, label_changing
+    binding.choose(duplicates, {"refuse": (), "drop": ()}, "config.data.duplicates")
+    return binding.bind_named(SOURCES, source, "config.data.source"), split, duplicates, label_changing
 
 
 def _stage(
@@ -265,6 +276,8 @@ def _stage(
         first = next(iter(sizes.values()))
         optim_now = _in_updates(optim, first, first, 100, f"{where}.optim")
         binding.bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+    if batch.get("balanced") and settings.get("class_balance"):
+        raise UserError(f"{where}: batch.balanced and method.class_balance both correct for rare classes; take one")
     if entry.unlabelled and not entry.frozen_teacher and not batch.get("unlabelled"):
         raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
     if pseudo_labels and not entry.label:
@@ -291,6 +304,7 @@ def _stage(
         init=init,
         omit=omit,
         batch=sizes,
+        balanced=batch.get("balanced", False),
         augment=augmentation,
         strong_augment=_augment(strong_augment, f"{where}.strong_augment"),
         optim=dict(optim),
@@ -350,8 +364,12 @@ def _check_names(keys: Mapping[str, tuple], where: str) -> None:
             raise UserError(f"{where}.{key}: {wrong[0]!r} is no name")
 
 
-def _batch(where: str, entry: methods.Method, *, labelled: int, unlabelled: int = 0) -> dict[str, int]:
-    """`config.<stage>.batch`: images per update over all devices. A stream of 0 is none."""
+def _batch(
+    where: str, entry: methods.Method, *, labelled: int, unlabelled: int = 0, balanced: bool = False
+) -> dict[str, int]:
+    """`config.<stage>.batch`: images per update over all devices; a stream of 0 is none. `balanced` repeats the
+    labelled images of rare classes, so that all classes come equally often."""
+    del balanced  # the caller reads it
     _at_least(labelled, 0 if entry.frozen_teacher and unlabelled else 1, f"{where}.batch.labelled")
     _at_least(unlabelled, 0, f"{where}.batch.unlabelled")
     if unlabelled and not entry.unlabelled:

@@ -10,12 +10,13 @@ import optax
 from rich.console import Console
 
 from efficient_jax import binding, class_map, initial, members, models, optim
-from efficient_jax.data import SOURCES, sources, splits, statistics
+from efficient_jax.data import SOURCES, duplicates, sources, splits, statistics
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan, Stage, resolved
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.types import Apply, Tree, UserError
 
+NAMED = 5  # images that a line lists
 NOTHING: dict[str, Tree] = {}
 
 
@@ -46,7 +47,10 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     for stage in plan.stages:
         for stream, size in stage.batch.items():
             if not len(rows[stage.name][stream]):
-                raise UserError(f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}")
+                raise UserError(
+                    f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
+                    "config.data.labels_per_class, or add images without a label"
+                )
         if METHODS[stage.method[0]].correct and not len(split["unlabelled"]):
             raise UserError(f"config.{stage.name}.method: {stage.method[0]!r} needs images without labels; none is")
     pool = np.concatenate([split["labelled"], split["unlabelled"]])
@@ -70,6 +74,11 @@ def load_data(plan: Plan) -> tuple[sources.Source, dict[str, np.ndarray]]:
     split = splits.split(source.labels, source.classes, seed=plan.seed, given=source.given, **plan.split)
     if not len(split["test"]):
         raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
+    hashes = duplicates.digests(source.images)
+    source, split = _without_test_images(plan, source, split, hashes)
+    labelled = np.concatenate([split["labelled"], split["validation"]])
+    if pairs := duplicates.contradictions(hashes, source.labels, labelled):
+        source = _noted(source, f"equal images have different labels: {_listed(pairs, source)}")
     return source, split
 
 
@@ -88,6 +97,37 @@ def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray
     return rows
 
 
+def _without_test_images(
+    plan: Plan, source: sources.Source, split: dict[str, np.ndarray], hashes: list[bytes]
+) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    """Refuses images of other parts that equal one of the test, or leaves them out, and as many others are drawn."""
+    if not (found := duplicates.of_test(hashes, split["test"])):
+        return source, split
+    counts = {name: int(np.isin(ids, list(found)).sum()) for name, ids in split.items()}
+    shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    said = f"equal a test image, pixel for pixel ({shown}): {_listed(list(found.items()), source)}"
+    if plan.duplicates == "refuse":
+        raise UserError(
+            f"config.data: {len(found):,} images {said}; remove them, or leave them out with "
+            'config.data.duplicates="drop"'
+        )
+    rest = np.setdiff1d(np.arange(len(hashes)), list(found))
+    given = {"test": np.searchsorted(rest, split["test"])}
+    again = splits.split(source.labels[rest], source.classes, seed=plan.seed, given=given, **plan.split | {"test": 0})
+    return _noted(source, f"left out {len(found):,} images that {said}"), {
+        name: rest[ids].astype(np.int32) for name, ids in again.items()
+    }
+
+
+def _noted(source: sources.Source, note: str) -> sources.Source:
+    return source._replace(notes=(*source.notes, note))
+
+
+def _listed(pairs: Sequence[tuple[int, int]], source: sources.Source) -> str:
+    named = ", ".join(f"{source.name(one)} = {source.name(other)}" for one, other in pairs[:NAMED])
+    return named + (f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else "")
+
+
 def _check_labels(stage: Stage, source: sources.Source) -> None:
     labels = "several labels" if source.multi_label else "one class"
     if labels not in METHODS[stage.method[0]].labels:
@@ -96,6 +136,8 @@ def _check_labels(stage: Stage, source: sources.Source) -> None:
             f"config.{stage.name}.method: {stage.method[0]!r} does not fit data with {labels} for each image; "
             f"take {fitting}"
         )
+    if source.multi_label and stage.balanced:
+        raise UserError(f"config.{stage.name}.batch.balanced: images with several labels are in no one class")
 
 
 def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
@@ -137,7 +179,7 @@ def _rehearse_updates(
         "index": np.arange(2, dtype=np.int32),
     }
     batch = dict.fromkeys(stage.batch, one)
-    if method.label:
+    if method.label:  # on probabilities that no threshold refuses
         method.label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
     views = (stage.augment, stage.strong_augment) if method.strong else (stage.augment,)
     given = (teachers,) if method.frozen_teacher else ()
@@ -149,6 +191,7 @@ def _rehearse_updates(
     if method.memory:
         state["memory"] = method.memory({stream: np.arange(2) for stream in batch}, 2)
     frozen = {"teacher": theirs, "ema": variables, "progress": np.float32(0.0)}
+    frozen["class_counts"] = np.ones(len(run.source.classes), np.float32)
     keys = dict.fromkeys(batch, jax.random.split(key))
     on_a_device = jax.vmap(loss_fn, in_axes=None, axis_name=parallel.AXIS, axis_size=1)
     jax.eval_shape(on_a_device, variables["params"] | of_method, state, frozen, batch, keys)
@@ -237,8 +280,10 @@ def _teaching(stage: Stage, run: Run, name: str, apply: Apply, description: Mapp
         )
     if METHODS[stage.method[0]].any_classes:
         return apply
-    if description["multi_label"]:
-        raise UserError(f"{where}: {name!r} predicts several labels for each image, not one class")
+    if description["multi_label"] != run.source.multi_label:
+        kinds = "several labels", "one class"
+        said, wanted = kinds if description["multi_label"] else kinds[::-1]
+        raise UserError(f"{where}: {name!r} predicts {said} for each image, not {wanted}")
     if stage.class_map:
         return class_map.mapped(apply, stage.class_map, theirs, ours, f"config.{stage.name}.class_map")
     if theirs != ours:

@@ -1,14 +1,17 @@
 """Stages wired to each other, on tiny images with few updates."""
 
+import io
 import json
+import re
 
 import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
-from efficient_jax import experiment, members, preparation
+from efficient_jax import experiment, losses, members, models, preparation
 from efficient_jax.plan import plan
+from efficient_jax.training import parallel
 from efficient_jax.types import UserError
 
 CLASSES, SHAPE = 3, (8, 8, 1)
@@ -74,7 +77,104 @@ def test_a_teacher_of_another_run_labels_the_pool(images, teacher, tmp_path):
     block = stage("noisy_student", teacher=str(teacher), pseudo_labels={"threshold": 0.0, "balance": False})
     (found,) = run(images, tmp_path, {"student": block})
     # 240 images less 30 of the test and 12 labelled; a person's label is known of 108
-    assert found["pseudo_labels"] == {"pool": 198, "kept": 198, "known": 108, "right": 108}
+    assert found["pseudo_labels"] == {"pool": 198, "kept": 198, "known": 108, "right": 108, "classes_without": 0}
+
+
+def prepared(images, workdir, stages, said=None, **data):
+    """The run, before its stages."""
+    split = {"labels_per_class": 4, "test": 30} | data
+    config = {
+        "seed": 0,
+        "devices": 2,
+        "stages": tuple(stages),
+        "data": {"source": {"name": "npz", "path": images}} | split,
+    }
+    return preparation.prepare(plan(config | stages), workdir, Console(file=said or io.StringIO(), width=300))
+
+
+def test_a_threshold_that_nothing_reaches_stops_before_training(images, teacher, tmp_path):
+    block = stage("noisy_student", teacher=str(teacher), pseudo_labels={"threshold": 0.999999})
+    ready = prepared(images, tmp_path, {"s": block})
+    with pytest.raises(UserError) as error:
+        experiment.run_stage(ready.stages[0], ready)
+    message = r"config\.s\.pseudo_labels\.threshold: no image reaches 0\.999999; the highest confidence is 0\.\d+; "
+    assert re.fullmatch(message + r"0\.\d\d would keep at least half of the images", str(error.value))
+    assert not (tmp_path / "s" / "checkpoints").exists()
+
+
+def test_an_interrupted_stage_takes_the_predictions_of_the_store(images, teacher, tmp_path):
+    """Those that are there, of the same teacher: marked ones come back; with another's hash they are made anew."""
+    block = stage("noisy_student", teacher=str(teacher), pseudo_labels={"threshold": 0.0, "balance": False})
+    ready = prepared(images, tmp_path, {"s": block}, said := io.StringIO())
+    (tmp_path / "s").mkdir()
+    first = experiment.supervise(ready.stages[0], ready)
+    assert "are those of pseudo_labels.csv" not in said.getvalue()
+    table, about = tmp_path / "s" / "pseudo_labels.csv", tmp_path / "s" / "pseudo_labels.json"
+    again = experiment.supervise(ready.stages[0], ready)
+    assert f"s: predictions of {teacher} are those of pseudo_labels.csv" in said.getvalue()
+    np.testing.assert_array_equal(again.labels, first.labels)
+    np.testing.assert_array_equal(again.rows["unlabelled"], first.rows["unlabelled"])
+    head, *lines = table.read_text().splitlines()
+    table.write_text("\n".join([head, *(",".join([*line.split(",")[:-3], "1", "0", "0"]) for line in lines)]) + "\n")
+    assert (experiment.supervise(ready.stages[0], ready).labels[ready.split["unlabelled"]] == [1, 0, 0]).all()
+    about.write_text(about.read_text().replace('"teacher_hash": "', '"teacher_hash": "0'))
+    np.testing.assert_array_equal(experiment.supervise(ready.stages[0], ready).labels, first.labels)
+
+
+def test_pseudo_labels_do_not_depend_on_the_number_of_devices(images, teacher, tmp_path):
+    block = stage("noisy_student", teacher=str(teacher), pseudo_labels={"threshold": 0.0})
+    found = []
+    for devices in (1, 4):
+        ready = prepared(images, tmp_path, {"s": block})._replace(devices=jax.devices()[:devices])
+        ready = ready._replace(
+            images=parallel.replicate(ready.source.images, ready.devices), workdir=tmp_path / str(devices)
+        )
+        (ready.workdir / "s").mkdir(parents=True)
+        found.append(experiment.supervise(ready.stages[0], ready))
+    np.testing.assert_allclose(found[0].labels, found[1].labels, atol=1e-6)
+    np.testing.assert_array_equal(found[0].rows["unlabelled"], found[1].rows["unlabelled"])
+
+
+def test_rare_classes_come_as_often_as_others(tmp_path):
+    labels = np.repeat([0, 1], [60, 20])
+    pixels = np.random.default_rng(0).integers(0, 256, (80, *SHAPE), np.uint8)
+    np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
+    block = stage("supervised", batch={"labelled": 8, "balanced": True})
+    ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": block}, labels_per_class=0, test=8)
+    rows = experiment.supervise(ready.stages[0], ready).rows["labelled"]
+    np.testing.assert_array_equal(np.bincount(labels[rows]), [54, 54])
+    np.testing.assert_array_equal(np.unique(rows), ready.split["labelled"])
+
+
+def test_the_loss_knows_how_many_of_each_class_are_labelled(tmp_path):
+    """With a class balance near 1 a class of which half as many are labelled weighs twice as much: it is told so."""
+    labels = np.repeat([0, 1], [60, 20])
+    pixels = np.random.default_rng(0).integers(0, 256, (80, *SHAPE), np.uint8)
+    np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
+    first = []
+    for beta in (0.0, 0.999):
+        block = stage("supervised") | {"method": {"name": "supervised", "class_balance": beta}}
+        ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": block}, labels_per_class=0, test=8)
+        (each,) = ready.stages
+        about = preparation.description_of(each, ready)
+        variables = models.init(members.build(about)[0], jax.random.key(0), SHAPE)
+        variables["params"]["head"] = jax.tree.map(np.zeros_like, variables["params"]["head"])
+        updates = experiment.updates(each, ready, experiment.supervise(each, ready), about, variables)
+        index = updates.indices(0)
+        counts = np.bincount(labels[np.asarray(index["labelled"])[:, 0].ravel()], minlength=2)
+        first.append(float(updates.update(updates.state, index)[1]["loss"][0]))
+    weights = np.array(losses.class_weights(np.array([54.0, 18.0], np.float32), 0.999))
+    np.testing.assert_allclose(first, [8 * np.log(2), counts @ weights * np.log(2)], rtol=1e-5)  # all are undecided
+
+
+def test_soft_labels_are_what_is_learned(tmp_path):
+    rng = np.random.default_rng(0)
+    soft = rng.dirichlet(np.ones(3), 90).astype(np.float32)
+    np.savez(tmp_path / "a.npz", images=rng.integers(0, 256, (90, *SHAPE), np.uint8), soft_labels=soft)
+    ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": stage("supervised")}, test=9)
+    ids = ready.split["labelled"]
+    np.testing.assert_array_equal(np.bincount(soft[ids].argmax(1)), [4, 4, 4])
+    np.testing.assert_array_equal(experiment.supervise(ready.stages[0], ready).labels[ids], soft[ids])
 
 
 def test_a_teacher_is_the_same_after_training(images, teacher, tmp_path):

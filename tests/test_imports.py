@@ -29,6 +29,7 @@ LAYERS = (
         "plan",
         "members",
         "outcome",
+        "label_store",
         "experiment",
         "workdir",
         "initial",

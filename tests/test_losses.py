@@ -128,3 +128,40 @@ def test_sigmoid_cross_entropy_is_finite_where_the_sigmoid_saturates():
 def test_label_smoothing_out_of_range_is_said(logits, loss):
     with pytest.raises(UserError, match=r"label_smoothing: 1\.0 is not in"):
         loss(logits[0], logits[1], 1.0)
+
+
+COUNTS = np.array([500.0, 40.0, 7.0, 1.0, 100.0], np.float32)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9, 0.999, 0.99999])
+def test_class_weights_are_the_published_ones_with_mean_one(beta):
+    effective = (1 - beta) / (1 - beta ** COUNTS.astype(np.float64))
+    expected = effective * COUNTS.sum() / (effective * COUNTS).sum()
+    found = losses.class_weights(COUNTS, beta)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose((found * COUNTS).sum() / COUNTS.sum(), 1.0, rtol=1e-6)
+
+
+def test_class_weights_go_from_all_alike_to_the_inverse_frequency():
+    np.testing.assert_array_equal(losses.class_weights(COUNTS, 0.0), np.ones(5))
+    np.testing.assert_allclose(losses.class_weights(COUNTS, 1 - 1e-9), COUNTS.mean() / COUNTS, rtol=1e-5)
+
+
+def test_weights_are_those_of_the_classes_within_a_target(logits):
+    """Their gradient is p (sum of w y) - w y, the one of numpy in float64; weights of 1 change no bit."""
+    targets = jax.nn.softmax(logits[1])
+    weights = losses.class_weights(COUNTS, 0.99)
+    loss, gradient = jax.value_and_grad(lambda z: losses.cross_entropy(z, targets, 0.1, weights).sum())(logits[0])
+    z, w = np.asarray(logits[0], np.float64), np.asarray(weights, np.float64)
+    y = w * (0.9 * np.asarray(targets, np.float64) + 0.1 / 5)
+    p = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+    np.testing.assert_allclose(loss, -(y * np.log(p)).sum(), rtol=1e-5)
+    np.testing.assert_allclose(gradient, p * y.sum(-1, keepdims=True) - y, atol=1e-5)
+    plain, alike = (losses.cross_entropy(logits[0], targets, 0.1, w) for w in (1.0, losses.class_weights(COUNTS, 0.0)))
+    np.testing.assert_array_equal(plain, alike)
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.0])
+def test_a_class_balance_out_of_range_is_said(beta):
+    with pytest.raises(UserError, match=r"class_balance: .* is not in 0\.0 \.\. 1\.0"):
+        losses.class_weights(COUNTS, beta)

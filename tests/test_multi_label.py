@@ -122,7 +122,7 @@ def test_methods_of_one_class_are_refused(images, trained, tmp_path, method):
         run(images, tmp_path, {"s": stage(method, **teacher)})
     assert str(error.value) == (
         f"config.s.method: {method!r} does not fit data with several labels for each image; "
-        "take 'multi_label' or 'linear_probe'"
+        "take 'multi_label' or 'multi_label_student' or 'linear_probe'"
     )
 
 
@@ -137,8 +137,29 @@ def test_several_labels_are_refused_where_each_image_has_one_class(images, train
     assert not (tmp_path / "s").exists()
 
 
+def test_a_teacher_labels_images_label_by_label(images, trained, tmp_path):
+    """30 images of which nobody knows, and those that a label for a class leaves over."""
+    teacher = str(trained[0] / "net")
+    student = stage("multi_label_student", updates=40, teacher=teacher, pseudo_labels={"threshold": 0.8})
+    (result,), said = run(images, tmp_path, {"s": student}, labels_per_class=10)
+    found = result["pseudo_labels"]
+    assert found["pool"] == 230 - 50 - 40 - result["labels"]
+    assert 0 < found["kept"] <= found["pool"]
+    assert found["right"] / found["known"] > 0.97
+    assert f"s: {found['kept']} of {found['pool']} pseudo-labels kept" in said
+    assert result["test"]["mean_average_precision"] > 0.95
+    assert "present or absent" in write_report(tmp_path).read_text()
+
+
 def test_pseudo_labels_are_refused(images, tmp_path):
     with pytest.raises(UserError, match=r"^config\.s\.pseudo_labels: the method 'multi_label' does not read them$"):
         run(images, tmp_path, {"s": block(pseudo_labels={"threshold": 0.5})})
     with pytest.raises(UserError, match=r"^config\.s\.batch\.unlabelled: 8 asked, but the method learns from labelled"):
         run(images, tmp_path, {"s": stage("multi_label")})
+
+
+def test_classes_of_several_labels_are_not_balanced(images, tmp_path):
+    with pytest.raises(
+        UserError, match=r"^config\.s\.batch\.balanced: images with several labels are in no one class$"
+    ):
+        run(images, tmp_path, {"s": stage("multi_label", batch={"labelled": 8, "balanced": True})})

@@ -68,21 +68,6 @@ def test_of_several_labels_the_mistakes_with_the_largest_loss_come_first(tmp_pat
     np.testing.assert_array_equal(mistakes["predicted"], said[mistakes["id"] - IDS[0]])
 
 
-def test_an_audit_counts_what_is_kept_known_and_right(tmp_path):
-    counts = outcome.audit(
-        tmp_path,
-        ids=np.arange(5),
-        hidden=np.array([0, 1, 2, -1, 0]),
-        probabilities=np.full((5, CLASSES), 1 / 3, np.float32),
-        labels=np.eye(CLASSES, dtype=np.float32)[[0, 1, 0, 0, 0]],
-        copies=np.array([1, 3, 1, 1, 0]),  # the last is right, but not kept; of the one before nobody knows
-        threshold=0.8,
-        teacher="first",
-    )
-    assert counts == {"pool": 5, "kept": 4, "known": 3, "right": 2}
-    assert read(tmp_path / "pseudo_labels.npz")["teacher"] == "first"
-
-
 def test_samples_are_images_of_each_stream_and_their_versions(tmp_path, key):
     def to_float(keys, batch):
         del keys

@@ -54,7 +54,8 @@ def test_a_plan_has_every_default():
     assert found.split == {"labels_per_class": 10, "test": 1000, "validation": 0}
     first, student = found.stages
     assert (first.name, first.model) == ("first", ("cnn", {"width": 4, "dropout": 0.0}))
-    assert first.method == ("supervised", {"label_smoothing": 0.0})
+    assert first.method == ("supervised", {"label_smoothing": 0.0, "class_balance": 0.0})
+    assert (found.duplicates, first.balanced) == ("refuse", False)
     assert (first.batch, first.teachers, first.pseudo_labels) == ({"labelled": 8}, (), {})
     assert resolved(first, 100).optim["b2"] == 0.999
     assert (student.batch, student.teachers) == ({"labelled": 8, "unlabelled": 16}, ("first",))
@@ -124,6 +125,8 @@ def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
         ("data.labels_per_class", -1, "config.data.labels_per_class: -1 is less than 0"),
         ("data.test", -1, "config.data.test: -1 is less than 0"),
         ("data.validation", -1, "config.data.validation: -1 is less than 0"),
+        ("data.duplicates", "drip", "config.data.duplicates: unknown name 'drip'; did you mean 'drop'?"),
+        ("first.batch.balanced", 1, "config.first.batch.balanced: expected bool, got 1 (int)"),
         ("data.label_changing", "flip", "config.data.label_changing: expected tuple, got 'flip' (str)"),
         ("data.label_changing", ("flop",), "config.data.label_changing: unknown name 'flop'; did you mean 'flip'?"),
         ("data.source", {"name": "mnist"}, "config.data.source.name: unknown name 'mnist'; did you mean 'mnist5k'?"),
@@ -183,6 +186,13 @@ def test_what_does_not_fit_is_said_in_one_line(path, value, message):
         plan(changed(path, value))
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_rare_classes_are_corrected_for_once():
+    block = stage(batch={"labelled": 8, "balanced": True}, method={"name": "supervised", "class_balance": 0.9})
+    assert plan(CONFIG | {"first": block | {"method": {"name": "supervised"}}}).stages[0].balanced is True
+    with pytest.raises(UserError, match=r"^config\.first: batch\.balanced and method\.class_balance both correct"):
+        plan(CONFIG | {"first": block})
 
 
 def test_a_block_that_no_stage_names_is_checked_too():

@@ -60,6 +60,7 @@ def _about(run: preparation.Run, config: dict[str, Any]) -> dict[str, Any]:
             "source": config["data"]["source"]["name"],
             "fingerprint": fingerprint(run.source),
             "classes": list(run.source.classes),
+            "notes": list(run.source.notes),
             **{name: len(ids) for name, ids in run.split.items()},
         },
     }

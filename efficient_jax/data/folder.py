@@ -19,6 +19,7 @@ def folder(
     path: str,
     size: int,
     test_path: str = "",
+    unlabelled_path: str = "",
     fit: str = "crop",
     crop: float = 1.0,
     interpolation: str = "bicubic",
@@ -28,7 +29,8 @@ def folder(
     """Your own pictures: `path/cat/1.jpg`, `path/dog/any/where/2.png`, and `path/unlabelled/3.jpg` without a label.
 
     Classes are the folders of `path` in the order of their names. `test_path`, a folder of the same classes, fixes
-    the test images. Pictures become squares of `size` pixels (0: they stay as they are, all of one size), see
+    the test images; `unlabelled_path` names a folder with more pictures without a label, anywhere below it. Pictures
+    become squares of `size` pixels (0: they stay as they are, all of one size), see
     `efficient_jax.data.decode.fit`; up to `unreadable` files that cannot be read are left out, and listed.
 
     Raises: UserError for folders laid out in another way, too many unreadable files, settings that do not exist.
@@ -42,6 +44,8 @@ def folder(
         if not found:
             raise UserError(f"{where}: class {names[number]!r} has no pictures in {str(folders[names[number]])!r}")
     parts += [(-1, _pictures(folders[name])) for name in sorted(UNLABELLED & folders.keys())]
+    if unlabelled_path:
+        parts.append((-1, _unlabelled(unlabelled_path)))
     tests = []
     if test_path:
         test_folders = _folders(test_path, "config.data.source.test_path")
@@ -61,14 +65,26 @@ def folder(
         raise UserError(
             f"{where}: {failed}; mend or remove them, or leave out up to so many with config.data.source.unreadable"
         )
-    source = of_pictures(decoded, labels, names, sum(len(found) for _, found in tests))
+    source = of_pictures(decoded, labels, names, sum(len(found) for _, found in tests), [str(file) for file in files])
     return source._replace(notes=(*source.notes, f"left out {failed}")) if decoded.unreadable else source
+
+
+def _unlabelled(path: str) -> list[Path]:
+    where = "config.data.source.unlabelled_path"
+    _check_folder(path, where)
+    if not (found := _pictures(Path(path))):
+        raise UserError(f"{where}: no pictures in {path!r} or the folders below it")
+    return found
+
+
+def _check_folder(path: str, where: str) -> None:
+    if not Path(path).is_dir():
+        raise UserError(f"{where}: {path!r} is {'a file' if Path(path).exists() else 'not there'}; want a folder")
 
 
 def _folders(path: str, where: str) -> dict[str, Path]:
     """The folders in the folder `path` by name, hidden ones left out."""
-    if not Path(path).is_dir():
-        raise UserError(f"{where}: {path!r} is {'a file' if Path(path).exists() else 'not there'}; want a folder")
+    _check_folder(path, where)
     return {f.name: f for f in Path(path).iterdir() if f.is_dir() and not f.name.startswith(".")}
 
 

@@ -11,12 +11,15 @@ from efficient_jax.data.decode import Framing, decode_all, listed
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
+USUAL = {"image": ("image", "img"), "label": ("label",)}
+
 
 def parquet(
     *,
     path: str,
     size: int = 0,
     test_path: str = "",
+    unlabelled_path: str = "",
     image: str = "",
     label: str = "",
     fit: str = "crop",
@@ -26,17 +29,24 @@ def parquet(
 ) -> Source:
     """Files of one image column (encoded, alone or as {bytes, path}) and one of integer labels, null where none.
 
-    `path` and `test_path` (whose images are the test images) name a file or, with *, several. `image` and `label`
+    `path`, `test_path` (whose images are the test images) and `unlabelled_path` (whose labels, if any, are not read)
+    name a file or, with *, several. `image` and `label`
     name the columns where they are not called image or img, and label. `size` 0 takes the images as they are stored,
     which must then all have one size; else see `efficient_jax.data.decode.fit`. The names of the classes come from
     the file where it has them.
 
     Raises: UserError for files, columns or labels that do not fit, and for an image that cannot be read.
     """
-    pictures, labels, classes = _read(path, image, label, "config.data.source.path")
+    columns = {"image": image, "label": label}
+    pictures, labels, classes = _read(path, columns, "config.data.source.path")
+    if unlabelled_path:
+        more, none, _ = _read(unlabelled_path, {"image": image}, "config.data.source.unlabelled_path")
+        if not more:
+            raise UserError(f"config.data.source.unlabelled_path: no images in {unlabelled_path!r}")
+        pictures, labels = pictures + more, np.concatenate([labels, none])
     tests = 0
     if test_path:
-        test_pictures, test_labels, test_classes = _read(test_path, image, label, "config.data.source.test_path")
+        test_pictures, test_labels, test_classes = _read(test_path, columns, "config.data.source.test_path")
         if test_classes != classes:
             raise UserError(
                 f"config.data.source.test_path: classes of {test_path!r} are {test_classes or 'without names'}, those "
@@ -63,8 +73,11 @@ def parquet(
     return of_pictures(decoded, labels, classes, tests)
 
 
-def _read(path: str, image: str, label: str, where: str) -> tuple[list[Any], np.ndarray, tuple[str, ...]]:
-    """(encoded images, labels, names of the classes or ()) of the files that `path` names, in the order of names."""
+def _read(path: str, columns: dict[str, str], where: str) -> tuple[list[Any], np.ndarray, tuple[str, ...]]:
+    """(encoded images, labels, names of the classes or ()) of the files that `path` names, in the order of names.
+
+    `columns` says of "image" and "label" what the column is called, or ""; without "label" all labels are -1.
+    """
     import pyarrow as pa  # a quarter of a second, which other sources need not pay
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -74,33 +87,34 @@ def _read(path: str, image: str, label: str, where: str) -> tuple[list[Any], np.
         raise UserError(f"{where}: no file {path!r}; several are named with a *, such as data/train-*.parquet")
     try:
         schema = pq.read_schema(files[0])
-        columns = [
-            _column("image", image, ("image", "img"), schema.names, path),
-            _column("label", label, ("label",), schema.names, path),
-        ]
-        table = pa.concat_tables([pq.read_table(file, columns=columns) for file in files])
+        names = {role: _column(role, name, schema.names, path) for role, name in columns.items()}
+        table = pa.concat_tables([pq.read_table(file, columns=list(names.values())) for file in files])
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{where}: {path!r} is not parquet files of the same columns ({reason})") from error
-    pictures, labels = table[columns[0]], table[columns[1]]
+    pictures = table[names["image"]]
     if pa.types.is_struct(pictures.type) and pictures.type.get_field_index("bytes") >= 0:
         pictures = pc.struct_field(pictures, "bytes")
-    for column, kind, fits, wanted in (
-        (columns[0], pictures.type, pa.types.is_binary(pictures.type), "encoded images (binary)"),
-        (columns[1], labels.type, pa.types.is_integer(labels.type), "integers"),
-    ):
-        if not (fits or pa.types.is_large_binary(kind)):
-            raise UserError(f"{where}: column {column!r} of {path!r} holds {kind}; want {wanted}")
+    if not (pa.types.is_binary(pictures.type) or pa.types.is_large_binary(pictures.type)):
+        raise UserError(
+            f"{where}: column {names['image']!r} of {path!r} holds {pictures.type}; want encoded images (binary)"
+        )
+    if "label" not in names:
+        return list(pictures), np.full(len(pictures), -1), ()
+    labels = table[names["label"]]
+    if not pa.types.is_integer(labels.type):
+        raise UserError(f"{where}: column {names['label']!r} of {path!r} holds {labels.type}; want integers")
     known = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    names = known.get("info", {}).get("features", {}).get(columns[1], {}).get("names", ())
-    return list(pictures), pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), tuple(names)
+    classes = known.get("info", {}).get("features", {}).get(names["label"], {}).get("names", ())
+    return list(pictures), pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), tuple(classes)
 
 
-def _column(role: str, name: str, usual: tuple[str, ...], names: list[str], path: str) -> str:
-    """The column called `name`, or, where that is "", the first of the `usual` ones."""
-    found = [each for each in ((name,) if name else usual) if each in names]
+def _column(role: str, name: str, names: list[str], path: str) -> str:
+    """The column called `name`, or, where that is "", the first of the usual ones."""
+    found = [each for each in ((name,) if name else USUAL[role]) if each in names]
     if not found:
         raise UserError(
-            f"config.data.source.{role}: {path!r} has no column {name or ' or '.join(usual)}; it has {', '.join(names)}"
+            f"config.data.source.{role}: {path!r} has no column {name or ' or '.join(USUAL[role])}; it has "
+            f"{', '.join(names)}"
         )
     return found[0]

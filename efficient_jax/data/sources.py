@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import zipfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,8 @@ class Source(NamedTuple):
     classes: tuple[str, ...]
     given: dict[str, np.ndarray] = {}  # noqa: RUF012  parts that the source itself fixes: "test" -> its images
     notes: tuple[str, ...] = ()  # what was done to the images, for people to read
+    names: tuple[str, ...] = ()  # of the files, where each image has one
+    soft_labels: np.ndarray | None = None  # float32 [n classes], what is learned of labelled images in place of labels
 
     @property
     def multi_label(self) -> bool:
@@ -28,9 +31,14 @@ class Source(NamedTuple):
         return self.labels.ndim == 2
 
     def targets(self, ids: np.ndarray) -> np.ndarray:
-        """The labels of labelled images as float32 [ids classes] of 0.0/1.0."""
+        """What is learned of labelled images, float32 [ids classes]: 0.0 and 1.0, or soft labels."""
+        if self.soft_labels is not None:
+            return self.soft_labels[ids]
         labels = self.labels[ids]
         return (labels if self.multi_label else labels[:, None] == np.arange(len(self.classes))).astype(np.float32)
+
+    def name(self, number: int) -> str:
+        return self.names[number] if self.names else f"image {number}"
 
 
 def mnist5k() -> Source:
@@ -52,7 +60,11 @@ def mnist5k() -> Source:
 def npz(*, path: str) -> Source:
     """Your own images: an .npz with `images` uint8 [n h w] or [n h w c], `labels` integers [n] (-1 where there is
     none) and, if you like, `classes`, the names. Where an image can have several labels: `labels` [n classes], 0 or 1
-    (or bool), a row of -1 for an image that nobody has labelled."""
+    (or bool), a row of -1 for an image that nobody has labelled.
+
+    `soft_labels` floats [n classes], each row at least 0 and of sum 1, are learned from in place of the labels of
+    labelled images. Without `labels` their most probable classes take that place, and rows of -1 are unlabelled.
+    """
     file = Path(path)
     if not file.is_file():
         raise UserError(f"config.data.source.path: no file {path!r}")
@@ -61,6 +73,7 @@ def npz(*, path: str) -> Source:
             content = dict(arrays)
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # TypeError: an .npy
         raise UserError(f"config.data.source.path: {path!r} is not an .npz of plain arrays ({error})") from error
+    soft = _soft(content, path)
     if missing := {"images", "labels"} - set(content):
         raise UserError(
             f"config.data.source.path: {path!r} has no array {sorted(missing)[0]!r}; it has {sorted(content)}"
@@ -71,8 +84,15 @@ def npz(*, path: str) -> Source:
         raise UserError(
             f"config.data.source.path: images of {path!r} are {images.dtype} {list(images.shape)}; want uint8 [n h w c]"
         )
+    if soft is not None and len(soft) != len(images):
+        raise UserError(
+            f"config.data.source.path: soft_labels of {path!r} are {list(soft.shape)}; want a row for each of the "
+            f"{len(images)} images"
+        )
     if labels.ndim == 2 and len(labels) == len(images) and labels.dtype.kind in "iub":
         labels = _several(labels.astype(np.int32), path)
+        if soft is not None:
+            raise UserError(f"config.data.source.path: {path!r} has soft_labels, which are for one class an image")
         classes = content.get("classes", np.arange(labels.shape[1]))
         if len(classes) != labels.shape[1]:
             raise UserError(
@@ -86,13 +106,45 @@ def npz(*, path: str) -> Source:
             f"want one integer for each of the {len(images)} images, or for each a row of 0 and 1"
         )
     labels = labels.astype(np.int32)
-    classes = content.get("classes", np.arange(labels.max(initial=0) + 1))
+    count = labels.max(initial=0) + 1 if soft is None else soft.shape[1]
+    classes = content.get("classes", np.arange(count))
+    if soft is not None and soft.shape[1] != len(classes):
+        raise UserError(
+            f"config.data.source.path: soft_labels of {path!r} are {list(soft.shape)}, but there are {len(classes)} "
+            "classes; want a column for each"
+        )
     if labels.max(initial=-1) >= len(classes) or labels.min(initial=0) < -1:
         raise UserError(
             f"config.data.source.path: labels of {path!r} go from {labels.min()} to {labels.max()}, "
             f"but there are {len(classes)} classes; labels count from 0, and -1 is none"
         )
-    return Source(images, labels, tuple(str(c) for c in classes))
+    if soft is not None:
+        _check_sums(soft, np.flatnonzero(labels >= 0), path)
+    return Source(images, labels, tuple(str(c) for c in classes), soft_labels=soft)
+
+
+def _soft(content: dict[str, np.ndarray], path: str) -> np.ndarray | None:
+    """The `soft_labels` of an .npz; adds `labels` to it where there are none."""
+    if "soft_labels" not in content:
+        return None
+    soft = content["soft_labels"]
+    if soft.ndim != 2 or soft.dtype.kind != "f" or soft.shape[1] < 2:
+        raise UserError(
+            f"config.data.source.path: soft_labels of {path!r} are {soft.dtype} {list(soft.shape)}; want floats "
+            "[n classes]"
+        )
+    content.setdefault("labels", np.where((soft == -1).all(1), -1, soft.argmax(1)))
+    return soft.astype(np.float32)
+
+
+def _check_sums(soft: np.ndarray, ids: np.ndarray, path: str) -> None:
+    sums = soft[ids].sum(1, dtype=np.float64)
+    wrong = ids[~((np.abs(sums - 1.0) <= 1e-3) & (soft[ids] >= 0.0).all(1))]  # in this form nan is wrong too
+    if len(wrong):
+        raise UserError(
+            f"config.data.source.path: soft_labels of {path!r} want rows of numbers from 0 on whose sum is 1; those of "
+            f"{len(wrong):,} images are not, first image {wrong[0]}: {soft[wrong[0]].astype(float).round(4).tolist()}"
+        )
 
 
 def _several(labels: np.ndarray, path: str) -> np.ndarray:
@@ -128,26 +180,28 @@ def synthetic(*, classes: int, size: int, images: int, channels: int = 3, seed: 
     return Source(pixels, labels, tuple(str(number) for number in range(classes)))
 
 
-def of_pictures(decoded: Decoded, labels: np.ndarray, classes: tuple[str, ...], tests: int) -> Source:
-    """The source of `decoded`, asked for in the order of `labels`; the last `tests` of these are its test images."""
+def of_pictures(
+    decoded: Decoded, labels: np.ndarray, classes: tuple[str, ...], tests: int, names: Sequence[str] = ()
+) -> Source:
+    """The source of `decoded`, asked for in the order of `labels` and `names`; the last `tests` of these are its test
+    images."""
     first = int(np.searchsorted(decoded.rows, len(labels) - tests))
-    test = np.arange(first, len(decoded.rows))
-    others = {hash(image.tobytes()) for image in decoded.images[:first]} if tests else set()
-    repeated = sum(hash(decoded.images[i].tobytes()) in others for i in test)
-    leak = f"{repeated:,} of {len(test):,} test images are among the other images too, pixel for pixel"
     return Source(
         images=decoded.images,
         labels=labels[decoded.rows].astype(np.int32),
         classes=classes,
-        given={"test": test} if tests else {},
-        notes=(*decoded.notes, leak) if repeated else decoded.notes,
+        given={"test": np.arange(first, len(decoded.rows))} if tests else {},
+        notes=decoded.notes,
+        names=tuple(names[row] for row in decoded.rows) if names else (),
     )
 
 
 def fingerprint(source: Source) -> str:
-    """A hash of images, labels and given parts: a run remembers which data it saw."""
+    """A hash of images, labels, soft ones too, and given parts: a run remembers which data it saw."""
     digest = hashlib.sha256(np.ascontiguousarray(source.images).view(np.uint8).data)
     digest.update(np.ascontiguousarray(source.labels).view(np.uint8).data)
+    if source.soft_labels is not None:
+        digest.update(source.soft_labels.tobytes())
     for name, ids in sorted(source.given.items()):
         digest.update(name.encode() + ids.astype(np.int64).tobytes())
     return digest.hexdigest()[:16]

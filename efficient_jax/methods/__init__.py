@@ -13,6 +13,7 @@ from efficient_jax.methods.flexmatch import flexmatch, memory
 from efficient_jax.methods.linear_probe import linear_probe
 from efficient_jax.methods.mean_teacher import mean_teacher
 from efficient_jax.methods.multi_label import multi_label
+from efficient_jax.methods.multi_label_student import multi_label_pseudo_labels, multi_label_student
 from efficient_jax.methods.noisy_student import noisy_student, pseudo_labels
 from efficient_jax.methods.prior_correction import prior_correction
 from efficient_jax.methods.pseudo_label import pseudo_label
@@ -56,6 +57,9 @@ METHODS = {
     "supervised": Method(supervised),
     "noisy_student": Method(noisy_student, unlabelled=True, label=pseudo_labels),
     "multi_label": Method(multi_label, labels=("several labels",)),
+    "multi_label_student": Method(
+        multi_label_student, unlabelled=True, label=multi_label_pseudo_labels, labels=("several labels",)
+    ),
     "linear_probe": Method(fit=linear_probe, labels=("one class", "several labels")),
     "prior_correction": Method(correct=prior_correction),
     "distill": Method(distill, unlabelled=True, frozen_teacher=True),

@@ -1,9 +1,7 @@
 """Learning from images that each show any number of the classes."""
 
-import jax.numpy as jnp
-
 from efficient_jax.losses import sigmoid_cross_entropy
-from efficient_jax.methods.view import one_view
+from efficient_jax.methods.view import all_right, one_view
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment, Aux
 
@@ -19,8 +17,7 @@ def multi_label(apply: Apply, augment: Augment, *, label_smoothing: float = 0.0)
         seen, model_keys = one_view(augment, batch, keys)
         (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
         losses = sigmoid_cross_entropy(logits, seen["label"], label_smoothing)
-        all_right = ((logits >= 0.0) == (seen["label"] >= 0.5)).all(-1).astype(jnp.float32)
         count = float(len(losses))
-        return losses.sum(), Aux(count, state, {"accuracy": (all_right.sum(), count)})
+        return losses.sum(), Aux(count, state, {"accuracy": (all_right(logits, seen["label"]).sum(), count)})
 
     return loss_fn

@@ -4,33 +4,53 @@ The teacher, un-noised, predicts the unlabelled images once; `pseudo_labels` fil
 the student, at least as large, trains on both with input noise (augmentation) and model noise (dropout).
 """
 
-import numpy as np
+from collections.abc import Callable
 
-from efficient_jax.losses import cross_entropy
+import numpy as np
+from jaxtyping import Float
+
+from efficient_jax.data import feed
+from efficient_jax.losses import class_weights, cross_entropy
 from efficient_jax.methods.view import one_view, right
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment, Aux, UserError
 
 
 def noisy_student(
-    apply: Apply, augment: Augment, *, unlabelled_weight: float = 1.0, label_smoothing: float = 0.0
+    apply: Apply,
+    augment: Augment,
+    *,
+    unlabelled_weight: float = 1.0,
+    label_smoothing: float = 0.0,
+    class_balance: float = 0.0,
 ) -> LossFn:
     """Weighted mean cross-entropy of labelled (weight 1) and pseudo-labelled images (`unlabelled_weight`).
 
     The paper's code divides the same sum by the number of labelled images: a constant factor of the loss.
-    Only the labels of people are smoothed.
+    Only the labels of people are smoothed, and weighed by `class_balance`, see `supervised`: pseudo-labels are soft
+    already, and balanced by `pseudo_labels`.
     """
 
+    def losses(logits, labels, n, frozen):
+        weights = class_weights(frozen["class_counts"], class_balance) if class_balance else 1.0
+        return cross_entropy(logits[:n], labels[:n], label_smoothing, weights), cross_entropy(logits[n:], labels[n:])
+
+    return student(apply, augment, losses, right, unlabelled_weight)
+
+
+def student(
+    apply: Apply, augment: Augment, losses: Callable[..., tuple], right: Callable, unlabelled_weight: float
+) -> LossFn:
+    """One forward pass of both streams; `losses(logits, labels, n, frozen)` are those of the first `n` images, which
+    are labelled, and of the others."""
     if unlabelled_weight < 0.0:
         raise UserError(f"method.unlabelled_weight: {unlabelled_weight} is negative")
 
     def loss_fn(params, state, frozen, batch, keys):
-        del frozen
         seen, model_keys = one_view(augment, batch, keys)
         (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
         n = len(batch["labelled"]["label"])  # "labelled" comes before "unlabelled"
-        labelled = cross_entropy(logits[:n], seen["label"][:n], label_smoothing)
-        unlabelled = cross_entropy(logits[n:], seen["label"][n:])
+        labelled, unlabelled = losses(logits, seen["label"], n, frozen)
         correct, m = right(logits, seen["label"]), len(unlabelled)
         return labelled.sum() + unlabelled_weight * unlabelled.sum(), Aux(
             n + unlabelled_weight * m,
@@ -72,9 +92,7 @@ def pseudo_labels(
     rng = np.random.default_rng(seed)
     copies = (confidence >= threshold).astype(np.int32)
     if not copies.any():
-        raise UserError(
-            f"pseudo_labels.threshold: no image reaches {threshold}; the highest confidence is {confidence.max():.3f}"
-        )
+        raise UserError(f"pseudo_labels.threshold: no image reaches {threshold}; {suggestion(confidence)}")
     classes = probabilities.shape[1]
     if balance:
         target = per_class or max(1, round(copies.sum() / classes))
@@ -86,7 +104,7 @@ def pseudo_labels(
             enough = np.flatnonzero(counts >= target)
             chosen = enough[-1] if len(enough) else 0
             rate = target / max(counts[chosen], 1)
-            drawn = np.floor(rate).astype(np.int32) + (coins < rate % 1)
+            drawn = feed.copies(np.full(len(coins), rate), coins)
             copies[members] = np.where(confidence >= levels[chosen], drawn, 0)[members]
         for number in set(predicted[confidence >= threshold]) - set(predicted[copies > 0]):
             # Coins that all fell wrong leave a rare class its surest image.
@@ -98,3 +116,9 @@ def pseudo_labels(
         dealt = rng.permutation(kept)
         labels[kept], copies[kept] = labels[dealt], copies[dealt]  # with its copies: the balance stays too
     return labels.astype(np.float32), copies
+
+
+def suggestion(confidence: Float[np.ndarray, "n"]) -> str:
+    """What to say where a threshold keeps nothing; rounded down, so that the half is kept."""
+    half = np.floor(100 * np.median(confidence)) / 100
+    return f"the highest confidence is {confidence.max():.3f}; {half:.2f} would keep at least half of the images"

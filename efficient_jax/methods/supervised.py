@@ -1,19 +1,23 @@
 """Learning from the images that people labelled."""
 
-from efficient_jax.losses import cross_entropy
+from efficient_jax.losses import class_weights, cross_entropy
 from efficient_jax.methods.view import one_view, right
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment, Aux
 
 
-def supervised(apply: Apply, augment: Augment, *, label_smoothing: float = 0.0) -> LossFn:
-    """Mean cross-entropy of the stream "labelled"."""
+def supervised(apply: Apply, augment: Augment, *, label_smoothing: float = 0.0, class_balance: float = 0.0) -> LossFn:
+    """Mean cross-entropy of the stream "labelled".
+
+    `class_balance`, the beta of `losses.class_weights`, weighs classes by how rare they are among the labelled
+    images, `frozen["class_counts"]` [classes]: 0.0 all alike, 0.9 to 0.9999 rare ones more.
+    """
 
     def loss_fn(params, state, frozen, batch, keys):
-        del frozen
         seen, model_keys = one_view(augment, batch, keys)
         (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
-        losses = cross_entropy(logits, seen["label"], label_smoothing)
+        weights = class_weights(frozen["class_counts"], class_balance) if class_balance else 1.0
+        losses = cross_entropy(logits, seen["label"], label_smoothing, weights)
         count = float(len(losses))
         return losses.sum(), Aux(count, state, {"accuracy": (right(logits, seen["label"]).sum(), count)})
 

@@ -61,3 +61,8 @@ def with_labels(
     if not weight:
         return 0.0, accuracy
     return weight * cross_entropy(logits[:n], labels[:n]).sum() * (len(logits) / n), accuracy
+
+
+def all_right(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, "b"]:
+    """1.0 where every one of several labels is right at a threshold of 0.5."""
+    return ((logits >= 0.0) == (labels >= 0.5)).all(-1).astype(jnp.float32)

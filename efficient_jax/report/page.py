@@ -53,22 +53,18 @@ def sheets(samples: dict[str, np.ndarray]) -> list[tuple[str, plots.Picture]]:
     ]
 
 
-def pseudo_labels(arrays: dict[str, np.ndarray], classes: list[str]) -> dict[str, Any] | None:
-    if not arrays:
+def pseudo_labels(about: dict[str, Any]) -> dict[str, Any] | None:
+    """What the page shows of a `pseudo_labels.json`."""
+    if not about:
         return None
-    predicted, confidence = arrays["label"], arrays["probabilities"].max(axis=1)
-    labels = {"predicted": predicted, "hidden": arrays["hidden_label"], "copies": arrays["copies"]}
-    bins, binned = plots.confidence_bins(confidence)
-    (total,) = plots.pseudo_label_bars(["all"], np.zeros_like(predicted), **labels)
-    return {
-        "teacher": str(arrays["teacher"]),
-        "threshold": f"{float(arrays['threshold']):g}",
-        "copies": int(arrays["copies"].max(initial=0)),
-        "total": total,
-        "charts": {
-            "class": plots.pseudo_label_bars(classes, predicted, **labels),
-            "confidence": plots.pseudo_label_bars(bins, binned, **labels),
-        },
+    rows = about["classes"]
+    totals = {part: max(sum(row[part] for row in rows), 1) for part in ("labelled", "pool", "copies")}
+    shares = [{"name": row["name"]} | {part: 100 * row[part] / totals[part] for part in totals} for row in rows]
+    return about | {
+        "settings": flatten(about["settings"]),
+        "copied": totals["copies"] > sum(row["kept"] for row in rows),
+        "shares": shares,
+        "longest": max(share[part] for share in shares for part in totals),
     }
 
 
@@ -111,7 +107,7 @@ def class_names(run: dict[str, Any], count: int) -> list[str]:
 
 
 def stage_section(folder: pathlib.Path, result: dict[str, Any], metrics: dict, run: dict) -> dict[str, Any]:
-    kinds = ("samples", "pseudo_labels", "predictions", "mistakes")
+    kinds = ("samples", "predictions", "mistakes")
     arrays = {kind: read_arrays(folder / f"{kind}.npz") for kind in kinds}
     widths = [of["probabilities"].shape[1] for of in arrays.values() if "probabilities" in of]
     classes = class_names(run, max(widths, default=0))
@@ -120,7 +116,7 @@ def stage_section(folder: pathlib.Path, result: dict[str, Any], metrics: dict, r
         "facts": facts(result, metrics),
         "classes": classes,
         "sheets": sheets(arrays["samples"]),
-        "pseudo_labels": pseudo_labels(arrays["pseudo_labels"], classes),
+        "pseudo_labels": pseudo_labels(read_json(folder / "pseudo_labels.json")),
         "confusion": confusion(arrays["predictions"], classes),
         "mistakes": mistakes(arrays["mistakes"], classes),
     }

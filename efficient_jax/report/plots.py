@@ -6,13 +6,12 @@ of matplotlib's, wraps on a phone, and costs no drawing time.
 
 import base64
 import io
-import itertools
 import warnings
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Float, Int, UInt8
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
@@ -20,7 +19,6 @@ from PIL import Image
 # Okabe and Ito's palette, told apart with any colour vision; yellow is too faint for a line on white.
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
 STYLES = ["-", "--", "-.", ":"]
-CONFIDENCES = np.array([0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0], np.float32)
 TILE = 96  # pixels: larger images are shrunk
 SHEET_WIDTH, SHEET_VIEWS = 1000, 8
 CURVE_POINTS = 300
@@ -32,25 +30,6 @@ class Picture(NamedTuple):
     src: str
     width: int
     height: int
-
-
-class Bar(NamedTuple):
-    """One class or confidence bin of a pool of pseudo-labelled images: counts of images.
-
-    `right`, `wrong` and `unknown` (nobody knows the true label) add up to those kept for training.
-    """
-
-    name: str
-    pool: int
-    pool_right: int
-    pool_known: int
-    right: int
-    wrong: int
-    unknown: int
-
-    @property
-    def kept(self) -> int:
-        return self.right + self.wrong + self.unknown
 
 
 def data_uri(media: str, data: bytes) -> str:
@@ -128,33 +107,6 @@ def learning_curves(curves: dict[str, dict[str, np.ndarray]], metric: str) -> st
         buffer = io.BytesIO()
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     return data_uri("image/svg+xml", buffer.getvalue())
-
-
-def pseudo_label_bars(
-    names: list[str],
-    group: Int[np.ndarray, "n"],
-    *,
-    predicted: Int[np.ndarray, "n"],
-    hidden: Int[np.ndarray, "n"],
-    copies: Int[np.ndarray, "n"],
-) -> list[Bar]:
-    """A bar per name: the images whose `group` is its index.
-
-    `hidden` is the true label, negative where unknown; `copies` is 0 where an image is not kept.
-    """
-    known, right, kept = hidden >= 0, hidden == predicted, copies > 0
-
-    def count(mask: Shaped[np.ndarray, "n"]) -> list[int]:
-        return np.bincount(group[mask], minlength=len(names)).tolist()
-
-    parts = [kept | ~kept, right, known, kept & right, kept & known & ~right, kept & ~known]
-    return [Bar(*row) for row in zip(names, *map(count, parts), strict=True)]
-
-
-def confidence_bins(confidence: Float[np.ndarray, "n"]) -> tuple[list[str], Int[np.ndarray, "n"]]:
-    """Names of the bins between `CONFIDENCES` (closed on the left) and the bin of each confidence."""
-    names = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(CONFIDENCES)]
-    return names, np.digitize(confidence, CONFIDENCES[1:-1])
 
 
 def confusion(label: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], classes: int) -> Int[np.ndarray, "k k"]:

@@ -54,8 +54,9 @@ def has_several_labels(result: dict[str, Any]) -> bool:
 def stage_headers(results: list[dict[str, Any]]) -> list[str]:
     if not any(map(has_several_labels, results)):
         return STAGE_HEADERS
-    # No method has pseudo-labels of several labels.
-    return [*STAGE_HEADERS[:5], "all labels right, % [95% interval]", *SEVERAL_LABELS.values()]
+    # A terminal of 80 columns has room for pseudo-labels only where there are any.
+    pseudo = STAGE_HEADERS[5:7] if _any_pseudo_labels(results) else []
+    return [*STAGE_HEADERS[:5], *pseudo, "all labels right, % [95% interval]", *SEVERAL_LABELS.values()]
 
 
 def several_labels(counts: dict[str, float]) -> list[str]:
@@ -72,21 +73,26 @@ def stage_rows(results: list[dict[str, Any]]) -> list[list[str]]:
             rows.append([result["stage"], *["–"] * (width - 2), "not finished"])
             continue
         counts = [f"{result[name]:,}" for name in ("parameters", "labels", "updates", "images_seen")]
+        pseudo = _pseudo_labels(result["pseudo_labels"])
+        several = []
         if has_several_labels(result):
-            rows.append([result["stage"], *counts, accuracy(result["test"]), *several_labels(result["test"])])
-            continue
-        pseudo = result.get("pseudo_labels")
-        rows.append(
-            [
-                result["stage"],
-                *counts,
-                f"{pseudo['kept']:,}" if pseudo else "–",
-                # `right` counts among those of known true label; without a count of them, all are known.
-                percent(pseudo["right"], pseudo.get("known", pseudo["kept"])) if pseudo else "–",
-                accuracy(result["test"]),
-            ]
-        )
+            pseudo = pseudo if _any_pseudo_labels(results) else []
+            several = several_labels(result["test"])
+        rows.append([result["stage"], *counts, *pseudo, accuracy(result["test"]), *several])
     return rows
+
+
+def _any_pseudo_labels(results: list[dict[str, Any]]) -> bool:
+    return any(result.get("pseudo_labels") for result in results)
+
+
+def _pseudo_labels(counts: dict[str, int] | None) -> list[str]:
+    """How many were kept, and how many of those of known true label are right."""
+    if not counts:
+        return ["–", "–"]
+    missing = counts["classes_without"]
+    warning = f", {missing} class{'es' if missing > 1 else ''} without" if missing else ""
+    return [f"{counts['kept']:,}{warning}", percent(counts["right"], counts["known"])]
 
 
 def stage_table(results: list[dict[str, Any]]) -> Table:

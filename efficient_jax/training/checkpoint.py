@@ -4,6 +4,7 @@ A stage's folder holds everything needed to use its model: the train state, and 
 rebuilds the network (name, settings, preprocessing, class names).
 """
 
+import hashlib
 import operator
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,6 +85,16 @@ def load(stage: Path, where: str) -> tuple[Tree, dict[str, Any]]:
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(host), model=ocp.args.JsonRestore())
         )
     return found["state"]["ema"], found["model"]
+
+
+def fingerprint(variables: Tree) -> str:
+    """A hash of the names, shapes and every bit of variables: the same on any machine."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        values = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def compare(saved: Tree, wanted: Tree) -> str:

@@ -48,3 +48,20 @@ def test_padded_drops_nothing_and_keeps_the_order(size):
     assert {len(part) for part, _ in parts} == {size}
     np.testing.assert_array_equal(np.concatenate([part[:real] for part, real in parts]), ROWS)
     assert set(np.concatenate([part[real:] for part, real in parts])) <= {ROWS[0]}
+
+
+def test_copies_are_the_integer_part_and_a_coin():
+    rates, coins = np.array([0.25, 0.25, 1.0, 2.75, 2.75]), np.array([0.2, 0.3, 0.0, 0.7, 0.8])
+    np.testing.assert_array_equal(feed.copies(rates, coins), [1, 0, 1, 3, 2])
+
+
+def test_every_class_comes_as_often_as_the_largest():
+    """Exactly where the sizes divide, else on average; nothing is left out."""
+    classes = np.repeat([0, 1, 2], [6, 3, 2])
+    np.testing.assert_array_equal(feed.balanced(classes, 0), [1] * 6 + [2] * 3 + [3] * 2)
+    classes = np.repeat([0, 1, 3], [50, 30, 7])
+    copies = np.stack([feed.balanced(classes, seed) for seed in range(400)])
+    assert copies.min() == 1
+    per_class = np.stack([copies[:, classes == number].sum(1) for number in (0, 1, 3)], axis=1)
+    deviation = np.sqrt([0, 30 * (2 / 3) * (1 / 3), 7 * (1 / 7) * (6 / 7)])
+    assert (np.abs(per_class.mean(0) - 50) <= 4 * deviation / np.sqrt(400)).all()

@@ -61,10 +61,32 @@ def test_a_second_folder_fixes_the_test_images(pets, tmp_path):
     np.testing.assert_array_equal(source.images[parts["labelled"]][:, 0, 0, 0], [3, 4, 5, 1, 2])
 
 
-def test_test_images_seen_in_training_are_counted(pets, tmp_path):
-    test = fill(tmp_path / "test", **{"dog/a.png": 100, "cat/b.png": 3})
-    (note,) = folder(path=pets, test_path=test, size=4).notes
-    assert note == "1 of 2 test images are among the other images too, pixel for pixel"
+def test_pictures_anywhere_below_a_folder_join_the_pool(pets, tmp_path):
+    """Behind the labelled ones and before those of the test, under the names of their files."""
+    more = fill(tmp_path / "more", **{"b.png": 8, "a/x/1.png": 7, ".hidden.png": 6})
+    test = fill(tmp_path / "test", **{"dog/a.png": 100})
+    source = folder(path=pets, test_path=test, unlabelled_path=more, size=4)
+    np.testing.assert_array_equal(source.images[:, 0, 0, 0], [3, 4, 5, 1, 2, 7, 8, 100])
+    np.testing.assert_array_equal(source.labels, [0, 0, 0, 1, 1, -1, -1, 1])
+    np.testing.assert_array_equal(source.given["test"], [7])
+    assert [source.name(i) for i in (0, 5, 7)] == [f"{pets}/cat/1.png", f"{more}/a/x/1.png", f"{test}/dog/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere", "'nowhere' is not there; want a folder"),
+        ("file.png", "'file.png' is a file; want a folder"),
+        ("empty", "no pictures in 'empty' or the folders below it"),
+    ],
+)
+def test_no_unlabelled_pictures_are_said(pets, tmp_path, monkeypatch, path, message):
+    monkeypatch.chdir(tmp_path)
+    fill(Path("."), **{"file.png": 1})
+    Path("empty/below").mkdir(parents=True)
+    with pytest.raises(UserError) as error:
+        folder(path=pets, unlabelled_path=path, size=4)
+    assert str(error.value) == f"config.data.source.unlabelled_path: {message}"
 
 
 def test_so_many_unreadable_files_are_left_out_and_listed(pets, tmp_path):
@@ -81,6 +103,7 @@ def test_so_many_unreadable_files_are_left_out_and_listed(pets, tmp_path):
     np.testing.assert_array_equal(source.images[:, 0, 0, 0], [3, 5, 1, 2, 100, 102])
     np.testing.assert_array_equal(source.labels, [0, 0, 1, 1, 1, 1])
     np.testing.assert_array_equal(source.given["test"], [4, 5])
+    assert source.names[1:3] == (f"{pets}/cat/2.tif", f"{pets}/dog/a/z.bmp")
     (note,) = source.notes
     assert note.startswith(f"left out 2 unreadable images: {pets}/cat/10.png (not an image), ")
 

@@ -60,7 +60,19 @@ def test_files_in_order_and_a_test_file(tmp_path):
     np.testing.assert_array_equal(source.images[:, 0, 0, 0], [0, 1, 10, 11, 50, 10])
     np.testing.assert_array_equal(source.labels, [0, 0, 1, 1, 0, 1])
     np.testing.assert_array_equal(source.given["test"], [4, 5])
-    assert source.notes == ("1 of 2 test images are among the other images too, pixel for pixel",)
+
+
+def test_files_without_labels_join_the_pool(tmp_path):
+    path = write(tmp_path / "a.parquet", {"image": hugging([1, 2]), "label": [0, 1]}, NAMES)
+    test = write(tmp_path / "b.parquet", {"image": hugging([3]), "label": [1]}, NAMES)
+    more = write(tmp_path / "c.parquet", {"image": hugging([4, 5]), "label": ["read", "by nobody"]})
+    source = parquet(path=path, test_path=test, unlabelled_path=more)
+    np.testing.assert_array_equal(source.images[:, 0, 0, 0], [1, 2, 4, 5, 3])
+    np.testing.assert_array_equal(source.labels, [0, 1, -1, -1, 1])
+    np.testing.assert_array_equal(source.given["test"], [4])
+    none = write(tmp_path / "d.parquet", {"image": pa.array([], pa.binary())})
+    with pytest.raises(UserError, match=r"^config\.data\.source\.unlabelled_path: no images in "):
+        parquet(path=path, unlabelled_path=none)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,52 @@ def test_an_npz_may_have_several_labels_for_each_image(tmp_path, tags):
     assert sources.npz(path=write(tmp_path, images=IMAGES, labels=tags)).classes == ("0", "1")
 
 
+SOFT = np.array([[0.9, 0.1], [0.25, 0.75], [-1.0, -1.0], [0.4, 0.6]], np.float32)
+
+
+def test_soft_labels_are_learned_and_their_most_probable_class_is_the_label(tmp_path):
+    source = sources.npz(path=write(tmp_path, images=IMAGES, soft_labels=SOFT))
+    np.testing.assert_array_equal(source.labels, [0, 1, -1, 1])
+    np.testing.assert_array_equal(source.targets(np.array([3, 0])), SOFT[[3, 0]])
+    assert source.classes == ("0", "1")
+    other = np.where(SOFT < 0, SOFT, SOFT[:, ::-1])
+    assert sources.fingerprint(source) != sources.fingerprint(source._replace(soft_labels=other))
+
+
+def test_labels_beside_soft_labels_are_the_labels(tmp_path):
+    """Those by which images are split and judged; what is learned of unlabelled images is not read."""
+    path = write(
+        tmp_path, images=IMAGES, labels=np.array([1, 1, 0, -1]), soft_labels=np.abs(SOFT) / [[1], [1], [2], [9]]
+    )
+    source = sources.npz(path=path)
+    np.testing.assert_array_equal(source.labels, [1, 1, 0, -1])
+    np.testing.assert_allclose(source.targets(np.array([0, 2])), [[0.9, 0.1], [0.5, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"soft_labels": SOFT * [[1], [1.2], [1], [1]]}, "1 images are not, first image 1: [0.3, 0.9]"),
+        ({"soft_labels": SOFT * [[1], [1], [1], [np.nan]]}, "1 images are not, first image 3: [nan, nan]"),
+        ({"soft_labels": np.array([[1.5, -0.5]] * 4)}, "4 images are not, first image 0: [1.5, -0.5]"),
+        ({"soft_labels": SOFT, "labels": np.zeros(4, int)}, "1 images are not, first image 2: [-1.0, -1.0]"),
+        ({"soft_labels": np.eye(4, 2, dtype=int)}, "soft_labels of '{path}' are int64 [4, 2]; want floats [n classes]"),
+        ({"soft_labels": SOFT[0]}, "soft_labels of '{path}' are float32 [2]; want floats [n classes]"),
+        ({"soft_labels": SOFT[:3]}, "soft_labels of '{path}' are [3, 2]; want a row for each of the 4 images"),
+        ({"soft_labels": SOFT, "labels": TAGS}, "'{path}' has soft_labels, which are for one class an image"),
+        ({"soft_labels": SOFT, "classes": np.array(["cat"])}, "are [4, 2], but there are 1 classes; want a column"),
+    ],
+)
+def test_soft_labels_that_are_none_are_said(tmp_path, arrays, message):
+    path = write(tmp_path, images=IMAGES, **arrays)
+    with pytest.raises(UserError) as error:
+        sources.npz(path=path)
+    text = str(error.value)
+    assert text.startswith("config.data.source.path: ")
+    assert message.replace("{path}", path) in text
+    assert "\n" not in text
+
+
 def test_targets_are_rows_of_zeros_and_ones():
     one = sources.Source(IMAGES[..., None], LABELS.astype(np.int32), ("a", "b", "c"))
     assert not one.multi_label

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from efficient_jax.methods.noisy_student import noisy_student, pseudo_labels
+from efficient_jax.losses import class_weights
+from efficient_jax.methods.noisy_student import noisy_student, pseudo_labels, suggestion
 from efficient_jax.types import UserError
 from tests.methods.fake import CLASSES, PARAMS, cross_entropies, fake, make, unchanged
 
@@ -35,6 +36,16 @@ def test_the_loss_is_the_weighted_mean(weight):
     np.testing.assert_allclose(loss / aux.weight, expected, rtol=1e-6)
     assert aux.metrics["accuracy"][1] == 2.0
     assert aux.metrics["pseudo_label_accuracy"][1] == 4.0
+
+
+def test_rare_classes_of_the_labelled_images_may_weigh_more():
+    batch, keys = make(labelled=2, unlabelled=4)
+    frozen = {"class_counts": np.array([100.0, 10.0, 1.0], np.float32)}
+    loss, aux = noisy_student(fake(), unchanged, class_balance=0.9)(PARAMS, {}, frozen, batch, keys)
+    weights = np.asarray(class_weights(frozen["class_counts"], 0.9))[batch["labelled"]["label"].argmax(1)]
+    labelled, unlabelled = (cross_entropies(stream["image"], stream["label"]) for stream in batch.values())
+    np.testing.assert_allclose(loss, (weights * labelled).sum() + unlabelled.sum(), rtol=1e-6)
+    assert aux.weight == 6.0
 
 
 def test_nothing_below_the_threshold_is_kept():
@@ -126,7 +137,10 @@ def test_the_negative_control_deals_the_same_labels_to_the_same_images(soft):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"threshold": 0.95}, r"pseudo_labels\.threshold: no image reaches 0\.95; the highest confidence is 0\.900"),
+        (
+            {"threshold": 0.95},
+            r"pseudo_labels\.threshold: no image reaches 0\.95; the highest confidence is 0\.900; 0\.80 would",
+        ),
         ({"threshold": 1.0}, r"pseudo_labels\.threshold: 1\.0 is not in"),
         ({"threshold": -0.1}, r"pseudo_labels\.threshold: -0\.1 is not in"),
         ({"per_class": -1}, r"pseudo_labels\.per_class: -1 is negative"),
@@ -134,4 +148,11 @@ def test_the_negative_control_deals_the_same_labels_to_the_same_images(soft):
 )
 def test_settings_that_keep_nothing_are_said(settings, message):
     with pytest.raises(UserError, match=message):
-        pseudo_labels(sure((0, 0.9), (1, 0.8)), 0, **settings)
+        pseudo_labels(sure((0, 0.9), (1, 0.806), (2, 0.5)), 0, **settings)
+
+
+def test_the_suggested_threshold_keeps_half():
+    p = random_probabilities(301)
+    level = float(suggestion(p.max(1)).split("; ")[1].split()[0])
+    _, copies = pseudo_labels(p, 0, threshold=level, balance=False)
+    assert 0.5 <= (copies > 0).mean() < 0.55

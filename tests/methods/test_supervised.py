@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efficient_jax.losses import class_weights
 from efficient_jax.methods.supervised import supervised
 from tests.methods.fake import CLASSES, PARAMS, cross_entropies, fake, make, unchanged
 
@@ -28,3 +29,14 @@ def test_the_model_trains_and_hands_its_state_on():
     assert len(model_keys) == 2
     assert aux.state is not state
     np.testing.assert_array_equal(aux.state["batch_stats"]["mean"], np.ones(2))
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.9])
+def test_rare_classes_may_weigh_more(beta):
+    batch, keys = make(labelled=5, unlabelled=0)
+    counts = jnp.asarray([100.0, 10.0, 1.0])
+    loss, aux = supervised(fake(), unchanged, class_balance=beta)(PARAMS, {}, {"class_counts": counts}, batch, keys)
+    images, labels = batch["labelled"]["image"], np.asarray(batch["labelled"]["label"])
+    weights = np.asarray(class_weights(counts, beta))[labels.argmax(1)]
+    np.testing.assert_allclose(loss, (weights * cross_entropies(images, labels)).sum(), rtol=1e-6)
+    assert aux.weight == 5.0

@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,25 @@ from efficient_jax.report.results import read_metrics, read_results
 from efficient_jax.types import UserError
 
 ATTACK = "<script>alert(1)</script>"
+
+COUNTS = ("pool", "pool_known", "pool_right", "kept", "right", "wrong", "unknown", "labelled", "true", "copies")
+PSEUDO = {
+    "teacher_hash": "0123456789abcdef",
+    "settings": {"threshold": 0.75, "soft": True},
+    "pool": 7,
+    "kept": 2,
+    "known": 2,
+    "right": 1,
+    "pool_known": 4,
+    "pool_right": 3,
+    "classes": [
+        {"name": ATTACK} | dict(zip(COUNTS, (5, 3, 2, 2, 1, 1, 0, 6, 8, 3), strict=True)),
+        {"name": "$\\frac"} | dict(zip(COUNTS, (2, 1, 1, 0, 0, 0, 0, 18, 1, 0), strict=True)),
+    ],
+    "confidence": [{"name": "0.7–0.8"} | dict(zip(COUNTS[:7], (7, 4, 3, 2, 1, 1, 0), strict=True))],
+    "without": ["$\\frac"],
+    "warnings": [f"no pseudo-label is {ATTACK}"],
+}
 
 
 class Page(html.parser.HTMLParser):
@@ -51,23 +71,14 @@ def write_stage(folder, *, correct, teacher=None):
         confidence=np.array([0.7]),
     )
     if teacher:
-        np.savez(
-            folder / "pseudo_labels.npz",
-            id=ids,
-            probabilities=probabilities,
-            label=probabilities.argmax(1),
-            copies=np.array([2, 1, 0], np.int32),
-            hidden_label=np.array([0, 0, -1], np.int32),
-            threshold=0.75,
-            teacher=teacher,
-        )
+        (folder / "pseudo_labels.json").write_text(json.dumps(PSEUDO | {"teacher": teacher}))
     result = {
         "stage": folder.name,
         "parameters": 4321,
         "labels": 20,
         "updates": 30,
         "images_seen": 960,
-        "pseudo_labels": {"kept": 2, "right": 1, "pool": 3} if teacher else None,
+        "pseudo_labels": {"pool": 3, "kept": 2, "known": 2, "right": 1, "classes_without": 1} if teacher else None,
         "test": {"correct": correct, "n": 100},
         "validation": {"correct": 45, "n": 50},
         "seconds": 1.5,
@@ -93,7 +104,7 @@ def workdir(tmp_path):
         "git_dirty": True,
         "versions": {"jax": "0.10.2"},
         "devices": ["cpu:0"],
-        "data": {"source": "digits", "classes": [ATTACK, "$\\frac"], **counts},
+        "data": {"source": "digits", "classes": [ATTACK, "$\\frac"], "notes": [f"left {ATTACK}"], **counts},
     }
     (tmp_path / "run.json").write_text(json.dumps(run))
     write_stage(tmp_path / "teacher", correct=80)
@@ -104,8 +115,9 @@ def workdir(tmp_path):
 def test_every_name_is_escaped(workdir):
     text = write_report(workdir).read_text()
     assert not [tag for tag, _ in Page(text).tags if tag == "script"]
-    # command, config, teacher; two matrices of two headers each; two mistakes; one bar of the pseudo-labels
-    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3 + 2 * 2 + 2 + 1
+    # command, config, teacher; two matrices of two headers each; two mistakes; of the pseudo-labels a
+    # bar, a share and a warning; a note
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3 + 2 * 2 + 2 + 3 + 1
 
 
 def test_nothing_is_loaded_from_elsewhere(workdir):
@@ -132,12 +144,14 @@ def test_numbers_of_the_run(workdir):
     page = Page(write_report(workdir).read_text())
     text = workdir.joinpath("report.html").read_text()
     assert page.cells[16:20] == ["1", "", "1", "1"]  # confusion matrix of the first stage
-    # class, bar, kept, right of kept, in pool, right of pool
-    assert page.cells[20:26] == [ATTACK, "", "1", "100.0", "2", "100.0"]
-    assert page.cells[26:32] == ["$\\frac", "", "1", "0.0", "1", "0.0"]
-    assert page.cells.count("0.7–0.8") == 1
-    assert "3 images; 2\n(66.7%) are kept at threshold 0.75, some up to 2 times" in text
-    assert "Of those kept, 50.0% are right; of all, 50.0%." in text
+    # class, bar, kept, right of kept, copies, in pool, right of pool, found of those that are there
+    assert page.cells[20:28] == [ATTACK, "", "2", "50.0", "3", "5", "66.7", "25.0"]
+    assert page.cells[28:36] == ["$\\frac", "", "none", "–", "0", "2", "100.0", "100.0"]
+    assert page.cells[36:42] == ["0.7–0.8", "", "2", "50.0", "7", "75.0"]
+    # shares of labelled images, of predictions, of what is learned
+    assert re.findall(r"<span>([\d.]+)</span>", text) == ["25.0", "71.4", "100.0", "75.0", "28.6", "0.0"]
+    assert "7 images; 2\n(28.6%) are kept, some several times for balance:\nthreshold = 0.75, soft = True." in text
+    assert "Of the labels kept, 50.0% are right; of all, 75.0%." in text
     for fact in ("student.optim.lr = 0.25", "0.4321", "0.0123", "abc1234 with uncommitted changes", "0.10.2"):
         assert fact in text
 

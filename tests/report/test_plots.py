@@ -32,24 +32,6 @@ def test_heat_map_is_blue_on_the_diagonal_and_white_where_empty():
     assert pixels[:, 1].tolist() == [[255, 255, 255]] * 2
 
 
-def test_bars_count_kept_right_wrong_and_unknown():
-    (first, second) = plots.pseudo_label_bars(
-        ["a", "b"],
-        np.array([0, 0, 0, 0, 0]),
-        predicted=np.array([0, 0, 0, 0, 0]),
-        hidden=np.array([0, 1, -1, 0, -1]),
-        copies=np.array([3, 1, 1, 0, 0]),
-    )
-    assert first == plots.Bar("a", pool=5, pool_right=2, pool_known=3, right=1, wrong=1, unknown=1)
-    assert first.kept == 3  # images, not copies
-    assert second.pool == second.kept == 0
-
-
-def test_confidence_bins_are_closed_on_the_left():
-    names, bins = plots.confidence_bins(np.array([0.1, 0.5, 0.9, 0.949, 0.95, 1.0], np.float32))
-    assert [names[i] for i in bins] == ["0–0.5", "0.5–0.6", "0.9–0.95", "0.9–0.95", "0.95–0.99", "0.99–1"]
-
-
 def test_contact_sheet_has_a_column_per_image_with_its_versions_below():
     raw = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((3, 4, 4, 1), np.uint8)
     views = raw[:, None] + np.array([100, 200], np.uint8)[:, None, None, None]

@@ -8,6 +8,8 @@ from rich.console import Console
 from efficient_jax.report import tables
 from efficient_jax.types import UserError
 
+PSEUDO = {"pool": 50, "kept": 40, "known": 0, "right": 0, "classes_without": 0}
+
 
 def result(stage, **changes):
     return {
@@ -43,7 +45,7 @@ def shown(table, width):
 
 
 def test_cells_of_a_stage():
-    pseudo = {"kept": 40, "right": 39, "pool": 50}
+    pseudo = PSEUDO | {"known": 40, "right": 39}
     rows = tables.stage_rows([result("supervised"), result("student", pseudo_labels=pseudo)])
     # Wilson's interval for 90 of 100, from the formula: (0.9 + 1.92073/100 ± ...) / (1 + 3.84146/100)
     assert rows[0] == ["supervised", "1,234,567", "100", "2,000", "256,000", "–", "–", "90.00 [82.56, 94.48]"]
@@ -51,15 +53,30 @@ def test_cells_of_a_stage():
 
 
 def test_no_pseudo_label_kept_has_no_share():
-    (row,) = tables.stage_rows([result("student", pseudo_labels={"kept": 0, "right": 0, "pool": 50})])
+    (row,) = tables.stage_rows([result("student", pseudo_labels=PSEUDO | {"kept": 0})])
     assert row[5:7] == ["0", "–"]
 
 
 @pytest.mark.parametrize(("known", "right", "share"), [(20, 15, "75.0"), (0, 0, "–")])
 def test_share_of_right_pseudo_labels_counts_the_known(known, right, share):
-    pseudo = {"kept": 40, "known": known, "right": right, "pool": 50}
+    pseudo = PSEUDO | {"known": known, "right": right}
     (row,) = tables.stage_rows([result("student", pseudo_labels=pseudo)])
     assert row[5:7] == ["40", share]
+
+
+@pytest.mark.parametrize(("missing", "cell"), [(1, "40, 1 class without"), (3, "40, 3 classes without")])
+def test_classes_without_pseudo_labels_are_in_the_table(missing, cell):
+    (row,) = tables.stage_rows([result("student", pseudo_labels=PSEUDO | {"classes_without": missing})])
+    assert row[5] == cell
+
+
+def test_several_labels_have_pseudo_labels_where_there_are_any():
+    counts = {"mean_average_precision": 0.5, "micro_f1": 0.25, "macro_f1": 0.125}
+    several = {"test": {"correct": 90, "n": 100} | counts}
+    results = [result("a", **several), result("b", pseudo_labels=PSEUDO, **several)]
+    assert tables.stage_headers(results)[5:7] == ["pseudo-labels kept", "right, %"]
+    assert [row[5:7] for row in tables.stage_rows(results)] == [["–", "–"], ["40", "–"]]
+    assert {len(row) for row in tables.stage_rows(results)} == {len(tables.stage_headers(results))}
 
 
 def test_a_stage_without_result_is_not_finished():

@@ -79,3 +79,16 @@ def test_load_gives_the_average_and_the_description(tmp_path):
 def test_no_checkpoint_is_said(tmp_path):
     with pytest.raises(UserError, match=r"here: .* is no trained stage"):
         checkpoint.load(tmp_path, "here")
+
+
+def test_a_fingerprint_is_of_names_shapes_and_bits():
+    trees = [
+        tree(1.0),
+        tree(1.0) | {"step": np.int64(3)},
+        tree(np.nextafter(np.float32(1), np.float32(2))),
+        {"stop": np.int32(3)} | {name: tree(1.0)[name] for name in ("params", "ema")},
+        tree(1.0) | {"params": {"w": np.ones((3, 2), np.float32)}},
+    ]
+    assert len({checkpoint.fingerprint(each) for each in trees}) == len(trees)
+    placed = jax.device_put(dict(reversed(tree(1.0).items())))
+    assert checkpoint.fingerprint(placed) == checkpoint.fingerprint(tree(1.0)) == "ca6099f6dddab2dd"
