@@ -229,7 +229,8 @@ def _stage(
         length = _length({"updates": updates, "epochs": epochs, "examples": examples}, where)
         # With placeholders: how many images are labelled is not known yet.
         optim_now = _in_updates(optim, sizes["labelled"], sizes["labelled"], 100, f"{where}.optim")
-        binding.bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+        bound = binding.bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+        binding.bind_named(optimizers.ALGORITHMS, bound["algorithm"], f"{where}.optim.algorithm", optimizers.GIVEN)
     if entry.label and not batch.get("unlabelled"):
         raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
     if pseudo_labels and not entry.label:

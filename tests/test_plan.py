@@ -56,7 +56,7 @@ def test_a_plan_has_every_default():
     assert (first.name, first.model) == ("first", ("cnn", {"width": 4, "dropout": 0.0}))
     assert first.method == ("supervised", {"label_smoothing": 0.0})
     assert (first.batch, first.teacher, first.pseudo_labels) == ({"labelled": 8}, "", {})
-    assert resolved(first, 100).optim["b2"] == 0.999
+    assert resolved(first, 100).optim["algorithm"] == {"name": "adamw"}
     assert (student.batch, student.teacher) == ({"labelled": 8, "unlabelled": 16}, "first")
     assert student.pseudo_labels["threshold"] == 0.3
 
