@@ -191,7 +191,12 @@ def test_layer_decay_of_1_is_plain_training_bit_for_bit(net, name):
 @pytest.mark.parametrize("name", optim.ALGORITHMS)
 def test_layer_decay_does_not_thaw(net, name):
     grads = jax.tree.map(lambda p: 100.0 * jnp.ones_like(p), net)
-    settings = {"algorithm": {"name": name}, "weight_decay": 0.1, "clip": 1.0, "rules": (("stem/.*|layer1/0/.*", 0.0), *ALL)}
+    settings = {
+        "algorithm": {"name": name},
+        "weight_decay": 0.1,
+        "clip": 1.0,
+        "rules": (("stem/.*|layer1/0/.*", 0.0), *ALL),
+    }
     after = run(net, grads, 3, **settings, layer_decay=0.5, layers=LAYERS)
     jax.tree.map(np.testing.assert_array_equal, after["stem"], net["stem"])
     jax.tree.map(np.testing.assert_array_equal, after["layer1"]["0"], net["layer1"]["0"])

@@ -93,7 +93,7 @@ def our_steps(module: Callable, images: np.ndarray, labels: np.ndarray) -> tuple
     variables = models.init(module(None), jax.random.key(0), images.shape[1:])
     settings = {"learning_rate": 1e-3, "weight_decay": 1e-2, "clip": 0.0, "rules": ((".*", 1.0),)}
     tx, _ = optim.optimizer(variables["params"], steps=100_000, **settings)
-    loss = supervised(apply, lambda keys, batch: batch)
+    loss = supervised(apply, lambda _, batch: batch)
     update = step.make_train_step(loss, tx, ema_decay=0.99, devices=devices)
     predict = step.make_predict(apply, devices, multi_label=False)
     data = parallel.replicate({"image": images, "label": np.eye(CLASSES, dtype=np.float32)[labels]}, devices)
