@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         print(__doc__)
         return 0
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    logging.set_verbosity(logging.ERROR)  # orbax speaks of every save
+    logging.set_verbosity(logging.FATAL)  # orbax speaks of every save, and logs what it raises
     jax.config.update("jax_num_cpu_devices", CORES)
     jax.config.update("jax_compilation_cache_dir", str(cache / "efficient_jax" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

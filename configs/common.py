@@ -133,9 +133,8 @@ def sgd(*, learning_rate: float, weight_decay: float, warmup_epochs: float = 0.0
     """Nesterov momentum with cosine decay."""
     return ConfigDict(
         {
-            "name": "sgd",
+            "algorithm": {"name": "sgd", "momentum": 0.9},
             "learning_rate": learning_rate,
-            "momentum": 0.9,
             "warmup": 0,
             "warmup_epochs": warmup_epochs,
             "weight_decay": weight_decay,

@@ -22,7 +22,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = common.stand_in(classes=CLASSES) if tiny else common.tfds(name="oxford_flowers102", size=224)
     config.stages = ("head", "finetuned")
     config.head = common.lite_head()
-    config.head.method.head = "ridge"  # for 102 classes a logistic head takes minutes
     config.finetuned = common.lite(init="head", epochs=30.0, rules=(common.NORMS, (".*", 1.0)), layer_decay=0.9)
     config.finetuned.augment = common.strong()
     return common.shrink(config) if tiny else config

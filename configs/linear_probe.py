@@ -2,9 +2,9 @@
 
     python launch.py --config=configs/linear_probe.py --config.data.source.path=my_images --workdir=runs/probe
 
-A folder for each class. The network is EfficientNet-Lite0 as ImageNet left it; another one, at another size:
-`--config.logistic.init=resnet50.safetensors --config.logistic.model.name=resnet` and so on. Test images come from
-`--config.data.source.test_path=FOLDER`, or `--config.data.test=200` keeps so many of the others.
+A folder for each class. The network is EfficientNet-Lite0 as ImageNet left it, at 160 pixels; for another size say
+`--config.data.source.size=224`, for another network change `model` and `init` in a copy of this file. Test images come
+from `--config.data.source.test_path=FOLDER`, or `--config.data.test=200` keeps so many of the others.
 """
 
 from ml_collections import ConfigDict

@@ -60,6 +60,8 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         variables, said = initial.variables(stage, variables, run.source.classes, shape, run.workdir)
         for line in said:
             run.console.print(f"{stage.name}: {line}", soft_wrap=True)
+        mean, std = (" ".join(f"{value:.3f}" for value in description[key]) for key in ("mean", "std"))
+        run.console.print(f"{stage.name}: images normalised by mean {mean} and std {std}", soft_wrap=True)
     supervision = supervise(stage, run)
     outcome.samples(folder, views_of(stage), run.source.images, supervision.labels, supervision.rows, key)
 

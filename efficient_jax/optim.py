@@ -25,6 +25,8 @@ class Row(NamedTuple):
 
 
 schedule = schedules.schedule
+GIVEN = ("rate", "weight_decay")  # by `optimizer`; the other arguments of an algorithm are keys of its block
+ADAMW = {"name": "adamw"}
 
 
 def optimizer(
@@ -36,18 +38,15 @@ def optimizer(
     weight_decay: float,
     clip: float,
     rules: tuple[tuple[str, float], ...],
-    b2: float = 0.999,
-    name: str = "adamw",
-    momentum: float = 0.9,
+    algorithm: dict = ADAMW,
     schedule: dict = schedules.COSINE,
     layer_decay: float = 1.0,
     layers: tuple[str, ...] = (),
 ) -> tuple[optax.GradientTransformation, list[Row]]:
-    """The optimizer `name` for `params` (arrays or their shapes), and a table of what each rule claims.
+    """The optimizer for `params` (arrays or their shapes), and a table of what each rule claims.
 
-    adamw  AdamW (arXiv 1711.05101) with `b2`. Weight decay is decoupled: kernels shrink by learning rate x weight decay
-    sgd    Nesterov's `momentum`. Weight decay is added to the gradient, before the momentum, as in torch and timm,
-           for which the published figures (1e-4, 5e-4) are meant; big_vision's is decoupled
+    `algorithm` is a block of `ALGORITHMS`, {"name": "sgd", "momentum": 0.8}, and `schedule` one of
+    `schedules.SCHEDULES`.
 
     `rules` are (regular expression, learning-rate multiplier) in order. A parameter obeys the first rule that matches
     the whole of its path, such as "stage1/conv/kernel": (r"stage[12]/.*", 0.1) slows two stages down, a multiplier of
@@ -58,12 +57,12 @@ def optimizer(
     The multiplier scales the update, never the gradient, which Adam would normalise again. Weight decay is in the
     update, and so follows the multiplied learning rate (as in timm): there is no multiplier of its own. Only leaves
     named `kernel` decay. `clip` bounds the global norm of the gradients that are not frozen; 0.0 leaves them as they
-    are. `schedule` is a block of `schedules.SCHEDULES`.
+    are.
 
     Raises UserError, with the table, where a parameter has no rule or a rule has no parameter; likewise for layers,
     of which each parameter must have exactly one.
     """
-    build = binding.choose(name, OPTIMIZERS, "optim.name")
+    name, settings = binding.bind_named(ALGORITHMS, algorithm, "optim.algorithm", GIVEN)
     multipliers, table = _multipliers(params, rules, layers, layer_decay, weight_decay)
     rate = schedules.schedule(learning_rate=learning_rate, steps=steps, warmup=warmup, schedule=schedule)
     labels = jax.tree.map(str, multipliers)  # they become keys of a checkpoint
@@ -71,7 +70,7 @@ def optimizer(
     def group(multiplier: float) -> optax.GradientTransformation:
         if multiplier == 0.0:
             return optax.set_to_zero()
-        return build(lambda step: multiplier * rate(step), b2=b2, momentum=momentum, weight_decay=weight_decay)
+        return ALGORITHMS[name](lambda step: multiplier * rate(step), weight_decay, **settings)
 
     return optax.chain(
         # Twice, since a clip would count frozen gradients and AdamW would decay frozen kernels.
@@ -81,19 +80,20 @@ def optimizer(
     ), table
 
 
-def _adamw(rate: optax.Schedule, *, b2: float, momentum: float, weight_decay: float) -> optax.GradientTransformation:
-    del momentum
+def adamw(rate: optax.Schedule, weight_decay: float, *, b2: float = 0.999) -> optax.GradientTransformation:
+    """AdamW (arXiv 1711.05101). Weight decay is decoupled: kernels shrink by learning rate x weight decay."""
     return optax.adamw(rate, b2=b2, weight_decay=weight_decay, mask=_is_kernel)
 
 
-def _sgd(rate: optax.Schedule, *, b2: float, momentum: float, weight_decay: float) -> optax.GradientTransformation:
-    del b2
+def sgd(rate: optax.Schedule, weight_decay: float, *, momentum: float = 0.9) -> optax.GradientTransformation:
+    """Nesterov's momentum. Weight decay is added to the gradient, before the momentum, as in torch and timm, for which
+    the published figures (1e-4, 5e-4) are meant; big_vision's is decoupled."""
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask=_is_kernel), optax.sgd(rate, momentum=momentum, nesterov=True)
     )
 
 
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adamw": _adamw, "sgd": _sgd}
+ALGORITHMS: dict[str, Callable[..., optax.GradientTransformation]] = {"adamw": adamw, "sgd": sgd}
 
 
 def update(

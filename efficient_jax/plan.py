@@ -275,7 +275,8 @@ def _stage(
         # With placeholders: how many images are labelled is not known yet.
         first = next(iter(sizes.values()))
         optim_now = _in_updates(optim, first, first, 100, f"{where}.optim")
-        binding.bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+        bound = binding.bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+        binding.bind_named(optimizers.ALGORITHMS, bound["algorithm"], f"{where}.optim.algorithm", optimizers.GIVEN)
     if batch.get("balanced") and settings.get("class_balance"):
         raise UserError(f"{where}: batch.balanced and method.class_balance both correct for rare classes; take one")
     if entry.unlabelled and not entry.frozen_teacher and not batch.get("unlabelled"):
@@ -290,11 +291,19 @@ def _stage(
     _check_views(where, chosen, augment, strong_augment)
     for key, count in (("log_every", log_every), ("save_every", save_every)):
         _at_least(count, 1, f"{where}.{key}")
+    if entry.fit and mixes:
+        raise UserError(
+            f"{where}.augment: {mixes[0]!r} mixes images, so that held-out ones would have been trained on; the method "
+            f"{chosen!r} wants augmentation of single images"
+        )
+    named, architecture = binding.bind_named(models.MODELS, model, f"{where}.model", GIVEN_TO_MODELS)
+    if "dtype" in architecture:
+        binding.choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
     if not 0.0 <= ema_decay < 1.0:
         raise UserError(f"{where}.ema_decay: {ema_decay} is not in 0.0 .. 1.0 (1.0 excluded)")
     return Stage(
         name=name,
-        model=binding.bind_named(models.MODELS, model, f"{where}.model", GIVEN_TO_MODELS),
+        model=(named, architecture),
         method=(chosen, settings),
         pseudo_labels=binding.bind(entry.label, pseudo_labels, f"{where}.pseudo_labels", GIVEN_TO_LABELLERS)
         if entry.label
@@ -407,10 +416,11 @@ def _check_reference(
             f"{where}: stage {reference!r} comes later; it must come before {names[position]!r} in config.stages"
         )
     packaged = list(pretrained.PACKAGED) if or_weights else []
+    stages = [str(found.parent) for found in Path(reference).glob(f"*/{checkpoint.FOLDER}")]  # `reference` is a run
     raise UserError(
         f"{where}: {reference!r} is neither an earlier stage nor the folder of a trained one"
         + (", nor weights that others trained" if or_weights else "")
-        + binding.nearest(reference, [*names[:position], *packaged])
+        + binding.nearest(reference, stages or [*names[:position], *packaged])
     )
 
 

@@ -13,7 +13,7 @@ from efficient_jax import binding, class_map, initial, members, models, optim
 from efficient_jax.data import SOURCES, duplicates, sources, splits, statistics
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan, Stage, resolved
-from efficient_jax.training import checkpoint, parallel
+from efficient_jax.training import parallel
 from efficient_jax.types import Apply, Tree, UserError
 
 NAMED = 5  # images that a line lists
@@ -156,12 +156,15 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
         _check_pixels(module, variables, shape)
         if stage.batch:
             _rehearse_updates(stage, run, about, variables, *taught)
+        elif METHODS[stage.method[0]].fit:
+            _rehearse_fit(stage, run)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{where}: {stage.model} cannot be trained on images {list(shape)}: {error}") from error
-    if stage.init in earlier and (differences := checkpoint.compare(earlier[stage.init], variables)):
-        raise UserError(f"{where}.init: {stage.init!r} is of another architecture: {differences}")
+    if stage.init in earlier:
+        start = next(other for other in run.stages if other.name == stage.init)
+        initial.check(start.model, earlier[stage.init], stage, variables)
     if stage.init and stage.init not in earlier:
         initial.variables(stage, variables, run.source.classes, shape, run.workdir)
     return variables
@@ -221,6 +224,12 @@ def parameters_of_method(
     return make(key, *seen, **stage.method[1])
 
 
+def _rehearse_fit(stage: Stage, run: Run) -> None:
+    method, labels = METHODS[stage.method[0]], np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
+    assert method.fit
+    method.fit(np.eye(4, dtype=np.float32), labels, run.seed, None, run.source.multi_label, **stage.method[1])
+
+
 def _check_pixels(module: Any, variables: Tree, shape: tuple[int, ...]) -> None:
     """That the image is not used up before the head: the mean over no pixels is no number."""
     images = jax.ShapeDtypeStruct((1, *shape), np.float32)
@@ -242,7 +251,8 @@ def description_of(stage: Stage, run: Run) -> dict[str, Any]:
     if channels not in (1, len(mean)):
         raise UserError(
             f"config.{stage.name}: the images have {channels} channels, the normalisation that belongs to "
-            f"{stage.init or 'the stage'} has {len(mean)}; load the images with config.data.source.channels={len(mean)}"
+            f"{stage.init or 'the stage'} has {len(mean)}; make them {len(mean)}, where the source reads pictures with "
+            f"config.data.source.channels={len(mean)}"
         )
     source = run.source
     return members.describe(

@@ -374,6 +374,14 @@ def test_a_frozen_backbone_keeps_every_bit(images, teacher, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, before, after)
 
 
+@pytest.mark.parametrize("method", [{"head": "svm"}, {"l2": -1.0}])
+def test_settings_of_a_head_are_checked_before_features_are_computed(images, teacher, tmp_path, method):
+    block = {"model": stage("supervised")["model"], "method": {"name": "linear_probe"} | method, "init": str(teacher)}
+    with pytest.raises(UserError, match=r"^config\.probe: method\."):
+        run(images, tmp_path, {"probe": block})
+    assert not (tmp_path / "probe").exists()
+
+
 @pytest.mark.parametrize("head", ["ridge", "logistic"])
 def test_a_head_is_fitted_without_updates(images, teacher, tmp_path, head):
     probe = {"model": stage("supervised")["model"], "method": {"name": "linear_probe", "head": head}, "init": "first"}

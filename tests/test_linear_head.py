@@ -37,13 +37,24 @@ def test_a_path_is_its_heads(kind):
         np.testing.assert_allclose(bias, alone[1], atol=1e-3)
 
 
+@pytest.mark.parametrize("n", [60, 7], ids=["more examples than features", "fewer"])
 @pytest.mark.parametrize("l2", [0.1, 10.0])
-def test_logistic_is_scikit_learns(l2):
-    kernel, bias = linear_head.logistic(FEATURES, TARGETS, l2)
-    theirs = LogisticRegression(C=1.0 / l2, tol=1e-8, max_iter=10_000).fit(FEATURES.astype(np.float64), CLASSES)
+def test_logistic_is_scikit_learns(l2, n):
+    assert set(CLASSES[:n]) == {0, 1, 2}
+    kernel, bias = linear_head.logistic(FEATURES[:n], TARGETS[:n], l2)
+    features = FEATURES.astype(np.float64)
+    theirs = LogisticRegression(C=1.0 / l2, tol=1e-8, max_iter=10_000).fit(features[:n], CLASSES[:n])
     np.testing.assert_allclose(kernel, theirs.coef_.T, atol=1e-4)
-    probabilities = softmax(FEATURES @ kernel + bias, axis=1)
-    np.testing.assert_allclose(probabilities, theirs.predict_proba(FEATURES.astype(np.float64)), atol=1e-4)
+    np.testing.assert_allclose(softmax(features @ kernel + bias, axis=1), theirs.predict_proba(features), atol=2e-4)
+
+
+def test_directions_that_hardly_vary_are_learned_in_few_iterations(monkeypatch):
+    monkeypatch.setattr(linear_head, "ITERATIONS", 40)
+    features = (FEATURES - FEATURES.mean(0)) * np.logspace(0, -3, 8, dtype=np.float32)
+    kernel, _ = linear_head.logistic(features, TARGETS, 1e-6)
+    settings = {"C": 1e6, "solver": "newton-cg", "tol": 1e-10, "max_iter": 1000}
+    theirs = LogisticRegression(**settings).fit(features.astype(np.float64), CLASSES)
+    np.testing.assert_allclose(kernel, theirs.coef_.T, rtol=1e-2, atol=1e-2)
 
 
 def test_multi_label_logistic_is_one_against_the_rest():

@@ -8,6 +8,7 @@ from efficient_jax import optim
 from efficient_jax.types import UserError
 
 ALL = ((".*", 1.0),)
+PLAIN = {"name": "sgd", "momentum": 0.0}
 SETTINGS = {"steps": 100, "learning_rate": 0.1, "warmup": 0, "weight_decay": 0.0, "clip": 0.0, "rules": ALL}
 
 
@@ -63,9 +64,9 @@ def test_frozen_parameters_keep_every_bit(params):
         assert (after["head"][name] != params["head"][name]).all()
 
 
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", optim.ALGORITHMS)
 def test_frozen_parameters_take_no_memory(params, name):
-    tx, _ = optim.optimizer(params, **(SETTINGS | {"name": name, "rules": (("body/.*", 0.0), *ALL)}))
+    tx, _ = optim.optimizer(params, **(SETTINGS | {"algorithm": {"name": name}, "rules": (("body/.*", 0.0), *ALL)}))
     state = jax.tree.leaves_with_path(tx.init(params))
     assert not [path for path, _ in state if "body" in jax.tree_util.keystr(path)]
 
@@ -129,10 +130,10 @@ def test_shapes_are_enough_to_plan(params):
     assert optim.optimizer(shapes, **SETTINGS)[1] == optim.optimizer(params, **SETTINGS)[1]
 
 
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", optim.ALGORITHMS)
 def test_the_rate_falls_from_the_head_to_the_stem(net, name):
     grads = jax.tree.map(lambda p: 0.3 * p + 0.2, net)
-    settings = {"name": name, "weight_decay": 0.1}
+    settings = {"algorithm": {"name": name}, "weight_decay": 0.1}
     full, decayed = moved(net, grads, **settings), moved(net, grads, **settings, layer_decay=0.5, layers=LAYERS)
     expected = {  # 0.5 to the power of the distance from the head
         "stem": jax.tree.map(lambda u: 0.125 * u, full["stem"]),
@@ -179,18 +180,23 @@ def test_rule_and_layer_multiply(net):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 0.4 * 0.25 * b, atol=2e-7), both, one)
 
 
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", optim.ALGORITHMS)
 def test_layer_decay_of_1_is_plain_training_bit_for_bit(net, name):
     grads = jax.tree.map(lambda p: 0.3 * p + 0.2, net)
-    settings = {"name": name, "weight_decay": 0.1, "clip": 1.0, "warmup": 2}
+    settings = {"algorithm": {"name": name}, "weight_decay": 0.1, "clip": 1.0, "warmup": 2}
     plain, same = (run(net, grads, 4, **settings, **d) for d in ({}, {"layer_decay": 1.0, "layers": LAYERS}))
     jax.tree.map(np.testing.assert_array_equal, plain, same)
 
 
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", optim.ALGORITHMS)
 def test_layer_decay_does_not_thaw(net, name):
     grads = jax.tree.map(lambda p: 100.0 * jnp.ones_like(p), net)
-    settings = {"name": name, "weight_decay": 0.1, "clip": 1.0, "rules": (("stem/.*|layer1/0/.*", 0.0), *ALL)}
+    settings = {
+        "algorithm": {"name": name},
+        "weight_decay": 0.1,
+        "clip": 1.0,
+        "rules": (("stem/.*|layer1/0/.*", 0.0), *ALL),
+    }
     after = run(net, grads, 3, **settings, layer_decay=0.5, layers=LAYERS)
     jax.tree.map(np.testing.assert_array_equal, after["stem"], net["stem"])
     jax.tree.map(np.testing.assert_array_equal, after["layer1"]["0"], net["layer1"]["0"])
@@ -218,7 +224,7 @@ def test_sgd_is_torchs():
     """torch.optim.SGD([p], lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.2)"""
     tx, _ = optim.optimizer(
         {"kernel": jnp.zeros(2)},
-        **(SETTINGS | {"name": "sgd", "weight_decay": 0.2, "schedule": {"name": "constant"}}),
+        **(SETTINGS | {"algorithm": {"name": "sgd"}, "weight_decay": 0.2, "schedule": {"name": "constant"}}),
     )
     params = {"kernel": jnp.array([1.0, -2.0])}
     state = tx.init(params)
@@ -229,14 +235,14 @@ def test_sgd_is_torchs():
 
 def test_momentum_is_set(params):
     grads = jax.tree.map(jnp.ones_like, params)
-    after = run(params, grads, 2, name="sgd", momentum=0.0, schedule={"name": "constant"})
+    after = run(params, grads, 2, algorithm=PLAIN, schedule={"name": "constant"})
     np.testing.assert_allclose(after["head"]["bias"], -1.2, rtol=1e-6)
 
 
 def test_the_schedule_is_followed(params):
     grads = jax.tree.map(jnp.ones_like, params)
     schedule = {"name": "step", "boundaries": (1,), "factor": 0.5}
-    after = run(params, grads, 2, name="sgd", momentum=0.0, schedule=schedule)
+    after = run(params, grads, 2, algorithm=PLAIN, schedule=schedule)
     np.testing.assert_allclose(after["head"]["bias"], -1.0 - 0.1 - 0.05, rtol=1e-6)
     rate = optim.schedule(learning_rate=0.1, steps=100, schedule=schedule)
     np.testing.assert_allclose([rate(0), rate(1)], [0.1, 0.05], rtol=1e-6)
@@ -268,7 +274,9 @@ def test_rules_must_fit_the_parameters(params, rules, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "adam"}, "optim.name: unknown name 'adam'; did you mean 'adamw'?"),
+        ({"algorithm": {"name": "adam"}}, "optim.algorithm.name: unknown name 'adam'; did you mean 'adamw'?"),
+        ({"algorithm": {"name": "adamw", "momentum": 0.9}}, "optim.algorithm.momentum: no such key; there is: b2"),
+        ({"algorithm": {"name": "sgd", "b2": 0.9}}, "optim.algorithm.b2: no such key; there is: momentum"),
         ({"layer_decay": 0.0}, r"optim.layer_decay: 0.0 is not in 0.0 .. 1.0 \(0.0 excluded\)"),
         ({"layer_decay": 1.1}, "optim.layer_decay: 1.1 is not"),
         ({"layer_decay": 0.5, "layers": ()}, "optim.layer_decay: 0.5 needs a model that lists its layers"),

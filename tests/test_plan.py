@@ -57,7 +57,7 @@ def test_a_plan_has_every_default():
     assert first.method == ("supervised", {"label_smoothing": 0.0, "class_balance": 0.0})
     assert (found.duplicates, first.balanced) == ("refuse", False)
     assert (first.batch, first.teachers, first.pseudo_labels) == ({"labelled": 8}, (), {})
-    assert resolved(first, 100).optim["b2"] == 0.999
+    assert resolved(first, 100).optim["algorithm"] == {"name": "adamw"}
     assert (student.batch, student.teachers) == ({"labelled": 8, "unlabelled": 16}, ("first",))
     assert student.pseudo_labels["threshold"] == 0.3
 
@@ -307,6 +307,7 @@ def test_a_method_that_fits_has_no_updates():
         ({"init": ""}, "config.probe.init: the method 'linear_probe' needs a trained network"),
         ({"updates": 5}, "config.probe.updates: the method 'linear_probe' has no updates and does not read it"),
         ({"augment": {"ops": ("flip",)}}, "config.probe.views: 0; `augment` wants 1 or more"),
+        ({"augment": {"ops": ("mixup",)}, "views": 1}, "config.probe.augment: 'mixup' mixes images, so that held-out"),
         ({"init": "efficientnet-lite9"}, "config.probe.init: 'efficientnet-lite9' is neither an earlier stage nor"),
         ({"method": {"name": "linear_probe", "heads": "ridge"}}, "config.probe.method.heads: no such key"),
     ],
@@ -315,6 +316,18 @@ def test_a_method_that_fits_says_what_it_wants(changes, message):
     with pytest.raises(UserError) as error:
         plan(CONFIG | {"stages": ("first", "probe"), "probe": PROBE | changes})
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8", "bf16"])
+def test_models_compute_in_one_of_two_dtypes(dtype):
+    with pytest.raises(UserError, match=rf"^config\.first\.model\.dtype: unknown name '{dtype}'"):
+        plan(changed("first.model", {"name": "resnet", "dtype": dtype}))
+
+
+def test_of_a_run_one_stage_is_a_start(tmp_path):
+    (tmp_path / "net" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"did you mean '{tmp_path}/net'\?$"):
+        plan(changed("first.init", str(tmp_path)))
 
 
 @pytest.mark.parametrize("init", ["efficientnet-lite0", "weights.safetensors", "weights.pth", "vit.npz"])

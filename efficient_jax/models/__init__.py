@@ -27,6 +27,9 @@ MODELS = {
     "vit": ViT,
 }
 
+DTYPES = dict.fromkeys(("float32", "bfloat16"))
+"""What models compute in. Gradients of float16 would need a loss scale."""
+
 
 def init(module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int, int]) -> Tree:
     """New float32 variables {"params": ..., "batch_stats": ...} for images [h w c]."""

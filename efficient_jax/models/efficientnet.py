@@ -92,7 +92,7 @@ def scaled_stages(variant: Variant) -> tuple[Stage, ...]:
 
 
 def _find(variant: str) -> Variant:
-    return choose(variant, VARIANTS, "EfficientNet.variant")
+    return choose(variant, VARIANTS, "model.variant")
 
 
 class SqueezeExcite(nn.Module):

@@ -55,7 +55,7 @@ class ViT(nn.Module):
     ) -> tuple[Float[Array, "b classes"], dict[str, Array]]:
         keys = keys if train else None
         (width, depth, heads), patch = parse(self.variant)
-        pool = choose(self.pool, POOLS, "ViT.pool")
+        pool = choose(self.pool, POOLS, "model.pool")
         if x.shape[1] % patch or x.shape[2] % patch:
             raise UserError(
                 f"ViT {self.variant}: an image of {x.shape[1]}x{x.shape[2]} pixels is not made of {patch}x{patch} "
@@ -85,9 +85,9 @@ class ViT(nn.Module):
 def parse(variant: str) -> tuple[tuple[int, int, int], int]:
     """((width, depth, heads), patch size) of "S/16"."""
     size, _, patch = variant.partition("/")
-    dimensions = choose(size, SIZES, "ViT.variant")
+    dimensions = choose(size, SIZES, "model.variant")
     if not patch.isdecimal() or not int(patch):
-        raise UserError(f"ViT.variant: {variant!r} has no patch size; write it in pixels, such as {size + '/16'!r}")
+        raise UserError(f"model.variant: {variant!r} has no patch size; write it in pixels, such as {size + '/16'!r}")
     return dimensions, int(patch)
 
 

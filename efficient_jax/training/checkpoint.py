@@ -68,10 +68,18 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree, devices: Sequ
 def load(stage: Path, where: str) -> tuple[Tree, dict[str, Any]]:
     """(EMA variables as numpy arrays, model description) of a stage's best or newest checkpoint.
 
-    Raises: UserError naming `where` when there is none.
+    Raises: UserError naming `where` when there is none, or a damaged one.
     """
     if not (stage / FOLDER).is_dir():
         raise UserError(f"{where}: {str(stage)!r} is no trained stage (it has no folder {FOLDER!r})")
+    try:
+        return _load(stage, where)
+    except (ValueError, KeyError, OSError) as error:  # of orbax, tensorstore and json
+        why = f"{type(error).__name__}: {error}"[:200]
+        raise UserError(f"{where}: the checkpoint of {str(stage)!r} is damaged ({why}); train it again") from error
+
+
+def _load(stage: Path, where: str) -> tuple[Tree, dict[str, Any]]:
     with open_manager(stage) as manager:
         step = best_step(manager)
         if step is None:

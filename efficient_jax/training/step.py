@@ -101,7 +101,8 @@ def make_extract(apply: Apply, augment: Augment, devices: Sequence[jax.Device]) 
 
     def extract(variables: Tree, data: Tree, key: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.Array]:
         batch = {name: values[index] for name, values in data.items()}
-        seen = augment(parallel.keys_of_share(key, len(index)), batch)
+        keys = jax.vmap(lambda image: jax.random.fold_in(key, image))(index)  # the same in batches of any size
+        seen = augment(keys, batch)
         (_, intermediates), _ = apply(variables, seen["image"], False, None)
         return intermediates["features"].astype(jnp.float32), seen["label"]
 
@@ -137,8 +138,8 @@ def extract_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(features [len(rows) d], labels [len(rows) classes]) of the images at `rows`, as `predict_rows`."""
     found = []
-    for i, (part, real) in enumerate(feed.padded(rows, batch)):
-        both = extract(variables, data, jax.random.fold_in(key, i), parallel.shared(part, devices))
+    for part, real in feed.padded(rows, batch):
+        both = extract(variables, data, key, parallel.shared(part, devices))
         found.append([np.asarray(each).reshape(len(part), -1)[:real] for each in both])
     features, labels = zip(*found, strict=True)
     return np.concatenate(features), np.concatenate(labels)

@@ -76,6 +76,16 @@ def test_load_gives_the_average_and_the_description(tmp_path):
     assert model == MODEL
 
 
+@pytest.mark.parametrize("keep", [0.0, 0.5])
+def test_a_damaged_checkpoint_is_said(tmp_path, keep):
+    save(tmp_path, [None]).close()
+    for file in (tmp_path / checkpoint.FOLDER).rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: int(keep * file.stat().st_size)])
+    with pytest.raises(UserError, match=r"^here: the checkpoint of .* is damaged"):
+        checkpoint.load(tmp_path, "here")
+
+
 def test_no_checkpoint_is_said(tmp_path):
     with pytest.raises(UserError, match=r"here: .* is no trained stage"):
         checkpoint.load(tmp_path, "here")

@@ -1,11 +1,15 @@
-"""What images must look like for weights that others trained: wrong normalisation costs accuracy silently."""
+"""What belongs to weights that others trained and is in none of their arrays: accuracy is lost silently without it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from efficient_jax.binding import choose
-from efficient_jax.models.pretrained.weights import PACKAGED
+from efficient_jax.models.pretrained import names
+from efficient_jax.models.pretrained.weights import PACKAGED, read
 from efficient_jax.types import UserError
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -32,7 +36,7 @@ assert LITE_SIZES.keys() == PACKAGED.keys()
 
 def preprocessing(weights: str | Path, family: str) -> Preprocessing:
     """Of a name in `PACKAGED`, or of a file: what a config.json of timm or Hugging Face beside it says, else what is
-    usual for the `family`.
+    usual for the `family`, and for torchvision's ViT what it has.
 
     The Lite models were trained on (x - 127) / 128 with x in 0..255 (their packages' own README says otherwise, and it
     costs accuracy), and evaluated on the centre of an image 32 pixels larger than theirs.
@@ -44,13 +48,41 @@ def preprocessing(weights: str | Path, family: str) -> Preprocessing:
         size = LITE_SIZES[str(weights)]
         return Preprocessing((127 / 255,) * 3, (128 / 255,) * 3, (size, size), size / (size + 32), "bicubic")
     file = Path(weights).with_name("config.json")
-    return _configured(file, default) if file.is_file() else default
+    if file.is_file():
+        return _configured(file, default)
+    if family == "vit" and Path(weights).suffix != ".npz" and "conv_proj.weight" in names.unwrap(read(weights))[0]:
+        return FAMILIES["resnet"]
+    return default
+
+
+def implied(weights: str | Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Settings of the model that the weights were trained with and that no shape shows; `state` is what `read` gives.
+
+    ViT's `tanh_gelu` and EfficientNet's `tensorflow`, where the names in the file or a config.json beside it tell.
+    """
+    if Path(weights).suffix == ".npz":
+        return {"tanh_gelu": True}
+    arrays, _ = names.unwrap(state)
+    for name, tensorflow in (("_conv_stem.weight", True), ("features.0.0.weight", False)):  # ported, torchvision
+        if name in arrays:
+            return {"tensorflow": tensorflow}
+    file = Path(weights).with_name("config.json")
+    architecture = str(_read(file).get("architecture", "")) if file.is_file() else ""
+    return {"tensorflow": architecture.startswith("tf_")} if "efficientnet" in architecture else {}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text())
+        return config | {}
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file}: not a config.json of timm or Hugging Face ({error})") from None
 
 
 def _configured(file: Path, default: Preprocessing) -> Preprocessing:
     """timm's settings are under "pretrained_cfg", or at the top in files of before 2023."""
+    config = _read(file)
     try:
-        config = json.loads(file.read_text())
         config = config.get("pretrained_cfg", config)
         found = Preprocessing(
             tuple(map(float, config.get("mean", default.mean))),
@@ -59,7 +91,7 @@ def _configured(file: Path, default: Preprocessing) -> Preprocessing:
             float(config.get("crop_pct", default.crop)),
             config.get("interpolation", default.interpolation),
         )
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: not a config.json of timm or Hugging Face ({error})") from None
     if found.interpolation not in INTERPOLATIONS:
         raise UserError(f"{file}: interpolation {found.interpolation!r}; there is: {', '.join(INTERPOLATIONS)}")

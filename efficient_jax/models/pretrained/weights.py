@@ -1,6 +1,7 @@
 """Weights that others trained: out of their files, into our models."""
 
 import math
+import zipfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -63,6 +64,8 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):  # numpy would take it for a pickle and explain how to run that
+        raise UserError(f"{path}: damaged, or no .npz file; download it again")
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = dict(file)
@@ -136,7 +139,11 @@ def load(
             continue
         theirs = _layout(np.asarray(state[name], np.float32), path)
         try:
-            values, how = _resampled(theirs, ours, image) if name == "pos_embed" else _summed(theirs, ours[path].shape)
+            values, how = (
+                resampled(theirs, variables["params"], image)
+                if name == "pos_embed"
+                else _summed(theirs, ours[path].shape)
+            )
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
         if values.shape != ours[path].shape:
@@ -181,13 +188,11 @@ def _summed(array: Float[np.ndarray, "..."], shape: tuple[int, ...]) -> tuple[Fl
     return array, ""
 
 
-def _resampled(
-    positions: Float[np.ndarray, "1 n d"], ours: Mapping[tuple[str, ...], Any], image: tuple[int, int] | None
-) -> tuple[Any, str]:
-    """The position embedding for the model's patches, and what was done."""
-    prefix = int(("params", "cls_token") in ours)
-    patch = ours["params", "patch_embed", "proj", "kernel"].shape[0]
-    _, wanted, width = ours["params", "pos_embed"].shape
+def resampled(positions: Float[np.ndarray, "1 n d"], params: Tree, image: tuple[int, int] | None) -> tuple[Any, str]:
+    """The position embedding for the patches of the model that has `params`, and what was done."""
+    prefix = int("cls_token" in params)
+    patch = params["patch_embed"]["proj"]["kernel"].shape[0]
+    _, wanted, width = params["pos_embed"].shape
     if positions.ndim != 3 or positions.shape[1] <= prefix or positions.shape[2] != width:
         return positions, ""  # of another model
     places, count = wanted - prefix, positions.shape[1] - prefix

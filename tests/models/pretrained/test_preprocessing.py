@@ -2,8 +2,9 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
-from efficient_jax.models.pretrained import preprocessing
+from efficient_jax.models.pretrained import implied, preprocessing
 from efficient_jax.types import UserError
 
 
@@ -21,7 +22,29 @@ def test_lite_is_minus_127_over_128(name, size):
 
 def test_a_family_has_its_usual_statistics(tmp_path):
     assert preprocessing(tmp_path / "a.pth", "resnet").mean == (0.485, 0.456, 0.406)
-    assert preprocessing(tmp_path / "a.pth", "vit").std == (0.5, 0.5, 0.5)
+    assert preprocessing(tmp_path / "a.npz", "vit").std == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean"), [("conv_proj.weight", (0.485, 0.456, 0.406)), ("patch_embed.proj.weight", (0.5, 0.5, 0.5))]
+)
+def test_torchvisions_vit_is_normalised_as_its_other_networks(tmp_path, name, mean):
+    safetensors.numpy.save_file({name: np.zeros(1)}, tmp_path / "a.safetensors")
+    assert preprocessing(tmp_path / "a.safetensors", "vit").mean == mean
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [("tf_efficientnet_b0", {"tensorflow": True}), ("efficientnet_b0", {"tensorflow": False}), ("resnet18", {})],
+)
+def test_a_config_tells_the_padding(tmp_path, architecture, expected):
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": architecture}))
+    assert implied(tmp_path / "a.safetensors", {"conv_stem.weight": np.zeros(1)}) == expected
+
+
+def test_checkpoints_of_jax_have_the_tanh_of_gelu():
+    assert implied("vit.npz", {}) == {"tanh_gelu": True}
+    assert implied("elsewhere/vit.safetensors", {"pos_embed": np.zeros(1)}) == {}
 
 
 @pytest.mark.parametrize("nested", [True, False])

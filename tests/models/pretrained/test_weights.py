@@ -313,6 +313,13 @@ def test_a_damaged_file_is_refused_in_one_line(suffix, keep, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_page_saved_as_npz_is_no_reason_to_run_it(tmp_path):
+    """numpy takes what is no archive for a pickle, and says how to load it unsafely."""
+    (tmp_path / "page.npz").write_text("<!doctype html>")
+    with pytest.raises(UserError, match=r"page\.npz: damaged, or no \.npz file; download it again$"):
+        pretrained.read(tmp_path / "page.npz")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
