@@ -5,41 +5,33 @@ import functools
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from efficient_jax import augment, initial, keys, label_store, members, metrics, models, optim, outcome, records
+from efficient_jax import augment, initial, keys, members, models, optim, outcome, records
 from efficient_jax.data import feed
 from efficient_jax.linear_head import Choice
 from efficient_jax.methods import METHODS
-from efficient_jax.plan import Stage
+from efficient_jax.prediction import predict_batch, predict_rows, scores, validate
 from efficient_jax.preparation import (
     Run,
+    at_size,
     description_of,
+    image_shape,
     input_shape,
     optimizer,
     parameters_of_method,
-    streams,
     teachers_of,
 )
+from efficient_jax.stages import Stage
+from efficient_jax.supervision import Supervision, supervise
 from efficient_jax.training import checkpoint, loop, parallel, state, step
 from efficient_jax.training.progress import StageProgress
-from efficient_jax.types import Apply, Augment, Tree, UserError
+from efficient_jax.types import Apply, Augment, Tree
 
-PREDICT_BATCH = 512
-PREDICT_PIXELS = 2**19  # in a batch on CPU: larger ones gain nothing and leave its caches
 CHUNK = 64  # updates whose indices are sent to the devices together
-
-
-class Supervision(NamedTuple):
-    """What a stage learns from."""
-
-    rows: dict[str, np.ndarray]  # stream -> images, those that count double twice
-    labels: np.ndarray  # float32 [n classes]: people's, or the teacher's; zeros where there is neither
-    pseudo_labels: dict[str, int] | None  # how many were kept and are right
 
 
 def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
@@ -49,10 +41,12 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     if (folder / "result.json").exists():
         return records.read_json(folder / "result.json")
     started = time.perf_counter()
+    supervision = supervise(stage, run)
+    run = at_size(run, stage.size)
     key = _key(stage, run)
     description = description_of(stage, run)
     shape = input_shape(description)
-    if shape != run.source.images.shape[1:]:
+    if shape != image_shape(stage, run):
         run.console.print(f"{stage.name}: grey images, repeated in the {shape[-1]} channels of the network")
     module, apply = members.build(description)
     variables = models.init(module, keys.named(key, "init"), shape)
@@ -62,7 +56,6 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
             run.console.print(f"{stage.name}: {line}", soft_wrap=True)
         mean, std = (" ".join(f"{value:.3f}" for value in description[key]) for key in ("mean", "std"))
         run.console.print(f"{stage.name}: images normalised by mean {mean} and std {std}", soft_wrap=True)
-    supervision = supervise(stage, run)
     outcome.samples(folder, views_of(stage), run.source.images, supervision.labels, supervision.rows, key)
 
     if run.source.multi_label and not len(run.split["validation"]):
@@ -75,7 +68,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         ema = _correct(method.correct, stage, run, description, predict, variables)
     else:
         ema = _train(stage, run, description, predict, updates(stage, run, supervision, description, variables))
-    validation, chosen = _validate(predict, ema, run)
+    validation, chosen = validate(predict, ema, run)
     tested = predict_rows(predict, ema, run.split["test"], run)
     result = {
         "stage": stage.name,
@@ -167,11 +160,11 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
 
             def on_save(i: int, current: Tree) -> None:
                 parallel.assert_replicas_agree(current)
-                figures, chosen = _validate(predict, current["ema"], run)
-                scores = _scores(figures) if figures else {}
-                if scores:
-                    log.write(i, scores)
-                checkpoint.save(manager, i, current, description | chosen, next(iter(scores.values()), None))
+                figures, chosen = validate(predict, current["ema"], run)
+                found = scores(figures) if figures else {}
+                if found:
+                    log.write(i, found)
+                checkpoint.save(manager, i, current, description | chosen, next(iter(found.values()), None))
 
             current = loop.run(
                 lambda current, i: each.update(current, each.indices(i)),
@@ -210,7 +203,7 @@ def _fit(
         extract = step.make_extract(apply, augmentation, run.devices)
         key = parallel.replicate(jax.random.fold_in(keys.named(_key(stage, run), "views"), view), run.devices)
         return step.extract_rows(
-            extract, placed, data, ids, key=key, batch=_predict_batch(run, ids), devices=run.devices
+            extract, placed, data, ids, key=key, batch=predict_batch(run, ids), devices=run.devices
         )
 
     plain = augment.build((), {}, "")
@@ -254,7 +247,7 @@ def _with_head(
     variables = variables | {"params": variables["params"] | {"head": head}}
     placed = parallel.replicate(variables, run.devices)
     with checkpoint.open_manager(run.workdir / stage.name) as manager:
-        checkpoint.save(manager, 0, {"ema": placed}, description | _validate(predict, placed, run)[1], None)
+        checkpoint.save(manager, 0, {"ema": placed}, description | validate(predict, placed, run)[1], None)
     return placed
 
 
@@ -271,108 +264,5 @@ def images_per_update(stage: Stage) -> int:
     return sum(stage.batch.values()) + METHODS[stage.method[0]].strong * stage.batch.get("unlabelled", 0)
 
 
-def supervise(stage: Stage, run: Run) -> Supervision:
-    """The stage's streams and their labels; a teacher that labels images does so here, once, un-noised."""
-    source, split = run.source, run.split
-    labels = np.zeros((len(source.images), len(source.classes)), np.float32)
-    labels[split["labelled"]] = source.targets(split["labelled"])
-    rows = streams(stage, source, split)
-    if stage.balanced:
-        rows["labelled"] = np.repeat(rows["labelled"], feed.balanced(source.labels[rows["labelled"]], run.seed))
-    label = METHODS[stage.method[0]].label
-    if not label:
-        return Supervision(rows, labels, None)
-    ids = rows["unlabelled"]
-    labels[ids], copies, counts = _pseudo_labels(label, stage, run, ids)
-    rows["unlabelled"] = np.repeat(ids, copies)
-    return Supervision(rows, labels, counts)
-
-
-def _pseudo_labels(
-    label: Callable[..., tuple[np.ndarray, np.ndarray]], stage: Stage, run: Run, ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """(labels, copies, how many were kept and are right) of the unlabelled images; the stage's folder has the store.
-
-    An interrupted stage takes the predictions from there, if they are the same teachers'.
-    """
-    source, folder, names = run.source, run.workdir / stage.name, ", ".join(stage.teachers)
-    applies, variables = teachers_of(stage, run)
-    hashes = ", ".join(checkpoint.fingerprint(tree) for tree in variables)
-    asked: dict[str, Any] = {"teacher": names, "teacher_hash": hashes, "class_map": stage.class_map}
-    asked |= {"method": stage.method[0], "settings": stage.pseudo_labels, "seed": run.seed}
-    probabilities = label_store.read(folder, asked, ids)
-    if probabilities is None:
-        predicted = [
-            predict_rows(
-                step.make_predict(apply, run.devices, source.multi_label),
-                parallel.replicate(tree, run.devices),
-                ids,
-                run,
-            )
-            for apply, tree in zip(applies, variables, strict=True)
-        ]
-        probabilities = np.mean(predicted, axis=0)
-    else:
-        run.console.print(f"{stage.name}: predictions of {names} are those of {label_store.TABLE}")
-    try:
-        labels, copies = label(probabilities, run.seed, **stage.pseudo_labels)
-    except UserError as error:
-        raise UserError(f"config.{stage.name}.{error}") from error
-    round_ = label_store.Round(ids, probabilities, labels, copies, stage.pseudo_labels["threshold"])
-    audit = label_store.audit(source, run.split["labelled"], round_, stage.batch["unlabelled"])
-    label_store.write(folder, source, round_, asked | audit)
-    counts = {name: audit[name] for name in ("pool", "kept", "known", "right")}
-    run.console.print(f"{stage.name}: {counts['kept']:,} of {counts['pool']:,} pseudo-labels kept")
-    for warning in audit["warnings"]:
-        run.console.print(f"{stage.name}: {warning}", soft_wrap=True)
-    return labels, copies, counts | {"classes_without": len(audit["without"])}
-
-
 def _key(stage: Stage, run: Run) -> jax.Array:
     return keys.named(jax.random.key(run.seed), stage.name)
-
-
-def predict_rows(predict: Any, variables: Tree, ids: np.ndarray, run: Run) -> np.ndarray:
-    return step.predict_rows(predict, variables, run.images, ids, batch=_predict_batch(run, ids), devices=run.devices)
-
-
-def _predict_batch(run: Run, ids: np.ndarray) -> int:
-    """A multiple of the number of devices."""
-    h, w = run.source.images.shape[1:3]
-    most = PREDICT_PIXELS // (h * w) if run.devices[0].platform == "cpu" else PREDICT_BATCH
-    count = len(run.devices)
-    return min(max(min(most, PREDICT_BATCH) // count, 1), -(-len(ids) // count)) * count
-
-
-def _validate(predict: Any, variables: Tree, run: Run) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """(figures of the validation images, None where there are none; what belongs to the model: nothing, or where an
-    image can have several labels, their "thresholds", the best on these images, so that F1 is a little optimistic).
-    """
-    ids, labels = run.split["validation"], run.source.labels[run.split["validation"]]
-    if not len(ids):
-        return None, {"thresholds": [0.5] * len(run.source.classes)} if run.source.multi_label else {}
-    probabilities = predict_rows(predict, variables, ids, run)
-    if not run.source.multi_label:
-        return {"correct": int((probabilities.argmax(1) == labels).sum()), "n": len(ids)}, {}
-    thresholds = metrics.thresholds(probabilities, labels)
-    return metrics.several_labels(probabilities, labels, thresholds), {"thresholds": thresholds.tolist()}
-
-
-def _scores(figures: Mapping[str, Any]) -> dict[str, float]:
-    """What to log of validation; the first is what the best checkpoint has most of."""
-    if "mean_average_precision" not in figures:
-        return {"validation_accuracy": figures["correct"] / figures["n"]}
-    return {f"validation_{name}": figures[name] for name in ("mean_average_precision", "micro_f1", "macro_f1")}
-
-
-def read_config(workdir: Path, where: str) -> dict[str, Any]:
-    """The config of a run, with tuples where it had them. UserError naming `where` if there is none."""
-    if not (workdir / "config.json").is_file():
-        raise UserError(f"{where}: {str(workdir)!r} has no config.json, which says what the stage was tested on")
-    return _tuples(records.read_json(workdir / "config.json"))
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _tuples(entry) for key, entry in value.items()}
-    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.models import pretrained
-from efficient_jax.plan import Stage, is_weights
+from efficient_jax.plan import is_weights
+from efficient_jax.stages import Stage
 from efficient_jax.training import checkpoint
 from efficient_jax.types import Tree, UserError
 

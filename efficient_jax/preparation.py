@@ -7,16 +7,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from jaxtyping import Array
 from rich.console import Console
 
-from efficient_jax import binding, class_map, initial, members, models, optim
-from efficient_jax.data import SOURCES, duplicates, sources, splits, statistics
+from efficient_jax import class_map, initial, members, models, optim
+from efficient_jax.data import decode, sources, statistics
+from efficient_jax.loading import check_labels, load_data, streams
 from efficient_jax.methods import METHODS
-from efficient_jax.plan import Plan, Stage, resolved
+from efficient_jax.plan import Plan
+from efficient_jax.stages import Stage, resolved
 from efficient_jax.training import parallel
 from efficient_jax.types import Apply, Tree, UserError
 
-NAMED = 5  # images that a line lists
 NOTHING: dict[str, Tree] = {}
 
 
@@ -36,13 +38,21 @@ class Run(NamedTuple):
     stages: tuple[Stage, ...]  # with durations in updates
 
 
+def at_size(run: Run, size: int) -> Run:
+    """`run` with its images resized to squares of `size` pixels; 0: as they are."""
+    images = decode.resized(run.source.images, size)
+    if images is run.source.images:
+        return run
+    return run._replace(source=run.source._replace(images=images), images=parallel.replicate(images, run.devices))
+
+
 def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     """Picks devices and splits data. Raises: UserError when a batch does not divide or images are too few."""
     batches = {f"config.{s.name}.batch.{stream}": size for s in plan.stages for stream, size in s.batch.items()}
     devices = parallel.pick_devices(batches, plan.devices)
     source, split = load_data(plan)
     for stage in plan.stages:
-        _check_labels(stage, source)
+        check_labels(stage, source)
     rows = {stage.name: streams(stage, source, split) for stage in plan.stages}
     for stage in plan.stages:
         for stream, size in stage.batch.items():
@@ -65,79 +75,6 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     for stage in stages:
         shapes[stage.name] = _rehearse(stage, run, shapes)
     return run
-
-
-def load_data(plan: Plan) -> tuple[sources.Source, dict[str, np.ndarray]]:
-    """The images of a plan, and which of them are for what."""
-    name, settings = plan.source
-    source = SOURCES[name](**settings)
-    split = splits.split(source.labels, source.classes, seed=plan.seed, given=source.given, **plan.split)
-    if not len(split["test"]):
-        raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
-    hashes = duplicates.digests(source.images)
-    source, split = _without_test_images(plan, source, split, hashes)
-    labelled = np.concatenate([split["labelled"], split["validation"]])
-    if pairs := duplicates.contradictions(hashes, source.labels, labelled):
-        source = _noted(source, f"equal images have different labels: {_listed(pairs, source)}")
-    return source, split
-
-
-def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The images of each stream of the stage. Raises: UserError where what to omit is not known."""
-    rows = {stream: split[stream] for stream in stage.batch}
-    if not stage.omit:
-        return rows
-    where = f"config.{stage.name}.omit"
-    numbers = dict(zip(source.classes, range(len(source.classes)), strict=True))
-    omitted = [binding.choose(name, numbers, where) for name in stage.omit]
-    for stream, ids in rows.items():
-        if unknown := int((source.labels[ids] < 0).reshape(len(ids), -1).any(1).sum()):
-            raise UserError(f"{where}: nobody knows the classes of {unknown:,} images that are {stream}")
-        rows[stream] = ids[~source.targets(ids)[:, omitted].any(1)]
-    return rows
-
-
-def _without_test_images(
-    plan: Plan, source: sources.Source, split: dict[str, np.ndarray], hashes: list[bytes]
-) -> tuple[sources.Source, dict[str, np.ndarray]]:
-    """Refuses images of other parts that equal one of the test, or leaves them out, and as many others are drawn."""
-    if not (found := duplicates.of_test(hashes, split["test"])):
-        return source, split
-    counts = {name: int(np.isin(ids, list(found)).sum()) for name, ids in split.items()}
-    shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    said = f"equal a test image, pixel for pixel ({shown}): {_listed(list(found.items()), source)}"
-    if plan.duplicates == "refuse":
-        raise UserError(
-            f"config.data: {len(found):,} images {said}; remove them, or leave them out with "
-            'config.data.duplicates="drop"'
-        )
-    rest = np.setdiff1d(np.arange(len(hashes)), list(found))
-    given = {"test": np.searchsorted(rest, split["test"])}
-    again = splits.split(source.labels[rest], source.classes, seed=plan.seed, given=given, **plan.split | {"test": 0})
-    return _noted(source, f"left out {len(found):,} images that {said}"), {
-        name: rest[ids].astype(np.int32) for name, ids in again.items()
-    }
-
-
-def _noted(source: sources.Source, note: str) -> sources.Source:
-    return source._replace(notes=(*source.notes, note))
-
-
-def _listed(pairs: Sequence[tuple[int, int]], source: sources.Source) -> str:
-    named = ", ".join(f"{source.name(one)} = {source.name(other)}" for one, other in pairs[:NAMED])
-    return named + (f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else "")
-
-
-def _check_labels(stage: Stage, source: sources.Source) -> None:
-    labels = "several labels" if source.multi_label else "one class"
-    if labels not in METHODS[stage.method[0]].labels:
-        fitting = " or ".join(repr(name) for name, method in METHODS.items() if labels in method.labels)
-        raise UserError(
-            f"config.{stage.name}.method: {stage.method[0]!r} does not fit data with {labels} for each image; "
-            f"take {fitting}"
-        )
-    if source.multi_label and stage.balanced:
-        raise UserError(f"config.{stage.name}.batch.balanced: images with several labels are in no one class")
 
 
 def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
@@ -173,11 +110,10 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
 def _rehearse_updates(
     stage: Stage, run: Run, about: dict[str, Any], variables: Tree, teachers: tuple[Apply, ...], theirs: Tree
 ) -> None:
-    shape = run.source.images.shape[1:]
     module, apply = members.build(about)
     method = METHODS[stage.method[0]]
     one = {
-        "image": np.zeros((2, *shape), np.uint8),
+        "image": np.zeros((2, *about["image_shape"]), np.uint8),
         "label": np.zeros((2, len(run.source.classes)), np.float32),
         "index": np.arange(2, dtype=np.int32),
     }
@@ -216,7 +152,7 @@ def parameters_of_method(
     make = METHODS[stage.method[0]].parameters
     if not make:
         return {}
-    image = jax.ShapeDtypeStruct((1, *run.source.images.shape[1:]), np.uint8)
+    image = jax.ShapeDtypeStruct((1, *image_shape(stage, run)), np.uint8)
     seen = [
         jax.eval_shape(lambda v, x, apply=apply: apply(v, x, False, None)[0][1], variables, image)
         for apply, variables in (model, (teachers[0], theirs[0]))
@@ -238,6 +174,11 @@ def _check_pixels(module: Any, variables: Tree, shape: tuple[int, ...]) -> None:
         raise ValueError(f"no pixels are left at {gone[0]!r}; take larger images")
 
 
+def image_shape(stage: Stage, run: Run) -> tuple[int, int, int]:
+    h, w, channels = run.source.images.shape[1:]
+    return stage.size or h, stage.size or w, channels
+
+
 def input_shape(description: Mapping[str, Any]) -> tuple[int, int, int]:
     """What the network sees: grey images as many times as its weights have channels."""
     h, w, _ = description["image_shape"]
@@ -256,7 +197,7 @@ def description_of(stage: Stage, run: Run) -> dict[str, Any]:
         )
     source = run.source
     return members.describe(
-        stage.model, source.classes, source.images.shape[1:], mean, std, run.framing, source.multi_label
+        stage.model, source.classes, image_shape(stage, run), mean, std, run.framing, source.multi_label
     )
 
 
@@ -283,10 +224,13 @@ def _teaching(stage: Stage, run: Run, name: str, apply: Apply, description: Mapp
     """The `apply` of the teacher `name`, whose logits are of the student's classes where they are read."""
     where = stage.where_teachers
     theirs, ours = tuple(description["classes"]), run.source.classes
-    if description["image_shape"] != list(run.source.images.shape[1:]):
+    shape = tuple(description["image_shape"])
+    if METHODS[stage.method[0]].label:
+        apply = _resizing(apply, shape)
+    elif shape != image_shape(stage, run):
         raise UserError(
-            f"{where}: {name!r} knows images {description['image_shape']}, "
-            f"the data has {list(run.source.images.shape[1:])}"
+            f"{where}: {name!r} knows images {list(shape)} and would see those of the stage, "
+            f"{list(image_shape(stage, run))}; set config.{stage.name}.size"
         )
     if METHODS[stage.method[0]].any_classes:
         return apply
@@ -302,3 +246,15 @@ def _teaching(stage: Stage, run: Run, name: str, apply: Apply, description: Mapp
             f"with config.{stage.name}.class_map, or take the method 'feature_distill'"
         )
     return apply
+
+
+def _resizing(apply: Apply, shape: tuple[int, ...]) -> Apply:
+    """`apply` of a network that knows images of `shape`, for others too."""
+
+    def resizing(variables: Tree, images: Array, train: bool, keys: Array | None) -> tuple:
+        if images.shape[1:] != shape:
+            wide = jax.image.resize(images.astype(np.float32), (len(images), *shape), "cubic")
+            images = wide.round().clip(0, 255).astype(np.uint8)
+        return apply(variables, images, train, keys)
+
+    return resizing

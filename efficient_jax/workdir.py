@@ -75,3 +75,16 @@ def _differences(there: Any, here: Any, where: str) -> Iterator[str]:
             yield from _differences(there.get(key, "nothing"), here.get(key, "nothing"), f"{where}.{key}")
     elif there != here:
         yield f"{where} is {there} there, {here} here"
+
+
+def read_config(workdir: Path, where: str) -> dict[str, Any]:
+    """The config of a run, with tuples where it had them. UserError naming `where` if there is none."""
+    if not (workdir / "config.json").is_file():
+        raise UserError(f"{where}: {str(workdir)!r} has no config.json, which says what the stage was tested on")
+    return _tuples(records.read_json(workdir / "config.json"))
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(entry) for key, entry in value.items()}
+    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value

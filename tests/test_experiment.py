@@ -12,6 +12,7 @@ from rich.console import Console
 
 from efficient_jax import experiment, losses, members, models, preparation
 from efficient_jax.plan import plan
+from efficient_jax.supervision import supervise
 from efficient_jax.training import parallel
 from efficient_jax.types import UserError
 
@@ -81,6 +82,30 @@ def test_a_teacher_of_another_run_labels_the_pool(images, teacher, tmp_path):
     assert found["pseudo_labels"] == {"pool": 198, "kept": 198, "known": 108, "right": 108, "classes_without": 0}
 
 
+def test_stages_of_other_sizes(images, teacher, tmp_path):
+    """A student on images of another size has its teacher's labels; the next stage goes on as before."""
+    labels = {"threshold": 0.0, "balance": False}
+    blocks = {
+        "student": stage("noisy_student", updates=30, teacher=str(teacher), size=16, pseudo_labels=labels),
+        "fixed": stage("supervised", init="student"),
+        "again": stage("noisy_student", teacher="student", pseudo_labels=labels),
+    }
+    student, fixed, again = run(images, tmp_path, blocks)
+    assert student["pseudo_labels"]["right"] == again["pseudo_labels"]["right"] == 108
+    assert student["test"]["correct"] == fixed["test"]["correct"] == 30
+    shapes = [members.load(tmp_path / name, "test")[2]["image_shape"] for name in blocks]
+    assert shapes == [[16, 16, 1], [8, 8, 1], [8, 8, 1]]
+    seen = np.load(tmp_path / "student" / "samples.npz")
+    assert seen["raw"].shape[1:] == (16, 16, 1)
+
+
+def test_a_teacher_in_the_step_sees_what_the_student_sees(images, teacher, tmp_path):
+    with pytest.raises(
+        UserError, match=r"^config\.s\.teacher: .* knows images \[8, 8, 1\] .* \[4, 4, 1\]; set config\.s\.size"
+    ):
+        run(images, tmp_path, {"s": stage("distill", teacher=str(teacher), size=4)})
+
+
 def prepared(images, workdir, stages, said=None, **data):
     """The run, before its stages."""
     split = {"labels_per_class": 4, "test": 30} | data
@@ -108,18 +133,18 @@ def test_an_interrupted_stage_takes_the_predictions_of_the_store(images, teacher
     block = stage("noisy_student", teacher=str(teacher), pseudo_labels={"threshold": 0.0, "balance": False})
     ready = prepared(images, tmp_path, {"s": block}, said := io.StringIO())
     (tmp_path / "s").mkdir()
-    first = experiment.supervise(ready.stages[0], ready)
+    first = supervise(ready.stages[0], ready)
     assert "are those of pseudo_labels.csv" not in said.getvalue()
     table, about = tmp_path / "s" / "pseudo_labels.csv", tmp_path / "s" / "pseudo_labels.json"
-    again = experiment.supervise(ready.stages[0], ready)
+    again = supervise(ready.stages[0], ready)
     assert f"s: predictions of {teacher} are those of pseudo_labels.csv" in said.getvalue()
     np.testing.assert_array_equal(again.labels, first.labels)
     np.testing.assert_array_equal(again.rows["unlabelled"], first.rows["unlabelled"])
     head, *lines = table.read_text().splitlines()
     table.write_text("\n".join([head, *(",".join([*line.split(",")[:-3], "1", "0", "0"]) for line in lines)]) + "\n")
-    assert (experiment.supervise(ready.stages[0], ready).labels[ready.split["unlabelled"]] == [1, 0, 0]).all()
+    assert (supervise(ready.stages[0], ready).labels[ready.split["unlabelled"]] == [1, 0, 0]).all()
     about.write_text(about.read_text().replace('"teacher_hash": "', '"teacher_hash": "0'))
-    np.testing.assert_array_equal(experiment.supervise(ready.stages[0], ready).labels, first.labels)
+    np.testing.assert_array_equal(supervise(ready.stages[0], ready).labels, first.labels)
 
 
 def test_pseudo_labels_do_not_depend_on_the_number_of_devices(images, teacher, tmp_path):
@@ -131,7 +156,7 @@ def test_pseudo_labels_do_not_depend_on_the_number_of_devices(images, teacher, t
             images=parallel.replicate(ready.source.images, ready.devices), workdir=tmp_path / str(devices)
         )
         (ready.workdir / "s").mkdir(parents=True)
-        found.append(experiment.supervise(ready.stages[0], ready))
+        found.append(supervise(ready.stages[0], ready))
     np.testing.assert_allclose(found[0].labels, found[1].labels, atol=1e-6)
     np.testing.assert_array_equal(found[0].rows["unlabelled"], found[1].rows["unlabelled"])
 
@@ -142,7 +167,7 @@ def test_rare_classes_come_as_often_as_others(tmp_path):
     np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
     block = stage("supervised", batch={"labelled": 8, "balanced": True})
     ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": block}, labels_per_class=0, test=8)
-    rows = experiment.supervise(ready.stages[0], ready).rows["labelled"]
+    rows = supervise(ready.stages[0], ready).rows["labelled"]
     np.testing.assert_array_equal(np.bincount(labels[rows]), [54, 54])
     np.testing.assert_array_equal(np.unique(rows), ready.split["labelled"])
 
@@ -160,7 +185,7 @@ def test_the_loss_knows_how_many_of_each_class_are_labelled(tmp_path):
         about = preparation.description_of(each, ready)
         variables = models.init(members.build(about)[0], jax.random.key(0), SHAPE)
         variables["params"]["head"] = jax.tree.map(np.zeros_like, variables["params"]["head"])
-        updates = experiment.updates(each, ready, experiment.supervise(each, ready), about, variables)
+        updates = experiment.updates(each, ready, supervise(each, ready), about, variables)
         index = updates.indices(0)
         counts = np.bincount(labels[np.asarray(index["labelled"])[:, 0].ravel()], minlength=2)
         first.append(float(updates.update(updates.state, index)[1]["loss"][0]))
@@ -175,7 +200,7 @@ def test_soft_labels_are_what_is_learned(tmp_path):
     ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": stage("supervised")}, test=9)
     ids = ready.split["labelled"]
     np.testing.assert_array_equal(np.bincount(soft[ids].argmax(1)), [4, 4, 4])
-    np.testing.assert_array_equal(experiment.supervise(ready.stages[0], ready).labels[ids], soft[ids])
+    np.testing.assert_array_equal(supervise(ready.stages[0], ready).labels[ids], soft[ids])
 
 
 def test_a_teacher_is_the_same_after_training(images, teacher, tmp_path):

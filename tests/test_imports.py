@@ -27,6 +27,10 @@ LAYERS = (
     {"methods"},
     {
         "plan",
+        "stages",
+        "loading",
+        "prediction",
+        "supervision",
         "members",
         "outcome",
         "label_store",

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from efficient_jax.plan import operations, plan, resolved
+from efficient_jax.plan import plan
+from efficient_jax.stages import operations, resolved
 from efficient_jax.types import UserError
 
 

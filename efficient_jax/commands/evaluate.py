@@ -8,13 +8,15 @@ import numpy as np
 from rich.console import Console
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from efficient_jax import experiment, metrics, preparation, records
 from efficient_jax import members as stored
+from efficient_jax import metrics, preparation, records
 from efficient_jax.data.sources import fingerprint
 from efficient_jax.plan import plan
+from efficient_jax.prediction import predict_rows
 from efficient_jax.report import tables
 from efficient_jax.training import parallel, step
 from efficient_jax.types import UserError
+from efficient_jax.workdir import read_config
 
 SEVERAL_LABELS_HEADERS = ["member", "all labels right, % [95% interval]", *tables.SEVERAL_LABELS.values(), "NLL"]
 HEADERS = ["member", "test accuracy, % [95% interval]", "balanced, %", "macro F1, %", "NLL", "ECE"]
@@ -81,7 +83,7 @@ def _predictions(
     first = ""
     for name in names:
         folder = stored.stage_folder(Path(name), "--members")
-        config = experiment.read_config(folder.parent, "--members")
+        config = read_config(folder.parent, "--members")
         # Of the plan only the data: no stage is trained, and any number of devices will do.
         run = preparation.prepare(plan(config)._replace(stages=(), devices=0), folder.parent, console)
         test = f"{fingerprint(run.source)} {run.split['test'].tolist()}"
@@ -91,6 +93,7 @@ def _predictions(
         apply, variables, description = stored.load(folder, "--members")
         variables = parallel.replicate(variables, run.devices)
         predict = step.make_predict(apply, run.devices, description["multi_label"])
-        found[name] = experiment.predict_rows(predict, variables, run.split["test"], run)
+        seen = preparation.at_size(run, description["image_shape"][0])
+        found[name] = predict_rows(predict, variables, run.split["test"], seen)
         thresholds[name] = description.get("thresholds", [])
     return run.source.labels[run.split["test"]], found, thresholds

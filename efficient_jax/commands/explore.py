@@ -11,13 +11,16 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from efficient_jax import class_bias, experiment, preview
+from efficient_jax import class_bias, preview
 from efficient_jax import members as stored
+from efficient_jax.data import decode
 from efficient_jax.data.sources import Source
-from efficient_jax.plan import Plan, augment_blocks, plan
-from efficient_jax.preparation import load_data
+from efficient_jax.loading import load_data
+from efficient_jax.plan import Plan, plan
 from efficient_jax.report import bias, exploration
+from efficient_jax.stages import augment_blocks
 from efficient_jax.types import Augment, UserError
+from efficient_jax.workdir import read_config
 
 IMAGES, VERSIONS = 10, 4  # of a stage's contact sheet
 EXAMPLES = 4  # of each operation; mixing pairs neighbours
@@ -114,7 +117,7 @@ def _stages(
 
 def _member(name: str, where: str) -> Member:
     folder = stored.stage_folder(Path(name), where)
-    settings = experiment.read_config(folder.parent, where)
+    settings = read_config(folder.parent, where)
     source, split = load_data(plan(settings))
     if source.multi_label:
         raise UserError(
@@ -125,7 +128,7 @@ def _member(name: str, where: str) -> Member:
         name=name,
         classify=stored.classifier(str(folder)),
         classes=source.classes,
-        images=source.images[ids],
+        images=decode.resized(source.images[ids], settings[folder.name].get("size", 0)),
         labels=source.labels[ids],
         about_images=about,
         augment=settings[folder.name]["augment"],

@@ -78,6 +78,13 @@ def fit(
     return _pixels(image.resize((size, size), resample, box=box))
 
 
+def resized(images: UInt8[np.ndarray, "n h w c"], size: int) -> UInt8[np.ndarray, "n size size c"]:
+    """As squares of `size` pixels, with an antialiasing filter; 0: as they are."""
+    if not size or images.shape[1:3] == (size, size):
+        return images
+    return decode_all(images.__getitem__, len(images), Framing(size, "squash", channels=images.shape[-1])).images
+
+
 def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> Decoded:
     """The pictures `read(0)` .. `read(count - 1)`, decoded and fitted by as many threads as there are cores.
 

@@ -205,3 +205,10 @@ def test_more_than_the_memory_is_said(monkeypatch):
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux says what is free")
 def test_memory_is_in_bytes():
     assert 2**26 < decode._memory() < 2**46
+
+
+def test_resized_images_are_pillows():
+    images = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), np.uint8)
+    theirs = [np.asarray(Image.fromarray(image).resize((8, 8), Image.Resampling.BICUBIC)) for image in images]
+    np.testing.assert_array_equal(decode.resized(images, 8), theirs)
+    assert decode.resized(images, 0) is images

@@ -10,6 +10,7 @@ from rich.console import Console
 from configs import quickstart
 from efficient_jax import experiment, members, models, preparation, records
 from efficient_jax.plan import plan
+from efficient_jax.supervision import supervise
 from efficient_jax.training import loop
 from efficient_jax.training.progress import StageProgress
 
@@ -28,7 +29,7 @@ def test_training_against_the_bare_step(tmp_path, capsys):
     description = preparation.description_of(stage, run)
     module, _ = members.build(description)
     variables = models.init(module, jax.random.key(0), (28, 28, 1))
-    each = experiment.updates(stage, run, experiment.supervise(stage, run), description, variables)
+    each = experiment.updates(stage, run, supervise(stage, run), description, variables)
     placed = each.indices(0)
     log = records.MetricsLog(tmp_path, 0)
 

@@ -1,0 +1,87 @@
+"""The images of a plan, and which of them are for what."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from efficient_jax import binding
+from efficient_jax.data import SOURCES, duplicates, sources, splits
+from efficient_jax.methods import METHODS
+from efficient_jax.plan import Plan
+from efficient_jax.stages import Stage
+from efficient_jax.types import UserError
+
+NAMED = 5  # images that a line lists
+
+
+def load_data(plan: Plan) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    """The images of a plan, and which of them are for what."""
+    name, settings = plan.source
+    source = SOURCES[name](**settings)
+    split = splits.split(source.labels, source.classes, seed=plan.seed, given=source.given, **plan.split)
+    if not len(split["test"]):
+        raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
+    hashes = duplicates.digests(source.images)
+    source, split = _without_test_images(plan, source, split, hashes)
+    labelled = np.concatenate([split["labelled"], split["validation"]])
+    if pairs := duplicates.contradictions(hashes, source.labels, labelled):
+        source = _noted(source, f"equal images have different labels: {_listed(pairs, source)}")
+    return source, split
+
+
+def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The images of each stream of the stage. Raises: UserError where what to omit is not known."""
+    rows = {stream: split[stream] for stream in stage.batch}
+    if not stage.omit:
+        return rows
+    where = f"config.{stage.name}.omit"
+    numbers = dict(zip(source.classes, range(len(source.classes)), strict=True))
+    omitted = [binding.choose(name, numbers, where) for name in stage.omit]
+    for stream, ids in rows.items():
+        if unknown := int((source.labels[ids] < 0).reshape(len(ids), -1).any(1).sum()):
+            raise UserError(f"{where}: nobody knows the classes of {unknown:,} images that are {stream}")
+        rows[stream] = ids[~source.targets(ids)[:, omitted].any(1)]
+    return rows
+
+
+def _without_test_images(
+    plan: Plan, source: sources.Source, split: dict[str, np.ndarray], hashes: list[bytes]
+) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    """Refuses images of other parts that equal one of the test, or leaves them out, and as many others are drawn."""
+    if not (found := duplicates.of_test(hashes, split["test"])):
+        return source, split
+    counts = {name: int(np.isin(ids, list(found)).sum()) for name, ids in split.items()}
+    shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    said = f"equal a test image, pixel for pixel ({shown}): {_listed(list(found.items()), source)}"
+    if plan.duplicates == "refuse":
+        raise UserError(
+            f"config.data: {len(found):,} images {said}; remove them, or leave them out with "
+            'config.data.duplicates="drop"'
+        )
+    rest = np.setdiff1d(np.arange(len(hashes)), list(found))
+    given = {"test": np.searchsorted(rest, split["test"])}
+    again = splits.split(source.labels[rest], source.classes, seed=plan.seed, given=given, **plan.split | {"test": 0})
+    return _noted(source, f"left out {len(found):,} images that {said}"), {
+        name: rest[ids].astype(np.int32) for name, ids in again.items()
+    }
+
+
+def _noted(source: sources.Source, note: str) -> sources.Source:
+    return source._replace(notes=(*source.notes, note))
+
+
+def _listed(pairs: Sequence[tuple[int, int]], source: sources.Source) -> str:
+    named = ", ".join(f"{source.name(one)} = {source.name(other)}" for one, other in pairs[:NAMED])
+    return named + (f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else "")
+
+
+def check_labels(stage: Stage, source: sources.Source) -> None:
+    labels = "several labels" if source.multi_label else "one class"
+    if labels not in METHODS[stage.method[0]].labels:
+        fitting = " or ".join(repr(name) for name, method in METHODS.items() if labels in method.labels)
+        raise UserError(
+            f"config.{stage.name}.method: {stage.method[0]!r} does not fit data with {labels} for each image; "
+            f"take {fitting}"
+        )
+    if source.multi_label and stage.balanced:
+        raise UserError(f"config.{stage.name}.batch.balanced: images with several labels are in no one class")
