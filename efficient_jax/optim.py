@@ -85,6 +85,17 @@ def adamw(rate: optax.Schedule, weight_decay: float, *, b2: float = 0.999) -> op
     return optax.adamw(rate, b2=b2, weight_decay=weight_decay, mask=_is_kernel)
 
 
+def rmsprop(
+    rate: optax.Schedule, weight_decay: float, *, decay: float = 0.9, momentum: float = 0.9, eps: float = 1e-3
+) -> optax.GradientTransformation:
+    """RMSProp as TensorFlow has it, with which EfficientNet (arXiv 1905.11946) was trained: `eps` is within the root,
+    the mean square starts at 1, momentum follows the learning rate. Weight decay as for `sgd`."""
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=_is_kernel),
+        optax.rmsprop(rate, decay, eps, initial_scale=1.0, eps_in_sqrt=True, momentum=momentum),
+    )
+
+
 def sgd(rate: optax.Schedule, weight_decay: float, *, momentum: float = 0.9) -> optax.GradientTransformation:
     """Nesterov's momentum. Weight decay is added to the gradient, before the momentum, as in torch and timm, for which
     the published figures (1e-4, 5e-4) are meant; big_vision's is decoupled."""
@@ -93,7 +104,7 @@ def sgd(rate: optax.Schedule, weight_decay: float, *, momentum: float = 0.9) -> 
     )
 
 
-ALGORITHMS: dict[str, Callable[..., optax.GradientTransformation]] = {"adamw": adamw, "sgd": sgd}
+ALGORITHMS: dict[str, Callable[..., optax.GradientTransformation]] = {"adamw": adamw, "rmsprop": rmsprop, "sgd": sgd}
 
 
 def update(

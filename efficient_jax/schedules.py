@@ -56,6 +56,15 @@ def step(peak: float, steps: int, warmup: int, *, boundaries: tuple[int, ...], f
     return optax.piecewise_constant_schedule(peak, {boundary - warmup: factor for boundary in boundaries})
 
 
+def exponential(peak: float, steps: int, warmup: int, *, period: int, factor: float = 0.97) -> optax.Schedule:
+    """Times `factor` after every `period` steps behind the warm-up, as EfficientNet (arXiv 1905.11946)."""
+    del steps, warmup
+    _in_range(factor, "factor")
+    if period < 1:
+        raise UserError(f"optim.schedule.period: {period} is not at least 1")
+    return optax.exponential_decay(peak, period, factor, staircase=True)
+
+
 def cosine(peak: float, steps: int, warmup: int, *, final: float = 0.0) -> optax.Schedule:
     """Half a cosine from the peak to `final` times the peak, which step number `steps`, the first after training,
     would have (arXiv 1608.03983)."""
@@ -114,6 +123,7 @@ def _in_range(fraction: float, name: str) -> None:
 SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
     "constant": constant,
     "step": step,
+    "exponential": exponential,
     "cosine": cosine,
     "quarter_cosine": quarter_cosine,
     "cyclic": cyclic,

@@ -220,6 +220,23 @@ def test_moments_do_not_depend_on_the_grouping(net):
     jax.tree.map(np.testing.assert_array_equal, one, many)
 
 
+def test_rmsprop_is_tensorflows():
+    tx, _ = optim.optimizer(
+        {"bias": jnp.zeros(2)},
+        **(SETTINGS | {"algorithm": {"name": "rmsprop"}, "learning_rate": 0.1, "schedule": {"name": "constant"}}),
+    )
+    params = {"bias": jnp.array([1.0, -2.0])}
+    state = tx.init(params)
+    by_hand, square, velocity = np.array([1.0, -2.0]), np.ones(2), np.zeros(2)
+    for i in range(3):
+        gradient = (i + 1) * np.array([0.5, -1.5])
+        square = 0.9 * square + 0.1 * gradient**2
+        velocity = 0.9 * velocity + 0.1 * gradient / np.sqrt(square + 1e-3)
+        by_hand = by_hand - velocity
+        params, state = optim.update(tx, {"bias": jnp.asarray(gradient, jnp.float32)}, state, params)
+        np.testing.assert_allclose(params["bias"], by_hand, rtol=1e-5)
+
+
 def test_sgd_is_torchs():
     """torch.optim.SGD([p], lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.2)"""
     tx, _ = optim.optimizer(

@@ -10,6 +10,7 @@ from efficient_jax.types import UserError
 BLOCKS = {
     "constant": {},
     "step": {"boundaries": (30, 60)},
+    "exponential": {"period": 10},
     "cosine": {},
     "quarter_cosine": {},
     "cyclic": {"period": 10},
@@ -33,6 +34,11 @@ def test_cosine_is_the_one_of_optax_bit_for_bit(warmup):
         theirs = jax.vmap(optax.warmup_cosine_decay_schedule(0.0, 3e-3, warmup, 60))(jnp.arange(60))
     ours = jax.vmap(schedule(learning_rate=3e-3, steps=60, warmup=warmup))(jnp.arange(60))
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_exponential_is_a_staircase_behind_the_warmup():
+    found = multipliers("exponential", warmup=10, period=20, factor=0.5)
+    np.testing.assert_allclose(found[[9, 10, 29, 30, 50, 99]], [0.9, 1.0, 1.0, 0.5, 0.25, 0.0625])
 
 
 def test_a_quarter_of_a_cosine():
@@ -113,6 +119,7 @@ def test_the_step_may_be_traced_or_not(name):
         ({"steps": 100, "warmup": 100}, "less than the 100 training steps"),
         ({"schedule": {"name": "cosin"}}, "^optim.schedule.name: unknown name 'cosin'; did you mean 'cosine'"),
         ({"schedule": {"name": "cosine", "finale": 0.1}}, "^optim.schedule.finale: no such key"),
+        ({"schedule": {"name": "exponential", "period": 0}}, "^optim.schedule.period: 0 is not at least 1"),
         ({"schedule": {"name": "cosine", "final": 1.5}}, "^optim.schedule.final: 1.5 is not in 0.0 .. 1.0"),
         ({"schedule": {"name": "step"}}, "^optim.schedule.boundaries: missing"),
         ({"schedule": {"name": "step", "boundaries": (60, 30)}}, r"^optim.schedule.boundaries: \(60, 30\) must rise"),
