@@ -14,8 +14,12 @@ from efficient_jax.plan import plan
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "common")
-# test_readme.py runs the quickstart, own_images, finetune and linear_probe; flowers102_finetune is as finetune
-TRAINED = ("cifar10", "flowers102_densenet", "hinton", "imagenet_resnet50", "transfer")
+# test_readme.py runs the quickstart, own_images, finetune, linear_probe and few_labels; flowers102_finetune, transfer
+# and noisy_student are made of the same stages
+TRAINED = (
+    *("cifar10", "cifar10_fixmatch", "flowers102_densenet", "hinton", "imagenet_resnet50", "noisy_student_imagenet"),
+    "semi_supervised",
+)
 
 
 @pytest.fixture(scope="module")

@@ -95,22 +95,22 @@ def _stages(
     checked: Plan, settings: dict[str, Any], source: Source, ids: np.ndarray, key: jax.Array
 ) -> list[dict[str, Any]]:
     """Contact sheets, one for all stages with the same augmentation."""
-    alike: dict[str, list[tuple[str, Augment]]] = {}
+    alike: dict[str, list[tuple[str, str, Augment]]] = {}
     blocks: dict[str, Mapping[str, Any]] = {}
     for stage in checked.stages:
         for key_of, block in augment_blocks(settings[stage.name]).items():
             content = json.dumps(block, sort_keys=True)
-            named = stage.name if key_of == "augment" else f"{stage.name}, strong view"
-            alike.setdefault(content, []).append((named, getattr(stage, key_of)))
+            alike.setdefault(content, []).append((stage.name, key_of, getattr(stage, key_of)))
             blocks[content] = block
     examples = _examples(source, ids, IMAGES)
     found = []
     for content, users in alike.items():
-        names, ops = [name for name, _ in users], blocks[content].get("ops", ())
+        names = [name if key_of == "augment" else f"{name}, strong view" for name, key_of, _ in users]
+        ops, (name, key_of, augment) = blocks[content].get("ops", ()), users[0]
         try:
-            views = preview.draws(users[0][1], examples["image"], examples["label"], key, VERSIONS) if ops else None
+            views = preview.draws(augment, examples["image"], examples["label"], key, VERSIONS) if ops else None
         except UserError as error:
-            raise UserError(f"config.{names[0]}: augmentation: {error}") from error
+            raise UserError(f"config.{name}.{key_of}: {error}") from error
         found.append(exploration.stage(names, ops, examples["image"], views))
     return found
 

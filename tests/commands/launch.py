@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TINY = "--config=configs/quickstart.py:tiny"
 
 
-def start(*arguments: str) -> subprocess.Popen:
-    environment = {**os.environ, "COLUMNS": "120"}
+def start(*arguments: str, environment: Mapping[str, str] = {}) -> subprocess.Popen:  # noqa: B006
+    environment = {**os.environ, "COLUMNS": "120", **environment}
     return subprocess.Popen(
         [sys.executable, "launch.py", *arguments],
         cwd=ROOT,
@@ -21,8 +22,8 @@ def start(*arguments: str) -> subprocess.Popen:
     )
 
 
-def launch(*arguments: str) -> tuple[int, str, str]:
+def launch(*arguments: str, environment: Mapping[str, str] = {}) -> tuple[int, str, str]:  # noqa: B006
     """(exit code, standard output, standard error)."""
-    process = start(*arguments)
+    process = start(*arguments, environment=environment)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err

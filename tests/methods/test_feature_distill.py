@@ -50,7 +50,8 @@ def problem(count, terms=ALL, hard_weight=1.0, labelled=True):
     devices = jax.local_devices()[:count]
     loss_fn = feature_distill(STUDENT, unchanged, (TEACHER,), terms=terms, hard_weight=hard_weight)
     of_method = extra(terms)
-    settings = {"learning_rate": 1e-2, "weight_decay": 0.0, "clip": 0.0, "rules": ((".*", 1.0),), "name": "sgd"}
+    settings = {"learning_rate": 1e-2, "weight_decay": 0.0, "clip": 0.0, "rules": ((".*", 1.0),)}
+    settings["algorithm"] = {"name": "sgd"}
     tx, _ = optim.optimizer(VARIABLES["params"] | of_method, steps=10, **settings)
     compiled = step.make_train_step(loss_fn, tx, updates=10, ema_decay=0.9, devices=devices)
     data, key, frozen = parallel.replicate(

@@ -215,7 +215,7 @@ def test_resolutions_are_the_published_ones():
 
 
 def test_an_unknown_variant_is_refused_with_the_nearest(key):
-    with pytest.raises(UserError, match=r"EfficientNet\.variant: unknown name 'light0'; did you mean 'lite0'\?"):
+    with pytest.raises(UserError, match=r"model\.variant: unknown name 'light0'; did you mean 'lite0'\?"):
         EfficientNet(3, "light0").init(key, pictures(), train=False)
     with pytest.raises(UserError, match="'B0'"):
         resolution("B0")
