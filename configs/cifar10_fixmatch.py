@@ -49,6 +49,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.supervised.optim.schedule = {"name": "quarter_cosine"}
     config.fixmatch = config.supervised.copy_and_resolve_references()
     config.fixmatch.method = {"name": "fixmatch", "threshold": 0.95, "unlabelled_weight": 1.0, "label_smoothing": 0.0}
-    config.fixmatch.batch.unlabelled = 14 if tiny else 7 * 64
+    config.fixmatch.batch.unlabelled = 7 * 64
     config.fixmatch.strong_augment = STRONG
     return common.shrink(config) if tiny else config

@@ -145,7 +145,7 @@ def sgd(*, learning_rate: float, weight_decay: float, warmup_epochs: float = 0.0
 
 
 def shrink(config: ConfigDict) -> ConfigDict:
-    """The `:tiny` form: the same stages, two updates each."""
+    """The `:tiny` form: the same stages, two updates of few images each."""
     for name in config.stages:
         block = config[name]
         if "optim" not in block:
@@ -154,7 +154,9 @@ def shrink(config: ConfigDict) -> ConfigDict:
         for key in ("warmup", "warmup_epochs", "warmup_percent"):
             if key in block.optim:
                 block.optim[key] = type(block.optim[key])(0)
-        block.batch.labelled = min(block.batch.labelled, 64)
+        block.batch.labelled = min(block.batch.labelled, 16)
+        if "unlabelled" in block.batch:
+            block.batch.unlabelled = min(block.batch.unlabelled, 16)
         if "pseudo_labels" in block:
             block.pseudo_labels.threshold = 0.0  # two updates make no confident teacher
     return config

@@ -40,4 +40,6 @@ def get_config(arg: str = "") -> ConfigDict:
             "save_every": 500,
         }
     )
+    if tiny:
+        config.densenet.model = {"name": "cnn", "width": 8}
     return common.shrink(config) if tiny else config

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from efficient_jax import experiment, losses, members, models, preparation
+from efficient_jax.methods import METHODS
 from efficient_jax.plan import plan
 from efficient_jax.supervision import supervise
 from efficient_jax.training import parallel
@@ -80,6 +81,14 @@ def test_a_teacher_of_another_run_labels_the_pool(images, teacher, tmp_path):
     (found,) = run(images, tmp_path, {"student": block})
     # 240 images less 30 of the test and 12 labelled; a person's label is known of 108
     assert found["pseudo_labels"] == {"pool": 198, "kept": 198, "known": 108, "right": 108, "classes_without": 0}
+
+
+@pytest.mark.parametrize("method", ["fixmatch", "flexmatch", "uda", "mean_teacher", "pseudo_label"])
+def test_a_network_that_is_its_own_teacher_learns(images, tmp_path, method):
+    strong = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}}
+    (found,) = run(images, tmp_path, {"s": stage(method, updates=40, **(strong if METHODS[method].strong else {}))})
+    assert found["test"]["correct"] >= 28
+    assert found["images_seen"] == 40 * (24 if METHODS[method].strong else 16)
 
 
 def test_stages_of_other_sizes(images, teacher, tmp_path):

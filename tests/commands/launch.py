@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 TINY = "--config=configs/quickstart.py:tiny"
 
 
-def start(*arguments: str, environment: Mapping[str, str] = {}) -> subprocess.Popen:  # noqa: B006
+def start(*arguments: str, environment: Mapping[str, str] = {}) -> subprocess.Popen:
     environment = {**os.environ, "COLUMNS": "120", **environment}
     return subprocess.Popen(
         [sys.executable, "launch.py", *arguments],
@@ -22,7 +22,7 @@ def start(*arguments: str, environment: Mapping[str, str] = {}) -> subprocess.Po
     )
 
 
-def launch(*arguments: str, environment: Mapping[str, str] = {}) -> tuple[int, str, str]:  # noqa: B006
+def launch(*arguments: str, environment: Mapping[str, str] = {}) -> tuple[int, str, str]:
     """(exit code, standard output, standard error)."""
     process = start(*arguments, environment=environment)
     out, err = process.communicate(timeout=300)
