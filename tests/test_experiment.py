@@ -87,7 +87,7 @@ def test_a_teacher_of_another_run_labels_the_pool(images, teacher, tmp_path):
 def test_a_network_that_is_its_own_teacher_learns(images, tmp_path, method):
     strong = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}}
     (found,) = run(images, tmp_path, {"s": stage(method, updates=40, **(strong if METHODS[method].strong else {}))})
-    assert found["test"]["correct"] >= 28
+    assert found["test"]["correct"] >= 20  # of 30; 10 by chance
     assert found["images_seen"] == 40 * (24 if METHODS[method].strong else 16)
 
 
