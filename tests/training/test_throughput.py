@@ -14,7 +14,7 @@ from efficient_jax.supervision import supervise
 from efficient_jax.training import loop
 from efficient_jax.training.progress import StageProgress
 
-UPDATES, REPEATS = 80, 7
+UPDATES, REPEATS = 50, 7
 
 
 def test_training_against_the_bare_step(tmp_path, capsys):
