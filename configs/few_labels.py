@@ -20,6 +20,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.seed = 0
     config.devices = 0
     config.data = common.pictures(size=32 if tiny else 96)
+    config.data.source.unlabelled_path = ""
     config.data.labels_per_class = 4 if tiny else 20
     config.stages = ("head", "finetuned", "student", "fixmatch", "small")
     config.head = common.lite_head()

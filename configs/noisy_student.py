@@ -21,6 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.seed = 0
     config.devices = 0
     config.data = common.pictures(size=32 if tiny else 160)
+    config.data.source.unlabelled_path = ""
     config.stages = ("head", "teacher", "student", "larger", "fixed")
     frozen_norms = (common.NORMS, (".*", 1.0))
     config.head = common.lite_head()

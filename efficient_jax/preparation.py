@@ -96,7 +96,7 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
         elif METHODS[stage.method[0]].fit:
             _rehearse_fit(stage, run)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise error if str(error).startswith(where) else UserError(f"{where}: {error}") from error
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{where}: {stage.model} cannot be trained on images {list(shape)}: {error}") from error
     if stage.init in earlier:

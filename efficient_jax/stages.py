@@ -4,10 +4,12 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from jaxtyping import Array, Key
+
 from efficient_jax import augment as augmentations
 from efficient_jax import binding, durations, methods, models, schedules
 from efficient_jax import optim as optimizers
-from efficient_jax.types import Augment, UserError
+from efficient_jax.types import Augment, Batch, UserError
 
 GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
 
@@ -323,7 +325,15 @@ def _batch(
 def _augment(block: Mapping[str, Any], where: str) -> Augment:
     """`config.<stage>.augment`: `ops` in order, and a block of settings for each that has any."""
     ops = binding.bind(_ops, {"ops": block.get("ops", ())}, where)["ops"]
-    return augmentations.build(ops, block, where)
+    augment = augmentations.build(ops, block, where)
+
+    def named(keys: Key[Array, "b"], batch: Batch) -> Batch:
+        try:
+            return augment(keys, batch)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+
+    return named
 
 
 def _ops(*, ops: tuple) -> None:

@@ -246,7 +246,15 @@ def test_a_finished_stage_is_not_trained_again(images, teacher):
     ("changes", "message"),
     [
         ({"optim": stage("supervised")["optim"] | {"rules": (("head/.*", 1.0),)}}, "no rule matches"),
-        ({"augment": {"ops": ("cutout",), "cutout": {"size": -3}}}, r"config\.s: cutout"),
+        ({"augment": {"ops": ("cutout",), "cutout": {"size": -3}}}, r"^config\.s\.augment: cutout"),
+        (
+            {
+                "method": {"name": "fixmatch"},
+                "batch": {"labelled": 8, "unlabelled": 8},
+                "strong_augment": {"ops": ("cutout",), "cutout": {"size": 0}},
+            },
+            r"^config\.s\.strong_augment: cutout",
+        ),
         ({"model": {"name": "cnn", "width": 0}}, "width"),
     ],
 )

@@ -106,11 +106,8 @@ def _stages(
     found = []
     for content, users in alike.items():
         names = [name if key_of == "augment" else f"{name}, strong view" for name, key_of, _ in users]
-        ops, (name, key_of, augment) = blocks[content].get("ops", ()), users[0]
-        try:
-            views = preview.draws(augment, examples["image"], examples["label"], key, VERSIONS) if ops else None
-        except UserError as error:
-            raise UserError(f"config.{name}.{key_of}: {error}") from error
+        ops, (_, _, augment) = blocks[content].get("ops", ()), users[0]
+        views = preview.draws(augment, examples["image"], examples["label"], key, VERSIONS) if ops else None
         found.append(exploration.stage(names, ops, examples["image"], views))
     return found
 

@@ -24,6 +24,8 @@ class Source(NamedTuple):
     notes: tuple[str, ...] = ()  # what was done to the images, for people to read
     names: tuple[str, ...] = ()  # of the files, where each image has one
     soft_labels: np.ndarray | None = None  # float32 [n classes], what is learned of labelled images in place of labels
+    groups: np.ndarray | None = None  # int32 [n], the same for images that belong together: of one person, one scene
+    objects: dict[str, np.ndarray] = {}  # noqa: RUF012  [n ...], what `types.Example` calls boxes, mask, keypoints, ...
 
     @property
     def multi_label(self) -> bool:
