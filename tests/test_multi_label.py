@@ -14,7 +14,7 @@ from efficient_jax.data import sources
 from efficient_jax.plan import plan
 from efficient_jax.report.page import write_report
 from efficient_jax.types import UserError
-from tests.test_experiment import stage
+from tests.tiny_run import stage
 
 SHAPE = (8, 8, 2)
 
