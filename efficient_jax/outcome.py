@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from efficient_jax import keys, metrics, records
+from efficient_jax import calibration, keys, metrics, records
 from efficient_jax.data.sources import Source
 from efficient_jax.types import Augment
 
@@ -39,7 +39,7 @@ def judge(
         figures = {
             "test": {"correct": len(ids) - len(wrong), "n": len(ids)},
             "negative_log_likelihood": metrics.negative_log_likelihood(probabilities, labels),
-            "calibration_error": metrics.expected_calibration_error(probabilities, labels),
+            "calibration_error": calibration.expected_calibration_error(probabilities, labels),
         }
     worst = wrong[np.argsort(-badness[wrong], kind="stable")][:MISTAKES]
     records.write_npz(

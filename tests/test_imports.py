@@ -22,6 +22,7 @@ LAYERS = (
         "feature_losses",
         "optim",
         "metrics",
+        "calibration",
         "linear_head",
         "keys",
         "inference",

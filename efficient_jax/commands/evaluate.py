@@ -8,8 +8,8 @@ import numpy as np
 from rich.console import Console
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
+from efficient_jax import calibration, metrics, preparation, records
 from efficient_jax import members as stored
-from efficient_jax import metrics, preparation, records
 from efficient_jax.data.sources import fingerprint
 from efficient_jax.plan import plan
 from efficient_jax.prediction import predict_rows
@@ -70,7 +70,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequence[fl
         "balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
         "macro_f1": float(f1_score(labels, predicted, average="macro")),
         "negative_log_likelihood": metrics.negative_log_likelihood(probabilities, labels),
-        "calibration_error": metrics.expected_calibration_error(probabilities, labels),
+        "calibration_error": calibration.expected_calibration_error(probabilities, labels),
     }
 
 

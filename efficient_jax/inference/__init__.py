@@ -1,0 +1,1 @@
+"""From what members predict to one answer."""
