@@ -23,6 +23,7 @@ LAYERS = (
         "optim",
         "metrics",
         "calibration",
+        "classification",
         "linear_head",
         "keys",
         "inference",
