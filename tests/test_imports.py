@@ -39,6 +39,7 @@ LAYERS = (
         "supervision",
         "members",
         "outcome",
+        "predictions",
         "label_store",
         "experiment",
         "workdir",
