@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from efficient_jax import augment, initial, keys, members, models, optim, outcome, records
+from efficient_jax import augment, initial, keys, members, models, optim, outcome, predictions, records
 from efficient_jax.data import feed
 from efficient_jax.linear_head import Choice
 from efficient_jax.methods import METHODS
@@ -68,7 +68,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         ema = _correct(method.correct, stage, run, description, predict, variables)
     else:
         ema = _train(stage, run, description, predict, updates(stage, run, supervision, description, variables))
-    validation, chosen = validate(predict, ema, run)
+    validation, chosen = validate(predict, ema, run, folder / predictions.FILES["validation"])
     tested = predict_rows(predict, ema, run.split["test"], run)
     result = {
         "stage": stage.name,
@@ -146,7 +146,7 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
     of_schedule = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
     rate = optim.schedule(steps=stage.updates, **of_schedule)
     folder = run.workdir / stage.name
-    with checkpoint.open_manager(folder) as manager:
+    with checkpoint.open_manager(folder, stage.keep_every) as manager:
         first = manager.latest_step() or 0
         current = checkpoint.restore(manager, first, each.state, run.devices) if first else each.state
         with (

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from efficient_jax import calibration, keys, metrics, records
+from efficient_jax import calibration, keys, metrics, predictions, records
 from efficient_jax.data.sources import Source
 from efficient_jax.types import Augment
 
@@ -23,7 +23,7 @@ def judge(
     Where an image can have several labels, from `thresholds` [classes] on, the worst are those of the largest loss.
     """
     labels = source.labels[ids]
-    records.write_npz(folder / "predictions.npz", {"id": ids, "probabilities": probabilities, "label": labels})
+    predictions.write(folder / predictions.FILES["test"], predictions.of(source, ids, probabilities))
     figures: dict[str, Any]
     if source.multi_label:
         predicted, how, badness = probabilities >= thresholds, "loss", metrics.label_losses(probabilities, labels)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from efficient_jax import records
+from efficient_jax.data.sources import Source
 from efficient_jax.types import UserError
 
 SUFFIXES = (".npz", ".csv")
@@ -28,6 +29,10 @@ class Predictions(NamedTuple):
     labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1
     classes: tuple[str, ...]
     images: tuple[str, ...]  # their names
+
+
+def of(source: Source, ids: Int[np.ndarray, "n"], probabilities: Float[np.ndarray, "n classes"]) -> Predictions:
+    return Predictions(ids, probabilities, source.labels[ids], source.classes, tuple(source.name(i) for i in ids))
 
 
 def write(path: Path, found: Predictions) -> None:

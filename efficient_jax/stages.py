@@ -50,6 +50,7 @@ class Stage(NamedTuple):
     ema_decay: float
     log_every: int
     save_every: int
+    keep_every: int
 
     @property
     def where_teachers(self) -> str:
@@ -82,6 +83,7 @@ def stage(
     ema_decay: float = 0.99,
     log_every: int = 50,
     save_every: int = 500,
+    keep_every: int = 0,
 ) -> Stage:
     """`config.<name>`.
 
@@ -92,8 +94,9 @@ def stage(
     whose labels are known but hidden. One of `updates`, `epochs` and `examples` (of labelled images; of the others with
     `batch.labelled` = 0) says how long to train. `norm_axis` is the axis over which batch statistics are taken:
     "device" (all devices' images together) or "" (each device's share for itself). `mean` and `std` normalise images,
-    for weights that want another normalisation than the one found with them. `views` is for methods that fit: how many
-    augmented copies of each labelled image there are; 0: the image as it is.
+    for weights that want another normalisation than the one found with them. Checkpoints are saved after every
+    `save_every` updates; the newest two and the best stay, and those of each multiple of `keep_every`, if it is not 0.
+    `views` is for methods that fit: how many augmented copies of each labelled image there are; 0: the image as it is.
     """
     where = f"config.{name}"
     functions = {key: entry.fit or entry.correct or entry.loss for key, entry in methods.METHODS.items()}
@@ -142,6 +145,9 @@ def stage(
     _check_views(where, chosen, augment, strong_augment)
     for key, count in (("log_every", log_every), ("save_every", save_every)):
         at_least(count, 1, f"{where}.{key}")
+    at_least(keep_every, 0, f"{where}.keep_every")
+    if keep_every % save_every:
+        raise UserError(f"{where}.keep_every: {keep_every} is no multiple of save_every, {save_every}")
     if entry.fit and mixes:
         raise UserError(
             f"{where}.augment: {mixes[0]!r} mixes images, so that held-out ones would have been trained on; the method "
@@ -178,6 +184,7 @@ def stage(
         ema_decay=ema_decay,
         log_every=log_every,
         save_every=save_every,
+        keep_every=keep_every,
     )
 
 

@@ -39,6 +39,7 @@ LAYERS = (
         "supervision",
         "members",
         "outcome",
+        "judging",
         "predictions",
         "label_store",
         "experiment",

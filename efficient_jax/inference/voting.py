@@ -40,23 +40,23 @@ def _shares(weights: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
     return weights / weights.sum()
 
 
-def greedy(probabilities: Members, labels: Int[np.ndarray, "n"], rounds: int) -> tuple[list[int], list[float]]:
+def greedy(probabilities: Members, labels: Int[np.ndarray, "n"]) -> tuple[list[int], list[float]]:
     """(members in the order in which they join, accuracy of the soft vote after each): who adds what.
 
-    Each round adds the member, also one that is there already, with which the vote is right most often; of equal ones
-    that with the best log-likelihood, then the first (Caruana et al. 2004). Labels are of images that no member was
-    trained on, and on which no claim rests afterwards: validation.
+    Each round adds the member with which the vote is right most often; of equal ones that with the best
+    log-likelihood, then the first. Labels are of images that no member was trained on, and on which no claim rests
+    afterwards: validation.
     """
     chosen: list[int] = []
     scores: list[float] = []
-    total = np.zeros_like(probabilities[0], np.float64)
     rows = np.arange(len(labels))
-    for _ in range(rounds):
-        sums = total + probabilities
-        right = (sums.argmax(-1) == labels).mean(-1)
-        likelihood = np.log(np.maximum(sums[:, rows, labels] / (len(chosen) + 1), np.finfo(np.float32).tiny)).mean(-1)
-        best = max(range(len(probabilities)), key=lambda m: (right[m], likelihood[m], -m))
-        chosen.append(best)
-        scores.append(float(right[best]))
-        total = sums[best]
+    while len(chosen) < len(probabilities):
+        ranked = []
+        for m in sorted(set(range(len(probabilities))) - set(chosen)):
+            mean = probabilities[[*chosen, m]].mean(0, dtype=np.float64)
+            likelihood = np.log(np.maximum(mean[rows, labels], np.finfo(np.float32).tiny)).mean()
+            ranked.append(((mean.argmax(1) == labels).mean(), likelihood, -m))
+        right, _, best = max(ranked)
+        chosen.append(-best)
+        scores.append(float(right))
     return chosen, scores
