@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -78,6 +78,44 @@ def stage_folder(path: Path, where: str) -> Path:
     return path / finished[-1]
 
 
+class Network(NamedTuple):
+    """A trained stage, ready to predict."""
+
+    description: dict[str, Any]
+    predict: Callable[[UInt8[np.ndarray, "n h w c"]], tuple[np.ndarray, np.ndarray]]  # (probabilities, features)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return tuple(self.description["image_shape"])
+
+    @property
+    def framing(self) -> decode.Framing:
+        """How pictures of any size become its images."""
+        h, _, channels = self.shape
+        return decode.Framing(size=h, channels=channels, **self.description.get("framing", {}))
+
+
+def network(path: str, where: str, batch: int = 256) -> Network:
+    """Of the run's last finished stage or the stage `path` names; its images are uint8 [n h w c], one program for any
+    n. UserError naming `where` for a path that holds no trained stage."""
+    apply, variables, description = load(stage_folder(Path(path), where), where)
+    variables = jax.device_put(variables)
+
+    @jax.jit
+    def run(variables: Tree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        (logits, seen), _ = apply(variables, images, False, None)
+        return step.probabilities(logits, description["multi_label"]), seen["features"].astype(np.float32)
+
+    def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # The last part is filled up, so that one program serves all; of no images there is one part all the same.
+        parts = [images[i : i + batch] for i in range(0, max(len(images), 1), batch)]
+        found = [[np.asarray(x)[: len(part)] for x in run(variables, _fill(part, batch))] for part in parts]
+        probabilities, features = zip(*found, strict=True)
+        return np.concatenate(probabilities), np.concatenate(features)
+
+    return Network(description, predict)
+
+
 def classifier(path: str, batch: int = 256) -> Callable[[Pictures], Float[np.ndarray, "n classes"]]:
     """Class probabilities of images, by the run's last finished stage or by the stage `path` names.
 
@@ -86,38 +124,27 @@ def classifier(path: str, batch: int = 256) -> Callable[[Pictures], Float[np.nda
     [h w c] of any size, which it prepares as the pictures of the training were. Raises: UserError for a path that
     holds no trained stage, images of another shape or dtype, or files that cannot be read.
     """
-    apply, variables, description = load(stage_folder(Path(path), "load"), "load")
-    shape = tuple(description["image_shape"])
-
-    variables = jax.device_put(variables)
-
-    @jax.jit
-    def probabilities(variables: Tree, images: jax.Array) -> jax.Array:
-        (logits, _), _ = apply(variables, images, False, None)
-        return step.probabilities(logits, description["multi_label"])
+    trained = network(path, "load", batch)
 
     def classify(images: Pictures) -> np.ndarray:
         if not isinstance(images, np.ndarray):
-            images = _framed(images, shape, description.get("framing", {}))
-        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            images = _framed(images, trained.framing)
+        if images.dtype != np.uint8 or images.shape[1:] != trained.shape:
             raise UserError(
-                f"classify: got {images.dtype} {list(images.shape)}, want uint8 {['n', *shape]}".replace("'n'", "n")
+                f"classify: got {images.dtype} {list(images.shape)}, want uint8 {['n', *trained.shape]}".replace(
+                    "'n'", "n"
+                )
                 + ", or a list of files or images of any size"
             )
-        parts = [images[i : i + batch] for i in range(0, len(images), batch)]
-        # The last part is filled up, so that one program serves all.
-        found = [np.asarray(probabilities(variables, _fill(p, batch)))[: len(p)] for p in parts]
-        return np.concatenate(found) if found else np.zeros((0, len(description["classes"])), np.float32)
+        return trained.predict(images)[0]
 
     return classify
 
 
-def _framed(pictures: Sequence[Any], shape: tuple[int, ...], framing: Mapping[str, Any]) -> np.ndarray:
-    """Pictures of any size as images of `shape`."""
+def _framed(pictures: Sequence[Any], framing: decode.Framing) -> np.ndarray:
+    """Pictures of any size as images."""
     pictures = [Path(picture) if isinstance(picture, str) else picture for picture in pictures]
-    found = decode.decode_all(
-        pictures.__getitem__, len(pictures), decode.Framing(size=shape[0], channels=shape[-1], **framing)
-    )
+    found = decode.decode_all(pictures.__getitem__, len(pictures), framing)
     if found.unreadable:
         names = [str(p) if isinstance(p, Path) else f"image {i}" for i, p in enumerate(pictures)]
         raise UserError(f"classify: {decode.listed({names[i]: why for i, why in found.unreadable.items()})}")

@@ -39,11 +39,11 @@ def folder(
     folders = _folders(path, where)
     names = tuple(name for name in sorted(folders) if name not in UNLABELLED)
     _check_classes(path, names)
-    parts = [(number, _pictures(folders[name])) for number, name in enumerate(names)]
+    parts = [(number, pictures(folders[name])) for number, name in enumerate(names)]
     for number, found in parts:
         if not found:
             raise UserError(f"{where}: class {names[number]!r} has no pictures in {str(folders[names[number]])!r}")
-    parts += [(-1, _pictures(folders[name])) for name in sorted(UNLABELLED & folders.keys())]
+    parts += [(-1, pictures(folders[name])) for name in sorted(UNLABELLED & folders.keys())]
     if unlabelled_path:
         parts.append((-1, _unlabelled(unlabelled_path)))
     tests = []
@@ -54,7 +54,7 @@ def folder(
                 raise UserError(
                     f"config.data.source.test_path: class {name!r} is not in {path!r}{nearest(name, names)}"
                 )
-            tests.append((names.index(name), _pictures(test_folders[name])))
+            tests.append((names.index(name), pictures(test_folders[name])))
         if not any(found for _, found in tests):
             raise UserError(f"config.data.source.test_path: no pictures in the folders of {test_path!r}")
     files = [file for _, found in parts + tests for file in found]
@@ -65,14 +65,14 @@ def folder(
         raise UserError(
             f"{where}: {failed}; mend or remove them, or leave out up to so many with config.data.source.unreadable"
         )
-    source = of_pictures(decoded, labels, names, sum(len(found) for _, found in tests), [str(file) for file in files])
+    source = ofpictures(decoded, labels, names, sum(len(found) for _, found in tests), [str(file) for file in files])
     return source._replace(notes=(*source.notes, f"left out {failed}")) if decoded.unreadable else source
 
 
 def _unlabelled(path: str) -> list[Path]:
     where = "config.data.source.unlabelled_path"
     _check_folder(path, where)
-    if not (found := _pictures(Path(path))):
+    if not (found := pictures(Path(path))):
         raise UserError(f"{where}: no pictures in {path!r} or the folders below it")
     return found
 
@@ -91,7 +91,7 @@ def _folders(path: str, where: str) -> dict[str, Path]:
 def _check_classes(path: str, names: tuple[str, ...]) -> None:
     where = "config.data.source.path"
     if not names:
-        count = len(_pictures(Path(path)))
+        count = len(pictures(Path(path)))
         raise UserError(
             f"{where}: {path!r} has no class folders, but {count:,} pictures; want a folder for each class, such as "
             f"{path}/cat/1.jpg and {path}/dog/2.jpg"
@@ -106,6 +106,6 @@ def _check_classes(path: str, names: tuple[str, ...]) -> None:
         )
 
 
-def _pictures(folder: Path) -> list[Path]:
+def pictures(folder: Path) -> list[Path]:
     """Files below `folder` that look like pictures, in an order that depends on their names only."""
     return sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
