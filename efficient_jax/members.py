@@ -98,7 +98,7 @@ def classifier(path: str, batch: int = 256) -> Callable[[Pictures], Float[np.nda
 
     def classify(images: Pictures) -> np.ndarray:
         if not isinstance(images, np.ndarray):
-            images = _framed(images, shape, description.get("framing", {}))
+            images = framed(images, shape, description.get("framing", {}), "classify")
         if images.dtype != np.uint8 or images.shape[1:] != shape:
             raise UserError(
                 f"classify: got {images.dtype} {list(images.shape)}, want uint8 {['n', *shape]}".replace("'n'", "n")
@@ -112,15 +112,15 @@ def classifier(path: str, batch: int = 256) -> Callable[[Pictures], Float[np.nda
     return classify
 
 
-def _framed(pictures: Sequence[Any], shape: tuple[int, ...], framing: Mapping[str, Any]) -> np.ndarray:
-    """Pictures of any size as images of `shape`."""
+def framed(pictures: Sequence[Any], shape: tuple[int, ...], framing: Mapping[str, Any], where: str) -> np.ndarray:
+    """Pictures of any size as images of `shape`. Raises: UserError naming `where` for those that cannot be read."""
     pictures = [Path(picture) if isinstance(picture, str) else picture for picture in pictures]
     found = decode.decode_all(
         pictures.__getitem__, len(pictures), decode.Framing(size=shape[0], channels=shape[-1], **framing)
     )
     if found.unreadable:
         names = [str(p) if isinstance(p, Path) else f"image {i}" for i, p in enumerate(pictures)]
-        raise UserError(f"classify: {decode.listed({names[i]: why for i, why in found.unreadable.items()})}")
+        raise UserError(f"{where}: {decode.listed({names[i]: why for i, why in found.unreadable.items()})}")
     return found.images
 
 
