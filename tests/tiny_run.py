@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from efficient_jax import experiment, preparation
+from efficient_jax import experiment, preparation, records
 from efficient_jax.plan import plan
 
 SHAPE = (8, 8, 1)
@@ -49,6 +49,7 @@ def run(images: str, workdir, stages: dict, validation: int = 0) -> list[dict]:
     }
     checked = plan(config)
     workdir.mkdir(exist_ok=True)
+    records.write_json(workdir / "config.json", config)
     prepared = preparation.prepare(checked, workdir, Console(quiet=True))
     return [experiment.run_stage(stage, prepared) for stage in prepared.stages]
 

@@ -157,7 +157,7 @@ def _images(folder: Path, images: str, description: Mapping[str, Any]) -> Seen:
             raise UserError(f"{where}: there is no image {ids.max()}; the run has {len(source.images):,}, from 0 on")
     return Seen(
         decode.resized(source.images[ids], settings[folder.name].get("size", 0)),
-        [source.name(number) for number in ids],
+        ["/".join(Path(source.name(number)).parts[-2:]) for number in ids],
         source.labels[ids],
         {name: values[ids] for name, values in source.objects.items()},
         source.images.shape[1:3],

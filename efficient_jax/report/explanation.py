@@ -17,7 +17,7 @@ SIDE = 160  # pixels of the longer side of a picture
 COLOURS = matplotlib.colormaps["inferno"]
 STRENGTH = 0.6  # of the colours, the rest is the picture in grey
 
-TRUST_HEADERS = ["random weights in", "maps", "images", "rank correlation [95% interval]", "maps of one value"]
+TRUST_HEADERS = ["random weights in", "maps", "images", "maps of one value", "rank correlation [95% interval]"]
 POINTING_HEADERS = ["where it points", "images", "on an object, % [95% interval]"]
 
 
@@ -42,7 +42,7 @@ def trust_row(what: str, name: str, correlations: Float[np.ndarray, "n"]) -> lis
     cell = "–"
     if len(known) > 1:
         cell = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*paired_difference(known, np.zeros(len(known))))
-    return [what, name, f"{len(correlations):,}", cell, f"{len(correlations) - len(known):,}"]
+    return [what, name, f"{len(correlations):,}", f"{len(correlations) - len(known):,}", cell]
 
 
 def pointing_row(what: str, hits: int, n: int) -> list[str]:
