@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from efficient_jax import calibration, classification, members, metrics, predictions, preparation, records
-from efficient_jax.inference import agreement, voting
+from efficient_jax.inference import agreement, tta, voting
 from efficient_jax.plan import plan
 from efficient_jax.prediction import predict_rows
 from efficient_jax.predictions import Predictions
@@ -45,16 +45,16 @@ def named(text: str) -> list[str]:
     return found
 
 
-def member(name: str, console: Console) -> Member:
+def member(name: str, console: Console, views: str = "none") -> Member:
     """`name` is RUN, RUN/STAGE, RUN/STAGE@UPDATE, or a file of predictions. A stage that is finished has left what it
-    predicted; else its model is run."""
+    predicted; else, and with `views` of `tta.VIEWS`, its model is run."""
     if Path(name).suffix in predictions.SUFFIXES:
         found = predictions.read(Path(name), WHERE)
         return _member(name, found, None, (0.5,) * len(found.classes))
     path, at, _ = name.partition("@")
     folder = members.stage_folder(Path(path), WHERE)
-    if at or not (folder / predictions.FILES["test"]).is_file():
-        return by_model(name, *load(name), prepared(folder.parent, console))
+    if at or views != "none" or not (folder / predictions.FILES["test"]).is_file():
+        return by_model(name, *load(name), prepared(folder.parent, console), views)
     validation = folder / predictions.FILES["validation"]
     return _member(
         name,
@@ -86,9 +86,13 @@ def prepared(workdir: Path, console: Console) -> preparation.Run:
     return preparation.prepare(plan(read_config(workdir, WHERE))._replace(stages=(), devices=0), workdir, console)
 
 
-def by_model(name: str, variables: Tree, description: dict[str, Any], run: preparation.Run) -> Member:
-    """What a model predicts for the test and validation images of `run`."""
+def by_model(
+    name: str, variables: Tree, description: dict[str, Any], run: preparation.Run, views: str = "none"
+) -> Member:
+    """What a model predicts for the test and validation images of `run`, or of `views` of them together."""
     _, apply = members.build(description)
+    if views != "none":
+        apply = members.through_views(apply, tta.VIEWS[views], description["multi_label"])
     predict = step.make_predict(apply, run.devices, description["multi_label"])
     seen = preparation.at_size(run, description["image_shape"][0])
     placed = parallel.replicate(variables, run.devices)
@@ -100,7 +104,9 @@ def by_model(name: str, variables: Tree, description: dict[str, Any], run: prepa
     return _member(name, found["test"], found.get("validation"), description.get("thresholds", ()))
 
 
-def soup(names: Sequence[str], kind: str, console: Console) -> tuple[Member, Tree, dict[str, Any], list[str]]:
+def soup(
+    names: Sequence[str], kind: str, console: Console, views: str = "none"
+) -> tuple[Member, Tree, dict[str, Any], list[str]]:
     """(what the mean of the members' weights predicts, its variables, its description, the members in it).
 
     All must be of one architecture. "uniform" takes all, "greedy" those that do not lower the accuracy on validation
@@ -145,7 +151,7 @@ def soup(names: Sequence[str], kind: str, console: Console) -> tuple[Member, Tre
         chosen, _ = averaging.greedy_soup(trees, accuracy)
     variables = refreshed(averaging.mean([trees[i] for i in chosen]))
     inside = [names[i] for i in chosen]
-    return by_model(f"{kind} soup of {len(inside)}", variables, first, run), variables, first, inside
+    return by_model(f"{kind} soup of {len(inside)}", variables, first, run, views), variables, first, inside
 
 
 def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Member:

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from efficient_jax import models, records
 from efficient_jax.data import decode
+from efficient_jax.inference import tta
 from efficient_jax.training import checkpoint, parallel, step
 from efficient_jax.types import Apply, Tree, UserError
 
@@ -78,6 +80,28 @@ def stage_folder(path: Path, where: str) -> Path:
     return path / finished[-1]
 
 
+def framing(description: Mapping[str, Any]) -> decode.Framing:
+    """How pictures of any size become images for the network."""
+    h, _, channels = description["image_shape"]
+    return decode.Framing(size=h, channels=channels, **description.get("framing", {}))
+
+
+def through_views(apply: Apply, views: Sequence[tta.View], multi_label: bool) -> Apply:
+    """`apply`, for predicting: its logits are those of the mean of what it says of all views. What it sees is seen in
+    the image itself."""
+
+    def seen_through(variables: Tree, images: jax.Array, train: bool, keys: jax.Array | None) -> tuple:
+        def classify(view: jax.Array) -> jax.Array:
+            return step.probabilities(apply(variables, view, False, None)[0][0], multi_label)
+
+        (_, seen), state = apply(variables, images, train, keys)
+        said = tta.mean(tta.predictions(classify, images, views))
+        logits = jnp.log(said) - jnp.log1p(-said) if multi_label else jnp.log(said)
+        return (logits, seen), state
+
+    return seen_through
+
+
 class Network(NamedTuple):
     """A trained stage, ready to predict."""
 
@@ -90,15 +114,15 @@ class Network(NamedTuple):
 
     @property
     def framing(self) -> decode.Framing:
-        """How pictures of any size become its images."""
-        h, _, channels = self.shape
-        return decode.Framing(size=h, channels=channels, **self.description.get("framing", {}))
+        return framing(self.description)
 
 
-def network(path: str, where: str, batch: int = 256) -> Network:
+def network(path: str, where: str, batch: int = 256, views: Sequence[tta.View] = (tta.IDENTITY,)) -> Network:
     """Of the run's last finished stage or the stage `path` names; its images are uint8 [n h w c], one program for any
     n. UserError naming `where` for a path that holds no trained stage."""
     apply, variables, description = load(stage_folder(Path(path), where), where)
+    if len(views) > 1:
+        apply = through_views(apply, views, description["multi_label"])
     variables = jax.device_put(variables)
 
     @jax.jit
@@ -128,7 +152,7 @@ def classifier(path: str, batch: int = 256) -> Callable[[Pictures], Float[np.nda
 
     def classify(images: Pictures) -> np.ndarray:
         if not isinstance(images, np.ndarray):
-            images = _framed(images, trained.framing)
+            images = framed(images, trained.framing, "classify")
         if images.dtype != np.uint8 or images.shape[1:] != trained.shape:
             raise UserError(
                 f"classify: got {images.dtype} {list(images.shape)}, want uint8 {['n', *trained.shape]}".replace(
@@ -141,13 +165,13 @@ def classifier(path: str, batch: int = 256) -> Callable[[Pictures], Float[np.nda
     return classify
 
 
-def _framed(pictures: Sequence[Any], framing: decode.Framing) -> np.ndarray:
-    """Pictures of any size as images."""
+def framed(pictures: Sequence[Any], framing: decode.Framing, where: str) -> np.ndarray:
+    """Pictures of any size as images. Raises: UserError naming `where` for those that cannot be read."""
     pictures = [Path(picture) if isinstance(picture, str) else picture for picture in pictures]
     found = decode.decode_all(pictures.__getitem__, len(pictures), framing)
     if found.unreadable:
         names = [str(p) if isinstance(p, Path) else f"image {i}" for i, p in enumerate(pictures)]
-        raise UserError(f"classify: {decode.listed({names[i]: why for i, why in found.unreadable.items()})}")
+        raise UserError(f"{where}: {decode.listed({names[i]: why for i, why in found.unreadable.items()})}")
     return found.images
 
 

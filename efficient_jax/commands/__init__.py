@@ -3,8 +3,17 @@
 from collections.abc import Callable
 
 from efficient_jax.commands.evaluate import evaluate
+from efficient_jax.commands.explain import explain
 from efficient_jax.commands.explore import explore
+from efficient_jax.commands.predict import predict
 from efficient_jax.commands.sweep import sweep
 from efficient_jax.commands.train import train
 
-COMMANDS: dict[str, Callable[..., None]] = {"train": train, "evaluate": evaluate, "explore": explore, "sweep": sweep}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "explain": explain,
+    "explore": explore,
+    "sweep": sweep,
+}

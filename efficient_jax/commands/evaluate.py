@@ -8,6 +8,7 @@ from rich.console import Console
 
 from efficient_jax import binding, classification, judging, predictions, records
 from efficient_jax.inference import voting
+from efficient_jax.inference.tta import VIEWS
 from efficient_jax.judging import Member
 from efficient_jax.report import tables
 from efficient_jax.training import checkpoint
@@ -19,12 +20,16 @@ TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
 PAIR_HEADERS = ["first", "second", "differ, %", "errors' correlation", "won", "lost", "p"]
 
 
-def evaluate(members: str = "", vote: str = "soft", weights: str = "", soup: str = "", out: str = "") -> None:
+def evaluate(
+    members: str = "", vote: str = "soft", weights: str = "", soup: str = "", tta: str = "none", out: str = ""
+) -> None:
     """Shows what `members` are worth, RUN[/STAGE][@UPDATE] or files of predictions (.npz, .csv), separated by commas;
     RUN/STAGE@* are all checkpoints that a stage kept.
 
     Several vote: `vote` is soft, the mean of probabilities, or hard, the most frequent answer; `weights` are numbers,
     one for each. `soup`, uniform or greedy, is the model of their mean weights, with batch statistics of its own.
+    With `tta` each model answers by the mean over several views of every image, itself always one: flips, d4, shifts,
+    crops, ten_crops, scales (see `efficient_jax.inference.tta`); a mirrored digit or text is another.
     `out` names a folder for evaluation.json, predictions.npz (of the vote or the soup) and the soup's checkpoint.
     """
     console = Console(markup=False, highlight=False)
@@ -32,11 +37,12 @@ def evaluate(members: str = "", vote: str = "soft", weights: str = "", soup: str
         raise UserError("evaluate: --members=RUN[/STAGE],... is missing")
     binding.choose(vote, voting.VOTES, "--vote")
     names = judging.named(members)
-    found = [judging.member(name, console) for name in names]
+    binding.choose(tta, VIEWS, "--tta")
+    found = [judging.member(name, console, tta) for name in names]
     folder = _folder(out)
     if soup:
         binding.choose(soup, dict.fromkeys(judging.SOUPS), "--soup")
-        made, variables, description, inside = judging.soup(names, soup, console)
+        made, variables, description, inside = judging.soup(names, soup, console, tta)
         console.print(f"{made.name}: {', '.join(inside)}", soft_wrap=True)
         found.append(made)
         if folder:

@@ -50,7 +50,7 @@ def explore(
     console = Console(markup=False, highlight=False)
     settings = config.to_dict()
     checked = plan(settings)
-    folder = _folder(Path(workdir))
+    folder = writable(Path(workdir))
     if control and not members:
         raise UserError("explore: --control is for --members=RUN[/STAGE],..., which is missing")
     judged = [_member(name, "--members") for name in members.split(",") if members]
@@ -72,7 +72,7 @@ def explore(
     console.print(f"page: {page}", soft_wrap=True)
 
 
-def _folder(path: Path) -> Path:
+def writable(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.progress import track
 from efficient_jax import binding, members, predictions
 from efficient_jax.data import decode, folder
 from efficient_jax.inference import acquisition
+from efficient_jax.inference.tta import VIEWS, View
 from efficient_jax.members import Network
 from efficient_jax.report import labelling
 from efficient_jax.types import UserError
@@ -30,17 +31,24 @@ class Predicted(NamedTuple):
 
 
 def predict(
-    members: str = "", images: str = "", out: str = "predictions.csv", top: str = "3", rank: str = "", count: str = "50"
+    members: str = "",
+    images: str = "",
+    out: str = "predictions.csv",
+    tta: str = "none",
+    top: str = "3",
+    rank: str = "",
+    count: str = "50",
 ) -> None:
     """Writes what `members`, RUN[/STAGE] separated by commas, say of every picture below the folder `images`: the
     `top` classes with their mean probabilities, and all of these, in a .csv or .npz that `evaluate` takes as a member.
+    `tta` as for `evaluate`.
 
     `rank`, entropy, margin or disagreement (of several members), also names the `count` pictures that are most worth
     labelling, unlike each other, in OUT_to_label.csv and, to look at, .html.
     """
     console = Console(markup=False, highlight=False)
     path, best, wanted = Path(out), _number(top, "--top"), _number(count, "--count")
-    networks = _networks(members)
+    networks = _networks(members, binding.choose(tta, VIEWS, "--tta"))
     files = _files(images)
     if path.suffix not in predictions.SUFFIXES:
         raise UserError(f"--out: {out!r} is neither a .csv nor an .npz")
@@ -68,10 +76,10 @@ def predict(
         console.print(f"to label next: {page.with_suffix('.csv')}, {page}", soft_wrap=True)
 
 
-def _networks(names: str) -> list[Network]:
+def _networks(names: str, views: Sequence[View]) -> list[Network]:
     if not names:
         raise UserError("predict: --members=RUN[/STAGE],... is missing")
-    found = [members.network(name, "--members", CHUNK) for name in names.split(",")]
+    found = [members.network(name, "--members", CHUNK, views) for name in names.split(",")]
     for name, network in zip(names.split(","), found, strict=True):
         for key in ("classes", "multi_label"):
             if network.description[key] != found[0].description[key]:
@@ -101,7 +109,8 @@ def _number(text: str, flag: str) -> int:
 
 def _predict(networks: Sequence[Network], files: list[Path], console: Console) -> Predicted:
     read: list[Path] = []
-    parts, features, unreadable = [], [], {}
+    parts, features = [], []
+    unreadable: dict[str, str] = {}
     for chunk in track(_chunks(files), "predicting", -(-len(files) // CHUNK), console=console, transient=True):
         decoded = {  # once for members that see pictures alike
             framing: decode.decode_all(chunk.__getitem__, len(chunk), framing)
@@ -131,7 +140,7 @@ def _write(path: Path, files: list[Path], mean: np.ndarray, classes: tuple[str, 
         return predictions.write(path, predictions.Predictions(ids, mean, unknown, classes, names))
     order = np.argsort(-mean, axis=1, kind="stable")[:, :top]
     ranks = range(1, order.shape[1] + 1)
-    columns: list[Sequence] = [ids, names]
+    columns: list[Any] = [ids, names]
     for k in order.T:
         columns += [[classes[number] for number in k], mean[ids, k]]
     head = [f"{what}{'' if r == 1 else r}" for r in ranks for what in ("class", "confidence")]

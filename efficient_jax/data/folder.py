@@ -6,7 +6,7 @@ import numpy as np
 
 from efficient_jax.binding import nearest
 from efficient_jax.data.decode import Framing, decode_all, listed
-from efficient_jax.data.sources import Source, of_pictures
+from efficient_jax.data.sources import Source
 from efficient_jax.types import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -65,7 +65,7 @@ def folder(
         raise UserError(
             f"{where}: {failed}; mend or remove them, or leave out up to so many with config.data.source.unreadable"
         )
-    source = ofpictures(decoded, labels, names, sum(len(found) for _, found in tests), [str(file) for file in files])
+    source = of_pictures(decoded, labels, names, sum(len(found) for _, found in tests), [str(file) for file in files])
     return source._replace(notes=(*source.notes, f"left out {failed}")) if decoded.unreadable else source
 
 

@@ -1,1 +1,1 @@
-"""From what members predict to one answer."""
+"""What is made of predictions: of several views of an image, or of several models."""
