@@ -6,7 +6,7 @@ import numpy as np
 
 from efficient_jax.binding import nearest
 from efficient_jax.data.decode import Framing, decode_all, listed
-from efficient_jax.data.sources import Source
+from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
