@@ -1,5 +1,6 @@
 """Pictures of any size, mode and orientation become uint8 arrays of one shape."""
 
+import functools
 import io
 import os
 import warnings
@@ -18,10 +19,12 @@ from efficient_jax.types import UserError
 
 FITS = ("crop", "squash", "pad")
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+RESAMPLING = INTERPOLATIONS | {"nearest": Image.Resampling.NEAREST}  # for numbers of classes, not for pictures
 GREY = 128
 """What "pad" adds: near 0 once the mean of an image set is subtracted, which is what convolutions pad with."""
 
 MOST_PIXELS = 100_000_000
+HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")}  # ISO/IEC 23008-12
 ORIENTATION = 0x0112  # the EXIF tag
 CHUNK = 64  # images for which a thread is asked at once
 NAMED = 5
@@ -49,33 +52,49 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...]  # what was changed in how many pictures
 
 
-def fit(
-    image: Image.Image | UInt8[np.ndarray, "h w c"], size: int, fit: str, crop: float, interpolation: str
-) -> UInt8[np.ndarray, "size size c"]:
-    """`image` as a square of `size` pixels, resized with an antialiasing filter.
+def place(w: int, h: int, size: int, fit: str, crop: float) -> tuple[int, int, int, int]:
+    """(width, height, left, top): the size to which the whole of a picture of w x h pixels is resized, and where its
+    upper left corner then is in the square of `size` pixels that is seen of it.
 
-    "crop": the shorter side becomes round(size / crop), then `size` pixels are cut out of the middle, as torchvision
-    and timm do for evaluation. "squash": both sides become `size`. "pad": the longer side becomes `size`, and grey
-    (128) fills what is left on both sides of the shorter one.
+    "crop": the shorter side becomes round(size / crop), and the square is the middle, as in torchvision's and timm's
+    evaluation. "squash": both sides become `size`. "pad": the longer side becomes `size`, the picture is the middle.
+    """
+    if fit == "squash":
+        return size, size, 0, 0
+    if fit == "pad":
+        width, height = (max(1, round(side * size / max(w, h))) for side in (w, h))
+        return width, height, (size - width) // 2, (size - height) // 2
+    shorter = round(size / crop)
+    width, height = (int(shorter * side / min(w, h)) for side in (w, h))
+    return width, height, -round((width - size) / 2), -round((height - size) / 2)
+
+
+def fit(
+    image: Image.Image | UInt8[np.ndarray, "h w c"],
+    size: int,
+    fit: str,
+    crop: float,
+    interpolation: str,
+    around: int = GREY,
+) -> UInt8[np.ndarray, "size size c"]:
+    """`image` as a square of `size` pixels, resized with an antialiasing filter (but for "nearest") as `place` says.
+
+    Where "pad" leaves a rest, it is `around`.
     """
     image = _from_array(image) if isinstance(image, np.ndarray) else image
     w, h = image.size
-    resample = INTERPOLATIONS[interpolation]
-    if fit == "squash":
-        return _pixels(image.resize((size, size), resample))
-    if fit == "pad":
-        width, height = (max(1, round(side * size / max(w, h))) for side in (w, h))
-        inner = _pixels(image.resize((width, height), resample))
-        left, top = (size - width) // 2, (size - height) // 2
-        square = np.full((size, size, inner.shape[-1]), GREY, np.uint8)
-        square[top : top + height, left : left + width] = inner
-        return square
-    shorter = round(size / crop)
-    width, height = (int(shorter * side / min(w, h)) for side in (w, h))
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    # Only what is kept is resized: the same pixels, and a strip of 1 x 60,000 does not fill the memory.
-    box = (left * w / width, top * h / height, (left + size) * w / width, (top + size) * h / height)
-    return _pixels(image.resize((size, size), resample, box=box))
+    resample = RESAMPLING[interpolation]
+    width, height, left, top = place(w, h, size, fit, crop)
+    if left < 0 or top < 0 or width > size or height > size:
+        # Only what is kept is resized: the same pixels, and a strip of 1 x 60,000 does not fill the memory.
+        box = (-left * w / width, -top * h / height, (size - left) * w / width, (size - top) * h / height)
+        return _pixels(image.resize((size, size), resample, box=box))
+    inner = _pixels(image.resize((width, height), resample))
+    if (width, height) == (size, size):
+        return inner
+    square = np.full((size, size, inner.shape[-1]), around, np.uint8)
+    square[top : top + height, left : left + width] = inner
+    return square
 
 
 def resized(images: UInt8[np.ndarray, "n h w c"], size: int) -> UInt8[np.ndarray, "n size size c"]:
@@ -157,12 +176,24 @@ def _check(framing: Framing) -> None:
 def _open(picture: Picture) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return _from_array(picture)
-    image = Image.open(io.BytesIO(picture if isinstance(picture, bytes) else picture.read_bytes()))
+    content = picture if isinstance(picture, bytes) else picture.read_bytes()
+    if content[4:12] in HEIC:
+        _learn_heic()
+    image = Image.open(io.BytesIO(content))
     if image.width * image.height > MOST_PIXELS:
         raise ValueError(f"{image.width:,} x {image.height:,} pixels, more than {MOST_PIXELS:,}")
     # Not image.draft(): decoding a JPEG at a smaller scale is up to 4 times faster, but moved pixels by up to 33 of
     # 255 even at three times the wanted size, and then accuracy would depend on how a picture was stored.
     return image
+
+
+@functools.cache
+def _learn_heic() -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ValueError("HEIC, which wants pip install pillow-heif") from error
+    pillow_heif.register_heif_opener()
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:
@@ -216,7 +247,8 @@ def _stored(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    text = "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+    said = {UnidentifiedImageError: "not an image", FileNotFoundError: "not there"}
+    text = said.get(type(error)) or str(error) or type(error).__name__
     return " ".join(text.split())[:100]
 
 

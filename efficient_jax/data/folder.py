@@ -9,7 +9,7 @@ from efficient_jax.data.decode import Framing, decode_all, listed
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
 UNLABELLED = {"unlabelled", "unlabeled"}
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
