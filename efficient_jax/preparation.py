@@ -11,7 +11,7 @@ from jaxtyping import Array
 from rich.console import Console
 
 from efficient_jax import class_map, initial, members, models, optim
-from efficient_jax.data import decode, sources, statistics
+from efficient_jax.data import cache, decode, sources, statistics
 from efficient_jax.loading import check_labels, load_data, streams
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan
@@ -50,7 +50,7 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     """Picks devices and splits data. Raises: UserError when a batch does not divide or images are too few."""
     batches = {f"config.{s.name}.batch.{stream}": size for s in plan.stages for stream, size in s.batch.items()}
     devices = parallel.pick_devices(batches, plan.devices)
-    source, split = load_data(plan)
+    source, split = load_data(plan, workdir.parent / cache.FOLDER)
     for stage in plan.stages:
         check_labels(stage, source)
     rows = {stage.name: streams(stage, source, split) for stage in plan.stages}

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from efficient_jax import class_bias, preview
 from efficient_jax import members as stored
-from efficient_jax.data import decode
+from efficient_jax.data import cache, decode
 from efficient_jax.data.sources import Source
 from efficient_jax.loading import load_data
 from efficient_jax.plan import Plan, plan
@@ -58,7 +58,7 @@ def explore(
     for warning in checked.warnings:
         console.print(f"warning: {warning}", soft_wrap=True)
     key = jax.random.key(checked.seed)
-    source, split = load_data(checked)
+    source, split = load_data(checked, folder.parent / cache.FOLDER)
     page = exploration.write_page(
         folder,
         title=", ".join(settings["stages"]),
@@ -115,7 +115,7 @@ def _stages(
 def _member(name: str, where: str) -> Member:
     folder = stored.stage_folder(Path(name), where)
     settings = read_config(folder.parent, where)
-    source, split = load_data(plan(settings))
+    source, split = load_data(plan(settings), folder.parent.parent / cache.FOLDER)
     if source.multi_label:
         raise UserError(
             f"{where}: {name!r} predicts several labels for each image; the effect on one class is measured"

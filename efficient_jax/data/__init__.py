@@ -4,11 +4,15 @@ from collections.abc import Callable
 
 from efficient_jax.data import folder, parquet, sources, tfds
 
-SOURCES: dict[str, Callable[..., sources.Source]] = {
+PICTURES: dict[str, Callable[..., sources.Source]] = {
     "folder": folder.folder,
+    "parquet": parquet.parquet,
+    "tfds": tfds.tfds,
+}
+"""Pictures that have to be decoded; `cache`, which is no setting, is the folder of those that were before."""
+
+SOURCES: dict[str, Callable[..., sources.Source]] = PICTURES | {
     "mnist5k": sources.mnist5k,
     "npz": sources.npz,
-    "parquet": parquet.parquet,
     "synthetic": sources.synthetic,
-    "tfds": tfds.tfds,
 }

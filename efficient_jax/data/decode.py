@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from efficient_jax.binding import choose
+from efficient_jax.data.progress import watched
 from efficient_jax.types import UserError
 
 FITS = ("crop", "squash", "pad")
@@ -142,7 +143,7 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
             return changes, failed
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            parts = list(pool.map(decode, range(0, count, CHUNK)))
+            parts = list(watched(pool.map(decode, range(0, count, CHUNK)), "decoding pictures", CHUNK, count))
     changes = sum((part for part, _ in parts), Counter())
     unreadable = {row: why for _, failed in parts for row, why in failed.items()}
     rows = np.setdiff1d(np.arange(count), list(unreadable))
@@ -159,6 +160,23 @@ def listed(unreadable: dict[str, str]) -> str:
     named = ", ".join(f"{name} ({why})" for name, why in list(unreadable.items())[:NAMED])
     plural = "s" if len(unreadable) > 1 else ""
     return f"{len(unreadable):,} unreadable image{plural}: {named}{', ...' if len(unreadable) > NAMED else ''}"
+
+
+def left_out(decoded: Decoded, name: Callable[[int], str], most: int, where: str) -> Decoded:
+    """`decoded`, whose notes list the pictures that could not be read by the name of their row.
+
+    Raises: UserError for more than `most` of them, or when no picture is left.
+    """
+    if not decoded.unreadable:
+        return decoded
+    failed = listed({name(row): why for row, why in decoded.unreadable.items()})
+    if len(decoded.unreadable) > most:
+        raise UserError(
+            f"{where}: {failed}; mend or remove them, or leave out up to so many with config.data.source.unreadable"
+        )
+    if not len(decoded.rows):
+        raise UserError(f"{where}: no image is left; {failed}")
+    return decoded._replace(notes=(*decoded.notes, f"left out {failed}"))
 
 
 def _check(framing: Framing) -> None:
@@ -247,7 +265,7 @@ def _stored(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    said = {UnidentifiedImageError: "not an image", FileNotFoundError: "not there"}
+    said: dict[type[Exception], str] = {UnidentifiedImageError: "not an image", FileNotFoundError: "not there"}
     text = said.get(type(error)) or str(error) or type(error).__name__
     return " ".join(text.split())[:100]
 
