@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-from efficient_jax.data import folder, parquet, sources, tfds
+from efficient_jax.data import folder, parquet, sources, table, tfds
 
 PICTURES: dict[str, Callable[..., sources.Source]] = {
     "folder": folder.folder,
     "parquet": parquet.parquet,
+    "table": table.table,
     "tfds": tfds.tfds,
 }
 """Pictures that have to be decoded; `cache`, which is no setting, is the folder of those that were before."""
