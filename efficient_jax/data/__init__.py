@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from efficient_jax.data import folder, parquet, sources, table, tfds
+from efficient_jax.data import coco, folder, parquet, sources, table, tfds
 
 PICTURES: dict[str, Callable[..., sources.Source]] = {
+    "coco": coco.coco,
     "folder": folder.folder,
     "parquet": parquet.parquet,
     "table": table.table,
@@ -13,6 +14,7 @@ PICTURES: dict[str, Callable[..., sources.Source]] = {
 """Pictures that have to be decoded; `cache`, which is no setting, is the folder of those that were before."""
 
 SOURCES: dict[str, Callable[..., sources.Source]] = PICTURES | {
+    "digits": sources.digits,
     "mnist5k": sources.mnist5k,
     "npz": sources.npz,
     "synthetic": sources.synthetic,

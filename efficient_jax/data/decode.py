@@ -20,7 +20,6 @@ from efficient_jax.types import UserError
 
 FITS = ("crop", "squash", "pad")
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-RESAMPLING = INTERPOLATIONS | {"nearest": Image.Resampling.NEAREST}  # for numbers of classes, not for pictures
 GREY = 128
 """What "pad" adds: near 0 once the mean of an image set is subtracted, which is what convolutions pad with."""
 
@@ -71,20 +70,12 @@ def place(w: int, h: int, size: int, fit: str, crop: float) -> tuple[int, int, i
 
 
 def fit(
-    image: Image.Image | UInt8[np.ndarray, "h w c"],
-    size: int,
-    fit: str,
-    crop: float,
-    interpolation: str,
-    around: int = GREY,
+    image: Image.Image | UInt8[np.ndarray, "h w c"], size: int, fit: str, crop: float, interpolation: str
 ) -> UInt8[np.ndarray, "size size c"]:
-    """`image` as a square of `size` pixels, resized with an antialiasing filter (but for "nearest") as `place` says.
-
-    Where "pad" leaves a rest, it is `around`.
-    """
+    """`image` as a square of `size` pixels, resized as `place` says with an antialiasing filter; "pad" adds grey."""
     image = _from_array(image) if isinstance(image, np.ndarray) else image
     w, h = image.size
-    resample = RESAMPLING[interpolation]
+    resample = INTERPOLATIONS[interpolation]
     width, height, left, top = place(w, h, size, fit, crop)
     if left < 0 or top < 0 or width > size or height > size:
         # Only what is kept is resized: the same pixels, and a strip of 1 x 60,000 does not fill the memory.
@@ -93,7 +84,7 @@ def fit(
     inner = _pixels(image.resize((width, height), resample))
     if (width, height) == (size, size):
         return inner
-    square = np.full((size, size, inner.shape[-1]), around, np.uint8)
+    square = np.full((size, size, inner.shape[-1]), GREY, np.uint8)
     square[top : top + height, left : left + width] = inner
     return square
 
@@ -122,10 +113,10 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
                 shape = _pixels(_convert(_open(read(0)), framing.channels)[0]).shape
             except Exception as error:
                 return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: _reason(error)}, ())
-        if count * np.prod(shape) > _memory():
+        if count * np.prod(shape) > free_memory():
             raise UserError(
                 f"config.data.source.size: {count:,} images of {' x '.join(map(str, shape))} need "
-                f"{count * np.prod(shape) / 2**30:,.1f} GiB, and {_memory() / 2**30:,.1f} GiB are free; ask for a "
+                f"{count * np.prod(shape) / 2**30:,.1f} GiB, and {free_memory() / 2**30:,.1f} GiB are free; ask for a "
                 "smaller size or fewer images"
             )
         images = np.empty((count, *shape), np.uint8)
@@ -270,7 +261,7 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split())[:100]
 
 
-def _memory() -> int:
+def free_memory() -> int:
     """Bytes that can be had: free, or held by caches where the system says so."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
