@@ -88,7 +88,7 @@ def _examples(source: Source, ids: np.ndarray, count: int) -> dict[str, np.ndarr
     return {
         "image": source.images[chosen],
         "label": source.targets(chosen),
-    }
+    } | {name: values[chosen] for name, values in source.objects.items()}
 
 
 def _stages(
@@ -107,7 +107,7 @@ def _stages(
     for content, users in alike.items():
         names = [name if key_of == "augment" else f"{name}, strong view" for name, key_of, _ in users]
         ops, (_, _, augment) = blocks[content].get("ops", ()), users[0]
-        views = preview.draws(augment, examples["image"], examples["label"], key, VERSIONS) if ops else None
+        views = preview.draws(augment, examples, key, VERSIONS) if ops else None
         found.append(exploration.stage(names, ops, examples["image"], views))
     return found
 

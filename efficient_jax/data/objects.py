@@ -106,7 +106,9 @@ def _unpacked(text: str) -> list[int]:
 
 
 def resized(objects: dict[str, np.ndarray], w: int, h: int, size: int) -> dict[str, np.ndarray]:
-    """The objects of images of w x h pixels, resized to squares of `size` pixels."""
+    """The objects of images of w x h pixels, resized to squares of `size` pixels; 0: as they are."""
+    if not size or (w, h) == (size, size):
+        return objects
     through = window(w, h, Framing(size, "squash"))
     moved = dict(objects)
     for name in {"mask", "box_mask"} & objects.keys():

@@ -121,7 +121,10 @@ def test_targets_are_rows_of_zeros_and_ones():
         ({"images": IMAGES, "labels": TAGS * [1, -1]}, "are [1, -1] for image 0; want 0 and 1"),
         ({"images": IMAGES, "labels": TAGS, "classes": np.array(["cat"])}, "are [4, 2], but there are 1 classes; want"),
         ({"images": IMAGES}, "has no array 'labels'; it has ['images']"),
-        ({"images": IMAGES / 255.0, "labels": LABELS}, "are float64 [4, 3, 2, 1]; want uint8 [n h w c]"),
+        (
+            {"images": IMAGES / 255.0, "labels": LABELS},
+            "are float64 [4, 3, 2, 1] from 0 to 0.0902; want uint8 [n h w c], 0 to 255",
+        ),
         ({"images": IMAGES[0], "labels": LABELS}, "are uint8 [3, 2]; want uint8 [n h w c]"),
         ({"images": IMAGES, "labels": LABELS[:3]}, "are int64 [3]; want one integer for each of the 4 images"),
         ({"images": IMAGES, "labels": LABELS / 2}, "are float64 [4]; want one integer"),
