@@ -53,8 +53,8 @@ def test_a_stage_with_copy_paste_trains(source, tmp_path):
     assert (raw.shape[1:], raw.dtype) == ((2 * SIDE, 2 * SIDE, 1), np.uint8)
     for number in range(len(raw)):
         partner = raw[number ^ 1]
-        seen = pasted[number] > 200
-        np.testing.assert_array_equal(seen, (raw[number] > 200) | (partner > 200))
+        seen = pasted[number] > 128
+        np.testing.assert_array_equal(seen, (raw[number] > 128) | (partner > 128))
 
 
 def test_what_cannot_move_objects_is_said_before_training(source, tmp_path):
