@@ -56,7 +56,8 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
             run.console.print(f"{stage.name}: {line}", soft_wrap=True)
         mean, std = (" ".join(f"{value:.3f}" for value in description[key]) for key in ("mean", "std"))
         run.console.print(f"{stage.name}: images normalised by mean {mean} and std {std}", soft_wrap=True)
-    outcome.samples(folder, views_of(stage), run.source.images, supervision.labels, supervision.rows, key)
+    data = {"image": run.source.images, "label": supervision.labels, **run.source.objects}
+    outcome.samples(folder, views_of(stage), data, supervision.rows, key)
 
     if run.source.multi_label and not len(run.split["validation"]):
         run.console.print(f"{stage.name}: no validation images, so the threshold of every label is 0.5")
@@ -111,6 +112,8 @@ def updates(
     given = (teachers,) if method.frozen_teacher else ()
     loss_fn = method.loss(apply, *views, *given, **stage.method[1])
     memory = method.memory(supervision.rows, len(run.images)) if method.memory else None
+    beside = {"label": supervision.labels, **run.source.objects}
+    data = {"image": run.images, **parallel.replicate(beside, run.devices)}
     train_step = step.make_train_step(
         loss_fn,
         tx,
@@ -120,7 +123,6 @@ def updates(
         frozen=frozen_params,
         average_state=not stage.norm_axis,
     )
-    data = {"image": run.images, "label": parallel.replicate(supervision.labels, run.devices)}
     key = parallel.replicate(keys.named(_key(stage, run), "train"), run.devices)
     orders = {stream: zlib.crc32(f"{run.seed}/{stage.name}/{stream}".encode()) for stream in stage.batch}
 

@@ -1,11 +1,12 @@
 """The images of a plan, and which of them are for what."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from efficient_jax import binding
-from efficient_jax.data import SOURCES, duplicates, sources, splits
+from efficient_jax.data import PICTURES, SOURCES, duplicates, sources, splits
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan
 from efficient_jax.stages import Stage
@@ -14,10 +15,12 @@ from efficient_jax.types import UserError
 NAMED = 5  # images that a line lists
 
 
-def load_data(plan: Plan) -> tuple[sources.Source, dict[str, np.ndarray]]:
-    """The images of a plan, and which of them are for what."""
+def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    """The images of a plan, and which of them are for what. `cache`: a folder for decoded pictures."""
     name, settings = plan.source
-    source = SOURCES[name](**settings)
+    source = SOURCES[name](**settings | ({"cache": cache} if name in PICTURES else {}))
+    if not len(source.images):
+        raise UserError(f"config.data.source: {name!r} has no images")
     split = splits.split(source.labels, source.classes, seed=plan.seed, given=source.given, **plan.split)
     if not len(split["test"]):
         raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")

@@ -58,21 +58,20 @@ def judge(
 def samples(
     folder: Path,
     augment: Mapping[str, Augment],
-    images: np.ndarray,
-    labels: np.ndarray,
+    data: Mapping[str, np.ndarray],
     rows: Mapping[str, np.ndarray],
     key: jax.Array,
 ) -> None:
-    """Writes some images of each stream, and versions of them, augmented as in the step."""
+    """Writes some images of each stream of `data`, a batch, and versions of them, augmented as in the step."""
     arrays = {}
     for stream, ids in rows.items():
         chosen = ids[np.linspace(0, len(ids) - 1, SAMPLES).astype(int)]
         repeated = np.tile(chosen, VERSIONS)  # another image beside each, because mixing pairs neighbours
         each = keys.by_position(keys.named(key, stream), 0, len(repeated))
-        seen = jax.jit(augment[stream])(each, {"image": images[repeated], "label": labels[repeated]})["image"]
+        seen = jax.jit(augment[stream])(each, {name: x[repeated] for name, x in data.items()})["image"]
         seen = np.asarray(seen)
         seen = seen if seen.dtype == np.uint8 else np.round(seen * 255).astype(np.uint8)
         prefix = "" if stream == "labelled" else f"{stream}_"
-        arrays[f"{prefix}raw"] = images[chosen]
+        arrays[f"{prefix}raw"] = data["image"][chosen]
         arrays[f"{prefix}augmented"] = seen.reshape(VERSIONS, SAMPLES, *seen.shape[1:]).swapaxes(0, 1)
     records.write_npz(folder / "samples.npz", arrays)

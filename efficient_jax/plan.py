@@ -94,7 +94,12 @@ def _data(
     for op in label_changing:
         binding.choose(op, augmentations.OPS | augmentations.MIXES, "config.data.label_changing")
     binding.choose(duplicates, {"refuse": (), "drop": ()}, "config.data.duplicates")
-    return binding.bind_named(SOURCES, source, "config.data.source"), split, duplicates, label_changing
+    return (
+        binding.bind_named(SOURCES, source, "config.data.source", given=("cache",)),
+        split,
+        duplicates,
+        label_changing,
+    )
 
 
 def is_weights(reference: str) -> bool:

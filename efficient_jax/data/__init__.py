@@ -2,13 +2,20 @@
 
 from collections.abc import Callable
 
-from efficient_jax.data import folder, parquet, sources, tfds
+from efficient_jax.data import coco, folder, parquet, sources, table, tfds
 
-SOURCES: dict[str, Callable[..., sources.Source]] = {
+PICTURES: dict[str, Callable[..., sources.Source]] = {
+    "coco": coco.coco,
     "folder": folder.folder,
+    "parquet": parquet.parquet,
+    "table": table.table,
+    "tfds": tfds.tfds,
+}
+"""Pictures that have to be decoded; `cache`, which is no setting, is the folder of those that were before."""
+
+SOURCES: dict[str, Callable[..., sources.Source]] = PICTURES | {
+    "digits": sources.digits,
     "mnist5k": sources.mnist5k,
     "npz": sources.npz,
-    "parquet": parquet.parquet,
     "synthetic": sources.synthetic,
-    "tfds": tfds.tfds,
 }

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from efficient_jax.data.decode import Framing, decode_all, listed
+from efficient_jax.data.cache import decode_all
+from efficient_jax.data.decode import Framing, left_out
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
@@ -26,16 +27,19 @@ def parquet(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    unreadable: int = 0,
+    cache: Path | None = None,
 ) -> Source:
     """Files of one image column (encoded, alone or as {bytes, path}) and one of integer labels, null where none.
 
     `path`, `test_path` (whose images are the test images) and `unlabelled_path` (whose labels, if any, are not read)
     name a file or, with *, several. `image` and `label`
     name the columns where they are not called image or img, and label. `size` 0 takes the images as they are stored,
-    which must then all have one size; else see `efficient_jax.data.decode.fit`. The names of the classes come from
-    the file where it has them.
+    which must then all have one size; else see `efficient_jax.data.decode.place`. The names of the classes come from
+    the file where it has them. Up to `unreadable` images that cannot be read are left out, and listed. `cache`: see
+    `efficient_jax.data.cache`.
 
-    Raises: UserError for files, columns or labels that do not fit, and for an image that cannot be read.
+    Raises: UserError for files, columns or labels that do not fit, and for too many images that cannot be read.
     """
     columns = {"image": image, "label": label}
     pictures, labels, classes = _read(path, columns, "config.data.source.path")
@@ -66,11 +70,15 @@ def parquet(
             raise ValueError("no bytes, perhaps only a path")
         return content
 
-    decoded = decode_all(read, len(pictures), Framing(size, fit, crop, interpolation, channels))
-    if decoded.unreadable:
-        failed = listed({f"row {row}": why for row, why in decoded.unreadable.items()})
-        raise UserError(f"config.data.source.path: {path!r} has {failed}")
+    framing = Framing(size, fit, crop, interpolation, channels)
+    files = [file for each in (path, unlabelled_path, test_path) for file in _files(each)]
+    decoded = decode_all(read, len(pictures), framing, cache, files, image)
+    decoded = left_out(decoded, lambda row: f"row {row}", unreadable, f"config.data.source.path: {path!r}")
     return of_pictures(decoded, labels, classes, tests)
+
+
+def _files(path: str) -> list[Path]:
+    return [Path(path)] if Path(path).is_file() else sorted(map(Path, glob.glob(path, recursive=True)))
 
 
 def _read(path: str, columns: dict[str, str], where: str) -> tuple[list[Any], np.ndarray, tuple[str, ...]]:
@@ -82,8 +90,7 @@ def _read(path: str, columns: dict[str, str], where: str) -> tuple[list[Any], np
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    files = [path] if Path(path).is_file() else sorted(glob.glob(path, recursive=True))
-    if not files:
+    if not (files := _files(path)):
         raise UserError(f"{where}: no file {path!r}; several are named with a *, such as data/train-*.parquet")
     try:
         schema = pq.read_schema(files[0])

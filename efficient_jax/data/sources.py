@@ -59,6 +59,15 @@ def mnist5k() -> Source:
     )
 
 
+def digits() -> Source:
+    """1,797 handwritten digits of 8 x 8 pixels that scikit-learn ships (UCI's optdigits test set). No download."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = np.round(found.images * (255 / 16)).astype(np.uint8)[..., None]  # counts of ink, 0 .. 16
+    return Source(images, found.target.astype(np.int32), tuple("0123456789"))
+
+
 def npz(*, path: str) -> Source:
     """Your own images: an .npz with `images` uint8 [n h w] or [n h w c], `labels` integers [n] (-1 where there is
     none) and, if you like, `classes`, the names. Where an image can have several labels: `labels` [n classes], 0 or 1
@@ -84,7 +93,8 @@ def npz(*, path: str) -> Source:
     images = images[..., None] if images.ndim == 3 else images
     if images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(
-            f"config.data.source.path: images of {path!r} are {images.dtype} {list(images.shape)}; want uint8 [n h w c]"
+            f"config.data.source.path: images of {path!r} are {images.dtype} {list(images.shape)}{_of_floats(images)}; "
+            "want uint8 [n h w c], 0 to 255"
         )
     if soft is not None and len(soft) != len(images):
         raise UserError(
@@ -123,6 +133,16 @@ def npz(*, path: str) -> Source:
     if soft is not None:
         _check_sums(soft, np.flatnonzero(labels >= 0), path)
     return Source(images, labels, tuple(str(c) for c in classes), soft_labels=soft)
+
+
+def _of_floats(images: np.ndarray) -> str:
+    """What has to be known to make uint8 of them."""
+    if images.dtype.kind != "f" or not images.size:
+        return ""
+    bad = int((~np.isfinite(images)).reshape(len(images), -1).any(1).sum())
+    finite = images[np.isfinite(images)]
+    among = f" from {finite.min():.4g} to {finite.max():.4g}" if finite.size else ""
+    return among + (f", {bad:,} of them with NaN or infinite pixels" if bad else "")
 
 
 def _soft(content: dict[str, np.ndarray], path: str) -> np.ndarray | None:
@@ -199,11 +219,16 @@ def of_pictures(
 
 
 def fingerprint(source: Source) -> str:
-    """A hash of images, labels, soft ones too, and given parts: a run remembers which data it saw."""
+    """A hash of images, labels, soft ones too, given parts, groups and objects: a run remembers which data it saw."""
     digest = hashlib.sha256(np.ascontiguousarray(source.images).view(np.uint8).data)
     digest.update(np.ascontiguousarray(source.labels).view(np.uint8).data)
     if source.soft_labels is not None:
         digest.update(source.soft_labels.tobytes())
     for name, ids in sorted(source.given.items()):
         digest.update(name.encode() + ids.astype(np.int64).tobytes())
+    if source.groups is not None:
+        digest.update(b"groups" + source.groups.tobytes())
+    for name, array in sorted(source.objects.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return digest.hexdigest()[:16]

@@ -1,12 +1,14 @@
 """Data sets of tensorflow_datasets that somebody has prepared as array_record; reading needs no TensorFlow."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from efficient_jax.binding import nearest
-from efficient_jax.data.decode import Framing, decode_all, listed
+from efficient_jax.data.cache import decode_all
+from efficient_jax.data.decode import Framing, listed
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
@@ -22,12 +24,13 @@ def tfds(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    cache: Path | None = None,
 ) -> Source:
     """The images of `split`, and those of `test_split` ("" for none) for the test; slices such as train[:90%] too.
 
     `dataset` may have a config and version: imagenette/320px-v2:1.0.0. Nothing is downloaded: `data_dir`, by default
     ~/tensorflow_datasets, has what `tfds build` left there. Pictures become squares of `size` pixels (0: they stay as
-    they are, all of one size), see `efficient_jax.data.decode.fit`.
+    they are, all of one size), see `efficient_jax.data.decode.place`. `cache`: see `efficient_jax.data.cache`.
 
     Raises: UserError for a data set that is unknown, not of classes of images, or not there.
     """
@@ -51,7 +54,9 @@ def tfds(
         labels[row] = example[label]
         return example[image]
 
-    decoded = decode_all(read, len(rows), Framing(size, fit, crop, interpolation, channels))
+    about, prepared = f"{dataset} {split} {test_split}", sorted(Path(builder.data_dir).glob("*"))
+    framing = Framing(size, fit, crop, interpolation, channels)
+    decoded = decode_all(read, len(rows), framing, cache, prepared, about)
     if decoded.unreadable:
         failed = listed({f"row {row}": why for row, why in decoded.unreadable.items()})
         raise UserError(f"config.data.source.dataset: {dataset!r} has {failed}")

@@ -38,9 +38,10 @@ def make_train_step(
 ) -> Callable:
     """`step(state, frozen, data, key, indices) -> (state, metrics)`, pmapped; `state` is donated.
 
-    data: {"image": uint8 [n h w c], "label": float32 [n classes]}, replicated; indices: {stream: [devices k share]},
-    the images of k updates, of which update i takes entry i % k: sent together, they cost the host nothing per update.
-    Gradients are summed over devices and divided by the summed weights, so that uneven and masked batches are exact.
+    data: {"image": uint8 [n h w c], "label": float32 [n classes]} and what else `types.Example` names, replicated;
+    indices: {stream: [devices k share]}, the images of k updates, of which update i takes entry i % k: sent together,
+    they cost the host nothing per update. Gradients are summed over devices and divided by the summed weights, so that
+    uneven and masked batches are exact.
     metrics: name -> (sum, count). `updates` is how many there will be. `frozen` says of each parameter whether it is
     (None: no one): no gradient of it is computed. `average_state` is for models whose devices renew the state each for
     itself.

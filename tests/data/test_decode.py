@@ -1,6 +1,7 @@
 """Pictures become squares; what cannot be read is listed, what was changed is counted."""
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,27 @@ def test_what_cannot_be_read_is_listed_and_the_rest_keeps_its_order(tmp_path):
     assert all(why and "\n" not in why for why in found.unreadable.values())
 
 
+HEADER_OF_HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def test_heic_says_what_it_wants(monkeypatch):
+    decode._learn_heic.cache_clear()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    found = decode_all([HEADER_OF_HEIC].__getitem__, 1, Framing(8))
+    assert found.unreadable == {0: "HEIC, which wants pip install pillow-heif"}
+
+
+def test_heic_is_read():
+    pillow_heif = pytest.importorskip("pillow_heif")
+    decode._learn_heic.cache_clear()
+    content = io.BytesIO()
+    pillow_heif.from_pillow(Image.new("RGB", (64, 48), (200, 100, 50))).save(content, quality=90)
+    pixels, notes = one(content.getvalue())
+    assert pixels.shape == (48, 64, 3)
+    assert np.abs(pixels.astype(int) - (200, 100, 50)).max() <= 4
+    assert notes == ()
+
+
 def test_as_they_are_stored_pictures_have_one_size():
     pictures = [encoded(np.zeros(shape, np.uint8)) for shape in ((3, 5, 3), (3, 5, 3), (5, 3, 3))]
     assert decode_all(pictures.__getitem__, 2, Framing(0)).images.shape == (2, 3, 5, 3)
@@ -197,14 +219,14 @@ def test_a_framing_that_does_not_exist_is_said(framing, message):
 
 
 def test_more_than_the_memory_is_said(monkeypatch):
-    monkeypatch.setattr(decode, "_memory", lambda: 2**30)
+    monkeypatch.setattr(decode, "free_memory", lambda: 2**30)
     with pytest.raises(UserError, match=r"1,000,000 images of 32 x 32 x 3 need 2\.9 GiB, and 1\.0 GiB are free"):
         decode_all(lambda _: UPRIGHT, 1_000_000, Framing(32))
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux says what is free")
 def test_memory_is_in_bytes():
-    assert 2**26 < decode._memory() < 2**46
+    assert 2**26 < decode.free_memory() < 2**46
 
 
 def test_resized_images_are_pillows():
