@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from efficient_jax.inference.boxes import LANES, Detections
@@ -43,7 +44,7 @@ def combine(
         for name, values in found.items():
             padded[name][number, : len(values)] = values
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        result = jax.tree.map(np.asarray, how(padded, np.asarray(weights, np.float32)))
+        result = jax.tree.map(np.asarray, how(jax.tree.map(jnp.asarray, padded), jnp.asarray(weights, jnp.float32)))
     count = result["valid"].sum()
     return {name: result[name][:count] for name in ("boxes", "scores", "labels")}
 

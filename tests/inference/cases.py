@@ -8,8 +8,8 @@ IMAGES, MODELS, BOXES = 1000, 2, 12
 def tied() -> dict[str, np.ndarray]:
     """Whole edges and tenths of scores: overlaps and scores are often equal, overlaps often exactly a half."""
     rng = np.random.default_rng(0)
-    corner = rng.integers(0, 6, (IMAGES, MODELS, BOXES, 2))
-    size = rng.integers(0, 9, corner.shape) + rng.integers(0, 2, corner.shape)
+    corner = rng.integers(0, 5, (IMAGES, MODELS, BOXES, 2))
+    size = rng.integers(4, 10, corner.shape) * (rng.random(corner.shape) < 0.97)  # some boxes are empty
     return {
         "boxes": np.concatenate([corner, corner + size], -1).astype(np.float32),
         "scores": (rng.integers(0, 11, corner.shape[:3]) / 10).astype(np.float32),
@@ -30,6 +30,15 @@ def models(rng, number: int, objects: int, classes: int, spread: float = 0.1) ->
         scores = rng.uniform(0.01, 1.0, len(seen)).astype(np.float32)
         found.append({"boxes": boxes, "scores": scores, "labels": labels[seen]})
     return found
+
+
+GOLDEN = 4, 7, 10, 13  # images of three models
+WEIGHTS = {1: (1.0,), 3: (2.0, 1.0, 0.5), 5: (1.0,) * 5}
+
+
+def image(seed: int) -> list[dict[str, np.ndarray]]:
+    """What one, three or five models say of it."""
+    return models(np.random.default_rng(seed), tuple(WEIGHTS)[seed % 3], 2 + seed % 19, 1 + seed % 4)
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -59,6 +59,15 @@ def single(all_boxes, scores, labels=None):
     return {name: np.pad(v, [(0, 700 - n)] + [(0, 0)] * (v.ndim - 1))[None] for name, v in found.items()}
 
 
+def soft_nms(found, decay="gaussian", iou=0.3, sigma=0.5, minimum_score=0.001):
+    """Compiled once for each decay, since every argument is given."""
+    return only(boxes.soft_nms(found, ONE, decay, iou, sigma, minimum_score))
+
+
+def nms(found, iou=0.5):
+    return only(boxes.nms(found, ONE, iou))
+
+
 def only(found):
     return {name: np.asarray(values)[np.asarray(found["valid"])] for name, values in found.items()}
 
@@ -71,27 +80,27 @@ OVERLAPPING = single([[0, 0, 20, 20], [0, 0, 20, 19], [50, 50, 60, 60]], [0.9, 0
     ("decay", "lowered"), [("linear", 0.8 * (1 - 0.95)), ("gaussian", 0.8 * np.exp(-(0.95**2) / 0.5))]
 )
 def test_soft_nms_returns_the_lowered_scores(decay, lowered):
-    found = only(boxes.soft_nms(OVERLAPPING, ONE, decay))
+    found = soft_nms(OVERLAPPING, decay)
     np.testing.assert_allclose(found["scores"], [0.9, 0.7, lowered], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("decay", "values"), [("linear", {"iou": 1.0}), ("gaussian", {"sigma": 1e9})])
 def test_soft_nms_that_lowers_nothing_keeps_everything(decay, values):
-    found = only(boxes.soft_nms(OVERLAPPING, ONE, decay, **values))
+    found = soft_nms(OVERLAPPING, decay, **values)
     np.testing.assert_allclose(found["scores"], [0.9, 0.8, 0.7])
 
 
-@pytest.mark.parametrize("function", [boxes.nms, boxes.soft_nms])
+@pytest.mark.parametrize("function", [nms, soft_nms])
 def test_of_equal_scores_the_first_goes_first(function):
     """Also where the label of the later ones is lower."""
     apart = np.arange(5)[:, None] * 10.0 + np.array([0, 0, 5, 5])
-    found = only(function(single(apart, [0.5, 0.5, 0.9, 0.5, 0.5], [2, 1, 0, 1, 0]), ONE))
+    found = function(single(apart, [0.5, 0.5, 0.9, 0.5, 0.5], [2, 1, 0, 1, 0]))
     np.testing.assert_array_equal(found["boxes"][:, 0], [20, 0, 10, 30, 40])
 
 
 def test_soft_nms_of_a_tiny_sigma_is_nms():
-    found = only(boxes.soft_nms(OVERLAPPING, ONE, sigma=1e-6))
-    np.testing.assert_array_equal(found["scores"], only(boxes.nms(OVERLAPPING, ONE, 0.0))["scores"])
+    found = soft_nms(OVERLAPPING, sigma=1e-6)
+    np.testing.assert_array_equal(found["scores"], nms(OVERLAPPING, 0.0)["scores"])
     assert len(found["scores"]) == 2
 
 
@@ -107,9 +116,9 @@ def test_blocks_of_boxes_are_all_compared():
     all_boxes, scores, labels = (found[name][0] for name in ("boxes", "scores", "labels"))
     kept = cases.nms(all_boxes.astype(np.float64), scores, labels, 0.4)
     assert np.bincount(labels[kept]).min() > boxes.LANES
-    np.testing.assert_array_equal(only(boxes.nms(found, ONE, 0.4))["boxes"], all_boxes[kept])
+    np.testing.assert_array_equal(nms(found, 0.4)["boxes"], all_boxes[kept])
     kept = cases.soft_nms(all_boxes.astype(np.float64), scores, labels, lambda o: np.exp(-(o**2) / 0.5), 0.05)
-    soft = only(boxes.soft_nms(found, ONE, minimum_score=0.05))
+    soft = soft_nms(found, minimum_score=0.05)
     np.testing.assert_allclose(soft["scores"], list(kept.values()), rtol=1e-5)
     np.testing.assert_array_equal(soft["boxes"], all_boxes[list(kept)])
 
@@ -123,8 +132,8 @@ def test_nms_again_changes_nothing():
 def test_the_unit_of_edges_does_not_matter():
     """Powers of two, so that not even rounding differs."""
     found = many()
-    far = only(boxes.nms(found | {"boxes": found["boxes"] * 4096}, ONE, 0.4))
-    np.testing.assert_array_equal(far["boxes"], only(boxes.nms(found, ONE, 0.4))["boxes"] * 4096)
+    far = nms(found | {"boxes": found["boxes"] * 4096}, 0.4)
+    np.testing.assert_array_equal(far["boxes"], nms(found, 0.4)["boxes"] * 4096)
 
 
 def test_a_model_of_half_the_weight_has_half_the_scores():

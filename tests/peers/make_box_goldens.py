@@ -19,23 +19,18 @@ CONFIDENCES = {
     "absent_aware": "absent_model_aware_avg",
     "max": "max",
 }
-WEIGHTS = {1: (1.0,), 3: (2.0, 1.0, 0.5), 5: (1.0,) * 5}
-
-
-def image(seed: int) -> list[dict[str, np.ndarray]]:
-    return cases.models(np.random.default_rng(seed), tuple(WEIGHTS)[seed % 3], 2 + seed % 19, 1 + seed % 4)
 
 
 def peer(name: str, models: list[dict[str, np.ndarray]], **settings) -> tuple:
     """boxes, scores, labels"""
     lists = ([model[key].tolist() for model in models] for key in ("boxes", "scores", "labels"))
-    return getattr(ensemble_boxes, name)(*lists, weights=list(WEIGHTS[len(models)]), **settings)
+    return getattr(ensemble_boxes, name)(*lists, weights=list(cases.WEIGHTS[len(models)]), **settings)
 
 
 if __name__ == "__main__":
     found = {}
-    for seed in range(4, 10):
-        models = image(seed)
+    for seed in cases.GOLDEN:
+        models = cases.image(seed)
         for ours, theirs in CONFIDENCES.items():
             found[f"{seed} {ours}"] = peer("weighted_boxes_fusion", models, iou_thr=0.55, conf_type=theirs)
         found[f"{seed} weighted"] = peer("non_maximum_weighted", models, iou_thr=0.5)
