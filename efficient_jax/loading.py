@@ -18,10 +18,18 @@ def load_data(plan: Plan) -> tuple[sources.Source, dict[str, np.ndarray]]:
     """The images of a plan, and which of them are for what."""
     name, settings = plan.source
     source = SOURCES[name](**settings)
-    split = splits.split(source.labels, source.classes, seed=plan.seed, given=source.given, **plan.split)
+    hashes = duplicates.digests(source.images)
+    split = splits.split(
+        source.labels,
+        source.classes,
+        seed=plan.seed,
+        given=source.given,
+        groups=source.groups,
+        order=_by_content(hashes),
+        **plan.split,
+    )
     if not len(split["test"]):
         raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
-    hashes = duplicates.digests(source.images)
     source, split = _without_test_images(plan, source, split, hashes)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := duplicates.contradictions(hashes, source.labels, labelled):
@@ -60,10 +68,22 @@ def _without_test_images(
         )
     rest = np.setdiff1d(np.arange(len(hashes)), list(found))
     given = {"test": np.searchsorted(rest, split["test"])}
-    again = splits.split(source.labels[rest], source.classes, seed=plan.seed, given=given, **plan.split | {"test": 0})
+    again = splits.split(
+        source.labels[rest],
+        source.classes,
+        seed=plan.seed,
+        given=given,
+        groups=None if source.groups is None else source.groups[rest],
+        order=_by_content([hashes[i] for i in rest]),
+        **plan.split | {"test": 0},
+    )
     return _noted(source, f"left out {len(found):,} images that {said}"), {
         name: rest[ids].astype(np.int32) for name, ids in again.items()
     }
+
+
+def _by_content(hashes: list[bytes]) -> np.ndarray:
+    return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), int)
 
 
 def _noted(source: sources.Source, note: str) -> sources.Source:
