@@ -55,6 +55,14 @@ def judge(
     return figures
 
 
+def keep_validation(folder: Path, source: Source, ids: np.ndarray, probabilities: np.ndarray) -> None:
+    """Writes the predictions of the validation images, where there are some: of all folds together, `out_of_fold`."""
+    if len(ids):
+        names = np.array([source.name(number) for number in ids])
+        content = {"id": ids, "name": names, "probabilities": probabilities, "label": source.labels[ids]}
+        records.write_npz(folder / "validation.npz", content)
+
+
 def samples(
     folder: Path,
     augment: Mapping[str, Augment],
