@@ -1,6 +1,7 @@
 """The images of a plan, and which of them are for what."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,31 @@ def load_data(plan: Plan) -> tuple[sources.Source, dict[str, np.ndarray]]:
     if pairs := duplicates.contradictions(hashes, source.labels, labelled):
         source = _noted(source, f"equal images have different labels: {_listed(pairs, source)}")
     return source, split
+
+
+class Leak(NamedTuple):
+    """Images that are nearly the same, on both sides of a split."""
+
+    said: str
+    pairs: np.ndarray  # int [p 2]: the held-out image, the other
+    distances: np.ndarray
+
+
+def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]:
+    """Near duplicates of test images in all other parts, and of validation images among the labelled.
+
+    Only said, never acted upon: two photographs of one thing leak, two digits that look alike do not, and who knows
+    the images can tell which they are.
+    """
+    rest = np.concatenate([ids for name, ids in split.items() if name != "test"])
+    found = []
+    for held_out, ids, others in (("test", "other", rest), ("validation", "labelled", split["labelled"])):
+        near = duplicates.near(source.images, split[held_out], others)
+        if len(near.pairs):
+            count = len(np.unique(near.pairs[:, 0]))
+            said = f"{count:,} {held_out} images nearly equal {ids} images: {_listed(near.pairs.tolist(), source)}"
+            found.append(Leak(said, *near))
+    return found
 
 
 def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

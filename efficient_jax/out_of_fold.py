@@ -1,7 +1,7 @@
 """What the runs of all folds say of images that they were not trained on."""
 
 import csv
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -53,7 +53,7 @@ def gather(stages: Sequence[Path]) -> OutOfFold:
     together = {key: values[order] for key, values in together.items()}
     if len(twice := np.flatnonzero(np.diff(together["id"]) == 0)):
         raise UserError(
-            f"{together['name'][twice[0]]} was held out by two of the stages; gather one stage of each fold, of one seed"
+            f"{together['name'][twice[0]]} was held out by two of the stages; want one stage of each fold and one seed"
         )
     return OutOfFold(
         classes=tuple(data["classes"]),
@@ -66,13 +66,12 @@ def gather(stages: Sequence[Path]) -> OutOfFold:
 
 
 def write_csv(path: Path, found: OutOfFold) -> None:
-    """A line for each image: name, fold, label, and the probability of each class. Whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "fold", "label", *(f"p({name})" for name in found.classes)])
-        for name, fold, label, row in zip(found.names, found.folds, found.labels, found.probabilities, strict=True):
-            shown = np.flatnonzero(label == 1) if label.ndim else [label]
-            labels = " ".join(found.classes[number] for number in shown)
-            writer.writerow([name, fold, labels, *(f"{value:.6f}" for value in row)])
-    os.replace(part, path)
+    """A line for each image: name, fold, label, and the probability of each class."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["image", "fold", "label", *(f"p({name})" for name in found.classes)])
+    for name, fold, label, row in zip(found.names, found.folds, found.labels, found.probabilities, strict=True):
+        shown = np.flatnonzero(label == 1) if label.ndim else [label]
+        labels = " ".join(found.classes[number] for number in shown)
+        writer.writerow([name, fold, labels, *(f"{value:.6f}" for value in row)])
+    records.write_text(path, text.getvalue())

@@ -42,7 +42,7 @@ def test_every_image_comes_once_with_its_prediction(folds, tmp_path):
     assert found.names == SOURCE.names
     assert found.classes == ("a", "b")
     write_csv(tmp_path / "all.csv", found)
-    rows = list(csv.DictReader((tmp_path / "all.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "all.csv").read_text().splitlines()))
     assert rows[7] == {"image": "7.png", "fold": "1", "label": "b", "p(a)": "0.700000", "p(b)": "0.300000"}
 
 
