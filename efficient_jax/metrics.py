@@ -79,7 +79,7 @@ def agreement(
         low=float(low),
         high=float(high),
         spearman=float(stats.spearmanr(*both).statistic),
-        slope=float(np.cov(both)[0, 1] / both[0].var(ddof=1)),
+        slope=float(stats.linregress(*both).slope),
         ceiling=noise_ceiling(variance, float(larger.mean()), n_validation, n_test),
     )
 
