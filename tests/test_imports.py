@@ -41,6 +41,7 @@ LAYERS = (
         "outcome",
         "judging",
         "predictions",
+        "out_of_fold",
         "label_store",
         "experiment",
         "workdir",
