@@ -56,6 +56,8 @@ def split(
     whole, place = program.jaxpr, program.jaxpr.outvars[1 + sorted(seen).index(layer)]
     names = whole.debug_info.with_unknown_names()
     first = whole.replace(outvars=[place], debug_info=names)
+    if any({place, whole.outvars[0]} <= set(equation.outvars) for equation in whole.eqns):
+        raise UserError("Grad-CAM: a network that is jitted is one piece; give it as it was before jax.jit")
     after = [equation for equation in whole.eqns if place not in equation.outvars]
     rest = whole.replace(invars=[*whole.invars, place], outvars=whole.outvars[:1], eqns=after, debug_info=names)
     (maps,) = jex.jaxpr_as_fun(jex.ClosedJaxpr(first, program.consts))(images)
