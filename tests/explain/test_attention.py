@@ -7,6 +7,7 @@ import pytest
 
 from efficient_jax import models
 from efficient_jax.explain import attention, heat_maps
+from efficient_jax.models import vit
 from efficient_jax.types import UserError
 
 N = 5
@@ -75,8 +76,9 @@ def test_tokens_that_are_no_patches_are_said():
 
 
 @pytest.mark.parametrize("pool", ["token", "mean"])
-def test_a_vit_has_both_maps(pool):
-    module = models.MODELS["vit"](classes=3, variant="Ti/16", pool=pool)
+def test_a_vit_has_both_maps(pool, monkeypatch):
+    monkeypatch.setitem(vit.SIZES, "tiny", (24, 2, 3))
+    module = models.MODELS["vit"](classes=3, variant="tiny/16", pool=pool)
     apply = models.make_apply(module, (0.5,) * 3, (0.5,) * 3)
     images = np.zeros((2, 32, 48, 3), np.uint8)
 

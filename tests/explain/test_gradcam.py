@@ -9,6 +9,7 @@ import pytest
 
 from efficient_jax import models
 from efficient_jax.explain import gradcam, heat_maps, judge
+from efficient_jax.models import densenet, efficientnet
 from efficient_jax.types import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)
@@ -17,9 +18,16 @@ CONVOLUTIONAL = {
     "cnn": ({"width": 4}, (4, 6)),
     "resnet": ({"depth": 18}, (1, 2)),
     "wide_resnet": ({"depth": 10, "width": 1}, (8, 12)),
-    "densenet": ({}, (1, 1)),
-    "efficientnet": ({"variant": "lite0"}, (1, 2)),
+    "densenet": ({"depth": 13}, (1, 1)),
+    "efficientnet": ({"variant": "tiny"}, (1, 2)),
 }
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """Variants that are traced quickly."""
+    monkeypatch.setitem(densenet.VARIANTS, 13, (4, (1, 1, 1, 1)))
+    monkeypatch.setitem(efficientnet.VARIANTS, "tiny", efficientnet.Variant(0.1, 0.5, 32, dropout=0.0))
 
 
 def network(name):
@@ -59,10 +67,10 @@ def test_it_is_the_class_activation_map_where_a_mean_and_a_linear_head_follow(na
 
     found, seen = both(variables)
     maps, head = seen["stage3"], variables["params"]["head"]["kernel"]
-    cam = jnp.einsum("bhwk,kb->bhw", maps, head[:, CLASSES], precision="highest")
+    cam = np.einsum("bhwk,kb->bhw", maps, head[:, CLASSES])
     assert (cam < 0).any()
     assert (cam > 0).any()
-    np.testing.assert_allclose(found, jnp.maximum(cam, 0) / np.prod(cam.shape[1:]), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(found, np.maximum(cam, 0) / np.prod(cam.shape[1:]), rtol=1e-4, atol=1e-7)
 
 
 def test_the_rest_of_the_network_has_the_gradient_of_finite_differences():
@@ -72,7 +80,7 @@ def test_the_rest_of_the_network_has_the_gradient_of_finite_differences():
     direction = jax.random.normal(jax.random.key(1), maps.shape)
     logit = jax.jit(lambda step: rest(maps + step * direction)[0, 2])
     slope = jax.grad(logit)(0.0)
-    np.testing.assert_allclose((logit(1e-2) - logit(-1e-2)) / 2e-2, slope, rtol=0.02)
+    np.testing.assert_allclose((logit(1e-3) - logit(-1e-3)) / 2e-3, slope, rtol=0.02)  # larger steps meet kinks
     assert abs(slope) > 1e-3
 
 
