@@ -1,4 +1,4 @@
-"""explore: look at a config's augmentation before training, and at what augmentation does to trained members."""
+"""explore: look at data and augmentation before training, and at what augmentation does to trained members."""
 
 import json
 import tempfile
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from efficient_jax import class_bias, preview
 from efficient_jax import members as stored
+from efficient_jax.commands.look import look
 from efficient_jax.data import decode
 from efficient_jax.data.sources import Source
 from efficient_jax.loading import load_data
@@ -42,7 +43,8 @@ class Member(NamedTuple):
 def explore(
     config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/explore", members: str = "", control: str = ""
 ) -> None:
-    """Writes WORKDIR/explore.html: the pipeline of each stage, and every operation from weak to strong, in pictures.
+    """Writes WORKDIR/explore.html: what the data are like and what that suggests, the pipeline of each stage, and every
+    operation from weak to strong, in pictures.
 
     `members`, RUN[/STAGE] separated by commas, adds what operations do to their accuracy on each class; `control`, a
     stage trained with the same augmentation for all classes, is for members whose augmentation depends on the class.
@@ -59,17 +61,20 @@ def explore(
         console.print(f"warning: {warning}", soft_wrap=True)
     key = jax.random.key(checked.seed)
     source, split = load_data(checked)
+    data, table = look(checked, settings, source, split)
+    console.print(table)
     page = exploration.write_page(
         folder,
         title=", ".join(settings["stages"]),
         about=f"{checked.source[0]}: {len(source.images):,} images of {len(source.classes)} classes, "
         + ", ".join(f"{len(ids):,} {name}" for name, ids in split.items()),
         warnings=checked.warnings,
+        data=data,
         stages=_stages(checked, settings, source, split["labelled"], key),
         operations=preview.operations(_examples(source, split["labelled"], EXAMPLES), key),
         members=[_bias(member, controlling, key) for member in judged],
     )
-    console.print(f"page: {page}", soft_wrap=True)
+    console.print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
 
 
 def _folder(path: Path) -> Path:

@@ -27,13 +27,14 @@ def write_page(
     title: str,
     about: str,
     warnings: Sequence[str],
+    data: Mapping[str, Any],
     stages: Sequence[Mapping[str, Any]],
     operations: Mapping[str, Mapping[str, sheets.Sheet]],
     members: Sequence[Mapping[str, Any]] = (),
 ) -> pathlib.Path:
     """Writes `folder/explore.html`, over one that is there.
 
-    stages: as from `stage`. operations: kind -> operation -> its sheet. members: see the template.
+    data: see survey.html; {} leaves it out. stages: as from `stage`. operations: kind -> operation -> its sheet. members: see the template.
     """
     kinds = [
         {
@@ -56,10 +57,11 @@ def write_page(
         title=title,
         about=about,
         warnings=warnings,
+        data=data,
         stages=stages,
         kinds=kinds,
         members=members,
-        sections=[("stages", "stages"), *((each["anchor"], each["name"]) for each in (*kinds, *members))],
+        sections=[*([("data", "the data")] if data else []), ("stages", "stages"), *((each["anchor"], each["name"]) for each in (*kinds, *members))],
     )
     path, unfinished = folder / NAME, folder / f".{NAME}.part"
     unfinished.write_text(html, encoding="utf-8")
