@@ -20,7 +20,8 @@ def lite0(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n 1280"]:
     classes = tuple(map(str, range(1000)))
     module, apply = members.build(members.describe(model, classes, (SIZE, SIZE, 3), found.mean, found.std), None)
     shapes = jax.eval_shape(
-        lambda key: module.init(key, np.zeros((1, SIZE, SIZE, 3), np.float32), train=False, keys=None), jax.random.key(0)
+        lambda key: module.init(key, np.zeros((1, SIZE, SIZE, 3), np.float32), train=False, keys=None),
+        jax.random.key(0),
     )
     variables, _ = pretrained.load(pretrained.read(WEIGHTS), shapes)
     devices = jax.local_devices()

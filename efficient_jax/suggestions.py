@@ -40,7 +40,8 @@ def _of_classes(found: Survey, classes: tuple[str, ...]) -> list[Suggestion]:
     labelled, said = found.counts["labelled"], []
     most, least = int(labelled.argmax()), int(labelled.argmin())
     if found.imbalance >= IMBALANCED:
-        why = f"{labelled[most]:,} labelled {classes[most]}, {labelled[least]:,} {classes[least]}: {found.imbalance:.1f} : 1"
+        largest, smallest = (f"{labelled[number]:,} labelled {classes[number]}" for number in (most, least))
+        why = f"{largest}, {smallest}: {found.imbalance:.1f} to 1"
         said.append(Suggestion(True, "batch.balanced = True, or method.class_balance = 0.999", why))
     if labelled[least] < FEW:
         unlabelled = int(found.counts["unlabelled"].sum()) + found.unknown["unlabelled"]
@@ -51,16 +52,18 @@ def _of_classes(found: Survey, classes: tuple[str, ...]) -> list[Suggestion]:
 
 
 def _of_moves(found: Survey) -> list[Suggestion]:
+    clear = {name: move for name, move in found.moves.items() if move.before - move.chance > 3 * move.error}
     said = []
-    for name, move in found.moves.items():
-        if move.before - move.chance < 3 * move.error or LOOKS_DIFFERENT < move.kept < LOOKS_THE_SAME:
-            continue
-        take = move.kept >= LOOKS_THE_SAME
-        why = (
-            f"{100 * move.after:.0f}% of the images so moved are nearest to one of their class, {100 * move.before:.0f}% "
-            f"as they are, {100 * move.chance:.0f}% by chance"
-        )
-        said.append(Suggestion(take, name, why, (name,)))
+    for take in (True, False):
+        some = {n: m for n, m in clear.items() if (m.kept >= LOOKS_THE_SAME if take else m.kept <= LOOKS_DIFFERENT)}
+        if some:
+            first = next(iter(some.values()))
+            after = ", ".join(f"{100 * move.after:.0f}%" for move in some.values())
+            why = (
+                f"{after} of the images so moved are nearest to one of their class, {100 * first.before:.0f}% as they "
+                f"are, {100 * first.chance:.0f}% by chance"
+            )
+            said.append(Suggestion(take, ", ".join(some), why, tuple(some)))
     return said
 
 
@@ -72,12 +75,16 @@ def _of_light(found: Survey) -> list[Suggestion]:
     shown = " and ".join(f"{name} by {100 * value:.0f}%" for name, value in strengths.items())
     if brightness >= VARIES:  # a factor uniform in 1 +- s varies by s / sqrt(3)
         block = ", ".join(f"{name} = {min(STRONGEST, np.sqrt(3) * value):.1f}" for name, value in strengths.items())
-        said.append(Suggestion(True, f"color_jitter: {block}", f"within a class light varies {shown}", ("color_jitter",)))
+        said.append(
+            Suggestion(True, f"color_jitter: {block}", f"within a class light varies {shown}", ("color_jitter",))
+        )
     else:
         said.append(Suggestion(False, "color_jitter", f"within a class light varies {shown} only", ("color_jitter",)))
     if found.colourless > 0.99 and len(found.mean) == 3:
         why = f"the channels are equal in {100 * found.colourless:.1f}% of the images"
-        said.append(Suggestion(False, "saturation, hue; config.data.source.channels = 1 will do", why, ("saturation", "hue")))
+        said.append(
+            Suggestion(False, "saturation, hue; config.data.source.channels = 1 will do", why, ("saturation", "hue"))
+        )
     return said
 
 
@@ -91,7 +98,11 @@ def _of_edges(found: Survey) -> list[Suggestion]:
         why = f"images are already blurred: edges are {median:.1f} pixels wide"
         return [Suggestion(False, "gaussian_blur", why, op)]
     if wide < SHARP:
-        return [Suggestion(False, "gaussian_blur", f"95% of the images have edges below {wide:.1f} pixels: none is blurred", op)]
+        return [
+            Suggestion(
+                False, "gaussian_blur", f"95% of the images have edges below {wide:.1f} pixels: none is blurred", op
+            )
+        ]
     sigma = np.sqrt(wide**2 - median**2)
     why = f"edges are {median:.1f} pixels wide, in one image of twenty {wide:.1f} or more"
     return [Suggestion(True, f"gaussian_blur: sigma_max = {sigma:.1f}", why, op)]
@@ -121,4 +132,6 @@ def _of_objects(found: Survey) -> list[Suggestion]:
     hidden = float((found.objects.overlaps >= HIDING).mean())
     why = f"{100 * hidden:.0f}% of the objects overlap another (IoU {HIDING} or more)"
     op = ("copy_paste",)
-    return [Suggestion(True, "copy_paste", why, op) if hidden >= 0.1 else Suggestion(False, "copy_paste", f"only {why}", op)]
+    return [
+        Suggestion(True, "copy_paste", why, op) if hidden >= 0.1 else Suggestion(False, "copy_paste", f"only {why}", op)
+    ]

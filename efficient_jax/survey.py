@@ -36,6 +36,7 @@ class Move(NamedTuple):
 
 
 class Survey(NamedTuple):
+    members: Bool[np.ndarray, "n classes"]  # which images are known to be of which classes
     counts: dict[str, Int[np.ndarray, "classes"]]  # part -> images of each class
     unknown: dict[str, int]  # part -> images of which nobody knows the class
     mean: tuple[float, ...]  # of each channel over all pixels of images that are not held out, 0..1
@@ -82,7 +83,7 @@ def survey(
     images = source.images[ids]
     held_out = np.isin(ids, np.concatenate([split["validation"], split["test"]]))
     members = _members(source)
-    known = members.any(1)
+    known = source.labels.reshape(len(members), -1).min(1) >= 0
     small = resized(images, SIDE)
     of_pixels = distances.principal(small)
     features = network(images) if network else of_pixels(small)
@@ -91,6 +92,7 @@ def survey(
     measured = quality.quality(images)
     labelled = np.isin(ids, split["labelled"])
     return Survey(
+        members=members,
         counts={part: members[rows].sum(0) for part, rows in split.items()},
         unknown={part: int((~known[rows]).sum()) for part, rows in split.items()},
         **dict(zip(("mean", "std"), statistics.mean_std(images[~held_out]), strict=True)),
@@ -114,8 +116,8 @@ def survey(
 
 
 def _members(source: Source) -> Bool[np.ndarray, "n classes"]:
-    labels = source.labels
-    return labels == 1 if source.multi_label else labels[:, None] == np.arange(len(source.classes))
+    """Which images are known to be of which classes."""
+    return source.labels == 1 if source.multi_label else np.equal.outer(source.labels, np.arange(len(source.classes)))
 
 
 def _within(values: Float[np.ndarray, "n"], members: Bool[np.ndarray, "n classes"]) -> float:

@@ -16,13 +16,13 @@ from efficient_jax.stages import augment_blocks, operations
 from efficient_jax.survey import Survey, survey
 from efficient_jax.types import UserError
 
-EXAMPLES, CLASSES = 10, 40  # pictures of a class, and classes with pictures: what keeps the page small
+EXAMPLES, CLASSES = 9, 40  # pictures of a class, and classes with pictures: what keeps the page small
 EXTREMES, GALLERY = 6, 24
 SMALL, MIDDLE = 56, 48  # pixels
 MEASURES = {
     "brightness": ("brightness", "mean grey level, 0 to 1", ("darkest", "brightest")),
     "contrast": ("contrast", "standard deviation of grey levels, 0 to 0.5", ("flattest", "strongest")),
-    "noise": ("noise", "Immerkaer's estimate in levels of 255; fine texture counts too", ("least", "most")),
+    "noise": ("noise", "levels of 255 (Immerkaer); texture counts too", ("least", "most")),
     "sharpness": ("sharpness", "variance of the Laplacian", ("least", "most")),
     "edge_width": ("edge width", "blur of edges, pixels", ("sharpest", "most blurred")),
 }
@@ -42,27 +42,28 @@ def look(
     advice = suggestions.suggestions(found, source.classes, _sizes(found, source), *_square(framing))
     users = _users(settings)
     facts = _facts(found, source, split, len(suspects))
+    suggested = [
+        {
+            "verdict": "take" if each.take else "leave",
+            "what": each.what,
+            "why": each.why,
+            "stages": ", ".join(dict.fromkeys(stage for op in each.ops for stage in users.get(op, ()))),
+        }
+        for each in advice
+    ]
     section = {
         "notes": source.notes,
         "facts": facts,
-        "suggestions": [
-            {
-                "verdict": "take" if each.take else "leave",
-                "what": each.what,
-                "why": each.why,
-                "stages": ", ".join(dict.fromkeys(stage for op in each.ops for stage in users.get(op, ()))),
-            }
-            for each in advice
-        ],
+        "suggestions": suggested,
         "measured": f"{len(found.ids):,} images",
         "features": found.features,
-        "parts": list(split),
+        "parts": [part for part, ids in split.items() if len(ids)],
         "classes": _classes(found, source, split),
         "shown": CLASSES,
         "measures": _measures(found, source),
         "galleries": [g for g in _galleries(found, source, split, suspects) if g["count"]],
     }
-    rows = [*facts.items(), *((f"{s['verdict']} {s['what']}", s["why"]) for s in section["suggestions"])]
+    rows = [*facts.items(), *((f"{s['verdict']} {s['what']}", s["why"]) for s in suggested)]
     return section, tables.pairs(rows)
 
 
@@ -94,7 +95,9 @@ def _users(settings: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _facts(found: Survey, source: Source, split: Mapping[str, np.ndarray], suspects: int) -> dict[str, str]:
-    looks = {name: np.nanquantile(values[~found.held_out], (0.05, 0.5, 0.95)) for name, values in _finite(found).items()}
+    looks = {
+        name: np.nanquantile(values[~found.held_out], (0.05, 0.5, 0.95)) for name, values in _finite(found).items()
+    }
     facts = {
         "images": ", ".join(f"{len(ids):,} {part}" for part, ids in split.items() if len(ids)),
         "classes": f"{len(source.classes)}; the largest has {found.imbalance:.1f} times the labels of the smallest, "
@@ -102,19 +105,19 @@ def _facts(found: Survey, source: Source, split: Mapping[str, np.ndarray], suspe
         "mean, std": f"({', '.join(f'{m:.4f}' for m in found.mean)}), ({', '.join(f'{s:.4f}' for s in found.std)})",
     }
     for name, (low, middle, high) in looks.items():
-        facts[MEASURES[name][0]] = f"{middle:.3g} [{low:.3g}, {high:.3g}]"
+        facts[MEASURES[name][0]] = f"{_digits(middle)} [{_digits(low)}, {_digits(high)}]"
     sizes = _sizes(found, source)
     if sizes is not None and len(sizes):
-        (h, w), shape = np.median(sizes, 0), np.quantile(sizes[:, 1] / sizes[:, 0], (0.05, 0.5, 0.95))
+        sides, (low, middle, high) = sizes.min(1), np.quantile(sizes[:, 1] / sizes[:, 0], (0.05, 0.5, 0.95))
         facts["pictures"] = (
-            f"{w:.0f} x {h:.0f} pixels, {sizes.min(0)[1]} x {sizes.min(0)[0]} to {sizes.max(0)[1]} x {sizes.max(0)[0]}; "
-            f"width / height {shape[1]:.2f} [{shape[0]:.2f}, {shape[2]:.2f}]"
+            f"shorter side {np.median(sides):,.0f} pixels, {sides.min():,} to {sides.max():,}; width / height "
+            f"{middle:.2f} [{low:.2f}, {high:.2f}]"
         )
     if found.objects is not None and len(found.objects.areas):
-        counts, areas = found.objects.counts, found.objects.areas
+        counts, areas, overlaps = found.objects
         facts["objects"] = (
-            f"{counts.sum():,}, {counts.mean():.1f} an image, at most {counts.max()}; median {100 * np.median(areas):.1f}% "
-            f"of the picture; {100 * (found.objects.overlaps > 0).mean():.0f}% overlap another"
+            f"{counts.sum():,}, {counts.mean():.1f} an image, at most {counts.max()}; median "
+            f"{100 * np.median(areas):.1f}% of the picture; {100 * (overlaps > 0).mean():.0f}% overlap another"
         )
     odd = {
         "equal to another": sum(map(len, found.equal)),
@@ -126,6 +129,10 @@ def _facts(found: Survey, source: Source, split: Mapping[str, np.ndarray], suspe
     return facts
 
 
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _finite(found: Survey) -> dict[str, np.ndarray]:
     """The measures that the images are large enough for."""
     return {n: values for n in MEASURES if not np.isnan(values := getattr(found.quality, n)).all()}
@@ -135,21 +142,19 @@ def _classes(found: Survey, source: Source, split: Mapping[str, np.ndarray]) -> 
     labelled = found.counts["labelled"]
     rows = []
     for number, name in enumerate(source.classes):
-        of = split["labelled"][source.labels[split["labelled"]].reshape(len(split["labelled"]), -1)[:, number] == 1] if (
-            source.multi_label
-        ) else split["labelled"][source.labels[split["labelled"]] == number]
+        of = split["labelled"][found.members[split["labelled"], number]]
         chosen = of[np.linspace(0, len(of) - 1, min(EXAMPLES, len(of))).astype(int)]
         rows.append(
             {
                 "name": name,
-                "counts": [f"{found.counts[part][number]:,}" for part in split],
+                "counts": [f"{found.counts[part][number]:,}" for part, ids in split.items() if len(ids)],
                 "share": 100 * labelled[number] / max(labelled.max(), 1),
                 "spread": "–" if np.isnan(found.spread[number]) else f"{found.spread[number]:.2f}",
                 "strip": plots.strip(source.images[chosen], SMALL) if number < CLASSES and len(chosen) else None,
             }
         )
     if any(found.unknown.values()):
-        counts = [f"{found.unknown[part]:,}" for part in split]
+        counts = [f"{found.unknown[part]:,}" for part, ids in split.items() if len(ids)]
         rows.append({"name": "not known", "counts": counts, "share": 0, "spread": "–", "strip": None})
     return rows
 

@@ -25,9 +25,7 @@ def area(boxes: Float[np.ndarray, "*a 4"]) -> Float[np.ndarray, "*a"]:
     return np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(-1)
 
 
-def objects(
-    boxes: Float[np.ndarray, "n k 4"], visible: Float[np.ndarray, "n k"], size: tuple[int, int]
-) -> Objects:
+def objects(boxes: Float[np.ndarray, "n k 4"], visible: Float[np.ndarray, "n k"], size: tuple[int, int]) -> Objects:
     """Of pictures of `size` (height, width); `boxes` and `visible` as in `types.Example`."""
     there = visible > 0
     pairs = iou(boxes[:, :, None], boxes[:, None]) * (there[:, :, None] & there[:, None])

@@ -102,7 +102,9 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
             try:
                 shape = _pixels(_convert(_open(read(0)), framing.channels)[0]).shape
             except Exception as error:
-                return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: _reason(error)}, (), np.zeros((0, 2), np.int32))
+                return Decoded(
+                    np.zeros((0, *shape), np.uint8), np.arange(0), {0: _reason(error)}, (), np.zeros((0, 2), np.int32)
+                )
         if count * np.prod(shape) > _memory():
             raise UserError(
                 f"config.data.source.size: {count:,} images of {' x '.join(map(str, shape))} need "

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
@@ -21,8 +20,8 @@ def principal(images: UInt8[np.ndarray, "n h w c"]) -> Features:
     def rows(images: np.ndarray) -> Float[np.ndarray, "n d"]:
         return images.reshape(len(images), -1).astype(np.float32) / 255
 
-    pca = _components(rows(images), COMPONENTS)
-    return lambda images: pca.transform(rows(images))
+    mean, directions = _components(rows(images), COMPONENTS)
+    return lambda images: (rows(images) - mean) @ directions
 
 
 def spread(features: Float[np.ndarray, "n d"], members: Bool[np.ndarray, "n classes"]) -> Float[np.ndarray, "classes"]:
@@ -40,7 +39,8 @@ def mahalanobis(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
     """The distance of each image from the mean of all, in standard deviations of up to 32 principal components, divided
     by the root of their number: about 1."""
     count = max(1, min(COMPONENTS, len(features) // IMAGES_PER_COMPONENT, features.shape[1]))
-    scores = _components(features, count).transform(features)
+    mean, directions = _components(features, count)
+    scores = (features - mean) @ directions
     scale = scores.std(0)
     return np.sqrt(np.square(scores / np.where(scale > 0, scale, 1)).mean(1))
 
@@ -63,6 +63,12 @@ def nearest_agree(
     return labels[others] == labels
 
 
-def _components(features: Float[np.ndarray, "n d"], count: int) -> PCA:
+def _components(
+    features: Float[np.ndarray, "n d"], count: int
+) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d k"]]:
+    """(the mean, the directions of most variance)."""
+    mean = features.mean(0)
+    centred = features - mean
     with threadpool_limits(THREADS):
-        return PCA(min(count, *features.shape), svd_solver="covariance_eigh").fit(features)
+        _, vectors = np.linalg.eigh(centred.T @ centred)
+    return mean, vectors[:, ::-1][:, :count]

@@ -24,7 +24,7 @@ class Quality(NamedTuple):
 def quality(images: UInt8[np.ndarray, "n h w c"]) -> Quality:
     """Every measure of every image, by as many threads as there are cores; noise, sharpness and width are NaN where a
     side is shorter than 3 pixels."""
-    size = max(1, CHUNK_PIXELS // np.prod(images.shape[1:3]))
+    size = max(1, CHUNK_PIXELS // (images.shape[1] * images.shape[2]))
 
     def of(start: int) -> Quality:
         levels = grey(images[start : start + size])
@@ -72,12 +72,12 @@ def edge_width(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n"]:
 
 def constant(images: UInt8[np.ndarray, "n h w c"]) -> Bool[np.ndarray, "n"]:
     """Whether all pixels of an image are equal."""
-    return (images == images[:, :1, :1]).all((1, 2, 3))
+    return np.array([(image == image[0, 0]).all() for image in images], bool)  # one by one: without a copy of all
 
 
 def colourless(images: UInt8[np.ndarray, "n h w c"]) -> Bool[np.ndarray, "n"]:
     """Whether all channels of an image are equal."""
-    return (images == images[..., :1]).all((1, 2, 3))
+    return np.array([(image == image[..., :1]).all() for image in images], bool)
 
 
 def _second(values: Float[np.ndarray, "n h w"], axis: int) -> Float[np.ndarray, "n h2 w2"]:

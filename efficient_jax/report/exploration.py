@@ -1,4 +1,5 @@
-"""`explore.html`: what a config's augmentation does, on one page that loads nothing from elsewhere."""
+"""`explore.html`: what data are like and what a config's augmentation does, on one page that loads nothing from
+elsewhere."""
 
 import os
 import pathlib
@@ -34,7 +35,8 @@ def write_page(
 ) -> pathlib.Path:
     """Writes `folder/explore.html`, over one that is there.
 
-    data: see survey.html; {} leaves it out. stages: as from `stage`. operations: kind -> operation -> its sheet. members: see the template.
+    data: see survey.html; {} leaves it out. stages: as from `stage`. operations: kind -> operation -> its sheet.
+    members: see the template.
     """
     kinds = [
         {
@@ -61,7 +63,11 @@ def write_page(
         stages=stages,
         kinds=kinds,
         members=members,
-        sections=[*([("data", "the data")] if data else []), ("stages", "stages"), *((each["anchor"], each["name"]) for each in (*kinds, *members))],
+        sections=[
+            *([("data", "the data")] if data else []),
+            ("stages", "stages"),
+            *((each["anchor"], each["name"]) for each in (*kinds, *members)),
+        ],
     )
     path, unfinished = folder / NAME, folder / f".{NAME}.part"
     unfinished.write_text(html, encoding="utf-8")

@@ -7,7 +7,7 @@ of matplotlib's, wraps on a phone, and costs no drawing time.
 import base64
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -58,7 +58,7 @@ def rgb(image: UInt8[np.ndarray, "h w c"], side: int = TILE) -> UInt8[np.ndarray
     return np.asarray(picture)
 
 
-def strip(images: Sequence[UInt8[np.ndarray, "h w c"]], side: int = TILE) -> Picture:
+def strip(images: Iterable[UInt8[np.ndarray, "h w c"]], side: int = TILE) -> Picture:
     """Images beside each other, none larger than `side`; a JPEG where they are photographs, an eighth of a PNG."""
     tiles = [rgb(image, side) for image in images]
     height, width = np.max([tile.shape[:2] for tile in tiles], axis=0)
@@ -77,14 +77,16 @@ def histogram(values: Float[np.ndarray, "n"], others: Float[np.ndarray, "m"], la
     both = np.concatenate([values, others])
     low, high = np.quantile(both[np.isfinite(both)], (0.005, 0.995))
     edges = np.linspace(low, high if high > low else low + 1, 41)
-    with matplotlib.rc_context(SVG), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")
+
+    def shares(values: np.ndarray) -> np.ndarray:
+        return np.histogram(values, edges)[0] / len(values)
+
+    with matplotlib.rc_context(SVG):
         figure = Figure(figsize=(4.2, 1.7))
         axes = figure.add_axes((0.03, 0.3, 0.94, 0.66))
-        axes.hist(values, edges, weights=np.full(len(values), 1 / len(values)), color=COLORS[0])
+        axes.stairs(shares(values), edges, fill=True, color=COLORS[0])
         if len(others):
-            shares, _ = np.histogram(others, edges, weights=np.full(len(others), 1 / len(others)))
-            axes.stairs(shares, edges, color=COLORS[1], linewidth=1.4)
+            axes.stairs(shares(others), edges, color=COLORS[1], linewidth=1.4)
         axes.set_yticks([])
         axes.set_xlabel(label)
         axes.spines[["top", "right", "left"]].set_visible(False)
