@@ -52,6 +52,7 @@ class Survey(NamedTuple):
     within: dict[str, float]  # measure -> its coefficient of variation within the classes of labelled images
     moves: dict[str, Move]
     equal: list[list[int]]  # ids of images that equal each other, of the whole set
+    near: duplicates.Near  # pairs of ids that are nearly, and not quite, equal
     constant: Int[np.ndarray, "k"]  # ids of images of one colour, of the whole set
     objects: boxes.Objects | None
 
@@ -110,6 +111,7 @@ def survey(
         },
         moves={} if source.multi_label else _moves(source, split["labelled"], of_pixels),
         equal=_groups(duplicates.digests(source.images), used),
+        near=_near(images, ids),
         constant=used[quality.constant(source.images)[used]],
         objects=_objects(source, used),
     )
@@ -154,6 +156,13 @@ def _groups(hashes: list[bytes], ids: Int[np.ndarray, "n"]) -> list[list[int]]:
     for number in ids.tolist():
         found.setdefault(hashes[number], []).append(number)
     return [group for group in found.values() if len(group) > 1]
+
+
+def _near(images: UInt8[np.ndarray, "n h w c"], ids: Int[np.ndarray, "n"]) -> duplicates.Near:
+    pairs, apart = duplicates.near(images)
+    hashes = duplicates.digests(images)
+    differ = np.array([hashes[one] != hashes[other] for one, other in pairs], bool)
+    return duplicates.Near(ids[pairs[differ]], apart[differ])
 
 
 def _objects(source: Source, ids: Int[np.ndarray, "n"]) -> boxes.Objects | None:

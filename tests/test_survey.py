@@ -10,6 +10,7 @@ RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (60, 16, 16, 1), np.uint8)
 IMAGES[7] = IMAGES[8] = IMAGES[50]
 IMAGES[11] = 9
+IMAGES[20] = IMAGES[45, :, ::-1]
 LABELS = np.repeat([0, 1, 0, 1, -1], [24, 8, 10, 8, 10])
 SPLIT = {
     "labelled": np.arange(32),
@@ -36,6 +37,10 @@ def test_classes_are_counted_in_each_part(found):
 def test_equal_and_constant_images_are_found(found):
     assert found.equal == [[7, 8, 50]]
     assert found.constant.tolist() == [11]
+
+
+def test_a_mirrored_copy_is_near_and_an_equal_one_is_not_there_twice(found):
+    assert found.near.pairs.tolist() == [[20, 45]]
 
 
 def test_pixels_of_held_out_images_have_no_part_in_mean_and_std(found):

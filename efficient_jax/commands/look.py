@@ -121,6 +121,7 @@ def _facts(found: Survey, source: Source, split: Mapping[str, np.ndarray], suspe
         )
     odd = {
         "equal to another": sum(map(len, found.equal)),
+        "nearly equal pairs": len(found.near.pairs),
         "of one colour": len(found.constant),
         "outliers": len(found.outliers),
         "suspected label errors": suspects,
@@ -202,6 +203,7 @@ def _galleries(
         return {"title": title, "about": text, "count": len(groups), "pictures": shown(groups, caption)}
 
     seems = dict(suspects)
+    apart = {tuple(pair): each for pair, each in zip(found.near.pairs.tolist(), found.near.distances, strict=True)}
     return [
         gallery(
             "Suspected label errors",
@@ -210,6 +212,13 @@ def _galleries(
             lambda group: [about(group[0]), f"seems to be {source.classes[seems[group[0]]]}"],
         ),
         gallery("Equal images", "Pixel for pixel.", found.equal, lambda group: [about(number) for number in group[:4]]),
+        gallery(
+            "Nearly equal images",
+            "Mirrored, stored anew, brighter or moved a little; the nearest first. Drawings as simple as digits are "
+            "alike without being copies.",
+            found.near.pairs.tolist(),
+            lambda group: [*map(about, group), f"distance {apart[tuple(group)]:.3f}"],
+        ),
         gallery("Images of one colour", "", [[n] for n in found.constant.tolist()], lambda group: [about(group[0])]),
         gallery(
             "Outliers",
