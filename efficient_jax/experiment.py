@@ -68,7 +68,8 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         ema = _correct(method.correct, stage, run, description, predict, variables)
     else:
         ema = _train(stage, run, description, predict, updates(stage, run, supervision, description, variables))
-    validation, chosen = validate(predict, ema, run)
+    validation, chosen, held_out = validate(predict, ema, run)
+    outcome.keep_validation(folder, run.source, run.split["validation"], held_out)
     tested = predict_rows(predict, ema, run.split["test"], run)
     result = {
         "stage": stage.name,
@@ -160,7 +161,7 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
 
             def on_save(i: int, current: Tree) -> None:
                 parallel.assert_replicas_agree(current)
-                figures, chosen = validate(predict, current["ema"], run)
+                figures, chosen, _ = validate(predict, current["ema"], run)
                 found = scores(figures) if figures else {}
                 if found:
                     log.write(i, found)

@@ -17,7 +17,7 @@ class Plan(NamedTuple):
     seed: int
     devices: int
     source: tuple[str, dict[str, Any]]
-    split: dict[str, int]
+    split: dict[str, int]  # sizes, folds and how to draw: arguments of `splits.split`
     duplicates: str  # what to do about images that equal one of the test: "refuse" or "drop"
     label_changing: tuple[str, ...]  # operations after which a label may be wrong
     stages: tuple[Stage, ...]
@@ -79,18 +79,32 @@ def _data(
     labels_per_class: int = 0,
     test: int = 0,
     validation: int = 0,
+    folds: int = 0,
+    fold: int = 0,
+    stratify: bool = True,
     duplicates: str = "refuse",
     label_changing: tuple = (),
 ) -> tuple[tuple[str, dict[str, Any]], dict[str, int], str, tuple[str, ...]]:
     """`config.data`: where the images come from, and how many of them are for what.
 
     `labels_per_class` = 0 takes all labels; `test` = 0 is for a source that has test images of its own.
+    `folds` cuts the labelled images into so many parts, 0 for none; number `fold`, from 0 on, is for validation.
+    `stratify` gives each part the same share of every class; False draws at random.
     `duplicates` "refuse" ends where an image of another part equals a test image, "drop" leaves such images out.
     `label_changing` names operations after which a label may be wrong, such as a flip of digits.
     """
-    split = {"labels_per_class": labels_per_class, "test": test, "validation": validation}
+    split = {"labels_per_class": labels_per_class, "test": test, "validation": validation, "folds": folds, "fold": fold}
     for name, value in split.items():
         at_least(value, 0, f"config.data.{name}")
+    if folds == 1:
+        raise UserError("config.data.folds: 1 leaves nothing to learn from; want 2 or more, or 0 for none")
+    if fold >= max(folds, 1):
+        raise UserError(f"config.data.fold: {fold} is not one of {folds} folds, which are counted from 0")
+    if folds and validation:
+        raise UserError(
+            f"config.data.validation: {validation} asked, and config.data.folds = {folds} takes a fold; give one"
+        )
+    split["stratify"] = stratify
     for op in label_changing:
         binding.choose(op, augmentations.OPS | augmentations.MIXES, "config.data.label_changing")
     binding.choose(duplicates, {"refuse": (), "drop": ()}, "config.data.duplicates")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from efficient_jax import metrics
 from efficient_jax.preparation import (
@@ -30,18 +31,23 @@ def predict_batch(run: Run, ids: np.ndarray) -> int:
     return min(max(min(most, PREDICT_BATCH) // count, 1), -(-len(ids) // count)) * count
 
 
-def validate(predict: Any, variables: Tree, run: Run) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+def validate(
+    predict: Any, variables: Tree, run: Run
+) -> tuple[dict[str, Any] | None, dict[str, Any], Float[np.ndarray, "n classes"]]:
     """(figures of the validation images, None where there are none; what belongs to the model: nothing, or where an
-    image can have several labels, their "thresholds", the best on these images, so that F1 is a little optimistic).
+    image can have several labels, their "thresholds", the best on these images, so that F1 is a little optimistic;
+    the probabilities).
     """
     ids, labels = run.split["validation"], run.source.labels[run.split["validation"]]
     if not len(ids):
-        return None, {"thresholds": [0.5] * len(run.source.classes)} if run.source.multi_label else {}
+        found = {"thresholds": [0.5] * len(run.source.classes)} if run.source.multi_label else {}
+        return None, found, np.zeros((0, len(run.source.classes)), np.float32)
     probabilities = predict_rows(predict, variables, ids, run)
     if not run.source.multi_label:
-        return {"correct": int((probabilities.argmax(1) == labels).sum()), "n": len(ids)}, {}
+        return {"correct": int((probabilities.argmax(1) == labels).sum()), "n": len(ids)}, {}, probabilities
     thresholds = metrics.thresholds(probabilities, labels)
-    return metrics.several_labels(probabilities, labels, thresholds), {"thresholds": thresholds.tolist()}
+    figures = metrics.several_labels(probabilities, labels, thresholds)
+    return figures, {"thresholds": thresholds.tolist()}, probabilities
 
 
 def scores(figures: Mapping[str, Any]) -> dict[str, float]:

@@ -37,6 +37,7 @@ LAYERS = (
         "supervision",
         "members",
         "outcome",
+        "out_of_fold",
         "label_store",
         "experiment",
         "workdir",

@@ -1,0 +1,77 @@
+"""What the runs of all folds say of images that they were not trained on."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from efficient_jax import records
+from efficient_jax.types import UserError
+
+
+class OutOfFold(NamedTuple):
+    """Labelled images, each predicted by the run that held it out; in the order of `ids`."""
+
+    classes: tuple[str, ...]
+    names: tuple[str, ...]  # files, or "image 7"
+    ids: Int[np.ndarray, "n"]  # their numbers in the source
+    labels: Int[np.ndarray, "n *classes"]
+    probabilities: Float[np.ndarray, "n classes"]
+    folds: Int[np.ndarray, "n"]
+
+
+def gather(stages: Sequence[Path]) -> OutOfFold:
+    """The validation predictions of finished stages, RUN/STAGE, one of each fold.
+
+    Predictions are a little better than those of new images where a run chose something on its fold: the best
+    checkpoint, the l2 of a linear probe.
+
+    Raises: UserError for a stage without validation predictions, runs on other images, or folds that overlap.
+    """
+    parts, before = [], ""
+    for stage in stages:
+        if not (stage / "validation.npz").is_file():
+            raise UserError(
+                f"{str(stage)!r} has no validation.npz: want finished stages of runs with config.data.folds"
+            )
+        data = records.read_json(stage.parent / "run.json")["data"]
+        if before and data["fingerprint"] != before:
+            raise UserError(f"{str(stage)!r} saw other images than {str(stages[0])!r}; gather the folds of one source")
+        before = data["fingerprint"]
+        with np.load(stage / "validation.npz") as arrays:
+            parts.append(dict(arrays))
+        fold = records.read_json(stage.parent / "config.json")["data"].get("fold", 0)
+        parts[-1]["fold"] = np.full(len(parts[-1]["id"]), fold)
+    if not parts:
+        raise UserError("no stages to gather out-of-fold predictions of")
+    together = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    order = np.argsort(together["id"], kind="stable")
+    together = {key: values[order] for key, values in together.items()}
+    if len(twice := np.flatnonzero(np.diff(together["id"]) == 0)):
+        raise UserError(
+            f"{together['name'][twice[0]]} was held out by two of the stages; want one stage of each fold and one seed"
+        )
+    return OutOfFold(
+        classes=tuple(data["classes"]),
+        names=tuple(together["name"].tolist()),
+        ids=together["id"],
+        labels=together["label"],
+        probabilities=together["probabilities"],
+        folds=together["fold"],
+    )
+
+
+def write_csv(path: Path, found: OutOfFold) -> None:
+    """A line for each image: name, fold, label, and the probability of each class."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["image", "fold", "label", *(f"p({name})" for name in found.classes)])
+    for name, fold, label, row in zip(found.names, found.folds, found.labels, found.probabilities, strict=True):
+        shown = np.flatnonzero(label == 1) if label.ndim else [label]
+        labels = " ".join(found.classes[number] for number in shown)
+        writer.writerow([name, fold, labels, *(f"{value:.6f}" for value in row)])
+    records.write_text(path, text.getvalue())
