@@ -50,6 +50,7 @@ class Decoded(NamedTuple):
     rows: np.ndarray  # int64 [n], which of the pictures asked for these are
     unreadable: dict[int, str]  # row -> why, in order
     notes: tuple[str, ...]  # what was changed in how many pictures
+    sizes: np.ndarray  # int32 [n 2], height and width in pixels of the pictures, upright, before they were fitted
 
 
 def place(w: int, h: int, size: int, fit: str, crop: float) -> tuple[int, int, int, int]:
@@ -112,7 +113,9 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
             try:
                 shape = _pixels(_convert(_open(read(0)), framing.channels)[0]).shape
             except Exception as error:
-                return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: _reason(error)}, ())
+                return Decoded(
+                    np.zeros((0, *shape), np.uint8), np.arange(0), {0: _reason(error)}, (), np.zeros((0, 2), np.int32)
+                )
         if count * np.prod(shape) > free_memory():
             raise UserError(
                 f"config.data.source.size: {count:,} images of {' x '.join(map(str, shape))} need "
@@ -120,6 +123,7 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
                 "smaller size or fewer images"
             )
         images = np.empty((count, *shape), np.uint8)
+        sizes = np.zeros((count, 2), np.int32)
 
         def decode(start: int) -> tuple[Counter[str], dict[int, str]]:
             changes: Counter[str] = Counter()
@@ -127,6 +131,7 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
             for row in range(start, min(start + CHUNK, count)):
                 try:
                     image, changed = _convert(_open(read(row)), framing.channels)
+                    sizes[row] = image.height, image.width
                     images[row] = fit(image, *framing[:4]) if framing.size else _stored(image, shape)
                     changes.update(changed)
                 except Exception as error:  # a damaged file makes decoders raise anything
@@ -143,6 +148,7 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
         rows=rows,
         unreadable=unreadable,
         notes=tuple(f"{number:,} of {count:,} images {what}" for what, number in sorted(changes.items())),
+        sizes=sizes[rows],
     )
 
 

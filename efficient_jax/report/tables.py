@@ -219,6 +219,14 @@ def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return table
 
 
+def pairs(rows: Iterable[tuple[str, str]]) -> Table:
+    """Names with what is to say of them, which wraps."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in rows:
+        table.add_row(Text(name), Text(value))
+    return table
+
+
 def markdown(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
