@@ -1,11 +1,14 @@
 """The images of a plan, and which of them are for what."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import jax
 import numpy as np
 
 from efficient_jax import binding
-from efficient_jax.data import SOURCES, duplicates, sources, splits
+from efficient_jax.data import SOURCES, STREAMED, decode, duplicates, sources, splits
+from efficient_jax.data.stream import Feed
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan
 from efficient_jax.stages import Stage
@@ -14,19 +17,29 @@ from efficient_jax.types import UserError
 NAMED = 5  # images that a line lists
 
 
-def load_data(plan: Plan) -> tuple[sources.Source, dict[str, np.ndarray]]:
-    """The images of a plan, and which of them are for what."""
+def load_data(plan: Plan, workdir: Path | None = None) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    """The images of a plan, and which of them are for what. `workdir` keeps what is known of streamed pictures."""
     name, settings = plan.source
-    source = SOURCES[name](**settings)
+    given = {"feed": Feed(plan.feed, _room(plan.devices), workdir)} if name in STREAMED else {}
+    source = SOURCES[name](**settings, **given)
     split = splits.split(source.labels, source.classes, seed=plan.seed, given=source.given, **plan.split)
     if not len(split["test"]):
         raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
-    hashes = duplicates.digests(source.images)
+    hashes = sources.digests(source)
     source, split = _without_test_images(plan, source, split, hashes)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := duplicates.contradictions(hashes, source.labels, labelled):
         source = _noted(source, f"equal images have different labels: {_listed(pairs, source)}")
     return source, split
+
+
+def _room(devices: int) -> int:
+    """How many bytes the images may take: half of what is free, here and on the devices, which have them all."""
+    used = jax.local_devices()[: devices or None]
+    about = used[0].memory_stats()
+    if not about:  # CPU: each device has them in the same memory, beside those here
+        return decode.free_memory() // (2 * (1 + len(used)))
+    return min(decode.free_memory(), about["bytes_limit"] - about["bytes_in_use"]) // 2
 
 
 def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

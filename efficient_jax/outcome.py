@@ -9,6 +9,7 @@ import numpy as np
 
 from efficient_jax import keys, metrics, records
 from efficient_jax.data.sources import Source
+from efficient_jax.data.stream import Streamed
 from efficient_jax.types import Augment
 
 SAMPLES, VERSIONS = 8, 4
@@ -58,7 +59,7 @@ def judge(
 def samples(
     folder: Path,
     augment: Mapping[str, Augment],
-    images: np.ndarray,
+    images: np.ndarray | Streamed,
     labels: np.ndarray,
     rows: Mapping[str, np.ndarray],
     key: jax.Array,

@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import track
 
 from efficient_jax.binding import choose
 from efficient_jax.types import UserError
@@ -24,6 +26,8 @@ GREY = 128
 MOST_PIXELS = 100_000_000
 ORIENTATION = 0x0112  # the EXIF tag
 CHUNK = 64  # images for which a thread is asked at once
+MANY = 2000  # images, from which on people want to see how far their reading is
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 NAMED = 5
 
 Picture = Path | bytes | np.ndarray
@@ -43,7 +47,7 @@ class Framing(NamedTuple):
 class Decoded(NamedTuple):
     """Pictures that could be read, and what became of the others."""
 
-    images: np.ndarray  # uint8 [n size size channels]
+    images: Any  # uint8 [n size size channels], an array or `stream.Streamed`
     rows: np.ndarray  # int64 [n], which of the pictures asked for these are
     unreadable: dict[int, str]  # row -> why, in order
     notes: tuple[str, ...]  # what was changed in how many pictures
@@ -82,7 +86,11 @@ def resized(images: UInt8[np.ndarray, "n h w c"], size: int) -> UInt8[np.ndarray
     """As squares of `size` pixels, with an antialiasing filter; 0: as they are."""
     if not size or images.shape[1:3] == (size, size):
         return images
-    return decode_all(images.__getitem__, len(images), Framing(size, "squash", channels=images.shape[-1])).images
+    return decode_all(images.__getitem__, len(images), squash(size, images.shape[-1])).images
+
+
+def squash(size: int, channels: int) -> Framing:
+    return Framing(size, "squash", channels=channels)
 
 
 def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> Decoded:
@@ -93,46 +101,76 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
 
     Raises: UserError for a framing that does not exist or images that do not fit into memory.
     """
+    shape, first = shape_of(read, count, framing)
+    if first:
+        return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: first}, ())
+    if count * np.prod(shape) > free_memory():
+        raise UserError(
+            f"config.data.source.size: {count:,} images of {' x '.join(map(str, shape))} need "
+            f"{count * np.prod(shape) / 2**30:,.1f} GiB, and {free_memory() / 2**30:,.1f} GiB are free; ask for a "
+            'smaller size or fewer images, or, of files, for config.data.feed="stream"'
+        )
+    images = np.empty((count, *shape), np.uint8)
+
+    def keep(row: int, image: np.ndarray) -> None:
+        images[row] = image
+
+    unreadable, notes = each(read, count, framing, shape, keep)
+    rows = np.setdiff1d(np.arange(count), list(unreadable))
+    return Decoded(images[rows] if unreadable else images, rows, unreadable, notes)
+
+
+def shape_of(read: Callable[[int], Picture], count: int, framing: Framing) -> tuple[tuple[int, ...], str]:
+    """(the shape of all images, why the first picture does not tell it or ""). UserError for a framing that is none."""
     _check(framing)
-    shape = (framing.size, framing.size, framing.channels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PIL warns of what is listed here, or of what does not matter to pixels
-        if not framing.size and count:
+    if not framing.size and count:
+        try:
+            return _pixels(_convert(_open(read(0)), framing.channels)[0]).shape, ""
+        except Exception as error:
+            return (framing.size, framing.size, framing.channels), reason(error)
+    return (framing.size, framing.size, framing.channels), ""
+
+
+def each(
+    read: Callable[[int], Picture],
+    count: int,
+    framing: Framing,
+    shape: tuple[int, ...],
+    use: Callable[[int, UInt8[np.ndarray, "h w c"]], None],
+) -> tuple[dict[int, str], tuple[str, ...]]:
+    """Every picture decoded once and given to `use(row, image)`, in the threads that decode, in any order; shows how
+    far that is. Returns (row -> why, of those that cannot be read; what was changed in how many pictures)."""
+
+    def decode(start: int) -> tuple[Counter[str], dict[int, str]]:
+        changes: Counter[str] = Counter()
+        failed = {}
+        for row in range(start, min(start + CHUNK, count)):
             try:
-                shape = _pixels(_convert(_open(read(0)), framing.channels)[0]).shape
-            except Exception as error:
-                return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: _reason(error)}, ())
-        if count * np.prod(shape) > _memory():
-            raise UserError(
-                f"config.data.source.size: {count:,} images of {' x '.join(map(str, shape))} need "
-                f"{count * np.prod(shape) / 2**30:,.1f} GiB, and {_memory() / 2**30:,.1f} GiB are free; ask for a "
-                "smaller size or fewer images"
-            )
-        images = np.empty((count, *shape), np.uint8)
+                image, changed = frame(read(row), framing, shape)
+            except Exception as error:  # a damaged file makes decoders raise anything
+                failed[row] = reason(error)
+            else:
+                use(row, image)
+                changes.update(changed)
+        return changes, failed
 
-        def decode(start: int) -> tuple[Counter[str], dict[int, str]]:
-            changes: Counter[str] = Counter()
-            failed = {}
-            for row in range(start, min(start + CHUNK, count)):
-                try:
-                    image, changed = _convert(_open(read(row)), framing.channels)
-                    images[row] = fit(image, *framing[:4]) if framing.size else _stored(image, shape)
-                    changes.update(changed)
-                except Exception as error:  # a damaged file makes decoders raise anything
-                    failed[row] = _reason(error)
-            return changes, failed
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            parts = list(pool.map(decode, range(0, count, CHUNK)))
+    starts = range(0, count, CHUNK)
+    shown = Console(stderr=True)
+    # PIL warns of what is listed here, or of what does not matter to pixels.
+    with warnings.catch_warnings(), ThreadPoolExecutor(CORES) as pool:
+        warnings.simplefilter("ignore")
+        found = pool.map(decode, starts)
+        hidden = not shown.is_terminal or count < MANY
+        parts = list(track(found, "reading pictures", len(starts), console=shown, transient=True, disable=hidden))
     changes = sum((part for part, _ in parts), Counter())
     unreadable = {row: why for _, failed in parts for row, why in failed.items()}
-    rows = np.setdiff1d(np.arange(count), list(unreadable))
-    return Decoded(
-        images=images[rows] if unreadable else images,
-        rows=rows,
-        unreadable=unreadable,
-        notes=tuple(f"{number:,} of {count:,} images {what}" for what, number in sorted(changes.items())),
-    )
+    return unreadable, tuple(f"{number:,} of {count:,} images {what}" for what, number in sorted(changes.items()))
+
+
+def frame(picture: Picture, framing: Framing, shape: tuple[int, ...]) -> tuple[UInt8[np.ndarray, "h w c"], list[str]]:
+    """(one picture as an image of `shape`, what was changed in it). Decoders raise anything."""
+    image, changed = _convert(_open(picture), framing.channels)
+    return fit(image, *framing[:4]) if framing.size else _stored(image, shape), changed
 
 
 def listed(unreadable: dict[str, str]) -> str:
@@ -215,12 +253,12 @@ def _stored(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
     return pixels
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     text = "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
     return " ".join(text.split())[:100]
 
 
-def _memory() -> int:
+def free_memory() -> int:
     """Bytes that can be had: free, or held by caches where the system says so."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -5,10 +5,16 @@ import hashlib
 import numpy as np
 from jaxtyping import Int, UInt8
 
+DIGEST = 16  # bytes
+
+
+def digest(image: UInt8[np.ndarray, "h w c"]) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=DIGEST).digest()
+
 
 def digests(images: UInt8[np.ndarray, "n h w c"]) -> list[bytes]:
     """A hash of each image: 0.4 s for 60,000 of 32 x 32 x 3 on one core."""
-    return [hashlib.blake2b(image.data, digest_size=16).digest() for image in np.ascontiguousarray(images)]
+    return [digest(image) for image in np.ascontiguousarray(images)]
 
 
 def of_test(hashes: list[bytes], test: Int[np.ndarray, "t"]) -> dict[int, int]:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from efficient_jax.binding import nearest
-from efficient_jax.data.decode import Framing, decode_all, listed
+from efficient_jax.data import stream
+from efficient_jax.data.decode import Framing, listed
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
@@ -25,6 +26,7 @@ def folder(
     interpolation: str = "bicubic",
     channels: int = 3,
     unreadable: int = 0,
+    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """Your own pictures: `path/cat/1.jpg`, `path/dog/any/where/2.png`, and `path/unlabelled/3.jpg` without a label.
 
@@ -59,13 +61,14 @@ def folder(
             raise UserError(f"config.data.source.test_path: no pictures in the folders of {test_path!r}")
     files = [file for _, found in parts + tests for file in found]
     labels = np.repeat([label for label, _ in parts + tests], [len(found) for _, found in parts + tests])
-    decoded = decode_all(files.__getitem__, len(files), Framing(size, fit, crop, interpolation, channels))
-    failed = listed({str(files[row]): why for row, why in decoded.unreadable.items()})
+    framing, names_of = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
+    decoded = stream.pictures(files.__getitem__, len(files), framing, feed, names_of.__getitem__, files)
+    failed = listed({names_of[row]: why for row, why in decoded.unreadable.items()})
     if len(decoded.unreadable) > unreadable:
         raise UserError(
             f"{where}: {failed}; mend or remove them, or leave out up to so many with config.data.source.unreadable"
         )
-    source = of_pictures(decoded, labels, names, sum(len(found) for _, found in tests), [str(file) for file in files])
+    source = of_pictures(decoded, labels, names, sum(len(found) for _, found in tests), names_of)
     return source._replace(notes=(*source.notes, f"left out {failed}")) if decoded.unreadable else source
 
 

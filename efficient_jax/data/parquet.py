@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from efficient_jax.data.decode import Framing, decode_all, listed
+from efficient_jax.data import stream
+from efficient_jax.data.decode import Framing, listed
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
@@ -26,6 +27,7 @@ def parquet(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """Files of one image column (encoded, alone or as {bytes, path}) and one of integer labels, null where none.
 
@@ -43,7 +45,7 @@ def parquet(
         more, none, _ = _read(unlabelled_path, {"image": image}, "config.data.source.unlabelled_path")
         if not more:
             raise UserError(f"config.data.source.unlabelled_path: no images in {unlabelled_path!r}")
-        pictures, labels = pictures + more, np.concatenate([labels, none])
+        pictures, labels = _joined(pictures, more), np.concatenate([labels, none])
     tests = 0
     if test_path:
         test_pictures, test_labels, test_classes = _read(test_path, columns, "config.data.source.test_path")
@@ -52,7 +54,7 @@ def parquet(
                 f"config.data.source.test_path: classes of {test_path!r} are {test_classes or 'without names'}, those "
                 f"of {path!r} {classes or 'without names'}"
             )
-        pictures, tests = pictures + test_pictures, len(test_pictures)
+        pictures, tests = _joined(pictures, test_pictures), len(test_pictures)
         labels = np.concatenate([labels, test_labels])
     classes = classes or tuple(str(number) for number in range(labels.max(initial=0) + 1))
     if labels.max(initial=-1) >= len(classes) or labels.min(initial=0) < -1:
@@ -66,14 +68,26 @@ def parquet(
             raise ValueError("no bytes, perhaps only a path")
         return content
 
-    decoded = decode_all(read, len(pictures), Framing(size, fit, crop, interpolation, channels))
+    framing = Framing(size, fit, crop, interpolation, channels)
+    files = [Path(file) for each in (path, unlabelled_path, test_path) if each for file in _files(each)]
+    decoded = stream.pictures(read, len(pictures), framing, feed, lambda row: f"row {row} of {path!r}", files)
     if decoded.unreadable:
         failed = listed({f"row {row}": why for row, why in decoded.unreadable.items()})
         raise UserError(f"config.data.source.path: {path!r} has {failed}")
     return of_pictures(decoded, labels, classes, tests)
 
 
-def _read(path: str, columns: dict[str, str], where: str) -> tuple[list[Any], np.ndarray, tuple[str, ...]]:
+def _files(path: str) -> list[str]:
+    return [path] if Path(path).is_file() else sorted(glob.glob(path, recursive=True))
+
+
+def _joined(first: Any, second: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.chunked_array([*first.chunks, *second.chunks])
+
+
+def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarray, tuple[str, ...]]:
     """(encoded images, labels, names of the classes or ()) of the files that `path` names, in the order of names.
 
     `columns` says of "image" and "label" what the column is called, or ""; without "label" all labels are -1.
@@ -82,8 +96,7 @@ def _read(path: str, columns: dict[str, str], where: str) -> tuple[list[Any], np
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    files = [path] if Path(path).is_file() else sorted(glob.glob(path, recursive=True))
-    if not files:
+    if not (files := _files(path)):
         raise UserError(f"{where}: no file {path!r}; several are named with a *, such as data/train-*.parquet")
     try:
         schema = pq.read_schema(files[0])
@@ -99,14 +112,15 @@ def _read(path: str, columns: dict[str, str], where: str) -> tuple[list[Any], np
         raise UserError(
             f"{where}: column {names['image']!r} of {path!r} holds {pictures.type}; want encoded images (binary)"
         )
+    pictures = pictures.cast(pa.large_binary())
     if "label" not in names:
-        return list(pictures), np.full(len(pictures), -1), ()
+        return pictures, np.full(len(pictures), -1), ()
     labels = table[names["label"]]
     if not pa.types.is_integer(labels.type):
         raise UserError(f"{where}: column {names['label']!r} of {path!r} holds {labels.type}; want integers")
     known = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     classes = known.get("info", {}).get("features", {}).get(names["label"], {}).get("names", ())
-    return list(pictures), pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), tuple(classes)
+    return pictures, pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), tuple(classes)
 
 
 def _column(role: str, name: str, names: list[str], path: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.binding import nearest
-from efficient_jax.data.decode import Framing, decode_all, listed
+from efficient_jax.data import stream
+from efficient_jax.data.decode import Framing, listed
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
@@ -22,6 +23,7 @@ def tfds(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """The images of `split`, and those of `test_split` ("" for none) for the test; slices such as train[:90%] too.
 
@@ -51,7 +53,9 @@ def tfds(
         labels[row] = example[label]
         return example[image]
 
-    decoded = decode_all(read, len(rows), Framing(size, fit, crop, interpolation, channels))
+    # Nothing is kept of the first pass, because it reads the labels too.
+    framing = Framing(size, fit, crop, interpolation, channels)
+    decoded = stream.pictures(read, len(rows), framing, feed, lambda row: f"row {row} of {dataset!r}")
     if decoded.unreadable:
         failed = listed({f"row {row}": why for row, why in decoded.unreadable.items()})
         raise UserError(f"config.data.source.dataset: {dataset!r} has {failed}")

@@ -197,14 +197,14 @@ def test_a_framing_that_does_not_exist_is_said(framing, message):
 
 
 def test_more_than_the_memory_is_said(monkeypatch):
-    monkeypatch.setattr(decode, "_memory", lambda: 2**30)
+    monkeypatch.setattr(decode, "free_memory", lambda: 2**30)
     with pytest.raises(UserError, match=r"1,000,000 images of 32 x 32 x 3 need 2\.9 GiB, and 1\.0 GiB are free"):
         decode_all(lambda _: UPRIGHT, 1_000_000, Framing(32))
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux says what is free")
 def test_memory_is_in_bytes():
-    assert 2**26 < decode._memory() < 2**46
+    assert 2**26 < decode.free_memory() < 2**46
 
 
 def test_resized_images_are_pillows():

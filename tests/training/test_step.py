@@ -57,7 +57,7 @@ def test_replicas_that_differ_are_found():
 def test_views_of_an_image_are_the_same_in_batches_of_any_size():
     """Features of a model that sees pixels as they are."""
     rng = np.random.default_rng(0)
-    data = {"image": rng.integers(0, 256, (12, 4, 4, 1), np.uint8), "label": np.eye(12, dtype=np.float32)}
+    pixels, labels = rng.integers(0, 256, (12, 4, 4, 1), np.uint8), np.eye(12, dtype=np.float32)
     jitter = augment.build(("brightness",), {"brightness": {"strength": 0.9}})
 
     def apply(variables, images, train, keys):
@@ -67,8 +67,9 @@ def test_views_of_an_image_are_the_same_in_batches_of_any_size():
     def features(count, batch):
         devices = jax.local_devices()[:count]
         extract = step.make_extract(apply, jitter, devices)
-        placed, key = parallel.replicate((data, jax.random.key(0)), devices)
-        return step.extract_rows(extract, {}, placed, np.arange(12), key=key, batch=batch, devices=devices)
+        placed = parallel.replicate((pixels, labels), devices)
+        key = parallel.replicate(jax.random.key(0), devices)
+        return step.extract_rows(extract, {}, *placed, np.arange(12), key=key, batch=batch, devices=devices)
 
     for one, other in zip(features(1, 5), features(4, 8), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -106,7 +107,7 @@ def test_what_a_loss_is_given():
     current, data, key = parallel.replicate((first, data, jax.random.key(0)), devices)
     for i in range(3):
         rows = parallel.shared(np.array([[1, 2, 3, 5]]), devices)
-        current, metrics = compiled(current, {}, data, key, {"labelled": rows})
+        current, metrics = compiled(current, {}, data, key, {"labelled": {"index": rows}})
         sums = {name: float(total / 2.0) for name, (total, _) in metrics.items()}
         assert sums["progress"] == i / 4
         # Each update takes 0.5 from the weight; the average starts as the mean of the weights.

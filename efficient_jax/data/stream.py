@@ -1,0 +1,197 @@
+"""Sets that do not fit: images that are decoded when they are asked for, and what is known of all of them before."""
+
+import functools
+import hashlib
+import json
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from efficient_jax import records
+from efficient_jax.data import decode, statistics
+from efficient_jax.data.decode import Decoded, Framing, Picture
+from efficient_jax.data.duplicates import DIGEST, digest
+from efficient_jax.types import UserError
+
+FEEDS = ("", "memory", "stream")
+TABLE = "pictures.npz"
+
+
+class Feed(NamedTuple):
+    """Where the images of a set of pictures are while it is trained on."""
+
+    kind: str = "memory"  # decoded once and kept, or "stream": decoded whenever one is asked for; "": what fits
+    room: int = 0  # bytes, which decided for "" what fits
+    folder: Path | None = None  # where what is known of streamed pictures is kept
+
+
+IN_MEMORY = Feed()
+
+
+class Known(NamedTuple):
+    """What one pass over all pictures finds out of the n that can be read."""
+
+    rows: Int[np.ndarray, "n"]  # which of the pictures these are
+    digests: UInt8[np.ndarray, "n 16"]
+    sums: Int[np.ndarray, "n c"]  # of the pixels of each channel
+    squares: Int[np.ndarray, "n c"]
+
+
+class Streamed:
+    """uint8 images [n h w c] that are decoded when they are asked for: `images[ids]`, as of an array.
+
+    By as many threads as there are cores, for any thread. An image is what it was in the first pass, or an error.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], Picture],
+        name: Callable[[int], str],
+        framing: Framing,
+        stored: tuple[int, ...],
+        known: Known,
+        size: int = 0,
+    ) -> None:
+        self.known = known
+        self.shape = (len(known.rows), size or stored[0], size or stored[1], stored[2])
+        self._decoding = read, name, framing, stored
+        # For good: warnings.catch_warnings is not for several threads, and what PIL warns of was listed before.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, ids: Any) -> UInt8[np.ndarray, "*ids h w c"]:
+        """Raises: UserError naming a picture that cannot be read any more, or is another than it was."""
+        places = np.arange(len(self))[ids]
+        images = np.empty((places.size, *self.shape[1:]), np.uint8)
+        part = max(1, min(decode.CHUNK, places.size // (4 * decode.CORES)))
+
+        def fill(start: int) -> None:
+            for i, place in enumerate(places.flat[start : start + part], start):
+                images[i] = self._image(place)
+
+        list(_decoders().map(fill, range(0, places.size, part)))
+        return images.reshape(*places.shape, *self.shape[1:])
+
+    def resized(self, size: int) -> "Streamed":
+        """The same images, which are then resized; 0: as they are."""
+        same = not size or self.shape[1:3] == (size, size)
+        return self if same else Streamed(*self._decoding, self.known, size)
+
+    def digests(self) -> list[bytes]:
+        return [row.tobytes() for row in self.known.digests]
+
+    def mean_std(self, ids: Int[np.ndarray, "m"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """As `statistics.mean_std` of the images `ids`, before they are resized."""
+        _, _, _, (h, w, _) = self._decoding
+        return statistics.of_sums(self.known.sums[ids], self.known.squares[ids], h * w)
+
+    def _image(self, place: int) -> UInt8[np.ndarray, "h w c"]:
+        read, name, framing, stored = self._decoding
+        row = int(self.known.rows[place])
+        try:
+            image, _ = decode.frame(read(row), framing, stored)
+        except Exception as error:  # a damaged file makes decoders raise anything
+            raise UserError(_changed(name(row), f"cannot be read any more ({decode.reason(error)})")) from error
+        if digest(image) != self.known.digests[place].tobytes():
+            raise UserError(_changed(name(row), "is another picture than at the start"))
+        if self.shape[1:] != stored:
+            image, _ = decode.frame(image, decode.squash(self.shape[1], stored[2]), self.shape[1:])
+        return image
+
+
+def pictures(
+    read: Callable[[int], Picture],
+    count: int,
+    framing: Framing,
+    feed: Feed,
+    name: Callable[[int], str],
+    files: Sequence[Path] = (),
+) -> Decoded:
+    """As `decode.decode_all`, or with images that are `Streamed` if the feed says so.
+
+    All pictures are then decoded once, to leave out those that cannot be read and to know the others: `feed.folder`
+    keeps what was found, for as long as the size and time of each of `files` stay as they are. `name` is what people
+    call a picture.
+    """
+    if feed.kind == "memory":
+        return decode.decode_all(read, count, framing)
+    shape, failed = decode.shape_of(read, count, framing)
+    needed = count * int(np.prod(shape))
+    if failed or (not feed.kind and needed <= feed.room):
+        return decode.decode_all(read, count, framing)
+    stamp = _stamp(framing, files)
+    table = feed.folder / TABLE if feed.folder and files else None
+    found = _kept(table, stamp) if table else None
+    if not found:
+        found = _pass(read, count, framing, shape)
+        if table:
+            _keep(table, stamp, *found)
+    known, unreadable, notes = found
+    why = "" if feed.kind else f", more than the {feed.room / 2**30:,.1f} GiB that they may take"
+    size = f"{count:,} of {' x '.join(map(str, shape))} are {needed / 2**30:,.1f} GiB{why}"
+    images = Streamed(read, name, framing, shape, known)
+    return Decoded(images, known.rows, unreadable, (*notes, f"images are decoded whenever they are used: {size}"))
+
+
+def _pass(
+    read: Callable[[int], Picture], count: int, framing: Framing, shape: tuple[int, ...]
+) -> tuple[Known, dict[int, str], tuple[str, ...]]:
+    digests = np.zeros((count, DIGEST), np.uint8)
+    sums, squares = np.zeros((2, count, shape[-1]), np.int64)
+    levels = np.arange(256)
+
+    def know(row: int, image: np.ndarray) -> None:
+        counts = np.stack([np.bincount(image[..., i].ravel(), minlength=256) for i in range(shape[-1])])
+        sums[row], squares[row] = counts @ levels, counts @ levels**2
+        digests[row] = np.frombuffer(digest(image), np.uint8)
+
+    unreadable, notes = decode.each(read, count, framing, shape, know)
+    rows = np.setdiff1d(np.arange(count), list(unreadable))
+    return Known(rows, digests[rows], sums[rows], squares[rows]), unreadable, notes
+
+
+def _stamp(framing: Framing, files: Sequence[Path]) -> str:
+    """Changes with the framing, and the path, size or time of any file."""
+    stamp = hashlib.sha256(repr(framing).encode())
+    for file in files:
+        about = file.stat()
+        stamp.update(f"{file} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return stamp.hexdigest()
+
+
+def _keep(table: Path, stamp: str, known: Known, unreadable: dict[int, str], notes: tuple[str, ...]) -> None:
+    said = json.dumps({"stamp": stamp, "unreadable": list(unreadable.items()), "notes": notes})
+    records.write_npz(table, known._asdict() | {"said": np.array(said)})
+
+
+def _kept(table: Path, stamp: str) -> tuple[Known, dict[int, str], tuple[str, ...]] | None:
+    """What `table` has under `stamp`."""
+    if not table.is_file():
+        return None
+    try:
+        with np.load(table) as arrays:
+            said = json.loads(str(arrays["said"]))
+            known = Known(*(arrays[name] for name in Known._fields))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+    return (known, dict(map(tuple, said["unreadable"])), tuple(said["notes"])) if said["stamp"] == stamp else None
+
+
+def _changed(name: str, how: str) -> str:
+    return (
+        f"config.data.source: {name} {how}; put the picture back as it was, and the same command carries on from the "
+        "last checkpoint"
+    )
+
+
+@functools.cache
+def _decoders() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(decode.CORES, "decoder")
