@@ -112,7 +112,8 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
         )
     images = np.empty((count, *shape), np.uint8)
 
-    def keep(row: int, image: np.ndarray) -> None:
+    def keep(row: int, content: bytes | np.ndarray, image: np.ndarray) -> None:
+        del content
         images[row] = image
 
     unreadable, notes = each(read, count, framing, shape, keep)
@@ -136,21 +137,22 @@ def each(
     count: int,
     framing: Framing,
     shape: tuple[int, ...],
-    use: Callable[[int, UInt8[np.ndarray, "h w c"]], None],
+    use: Callable[[int, bytes | np.ndarray, UInt8[np.ndarray, "h w c"]], None],
 ) -> tuple[dict[int, str], tuple[str, ...]]:
-    """Every picture decoded once and given to `use(row, image)`, in the threads that decode, in any order; shows how
-    far that is. Returns (row -> why, of those that cannot be read; what was changed in how many pictures)."""
+    """Every picture decoded once: `use(row, content, image)`, in the threads that decode, in any order; shows how far
+    that is. Returns (row -> why, of those that cannot be read; what was changed in how many pictures)."""
 
     def decode(start: int) -> tuple[Counter[str], dict[int, str]]:
         changes: Counter[str] = Counter()
         failed = {}
         for row in range(start, min(start + CHUNK, count)):
             try:
-                image, changed = frame(read(row), framing, shape)
+                content = loaded(read(row))
+                image, changed = frame(content, framing, shape)
             except Exception as error:  # a damaged file makes decoders raise anything
                 failed[row] = reason(error)
             else:
-                use(row, image)
+                use(row, content, image)
                 changes.update(changed)
         return changes, failed
 
@@ -165,6 +167,10 @@ def each(
     changes = sum((part for part, _ in parts), Counter())
     unreadable = {row: why for _, failed in parts for row, why in failed.items()}
     return unreadable, tuple(f"{number:,} of {count:,} images {what}" for what, number in sorted(changes.items()))
+
+
+def loaded(picture: Picture) -> bytes | np.ndarray:
+    return picture.read_bytes() if isinstance(picture, Path) else picture
 
 
 def frame(picture: Picture, framing: Framing, shape: tuple[int, ...]) -> tuple[UInt8[np.ndarray, "h w c"], list[str]]:

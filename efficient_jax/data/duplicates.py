@@ -8,8 +8,9 @@ from jaxtyping import Int, UInt8
 DIGEST = 16  # bytes
 
 
-def digest(image: UInt8[np.ndarray, "h w c"]) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=DIGEST).digest()
+def digest(content: bytes | np.ndarray) -> bytes:
+    plain = content if isinstance(content, bytes) else np.ascontiguousarray(content).data
+    return hashlib.blake2b(plain, digest_size=DIGEST).digest()
 
 
 def digests(images: UInt8[np.ndarray, "n h w c"]) -> list[bytes]:

@@ -93,8 +93,8 @@ def replace_it(path):
     ("change", "message"),
     [
         (os.remove, "cannot be read any more ([Errno 2] No such file"),
-        (break_it, "cannot be read any more ("),
-        (replace_it, "is another picture than at the start"),
+        (break_it, "is not what it was at the start; put"),
+        (replace_it, "is not what it was at the start; put"),
     ],
 )
 def test_a_picture_that_changes_later_is_named(noise, change, message):
