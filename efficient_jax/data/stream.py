@@ -138,8 +138,8 @@ def pictures(
         if table:
             _keep(table, stamp, *found)
     known, unreadable, notes = found
-    why = "" if feed.kind else f", more than the {feed.room / 2**30:,.1f} GiB that they may take"
-    size = f"{count:,} of {' x '.join(map(str, shape))} are {needed / 2**30:,.1f} GiB{why}"
+    why = "" if feed.kind else f", more than the {feed.room / 2**30:.2g} GiB that they may take"
+    size = f"{count:,} of {' x '.join(map(str, shape))} are {needed / 2**30:.2g} GiB{why}"
     images = Streamed(read, name, framing, shape, known)
     return Decoded(images, known.rows, unreadable, (*notes, f"images are decoded whenever they are used: {size}"))
 

@@ -33,7 +33,7 @@ from efficient_jax.data.folder import folder
 from efficient_jax.data.parquet import parquet
 from efficient_jax.training import batches
 
-BATCH, WORKERS, REPEATS, MOST = 32, 2, 9, 1536
+BATCH, WORKERS, REPEATS, MOST = 32, 2, 7, 768
 
 
 class Pictures(torch.utils.data.Dataset):
