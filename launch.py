@@ -2,6 +2,8 @@
 
     train      the stages of a config, in order (the default; without any flag: configs/quickstart.py)
     evaluate   trained members, alone and together, on the test images
+    predict    trained members on a folder of new pictures, and which of these to label next
+    explain    a page of pictures: where trained members look, and whether that can be trusted
     explore    a page of pictures: what the augmentation of a config does, before training
     sweep      many runs of one config, resumable, with a table at the end
 

@@ -13,13 +13,8 @@ from configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = common.is_tiny(arg)
-    config = ConfigDict()
-    config.seed = 0
-    config.devices = 0
-    source = {"name": "parquet", "path": "cifar10/train.parquet", "test_path": "cifar10/test.parquet"}
-    data = ConfigDict({"source": source, "labels_per_class": 0, "test": 0, "validation": 0})
-    config.data = common.stand_in(classes=10) if tiny else data
+    config, tiny = common.experiment(arg)
+    config.data = common.cifar10(tiny)
     config.stages = ("resnet18",)
     config.resnet18 = ConfigDict(
         {

@@ -5,11 +5,19 @@ from ml_collections import ConfigDict
 from efficient_jax.types import UserError
 
 
-def is_tiny(arg: str) -> bool:
-    """Every config accepts `:tiny`, which runs the same stages for two updates each."""
+def experiment(arg: str) -> tuple[ConfigDict, bool]:
+    """(what every config begins with, whether `:tiny` was asked: the same stages, two updates each)."""
     if arg not in ("", "tiny"):
         raise UserError(f"--config: unknown argument {arg!r} after the colon; there is: tiny")
-    return arg == "tiny"
+    return ConfigDict({"seed": 0, "devices": 0}), arg == "tiny"  # devices: as many as share every batch evenly
+
+
+def cifar10(tiny: bool, labels_per_class: int = 0) -> ConfigDict:
+    """The parquet files of Hugging Face's cifar10."""
+    if tiny:
+        return stand_in(classes=10, labels_per_class=min(labels_per_class, 2))
+    source = {"name": "parquet", "path": "cifar10/train.parquet", "test_path": "cifar10/test.parquet"}
+    return ConfigDict({"source": source, "labels_per_class": labels_per_class, "test": 0, "validation": 0})
 
 
 def adamw(*, learning_rate: float = 3e-3, warmup: int = 50) -> ConfigDict:
@@ -117,10 +125,10 @@ def strong() -> ConfigDict:
     )
 
 
-def stand_in(*, classes: int, size: int = 32) -> ConfigDict:
+def stand_in(*, classes: int, labels_per_class: int = 0, size: int = 32) -> ConfigDict:
     """What `:tiny` takes in place of a data set that has to be downloaded."""
     source = {"name": "synthetic", "classes": classes, "size": size, "images": 4 * classes}
-    return ConfigDict({"source": source, "labels_per_class": 0, "test": classes, "validation": 0})
+    return ConfigDict({"source": source, "labels_per_class": labels_per_class, "test": classes, "validation": 0})
 
 
 def tfds(*, name: str, size: int, split: str = "train", test_split: str = "test") -> ConfigDict:

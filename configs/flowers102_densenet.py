@@ -17,10 +17,7 @@ CLASSES = 102
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = common.is_tiny(arg)
-    config = ConfigDict()
-    config.seed = 0
-    config.devices = 0
+    config, tiny = common.experiment(arg)
     config.data = common.stand_in(classes=CLASSES) if tiny else common.tfds(name="oxford_flowers102", size=224)
     config.stages = ("densenet",)
     optim = common.adamw(learning_rate=1e-3, warmup=0)

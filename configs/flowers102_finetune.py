@@ -15,10 +15,7 @@ CLASSES = 102
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = common.is_tiny(arg)
-    config = ConfigDict()
-    config.seed = 0
-    config.devices = 0
+    config, tiny = common.experiment(arg)
     config.data = common.stand_in(classes=CLASSES) if tiny else common.tfds(name="oxford_flowers102", size=224)
     config.stages = ("head", "finetuned")
     config.head = common.lite_head()

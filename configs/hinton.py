@@ -21,10 +21,7 @@ PLAIN = {"ops": ()}
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = common.is_tiny(arg)
-    config = ConfigDict()
-    config.seed = 0
-    config.devices = 0
+    config, tiny = common.experiment(arg)
     config.data = ConfigDict({"source": {"name": "mnist5k"}, "labels_per_class": 300, "test": 1000, "validation": 0})
     config.stages = ("teacher", "alone800", "distilled800_t20", "no3", "no3_corrected", "only78", "only78_corrected")
 

@@ -16,10 +16,7 @@ BATCH = 1024
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = common.is_tiny(arg)
-    config = ConfigDict()
-    config.seed = 0
-    config.devices = 0
+    config, tiny = common.experiment(arg)
     data = common.tfds(name="imagenet2012", size=224, test_split="validation")
     config.data = common.stand_in(classes=10) if tiny else data
     config.stages = ("resnet50",)

@@ -16,10 +16,7 @@ from configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = common.is_tiny(arg)
-    config = ConfigDict()
-    config.seed = 0
-    config.devices = 0
+    config, tiny = common.experiment(arg)
     config.data = common.pictures(size=32 if tiny else 160)
     config.data.source.unlabelled_path = ""
     config.stages = ("head", "teacher", "student", "larger", "fixed")

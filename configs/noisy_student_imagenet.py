@@ -24,10 +24,7 @@ BATCH = 2048
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = common.is_tiny(arg)
-    config = ConfigDict()
-    config.seed = 0
-    config.devices = 0
+    config, tiny = common.experiment(arg)
     source = {"name": "folder", "path": "imagenet/train", "test_path": "imagenet/validation", "unlabelled_path": ""}
     source |= {"size": 800}
     data = ConfigDict({"source": source, "labels_per_class": 0, "test": 0, "validation": 0})

@@ -20,10 +20,7 @@ NOISE = {  # its strength was chosen in sweeps/noise_level.py
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = common.is_tiny(arg)
-    config = ConfigDict()
-    config.seed = 0
-    config.devices = 0  # as many as share every batch evenly
+    config, tiny = common.experiment(arg)
     config.data = ConfigDict({"source": {"name": "mnist5k"}, "labels_per_class": 10, "test": 1000, "validation": 0})
     config.stages = ("supervised", "augmented", "student", "student2", "distilled")
 

@@ -16,10 +16,7 @@ SUPERVISED = {"name": "supervised", "label_smoothing": 0.0}
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = common.is_tiny(arg)
-    config = ConfigDict()
-    config.seed = 0
-    config.devices = 0
+    config, tiny = common.experiment(arg)
     config.data = ConfigDict({"source": {"name": "mnist5k"}, "labels_per_class": 10, "test": 1000, "validation": 0})
     config.stages = (
         *("supervised", "augmented", "wide", "kd", "noisy_student"),

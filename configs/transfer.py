@@ -14,10 +14,7 @@ from configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = common.is_tiny(arg)
-    config = ConfigDict()
-    config.seed = 0
-    config.devices = 0
+    config, tiny = common.experiment(arg)
     config.data = common.pictures(size=32 if tiny else 96)
     config.stages = ("scratch", "head", "two_rates", "layerwise")
     config.scratch = common.lite(updates=100, rules=((".*", 1.0),))

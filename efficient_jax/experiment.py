@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from efficient_jax import augment, initial, keys, members, models, optim, outcome, records
+from efficient_jax import augment, initial, keys, members, models, optim, outcome, predictions, records
 from efficient_jax.data import feed
 from efficient_jax.data.stream import Streamed
 from efficient_jax.linear_head import Choice
@@ -57,7 +57,8 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
             run.console.print(f"{stage.name}: {line}", soft_wrap=True)
         mean, std = (" ".join(f"{value:.3f}" for value in description[key]) for key in ("mean", "std"))
         run.console.print(f"{stage.name}: images normalised by mean {mean} and std {std}", soft_wrap=True)
-    outcome.samples(folder, views_of(stage), run.source.images, supervision.labels, supervision.rows, key)
+    data = {"image": run.source.images, "label": supervision.labels, **run.source.objects}
+    outcome.samples(folder, views_of(stage), data, supervision.rows, key)
 
     if run.source.multi_label and not len(run.split["validation"]):
         run.console.print(f"{stage.name}: no validation images, so the threshold of every label is 0.5")
@@ -69,7 +70,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         ema = _correct(method.correct, stage, run, description, predict, variables)
     else:
         ema = _train(stage, run, description, predict, updates(stage, run, supervision, description, variables))
-    validation, chosen = validate(predict, ema, run)
+    validation, chosen = validate(predict, ema, run, folder / predictions.FILES["validation"])
     tested = predict_rows(predict, ema, run.split["test"], run)
     result = {
         "stage": stage.name,
@@ -116,6 +117,8 @@ def updates(
     given = (teachers,) if method.frozen_teacher else ()
     loss_fn = method.loss(apply, *views, *given, **stage.method[1])
     memory = method.memory(supervision.rows, len(run.images)) if method.memory else None
+    beside = {"label": supervision.labels, **run.source.objects}
+    data = batches.resident(run.images) | parallel.replicate(beside, run.devices)
     train_step = step.make_train_step(
         loss_fn,
         tx,
@@ -125,9 +128,9 @@ def updates(
         frozen=frozen_params,
         average_state=not stage.norm_axis,
     )
-    data = batches.resident(run.images) | {"label": parallel.replicate(supervision.labels, run.devices)}
     key = parallel.replicate(keys.named(_key(stage, run), "train"), run.devices)
     orders = {stream: zlib.crc32(f"{run.seed}/{stage.name}/{stream}".encode()) for stream in stage.batch}
+
     together = 1 if isinstance(run.images, Streamed) else CHUNK
 
     def chunk(number: int) -> Given:
@@ -156,7 +159,7 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
     of_schedule = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
     rate = optim.schedule(steps=stage.updates, **of_schedule)
     folder = run.workdir / stage.name
-    with checkpoint.open_manager(folder) as manager:
+    with checkpoint.open_manager(folder, stage.keep_every) as manager:
         first = manager.latest_step() or 0
         current = checkpoint.restore(manager, first, each.state, run.devices) if first else each.state
         with (
@@ -207,14 +210,14 @@ def _fit(
     labels: np.ndarray,
 ) -> Tree:
     """The variables with the head that fits the features of the labelled images."""
-    given = parallel.replicate(labels, run.devices)
+    beside = {"label": parallel.replicate(labels, run.devices)}
     placed = parallel.replicate(variables, run.devices)
 
     def features(ids: np.ndarray, augmentation: Augment, view: int) -> tuple[np.ndarray, np.ndarray]:
         extract = step.make_extract(apply, augmentation, run.devices)
         key = parallel.replicate(jax.random.fold_in(keys.named(_key(stage, run), "views"), view), run.devices)
         return step.extract_rows(
-            extract, placed, run.images, given, ids, key=key, batch=predict_batch(run, ids), devices=run.devices
+            extract, placed, run.images, beside, ids, key=key, batch=predict_batch(run, ids), devices=run.devices
         )
 
     plain = augment.build((), {}, "")

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from efficient_jax import binding
-from efficient_jax.data import SOURCES, STREAMED, decode, duplicates, sources, splits
+from efficient_jax.data import PICTURES, SOURCES, decode, duplicates, sources, splits
 from efficient_jax.data.stream import Feed
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan
@@ -17,11 +17,14 @@ from efficient_jax.types import UserError
 NAMED = 5  # images that a line lists
 
 
-def load_data(plan: Plan, workdir: Path | None = None) -> tuple[sources.Source, dict[str, np.ndarray]]:
-    """The images of a plan, and which of them are for what. `workdir` keeps what is known of streamed pictures."""
+def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    """The images of a plan, and which of them are for what. `cache`: a folder for decoded pictures, or
+    for what is known of streamed ones."""
     name, settings = plan.source
-    given = {"feed": Feed(plan.feed, _room(plan.devices), workdir)} if name in STREAMED else {}
-    source = SOURCES[name](**settings, **given)
+    given = {"feed": Feed(plan.feed, _room(plan.devices), cache)} if name in PICTURES else {}
+    source = SOURCES[name](**settings | given)
+    if not len(source.images):
+        raise UserError(f"config.data.source: {name!r} has no images")
     split = splits.split(source.labels, source.classes, seed=plan.seed, given=source.given, **plan.split)
     if not len(split["test"]):
         raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from efficient_jax import models, records
 from efficient_jax.data import decode
+from efficient_jax.inference import tta
 from efficient_jax.training import checkpoint, parallel, step
 from efficient_jax.types import Apply, Tree, UserError
 
@@ -78,6 +80,66 @@ def stage_folder(path: Path, where: str) -> Path:
     return path / finished[-1]
 
 
+def framing(description: Mapping[str, Any]) -> decode.Framing:
+    """How pictures of any size become images for the network."""
+    h, _, channels = description["image_shape"]
+    return decode.Framing(size=h, channels=channels, **description.get("framing", {}))
+
+
+def through_views(apply: Apply, views: Sequence[tta.View], multi_label: bool) -> Apply:
+    """`apply`, for predicting: its logits are those of the mean of what it says of all views. What it sees is seen in
+    the image itself."""
+
+    def seen_through(variables: Tree, images: jax.Array, train: bool, keys: jax.Array | None) -> tuple:
+        def classify(view: jax.Array) -> jax.Array:
+            return step.probabilities(apply(variables, view, False, None)[0][0], multi_label)
+
+        (_, seen), state = apply(variables, images, train, keys)
+        said = tta.mean(tta.predictions(classify, images, views))
+        logits = jnp.log(said) - jnp.log1p(-said) if multi_label else jnp.log(said)
+        return (logits, seen), state
+
+    return seen_through
+
+
+class Network(NamedTuple):
+    """A trained stage, ready to predict."""
+
+    description: dict[str, Any]
+    predict: Callable[[UInt8[np.ndarray, "n h w c"]], tuple[np.ndarray, np.ndarray]]  # (probabilities, features)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return tuple(self.description["image_shape"])
+
+    @property
+    def framing(self) -> decode.Framing:
+        return framing(self.description)
+
+
+def network(path: str, where: str, batch: int = 256, views: Sequence[tta.View] = (tta.IDENTITY,)) -> Network:
+    """Of the run's last finished stage or the stage `path` names; its images are uint8 [n h w c], one program for any
+    n. UserError naming `where` for a path that holds no trained stage."""
+    apply, variables, description = load(stage_folder(Path(path), where), where)
+    if len(views) > 1:
+        apply = through_views(apply, views, description["multi_label"])
+    variables = jax.device_put(variables)
+
+    @jax.jit
+    def run(variables: Tree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        (logits, seen), _ = apply(variables, images, False, None)
+        return step.probabilities(logits, description["multi_label"]), seen["features"].astype(np.float32)
+
+    def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # The last part is filled up, so that one program serves all; of no images there is one part all the same.
+        parts = [images[i : i + batch] for i in range(0, max(len(images), 1), batch)]
+        found = [[np.asarray(x)[: len(part)] for x in run(variables, _fill(part, batch))] for part in parts]
+        probabilities, features = zip(*found, strict=True)
+        return np.concatenate(probabilities), np.concatenate(features)
+
+    return Network(description, predict)
+
+
 def classifier(path: str, batch: int = 256) -> Callable[[Pictures], Float[np.ndarray, "n classes"]]:
     """Class probabilities of images, by the run's last finished stage or by the stage `path` names.
 
@@ -86,41 +148,30 @@ def classifier(path: str, batch: int = 256) -> Callable[[Pictures], Float[np.nda
     [h w c] of any size, which it prepares as the pictures of the training were. Raises: UserError for a path that
     holds no trained stage, images of another shape or dtype, or files that cannot be read.
     """
-    apply, variables, description = load(stage_folder(Path(path), "load"), "load")
-    shape = tuple(description["image_shape"])
-
-    variables = jax.device_put(variables)
-
-    @jax.jit
-    def probabilities(variables: Tree, images: jax.Array) -> jax.Array:
-        (logits, _), _ = apply(variables, images, False, None)
-        return step.probabilities(logits, description["multi_label"])
+    trained = network(path, "load", batch)
 
     def classify(images: Pictures) -> np.ndarray:
         if not isinstance(images, np.ndarray):
-            images = _framed(images, shape, description.get("framing", {}))
-        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            images = framed(images, trained.framing, "classify")
+        if images.dtype != np.uint8 or images.shape[1:] != trained.shape:
             raise UserError(
-                f"classify: got {images.dtype} {list(images.shape)}, want uint8 {['n', *shape]}".replace("'n'", "n")
+                f"classify: got {images.dtype} {list(images.shape)}, want uint8 {['n', *trained.shape]}".replace(
+                    "'n'", "n"
+                )
                 + ", or a list of files or images of any size"
             )
-        parts = [images[i : i + batch] for i in range(0, len(images), batch)]
-        # The last part is filled up, so that one program serves all.
-        found = [np.asarray(probabilities(variables, _fill(p, batch)))[: len(p)] for p in parts]
-        return np.concatenate(found) if found else np.zeros((0, len(description["classes"])), np.float32)
+        return trained.predict(images)[0]
 
     return classify
 
 
-def _framed(pictures: Sequence[Any], shape: tuple[int, ...], framing: Mapping[str, Any]) -> np.ndarray:
-    """Pictures of any size as images of `shape`."""
+def framed(pictures: Sequence[Any], framing: decode.Framing, where: str) -> np.ndarray:
+    """Pictures of any size as images. Raises: UserError naming `where` for those that cannot be read."""
     pictures = [Path(picture) if isinstance(picture, str) else picture for picture in pictures]
-    found = decode.decode_all(
-        pictures.__getitem__, len(pictures), decode.Framing(size=shape[0], channels=shape[-1], **framing)
-    )
+    found = decode.decode_all(pictures.__getitem__, len(pictures), framing)
     if found.unreadable:
         names = [str(p) if isinstance(p, Path) else f"image {i}" for i, p in enumerate(pictures)]
-        raise UserError(f"classify: {decode.listed({names[i]: why for i, why in found.unreadable.items()})}")
+        raise UserError(f"{where}: {decode.listed({names[i]: why for i, why in found.unreadable.items()})}")
     return found.images
 
 

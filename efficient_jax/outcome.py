@@ -7,9 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from efficient_jax import keys, metrics, records
+from efficient_jax import calibration, keys, metrics, predictions, records
 from efficient_jax.data.sources import Source
-from efficient_jax.data.stream import Streamed
 from efficient_jax.types import Augment
 
 SAMPLES, VERSIONS = 8, 4
@@ -24,7 +23,7 @@ def judge(
     Where an image can have several labels, from `thresholds` [classes] on, the worst are those of the largest loss.
     """
     labels = source.labels[ids]
-    records.write_npz(folder / "predictions.npz", {"id": ids, "probabilities": probabilities, "label": labels})
+    predictions.write(folder / predictions.FILES["test"], predictions.of(source, ids, probabilities))
     figures: dict[str, Any]
     if source.multi_label:
         predicted, how, badness = probabilities >= thresholds, "loss", metrics.label_losses(probabilities, labels)
@@ -40,7 +39,7 @@ def judge(
         figures = {
             "test": {"correct": len(ids) - len(wrong), "n": len(ids)},
             "negative_log_likelihood": metrics.negative_log_likelihood(probabilities, labels),
-            "calibration_error": metrics.expected_calibration_error(probabilities, labels),
+            "calibration_error": calibration.expected_calibration_error(probabilities, labels),
         }
     worst = wrong[np.argsort(-badness[wrong], kind="stable")][:MISTAKES]
     records.write_npz(
@@ -59,21 +58,20 @@ def judge(
 def samples(
     folder: Path,
     augment: Mapping[str, Augment],
-    images: np.ndarray | Streamed,
-    labels: np.ndarray,
+    data: Mapping[str, Any],
     rows: Mapping[str, np.ndarray],
     key: jax.Array,
 ) -> None:
-    """Writes some images of each stream, and versions of them, augmented as in the step."""
+    """Writes some images of each stream of `data`, a batch, and versions of them, augmented as in the step."""
     arrays = {}
     for stream, ids in rows.items():
         chosen = ids[np.linspace(0, len(ids) - 1, SAMPLES).astype(int)]
         repeated = np.tile(chosen, VERSIONS)  # another image beside each, because mixing pairs neighbours
         each = keys.by_position(keys.named(key, stream), 0, len(repeated))
-        seen = jax.jit(augment[stream])(each, {"image": images[repeated], "label": labels[repeated]})["image"]
+        seen = jax.jit(augment[stream])(each, {name: x[repeated] for name, x in data.items()})["image"]
         seen = np.asarray(seen)
         seen = seen if seen.dtype == np.uint8 else np.round(seen * 255).astype(np.uint8)
         prefix = "" if stream == "labelled" else f"{stream}_"
-        arrays[f"{prefix}raw"] = images[chosen]
+        arrays[f"{prefix}raw"] = data["image"][chosen]
         arrays[f"{prefix}augmented"] = seen.reshape(VERSIONS, SAMPLES, *seen.shape[1:]).swapaxes(0, 1)
     records.write_npz(folder / "samples.npz", arrays)

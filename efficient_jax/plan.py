@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from efficient_jax import augment as augmentations
 from efficient_jax import binding
-from efficient_jax.data import GIVEN, SOURCES, STREAMED
+from efficient_jax.data import PICTURES, SOURCES
 from efficient_jax.data.stream import FEEDS
 from efficient_jax.models import pretrained
 from efficient_jax.stages import Stage, at_least, augment_blocks, operations, stage
@@ -100,9 +100,9 @@ def _data(
         binding.choose(op, augmentations.OPS | augmentations.MIXES, "config.data.label_changing")
     binding.choose(feed, dict.fromkeys(FEEDS), "config.data.feed")
     binding.choose(duplicates, {"refuse": (), "drop": ()}, "config.data.duplicates")
-    named, settings = binding.bind_named(SOURCES, source, "config.data.source", GIVEN)
-    if feed == "stream" and named not in STREAMED:
-        raise UserError(f"config.data.feed: the source {named!r} is in memory; can be streamed: {', '.join(STREAMED)}")
+    named, settings = binding.bind_named(SOURCES, source, "config.data.source", given=("feed",))
+    if feed == "stream" and named not in PICTURES:
+        raise UserError(f"config.data.feed: the source {named!r} is in memory; can be streamed: {', '.join(PICTURES)}")
     return (named, settings), split, feed, duplicates, label_changing
 
 

@@ -1,20 +1,17 @@
 """What the variables of a stage predict for images of its run, and what that says of them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from efficient_jax import metrics
-from efficient_jax.preparation import (
-    Run,
-)
+from efficient_jax import metrics, predictions
+from efficient_jax.preparation import Run
 from efficient_jax.training import step
 from efficient_jax.types import Tree
 
 PREDICT_BATCH = 512
-
-
 PREDICT_PIXELS = 2**19  # in a batch on CPU: larger ones gain nothing and leave its caches
 
 
@@ -30,14 +27,18 @@ def predict_batch(run: Run, ids: np.ndarray) -> int:
     return min(max(min(most, PREDICT_BATCH) // count, 1), -(-len(ids) // count)) * count
 
 
-def validate(predict: Any, variables: Tree, run: Run) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+def validate(
+    predict: Any, variables: Tree, run: Run, file: Path | None = None
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """(figures of the validation images, None where there are none; what belongs to the model: nothing, or where an
     image can have several labels, their "thresholds", the best on these images, so that F1 is a little optimistic).
-    """
+    What was predicted is written to `file`."""
     ids, labels = run.split["validation"], run.source.labels[run.split["validation"]]
     if not len(ids):
         return None, {"thresholds": [0.5] * len(run.source.classes)} if run.source.multi_label else {}
     probabilities = predict_rows(predict, variables, ids, run)
+    if file:
+        predictions.write(file, predictions.of(run.source, ids, probabilities))
     if not run.source.multi_label:
         return {"correct": int((probabilities.argmax(1) == labels).sum()), "n": len(ids)}, {}
     thresholds = metrics.thresholds(probabilities, labels)

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from rich.console import Console
 
 from efficient_jax import class_map, initial, members, models, optim
-from efficient_jax.data import decode, sources, statistics
+from efficient_jax.data import cache, decode, objects, sources, statistics
 from efficient_jax.data.stream import Streamed
 from efficient_jax.loading import check_labels, load_data, streams
 from efficient_jax.methods import METHODS
@@ -45,14 +45,16 @@ def at_size(run: Run, size: int) -> Run:
     resized = images.resized(size) if isinstance(images, Streamed) else decode.resized(images, size)
     if resized is images:
         return run
-    return run._replace(source=run.source._replace(images=resized), images=batches.place(resized, run.devices))
+    h, w = images.shape[1:3]
+    source = run.source._replace(images=resized, objects=objects.resized(run.source.objects, w, h, size))
+    return run._replace(source=source, images=batches.place(resized, run.devices))
 
 
 def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     """Picks devices and splits data. Raises: UserError when a batch does not divide or images are too few."""
     sizes = {f"config.{s.name}.batch.{stream}": size for s in plan.stages for stream, size in s.batch.items()}
     devices = parallel.pick_devices(sizes, plan.devices)
-    source, split = load_data(plan, workdir)
+    source, split = load_data(plan, workdir.parent / cache.FOLDER)
     for stage in plan.stages:
         check_labels(stage, source)
     rows = {stage.name: streams(stage, source, split) for stage in plan.stages}
@@ -115,7 +117,9 @@ def _rehearse_updates(
 ) -> None:
     module, apply = members.build(about)
     method = METHODS[stage.method[0]]
-    one = {
+    h, w = run.source.images.shape[1:3]
+    two = {name: values[:2] for name, values in run.source.objects.items()}
+    one = objects.resized(two, w, h, stage.size) | {
         "image": np.zeros((2, *about["image_shape"]), np.uint8),
         "label": np.zeros((2, len(run.source.classes)), np.float32),
         "index": np.arange(2, dtype=np.int32),

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from efficient_jax import demonstration, keys
 from efficient_jax.augment import MIXES, OPS, kernels, per_example
@@ -26,16 +26,17 @@ Columns = dict[str, Arrays]
 
 def draws(
     augment: Augment,
-    images: UInt8[np.ndarray, "n h w c"],
-    labels: Float[np.ndarray, "n classes"],
+    examples: Arrays,
     key: jax.Array,
     versions: int,
 ) -> UInt8[np.ndarray, "n versions h2 w2 c2"]:
-    """`versions` of each image, drawn as a train step draws them, in one compiled call."""
-    repeated = np.tile(np.arange(len(images)), versions)  # another image beside each, because mixing pairs neighbours
+    """`versions` of each image of the batch `examples`, drawn as a train step draws them, in one compiled call."""
+    repeated = np.tile(
+        np.arange(len(examples["image"])), versions
+    )  # another image beside each, because mixing pairs neighbours
     each = keys.by_position(key, 0, len(repeated))
-    seen = _run(augment, each, {"image": images[repeated], "label": labels[repeated]})["image"]
-    return seen.reshape(versions, len(images), *seen.shape[1:]).swapaxes(0, 1)
+    seen = _run(augment, each, {name: x[repeated] for name, x in examples.items()})["image"]
+    return seen.reshape(versions, len(examples["image"]), *seen.shape[1:]).swapaxes(0, 1)
 
 
 def operations(data: Arrays, key: jax.Array) -> dict[str, dict[str, Columns]]:

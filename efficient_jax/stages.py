@@ -12,28 +12,14 @@ from efficient_jax import optim as optimizers
 from efficient_jax.types import Augment, Batch, UserError
 
 GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
-
-
 GIVEN_TO_OPTIMIZER = ("params", "steps", "layers")
-
-
 GIVEN_TO_LABELLERS = ("probabilities", "seed")
-
-
 GIVEN_TO_LOSSES = ("apply", "augment", "strong_augment", "teachers")
-
-
 GIVEN_TO_FITS = ("features", "labels", "seed", "validation", "multi_label", "views")
-
-
 GIVEN_TO_CORRECTIONS = ("probabilities", "frequencies")
-
-
 GIVEN = GIVEN_TO_LOSSES + GIVEN_TO_FITS + GIVEN_TO_CORRECTIONS
 
-
 DURATIONS = ("warmup", "period", "boundaries")
-
 
 NOTHING: dict[str, Any] = {}
 
@@ -64,6 +50,7 @@ class Stage(NamedTuple):
     ema_decay: float
     log_every: int
     save_every: int
+    keep_every: int
 
     @property
     def where_teachers(self) -> str:
@@ -96,6 +83,7 @@ def stage(
     ema_decay: float = 0.99,
     log_every: int = 50,
     save_every: int = 500,
+    keep_every: int = 0,
 ) -> Stage:
     """`config.<name>`.
 
@@ -106,8 +94,9 @@ def stage(
     whose labels are known but hidden. One of `updates`, `epochs` and `examples` (of labelled images; of the others with
     `batch.labelled` = 0) says how long to train. `norm_axis` is the axis over which batch statistics are taken:
     "device" (all devices' images together) or "" (each device's share for itself). `mean` and `std` normalise images,
-    for weights that want another normalisation than the one found with them. `views` is for methods that fit: how many
-    augmented copies of each labelled image there are; 0: the image as it is.
+    for weights that want another normalisation than the one found with them. Checkpoints are saved after every
+    `save_every` updates; the newest two and the best stay, and those of each multiple of `keep_every`, if it is not 0.
+    `views` is for methods that fit: how many augmented copies of each labelled image there are; 0: the image as it is.
     """
     where = f"config.{name}"
     functions = {key: entry.fit or entry.correct or entry.loss for key, entry in methods.METHODS.items()}
@@ -116,15 +105,7 @@ def stage(
     if teacher and teachers:
         raise UserError(f"{where}: teacher and teachers are both given; give one")
     teachers = (teacher,) if teacher else teachers
-    if bool(teachers) != entry.needs_teacher:
-        raise UserError(
-            f"{where}.teacher: the method {chosen!r} "
-            + (
-                "needs one: the name of an earlier stage"
-                if entry.needs_teacher
-                else f"has no use for {', '.join(map(repr, teachers))}"
-            )
-        )
+    _check_teachers(where, chosen, teachers)
     _check_names({"teachers": teachers, "omit": omit, "class_map": tuple(class_map.values())}, where)
     if class_map and (entry.any_classes or not teachers):
         raise UserError(f"{where}.class_map: the method {chosen!r} does not read it")
@@ -133,33 +114,23 @@ def stage(
         raise UserError(f"{where}.norm_axis: {norm_axis!r} is neither 'device' nor ''")
     if len(mean) != len(std) or not all(deviation > 0.0 for deviation in std):
         raise UserError(f"{where}: mean {mean} and std {std} want a number for each channel, std above 0.0")
-    if not entry.trains:
+    lengths = {"updates": updates, "epochs": epochs, "examples": examples}
+    if entry.trains:
+        if views:
+            raise UserError(f"{where}.views: the method {chosen!r} augments in every update and does not read it")
+        sizes = _batch(where, entry, **binding.bind(_batch, batch, f"{where}.batch", ("where", "entry")))
+        length = _length(lengths, where)
+        _check_optim(optim, sizes, where)
+    else:
         if views < 0 or (augment.get("ops", ()) and not views):
             raise UserError(f"{where}.views: {views}; `augment` wants 1 or more augmented copies of each image")
-        unread = {"batch": batch, "optim": optim, "updates": updates, "epochs": epochs, "omit": omit}
-        unread |= {"views": views} if entry.correct else {}
-        for key, value in (unread | {"examples": examples, "pseudo_labels": pseudo_labels}).items():
-            if value:
-                raise UserError(f"{where}.{key}: the method {chosen!r} has no updates and does not read it")
+        unread = {"batch": batch, "optim": optim, "omit": omit, "pseudo_labels": pseudo_labels, **lengths}
+        _check_unread(where, chosen, unread | ({"views": views} if entry.correct else {}))
         if not init:
             raise UserError(
                 f"{where}.init: the method {chosen!r} needs a trained network: an earlier stage, or weights"
             )
         sizes, length = {}, ("updates", 0.0)
-    else:
-        if views:
-            raise UserError(f"{where}.views: the method {chosen!r} augments in every update and does not read it")
-        sizes = _batch(
-            where,
-            entry=entry,
-            **binding.bind(_batch, batch, f"{where}.batch", ("where", "entry")),
-        )
-        length = _length({"updates": updates, "epochs": epochs, "examples": examples}, where)
-        # With placeholders: how many images are labelled is not known yet.
-        first = next(iter(sizes.values()))
-        optim_now = _in_updates(optim, first, first, 100, f"{where}.optim")
-        bound = binding.bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
-        binding.bind_named(optimizers.ALGORITHMS, bound["algorithm"], f"{where}.optim.algorithm", optimizers.GIVEN)
     if batch.get("balanced") and settings.get("class_balance"):
         raise UserError(f"{where}: batch.balanced and method.class_balance both correct for rare classes; take one")
     if entry.unlabelled and not entry.frozen_teacher and not batch.get("unlabelled"):
@@ -174,6 +145,9 @@ def stage(
     _check_views(where, chosen, augment, strong_augment)
     for key, count in (("log_every", log_every), ("save_every", save_every)):
         at_least(count, 1, f"{where}.{key}")
+    at_least(keep_every, 0, f"{where}.keep_every")
+    if keep_every % save_every:
+        raise UserError(f"{where}.keep_every: {keep_every} is no multiple of save_every, {save_every}")
     if entry.fit and mixes:
         raise UserError(
             f"{where}.augment: {mixes[0]!r} mixes images, so that held-out ones would have been trained on; the method "
@@ -210,6 +184,7 @@ def stage(
         ema_decay=ema_decay,
         log_every=log_every,
         save_every=save_every,
+        keep_every=keep_every,
     )
 
 
@@ -261,6 +236,28 @@ def operations(names: Iterable[str], blocks: Mapping[str, Any]) -> set[str]:
             each for value in settings.values() if isinstance(value, tuple) for each in value if isinstance(each, str)
         ]
     return found
+
+
+def _check_teachers(where: str, method: str, teachers: tuple[str, ...]) -> None:
+    if bool(teachers) == methods.METHODS[method].needs_teacher:
+        return
+    if teachers:
+        raise UserError(f"{where}.teacher: the method {method!r} has no use for {', '.join(map(repr, teachers))}")
+    raise UserError(f"{where}.teacher: the method {method!r} needs one: the name of an earlier stage")
+
+
+def _check_unread(where: str, method: str, given: Mapping[str, Any]) -> None:
+    for key, value in given.items():
+        if value:
+            raise UserError(f"{where}.{key}: the method {method!r} has no updates and does not read it")
+
+
+def _check_optim(optim: Mapping[str, Any], sizes: Mapping[str, int], where: str) -> None:
+    """With placeholders: how many images are labelled is not known yet."""
+    first = next(iter(sizes.values()))
+    optim_now = _in_updates(optim, first, first, 100, f"{where}.optim")
+    bound = binding.bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+    binding.bind_named(optimizers.ALGORITHMS, bound["algorithm"], f"{where}.optim.algorithm", optimizers.GIVEN)
 
 
 def _check_views(where: str, method: str, augment: dict, strong_augment: dict) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from efficient_jax import records
-from efficient_jax.data.stream import TABLE
 from efficient_jax.types import UserError
 
 LOCK = ".lock"
@@ -49,9 +48,8 @@ def check_data(workdir: Path, fingerprint: str) -> None:
 def _check(workdir: Path, config: dict[str, Any]) -> None:
     stored = workdir / "config.json"
     if not stored.exists():
-        # A killed run may have left no more than the lock, what it found of the pictures and an unfinished file.
-        early = (LOCK, "explore.html", TABLE)
-        if [path for path in workdir.iterdir() if path.name not in early and path.suffix != ".part"]:
+        # A killed run may have left no more than the lock and an unfinished file.
+        if [path for path in workdir.iterdir() if path.name not in (LOCK, "explore.html") and path.suffix != ".part"]:
             raise UserError(f"--workdir: {str(workdir)!r} holds files, but no run; choose an empty or a new folder")
         return
     before = records.read_json(stored)

@@ -6,7 +6,10 @@ import pathlib
 os.environ.setdefault("NPROC", "16")  # before jax is imported: see efficient_jax/training/parallel.py
 
 import jax
+import numpy as np
 import pytest
+
+from tests import tiny_run
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -17,3 +20,25 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory) -> str:
+    """Three classes that differ in brightness; the last 90 images have no label."""
+    labels = np.where(np.arange(240) < 150, np.arange(240) % 3, -1)
+    return tiny_run.shades(tmp_path_factory.mktemp("images") / "images.npz", labels)
+
+
+@pytest.fixture(scope="session")
+def two(tmp_path_factory) -> str:
+    """The same images, dark ones and others: the teacher's class 0, and 1 and 2 together."""
+    labels = np.where(np.arange(240) < 150, np.arange(240) % 3 > 0, -1)
+    return tiny_run.shades(tmp_path_factory.mktemp("two") / "two.npz", labels, classes=["dark", "bright"])
+
+
+@pytest.fixture(scope="session")
+def teacher(images, tmp_path_factory) -> pathlib.Path:
+    """A trained stage of another run."""
+    workdir = tmp_path_factory.mktemp("teacher")
+    tiny_run.run(images, workdir, {"teacher": tiny_run.stage("supervised", updates=30)})
+    return workdir / "teacher"

@@ -14,7 +14,7 @@ from efficient_jax.data import sources
 from efficient_jax.plan import plan
 from efficient_jax.report.page import write_report
 from efficient_jax.types import UserError
-from tests.test_experiment import stage
+from tests.tiny_run import stage
 
 SHAPE = (8, 8, 2)
 
@@ -90,11 +90,11 @@ def test_the_best_checkpoint_is_that_of_the_best_mean_average_precision(trained)
 def test_evaluate_and_the_report_agree(trained, tmp_path):
     workdir, results = trained
     names = [str(workdir / result["stage"]) for result in results]
-    evaluate(members=",".join(names), out=str(tmp_path / "scores.json"))
-    scores = json.loads((tmp_path / "scores.json").read_text())
+    evaluate(members=",".join(names), out=str(tmp_path / "scores"))
+    scores = json.loads((tmp_path / "scores" / "evaluation.json").read_text())["members"]
     for name, result in zip(names, results, strict=True):
         assert {key: scores[name][key] for key in result["test"]} == pytest.approx(result["test"])
-    assert scores["mean of probabilities"]["mean_average_precision"] > 0.99
+    assert scores["soft vote of 2"]["mean_average_precision"] > 0.99
     text = write_report(workdir).read_text()
     assert "mAP, %" in text
     assert "Confusion matrix" not in text

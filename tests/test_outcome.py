@@ -75,7 +75,7 @@ def test_samples_are_images_of_each_stream_and_their_versions(tmp_path, key):
 
     labels = np.eye(CLASSES, dtype=np.float32)[SOURCE.labels]
     rows = {"labelled": np.arange(20), "unlabelled": np.arange(30, 33)}
-    outcome.samples(tmp_path, dict.fromkeys(rows, to_float), SOURCE.images, labels, rows, key)
+    outcome.samples(tmp_path, dict.fromkeys(rows, to_float), {"image": SOURCE.images, "label": labels}, rows, key)
     arrays = read(tmp_path / "samples.npz")
     for prefix, ids in (("", rows["labelled"]), ("unlabelled_", rows["unlabelled"])):
         raw, augmented = arrays[f"{prefix}raw"], arrays[f"{prefix}augmented"]
@@ -94,8 +94,12 @@ def test_versions_of_an_image_differ_and_mix_with_other_images(tmp_path, key):
         return batch | {"image": batch["image"][np.arange(32) ^ 1]}
 
     labels = np.eye(CLASSES, dtype=np.float32)[SOURCE.labels]
-    outcome.samples(tmp_path, {"labelled": draw}, SOURCE.images, labels, {"labelled": np.arange(20)}, key)
+    outcome.samples(
+        tmp_path, {"labelled": draw}, {"image": SOURCE.images, "label": labels}, {"labelled": np.arange(20)}, key
+    )
     assert len(np.unique(read(tmp_path / "samples.npz")["augmented"].reshape(32, -1), axis=0)) == 32
-    outcome.samples(tmp_path, {"labelled": partner}, SOURCE.images, labels, {"labelled": np.arange(20)}, key)
+    outcome.samples(
+        tmp_path, {"labelled": partner}, {"image": SOURCE.images, "label": labels}, {"labelled": np.arange(20)}, key
+    )
     arrays = read(tmp_path / "samples.npz")
     np.testing.assert_array_equal(arrays["augmented"][:, 0], arrays["raw"][np.arange(8) ^ 1])

@@ -14,7 +14,7 @@ from efficient_jax import experiment, preparation
 from efficient_jax.plan import plan
 from efficient_jax.training import batches, checkpoint, parallel
 from efficient_jax.types import UserError
-from tests.test_experiment import stage
+from tests.tiny_run import stage
 
 MLP = {"name": "mlp", "width": 8}
 STAGES = {

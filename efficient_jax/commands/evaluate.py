@@ -1,99 +1,134 @@
-"""evaluate: trained members, alone and together, on the test images of their run."""
+"""evaluate: trained members and files of predictions, alone and together, on the test images of their run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
-from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from efficient_jax import members as stored
-from efficient_jax import metrics, preparation, records
-from efficient_jax.data.sources import fingerprint
-from efficient_jax.plan import plan
-from efficient_jax.prediction import predict_rows
+from efficient_jax import binding, classification, judging, predictions, records
+from efficient_jax.inference import voting
+from efficient_jax.inference.tta import VIEWS
+from efficient_jax.judging import Member
 from efficient_jax.report import tables
-from efficient_jax.training import parallel, step
+from efficient_jax.training import checkpoint
 from efficient_jax.types import UserError
-from efficient_jax.workdir import read_config
 
+HEADERS = ["member", "test accuracy, % [95% interval]", "balanced, %", "macro F1, %", "NLL", "ECE", "its floor"]
 SEVERAL_LABELS_HEADERS = ["member", "all labels right, % [95% interval]", *tables.SEVERAL_LABELS.values(), "NLL"]
-HEADERS = ["member", "test accuracy, % [95% interval]", "balanced, %", "macro F1, %", "NLL", "ECE"]
+TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
+PAIR_HEADERS = ["first", "second", "differ, %", "errors' correlation", "won", "lost", "p"]
 
 
-def evaluate(members: str = "", out: str = "") -> None:
-    """Shows accuracy, calibration and the vote of `members`, RUN[/STAGE] separated by commas; `out` names a JSON file.
+def evaluate(
+    members: str = "", vote: str = "soft", weights: str = "", soup: str = "", tta: str = "none", out: str = ""
+) -> None:
+    """Shows what `members` are worth, RUN[/STAGE][@UPDATE] or files of predictions (.npz, .csv), separated by commas;
+    RUN/STAGE@* are all checkpoints that a stage kept.
 
-    Together, members vote with the mean of their probabilities and, where images have several labels, of their
-    thresholds. All must have been tested on the same images.
+    Several vote: `vote` is soft, the mean of probabilities, or hard, the most frequent answer; `weights` are numbers,
+    one for each. `soup`, uniform or greedy, is the model of their mean weights, with batch statistics of its own.
+    With `tta` each model answers by the mean over several views of every image, itself always one: flips, d4, shifts,
+    crops, ten_crops, scales (see `efficient_jax.inference.tta`); a mirrored digit or text is another.
+    `out` names a folder for evaluation.json, predictions.npz (of the vote or the soup) and the soup's checkpoint.
     """
     console = Console(markup=False, highlight=False)
     if not members:
         raise UserError("evaluate: --members=RUN[/STAGE],... is missing")
-    names = members.split(",")
-    labels, probabilities, thresholds = _predictions(names, console)
+    binding.choose(vote, voting.VOTES, "--vote")
+    names = judging.named(members)
+    binding.choose(tta, VIEWS, "--tta")
+    found = [judging.member(name, console, tta) for name in names]
+    folder = _folder(out)
+    if soup:
+        binding.choose(soup, dict.fromkeys(judging.SOUPS), "--soup")
+        made, variables, description, inside = judging.soup(names, soup, console, tta)
+        console.print(f"{made.name}: {', '.join(inside)}", soft_wrap=True)
+        found.append(made)
+        if folder:
+            with checkpoint.open_manager(folder / "soup") as manager:
+                checkpoint.save(manager, 0, {"ema": variables}, description, None)
+    singles = found[: len(names)]
     if len(names) > 1:
-        vote = "mean of probabilities"
-        probabilities[vote] = np.mean([probabilities[name] for name in names], axis=0)
-        thresholds[vote] = np.mean([thresholds[name] for name in names], axis=0).tolist()
-    scores = {name: score(found, labels, thresholds[name]) for name, found in probabilities.items()}
-    several = labels.ndim == 2
-    rows = [[name, tables.accuracy(s), *(_several_cells if several else _cells)(s)] for name, s in scores.items()]
-    console.print(tables.rich_table(SEVERAL_LABELS_HEADERS if several else HEADERS, rows))
-    if out:
-        try:
-            records.write_json(Path(out), scores)
-        except OSError as error:
-            raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
+        found.append(judging.together(singles, vote, _numbers(weights)))
+    scores = {each.name: judging.figures(each) for each in found}
+    several = found[0].test.labels.ndim == 2
+    console.print(tables.rich_table(SEVERAL_LABELS_HEADERS if several else HEADERS, _rows(scores, several)))
+    about: dict[str, Any] = {"members": scores}
+    if not several:
+        about |= _compared(singles, scores, console)
+        for each in found:
+            scores[each.name]["classes"] = classification.per_class(each.answers, each.test.labels, each.test.classes)
+    if folder:
+        records.write_json(folder / "evaluation.json", about)
+        predictions.write(folder / "predictions.npz", found[-1].test)
 
 
-def _cells(scores: dict[str, Any]) -> list[str]:
-    percents = [f"{100 * scores[name]:.2f}" for name in ("balanced_accuracy", "macro_f1")]
-    return [*percents, f"{scores['negative_log_likelihood']:.3f}", f"{scores['calibration_error']:.3f}"]
+def _folder(out: str) -> Path | None:
+    if not out:
+        return None
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out: cannot write to {out!r}: {error.strerror}") from error
+    return Path(out)
 
 
-def _several_cells(scores: dict[str, Any]) -> list[str]:
-    return [*tables.several_labels(scores), f"{scores['negative_log_likelihood']:.3f}"]
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.split(",") if text]
+    except ValueError as error:
+        raise UserError(f"--weights: {text!r}; want numbers separated by commas") from error
 
 
-def score(probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequence[float] = ()) -> dict[str, Any]:
-    """`labels` are [n], or [n classes] of 0/1 with `thresholds` [classes] of the probabilities."""
-    if labels.ndim == 2:
-        losses = metrics.label_losses(probabilities, labels)
-        figures = metrics.several_labels(probabilities, labels, np.asarray(thresholds))
-        return figures | {"negative_log_likelihood": float(losses.mean())}
-    predicted = probabilities.argmax(1)
-    return {
-        "correct": int((predicted == labels).sum()),
-        "n": len(labels),
-        "balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
-        "macro_f1": float(f1_score(labels, predicted, average="macro")),
-        "negative_log_likelihood": metrics.negative_log_likelihood(probabilities, labels),
-        "calibration_error": metrics.expected_calibration_error(probabilities, labels),
-    }
+def _rows(scores: Mapping[str, Mapping[str, Any]], several: bool) -> list[list[str]]:
+    rows = []
+    for name, found in scores.items():
+        row = [name, tables.accuracy(found)]  # type: ignore[arg-type]
+        if several:
+            row += tables.several_labels(found)  # type: ignore[arg-type]
+        else:
+            row += [f"{100 * found[key]:.2f}" for key in ("balanced_accuracy", "macro_f1")]
+        row.append(f"{found['negative_log_likelihood']:.3f}")
+        rows.append(row if several else [*row, *(f"{found[f'calibration_{key}']:.3f}" for key in ("error", "floor"))])
+    return rows
 
 
-def _predictions(
-    names: list[str], console: Console
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, list[float]]]:
-    """(labels, member -> probabilities of the test images that all members share, member -> its thresholds, if any)."""
-    found: dict[str, np.ndarray] = {}
-    thresholds: dict[str, list[float]] = {}
-    first = ""
-    for name in names:
-        folder = stored.stage_folder(Path(name), "--members")
-        config = read_config(folder.parent, "--members")
-        # Of the plan only the data: no stage is trained, and any number of devices will do.
-        run = preparation.prepare(plan(config)._replace(stages=(), devices=0), folder.parent, console)
-        test = f"{fingerprint(run.source)} {run.split['test'].tolist()}"
-        if found and test != first:
-            raise UserError(f"--members: {name!r} was tested on other images than {names[0]!r}")
-        first = test
-        apply, variables, description = stored.load(folder, "--members")
-        variables = parallel.replicate(variables, run.devices)
-        predict = step.make_predict(apply, run.devices, description["multi_label"])
-        seen = preparation.at_size(run, description["image_shape"][0])
-        found[name] = predict_rows(predict, variables, run.split["test"], seen)
-        thresholds[name] = description.get("thresholds", [])
-    return run.source.labels[run.split["test"]], found, thresholds
+def _compared(found: list[Member], scores: Mapping[str, Mapping[str, Any]], console: Console) -> dict[str, Any]:
+    """What is said of members beside each other, and of all after a temperature."""
+    tempered = [
+        [
+            name,
+            *(
+                f"{of[key]:.3f}"
+                for key in ("temperature", "tempered_negative_log_likelihood", "tempered_calibration_error")
+            ),
+        ]
+        for name, of in scores.items()
+        if "temperature" in of
+    ]
+    if tempered:
+        console.print("divided by the temperature that fits their validation images:")
+        console.print(tables.rich_table(TEMPERED_HEADERS, tempered))
+    if len(found) < 2:
+        return {}
+    pairs = judging.comparison(found)
+    cells = [
+        [
+            row["first"],
+            row["second"],
+            f"{100 * row['disagreement']:.1f}",
+            f"{row['error_correlation']:.2f}",
+            str(row["won"]),
+            str(row["lost"]),
+            f"{row['p_value']:.3f}",
+        ]
+        for row in pairs
+    ]
+    console.print(tables.rich_table(PAIR_HEADERS, cells))
+    about: dict[str, Any] = {"pairs": pairs}
+    if chosen := judging.selection(found):
+        about["selection"] = [{"member": name, "accuracy": score} for name, score in zip(*chosen, strict=True)]
+        steps = ", ".join(f"{name} {100 * score:.2f}%" for name, score in zip(*chosen, strict=True))
+        console.print(f"who adds what to a soft vote, on validation images: {steps}", soft_wrap=True)
+    return about

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from efficient_jax import class_bias, preview
 from efficient_jax import members as stored
-from efficient_jax.data import decode
+from efficient_jax.data import cache, decode
 from efficient_jax.data.sources import Source
 from efficient_jax.loading import load_data
 from efficient_jax.plan import Plan, plan
@@ -50,7 +50,7 @@ def explore(
     console = Console(markup=False, highlight=False)
     settings = config.to_dict()
     checked = plan(settings)
-    folder = _folder(Path(workdir))
+    folder = writable(Path(workdir))
     if control and not members:
         raise UserError("explore: --control is for --members=RUN[/STAGE],..., which is missing")
     judged = [_member(name, "--members") for name in members.split(",") if members]
@@ -58,7 +58,7 @@ def explore(
     for warning in checked.warnings:
         console.print(f"warning: {warning}", soft_wrap=True)
     key = jax.random.key(checked.seed)
-    source, split = load_data(checked)
+    source, split = load_data(checked, folder.parent / cache.FOLDER)
     page = exploration.write_page(
         folder,
         title=", ".join(settings["stages"]),
@@ -72,7 +72,7 @@ def explore(
     console.print(f"page: {page}", soft_wrap=True)
 
 
-def _folder(path: Path) -> Path:
+def writable(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -88,7 +88,7 @@ def _examples(source: Source, ids: np.ndarray, count: int) -> dict[str, np.ndarr
     return {
         "image": source.images[chosen],
         "label": source.targets(chosen),
-    }
+    } | {name: values[chosen] for name, values in source.objects.items()}
 
 
 def _stages(
@@ -107,7 +107,7 @@ def _stages(
     for content, users in alike.items():
         names = [name if key_of == "augment" else f"{name}, strong view" for name, key_of, _ in users]
         ops, (_, _, augment) = blocks[content].get("ops", ()), users[0]
-        views = preview.draws(augment, examples["image"], examples["label"], key, VERSIONS) if ops else None
+        views = preview.draws(augment, examples, key, VERSIONS) if ops else None
         found.append(exploration.stage(names, ops, examples["image"], views))
     return found
 
@@ -115,7 +115,7 @@ def _stages(
 def _member(name: str, where: str) -> Member:
     folder = stored.stage_folder(Path(name), where)
     settings = read_config(folder.parent, where)
-    source, split = load_data(plan(settings))
+    source, split = load_data(plan(settings), folder.parent.parent / cache.FOLDER)
     if source.multi_label:
         raise UserError(
             f"{where}: {name!r} predicts several labels for each image; the effect on one class is measured"

@@ -1,21 +1,21 @@
 """Sources of images, honest splits, and the order in which they are fed."""
 
-import inspect
 from collections.abc import Callable
 
-from efficient_jax.data import folder, parquet, sources, tfds
+from efficient_jax.data import coco, folder, parquet, sources, table, tfds
 
-SOURCES: dict[str, Callable[..., sources.Source]] = {
+PICTURES: dict[str, Callable[..., sources.Source]] = {
+    "coco": coco.coco,
     "folder": folder.folder,
-    "mnist5k": sources.mnist5k,
-    "npz": sources.npz,
     "parquet": parquet.parquet,
-    "synthetic": sources.synthetic,
+    "table": table.table,
     "tfds": tfds.tfds,
 }
+"""Pictures that have to be decoded; `feed`, which is no setting, says whether at once or when they are used."""
 
-GIVEN = ("feed",)
-"""What a source is given and no config says."""
-
-STREAMED = tuple(name for name, source in SOURCES.items() if "feed" in inspect.signature(source).parameters)
-"""Those whose images need not fit into memory."""
+SOURCES: dict[str, Callable[..., sources.Source]] = PICTURES | {
+    "digits": sources.digits,
+    "mnist5k": sources.mnist5k,
+    "npz": sources.npz,
+    "synthetic": sources.synthetic,
+}

@@ -1,5 +1,6 @@
 """Pictures of any size, mode and orientation become uint8 arrays of one shape."""
 
+import functools
 import io
 import os
 import warnings
@@ -12,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
-from rich.console import Console
-from rich.progress import track
 
 from efficient_jax.binding import choose
+from efficient_jax.data.progress import watched
 from efficient_jax.types import UserError
 
 FITS = ("crop", "squash", "pad")
@@ -24,9 +24,9 @@ GREY = 128
 """What "pad" adds: near 0 once the mean of an image set is subtracted, which is what convolutions pad with."""
 
 MOST_PIXELS = 100_000_000
+HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")}  # ISO/IEC 23008-12
 ORIENTATION = 0x0112  # the EXIF tag
 CHUNK = 64  # images for which a thread is asked at once
-MANY = 2000  # images, from which on people want to see how far their reading is
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 NAMED = 5
 
@@ -53,33 +53,41 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...]  # what was changed in how many pictures
 
 
+def place(w: int, h: int, size: int, fit: str, crop: float) -> tuple[int, int, int, int]:
+    """(width, height, left, top): the size to which the whole of a picture of w x h pixels is resized, and where its
+    upper left corner then is in the square of `size` pixels that is seen of it.
+
+    "crop": the shorter side becomes round(size / crop), and the square is the middle, as in torchvision's and timm's
+    evaluation. "squash": both sides become `size`. "pad": the longer side becomes `size`, the picture is the middle.
+    """
+    if fit == "squash":
+        return size, size, 0, 0
+    if fit == "pad":
+        width, height = (max(1, round(side * size / max(w, h))) for side in (w, h))
+        return width, height, (size - width) // 2, (size - height) // 2
+    shorter = round(size / crop)
+    width, height = (int(shorter * side / min(w, h)) for side in (w, h))
+    return width, height, -round((width - size) / 2), -round((height - size) / 2)
+
+
 def fit(
     image: Image.Image | UInt8[np.ndarray, "h w c"], size: int, fit: str, crop: float, interpolation: str
 ) -> UInt8[np.ndarray, "size size c"]:
-    """`image` as a square of `size` pixels, resized with an antialiasing filter.
-
-    "crop": the shorter side becomes round(size / crop), then `size` pixels are cut out of the middle, as torchvision
-    and timm do for evaluation. "squash": both sides become `size`. "pad": the longer side becomes `size`, and grey
-    (128) fills what is left on both sides of the shorter one.
-    """
+    """`image` as a square of `size` pixels, resized as `place` says with an antialiasing filter; "pad" adds grey."""
     image = _from_array(image) if isinstance(image, np.ndarray) else image
     w, h = image.size
     resample = INTERPOLATIONS[interpolation]
-    if fit == "squash":
-        return _pixels(image.resize((size, size), resample))
-    if fit == "pad":
-        width, height = (max(1, round(side * size / max(w, h))) for side in (w, h))
-        inner = _pixels(image.resize((width, height), resample))
-        left, top = (size - width) // 2, (size - height) // 2
-        square = np.full((size, size, inner.shape[-1]), GREY, np.uint8)
-        square[top : top + height, left : left + width] = inner
-        return square
-    shorter = round(size / crop)
-    width, height = (int(shorter * side / min(w, h)) for side in (w, h))
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    # Only what is kept is resized: the same pixels, and a strip of 1 x 60,000 does not fill the memory.
-    box = (left * w / width, top * h / height, (left + size) * w / width, (top + size) * h / height)
-    return _pixels(image.resize((size, size), resample, box=box))
+    width, height, left, top = place(w, h, size, fit, crop)
+    if left < 0 or top < 0 or width > size or height > size:
+        # Only what is kept is resized: the same pixels, and a strip of 1 x 60,000 does not fill the memory.
+        box = (-left * w / width, -top * h / height, (size - left) * w / width, (size - top) * h / height)
+        return _pixels(image.resize((size, size), resample, box=box))
+    inner = _pixels(image.resize((width, height), resample))
+    if (width, height) == (size, size):
+        return inner
+    square = np.full((size, size, inner.shape[-1]), GREY, np.uint8)
+    square[top : top + height, left : left + width] = inner
+    return square
 
 
 def resized(images: UInt8[np.ndarray, "n h w c"], size: int) -> UInt8[np.ndarray, "n size size c"]:
@@ -156,14 +164,10 @@ def each(
                 changes.update(changed)
         return changes, failed
 
-    starts = range(0, count, CHUNK)
-    shown = Console(stderr=True)
     # PIL warns of what is listed here, or of what does not matter to pixels.
     with warnings.catch_warnings(), ThreadPoolExecutor(CORES) as pool:
         warnings.simplefilter("ignore")
-        found = pool.map(decode, starts)
-        hidden = not shown.is_terminal or count < MANY
-        parts = list(track(found, "reading pictures", len(starts), console=shown, transient=True, disable=hidden))
+        parts = list(watched(pool.map(decode, range(0, count, CHUNK)), "decoding pictures", CHUNK, count))
     changes = sum((part for part, _ in parts), Counter())
     unreadable = {row: why for _, failed in parts for row, why in failed.items()}
     return unreadable, tuple(f"{number:,} of {count:,} images {what}" for what, number in sorted(changes.items()))
@@ -186,6 +190,23 @@ def listed(unreadable: dict[str, str]) -> str:
     return f"{len(unreadable):,} unreadable image{plural}: {named}{', ...' if len(unreadable) > NAMED else ''}"
 
 
+def left_out(decoded: Decoded, name: Callable[[int], str], most: int, where: str) -> Decoded:
+    """`decoded`, whose notes list the pictures that could not be read by the name of their row.
+
+    Raises: UserError for more than `most` of them, or when no picture is left.
+    """
+    if not decoded.unreadable:
+        return decoded
+    failed = listed({name(row): why for row, why in decoded.unreadable.items()})
+    if len(decoded.unreadable) > most:
+        raise UserError(
+            f"{where}: {failed}; mend or remove them, or leave out up to so many with config.data.source.unreadable"
+        )
+    if not len(decoded.rows):
+        raise UserError(f"{where}: no image is left; {failed}")
+    return decoded._replace(notes=(*decoded.notes, f"left out {failed}"))
+
+
 def _check(framing: Framing) -> None:
     where = "config.data.source"
     choose(framing.fit, dict.fromkeys(FITS), f"{where}.fit")
@@ -201,12 +222,24 @@ def _check(framing: Framing) -> None:
 def _open(picture: Picture) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return _from_array(picture)
-    image = Image.open(io.BytesIO(picture if isinstance(picture, bytes) else picture.read_bytes()))
+    content = picture if isinstance(picture, bytes) else picture.read_bytes()
+    if content[4:12] in HEIC:
+        _learn_heic()
+    image = Image.open(io.BytesIO(content))
     if image.width * image.height > MOST_PIXELS:
         raise ValueError(f"{image.width:,} x {image.height:,} pixels, more than {MOST_PIXELS:,}")
     # Not image.draft(): decoding a JPEG at a smaller scale is up to 4 times faster, but moved pixels by up to 33 of
     # 255 even at three times the wanted size, and then accuracy would depend on how a picture was stored.
     return image
+
+
+@functools.cache
+def _learn_heic() -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ValueError("HEIC, which wants pip install pillow-heif") from error
+    pillow_heif.register_heif_opener()
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:
@@ -260,7 +293,8 @@ def _stored(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def reason(error: Exception) -> str:
-    text = "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+    said: dict[type[Exception], str] = {UnidentifiedImageError: "not an image", FileNotFoundError: "not there"}
+    text = said.get(type(error)) or str(error) or type(error).__name__
     return " ".join(text.split())[:100]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.data import stream
-from efficient_jax.data.decode import Framing, listed
+from efficient_jax.data.decode import Framing, left_out
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
@@ -27,6 +27,7 @@ def parquet(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    unreadable: int = 0,
     feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """Files of one image column (encoded, alone or as {bytes, path}) and one of integer labels, null where none.
@@ -34,10 +35,11 @@ def parquet(
     `path`, `test_path` (whose images are the test images) and `unlabelled_path` (whose labels, if any, are not read)
     name a file or, with *, several. `image` and `label`
     name the columns where they are not called image or img, and label. `size` 0 takes the images as they are stored,
-    which must then all have one size; else see `efficient_jax.data.decode.fit`. The names of the classes come from
-    the file where it has them.
+    which must then all have one size; else see `efficient_jax.data.decode.place`. The names of the classes come from
+    the file where it has them. Up to `unreadable` images that cannot be read are left out, and listed. `feed`: see
+    `efficient_jax.data.stream`.
 
-    Raises: UserError for files, columns or labels that do not fit, and for an image that cannot be read.
+    Raises: UserError for files, columns or labels that do not fit, and for too many images that cannot be read.
     """
     columns = {"image": image, "label": label}
     pictures, labels, classes = _read(path, columns, "config.data.source.path")
@@ -69,16 +71,14 @@ def parquet(
         return content
 
     framing = Framing(size, fit, crop, interpolation, channels)
-    files = [Path(file) for each in (path, unlabelled_path, test_path) if each for file in _files(each)]
-    decoded = stream.pictures(read, len(pictures), framing, feed, lambda row: f"row {row} of {path!r}", files)
-    if decoded.unreadable:
-        failed = listed({f"row {row}": why for row, why in decoded.unreadable.items()})
-        raise UserError(f"config.data.source.path: {path!r} has {failed}")
+    files = [file for each in (path, unlabelled_path, test_path) for file in _files(each)]
+    decoded = stream.pictures(read, lambda row: f"row {row} of {path!r}", len(pictures), framing, feed, files, image)
+    decoded = left_out(decoded, lambda row: f"row {row}", unreadable, f"config.data.source.path: {path!r}")
     return of_pictures(decoded, labels, classes, tests)
 
 
-def _files(path: str) -> list[str]:
-    return [path] if Path(path).is_file() else sorted(glob.glob(path, recursive=True))
+def _files(path: str) -> list[Path]:
+    return [Path(path)] if Path(path).is_file() else sorted(map(Path, glob.glob(path, recursive=True)))
 
 
 def _joined(first: Any, second: Any) -> Any:

@@ -62,6 +62,15 @@ def mnist5k() -> Source:
     )
 
 
+def digits() -> Source:
+    """1,797 handwritten digits of 8 x 8 pixels that scikit-learn ships (UCI's optdigits test set). No download."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = np.round(found.images * (255 / 16)).astype(np.uint8)[..., None]  # counts of ink, 0 .. 16
+    return Source(images, found.target.astype(np.int32), tuple("0123456789"))
+
+
 def npz(*, path: str) -> Source:
     """Your own images: an .npz with `images` uint8 [n h w] or [n h w c], `labels` integers [n] (-1 where there is
     none) and, if you like, `classes`, the names. Where an image can have several labels: `labels` [n classes], 0 or 1
@@ -87,7 +96,8 @@ def npz(*, path: str) -> Source:
     images = images[..., None] if images.ndim == 3 else images
     if images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(
-            f"config.data.source.path: images of {path!r} are {images.dtype} {list(images.shape)}; want uint8 [n h w c]"
+            f"config.data.source.path: images of {path!r} are {images.dtype} {list(images.shape)}{_of_floats(images)}; "
+            "want uint8 [n h w c], 0 to 255"
         )
     if soft is not None and len(soft) != len(images):
         raise UserError(
@@ -126,6 +136,16 @@ def npz(*, path: str) -> Source:
     if soft is not None:
         _check_sums(soft, np.flatnonzero(labels >= 0), path)
     return Source(images, labels, tuple(str(c) for c in classes), soft_labels=soft)
+
+
+def _of_floats(images: np.ndarray) -> str:
+    """What has to be known to make uint8 of them."""
+    if images.dtype.kind != "f" or not images.size:
+        return ""
+    bad = int((~np.isfinite(images)).reshape(len(images), -1).any(1).sum())
+    finite = images[np.isfinite(images)]
+    among = f" from {finite.min():.4g} to {finite.max():.4g}" if finite.size else ""
+    return among + (f", {bad:,} of them with NaN or infinite pixels" if bad else "")
 
 
 def _soft(content: dict[str, np.ndarray], path: str) -> np.ndarray | None:
@@ -208,12 +228,17 @@ def digests(source: Source) -> list[bytes]:
 
 
 def fingerprint(source: Source) -> str:
-    """A hash of images, labels, soft ones too, and given parts: a run remembers which data it saw. It is the same
-    wherever the images are."""
+    """A hash of images, labels, soft ones too, given parts, groups and objects: a run remembers which data it saw. It
+    is the same wherever the images are."""
     digest = hashlib.sha256(repr(source.images.shape).encode() + b"".join(digests(source)))
     digest.update(np.ascontiguousarray(source.labels).view(np.uint8).data)
     if source.soft_labels is not None:
         digest.update(source.soft_labels.tobytes())
     for name, ids in sorted(source.given.items()):
         digest.update(name.encode() + ids.astype(np.int64).tobytes())
+    if source.groups is not None:
+        digest.update(b"groups" + source.groups.tobytes())
+    for name, array in sorted(source.objects.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return digest.hexdigest()[:16]

@@ -1,7 +1,6 @@
 """Sets that do not fit: images that are decoded when they are asked for, and what is known of all of them before."""
 
 import functools
-import hashlib
 import json
 import warnings
 import zipfile
@@ -14,13 +13,12 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from efficient_jax import records
-from efficient_jax.data import decode, statistics
+from efficient_jax.data import cache, decode, statistics
 from efficient_jax.data.decode import Decoded, Framing, Picture
 from efficient_jax.data.duplicates import DIGEST, digest
 from efficient_jax.types import UserError
 
 FEEDS = ("", "memory", "stream")
-TABLE = "pictures.npz"
 
 
 class Feed(NamedTuple):
@@ -28,7 +26,7 @@ class Feed(NamedTuple):
 
     kind: str = "memory"  # decoded once and kept, or "stream": decoded whenever one is asked for; "": what fits
     room: int = 0  # bytes, which decided for "" what fits
-    folder: Path | None = None  # where what is known of streamed pictures is kept
+    folder: Path | None = None  # where decoded pictures are kept, or what is known of streamed ones
 
 
 IN_MEMORY = Feed()
@@ -112,31 +110,31 @@ class Streamed:
 
 def pictures(
     read: Callable[[int], Picture],
+    name: Callable[[int], str],
     count: int,
     framing: Framing,
     feed: Feed,
-    name: Callable[[int], str],
-    files: Sequence[Path] = (),
+    files: Sequence[Path],
+    about: str,
 ) -> Decoded:
-    """As `decode.decode_all`, or with images that are `Streamed` if the feed says so.
+    """As `cache.decode_all`, or with images that are `Streamed` if the feed says so. `name` is what people call a
+    picture.
 
-    All pictures are then decoded once, to leave out those that cannot be read and to know the others: `feed.folder`
-    keeps what was found, for as long as the size and time of each of `files` stay as they are. `name` is what people
-    call a picture.
+    Streamed ones are all decoded once before, to leave out those that cannot be read and to know the others; the
+    folder keeps what was found.
     """
     if feed.kind == "memory":
-        return decode.decode_all(read, count, framing)
+        return cache.decode_all(read, count, framing, feed.folder, files, about)
     shape, failed = decode.shape_of(read, count, framing)
     needed = count * int(np.prod(shape))
     if failed or (not feed.kind and needed <= feed.room):
-        return decode.decode_all(read, count, framing)
-    stamp = _stamp(framing, files)
-    table = feed.folder / TABLE if feed.folder and files else None
-    found = _kept(table, stamp) if table else None
+        return cache.decode_all(read, count, framing, feed.folder, files, about)
+    table = feed.folder / f"{cache.key(files, f'{framing} {about}')}.known.npz" if feed.folder else None
+    found = _kept(table) if table else None
     if not found:
         found = _pass(read, count, framing, shape)
         if table:
-            _keep(table, stamp, *found)
+            _keep(table, *found)
     known, unreadable, notes = found
     why = "" if feed.kind else f", more than the {feed.room / 2**30:.2g} GiB that they may take"
     size = f"{count:,} of {' x '.join(map(str, shape))} are {needed / 2**30:.2g} GiB{why}"
@@ -162,31 +160,25 @@ def _pass(
     return Known(rows, contents[rows], digests[rows], sums[rows], squares[rows]), unreadable, notes
 
 
-def _stamp(framing: Framing, files: Sequence[Path]) -> str:
-    """Changes with the framing, and the path, size or time of any file."""
-    stamp = hashlib.sha256(repr(framing).encode())
-    for file in files:
-        about = file.stat()
-        stamp.update(f"{file} {about.st_size} {about.st_mtime_ns}\n".encode())
-    return stamp.hexdigest()
+def _keep(table: Path, known: Known, unreadable: dict[int, str], notes: tuple[str, ...]) -> None:
+    try:
+        table.parent.mkdir(parents=True, exist_ok=True)
+        said = json.dumps({"unreadable": list(unreadable.items()), "notes": notes})
+        records.write_npz(table, known._asdict() | {"said": np.array(said)})
+    except OSError as error:
+        cache.say(f"what is known of the pictures is not kept in {table.parent}: {error.strerror}")
 
 
-def _keep(table: Path, stamp: str, known: Known, unreadable: dict[int, str], notes: tuple[str, ...]) -> None:
-    said = json.dumps({"stamp": stamp, "unreadable": list(unreadable.items()), "notes": notes})
-    records.write_npz(table, known._asdict() | {"said": np.array(said)})
-
-
-def _kept(table: Path, stamp: str) -> tuple[Known, dict[int, str], tuple[str, ...]] | None:
-    """What `table` has under `stamp`."""
+def _kept(table: Path) -> tuple[Known, dict[int, str], tuple[str, ...]] | None:
     if not table.is_file():
         return None
     try:
-        with np.load(table) as arrays:
+        with table.open("rb") as file, np.load(file) as arrays:
             said = json.loads(str(arrays["said"]))
             known = Known(*(arrays[name] for name in Known._fields))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return (known, dict(map(tuple, said["unreadable"])), tuple(said["notes"])) if said["stamp"] == stamp else None
+    return known, dict(map(tuple, said["unreadable"])), tuple(said["notes"])
 
 
 def _changed(name: str, how: str) -> str:

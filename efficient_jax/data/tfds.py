@@ -1,6 +1,7 @@
 """Data sets of tensorflow_datasets that somebody has prepared as array_record; reading needs no TensorFlow."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def tfds(
 
     `dataset` may have a config and version: imagenette/320px-v2:1.0.0. Nothing is downloaded: `data_dir`, by default
     ~/tensorflow_datasets, has what `tfds build` left there. Pictures become squares of `size` pixels (0: they stay as
-    they are, all of one size), see `efficient_jax.data.decode.fit`.
+    they are, all of one size), see `efficient_jax.data.decode.place`. `feed`: see `efficient_jax.data.stream`.
 
     Raises: UserError for a data set that is unknown, not of classes of images, or not there.
     """
@@ -53,9 +54,11 @@ def tfds(
         labels[row] = example[label]
         return example[image]
 
-    # Nothing is kept of the first pass, because it reads the labels too.
+    about, prepared = f"{dataset} {split} {test_split}", sorted(Path(builder.data_dir).glob("*"))
     framing = Framing(size, fit, crop, interpolation, channels)
-    decoded = stream.pictures(read, len(rows), framing, feed, lambda row: f"row {row} of {dataset!r}")
+    decoded = stream.pictures(read, lambda row: f"row {row} of {dataset!r}", len(rows), framing, feed, prepared, about)
+    for row in np.flatnonzero(labels < 0):  # of pictures that were decoded before, and not read now
+        read(int(row))
     if decoded.unreadable:
         failed = listed({f"row {row}": why for row, why in decoded.unreadable.items()})
         raise UserError(f"config.data.source.dataset: {dataset!r} has {failed}")

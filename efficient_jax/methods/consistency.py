@@ -7,9 +7,10 @@ import jax
 from jaxtyping import Array, Float
 
 from efficient_jax.losses import cross_entropy
+from efficient_jax.methods import settings
 from efficient_jax.methods.view import right, two_views
 from efficient_jax.training.step import LossFn
-from efficient_jax.types import Apply, Augment, Aux, Batch, Tree, UserError
+from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 
 Judge = Callable[[Float[Array, "m classes"], Tree, Batch], tuple[Float[Array, "m classes"], Float[Array, " m"], Tree]]
 """`judge(logits, memory, examples) -> (targets, mask, memory)`: what the logits of the weak views teach, for which
@@ -27,7 +28,7 @@ def weak_to_strong(
 ) -> LossFn:
     """Mean cross-entropy of the labelled images, plus `unlabelled_weight` times the mean over all unlabelled images,
     those not taken too, of the masked cross-entropy between target and strong view."""
-    check_not_negative(unlabelled_weight, "unlabelled_weight")
+    settings.not_negative(unlabelled_weight, "unlabelled_weight")
 
     def loss_fn(params, state, frozen, batch, keys):
         del frozen
@@ -50,8 +51,3 @@ def weak_to_strong(
         )
 
     return loss_fn
-
-
-def check_not_negative(value: float, name: str) -> None:
-    if value < 0.0:
-        raise UserError(f"method.{name}: {value} is negative")

@@ -9,6 +9,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from efficient_jax import binding
 from efficient_jax.feature_losses import BATCH, attention, fitnet, same_size
+from efficient_jax.methods import settings
 from efficient_jax.methods.view import one_view, with_labels
 from efficient_jax.training import parallel
 from efficient_jax.training.step import LossFn
@@ -92,5 +93,4 @@ def _check(terms: tuple, hard_weight: float) -> None:
         )
     if not terms:
         raise UserError("method.terms: empty; want at least one (loss, weight, student's and teacher's intermediate)")
-    if hard_weight < 0.0:
-        raise UserError(f"method.hard_weight: {hard_weight} is negative")
+    settings.not_negative(hard_weight, "hard_weight")

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from efficient_jax.methods.consistency import check_not_negative, weak_to_strong
+from efficient_jax.methods import settings
+from efficient_jax.methods.consistency import weak_to_strong
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment
 
@@ -18,7 +19,7 @@ def fixmatch(
     label_smoothing: float = 0.0,
 ) -> LossFn:
     """An image is taken when the probability of its class reaches `threshold`; above 1.0 none is, for a control."""
-    check_not_negative(threshold, "threshold")
+    settings.not_negative(threshold, "threshold")
 
     def judge(logits, memory, examples):
         del examples

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from efficient_jax.methods.consistency import check_not_negative, weak_to_strong
+from efficient_jax.methods import settings
+from efficient_jax.methods.consistency import weak_to_strong
 from efficient_jax.training import parallel
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment
@@ -27,7 +28,7 @@ def flexmatch(
     """The memory holds the last class of which the network was sure (`threshold`) for each unlabelled image; an image
     is taken when its probability reaches its class's own threshold, `thresholds` of the memory before this update.
     """
-    check_not_negative(threshold, "threshold")
+    settings.not_negative(threshold, "threshold")
 
     def judge(logits, memory, examples):
         predicted, confidence = logits.argmax(-1), jax.nn.softmax(logits).max(-1)

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from efficient_jax.losses import cross_entropy
-from efficient_jax.methods.consistency import check_not_negative
+from efficient_jax.methods import settings
 from efficient_jax.methods.view import one_view, right
 from efficient_jax.training.step import LossFn
-from efficient_jax.types import Apply, Augment, Aux, UserError
+from efficient_jax.types import Apply, Augment, Aux
 
 
 def mean_teacher(
@@ -24,9 +24,8 @@ def mean_teacher(
     The teacher is the stage's moving average (`ema_decay`), noised like the student. The weight rises as
     exp(-5 (1 - t)^2) until t reaches 1 after the share `ramp` of the updates.
     """
-    check_not_negative(unlabelled_weight, "unlabelled_weight")
-    if not 0.0 < ramp <= 1.0:
-        raise UserError(f"method.ramp: {ramp} is not in 0.0 .. 1.0 (0.0 excluded)")
+    settings.not_negative(unlabelled_weight, "unlabelled_weight")
+    settings.share(ramp, "ramp")
 
     def loss_fn(params, state, frozen, batch, keys):
         seen, model_keys = one_view(augment, batch, keys)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from efficient_jax.data import feed
 from efficient_jax.losses import class_weights, cross_entropy
+from efficient_jax.methods import settings
 from efficient_jax.methods.view import one_view, right
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment, Aux, UserError
@@ -43,8 +44,7 @@ def student(
 ) -> LossFn:
     """One forward pass of both streams; `losses(logits, labels, n, frozen)` are those of the first `n` images, which
     are labelled, and of the others."""
-    if unlabelled_weight < 0.0:
-        raise UserError(f"method.unlabelled_weight: {unlabelled_weight} is negative")
+    settings.not_negative(unlabelled_weight, "unlabelled_weight")
 
     def loss_fn(params, state, frozen, batch, keys):
         seen, model_keys = one_view(augment, batch, keys)

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from efficient_jax.losses import cross_entropy
-from efficient_jax.methods.consistency import check_not_negative
+from efficient_jax.methods import settings
 from efficient_jax.methods.view import one_view, right
 from efficient_jax.training.step import LossFn
-from efficient_jax.types import Apply, Augment, Aux, UserError
+from efficient_jax.types import Apply, Augment, Aux
 
 
 def pseudo_label(
@@ -24,10 +24,9 @@ def pseudo_label(
 
     The weight rises evenly to `unlabelled_weight` within the share `ramp` of the updates (0.4: USB's setting).
     """
-    check_not_negative(threshold, "threshold")
-    check_not_negative(unlabelled_weight, "unlabelled_weight")
-    if not 0.0 < ramp <= 1.0:
-        raise UserError(f"method.ramp: {ramp} is not in 0.0 .. 1.0 (0.0 excluded)")
+    settings.not_negative(threshold, "threshold")
+    settings.not_negative(unlabelled_weight, "unlabelled_weight")
+    settings.share(ramp, "ramp")
 
     def loss_fn(params, state, frozen, batch, keys):
         seen, model_keys = one_view(augment, batch, keys)

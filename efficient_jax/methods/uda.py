@@ -4,7 +4,8 @@ one."""
 import jax
 import jax.numpy as jnp
 
-from efficient_jax.methods.consistency import check_not_negative, weak_to_strong
+from efficient_jax.methods import settings
+from efficient_jax.methods.consistency import weak_to_strong
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment, UserError
 
@@ -22,7 +23,7 @@ def uda(
     """Probabilities are sharpened by `temperature` below 1.0; an image is taken when its highest probability before
     that is above `threshold`. The paper's KL divergence is this cross-entropy less the target's entropy, a constant.
     """
-    check_not_negative(threshold, "threshold")
+    settings.not_negative(threshold, "threshold")
     if temperature <= 0.0:
         raise UserError(f"method.temperature: {temperature} is not above 0.0")
 

@@ -18,7 +18,8 @@ def one_view(augment: Augment, batch: dict[str, Batch], keys: Keys, which: str =
     are mixed with their neighbours, so that labelled and unlabelled images do not mix. Another `which` draws anew.
     """
     names = sorted(batch)
-    together = {entry: jnp.concatenate([batch[name][entry] for name in names]) for entry in ("image", "label")}
+    entries = batch[names[0]].keys() - {"index"}
+    together = {entry: jnp.concatenate([batch[name][entry] for name in names]) for entry in sorted(entries)}
     all_keys = jnp.concatenate([keys[name] for name in names])
     seen = augment(random_keys.view(all_keys, which + "augment"), together)
     return seen, random_keys.view(all_keys, which + "model")

@@ -191,6 +191,9 @@ class EfficientNet(nn.Module):
     symmetric and eps 0.00001 (timm's efficientnet_*). The parameters are the same. `norm_momentum` is what running
     statistics keep in an update; 0.99 is for long training: with a few hundred updates take 0.9.
 
+    `seen`: stage1 .. stage4, at 1/4, 1/8, 1/16 and 1/32 of the picture's size, and stage5, after the last 1x1
+    convolution [b h w c], features [b c], logits [b classes].
+
     Raises: UserError for an unknown variant, and for rates of 1 and above.
     """
 
@@ -221,7 +224,7 @@ class EfficientNet(nn.Module):
         stages = Trunk(scaled_stages(variant), self.stochastic_depth, block, name="blocks")(x, train, keys)
         seen = {f"stage{i + 1}": stages[end] for i, end in enumerate(ENDS)}
         x = conv(round_features(HEAD, width), 1, name="conv_head")(stages[-1])
-        x = activation(norm(name="bn2")(x, train))
+        x = seen["stage5"] = activation(norm(name="bn2")(x, train))
         seen["features"] = x.mean((1, 2), dtype=jnp.float32)
         rate = variant.dropout if self.dropout < 0.0 else self.dropout
         x = Dropout(rate, name="dropout")(seen["features"], keys)

@@ -1,14 +1,12 @@
 """`explore.html`: what a config's augmentation does, on one page that loads nothing from elsewhere."""
 
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 
-from efficient_jax.report import plots, sheets
+from efficient_jax.report import plots, sheets, template
 
 NAME = "explore.html"
 
@@ -45,23 +43,13 @@ def write_page(
         for number, (kind, found) in enumerate(operations.items())
     ]
     members = [{"anchor": f"member-{number}", **member} for number, member in enumerate(members)]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,  # names are whatever somebody typed
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("explore.html").render(
-        title=title,
-        about=about,
-        warnings=warnings,
-        stages=stages,
-        kinds=kinds,
-        members=members,
-        sections=[("stages", "stages"), *((each["anchor"], each["name"]) for each in (*kinds, *members))],
-    )
-    path, unfinished = folder / NAME, folder / f".{NAME}.part"
-    unfinished.write_text(html, encoding="utf-8")
-    os.replace(unfinished, path)
-    return path
+    values = {
+        "title": title,
+        "about": about,
+        "warnings": warnings,
+        "stages": stages,
+        "kinds": kinds,
+        "members": members,
+        "sections": [("stages", "stages"), *((each["anchor"], each["name"]) for each in (*kinds, *members))],
+    }
+    return template.write(folder / NAME, "explore.html", values)

@@ -1,13 +1,11 @@
 """`report.html`: everything a run folder says, on one page that loads nothing from elsewhere."""
 
-import os
 import pathlib
 from typing import Any
 
-import jinja2
 import numpy as np
 
-from efficient_jax.report import plots, tables
+from efficient_jax.report import plots, tables, template
 from efficient_jax.report.results import read_arrays, read_config, read_json, read_metrics, read_results
 
 PRINTED_CLASSES = 20  # a confusion matrix of more classes is drawn without numbers
@@ -128,31 +126,21 @@ def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
     config, run, results = read_config(workdir), read_json(workdir / "run.json"), read_results(workdir)
     curves = {result["stage"]: read_metrics(workdir / result["stage"] / "metrics.jsonl") for result in results}
     finished = [result for result in results if "test" in result]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,  # class names, paths and the command are whatever somebody typed
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("page.html").render(
-        title=workdir.resolve().name,
-        workdir=str(workdir),
-        run=run,
-        config=flatten(config),
-        headers=tables.stage_headers(results),
-        rows=tables.stage_rows(results),
-        curves={
+    values = {
+        "title": workdir.resolve().name,
+        "workdir": str(workdir),
+        "run": run,
+        "config": flatten(config),
+        "headers": tables.stage_headers(results),
+        "rows": tables.stage_rows(results),
+        "curves": {
             "Loss of the training batches, as augmented": plots.learning_curves(curves, "loss"),
             "Accuracy on the training batches, as augmented": plots.learning_curves(curves, "accuracy"),
         },
-        stages=[stage_section(workdir / r["stage"], r, curves[r["stage"]], run) for r in results],
-        last=finished[-1] if finished else None,
-        several_labels=any(map(tables.has_several_labels, results)),
-        accuracy=tables.accuracy,
-        percent=tables.percent,
-    )
-    path, unfinished = workdir / "report.html", workdir / ".report.html.tmp"
-    unfinished.write_text(html, encoding="utf-8")
-    os.replace(unfinished, path)  # a reader never sees half a page
-    return path
+        "stages": [stage_section(workdir / r["stage"], r, curves[r["stage"]], run) for r in results],
+        "last": finished[-1] if finished else None,
+        "several_labels": any(map(tables.has_several_labels, results)),
+        "accuracy": tables.accuracy,
+        "percent": tables.percent,
+    }
+    return template.write(workdir / "report.html", "page.html", values)

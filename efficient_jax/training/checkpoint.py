@@ -22,12 +22,15 @@ FOLDER = "checkpoints"
 NEWEST = 2
 
 
-def open_manager(stage: Path) -> ocp.CheckpointManager:
-    """The checkpoints of the stage in folder `stage`. As a context manager it waits for the last save."""
+def open_manager(stage: Path, keep_every: int = 0) -> ocp.CheckpointManager:
+    """The checkpoints of the stage in folder `stage`. As a context manager it waits for the last save.
+
+    Beside the newest and the best those of every `keep_every`-th update stay, if that is not 0."""
     newest = policies.LatestN(n=NEWEST)
     score = operator.itemgetter("validation")
     best = policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
-    policy = policies.AnyPreservationPolicy([newest, best])
+    snapshots = [policies.EveryNSteps(interval_steps=keep_every)] if keep_every else []
+    policy = policies.AnyPreservationPolicy([newest, best, *snapshots])
     # Without best_fn the scores would not be written.
     options = ocp.CheckpointManagerOptions(create=True, preservation_policy=policy, best_fn=score)
     handlers = {"state": ocp.StandardCheckpointHandler(), "model": ocp.JsonCheckpointHandler()}
@@ -65,25 +68,35 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree, devices: Sequ
     return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
 
 
-def load(stage: Path, where: str) -> tuple[Tree, dict[str, Any]]:
-    """(EMA variables as numpy arrays, model description) of a stage's best or newest checkpoint.
+def steps(stage: Path) -> list[int]:
+    """The updates after which a stage's checkpoints that are there were saved."""
+    with open_manager(stage) as manager:
+        return sorted(manager.all_steps())
+
+
+def load(stage: Path, where: str, step: int | None = None) -> tuple[Tree, dict[str, Any]]:
+    """(EMA variables as numpy arrays, model description) of a stage's checkpoint of update `step`; by default of the
+    best or newest one.
 
     Raises: UserError naming `where` when there is none, or a damaged one.
     """
     if not (stage / FOLDER).is_dir():
         raise UserError(f"{where}: {str(stage)!r} is no trained stage (it has no folder {FOLDER!r})")
     try:
-        return _load(stage, where)
+        return _load(stage, where, step)
     except (ValueError, KeyError, OSError) as error:  # of orbax, tensorstore and json
         why = f"{type(error).__name__}: {error}"[:200]
         raise UserError(f"{where}: the checkpoint of {str(stage)!r} is damaged ({why}); train it again") from error
 
 
-def _load(stage: Path, where: str) -> tuple[Tree, dict[str, Any]]:
+def _load(stage: Path, where: str, step: int | None) -> tuple[Tree, dict[str, Any]]:
     with open_manager(stage) as manager:
-        step = best_step(manager)
+        step = best_step(manager) if step is None else step
         if step is None:
             raise UserError(f"{where}: {str(stage)!r} has no finished checkpoint")
+        if step not in manager.all_steps():
+            there = ", ".join(map(str, sorted(manager.all_steps())))
+            raise UserError(f"{where}: {str(stage)!r} has no checkpoint of update {step}; it has {there}")
         host = jax.tree.map(
             lambda x: np.empty(x.shape, x.dtype),
             manager.item_metadata(step)["state"],

@@ -37,10 +37,11 @@ def make_train_step(
 ) -> Callable:
     """`step(state, frozen, data, key, given) -> (state, metrics)`, pmapped; `state` is donated.
 
-    data: {"image": uint8 [n h w c], "label": float32 [n classes]}, replicated; given: {stream: {"index": [devices k
-    share]}}, the images of k updates, of which update i takes entry i % k: sent together, they cost the host nothing
-    per update. An "image" [devices k share h w c] beside the index takes the place of that in data.
-    Gradients are summed over devices and divided by the summed weights, so that uneven and masked batches are exact.
+    data: {"image": uint8 [n h w c], "label": float32 [n classes]} and what else `types.Example` names, replicated;
+    given: {stream: {"index": [devices k share]}}, the images of k updates, of which update i takes entry i % k: sent
+    together, they cost the host nothing per update. An "image" [devices k share h w c] beside the index takes the place
+    of that in data. Gradients are summed over devices and divided by the summed weights, so that uneven and masked
+    batches are exact.
     metrics: name -> (sum, count). `updates` is how many there will be. `frozen` says of each parameter whether it is
     (None: no one): no gradient of it is computed. `average_state` is for models whose devices renew the state each for
     itself.
@@ -136,16 +137,16 @@ def extract_rows(
     extract: Callable,
     variables: Tree,
     images: batches.Images,
-    labels: jax.Array,
+    beside: Tree,
     rows: np.ndarray,
     *,
     key: jax.Array,
     batch: int,
     devices: Sequence[jax.Device],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(features [len(rows) d], labels [len(rows) classes]) of the images at `rows`, as `predict_rows`; `labels` of all
-    images are replicated."""
-    data = batches.resident(images) | {"label": labels}
+    """(features [len(rows) d], labels [len(rows) classes]) of the images at `rows`, as `predict_rows`; `beside` is the
+    rest of the data, replicated."""
+    data = batches.resident(images) | beside
     found = [
         [np.asarray(each).reshape(batch, -1)[:real] for each in extract(variables, data, key, given)]
         for given, real in batches.padded(images, rows, batch, devices)

@@ -4,36 +4,34 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
 
-from efficient_jax.commands.evaluate import evaluate, score
+from efficient_jax import judging
+from efficient_jax.commands.evaluate import evaluate
+from efficient_jax.predictions import Predictions
 from efficient_jax.types import UserError
 from tests.commands.launch import TINY, launch
 
 
-def test_score_is_what_scikit_learn_says():
-    rng = np.random.default_rng(0)
-    probabilities, labels = rng.dirichlet(np.ones(4), 50), rng.integers(0, 4, 50)
-    found = score(probabilities, labels)
-    assert found["correct"] / found["n"] == accuracy_score(labels, probabilities.argmax(1))
-    assert found["macro_f1"] == f1_score(labels, probabilities.argmax(1), average="macro")
-
-
 def test_several_labels_are_scored_at_their_thresholds():
     probabilities, labels = np.array([[0.6, 0.4], [0.4, 0.6]]), np.array([[0, 1], [0, 1]])
-    assert score(probabilities, labels, [0.7, 0.3])["correct"] == 2
-    found = score(probabilities, labels, [0.5, 0.5])
-    assert found["correct"] == 1
-    assert found["negative_log_likelihood"] == -np.log([0.4, 0.4, 0.6, 0.6]).mean()
+    found = Predictions(np.arange(2), probabilities, labels, ("a", "b"), ("0", "1"))
+
+    def score(thresholds):
+        return judging.figures(judging.Member("", found, None, thresholds, probabilities >= thresholds))
+
+    assert score((0.7, 0.3))["correct"] == 2
+    found_at_half = score((0.5, 0.5))
+    assert found_at_half["correct"] == 1
+    assert found_at_half["negative_log_likelihood"] == -np.log([0.4, 0.4, 0.6, 0.6]).mean()
 
 
 def test_members_and_their_vote(tmp_path):
     assert launch("train", TINY, "--config.stages=('supervised','augmented')", f"--workdir={tmp_path / 'r'}")[0] == 0
-    out = tmp_path / "scores.json"
+    out = tmp_path / "out"
     code, shown, err = launch("evaluate", f"--members={tmp_path / 'r'},{tmp_path / 'r' / 'supervised'}", f"--out={out}")
     assert code == 0, err
-    assert "mean of probabilities" in shown
-    scores = json.loads(out.read_text())
+    assert "soft vote of 2" in shown
+    scores = json.loads((out / "evaluation.json").read_text())["members"]
     for name in ("supervised", "augmented"):
         saved = json.loads((tmp_path / "r" / name / "result.json").read_text())["test"]
         member = str(tmp_path / "r") if name == "augmented" else str(tmp_path / "r" / name)

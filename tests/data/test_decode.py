@@ -1,6 +1,7 @@
 """Pictures become squares; what cannot be read is listed, what was changed is counted."""
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,27 @@ def test_what_cannot_be_read_is_listed_and_the_rest_keeps_its_order(tmp_path):
     assert found.unreadable[101] == "10,001 x 10,000 pixels, more than 100,000,000"
     assert found.unreadable[149] == "float32 [4, 4, 3]; want uint8"
     assert all(why and "\n" not in why for why in found.unreadable.values())
+
+
+HEADER_OF_HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def test_heic_says_what_it_wants(monkeypatch):
+    decode._learn_heic.cache_clear()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    found = decode_all([HEADER_OF_HEIC].__getitem__, 1, Framing(8))
+    assert found.unreadable == {0: "HEIC, which wants pip install pillow-heif"}
+
+
+def test_heic_is_read():
+    pillow_heif = pytest.importorskip("pillow_heif")
+    decode._learn_heic.cache_clear()
+    content = io.BytesIO()
+    pillow_heif.from_pillow(Image.new("RGB", (64, 48), (200, 100, 50))).save(content, quality=90)
+    pixels, notes = one(content.getvalue())
+    assert pixels.shape == (48, 64, 3)
+    assert np.abs(pixels.astype(int) - (200, 100, 50)).max() <= 4
+    assert notes == ()
 
 
 def test_as_they_are_stored_pictures_have_one_size():

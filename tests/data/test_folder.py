@@ -1,12 +1,14 @@
 """Folders of pictures: which are classes, which are test images, and what is said of any other layout."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from efficient_jax.data import decode
 from efficient_jax.data.folder import folder
 from efficient_jax.data.splits import split
 from efficient_jax.types import UserError
@@ -106,6 +108,16 @@ def test_so_many_unreadable_files_are_left_out_and_listed(pets, tmp_path):
     assert source.names[1:3] == (f"{pets}/cat/2.tif", f"{pets}/dog/a/z.bmp")
     (note,) = source.notes
     assert note.startswith(f"left out 2 unreadable images: {pets}/cat/10.png (not an image), ")
+
+
+def test_photographs_of_telephones_are_not_passed_over(pets, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    decode._learn_heic.cache_clear()
+    (Path(pets) / "cat" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(
+        UserError, match=r"1 unreadable image: .*IMG_1\.HEIC \(HEIC, which wants pip install pillow-heif\)"
+    ):
+        folder(path=pets, size=4)
 
 
 @pytest.mark.parametrize(

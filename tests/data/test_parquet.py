@@ -88,17 +88,17 @@ def test_files_without_labels_join_the_pool(tmp_path):
         (
             {"image": [png(0), b"no"], "label": [0, 1]},
             {},
-            "path: '{path}' has 1 unreadable image: row 1 (not an image)",
+            "path: '{path}': 1 unreadable image: row 1 (not an image)",
         ),
         (
             {"image": pa.array([{"bytes": None, "path": "a.png"}, {"bytes": png(0), "path": ""}]), "label": [0, 1]},
             {"size": 4},
-            "path: '{path}' has 1 unreadable image: row 0 (no bytes, perhaps only a path)",
+            "path: '{path}': 1 unreadable image: row 0 (no bytes, perhaps only a path)",
         ),
         (
             {"image": [png(0), png(0, (4, 4, 3))], "label": [0, 1]},
             {},
-            "path: '{path}' has 1 unreadable image: row 1 (4 x 4 pixels, but the first has 3 x 2: say config.data.",
+            "path: '{path}': 1 unreadable image: row 1 (4 x 4 pixels, but the first has 3 x 2: say config.data.",
         ),
     ],
 )
@@ -108,6 +108,19 @@ def test_a_file_of_something_else_is_said(tmp_path, columns, settings, message):
         parquet(path=path, **settings)
     assert str(error.value).startswith("config.data.source." + message.format(path=path))
     assert "\n" not in str(error.value)
+
+
+def test_so_many_unreadable_images_are_left_out(tmp_path):
+    columns = {"image": [png(1), b"no", png(3), b"", png(5)], "label": [0, 1, 1, 0, 0]}
+    path = write(tmp_path / "a.parquet", columns)
+    source = parquet(path=path, unreadable=2)
+    np.testing.assert_array_equal(source.images[:, 0, 0, 0], [1, 3, 5])
+    np.testing.assert_array_equal(source.labels, [0, 1, 0])
+    assert source.notes == (
+        "left out 2 unreadable images: row 1 (not an image), row 3 (no bytes, perhaps only a path)",
+    )
+    with pytest.raises(UserError, match=r"parquet': 2 unreadable images: row 1 .* config\.data\.source\.unreadable$"):
+        parquet(path=path, unreadable=1)
 
 
 def test_test_images_of_other_classes_are_said(tmp_path):

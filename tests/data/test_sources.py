@@ -25,6 +25,15 @@ def test_mnist5k_has_500_of_each_digit():
     assert ones > 200 > 50 > zeros  # the middle is ink of a 1 and the hole of a 0
 
 
+def test_digits_are_those_of_scikit_learn():
+    """Counts of ink from 0 to 16 become 0 to 255; the first is the 0 of scikit-learn's documentation."""
+    source = sources.digits()
+    assert source.images.shape == (1797, 8, 8, 1)
+    np.testing.assert_array_equal(np.bincount(source.labels), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180])
+    np.testing.assert_array_equal(source.images[0, 0, :, 0], np.round(np.array([0, 0, 5, 13, 9, 1, 0, 0]) * 15.9375))
+    assert source.images.max() == 255
+
+
 def test_an_npz_becomes_a_source(tmp_path):
     source = sources.npz(path=write(tmp_path, images=IMAGES, labels=LABELS))
     np.testing.assert_array_equal(source.images, IMAGES[..., None])
@@ -112,7 +121,10 @@ def test_targets_are_rows_of_zeros_and_ones():
         ({"images": IMAGES, "labels": TAGS * [1, -1]}, "are [1, -1] for image 0; want 0 and 1"),
         ({"images": IMAGES, "labels": TAGS, "classes": np.array(["cat"])}, "are [4, 2], but there are 1 classes; want"),
         ({"images": IMAGES}, "has no array 'labels'; it has ['images']"),
-        ({"images": IMAGES / 255.0, "labels": LABELS}, "are float64 [4, 3, 2, 1]; want uint8 [n h w c]"),
+        (
+            {"images": IMAGES / 255.0, "labels": LABELS},
+            "are float64 [4, 3, 2, 1] from 0 to 0.0902; want uint8 [n h w c], 0 to 255",
+        ),
         ({"images": IMAGES[0], "labels": LABELS}, "are uint8 [3, 2]; want uint8 [n h w c]"),
         ({"images": IMAGES, "labels": LABELS[:3]}, "are int64 [3]; want one integer for each of the 4 images"),
         ({"images": IMAGES, "labels": LABELS / 2}, "are float64 [4]; want one integer"),
@@ -184,6 +196,21 @@ def test_synthetic_images_that_cannot_be_are_said(settings, message):
     assert str(error.value) == f"config.data.source.{message}"
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([0.0, 0.5, 1.0], "float64 [3, 2, 2, 1] from 0 to 1; want uint8 [n h w c], 0 to 255"),
+        ([0.0, np.nan, np.inf], "float64 [3, 2, 2, 1] from 0 to 0, 2 of them with NaN or infinite pixels; want uint8"),
+        ([np.nan] * 3, "float64 [3, 2, 2, 1], 3 of them with NaN or infinite pixels; want uint8"),
+    ],
+)
+def test_images_of_floats_are_refused_with_what_is_in_them(tmp_path, values, said):
+    images = np.array(values)[:, None, None, None].repeat(2, 1).repeat(2, 2)
+    with pytest.raises(UserError) as error:
+        sources.npz(path=write(tmp_path, images=images, labels=np.array([0, 1, 1])))
+    assert f": images of '{tmp_path}/a.npz' are {said}" in str(error.value)
+
+
 def test_every_source_is_found_by_its_name():
     assert {name: source.__name__ for name, source in SOURCES.items()} == {name: name for name in SOURCES}
     assert {"folder", "parquet", "tfds", "npz", "synthetic", "mnist5k"} <= SOURCES.keys()
@@ -199,4 +226,7 @@ def test_the_fingerprint_sees_every_pixel_and_label():
     label[-1] = 0
     assert of(images, labels) == of(images.copy(), labels.copy())
     given = of(images, labels, [0]), of(images, labels, [1])
-    assert len({of(images, labels), of(pixel, labels), of(images, label), *given}) == 5
+    plain = sources.Source(images, labels, ())
+    groups = [sources.fingerprint(plain._replace(groups=np.full(4, value, np.int32))) for value in (0, 1)]
+    boxes = [sources.fingerprint(plain._replace(objects={"boxes": np.full((4, 1, 4), value)})) for value in (0.0, 1.0)]
+    assert len({of(images, labels), of(pixel, labels), of(images, label), *given, *groups, *boxes}) == 9

@@ -154,6 +154,7 @@ def test_intermediates_halve_the_picture_and_end_in_the_logits():
     variables = numbers(shapes("tiny", 5))
     logits, seen = jax.jit(functools.partial(module.apply, train=False))(variables, pictures((2, 40, 32, 3)))
     stages = {"stage1": (10, 8, 8), "stage2": (5, 4, 8), "stage3": (3, 2, 16), "stage4": (2, 1, 32)}
+    stages["stage5"] = (2, 1, 128)
     assert {name: value.shape[1:] for name, value in seen.items()} == stages | {"features": (128,), "logits": (5,)}
     head = variables["params"]["head"]
     np.testing.assert_allclose(logits, seen["features"] @ head["kernel"] + head["bias"], atol=1e-5)
@@ -194,7 +195,7 @@ def test_bfloat16_computes_with_float32_parameters():
     )
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     assert {name: str(value.dtype) for name, value in seen.items()} == {
-        **dict.fromkeys(["stage1", "stage2", "stage3", "stage4"], "bfloat16"),
+        **dict.fromkeys([f"stage{i}" for i in range(1, 6)], "bfloat16"),
         **dict.fromkeys(["features", "logits"], "float32"),
     }
 

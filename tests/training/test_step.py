@@ -67,9 +67,18 @@ def test_views_of_an_image_are_the_same_in_batches_of_any_size():
     def features(count, batch):
         devices = jax.local_devices()[:count]
         extract = step.make_extract(apply, jitter, devices)
-        placed = parallel.replicate((pixels, labels), devices)
+        placed = parallel.replicate({"image": pixels, "label": labels}, devices)
         key = parallel.replicate(jax.random.key(0), devices)
-        return step.extract_rows(extract, {}, *placed, np.arange(12), key=key, batch=batch, devices=devices)
+        return step.extract_rows(
+            extract,
+            {},
+            placed["image"],
+            {"label": placed["label"]},
+            np.arange(12),
+            key=key,
+            batch=batch,
+            devices=devices,
+        )
 
     for one, other in zip(features(1, 5), features(4, 8), strict=True):
         np.testing.assert_array_equal(one, other)

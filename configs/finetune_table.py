@@ -1,0 +1,20 @@
+"""A pretrained network on your own pictures that a table (CSV) describes: as configs/finetune.py.
+
+    python launch.py --config=configs/finetune_table.py --workdir=runs/table \
+        --config.data.source.path=labels.csv --config.data.source.folder=pictures --config.data.test=100
+
+`file` and `label` name the columns; `suffix=.jpg` is for names without an ending, `group` for a column of what belongs
+together. For several labels an image, `method.name` of both stages must be one that learns them, see the README.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import finetune
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    config = finetune.get_config(arg)
+    columns = {"file": "file", "suffix": "", "label": "label", "group": ""}
+    source = {"path": "labels.csv", "folder": "", "test_path": "", "size": config.data.source.size, "unreadable": 0}
+    config.data.source = ConfigDict({"name": "table", "fit": "crop", **source, **columns})
+    return config

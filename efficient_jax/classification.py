@@ -1,0 +1,79 @@
+"""What predictions of one class for each image are worth. Plain numpy and scikit-learn, on the host."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
+
+from efficient_jax import calibration, metrics
+
+Probabilities = Float[np.ndarray, "n classes"]
+Labels = Int[np.ndarray, "n"]
+
+
+def figures(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:
+    """`answers` are the classes answered: the most probable ones, or those of a vote.
+
+    correct, n              images answered with their class, and how many images there are
+    top5                    images whose class is among the five most probable
+    balanced_accuracy       mean over the classes that occur of the share of their images that are right
+    macro_f1                mean over the classes of F1; 0 for one that is never right
+    negative_log_likelihood in nats; brier: mean squared distance to the one-hot label, 0 .. 2
+    calibration_error       with its floor, see `calibration`
+    """
+    one_hot = labels[:, None] == np.arange(probabilities.shape[1])
+    return {
+        "correct": int((answers == labels).sum()),
+        "n": len(labels),
+        "top5": top_k(probabilities, labels, 5),
+        "balanced_accuracy": float(
+            recall_score(labels, answers, labels=np.unique(labels), average="macro", zero_division=0)
+        ),
+        "macro_f1": float(f1_score(labels, answers, average="macro", zero_division=0)),
+        "negative_log_likelihood": metrics.negative_log_likelihood(probabilities, labels),
+        "brier": float(np.square(probabilities - one_hot, dtype=np.float64).sum(1).mean()),
+        "calibration_error": calibration.expected_calibration_error(probabilities, labels),
+        "calibration_floor": calibration.floor(probabilities),
+    }
+
+
+def top_k(probabilities: Probabilities, labels: Labels, k: int) -> int:
+    """Images whose class is among the `k` most probable; of equally probable ones the first count."""
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return int((best == labels[:, None]).any(1).sum())
+
+
+def per_class(answers: Labels, labels: Labels, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """For each class how many images have it (`true`) and were answered with it (`answered`), both in `right`, and
+    precision, recall (each with its 95% Wilson interval, None without an image) and F1."""
+    confusion = confusion_matrix(labels, answers, labels=np.arange(len(classes)))
+    f1 = precision_recall_fscore_support(labels, answers, labels=np.arange(len(classes)), zero_division=0)[2]
+    right, answered, true = np.diag(confusion), confusion.sum(0), confusion.sum(1)
+    return [
+        {
+            "class": name,
+            "true": int(true[k]),
+            "answered": int(answered[k]),
+            "right": int(right[k]),
+            "precision": _share(right[k], answered[k]),
+            "recall": _share(right[k], true[k]),
+            "f1": float(f1[k]),
+        }
+        for k, name in enumerate(classes)
+    ]
+
+
+def _share(part: int, whole: int) -> list[float] | None:
+    """[share, low, high]"""
+    return [float(part / whole), *metrics.wilson(int(part), int(whole))] if whole else None
+
+
+def mean_iou(answers: Int[np.ndarray, "n h w"], labels: Int[np.ndarray, "n h w"], classes: int) -> float:
+    """Intersection over union of each class over all pixels of all maps, mean over the classes that occur in either;
+    pixels labelled 255 do not count."""
+    counted = labels != 255
+    pairs = labels[counted].astype(np.int64) * classes + answers[counted]
+    confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    both, union = np.diag(confusion), confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
+    return float((both[union > 0] / union[union > 0]).mean())

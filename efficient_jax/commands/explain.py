@@ -1,0 +1,261 @@
+"""explain: where trained members look, on a page of heat maps, and whether these can be trusted."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from efficient_jax import explain as maps
+from efficient_jax import members as stored
+from efficient_jax import metrics, models, records
+from efficient_jax.commands.explore import held_out, writable
+from efficient_jax.data import decode, feed
+from efficient_jax.data.folder import SUFFIXES
+from efficient_jax.explain import judge
+from efficient_jax.loading import load_data
+from efficient_jax.plan import plan
+from efficient_jax.prediction import PREDICT_PIXELS
+from efficient_jax.preparation import input_shape
+from efficient_jax.report import explanation
+from efficient_jax.training import step
+from efficient_jax.types import UserError
+from efficient_jax.workdir import read_config
+
+MISTAKES, RIGHT, CHOSEN = 24, 12, 64  # images on the page, at most
+TRUSTED, POINTED = 64, 500  # images for the figures, at most
+BATCH = 64
+
+
+class Seen(NamedTuple):
+    """Images, and what is known of them."""
+
+    images: np.ndarray  # uint8 [n h w c], as the network takes them
+    names: list[str]
+    labels: np.ndarray  # as in `Source`; -1 where nobody knows
+    objects: dict[str, np.ndarray]  # of `Source`
+    size: tuple[int, int]  # of the images that the objects belong to
+    about: str
+
+    def at(self, rows: np.ndarray) -> "Seen":
+        objects = {name: values[rows] for name, values in self.objects.items()}
+        names = [self.names[row] for row in rows]
+        return self._replace(images=self.images[rows], names=names, labels=self.labels[rows], objects=objects)
+
+
+class Network(NamedTuple):
+    """A trained stage as two functions of (variables, images uint8 [n h w c], ...), in batches, with numpy results."""
+
+    variables: Any
+    description: dict[str, Any]
+    probabilities: Callable[..., np.ndarray]  # [n classes]
+    heat: Callable[..., dict[str, np.ndarray]]  # and classes [n] -> name -> [n h w], from 0 to 1
+
+
+def explain(members: str = "", images: str = "mistakes", layer: str = "", workdir: str = "runs/explain") -> None:
+    """Writes WORKDIR/explain.html: heat maps of `members`, RUN[/STAGE] separated by commas, and explain.json, figures.
+
+    `images` are the most confident "mistakes" on the images held out of the run, and some right answers; or numbers of
+    images of the run, as in its predictions.npz, separated by commas; or a folder of pictures. Convolutional networks
+    get Grad-CAM at `layer`, an intermediate of theirs such as "stage2" (by default the last), transformers attention.
+    """
+    console = Console(markup=False, highlight=False)
+    if not members:
+        raise UserError("explain: --members=RUN[/STAGE],... is missing")
+    folder = writable(Path(workdir))
+    sections, figures = [], {}
+    for name in members.split(","):
+        section, figures[name] = _explained(name, images, layer)
+        sections.append(section)
+    records.write_json(folder / "explain.json", figures)
+    about = "Bright is where the network sees what speaks for a class, or where a transformer looks."
+    page = explanation.write_page(folder, title="Where networks look", about=about, members=sections)
+    console.print(f"page: {page}", soft_wrap=True)
+
+
+def _explained(name: str, images: str, layer: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what the page shows of a member, its figures)."""
+    folder = stored.stage_folder(Path(name), "--members")
+    network = _network(folder, layer)
+    seen = _images(folder, images, network.description)
+    probabilities = network.probabilities(network.variables, seen.images)
+    said = probabilities.argmax(1)
+    truth = _truth(seen.labels, probabilities)
+    groups = _groups(images, seen, probabilities, network.description)
+    some = _spread(len(seen.images), TRUSTED)
+    trust = _trust(network, seen.images[some], said[some])
+    pointing = _pointing(network, seen, truth)
+    classes = network.description["classes"]
+    kinds = list(trust["the head"])
+    section = {
+        "name": name,
+        "images": seen.about,
+        "maps": f"{' and '.join(kinds)}.",
+        "sheets": [
+            (heading, _figures(network, seen.at(rows), said[rows], truth[rows], probabilities[rows], classes))
+            for heading, rows in groups.items()
+        ],
+        "trust": [explanation.trust_row(what, kind, of[kind]) for what, of in trust.items() for kind in kinds],
+        "pointing": [explanation.pointing_row(what, *counts) for what, counts in pointing.items()],
+    }
+    means = {what: {kind: _mean(of[kind]) for kind in kinds} for what, of in trust.items()}
+    return section, {"rank_correlation_with_random_weights": means, "pointing_game": pointing}
+
+
+def _network(folder: Path, layer: str) -> Network:
+    apply, variables, description = stored.load(folder, "--members")
+
+    @jax.jit
+    def probabilities(variables: Any, images: jax.Array) -> jax.Array:
+        return step.probabilities(apply(variables, images, False, None)[0][0], description["multi_label"])
+
+    @jax.jit
+    def heat(variables: Any, images: jax.Array, classes: jax.Array) -> dict[str, jax.Array]:
+        found = maps.heat_maps(lambda x: apply(variables, x, False, None)[0], images, classes, layer)
+        return {name: judge.enlarged(each, images.shape[1:3]) for name, each in found.items()}
+
+    variables = jax.device_put(variables)
+    return Network(variables, description, _in_batches(probabilities), _in_batches(heat))
+
+
+def _in_batches(function: Callable) -> Callable:
+    def run(variables: Any, *arrays: np.ndarray) -> Any:
+        h, w = arrays[0].shape[1:3]
+        size = min(BATCH, max(1, PREDICT_PIXELS // (h * w)))
+        parts = feed.padded(np.arange(len(arrays[0])), size)
+        found = [
+            jax.tree.map(lambda x, real=real: np.asarray(x)[:real], function(variables, *(a[rows] for a in arrays)))
+            for rows, real in parts
+        ]
+        return jax.tree.map(lambda *each: np.concatenate(each), *found)
+
+    return run
+
+
+def _images(folder: Path, images: str, description: Mapping[str, Any]) -> Seen:
+    """Raises: UserError naming --images for what is not there."""
+    where, count = "--images", len(description["classes"])
+    if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
+        files = sorted(file for file in Path(images).rglob("*") if file.suffix.lower() in SUFFIXES)
+        if not files:
+            raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
+        pixels = stored.framed(files[:CHOSEN], stored.framing(description), where)
+        labels = np.full((len(pixels), count) if description["multi_label"] else len(pixels), -1)
+        about = f"{len(pixels):,} of the {len(files):,} pictures below {images}."
+        return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
+    settings = read_config(folder.parent, "--members")
+    source, split = load_data(plan(settings))
+    if images == "mistakes":
+        ids, about = held_out(split)
+    else:
+        ids = np.array(images.split(","), int)[:CHOSEN]
+        about = f"{len(ids):,} images that were asked for; the network may have been trained on them."
+        if ids.max() >= len(source.images):
+            raise UserError(f"{where}: there is no image {ids.max()}; the run has {len(source.images):,}, from 0 on")
+    return Seen(
+        decode.resized(source.images[ids], settings[folder.name].get("size", 0)),
+        ["/".join(Path(source.name(number)).parts[-2:]) for number in ids],
+        source.labels[ids],
+        {name: values[ids] for name, values in source.objects.items()},
+        source.images.shape[1:3],
+        about,
+    )
+
+
+def _truth(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The class of each image, -1 where it is not known; of several the one that is seen least."""
+    if labels.ndim == 1:
+        return labels
+    least = np.where(labels == 1, probabilities, np.inf).argmin(1)
+    return np.where((labels == 1).any(1), least, -1)
+
+
+def _groups(
+    images: str, seen: Seen, probabilities: np.ndarray, description: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Heading -> rows of the images below it."""
+    if images != "mistakes":
+        return {"The images": np.arange(len(seen.images))}
+    if description["multi_label"]:
+        wrong = ((probabilities >= description["thresholds"]) != seen.labels).any(1)
+        badness, first = metrics.label_losses(probabilities, seen.labels), "Mistakes with the largest loss"
+    else:
+        wrong = probabilities.argmax(1) != seen.labels
+        badness, first = probabilities.max(1), "Most confident mistakes"
+    order = np.argsort(-badness, kind="stable")
+    right = np.flatnonzero(~wrong)
+    return {first: order[wrong[order]][:MISTAKES], "Right answers": right[_spread(len(right), RIGHT)]}
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """At most `most` of the rows 0 .. `count` - 1, evenly."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)) if count else np.arange(0)
+
+
+def _figures(
+    network: Network, seen: Seen, said: np.ndarray, truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    if not len(said):
+        return []
+    for_said = network.heat(network.variables, seen.images, said)
+    for_truth = network.heat(network.variables, seen.images, np.maximum(truth, 0))
+    found = []
+    for i, image in enumerate(seen.images):
+        answers = [(f"says {classes[said[i]]}, {100 * probabilities[i, said[i]]:.0f}%", for_said)]
+        if truth[i] not in (-1, said[i]):
+            answers.append((f"is {classes[truth[i]]}, {100 * probabilities[i, truth[i]]:.0f}%", for_truth))
+        if "Grad-CAM" in for_said:
+            heats = [(what, of["Grad-CAM"][i]) for what, of in answers]
+            first = "as stored"
+        else:  # the same for every class
+            heats, first = [(kind, of[i]) for kind, of in for_said.items()], "; ".join(what for what, _ in answers)
+        pictures = [(first, explanation.picture(image))]
+        for what, heat in heats:
+            pictures.append(
+                (what if heat.any() else f"{what}: nothing speaks for it", explanation.picture(image, heat))
+            )
+        found.append({"name": seen.names[i], "pictures": pictures})
+    return found
+
+
+def _trust(network: Network, images: np.ndarray, classes: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """What is random -> kind of map -> its rank correlation with that of the trained network, for each image."""
+    module, _ = stored.build(network.description, norm_axis=None)
+    drawn = models.init(module, jax.random.key(0), input_shape(network.description))
+    layers = module.layers()
+    trained = network.heat(network.variables, images, classes)
+    found = {}
+    for what, part in (
+        ("the head", layers[-1:]),
+        ("the upper half", layers[len(layers) // 2 :]),
+        ("all layers", layers),
+    ):
+        random = network.heat(judge.randomised(network.variables, drawn, part), images, classes)
+        found[what] = {name: judge.rank_correlations(trained[name], random[name]) for name in trained}
+    return found
+
+
+def _pointing(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, tuple[int, int]]:
+    """What points -> (how often on an object, of how many images); {} without objects."""
+    if not {"boxes", "mask"} & set(seen.objects):
+        return {}
+    targets = judge.targets(seen.objects, seen.size)
+    rows = np.flatnonzero(targets.any((1, 2)) & (truth >= 0))
+    rows = rows[_spread(len(rows), POINTED)]
+    if not len(rows):
+        return {}
+    targets, n = targets[rows], len(rows)
+    found = {
+        kind: judge.pointing_game(judge.peaks(heat), targets)
+        for kind, heat in network.heat(network.variables, seen.images[rows], truth[rows]).items()
+    }
+    found["the middle of the picture"] = judge.pointing_game(np.full((n, 2), 0.5), targets)
+    counts = {what: (int(hits.sum()), n) for what, hits in found.items()}
+    return counts | {"chance: a random pixel": (round(float(targets.mean((1, 2)).sum())), n)}
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if not np.isnan(values).all() else 0.0

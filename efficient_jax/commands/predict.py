@@ -1,0 +1,181 @@
+"""predict: what trained members say of new pictures, and which of these to label next."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from efficient_jax import binding, members, predictions
+from efficient_jax.data import decode, folder
+from efficient_jax.inference import acquisition
+from efficient_jax.inference.tta import VIEWS, View
+from efficient_jax.members import Network
+from efficient_jax.report import labelling
+from efficient_jax.types import UserError
+
+CHUNK = 256  # pictures that are decoded and predicted together
+SHOWN_SIZE = 128  # pixels of a picture on the page
+
+
+class Predicted(NamedTuple):
+    """Of the pictures that could be read."""
+
+    files: list[Path]
+    probabilities: np.ndarray  # float32 [members n classes]
+    features: np.ndarray  # float32 [n d], of the first member
+    unreadable: dict[str, str]  # file -> why
+
+
+def predict(
+    members: str = "",
+    images: str = "",
+    out: str = "predictions.csv",
+    tta: str = "none",
+    top: str = "3",
+    rank: str = "",
+    count: str = "50",
+) -> None:
+    """Writes what `members`, RUN[/STAGE] separated by commas, say of every picture below the folder `images`: the
+    `top` classes with their mean probabilities, and all of these, in a .csv or .npz that `evaluate` takes as a member.
+    `tta` as for `evaluate`.
+
+    `rank`, entropy, margin or disagreement (of several members), also names the `count` pictures that are most worth
+    labelling, unlike each other, in OUT_to_label.csv and, to look at, .html.
+    """
+    console = Console(markup=False, highlight=False)
+    path, best, wanted = Path(out), _number(top, "--top"), _number(count, "--count")
+    networks = _networks(members, binding.choose(tta, VIEWS, "--tta"))
+    files = _files(images)
+    if path.suffix not in predictions.SUFFIXES:
+        raise UserError(f"--out: {out!r} is neither a .csv nor an .npz")
+    if rank:
+        binding.choose(rank, acquisition.RANKINGS, "--rank")
+        if rank == "disagreement" and len(networks) < 2:
+            raise UserError("--rank: disagreement is that of several members; give two or more, or rank by entropy")
+        if networks[0].description["multi_label"]:
+            raise UserError("--rank: members predict several labels for each image; the rankings are of one class")
+    found = _predict(networks, files, console)
+    mean = found.probabilities.mean(0)
+    classes = tuple(networks[0].description["classes"])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, found.files, mean, classes, best)
+    except OSError as error:
+        raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
+    console.print(f"{len(found.files):,} pictures: {path}", soft_wrap=True)
+    if found.unreadable:
+        console.print(f"left out {decode.listed(found.unreadable)}", soft_wrap=True)
+    if rank:
+        scores = acquisition.RANKINGS[rank](found.probabilities)
+        chosen = acquisition.diverse(found.features, scores, wanted)
+        page = _write_ranking(path, found, mean, classes, chosen, scores, rank)
+        console.print(f"to label next: {page.with_suffix('.csv')}, {page}", soft_wrap=True)
+
+
+def _networks(names: str, views: Sequence[View]) -> list[Network]:
+    if not names:
+        raise UserError("predict: --members=RUN[/STAGE],... is missing")
+    found = [members.network(name, "--members", CHUNK, views) for name in names.split(",")]
+    for name, network in zip(names.split(","), found, strict=True):
+        for key in ("classes", "multi_label"):
+            if network.description[key] != found[0].description[key]:
+                raise UserError(
+                    f"--members: {key} of {name!r} is {network.description[key]}, of the first member "
+                    f"{found[0].description[key]}"
+                )
+    return found
+
+
+def _files(images: str) -> list[Path]:
+    if not images:
+        raise UserError("predict: --images=FOLDER is missing")
+    if not Path(images).is_dir():
+        raise UserError(f"--images: {images!r} is {'a file' if Path(images).exists() else 'not there'}; want a folder")
+    files = folder.pictures(Path(images))
+    if not files:
+        raise UserError(f"--images: no pictures in {images!r} or the folders below it")
+    return files
+
+
+def _number(text: str, flag: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise UserError(f"{flag}: {text!r} is not a number from 1 on")
+    return int(text)
+
+
+def _predict(networks: Sequence[Network], files: list[Path], console: Console) -> Predicted:
+    read: list[Path] = []
+    parts, features = [], []
+    unreadable: dict[str, str] = {}
+    for chunk in track(_chunks(files), "predicting", -(-len(files) // CHUNK), console=console, transient=True):
+        decoded = {  # once for members that see pictures alike
+            framing: decode.decode_all(chunk.__getitem__, len(chunk), framing)
+            for framing in {network.framing for network in networks}
+        }
+        for of_framing in decoded.values():
+            unreadable |= {str(chunk[row]): why for row, why in of_framing.unreadable.items()}
+        rows = next(iter(decoded.values())).rows
+        read += [chunk[row] for row in rows]
+        predicted = [network.predict(decoded[network.framing].images) for network in networks]
+        parts.append(np.stack([probabilities for probabilities, _ in predicted]))
+        features.append(predicted[0][1])
+    if not read:
+        raise UserError(f"--images: none of its pictures can be read: {decode.listed(unreadable)}")
+    return Predicted(read, np.concatenate(parts, 1), np.concatenate(features), unreadable)
+
+
+def _chunks(files: list[Path]) -> Iterator[list[Path]]:
+    return (files[i : i + CHUNK] for i in range(0, len(files), CHUNK))
+
+
+def _write(path: Path, files: list[Path], mean: np.ndarray, classes: tuple[str, ...], top: int) -> None:
+    """The columns of `predictions`, so that `evaluate` reads it, and before them the most probable classes."""
+    names, ids = tuple(map(str, files)), np.arange(len(files))
+    if path.suffix == ".npz":
+        unknown = np.full(len(files), -1, np.int32)
+        return predictions.write(path, predictions.Predictions(ids, mean, unknown, classes, names))
+    order = np.argsort(-mean, axis=1, kind="stable")[:, :top]
+    ranks = range(1, order.shape[1] + 1)
+    columns: list[Any] = [ids, names]
+    for k in order.T:
+        columns += [[classes[number] for number in k], mean[ids, k]]
+    head = [f"{what}{'' if r == 1 else r}" for r in ranks for what in ("class", "confidence")]
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="") as file:
+        csv.writer(file).writerow(["id", "image", *head, *(f"p({name})" for name in classes)])
+        csv.writer(file).writerows(zip(*columns, *mean.T, strict=True))
+    part.replace(path)
+    return None
+
+
+def _write_ranking(
+    path: Path,
+    found: Predicted,
+    mean: np.ndarray,
+    classes: tuple[str, ...],
+    chosen: np.ndarray,
+    scores: np.ndarray,
+    rank: str,
+) -> Path:
+    rows = [
+        {
+            "image": str(found.files[i]),
+            "class": classes[mean[i].argmax()],
+            "confidence": float(mean[i].max()),
+            "score": float(scores[i]),
+        }
+        for i in chosen
+    ]
+    page = path.with_name(f"{path.stem}_to_label.html")
+    with page.with_suffix(".csv").open("w", newline="") as file:
+        lines = csv.DictWriter(file, rows[0])
+        lines.writeheader()
+        lines.writerows(rows)
+    files = [found.files[i] for i in chosen]
+    shown = decode.decode_all(files.__getitem__, len(files), decode.Framing(SHOWN_SIZE, "pad"))
+    labelling.write_page(page, rank, rows, shown.images)
+    return page

@@ -1,0 +1,120 @@
+"""Boxes, masks and keypoints follow the pictures that become images of one size."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from PIL import Image, ImageDraw
+
+from efficient_jax.data.decode import Framing, place
+
+FINER = 4  # polygons are drawn at so many times the size: Pillow's are half a pixel too wide on every side
+
+
+class Window(NamedTuple):
+    """What is seen of a picture: its point x, from the upper left corner, is at `scale * x + offset`."""
+
+    scale: Float[np.ndarray, "2"]  # along x and y
+    offset: Float[np.ndarray, "2"]
+    size: tuple[int, int]  # width, height of the image
+
+
+def window(w: int, h: int, framing: Framing) -> Window:
+    """That of a picture of w x h pixels, as `decode.fit` cuts it."""
+    if not framing.size:
+        return Window(np.ones(2), np.zeros(2), (w, h))
+    width, height, left, top = place(w, h, framing.size, framing.fit, framing.crop)
+    return Window(np.array([width / w, height / h]), np.array([left, top], float), (framing.size, framing.size))
+
+
+def boxes(
+    corners: Float[np.ndarray, "n 4"], through: Window
+) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, "n"]]:
+    """`boxes` and `box_visible` (see `types.Example`) of boxes (left, top, right, bottom) of the picture."""
+    moved = corners * np.tile(through.scale, 2) + np.tile(through.offset, 2)
+    clipped = np.clip(moved, 0, np.tile(through.size, 2))
+    visible = _area(clipped) / np.maximum(_area(moved), 1e-9)
+    return np.where(visible[:, None] > 0, clipped, 0).astype(np.float32), visible.astype(np.float32)
+
+
+def _area(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n"]:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
+
+
+def keypoints(
+    points: Float[np.ndarray, "k 2"], seen: Bool[np.ndarray, "k"], through: Window
+) -> tuple[Float[np.ndarray, "k 2"], Bool[np.ndarray, "k"]]:
+    """`keypoints` and `keypoint_visible` of points from the centre of the picture's first pixel."""
+    moved = (points + 0.5) * through.scale + through.offset - 0.5
+    inside = ((moved >= -0.5) & (moved < np.array(through.size) - 0.5)).all(1)
+    return moved.astype(np.float32), seen & inside
+
+
+def mask(pixels: Shaped[np.ndarray, "*n h w"], through: Window) -> Shaped[np.ndarray, "*n h2 w2"]:
+    """The pixels nearest to those of the image, 0 outside the picture."""
+    (columns, there), (rows, here) = (
+        _nearest(size, through.size[axis], through.scale[axis], through.offset[axis])
+        for axis, size in enumerate(pixels.shape[:-3:-1])
+    )
+    seen = pixels[..., rows[:, None], columns]
+    return np.where(here[:, None] & there, seen, np.zeros((), pixels.dtype))
+
+
+def _nearest(size: int, wanted: int, scale: float, offset: float) -> tuple[np.ndarray, np.ndarray]:
+    """(the pixel that each wanted one shows, whether there is one)."""
+    pixel = np.floor((np.arange(wanted) + 0.5 - offset) / scale).astype(int)
+    return pixel.clip(0, size - 1), (pixel >= 0) & (pixel < size)
+
+
+def polygons(outlines: Sequence[Float[np.ndarray, "p 2"]], through: Window) -> Bool[np.ndarray, "h2 w2"]:
+    """What at least one of the polygons covers of the image, by more than half of a pixel."""
+    width, height = through.size
+    drawing = Image.new("L", (FINER * width, FINER * height))
+    for outline in outlines:
+        points = FINER * (outline * through.scale + through.offset) - 0.5
+        ImageDraw.Draw(drawing).polygon([tuple(point) for point in points], fill=255)
+    return np.asarray(drawing.reduce(FINER)) > 128
+
+
+def runs(counts: Sequence[int] | str, h: int, w: int) -> Bool[np.ndarray, "h w"]:
+    """The mask of COCO's run lengths: of 0, of 1, of 0, ... down the columns; text packs them (`_unpacked`).
+
+    Raises: ValueError where they are not those of h x w pixels.
+    """
+    lengths = _unpacked(counts) if isinstance(counts, str) else list(counts)
+    if any(length < 0 for length in lengths) or sum(lengths) != h * w:
+        raise ValueError(f"run lengths of {sum(lengths):,} pixels for {w} x {h}")
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(w, h).T
+
+
+def _unpacked(text: str) -> list[int]:
+    """Five bits a character, the lowest first; bit 5: more follow; bit 4 of the last: the sign. From the third on, the
+    difference to the one before the last."""
+    lengths: list[int] = []
+    value, shift = 0, 0
+    for character in text:
+        bits = ord(character) - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        value -= (bits & 16) and 1 << shift
+        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+        value, shift = 0, 0
+    return lengths
+
+
+def resized(objects: dict[str, np.ndarray], w: int, h: int, size: int) -> dict[str, np.ndarray]:
+    """The objects of images of w x h pixels, resized to squares of `size` pixels; 0: as they are."""
+    if not size or (w, h) == (size, size):
+        return objects
+    through = window(w, h, Framing(size, "squash"))
+    moved = dict(objects)
+    for name in {"mask", "box_mask"} & objects.keys():
+        moved[name] = mask(objects[name], through)
+    if "boxes" in objects:
+        moved["boxes"] = objects["boxes"] * np.tile(through.scale, 2).astype(np.float32)
+    if "keypoints" in objects:
+        moved["keypoints"] = ((objects["keypoints"] + 0.5) * through.scale - 0.5).astype(np.float32)
+    return moved

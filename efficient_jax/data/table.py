@@ -1,0 +1,173 @@
+"""A folder of pictures and a table (CSV) that says what they show."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from efficient_jax.binding import nearest
+from efficient_jax.data import stream
+from efficient_jax.data.decode import NAMED, Framing, left_out
+from efficient_jax.data.sources import Source, of_pictures
+from efficient_jax.types import UserError
+
+WHERE = "config.data.source"
+TRUTH = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1, "": -1}
+
+
+def table(
+    *,
+    path: str,
+    size: int,
+    folder: str = "",
+    test_path: str = "",
+    file: str = "file",
+    suffix: str = "",
+    label: str = "label",
+    labels: tuple = (),
+    separator: str = "",
+    group: str = "",
+    fit: str = "crop",
+    crop: float = 1.0,
+    interpolation: str = "bicubic",
+    channels: int = 3,
+    unreadable: int = 0,
+    feed: stream.Feed = stream.IN_MEMORY,
+) -> Source:
+    """A row for each picture in the CSV `path`, and in `test_path` for each test picture; the first row names columns.
+
+    `file`     the column of the pictures' names below `folder` ("": where the CSV is), to which `suffix`, such as
+               ".jpg", is added
+    `label`    the column of the class, or with a `separator` such as "|" of the names of all labels; empty where nobody
+               has labelled the picture
+    `labels`   in place of it several columns, 0 or 1 for the label of this name; empty all where nobody has labelled it
+    `group`    the column of what belongs together, a person or a scene; "": there is none
+
+    Classes are in the order of their names (of their numbers, where all are numbers), or of the columns. How pictures
+    become squares of `size` pixels, `unreadable` (also files that are not there) and `feed` are as in `folder`.
+
+    Raises: UserError for tables, columns or labels that do not fit, a picture named twice, too many unreadable files.
+    """
+    if len(labels) == 1 or (labels and separator):
+        raise UserError(f"{WHERE}.labels: want several columns and no separator; one column is {WHERE}.label")
+    columns = [("file", file), *([("labels", name) for name in labels] or [("label", label)])]
+    columns += [("group", group)] if group else []
+    tables = [_read(path, f"{WHERE}.path", columns)]
+    if test_path:
+        tables.append(_read(test_path, f"{WHERE}.test_path", columns))
+    root = Path(folder) if folder else Path(path).parent
+    if not root.is_dir():
+        raise UserError(f"{WHERE}.folder: {folder!r} is {'a file' if root.exists() else 'not there'}; want a folder")
+    rows = [row for each in tables for row in each.rows]
+    names = [row[file] + suffix for row in rows]
+    _check_names(names, [each for each in tables for _ in each.rows], file)
+    classes = labels or _classes(tables[0], label, separator)
+    if len(classes) < 2:
+        raise UserError(f"{WHERE}.label: column {label!r} of {path!r} has {list(classes)}; want two labels or more")
+    if labels:
+        truth = [_truth(each, labels) for each in tables]
+    else:
+        truth = [_labels(each, label, classes, separator) for each in tables]
+    files = [root / name for name in names]
+    if not any(each.is_file() for each in files):
+        raise UserError(
+            f"{WHERE}.folder: none of the {len(files):,} files of {path!r} is there, such as {str(files[0])!r}; say "
+            f"where with {WHERE}.folder, or how their names end with {WHERE}.suffix"
+        )
+    framing, called = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
+    decoded = stream.pictures(files.__getitem__, called.__getitem__, len(files), framing, feed, files, "")
+    decoded = left_out(decoded, called.__getitem__, unreadable, f"{WHERE}.path")
+    tests = len(tables[1].rows) if test_path else 0
+    source = of_pictures(decoded, np.concatenate(truth), tuple(classes), tests, called)
+    return source._replace(groups=_groups([row[group] for row in rows])[decoded.rows]) if group else source
+
+
+class Table(NamedTuple):
+    """What a CSV says."""
+
+    where: str  # the setting that names it
+    path: str
+    rows: list[dict[str, str]]
+
+    def row(self, number: int) -> str:
+        return f"{self.where}: row {number + 1} of {self.path!r}"
+
+
+def _read(path: str, where: str, columns: Sequence[tuple[str, str]]) -> Table:
+    """`columns`: pairs of the setting and the column that it names."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UserError(f"{where}: cannot read {path!r}: {reason}") from error
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    names, *values = [[cell.strip() for cell in line] for line in lines if line] or [[]]
+    for setting, column in columns:
+        if names.count(column) != 1:
+            said = nearest(column, names) if column not in names else "; it has two of this name"
+            raise UserError(f"{WHERE}.{setting}: {path!r} has no column {column!r}{said}")
+    found = Table(where, path, [dict(zip(names, line, strict=False)) for line in values])
+    for number, line in enumerate(values):
+        if len(line) != len(names):
+            raise UserError(f"{found.row(number)} has {len(line)} cells, the first row names {len(names)} columns")
+    if not values:
+        raise UserError(f"{where}: {path!r} has no rows")
+    return found
+
+
+def _check_names(names: list[str], tables: list[Table], column: str) -> None:
+    first: dict[str, int] = {}
+    twice = [(first.setdefault(name, i), i) for i, name in enumerate(names)]
+    if pairs := [(one, other) for one, other in twice if one != other]:
+        one, other = pairs[0]
+        which = f"{tables[one].path!r}" + (f" and {tables[other].path!r}" if tables[one] is not tables[other] else "")
+        raise UserError(
+            f"{tables[other].where}: {len(pairs):,} rows name a picture again that another row names: "
+            f"{', '.join(repr(names[i]) for _, i in pairs[:NAMED])} in column {column!r} of {which}; want one row each"
+        )
+
+
+def _classes(found: Table, column: str, separator: str) -> list[str]:
+    names = {name for row in found.rows for name in _split(row[column], separator)}
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
+
+
+def _split(cell: str, separator: str) -> list[str]:
+    parts = cell.split(separator) if separator else [cell]
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _labels(found: Table, column: str, classes: Sequence[str], separator: str) -> np.ndarray:
+    """[n], or with a separator [n classes]."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.full((len(found.rows), len(classes)) if separator else len(found.rows), -1)
+    for row, names in enumerate(_split(each[column], separator) for each in found.rows):
+        if unknown := [name for name in names if name not in numbers]:
+            raise UserError(f"{found.row(row)} has the class {unknown[0]!r}{nearest(unknown[0], classes)}")
+        if names:
+            labels[row] = np.isin(classes, names) if separator else numbers[names[0]]
+    return labels
+
+
+def _truth(found: Table, columns: Sequence[str]) -> np.ndarray:
+    """[n classes] from a column for each."""
+    cells = [[each[column].lower() for column in columns] for each in found.rows]
+    labels = np.array([[TRUTH.get(cell, 2) for cell in row] for row in cells])
+    wrong = (labels == 2) | ((labels == -1) & (labels >= 0).any(1, keepdims=True))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise UserError(
+            f"{found.row(row)} has {cells[row][column]!r} in column {columns[column]!r}; want 0 or 1 in all columns of "
+            "labels, or nothing in all where nobody has labelled the picture"
+        )
+    return labels
+
+
+def _groups(names: list[str]) -> np.ndarray:
+    """A number for each name; where there is none the picture is a group of its own."""
+    single = [name or f"\0{row}" for row, name in enumerate(names)]
+    return np.unique(single, return_inverse=True)[1].astype(np.int32)

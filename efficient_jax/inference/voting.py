@@ -1,0 +1,62 @@
+"""Several members' probabilities as one answer, for images and for each pixel of a map. Plain numpy, on the host."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from efficient_jax.types import UserError
+
+Members = Float[np.ndarray, "m *n classes"]
+Answer = tuple[Float[np.ndarray, "*n classes"], Int[np.ndarray, "*n"]]
+"""(probabilities, the class answered)"""
+
+EQUAL = 1e-9  # sums of weights that differ by less are equal
+
+
+def soft(probabilities: Members, weights: Float[np.ndarray, "m"]) -> Answer:
+    """The weighted mean of probabilities. Its log-likelihood is, for each example, no worse than the members' mean."""
+    mean = np.tensordot(_shares(weights), probabilities, 1).astype(probabilities.dtype)
+    return mean, mean.argmax(-1)
+
+
+def hard(probabilities: Members, weights: Float[np.ndarray, "m"]) -> Answer:
+    """The weighted share of the members whose most probable class it is; of those with the largest share the one
+    with the highest weighted mean of probabilities is answered, of equal ones the first."""
+    votes = probabilities.argmax(-1)[..., None] == np.arange(probabilities.shape[-1])
+    share = np.tensordot(_shares(weights), votes, 1).astype(probabilities.dtype)
+    mean, _ = soft(probabilities, weights)
+    most = share >= share.max(-1, keepdims=True) - EQUAL
+    return share, np.where(most, mean, -1.0).argmax(-1)
+
+
+VOTES: dict[str, Callable[[Members, Float[np.ndarray, "m"]], Answer]] = {"soft": soft, "hard": hard}
+
+
+def _shares(weights: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+    weights = np.asarray(weights, np.float64)
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+        raise UserError(f"weights of members: {weights.tolist()}; want numbers from 0 on, one of them above 0")
+    return weights / weights.sum()
+
+
+def greedy(probabilities: Members, labels: Int[np.ndarray, "n"]) -> tuple[list[int], list[float]]:
+    """(members in the order in which they join, accuracy of the soft vote after each): who adds what.
+
+    Each round adds the member with which the vote is right most often; of equal ones that with the best
+    log-likelihood, then the first. Labels are of images that no member was trained on, and on which no claim rests
+    afterwards: validation.
+    """
+    chosen: list[int] = []
+    scores: list[float] = []
+    rows = np.arange(len(labels))
+    while len(chosen) < len(probabilities):
+        ranked = []
+        for m in sorted(set(range(len(probabilities))) - set(chosen)):
+            mean = probabilities[[*chosen, m]].mean(0, dtype=np.float64)
+            likelihood = np.log(np.maximum(mean[rows, labels], np.finfo(np.float32).tiny)).mean()
+            ranked.append(((mean.argmax(1) == labels).mean(), likelihood, -m))
+        right, _, best = max(ranked)
+        chosen.append(-best)
+        scores.append(float(right))
+    return chosen, scores

@@ -1,0 +1,223 @@
+"""Members on the images of one split: what each predicts, and what several make of it."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+
+from efficient_jax import calibration, classification, members, metrics, predictions, preparation, records
+from efficient_jax.inference import agreement, tta, voting
+from efficient_jax.plan import plan
+from efficient_jax.prediction import predict_rows
+from efficient_jax.predictions import Predictions
+from efficient_jax.training import averaging, checkpoint, parallel, step
+from efficient_jax.types import Tree, UserError
+from efficient_jax.workdir import read_config
+
+WHERE = "--members"
+SOUPS = ("uniform", "greedy")
+BATCH = 256  # images whose statistics are taken together
+
+
+class Member(NamedTuple):
+    """What one member predicts."""
+
+    name: str
+    test: Predictions
+    validation: Predictions | None  # None where its run has no such images, or a file has only others
+    thresholds: tuple[float, ...]  # of several labels
+    answers: np.ndarray  # int [n], the classes answered for the test images; or [n classes] of several labels
+
+
+def named(text: str) -> list[str]:
+    """The members that `text` names, separated by commas; `RUN/STAGE@*` are all the snapshots that the stage kept."""
+    found: list[str] = []
+    for name in text.split(","):
+        path, at, which = name.partition("@")
+        if at and which == "*":
+            folder = members.stage_folder(Path(path), WHERE)
+            found += [f"{folder}@{number}" for number in checkpoint.steps(folder)]
+        else:
+            found.append(name)
+    return found
+
+
+def member(name: str, console: Console, views: str = "none") -> Member:
+    """`name` is RUN, RUN/STAGE, RUN/STAGE@UPDATE, or a file of predictions. A stage that is finished has left what it
+    predicted; else, and with `views` of `tta.VIEWS`, its model is run."""
+    if Path(name).suffix in predictions.SUFFIXES:
+        found = predictions.read(Path(name), WHERE)
+        return _member(name, found, None, (0.5,) * len(found.classes))
+    path, at, _ = name.partition("@")
+    folder = members.stage_folder(Path(path), WHERE)
+    if at or views != "none" or not (folder / predictions.FILES["test"]).is_file():
+        return by_model(name, *load(name), prepared(folder.parent, console), views)
+    validation = folder / predictions.FILES["validation"]
+    return _member(
+        name,
+        predictions.read(folder / predictions.FILES["test"], WHERE),
+        predictions.read(validation, WHERE) if validation.is_file() else None,
+        records.read_json(folder / "result.json").get("thresholds", ()),
+    )
+
+
+def _member(name: str, test: Predictions, validation: Predictions | None, thresholds: Sequence[float]) -> Member:
+    if test.labels.ndim == 2:
+        return Member(name, test, validation, tuple(thresholds), test.probabilities >= thresholds)
+    return Member(name, test, validation, (), test.probabilities.argmax(1))
+
+
+def load(name: str) -> tuple[Tree, dict[str, Any]]:
+    """(variables on the host, description) of RUN[/STAGE][@UPDATE]."""
+    path, at, which = name.partition("@")
+    if at and not which.isdigit():
+        raise UserError(f"{WHERE}: {name!r} wants the number of an update behind the @, or * for all that were kept")
+    folder = members.stage_folder(Path(path), WHERE)
+    return checkpoint.load(folder, WHERE, int(which) if at else None)
+
+
+@functools.lru_cache(maxsize=1)
+def prepared(workdir: Path, console: Console) -> preparation.Run:
+    """The data of a run, on the devices."""
+    # Of the plan only the data: no stage is trained, and any number of devices will do.
+    return preparation.prepare(plan(read_config(workdir, WHERE))._replace(stages=(), devices=0), workdir, console)
+
+
+def by_model(
+    name: str, variables: Tree, description: dict[str, Any], run: preparation.Run, views: str = "none"
+) -> Member:
+    """What a model predicts for the test and validation images of `run`, or of `views` of them together."""
+    _, apply = members.build(description)
+    if views != "none":
+        apply = members.through_views(apply, tta.VIEWS[views], description["multi_label"])
+    predict = step.make_predict(apply, run.devices, description["multi_label"])
+    seen = preparation.at_size(run, description["image_shape"][0])
+    placed = parallel.replicate(variables, run.devices)
+    found = {
+        split: predictions.of(run.source, ids, predict_rows(predict, placed, ids, seen))
+        for split in predictions.FILES
+        if len(ids := run.split[split])
+    }
+    return _member(name, found["test"], found.get("validation"), description.get("thresholds", ()))
+
+
+def soup(
+    names: Sequence[str], kind: str, console: Console, views: str = "none"
+) -> tuple[Member, Tree, dict[str, Any], list[str]]:
+    """(what the mean of the members' weights predicts, its variables, its description, the members in it).
+
+    All must be of one architecture. "uniform" takes all, "greedy" those that do not lower the accuracy on validation
+    images. Batch statistics are those of the labelled and unlabelled images of the first member's run, as they are.
+
+    Raises: UserError for members that have not the same parameters, images or classes.
+    """
+    folders = [members.stage_folder(Path(name.partition("@")[0]), WHERE) for name in names]
+    trees, descriptions = zip(*(load(name) for name in names), strict=True)
+    first = descriptions[0]
+    for name, tree, description in zip(names, trees, descriptions, strict=True):
+        for key in ("model", "settings", "classes", "image_shape", "mean", "std"):
+            if description[key] != first[key]:
+                raise UserError(
+                    f"--soup: {key} of {name!r} is {description[key]}, of {names[0]!r} {first[key]}; weights of "
+                    "different networks have no mean, but --vote takes any"
+                )
+        if differences := checkpoint.compare(tree, trees[0]):
+            raise UserError(f"--soup: {name!r} is of another architecture than {names[0]!r}: {differences}")
+    run = prepared(folders[0].parent, console)
+    _, apply = members.build(first, norm_axis=None)
+    seen = preparation.at_size(run, first["image_shape"][0])
+    ids = np.sort(np.concatenate([run.split["labelled"], run.split["unlabelled"]]))
+    ids = np.random.default_rng(0).permutation(ids)  # sorted by class, batches would be less like the whole
+
+    def refreshed(tree: Tree) -> Tree:
+        parts: Iterator[Any] = (seen.source.images[ids[i : i + BATCH]] for i in range(0, len(ids), BATCH))
+        return averaging.batch_statistics(apply, tree, parts)
+
+    def accuracy(tree: Tree) -> float:
+        found = by_model("", refreshed(tree), first, run).validation
+        assert found
+        return float((found.probabilities.argmax(1) == found.labels).mean())
+
+    chosen = list(range(len(names)))
+    if kind == "greedy":
+        if not len(run.split["validation"]) or first["multi_label"]:
+            raise UserError(
+                "--soup: greedy chooses by accuracy on validation images of one class each; train with "
+                "config.data.validation, or take uniform"
+            )
+        chosen, _ = averaging.greedy_soup(trees, accuracy)
+    variables = refreshed(averaging.mean([trees[i] for i in chosen]))
+    inside = [names[i] for i in chosen]
+    return by_model(f"{kind} soup of {len(inside)}", variables, first, run, views), variables, first, inside
+
+
+def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Member:
+    """Their vote. Thresholds of several labels are the weighted means of the members'."""
+    shares = np.asarray(weights or np.ones(len(found)))
+    if len(shares) != len(found):
+        raise UserError(f"--weights: {len(shares)} for {len(found)} members; want one for each")
+    parts: dict[str, Predictions] = {}
+    for split in predictions.FILES:
+        several = [of for each in found if (of := getattr(each, split))]
+        if len(several) < len(found) or (split == "validation" and not _same_images(several)):
+            continue  # folds and seeds have validation images of their own
+        several = predictions.matched(several, [each.name for each in found], WHERE)
+        probabilities, answers = voting.VOTES[vote](np.stack([of.probabilities for of in several]), shares)
+        parts[split] = several[0]._replace(probabilities=probabilities)
+        if split == "test":
+            voted = answers
+    thresholds = np.average([each.thresholds for each in found], 0, shares).tolist()
+    joint = _member(f"{vote} vote of {len(found)}", parts["test"], parts.get("validation"), thresholds)
+    return joint if found[0].thresholds else joint._replace(answers=voted)
+
+
+def _same_images(found: Sequence[Predictions]) -> bool:
+    return all(np.array_equal(np.sort(of.ids), np.sort(found[0].ids)) for of in found)
+
+
+def figures(found: Member) -> dict[str, Any]:
+    """As `classification.figures`, or `metrics.several_labels` with the log-likelihood. Where there are validation
+    images also the temperature fitted to them, and what it makes of likelihood and calibration on the test images."""
+    probabilities, labels = found.test.probabilities, found.test.labels
+    if labels.ndim == 2:
+        scores = metrics.several_labels(probabilities, labels, np.asarray(found.thresholds))
+        return scores | {"negative_log_likelihood": float(metrics.label_losses(probabilities, labels).mean())}
+    scores = classification.figures(probabilities, labels, found.answers)
+    if found.validation:
+        temperature = calibration.temperature(found.validation.probabilities, found.validation.labels)
+        tempered = calibration.tempered(probabilities, temperature)
+        scores |= {
+            "temperature": temperature,
+            "tempered_negative_log_likelihood": metrics.negative_log_likelihood(tempered, labels),
+            "tempered_calibration_error": calibration.expected_calibration_error(tempered, labels),
+        }
+    return scores
+
+
+def comparison(found: Sequence[Member]) -> list[dict[str, Any]]:
+    """For each pair of members of one class an image: how alike they err, and what the second won and lost."""
+    tests = predictions.matched([each.test for each in found], [each.name for each in found], WHERE)
+    answers = [test.probabilities.argmax(1) for test in tests]
+    rows = []
+    for i in range(len(found)):
+        for j in range(i + 1, len(found)):
+            changed = agreement.change(answers[i], answers[j], tests[0].labels)
+            row = {"first": found[i].name, "second": found[j].name}
+            row |= agreement.agreement(answers[i], answers[j], tests[0].labels)._asdict()
+            won, lost = int(changed.won.sum()), int(changed.lost.sum())
+            rows.append(row | {"won": won, "lost": lost, "p_value": changed.p_value})
+    return rows
+
+
+def selection(found: Sequence[Member]) -> tuple[list[str], list[float]] | None:
+    """Who adds what: (members in the order in which a greedy choice takes them, accuracy of the soft vote after each)
+    on validation images; None where these are not the same for all. Each comes once."""
+    several = [each.validation for each in found if each.validation]
+    if len(several) < len(found) or not _same_images(several):
+        return None
+    several = predictions.matched(several, [each.name for each in found], WHERE)
+    chosen, scores = voting.greedy(np.stack([of.probabilities for of in several]), several[0].labels)
+    return [found[i].name for i in chosen], scores

@@ -1,0 +1,15 @@
+"""`..._to_label.html`: the pictures that are most worth labelling, on one page that loads nothing from elsewhere."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from efficient_jax.report import plots, template
+
+
+def write_page(path: pathlib.Path, rank: str, rows: Sequence[Mapping[str, Any]], images: np.ndarray) -> pathlib.Path:
+    """`rows` have image, class, confidence and score; `images` uint8 [n h w c] are theirs."""
+    pictures = [{**row, "picture": plots.single(image)} for row, image in zip(rows, images, strict=True)]
+    return template.write(path, "labelling.html", {"rank": rank, "pictures": pictures})

@@ -1,0 +1,116 @@
+"""Boxes, masks and keypoints go where their pictures go."""
+
+import numpy as np
+import pytest
+
+from efficient_jax.data import decode, objects
+from efficient_jax.data.decode import Framing
+
+W, H = 60, 40
+FRAMINGS = [Framing(0), *(Framing(size, fit) for size in (32, 80) for fit in ("crop", "squash", "pad"))]
+FRAMINGS += [Framing(32, "crop", 0.8)]
+BOX = np.array([14.0, 6.0, 35.0, 31.0])
+
+
+def rectangle(box, h=H, w=W):
+    left, top, right, bottom = box.astype(int)
+    mask = np.zeros((h, w), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def box_of(mask):
+    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("framing", FRAMINGS, ids=str)
+def test_a_box_its_mask_and_its_picture_stay_together(framing, turned):
+    """The box is that of the fitted mask, and the mask covers the pixels that are bright in the fitted picture."""
+    h, w, box = (W, H, BOX[[1, 0, 3, 2]]) if turned else (H, W, BOX)
+    through, drawn = objects.window(w, h, framing), rectangle(box, h, w)
+    corners = box.reshape(2, 2)
+    outline = np.array([corners[[i, j], [0, 1]] for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))])
+    ((moved,), _) = objects.boxes(box[None], through)
+    masks = objects.mask(drawn, through), objects.polygons([outline], through)
+    for mask in masks:
+        assert mask.shape == through.size[::-1]
+        assert np.abs(box_of(mask) - moved).max() <= 0.5 + 1 / objects.FINER
+    if framing.size:
+        bright = decode.fit(drawn[..., None] * np.uint8(255), *framing[:3], "bilinear")[..., 0].astype(int)
+        if framing.fit == "pad":  # grey around it
+            bright = np.where(objects.mask(np.ones((h, w), bool), through), bright, 0)
+        assert (bright[masks[0]] > 100).all()
+        assert (bright[~masks[0]] < 155).all()
+
+
+def test_what_is_cut_off_counts_by_its_share():
+    through = objects.window(60, 40, Framing(40))  # columns 10 to 50 are seen
+    boxes, visible = objects.boxes(np.array([[0, 0, 20, 10], [20, 5, 30, 15], [52, 0, 60, 40.0]]), through)
+    np.testing.assert_array_equal(boxes, [[0, 0, 10, 10], [10, 5, 20, 15], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(visible, [0.5, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("framing", FRAMINGS, ids=str)
+def test_a_keypoint_stays_on_its_pixel(framing):
+    """The picture is one bright block of 4 x 4 around the point."""
+    through = objects.window(W, H, framing)
+    picture = rectangle(np.array([28, 18, 32, 22]))
+    ((x, y),), visible = objects.keypoints(np.array([[29.5, 19.5]]), np.array([True]), through)
+    rows, columns = objects.mask(picture, through).nonzero()
+    assert visible.all()
+    assert np.abs([columns.mean() - x, rows.mean() - y]).max() <= 0.5
+
+
+def test_a_keypoint_out_of_the_picture_or_hidden_is_not_visible():
+    through = objects.window(60, 40, Framing(40))
+    points, visible = objects.keypoints(np.array([[9.0, 0], [10, 0], [49, 39], [49, 39]]), np.arange(4) < 3, through)
+    np.testing.assert_allclose(points, [[-1, 0], [0, 0], [39, 39], [39, 39]])
+    np.testing.assert_array_equal(visible, [False, True, True, False])
+
+
+def test_polygons_are_joined():
+    squares = [np.array([(a, a), (a + 10, a), (a + 10, a + 10), (a, a + 10.0)]) for a in (5, 10, 30)]
+    found = objects.polygons(squares, objects.window(50, 50, Framing(0)))
+    np.testing.assert_array_equal(
+        found, np.any([rectangle(np.array([a, a, a + 10, a + 10]), 50, 50) for a in (5, 10, 30)], 0)
+    )
+
+
+DISC = (  # of pycocotools 2.0.11, like the text below
+    "]`2?V36J6L2M4M2M4M2N2N2N2O0O2N2O0O2N2O000O2O000O2O00000000000000"
+    "00000000000001N10001N10001N2N101N2N101N2N2N2N3L3N3L3N4J6JnS1"
+)
+
+
+@pytest.mark.parametrize(
+    ("counts", "mask"),
+    [
+        ([1, 3, 2, 1, 4, 1], [[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 1]]),
+        ([0, 12], np.ones((3, 4))),
+        ("11110O0010", [[0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1]]),
+        (DISC, np.hypot(*(np.indices((120, 90)) - np.array([60, 50])[:, None, None])) < 30),
+    ],
+    ids=["numbers", "all", "text", "text of a disc"],
+)
+def test_run_lengths_go_down_the_columns(counts, mask):
+    np.testing.assert_array_equal(objects.runs(counts, *np.shape(mask)), mask)
+
+
+@pytest.mark.parametrize("counts", [[3, 4], [20, -8], "11110O001"])
+def test_run_lengths_of_another_size_are_refused(counts):
+    with pytest.raises(ValueError, match=r"^run lengths of .* pixels for 4 x 3$"):
+        objects.runs(counts, 3, 4)
+
+
+def test_objects_are_resized_with_their_images():
+    mask = rectangle(BOX)
+    made = {"boxes": BOX[None, None], "box_mask": mask[None, None], "keypoints": np.array([[[29.5, 19.5]]])}
+    made |= {"mask": mask[None].astype(np.uint8) * 7, "box_visible": np.ones((1, 1))}
+    found = objects.resized(made, W, H, 20)
+    np.testing.assert_allclose(found["boxes"], [[BOX / [3, 2, 3, 2]]])
+    np.testing.assert_allclose(found["keypoints"], [[[9.5, 9.5]]])
+    assert np.abs(box_of(found["box_mask"][0, 0]) - found["boxes"][0, 0]).max() <= 0.5
+    np.testing.assert_array_equal(found["mask"], found["box_mask"][:, 0] * 7)
+    assert (found["mask"].dtype, found["box_visible"]) == (np.uint8, [[1.0]])

@@ -1,0 +1,148 @@
+"""What stages learn from: streams, and the labels of people and teachers."""
+
+import io
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from efficient_jax import experiment
+from efficient_jax.supervision import supervise
+from efficient_jax.training import parallel
+from efficient_jax.types import UserError
+from tests.tiny_run import SHAPE, prepared, run, shades, stage, stored
+
+
+def test_a_teacher_of_another_run_labels_the_pool(images, teacher, tmp_path):
+    block = stage("noisy_student", teacher=str(teacher), pseudo_labels={"threshold": 0.0, "balance": False})
+    (found,) = run(images, tmp_path, {"student": block})
+    # 240 images less 30 of the test and 12 labelled; a person's label is known of 108
+    assert found["pseudo_labels"] == {"pool": 198, "kept": 198, "known": 108, "right": 108, "classes_without": 0}
+
+
+def test_a_threshold_that_nothing_reaches_stops_before_training(images, teacher, tmp_path):
+    block = stage("noisy_student", teacher=str(teacher), pseudo_labels={"threshold": 0.999999})
+    ready = prepared(images, tmp_path, {"s": block})
+    with pytest.raises(UserError) as error:
+        experiment.run_stage(ready.stages[0], ready)
+    message = r"config\.s\.pseudo_labels\.threshold: no image reaches 0\.999999; the highest confidence is 0\.\d+; "
+    assert re.fullmatch(message + r"0\.\d\d would keep at least half of the images", str(error.value))
+    assert not (tmp_path / "s" / "checkpoints").exists()
+
+
+def test_an_interrupted_stage_takes_the_predictions_of_the_store(images, teacher, tmp_path):
+    """Those that are there, of the same teacher: marked ones come back; with another's hash they are made anew."""
+    block = stage("noisy_student", teacher=str(teacher), pseudo_labels={"threshold": 0.0, "balance": False})
+    ready = prepared(images, tmp_path, {"s": block}, said := io.StringIO())
+    (tmp_path / "s").mkdir()
+    first = supervise(ready.stages[0], ready)
+    assert "are those of pseudo_labels.csv" not in said.getvalue()
+    table, about = tmp_path / "s" / "pseudo_labels.csv", tmp_path / "s" / "pseudo_labels.json"
+    again = supervise(ready.stages[0], ready)
+    assert f"s: predictions of {teacher} are those of pseudo_labels.csv" in said.getvalue()
+    np.testing.assert_array_equal(again.labels, first.labels)
+    np.testing.assert_array_equal(again.rows["unlabelled"], first.rows["unlabelled"])
+    head, *lines = table.read_text().splitlines()
+    table.write_text("\n".join([head, *(",".join([*line.split(",")[:-3], "1", "0", "0"]) for line in lines)]) + "\n")
+    assert (supervise(ready.stages[0], ready).labels[ready.split["unlabelled"]] == [1, 0, 0]).all()
+    about.write_text(about.read_text().replace('"teacher_hash": "', '"teacher_hash": "0'))
+    np.testing.assert_array_equal(supervise(ready.stages[0], ready).labels, first.labels)
+
+
+def test_pseudo_labels_do_not_depend_on_the_number_of_devices(images, teacher, tmp_path):
+    block = stage("noisy_student", teacher=str(teacher), pseudo_labels={"threshold": 0.0})
+    found = []
+    for devices in (1, 4):
+        ready = prepared(images, tmp_path, {"s": block})._replace(devices=jax.devices()[:devices])
+        ready = ready._replace(
+            images=parallel.replicate(ready.source.images, ready.devices), workdir=tmp_path / str(devices)
+        )
+        (ready.workdir / "s").mkdir(parents=True)
+        found.append(supervise(ready.stages[0], ready))
+    np.testing.assert_allclose(found[0].labels, found[1].labels, atol=1e-6)
+    np.testing.assert_array_equal(found[0].rows["unlabelled"], found[1].rows["unlabelled"])
+
+
+def test_rare_classes_come_as_often_as_others(tmp_path):
+    labels = np.repeat([0, 1], [60, 20])
+    pixels = np.random.default_rng(0).integers(0, 256, (80, *SHAPE), np.uint8)
+    np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
+    block = stage("supervised", batch={"labelled": 8, "balanced": True})
+    ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": block}, labels_per_class=0, test=8)
+    rows = supervise(ready.stages[0], ready).rows["labelled"]
+    np.testing.assert_array_equal(np.bincount(labels[rows]), [54, 54])
+    np.testing.assert_array_equal(np.unique(rows), ready.split["labelled"])
+
+
+def test_soft_labels_are_what_is_learned(tmp_path):
+    rng = np.random.default_rng(0)
+    soft = rng.dirichlet(np.ones(3), 90).astype(np.float32)
+    np.savez(tmp_path / "a.npz", images=rng.integers(0, 256, (90, *SHAPE), np.uint8), soft_labels=soft)
+    ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": stage("supervised")}, test=9)
+    ids = ready.split["labelled"]
+    np.testing.assert_array_equal(np.bincount(soft[ids].argmax(1)), [4, 4, 4])
+    np.testing.assert_array_equal(supervise(ready.stages[0], ready).labels[ids], soft[ids])
+
+
+CLASS_MAP = {"0": "dark", "1": "bright", "2": "bright"}
+
+
+def test_a_class_map_makes_its_labels_those_of_the_student(two, teacher, tmp_path):
+    labels = {"threshold": 0.0, "balance": False}
+    block = stage("noisy_student", teacher=str(teacher), pseudo_labels=labels, class_map=CLASS_MAP)
+    small = stage("distill", teacher=str(teacher), class_map=CLASS_MAP)
+    found, _ = run(two, tmp_path, {"student": block, "small": small})
+    # 240 images less 30 of the test and 8 labelled; a person's label is known of 112
+    assert found["pseudo_labels"] == {"pool": 202, "kept": 202, "known": 112, "right": 112, "classes_without": 0}
+    with pytest.raises(UserError, match=r"^config\.s\.class_map: no class of the teacher is mapped to 'dark'"):
+        run(two, tmp_path / "wrong", {"s": small | {"class_map": dict.fromkeys("012", "bright")}})
+
+
+def test_several_teachers_label_with_their_mean(images, teacher, tmp_path):
+    labels = {"threshold": 0.0, "balance": False}
+    blocks = {"other": stage("supervised", updates=4, model={"name": "mlp", "width": 8})}
+    for name, teachers in (("a", (str(teacher),)), ("b", ("other",)), ("both", (str(teacher), "other"))):
+        blocks[name] = stage("noisy_student", teachers=teachers, pseudo_labels=labels)
+    blocks["small"] = stage("distill", teachers=(str(teacher), "other"))
+    run(images, tmp_path, blocks)
+    columns = [f"p({number})" for number in range(3)]
+    a, b, both = (
+        np.array([[float(row[c]) for c in columns] for row in stored(tmp_path / n)]) for n in ("a", "b", "both")
+    )
+    assert np.abs(a - b).max() > 0.1
+    np.testing.assert_allclose(both, (a + b) / 2, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def all_known(tmp_path_factory) -> str:
+    return shades(tmp_path_factory.mktemp("known") / "images.npz", np.arange(240) % 3)
+
+
+def test_omitted_classes_are_in_no_stream(all_known, teacher, tmp_path):
+    block = stage(
+        "noisy_student", teacher=str(teacher), omit=("1",), pseudo_labels={"threshold": 0.0, "balance": False}
+    )
+    (found,) = run(all_known, tmp_path, {"s": block})
+    assert found["labels"] == 8
+    assert found["pseudo_labels"]["pool"] == 132  # of 198 without labels
+    assert {row["hidden"] for row in stored(tmp_path / "s")} == {"0", "2"}
+
+
+@pytest.mark.parametrize(
+    ("omit", "message"),
+    [
+        (("3",), r"config\.s\.omit: unknown name '3'; there is: 0, 1, 2"),
+        (("0", "1", "2"), r"config\.s\.batch\.labelled: 8 asked, but no image is labelled"),
+    ],
+)
+def test_what_cannot_be_omitted_is_said(all_known, tmp_path, omit, message):
+    with pytest.raises(UserError, match=message):
+        run(all_known, tmp_path, {"s": stage("supervised", omit=omit)})
+
+
+def test_what_nobody_has_labelled_cannot_be_omitted(images, teacher, tmp_path):
+    with pytest.raises(
+        UserError, match=r"^config\.s\.omit: nobody knows the classes of 90 images that are unlabelled$"
+    ):
+        run(images, tmp_path, {"s": stage("distill", teacher=str(teacher), omit=("1",))})

@@ -1,0 +1,71 @@
+"""Runs of tiny stages on three classes that differ in brightness."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from efficient_jax import experiment, preparation, records
+from efficient_jax.plan import plan
+
+SHAPE = (8, 8, 1)
+
+
+def shades(path: Path, labels: np.ndarray, **more) -> str:
+    """An .npz of 240 images, dark, grey and bright in turn."""
+    noise = np.random.default_rng(0).integers(0, 60, (240, *SHAPE))
+    pixels = noise + 90 * (np.arange(240) % 3)[:, None, None, None]
+    np.savez(path, images=pixels.astype(np.uint8), labels=labels, **more)
+    return str(path)
+
+
+def stage(method: str, updates: int = 2, **changes) -> dict:
+    block = {
+        "model": {"name": "cnn", "width": 4},
+        "method": {"name": method},
+        "batch": {"labelled": 8} if method == "supervised" else {"labelled": 8, "unlabelled": 8},
+        "augment": {"ops": ()},
+        "optim": {"learning_rate": 1e-2, "warmup": 0, "weight_decay": 0.0, "clip": 1.0, "rules": ((".*", 1.0),)},
+        "updates": updates,
+        "ema_decay": 0.9,
+    }
+    return block | changes
+
+
+def run(images: str, workdir, stages: dict, validation: int = 0) -> list[dict]:
+    config = {
+        "seed": 0,
+        "devices": 2,
+        "stages": tuple(stages),
+        "data": {
+            "source": {"name": "npz", "path": images},
+            "labels_per_class": 4,
+            "test": 30,
+            "validation": validation,
+        },
+        **stages,
+    }
+    checked = plan(config)
+    workdir.mkdir(exist_ok=True)
+    records.write_json(workdir / "config.json", config)
+    prepared = preparation.prepare(checked, workdir, Console(quiet=True))
+    return [experiment.run_stage(stage, prepared) for stage in prepared.stages]
+
+
+def prepared(images, workdir, stages, said=None, **data):
+    """The run, before its stages."""
+    split = {"labels_per_class": 4, "test": 30} | data
+    config = {
+        "seed": 0,
+        "devices": 2,
+        "stages": tuple(stages),
+        "data": {"source": {"name": "npz", "path": images}} | split,
+    }
+    return preparation.prepare(plan(config | stages), workdir, Console(file=said or io.StringIO(), width=300))
+
+
+def stored(folder) -> list[dict[str, str]]:
+    with (folder / "pseudo_labels.csv").open() as file:
+        return list(csv.DictReader(file))
