@@ -15,6 +15,7 @@ from configs import common
 def get_config(arg: str = "") -> ConfigDict:
     config, tiny = common.experiment(arg)
     config.data = common.pictures(size=32 if tiny else 160)
+    config.data.update({"folds": 0, "fold": 0})
     config.stages = ("head", "finetuned")
     config.head = common.lite_head()
     config.finetuned = common.lite(init="head", epochs=12.0, rules=(common.NORMS, (".*", 1.0)), layer_decay=0.9)

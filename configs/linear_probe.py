@@ -15,6 +15,7 @@ from configs import common
 def get_config(arg: str = "") -> ConfigDict:
     config, tiny = common.experiment(arg)
     config.data = common.pictures(size=32 if tiny else 160)
+    config.data.update({"folds": 0, "fold": 0})
     config.stages = ("ridge", "logistic")
     config.ridge = common.lite_head()
     config.ridge.method.head = "ridge"

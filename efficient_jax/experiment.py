@@ -210,14 +210,14 @@ def _fit(
     labels: np.ndarray,
 ) -> Tree:
     """The variables with the head that fits the features of the labelled images."""
-    beside = {"label": parallel.replicate(labels, run.devices)}
+    data = {"image": run.images, "label": parallel.replicate(labels, run.devices)}
     placed = parallel.replicate(variables, run.devices)
 
     def features(ids: np.ndarray, augmentation: Augment, view: int) -> tuple[np.ndarray, np.ndarray]:
         extract = step.make_extract(apply, augmentation, run.devices)
         key = parallel.replicate(jax.random.fold_in(keys.named(_key(stage, run), "views"), view), run.devices)
         return step.extract_rows(
-            extract, placed, run.images, beside, ids, key=key, batch=predict_batch(run, ids), devices=run.devices
+            extract, placed, data, ids, key=key, batch=predict_batch(run, ids), devices=run.devices
         )
 
     plain = augment.build((), {}, "")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,10 +26,18 @@ def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, di
     source = SOURCES[name](**settings | given)
     if not len(source.images):
         raise UserError(f"config.data.source: {name!r} has no images")
-    split = splits.split(source.labels, source.classes, seed=plan.seed, given=source.given, **plan.split)
+    hashes = sources.digests(source)
+    split = splits.split(
+        source.labels,
+        source.classes,
+        seed=plan.seed,
+        given=source.given,
+        groups=source.groups,
+        order=_by_content(hashes),
+        **plan.split,
+    )
     if not len(split["test"]):
         raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
-    hashes = sources.digests(source)
     source, split = _without_test_images(plan, source, split, hashes)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := duplicates.contradictions(hashes, source.labels, labelled):
@@ -43,6 +52,32 @@ def _room(devices: int) -> int:
     if not about:  # CPU: each device has them in the same memory, beside those here
         return decode.free_memory() // (2 * (1 + len(used)))
     return min(decode.free_memory(), about["bytes_limit"] - about["bytes_in_use"]) // 2
+
+
+class Leak(NamedTuple):
+    """Images that are nearly the same, on both sides of a split."""
+
+    said: str
+    pairs: np.ndarray  # int [p 2]: the held-out image, the other
+    distances: np.ndarray
+
+
+def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]:
+    """Near duplicates of test images in all other parts, and of validation images among the labelled.
+
+    Only said, never acted upon: two photographs of one thing leak, two digits that look alike do not, and who knows
+    the images can tell which they are.
+    """
+    rest = np.concatenate([ids for name, ids in split.items() if name != "test"])
+    images: Any = source.images  # or what is read as one array
+    found = []
+    for held_out, ids, others in (("test", "other", rest), ("validation", "labelled", split["labelled"])):
+        near = duplicates.near(images, split[held_out], others)
+        if len(near.pairs):
+            count = len(np.unique(near.pairs[:, 0]))
+            said = f"{count:,} {held_out} images nearly equal {ids} images: {_listed(near.pairs.tolist(), source)}"
+            found.append(Leak(said, *near))
+    return found
 
 
 def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -76,10 +111,22 @@ def _without_test_images(
         )
     rest = np.setdiff1d(np.arange(len(hashes)), list(found))
     given = {"test": np.searchsorted(rest, split["test"])}
-    again = splits.split(source.labels[rest], source.classes, seed=plan.seed, given=given, **plan.split | {"test": 0})
+    again = splits.split(
+        source.labels[rest],
+        source.classes,
+        seed=plan.seed,
+        given=given,
+        groups=None if source.groups is None else source.groups[rest],
+        order=_by_content([hashes[i] for i in rest]),
+        **plan.split | {"test": 0},
+    )
     return _noted(source, f"left out {len(found):,} images that {said}"), {
         name: rest[ids].astype(np.int32) for name, ids in again.items()
     }
+
+
+def _by_content(hashes: list[bytes]) -> np.ndarray:
+    return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), int)
 
 
 def _noted(source: sources.Source, note: str) -> sources.Source:

@@ -1,6 +1,8 @@
 """What predictions are worth, and what a measured number is: intervals, likelihood, several labels an image.
 Plain numpy, on the host."""
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
@@ -37,6 +39,58 @@ def paired_difference(
     mean = difference.mean()
     half = stats.t.ppf((1.0 + level) / 2.0, n - 1) * difference.std(ddof=1) / np.sqrt(n)
     return float(mean), float(mean - half), float(mean + half)
+
+
+class Agreement(NamedTuple):
+    """How well validation accuracies tell test accuracies, over models."""
+
+    models: int
+    pearson: float
+    low: float  # 95% of bootstraps over the models
+    high: float
+    spearman: float
+    slope: float  # points of test accuracy for one of validation accuracy
+    ceiling: float  # what `pearson` comes to, on average, where only the finite sets of images keep it from 1
+
+
+def agreement(
+    validation: Float[np.ndarray, "m"], test: Float[np.ndarray, "m"], n_validation: int, n_test: int
+) -> Agreement | None:
+    """Of accuracies (0..1) of models on `n_validation` and `n_test` images; None below 3 models, or where all are
+    equal.
+
+    The true variance between models is taken to be what is left of the variance on the larger set without that of
+    drawing its images; 0, and a ceiling of 0, where nothing is left.
+    """
+    both = np.stack([validation, test]).astype(np.float64)
+    if both.shape[1] < 3 or not both.std(1).all():
+        return None
+    larger, n = (both[1], n_test) if n_test >= n_validation else (both[0], n_validation)
+    variance = max(larger.var(ddof=1) - (larger * (1 - larger)).mean() / n, 0.0)
+    drawn = both[:, np.random.default_rng(0).integers(0, both.shape[1], (2000, both.shape[1]))]  # 2 2000 m
+    centred = drawn - drawn.mean(-1, keepdims=True)
+    spread = np.sqrt(np.square(centred).sum(-1).prod(0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlations = centred.prod(0).sum(-1) / spread
+    low, high = np.nanpercentile(np.where(spread > 1e-12, correlations, np.nan), [2.5, 97.5])
+    return Agreement(
+        models=both.shape[1],
+        pearson=float(stats.pearsonr(*both).statistic),
+        low=float(low),
+        high=float(high),
+        spearman=float(stats.spearmanr(*both).statistic),
+        slope=float(stats.linregress(*both).slope),
+        ceiling=noise_ceiling(variance, float(larger.mean()), n_validation, n_test),
+    )
+
+
+def noise_ceiling(variance: float, accuracy: float, n_validation: int, n_test: int) -> float:
+    """The correlation to expect between accuracies on two finite sets, of models whose true accuracies, around
+    `accuracy`, have this `variance`: sqrt of the product of both reliabilities."""
+    noise = accuracy * (1 - accuracy)
+    return float(
+        np.prod([variance / (variance + noise / n) if variance else 0.0 for n in (n_validation, n_test)]) ** 0.5
+    )
 
 
 def negative_log_likelihood(probabilities: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, "n"]) -> float:

@@ -13,6 +13,7 @@ from efficient_jax.types import Augment
 
 SAMPLES, VERSIONS = 8, 4
 MISTAKES = 32
+PAIRS = 12
 
 
 def judge(
@@ -53,6 +54,13 @@ def judge(
         },
     )
     return figures
+
+
+def keep_leaks(folder: Path, source: Source, found: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    """Writes pictures of the nearest pairs across parts; `found` as from `loading.leaks`."""
+    if found:
+        ids = np.concatenate([pairs[:PAIRS] for _, pairs, _ in found])
+        records.write_npz(folder / "leaks.npz", {"images": source.images[ids], "id": ids})
 
 
 def samples(

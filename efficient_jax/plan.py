@@ -18,7 +18,7 @@ class Plan(NamedTuple):
     seed: int
     devices: int
     source: tuple[str, dict[str, Any]]
-    split: dict[str, int]
+    split: dict[str, Any]  # sizes, folds and how to draw: arguments of `splits.split`
     feed: str  # where its images are: "memory", "stream", or "" for what fits
     duplicates: str  # what to do about images that equal one of the test: "refuse" or "drop"
     label_changing: tuple[str, ...]  # operations after which a label may be wrong
@@ -82,20 +82,33 @@ def _data(
     labels_per_class: int = 0,
     test: int = 0,
     validation: int = 0,
+    folds: int = 0,
+    fold: int = 0,
+    stratify: bool = True,
     feed: str = "",
     duplicates: str = "refuse",
     label_changing: tuple = (),
-) -> tuple[tuple[str, dict[str, Any]], dict[str, int], str, str, tuple[str, ...]]:
+) -> tuple[tuple[str, dict[str, Any]], dict[str, Any], str, str, tuple[str, ...]]:
     """`config.data`: where the images come from, and how many of them are for what.
 
     `labels_per_class` = 0 takes all labels; `test` = 0 is for a source that has test images of its own.
+    `folds` cuts the labelled images into so many parts, 0 for none; number `fold`, from 0 on, is for validation.
+    `stratify` gives each part the same share of every class; False draws at random.
     `feed` "memory" decodes pictures once, "stream" whenever one is used, "" the latter where they do not fit.
     `duplicates` "refuse" ends where an image of another part equals a test image, "drop" leaves such images out.
     `label_changing` names operations after which a label may be wrong, such as a flip of digits.
     """
-    split = {"labels_per_class": labels_per_class, "test": test, "validation": validation}
+    split = {"labels_per_class": labels_per_class, "test": test, "validation": validation, "folds": folds, "fold": fold}
     for name, value in split.items():
         at_least(value, 0, f"config.data.{name}")
+    if folds == 1:
+        raise UserError("config.data.folds: 1 leaves nothing to learn from; want 2 or more, or 0 for none")
+    if fold >= max(folds, 1):
+        raise UserError(f"config.data.fold: {fold} is not one of {folds} folds, which are counted from 0")
+    if folds and validation:
+        raise UserError(
+            f"config.data.validation: {validation} asked, and config.data.folds = {folds} takes a fold; give one"
+        )
     for op in label_changing:
         binding.choose(op, augmentations.OPS | augmentations.MIXES, "config.data.label_changing")
     binding.choose(feed, dict.fromkeys(FEEDS), "config.data.feed")
@@ -103,7 +116,7 @@ def _data(
     named, settings = binding.bind_named(SOURCES, source, "config.data.source", given=("feed",))
     if feed == "stream" and named not in PICTURES:
         raise UserError(f"config.data.feed: the source {named!r} is in memory; can be streamed: {', '.join(PICTURES)}")
-    return (named, settings), split, feed, duplicates, label_changing
+    return (named, settings), split | {"stratify": stratify}, feed, duplicates, label_changing
 
 
 def is_weights(reference: str) -> bool:

@@ -11,11 +11,16 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Whole or not at all: a killed run leaves no half file."""
+def write_text(path: Path, content: str) -> None:
+    """Whole or not at all: a killed run leaves no half file. Ends of lines as they are."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.write_bytes(content.encode())
     os.replace(part, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Whole or not at all."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -1,13 +1,18 @@
 """A workdir belongs to one experiment, one set of data and one process at a time."""
 
 import contextlib
+import csv
 import fcntl
+import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from efficient_jax import records
+from efficient_jax.data.sources import Source
 from efficient_jax.types import UserError
 
 LOCK = ".lock"
@@ -42,6 +47,27 @@ def check_data(workdir: Path, fingerprint: str) -> None:
         raise UserError(
             f"--workdir: {str(workdir)!r} was begun with other images or labels (fingerprint {before}, now "
             f"{fingerprint}); give a new --workdir"
+        )
+
+
+def keep_split(workdir: Path, source: Source, split: Mapping[str, np.ndarray]) -> None:
+    """Writes which image is in which part, a line for each, to `split.csv`; where that is there, it must say the same.
+
+    Raises: UserError where it says something else: another version of a library may draw other images.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["part", "number", "image"])
+    for part, ids in split.items():
+        writer.writerows([part, number, source.name(number)] for number in ids.tolist())
+    path = workdir / "split.csv"
+    if not path.exists():
+        records.write_text(path, text.getvalue())
+    elif (before := path.read_bytes().decode()) != text.getvalue():
+        lines = set(before.splitlines()) ^ set(text.getvalue().splitlines())
+        raise UserError(
+            f"--workdir: {str(path)!r} puts images into other parts than are drawn now ({len(lines):,} lines differ); "
+            "install the versions that run.json names, or give a new --workdir"
         )
 
 

@@ -114,3 +114,30 @@ def test_label_losses_are_scikit_learns():
 def test_an_impossible_label_that_occurs_costs_a_finite_amount():
     (loss,) = metrics.label_losses(np.array([[0.0, 1.0]], np.float32), np.array([[1, 0]]))
     np.testing.assert_allclose(loss, -np.log(np.finfo(np.float32).tiny))
+
+
+@pytest.mark.parametrize(("n", "expected", "ceiling"), [(100, 0.40, 0.41), (597, 0.72, 0.73), (5000, 0.93, 0.93)])
+def test_the_noise_ceiling_is_the_correlation_of_finite_sets(n, expected, ceiling):
+    """20 models of true accuracies 95 +- 1%, tested on 10,000 images."""
+    assert metrics.noise_ceiling(1e-4, 0.95, n, 10_000) == pytest.approx(ceiling, abs=0.005)
+    rng = np.random.default_rng(0)
+    true = np.clip(rng.normal(0.95, 0.01, (400, 20)), 0, 1)
+    validation, test = rng.binomial(n, true) / n, rng.binomial(10_000, true) / 10_000
+    found = [metrics.agreement(*pair, n, 10_000) for pair in zip(validation, test, strict=True)]
+    assert np.mean([each.pearson for each in found]) == pytest.approx(expected, abs=0.03)
+    assert np.median([each.ceiling for each in found]) == pytest.approx(ceiling, abs=0.04)
+
+
+def test_agreement_of_equal_accuracies_is_perfect():
+    accuracies = np.array([0.5, 0.6, 0.8, 0.9])
+    found = metrics.agreement(accuracies, accuracies, 1000, 1000)
+    assert (found.pearson, found.spearman, found.slope) == pytest.approx((1, 1, 1))
+    assert metrics.agreement(accuracies, 1 - accuracies**3, 1000, 1000).spearman == pytest.approx(-1)
+    assert 0.9 < found.ceiling < 1
+
+
+def test_agreement_needs_three_models_that_differ():
+    assert metrics.agreement(np.array([0.5, 0.6]), np.array([0.5, 0.6]), 10, 10) is None
+    assert metrics.agreement(np.full(5, 0.5), np.linspace(0, 1, 5), 10, 10) is None
+    alike = metrics.agreement(np.array([0.5, 0.51, 0.49]), np.array([0.5, 0.49, 0.51]), 20, 20)
+    assert alike.ceiling == 0

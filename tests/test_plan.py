@@ -52,7 +52,8 @@ def changed(path, value):
 def test_a_plan_has_every_default():
     found = plan(CONFIG)
     assert (found.seed, found.devices, found.source) == (0, 0, ("mnist5k", {}))
-    assert found.split == {"labels_per_class": 10, "test": 1000, "validation": 0}
+    sizes = {"labels_per_class": 10, "test": 1000, "validation": 0}
+    assert found.split == sizes | {"folds": 0, "fold": 0, "stratify": True}
     first, student = found.stages
     assert (first.name, first.model) == ("first", ("cnn", {"width": 4, "dropout": 0.0}))
     assert first.method == ("supervised", {"label_smoothing": 0.0, "class_balance": 0.0})
@@ -337,3 +338,17 @@ def test_of_a_run_one_stage_is_a_start(tmp_path):
 @pytest.mark.parametrize("init", ["efficientnet-lite0", "weights.safetensors", "weights.pth", "vit.npz"])
 def test_a_stage_may_begin_with_weights_that_others_trained(init):
     assert plan(changed("first.init", init)).stages[0].init == init
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"folds": 1}, r"config\.data\.folds: 1 leaves nothing to learn from"),
+        ({"folds": 5, "fold": 5}, r"config\.data\.fold: 5 is not one of 5 folds"),
+        ({"fold": 1}, r"config\.data\.fold: 1 is not one of 0 folds"),
+        ({"folds": 5, "validation": 10}, r"config\.data\.validation: 10 asked, and config\.data\.folds = 5 takes"),
+    ],
+)
+def test_folds_that_do_not_fit_are_said(data, message):
+    with pytest.raises(UserError, match=message):
+        plan(changed("data", CONFIG["data"] | data))

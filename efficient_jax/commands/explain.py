@@ -99,7 +99,7 @@ def _explained(name: str, images: str, layer: str) -> tuple[dict[str, Any], dict
             for heading, rows in groups.items()
         ],
         "trust": [explanation.trust_row(what, kind, of[kind]) for what, of in trust.items() for kind in kinds],
-        "pointing": [explanation.pointing_row(what, *counts) for what, counts in pointing.items()],
+        "pointing": explanation.pointing_rows(**pointing) if pointing else [],
     }
     means = {what: {kind: _mean(of[kind]) for kind in kinds} for what, of in trust.items()}
     return section, {"rank_correlation_with_random_weights": means, "pointing_game": pointing}
@@ -238,8 +238,9 @@ def _trust(network: Network, images: np.ndarray, classes: np.ndarray) -> dict[st
     return found
 
 
-def _pointing(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, tuple[int, int]]:
-    """What points -> (how often on an object, of how many images); {} without objects."""
+def _pointing(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, Any]:
+    """{"images": how many, "hits": what points -> how often at an object, "chance": the share of pixels on objects}; {}
+    without objects."""
     if not {"boxes", "mask"} & set(seen.objects):
         return {}
     targets = judge.targets(seen.objects, seen.size)
@@ -247,14 +248,11 @@ def _pointing(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, tupl
     rows = rows[_spread(len(rows), POINTED)]
     if not len(rows):
         return {}
-    targets, n = targets[rows], len(rows)
-    found = {
-        kind: judge.pointing_game(judge.peaks(heat), targets)
-        for kind, heat in network.heat(network.variables, seen.images[rows], truth[rows]).items()
-    }
-    found["the middle of the picture"] = judge.pointing_game(np.full((n, 2), 0.5), targets)
-    counts = {what: (int(hits.sum()), n) for what, hits in found.items()}
-    return counts | {"chance: a random pixel": (round(float(targets.mean((1, 2)).sum())), n)}
+    heats = network.heat(network.variables, seen.images[rows], truth[rows])
+    points = {kind: judge.peaks(heat) for kind, heat in heats.items()}
+    points["the middle of the picture"] = np.full((len(rows), 2), 0.5)
+    hits = {what: int(judge.pointing_game(each, targets[rows]).sum()) for what, each in points.items()}
+    return {"images": len(rows), "hits": hits, "chance": float(targets[rows].mean())}
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""explore: look at a config's augmentation before training, and at what augmentation does to trained members."""
+"""explore: look at data and augmentation before training, and at what augmentation does to trained members."""
 
 import json
 import tempfile
@@ -11,10 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from efficient_jax import class_bias, preview
+from efficient_jax import class_bias, out_of_fold, preview, records
 from efficient_jax import members as stored
-from efficient_jax.data import cache, decode
-from efficient_jax.data.sources import Source
+from efficient_jax.commands.look import look
+from efficient_jax.data import cache, decode, label_errors
+from efficient_jax.data.sources import Source, fingerprint
 from efficient_jax.loading import load_data
 from efficient_jax.plan import Plan, plan
 from efficient_jax.report import bias, exploration
@@ -40,12 +41,19 @@ class Member(NamedTuple):
 
 
 def explore(
-    config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/explore", members: str = "", control: str = ""
+    config: ConfigDict = "configs/quickstart.py",
+    workdir: str = "runs/explore",
+    members: str = "",
+    control: str = "",
+    predictions: str = "",
 ) -> None:
-    """Writes WORKDIR/explore.html: the pipeline of each stage, and every operation from weak to strong, in pictures.
+    """Writes WORKDIR/explore.html: what the data are like and what that suggests, the pipeline of each stage, and every
+    operation from weak to strong, in pictures.
 
     `members`, RUN[/STAGE] separated by commas, adds what operations do to their accuracy on each class; `control`, a
     stage trained with the same augmentation for all classes, is for members whose augmentation depends on the class.
+    `predictions`, RUN[/STAGE] of each fold separated by commas, adds labels that may be wrong by what these runs say of
+    the validation images that they held out.
     """
     console = Console(markup=False, highlight=False)
     settings = config.to_dict()
@@ -59,17 +67,38 @@ def explore(
         console.print(f"warning: {warning}", soft_wrap=True)
     key = jax.random.key(checked.seed)
     source, split = load_data(checked, folder.parent / cache.FOLDER)
+    data, table = look(checked, settings, source, split, _suspects(predictions, source))
+    console.print(table)
     page = exploration.write_page(
         folder,
         title=", ".join(settings["stages"]),
         about=f"{checked.source[0]}: {len(source.images):,} images of {len(source.classes)} classes, "
         + ", ".join(f"{len(ids):,} {name}" for name, ids in split.items()),
         warnings=checked.warnings,
+        data=data,
         stages=_stages(checked, settings, source, split["labelled"], key),
         operations=preview.operations(_examples(source, split["labelled"], EXAMPLES), key),
         members=[_bias(member, controlling, key) for member in judged],
     )
-    console.print(f"page: {page}", soft_wrap=True)
+    console.print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
+
+
+def _suspects(stages: str, source: Source) -> list[tuple[int, int]]:
+    """(image, class that it seems to be), the surest first."""
+    if not stages:
+        return []
+    where = "--predictions"
+    folders = [stored.stage_folder(Path(name), where) for name in stages.split(",")]
+    try:
+        found = out_of_fold.gather(folders)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    if found.labels.ndim > 1:
+        raise UserError(f"{where}: {stages!r} predicts several labels for each image; want one class")
+    if records.read_json(folders[0].parent / "run.json")["data"]["fingerprint"] != fingerprint(source):
+        raise UserError(f"{where}: {stages!r} saw other images than the config names; give it that run's config.data")
+    rows, seems = label_errors.suspects(found.labels, found.probabilities)
+    return list(zip(found.ids[rows].tolist(), seems.tolist(), strict=True))
 
 
 def writable(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from efficient_jax import records
+from efficient_jax import out_of_fold, records
 from efficient_jax.commands.files import load_config, run_file
 from efficient_jax.report import sweep_figure, tables
 from efficient_jax.types import UserError
@@ -21,9 +22,10 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
 
     The file has CONFIG, the path of a config; `trials()`, which yields (group, overrides), overrides a flat dict of
     dotted keys; if it likes COMPARISONS, pairs of (group, stage) whose paired differences are shown below the table,
-    and SPLIT, "test" (the default) or "validation", the images that count. A trial is known by its resolved config:
-    change that, and it runs again. One that fails leaves a line with its error, does not stop the rest, and is tried
-    again the next time.
+    and SPLIT, "test" (the default) or "validation", the images that count. Trials with config.data.folds are shown
+    fold by fold; once all folds of a stage are there, a file has their predictions, see `efficient_jax.out_of_fold`.
+    A trial is known by its resolved config: change that, and it runs again. One that fails leaves a line with its
+    error, does not stop the rest, and is tried again the next time.
     """
     console = Console(markup=False, highlight=False)
     module = run_file(sweep, "--sweep", "CONFIG", "trials")
@@ -41,9 +43,28 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
     done = _succeeded(path)
     found = [done[trial["id"]] for trial in trials if trial["id"] in done]
     show(found, module.get("COMPARISONS", ()), console)
+    for file in _out_of_fold(found, folder, path):
+        console.print(f"out-of-fold predictions: {file}", soft_wrap=True)
     if found:
         sweep_figure.write_figure(path.with_suffix(".svg"), found)
     console.print(f"{len(found)} of {len(trials)} trials in {path}")
+
+
+def _out_of_fold(found: list[dict[str, Any]], folder: Path, results: Path) -> list[Path]:
+    """The files with the predictions of all folds, one for each group, stage and seed of which all folds are there."""
+    complete: dict[tuple[str, str, int], dict[int, Path]] = {}
+    for record in found:
+        for stage in record["stages"] if "fold" in record else ():
+            stages = complete.setdefault((record["group"], stage, record["seed"]), {})
+            stages[record["fold"]] = folder / record["id"] / stage
+    folds = {record["group"]: record["folds"] for record in found if "fold" in record}
+    written = []
+    for (group, stage, seed), stages in complete.items():
+        if len(stages) == folds[group] and all((path / "validation.npz").is_file() for path in stages.values()):
+            name = re.sub(r"\W+", "_", f"{results.stem} {group} {stage} {seed}")
+            written.append(results.with_name(f"{name}.out_of_fold.csv"))
+            out_of_fold.write_csv(written[-1], out_of_fold.gather(list(stages.values())))
+    return written
 
 
 def _split(module: Mapping[str, Any]) -> str:
@@ -73,6 +94,12 @@ def show(found: list[dict[str, Any]], comparisons: tuple, console: Console) -> N
     """The table of a sweep, in markdown, so that it can be copied."""
     if found:
         console.out(tables.markdown(tables.SWEEP_HEADERS, tables.sweep_rows(found)))
+    if of_folds := tables.fold_rows(found):
+        console.out(tables.markdown(tables.FOLD_HEADERS, of_folds))
+    if agreement := tables.agreement(
+        [result for record in found for result in record["stages"].values() if "test" in result]
+    ):
+        console.print(agreement, soft_wrap=True)
     rows = []
     known = {(record["group"], stage) for record in found for stage in record["stages"]}
     for a, b in comparisons:
@@ -97,10 +124,12 @@ def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) 
         config.update_from_flattened_dict(overrides)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"--sweep: {dict(overrides)} does not fit {module['CONFIG']!r}: {error}") from error
-    if _split(module) == "validation" and not config.data.validation:
+    folds = config.data.get("folds", 0)
+    if _split(module) == "validation" and not config.data.validation and not folds:
         raise UserError(f"--sweep: SPLIT is 'validation', but {group!r} has no validation images")
     digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
-    return {"id": digest, "group": group, "seed": config.seed, "overrides": dict(overrides)}
+    trial = {"id": digest, "group": group, "seed": config.seed, "overrides": dict(overrides)}
+    return trial | ({"fold": config.data.fold, "folds": folds} if folds else {})
 
 
 def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path, split: str) -> dict[str, Any]:
@@ -129,7 +158,8 @@ def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path, split: s
 
 
 def _scored(result: dict[str, Any], split: str) -> dict[str, Any]:
-    """A stage's result with the counts of one split on top, as the tables read it; of the other nothing is told."""
-    of_test = ("negative_log_likelihood", "calibration_error")
-    hidden = ("stage", "test", "validation", *(of_test if split != "test" else ()))
+    """A stage's result with the counts of one split on top, as the tables read it; where that is validation, of the
+    test nothing is told."""
+    of_test = ("test", "negative_log_likelihood", "calibration_error")
+    hidden = ("stage", *(of_test if split != "test" else ()))
     return {**result[split], **{key: value for key, value in result.items() if key not in hidden}}

@@ -10,11 +10,12 @@ from typing import Any
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from efficient_jax import experiment, preparation, records
+from efficient_jax import experiment, outcome, preparation, records
 from efficient_jax.data.sources import fingerprint
+from efficient_jax.loading import leaks
 from efficient_jax.plan import plan
 from efficient_jax.report import page, tables
-from efficient_jax.workdir import check_data, claimed
+from efficient_jax.workdir import check_data, claimed, keep_split
 
 PACKAGES = ("efficient_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
@@ -30,12 +31,19 @@ def train(config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/qui
         about = _about(run, settings)
         check_data(folder, about["data"]["fingerprint"])
         records.write_json(folder / "config.json", settings)
+        keep_split(folder, run.source, run.split)
         if not (folder / "run.json").exists():
+            found = leaks(run.source, run.split)
+            outcome.keep_leaks(folder, run.source, found)
+            about["data"]["leaks"] = [leak.said for leak in found]
             records.write_json(folder / "run.json", about)
+        about = records.read_json(folder / "run.json")
         names = ", ".join(f"{len(ids)} {name}" for name, ids in run.split.items() if len(ids))
         console.print(f"{folder}: {names} images; {len(run.devices)} x {run.devices[0].platform}")
         for note in run.source.notes:
             console.print(f"note: {note}", soft_wrap=True)
+        for said in about["data"].get("leaks", ()):
+            console.print(f"warning: {said}; are they the same? Pictures are in the report", soft_wrap=True)
         for warning in checked.warnings:
             console.print(f"warning: {warning}", soft_wrap=True)
         results = []

@@ -59,7 +59,8 @@ def _read(file: Path) -> Decoded | None:
     try:
         with file.open("rb") as stream, np.load(stream) as arrays:
             unreadable, notes = json.loads(str(arrays["about"]))
-            return Decoded(arrays["images"], arrays["rows"], {int(row): why for row, why in unreadable.items()}, notes)
+            images, rows, sizes = (arrays[name] for name in ("images", "rows", "sizes"))
+            return Decoded(images, rows, {int(row): why for row, why in unreadable.items()}, notes, sizes)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         say(f"{file} is damaged ({error}): the pictures are decoded again")
         return None
@@ -77,7 +78,7 @@ def _write(file: Path, found: Decoded) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as stream:
             about = json.dumps([found.unreadable, found.notes])
-            np.savez(stream, images=found.images, rows=found.rows, about=np.array(about))
+            np.savez(stream, images=found.images, rows=found.rows, sizes=found.sizes, about=np.array(about))
         os.replace(part, file)
     except OSError as error:
         with contextlib.suppress(OSError):

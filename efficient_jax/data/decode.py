@@ -44,6 +44,14 @@ class Framing(NamedTuple):
     channels: int = 3  # 1 makes colours grey
 
 
+class Framed(NamedTuple):
+    """One picture, fitted."""
+
+    image: UInt8[np.ndarray, "h w c"]
+    changes: list[str]
+    size: tuple[int, int]  # height and width before, upright
+
+
 class Decoded(NamedTuple):
     """Pictures that could be read, and what became of the others."""
 
@@ -51,6 +59,7 @@ class Decoded(NamedTuple):
     rows: np.ndarray  # int64 [n], which of the pictures asked for these are
     unreadable: dict[int, str]  # row -> why, in order
     notes: tuple[str, ...]  # what was changed in how many pictures
+    sizes: np.ndarray  # int32 [n 2], height and width in pixels of the pictures, upright, before they were fitted
 
 
 def place(w: int, h: int, size: int, fit: str, crop: float) -> tuple[int, int, int, int]:
@@ -111,22 +120,22 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
     """
     shape, first = shape_of(read, count, framing)
     if first:
-        return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: first}, ())
+        return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: first}, (), np.zeros((0, 2), np.int32))
     if count * np.prod(shape) > free_memory():
         raise UserError(
             f"config.data.source.size: {count:,} images of {' x '.join(map(str, shape))} need "
             f"{count * np.prod(shape) / 2**30:,.1f} GiB, and {free_memory() / 2**30:,.1f} GiB are free; ask for a "
             'smaller size or fewer images, or, of files, for config.data.feed="stream"'
         )
-    images = np.empty((count, *shape), np.uint8)
+    images, sizes = np.empty((count, *shape), np.uint8), np.zeros((count, 2), np.int32)
 
-    def keep(row: int, content: bytes | np.ndarray, image: np.ndarray) -> None:
+    def keep(row: int, content: bytes | np.ndarray, framed: Framed) -> None:
         del content
-        images[row] = image
+        images[row], sizes[row] = framed.image, framed.size
 
     unreadable, notes = each(read, count, framing, shape, keep)
     rows = np.setdiff1d(np.arange(count), list(unreadable))
-    return Decoded(images[rows] if unreadable else images, rows, unreadable, notes)
+    return Decoded(images[rows] if unreadable else images, rows, unreadable, notes, sizes[rows])
 
 
 def shape_of(read: Callable[[int], Picture], count: int, framing: Framing) -> tuple[tuple[int, ...], str]:
@@ -145,9 +154,9 @@ def each(
     count: int,
     framing: Framing,
     shape: tuple[int, ...],
-    use: Callable[[int, bytes | np.ndarray, UInt8[np.ndarray, "h w c"]], None],
+    use: Callable[[int, bytes | np.ndarray, Framed], None],
 ) -> tuple[dict[int, str], tuple[str, ...]]:
-    """Every picture decoded once: `use(row, content, image)`, in the threads that decode, in any order; shows how far
+    """Every picture decoded once: `use(row, content, framed)`, in the threads that decode, in any order; shows how far
     that is. Returns (row -> why, of those that cannot be read; what was changed in how many pictures)."""
 
     def decode(start: int) -> tuple[Counter[str], dict[int, str]]:
@@ -156,12 +165,12 @@ def each(
         for row in range(start, min(start + CHUNK, count)):
             try:
                 content = loaded(read(row))
-                image, changed = frame(content, framing, shape)
+                framed = frame(content, framing, shape)
             except Exception as error:  # a damaged file makes decoders raise anything
                 failed[row] = reason(error)
             else:
-                use(row, content, image)
-                changes.update(changed)
+                use(row, content, framed)
+                changes.update(framed.changes)
         return changes, failed
 
     # PIL warns of what is listed here, or of what does not matter to pixels.
@@ -177,10 +186,11 @@ def loaded(picture: Picture) -> bytes | np.ndarray:
     return picture.read_bytes() if isinstance(picture, Path) else picture
 
 
-def frame(picture: Picture, framing: Framing, shape: tuple[int, ...]) -> tuple[UInt8[np.ndarray, "h w c"], list[str]]:
-    """(one picture as an image of `shape`, what was changed in it). Decoders raise anything."""
-    image, changed = _convert(_open(picture), framing.channels)
-    return fit(image, *framing[:4]) if framing.size else _stored(image, shape), changed
+def frame(picture: Picture, framing: Framing, shape: tuple[int, ...]) -> Framed:
+    """One picture as an image of `shape`. Decoders raise anything."""
+    image, changes = _convert(_open(picture), framing.channels)
+    pixels = fit(image, *framing[:4]) if framing.size else _stored(image, shape)
+    return Framed(pixels, changes, (image.height, image.width))
 
 
 def listed(unreadable: dict[str, str]) -> str:

@@ -29,6 +29,7 @@ class Source(NamedTuple):
     soft_labels: np.ndarray | None = None  # float32 [n classes], what is learned of labelled images in place of labels
     groups: np.ndarray | None = None  # int32 [n], the same for images that belong together: of one person, one scene
     objects: dict[str, np.ndarray] = {}  # noqa: RUF012  [n ...], what `types.Example` calls boxes, mask, keypoints, ...
+    sizes: np.ndarray | None = None  # int32 [n 2], height and width of the pictures before they were fitted
 
     @property
     def multi_label(self) -> bool:
@@ -218,6 +219,7 @@ def of_pictures(
         given={"test": np.arange(first, len(decoded.rows))} if tests else {},
         notes=decoded.notes,
         names=tuple(names[row] for row in decoded.rows) if names else (),
+        sizes=decoded.sizes,
     )
 
 

@@ -1,10 +1,12 @@
 """Which images are labelled, unlabelled, for validation and for the test."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
-from sklearn.model_selection import train_test_split
+from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStratifiedShuffleSplit
+from jaxtyping import Int
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from efficient_jax.types import UserError
 
@@ -22,33 +24,51 @@ def split(
     validation: int,
     test: int,
     seed: int,
+    folds: int = 0,
+    fold: int = 0,
+    stratify: bool = True,
     given: Mapping[str, np.ndarray] = NOTHING,
+    groups: Int[np.ndarray, "n"] | None = None,
+    order: Int[np.ndarray, "n"] | None = None,
 ) -> dict[str, np.ndarray]:
     """Disjoint index arrays `labelled`, `unlabelled`, `validation`, `test`.
 
-    Validation and test are stratified; `labels_per_class` images of each class are labelled (0: all that are left);
-    the rest, and the images with label -1, are unlabelled. `given["test"]`, of a source that fixes its test images,
-    takes the place of a drawn test part: `test` is then 0.
+    Validation and test are stratified, unless `stratify` is False; `labels_per_class` images of each class are labelled
+    (0: all that are left); the rest, and the images with label -1, are unlabelled. `given["test"]`, of a source that
+    fixes its test images, takes the place of a drawn test part: `test` is then 0.
 
     Where images have several labels (`labels` [n classes] of 0/1, -1 for none known), validation and test are
     stratified iteratively, and images are drawn until each class is seen in `labels_per_class` of them, or in as many
     as show it: the rarest class first, so that images of rare ones count for the others too.
 
-    Raises: UserError when there are too few images, or two test parts.
+    With `folds` the labelled images are cut into so many parts, the same for each `fold`: fold number `fold` is the
+    validation part, the others stay labelled. `order` are the images in an order that their content gives: with it
+    the folds of the same labelled images do not depend on how these are named or listed.
+
+    Images of one of `groups` come into one part, of test, validation and folds; the parts then have only nearly the
+    size asked for.
+
+    Raises: UserError when there are too few images, two test parts, or a fold would be empty.
     """
     (known,) = np.nonzero(_known(labels))
+    if not len(known):
+        raise UserError("config.data.source: no image has a label; want some of each class")
     if "test" in given:
         test_ids = _given_test(given["test"], labels, test)
         rest = np.setdiff1d(known, test_ids)
     else:
-        rest, test_ids = _stratified(known, labels, test, TEST_SEED, "config.data.test")
-    rest, validation_ids = _stratified(rest, labels, validation, seed, "config.data.validation")
+        rest, test_ids = _part(known, labels, test, TEST_SEED, "config.data.test", groups, stratify)
+    rest, validation_ids = _part(rest, labels, validation, seed, "config.data.validation", groups, stratify)
     for name, ids in (("test", test_ids), ("validation", validation_ids)):
         if labels.ndim == 2 and len(ids) and not labels[ids].any():
             raise UserError(f"config.data.{name}: none of its {len(ids)} images has a label; ask for more")
     rng = np.random.default_rng(seed)
     draw = _drawn if labels.ndim == 1 else _drawn_of_several
     labelled_ids = np.sort(draw(rest, labels, classes, labels_per_class, rng))
+    if folds:
+        ids = labelled_ids if order is None else order[np.isin(order, labelled_ids)]
+        number = folds_of(labels[ids], folds, seed, None if groups is None else groups[ids], stratify, classes)
+        labelled_ids, validation_ids = np.sort(ids[number != fold]), ids[number == fold]
     unlabelled = np.setdiff1d(np.arange(len(labels)), np.concatenate([labelled_ids, validation_ids, test_ids]))
     return {
         "labelled": labelled_ids.astype(np.int32),
@@ -56,6 +76,53 @@ def split(
         "validation": np.sort(validation_ids).astype(np.int32),
         "test": np.sort(test_ids).astype(np.int32),
     }
+
+
+def folds_of(
+    labels: Int[np.ndarray, "n *classes"],
+    folds: int,
+    seed: int,
+    groups: Int[np.ndarray, "n"] | None = None,
+    stratify: bool = True,
+    classes: Sequence[str] = (),
+) -> Int[np.ndarray, "n"]:
+    """The fold, from 0 on, of each image: `folds` parts of nearly equal size, with equal shares of each class or
+    label (iterative stratification, Sechidis et al. 2011) unless `stratify` is False, and each group in one of them.
+
+    Raises: UserError where a fold would be empty, or a class has fewer images, or groups, than there are folds.
+    """
+    if groups is not None and labels.ndim == 2 and stratify:
+        names, member = np.unique(groups, return_inverse=True)
+        shown = np.zeros((len(names), labels.shape[1]), labels.dtype)
+        np.maximum.at(shown, member, labels)
+        return folds_of(shown, folds, seed, None, True, classes)[member]
+    units = len(labels) if groups is None else len(np.unique(groups))
+    what = "images" if groups is None else "groups of images"
+    if units < folds:
+        raise UserError(f"config.data.folds: {folds} asked, and {units} {what} are labelled; ask for fewer")
+    for number in range(int(labels.max(initial=0)) + 1 if stratify and labels.ndim == 1 else 0):
+        members = labels == number
+        count = int(members.sum() if groups is None else len(np.unique(groups[members])))
+        if 0 < count < folds:
+            raise UserError(
+                f"config.data.folds: {folds} asked, and class {classes[number] if classes else number!r} has {count} "
+                f"labelled {what}; ask for fewer, or say config.data.stratify=False"
+            )
+    several = labels.ndim == 2 and stratify
+    splitter: Any
+    if groups is not None:
+        splitter = (StratifiedGroupKFold if stratify else GroupKFold)(folds, shuffle=True, random_state=seed)
+    else:
+        kind = MultilabelStratifiedKFold if several else StratifiedKFold if stratify else KFold
+        splitter = kind(n_splits=folds, shuffle=True, random_state=seed)
+    found = np.empty(len(labels), np.int32)
+    for number, (_, part) in enumerate(splitter.split(labels, labels, groups)):
+        if not len(part):
+            raise UserError(
+                f"config.data.folds: {folds} asked, and the groups leave fold {number} empty; ask for fewer"
+            )
+        found[part] = number
+    return found
 
 
 def _drawn(
@@ -108,6 +175,31 @@ def _given_test(ids: np.ndarray, labels: np.ndarray, size: int) -> np.ndarray:
             "and say config.data.test"
         )
     return ids
+
+
+def _part(
+    ids: np.ndarray,
+    labels: np.ndarray,
+    size: int,
+    seed: int,
+    where: str,
+    groups: np.ndarray | None,
+    stratify: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(the others, about `size` of `ids`): exactly, where there are no groups."""
+    if size and groups is not None:
+        parts = round(len(ids) / size)
+        try:
+            number = folds_of(labels[ids], max(parts, 2), seed, groups[ids], stratify)
+        except UserError as error:
+            raise UserError(f"{where}: {size} asked, of {len(ids)} images; their groups do not allow it") from error
+        return ids[number != 0], ids[number == 0]
+    if size and not stratify:
+        if size >= len(ids):
+            raise UserError(f"{where}: cannot take {size} images of {len(ids)}")
+        part = np.random.default_rng(seed).permutation(len(ids)) < size
+        return ids[~part], ids[part]
+    return _stratified(ids, labels, size, seed, where)
 
 
 def _stratified(ids: np.ndarray, labels: np.ndarray, size: int, seed: int, where: str):

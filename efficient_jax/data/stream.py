@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from efficient_jax import records
 from efficient_jax.data import cache, decode, statistics
@@ -40,6 +40,7 @@ class Known(NamedTuple):
     digests: UInt8[np.ndarray, "n 16"]  # of the images
     sums: Int[np.ndarray, "n c"]  # of the pixels of each channel
     squares: Int[np.ndarray, "n c"]
+    sizes: Int[np.ndarray, "n 2"]  # height and width of the pictures before they were fitted
 
 
 class Streamed:
@@ -92,6 +93,11 @@ class Streamed:
         _, _, _, (h, w, _) = self._decoding
         return statistics.of_sums(self.known.sums[ids], self.known.squares[ids], h * w)
 
+    def constant(self) -> Bool[np.ndarray, "n"]:
+        """As `quality.constant`, before they are resized: a channel without variance."""
+        _, _, _, (h, w, _) = self._decoding
+        return (h * w * self.known.squares == self.known.sums**2).all(1)
+
     def _image(self, place: int) -> UInt8[np.ndarray, "h w c"]:
         read, name, framing, stored = self._decoding
         row = int(self.known.rows[place])
@@ -102,9 +108,9 @@ class Streamed:
         # Of the file: a tenth of what a digest of the image costs, and nothing else can have changed.
         if digest(content) != self.known.contents[place].tobytes():
             raise UserError(_changed(name(row), "is not what it was at the start"))
-        image, _ = decode.frame(content, framing, stored)
+        image = decode.frame(content, framing, stored).image
         if self.shape[1:] != stored:
-            image, _ = decode.frame(image, decode.squash(self.shape[1], stored[2]), self.shape[1:])
+            image = decode.frame(image, decode.squash(self.shape[1], stored[2]), self.shape[1:]).image
         return image
 
 
@@ -139,7 +145,8 @@ def pictures(
     why = "" if feed.kind else f", more than the {feed.room / 2**30:.2g} GiB that they may take"
     size = f"{count:,} of {' x '.join(map(str, shape))} are {needed / 2**30:.2g} GiB{why}"
     images = Streamed(read, name, framing, shape, known)
-    return Decoded(images, known.rows, unreadable, (*notes, f"images are decoded whenever they are used: {size}"))
+    notes = *notes, f"images are decoded whenever they are used: {size}"
+    return Decoded(images, known.rows, unreadable, notes, known.sizes)
 
 
 def _pass(
@@ -147,9 +154,10 @@ def _pass(
 ) -> tuple[Known, dict[int, str], tuple[str, ...]]:
     contents, digests = np.zeros((2, count, DIGEST), np.uint8)
     sums, squares = np.zeros((2, count, shape[-1]), np.int64)
-    levels = np.arange(256)
+    sizes, levels = np.zeros((count, 2), np.int32), np.arange(256)
 
-    def know(row: int, content: bytes | np.ndarray, image: np.ndarray) -> None:
+    def know(row: int, content: bytes | np.ndarray, framed: decode.Framed) -> None:
+        image, _, sizes[row] = framed
         counts = np.stack([np.bincount(image[..., i].ravel(), minlength=256) for i in range(shape[-1])])
         sums[row], squares[row] = counts @ levels, counts @ levels**2
         for table, what in ((contents, content), (digests, image)):
@@ -157,7 +165,7 @@ def _pass(
 
     unreadable, notes = decode.each(read, count, framing, shape, know)
     rows = np.setdiff1d(np.arange(count), list(unreadable))
-    return Known(rows, contents[rows], digests[rows], sums[rows], squares[rows]), unreadable, notes
+    return Known(rows, contents[rows], digests[rows], sums[rows], squares[rows], sizes[rows]), unreadable, notes
 
 
 def _keep(table: Path, known: Known, unreadable: dict[int, str], notes: tuple[str, ...]) -> None:

@@ -26,7 +26,6 @@ def grad_cam(
     The logit of `classes` is that before the softmax, of which the other classes would be a part. `layer` names the
     intermediate; "" is that of the last convolution. Raises: UserError where the network has no such.
     """
-    layer = feature_map(jax.eval_shape(network, images)[1], layer)
     maps, rest = split(network, images, layer)
 
     def logits_of_classes(maps: Array) -> Array:
@@ -38,24 +37,26 @@ def grad_cam(
 
 def feature_map(intermediates: Mapping[str, Any], layer: str = "") -> str:
     """The name of the intermediate: `layer`, or the last "stage". Raises: UserError where there is none."""
-    stages = {name: value for name, value in intermediates.items() if name.startswith("stage")}
+    stages = [name for name in intermediates if name.startswith("stage")]
     if not stages:
         raise UserError("Grad-CAM is for convolutional networks; this one has no feature maps")
-    return choose(layer, stages, "layer") if layer else max(stages)
+    return choose(layer or max(stages), dict(zip(stages, stages, strict=True)), "layer")
 
 
 def split(
     network: Network, images: Images, layer: str
 ) -> tuple[Float[Array, "b h2 w2 k"], Callable[[Float[Array, "b h2 w2 k"]], Float[Array, "b classes"]]]:
-    """(the intermediate called `layer`, the rest of the network: a function of it that returns the logits).
+    """(the intermediate `layer`, as for `grad_cam`, the rest of the network: a function of it that returns the logits).
 
     Models are not written in two halves, but the program that JAX makes of one can be cut at any intermediate: in the
     rest nothing computes it, and it is an input.
     """
     program, (_, seen) = jax.make_jaxpr(network, return_shape=True)(images)
-    whole, place = program.jaxpr, program.jaxpr.outvars[1 + sorted(seen).index(layer)]
+    whole, place = program.jaxpr, program.jaxpr.outvars[1 + sorted(seen).index(feature_map(seen, layer))]
     names = whole.debug_info.with_unknown_names()
     first = whole.replace(outvars=[place], debug_info=names)
+    if any({place, whole.outvars[0]} <= set(equation.outvars) for equation in whole.eqns):
+        raise UserError("Grad-CAM: a network that is jitted is one piece; give it as it was before jax.jit")
     after = [equation for equation in whole.eqns if place not in equation.outvars]
     rest = whole.replace(invars=[*whole.invars, place], outvars=whole.outvars[:1], eqns=after, debug_info=names)
     (maps,) = jex.jaxpr_as_fun(jex.ClosedJaxpr(first, program.consts))(images)

@@ -1,14 +1,11 @@
 """Class bias, as `class_bias` measures it, in cells and a plot."""
 
-import io
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from efficient_jax.metrics import wilson
@@ -51,8 +48,7 @@ def plot(
     known = np.flatnonzero(n)
     accuracy = 100 * right[:, known] / n[known]
     worst = accuracy[-1].argmin()
-    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "report", "text.parse_math": False, "font.size": 11}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
+    with matplotlib.rc_context(plots.SVG), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=(5.4, 3.0))
         axes = figure.add_axes((0.11, 0.17, 0.85, 0.8))
@@ -66,9 +62,7 @@ def plot(
         axes.grid(color="#e4e4e4", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-        buffer = io.BytesIO()
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
-    return plots.data_uri("image/svg+xml", buffer.getvalue())
+        return plots.svg(figure)
 
 
 def probe_row(

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from efficient_jax.metrics import paired_difference, wilson
-from efficient_jax.report import plots, template
+from efficient_jax.metrics import paired_difference
+from efficient_jax.report import plots, tables, template
 
 NAME = "explain.html"
 SIDE = 160  # pixels of the longer side of a picture
@@ -45,10 +45,10 @@ def trust_row(what: str, name: str, correlations: Float[np.ndarray, "n"]) -> lis
     return [what, name, f"{len(correlations):,}", f"{len(correlations) - len(known):,}", cell]
 
 
-def pointing_row(what: str, hits: int, n: int) -> list[str]:
+def pointing_rows(images: int, hits: Mapping[str, int], chance: float) -> list[list[str]]:
     """The cells under `POINTING_HEADERS`."""
-    low, high = wilson(hits, n)
-    return [what, f"{n:,}", f"{100 * hits / n:.1f} [{100 * low:.1f}, {100 * high:.1f}]"]
+    rows = [[what, f"{images:,}", tables.accuracy({"correct": count, "n": images})] for what, count in hits.items()]
+    return [*rows, ["a random pixel", f"{images:,}", f"{100 * chance:.2f}"]]
 
 
 def write_page(folder: pathlib.Path, *, title: str, about: str, members: Sequence[Mapping[str, Any]]) -> pathlib.Path:

@@ -1,4 +1,5 @@
-"""`explore.html`: what a config's augmentation does, on one page that loads nothing from elsewhere."""
+"""`explore.html`: what data are like and what a config's augmentation does, on one page that loads nothing from
+elsewhere."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -25,13 +26,15 @@ def write_page(
     title: str,
     about: str,
     warnings: Sequence[str],
+    data: Mapping[str, Any],
     stages: Sequence[Mapping[str, Any]],
     operations: Mapping[str, Mapping[str, sheets.Sheet]],
     members: Sequence[Mapping[str, Any]] = (),
 ) -> pathlib.Path:
     """Writes `folder/explore.html`, over one that is there.
 
-    stages: as from `stage`. operations: kind -> operation -> its sheet. members: see the template.
+    data: see survey.html; {} leaves it out. stages: as from `stage`. operations: kind -> operation -> its sheet.
+    members: see the template.
     """
     kinds = [
         {
@@ -47,9 +50,14 @@ def write_page(
         "title": title,
         "about": about,
         "warnings": warnings,
+        "data": data,
         "stages": stages,
         "kinds": kinds,
         "members": members,
-        "sections": [("stages", "stages"), *((each["anchor"], each["name"]) for each in (*kinds, *members))],
+        "sections": [
+            *([("data", "the data")] if data else []),
+            ("stages", "stages"),
+            *((each["anchor"], each["name"]) for each in (*kinds, *members)),
+        ],
     }
     return template.write(folder / NAME, "explore.html", values)

@@ -51,6 +51,11 @@ def sheets(samples: dict[str, np.ndarray]) -> list[tuple[str, plots.Picture]]:
     ]
 
 
+def leaks(arrays: dict[str, np.ndarray]) -> plots.Picture | None:
+    """Held-out images above, what nearly equals them below."""
+    return plots.contact_sheet(arrays["images"][:, 0], arrays["images"][:, 1:]) if arrays else None
+
+
 def pseudo_labels(about: dict[str, Any]) -> dict[str, Any] | None:
     """What the page shows of a `pseudo_labels.json`."""
     if not about:
@@ -137,6 +142,8 @@ def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
             "Loss of the training batches, as augmented": plots.learning_curves(curves, "loss"),
             "Accuracy on the training batches, as augmented": plots.learning_curves(curves, "accuracy"),
         },
+        "agreement": tables.agreement([result for result in results if "test" in result]),
+        "leaks": {"said": run.get("data", {}).get("leaks", []), "sheet": leaks(read_arrays(workdir / "leaks.npz"))},
         "stages": [stage_section(workdir / r["stage"], r, curves[r["stage"]], run) for r in results],
         "last": finished[-1] if finished else None,
         "several_labels": any(map(tables.has_several_labels, results)),

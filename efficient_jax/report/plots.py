@@ -7,6 +7,7 @@ of matplotlib's, wraps on a phone, and costs no drawing time.
 import base64
 import io
 import warnings
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -22,6 +23,9 @@ STYLES = ["-", "--", "-.", ":"]
 TILE = 96  # pixels: larger images are shrunk
 SHEET_WIDTH, SHEET_VIEWS = 1000, 8
 CURVE_POINTS = 300
+PIXEL_ART = 32  # pixels: images up to this are enlarged, and no JPEG
+# Text stays text and is not mathtext ("$" in a name); the browser has the glyphs that matplotlib lacks.
+SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "report", "text.parse_math": False, "font.size": 11}
 
 
 class Picture(NamedTuple):
@@ -44,14 +48,49 @@ def png(image: UInt8[np.ndarray, "h w 3"], scale: int = 1) -> Picture:
     return Picture(data_uri("image/png", buffer.getvalue()), width * scale, height * scale)
 
 
-def rgb(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Three channels (grey is repeated, what lies beyond the third left out) and no side above `TILE`."""
+def rgb(image: UInt8[np.ndarray, "h w c"], side: int = TILE) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Three channels (grey is repeated, what lies beyond the third left out) and no side above `side`."""
     image = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
-    if max(image.shape) <= TILE:
+    if max(image.shape) <= side:
         return image
     picture = Image.fromarray(np.ascontiguousarray(image))
-    picture.thumbnail((TILE, TILE))
+    picture.thumbnail((side, side))
     return np.asarray(picture)
+
+
+def strip(images: Iterable[UInt8[np.ndarray, "h w c"]], side: int = TILE) -> Picture:
+    """Images beside each other, none larger than `side`; a JPEG where they are photographs, an eighth of a PNG."""
+    tiles = [rgb(image, side) for image in images]
+    height, width = np.max([tile.shape[:2] for tile in tiles], axis=0)
+    sheet = np.full((height, len(tiles) * (width + 2) - 2, 3), 255, np.uint8)
+    for x, tile in enumerate(tiles):
+        sheet[: tile.shape[0], x * (width + 2) : x * (width + 2) + tile.shape[1]] = tile
+    if max(height, width) <= PIXEL_ART:
+        return png(sheet, max(1, side // max(height, width)))
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, "jpeg", quality=85)
+    return Picture(data_uri("image/jpeg", buffer.getvalue()), sheet.shape[1], sheet.shape[0])
+
+
+def histogram(values: Float[np.ndarray, "n"], others: Float[np.ndarray, "m"], label: str) -> str:
+    """Shares of `values` as bars, of `others` as a line, over the middle 99% of both, as an SVG."""
+    both = np.concatenate([values, others])
+    low, high = np.quantile(both[np.isfinite(both)], (0.005, 0.995))
+    edges = np.linspace(low, high if high > low else low + 1, 41)
+
+    def shares(values: np.ndarray) -> np.ndarray:
+        return np.histogram(values, edges)[0] / len(values)
+
+    with matplotlib.rc_context(SVG):
+        figure = Figure(figsize=(4.2, 1.7))
+        axes = figure.add_axes((0.03, 0.3, 0.94, 0.66))
+        axes.stairs(shares(values), edges, fill=True, color=COLORS[0])
+        if len(others):
+            axes.stairs(shares(others), edges, color=COLORS[1], linewidth=1.4)
+        axes.set_yticks([])
+        axes.set_xlabel(label)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        return svg(figure)
 
 
 def contact_sheet(raw: UInt8[np.ndarray, "n h w c"], views: UInt8[np.ndarray, "n m h2 w2 c"]) -> Picture:
@@ -85,14 +124,7 @@ def learning_curves(curves: dict[str, dict[str, np.ndarray]], metric: str) -> st
     logged = {stage: of for stage, of in curves.items() if metric in of and np.isfinite(of[metric]).any()}
     if not logged:
         return None
-    # Text stays text and is not mathtext ("$" in a name); the browser has the glyphs that matplotlib lacks.
-    settings: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "report",
-        "text.parse_math": False,
-        "font.size": 11,
-    }
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
+    with matplotlib.rc_context(SVG), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=(5.4, 3.4))
         axes = figure.add_axes((0.12, 0.15, 0.86, 0.82))
@@ -104,8 +136,12 @@ def learning_curves(curves: dict[str, dict[str, np.ndarray]], metric: str) -> st
         axes.grid(color="#e4e4e4", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-        buffer = io.BytesIO()
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+        return svg(figure)
+
+
+def svg(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     return data_uri("image/svg+xml", buffer.getvalue())
 
 

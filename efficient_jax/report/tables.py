@@ -15,6 +15,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from efficient_jax import metrics
 from efficient_jax.metrics import paired_difference, wilson
 from efficient_jax.types import UserError
 
@@ -99,6 +100,25 @@ def stage_table(results: list[dict[str, Any]]) -> Table:
     return rich_table(stage_headers(results), stage_rows(results))
 
 
+def agreement(results: Sequence[dict[str, Any]]) -> str:
+    """A sentence on whether validation tells what the test says; "" below 3 results that have both."""
+    pairs = [(result["validation"], result["test"]) for result in results if result.get("validation")]
+    if not pairs:
+        return ""
+    validation, test = (
+        np.array([counts["correct"] / counts["n"] for counts in side]) for side in zip(*pairs, strict=True)
+    )
+    n_validation, n_test = (counts["n"] for counts in pairs[0])
+    if not (found := metrics.agreement(validation, test, n_validation, n_test)):
+        return ""
+    enough = "." if found.ceiling else ": they are too few to tell these apart."
+    return (
+        f"Validation and test accuracy of {found.models}: correlation {found.pearson:.2f} [{found.low:.2f}, "
+        f"{found.high:.2f}], of ranks {found.spearman:.2f}, slope {found.slope:.2f}. With {n_validation:,} validation "
+        f"and {n_test:,} test images about {found.ceiling:.2f} is the most to expect{enough}"
+    )
+
+
 class Difference(NamedTuple):
     """Accuracy of one stage minus another's in percentage points, over the seeds that have both.
 
@@ -108,20 +128,21 @@ class Difference(NamedTuple):
     mean: float
     low: float
     high: float
-    pairs: list[int]
-    unpaired: list[int]
+    pairs: list[Any]  # seeds, or (seed, fold)
+    unpaired: list[Any]
 
 
-def by_seed(records: Iterable[Record], group: str, stage: str) -> dict[int, float]:
-    """Accuracy in percent of each seed that ran `stage` in `group`."""
-    accuracies: dict[int, float] = {}
+def by_seed(records: Iterable[Record], group: str, stage: str) -> dict[int | tuple[int, int], float]:
+    """Accuracy in percent of each seed that ran `stage` in `group`; of each (seed, fold) in a sweep over folds."""
+    accuracies: dict[int | tuple[int, int], float] = {}
     for record in records:
         counts = record["stages"].get(stage)
         if record["group"] != group or counts is None:
             continue
-        if record["seed"] in accuracies:
+        run = (record["seed"], record["fold"]) if "fold" in record else record["seed"]
+        if run in accuracies:
             raise UserError(f"seed {record['seed']} of {group!r} is recorded twice: delete one of the two lines")
-        accuracies[record["seed"]] = 100 * counts["correct"] / counts["n"]
+        accuracies[run] = 100 * counts["correct"] / counts["n"]
     return accuracies
 
 
@@ -171,6 +192,21 @@ def sweep_rows(records: Sequence[Record], baseline: str | None = None) -> list[l
     return rows
 
 
+FOLD_HEADERS = ["group", "stage", "seed", "accuracy of each fold, %", "mean, %", "standard deviation"]
+
+
+def fold_rows(records: Sequence[Record]) -> list[list[str]]:
+    """The cells under `FOLD_HEADERS`, for sweeps over folds; the mean is that of the folds that ran."""
+    runs = dict.fromkeys((r["group"], stage, r["seed"]) for r in records if "fold" in r for stage in r["stages"])
+    rows = []
+    for group, stage, seed in runs:
+        of_seed = [record for record in records if record["seed"] == seed]
+        found = [value for _, value in sorted(by_seed(of_seed, group, stage).items())]
+        spread = f"{np.std(found, ddof=1):.2f}" if len(found) > 1 else "–"
+        rows.append([group, stage, str(seed), " ".join(f"{v:.1f}" for v in found), f"{np.mean(found):.2f}", spread])
+    return rows
+
+
 def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE, padding=0, show_edge=False)
     for i, (header, *cells) in enumerate(zip(headers, *rows, strict=True)):
@@ -180,6 +216,14 @@ def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
         table.add_column(Text(header), justify="right" if i else "left", min_width=whole, no_wrap=i == 0)
     for row in rows:
         table.add_row(*map(Text, row))  # Text: a stage called [red] is not markup
+    return table
+
+
+def pairs(rows: Iterable[tuple[str, str]]) -> Table:
+    """Names with what is to say of them, which wraps."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in rows:
+        table.add_row(Text(name), Text(value))
     return table
 
 

@@ -136,19 +136,20 @@ def predict_rows(
 def extract_rows(
     extract: Callable,
     variables: Tree,
-    images: batches.Images,
-    beside: Tree,
+    data: Tree,
     rows: np.ndarray,
     *,
     key: jax.Array,
     batch: int,
     devices: Sequence[jax.Device],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(features [len(rows) d], labels [len(rows) classes]) of the images at `rows`, as `predict_rows`; `beside` is the
-    rest of the data, replicated."""
-    data = batches.resident(images) | beside
+    """(features [len(rows) d], labels [len(rows) classes]) of the images at `rows`, as `predict_rows`; of `data`
+    the "image" may be streamed, what is beside it is replicated."""
+    beside = dict(data)
+    images = beside.pop("image")
+    placed = batches.resident(images) | beside
     found = [
-        [np.asarray(each).reshape(batch, -1)[:real] for each in extract(variables, data, key, given)]
+        [np.asarray(each).reshape(batch, -1)[:real] for each in extract(variables, placed, key, given)]
         for given, real in batches.padded(images, rows, batch, devices)
     ]
     features, targets = zip(*found, strict=True)

@@ -9,9 +9,12 @@ import pytest
 from efficient_jax import augment, class_bias, preview
 from efficient_jax.commands.explore import MEASURED_IMAGES, explore, held_out, sentences
 from efficient_jax.commands.files import load_config
+from efficient_jax.data import label_errors
 from efficient_jax.types import UserError
 from tests.commands.launch import TINY, launch
 from tests.report.test_page import Page
+
+SYNTHETIC = {"classes": 10, "size": 28, "images": 700, "channels": 1}
 
 
 def little(monkeypatch):
@@ -22,18 +25,21 @@ def little(monkeypatch):
     monkeypatch.setattr(class_bias, "OPS", few)
 
 
-def run_here(tmp_path, *, members="", control="", **data):
+def run_here(tmp_path, *, members="", control="", predictions="", **data):
     config = load_config("configs/quickstart.py:tiny", "test").unlock()
     config.stages = ("supervised", "augmented")
     config.data.update(data)
-    explore(config, str(tmp_path), members, control)
+    explore(config, str(tmp_path), members, control, predictions)
     return (tmp_path / "explore.html").read_text()
 
 
 def test_every_operation_of_the_catalogue_is_on_the_page(tmp_path):
     code, out, err = launch("explore", TINY, f"--workdir={tmp_path}")
     assert (code, err) == (0, "")
-    assert out == f"page: {tmp_path / 'explore.html'}\n"
+    said, page = out.rstrip().rsplit("\n", 1)
+    assert re.fullmatch(rf"page: {tmp_path / 'explore.html'} \(\d\.\d MB\)", page)
+    assert "100 labelled, 3,900 unlabelled, 1,000 test" in said
+    assert "leave flip, flip_vertical, rot90" in said
     assert [each.name for each in tmp_path.iterdir()] == ["explore.html"]
     text = (tmp_path / "explore.html").read_text()
     drawn = {name for name, step in re.findall(r'alt="(\w+), ([^"]+)"', text) if step != "as stored"}
@@ -64,10 +70,18 @@ def test_a_member_is_judged_on_validation_images(tmp_path, monkeypatch):
     assert code == 0, err
     assert "\nwarning: config.augmented.augment applies 'affine', named in config.data.label_changing" in out
     little(monkeypatch)
-    text = run_here(tmp_path / "page", members=f"{tmp_path / 'run'}")
+    run = str(tmp_path / "run")
+    with pytest.raises(UserError, match=r"^--predictions: .* saw other images than the config names"):
+        run_here(tmp_path / "page", predictions=run, test=500, source={"name": "synthetic", **SYNTHETIC})
+    text = run_here(tmp_path / "page", members=run, predictions=run, validation=40)
     assert "On 40 of the 40 validation images of its run." in text
     assert Page(text).cells.count("mean of classes") == 2  # after a flip, and a change of brightness
     assert "No answer changes after saturation." in text
+    with np.load(tmp_path / "run" / "augmented" / "validation.npz") as arrays:
+        rows, _ = label_errors.suspects(arrays["label"], arrays["probabilities"])
+        names = arrays["name"][rows]
+    assert len(rows)
+    assert re.findall(r'alt="[0-9] · validation · (image \d+)"', text)[: len(rows)] == names.tolist()[:24]
 
 
 def test_test_images_are_read_only_where_there_is_no_validation_image():
@@ -101,6 +115,10 @@ BAD = {
     "a misspelt key": (["explore", TINY, "--config.student.augment.cutout.siz=4"], "did you mean 'size'?"),
     "an unwritable folder": (["explore", TINY, "--workdir=/proc/here"], "cannot write to '/proc/here'"),
     "a member that is not there": (["explore", TINY, "--members=nowhere"], "--members: 'nowhere' is neither a run nor"),
+    "predictions that are not there": (
+        ["explore", TINY, "--predictions=nowhere"],
+        "--predictions: 'nowhere' is neither",
+    ),
     "a control alone": (["explore", TINY, "--control=nowhere"], "explore: --control is for --members"),
 }
 

@@ -234,3 +234,12 @@ def test_resized_images_are_pillows():
     theirs = [np.asarray(Image.fromarray(image).resize((8, 8), Image.Resampling.BICUBIC)) for image in images]
     np.testing.assert_array_equal(decode.resized(images, 8), theirs)
     assert decode.resized(images, 0) is images
+
+
+def test_sizes_are_those_of_the_upright_pictures_that_could_be_read():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(UPRIGHT, "JPEG", exif=exif)
+    found = decode_all([encoded(UPRIGHT), b"none", turned].__getitem__, 3, Framing(8))
+    assert found.rows.tolist() == [0, 2]
+    assert found.sizes.tolist() == [[2, 3], [3, 2]]

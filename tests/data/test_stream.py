@@ -55,8 +55,20 @@ def test_what_is_known_of_them_is_the_same(both):
     kept, streamed = both
     assert digests(kept) == digests(streamed)
     assert fingerprint(kept) == fingerprint(streamed)
+    np.testing.assert_array_equal(streamed.sizes, kept.sizes)
     ids = np.arange(3, 30)
     np.testing.assert_allclose(streamed.images.mean_std(ids), statistics.mean_std(kept.images[ids]), rtol=1e-13)
+
+
+def test_images_of_one_colour_are_known(tmp_path):
+    """Black, a colour, and white but for one level of one pixel."""
+    for i, colour in enumerate([(0, 0, 0), (7, 200, 31), (255, 255, 255)]):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        image = Image.new("RGB", (5, 4), colour)
+        image.putpixel((2, 2), tuple(max(level - (i == 2), 0) for level in colour))
+        image.save(tmp_path / "ab"[i % 2] / f"{i}.png")
+    source = folder(path=str(tmp_path), size=0, feed=STREAM)
+    np.testing.assert_array_equal(source.images.constant(), [True, False, True])
 
 
 def test_resized_after_that_they_are_the_same(both):

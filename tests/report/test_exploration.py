@@ -37,6 +37,7 @@ def text(tmp_path):
         title=ATTACK,
         about="8 images",
         warnings=[ATTACK],
+        data={},
         stages=[
             exploration.stage(["plain"], []),
             exploration.stage(["a", "b"], ["flip"], IMAGES, np.stack([IMAGES, IMAGES], axis=1)),
@@ -86,7 +87,7 @@ def test_members_are_judged_in_words_and_cells(text):
 def test_a_second_page_takes_the_place_of_the_first(tmp_path):
     def write(title):
         return exploration.write_page(
-            tmp_path, title=title, about="", warnings=[], stages=[], operations={}
+            tmp_path, title=title, about="", warnings=[], data={}, stages=[], operations={}
         ).read_text()
 
     assert "Tuesday" in write("Tuesday")

@@ -57,7 +57,7 @@ def test_replicas_that_differ_are_found():
 def test_views_of_an_image_are_the_same_in_batches_of_any_size():
     """Features of a model that sees pixels as they are."""
     rng = np.random.default_rng(0)
-    pixels, labels = rng.integers(0, 256, (12, 4, 4, 1), np.uint8), np.eye(12, dtype=np.float32)
+    data = {"image": rng.integers(0, 256, (12, 4, 4, 1), np.uint8), "label": np.eye(12, dtype=np.float32)}
     jitter = augment.build(("brightness",), {"brightness": {"strength": 0.9}})
 
     def apply(variables, images, train, keys):
@@ -67,18 +67,8 @@ def test_views_of_an_image_are_the_same_in_batches_of_any_size():
     def features(count, batch):
         devices = jax.local_devices()[:count]
         extract = step.make_extract(apply, jitter, devices)
-        placed = parallel.replicate({"image": pixels, "label": labels}, devices)
-        key = parallel.replicate(jax.random.key(0), devices)
-        return step.extract_rows(
-            extract,
-            {},
-            placed["image"],
-            {"label": placed["label"]},
-            np.arange(12),
-            key=key,
-            batch=batch,
-            devices=devices,
-        )
+        placed, key = parallel.replicate((data, jax.random.key(0)), devices)
+        return step.extract_rows(extract, {}, placed, np.arange(12), key=key, batch=batch, devices=devices)
 
     for one, other in zip(features(1, 5), features(4, 8), strict=True):
         np.testing.assert_array_equal(one, other)

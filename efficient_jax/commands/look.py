@@ -1,0 +1,235 @@
+"""What explore says of the data: a section of its page, and a table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from efficient_jax import features, suggestions
+from efficient_jax.data.sources import Source
+from efficient_jax.models import pretrained
+from efficient_jax.plan import Plan
+from efficient_jax.report import plots, tables
+from efficient_jax.stages import augment_blocks, operations
+from efficient_jax.survey import Survey, survey
+from efficient_jax.types import UserError
+
+EXAMPLES, CLASSES = 9, 40  # pictures of a class, and classes with pictures: what keeps the page small
+EXTREMES, GALLERY = 6, 24
+SMALL, MIDDLE = 56, 48  # pixels
+MEASURES = {
+    "brightness": ("brightness", "mean grey level, 0 to 1", ("darkest", "brightest")),
+    "contrast": ("contrast", "standard deviation of grey levels, 0 to 0.5", ("flattest", "strongest")),
+    "noise": ("noise", "levels of 255 (Immerkaer); texture counts too", ("least", "most")),
+    "sharpness": ("sharpness", "variance of the Laplacian", ("least", "most")),
+    "edge_width": ("edge width", "blur of edges, pixels", ("sharpest", "most blurred")),
+}
+
+
+def look(
+    plan: Plan,
+    settings: Mapping[str, Any],
+    source: Source,
+    split: Mapping[str, np.ndarray],
+    suspects: Sequence[tuple[int, int]] = (),
+) -> tuple[dict[str, Any], Table]:
+    """(the section, the table). `suspects` are (image, class that it seems to be), the surest first."""
+    network = features.lite0 if _begins_with_lite0(plan, source) else None
+    found = survey(source, split, network)
+    framing = plan.source[1]
+    advice = suggestions.suggestions(found, source.classes, _sizes(found, source), *_square(framing))
+    users = _users(settings)
+    facts = _facts(found, source, split, len(suspects))
+    suggested = [
+        {
+            "verdict": "take" if each.take else "leave",
+            "what": each.what,
+            "why": each.why,
+            "stages": ", ".join(dict.fromkeys(stage for op in each.ops for stage in users.get(op, ()))),
+        }
+        for each in advice
+    ]
+    section = {
+        "notes": source.notes,
+        "facts": facts,
+        "suggestions": suggested,
+        "measured": f"{len(found.ids):,} images",
+        "features": found.features,
+        "parts": [part for part, ids in split.items() if len(ids)],
+        "classes": _classes(found, source, split),
+        "shown": CLASSES,
+        "measures": _measures(found, source),
+        "galleries": [g for g in _galleries(found, source, split, suspects) if g["count"]],
+    }
+    rows = [*facts.items(), *((f"{s['verdict']} {s['what']}", s["why"]) for s in suggested)]
+    return section, tables.pairs(rows)
+
+
+def _begins_with_lite0(plan: Plan, source: Source) -> bool:
+    try:
+        installed = pretrained.weights.packaged(features.WEIGHTS)
+    except UserError:
+        return False
+    asked = any(stage.init == features.WEIGHTS for stage in plan.stages)
+    return bool(installed) and asked and source.images.shape[-1] in (1, 3)
+
+
+def _sizes(found: Survey, source: Source) -> np.ndarray | None:
+    return None if source.sizes is None else source.sizes[found.ids[~found.held_out]]
+
+
+def _square(framing: Mapping[str, Any]) -> tuple[int, str]:
+    return framing.get("size", 0), framing.get("fit", "crop")
+
+
+def _users(settings: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Operation -> the stages whose augmentation has it."""
+    users: dict[str, list[str]] = {}
+    for name in settings["stages"]:
+        for block in augment_blocks(settings[name]).values():
+            for op in operations(block.get("ops", ()), block):
+                users.setdefault(op, []).append(name)
+    return users
+
+
+def _facts(found: Survey, source: Source, split: Mapping[str, np.ndarray], suspects: int) -> dict[str, str]:
+    looks = {
+        name: np.nanquantile(values[~found.held_out], (0.05, 0.5, 0.95)) for name, values in _finite(found).items()
+    }
+    facts = {
+        "images": ", ".join(f"{len(ids):,} {part}" for part, ids in split.items() if len(ids)),
+        "classes": f"{len(source.classes)}; the largest has {found.imbalance:.1f} times the labels of the smallest, "
+        f"entropy {found.entropy:.2f} of 1",
+        "mean, std": f"({', '.join(f'{m:.4f}' for m in found.mean)}), ({', '.join(f'{s:.4f}' for s in found.std)})",
+    }
+    for name, (low, middle, high) in looks.items():
+        facts[MEASURES[name][0]] = f"{_digits(middle)} [{_digits(low)}, {_digits(high)}]"
+    sizes = _sizes(found, source)
+    if sizes is not None and len(sizes):
+        sides, (low, middle, high) = sizes.min(1), np.quantile(sizes[:, 1] / sizes[:, 0], (0.05, 0.5, 0.95))
+        facts["pictures"] = (
+            f"shorter side {np.median(sides):,.0f} pixels, {sides.min():,} to {sides.max():,}; width / height "
+            f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+        )
+    if found.objects is not None and len(found.objects.areas):
+        counts, areas, overlaps = found.objects
+        facts["objects"] = (
+            f"{counts.sum():,}, {counts.mean():.1f} an image, at most {counts.max()}; median "
+            f"{100 * np.median(areas):.1f}% of the picture; {100 * (overlaps > 0).mean():.0f}% overlap another"
+        )
+    odd = {
+        "equal to another": sum(map(len, found.equal)),
+        "nearly equal pairs": len(found.near.pairs),
+        "of one colour": len(found.constant),
+        "outliers": len(found.outliers),
+        "suspected label errors": suspects,
+    }
+    facts["odd ones"] = ", ".join(f"{count:,} {what}" for what, count in odd.items() if count) or "none"
+    return facts
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _finite(found: Survey) -> dict[str, np.ndarray]:
+    """The measures that the images are large enough for."""
+    return {n: values for n in MEASURES if not np.isnan(values := getattr(found.quality, n)).all()}
+
+
+def _classes(found: Survey, source: Source, split: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    labelled = found.counts["labelled"]
+    rows = []
+    for number, name in enumerate(source.classes):
+        of = split["labelled"][found.members[split["labelled"], number]]
+        chosen = of[np.linspace(0, len(of) - 1, min(EXAMPLES, len(of))).astype(int)]
+        rows.append(
+            {
+                "name": name,
+                "counts": [f"{found.counts[part][number]:,}" for part, ids in split.items() if len(ids)],
+                "share": 100 * labelled[number] / max(labelled.max(), 1),
+                "spread": "–" if np.isnan(found.spread[number]) else f"{found.spread[number]:.2f}",
+                "strip": plots.strip(source.images[chosen], SMALL) if number < CLASSES and len(chosen) else None,
+            }
+        )
+    if any(found.unknown.values()):
+        counts = [f"{found.unknown[part]:,}" for part, ids in split.items() if len(ids)]
+        rows.append({"name": "not known", "counts": counts, "share": 0, "spread": "–", "strip": None})
+    return rows
+
+
+def _measures(found: Survey, source: Source) -> list[dict[str, Any]]:
+    panels = [(*MEASURES[name], values) for name, values in _finite(found).items()]
+    if source.sizes is not None:
+        h, w = source.sizes[found.ids].T
+        panels.append(("size", "shorter side of the picture, pixels", ("smallest", "largest"), np.minimum(h, w)))
+        panels.append(("aspect ratio", "width / height of the picture", ("tallest", "widest"), w / h))
+    panels.append(("distance", f"of {found.features} from the mean", ("commonest", "rarest"), found.distance))
+    rows = []
+    for name, about, ends, values in panels:
+        known = np.isfinite(values)
+        order = np.argsort(np.where(known, values, np.inf), kind="stable")[: known.sum()]
+        used, held = values[known & ~found.held_out], values[known & found.held_out]
+        strips = zip(ends, (order[:EXTREMES], order[-EXTREMES:]), strict=True)
+        rows.append(
+            {
+                "name": name,
+                "plot": plots.histogram(used, held, about),
+                "strips": [(end, plots.strip(source.images[found.ids[rows_]], MIDDLE)) for end, rows_ in strips],
+            }
+        )
+    return rows
+
+
+def _galleries(
+    found: Survey, source: Source, split: Mapping[str, np.ndarray], suspects: Sequence[tuple[int, int]]
+) -> list[dict[str, Any]]:
+    part = {number: name for name, ids in split.items() for number in ids.tolist()}
+    far = dict(zip(found.ids.tolist(), found.distance.tolist(), strict=True))
+
+    def about(number: int) -> str:
+        known = [] if np.any(source.labels[number] < 0) else [_class(source, number)]
+        return " · ".join([*known, part[number], Path(source.name(number)).name])
+
+    def shown(groups: Sequence[Sequence[int]], caption: Any) -> list[dict[str, Any]]:
+        return [
+            {"picture": plots.strip(source.images[list(group)[:4]]), "lines": caption(group)}
+            for group in groups[:GALLERY]
+        ]
+
+    def gallery(title: str, text: str, groups: Sequence[Sequence[int]], caption: Any) -> dict[str, Any]:
+        return {"title": title, "about": text, "count": len(groups), "pictures": shown(groups, caption)}
+
+    seems = dict(suspects)
+    apart = {tuple(pair): each for pair, each in zip(found.near.pairs.tolist(), found.near.distances, strict=True)}
+    return [
+        gallery(
+            "Suspected label errors",
+            "Held-out predictions are surer of another class than they are, on average, of its own images.",
+            [[number] for number, _ in suspects],
+            lambda group: [about(group[0]), f"seems to be {source.classes[seems[group[0]]]}"],
+        ),
+        gallery("Equal images", "Pixel for pixel.", found.equal, lambda group: [about(number) for number in group[:4]]),
+        gallery(
+            "Nearly equal images",
+            "Mirrored, stored anew, brighter or moved a little; the nearest first. Drawings as simple as digits are "
+            "alike without being copies.",
+            found.near.pairs.tolist(),
+            lambda group: [*map(about, group), f"distance {apart[tuple(group)]:.3f}"],
+        ),
+        gallery("Images of one colour", "", [[n] for n in found.constant.tolist()], lambda group: [about(group[0])]),
+        gallery(
+            "Outliers",
+            f"By the Mahalanobis distance of {found.features} from the mean, beyond Tukey's fence; about 1 is usual.",
+            [[n] for n in found.outliers.tolist()],
+            lambda group: [about(group[0]), f"distance {far[group[0]]:.2f}"],
+        ),
+    ]
+
+
+def _class(source: Source, number: int) -> str:
+    if not source.multi_label:
+        return source.classes[source.labels[number]]
+    return ", ".join(source.classes[k] for k in np.flatnonzero(source.labels[number])) or "nothing"

@@ -1,0 +1,74 @@
+"""How far images lie from each other by their features: spread classes, outliers, and what a mirror does to them."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
+
+Features = Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n d"]]
+
+COMPONENTS = 32
+IMAGES_PER_COMPONENT = 10
+THREADS = 1  # more wait for each other on a busy machine
+
+
+def principal(images: UInt8[np.ndarray, "n h w c"]) -> Features:
+    """The scores of small images on the first 32 principal components of `images`, as a function of others too."""
+
+    def rows(images: np.ndarray) -> Float[np.ndarray, "n d"]:
+        return images.reshape(len(images), -1).astype(np.float32) / 255
+
+    mean, directions = _components(rows(images), COMPONENTS)
+    return lambda images: (rows(images) - mean) @ directions
+
+
+def spread(features: Float[np.ndarray, "n d"], members: Bool[np.ndarray, "n classes"]) -> Float[np.ndarray, "classes"]:
+    """The root mean square distance of each class from its centre, as a share of that of all images from theirs; NaN
+    below two images."""
+
+    def radius(x: np.ndarray) -> float:
+        return float(np.sqrt(np.square(x - x.mean(0)).sum(1).mean()))
+
+    whole = radius(features)
+    return np.array([radius(features[of]) / whole if of.sum() > 1 and whole else np.nan for of in members.T])
+
+
+def mahalanobis(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
+    """The distance of each image from the mean of all, in standard deviations of up to 32 principal components, divided
+    by the root of their number: about 1."""
+    count = max(1, min(COMPONENTS, len(features) // IMAGES_PER_COMPONENT, features.shape[1]))
+    mean, directions = _components(features, count)
+    scores = (features - mean) @ directions
+    scale = scores.std(0)
+    return np.sqrt(np.square(scores / np.where(scale > 0, scale, 1)).mean(1))
+
+
+def outliers(distances: Float[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
+    """Those beyond Tukey's upper fence of the logarithms, the farthest first."""
+    logs = np.log(np.maximum(distances, 1e-6))
+    low, high = np.quantile(logs, (0.25, 0.75))
+    found = np.flatnonzero(logs > high + 1.5 * (high - low) + 1e-6)
+    return found[np.argsort(-logs[found], kind="stable")]
+
+
+def nearest_agree(
+    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"], moved: Float[np.ndarray, "n d"]
+) -> Bool[np.ndarray, "n"]:
+    """Whether each row of `moved` (an image changed, or as it is) has the label of the nearest of the other images."""
+    with threadpool_limits(THREADS):
+        _, nearest = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(features).kneighbors(moved)
+    others = np.where(nearest[:, 0] == np.arange(len(labels)), nearest[:, 1], nearest[:, 0])
+    return labels[others] == labels
+
+
+def _components(
+    features: Float[np.ndarray, "n d"], count: int
+) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d k"]]:
+    """(the mean, the directions of most variance)."""
+    mean = features.mean(0)
+    centred = features - mean
+    with threadpool_limits(THREADS):
+        _, vectors = np.linalg.eigh(centred.T @ centred)
+    return mean, vectors[:, ::-1][:, :count]

@@ -1,0 +1,178 @@
+"""What a data set is like, measured before training: classes, pixels, sizes, duplicates, outliers, objects."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from efficient_jax.data import boxes, distances, duplicates, quality, statistics
+from efficient_jax.data.decode import resized
+from efficient_jax.data.sources import Source, digests
+from efficient_jax.data.stream import Streamed
+
+MEASURED = 5000  # images whose pixels and features are looked at: more take longer and say the same
+MOVED = 2000  # labelled images that are mirrored
+SIDE = 16  # pixels of the small pictures that distances are of
+
+MOVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "flip": lambda images: images[:, :, ::-1],
+    "flip_vertical": lambda images: images[:, ::-1],
+    "rot90": lambda images: np.rot90(images, axes=(1, 2)),
+}
+
+
+class Move(NamedTuple):
+    """How many labelled images have their class in common with the nearest other one."""
+
+    before: float
+    after: float  # it itself moved, the other not
+    chance: float  # of two images drawn at random
+    error: float  # standard error of `before`
+
+    @property
+    def kept(self) -> float:
+        """The share of what is above chance that remains after the move."""
+        return (self.after - self.chance) / (self.before - self.chance)
+
+
+class Survey(NamedTuple):
+    members: Bool[np.ndarray, "n classes"]  # which images are known to be of which classes
+    counts: dict[str, Int[np.ndarray, "classes"]]  # part -> images of each class
+    unknown: dict[str, int]  # part -> images of which nobody knows the class
+    mean: tuple[float, ...]  # of each channel over all pixels of images that are not held out, 0..1
+    std: tuple[float, ...]
+    ids: Int[np.ndarray, "m"]  # the images of what follows
+    held_out: Bool[np.ndarray, "m"]  # which of them are for validation or test
+    quality: quality.Quality
+    colourless: float  # share of images whose channels are equal
+    features: str  # what distances are of
+    spread: Float[np.ndarray, "classes"]
+    distance: Float[np.ndarray, "m"]  # Mahalanobis
+    outliers: Int[np.ndarray, "k"]  # ids, the farthest first
+    within: dict[str, float]  # measure -> its coefficient of variation within the classes of labelled images
+    moves: dict[str, Move]
+    equal: list[list[int]]  # ids of images that equal each other, of the whole set
+    near: duplicates.Near  # pairs of ids that are nearly, and not quite, equal
+    constant: Int[np.ndarray, "k"]  # ids of images of one colour, of the whole set
+    objects: boxes.Objects | None
+
+    @property
+    def imbalance(self) -> float:
+        """Labelled images of the largest class for each of the smallest."""
+        labelled = self.counts["labelled"]
+        return float(labelled.max() / max(labelled.min(), 1))
+
+    @property
+    def entropy(self) -> float:
+        """Of the classes of labelled images, as a share of what equal classes have."""
+        share = self.counts["labelled"] / max(self.counts["labelled"].sum(), 1)
+        return float(-(share * np.log(np.maximum(share, 1e-300))).sum() / np.log(len(share)))
+
+
+def survey(
+    source: Source,
+    split: Mapping[str, Int[np.ndarray, "_"]],
+    network: Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n d"]] | None = None,
+) -> Survey:
+    """Measures the images of `source` and of its parts, as `load_data` returns them.
+
+    What suggests something for training is taken from images that are not held out. `network` gives features of
+    photographs; without it distances are of small pictures.
+    """
+    used = np.sort(np.concatenate(list(split.values())))
+    ids = used[np.linspace(0, len(used) - 1, min(MEASURED, len(used))).astype(int)]
+    images = source.images[ids]
+    held_out = np.isin(ids, np.concatenate([split["validation"], split["test"]]))
+    members = _members(source)
+    known = source.labels.reshape(len(members), -1).min(1) >= 0
+    small = resized(images, SIDE)
+    of_pixels = distances.principal(small)
+    features = network(images) if network else of_pixels(small)
+    features = features / np.linalg.norm(features, axis=1, keepdims=True) if network else features
+    far = distances.mahalanobis(features)
+    measured = quality.quality(images)
+    labelled = np.isin(ids, split["labelled"])
+    return Survey(
+        members=members,
+        counts={part: members[rows].sum(0) for part, rows in split.items()},
+        unknown={part: int((~known[rows]).sum()) for part, rows in split.items()},
+        **dict(zip(("mean", "std"), statistics.mean_std(images[~held_out]), strict=True)),
+        ids=ids,
+        held_out=held_out,
+        quality=measured,
+        colourless=float(quality.colourless(images[~held_out]).mean()),
+        features="EfficientNet-Lite0's features" if network else f"{SIDE} x {SIDE} pixels",
+        spread=distances.spread(features, members[ids]),
+        distance=far,
+        outliers=ids[distances.outliers(far)],
+        within={
+            name: _within(getattr(measured, name)[labelled], members[ids[labelled]])
+            for name in ("brightness", "highlights", "contrast")
+        },
+        moves={} if source.multi_label else _moves(source, split["labelled"], of_pixels),
+        equal=_groups(digests(source), used),
+        near=_near(images, ids),
+        constant=used[_constant(source)[used]],
+        objects=_objects(source, used),
+    )
+
+
+def _constant(source: Source) -> Bool[np.ndarray, "n"]:
+    images = source.images
+    return images.constant() if isinstance(images, Streamed) else quality.constant(images)
+
+
+def _members(source: Source) -> Bool[np.ndarray, "n classes"]:
+    """Which images are known to be of which classes."""
+    return source.labels == 1 if source.multi_label else np.equal.outer(source.labels, np.arange(len(source.classes)))
+
+
+def _within(values: Float[np.ndarray, "n"], members: Bool[np.ndarray, "n classes"]) -> float:
+    """The standard deviation within classes as a share of the mean."""
+    squares = sum(np.square(values[of] - values[of].mean()).sum() for of in members.T if of.any())
+    freedom = sum(max(int(of.sum()) - 1, 0) for of in members.T)
+    return float(np.sqrt(squares / max(freedom, 1)) / max(values.mean(), 1e-9))
+
+
+def _moves(source: Source, labelled: Int[np.ndarray, "n"], features: distances.Features) -> dict[str, Move]:
+    ids = labelled[np.linspace(0, len(labelled) - 1, min(MOVED, len(labelled))).astype(int)]
+    images, labels = resized(source.images[ids], SIDE), source.labels[ids]
+    if len(ids) < 2 * len(source.classes):
+        return {}
+    seen = features(images)
+    before = distances.nearest_agree(seen, labels, seen).mean()
+    chance = np.square(np.bincount(labels) / len(labels)).sum()
+    error = np.sqrt(before * (1 - before) / len(labels))
+    h, w = source.images.shape[1:3]
+    return {
+        name: Move(
+            float(before),
+            float(distances.nearest_agree(seen, labels, features(move(images))).mean()),
+            float(chance),
+            float(error),
+        )
+        for name, move in MOVES.items()
+        if name != "rot90" or h == w
+    }
+
+
+def _groups(hashes: list[bytes], ids: Int[np.ndarray, "n"]) -> list[list[int]]:
+    found: dict[bytes, list[int]] = {}
+    for number in ids.tolist():
+        found.setdefault(hashes[number], []).append(number)
+    return [group for group in found.values() if len(group) > 1]
+
+
+def _near(images: UInt8[np.ndarray, "n h w c"], ids: Int[np.ndarray, "n"]) -> duplicates.Near:
+    pairs, apart = duplicates.near(images)
+    hashes = duplicates.digests(images)
+    differ = np.array([hashes[one] != hashes[other] for one, other in pairs], bool)
+    return duplicates.Near(ids[pairs[differ]], apart[differ])
+
+
+def _objects(source: Source, ids: Int[np.ndarray, "n"]) -> boxes.Objects | None:
+    if "boxes" not in source.objects:
+        return None
+    h, w = source.images.shape[1:3]
+    return boxes.objects(source.objects["boxes"][ids], source.objects["box_visible"][ids], (h, w))
