@@ -1,10 +1,10 @@
 """Runs the stages of a plan in order. Each has its folder under the workdir, resumes from its newest checkpoint, and
 is left alone when it is finished."""
 
-import functools
+import itertools
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 
 from efficient_jax import augment, initial, keys, members, models, optim, outcome, predictions, records
 from efficient_jax.data import feed
+from efficient_jax.data.stream import Streamed
 from efficient_jax.linear_head import Choice
 from efficient_jax.methods import METHODS
 from efficient_jax.prediction import predict_batch, predict_rows, scores, validate
@@ -27,7 +28,7 @@ from efficient_jax.preparation import (
 )
 from efficient_jax.stages import Stage
 from efficient_jax.supervision import Supervision, supervise
-from efficient_jax.training import checkpoint, loop, parallel, state, step
+from efficient_jax.training import batches, checkpoint, loop, parallel, state, step
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.types import Apply, Augment, Tree
 
@@ -86,12 +87,16 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     return result
 
 
+Given = dict[str, dict[str, jax.Array]]
+"""Stream -> what a step is given of it."""
+
+
 class Updates(NamedTuple):
     """The updates of a stage."""
 
     state: Tree  # before the first
-    update: Callable[[Tree, dict[str, jax.Array]], tuple[Tree, dict]]  # the compiled step
-    indices: Callable[[int], dict[str, jax.Array]]  # the images of update number i, and of those around it
+    update: Callable[[Tree, Given], tuple[Tree, dict]]  # the compiled step
+    given: Callable[[int], Iterator[Given]]  # from update number i on: its images, and of those around it
 
 
 def updates(
@@ -113,7 +118,7 @@ def updates(
     loss_fn = method.loss(apply, *views, *given, **stage.method[1])
     memory = method.memory(supervision.rows, len(run.images)) if method.memory else None
     beside = {"label": supervision.labels, **run.source.objects}
-    data = {"image": run.images, **parallel.replicate(beside, run.devices)}
+    data = batches.resident(run.images) | parallel.replicate(beside, run.devices)
     train_step = step.make_train_step(
         loss_fn,
         tx,
@@ -126,20 +131,26 @@ def updates(
     key = parallel.replicate(keys.named(_key(stage, run), "train"), run.devices)
     orders = {stream: zlib.crc32(f"{run.seed}/{stage.name}/{stream}".encode()) for stream in stage.batch}
 
-    @functools.lru_cache(maxsize=1)
-    def chunk(number: int) -> dict[str, jax.Array]:
-        steps = range(number * CHUNK, (number + 1) * CHUNK)
-        return {
-            stream: parallel.shared(
-                np.stack([feed.batch_at(supervision.rows[stream], size, i, orders[stream]) for i in steps]), run.devices
-            )
+    together = 1 if isinstance(run.images, Streamed) else CHUNK
+
+    def chunk(number: int) -> Given:
+        steps = range(number * together, (number + 1) * together)
+        rows = {
+            stream: np.stack([feed.batch_at(supervision.rows[stream], size, i, orders[stream]) for i in steps])
             for stream, size in stage.batch.items()
         }
+        return {stream: batches.given(run.images, rows[stream], run.devices) for stream in rows}
+
+    def from_update(first: int) -> Iterator[Given]:
+        chunks = range(first // together, -(-stage.updates // together))
+        made = batches.ahead(chunk, chunks) if together == 1 else map(chunk, chunks)
+        repeated = itertools.chain.from_iterable(itertools.repeat(each, together) for each in made)
+        return itertools.islice(repeated, first % together, None)
 
     return Updates(
         state=parallel.replicate(state.create(variables, tx, of_method, memory), run.devices),
-        update=lambda current, index: train_step(current, frozen, data, key, index),
-        indices=lambda i: chunk(i // CHUNK),
+        update=lambda current, given: train_step(current, frozen, data, key, given),
+        given=from_update,
     )
 
 
@@ -168,8 +179,9 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
                     log.write(i, found)
                 checkpoint.save(manager, i, current, description | chosen, next(iter(found.values()), None))
 
+            given = each.given(first)
             current = loop.run(
-                lambda current, i: each.update(current, each.indices(i)),
+                lambda current, _: each.update(current, next(given)),
                 current,
                 first=first,
                 updates=stage.updates,

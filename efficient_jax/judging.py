@@ -1,7 +1,7 @@
 """Members on the images of one split: what each predicts, and what several make of it."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,7 +133,7 @@ def soup(
     ids = np.random.default_rng(0).permutation(ids)  # sorted by class, batches would be less like the whole
 
     def refreshed(tree: Tree) -> Tree:
-        parts = (seen.source.images[ids[i : i + BATCH]] for i in range(0, len(ids), BATCH))
+        parts: Iterator[Any] = (seen.source.images[ids[i : i + BATCH]] for i in range(0, len(ids), BATCH))
         return averaging.batch_statistics(apply, tree, parts)
 
     def accuracy(tree: Tree) -> float:

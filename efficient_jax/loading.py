@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from efficient_jax import binding
-from efficient_jax.data import PICTURES, SOURCES, duplicates, sources, splits
+from efficient_jax.data import PICTURES, SOURCES, decode, duplicates, sources, splits
+from efficient_jax.data.stream import Feed
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan
 from efficient_jax.stages import Stage
@@ -17,12 +19,14 @@ NAMED = 5  # images that a line lists
 
 
 def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, dict[str, np.ndarray]]:
-    """The images of a plan, and which of them are for what. `cache`: a folder for decoded pictures."""
+    """The images of a plan, and which of them are for what. `cache`: a folder for decoded pictures, or
+    for what is known of streamed ones."""
     name, settings = plan.source
-    source = SOURCES[name](**settings | ({"cache": cache} if name in PICTURES else {}))
+    given = {"feed": Feed(plan.feed, _room(plan.devices), cache)} if name in PICTURES else {}
+    source = SOURCES[name](**settings | given)
     if not len(source.images):
         raise UserError(f"config.data.source: {name!r} has no images")
-    hashes = duplicates.digests(source.images)
+    hashes = sources.digests(source)
     split = splits.split(
         source.labels,
         source.classes,
@@ -41,6 +45,15 @@ def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, di
     return source, split
 
 
+def _room(devices: int) -> int:
+    """How many bytes the images may take: half of what is free, here and on the devices, which have them all."""
+    used = jax.local_devices()[: devices or None]
+    about = used[0].memory_stats()
+    if not about:  # CPU: each device has them in the same memory, beside those here
+        return decode.free_memory() // (2 * (1 + len(used)))
+    return min(decode.free_memory(), about["bytes_limit"] - about["bytes_in_use"]) // 2
+
+
 class Leak(NamedTuple):
     """Images that are nearly the same, on both sides of a split."""
 
@@ -56,9 +69,10 @@ def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]
     the images can tell which they are.
     """
     rest = np.concatenate([ids for name, ids in split.items() if name != "test"])
+    images: Any = source.images  # or what is read as one array
     found = []
     for held_out, ids, others in (("test", "other", rest), ("validation", "labelled", split["labelled"])):
-        near = duplicates.near(source.images, split[held_out], others)
+        near = duplicates.near(images, split[held_out], others)
         if len(near.pairs):
             count = len(np.unique(near.pairs[:, 0]))
             said = f"{count:,} {held_out} images nearly equal {ids} images: {_listed(near.pairs.tolist(), source)}"

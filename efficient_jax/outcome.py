@@ -66,7 +66,7 @@ def keep_leaks(folder: Path, source: Source, found: Sequence[tuple[str, np.ndarr
 def samples(
     folder: Path,
     augment: Mapping[str, Augment],
-    data: Mapping[str, np.ndarray],
+    data: Mapping[str, Any],
     rows: Mapping[str, np.ndarray],
     key: jax.Array,
 ) -> None:

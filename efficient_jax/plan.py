@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from efficient_jax import augment as augmentations
 from efficient_jax import binding
-from efficient_jax.data import SOURCES
+from efficient_jax.data import PICTURES, SOURCES
+from efficient_jax.data.stream import FEEDS
 from efficient_jax.models import pretrained
 from efficient_jax.stages import Stage, at_least, augment_blocks, operations, stage
 from efficient_jax.training import checkpoint
@@ -18,6 +19,7 @@ class Plan(NamedTuple):
     devices: int
     source: tuple[str, dict[str, Any]]
     split: dict[str, Any]  # sizes, folds and how to draw: arguments of `splits.split`
+    feed: str  # where its images are: "memory", "stream", or "" for what fits
     duplicates: str  # what to do about images that equal one of the test: "refuse" or "drop"
     label_changing: tuple[str, ...]  # operations after which a label may be wrong
     stages: tuple[Stage, ...]
@@ -46,12 +48,13 @@ def plan(config: Mapping[str, Any]) -> Plan:
         for teacher in stages[name].teachers:
             _check_reference(teacher, names, position, stages[name].where_teachers)
         _check_reference(stages[name].init, names, position, f"config.{name}.init", or_weights=True)
-    source, split, duplicates, label_changing = _data(**binding.bind(_data, top["data"], "config.data"))
+    source, split, feed, duplicates, label_changing = _data(**binding.bind(_data, top["data"], "config.data"))
     return Plan(
         seed=top["seed"],
         devices=top["devices"],
         source=source,
         split=split,
+        feed=feed,
         duplicates=duplicates,
         label_changing=label_changing,
         stages=tuple(stages[name] for name in names),
@@ -82,14 +85,16 @@ def _data(
     folds: int = 0,
     fold: int = 0,
     stratify: bool = True,
+    feed: str = "",
     duplicates: str = "refuse",
     label_changing: tuple = (),
-) -> tuple[tuple[str, dict[str, Any]], dict[str, Any], str, tuple[str, ...]]:
+) -> tuple[tuple[str, dict[str, Any]], dict[str, Any], str, str, tuple[str, ...]]:
     """`config.data`: where the images come from, and how many of them are for what.
 
     `labels_per_class` = 0 takes all labels; `test` = 0 is for a source that has test images of its own.
     `folds` cuts the labelled images into so many parts, 0 for none; number `fold`, from 0 on, is for validation.
     `stratify` gives each part the same share of every class; False draws at random.
+    `feed` "memory" decodes pictures once, "stream" whenever one is used, "" the latter where they do not fit.
     `duplicates` "refuse" ends where an image of another part equals a test image, "drop" leaves such images out.
     `label_changing` names operations after which a label may be wrong, such as a flip of digits.
     """
@@ -106,13 +111,12 @@ def _data(
         )
     for op in label_changing:
         binding.choose(op, augmentations.OPS | augmentations.MIXES, "config.data.label_changing")
+    binding.choose(feed, dict.fromkeys(FEEDS), "config.data.feed")
     binding.choose(duplicates, {"refuse": (), "drop": ()}, "config.data.duplicates")
-    return (
-        binding.bind_named(SOURCES, source, "config.data.source", given=("cache",)),
-        split | {"stratify": stratify},
-        duplicates,
-        label_changing,
-    )
+    named, settings = binding.bind_named(SOURCES, source, "config.data.source", given=("feed",))
+    if feed == "stream" and named not in PICTURES:
+        raise UserError(f"config.data.feed: the source {named!r} is in memory; can be streamed: {', '.join(PICTURES)}")
+    return (named, settings), split | {"stratify": stratify}, feed, duplicates, label_changing
 
 
 def is_weights(reference: str) -> bool:

@@ -12,11 +12,12 @@ from rich.console import Console
 
 from efficient_jax import class_map, initial, members, models, optim
 from efficient_jax.data import cache, decode, objects, sources, statistics
+from efficient_jax.data.stream import Streamed
 from efficient_jax.loading import check_labels, load_data, streams
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan
 from efficient_jax.stages import Stage, resolved
-from efficient_jax.training import parallel
+from efficient_jax.training import batches, parallel
 from efficient_jax.types import Apply, Tree, UserError
 
 NOTHING: dict[str, Tree] = {}
@@ -31,7 +32,7 @@ class Run(NamedTuple):
     console: Console
     source: sources.Source
     split: dict[str, np.ndarray]
-    images: jax.Array  # the source's images, replicated
+    images: batches.Images  # the source's, replicated where they fit
     mean: tuple[float, ...]  # of the images that are not for the test
     std: tuple[float, ...]
     framing: dict[str, Any]  # how pictures became images
@@ -40,18 +41,19 @@ class Run(NamedTuple):
 
 def at_size(run: Run, size: int) -> Run:
     """`run` with its images resized to squares of `size` pixels; 0: as they are."""
-    images = decode.resized(run.source.images, size)
-    if images is run.source.images:
+    images = run.source.images
+    resized = images.resized(size) if isinstance(images, Streamed) else decode.resized(images, size)
+    if resized is images:
         return run
-    h, w = run.source.images.shape[1:3]
-    source = run.source._replace(images=images, objects=objects.resized(run.source.objects, w, h, size))
-    return run._replace(source=source, images=parallel.replicate(images, run.devices))
+    h, w = images.shape[1:3]
+    source = run.source._replace(images=resized, objects=objects.resized(run.source.objects, w, h, size))
+    return run._replace(source=source, images=batches.place(resized, run.devices))
 
 
 def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     """Picks devices and splits data. Raises: UserError when a batch does not divide or images are too few."""
-    batches = {f"config.{s.name}.batch.{stream}": size for s in plan.stages for stream, size in s.batch.items()}
-    devices = parallel.pick_devices(batches, plan.devices)
+    sizes = {f"config.{s.name}.batch.{stream}": size for s in plan.stages for stream, size in s.batch.items()}
+    devices = parallel.pick_devices(sizes, plan.devices)
     source, split = load_data(plan, workdir.parent / cache.FOLDER)
     for stage in plan.stages:
         check_labels(stage, source)
@@ -66,13 +68,14 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
         if METHODS[stage.method[0]].correct and not len(split["unlabelled"]):
             raise UserError(f"config.{stage.name}.method: {stage.method[0]!r} needs images without labels; none is")
     pool = np.concatenate([split["labelled"], split["unlabelled"]])
-    mean, std = statistics.mean_std(source.images[pool])  # never of test images
-    images = parallel.replicate(source.images, devices)
+    images = source.images  # never those of the test tell the mean
+    mean, std = images.mean_std(pool) if isinstance(images, Streamed) else statistics.mean_std(images[pool])
     framing = {key: value for key, value in plan.source[1].items() if key in ("fit", "crop", "interpolation")}
     stages = tuple(
         resolved(stage, len(next(iter(rows[stage.name].values()), split["labelled"]))) for stage in plan.stages
     )
-    run = Run(workdir, plan.seed, devices, console, source, split, images, mean, std, framing, stages)
+    placed = batches.place(images, devices)
+    run = Run(workdir, plan.seed, devices, console, source, split, placed, mean, std, framing, stages)
     shapes: dict[str, Tree] = {}
     for stage in stages:
         shapes[stage.name] = _rehearse(stage, run, shapes)

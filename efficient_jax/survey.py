@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from efficient_jax.data import boxes, distances, duplicates, quality, statistics
 from efficient_jax.data.decode import resized
-from efficient_jax.data.sources import Source
+from efficient_jax.data.sources import Source, digests
+from efficient_jax.data.stream import Streamed
 
 MEASURED = 5000  # images whose pixels and features are looked at: more take longer and say the same
 MOVED = 2000  # labelled images that are mirrored
@@ -110,11 +111,16 @@ def survey(
             for name in ("brightness", "highlights", "contrast")
         },
         moves={} if source.multi_label else _moves(source, split["labelled"], of_pixels),
-        equal=_groups(duplicates.digests(source.images), used),
+        equal=_groups(digests(source), used),
         near=_near(images, ids),
-        constant=used[quality.constant(source.images)[used]],
+        constant=used[_constant(source)[used]],
         objects=_objects(source, used),
     )
+
+
+def _constant(source: Source) -> Bool[np.ndarray, "n"]:
+    images = source.images
+    return images.constant() if isinstance(images, Streamed) else quality.constant(images)
 
 
 def _members(source: Source) -> Bool[np.ndarray, "n classes"]:

@@ -57,9 +57,9 @@ def test_the_loss_knows_how_many_of_each_class_are_labelled(tmp_path):
         variables = models.init(members.build(about)[0], jax.random.key(0), SHAPE)
         variables["params"]["head"] = jax.tree.map(np.zeros_like, variables["params"]["head"])
         updates = experiment.updates(each, ready, supervise(each, ready), about, variables)
-        index = updates.indices(0)
-        counts = np.bincount(labels[np.asarray(index["labelled"])[:, 0].ravel()], minlength=2)
-        first.append(float(updates.update(updates.state, index)[1]["loss"][0]))
+        given = next(updates.given(0))
+        counts = np.bincount(labels[np.asarray(given["labelled"]["index"])[:, 0].ravel()], minlength=2)
+        first.append(float(updates.update(updates.state, given)[1]["loss"][0]))
     weights = np.array(losses.class_weights(np.array([54.0, 18.0], np.float32), 0.999))
     np.testing.assert_allclose(first, [8 * np.log(2), counts @ weights * np.log(2)], rtol=1e-5)  # all are undecided
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from efficient_jax.data import sources
+from efficient_jax.data import decode, sources
+from efficient_jax.data.stream import Streamed
 from efficient_jax.loading import load_data
 from efficient_jax.plan import plan
 from efficient_jax.types import UserError
@@ -25,9 +26,10 @@ def pictures(tmp_path, monkeypatch):
     return {"name": "folder", "path": "train", "test_path": "test", "unlabelled_path": "more", "size": 4}
 
 
-def test_images_of_the_test_are_refused_and_listed(pictures):
+@pytest.mark.parametrize("feed", ["memory", "stream"])
+def test_images_of_the_test_are_refused_and_listed(pictures, feed):
     with pytest.raises(UserError) as error:
-        load(pictures)
+        load(pictures, feed=feed)
     assert str(error.value) == (
         "config.data: 3 images equal a test image, pixel for pixel (1 labelled, 2 unlabelled): "
         "train/b/11.png = test/b/11.png, more/13.png = test/b/13.png, more/14.png = test/a/14.png; "
@@ -35,10 +37,11 @@ def test_images_of_the_test_are_refused_and_listed(pictures):
     )
 
 
-def test_images_of_the_test_may_be_left_out(pictures):
+@pytest.mark.parametrize("feed", ["memory", "stream"])
+def test_images_of_the_test_may_be_left_out(pictures, feed):
     """Of every part, and nothing else."""
-    source, split = load(pictures, duplicates="drop")
-    grey = {name: sorted(source.images[ids, 0, 0, 0].tolist()) for name, ids in split.items()}
+    source, split = load(pictures, duplicates="drop", feed=feed)
+    grey = {name: sorted(source.images[ids][:, 0, 0, 0].tolist()) for name, ids in split.items()}
     assert grey == {
         "labelled": [*range(11)],
         "unlabelled": [*range(15, 20)],
@@ -46,6 +49,15 @@ def test_images_of_the_test_may_be_left_out(pictures):
         "test": [*range(11, 15)],
     }
     assert source.notes[-1].startswith("left out 3 images that equal a test image, pixel for pixel (1 labelled, 2 un")
+
+
+@pytest.mark.parametrize(("free", "streamed"), [(2**20, False), (9000, True)])
+def test_what_takes_more_than_half_of_the_memory_is_streamed(pictures, monkeypatch, free, streamed):
+    """23 images of 48 bytes, here and on each of four devices."""
+    monkeypatch.setattr(decode, "free_memory", lambda: free)
+    source, _ = load(pictures, duplicates="drop")
+    assert isinstance(source.images, Streamed) == streamed
+    assert any("more than the 8.4e-07 GiB that they may take" in note for note in source.notes) == streamed
 
 
 def test_others_are_drawn_in_place_of_those_left_out(tmp_path):

@@ -11,7 +11,7 @@ PICTURES: dict[str, Callable[..., sources.Source]] = {
     "table": table.table,
     "tfds": tfds.tfds,
 }
-"""Pictures that have to be decoded; `cache`, which is no setting, is the folder of those that were before."""
+"""Pictures that have to be decoded; `feed`, which is no setting, says whether at once or when they are used."""
 
 SOURCES: dict[str, Callable[..., sources.Source]] = PICTURES | {
     "digits": sources.digits,

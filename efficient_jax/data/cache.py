@@ -30,7 +30,7 @@ def decode_all(
     """
     if cache is None:
         return decode.decode_all(read, count, framing)
-    file = cache / f"{_key(files, f'{framing} {about}')}.npz"
+    file = cache / f"{key(files, f'{framing} {about}')}.npz"
     if (found := _read(file)) and not _mended(read, found, framing):
         return found
     started = time.perf_counter()
@@ -40,7 +40,7 @@ def decode_all(
     return found
 
 
-def _key(files: Sequence[Path], asked: str) -> str:
+def key(files: Sequence[Path], asked: str) -> str:
     digest = hashlib.sha256(Path(decode.__file__).read_bytes())
     digest.update(f"{PIL.__version__} {asked}".encode())
     for file in files:
@@ -62,7 +62,7 @@ def _read(file: Path) -> Decoded | None:
             images, rows, sizes = (arrays[name] for name in ("images", "rows", "sizes"))
             return Decoded(images, rows, {int(row): why for row, why in unreadable.items()}, notes, sizes)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        _say(f"{file} is damaged ({error}): the pictures are decoded again")
+        say(f"{file} is damaged ({error}): the pictures are decoded again")
         return None
 
 
@@ -83,10 +83,10 @@ def _write(file: Path, found: Decoded) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        _say(f"decoded pictures are not kept in {file.parent}: {error.strerror}")
+        say(f"decoded pictures are not kept in {file.parent}: {error.strerror}")
     else:
-        _say(f"{len(found.images):,} decoded pictures are kept in {file} for the next run")
+        say(f"{len(found.images):,} decoded pictures are kept in {file} for the next run")
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     get_console().print(line, markup=False, highlight=False, soft_wrap=True)

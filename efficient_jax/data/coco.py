@@ -12,7 +12,7 @@ from PIL import Image
 
 from efficient_jax.binding import choose
 from efficient_jax.data import objects as geometry
-from efficient_jax.data.cache import decode_all
+from efficient_jax.data import stream
 from efficient_jax.data.decode import ORIENTATION, Framing, free_memory, left_out
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
@@ -37,7 +37,7 @@ def coco(
     interpolation: str = "bicubic",
     channels: int = 3,
     unreadable: int = 0,
-    cache: Path | None = None,
+    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """The pictures of a JSON file of COCO (`images`, `annotations`, `categories`), which are in `folder` ("": beside
     it); `test_path` and `test_folder` are those of the test pictures.
@@ -48,7 +48,7 @@ def coco(
     that are labelled and not hidden. Rows are as many as the most objects of a picture; `most_objects` keeps its
     largest, 0 all. Crowds give labels only. `masks_path` is a folder of PNG files, named as the pictures, whose value
     is the class of the pixel: `mask`. All of it goes through the crop and the resize of the pictures, which
-    `efficient_jax.data.decode.place` describes; `unreadable` and `cache` are as in `folder`.
+    `efficient_jax.data.decode.place` describes; `unreadable` and `feed` are as in `folder`.
 
     Raises: UserError for files that do not fit each other, and for too many pictures that cannot be read.
     """
@@ -75,12 +75,11 @@ def coco(
 
     framing, files = Framing(size, fit, crop, interpolation, channels), [picture.file for picture in pictures]
     measured = f"annotated as {[(picture.width, picture.height) for picture in pictures]}"  # which `read` compares
-    decoded = decode_all(read, len(files), framing, cache, files, measured)
-    decoded = left_out(decoded, lambda row: str(files[row]), unreadable, f"{WHERE}.path")
+    called = [str(file) for file in files]
+    decoded = stream.pictures(read, called.__getitem__, len(files), framing, feed, files, measured)
+    decoded = left_out(decoded, called.__getitem__, unreadable, f"{WHERE}.path")
     seen = [pictures[row] for row in decoded.rows]
-    source = of_pictures(
-        decoded, labels, classes, len(parts[1].pictures) if test_path else 0, [str(file) for file in files]
-    )
+    source = of_pictures(decoded, labels, classes, len(parts[1].pictures) if test_path else 0, called)
     found = _objects(seen, numbers, objects, most_objects, framing) if objects else {}
     if masks_path:
         found["mask"] = np.stack([_mask(Path(masks_path), picture, framing) for picture in seen])

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -27,6 +27,7 @@ MOST_PIXELS = 100_000_000
 HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")}  # ISO/IEC 23008-12
 ORIENTATION = 0x0112  # the EXIF tag
 CHUNK = 64  # images for which a thread is asked at once
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 NAMED = 5
 
 Picture = Path | bytes | np.ndarray
@@ -43,10 +44,18 @@ class Framing(NamedTuple):
     channels: int = 3  # 1 makes colours grey
 
 
+class Framed(NamedTuple):
+    """One picture, fitted."""
+
+    image: UInt8[np.ndarray, "h w c"]
+    changes: list[str]
+    size: tuple[int, int]  # height and width before, upright
+
+
 class Decoded(NamedTuple):
     """Pictures that could be read, and what became of the others."""
 
-    images: np.ndarray  # uint8 [n size size channels]
+    images: Any  # uint8 [n size size channels], an array or `stream.Streamed`
     rows: np.ndarray  # int64 [n], which of the pictures asked for these are
     unreadable: dict[int, str]  # row -> why, in order
     notes: tuple[str, ...]  # what was changed in how many pictures
@@ -94,7 +103,11 @@ def resized(images: UInt8[np.ndarray, "n h w c"], size: int) -> UInt8[np.ndarray
     """As squares of `size` pixels, with an antialiasing filter; 0: as they are."""
     if not size or images.shape[1:3] == (size, size):
         return images
-    return decode_all(images.__getitem__, len(images), Framing(size, "squash", channels=images.shape[-1])).images
+    return decode_all(images.__getitem__, len(images), squash(size, images.shape[-1])).images
+
+
+def squash(size: int, channels: int) -> Framing:
+    return Framing(size, "squash", channels=channels)
 
 
 def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> Decoded:
@@ -105,51 +118,79 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
 
     Raises: UserError for a framing that does not exist or images that do not fit into memory.
     """
+    shape, first = shape_of(read, count, framing)
+    if first:
+        return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: first}, (), np.zeros((0, 2), np.int32))
+    if count * np.prod(shape) > free_memory():
+        raise UserError(
+            f"config.data.source.size: {count:,} images of {' x '.join(map(str, shape))} need "
+            f"{count * np.prod(shape) / 2**30:,.1f} GiB, and {free_memory() / 2**30:,.1f} GiB are free; ask for a "
+            'smaller size or fewer images, or, of files, for config.data.feed="stream"'
+        )
+    images, sizes = np.empty((count, *shape), np.uint8), np.zeros((count, 2), np.int32)
+
+    def keep(row: int, content: bytes | np.ndarray, framed: Framed) -> None:
+        del content
+        images[row], sizes[row] = framed.image, framed.size
+
+    unreadable, notes = each(read, count, framing, shape, keep)
+    rows = np.setdiff1d(np.arange(count), list(unreadable))
+    return Decoded(images[rows] if unreadable else images, rows, unreadable, notes, sizes[rows])
+
+
+def shape_of(read: Callable[[int], Picture], count: int, framing: Framing) -> tuple[tuple[int, ...], str]:
+    """(the shape of all images, why the first picture does not tell it or ""). UserError for a framing that is none."""
     _check(framing)
-    shape = (framing.size, framing.size, framing.channels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PIL warns of what is listed here, or of what does not matter to pixels
-        if not framing.size and count:
+    if not framing.size and count:
+        try:
+            return _pixels(_convert(_open(read(0)), framing.channels)[0]).shape, ""
+        except Exception as error:
+            return (framing.size, framing.size, framing.channels), reason(error)
+    return (framing.size, framing.size, framing.channels), ""
+
+
+def each(
+    read: Callable[[int], Picture],
+    count: int,
+    framing: Framing,
+    shape: tuple[int, ...],
+    use: Callable[[int, bytes | np.ndarray, Framed], None],
+) -> tuple[dict[int, str], tuple[str, ...]]:
+    """Every picture decoded once: `use(row, content, framed)`, in the threads that decode, in any order; shows how far
+    that is. Returns (row -> why, of those that cannot be read; what was changed in how many pictures)."""
+
+    def decode(start: int) -> tuple[Counter[str], dict[int, str]]:
+        changes: Counter[str] = Counter()
+        failed = {}
+        for row in range(start, min(start + CHUNK, count)):
             try:
-                shape = _pixels(_convert(_open(read(0)), framing.channels)[0]).shape
-            except Exception as error:
-                return Decoded(
-                    np.zeros((0, *shape), np.uint8), np.arange(0), {0: _reason(error)}, (), np.zeros((0, 2), np.int32)
-                )
-        if count * np.prod(shape) > free_memory():
-            raise UserError(
-                f"config.data.source.size: {count:,} images of {' x '.join(map(str, shape))} need "
-                f"{count * np.prod(shape) / 2**30:,.1f} GiB, and {free_memory() / 2**30:,.1f} GiB are free; ask for a "
-                "smaller size or fewer images"
-            )
-        images = np.empty((count, *shape), np.uint8)
-        sizes = np.zeros((count, 2), np.int32)
+                content = loaded(read(row))
+                framed = frame(content, framing, shape)
+            except Exception as error:  # a damaged file makes decoders raise anything
+                failed[row] = reason(error)
+            else:
+                use(row, content, framed)
+                changes.update(framed.changes)
+        return changes, failed
 
-        def decode(start: int) -> tuple[Counter[str], dict[int, str]]:
-            changes: Counter[str] = Counter()
-            failed = {}
-            for row in range(start, min(start + CHUNK, count)):
-                try:
-                    image, changed = _convert(_open(read(row)), framing.channels)
-                    sizes[row] = image.height, image.width
-                    images[row] = fit(image, *framing[:4]) if framing.size else _stored(image, shape)
-                    changes.update(changed)
-                except Exception as error:  # a damaged file makes decoders raise anything
-                    failed[row] = _reason(error)
-            return changes, failed
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            parts = list(watched(pool.map(decode, range(0, count, CHUNK)), "decoding pictures", CHUNK, count))
+    # PIL warns of what is listed here, or of what does not matter to pixels.
+    with warnings.catch_warnings(), ThreadPoolExecutor(CORES) as pool:
+        warnings.simplefilter("ignore")
+        parts = list(watched(pool.map(decode, range(0, count, CHUNK)), "decoding pictures", CHUNK, count))
     changes = sum((part for part, _ in parts), Counter())
     unreadable = {row: why for _, failed in parts for row, why in failed.items()}
-    rows = np.setdiff1d(np.arange(count), list(unreadable))
-    return Decoded(
-        images=images[rows] if unreadable else images,
-        rows=rows,
-        unreadable=unreadable,
-        notes=tuple(f"{number:,} of {count:,} images {what}" for what, number in sorted(changes.items())),
-        sizes=sizes[rows],
-    )
+    return unreadable, tuple(f"{number:,} of {count:,} images {what}" for what, number in sorted(changes.items()))
+
+
+def loaded(picture: Picture) -> bytes | np.ndarray:
+    return picture.read_bytes() if isinstance(picture, Path) else picture
+
+
+def frame(picture: Picture, framing: Framing, shape: tuple[int, ...]) -> Framed:
+    """One picture as an image of `shape`. Decoders raise anything."""
+    image, changes = _convert(_open(picture), framing.channels)
+    pixels = fit(image, *framing[:4]) if framing.size else _stored(image, shape)
+    return Framed(pixels, changes, (image.height, image.width))
 
 
 def listed(unreadable: dict[str, str]) -> str:
@@ -261,7 +302,7 @@ def _stored(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
     return pixels
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     said: dict[type[Exception], str] = {UnidentifiedImageError: "not an image", FileNotFoundError: "not there"}
     text = said.get(type(error)) or str(error) or type(error).__name__
     return " ".join(text.split())[:100]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from efficient_jax.binding import nearest
-from efficient_jax.data.cache import decode_all
+from efficient_jax.data import stream
 from efficient_jax.data.decode import Framing, left_out
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
@@ -27,7 +27,7 @@ def folder(
     interpolation: str = "bicubic",
     channels: int = 3,
     unreadable: int = 0,
-    cache: Path | None = None,
+    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """Your own pictures: `path/cat/1.jpg`, `path/dog/any/where/2.png`, and `path/unlabelled/3.jpg` without a label.
 
@@ -35,7 +35,7 @@ def folder(
     the test images; `unlabelled_path` names a folder with more pictures without a label, anywhere below it. Pictures
     become squares of `size` pixels (0: they stay as they are, all of one size), see
     `efficient_jax.data.decode.place`; up to `unreadable` files that cannot be read are left out, and listed.
-    `cache`: see `efficient_jax.data.cache`.
+    `feed`: see `efficient_jax.data.stream`.
 
     Raises: UserError for folders laid out in another way, too many unreadable files, settings that do not exist.
     """
@@ -64,9 +64,10 @@ def folder(
     files = [file for _, found in parts + tests for file in found]
     labels = np.repeat([label for label, _ in parts + tests], [len(found) for _, found in parts + tests])
     framing = Framing(size, fit, crop, interpolation, channels)
-    decoded = decode_all(files.__getitem__, len(files), framing, cache, files, "")
-    decoded = left_out(decoded, lambda row: str(files[row]), unreadable, where)
-    return of_pictures(decoded, labels, names, sum(len(found) for _, found in tests), [str(file) for file in files])
+    called = [str(file) for file in files]
+    decoded = stream.pictures(files.__getitem__, called.__getitem__, len(files), framing, feed, files, "")
+    decoded = left_out(decoded, called.__getitem__, unreadable, where)
+    return of_pictures(decoded, labels, names, sum(len(found) for _, found in tests), called)
 
 
 def _unlabelled(path: str) -> list[Path]:

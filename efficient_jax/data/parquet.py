@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from efficient_jax.data.cache import decode_all
+from efficient_jax.data import stream
 from efficient_jax.data.decode import Framing, left_out
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
@@ -28,7 +28,7 @@ def parquet(
     interpolation: str = "bicubic",
     channels: int = 3,
     unreadable: int = 0,
-    cache: Path | None = None,
+    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """Files of one image column (encoded, alone or as {bytes, path}) and one of integer labels, null where none.
 
@@ -36,8 +36,8 @@ def parquet(
     name a file or, with *, several. `image` and `label`
     name the columns where they are not called image or img, and label. `size` 0 takes the images as they are stored,
     which must then all have one size; else see `efficient_jax.data.decode.place`. The names of the classes come from
-    the file where it has them. Up to `unreadable` images that cannot be read are left out, and listed. `cache`: see
-    `efficient_jax.data.cache`.
+    the file where it has them. Up to `unreadable` images that cannot be read are left out, and listed. `feed`: see
+    `efficient_jax.data.stream`.
 
     Raises: UserError for files, columns or labels that do not fit, and for too many images that cannot be read.
     """
@@ -47,7 +47,7 @@ def parquet(
         more, none, _ = _read(unlabelled_path, {"image": image}, "config.data.source.unlabelled_path")
         if not more:
             raise UserError(f"config.data.source.unlabelled_path: no images in {unlabelled_path!r}")
-        pictures, labels = pictures + more, np.concatenate([labels, none])
+        pictures, labels = _joined(pictures, more), np.concatenate([labels, none])
     tests = 0
     if test_path:
         test_pictures, test_labels, test_classes = _read(test_path, columns, "config.data.source.test_path")
@@ -56,7 +56,7 @@ def parquet(
                 f"config.data.source.test_path: classes of {test_path!r} are {test_classes or 'without names'}, those "
                 f"of {path!r} {classes or 'without names'}"
             )
-        pictures, tests = pictures + test_pictures, len(test_pictures)
+        pictures, tests = _joined(pictures, test_pictures), len(test_pictures)
         labels = np.concatenate([labels, test_labels])
     classes = classes or tuple(str(number) for number in range(labels.max(initial=0) + 1))
     if labels.max(initial=-1) >= len(classes) or labels.min(initial=0) < -1:
@@ -72,7 +72,7 @@ def parquet(
 
     framing = Framing(size, fit, crop, interpolation, channels)
     files = [file for each in (path, unlabelled_path, test_path) for file in _files(each)]
-    decoded = decode_all(read, len(pictures), framing, cache, files, image)
+    decoded = stream.pictures(read, lambda row: f"row {row} of {path!r}", len(pictures), framing, feed, files, image)
     decoded = left_out(decoded, lambda row: f"row {row}", unreadable, f"config.data.source.path: {path!r}")
     return of_pictures(decoded, labels, classes, tests)
 
@@ -81,7 +81,13 @@ def _files(path: str) -> list[Path]:
     return [Path(path)] if Path(path).is_file() else sorted(map(Path, glob.glob(path, recursive=True)))
 
 
-def _read(path: str, columns: dict[str, str], where: str) -> tuple[list[Any], np.ndarray, tuple[str, ...]]:
+def _joined(first: Any, second: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.chunked_array([*first.chunks, *second.chunks])
+
+
+def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarray, tuple[str, ...]]:
     """(encoded images, labels, names of the classes or ()) of the files that `path` names, in the order of names.
 
     `columns` says of "image" and "label" what the column is called, or ""; without "label" all labels are -1.
@@ -106,14 +112,15 @@ def _read(path: str, columns: dict[str, str], where: str) -> tuple[list[Any], np
         raise UserError(
             f"{where}: column {names['image']!r} of {path!r} holds {pictures.type}; want encoded images (binary)"
         )
+    pictures = pictures.cast(pa.large_binary())
     if "label" not in names:
-        return list(pictures), np.full(len(pictures), -1), ()
+        return pictures, np.full(len(pictures), -1), ()
     labels = table[names["label"]]
     if not pa.types.is_integer(labels.type):
         raise UserError(f"{where}: column {names['label']!r} of {path!r} holds {labels.type}; want integers")
     known = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     classes = known.get("info", {}).get("features", {}).get(names["label"], {}).get("names", ())
-    return list(pictures), pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), tuple(classes)
+    return pictures, pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), tuple(classes)
 
 
 def _column(role: str, name: str, names: list[str], path: str) -> str:

@@ -1,4 +1,5 @@
-"""Where images come from: each source returns every image with its label, as numpy arrays on the host."""
+"""Where images come from: each source returns every image with its label, as numpy arrays on the host; images that do
+not fit there are decoded when they are asked for."""
 
 import gzip
 import hashlib
@@ -10,14 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from efficient_jax.data import duplicates
 from efficient_jax.data.decode import Decoded
+from efficient_jax.data.stream import Streamed
 from efficient_jax.types import UserError
 
 
 class Source(NamedTuple):
     """Labelled and unlabelled images of one size."""
 
-    images: np.ndarray  # uint8 [n h w c]
+    images: np.ndarray | Streamed  # uint8 [n h w c]
     labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1, then a row of -1
     classes: tuple[str, ...]
     given: dict[str, np.ndarray] = {}  # noqa: RUF012  parts that the source itself fixes: "test" -> its images
@@ -220,9 +223,16 @@ def of_pictures(
     )
 
 
+def digests(source: Source) -> list[bytes]:
+    """A hash of the pixels of each image."""
+    images = source.images
+    return images.digests() if isinstance(images, Streamed) else duplicates.digests(images)
+
+
 def fingerprint(source: Source) -> str:
-    """A hash of images, labels, soft ones too, given parts, groups and objects: a run remembers which data it saw."""
-    digest = hashlib.sha256(np.ascontiguousarray(source.images).view(np.uint8).data)
+    """A hash of images, labels, soft ones too, given parts, groups and objects: a run remembers which data it saw. It
+    is the same wherever the images are."""
+    digest = hashlib.sha256(repr(source.images.shape).encode() + b"".join(digests(source)))
     digest.update(np.ascontiguousarray(source.labels).view(np.uint8).data)
     if source.soft_labels is not None:
         digest.update(source.soft_labels.tobytes())

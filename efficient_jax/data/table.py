@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from efficient_jax.binding import nearest
-from efficient_jax.data.cache import decode_all
+from efficient_jax.data import stream
 from efficient_jax.data.decode import NAMED, Framing, left_out
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
@@ -35,7 +35,7 @@ def table(
     interpolation: str = "bicubic",
     channels: int = 3,
     unreadable: int = 0,
-    cache: Path | None = None,
+    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """A row for each picture in the CSV `path`, and in `test_path` for each test picture; the first row names columns.
 
@@ -47,7 +47,7 @@ def table(
     `group`    the column of what belongs together, a person or a scene; "": there is none
 
     Classes are in the order of their names (of their numbers, where all are numbers), or of the columns. How pictures
-    become squares of `size` pixels, `unreadable` (also files that are not there) and `cache` are as in `folder`.
+    become squares of `size` pixels, `unreadable` (also files that are not there) and `feed` are as in `folder`.
 
     Raises: UserError for tables, columns or labels that do not fit, a picture named twice, too many unreadable files.
     """
@@ -77,12 +77,11 @@ def table(
             f"{WHERE}.folder: none of the {len(files):,} files of {path!r} is there, such as {str(files[0])!r}; say "
             f"where with {WHERE}.folder, or how their names end with {WHERE}.suffix"
         )
-    decoded = decode_all(
-        files.__getitem__, len(files), Framing(size, fit, crop, interpolation, channels), cache, files, ""
-    )
-    decoded = left_out(decoded, lambda row: str(files[row]), unreadable, f"{WHERE}.path")
+    framing, called = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
+    decoded = stream.pictures(files.__getitem__, called.__getitem__, len(files), framing, feed, files, "")
+    decoded = left_out(decoded, called.__getitem__, unreadable, f"{WHERE}.path")
     tests = len(tables[1].rows) if test_path else 0
-    source = of_pictures(decoded, np.concatenate(truth), tuple(classes), tests, [str(each) for each in files])
+    source = of_pictures(decoded, np.concatenate(truth), tuple(classes), tests, called)
     return source._replace(groups=_groups([row[group] for row in rows])[decoded.rows]) if group else source
 
 

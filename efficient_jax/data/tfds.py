@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.binding import nearest
-from efficient_jax.data.cache import decode_all
+from efficient_jax.data import stream
 from efficient_jax.data.decode import Framing, listed
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
@@ -24,13 +24,13 @@ def tfds(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
-    cache: Path | None = None,
+    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """The images of `split`, and those of `test_split` ("" for none) for the test; slices such as train[:90%] too.
 
     `dataset` may have a config and version: imagenette/320px-v2:1.0.0. Nothing is downloaded: `data_dir`, by default
     ~/tensorflow_datasets, has what `tfds build` left there. Pictures become squares of `size` pixels (0: they stay as
-    they are, all of one size), see `efficient_jax.data.decode.place`. `cache`: see `efficient_jax.data.cache`.
+    they are, all of one size), see `efficient_jax.data.decode.place`. `feed`: see `efficient_jax.data.stream`.
 
     Raises: UserError for a data set that is unknown, not of classes of images, or not there.
     """
@@ -56,7 +56,9 @@ def tfds(
 
     about, prepared = f"{dataset} {split} {test_split}", sorted(Path(builder.data_dir).glob("*"))
     framing = Framing(size, fit, crop, interpolation, channels)
-    decoded = decode_all(read, len(rows), framing, cache, prepared, about)
+    decoded = stream.pictures(read, lambda row: f"row {row} of {dataset!r}", len(rows), framing, feed, prepared, about)
+    for row in np.flatnonzero(labels < 0):  # of pictures that were decoded before, and not read now
+        read(int(row))
     if decoded.unreadable:
         failed = listed({f"row {row}": why for row, why in decoded.unreadable.items()})
         raise UserError(f"config.data.source.dataset: {dataset!r} has {failed}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Int, Key, PRNGKeyArray, Shaped
 
 from efficient_jax import keys
 from efficient_jax.types import Tree, UserError
@@ -72,9 +72,30 @@ def keys_of_share(key: PRNGKeyArray, n: int) -> Key[Array, "n"]:
 
 def shared(rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> Int[Array, "devices *steps share"]:
     """Global batches cut into the devices' shares, each on its device."""
-    shares = rows.reshape(*rows.shape[:-1], len(devices), -1)
-    split = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
-    return jax.device_put(np.moveaxis(shares, -2, 0), split)
+    return jax.device_put(_shares(rows, devices), _split(devices))
+
+
+def shared_by(
+    look_up: Callable[[Int[np.ndarray, "mine *steps share"]], np.ndarray],
+    rows: Int[np.ndarray, "*steps b"],
+    shape: tuple[int, ...],
+    devices: Sequence[jax.Device],
+) -> Shaped[Array, "devices *steps_share_shape"]:
+    """As `shared`, of what `look_up` knows of each row, an array of `shape`. It is asked for the rows of this process'
+    devices only."""
+    shares = _shares(rows, devices)
+    mine = [i for i, device in enumerate(devices) if device.process_index == jax.process_index()]
+    found = look_up(shares[mine])
+    parts = [jax.device_put(part[None], devices[i]) for i, part in zip(mine, found, strict=True)]
+    return jax.make_array_from_single_device_arrays((*shares.shape, *shape), _split(devices), parts)
+
+
+def _shares(rows: np.ndarray, devices: Sequence[jax.Device]) -> np.ndarray:
+    return np.moveaxis(rows.reshape(*rows.shape[:-1], len(devices), -1), -2, 0)
+
+
+def _split(devices: Sequence[jax.Device]) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
 
 
 def gathered(tree: Tree) -> Tree:

@@ -10,8 +10,7 @@ from jaxtyping import Array, Float
 
 from efficient_jax import keys as random_keys
 from efficient_jax import optim
-from efficient_jax.data import feed
-from efficient_jax.training import parallel
+from efficient_jax.training import batches, parallel
 from efficient_jax.training.state import update_ema
 from efficient_jax.types import Apply, Augment, Aux, Tree
 
@@ -36,12 +35,13 @@ def make_train_step(
     frozen: Tree = None,
     average_state: bool = False,
 ) -> Callable:
-    """`step(state, frozen, data, key, indices) -> (state, metrics)`, pmapped; `state` is donated.
+    """`step(state, frozen, data, key, given) -> (state, metrics)`, pmapped; `state` is donated.
 
     data: {"image": uint8 [n h w c], "label": float32 [n classes]} and what else `types.Example` names, replicated;
-    indices: {stream: [devices k share]}, the images of k updates, of which update i takes entry i % k: sent together,
-    they cost the host nothing per update. Gradients are summed over devices and divided by the summed weights, so that
-    uneven and masked batches are exact.
+    given: {stream: {"index": [devices k share]}}, the images of k updates, of which update i takes entry i % k: sent
+    together, they cost the host nothing per update. An "image" [devices k share h w c] beside the index takes the place
+    of that in data. Gradients are summed over devices and divided by the summed weights, so that uneven and masked
+    batches are exact.
     metrics: name -> (sum, count). `updates` is how many there will be. `frozen` says of each parameter whether it is
     (None: no one): no gradient of it is computed. `average_state` is for models whose devices renew the state each for
     itself.
@@ -51,13 +51,14 @@ def make_train_step(
     def trained(params: Tree) -> Tree:
         return jax.tree.map(lambda p, f: jax.lax.stop_gradient(p) if f else p, params, still) if still else params
 
-    def step(state: Tree, frozen: Tree, data: Tree, key: jax.Array, indices: dict[str, jax.Array]):
+    def step(state: Tree, frozen: Tree, data: Tree, key: jax.Array, given: dict[str, dict[str, jax.Array]]):
         step_key = jax.random.fold_in(key, state["step"])
-        now = {name: index[state["step"] % len(index)] for name, index in indices.items()}
-        batch = {name: {"index": index, **{k: v[index] for k, v in data.items()}} for name, index in now.items()}
+        now = jax.tree.map(lambda values: values[state["step"] % len(values)], given)
+        batch = {name: batches.taken(data, of_stream) for name, of_stream in now.items()}
         progress = state["step"].astype(jnp.float32) / updates
         keys = {
-            name: parallel.keys_of_share(random_keys.named(step_key, name), len(index)) for name, index in now.items()
+            name: parallel.keys_of_share(random_keys.named(step_key, name), len(examples["index"]))
+            for name, examples in batch.items()
         }
         (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
             state["params"], state["state"], frozen | {"ema": state["ema"], "progress": progress}, batch, keys
@@ -87,21 +88,25 @@ def probabilities(logits: Float[Array, "*b classes"], multi_label: bool) -> Floa
 
 
 def make_predict(apply: Apply, devices: Sequence[jax.Device], multi_label: bool) -> Callable:
-    """`predict(variables, images, indices [devices share]) -> probabilities [devices share classes]`, pmapped."""
+    """`predict(variables, data, given) -> probabilities [devices share classes]`, pmapped; `data` and `given` as in
+    `make_train_step`, for one stream and without k."""
 
-    def predict(variables: Tree, images: jax.Array, index: jax.Array) -> jax.Array:
-        (logits, _), _ = apply(variables, images[index], False, None)
+    def predict(variables: Tree, data: Tree, given: dict[str, jax.Array]) -> jax.Array:
+        (logits, _), _ = apply(variables, batches.taken(data, given)["image"], False, None)
         return probabilities(logits, multi_label)
 
     return parallel.pmap(predict, devices, in_axes=(None, None, 0), out_axes=0)
 
 
 def make_extract(apply: Apply, augment: Augment, devices: Sequence[jax.Device]) -> Callable:
-    """`extract(variables, data, key, indices [devices share]) -> (features, labels)`, pmapped: what the head of a
-    frozen network sees of augmented images, and their labels; `data` as in `make_train_step`."""
+    """`extract(variables, data, key, given) -> (features, labels)`, pmapped: what the head of a frozen network sees of
+    augmented images, and their labels; `data` and `given` as in `make_predict`."""
 
-    def extract(variables: Tree, data: Tree, key: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.Array]:
-        batch = {name: values[index] for name, values in data.items()}
+    def extract(
+        variables: Tree, data: Tree, key: jax.Array, given: dict[str, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
+        batch = batches.taken(data, given)
+        index = batch.pop("index")
         keys = jax.vmap(lambda image: jax.random.fold_in(key, image))(index)  # the same in batches of any size
         seen = augment(keys, batch)
         (_, intermediates), _ = apply(variables, seen["image"], False, None)
@@ -113,17 +118,18 @@ def make_extract(apply: Apply, augment: Augment, devices: Sequence[jax.Device]) 
 def predict_rows(
     predict: Callable,
     variables: Tree,
-    images: Tree,
+    images: batches.Images,
     rows: np.ndarray,
     *,
     batch: int,
     devices: Sequence[jax.Device],
 ) -> np.ndarray:
     """Probabilities float32 [len(rows) classes] of the images at `rows`; the last batch is padded, none is dropped."""
-    found = []
-    for part, real in feed.padded(rows, batch):
-        predicted = predict(variables, images, parallel.shared(part, devices))
-        found.append(np.asarray(predicted).reshape(len(part), -1)[:real])
+    data = batches.resident(images)
+    found = [
+        np.asarray(predict(variables, data, given)).reshape(batch, -1)[:real]
+        for given, real in batches.padded(images, rows, batch, devices)
+    ]
     return np.concatenate(found)
 
 
@@ -137,10 +143,14 @@ def extract_rows(
     batch: int,
     devices: Sequence[jax.Device],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(features [len(rows) d], labels [len(rows) classes]) of the images at `rows`, as `predict_rows`."""
-    found = []
-    for part, real in feed.padded(rows, batch):
-        both = extract(variables, data, key, parallel.shared(part, devices))
-        found.append([np.asarray(each).reshape(len(part), -1)[:real] for each in both])
-    features, labels = zip(*found, strict=True)
-    return np.concatenate(features), np.concatenate(labels)
+    """(features [len(rows) d], labels [len(rows) classes]) of the images at `rows`, as `predict_rows`; of `data`
+    the "image" may be streamed, what is beside it is replicated."""
+    beside = dict(data)
+    images = beside.pop("image")
+    placed = batches.resident(images) | beside
+    found = [
+        [np.asarray(each).reshape(batch, -1)[:real] for each in extract(variables, placed, key, given)]
+        for given, real in batches.padded(images, rows, batch, devices)
+    ]
+    features, targets = zip(*found, strict=True)
+    return np.concatenate(features), np.concatenate(targets)

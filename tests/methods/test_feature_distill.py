@@ -61,8 +61,8 @@ def problem(count, terms=ALL, hard_weight=1.0, labelled=True):
     def update(current, i):
         rows = np.random.default_rng(i).permutation(32)[: 2 * BATCH].reshape(2, 1, BATCH)
         names = ("labelled", "unlabelled") if labelled else ("unlabelled",)
-        indices = {name: parallel.shared(r, devices) for name, r in zip(names, rows, strict=False)}
-        return compiled(current, frozen, data, key, indices)
+        given = {name: {"index": parallel.shared(r, devices)} for name, r in zip(names, rows, strict=False)}
+        return compiled(current, frozen, data, key, given)
 
     return update, parallel.replicate(state.create(VARIABLES, tx, of_method), devices)
 

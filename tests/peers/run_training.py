@@ -104,20 +104,20 @@ def our_steps(module: Callable, images: np.ndarray, labels: np.ndarray) -> tuple
     data = parallel.replicate({"image": images, "label": np.eye(CLASSES, dtype=np.float32)[labels]}, devices)
     key, frozen = parallel.replicate((jax.random.key(0), {}), devices)
     rows = np.arange(len(images))
-    indices = {"labelled": parallel.shared(rows[None], devices)}
+    given = {"labelled": {"index": parallel.shared(rows[None], devices)}}
     weights = parallel.replicate(jax.tree.map(np.asarray, variables), devices)
     now = parallel.replicate(state.create(variables, tx), devices)
 
     def train(steps: int) -> None:
         nonlocal now
         for _ in range(steps):
-            now, metrics = update(now, frozen, data, key, indices)
+            now, metrics = update(now, frozen, data, key, given)
             jax.block_until_ready(metrics)
 
     def evaluate(steps: int) -> None:
-        index = parallel.shared(rows, devices)
+        index = {"index": parallel.shared(rows, devices)}
         for _ in range(steps):
-            jax.block_until_ready(predict(weights, data["image"], index))
+            jax.block_until_ready(predict(weights, data, index))
 
     return train, evaluate
 

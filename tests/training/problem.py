@@ -51,7 +51,7 @@ def make(count: int, augment: Augment = unchanged, dropout: float = 0.3, learnin
 
     def update(current: Tree, i: int) -> tuple[Tree, dict]:
         rows = np.random.default_rng(i).integers(0, 64, BATCH)
-        return compiled(current, {}, data, key, {"labelled": parallel.shared(rows[None], devices)})
+        return compiled(current, {}, data, key, {"labelled": {"index": parallel.shared(rows[None], devices)}})
 
     return Problem(update, parallel.replicate(state.create(variables, tx), devices), devices)
 

@@ -106,7 +106,7 @@ def test_what_a_loss_is_given():
     current, data, key = parallel.replicate((first, data, jax.random.key(0)), devices)
     for i in range(3):
         rows = parallel.shared(np.array([[1, 2, 3, 5]]), devices)
-        current, metrics = compiled(current, {}, data, key, {"labelled": rows})
+        current, metrics = compiled(current, {}, data, key, {"labelled": {"index": rows}})
         sums = {name: float(total / 2.0) for name, (total, _) in metrics.items()}
         assert sums["progress"] == i / 4
         # Each update takes 0.5 from the weight; the average starts as the mean of the weights.

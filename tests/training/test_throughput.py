@@ -30,7 +30,7 @@ def test_training_against_the_bare_step(tmp_path, capsys):
     module, _ = members.build(description)
     variables = models.init(module, jax.random.key(0), (28, 28, 1))
     each = experiment.updates(stage, run, supervise(stage, run), description, variables)
-    placed = each.indices(0)
+    placed = next(each.given(0))
     log = records.MetricsLog(tmp_path, 0)
 
     def bare(state):
@@ -45,8 +45,9 @@ def test_training_against_the_bare_step(tmp_path, capsys):
                 log.write(i, values)
                 progress.show(i, values)
 
+            given = each.given(0)
             state = loop.run(
-                lambda state, i: each.update(state, each.indices(i)),
+                lambda state, _: each.update(state, next(given)),
                 state,
                 first=0,
                 updates=UPDATES,
