@@ -98,6 +98,21 @@ def test_of_equal_scores_the_first_goes_first(function):
     np.testing.assert_array_equal(found["boxes"][:, 0], [20, 0, 10, 30, 40])
 
 
+def test_of_equal_scores_the_first_goes_first_in_any_block():
+    """The last box, which is compared in another block than the second, overlaps it."""
+    apart = np.arange(boxes.LANES + 2)[:, None] * 10.0 + np.array([0, 0, 5, 5])
+    apart[-1] = 10, 0, 15, 6
+    found = soft_nms(single(apart, np.full(len(apart), 0.5)))
+    np.testing.assert_array_equal(found["boxes"], apart)
+    assert found["scores"][-1] < 0.5
+
+
+def test_soft_nms_takes_each_box_once():
+    """Of equal boxes the linear decay leaves scores of 0, which a minimum of 0 keeps."""
+    found = soft_nms(single([[0, 0, 4, 4]] * 3, [0.7, 0.9, 0.8]), "linear", minimum_score=0.0)
+    np.testing.assert_allclose(found["scores"], [0.9, 0.0, 0.0])
+
+
 def test_soft_nms_of_a_tiny_sigma_is_nms():
     found = soft_nms(OVERLAPPING, sigma=1e-6)
     np.testing.assert_array_equal(found["scores"], nms(OVERLAPPING, 0.0)["scores"])
