@@ -75,11 +75,11 @@ def agreement(
     low, high = np.nanpercentile(np.where(spread > 1e-12, correlations, np.nan), [2.5, 97.5])
     return Agreement(
         models=both.shape[1],
-        pearson=float(np.corrcoef(both)[0, 1]),
+        pearson=float(stats.pearsonr(*both).statistic),
         low=float(low),
         high=float(high),
         spearman=float(stats.spearmanr(*both).statistic),
-        slope=float(np.polyfit(*both, 1)[0]),
+        slope=float(stats.linregress(*both).slope),
         ceiling=noise_ceiling(variance, float(larger.mean()), n_validation, n_test),
     )
 

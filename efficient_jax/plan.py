@@ -17,7 +17,7 @@ class Plan(NamedTuple):
     seed: int
     devices: int
     source: tuple[str, dict[str, Any]]
-    split: dict[str, int]  # sizes, folds and how to draw: arguments of `splits.split`
+    split: dict[str, Any]  # sizes, folds and how to draw: arguments of `splits.split`
     duplicates: str  # what to do about images that equal one of the test: "refuse" or "drop"
     label_changing: tuple[str, ...]  # operations after which a label may be wrong
     stages: tuple[Stage, ...]
@@ -84,7 +84,7 @@ def _data(
     stratify: bool = True,
     duplicates: str = "refuse",
     label_changing: tuple = (),
-) -> tuple[tuple[str, dict[str, Any]], dict[str, int], str, tuple[str, ...]]:
+) -> tuple[tuple[str, dict[str, Any]], dict[str, Any], str, tuple[str, ...]]:
     """`config.data`: where the images come from, and how many of them are for what.
 
     `labels_per_class` = 0 takes all labels; `test` = 0 is for a source that has test images of its own.
@@ -104,11 +104,15 @@ def _data(
         raise UserError(
             f"config.data.validation: {validation} asked, and config.data.folds = {folds} takes a fold; give one"
         )
-    split["stratify"] = stratify
     for op in label_changing:
         binding.choose(op, augmentations.OPS | augmentations.MIXES, "config.data.label_changing")
     binding.choose(duplicates, {"refuse": (), "drop": ()}, "config.data.duplicates")
-    return binding.bind_named(SOURCES, source, "config.data.source"), split, duplicates, label_changing
+    return (
+        binding.bind_named(SOURCES, source, "config.data.source"),
+        split | {"stratify": stratify},
+        duplicates,
+        label_changing,
+    )
 
 
 def is_weights(reference: str) -> bool:

@@ -22,10 +22,10 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
 
     The file has CONFIG, the path of a config; `trials()`, which yields (group, overrides), overrides a flat dict of
     dotted keys; if it likes COMPARISONS, pairs of (group, stage) whose paired differences are shown below the table,
-    and SPLIT, "test" (the default) or "validation", the images that count. Trials with config.data.folds are shown fold by
-    fold; once all folds of a stage are there, so is a file of their predictions, see `efficient_jax.out_of_fold`. A trial is known by its resolved config:
-    change that, and it runs again. One that fails leaves a line with its error, does not stop the rest, and is tried
-    again the next time.
+    and SPLIT, "test" (the default) or "validation", the images that count. Trials with config.data.folds are shown
+    fold by fold; once all folds of a stage are there, a file has their predictions, see `efficient_jax.out_of_fold`.
+    A trial is known by its resolved config: change that, and it runs again. One that fails leaves a line with its
+    error, does not stop the rest, and is tried again the next time.
     """
     console = Console(markup=False, highlight=False)
     module = run_file(sweep, "--sweep", "CONFIG", "trials")

@@ -13,7 +13,9 @@ STEPS = (0.0, -0.5, 0.5, -1.0, 1.0)  # points, each a 19th of the image
 VERSIONS = [(mirror, y, x) for mirror in (1, -1) for y in STEPS for x in STEPS]
 ORDERS, NEIGHBOURS = 12, 16  # random orders of the bits, and hashes looked at in each
 MOST_BITS = 12  # that may differ where thumbnails are compared
-MOST_DISTANCE = 0.2
+COMPARED = 24  # images that each is compared with on thumbnails, those of the fewest bits
+MOST_DISTANCE, SURE = 0.2, 0.02
+CROWD = 5  # an image whose fifth neighbour is less than twice as far is of a kind that all look alike, such as a 1
 FLAT = 1e-3  # grey levels: a smaller difference is one of rounding
 CHUNK = 1024
 
@@ -59,8 +61,9 @@ def near(
     The dHashes of each query, mirrored and moved, are looked up among those of the others as Charikar (2002) does:
     sorted by their bits in several random orders, hashes that differ in few bits are neighbours in one of them. What is
     found is compared on thumbnails without their low frequencies, which all photographs of one kind share: the distance
-    is 1 - the correlation, after the best brightness, contrast and shift by less than a point. Time is n log n, memory
-    a few kB an image. Images of one colour are near nothing.
+    is 1 - the correlation, after the best brightness, contrast and shift by less than a point. Beyond `SURE`, it must
+    also be at most half of that to the fifth image: digits look alike and are no copies. Time is n log n, memory a few
+    kB an image. Images of one colour are near nothing.
     """
     all_pairs = queries is None and among is None
     first, second = (np.arange(len(images)) if ids is None else np.asarray(ids) for ids in (queries, among))
@@ -71,17 +74,32 @@ def near(
         one, other = _neighbours(sought, known)
         found.append(np.stack([one, other, np.full(len(one), version), np.bitwise_count(sought[one] ^ known[other])]))
     one, other, version, bits = np.concatenate(found, 1)
-    pairs = np.stack([first[one], second[other]], 1)
-    pairs = np.sort(pairs, 1) if all_pairs else pairs
-    fewest = np.argsort(bits, kind="stable")
-    fewest = fewest[(pairs[fewest, 0] != pairs[fewest, 1])]
-    _, chosen = np.unique(pairs[fewest] @ [len(images), 1], return_index=True)  # the version of the fewest bits
-    chosen = fewest[chosen]
+    order = np.lexsort((bits, other, one))
+    order = order[first[one[order]] != second[other[order]]]
+    new = np.diff(one[order] * len(second) + other[order], prepend=-1) > 0  # of a pair the version of the fewest bits
+    order = order[new]
+    order = order[np.lexsort((bits[order], one[order]))]
+    order = order[_rank(one[order]) < COMPARED]
     distances = np.concatenate(
-        [np.zeros(0), *(_distances(thumbnails[one[i]], others[other[i]], version[i]) for i in _chunks(chosen))]
+        [np.zeros(0), *(_distances(thumbnails[one[i]], others[other[i]], version[i]) for i in _chunks(order))]
     )
-    order = np.argsort(distances, kind="stable")[: (distances <= MOST_DISTANCE).sum()]
-    return Near(pairs[chosen[order]], distances[order])
+    by_distance = np.lexsort((distances, one[order]))
+    one, other, distances = one[order[by_distance]], other[order[by_distance]], distances[by_distance]
+    crowd = np.full(len(first), np.inf)
+    last = _rank(one) == CROWD - 1
+    crowd[one[last]] = distances[last]
+    close = (distances <= SURE) | (distances <= np.minimum(MOST_DISTANCE, crowd[one] / 2))
+    pairs, distances = np.stack([first[one], second[other]], 1)[close], distances[close]
+    pairs = np.sort(pairs, 1) if all_pairs else pairs
+    order = np.argsort(distances, kind="stable")
+    _, once = np.unique(pairs[order], axis=0, return_index=True)
+    order = order[np.sort(once)]
+    return Near(pairs[order], distances[order])
+
+
+def _rank(ids: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    """Of each entry among those of the same, where `ids` are sorted."""
+    return np.arange(len(ids)) - np.searchsorted(ids, ids)
 
 
 def dhash(grey: Float[np.ndarray, "n 16 18"]) -> UInt64[np.ndarray, "n"]:

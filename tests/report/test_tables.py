@@ -182,3 +182,23 @@ def test_unknown_stage_names_the_nearest():
 
 def test_markdown_keeps_bars_inside_cells():
     assert tables.markdown(["a", "b"], [["x|y", "1"]]) == "| a | b |\n| --- | --- |\n| x\\|y | 1 |\n"
+
+
+def test_folds_are_shown_beside_each_other():
+    records = [
+        {"group": "few", "seed": 0, "fold": fold, "stages": {"head": {"correct": correct, "n": 10}}}
+        for fold, correct in ((1, 7), (0, 5), (2, 9))
+    ]
+    assert tables.fold_rows(records) == [["few", "head", "0", "50.0 70.0 90.0", "70.00", "20.00"]]
+    assert tables.sweep_rows(records)[0][2:4] == ["3", "70.00"]
+    assert tables.fold_rows([{"group": "few", "seed": 0, "stages": {}}]) == []
+
+
+def test_validation_is_compared_with_the_test():
+    results = [{"validation": {"correct": c, "n": 100}, "test": {"correct": 10 * c, "n": 1000}} for c in (50, 60, 90)]
+    said = tables.agreement(results)
+    assert said.startswith(
+        "Validation and test accuracy of 3: correlation 1.00 [1.00, 1.00], of ranks 1.00, slope 1.00. "
+    )
+    assert tables.agreement(results[:2]) == ""
+    assert tables.agreement([{"validation": None, "test": {"correct": 1, "n": 2}}] * 3) == ""
