@@ -12,6 +12,7 @@ from efficient_jax.data.sources import Source, digests
 from efficient_jax.data.stream import Streamed
 
 MEASURED = 5000  # images whose pixels and features are looked at: more take longer and say the same
+DRAWINGS, COMPARED = 32, 1000  # so many images of so few pixels are compared: thousands look alike, which takes minutes
 MOVED = 2000  # labelled images that are mirrored
 SIDE = 16  # pixels of the small pictures that distances are of
 
@@ -53,6 +54,7 @@ class Survey(NamedTuple):
     within: dict[str, float]  # measure -> its coefficient of variation within the classes of labelled images
     moves: dict[str, Move]
     equal: list[list[int]]  # ids of images that equal each other, of the whole set
+    compared: int  # images of which it is known whether they are near another
     near: duplicates.Near  # pairs of ids that are nearly, and not quite, equal
     constant: Int[np.ndarray, "k"]  # ids of images of one colour, of the whole set
     objects: boxes.Objects | None
@@ -81,10 +83,11 @@ def survey(
     photographs; without it distances are of small pictures.
     """
     used = np.sort(np.concatenate(list(split.values())))
-    ids = used[np.linspace(0, len(used) - 1, min(MEASURED, len(used))).astype(int)]
+    ids = _some(used, MEASURED)
     images = source.images[ids]
     held_out = np.isin(ids, np.concatenate([split["validation"], split["test"]]))
     members = _members(source)
+    compared = ids if max(images.shape[1:3]) > DRAWINGS else _some(ids, COMPARED)
     known = source.labels.reshape(len(members), -1).min(1) >= 0
     small = resized(images, SIDE)
     of_pixels = distances.principal(small)
@@ -112,7 +115,8 @@ def survey(
         },
         moves={} if source.multi_label else _moves(source, split["labelled"], of_pixels),
         equal=_groups(digests(source), used),
-        near=_near(images, ids),
+        compared=len(compared),
+        near=_near(images[np.searchsorted(ids, compared)], compared),
         constant=used[_constant(source)[used]],
         objects=_objects(source, used),
     )
@@ -121,6 +125,11 @@ def survey(
 def _constant(source: Source) -> Bool[np.ndarray, "n"]:
     images = source.images
     return images.constant() if isinstance(images, Streamed) else quality.constant(images)
+
+
+def _some(ids: Int[np.ndarray, "n"], most: int) -> Int[np.ndarray, "m"]:
+    """At most so many, spread over all."""
+    return ids[np.linspace(0, len(ids) - 1, min(most, len(ids))).astype(int)]
 
 
 def _members(source: Source) -> Bool[np.ndarray, "n classes"]:
@@ -136,7 +145,7 @@ def _within(values: Float[np.ndarray, "n"], members: Bool[np.ndarray, "n classes
 
 
 def _moves(source: Source, labelled: Int[np.ndarray, "n"], features: distances.Features) -> dict[str, Move]:
-    ids = labelled[np.linspace(0, len(labelled) - 1, min(MOVED, len(labelled))).astype(int)]
+    ids = _some(labelled, MOVED)
     images, labels = resized(source.images[ids], SIDE), source.labels[ids]
     if len(ids) < 2 * len(source.classes):
         return {}

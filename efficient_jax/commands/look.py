@@ -214,8 +214,8 @@ def _galleries(
         gallery("Equal images", "Pixel for pixel.", found.equal, lambda group: [about(number) for number in group[:4]]),
         gallery(
             "Nearly equal images",
-            "Mirrored, stored anew, brighter or moved a little; the nearest first. Drawings as simple as digits are "
-            "alike without being copies.",
+            f"Mirrored, stored anew, brighter or moved a little, among {found.compared:,} images; the nearest first. "
+            "Drawings as simple as digits are alike without being copies.",
             found.near.pairs.tolist(),
             lambda group: [*map(about, group), f"distance {apart[tuple(group)]:.3f}"],
         ),
