@@ -101,7 +101,7 @@ def test_of_equal_scores_the_first_goes_first(function):
 def test_of_equal_scores_the_first_goes_first_in_any_block():
     """The last box, which is compared in another block than the second, overlaps it."""
     apart = np.arange(boxes.LANES + 2)[:, None] * 10.0 + np.array([0, 0, 5, 5])
-    apart[-1] = 10, 0, 15, 6
+    apart[-1] = 10, 10, 15, 16
     found = soft_nms(single(apart, np.full(len(apart), 0.5)))
     np.testing.assert_array_equal(found["boxes"], apart)
     assert found["scores"][-1] < 0.5
