@@ -75,7 +75,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     result = {
         "stage": stage.name,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
-        "labels": len(supervision.rows.get("labelled", () if stage.batch else run.split["labelled"])),
+        "labels": len(np.unique(supervision.rows.get("labelled", () if stage.batch else run.split["labelled"]))),
         "updates": stage.updates,
         "images_seen": stage.updates * images_per_update(stage),
         "pseudo_labels": supervision.pseudo_labels,

@@ -82,17 +82,19 @@ def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]
 
 def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The images of each stream of the stage. Raises: UserError where what to omit is not known."""
-    rows = {stream: split[stream] for stream in stage.batch}
-    if not stage.omit:
-        return rows
     where = f"config.{stage.name}.omit"
-    numbers = dict(zip(source.classes, range(len(source.classes)), strict=True))
-    omitted = [binding.choose(name, numbers, where) for name in stage.omit]
-    for stream, ids in rows.items():
-        if unknown := int((source.labels[ids] < 0).reshape(len(ids), -1).any(1).sum()):
+    for stream in stage.batch if stage.omit else ():
+        labels = source.labels[split[stream]]
+        if unknown := int((labels < 0).reshape(len(labels), -1).any(1).sum()):
             raise UserError(f"{where}: nobody knows the classes of {unknown:,} images that are {stream}")
-        rows[stream] = ids[~source.targets(ids)[:, omitted].any(1)]
-    return rows
+    return {stream: without_omitted(stage, source, split[stream]) for stream in stage.batch}
+
+
+def without_omitted(stage: Stage, source: sources.Source, ids: np.ndarray) -> np.ndarray:
+    """Those of `ids` that the stage sees."""
+    numbers = dict(zip(source.classes, range(len(source.classes)), strict=True))
+    omitted = [binding.choose(name, numbers, f"config.{stage.name}.omit") for name in stage.omit]
+    return ids[~source.targets(ids)[:, omitted].any(1)] if omitted else ids
 
 
 def _without_test_images(

@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 from efficient_jax import augment as augmentations
 from efficient_jax import binding
 from efficient_jax.data import PICTURES, SOURCES
+from efficient_jax.data import generated as drawing
 from efficient_jax.data.stream import FEEDS
 from efficient_jax.models import pretrained
 from efficient_jax.stages import Stage, at_least, augment_blocks, operations, stage
 from efficient_jax.training import checkpoint
 from efficient_jax.types import UserError
+
+NOTHING: dict[str, Any] = {}
 
 
 class Plan(NamedTuple):
@@ -20,6 +23,7 @@ class Plan(NamedTuple):
     source: tuple[str, dict[str, Any]]
     split: dict[str, Any]  # sizes, folds and how to draw: arguments of `splits.split`
     feed: str  # where its images are: "memory", "stream", or "" for what fits
+    generated: dict[str, Any]  # how many images to draw of each class, and their weight; {} for none
     duplicates: str  # what to do about images that equal one of the test: "refuse" or "drop"
     label_changing: tuple[str, ...]  # operations after which a label may be wrong
     stages: tuple[Stage, ...]
@@ -48,20 +52,16 @@ def plan(config: Mapping[str, Any]) -> Plan:
         for teacher in stages[name].teachers:
             _check_reference(teacher, names, position, stages[name].where_teachers)
         _check_reference(stages[name].init, names, position, f"config.{name}.init", or_weights=True)
-    source, split, feed, duplicates, label_changing = _data(**binding.bind(_data, top["data"], "config.data"))
+    data = _data(**binding.bind(_data, top["data"], "config.data"))
     return Plan(
         seed=top["seed"],
         devices=top["devices"],
-        source=source,
-        split=split,
-        feed=feed,
-        duplicates=duplicates,
-        label_changing=label_changing,
+        **data,
         stages=tuple(stages[name] for name in names),
         warnings=tuple(
             f"config.{name}.augment applies {op!r}, named in config.data.label_changing: labels may be wrong after it"
             for name in names
-            for op in label_changing
+            for op in data["label_changing"]
             if any(op in operations(b.get("ops", ()), b) for b in augment_blocks(blocks[name]).values())
         ),
     )
@@ -85,20 +85,25 @@ def _data(
     folds: int = 0,
     fold: int = 0,
     stratify: bool = True,
+    unlabelled: int = 0,
     feed: str = "",
+    generated: dict = NOTHING,
     duplicates: str = "refuse",
     label_changing: tuple = (),
-) -> tuple[tuple[str, dict[str, Any]], dict[str, Any], str, str, tuple[str, ...]]:
-    """`config.data`: where the images come from, and how many of them are for what.
+) -> dict[str, Any]:
+    """`config.data`: where the images come from, and how many of them are for what; fields of `Plan`.
 
-    `labels_per_class` = 0 takes all labels; `test` = 0 is for a source that has test images of its own.
+    `labels_per_class` = 0 takes all labels; `test` = 0 is for a source that has test images of its own. `unlabelled`
+    keeps so many of the images without labels; 0: all.
     `folds` cuts the labelled images into so many parts, 0 for none; number `fold`, from 0 on, is for validation.
     `stratify` gives each part the same share of every class; False draws at random.
     `feed` "memory" decodes pictures once, "stream" whenever one is used, "" the latter where they do not fit.
+    `generated` adds images drawn from a Gaussian of each class's labelled ones, see `efficient_jax.data.generated`.
     `duplicates` "refuse" ends where an image of another part equals a test image, "drop" leaves such images out.
     `label_changing` names operations after which a label may be wrong, such as a flip of digits.
     """
     split = {"labels_per_class": labels_per_class, "test": test, "validation": validation, "folds": folds, "fold": fold}
+    split["unlabelled"] = unlabelled
     for name, value in split.items():
         at_least(value, 0, f"config.data.{name}")
     if folds == 1:
@@ -116,7 +121,17 @@ def _data(
     named, settings = binding.bind_named(SOURCES, source, "config.data.source", given=("feed",))
     if feed == "stream" and named not in PICTURES:
         raise UserError(f"config.data.feed: the source {named!r} is in memory; can be streamed: {', '.join(PICTURES)}")
-    return (named, settings), split | {"stratify": stratify}, feed, duplicates, label_changing
+    if generated:
+        generated = binding.bind(drawing.settings, generated, "config.data.generated")
+        drawing.settings(**generated)
+    return {
+        "source": (named, settings),
+        "split": split | {"stratify": stratify},
+        "feed": feed,
+        "generated": dict(generated),
+        "duplicates": duplicates,
+        "label_changing": label_changing,
+    }
 
 
 def is_weights(reference: str) -> bool:

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from rich.console import Console
 
 from efficient_jax import class_map, initial, members, models, optim
-from efficient_jax.data import cache, decode, objects, sources, statistics
+from efficient_jax.data import cache, decode, generated, objects, sources, statistics
 from efficient_jax.data.stream import Streamed
 from efficient_jax.loading import check_labels, load_data, streams
 from efficient_jax.methods import METHODS
@@ -32,6 +32,7 @@ class Run(NamedTuple):
     console: Console
     source: sources.Source
     split: dict[str, np.ndarray]
+    weight: float  # of the images in split["generated"], where there are any
     images: batches.Images  # the source's, replicated where they fit
     mean: tuple[float, ...]  # of the images that are not for the test
     std: tuple[float, ...]
@@ -55,6 +56,8 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     sizes = {f"config.{s.name}.batch.{stream}": size for s in plan.stages for stream, size in s.batch.items()}
     devices = parallel.pick_devices(sizes, plan.devices)
     source, split = load_data(plan, workdir.parent / cache.FOLDER)
+    if plan.generated:
+        source, split = _with_generated(source, split, plan)
     for stage in plan.stages:
         check_labels(stage, source)
     rows = {stage.name: streams(stage, source, split) for stage in plan.stages}
@@ -75,11 +78,33 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
         resolved(stage, len(next(iter(rows[stage.name].values()), split["labelled"]))) for stage in plan.stages
     )
     placed = batches.place(images, devices)
-    run = Run(workdir, plan.seed, devices, console, source, split, placed, mean, std, framing, stages)
+    weight = plan.generated.get("weight", 0.0)
+    run = Run(workdir, plan.seed, devices, console, source, split, weight, placed, mean, std, framing, stages)
     shapes: dict[str, Tree] = {}
     for stage in stages:
         shapes[stage.name] = _rehearse(stage, run, shapes)
     return run
+
+
+def _with_generated(
+    source: sources.Source, split: dict[str, np.ndarray], plan: Plan
+) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    """Adds images drawn from the labelled ones alone, as a part of their own."""
+    where, images = "config.data.generated", source.images
+    if isinstance(images, Streamed):
+        raise UserError(f'{where}: wants images in memory; set config.data.feed="memory"')
+    if source.multi_label or source.soft_labels is not None or source.objects:
+        raise UserError(f"{where}: is for images of one class each, without soft labels and objects")
+    ids = split["labelled"]
+    drawn = {name: value for name, value in plan.generated.items() if name != "weight"}
+    made, of = generated.generate(images[ids], source.labels[ids], source.classes, seed=plan.seed, **drawn)
+    more = source._replace(
+        images=np.concatenate([images, made]),
+        labels=np.concatenate([source.labels, of]),
+        names=source.names and (*source.names, *(f"generated {i}" for i in range(len(made)))),
+        notes=(*source.notes, f"{len(made):,} images were drawn from the {len(ids):,} labelled ones"),
+    )
+    return more, split | {"generated": np.arange(len(images), len(more.images), dtype=np.int32)}
 
 
 def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:

@@ -7,13 +7,10 @@ import numpy as np
 
 from efficient_jax import label_store
 from efficient_jax.data import feed
+from efficient_jax.loading import streams, without_omitted
 from efficient_jax.methods import METHODS
 from efficient_jax.prediction import predict_rows
-from efficient_jax.preparation import (
-    Run,
-    streams,
-    teachers_of,
-)
+from efficient_jax.preparation import Run, teachers_of
 from efficient_jax.stages import Stage
 from efficient_jax.training import checkpoint, parallel, step
 from efficient_jax.types import UserError
@@ -35,6 +32,12 @@ def supervise(stage: Stage, run: Run) -> Supervision:
     rows = streams(stage, source, split)
     if stage.balanced:
         rows["labelled"] = np.repeat(rows["labelled"], feed.balanced(source.labels[rows["labelled"]], run.seed))
+    if "generated" in split and "labelled" in rows:
+        drawn = without_omitted(stage, source, split["generated"])
+        labels[drawn] = source.targets(drawn)
+        coins = np.random.default_rng(run.seed).random(len(drawn))
+        copies = feed.copies(np.full(len(drawn), run.weight), coins)
+        rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
     label = METHODS[stage.method[0]].label
     if not label:
         return Supervision(rows, labels, None)

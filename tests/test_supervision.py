@@ -146,3 +146,42 @@ def test_what_nobody_has_labelled_cannot_be_omitted(images, teacher, tmp_path):
         UserError, match=r"^config\.s\.omit: nobody knows the classes of 90 images that are unlabelled$"
     ):
         run(images, tmp_path, {"s": stage("distill", teacher=str(teacher), omit=("1",))})
+
+
+def test_generated_images_are_learned_by_their_weight(images, tmp_path):
+    """Half as often as a person's; in no other part; with weight 0.0 as if there were none."""
+    rows = {}
+    for weight in (0.0, 0.5):
+        drawn = {"per_class": 20, "components": 2, "weight": weight}
+        ready = prepared(images, tmp_path, {"s": stage("supervised")}, generated=drawn)
+        found = supervise(ready.stages[0], ready)
+        rows[weight] = found.rows["labelled"]
+        assert len(ready.source.images) == 300
+        assert (ready.split["generated"] >= 240).all()
+        assert all((ids < 240).all() for part, ids in ready.split.items() if part != "generated")
+    plain = prepared(images, tmp_path, {"s": stage("supervised")})
+    np.testing.assert_array_equal(rows[0.0], supervise(plain.stages[0], plain).rows["labelled"])
+    added = rows[0.5][rows[0.5] >= 240]
+    assert 20 <= len(added) <= 40  # of 60
+    np.testing.assert_array_equal(found.labels[added].argmax(1), (added - 240) // 20)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "message"),
+    [
+        ({"per_class": 0}, r"^config\.data\.generated\.per_class: 0 is less than 1"),
+        ({"per_class": 5, "weigth": 1.0}, r"no such key; did you mean 'weight'"),
+    ],
+)
+def test_what_cannot_be_generated_is_said(images, tmp_path, drawn, message):
+    with pytest.raises(UserError, match=message):
+        prepared(images, tmp_path, {"s": stage("supervised")}, generated=drawn)
+
+
+def test_the_pool_may_be_limited(images, tmp_path):
+    ready = prepared(images, tmp_path, {"s": stage("supervised")}, unlabelled=50)
+    whole = prepared(images, tmp_path, {"s": stage("supervised")})
+    assert len(ready.split["unlabelled"]) == 50
+    assert set(ready.split["unlabelled"]) < set(whole.split["unlabelled"])
+    with pytest.raises(UserError, match=r"^config\.data\.unlabelled: 500 asked, but 198 images are left"):
+        prepared(images, tmp_path, {"s": stage("supervised")}, unlabelled=500)

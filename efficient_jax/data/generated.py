@@ -33,6 +33,14 @@ def sample(model: Gaussian, count: int, rng: np.random.Generator) -> Float[np.nd
     return model.mean + within + np.sqrt(model.noise) * rng.standard_normal((count, d))
 
 
+def settings(*, per_class: int, components: int = 8, weight: float = 1.0) -> None:
+    """`config.data.generated`: `per_class` images of each class are drawn from Gaussians of `components` directions,
+    and each comes `weight` times as often as an image that a person labelled; 0.0 trains as if there were none."""
+    for name, value, least in (("per_class", per_class, 1), ("components", components, 1), ("weight", weight, 0.0)):
+        if value < least:
+            raise UserError(f"config.data.generated.{name}: {value} is less than {least}")
+
+
 def generate(
     images: UInt8[np.ndarray, "n h w c"],
     labels: Int[np.ndarray, "n"],

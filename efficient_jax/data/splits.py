@@ -27,6 +27,7 @@ def split(
     folds: int = 0,
     fold: int = 0,
     stratify: bool = True,
+    unlabelled: int = 0,
     given: Mapping[str, np.ndarray] = NOTHING,
     groups: Int[np.ndarray, "n"] | None = None,
     order: Int[np.ndarray, "n"] | None = None,
@@ -34,8 +35,8 @@ def split(
     """Disjoint index arrays `labelled`, `unlabelled`, `validation`, `test`.
 
     Validation and test are stratified, unless `stratify` is False; `labels_per_class` images of each class are labelled
-    (0: all that are left); the rest, and the images with label -1, are unlabelled. `given["test"]`, of a source that
-    fixes its test images, takes the place of a drawn test part: `test` is then 0.
+    (0: all that are left); of the rest, and the images with label -1, `unlabelled` (0: all) are that. `given["test"]`,
+    of a source that fixes its test images, takes the place of a drawn test part: `test` is then 0.
 
     Where images have several labels (`labels` [n classes] of 0/1, -1 for none known), validation and test are
     stratified iteratively, and images are drawn until each class is seen in `labels_per_class` of them, or in as many
@@ -69,10 +70,13 @@ def split(
         ids = labelled_ids if order is None else order[np.isin(order, labelled_ids)]
         number = folds_of(labels[ids], folds, seed, None if groups is None else groups[ids], stratify, classes)
         labelled_ids, validation_ids = np.sort(ids[number != fold]), ids[number == fold]
-    unlabelled = np.setdiff1d(np.arange(len(labels)), np.concatenate([labelled_ids, validation_ids, test_ids]))
+    pool = np.setdiff1d(np.arange(len(labels)), np.concatenate([labelled_ids, validation_ids, test_ids]))
+    if unlabelled > len(pool):
+        raise UserError(f"config.data.unlabelled: {unlabelled} asked, but {len(pool)} images are left; ask for fewer")
+    pool = np.sort(rng.choice(pool, unlabelled, replace=False)) if unlabelled else pool
     return {
         "labelled": labelled_ids.astype(np.int32),
-        "unlabelled": unlabelled.astype(np.int32),
+        "unlabelled": pool.astype(np.int32),
         "validation": np.sort(validation_ids).astype(np.int32),
         "test": np.sort(test_ids).astype(np.int32),
     }
