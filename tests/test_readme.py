@@ -82,7 +82,7 @@ def test_what_the_readme_links_to_exists():
 
 def test_the_python_examples_run(folder):
     scope = {"images": np.zeros((4, 28, 28, 1), np.uint8), "labels": np.eye(4, dtype=np.float32)}
-    load, own, pipeline = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    load, own, boxes, pipeline = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(load.replace("runs/", f"{folder}/runs/"), scope)
     assert scope["probabilities"].shape == (4, 10)
     pictures = f'["{folder}/my_images/0/0.jpg", "{folder}/my_images/1/1.jpg"]'
@@ -92,6 +92,10 @@ def test_the_python_examples_run(folder):
     assert code == 0, err
     exec(own, scope)
     assert scope["probabilities"].shape == (2, 3)
+    one = {"boxes": np.array([[0.0, 0.0, 8.0, 8.0]]), "scores": np.array([0.5]), "labels": np.array([0])}
+    scope |= {"model1": one, "model2": one, "truth": {name: one[name] for name in ("boxes", "labels")}}
+    exec(boxes, scope)
+    np.testing.assert_allclose(scope["found"]["boxes"], one["boxes"])
     exec(pipeline, scope)
     np.testing.assert_allclose(scope["batch"]["label"].sum(1), 1)
 
