@@ -89,7 +89,7 @@ def _explained(name: str, images: str, layer: str) -> tuple[dict[str, Any], dict
     trust = _trust(network, seen.images[some], said[some])
     pointing = _pointing(network, seen, truth)
     classes = network.description["classes"]
-    kinds = list(trust["the head"])
+    kinds = list(trust["all layers"])
     section = {
         "name": name,
         "images": seen.about,
@@ -227,12 +227,11 @@ def _trust(network: Network, images: np.ndarray, classes: np.ndarray) -> dict[st
     drawn = models.init(module, jax.random.key(0), input_shape(network.description))
     layers = module.layers()
     trained = network.heat(network.variables, images, classes)
+    parts = {"the head": layers[-1:], "the upper half": layers[len(layers) // 2 :], "all layers": layers}
+    if "Grad-CAM" not in trained:  # attention comes before the head
+        del parts["the head"]
     found = {}
-    for what, part in (
-        ("the head", layers[-1:]),
-        ("the upper half", layers[len(layers) // 2 :]),
-        ("all layers", layers),
-    ):
+    for what, part in parts.items():
         random = network.heat(judge.randomised(network.variables, drawn, part), images, classes)
         found[what] = {name: judge.rank_correlations(trained[name], random[name]) for name in trained}
     return found
@@ -255,5 +254,6 @@ def _pointing(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, Any]
     return {"images": len(rows), "hits": hits, "chance": float(targets[rows].mean())}
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if not np.isnan(values).all() else 0.0
+def _mean(values: np.ndarray) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
