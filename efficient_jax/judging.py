@@ -94,7 +94,7 @@ def by_model(
     if views != "none":
         apply = members.through_views(apply, tta.VIEWS[views], description["multi_label"])
     predict = step.make_predict(apply, run.devices, description["multi_label"])
-    seen = preparation.at_size(run, description["image_shape"][0])
+    seen = _seen(run, description)
     placed = parallel.replicate(variables, run.devices)
     found = {
         split: predictions.of(run.source, ids, predict_rows(predict, placed, ids, seen))
@@ -102,6 +102,12 @@ def by_model(
         if len(ids := run.split[split])
     }
     return _member(name, found["test"], found.get("validation"), description.get("thresholds", ()))
+
+
+def _seen(run: preparation.Run, description: dict[str, Any]) -> preparation.Run:
+    """`run` with images of the size that the model knows."""
+    shape = tuple(description["image_shape"])
+    return run if shape == run.source.images.shape[1:] else preparation.at_size(run, shape[0])
 
 
 def soup(
@@ -128,7 +134,7 @@ def soup(
             raise UserError(f"--soup: {name!r} is of another architecture than {names[0]!r}: {differences}")
     run = prepared(folders[0].parent, console)
     _, apply = members.build(first, norm_axis=None)
-    seen = preparation.at_size(run, first["image_shape"][0])
+    seen = _seen(run, first)
     ids = np.sort(np.concatenate([run.split["labelled"], run.split["unlabelled"]]))
     ids = np.random.default_rng(0).permutation(ids)  # sorted by class, batches would be less like the whole
 
