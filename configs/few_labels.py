@@ -6,7 +6,7 @@ EfficientNet-Lite0 at 96 pixels, 20 labels per class; the labels of all other pi
 is a logistic head on ImageNet's features; `finetuned` goes on from there; `student` and `fixmatch` also learn from the
 pictures without labels, from the same start; `small`, a network of a sixteenth of the size, learns from the student.
 `configs/sweeps/few_labels.py` compares them on photographs of clothing; no figure is claimed before it has been run.
-`:tiny` leaves out two of the stages.
+`:tiny` has two of the stages.
 """
 
 from ml_collections import ConfigDict
@@ -37,6 +37,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.small.method = {"name": "distill", "temperature": 4.0, "soft_weight": 0.9, "hard_weight": 0.1}
     del config.small.pseudo_labels
     if tiny:
-        config.stages = ("head", "student", "small")
+        config.stages = ("head", "student")
         config.student.teacher = "head"
     return common.shrink(config) if tiny else config

@@ -79,7 +79,7 @@ def test_a_member_is_judged_on_validation_images(tmp_path, monkeypatch):
     assert "No answer changes after saturation." in text
     with np.load(tmp_path / "run" / "augmented" / "validation.npz") as arrays:
         rows, _ = label_errors.suspects(arrays["label"], arrays["probabilities"])
-        names = arrays["name"][rows]
+        names = arrays["image"][rows]
     assert len(rows)
     assert re.findall(r'alt="[0-9] · validation · (image \d+)"', text)[: len(rows)] == names.tolist()[:24]
 

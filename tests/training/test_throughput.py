@@ -5,6 +5,7 @@ import time
 
 import jax
 import numpy as np
+import pytest
 from rich.console import Console
 
 from configs import quickstart
@@ -17,6 +18,7 @@ from efficient_jax.training.progress import StageProgress
 UPDATES, REPEATS = 50, 7
 
 
+@pytest.mark.bench
 def test_training_against_the_bare_step(tmp_path, capsys):
     """The quickstart's teacher: the loop with its feed, log and progress, against calls of the compiled step on
     indices that lie on the devices already; alternating, median of 7 pairs."""
