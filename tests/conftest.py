@@ -4,6 +4,8 @@ import os
 import pathlib
 
 os.environ.setdefault("NPROC", "16")  # before jax is imported: see efficient_jax/training/parallel.py
+# Compiling takes longer than running what is tiny. What is promised of optimised programs says so: augment/conftest.py.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import numpy as np

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,21 +28,11 @@ def pictures(tmp_path_factory) -> str:
     return str(folder)
 
 
-@pytest.fixture
-def quickly_compiled():
-    """Two updates of a large network take seconds, compiling it well a minute."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.clear_caches()
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_is_a_plan(name):
     assert plan(load_config(f"configs/{name}.py", "--config").to_dict()).stages
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_tiny_config_trains(name, pictures, tmp_path):
     config = load_config(f"configs/{name}.py:tiny", "--config")

@@ -48,8 +48,7 @@ def test_explore_is_in_the_readme():
 def test_command(command, folder):
     tiny = re.sub(r"(configs/\w+\.py)", r"\1:tiny", command)
     here = tiny.replace("runs/", f"{folder}/runs/").replace("=my_images", f"={folder}/my_images")
-    quickly = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling takes longer than two updates
-    code, _, err = launch(*here.split()[2:], environment=quickly)
+    code, _, err = launch(*here.split()[2:])
     assert code == 0, err
 
 

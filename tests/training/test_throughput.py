@@ -22,6 +22,7 @@ UPDATES, REPEATS = 50, 7
 def test_training_against_the_bare_step(tmp_path, capsys):
     """The quickstart's teacher: the loop with its feed, log and progress, against calls of the compiled step on
     indices that lie on the devices already; alternating, median of 7 pairs."""
+    jax.config.update("jax_disable_most_optimizations", False)  # unlike in other tests
     config = quickstart.get_config()
     config.update({"devices": 2, "stages": ("augmented",)})
     console = Console(quiet=True)

@@ -1,0 +1,16 @@
+"""Pixels are promised of optimised programs, in which XLA fuses and reorders."""
+
+import jax
+import pytest
+
+FOR_ANY_PROGRAM = ("test_any_content", "test_build")  # hundreds of programs: ranges, shapes, dtypes
+
+
+@pytest.fixture(autouse=True)
+def optimised(request):
+    if request.module.__name__.rpartition(".")[2] in FOR_ANY_PROGRAM:
+        yield
+        return
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
