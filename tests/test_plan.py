@@ -53,7 +53,7 @@ def test_a_plan_has_every_default():
     found = plan(CONFIG)
     assert (found.seed, found.devices, found.source) == (0, 0, ("mnist5k", {}))
     sizes = {"labels_per_class": 10, "test": 1000, "validation": 0}
-    assert found.split == sizes | {"folds": 0, "fold": 0, "stratify": True}
+    assert found.split == sizes | {"folds": 0, "fold": 0, "stratify": True, "unlabelled": 0}
     first, student = found.stages
     assert (first.name, first.model) == ("first", ("cnn", {"width": 4, "dropout": 0.0}))
     assert first.method == ("supervised", {"label_smoothing": 0.0, "class_balance": 0.0})
