@@ -11,9 +11,9 @@ before it has been run. `:tiny` runs without the files.
 from ml_collections import ConfigDict
 
 from configs import common
+from configs.cifar10_fixmatch import WEAK
 from configs.quickstart import stage
 
-WEAK = {"ops": ("flip", "crop"), "crop": {"padding": 4, "border": "reflect"}}
 STRONG = {
     "ops": ("flip", "crop", "randaugment", "cutout"),
     "crop": {"padding": 4, "border": "reflect"},

@@ -166,18 +166,17 @@ def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Me
     if len(shares) != len(found):
         raise UserError(f"--weights: {len(shares)} for {len(found)} members; want one for each")
     parts: dict[str, Predictions] = {}
+    answers: dict[str, np.ndarray] = {}
     for split in predictions.FILES:
         several = [of for each in found if (of := getattr(each, split))]
         if len(several) < len(found) or (split == "validation" and not _same_images(several)):
             continue  # folds and seeds have validation images of their own
         several = predictions.matched(several, [each.name for each in found], WHERE)
-        probabilities, answers = voting.VOTES[vote](np.stack([of.probabilities for of in several]), shares)
+        probabilities, answers[split] = voting.VOTES[vote](np.stack([of.probabilities for of in several]), shares)
         parts[split] = several[0]._replace(probabilities=probabilities)
-        if split == "test":
-            voted = answers
     thresholds = np.average([each.thresholds for each in found], 0, shares).tolist()
     joint = _member(f"{vote} vote of {len(found)}", parts["test"], parts.get("validation"), thresholds)
-    return joint if found[0].thresholds else joint._replace(answers=voted)
+    return joint if found[0].thresholds else joint._replace(answers=answers["test"])
 
 
 def _same_images(found: Sequence[Predictions]) -> bool:

@@ -8,12 +8,13 @@ import jax
 import numpy as np
 
 from efficient_jax import binding
-from efficient_jax.data import PICTURES, SOURCES, decode, duplicates, sources, splits
+from efficient_jax.data import PICTURES, SOURCES, cache, decode, duplicates, sources, splits
 from efficient_jax.data.stream import Feed
 from efficient_jax.methods import METHODS
-from efficient_jax.plan import Plan
+from efficient_jax.plan import Plan, plan
 from efficient_jax.stages import Stage
 from efficient_jax.types import UserError
+from efficient_jax.workdir import read_config
 
 NAMED = 5  # images that a line lists
 SMALL = 32  # pixels
@@ -44,6 +45,12 @@ def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, di
     if pairs := duplicates.contradictions(hashes, source.labels, labelled):
         source = _noted(source, f"equal images have different labels: {_listed(pairs, source)}")
     return source, split
+
+
+def load_run(run: Path, where: str) -> tuple[dict[str, Any], sources.Source, dict[str, np.ndarray]]:
+    """(settings, images, which of them are for what) of a run. UserError naming `where` if there is none."""
+    settings = read_config(run, where)
+    return settings, *load_data(plan(settings), run.parent / cache.FOLDER)
 
 
 def _room(devices: int) -> int:

@@ -1,7 +1,5 @@
 """What the runs of all folds say of images that they were not trained on."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -63,11 +61,10 @@ def gather(stages: Sequence[Path]) -> OutOfFold:
 
 def write_csv(path: Path, found: OutOfFold) -> None:
     """A line for each image: name, fold, label, and the probability of each class."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["image", "fold", "label", *(f"p({name})" for name in found.classes)])
+    rows = []
     for name, fold, label, row in zip(found.names, found.folds, found.labels, found.probabilities, strict=True):
         shown = np.flatnonzero(label == 1) if label.ndim else [label]
         labels = " ".join(found.classes[number] for number in shown)
-        writer.writerow([name, fold, labels, *(f"{value:.6f}" for value in row)])
-    records.write_text(path, text.getvalue())
+        rows.append([name, fold, labels, *(f"{value:.6f}" for value in row)])
+    header = ["image", "fold", "label", *(f"p({name})" for name in found.classes)]
+    records.write_text(path, records.csv_text(header, rows))

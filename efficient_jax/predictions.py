@@ -47,12 +47,8 @@ def write(path: Path, found: Predictions) -> None:
     labels = found.labels.T if several else [["" if k < 0 else found.classes[k] for k in found.labels]]
     names = [f"label({name})" for name in found.classes] if several else ["label"]
     columns = [found.ids, found.images, *labels, *found.probabilities.T]
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="") as file:
-        csv.writer(file).writerow(["id", "image", *names, *(f"p({name})" for name in found.classes)])
-        csv.writer(file).writerows(zip(*columns, strict=True))
-    part.replace(path)
-    return None
+    header = ["id", "image", *names, *(f"p({name})" for name in found.classes)]
+    return records.write_text(path, records.csv_text(header, zip(*columns, strict=True)))
 
 
 def read(path: Path, where: str) -> Predictions:

@@ -1,9 +1,7 @@
 """A workdir belongs to one experiment, one set of data and one process at a time."""
 
 import contextlib
-import csv
 import fcntl
-import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -55,16 +53,13 @@ def keep_split(workdir: Path, source: Source, split: Mapping[str, np.ndarray]) -
 
     Raises: UserError where it says something else: another version of a library may draw other images.
     """
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["part", "number", "image"])
-    for part, ids in split.items():
-        writer.writerows([part, number, source.name(number)] for number in ids.tolist())
+    rows = [[part, number, source.name(number)] for part, ids in split.items() for number in ids.tolist()]
+    text = records.csv_text(["part", "number", "image"], rows)
     path = workdir / "split.csv"
     if not path.exists():
-        records.write_text(path, text.getvalue())
-    elif (before := path.read_bytes().decode()) != text.getvalue():
-        lines = set(before.splitlines()) ^ set(text.getvalue().splitlines())
+        records.write_text(path, text)
+    elif (before := path.read_bytes().decode()) != text:
+        lines = set(before.splitlines()) ^ set(text.splitlines())
         raise UserError(
             f"--workdir: {str(path)!r} puts images into other parts than are drawn now ({len(lines):,} lines differ); "
             "install the versions that run.json names, or give a new --workdir"

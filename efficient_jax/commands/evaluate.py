@@ -84,9 +84,9 @@ def _numbers(text: str) -> list[float]:
 def _rows(scores: Mapping[str, Mapping[str, Any]], several: bool) -> list[list[str]]:
     rows = []
     for name, found in scores.items():
-        row = [name, tables.accuracy(found)]  # type: ignore[arg-type]
+        row = [name, tables.accuracy(found)]
         if several:
-            row += tables.several_labels(found)  # type: ignore[arg-type]
+            row += tables.several_labels(found)
         else:
             row += [f"{100 * found[key]:.2f}" for key in ("balanced_accuracy", "macro_f1")]
         row.append(f"{found['negative_log_likelihood']:.3f}")

@@ -14,16 +14,14 @@ from efficient_jax import members as stored
 from efficient_jax import metrics, models, records
 from efficient_jax.commands.explore import held_out, writable
 from efficient_jax.data import decode, feed
-from efficient_jax.data.folder import SUFFIXES
+from efficient_jax.data import folder as folders
 from efficient_jax.explain import judge
-from efficient_jax.loading import load_data
-from efficient_jax.plan import plan
+from efficient_jax.loading import load_run
 from efficient_jax.prediction import PREDICT_PIXELS
 from efficient_jax.preparation import input_shape
 from efficient_jax.report import explanation
 from efficient_jax.training import step
 from efficient_jax.types import UserError
-from efficient_jax.workdir import read_config
 
 MISTAKES, RIGHT, CHOSEN = 24, 12, 64  # images on the page, at most
 TRUSTED, POINTED = 64, 500  # images for the figures, at most
@@ -139,15 +137,14 @@ def _images(folder: Path, images: str, description: Mapping[str, Any]) -> Seen:
     """Raises: UserError naming --images for what is not there."""
     where, count = "--images", len(description["classes"])
     if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
-        files = sorted(file for file in Path(images).rglob("*") if file.suffix.lower() in SUFFIXES)
+        files = folders.pictures(Path(images))
         if not files:
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
         pixels = stored.framed(files[:CHOSEN], stored.framing(description), where)
         labels = np.full((len(pixels), count) if description["multi_label"] else len(pixels), -1)
         about = f"{len(pixels):,} of the {len(files):,} pictures below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
-    settings = read_config(folder.parent, "--members")
-    source, split = load_data(plan(settings))
+    settings, source, split = load_run(folder.parent, "--members")
     if images == "mistakes":
         ids, about = held_out(split)
     else:

@@ -16,12 +16,11 @@ from efficient_jax import members as stored
 from efficient_jax.commands.look import look
 from efficient_jax.data import cache, decode, label_errors
 from efficient_jax.data.sources import Source, fingerprint
-from efficient_jax.loading import load_data
+from efficient_jax.loading import load_data, load_run
 from efficient_jax.plan import Plan, plan
 from efficient_jax.report import bias, exploration
 from efficient_jax.stages import augment_blocks
 from efficient_jax.types import Augment, UserError
-from efficient_jax.workdir import read_config
 
 IMAGES, VERSIONS = 10, 4  # of a stage's contact sheet
 EXAMPLES = 4  # of each operation; mixing pairs neighbours
@@ -143,8 +142,7 @@ def _stages(
 
 def _member(name: str, where: str) -> Member:
     folder = stored.stage_folder(Path(name), where)
-    settings = read_config(folder.parent, where)
-    source, split = load_data(plan(settings), folder.parent.parent / cache.FOLDER)
+    settings, source, split = load_run(folder.parent, where)
     if source.multi_label:
         raise UserError(
             f"{where}: {name!r} predicts several labels for each image; the effect on one class is measured"

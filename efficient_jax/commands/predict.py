@@ -1,6 +1,5 @@
 """predict: what trained members say of new pictures, and which of these to label next."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from efficient_jax import binding, members, predictions
+from efficient_jax import binding, members, predictions, records
 from efficient_jax.data import decode, folder
 from efficient_jax.inference import acquisition
 from efficient_jax.inference.tta import VIEWS, View
@@ -144,12 +143,8 @@ def _write(path: Path, files: list[Path], mean: np.ndarray, classes: tuple[str, 
     for k in order.T:
         columns += [[classes[number] for number in k], mean[ids, k]]
     head = [f"{what}{'' if r == 1 else r}" for r in ranks for what in ("class", "confidence")]
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="") as file:
-        csv.writer(file).writerow(["id", "image", *head, *(f"p({name})" for name in classes)])
-        csv.writer(file).writerows(zip(*columns, *mean.T, strict=True))
-    part.replace(path)
-    return None
+    header = ["id", "image", *head, *(f"p({name})" for name in classes)]
+    return records.write_text(path, records.csv_text(header, zip(*columns, *mean.T, strict=True)))
 
 
 def _write_ranking(
@@ -171,10 +166,7 @@ def _write_ranking(
         for i in chosen
     ]
     page = path.with_name(f"{path.stem}_to_label.html")
-    with page.with_suffix(".csv").open("w", newline="") as file:
-        lines = csv.DictWriter(file, rows[0])
-        lines.writeheader()
-        lines.writerows(rows)
+    records.write_text(page.with_suffix(".csv"), records.csv_text(list(rows[0]), (list(row.values()) for row in rows)))
     files = [found.files[i] for i in chosen]
     shown = decode.decode_all(files.__getitem__, len(files), decode.Framing(SHOWN_SIZE, "pad"))
     labelling.write_page(page, rank, rows, shown.images)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from efficient_jax.inference.boxes import intersection_over_union
+
 HIDING = 0.1  # from this IoU on, of two boxes one is taken to hide part of the other
 
 
@@ -14,13 +16,6 @@ class Objects(NamedTuple):
     overlaps: Float[np.ndarray, "m"]  # its largest IoU with another of the picture
 
 
-def iou(one: Float[np.ndarray, "*a 4"], other: Float[np.ndarray, "*a 4"]) -> Float[np.ndarray, "*a"]:
-    """Intersection over union of boxes (left, top, right, bottom); 0 where both are empty."""
-    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
-    both = np.maximum(sides, 0).prod(-1)
-    return both / np.maximum(area(one) + area(other) - both, 1e-9)
-
-
 def area(boxes: Float[np.ndarray, "*a 4"]) -> Float[np.ndarray, "*a"]:
     return np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(-1)
 
@@ -28,6 +23,7 @@ def area(boxes: Float[np.ndarray, "*a 4"]) -> Float[np.ndarray, "*a"]:
 def objects(boxes: Float[np.ndarray, "n k 4"], visible: Float[np.ndarray, "n k"], size: tuple[int, int]) -> Objects:
     """Of pictures of `size` (height, width); `boxes` and `visible` as in `types.Example`."""
     there = visible > 0
-    pairs = iou(boxes[:, :, None], boxes[:, None]) * (there[:, :, None] & there[:, None])
+    edges = np.moveaxis(boxes, -1, 0)
+    pairs = intersection_over_union(edges[..., None], edges[:, :, None]) * (there[:, :, None] & there[:, None])
     pairs[:, np.eye(boxes.shape[1], dtype=bool)] = 0
     return Objects(there.sum(1), area(boxes)[there] / np.prod(size), pairs.max(2, initial=0)[there])

@@ -144,7 +144,7 @@ def shape_of(read: Callable[[int], Picture], count: int, framing: Framing) -> tu
     if not framing.size and count:
         try:
             return _pixels(_convert(_open(read(0)), framing.channels)[0]).shape, ""
-        except Exception as error:
+        except Exception as error:  # a damaged file makes decoders raise anything
             return (framing.size, framing.size, framing.channels), reason(error)
     return (framing.size, framing.size, framing.channels), ""
 

@@ -115,6 +115,5 @@ def pictures(folder: Path) -> list[Path]:
         for name in names
         if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
     ]
-    return [
-        Path(file) for file in sorted(found, key=lambda file: file.split(os.sep))
-    ]  # as paths are sorted, but faster
+    found.sort(key=lambda file: file.split(os.sep))  # as paths are sorted, but faster
+    return [Path(file) for file in found]

@@ -1,12 +1,13 @@
 """Boxes, masks and keypoints follow the pictures that become images of one size."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from PIL import Image, ImageDraw
 
+from efficient_jax.data.boxes import area
 from efficient_jax.data.decode import Framing, place
 
 FINER = 4  # polygons are drawn at so many times the size: Pillow's are half a pixel too wide on every side
@@ -34,12 +35,8 @@ def boxes(
     """`boxes` and `box_visible` (see `types.Example`) of boxes (left, top, right, bottom) of the picture."""
     moved = corners * np.tile(through.scale, 2) + np.tile(through.offset, 2)
     clipped = np.clip(moved, 0, np.tile(through.size, 2))
-    visible = _area(clipped) / np.maximum(_area(moved), 1e-9)
+    visible = area(clipped) / np.maximum(area(moved), 1e-9)
     return np.where(visible[:, None] > 0, clipped, 0).astype(np.float32), visible.astype(np.float32)
-
-
-def _area(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n"]:
-    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
 
 
 def keypoints(
@@ -105,7 +102,7 @@ def _unpacked(text: str) -> list[int]:
     return lengths
 
 
-def resized(objects: dict[str, np.ndarray], w: int, h: int, size: int) -> dict[str, np.ndarray]:
+def resized(objects: Mapping[str, np.ndarray], w: int, h: int, size: int) -> Mapping[str, np.ndarray]:
     """The objects of images of w x h pixels, resized to squares of `size` pixels; 0: as they are."""
     if not size or (w, h) == (size, size):
         return objects

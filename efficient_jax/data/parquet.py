@@ -33,11 +33,10 @@ def parquet(
     """Files of one image column (encoded, alone or as {bytes, path}) and one of integer labels, null where none.
 
     `path`, `test_path` (whose images are the test images) and `unlabelled_path` (whose labels, if any, are not read)
-    name a file or, with *, several. `image` and `label`
-    name the columns where they are not called image or img, and label. `size` 0 takes the images as they are stored,
-    which must then all have one size; else see `efficient_jax.data.decode.place`. The names of the classes come from
-    the file where it has them. Up to `unreadable` images that cannot be read are left out, and listed. `feed`: see
-    `efficient_jax.data.stream`.
+    name a file or, with *, several. `image` and `label` name the columns where they are not called image or img, and
+    label. `size` 0 takes the images as they are stored, which must then all have one size; else see
+    `efficient_jax.data.decode.place`. The names of the classes come from the file where it has them. Up to `unreadable`
+    images that cannot be read are left out, and listed. `feed`: see `efficient_jax.data.stream`.
 
     Raises: UserError for files, columns or labels that do not fit, and for too many images that cannot be read.
     """

@@ -4,9 +4,10 @@ not fit there are decoded when they are asked for."""
 import gzip
 import hashlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ from efficient_jax.data.decode import Decoded
 from efficient_jax.data.stream import Streamed
 from efficient_jax.types import UserError
 
+NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
+
 
 class Source(NamedTuple):
     """Labelled and unlabelled images of one size."""
@@ -23,12 +26,12 @@ class Source(NamedTuple):
     images: np.ndarray | Streamed  # uint8 [n h w c]
     labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1, then a row of -1
     classes: tuple[str, ...]
-    given: dict[str, np.ndarray] = {}  # noqa: RUF012  parts that the source itself fixes: "test" -> its images
+    given: Mapping[str, np.ndarray] = NOTHING  # parts that the source itself fixes: "test" -> its images
     notes: tuple[str, ...] = ()  # what was done to the images, for people to read
     names: tuple[str, ...] = ()  # of the files, where each image has one
     soft_labels: np.ndarray | None = None  # float32 [n classes], what is learned of labelled images in place of labels
     groups: np.ndarray | None = None  # int32 [n], the same for images that belong together: of one person, one scene
-    objects: dict[str, np.ndarray] = {}  # noqa: RUF012  [n ...], what `types.Example` calls boxes, mask, keypoints, ...
+    objects: Mapping[str, np.ndarray] = NOTHING  # [n ...], what `types.Example` calls boxes, mask, keypoints, ...
     sizes: np.ndarray | None = None  # int32 [n 2], height and width of the pictures before they were fitted
 
     @property

@@ -7,7 +7,7 @@ same initialization differ far less than two seeds do.
 
 import difflib
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +39,7 @@ def percent(part: int | None, whole: int, digits: int = 1) -> str:
     return f"{100 * part / whole:.{digits}f}" if whole and part is not None else "–"
 
 
-def accuracy(counts: dict[str, int]) -> str:
+def accuracy(counts: Mapping[str, Any]) -> str:
     """`{"correct", "n"}` as percent with its 95% Wilson interval."""
     if not counts["n"]:
         return "–"
@@ -60,7 +60,7 @@ def stage_headers(results: list[dict[str, Any]]) -> list[str]:
     return [*STAGE_HEADERS[:5], *pseudo, "all labels right, % [95% interval]", *SEVERAL_LABELS.values()]
 
 
-def several_labels(counts: dict[str, float]) -> list[str]:
+def several_labels(counts: Mapping[str, Any]) -> list[str]:
     """The cells under `SEVERAL_LABELS`."""
     return [f"{100 * counts[name]:.2f}" for name in SEVERAL_LABELS]
 

@@ -3,13 +3,6 @@ import numpy as np
 from efficient_jax.data import boxes
 
 
-def test_overlap_of_boxes_by_hand():
-    one = np.array([0.0, 0, 4, 2])
-    others = np.array([[0.0, 0, 4, 2], [2, 0, 6, 2], [4, 0, 5, 1], [1, 1, 1, 1]])
-    np.testing.assert_allclose(boxes.iou(one, others), [1, 4 / 12, 0, 0])
-    assert boxes.iou(np.zeros(4), np.zeros(4)) == 0
-
-
 def test_objects_are_counted_where_they_are_visible():
     here = np.array([[[0.0, 0, 4, 4], [2, 0, 6, 4], [0, 0, 4, 4]], [[0, 0, 8, 8], [0, 0, 0, 0], [0, 0, 0, 0]]])
     visible = np.array([[1.0, 0.5, 0.0], [1.0, 0.0, 0.0]])

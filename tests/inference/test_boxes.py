@@ -26,6 +26,13 @@ def rows(found):
         yield boxes_[valid].astype(np.float64), scores[valid], labels[valid]
 
 
+def test_overlap_of_boxes_by_hand():
+    one = np.array([0.0, 0, 4, 2])[:, None]
+    others = np.array([[0.0, 0, 4, 2], [2, 0, 6, 2], [4, 0, 5, 1], [1, 1, 1, 1]]).T
+    np.testing.assert_allclose(boxes.intersection_over_union(one, others), [1, 4 / 12, 0, 0])
+    assert boxes.intersection_over_union(np.zeros(4), np.zeros(4)) == 0
+
+
 def test_nms_is_its_definition():
     found = each(functools.partial(boxes.nms, iou=0.5))
     assert sum(len(image["scores"]) for image in found) < 0.8 * CASES["valid"].sum()  # much was suppressed
