@@ -102,10 +102,10 @@ def _unpacked(text: str) -> list[int]:
     return lengths
 
 
-def resized(objects: Mapping[str, np.ndarray], w: int, h: int, size: int) -> Mapping[str, np.ndarray]:
+def resized(objects: Mapping[str, np.ndarray], w: int, h: int, size: int) -> dict[str, np.ndarray]:
     """The objects of images of w x h pixels, resized to squares of `size` pixels; 0: as they are."""
     if not size or (w, h) == (size, size):
-        return objects
+        return dict(objects)
     through = window(w, h, Framing(size, "squash"))
     moved = dict(objects)
     for name in {"mask", "box_mask"} & objects.keys():
