@@ -15,7 +15,7 @@ from efficient_jax.data import feed
 from efficient_jax.data.stream import Streamed
 from efficient_jax.linear_head import Choice
 from efficient_jax.methods import METHODS
-from efficient_jax.prediction import predict_batch, predict_rows, scores, validate
+from efficient_jax.predicting import predict_batch, predict_rows, scores, validate
 from efficient_jax.preparation import (
     Run,
     at_size,

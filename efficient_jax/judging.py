@@ -11,7 +11,7 @@ from rich.console import Console
 from efficient_jax import calibration, classification, members, metrics, predictions, preparation, records
 from efficient_jax.inference import agreement, tta, voting
 from efficient_jax.plan import plan
-from efficient_jax.prediction import predict_rows
+from efficient_jax.predicting import predict_rows
 from efficient_jax.predictions import Predictions
 from efficient_jax.training import averaging, checkpoint, parallel, step
 from efficient_jax.types import Tree, UserError

@@ -9,7 +9,7 @@ from efficient_jax import label_store
 from efficient_jax.data import feed
 from efficient_jax.loading import streams, without_omitted
 from efficient_jax.methods import METHODS
-from efficient_jax.prediction import predict_rows
+from efficient_jax.predicting import predict_rows
 from efficient_jax.preparation import Run, teachers_of
 from efficient_jax.stages import Stage
 from efficient_jax.training import checkpoint, parallel, step

@@ -1,6 +1,6 @@
 """Class-dependent augmentation, and why to be careful with it: what only some classes see tells the class.
 
-Labels are known in training only, so nothing here belongs before a model that predicts. `efficient_jax.class_bias`
+Labels are known in training only, so nothing here belongs before a model that predicts. `class_bias` in `exploration/`
 measures what it did to a trained model: accuracy per class, and whether the model learned the shortcut.
 """
 

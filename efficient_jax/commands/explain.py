@@ -17,7 +17,7 @@ from efficient_jax.data import decode, feed
 from efficient_jax.data import folder as folders
 from efficient_jax.explain import judge
 from efficient_jax.loading import load_run
-from efficient_jax.prediction import PREDICT_PIXELS
+from efficient_jax.predicting import PREDICT_PIXELS
 from efficient_jax.preparation import input_shape
 from efficient_jax.report import explanation
 from efficient_jax.training import step

@@ -11,11 +11,12 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from efficient_jax import class_bias, out_of_fold, preview, records
 from efficient_jax import members as stored
+from efficient_jax import out_of_fold, records
 from efficient_jax.commands.look import look
 from efficient_jax.data import cache, decode, label_errors
 from efficient_jax.data.sources import Source, fingerprint
+from efficient_jax.exploration import class_bias, preview
 from efficient_jax.loading import load_data, load_run
 from efficient_jax.plan import Plan, plan
 from efficient_jax.report import bias, exploration

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from efficient_jax import features, suggestions
 from efficient_jax.data.sources import Source
+from efficient_jax.exploration import features, suggestions
+from efficient_jax.exploration.survey import Survey, survey
 from efficient_jax.models import pretrained
 from efficient_jax.plan import Plan
 from efficient_jax.report import plots, tables
 from efficient_jax.stages import augment_blocks, operations
-from efficient_jax.survey import Survey, survey
 from efficient_jax.types import UserError
 
 EXAMPLES, CLASSES = 9, 40  # pictures of a class, and classes with pictures: what keeps the page small

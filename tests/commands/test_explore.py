@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from efficient_jax import augment, class_bias, preview
+from efficient_jax import augment
 from efficient_jax.commands.explore import MEASURED_IMAGES, explore, held_out, sentences
 from efficient_jax.commands.files import load_config
 from efficient_jax.data import label_errors
+from efficient_jax.exploration import class_bias, preview
 from efficient_jax.types import UserError
 from tests.commands.launch import TINY, launch
 from tests.report.test_page import Page

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from efficient_jax import demonstration, keys
+from efficient_jax import keys
 from efficient_jax.augment import MIXES, OPS, kernels, per_example
-from efficient_jax.demonstration import Arrays
-from efficient_jax.strengths import COLOUR, DOCUMENTS, ERASING, FILTERS, KINDS, OTHERS, STRENGTHS, Strengths
+from efficient_jax.exploration import demonstration
+from efficient_jax.exploration.demonstration import Arrays
+from efficient_jax.exploration.strengths import COLOUR, DOCUMENTS, ERASING, FILTERS, KINDS, OTHERS, STRENGTHS, Strengths
 from efficient_jax.types import Augment, UserError
 
 AS_STORED = "as stored"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from efficient_jax.data.boxes import HIDING
-from efficient_jax.survey import Survey
+from efficient_jax.exploration.survey import Survey
 
 IMBALANCED = 3.0  # the largest class against the smallest
 FEW = 50  # labels of a class

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from efficient_jax.data import boxes
-from efficient_jax.suggestions import suggestions
-from efficient_jax.survey import Move, survey
-from tests.test_survey import SOURCE, SPLIT
+from efficient_jax.exploration.suggestions import suggestions
+from efficient_jax.exploration.survey import Move, survey
+from tests.exploration.test_survey import SOURCE, SPLIT
 
 PLAIN = survey(SOURCE, SPLIT)
 CALM = PLAIN._replace(counts=PLAIN.counts | {"labelled": np.array([90, 80])}, moves={})

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from efficient_jax import augment, demonstration, keys, preview
+from efficient_jax import augment, keys
+from efficient_jax.exploration import demonstration, preview
+from efficient_jax.exploration.strengths import DOCUMENTS, GEOMETRY, KINDS, STRENGTHS, Strengths
 from efficient_jax.plan import plan
-from efficient_jax.strengths import DOCUMENTS, GEOMETRY, KINDS, STRENGTHS, Strengths
 from efficient_jax.types import UserError
 from tests.test_plan import changed
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from efficient_jax import augment, class_bias
-from efficient_jax.class_bias import Accuracies, Loss, losses
+from efficient_jax import augment
+from efficient_jax.exploration import class_bias
+from efficient_jax.exploration.class_bias import Accuracies, Loss, losses
 
 CLASSES, EACH = 4, 30
 LABELS = np.tile(np.arange(CLASSES), EACH)

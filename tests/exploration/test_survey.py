@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.data.sources import Source
-from efficient_jax.survey import MOVES, survey
+from efficient_jax.exploration.survey import MOVES, survey
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (60, 16, 16, 1), np.uint8)

@@ -16,8 +16,8 @@ from scipy import stats
 from efficient_jax.augment import OPS, compose, kernels
 from efficient_jax.augment.class_dependent import from_block, shared
 from efficient_jax.data import feed
+from efficient_jax.exploration.strengths import MEASURED, STRENGTHS
 from efficient_jax.metrics import paired_difference, wilson
-from efficient_jax.strengths import MEASURED, STRENGTHS
 from efficient_jax.types import Augmentation, UserError
 
 Classify = Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n classes"]]
