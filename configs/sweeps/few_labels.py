@@ -43,7 +43,7 @@ COMPARISONS = (
             ("finetuned", "head"),
             ("student", "finetuned"),
             ("fixmatch", "finetuned"),
-            ("small", "student"),
+            ("small", "fixmatch"),
         )
     ),
     *((("with 500 others in the pool", stage), ("20 labels per class", stage)) for stage in ("student", "fixmatch")),
