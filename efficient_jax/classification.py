@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
+from sklearn.metrics import f1_score, recall_score
 
 from efficient_jax import calibration, metrics
 
@@ -44,12 +44,14 @@ def top_k(probabilities: Probabilities, labels: Labels, k: int) -> int:
     return int((best == labels[:, None]).any(1).sum())
 
 
-def per_class(answers: Labels, labels: Labels, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+def per_class(
+    answers: Int[np.ndarray, "n *classes"], labels: Int[np.ndarray, "n *classes"], classes: tuple[str, ...]
+) -> list[dict[str, Any]]:
     """For each class how many images have it (`true`) and were answered with it (`answered`), both in `right`, and
-    precision, recall (each with its 95% Wilson interval, None without an image) and F1."""
-    confusion = confusion_matrix(labels, answers, labels=np.arange(len(classes)))
-    f1 = precision_recall_fscore_support(labels, answers, labels=np.arange(len(classes)), zero_division=0)[2]
-    right, answered, true = np.diag(confusion), confusion.sum(0), confusion.sum(1)
+    precision, recall (each with its 95% Wilson interval, None without an image) and F1. Of several labels an image has
+    and is answered 0 and 1 for each class."""
+    is_so, said = (x if x.ndim == 2 else x[:, None] == np.arange(len(classes)) for x in (labels, answers))
+    right, answered, true = (is_so * said).sum(0), said.sum(0), is_so.sum(0)
     return [
         {
             "class": name,
@@ -58,7 +60,7 @@ def per_class(answers: Labels, labels: Labels, classes: tuple[str, ...]) -> list
             "right": int(right[k]),
             "precision": _share(right[k], answered[k]),
             "recall": _share(right[k], true[k]),
-            "f1": float(f1[k]),
+            "f1": float(2 * right[k] / max(true[k] + answered[k], 1)),
         }
         for k, name in enumerate(classes)
     ]

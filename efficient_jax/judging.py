@@ -5,15 +5,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jaxtyping import Bool
 from rich.console import Console
 
 from efficient_jax import calibration, classification, members, metrics, predictions, preparation, records
+from efficient_jax.augment import geometry, resample
+from efficient_jax.data.sources import Source
 from efficient_jax.inference import agreement, tta, voting
 from efficient_jax.plan import plan
 from efficient_jax.predicting import predict_rows
 from efficient_jax.predictions import Predictions
-from efficient_jax.training import averaging, checkpoint, parallel, step
+from efficient_jax.training import averaging, batches, checkpoint, parallel, step
 from efficient_jax.types import Tree, UserError
 from efficient_jax.workdir import read_config
 
@@ -108,6 +112,48 @@ def _seen(run: preparation.Run, description: dict[str, Any]) -> preparation.Run:
     """`run` with images of the size that the model knows."""
     shape = tuple(description["image_shape"])
     return run if shape == run.source.images.shape[1:] else preparation.at_size(run, shape[0])
+
+
+def run_of(names: Sequence[str], console: Console) -> preparation.Run | None:
+    """The data of the first member that is of a run; None where all are files, or stages alone."""
+    for name in names:
+        if Path(name).suffix not in predictions.SUFFIXES:
+            folder = members.stage_folder(Path(name.partition("@")[0]), WHERE)
+            if (folder.parent / "config.json").is_file():
+                return prepared(folder.parent, console)
+    return None
+
+
+def turned(name: str, degrees: Sequence[float], console: Console) -> list[dict[str, Any]]:
+    """How many test images the model of `name` answers rightly when they are turned by 0 and by `degrees`, each both
+    ways; what is turned in from outside is black."""
+    variables, description = load(name)
+    run = prepared(members.stage_folder(Path(name.partition("@")[0]), WHERE).parent, console)
+    seen, ids = _seen(run, description), run.split["test"]
+    none = np.arange(0)
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(0, None))
+    def turn(image: jax.Array, angle: float) -> jax.Array:
+        return resample.warp(image, geometry.rotation(angle)[:2])
+
+    def right(angle: float) -> int:
+        parts = [seen.source.images[ids[i : i + BATCH]] for i in range(0, len(ids), BATCH)]
+        images = np.concatenate([np.asarray(turn(part, angle)) for part in parts])
+        source = Source(images, seen.source.labels[ids], seen.source.classes)
+        split = {"test": np.arange(len(ids)), "validation": none}
+        there = seen._replace(source=source, split=split, images=batches.place(images, run.devices))
+        return int(answered_rightly(by_model(name, variables, description, there)).sum())
+
+    ways = {angle: (angle, -angle) if angle else (0.0,) for angle in (0.0, *degrees)}
+    return [
+        {"degrees": angle, "correct": sum(map(right, both)), "n": len(both) * len(ids)} for angle, both in ways.items()
+    ]
+
+
+def answered_rightly(found: Member) -> Bool[np.ndarray, "n"]:
+    """Which test images; of several labels all are right."""
+    return (found.answers == found.test.labels).reshape(len(found.answers), -1).all(1)
 
 
 def soup(
@@ -217,12 +263,12 @@ def comparison(found: Sequence[Member]) -> list[dict[str, Any]]:
     return rows
 
 
-def selection(found: Sequence[Member]) -> tuple[list[str], list[float]] | None:
-    """Who adds what: (members in the order in which a greedy choice takes them, accuracy of the soft vote after each)
-    on validation images; None where these are not the same for all. Each comes once."""
+def selection(found: Sequence[Member]) -> list[dict[str, Any]]:
+    """Who adds what: members in the order in which a greedy choice takes them, each once, and the accuracy of the soft
+    vote after each on validation images; none where these are not the same for all."""
     several = [each.validation for each in found if each.validation]
     if len(several) < len(found) or not _same_images(several):
-        return None
+        return []
     several = predictions.matched(several, [each.name for each in found], WHERE)
     chosen, scores = voting.greedy(np.stack([of.probabilities for of in several]), several[0].labels)
-    return [found[i].name for i in chosen], scores
+    return [{"member": found[i].name, "accuracy": score} for i, score in zip(chosen, scores, strict=True)]

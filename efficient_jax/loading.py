@@ -80,15 +80,21 @@ def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]
     images: Any = source.images  # or what is read as one array
     found = []
     for held_out, ids, others in (("test", "other", rest), ("validation", "labelled", split["labelled"])):
-        near = duplicates.near(images, split[held_out], others)
-        if max(images.shape[1:3]) <= SMALL:  # thousands of digits look alike: only what is surely one image
-            sure = near.distances <= duplicates.SURE
-            near = duplicates.Near(near.pairs[sure], near.distances[sure])
+        near = alike(images, split[held_out], others)
         if len(near.pairs):
             count = len(np.unique(near.pairs[:, 0]))
             said = f"{count:,} {held_out} images nearly equal {ids} images: {_listed(near.pairs.tolist(), source)}"
             found.append(Leak(said, *near))
     return found
+
+
+def alike(images: Any, held_out: np.ndarray, others: np.ndarray) -> duplicates.Near:
+    """Of thousands of small drawings many look alike: there only what is surely one image."""
+    near = duplicates.near(images, held_out, others)
+    if max(images.shape[1:3]) > SMALL:
+        return near
+    sure = near.distances <= duplicates.SURE
+    return duplicates.Near(near.pairs[sure], near.distances[sure])
 
 
 def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

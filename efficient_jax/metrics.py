@@ -41,6 +41,15 @@ def paired_difference(
     return float(mean), float(mean - half), float(mean + half)
 
 
+def holm(p: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """p-values of n tests, corrected (Holm 1979): with those up to a level taken, the chance of any false alarm is at
+    most this level."""
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return corrected
+
+
 class Agreement(NamedTuple):
     """How well validation accuracies tell test accuracies, over models."""
 

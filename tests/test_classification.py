@@ -54,6 +54,13 @@ def test_each_class_is_as_scikit_learn_sees_it(predicted):
     assert sum(row["answered"] for row in rows) == 300
 
 
+def test_of_several_labels_each_is_a_class_of_its_own():
+    labels, answers = np.array([[1, 0], [1, 1], [0, 1]]), np.array([[1, 1], [0, 1], [0, 1]], bool)
+    first, second = classification.per_class(answers, labels, ("a", "b"))
+    assert (first["true"], first["answered"], first["right"], first["f1"]) == (2, 1, 1, 2 / 3)
+    assert (second["true"], second["answered"], second["right"]) == (2, 3, 2)
+
+
 def test_mean_iou_is_scikit_learns_jaccard_score():
     rng = np.random.default_rng(0)
     labels, answers = rng.integers(0, 3, (2, 4, 5, 5))

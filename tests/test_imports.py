@@ -40,6 +40,7 @@ LAYERS = (
         "members",
         "outcome",
         "judging",
+        "slices",
         "predictions",
         "out_of_fold",
         "label_store",

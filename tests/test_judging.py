@@ -68,6 +68,18 @@ def test_a_greedy_soup_is_no_worse_on_validation_than_its_best_member(trained):
     assert right(made) >= max(map(right, alone))
 
 
+def test_images_turned_both_ways(trained):
+    """A quarter turn moves pixels and changes none, so the model says of them what it says of turned images."""
+    name = str(trained / "net")
+    straight, turned = judging.turned(name, [90.0], CONSOLE)
+    test = judging.member(name, CONSOLE).test
+    classify = members.classifier(name)
+    images = judging.prepared(trained, CONSOLE).source.images[test.ids]
+    right = [int((classify(np.rot90(images, k, (1, 2)).copy()).argmax(1) == test.labels).sum()) for k in (0, 1, 3)]
+    assert straight == {"degrees": 0.0, "correct": right[0], "n": 30}
+    assert turned == {"degrees": 90.0, "correct": right[1] + right[2], "n": 60}
+
+
 def test_a_file_of_another_program_votes(trained, tmp_path):
     own = judging.member(str(trained / "wide"), CONSOLE)
     predictions.write(tmp_path / "p.csv", own.test._replace(probabilities=np.eye(3, dtype=np.float32)[own.test.labels]))

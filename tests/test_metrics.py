@@ -141,3 +141,7 @@ def test_agreement_needs_three_models_that_differ():
     assert metrics.agreement(np.full(5, 0.5), np.linspace(0, 1, 5), 10, 10) is None
     alike = metrics.agreement(np.array([0.5, 0.51, 0.49]), np.array([0.5, 0.49, 0.51]), 20, 20)
     assert alike.ceiling == 0
+
+
+def test_holms_correction_by_hand():
+    np.testing.assert_allclose(metrics.holm(np.array([0.01, 0.04, 0.03, 0.8])), [0.04, 0.09, 0.09, 0.8])

@@ -1,27 +1,31 @@
 """evaluate: trained members and files of predictions, alone and together, on the test images of their run."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
-from efficient_jax import binding, classification, judging, predictions, records
+from efficient_jax import binding, classification, judging, predictions, records, slices
 from efficient_jax.inference import voting
+from efficient_jax.inference.agreement import change
 from efficient_jax.inference.tta import VIEWS
 from efficient_jax.judging import Member
-from efficient_jax.report import tables
+from efficient_jax.preparation import Run
+from efficient_jax.report import evaluation, page, tables
 from efficient_jax.training import checkpoint
 from efficient_jax.types import UserError
 
-HEADERS = ["member", "test accuracy, % [95% interval]", "balanced, %", "macro F1, %", "NLL", "ECE", "its floor"]
-SEVERAL_LABELS_HEADERS = ["member", "all labels right, % [95% interval]", *tables.SEVERAL_LABELS.values(), "NLL"]
-TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
-PAIR_HEADERS = ["first", "second", "differ, %", "errors' correlation", "won", "lost", "p"]
-
 
 def evaluate(
-    members: str = "", vote: str = "soft", weights: str = "", soup: str = "", tta: str = "none", out: str = ""
+    members: str = "",
+    vote: str = "soft",
+    weights: str = "",
+    soup: str = "",
+    tta: str = "none",
+    turn: str = "",
+    out: str = "",
 ) -> None:
     """Shows what `members` are worth, RUN[/STAGE][@UPDATE] or files of predictions (.npz, .csv), separated by commas;
     RUN/STAGE@* are all checkpoints that a stage kept.
@@ -30,7 +34,9 @@ def evaluate(
     one for each. `soup`, uniform or greedy, is the model of their mean weights, with batch statistics of its own.
     With `tta` each model answers by the mean over several views of every image, itself always one: flips, d4, shifts,
     crops, ten_crops, scales (see `efficient_jax.inference.tta`); a mirrored digit or text is another.
-    `out` names a folder for evaluation.json, predictions.npz (of the vote or the soup) and the soup's checkpoint.
+    `turn`, degrees such as 5,15,45, also asks each model about the test images turned by them.
+    `out` names a folder for evaluation.html and .json, where also errors are counted by what the images are like; for
+    predictions.npz, of the vote or the soup; and for the soup's checkpoint.
     """
     console = Console(markup=False, highlight=False)
     if not members:
@@ -38,8 +44,10 @@ def evaluate(
     binding.choose(vote, voting.VOTES, "--vote")
     names = judging.named(members)
     binding.choose(tta, VIEWS, "--tta")
-    found = [judging.member(name, console, tta) for name in names]
+    degrees, shares = _numbers(turn, "--turn"), _numbers(weights, "--weights")
     folder = _folder(out)
+    singles = [judging.member(name, console, tta) for name in names]
+    found = list(singles)
     if soup:
         binding.choose(soup, dict.fromkeys(judging.SOUPS), "--soup")
         made, variables, description, inside = judging.soup(names, soup, console, tta)
@@ -48,20 +56,34 @@ def evaluate(
         if folder:
             with checkpoint.open_manager(folder / "soup") as manager:
                 checkpoint.save(manager, 0, {"ema": variables}, description, None)
-    singles = found[: len(names)]
     if len(names) > 1:
-        found.append(judging.together(singles, vote, _numbers(weights)))
-    scores = {each.name: judging.figures(each) for each in found}
-    several = found[0].test.labels.ndim == 2
-    console.print(tables.rich_table(SEVERAL_LABELS_HEADERS if several else HEADERS, _rows(scores, several)))
+        found.append(judging.together(singles, vote, shares))
+    scores = {each.name: _scores(each) for each in found}
     about: dict[str, Any] = {"members": scores}
-    if not several:
-        about |= _compared(singles, scores, console)
-        for each in found:
-            scores[each.name]["classes"] = classification.per_class(each.answers, each.test.labels, each.test.classes)
+    if found[0].test.labels.ndim == 1 and len(names) > 1:
+        about |= {"pairs": judging.comparison(singles), "selection": judging.selection(singles)}
+    for name in names if degrees else ():
+        if Path(name).suffix not in predictions.SUFFIXES:
+            scores[name]["turned"] = judging.turned(name, degrees, console)
+    shown = evaluation.results(about)
+    for said, headers, rows in shown:
+        if said:
+            console.print(said, soft_wrap=True)
+        if rows:
+            console.print(tables.rich_table(headers, rows))
     if folder:
+        run = judging.run_of(names, console)
+        if run:
+            ids = np.sort(found[0].test.ids)
+            like = slices.measures(run.source, run.split, ids)
+            for each in found:
+                right = judging.answered_rightly(each)[np.argsort(each.test.ids)]
+                scores[each.name]["slices"] = slices.slices(right, like)
         records.write_json(folder / "evaluation.json", about)
         predictions.write(folder / "predictions.npz", found[-1].test)
+        sections = [_section(each, scores[each.name], run) for each in found]
+        written = evaluation.write_page(folder, results=shown, changed=_changed(singles, run), members=sections)
+        console.print(f"page: {written}", soft_wrap=True)
 
 
 def _folder(out: str) -> Path | None:
@@ -74,61 +96,46 @@ def _folder(out: str) -> Path | None:
     return Path(out)
 
 
-def _numbers(text: str) -> list[float]:
+def _numbers(text: str, flag: str) -> list[float]:
     try:
         return [float(word) for word in text.split(",") if text]
     except ValueError as error:
-        raise UserError(f"--weights: {text!r}; want numbers separated by commas") from error
+        raise UserError(f"{flag}: {text!r}; want numbers separated by commas") from error
 
 
-def _rows(scores: Mapping[str, Mapping[str, Any]], several: bool) -> list[list[str]]:
+def _scores(found: Member) -> dict[str, Any]:
+    each = classification.per_class(found.answers, found.test.labels, found.test.classes)
+    return judging.figures(found) | {"classes": each}
+
+
+def _section(found: Member, scores: dict[str, Any], run: Run | None) -> dict[str, Any]:
+    """What the page shows of a member."""
+    test = found.test
+    several = test.labels.ndim == 2
+    return {
+        "name": found.name,
+        "names": test.classes,
+        "classes": evaluation.class_rows(scores["classes"]),
+        "slices": evaluation.slice_rows(scores.get("slices", [])),
+        "confusion": None if several else page.confusion(test.labels, found.answers, test.classes),
+        "mistakes": []
+        if several or not run
+        else evaluation.mistakes(
+            run.source.images, test.ids, found.answers, test.labels, test.probabilities, list(test.classes)
+        ),
+    }
+
+
+def _changed(found: Sequence[Member], run: Run | None) -> list[dict[str, Any]]:
+    """What each member won and lost against the one before it."""
+    if found[0].test.labels.ndim == 2 or not run:
+        return []
+    tests = predictions.matched([each.test for each in found], [each.name for each in found], judging.WHERE)
+    answers = [each.answers[np.argsort(each.test.ids)] for each in found]
+    ids, labels = np.sort(tests[0].ids), tests[0].labels[np.argsort(tests[0].ids)]
     rows = []
-    for name, found in scores.items():
-        row = [name, tables.accuracy(found)]
-        if several:
-            row += tables.several_labels(found)
-        else:
-            row += [f"{100 * found[key]:.2f}" for key in ("balanced_accuracy", "macro_f1")]
-        row.append(f"{found['negative_log_likelihood']:.3f}")
-        rows.append(row if several else [*row, *(f"{found[f'calibration_{key}']:.3f}" for key in ("error", "floor"))])
+    for i in range(1, len(found)):
+        won, lost, _ = change(answers[i - 1], answers[i], labels)
+        both = {"won": ids[won], "lost": ids[lost]}
+        rows.append({"first": found[i - 1].name, "second": found[i].name} | evaluation.changes(run.source.images, both))
     return rows
-
-
-def _compared(found: list[Member], scores: Mapping[str, Mapping[str, Any]], console: Console) -> dict[str, Any]:
-    """What is said of members beside each other, and of all after a temperature."""
-    tempered = [
-        [
-            name,
-            *(
-                f"{of[key]:.3f}"
-                for key in ("temperature", "tempered_negative_log_likelihood", "tempered_calibration_error")
-            ),
-        ]
-        for name, of in scores.items()
-        if "temperature" in of
-    ]
-    if tempered:
-        console.print("divided by the temperature that fits their validation images:")
-        console.print(tables.rich_table(TEMPERED_HEADERS, tempered))
-    if len(found) < 2:
-        return {}
-    pairs = judging.comparison(found)
-    cells = [
-        [
-            row["first"],
-            row["second"],
-            f"{100 * row['disagreement']:.1f}",
-            f"{row['error_correlation']:.2f}",
-            str(row["won"]),
-            str(row["lost"]),
-            f"{row['p_value']:.3f}",
-        ]
-        for row in pairs
-    ]
-    console.print(tables.rich_table(PAIR_HEADERS, cells))
-    about: dict[str, Any] = {"pairs": pairs}
-    if chosen := judging.selection(found):
-        about["selection"] = [{"member": name, "accuracy": score} for name, score in zip(*chosen, strict=True)]
-        steps = ", ".join(f"{name} {100 * score:.2f}%" for name, score in zip(*chosen, strict=True))
-        console.print(f"who adds what to a soft vote, on validation images: {steps}", soft_wrap=True)
-    return about

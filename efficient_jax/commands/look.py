@@ -105,7 +105,7 @@ def _facts(found: Survey, source: Source, split: Mapping[str, np.ndarray], suspe
         "mean, std": f"({', '.join(f'{m:.4f}' for m in found.mean)}), ({', '.join(f'{s:.4f}' for s in found.std)})",
     }
     for name, (low, middle, high) in looks.items():
-        facts[MEASURES[name][0]] = f"{_digits(middle)} [{_digits(low)}, {_digits(high)}]"
+        facts[MEASURES[name][0]] = f"{tables.digits(middle)} [{tables.digits(low)}, {tables.digits(high)}]"
     sizes = _sizes(found, source)
     if sizes is not None and len(sizes):
         sides, (low, middle, high) = sizes.min(1), np.quantile(sizes[:, 1] / sizes[:, 0], (0.05, 0.5, 0.95))
@@ -128,10 +128,6 @@ def _facts(found: Survey, source: Source, split: Mapping[str, np.ndarray], suspe
     }
     facts["odd ones"] = ", ".join(f"{count:,} {what}" for what, count in odd.items() if count) or "none"
     return facts
-
-
-def _digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _finite(found: Survey) -> dict[str, np.ndarray]:

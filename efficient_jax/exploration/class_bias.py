@@ -17,7 +17,7 @@ from efficient_jax.augment import OPS, compose, kernels
 from efficient_jax.augment.class_dependent import from_block, shared
 from efficient_jax.data import feed
 from efficient_jax.exploration.strengths import MEASURED, STRENGTHS
-from efficient_jax.metrics import paired_difference, wilson
+from efficient_jax.metrics import holm, paired_difference, wilson
 from efficient_jax.types import Augmentation, UserError
 
 Classify = Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n classes"]]
@@ -118,11 +118,7 @@ def losses(measured: Mapping[str, Accuracies], level: float = 0.05) -> list[Loss
         for label in np.unique(found.labels).tolist()
         for number, step in enumerate(found.steps[1:], 1)
     ]
-    p = np.array([_p(test) for test in tests])
-    order = np.argsort(p, kind="stable")
-    passed = np.cumprod(p[order] <= level / np.arange(len(p), 0, -1)).astype(bool)  # Holm: until the first that fails
-    clear = np.zeros(len(p), bool)
-    clear[order[passed]] = True
+    clear = holm(np.array([_p(test) for test in tests])) <= level
     weakest: dict[tuple[str, int], Loss] = {}
     for test, is_clear in zip(tests, clear, strict=True):
         if is_clear:

@@ -1,9 +1,11 @@
 """`report.html`: everything a run folder says, on one page that loads nothing from elsewhere."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from efficient_jax.report import plots, tables, template
 from efficient_jax.report.results import read_arrays, read_config, read_json, read_metrics, read_results
@@ -71,10 +73,8 @@ def pseudo_labels(about: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def confusion(arrays: dict[str, np.ndarray], classes: list[str]) -> dict[str, Any] | None:
-    if not arrays or arrays["label"].ndim > 1:  # several labels: there is no one class to be taken for another
-        return None
-    counts = plots.confusion(arrays["label"], arrays["probabilities"].argmax(axis=1), len(classes))
+def confusion(labels: Int[np.ndarray, "n"], answers: Int[np.ndarray, "n"], classes: Sequence[str]) -> dict[str, Any]:
+    counts = plots.confusion(labels, answers, len(classes))
     if len(classes) > PRINTED_CLASSES:
         return {"picture": plots.heat_map(counts), "pairs": plots.most_confused(counts)}
     return {"counts": counts.tolist(), "shade": plots.shade(counts).tolist()}
@@ -114,13 +114,15 @@ def stage_section(folder: pathlib.Path, result: dict[str, Any], metrics: dict, r
     arrays = {kind: read_arrays(folder / f"{kind}.npz") for kind in kinds}
     widths = [of["probabilities"].shape[1] for of in arrays.values() if "probabilities" in of]
     classes = class_names(run, max(widths, default=0))
+    said = arrays["predictions"]
+    several = not said or said["label"].ndim > 1  # there is no one class to be taken for another
     return {
         "name": result["stage"],
         "facts": facts(result, metrics),
         "classes": classes,
         "sheets": sheets(arrays["samples"]),
         "pseudo_labels": pseudo_labels(read_json(folder / "pseudo_labels.json")),
-        "confusion": confusion(arrays["predictions"], classes),
+        "confusion": None if several else confusion(said["label"], said["probabilities"].argmax(1), classes),
         "mistakes": mistakes(arrays["mistakes"], classes),
     }
 

@@ -39,6 +39,10 @@ def percent(part: int | None, whole: int, digits: int = 1) -> str:
     return f"{100 * part / whole:.{digits}f}" if whole and part is not None else "–"
 
 
+def digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def accuracy(counts: Mapping[str, Any]) -> str:
     """`{"correct", "n"}` as percent with its 95% Wilson interval."""
     if not counts["n"]:

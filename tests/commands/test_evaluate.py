@@ -38,6 +38,10 @@ def test_members_and_their_vote(tmp_path):
         assert scores[member]["correct"] == saved["correct"]
     losses = [s["negative_log_likelihood"] for s in scores.values()]
     assert losses[-1] <= np.mean(losses[:-1])  # Jensen
+    page = (out / "evaluation.html").read_text()
+    assert all(
+        said in page for said in ("soft vote of 2", "Confusion matrix", "brightness", "r/supervised after r", "won: ")
+    )
 
 
 @pytest.mark.parametrize(("members", "said"), [("", "is missing"), ("nowhere", "neither a run nor a stage")])
