@@ -1,6 +1,7 @@
 """Members on the images of one split: what each predicts, and what several make of it."""
 
 import functools
+import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,15 +38,20 @@ class Member(NamedTuple):
 
 
 def named(text: str) -> list[str]:
-    """The members that `text` names, separated by commas; `RUN/STAGE@*` are all the snapshots that the stage kept."""
+    """The members that `text` names, separated by commas; `RUN/STAGE@*` are all the snapshots that the stage kept,
+    other stars stand for any name."""
     found: list[str] = []
-    for name in text.split(","):
-        path, at, which = name.partition("@")
-        if at and which == "*":
-            folder = members.stage_folder(Path(path), WHERE)
-            found += [f"{folder}@{number}" for number in checkpoint.steps(folder)]
-        else:
-            found.append(name)
+    for pattern in text.split(","):
+        path, at, which = pattern.partition("@")
+        paths = sorted(glob.glob(path)) if "*" in path else [path]
+        if not paths:
+            raise UserError(f"{WHERE}: there is no {path!r}")
+        for name in paths:
+            if at and which == "*":
+                folder = members.stage_folder(Path(name), WHERE)
+                found += [f"{folder}@{number}" for number in checkpoint.steps(folder)]
+            else:
+                found.append(name + at + which)
     return found
 
 

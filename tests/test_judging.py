@@ -15,6 +15,14 @@ from tests import tiny_run
 CONSOLE = Console(file=io.StringIO(), width=200)
 
 
+def test_stars_stand_for_names(tmp_path):
+    for name in ("b2", "b1", "c"):
+        (tmp_path / name).mkdir()
+    assert judging.named(f"{tmp_path}/b*,{tmp_path}/c") == [f"{tmp_path}/{name}" for name in ("b1", "b2", "c")]
+    with pytest.raises(UserError, match="there is no"):
+        judging.named(f"{tmp_path}/d*")
+
+
 @pytest.fixture(scope="module")
 def trained(images, tmp_path_factory):
     """A run with three snapshots of a stage, and a network of another width; 30 test and 30 validation images."""

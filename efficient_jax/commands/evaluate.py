@@ -28,7 +28,7 @@ def evaluate(
     out: str = "",
 ) -> None:
     """Shows what `members` are worth, RUN[/STAGE][@UPDATE] or files of predictions (.npz, .csv), separated by commas;
-    RUN/STAGE@* are all checkpoints that a stage kept.
+    RUN/STAGE@* are all checkpoints that a stage kept, other stars stand for any name.
 
     Several vote: `vote` is soft, the mean of probabilities, or hard, the most frequent answer; `weights` are numbers,
     one for each. `soup`, uniform or greedy, is the model of their mean weights, with batch statistics of its own.
