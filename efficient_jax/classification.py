@@ -1,5 +1,6 @@
 """What predictions of one class for each image are worth. Plain numpy and scikit-learn, on the host."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -71,11 +72,17 @@ def _share(part: int, whole: int) -> list[float] | None:
     return [float(part / whole), *metrics.wilson(int(part), int(whole))] if whole else None
 
 
-def mean_iou(answers: Int[np.ndarray, "n h w"], labels: Int[np.ndarray, "n h w"], classes: int) -> float:
-    """Intersection over union of each class over all pixels of all maps, mean over the classes that occur in either;
-    pixels labelled 255 do not count."""
+def of_pixels(answers: Int[np.ndarray, "n h w"], labels: Int[np.ndarray, "n h w"], classes: Sequence[str]) -> dict:
+    """Over all pixels of all maps; those labelled 255 do not count.
+
+    correct, n  pixels answered with their class, and how many there are
+    iou         for each class intersection over union, None for one that occurs in neither
+    mean_iou    the mean over the classes that occur
+    """
     counted = labels != 255
-    pairs = labels[counted].astype(np.int64) * classes + answers[counted]
-    confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    pairs = labels[counted].astype(np.int64) * len(classes) + answers[counted]
+    confusion = np.bincount(pairs, minlength=len(classes) ** 2).reshape(len(classes), len(classes))
     both, union = np.diag(confusion), confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
-    return float((both[union > 0] / union[union > 0]).mean())
+    iou = {name: float(b / u) if u else None for name, b, u in zip(classes, both, union, strict=True)}
+    there = [value for value in iou.values() if value is not None]
+    return {"correct": int(both.sum()), "n": len(pairs), "iou": iou, "mean_iou": float(np.mean(there))}

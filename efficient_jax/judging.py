@@ -34,7 +34,7 @@ class Member(NamedTuple):
     test: Predictions
     validation: Predictions | None  # None where its run has no such images, or a file has only others
     thresholds: tuple[float, ...]  # of several labels
-    answers: np.ndarray  # int [n], the classes answered for the test images; or [n classes] of several labels
+    answers: np.ndarray  # int [n], the classes answered for the test images; or [n classes] of several labels; [n h w]
 
 
 def named(text: str) -> list[str]:
@@ -77,7 +77,7 @@ def member(name: str, console: Console, views: str = "none") -> Member:
 def _member(name: str, test: Predictions, validation: Predictions | None, thresholds: Sequence[float]) -> Member:
     if test.labels.ndim == 2:
         return Member(name, test, validation, tuple(thresholds), test.probabilities >= thresholds)
-    return Member(name, test, validation, (), test.probabilities.argmax(1))
+    return Member(name, test, validation, (), test.probabilities.argmax(-1))
 
 
 def load(name: str) -> tuple[Tree, dict[str, Any]]:
@@ -236,9 +236,12 @@ def _same_images(found: Sequence[Predictions]) -> bool:
 
 
 def figures(found: Member) -> dict[str, Any]:
-    """As `classification.figures`, or `metrics.several_labels` with the log-likelihood. Where there are validation
-    images also the temperature fitted to them, and what it makes of likelihood and calibration on the test images."""
+    """As `classification.figures`, of pixels `of_pixels`, or `metrics.several_labels` with the log-likelihood. Where
+    there are validation images also the temperature fitted to them, and what it makes of likelihood and calibration on
+    the test images."""
     probabilities, labels = found.test.probabilities, found.test.labels
+    if labels.ndim == 3:
+        return classification.of_pixels(found.answers, labels, found.test.classes)
     if labels.ndim == 2:
         scores = metrics.several_labels(probabilities, labels, np.asarray(found.thresholds))
         return scores | {"negative_log_likelihood": float(metrics.label_losses(probabilities, labels).mean())}

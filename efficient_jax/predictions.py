@@ -19,14 +19,15 @@ FILES = {"test": "predictions.npz", "validation": "validation.npz"}
 """In the folder of a stage."""
 
 NAMED = 3
+NOT_COUNTED = 255  # label of a pixel
 
 
 class Predictions(NamedTuple):
     """Of some images of a data set."""
 
     ids: Int[np.ndarray, "n"]  # their numbers in it
-    probabilities: Float[np.ndarray, "n classes"]
-    labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1
+    probabilities: Float[np.ndarray, "n *hw classes"]
+    labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1; or of pixels [n h w]
     classes: tuple[str, ...]
     images: tuple[str, ...]  # their names
 
@@ -36,9 +37,9 @@ def of(source: Source, ids: Int[np.ndarray, "n"], probabilities: Float[np.ndarra
 
 
 def write(path: Path, found: Predictions) -> None:
-    """An .npz of `id`, `image`, `label`, `probabilities` and `classes`; or a .csv with a line for each image: id,
-    image, label (the class's name, or of several labels 0 and 1 in columns `label(class)`), and columns `p(class)`.
-    Whole or not at all."""
+    """An .npz of `id`, `image`, `label`, `probabilities` and `classes`; or, where there is one class or several for an
+    image, a .csv with a line for each: id, image, label (the class's name, or of several labels 0 and 1 in columns
+    `label(class)`), and columns `p(class)`. Whole or not at all."""
     if path.suffix == ".npz":
         texts = {"image": np.array(found.images), "classes": np.array(found.classes)}
         arrays = {"id": found.ids, "probabilities": found.probabilities, "label": found.labels}
@@ -99,21 +100,31 @@ def _strings(values: np.ndarray) -> tuple[str, ...]:
 
 
 def _check(found: Predictions, where: str) -> None:
-    n, count = found.probabilities.shape if found.probabilities.ndim == 2 else (-1, -1)
-    if not (n == len(found.ids) == len(found.labels) == len(found.images) and count == len(found.classes)):
+    *shape, count = found.probabilities.shape or (-1,)
+    labels = [*shape, count] if found.labels.ndim == 2 else shape
+    lengths = {len(found.ids), len(found.labels), len(found.images), *shape[:1]}
+    if (
+        len(shape) not in (1, 3)
+        or len(lengths) > 1
+        or list(found.labels.shape) != labels
+        or count != len(found.classes)
+    ):
         raise UserError(
-            f"{where} has probabilities {list(found.probabilities.shape)} for {len(found.ids)} ids, "
-            f"{len(found.labels)} labels and {len(found.classes)} classes; want [ids classes]"
+            f"{where} has probabilities {list(found.probabilities.shape)} for {len(found.ids)} ids, labels "
+            f"{list(found.labels.shape)} and {len(found.classes)} classes; want [ids classes], or of pixels "
+            "[ids h w classes]"
         )
-    several, sums = found.labels.ndim == 2, found.probabilities.sum(1, dtype=np.float64)
-    inside = ((found.probabilities >= 0.0) & (found.probabilities <= 1.0)).all(1)  # in this form nan is wrong too
-    if len(wrong := np.flatnonzero(~(inside if several else inside & (np.abs(sums - 1.0) <= 1e-3)))):
-        i = wrong[0]
+    several, sums = found.labels.ndim == 2, found.probabilities.sum(-1, dtype=np.float64)
+    inside = ((found.probabilities >= 0.0) & (found.probabilities <= 1.0)).all(-1)  # in this form nan is wrong too
+    if len(wrong := np.argwhere(~(inside if several else inside & (np.abs(sums - 1.0) <= 1e-3)))):
+        at = tuple(wrong[0])
         raise UserError(
-            f"{where}: the probabilities of {len(wrong):,} images are none, first of {found.images[i]!r}: "
-            f"{found.probabilities[i].round(4).tolist()}; want numbers in 0 .. 1"
-            + ("" if several else f" whose sum is 1, not {sums[i]:.4f}")
+            f"{where}: the probabilities of {len(np.unique(wrong[:, 0])):,} images are none, first of "
+            f"{found.images[at[0]]!r}: {found.probabilities[at].round(4).tolist()}; want numbers in 0 .. 1"
+            + ("" if several else f" whose sum is 1, not {sums[at]:.4f}")
         )
+    if found.labels.ndim == 3 and len(strange := np.setdiff1d(found.labels, [*range(count), NOT_COUNTED])):
+        raise UserError(f"{where}: pixels are labelled {strange[:NAMED].tolist()}; want 0 .. {count - 1}, or 255: none")
     if len(np.unique(found.ids)) < len(found.ids):
         raise UserError(f"{where} has an id twice")
 

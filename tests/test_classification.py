@@ -67,4 +67,7 @@ def test_mean_iou_is_scikit_learns_jaccard_score():
     labels[0, 0] = 255
     counted = labels != 255
     expected = sklearn.jaccard_score(labels[counted], answers[counted], average="macro")
-    assert classification.mean_iou(answers, labels, 5) == pytest.approx(expected)
+    found = classification.of_pixels(answers, labels, tuple("abcde"))
+    assert found["mean_iou"] == pytest.approx(expected)
+    assert found["iou"]["e"] is None
+    assert found["correct"] == sklearn.accuracy_score(labels[counted], answers[counted], normalize=False)

@@ -73,7 +73,7 @@ def evaluate(
             console.print(tables.rich_table(headers, rows))
     if folder:
         run = judging.run_of(names, console)
-        if run:
+        if run and found[0].test.labels.ndim < 3:
             ids = np.sort(found[0].test.ids)
             like = slices.measures(run.source, run.split, ids)
             for each in found:
@@ -104,6 +104,8 @@ def _numbers(text: str, flag: str) -> list[float]:
 
 
 def _scores(found: Member) -> dict[str, Any]:
+    if found.test.labels.ndim == 3:
+        return judging.figures(found)
     each = classification.per_class(found.answers, found.test.labels, found.test.classes)
     return judging.figures(found) | {"classes": each}
 
@@ -111,11 +113,11 @@ def _scores(found: Member) -> dict[str, Any]:
 def _section(found: Member, scores: dict[str, Any], run: Run | None) -> dict[str, Any]:
     """What the page shows of a member."""
     test = found.test
-    several = test.labels.ndim == 2
+    several = test.labels.ndim > 1
     return {
         "name": found.name,
         "names": test.classes,
-        "classes": evaluation.class_rows(scores["classes"]),
+        "classes": evaluation.class_rows(scores.get("classes", [])),
         "slices": evaluation.slice_rows(scores.get("slices", [])),
         "confusion": None if several else page.confusion(test.labels, found.answers, test.classes),
         "mistakes": []
@@ -128,7 +130,7 @@ def _section(found: Member, scores: dict[str, Any], run: Run | None) -> dict[str
 
 def _changed(found: Sequence[Member], run: Run | None) -> list[dict[str, Any]]:
     """What each member won and lost against the one before it."""
-    if found[0].test.labels.ndim == 2 or not run:
+    if found[0].test.labels.ndim > 1 or not run:
         return []
     tests = predictions.matched([each.test for each in found], [each.name for each in found], judging.WHERE)
     answers = [each.answers[np.argsort(each.test.ids)] for each in found]

@@ -16,6 +16,7 @@ Result = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 HEADERS = ["member", "test accuracy, % [95% interval]", "balanced, %", "macro F1, %", "NLL", "ECE", "its floor"]
 SEVERAL_LABELS_HEADERS = ["member", "all labels right, % [95% interval]", *tables.SEVERAL_LABELS.values(), "NLL"]
 TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
+PIXEL_HEADERS = ["member", "mean IoU, %", "pixels right, %"]
 PAIR_HEADERS = ["first", "second", "differ, %", "errors' correlation", "won", "lost", "p"]
 CLASS_HEADERS = ["class", "images", "answered", "recall, % [95% interval]", "precision, % [95% interval]", "F1, %"]
 SHOWN_CHANGES = 10
@@ -50,6 +51,9 @@ def shortened(names: Sequence[str]) -> tuple[str, dict[str, str]]:
 
 
 def _scores(scores: Scores, said: str) -> Result:
+    if any("mean_iou" in of for of in scores.values()):
+        names = list(next(iter(scores.values()))["iou"])
+        return said, [*PIXEL_HEADERS, *(f"{name}, %" for name in names)], [_pixels(*each) for each in scores.items()]
     several = any("mean_average_precision" in of for of in scores.values())
     rows = []
     for name, of in scores.items():
@@ -61,6 +65,11 @@ def _scores(scores: Scores, said: str) -> Result:
         row.append(f"{of['negative_log_likelihood']:.3f}")
         rows.append(row if several else [*row, *(f"{of[f'calibration_{key}']:.3f}" for key in ("error", "floor"))])
     return said, SEVERAL_LABELS_HEADERS if several else HEADERS, rows
+
+
+def _pixels(name: str, of: Mapping[str, Any]) -> list[str]:
+    shares = [of["mean_iou"], of["correct"] / max(of["n"], 1), *of["iou"].values()]
+    return [name, *("–" if share is None else f"{100 * share:.2f}" for share in shares)]
 
 
 def _tempered(name: str, of: Mapping[str, Any]) -> list[str]:

@@ -44,6 +44,28 @@ def test_members_and_their_vote(tmp_path):
     )
 
 
+def test_files_of_maps_vote_for_each_pixel(tmp_path):
+    """Each of two is sure of one half of the picture, rightly, and unsure of the other, wrongly; a pixel is unknown."""
+    labels = np.array([[[0, 0, 1, 1], [0, 255, 1, 1]]], np.int32)
+    right, wrong = np.eye(2)[labels % 255], np.eye(2)[1 - labels % 255]
+    left = (np.arange(4) < 2)[:, None]
+    for name, sure in (("a", left), ("b", ~left)):
+        np.savez(
+            tmp_path / f"{name}.npz",
+            id=np.arange(1),
+            probabilities=np.where(sure, right, 0.4 * right + 0.6 * wrong).astype(np.float32),
+            label=labels,
+            classes=np.array(["sky", "sea"]),
+        )
+    evaluate(members=f"{tmp_path}/a.npz,{tmp_path}/b.npz", out=str(tmp_path / "out"))
+    scores = json.loads((tmp_path / "out" / "evaluation.json").read_text())["members"]
+    one, other, vote = scores.values()
+    assert one["iou"] == {"sky": 3 / 7, "sea": 0.0}
+    assert (one["correct"], other["correct"], vote["correct"], vote["n"]) == (3, 4, 7, 7)
+    assert vote["mean_iou"] == 1.0
+    assert "mean IoU" in (tmp_path / "out" / "evaluation.html").read_text()
+
+
 @pytest.mark.parametrize(("members", "said"), [("", "is missing"), ("nowhere", "neither a run nor a stage")])
 def test_missing_members_are_said(members, said):
     with pytest.raises(UserError, match=said):
