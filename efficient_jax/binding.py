@@ -7,14 +7,18 @@ from typing import Any, TypeVar
 
 from efficient_jax.types import UserError
 
+LISTED = 100  # names in a message
+
 T = TypeVar("T")
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """'; did you mean X?' when one of `words` is close to `word`, else which words there are."""
+    """'; did you mean X?' when one of `words` is close to `word`, else which words there are, or how many."""
     words = sorted(words)
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else f"; there is: {', '.join(words) or 'none'}"
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there is: {', '.join(words) or 'none'}" if len(words) <= LISTED else f"; there are {len(words)} names"
 
 
 def choose(name: str, options: Mapping[str, T], where: str) -> T:

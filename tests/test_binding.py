@@ -21,6 +21,11 @@ def test_an_int_passes_for_a_float():
     assert rate == 1.0
 
 
+def test_hundreds_of_names_are_counted():
+    with pytest.raises(UserError, match="unknown name 'q'; there are 300 names"):
+        choose("q", dict.fromkeys(map(str, range(300))), "config")
+
+
 @pytest.mark.parametrize(
     ("block", "message"),
     [
