@@ -77,8 +77,8 @@ def digits() -> Source:
 
 def npz(*, path: str) -> Source:
     """Your own images: an .npz with `images` uint8 [n h w] or [n h w c], `labels` integers [n] (-1 where there is
-    none) and, if you like, `classes`, the names. Where an image can have several labels: `labels` [n classes], 0 or 1
-    (or bool), a row of -1 for an image that nobody has labelled.
+    none) and, if you like, `classes`, the names, and `test`, the numbers of the images to test on. Where an image can
+    have several labels: `labels` [n classes], 0 or 1 (or bool), a row of -1 for an image that nobody has labelled.
 
     `soft_labels` floats [n classes], each row at least 0 and of sum 1, are learned from in place of the labels of
     labelled images. Without `labels` their most probable classes take that place, and rows of -1 are unlabelled.
@@ -97,6 +97,7 @@ def npz(*, path: str) -> Source:
             f"config.data.source.path: {path!r} has no array {sorted(missing)[0]!r}; it has {sorted(content)}"
         )
     images, labels = content["images"], content["labels"]
+    given = _test(content, len(images), path)
     images = images[..., None] if images.ndim == 3 else images
     if images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(
@@ -118,7 +119,7 @@ def npz(*, path: str) -> Source:
                 f"config.data.source.path: labels of {path!r} are {list(labels.shape)}, but there are {len(classes)} "
                 "classes; want a column of labels for each"
             )
-        return Source(images, labels, tuple(str(c) for c in classes))
+        return Source(images, labels, tuple(str(c) for c in classes), given)
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
         raise UserError(
             f"config.data.source.path: labels of {path!r} are {labels.dtype} {list(labels.shape)}; "
@@ -139,7 +140,19 @@ def npz(*, path: str) -> Source:
         )
     if soft is not None:
         _check_sums(soft, np.flatnonzero(labels >= 0), path)
-    return Source(images, labels, tuple(str(c) for c in classes), soft_labels=soft)
+    return Source(images, labels, tuple(str(c) for c in classes), given, soft_labels=soft)
+
+
+def _test(content: Mapping[str, np.ndarray], count: int, path: str) -> Mapping[str, np.ndarray]:
+    if "test" not in content:
+        return NOTHING
+    ids = content["test"]
+    if ids.ndim != 1 or ids.dtype.kind not in "iu" or ids.min(initial=0) < 0 or ids.max(initial=0) >= count:
+        raise UserError(
+            f"config.data.source.path: test of {path!r} is {ids.dtype} {list(ids.shape)}; want numbers of images, "
+            f"from 0 to {count - 1}"
+        )
+    return {"test": np.unique(ids).astype(np.int32)}
 
 
 def _of_floats(images: np.ndarray) -> str:

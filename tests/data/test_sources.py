@@ -42,6 +42,7 @@ def test_an_npz_becomes_a_source(tmp_path):
     assert source.classes == ("0", "1")
     named = sources.npz(path=write(tmp_path, images=IMAGES, labels=LABELS, classes=np.array(["cat", "dog", "owl"])))
     assert named.classes == ("cat", "dog", "owl")
+    assert sources.npz(path=write(tmp_path, images=IMAGES, labels=LABELS, test=[3, 0])).given["test"].tolist() == [0, 3]
 
 
 TAGS = np.array([[1, 1], [0, 0], [-1, -1], [0, 1]])
@@ -133,6 +134,7 @@ def test_targets_are_rows_of_zeros_and_ones():
             {"images": IMAGES, "labels": LABELS, "classes": np.array(["cat"])},
             "go from -1 to 1, but there are 1 classes",
         ),
+        ({"images": IMAGES, "labels": LABELS, "test": np.array([4])}, "test of"),
         ({"images": IMAGES, "labels": np.array([0, None])}, "is not an .npz of plain arrays"),
     ],
 )
