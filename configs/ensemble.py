@@ -1,8 +1,8 @@
 """Five students of one teacher, for a vote; one that goes on, for the mean of its weights; and the vote in one network.
 
     python launch.py --config=configs/ensemble.py --workdir=runs/ensemble
-    python launch.py evaluate --soup=uniform --out=runs/ensemble_vote --members="runs/ensemble/student*"
-    python launch.py evaluate --soup=uniform --out=runs/ensemble_swa --members="runs/ensemble/swa@*"
+    python launch.py evaluate --soup=uniform --out=runs/ensemble_vote --members='runs/ensemble/student*'
+    python launch.py evaluate --soup=uniform --out=runs/ensemble_swa --members='runs/ensemble/swa@*'
     python launch.py evaluate --out=runs/ensemble_one --members=runs/ensemble/student1,runs/ensemble/distilled
 
 Digits, teacher and students as in `configs/quickstart.py`: the students have the same labels and pseudo-labels, other

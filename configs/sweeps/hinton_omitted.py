@@ -1,4 +1,4 @@
-"""What does a student know of digits that it has never seen? No 3s, and only 7s and 8s; bias corrected; 5 paired seeds.
+r"""What does a student know of digits that it never saw? No 3s, and only 7s and 8s; bias corrected; 5 paired seeds.
 
     python launch.py sweep --sweep=configs/sweeps/hinton_omitted.py \
         --results=configs/sweeps/results/hinton_omitted.jsonl

@@ -1,4 +1,4 @@
-"""Which temperature for which student? Two layers of 30 and of 800 units, T = 1, 2, 4, 8 and 20, 5 paired seeds.
+r"""Which temperature for which student? Two layers of 30 and of 800 units, T = 1, 2, 4, 8 and 20, 5 paired seeds.
 
     python launch.py sweep --sweep=configs/sweeps/hinton_temperature.py \
         --results=configs/sweeps/results/hinton_temperature.jsonl

@@ -1,4 +1,4 @@
-"""The five stages of the quickstart at 4, 10 and 25 labels per class, 5 paired seeds, and two negative controls.
+r"""The five stages of the quickstart at 4, 10 and 25 labels per class, 5 paired seeds, and two negative controls.
 
     python launch.py sweep --sweep=configs/sweeps/label_efficiency.py \
         --results=configs/sweeps/results/label_efficiency.jsonl

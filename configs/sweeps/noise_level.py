@@ -1,4 +1,4 @@
-"""How strong should the students' input noise be? Chosen here, on development seeds and validation images.
+r"""How strong should the students' input noise be? Chosen here, on development seeds and validation images.
 
     python launch.py sweep --sweep=configs/sweeps/noise_level.py \
         --results=configs/sweeps/results/noise_level.jsonl

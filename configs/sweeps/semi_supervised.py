@@ -1,4 +1,4 @@
-"""Nine methods at 10 labels per class and four of them at 4, 25 and 100, 5 paired seeds, and negative controls.
+r"""Nine methods at 10 labels per class and four of them at 4, 25 and 100, 5 paired seeds, and negative controls.
 
     python launch.py sweep --sweep=configs/sweeps/semi_supervised.py \
         --results=configs/sweeps/results/semi_supervised.jsonl

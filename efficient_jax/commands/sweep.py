@@ -24,6 +24,7 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
     dotted keys; if it likes COMPARISONS, pairs of (group, stage) whose paired differences are shown below the table,
     and SPLIT, "test" (the default) or "validation", the images that count. Trials with config.data.folds are shown
     fold by fold; once all folds of a stage are there, a file has their predictions, see `efficient_jax.out_of_fold`.
+    The tables are also in a .md beside the results, the figure in an .svg.
     A trial is known by its resolved config: change that, and it runs again. One that fails leaves a line with its
     error, does not stop the rest, and is tried again the next time.
     """
@@ -42,11 +43,13 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
                 console.print(f"  failed: {record['error']}")
     done = _succeeded(path)
     found = [done[trial["id"]] for trial in trials if trial["id"] in done]
-    show(found, module.get("COMPARISONS", ()), console)
+    said = described(found, module.get("COMPARISONS", ()))
+    console.out(said)
     for file in _out_of_fold(found, folder, path):
         console.print(f"out-of-fold predictions: {file}", soft_wrap=True)
     if found:
         sweep_figure.write_figure(path.with_suffix(".svg"), found)
+        records.write_text(path.with_suffix(".md"), f"{(module['__doc__'] or '').strip()}\n\n{said}")
     console.print(f"{len(found)} of {len(trials)} trials in {path}")
 
 
@@ -90,23 +93,23 @@ def _succeeded(path: Path) -> dict[str, dict[str, Any]]:
     return {record["id"]: record for record in records.read_lines(path) if "error" not in record}
 
 
-def show(found: list[dict[str, Any]], comparisons: tuple, console: Console) -> None:
-    """The table of a sweep, in markdown, so that it can be copied."""
-    if found:
-        console.out(tables.markdown(tables.SWEEP_HEADERS, tables.sweep_rows(found)))
+def described(found: list[dict[str, Any]], comparisons: tuple) -> str:
+    """The tables of a sweep, in markdown."""
+    parts = [tables.markdown(tables.SWEEP_HEADERS, tables.sweep_rows(found))] if found else []
     if of_folds := tables.fold_rows(found):
-        console.out(tables.markdown(tables.FOLD_HEADERS, of_folds))
+        parts.append(tables.markdown(tables.FOLD_HEADERS, of_folds))
     if agreement := tables.agreement(
         [result for record in found for result in record["stages"].values() if "test" in result]
     ):
-        console.print(agreement, soft_wrap=True)
+        parts.append(f"{agreement}\n")
     rows = []
     known = {(record["group"], stage) for record in found for stage in record["stages"]}
     for a, b in comparisons:
         if {a, b} <= known:
             rows.append([" / ".join(a), " / ".join(b), *tables.difference_cells(tables.differences(found, a, b))])
     if rows:
-        console.out(tables.markdown(["this", "minus this", "points [95% interval]", "pairs"], rows))
+        parts.append(tables.markdown(["this", "minus this", "points [95% interval]", "pairs"], rows))
+    return "\n".join(parts)
 
 
 def trials_of(module: Mapping[str, Any]) -> list[dict[str, Any]]:
