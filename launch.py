@@ -8,10 +8,12 @@
     sweep      many runs of one config, resumable, with a table at the end
 
 A command's flags are the arguments of its function in efficient_jax/commands. Bad input ends with one line and exit
-code 2, Ctrl-C with 130; in both cases the same command carries on from the last checkpoint.
+code 2. Ctrl-C and SIGTERM finish the update under way, save and end with 75; a second one, or one outside of training,
+ends at once with 130. The same command carries on from the last checkpoint.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +24,7 @@ import jax
 from absl import logging
 
 from efficient_jax.commands import COMMANDS, flags
+from efficient_jax.training.stopping import Stopped
 from efficient_jax.types import UserError
 
 
@@ -35,12 +38,16 @@ def main(argv: list[str]) -> int:
     jax.config.update("jax_num_cpu_devices", CORES)
     jax.config.update("jax_compilation_cache_dir", str(cache / "efficient_jax" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     try:
         arguments = flags.parse(command, rest)
         COMMANDS[command](**arguments)
     except UserError as error:
         print("error:", *str(error).split(), file=sys.stderr)  # one line, also where it quotes somebody's exception
         return 2
+    except Stopped as stopped:
+        print(f"{stopped}; the same command carries on from there", file=sys.stderr)
+        return 75  # EX_TEMPFAIL
     except KeyboardInterrupt:
         print("stopped; the same command carries on from the last checkpoint", file=sys.stderr)
         return 130

@@ -28,7 +28,7 @@ from efficient_jax.preparation import (
 )
 from efficient_jax.stages import Stage
 from efficient_jax.supervision import Supervision, supervise
-from efficient_jax.training import batches, checkpoint, loop, parallel, state, step
+from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.types import Apply, Augment, Tree
 
@@ -165,6 +165,7 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
         with (
             records.MetricsLog(folder, first) as log,
             StageProgress(run.console, stage.name, first=first, updates=stage.updates) as progress,
+            stopping.deferred(run.console.print) as stop,
         ):
 
             def on_log(i: int, values: Mapping[str, float]) -> None:
@@ -173,8 +174,10 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
 
             def on_save(i: int, current: Tree) -> None:
                 parallel.assert_replicas_agree(current)
-                figures, chosen = validate(predict, current["ema"], run)
-                found = scores(figures) if figures else {}
+                timely = i % stage.save_every == 0 or i == stage.updates  # a stop must not make another the best
+                judged = timely or run.source.multi_label
+                figures, chosen = validate(predict, current["ema"], run) if judged else (None, {})
+                found = scores(figures) if figures and timely else {}
                 if found:
                     log.write(i, found)
                 checkpoint.save(manager, i, current, description | chosen, next(iter(found.values()), None))
@@ -190,6 +193,7 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
                 images_per_update=images_per_update(stage),
                 log=on_log,
                 save=on_save,
+                stop=stop,
                 where=f"stage {stage.name!r}",
             )
         manager.wait_until_finished()

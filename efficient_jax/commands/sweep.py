@@ -146,9 +146,15 @@ def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path, split: s
         f"--workdir={workdir}",
         *flags,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _, said = process.communicate()
+        except KeyboardInterrupt:
+            process.terminate()  # it saves what it has
+            process.communicate()
+            raise
+    if process.returncode:
+        lines = said.strip().splitlines() or [f"exit code {process.returncode}"]
         return {"error": lines[-1], "command": " ".join(command[1:])}
     about = records.read_json(workdir / "run.json")
     stages = records.read_json(workdir / "config.json")["stages"]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from efficient_jax.training.stopping import Stopped
 from efficient_jax.types import Tree, UserError
 
 IN_FLIGHT = 2
@@ -25,14 +26,17 @@ def run(
     images_per_update: int,
     log: Callable[[int, dict[str, float]], None],
     save: Callable[[int, Tree], None],
+    stop: Callable[[], bool],
     where: str,
 ) -> Tree:
     """State after `updates` updates, `first` of which are done already.
 
     `step(state, i)` does update i; `log(i, metrics)` gets the mean metrics of the updates since the last log;
-    `save(i, state)` comes after the losses of all updates before it and the state itself were seen to be finite.
+    `save(i, state)` comes after the losses of all updates before it and the state itself were seen to be finite; once
+    `stop()` it comes after the update under way, and is the last thing done.
 
     Raises: UserError naming `where` and the update when loss or state are not finite; what was saved is untouched.
+    Stopped, where it was asked to stop.
     """
     in_flight: collections.deque[tuple[int, dict]] = collections.deque()
     unlogged: list[dict] = []
@@ -54,7 +58,8 @@ def run(
     for i in range(first, updates):
         state, metrics = step(state, i)
         in_flight.append((i + 1, metrics))
-        at_save = (i + 1) % save_every == 0 or i + 1 == updates
+        stopped = stop()
+        at_save = (i + 1) % save_every == 0 or i + 1 == updates or stopped
         while len(in_flight) > (0 if at_save else IN_FLIGHT):
             finish(*in_flight.popleft())
         if at_save:
@@ -62,6 +67,8 @@ def run(
             if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(state))):
                 raise UserError(_diverged(where, i + 1, "the weights are not finite"))
             save(i + 1, state)
+            if stopped and i + 1 < updates:
+                raise Stopped(f"{where}: stopped after update {i + 1} of {updates}")
             clock = time.perf_counter()  # saving is not training
     return state
 

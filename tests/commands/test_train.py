@@ -56,26 +56,41 @@ def test_the_run_says_what_made_it(run):
     assert set(about["versions"]) >= {"jax", "flax", "optax", "orbax-checkpoint"}
 
 
-def test_kill_9_and_the_same_command_end_as_the_uninterrupted_run(tmp_path):
-    flags = [
-        TINY,
-        "--config.stages=('augmented',)",
-        "--config.augmented.updates=60",
-        "--config.augmented.save_every=10",
-        "--config.augmented.log_every=5",
-    ]
-    assert launch("train", *flags, f"--workdir={tmp_path / 'whole'}")[0] == 0
+LONG = [
+    TINY,
+    "--config.stages=('augmented',)",
+    "--config.augmented.updates=60",
+    "--config.augmented.save_every=10",
+    "--config.augmented.log_every=5",
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("whole")
+    assert launch("train", *LONG, f"--workdir={workdir}")[0] == 0
+    return members.load(workdir / "augmented", "test")[1]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_stopped_the_same_command_ends_as_the_uninterrupted_run(how, whole, tmp_path):
     killed = tmp_path / "killed"
-    process = start("train", *flags, f"--workdir={killed}")
+    process = start("train", *LONG, f"--workdir={killed}")
     metrics = killed / "augmented" / "metrics.jsonl"
     while not (metrics.exists() and '"step": 25' in metrics.read_text()):
         assert process.poll() is None, "it ended before it was killed"
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.send_signal(how)
+    out, err = process.communicate()
     assert not (killed / "augmented" / "result.json").exists()
-    assert launch("train", *flags, f"--workdir={killed}")[0] == 0
-    whole, resumed = (members.load(tmp_path / name / "augmented", "test")[1] for name in ("whole", "killed"))
+    if how == signal.SIGTERM:
+        assert process.returncode == 75
+        assert "stopping after this update" in out
+        assert err.startswith("stage 'augmented': stopped after update ")
+        assert err.endswith("of 60; the same command carries on from there\n")
+    assert launch("train", *LONG, f"--workdir={killed}")[0] == 0
+    resumed = members.load(killed / "augmented", "test")[1]
     for layer in whole["params"]:
         np.testing.assert_equal(resumed["params"][layer], whole["params"][layer])
     np.testing.assert_equal(resumed, whole)

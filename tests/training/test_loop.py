@@ -1,19 +1,23 @@
 """What the loop logs, when it saves, and that it stops when the loss does."""
 
+import signal
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 from efficient_jax.training import loop
+from efficient_jax.training.stopping import Stopped, deferred
 from efficient_jax.types import UserError
 from tests.training.problem import make
 
 
-def run(first: int = 0, updates: int = 7) -> tuple[int, list, list]:
+def run(first: int = 0, updates: int = 7, stop=lambda _: False) -> tuple[int, list, list]:
     """A state that counts updates; the loss of update i (from 1) is i."""
-    logged, saved = [], []
+    logged, saved, done = [], [], []
 
     def step(state, i):
+        done.append(i)
         return state + 1, {"loss": (jnp.float32(2 * (i + 1)), jnp.float32(2))}
 
     state = loop.run(
@@ -26,6 +30,7 @@ def run(first: int = 0, updates: int = 7) -> tuple[int, list, list]:
         images_per_update=8,
         log=lambda i, values: logged.append((i, values["loss"])),
         save=lambda i, state: saved.append((i, state)),
+        stop=lambda: stop(done),
         where="stage 's'",
     )
     return state, logged, saved
@@ -42,6 +47,12 @@ def test_saves_on_time_and_at_the_end():
 def test_carries_on_after_the_updates_that_are_done():
     state, logged, saved = run(first=6)
     assert (state, logged, saved) == (7, [(7, 7.0)], [(7, 7)])
+
+
+def test_asked_to_stop_it_saves_after_the_update_under_way():
+    with pytest.raises(Stopped, match=r"stage 's': stopped after update 4 of 7"):
+        run(stop=lambda done: len(done) == 4)
+    assert run(stop=lambda done: len(done) == 7)[2] == [(3, 3), (6, 6), (7, 7)]  # it is finished
 
 
 def test_nothing_to_do_leaves_the_state():
@@ -65,6 +76,7 @@ def test_a_loss_that_is_not_finite_stops_and_is_not_saved():
             images_per_update=1,
             log=lambda *_: None,
             save=lambda i, _: saved.append(i),
+            stop=lambda: False,
             where="stage 's'",
         )
     assert saved == [3]
@@ -84,6 +96,19 @@ def test_ten_runs_of_600_pmapped_steps_on_two_devices_finish():
             images_per_update=1,
             log=lambda *_: None,
             save=lambda *_: None,
+            stop=lambda: False,
             where="",
         )
         assert state["step"] == 600
+
+
+def test_the_first_signal_is_noted_and_the_second_interrupts():
+    said = []
+    with deferred(said.append) as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+        assert len(said) == 1
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
