@@ -101,7 +101,7 @@ def _differences(there: Any, here: Any, where: str) -> Iterator[str]:
 def read_config(workdir: Path, where: str) -> dict[str, Any]:
     """The config of a run, with tuples where it had them. UserError naming `where` if there is none."""
     if not (workdir / "config.json").is_file():
-        raise UserError(f"{where}: {str(workdir)!r} has no config.json, which says what the stage was tested on")
+        raise UserError(f"{where}: {str(workdir)!r} has no config.json, so it is no run")
     return _tuples(records.read_json(workdir / "config.json"))
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -50,10 +51,13 @@ def check_config(flag: str, argv: list[str]) -> None:
 
 
 def _joined(argv: list[str]) -> list[str]:
-    """`--config FILE` and `-config=FILE` as `--config=FILE`: the form in which the overrides look for it."""
+    """`--config FILE` and `-config=FILE` as `--config=FILE`, the form in which the overrides look for it; `--from=RUN`
+    as the config of that run."""
     rest, joined = iter(argv), []
     for argument in rest:
         if argument in ("--config", "-config"):
             argument = f"--config={next(rest, '')}"
+        if argument.startswith("--from="):
+            argument = f"--config={Path(__file__).with_name('repeat.py')}:{argument.removeprefix('--from=')}"
         joined.append(f"-{argument}" if argument.startswith("-config") else argument)
     return joined

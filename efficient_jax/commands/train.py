@@ -21,7 +21,7 @@ PACKAGES = ("efficient_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint
 
 
 def train(config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/quickstart") -> None:
-    """Trains what is not yet trained; a finished run is only shown."""
+    """Trains what is not yet trained; a finished run is only shown. `--from=RUN` takes the config of another run."""
     console = Console(markup=False, highlight=False)
     settings = config.to_dict()
     checked = plan(settings)
@@ -35,6 +35,8 @@ def train(config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/qui
         if not (folder / "run.json").exists():
             found = leaks(run.source, run.split)
             outcome.keep_leaks(folder, run.source, found)
+            if diff := _git("diff", "HEAD"):
+                records.write_text(folder / "git.diff", f"{diff}\n")
             about["data"]["leaks"] = [leak.said for leak in found]
             records.write_json(folder / "run.json", about)
         about = records.read_json(folder / "run.json")

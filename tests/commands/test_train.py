@@ -56,6 +56,17 @@ def test_the_run_says_what_made_it(run):
     assert set(about["versions"]) >= {"jax", "flax", "optax", "orbax-checkpoint"}
 
 
+def test_a_run_is_repeated_from_its_folder(run, tmp_path):
+    workdir, _ = run
+    only = "--config.stages=('supervised',)"
+    code, _, err = launch("train", f"--from={workdir}", only, f"--workdir={tmp_path / 'again'}")
+    assert code == 0, err
+    one, other = (json.loads((path / "config.json").read_text()) for path in (workdir, tmp_path / "again"))
+    assert one | {"stages": ["supervised"]} == other
+    first, second = (members.load(path / "supervised", "test")[1] for path in (workdir, tmp_path / "again"))
+    np.testing.assert_equal(second, first)
+
+
 LONG = [
     TINY,
     "--config.stages=('augmented',)",
@@ -121,6 +132,7 @@ def test_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
 
 BAD = {
     "an unknown command": (["trian"], "command: unknown name 'trian'; did you mean 'train'?"),
+    "no run to repeat": (["--from=nowhere"], "--from: 'nowhere' has no config.json"),
     "an unknown config file": (["--config=configs/quikstart.py"], "did you mean 'configs/quickstart.py'?"),
     "an unknown key": ([TINY, "--config.student.optim.learning_rte=1"], "did you mean 'learning_rate'?"),
     "a value of another type": ([TINY, "--config.student.updates=many"], "--config.student.updates=many"),
