@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     jax.config.update("jax_num_cpu_devices", CORES)
     jax.config.update("jax_compilation_cache_dir", str(cache / "efficient_jax" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, which a script's background job ignores
     try:
         arguments = flags.parse(command, rest)
         COMMANDS[command](**arguments)

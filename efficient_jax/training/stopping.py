@@ -30,7 +30,8 @@ def deferred(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]  # as whoever began it
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield lambda: asked
     finally:
