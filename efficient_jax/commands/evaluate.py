@@ -17,6 +17,8 @@ from efficient_jax.report import evaluation, page, tables
 from efficient_jax.training import checkpoint
 from efficient_jax.types import UserError
 
+LINES = 20  # of a table in the terminal
+
 
 def evaluate(
     members: str = "",
@@ -70,7 +72,9 @@ def evaluate(
         if said:
             console.print(said, soft_wrap=True)
         if rows:
-            console.print(tables.rich_table(headers, rows))
+            console.print(tables.rich_table(headers, rows[:LINES]))
+        if len(rows) > LINES:
+            console.print(f"and {len(rows) - LINES} more, which --out=DIR keeps", soft_wrap=True)
     if folder:
         run = judging.run_of(names, console)
         if run and found[0].test.labels.ndim < 3:
