@@ -1,6 +1,7 @@
 """Runs the stages of a plan in order. Each has its folder under the workdir, resumes from its newest checkpoint, and
 is left alone when it is finished."""
 
+import functools
 import itertools
 import time
 import zlib
@@ -160,12 +161,12 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
     rate = optim.schedule(steps=stage.updates, **of_schedule)
     folder = run.workdir / stage.name
     with checkpoint.open_manager(folder, stage.keep_every) as manager:
-        first = manager.latest_step() or 0
-        current = checkpoint.restore(manager, first, each.state, run.devices) if first else each.state
+        say = functools.partial(run.console.print, soft_wrap=True)
+        first, current = checkpoint.newest(manager, each.state, run.devices, lambda said: say(f"{stage.name}: {said}"))
         with (
             records.MetricsLog(folder, first) as log,
             StageProgress(run.console, stage.name, first=first, updates=stage.updates) as progress,
-            stopping.deferred(run.console.print) as stop,
+            stopping.deferred(say) as stop,
         ):
 
             def on_log(i: int, values: Mapping[str, float]) -> None:

@@ -6,7 +6,7 @@ rebuilds the network (name, settings, preprocessing, class names).
 
 import hashlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from efficient_jax.types import Tree, UserError
 
 FOLDER = "checkpoints"
 NEWEST = 2
+DAMAGED = (ValueError, KeyError, TypeError, OSError)  # what orbax, tensorstore and json raise
 
 
 def open_manager(stage: Path, keep_every: int = 0) -> ocp.CheckpointManager:
@@ -68,6 +69,23 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree, devices: Sequ
     return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
 
 
+def newest(
+    manager: ocp.CheckpointManager, like: Tree, devices: Sequence[jax.Device], say: Callable[[str], None]
+) -> tuple[int, Tree]:
+    """(update, state) of the newest checkpoint that can be read; (0, `like`) where there is none. Damaged ones are said
+    and removed, so that their updates can be saved again.
+
+    Raises: UserError for one of another architecture, as `restore`.
+    """
+    for step in sorted(manager.all_steps(), reverse=True):
+        try:
+            return step, restore(manager, step, like, devices)
+        except DAMAGED as error:
+            say(f"the checkpoint of update {step} is damaged ({_why(error)}); taking the one before")
+            manager.delete(step)
+    return 0, like
+
+
 def steps(stage: Path) -> list[int]:
     """The updates after which a stage's checkpoints that are there were saved."""
     with open_manager(stage) as manager:
@@ -84,9 +102,14 @@ def load(stage: Path, where: str, step: int | None = None) -> tuple[Tree, dict[s
         raise UserError(f"{where}: {str(stage)!r} is no trained stage (it has no folder {FOLDER!r})")
     try:
         return _load(stage, where, step)
-    except (ValueError, KeyError, OSError) as error:  # of orbax, tensorstore and json
-        why = f"{type(error).__name__}: {error}"[:200]
-        raise UserError(f"{where}: the checkpoint of {str(stage)!r} is damaged ({why}); train it again") from error
+    except DAMAGED as error:
+        raise UserError(
+            f"{where}: the checkpoint of {str(stage)!r} is damaged ({_why(error)}); train it again"
+        ) from error
+
+
+def _why(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _load(stage: Path, where: str, step: int | None) -> tuple[Tree, dict[str, Any]]:

@@ -86,6 +86,22 @@ def test_a_damaged_checkpoint_is_said(tmp_path, keep):
         checkpoint.load(tmp_path, "here")
 
 
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path):
+    save(tmp_path, [None, None]).close()
+    for file in (tmp_path / checkpoint.FOLDER / "2").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    said: list[str] = []
+    with checkpoint.open_manager(tmp_path) as manager:
+        step, state = checkpoint.newest(manager, tree(0.0), jax.local_devices()[:1], said.append)
+        assert (step, float(state["params"]["w"][0, 0])) == (1, 1.0)
+        assert len(said) == 1
+        assert "update 2 is damaged" in said[0]
+        checkpoint.save(manager, 2, tree(2.0), MODEL, None)  # its place is free
+    with checkpoint.open_manager(tmp_path) as manager:
+        assert checkpoint.newest(manager, tree(0.0), jax.local_devices()[:1], said.append)[0] == 2
+
+
 def test_no_checkpoint_is_said(tmp_path):
     with pytest.raises(UserError, match=r"here: .* is no trained stage"):
         checkpoint.load(tmp_path, "here")
