@@ -12,6 +12,7 @@ code 2. Ctrl-C and SIGTERM finish the update under way, save and end with 75; a 
 ends at once with 130. The same command carries on from the last checkpoint.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ from absl import logging
 from efficient_jax.commands import COMMANDS, flags
 from efficient_jax.training.stopping import Stopped
 from efficient_jax.types import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def main(argv: list[str]) -> int:
@@ -44,6 +47,13 @@ def main(argv: list[str]) -> int:
         COMMANDS[command](**arguments)
     except UserError as error:
         print("error:", *str(error).split(), file=sys.stderr)  # one line, also where it quotes somebody's exception
+        sys.unraisablehook = lambda _: None  # orbax leaves coroutines of a failed save behind, which would complain
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        what = f"error: cannot write {error.filename or 'a file'}: {error.strerror}"
+        print(f"{what}; make room, and give the same command again", file=sys.stderr)
         return 2
     except Stopped as stopped:
         print(f"{stopped}; the same command carries on from there", file=sys.stderr)

@@ -160,7 +160,8 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
     of_schedule = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
     rate = optim.schedule(steps=stage.updates, **of_schedule)
     folder = run.workdir / stage.name
-    with checkpoint.open_manager(folder, stage.keep_every) as manager:
+    where = f"stage {stage.name!r}"
+    with checkpoint.kept(where), checkpoint.open_manager(folder, stage.keep_every) as manager:
         say = functools.partial(run.console.print, soft_wrap=True)
         first, current = checkpoint.newest(manager, each.state, run.devices, lambda said: say(f"{stage.name}: {said}"))
         with (
@@ -195,7 +196,7 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
                 log=on_log,
                 save=on_save,
                 stop=stop,
-                where=f"stage {stage.name!r}",
+                where=where,
             )
         manager.wait_until_finished()
         best = checkpoint.best_step(manager)

@@ -4,9 +4,10 @@ A stage's folder holds everything needed to use its model: the train state, and 
 rebuilds the network (name, settings, preprocessing, class names).
 """
 
+import contextlib
 import hashlib
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,24 @@ def save(
         args=ocp.args.Composite(state=ocp.args.StandardSave(state), model=ocp.args.JsonSave(model)),
         metrics=None if validation is None else {"validation": validation},
     )
+
+
+@contextlib.contextmanager
+def kept(where: str) -> Iterator[None]:
+    """Around everything that saves, the closing of the manager too, since a failed save is heard of later.
+
+    Raises: UserError naming `where` when what is saved cannot be written.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) and "os_error_code" not in str(error):  # tensorstore's
+            raise
+        why = str(error).rpartition("Failed to write")[2].strip() or str(error)
+        raise UserError(
+            f"{where}: a checkpoint cannot be written ({why}); those before it are whole: make room, and give the same "
+            "command again"
+        ) from error
 
 
 def best_step(manager: ocp.CheckpointManager) -> int | None:

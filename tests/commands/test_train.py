@@ -1,7 +1,7 @@
 """train, from the command line: it ends with a table, carries on after kill -9, and refuses bad input in one line."""
 
 import json
-import signal
+import resource
 import time
 
 import jax
@@ -84,18 +84,35 @@ def whole(tmp_path_factory):
     return members.load(workdir / "augmented", "test")[1]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def kill(process):
+    process.kill()
+
+
+def terminate(process):
+    process.terminate()
+
+
+def fill(process):
+    """As if the disk were full: no file may grow beyond 20 kB, and a checkpoint has larger ones."""
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize("how", [kill, terminate, fill])
 def test_stopped_the_same_command_ends_as_the_uninterrupted_run(how, whole, tmp_path):
     killed = tmp_path / "killed"
     process = start("train", *LONG, f"--workdir={killed}")
     metrics = killed / "augmented" / "metrics.jsonl"
     while not (metrics.exists() and '"step": 25' in metrics.read_text()):
-        assert process.poll() is None, "it ended before it was killed"
+        assert process.poll() is None, "it ended before it was stopped"
         time.sleep(0.01)
-    process.send_signal(how)
+    how(process)
     out, err = process.communicate()
     assert not (killed / "augmented" / "result.json").exists()
-    if how == signal.SIGTERM:
+    if how == fill:
+        assert process.returncode == 2
+        assert err.startswith("error: stage 'augmented': a checkpoint cannot be written")
+        assert err.count("\n") == 1
+    if how == terminate:
         assert process.returncode == 75
         assert "stopping after this update" in out
         assert err.startswith("stage 'augmented': stopped after update ")
