@@ -1,13 +1,11 @@
 """What the loop logs, when it saves, and that it stops when the loss does."""
 
-import signal
-
 import jax
 import jax.numpy as jnp
 import pytest
 
 from efficient_jax.training import loop
-from efficient_jax.training.stopping import Stopped, deferred
+from efficient_jax.training.stopping import Stopped
 from efficient_jax.types import UserError
 from tests.training.problem import make
 
@@ -100,15 +98,3 @@ def test_ten_runs_of_600_pmapped_steps_on_two_devices_finish():
             where="",
         )
         assert state["step"] == 600
-
-
-def test_the_first_signal_is_noted_and_the_second_interrupts():
-    said, before = [], signal.getsignal(signal.SIGTERM)
-    with deferred(said.append) as stop:
-        assert not stop()
-        signal.raise_signal(signal.SIGTERM)
-        assert stop()
-        assert len(said) == 1
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == before
