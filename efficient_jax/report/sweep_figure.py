@@ -22,7 +22,7 @@ def write_figure(path: Path, records: Sequence[dict[str, Any]]) -> None:
     groups = list(dict.fromkeys(record["group"] for record in records))
     stages = list(dict.fromkeys(stage for record in records for stage in record["stages"]))
     with matplotlib.rc_context({"svg.hashsalt": "sweep", "font.size": 9, "svg.fonttype": "path"}):
-        figure = Figure(figsize=(1.9 * len(groups) + 1.6, 3.6), layout="constrained")
+        figure = Figure(figsize=(max(1.9 * len(groups) + 1.6, 1.1 * len(stages) + 0.8), 3.6), layout="constrained")
         axes = figure.add_subplot()
         for number, stage in enumerate(stages):
             color = COLORS[number % len(COLORS)]
