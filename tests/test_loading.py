@@ -9,7 +9,7 @@ from efficient_jax.loading import load_data
 from efficient_jax.plan import plan
 from efficient_jax.types import UserError
 from tests.data.test_folder import fill
-from tests.test_plan import CONFIG
+from tests.plans import CONFIG
 
 
 def load(source, **data):

@@ -11,7 +11,7 @@ from efficient_jax.exploration import demonstration, preview
 from efficient_jax.exploration.strengths import DOCUMENTS, GEOMETRY, KINDS, STRENGTHS, Strengths
 from efficient_jax.plan import plan
 from efficient_jax.types import UserError
-from tests.test_plan import changed
+from tests.plans import changed
 
 RNG = np.random.default_rng(0)
 DATA = {"image": RNG.integers(0, 256, (4, 10, 10, 1), np.uint8), "label": np.eye(4, dtype=np.float32)}
