@@ -13,6 +13,7 @@ ends at once with 130. The same command carries on from the last checkpoint.
 """
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -22,7 +23,6 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 os.environ.setdefault("NPROC", str(max(16, 2 * CORES)))  # before jax: see training/parallel.py
 
 import jax
-from absl import logging
 
 from efficient_jax.commands import COMMANDS, flags
 from efficient_jax.training.stopping import Stopped
@@ -37,7 +37,9 @@ def main(argv: list[str]) -> int:
         print(__doc__)
         return 0
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    logging.set_verbosity(logging.FATAL)  # orbax speaks of every save, and logs what it raises
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax speaks of every save, and logs what it raises;
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of a failed one asyncio complains as well, and
+    sys.unraisablehook = lambda _: None  # threads and coroutines left behind, beside our one line
     jax.config.update("jax_num_cpu_devices", CORES)
     jax.config.update("jax_compilation_cache_dir", str(cache / "efficient_jax" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -47,7 +49,6 @@ def main(argv: list[str]) -> int:
         COMMANDS[command](**arguments)
     except UserError as error:
         print("error:", *str(error).split(), file=sys.stderr)  # one line, also where it quotes somebody's exception
-        sys.unraisablehook = lambda _: None  # orbax leaves coroutines of a failed save behind, which would complain
         return 2
     except OSError as error:
         if error.errno not in FULL:

@@ -7,6 +7,7 @@ rebuilds the network (name, settings, preprocessing, class names).
 import contextlib
 import hashlib
 import operator
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ def kept(where: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and "os_error_code" not in str(error):  # tensorstore's
             raise
-        why = str(error).rpartition("Failed to write")[2].strip() or str(error)
+        said = re.search(r"[^:]+(?= \[os_error_code)", str(error))
+        why = said[0].strip() if said else error
         raise UserError(
             f"{where}: a checkpoint cannot be written ({why}); those before it are whole: make room, and give the same "
             "command again"
