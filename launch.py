@@ -24,6 +24,7 @@ os.environ.setdefault("NPROC", str(max(16, 2 * CORES)))  # before jax: see train
 
 import jax
 
+from efficient_jax import processes
 from efficient_jax.commands import COMMANDS, flags
 from efficient_jax.training.stopping import Stopped
 from efficient_jax.types import UserError
@@ -56,6 +57,12 @@ def main(argv: list[str]) -> int:
         what = f"error: cannot write {error.filename or 'a file'}: {error.strerror}"
         print(f"{what}; make room, and give the same command again", file=sys.stderr)
         return 2
+    except jax.errors.JaxRuntimeError as error:
+        if not processes.several():
+            raise
+        what = f"error: another process has ended ({str(error).splitlines()[0]})"
+        print(f"{what}; the same command in all of them carries on from the last checkpoint", file=sys.stderr)
+        return 75
     except Stopped as stopped:
         print(f"{stopped}; the same command carries on from there", file=sys.stderr)
         return 75  # EX_TEMPFAIL
@@ -66,4 +73,8 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code and processes.several():  # an orderly end would wait for others, which may be gone
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

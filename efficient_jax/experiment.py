@@ -165,13 +165,13 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
         say = functools.partial(run.console.print, soft_wrap=True)
         first, current = checkpoint.newest(manager, each.state, run.devices, lambda said: say(f"{stage.name}: {said}"))
         with (
-            records.MetricsLog(folder, first) as log,
+            records.metrics_log(folder, first) as log,
             StageProgress(run.console, stage.name, first=first, updates=stage.updates) as progress,
             stopping.deferred(say) as stop,
         ):
 
             def on_log(i: int, values: Mapping[str, float]) -> None:
-                log.write(i, {**values, "learning_rate": float(rate(i - 1))})
+                log(i, {**values, "learning_rate": float(rate(i - 1))})
                 progress.show(i, values)
 
             def on_save(i: int, current: Tree) -> None:
@@ -181,7 +181,7 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
                 figures, chosen = validate(predict, current["ema"], run) if judged else (None, {})
                 found = scores(figures) if figures and timely else {}
                 if found:
-                    log.write(i, found)
+                    log(i, found)
                 checkpoint.save(manager, i, current, description | chosen, next(iter(found.values()), None))
 
             given = each.given(first)

@@ -47,9 +47,8 @@ def write(folder: Path, source: Source, found: Round, about: Mapping[str, Any]) 
     columns = [found.ids, [source.name(i) for i in found.ids], label, confidence, found.copies, truth]
     names = [*COLUMNS, *(f"p({name})" for name in source.classes)]
     table = pa.Table.from_arrays([pa.array(each) for each in (*columns, *found.probabilities.T)], names)
-    part = folder / f"{TABLE}.part"
-    csv.write_csv(table, part)  # floats by the shortest decimals that give the same bits when read
-    part.replace(folder / TABLE)
+    with records.whole(folder / TABLE) as file:
+        csv.write_csv(table, file)  # floats by the shortest decimals that give the same bits when read
     records.write_json(folder / ABOUT, about)  # last: it vouches for the table
 
 

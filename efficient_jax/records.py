@@ -1,27 +1,28 @@
-"""What a run writes beside its checkpoints: JSON files, metrics by the line, TensorBoard events."""
+"""What a run writes beside its checkpoints: JSON files, metrics by the line, TensorBoard events. A killed run
+leaves no half file, and of several processes only the first writes."""
 
 import contextlib
 import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from efficient_jax import processes
+
 
 def write_text(path: Path, content: str) -> None:
-    """Whole or not at all: a killed run leaves no half file. Ends of lines as they are."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content.encode())
-    os.replace(part, path)
+    """Ends of lines as they are."""
+    with whole(path) as file:
+        file.write(content.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Whole or not at all."""
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
@@ -36,10 +37,19 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Whole or not at all."""
+    with whole(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which is there once all of it is."""
+    if not processes.first():
+        yield io.BytesIO()
+        return
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        yield file
     os.replace(part, path)
 
 
@@ -52,30 +62,24 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-class MetricsLog:
-    """Metrics of one stage: a line of `metrics.jsonl` and TensorBoard scalars for each logged step.
+@contextlib.contextmanager
+def metrics_log(folder: Path, first: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """`write(step, values)`: a line of `metrics.jsonl` and TensorBoard scalars of a stage.
 
     What was logged after step `first` is cut off: a resumed run writes it again.
     """
+    if not processes.first():
+        yield lambda *_: None
+        return
+    path = folder / "metrics.jsonl"
+    kept = [record for record in read_lines(path) if record["step"] <= first]
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+    with path.open("a") as file, SummaryWriter(str(folder), purge_step=first + 1) as events:
 
-    def __init__(self, folder: Path, first: int) -> None:
-        path = folder / "metrics.jsonl"
-        kept = [record for record in read_lines(path) if record["step"] <= first]
-        part = path.with_name(path.name + ".part")
-        part.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        os.replace(part, path)
-        self._file = path.open("a")
-        self._events = SummaryWriter(str(folder), purge_step=first + 1)
+        def write(step: int, values: Mapping[str, float]) -> None:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+            file.flush()
+            for name, value in values.items():
+                events.add_scalar(name, value, step)
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
-
-    def __enter__(self) -> "MetricsLog":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._file.close()
-        self._events.close()
+        yield write

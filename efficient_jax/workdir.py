@@ -1,4 +1,4 @@
-"""A workdir belongs to one experiment, one set of data and one process at a time."""
+"""A workdir belongs to one experiment, one set of data and one run at a time."""
 
 import contextlib
 import fcntl
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from efficient_jax import records
+from efficient_jax import processes, records
 from efficient_jax.data.sources import Source
 from efficient_jax.types import UserError
 
@@ -18,10 +18,17 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def claimed(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
-    """Holds `workdir` for a run of `config`, creating it; what is in it stays as it is.
+    """Holds `workdir` for a run of `config`, creating it; what is in it stays as it is. Of several processes the first
+    holds it for all.
 
     Raises: UserError when it cannot be written, is in use, or holds something else.
     """
+    if not processes.first():
+        processes.wait("workdir")
+        if not workdir.is_dir():
+            raise UserError(f"--workdir: process 0 writes to {str(workdir)!r}, which is not here; all have to see it")
+        yield
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = (workdir / LOCK).open("w")
@@ -35,6 +42,7 @@ def claimed(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"--workdir: another process is training in {str(workdir)!r}") from error
         _check(workdir, json.loads(json.dumps(config)))
+        processes.wait("workdir")
         yield
 
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    {"types", "records", "binding"},
+    {"types", "processes", "records", "binding"},
     {"durations", "schedules"},
     {
         "augment",

@@ -53,13 +53,13 @@ def test_half_a_line_at_the_end_is_left_out(tmp_path):
 
 
 def test_a_resumed_log_carries_on_from_the_checkpoint(tmp_path):
-    with records.MetricsLog(tmp_path, 0) as log:
+    with records.metrics_log(tmp_path, 0) as log:
         for step in (10, 20, 30):
-            log.write(step, {"loss": float(step)})
+            log(step, {"loss": float(step)})
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 40, "lo')
-    with records.MetricsLog(tmp_path, 20) as log:
-        log.write(30, {"loss": 0.5})
+    with records.metrics_log(tmp_path, 20) as log:
+        log(30, {"loss": 0.5})
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
         {"step": 10, "loss": 10.0},
@@ -69,7 +69,7 @@ def test_a_resumed_log_carries_on_from_the_checkpoint(tmp_path):
 
 
 def test_a_line_is_on_disk_as_soon_as_it_is_written(tmp_path):
-    with records.MetricsLog(tmp_path, 0) as log:
-        log.write(1, {"loss": 2.0})
+    with records.metrics_log(tmp_path, 0) as log:
+        log(1, {"loss": 2.0})
         assert records.read_lines(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 2.0}]
     assert any(path.name.startswith("events.out.tfevents") for path in tmp_path.iterdir())

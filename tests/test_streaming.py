@@ -113,7 +113,7 @@ def test_a_process_looks_up_the_shares_of_its_own_devices():
         return np.repeat(rows[..., None], 3, -1)
 
     rows, devices = np.arange(16).reshape(2, 8), jax.local_devices()
-    shared = parallel.shared_by(look_up, rows, (3,), devices)
+    shared = parallel.shared_by(look_up, rows, devices)
     np.testing.assert_array_equal(shared[..., 0], parallel.shared(rows, devices))
     assert shared.sharding.is_equivalent_to(parallel.shared(rows, devices).sharding, shared.ndim)
     np.testing.assert_array_equal(asked, [np.moveaxis(rows.reshape(2, 4, 2), 1, 0)])

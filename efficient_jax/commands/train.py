@@ -8,21 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
+from rich import get_console
 from rich.console import Console
 
 from efficient_jax import experiment, outcome, preparation, records
 from efficient_jax.data.sources import fingerprint
 from efficient_jax.loading import leaks
 from efficient_jax.plan import plan
+from efficient_jax.processes import first, join, wait
 from efficient_jax.report import page, tables
 from efficient_jax.workdir import check_data, claimed, keep_split
 
 PACKAGES = ("efficient_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
-def train(config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/quickstart") -> None:
-    """Trains what is not yet trained; a finished run is only shown. `--from=RUN` takes the config of another run."""
-    console = Console(markup=False, highlight=False)
+def train(
+    config: ConfigDict = "configs/quickstart.py",
+    workdir: str = "runs/quickstart",
+    processes: str = "",
+    process: str = "0",
+    coordinator: str = "",
+) -> None:
+    """Trains what is not yet trained; a finished run is only shown. `--from=RUN` takes the config of another run.
+
+    `processes`, `process` and `coordinator`: see `processes.join`; one process alone gives none of them.
+    """
+    if processes:
+        join(processes, process, coordinator)
+    console = Console(markup=False, highlight=False, quiet=not first())
+    get_console().quiet = not first()
     settings = config.to_dict()
     checked = plan(settings)
     folder = Path(workdir)
@@ -32,13 +46,14 @@ def train(config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/qui
         check_data(folder, about["data"]["fingerprint"])
         records.write_json(folder / "config.json", settings)
         keep_split(folder, run.source, run.split)
-        if not (folder / "run.json").exists():
+        if first() and not (folder / "run.json").exists():
             found = leaks(run.source, run.split)
             outcome.keep_leaks(folder, run.source, found)
             if diff := _git("diff", "HEAD"):
                 records.write_text(folder / "git.diff", f"{diff}\n")
             about["data"]["leaks"] = [leak.said for leak in found]
             records.write_json(folder / "run.json", about)
+        wait("run.json")
         about = records.read_json(folder / "run.json")
         names = ", ".join(f"{len(ids)} {name}" for name, ids in run.split.items() if len(ids))
         console.print(f"{folder}: {names} images; {len(run.devices)} x {run.devices[0].platform}")
@@ -53,8 +68,9 @@ def train(config: ConfigDict = "configs/quickstart.py", workdir: str = "runs/qui
             if (folder / stage.name / "result.json").exists():
                 console.print(f"{stage.name}: finished before")
             results.append(experiment.run_stage(stage, run))
-        console.print(tables.stage_table(results))
-        console.print(f"report: {page.write_report(folder)}", soft_wrap=True)
+        if first():
+            console.print(tables.stage_table(results))
+            console.print(f"report: {page.write_report(folder)}", soft_wrap=True)
 
 
 def _about(run: preparation.Run, config: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def given(images: Images, rows: Int[np.ndarray, "*steps b"], devices: Sequence[j
     index = parallel.shared(rows, devices)
     if not isinstance(images, Streamed):
         return {"index": index}
-    return {"index": index, "image": parallel.shared_by(images.__getitem__, rows, images.shape[1:], devices)}
+    return {"index": index, "image": parallel.shared_by(images.__getitem__, rows, devices)}
 
 
 def taken(data: Tree, given: dict[str, Array]) -> dict[str, Array]:

@@ -44,9 +44,10 @@ def save(
     manager: ocp.CheckpointManager, step: int, state: Tree, model: dict[str, Any], validation: float | None
 ) -> None:
     """Starts to save; returns as soon as the state is copied. `validation` is the score that "best" goes by."""
+    copied = jax.tree.map(np.array, state)  # what orbax is given as jax.Arrays it wants spread over all processes
     manager.save(
         step,
-        args=ocp.args.Composite(state=ocp.args.StandardSave(state), model=ocp.args.JsonSave(model)),
+        args=ocp.args.Composite(state=ocp.args.StandardSave(copied), model=ocp.args.JsonSave(model)),
         metrics=None if validation is None else {"validation": validation},
     )
 
@@ -86,8 +87,9 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree, devices: Sequ
     differences = compare(saved, like)
     if differences:
         raise UserError(f"{manager.directory}/{step} is a checkpoint of another architecture: {differences}")
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=parallel.replicated(devices)), like)
-    return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+    target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
+    found = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+    return parallel.replicate(found, devices)
 
 
 def newest(

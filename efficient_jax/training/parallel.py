@@ -5,6 +5,7 @@ set NPROC before jax is imported (XLA's thread pool must be larger than the numb
 in an all-reduce starve the device they wait for), and the loop keeps at most two steps in flight.
 """
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key, PRNGKeyArray, Shaped
 
-from efficient_jax import keys
+from efficient_jax import keys, processes
 from efficient_jax.types import Tree, UserError
 
 AXIS = "device"
@@ -22,23 +23,30 @@ AXIS = "device"
 def pick_devices(batches: Mapping[str, int], asked: int) -> list[jax.Device]:
     """The devices that share every one of the named batches evenly.
 
-    `asked` = 0 takes as many of the local devices as possible. A device's share is even where there are several,
-    because mixing pairs neighbours.
+    `asked` = 0 takes as many as possible; each process has as many of them. A device's share is even where there are
+    several, because mixing pairs neighbours.
 
     Raises: UserError when `asked` devices do not exist or do not divide a batch.
     """
-    local = jax.local_devices()
-    if asked > len(local):
-        raise UserError(f"devices: {asked} asked, but there are {len(local)} ({local[0].platform}); 0 takes what fits")
-    for count in [asked] if asked else range(len(local), 0, -1):
+    there, parts = jax.device_count(), jax.process_count()
+    if asked > there:
+        raise UserError(f"devices: {asked} asked, but there are {there} ({jax.default_backend()}); 0 takes what fits")
+    if asked % parts:
+        raise UserError(f"devices: {asked} do not divide among {parts} processes; 0 takes what fits")
+    for count in [asked] if asked else range(there, 0, -parts):
         odd = [name for name, size in batches.items() if size % (2 * count if count > 1 else 1)]
         if not odd:
-            return local[:count]
+            return [device for i in range(parts) for device in jax.local_devices(i)[: count // parts]]
     name = odd[0]
     raise UserError(
-        f"{name}: {batches[name]} images do not divide into an even number for each of {asked} devices; "
-        f"make it a multiple of {2 * asked}, or ask for fewer devices (devices=0 takes what fits)"
+        f"{name}: {batches[name]} images do not divide into an even number for each of {count} devices; "
+        f"make it a multiple of {2 * count}, or ask for fewer devices (devices=0 takes what fits)"
     )
+
+
+def mine(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    """Those of this process. Each places its own; `jax.pmap` alone knows of the others."""
+    return [device for device in devices if device.process_index == jax.process_index()]
 
 
 def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
@@ -48,7 +56,7 @@ def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
 
 
 def replicated(devices: Sequence[jax.Device]) -> NamedSharding:
-    return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+    return NamedSharding(Mesh(np.array(mine(devices)), (AXIS,)), PartitionSpec())
 
 
 def pmap(
@@ -70,7 +78,7 @@ def keys_of_share(key: PRNGKeyArray, n: int) -> Key[Array, "n"]:
     return keys.by_position(key, jax.lax.axis_index(AXIS) * n, n)
 
 
-def shared(rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> Int[Array, "devices *steps share"]:
+def shared(rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> Int[Array, "mine *steps share"]:
     """Global batches cut into the devices' shares, each on its device."""
     return jax.device_put(_shares(rows, devices), _split(devices))
 
@@ -78,24 +86,25 @@ def shared(rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> 
 def shared_by(
     look_up: Callable[[Int[np.ndarray, "mine *steps share"]], np.ndarray],
     rows: Int[np.ndarray, "*steps b"],
-    shape: tuple[int, ...],
     devices: Sequence[jax.Device],
-) -> Shaped[Array, "devices *steps_share_shape"]:
-    """As `shared`, of what `look_up` knows of each row, an array of `shape`. It is asked for the rows of this process'
-    devices only."""
-    shares = _shares(rows, devices)
-    mine = [i for i, device in enumerate(devices) if device.process_index == jax.process_index()]
-    found = look_up(shares[mine])
-    parts = [jax.device_put(part[None], devices[i]) for i, part in zip(mine, found, strict=True)]
-    return jax.make_array_from_single_device_arrays((*shares.shape, *shape), _split(devices), parts)
+) -> Shaped[Array, "mine *steps_share_shape"]:
+    """As `shared`, of what `look_up` knows of each row. It is asked for the rows of this process' devices only."""
+    return jax.device_put(look_up(_shares(rows, devices)), _split(devices))
+
+
+def collected(shares: Shaped[Array, "mine *shape"]) -> Shaped[np.ndarray, "devices *shape"]:
+    """What every device has found, also those of other processes."""
+    return processes.gathered(np.asarray(shares))
 
 
 def _shares(rows: np.ndarray, devices: Sequence[jax.Device]) -> np.ndarray:
-    return np.moveaxis(rows.reshape(*rows.shape[:-1], len(devices), -1), -2, 0)
+    """Of this process' devices."""
+    shares = np.moveaxis(rows.reshape(*rows.shape[:-1], len(devices), -1), -2, 0)
+    return shares[[device.process_index == jax.process_index() for device in devices]]
 
 
 def _split(devices: Sequence[jax.Device]) -> NamedSharding:
-    return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+    return NamedSharding(Mesh(np.array(mine(devices)), (AXIS,)), PartitionSpec(AXIS))
 
 
 def gathered(tree: Tree) -> Tree:
@@ -108,8 +117,9 @@ def assert_replicas_agree(tree: Tree) -> None:
 
     Raises: AssertionError naming the first leaf that differs between devices.
     """
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
-        for copy in copies[1:]:
-            if not np.array_equal(copies[0], copy, equal_nan=True):
-                raise AssertionError(f"devices disagree about {jax.tree_util.keystr(path)}")
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    sums = [[zlib.crc32(np.asarray(shard.data).tobytes()) for shard in leaf.addressable_shards] for _, leaf in leaves]
+    of_devices = processes.gathered(np.array(sums, np.uint32).T)
+    for (path, _), disagree in zip(leaves, (of_devices != of_devices[0]).any(0), strict=True):
+        if disagree:
+            raise AssertionError(f"devices disagree about {jax.tree_util.keystr(path)}")

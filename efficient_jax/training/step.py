@@ -127,7 +127,7 @@ def predict_rows(
     """Probabilities float32 [len(rows) classes] of the images at `rows`; the last batch is padded, none is dropped."""
     data = batches.resident(images)
     found = [
-        np.asarray(predict(variables, data, given)).reshape(batch, -1)[:real]
+        parallel.collected(predict(variables, data, given)).reshape(batch, -1)[:real]
         for given, real in batches.padded(images, rows, batch, devices)
     ]
     return np.concatenate(found)
@@ -149,7 +149,7 @@ def extract_rows(
     images = beside.pop("image")
     placed = batches.resident(images) | beside
     found = [
-        [np.asarray(each).reshape(batch, -1)[:real] for each in extract(variables, placed, key, given)]
+        [parallel.collected(each).reshape(batch, -1)[:real] for each in extract(variables, placed, key, given)]
         for given, real in batches.padded(images, rows, batch, devices)
     ]
     features, targets = zip(*found, strict=True)

@@ -6,18 +6,21 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from efficient_jax import processes
+
 
 class Stopped(Exception):
     """Training was asked to stop, and did after a checkpoint."""
 
 
 @contextlib.contextmanager
-def deferred(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Within, the first SIGINT or SIGTERM only makes what is yielded return True; the second interrupts as ever.
+def deferred(say: Callable[[str], None]) -> Iterator[Callable[[int], bool]]:
+    """Within, the first SIGINT or SIGTERM only makes what is yielded return True, which is asked after each update; the
+    second interrupts as ever. Of several processes all stop after the same update, whichever was signalled.
 
     Only the main thread hears signals: in any other nothing changes.
     """
-    asked = False
+    asked, several = False, processes.several()
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal asked
@@ -26,14 +29,17 @@ def deferred(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked = True
         say("stopping after this update, with a checkpoint; once more stops at once")
+        if several:
+            processes.ask_to_stop()
 
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield lambda _: False
         return
-    heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]  # as whoever began it
+    numbers = [signal.SIGINT] if several else [signal.SIGINT, signal.SIGTERM]
+    heard = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]  # as whoever began it
     before = {number: signal.signal(number, note) for number in heard}
     try:
-        yield lambda: asked
+        yield processes.asked_to_stop if several else lambda _: asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

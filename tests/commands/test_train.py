@@ -1,7 +1,9 @@
 """train, from the command line: it ends with a table, carries on after kill -9, and refuses bad input in one line."""
 
+import functools
 import json
 import resource
+import socket
 import time
 
 import jax
@@ -124,6 +126,49 @@ def test_stopped_the_same_command_ends_as_the_uninterrupted_run(how, whole, tmp_
     np.testing.assert_equal(resumed, whole)
     steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert steps == list(range(5, 61, 5))
+
+
+def test_two_processes_are_as_one_also_after_one_has_died(whole, tmp_path):
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    flags = [*LONG, "--config.devices=2", f"--workdir={tmp_path}", "--processes=2", f"--coordinator=localhost:{port}"]
+    first, second = (start("train", *flags, f"--process={number}") for number in range(2))
+    metrics = tmp_path / "augmented" / "metrics.jsonl"
+    while not (metrics.exists() and '"step": 25' in metrics.read_text()):
+        assert first.poll() is second.poll() is None, "they ended before they were stopped"
+        time.sleep(0.01)
+    second.kill()
+    _, err = first.communicate(timeout=20)
+    assert first.returncode == 75
+    assert err.splitlines()[-1].startswith("error: another process has ended (")
+    second.communicate()
+
+    both = [start("train", *flags, f"--process={number}") for number in range(2)]
+    outs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outs
+    assert "report: " in outs[0][0]
+    assert "report: " not in outs[1][0]
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
+        members.load(tmp_path / "augmented", "test")[1],
+        whole,
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--processes=two"], "error: --processes: 'two' is no number"),
+        (["--processes=2", "--process=2"], "error: --process: 2 is not in 0 .. 1, the numbers of 2 processes"),
+        (["--processes=2"], "error: --coordinator: '' is no host:port at which process 0 can be reached"),
+        (["--processes=auto"], "error: --processes=auto: the processes do not find each other ("),
+    ],
+)
+def test_processes_that_do_not_fit_are_said(flags, said, tmp_path):
+    code, _, err = launch("train", TINY, f"--workdir={tmp_path}", *flags)
+    assert code == 2
+    assert err.startswith(said)
+    assert err.count("\n") == 1
 
 
 def test_nan_stops_and_keeps_the_last_checkpoint(tmp_path):

@@ -114,7 +114,6 @@ def test_training_against_the_bare_step(tmp_path, capsys):
     variables = models.init(module, jax.random.key(0), (28, 28, 1))
     each = experiment.updates(stage, run, supervise(stage, run), description, variables)
     placed = next(each.given(0))
-    log = records.MetricsLog(tmp_path, 0)
 
     def bare(state):
         for _ in range(UPDATES):
@@ -122,10 +121,13 @@ def test_training_against_the_bare_step(tmp_path, capsys):
         return jax.block_until_ready(state)
 
     def train(state):
-        with StageProgress(console, "stage", first=0, updates=UPDATES) as progress:
+        with (
+            records.metrics_log(tmp_path, 0) as log,
+            StageProgress(console, "stage", first=0, updates=UPDATES) as progress,
+        ):
 
             def on_log(i, values):
-                log.write(i, values)
+                log(i, values)
                 progress.show(i, values)
 
             given = each.given(0)
@@ -139,7 +141,7 @@ def test_training_against_the_bare_step(tmp_path, capsys):
                 images_per_update=64,
                 log=on_log,
                 save=lambda *_: None,
-                stop=lambda: False,
+                stop=lambda _: False,
                 where="",
             )
         return jax.block_until_ready(state)
