@@ -8,8 +8,8 @@
     sweep      many runs of one config, resumable, with a table at the end
 
 A command's flags are the arguments of its function in efficient_jax/commands. Bad input ends with one line and exit
-code 2. Ctrl-C and SIGTERM finish the update under way, save and end with 75; a second one, or one outside of training,
-ends at once with 130. The same command carries on from the last checkpoint.
+code 2. Ctrl-C and SIGTERM finish the update under way, save and end with 75; a second Ctrl-C, or a signal outside of
+training, ends at once with 130. The same command carries on from the last checkpoint.
 """
 
 import errno
@@ -38,9 +38,10 @@ def main(argv: list[str]) -> int:
         print(__doc__)
         return 0
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax speaks of every save, and logs what it raises;
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of a failed one asyncio complains as well, and
-    sys.unraisablehook = lambda _: None  # threads and coroutines left behind, beside our one line
+    # Orbax speaks of every save, and of a failed one asyncio and the threads left behind complain beside our one line.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda of: None if isinstance(of.exc_value, RuntimeError) else sys.__unraisablehook__(of)
     jax.config.update("jax_num_cpu_devices", CORES)
     jax.config.update("jax_compilation_cache_dir", str(cache / "efficient_jax" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -67,7 +68,8 @@ def main(argv: list[str]) -> int:
         print(f"{stopped}; the same command carries on from there", file=sys.stderr)
         return 75  # EX_TEMPFAIL
     except KeyboardInterrupt:
-        print("stopped; the same command carries on from the last checkpoint", file=sys.stderr)
+        carries_on = "; the same command carries on from the last checkpoint" if command in ("train", "sweep") else ""
+        print(f"stopped{carries_on}", file=sys.stderr)
         return 130
     return 0
 

@@ -1,4 +1,4 @@
-"""What predictions of one class for each image are worth. Plain numpy and scikit-learn, on the host."""
+"""What predictions of one class for each image or pixel are worth. Plain numpy and scikit-learn, on the host."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,8 @@ from efficient_jax import calibration, metrics
 
 Probabilities = Float[np.ndarray, "n classes"]
 Labels = Int[np.ndarray, "n"]
+NOT_COUNTED = 255
+"""The label of a pixel of no class."""
 
 
 def figures(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def of_pixels(answers: Int[np.ndarray, "n h w"], labels: Int[np.ndarray, "n h w"
     iou         for each class intersection over union, None for one that occurs in neither
     mean_iou    the mean over the classes that occur
     """
-    counted = labels != 255
+    counted = labels != NOT_COUNTED
     pairs = labels[counted].astype(np.int64) * len(classes) + answers[counted]
     confusion = np.bincount(pairs, minlength=len(classes) ** 2).reshape(len(classes), len(classes))
     both, union = np.diag(confusion), confusion.sum(0) + confusion.sum(1) - np.diag(confusion)

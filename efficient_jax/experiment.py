@@ -73,10 +73,11 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         ema = _train(stage, run, description, predict, updates(stage, run, supervision, description, variables))
     validation, chosen = validate(predict, ema, run, folder / predictions.FILES["validation"])
     tested = predict_rows(predict, ema, run.split["test"], run)
+    learned = supervision.rows.get("labelled", () if stage.batch else run.split["labelled"])
     result = {
         "stage": stage.name,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
-        "labels": len(np.unique(supervision.rows.get("labelled", () if stage.batch else run.split["labelled"]))),
+        "labels": len(np.intersect1d(learned, run.split["labelled"])),  # without generated images
         "updates": stage.updates,
         "images_seen": stage.updates * images_per_update(stage),
         "pseudo_labels": supervision.pseudo_labels,
@@ -161,7 +162,7 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
     rate = optim.schedule(steps=stage.updates, **of_schedule)
     folder = run.workdir / stage.name
     where = f"stage {stage.name!r}"
-    with checkpoint.kept(where), checkpoint.open_manager(folder, stage.keep_every) as manager:
+    with checkpoint.saving(folder, where, stage.keep_every) as manager:
         say = functools.partial(run.console.print, soft_wrap=True)
         first, current = checkpoint.newest(manager, each.state, run.devices, lambda said: say(f"{stage.name}: {said}"))
         with (
@@ -199,6 +200,9 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
                 where=where,
             )
         manager.wait_until_finished()
+        if first % stage.save_every and first != stage.updates and first in manager.all_steps():
+            manager.delete(first)  # of a stop: no snapshot that an unstopped run has
+    with checkpoint.open_manager(folder, stage.keep_every) as manager:
         best = checkpoint.best_step(manager)
         if best is not None and best != stage.updates:
             current = checkpoint.restore(manager, best, current, run.devices)
@@ -266,7 +270,7 @@ def _with_head(
     """`variables` with another head, saved like those of a training."""
     variables = variables | {"params": variables["params"] | {"head": head}}
     placed = parallel.replicate(variables, run.devices)
-    with checkpoint.open_manager(run.workdir / stage.name) as manager:
+    with checkpoint.saving(run.workdir / stage.name, f"stage {stage.name!r}") as manager:
         checkpoint.save(manager, 0, {"ema": placed}, description | validate(predict, placed, run)[1], None)
     return placed
 

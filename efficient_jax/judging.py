@@ -52,7 +52,7 @@ def named(text: str) -> list[str]:
                 found += [f"{folder}@{number}" for number in checkpoint.steps(folder)]
             else:
                 found.append(name + at + which)
-    return found
+    return list(dict.fromkeys(found))
 
 
 def member(name: str, console: Console, views: str = "none") -> Member:
@@ -78,6 +78,26 @@ def _member(name: str, test: Predictions, validation: Predictions | None, thresh
     if test.labels.ndim == 2:
         return Member(name, test, validation, tuple(thresholds), test.probabilities >= thresholds)
     return Member(name, test, validation, (), test.probabilities.argmax(-1))
+
+
+def labelled(found: Sequence[Member]) -> list[Member]:
+    """Each with the labels of its test images: a file without any, as `predict` writes them, gets those of another.
+
+    Raises: UserError where no member has labels, or has them for some images only.
+    """
+    known = next((each for each in found if (each.test.labels >= 0).any()), None)
+    if known is None:
+        raise UserError(
+            f"{WHERE}: nobody says what the images show; add a member that does: a run, or a file with labels"
+        )
+    if missing := int((known.test.labels < 0).reshape(len(known.test.ids), -1).any(1).sum()):
+        raise UserError(f"{WHERE}: {missing:,} images of {known.name!r} have no label; leave them out of the file")
+    return [each if (each.test.labels >= 0).any() else _labelled_by(known, each) for each in found]
+
+
+def _labelled_by(known: Member, other: Member) -> Member:
+    _, test = predictions.matched([known.test, other.test], [known.name, other.name], WHERE)
+    return _member(other.name, test, other.validation, other.thresholds)
 
 
 def load(name: str) -> tuple[Tree, dict[str, Any]]:
@@ -130,9 +150,9 @@ def run_of(names: Sequence[str], console: Console) -> preparation.Run | None:
     return None
 
 
-def turned(name: str, degrees: Sequence[float], console: Console) -> list[dict[str, Any]]:
-    """How many test images the model of `name` answers rightly when they are turned by 0 and by `degrees`, each both
-    ways; what is turned in from outside is black."""
+def turned(name: str, degrees: Sequence[float], console: Console, views: str = "none") -> list[dict[str, Any]]:
+    """How many test images the model of `name` answers rightly, through `views`, when they are turned by 0 and by
+    `degrees`, the mean of both ways; what is turned in from outside is black."""
     variables, description = load(name)
     run = prepared(members.stage_folder(Path(name.partition("@")[0]), WHERE).parent, console)
     seen, ids = _seen(run, description), run.split["test"]
@@ -149,11 +169,11 @@ def turned(name: str, degrees: Sequence[float], console: Console) -> list[dict[s
         source = Source(images, seen.source.labels[ids], seen.source.classes)
         split = {"test": np.arange(len(ids)), "validation": none}
         there = seen._replace(source=source, split=split, images=batches.place(images, run.devices))
-        return int(answered_rightly(by_model(name, variables, description, there)).sum())
+        return int(answered_rightly(by_model(name, variables, description, there, views)).sum())
 
     ways = {angle: (angle, -angle) if angle else (0.0,) for angle in (0.0, *degrees)}
-    return [
-        {"degrees": angle, "correct": sum(map(right, both)), "n": len(both) * len(ids)} for angle, both in ways.items()
+    return [  # the two ways are of the same images: no more of them than there are
+        {"degrees": angle, "correct": sum(map(right, both)) / len(both), "n": len(ids)} for angle, both in ways.items()
     ]
 
 
@@ -206,6 +226,9 @@ def soup(
                 "--soup: greedy chooses by accuracy on validation images of one class each; train with "
                 "config.data.validation, or take uniform"
             )
+        for name, folder in zip(names, folders, strict=True):  # on images that one was trained on it would be chosen
+            if not np.array_equal(prepared(folder.parent, console).split["validation"], run.split["validation"]):
+                raise UserError(f"--soup: {name!r} has other validation images than {names[0]!r}; take uniform")
         chosen, _ = averaging.greedy_soup(trees, accuracy)
     variables = refreshed(averaging.mean([trees[i] for i in chosen]))
     inside = [names[i] for i in chosen]
@@ -214,6 +237,10 @@ def soup(
 
 def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Member:
     """Their vote. Thresholds of several labels are the weighted means of the members'."""
+    if vote == "hard" and found[0].thresholds:
+        raise UserError(
+            "--vote: hard counts one answer for each image; where an image can have several labels take soft"
+        )
     shares = np.asarray(weights or np.ones(len(found)))
     if len(shares) != len(found):
         raise UserError(f"--weights: {len(shares)} for {len(found)} members; want one for each")

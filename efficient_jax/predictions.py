@@ -3,6 +3,7 @@
 import csv
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from efficient_jax import records
+from efficient_jax.classification import NOT_COUNTED
 from efficient_jax.data.sources import Source
 from efficient_jax.types import UserError
 
@@ -19,7 +21,6 @@ FILES = {"test": "predictions.npz", "validation": "validation.npz"}
 """In the folder of a stage."""
 
 NAMED = 3
-NOT_COUNTED = 255  # label of a pixel
 
 
 class Predictions(NamedTuple):
@@ -58,7 +59,7 @@ def read(path: Path, where: str) -> Predictions:
         raise UserError(f"{where}: no file {str(path)!r}")
     try:
         found = _from_npz(path) if path.suffix == ".npz" else _from_csv(path)
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile, UnicodeDecodeError, csv.Error) as error:
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile, zlib.error, csv.Error) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{where}: {str(path)!r} does not hold predictions: {what}") from error
     _check(found, f"{where}: {str(path)!r}")
@@ -82,7 +83,7 @@ def _from_csv(path: Path) -> Predictions:
     if not classes:
         raise ValueError("it has no columns p(class)")
     if f"label({classes[0]})" in columns:
-        labels = np.array([columns[f"label({name})"] for name in classes], np.int32).T
+        labels = np.array([[of or "-1" for of in columns[f"label({name})"]] for name in classes], np.int32).T
     else:
         numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
         labels = np.array([numbers[name] for name in columns.get("label", [""] * len(rows))], np.int32)

@@ -13,14 +13,15 @@ from efficient_jax.data.sources import Source
 
 LOOKS = ("brightness", "contrast", "noise", "sharpness", "edge_width")
 PARTS = 4
+DECODED = 1024  # images at a time
 
 
 def measures(
     source: Source, split: Mapping[str, np.ndarray], ids: Int[np.ndarray, "n"]
 ) -> dict[str, Shaped[np.ndarray, "n"]]:
     """What test images are like: numbers, NaN where one is not known, or whether something is so."""
-    looks = quality.quality(source.images[ids])
-    found: dict[str, np.ndarray] = {name: getattr(looks, name) for name in LOOKS}
+    looks = [quality.quality(source.images[ids[i : i + DECODED]]) for i in range(0, len(ids), DECODED)]
+    found: dict[str, np.ndarray] = {name: np.concatenate([getattr(part, name) for part in looks]) for name in LOOKS}
     if source.sizes is not None:
         h, w = source.sizes[ids].T
         found |= {"shorter side of the picture": np.minimum(h, w), "width / height": w / h}
@@ -28,7 +29,9 @@ def measures(
         found["objects"] = (source.objects["box_visible"][ids] > 0).sum(1)
     rest = np.concatenate([others for name, others in split.items() if name != "test"])
     images: Any = source.images  # or what is read as one array
-    return found | {"nearly equals another image": np.isin(ids, loading.alike(images, ids, rest).pairs[:, 0])}
+    return found | {
+        "nearly equals an image of another part": np.isin(ids, loading.alike(images, ids, rest).pairs[:, 0])
+    }
 
 
 def slices(right: Bool[np.ndarray, "n"], found: Mapping[str, Shaped[np.ndarray, "n"]]) -> list[dict[str, Any]]:

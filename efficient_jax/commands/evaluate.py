@@ -1,5 +1,6 @@
 """evaluate: trained members and files of predictions, alone and together, on the test images of their run."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def evaluate(
     crops, ten_crops, scales (see `efficient_jax.inference.tta`); a mirrored digit or text is another.
     `turn`, degrees such as 5,15,45, also asks each model about the test images turned by them.
     `out` names a folder for evaluation.html and .json, where also errors are counted by what the images are like; for
-    predictions.npz, of the vote or the soup; and for the soup's checkpoint.
+    predictions.npz, of the last row; and for the soup's checkpoint.
     """
     console = Console(markup=False, highlight=False)
     if not members:
@@ -48,7 +49,10 @@ def evaluate(
     binding.choose(tta, VIEWS, "--tta")
     degrees, shares = _numbers(turn, "--turn"), _numbers(weights, "--weights")
     folder = _folder(out)
-    singles = [judging.member(name, console, tta) for name in names]
+    models = [name for name in names if Path(name).suffix not in predictions.SUFFIXES]
+    if degrees and not models:
+        raise UserError("--turn: turned images are for a model to see, and all members are files")
+    singles = judging.labelled([judging.member(name, console, tta) for name in names])
     found = list(singles)
     if soup:
         binding.choose(soup, dict.fromkeys(judging.SOUPS), "--soup")
@@ -56,7 +60,8 @@ def evaluate(
         console.print(f"{made.name}: {', '.join(inside)}", soft_wrap=True)
         found.append(made)
         if folder:
-            with checkpoint.open_manager(folder / "soup") as manager:
+            shutil.rmtree(folder / "soup", ignore_errors=True)
+            with checkpoint.saving(folder / "soup", "--soup") as manager:
                 checkpoint.save(manager, 0, {"ema": variables}, description, None)
     if len(names) > 1:
         found.append(judging.together(singles, vote, shares))
@@ -64,18 +69,19 @@ def evaluate(
     about: dict[str, Any] = {"members": scores}
     if found[0].test.labels.ndim == 1 and len(names) > 1:
         about |= {"pairs": judging.comparison(singles), "selection": judging.selection(singles)}
-    for name in names if degrees else ():
-        if Path(name).suffix not in predictions.SUFFIXES:
-            scores[name]["turned"] = judging.turned(name, degrees, console)
+    for name in models if degrees else ():
+        scores[name]["turned"] = judging.turned(name, degrees, console, tta)
     shown = evaluation.results(about)
     for said, headers, rows in shown:
         if said:
             console.print(said, soft_wrap=True)
-        if rows:
-            console.print(tables.rich_table(headers, rows[:LINES]))
+        if rows:  # soup and vote are the last
+            console.print(tables.rich_table(headers, rows if len(rows) <= LINES else [*rows[: LINES - 2], *rows[-2:]]))
         if len(rows) > LINES:
-            console.print(f"and {len(rows) - LINES} more, which --out=DIR keeps", soft_wrap=True)
+            console.print(f"and {len(rows) - LINES} more before the last two, which --out=DIR keeps", soft_wrap=True)
     if folder:
+        predictions.write(folder / "predictions.npz", found[-1].test)
+        records.write_json(folder / "evaluation.json", about)
         run = judging.run_of(names, console)
         if run and found[0].test.labels.ndim < 3:
             ids = np.sort(found[0].test.ids)
@@ -83,8 +89,7 @@ def evaluate(
             for each in found:
                 right = judging.answered_rightly(each)[np.argsort(each.test.ids)]
                 scores[each.name]["slices"] = slices.slices(right, like)
-        records.write_json(folder / "evaluation.json", about)
-        predictions.write(folder / "predictions.npz", found[-1].test)
+            records.write_json(folder / "evaluation.json", about)
         sections = [_section(each, scores[each.name], run) for each in found]
         written = evaluation.write_page(folder, results=shown, changed=_changed(singles, run), members=sections)
         console.print(f"page: {written}", soft_wrap=True)

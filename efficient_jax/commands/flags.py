@@ -52,12 +52,16 @@ def check_config(flag: str, argv: list[str]) -> None:
 
 def _joined(argv: list[str]) -> list[str]:
     """`--config FILE` and `-config=FILE` as `--config=FILE`, the form in which the overrides look for it; `--from=RUN`
-    as the config of that run."""
+    as the config of that run. Raises: UserError where both are given."""
     rest, joined = iter(argv), []
     for argument in rest:
-        if argument in ("--config", "-config"):
-            argument = f"--config={next(rest, '')}"
+        if argument in ("--config", "-config", "--from", "-from"):
+            argument = f"--{argument.strip('-')}={next(rest, '')}"
         if argument.startswith("--from="):
+            if any(re.match("--?config(=|$)", other) for other in argv):
+                raise UserError(
+                    "--from: --config is given too; a run has one config, and --config.KEY=VALUE changes it"
+                )
             argument = f"--config={Path(__file__).with_name('repeat.py')}:{argument.removeprefix('--from=')}"
         joined.append(f"-{argument}" if argument.startswith("-config") else argument)
     return joined

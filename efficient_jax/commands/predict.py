@@ -62,7 +62,7 @@ def predict(
     classes = tuple(networks[0].description["classes"])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, found.files, mean, classes, best)
+        _write(path, found.files, mean, classes, best, networks[0].description["multi_label"])
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
     console.print(f"{len(found.files):,} pictures: {path}", soft_wrap=True)
@@ -131,11 +131,13 @@ def _chunks(files: list[Path]) -> Iterator[list[Path]]:
     return (files[i : i + CHUNK] for i in range(0, len(files), CHUNK))
 
 
-def _write(path: Path, files: list[Path], mean: np.ndarray, classes: tuple[str, ...], top: int) -> None:
+def _write(
+    path: Path, files: list[Path], mean: np.ndarray, classes: tuple[str, ...], top: int, multi_label: bool
+) -> None:
     """The columns of `predictions`, so that `evaluate` reads it, and before them the most probable classes."""
     names, ids = tuple(map(str, files)), np.arange(len(files))
     if path.suffix == ".npz":
-        unknown = np.full(len(files), -1, np.int32)
+        unknown = np.full((len(files), len(classes)) if multi_label else len(files), -1, np.int32)
         return predictions.write(path, predictions.Predictions(ids, mean, unknown, classes, names))
     order = np.argsort(-mean, axis=1, kind="stable")[:, :top]
     ranks = range(1, order.shape[1] + 1)
@@ -143,7 +145,9 @@ def _write(path: Path, files: list[Path], mean: np.ndarray, classes: tuple[str, 
     for k in order.T:
         columns += [[classes[number] for number in k], mean[ids, k]]
     head = [f"{what}{'' if r == 1 else r}" for r in ranks for what in ("class", "confidence")]
-    header = ["id", "image", *head, *(f"p({name})" for name in classes)]
+    unlabelled = [f"label({name})" for name in classes] if multi_label else []
+    columns += [[""] * len(files)] * len(unlabelled)
+    header = ["id", "image", *head, *unlabelled, *(f"p({name})" for name in classes)]
     return records.write_text(path, records.csv_text(header, zip(*columns, *mean.T, strict=True)))
 
 

@@ -49,8 +49,8 @@ def train(
         if first() and not (folder / "run.json").exists():
             found = leaks(run.source, run.split)
             outcome.keep_leaks(folder, run.source, found)
-            if diff := _git("diff", "HEAD"):
-                records.write_text(folder / "git.diff", f"{diff}\n")
+            if diff := _git("diff", "--binary", "--no-ext-diff", "--no-color", "HEAD"):
+                (folder / "git.diff").write_bytes(diff)
             about["data"]["leaks"] = [leak.said for leak in found]
             records.write_json(folder / "run.json", about)
         wait("run.json")
@@ -74,12 +74,13 @@ def train(
 
 
 def _about(run: preparation.Run, config: dict[str, Any]) -> dict[str, Any]:
-    commit = _git("rev-parse", "HEAD")
+    commit = _git("rev-parse", "HEAD").decode().strip()
     return {
         "command": " ".join(["python", *sys.argv]),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "git_commit": commit or None,
         "git_dirty": bool(commit and _git("status", "--porcelain")),
+        "git_untracked": _git("ls-files", "--others", "--exclude-standard").decode().splitlines(),
         "versions": {"python": sys.version.split()[0], **{name: metadata.version(name) for name in PACKAGES}},
         "devices": [str(device) for device in run.devices],
         "data": {
@@ -92,8 +93,7 @@ def _about(run: preparation.Run, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _git(*arguments: str) -> str:
-    """What git says of the code's checkout; '' where it is none."""
-    where = Path(__file__).parent
-    done = subprocess.run(["git", *arguments], cwd=where, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
+def _git(*arguments: str) -> bytes:
+    """What git says of the code's checkout; nothing where it is none."""
+    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parents[2], capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else b""

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,8 +45,8 @@ def results(about: Mapping[str, Any]) -> list[Result]:
 
 def shortened(names: Sequence[str]) -> tuple[str, dict[str, str]]:
     """(the folder that all members are in, or "", each name -> what is left of it)."""
-    parents = [os.path.dirname(name) for name in names if "/" in name]  # a vote has no folder
-    alike = len(parents) > 1 and len({os.path.isabs(parent) for parent in parents}) == 1
+    parents = [os.path.dirname(name) for name in names if not re.search(r"(vote|soup) of \d+$", name)]
+    alike = len(parents) > 1 and all(parents) and len(set(map(os.path.isabs, parents))) == 1
     folder = os.path.commonpath(parents) if alike else ""
     return folder, {name: name.removeprefix(f"{folder}/") for name in names}
 

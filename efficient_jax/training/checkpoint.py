@@ -37,7 +37,13 @@ def open_manager(stage: Path, keep_every: int = 0) -> ocp.CheckpointManager:
     # Without best_fn the scores would not be written.
     options = ocp.CheckpointManagerOptions(create=True, preservation_policy=policy, best_fn=score)
     handlers = {"state": ocp.StandardCheckpointHandler(), "model": ocp.JsonCheckpointHandler()}
-    return ocp.CheckpointManager((stage / FOLDER).absolute(), options=options, item_handlers=handlers)
+    try:
+        return ocp.CheckpointManager((stage / FOLDER).absolute(), options=options, item_handlers=handlers)
+    except DAMAGED as error:
+        raise UserError(
+            f"{stage / FOLDER}: the scores of a checkpoint cannot be read ({_why(error)}); delete its folder, most "
+            "likely the newest, and give the same command again"
+        ) from error
 
 
 def save(
@@ -53,13 +59,14 @@ def save(
 
 
 @contextlib.contextmanager
-def kept(where: str) -> Iterator[None]:
-    """Around everything that saves, the closing of the manager too, since a failed save is heard of later.
+def saving(stage: Path, where: str, keep_every: int = 0) -> Iterator[ocp.CheckpointManager]:
+    """`open_manager` for those that save; a failed save is heard of later, at the latest when it closes.
 
     Raises: UserError naming `where` when what is saved cannot be written.
     """
     try:
-        yield
+        with open_manager(stage, keep_every) as manager:
+            yield manager
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and "os_error_code" not in str(error):  # tensorstore's
             raise
@@ -95,17 +102,24 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree, devices: Sequ
 def newest(
     manager: ocp.CheckpointManager, like: Tree, devices: Sequence[jax.Device], say: Callable[[str], None]
 ) -> tuple[int, Tree]:
-    """(update, state) of the newest checkpoint that can be read; (0, `like`) where there is none. Damaged ones are said
-    and removed, so that their updates can be saved again.
+    """(update, state) of the newest checkpoint that can be read; (0, `like`) where there is none. Damaged ones after it
+    are said and removed, so that their updates can be saved again.
 
-    Raises: UserError for one of another architecture, as `restore`.
+    Raises: UserError where none of them can be read, and for one of another architecture, as `restore`.
     """
+    damaged: list[int] = []
     for step in sorted(manager.all_steps(), reverse=True):
         try:
-            return step, restore(manager, step, like, devices)
+            state = restore(manager, step, like, devices)
         except DAMAGED as error:
             say(f"the checkpoint of update {step} is damaged ({_why(error)}); taking the one before")
-            manager.delete(step)
+            damaged.append(step)
+            continue
+        for each in damaged:
+            manager.delete(each)
+        return step, state
+    if damaged:  # or the disk is; what may be whole is not thrown away
+        raise UserError(f"no checkpoint in {manager.directory} can be read; delete the folder to begin the stage anew")
     return 0, like
 
 

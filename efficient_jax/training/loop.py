@@ -70,7 +70,7 @@ def run(
             if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(state))):
                 raise UserError(_diverged(where, i + 1, "the weights are not finite"))
             save(i + 1, state)
-            if stopped and i + 1 < updates:
+            if stopped:
                 raise Stopped(f"{where}: stopped after update {i + 1} of {updates}")
             clock = time.perf_counter()  # saving is not training
     return state

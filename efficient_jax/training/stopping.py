@@ -16,19 +16,23 @@ class Stopped(Exception):
 @contextlib.contextmanager
 def deferred(say: Callable[[str], None]) -> Iterator[Callable[[int], bool]]:
     """Within, the first SIGINT or SIGTERM only makes what is yielded return True, which is asked after each update; the
-    second interrupts as ever. Of several processes all stop after the same update, whichever was signalled.
+    second SIGINT interrupts as ever. Of several processes all stop after the same update, whichever was signalled.
 
     Only the main thread hears signals: in any other nothing changes.
+
+    Raises: Stopped at its end, where the signal came after the last update.
     """
     asked, several = False, processes.several()
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        del number, frame
-        if asked:
-            raise KeyboardInterrupt
+        del frame
+        if asked:  # a sweep that was interrupted terminates its trial, which heard the same Ctrl-C
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         asked = True
-        say("stopping after this update, with a checkpoint; once more stops at once")
+        say("stopping after this update, with a checkpoint; a second Ctrl-C stops at once")
         if several:
             processes.ask_to_stop()
 
@@ -43,3 +47,5 @@ def deferred(say: Callable[[str], None]) -> Iterator[Callable[[int], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if asked and not several:
+        raise Stopped("stopped after the last update of a stage")

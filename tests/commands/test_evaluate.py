@@ -66,6 +66,28 @@ def test_files_of_maps_vote_for_each_pixel(tmp_path):
     assert "mean IoU" in (tmp_path / "out" / "evaluation.html").read_text()
 
 
+def test_a_file_without_labels_has_those_of_another_in_any_order(tmp_path):
+    ids, labels = np.arange(4), np.array([0, 1, 1, 0])
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]], np.float32)
+    np.savez(tmp_path / "known.npz", id=ids, probabilities=probabilities, label=labels)
+    np.savez(tmp_path / "new.npz", id=ids[::-1], probabilities=1 - probabilities[::-1])
+    evaluate(members=f"{tmp_path}/new.npz,{tmp_path}/known.npz", out=str(tmp_path / "out"))
+    about = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    new, known, _ = about["members"].values()
+    assert (new["correct"], known["correct"]) == (1, 3)
+    assert [(pair["won"], pair["lost"]) for pair in about["pairs"]] == [(3, 1)]
+    with pytest.raises(UserError, match="nobody says what the images show"):
+        evaluate(members=f"{tmp_path}/new.npz")
+
+
+def test_several_labels_have_no_hard_vote(tmp_path):
+    for name in "ab":
+        labels = np.array([[0, 1], [1, 1]])
+        np.savez(tmp_path / f"{name}.npz", id=np.arange(2), probabilities=labels.astype(np.float32), label=labels)
+    with pytest.raises(UserError, match="--vote: hard counts one answer"):
+        evaluate(members=f"{tmp_path}/a.npz,{tmp_path}/b.npz", vote="hard")
+
+
 @pytest.mark.parametrize(("members", "said"), [("", "is missing"), ("nowhere", "neither a run nor a stage")])
 def test_missing_members_are_said(members, said):
     with pytest.raises(UserError, match=said):

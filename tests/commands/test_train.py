@@ -12,6 +12,7 @@ import pytest
 
 import efficient_jax
 from efficient_jax import members
+from efficient_jax.training import checkpoint
 from tests.commands.launch import TINY, launch, start
 
 
@@ -120,6 +121,7 @@ def test_stopped_the_same_command_ends_as_the_uninterrupted_run(how, whole, tmp_
         assert err.startswith("stage 'augmented': stopped after update ")
         assert err.endswith("of 60; the same command carries on from there\n")
     assert launch("train", *LONG, f"--workdir={killed}")[0] == 0
+    assert all(step % 10 == 0 for step in checkpoint.steps(killed / "augmented"))
     resumed = members.load(killed / "augmented", "test")[1]
     for layer in whole["params"]:
         np.testing.assert_equal(resumed["params"][layer], whole["params"][layer])

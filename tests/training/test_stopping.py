@@ -1,19 +1,26 @@
-"""The first signal is noted, the second interrupts."""
+"""The first signal is noted, a second Ctrl-C interrupts."""
 
+import contextlib
 import signal
 
 import pytest
 
-from efficient_jax.training.stopping import deferred
+from efficient_jax.training.stopping import Stopped, deferred
 
 
-def test_the_first_signal_is_noted_and_the_second_interrupts():
+def test_a_signal_is_noted_and_a_second_ctrl_c_interrupts():
     said, before = [], signal.getsignal(signal.SIGTERM)
-    with deferred(said.append) as stop:
+    with contextlib.suppress(Stopped), deferred(said.append) as stop:
         assert not stop(1)
         signal.raise_signal(signal.SIGTERM)
         assert stop(1)
         assert len(said) == 1
+        signal.raise_signal(signal.SIGTERM)  # a sweep's, which was interrupted too
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_after_the_last_update_is_not_forgotten():
+    with pytest.raises(Stopped, match="after the last update"), deferred(lambda _: None):
+        signal.raise_signal(signal.SIGTERM)
