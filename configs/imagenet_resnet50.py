@@ -4,8 +4,8 @@
     python launch.py --config=configs/imagenet_resnet50.py --workdir=runs/imagenet_resnet50
 
 The recipe of arXiv 1706.02677 (learning rate 0.1 for each 256 images, 5 epochs of warm-up) with a cosine in place of
-steps. The images are held in memory, 193 GB at 224 pixels on the host and on every device: for machines that have it.
-Not yet run: no figure is claimed. `:tiny` trains a ResNet-18 and runs without the data set.
+steps. The images are 193 GB at 224 pixels; where they do not fit into memory they are decoded as they are used. Not yet
+run: no figure is claimed. `:tiny` trains a ResNet-18 and runs without the data set.
 """
 
 from ml_collections import ConfigDict

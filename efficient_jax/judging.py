@@ -232,7 +232,11 @@ def soup(
         chosen, _ = averaging.greedy_soup(trees, accuracy)
     variables = refreshed(averaging.mean([trees[i] for i in chosen]))
     inside = [names[i] for i in chosen]
-    return by_model(f"{kind} soup of {len(inside)}", variables, first, run, views), variables, first, inside
+    made = by_model(f"{kind} soup of {len(inside)}", variables, first, run, views)
+    if first["multi_label"] and made.validation:
+        thresholds = metrics.thresholds(made.validation.probabilities, made.validation.labels).tolist()
+        made, first = _member(made.name, made.test, made.validation, thresholds), first | {"thresholds": thresholds}
+    return made, variables, first, inside
 
 
 def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Member:

@@ -38,6 +38,9 @@ def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, di
         order=_by_content(hashes),
         **plan.split,
     )
+    apart = len(source.images) - sum(map(len, split.values()))
+    if source.groups is not None and apart and not plan.split["unlabelled"]:
+        source = _noted(source, f"left out {apart:,} images whose groups are held out")
     if not len(split["test"]):
         raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
     source, split = _without_test_images(plan, source, split, hashes)
@@ -121,11 +124,13 @@ def _without_test_images(
     if not (found := duplicates.of_test(hashes, split["test"])):
         return source, split
     counts = {name: int(np.isin(ids, list(found)).sum()) for name, ids in split.items()}
+    if not any(counts.values()):
+        return source, split
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     said = f"equal a test image, pixel for pixel ({shown}): {_listed(list(found.items()), source)}"
     if plan.duplicates == "refuse":
         raise UserError(
-            f"config.data: {len(found):,} images {said}; remove them, or leave them out with "
+            f"config.data: {sum(counts.values()):,} images {said}; remove them, or leave them out with "
             'config.data.duplicates="drop"'
         )
     rest = np.setdiff1d(np.arange(len(hashes)), list(found))

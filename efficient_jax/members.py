@@ -81,8 +81,10 @@ def stage_folder(path: Path, where: str) -> Path:
 
 
 def framing(description: Mapping[str, Any]) -> decode.Framing:
-    """How pictures of any size become images for the network."""
-    h, _, channels = description["image_shape"]
+    """How pictures of any size become images for the network. UserError for one whose images are not square."""
+    h, w, channels = description["image_shape"]
+    if h != w:
+        raise UserError(f"the model knows images of {h} x {w} pixels; pictures of any size become squares only")
     return decode.Framing(size=h, channels=channels, **description.get("framing", {}))
 
 

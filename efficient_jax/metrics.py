@@ -69,7 +69,8 @@ def agreement(
     equal.
 
     The true variance between models is taken to be what is left of the variance on the larger set without that of
-    drawing its images; 0, and a ceiling of 0, where nothing is left.
+    drawing its images; 0, and a ceiling of 0, where nothing is left. That is reckoned as if each model had images of
+    its own; those of the same images differ by less, so the ceiling is rather too low.
     """
     both = np.stack([validation, test]).astype(np.float64)
     if both.shape[1] < 3 or not both.std(1).all():

@@ -45,12 +45,17 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def whole(path: Path) -> Iterator[IO[bytes]]:
     """A file to write, which is there once all of it is."""
     if not processes.first():
-        yield io.BytesIO()
+        with Path(os.devnull).open("wb") as file:
+            yield file
         return
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        yield file
-    os.replace(part, path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # decoded pictures are kept for several runs
+    try:
+        with part.open("wb") as file:
+            yield file
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

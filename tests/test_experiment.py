@@ -117,12 +117,12 @@ def test_a_student_can_do_without_labels(images, teacher, tmp_path):
         run(images, tmp_path / "hard", {"s": block})
 
 
-def test_a_bias_is_put_right_by_the_images_without_labels(images, teacher, tmp_path):
+def test_a_bias_is_put_right_by_the_images_without_labels(images, tmp_path):
     """A student that has never seen a class learns of it from the frequencies; all but its bias stays."""
     block = {"model": stage("supervised")["model"], "method": {"name": "prior_correction"}, "init": "blind"}
-    blind = stage("supervised", init=str(teacher), omit=("1",), updates=10)
+    blind = stage("supervised", omit=("1",), updates=30)
     before, after = run(images, tmp_path, {"blind": blind, "corrected": block})
-    assert after["test"]["correct"] >= before["test"]["correct"]
+    assert after["test"]["correct"] > before["test"]["correct"]
     start, end = (members.load(tmp_path / name, "test")[1] for name in ("blind", "corrected"))
     assert (start["params"]["head"].pop("bias") != end["params"]["head"].pop("bias")).all()
     jax.tree.map(np.testing.assert_array_equal, start, end)

@@ -104,8 +104,7 @@ def test_what_is_made_ahead_comes_in_order_and_fails_in_its_turn():
     assert list(batches.ahead(make, iter(range(2)))) == [0, 10]
 
 
-def test_a_process_looks_up_the_shares_of_its_own_devices():
-    """Two of four, told by their process."""
+def test_what_is_looked_up_is_shared_as_the_rows_are():
     asked = []
 
     def look_up(rows):

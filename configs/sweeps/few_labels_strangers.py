@@ -3,7 +3,8 @@ r"""As few_labels.py, and again with 500 pictures of CIFAR-10, which show none o
     python launch.py sweep --sweep=configs/sweeps/few_labels_strangers.py \
         --results=configs/sweeps/results/few_labels_strangers.jsonl
 
-They come from ../shared/data/cifar10/test.parquet, and are written to runs/cifar10_500 once.
+They come from ../shared/data/cifar10/test.parquet, and are written to runs/cifar10_500 once. The trials without them
+are those of few_labels.jsonl: begin with a copy of it.
 """
 
 from pathlib import Path
@@ -30,9 +31,11 @@ def trials():
 def _write() -> None:
     if FOLDER.exists() or not CIFAR10.exists():
         return
-    FOLDER.mkdir(parents=True)
+    part = FOLDER.with_suffix(".part")
+    part.mkdir(parents=True, exist_ok=True)
     for row, image in enumerate(pyarrow.parquet.read_table(CIFAR10, columns=["image"])["image"][:500].to_pylist()):
-        (FOLDER / f"{row}.jpg").write_bytes(image["bytes"])
+        (part / f"{row}.jpg").write_bytes(image["bytes"])
+    part.rename(FOLDER)
 
 
 COMPARISONS = tuple(((STRANGERS, stage), (few_labels.GROUP, stage)) for stage in ("student", "fixmatch"))

@@ -12,7 +12,7 @@ from rich import get_console
 from rich.console import Console
 
 from efficient_jax import experiment, outcome, preparation, records
-from efficient_jax.data.sources import fingerprint
+from efficient_jax.data.sources import Source, fingerprint
 from efficient_jax.loading import leaks
 from efficient_jax.plan import plan
 from efficient_jax.processes import first, join, wait
@@ -85,12 +85,20 @@ def _about(run: preparation.Run, config: dict[str, Any]) -> dict[str, Any]:
         "devices": [str(device) for device in run.devices],
         "data": {
             "source": config["data"]["source"]["name"],
-            "fingerprint": fingerprint(run.source),
+            "fingerprint": fingerprint(_given(run)),
             "classes": list(run.source.classes),
             "notes": list(run.source.notes),
             **{name: len(ids) for name, ids in run.split.items()},
         },
     }
+
+
+def _given(run: preparation.Run) -> Source:
+    """Without the images that were generated, which other seeds and folds have others of."""
+    if "generated" not in run.split:
+        return run.source
+    count = len(run.source.images) - len(run.split["generated"])
+    return run.source._replace(images=run.source.images[:count], labels=run.source.labels[:count])
 
 
 def _git(*arguments: str) -> bytes:

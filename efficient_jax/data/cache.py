@@ -6,13 +6,14 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import PIL
 from rich import get_console
 
+from efficient_jax import records
 from efficient_jax.data import decode
 from efficient_jax.data.decode import Decoded, Framing, Picture
 
@@ -31,7 +32,7 @@ def decode_all(
     if cache is None:
         return decode.decode_all(read, count, framing)
     file = cache / f"{key(files, f'{framing} {about}')}.npz"
-    if (found := _read(file)) and not _mended(read, found, framing):
+    if (found := _read(file)) and not mended(read, found.unreadable, framing):
         return found
     started = time.perf_counter()
     found = decode.decode_all(read, count, framing)
@@ -66,23 +67,19 @@ def _read(file: Path) -> Decoded | None:
         return None
 
 
-def _mended(read: Callable[[int], Picture], found: Decoded, framing: Framing) -> bool:
+def mended(read: Callable[[int], Picture], unreadable: Mapping[int, str], framing: Framing) -> bool:
     """Whether a picture that could not be read now can: with a package that was not there, say."""
-    rows = list(found.unreadable)
+    rows = list(unreadable)
     return bool(rows) and len(decode.decode_all(lambda i: read(rows[i]), len(rows), framing).rows) > 0
 
 
 def _write(file: Path, found: Decoded) -> None:
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
+        with records.whole(file) as stream:
             about = json.dumps([found.unreadable, found.notes])
             np.savez(stream, images=found.images, rows=found.rows, sizes=found.sizes, about=np.array(about))
-        os.replace(part, file)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         say(f"decoded pictures are not kept in {file.parent}: {error.strerror}")
     else:
         say(f"{len(found.images):,} decoded pictures are kept in {file} for the next run")

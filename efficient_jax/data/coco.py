@@ -1,6 +1,5 @@
 """Pictures with objects, as COCO's JSON files describe them, and PNG files of the class of each pixel."""
 
-import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -11,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from efficient_jax.binding import choose
+from efficient_jax.data import decode, stream
 from efficient_jax.data import objects as geometry
-from efficient_jax.data import stream
 from efficient_jax.data.decode import ORIENTATION, Framing, free_memory, left_out
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
@@ -127,6 +126,8 @@ def _read(path: str, folder: str, setting: str) -> Part:
             pictures[entry["id"]] = Picture(root / entry["file_name"], entry["file_name"], *size, [])
         categories = {entry["id"]: str(entry["name"]) for entry in sorted(content["categories"], key=lambda c: c["id"])}
         for entry in content["annotations"]:
+            if len(entry.get("keypoints", ())) % 3:
+                raise ValueError("its keypoints are no rows of x, y, visibility")
             if entry["category_id"] not in categories or entry["image_id"] not in pictures:
                 raise ValueError("no such category or image")
             if len(entry["bbox"]) != 4 or not np.isfinite(np.array(entry["bbox"], float)).all():
@@ -160,7 +161,7 @@ def _single(labels: np.ndarray, pictures: Sequence[Picture]) -> np.ndarray:
 
 def _check_size(content: bytes, picture: Picture) -> None:
     """That the picture, stood upright, has the size in which its objects were measured."""
-    image = Image.open(io.BytesIO(content))
+    image = decode.opened(content)
     turned = 5 <= image.getexif().get(ORIENTATION, 1) <= 8
     w, h = image.size[::-1] if turned else image.size
     if (w, h) != (picture.width, picture.height):

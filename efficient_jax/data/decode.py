@@ -143,7 +143,7 @@ def shape_of(read: Callable[[int], Picture], count: int, framing: Framing) -> tu
     _check(framing)
     if not framing.size and count:
         try:
-            return _pixels(_convert(_open(read(0)), framing.channels)[0]).shape, ""
+            return _pixels(_convert(opened(read(0)), framing.channels)[0]).shape, ""
         except Exception as error:  # a damaged file makes decoders raise anything
             return (framing.size, framing.size, framing.channels), reason(error)
     return (framing.size, framing.size, framing.channels), ""
@@ -188,7 +188,7 @@ def loaded(picture: Picture) -> bytes | np.ndarray:
 
 def frame(picture: Picture, framing: Framing, shape: tuple[int, ...]) -> Framed:
     """One picture as an image of `shape`. Decoders raise anything."""
-    image, changes = _convert(_open(picture), framing.channels)
+    image, changes = _convert(opened(picture), framing.channels)
     pixels = fit(image, *framing[:4]) if framing.size else _stored(image, shape)
     return Framed(pixels, changes, (image.height, image.width))
 
@@ -229,7 +229,7 @@ def _check(framing: Framing) -> None:
         raise UserError(f"{where}.channels: {framing.channels} asked; want 3 (colour) or 1 (grey)")
 
 
-def _open(picture: Picture) -> Image.Image:
+def opened(picture: Picture) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return _from_array(picture)
     content = picture if isinstance(picture, bytes) else picture.read_bytes()

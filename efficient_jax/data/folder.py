@@ -109,11 +109,10 @@ def _check_classes(path: str, names: tuple[str, ...]) -> None:
 
 def pictures(folder: Path) -> list[Path]:
     """Files below `folder` that look like pictures, in an order that depends on their names only."""
-    found = [
-        os.path.join(inside, name)
-        for inside, _, names in os.walk(folder)
-        for name in names
-        if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
-    ]
+    found: list[str] = []
+    for inside, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # copies of notebooks and viewers
+        shown = (name for name in names if not name.startswith("."))
+        found += [os.path.join(inside, name) for name in shown if os.path.splitext(name)[1].lower() in SUFFIXES]
     found.sort(key=lambda file: file.split(os.sep))  # as paths are sorted, but faster
     return [Path(file) for file in found]

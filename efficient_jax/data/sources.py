@@ -4,6 +4,7 @@ not fit there are decoded when they are asked for."""
 import gzip
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -89,7 +90,7 @@ def npz(*, path: str) -> Source:
     try:
         with file.open("rb") as stream, np.load(stream) as arrays:
             content = dict(arrays)
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # TypeError: an .npy
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:  # TypeError: an .npy
         raise UserError(f"config.data.source.path: {path!r} is not an .npz of plain arrays ({error})") from error
     soft = _soft(content, path)
     if missing := {"images", "labels"} - set(content):

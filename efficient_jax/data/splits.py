@@ -46,8 +46,8 @@ def split(
     validation part, the others stay labelled. `order` are the images in an order that their content gives: with it
     the folds of the same labelled images do not depend on how these are named or listed.
 
-    Images of one of `groups` come into one part, of test, validation and folds; the parts then have only nearly the
-    size asked for.
+    Images of one of `groups` come into one part, of test, validation and folds, which then have only nearly the size
+    asked for; those of a group that is held out are not in any other part, also without a label.
 
     Raises: UserError when there are too few images, two test parts, or a fold would be empty.
     """
@@ -56,7 +56,7 @@ def split(
         raise UserError("config.data.source: no image has a label; want some of each class")
     if "test" in given:
         test_ids = _given_test(given["test"], labels, test)
-        rest = np.setdiff1d(known, test_ids)
+        rest = _of_other_groups(np.setdiff1d(known, test_ids), test_ids, groups)
     else:
         rest, test_ids = _part(known, labels, test, TEST_SEED, "config.data.test", groups, stratify)
     rest, validation_ids = _part(rest, labels, validation, seed, "config.data.validation", groups, stratify)
@@ -71,6 +71,7 @@ def split(
         number = folds_of(labels[ids], folds, seed, None if groups is None else groups[ids], stratify, classes)
         labelled_ids, validation_ids = np.sort(ids[number != fold]), ids[number == fold]
     pool = np.setdiff1d(np.arange(len(labels)), np.concatenate([labelled_ids, validation_ids, test_ids]))
+    pool = _of_other_groups(pool, np.concatenate([validation_ids, test_ids]), groups)
     if unlabelled > len(pool):
         raise UserError(f"config.data.unlabelled: {unlabelled} asked, but {len(pool)} images are left; ask for fewer")
     pool = np.sort(rng.choice(pool, unlabelled, replace=False)) if unlabelled else pool
@@ -164,6 +165,10 @@ def _drawn_of_several(
     return rest[drawn]
 
 
+def _of_other_groups(ids: np.ndarray, held_out: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    return ids if groups is None else ids[~np.isin(groups[ids], groups[held_out])]
+
+
 def _known(labels: np.ndarray) -> np.ndarray:
     """Which images somebody has labelled."""
     return np.all(labels >= 0, axis=tuple(range(1, labels.ndim)))
@@ -192,11 +197,15 @@ def _part(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(the others, about `size` of `ids`): exactly, where there are no groups."""
     if size and groups is not None:
-        parts = round(len(ids) / size)
+        each = [ids[labels[ids] == k] for k in np.unique(labels[ids])] if stratify and labels.ndim == 1 else [ids]
+        parts = min(round(len(ids) / size), *(len(np.unique(groups[of])) for of in each))
         try:
             number = folds_of(labels[ids], max(parts, 2), seed, groups[ids], stratify)
         except UserError as error:
-            raise UserError(f"{where}: {size} asked, of {len(ids)} images; their groups do not allow it") from error
+            raise UserError(
+                f"{where}: {size} asked, of {len(ids)} images; their groups do not allow it: each class wants two or "
+                "more, or say config.data.stratify=False"
+            ) from error
         return ids[number != 0], ids[number == 0]
     if size and not stratify:
         if size >= len(ids):

@@ -4,6 +4,7 @@ import functools
 import json
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -137,7 +138,7 @@ def pictures(
         return cache.decode_all(read, count, framing, feed.folder, files, about)
     table = feed.folder / f"{cache.key(files, f'{framing} {about}')}.known.npz" if feed.folder else None
     found = _kept(table) if table else None
-    if not found:
+    if not found or cache.mended(read, found[1], framing):
         found = _pass(read, count, framing, shape)
         if table:
             _keep(table, *found)
@@ -184,7 +185,7 @@ def _kept(table: Path) -> tuple[Known, dict[int, str], tuple[str, ...]] | None:
         with table.open("rb") as file, np.load(file) as arrays:
             said = json.loads(str(arrays["said"]))
             known = Known(*(arrays[name] for name in Known._fields))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     return known, dict(map(tuple, said["unreadable"])), tuple(said["notes"])
 

@@ -78,7 +78,7 @@ def _of_light(found: Survey) -> list[Suggestion]:
         said.append(
             Suggestion(True, f"color_jitter: {block}", f"within a class light varies {shown}", ("color_jitter",))
         )
-    else:
+    elif not np.isnan(brightness):
         said.append(Suggestion(False, "color_jitter", f"within a class light varies {shown} only", ("color_jitter",)))
     if found.colourless > 0.99 and len(found.mean) == 3:
         why = f"the channels are equal in {100 * found.colourless:.1f}% of the images"

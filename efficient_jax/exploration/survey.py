@@ -11,6 +11,7 @@ from efficient_jax.data.decode import resized
 from efficient_jax.data.sources import Source, digests
 from efficient_jax.data.stream import Streamed
 
+FREEDOM = 10  # degrees of it, below which a spread within classes says nothing
 MEASURED = 5000  # images whose pixels and features are looked at: more take longer and say the same
 DRAWINGS, COMPARED = 32, 1000  # so many images of so few pixels are compared: thousands look alike, which takes minutes
 MOVED = 2000  # labelled images that are mirrored
@@ -51,7 +52,7 @@ class Survey(NamedTuple):
     spread: Float[np.ndarray, "classes"]
     distance: Float[np.ndarray, "m"]  # Mahalanobis
     outliers: Int[np.ndarray, "k"]  # ids, the farthest first
-    within: dict[str, float]  # measure -> its coefficient of variation within the classes of labelled images
+    within: dict[str, float]  # measure -> its coefficient of variation within the classes of labelled images; or nan
     moves: dict[str, Move]
     equal: list[list[int]]  # ids of images that equal each other, of the whole set
     compared: int  # images of which it is known whether they are near another
@@ -90,12 +91,13 @@ def survey(
     compared = ids if max(images.shape[1:3]) > DRAWINGS else _some(ids, COMPARED)
     known = source.labels.reshape(len(members), -1).min(1) >= 0
     small = resized(images, SIDE)
-    of_pixels = distances.principal(small)
+    of_pixels = distances.principal(small[~held_out])
     features = network(images) if network else of_pixels(small)
     features = features / np.linalg.norm(features, axis=1, keepdims=True) if network else features
     far = distances.mahalanobis(features)
     measured = quality.quality(images)
-    labelled = np.isin(ids, split["labelled"])
+    labelled = _some(split["labelled"], MEASURED)
+    light = quality.quality(source.images[labelled])
     return Survey(
         members=members,
         counts={part: members[rows].sum(0) for part, rows in split.items()},
@@ -110,8 +112,7 @@ def survey(
         distance=far,
         outliers=ids[distances.outliers(far)],
         within={
-            name: _within(getattr(measured, name)[labelled], members[ids[labelled]])
-            for name in ("brightness", "highlights", "contrast")
+            name: _within(getattr(light, name), members[labelled]) for name in ("brightness", "highlights", "contrast")
         },
         moves={} if source.multi_label else _moves(source, split["labelled"], of_pixels),
         equal=_groups(digests(source), used),
@@ -138,10 +139,10 @@ def _members(source: Source) -> Bool[np.ndarray, "n classes"]:
 
 
 def _within(values: Float[np.ndarray, "n"], members: Bool[np.ndarray, "n classes"]) -> float:
-    """The standard deviation within classes as a share of the mean."""
+    """The standard deviation within classes as a share of the mean; nan where too few images say something of it."""
     squares = sum(np.square(values[of] - values[of].mean()).sum() for of in members.T if of.any())
     freedom = sum(max(int(of.sum()) - 1, 0) for of in members.T)
-    return float(np.sqrt(squares / max(freedom, 1)) / max(values.mean(), 1e-9))
+    return float(np.sqrt(squares / freedom) / max(values.mean(), 1e-9)) if freedom >= FREEDOM else float("nan")
 
 
 def _moves(source: Source, labelled: Int[np.ndarray, "n"], features: distances.Features) -> dict[str, Move]:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
@@ -44,12 +44,3 @@ def change(a: Int[np.ndarray, "n"], b: Int[np.ndarray, "n"], labels: Int[np.ndar
     differ = int(won.sum() + lost.sum())
     p = stats.binomtest(int(won.sum()), differ).pvalue if differ else 1.0
     return Change(won, lost, float(p))
-
-
-def error_correlations(answers: Int[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m m"]:
-    """Of each pair of members, 1.0 on the diagonal."""
-    table = np.ones((len(answers), len(answers)))
-    for i in range(len(answers)):
-        for j in range(i):
-            table[i, j] = table[j, i] = agreement(answers[i], answers[j], labels).error_correlation
-    return table

@@ -132,8 +132,8 @@ class Difference(NamedTuple):
     mean: float
     low: float
     high: float
-    pairs: list[Any]  # seeds, or (seed, fold)
-    unpaired: list[Any]
+    pairs: list[int]  # seeds
+    unpaired: list[Any]  # seeds, or (seed, fold)
 
 
 def by_seed(records: Iterable[Record], group: str, stage: str) -> dict[int | tuple[int, int], float]:
@@ -151,21 +151,30 @@ def by_seed(records: Iterable[Record], group: str, stage: str) -> dict[int | tup
 
 
 def differences(records: Sequence[Record], a: tuple[str, str], b: tuple[str, str]) -> Difference:
-    """Accuracy of `a` minus that of `b`, each a (group, stage), also across groups."""
+    """Accuracy of `a` minus that of `b`, each a (group, stage), also across groups. The mean of the folds of a seed,
+    which share most of their training images, counts as one."""
     for chosen in (a, b):
         known = {(record["group"], stage) for record in records for stage in record["stages"]}
         if chosen not in known:
             near = difflib.get_close_matches(" / ".join(chosen), [" / ".join(pair) for pair in known], 1, 0.0)
             raise UserError(f"no record of {' / '.join(chosen)}; the nearest is {' '.join(near) or 'none'}")
     first, second = by_seed(records, *a), by_seed(records, *b)
-    pairs = sorted(first.keys() & second.keys())
-    unpaired = sorted(first.keys() ^ second.keys())
+    both, unpaired = first.keys() & second.keys(), sorted(first.keys() ^ second.keys())
+    one, other = (_of_seeds({run: of[run] for run in both}) for of in (first, second))
+    pairs = sorted(one)
     if len(pairs) < 2:
-        mean = first[pairs[0]] - second[pairs[0]] if pairs else float("nan")
+        mean = one[pairs[0]] - other[pairs[0]] if pairs else float("nan")
         return Difference(mean, float("nan"), float("nan"), pairs, unpaired)
-    first_paired, second_paired = (np.array([of[seed] for seed in pairs]) for of in (first, second))
+    first_paired, second_paired = (np.array([of[seed] for seed in pairs]) for of in (one, other))
     mean, low, high = paired_difference(first_paired, second_paired)
     return Difference(mean, low, high, pairs, unpaired)
+
+
+def _of_seeds(found: Mapping[Any, float]) -> dict[int, float]:
+    folds: dict[int, list[float]] = {}
+    for run, accuracy in found.items():
+        folds.setdefault(run[0] if isinstance(run, tuple) else run, []).append(accuracy)
+    return {seed: sum(each) / len(each) for seed, each in folds.items()}
 
 
 def difference_cells(difference: Difference) -> list[str]:

@@ -107,6 +107,17 @@ def test_groups_stay_together_in_test_validation_and_labelled(stratify):
     assert abs(len(found["validation"]) - 20) <= 6
 
 
+def test_nothing_of_a_group_that_is_held_out_is_in_another_part():
+    """Also without a label, and where the source says what the test images are."""
+    groups = np.arange(len(LABELS)) // 3
+    drawn = parts(labels_per_class=5, groups=groups)
+    given = parts(folds=0, test=0, labels_per_class=5, given={"test": np.arange(0, len(LABELS), 30)}, groups=groups)
+    for found in (drawn, given):
+        held_out = set(groups[np.concatenate([found["test"], found["validation"]])])
+        assert len(found["unlabelled"])
+        assert not held_out & set(groups[np.concatenate([found["unlabelled"], found["labelled"]])])
+
+
 def test_parts_at_random_have_the_size_asked_for():
     found = parts(folds=0, validation=20, labels_per_class=0, stratify=False)
     assert (len(found["test"]), len(found["validation"]), len(found["labelled"])) == (12, 20, len(LABELS) - 32)

@@ -2,12 +2,13 @@
 
 import os
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from efficient_jax.data import decode, statistics, stream
+from efficient_jax.data import cache, decode, statistics, stream
 from efficient_jax.data.folder import folder
 from efficient_jax.data.parquet import parquet
 from efficient_jax.data.sources import digests, fingerprint
@@ -125,10 +126,15 @@ def test_the_first_pass_is_kept_for_as_long_as_the_files_are(noise, tmp_path, mo
     feed = stream.Feed("stream", folder=tmp_path)
     first = folder(**noise, feed=feed)
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "each", None)
+        patch.setattr(stream, "_pass", None)
         again = folder(**noise, feed=feed)
     assert (again.notes, again.names, fingerprint(again)) == (first.notes, first.names, fingerprint(first))
     np.testing.assert_array_equal(again.images[np.arange(40)], first.images[np.arange(40)])
+    with monkeypatch.context() as patch:  # a package is there now, with which the unreadable ones can be read
+        patch.setattr(cache, "mended", lambda *_: True)
+        patch.setattr(stream, "_pass", passed := mock.Mock(wraps=stream._pass))
+        folder(**noise, feed=feed)
+        passed.assert_called_once()
     replace_it(Path(first.names[3]))
     assert fingerprint(folder(**noise, feed=feed)) != fingerprint(first)
     for table in tmp_path.glob("*.known.npz"):

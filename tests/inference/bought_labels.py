@@ -88,7 +88,7 @@ def main(file: Path) -> None:
         if arms := [arm for arm in ARMS if arm not in there]:
             with tempfile.TemporaryDirectory() as folder:
                 measure(seed, arms, Path(folder), file)
-    lines = records.read_lines(file)
+    lines = sorted(records.read_lines(file), key=lambda of: of["seed"])  # arms are compared seed by seed
     for stage in ("augmented", "student"):
         shares = {
             arm: np.array([100 * of[stage]["correct"] / of[stage]["n"] for of in lines if of["arm"] == arm])

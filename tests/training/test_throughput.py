@@ -19,7 +19,7 @@ UPDATES, REPEATS = 50, 7
 
 
 def ratio(seconds: dict) -> float:
-    """Of the second's median to the first's, over pairs."""
+    """The median, over pairs, of the second's time to the first's."""
     one, other = map(np.array, seconds.values())
     return float(np.median(other / one))
 
@@ -69,8 +69,8 @@ def test_fixmatch_against_the_bare_forward_and_backward(config, calls, tmp_path,
 
     compiled = parallel.pmap(gradient, run.devices, in_axes=(None, 0), out_axes=None)
     seen = parallel.replicate(variables, run.devices)
-    images = np.asarray(run.source.images[np.arange(2 * count) % len(run.source.images)])
-    images = images.reshape(2, count, *images.shape[1:])
+    rows = np.arange(2 * count) % len(run.source.images)
+    images = parallel.shared_by(run.source.images.__getitem__, rows, run.devices)
     state = each.state
 
     def bare():
