@@ -129,6 +129,7 @@ def updates(
         devices=run.devices,
         frozen=frozen_params,
         average_state=not stage.norm_axis,
+        accumulate=stage.accumulate,
     )
     key = parallel.replicate(keys.named(_key(stage, run), "train"), run.devices)
     orders = {stream: zlib.crc32(f"{run.seed}/{stage.name}/{stream}".encode()) for stream in stage.batch}

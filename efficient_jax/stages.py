@@ -51,6 +51,7 @@ class Stage(NamedTuple):
     log_every: int
     save_every: int
     keep_every: int
+    accumulate: int  # parts of each device's share, one after the other
 
     @property
     def where_teachers(self) -> str:
@@ -84,6 +85,7 @@ def stage(
     log_every: int = 50,
     save_every: int = 500,
     keep_every: int = 0,
+    accumulate: int = 1,
 ) -> Stage:
     """`config.<name>`.
 
@@ -96,6 +98,7 @@ def stage(
     "device" (all devices' images together) or "" (each device's share for itself). `mean` and `std` normalise images,
     for weights that want another normalisation than the one found with them. Checkpoints are saved after every
     `save_every` updates; the newest two and the best stay, and those of each multiple of `keep_every`, if it is not 0.
+    `accumulate` cuts each update's batch into so many parts where one does not fit into the devices' memory.
     `views` is for methods that fit: how many augmented copies of each labelled image there are; 0: the image as it is.
     """
     where = f"config.{name}"
@@ -146,6 +149,7 @@ def stage(
     for key, count in (("log_every", log_every), ("save_every", save_every)):
         at_least(count, 1, f"{where}.{key}")
     at_least(keep_every, 0, f"{where}.keep_every")
+    at_least(accumulate, 1, f"{where}.accumulate")
     if keep_every % save_every:
         raise UserError(f"{where}.keep_every: {keep_every} is no multiple of save_every, {save_every}")
     if entry.fit and mixes:
@@ -185,6 +189,7 @@ def stage(
         log_every=log_every,
         save_every=save_every,
         keep_every=keep_every,
+        accumulate=accumulate,
     )
 
 

@@ -34,6 +34,7 @@ def make_train_step(
     devices: Sequence[jax.Device],
     frozen: Tree = None,
     average_state: bool = False,
+    accumulate: int = 1,
 ) -> Callable:
     """`step(state, frozen, data, key, given) -> (state, metrics)`, pmapped; `state` is donated.
 
@@ -44,7 +45,8 @@ def make_train_step(
     batches are exact.
     metrics: name -> (sum, count). `updates` is how many there will be. `frozen` says of each parameter whether it is
     (None: no one): no gradient of it is computed. `average_state` is for models whose devices renew the state each for
-    itself.
+    itself. `accumulate` cuts each device's share into so many parts, which it takes one after the other, for want of
+    memory: the same update, but for what relates the images of a batch to each other, such as their statistics.
     """
     still = frozen
 
@@ -60,20 +62,34 @@ def make_train_step(
             name: parallel.keys_of_share(random_keys.named(step_key, name), len(examples["index"]))
             for name, examples in batch.items()
         }
-        (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
-            state["params"], state["state"], frozen | {"ema": state["ema"], "progress": progress}, batch, keys
-        )
-        variables = {name: tree for name, tree in aux.state.items() if name in state["ema"]}  # without a memory
+        beside = frozen | {"ema": state["ema"], "progress": progress}
+
+        def of_part(carried: Tree, part: tuple[dict, dict]) -> tuple[Tree, Tree]:
+            (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
+                state["params"], carried, beside, *part
+            )
+            return aux.state, (grads, loss, aux.weight, aux.metrics)
+
+        def add(so_far: tuple[Tree, Tree], part: tuple[dict, dict]) -> tuple[tuple[Tree, Tree], None]:
+            carried, sums = of_part(so_far[0], part)
+            return (carried, jax.tree.map(lambda x, y: x + y, so_far[1], sums)), None
+
+        parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), (batch, keys))
+        found = of_part(state["state"], jax.tree.map(lambda x: x[0], parts))
+        if accumulate > 1:
+            found, _ = jax.lax.scan(add, found, jax.tree.map(lambda x: x[1:], parts))
+        carried, sums = found
+        variables = {name: tree for name, tree in carried.items() if name in state["ema"]}  # without a memory
         if average_state:
             variables = jax.lax.pmean(variables, parallel.AXIS)
-        grads, loss, weight, metrics = jax.lax.psum((grads, loss, aux.weight, aux.metrics), parallel.AXIS)
+        grads, loss, weight, metrics = jax.lax.psum(sums, parallel.AXIS)
         grads = jax.tree.map(lambda g: g / weight, grads)
         params, opt = optim.update(tx, grads, state["opt"], state["params"])
         of_model = {name: params[name] for name in state["ema"]["params"]}
         renewed = {
             "step": state["step"] + 1,
             "params": params,
-            "state": aux.state | variables,
+            "state": carried | variables,
             "opt": opt,
             "ema": update_ema(state["ema"], {"params": of_model, **variables}, state["step"], ema_decay),
         }

@@ -28,13 +28,20 @@ def unchanged(keys: jax.Array, batch: Batch) -> Batch:
     return batch
 
 
-def make(count: int, augment: Augment = unchanged, dropout: float = 0.3, learning_rate: float = 1e-3) -> Problem:
+def make(
+    count: int,
+    augment: Augment = unchanged,
+    dropout: float = 0.3,
+    learning_rate: float = 1e-3,
+    network: str = "cnn",
+    accumulate: int = 1,
+) -> Problem:
     """The same problem on `count` devices, whatever their number."""
     devices = jax.local_devices()[:count]
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (64, *SHAPE), np.uint8)
     labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, 64)]
-    module = models.MODELS["cnn"](classes=CLASSES, width=4, dropout=dropout, norm_axis=parallel.AXIS)
+    module = models.MODELS[network](classes=CLASSES, width=4, dropout=dropout, norm_axis=parallel.AXIS)
     variables = models.init(module, jax.random.key(0), SHAPE)
     tx, _ = optim.optimizer(
         variables["params"],
@@ -46,7 +53,7 @@ def make(count: int, augment: Augment = unchanged, dropout: float = 0.3, learnin
         rules=((".*", 1.0),),
     )
     loss_fn = supervised(models.make_apply(module, (0.5,), (0.25,)), augment)
-    compiled = step.make_train_step(loss_fn, tx, updates=UPDATES, ema_decay=0.9, devices=devices)
+    compiled = step.make_train_step(loss_fn, tx, updates=UPDATES, ema_decay=0.9, devices=devices, accumulate=accumulate)
     data, key = parallel.replicate(({"image": images, "label": labels}, jax.random.key(1)), devices)
 
     def update(current: Tree, i: int) -> tuple[Tree, dict]:

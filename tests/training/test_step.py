@@ -37,6 +37,14 @@ def test_devices_do_not_change_the_losses_with_augmentation(count):
     np.testing.assert_allclose(many, one, rtol=5e-5)
 
 
+def test_accumulated_gradients_are_those_of_the_whole_batch():
+    """Of a network without batch statistics, with the draws of augmentation and dropout that each image has."""
+    mixed = augment.build(("brightness", "mixup"), {"brightness": {"strength": 0.5}, "mixup": {"alpha": 0.2}})
+    whole, _ = losses(make(2, mixed, network="mlp"))
+    parts, _ = losses(make(2, mixed, network="mlp", accumulate=4))
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+
+
 def test_loss_falls():
     found, _ = losses(make(2, dropout=0.0, learning_rate=1e-2))
     assert np.mean(found[-5:]) < 0.9 * np.mean(found[:5])
