@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from efficient_jax import experiment, losses, members, models, preparation
+from efficient_jax import experiment, losses, members, models, preparation, records
 from efficient_jax.methods import METHODS
 from efficient_jax.supervision import supervise
 from efficient_jax.types import UserError
@@ -24,6 +24,26 @@ def test_a_network_that_is_its_own_teacher_learns(images, tmp_path, method):
     (found,) = run(images, tmp_path, {"s": stage(method, updates=40, **(strong if METHODS[method].strong else {}))})
     assert found["test"]["correct"] >= 20  # of 30; 10 by chance
     assert found["images_seen"] == 40 * (24 if METHODS[method].strong else 16)
+
+
+LEARNED = ("distill", "noisy_student", "fixmatch", "flexmatch", "uda", "mean_teacher", "pseudo_label")
+
+
+def test_devices_do_not_change_the_losses_of_any_method(images, teacher, tmp_path):
+    blocks = {}
+    for name in LEARNED:
+        strong = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}} if METHODS[name].strong else {}
+        taught = {"teacher": str(teacher)} if METHODS[name].needs_teacher else {}
+        blocks[name] = stage(name, updates=3, log_every=1, **strong, **taught)
+    for devices in (1, 4):
+        run(images, tmp_path / str(devices), blocks, devices=devices)
+    for name in LEARNED:
+        one, four = (
+            [line["loss"] for line in records.read_lines(tmp_path / devices / name / "metrics.jsonl")]
+            for devices in ("1", "4")
+        )
+        assert len(one) == 3
+        np.testing.assert_allclose(four, one, rtol=1e-5, err_msg=name)
 
 
 def test_stages_of_other_sizes(images, teacher, tmp_path):

@@ -34,10 +34,10 @@ def stage(method: str, updates: int = 2, **changes) -> dict:
     return block | changes
 
 
-def run(images: str, workdir, stages: dict, validation: int = 0) -> list[dict]:
+def run(images: str, workdir, stages: dict, validation: int = 0, devices: int = 2) -> list[dict]:
     config = {
         "seed": 0,
-        "devices": 2,
+        "devices": devices,
         "stages": tuple(stages),
         "data": {
             "source": {"name": "npz", "path": images},

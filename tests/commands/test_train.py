@@ -2,6 +2,7 @@
 
 import functools
 import json
+import random
 import resource
 import socket
 import time
@@ -87,20 +88,44 @@ def whole(tmp_path_factory):
     return members.load(workdir / "augmented", "test")[1]
 
 
-def kill(process):
-    process.kill()
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_times_a_run_ends_as_the_uninterrupted_one(times, whole, tmp_path):
+    rng = random.Random(times)
+    metrics = tmp_path / "augmented" / "metrics.jsonl"
+    for step in sorted(rng.choices(range(5, 60, 5), k=times)):
+        process = start("train", *LONG, f"--workdir={tmp_path}")
+        while not (metrics.exists() and f'"step": {step},' in metrics.read_text()):
+            assert process.poll() is None, "it ended before it was killed"
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 0.2))
+        process.kill()
+        process.communicate()
+    ends_as(whole, tmp_path)
 
 
-def terminate(process):
+def ends_as(whole, workdir):
+    code, _, err = launch("train", *LONG, f"--workdir={workdir}")
+    assert code == 0, err
+    assert all(step % 10 == 0 for step in checkpoint.steps(workdir / "augmented"))
+    np.testing.assert_equal(members.load(workdir / "augmented", "test")[1], whole)
+    lines = (workdir / "augmented" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(5, 61, 5))
+
+
+def terminate(process, checkpoints):
+    """While a checkpoint is being written."""
+    while not list(checkpoints.glob("*tmp*")):
+        assert process.poll() is None
     process.terminate()
 
 
-def fill(process):
+def fill(process, checkpoints):
     """As if the disk were full: no file may grow beyond 20 kB, and a checkpoint has larger ones."""
+    del checkpoints
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
 
-@pytest.mark.parametrize("how", [kill, terminate, fill])
+@pytest.mark.parametrize("how", [terminate, fill])
 def test_stopped_the_same_command_ends_as_the_uninterrupted_run(how, whole, tmp_path):
     killed = tmp_path / "killed"
     process = start("train", *LONG, f"--workdir={killed}")
@@ -108,7 +133,7 @@ def test_stopped_the_same_command_ends_as_the_uninterrupted_run(how, whole, tmp_
     while not (metrics.exists() and '"step": 25' in metrics.read_text()):
         assert process.poll() is None, "it ended before it was stopped"
         time.sleep(0.01)
-    how(process)
+    how(process, killed / "augmented" / "checkpoints")
     out, err = process.communicate()
     assert not (killed / "augmented" / "result.json").exists()
     if how == fill:
@@ -120,14 +145,7 @@ def test_stopped_the_same_command_ends_as_the_uninterrupted_run(how, whole, tmp_
         assert "stopping after this update" in out
         assert err.startswith("stage 'augmented': stopped after update ")
         assert err.endswith("of 60; the same command carries on from there\n")
-    assert launch("train", *LONG, f"--workdir={killed}")[0] == 0
-    assert all(step % 10 == 0 for step in checkpoint.steps(killed / "augmented"))
-    resumed = members.load(killed / "augmented", "test")[1]
-    for layer in whole["params"]:
-        np.testing.assert_equal(resumed["params"][layer], whole["params"][layer])
-    np.testing.assert_equal(resumed, whole)
-    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
-    assert steps == list(range(5, 61, 5))
+    ends_as(whole, killed)
 
 
 def test_two_processes_are_as_one_also_after_one_has_died(whole, tmp_path):

@@ -1,7 +1,7 @@
 """A small problem that the training tests share: 64 random images, a narrow network, supervised learning."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +21,8 @@ class Problem(NamedTuple):
     update: Callable[[Tree, int], tuple[Tree, dict]]
     state: Tree
     devices: list
+    step: Any
+    arguments: Callable[[Tree, int], tuple]  # of `step` in an update, on the devices
 
 
 def unchanged(keys: jax.Array, batch: Batch) -> Batch:
@@ -56,11 +58,14 @@ def make(
     compiled = step.make_train_step(loss_fn, tx, updates=UPDATES, ema_decay=0.9, devices=devices, accumulate=accumulate)
     data, key = parallel.replicate(({"image": images, "label": labels}, jax.random.key(1)), devices)
 
-    def update(current: Tree, i: int) -> tuple[Tree, dict]:
+    def arguments(current: Tree, i: int) -> tuple:
         rows = np.random.default_rng(i).integers(0, 64, BATCH)
-        return compiled(current, {}, data, key, {"labelled": {"index": parallel.shared(rows[None], devices)}})
+        return current, {}, data, key, {"labelled": {"index": parallel.shared(rows[None], devices)}}
 
-    return Problem(update, parallel.replicate(state.create(variables, tx), devices), devices)
+    def update(current: Tree, i: int) -> tuple[Tree, dict]:
+        return compiled(*arguments(current, i))
+
+    return Problem(update, parallel.replicate(state.create(variables, tx), devices), devices, compiled, arguments)
 
 
 def losses(problem: Problem, updates: int = UPDATES) -> tuple[list[float], Tree]:

@@ -1,5 +1,7 @@
 """The same run on any number of devices, and no update where there is nothing to learn from."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +45,24 @@ def test_accumulated_gradients_are_those_of_the_whole_batch():
     whole, _ = losses(make(2, mixed, network="mlp"))
     parts, _ = losses(make(2, mixed, network="mlp", accumulate=4))
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("network", "count"), [("mlp", 1), ("cnn", 7)])
+def test_collectives(network, count):
+    """One for all gradients and metrics; two for each of the three normalisations, forward and backward."""
+    problem = make(2, network=network)
+    jax.config.update("jax_disable_most_optimizations", False)  # XLA puts together what can be
+    program = problem.step.lower(*problem.arguments(problem.state, 0)).compile().as_text()
+    jax.config.update("jax_disable_most_optimizations", True)
+    assert len(re.findall(r" (?:all-|collective-|reduce-scatter)[\w-]*\(", program)) == count
+
+
+def test_nothing_moves_between_host_and_devices_in_an_update():
+    problem = make(2)
+    first, _ = problem.update(problem.state, 0)
+    arguments = problem.arguments(first, 1)
+    with jax.transfer_guard("disallow_explicit"):
+        jax.block_until_ready(problem.step(*arguments))
 
 
 def test_loss_falls():
