@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -40,7 +41,7 @@ def bind(function: Callable, block: Mapping[str, Any], where: str, given: Collec
     parameters = {name: p for name, p in inspect.signature(function).parameters.items() if name not in given}
     for key in block:
         if key not in parameters:
-            raise UserError(f"{where}.{key}: no such key{nearest(key, parameters)}")
+            raise UserError(f"{where}.{key}: no such key{nearest(str(key), parameters)}")
     bound = {}
     for name, parameter in parameters.items():
         if name not in block and parameter.default is parameter.empty:
@@ -63,6 +64,8 @@ def _typed(value: Any, wanted: Any, where: str) -> Any:
     """`value`, with an int made a float where a float is wanted; UserError when the type is another."""
     if wanted is float and type(value) is int:
         return float(value)
+    if wanted is float and isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where}: {value} is no finite number")
     expected = getattr(wanted, "__origin__", wanted)
     if expected in (int, float, str, bool, tuple, dict) and not (
         isinstance(value, Mapping if expected is dict else expected)

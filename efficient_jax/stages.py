@@ -102,6 +102,8 @@ def stage(
     `views` is for methods that fit: how many augmented copies of each labelled image there are; 0: the image as it is.
     """
     where = f"config.{name}"
+    augmentation = _augment(augment, f"{where}.augment")
+    strong_augmentation = _augment(strong_augment, f"{where}.strong_augment")
     functions = {key: entry.fit or entry.correct or entry.loss for key, entry in methods.METHODS.items()}
     chosen, settings = binding.bind_named(functions, method, f"{where}.method", GIVEN)
     entry = methods.METHODS[chosen]
@@ -140,7 +142,6 @@ def stage(
         raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
     if pseudo_labels and not entry.label:
         raise UserError(f"{where}.pseudo_labels: the method {chosen!r} does not read them")
-    augmentation = _augment(augment, f"{where}.augment")
     mixes = sorted(operations(augment.get("ops", ()), augment) & augmentations.MIXES.keys())
     for stream, count in sizes.items():
         if mixes and count % 2:
@@ -177,7 +178,7 @@ def stage(
         batch=sizes,
         balanced=batch.get("balanced", False),
         augment=augmentation,
-        strong_augment=_augment(strong_augment, f"{where}.strong_augment"),
+        strong_augment=strong_augmentation,
         optim=dict(optim),
         updates=updates,
         length=length,
@@ -262,6 +263,9 @@ def _check_optim(optim: Mapping[str, Any], sizes: Mapping[str, int], where: str)
     first = next(iter(sizes.values()))
     optim_now = _in_updates(optim, first, first, 100, f"{where}.optim")
     bound = binding.bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+    for key in ("learning_rate", "weight_decay", "clip"):
+        if bound[key] < 0.0:
+            raise UserError(f"{where}.optim.{key}: {bound[key]} is negative")
     binding.bind_named(optimizers.ALGORITHMS, bound["algorithm"], f"{where}.optim.algorithm", optimizers.GIVEN)
 
 

@@ -1,7 +1,15 @@
 """A config becomes a plan, or one line says which key does not fit."""
 
-import pytest
+import contextlib
+import copy
+import math
 
+import hypothesis
+import jax
+import pytest
+from hypothesis import strategies as st
+
+from configs import few_labels, quickstart
 from efficient_jax.plan import plan
 from efficient_jax.stages import resolved
 from efficient_jax.types import UserError
@@ -139,3 +147,71 @@ def test_a_block_that_no_stage_names_is_checked_too():
 def test_folds_that_do_not_fit_are_said(data, message):
     with pytest.raises(UserError, match=message):
         plan(changed("data", CONFIG["data"] | data))
+
+
+CONFIGS = [module.get_config().to_dict() for module in (quickstart, few_labels)]
+VALUES = [
+    -1,
+    0,
+    1,
+    10**12,
+    -0.5,
+    0.0,
+    2.0,
+    math.nan,
+    math.inf,
+    True,
+    None,
+    "",
+    "student",
+    "no such thing",
+    "ünïcode \n",
+]
+VALUES += [
+    (),
+    ("student",),
+    ("x", 1),
+    ((".*", 1.0),),
+    (("(", 1.0),),
+    [1],
+    {},
+    {"name": "cnn"},
+    {"name": 3},
+    {1: 2},
+    b"x",
+]
+
+
+def paths(block: dict, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    here = [(*before, key) for key in block]
+    return here + [path for key, of in block.items() if isinstance(of, dict) for path in paths(of, (*before, key))]
+
+
+def mutated(draw, config: dict) -> dict:
+    config = copy.deepcopy(config)
+    *blocks, key = draw(st.sampled_from(paths(config)))
+    block = config
+    for name in blocks:
+        block = block[name]
+    how = draw(st.sampled_from(["replace", "replace", "remove", "misspell", "move"]))
+    if how == "replace":
+        block[key] = draw(st.sampled_from(VALUES))
+    elif how == "remove":
+        del block[key]
+    elif how == "misspell":
+        block[key[:-1]] = block.pop(key)
+    else:
+        config[draw(st.sampled_from(["seed", "data", "student", "new"]))] = block.pop(key)
+    return config
+
+
+@hypothesis.settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@hypothesis.given(st.data())
+def test_a_mutated_config_is_a_plan_or_one_line(data):
+    config = mutated(data.draw, data.draw(st.sampled_from(CONFIGS)))
+    traced = []
+    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: traced.append(event))
+    with contextlib.suppress(UserError):
+        plan(config)
+    jax.monitoring.clear_event_listeners()
+    assert traced == []
