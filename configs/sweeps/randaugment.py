@@ -11,7 +11,7 @@ SPLIT = "validation"
 
 GRID = [(layers, magnitude) for layers in (1, 2, 3) for magnitude in (3.0, 6.0, 9.0, 12.0)]
 _draws = random.Random(0)
-RANDOM = [(_draws.randint(1, 3), round(_draws.uniform(1.0, 15.0), 1)) for _ in GRID]
+RANDOM = [(_draws.randint(1, 3), round(_draws.uniform(1.0, 15.0), 2)) for _ in GRID]
 
 
 def trials():
