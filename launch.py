@@ -15,6 +15,7 @@ training, ends at once with 130. The same command carries on from the last check
 import errno
 import logging
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -29,6 +30,9 @@ from efficient_jax.commands import COMMANDS, flags
 from efficient_jax.training.stopping import Stopped
 from efficient_jax.types import UserError
 
+LOST = (
+    "gloo|nccl|connection|socket|heartbeat|unavailable|coordination"  # what a collective says of a process that ended
+)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -59,7 +63,7 @@ def main(argv: list[str]) -> int:
         print(f"{what}; make room, and give the same command again", file=sys.stderr)
         return 2
     except jax.errors.JaxRuntimeError as error:
-        if not processes.several():
+        if not processes.several() or not re.search(LOST, str(error), re.IGNORECASE):
             raise
         what = f"error: another process has ended ({str(error).splitlines()[0]})"
         print(f"{what}; the same command in all of them carries on from the last checkpoint", file=sys.stderr)

@@ -96,6 +96,14 @@ def labelled(found: Sequence[Member]) -> list[Member]:
 
 
 def _labelled_by(known: Member, other: Member) -> Member:
+    named = [
+        {i: name for i, name in zip(of.ids, of.images, strict=True) if name != f"image {i}"}
+        for of in (known.test, other.test)
+    ]
+    if any(named[0][i] != named[1][i] for i in named[0].keys() & named[1].keys()):
+        raise UserError(
+            f"{WHERE}: {other.name!r} has no labels, and its ids are of other images than {known.name!r} has"
+        )
     _, test = predictions.matched([known.test, other.test], [known.name, other.name], WHERE)
     return _member(other.name, test, other.validation, other.thresholds)
 

@@ -1,5 +1,7 @@
 """The images of a plan, and which of them are for what."""
 
+import platform
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from efficient_jax import binding
+from efficient_jax import binding, processes
 from efficient_jax.data import PICTURES, SOURCES, cache, decode, duplicates, sources, splits
 from efficient_jax.data.stream import Feed
 from efficient_jax.methods import METHODS
@@ -57,7 +59,17 @@ def load_run(run: Path, where: str) -> tuple[dict[str, Any], sources.Source, dic
 
 
 def _room(devices: int) -> int:
-    """How many bytes the images may take: half of what is free, here and on the devices, which have them all."""
+    """How many bytes the images may take: half of what is free, here and on the devices, which have them all. Of
+    several processes the least that one has, since all must do the same."""
+    room = _room_here(devices)
+    if not processes.several():
+        return room
+    host = np.array([zlib.crc32(platform.node().encode())], np.uint32)
+    sharing = int((processes.gathered(host) == host).sum())
+    return int(processes.gathered(np.array([room / sharing / 2**20], np.float32)).min()) * 2**20
+
+
+def _room_here(devices: int) -> int:
     used = jax.local_devices()[: devices or None]
     about = used[0].memory_stats()
     if not about:  # CPU: each device has them in the same memory, beside those here

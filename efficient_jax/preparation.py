@@ -53,12 +53,12 @@ def at_size(run: Run, size: int) -> Run:
 
 def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     """Picks devices and splits data. Raises: UserError when a batch does not divide or images are too few."""
-    sizes = {(f"config.{s.name}.batch.{stream}", s.accumulate): n for s in plan.stages for stream, n in s.batch.items()}
-    for (where, parts), size in sizes.items():
-        if size % parts:
-            raise UserError(f"{where}: {size} images do not divide into the {parts} parts that accumulate asks for")
-    in_parts = {where + f" / {parts}" * (parts > 1): size // parts for (where, parts), size in sizes.items()}
-    devices = parallel.pick_devices(in_parts, plan.devices)
+    sizes = {
+        f"config.{s.name}.batch.{stream}{f' / {s.accumulate}' if s.accumulate > 1 else ''}": size // s.accumulate
+        for s in plan.stages
+        for stream, size in s.batch.items()
+    }
+    devices = parallel.pick_devices(sizes, plan.devices)
     source, split = load_data(plan, workdir.parent / cache.FOLDER)
     if plan.generated:
         source, split = _with_generated(source, split, plan)

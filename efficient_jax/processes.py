@@ -3,6 +3,7 @@
 Each runs the same program, and feeds and computes on its own devices; `jax.distributed` joins them.
 """
 
+import itertools
 import os
 import signal
 from typing import Any
@@ -70,9 +71,15 @@ def gathered(mine: np.ndarray) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(mine, tiled=True)) if several() else mine
 
 
-def asked_to_stop(update: int) -> bool:
-    """Whether all processes shall stop after `update`, since one of them got a SIGTERM: the same answer in each."""
-    return multihost_utils.reached_preemption_sync_point(update)
+_asked = itertools.count()
+
+
+def asked_to_stop() -> bool:
+    """Whether all processes shall stop now, since one of them got a SIGTERM: the same answer in each, which all have to
+    ask for equally often."""
+    return multihost_utils.reached_preemption_sync_point(
+        next(_asked)
+    )  # JAX names a point; one that is past never comes
 
 
 def ask_to_stop() -> None:

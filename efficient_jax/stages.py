@@ -115,6 +115,7 @@ def stage(
     if class_map and (entry.any_classes or not teachers):
         raise UserError(f"{where}.class_map: the method {chosen!r} does not read it")
     at_least(size, 0, f"{where}.size")
+    at_least(accumulate, 1, f"{where}.accumulate")
     if norm_axis not in ("device", ""):
         raise UserError(f"{where}.norm_axis: {norm_axis!r} is neither 'device' nor ''")
     if len(mean) != len(std) or not all(deviation > 0.0 for deviation in std):
@@ -144,13 +145,18 @@ def stage(
         raise UserError(f"{where}.pseudo_labels: the method {chosen!r} does not read them")
     mixes = sorted(operations(augment.get("ops", ()), augment) & augmentations.MIXES.keys())
     for stream, count in sizes.items():
-        if mixes and count % 2:
-            raise UserError(f"{where}.batch.{stream}: {count} is odd, but {mixes[0]!r} mixes images in pairs")
+        if count % accumulate:
+            raise UserError(
+                f"{where}.batch.{stream}: {count} images do not divide into accumulate = {accumulate} parts"
+            )
+        if mixes and count // accumulate % 2:
+            raise UserError(
+                f"{where}.batch.{stream}: {count // accumulate} is odd, but {mixes[0]!r} mixes images in pairs"
+            )
     _check_views(where, chosen, augment, strong_augment)
     for key, count in (("log_every", log_every), ("save_every", save_every)):
         at_least(count, 1, f"{where}.{key}")
     at_least(keep_every, 0, f"{where}.keep_every")
-    at_least(accumulate, 1, f"{where}.accumulate")
     if keep_every % save_every:
         raise UserError(f"{where}.keep_every: {keep_every} is no multiple of save_every, {save_every}")
     if entry.fit and mixes:

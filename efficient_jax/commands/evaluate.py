@@ -60,7 +60,7 @@ def evaluate(
         console.print(f"{made.name}: {', '.join(inside)}", soft_wrap=True)
         found.append(made)
         if folder:
-            shutil.rmtree(folder / "soup", ignore_errors=True)
+            _clear(folder / "soup", names)
             with checkpoint.saving(folder / "soup", "--soup") as manager:
                 checkpoint.save(manager, 0, {"ema": variables}, description, None)
     if len(names) > 1:
@@ -103,6 +103,14 @@ def _folder(out: str) -> Path | None:
     except OSError as error:
         raise UserError(f"--out: cannot write to {out!r}: {error.strerror}") from error
     return Path(out)
+
+
+def _clear(soup: Path, names: Sequence[str]) -> None:
+    """Removes an earlier soup: with one there, orbax would keep that."""
+    trained = any((soup / name).exists() for name in ("result.json", "config.json"))
+    if trained or any(Path(name.partition("@")[0]).resolve() == soup.resolve() for name in names):
+        raise UserError(f"--out: {str(soup)!r} is a stage, a run or a member; choose another folder for the soup")
+    shutil.rmtree(soup, ignore_errors=True)
 
 
 def _numbers(text: str, flag: str) -> list[float]:

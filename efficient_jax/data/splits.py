@@ -206,7 +206,10 @@ def _part(
                 f"{where}: {size} asked, of {len(ids)} images; their groups do not allow it: each class wants two or "
                 "more, or say config.data.stratify=False"
             ) from error
-        return ids[number != 0], ids[number == 0]
+        part = number == 0
+        if part.sum() > 2 * size:
+            raise UserError(f"{where}: {size} asked, which with whole groups are {part.sum()}; ask for about that many")
+        return ids[~part], ids[part]
     if size and not stratify:
         if size >= len(ids):
             raise UserError(f"{where}: cannot take {size} images of {len(ids)}")

@@ -26,14 +26,14 @@ def run(
     images_per_update: int,
     log: Callable[[int, dict[str, float]], None],
     save: Callable[[int, Tree], None],
-    stop: Callable[[int], bool],
+    stop: Callable[[], bool],
     where: str,
 ) -> Tree:
     """State after `updates` updates, `first` of which are done already.
 
     `step(state, i)` does update i; `log(i, metrics)` gets the mean metrics of the updates since the last log;
-    `save(i, state)` comes after the losses of all updates before it and the state itself were seen to be finite; where
-    `stop(i)` says so of update i under way, it comes after that, and is the last thing done.
+    `save(i, state)` comes after the losses of all updates before it and the state itself were seen to be finite; once
+    `stop()` it comes after the update under way, and is the last thing done.
 
     Raises: UserError naming `where` and the update when loss or state are not finite; what was saved is untouched.
     Stopped, where it was asked to stop.
@@ -42,6 +42,14 @@ def run(
     unlogged: list[dict] = []
     clock = time.perf_counter()
 
+    def checked(number: int) -> list[dict]:
+        """What is not logged yet. Together: nothing leaves the devices in the updates between."""
+        values = jax.device_get(unlogged)
+        for at, of_update in enumerate(values, number - len(values) + 1):
+            if not math.isfinite(of_update["loss"][0]):
+                raise UserError(_diverged(where, at, f"the loss is {of_update['loss'][0]}"))
+        return values
+
     def finish(number: int, metrics: dict) -> None:
         """Waits for one update. Later ones keep the devices busy meanwhile, so logging costs them nothing."""
         nonlocal clock, unlogged
@@ -49,10 +57,7 @@ def run(
         unlogged.append(metrics)
         if number % log_every == 0 or number % save_every == 0 or number == updates:
             now = time.perf_counter()
-            values = jax.device_get(unlogged)  # together: nothing leaves the devices in the updates between
-            for at, of_update in enumerate(values, number - len(values) + 1):
-                if not math.isfinite(of_update["loss"][0]):
-                    raise UserError(_diverged(where, at, f"the loss is {of_update['loss'][0]}"))
+            values = checked(number)
             sums = {name: [sum(m[name][k].item() for m in values) for k in (0, 1)] for name in metrics}
             means = {name: total / max(count, 1e-12) for name, (total, count) in sums.items()}
             log(number, means | {"images_per_second": len(unlogged) * images_per_update / (now - clock)})
@@ -61,11 +66,12 @@ def run(
     for i in range(first, updates):
         state, metrics = step(state, i)
         in_flight.append((i + 1, metrics))
-        stopped = stop(i + 1)
+        stopped = stop()
         at_save = (i + 1) % save_every == 0 or i + 1 == updates or stopped
         while len(in_flight) > (0 if at_save else IN_FLIGHT):
             finish(*in_flight.popleft())
         if at_save:
+            checked(i + 1)
             # The loss is that of the weights before the update: those after it may be lost already.
             if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(state))):
                 raise UserError(_diverged(where, i + 1, "the weights are not finite"))

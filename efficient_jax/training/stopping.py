@@ -14,7 +14,7 @@ class Stopped(Exception):
 
 
 @contextlib.contextmanager
-def deferred(say: Callable[[str], None]) -> Iterator[Callable[[int], bool]]:
+def deferred(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     """Within, the first SIGINT or SIGTERM only makes what is yielded return True, which is asked after each update; the
     second SIGINT interrupts as ever. Of several processes all stop after the same update, whichever was signalled.
 
@@ -37,13 +37,13 @@ def deferred(say: Callable[[str], None]) -> Iterator[Callable[[int], bool]]:
             processes.ask_to_stop()
 
     if threading.current_thread() is not threading.main_thread():
-        yield lambda _: False
+        yield lambda: False
         return
     numbers = [signal.SIGINT] if several else [signal.SIGINT, signal.SIGTERM]
     heard = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]  # as whoever began it
     before = {number: signal.signal(number, note) for number in heard}
     try:
-        yield processes.asked_to_stop if several else lambda _: asked
+        yield processes.asked_to_stop if several else lambda: asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -163,6 +163,16 @@ def test_two_processes_are_as_one_also_after_one_has_died(whole, tmp_path):
     assert err.splitlines()[-1].startswith("error: another process has ended (")
     second.communicate()
 
+    before = metrics.stat().st_mtime_ns
+    both = [start("train", *flags, f"--process={number}") for number in range(2)]
+    while metrics.stat().st_mtime_ns == before:  # until it carries on: JAX needs a second to hear and tell the other
+        assert both[0].poll() is both[1].poll() is None, "they ended before they were stopped"
+        time.sleep(0.01)
+    both[1].terminate()
+    errs = [process.communicate(timeout=60)[1] for process in both]
+    assert [process.returncode for process in both] == [75, 75], errs
+    assert all("stage 'augmented': stopped after update" in err for err in errs)
+
     both = [start("train", *flags, f"--process={number}") for number in range(2)]
     outs = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], outs

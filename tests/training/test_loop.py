@@ -28,7 +28,7 @@ def run(first: int = 0, updates: int = 7, stop=lambda _: False) -> tuple[int, li
         images_per_update=8,
         log=lambda i, values: logged.append((i, values["loss"])),
         save=lambda i, state: saved.append((i, state)),
-        stop=lambda _: stop(done),
+        stop=lambda: stop(done),
         where="stage 's'",
     )
     return state, logged, saved
@@ -75,7 +75,7 @@ def test_a_loss_that_is_not_finite_stops_and_is_not_saved():
             images_per_update=1,
             log=lambda *_: None,
             save=lambda i, _: saved.append(i),
-            stop=lambda _: False,
+            stop=lambda: False,
             where="stage 's'",
         )
     assert saved == [3]
@@ -95,7 +95,7 @@ def test_ten_runs_of_600_pmapped_steps_on_two_devices_finish():
             images_per_update=1,
             log=lambda *_: None,
             save=lambda *_: None,
-            stop=lambda _: False,
+            stop=lambda: False,
             where="",
         )
         assert state["step"] == 600

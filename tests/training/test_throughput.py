@@ -141,7 +141,7 @@ def test_training_against_the_bare_step(tmp_path, capsys):
                 images_per_update=64,
                 log=on_log,
                 save=lambda *_: None,
-                stop=lambda _: False,
+                stop=lambda: False,
                 where="",
             )
         return jax.block_until_ready(state)
