@@ -9,6 +9,7 @@ from efficient_jax.training.stopping import Stopped, deferred
 
 
 def test_a_signal_is_noted_and_a_second_ctrl_c_interrupts():
+    of_whoever_began = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     said, before = [], signal.getsignal(signal.SIGTERM)
     with contextlib.suppress(Stopped), deferred(said.append) as stop:
         assert not stop()
@@ -19,6 +20,7 @@ def test_a_signal_is_noted_and_a_second_ctrl_c_interrupts():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) == before
+    signal.signal(signal.SIGINT, of_whoever_began)
 
 
 def test_a_signal_after_the_last_update_is_not_forgotten():
