@@ -170,8 +170,9 @@ def test_two_processes_are_as_one_also_after_one_has_died(whole, tmp_path):
         time.sleep(0.01)
     both[1].terminate()
     errs = [process.communicate(timeout=60)[1] for process in both]
-    assert [process.returncode for process in both] == [75, 75], errs
-    assert all("stage 'augmented': stopped after update" in err for err in errs)
+    codes = [process.returncode for process in both]
+    assert codes in ([75, 75], [0, 0]), errs  # together; a fast machine is done within that second
+    assert all(("stage 'augmented': stopped after update" in err) == (codes[0] == 75) for err in errs)
 
     both = [start("train", *flags, f"--process={number}") for number in range(2)]
     outs = [process.communicate(timeout=300) for process in both]
