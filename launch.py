@@ -6,6 +6,7 @@
     explain    a page of pictures: where trained members look, and whether that can be trusted
     explore    a page of pictures: what the augmentation of a config does, before training
     sweep      many runs of one config, resumable, with a table at the end
+    bench      how fast a config trains on these devices, where the time goes, and what bounds it
 
 A command's flags are the arguments of its function in efficient_jax/commands. Bad input ends with one line and exit
 code 2. Ctrl-C and SIGTERM finish the update under way, save and end with 75; a second Ctrl-C, or a signal outside of
@@ -15,7 +16,6 @@ training, ends at once with 130. The same command carries on from the last check
 import errno
 import logging
 import os
-import re
 import signal
 import sys
 from pathlib import Path
@@ -30,9 +30,6 @@ from efficient_jax.commands import COMMANDS, flags
 from efficient_jax.training.stopping import Stopped
 from efficient_jax.types import UserError
 
-LOST = (
-    "gloo|nccl|connection|socket|heartbeat|unavailable|coordination"  # what a collective says of a process that ended
-)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -63,7 +60,7 @@ def main(argv: list[str]) -> int:
         print(f"{what}; make room, and give the same command again", file=sys.stderr)
         return 2
     except jax.errors.JaxRuntimeError as error:
-        if not processes.several() or not re.search(LOST, str(error), re.IGNORECASE):
+        if not processes.ended(error):
             raise
         what = f"error: another process has ended ({str(error).splitlines()[0]})"
         print(f"{what}; the same command in all of them carries on from the last checkpoint", file=sys.stderr)

@@ -9,9 +9,9 @@ images an update with RMSProp at 0.128, times 0.97 every 4.8 epochs behind 5 of 
 EMA 0.9999; labels smoothed by 0.1; pseudo-labels above 0.3, balanced to 130,000 for each class, soft; unlabelled
 batches 14 times as large as labelled ones, 28 times in the last round; 1.5 epochs at the larger resolution at the end,
 on pictures as they are, shallow layers frozen. Its 300 million unlabelled images (JFT) are not public: bring your own.
-With those the paper has 88.4% (L2), 86.9% for a B7 that learned from it, 85.0% for B7 alone. Meant
-for hundreds of accelerators; not run: no figure is claimed. `:tiny`, a small network that teaches another, runs
-without the data.
+With those the paper has 88.4% (L2), 86.9% for a B7 that learned from it, 85.0% for B7 alone. Meant for
+hundreds of accelerators; not run: no figure is claimed. `:tiny`, a small network that teaches another, runs without the
+data.
 """
 
 from ml_collections import ConfigDict

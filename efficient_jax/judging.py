@@ -96,11 +96,11 @@ def labelled(found: Sequence[Member]) -> list[Member]:
 
 
 def _labelled_by(known: Member, other: Member) -> Member:
-    named = [
+    ours, theirs = (  # without the names that are no more than the number
         {i: name for i, name in zip(of.ids, of.images, strict=True) if name != f"image {i}"}
         for of in (known.test, other.test)
-    ]
-    if any(named[0][i] != named[1][i] for i in named[0].keys() & named[1].keys()):
+    )
+    if any(ours[i] != theirs[i] for i in ours.keys() & theirs.keys()):
         raise UserError(
             f"{WHERE}: {other.name!r} has no labels, and its ids are of other images than {known.name!r} has"
         )

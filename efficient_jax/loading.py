@@ -1,7 +1,5 @@
 """The images of a plan, and which of them are for what."""
 
-import platform
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,12 +59,7 @@ def load_run(run: Path, where: str) -> tuple[dict[str, Any], sources.Source, dic
 def _room(devices: int) -> int:
     """How many bytes the images may take: half of what is free, here and on the devices, which have them all. Of
     several processes the least that one has, since all must do the same."""
-    room = _room_here(devices)
-    if not processes.several():
-        return room
-    host = np.array([zlib.crc32(platform.node().encode())], np.uint32)
-    sharing = int((processes.gathered(host) == host).sum())
-    return int(processes.gathered(np.array([room / sharing / 2**20], np.float32)).min()) * 2**20
+    return int(processes.gathered(np.array([_room_here(devices) / processes.on_this_host()])).min())
 
 
 def _room_here(devices: int) -> int:

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 from efficient_jax import augment as augmentations
 from efficient_jax import binding
+from efficient_jax.augment import operations
 from efficient_jax.data import PICTURES, SOURCES
 from efficient_jax.data import generated as drawing
 from efficient_jax.data.stream import FEEDS
 from efficient_jax.models import pretrained
-from efficient_jax.stages import Stage, at_least, augment_blocks, operations, stage
+from efficient_jax.stages import Stage, at_least, augment_blocks, stage
 from efficient_jax.training import checkpoint
 from efficient_jax.types import UserError
 
@@ -62,7 +63,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
             f"config.{name}.augment applies {op!r}, named in config.data.label_changing: labels may be wrong after it"
             for name in names
             for op in data["label_changing"]
-            if any(op in operations(b.get("ops", ()), b) for b in augment_blocks(blocks[name]).values())
+            if any(op in operations(b) for b in augment_blocks(blocks[name]).values())
         ),
     )
 

@@ -5,7 +5,10 @@ Each runs the same program, and feeds and computes on its own devices; `jax.dist
 
 import itertools
 import os
+import platform
+import re
 import signal
+import zlib
 from typing import Any
 
 import jax
@@ -54,7 +57,7 @@ def several() -> bool:
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
-def first() -> bool:
+def is_first() -> bool:
     """Whether this process is the one that writes and speaks. Without others no device is looked at: a sweep leaves
     them to its trials."""
     return not jax.distributed.is_initialized() or jax.process_index() == 0
@@ -64,6 +67,18 @@ def wait(name: str) -> None:
     """Until all processes are here."""
     if several():
         multihost_utils.sync_global_devices(name)
+
+
+def on_this_host() -> int:
+    """How many of the processes share this machine."""
+    host = np.array([zlib.crc32(platform.node().encode())], np.uint32)
+    return int((gathered(host) == host).sum())
+
+
+def ended(error: Exception) -> bool:
+    """Whether `error` is what a collective says when another process has ended."""
+    words = "gloo|nccl|connection|socket|heartbeat|unavailable|coordination"
+    return several() and re.search(words, str(error), re.IGNORECASE) is not None
 
 
 def gathered(mine: np.ndarray) -> np.ndarray:

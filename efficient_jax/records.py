@@ -44,7 +44,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[IO[bytes]]:
     """A file to write, which is there once all of it is."""
-    if not processes.first():
+    if not processes.is_first():
         with Path(os.devnull).open("wb") as file:
             yield file
         return
@@ -73,7 +73,7 @@ def metrics_log(folder: Path, first: int) -> Iterator[Callable[[int, Mapping[str
 
     What was logged after step `first` is cut off: a resumed run writes it again.
     """
-    if not processes.first():
+    if not processes.is_first():
         yield lambda *_: None
         return
     path = folder / "metrics.jsonl"

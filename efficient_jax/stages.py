@@ -1,7 +1,6 @@
 """A stage's block of a config, checked: each part bound to the function that will read it."""
 
-import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxtyping import Array, Key
@@ -143,7 +142,7 @@ def stage(
         raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
     if pseudo_labels and not entry.label:
         raise UserError(f"{where}.pseudo_labels: the method {chosen!r} does not read them")
-    mixes = sorted(operations(augment.get("ops", ()), augment) & augmentations.MIXES.keys())
+    mixes = _mixes(augment)
     for stream, count in sizes.items():
         if count % accumulate:
             raise UserError(
@@ -225,29 +224,8 @@ def augment_blocks(stage: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {key: stage.get(key, NOTHING) for key in ("augment", "strong_augment") if stage.get(key) or key == "augment"}
 
 
-def operations(names: Iterable[str], blocks: Mapping[str, Any]) -> set[str]:
-    """Every operation that a pipeline may apply: also those among which one is chosen, and those of a policy.
-
-    Policies that do not let `ops` be chosen count by their own names.
-    """
-    known = augmentations.OPS | augmentations.MIXES | augmentations.CHOICES
-    found: set[str] = set()
-    seen: set[str] = set()
-    ahead = list(names)
-    while ahead:
-        name = ahead.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        block = blocks.get(name, {})
-        op = block.get("op", name)
-        found |= {op, *([block["of"]] if "of" in block else [])}  # by_class: of which operation
-        parameters = inspect.signature(known[op]).parameters if op in known else {}
-        settings = {key: parameter.default for key, parameter in parameters.items()} | block
-        ahead += [
-            each for value in settings.values() if isinstance(value, tuple) for each in value if isinstance(each, str)
-        ]
-    return found
+def _mixes(block: Mapping[str, Any]) -> list[str]:
+    return sorted(augmentations.operations(block) & augmentations.MIXES.keys())
 
 
 def _check_teachers(where: str, method: str, teachers: tuple[str, ...]) -> None:
@@ -283,7 +261,7 @@ def _check_views(where: str, method: str, augment: dict, strong_augment: dict) -
             + ("needs a block of operations for the strong view" if entry.strong else "has no strong view")
         )
     for key, block in (("augment", augment), ("strong_augment", strong_augment)):
-        mixes = sorted(operations(block.get("ops", ()), block) & augmentations.MIXES.keys())
+        mixes = _mixes(block)
         if mixes and not entry.mixes:
             raise UserError(
                 f"{where}.{key}: {mixes[0]!r} mixes images, but the method {method!r} compares views of one image"

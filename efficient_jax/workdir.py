@@ -23,7 +23,7 @@ def claimed(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
 
     Raises: UserError when it cannot be written, is in use, or holds something else.
     """
-    if not processes.first():
+    if not processes.is_first():
         processes.wait("workdir")
         if not workdir.is_dir():
             raise UserError(f"--workdir: process 0 writes to {str(workdir)!r}, which is not here; all have to see it")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.plan import plan
-from efficient_jax.stages import operations, resolved
+from efficient_jax.stages import resolved
 from efficient_jax.types import UserError
 from tests.plans import CONFIG, STUDENT, changed, stage
 
@@ -31,20 +31,6 @@ def test_operations_that_change_labels_are_warned_of(augment):
         "config.student.augment applies 'flip', named in config.data.label_changing: labels may be wrong after it",
     )
     assert plan(config | {"stages": ("first",)}).warnings == ()
-
-
-def test_a_policy_applies_what_it_may_choose():
-    assert "rotate" in operations(("randaugment",), {})
-    assert "rotate" not in operations(("randaugment",), {"randaugment": {"ops": ("color",)}})
-
-
-def test_operations_hide_behind_names():
-    blocks = {
-        "first": {"op": "one_of", "ops": ("one_of",)},
-        "one_of": {"ops": ("turn", "first")},
-        "turn": {"op": "by_class", "of": "rotate", "degrees": (30.0, 0.0)},
-    }
-    assert operations(("first",), blocks) == {"one_of", "by_class", "rotate"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from efficient_jax.augment.catalogue import *  # noqa: F403
 from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS
 from efficient_jax.augment.choose import with_probability
-from efficient_jax.augment.compose import build, per_example, pipeline
+from efficient_jax.augment.compose import build, operations, per_example, pipeline
 from efficient_jax.augment.kernels import to_float
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "MIXES",
     "OPS",
     "build",
+    "operations",
     "per_example",
     "pipeline",
     "to_float",

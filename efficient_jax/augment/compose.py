@@ -145,3 +145,28 @@ def _mixing_some(mix: Augment, probability: float) -> Augment:
         return {name: one_of_both(name) for name in mixed}
 
     return apply
+
+
+def operations(block: Blocks) -> set[str]:
+    """Every operation that the pipeline of a config's block may apply: also those among which one is chosen, and those
+    of a policy.
+
+    Policies that do not let `ops` be chosen count by their own names.
+    """
+    found: set[str] = set()
+    seen: set[str] = set()
+    ahead = list(block.get("ops", ()))
+    while ahead:
+        name = ahead.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        settings = block.get(name, {})
+        op = settings.get("op", name)
+        found |= {op, *([settings["of"]] if "of" in settings else [])}  # by_class: of which operation
+        parameters = inspect.signature(KNOWN[op]).parameters if op in KNOWN else {}
+        used = {key: parameter.default for key, parameter in parameters.items()} | settings
+        ahead += [
+            each for value in used.values() if isinstance(value, tuple) for each in value if isinstance(each, str)
+        ]
+    return found

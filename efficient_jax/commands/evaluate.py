@@ -81,7 +81,7 @@ def evaluate(
             console.print(f"and {len(rows) - LINES} more before the last two, which --out=DIR keeps", soft_wrap=True)
     if folder:
         predictions.write(folder / "predictions.npz", found[-1].test)
-        records.write_json(folder / "evaluation.json", about)
+        records.write_json(folder / "evaluation.json", about)  # also where the run's images are gone
         run = judging.run_of(names, console)
         if run and found[0].test.labels.ndim < 3:
             ids = np.sort(found[0].test.ids)

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from efficient_jax.augment import operations
 from efficient_jax.data.sources import Source
 from efficient_jax.exploration import features, suggestions
 from efficient_jax.exploration.survey import Survey, survey
 from efficient_jax.models import pretrained
 from efficient_jax.plan import Plan
 from efficient_jax.report import plots, tables
-from efficient_jax.stages import augment_blocks, operations
+from efficient_jax.stages import augment_blocks
 from efficient_jax.types import UserError
 
 EXAMPLES, CLASSES = 9, 40  # pictures of a class, and classes with pictures: what keeps the page small
@@ -89,7 +90,7 @@ def _users(settings: Mapping[str, Any]) -> dict[str, list[str]]:
     users: dict[str, list[str]] = {}
     for name in settings["stages"]:
         for block in augment_blocks(settings[name]).values():
-            for op in operations(block.get("ops", ()), block):
+            for op in operations(block):
                 users.setdefault(op, []).append(name)
     return users
 

@@ -15,7 +15,7 @@ from efficient_jax import experiment, outcome, preparation, records
 from efficient_jax.data.sources import Source, fingerprint
 from efficient_jax.loading import leaks
 from efficient_jax.plan import plan
-from efficient_jax.processes import first, join, wait
+from efficient_jax.processes import is_first, join, wait
 from efficient_jax.report import page, tables
 from efficient_jax.workdir import check_data, claimed, keep_split
 
@@ -35,8 +35,8 @@ def train(
     """
     if processes:
         join(processes, process, coordinator)
-    console = Console(markup=False, highlight=False, quiet=not first())
-    get_console().quiet = not first()
+    console = Console(markup=False, highlight=False, quiet=not is_first())
+    get_console().quiet = not is_first()
     settings = config.to_dict()
     checked = plan(settings)
     folder = Path(workdir)
@@ -46,7 +46,7 @@ def train(
         check_data(folder, about["data"]["fingerprint"])
         records.write_json(folder / "config.json", settings)
         keep_split(folder, run.source, run.split)
-        if first() and not (folder / "run.json").exists():
+        if is_first() and not (folder / "run.json").exists():
             found = leaks(run.source, run.split)
             outcome.keep_leaks(folder, run.source, found)
             if diff := _git("diff", "--binary", "--no-ext-diff", "--no-color", "HEAD"):
@@ -68,7 +68,7 @@ def train(
             if (folder / stage.name / "result.json").exists():
                 console.print(f"{stage.name}: finished before")
             results.append(experiment.run_stage(stage, run))
-        if first():
+        if is_first():
             console.print(tables.stage_table(results))
             console.print(f"report: {page.write_report(folder)}", soft_wrap=True)
 

@@ -48,11 +48,11 @@ def taken(data: Tree, given: dict[str, Array]) -> dict[str, Array]:
 
 def padded(
     images: Images, rows: Int[np.ndarray, "n"], size: int, devices: Sequence[jax.Device]
-) -> Iterator[tuple[dict[str, Array], int]]:
-    """What is `given` of `rows` in batches of `size`, each with its number of real rows."""
+) -> Iterator[dict[str, Array]]:
+    """What is `given` of `rows` in batches of `size`; the last repeats a row until it is full."""
 
-    def make(part: tuple[np.ndarray, int]) -> tuple[dict[str, Array], int]:
-        return given(images, part[0], devices), part[1]
+    def make(part: tuple[np.ndarray, int]) -> dict[str, Array]:
+        return given(images, part[0], devices)
 
     parts = feed.padded(rows, size)
     return ahead(make, parts) if isinstance(images, Streamed) else map(make, parts)

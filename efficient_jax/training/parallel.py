@@ -6,7 +6,7 @@ in an all-reduce starve the device they wait for), and the loop keeps at most tw
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -92,9 +92,10 @@ def shared_by(
     return jax.device_put(look_up(_shares(rows, devices)), _split(devices))
 
 
-def collected(shares: Shaped[Array, "mine *shape"]) -> Shaped[np.ndarray, "devices *shape"]:
-    """What every device has found, also those of other processes."""
-    return processes.gathered(np.asarray(shares))
+def collected(batches: Iterable[Shaped[Array, "mine share *shape"]]) -> Shaped[np.ndarray, "images *shape"]:
+    """What all devices, also those of other processes, have found of batches, in the order of the images."""
+    shares = processes.gathered(np.stack([np.asarray(batch) for batch in batches], 1))
+    return shares.swapaxes(0, 1).reshape(-1, *shares.shape[3:])
 
 
 def _shares(rows: np.ndarray, devices: Sequence[jax.Device]) -> np.ndarray:

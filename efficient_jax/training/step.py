@@ -14,6 +14,9 @@ from efficient_jax.training import batches, parallel
 from efficient_jax.training.state import update_ema
 from efficient_jax.types import Apply, Augment, Aux, Tree
 
+Given = dict[str, dict[str, jax.Array]]
+"""Stream -> what a step is given of it."""
+
 LossFn = Callable[[Tree, Tree, Tree, dict, dict], tuple[jax.Array, Aux]]
 """`loss_fn(params, state, frozen, batch, keys) -> (loss_sum, Aux)`
 
@@ -53,16 +56,8 @@ def make_train_step(
     def trained(params: Tree) -> Tree:
         return jax.tree.map(lambda p, f: jax.lax.stop_gradient(p) if f else p, params, still) if still else params
 
-    def step(state: Tree, frozen: Tree, data: Tree, key: jax.Array, given: dict[str, dict[str, jax.Array]]):
-        step_key = jax.random.fold_in(key, state["step"])
-        now = jax.tree.map(lambda values: values[state["step"] % len(values)], given)
-        batch = {name: batches.taken(data, of_stream) for name, of_stream in now.items()}
-        progress = state["step"].astype(jnp.float32) / updates
-        keys = {
-            name: parallel.keys_of_share(random_keys.named(step_key, name), len(examples["index"]))
-            for name, examples in batch.items()
-        }
-        beside = frozen | {"ema": state["ema"], "progress": progress}
+    def step(state: Tree, frozen: Tree, data: Tree, key: jax.Array, given: Given):
+        beside, batch, keys = _of_update(state, frozen, data, key, given, updates)
 
         def of_part(carried: Tree, part: tuple[dict, dict]) -> tuple[Tree, Tree]:
             (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
@@ -96,6 +91,32 @@ def make_train_step(
         return renewed, {"loss": (loss, weight), **metrics}
 
     return parallel.pmap(step, devices, in_axes=(None, None, None, None, 0), out_axes=None, donate=(0,))
+
+
+def make_forward(loss_fn: LossFn, *, updates: int, devices: Sequence[jax.Device]) -> Callable:
+    """`forward(state, frozen, data, key, given) -> (state, loss)`: as the train step, as far as the loss. To measure
+    it: `state` counts on, so that calls wait for each other as steps do."""
+
+    def forward(state: Tree, frozen: Tree, data: Tree, key: jax.Array, given: Given) -> tuple[Tree, jax.Array]:
+        loss, aux = loss_fn(state["params"], state["state"], *_of_update(state, frozen, data, key, given, updates))
+        return state | {"step": state["step"] + 1, "state": aux.state}, jax.lax.psum(loss, parallel.AXIS)
+
+    return parallel.pmap(forward, devices, in_axes=(None, None, None, None, 0), out_axes=None, donate=(0,))
+
+
+def _of_update(
+    state: Tree, frozen: Tree, data: Tree, key: jax.Array, given: Given, updates: int
+) -> tuple[Tree, dict[str, Tree], dict[str, jax.Array]]:
+    """What a loss is given beside parameters and state."""
+    step_key = jax.random.fold_in(key, state["step"])
+    now = jax.tree.map(lambda values: values[state["step"] % len(values)], given)
+    batch = {name: batches.taken(data, of_stream) for name, of_stream in now.items()}
+    keys = {
+        name: parallel.keys_of_share(random_keys.named(step_key, name), len(examples["index"]))
+        for name, examples in batch.items()
+    }
+    progress = state["step"].astype(jnp.float32) / updates
+    return frozen | {"ema": state["ema"], "progress": progress}, batch, keys
 
 
 def probabilities(logits: Float[Array, "*b classes"], multi_label: bool) -> Float[Array, "*b classes"]:
@@ -142,11 +163,8 @@ def predict_rows(
 ) -> np.ndarray:
     """Probabilities float32 [len(rows) classes] of the images at `rows`; the last batch is padded, none is dropped."""
     data = batches.resident(images)
-    found = [
-        parallel.collected(predict(variables, data, given)).reshape(batch, -1)[:real]
-        for given, real in batches.padded(images, rows, batch, devices)
-    ]
-    return np.concatenate(found)
+    each = batches.padded(images, rows, batch, devices)
+    return parallel.collected(predict(variables, data, given) for given in each)[: len(rows)]
 
 
 def extract_rows(
@@ -164,9 +182,7 @@ def extract_rows(
     beside = dict(data)
     images = beside.pop("image")
     placed = batches.resident(images) | beside
-    found = [
-        [parallel.collected(each).reshape(batch, -1)[:real] for each in extract(variables, placed, key, given)]
-        for given, real in batches.padded(images, rows, batch, devices)
-    ]
-    features, targets = zip(*found, strict=True)
-    return np.concatenate(features), np.concatenate(targets)
+    each = batches.padded(images, rows, batch, devices)
+    found = [[np.asarray(values) for values in extract(variables, placed, key, given)] for given in each]
+    features, targets = (parallel.collected(of_batches)[: len(rows)] for of_batches in zip(*found, strict=True))
+    return features, targets

@@ -134,3 +134,17 @@ def test_matrices_with_other_fills_stay_apart(key):
 def test_what_is_wrong_is_said_with_its_place(ops, blocks, message):
     with pytest.raises(UserError, match=message):
         augment.build(ops, blocks)
+
+
+def test_a_policy_applies_what_it_may_choose():
+    assert "rotate" in augment.operations({"ops": ("randaugment",)})
+    assert "rotate" not in augment.operations({"ops": ("randaugment",), "randaugment": {"ops": ("color",)}})
+
+
+def test_operations_hide_behind_names():
+    blocks = {
+        "first": {"op": "one_of", "ops": ("one_of",)},
+        "one_of": {"ops": ("turn", "first")},
+        "turn": {"op": "by_class", "of": "rotate", "degrees": (30.0, 0.0)},
+    }
+    assert augment.operations({"ops": ("first",)} | blocks) == {"one_of", "by_class", "rotate"}
