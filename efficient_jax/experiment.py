@@ -31,6 +31,7 @@ from efficient_jax.stages import Stage
 from efficient_jax.supervision import Supervision, supervise
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.progress import StageProgress
+from efficient_jax.training.step import Given
 from efficient_jax.types import Apply, Augment, Tree
 
 CHUNK = 64  # updates whose indices are sent to the devices together
@@ -70,7 +71,9 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     elif method.correct:
         ema = _correct(method.correct, stage, run, description, predict, variables)
     else:
-        ema = _train(stage, run, description, predict, updates(stage, run, supervision, description, variables))
+        taught = teachers_of(stage, run) if method.frozen_teacher else ((), ())
+        each = updates(stage, run, supervision, description, variables, taught)
+        ema = _train(stage, run, description, predict, each)
     validation, chosen = validate(predict, ema, run, folder / predictions.FILES["validation"])
     tested = predict_rows(predict, ema, run.split["test"], run)
     learned = supervision.rows.get("labelled", () if stage.batch else run.split["labelled"])
@@ -89,24 +92,32 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     return result
 
 
-Given = dict[str, dict[str, jax.Array]]
-"""Stream -> what a step is given of it."""
-
-
 class Updates(NamedTuple):
     """The updates of a stage."""
 
     state: Tree  # before the first
-    update: Callable[[Tree, Given], tuple[Tree, dict]]  # the compiled step
+    loss_fn: step.LossFn
+    step: Any  # pmapped
+    arguments: Callable[[Tree, Given], tuple]  # of `step`
     given: Callable[[int], Iterator[Given]]  # from update number i on: its images, and of those around it
+
+    def update(self, current: Tree, given: Given) -> tuple[Tree, dict]:
+        """The next state, and the sums of the metrics."""
+        return self.step(*self.arguments(current, given))
 
 
 def updates(
-    stage: Stage, run: Run, supervision: Supervision, description: Mapping[str, Any], variables: Tree
+    stage: Stage,
+    run: Run,
+    supervision: Supervision,
+    description: Mapping[str, Any],
+    variables: Tree,
+    taught: tuple[tuple[Apply, ...], tuple[Tree, ...]] = ((), ()),
 ) -> Updates:
-    """Everything that the loop needs, placed on the devices and ready to compile."""
+    """Everything that the loop needs, placed on the devices and ready to compile; `taught`: the teachers that the
+    method's loss asks."""
     method, model = METHODS[stage.method[0]], (members.build(description)[1], variables)
-    teachers, theirs = teachers_of(stage, run) if method.frozen_teacher else ((), ())
+    teachers, theirs = taught
     counts = run.source.targets(run.split["labelled"]).sum(0)
     frozen = parallel.replicate({"teacher": theirs, "class_counts": counts}, run.devices)
     of_method = parameters_of_method(stage, run, keys.named(_key(stage, run), "method"), model, teachers, theirs)
@@ -152,7 +163,9 @@ def updates(
 
     return Updates(
         state=parallel.replicate(state.create(variables, tx, of_method, memory), run.devices),
-        update=lambda current, given: train_step(current, frozen, data, key, given),
+        loss_fn=loss_fn,
+        step=train_step,
+        arguments=lambda current, given: (current, frozen, data, key, given),
         given=from_update,
     )
 

@@ -37,15 +37,18 @@ def folder(tmp_path_factory):
     return folder
 
 
-# Drawing every operation takes a while: commands/test_explore.py runs this one, and looks at the page.
-EXPLORE = "python launch.py explore --config=configs/quickstart.py --workdir=runs/explore"
+# Drawing every operation takes a while, and so does measuring: commands/test_explore.py and test_bench.py do it.
+LONG = (
+    "python launch.py explore --config=configs/quickstart.py --workdir=runs/explore",
+    "python launch.py bench --config=configs/quickstart.py --workdir=runs/bench --stage=augmented",
+)
 
 
-def test_explore_is_in_the_readme():
-    assert EXPLORE in COMMANDS
+def test_long_commands_are_in_the_readme():
+    assert set(LONG) <= set(COMMANDS)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c != EXPLORE and " sweep " not in c])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in LONG and " sweep " not in c])
 def test_command(command, folder):
     tiny = re.sub(r"(configs/\w+\.py)", r"\1:tiny", command)
     here = tiny.replace("runs/", f"{folder}/runs/").replace("=my_images", f"={folder}/my_images")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from efficient_jax.commands.bench import bench
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.commands.explain import explain
 from efficient_jax.commands.explore import explore
@@ -16,4 +17,5 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "explain": explain,
     "explore": explore,
     "sweep": sweep,
+    "bench": bench,
 }

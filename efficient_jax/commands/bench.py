@@ -1,0 +1,265 @@
+"""bench: how fast a config trains on these devices, where the time goes, and what bounds it."""
+
+import functools
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from efficient_jax import benchmark, binding, experiment, keys, members, models, preparation, records
+from efficient_jax.experiment import Updates
+from efficient_jax.loading import streams
+from efficient_jax.methods import METHODS
+from efficient_jax.plan import plan
+from efficient_jax.preparation import Run
+from efficient_jax.report import tables
+from efficient_jax.stages import Stage
+from efficient_jax.supervision import Supervision
+from efficient_jax.training import loop, step
+from efficient_jax.training.progress import StageProgress
+from efficient_jax.types import Augment, Batch, Tree, UserError
+
+ENDLESS = 10**9  # updates: measuring never ends a stage
+
+
+class Programs(NamedTuple):
+    """Of one stage. Their states are of one shape: one hands on to the next."""
+
+    whole: Updates
+    plain: Updates  # on images that are not augmented
+    forward: Any
+
+
+def bench(
+    config: ConfigDict = "configs/quickstart.py",
+    workdir: str = "runs/bench",
+    stage: str = "",
+    seconds: str = "1",
+    repeats: str = "7",
+) -> None:
+    """Measures the training of every stage, or of `stage`, on these devices, with weights that are not trained: feed,
+    forward pass, backward pass, augmentation and the loop around them, in turn, `repeats` times for about so many
+    `seconds` each; writes WORKDIR/bench.json.
+
+    What is compared was measured in the same rounds; shares are medians over these. The best that operations and bytes
+    of the compiled step allow is told by what a product of matrices and a copy reach here.
+    """
+    console = Console(markup=False, highlight=False)
+    span, rounds = _positive(seconds, "--seconds"), round(_positive(repeats, "--repeats"))
+    checked = plan(config.to_dict())
+    if stage:
+        binding.choose(stage, {each.name: each for each in checked.stages}, "--stage")
+    folder = Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = preparation.prepare(checked, folder, console)
+    found = []
+    with tempfile.TemporaryDirectory() as cache:  # or compiling would be measured once only
+        before = jax.config.values["jax_compilation_cache_dir"]
+        _cache(cache)
+        try:
+            for each in run.stages:
+                if stage in ("", each.name) and each.batch:
+                    found.append(_measure(each, run, span, rounds))
+                    _show(found[-1], console)
+                elif stage in ("", each.name):
+                    console.print(f"{each.name}: {each.method[0]} has no updates to measure")
+        finally:
+            _cache(before)
+    device = run.devices[0]
+    about = {"backend": device.platform, "device": device.device_kind, "devices": len(run.devices)}
+    about |= {"cpu": platform.processor() or platform.machine(), "jax": jax.__version__, "jaxlib": version("jaxlib")}
+    about |= {"date": time.strftime("%Y-%m-%d"), "seconds": span, "repeats": rounds}
+    records.write_json(folder / "bench.json", {**about, "stages": found})
+    console.print(f"figures: {folder / 'bench.json'}", soft_wrap=True)
+
+
+def _measure(stage: Stage, run: Run, span: float, rounds: int) -> dict[str, Any]:
+    images = experiment.images_per_update(stage)
+    programs = _programs(stage._replace(updates=ENDLESS), run)
+    whole, plain, forward = programs
+    placed = next(whole.given(0))
+    lowered = whole.step.lower(*whole.arguments(whole.state, placed))
+    start = time.perf_counter()
+    compiled = lowered.compile()
+    compiling = time.perf_counter() - start
+    cost = benchmark.cost(lowered, compiled, len(run.devices))
+    operations = plain.step.lower(*plain.arguments(plain.state, placed)).cost_analysis()["flops"] * len(run.devices)
+
+    def once(function: Callable, of: Updates, state: Tree) -> Tree:
+        return function(*of.arguments(state, placed))[0]
+
+    calls, state = benchmark.calls_within(functools.partial(once, whole.step, whole), whole.state, span)
+
+    def repeated(function: Callable, of: Updates) -> Callable[[Tree], Tree]:
+        def repeat(state: Tree) -> Tree:
+            for _ in range(calls):
+                state = once(function, of, state)
+            return state
+
+        return repeat
+
+    def feed(state: Tree) -> Tree:
+        given = whole.given(0)
+        jax.block_until_ready([next(given) for _ in range(calls)])
+        return state
+
+    timed = {
+        "feed": feed,
+        "forward": repeated(forward, plain),
+        "plain": repeated(plain.step, plain),
+        "step": repeated(whole.step, whole),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        timed["loop"] = functools.partial(_loop, stage, whole, calls, images, Path(folder))
+        taken, _ = benchmark.alternated(timed, state, rounds)
+    seconds = {name: [t / calls for t in times] for name, times in taken.items()}
+    rates = benchmark.rates(run.devices, stage.model[1].get("dtype", "float32"))
+    limits = {"operations": cost.flops / rates.flops, "bytes": cost.bytes / rates.bytes}
+    return {
+        "stage": stage.name,
+        "images_per_update": images,
+        "rounds": seconds,  # of an update, by part
+        "seconds_per_update": {name: median(times) for name, times in seconds.items()},
+        "images_per_second": {name: images / median(times) for name, times in seconds.items()},
+        "share_of_step": {
+            "augmentation": 1 - benchmark.ratio(seconds["step"], seconds["plain"]),
+            "forward": benchmark.ratio(seconds["step"], seconds["forward"]),
+            "feed": benchmark.ratio(seconds["step"], seconds["feed"]),
+        },
+        "loop_of_step": benchmark.ratio(seconds["loop"], seconds["step"]),
+        "compile_seconds": compiling,
+        "flops_per_image": operations / images,
+        "utilisation": operations / median(seconds["step"]) / rates.flops,
+        "limits": limits,
+        "rates": rates._asdict(),
+        "memory": {
+            "resident": cost.resident,
+            "temporary": cost.temporary,
+            "peak": (run.devices[0].memory_stats() or {}).get("peak_bytes_in_use"),
+        },
+    }
+
+
+def _programs(stage: Stage, run: Run) -> Programs:
+    method = METHODS[stage.method[0]]
+    stages = {each.name: each for each in run.stages}
+    earlier = {name: _new(preparation.description_of(stages[name], run)) for name in stage.teachers if name in stages}
+    taught = preparation.teachers_of(stage, run, earlier) if method.frozen_teacher else ((), ())
+    run = preparation.at_size(run, stage.size)
+    description = preparation.description_of(stage, run)
+    n, classes = len(run.source.images), len(run.source.classes)
+    labels = np.eye(classes, dtype=np.float32)[np.arange(n) % classes]  # speed does not ask what they are
+    supervision = Supervision(streams(stage, run.source, run.split), labels, None)
+    quiet = run._replace(console=Console(quiet=True))
+    unseen = stage._replace(augment=_none(stage.augment), strong_augment=_none(stage.strong_augment))
+    whole, plain = (
+        experiment.updates(each, quiet, supervision, description, _new(description), taught) for each in (stage, unseen)
+    )
+    return Programs(whole, plain, step.make_forward(plain.loss_fn, updates=stage.updates, devices=run.devices))
+
+
+def _new(description: dict[str, Any]) -> Tree:
+    module, _ = members.build(description)
+    return models.init(module, keys.named(jax.random.key(0), "bench"), preparation.input_shape(description))
+
+
+def _none(augment: Augment) -> Augment:
+    """No augmentation, with results of the same shapes."""
+
+    def apply(keys: jax.Array, batch: Batch) -> Batch:
+        made = jax.eval_shape(augment, keys, batch)
+        return {
+            name: batch[name].astype(like.dtype)
+            if name in batch and batch[name].shape == like.shape
+            else jnp.zeros(like.shape, like.dtype)
+            for name, like in made.items()
+        }
+
+    return apply
+
+
+def _loop(stage: Stage, each: Updates, calls: int, images: int, folder: Path, state: Tree) -> Tree:
+    """As a stage trains, but for its checkpoints."""
+    console = Console(quiet=True)
+    with records.metrics_log(folder, 0) as log, StageProgress(console, "", first=0, updates=calls) as progress:
+
+        def on_log(i: int, values: dict[str, float]) -> None:
+            log(i, values)
+            progress.show(i, values)
+
+        given = each.given(0)
+        return loop.run(
+            lambda state, _: each.update(state, next(given)),
+            state,
+            first=0,
+            updates=calls,
+            log_every=stage.log_every,
+            save_every=calls + 1,
+            images_per_update=images,
+            log=on_log,
+            save=lambda *_: None,
+            stop=lambda: False,
+            where=f"stage {stage.name!r}",
+        )
+
+
+def _show(found: dict[str, Any], console: Console) -> None:
+    seconds, share, memory, limits = (
+        found[name] for name in ("seconds_per_update", "share_of_step", "memory", "limits")
+    )
+    rest = 1 - share["augmentation"] - share["forward"]
+    rows = [
+        ("forward pass", seconds["step"] * share["forward"], share["forward"]),
+        ("backward pass, optimizer, average", seconds["step"] * rest, rest),
+        ("augmentation", seconds["step"] * share["augmentation"], share["augmentation"]),
+        ("compiled step", seconds["step"], 1.0),
+        ("loop: step, feed, log", seconds["loop"], 1 / found["loop_of_step"]),
+        ("feed alone, beside the step", seconds["feed"], share["feed"]),
+    ]
+    images = found["images_per_update"]
+    shown = [
+        (name, f"{1000 * taken:.3f}", tables.digits(images / taken) if taken > 0 else "–", f"{of:.3f}")
+        for name, taken, of in rows
+    ]
+    console.print(f"{found['stage']}: {images} images in an update")
+    console.print(tables.rich_table(["part", "ms an update", "images/s", "of the step"], shown))
+    rates, mib = found["rates"], 2**20
+    peak = f", {memory['peak'] / mib:,.1f} at the peak" if memory["peak"] else ""
+    console.print(
+        f"compiling: {found['compile_seconds']:.1f} s; memory of a device: {memory['resident'] / mib:,.1f} MiB for "
+        f"what the step is given, {memory['temporary'] / mib:,.1f} beside{peak}",
+        soft_wrap=True,
+    )
+    console.print(
+        f"an image: {found['flops_per_image'] / 1e9:.4f} GFLOP without augmentation, {found['utilisation']:.1%} of "
+        f"{rates['flops'] / 1e9:,.0f} GFLOP/s (product of matrices); the step's operations take "
+        f"{1000 * limits['operations']:.3f} ms at that rate, its bytes {1000 * limits['bytes']:.3f} ms at "
+        f"{rates['bytes'] / 1e9:.1f} GB/s (copy), if none stays in a cache",
+        soft_wrap=True,
+    )
+
+
+def _cache(folder: str | None) -> None:
+    jax.config.update("jax_compilation_cache_dir", folder)
+    compilation_cache.reset_cache()
+
+
+def _positive(value: str, flag: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise UserError(f"{flag}: {value!r} is no positive number")
+    return number

@@ -1,0 +1,89 @@
+"""bench on tiny stages: every figure is there and they agree with each other; nothing has to be trained before."""
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from efficient_jax import benchmark, records
+from efficient_jax.commands.bench import bench
+from efficient_jax.types import UserError
+from tests.commands.launch import TINY, launch
+from tests.tiny_run import stage
+
+BLOCKS = {
+    "teacher": stage("supervised", augment={"ops": ("flip", "resize"), "resize": {"size": (12, 12)}}),
+    "head": stage("linear_probe", init="teacher") | {"batch": {}, "optim": {}, "updates": 0},
+    "student": stage("noisy_student", teacher="teacher", pseudo_labels={"threshold": 0.99}),
+    "distilled": stage("distill", teacher="teacher"),
+    "fixmatch": stage("fixmatch", strong_augment={"ops": ("cutout",), "cutout": {"size": 2}}),
+}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(benchmark, "MATRIX", {"cpu": 64})
+    monkeypatch.setattr(benchmark, "COPIED", 2**16)
+
+
+def config(images, *names) -> ConfigDict:
+    source = {"name": "npz", "path": images}
+    data = {"source": source, "labels_per_class": 4, "test": 30}
+    return ConfigDict({"seed": 0, "devices": 2, "stages": names, "data": data} | {name: BLOCKS[name] for name in names})
+
+
+def measured(images, tmp_path, *names, **flags) -> list[dict]:
+    bench(config(images, *names), workdir=str(tmp_path / "bench"), seconds="0.01", repeats="1", **flags)
+    return records.read_json(tmp_path / "bench" / "bench.json")["stages"]
+
+
+def test_figures_agree(images, tmp_path, capsys):
+    (found,) = measured(images, tmp_path, "teacher")
+    assert "teacher: 8 images in an update" in capsys.readouterr().out
+    seconds = found["seconds_per_update"]
+    assert seconds.keys() == {"feed", "forward", "plain", "step", "loop"}
+    assert all(value > 0 for value in seconds.values())
+    np.testing.assert_allclose(found["images_per_second"]["step"], 8 / seconds["step"])
+    np.testing.assert_allclose(found["loop_of_step"], seconds["step"] / seconds["loop"])  # of one round
+    np.testing.assert_allclose(found["share_of_step"]["augmentation"], 1 - seconds["plain"] / seconds["step"])
+    np.testing.assert_allclose(
+        found["utilisation"], 8 * found["flops_per_image"] / seconds["step"] / found["rates"]["flops"]
+    )
+    assert found["memory"]["temporary"] > 0
+
+
+def test_stages_need_no_trained_teacher(images, tmp_path, capsys):
+    found = measured(images, tmp_path, *BLOCKS)
+    assert {each["stage"]: each["images_per_update"] for each in found} == {
+        "teacher": 8,
+        "student": 16,
+        "distilled": 16,
+        "fixmatch": 24,
+    }
+    assert "head: linear_probe has no updates to measure" in capsys.readouterr().out
+
+
+def test_one_stage(images, tmp_path):
+    (found,) = measured(images, tmp_path, "teacher", "student", stage="student")
+    assert found["stage"] == "student"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"stage": "techer"}, "did you mean 'teacher'"),
+        ({"seconds": "0"}, "--seconds: '0' is no positive number"),
+        ({"repeats": "some"}, "--repeats: 'some' is no positive number"),
+    ],
+)
+def test_what_is_wrong_is_said(flags, said, images, tmp_path):
+    with pytest.raises(UserError, match=said):
+        bench(config(images, "teacher"), workdir=str(tmp_path), **flags)
+
+
+def test_the_command_of_the_readme(tmp_path):
+    code, out, err = launch(
+        "bench", TINY, f"--workdir={tmp_path}", "--stage=augmented", "--seconds=0.05", "--repeats=1"
+    )
+    assert code == 0, err
+    assert "backward pass, optimizer, average" in out
+    assert records.read_json(tmp_path / "bench.json")["stages"][0]["stage"] == "augmented"

@@ -1,0 +1,84 @@
+"""What FixMatch adds to a bare forward and backward pass: printed, not asserted."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from configs import few_labels, semi_supervised
+from efficient_jax import benchmark, experiment, losses, members, models, optim, preparation
+from efficient_jax.plan import plan
+from efficient_jax.supervision import supervise
+from efficient_jax.training import parallel
+
+REPEATS = 9
+
+
+def small_network() -> dict:
+    config = semi_supervised.get_config()
+    config.stages = ("fixmatch",)
+    return config.to_dict()
+
+
+def large_network() -> dict:
+    config = few_labels.get_config()
+    config.data = {"source": {"name": "synthetic", "classes": 10, "size": 96, "images": 400}, "test": 100}
+    config.data.labels_per_class = 20
+    config.stages = ("fixmatch",)
+    config.fixmatch.init = ""
+    return config.to_dict()
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize(("config", "calls"), [(small_network, 20), (large_network, 1)])
+def test_fixmatch_against_the_bare_forward_and_backward(config, calls, tmp_path, capsys):
+    """The whole step, with its augmentation, optimizer and average, against the gradient of a cross-entropy of the same
+    images, labelled, weak and strong, in one program."""
+    jax.config.update("jax_disable_most_optimizations", False)  # unlike in other tests
+    run = preparation.prepare(plan(config() | {"devices": 2}), tmp_path, Console(quiet=True))
+    (stage,) = run.stages
+    description = preparation.description_of(stage, run)
+    module, _ = members.build(description)
+    variables = models.init(module, jax.random.key(0), preparation.input_shape(description))
+    each = experiment.updates(stage, run, supervise(stage, run), description, variables)
+    given = next(each.given(0))
+    still = optim.frozen(variables["params"], stage.optim["rules"])
+    _, apply = members.build(description, stage.norm_axis or None, still)
+    count = (stage.batch["labelled"] + 2 * stage.batch["unlabelled"]) // 2
+
+    def gradient(variables, images):
+        def loss(params):
+            trained = jax.tree.map(lambda p, f: jax.lax.stop_gradient(p) if f else p, params, still)
+            keys = jax.random.split(jax.random.key(0), len(images))
+            (logits, _), _ = apply(variables | {"params": trained}, images, True, keys)
+            return losses.cross_entropy(logits, jax.nn.one_hot(np.zeros(count, int), logits.shape[-1])).sum()
+
+        grads = jax.lax.psum(jax.grad(loss)(variables["params"]), parallel.AXIS)
+        # The next call waits for this one, as a step does: collectives of two in flight may block each other on CPU.
+        return variables | {"params": jax.tree.map(lambda p, g: p - 1e-9 * g, variables["params"], grads)}
+
+    compiled = parallel.pmap(gradient, run.devices, in_axes=(None, 0), out_axes=None)
+    seen = parallel.replicate(variables, run.devices)
+    rows = np.arange(2 * count) % len(run.source.images)
+    images = parallel.shared_by(run.source.images.__getitem__, rows, run.devices)
+
+    def bare(both):
+        seen, state = both
+        for _ in range(calls):
+            seen = compiled(seen, images)
+        return seen, state
+
+    def whole(both):
+        seen, state = both
+        for _ in range(calls):
+            state, _ = each.update(state, given)
+        return seen, state
+
+    seconds, (_, state) = benchmark.alternated({"bare": bare, "whole": whole}, (seen, each.state), REPEATS)
+    rates = {name: round(calls * 2 * count / np.median(times)) for name, times in seconds.items()}
+    ratio = benchmark.ratio(seconds["bare"], seconds["whole"])
+    with capsys.disabled():
+        print(f"\n{config.__name__}: images/s {json.dumps(rates)}; step / bare {ratio:.3f}")
+    assert state["step"] == calls * (REPEATS + 1)
