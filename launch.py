@@ -18,6 +18,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -76,7 +77,11 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
+    try:
+        code = main(sys.argv[1:])
+    except Exception:
+        traceback.print_exc()
+        code = 1
     if code and processes.several():  # an orderly end would wait for others, which may be gone
         sys.stderr.flush()
         os._exit(code)

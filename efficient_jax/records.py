@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from tensorboardX import SummaryWriter
@@ -41,12 +41,21 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
+class _Nowhere(io.RawIOBase):
+    """Takes what is written. Other than /dev/null, whose every position is 0, it cannot be sought in: a zip asks."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return memoryview(data).nbytes
+
+
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
+def whole(path: Path) -> Iterator[io.BufferedWriter]:
     """A file to write, which is there once all of it is."""
     if not processes.is_first():
-        with Path(os.devnull).open("wb") as file:
-            yield file
+        yield io.BufferedWriter(_Nowhere())
         return
     part = path.with_name(f"{path.name}.{os.getpid()}.part")  # decoded pictures are kept for several runs
     try:

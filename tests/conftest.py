@@ -6,6 +6,7 @@ import pathlib
 os.environ.setdefault("NPROC", "16")  # before jax is imported: see efficient_jax/training/parallel.py
 # Compiling takes longer than running what is tiny. What is promised of optimised programs says so: augment/conftest.py.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 
 import jax
 import numpy as np
@@ -13,7 +14,6 @@ import pytest
 
 from tests import tiny_run
 
-jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parents[1] / ".cache" / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -1,6 +1,10 @@
 """Stages wired to each other, on tiny images with few updates."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,6 +14,7 @@ from efficient_jax import experiment, losses, members, models, preparation, reco
 from efficient_jax.methods import METHODS
 from efficient_jax.supervision import supervise
 from efficient_jax.types import UserError
+from tests.commands.launch import ROOT
 from tests.tiny_run import SHAPE, prepared, run, stage
 
 
@@ -30,20 +35,38 @@ LEARNED = ("distill", "noisy_student", "fixmatch", "flexmatch", "uda", "mean_tea
 
 
 def test_devices_do_not_change_the_losses_of_any_method(images, teacher, tmp_path):
+    """As many as there are: eight in the test below."""
     blocks = {}
     for name in LEARNED:
         strong = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}} if METHODS[name].strong else {}
         taught = {"teacher": str(teacher)} if METHODS[name].needs_teacher else {}
-        blocks[name] = stage(name, updates=3, log_every=1, **strong, **taught)
-    for devices in (1, 4):
+        batch = {"labelled": 16, "unlabelled": 16}
+        blocks[name] = stage(name, updates=3, log_every=1, batch=batch, **strong, **taught)
+    counts = (1, jax.device_count())
+    for devices in counts:
         run(images, tmp_path / str(devices), blocks, devices=devices)
     for name in LEARNED:
-        one, four = (
-            [line["loss"] for line in records.read_lines(tmp_path / devices / name / "metrics.jsonl")]
-            for devices in ("1", "4")
+        one, many = (
+            [line["loss"] for line in records.read_lines(tmp_path / str(devices) / name / "metrics.jsonl")]
+            for devices in counts
         )
         assert len(one) == 3
-        np.testing.assert_allclose(four, one, rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(many, one, rtol=1e-5, err_msg=name)
+
+
+def test_eight_devices():
+    """In a process that has them."""
+    test = f"{Path(__file__).relative_to(ROOT)}::test_devices_do_not_change_the_losses_of_any_method"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", test],
+        cwd=ROOT,
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "8"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
 
 
 def test_stages_of_other_sizes(images, teacher, tmp_path):

@@ -20,6 +20,14 @@ def test_json_comes_back(tmp_path):
     assert records.read_json(tmp_path / "a.json") == {"n": 1, "x": [0.5, "ä"]}
 
 
+def test_of_several_processes_only_the_first_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(records.processes, "is_first", lambda: False)
+    records.write_json(tmp_path / "a.json", {"n": 1})
+    for n in (1, 100_000):
+        records.write_npz(tmp_path / "a.npz", {"x": np.arange(n), "y": np.arange(n)})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_arrays_come_back(tmp_path):
     records.write_npz(tmp_path / "a.npz", {"x": np.arange(3), "name": np.array("teacher")})
     with np.load(tmp_path / "a.npz") as arrays:

@@ -1,6 +1,7 @@
 """A run whose pictures are decoded when they are used is the run that keeps them, bit for bit, and resumes as that."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from efficient_jax import experiment, preparation
+from efficient_jax import experiment, preparation, records
 from efficient_jax.plan import plan
 from efficient_jax.training import batches, checkpoint, parallel
 from efficient_jax.types import UserError
+from tests.commands.launch import start
 from tests.tiny_run import stage
 
 MLP = {"name": "mlp", "width": 8}
@@ -35,12 +37,15 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
-def prepared(pictures: Path, workdir: Path, feed: str, stages: dict) -> preparation.Run:
+def configured(pictures: Path, feed: str, stages: dict) -> dict[str, Any]:
     source = {"name": "folder", "path": str(pictures), "size": 8}
     data = {"source": source, "feed": feed, "labels_per_class": 5, "test": 12, "validation": 6}
-    config = {"seed": 0, "devices": 2, "stages": tuple(stages), "data": data, **stages}
+    return {"seed": 0, "devices": 2, "stages": tuple(stages), "data": data, **stages}
+
+
+def prepared(pictures: Path, workdir: Path, feed: str, stages: dict) -> preparation.Run:
     workdir.mkdir(exist_ok=True)
-    return preparation.prepare(plan(config), workdir, Console(quiet=True))
+    return preparation.prepare(plan(configured(pictures, feed, stages)), workdir, Console(quiet=True))
 
 
 def run(ready: preparation.Run) -> dict[str, Any]:
@@ -68,6 +73,22 @@ def test_the_same_run(pictures, kept, tmp_path):
     np.testing.assert_allclose((ready.mean, ready.std), kept["normalisation"], rtol=1e-14)
     streamed = run(ready)
     assert streamed == {name: kept[name] for name in streamed}
+
+
+def test_two_processes_that_stream_are_as_one(pictures, kept, tmp_path):
+    """Each decodes the pictures of its own device."""
+    with socket.create_server(("localhost", 0)) as free:
+        address = f"localhost:{free.getsockname()[1]}"
+    records.write_json(tmp_path / "config.json", configured(pictures, "stream", STAGES))
+    workdir = tmp_path / "run"
+    flags = [f"--from={tmp_path}", f"--workdir={workdir}", "--processes=2", f"--coordinator={address}"]
+    both = [start("train", *flags, f"--process={number}") for number in range(2)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    for name in STAGES:
+        one = np.frombuffer(kept[f"{name} predictions"], np.float32)
+        two = np.load(workdir / name / "predictions.npz")["probabilities"]
+        np.testing.assert_allclose(two.ravel(), one, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_a_picture_that_vanishes_stops_the_run_which_then_carries_on(pictures, kept, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
     dotted keys; if it likes COMPARISONS, pairs of (group, stage) whose paired differences are shown below the table,
     and SPLIT, "test" (the default) or "validation", the images that count. Trials with config.data.folds are shown
     fold by fold; once all folds of a stage are there, a file has their predictions, see `efficient_jax.out_of_fold`.
-    The tables are also in a .md beside the results, the figure in an .svg.
+    The tables are also in a .md beside the results, with the command that repeats each trial, the figure in an .svg.
     A trial is known by its resolved config: change that, and it runs again. One that fails leaves a line with its
     error, does not stop the rest, and is tried again the next time.
     """
@@ -49,7 +50,13 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
         console.print(f"out-of-fold predictions: {file}", soft_wrap=True)
     if found:
         sweep_figure.write_figure(path.with_suffix(".svg"), found)
-        records.write_text(path.with_suffix(".md"), f"{(module['__doc__'] or '').strip()}\n\n{said}")
+        about = (module["__doc__"] or "").strip()
+        commands = "\n".join(
+            shlex.join(["python", "launch.py", *_arguments(module["CONFIG"], each["overrides"], f"runs/{each['id']}")])
+            for each in found
+        )
+        whole = f"{about}\n\n{said}\nEach trial by itself:\n\n```sh\n{commands}\n```\n"
+        records.write_text(path.with_suffix(".md"), whole)
     console.print(f"{len(found)} of {len(trials)} trials in {path}")
 
 
@@ -137,15 +144,7 @@ def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) 
 
 def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path, split: str) -> dict[str, Any]:
     """{"stages": {name: result}} of one trial, or {"error": its last line}."""
-    flags = [f"--config.{key}={value}" for key, value in overrides.items()]
-    command = [
-        sys.executable,
-        sys.argv[0],
-        "train",
-        f"--config={config_file}",
-        f"--workdir={workdir}",
-        *flags,
-    ]
+    command = [sys.executable, sys.argv[0], *_arguments(config_file, overrides, workdir)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             _, said = process.communicate()
@@ -164,6 +163,11 @@ def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path, split: s
         "git_dirty": about["git_dirty"],
         "devices": about["devices"],
     }
+
+
+def _arguments(config_file: str, overrides: Mapping[str, Any], workdir: str | Path) -> list[str]:
+    flags = [f"--config.{key}={value}" for key, value in overrides.items()]
+    return ["train", f"--config={config_file}", f"--workdir={workdir}", *flags]
 
 
 def _scored(result: dict[str, Any], split: str) -> dict[str, Any]:

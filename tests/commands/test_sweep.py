@@ -1,7 +1,12 @@
 """sweep: one line per trial, a failing trial does not stop the rest, and a second call does what is missing."""
 
 import json
+import shlex
 
+import pytest
+
+from efficient_jax.commands.flags import parse
+from efficient_jax.records import read_json
 from tests.commands.launch import launch
 
 SWEEP = """
@@ -16,6 +21,7 @@ def trials():
 """
 
 
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
 def test_sweep_is_resumable_and_ends_with_paired_differences(tmp_path):
     (tmp_path / "s.py").write_text(SWEEP)
     flags = ["sweep", f"--sweep={tmp_path / 's.py'}", f"--workdir={tmp_path / 'w'}"]
@@ -30,6 +36,11 @@ def test_sweep_is_resumable_and_ends_with_paired_differences(tmp_path):
     )
     mean = (few[0] - more[0] + few[1] - more[1]) / 2
     assert f"| few / supervised | more / supervised | {mean:+.2f} [" in out
+
+    commands = [line for line in (tmp_path / "w" / "results.md").read_text().splitlines() if "launch.py train" in line]
+    for command, record in zip(commands, records[1:], strict=True):  # each is of the same config as its trial
+        config = parse("train", shlex.split(command)[3:])["config"].to_dict()
+        assert json.loads(json.dumps(config)) == read_json(tmp_path / "w" / record["id"] / "config.json")
 
     code, out, err = launch(*flags)
     assert code == 0, err
