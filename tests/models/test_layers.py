@@ -79,18 +79,28 @@ def test_conv_is_linens_with_the_same_parameter(key, size, channels):
     np.testing.assert_allclose(layers.Conv(4, size).apply(variables, x), peer.apply(variables, x), atol=1e-5)
 
 
-@pytest.mark.parametrize(("h", "w", "size"), [(4, 6, 2), (7, 5, 2), (7, 9, 3)])
-def test_max_pool_is_linens(key, h, w, size):
-    x = jax.random.normal(key, (2, h, w, 3))
+@pytest.mark.parametrize(("h", "w"), [(4, 6), (7, 5)])
+def test_max_pool_is_linens(key, h, w):
+    ours, peer = (
+        with_gradient(pool, jax.random.normal(key, (2, h, w, 3)))
+        for pool in (layers.max_pool, lambda x: nn.max_pool(x, (2, 2), (2, 2), "VALID"))
+    )
+    np.testing.assert_array_equal(ours, peer)
 
-    def run(pool):
-        y, pull = jax.vjp(pool, x)
-        return y, *pull(jnp.cos(y))
 
-    ours = run(lambda x: layers.max_pool(x, size))
-    peer = run(lambda x: nn.max_pool(x, (size, size), (size, size), "VALID"))
-    np.testing.assert_array_equal(ours[0], peer[0])
-    np.testing.assert_array_equal(ours[1], peer[1])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_equal_pixels_share_the_gradient_of_max_pool(key, dtype):
+    """As jax's maximum over axes has it."""
+    x = jax.random.randint(key, (2, 6, 8, 3), 0, 3).astype(dtype)
+    ours, peer = (
+        with_gradient(pool, x) for pool in (layers.max_pool, lambda x: x.reshape(2, 3, 2, 4, 2, 3).max((2, 4)))
+    )
+    np.testing.assert_array_equal(ours, peer)
+
+
+def with_gradient(pool, x):
+    y, pull = jax.vjp(pool, x)
+    return np.concatenate([np.asarray(value, np.float32).ravel() for value in (y, *pull(jnp.cos(y)))])
 
 
 @pytest.mark.parametrize("layer", [layers.Dropout, layers.StochasticDepth])
