@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,17 @@ from efficient_jax.data.sources import Source
 from efficient_jax.types import UserError
 
 LOCK = ".lock"
+
+
+def writable(path: Path, flag: str) -> Path:
+    """The folder, created where it is not there. Raises: UserError naming `flag` when nothing can be written there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(f"{flag}: cannot write to {str(path)!r}: {error.strerror}; choose another folder") from error
+    return path
 
 
 @contextlib.contextmanager

@@ -20,10 +20,12 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def no_programs_of_other_modules():
+def not_too_many_programs():
     """Each compiled program holds some of the 65,530 memory maps that Linux allows a process; beyond, XLA aborts."""
     yield
-    jax.clear_caches()
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 40_000:
+        jax.clear_caches()
 
 
 @pytest.fixture

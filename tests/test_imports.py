@@ -48,6 +48,7 @@ LAYERS = (
         "workdir",
         "initial",
         "preparation",
+        "benchmark",
         "exploration",
         "class_map",
     },

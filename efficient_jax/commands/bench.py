@@ -1,5 +1,6 @@
 """bench: how fast a config trains on these devices, where the time goes, and what bounds it."""
 
+import contextlib
 import functools
 import platform
 import tempfile
@@ -29,8 +30,13 @@ from efficient_jax.supervision import Supervision
 from efficient_jax.training import loop, step
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.types import Augment, Batch, Tree, UserError
+from efficient_jax.workdir import writable
 
 ENDLESS = 10**9  # updates: measuring never ends a stage
+
+
+class Logged(Exception):
+    """The last update of a measured loop is logged."""
 
 
 class Programs(NamedTuple):
@@ -56,12 +62,11 @@ def bench(
     of the compiled step allow is told by what a product of matrices and a copy reach here.
     """
     console = Console(markup=False, highlight=False)
-    span, rounds = _positive(seconds, "--seconds"), round(_positive(repeats, "--repeats"))
+    span, rounds = _positive(seconds, "--seconds"), max(1, round(_positive(repeats, "--repeats")))
     checked = plan(config.to_dict())
     if stage:
         binding.choose(stage, {each.name: each for each in checked.stages}, "--stage")
-    folder = Path(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = writable(Path(workdir), "--workdir")
     run = preparation.prepare(checked, folder, console)
     found = []
     with tempfile.TemporaryDirectory() as cache:  # or compiling would be measured once only
@@ -86,8 +91,7 @@ def bench(
 
 def _measure(stage: Stage, run: Run, span: float, rounds: int) -> dict[str, Any]:
     images = experiment.images_per_update(stage)
-    programs = _programs(stage._replace(updates=ENDLESS), run)
-    whole, plain, forward = programs
+    whole, plain, forward = programs(stage._replace(updates=ENDLESS), run)
     placed = next(whole.given(0))
     lowered = whole.step.lower(*whole.arguments(whole.state, placed))
     start = time.perf_counter()
@@ -151,7 +155,8 @@ def _measure(stage: Stage, run: Run, span: float, rounds: int) -> dict[str, Any]
     }
 
 
-def _programs(stage: Stage, run: Run) -> Programs:
+def programs(stage: Stage, run: Run) -> Programs:
+    """What is measured of a stage, with weights that are not trained; so are those of its teachers."""
     method = METHODS[stage.method[0]]
     stages = {each.name: each for each in run.stages}
     earlier = {name: _new(preparation.description_of(stages[name], run)) for name in stage.teachers if name in stages}
@@ -190,17 +195,28 @@ def _none(augment: Augment) -> Augment:
 
 
 def _loop(stage: Stage, each: Updates, calls: int, images: int, folder: Path, state: Tree) -> Tree:
-    """As a stage trains, but for its checkpoints."""
-    console = Console(quiet=True)
-    with records.metrics_log(folder, 0) as log, StageProgress(console, "", first=0, updates=calls) as progress:
+    """As a stage trains, but for its checkpoints and for the look at the weights that comes before each."""
+    console, latest, given = Console(quiet=True), state, each.given(0)
+
+    def update(state: Tree, _: int) -> tuple[Tree, dict]:
+        nonlocal latest
+        latest, metrics = each.update(state, next(given))
+        return latest, metrics
+
+    with (
+        contextlib.suppress(Logged),
+        records.metrics_log(folder, 0) as log,
+        StageProgress(console, "", first=0, updates=calls) as progress,
+    ):
 
         def on_log(i: int, values: dict[str, float]) -> None:
             log(i, values)
             progress.show(i, values)
+            if i == calls:
+                raise Logged
 
-        given = each.given(0)
-        return loop.run(
-            lambda state, _: each.update(state, next(given)),
+        loop.run(
+            update,
             state,
             first=0,
             updates=calls,
@@ -212,6 +228,7 @@ def _loop(stage: Stage, each: Updates, calls: int, images: int, folder: Path, st
             stop=lambda: False,
             where=f"stage {stage.name!r}",
         )
+    return latest
 
 
 def _show(found: dict[str, Any], console: Console) -> None:

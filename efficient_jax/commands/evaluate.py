@@ -17,6 +17,7 @@ from efficient_jax.preparation import Run
 from efficient_jax.report import evaluation, page, tables
 from efficient_jax.training import checkpoint
 from efficient_jax.types import UserError
+from efficient_jax.workdir import writable
 
 LINES = 20  # of a table in the terminal
 
@@ -48,7 +49,7 @@ def evaluate(
     names = judging.named(members)
     binding.choose(tta, VIEWS, "--tta")
     degrees, shares = _numbers(turn, "--turn"), _numbers(weights, "--weights")
-    folder = _folder(out)
+    folder = writable(Path(out), "--out") if out else None
     models = [name for name in names if Path(name).suffix not in predictions.SUFFIXES]
     if degrees and not models:
         raise UserError("--turn: turned images are for a model to see, and all members are files")
@@ -93,16 +94,6 @@ def evaluate(
         sections = [_section(each, scores[each.name], run) for each in found]
         written = evaluation.write_page(folder, results=shown, changed=_changed(singles, run), members=sections)
         console.print(f"page: {written}", soft_wrap=True)
-
-
-def _folder(out: str) -> Path | None:
-    if not out:
-        return None
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out: cannot write to {out!r}: {error.strerror}") from error
-    return Path(out)
 
 
 def _clear(soup: Path, names: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from efficient_jax import explain as maps
 from efficient_jax import members as stored
 from efficient_jax import metrics, models, records
-from efficient_jax.commands.explore import held_out, writable
+from efficient_jax.commands.explore import held_out
 from efficient_jax.data import decode, feed
 from efficient_jax.data import folder as folders
 from efficient_jax.explain import judge
@@ -22,6 +22,7 @@ from efficient_jax.preparation import input_shape
 from efficient_jax.report import explanation
 from efficient_jax.training import step
 from efficient_jax.types import UserError
+from efficient_jax.workdir import writable
 
 MISTAKES, RIGHT, CHOSEN = 24, 12, 64  # images on the page, at most
 TRUSTED, POINTED = 64, 500  # images for the figures, at most
@@ -63,7 +64,7 @@ def explain(members: str = "", images: str = "mistakes", layer: str = "", workdi
     console = Console(markup=False, highlight=False)
     if not members:
         raise UserError("explain: --members=RUN[/STAGE],... is missing")
-    folder = writable(Path(workdir))
+    folder = writable(Path(workdir), "--workdir")
     sections, figures = [], {}
     for name in members.split(","):
         section, figures[name] = _explained(name, images, layer)

@@ -1,7 +1,6 @@
 """explore: look at data and augmentation before training, and at what augmentation does to trained members."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from efficient_jax.plan import Plan, plan
 from efficient_jax.report import bias, exploration
 from efficient_jax.stages import augment_blocks
 from efficient_jax.types import Augment, UserError
+from efficient_jax.workdir import writable
 
 IMAGES, VERSIONS = 10, 4  # of a stage's contact sheet
 EXAMPLES = 4  # of each operation; mixing pairs neighbours
@@ -58,7 +58,7 @@ def explore(
     console = Console(markup=False, highlight=False)
     settings = config.to_dict()
     checked = plan(settings)
-    folder = writable(Path(workdir))
+    folder = writable(Path(workdir), "--workdir")
     if control and not members:
         raise UserError("explore: --control is for --members=RUN[/STAGE],..., which is missing")
     judged = [_member(name, "--members") for name in members.split(",") if members]
@@ -99,16 +99,6 @@ def _suspects(stages: str, source: Source) -> list[tuple[int, int]]:
         raise UserError(f"{where}: {stages!r} saw other images than the config names; give it that run's config.data")
     rows, seems = label_errors.suspects(found.labels, found.probabilities)
     return list(zip(found.ids[rows].tolist(), seems.tolist(), strict=True))
-
-
-def writable(path: Path) -> Path:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise UserError(f"--workdir: cannot write to {str(path)!r}: {error.strerror}; choose another folder") from error
-    return path
 
 
 def _examples(source: Source, ids: np.ndarray, count: int) -> dict[str, np.ndarray]:

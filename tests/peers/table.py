@@ -1,6 +1,7 @@
-"""The table of README.md from the driver's runs: images per second of ours, of the best peer, and their ratio.
+"""The tables of README.md from the drivers' runs: images per second of ours, of the best peer, and their ratio.
 
     python tests/peers/table.py tests/peers/results/*.jsonl
+    python tests/peers/table.py training
 
 Each file is one run of every library, one after the other, on the same machine; a cell is the median over the files
 of the run's median, a ratio the median of the runs' ratios, with the least and the most of them.
@@ -11,6 +12,15 @@ import sys
 from pathlib import Path
 from statistics import geometric_mean, median
 
+HERE = Path(__file__).parent
+AIMS = {
+    ("small CNN", "train"): 1.0,
+    ("small CNN", "evaluate"): 0.8,
+    ("ResNet-18", "train"): 0.85,
+    ("ResNet-18", "evaluate"): 0.85,
+    ("Lite0", "train"): 0.7,
+    ("Lite0", "evaluate"): 1.0,
+}
 ROWS = (
     "hflip",
     "rotate",
@@ -74,6 +84,21 @@ def table(paths: list[Path], size: int) -> str:
     return "\n".join(lines)
 
 
+def training() -> str:
+    """Of steps beside torch's, see run_training.py, with what was aimed at."""
+    lines = [
+        "| two cores | batch | images/s | torch eager | ratio [least, most] | aim |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for line in (HERE / "training/cpu.jsonl").read_text().splitlines():
+        r = json.loads(line)
+        spread = f"{r['ratio']:.2f} [{r['least']:.2f}, {r['most']:.2f}]"
+        rates = " | ".join(f"{r[of]:,.0f}" for of in ("ours", "eager"))
+        lines.append(f"| {r['row']}, {r['mode']} | {r['batch']} | {rates} | {spread} | {AIMS[r['row'], r['mode']]} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     files = [Path(name) for name in sys.argv[1:]]
-    print("\n\n".join(table(files, size) for size in (32, 224)))
+    of_augmentation = [table(files, size) for size in (32, 224)] if files != [Path("training")] else []
+    print("\n\n".join(of_augmentation or [training()]))

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from configs import quickstart
 from efficient_jax import benchmark, preparation
-from efficient_jax.commands.bench import _programs
+from efficient_jax.commands.bench import programs
 from efficient_jax.plan import plan
 from efficient_jax.training import parallel
 from efficient_jax.types import Tree
@@ -59,7 +59,7 @@ def main() -> None:
     config.stages = ("augmented",)
     with tempfile.TemporaryDirectory() as folder:
         run = preparation.prepare(plan(config.to_dict()), Path(folder), Console(quiet=True))
-        whole = _programs(run.stages[0], run).whole
+        whole = programs(run.stages[0], run).whole
     given = next(whole.given(0))
     compare("quickstart", whole.step, lambda state: whole.arguments(state, given), whole.state, list(run.devices))
 
