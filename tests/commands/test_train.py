@@ -2,9 +2,12 @@
 
 import functools
 import json
+import os
 import random
 import resource
 import socket
+import subprocess
+import sys
 import time
 
 import jax
@@ -14,16 +17,37 @@ import pytest
 import efficient_jax
 from efficient_jax import members
 from efficient_jax.training import checkpoint
-from tests.commands.launch import TINY, launch, start
+from tests.commands.launch import ROOT, TINY, launch, start
+
+WITHOUT_NETWORK = """
+import runpy, sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"):
+        raise RuntimeError(f"{event}: {arguments}")
+
+sys.addaudithook(refuse)
+sys.argv = ["launch.py", *sys.argv[1:]]
+runpy.run_path("launch.py", run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A finished tiny quickstart: (workdir, what it printed)."""
-    workdir = tmp_path_factory.mktemp("runs") / "quickstart"
-    code, out, err = launch("train", TINY, f"--workdir={workdir}")
-    assert code == 0, err
-    return workdir, out
+    """A finished tiny quickstart: (workdir, what it printed). Nothing reached for the network."""
+    workdir = tmp_path_factory.mktemp("runs") / "die erste, für alle" / "quickstart"
+    command = [sys.executable, "-c", WITHOUT_NETWORK, "train", TINY, f"--workdir={workdir}"]
+    environment = os.environ | {"COLUMNS": "120", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return workdir, done.stdout
+
+
+def test_the_network_is_forbidden_in_these_tests():
+    asks = "import urllib.request; urllib.request.urlopen('http://localhost:9')"
+    hook = WITHOUT_NETWORK.split("sys.argv")[0]
+    done = subprocess.run([sys.executable, "-c", hook + asks], capture_output=True, text=True)
+    assert "RuntimeError: urllib.Request" in done.stderr
 
 
 def test_every_stage_is_in_the_table_and_the_report(run):
