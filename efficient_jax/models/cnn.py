@@ -4,7 +4,7 @@ from flax import linen as nn
 from jax import nn as jnn
 from jaxtyping import Array, Float, Key
 
-from efficient_jax.models.layers import Conv, Dropout, Norm, max_pool
+from efficient_jax.models.layers import Conv, Dropout, Norm
 
 
 class Stage(nn.Module):
@@ -13,8 +13,7 @@ class Stage(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h/2 w/2 f"]:
-        x = Conv(self.features, name="conv")(x)
-        x = max_pool(x)  # before the normalisation, which then sees a quarter of the pixels
+        x = Conv(self.features, pooled=True, name="conv")(x)  # the normalisation then sees a quarter of the pixels
         x = Norm(self.norm_axis, name="norm")(x, train)
         return jnn.relu(x)
 

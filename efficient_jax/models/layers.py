@@ -20,6 +20,7 @@ class Conv(nn.Module):
 
     The padding is TensorFlow's SAME, or torch's, `size` // 2 pixels on every side, when `symmetric`: with a stride
     they differ. `groups` = 1, or the number of input channels (depthwise). `bias` is off where a normalisation follows.
+    With `pooled`, `max_pool` follows.
 
     XLA's CPU convolution is up to 10 times slower than the same arithmetic written otherwise: there a 1x1 kernel is a
     matrix product, so are the patches of an image with few channels, and a depthwise kernel is a sum of shifted images.
@@ -32,13 +33,14 @@ class Conv(nn.Module):
     groups: int = 1
     symmetric: bool = False
     bias: bool = False
+    pooled: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 f"]:
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32).astype(x.dtype)
         pads = self.size // 2 if self.symmetric else None
-        y = convolve(x, kernel, self.stride, pads)
+        y = (convolve_pooled if self.pooled else convolve)(x, kernel, self.stride, pads)
         return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype) if self.bias else y
 
 
@@ -47,9 +49,7 @@ def convolve(
 ) -> Float[Array, "b h2 w2 f"]:
     """The form that is fast on the platform. `pad` pixels on every side; None: SAME."""
     size, _, per_group, _ = kernel.shape
-    size_in = x.shape[1:3]
-    same = jax.lax.padtype_to_pads(size_in, (size, size), (stride, stride), "SAME")
-    pads = tuple(same if pad is None else ((pad, pad), (pad, pad)))
+    pads = _pads(x, size, stride, pad)
     fast: Callable[..., Array]
     if per_group < x.shape[-1]:
         fast = conv_shifted
@@ -65,7 +65,27 @@ def convolve(
     )
 
 
+def convolve_pooled(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k i f"], stride: int, pad: int | None
+) -> Float[Array, "b h2 w2 f"]:
+    """`max_pool` of `convolve`. On CPU, of an image with few channels, both in one: half as much is written."""
+    if x.shape[-1] > FEW_CHANNELS:
+        return max_pool(convolve(x, kernel, stride, pad))
+    pads = _pads(x, len(kernel), stride, pad)
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, k: conv_matmul_pooled(x, k, stride, pads),
+        default=lambda x, k: max_pool(conv_plain(x, k, stride, pads)),
+    )
+
+
 Pads = tuple[tuple[int, int], ...]
+
+
+def _pads(x: Float[Array, "b h w c"], size: int, stride: int, pad: int | None) -> Pads:
+    same = jax.lax.padtype_to_pads(x.shape[1:3], (size, size), (stride, stride), "SAME")
+    return tuple(same if pad is None else ((pad, pad), (pad, pad)))
 
 
 def conv_plain(
@@ -101,6 +121,17 @@ def _conv_matmul_backward(stride: int, pads: Pads, kept: tuple[Array, Array], g:
 conv_matmul.defvjp(
     lambda x, kernel, stride, pads: (conv_matmul(x, kernel, stride, pads), (x, kernel)), _conv_matmul_backward
 )
+
+
+def conv_matmul_pooled(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c f"], stride: int, pads: Pads
+) -> Float[Array, "b h2 w2 f"]:
+    """`max_pool` of `conv_matmul`: a larger kernel sees a tile, and gives its four corners side by side."""
+    corners = [(i * stride, j * stride) for i in (0, 1) for j in (0, 1)]
+    around = [((i, stride - i), (j, stride - j), (0, 0), (0, 0)) for i, j in corners]
+    kernels = jnp.stack([jnp.pad(kernel, edges) for edges in around], axis=-2)
+    y = conv_matmul(x, kernels.reshape(*kernels.shape[:3], -1), 2 * stride, pads)
+    return _max_over(y.reshape(*y.shape[:3], *kernels.shape[-2:]), (3,))
 
 
 def _patches(x: Float[Array, "b h w c"], size: int, stride: int, pads: Pads) -> Float[Array, "b h2 w2 size*size*c"]:
@@ -206,27 +237,33 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     The values are those of `nn.max_pool`, but the gradient of its reduce_window costs half of a small network's step on
     CPU, and that of a maximum over two axes of tiles still a quarter.
     """
-    return _max_of_tiles(x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2])
-
-
-@jax.custom_vjp
-def _max_of_tiles(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
-    return functools.reduce(jnp.maximum, _corners(x))
-
-
-def _max_of_tiles_backward(kept: tuple[Array, Array], g: Float[Array, "b h/2 w/2 c"]) -> tuple[Float[Array, "b h w c"]]:
-    x, highest = kept
     b, h, w, c = x.shape
-    share = g / sum((corner == highest).astype(g.dtype) for corner in _corners(x))
-    tiles, of_tile = x.reshape(b, h // 2, 2, w // 2, 2, c), np.s_[:, :, None, :, None]
-    return (jnp.where(tiles == highest[of_tile], share[of_tile], 0.0).astype(x.dtype).reshape(x.shape),)
+    tiles = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
+    return _max_over(tiles, (2, 4))
 
 
-_max_of_tiles.defvjp(lambda x: (y := _max_of_tiles(x), (x, y)), _max_of_tiles_backward)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _max_over(x: Float[Array, "*all"], axes: tuple[int, ...]) -> Float[Array, "*others"]:
+    return functools.reduce(jnp.maximum, _along(x, axes))
 
 
-def _corners(x: Float[Array, "b h w c"]) -> list[Float[Array, "b h/2 w/2 c"]]:
-    return [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+def _max_over_backward(
+    axes: tuple[int, ...], kept: tuple[Array, Array], g: Float[Array, "*others"]
+) -> tuple[Float[Array, "*all"]]:
+    x, highest = kept
+    share = g / sum((entries == highest).astype(g.dtype) for entries in _along(x, axes))
+    highest, share = (jnp.expand_dims(y, axes) for y in (highest, share))
+    return (jnp.where(x == highest, share, 0.0).astype(x.dtype),)
+
+
+_max_over.defvjp(lambda x, axes: (y := _max_over(x, axes), (x, y)), _max_over_backward)
+
+
+def _along(x: Float[Array, "*all"], axes: tuple[int, ...]) -> list[Float[Array, "*others"]]:
+    """`x` at every place along `axes`."""
+    places = np.ndindex(*(x.shape[axis] for axis in axes))
+    every = [slice(None)] * x.ndim
+    return [x[tuple(place[axes.index(i)] if i in axes else of for i, of in enumerate(every))] for place in places]
 
 
 def max_pool_overlapping(x: Float[Array, "b h w c"]) -> Float[Array, "b (h+1)//2 (w+1)//2 c"]:

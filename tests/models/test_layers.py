@@ -88,6 +88,23 @@ def test_max_pool_is_linens(key, h, w):
     np.testing.assert_array_equal(ours, peer)
 
 
+@pytest.mark.parametrize(("size", "channels", "stride"), [(3, 1, 1), (3, 3, 2), (5, 2, 1), (3, 8, 1)])
+@pytest.mark.parametrize(("h", "w"), [(8, 6), (7, 9)])
+def test_a_pooled_conv_is_the_pool_of_the_conv(key, size, channels, stride, h, w):
+    x = jax.random.normal(key, (2, h, w, channels))
+    conv = layers.Conv(4, size, stride, pooled=True)
+    variables = conv.init(key, x)
+    peer = nn.Conv(4, (size, size), stride, use_bias=False)
+    ours, theirs = (
+        with_gradient(both, (variables["params"], x))
+        for both in (
+            lambda given: conv.apply({"params": given[0]}, given[1]),
+            lambda given: nn.max_pool(peer.apply({"params": given[0]}, given[1]), (2, 2), (2, 2)),
+        )
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_equal_pixels_share_the_gradient_of_max_pool(key, dtype):
     """As jax's maximum over axes has it."""
@@ -100,7 +117,8 @@ def test_equal_pixels_share_the_gradient_of_max_pool(key, dtype):
 
 def with_gradient(pool, x):
     y, pull = jax.vjp(pool, x)
-    return np.concatenate([np.asarray(value, np.float32).ravel() for value in (y, *pull(jnp.cos(y)))])
+    values = jax.tree.leaves((y, pull(jnp.cos(y))))
+    return np.concatenate([np.asarray(value, np.float32).ravel() for value in values])
 
 
 @pytest.mark.parametrize("layer", [layers.Dropout, layers.StochasticDepth])

@@ -1,4 +1,4 @@
-"""Our training and evaluation steps beside torch eager: one process, alternating, median of the ratios.
+"""Our training and evaluation steps beside torch, eager and compiled: one process, alternating, median of the ratios.
 
 Runs where this package, torch and timm are in one environment:
 
@@ -31,7 +31,8 @@ from efficient_jax.training import parallel, state, step
 
 jax.config.update("jax_num_cpu_devices", CORES)
 
-CLASSES, SECONDS, REPEATS = 10, 3.0, 9
+CLASSES, SECONDS, REPEATS = 10, 2.0, 9
+PEERS = ("eager", "compiled")
 
 
 def torch_cnn() -> nn.Module:
@@ -134,19 +135,22 @@ def main(names: list[str]) -> None:
     for name in names or ROWS:
         module, theirs, shape, batch = ROWS[name]
         images, labels = rng.integers(0, 256, (batch, *shape), np.uint8), rng.integers(0, CLASSES, batch)
-        pairs = zip(our_steps(module, images, labels), torch_steps(theirs(), images, labels), strict=True)
-        for mode, both in zip(("train", "evaluate"), pairs, strict=True):
+        models_of_torch = (theirs(), torch.compile(theirs()))
+        steps = [our_steps(module, images, labels), *(torch_steps(each, images, labels) for each in models_of_torch)]
+        for mode, of_mode in zip(("train", "evaluate"), zip(*steps, strict=True), strict=True):
             counts = []
-            for function in both:
+            for function in of_mode:
                 function(2)
                 counts.append(max(1, round(SECONDS / seconds(function, 3))))
-            times = np.array([[seconds(f, n) for f, n in zip(both, counts, strict=True)] for _ in range(REPEATS)])
-            ours, peer = batch / np.median(times, 0)
-            ratios = times[:, 1] / times[:, 0]
+            times = np.array([[seconds(f, n) for f, n in zip(of_mode, counts, strict=True)] for _ in range(REPEATS)])
             record = {"row": name, "mode": mode, "batch": batch, "cores": CORES, "torch": torch.__version__}
-            record |= {"jax": jax.__version__, "ours": round(float(ours), 1), "eager": round(float(peer), 1)}
-            record |= {"ratio": round(statistics.median(ratios), 3), "least": round(float(min(ratios)), 3)}
-            print(json.dumps(record | {"most": round(float(max(ratios)), 3)}), flush=True)
+            record |= {"jax": jax.__version__, "date": time.strftime("%Y-%m-%d")}
+            rates = batch / np.median(times, 0)
+            record |= {of: round(float(rate), 1) for of, rate in zip(("ours", *PEERS), rates, strict=True)}
+            for i, peer in enumerate(PEERS, 1):
+                ratios = times[:, i] / times[:, 0]
+                record[f"over {peer}"] = [round(float(f(ratios)), 3) for f in (statistics.median, min, max)]
+            print(json.dumps(record), flush=True)
 
 
 if __name__ == "__main__":

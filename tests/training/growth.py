@@ -3,8 +3,9 @@
     python -m tests.training.growth >> tests/training/growth.jsonl
 
 The quickstart's teacher on drawn pictures of three channels, measured by `bench`; each point in a process of its own.
-`python -m tests.training.growth table` shows what is there, with the exponent of each column: the slope of its
-logarithm. Memory is what XLA plans for a device beside what the step is given.
+`python -m tests.training.growth table` shows what is there, with the exponent of each column, the slope of its
+logarithm, and draws it as `growth.svg`, beside what `tests/data/scale.py` found of the number of files. Memory is what
+XLA plans for a device beside what the step is given; that of files is the process's.
 """
 
 import contextlib
@@ -17,14 +18,17 @@ import tempfile
 from pathlib import Path
 
 import jax
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from configs import quickstart
 from efficient_jax import records
 from efficient_jax.commands.bench import bench
-from efficient_jax.report import tables
+from efficient_jax.report import plots, tables
 
 FILE = Path(__file__).with_suffix(".jsonl")
+FILES = Path(__file__).parents[1] / "data/scale.jsonl"
 BASE = {"batch": 128, "size": 32, "devices": 2}
 POINTS = {
     "batch": (32, 64, 128, 256, 512, 1024),
@@ -52,9 +56,18 @@ def measure(batch: int, size: int, devices: int) -> dict:
     )
 
 
+def points(name: str) -> list[dict]:
+    """Those at which `name` changes, in its order."""
+    return sorted((record for record in records.read_lines(FILE) if record["of"] == name), key=lambda r: r[name])
+
+
+def exponent(found: list[dict], name: str, key: str) -> float:
+    return np.polyfit(np.log([r[name] for r in found]), np.log([r[key] for r in found]), 1)[0]
+
+
 def table(name: str) -> str:
     """In markdown: the points at which `name` changes, and the exponents."""
-    found = sorted((record for record in records.read_lines(FILE) if record["of"] == name), key=lambda r: r[name])
+    found = points(name)
     columns = {
         "step": "step, images/s",
         "loop": "loop, images/s",
@@ -62,9 +75,31 @@ def table(name: str) -> str:
         "compile": "compiling, s",
     }
     rows = [[str(record[name]), *(tables.digits(record[key]) for key in columns)] for record in found]
-    x = np.log([record[name] for record in found])
-    slopes = [np.polyfit(x, np.log([record[key] for record in found]), 1)[0] for key in columns]
-    return tables.markdown([name, *columns.values()], [*rows, ["exponent", *(f"{slope:+.2f}" for slope in slopes)]])
+    slopes = [f"{exponent(found, name, key):+.2f}" for key in columns]
+    return tables.markdown([name, *columns.values()], [*rows, ["exponent", *slopes]])
+
+
+def draw() -> None:
+    """Images per second above, memory below, all axes logarithmic, each line with its exponent."""
+    panels = [(name, points(name), ("step", "temporary")) for name in POINTS]
+    panels.append(("files", records.read_lines(FILES), ("images_per_second", "most_mib")))
+    with matplotlib.rc_context(plots.SVG):
+        figure = Figure(figsize=(11, 4.6), layout="constrained")
+        axes = figure.subplots(2, len(panels), sharex="col")
+        for (name, found, keys), column in zip(panels, axes.T, strict=True):
+            for of, key, color in zip(column, keys, plots.COLORS, strict=False):
+                of.loglog([r[name] for r in found], [r[key] for r in found], "o-", color=color, base=2)
+                of.set_title(f"exponent {exponent(found, name, key):+.2f}", fontsize=10)
+                of.grid(color="#e4e4e4", linewidth=0.6)
+                of.spines[["top", "right"]].set_visible(False)
+                of.xaxis.set_major_formatter("{x:.0f}")
+                of.yaxis.set_major_formatter("{x:,.0f}")
+                of.minorticks_off()
+            column[-1].set_xlabel(name)
+            column[-1].set_xticks([r[name] for r in found], [f"{r[name]:,}" for r in found], rotation=45)
+        axes[0, 0].set_ylabel("images/s")
+        axes[1, 0].set_ylabel("memory, MiB")
+        figure.savefig(FILE.with_suffix(".svg"), metadata={"Date": None})
 
 
 def main() -> None:
@@ -80,6 +115,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["table"]:
         print("\n".join(map(table, POINTS)))
+        draw()
     elif sys.argv[1:]:
         print(json.dumps(measure(*map(int, sys.argv[1:]))))
     else:
