@@ -51,7 +51,7 @@ def bench(
     config: ConfigDict = "configs/quickstart.py",
     workdir: str = "runs/bench",
     stage: str = "",
-    seconds: str = "1",
+    seconds: str = "2",
     repeats: str = "7",
 ) -> None:
     """Measures the training of every stage, or of `stage`, on these devices, with weights that are not trained: feed,
@@ -124,8 +124,19 @@ def _measure(stage: Stage, run: Run, span: float, rounds: int) -> dict[str, Any]
         "plain": repeated(plain.step, plain),
         "step": repeated(whole.step, whole),
     }
-    with tempfile.TemporaryDirectory() as folder:
-        timed["loop"] = functools.partial(_loop, stage, whole, calls, images, Path(folder))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        records.metrics_log(Path(folder), 0) as log,
+        StageProgress(Console(quiet=True), "", first=0, updates=calls) as progress,
+    ):
+
+        def on_log(i: int, values: dict[str, float]) -> None:
+            log(i, values)
+            progress.show(i, values)
+            if i == calls:
+                raise Logged
+
+        timed["loop"] = functools.partial(_loop, stage, whole, calls, images, on_log)
         taken, _ = benchmark.alternated(timed, state, rounds)
     seconds = {name: [t / calls for t in times] for name, times in taken.items()}
     rates = benchmark.rates(run.devices, stage.model[1].get("dtype", "float32"))
@@ -194,27 +205,16 @@ def _none(augment: Augment) -> Augment:
     return apply
 
 
-def _loop(stage: Stage, each: Updates, calls: int, images: int, folder: Path, state: Tree) -> Tree:
+def _loop(stage: Stage, each: Updates, calls: int, images: int, on_log: Callable, state: Tree) -> Tree:
     """As a stage trains, but for its checkpoints and for the look at the weights that comes before each."""
-    console, latest, given = Console(quiet=True), state, each.given(0)
+    latest, given = state, each.given(0)
 
     def update(state: Tree, _: int) -> tuple[Tree, dict]:
         nonlocal latest
         latest, metrics = each.update(state, next(given))
         return latest, metrics
 
-    with (
-        contextlib.suppress(Logged),
-        records.metrics_log(folder, 0) as log,
-        StageProgress(console, "", first=0, updates=calls) as progress,
-    ):
-
-        def on_log(i: int, values: dict[str, float]) -> None:
-            log(i, values)
-            progress.show(i, values)
-            if i == calls:
-                raise Logged
-
+    with contextlib.suppress(Logged):
         loop.run(
             update,
             state,
