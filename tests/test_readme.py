@@ -12,7 +12,8 @@ from efficient_jax import augment, records
 from efficient_jax.commands.files import run_file
 from efficient_jax.commands.sweep import trials_of
 from tests.commands.launch import ROOT, launch
-from tests.peers.table import table
+from tests.peers.table import table, training
+from tests.training import growth
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -118,6 +119,11 @@ def test_the_comparison_with_peers_is_that_of_the_committed_runs():
     assert len(runs) == 3
     for size in (32, 224):
         assert table(runs, size) in README
+
+
+def test_training_beside_torch_and_growth_are_those_of_the_committed_runs():
+    assert training() in README
+    assert growth.table() in README
 
 
 def test_the_map_names_what_there_is():

@@ -3,8 +3,8 @@
     python -m tests.training.growth >> tests/training/growth.jsonl
 
 The quickstart's teacher on drawn pictures of three channels, measured by `bench`; each point in a process of its own.
-`python -m tests.training.growth table` shows what is there, with the exponent of each column, the slope of its
-logarithm, and draws it as `growth.svg`, beside what `tests/data/scale.py` found of the number of files. Memory is what
+`python -m tests.training.growth table` shows both ends of what is there, with the exponents, which are slopes of
+logarithms, and draws it as `growth.svg`, beside what `tests/data/scale.py` found of the number of files. Memory is what
 XLA plans for a device beside what the step is given; that of files is the process's.
 """
 
@@ -65,30 +65,34 @@ def exponent(found: list[dict], name: str, key: str) -> float:
     return np.polyfit(np.log([r[name] for r in found]), np.log([r[key] for r in found]), 1)[0]
 
 
-def table(name: str) -> str:
-    """In markdown: the points at which `name` changes, and the exponents."""
-    found = points(name)
-    columns = {
-        "step": "step, images/s",
-        "loop": "loop, images/s",
-        "temporary": "memory, MiB",
-        "compile": "compiling, s",
-    }
-    rows = [[str(record[name]), *(tables.digits(record[key]) for key in columns)] for record in found]
-    slopes = [f"{exponent(found, name, key):+.2f}" for key in columns]
-    return tables.markdown([name, *columns.values()], [*rows, ["exponent", *slopes]])
+def grown() -> list[tuple[str, list[dict], str, str]]:
+    """(what grows, its points, the keys of speed and of memory)."""
+    found = [(name, points(name), "step", "temporary") for name in POINTS]
+    return [*found, ("files", records.read_lines(FILES), "images_per_second", "most_mib")]
+
+
+def table() -> str:
+    """In markdown: speed and memory at both ends, and the exponents."""
+    rows = []
+    for name, found, *keys in grown():
+        ends = [[tables.digits(found[i][key]) for i in (0, -1)] for key in (name, *keys)]
+        of, speed, memory = (" to ".join(both) for both in ends)
+        slopes = [f"{exponent(found, name, key):+.2f}" for key in keys]
+        rows.append([f"{name}, {of}", speed, slopes[0], memory, slopes[1]])
+    return tables.markdown(["what grows", "images/s", "exponent", "memory, MiB", "exponent"], rows)
 
 
 def draw() -> None:
     """Images per second above, memory below, all axes logarithmic, each line with its exponent."""
-    panels = [(name, points(name), ("step", "temporary")) for name in POINTS]
-    panels.append(("files", records.read_lines(FILES), ("images_per_second", "most_mib")))
+    panels = grown()
     with matplotlib.rc_context(plots.SVG):
         figure = Figure(figsize=(11, 4.6), layout="constrained")
         axes = figure.subplots(2, len(panels), sharex="col")
-        for (name, found, keys), column in zip(panels, axes.T, strict=True):
+        for (name, found, *keys), column in zip(panels, axes.T, strict=True):
             for of, key, color in zip(column, keys, plots.COLORS, strict=False):
-                of.loglog([r[name] for r in found], [r[key] for r in found], "o-", color=color, base=2)
+                values = [r[key] for r in found]
+                of.loglog([r[name] for r in found], values, "o-", color=color, base=2)
+                of.set_ylim(min(values) / 2, max(values) * 2)  # what hardly changes shall look so
                 of.set_title(f"exponent {exponent(found, name, key):+.2f}", fontsize=10)
                 of.grid(color="#e4e4e4", linewidth=0.6)
                 of.spines[["top", "right"]].set_visible(False)
@@ -114,7 +118,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["table"]:
-        print("\n".join(map(table, POINTS)))
+        print(table())
         draw()
     elif sys.argv[1:]:
         print(json.dumps(measure(*map(int, sys.argv[1:]))))

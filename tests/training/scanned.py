@@ -6,9 +6,12 @@ The step of the quickstart's teacher, and that of a network so small that dispat
 eight in a `lax.scan`: alternating, median of nine rounds.
 """
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("NPROC", "16")  # as launch.py
 
 import jax
 from rich.console import Console
