@@ -76,15 +76,17 @@ def near(
     first, second = (np.arange(len(images)) if ids is None else np.asarray(ids) for ids in (queries, among))
     hashes, thumbnails = _seen(images, first, VERSIONS)
     (known,), others = (hashes[:1], thumbnails) if all_pairs else _seen(images, second, VERSIONS[:1])
-    found = [np.zeros((4, 0), np.int64)]
+    found = [np.zeros(0, np.int64)]  # one number for each pair and version, which sort quickly
+    orders = _orders(known)
     for version, sought in enumerate(hashes if len(second) else ()):
-        one, other = _neighbours(sought, known)
-        found.append(np.stack([one, other, np.full(len(one), version), np.bitwise_count(sought[one] ^ known[other])]))
-    one, other, version, bits = np.concatenate(found, 1)
-    order = np.lexsort((bits, other, one))
-    order = order[first[one[order]] != second[other[order]]]
-    new = np.diff(one[order] * len(second) + other[order], prepend=-1) > 0  # of a pair the version of the fewest bits
-    order = order[new]
+        one, other = _neighbours(sought, orders)
+        bits = np.bitwise_count(sought[one] ^ known[other])
+        found.append(np.unique(((one * len(second) + other) * 64 + bits) * 64 + version))
+    pair, of = np.divmod(np.sort(np.concatenate(found)), 64 * 64)
+    new = np.diff(pair, prepend=-1) > 0  # of a pair the version of the fewest bits
+    one, other = np.divmod(pair[new], max(1, len(second)))
+    bits, version = np.divmod(of[new], 64)
+    order = np.flatnonzero(first[one] != second[other])
     order = order[np.lexsort((bits[order], one[order]))]
     order = order[_rank(one[order]) < COMPARED]
     distances = np.concatenate(
@@ -156,17 +158,23 @@ def _window(grid: np.ndarray, mirror: int, y: float, x: float) -> np.ndarray:
     return seen
 
 
-def _neighbours(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Rows [2 p] (of `hashes`, of `known`) that are near each other in one of the orders."""
+def _orders(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(an order of the bits, the hashes sorted by it, their rows) for each of the orders."""
     rng = np.random.default_rng(0)
+    orders = [rng.permutation(64) for _ in range(ORDERS)]
+    reordered = [_reordered(known, order) for order in orders]
+    ranks = [np.argsort(each) for each in reordered]
+    return [(order, each[rank], rank) for order, each, rank in zip(orders, reordered, ranks, strict=True)]
+
+
+def _neighbours(hashes: np.ndarray, orders: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Rows [2 p] (of `hashes`, of what is known) that are near each other in one of the orders."""
     beside = np.arange(NEIGHBOURS) - NEIGHBOURS // 2
     found = []
-    for _ in range(ORDERS):
-        order = rng.permutation(64)
-        sought, there = (_reordered(each, order) for each in (hashes, known))
-        rank = np.argsort(there)
-        at = np.clip(np.searchsorted(there[rank], sought)[:, None] + beside, 0, len(there) - 1)
-        one, column = np.nonzero(np.bitwise_count(there[rank][at] ^ sought[:, None]) <= MOST_BITS)
+    for order, there, rank in orders:
+        sought = _reordered(hashes, order)
+        at = np.clip(np.searchsorted(there, sought)[:, None] + beside, 0, len(there) - 1)
+        one, column = np.nonzero(np.bitwise_count(there[at] ^ sought[:, None]) <= MOST_BITS)
         found.append(np.stack([one, rank[at[one, column]]]))
     return np.concatenate(found, 1)
 
