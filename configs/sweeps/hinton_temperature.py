@@ -1,4 +1,4 @@
-r"""Which temperature for which student? Two layers of 30 and of 800 units, T = 1, 2, 4, 8 and 20, 5 paired seeds.
+r"""Which temperature for which student? Two layers of 30 and of 800 units, T = 1, 2, 4, 8 and 20, 3 paired seeds.
 
     python launch.py sweep --sweep=configs/sweeps/hinton_temperature.py \
         --results=configs/sweeps/results/hinton_temperature.jsonl
@@ -16,7 +16,7 @@ def trials():
     students = [
         name for width in WIDTHS for name in (f"alone{width}", *(f"distilled{width}_t{t}" for t in TEMPERATURES))
     ]
-    for seed in range(5):
+    for seed in range(3):
         yield "3,000 digits", {"seed": seed, "stages": ("teacher", *students)}
 
 

@@ -78,10 +78,10 @@ def near(
     (known,), others = (hashes[:1], thumbnails) if all_pairs else _seen(images, second, VERSIONS[:1])
     found = [np.zeros(0, np.int64)]  # one number for each pair and version, which sort quickly
     orders = _orders(known)
-    for version, sought in enumerate(hashes if len(second) else ()):
+    for number, sought in enumerate(hashes if len(second) else ()):
         one, other = _neighbours(sought, orders)
         bits = np.bitwise_count(sought[one] ^ known[other])
-        found.append(np.unique(((one * len(second) + other) * 64 + bits) * 64 + version))
+        found.append(np.unique(((one * len(second) + other) * 64 + bits) * 64 + number))
     pair, of = np.divmod(np.sort(np.concatenate(found)), 64 * 64)
     new = np.diff(pair, prepend=-1) > 0  # of a pair the version of the fewest bits
     one, other = np.divmod(pair[new], max(1, len(second)))
