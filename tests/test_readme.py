@@ -77,7 +77,7 @@ def test_the_results_of_a_sweep_are_committed_and_shown(command, tmp_path):
 
 def test_rows_of_the_readme_are_those_of_the_results():
     tables = "".join(path.read_text() for path in (ROOT / "configs/sweeps/results").glob("*.md"))
-    of_stages = r"^\| .* \| \w+ \| \d+ \| [\d.]+ \| .*\|$"  # group, stage, seeds, accuracy
+    of_stages = r"^\| .* \| \w+ \| \d+ \| \d+\.\d\d \| .*\|$"  # group, stage, seeds, accuracy
     of_pairs = r"^\| .* / \w+ \| .* / \w+ \| .* \|$"
     rows = re.findall(f"{of_stages}|{of_pairs}", README, re.MULTILINE)
     assert len(rows) > 25

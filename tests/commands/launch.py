@@ -12,11 +12,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TINY = "--config=configs/quickstart.py:tiny"
 
-ENVIRONMENT = {
-    "COLUMNS": "120",
-    "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false",  # compiles in three quarters of the time
-}
-
 # Importing takes longer than most of what is tested here: done once, in a process that forks for every call.
 FORKS = """
 import json, os, runpy, signal, sys, warnings
@@ -38,7 +33,7 @@ def start(*arguments: str, environment: Mapping[str, str] = {}) -> subprocess.Po
     return subprocess.Popen(
         [sys.executable, "launch.py", *arguments],
         cwd=ROOT,
-        env={**os.environ, **ENVIRONMENT, **environment},
+        env={**os.environ, "COLUMNS": "120", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,6 +54,6 @@ def launch(*arguments: str, environment: Mapping[str, str] = {}) -> tuple[int, s
 
 @functools.cache
 def _forks() -> subprocess.Popen:
-    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     return subprocess.Popen([sys.executable, "-c", FORKS], cwd=ROOT, env=environment, text=True, **pipes)
