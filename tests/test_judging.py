@@ -40,8 +40,13 @@ def test_a_finished_stage_has_left_what_its_model_predicts(trained):
     at_best = judging.load(str(trained / "net"))
     again = judging.by_model("", *at_best, judging.prepared(trained, CONSOLE))
     for split in predictions.FILES:
-        for one, other in zip(getattr(left, split), getattr(again, split), strict=True):
-            np.testing.assert_array_equal(one, other)
+        one, other = (getattr(each, split) for each in (left, again))
+        for name in one._fields:
+            mine, its = (getattr(each, name) for each in (one, other))
+            if name == "probabilities":  # a product of other shapes may round otherwise
+                np.testing.assert_allclose(mine, its, rtol=1e-5)
+            else:
+                np.testing.assert_array_equal(mine, its)
 
 
 def test_snapshots_vote_and_make_a_soup(trained, tmp_path):
