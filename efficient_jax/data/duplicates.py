@@ -18,6 +18,7 @@ MOST_DISTANCE, SURE = 0.2, 0.02
 CROWD = 5  # an image whose fifth neighbour is less than twice as far is of a kind that all look alike, such as a 1
 FLAT = 1e-3  # grey levels: a smaller difference is one of rounding
 CHUNK = 1024
+DIGIT = 64  # more than there are versions, and than bits may differ
 
 DIGEST = 16  # bytes
 
@@ -76,16 +77,16 @@ def near(
     first, second = (np.arange(len(images)) if ids is None else np.asarray(ids) for ids in (queries, among))
     hashes, thumbnails = _seen(images, first, VERSIONS)
     (known,), others = (hashes[:1], thumbnails) if all_pairs else _seen(images, second, VERSIONS[:1])
-    found = [np.zeros(0, np.int64)]  # one number for each pair and version, which sort quickly
+    found = [np.zeros(0, np.int64)]  # pair, bits and version as one number, because numbers sort quickly
     orders = _orders(known)
     for number, sought in enumerate(hashes if len(second) else ()):
         one, other = _neighbours(sought, orders)
         bits = np.bitwise_count(sought[one] ^ known[other])
-        found.append(np.unique(((one * len(second) + other) * 64 + bits) * 64 + number))
-    pair, of = np.divmod(np.sort(np.concatenate(found)), 64 * 64)
+        found.append(np.unique(((one * len(second) + other) * DIGIT + bits) * DIGIT + number))
+    pair, rest = np.divmod(np.sort(np.concatenate(found)), DIGIT * DIGIT)
     new = np.diff(pair, prepend=-1) > 0  # of a pair the version of the fewest bits
     one, other = np.divmod(pair[new], max(1, len(second)))
-    bits, version = np.divmod(of[new], 64)
+    bits, version = np.divmod(rest[new], DIGIT)
     order = np.flatnonzero(first[one] != second[other])
     order = order[np.lexsort((bits[order], one[order]))]
     order = order[_rank(one[order]) < COMPARED]

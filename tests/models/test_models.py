@@ -100,8 +100,8 @@ def test_evaluation_returns_the_state_it_was_given_and_training_the_moving_avera
     new = renewed["batch_stats"]
     assert jax.tree.structure(new) == jax.tree.structure(first)
     x = (images.astype(jnp.float32) / 255.0 - jnp.array(MEAN)) / jnp.array(STD)
-    pooled = models.layers.max_pool(
-        models.layers.conv_plain(x, variables["params"]["stage1"]["conv"]["kernel"], 1, ((1, 1), (1, 1)))
+    pooled = models.convolution.max_pool(
+        models.convolution.conv_plain(x, variables["params"]["stage1"]["conv"]["kernel"], 1, ((1, 1), (1, 1)))
     )
     np.testing.assert_allclose(new["stage1"]["norm"]["mean"], 0.1 * pooled.mean((0, 1, 2)), atol=1e-4)
     np.testing.assert_allclose(new["stage1"]["norm"]["var"], 0.9 + 0.1 * pooled.var((0, 1, 2)), rtol=1e-4)

@@ -2,7 +2,7 @@
 
 Runs where this package, torch and timm are in one environment:
 
-    python tests/peers/run_training.py [ROW ...] >> tests/peers/training/cpu.jsonl
+    python tests/peers/run_training.py [ROW ...] > tests/peers/training/cpu.jsonl
 
 A step is forward, backward and AdamW on uint8 images that lie in memory, batch statistics in training mode, float32;
 ours also keeps the average of its weights, as it always does, and has the cores as devices.
@@ -135,8 +135,8 @@ def main(names: list[str]) -> None:
     for name in names or ROWS:
         module, theirs, shape, batch = ROWS[name]
         images, labels = rng.integers(0, 256, (batch, *shape), np.uint8), rng.integers(0, CLASSES, batch)
-        models_of_torch = (theirs(), torch.compile(theirs()))
-        steps = [our_steps(module, images, labels), *(torch_steps(each, images, labels) for each in models_of_torch)]
+        eager, compiled = (torch_steps(each, images, labels) for each in (theirs(), torch.compile(theirs())))
+        steps = (our_steps(module, images, labels), eager, compiled)
         for mode, of_mode in zip(("train", "evaluate"), zip(*steps, strict=True), strict=True):
             counts = []
             for function in of_mode:

@@ -102,5 +102,4 @@ def training() -> str:
 
 if __name__ == "__main__":
     files = [Path(name) for name in sys.argv[1:]]
-    of_augmentation = [table(files, size) for size in (32, 224)] if files != [Path("training")] else []
-    print("\n\n".join(of_augmentation or [training()]))
+    print(training() if files == [Path("training")] else "\n\n".join(table(files, size) for size in (32, 224)))

@@ -1,6 +1,6 @@
 """How speed and memory of training grow with the batch, the size of images, and devices that share two cores.
 
-    python -m tests.training.growth >> tests/training/growth.jsonl
+    python -m tests.training.growth > tests/training/growth.jsonl
 
 The quickstart's teacher on drawn pictures of three channels, measured by `bench`; each point in a process of its own.
 `python -m tests.training.growth table` shows both ends of what is there, with the exponents, which are slopes of

@@ -98,8 +98,8 @@ def test_a_network_for_grey_images_answers_as_for_three_equal_channels(key):
     found, report = pretrained.load(torch_state(), variables(channels=1))
     grey = jax.random.normal(key, (1, 6, 6, 1))
     kernel = torch_state()["conv1.weight"].transpose(2, 3, 1, 0)
-    of_three = models.layers.conv_plain(jnp.repeat(grey, 3, -1), kernel, 1, ((0, 0), (0, 0)))
-    of_one = models.layers.conv_plain(grey, found["params"]["conv1"]["kernel"], 1, ((0, 0), (0, 0)))
+    of_three = models.convolution.conv_plain(jnp.repeat(grey, 3, -1), kernel, 1, ((0, 0), (0, 0)))
+    of_one = models.convolution.conv_plain(grey, found["params"]["conv1"]["kernel"], 1, ((0, 0), (0, 0)))
     np.testing.assert_allclose(of_one, of_three, atol=1e-5)
     assert "conv1.weight: 3 input channels summed to 1" in str(report)
 

@@ -1,11 +1,12 @@
 """What a user waits for, and what training needs beside its step: the quickstart from nothing, the start of a run whose
 programs were compiled before, and peak memory.
 
-    python -m tests.training.whole_runs
+    python -m tests.commands.whole_runs
 
 Each run is a process of its own. The first has an empty compilation cache. A start lasts until the metrics of the first
-update are on disk, the import of everything included. Memory is the most that a process that trains held, checkpoints
-and report included, and one that has loaded the same, and only calls the step.
+update are on disk, the import of everything included; how long that takes by itself is measured too. Memory is the most
+that a process held that trains, checkpoints and report included, and one that has loaded the same and only calls the
+step.
 """
 
 import json
@@ -83,13 +84,14 @@ def main() -> None:
         here, cache = Path(folder), Path(folder) / "cache"
         whole, _ = ended(["launch.py", f"--workdir={here / 'quickstart'}"], cache)
         starts = [until_first_update(here / f"start{i}", cache) for i in range(REPEATS)]
+        imports = [ended(["-c", "import launch"], cache)[0] for _ in range(REPEATS)]
         train = ["launch.py", "train", f"--config.stages=('{STAGE}',)"]
         peaks = {
             "training": [ended([*train, f"--workdir={here / f'memory{i}'}"], cache)[1] for i in range(3)],
-            "only steps": [ended(["-m", "tests.training.whole_runs", "steps"], cache)[1] for _ in range(4)][1:],
+            "only steps": [ended(["-m", "tests.commands.whole_runs", "steps"], cache)[1] for _ in range(4)][1:],
         }
     found = {"quickstart_seconds": round(whole, 1), "second_start_seconds": round(median(starts), 2)}
-    found |= {"second_starts": [round(s, 2) for s in starts]}
+    found |= {"second_starts": [round(s, 2) for s in starts], "import_seconds": round(median(imports), 2)}
     found |= {"peak_mib": {name: round(median(mib)) for name, mib in peaks.items()}}
     found |= {"peak_ratio": round(median(peaks["training"]) / median(peaks["only steps"]), 3)}
     print(json.dumps(found | {"jax": jax.__version__, "date": time.strftime("%Y-%m-%d")}))

@@ -1,0 +1,111 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from efficient_jax.models import convolution
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "channels", "pixels"),
+    [(3, 1, 1, 7), (3, 1, 3, 6), (3, 2, 3, 6), (3, 2, 4, 7), (5, 2, 2, 8), (1, 1, 8, 5), (1, 2, 8, 6), (1, 2, 8, 7)],
+)
+def test_both_forms_of_a_convolution_are_equal(key, size, stride, channels, pixels):
+    image, weight = jax.random.split(key)
+    x = jax.random.normal(image, (2, pixels, pixels + 1, channels))
+    kernel = jax.random.normal(weight, (size, size, channels, 5))
+
+    def run(form):
+        pads = tuple(jax.lax.padtype_to_pads(x.shape[1:3], (size, size), (stride, stride), "SAME"))
+        y, pull = jax.vjp(lambda x, k: form(x, k, stride, pads), x, kernel)
+        return y, *pull(jnp.cos(y))
+
+    for a, b in zip(run(convolution.conv_plain), run(convolution.conv_matmul), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize(
+    ("size", "stride", "pixels"), [(3, 1, 6), (3, 2, 6), (3, 2, 7), (5, 1, 4), (5, 2, 9), (5, 2, 8)]
+)
+@pytest.mark.parametrize("images", [1, 3, 4])
+def test_both_forms_of_a_depthwise_convolution_are_equal(key, size, stride, pixels, images, symmetric):
+    x = jax.random.normal(key, (images, pixels, pixels + 1, 6))
+    kernel = jax.random.normal(key, (size, size, 1, 6))
+    same = jax.lax.padtype_to_pads(x.shape[1:3], (size, size), (stride, stride), "SAME")
+    pads = ((size // 2, size // 2),) * 2 if symmetric else tuple(same)
+
+    def run(form):
+        y, pull = jax.vjp(lambda x, k: form(x, k, stride, pads), x, kernel)
+        return y, *pull(jnp.cos(y))
+
+    for a, b in zip(run(convolution.conv_plain), run(convolution.conv_shifted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_symmetric_padding_is_torchs():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    ones = {"params": {"kernel": jnp.ones((3, 3, 1, 1))}}
+    found = [
+        convolution.Conv(1, stride=2, symmetric=symmetric).apply(ones, x)[0, 0, 0, 0] for symmetric in (True, False)
+    ]
+    assert found == [0 + 1 + 4 + 5, 0 + 1 + 2 + 4 + 5 + 6 + 8 + 9 + 10]
+
+
+def test_a_bias_is_added_once():
+    variables = {"params": {"kernel": jnp.zeros((1, 1, 2, 3)), "bias": jnp.arange(3.0)}}
+    y = convolution.Conv(3, 1, bias=True).apply(variables, jnp.ones((1, 2, 2, 2)))
+    np.testing.assert_array_equal(y, jnp.broadcast_to(jnp.arange(3.0), (1, 2, 2, 3)))
+
+
+@pytest.mark.parametrize(("size", "channels"), [(3, 1), (1, 8), (3, 8)])
+def test_conv_is_linens_with_the_same_parameter(key, size, channels):
+    x = jax.random.normal(key, (2, 6, 6, channels))
+    peer = nn.Conv(4, (size, size), use_bias=False)
+    variables = peer.init(key, x)
+    np.testing.assert_allclose(convolution.Conv(4, size).apply(variables, x), peer.apply(variables, x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("h", "w"), [(4, 6), (7, 5)])
+def test_max_pool_is_linens(key, h, w):
+    ours, peer = (
+        with_gradient(pool, jax.random.normal(key, (2, h, w, 3)))
+        for pool in (convolution.max_pool, lambda x: nn.max_pool(x, (2, 2), (2, 2), "VALID"))
+    )
+    np.testing.assert_array_equal(ours, peer)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "stride", "groups"), [(3, 1, 1, 1), (3, 3, 2, 1), (5, 2, 1, 1), (3, 8, 1, 1), (3, 4, 1, 4)]
+)
+@pytest.mark.parametrize(("h", "w"), [(8, 6), (7, 9)])
+def test_a_pooled_conv_is_the_pool_of_the_conv(key, size, channels, stride, groups, h, w):
+    x = jax.random.normal(key, (2, h, w, channels))
+    conv = convolution.Conv(4, size, stride, groups, pooled=True)
+    variables = conv.init(key, x)
+    peer = nn.Conv(4, (size, size), stride, use_bias=False, feature_group_count=groups)
+    ours, theirs = (
+        with_gradient(both, (variables["params"], x))
+        for both in (
+            lambda given: conv.apply({"params": given[0]}, given[1]),
+            lambda given: nn.max_pool(peer.apply({"params": given[0]}, given[1]), (2, 2), (2, 2)),
+        )
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_equal_pixels_share_the_gradient_of_max_pool(key, dtype):
+    """As jax's maximum over axes has it."""
+    x = jax.random.randint(key, (2, 6, 8, 3), 0, 3).astype(dtype)
+    ours, peer = (
+        with_gradient(pool, x) for pool in (convolution.max_pool, lambda x: x.reshape(2, 3, 2, 4, 2, 3).max((2, 4)))
+    )
+    np.testing.assert_array_equal(ours, peer)
+
+
+def with_gradient(pool, x):
+    y, pull = jax.vjp(pool, x)
+    values = jax.tree.leaves((y, pull(jnp.cos(y))))
+    return np.concatenate([np.asarray(value, np.float32).ravel() for value in values])
