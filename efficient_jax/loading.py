@@ -1,13 +1,13 @@
 """The images of a plan, and which of them are for what."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from efficient_jax import binding, processes
+from efficient_jax import binding, processes, records, split_table
 from efficient_jax.data import PICTURES, SOURCES, cache, decode, duplicates, sources, splits
 from efficient_jax.data.stream import Feed
 from efficient_jax.methods import METHODS
@@ -23,12 +23,7 @@ SMALL = 32  # pixels
 def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, dict[str, np.ndarray]]:
     """The images of a plan, and which of them are for what. `cache`: a folder for decoded pictures, or
     for what is known of streamed ones."""
-    name, settings = plan.source
-    given = {"feed": Feed(plan.feed, _room(plan.devices), cache)} if name in PICTURES else {}
-    source = SOURCES[name](**settings | given)
-    if not len(source.images):
-        raise UserError(f"config.data.source: {name!r} has no images")
-    hashes = sources.digests(source)
+    source, hashes = _source(plan, cache)
     split = splits.split(
         source.labels,
         source.classes,
@@ -50,10 +45,41 @@ def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, di
     return source, split
 
 
-def load_run(run: Path, where: str) -> tuple[dict[str, Any], sources.Source, dict[str, np.ndarray]]:
-    """(settings, images, which of them are for what) of a run. UserError naming `where` if there is none."""
+def load_run(
+    run: Path, where: str, say: Callable[[str], None]
+) -> tuple[dict[str, Any], sources.Source, dict[str, np.ndarray]]:
+    """Loads the images of a run as it had them, with the parts in its `split.csv`: nothing is drawn again.
+
+    Args:
+        run: its folder.
+        where: the flag that an error names.
+        say: shows a line on what was added, renamed, relabelled or removed since.
+
+    Returns:
+        (settings of its config, images by the indices of the run, part -> indices of its images).
+
+    Raises: UserError if there is no run, or a test or validation image is gone or changed.
+    """
     settings = read_config(run, where)
-    return settings, *load_data(plan(settings), run.parent / cache.FOLDER)
+    if not (run / "run.json").is_file():
+        raise UserError(f"{where}: {str(run)!r} has no run.json, so its classes are not known; give a run of `train`")
+    classes = tuple(records.read_json(run / "run.json")["data"]["classes"])
+    table = split_table.read(run, classes, where)
+    source, _ = _source(plan(settings)._replace(devices=0), run.parent / cache.FOLDER)
+    return settings, *split_table.restored(source, table, classes, run, where, say)
+
+
+def _source(plan: Plan, cache: Path | None) -> tuple[sources.Source, list[bytes]]:
+    """(all images of a plan, the hash of the pixels of each)."""
+    name, settings = plan.source
+    given = {"feed": Feed(plan.feed, _room(plan.devices), cache)} if name in PICTURES else {}
+    source = SOURCES[name](**settings | given)
+    if not len(source.images):
+        raise UserError(f"config.data.source: {name!r} has no images")
+    hashes = sources.digests(source)
+    if source.contents is None:  # also of what is resized later
+        source = source._replace(contents=np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), -1))
+    return source, hashes
 
 
 def _room(devices: int) -> int:

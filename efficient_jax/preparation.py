@@ -1,5 +1,6 @@
 """From a checked plan to what all stages share: devices, data, splits, and a rehearsal of every stage."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +12,9 @@ from jaxtyping import Array
 from rich.console import Console
 
 from efficient_jax import class_map, initial, members, models, optim
-from efficient_jax.data import cache, decode, generated, objects, sources, statistics
+from efficient_jax.data import cache, decode, duplicates, generated, objects, sources, statistics
 from efficient_jax.data.stream import Streamed
-from efficient_jax.loading import check_labels, load_data, streams
+from efficient_jax.loading import check_labels, load_data, load_run, streams
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan
 from efficient_jax.stages import Stage, resolved
@@ -49,6 +50,22 @@ def at_size(run: Run, size: int) -> Run:
     h, w = images.shape[1:3]
     source = run.source._replace(images=resized, objects=objects.resized(run.source.objects, w, h, size))
     return run._replace(source=source, images=batches.place(resized, run.devices))
+
+
+def reopened(workdir: Path, where: str, console: Console) -> Run:
+    """A run that was trained, with its images on all devices and its stored split; none of its stages is prepared.
+
+    Args:
+        workdir: the folder of the run.
+        where: the flag that an error names.
+        console: shows in one line what became of its images since.
+
+    Raises: UserError as `loading.load_run`.
+    """
+    settings, source, split = load_run(workdir, where, functools.partial(console.print, soft_wrap=True))
+    devices = parallel.pick_devices({}, 0)
+    placed = batches.place(source.images, devices)
+    return Run(workdir, settings["seed"], devices, console, source, split, 0.0, placed, (), (), {}, ())
 
 
 def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
@@ -102,8 +119,10 @@ def _with_generated(
     ids = split["labelled"]
     drawn = {name: value for name, value in plan.generated.items() if name != "weight"}
     made, of = generated.generate(images[ids], source.labels[ids], source.classes, seed=plan.seed, **drawn)
+    hashes = np.frombuffer(b"".join(duplicates.digests(made)), np.uint8).reshape(len(made), -1)
     more = source._replace(
         images=np.concatenate([images, made]),
+        contents=np.concatenate([source.contents, hashes]),
         labels=np.concatenate([source.labels, of]),
         names=source.names and (*source.names, *(f"generated {i}" for i in range(len(made)))),
         notes=(*source.notes, f"{len(made):,} images were drawn from the {len(ids):,} labelled ones"),

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from efficient_jax import experiment, preparation, records
 from efficient_jax.plan import plan
+from efficient_jax.workdir import keep_split
 
 SHAPE = (8, 8, 1)
 
@@ -51,6 +52,8 @@ def run(images: str, workdir, stages: dict, validation: int = 0, devices: int = 
     workdir.mkdir(exist_ok=True)
     records.write_json(workdir / "config.json", config)
     prepared = preparation.prepare(checked, workdir, Console(quiet=True))
+    keep_split(workdir, prepared.source, prepared.split)
+    records.write_json(workdir / "run.json", {"data": {"classes": prepared.source.classes}})
     return [experiment.run_stage(stage, prepared) for stage in prepared.stages]
 
 

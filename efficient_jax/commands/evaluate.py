@@ -1,5 +1,6 @@
 """evaluate: trained members and files of predictions, alone and together, on the test images of their run."""
 
+import functools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +54,8 @@ def evaluate(
     models = [name for name in names if Path(name).suffix not in predictions.SUFFIXES]
     if degrees and not models:
         raise UserError("--turn: turned images are for a model to see, and all members are files")
-    singles = judging.labelled([judging.member(name, console, tta) for name in names])
+    say = functools.partial(console.print, soft_wrap=True)
+    singles = judging.aligned([judging.member(name, console, tta) for name in names], say)
     found = list(singles)
     if soup:
         binding.choose(soup, dict.fromkeys(judging.SOUPS), "--soup")

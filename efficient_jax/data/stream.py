@@ -86,6 +86,11 @@ class Streamed:
         same = not size or self.shape[1:3] == (size, size)
         return self if same else Streamed(*self._decoding, self.known, size)
 
+    def at(self, rows: Int[np.ndarray, "m"]) -> "Streamed":
+        """The images `rows` in this order, also several times; nothing is decoded."""
+        known = Known(*(of_all[rows] for of_all in self.known))
+        return Streamed(*self._decoding, known, 0 if self.shape[1:] == self._decoding[3] else self.shape[1])
+
     def digests(self) -> list[bytes]:
         return [row.tobytes() for row in self.known.digests]
 
@@ -147,7 +152,7 @@ def pictures(
     size = f"{count:,} of {' x '.join(map(str, shape))} are {needed / 2**30:.2g} GiB{why}"
     images = Streamed(read, name, framing, shape, known)
     notes = *notes, f"images are decoded whenever they are used: {size}"
-    return Decoded(images, known.rows, unreadable, notes, known.sizes)
+    return Decoded(images, known.rows, unreadable, notes, known.sizes, known.contents)
 
 
 def _pass(
