@@ -268,8 +268,6 @@ def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Me
             "--vote: hard counts one answer for each image; where an image can have several labels take soft"
         )
     shares = np.asarray(weights or np.ones(len(found)))
-    if len(shares) != len(found):
-        raise UserError(f"--weights: {len(shares)} for {len(found)} members; want one for each")
     parts: dict[str, Predictions] = {}
     answers: dict[str, np.ndarray] = {}
     for split in predictions.FILES:

@@ -18,26 +18,44 @@ from efficient_jax.workdir import read_config
 
 NAMED = 5  # images that a line lists
 SMALL = 32  # pixels
+NO_TEST = "config.data.test: 0 asked, and the source has no test images of its own; say how many"
 
 
-def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, dict[str, np.ndarray]]:
-    """The images of a plan, and which of them are for what. `cache`: a folder for decoded pictures, or
-    for what is known of streamed ones."""
-    source, hashes = _source(plan, cache)
-    split = splits.split(
-        source.labels,
-        source.classes,
-        seed=plan.seed,
-        given=source.given,
-        groups=source.groups,
-        order=_by_content(hashes),
-        **plan.split,
-    )
+Check = Callable[[sources.Source, Mapping[str, np.ndarray]], Any]
+
+
+def load_data(
+    plan: Plan, cache: Path | None = None, check: Check | None = None
+) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    """Loads the images of a plan and draws its split.
+
+    What sizes and labels alone tell is checked before pictures are decoded, which can take long.
+
+    Args:
+        plan: the checked config.
+        cache: a folder for decoded pictures, or for what is known of streamed ones.
+        check: is also called before, with a source without its pixels and its split; raises UserError.
+
+    Returns:
+        (images, part -> indices of its images).
+    """
+    _check_sizes(plan)
+
+    def check_known(labels: np.ndarray, classes: tuple[str, ...], tests: int, groups: np.ndarray | None) -> None:
+        if labels.ndim > 1:  # iterative stratification of many labels takes as long as decoding
+            return
+        unseen = np.broadcast_to(np.uint8(0), (len(labels), 1, 1, 1))
+        given = {"test": np.arange(len(labels) - tests, len(labels))} if tests else {}
+        source = sources.Source(unseen, labels, classes, given, groups=groups)
+        split = _split(plan, source, None)
+        if check:
+            check(source, split)
+
+    source, hashes = _source(plan, cache, check_known)
+    split = _split(plan, source, _by_content(hashes))
     apart = len(source.images) - sum(map(len, split.values()))
     if source.groups is not None and apart and not plan.split["unlabelled"]:
         source = _noted(source, f"left out {apart:,} images whose groups are held out")
-    if not len(split["test"]):
-        raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
     source, split = _without_test_images(plan, source, split, hashes)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := duplicates.contradictions(hashes, source.labels, labelled):
@@ -69,10 +87,43 @@ def load_run(
     return settings, *split_table.restored(source, table, classes, run, where, say)
 
 
-def _source(plan: Plan, cache: Path | None) -> tuple[sources.Source, list[bytes]]:
-    """(all images of a plan, the hash of the pixels of each)."""
+def _split(plan: Plan, source: sources.Source, order: np.ndarray | None) -> dict[str, np.ndarray]:
+    split = splits.split(
+        source.labels,
+        source.classes,
+        seed=plan.seed,
+        given=source.given,
+        groups=source.groups,
+        order=order,
+        **plan.split,
+    )
+    if not len(split["test"]):
+        raise UserError(NO_TEST)
+    return split
+
+
+def _check_sizes(plan: Plan) -> None:
+    """That a source of pictures has test images of its own, or `config.data.test` asks for some, and not both."""
     name, settings = plan.source
-    given = {"feed": Feed(plan.feed, _room(plan.devices), cache)} if name in PICTURES else {}
+    if name not in PICTURES:
+        return
+    setting = "test_split" if name == "tfds" else "test_path"
+    own, asked = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
+    if not own and not asked:
+        raise UserError(f"{NO_TEST}, or where they are with config.data.source.{setting}")
+    if own and asked:
+        raise UserError(
+            f"config.data.test: {asked} asked, but the source has test images of its own, "
+            f"config.data.source.{setting}={own}; say 0"
+        )
+
+
+def _source(
+    plan: Plan, cache: Path | None, check: Callable[..., None] | None = None
+) -> tuple[sources.Source, list[bytes]]:
+    """(all images of a plan, the hash of the pixels of each). `check`: see `stream.Feed`."""
+    name, settings = plan.source
+    given = {"feed": Feed(plan.feed, _room(plan.devices), cache, check)} if name in PICTURES else {}
     source = SOURCES[name](**settings | given)
     if not len(source.images):
         raise UserError(f"config.data.source: {name!r} has no images")
@@ -191,6 +242,25 @@ def _noted(source: sources.Source, note: str) -> sources.Source:
 def _listed(pairs: Sequence[tuple[int, int]], source: sources.Source) -> str:
     named = ", ".join(f"{source.name(one)} = {source.name(other)}" for one, other in pairs[:NAMED])
     return named + (f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else "")
+
+
+def check_streams(
+    plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, np.ndarray]]:
+    """The images of each stream of each stage. Raises: UserError for a method or a batch that the labels do not fit."""
+    for stage in plan.stages:
+        check_labels(stage, source)
+    rows = {stage.name: streams(stage, source, split) for stage in plan.stages}
+    for stage in plan.stages:
+        for stream, size in stage.batch.items():
+            if not len(rows[stage.name][stream]):
+                raise UserError(
+                    f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
+                    "config.data.labels_per_class, or add images without a label"
+                )
+        if METHODS[stage.method[0]].correct and not len(split["unlabelled"]):
+            raise UserError(f"config.{stage.name}.method: {stage.method[0]!r} needs images without labels; none is")
+    return rows
 
 
 def check_labels(stage: Stage, source: sources.Source) -> None:

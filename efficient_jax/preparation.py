@@ -14,7 +14,7 @@ from rich.console import Console
 from efficient_jax import class_map, initial, members, models, optim
 from efficient_jax.data import cache, decode, duplicates, generated, objects, sources, statistics
 from efficient_jax.data.stream import Streamed
-from efficient_jax.loading import check_labels, load_data, load_run, streams
+from efficient_jax.loading import check_streams, load_data, load_run
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan
 from efficient_jax.stages import Stage, resolved
@@ -76,21 +76,11 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
         for stream, size in s.batch.items()
     }
     devices = parallel.pick_devices(sizes, plan.devices)
-    source, split = load_data(plan, workdir.parent / cache.FOLDER)
+    check = functools.partial(check_streams, plan)
+    source, split = load_data(plan, workdir.parent / cache.FOLDER, check)
     if plan.generated:
         source, split = _with_generated(source, split, plan)
-    for stage in plan.stages:
-        check_labels(stage, source)
-    rows = {stage.name: streams(stage, source, split) for stage in plan.stages}
-    for stage in plan.stages:
-        for stream, size in stage.batch.items():
-            if not len(rows[stage.name][stream]):
-                raise UserError(
-                    f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
-                    "config.data.labels_per_class, or add images without a label"
-                )
-        if METHODS[stage.method[0]].correct and not len(split["unlabelled"]):
-            raise UserError(f"config.{stage.name}.method: {stage.method[0]!r} needs images without labels; none is")
+    rows = check(source, split)
     pool = np.concatenate([split["labelled"], split["unlabelled"]])
     images = source.images  # never those of the test tell the mean
     mean, std = images.mean_std(pool) if isinstance(images, Streamed) else statistics.mean_std(images[pool])

@@ -21,7 +21,7 @@ from efficient_jax.loading import load_run
 from efficient_jax.predicting import PREDICT_PIXELS
 from efficient_jax.preparation import input_shape
 from efficient_jax.report import explanation
-from efficient_jax.training import step
+from efficient_jax.training import checkpoint, step
 from efficient_jax.types import UserError
 from efficient_jax.workdir import writable
 
@@ -102,7 +102,8 @@ def _explained(name: str, images: str, layer: str, console: Console) -> tuple[di
         "pointing": explanation.pointing_rows(**pointing) if pointing else [],
     }
     means = {what: {kind: _mean(of[kind]) for kind in kinds} for what, of in trust.items()}
-    return section, {"rank_correlation_with_random_weights": means, "pointing_game": pointing}
+    of = {"stage": str(folder), "update": checkpoint.chosen(folder), "images": seen.about}
+    return section, of | {"rank_correlation_with_random_weights": means, "pointing_game": pointing}
 
 
 def _network(folder: Path, layer: str) -> Network:

@@ -28,6 +28,14 @@ class Feed(NamedTuple):
     kind: str = "memory"  # decoded once and kept, or "stream": decoded whenever one is asked for; "": what fits
     room: int = 0  # bytes, which decided for "" what fits
     folder: Path | None = None  # where decoded pictures are kept, or what is known of streamed ones
+    check: Callable[..., Any] | None = None  # of `labelled`: raises UserError before anything is decoded
+
+    def labelled(
+        self, labels: np.ndarray, classes: Sequence[str], tests: int, groups: np.ndarray | None = None
+    ) -> None:
+        """What a source calls as soon as it knows the labels of all its pictures; the last `tests` are for the test."""
+        if self.check:
+            self.check(labels, tuple(classes), tests, groups)
 
 
 IN_MEMORY = Feed()
