@@ -173,6 +173,30 @@ def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]
     return found
 
 
+def trained_before(plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray]) -> list[str]:
+    """Lines on test images that were labelled images of another run whose stage this one starts from or learns from.
+
+    A split is drawn from the images that are there: a run on more images tests on some that an earlier run trained on.
+    """
+    tested = set(sources.contents(source, split["test"]))
+    own = {stage.name for stage in plan.stages}
+    found = []
+    for stage in plan.stages:
+        for reference in dict.fromkeys((stage.init, *stage.teachers)):
+            run = Path(reference).parent
+            if reference in own or not all((run / name).is_file() for name in (split_table.FILE, "run.json")):
+                continue
+            table = split_table.read(run, records.read_json(run / "run.json")["data"]["classes"], "split")
+            theirs = {of for of, part in zip(table.contents, table.parts, strict=True) if part == "labelled"}
+            if both := len(tested & theirs):
+                found.append(
+                    f"{both:,} of {len(tested):,} test images were labelled images of {reference!r}, which stage "
+                    f"{stage.name!r} takes: its test figures are too good; fix the test images, such as with "
+                    "config.data.source.test_path"
+                )
+    return found
+
+
 def alike(images: Any, held_out: np.ndarray, others: np.ndarray) -> duplicates.Near:
     """Of thousands of small drawings many look alike: there only what is surely one image."""
     near = duplicates.near(images, held_out, others)

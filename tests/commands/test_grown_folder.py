@@ -1,5 +1,6 @@
 """Commands on a run whose folder has grown since: they judge it on the images that it held out, and on no others."""
 
+import csv
 import json
 import re
 import shutil
@@ -18,7 +19,10 @@ from efficient_jax.commands.explain import explain
 from efficient_jax.commands.predict import predict
 from efficient_jax.commands.train import train
 from efficient_jax.data import duplicates
+from efficient_jax.loading import load_data, load_run, trained_before
+from efficient_jax.plan import plan
 from efficient_jax.types import UserError
+from efficient_jax.workdir import read_config
 from tests import tiny_run
 
 CLASSES = ("bright", "dark")
@@ -157,6 +161,22 @@ def test_evaluate_takes_what_predict_wrote_for_the_test_images(grown, tmp_path, 
     assert one["negative_log_likelihood"] == pytest.approx(other["negative_log_likelihood"], rel=1e-4)
     left_out = "images that " in capsys.readouterr().out
     assert left_out == (folder == "all")
+
+
+def test_a_new_run_says_that_its_start_was_trained_on_its_test_images(grown):
+    """The test images of the grown folder are drawn anew: of another run's labelled images some are among them."""
+    config = read_config(grown / "run", "test")
+    block = config["net"] | {"init": str(grown / "run" / "net")}
+    started = plan(config | {"stages": ("other",), "other": block, "data": config["data"] | {"test": 40}})
+    source, split = load_data(started)
+    with (grown / "run" / "split.csv").open() as file:
+        labelled = {row["content"] for row in csv.DictReader(file) if row["part"] == "labelled"}
+    both = sum(duplicates.digest(Path(source.name(i)).read_bytes()).hex()[:16] in labelled for i in split["test"])
+    assert both
+    (line,) = trained_before(started, source, split)
+    net = str(grown / "run" / "net")
+    assert line.startswith(f"{both} of 40 test images were labelled images of {net!r}, which stage 'other' takes")
+    assert trained_before(plan(config), *load_run(grown / "run", "test", print)[1:]) == []
 
 
 def test_a_test_picture_that_is_gone_ends_with_its_name(grown, tmp_path):
