@@ -42,11 +42,13 @@ def load_data(
     _check_sizes(plan)
 
     def check_known(labels: np.ndarray, classes: tuple[str, ...], tests: int, groups: np.ndarray | None) -> None:
-        if labels.ndim > 1:  # iterative stratification of many labels takes as long as decoding
-            return
         unseen = np.broadcast_to(np.uint8(0), (len(labels), 1, 1, 1))
         given = {"test": np.arange(len(labels) - tests, len(labels))} if tests else {}
         source = sources.Source(unseen, labels, classes, given, groups=groups)
+        if source.multi_label:  # iterative stratification of many labels takes as long as decoding
+            for stage in plan.stages if check else ():
+                check_labels(stage, source)
+            return
         split = _split(plan, source, None)
         if check:
             check(source, split)
