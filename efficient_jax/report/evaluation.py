@@ -61,7 +61,8 @@ def described(about: Mapping[str, Any], short: Mapping[str, str] = NOTHING) -> s
             f"{short.get(name, name)} (weight {weight:g})"
             for name, weight in zip(about["members"], about["weights"], strict=True)
         ]
-        listed = [views] if isinstance(views, str) else list(dict.fromkeys(view or "not known" for view in views))
+        each = views if isinstance(views, list) else [views]
+        listed = list(dict.fromkeys(view or "not known" for view in each))
         return f"{', '.join(parts)}; views: {', '.join(listed)}"
     if "stage" in about:
         return f"{about['stage']}, weights of update {_known(about['update'])}; views: {views}"
