@@ -82,6 +82,7 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "labels": len(np.intersect1d(learned, run.split["labelled"])),  # without generated images
         "updates": stage.updates,
+        "update": checkpoint.chosen(folder),  # whose weights the figures are of: the best on validation, or the last
         "images_seen": stage.updates * images_per_update(stage),
         "pseudo_labels": supervision.pseudo_labels,
         "validation": validation,

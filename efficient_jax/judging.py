@@ -2,8 +2,9 @@
 
 import functools
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -13,15 +14,15 @@ from rich.console import Console
 
 from efficient_jax import calibration, classification, members, metrics, predictions, preparation, records
 from efficient_jax.augment import geometry, resample
+from efficient_jax.data import sources
 from efficient_jax.data.sources import Source
 from efficient_jax.inference import agreement, tta, voting
-from efficient_jax.plan import plan
 from efficient_jax.predicting import predict_rows
 from efficient_jax.predictions import Predictions
 from efficient_jax.training import averaging, batches, checkpoint, parallel, step
 from efficient_jax.types import Tree, UserError
-from efficient_jax.workdir import read_config
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 WHERE = "--members"
 SOUPS = ("uniform", "greedy")
 BATCH = 256  # images whose statistics are taken together
@@ -35,6 +36,7 @@ class Member(NamedTuple):
     validation: Predictions | None  # None where its run has no such images, or a file has only others
     thresholds: tuple[float, ...]  # of several labels
     answers: np.ndarray  # int [n], the classes answered for the test images; or [n classes] of several labels; [n h w]
+    about: Mapping[str, Any] = NOTHING  # what stored figures are of: stage and update, or members and weights; views
 
 
 def named(text: str) -> list[str]:
@@ -60,18 +62,22 @@ def member(name: str, console: Console, views: str = "none") -> Member:
     predicted; else, and with `views` of `tta.VIEWS`, its model is run."""
     if Path(name).suffix in predictions.SUFFIXES:
         found = predictions.read(Path(name), WHERE)
-        return _member(name, found, None, (0.5,) * len(found.classes))
-    path, at, _ = name.partition("@")
+        made = _member(name, found, None, (0.5,) * len(found.classes))
+        return made._replace(about={"file": name, "update": None, "views": None})
+    path, at, which = name.partition("@")
     folder = members.stage_folder(Path(path), WHERE)
     if at or views != "none" or not (folder / predictions.FILES["test"]).is_file():
-        return by_model(name, *load(name), prepared(folder.parent, console), views)
-    validation = folder / predictions.FILES["validation"]
-    return _member(
-        name,
-        predictions.read(folder / predictions.FILES["test"], WHERE),
-        predictions.read(validation, WHERE) if validation.is_file() else None,
-        records.read_json(folder / "result.json").get("thresholds", ()),
-    )
+        made = by_model(name, *load(name), prepared(folder.parent, console), views)
+    else:
+        validation = folder / predictions.FILES["validation"]
+        made = _member(
+            name,
+            predictions.read(folder / predictions.FILES["test"], WHERE),
+            predictions.read(validation, WHERE) if validation.is_file() else None,
+            records.read_json(folder / "result.json").get("thresholds", ()),
+        )
+    update = int(which) if at else checkpoint.chosen(folder)
+    return made._replace(about={"stage": str(folder), "update": update, "views": views})
 
 
 def _member(name: str, test: Predictions, validation: Predictions | None, thresholds: Sequence[float]) -> Member:
@@ -80,32 +86,29 @@ def _member(name: str, test: Predictions, validation: Predictions | None, thresh
     return Member(name, test, validation, (), test.probabilities.argmax(-1))
 
 
-def labelled(found: Sequence[Member]) -> list[Member]:
-    """Each with the labels of its test images: a file without any, as `predict` writes them, gets those of another.
+def aligned(found: Sequence[Member], say: Callable[[str], None]) -> list[Member]:
+    """Members whose test images have the indices, order and labels of one of them: the first of a run, else the first
+    with labels.
 
-    Raises: UserError where no member has labels, or has them for some images only.
+    Images are found by content or name, see `predictions.rows_of`. A file without labels, as `predict` writes them, may
+    be of more images than the run tests on: `say` shows how many are left out.
+
+    Raises: UserError where no member has labels, or has them for some images only, and where images are others.
     """
-    known = next((each for each in found if (each.test.labels >= 0).any()), None)
+    with_labels = [each for each in found if (each.test.labels >= 0).any()]
+    known = next((each for each in with_labels if _run_of(each.name)), next(iter(with_labels), None))
     if known is None:
         raise UserError(
             f"{WHERE}: nobody says what the images show; add a member that does: a run, or a file with labels"
         )
     if missing := int((known.test.labels < 0).reshape(len(known.test.ids), -1).any(1).sum()):
         raise UserError(f"{WHERE}: {missing:,} images of {known.name!r} have no label; leave them out of the file")
-    return [each if (each.test.labels >= 0).any() else _labelled_by(known, each) for each in found]
-
-
-def _labelled_by(known: Member, other: Member) -> Member:
-    ours, theirs = (  # without the names that are no more than the number
-        {i: name for i, name in zip(of.ids, of.images, strict=True) if name != f"image {i}"}
-        for of in (known.test, other.test)
-    )
-    if any(ours[i] != theirs[i] for i in ours.keys() & theirs.keys()):
-        raise UserError(
-            f"{WHERE}: {other.name!r} has no labels, and its ids are of other images than {known.name!r} has"
-        )
-    _, test = predictions.matched([known.test, other.test], [known.name, other.name], WHERE)
-    return _member(other.name, test, other.validation, other.thresholds)
+    result = []
+    for each in found:
+        more = None if (each.test.labels >= 0).any() else say
+        _, test = predictions.matched([known.test, each.test], [known.name, each.name], WHERE, more)
+        result.append(_member(each.name, test, each.validation, each.thresholds)._replace(about=each.about))
+    return result
 
 
 def load(name: str) -> tuple[Tree, dict[str, Any]]:
@@ -119,9 +122,8 @@ def load(name: str) -> tuple[Tree, dict[str, Any]]:
 
 @functools.lru_cache(maxsize=1)
 def prepared(workdir: Path, console: Console) -> preparation.Run:
-    """The data of a run, on the devices."""
-    # Of the plan only the data: no stage is trained, and any number of devices will do.
-    return preparation.prepare(plan(read_config(workdir, WHERE))._replace(stages=(), devices=0), workdir, console)
+    """The data of a run as it had them, on the devices."""
+    return preparation.reopened(workdir, WHERE, console)
 
 
 def by_model(
@@ -150,12 +152,16 @@ def _seen(run: preparation.Run, description: dict[str, Any]) -> preparation.Run:
 
 def run_of(names: Sequence[str], console: Console) -> preparation.Run | None:
     """The data of the first member that is of a run; None where all are files, or stages alone."""
-    for name in names:
-        if Path(name).suffix not in predictions.SUFFIXES:
-            folder = members.stage_folder(Path(name.partition("@")[0]), WHERE)
-            if (folder.parent / "config.json").is_file():
-                return prepared(folder.parent, console)
-    return None
+    workdir = next(filter(None, map(_run_of, names)), None)
+    return prepared(workdir, console) if workdir else None
+
+
+def _run_of(name: str) -> Path | None:
+    """The folder of the run that a member is of; None for a file, or a stage alone."""
+    if Path(name).suffix in predictions.SUFFIXES:
+        return None
+    workdir = members.stage_folder(Path(name.partition("@")[0]), WHERE).parent
+    return workdir if (workdir / "config.json").is_file() else None
 
 
 def turned(name: str, degrees: Sequence[float], console: Console, views: str = "none") -> list[dict[str, Any]]:
@@ -217,6 +223,8 @@ def soup(
     seen = _seen(run, first)
     ids = np.sort(np.concatenate([run.split["labelled"], run.split["unlabelled"]]))
     ids = np.random.default_rng(0).permutation(ids)  # sorted by class, batches would be less like the whole
+    if not len(ids):
+        raise UserError(f"--soup: no training image of {names[0]!r} is left, and batch statistics are of these")
 
     def refreshed(tree: Tree) -> Tree:
         parts: Iterator[Any] = (seen.source.images[ids[i : i + BATCH]] for i in range(0, len(ids), BATCH))
@@ -234,8 +242,9 @@ def soup(
                 "--soup: greedy chooses by accuracy on validation images of one class each; train with "
                 "config.data.validation, or take uniform"
             )
+        ours = _validation_contents(run)
         for name, folder in zip(names, folders, strict=True):  # on images that one was trained on it would be chosen
-            if not np.array_equal(prepared(folder.parent, console).split["validation"], run.split["validation"]):
+            if _validation_contents(prepared(folder.parent, console)) != ours:
                 raise UserError(f"--soup: {name!r} has other validation images than {names[0]!r}; take uniform")
         chosen, _ = averaging.greedy_soup(trees, accuracy)
     variables = refreshed(averaging.mean([trees[i] for i in chosen]))
@@ -244,7 +253,12 @@ def soup(
     if first["multi_label"] and made.validation:
         thresholds = metrics.thresholds(made.validation.probabilities, made.validation.labels).tolist()
         made, first = _member(made.name, made.test, made.validation, thresholds), first | {"thresholds": thresholds}
-    return made, variables, first, inside
+    about = {"soup": kind, "members": inside, "weights": [1.0] * len(inside), "update": None, "views": views}
+    return made._replace(about=about), variables, first, inside
+
+
+def _validation_contents(run: preparation.Run) -> list[str]:
+    return sorted(sources.contents(run.source, run.split["validation"]))
 
 
 def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Member:
@@ -254,24 +268,21 @@ def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Me
             "--vote: hard counts one answer for each image; where an image can have several labels take soft"
         )
     shares = np.asarray(weights or np.ones(len(found)))
-    if len(shares) != len(found):
-        raise UserError(f"--weights: {len(shares)} for {len(found)} members; want one for each")
     parts: dict[str, Predictions] = {}
     answers: dict[str, np.ndarray] = {}
     for split in predictions.FILES:
         several = [of for each in found if (of := getattr(each, split))]
-        if len(several) < len(found) or (split == "validation" and not _same_images(several)):
+        if len(several) < len(found) or (split == "validation" and not predictions.same_images(several)):
             continue  # folds and seeds have validation images of their own
         several = predictions.matched(several, [each.name for each in found], WHERE)
         probabilities, answers[split] = voting.VOTES[vote](np.stack([of.probabilities for of in several]), shares)
         parts[split] = several[0]._replace(probabilities=probabilities)
     thresholds = np.average([each.thresholds for each in found], 0, shares).tolist()
     joint = _member(f"{vote} vote of {len(found)}", parts["test"], parts.get("validation"), thresholds)
+    views = [each.about.get("views") for each in found]
+    about = {"vote": vote, "members": [each.name for each in found], "weights": shares.tolist(), "update": None}
+    joint = joint._replace(about=about | {"views": views[0] if len(set(views)) == 1 else views})
     return joint if found[0].thresholds else joint._replace(answers=answers["test"])
-
-
-def _same_images(found: Sequence[Predictions]) -> bool:
-    return all(np.array_equal(np.sort(of.ids), np.sort(found[0].ids)) for of in found)
 
 
 def figures(found: Member) -> dict[str, Any]:
@@ -315,7 +326,7 @@ def selection(found: Sequence[Member]) -> list[dict[str, Any]]:
     """Who adds what: members in the order in which a greedy choice takes them, each once, and the accuracy of the soft
     vote after each on validation images; none where these are not the same for all."""
     several = [each.validation for each in found if each.validation]
-    if len(several) < len(found) or not _same_images(several):
+    if len(several) < len(found) or not predictions.same_images(several):
         return []
     several = predictions.matched(several, [each.name for each in found], WHERE)
     chosen, scores = voting.greedy(np.stack([of.probabilities for of in several]), several[0].labels)

@@ -1,13 +1,13 @@
 """The images of a plan, and which of them are for what."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from efficient_jax import binding, processes
+from efficient_jax import binding, processes, records, split_table
 from efficient_jax.data import PICTURES, SOURCES, cache, decode, duplicates, sources, splits
 from efficient_jax.data.stream import Feed
 from efficient_jax.methods import METHODS
@@ -18,31 +18,46 @@ from efficient_jax.workdir import read_config
 
 NAMED = 5  # images that a line lists
 SMALL = 32  # pixels
+NO_TEST = "config.data.test: 0 asked, and the source has no test images of its own; say how many"
 
 
-def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, dict[str, np.ndarray]]:
-    """The images of a plan, and which of them are for what. `cache`: a folder for decoded pictures, or
-    for what is known of streamed ones."""
-    name, settings = plan.source
-    given = {"feed": Feed(plan.feed, _room(plan.devices), cache)} if name in PICTURES else {}
-    source = SOURCES[name](**settings | given)
-    if not len(source.images):
-        raise UserError(f"config.data.source: {name!r} has no images")
-    hashes = sources.digests(source)
-    split = splits.split(
-        source.labels,
-        source.classes,
-        seed=plan.seed,
-        given=source.given,
-        groups=source.groups,
-        order=_by_content(hashes),
-        **plan.split,
-    )
+Check = Callable[[sources.Source, Mapping[str, np.ndarray]], Any]
+
+
+def load_data(
+    plan: Plan, cache: Path | None = None, check: Check | None = None
+) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    """Loads the images of a plan and draws its split.
+
+    What sizes and labels alone tell is checked before pictures are decoded, which can take long.
+
+    Args:
+        plan: the checked config.
+        cache: a folder for decoded pictures, or for what is known of streamed ones.
+        check: is also called before, with a source without its pixels and its split; raises UserError.
+
+    Returns:
+        (images, part -> indices of its images).
+    """
+    _check_sizes(plan)
+
+    def check_known(labels: np.ndarray, classes: tuple[str, ...], tests: int, groups: np.ndarray | None) -> None:
+        unseen = np.broadcast_to(np.uint8(0), (len(labels), 1, 1, 1))
+        given = {"test": np.arange(len(labels) - tests, len(labels))} if tests else {}
+        source = sources.Source(unseen, labels, classes, given, groups=groups)
+        if source.multi_label:  # iterative stratification of many labels takes as long as decoding
+            for stage in plan.stages if check else ():
+                check_labels(stage, source)
+            return
+        split = _split(plan, source, None)
+        if check:
+            check(source, split)
+
+    source, hashes = _source(plan, cache, check_known)
+    split = _split(plan, source, _by_content(hashes))
     apart = len(source.images) - sum(map(len, split.values()))
     if source.groups is not None and apart and not plan.split["unlabelled"]:
         source = _noted(source, f"left out {apart:,} images whose groups are held out")
-    if not len(split["test"]):
-        raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
     source, split = _without_test_images(plan, source, split, hashes)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := duplicates.contradictions(hashes, source.labels, labelled):
@@ -50,10 +65,74 @@ def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, di
     return source, split
 
 
-def load_run(run: Path, where: str) -> tuple[dict[str, Any], sources.Source, dict[str, np.ndarray]]:
-    """(settings, images, which of them are for what) of a run. UserError naming `where` if there is none."""
+def load_run(
+    run: Path, where: str, say: Callable[[str], None]
+) -> tuple[dict[str, Any], sources.Source, dict[str, np.ndarray]]:
+    """Loads the images of a run as it had them, with the parts in its `split.csv`: nothing is drawn again.
+
+    Args:
+        run: its folder.
+        where: the flag that an error names.
+        say: shows a line on what was added, renamed, relabelled or removed since.
+
+    Returns:
+        (settings of its config, images by the indices of the run, part -> indices of its images).
+
+    Raises: UserError if there is no run, or a test or validation image is gone or changed.
+    """
     settings = read_config(run, where)
-    return settings, *load_data(plan(settings), run.parent / cache.FOLDER)
+    if not (run / "run.json").is_file():
+        raise UserError(f"{where}: {str(run)!r} has no run.json, so its classes are not known; give a run of `train`")
+    classes = tuple(records.read_json(run / "run.json")["data"]["classes"])
+    table = split_table.read(run, classes, where)
+    source, _ = _source(plan(settings)._replace(devices=0), run.parent / cache.FOLDER)
+    return settings, *split_table.restored(source, table, classes, run, where, say)
+
+
+def _split(plan: Plan, source: sources.Source, order: np.ndarray | None) -> dict[str, np.ndarray]:
+    split = splits.split(
+        source.labels,
+        source.classes,
+        seed=plan.seed,
+        given=source.given,
+        groups=source.groups,
+        order=order,
+        **plan.split,
+    )
+    if not len(split["test"]):
+        raise UserError(NO_TEST)
+    return split
+
+
+def _check_sizes(plan: Plan) -> None:
+    """That a source of pictures has test images of its own, or `config.data.test` asks for some, and not both."""
+    name, settings = plan.source
+    if name not in PICTURES:
+        return
+    setting = "test_split" if name == "tfds" else "test_path"
+    own, asked = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
+    if not own and not asked:
+        raise UserError(f"{NO_TEST}, or where they are with config.data.source.{setting}")
+    if own and asked:
+        raise UserError(
+            f"config.data.test: {asked} asked, but the source has test images of its own, "
+            f"config.data.source.{setting}={own}; say 0"
+        )
+
+
+def _source(
+    plan: Plan, cache: Path | None, check: Callable[..., None] | None = None
+) -> tuple[sources.Source, list[bytes]]:
+    """(all images of a plan, the hash of the pixels of each). `check`: see `stream.Feed`."""
+    name, settings = plan.source
+    given = {"feed": Feed(plan.feed, _room(plan.devices), cache, check)} if name in PICTURES else {}
+    source = SOURCES[name](**settings | given)
+    if not len(source.images):
+        raise UserError(f"config.data.source: {name!r} has no images")
+    hashes = sources.digests(source)
+    if source.contents is None:  # also of what is resized later
+        source = source._replace(contents=np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), -1))
+    return source, hashes
 
 
 def _room(devices: int) -> int:
@@ -93,6 +172,30 @@ def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]
             count = len(np.unique(near.pairs[:, 0]))
             said = f"{count:,} {held_out} images nearly equal {ids} images: {_listed(near.pairs.tolist(), source)}"
             found.append(Leak(said, *near))
+    return found
+
+
+def trained_before(plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray]) -> list[str]:
+    """Lines on test images that were labelled images of another run whose stage this one starts from or learns from.
+
+    A split is drawn from the images that are there: a run on more images tests on some that an earlier run trained on.
+    """
+    tested = set(sources.contents(source, split["test"]))
+    own = {stage.name for stage in plan.stages}
+    found = []
+    for stage in plan.stages:
+        for reference in dict.fromkeys((stage.init, *stage.teachers)):
+            run = Path(reference).parent
+            if reference in own or not all((run / name).is_file() for name in (split_table.FILE, "run.json")):
+                continue
+            table = split_table.read(run, records.read_json(run / "run.json")["data"]["classes"], "split")
+            theirs = {of for of, part in zip(table.contents, table.parts, strict=True) if part == "labelled"}
+            if both := len(tested & theirs):
+                found.append(
+                    f"{both:,} of {len(tested):,} test images were labelled images of {reference!r}, which stage "
+                    f"{stage.name!r} takes: its test figures are too good; fix the test images, such as with "
+                    "config.data.source.test_path"
+                )
     return found
 
 
@@ -165,6 +268,25 @@ def _noted(source: sources.Source, note: str) -> sources.Source:
 def _listed(pairs: Sequence[tuple[int, int]], source: sources.Source) -> str:
     named = ", ".join(f"{source.name(one)} = {source.name(other)}" for one, other in pairs[:NAMED])
     return named + (f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else "")
+
+
+def check_streams(
+    plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, np.ndarray]]:
+    """The images of each stream of each stage. Raises: UserError for a method or a batch that the labels do not fit."""
+    for stage in plan.stages:
+        check_labels(stage, source)
+    rows = {stage.name: streams(stage, source, split) for stage in plan.stages}
+    for stage in plan.stages:
+        for stream, size in stage.batch.items():
+            if not len(rows[stage.name][stream]):
+                raise UserError(
+                    f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
+                    "config.data.labels_per_class, or add images without a label"
+                )
+        if METHODS[stage.method[0]].correct and not len(split["unlabelled"]):
+            raise UserError(f"config.{stage.name}.method: {stage.method[0]!r} needs images without labels; none is")
+    return rows
 
 
 def check_labels(stage: Stage, source: sources.Source) -> None:

@@ -4,7 +4,7 @@ import csv
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from efficient_jax import records
 from efficient_jax.classification import NOT_COUNTED
+from efficient_jax.data import identity, sources
 from efficient_jax.data.sources import Source
 from efficient_jax.types import UserError
 
@@ -31,25 +32,29 @@ class Predictions(NamedTuple):
     labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1; or of pixels [n h w]
     classes: tuple[str, ...]
     images: tuple[str, ...]  # their names
+    contents: tuple[str, ...] = ()  # their content hashes, as `sources.contents`; () where the file does not have them
 
 
 def of(source: Source, ids: Int[np.ndarray, "n"], probabilities: Float[np.ndarray, "n classes"]) -> Predictions:
-    return Predictions(ids, probabilities, source.labels[ids], source.classes, tuple(source.name(i) for i in ids))
+    names, contents = tuple(source.name(i) for i in ids), sources.contents(source, ids)
+    return Predictions(ids, probabilities, source.labels[ids], source.classes, names, contents)
 
 
 def write(path: Path, found: Predictions) -> None:
-    """An .npz of `id`, `image`, `label`, `probabilities` and `classes`; or, where there is one class or several for an
-    image, a .csv with a line for each: id, image, label (the class's name, or of several labels 0 and 1 in columns
-    `label(class)`), and columns `p(class)`. Whole or not at all."""
+    """An .npz of `id`, `image`, `content`, `label`, `probabilities` and `classes`; or, where there is one class or
+    several for an image, a .csv with a line for each: id, image, content, label (the class's name, or of several labels
+    0 and 1 in columns `label(class)`), and columns `p(class)`. Whole or not at all."""
     if path.suffix == ".npz":
         texts = {"image": np.array(found.images), "classes": np.array(found.classes)}
+        texts |= {"content": np.array(found.contents)} if found.contents else {}
         arrays = {"id": found.ids, "probabilities": found.probabilities, "label": found.labels}
         return records.write_npz(path, arrays | texts)
     several = found.labels.ndim == 2
     labels = found.labels.T if several else [["" if k < 0 else found.classes[k] for k in found.labels]]
     names = [f"label({name})" for name in found.classes] if several else ["label"]
-    columns = [found.ids, found.images, *labels, *found.probabilities.T]
-    header = ["id", "image", *names, *(f"p({name})" for name in found.classes)]
+    contents = [found.contents] if found.contents else []
+    columns = [found.ids, found.images, *contents, *labels, *found.probabilities.T]
+    header = ["id", "image", *["content"] * len(contents), *names, *(f"p({name})" for name in found.classes)]
     return records.write_text(path, records.csv_text(header, zip(*columns, strict=True)))
 
 
@@ -72,7 +77,8 @@ def _from_npz(path: Path) -> Predictions:
         classes = arrays["classes"] if "classes" in arrays else np.arange(probabilities.shape[-1])
         labels = arrays["label"] if "label" in arrays else np.full(len(ids), -1)
         images = _strings(arrays["image"]) if "image" in arrays else _numbered(ids)
-    return Predictions(ids, probabilities, labels.astype(np.int32), _strings(classes), images)
+        contents = _strings(arrays["content"]) if "content" in arrays else ()
+    return Predictions(ids, probabilities, labels.astype(np.int32), _strings(classes), images, contents)
 
 
 def _from_csv(path: Path) -> Predictions:
@@ -89,7 +95,8 @@ def _from_csv(path: Path) -> Predictions:
         labels = np.array([numbers[name] for name in columns.get("label", [""] * len(rows))], np.int32)
     probabilities = np.array([columns[f"p({name})"] for name in classes], np.float32).T
     ids = np.array(columns["id"], np.int64)
-    return Predictions(ids, probabilities, labels, classes, columns.get("image") or _numbered(ids))
+    images, contents = columns.get("image") or _numbered(ids), columns.get("content", ())
+    return Predictions(ids, probabilities, labels, classes, images, contents if all(contents) else ())
 
 
 def _numbered(ids: Int[np.ndarray, "n"]) -> tuple[str, ...]:
@@ -103,7 +110,7 @@ def _strings(values: np.ndarray) -> tuple[str, ...]:
 def _check(found: Predictions, where: str) -> None:
     *shape, count = found.probabilities.shape or (-1,)
     labels = [*shape, count] if found.labels.ndim == 2 else shape
-    lengths = {len(found.ids), len(found.labels), len(found.images), *shape[:1]}
+    lengths = {len(found.ids), len(found.labels), len(found.images), len(found.contents or found.ids), *shape[:1]}
     if (
         len(shape) not in (1, 3)
         or len(lengths) > 1
@@ -130,8 +137,47 @@ def _check(found: Predictions, where: str) -> None:
         raise UserError(f"{where} has an id twice")
 
 
-def matched(found: Sequence[Predictions], names: Sequence[str], where: str) -> list[Predictions]:
-    """All in the order of the first's ids. Raises: UserError where images, labels or classes are not the same."""
+def rows_of(wanted: Predictions, among: Predictions) -> tuple[Int[np.ndarray, "n"], str]:
+    """Finds the images of one set of predictions in another.
+
+    Images are the same if their content is; without hashes, if their names are; a file of another program that has
+    neither numbers them as the run does.
+
+    Returns:
+        (for each image of `wanted` its row in `among`, -1 where it is not there; what identified the images: "content",
+        "name" or "id").
+    """
+    if wanted.contents and among.contents:
+        return identity.rows_of(wanted.images, wanted.contents, among.images, among.contents), "content"
+    if _named(wanted) and _named(among):
+        return identity.rows_of_names(wanted.images, among.images), "name"
+    return identity.rows_of_names([str(i) for i in wanted.ids], [str(i) for i in among.ids]), "id"
+
+
+def same_images(found: Sequence[Predictions]) -> bool:
+    """Whether all are of the same images, in any order."""
+    first = found[0]
+    pairs = ((rows_of(first, other)[0], rows_of(other, first)[0]) for other in found)
+    return all((one >= 0).all() and (back >= 0).all() for one, back in pairs)
+
+
+def _named(found: Predictions) -> bool:
+    return found.images not in ((), _numbered(found.ids))
+
+
+def matched(
+    found: Sequence[Predictions], names: Sequence[str], where: str, more: Callable[[str], None] | None = None
+) -> list[Predictions]:
+    """All in the order of the first, with its ids, names and labels.
+
+    Args:
+        found: predictions of the same images, see `rows_of`.
+        names: what they are called in a message.
+        where: what an error names.
+        more: takes a line on images that only others than the first have and that are left out; None: an error.
+
+    Raises: UserError where images, labels or classes are not the same.
+    """
     first = found[0]
     result = []
     for name, other in zip(names, found, strict=True):
@@ -139,12 +185,14 @@ def matched(found: Sequence[Predictions], names: Sequence[str], where: str) -> l
             raise UserError(
                 f"{where}: classes of {name!r} are {list(other.classes)}, those of {names[0]!r} {list(first.classes)}"
             )
-        if len(apart := np.setxor1d(other.ids, first.ids)):
-            raise UserError(
-                f"{where}: {name!r} and {names[0]!r} are of other images: {len(apart):,} ids are in one of them only, "
-                f"such as {apart[:NAMED].tolist()}"
-            )
-        order = np.argsort(other.ids)[np.argsort(np.argsort(first.ids))]
+        order, by = rows_of(first, other)
+        back, _ = rows_of(other, first)
+        if (missing := np.flatnonzero(order < 0)).size:
+            raise UserError(_apart(first, names[0], missing, other, name, by, where))
+        if (beside := np.flatnonzero(back < 0)).size and more is None:
+            raise UserError(_apart(other, name, beside, first, names[0], by, where))
+        if beside.size and more:
+            more(f"{name}: {len(beside):,} images that {names[0]!r} does not have are left out")
         labels = other.labels[order]
         known = labels if (labels >= 0).any() else first.labels  # a file of another program may have none
         if not np.array_equal(known, first.labels):
@@ -155,3 +203,16 @@ def matched(found: Sequence[Predictions], names: Sequence[str], where: str) -> l
             )
         result.append(first._replace(probabilities=other.probabilities[order]))
     return result
+
+
+def _apart(
+    found: Predictions, name: str, rows: Int[np.ndarray, "m"], other: Predictions, other_name: str, by: str, where: str
+) -> str:
+    """What to say of images that are in one file only, found by "content", "name" or "id"."""
+    if by == "id":
+        shown = f"such as ids {found.ids[rows[:NAMED]].tolist()}"
+    else:
+        changed = by == "content" and found.images[rows[0]] in set(other.images)
+        shown = "such as " + ", ".join(repr(found.images[row]) for row in rows[:NAMED])
+        shown += ", whose file is another one there" if changed else ""
+    return f"{where}: {len(rows):,} images of {name!r} are not in {other_name!r}, compared by {by}, {shown}"

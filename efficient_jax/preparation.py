@@ -1,5 +1,6 @@
 """From a checked plan to what all stages share: devices, data, splits, and a rehearsal of every stage."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +12,9 @@ from jaxtyping import Array
 from rich.console import Console
 
 from efficient_jax import class_map, initial, members, models, optim
-from efficient_jax.data import cache, decode, generated, objects, sources, statistics
+from efficient_jax.data import cache, decode, duplicates, generated, objects, sources, statistics
 from efficient_jax.data.stream import Streamed
-from efficient_jax.loading import check_labels, load_data, streams
+from efficient_jax.loading import check_streams, load_data, load_run
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan
 from efficient_jax.stages import Stage, resolved
@@ -51,6 +52,22 @@ def at_size(run: Run, size: int) -> Run:
     return run._replace(source=source, images=batches.place(resized, run.devices))
 
 
+def reopened(workdir: Path, where: str, console: Console) -> Run:
+    """A run that was trained, with its images on all devices and its stored split; none of its stages is prepared.
+
+    Args:
+        workdir: the folder of the run.
+        where: the flag that an error names.
+        console: shows in one line what became of its images since.
+
+    Raises: UserError as `loading.load_run`.
+    """
+    settings, source, split = load_run(workdir, where, functools.partial(console.print, soft_wrap=True))
+    devices = parallel.pick_devices({}, 0)
+    placed = batches.place(source.images, devices)
+    return Run(workdir, settings["seed"], devices, console, source, split, 0.0, placed, (), (), {}, ())
+
+
 def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     """Picks devices and splits data. Raises: UserError when a batch does not divide or images are too few."""
     sizes = {
@@ -59,21 +76,11 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
         for stream, size in s.batch.items()
     }
     devices = parallel.pick_devices(sizes, plan.devices)
-    source, split = load_data(plan, workdir.parent / cache.FOLDER)
+    check = functools.partial(check_streams, plan)
+    source, split = load_data(plan, workdir.parent / cache.FOLDER, check)
     if plan.generated:
         source, split = _with_generated(source, split, plan)
-    for stage in plan.stages:
-        check_labels(stage, source)
-    rows = {stage.name: streams(stage, source, split) for stage in plan.stages}
-    for stage in plan.stages:
-        for stream, size in stage.batch.items():
-            if not len(rows[stage.name][stream]):
-                raise UserError(
-                    f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
-                    "config.data.labels_per_class, or add images without a label"
-                )
-        if METHODS[stage.method[0]].correct and not len(split["unlabelled"]):
-            raise UserError(f"config.{stage.name}.method: {stage.method[0]!r} needs images without labels; none is")
+    rows = check(source, split)
     pool = np.concatenate([split["labelled"], split["unlabelled"]])
     images = source.images  # never those of the test tell the mean
     mean, std = images.mean_std(pool) if isinstance(images, Streamed) else statistics.mean_std(images[pool])
@@ -102,8 +109,10 @@ def _with_generated(
     ids = split["labelled"]
     drawn = {name: value for name, value in plan.generated.items() if name != "weight"}
     made, of = generated.generate(images[ids], source.labels[ids], source.classes, seed=plan.seed, **drawn)
+    hashes = np.frombuffer(b"".join(duplicates.digests(made)), np.uint8).reshape(len(made), -1)
     more = source._replace(
         images=np.concatenate([images, made]),
+        contents=np.concatenate([source.contents, hashes]),
         labels=np.concatenate([source.labels, of]),
         names=source.names and (*source.names, *(f"generated {i}" for i in range(len(made)))),
         notes=(*source.notes, f"{len(made):,} images were drawn from the {len(ids):,} labelled ones"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from efficient_jax import processes, records
+from efficient_jax import processes, records, split_table
 from efficient_jax.data.sources import Source
 from efficient_jax.types import UserError
 
@@ -69,13 +69,11 @@ def check_data(workdir: Path, fingerprint: str) -> None:
 
 
 def keep_split(workdir: Path, source: Source, split: Mapping[str, np.ndarray]) -> None:
-    """Writes which image is in which part, a line for each, to `split.csv`; where that is there, it must say the same.
+    """Writes which image is in which part to `split.csv`, see `split_table`; where that is there, it must say the same.
 
     Raises: UserError where it says something else: another version of a library may draw other images.
     """
-    rows = [[part, number, source.name(number)] for part, ids in split.items() for number in ids.tolist()]
-    text = records.csv_text(["part", "number", "image"], rows)
-    path = workdir / "split.csv"
+    text, path = split_table.text(source, split), workdir / split_table.FILE
     if not path.exists():
         records.write_text(path, text)
     elif (before := path.read_bytes().decode()) != text:

@@ -42,6 +42,7 @@ LAYERS = (
         "judging",
         "slices",
         "predictions",
+        "split_table",
         "out_of_fold",
         "label_store",
         "experiment",

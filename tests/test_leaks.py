@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from efficient_jax import outcome
+from efficient_jax.data import duplicates
 from efficient_jax.data.sources import Source
 from efficient_jax.loading import leaks
 from efficient_jax.report import page
@@ -45,11 +46,12 @@ def test_near_duplicates_within_a_part_are_no_leak(tmp_path):
 def test_the_split_is_beside_the_run_and_must_stay_as_it_is(tmp_path):
     keep_split(tmp_path, SOURCE, SPLIT)
     lines = (tmp_path / "split.csv").read_text().splitlines()
-    assert lines[0] == "part,number,image"
-    assert "validation,7,7.png" in lines
-    assert len(lines) == 1 + sum(map(len, SPLIT.values()))
+    assert lines[0] == "part,number,image,content,label"
+    assert f"validation,7,7.png,{duplicates.digest(IMAGES[7]).hex()[:16]},b" in lines
+    assert sum(line.startswith("left out,") for line in lines) == 40 - sum(map(len, SPLIT.values()))
+    assert len(lines) == 1 + 40
     keep_split(tmp_path, SOURCE, SPLIT)
     with pytest.raises(
-        UserError, match=r"split\.csv' puts images into other parts than are drawn now \(2 lines differ"
+        UserError, match=r"split\.csv' puts images into other parts than are drawn now \(4 lines differ"
     ):
         keep_split(tmp_path, SOURCE, SPLIT | {"test": np.array([2, 20, 3])})

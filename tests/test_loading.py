@@ -1,8 +1,14 @@
 """Which images a plan trains on: none that equals a test image."""
 
-import numpy as np
-import pytest
+import re
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from efficient_jax import preparation
 from efficient_jax.data import decode, sources
 from efficient_jax.data.stream import Streamed
 from efficient_jax.loading import load_data
@@ -93,3 +99,43 @@ def test_no_two_of_the_packaged_digits_are_equal():
     assert source.notes == ()
     assert sum(map(len, split.values())) == 5000
     assert len({image.tobytes() for image in sources.mnist5k().images}) == 5000
+
+
+UNFIT = {
+    "no test images": ({}, {}, "config.data.test: 0 asked, and the source has no test images of its own; say how many"),
+    "two test parts": ({"test_path": "test"}, {"test": 4}, "the source has test images of its own"),
+    "too many for the test": ({}, {"test": 40}, "config.data.test: cannot take 40"),
+    "too many for validation": ({}, {"test": 4, "validation": 40}, "config.data.validation: cannot take 40"),
+    "too many labels": ({}, {"test": 4, "labels_per_class": 7}, "config.data.labels_per_class: 7 asked"),
+    "too many folds": ({}, {"test": 4, "folds": 9}, "config.data.folds: 9 asked"),
+    "no pool": ({}, {"test": 4, "unlabelled": 40}, "config.data.unlabelled: 40 asked"),
+    "no image for a stream": ({}, {"test": 4}, "config.student.batch.unlabelled: 16 asked, but no image is unlabelled"),
+}
+
+
+@pytest.mark.parametrize("kind", ["folder", "table", "parquet"])
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_needs_no_picture_is_said_before_one_is_decoded(name, kind, tmp_path, monkeypatch):
+    source, data, said = UNFIT[name]
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path, **{f"train/{'ab'[i % 2]}/{i:02}.png": i for i in range(12)})
+    fill(tmp_path, **{f"test/{'ab'[i % 2]}/{i:02}.png": i for i in range(20, 24)})
+    files = {part: sorted((tmp_path / part).rglob("*.png")) for part in ("train", "test")}
+    for part, found in files.items():
+        if kind == "table":
+            lines = ["file,label", *(f"{file.relative_to(tmp_path)},{file.parent.name}" for file in found)]
+            (tmp_path / f"{part}.csv").write_text("\n".join(lines))
+        if kind == "parquet":
+            labels = ["ab".index(file.parent.name) for file in found]
+            content = {"image": [file.read_bytes() for file in found], "label": labels}
+            pq.write_table(pa.table(content), tmp_path / f"{part}.parquet")
+    end = {"folder": "", "table": ".csv", "parquet": ".parquet"}[kind]
+    source = {key: f"{value}{end}" for key, value in ({"path": "train"} | source).items()}
+
+    def decoded(*_):
+        raise AssertionError("a picture was decoded")
+
+    monkeypatch.setattr(decode, "each", decoded)
+    data = {"source": {"name": kind, "size": 4} | source, "labels_per_class": 0} | data
+    with pytest.raises(UserError, match=re.escape(said)):
+        preparation.prepare(plan(CONFIG | {"data": data}), tmp_path / "run", Console(quiet=True))

@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 
 import efficient_jax
-from efficient_jax import experiment, members, metrics, preparation, records
+from efficient_jax import experiment, members, metrics, preparation
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.data import sources
 from efficient_jax.plan import plan
 from efficient_jax.report.page import write_report
 from efficient_jax.types import UserError
-from tests.tiny_run import stage
+from tests.tiny_run import begin, stage
 
 SHAPE = (8, 8, 2)
 
@@ -39,7 +39,7 @@ def run(images, workdir, stages, validation=40, **data):
     said = io.StringIO()
     checked = plan(config)
     prepared = preparation.prepare(checked, workdir, Console(file=said, width=200))
-    records.write_json(workdir / "config.json", config)
+    begin(workdir, config, prepared.source, prepared.split)
     return [experiment.run_stage(each, prepared) for each in prepared.stages], said.getvalue()
 
 

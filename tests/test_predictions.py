@@ -75,7 +75,8 @@ def test_members_are_brought_into_one_order():
     ("change", "message"),
     [
         ({"classes": ("p(b)", "a", "c,;")}, r"classes of 'y' are \['p\(b\)', 'a'"),
-        ({"ids": np.arange(200, 206)}, "12 ids are in one of them only"),
+        ({"images": tuple("uvwxyz")}, "6 images of 'x' are not in 'y', compared by name, such as '"),
+        ({"images": (), "ids": np.arange(200, 206)}, "6 images of 'x' are not in 'y', compared by id, such as ids"),
         ({"labels": np.zeros(6, np.int32)}, "labels of 'y' are not those of 'x'"),
     ],
 )

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from efficient_jax import experiment, preparation, records
 from efficient_jax.plan import plan
+from efficient_jax.workdir import keep_split
 
 SHAPE = (8, 8, 1)
 
@@ -49,9 +50,16 @@ def run(images: str, workdir, stages: dict, validation: int = 0, devices: int = 
     }
     checked = plan(config)
     workdir.mkdir(exist_ok=True)
-    records.write_json(workdir / "config.json", config)
     prepared = preparation.prepare(checked, workdir, Console(quiet=True))
+    begin(workdir, config, prepared.source, prepared.split)
     return [experiment.run_stage(stage, prepared) for stage in prepared.stages]
+
+
+def begin(workdir, config, source, split):
+    """Writes what `train` leaves of a run before its stages, as far as other commands read it."""
+    records.write_json(workdir / "config.json", config)
+    records.write_json(workdir / "run.json", {"data": {"classes": source.classes}})
+    keep_split(workdir, source, split)
 
 
 def prepared(images, workdir, stages, said=None, **data):

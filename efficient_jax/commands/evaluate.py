@@ -1,5 +1,6 @@
 """evaluate: trained members and files of predictions, alone and together, on the test images of their run."""
 
+import functools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,15 +49,19 @@ def evaluate(
     binding.choose(vote, voting.VOTES, "--vote")
     names = judging.named(members)
     binding.choose(tta, VIEWS, "--tta")
+    if soup:
+        binding.choose(soup, dict.fromkeys(judging.SOUPS), "--soup")
     degrees, shares = _numbers(turn, "--turn"), _numbers(weights, "--weights")
+    if shares and len(shares) != len(names):
+        raise UserError(f"--weights: {len(shares)} for {len(names)} members; want one for each")
     folder = writable(Path(out), "--out") if out else None
     models = [name for name in names if Path(name).suffix not in predictions.SUFFIXES]
     if degrees and not models:
         raise UserError("--turn: turned images are for a model to see, and all members are files")
-    singles = judging.labelled([judging.member(name, console, tta) for name in names])
+    say = functools.partial(console.print, soft_wrap=True)
+    singles = judging.aligned([judging.member(name, console, tta) for name in names], say)
     found = list(singles)
     if soup:
-        binding.choose(soup, dict.fromkeys(judging.SOUPS), "--soup")
         made, variables, description, inside = judging.soup(names, soup, console, tta)
         console.print(f"{made.name}: {', '.join(inside)}", soft_wrap=True)
         found.append(made)
@@ -66,7 +71,7 @@ def evaluate(
                 checkpoint.save(manager, 0, {"ema": variables}, description, None)
     if len(names) > 1:
         found.append(judging.together(singles, vote, shares))
-    scores = {each.name: _scores(each) for each in found}
+    scores = {each.name: {**each.about} | _scores(each) for each in found}
     about: dict[str, Any] = {"members": scores}
     if found[0].test.labels.ndim == 1 and len(names) > 1:
         about |= {"pairs": judging.comparison(singles), "selection": judging.selection(singles)}
@@ -124,6 +129,7 @@ def _section(found: Member, scores: dict[str, Any], run: Run | None) -> dict[str
     several = test.labels.ndim > 1
     return {
         "name": found.name,
+        "about": evaluation.described(found.about),
         "names": test.classes,
         "classes": evaluation.class_rows(scores.get("classes", [])),
         "slices": evaluation.slice_rows(scores.get("slices", [])),

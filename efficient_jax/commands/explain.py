@@ -1,5 +1,6 @@
 """explain: where trained members look, on a page of heat maps, and whether these can be trusted."""
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from efficient_jax.loading import load_run
 from efficient_jax.predicting import PREDICT_PIXELS
 from efficient_jax.preparation import input_shape
 from efficient_jax.report import explanation
-from efficient_jax.training import step
+from efficient_jax.training import checkpoint, step
 from efficient_jax.types import UserError
 from efficient_jax.workdir import writable
 
@@ -67,7 +68,7 @@ def explain(members: str = "", images: str = "mistakes", layer: str = "", workdi
     folder = writable(Path(workdir), "--workdir")
     sections, figures = [], {}
     for name in members.split(","):
-        section, figures[name] = _explained(name, images, layer)
+        section, figures[name] = _explained(name, images, layer, console)
         sections.append(section)
     records.write_json(folder / "explain.json", figures)
     about = "Bright is where the network sees what speaks for a class, or where a transformer looks."
@@ -75,11 +76,11 @@ def explain(members: str = "", images: str = "mistakes", layer: str = "", workdi
     console.print(f"page: {page}", soft_wrap=True)
 
 
-def _explained(name: str, images: str, layer: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _explained(name: str, images: str, layer: str, console: Console) -> tuple[dict[str, Any], dict[str, Any]]:
     """(what the page shows of a member, its figures)."""
     folder = stored.stage_folder(Path(name), "--members")
     network = _network(folder, layer)
-    seen = _images(folder, images, network.description)
+    seen = _images(folder, images, network.description, functools.partial(console.print, soft_wrap=True))
     probabilities = network.probabilities(network.variables, seen.images)
     said = probabilities.argmax(1)
     truth = _truth(seen.labels, probabilities)
@@ -101,7 +102,8 @@ def _explained(name: str, images: str, layer: str) -> tuple[dict[str, Any], dict
         "pointing": explanation.pointing_rows(**pointing) if pointing else [],
     }
     means = {what: {kind: _mean(of[kind]) for kind in kinds} for what, of in trust.items()}
-    return section, {"rank_correlation_with_random_weights": means, "pointing_game": pointing}
+    of = {"stage": str(folder), "update": checkpoint.chosen(folder), "images": seen.about}
+    return section, of | {"rank_correlation_with_random_weights": means, "pointing_game": pointing}
 
 
 def _network(folder: Path, layer: str) -> Network:
@@ -134,7 +136,7 @@ def _in_batches(function: Callable) -> Callable:
     return run
 
 
-def _images(folder: Path, images: str, description: Mapping[str, Any]) -> Seen:
+def _images(folder: Path, images: str, description: Mapping[str, Any], say: Callable[[str], None]) -> Seen:
     """Raises: UserError naming --images for what is not there."""
     where, count = "--images", len(description["classes"])
     if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
@@ -145,7 +147,7 @@ def _images(folder: Path, images: str, description: Mapping[str, Any]) -> Seen:
         labels = np.full((len(pixels), count) if description["multi_label"] else len(pixels), -1)
         about = f"{len(pixels):,} of the {len(files):,} pictures below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
-    settings, source, split = load_run(folder.parent, "--members")
+    settings, source, split = load_run(folder.parent, "--members", say)
     if images == "mistakes":
         ids, about = held_out(split)
     else:
@@ -153,6 +155,10 @@ def _images(folder: Path, images: str, description: Mapping[str, Any]) -> Seen:
         about = f"{len(ids):,} images that were asked for; the network may have been trained on them."
         if ids.max() >= len(source.images):
             raise UserError(f"{where}: there is no image {ids.max()}; the run has {len(source.images):,}, from 0 on")
+        if len(missing := np.setdiff1d(ids, np.concatenate([*split.values()]))):
+            raise UserError(
+                f"{where}: image {missing[0]}, {source.name(missing[0])!r}, was not used, or is gone or changed"
+            )
     return Seen(
         decode.resized(source.images[ids], settings[folder.name].get("size", 0)),
         ["/".join(Path(source.name(number)).parts[-2:]) for number in ids],

@@ -1,7 +1,8 @@
 """explore: look at data and augmentation before training, and at what augmentation does to trained members."""
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,8 +62,9 @@ def explore(
     folder = writable(Path(workdir), "--workdir")
     if control and not members:
         raise UserError("explore: --control is for --members=RUN[/STAGE],..., which is missing")
-    judged = [_member(name, "--members") for name in members.split(",") if members]
-    controlling = _member(control, "--control").classify if control else None
+    say = functools.partial(console.print, soft_wrap=True)
+    judged = [_member(name, "--members", say) for name in members.split(",") if members]
+    controlling = _member(control, "--control", say).classify if control else None
     for warning in checked.warnings:
         console.print(f"warning: {warning}", soft_wrap=True)
     key = jax.random.key(checked.seed)
@@ -131,9 +133,9 @@ def _stages(
     return found
 
 
-def _member(name: str, where: str) -> Member:
+def _member(name: str, where: str, say: Callable[[str], None]) -> Member:
     folder = stored.stage_folder(Path(name), where)
-    settings, source, split = load_run(folder.parent, where)
+    settings, source, split = load_run(folder.parent, where, say)
     if source.multi_label:
         raise UserError(
             f"{where}: {name!r} predicts several labels for each image; the effect on one class is measured"

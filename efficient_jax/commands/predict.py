@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from efficient_jax import binding, members, predictions, records
-from efficient_jax.data import decode, folder
+from efficient_jax.data import decode, folder, sources
 from efficient_jax.inference import acquisition
 from efficient_jax.inference.tta import VIEWS, View
 from efficient_jax.members import Network
@@ -27,6 +27,7 @@ class Predicted(NamedTuple):
     probabilities: np.ndarray  # float32 [members n classes]
     features: np.ndarray  # float32 [n d], of the first member
     unreadable: dict[str, str]  # file -> why
+    contents: tuple[str, ...]  # hashes of the files, by which `evaluate` finds them again
 
 
 def predict(
@@ -62,7 +63,7 @@ def predict(
     classes = tuple(networks[0].description["classes"])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, found.files, mean, classes, best, networks[0].description["multi_label"])
+        _write(path, found, mean, classes, best, networks[0].description["multi_label"])
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
     console.print(f"{len(found.files):,} pictures: {path}", soft_wrap=True)
@@ -108,7 +109,7 @@ def _number(text: str, flag: str) -> int:
 
 def _predict(networks: Sequence[Network], files: list[Path], console: Console) -> Predicted:
     read: list[Path] = []
-    parts, features = [], []
+    parts, features, contents = [], [], []
     unreadable: dict[str, str] = {}
     for chunk in track(_chunks(files), "predicting", -(-len(files) // CHUNK), console=console, transient=True):
         decoded = {  # once for members that see pictures alike
@@ -117,14 +118,15 @@ def _predict(networks: Sequence[Network], files: list[Path], console: Console) -
         }
         for of_framing in decoded.values():
             unreadable |= {str(chunk[row]): why for row, why in of_framing.unreadable.items()}
-        rows = next(iter(decoded.values())).rows
-        read += [chunk[row] for row in rows]
+        first = next(iter(decoded.values()))
+        read += [chunk[row] for row in first.rows]
+        contents += sources.shown(first.contents)
         predicted = [network.predict(decoded[network.framing].images) for network in networks]
         parts.append(np.stack([probabilities for probabilities, _ in predicted]))
         features.append(predicted[0][1])
     if not read:
         raise UserError(f"--images: none of its pictures can be read: {decode.listed(unreadable)}")
-    return Predicted(read, np.concatenate(parts, 1), np.concatenate(features), unreadable)
+    return Predicted(read, np.concatenate(parts, 1), np.concatenate(features), unreadable, tuple(contents))
 
 
 def _chunks(files: list[Path]) -> Iterator[list[Path]]:
@@ -132,22 +134,22 @@ def _chunks(files: list[Path]) -> Iterator[list[Path]]:
 
 
 def _write(
-    path: Path, files: list[Path], mean: np.ndarray, classes: tuple[str, ...], top: int, multi_label: bool
+    path: Path, found: Predicted, mean: np.ndarray, classes: tuple[str, ...], top: int, multi_label: bool
 ) -> None:
     """The columns of `predictions`, so that `evaluate` reads it, and before them the most probable classes."""
-    names, ids = tuple(map(str, files)), np.arange(len(files))
+    names, ids, contents = tuple(map(str, found.files)), np.arange(len(found.files)), found.contents
     if path.suffix == ".npz":
-        unknown = np.full((len(files), len(classes)) if multi_label else len(files), -1, np.int32)
-        return predictions.write(path, predictions.Predictions(ids, mean, unknown, classes, names))
+        unknown = np.full((len(ids), len(classes)) if multi_label else len(ids), -1, np.int32)
+        return predictions.write(path, predictions.Predictions(ids, mean, unknown, classes, names, contents))
     order = np.argsort(-mean, axis=1, kind="stable")[:, :top]
     ranks = range(1, order.shape[1] + 1)
-    columns: list[Any] = [ids, names]
+    columns: list[Any] = [ids, names, contents]
     for k in order.T:
         columns += [[classes[number] for number in k], mean[ids, k]]
     head = [f"{what}{'' if r == 1 else r}" for r in ranks for what in ("class", "confidence")]
     unlabelled = [f"label({name})" for name in classes] if multi_label else []
-    columns += [[""] * len(files)] * len(unlabelled)
-    header = ["id", "image", *head, *unlabelled, *(f"p({name})" for name in classes)]
+    columns += [[""] * len(ids)] * len(unlabelled)
+    header = ["id", "image", "content", *head, *unlabelled, *(f"p({name})" for name in classes)]
     return records.write_text(path, records.csv_text(header, zip(*columns, *mean.T, strict=True)))
 
 

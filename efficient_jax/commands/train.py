@@ -13,7 +13,7 @@ from rich.console import Console
 
 from efficient_jax import experiment, outcome, preparation, records
 from efficient_jax.data.sources import Source, fingerprint
-from efficient_jax.loading import leaks
+from efficient_jax.loading import leaks, trained_before
 from efficient_jax.plan import plan
 from efficient_jax.processes import is_first, join, wait
 from efficient_jax.report import page, tables
@@ -61,7 +61,7 @@ def train(
             console.print(f"note: {note}", soft_wrap=True)
         for said in about["data"].get("leaks", ()):
             console.print(f"warning: {said}; are they the same? Pictures are in the report", soft_wrap=True)
-        for warning in checked.warnings:
+        for warning in (*checked.warnings, *trained_before(checked, run.source, run.split)):
             console.print(f"warning: {warning}", soft_wrap=True)
         results = []
         for stage in run.stages:

@@ -60,8 +60,8 @@ def _read(file: Path) -> Decoded | None:
     try:
         with file.open("rb") as stream, np.load(stream) as arrays:
             unreadable, notes = json.loads(str(arrays["about"]))
-            images, rows, sizes = (arrays[name] for name in ("images", "rows", "sizes"))
-            return Decoded(images, rows, {int(row): why for row, why in unreadable.items()}, notes, sizes)
+            images, rows, *beside = (arrays[name] for name in ("images", "rows", "sizes", "contents"))
+            return Decoded(images, rows, {int(row): why for row, why in unreadable.items()}, notes, *beside)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         say(f"{file} is damaged ({error}): the pictures are decoded again")
         return None
@@ -78,7 +78,8 @@ def _write(file: Path, found: Decoded) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with records.whole(file) as stream:
             about = json.dumps([found.unreadable, found.notes])
-            np.savez(stream, images=found.images, rows=found.rows, sizes=found.sizes, about=np.array(about))
+            beside = {"sizes": found.sizes, "contents": found.contents, "about": np.array(about)}
+            np.savez(stream, images=found.images, rows=found.rows, **beside)
     except OSError as error:
         say(f"decoded pictures are not kept in {file.parent}: {error.strerror}")
     else:

@@ -67,6 +67,8 @@ def coco(
     if not multi_label:
         labels = _single(labels, pictures)
 
+    feed.labelled(labels, classes, len(parts[1].pictures) if test_path else 0)
+
     def read(row: int) -> bytes:
         content = pictures[row].file.read_bytes()
         _check_size(content, pictures[row])

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from efficient_jax.binding import choose
+from efficient_jax.data.duplicates import DIGEST, digest
 from efficient_jax.data.progress import watched
 from efficient_jax.types import UserError
 
@@ -60,6 +61,7 @@ class Decoded(NamedTuple):
     unreadable: dict[int, str]  # row -> why, in order
     notes: tuple[str, ...]  # what was changed in how many pictures
     sizes: np.ndarray  # int32 [n 2], height and width in pixels of the pictures, upright, before they were fitted
+    contents: np.ndarray  # uint8 [n DIGEST], hashes of the files as they are, or of the pixels of arrays
 
 
 def place(w: int, h: int, size: int, fit: str, crop: float) -> tuple[int, int, int, int]:
@@ -120,7 +122,8 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
     """
     shape, first = shape_of(read, count, framing)
     if first:
-        return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: first}, (), np.zeros((0, 2), np.int32))
+        none = np.zeros((0, DIGEST), np.uint8)
+        return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: first}, (), np.zeros((0, 2), np.int32), none)
     if count * np.prod(shape) > free_memory():
         raise UserError(
             f"config.data.source.size: {count:,} images of {' x '.join(map(str, shape))} need "
@@ -128,14 +131,15 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
             'smaller size or fewer images, or, of files, for config.data.feed="stream"'
         )
     images, sizes = np.empty((count, *shape), np.uint8), np.zeros((count, 2), np.int32)
+    contents = np.zeros((count, DIGEST), np.uint8)
 
     def keep(row: int, content: bytes | np.ndarray, framed: Framed) -> None:
-        del content
         images[row], sizes[row] = framed.image, framed.size
+        contents[row] = np.frombuffer(digest(content), np.uint8)
 
     unreadable, notes = each(read, count, framing, shape, keep)
     rows = np.setdiff1d(np.arange(count), list(unreadable))
-    return Decoded(images[rows] if unreadable else images, rows, unreadable, notes, sizes[rows])
+    return Decoded(images[rows] if unreadable else images, rows, unreadable, notes, sizes[rows], contents[rows])
 
 
 def shape_of(read: Callable[[int], Picture], count: int, framing: Framing) -> tuple[tuple[int, ...], str]:

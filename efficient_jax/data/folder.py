@@ -63,6 +63,7 @@ def folder(
             raise UserError(f"config.data.source.test_path: no pictures in the folders of {test_path!r}")
     files = [file for _, found in parts + tests for file in found]
     labels = np.repeat([label for label, _ in parts + tests], [len(found) for _, found in parts + tests])
+    feed.labelled(labels, names, sum(len(found) for _, found in tests))
     framing = Framing(size, fit, crop, interpolation, channels)
     called = [str(file) for file in files]
     decoded = stream.pictures(files.__getitem__, called.__getitem__, len(files), framing, feed, files, "")

@@ -64,6 +64,8 @@ def parquet(
             f"{len(classes)} classes; labels count from 0, and null or -1 is none"
         )
 
+    feed.labelled(labels, classes, tests)
+
     def read(row: int) -> bytes:
         if not (content := pictures[row].as_py()):
             raise ValueError("no bytes, perhaps only a path")

@@ -19,6 +19,7 @@ from efficient_jax.data.stream import Streamed
 from efficient_jax.types import UserError
 
 NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
+SHOWN_DIGITS = 16  # of a content hash, 64 bits: 100 million images have two alike with a probability of 0.03%
 
 
 class Source(NamedTuple):
@@ -34,6 +35,7 @@ class Source(NamedTuple):
     groups: np.ndarray | None = None  # int32 [n], the same for images that belong together: of one person, one scene
     objects: Mapping[str, np.ndarray] = NOTHING  # [n ...], what `types.Example` calls boxes, mask, keypoints, ...
     sizes: np.ndarray | None = None  # int32 [n 2], height and width of the pictures before they were fitted
+    contents: np.ndarray | None = None  # uint8 [n DIGEST], hashes of the files as they are; None: there are no files
 
     @property
     def multi_label(self) -> bool:
@@ -237,6 +239,7 @@ def of_pictures(
         notes=decoded.notes,
         names=tuple(names[row] for row in decoded.rows) if names else (),
         sizes=decoded.sizes,
+        contents=decoded.contents,
     )
 
 
@@ -244,6 +247,19 @@ def digests(source: Source) -> list[bytes]:
     """A hash of the pixels of each image."""
     images = source.images
     return images.digests() if isinstance(images, Streamed) else duplicates.digests(images)
+
+
+def contents(source: Source, ids: np.ndarray | None = None) -> tuple[str, ...]:
+    """What identifies each image (of `ids`): 16 hex digits of a hash of its file, or of its pixels without a file."""
+    ids = np.arange(len(source.images)) if ids is None else ids
+    if source.contents is None:
+        return tuple(digest.hex()[:SHOWN_DIGITS] for digest in duplicates.digests(source.images[ids]))
+    return tuple(shown(source.contents[ids]))
+
+
+def shown(hashes: np.ndarray) -> list[str]:
+    """Content hashes uint8 [n DIGEST] as text."""
+    return [row.tobytes().hex()[:SHOWN_DIGITS] for row in hashes]
 
 
 def fingerprint(source: Source) -> str:

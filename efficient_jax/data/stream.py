@@ -28,6 +28,14 @@ class Feed(NamedTuple):
     kind: str = "memory"  # decoded once and kept, or "stream": decoded whenever one is asked for; "": what fits
     room: int = 0  # bytes, which decided for "" what fits
     folder: Path | None = None  # where decoded pictures are kept, or what is known of streamed ones
+    check: Callable[..., Any] | None = None  # of `labelled`: raises UserError before anything is decoded
+
+    def labelled(
+        self, labels: np.ndarray, classes: Sequence[str], tests: int, groups: np.ndarray | None = None
+    ) -> None:
+        """What a source calls as soon as it knows the labels of all its pictures; the last `tests` are for the test."""
+        if self.check:
+            self.check(labels, tuple(classes), tests, groups)
 
 
 IN_MEMORY = Feed()
@@ -85,6 +93,11 @@ class Streamed:
         """The same images, which are then resized; 0: as they are."""
         same = not size or self.shape[1:3] == (size, size)
         return self if same else Streamed(*self._decoding, self.known, size)
+
+    def at(self, rows: Int[np.ndarray, "m"]) -> "Streamed":
+        """The images `rows` in this order, also several times; nothing is decoded."""
+        known = Known(*(of_all[rows] for of_all in self.known))
+        return Streamed(*self._decoding, known, 0 if self.shape[1:] == self._decoding[3] else self.shape[1])
 
     def digests(self) -> list[bytes]:
         return [row.tobytes() for row in self.known.digests]
@@ -147,7 +160,7 @@ def pictures(
     size = f"{count:,} of {' x '.join(map(str, shape))} are {needed / 2**30:.2g} GiB{why}"
     images = Streamed(read, name, framing, shape, known)
     notes = *notes, f"images are decoded whenever they are used: {size}"
-    return Decoded(images, known.rows, unreadable, notes, known.sizes)
+    return Decoded(images, known.rows, unreadable, notes, known.sizes, known.contents)
 
 
 def _pass(

@@ -77,12 +77,14 @@ def table(
             f"{WHERE}.folder: none of the {len(files):,} files of {path!r} is there, such as {str(files[0])!r}; say "
             f"where with {WHERE}.folder, or how their names end with {WHERE}.suffix"
         )
+    tests = len(tables[1].rows) if test_path else 0
+    groups = _groups([row[group] for row in rows]) if group else None
+    feed.labelled(np.concatenate(truth), classes, tests, groups)
     framing, called = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
     decoded = stream.pictures(files.__getitem__, called.__getitem__, len(files), framing, feed, files, "")
     decoded = left_out(decoded, called.__getitem__, unreadable, f"{WHERE}.path")
-    tests = len(tables[1].rows) if test_path else 0
     source = of_pictures(decoded, np.concatenate(truth), tuple(classes), tests, called)
-    return source._replace(groups=_groups([row[group] for row in rows])[decoded.rows]) if group else source
+    return source if groups is None else source._replace(groups=groups[decoded.rows])
 
 
 class Table(NamedTuple):

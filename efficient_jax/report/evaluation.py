@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ PIXEL_HEADERS = ["member", "mean IoU, %", "pixels right, %"]
 PAIR_HEADERS = ["first", "second", "differ, %", "errors' correlation", "won", "lost", "p"]
 CLASS_HEADERS = ["class", "images", "answered", "recall, % [95% interval]", "precision, % [95% interval]", "F1, %"]
 SHOWN_CHANGES = 10
+NOTHING: Mapping[str, str] = MappingProxyType({})
 CLEAR = 0.05
 
 
@@ -28,7 +30,10 @@ def results(about: Mapping[str, Any]) -> list[Result]:
     """The tables; `about` is what evaluation.json holds."""
     folder, short = shortened(list(about["members"]))
     scores = {short[name]: of for name, of in about["members"].items()}
-    found = [_scores(scores, f"Members in {folder}:" if folder else "")]
+    said, (first, *rest), rows = _scores(scores, f"Members in {folder}:" if folder else "")
+    rows = [[row[0], _update_and_views(of), *row[1:]] for row, of in zip(rows, scores.values(), strict=True)]
+    found: list[Result] = [(said, [first, "update, views", *rest], rows)]
+    found += [(f"{name}: {described(of, short)}", [], []) for name, of in scores.items() if "members" in of]
     if tempered := [_tempered(name, of) for name, of in scores.items() if "temperature" in of]:
         found.append(("Divided by the temperature that fits their validation images:", TEMPERED_HEADERS, tempered))
     if about.get("pairs"):
@@ -41,6 +46,36 @@ def results(about: Mapping[str, Any]) -> list[Result]:
         rows = [[name, *(tables.accuracy(row) for row in of)] for name, of in turned.items()]
         found.append(("Right when the images are turned both ways, % [95% interval]:", headers, rows))
     return found
+
+
+def described(about: Mapping[str, Any], short: Mapping[str, str] = NOTHING) -> str:
+    """What the figures of a member are of, in one sentence.
+
+    Args:
+        about: `judging.Member.about`: "stage" or "file", or "members" and "weights", with "update" and "views".
+        short: names of members -> how they are shown.
+    """
+    views = about.get("views")
+    if "members" in about:
+        parts = [
+            f"{short.get(name, name)} (weight {weight:g})"
+            for name, weight in zip(about["members"], about["weights"], strict=True)
+        ]
+        each = views if isinstance(views, list) else [views]
+        listed = list(dict.fromkeys(view or "not known" for view in each))
+        return f"{', '.join(parts)}; views: {', '.join(listed)}"
+    if "stage" in about:
+        return f"{about['stage']}, weights of update {_known(about['update'])}; views: {views}"
+    return f"{about['file']}, a file; its update and views are not known" if "file" in about else ""
+
+
+def _update_and_views(of: Mapping[str, Any]) -> str:
+    views = of.get("views")
+    return f"{_known(of.get('update'))}, {views if isinstance(views, str) else '–'}"
+
+
+def _known(update: int | None) -> str:
+    return "–" if update is None else str(update)
 
 
 def shortened(names: Sequence[str]) -> tuple[str, dict[str, str]]:

@@ -38,6 +38,8 @@ def facts(result: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, s
     found["negative log-likelihood"] = f"{result['negative_log_likelihood']:.4f}"
     if "calibration_error" in result:
         found["calibration error"] = f"{result['calibration_error']:.4f}"
+    if result.get("update") is not None:
+        found["weights of update"] = f"{result['update']:,}"
     found["seconds"] = f"{result['seconds']:,.0f}"
     if "images_per_second" in metrics:
         found["images per second (median)"] = f"{np.nanmedian(metrics['images_per_second']):,.0f}"

@@ -129,6 +129,14 @@ def steps(stage: Path) -> list[int]:
         return sorted(manager.all_steps())
 
 
+def chosen(stage: Path) -> int | None:
+    """The step of the checkpoint that `load` takes by default, the best or newest; None where there is none."""
+    if not (stage / FOLDER).is_dir():
+        return None
+    with open_manager(stage) as manager:
+        return best_step(manager)
+
+
 def load(stage: Path, where: str, step: int | None = None) -> tuple[Tree, dict[str, Any]]:
     """(EMA variables as numpy arrays, model description) of a stage's checkpoint of update `step`; by default of the
     best or newest one.

@@ -1,6 +1,5 @@
 """explore: one page, from the command line."""
 
-import json
 import re
 
 import numpy as np
@@ -11,7 +10,10 @@ from efficient_jax.commands.explore import MEASURED_IMAGES, explore, held_out, s
 from efficient_jax.commands.files import load_config
 from efficient_jax.data import label_errors
 from efficient_jax.exploration import class_bias, preview
+from efficient_jax.loading import load_data
+from efficient_jax.plan import plan
 from efficient_jax.types import UserError
+from tests import tiny_run
 from tests.commands.launch import TINY, launch
 from tests.report.test_page import Page
 
@@ -149,6 +151,6 @@ def test_members_with_several_labels_are_refused(tmp_path):
     (tmp_path / "r" / "s" / "checkpoints").mkdir(parents=True)
     config = load_config("configs/quickstart.py:tiny", "test").to_dict()
     config["data"] = {"source": {"name": "npz", "path": str(tmp_path / "a.npz")}, "test": 20}
-    (tmp_path / "r" / "config.json").write_text(json.dumps(config))
+    tiny_run.begin(tmp_path / "r", config, *load_data(plan(config)))
     with pytest.raises(UserError, match=r"^--members: .* predicts several labels for each image"):
         run_here(tmp_path / "page", members=str(tmp_path / "r" / "s"))

@@ -1,0 +1,41 @@
+"""Which image of one list is which of another: by content hash and name, never by index."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+
+def rows_of(
+    names: Sequence[str], contents: Sequence[str], among_names: Sequence[str], among_contents: Sequence[str]
+) -> Int[np.ndarray, "n"]:
+    """For each image the row of the image with equal content among others.
+
+    Of several with equal content it is the one with the same name, else the first that no other image has. Where there
+    are fewer of them than are looked for, they stand for the missing ones too: the pixels are the same.
+
+    Args:
+        names, contents: n file names and content hashes of the images that are looked for.
+        among_names, among_contents: the same of the images to find them in.
+
+    Returns:
+        Rows, -1 where no image has this content: it is gone, or its content has changed.
+    """
+    alike: dict[str, list[int]] = defaultdict(list)
+    for row, content in enumerate(among_contents):
+        alike[content].append(row)
+    known = {key: row for row, key in reversed([*enumerate(zip(among_names, among_contents, strict=True))])}
+    rows = [known.get(key, -1) for key in zip(names, contents, strict=True)]
+    taken = set(rows)
+    spare = {content: [row for row in alike[content] if row not in taken] for content in set(contents) & set(alike)}
+    for i, content in enumerate(contents):
+        if rows[i] < 0 and content in alike:
+            rows[i] = spare[content].pop(0) if spare[content] else alike[content][0]
+    return np.array(rows, np.int64).reshape(-1)
+
+
+def rows_of_names(names: Sequence[str], among: Sequence[str]) -> Int[np.ndarray, "n"]:
+    """For each name its first row in `among`, -1 where it is not there."""
+    first = {name: row for row, name in reversed([*enumerate(among)])}
+    return np.array([first.get(name, -1) for name in names], np.int64).reshape(-1)
