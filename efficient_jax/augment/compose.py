@@ -159,7 +159,7 @@ def operations(block: Blocks) -> set[str]:
     """
     found: set[str] = set()
     seen: set[str] = set()
-    ahead = list(block.get("ops", ()))
+    ahead = list(binding.several_names(block.get("ops", ()), "augment.ops"))
     while ahead:
         name = ahead.pop()
         if name in seen:

@@ -142,7 +142,8 @@ def _require_shapes(example: Example, lead: int) -> None:
     """That targets have the size of the image and each other's numbers of objects and keypoints."""
     height, width = example["image"].shape[lead:][:2]
     sizes = {"h": (height, "image"), "w": (width, "image")}  # of a dimension, and which entry has it
-    for name, x in example.items():
+    for name in [name for name in MOVED if name in example] + sorted(example.keys() - MOVED.keys()):
+        x = example[name]
         rows = "n" if name.startswith("box_") else "k" if name.startswith("keypoint_") else ""
         dims, meaning = MOVED.get(name, ((rows, "..."), "a row each"))
         if name not in MOVED and not rows:
