@@ -161,7 +161,8 @@ def _require_shapes(example: Example, lead: int) -> None:
 def _canonical(name: str, x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
     real, whole = jnp.issubdtype(x.dtype, jnp.floating), x.dtype == bool or jnp.issubdtype(x.dtype, jnp.integer)
     if name != "image" and not (whole or (real and name not in ("mask", "box_mask"))):
-        raise UserError(f"{name!r} is {_of(x)}, not of {'integers' if name == 'mask' else 'bool'}: {MOVED[name][1]}")
+        kind = {"mask": "integers", "box_mask": "bool"}.get(name, "numbers")
+        raise UserError(f"{name!r} is {_of(x)}, not of {kind}: {MOVED[name][1]}")
     if name in ("box_mask", "keypoint_visible") or (name == "box_visible" and whole):
         above_zero = x if x.dtype == bool else x > 0
         return above_zero.astype(jnp.float32) if name == "box_visible" else above_zero

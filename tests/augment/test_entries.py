@@ -77,7 +77,7 @@ def taken(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@some(max_examples=5)
+@some(max_examples=3)
 @given(
     image=st.sampled_from(("uint8", *FLOATS)),
     visible=st.sampled_from(ANY),
@@ -133,7 +133,7 @@ FAULTS = {  # an entry that does not fit, its shape and dtype, and what is said 
 
 
 @pytest.mark.parametrize("name", NAMES)
-@some(max_examples=40)
+@some(max_examples=12)
 @given(h=sides, w=sides, n=st.integers(1, 3), k=st.integers(3, 5), fault=st.sampled_from(sorted(FAULTS)))
 def test_what_does_not_fit_is_refused(name, h, w, n, k, fault):
     entry, shape, dtype, said = FAULTS[fault]
@@ -180,7 +180,7 @@ def test_one_key_for_each_example(name):
 
 
 @pytest.mark.parametrize("name", augment.OPS)
-@some(max_examples=4)
+@some(max_examples=2)
 @given(dtype=st.sampled_from(FLOATS), low=st.sampled_from((0.0, -2.0)), high=st.sampled_from((255.0, 1.01, np.nan)))
 def test_floats_outside_the_range_are_refused_where_they_can_be_seen(name, dtype, low, high):
     image = np.linspace(low, high, 9 * 9 * 3).reshape(9, 9, 3).astype(dtype)
