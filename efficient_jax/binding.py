@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from efficient_jax.types import UserError
@@ -27,6 +27,14 @@ def choose(name: str, options: Mapping[str, T], where: str) -> T:
     if name not in list(options):  # a list: the name may be anything, such as a dict
         raise UserError(f"{where}: unknown name {name!r}{nearest(str(name), options)}")
     return options[name]
+
+
+def several_names(names: Sequence[str], where: str) -> Sequence[str]:
+    """The names, or a `UserError` where they are one string, whose letters would be taken for names."""
+    if not isinstance(names, tuple | list):
+        one = f"({names!r},)" if isinstance(names, str) else "('name',)"
+        raise UserError(f"{where}: want a tuple of names, such as {one}, got {names!r} ({type(names).__name__})")
+    return names
 
 
 def bind(function: Callable, block: Mapping[str, Any], where: str, given: Collection[str] = ()) -> dict[str, Any]:

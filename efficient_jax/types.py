@@ -11,7 +11,9 @@ Tree = Any
 Example = dict[str, Array]
 """One image and what belongs to it:
 
-image             [h w c], uint8 in 0..255 or float32 in 0..1
+image             [h w c], uint8 in 0..255 or float32 in 0..1; bfloat16 and float16 are computed in float32 and come
+                  back as they were. Float images outside 0..1 are refused where an operation is called with values;
+                  inside `jit` and `vmap` nobody can see them, and operations on levels clip them
 label             float32 [classes], a distribution over classes (one-hot when a person gave the label); where an
                   image can have several, 0 or 1 for each
 mask              integer [h w], the class of each pixel; 0 is the background, and what lies outside the picture
@@ -23,6 +25,9 @@ box_mask          bool [n h w], the pixels of each object
 box_*             [n ...], whatever else belongs to an object (its class, say) and does not change
 keypoints         float32 [k 2], (x, y) in pixels from the centre of the upper left pixel
 keypoint_visible  bool [k]. Comes with `keypoints`
+
+Every operation checks sizes, shapes and dtypes (`augment.entries.check`) and returns these dtypes. Visibilities that
+come as booleans, integers (COCO's 0, 1 and 2) or floats mean visible above 0. n and k may be 0.
 """
 
 Batch = dict[str, Array]

@@ -6,6 +6,8 @@ from efficient_jax.augment.choose import with_probability
 from efficient_jax.augment.compose import build, operations, per_example, pipeline
 from efficient_jax.augment.kernels import to_float
 
+globals().update(OPS | MIXES)  # what is called by its name is checked as what a config names
+
 __all__ = [
     "CHOICES",
     "MIXES",

@@ -20,6 +20,7 @@ from efficient_jax.augment.color import (
 from efficient_jax.augment.compression import jpeg
 from efficient_jax.augment.distort import elastic, grid_distortion
 from efficient_jax.augment.document import document_scan
+from efficient_jax.augment.entries import checked, checked_mix
 from efficient_jax.augment.erase import cutout, gridmask, random_erasing
 from efficient_jax.augment.filters import gaussian_blur, motion_blur, sharpness
 from efficient_jax.augment.frame import (
@@ -109,8 +110,8 @@ DOCUMENTS: dict[str, Callable[..., Example]] = {
     "lighting_gradient": lighting_gradient,
     "document_scan": document_scan,
 }
-OPS = PIXEL | SPATIAL | ERASING | POLICIES | DOCUMENTS
-MIXES: dict[str, Callable[..., Batch]] = {
+OPS = {name: checked(op) for name, op in (PIXEL | SPATIAL | ERASING | POLICIES | DOCUMENTS).items()}
+MIXING: dict[str, Callable[..., Batch]] = {
     "mixup": mixup,
     "cutmix": cutmix,
     "mixup_or_cutmix": mixup_or_cutmix,
@@ -118,4 +119,5 @@ MIXES: dict[str, Callable[..., Batch]] = {
     "mosaic": mosaic,
     "copy_paste": copy_paste,
 }
+MIXES = {name: checked_mix(mix) for name, mix in MIXING.items()}
 CHOICES: dict[str, Callable[..., Augmentation]] = {"one_of": one_of, "some_of": some_of, "by_class": by_class}

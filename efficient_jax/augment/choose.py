@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Int32, Key, PRNGKeyArray
 
 from efficient_jax.augment import kernels
+from efficient_jax.augment.entries import checked, require_augmentations
 from efficient_jax.types import Augmentation, Example, UserError
 
 
@@ -30,6 +31,7 @@ def nothing(key: PRNGKeyArray, example: Example) -> Example:
 
 def one_of(augmentations: tuple[Augmentation, ...], weights: tuple[float, ...] = ()) -> Augmentation:
     """One of the augmentations, each as likely as its weight says; without weights all are equally likely."""
+    require_augmentations("one_of", augmentations)
     weights = tuple(weights) or (1.0,) * len(augmentations)
     if not augmentations or len(weights) != len(augmentations) or min(weights) < 0 or sum(weights) <= 0:
         raise UserError(f"one_of: {len(augmentations)} augmentations with weights {weights}: want one for each, >= 0")
@@ -41,7 +43,7 @@ def one_of(augmentations: tuple[Augmentation, ...], weights: tuple[float, ...] =
         index = jnp.sum(jax.random.uniform(draw) >= bounds, dtype=jnp.int32)
         return kernels.platform_loop(partial(switch, augmentations))(index, own, example)
 
-    return apply
+    return checked(apply)
 
 
 def some_of(augmentations: tuple[Augmentation, ...], n_min: int, n_max: int, replace: bool = False) -> Augmentation:
@@ -49,6 +51,7 @@ def some_of(augmentations: tuple[Augmentation, ...], n_min: int, n_max: int, rep
 
     replace: the same one may come again.
     """
+    require_augmentations("some_of", augmentations)
     count = len(augmentations)
     if not 0 <= n_min <= n_max or not count or (n_max > count and not replace):
         raise UserError(f"some_of: want 0 <= n_min <= n_max, at most {count} without replace; got {n_min} and {n_max}")
@@ -67,7 +70,7 @@ def some_of(augmentations: tuple[Augmentation, ...], n_min: int, n_max: int, rep
         kept = jnp.arange(n_max) < n_min + (draws[0] * (n_max - n_min + 1)).astype(jnp.int32)
         return kernels.platform_loop(layers)(jnp.where(kept, order, count), jax.random.split(own, n_max), example)
 
-    return apply
+    return checked(apply)
 
 
 def switch(augmentations: tuple[Augmentation, ...], index: Array, key: PRNGKeyArray, example: Example) -> Example:

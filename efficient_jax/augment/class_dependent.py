@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from efficient_jax import binding
-from efficient_jax.augment import choose, kernels
+from efficient_jax.augment import choose, entries, kernels
 from efficient_jax.types import Augmentation, Example, UserError
 
 _DRAWN = 0xC1A55  # split(key)[0] is fold_in(key, 0), which combinators inside draw from
@@ -27,6 +27,7 @@ def by_class(augmentations: tuple[Augmentation, ...]) -> Augmentation:
     All draw from the same key: the same augmentation for every class is that augmentation, bit for bit. An image
     that nobody labelled (its label is all zeros) is treated as one of a class drawn at random.
     """
+    entries.require_augmentations("by_class", augmentations)
     branches, branch_of = shared(augmentations)
 
     def apply(key: PRNGKeyArray, example: Example) -> Example:
@@ -45,7 +46,7 @@ def by_class(augmentations: tuple[Augmentation, ...]) -> Augmentation:
         number = jnp.where(jnp.any(label > 0), jnp.argmax(label).astype(jnp.int32), drawn)
         return kernels.platform_loop(partial(choose.switch, branches))(jnp.asarray(branch_of)[number], key, example)
 
-    return apply
+    return entries.checked(apply)
 
 
 def shared(augmentations: tuple[Augmentation, ...]) -> tuple[tuple[Augmentation, ...], np.ndarray]:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int32, Key
 
 from efficient_jax.augment.erase import scaled
 from efficient_jax.augment.mix import mixed_label, partner, uniforms
-from efficient_jax.augment.targets import area, boxes_of_masks, require
+from efficient_jax.augment.targets import area, boxes_of_masks
 from efficient_jax.types import Batch, Example, UserError
 
 SIZE_OF_MOSAIC = 4
@@ -60,12 +60,10 @@ def _mosaic(four: list[Example], y: Int32[Array, ""], x: Int32[Array, ""]) -> Ex
     for which, (example, shift) in enumerate(zip(four, shifts, strict=True)):
         moved = _objects(example)
         if "boxes" in example:
-            require(example, "boxes", "box_visible")
             moved |= _shifted_boxes(example, shift, height, width)
         if "box_mask" in example:
             moved["box_mask"] = jax.vmap(window_of_one, (0, None))(example["box_mask"], which)
         if "keypoints" in example:
-            require(example, "keypoints", "keypoint_visible")
             points = example["keypoints"] + shift
             inside = jnp.all((points >= -0.5) & (points < jnp.array([width - 0.5, height - 0.5])), axis=1)
             moved |= {"keypoints": points, "keypoint_visible": example["keypoint_visible"] & inside}
@@ -98,7 +96,6 @@ def copy_paste(
         )
     if "boxes" not in batch or "box_mask" not in batch:
         raise UserError("copy_paste: objects are cut out by 'box_mask', bool [n h w], and come with their 'boxes'")
-    require(batch, "boxes", "box_visible")
     other = {name: partner(x) for name, x in batch.items()}
     drawn = uniforms(keys, batch["boxes"].shape[1]).T
     made, share = jax.vmap(lambda *each: _copy_paste(*each, min_visible=min_visible))(
@@ -129,7 +126,6 @@ def _copy_paste(
         "boxes": jnp.where(picked[:, None], other["boxes"], 0.0),
     }
     if "keypoints" in own:
-        require(own, "keypoints", "keypoint_visible")
         below["keypoint_visible"] = own["keypoint_visible"] & ~_at(pasted, own["keypoints"])
         above["keypoint_visible"] = other["keypoint_visible"] & _at(pasted, other["keypoints"])
     made = _joined([_objects(own) | below, _objects(other) | above])

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, PRNGKeyArray
+from jaxtyping import Array, Key
 
 from efficient_jax import binding
-from efficient_jax.augment import geometry, kernels
+from efficient_jax.augment import entries, geometry, kernels
 from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS
 from efficient_jax.augment.choose import with_probability
 from efficient_jax.augment.class_dependent import by_class, from_block
-from efficient_jax.types import Augment, Augmentation, Batch, Example, UserError
+from efficient_jax.types import Augment, Augmentation, Batch, UserError
 
 Blocks = Mapping[str, Any]
 KNOWN: dict[str, Callable] = {**OPS, **MIXES, **CHOICES}
@@ -23,19 +23,22 @@ GIVEN = ("key", "keys", "example", "batch", "augmentations")
 
 
 def per_example(augmentation: Augmentation) -> Augment:
-    """An augmentation of one example as one of a batch."""
+    """An augmentation of one example as one of a batch, which is checked: see `entries.check`."""
+    each = jax.vmap(entries.checked(augmentation))
 
-    def checked(key: PRNGKeyArray, example: Example) -> Example:
-        kernels.require_image(example)
-        return augmentation(key, example)
+    def apply(keys: Key[Array, "b"], batch: Batch) -> Batch:
+        batch = entries.check_batch(keys, batch)
+        entries.require_range(batch["image"])
+        return each(keys, batch)
 
-    return jax.vmap(checked)
+    return apply
 
 
 def pipeline(augmentations: tuple[Augment, ...]) -> Augment:
     """Augmentations of batches, in order. Each draws from keys of its own, `fold_in(key, position)`."""
 
     def apply(keys: Key[Array, "b"], batch: Batch) -> Batch:
+        batch = entries.check_batch(keys, batch)
         for position, augmentation in enumerate(augmentations):
             own = jax.vmap(lambda key, position=position: jax.random.fold_in(key, position))(keys)
             batch = augmentation(own, batch)
@@ -53,6 +56,7 @@ def build(ops: tuple[str, ...], blocks: Blocks, where: str = "augment") -> Augme
 
     Raises: UserError for names and settings that do not exist, naming their place `where`.
     """
+    binding.several_names(ops, f"{where}.ops")
     steps = [_step(name, blocks, where) for name in ops]
     for name in blocks:  # those that are not used today are checked too
         if name not in ("ops", *ops):
@@ -155,7 +159,7 @@ def operations(block: Blocks) -> set[str]:
     """
     found: set[str] = set()
     seen: set[str] = set()
-    ahead = list(block.get("ops", ()))
+    ahead = list(binding.several_names(block.get("ops", ()), "augment.ops"))
     while ahead:
         name = ahead.pop()
         if name in seen:

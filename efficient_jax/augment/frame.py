@@ -235,4 +235,6 @@ def _averaged(image: Shaped[Array, "h w c"], window: Float[Array, "4"], size: Si
         method="linear",
         precision=jax.lax.Precision.HIGHEST,
     )
-    return jnp.round(shown).astype(jnp.uint8) if image.dtype == jnp.uint8 else shown.astype(image.dtype)
+    if image.dtype != jnp.uint8:
+        return jnp.clip(shown, image.min(), image.max())  # a mean; the weights sum to 1 but for rounding
+    return jnp.round(shown).astype(jnp.uint8)

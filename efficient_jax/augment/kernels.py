@@ -19,14 +19,38 @@ Pixels = UInt32[Array, "h w"]
 EVEN = 0x00FF00FF  # bytes 0 and 2, each with room to be multiplied by 8 bits
 
 
+FLOATS = tuple(map(jnp.dtype, ("float32", "bfloat16", "float16")))
+
+
 def to_float(image: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """uint8 0..255 becomes float32 0..1; a float image stays as it is."""
+    """uint8 0..255 becomes float32 0..1; a float image stays as it is.
+
+    Raises: UserError for other dtypes.
+    """
+    require_dtype(image)
     return image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image
 
 
 def to_uint8(image: Shaped[Array, "*shape"]) -> UInt8[Array, "*shape"]:
-    """float 0..1 becomes uint8 0..255, clipped and rounded; a uint8 image stays as it is."""
-    return image if image.dtype == jnp.uint8 else jnp.round(255 * jnp.clip(image, 0, 1)).astype(jnp.uint8)
+    """float 0..1 becomes uint8 0..255, clipped and rounded; a uint8 image stays as it is.
+
+    Raises: UserError for other dtypes.
+    """
+    require_dtype(image)
+    if image.dtype == jnp.uint8:
+        return image
+    return jnp.round(255 * jnp.clip(image.astype(jnp.float32), 0, 1)).astype(jnp.uint8)
+
+
+def require_dtype(image: Shaped[Array, "*shape"]) -> None:
+    """Raises: UserError unless the dtype is one of images: uint8, float32, bfloat16 or float16."""
+    dtype = jax.dtypes.canonicalize_dtype(image.dtype)
+    if dtype == jnp.uint8 or dtype in FLOATS:
+        return
+    how = "x.astype(jnp.float32)"
+    if jnp.issubdtype(dtype, jnp.integer):
+        how = f"levels of 0..255 are x.astype(jnp.uint8), those of all of {dtype} {how} / {jnp.iinfo(dtype).max}"
+    raise UserError(f"an image is uint8 in 0..255 or float32, bfloat16 or float16 in 0..1, not {dtype}; {how}")
 
 
 def platform_loop(one: Callable, many: Callable | None = None) -> Callable:
@@ -50,22 +74,26 @@ def platform_loop(one: Callable, many: Callable | None = None) -> Callable:
             a = a if batched else jnp.broadcast_to(a, (size, *a.shape))
             return a.reshape(size * a.shape[1], *a.shape[2:])
 
+        inner = jax.tree.leaves(trees)[0].shape[jax.tree.leaves(is_batched)[0]]
         out = batch(*jax.tree.map(merged, tuple(is_batched), trees))
-        split = jax.tree.map(lambda a: a.reshape(size, a.shape[0] // size, *a.shape[1:]), out)
+        split = jax.tree.map(lambda a: a.reshape(size, inner, *a.shape[1:]), out)  # size may be 0
         return split, jax.tree.map(lambda _: True, split)
 
     return lambda *trees: jax.tree.map(lambda a: a[0], batch(*jax.tree.map(lambda a: a[None], trees)))
 
 
-def require_image(example: Example) -> None:
-    """Raises: UserError for what is not one image."""
+def require_image(example: Example, lead: int = 0) -> None:
+    """Raises: UserError for what is not one image, or with `lead` = 1 not a batch of images."""
     image = example.get("image")
     if image is None:
         raise UserError("an example has an entry 'image', [h w c]; this one has " + (", ".join(example) or "nothing"))
-    if image.ndim != 3 or 0 in image.shape:
-        raise UserError(f"an image is [h w c], not {list(image.shape)}; a batch goes through jax.vmap of the operation")
-    if image.dtype != jnp.uint8 and not jnp.issubdtype(image.dtype, jnp.floating):
-        raise UserError(f"an image is uint8 in 0..255 or float in 0..1, not {image.dtype}")
+    if image.ndim != 3 + lead or 0 in image.shape[lead:]:
+        how = (
+            "one alone goes through the operation itself" if lead else "a batch goes through jax.vmap of the operation"
+        )
+        what = "images of a batch are [b h w c]" if lead else "an image is [h w c]"
+        raise UserError(f"{what}, not {list(image.shape)}; {how}")
+    require_dtype(image)
 
 
 def filling(fill: float, dtype: Any = jnp.uint8) -> int | float:

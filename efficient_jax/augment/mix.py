@@ -23,7 +23,7 @@ KNOTS = 4096  # of the table of a Beta distribution
 def mixup(keys: Key[Array, "b"], batch: Batch, *, alpha: float = 0.2) -> Batch:
     """`weight * image + (1 - weight) * partner`, the label alike, weight ~ Beta(alpha, alpha) (arXiv 1710.09412).
 
-    Every example draws its own weight. The images become float32 in 0..1.
+    Every example draws its own weight. uint8 images become float32 in 0..1; floats keep their dtype and any range.
     """
     _refuse_targets(batch, "mixup", "mask", "boxes", "box_mask", "keypoints")
     (drawn,) = uniforms(keys, 1)
@@ -56,7 +56,7 @@ def mixup_or_cutmix(
     cutmix_alpha: float = 1.0,
     cutmix_share: float = 0.5,
 ) -> Batch:
-    """For every example either cutmix, with probability `cutmix_share`, or mixup. The images become float32 in 0..1."""
+    """Either cutmix, with probability `cutmix_share`, or mixup for each example; uint8 images become float32."""
     if not 0 <= cutmix_share <= 1:
         raise UserError(f"mixup_or_cutmix: cutmix_share {cutmix_share} is not in 0..1")
     _refuse_targets(batch, "mixup_or_cutmix", "mask", "boxes", "box_mask", "keypoints")

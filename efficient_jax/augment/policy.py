@@ -71,7 +71,7 @@ def randaugment(
         raise UserError(f"randaugment: layer_probability {layer_probability} is not in 0..1")
     if not ops:
         raise UserError("randaugment: ops is empty; layers = 0 switches it off")
-    for name in ops:
+    for name in binding.several_names(ops, "randaugment.ops"):
         binding.choose(name, dispatch.OPERATIONS, "randaugment.ops")
     if layers == 0:
         return example

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
-from efficient_jax.augment import kernels, resample
+from efficient_jax.augment import entries, resample
 from efficient_jax.augment.resample import Size
 from efficient_jax.types import Example, UserError
 
@@ -28,7 +28,7 @@ def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) ->
     Boxes are moved by the product of the changes, so that hulls of hulls do not grow; what one of the changes
     moved out of the picture does not come back with the next.
     """
-    kernels.require_image(example)
+    example = entries.check(example)
     old = example["image"].shape[:2]
     layers = inverses.reshape(-1, 3, 3)
     if not any(name in example for name in MOVED):
@@ -87,14 +87,12 @@ def carry(
     """
     moved = dict(example)
     if "mask" in example:
-        moved["mask"] = look(_integer(example["mask"], "mask"))
+        moved["mask"] = look(example["mask"])
     if "box_mask" in example:
         moved["box_mask"] = jax.vmap(look)(example["box_mask"])
     if "boxes" in example:
-        require(example, "boxes", "box_visible")
         moved |= _boxes(example, old, size, forward, points_per_side)
     if "keypoints" in example:
-        require(example, "keypoints", "keypoint_visible")
         points = example["keypoints"] - _centre(old, 1)
         visible = example["keypoint_visible"]
         for change in forward:
@@ -184,18 +182,6 @@ def inverted(matrix: Inverse) -> Inverse:
     return cofactors / jnp.dot(a, cofactors[:, 0], precision="highest")
 
 
-def require(example: Example, entry: str, beside: str) -> None:
-    """Raises: UserError where `entry` comes without the entry `beside` it."""
-    if beside not in example:
-        raise UserError(f"an example with {entry!r} needs {beside!r} too, one value each: 1 where there is one, else 0")
-
-
-def _integer(mask: Shaped[Array, "h w"], name: str) -> Shaped[Array, "h w"]:
-    if mask.ndim != 2 or jnp.issubdtype(mask.dtype, jnp.inexact):
-        raise UserError(f"{name!r} holds a class for each pixel, integer [h w], not {mask.dtype}{list(mask.shape)}")
-    return mask
-
-
 def filter_boxes(
     key: PRNGKeyArray, example: Example, *, min_area: float = 0.0, min_visibility: float = 0.0, at_most: int = 0
 ) -> Example:
@@ -209,7 +195,6 @@ def filter_boxes(
         raise UserError("filter_boxes: min_area and at_most are not negative, min_visibility is in 0..1")
     if "boxes" not in example:
         return example
-    require(example, "boxes", "box_visible")
     kept = (area(example["boxes"]) >= min_area) & (example["box_visible"] >= min_visibility)
     kept &= example["box_visible"] > 0
     filtered = example | {

@@ -44,10 +44,10 @@ def coco(
     The labels of a picture are the categories that are seen in it, in the order of their ids; with `multi_label` False
     the one category (-1 where there is none). `objects` says what of them to keep (`types.Example`): "boxes",
     with `box_visible` and `box_label`, the class or -1; "box_mask", from polygons or run lengths; "keypoints", those
-    that are labelled and not hidden. Rows are as many as the most objects of a picture; `most_objects` keeps its
-    largest, 0 all. Crowds give labels only. `masks_path` is a folder of PNG files, named as the pictures, whose value
-    is the class of the pixel: `mask`. All of it goes through the crop and the resize of the pictures, which
-    `efficient_jax.data.decode.place` describes; `unreadable` and `feed` are as in `folder`.
+    that are labelled, whether hidden or not (COCO's 1 and 2). Rows are as many as the most objects of a picture;
+    `most_objects` keeps its largest, 0 all. Crowds give labels only. `masks_path` is a folder of PNG files, named as
+    the pictures, whose value is the class of the pixel: `mask`. All of it goes through the crop and the resize of the
+    pictures, which `efficient_jax.data.decode.place` describes; `unreadable` and `feed` are as in `folder`.
 
     Raises: UserError for files that do not fit each other, and for too many pictures that cannot be read.
     """
@@ -207,7 +207,7 @@ def _objects(
                 made["box_mask"][i, j] = _instance(found, picture, through)
             if "keypoints" in kinds and found.get("keypoints"):
                 x, y, flag = np.array(found["keypoints"], float).reshape(-1, 3).T
-                moved = geometry.keypoints(np.stack([x, y], 1), flag == 2, through)
+                moved = geometry.keypoints(np.stack([x, y], 1), flag, through)
                 made["keypoints"][i, j, : len(x)], made["keypoint_visible"][i, j, : len(x)] = moved
     if "keypoints" in kinds:
         made["keypoints"] = made["keypoints"].reshape(len(each), -1, 2)

@@ -40,12 +40,15 @@ def boxes(
 
 
 def keypoints(
-    points: Float[np.ndarray, "k 2"], seen: Bool[np.ndarray, "k"], through: Window
+    points: Float[np.ndarray, "k 2"], visible: Shaped[np.ndarray, "k"], through: Window
 ) -> tuple[Float[np.ndarray, "k 2"], Bool[np.ndarray, "k"]]:
-    """`keypoints` and `keypoint_visible` of points from the centre of the picture's first pixel."""
+    """`keypoints` and `keypoint_visible` of points from the centre of the picture's first pixel.
+
+    visible: above 0 where there is a point: bool, COCO's 0, 1 and 2, or float.
+    """
     moved = (points + 0.5) * through.scale + through.offset - 0.5
     inside = ((moved >= -0.5) & (moved < np.array(through.size) - 0.5)).all(1)
-    return moved.astype(np.float32), seen & inside
+    return moved.astype(np.float32), (visible > 0) & inside
 
 
 def mask(pixels: Shaped[np.ndarray, "*n h w"], through: Window) -> Shaped[np.ndarray, "*n h2 w2"]:

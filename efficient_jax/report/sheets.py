@@ -53,7 +53,7 @@ def tile(example: Example, scale: int) -> UInt8[np.ndarray, "h2 w2 3"]:
                 draw.rectangle(_pixels(box, scale), outline=color, width=min(scale, 2))
     if "keypoints" in example:
         for (x, y), visible in zip(scale * (example["keypoints"] + 0.5), example["keypoint_visible"], strict=True):
-            if visible:
+            if visible > 0:
                 draw.ellipse((x - 4, y - 4, x + 3, y + 3), WHITE, BLACK)
     return np.asarray(picture)
 

@@ -42,7 +42,7 @@ def targets(shape, boxes, seed):
         "box_mask": rng.integers(0, 2, (OBJECTS, 1, 1)).astype(bool) & np.ones((OBJECTS, height, width), bool),
         "mask": rng.integers(0, 3, (height, width)).astype(np.int32),
         "keypoints": np.array(boxes, np.float32)[:, :2],
-        "keypoint_visible": np.ones(OBJECTS, bool),
+        "keypoint_visible": rng.integers(0, 3, OBJECTS).astype(np.int32),  # as COCO has it
     }
 
 
@@ -71,6 +71,12 @@ def test_a_good_result_or_one_line(name, seed, form, contents, boxes):
         return
     out = jax.tree.map(np.asarray, compiled(name)(keys, examples))
     assert out["image"].dtype == dtype
+    above_zero = {"keypoint_visible": (examples["keypoint_visible"] > 0).astype(np.int32)}
+    assert out["keypoint_visible"].dtype == bool
+    assert not out["keypoint_visible"][examples["keypoint_visible"] == 0].any()
+    np.testing.assert_array_equal(
+        out["keypoint_visible"], compiled(name)(keys, examples | above_zero)["keypoint_visible"]
+    )
     assert 0 <= out["image"].min() <= out["image"].max() <= (255 if dtype == np.uint8 else 1)
     height, width = out["image"].shape[1:3]
     assert 0 <= out["box_visible"].min() <= out["box_visible"].max() <= 1 + 1e-5

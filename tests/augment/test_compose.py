@@ -81,7 +81,7 @@ def test_a_probability_for_each_class(key):
 def test_what_is_not_one_image_is_refused(key):
     flip = augment.build(("flip",), {})
     keys = jax.random.split(key, N)
-    with pytest.raises(UserError, match=r"\[h w c\], not \[6, 6\]"):
+    with pytest.raises(UserError, match=r"\[b h w c\], not \[64, 6, 6\]"):
         flip(keys, {"image": BATCH["image"][..., 0]})
     with pytest.raises(UserError, match="not int32"):
         flip(keys, {"image": BATCH["image"].astype(jnp.int32)})

@@ -77,11 +77,11 @@ def test_masks_of_objects_are_those_of_their_boxes():
         np.testing.assert_array_equal(mask, (columns >= left) & (columns < right) & (rows >= top) & (rows < bottom))
 
 
-def test_keypoints_that_are_seen():
+def test_keypoints_that_are_labelled_are_visible_whether_hidden_or_not():
     found = coco(path=write(), size=10, objects=("keypoints",)).objects
     assert found["keypoints"].shape == (3, 6, 2)  # three of each object
     np.testing.assert_array_equal(found["keypoints"][0, :2], [[2, 3], [3, 4]])
-    np.testing.assert_array_equal(found["keypoint_visible"], np.arange(18).reshape(3, 6) == 0)
+    np.testing.assert_array_equal(found["keypoint_visible"], np.arange(18).reshape(3, 6) < 2)
 
 
 def test_masks_of_classes_come_from_a_folder():
