@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from efficient_jax import binding
 from efficient_jax.commands import COMMANDS
-from efficient_jax.commands.files import load_config
+from efficient_jax.commands.files import load_config, located
 from efficient_jax.types import UserError
 
 
@@ -24,7 +24,8 @@ def parse(command: str, argv: list[str]) -> dict[str, Any]:
             if name == "config":
                 given = [a.removeprefix("--config=") for a in argv if a.startswith("--config=")]
                 check_config(given[-1] if given else parameter.default, argv)
-                config_flags.DEFINE_config_file(name, parameter.default, flag_values=values, sys_argv=["", *argv])
+                default = located(parameter.default)
+                config_flags.DEFINE_config_file(name, default, flag_values=values, sys_argv=["", *argv])
             else:
                 flags.DEFINE_string(name, parameter.default, "", flag_values=values)
         if rest := values(["launch.py", *argv])[1:]:
@@ -51,8 +52,8 @@ def check_config(flag: str, argv: list[str]) -> None:
 
 
 def _joined(argv: list[str]) -> list[str]:
-    """`--config FILE` and `-config=FILE` as `--config=FILE`, the form in which the overrides look for it; `--from=RUN`
-    as the config of that run. Raises: UserError where both are given."""
+    """`--config FILE` and `-config=FILE` as `--config=FILE`, the form in which the overrides look for it, and with the
+    place of the file; `--from=RUN` as the config of that run. Raises: UserError where both are given."""
     rest, joined = iter(argv), []
     for argument in rest:
         if argument in ("--config", "-config", "--from", "-from"):
@@ -63,5 +64,7 @@ def _joined(argv: list[str]) -> list[str]:
                     "--from: --config is given too; a run has one config, and --config.KEY=VALUE changes it"
                 )
             argument = f"--config={Path(__file__).with_name('repeat.py')}:{argument.removeprefix('--from=')}"
-        joined.append(f"-{argument}" if argument.startswith("-config") else argument)
+        argument = f"-{argument}" if argument.startswith("-config") else argument
+        given = argument.removeprefix("--config=")
+        joined.append(argument if given == argument else f"--config={located(given)}")
     return joined

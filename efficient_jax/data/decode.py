@@ -287,6 +287,11 @@ def _convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]
     return image if image.mode == mode else image.convert("RGB").convert(mode), changed
 
 
+def pixels(image: Image.Image, channels: int) -> UInt8[np.ndarray, "h w c"]:
+    """Those of an image of PIL, which stays as it is, upright in 8 bits. Raises: ValueError for 32 bits."""
+    return _pixels(_convert(image.copy(), channels)[0])
+
+
 def _pixels(image: Image.Image) -> np.ndarray:
     pixels = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]
