@@ -224,15 +224,13 @@ class Classifier:
                 raise UserError(f"predict: got {images!r}; want {self._wanted()}")
             return self.network.predict(framed(images, self.network.framing, "predict"))[0]
         pixels = np.asarray(images)
-        if pixels.dtype == np.uint8 and pixels.shape[-3:] == self.network.shape and pixels.ndim in (3, 4):
-            probabilities, _ = self.network.predict(pixels.reshape(-1, *self.network.shape))
-            return probabilities.reshape(*pixels.shape[:-3], -1)
         channels = pixels.shape[-1] if pixels.ndim > 2 else 1
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3, 4) or channels not in (1, 3, 4):
+        as_it_is = pixels.shape[-3:] == self.network.shape
+        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3, 4) or not (as_it_is or channels in (1, 3, 4)):
             raise UserError(f"predict: got {pixels.dtype} {list(pixels.shape)}; want {self._wanted()}")
-        several = pixels.ndim == 4
-        probabilities = self.predict(list(pixels) if several else [pixels])
-        return probabilities if several else probabilities[0]
+        if pixels.ndim < 4:
+            return self.predict(pixels[None] if as_it_is else [pixels])[0]
+        return self.network.predict(pixels)[0] if as_it_is else self.predict(list(pixels))
 
     __call__ = predict
 

@@ -17,7 +17,7 @@ from efficient_jax.types import UserError
 def parse(command: str, argv: list[str]) -> dict[str, Any]:
     """The arguments that `argv` gives to a command's function. Raises: UserError for what it does not know."""
     parameters = inspect.signature(binding.choose(command, COMMANDS, "command")).parameters
-    argv = _joined(argv)
+    argv = [_located(argument) for argument in _joined(argv)]
     values = flags.FlagValues()
     try:
         for name, parameter in parameters.items():
@@ -51,9 +51,15 @@ def check_config(flag: str, argv: list[str]) -> None:
             block, seen = block[part], f"{seen}.{part}"
 
 
+def _located(argument: str) -> str:
+    """`argument`, where it is --config=FILE with the place of the file."""
+    name, _, file = argument.partition("=")
+    return f"{name}={located(file)}" if name == "--config" else argument
+
+
 def _joined(argv: list[str]) -> list[str]:
-    """`--config FILE` and `-config=FILE` as `--config=FILE`, the form in which the overrides look for it, and with the
-    place of the file; `--from=RUN` as the config of that run. Raises: UserError where both are given."""
+    """`--config FILE` and `-config=FILE` as `--config=FILE`, the form in which the overrides look for it; `--from=RUN`
+    as the config of that run. Raises: UserError where both are given."""
     rest, joined = iter(argv), []
     for argument in rest:
         if argument in ("--config", "-config", "--from", "-from"):
@@ -64,7 +70,5 @@ def _joined(argv: list[str]) -> list[str]:
                     "--from: --config is given too; a run has one config, and --config.KEY=VALUE changes it"
                 )
             argument = f"--config={Path(__file__).with_name('repeat.py')}:{argument.removeprefix('--from=')}"
-        argument = f"-{argument}" if argument.startswith("-config") else argument
-        given = argument.removeprefix("--config=")
-        joined.append(argument if given == argument else f"--config={located(given)}")
+        joined.append(f"-{argument}" if argument.startswith("-config") else argument)
     return joined
