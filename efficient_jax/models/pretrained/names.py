@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from efficient_jax.binding import counted
+
 FIRST = (  # the first layer of each network that is known: where it stands, the names of a network begin
     "conv1.weight",
     "features.conv0.weight",
@@ -154,7 +156,7 @@ def describe(state: Mapping[str, np.ndarray]) -> str:
         return f"densenet{2 * blocks + 5}"
     if blocks := count(r"blocks\.\d+\.\d+\."):
         kind = "" if count(r"blocks\..*\.se\.") else "-lite"
-        return f"efficientnet{kind} of {blocks} blocks"
+        return f"efficientnet{kind} of {counted(blocks, 'block')}"
     if blocks := count(r"blocks\.\d+\.attn\."):
-        return f"vit of {blocks} blocks"
+        return f"vit of {counted(blocks, 'block')}"
     return "nothing that is known here"

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from efficient_jax.binding import counted
 from efficient_jax.types import UserError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first of the pickles in a file of torch before 1.6
@@ -271,6 +272,6 @@ def _array(tensor: Tensor, buffer: bytes, start: int) -> np.ndarray:
     flat = np.frombuffer(buffer, storage.dtype, storage.size, start)
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if math.prod(shape) and last >= storage.size:  # as_strided would read beyond the buffer
-        raise UserError(f"a tensor of shape {shape} reaches beyond its storage of {storage.size} numbers")
+        raise UserError(f"a tensor of shape {shape} reaches beyond its storage of {counted(storage.size, 'number')}")
     steps = tuple(stride * flat.itemsize for stride in strides)
     return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps, writeable=False)

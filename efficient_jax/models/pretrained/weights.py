@@ -13,7 +13,7 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
-from efficient_jax.binding import nearest
+from efficient_jax.binding import counted, nearest
 from efficient_jax.models import vit
 from efficient_jax.models.pretrained import names, torch_file
 from efficient_jax.types import Tree, UserError
@@ -99,7 +99,7 @@ class Report(NamedTuple):
     why: str  # of the last two
 
     def __str__(self) -> str:
-        lines = [f"loaded {len(self.loaded)} arrays{self.source}"]
+        lines = [f"loaded {counted(len(self.loaded), 'array')}{self.source}"]
         lines += self.reshaped
         lines += [f"new: {', '.join(self.new)} ({self.why})"] if self.new else []
         lines += [f"not used: {_few(self.left)}"] if self.left else []
@@ -180,7 +180,7 @@ def _no_head(state: Mapping[str, np.ndarray], classes: int, prefix: str) -> str:
     if any(name not in state for name in HEAD):
         return f"there is none {f'below {prefix!r} ' if prefix else ''}in the file"
     theirs = np.size(state["head.bias"])
-    return "" if theirs == classes else f"{classes} classes here, {theirs} in the file"
+    return "" if theirs == classes else f"{counted(classes, 'class', 'classes')} here, {theirs} in the file"
 
 
 def _layout(array: Float[np.ndarray, "..."], path: tuple[str, ...]) -> Float[np.ndarray, "..."]:
@@ -209,7 +209,8 @@ def resampled(positions: Float[np.ndarray, "1 n d"], params: Tree, image: tuple[
     grid = (image[0] // patch, image[1] // patch) if image else (math.isqrt(places),) * 2
     if math.prod(grid) != places:
         raise UserError(
-            f"pos_embed: the model's {places} patches are no {grid[0]}x{grid[1]} grid; give the size of its images"
+            f"pos_embed: the model's {counted(places, 'patch is', 'patches are')} no {grid[0]}x{grid[1]} grid; give "
+            "the size of its images"
         )
     if grid == (side, side) or (count == places and side * side != count):  # the latter can be no other grid's
         return positions, ""
