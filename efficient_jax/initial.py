@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from efficient_jax.binding import counted
 from efficient_jax.models import pretrained
 from efficient_jax.plan import is_weights
 from efficient_jax.stages import Stage
@@ -70,7 +71,8 @@ def variables(
         found["params"]["pos_embed"] = np.asarray(positions)
         said += [f"pos_embed: {how}"] if how else []
     if description["classes"] != list(classes):
-        said += [f"the head is new: {stage.init} knows {len(description['classes'])} other classes"]
+        others = counted(len(description["classes"]), "other class", "other classes")
+        said += [f"the head is new: {stage.init} knows {others}"]
         found["params"]["head"] = fresh["params"]["head"]
     check((description["model"], description["settings"]), found, stage, fresh)
     return found, said

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from efficient_jax import records
+from efficient_jax.binding import counted
 from efficient_jax.data.sources import Source
 from efficient_jax.methods.multi_label_student import certain
 
@@ -116,7 +117,8 @@ def audit(source: Source, labelled: Int[np.ndarray, "m"], found: Round, batch: i
     without = [row["name"] for row in classes if not row["kept"]]
     warnings = []
     if kept.sum() < batch:
-        warnings.append(f"{kept.sum()} are less than one batch of {batch}; lower pseudo_labels.threshold")
+        less = counted(kept.sum(), "image is", "images are")
+        warnings.append(f"{less} less than one batch of {batch}; lower pseudo_labels.threshold")
     if without:
         more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
         warnings.append(f"classes without pseudo-labels: {', '.join(without[:NAMED])}{more}")

@@ -170,7 +170,8 @@ def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]
         near = alike(images, split[held_out], others)
         if len(near.pairs):
             count = len(np.unique(near.pairs[:, 0]))
-            said = f"{count:,} {held_out} images nearly equal {ids} images: {_listed(near.pairs.tolist(), source)}"
+            what = binding.counted(count, f"{held_out} image nearly equals", f"{held_out} images nearly equal")
+            said = f"{what} {ids} images: {_listed(near.pairs.tolist(), source)}"
             found.append(Leak(said, *near))
     return found
 
@@ -214,7 +215,8 @@ def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray
     for stream in stage.batch if stage.omit else ():
         labels = source.labels[split[stream]]
         if unknown := int((labels < 0).reshape(len(labels), -1).any(1).sum()):
-            raise UserError(f"{where}: nobody knows the classes of {unknown:,} images that are {stream}")
+            images = binding.counted(unknown, f"image that is {stream}", f"images that are {stream}")
+            raise UserError(f"{where}: nobody knows the classes of {images}")
     return {stream: without_omitted(stage, source, split[stream]) for stream in stage.batch}
 
 
@@ -235,11 +237,11 @@ def _without_test_images(
     if not any(counts.values()):
         return source, split
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    said = f"equal a test image, pixel for pixel ({shown}): {_listed(list(found.items()), source)}"
+    said = f"a test image, pixel for pixel ({shown}): {_listed(list(found.items()), source)}"
     if plan.duplicates == "refuse":
         raise UserError(
-            f"config.data: {sum(counts.values()):,} images {said}; remove them, or leave them out with "
-            'config.data.duplicates="drop"'
+            f"config.data: {binding.counted(sum(counts.values()), 'image equals', 'images equal')} {said}; remove "
+            'them, or leave them out with config.data.duplicates="drop"'
         )
     rest = np.setdiff1d(np.arange(len(hashes)), list(found))
     given = {"test": np.searchsorted(rest, split["test"])}
@@ -252,7 +254,8 @@ def _without_test_images(
         order=_by_content([hashes[i] for i in rest]),
         **plan.split | {"test": 0},
     )
-    return _noted(source, f"left out {len(found):,} images that {said}"), {
+    left_out = binding.counted(len(found), "image that equals", "images that equal")
+    return _noted(source, f"left out {left_out} {said}"), {
         name: rest[ids].astype(np.int32) for name, ids in again.items()
     }
 

@@ -1,6 +1,8 @@
 """Trained stages on disk as models: a teacher, a starting point, a member of an ensemble, a classifier."""
 
-from collections.abc import Callable, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,16 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 from efficient_jax import models, records
+from efficient_jax.binding import nearest
 from efficient_jax.data import decode
 from efficient_jax.inference import tta
+from efficient_jax.models import pretrained
 from efficient_jax.training import checkpoint, parallel, step
 from efficient_jax.types import Apply, Tree, UserError
 
 NOTHING: dict[str, Any] = {}
 
-Pictures = UInt8[np.ndarray, "n h w c"] | Sequence[str | Path | UInt8[np.ndarray, "h w c"]]
+Picture = str | Path | bytes | Image.Image | UInt8[np.ndarray, "h w c"]
+Pictures = Picture | UInt8[np.ndarray, "n h w c"] | Iterable[Picture]
 
 
 def describe(
@@ -67,17 +73,44 @@ def load(folder: Path, where: str) -> tuple[Apply, Tree, dict[str, Any]]:
     return build(description)[1], variables, description
 
 
+def packaged(name: str) -> tuple[Apply, Tree, dict[str, Any]]:
+    """(apply, variables on the host, description) of the weights called `name` in `pretrained.PACKAGED`, as they were
+    trained: with ImageNet's classes and their own preprocessing. Raises: UserError where they are not installed."""
+    about = pretrained.preprocessing(name, "efficientnet")
+    framing = {"fit": "crop", "crop": about.crop, "interpolation": about.interpolation}
+    model = ("efficientnet", {"variant": name.removeprefix("efficientnet-")})
+    description = describe(model, pretrained.imagenet_classes(), (*about.size, 3), about.mean, about.std, framing)
+    module, apply = build(description)
+    fresh = jax.eval_shape(lambda: models.init(module, jax.random.key(0), (*about.size, 3)))
+    variables, _ = pretrained.load(pretrained.read(name), fresh, where=name)
+    return apply, jax.device_get(variables), description
+
+
 def stage_folder(path: Path, where: str) -> Path:
-    """The stage that `RUN/STAGE` or `RUN` (its last finished stage) means."""
+    """The stage that `RUN/STAGE` or `RUN` (its last finished stage) means.
+
+    Raises: UserError naming `where`, with the nearest name, for a path that holds no trained stage.
+    """
     if (path / checkpoint.FOLDER).is_dir():
         return path
-    if not (path / "config.json").is_file():
-        raise UserError(f"{where}: {str(path)!r} is neither a run nor a stage of one")
-    names = records.read_json(path / "config.json")["stages"]
-    finished = [name for name in names if (path / name / "result.json").is_file()]
-    if not finished:
-        raise UserError(f"{where}: no stage of {str(path)!r} is finished; train it first")
-    return path / finished[-1]
+    if (path / "config.json").is_file():
+        names = records.read_json(path / "config.json")["stages"]
+        finished = [name for name in names if (path / name / "result.json").is_file()]
+        if not finished:
+            raise UserError(f"{where}: no stage of {str(path)!r} is finished; train it first")
+        return path / finished[-1]
+    run = path.parent
+    if (run / "config.json").is_file():
+        names = records.read_json(run / "config.json")["stages"]
+        if path.name in names:
+            raise UserError(f"{where}: stage {path.name!r} of {str(run)!r} is not trained yet; train it first")
+        raise UserError(f"{where}: {str(run)!r} has no stage {path.name!r}{nearest(path.name, names)}")
+    known = [found.parent for found in run.glob("*/config.json")]  # other runs, and other runs with such a stage
+    known += [found.parent / path.name for found in run.parent.glob("*/config.json")]
+    known = [found for found in known if found.parent == run or (found / checkpoint.FOLDER).is_dir()]
+    close = difflib.get_close_matches(str(path), [*map(str, known), *pretrained.PACKAGED], n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise UserError(f"{where}: {str(path)!r} is neither a run nor a stage of one{hint}")
 
 
 def framing(description: Mapping[str, Any]) -> decode.Framing:
@@ -120,9 +153,13 @@ class Network(NamedTuple):
 
 
 def network(path: str, where: str, batch: int = 256, views: Sequence[tta.View] = (tta.IDENTITY,)) -> Network:
-    """Of the run's last finished stage or the stage `path` names; its images are uint8 [n h w c], one program for any
-    n. UserError naming `where` for a path that holds no trained stage."""
-    apply, variables, description = load(stage_folder(Path(path), where), where)
+    """The run's last finished stage, the stage `path` names, or the weights called so in `pretrained.PACKAGED`; its
+    images are uint8 [n h w c], few programs for all n. UserError naming `where` for a path that holds no trained stage.
+    """
+    if path in pretrained.PACKAGED:
+        apply, variables, description = packaged(path)
+    else:
+        apply, variables, description = load(stage_folder(Path(path), where), where)
     if len(views) > 1:
         apply = through_views(apply, views, description["multi_label"])
     variables = jax.device_put(variables)
@@ -133,48 +170,108 @@ def network(path: str, where: str, batch: int = 256, views: Sequence[tta.View] =
         return step.probabilities(logits, description["multi_label"]), seen["features"].astype(np.float32)
 
     def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # The last part is filled up, so that one program serves all; of no images there is one part all the same.
+        # The last part is filled up, so that few programs serve all; of no images there is one part all the same.
         parts = [images[i : i + batch] for i in range(0, max(len(images), 1), batch)]
-        found = [[np.asarray(x)[: len(part)] for x in run(variables, _fill(part, batch))] for part in parts]
+        filled = [_fill(part, program_size(len(part), batch)) for part in parts]
+        found = [
+            [np.asarray(x)[: len(part)] for x in run(variables, images)]
+            for part, images in zip(parts, filled, strict=True)
+        ]
         probabilities, features = zip(*found, strict=True)
         return np.concatenate(probabilities), np.concatenate(features)
 
     return Network(description, predict)
 
 
-def classifier(path: str, batch: int = 256) -> Callable[[Pictures], Float[np.ndarray, "n classes"]]:
-    """Class probabilities of images, by the run's last finished stage or by the stage `path` names.
+@dataclass(frozen=True)
+class Classifier:
+    """A trained network that says which classes images show: `classifier(images)` is `classifier.predict(images)`."""
 
-    Where an image can have several labels, each has a probability by itself.
-    The returned function takes uint8 images [n h w c] of the size trained on; or a list of files, or of uint8 arrays
-    [h w c] of any size, which it prepares as the pictures of the training were. Raises: UserError for a path that
-    holds no trained stage, images of another shape or dtype, or files that cannot be read.
+    network: Network
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the probabilities."""
+        return tuple(self.network.description["classes"])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels of the images that the network sees."""
+        return self.network.shape[:2]
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """For each class the probability from which on an image has it, where it can have several; else empty."""
+        return tuple(self.network.description.get("thresholds", ()))
+
+    def predict(self, images: Pictures) -> Float[np.ndarray, "*n classes"]:
+        """Returns the probability of each class.
+
+        Args:
+            images: one image or any number of them: files (a path or their content), PIL images, and uint8 arrays
+                [h w c] or [h w] of any size, which are prepared as in training. An array [h w c] or [n h w c] of
+                `image_size` is taken as it is.
+
+        Returns: float32 [classes] for one image, [n classes] for several; probabilities sum to 1, but for a network
+            that knows several labels for each image, of which each has a probability by itself.
+
+        Raises: UserError for arrays of another dtype or shape and for files that cannot be read.
+        """
+        if isinstance(images, str | Path | bytes | Image.Image):
+            return self.predict([images])[0]
+        if not hasattr(images, "__array__"):
+            if not isinstance(images, Iterable):
+                raise UserError(f"predict: got {images!r}; want {self._wanted()}")
+            return self.network.predict(framed(images, self.network.framing, "predict"))[0]
+        pixels = np.asarray(images)
+        channels = pixels.shape[-1] if pixels.ndim > 2 else 1
+        as_it_is = pixels.shape[-3:] == self.network.shape
+        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3, 4) or not (as_it_is or channels in (1, 3, 4)):
+            raise UserError(f"predict: got {pixels.dtype} {list(pixels.shape)}; want {self._wanted()}")
+        if pixels.ndim < 4:
+            return self.predict(pixels[None] if as_it_is else [pixels])[0]
+        return self.network.predict(pixels)[0] if as_it_is else self.predict(list(pixels))
+
+    __call__ = predict
+
+    def _wanted(self) -> str:
+        h, w, channels = self.network.shape
+        return f"uint8 [{h} {w} {channels}] or [n {h} {w} {channels}], a file, an image of any size, or a list of these"
+
+
+def classifier(path: str, batch: int = 256) -> Classifier:
+    """The run's last finished stage, the stage that `path` names, or weights of `pretrained.PACKAGED`.
+
+    Raises: UserError, with the nearest name, for a path that holds no trained stage.
     """
-    trained = network(path, "load", batch)
-
-    def classify(images: Pictures) -> np.ndarray:
-        if not isinstance(images, np.ndarray):
-            images = framed(images, trained.framing, "classify")
-        if images.dtype != np.uint8 or images.shape[1:] != trained.shape:
-            raise UserError(
-                f"classify: got {images.dtype} {list(images.shape)}, want uint8 {['n', *trained.shape]}".replace(
-                    "'n'", "n"
-                )
-                + ", or a list of files or images of any size"
-            )
-        return trained.predict(images)[0]
-
-    return classify
+    return Classifier(network(path, "load", batch))
 
 
-def framed(pictures: Sequence[Any], framing: decode.Framing, where: str) -> np.ndarray:
+def framed(images: Iterable[Any], framing: decode.Framing, where: str) -> np.ndarray:
     """Pictures of any size as images. Raises: UserError naming `where` for those that cannot be read."""
-    pictures = [Path(picture) if isinstance(picture, str) else picture for picture in pictures]
+    pictures = [_picture(image, framing.channels, f"{where}: image {i}") for i, image in enumerate(images)]
     found = decode.decode_all(pictures.__getitem__, len(pictures), framing)
     if found.unreadable:
         names = [str(p) if isinstance(p, Path) else f"image {i}" for i, p in enumerate(pictures)]
         raise UserError(f"{where}: {decode.listed({names[i]: why for i, why in found.unreadable.items()})}")
     return found.images
+
+
+def _picture(image: Any, channels: int, where: str) -> decode.Picture:
+    if isinstance(image, str | Path):
+        return Path(image)
+    if isinstance(image, bytes):
+        return image
+    try:
+        return decode.pixels(image, channels) if isinstance(image, Image.Image) else np.asarray(image)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{where}: {decode.reason(error)}") from error
+
+
+def program_size(count: int, batch: int) -> int:
+    """How many images a program for `count` of them takes: powers of 4, so that there are few programs, and one image
+    does not cost as much as a whole batch."""
+    return min(batch, 4 ** (((max(count, 1) - 1).bit_length() + 1) // 2))
 
 
 def _fill(images: np.ndarray, size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from efficient_jax import records
+from efficient_jax import binding, records
 from efficient_jax.classification import NOT_COUNTED
 from efficient_jax.data import identity, sources
 from efficient_jax.data.sources import Source
@@ -118,16 +118,16 @@ def _check(found: Predictions, where: str) -> None:
         or count != len(found.classes)
     ):
         raise UserError(
-            f"{where} has probabilities {list(found.probabilities.shape)} for {len(found.ids)} ids, labels "
-            f"{list(found.labels.shape)} and {len(found.classes)} classes; want [ids classes], or of pixels "
-            "[ids h w classes]"
+            f"{where} has probabilities {list(found.probabilities.shape)} for {binding.counted(len(found.ids), 'id')}, "
+            f"labels {list(found.labels.shape)} and {binding.counted(len(found.classes), 'class', 'classes')}; want "
+            "[ids classes], or of pixels [ids h w classes]"
         )
     several, sums = found.labels.ndim == 2, found.probabilities.sum(-1, dtype=np.float64)
     inside = ((found.probabilities >= 0.0) & (found.probabilities <= 1.0)).all(-1)  # in this form nan is wrong too
     if len(wrong := np.argwhere(~(inside if several else inside & (np.abs(sums - 1.0) <= 1e-3)))):
         at = tuple(wrong[0])
         raise UserError(
-            f"{where}: the probabilities of {len(np.unique(wrong[:, 0])):,} images are none, first of "
+            f"{where}: the probabilities of {binding.counted(len(np.unique(wrong[:, 0])), 'image')} are none, first of "
             f"{found.images[at[0]]!r}: {found.probabilities[at].round(4).tolist()}; want numbers in 0 .. 1"
             + ("" if several else f" whose sum is 1, not {sums[at]:.4f}")
         )

@@ -146,7 +146,8 @@ def stage(
     for stream, count in sizes.items():
         if count % accumulate:
             raise UserError(
-                f"{where}.batch.{stream}: {count} images do not divide into accumulate = {accumulate} parts"
+                f"{where}.batch.{stream}: {binding.counted(count, 'image does', 'images do')} not divide into "
+                f"accumulate = {accumulate} parts"
             )
         if mixes and count // accumulate % 2:
             raise UserError(

@@ -120,7 +120,7 @@ def test_labels_that_were_dealt_out_are_judged_as_dealt():
 
 def test_fewer_than_a_batch_are_said():
     warnings = label_store.audit(SOURCE, LABELLED, ROUND, 5)["warnings"]
-    assert warnings[0] == "4 are less than one batch of 5; lower pseudo_labels.threshold"
+    assert warnings[0] == "4 images are less than one batch of 5; lower pseudo_labels.threshold"
 
 
 def test_of_several_labels_each_counts_that_is_certain():

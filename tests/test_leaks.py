@@ -28,7 +28,7 @@ def test_leaks_of_test_and_of_validation_are_said_with_names(tmp_path):
     assert {tuple(pair) for pair in test.pairs.tolist()} == {(20, 0), (2, 22)}
     assert validation.pairs.tolist() == [[1, 21]]
     assert test.said.startswith("2 test images nearly equal other images: ")
-    assert validation.said == "1 validation images nearly equal labelled images: 1.png = 21.png"
+    assert validation.said == "1 validation image nearly equals labelled images: 1.png = 21.png"
     outcome.keep_leaks(tmp_path, SOURCE, [test, validation])
     with np.load(tmp_path / "leaks.npz") as arrays:
         np.testing.assert_array_equal(arrays["images"], IMAGES[arrays["id"]])

@@ -1,15 +1,20 @@
 """A trained stage on disk is a model, with its preprocessing."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import sklearn.datasets
 from PIL import Image
 
+import efficient_jax
 from efficient_jax import members, models, records
 from efficient_jax.training import checkpoint, state
 from efficient_jax.types import UserError
+from tests.models.test_parity import needs_package
 
 SHAPE = (8, 8, 2)
 DESCRIPTION = members.describe(
@@ -81,13 +86,28 @@ def test_no_images_no_probabilities(classify):
     [
         (IMAGES / 255, "float64 [5, 8, 8, 2]"),
         (IMAGES[:, :7], "uint8 [5, 7, 8, 2]"),
-        (IMAGES[0], "uint8 [8, 8, 2]"),
+        (IMAGES[None], "uint8 [1, 5, 8, 8, 2]"),
+        (IMAGES[0] / 255, "float64 [8, 8, 2]"),
+        (5, "5"),
     ],
 )
 def test_other_images_are_said(classify, images, got):
     with pytest.raises(UserError) as error:
         classify(images)
-    assert str(error.value) == f"classify: got {got}, want uint8 [n, 8, 8, 2], or a list of files or images of any size"
+    want = "uint8 [8 8 2] or [n 8 8 2], a file, an image of any size, or a list of these"
+    assert str(error.value) == f"predict: got {got}; want {want}"
+
+
+def test_a_classifier_says_what_it_knows(run, classify):
+    assert classify.classes == ("cat", "dog", "owl")
+    assert classify.image_size == (8, 8)
+    assert classify.thresholds == ()
+    assert isinstance(efficient_jax.load(run), members.Classifier)
+
+
+def test_one_image_has_the_probabilities_that_it_has_among_others(classify):
+    np.testing.assert_allclose(classify.predict(IMAGES[1]), classify.predict(IMAGES)[1], atol=1e-6)
+    np.testing.assert_array_equal(classify(jnp.asarray(IMAGES[1])), classify.predict(IMAGES[1]))
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +124,45 @@ def colour(tmp_path_factory):
 
 def test_pictures_of_any_size_are_framed_as_in_training(colour, tmp_path):
     large = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    Image.fromarray(large).save(tmp_path / "large.png")
+    file = tmp_path / "large.png"
+    Image.fromarray(large).save(file)
     small = np.asarray(Image.fromarray(large).resize((8, 8), Image.Resampling.BILINEAR))
-    found = colour([str(tmp_path / "large.png"), tmp_path / "large.png", large, small])
-    np.testing.assert_allclose(found, np.repeat(colour(small[None]), 4, axis=0), atol=1e-6)
+    expected = colour(small[None])
+    many = [str(file), file, file.read_bytes(), Image.fromarray(large), large, small]
+    np.testing.assert_allclose(colour.predict(many), np.repeat(expected, 6, axis=0), atol=1e-6)
+    np.testing.assert_allclose(colour.predict(iter(many[:2])), np.repeat(expected, 2, axis=0), atol=1e-6)
+    np.testing.assert_allclose(colour.predict(np.stack([large] * 2)), np.repeat(expected, 2, axis=0), atol=1e-6)
+    for one in many:
+        np.testing.assert_allclose(colour.predict(one), expected[0], atol=1e-6)
+    assert colour.predict([]).shape == colour.predict(np.zeros((0, 20, 30, 3), np.uint8)).shape == (0, 2)
+
+
+def test_an_image_of_pil_is_what_its_file_is(colour, tmp_path):
+    """Turned by EXIF, with transparency, a palette, 16 bits, grey; and it stays as it is."""
+    rng = np.random.default_rng(1)
+    pixels, file = rng.integers(0, 256, (20, 30, 4), np.uint8), tmp_path / "a.png"
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    grey16 = Image.fromarray(rng.integers(0, 65536, (20, 30)).astype(np.uint16))
+    cases = [(Image.fromarray(pixels[..., :3]), {"exif": turned}), (Image.fromarray(pixels), {}), (grey16, {})]
+    cases += [(Image.fromarray(pixels[..., :3]).quantize(9), {}), (Image.fromarray(pixels[..., 0]), {})]
+    for image, how in cases:
+        image.save(file, **how)
+        with Image.open(file) as opened:
+            found, size = colour.predict(opened), opened.size
+            np.testing.assert_array_equal(found, colour.predict(file))
+            assert opened.size == size == (30, 20)
+    np.testing.assert_array_equal(colour.predict(pixels[..., 0]), colour.predict(file))  # an array [h w]
+
+
+def test_an_image_whose_white_is_unknown_is_said(colour):
+    with pytest.raises(UserError, match=r"^predict: image 1: 32-bit pixels"):
+        colour.predict([np.zeros((8, 8, 3), np.uint8), Image.new("F", (8, 8))])
 
 
 def test_pictures_that_cannot_be_read_are_named(colour, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"^classify: 1 unreadable image: .*broken\.jpg \(not an image\)$"):
+    with pytest.raises(UserError, match=r"^predict: 1 unreadable image: .*broken\.jpg \(not an image\)$"):
         colour([tmp_path / "broken.jpg"])
 
 
@@ -125,10 +175,58 @@ def test_a_run_means_its_last_finished_stage(tmp_path):
     assert members.stage_folder(tmp_path / "z", "here") == tmp_path / "z"
 
 
-@pytest.mark.parametrize("path", ["second", "nowhere"])
-def test_a_path_without_a_trained_stage_is_said(run, path):
-    with pytest.raises(UserError, match=r"^load: '.*' is neither a run nor a stage of one$"):
-        members.classifier(str(run / path))
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("{run}/second", "stage 'second' of '{run}' is not trained yet; train it first"),
+        ("{run}/frist", "'{run}' has no stage 'frist'; did you mean 'first'?"),
+        ("{run}/x", "'{run}' has no stage 'x'; there is: first, second"),
+        ("{run}s", "'{run}s' is neither a run nor a stage of one; did you mean '{run}'?"),
+        ("{run}s/first", "'{run}s/first' is neither a run nor a stage of one; did you mean '{run}/first'?"),
+        ("/nowhere/run/first", "'/nowhere/run/first' is neither a run nor a stage of one"),
+        ("efficientnet-lite5", "'efficientnet-lite5' is neither a run nor a stage of one; did you mean '{lite}'?"),
+    ],
+)
+def test_a_path_without_a_trained_stage_is_said_with_the_nearest_name(run, path, said):
+    with pytest.raises(UserError) as error:
+        efficient_jax.load(path.format(run=run))
+    assert str(error.value) == "load: " + said.format(run=run, lite="efficientnet-lite2")
+
+
+def test_packaged_weights_have_their_own_classes_and_preprocessing(monkeypatch):
+    def zeros(_, variables, where):
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables), where
+
+    monkeypatch.setattr(members.pretrained, "read", lambda _: {})
+    monkeypatch.setattr(members.pretrained, "load", zeros)
+    _, variables, about = members.packaged("efficientnet-lite2")
+    assert about["image_shape"] == [260, 260, 3]
+    assert about["framing"] == {"fit": "crop", "crop": 260 / 292, "interpolation": "bicubic"}
+    np.testing.assert_allclose([about["mean"], about["std"]], [[127 / 255] * 3, [128 / 255] * 3])
+    assert about["classes"] == list(members.pretrained.imagenet_classes())
+    assert variables["params"]["head"]["kernel"].shape == (1280, 1000)
+
+
+def test_the_classes_are_imagenets_in_their_order():
+    classes = members.pretrained.imagenet_classes()
+    known = {0: "tench", 207: "golden retriever", 281: "tabby", 610: "jersey", 698: "palace", 999: "toilet tissue"}
+    assert {i: classes[i] for i in known} == known
+    assert len({name.lower() for name in classes}) == len(classes) == 1000
+
+
+def test_packaged_weights_classify_a_photo():
+    needs_package("efficientnet-lite0")
+    classify = efficient_jax.load("efficientnet-lite0")
+    assert classify.image_size == (224, 224)
+    probabilities = classify.predict(Path(sklearn.datasets.__file__).with_name("images") / "china.jpg")
+    assert classify.classes[probabilities.argmax()] == "palace"
+    assert probabilities.shape == (1000,)
+    np.testing.assert_allclose(probabilities.sum(), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 1), (1, 1), (2, 4), (4, 4), (5, 16), (64, 64), (65, 100), (100, 100)])
+def test_one_image_does_not_cost_as_much_as_a_batch(count, size):
+    assert members.program_size(count, 100) == size
 
 
 def test_a_run_without_a_finished_stage_is_said(tmp_path):

@@ -36,7 +36,7 @@ def test_a_file_of_another_program_needs_ids_and_probabilities(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,p(a),p(b)\n1,0.5,0.6\n", r"1 images are none, first of 'image 1': \[0.5, 0.6.*sum is 1, not 1\.1000"),
+        ("id,p(a),p(b)\n1,0.5,0.6\n", r"1 image are none, first of 'image 1': \[0.5, 0.6.*sum is 1, not 1\.1000"),
         ("id,p(a),p(b)\n1,nan,0.6\n", "images are none"),
         ("id,p(a),p(b)\n1,-0.5,1.5\n", "images are none"),
         ("id,p(a),p(b)\n1,0.5,0.5\n1,0.5,0.5\n", "has an id twice"),

@@ -249,7 +249,7 @@ def _show(found: dict[str, Any], console: Console) -> None:
         (name, f"{1000 * taken:.3f}", tables.digits(images / taken) if taken > 0 else "–", f"{of:.3f}")
         for name, taken, of in rows
     ]
-    console.print(f"{found['stage']}: {images} images in an update")
+    console.print(f"{found['stage']}: {binding.counted(images, 'image')} in an update")
     console.print(tables.rich_table(["part", "ms an update", "images/s", "of the step"], shown))
     rates, mib = found["rates"], 2**20
     peak = f", {memory['peak'] / mib:,.1f} at the peak" if memory["peak"] else ""

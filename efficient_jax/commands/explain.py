@@ -13,6 +13,7 @@ from rich.console import Console
 from efficient_jax import explain as maps
 from efficient_jax import members as stored
 from efficient_jax import metrics, models, records
+from efficient_jax.binding import counted
 from efficient_jax.commands.explore import held_out
 from efficient_jax.data import decode, feed
 from efficient_jax.data import folder as folders
@@ -145,14 +146,14 @@ def _images(folder: Path, images: str, description: Mapping[str, Any], say: Call
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
         pixels = stored.framed(files[:CHOSEN], stored.framing(description), where)
         labels = np.full((len(pixels), count) if description["multi_label"] else len(pixels), -1)
-        about = f"{len(pixels):,} of the {len(files):,} pictures below {images}."
+        about = f"{len(pixels):,} of {counted(len(files), 'picture')} below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
     settings, source, split = load_run(folder.parent, "--members", say)
     if images == "mistakes":
         ids, about = held_out(split)
     else:
         ids = np.array(images.split(","), int)[:CHOSEN]
-        about = f"{len(ids):,} images that were asked for; the network may have been trained on them."
+        about = f"{counted(len(ids), 'image')} asked for; the network may have been trained on them."
         if ids.max() >= len(source.images):
             raise UserError(f"{where}: there is no image {ids.max()}; the run has {len(source.images):,}, from 0 on")
         if len(missing := np.setdiff1d(ids, np.concatenate([*split.values()]))):

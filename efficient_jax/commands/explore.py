@@ -13,6 +13,7 @@ from rich.console import Console
 
 from efficient_jax import members as stored
 from efficient_jax import out_of_fold, records
+from efficient_jax.binding import counted
 from efficient_jax.commands.look import look
 from efficient_jax.data import cache, decode, label_errors
 from efficient_jax.data.sources import Source, fingerprint
@@ -74,7 +75,8 @@ def explore(
     page = exploration.write_page(
         folder,
         title=", ".join(settings["stages"]),
-        about=f"{checked.source[0]}: {len(source.images):,} images of {len(source.classes)} classes, "
+        about=f"{checked.source[0]}: {counted(len(source.images), 'image')} of "
+        f"{counted(len(source.classes), 'class', 'classes')}, "
         + ", ".join(f"{len(ids):,} {name}" for name, ids in split.items()),
         warnings=checked.warnings,
         data=data,
@@ -156,7 +158,7 @@ def held_out(split: dict[str, np.ndarray]) -> tuple[np.ndarray, str]:
     """(images of a run that its stages were not trained on, at most `MEASURED_IMAGES`, and which they are)."""
     kind = "validation" if len(split["validation"]) else "test"
     ids = np.sort(np.random.default_rng(0).permutation(split[kind])[:MEASURED_IMAGES])
-    about = f"On {len(ids):,} of the {len(split[kind]):,} {kind} images of its run."
+    about = f"On {len(ids):,} of {counted(len(split[kind]), f'{kind} image')} of its run."
     if kind == "validation":
         return ids, about
     return (

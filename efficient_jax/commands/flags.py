@@ -10,21 +10,22 @@ from ml_collections import config_flags
 
 from efficient_jax import binding
 from efficient_jax.commands import COMMANDS
-from efficient_jax.commands.files import load_config
+from efficient_jax.commands.files import load_config, located
 from efficient_jax.types import UserError
 
 
 def parse(command: str, argv: list[str]) -> dict[str, Any]:
     """The arguments that `argv` gives to a command's function. Raises: UserError for what it does not know."""
     parameters = inspect.signature(binding.choose(command, COMMANDS, "command")).parameters
-    argv = _joined(argv)
+    argv = [_located(argument) for argument in _joined(argv)]
     values = flags.FlagValues()
     try:
         for name, parameter in parameters.items():
             if name == "config":
                 given = [a.removeprefix("--config=") for a in argv if a.startswith("--config=")]
                 check_config(given[-1] if given else parameter.default, argv)
-                config_flags.DEFINE_config_file(name, parameter.default, flag_values=values, sys_argv=["", *argv])
+                default = located(parameter.default)
+                config_flags.DEFINE_config_file(name, default, flag_values=values, sys_argv=["", *argv])
             else:
                 flags.DEFINE_string(name, parameter.default, "", flag_values=values)
         if rest := values(["launch.py", *argv])[1:]:
@@ -48,6 +49,12 @@ def check_config(flag: str, argv: list[str]) -> None:
             if part not in keys:
                 raise UserError(f"--{seen}.{part}: no such key{binding.nearest(part, keys)}")
             block, seen = block[part], f"{seen}.{part}"
+
+
+def _located(argument: str) -> str:
+    """`argument`, where it is --config=FILE with the place of the file."""
+    name, _, file = argument.partition("=")
+    return f"{name}={located(file)}" if name == "--config" else argument
 
 
 def _joined(argv: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from efficient_jax import binding
 from efficient_jax.augment import operations
 from efficient_jax.data.sources import Source
 from efficient_jax.exploration import features, suggestions
@@ -56,7 +57,7 @@ def look(
         "notes": source.notes,
         "facts": facts,
         "suggestions": suggested,
-        "measured": f"{len(found.ids):,} images",
+        "measured": binding.counted(len(found.ids), "image"),
         "features": found.features,
         "parts": [part for part, ids in split.items() if len(ids)],
         "classes": _classes(found, source, split),
@@ -211,7 +212,8 @@ def _galleries(
         gallery("Equal images", "Pixel for pixel.", found.equal, lambda group: [about(number) for number in group[:4]]),
         gallery(
             "Nearly equal images",
-            f"Mirrored, stored anew, brighter or moved a little, among {found.compared:,} images; the nearest first. "
+            "Mirrored, stored anew, brighter or moved a little, among "
+            f"{binding.counted(found.compared, 'image')}; the nearest first. "
             "Drawings as simple as digits are alike without being copies.",
             found.near.pairs.tolist(),
             lambda group: [*map(about, group), f"distance {apart[tuple(group)]:.3f}"],

@@ -66,7 +66,7 @@ def predict(
         _write(path, found, mean, classes, best, networks[0].description["multi_label"])
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
-    console.print(f"{len(found.files):,} pictures: {path}", soft_wrap=True)
+    console.print(f"{binding.counted(len(found.files), 'picture')}: {path}", soft_wrap=True)
     if found.unreadable:
         console.print(f"left out {decode.listed(found.unreadable)}", soft_wrap=True)
     if rank:

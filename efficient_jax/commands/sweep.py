@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from efficient_jax import out_of_fold, records
+from efficient_jax.binding import counted
 from efficient_jax.commands.files import load_config, run_file
 from efficient_jax.report import sweep_figure, tables
 from efficient_jax.types import UserError
@@ -58,7 +59,7 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
         )
         whole = f"{about}\n\n{said}\nEach trial by itself:\n\n```sh\n{commands}\n```\n"
         records.write_text(path.with_suffix(".md"), whole)
-    console.print(f"{len(found)} of {len(trials)} trials in {path}")
+    console.print(f"{len(found)} of {counted(len(trials), 'trial')} in {path}")
 
 
 def _out_of_fold(found: list[dict[str, Any]], folder: Path, results: Path) -> list[Path]:

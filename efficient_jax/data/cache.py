@@ -14,6 +14,7 @@ import PIL
 from rich import get_console
 
 from efficient_jax import records
+from efficient_jax.binding import counted
 from efficient_jax.data import decode
 from efficient_jax.data.decode import Decoded, Framing, Picture
 
@@ -83,7 +84,8 @@ def _write(file: Path, found: Decoded) -> None:
     except OSError as error:
         say(f"decoded pictures are not kept in {file.parent}: {error.strerror}")
     else:
-        say(f"{len(found.images):,} decoded pictures are kept in {file} for the next run")
+        kept = counted(len(found.images), "decoded picture is", "decoded pictures are")
+        say(f"{kept} kept in {file} for the next run")
 
 
 def say(line: str) -> None:

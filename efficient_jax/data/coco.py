@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from efficient_jax.binding import choose
+from efficient_jax.binding import choose, counted
 from efficient_jax.data import decode, stream
 from efficient_jax.data import objects as geometry
 from efficient_jax.data.decode import ORIENTATION, Framing, free_memory, left_out
@@ -62,7 +62,8 @@ def coco(
     classes = tuple(parts[0].categories.values())
     pictures = [picture for part in parts for picture in part.pictures]
     if len(twice := [name for name, n in Counter(p.file for p in pictures).items() if n > 1]):
-        raise UserError(f"{WHERE}.path: {len(twice):,} files are named twice, such as {str(twice[0])!r}")
+        named = counted(len(twice), "file is", "files are")
+        raise UserError(f"{WHERE}.path: {named} named twice, such as {str(twice[0])!r}")
     labels = np.stack([_labels(picture, numbers) for picture in pictures])
     if not multi_label:
         labels = _single(labels, pictures)
@@ -140,8 +141,8 @@ def _read(path: str, folder: str, setting: str) -> Part:
         raise UserError(f"{where}: {path!r} has an entry {str(entry)[:80]} ...: {about}") from error
     if not pictures or len(set(categories.values())) != len(content["categories"]) or len(categories) < 2:
         raise UserError(
-            f"{where}: {path!r} has {len(pictures):,} images and the categories {', '.join(categories.values())}; want "
-            "some, and two categories or more, each id and name once"
+            f"{where}: {path!r} has {counted(len(pictures), 'image')} and the categories "
+            f"{', '.join(categories.values())}; want some, and two categories or more, each id and name once"
         )
     return Part(categories, list(pictures.values()))
 
@@ -155,8 +156,8 @@ def _labels(picture: Picture, numbers: dict[int, int]) -> np.ndarray:
 def _single(labels: np.ndarray, pictures: Sequence[Picture]) -> np.ndarray:
     if (several := labels.sum(1) > 1).any():
         raise UserError(
-            f"{WHERE}.multi_label: {several.sum():,} pictures have several categories, such as "
-            f"{pictures[several.argmax()].name!r}; say True"
+            f"{WHERE}.multi_label: {counted(several.sum(), 'picture has', 'pictures have')} several categories, such "
+            f"as {pictures[several.argmax()].name!r}; say True"
         )
     return np.where(labels.any(1), labels.argmax(1), -1)
 
@@ -180,7 +181,8 @@ def _objects(
     shape = len(each), rows
     if "box_mask" in kinds and len(each) * rows * width * height > free_memory():
         raise UserError(
-            f"{WHERE}.objects: box_mask of {len(each):,} images x {rows} objects x {height} x {width} pixels are more "
+            f"{WHERE}.objects: box_mask of {counted(len(each), 'image')} x {counted(rows, 'object')} x "
+            f"{height} x {width} pixels are more "
             f"than the memory; ask for fewer with {WHERE}.most_objects, or for a smaller size"
         )
     points = max((len(found.get("keypoints", ())) // 3 for of_one in each for found in of_one), default=0)

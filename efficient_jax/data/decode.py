@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from efficient_jax import binding
 from efficient_jax.binding import choose
 from efficient_jax.data.duplicates import DIGEST, digest
 from efficient_jax.data.progress import watched
@@ -126,7 +127,7 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
         return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: first}, (), np.zeros((0, 2), np.int32), none)
     if count * np.prod(shape) > free_memory():
         raise UserError(
-            f"config.data.source.size: {count:,} images of {' x '.join(map(str, shape))} need "
+            f"config.data.source.size: {binding.counted(count, 'image')} of {' x '.join(map(str, shape))} need "
             f"{count * np.prod(shape) / 2**30:,.1f} GiB, and {free_memory() / 2**30:,.1f} GiB are free; ask for a "
             'smaller size or fewer images, or, of files, for config.data.feed="stream"'
         )
@@ -183,7 +184,16 @@ def each(
         parts = list(watched(pool.map(decode, range(0, count, CHUNK)), "decoding pictures", CHUNK, count))
     changes = sum((part for part, _ in parts), Counter())
     unreadable = {row: why for _, failed in parts for row, why in failed.items()}
-    return unreadable, tuple(f"{number:,} of {count:,} images {what}" for what, number in sorted(changes.items()))
+    noted = ((number, what) for what, number in sorted(changes.items()))
+    return unreadable, tuple(
+        f"{number:,} of {binding.counted(count, 'image')} {_of(number, what)}" for number, what in noted
+    )
+
+
+def _of(number: int, what: str) -> str:
+    """`what`, which says of several images that they were or have something, of `number` of them."""
+    verb, _, rest = what.partition(" ")
+    return what if number != 1 else " ".join([{"were": "was", "have": "has"}.get(verb, verb), rest])
 
 
 def loaded(picture: Picture) -> bytes | np.ndarray:
@@ -200,8 +210,9 @@ def frame(picture: Picture, framing: Framing, shape: tuple[int, ...]) -> Framed:
 def listed(unreadable: dict[str, str]) -> str:
     """`2 unreadable images: a.jpg (not an image), b.jpg (...)`; the first few by name."""
     named = ", ".join(f"{name} ({why})" for name, why in list(unreadable.items())[:NAMED])
-    plural = "s" if len(unreadable) > 1 else ""
-    return f"{len(unreadable):,} unreadable image{plural}: {named}{', ...' if len(unreadable) > NAMED else ''}"
+    return (
+        f"{binding.counted(len(unreadable), 'unreadable image')}: {named}{', ...' if len(unreadable) > NAMED else ''}"
+    )
 
 
 def left_out(decoded: Decoded, name: Callable[[int], str], most: int, where: str) -> Decoded:
@@ -289,6 +300,11 @@ def _convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]
     mode = "L" if channels == 1 else "RGB"
     image.load()
     return image if image.mode == mode else image.convert("RGB").convert(mode), changed
+
+
+def pixels(image: Image.Image, channels: int) -> UInt8[np.ndarray, "h w c"]:
+    """Those of an image of PIL, which stays as it is, upright in 8 bits. Raises: ValueError for 32 bits."""
+    return _pixels(_convert(image.copy(), channels)[0])
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from efficient_jax import binding
 from efficient_jax.binding import nearest
 from efficient_jax.data import stream
 from efficient_jax.data.decode import Framing, left_out
@@ -95,8 +96,8 @@ def _check_classes(path: str, names: tuple[str, ...]) -> None:
     if not names:
         count = len(pictures(Path(path)))
         raise UserError(
-            f"{where}: {path!r} has no class folders, but {count:,} pictures; want a folder for each class, such as "
-            f"{path}/cat/1.jpg and {path}/dog/2.jpg"
+            f"{where}: {path!r} has no class folders, but {binding.counted(count, 'picture')}; want a folder for each "
+            f"class, such as {path}/cat/1.jpg and {path}/dog/2.jpg"
         )
     if len(names) == 1:
         raise UserError(f"{where}: {path!r} has one class only, {names[0]!r}; want two or more folders")

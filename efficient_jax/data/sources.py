@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from efficient_jax.binding import counted
 from efficient_jax.data import duplicates
 from efficient_jax.data.decode import Decoded
 from efficient_jax.data.stream import Streamed
@@ -110,7 +111,7 @@ def npz(*, path: str) -> Source:
     if soft is not None and len(soft) != len(images):
         raise UserError(
             f"config.data.source.path: soft_labels of {path!r} are {list(soft.shape)}; want a row for each of the "
-            f"{len(images)} images"
+            f"{counted(len(images), 'image')}"
         )
     if labels.ndim == 2 and len(labels) == len(images) and labels.dtype.kind in "iub":
         labels = _several(labels.astype(np.int32), path)
@@ -188,7 +189,8 @@ def _check_sums(soft: np.ndarray, ids: np.ndarray, path: str) -> None:
     if len(wrong):
         raise UserError(
             f"config.data.source.path: soft_labels of {path!r} want rows of numbers from 0 on whose sum is 1; those of "
-            f"{len(wrong):,} images are not, first image {wrong[0]}: {soft[wrong[0]].astype(float).round(4).tolist()}"
+            f"{counted(len(wrong), 'image is', 'images are')} not, first image {wrong[0]}: "
+            f"{soft[wrong[0]].astype(float).round(4).tolist()}"
         )
 
 

@@ -8,6 +8,7 @@ from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStrati
 from jaxtyping import Int
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, train_test_split
 
+from efficient_jax.binding import counted
 from efficient_jax.types import UserError
 
 TEST_SEED = 0
@@ -62,7 +63,7 @@ def split(
     rest, validation_ids = _part(rest, labels, validation, seed, "config.data.validation", groups, stratify)
     for name, ids in (("test", test_ids), ("validation", validation_ids)):
         if labels.ndim == 2 and len(ids) and not labels[ids].any():
-            raise UserError(f"config.data.{name}: none of its {len(ids)} images has a label; ask for more")
+            raise UserError(f"config.data.{name}: none of its {counted(len(ids), 'image')} has a label; ask for more")
     rng = np.random.default_rng(seed)
     draw = _drawn if labels.ndim == 1 else _drawn_of_several
     labelled_ids = np.sort(draw(rest, labels, classes, labels_per_class, rng))
@@ -73,7 +74,8 @@ def split(
     pool = np.setdiff1d(np.arange(len(labels)), np.concatenate([labelled_ids, validation_ids, test_ids]))
     pool = _of_other_groups(pool, np.concatenate([validation_ids, test_ids]), groups)
     if unlabelled > len(pool):
-        raise UserError(f"config.data.unlabelled: {unlabelled} asked, but {len(pool)} images are left; ask for fewer")
+        left = counted(len(pool), "image is", "images are")
+        raise UserError(f"config.data.unlabelled: {unlabelled} asked, but {left} left; ask for fewer")
     pool = np.sort(rng.choice(pool, unlabelled, replace=False)) if unlabelled else pool
     return {
         "labelled": labelled_ids.astype(np.int32),
@@ -102,9 +104,9 @@ def folds_of(
         np.maximum.at(shown, member, labels)
         return folds_of(shown, folds, seed, None, True, classes)[member]
     units = len(labels) if groups is None else len(np.unique(groups))
-    what = "images" if groups is None else "groups of images"
+    nouns = ("image is", "images are") if groups is None else ("group of images is", "groups of images are")
     if units < folds:
-        raise UserError(f"config.data.folds: {folds} asked, and {units} {what} are labelled; ask for fewer")
+        raise UserError(f"config.data.folds: {folds} asked, and {counted(units, *nouns)} labelled; ask for fewer")
     for number in range(int(labels.max(initial=0)) + 1 if stratify and labels.ndim == 1 else 0):
         members = labels == number
         count = int(members.sum() if groups is None else len(np.unique(groups[members])))
@@ -176,12 +178,13 @@ def _known(labels: np.ndarray) -> np.ndarray:
 
 def _given_test(ids: np.ndarray, labels: np.ndarray, size: int) -> np.ndarray:
     if size:
-        raise UserError(f"config.data.test: {size} asked, but the source has {len(ids)} test images of its own; say 0")
+        own = counted(len(ids), "test image")
+        raise UserError(f"config.data.test: {size} asked, but the source has {own} of its own; say 0")
     count = _known(labels[ids]).sum()
     if count == 0 or count < len(ids):
         raise UserError(
-            f"config.data.source: {count} of its {len(ids)} test images have a label; take other test images, or none "
-            "and say config.data.test"
+            f"config.data.source: {count} of its {counted(len(ids), 'test image has', 'test images have')} a label; "
+            "take other test images, or none and say config.data.test"
         )
     return ids
 
@@ -212,7 +215,7 @@ def _part(
         return ids[~part], ids[part]
     if size and not stratify:
         if size >= len(ids):
-            raise UserError(f"{where}: cannot take {size} images of {len(ids)}")
+            raise UserError(f"{where}: cannot take {counted(size, 'image')} of {len(ids)}")
         part = np.random.default_rng(seed).permutation(len(ids)) < size
         return ids[~part], ids[part]
     return _stratified(ids, labels, size, seed, where)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from efficient_jax import binding
 from efficient_jax.binding import nearest
 from efficient_jax.data import stream
 from efficient_jax.data.decode import NAMED, Framing, left_out
@@ -74,8 +75,8 @@ def table(
     files = [root / name for name in names]
     if not any(each.is_file() for each in files):
         raise UserError(
-            f"{WHERE}.folder: none of the {len(files):,} files of {path!r} is there, such as {str(files[0])!r}; say "
-            f"where with {WHERE}.folder, or how their names end with {WHERE}.suffix"
+            f"{WHERE}.folder: none of {binding.counted(len(files), 'file')} of {path!r} is there, such as "
+            f"{str(files[0])!r}; say where with {WHERE}.folder, or how their names end with {WHERE}.suffix"
         )
     tests = len(tables[1].rows) if test_path else 0
     groups = _groups([row[group] for row in rows]) if group else None

@@ -7,6 +7,7 @@ import numpy as np
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from efficient_jax.binding import counted
 from efficient_jax.inference.boxes import LANES, Detections
 from efficient_jax.types import UserError
 
@@ -63,7 +64,8 @@ def check(found: Found, where: str, names: tuple[str, ...] = ("boxes", "scores",
     for name, values in arrays.items():
         if values.shape[:1] != boxes.shape[:1] or (name != "boxes" and values.ndim != 1):
             raise UserError(
-                f"{where}: {len(boxes)} boxes, but {name} of shape {values.shape}; wanted: one for each box"
+                f"{where}: {counted(len(boxes), 'box', 'boxes')}, but {name} of shape {values.shape}; wanted: one for "
+                "each box"
             )
     if len(labels) == 0:
         arrays["labels"] = labels = labels.astype(np.int32)

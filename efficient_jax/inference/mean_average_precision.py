@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
+from efficient_jax.binding import counted
 from efficient_jax.inference.boxes import intersection_over_union
 from efficient_jax.inference.detections import Found, check
 from efficient_jax.types import UserError
@@ -25,7 +26,8 @@ def mean_average_precision(found: Sequence[Found], truth: Sequence[Found], most:
     of area: pycocotools' `area=all` for truth without `iscrowd`.
     """
     if len(found) != len(truth):
-        raise UserError(f"boxes found in {len(found)} images, true ones of {len(truth)}; give one of each for an image")
+        images = counted(len(found), "image")
+        raise UserError(f"boxes found in {images}, true ones of {len(truth)}; give one of each for an image")
     found = [check(boxes, f"found in image {number}") for number, boxes in enumerate(found)]
     truth = [check(boxes, f"truth of image {number}", ("boxes", "labels")) for number, boxes in enumerate(truth)]
     if not any(len(image["labels"]) for image in truth):

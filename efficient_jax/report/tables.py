@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from efficient_jax import metrics
+from efficient_jax.binding import counted
 from efficient_jax.metrics import paired_difference, wilson
 from efficient_jax.types import UserError
 
@@ -119,7 +120,7 @@ def agreement(results: Sequence[dict[str, Any]]) -> str:
     return (
         f"Validation and test accuracy of {found.models}: correlation {found.pearson:.2f} [{found.low:.2f}, "
         f"{found.high:.2f}], of ranks {found.spearman:.2f}, slope {found.slope:.2f}. With {n_validation:,} validation "
-        f"and {n_test:,} test images about {found.ceiling:.2f} is the most to expect{enough}"
+        f"and {counted(n_test, 'test image')} about {found.ceiling:.2f} is the most to expect{enough}"
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import jinja2
 
+from efficient_jax.binding import counted
+
 
 def write(path: pathlib.Path, template: str, values: dict[str, Any]) -> pathlib.Path:
     """Writes the page, over one that is there, and returns its path."""
@@ -16,6 +18,7 @@ def write(path: pathlib.Path, template: str, values: dict[str, Any]) -> pathlib.
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["counted"] = counted
     unfinished = path.with_name(f".{path.name}.part")
     unfinished.write_text(environment.get_template(template).render(values), encoding="utf-8")
     os.replace(unfinished, path)  # a reader never sees half a page

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key, PRNGKeyArray, Shaped
 
 from efficient_jax import keys, processes
+from efficient_jax.binding import counted
 from efficient_jax.types import Tree, UserError
 
 AXIS = "device"
@@ -39,7 +40,8 @@ def pick_devices(batches: Mapping[str, int], asked: int) -> list[jax.Device]:
             return [device for i in range(parts) for device in jax.local_devices(i)[: count // parts]]
     name = odd[0]
     raise UserError(
-        f"{name}: {batches[name]} images do not divide into an even number for each of {count} devices; "
+        f"{name}: {counted(batches[name], 'image does', 'images do')} not divide into an even number for each of "
+        f"{counted(count, 'device')}; "
         f"make it a multiple of {2 * count}, or ask for fewer devices (devices=0 takes what fits)"
     )
 

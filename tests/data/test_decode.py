@@ -83,8 +83,8 @@ def with_palette(transparent):
     return encoded(image, transparency=1) if transparent else encoded(image)
 
 
-WHITE = "1 of 1 images have transparency: they were put on white"
-GREY = "1 of 1 images were grey: repeated in three channels"
+WHITE = "1 of 1 image has transparency: they were put on white"
+GREY = "1 of 1 image was grey: repeated in three channels"
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ GREY = "1 of 1 images were grey: repeated in three channels"
         (encoded(Image.new("RGB", (1, 1), (1, 2, 3)), transparency=(1, 2, 3)), (255, 255, 255), (WHITE,)),
         (with_palette(False), (200, 40, 60), ()),
         (with_palette(True), (255, 255, 255), (WHITE,)),
-        (encoded(Image.new("CMYK", (1, 1), (255, 0, 0, 0)), "TIFF"), (0, 255, 255), ("1 of 1 images were CMYK: ",)),
-        (encoded(np.full((1, 1), 65535, np.uint16)), (255, 255, 255), ("1 of 1 images had 16 bits: ", GREY)),
+        (encoded(Image.new("CMYK", (1, 1), (255, 0, 0, 0)), "TIFF"), (0, 255, 255), ("1 of 1 image was CMYK: ",)),
+        (encoded(np.full((1, 1), 65535, np.uint16)), (255, 255, 255), ("1 of 1 image had 16 bits: ", GREY)),
     ],
     ids=["RGB", "L", "1", "RGBA", "LA", "RGB transparent", "P", "P transparent", "CMYK", "16 bits"],
 )
@@ -113,7 +113,7 @@ def test_every_mode_becomes_rgb_and_is_counted(content, expected, notes):
 def test_colours_become_grey_where_one_channel_is_wanted():
     pixels, notes = one(encoded(Image.new("RGB", (1, 1), (0, 255, 0))), channels=1)
     np.testing.assert_array_equal(pixels, [[[150]]])  # the luma of ITU-R 601: 0.587 green
-    assert notes == ("1 of 1 images had colours: made grey",)
+    assert notes == ("1 of 1 image had colours: made grey",)
     assert one(encoded(Image.new("L", (1, 1), 77)), channels=1)[1] == ()
 
 
@@ -135,14 +135,14 @@ def test_pictures_stand_as_their_exif_says(orientation, stored):
     exif[0x0112] = orientation
     pixels, notes = one(encoded(np.ascontiguousarray(stored), exif=exif))
     np.testing.assert_array_equal(pixels, UPRIGHT)
-    assert notes == (("1 of 1 images were turned as their EXIF orientation says",) if orientation > 1 else ())
+    assert notes == (("1 of 1 image was turned as their EXIF orientation says",) if orientation > 1 else ())
 
 
 def test_the_first_frame_is_taken():
     frames = [Image.new("L", (2, 2), value) for value in (10, 200)]
     pixels, notes = one(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     np.testing.assert_array_equal(pixels, 10)
-    assert notes[0] == "1 of 1 images have several frames: the first was taken"
+    assert notes[0] == "1 of 1 image has several frames: the first was taken"
 
 
 def test_what_cannot_be_read_is_listed_and_the_rest_keeps_its_order(tmp_path):

@@ -128,7 +128,7 @@ def test_parts_at_random_have_the_size_asked_for():
     [
         ({"folds": 11}, r"folds: 11 asked, and class 'a' has 10 labelled images; .* config\.data\.stratify=False"),
         ({"folds": 31, "stratify": False}, r"folds: 31 asked, and 30 images are labelled; ask for fewer"),
-        ({"groups": np.zeros(len(LABELS), int), "test": 0, "labels_per_class": 0}, "and 1 groups of images are lab"),
+        ({"groups": np.zeros(len(LABELS), int), "test": 0, "labels_per_class": 0}, "and 1 group of images is lab"),
         ({"groups": np.zeros(len(LABELS), int)}, r"data\.test: 12 asked, of 103 images; their groups do not allow"),
         ({"stratify": False, "test": 103}, r"config\.data\.test: cannot take 103 images of 103"),
         ({"labels": np.full(9, -1)}, r"config\.data\.source: no image has a label"),

@@ -82,10 +82,10 @@ def test_labels_beside_soft_labels_are_the_labels(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"soft_labels": SOFT * [[1], [1.2], [1], [1]]}, "1 images are not, first image 1: [0.3, 0.9]"),
-        ({"soft_labels": SOFT * [[1], [1], [1], [np.nan]]}, "1 images are not, first image 3: [nan, nan]"),
+        ({"soft_labels": SOFT * [[1], [1.2], [1], [1]]}, "1 image is not, first image 1: [0.3, 0.9]"),
+        ({"soft_labels": SOFT * [[1], [1], [1], [np.nan]]}, "1 image is not, first image 3: [nan, nan]"),
         ({"soft_labels": np.array([[1.5, -0.5]] * 4)}, "4 images are not, first image 0: [1.5, -0.5]"),
-        ({"soft_labels": SOFT, "labels": np.zeros(4, int)}, "1 images are not, first image 2: [-1.0, -1.0]"),
+        ({"soft_labels": SOFT, "labels": np.zeros(4, int)}, "1 image is not, first image 2: [-1.0, -1.0]"),
         ({"soft_labels": np.eye(4, 2, dtype=int)}, "soft_labels of '{path}' are int64 [4, 2]; want floats [n classes]"),
         ({"soft_labels": SOFT[0]}, "soft_labels of '{path}' are float32 [2]; want floats [n classes]"),
         ({"soft_labels": SOFT[:3]}, "soft_labels of '{path}' are [3, 2]; want a row for each of the 4 images"),

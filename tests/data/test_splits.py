@@ -198,7 +198,7 @@ def test_seeds_share_the_test_images_of_several_labels():
         ({"labels": TAGS * [1, 1, 0]}, r"labels_per_class: no image of class '2' is left after"),
         (
             {"labels": np.eye(200, 2, dtype=np.int32), "test": 1, "validation": 0},
-            r"data\.test: none of its 1 images has",
+            r"data\.test: none of its 1 image has",
         ),
     ],
 )

@@ -49,7 +49,7 @@ def test_the_truth_is_perfect():
 
 def test_what_cannot_be_judged_is_said():
     good = image((0, 0, 4, 4))
-    with pytest.raises(UserError, match="boxes found in 1 images, true ones of 2"):
+    with pytest.raises(UserError, match="boxes found in 1 image, true ones of 2"):
         mean_average_precision([good], [good, good])
     with pytest.raises(UserError, match="no boxes at all"):
         mean_average_precision([good], [{"boxes": [], "labels": []}])

@@ -1,6 +1,23 @@
 """Weights that others trained, read without their frameworks and without running anything from their files."""
 
-from efficient_jax.models.pretrained.preprocessing import FAMILIES, Preprocessing, implied, preprocessing
+from efficient_jax.models.pretrained.preprocessing import (
+    FAMILIES,
+    Preprocessing,
+    imagenet_classes,
+    implied,
+    preprocessing,
+)
 from efficient_jax.models.pretrained.weights import PACKAGED, Report, load, read, resampled
 
-__all__ = ["FAMILIES", "PACKAGED", "Preprocessing", "Report", "implied", "load", "preprocessing", "read", "resampled"]
+__all__ = [
+    "FAMILIES",
+    "PACKAGED",
+    "Preprocessing",
+    "Report",
+    "imagenet_classes",
+    "implied",
+    "load",
+    "preprocessing",
+    "read",
+    "resampled",
+]

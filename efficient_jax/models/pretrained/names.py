@@ -3,11 +3,22 @@
 import itertools
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-# Moving averages of the weights come first: where a checkpoint has both, they are the better network.
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
+from efficient_jax.binding import counted
+
+FIRST = (  # the first layer of each network that is known: where it stands, the names of a network begin
+    "conv1.weight",
+    "features.conv0.weight",
+    "conv_stem.weight",
+    "_conv_stem.weight",
+    "features.0.0.weight",
+    "patch_embed.proj.weight",
+    "conv_proj.weight",
+)
+AVERAGE = r"(?i)(?:^|[._])(?:ema|averaged?|shadow|swa|teacher)[._]"  # prefixes of a moving average of the weights
 
 RULES = (  # the first pattern that matches the whole name
     (r"(?:fc|_fc|classifier|classifier\.1|head\.fc|heads\.head)\.(weight|bias)", r"head.\1"),
@@ -67,12 +78,32 @@ TORCHVISION = {
 }
 
 
-def unwrap(state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
-    """The weights among all that a checkpoint holds, and the prefix of their names, such as "state_dict.module."."""
-    prefix = ""
-    while wrapper := next((w for w in WRAPPERS if any(name.startswith(f"{prefix}{w}.") for name in state)), None):
-        prefix += f"{wrapper}."
-    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}, prefix
+class Unwrapped(NamedTuple):
+    """One network out of a checkpoint."""
+
+    state: dict[str, np.ndarray]
+    prefix: str  # what all of its names began with, such as "state_dict.module."
+    others: tuple[str, ...]  # prefixes of the other networks in the file
+
+    @property
+    def is_average(self) -> bool:
+        return bool(re.search(AVERAGE, self.prefix))
+
+
+def unwrap(state: Mapping[str, np.ndarray]) -> Unwrapped:
+    """The weights of one network among all that a checkpoint holds, whatever the prefix of their names.
+
+    Of several networks a moving average of the weights comes first, since it is the better one; then the one that is
+    less deep in the file. Where no network is known, all that the file holds.
+    """
+    found = (name.removesuffix(first) for name in state for first in FIRST if f".{name}".endswith(f".{first}"))
+    prefixes: list[str] = []
+    for prefix in sorted(dict.fromkeys(found), key=len):
+        if not prefix.startswith(tuple(prefixes)):  # else of a block, whose first layer has the same name
+            prefixes.append(prefix)
+    prefix = min(prefixes, key=lambda prefix: (not re.search(AVERAGE, prefix), prefix.count(".")), default="")
+    weights = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+    return Unwrapped(weights, prefix, tuple(other for other in prefixes if other != prefix))
 
 
 def to_timm(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -125,7 +156,7 @@ def describe(state: Mapping[str, np.ndarray]) -> str:
         return f"densenet{2 * blocks + 5}"
     if blocks := count(r"blocks\.\d+\.\d+\."):
         kind = "" if count(r"blocks\..*\.se\.") else "-lite"
-        return f"efficientnet{kind} of {blocks} blocks"
+        return f"efficientnet{kind} of {counted(blocks, 'block')}"
     if blocks := count(r"blocks\.\d+\.attn\."):
-        return f"vit of {blocks} blocks"
+        return f"vit of {counted(blocks, 'block')}"
     return "nothing that is known here"

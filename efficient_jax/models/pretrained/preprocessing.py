@@ -50,9 +50,15 @@ def preprocessing(weights: str | Path, family: str) -> Preprocessing:
     file = Path(weights).with_name("config.json")
     if file.is_file():
         return _configured(file, default)
-    if family == "vit" and Path(weights).suffix != ".npz" and "conv_proj.weight" in names.unwrap(read(weights))[0]:
+    if family == "vit" and Path(weights).suffix != ".npz" and "conv_proj.weight" in names.unwrap(read(weights)).state:
         return FAMILIES["resnet"]
     return default
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """The 1,000 classes of ImageNet (ILSVRC 2012) in the order of all weights that were trained on them: that of their
+    WordNet ids. A class has the first of its WordNet lemmas for a name; where two have the same, another."""
+    return tuple(Path(__file__).with_name("imagenet.txt").read_text("utf-8").splitlines())
 
 
 def implied(weights: str | Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -62,7 +68,7 @@ def implied(weights: str | Path, state: Mapping[str, np.ndarray]) -> dict[str, A
     """
     if Path(weights).suffix == ".npz":
         return {"tanh_gelu": True}
-    arrays, _ = names.unwrap(state)
+    arrays = names.unwrap(state).state
     for name, tensorflow in (("_conv_stem.weight", True), ("features.0.0.weight", False)):  # ported, torchvision
         if name in arrays:
             return {"tensorflow": tensorflow}

@@ -1,14 +1,15 @@
-"""Arrays out of a file that `torch.save` wrote, without torch and without running anything that the file holds.
+"""Reads the arrays of a file that `torch.save` wrote, without torch and without running anything from the file.
 
-Such a file is a pickle, and a pickle is a program: it calls whatever function it names. Here it can name the few
-functions that rebuild tensors, which are replaced by records; every other name is refused.
+Such a file is a pickle, and a pickle is a program: it calls whatever it names. Here every name becomes a `Record`,
+which is neither imported nor called and keeps only its arguments. Records of tensors, arrays, dicts and modules are
+interpreted once the file has been read; all others (settings, dates, paths, schedulers) are ignored.
 """
 
+import functools
 import io
 import math
 import pickle
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,22 +17,39 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from efficient_jax.binding import counted
 from efficient_jax.types import UserError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first of the pickles in a file of torch before 1.6
 
 DTYPES = {
-    "BFloat16Storage": jnp.bfloat16,
-    "BoolStorage": np.bool_,
-    "ByteStorage": np.uint8,
-    "CharStorage": np.int8,
-    "DoubleStorage": np.float64,
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "IntStorage": np.int32,
-    "LongStorage": np.int64,
-    "ShortStorage": np.int16,
+    "torch.BFloat16Storage": jnp.bfloat16,
+    "torch.BoolStorage": np.bool_,
+    "torch.ByteStorage": np.uint8,
+    "torch.CharStorage": np.int8,
+    "torch.ComplexDoubleStorage": np.complex128,
+    "torch.ComplexFloatStorage": np.complex64,
+    "torch.DoubleStorage": np.float64,
+    "torch.FloatStorage": np.float32,
+    "torch.HalfStorage": np.float16,
+    "torch.IntStorage": np.int32,
+    "torch.LongStorage": np.int64,
+    "torch.ShortStorage": np.int16,
 }
+
+# No weights need these. They would not run here either, but whoever has such a file should know what it is.
+PROGRAMS = {"ctypes", "importlib", "nt", "os", "posix", "pty", "runpy", "shutil", "socket", "subprocess", "sys"}
+PROGRAMS |= {"commands"}  # subprocess in the protocol of torch.save
+BUILTINS = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open"}
+
+TENSORS = {"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"}
+PARAMETERS = {  # their first argument is the tensor; the last is what torch before 0.4 pickled
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_parameter_with_state",
+    "torch.nn.parameter.Parameter",
+}
+NUMPY_ARRAYS = {f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")}
+NUMPY_BUFFERS = {f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")}  # of pickle's protocol 5
 
 
 class Storage(NamedTuple):
@@ -51,27 +69,43 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-class Parameter:
-    """What torch before 0.4 pickled in place of a tensor."""
+class Record:
+    """Stands for an object or the result of a call, whose name and arguments are in the file. Every name in the file
+    has a subclass of its own, so that a file cannot change what another one is read with."""
 
-    tensor: Tensor
+    name = ""  # such as "argparse.Namespace"
+    args: tuple
+    items: dict[Any, Any]  # what was set in it, of a dict
+    state: Any  # its attributes, of other objects
 
-    def __new__(cls, tensor: Tensor, *_: Any) -> "Parameter":  # a pickle makes instances without __init__
+    def __new__(cls, *args: Any, **_: Any) -> "Record":  # a pickle makes instances without __init__
         self = super().__new__(cls)
-        self.tensor = tensor
+        self.args, self.items, self.state = args, {}, None
         return self
 
-    def __setstate__(self, _: Any) -> None:
-        """Whether it wants a gradient, which is of no use here."""
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.items[key] = value
+
+    def append(self, _: Any) -> None:
+        """What is in a list or a set is not kept."""
+
+    add = extend = append
+
+    def __call__(self, *_: Any) -> "Record":
+        return Record()
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a .pth, .pt or .bin file, of torch 1.6 and later (zip) or before (legacy).
 
-    Dicts within dicts become names joined by ".": {"state_dict": {"fc.bias": ...}} gives "state_dict.fc.bias".
+    Dicts within dicts become names joined by ".": {"state_dict": {"fc.bias": ...}} gives "state_dict.fc.bias"; a
+    module that was saved whole counts as the dict of its parameters, buffers and modules.
     What is not an array (an epoch, settings) is left out. The arrays are read-only views, strided as they were saved.
 
-    Raises: UserError for a file that is missing, damaged, not of torch, or that would run code.
+    Raises: UserError for a file that is missing, damaged, without arrays, not of torch, or made to run a program.
     """
     path = Path(path)
     try:
@@ -100,10 +134,8 @@ def _read_zip(data: bytes) -> dict[str, np.ndarray]:
     root = pickles[0].removesuffix("data.pkl")
     if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
         raise UserError("saved on a big-endian machine, which is not supported")
-    tensors = _tensors(Unpickler(io.BytesIO(archive.read(pickles[0]))).load())
-    keys = {tensor.storage.key for tensor in tensors.values()}
-    buffers = {key: archive.read(f"{root}data/{key}") for key in keys}
-    return {name: _array(tensor, buffers[tensor.storage.key], 0) for name, tensor in tensors.items()}
+    named = _named(Unpickler(io.BytesIO(archive.read(pickles[0]))).load())
+    return _arrays(named, functools.cache(lambda key: (archive.read(f"{root}data/{key}"), 0)))
 
 
 def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
@@ -113,70 +145,122 @@ def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
         raise UserError("a pickle, but not one of torch.save")
     Unpickler(file).load(), Unpickler(file).load()
     content = Unpickler(file)
-    tensors = _tensors(content.load())
+    named = _named(content.load())
     offsets = {}
     for key in Unpickler(file).load():
         count = int.from_bytes(file.read(8), "little")
         offsets[key] = file.tell()
         file.seek(count * content.dtypes[key].itemsize, io.SEEK_CUR)
-    return {name: _array(tensor, data, offsets[tensor.storage.key]) for name, tensor in tensors.items()}
+    return _arrays(named, lambda key: (data, offsets[key]))
 
 
 class Unpickler(pickle.Unpickler):
-    """Knows the names in `ALLOWED` and no other."""
+    """Makes a `Record` of every name."""
 
     def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file, encoding="utf-8")  # Python 2 wrote str as bytes
+        super().__init__(file, encoding="utf-8", errors="surrogateescape")  # Python 2 wrote str as bytes
         self.dtypes: dict[str, np.dtype] = {}  # of every storage, by key
 
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch" and name in DTYPES:
-            return name
-        if (module, name) not in ALLOWED:
+    def find_class(self, module: str, name: str) -> type[Record]:
+        if module.partition(".")[0] in PROGRAMS or (module in ("builtins", "__builtin__") and name in BUILTINS):
             raise UserError(
-                f"refused: reading it would run {module}.{name} (it was not run). Weights are arrays and nothing "
-                "else: save them by torch.save(model.state_dict(), ...) or as .safetensors"
+                f"refused: reading it with torch would run {module}.{name} (it was not run here). Weights are arrays "
+                "and nothing else: take them from a source that you trust, best as .safetensors"
             )
-        return ALLOWED[module, name]
+        return type("Record", (Record,), {"name": f"{module}.{name}"})
 
-    def persistent_load(self, pid: Any) -> Storage:
+    def persistent_load(self, pid: Any) -> Any:
+        if pid[0] == "module":  # the class of a module, beside its source
+            return pid[1]
         kind, dtype, key, _, size, *view = pid
-        if kind != "storage" or any(part is not None for part in view):
-            raise UserError(f"refers to a {kind} of an unknown form; save the state dict again with a newer torch")
-        self.dtypes[key] = np.dtype(DTYPES[dtype])
+        if kind != "storage" or dtype.name not in DTYPES or any(part is not None for part in view):
+            raise UserError(f"has a {kind} of an unknown form ({dtype.name}); save the state dict again as float32")
+        self.dtypes[key] = np.dtype(DTYPES[dtype.name])
         return Storage(key, self.dtypes[key], size)
 
 
-def _rebuild_tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_: Any) -> Tensor:
-    return Tensor(storage, offset, tuple(shape), tuple(strides))
+def _named(saved: Any) -> dict[str, Tensor | np.ndarray]:
+    """The tensors and arrays in nested dicts and modules by their names. Raises: UserError where there are none."""
+    children = _children(saved)
+    if children is None:
+        raise UserError(f"holds a {_kind(saved)}, not a state dict (names and arrays)")
+    named = _below(children)
+    if not named:
+        kinds = ", ".join(f"{key} ({_kind(value)})" for key, value in list(children.items())[:4])
+        raise UserError(f"holds no arrays{kinds and f', but {kinds}'}; save model.state_dict()")
+    return named
 
 
-def _rebuild_parameter(tensor: Tensor, *_: Any) -> Tensor:
-    return tensor
+def _below(children: Mapping[Any, Any]) -> dict[str, Tensor | np.ndarray]:
+    named: dict[str, Tensor | np.ndarray] = {}
+    for key, value in children.items():
+        if (array := _interpreted(value, str(key))) is not None:
+            named[str(key)] = array
+        elif below := _children(value):
+            named |= {f"{key}.{name}": array for name, array in _below(below).items()}
+    return named
 
 
-ALLOWED: dict[tuple[str, str], Callable] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("torch.nn.parameter", "Parameter"): Parameter,
-}
+def _children(value: Any) -> Mapping[Any, Any] | None:
+    """What a dict of any class, or a module, holds by name; None for what is neither."""
+    if not isinstance(value, Record):
+        return value if isinstance(value, Mapping) else None
+    if isinstance(value.state, dict) and "_modules" in value.state:
+        parts = (_children(value.state.get(part)) or {} for part in ("_parameters", "_buffers", "_modules"))
+        return {key: child for part in parts for key, child in part.items()}
+    if value.name == "collections.OrderedDict":
+        return dict(*value.args) | value.items  # Python 2 gave it a list of pairs
+    return value.items or None
 
 
-def _tensors(saved: Any) -> dict[str, Tensor]:
-    """The tensors in nested dicts by their names."""
-    if not isinstance(saved, Mapping):
-        raise UserError(f"holds a {type(saved).__name__}, not a state dict (names and arrays)")
-    tensors: dict[str, Tensor] = {}
-    for key, value in saved.items():
-        if isinstance(value, Mapping):
-            tensors |= {f"{key}.{name}": tensor for name, tensor in _tensors(value).items()}
-        elif isinstance(value, Parameter):
-            tensors[str(key)] = value.tensor
-        elif isinstance(value, Tensor):
-            tensors[str(key)] = value
-    return tensors
+def _kind(value: Any) -> str:
+    return value.name if isinstance(value, Record) else type(value).__name__
+
+
+def _interpreted(value: Any, where: str) -> Tensor | np.ndarray | None:
+    """The tensor or array that a record stands for; None for all others.
+
+    Raises: UserError naming `where` for tensors that are more than one dense buffer.
+    """
+    if not isinstance(value, Record):
+        return None
+    if value.name in TENSORS:
+        storage, offset, shape, strides, *_ = value.args
+        return Tensor(storage, offset, tuple(shape), tuple(strides))
+    if value.name in PARAMETERS:
+        return _interpreted(value.args[0], where)
+    if value.name == "torch._tensor._rebuild_from_type_v2":  # of a tensor with attributes
+        rebuild, _, args, *_ = value.args
+        return _interpreted(rebuild(*args), where)
+    if value.name.startswith(("torch._utils._rebuild", "torch._tensor._rebuild")):
+        raise UserError(f"{where}: sparse, quantized or another kind of tensor ({value.name}); save dense float32")
+    if value.name in NUMPY_ARRAYS:
+        _, shape, dtype, is_fortran, data = value.state
+        return _numpy_array(data, dtype, shape, "F" if is_fortran else "C")
+    return _numpy_array(*value.args) if value.name in NUMPY_BUFFERS else None
+
+
+def _numpy_array(data: Any, dtype: Record, shape: tuple[int, ...], order: Any) -> np.ndarray | None:
+    """None for an array of anything but numbers."""
+    (code, *_), (_, endianness, *_) = dtype.args, dtype.state
+    if np.dtype(code).kind not in "biufc":
+        return None
+    if isinstance(data, Record):  # the form that bytes have in the protocol of torch.save: _codecs.encode
+        data = data.args[0].encode(data.args[1]) if data.args else b""
+    elif isinstance(data, str):  # of Python 2
+        data = data.encode("utf-8", "surrogateescape")
+    flat = np.frombuffer(bytes(data), np.dtype(code).newbyteorder(endianness), math.prod(shape))
+    return flat.reshape(shape, order=order)
+
+
+def _arrays(
+    named: Mapping[str, Tensor | np.ndarray], buffer: Callable[[str], tuple[bytes, int]]
+) -> dict[str, np.ndarray]:
+    """`buffer` gives the bytes with the storage of a key, and where in them it begins."""
+    return {
+        name: _array(found, *buffer(found.storage.key)) if isinstance(found, Tensor) else found
+        for name, found in named.items()
+    }
 
 
 def _array(tensor: Tensor, buffer: bytes, start: int) -> np.ndarray:
@@ -188,6 +272,6 @@ def _array(tensor: Tensor, buffer: bytes, start: int) -> np.ndarray:
     flat = np.frombuffer(buffer, storage.dtype, storage.size, start)
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if math.prod(shape) and last >= storage.size:  # as_strided would read beyond the buffer
-        raise UserError(f"a tensor of shape {shape} reaches beyond its storage of {storage.size} numbers")
+        raise UserError(f"a tensor of shape {shape} reaches beyond its storage of {counted(storage.size, 'number')}")
     steps = tuple(stride * flat.itemsize for stride in strides)
     return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps, writeable=False)

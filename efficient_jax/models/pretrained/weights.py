@@ -13,7 +13,7 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
-from efficient_jax.binding import nearest
+from efficient_jax.binding import counted, nearest
 from efficient_jax.models import vit
 from efficient_jax.models.pretrained import names, torch_file
 from efficient_jax.types import Tree, UserError
@@ -91,7 +91,7 @@ READERS = {
 class Report(NamedTuple):
     """What became of every parameter; `str(report)` is a few lines for a person. Names are timm's."""
 
-    prefix: str  # what was cut from the names in the file
+    source: str  # which network of the file they are of, where it has several or its names have a prefix
     loaded: tuple[str, ...]
     reshaped: tuple[str, ...]  # how, of those loaded: "conv1.weight: 3 input channels summed to 1"
     new: tuple[str, ...]  # initial values stay
@@ -99,7 +99,7 @@ class Report(NamedTuple):
     why: str  # of the last two
 
     def __str__(self) -> str:
-        lines = [f"loaded {len(self.loaded)} arrays" + (f" from below {self.prefix!r}" if self.prefix else "")]
+        lines = [f"loaded {counted(len(self.loaded), 'array')}{self.source}"]
         lines += self.reshaped
         lines += [f"new: {', '.join(self.new)} ({self.why})"] if self.new else []
         lines += [f"not used: {_few(self.left)}"] if self.left else []
@@ -116,7 +116,8 @@ def load(
     """`variables` {"params", "batch_stats"}, arrays or their shapes, with the values of `state` in float32, and what
     was done to make them fit.
 
-    `state` is what `read` returns, under the names of timm, torchvision or efficientnet-pytorch. Three things may
+    `state` is what `read` returns, under the names of timm, torchvision or efficientnet-pytorch, with any prefix; of
+    several networks in it a moving average of the weights is taken, and said. Three things may
     differ from the model: the number of classes (the new head keeps the values it has; so it does with `head=False`),
     the grid of a ViT's position embedding (a square in the file, resampled to the patches of an `image` of that height
     and width in pixels; None: a square), and the input channels, 3 in the file and 1 in the model (their sum, which
@@ -124,11 +125,12 @@ def load(
 
     Raises: UserError naming `where`, with the first few names, when anything else differs.
     """
-    state, prefix = names.unwrap(state)
-    state = names.to_timm({name: a for name, a in state.items() if not name.endswith("num_batches_tracked")})
+    unwrapped = names.unwrap(state)
+    arrays = {name: a for name, a in unwrapped.state.items() if not name.endswith("num_batches_tracked")}
+    state = names.to_timm(arrays)
     ours = flatten_dict(variables)
     paths = {_name(path): path for path in ours}
-    why = _no_head(state, ours[paths[HEAD[1]]].size) if head else "as asked for"
+    why = _no_head(state, ours[paths[HEAD[1]]].size, unwrapped.prefix) if head else "as asked for"
     new = HEAD if why else ()
     wanted = {name: path for name, path in paths.items() if name not in new}
 
@@ -157,8 +159,15 @@ def load(
         counts = {"missing": missing, "of another shape": misfit, "left over": excess}
         what = "; ".join(f"{len(found)} {kind}: {_few(found)}" for kind, found in counts.items() if found)
         raise UserError(f"{where}: they are not this model's: {what}{_guess(state, paths)}")
-    report = Report(prefix, tuple(wanted), tuple(reshaped), new, tuple(left), why)
+    report = Report(_source(unwrapped), tuple(wanted), tuple(reshaped), new, tuple(left), why)
     return unflatten_dict(ours | loaded), report
+
+
+def _source(unwrapped: names.Unwrapped) -> str:
+    """From where in the file the weights are, as the report says it."""
+    said = f" from below {unwrapped.prefix!r}" if unwrapped.prefix else ""
+    said += ", a moving average" if unwrapped.is_average else ""
+    return said + (f", not from {_few([repr(other) for other in unwrapped.others])}" if unwrapped.others else "")
 
 
 def _name(path: tuple[str, ...]) -> str:
@@ -166,12 +175,12 @@ def _name(path: tuple[str, ...]) -> str:
     return ".".join((*path[1:-1], LEAVES.get(path[-1], path[-1])))
 
 
-def _no_head(state: Mapping[str, np.ndarray], classes: int) -> str:
+def _no_head(state: Mapping[str, np.ndarray], classes: int, prefix: str) -> str:
     """Why the file's head cannot be used; "" if it can."""
     if any(name not in state for name in HEAD):
-        return "there is none in the file"
+        return f"there is none {f'below {prefix!r} ' if prefix else ''}in the file"
     theirs = np.size(state["head.bias"])
-    return "" if theirs == classes else f"{classes} classes here, {theirs} in the file"
+    return "" if theirs == classes else f"{counted(classes, 'class', 'classes')} here, {theirs} in the file"
 
 
 def _layout(array: Float[np.ndarray, "..."], path: tuple[str, ...]) -> Float[np.ndarray, "..."]:
@@ -200,7 +209,8 @@ def resampled(positions: Float[np.ndarray, "1 n d"], params: Tree, image: tuple[
     grid = (image[0] // patch, image[1] // patch) if image else (math.isqrt(places),) * 2
     if math.prod(grid) != places:
         raise UserError(
-            f"pos_embed: the model's {places} patches are no {grid[0]}x{grid[1]} grid; give the size of its images"
+            f"pos_embed: the model's {counted(places, 'patch is', 'patches are')} no {grid[0]}x{grid[1]} grid; give "
+            "the size of its images"
         )
     if grid == (side, side) or (count == places and side * side != count):  # the latter can be no other grid's
         return positions, ""

@@ -1,12 +1,20 @@
+import argparse
 import collections
 import copyreg
+import datetime
+import decimal
+import enum
+import functools
 import io
+import os
 import pickle
 import re
+import runpy
+import subprocess
 import sys
 import types
 import zipfile
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import jax.numpy as jnp
 import numpy as np
@@ -107,9 +115,9 @@ def legacy(content, data=b""):
     return file.getvalue() + (len(data) // 4).to_bytes(8, "little") + data
 
 
-def zipped(content, data=b""):
+def zipped(content, data=b"", protocol=2):
     pickled, file = io.BytesIO(), io.BytesIO()
-    Saver(pickled, 2).dump(content)
+    Saver(pickled, protocol).dump(content)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a/data.pkl", pickled.getvalue())
         archive.writestr("a/data/0", data)
@@ -138,15 +146,153 @@ def ran(path):
     Path(path).write_text("it ran")
 
 
+def touched(trace):
+    return f"open({str(trace)!r}, 'w')"
+
+
+HARMFUL = {  # what would leave a trace: a function and its argument
+    "posix.system": lambda trace: (os.system, f"touch {trace}"),
+    "commands.check_output": lambda trace: (subprocess.check_output, ["touch", str(trace)]),
+    "__builtin__.eval": lambda trace: (eval, touched(trace)),
+    "__builtin__.exec": lambda trace: (exec, touched(trace)),
+    "runpy.run_path": lambda trace: (runpy.run_path, str(trace)),
+}
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_a_file_that_would_run_code_is_refused_and_does_not_run(form, tmp_path):
+@pytest.mark.parametrize("name", HARMFUL)
+def test_a_file_that_would_run_a_program_is_refused_and_does_not_run(name, form, tmp_path, torch):
     trace, file = tmp_path / "trace", tmp_path / "evil.pth"
-    file.write_bytes(WRITERS[form]({"weight": Call(ran, str(trace))}))
-    with pytest.raises(
-        UserError, match=rf"evil.pth: refused: .* would run {re.escape(__name__)}\.ran \(it was not run\)"
-    ):
+    content = {"weight": tensor(torch), "extra": Call(*HARMFUL[name](trace))}
+    file.write_bytes(WRITERS[form](content, bytes(8)))
+    with pytest.raises(UserError, match=rf"evil.pth: refused: .* would run {name} \(it was not run here\)"):
         torch_file.read(file)
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_any_other_function_is_not_run_either(form, tmp_path, torch):
+    trace, file = tmp_path / "trace", tmp_path / "a.pth"
+    calls = [Call(ran, str(trace)), Call(Path.touch, trace), Call(np.ndarray.tofile, NUMBERS, str(trace))]
+    file.write_bytes(WRITERS[form]({"weight": tensor(torch), "calls": calls, "call": calls[0]}, bytes(8)))
+    assert list(torch_file.read(file)) == ["weight"]
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_of_nothing_but_a_call_is_refused(form, tmp_path):
+    trace, file = tmp_path / "trace", tmp_path / "a.pth"
+    file.write_bytes(WRITERS[form]({"weight": Call(ran, str(trace))}))
+    named = re.escape(f"weight ({__name__}.ran)")
+    with pytest.raises(UserError, match=rf"a.pth: holds no arrays, but {named}; save model.state_dict\(\)"):
+        torch_file.read(file)
+    assert not trace.exists()
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class Settings(dict):
+    """As libraries have them."""
+
+
+class Plain:
+    def __init__(self):
+        self.path, self.inner = Path("/data"), [{"a": Color.RED}]
+
+
+RECORDS = {
+    "args": argparse.Namespace(lr=np.float64(0.1), path=Path("/data"), model="resnet18"),
+    "best": np.float32(3.5),
+    "step": np.int64(3),
+    "path": PureWindowsPath("c:/x"),
+    "when": datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC),
+    "day": datetime.date(2024, 1, 2),
+    "lists": collections.defaultdict(list, {"a": [1]}),
+    "counter": collections.Counter("abc"),
+    "deque": collections.deque([1]),
+    "set": {1, Color.RED},
+    "objects": np.array(["a", None], object),
+    "names": np.array(["ab", "c"]),
+    "partial": functools.partial(max, 1),
+    "settings": Settings(a=1, b=Settings(c=Path("/x"))),
+    "plain": Plain(),
+    "method": Settings.get,
+    "bytes": b"x",
+    "decimal": decimal.Decimal("1.5"),
+    "random": np.random.default_rng(0),
+    "pattern": re.compile("a", 2),
+    "empty": collections.OrderedDict(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_beside_the_weights_are_ignored(name, form, tmp_path, torch):
+    file = tmp_path / "a.pth"
+    content = {name: RECORDS[name], "model": {"weight": tensor(torch)}, "more": [RECORDS[name]]}
+    file.write_bytes(WRITERS[form](content, np.float32([3, 4]).tobytes()))
+    state = torch_file.read(file)
+    assert list(state) == ["model.weight"]
+    np.testing.assert_array_equal(state["model.weight"], [3.0, 4.0])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_classes_in_the_file_are_not_imported(form, tmp_path, torch, monkeypatch):
+    module = types.ModuleType("danger")
+    module.Thing = type("Thing", (), {"__module__": "danger"})
+    monkeypatch.setitem(sys.modules, "danger", module)
+    file = tmp_path / "a.pth"
+    file.write_bytes(WRITERS[form]({"weight": tensor(torch), "thing": module.Thing()}, bytes(8)))
+    monkeypatch.delitem(sys.modules, "danger")
+    (tmp_path / "danger.py").write_text("raise AssertionError('it was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list(torch_file.read(file)) == ["weight"]
+    assert "danger" not in sys.modules
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize(
+    "array",
+    [np.arange(6).reshape(2, 3), np.asfortranarray(NUMBERS.reshape(3, 4)), np.arange(3, dtype=">f8"), NUMBERS[:0]],
+)
+def test_numpy_arrays_are_weights_too(array, protocol, tmp_path):
+    file = tmp_path / "a.pth"
+    file.write_bytes(zipped({"model": Settings(weight=array)}, protocol=protocol))
+    (found,) = torch_file.read(file).values()
+    assert found.dtype == array.dtype
+    np.testing.assert_array_equal(found, array)
+    assert not found.flags.writeable
+
+
+def module_of(parameters, buffers=(), modules=()):
+    """An object as torch's modules are: its class is not needed to read it."""
+    found = Plain()
+    found.__dict__ = {
+        "training": True,
+        "_parameters": collections.OrderedDict(parameters),
+        "_buffers": dict(buffers),
+        "_modules": collections.OrderedDict(modules),
+    }
+    return found
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_module_that_was_saved_whole_is_its_state_dict(form, tmp_path, torch):
+    inner = module_of({"weight": tensor(torch), "bias": None}, {"running_mean": tensor(torch, (1,))})
+    file = tmp_path / "a.pth"
+    file.write_bytes(WRITERS[form]({"ema": module_of({}, modules={"fc": inner}), "updates": 3}, bytes(8)))
+    assert list(torch_file.read(file)) == ["ema.fc.weight", "ema.fc.running_mean"]
+
+
+def test_a_tensor_of_another_kind_is_named(tmp_path, torch):
+    kind = type("_rebuild_sparse_tensor", (), {"__module__": "torch._utils"})
+    torch._utils._rebuild_sparse_tensor = kind
+    file = tmp_path / "a.pth"
+    file.write_bytes(zipped({"fc.weight": Call(kind, 1)}))
+    with pytest.raises(UserError, match=r"a.pth: fc.weight: sparse, .* \(torch._utils._rebuild_sparse_tensor\)"):
+        torch_file.read(file)
 
 
 @pytest.mark.parametrize("form", FORMS)

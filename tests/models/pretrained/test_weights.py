@@ -104,19 +104,74 @@ def test_a_network_for_grey_images_answers_as_for_three_equal_channels(key):
     assert "conv1.weight: 3 input channels summed to 1" in str(report)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "state_dict.", "model.", "state_dict.module.", "model_ema."])
-def test_wrappers_are_unwrapped_and_named(prefix):
+PREFIXES = [
+    "module.",
+    "state_dict.",
+    "model.",
+    "state_dict.module.",
+    "_orig_mod.",
+    "_orig_mod.module.",
+    "backbone.",
+    "net.",
+]
+PREFIXES += ["model_state_dict.", "0.", "network.trunk."]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_prefix_is_cut_and_said(prefix):
     wrapped = {prefix + name: value for name, value in torch_state().items()} | {"optimizer.state.0": np.ones(3)}
-    _, report = pretrained.load(wrapped, variables())
+    found, report = pretrained.load(wrapped, variables())
+    np.testing.assert_array_equal(found["params"]["head"]["kernel"], torch_state()["fc.weight"].T)
     assert len(report.loaded) == 8
     assert str(report) == f"loaded 8 arrays from below {prefix!r}"
 
 
-def test_the_moving_average_comes_before_the_last_weights():
-    raw = {f"model.{name}": value for name, value in torch_state().items()}
-    average = {f"model_ema.{name}": value * 0 for name, value in torch_state().items()}
-    found, _ = pretrained.load(raw | average, variables())
+@pytest.mark.parametrize("name", ["densenet121", "efficientnet_b0", "vit_small_patch16_224", "resnet50"])
+def test_names_that_belong_to_the_network_are_no_prefix(name):
+    """Without its classifier, all names of a DenseNet begin with "features."."""
+    shapes = {
+        key: shape for key, shape in golden_shapes(name).items() if not key.startswith(("classifier", "fc", "head"))
+    }
+    assert names.unwrap(shapes).prefix == ""
+    assert names.unwrap(shapes).state == shapes
+    assert names.unwrap({f"teacher.backbone.{key}": shape for key, shape in shapes.items()}).state == shapes
+
+
+@pytest.mark.parametrize(
+    ("last", "average"),
+    [
+        ("model.", "model_ema."),
+        ("state_dict.", "state_dict_ema."),
+        ("state_dict.module.", "state_dict_ema.module."),
+        ("model.", "ema."),
+        ("model.", "ema_model.module."),
+        ("state_dict.model.", "state_dict.ema_model."),
+        ("model_state_dict.", "ema_state_dict."),
+        ("model.", "swa_model.module."),
+        ("student.module.backbone.", "teacher.backbone."),
+    ],
+)
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_moving_average_comes_before_the_last_weights(last, average, first):
+    both = [
+        {f"{last}{name}": value for name, value in torch_state().items()},
+        {f"{average}{name}": value * 0 for name, value in torch_state().items()},
+    ]
+    found, report = pretrained.load(both[first] | both[1 - first], variables())
     assert not found["params"]["conv1"]["kernel"].any()
+    assert str(report) == f"loaded 8 arrays from below {average!r}, a moving average, not from {last!r}"
+
+
+@pytest.mark.parametrize("prefix", ["schema.", "remap.ema2.", "shadows."])
+def test_a_name_that_only_looks_like_an_average_is_none(prefix):
+    _, report = pretrained.load({prefix + name: value for name, value in torch_state().items()}, variables())
+    assert str(report) == f"loaded 8 arrays from below {prefix!r}"
+
+
+def test_a_head_beside_the_backbone_is_not_below_it():
+    state = {name if name.startswith("fc.") else f"backbone.{name}": value for name, value in torch_state().items()}
+    _, report = pretrained.load(state, variables())
+    assert "new: head.weight, head.bias (there is none below 'backbone.' in the file)" in str(report)
 
 
 def test_half_precision_becomes_float32():

@@ -1,0 +1,62 @@
+"""Configs and sweeps are found in the current folder, then beside launch.py."""
+
+import pytest
+
+from efficient_jax.commands import files, flags
+from efficient_jax.types import UserError
+
+# ml_collections loads a config by a method that Python 3.12 has no more
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+OWN = """
+from ml_collections import ConfigDict
+
+def get_config(arg=""):
+    return ConfigDict({"own": True, "arg": arg, "shares": (1, 2)})
+"""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["--config=configs/quickstart.py:tiny"], ["--config", "configs/quickstart.py:tiny"]]
+)
+def test_the_shipped_configs_are_found_from_any_folder(argv):
+    config = flags.parse("train", [*argv, "--config.student.updates=7"])["config"]
+    assert config.student.updates == 7
+    assert (
+        config.to_dict().keys() == files.load_config(str(files.HOME / "configs/quickstart.py"), "test").to_dict().keys()
+    )
+
+
+@pytest.mark.parametrize("command", ["train", "explore", "bench"])
+def test_every_command_finds_its_default_config(command):
+    assert "student" in flags.parse(command, [])["config"].stages
+
+
+def test_the_current_folder_comes_first(elsewhere):
+    (elsewhere / "configs").mkdir()
+    (elsewhere / "configs/quickstart.py").write_text(OWN)
+    config = flags.parse("train", ["--config=configs/quickstart.py:x", "--config.own=False"])["config"]
+    assert config.to_dict() == {"own": False, "arg": "x", "shares": (1, 2)}
+    assert "stages" in flags.parse("train", ["--config=configs/linear_probe.py"])["config"]
+
+
+def test_a_sweep_is_found_too():
+    config = files.run_file("configs/sweeps/few_labels.py", "--sweep", "CONFIG", "trials")["CONFIG"]
+    assert files.load_config(config, "--sweep: CONFIG").stages
+
+
+def test_a_file_that_is_nowhere_is_said_with_the_nearest_name(elsewhere):
+    with pytest.raises(
+        UserError, match=r"^--config: no file 'configs/quikstart.py'; did you mean 'configs/quickstart.py'"
+    ):
+        flags.parse("train", ["--config=configs/quikstart.py"])
+    (elsewhere / "configs").mkdir()
+    (elsewhere / "configs/mine.py").write_text(OWN)
+    with pytest.raises(UserError, match=r"did you mean 'configs/mine.py'"):
+        flags.parse("train", ["--config=configs/mime.py"])
