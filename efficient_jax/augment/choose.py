@@ -4,6 +4,7 @@ On CPU an image goes through what was drawn for it and nothing else; accelerator
 Augmentations are any `(key, example) -> example`; those to choose from return the same entries, shapes and dtypes.
 """
 
+from collections.abc import Iterable
 from functools import partial
 
 import jax
@@ -23,6 +24,18 @@ def with_probability(augmentation: Augmentation, probability: float) -> Augmenta
     return one_of((augmentation, nothing), (probability, 1 - probability))
 
 
+def sequence(augmentations: tuple[Augmentation, ...]) -> Augmentation:
+    """All of the augmentations in order, as one: for a place where one is chosen. Each draws from keys of its own."""
+    require_callable("sequence", augmentations)
+
+    def apply(key: PRNGKeyArray, example: Example) -> Example:
+        for position, augmentation in enumerate(augmentations):
+            example = augmentation(jax.random.fold_in(key, position), example)
+        return example
+
+    return apply
+
+
 def nothing(key: PRNGKeyArray, example: Example) -> Example:
     del key
     return example
@@ -30,6 +43,7 @@ def nothing(key: PRNGKeyArray, example: Example) -> Example:
 
 def one_of(augmentations: tuple[Augmentation, ...], weights: tuple[float, ...] = ()) -> Augmentation:
     """One of the augmentations, each as likely as its weight says; without weights all are equally likely."""
+    require_callable("one_of", augmentations)
     weights = tuple(weights) or (1.0,) * len(augmentations)
     if not augmentations or len(weights) != len(augmentations) or min(weights) < 0 or sum(weights) <= 0:
         raise UserError(f"one_of: {len(augmentations)} augmentations with weights {weights}: want one for each, >= 0")
@@ -49,6 +63,7 @@ def some_of(augmentations: tuple[Augmentation, ...], n_min: int, n_max: int, rep
 
     replace: the same one may come again.
     """
+    require_callable("some_of", augmentations)
     count = len(augmentations)
     if not 0 <= n_min <= n_max or not count or (n_max > count and not replace):
         raise UserError(f"some_of: want 0 <= n_min <= n_max, at most {count} without replace; got {n_min} and {n_max}")
@@ -72,6 +87,16 @@ def some_of(augmentations: tuple[Augmentation, ...], n_min: int, n_max: int, rep
 
 def switch(augmentations: tuple[Augmentation, ...], index: Array, key: PRNGKeyArray, example: Example) -> Example:
     return lax.switch(index, augmentations, key, example)
+
+
+def require_callable(where: str, augmentations: Iterable[Augmentation]) -> None:
+    """Raises: UserError for what is not an augmentation, such as the name of one."""
+    for each in augmentations:
+        if not callable(each):
+            raise UserError(
+                f"{where}: {each!r} is not an augmentation; want functions (key, example) -> example, such as "
+                "augment.flip; names are for the `ops` of a config's block"
+            )
 
 
 def require_alike(where: str, augmentations: tuple[Augmentation, ...], key: PRNGKeyArray, example: Example) -> None:
