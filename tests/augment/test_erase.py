@@ -177,12 +177,8 @@ def test_a_turned_gridmask_is_a_turned_grid(key, degrees):
     y, x = np.mgrid[: size[0], : size[1]] - np.array([20, 25])[:, None, None]
     along_x, along_y = np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y
     for mask in masks:
-        fits = [
-            (
-                ((np.floor(along_y + 1e-4) + down) % period >= bar)
-                & ((np.floor(along_x + 1e-4) + across) % period >= bar)
-            )
-            for down in range(period)
-            for across in range(period)
-        ]
-        assert min((fit != mask).mean() for fit in fits) < 0.01
+        rows, columns = (
+            [(np.floor(along + 1e-4) + offset) % period >= bar for offset in range(period)]
+            for along in (along_y, along_x)
+        )
+        assert min(((down & across) != mask).mean() for down in rows for across in columns) < 0.01

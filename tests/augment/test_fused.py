@@ -51,9 +51,8 @@ def scene():
 
 def run(ops, keys=KEYS, blocks=BLOCKS, example=None):
     batch = jax.tree.map(lambda a: jnp.broadcast_to(a, (len(keys), *a.shape)), example or scene())
-    return jax.tree.map(
-        np.asarray, jax.jit(augment.build(ops, {k: v for k, v in blocks.items() if k in ops}))(keys, batch)
-    )
+    pipeline = augment.build(ops, {name: block for name, block in blocks.items() if name in ops})
+    return jax.tree.map(np.asarray, jax.jit(pipeline)(keys, batch))
 
 
 def matrices(ops, key):
@@ -132,12 +131,8 @@ def test_pixels_are_those_of_one_resample(ops, border):
         y, x = np.mgrid[: size[0], : size[1]] + 0.5
         seen = np.linalg.inv(forward) @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
         seen = (seen[:2] / np.where(seen[2] > 0, seen[2], 1e-9) - 0.5)[::-1].reshape(2, *size)
-        planes = [
-            ndimage.map_coordinates(
-                np.asarray(scene()["image"])[..., c].astype(float), seen, order=1, mode=modes[border]
-            )
-            for c in range(3)
-        ]
+        channels = np.moveaxis(np.asarray(scene()["image"]).astype(float), -1, 0)
+        planes = [ndimage.map_coordinates(plane, seen, order=1, mode=modes[border]) for plane in channels]
         difference = np.abs(out["image"][i] - np.stack(planes, -1))
         assert difference.max() <= 3
         assert difference.mean() < 0.6
@@ -147,14 +142,13 @@ def test_pixels_are_those_of_one_resample(ops, border):
     "between", [("always",), ("always", "whole"), ("still",), ("pad",), ("gray", "always", "gray")]
 )
 def test_a_hull_does_not_grow(between):
-    """Turned by 45 degrees, mirrored, turned again: the square object is mirrored, and its box has its own area."""
+    """Turned by 45 degrees, then by 45 again or mirrored in between: the box of a square has the square's area."""
     ops = ("turned", *between, "turned")
     out = run(ops, KEYS[:1])
-    if "always" in between and "gray" not in between:
+    if "always" in between:
         left, top, right, bottom = BOXES[0]
         np.testing.assert_allclose(out["boxes"][0, 0], [WIDTH - right, top, WIDTH - left, bottom], atol=1e-2)
-    assert area(out["boxes"][0, 0]) == pytest.approx(100, rel=1e-2 if "gray" not in between else 1.0)
-    assert area(out["boxes"][0, 0]) < 2.01 * 100  # one hull: at most of a square turned by 45 degrees
+    assert area(out["boxes"][0, 0]) == pytest.approx(100, rel=2e-2)
 
 
 def test_a_mask_lies_in_its_box():
@@ -221,7 +215,7 @@ def test_a_probability_inside_a_chain():
     turned = (out == np.rot90(image)).all((1, 2, 3))
     assert (turned | (out == image).all((1, 2, 3))).all()
     assert 8 < turned.sum() < 32
-    with pytest.raises(UserError, match="crop: .* must keep the size of the image, 30 x 30"):
+    with pytest.raises(UserError, match=r"crop: .* must keep the size of the image, 30 x 30"):
         run(("not", "cropped", "some"), keys, blocks, square)
 
 

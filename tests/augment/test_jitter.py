@@ -254,9 +254,8 @@ def test_ranges_are_one_sided(key):
     keys = jax.random.split(key, 300)
     flat = np.full((1, 1, 3), 100, np.uint8)
     brighter = np.asarray(batched(jitter.brightness, flat, keys, strength=(1.0, 1.5)))[:, 0, 0, 0]
-    assert (brighter.min(), brighter.max()) == (100, 150) or (
-        100 <= brighter.min() < 103 and 147 < brighter.max() <= 150
-    )
+    assert 100 <= brighter.min() < 103
+    assert 147 < brighter.max() <= 150
     darker = np.asarray(batched(jitter.gamma, flat, keys, strength=(1.0, 2.0)))[:, 0, 0, 0]
     assert darker.max() == 100
     assert darker.min() < 42
