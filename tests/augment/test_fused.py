@@ -26,7 +26,7 @@ BLOCKS = {
     "always": {"op": "flip", "probability": 1.0},
     "turned": {"op": "rotate", "degrees": (45.0, 45.0)},
     "gray": {"op": "rotate", "degrees": (45.0, 45.0), "fill": 0.5},
-    "whole": {"op": "random_resized_crop", "area_min": 1.0, "ratio": 1.0},
+    "whole": {"op": "random_resized_crop", "area_min": 1.0, "ratio": 1.5},
     "still": {"op": "elastic", "alpha": 0.0},
     "not": {"op": "rotate", "degrees": 0.0},
 }
