@@ -112,7 +112,7 @@ def gridmask(
 def _turned_squares(
     angle: Array, period: Integer, bar: Integer, down: Integer, across: Integer, size: tuple[int, int]
 ) -> Bool[Array, "h w"]:
-    """The squares of a grid turned counter-clockwise by an angle in radians about the centre of the picture."""
+    """The squares of a grid turned counter-clockwise by an angle in radians about the centre of the image."""
     bits = resample.fraction_bits(size)
     cos, sin = (jnp.round(f(angle) * (1 << bits)).astype(jnp.int32) for f in (jnp.cos, jnp.sin))
     y = (jnp.arange(size[0], dtype=jnp.int32) - size[0] // 2)[:, None]

@@ -210,7 +210,7 @@ def random_resized_crop(
 
 
 def random_window(key: PRNGKeyArray, old: Size, area_min: float, area_max: float, ratio: float) -> Window:
-    """What `random_resized_crop` shows of a picture of the size `old`."""
+    """The window that `random_resized_crop` shows of an image of the size `old`."""
     if not 0 < area_min <= area_max <= 1 or ratio < 1:
         got = f"{area_min}, {area_max}, {ratio}"
         raise UserError(f"random_resized_crop: want 0 < area_min <= area_max <= 1 and ratio >= 1, got {got}")
@@ -249,7 +249,7 @@ def _areas_that_fit(
 
 
 def _show(example: Example, window: Window, size: Size) -> Example:
-    """The window of the picture, at `size`."""
+    """The window of the image, at `size`."""
     image = example["image"]
     moved = targets.move(example, through_window(window, image.shape[:2], size), size)
     return moved | {"image": shown(image, window, size)}

@@ -4,7 +4,7 @@ The hull of a turned box is larger than the object, and the hull of a turned hul
 between two changes of geometry (a flip, a crop, a resize, an elastic change) joins them: its matrix is multiplied with
 theirs. What stands before the first or after the last of them moves whole pixels, as it does alone.
 
-Nothing is cut in between: what one change moved out of the picture the next may bring back, in the image and in its
+Nothing is cut in between: what one change moved out of the image the next may bring back, in the image and in its
 targets. Where a part of a chain has another border or fill, or is not a matrix, the image is resampled once for each
 part, and what a part moved out is lost.
 """
@@ -26,7 +26,7 @@ from efficient_jax.types import Augmentation, Example, UserError
 
 RESAMPLED = (*geometry.MATRICES, "elastic")
 JOINING = (*frame.MATRICES, *frame.WINDOWS)  # between two of those
-Picture = Shaped[Array, "h w *c"]
+Image = Shaped[Array, "h w *c"]
 
 
 class Step(NamedTuple):
@@ -39,8 +39,8 @@ class Part(NamedTuple):
     """One resample of a chain."""
 
     change: targets.Change
-    image: Callable[[Picture], Picture]
-    look: Callable[[Picture], Picture]  # the same for a mask
+    image: Callable[[Image], Image]
+    look: Callable[[Image], Image]  # the same for a mask
 
 
 class Warp(NamedTuple):
@@ -99,7 +99,7 @@ def _through(parts: list[Part], pieces: list[Warp | Part], example: Example) -> 
         inverse = geometry.within_limits(pieces[0].inverse, pieces[0].old, pieces[0].size)
         return targets.move(example, inverse, pieces[0].size) | {"image": image}
 
-    def look(mask: Picture) -> Picture:
+    def look(mask: Image) -> Image:
         for part in parts:
             mask = part.look(mask)
         return mask
@@ -164,7 +164,7 @@ def _bent(
     return Part((forward, size), lambda image: resample.warp_to(image, *seen, fill, border), partial(_nearest, seen))
 
 
-def _nearest(seen: distort.Seen, mask: Picture) -> Picture:
+def _nearest(seen: distort.Seen, mask: Image) -> Image:
     return resample.nearest_to(mask, *seen)
 
 

@@ -90,10 +90,10 @@ def transform(
     """The image (bilinear), its masks, boxes and keypoints, changed by an affine inverse warp.
 
     Args:
-      inverse: takes a point of the new picture to the point of the old one that it shows, see the top of this file.
+      inverse: takes a point of the new image to the point of the old one that it shows, see the top of this file.
       fill: what lies outside where `border` is constant, in 0..1, one level or one for each channel.
       border: constant, edge or reflect (`resample.BORDERS`); masks always get 0.
-      size: (height, width) of the new picture; None keeps the size.
+      size: (height, width) of the new image; None keeps the size.
     """
     image = example["image"]
     old = image.shape[:2]
@@ -259,7 +259,7 @@ def affine_from_points(
     fill: Fill = 0.0,
     border: str = "constant",
 ) -> Example:
-    """The affine change that moves three points of the picture from `old` to `new`; nothing is random.
+    """The affine change that moves three points of the image from `old` to `new`; nothing is random.
 
     Args:
       old, new: three points (x, y) each, not on one line, in pixels from the centre of the upper left pixel, as in
@@ -289,11 +289,11 @@ def perspective(
 
 
 def seen_through(inverse: Inverse, old: Size, size: Size) -> tuple[Float[Array, "h2 w2"], Float[Array, "h2 w2"]]:
-    """The points (x, y) of the old picture, from its upper left pixel, that the pixels of the new one show."""
+    """The points (x, y) of the old image, from its upper left pixel, that the pixels of the new one show."""
     x = jnp.arange(size[1], dtype=jnp.float32) - (size[1] - 1) / 2
     y = (jnp.arange(size[0], dtype=jnp.float32) - (size[0] - 1) / 2)[:, None]
     along_x, along_y, depth = (row[0] * x + row[1] * y + row[2] for row in inverse)
-    depth = jnp.maximum(depth, targets.NEAREST)  # the horizon is outside the picture, but not the array
+    depth = jnp.maximum(depth, targets.NEAREST)  # the horizon is outside the old image, but not the array
     return along_x / depth + (old[1] - 1) / 2, along_y / depth + (old[0] - 1) / 2
 
 

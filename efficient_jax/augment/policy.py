@@ -57,7 +57,7 @@ def randaugment(
     for every operation; the sign is drawn. The paper's and torchvision's scale ends at 30, timm's at 10.
     magnitude_std: standard deviation of normal noise on it, afterwards clipped to the scale.
     layer_probability: that a layer does anything; timm's is 0.5.
-    ops: of `dispatch.OPERATIONS`. fill: what lies outside the picture, in 0..1,
+    ops: of `dispatch.OPERATIONS`. fill: what lies outside the image, in 0..1,
     one level or one for each channel.
 
     Largest changes: rotate 30 degrees, shear 0.3, translate 0.45 of the side, factors 0.1 and 1.9 (brightness,
@@ -94,7 +94,7 @@ def trivialaugment(key: PRNGKeyArray, example: Example, *, fill: kernels.Fill = 
     """One operation of OPS at one of 31 magnitudes, both uniform: TrivialAugmentWide (arXiv 2103.10158).
 
     Nothing to tune. Its ranges are wide: rotate 135 degrees, shear 0.99, translate 32 pixels (of pictures of any
-    size), factors 0.01 and 1.99, posterize to 2 bits, solarize everything. fill: outside the picture, in 0..1, one
+    size), factors 0.01 and 1.99, posterize to 2 bits, solarize everything. fill: outside the image, in 0..1, one
     level or one for each channel.
     Otherwise as `randaugment`.
     """

@@ -17,9 +17,9 @@ from efficient_jax.types import Example, UserError
 
 Inverse = Float[Array, "3 3"]
 Points = Float[Array, "n 2"]
-Change = tuple[Callable[[Points], Points], Size]  # of points from the centre of the picture; the new (height, width)
+Change = tuple[Callable[[Points], Points], Size]  # of points from the centre of the image; the new (height, width)
 MOVED = ("mask", "boxes", "box_mask", "keypoints")
-NEAREST = 1e-6  # of depths in a perspective, where that of the centre of the picture is 1
+NEAREST = 1e-6  # of depths in a perspective, where that of the centre of the image is 1
 
 
 def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) -> Example:
@@ -175,7 +175,7 @@ def _centre(size: Size, less: int) -> Float[Array, "2"]:
 def project(matrix: Inverse, points: Points) -> Points:
     x, y = points.T
     along_x, along_y, depth = (row[0] * x + row[1] * y + row[2] for row in matrix)
-    depth = jnp.maximum(depth, NEAREST)  # a point beyond the horizon is far outside, not mirrored into the picture
+    depth = jnp.maximum(depth, NEAREST)  # a point beyond the horizon is far outside, not mirrored into the image
     return jnp.stack([along_x, along_y], -1) / depth[:, None]
 
 
