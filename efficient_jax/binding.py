@@ -4,6 +4,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import UnionType
 from typing import Any, TypeVar
 
 from efficient_jax.types import UserError
@@ -80,6 +81,12 @@ def _typed(value: Any, wanted: Any, where: str) -> Any:
         return float(value)
     if wanted is float and isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{where}: {value} is no finite number")
+    if isinstance(wanted, UnionType):  # float | tuple[float, float]: a value, or a tuple of several
+        tuples = [each for each in wanted.__args__ if getattr(each, "__origin__", each) is tuple]
+        others = [each for each in wanted.__args__ if each not in tuples]
+        if len(tuples) == len(others) == 1:
+            wanted = tuples[0] if isinstance(value, tuple) else others[0]
+            return _typed(value, wanted, where)
     expected = getattr(wanted, "__origin__", wanted)
     if expected in (int, float, str, bool, tuple, dict) and not (
         isinstance(value, Mapping if expected is dict else expected)

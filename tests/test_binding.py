@@ -21,6 +21,16 @@ def test_an_int_passes_for_a_float():
     assert rate == 1.0
 
 
+def test_a_value_or_a_tuple_of_several():
+    def turned(*, degrees: float | tuple[float, float]):
+        del degrees
+
+    assert bind(turned, {"degrees": (0.0, 30.0)}, "config") == {"degrees": (0.0, 30.0)}
+    assert type(bind(turned, {"degrees": 30}, "config")["degrees"]) is float
+    with pytest.raises(UserError, match=r"config.degrees: expected float, got '30' \(str\)"):
+        bind(turned, {"degrees": "30"}, "config")
+
+
 def test_hundreds_of_names_are_counted():
     with pytest.raises(UserError, match="unknown name 'q'; there are 300 names"):
         choose("q", dict.fromkeys(map(str, range(300))), "config")

@@ -1,7 +1,7 @@
 """Augmentation on the device: pure functions `(key, example) -> example`, and mixes of a whole batch."""
 
 from efficient_jax.augment.catalogue import *  # noqa: F403
-from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS
+from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS, PHASED
 from efficient_jax.augment.choose import with_probability
 from efficient_jax.augment.compose import build, operations, per_example, pipeline
 from efficient_jax.augment.kernels import to_float
@@ -21,4 +21,5 @@ __all__ = [
     *OPS,
     *MIXES,
     *CHOICES,
+    *PHASED,
 ]

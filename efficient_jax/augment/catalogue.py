@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from efficient_jax.augment.chains import augmix
-from efficient_jax.augment.choose import one_of, some_of
+from efficient_jax.augment.choose import one_of, sequence, some_of
 from efficient_jax.augment.class_dependent import by_class
 from efficient_jax.augment.collage import copy_paste, mosaic
 from efficient_jax.augment.color import (
     autocontrast,
+    brightness_add,
     channel_drop,
     channel_shuffle,
     equalize,
@@ -19,7 +20,7 @@ from efficient_jax.augment.color import (
 )
 from efficient_jax.augment.compression import jpeg
 from efficient_jax.augment.distort import elastic, grid_distortion
-from efficient_jax.augment.document import document_scan
+from efficient_jax.augment.document import document, document_scan
 from efficient_jax.augment.entries import checked, checked_mix
 from efficient_jax.augment.erase import cutout, gridmask, random_erasing
 from efficient_jax.augment.filters import gaussian_blur, motion_blur, sharpness
@@ -33,7 +34,15 @@ from efficient_jax.augment.frame import (
     resize,
     rot90,
 )
-from efficient_jax.augment.geometry import affine, perspective, rotate, scale, shear, translate
+from efficient_jax.augment.geometry import (
+    affine,
+    affine_from_points,
+    perspective,
+    rotate,
+    scale,
+    shear,
+    translate,
+)
 from efficient_jax.augment.ink import blot, dithering, fading, ink_bleed
 from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gamma, hue, saturation
 from efficient_jax.augment.mix import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
@@ -46,6 +55,7 @@ from efficient_jax.types import Augmentation, Batch, Example
 
 PIXEL: dict[str, Callable[..., Example]] = {
     "brightness": brightness,
+    "brightness_add": brightness_add,
     "contrast": contrast,
     "saturation": saturation,
     "hue": hue,
@@ -77,6 +87,7 @@ SPATIAL: dict[str, Callable[..., Example]] = {
     "translate": translate,
     "scale": scale,
     "affine": affine,
+    "affine_from_points": affine_from_points,
     "perspective": perspective,
     "elastic": elastic,
     "grid_distortion": grid_distortion,
@@ -120,4 +131,10 @@ MIXING: dict[str, Callable[..., Batch]] = {
     "copy_paste": copy_paste,
 }
 MIXES = {name: checked_mix(mix) for name, mix in MIXING.items()}
-CHOICES: dict[str, Callable[..., Augmentation]] = {"one_of": one_of, "some_of": some_of, "by_class": by_class}
+CHOICES: dict[str, Callable[..., Augmentation]] = {
+    "one_of": one_of,
+    "some_of": some_of,
+    "sequence": sequence,
+    "by_class": by_class,
+}
+PHASED: dict[str, Callable[..., Example]] = {"document": checked(document)}

@@ -33,14 +33,15 @@ def augmix(
     depth: int = -1,
     severity: float = 3.0,
     alpha: float = 1.0,
-    fill: float = 0.0,
+    fill: kernels.Fill = 0.0,
 ) -> Example:
     """A mix of `width` chains of operations, mixed with the picture: `m * image + (1 - m) * sum(w[i] * chain[i])`.
 
     depth: operations in a chain; -1: each chain draws 1, 2 or 3.
     severity: every operation draws its magnitude from 0.1 to this, on a scale to 10: rotate 30 degrees, shear 0.3,
     translate a third of the side, posterize from 4 bits to 0, solarize from nothing to everything.
-    alpha: w ~ Dirichlet(alpha, ...), m ~ Beta(alpha, alpha). fill: what lies outside the picture, in 0..1.
+    alpha: w ~ Dirichlet(alpha, ...), m ~ Beta(alpha, alpha). fill: what lies outside the image, in 0..1,
+    one level or one for each channel.
 
     The paper's training loss compares the predictions for two such pictures and the clean one; this is the picture.
     Float images are rounded to 256 levels.

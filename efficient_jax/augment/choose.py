@@ -24,6 +24,18 @@ def with_probability(augmentation: Augmentation, probability: float) -> Augmenta
     return one_of((augmentation, nothing), (probability, 1 - probability))
 
 
+def sequence(augmentations: tuple[Augmentation, ...]) -> Augmentation:
+    """All of the augmentations in order, as one: for a place where one is chosen. Each draws from keys of its own."""
+    require_augmentations("sequence", augmentations)
+
+    def apply(key: PRNGKeyArray, example: Example) -> Example:
+        for position, augmentation in enumerate(augmentations):
+            example = augmentation(jax.random.fold_in(key, position), example)
+        return example
+
+    return checked(apply)
+
+
 def nothing(key: PRNGKeyArray, example: Example) -> Example:
     del key
     return example

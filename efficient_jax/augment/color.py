@@ -13,8 +13,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32, Num, PRNGKeyArray
 
-from efficient_jax.augment import kernels
+from efficient_jax.augment import kernels, ranges
 from efficient_jax.augment.kernels import Pixels, channel
+from efficient_jax.augment.ranges import Range
 from efficient_jax.types import Example, UserError
 
 ONE = 1024  # the factor that changes nothing
@@ -188,6 +189,30 @@ def solarize_add(key: PRNGKeyArray, example: Example, *, amount: int = 110, thre
         return jnp.where(jnp.round(levels) < threshold, brighter, levels)
 
     return by_level(example, change)
+
+
+def brightness_add(key: PRNGKeyArray, example: Example, *, amount: Range = 0.2) -> Example:
+    """Adds one constant, uniform in -amount..amount, to every level, where `brightness` multiplies; clips.
+
+    It lifts the blacks as fog does, and keeps differences between levels. keras' RandomBrightness and kornia's
+    adjust_brightness; `reference + constant` of Pillow's ImageChops.add.
+
+    Args:
+      amount: as a share of white, the largest change either way, or a range (lowest, highest) in -1..1: (0.0, 0.3)
+        only brightens. uint8 levels change by a whole number of levels.
+
+    Raises: UserError for amounts beyond 1.
+    """
+    low, high = ranges.changes(amount, "brightness_add: amount")
+    if not -1 <= low <= high <= 1:
+        raise UserError(f"brightness_add: amount {amount} is not in -1..1, where 1 is from black to white")
+    uniform = jax.random.uniform(key)
+    if example["image"].dtype != jnp.uint8:
+        added = low + (high - low) * uniform
+        return by_level(example, lambda levels: levels + (255 * added).astype(levels.dtype))
+    least, most = round(255 * low), round(255 * high)
+    constant = least + (uniform * (most - least + 1)).astype(jnp.int32)
+    return by_level(example, lambda levels: jnp.clip(levels + constant, 0, 255))
 
 
 def _check_threshold(name: str, threshold: int) -> None:

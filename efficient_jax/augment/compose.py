@@ -1,7 +1,6 @@
 """Augmentations one after the other, and the pipeline that a config's block describes."""
 
 import inspect
-import itertools
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,14 +10,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from efficient_jax import binding
-from efficient_jax.augment import entries, geometry, kernels
-from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS
-from efficient_jax.augment.choose import with_probability
+from efficient_jax.augment import entries, fused, kernels
+from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS, PHASED
+from efficient_jax.augment.choose import nothing, sequence, with_probability
 from efficient_jax.augment.class_dependent import by_class, from_block
 from efficient_jax.types import Augment, Augmentation, Batch, UserError
 
 Blocks = Mapping[str, Any]
-KNOWN: dict[str, Callable] = {**OPS, **MIXES, **CHOICES}
+KNOWN: dict[str, Callable] = {**OPS, **MIXES, **CHOICES, **PHASED}
+NAMES = {"one_of": ("ops",), "some_of": ("ops",), "sequence": ("ops",), "document": ("ink", "paper", "post")}
+"""Operation -> the keys of its block that name other operations."""
 GIVEN = ("key", "keys", "example", "batch", "augmentations")
 
 
@@ -51,85 +52,96 @@ def build(ops: tuple[str, ...], blocks: Blocks, where: str = "augment") -> Augme
     """The pipeline of a config: `ops` in order, `blocks` holding the settings of those that take any.
 
     A name stands for the operation of that name, or for the one that its block gives as `op`. Every operation takes
-    a `probability`; one_of and some_of take `ops`, names again, and by_class `of`, a name, with tuples of settings for
-    the classes. Matrices next to each other are multiplied, and the picture is resampled once.
+    a `probability`; one_of, some_of and sequence take `ops`, names again, document takes them as `ink`, `paper` and
+    `post`, and by_class takes `of`, a name, with tuples of settings for the classes. Neighbouring changes of geometry
+    become one, see `fused`.
 
     Raises: UserError for names and settings that do not exist, naming their place `where`.
     """
-    binding.several_names(ops, f"{where}.ops")
-    steps = [_step(name, blocks, where) for name in ops]
+    steps = _steps(ops, blocks, where, f"{where}.ops", ())
     for name in blocks:  # those that are not used today are checked too
         if name not in ("ops", *ops):
-            _step(name, blocks, where)
-    stages: list[Augment] = []
-    for fill, group in itertools.groupby(steps, _chained):
-        several = list(group)
-        if fill is not None and len(several) > 1:
-            draws = tuple(partial(geometry.MATRICES[step.op], **_without_fill(step.settings)) for step in several)
-            stages.append(per_example(partial(geometry.chain, draws=draws, fill=fill)))
-        else:
-            stages.extend(step.augment for step in several)
-    return pipeline(tuple(stages))
+            _step(name, blocks, where, where, ())
+    return pipeline(tuple(step.batched or per_example(step.one) for step in steps))
 
 
 class _Step(NamedTuple):
     op: str
     settings: dict[str, Any]
     probability: float
-    augment: Augment
+    one: Augmentation
+    batched: Augment | None = None  # of an operation that mixes a whole batch
 
 
-def _chained(step: _Step) -> float | None:
-    return step.settings["fill"] if step.op in geometry.MATRICES and step.probability == 1 else None
+def _steps(names: tuple[str, ...], blocks: Blocks, where: str, asked: str, inside: tuple[str, ...]) -> list[_Step]:
+    """What `names`, the value of the key `asked`, stand for; neighbouring changes of geometry are one step."""
+    binding.several_names(names, asked)
+    steps = [_step(name, blocks, where, asked, inside) for name in names]
+    for start, stop in reversed(fused.chains([step.op for step in steps])):
+        one = fused.chain([fused.Step(step.op, step.settings, step.probability) for step in steps[start:stop]])
+        steps[start:stop] = [_Step("chain", {}, 1.0, one)]
+    return steps
 
 
-def _without_fill(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name != "fill"}
+def _step(name: str, blocks: Blocks, where: str, asked: str, inside: tuple[str, ...]) -> _Step:
+    op, settings, probability = _resolved(name, blocks, where, asked)
+    if op not in MIXES:
+        one = _augmentation(op, name, settings, blocks, where, inside)
+        return _Step(op, settings, probability, one if probability == 1 else with_probability(one, probability))
+    if inside:
+        raise UserError(f"{asked}: {name!r} mixes a whole batch and cannot be one of several")
+    mix: Augment = partial(MIXES[op], **settings)
+    return _Step(op, settings, probability, nothing, mix if probability == 1 else _mixing_some(mix, probability))
 
 
-def _step(name: str, blocks: Blocks, where: str) -> _Step:
-    op, settings, probability = _resolved(name, blocks, where)
-    if op in MIXES:
-        augment: Augment = partial(MIXES[op], **settings)
-        return _Step(op, settings, probability, augment if probability == 1 else _mixing_some(augment, probability))
-    return _Step(op, settings, probability, per_example(_augmentation(name, blocks, where, ())))
-
-
-def _resolved(name: str, blocks: Blocks, where: str) -> tuple[str, dict[str, Any], float]:
+def _resolved(name: str, blocks: Blocks, where: str, asked: str) -> tuple[str, dict[str, Any], float]:
     """The operation that `name` stands for, its settings, and the probability that it is applied."""
+    if not isinstance(name, str):
+        raise UserError(f"{asked}: want names of operations, got {name!r} ({type(name).__name__})")
     block, at = blocks.get(name, {}), f"{where}.{name}"
     if not isinstance(block, Mapping):
         raise UserError(f"{at}: expected a block of settings, got {block!r} ({type(block).__name__})")
     op = block.get("op", name)
-    function = binding.choose(op, KNOWN, f"{at}.op" if "op" in block else where if name in blocks else f"{where}.ops")
+    function = binding.choose(op, KNOWN, f"{at}.op" if "op" in block else where if name in blocks else asked)
     applied = OPS.get(block.get("of", ""), function) if function is by_class else function
     own = "probability" in inspect.signature(applied).parameters
-    read_here = {"op"} | (set() if own else {"probability"}) | ({"ops"} if op in CHOICES else set())
+    read_here = {"op", *NAMES.get(op, ())} | (set() if own else {"probability"})
     if function is by_class:
         settings = {"augmentations": from_block(OPS, block, at, GIVEN)}
     else:
-        settings = binding.bind(function, {k: v for k, v in block.items() if k not in read_here}, at, GIVEN)
+        own_settings = {k: v for k, v in block.items() if k not in read_here}
+        settings = binding.bind(function, own_settings, at, (*GIVEN, *NAMES.get(op, ())))
     probability = 1.0 if own else block.get("probability", 1.0)
     if not isinstance(probability, float | int) or not 0 <= probability <= 1:
         raise UserError(f"{at}.probability: {probability!r} is not in 0..1")
     return op, settings, probability
 
 
-def _augmentation(name: str, blocks: Blocks, where: str, inside: tuple[str, ...]) -> Augmentation:
-    op, settings, probability = _resolved(name, blocks, where)
-    if op in MIXES:
-        raise UserError(f"{where}.{inside[-1]}.ops: {name!r} mixes a whole batch and cannot be one of several")
-    if CHOICES.get(op) is by_class:
-        augmentation = by_class(**settings)
-    elif op in CHOICES:
-        names = blocks[name].get("ops", ())
-        if not isinstance(names, tuple) or not names or name in inside:
-            raise UserError(f"{where}.{name}.ops: want the names of other operations, got {names!r}")
-        options = tuple(_augmentation(each, blocks, where, (*inside, name)) for each in names)
-        augmentation = CHOICES[op](options, **settings)
-    else:
-        augmentation = partial(OPS[op], **settings)
-    return augmentation if probability == 1 else with_probability(augmentation, probability)
+def _augmentation(
+    op: str, name: str, settings: dict[str, Any], blocks: Blocks, where: str, inside: tuple[str, ...]
+) -> Augmentation:
+    """`op` with its settings, and with the operations that the block `name` names for it."""
+
+    def named(key: str) -> tuple[str, ...]:
+        names = blocks.get(name, {}).get(key, ())
+        if not isinstance(names, tuple) or not (names or op in PHASED) or name in inside:
+            raise UserError(f"{where}.{name}.{key}: want the names of other operations, got {names!r}")
+        return names
+
+    def one_by_one(key: str) -> tuple[Augmentation, ...]:
+        return tuple(_step(each, blocks, where, f"{where}.{name}.{key}", (*inside, name)).one for each in named(key))
+
+    def in_order(key: str) -> tuple[Augmentation, ...]:
+        steps = _steps(named(key), blocks, where, f"{where}.{name}.{key}", (*inside, name))
+        return tuple(step.one for step in steps)
+
+    if op in PHASED:
+        return partial(PHASED[op], **settings, **{key: in_order(key) for key in NAMES[op]})
+    if op == "sequence":
+        return sequence(in_order("ops"))
+    if op in NAMES:
+        return CHOICES[op](one_by_one("ops"), **settings)
+    return by_class(**settings) if op in CHOICES else partial(OPS[op], **settings)
 
 
 def _mixing_some(mix: Augment, probability: float) -> Augment:

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int32
 
 from efficient_jax.augment import color, filters, kernels, resample, shift, targets
-from efficient_jax.augment.kernels import Pixels
+from efficient_jax.augment.kernels import Fill, Pixels
 from efficient_jax.augment.resample import Matrix, Size
 from efficient_jax.types import Example
 
@@ -134,7 +134,7 @@ REFERENCES: dict[str, Callable[[Pixels, int], Pixels]] = {
 }
 
 
-def sequence(example: Example, drawn: Layers, amounts: Layers, *, ops: tuple[str, ...], fill: float) -> Example:
+def sequence(example: Example, drawn: Layers, amounts: Layers, *, ops: tuple[str, ...], fill: Fill) -> Example:
     """The image, its masks, boxes and keypoints through `ops[drawn[0]]`, `ops[drawn[1]]`, ...
 
     Where an index is len(ops) nothing happens. Float images are rounded to 256 levels.
@@ -149,11 +149,11 @@ def sequence(example: Example, drawn: Layers, amounts: Layers, *, ops: tuple[str
     return example | {"image": out if image.dtype == jnp.uint8 else kernels.to_float(out).astype(image.dtype)}
 
 
-def loop(ops: tuple[str, ...], fill: float, channels: int) -> Callable[[Pixels, Layers, Layers, Array], Pixels]:
+def loop(ops: tuple[str, ...], fill: Fill, channels: int) -> Callable[[Pixels, Layers, Layers, Array], Pixels]:
     """`(pixels, drawn, amounts, matrices) -> pixels`, to be vmapped: see `platform_loop`."""
 
     def layers(layer: Callable, *arrays: Array) -> Pixels:
-        pixel = kernels.gray_pixel(round(kernels.filling(fill)), channels)
+        pixel = kernels.fill_pixel(fill, channels)
         one_layer = partial(layer, ops=ops, fill=pixel, channels=channels)
         return lax.scan(lambda pixels, each: (one_layer(pixels, *each), None), arrays[0], arrays[1:])[0]
 

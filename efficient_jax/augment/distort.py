@@ -1,5 +1,6 @@
 """Changes of geometry that bend lines."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -8,25 +9,43 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from efficient_jax.augment import kernels, resample, targets
+from efficient_jax.augment.kernels import Fill
+from efficient_jax.augment.resample import Size
 from efficient_jax.types import Example, UserError
 
 Field = Float[Array, "2 h w"]  # how far along x and along y each pixel of the new picture looks into the old one
+Seen = tuple[Float[Array, "h w"], Float[Array, "h w"]]
+Forward = Callable[[targets.Points], targets.Points]
 POINTS_PER_SIDE = 8  # of a box, moved to find its hull
 
 
 def elastic(
-    key: PRNGKeyArray, example: Example, *, alpha: float = 30.0, sigma: float = 5.0, fill: float = 0.0
+    key: PRNGKeyArray,
+    example: Example,
+    *,
+    alpha: float = 30.0,
+    sigma: float = 5.0,
+    fill: Fill = 0.0,
+    border: str = "constant",
 ) -> Example:
     """Moves every pixel by its own random amount, smooth over neighbours (Simard et al. 2003).
 
     The displacement is noise, uniform in -1..1, blurred by a Gaussian of `sigma` pixels and multiplied by `alpha`:
     its standard deviation is about 0.16 alpha / sigma pixels. Beyond 0.3 sigma the picture begins to fold.
     Points and the corners of boxes are moved by inverting the field, ten steps of a fixed-point iteration.
+    fill, border: what lies outside, see `affine`.
     """
+    image = example["image"]
+    seen, forward = random_bending(key, image.shape[:2], alpha=alpha, sigma=sigma)
+    moved = targets.move_to(example, seen, forward, POINTS_PER_SIDE)
+    return moved | {"image": resample.warp_to(image, *seen, fill, border)}
+
+
+def random_bending(key: PRNGKeyArray, size: Size, *, alpha: float, sigma: float) -> tuple[Seen, Forward]:
+    """(the points that the pixels show, from the upper left pixel; the change of points, from the centre)."""
     if alpha < 0 or sigma <= 0:
         raise UserError(f"elastic: want alpha >= 0 and sigma > 0, got {alpha} and {sigma}")
-    image = example["image"]
-    height, width, _ = image.shape
+    height, width = size
     noise = jax.random.uniform(key, (2, height, width), minval=-1.0)
     rows, columns = jnp.asarray(alpha * _gaussian(height, sigma)), jnp.asarray(_gaussian(width, sigma))
 
@@ -36,8 +55,7 @@ def elastic(
     field = kernels.platform_loop(smooth)(noise)
     x = jnp.arange(width, dtype=jnp.float32) + field[0]
     y = jnp.arange(height, dtype=jnp.float32)[:, None] + field[1]
-    moved = targets.move_to(example, (x, y), partial(_against, field), POINTS_PER_SIDE)
-    return moved | {"image": resample.warp_to(image, x, y, fill)}
+    return (x, y), partial(_against, field)
 
 
 def _gaussian(length: int, sigma: float) -> Float[np.ndarray, "n n"]:

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Int32, PRNGKeyArray, Shaped
 
-from efficient_jax.augment import kernels
+from efficient_jax.augment import kernels, ranges, resample
 from efficient_jax.augment.noise import hashed as random_bits
+from efficient_jax.augment.ranges import Range
 from efficient_jax.types import Example, UserError
 
 Integer = Int32[Array, ""]
@@ -72,15 +73,19 @@ def gridmask(
     ratio: float = 0.6,
     d_min: float = 0.4,
     d_max: float = 1.0,
+    rotate: Range = 0.0,
     fill: float = 0.0,
 ) -> Example:
     """Fills the squares between the bars of a grid (arXiv 2001.04086).
 
     The grid has a period of d pixels in both directions, uniform in d_min..d_max (shares of the shorter side), and a
     uniform offset. Its bars are `ratio` * d wide, rounded: 2 ratio - ratio^2 of the picture is kept on average,
-    whatever its size, and all of it at ratio 1.
+    whatever its size and angle, and all of it at ratio 1.
+    rotate: the grid is turned about the centre by an angle in degrees uniform in +-rotate, or in a range (lowest,
+    highest): (45.0, 45.0) hides diamonds.
     fill: in 0..1.
     """
+    least, most = ranges.changes(rotate, "gridmask: rotate")
     if not 0 <= ratio <= 1:
         raise UserError(f"gridmask: ratio {ratio} is not in 0..1, the share of each period that is kept")
     if not 0 < d_min <= d_max:
@@ -92,12 +97,28 @@ def gridmask(
     period = shortest + scaled(which, longest - shortest + 1)
     bar = jnp.round(ratio * period.astype(jnp.float32)).astype(jnp.int32)
     down, across = scaled(jnp.stack(offsets), period)
+    if least != 0 or most != 0:
+        angle = least + (most - least) * jax.random.uniform(jax.random.fold_in(key, 1))
+        hidden = _turned_squares(angle * (math.pi / 180), period, bar, down, across, (height, width))
+        return example | {"image": jnp.where(hidden[..., None], _level(image, fill), image)}
     rows = (jnp.arange(height, dtype=jnp.int32) + down) % period >= bar
     columns = (jnp.arange(width * channels, dtype=jnp.int32) // channels + across) % period >= bar
     rows, columns = jax.lax.optimization_barrier((rows, columns))  # else every level divides anew
     hidden = rows[:, None] & columns
     flat = image.reshape(height, width * channels)
     return example | {"image": jnp.where(hidden, _level(image, fill), flat).reshape(image.shape)}
+
+
+def _turned_squares(
+    angle: Array, period: Integer, bar: Integer, down: Integer, across: Integer, size: tuple[int, int]
+) -> Bool[Array, "h w"]:
+    """The squares of a grid turned counter-clockwise by an angle in radians about the centre of the image."""
+    bits = resample.fraction_bits(size)
+    cos, sin = (jnp.round(f(angle) * (1 << bits)).astype(jnp.int32) for f in (jnp.cos, jnp.sin))
+    y = (jnp.arange(size[0], dtype=jnp.int32) - size[0] // 2)[:, None]
+    x = jnp.arange(size[1], dtype=jnp.int32) - size[1] // 2
+    along_y, along_x = (cos * y + sin * x) >> bits, (cos * x - sin * y) >> bits  # whole pixels: equally likely offsets
+    return ((along_y + down) % period >= bar) & ((along_x + across) % period >= bar)
 
 
 def scaled(uniform: Array, size: Array | int | tuple[int, ...]) -> Int[Array, "*shape"]:

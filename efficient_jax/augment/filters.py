@@ -13,8 +13,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32, Num, PRNGKeyArray, Shaped
 
-from efficient_jax.augment import kernels
+from efficient_jax.augment import kernels, ranges
 from efficient_jax.augment.kernels import EVEN, Pixels
+from efficient_jax.augment.ranges import Range
 from efficient_jax.types import Example, UserError
 
 SIGMAS = 1024  # gaussian_blur draws one of so many deviations
@@ -39,15 +40,16 @@ def _thirteenth(total: Num[Array, "..."]) -> Num[Array, "..."]:
     return (2 * total + 13) * 10083 >> 18
 
 
-def sharpness(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
+def sharpness(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
     """Multiplies each level's distance from the smoothed picture by a factor uniform in
     [max(0, 1 - strength), 1 + strength]; clips. The outermost pixels stay as they are.
 
+    strength: or a pair, the lowest and the highest factor: (1.0, 2.0) only sharpens.
+
     uint8 as Pillow's ImageEnhance.Sharpness does it, level for level.
     """
-    if strength < 0:
-        raise UserError(f"sharpness: strength {strength} is negative; 0.4 draws factors from 0.6 to 1.4")
-    factor = jax.random.uniform(key, minval=max(0.0, 1 - strength), maxval=1 + strength)
+    low, high = ranges.factors(strength, "sharpness: strength")
+    factor = jax.random.uniform(key, minval=low, maxval=high)
     image = example["image"]
     levels = image.astype(jnp.uint16) if image.dtype == jnp.uint8 else image
     columns = _correlate(_mirrored(levels, rows=1), [1, 1, 1], axis=0).reshape(image.shape)

@@ -6,15 +6,17 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from efficient_jax.augment import resample, targets
+from efficient_jax.augment import ranges, resample, targets
+from efficient_jax.augment.kernels import Fill
+from efficient_jax.augment.ranges import Range
 from efficient_jax.augment.resample import Size
 from efficient_jax.augment.targets import Inverse
 from efficient_jax.types import Example, UserError
 
 Scalar = Float[Array, ""] | float
-Draw = Callable[[PRNGKeyArray, Size], Inverse]
 # An inverse warp takes a point (x, y, 1) of the new picture to the point of the old one that it shows. x grows to
 # the right, y downwards, and (0, 0) is the centre of the picture, ((w - 1) / 2, (h - 1) / 2), so no matrix depends
 # on the picture's size. Changing a picture by A and then by B is changing it by A @ B.
@@ -82,39 +84,47 @@ def _matrix(*entries: Scalar) -> Inverse:
     return jnp.stack([jnp.asarray(entry, jnp.float32) for entry in (*entries, 0.0, 0.0, 1.0)]).reshape(3, 3)
 
 
-def transform(example: Example, inverse: Inverse, fill: float = 0.0) -> Example:
-    """The image (bilinear), its masks, boxes and keypoints, changed by an affine inverse warp; `fill` in 0..1."""
+def transform(
+    example: Example, inverse: Inverse, fill: Fill = 0.0, border: str = "constant", size: Size | None = None
+) -> Example:
+    """The image (bilinear), its masks, boxes and keypoints, changed by an affine inverse warp.
+
+    Args:
+      inverse: takes a point of the new image to the point of the old one that it shows, see the top of this file.
+      fill: what lies outside where `border` is constant, in 0..1, one level or one for each channel.
+      border: constant, edge or reflect (`resample.BORDERS`); masks always get 0.
+      size: (height, width) of the new image; None keeps the size.
+    """
     image = example["image"]
-    size = image.shape[:2]
-    inverse = inverse.at[:2].set(resample.within_limits(inverse[:2], size, size))  # for what moves with it too
-    return targets.move(example, inverse, size) | {"image": resample.warp(image, inverse[:2], fill)}
+    old = image.shape[:2]
+    size = size or old
+    inverse = within_limits(inverse, old, size)  # for what moves with it too
+    return targets.move(example, inverse, size) | {"image": resample.warp(image, inverse[:2], fill, size, border)}
 
 
-def chain(key: PRNGKeyArray, example: Example, *, draws: tuple[Draw, ...], fill: float = 0.0) -> Example:
-    """Several random changes as one: their matrices are multiplied, and the picture is resampled once."""
-    size = example["image"].shape[:2]
-    keys = [jax.random.fold_in(key, position) for position in range(len(draws))]
-    return transform(example, compose(*(draw(k, size) for draw, k in zip(draws, keys, strict=True))), fill)
+def within_limits(inverse: Inverse, old: Size, size: Size) -> Inverse:
+    """An affine inverse warp within the limits of `resample.warp`."""
+    return inverse.at[:2].set(resample.within_limits(inverse[:2], old, size))
 
 
-def random_rotation(key: PRNGKeyArray, size: Size, *, degrees: float = 30.0) -> Inverse:
+def random_rotation(key: PRNGKeyArray, size: Size, *, degrees: Range = 30.0) -> Inverse:
     del size
-    return rotation(_either_way(key, "rotate", degrees)[0])
+    return rotation(_draw(key, ranges.changes(degrees, "rotate"))[0])
 
 
-def random_shear(key: PRNGKeyArray, size: Size, *, x: float = 0.3, y: float = 0.0) -> Inverse:
+def random_shear(key: PRNGKeyArray, size: Size, *, x: Range = 0.3, y: Range = 0.0) -> Inverse:
     del size
-    return shearing(*_either_way(key, "shear", x, y))
+    return shearing(*_draw(key, *(ranges.changes(amount, "shear") for amount in (x, y))))
 
 
-def random_translation(key: PRNGKeyArray, size: Size, *, x: float = 0.1, y: float = 0.1) -> Inverse:
-    right, down = _either_way(key, "translate", x, y)
+def random_translation(key: PRNGKeyArray, size: Size, *, x: Range = 0.1, y: Range = 0.1) -> Inverse:
+    right, down = _draw(key, *(ranges.changes(amount, "translate") for amount in (x, y)))
     return translation(right * size[1], down * size[0])
 
 
-def random_zoom(key: PRNGKeyArray, size: Size, *, scale: float = 0.2) -> Inverse:
+def random_zoom(key: PRNGKeyArray, size: Size, *, scale: Range = 0.2) -> Inverse:
     del size
-    factor = jnp.exp(_either_way(key, "scale", math.log1p(_not_negative(scale, "scale")))[0])
+    factor = jnp.exp(_draw(key, ranges.logarithms(scale, "scale: scale"))[0])
     return zooming(factor, factor)
 
 
@@ -122,60 +132,169 @@ def random_affine(
     key: PRNGKeyArray,
     size: Size,
     *,
-    rotate: float = 0.0,
-    shear: float = 0.0,
-    translate: float = 0.0,
-    scale: float = 0.0,
+    rotate: Range = 0.0,
+    shear: Range = 0.0,
+    translate: Range = 0.0,
+    scale: Range = 0.0,
 ) -> Inverse:
-    larger = math.log1p(_not_negative(scale, "affine"))
-    turn, along_x, along_y, right, down, larger = _either_way(
-        key, "affine", rotate, shear, shear, translate * size[1], translate * size[0], larger
+    turns, shears, shifts = (ranges.changes(amount, "affine") for amount in (rotate, shear, translate))
+    along = [(shifts[0] * length, shifts[1] * length) for length in (size[1], size[0])]
+    turn, along_x, along_y, right, down, larger = _draw(
+        key, turns, shears, shears, *along, ranges.logarithms(scale, "affine: scale")
     )
     factor = jnp.exp(larger)
     return compose(shearing(along_x, along_y), zooming(factor, factor), rotation(turn), translation(right, down))
 
 
-def rotate(key: PRNGKeyArray, example: Example, *, degrees: float = 30.0, fill: float = 0.0) -> Example:
-    """Turns the picture about its centre by an angle uniform in +-degrees."""
-    return transform(example, random_rotation(key, example["image"].shape[:2], degrees=degrees), fill)
+def random_perspective(key: PRNGKeyArray, size: Size, *, distortion: float = 0.5) -> Inverse:
+    if not 0 <= distortion < 2 / 3:
+        raise UserError(f"perspective: distortion {distortion} is not in 0..0.66, the share of half a side")
+    height, width = size
+    half = jnp.array([width / 2, height / 2], jnp.float32)
+    corners = half * jnp.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], jnp.float32)
+    inward = 1 - distortion * jax.random.uniform(key, (4, 2))
+    return from_corners(corners * inward, (height, width))
 
 
-def shear(key: PRNGKeyArray, example: Example, *, x: float = 0.3, y: float = 0.0, fill: float = 0.0) -> Example:
-    """Shears about the centre by at most so many pixels per pixel, along x and along y, uniform either way."""
-    return transform(example, random_shear(key, example["image"].shape[:2], x=x, y=y), fill)
+def _through_points(
+    key: PRNGKeyArray, size: Size, *, old: tuple[tuple[float, float], ...], new: tuple[tuple[float, float], ...]
+) -> Inverse:
+    del key
+    for name, points in (("old", old), ("new", new)):
+        given = np.array(points, np.float64) if all(len(point) == 2 for point in points) else np.zeros(0)
+        if given.shape != (3, 2):
+            raise UserError(f"affine_from_points: {name} = {points} is not three points (x, y)")
+        sides = given[1:] - given[0]
+        if abs(np.linalg.det(sides)) <= 1e-6 * np.abs(sides).max() ** 2:
+            raise UserError(f"affine_from_points: {name} = {points} lie on one line; want the corners of a triangle")
+    return from_points(jnp.asarray(old, jnp.float32), jnp.asarray(new, jnp.float32), size)
 
 
-def translate(key: PRNGKeyArray, example: Example, *, x: float = 0.1, y: float = 0.1, fill: float = 0.0) -> Example:
-    """Moves the picture by at most these fractions of its width and height, uniform either way, not whole pixels."""
-    return transform(example, random_translation(key, example["image"].shape[:2], x=x, y=y), fill)
+def rotate(
+    key: PRNGKeyArray, example: Example, *, degrees: Range = 30.0, fill: Fill = 0.0, border: str = "constant"
+) -> Example:
+    """Turns the picture counter-clockwise about its centre by an angle uniform in +-degrees.
+
+    degrees: or a range (lowest, highest): (0.0, 30.0) turns one way only. fill, border: see `affine`.
+    """
+    return transform(example, random_rotation(key, example["image"].shape[:2], degrees=degrees), fill, border)
 
 
-def scale(key: PRNGKeyArray, example: Example, *, scale: float = 0.2, fill: float = 0.0) -> Example:
-    """Zooms about the centre; the logarithm of the factor is uniform between 1 / (1 + scale) and 1 + scale."""
-    return transform(example, random_zoom(key, example["image"].shape[:2], scale=scale), fill)
+def shear(
+    key: PRNGKeyArray,
+    example: Example,
+    *,
+    x: Range = 0.3,
+    y: Range = 0.0,
+    fill: Fill = 0.0,
+    border: str = "constant",
+) -> Example:
+    """Shears about the centre by at most so many pixels per pixel, along x and along y, uniform either way.
+
+    x, y: or ranges (lowest, highest); positive x moves what is below the centre to the left. fill, border: see
+    `affine`.
+    """
+    return transform(example, random_shear(key, example["image"].shape[:2], x=x, y=y), fill, border)
+
+
+def translate(
+    key: PRNGKeyArray,
+    example: Example,
+    *,
+    x: Range = 0.1,
+    y: Range = 0.1,
+    fill: Fill = 0.0,
+    border: str = "constant",
+) -> Example:
+    """Moves the picture by at most these fractions of its width and height, uniform either way, not whole pixels.
+
+    x, y: or ranges (lowest, highest); positive is to the right and down. fill, border: see `affine`.
+    """
+    return transform(example, random_translation(key, example["image"].shape[:2], x=x, y=y), fill, border)
+
+
+def scale(
+    key: PRNGKeyArray, example: Example, *, scale: Range = 0.2, fill: Fill = 0.0, border: str = "constant"
+) -> Example:
+    """Zooms about the centre; the logarithm of the factor is uniform between 1 / (1 + scale) and 1 + scale.
+
+    scale: or the lowest and the highest factor: (1.0, 1.5) only enlarges. fill, border: see `affine`.
+    """
+    return transform(example, random_zoom(key, example["image"].shape[:2], scale=scale), fill, border)
 
 
 def affine(
     key: PRNGKeyArray,
     example: Example,
     *,
-    rotate: float = 0.0,
-    shear: float = 0.0,
-    translate: float = 0.0,
-    scale: float = 0.0,
-    fill: float = 0.0,
+    rotate: Range = 0.0,
+    shear: Range = 0.0,
+    translate: Range = 0.0,
+    scale: Range = 0.0,
+    fill: Fill = 0.0,
+    border: str = "constant",
 ) -> Example:
     """A random affine change in one bilinear resample; every amount is uniform in its range.
 
+    Each is the largest amount either way, or a range (lowest, highest).
     rotate: at most so many degrees either way.
     shear: at most so many pixels per pixel, along x and along y.
     translate: at most this fraction of the width and of the height.
-    scale: the logarithm of the zoom is uniform between 1 / (1 + scale) and 1 + scale.
-    fill: what lies outside the picture, in 0..1.
+    scale: the logarithm of the zoom is uniform between 1 / (1 + scale) and 1 + scale; of a range, of its factors.
+    fill: what lies outside the picture, in 0..1, one level or one for each channel.
+    border: constant (`fill`), edge (the nearest pixel) or reflect (mirrored about the outermost pixels); masks
+    always get 0 outside, and boxes are of the object itself.
     """
     size = example["image"].shape[:2]
     inverse = random_affine(key, size, rotate=rotate, shear=shear, translate=translate, scale=scale)
-    return transform(example, inverse, fill)
+    return transform(example, inverse, fill, border)
+
+
+def affine_from_points(
+    key: PRNGKeyArray,
+    example: Example,
+    *,
+    old: tuple[tuple[float, float], ...],
+    new: tuple[tuple[float, float], ...],
+    fill: Fill = 0.0,
+    border: str = "constant",
+) -> Example:
+    """The affine change that moves three points of the image from `old` to `new`; nothing is random.
+
+    Args:
+      old, new: three points (x, y) each, not on one line, in pixels from the centre of the upper left pixel, as in
+        cv2.getAffineTransform.
+      fill, border: what lies outside, see `affine`.
+
+    Raises: UserError for other than three points, or points on one line.
+    """
+    inverse = _through_points(key, example["image"].shape[:2], old=old, new=new)
+    return transform(example, inverse, fill, border)
+
+
+def perspective(
+    key: PRNGKeyArray, example: Example, *, distortion: float = 0.5, fill: Fill = 0.0, border: str = "constant"
+) -> Example:
+    """Moves each corner inwards, across and down by at most `distortion` of half the side, uniform.
+
+    The law of torchvision.transforms.RandomPerspective. From 2/3 on the picture could fold over. fill, border: what
+    lies outside, see `affine`.
+    """
+    image = example["image"]
+    size = image.shape[:2]
+    inverse = random_perspective(key, size, distortion=distortion)
+    seen = seen_through(inverse, size, size)
+    moved = targets.move_to(example, seen, partial(targets.project, targets.inverted(inverse)), points_per_side=1)
+    return moved | {"image": resample.warp_to(image, *seen, fill, border)}
+
+
+def seen_through(inverse: Inverse, old: Size, size: Size) -> tuple[Float[Array, "h2 w2"], Float[Array, "h2 w2"]]:
+    """The points (x, y) of the old image, from its upper left pixel, that the pixels of the new one show."""
+    x = jnp.arange(size[1], dtype=jnp.float32) - (size[1] - 1) / 2
+    y = (jnp.arange(size[0], dtype=jnp.float32) - (size[0] - 1) / 2)[:, None]
+    along_x, along_y, depth = (row[0] * x + row[1] * y + row[2] for row in inverse)
+    depth = jnp.maximum(depth, targets.NEAREST)  # the horizon is outside the old image, but not the array
+    return along_x / depth + (old[1] - 1) / 2, along_y / depth + (old[0] - 1) / 2
 
 
 MATRICES: dict[str, Callable[..., Inverse]] = {
@@ -184,38 +303,13 @@ MATRICES: dict[str, Callable[..., Inverse]] = {
     "translate": random_translation,
     "scale": random_zoom,
     "affine": random_affine,
+    "affine_from_points": _through_points,
+    "perspective": random_perspective,
 }
 
 
-def perspective(key: PRNGKeyArray, example: Example, *, distortion: float = 0.5, fill: float = 0.0) -> Example:
-    """Moves each corner inwards, across and down by at most `distortion` of half the side, uniform.
-
-    The law of torchvision.transforms.RandomPerspective. From 2/3 on the picture could fold over.
-    """
-    if not 0 <= distortion < 2 / 3:
-        raise UserError(f"perspective: distortion {distortion} is not in 0..0.66, the share of half a side")
-    image = example["image"]
-    height, width, _ = image.shape
-    half = jnp.array([width / 2, height / 2], jnp.float32)
-    corners = half * jnp.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], jnp.float32)
-    inward = 1 - distortion * jax.random.uniform(key, (4, 2))
-    inverse = from_corners(corners * inward, (height, width))
-    x = jnp.arange(width, dtype=jnp.float32) - (width - 1) / 2
-    y = (jnp.arange(height, dtype=jnp.float32) - (height - 1) / 2)[:, None]
-    along_x, along_y, depth = (row[0] * x + row[1] * y + row[2] for row in inverse)
-    depth = jnp.where(abs(depth) < 1e-6, 1e-6, depth)  # the horizon is outside the picture, but not the array
-    seen = along_x / depth + (width - 1) / 2, along_y / depth + (height - 1) / 2
-    moved = targets.move_to(example, seen, partial(targets.project, targets.inverted(inverse)), points_per_side=1)
-    return moved | {"image": resample.warp_to(image, *seen, fill)}
-
-
-def _either_way(key: PRNGKeyArray, name: str, *largest: float) -> Float[Array, "n"]:
-    for amount in largest:
-        _not_negative(amount, name)
-    return jax.random.uniform(key, (len(largest),), minval=-1.0) * jnp.array(largest, jnp.float32)
-
-
-def _not_negative(amount: float, name: str) -> float:
-    if amount < 0:
-        raise UserError(f"{name}: {amount} is negative; amounts are the largest change either way: 0.0 or more")
-    return amount
+def _draw(key: PRNGKeyArray, *limits: tuple[float, float]) -> Float[Array, "n"]:
+    """A number uniform in each range (lowest, highest)."""
+    middle = jnp.array([(low + high) / 2 for low, high in limits], jnp.float32)
+    half = jnp.array([(high - low) / 2 for low, high in limits], jnp.float32)
+    return middle + jax.random.uniform(key, (len(limits),), minval=-1.0) * half

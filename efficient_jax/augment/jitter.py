@@ -1,7 +1,6 @@
 """Colour changed by a random amount: brightness, contrast, saturation, hue and gamma, and the first four together."""
 
 import itertools
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,47 +11,57 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32, Num, PRNGKeyArray
 
-from efficient_jax.augment import color, kernels
+from efficient_jax.augment import color, kernels, ranges
 from efficient_jax.augment.color import LEVELS, ONE, SIXTH, Picture
+from efficient_jax.augment.ranges import Range
 from efficient_jax.types import Example, UserError
 
 Amount = Num[Array, ""]  # of a factor 1024ths, of a turn SIXTHs: int32 for a uint8 image, float32 for a float image
 
 
-def brightness(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
-    """Multiplies the levels by a factor uniform in [max(0, 1 - strength), 1 + strength]; clips."""
+def brightness(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
+    """Multiplies the levels by a factor uniform in [max(0, 1 - strength), 1 + strength]; clips.
+
+    strength: or a pair, the lowest and the highest factor: (1.0, 1.5) only brightens. So for contrast and saturation.
+    """
     factor = _amounts(jax.random.uniform(key), example, *_factors("brightness", strength))
     return color.by_level(example, lambda levels: color.blend_levels(0, levels, factor))
 
 
-def contrast(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
+def contrast(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
     """Multiplies each level's distance from the mean luma by such a factor; clips."""
     factor = _amounts(jax.random.uniform(key), example, *_factors("contrast", strength))
     return color.by_pixel(example, partial(_contrast, factor))
 
 
-def saturation(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
+def saturation(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
     """Multiplies each level's distance from the pixel's luma by such a factor; clips."""
     factor = _amounts(jax.random.uniform(key), example, *_factors("saturation", strength))
     return color.by_pixel(example, partial(_saturation, factor))
 
 
-def hue(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
-    """Turns the hue of HSV by a fraction of the colour circle uniform in [-strength, strength], at most 0.5."""
+def hue(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
+    """Turns the hue of HSV by a fraction of the colour circle uniform in [-strength, strength], at most 0.5.
+
+    strength: or a pair, the lowest and the highest turn.
+    """
     turn = _amounts(jax.random.uniform(key), example, *_turns("hue", strength))
     return color.by_pixel(example, partial(_hue, turn))
 
 
-def gamma(key: PRNGKeyArray, example: Example, *, strength: float) -> Example:
-    """Raises the levels, as fractions of white, to a power log-uniform between 1 / (1 + strength) and 1 + strength."""
-    if strength < 0:
-        raise UserError(f"gamma: strength {strength} is negative; 1.0 draws powers from 1/2 to 2")
+def gamma(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
+    """Raises the levels, as fractions of white, to a power log-uniform between 1 / (1 + strength) and 1 + strength.
+
+    strength: or a pair, the lowest and the highest power: (1.0, 2.0) only darkens.
+    """
+    low, high = ranges.logarithms(strength, "gamma: strength")
     image = example["image"]
     uniform = jax.random.uniform(key)
     if image.dtype != jnp.uint8:
-        return example | {"image": jnp.clip(image, 0, 1) ** jnp.exp((2 * uniform - 1) * math.log1p(strength))}
+        logarithm = (low + high) / 2 + (2 * uniform - 1) * ((high - low) / 2)
+        return example | {"image": jnp.clip(image, 0, 1) ** jnp.exp(logarithm)}
     # One of 257 tables made here, since a power computed on the device may round differently in another program.
-    powers = (1 + strength) ** np.linspace(-1, 1, 257)
+    powers = np.geomspace(*strength, 257) if isinstance(strength, tuple) else (1 + strength) ** np.linspace(-1, 1, 257)
     tables = np.round(255 * (LEVELS / 255) ** powers[:, None]).astype(np.uint8)
     table = jnp.asarray(tables)[(uniform * len(tables)).astype(jnp.int32)]
     return example | {"image": table.at[image.astype(jnp.int32)].get(mode="promise_in_bounds")}
@@ -62,10 +71,10 @@ def color_jitter(
     key: PRNGKeyArray,
     example: Example,
     *,
-    brightness: float = 0.0,
-    contrast: float = 0.0,
-    saturation: float = 0.0,
-    hue: float = 0.0,
+    brightness: Range = 0.0,
+    contrast: Range = 0.0,
+    saturation: Range = 0.0,
+    hue: Range = 0.0,
 ) -> Example:
     """The four operations of these names at these strengths, in an order that each image draws (0.0 leaves one out).
 
@@ -112,16 +121,16 @@ def _hue(turn: Amount, picture: Picture, channels: int) -> Picture:
     return color.turn_hue(picture, turn, channels)
 
 
-def _factors(name: str, strength: float) -> tuple[float, float]:
-    if strength < 0:
-        raise UserError(f"{name}: strength {strength} is negative; 0.4 draws factors from 0.6 to 1.4")
-    return max(0.0, 1 - strength) * ONE, (1 + strength) * ONE
+def _factors(name: str, strength: Range) -> tuple[float, float]:
+    low, high = ranges.factors(strength, f"{name}: strength")
+    return low * ONE, high * ONE
 
 
-def _turns(name: str, strength: float) -> tuple[float, float]:
-    if not 0 <= strength <= 0.5:
+def _turns(name: str, strength: Range) -> tuple[float, float]:
+    low, high = ranges.changes(strength, f"{name}: strength")
+    if not -0.5 <= low <= high <= 0.5:
         raise UserError(f"{name}: strength {strength} is not in 0..0.5; 0.5 is half the colour circle either way")
-    return -6 * strength * SIXTH, 6 * strength * SIXTH
+    return 6 * low * SIXTH, 6 * high * SIXTH
 
 
 def _amounts(uniform: Float[Array, "*n"], example: Example, low: Any, high: Any) -> Num[Array, "*n"]:

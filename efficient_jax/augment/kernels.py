@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Int32, Shaped, UInt8, UInt32
 from efficient_jax.types import Example, UserError
 
 Pixels = UInt32[Array, "h w"]
+Fill = float | tuple[float, ...]  # in 0..1, for all channels or one for each
 
 EVEN = 0x00FF00FF  # bytes 0 and 2, each with room to be multiplied by 8 bits
 
@@ -130,6 +131,22 @@ def pack_planes(planes: list[Int32[Array, "h w"]]) -> Pixels:
     for index, plane in enumerate(planes[1:], 1):
         packed |= plane.astype(jnp.uint32) << (8 * index)
     return packed
+
+
+def fill_levels(fill: Fill, channels: int, dtype: Any = jnp.uint8) -> list[int | float]:
+    """`fill` as the level of each channel of an image of this dtype.
+
+    Raises: UserError for a level that is not in 0..1, and for another number of levels than there are channels.
+    """
+    levels = tuple(fill) if isinstance(fill, tuple) else (fill,) * channels
+    if len(levels) != channels:
+        raise UserError(f"fill {fill} has {len(levels)} levels, the image {channels} channels; want one level for each")
+    return [filling(level, dtype) for level in levels]
+
+
+def fill_pixel(fill: Fill, channels: int) -> int:
+    """`fill` as a packed pixel."""
+    return sum(int(level) << (8 * index) for index, level in enumerate(fill_levels(fill, channels)))
 
 
 def gray_pixel(level: int, channels: int) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from efficient_jax import binding
-from efficient_jax.augment import choose, color, dispatch, filters, jitter
+from efficient_jax.augment import choose, color, dispatch, filters, jitter, kernels
 from efficient_jax.types import Example, UserError
 
 MAX_LEVEL = 10
@@ -49,7 +49,7 @@ def randaugment(
     magnitude_std: float = 0.0,
     layer_probability: float = 1.0,
     ops: tuple[str, ...] = OPS,
-    fill: float = 0.0,
+    fill: kernels.Fill = 0.0,
 ) -> Example:
     """`layers` times: one of `ops` at `magnitude`, each image with draws of its own (arXiv 1909.13719).
 
@@ -57,7 +57,8 @@ def randaugment(
     for every operation; the sign is drawn. The paper's and torchvision's scale ends at 30, timm's at 10.
     magnitude_std: standard deviation of normal noise on it, afterwards clipped to the scale.
     layer_probability: that a layer does anything; timm's is 0.5.
-    ops: of `dispatch.OPERATIONS`. fill: what lies outside the picture, in 0..1.
+    ops: of `dispatch.OPERATIONS`. fill: what lies outside the image, in 0..1,
+    one level or one for each channel.
 
     Largest changes: rotate 30 degrees, shear 0.3, translate 0.45 of the side, factors 0.1 and 1.9 (brightness,
     contrast, color, sharpness), posterize to 4 bits, solarize everything, solarize_add 110. Geometry is about the
@@ -89,11 +90,12 @@ def randaugment(
     return dispatch.sequence(example, drawn, amounts, ops=ops, fill=fill)
 
 
-def trivialaugment(key: PRNGKeyArray, example: Example, *, fill: float = 0.0) -> Example:
+def trivialaugment(key: PRNGKeyArray, example: Example, *, fill: kernels.Fill = 0.0) -> Example:
     """One operation of OPS at one of 31 magnitudes, both uniform: TrivialAugmentWide (arXiv 2103.10158).
 
     Nothing to tune. Its ranges are wide: rotate 135 degrees, shear 0.99, translate 32 pixels (of pictures of any
-    size), factors 0.01 and 1.99, posterize to 2 bits, solarize everything. fill: outside the picture, in 0..1.
+    size), factors 0.01 and 1.99, posterize to 2 bits, solarize everything. fill: outside the image, in 0..1, one
+    level or one for each channel.
     Otherwise as `randaugment`.
     """
     which, bin_, sign = jax.random.uniform(key, (3, 1))

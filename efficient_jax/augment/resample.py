@@ -8,20 +8,24 @@ three forms of one thing, each as fast as it can be. Positions are (x, y), in pi
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int32, Shaped, UInt32
 
+from efficient_jax import binding
 from efficient_jax.augment import kernels
-from efficient_jax.augment.kernels import EVEN, Pixels
+from efficient_jax.augment.kernels import EVEN, Fill, Pixels
 
 Matrix = Int32[Array, "2 3"]
 Size = tuple[int, ...]  # height, width
 Position = Int32[Array, "h w"]
 MOST_OUT = 16.0
+BORDERS = ("constant", "edge", "reflect")
+"""What is seen outside an image: a constant level, the nearest pixel, or the image mirrored about the centre of its
+outermost pixels. The modes of the same name of `numpy.pad`; scipy.ndimage says constant, nearest and mirror."""
 _HALF = 0x00800080
 
 
@@ -46,14 +50,15 @@ def within_limits(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Floa
     return jnp.clip(matrix, -limit, limit)
 
 
-def _affine_positions(matrix: Matrix, source: Size, size: Size) -> tuple[Position, Position]:
+def _affine_positions(matrix: Matrix, source: Size, size: Size, border: str) -> tuple[Position, Position]:
     """Where each output pixel looks: (x, y) with `fraction_bits + 1` bits behind the point."""
     bits = fraction_bits(source, size)
     across = 2 * jnp.arange(size[1], dtype=jnp.int32) - (size[1] - 1)  # in half pixels from the centre: integers
     down = (2 * jnp.arange(size[0], dtype=jnp.int32) - (size[0] - 1))[:, None]
 
     def along(row: Int32[Array, "3"], length: int) -> Position:
-        return _onto_ring(row[0] * across + row[1] * down + (2 * row[2] + ((length - 1) << bits)), length, bits + 1)
+        position = row[0] * across + row[1] * down + (2 * row[2] + ((length - 1) << bits))
+        return _inside(position, length, bits + 1, border)
 
     return along(matrix[0], source[1]), along(matrix[1], source[0])
 
@@ -63,10 +68,23 @@ def _onto_ring(position: Position, length: int, bits: int) -> Position:
     return jnp.clip(position, -(1 << bits), (length << bits) - 1)
 
 
-def fixed_points(points: Float[Array, "h w"], length: int) -> Position:
+def _inside(position: Position, length: int, bits: int, border: str) -> Position:
+    """The point that the border mode shows in place of one outside."""
+    last = (length - 1) << bits
+    if border == "edge":
+        return jnp.clip(position, 0, last)
+    if border == "reflect":
+        folded = lax.rem(jnp.abs(position), jnp.int32(max(2 * last, 1)))
+        return jnp.minimum(folded, 2 * last - folded)
+    return _onto_ring(position, length, bits)
+
+
+def fixed_points(points: Float[Array, "h w"], length: int, border: str = "constant") -> Position:
     """Coordinates of single points as integers with `_POINT_BITS` bits behind the point."""
-    inside = jnp.clip(points, -1.0, float(length))  # before rounding: a far point would not fit
-    return _onto_ring(jnp.round(inside * (1 << _POINT_BITS)).astype(jnp.int32), length, _POINT_BITS)
+    if border == "reflect":
+        points = lax.rem(jnp.abs(points), jnp.asarray(max(2.0 * (length - 1), 1.0), points.dtype))
+    nearest = jnp.clip(points, -1.0, 2.0 * length)  # before rounding: a far point would not fit
+    return _inside(jnp.round(nearest * (1 << _POINT_BITS)).astype(jnp.int32), length, _POINT_BITS, border)
 
 
 _POINT_BITS = 14  # float32 has no more for pictures of 1000 pixels
@@ -104,7 +122,7 @@ def _bilinear(pixels: Pixels, x: Position, y: Position, bits: int, fill: int, ch
     return lerp(lerp(a, b, across, channels), lerp(c, d, across, channels), down, channels)
 
 
-def _bilinear_float(plane: Float[Array, "h w"], x: Position, y: Position, bits: int, fill: float) -> Array:
+def _bilinear_float(plane: Float[Array, "h w"], x: Position, y: Position, bits: int, fill: Array) -> Array:
     width = plane.shape[1]
     across, down = ((position & ((1 << bits) - 1)).astype(plane.dtype) / (1 << bits) for position in (x, y))
     ringed = jnp.pad(plane, 1, constant_values=fill).reshape(-1)
@@ -114,61 +132,90 @@ def _bilinear_float(plane: Float[Array, "h w"], x: Position, y: Position, bits: 
     return upper + down * (lower - upper)
 
 
-def resample(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int, size: Size | None = None) -> Pixels:
+def resample(
+    pixels: Pixels,
+    matrix: Matrix,
+    *,
+    fill: int,
+    channels: int,
+    size: Size | None = None,
+    border: str = "constant",
+) -> Pixels:
     """Bilinear inverse warp of packed pixels, for use inside a `platform_loop`; `fill` is a packed pixel."""
     size = size or pixels.shape
     bits = fraction_bits(pixels.shape, size) + 1
-    return _bilinear(pixels, *_affine_positions(matrix, pixels.shape, size), bits, fill, channels)
+    return _bilinear(pixels, *_affine_positions(matrix, pixels.shape, size, border), bits, fill, channels)
 
 
-def _resample_float(plane: Float[Array, "h w"], matrix: Matrix, *, fill: float, size: Size) -> Float[Array, "h w"]:
+def _resample_float(
+    plane: Float[Array, "h w"], matrix: Matrix, fill: Float[Array, ""], *, size: Size, border: str
+) -> Float[Array, "h w"]:
     bits = fraction_bits(plane.shape, size) + 1
-    return _bilinear_float(plane, *_affine_positions(matrix, plane.shape, size), bits, fill)
+    return _bilinear_float(plane, *_affine_positions(matrix, plane.shape, size, border), bits, fill)
 
 
 def warp(
-    image: Shaped[Array, "h w c"], inverse: Float[Array, "2 3"], fill: float = 0.0, size: Size | None = None
+    image: Shaped[Array, "h w c"],
+    inverse: Float[Array, "2 3"],
+    fill: Fill = 0.0,
+    size: Size | None = None,
+    border: str = "constant",
 ) -> Shaped[Array, "h2 w2 c"]:
     """Bilinear inverse warp of a uint8 or float image, its dtype kept.
 
     `inverse` takes a point of the output (x, y, 1) to the point of the input that it shows, both in pixels from
-    the centre of their picture. Outside lies `fill`, in 0..1 for either dtype. The weights of uint8 images have 8
-    bits: the result is within 2 levels of exact arithmetic.
+    the centre of their picture. Outside lies what `border` says, one of BORDERS; of constant it is `fill`, in 0..1
+    for either dtype, one level or one for each channel. The weights of uint8 images have 8 bits: the result is within
+    2 levels of exact arithmetic.
     """
     size = size or image.shape[:2]
-    return _each_plane(image, fixed_point(inverse, image.shape[:2], size), fill, resample, _resample_float, size=size)
+    matrix = fixed_point(inverse, image.shape[:2], size)
+    return _each_plane(image, matrix, fill, resample, _resample_float, size=size, border=_known(border))
+
+
+def _known(border: str) -> str:
+    return binding.choose(border, dict(zip(BORDERS, BORDERS, strict=True)), "border")
 
 
 def warp_to(
-    image: Shaped[Array, "h w c"], x: Float[Array, "h2 w2"], y: Float[Array, "h2 w2"], fill: float = 0.0
+    image: Shaped[Array, "h w c"],
+    x: Float[Array, "h2 w2"],
+    y: Float[Array, "h2 w2"],
+    fill: Fill = 0.0,
+    border: str = "constant",
 ) -> Shaped[Array, "h2 w2 c"]:
-    """Output pixel (i, j) shows the point (x[i, j], y[i, j]), from the centre of the upper left pixel; bilinear."""
+    """Output pixel (i, j) shows the point (x[i, j], y[i, j]), from the centre of the upper left pixel; bilinear.
+
+    fill, border: what lies outside, see `warp`.
+    """
 
     def packed(pixels: Pixels, points: Int32[Array, "2 h2 w2"], *, fill: int, channels: int) -> Pixels:
         return _bilinear(pixels, points[0], points[1], _POINT_BITS, fill, channels)
 
-    def plane(values: Float[Array, "h w"], points: Int32[Array, "2 h2 w2"], *, fill: float) -> Float[Array, "h2 w2"]:
+    def plane(values: Float[Array, "h w"], points: Int32[Array, "2 h2 w2"], fill: Float[Array, ""]) -> Array:
         return _bilinear_float(values, points[0], points[1], _POINT_BITS, fill)
 
-    points = jnp.stack([fixed_points(x, image.shape[1]), fixed_points(y, image.shape[0])])
+    height, width = image.shape[:2]
+    points = jnp.stack([fixed_points(x, width, _known(border)), fixed_points(y, height, border)])
     return _each_plane(image, points, fill, packed, plane)
 
 
 def _each_plane(
-    image: Shaped[Array, "h w c"], how: Array, fill: float, packed: Callable, plane: Callable, **settings: Any
+    image: Shaped[Array, "h w c"], how: Array, fill: Fill, packed: Callable, plane: Callable, **settings: Any
 ) -> Shaped[Array, "h2 w2 c"]:
     """uint8 pixels whole through `packed`, float channels one by one through `plane`."""
     channels = image.shape[-1]
-    fill = kernels.filling(fill, jnp.float32)
+    levels = cast(list[float], kernels.fill_levels(fill, channels, jnp.float32))
     if image.dtype == jnp.uint8 and channels > 4:
-        parts = (image[..., i : i + 4] for i in range(0, channels, 4))
-        return jnp.concatenate([_each_plane(part, how, fill, packed, plane, **settings) for part in parts], axis=-1)
+        parts = ((image[..., i : i + 4], tuple(levels[i : i + 4])) for i in range(0, channels, 4))
+        planes = [_each_plane(part, how, of_part, packed, plane, **settings) for part, of_part in parts]
+        return jnp.concatenate(planes, axis=-1)
     if image.dtype == jnp.uint8:
-        gray = kernels.gray_pixel(round(kernels.filling(fill)), channels)
-        loop = kernels.platform_loop(partial(packed, fill=gray, channels=channels, **settings))
+        pixel = kernels.fill_pixel(fill, channels)
+        loop = kernels.platform_loop(partial(packed, fill=pixel, channels=channels, **settings))
         return kernels.unpack(loop(kernels.pack(image), how), channels)
-    loop = kernels.platform_loop(partial(plane, fill=fill, **settings))
-    return jax.vmap(loop, in_axes=(2, None), out_axes=2)(image, how)
+    loop = kernels.platform_loop(partial(plane, **settings))
+    return jax.vmap(loop, in_axes=(2, None, 0), out_axes=2)(image, how, jnp.asarray(levels, image.dtype))
 
 
 def nearest(

@@ -7,6 +7,7 @@ from jaxtyping import PRNGKeyArray
 
 from efficient_jax import binding
 from efficient_jax.augment import dispatch
+from efficient_jax.augment.kernels import Fill
 from efficient_jax.types import Example
 
 Step = tuple[str, float, int]  # operation, probability, magnitude 0..9
@@ -108,7 +109,7 @@ def largest(size: tuple[int, ...]) -> dispatch.Ranges:
     )
 
 
-def autoaugment(key: PRNGKeyArray, example: Example, *, policy: str = "imagenet", fill: float = 0.0) -> Example:
+def autoaugment(key: PRNGKeyArray, example: Example, *, policy: str = "imagenet", fill: Fill = 0.0) -> Example:
     """One of the policy's 25 pairs of operations, each of the two with its probability and magnitude.
 
     policy: imagenet, cifar10 or svhn. fill: what lies outside the picture, in 0..1. Ranges and tables are

@@ -17,7 +17,9 @@ from efficient_jax.types import Example, UserError
 
 Inverse = Float[Array, "3 3"]
 Points = Float[Array, "n 2"]
+Change = tuple[Callable[[Points], Points], Size]  # of points from the centre of the image; the new (height, width)
 MOVED = ("mask", "boxes", "box_mask", "keypoints")
+NEAREST = 1e-6  # of depths in a perspective, where that of the centre of the image is 1
 
 
 def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) -> Example:
@@ -39,7 +41,8 @@ def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) ->
             mask = resample.nearest(mask, inverse[:2], size)
         return mask
 
-    moved = carry(example, old, size, [partial(project, inverted(inverse)) for inverse in layers], look)
+    changes = [(partial(project, inverted(inverse)), size) for inverse in layers]
+    moved = carry(example, old, changes, look)
     if old != size:
         return moved
     unchanged = jnp.all(layers == jnp.eye(3))  # then bit for bit, which adding and taking off the centre is not
@@ -65,7 +68,7 @@ def move_to(
     """
     old = example["image"].shape[:2]
     look = partial(_nearest_to, seen=seen)
-    return carry(example, old, seen[0].shape, [forward], look, points_per_side)
+    return carry(example, old, [(forward, seen[0].shape)], look, points_per_side)
 
 
 def _nearest_to(mask: Shaped[Array, "h w"], seen: tuple[Array, Array]) -> Shaped[Array, "h2 w2"]:
@@ -75,14 +78,14 @@ def _nearest_to(mask: Shaped[Array, "h w"], seen: tuple[Array, Array]) -> Shaped
 def carry(
     example: Example,
     old: Size,
-    size: Size,
-    forward: list[Callable[[Points], Points]],
+    changes: list[Change],
     look: Callable[[Shaped[Array, "h w"]], Shaped[Array, "h2 w2"]],
     points_per_side: int = 1,
 ) -> Example:
     """Every entry but the image, changed by functions of points, which count from the centre of the picture.
 
-    forward: the changes in order, each from a point of its input to the point of its output. look: a mask resampled.
+    changes: in order, each from a point of its input to the point of its output, and the size of that. look: a mask
+    resampled by all of them.
     points_per_side: how many points of each side of a box are moved; 1, its corner, where lines stay straight.
     """
     moved = dict(example)
@@ -91,19 +94,19 @@ def carry(
     if "box_mask" in example:
         moved["box_mask"] = jax.vmap(look)(example["box_mask"])
     if "boxes" in example:
-        moved |= _boxes(example, old, size, forward, points_per_side)
+        moved |= _boxes(example, old, changes, points_per_side)
     if "keypoints" in example:
         points = example["keypoints"] - _centre(old, 1)
         visible = example["keypoint_visible"]
-        for change in forward:
+        for change, size in changes:
             points = change(points)
             place = points + _centre(size, 1)
             visible &= jnp.all((place >= -0.5) & (place < jnp.array([size[1] - 0.5, size[0] - 0.5])), axis=1)
-        moved |= {"keypoints": points + _centre(size, 1), "keypoint_visible": visible}
+        moved |= {"keypoints": place, "keypoint_visible": visible}
     return moved
 
 
-def _boxes(example: Example, old: Size, size: Size, forward: list, points_per_side: int) -> Example:
+def _boxes(example: Example, old: Size, changes: list[Change], points_per_side: int) -> Example:
     along = jnp.arange(points_per_side) / points_per_side
     ahead, zero, one = along, jnp.zeros_like(along), jnp.ones_like(along)
     rim = jnp.concatenate(  # clockwise around the unit square
@@ -114,29 +117,27 @@ def _boxes(example: Example, old: Size, size: Size, forward: list, points_per_si
         points = change(box[:2] + rim * (box[2:] - box[:2]))
         return jnp.concatenate([points.min(0), points.max(0)])
 
-    frame = jnp.tile(_centre(size, 0), 2) * jnp.array([-1.0, -1.0, 1.0, 1.0])
-
     def through(box: Float[Array, "4"]) -> tuple[Float[Array, "4"], Float[Array, ""]]:
         window = box  # what is still to be seen of the box, however large the hull of the whole becomes
-        whole = hull(box, lambda points: _after(points, forward))
+        whole = hull(box, lambda points: _after(points, changes))
         share = jnp.float32(1)
-        for position in range(len(forward)):
-            seen = hull(window, forward[position])
-            window = _overlap(seen, frame)
+        for change, size in changes:
+            seen = hull(window, change)
+            window = _overlap(seen, jnp.tile(_centre(size, 0), 2) * jnp.array([-1.0, -1.0, 1.0, 1.0]))
             share *= area(window) / jnp.maximum(area(seen), _TINY)
         return _overlap(whole, window), share
 
     boxes, share = jax.vmap(through)(example["boxes"] - jnp.tile(_centre(old, 0), 2))
     visible = jnp.where(area(boxes) > 0, example["box_visible"] * share, 0.0)
-    kept = jnp.where((visible > 0)[:, None], boxes + jnp.tile(_centre(size, 0), 2), 0.0)
+    kept = jnp.where((visible > 0)[:, None], boxes + jnp.tile(_centre(changes[-1][1], 0), 2), 0.0)
     return {"boxes": kept, "box_visible": visible}
 
 
 _TINY = 1e-9
 
 
-def _after(points: Points, changes: list[Callable[[Points], Points]]) -> Points:
-    for change in changes:
+def _after(points: Points, changes: list[Change]) -> Points:
+    for change, _ in changes:
         points = change(points)
     return points
 
@@ -172,6 +173,7 @@ def _centre(size: Size, less: int) -> Float[Array, "2"]:
 def project(matrix: Inverse, points: Points) -> Points:
     x, y = points.T
     along_x, along_y, depth = (row[0] * x + row[1] * y + row[2] for row in matrix)
+    depth = jnp.maximum(depth, NEAREST)  # a point beyond the horizon is far outside, not mirrored into the image
     return jnp.stack([along_x, along_y], -1) / depth[:, None]
 
 

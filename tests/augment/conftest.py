@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-FOR_ANY_PROGRAM = ("test_any_content", "test_build", "test_entries")  # hundreds of programs: ranges, shapes, dtypes
+FOR_ANY_PROGRAM = ("test_any_content", "test_build", "test_entries", "test_fused")  # hundreds of programs
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from efficient_jax.types import UserError
 
 SETTINGS = {
     "brightness": {"strength": 0.5},
+    "brightness_add": {"amount": 0.3},
     "contrast": {"strength": 0.5},
     "saturation": {"strength": 0.5},
     "hue": {"strength": 0.3},
@@ -39,6 +40,7 @@ SETTINGS = {
     "translate": {},
     "scale": {},
     "affine": {"rotate": 20.0, "shear": 0.2, "translate": 0.2, "scale": 0.2},
+    "affine_from_points": {"old": ((0.0, 0.0), (8.0, 0.0), (0.0, 8.0)), "new": ((1.0, 0.0), (8.0, 2.0), (0.0, 7.0))},
     "perspective": {},
     "elastic": {"alpha": 9.0, "sigma": 3.0},
     "grid_distortion": {"steps": 3},
@@ -74,6 +76,7 @@ SETTINGS = {
 }
 NOTHING = {
     "brightness": {"strength": 0.0},
+    "brightness_add": {"amount": 0.0},
     "contrast": {"strength": 0.0},
     "saturation": {"strength": 0.0},
     "hue": {"strength": 0.0},
@@ -94,6 +97,7 @@ NOTHING = {
     "translate": {"x": 0.0, "y": 0.0},
     "scale": {"scale": 0.0},
     "affine": {},
+    "affine_from_points": {"old": ((0.0, 0.0), (8.0, 0.0), (0.0, 8.0)), "new": ((0.0, 0.0), (8.0, 0.0), (0.0, 8.0))},
     "perspective": {"distortion": 0.0},
     "elastic": {"alpha": 0.0},
     "grid_distortion": {"limit": 0.0},
@@ -116,6 +120,7 @@ NOTHING = {
 OUTCOMES = {  # of sixteen draws for one picture, at least; 6 where nothing is said
     **dict.fromkeys(("posterize", "solarize", "equalize", "autocontrast", "invert", "grayscale"), 1),
     **dict.fromkeys(("center_crop", "pad", "resize", "filter_boxes", "dithering"), 1),
+    "affine_from_points": 1,
     **dict.fromkeys(("flip", "flip_vertical", "channel_drop", "copy_paste"), 2),
     **{"rot90": 3, "channel_shuffle": 3, "trivialaugment": 5},
 }

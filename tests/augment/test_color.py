@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageChops, ImageEnhance, ImageOps
 from scipy import stats
 
 from efficient_jax.augment import color, filters, kernels
@@ -218,3 +218,27 @@ def test_colour_needs_one_or_three_channels(image):
 def test_bad_settings_are_refused(op, message):
     with pytest.raises(UserError, match=message):
         applied(op, PICTURES["pixel"])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("constant", [-51, -1, 0, 102, 255])
+def test_an_added_constant_is_pillows(key, dtype, constant):
+    image = PICTURES["noise"]
+    plane = Image.fromarray(np.full_like(image, abs(constant)))
+    add = ImageChops.add if constant >= 0 else ImageChops.subtract
+    expected = np.asarray(add(Image.fromarray(image), plane), np.float64)
+    unit = 1 if dtype == np.uint8 else 255
+    given = {"image": jnp.asarray((image / dtype(unit)).astype(dtype))}
+    out = color.brightness_add(key, given, amount=(constant / 255, constant / 255))["image"]
+    assert out.dtype == dtype
+    np.testing.assert_allclose(np.asarray(out, np.float64) * unit, expected, atol=0 if dtype == np.uint8 else 1e-3)
+
+
+@pytest.mark.parametrize(("amount", "low", "high"), [(0.1, -26, 26), ((0.0, 0.2), 0, 51), ((-0.2, -0.1), -51, -26)])
+def test_added_constants_are_uniform(key, amount, low, high):
+    example = {"image": jnp.full((1, 1, 1), 100, jnp.uint8)}
+    run = jax.jit(jax.vmap(lambda k: color.brightness_add(k, example, amount=amount)["image"][0, 0, 0]))
+    added = np.asarray(run(jax.random.split(key, 8000)), int) - 100
+    assert stats.chisquare(np.bincount(added - low, minlength=high - low + 1)).pvalue > 1e-3
+    with pytest.raises(UserError, match=r"amount 1.5 is not in -1\.\.1"):
+        color.brightness_add(key, example, amount=1.5)

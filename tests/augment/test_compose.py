@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +63,67 @@ def test_choices_nest(key):
         "flip_vertical": ALWAYS,
     }
     np.testing.assert_array_equal(run(key, ("some_of",), **blocks)["image"], BATCH["image"][:, ::-1, ::-1])
+
+
+@pytest.mark.parametrize("choose", [augment.one_of, augment.sequence, lambda ops: augment.some_of(ops, 1, 1)])
+def test_names_where_functions_belong_are_refused(choose):
+    with pytest.raises(UserError, match="want a tuple of functions .* got 'rotat'"):
+        choose((augment.flip, "rotat"))
+
+
+def test_a_sequence_is_one_of_several(key):
+    """Either both flips, or none of them; and a chain inside it resamples once."""
+    blocks = {
+        "one_of": {"ops": ("both", "invert")},
+        "both": {"op": "sequence", "ops": ("flip", "flip_vertical")},
+        "flip": ALWAYS,
+        "flip_vertical": ALWAYS,
+    }
+    out = run(key, ("one_of",), **blocks)["image"]
+    both, inverted = same(out, BATCH["image"][:, ::-1, ::-1]), same(out, 255 - BATCH["image"])
+    assert (both ^ inverted).all()
+    assert 0.3 < both.mean() < 0.7
+    turns = {"there": {"op": "rotate", "degrees": (40.0, 40.0)}, "back": {"op": "rotate", "degrees": (-40.0, -40.0)}}
+    again = run(key, ("whole",), whole={"op": "sequence", "ops": ("there", "back")}, **turns)["image"]
+    assert np.abs(np.asarray(again, int) - np.asarray(BATCH["image"], int)).max() <= 1
+    assert augment.operations({"ops": ("one_of",)} | blocks) == {
+        "one_of",
+        "sequence",
+        "flip",
+        "flip_vertical",
+        "invert",
+    }
+
+
+def test_a_document_with_its_own_phases(key):
+    """The blocks name what each phase does; the result is that of the function with the same operations."""
+    blocks = {
+        "document": {"ink": ("bleed", "flip"), "paper": ("tint",), "post": ("fade",), "overlay": "min", "opacity": 0.9},
+        "bleed": {"op": "ink_bleed", "strength": 0.5},
+        "flip": ALWAYS,
+        "tint": {"op": "paper_tint", "lightness": 0.6},
+        "fade": {"op": "lighting_gradient", "strength": 0.8, "probability": 0.5},
+    }
+    out = run(key, ("document",), **blocks)
+    phases = {
+        "ink": (partial(augment.ink_bleed, strength=0.5), partial(augment.flip, probability=1.0)),
+        "paper": (partial(augment.paper_tint, lightness=0.6),),
+        "post": (augment.with_probability(partial(augment.lighting_gradient, strength=0.8), 0.5),),
+    }
+    page = jax.vmap(lambda k, example: augment.document(k, example, **phases, overlay="min", opacity=0.9))
+    keys = jax.vmap(lambda k: jax.random.fold_in(k, 0))(jax.random.split(key, N))
+    np.testing.assert_array_equal(out["image"], jax.jit(page)(keys, BATCH)["image"])
+    assert not same(out["image"], BATCH["image"]).any()
+    np.testing.assert_array_equal(run(key, ("document",), document={})["image"], BATCH["image"])
+    named = augment.operations({"ops": ("document",)} | blocks)
+    assert named == {"document", "ink_bleed", "flip", "paper_tint", "lighting_gradient"}
+
+
+def test_a_range_for_each_class(key):
+    degrees = tuple((90.0, 90.0) if row % 2 else (0.0, 0.0) for row in range(N))
+    out = run(key, ("turned",), turned={"op": "by_class", "of": "rotate", "degrees": degrees})["image"]
+    np.testing.assert_array_equal(out[::2], BATCH["image"][::2])
+    np.testing.assert_array_equal(out[1::2], np.rot90(BATCH["image"], axes=(1, 2))[1::2])
 
 
 def test_a_strength_for_each_class(key):
@@ -127,6 +190,39 @@ def test_matrices_with_other_fills_stay_apart(key):
         (("flip",), {"flip": 0.5}, "augment.flip: expected a block of settings"),
         (("one_of",), {"one_of": {}}, "augment.one_of.ops: want the names of other operations"),
         (("one_of",), {"one_of": {"ops": ("one_of",)}}, "augment.one_of.ops: want the names of other operations"),
+        (("one_of",), {}, "augment.one_of.ops: want the names of other operations"),
+        (
+            ("one_of",),
+            {"one_of": {"ops": ("rotat", "flip")}},
+            "augment.one_of.ops: unknown name 'rotat'; did you mean 'rotate'",
+        ),
+        (
+            ("mine",),
+            {"mine": {"op": "one_of", "ops": ("some_of",)}, "some_of": {"ops": ("flp",), "n_min": 0, "n_max": 1}},
+            "augment.some_of.ops: unknown name 'flp'; did you mean 'flip'",
+        ),
+        (("one_of",), {"one_of": {"ops": ("flip", 3)}}, r"augment.one_of.ops: want names of operations, got 3 \(int\)"),
+        (("one_of",), {"one_of": {"ops": ({"op": "flip"},)}}, "augment.one_of.ops: want names of operations, got {"),
+        ((("flip",),), {}, "augment.ops: want names of operations, got "),
+        (
+            ("sequence",),
+            {"sequence": {"ops": ("flp",)}},
+            "augment.sequence.ops: unknown name 'flp'; did you mean 'flip'",
+        ),
+        (
+            ("document",),
+            {"document": {"post": ("jpg",)}},
+            "augment.document.post: unknown name 'jpg'; did you mean 'jpeg'",
+        ),
+        (("document",), {"document": {"papr": ("jpeg",)}}, "augment.document.papr: no such key"),
+        (("document",), {"document": {"ink": "jpeg"}}, "augment.document.ink: want the names of other operations"),
+        (
+            ("document",),
+            {"document": {"ink": ("mixup",)}, "mixup": {"alpha": 1.0}},
+            "augment.document.ink: 'mixup' mixes",
+        ),
+        (("x",), {"x": {"op": "by_class", "of": "rotat", "degrees": (1.0, 2.0)}}, "augment.x.of: .* mean 'rotate'"),
+        (("rotate",), {"rotate": {"degrees": "30"}}, "augment.rotate.degrees: expected float, got '30'"),
         (("one_of",), {"one_of": {"ops": ("cutmix",)}, "cutmix": {"alpha": 1.0}}, "'cutmix' mixes a whole batch"),
         ((), {"flip": {"strength": 1.0}}, "augment.flip.strength: no such key"),
     ],

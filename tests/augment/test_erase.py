@@ -158,3 +158,27 @@ def test_fill_is_a_fraction_of_the_range(key, op, dtype, value):
 def test_bad_settings_are_refused(key, op, settings):
     with pytest.raises(UserError, match=f"{op.__name__}: "):
         op(key, {"image": jnp.zeros((6, 6, 3))}, **settings)
+
+
+@pytest.mark.parametrize("rotate", [180.0, (45.0, 45.0)])
+def test_a_turned_gridmask_keeps_what_the_paper_keeps(key, rotate):
+    masks = hidden(key, gridmask, (24, 30), ratio=0.6, d_min=10 / 24, d_max=10 / 24, rotate=rotate)
+    assert 1 - masks.mean() == pytest.approx(2 * 0.6 - 0.6**2, abs=0.01)
+    everywhere = 1 - masks.mean(0)
+    np.testing.assert_allclose(everywhere, 0.84, atol=5 * np.sqrt(0.84 * 0.16 / B))
+
+
+@pytest.mark.parametrize("degrees", [45.0, 30.0, 90.0, -20.0])
+def test_a_turned_gridmask_is_a_turned_grid(key, degrees):
+    """With float64 arithmetic, up to pixels whose centre is on an edge; at 45 degrees the holes are diamonds."""
+    size, period, bar = (41, 51), 20, 12
+    masks = hidden(key, gridmask, size, n=6, d_min=20 / 41, d_max=20 / 41, rotate=(degrees, degrees))
+    angle = np.radians(degrees)
+    y, x = np.mgrid[: size[0], : size[1]] - np.array([20, 25])[:, None, None]
+    along_x, along_y = np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y
+    for mask in masks:
+        rows, columns = (
+            [(np.floor(along + 1e-4) + offset) % period >= bar for offset in range(period)]
+            for along in (along_y, along_x)
+        )
+        assert min(((down & across) != mask).mean() for down in rows for across in columns) < 0.01

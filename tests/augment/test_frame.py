@@ -51,6 +51,12 @@ def test_pad_is_numpys(key, border):
     np.testing.assert_array_equal(padded, np.pad(WIDE, ((3, 3), (3, 3), (0, 0)), mode=border, **level))
 
 
+def test_a_padding_with_a_level_for_each_channel(key):
+    padded = np.asarray(frame.pad(key, {"image": jnp.asarray(WIDE)}, pixels=2, fill=(0.0, 0.2, 1.0))["image"])
+    planes = [np.pad(WIDE[..., i], 2, constant_values=level) for i, level in enumerate((0, 51, 255))]
+    np.testing.assert_array_equal(padded, np.stack(planes, -1))
+
+
 def test_crop_shows_every_window_equally_often(key):
     windows = many(frame.crop, WIDE, key, 3000, size=(5, 11))
     expected = [WIDE[y : y + 5, x : x + 11] for y in range(3) for x in range(2)]

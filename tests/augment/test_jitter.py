@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageEnhance
 from scipy import stats
 
-from efficient_jax.augment import color, jitter, kernels
+from efficient_jax.augment import color, filters, jitter, kernels
 from efficient_jax.augment.color import ONE, SIXTH
 from efficient_jax.types import UserError
 
@@ -228,3 +228,42 @@ def test_bad_strengths_are_refused(key, name):
             jitter.color_jitter(key, example, **{name: -0.1})
     with pytest.raises(UserError, match=r"hue: strength 0\.6"):
         jitter.hue(key, example, strength=0.6)
+
+
+@pytest.mark.parametrize("op", [jitter.brightness, jitter.contrast, jitter.saturation, filters.sharpness, jitter.gamma])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_range_is_of_factors(key, op, dtype):
+    """(f, f) is always the factor f: Pillow's, or a power."""
+    enhance = {
+        jitter.brightness: ImageEnhance.Brightness,
+        jitter.contrast: ImageEnhance.Contrast,
+        jitter.saturation: ImageEnhance.Color,
+        filters.sharpness: ImageEnhance.Sharpness,
+    }
+    if op is jitter.gamma:
+        expected = 255 * (NOISE / 255) ** 1.5
+    else:
+        expected = np.asarray(enhance[op](Image.fromarray(NOISE)).enhance(1.5), np.float64)
+    unit = 1 if dtype == np.uint8 else 255
+    out = batched(op, (NOISE / dtype(unit)).astype(dtype), jax.random.split(key, 3), strength=(1.5, 1.5))
+    exact = dtype == np.uint8 and op is not jitter.gamma
+    np.testing.assert_allclose(np.asarray(out[2], np.float64) * unit, expected, atol=0 if exact else 1.01)
+
+
+def test_ranges_are_one_sided(key):
+    keys = jax.random.split(key, 300)
+    flat = np.full((1, 1, 3), 100, np.uint8)
+    brighter = np.asarray(batched(jitter.brightness, flat, keys, strength=(1.0, 1.5)))[:, 0, 0, 0]
+    assert 100 <= brighter.min() < 103
+    assert 147 < brighter.max() <= 150
+    darker = np.asarray(batched(jitter.gamma, flat, keys, strength=(1.0, 2.0)))[:, 0, 0, 0]
+    assert darker.max() == 100
+    assert darker.min() < 42
+    jittered = np.asarray(batched(jitter.color_jitter, flat, keys, brightness=(1.0, 1.5)))[:, 0, 0, 0]
+    assert jittered.min() >= 100
+    red = np.array([[[200, 0, 0]]], np.uint8)
+    turned = np.asarray(batched(jitter.hue, red, keys, strength=(0.0, 0.1)))[:, 0, 0]
+    assert not turned[:, 2].any()  # towards yellow only
+    assert turned[:, 1].max() > 100
+    with pytest.raises(UserError, match=r"brightness: strength: \(1.5, 1.0\) is not a range"):
+        jitter.brightness(key, {"image": jnp.asarray(flat)}, strength=(1.5, 1.0))

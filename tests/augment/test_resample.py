@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -100,3 +101,46 @@ def test_nearest_shear_and_shift_are_pillows(size, inverse):
     data = np.column_stack([matrix[:2, :2], offset]).ravel().tolist()
     expected = Image.fromarray(mask).transform(mask.shape[::-1], Image.Transform.AFFINE, data, Image.Resampling.NEAREST)
     np.testing.assert_array_equal(nearest(mask, inverse[:2]), expected)
+
+
+MODES = {"constant": "grid-constant", "edge": "nearest", "reflect": "mirror"}
+
+
+@pytest.mark.parametrize("border", resample.BORDERS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_borders_are_scipys(border, dtype, channels):
+    """Twice the picture's size all around it, so that reflections are reflected again."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (7, 9, channels), dtype=np.uint8)
+    size, fill = (31, 40), tuple(np.linspace(0.2, 1.0, channels).tolist())
+    inverse = np.array([[0.8, -0.3, 1.3], [0.25, 0.9, -0.7]])
+    y, x = np.mgrid[: size[0], : size[1]].astype(float)
+    across, down = x - (size[1] - 1) / 2, y - (size[0] - 1) / 2
+    seen_x, seen_y = (row[0] * across + row[1] * down + row[2] for row in inverse)
+    seen_x, seen_y = seen_x + 4, seen_y + 3
+    expected = [
+        ndimage.map_coordinates(
+            image[..., i].astype(float), [seen_y, seen_x], order=1, mode=MODES[border], cval=round(255 * fill[i])
+        )
+        for i in range(channels)
+    ]
+    unit = 1 if dtype == np.uint8 else 255
+    given = jnp.asarray((image / dtype(unit)).astype(dtype))
+    warped = resample.warp(given, jnp.asarray(inverse, jnp.float32), fill, size, border)
+    pointwise = resample.warp_to(given, *(jnp.asarray(p, jnp.float32) for p in (seen_x, seen_y)), fill, border)
+    for out in (warped, pointwise):
+        assert out.dtype == dtype
+        difference = np.abs(np.asarray(out, np.float64) * unit - np.stack(expected, -1))
+        assert difference.max() <= (2.5 if dtype == np.uint8 else 0.6)
+
+
+@pytest.mark.parametrize("border", resample.BORDERS)
+def test_whole_pixels_outside_are_numpys(border):
+    image = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    around = {"constant_values": 0} if border == "constant" else {}
+    expected = np.pad(image, ((11, 11), (11, 11), (0, 0)), mode=border, **around)
+    shown = resample.warp(jnp.asarray(image), jnp.eye(3)[:2], 0.0, (28, 27), border)
+    np.testing.assert_array_equal(shown, expected)
+    one = jnp.full((1, 1, 3), 9, jnp.uint8)
+    assert (np.asarray(resample.warp(one, jnp.eye(3)[:2], 0.0, (3, 3), border))[1, 1] == 9).all()

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efficient_jax.augment import distort, frame, geometry, targets
+from efficient_jax.augment import distort, frame, fused, geometry, targets
 from efficient_jax.types import UserError
 
 HEIGHT, WIDTH = 30, 40
@@ -99,8 +99,8 @@ def test_rigid_motion_keeps_distances(key):
     def pairwise(points):
         return np.linalg.norm(points[:, None] - points[None], axis=-1)
 
-    draws = (geometry.random_rotation, geometry.random_translation)
-    moved = geometry.chain(key, scene(), draws=draws)
+    steps = [fused.Step("rotate", {"degrees": 30.0}), fused.Step("translate", {"x": 0.1, "y": 0.1})]
+    moved = fused.chain(steps)(key, scene())
     np.testing.assert_allclose(pairwise(np.asarray(moved["keypoints"])), pairwise(POINTS), rtol=1e-4)
 
 
