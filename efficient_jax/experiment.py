@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from efficient_jax import augment, initial, keys, members, models, optim, outcome, predictions, records
+from efficient_jax import augment, initial, keys, losses, members, models, optim, outcome, predictions, records
 from efficient_jax.data import feed
 from efficient_jax.data.stream import Streamed
 from efficient_jax.linear_head import Choice
-from efficient_jax.methods import METHODS
+from efficient_jax.methods import METHODS, view
 from efficient_jax.predicting import predict_batch, predict_rows, scores, validate
 from efficient_jax.preparation import (
     Run,
@@ -32,7 +32,7 @@ from efficient_jax.supervision import Supervision, supervise
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.training.step import Given
-from efficient_jax.types import Apply, Augment, Tree
+from efficient_jax.types import Apply, Augment, Saliency, Tree
 
 CHUNK = 64  # updates whose indices are sent to the devices together
 
@@ -60,7 +60,9 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
         mean, std = (" ".join(f"{value:.3f}" for value in description[key]) for key in ("mean", "std"))
         run.console.print(f"{stage.name}: images normalised by mean {mean} and std {std}", soft_wrap=True)
     data = {"image": run.source.images, "label": supervision.labels, **run.source.objects}
-    outcome.samples(folder, views_of(stage), data, supervision.rows, key)
+    of_each = losses.sigmoid_cross_entropy if run.source.multi_label else losses.cross_entropy
+    views = views_of(stage, view.saliency_of(apply, variables, of_each))
+    outcome.samples(folder, views, data, supervision.rows, key)
 
     if run.source.multi_label and not len(run.split["validation"]):
         run.console.print(f"{stage.name}: no validation images, so the threshold of every label is 0.5")
@@ -289,12 +291,13 @@ def _with_head(
     return placed
 
 
-def views_of(stage: Stage) -> dict[str, Augment]:
-    """How the images of each stream are augmented, where twice the second time."""
+def views_of(stage: Stage, saliency: Saliency) -> dict[str, Augment]:
+    """How the images of each stream are augmented, where twice the second time; `saliency` for operations that ask."""
     strong = METHODS[stage.method[0]].strong
-    return {
+    chosen = {
         stream: stage.strong_augment if strong and stream == "unlabelled" else stage.augment for stream in stage.batch
     }
+    return {stream: functools.partial(each, saliency=saliency) for stream, each in chosen.items()}
 
 
 def images_per_update(stage: Stage) -> int:

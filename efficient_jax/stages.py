@@ -1,5 +1,6 @@
 """A stage's block of a config, checked: each part bound to the function that will read it."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from jaxtyping import Array, Key
 from efficient_jax import augment as augmentations
 from efficient_jax import binding, durations, methods, models, schedules
 from efficient_jax import optim as optimizers
-from efficient_jax.types import Augment, Batch, UserError
+from efficient_jax.types import Augment, Batch, Saliency, UserError
 
 GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
 GIVEN_TO_OPTIMIZER = ("params", "steps", "layers")
@@ -266,6 +267,13 @@ def _check_views(where: str, method: str, augment: dict, strong_augment: dict) -
             raise UserError(
                 f"{where}.{key}: {mixes[0]!r} mixes images, but the method {method!r} compares views of one image"
             )
+        asking = [op for op in mixes if "saliency" in inspect.signature(augmentations.MIXES[op]).parameters]
+        if asking and not entry.saliency:
+            able = " or ".join(repr(name) for name, other in methods.METHODS.items() if other.saliency)
+            raise UserError(
+                f"{where}.{key}: {asking[0]!r} wants the saliency of images, which the method {method!r} does not "
+                f"compute; take the method {able}, or another operation"
+            )
 
 
 def _length(forms: Mapping[str, float], where: str) -> tuple[str, float]:
@@ -317,9 +325,9 @@ def _augment(block: Mapping[str, Any], where: str) -> Augment:
     ops = binding.bind(_ops, {"ops": block.get("ops", ())}, where)["ops"]
     augment = augmentations.build(ops, block, where)
 
-    def named(keys: Key[Array, "b"], batch: Batch) -> Batch:
+    def named(keys: Key[Array, "b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
         try:
-            return augment(keys, batch)
+            return augment(keys, batch, saliency)
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
 

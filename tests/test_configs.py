@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "common")
 # test_readme.py runs the quickstart, own_images, finetune, linear_probe and few_labels; the others are made of stages
 # that these or test_experiment.py train, and of networks that the tests of models train.
-TRAINED = ("flowers102_densenet", "hinton", "noisy_student_imagenet")
+TRAINED = ("flowers102_densenet", "hinton", "noisy_student_imagenet", "puzzle_mix")
 
 
 @pytest.fixture(scope="module")

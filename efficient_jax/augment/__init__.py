@@ -3,13 +3,14 @@
 from efficient_jax.augment.catalogue import *  # noqa: F403
 from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS
 from efficient_jax.augment.choose import with_probability
-from efficient_jax.augment.compose import build, operations, per_example, pipeline
+from efficient_jax.augment.compose import augmented, build, operations, per_example, pipeline
 from efficient_jax.augment.kernels import to_float
 
 __all__ = [
     "CHOICES",
     "MIXES",
     "OPS",
+    "augmented",
     "build",
     "operations",
     "per_example",
