@@ -215,7 +215,8 @@ def resolved(stage: Stage, images: int) -> Stage:
     bound = binding.bind(optimizers.optimizer, optim, f"{where}.optim", GIVEN_TO_OPTIMIZER)
     if not 0 <= bound["warmup"] < updates:
         raise UserError(
-            f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage"
+            f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage; "
+            "warmup_percent is a share of them"
         )
     return stage._replace(updates=updates, optim=bound)
 
@@ -291,11 +292,14 @@ def _length(forms: Mapping[str, float], where: str) -> tuple[str, float]:
 def _in_updates(block: Mapping[str, Any], batch: int, labelled: int, updates: int, where: str) -> dict[str, Any]:
     """`config.<stage>.optim` with every duration in updates, those of its schedule too."""
     measures = {"batch": batch, "epoch": labelled, "updates": updates}
+    given = block
     block = durations.resolve(block, DURATIONS[:1], **measures, where=where)
+    share = given.get("warmup_percent", 0.0)
+    if isinstance(share, int | float) and 0 < share < 100:  # it leaves something to train, also where it is rounded up
+        block["warmup"] = min(block["warmup"], updates - 1)
     if isinstance(block.get("schedule"), Mapping):
         block["schedule"] = durations.resolve(block["schedule"], DURATIONS[1:], **measures, where=f"{where}.schedule")
-        given = schedules.GIVEN
-        binding.bind_named(schedules.SCHEDULES, block["schedule"], f"{where}.schedule", given)
+        binding.bind_named(schedules.SCHEDULES, block["schedule"], f"{where}.schedule", schedules.GIVEN)
     return block
 
 

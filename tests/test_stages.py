@@ -65,7 +65,7 @@ def test_an_operation_that_wants_saliency_is_for_methods_that_compute_it():
 
 def test_warmup_must_leave_something_to_train():
     first = plan(changed("first.optim.warmup", 10)).stages[0]
-    message = r"^config\.first\.optim\.warmup: 10 is not in 0 \.\. 9, the updates of the stage$"
+    message = r"^config\.first\.optim\.warmup: 10 is not in 0 \.\. 9, the updates of the stage; warmup_percent is a"
     with pytest.raises(UserError, match=message):
         resolved(first, 100)
 
