@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 
 from configs import common
 
+EPOCHS = 60.0
+
 
 def get_config(arg: str = "") -> ConfigDict:
     config, tiny = common.experiment(arg)
@@ -26,9 +28,9 @@ def get_config(arg: str = "") -> ConfigDict:
                 "crop": {"padding": 4, "border": "reflect"},
                 "cutout": {"size": 8},
             },
-            "optim": common.sgd(learning_rate=0.4, weight_decay=5e-4, warmup_epochs=5.0),
+            "optim": common.sgd(learning_rate=0.4, weight_decay=5e-4, warmup_percent=100 * 5 / EPOCHS),
             "updates": 0,
-            "epochs": 60.0,
+            "epochs": EPOCHS,
             "ema_decay": 0.99,
             "log_every": 50,
             "save_every": 1000,

@@ -20,17 +20,16 @@ def cifar10(tiny: bool, labels_per_class: int = 0) -> ConfigDict:
     return ConfigDict({"source": source, "labels_per_class": labels_per_class, "test": 0, "validation": 0})
 
 
-def adamw(*, learning_rate: float = 3e-3, warmup: int = 50) -> ConfigDict:
+def adamw(*, learning_rate: float = 3e-3, warmup_percent: float = 5.0) -> ConfigDict:
     """AdamW with cosine decay; all parameters learn at the same rate."""
-    return ConfigDict(
-        {
-            "learning_rate": learning_rate,
-            "warmup": warmup,
-            "weight_decay": 1e-2,
-            "clip": 1.0,
-            "rules": ((".*", 1.0),),
-        }
-    )
+    block = {
+        "learning_rate": learning_rate,
+        "warmup": 0,
+        "weight_decay": 1e-2,
+        "clip": 1.0,
+        "rules": ((".*", 1.0),),
+    }
+    return ConfigDict(block | ({"warmup_percent": warmup_percent} if warmup_percent else {}))
 
 
 NORMS = (".*bn./.*", 0.0)
@@ -62,8 +61,8 @@ def lite(
     *, rules: tuple, updates: int = 0, epochs: float = 0.0, init: str = "", layer_decay: float = 1.0
 ) -> ConfigDict:
     """EfficientNet-Lite0, trained on 32 pictures an update: cropped, mirrored, and a little of their colour changed."""
-    optim = adamw(learning_rate=1e-3, warmup=0)
-    optim.update({"warmup_percent": 10.0, "layer_decay": layer_decay, "rules": rules})
+    optim = adamw(learning_rate=1e-3, warmup_percent=10.0)
+    optim.update({"layer_decay": layer_decay, "rules": rules})
     return ConfigDict(
         {
             "model": LITE | {"norm_momentum": 0.9},
@@ -137,14 +136,14 @@ def tfds(*, name: str, size: int, split: str = "train", test_split: str = "test"
     return ConfigDict({"source": {"name": "tfds"} | source, "labels_per_class": 0, "test": 0, "validation": 0})
 
 
-def sgd(*, learning_rate: float, weight_decay: float, warmup_epochs: float = 0.0) -> ConfigDict:
+def sgd(*, learning_rate: float, weight_decay: float, warmup_percent: float = 0.0) -> ConfigDict:
     """Nesterov momentum with cosine decay."""
     return ConfigDict(
         {
             "algorithm": {"name": "sgd", "momentum": 0.9},
             "learning_rate": learning_rate,
             "warmup": 0,
-            "warmup_epochs": warmup_epochs,
+            "warmup_percent": warmup_percent,
             "weight_decay": weight_decay,
             "clip": 0.0,
             "rules": ((".*", 1.0),),

@@ -31,7 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config[name] = stage(noisy_student, teacher="augmented", width=16, dropout=0.3, augment=NOISE)
     config.swa.update({"init": "student1", "updates": 500, "ema_decay": 0.0, "save_every": 50, "keep_every": 50})
     config.swa.optim.schedule = {"name": "constant"}
-    config.swa.optim.warmup = 0
+    config.swa.optim.warmup_percent = 0.0
     config.distilled = stage(distill, teacher="several", width=16, augment=MILD)
     config.distilled.update({"teacher": "", "teachers": students})
     return common.shrink(config) if tiny else config

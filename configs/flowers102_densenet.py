@@ -14,14 +14,15 @@ from ml_collections import ConfigDict
 from configs import common
 
 CLASSES = 102
+EPOCHS = 60.0
 
 
 def get_config(arg: str = "") -> ConfigDict:
     config, tiny = common.experiment(arg)
     config.data = common.stand_in(classes=CLASSES) if tiny else common.tfds(name="oxford_flowers102", size=224)
     config.stages = ("densenet",)
-    optim = common.adamw(learning_rate=1e-3, warmup=0)
-    optim.update({"warmup_epochs": 2.0, "rules": (("head/.*", 1.0), (".*", 0.1))})
+    optim = common.adamw(learning_rate=1e-3, warmup_percent=100 * 2 / EPOCHS)
+    optim.rules = (("head/.*", 1.0), (".*", 0.1))
     config.densenet = ConfigDict(
         {
             "model": {"name": "densenet", "depth": 121, "dropout": 0.2},
@@ -31,7 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "augment": common.strong(),
             "optim": optim,
             "updates": 0,
-            "epochs": 60.0,
+            "epochs": EPOCHS,
             "ema_decay": 0.99,
             "log_every": 20,
             "save_every": 500,

@@ -49,7 +49,7 @@ def stage(
             "omit": omit,
             "batch": {"labelled": 128, "unlabelled": 0},
             "augment": augment,
-            "optim": common.adamw(learning_rate=1e-3, warmup=0),
+            "optim": common.adamw(learning_rate=1e-3, warmup_percent=0.0),
             "updates": 2000,
             "ema_decay": 0.99,
             "log_every": 100,

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 BATCH = 1024
+EPOCHS = 90.0
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -27,9 +28,9 @@ def get_config(arg: str = "") -> ConfigDict:
             "method": {"name": "supervised", "label_smoothing": 0.1},
             "batch": {"labelled": BATCH},
             "augment": {"ops": ("random_resized_crop", "flip")},
-            "optim": common.sgd(learning_rate=0.1 * BATCH / 256, weight_decay=5e-5, warmup_epochs=5.0),
+            "optim": common.sgd(learning_rate=0.1 * BATCH / 256, weight_decay=5e-5, warmup_percent=100 * 5 / EPOCHS),
             "updates": 0,
-            "epochs": 90.0,
+            "epochs": EPOCHS,
             "ema_decay": 0.999,
             "log_every": 100,
             "save_every": 5000,

@@ -21,6 +21,7 @@ from configs import common
 LADDER = (("b7", 0), ("l0", 14), ("l1", 14), ("l2", 14), ("l2", 28))
 SIZES = {"b7": 600, "l0": 380, "l1": 380, "l2": 475}
 BATCH = 2048
+EPOCHS = 350.0
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -34,7 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
     names = ("teacher", *(f"student{i}" for i in range(1, len(ladder))))
     config.stages = (*names, "fixed")
     for i, (name, (variant, ratio)) in enumerate(zip(names, ladder, strict=True)):
-        config[name] = stage(variant=variant, size=SIZES[variant], epochs=350.0)
+        config[name] = stage(variant=variant, size=SIZES[variant], epochs=EPOCHS)
         if ratio:
             config[name].teacher = names[i - 1]
             config[name].batch.unlabelled = ratio * BATCH
@@ -43,7 +44,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.fixed = stage(variant=ladder[-1][0], size=0, epochs=1.5)
     config.fixed.init = names[-1]
     config.fixed.augment = {"ops": ()}
-    config.fixed.optim.update({"learning_rate": 0.001, "warmup_epochs": 0.0})
+    config.fixed.optim.update({"learning_rate": 0.001, "warmup_percent": 0.0})
     config.fixed.optim.rules = (("(head|conv_head|bn2|blocks/[56])/.*", 1.0), (".*", 0.0))
     if tiny:
         for name in names[1:]:
@@ -77,7 +78,7 @@ def stage(*, variant: str, size: int, epochs: float) -> ConfigDict:
             "optim": {
                 "algorithm": {"name": "rmsprop"},
                 "learning_rate": 0.016 * BATCH / 256,
-                "warmup_epochs": 5.0,
+                "warmup_percent": 100 * 5 / EPOCHS,
                 "schedule": {"name": "exponential", "factor": 0.97, "period_epochs": 4.8},
                 "weight_decay": 1e-5,
                 "clip": 0.0,

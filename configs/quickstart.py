@@ -48,7 +48,7 @@ def stage(
         "init": "",
         "batch": {"labelled": 32, "unlabelled": 96} if teacher else {"labelled": 64, "unlabelled": 0},
         "augment": augment,
-        "optim": common.adamw(),
+        "optim": common.adamw(warmup_percent=100 * 50 / updates),  # 50 updates
         "updates": updates,
         "ema_decay": 0.99,
         "log_every": 50,

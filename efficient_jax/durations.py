@@ -1,9 +1,34 @@
 """Durations of a config in steps, epochs, examples or percent: exactly one of them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
 from efficient_jax.types import UserError
+
+UNITS = ("", "_epochs", "_examples", "_percent")
+LENGTHS = ("updates", "epochs", "examples")
+"""The forms of the length of a stage."""
+
+
+def override(config: MutableMapping[str, Any], paths: Collection[str]) -> None:
+    """Sets the other forms of every duration at `paths` to 0 in `config`: a flag replaces the form that a file gives.
+
+    Args:
+        config: a config whose values at `paths` have been overridden already.
+        paths: dotted keys, such as "teacher.updates" or "teacher.optim.warmup". Of two forms that are both among them
+            neither becomes 0, so that the contradiction is said.
+    """
+    for path in paths:
+        *blocks, key = path.split(".")
+        block: Any = config
+        for name in blocks:
+            block = block[name]
+        name = next((key.removesuffix(unit) for unit in UNITS[1:] if key.endswith(unit)), key)
+        forms = LENGTHS if key in LENGTHS else [name + unit for unit in UNITS]
+        for form in forms:
+            other = ".".join([*blocks, form])
+            if block[key] and form != key and form in block and other not in paths:
+                block[form] = type(block[form])(0) if isinstance(block[form], int | float) else ()
 
 
 def resolve(
@@ -23,7 +48,7 @@ def resolve(
     Raises: UserError, naming the keys after `where`, when two forms are given, when one is negative or no number,
     and for a form whose measure is not known.
     """
-    steps_in = {"": 1.0, "_epochs": epoch / batch, "_examples": 1.0 / batch, "_percent": updates / 100.0}
+    steps_in = dict(zip(UNITS, (1.0, epoch / batch, 1.0 / batch, updates / 100.0), strict=True))
     resolved = dict(block)
     for name in names:
         forms = {name + unit: size for unit, size in steps_in.items() if name + unit in block}

@@ -1,8 +1,10 @@
 """Runs the stages of a plan in order. Each has its folder under the workdir, resumes from its newest checkpoint, and
 is left alone when it is finished."""
 
+import contextlib
 import functools
 import itertools
+import json
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -11,11 +13,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from efficient_jax import augment, initial, keys, members, models, optim, outcome, predictions, records
+from efficient_jax import augment, initial, keys, losses, members, models, optim, outcome, predictions, records
 from efficient_jax.data import feed
 from efficient_jax.data.stream import Streamed
 from efficient_jax.linear_head import Choice
-from efficient_jax.methods import METHODS
+from efficient_jax.methods import METHODS, view
 from efficient_jax.predicting import predict_batch, predict_rows, scores, validate
 from efficient_jax.preparation import (
     Run,
@@ -32,19 +34,33 @@ from efficient_jax.supervision import Supervision, supervise
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.training.step import Given
-from efficient_jax.types import Apply, Augment, Tree
+from efficient_jax.types import Apply, Augment, Saliency, Tree
+
+SECONDS = "seconds.json"
+"""In the folder of a stage: how long it has trained until its newest checkpoint, all attempts together."""
 
 CHUNK = 64  # updates whose indices are sent to the devices together
 
 
-def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
-    """Trains one stage, or finishes it; returns the result, which is also in its folder."""
+def run_stage(stage: Stage, run: Run, stop: stopping.Stop | None = None) -> dict[str, Any]:
+    """Trains one stage, or finishes it; returns the result, which is also in its folder.
+
+    Args:
+        stage: the stage, one of `run.stages`.
+        run: what all stages share.
+        stop: asked before and after training and after every step; None: nobody asks to stop.
+
+    Raises: Stopped, when `stop` says so; what was trained is saved.
+    """
+    stop = stop or stopping.Stop()
     folder = run.workdir / stage.name
     folder.mkdir(exist_ok=True)
     if (folder / "result.json").exists():
         return records.read_json(folder / "result.json")
-    started = time.perf_counter()
+    earlier = records.read_json(folder / SECONDS)["seconds"] if (folder / SECONDS).exists() else 0.0
+    started = time.perf_counter() - earlier
     supervision = supervise(stage, run)
+    stop.check(f"before the first step of stage {stage.name!r}")
     run = at_size(run, stage.size)
     key = _key(stage, run)
     description = description_of(stage, run)
@@ -54,13 +70,15 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     module, apply = members.build(description)
     variables = models.init(module, keys.named(key, "init"), shape)
     if stage.init:
-        variables, said = initial.variables(stage, variables, run.source.classes, shape, run.workdir)
+        variables, said = initial.variables(stage, variables, run.source.classes, shape, run.workdir, run.restored)
         for line in said:
             run.console.print(f"{stage.name}: {line}", soft_wrap=True)
         mean, std = (" ".join(f"{value:.3f}" for value in description[key]) for key in ("mean", "std"))
         run.console.print(f"{stage.name}: images normalised by mean {mean} and std {std}", soft_wrap=True)
     data = {"image": run.source.images, "label": supervision.labels, **run.source.objects}
-    outcome.samples(folder, views_of(stage), data, supervision.rows, key)
+    of_each = losses.sigmoid_cross_entropy if run.source.multi_label else losses.cross_entropy
+    views = views_of(stage, view.saliency_of(apply, variables, of_each))
+    outcome.samples(folder, views, data, supervision.rows, key)
 
     if run.source.multi_label and not len(run.split["validation"]):
         run.console.print(f"{stage.name}: no validation images, so the threshold of every label is 0.5")
@@ -73,7 +91,8 @@ def run_stage(stage: Stage, run: Run) -> dict[str, Any]:
     else:
         taught = teachers_of(stage, run) if method.frozen_teacher else ((), ())
         each = updates(stage, run, supervision, description, variables, taught)
-        ema = _train(stage, run, description, predict, each)
+        ema = _train(stage, run, description, predict, each, started, stop)
+    stop.check(f"after the last step of stage {stage.name!r}")
     validation, chosen = validate(predict, ema, run, folder / predictions.FILES["validation"])
     tested = predict_rows(predict, ema, run.split["test"], run)
     learned = supervision.rows.get("labelled", () if stage.batch else run.split["labelled"])
@@ -171,7 +190,15 @@ def updates(
     )
 
 
-def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callable, each: Updates) -> Tree:
+def _train(
+    stage: Stage,
+    run: Run,
+    description: dict[str, Any],
+    predict: Callable,
+    each: Updates,
+    started: float,
+    stop: stopping.Stop,
+) -> Tree:
     """The averaged variables after all updates, or the best of them on validation where there is such a split."""
     of_schedule = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
     rate = optim.schedule(steps=stage.updates, **of_schedule)
@@ -180,29 +207,42 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
     with checkpoint.saving(folder, where, stage.keep_every) as manager:
         say = functools.partial(run.console.print, soft_wrap=True)
         first, current = checkpoint.newest(manager, each.state, run.devices, lambda said: say(f"{stage.name}: {said}"))
+        if first:
+            say(f"{stage.name}: goes on after step {first:,} of {stage.updates:,}")
+        stop.after = "compiling and one update, with a checkpoint"
         with (
             records.metrics_log(folder, first) as log,
             StageProgress(run.console, stage.name, first=first, updates=stage.updates) as progress,
-            stopping.deferred(say) as stop,
         ):
+            given = each.given(first)
+            validated = False
+
+            def update(current: Tree, _: int) -> tuple[Tree, dict]:
+                made = each.update(current, next(given))
+                progress.compiled()
+                stop.after = "this update, with a checkpoint"
+                return made
 
             def on_log(i: int, values: Mapping[str, float]) -> None:
                 log(i, {**values, "learning_rate": float(rate(i - 1))})
                 progress.show(i, values)
 
             def on_save(i: int, current: Tree) -> None:
+                nonlocal validated
                 parallel.assert_replicas_agree(current)
                 timely = i % stage.save_every == 0 or i == stage.updates  # a stop must not make another the best
                 judged = timely or run.source.multi_label
-                figures, chosen = validate(predict, current["ema"], run) if judged else (None, {})
+                with contextlib.nullcontext() if validated else progress.apart():
+                    figures, chosen = validate(predict, current["ema"], run) if judged else (None, {})
+                validated = validated or judged
                 found = scores(figures) if figures and timely else {}
                 if found:
                     log(i, found)
                 checkpoint.save(manager, i, current, description | chosen, next(iter(found.values()), None))
+                records.write_json(folder / SECONDS, {"seconds": round(time.perf_counter() - started, 1)})
 
-            given = each.given(first)
             current = loop.run(
-                lambda current, _: each.update(current, next(given)),
+                update,
                 current,
                 first=first,
                 updates=stage.updates,
@@ -221,6 +261,7 @@ def _train(stage: Stage, run: Run, description: dict[str, Any], predict: Callabl
         best = checkpoint.best_step(manager)
         if best is not None and best != stage.updates:
             current = checkpoint.restore(manager, best, current, run.devices)
+    stop.after = ""
     return current["ema"]
 
 
@@ -245,13 +286,22 @@ def _fit(
             extract, placed, data, ids, key=key, batch=predict_batch(run, ids), devices=run.devices
         )
 
+    without_head = {name: tree for name, tree in variables["params"].items() if name != "head"}
+    network = checkpoint.fingerprint(variables | {"params": without_head})
+    about = json.dumps({name: value for name, value in description.items() if name != "classes"}, sort_keys=True)
     plain = augment.build((), {}, "")
-    views = [
-        features(run.split["labelled"], stage.augment if stage.views else plain, i) for i in range(stage.views or 1)
-    ]
+
+    def unaugmented(part: str) -> np.ndarray:
+        """The same for all heads on one network."""
+        return run.once(("features", network, about, part), lambda: features(run.split[part], plain, 0)[0])
+
+    labelled, ids = run.split["labelled"], run.split["validation"]
+    if stage.views:
+        views = [features(labelled, stage.augment, i) for i in range(stage.views)]
+    else:
+        views = [(unaugmented("labelled"), labels[labelled])]
     seen, targets = (np.concatenate(each) for each in zip(*views, strict=True))
-    ids = run.split["validation"]
-    held = (features(ids, plain, 0)[0], run.source.targets(ids)) if len(ids) else None
+    held = (unaugmented("validation"), run.source.targets(ids)) if len(ids) else None
     multi_label = run.source.multi_label
     choice = fit(seen, targets, run.seed, held, multi_label, len(views), **stage.method[1])
     measure = "mean average precision" if multi_label else "right"
@@ -290,12 +340,13 @@ def _with_head(
     return placed
 
 
-def views_of(stage: Stage) -> dict[str, Augment]:
-    """How the images of each stream are augmented, where twice the second time."""
+def views_of(stage: Stage, saliency: Saliency) -> dict[str, Augment]:
+    """How the images of each stream are augmented, where twice the second time; `saliency` for operations that ask."""
     strong = METHODS[stage.method[0]].strong
-    return {
+    chosen = {
         stream: stage.strong_augment if strong and stream == "unlabelled" else stage.augment for stream in stage.batch
     }
+    return {stream: functools.partial(each, saliency=saliency) for stream, each in chosen.items()}
 
 
 def images_per_update(stage: Stage) -> int:

@@ -1,7 +1,7 @@
 """What a stage begins with: new variables, those of another stage, or weights that others trained; and the
 normalisation of images that belongs to them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from efficient_jax.stages import Stage
 from efficient_jax.training import checkpoint
 from efficient_jax.types import Tree, UserError
 
+Load = Callable[[Path, str], tuple[Tree, dict[str, Any]]]
+"""As `checkpoint.load`."""
+
 IN_TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "dtype")
 """Settings of models with which the same weights are the same function."""
 
@@ -25,18 +28,22 @@ def folder(reference: str, workdir: Path) -> Path:
 
 
 def normalisation(
-    stage: Stage, stages: Mapping[str, Stage], workdir: Path, data: tuple[tuple[float, ...], tuple[float, ...]]
+    stage: Stage,
+    stages: Mapping[str, Stage],
+    workdir: Path,
+    data: tuple[tuple[float, ...], tuple[float, ...]],
+    load: Load = checkpoint.load,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) per channel of pixels in 0..1: of what the stage begins with, else that of the `data`.
 
-    `config.<stage>.mean` and `.std` come before both.
+    `config.<stage>.mean` and `.std` come before both. `load` restores checkpoints.
     """
     if stage.mean:
         return stage.mean, stage.std
     if not stage.init:
         return data
     if stage.init in stages:
-        return normalisation(stages[stage.init], stages, workdir, data)
+        return normalisation(stages[stage.init], stages, workdir, data, load)
     if is_weights(stage.init):
         if stage.model[0] not in pretrained.FAMILIES:
             raise UserError(
@@ -48,21 +55,28 @@ def normalisation(
         except UserError as error:
             raise UserError(f"config.{stage.name}.init: {error}") from None
         return found.mean, found.std
-    _, description = checkpoint.load(folder(stage.init, workdir), f"config.{stage.name}.init")
+    _, description = load(folder(stage.init, workdir), f"config.{stage.name}.init")
     return tuple(description["mean"]), tuple(description["std"])
 
 
 def variables(
-    stage: Stage, fresh: Tree, classes: tuple[str, ...], image_shape: tuple[int, int, int], workdir: Path
+    stage: Stage,
+    fresh: Tree,
+    classes: tuple[str, ...],
+    image_shape: tuple[int, int, int],
+    workdir: Path,
+    load: Load = checkpoint.load,
 ) -> tuple[Tree, list[str]]:
     """(`fresh`, arrays or their shapes, with what `stage.init` has in place of it, what to say of that).
 
-    Where the classes are others, the head stays as in `fresh`. Raises: UserError for weights of another architecture.
+    Where the classes are others, the head stays as in `fresh`. `load` restores checkpoints. Raises: UserError for
+    weights of another architecture.
     """
     where = f"config.{stage.name}.init"
     if is_weights(stage.init):
         return _of_others(stage, fresh, image_shape, where)
-    found, description = checkpoint.load(folder(stage.init, workdir), where)
+    restored, description = load(folder(stage.init, workdir), where)
+    found = restored | {"params": dict(restored["params"])}  # others may read what was restored
     said = []
     differs = description["model"] != stage.model[0]
     if not differs and "pos_embed" in found["params"] and description["image_shape"][:2] != list(image_shape[:2]):

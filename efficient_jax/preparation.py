@@ -1,7 +1,7 @@
 """From a checked plan to what all stages share: devices, data, splits, and a rehearsal of every stage."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from efficient_jax.loading import check_streams, load_data, load_run
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan
 from efficient_jax.stages import Stage, resolved
-from efficient_jax.training import batches, parallel
+from efficient_jax.training import batches, checkpoint, parallel
 from efficient_jax.types import Apply, Tree, UserError
 
 NOTHING: dict[str, Tree] = {}
@@ -39,6 +39,19 @@ class Run(NamedTuple):
     std: tuple[float, ...]
     framing: dict[str, Any]  # how pictures became images
     stages: tuple[Stage, ...]  # with durations in updates
+    kept: dict[Any, Any]  # what `once` made
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Returns `make()`, which is called once for all stages; `key` says of what."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+    def restored(self, folder: Path, where: str) -> tuple[Tree, dict[str, Any]]:
+        """As `checkpoint.load`; a stage of another run, which does not change, is read once."""
+        if folder.parent == self.workdir:
+            return checkpoint.load(folder, where)
+        return self.once(("checkpoint", folder), lambda: checkpoint.load(folder, where))
 
 
 def at_size(run: Run, size: int) -> Run:
@@ -90,7 +103,7 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     )
     placed = batches.place(images, devices)
     weight = plan.generated.get("weight", 0.0)
-    run = Run(workdir, plan.seed, devices, console, source, split, weight, placed, mean, std, framing, stages)
+    run = Run(workdir, plan.seed, devices, console, source, split, weight, placed, mean, std, framing, stages, {})
     shapes: dict[str, Tree] = {}
     for stage in stages:
         shapes[stage.name] = _rehearse(stage, run, shapes)
@@ -132,21 +145,31 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
     module, _ = members.build(about, norm_axis=None)
     taught = teachers_of(stage, run, earlier)
     try:
-        variables = jax.eval_shape(lambda key: models.init(module, key, shape), jax.random.key(0))
-        _check_pixels(module, variables, shape)
+        variables = _shapes(stage, module, shape)
         if stage.batch:
             _rehearse_updates(stage, run, about, variables, *taught)
         elif METHODS[stage.method[0]].fit:
             _rehearse_fit(stage, run)
     except UserError as error:
         raise error if str(error).startswith(where) else UserError(f"{where}: {error}") from error
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise UserError(f"{where}: {stage.model} cannot be trained on images {list(shape)}: {error}") from error
+    except Exception as error:  # of whoever wrote the loss, with its traceback
+        error.add_note(f"while {where} was traced")
+        raise
     if stage.init in earlier:
         start = next(other for other in run.stages if other.name == stage.init)
         initial.check(start.model, earlier[stage.init], stage, variables)
     if stage.init and stage.init not in earlier:
-        initial.variables(stage, variables, run.source.classes, shape, run.workdir)
+        initial.variables(stage, variables, run.source.classes, shape, run.workdir, run.restored)
+    return variables
+
+
+def _shapes(stage: Stage, module: Any, shape: tuple[int, int, int]) -> Tree:
+    """The shapes of the variables of `module`. Raises: UserError where it has none for images of `shape`."""
+    try:
+        variables = jax.eval_shape(lambda key: models.init(module, key, shape), jax.random.key(0))
+        _check_pixels(module, variables, shape)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise UserError(f"{stage.model} cannot be trained on images {list(shape)}: {error}") from error
     return variables
 
 
@@ -232,7 +255,7 @@ def input_shape(description: Mapping[str, Any]) -> tuple[int, int, int]:
 
 def description_of(stage: Stage, run: Run) -> dict[str, Any]:
     stages = {other.name: other for other in run.stages}
-    mean, std = initial.normalisation(stage, stages, run.workdir, (run.mean, run.std))
+    mean, std = initial.normalisation(stage, stages, run.workdir, (run.mean, run.std), run.restored)
     channels = run.source.images.shape[-1]
     if channels not in (1, len(mean)):
         raise UserError(
@@ -258,8 +281,8 @@ def teachers_of(
             description, variables = description_of(stages[name], run), earlier[name]
             apply = members.build(description)[1]
         else:
-            folder = initial.folder(name, run.workdir)
-            apply, variables, description = members.load(folder, stage.where_teachers)
+            variables, description = run.restored(initial.folder(name, run.workdir), stage.where_teachers)
+            apply = members.build(description)[1]
         applies.append(_teaching(stage, run, name, apply, description))
         trees.append(variables)
     return tuple(applies), tuple(trees)

@@ -1,5 +1,6 @@
 """A stage's block of a config, checked: each part bound to the function that will read it."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from jaxtyping import Array, Key
 from efficient_jax import augment as augmentations
 from efficient_jax import binding, durations, methods, models, schedules
 from efficient_jax import optim as optimizers
-from efficient_jax.types import Augment, Batch, UserError
+from efficient_jax.types import Augment, Batch, Saliency, UserError
 
 GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
 GIVEN_TO_OPTIMIZER = ("params", "steps", "layers")
@@ -215,7 +216,8 @@ def resolved(stage: Stage, images: int) -> Stage:
     bound = binding.bind(optimizers.optimizer, optim, f"{where}.optim", GIVEN_TO_OPTIMIZER)
     if not 0 <= bound["warmup"] < updates:
         raise UserError(
-            f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage"
+            f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage; "
+            "warmup_percent is a share of them"
         )
     return stage._replace(updates=updates, optim=bound)
 
@@ -267,6 +269,13 @@ def _check_views(where: str, method: str, augment: dict, strong_augment: dict) -
             raise UserError(
                 f"{where}.{key}: {mixes[0]!r} mixes images, but the method {method!r} compares views of one image"
             )
+        asking = [op for op in mixes if "saliency" in inspect.signature(augmentations.MIXES[op]).parameters]
+        if asking and not entry.saliency:
+            able = " or ".join(repr(name) for name, other in methods.METHODS.items() if other.saliency)
+            raise UserError(
+                f"{where}.{key}: {asking[0]!r} wants the saliency of images, which the method {method!r} does not "
+                f"compute; take the method {able}, or another operation"
+            )
 
 
 def _length(forms: Mapping[str, float], where: str) -> tuple[str, float]:
@@ -284,11 +293,14 @@ def _length(forms: Mapping[str, float], where: str) -> tuple[str, float]:
 def _in_updates(block: Mapping[str, Any], batch: int, labelled: int, updates: int, where: str) -> dict[str, Any]:
     """`config.<stage>.optim` with every duration in updates, those of its schedule too."""
     measures = {"batch": batch, "epoch": labelled, "updates": updates}
+    given = block
     block = durations.resolve(block, DURATIONS[:1], **measures, where=where)
+    share = given.get("warmup_percent", 0.0)
+    if isinstance(share, int | float) and 0 < share < 100:  # it leaves something to train, also where it is rounded up
+        block["warmup"] = min(block["warmup"], updates - 1)
     if isinstance(block.get("schedule"), Mapping):
         block["schedule"] = durations.resolve(block["schedule"], DURATIONS[1:], **measures, where=f"{where}.schedule")
-        given = schedules.GIVEN
-        binding.bind_named(schedules.SCHEDULES, block["schedule"], f"{where}.schedule", given)
+        binding.bind_named(schedules.SCHEDULES, block["schedule"], f"{where}.schedule", schedules.GIVEN)
     return block
 
 
@@ -318,9 +330,9 @@ def _augment(block: Mapping[str, Any], where: str) -> Augment:
     ops = binding.bind(_ops, {"ops": block.get("ops", ())}, where)["ops"]
     augment = augmentations.build(ops, block, where)
 
-    def named(keys: Key[Array, "b"], batch: Batch) -> Batch:
+    def named(keys: Key[Array, "b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
         try:
-            return augment(keys, batch)
+            return augment(keys, batch, saliency)
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
 

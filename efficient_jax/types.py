@@ -36,8 +36,12 @@ Batch = dict[str, Array]
 Augmentation = Callable[[PRNGKeyArray, Example], Example]
 """Pure: the same key and example give the same result, in a batch of any size, on any number of devices."""
 
-Augment = Callable[[PRNGKeyArray, Batch], Batch]
-"""An augmentation of a whole batch, one key for each example."""
+Saliency = Callable[[Batch], Float[Array, "b h w"]]
+"""How much each pixel of a batch matters to a network, 0 or more."""
+
+Augment = Callable[..., Batch]
+"""`augment(keys, batch) -> batch`: an augmentation of a whole batch, one key for each example. One with a third
+argument `saliency` is also given a `Saliency` function, or None: see `augment.augmented`."""
 
 Apply = Callable[..., tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]]
 """`apply(variables, images, train, keys) -> ((logits, intermediates), state)`: a model seen from outside.

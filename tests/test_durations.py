@@ -1,6 +1,6 @@
 import pytest
 
-from efficient_jax.durations import resolve
+from efficient_jax.durations import override, resolve
 from efficient_jax.types import UserError
 
 STAGE = {"batch": 32, "epoch": 100, "updates": 200, "where": "config.finetune.optim"}  # 3.125 updates an epoch
@@ -86,3 +86,19 @@ def test_what_is_no_duration_is_refused(block, message):
     with pytest.raises(UserError) as error:
         resolve(block, ("warmup",), **STAGE)
     assert str(error.value).startswith(f"config.finetune.optim.{message}")
+
+
+def test_a_flag_replaces_the_form_that_the_config_gives():
+    optim = {"warmup": 0, "warmup_percent": 5.0, "schedule": {"period": 0, "period_epochs": 2.0, "final": 0.1}}
+    config = {"seed": 3, "s": {"updates": 30, "epochs": 60.0, "optim": optim | {"warmup": 7}}}
+    config["s"]["optim"]["schedule"]["period"] = 9
+    override(config, ["seed", "s.updates", "s.optim.warmup", "s.optim.schedule.period", "s.optim.schedule.final"])
+    schedule = {"period": 9, "period_epochs": 0.0, "final": 0.1}
+    expected = {"warmup": 7, "warmup_percent": 0.0, "schedule": schedule}
+    assert config == {"seed": 3, "s": {"updates": 30, "epochs": 0.0, "optim": expected}}
+
+
+def test_two_forms_that_flags_give_contradict_each_other_as_ever():
+    config = {"s": {"updates": 30, "epochs": 2.0}, "t": {"updates": 0, "epochs": 2.0}}
+    override(config, ["s.updates", "s.epochs", "t.updates"])
+    assert config == {"s": {"updates": 30, "epochs": 2.0}, "t": {"updates": 0, "epochs": 2.0}}

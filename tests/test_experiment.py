@@ -1,5 +1,6 @@
 """Stages wired to each other, on tiny images with few updates."""
 
+import io
 import json
 import os
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 from efficient_jax import experiment, losses, members, models, preparation, records
 from efficient_jax.methods import METHODS
 from efficient_jax.supervision import supervise
+from efficient_jax.training import checkpoint, step
+from efficient_jax.training.stopping import Stop, Stopped
 from efficient_jax.types import UserError
 from tests.commands.launch import ROOT
 from tests.tiny_run import SHAPE, prepared, run, stage
@@ -237,3 +240,80 @@ def test_devices_may_normalise_each_for_itself(images, tmp_path):
 def test_a_stage_may_be_measured_in_epochs(images, tmp_path):
     (found,) = run(images, tmp_path, {"s": stage("supervised", updates=0) | {"epochs": 2.0}})
     assert found["updates"] == 3  # 12 labelled images, 8 in an update
+
+
+class After(Stop):
+    """Asks to stop at its `count`-th question."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    def __call__(self):
+        self.count -= 1
+        return self.count == 0
+
+
+def test_a_resumed_stage_says_where_it_goes_on_and_counts_all_its_seconds(images, tmp_path):
+    """The first question comes before the first step, the last after the last one; what was trained is what an
+    unstopped run trains."""
+    said, block = io.StringIO(), stage("supervised", updates=6, save_every=2)
+    ready = prepared(images, tmp_path, {"s": block}, said)
+    (each,) = ready.stages
+    with pytest.raises(Stopped, match="stopped before the first step of stage 's'"):
+        experiment.run_stage(each, ready, After(1))
+    with pytest.raises(Stopped, match=r"stage 's': stopped after update 3 of 6"):
+        experiment.run_stage(each, ready, After(4))
+    assert "goes on" not in said.getvalue()
+    spent = records.read_json(tmp_path / "s" / "seconds.json")["seconds"]
+    assert spent > 0
+    records.write_json(tmp_path / "s" / "seconds.json", {"seconds": 1000.0})
+    with pytest.raises(Stopped, match="stopped after the last step of stage 's'"):
+        experiment.run_stage(each, ready, After(5))
+    assert "s: goes on after step 3 of 6\n" in said.getvalue()
+    assert records.read_json(tmp_path / "s" / "seconds.json")["seconds"] > 1000
+    assert experiment.run_stage(each, ready)["seconds"] > 1000
+    whole = prepared(images, tmp_path / "whole", {"s": block})
+    whole.workdir.mkdir()
+    assert experiment.run_stage(whole.stages[0], whole)["seconds"] < 1000
+    one, other = (members.load(path / "s", "test")[1] for path in (tmp_path, tmp_path / "whole"))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_a_stage_of_another_run_is_restored_once(images, teacher, tmp_path, monkeypatch):
+    """For its normalisation, the rehearsal, as a start and as a teacher, of two stages."""
+    restored, load = [], checkpoint._load
+    monkeypatch.setattr(checkpoint, "_load", lambda stage, *rest: restored.append(stage) or load(stage, *rest))
+    student = stage("noisy_student", init=str(teacher), teacher=str(teacher), pseudo_labels={"threshold": 0.0})
+    _, second = run(images, tmp_path, {"a": student, "b": stage("distill", init=str(teacher), teacher="a")})
+    assert restored.count(teacher) == 1
+    assert second["test"]["n"] == 30
+
+
+def test_what_a_stage_begins_with_is_left_as_it_is(two, teacher, tmp_path):
+    """A new head for other classes does not get into what the next stage restores."""
+    blocks = {name: stage("supervised", init=str(teacher)) for name in ("a", "b")}
+    ready = prepared(two, tmp_path, blocks)
+    before = jax.tree.map(np.copy, ready.restored(teacher, "test")[0])
+    for each in ready.stages:
+        experiment.run_stage(each, ready)
+    jax.tree.map(np.testing.assert_array_equal, ready.restored(teacher, "test")[0], before)
+
+
+def test_features_of_a_probe_are_computed_once_for_all_heads(images, teacher, tmp_path, monkeypatch):
+    """Of a network as it is; where it is another, or augmented views are asked for, anew. The heads are those that
+    each finds alone."""
+    extracted, extract = [], step.extract_rows
+    monkeypatch.setattr(step, "extract_rows", lambda *a, **k: extracted.append(len(a[3])) or extract(*a, **k))
+    model = stage("supervised")["model"]
+    probe = {"model": model, "init": str(teacher), "method": {"name": "linear_probe", "head": "ridge"}}
+    logistic = probe | {"method": {"name": "linear_probe", "head": "logistic"}}
+    views = probe | {"views": 2, "augment": {"ops": ("flip",)}}
+    blocks = {"a": probe, "b": logistic, "c": probe | {"init": "b"}, "d": views, "e": probe | {"size": 16}}
+    together = run(images, tmp_path, blocks, validation=30)
+    assert extracted == [12, 30, 12, 12, 12, 30]
+    alone = run(images, tmp_path / "alone", {"b": logistic}, validation=30)[0]
+    without = {"seconds": 0}
+    assert together[1] | without == alone | without
+    one, other = (members.load(path / "b", "test")[1] for path in (tmp_path, tmp_path / "alone"))
+    jax.tree.map(np.testing.assert_array_equal, one, other)

@@ -165,3 +165,26 @@ def test_weights_are_those_of_the_classes_within_a_target(logits):
 def test_a_class_balance_out_of_range_is_said(beta):
     with pytest.raises(UserError, match=r"class_balance: .* is not in 0\.0 \.\. 1\.0"):
         losses.class_weights(COUNTS, beta)
+
+
+@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.sigmoid_cross_entropy])
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (
+            np.array([0, 2]),
+            r"targets are int64 \[2\], want float \[2, 3\], as the logits: jax.nn.one_hot\(targets, 3\)$",
+        ),
+        (np.eye(3, dtype=np.int32)[:2], r"targets are int32 \[2, 3\], want float .*: targets.astype\(float32\)$"),
+        (np.ones((2, 1), np.float32), r"targets are float32 \[2, 1\], want float \[2, 3\], as the logits$"),
+        (np.ones(3, np.float32), r"targets are float32 \[3\], want float \[2, 3\], as the logits$"),
+    ],
+)
+def test_targets_that_are_no_distributions_are_refused(loss, targets, message):
+    with pytest.raises(UserError, match=rf"^{loss.__name__}: {message}"):
+        loss(np.zeros((2, 3), np.float32), targets)
+
+
+def test_a_teacher_of_other_classes_is_refused():
+    with pytest.raises(UserError, match=r"^distillation: targets are float32 \[2, 1\], want float \[2, 3\]"):
+        losses.distillation(np.zeros((2, 3), np.float32), np.zeros((2, 1), np.float32), 1.0)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from efficient_jax.methods import METHODS, Method
 from efficient_jax.types import UserError
 from tests.tiny_run import run, stage
 
@@ -73,3 +74,22 @@ def test_settings_of_a_head_are_checked_before_features_are_computed(images, tea
 def test_a_network_that_does_not_fit_is_said_before_training(images, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         run(images, tmp_path, {"s": stage("supervised") | changes})
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, ZeroDivisionError, AttributeError])
+def test_a_programming_error_in_a_loss_keeps_its_traceback(images, tmp_path, monkeypatch, error):
+    """It is nobody's data: the line that raised it is what helps."""
+
+    def wrong_loss(apply, augment):
+        del apply, augment
+
+        def loss_fn(*_):
+            raise error("where it is wrong")
+
+        return loss_fn
+
+    monkeypatch.setitem(METHODS, "supervised", Method(wrong_loss))
+    with pytest.raises(error, match="where it is wrong") as caught:
+        run(images, tmp_path, {"s": stage("supervised")})
+    assert caught.traceback[-1].name == "loss_fn"
+    assert "while config.s was traced" in caught.value.__notes__

@@ -52,9 +52,20 @@ def test_durations_of_the_optimizer_are_resolved_with_the_stage():
     assert (found["warmup"], found["schedule"]["boundaries"]) == (20, (100, 150))
 
 
+def test_an_operation_that_wants_saliency_is_for_methods_that_compute_it():
+    mixing = {"ops": ("flip", "mine"), "mine": {"op": "saliency_cutmix", "probability": 0.5}}
+    assert plan(changed("first.augment", mixing) | {"student": stage(**STUDENT, augment=mixing)})
+    message = (
+        r"^config\.student\.augment: 'saliency_cutmix' wants the saliency of images, which the method 'distill' does "
+        r"not compute; take the method 'supervised' or "
+    )
+    with pytest.raises(UserError, match=message):
+        plan(CONFIG | {"student": stage(**DISTILL, teacher="first", augment=mixing)})
+
+
 def test_warmup_must_leave_something_to_train():
     first = plan(changed("first.optim.warmup", 10)).stages[0]
-    message = r"^config\.first\.optim\.warmup: 10 is not in 0 \.\. 9, the updates of the stage$"
+    message = r"^config\.first\.optim\.warmup: 10 is not in 0 \.\. 9, the updates of the stage; warmup_percent is a"
     with pytest.raises(UserError, match=message):
         resolved(first, 100)
 

@@ -3,7 +3,7 @@
 from efficient_jax.augment.catalogue import *  # noqa: F403
 from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS, PHASED
 from efficient_jax.augment.choose import with_probability
-from efficient_jax.augment.compose import build, operations, per_example, pipeline
+from efficient_jax.augment.compose import augmented, build, operations, per_example, pipeline
 from efficient_jax.augment.kernels import to_float
 
 globals().update(OPS | MIXES)  # what is called by its name is checked as what a config names
@@ -12,6 +12,7 @@ __all__ = [
     "CHOICES",
     "MIXES",
     "OPS",
+    "augmented",
     "build",
     "operations",
     "per_example",

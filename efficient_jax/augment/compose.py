@@ -14,13 +14,13 @@ from efficient_jax.augment import entries, fused, kernels
 from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS, PHASED
 from efficient_jax.augment.choose import nothing, sequence, with_probability
 from efficient_jax.augment.class_dependent import by_class, from_block
-from efficient_jax.types import Augment, Augmentation, Batch, UserError
+from efficient_jax.types import Augment, Augmentation, Batch, Saliency, UserError
 
 Blocks = Mapping[str, Any]
 KNOWN: dict[str, Callable] = {**OPS, **MIXES, **CHOICES, **PHASED}
 NAMES = {"one_of": ("ops",), "some_of": ("ops",), "sequence": ("ops",), "document": ("ink", "paper", "post")}
 """Operation -> the keys of its block that name other operations."""
-GIVEN = ("key", "keys", "example", "batch", "augmentations")
+GIVEN = ("key", "keys", "example", "batch", "saliency", "augmentations")
 
 
 def per_example(augmentation: Augmentation) -> Augment:
@@ -38,14 +38,30 @@ def per_example(augmentation: Augmentation) -> Augment:
 def pipeline(augmentations: tuple[Augment, ...]) -> Augment:
     """Augmentations of batches, in order. Each draws from keys of its own, `fold_in(key, position)`."""
 
-    def apply(keys: Key[Array, "b"], batch: Batch) -> Batch:
+    def apply(keys: Key[Array, "b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
         batch = entries.check_batch(keys, batch)
         for position, augmentation in enumerate(augmentations):
             own = jax.vmap(lambda key, position=position: jax.random.fold_in(key, position))(keys)
-            batch = augmentation(own, batch)
+            batch = augmented(augmentation, own, batch, saliency)
         return batch
 
     return apply
+
+
+def augmented(augment: Augment, keys: Key[Array, "b"], batch: Batch, saliency: Saliency | None) -> Batch:
+    """Returns `augment(keys, batch)`, and gives `saliency` to an augmentation whose signature asks for it.
+
+    Args:
+        augment: an augmentation of a batch, such as a pipeline.
+        keys: one key for each example.
+        batch: the examples.
+        saliency: computes float [b h w] of the images as they are when the operation that asks comes; it runs for no
+            other. None where there is no network.
+
+    Raises: UserError from an operation that needs the saliency and is given None.
+    """
+    asks = "saliency" in inspect.signature(augment).parameters
+    return augment(keys, batch, saliency) if asks else augment(keys, batch)
 
 
 def build(ops: tuple[str, ...], blocks: Blocks, where: str = "augment") -> Augment:
@@ -147,8 +163,8 @@ def _augmentation(
 def _mixing_some(mix: Augment, probability: float) -> Augment:
     """A mix that leaves each example as it was with probability 1 - `probability`."""
 
-    def apply(keys: Key[Array, "b"], batch: Batch) -> Batch:
-        mixed = mix(keys, batch)
+    def apply(keys: Key[Array, "b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
+        mixed = augmented(mix, keys, batch, saliency)
         coin = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys) < probability
 
         def one_of_both(name: str) -> Array:

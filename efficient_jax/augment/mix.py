@@ -15,7 +15,7 @@ from scipy import special
 
 from efficient_jax.augment import kernels
 from efficient_jax.augment.erase import paint, scaled
-from efficient_jax.types import Batch, UserError
+from efficient_jax.types import Batch, Saliency, UserError
 
 KNOTS = 4096  # of the table of a Beta distribution
 
@@ -73,11 +73,18 @@ def mixup_or_cutmix(
 
 
 def saliency_cutmix(
-    keys: Key[Array, "b"], batch: Batch, *, alpha: float = 1.0, blocks: int = 4, smoothness: float = 0.5
+    keys: Key[Array, "b"],
+    batch: Batch,
+    saliency: Saliency | None = None,
+    *,
+    alpha: float = 1.0,
+    blocks: int = 4,
+    smoothness: float = 0.5,
 ) -> Batch:
     """Pastes those of `blocks` x `blocks` blocks of the partner that show more than they hide (after arXiv 2009.06962).
 
-    The batch has an entry `saliency`, float [b h w], 0 or more, such as the norm of the loss's gradient by each pixel.
+    The saliency of each pixel is what `saliency` computes of the batch, the norm of the loss's gradient by the pixel
+    where a method trains; without it the batch has it as an entry `saliency`, float [b h w], 0 or more.
     A block loses the own saliency less the partner's in it, each as a share of its image's, and `smoothness` times the
     mean loss of the blocks beside it. A share 1 - Beta(alpha, alpha) of the blocks is pasted, rounded: those that lose
     least, so that with smoothness 0 no other blocks keep more saliency. Of equal losses, as where the saliency is
@@ -88,7 +95,7 @@ def saliency_cutmix(
     """
     if smoothness < 0:
         raise UserError(f"saliency_cutmix: smoothness {smoothness} is negative; 0 looks at each block alone")
-    if "saliency" not in batch:
+    if saliency is None and "saliency" not in batch:
         raise UserError("saliency_cutmix: the batch has no entry 'saliency', float [b h w], say the gradient's norm")
     _refuse_targets(batch, "saliency_cutmix", "boxes", "box_mask", "keypoints")
     b, height, width, _ = batch["image"].shape
@@ -98,9 +105,9 @@ def saliency_cutmix(
         )
     drawn, *centre = uniforms(keys, 3)
     count = jnp.round((1 - beta(drawn, alpha, "saliency_cutmix")) * blocks**2).astype(jnp.int32)
-    saliency = _in_blocks(batch["saliency"], blocks).sum((2, 4))
-    saliency /= jnp.maximum(saliency.sum((1, 2), keepdims=True), 1e-30)
-    loss = saliency - partner(saliency)
+    shown = _in_blocks(saliency(batch) if saliency else batch["saliency"], blocks).sum((2, 4))
+    shown /= jnp.maximum(shown.sum((1, 2), keepdims=True), 1e-30)
+    loss = shown - partner(shown)
     loss += smoothness * _beside(loss)
     middles = jnp.arange(blocks, dtype=jnp.float32) + 0.5
     y, x = (jnp.abs(middles - blocks * c[:, None]) for c in centre)

@@ -29,7 +29,7 @@ from efficient_jax.stages import Stage
 from efficient_jax.supervision import Supervision
 from efficient_jax.training import loop, step
 from efficient_jax.training.progress import StageProgress
-from efficient_jax.types import Augment, Batch, Tree, UserError
+from efficient_jax.types import Augment, Batch, Saliency, Tree, UserError
 from efficient_jax.workdir import writable
 
 ENDLESS = 10**9  # updates: measuring never ends a stage
@@ -193,8 +193,8 @@ def _new(description: dict[str, Any]) -> Tree:
 def _none(augment: Augment) -> Augment:
     """No augmentation, with results of the same shapes."""
 
-    def apply(keys: jax.Array, batch: Batch) -> Batch:
-        made = jax.eval_shape(augment, keys, batch)
+    def apply(keys: jax.Array, batch: Batch, saliency: Saliency | None = None) -> Batch:
+        made = jax.eval_shape(lambda keys, batch: augment(keys, batch, saliency), keys, batch)
         return {
             name: batch[name].astype(like.dtype)
             if name in batch and batch[name].shape == like.shape

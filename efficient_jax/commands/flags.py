@@ -8,10 +8,12 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from efficient_jax import binding
+from efficient_jax import binding, durations
 from efficient_jax.commands import COMMANDS
 from efficient_jax.commands.files import load_config, located
 from efficient_jax.types import UserError
+
+OVERRIDE = re.compile(r"--config\.([\w.]+)")
 
 
 def parse(command: str, argv: list[str]) -> dict[str, Any]:
@@ -36,13 +38,16 @@ def parse(command: str, argv: list[str]) -> dict[str, Any]:
         raise UserError(f"{command}: no flag --{error.flagname}{hint}") from error
     except (flags.Error, OSError) as error:
         raise UserError(f"{command}: {str(error).splitlines()[0]}") from error
-    return {name: values[name].value for name in parameters}
+    found: dict[str, Any] = {name: values[name].value for name in parameters}
+    if "config" in found:
+        durations.override(found["config"], [match[1] for match in map(OVERRIDE.match, argv) if match])
+    return found
 
 
 def check_config(flag: str, argv: list[str]) -> None:
     """That the config file loads, and has the keys that `argv` overrides."""
     config = load_config(flag, "--config")
-    for dotted in (m[1] for m in (re.match(r"--config\.([\w.]+)", a) for a in argv) if m):
+    for dotted in (match[1] for match in map(OVERRIDE.match, argv) if match):
         block, seen = config, "config"
         for part in dotted.split("."):
             keys = list(block) if hasattr(block, "keys") else []

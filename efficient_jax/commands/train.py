@@ -1,6 +1,7 @@
 """train: the stages of a config, in order, then the table and the report."""
 
 import datetime
+import functools
 import subprocess
 import sys
 from importlib import metadata
@@ -17,6 +18,7 @@ from efficient_jax.loading import leaks, trained_before
 from efficient_jax.plan import plan
 from efficient_jax.processes import is_first, join, wait
 from efficient_jax.report import page, tables
+from efficient_jax.training import stopping
 from efficient_jax.workdir import check_data, claimed, keep_split
 
 PACKAGES = ("efficient_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
@@ -40,7 +42,8 @@ def train(
     settings = config.to_dict()
     checked = plan(settings)
     folder = Path(workdir)
-    with claimed(folder, settings):
+    say = functools.partial(console.print, soft_wrap=True)
+    with claimed(folder, settings), stopping.listening(say) as stop:
         run = preparation.prepare(checked, folder, console)
         about = _about(run, settings)
         check_data(folder, about["data"]["fingerprint"])
@@ -65,9 +68,10 @@ def train(
             console.print(f"warning: {warning}", soft_wrap=True)
         results = []
         for stage in run.stages:
+            stop.check(f"before stage {stage.name!r}")
             if (folder / stage.name / "result.json").exists():
                 console.print(f"{stage.name}: finished before")
-            results.append(experiment.run_stage(stage, run))
+            results.append(experiment.run_stage(stage, run, stop))
         if is_first():
             console.print(tables.stage_table(results))
             console.print(f"report: {page.write_report(folder)}", soft_wrap=True)

@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
 from efficient_jax import keys
-from efficient_jax.augment import MIXES, OPS, kernels, per_example
+from efficient_jax.augment import MIXES, OPS, augmented, kernels, per_example
 from efficient_jax.exploration import demonstration
 from efficient_jax.exploration.demonstration import Arrays
 from efficient_jax.exploration.strengths import COLOUR, DOCUMENTS, ERASING, FILTERS, KINDS, OTHERS, STRENGTHS, Strengths
@@ -31,12 +32,14 @@ def draws(
     key: jax.Array,
     versions: int,
 ) -> UInt8[np.ndarray, "n versions h2 w2 c2"]:
-    """`versions` of each image of the batch `examples`, drawn as a train step draws them, in one compiled call."""
+    """`versions` of each image of the batch `examples`, drawn as a train step draws them, in one compiled call. Without
+    a network all pixels are equally salient."""
     repeated = np.tile(
         np.arange(len(examples["image"])), versions
     )  # another image beside each, because mixing pairs neighbours
     each = keys.by_position(key, 0, len(repeated))
-    seen = _run(augment, each, {name: x[repeated] for name, x in examples.items()})["image"]
+    drawn = partial(augmented, augment, saliency=lambda batch: jnp.ones(batch["image"].shape[:3]))
+    seen = _run(drawn, each, {name: x[repeated] for name, x in examples.items()})["image"]
     return seen.reshape(versions, len(examples["image"]), *seen.shape[1:]).swapaxes(0, 1)
 
 

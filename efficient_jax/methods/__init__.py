@@ -37,6 +37,7 @@ class Method(NamedTuple):
     label: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None  # a teacher's labels, made before training
     strong: bool = False  # augments unlabelled images a second time, with the stage's `strong_augment`
     mixes: bool = True  # whether the augmentation may mix images: two views of one image must stay comparable
+    saliency: bool = False  # computes the saliency of images for operations that ask for it, see `view.saliency_of`
     memory: Callable[[dict[str, np.ndarray], int], Tree] | None = None  # of (rows of each stream, images)
     frozen_teacher: bool = False  # runs its teachers in every step, their variables in frozen["teacher"]; their
     # labels are soft, and so it can do without images that people labelled
@@ -54,11 +55,15 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "supervised": Method(supervised),
-    "noisy_student": Method(noisy_student, unlabelled=True, label=pseudo_labels),
-    "multi_label": Method(multi_label, labels=("several labels",)),
+    "supervised": Method(supervised, saliency=True),
+    "noisy_student": Method(noisy_student, unlabelled=True, label=pseudo_labels, saliency=True),
+    "multi_label": Method(multi_label, saliency=True, labels=("several labels",)),
     "multi_label_student": Method(
-        multi_label_student, unlabelled=True, label=multi_label_pseudo_labels, labels=("several labels",)
+        multi_label_student,
+        unlabelled=True,
+        label=multi_label_pseudo_labels,
+        saliency=True,
+        labels=("several labels",),
     ),
     "linear_probe": Method(fit=linear_probe, labels=("one class", "several labels")),
     "prior_correction": Method(correct=prior_correction),

@@ -1,7 +1,7 @@
 """Learning from images that each show any number of the classes."""
 
 from efficient_jax.losses import sigmoid_cross_entropy
-from efficient_jax.methods.view import all_right, one_view
+from efficient_jax.methods.view import all_right, one_view, saliency_of
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment, Aux
 
@@ -14,9 +14,14 @@ def multi_label(apply: Apply, augment: Augment, *, label_smoothing: float = 0.0)
 
     def loss_fn(params, state, frozen, batch, keys):
         del frozen
-        seen, model_keys = one_view(augment, batch, keys)
-        (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
-        losses = sigmoid_cross_entropy(logits, seen["label"], label_smoothing)
+
+        def of_each(logits, labels):
+            return sigmoid_cross_entropy(logits, labels, label_smoothing)
+
+        variables = {"params": params, **state}
+        seen, model_keys = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, of_each))
+        (logits, _), state = apply(variables, seen["image"], True, model_keys)
+        losses = of_each(logits, seen["label"])
         count = float(len(losses))
         return losses.sum(), Aux(count, state, {"accuracy": (all_right(logits, seen["label"]).sum(), count)})
 

@@ -6,13 +6,14 @@ the student, at least as large, trains on both with input noise (augmentation) a
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from efficient_jax.data import feed
 from efficient_jax.losses import class_weights, cross_entropy
 from efficient_jax.methods import settings
-from efficient_jax.methods.view import one_view, right
+from efficient_jax.methods.view import one_view, right, saliency_of
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment, Aux, UserError
 
@@ -47,9 +48,14 @@ def student(
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
 
     def loss_fn(params, state, frozen, batch, keys):
-        seen, model_keys = one_view(augment, batch, keys)
-        (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
         n = len(batch["labelled"]["label"])  # "labelled" comes before "unlabelled"
+
+        def of_each(logits, labels):
+            return jnp.concatenate(losses(logits, labels, n, frozen))
+
+        variables = {"params": params, **state}
+        seen, model_keys = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, of_each))
+        (logits, _), state = apply(variables, seen["image"], True, model_keys)
         labelled, unlabelled = losses(logits, seen["label"], n, frozen)
         correct, m = right(logits, seen["label"]), len(unlabelled)
         return labelled.sum() + unlabelled_weight * unlabelled.sum(), Aux(

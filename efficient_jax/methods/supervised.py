@@ -1,7 +1,7 @@
 """Learning from the images that people labelled."""
 
 from efficient_jax.losses import class_weights, cross_entropy
-from efficient_jax.methods.view import one_view, right
+from efficient_jax.methods.view import one_view, right, saliency_of
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment, Aux
 
@@ -14,10 +14,15 @@ def supervised(apply: Apply, augment: Augment, *, label_smoothing: float = 0.0, 
     """
 
     def loss_fn(params, state, frozen, batch, keys):
-        seen, model_keys = one_view(augment, batch, keys)
-        (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
         weights = class_weights(frozen["class_counts"], class_balance) if class_balance else 1.0
-        losses = cross_entropy(logits, seen["label"], label_smoothing, weights)
+
+        def of_each(logits, labels):
+            return cross_entropy(logits, labels, label_smoothing, weights)
+
+        variables = {"params": params, **state}
+        seen, model_keys = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, of_each))
+        (logits, _), state = apply(variables, seen["image"], True, model_keys)
+        losses = of_each(logits, seen["label"])
         count = float(len(losses))
         return losses.sum(), Aux(count, state, {"accuracy": (right(logits, seen["label"]).sum(), count)})
 

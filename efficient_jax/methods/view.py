@@ -1,28 +1,63 @@
 """What every method begins with: augmented views of its examples."""
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from efficient_jax import augment as augmentations
 from efficient_jax import keys as random_keys
 from efficient_jax.losses import cross_entropy
-from efficient_jax.types import Augment, Batch, UserError
+from efficient_jax.types import Apply, Augment, Batch, Saliency, Tree, UserError
 
 Keys = dict[str, Key[Array, "?b"]]
+Losses = Callable[[Float[Array, "b classes"], Float[Array, "b classes"]], Float[Array, "b"]]
+"""`losses(logits, labels)`: of each image."""
 
 
-def one_view(augment: Augment, batch: dict[str, Batch], keys: Keys, which: str = "") -> tuple[Batch, Key[Array, "n"]]:
+def one_view(
+    augment: Augment, batch: dict[str, Batch], keys: Keys, which: str = "", saliency: Saliency | None = None
+) -> tuple[Batch, Key[Array, "n"]]:
     """All streams, one behind the other in the order of their names, augmented; and the model's keys for them.
 
     One program augments all and one forward pass sees all, BatchNorm too. Streams have even lengths where images
     are mixed with their neighbours, so that labelled and unlabelled images do not mix. Another `which` draws anew.
+    `saliency` is for operations that ask for it, see `saliency_of`.
     """
     names = sorted(batch)
     entries = batch[names[0]].keys() - {"index"}
     together = {entry: jnp.concatenate([batch[name][entry] for name in names]) for entry in sorted(entries)}
     all_keys = jnp.concatenate([keys[name] for name in names])
-    seen = augment(random_keys.view(all_keys, which + "augment"), together)
+    seen = augmentations.augmented(augment, random_keys.view(all_keys, which + "augment"), together, saliency)
     return seen, random_keys.view(all_keys, which + "model")
+
+
+def saliency_of(apply: Apply, variables: Tree, losses: Losses) -> Saliency:
+    """Returns the function that computes the saliency of images: how much each pixel matters to their losses.
+
+    That is the norm, over the channels, of the gradient of an image's loss by the pixel (arXiv 2009.06962, section 3).
+    The network is in evaluation mode, without dropout and with its running batch statistics, so that images of a batch
+    have nothing to do with each other. No gradient reaches `variables`.
+
+    Args:
+        apply: the network.
+        variables: its parameters and state.
+        losses: `losses(logits, labels) -> [b]`, the method's loss of each image.
+
+    Returns: `saliency(batch) -> float32 [b h w]`, of "image", uint8 or float in 0..1, and "label".
+    """
+    still = jax.lax.stop_gradient(variables)
+
+    def saliency(batch: Batch) -> Float[Array, "b h w"]:
+        def total(image: Float[Array, "b h w c"]) -> Float[Array, ""]:
+            (logits, _), _ = apply(still, image, False, None)
+            return losses(logits, batch["label"]).sum()
+
+        gradient = jax.grad(total)(augmentations.to_float(batch["image"]))
+        return jax.lax.stop_gradient(jnp.sqrt(jnp.square(gradient).sum(-1)))
+
+    return saliency
 
 
 def two_views(

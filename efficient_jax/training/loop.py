@@ -65,6 +65,8 @@ def run(
 
     for i in range(first, updates):
         state, metrics = step(state, i)
+        if i == first:
+            clock = time.perf_counter()  # it was compiled, which is not training
         in_flight.append((i + 1, metrics))
         stopped = stop()
         at_save = (i + 1) % save_every == 0 or i + 1 == updates or stopped

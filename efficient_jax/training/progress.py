@@ -1,7 +1,8 @@
 """A live bar for each stage on a terminal, plain lines elsewhere."""
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -11,11 +12,12 @@ LINE_EVERY = 10.0  # seconds between plain lines
 
 
 class StageProgress:
-    """Shows how far a stage is; a context manager."""
+    """Shows how far a stage is; a context manager. The time left does not count what was compiled."""
 
     def __init__(self, console: Console, name: str, *, first: int, updates: int) -> None:
         self._console, self._name, self._updates, self._first = console, name, updates, first
-        self._started = self._shown = time.perf_counter()
+        self._shown = time.perf_counter()
+        self._started: float | None = None  # when the step was compiled, later by what is `apart`
         self._bar = Progress(
             TextColumn("{task.description:>12}"),
             BarColumn(),
@@ -34,11 +36,24 @@ class StageProgress:
     def __exit__(self, *error: Any) -> None:
         self._bar.stop()
 
+    def compiled(self) -> None:
+        """The step is compiled: from now on the time counts. Later calls change nothing."""
+        self._started = self._started or time.perf_counter()
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """What comes once, such as a first validation that compiles, says nothing of the time left."""
+        begun = time.perf_counter()
+        yield
+        if self._started:
+            self._started += time.perf_counter() - begun
+
     def show(self, step: int, values: Mapping[str, float]) -> None:
         status = f"{values['images_per_second']:,.0f} images/s  loss {values['loss']:.3f}"
         self._bar.update(self._task, completed=step, status=status)
         now = time.perf_counter()
         if not self._console.is_terminal and (now - self._shown > LINE_EVERY or step == self._updates):
-            left = (now - self._started) / (step - self._first) * (self._updates - step)
+            seconds = (now - (self._started or now)) / (step - self._first)
+            left = seconds * (self._updates - step)
             self._console.print(f"{self._name}: update {step}/{self._updates}, {status}, {left:.0f} s left")
             self._shown = now

@@ -67,7 +67,7 @@ def test_choices_nest(key):
 
 @pytest.mark.parametrize("choose", [augment.one_of, augment.sequence, lambda ops: augment.some_of(ops, 1, 1)])
 def test_names_where_functions_belong_are_refused(choose):
-    with pytest.raises(UserError, match="want a tuple of functions .* got 'rotat'"):
+    with pytest.raises(UserError, match=r"want a tuple of functions .* got 'rotat'"):
         choose((augment.flip, "rotat"))
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -147,6 +148,27 @@ def fill(process, checkpoints):
     """As if the disk were full: no file may grow beyond 20 kB, and a checkpoint has larger ones."""
     del checkpoints
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_step_compiles_is_said_at_once(number, tmp_path):
+    """And it ends after one update, with a checkpoint."""
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    cold = {"XDG_CACHE_HOME": str(tmp_path / "nothing compiled")}
+    process = start("train", *LONG, f"--workdir={tmp_path / 'run'}", environment=cold)
+    signal.signal(signal.SIGINT, ignored)
+    stage = tmp_path / "run" / "augmented"
+    while not (stage / "metrics.jsonl").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(number)
+    said = next(line for line in process.stdout if line.startswith("stopping"))
+    assert said == "stopping after compiling and one update, with a checkpoint; a second Ctrl-C stops at once\n"
+    assert not checkpoint.steps(stage)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75
+    assert err == "stage 'augmented': stopped after update 1 of 60; the same command carries on from there\n"
+    assert checkpoint.steps(stage) == [1]
 
 
 @pytest.mark.parametrize("how", [terminate, fill])

@@ -1,4 +1,4 @@
-"""What FixMatch adds to a bare forward and backward pass: printed, not asserted."""
+"""What FixMatch adds to a bare forward and backward pass, and saliency to CutMix: printed, not asserted."""
 
 import json
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from configs import few_labels, semi_supervised
+from configs import few_labels, puzzle_mix, semi_supervised
 from efficient_jax import benchmark, experiment, losses, members, models, optim, preparation
 from efficient_jax.plan import plan
 from efficient_jax.supervision import supervise
@@ -31,6 +31,45 @@ def large_network() -> dict:
     return config.to_dict()
 
 
+def ready(stage, run):
+    """(description, first variables, updates, what one of them is given)."""
+    description = preparation.description_of(stage, run)
+    module, _ = members.build(description)
+    variables = models.init(module, jax.random.key(0), preparation.input_shape(description))
+    each = experiment.updates(stage, run, supervise(stage, run), description, variables)
+    return description, variables, each, next(each.given(0))
+
+
+@pytest.mark.bench
+def test_saliency_against_cutmix(tmp_path, capsys):
+    """Whole steps on 64 images of 32 pixels, in turn: plain crops, with CutMix, with the mask of Puzzle Mix."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    config = puzzle_mix.get_config()
+    source = {"name": "synthetic", "classes": 10, "size": 32, "images": 4000}
+    config.data = {"source": source, "labels_per_class": 100, "test": 1000}
+    run = preparation.prepare(plan(config.to_dict() | {"devices": 2}), tmp_path, Console(quiet=True))
+    stages = {stage.name: ready(stage, run)[2:] for stage in run.stages}
+
+    def repeated(name):
+        each, given = stages[name]
+
+        def repeat(states):
+            for _ in range(20):
+                states = states | {name: each.update(states[name], given)[0]}
+            return states
+
+        return repeat
+
+    functions = {name: repeated(name) for name in stages}
+    states = {name: each.state for name, (each, _) in stages.items()}
+    seconds, states = benchmark.alternated(functions, states, REPEATS)
+    taken = {name: round(1000 * float(np.median(times)) / 20, 2) for name, times in seconds.items()}
+    ratio = benchmark.ratio(seconds["cutmix"], seconds["puzzle_mix"])
+    with capsys.disabled():
+        print(f"\nms a step {json.dumps(taken)}; puzzle_mix / cutmix {ratio:.3f}")
+    assert states["puzzle_mix"]["step"] == 20 * (REPEATS + 1)
+
+
 @pytest.mark.bench
 @pytest.mark.parametrize(("config", "calls"), [(small_network, 20), (large_network, 1)])
 def test_fixmatch_against_the_bare_forward_and_backward(config, calls, tmp_path, capsys):
@@ -39,11 +78,7 @@ def test_fixmatch_against_the_bare_forward_and_backward(config, calls, tmp_path,
     jax.config.update("jax_disable_most_optimizations", False)  # unlike in other tests
     run = preparation.prepare(plan(config() | {"devices": 2}), tmp_path, Console(quiet=True))
     (stage,) = run.stages
-    description = preparation.description_of(stage, run)
-    module, _ = members.build(description)
-    variables = models.init(module, jax.random.key(0), preparation.input_shape(description))
-    each = experiment.updates(stage, run, supervise(stage, run), description, variables)
-    given = next(each.given(0))
+    description, variables, each, given = ready(stage, run)
     still = optim.frozen(variables["params"], stage.optim["rules"])
     _, apply = members.build(description, stage.norm_axis or None, still)
     count = (stage.batch["labelled"] + 2 * stage.batch["unlabelled"]) // 2

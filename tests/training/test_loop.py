@@ -1,5 +1,7 @@
 """What the loop logs, when it saves, and that it stops when the loss does."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -99,3 +101,27 @@ def test_ten_runs_of_600_pmapped_steps_on_two_devices_finish():
             where="",
         )
         assert state["step"] == 600
+
+
+@pytest.mark.parametrize("first", [0, 40])
+def test_images_per_second_do_not_count_what_the_first_step_compiles(first):
+    logged = []
+
+    def step(state, i):
+        time.sleep(0.5 if i == first else 0.005)
+        return state, {"loss": (jnp.float32(1), jnp.float32(1))}
+
+    loop.run(
+        step,
+        0,
+        first=first,
+        updates=first + 4,
+        log_every=2,
+        save_every=4,
+        images_per_update=8,
+        log=lambda _, values: logged.append(values["images_per_second"]),
+        save=lambda *_: None,
+        stop=lambda: False,
+        where="",
+    )
+    assert logged[0] > 2 * 8 / 0.4

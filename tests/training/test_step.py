@@ -39,6 +39,16 @@ def test_devices_do_not_change_the_losses_with_augmentation(count):
     np.testing.assert_allclose(many, one, rtol=5e-5)
 
 
+def test_devices_do_not_change_the_losses_with_saliency():
+    """Which blocks are pasted hangs on gradients by the pixels, which are of each image alone."""
+    mixed = augment.build(("flip", "saliency_cutmix"), {"saliency_cutmix": {"blocks": 4}})
+    one, _ = losses(make(1, mixed))
+    many, _ = losses(make(4, mixed))
+    plain, _ = losses(make(1))
+    np.testing.assert_allclose(many, one, rtol=5e-5)
+    assert not np.allclose(one, plain, rtol=1e-3)
+
+
 def test_accumulated_gradients_are_those_of_the_whole_batch():
     """Of a network without batch statistics, with the draws of augmentation and dropout that each image has."""
     mixed = augment.build(("brightness", "mixup"), {"brightness": {"strength": 0.5}, "mixup": {"alpha": 0.2}})
