@@ -10,6 +10,7 @@ from rich.progress import track
 
 from efficient_jax import binding, members, predictions, records
 from efficient_jax.data import decode, folder
+from efficient_jax.data.labels import writable
 from efficient_jax.inference import acquisition
 from efficient_jax.inference.tta import VIEWS, View
 from efficient_jax.members import Network
@@ -48,7 +49,7 @@ def predict(
     console = Console(markup=False, highlight=False)
     path, best, wanted = Path(out), _number(top, "--top"), _number(count, "--count")
     networks = _networks(members, binding.choose(tta, VIEWS, "--tta"))
-    files = _files(images)
+    files, passed_over = _files(images)
     if path.suffix not in predictions.SUFFIXES:
         raise UserError(f"--out: {out!r} is neither a .csv nor an .npz")
     if rank:
@@ -68,6 +69,8 @@ def predict(
     console.print(f"{len(found.files):,} pictures: {path}", soft_wrap=True)
     if found.unreadable:
         console.print(f"left out {decode.listed(found.unreadable)}", soft_wrap=True)
+    for note in folder.note(passed_over):
+        console.print(f"note: {note}", soft_wrap=True)
     if rank:
         scores = acquisition.RANKINGS[rank](found.probabilities)
         chosen = acquisition.diverse(found.features, scores, wanted)
@@ -89,15 +92,15 @@ def _networks(names: str, views: Sequence[View]) -> list[Network]:
     return found
 
 
-def _files(images: str) -> list[Path]:
+def _files(images: str) -> folder.Walked:
     if not images:
         raise UserError("predict: --images=FOLDER is missing")
     if not Path(images).is_dir():
         raise UserError(f"--images: {images!r} is {'a file' if Path(images).exists() else 'not there'}; want a folder")
-    files = folder.pictures(Path(images))
-    if not files:
+    found = folder.pictures(Path(images), "--images")
+    if not found.files:
         raise UserError(f"--images: no pictures in {images!r} or the folders below it")
-    return files
+    return found
 
 
 def _number(text: str, flag: str) -> int:
@@ -116,7 +119,7 @@ def _predict(networks: Sequence[Network], files: list[Path], console: Console) -
             for framing in {network.framing for network in networks}
         }
         for of_framing in decoded.values():
-            unreadable |= {str(chunk[row]): why for row, why in of_framing.unreadable.items()}
+            unreadable |= {writable(str(chunk[row])): why for row, why in of_framing.unreadable.items()}
         rows = next(iter(decoded.values())).rows
         read += [chunk[row] for row in rows]
         predicted = [network.predict(decoded[network.framing].images) for network in networks]
@@ -135,7 +138,7 @@ def _write(
     path: Path, files: list[Path], mean: np.ndarray, classes: tuple[str, ...], top: int, multi_label: bool
 ) -> None:
     """The columns of `predictions`, so that `evaluate` reads it, and before them the most probable classes."""
-    names, ids = tuple(map(str, files)), np.arange(len(files))
+    names, ids = tuple(writable(str(file)) for file in files), np.arange(len(files))
     if path.suffix == ".npz":
         unknown = np.full((len(files), len(classes)) if multi_label else len(files), -1, np.int32)
         return predictions.write(path, predictions.Predictions(ids, mean, unknown, classes, names))
@@ -162,7 +165,7 @@ def _write_ranking(
 ) -> Path:
     rows = [
         {
-            "image": str(found.files[i]),
+            "image": writable(str(found.files[i])),
             "class": classes[mean[i].argmax()],
             "confidence": float(mean[i].max()),
             "score": float(scores[i]),
