@@ -44,7 +44,8 @@ def load_data(plan: Plan, cache: Path | None = None) -> tuple[sources.Source, di
     if not len(split["test"]):
         raise UserError("config.data.test: 0 asked, and the source has no test images of its own; say how many")
     source, split = _without_test_images(plan, source, split, hashes)
-    for note in splits.notes(split, source.labels, source.classes, plan.split["labels_per_class"]):
+    asked = plan.split["labels_per_class"], plan.split["folds"]
+    for note in splits.notes(split, source.labels, source.classes, *asked):
         source = _noted(source, note)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := duplicates.contradictions(hashes, source.labels, labelled):

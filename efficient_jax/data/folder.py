@@ -232,11 +232,11 @@ def _joined(parts: Iterable[Walked]) -> Walked:
 
 
 def note(passed_over: Counter[str]) -> tuple[str, ...]:
-    """Says how many files and folders were passed over, by reason."""
+    """Says which files and folders were passed over: how many for each reason."""
     if not passed_over:
         return ()
     ordered = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
     listed = ", ".join(f"{count:,} {reason}" for reason, count in ordered[:REASONS])
     more = sum(count for _, count in ordered[REASONS:])
     others = f", {more:,} others" if more else ""
-    return (f"{passed_over.total():,} files and folders were passed over: {listed}{others}",)
+    return (f"files and folders that were passed over: {listed}{others}",)

@@ -115,7 +115,7 @@ def note(none: Iterable[str], count: int) -> tuple[str, ...]:
     """Says how many of `count` images have no label, by the names that say so; nothing where all are empty."""
     words = Counter(none)
     listed = ", ".join(f"{word!r} ({number:,})" for word, number in sorted(words.items()))
-    return (f"{words.total():,} of {count:,} images have no label: {listed}",) if any(words) else ()
+    return (f"{words.total():,} of {count:,} images without a label: {listed}",) if any(words) else ()
 
 
 def alike(classes: Sequence[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from efficient_jax.types import UserError
 TEST_SEED = 0
 """The test images are the same for every seed: settings chosen with one seed never saw another's test set."""
 
-NAMED = 5  # classes that a note lists
+NAMED = 20  # classes that a note lists
 
 NOTHING: dict[str, np.ndarray] = {}
 
@@ -91,15 +91,16 @@ def notes(
     labels: Int[np.ndarray, "n *classes"],
     classes: Sequence[str],
     labels_per_class: int,
+    folds: int,
 ) -> tuple[str, ...]:
-    """What a split lacks: classes with fewer labelled images than `labels_per_class`, or without a test or validation
-    image.
+    """Lines about classes without a test or validation image, or with fewer labelled ones than `labels_per_class`.
 
     Args:
-        parts: what `split` returns. A validation part that is a fold counts for the labelled images.
+        parts: what `split` returns.
         labels: of all images, as for `split`.
         classes: their names.
         labels_per_class: as for `split`.
+        folds: as for `split`; the images of the validation fold count as labelled.
     """
 
     def counted(ids: np.ndarray) -> np.ndarray:
@@ -108,12 +109,12 @@ def notes(
 
     everywhere = counted(np.arange(len(labels)))
     lines = [
-        f"{name} images show none of {_some([f'{classes[k]!r} ({everywhere[k]:,} images)' for k in missing])}: its "
+        f"{name} images show none of {_some([f'{classes[k]!r} (of {everywhere[k]:,})' for k in missing])}: its "
         f"{name} accuracy is not measured"
         for name in ("test", "validation")
         if len(parts[name]) and len(missing := np.flatnonzero((counted(parts[name]) == 0) & (everywhere > 0)))
     ]
-    labelled = counted(parts["labelled"])
+    labelled = counted(np.concatenate([parts["labelled"], parts["validation"]] if folds else [parts["labelled"]]))
     if len(fewer := np.flatnonzero(labelled < labels_per_class)):
         listed = _some([f"{classes[k]!r} has {labelled[k]:,}" for k in fewer])
         lines.append(f"config.data.labels_per_class: {labels_per_class} asked, but of labelled images {listed}")

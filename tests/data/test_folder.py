@@ -52,8 +52,8 @@ def test_folders_are_classes_and_names_give_the_order(pets):
     assert (source.images.dtype, source.labels.dtype) == (np.uint8, np.int32)
     assert source.given == {}
     assert source.notes == (
-        "1 of 6 images have no label: 'unlabelled' (1)",
-        "4 files and folders were passed over: 1 .txt, 1 beside the class folders, 1 folder '.hidden', 1 hidden",
+        "1 of 6 images without a label: 'unlabelled' (1)",
+        "files and folders that were passed over: 1 .txt, 1 beside the class folders, 1 folder '.hidden', 1 hidden",
     )
 
 
@@ -241,7 +241,7 @@ def test_a_folder_of_no_label_in_any_case(pets, name):
     assert source.classes == ("cat", "dog")
     np.testing.assert_array_equal(source.labels, [0, 0, 0, 1, 1, -1, -1])
     listed = ", ".join(f"{each!r} (1)" for each in sorted((name, "unlabelled")))
-    assert source.notes[0] == f"2 of 7 images have no label: {listed}"
+    assert source.notes[0] == f"2 of 7 images without a label: {listed}"
 
 
 def test_class_names_are_equal_in_all_forms_of_unicode(tmp_path):
@@ -279,7 +279,7 @@ def test_what_systems_leave_behind_is_no_picture(pets):
     assert source.classes == ("cat", "dog")
     np.testing.assert_array_equal(source.images[:, 0, 0, 0], [3, 4, 5, 1, 2])
     assert source.notes == (
-        "11 files and folders were passed over: 2 .db, 2 folder '@eaDir', 2 hidden, 1 .ini, 1 folder '#recycle', "
+        "files and folders that were passed over: 2 .db, 2 folder '@eaDir', 2 hidden, 1 .ini, 1 folder '#recycle', "
         "1 folder '.thumbnails', 1 folder '__MACOSX', 1 without a suffix",
     )
 

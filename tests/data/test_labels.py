@@ -78,8 +78,8 @@ def test_labels_of_any_dtype(values, classes, numbers, names):
 
 
 def test_what_says_that_there_is_no_label_is_noted():
-    assert of(["a", "nan", "", "nan"])[2] == ("3 of 4 images have no label: '' (1), 'nan' (2)",)
-    assert of([0.0, np.nan])[2] == ("1 of 2 images have no label: 'nan' (1)",)
+    assert of(["a", "nan", "", "nan"])[2] == ("3 of 4 images without a label: '' (1), 'nan' (2)",)
+    assert of([0.0, np.nan])[2] == ("1 of 2 images without a label: 'nan' (1)",)
     assert of(["a", ""])[2] == of([0, -1])[2] == ()
 
 

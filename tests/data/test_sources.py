@@ -50,7 +50,7 @@ def test_labels_of_an_npz_may_be_names(tmp_path):
     source = sources.npz(path=write(tmp_path, images=IMAGES, labels=names))
     np.testing.assert_array_equal(source.labels, [1, -1, 0, -1])
     assert source.classes == ("cat", "dog")
-    assert source.notes == ("2 of 4 images have no label: '' (1), 'nan' (1)",)
+    assert source.notes == ("2 of 4 images without a label: '' (1), 'nan' (1)",)
     source = sources.npz(path=write(tmp_path, images=IMAGES, labels=names, classes=np.array(["dog", "owl", "cat"])))
     np.testing.assert_array_equal(source.labels, [0, -1, 2, -1])
     floats = np.array([1.0, np.nan, 0.0, 2.0])

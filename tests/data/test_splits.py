@@ -61,10 +61,10 @@ def test_labels_are_up_to_as_many_as_asked():
     np.testing.assert_array_equal(np.bincount(LABELS[parts["labelled"]]), [30, 30, len(left)])
     assert 0 < len(left) < 30
     assert set(left) <= set(parts["labelled"])
-    assert splits.notes(parts, LABELS, CLASSES, 30) == (
+    assert splits.notes(parts, LABELS, CLASSES, 30, 0) == (
         f"config.data.labels_per_class: 30 asked, but of labelled images 'c' has {len(left)}",
     )
-    assert splits.notes(make(labels_per_class=5), LABELS, CLASSES, 5) == ()
+    assert splits.notes(make(labels_per_class=5), LABELS, CLASSES, 5, 0) == ()
 
 
 RARE = np.repeat([0, 1], [1000, 5])
@@ -74,20 +74,32 @@ RARE = np.repeat([0, 1], [1000, 5])
 def test_classes_that_a_part_leaves_out_are_noted(stratify):
     parts = split(RARE, ("a", "b"), labels_per_class=0, validation=60, test=60, seed=0, stratify=stratify)
     expected = tuple(
-        f"{name} images show none of 'b' (5 images): its {name} accuracy is not measured"
+        f"{name} images show none of 'b' (of 5): its {name} accuracy is not measured"
         for name in ("test", "validation")
         if not (RARE[parts[name]] == 1).any()
     )
     assert expected
-    assert splits.notes(parts, RARE, ("a", "b"), 0) == expected
+    assert splits.notes(parts, RARE, ("a", "b"), 0, 0) == expected
 
 
 def test_labels_that_a_part_leaves_out_are_noted():
     tags = np.array([[1, 0], [0, 1], [1, 1], [-1, -1]])
     parts = {"labelled": np.array([1, 2]), "validation": np.array([0]), "test": np.array([], int)}
-    assert splits.notes(parts, tags, ("a", "b"), 2) == (
-        "validation images show none of 'b' (2 images): its validation accuracy is not measured",
+    assert splits.notes(parts, tags, ("a", "b"), 2, 0) == (
+        "validation images show none of 'b' (of 2): its validation accuracy is not measured",
         "config.data.labels_per_class: 2 asked, but of labelled images 'a' has 1",
+    )
+
+
+def test_a_fold_counts_for_the_labelled_images():
+    labels = np.repeat([0, 1], 8)
+    sizes = {"labels_per_class": 6, "validation": 0, "test": 0, "folds": 3}
+    parts = split(labels, ("a", "b"), seed=0, **sizes)
+    assert np.bincount(labels[parts["labelled"]]).tolist() == [4, 4]
+    assert splits.notes(parts, labels, ("a", "b"), 6, 3) == ()
+    few = split(labels, ("a", "b"), seed=0, **sizes | {"labels_per_class": 9})
+    assert splits.notes(few, labels, ("a", "b"), 9, 3) == (
+        "config.data.labels_per_class: 9 asked, but of labelled images 'a' has 8, 'b' has 8",
     )
 
 

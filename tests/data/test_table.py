@@ -89,7 +89,7 @@ def test_names_that_are_no_label():
     np.testing.assert_array_equal(source.labels, [1, -1, -1, 2, -1, -1, -1, 0])
     assert source.notes == (
         "classes that differ, but look alike: '01' and '1'",
-        "5 of 8 images have no label: '' (1), '-1' (1), 'NA' (1), 'None' (1), 'nan' (1)",
+        "5 of 8 images without a label: '' (1), '-1' (1), 'NA' (1), 'None' (1), 'nan' (1)",
     )
     several = write("file,x,y\na.png,1,0\nb.png,-1,NA\nc.png,,nan\nd.png,0,true\n")
     np.testing.assert_array_equal(
