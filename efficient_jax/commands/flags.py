@@ -73,4 +73,5 @@ def _joined(argv: list[str]) -> list[str]:
         joined.append(argument)
     # ml_collections joins tuples that are given twice, and defines overrides once for each config
     last = {argument.partition("=")[0]: number for number, argument in enumerate(joined)}
-    return [a for number, a in enumerate(joined) if "=" not in a or last[a.partition("=")[0]] == number]
+    kept = [a for number, a in enumerate(joined) if "=" not in a or last[a.partition("=")[0]] == number]
+    return sorted(kept, key=lambda argument: not argument.startswith("--config="))  # which it wants before overrides

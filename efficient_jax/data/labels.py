@@ -73,7 +73,7 @@ def of_array(
     if values.dtype.kind == "f":
         unknown = np.isnan(values)
         numbers = np.where(unknown, -1, values)
-        if len(wrong := numbers[numbers != np.floor(numbers)]):
+        if len(wrong := numbers[~((np.abs(numbers) < 2**53) & (numbers == np.floor(numbers)))]):
             raise UserError(f"{where}: {about} are {values.dtype}, such as {wrong[0]:g}; want whole numbers or names")
         values, notes = numbers.astype(np.int64), note(["nan"] * int(unknown.sum()), len(values))
     if values.dtype.kind not in "iu":
