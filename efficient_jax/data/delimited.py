@@ -107,7 +107,8 @@ def read(path: str | Path, where: str, wanted: Collection[str] = ()) -> Table:
 def _text(content: bytes, path: str, where: str) -> tuple[str, tuple[str, ...]]:
     """(the text without a byte order mark, notes)."""
     mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
-    encoding, notes = MARKS.get(mark, "utf-8"), ()
+    encoding = MARKS.get(mark, "utf-8")
+    notes: tuple[str, ...] = ()
     try:
         text = content[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:

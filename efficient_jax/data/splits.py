@@ -112,10 +112,10 @@ def notes(
         f"{name} images show none of {_some([f'{classes[k]!r} (of {everywhere[k]:,})' for k in missing])}: its "
         f"{name} accuracy is not measured"
         for name in ("test", "validation")
-        if len(parts[name]) and len(missing := np.flatnonzero((counted(parts[name]) == 0) & (everywhere > 0)))
+        if len(parts[name]) and (missing := np.flatnonzero((counted(parts[name]) == 0) & (everywhere > 0)).tolist())
     ]
     labelled = counted(np.concatenate([parts["labelled"], parts["validation"]] if folds else [parts["labelled"]]))
-    if len(fewer := np.flatnonzero(labelled < labels_per_class)):
+    if fewer := np.flatnonzero(labelled < labels_per_class).tolist():
         listed = _some([f"{classes[k]!r} has {labelled[k]:,}" for k in fewer])
         lines.append(f"config.data.labels_per_class: {labels_per_class} asked, but of labelled images {listed}")
     return tuple(lines)

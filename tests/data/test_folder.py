@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from efficient_jax.commands import predict
+from efficient_jax.commands.predict import _files
 from efficient_jax.data import coco, decode
 from efficient_jax.data import folder as folders
 from efficient_jax.data.folder import folder, pictures
@@ -209,7 +209,7 @@ def test_every_suffix_that_pillow_opens_is_read_by_every_source(tmp_path, monkey
     source = folder(path="pets", size=8)
     assert sorted(source.names) == sorted(files)
     assert not [note for note in source.notes if "left out" in note or "passed over" in note]
-    assert sorted(map(str, predict._files("pets").files)) == sorted(files)
+    assert sorted(map(str, _files("pets").files)) == sorted(files)
     Path("a.csv").write_text("file,label\n" + "".join(map("{},{}\n".format, files, labels)))
     assert table(path="a.csv", size=8).names == tuple(files)
     pq.write_table(pa.table({"image": [Path(file).read_bytes() for file in files], "label": labels}), "a.parquet")
