@@ -214,7 +214,7 @@ def test_every_suffix_that_pillow_opens_is_read_by_every_source(tmp_path, monkey
     assert table(path="a.csv", size=8).names == tuple(files)
     pq.write_table(pa.table({"image": [Path(file).read_bytes() for file in files], "label": labels}), "a.parquet")
     np.testing.assert_array_equal(parquet(path="a.parquet", size=8).images, table(path="a.csv", size=8).images)
-    sizes = [Image.open(file).size for file in files]
+    sizes = [Image.open(io.BytesIO(Path(file).read_bytes())).size for file in files]
     images = [
         {"id": i, "file_name": f, "width": w, "height": h}
         for i, (f, (w, h)) in enumerate(zip(files, sizes, strict=True))
