@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import math
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import UnionType
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 def choose(name: str, options: Mapping[str, T], where: str) -> T:
     """The option called `name`, or a `UserError` with the nearest name."""
+    name = unicodedata.normalize("NFC", name) if isinstance(name, str) else name  # as names of classes are
     if name not in list(options):  # a list: the name may be anything, such as a dict
         raise UserError(f"{where}: unknown name {name!r}{nearest(str(name), options)}")
     return options[name]

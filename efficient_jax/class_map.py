@@ -1,6 +1,7 @@
 """A teacher with other classes than its student: which of its classes mean which of the student's."""
 
 from collections.abc import Mapping
+from unicodedata import normalize
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ def mapped(
     Raises: UserError naming `where` for a class that teacher or student does not have, and for one of the student's
     that none is mapped to.
     """
+    class_map = {normalize("NFC", their): normalize("NFC", our) for their, our in class_map.items()}
     for theirs_named, ours_named in class_map.items():
         binding.choose(theirs_named, dict.fromkeys(theirs), f"{where}: classes of the teacher")
         binding.choose(ours_named, dict.fromkeys(ours), f"{where}: classes of the data")

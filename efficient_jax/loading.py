@@ -59,6 +59,9 @@ def load_data(
     if source.groups is not None and apart and not plan.split["unlabelled"]:
         source = _noted(source, f"left out {apart:,} images whose groups are held out")
     source, split = _without_test_images(plan, source, split, hashes)
+    asked = plan.split["labels_per_class"], plan.split["folds"]
+    for note in splits.notes(split, source.labels, source.classes, *asked):
+        source = _noted(source, note)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := duplicates.contradictions(hashes, source.labels, labelled):
         source = _noted(source, f"equal images have different labels: {_listed(pairs, source)}")

@@ -94,8 +94,8 @@ def _data(
 ) -> dict[str, Any]:
     """`config.data`: where the images come from, and how many of them are for what; fields of `Plan`.
 
-    `labels_per_class` = 0 takes all labels; `test` = 0 is for a source that has test images of its own. `unlabelled`
-    keeps so many of the images without labels; 0: all.
+    `labels_per_class` takes up to so many labels, 0 all; `test` = 0 is for a source that has test images of its own.
+    `unlabelled` keeps so many of the images without labels; 0: all.
     `folds` cuts the labelled images into so many parts, 0 for none; number `fold`, from 0 on, is for validation.
     `stratify` gives each part the same share of every class; False draws at random.
     `feed` "memory" decodes pictures once, "stream" whenever one is used, "" the latter where they do not fit.

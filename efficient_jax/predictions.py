@@ -1,6 +1,5 @@
 """What a member predicted, as a file: an ensemble never needs the models again, and other programs can join it."""
 
-import csv
 import re
 import zipfile
 import zlib
@@ -13,7 +12,8 @@ from jaxtyping import Float, Int
 
 from efficient_jax import binding, records
 from efficient_jax.classification import NOT_COUNTED
-from efficient_jax.data import identity, sources
+from efficient_jax.data import delimited, identity, sources
+from efficient_jax.data.labels import is_no_label, normal
 from efficient_jax.data.sources import Source
 from efficient_jax.types import UserError
 
@@ -63,8 +63,8 @@ def read(path: Path, where: str) -> Predictions:
     if not path.is_file():
         raise UserError(f"{where}: no file {str(path)!r}")
     try:
-        found = _from_npz(path) if path.suffix == ".npz" else _from_csv(path)
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile, zlib.error, csv.Error) as error:
+        found = _from_npz(path) if path.suffix == ".npz" else _from_csv(path, where)
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{where}: {str(path)!r} does not hold predictions: {what}") from error
     _check(found, f"{where}: {str(path)!r}")
@@ -78,25 +78,37 @@ def _from_npz(path: Path) -> Predictions:
         labels = arrays["label"] if "label" in arrays else np.full(len(ids), -1)
         images = _strings(arrays["image"]) if "image" in arrays else _numbered(ids)
         contents = _strings(arrays["content"]) if "content" in arrays else ()
-    return Predictions(ids, probabilities, labels.astype(np.int32), _strings(classes), images, contents)
+    classes = tuple(map(normal, _strings(classes)))
+    return Predictions(ids, probabilities, labels.astype(np.int32), classes, images, contents)
 
 
-def _from_csv(path: Path) -> Predictions:
-    with path.open(newline="") as file:
-        names, *rows = csv.reader(file)
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-    classes = tuple(match[1] for name in names if (match := re.fullmatch(r"p\((.*)\)", name, re.DOTALL)))
+def _from_csv(path: Path, where: str) -> Predictions:
+    table = delimited.read(path, where, ("id", "image", "label"))
+    columns = {name: match[1] for name in table.names if (match := re.fullmatch(r"p\((.*)\)", name, re.DOTALL))}
+    classes = tuple(map(normal, columns.values()))
     if not classes:
         raise ValueError("it has no columns p(class)")
-    if f"label({classes[0]})" in columns:
-        labels = np.array([[of or "-1" for of in columns[f"label({name})"]] for name in classes], np.int32).T
+    if twice := [name for name in table.names if table.names.count(name) > 1]:
+        raise ValueError(f"it has two columns {twice[0]!r}")
+    if f"label({classes[0]})" in table.names:
+        labels = np.array([table.numbers(f"label({name})", np.int32, none="-1") for name in columns.values()]).T
     else:
-        numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
-        labels = np.array([numbers[name] for name in columns.get("label", [""] * len(rows))], np.int32)
-    probabilities = np.array([columns[f"p({name})"] for name in classes], np.float32).T
-    ids = np.array(columns["id"], np.int64)
-    images, contents = columns.get("image") or _numbered(ids), columns.get("content", ())
+        labels = _labels(table, classes)
+    probabilities = np.array([table.numbers(name, np.float32) for name in columns]).T
+    ids = table.numbers("id", np.int64)
+    images = tuple(table.column("image")) if "image" in table.names else _numbered(ids)
+    contents = tuple(table.column("content")) if "content" in table.names else ()
     return Predictions(ids, probabilities, labels, classes, images, contents if all(contents) else ())
+
+
+def _labels(table: delimited.Table, classes: tuple[str, ...]) -> Int[np.ndarray, "n"]:
+    """Class numbers of the column `label`, -1 where it has no label or is not there."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    names = list(map(normal, table.column("label"))) if "label" in table.names else [""] * len(table.rows)
+    for row, name in enumerate(names):
+        if name not in numbers and not is_no_label(name):
+            raise UserError(f"{table.at(row, 'label')} unknown class {name!r}{binding.nearest(name, classes)}")
+    return np.array([numbers.get(name, -1) for name in names], np.int32)
 
 
 def _numbered(ids: Int[np.ndarray, "n"]) -> tuple[str, ...]:

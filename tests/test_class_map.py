@@ -34,6 +34,15 @@ def test_a_map_of_each_class_to_itself_reorders(key):
     np.testing.assert_allclose(found, logits[:, ::-1], rtol=1e-6)
 
 
+def test_names_are_equal_in_all_forms_of_unicode(key):
+    logits = jax.random.normal(key, (3, 2))
+    decomposed, composed = "cafe\u0301", "caf\u00e9"
+    found, _ = mapped(teacher, {decomposed: "th\u00e9", "b": "b"}, (composed, "b"), ("b", "th\u00e9"), "")(
+        {"params": 1.0}, logits, False, None
+    )[0]
+    np.testing.assert_allclose(found, logits[:, ::-1], rtol=1e-6)
+
+
 def test_a_sum_of_classes_hardly_possible_is_finite():
     found = logsumexp_by(jnp.array([[900.0, -900.0, -900.0]]), np.array([0, 1, 1]), 2)
     np.testing.assert_allclose(found, [[900.0, -900.0 + np.log(2)]], rtol=1e-6)

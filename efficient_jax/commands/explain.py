@@ -141,7 +141,7 @@ def _images(folder: Path, images: str, description: Mapping[str, Any], say: Call
     """Raises: UserError naming --images for what is not there."""
     where, count = "--images", len(description["classes"])
     if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
-        files = folders.pictures(Path(images))
+        files = folders.pictures(Path(images), where).files if Path(images).is_dir() else []
         if not files:
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
         pixels = stored.framed(files[:CHOSEN], stored.framing(description), where)

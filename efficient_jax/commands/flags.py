@@ -14,6 +14,7 @@ from efficient_jax.commands.files import load_config, located
 from efficient_jax.types import UserError
 
 OVERRIDE = re.compile(r"--config\.([\w.]+)")
+FLAG = re.compile(r"--?[A-Za-z][\w.]*")
 
 
 def parse(command: str, argv: list[str]) -> dict[str, Any]:
@@ -63,17 +64,25 @@ def _located(argument: str) -> str:
 
 
 def _joined(argv: list[str]) -> list[str]:
-    """`--config FILE` and `-config=FILE` as `--config=FILE`, the form in which the overrides look for it; `--from=RUN`
-    as the config of that run. Raises: UserError where both are given."""
-    rest, joined = iter(argv), []
-    for argument in rest:
-        if argument in ("--config", "-config", "--from", "-from"):
-            argument = f"--{argument.strip('-')}={next(rest, '')}"
+    """`--NAME VALUE` and `-NAME=VALUE` as `--NAME=VALUE`, the form in which the overrides look for the config; of a
+    flag that is given twice the last; `--from=RUN` as the config of that run. Raises: UserError for it and a config."""
+    rest, joined = list(argv), []
+    while rest:
+        argument = rest.pop(0)
+        if FLAG.match(argument):
+            argument = f"--{argument.lstrip('-')}"
+        if FLAG.fullmatch(argument) and rest and not FLAG.match(rest[0]):
+            argument = f"{argument}={rest.pop(0)}"
+        elif argument in ("--config", "--from"):
+            argument = f"{argument}="
         if argument.startswith("--from="):
             if any(re.match("--?config(=|$)", other) for other in argv):
                 raise UserError(
                     "--from: --config is given too; a run has one config, and --config.KEY=VALUE changes it"
                 )
             argument = f"--config={Path(__file__).with_name('repeat.py')}:{argument.removeprefix('--from=')}"
-        joined.append(f"-{argument}" if argument.startswith("-config") else argument)
-    return joined
+        joined.append(argument)
+    # ml_collections joins tuples that are given twice, and defines overrides once for each config
+    last = {argument.partition("=")[0]: number for number, argument in enumerate(joined)}
+    kept = [a for number, a in enumerate(joined) if "=" not in a or last[a.partition("=")[0]] == number]
+    return sorted(kept, key=lambda argument: not argument.startswith("--config="))  # which it wants before overrides

@@ -10,6 +10,7 @@ from rich.progress import track
 
 from efficient_jax import binding, members, predictions, records
 from efficient_jax.data import decode, folder, sources
+from efficient_jax.data.labels import writable
 from efficient_jax.inference import acquisition
 from efficient_jax.inference.tta import VIEWS, View
 from efficient_jax.members import Network
@@ -49,7 +50,7 @@ def predict(
     console = Console(markup=False, highlight=False)
     path, best, wanted = Path(out), _number(top, "--top"), _number(count, "--count")
     networks = _networks(members, binding.choose(tta, VIEWS, "--tta"))
-    files = _files(images)
+    files, passed_over = _files(images)
     if path.suffix not in predictions.SUFFIXES:
         raise UserError(f"--out: {out!r} is neither a .csv nor an .npz")
     if rank:
@@ -69,6 +70,8 @@ def predict(
     console.print(f"{binding.counted(len(found.files), 'picture')}: {path}", soft_wrap=True)
     if found.unreadable:
         console.print(f"left out {decode.listed(found.unreadable)}", soft_wrap=True)
+    for note in folder.note(passed_over):
+        console.print(f"note: {note}", soft_wrap=True)
     if rank:
         scores = acquisition.RANKINGS[rank](found.probabilities)
         chosen = acquisition.diverse(found.features, scores, wanted)
@@ -90,15 +93,15 @@ def _networks(names: str, views: Sequence[View]) -> list[Network]:
     return found
 
 
-def _files(images: str) -> list[Path]:
+def _files(images: str) -> folder.Walked:
     if not images:
         raise UserError("predict: --images=FOLDER is missing")
     if not Path(images).is_dir():
         raise UserError(f"--images: {images!r} is {'a file' if Path(images).exists() else 'not there'}; want a folder")
-    files = folder.pictures(Path(images))
-    if not files:
+    found = folder.pictures(Path(images), "--images")
+    if not found.files:
         raise UserError(f"--images: no pictures in {images!r} or the folders below it")
-    return files
+    return found
 
 
 def _number(text: str, flag: str) -> int:
@@ -117,7 +120,7 @@ def _predict(networks: Sequence[Network], files: list[Path], console: Console) -
             for framing in {network.framing for network in networks}
         }
         for of_framing in decoded.values():
-            unreadable |= {str(chunk[row]): why for row, why in of_framing.unreadable.items()}
+            unreadable |= {writable(str(chunk[row])): why for row, why in of_framing.unreadable.items()}
         first = next(iter(decoded.values()))
         read += [chunk[row] for row in first.rows]
         contents += sources.shown(first.contents)
@@ -137,7 +140,8 @@ def _write(
     path: Path, found: Predicted, mean: np.ndarray, classes: tuple[str, ...], top: int, multi_label: bool
 ) -> None:
     """The columns of `predictions`, so that `evaluate` reads it, and before them the most probable classes."""
-    names, ids, contents = tuple(map(str, found.files)), np.arange(len(found.files)), found.contents
+    names, ids = tuple(writable(str(file)) for file in found.files), np.arange(len(found.files))
+    contents = found.contents
     if path.suffix == ".npz":
         unknown = np.full((len(ids), len(classes)) if multi_label else len(ids), -1, np.int32)
         return predictions.write(path, predictions.Predictions(ids, mean, unknown, classes, names, contents))
@@ -164,7 +168,7 @@ def _write_ranking(
 ) -> Path:
     rows = [
         {
-            "image": str(found.files[i]),
+            "image": writable(str(found.files[i])),
             "class": classes[mean[i].argmax()],
             "confidence": float(mean[i].max()),
             "score": float(scores[i]),

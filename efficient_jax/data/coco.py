@@ -13,6 +13,7 @@ from efficient_jax.binding import choose, counted
 from efficient_jax.data import decode, stream
 from efficient_jax.data import objects as geometry
 from efficient_jax.data.decode import ORIENTATION, Framing, free_memory, left_out
+from efficient_jax.data.labels import normal
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
@@ -127,7 +128,9 @@ def _read(path: str, folder: str, setting: str) -> Part:
                 raise ValueError("this id is there twice")
             size = int(entry["width"]), int(entry["height"])
             pictures[entry["id"]] = Picture(root / entry["file_name"], entry["file_name"], *size, [])
-        categories = {entry["id"]: str(entry["name"]) for entry in sorted(content["categories"], key=lambda c: c["id"])}
+        categories = {
+            entry["id"]: normal(str(entry["name"])) for entry in sorted(content["categories"], key=lambda c: c["id"])
+        }
         for entry in content["annotations"]:
             if len(entry.get("keypoints", ())) % 3:
                 raise ValueError("its keypoints are no rows of x, y, visibility")

@@ -282,7 +282,7 @@ def _convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]
         ImageOps.exif_transpose(image, in_place=True)
         changed.append("were turned as their EXIF orientation says")
     grey = Image.getmodebase(image.mode) == "L"
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # a PGM, scaled to 65535
         image = Image.fromarray((np.asarray(image).astype(np.uint32) * 255 // 65535).astype(np.uint8))
         changed.append("had 16 bits: 65535 became 255")
     if image.mode in ("I", "F"):

@@ -9,6 +9,7 @@ import numpy as np
 
 from efficient_jax.data import stream
 from efficient_jax.data.decode import Framing, left_out
+from efficient_jax.data.labels import check_classes, in_order, is_no_label, normal, of_array
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
@@ -30,7 +31,8 @@ def parquet(
     unreadable: int = 0,
     feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
-    """Files of one image column (encoded, alone or as {bytes, path}) and one of integer labels, null where none.
+    """Files of one image column (encoded, alone or as {bytes, path}) and one of labels, null where there is none:
+    integers from 0 on, bool, whole floats, or names, also as a dictionary.
 
     `path`, `test_path` (whose images are the test images) and `unlabelled_path` (whose labels, if any, are not read)
     name a file or, with *, several. `image` and `label` name the columns where they are not called image or img, and
@@ -46,23 +48,27 @@ def parquet(
         more, none, _ = _read(unlabelled_path, {"image": image}, "config.data.source.unlabelled_path")
         if not more:
             raise UserError(f"config.data.source.unlabelled_path: no images in {unlabelled_path!r}")
-        pictures, labels = _joined(pictures, more), np.concatenate([labels, none])
-    tests = 0
+        pictures, labels = _joined(pictures, more), _both(labels, none)
+    declared, tests = classes, 0
+    if labels.dtype.kind == "U" and not classes:
+        classes = in_order(name for name in map(normal, labels.tolist()) if not is_no_label(name))
     if test_path:
         test_pictures, test_labels, test_classes = _read(test_path, columns, "config.data.source.test_path")
-        if test_classes != classes:
+        if test_classes != declared:
             raise UserError(
                 f"config.data.source.test_path: classes of {test_path!r} are {test_classes or 'without names'}, those "
-                f"of {path!r} {classes or 'without names'}"
+                f"of {path!r} {declared or 'without names'}"
             )
+        if (labels.dtype.kind == "U") != (test_labels.dtype.kind == "U"):
+            kinds = ("names", "numbers") if test_labels.dtype.kind == "U" else ("numbers", "names")
+            raise UserError(
+                f"config.data.source.test_path: labels of {test_path!r} are {kinds[0]}, those of {path!r} {kinds[1]}"
+            )
+        if classes:
+            of_array(test_labels, classes, "config.data.source.test_path", f"labels of {test_path!r}")
         pictures, tests = _joined(pictures, test_pictures), len(test_pictures)
-        labels = np.concatenate([labels, test_labels])
-    classes = classes or tuple(str(number) for number in range(labels.max(initial=0) + 1))
-    if labels.max(initial=-1) >= len(classes) or labels.min(initial=0) < -1:
-        raise UserError(
-            f"config.data.source.path: labels of {path!r} go from {labels.min()} to {labels.max()}, but there are "
-            f"{len(classes)} classes; labels count from 0, and null or -1 is none"
-        )
+        labels = _both(labels, test_labels)
+    labels, classes, notes = of_array(labels, classes, "config.data.source.path", f"labels of {path!r}")
 
     feed.labelled(labels, classes, tests)
 
@@ -75,7 +81,8 @@ def parquet(
     files = [file for each in (path, unlabelled_path, test_path) for file in _files(each)]
     decoded = stream.pictures(read, lambda row: f"row {row} of {path!r}", len(pictures), framing, feed, files, image)
     decoded = left_out(decoded, lambda row: f"row {row}", unreadable, f"config.data.source.path: {path!r}")
-    return of_pictures(decoded, labels, classes, tests)
+    source = of_pictures(decoded, labels, classes, tests)
+    return source._replace(notes=(*source.notes, *notes))
 
 
 def _files(path: str) -> list[Path]:
@@ -86,6 +93,13 @@ def _joined(first: Any, second: Any) -> Any:
     import pyarrow as pa
 
     return pa.chunked_array([*first.chunks, *second.chunks])
+
+
+def _both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Labels, of which -1 is none; among names that is an empty one."""
+    if first.dtype.kind == "U" and second.dtype.kind != "U":
+        second = np.full(len(second), "")
+    return np.concatenate([first, second])
 
 
 def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarray, tuple[str, ...]]:
@@ -116,12 +130,21 @@ def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarr
     pictures = pictures.cast(pa.large_binary())
     if "label" not in names:
         return pictures, np.full(len(pictures), -1), ()
-    labels = table[names["label"]]
-    if not pa.types.is_integer(labels.type):
-        raise UserError(f"{where}: column {names['label']!r} of {path!r} holds {labels.type}; want integers")
     known = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     classes = known.get("info", {}).get("features", {}).get(names["label"], {}).get("names", ())
-    return pictures, pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), tuple(classes)
+    check_classes(classes := tuple(map(normal, classes)), f"{where}: {path!r}")
+    labels = table[names["label"]]
+    if pa.types.is_dictionary(labels.type):
+        labels = labels.cast(labels.type.value_type)
+    if pa.types.is_integer(labels.type) or pa.types.is_null(labels.type):
+        return pictures, pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), classes
+    if pa.types.is_floating(labels.type):
+        return pictures, pc.fill_null(labels.cast(pa.float64()), np.nan).to_numpy(), classes
+    if pa.types.is_boolean(labels.type):
+        return pictures, pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), classes or ("False", "True")
+    if pa.types.is_string(labels.type) or pa.types.is_large_string(labels.type):
+        return pictures, np.array([name or "" for name in labels.to_pylist()], str), classes
+    raise UserError(f"{where}: column {names['label']!r} of {path!r} holds {labels.type}; want integers or names")
 
 
 def _column(role: str, name: str, names: list[str], path: str) -> str:

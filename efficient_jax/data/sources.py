@@ -15,6 +15,7 @@ import numpy as np
 
 from efficient_jax.binding import counted
 from efficient_jax.data import duplicates
+from efficient_jax.data import labels as label_names
 from efficient_jax.data.decode import Decoded
 from efficient_jax.data.stream import Streamed
 from efficient_jax.types import UserError
@@ -80,8 +81,9 @@ def digits() -> Source:
 
 
 def npz(*, path: str) -> Source:
-    """Your own images: an .npz with `images` uint8 [n h w] or [n h w c], `labels` integers [n] (-1 where there is
-    none) and, if you like, `classes`, the names, and `test`, the numbers of the images to test on. Where an image can
+    """Your own images: an .npz with `images` uint8 [n h w] or [n h w c], `labels` [n], integers counted from 0 (-1
+    where there is none) or names, and, if you like, `classes`, the names in order, and `test`, the numbers of the
+    images to test on. Where an image can
     have several labels: `labels` [n classes], 0 or 1 (or bool), a row of -1 for an image that nobody has labelled.
 
     `soft_labels` floats [n classes], each row at least 0 and of sum 1, are learned from in place of the labels of
@@ -103,10 +105,12 @@ def npz(*, path: str) -> Source:
     images, labels = content["images"], content["labels"]
     given = _test(content, len(images), path)
     images = images[..., None] if images.ndim == 3 else images
-    if images.dtype != np.uint8 or images.ndim != 4:
+    first = images.ndim == 4 and images.shape[1] in (1, 3, 4) and images.shape[3] > 4  # more channels than any picture
+    if images.dtype != np.uint8 or images.ndim != 4 or first:
+        transpose = ", and their channels seem to be first: say images.transpose(0, 2, 3, 1)" if first else ""
         raise UserError(
             f"config.data.source.path: images of {path!r} are {images.dtype} {list(images.shape)}{_of_floats(images)}; "
-            "want uint8 [n h w c], 0 to 255"
+            f"want uint8 [n h w c], 0 to 255{transpose}"
         )
     if soft is not None and len(soft) != len(images):
         raise UserError(
@@ -117,34 +121,35 @@ def npz(*, path: str) -> Source:
         labels = _several(labels.astype(np.int32), path)
         if soft is not None:
             raise UserError(f"config.data.source.path: {path!r} has soft_labels, which are for one class an image")
-        classes = content.get("classes", np.arange(labels.shape[1]))
+        classes = tuple(map(label_names.normal, _class_names(content, labels.shape[1])))
+        label_names.check_classes(classes, f"config.data.source.path: {path!r}")
         if len(classes) != labels.shape[1]:
             raise UserError(
                 f"config.data.source.path: labels of {path!r} are {list(labels.shape)}, but there are {len(classes)} "
                 "classes; want a column of labels for each"
             )
-        return Source(images, labels, tuple(str(c) for c in classes), given)
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        return Source(images, labels, classes, given)
+    if labels.shape != images.shape[:1]:
         raise UserError(
             f"config.data.source.path: labels of {path!r} are {labels.dtype} {list(labels.shape)}; "
-            f"want one integer for each of the {len(images)} images, or for each a row of 0 and 1"
+            f"want one integer or name for each of the {len(images)} images, or for each a row of 0 and 1"
         )
-    labels = labels.astype(np.int32)
-    count = labels.max(initial=0) + 1 if soft is None else soft.shape[1]
-    classes = content.get("classes", np.arange(count))
-    if soft is not None and soft.shape[1] != len(classes):
+    named, about = _class_names(content, 0 if soft is None else soft.shape[1]), f"labels of {path!r}"
+    if soft is not None and soft.shape[1] != len(named):
         raise UserError(
-            f"config.data.source.path: soft_labels of {path!r} are {list(soft.shape)}, but there are {len(classes)} "
+            f"config.data.source.path: soft_labels of {path!r} are {list(soft.shape)}, but there are {len(named)} "
             "classes; want a column for each"
         )
-    if labels.max(initial=-1) >= len(classes) or labels.min(initial=0) < -1:
-        raise UserError(
-            f"config.data.source.path: labels of {path!r} go from {labels.min()} to {labels.max()}, "
-            f"but there are {len(classes)} classes; labels count from 0, and -1 is none"
-        )
+    labels, classes, notes = label_names.of_array(labels, named, "config.data.source.path", about)
     if soft is not None:
         _check_sums(soft, np.flatnonzero(labels >= 0), path)
-    return Source(images, labels, tuple(str(c) for c in classes), given, soft_labels=soft)
+    return Source(images, labels, classes, given, notes, soft_labels=soft)
+
+
+def _class_names(content: Mapping[str, np.ndarray], count: int) -> tuple[str, ...]:
+    """`classes`, or where there are none numbers up to `count`."""
+    names = content.get("classes", np.arange(count)).ravel()
+    return tuple(np.char.decode(names).tolist() if names.dtype.kind == "S" else map(str, names.tolist()))
 
 
 def _test(content: Mapping[str, np.ndarray], count: int, path: str) -> Mapping[str, np.ndarray]:
@@ -238,7 +243,7 @@ def of_pictures(
         labels=labels[decoded.rows].astype(np.int32),
         classes=classes,
         given={"test": np.arange(first, len(decoded.rows))} if tests else {},
-        notes=decoded.notes,
+        notes=(*decoded.notes, *label_names.alike(classes)),
         names=tuple(names[row] for row in decoded.rows) if names else (),
         sizes=decoded.sizes,
         contents=decoded.contents,

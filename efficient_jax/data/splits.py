@@ -14,6 +14,8 @@ from efficient_jax.types import UserError
 TEST_SEED = 0
 """The test images are the same for every seed: settings chosen with one seed never saw another's test set."""
 
+NAMED = 20  # classes that a note lists
+
 NOTHING: dict[str, np.ndarray] = {}
 
 
@@ -35,9 +37,9 @@ def split(
 ) -> dict[str, np.ndarray]:
     """Disjoint index arrays `labelled`, `unlabelled`, `validation`, `test`.
 
-    Validation and test are stratified, unless `stratify` is False; `labels_per_class` images of each class are labelled
-    (0: all that are left); of the rest, and the images with label -1, `unlabelled` (0: all) are that. `given["test"]`,
-    of a source that fixes its test images, takes the place of a drawn test part: `test` is then 0.
+    Validation and test are stratified, unless `stratify` is False; up to `labels_per_class` images of each class are
+    labelled (0: all that are left); of the rest, and the images with label -1, `unlabelled` (0: all) are that.
+    `given["test"]`, of a source that fixes its test images, takes the place of a drawn test part: `test` is then 0.
 
     Where images have several labels (`labels` [n classes] of 0/1, -1 for none known), validation and test are
     stratified iteratively, and images are drawn until each class is seen in `labels_per_class` of them, or in as many
@@ -50,7 +52,8 @@ def split(
     Images of one of `groups` come into one part, of test, validation and folds, which then have only nearly the size
     asked for; those of a group that is held out are not in any other part, also without a label.
 
-    Raises: UserError when there are too few images, two test parts, or a fold would be empty.
+    Raises: UserError when there are too few images, two test parts, a class without any to learn from, or a fold would
+    be empty.
     """
     (known,) = np.nonzero(_known(labels))
     if not len(known):
@@ -59,8 +62,8 @@ def split(
         test_ids = _given_test(given["test"], labels, test)
         rest = _of_other_groups(np.setdiff1d(known, test_ids), test_ids, groups)
     else:
-        rest, test_ids = _part(known, labels, test, TEST_SEED, "config.data.test", groups, stratify)
-    rest, validation_ids = _part(rest, labels, validation, seed, "config.data.validation", groups, stratify)
+        rest, test_ids = _part(known, labels, test, TEST_SEED, "config.data.test", groups, stratify, classes)
+    rest, validation_ids = _part(rest, labels, validation, seed, "config.data.validation", groups, stratify, classes)
     for name, ids in (("test", test_ids), ("validation", validation_ids)):
         if labels.ndim == 2 and len(ids) and not labels[ids].any():
             raise UserError(f"config.data.{name}: none of its {counted(len(ids), 'image')} has a label; ask for more")
@@ -83,6 +86,45 @@ def split(
         "validation": np.sort(validation_ids).astype(np.int32),
         "test": np.sort(test_ids).astype(np.int32),
     }
+
+
+def notes(
+    parts: Mapping[str, np.ndarray],
+    labels: Int[np.ndarray, "n *classes"],
+    classes: Sequence[str],
+    labels_per_class: int,
+    folds: int,
+) -> tuple[str, ...]:
+    """Lines about classes without a test or validation image, or with fewer labelled ones than `labels_per_class`.
+
+    Args:
+        parts: what `split` returns.
+        labels: of all images, as for `split`.
+        classes: their names.
+        labels_per_class: as for `split`.
+        folds: as for `split`; the images of the validation fold count as labelled.
+    """
+
+    def counted(ids: np.ndarray) -> np.ndarray:
+        of = labels[ids]
+        return (of > 0).sum(0) if of.ndim == 2 else np.bincount(of[of >= 0], minlength=len(classes))
+
+    everywhere = counted(np.arange(len(labels)))
+    lines = [
+        f"{name} images show none of {_some([f'{classes[k]!r} (of {everywhere[k]:,})' for k in missing])}: its "
+        f"{name} accuracy is not measured"
+        for name in ("test", "validation")
+        if len(parts[name]) and (missing := np.flatnonzero((counted(parts[name]) == 0) & (everywhere > 0)).tolist())
+    ]
+    labelled = counted(np.concatenate([parts["labelled"], parts["validation"]] if folds else [parts["labelled"]]))
+    if fewer := np.flatnonzero(labelled < labels_per_class).tolist():
+        listed = _some([f"{classes[k]!r} has {labelled[k]:,}" for k in fewer])
+        lines.append(f"config.data.labels_per_class: {labels_per_class} asked, but of labelled images {listed}")
+    return tuple(lines)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
 
 
 def folds_of(
@@ -138,12 +180,13 @@ def _drawn(
     labelled = []
     for number, name in enumerate(classes):
         members = rest[labels[rest] == number]
-        if len(members) < max(labels_per_class, 1):
+        if not len(members):
             raise UserError(
-                f"config.data.labels_per_class: {labels_per_class or 'all'} asked, but class {name!r} has "
-                f"{len(members)} images left after the test and validation images; ask for fewer"
+                f"config.data.labels_per_class: {labels_per_class or 'all'} asked, but class {name!r} has 0 images "
+                "left after the test and validation images; label more of it, or ask for fewer of those"
             )
-        labelled.append(rng.choice(members, labels_per_class, replace=False) if labels_per_class else members)
+        enough = 0 < labels_per_class <= len(members)
+        labelled.append(rng.choice(members, labels_per_class, replace=False) if enough else members)
     return np.concatenate(labelled)
 
 
@@ -197,17 +240,19 @@ def _part(
     where: str,
     groups: np.ndarray | None,
     stratify: bool,
+    classes: Sequence[str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """(the others, about `size` of `ids`): exactly, where there are no groups."""
     if size and groups is not None:
         each = [ids[labels[ids] == k] for k in np.unique(labels[ids])] if stratify and labels.ndim == 1 else [ids]
         parts = min(round(len(ids) / size), *(len(np.unique(groups[of])) for of in each))
         try:
-            number = folds_of(labels[ids], max(parts, 2), seed, groups[ids], stratify)
+            number = folds_of(labels[ids], max(parts, 2), seed, groups[ids], stratify, classes)
         except UserError as error:
+            single = [repr(classes[labels[of[0]]]) for of in each if len(each) > 1 and len(np.unique(groups[of])) < 2]
             raise UserError(
                 f"{where}: {size} asked, of {len(ids)} images; their groups do not allow it: each class wants two or "
-                "more, or say config.data.stratify=False"
+                f"more{f' ({_some(single)} has one)' if single else ''}, or say config.data.stratify=False"
             ) from error
         part = number == 0
         if part.sum() > 2 * size:
@@ -218,6 +263,14 @@ def _part(
             raise UserError(f"{where}: cannot take {counted(size, 'image')} of {len(ids)}")
         part = np.random.default_rng(seed).permutation(len(ids)) < size
         return ids[~part], ids[part]
+    if size and labels.ndim == 1:
+        numbers, counts = np.unique(labels[ids], return_counts=True)
+        if single := [repr(classes[k]) for k in numbers[counts == 1]]:
+            raise UserError(
+                f"{where}: cannot take {size} stratified images of {len(ids)}: one image is left of class "
+                f"{_some(single)}, and of each class want two or more; label more of them, or say "
+                "config.data.stratify=False"
+            )
     return _stratified(ids, labels, size, seed, where)
 
 
@@ -230,7 +283,10 @@ def _stratified(ids: np.ndarray, labels: np.ndarray, size: int, seed: int, where
             return _stratified_of_several(ids, labels[ids], size, seed)
         return train_test_split(ids, test_size=size, stratify=labels[ids], random_state=seed)
     except ValueError as error:
-        raise UserError(f"{where}: cannot take {size} stratified images of {len(ids)} ({error})") from error
+        raise UserError(
+            f"{where}: cannot take {size} stratified images of {len(ids)} ({error}); ask for another number, or say "
+            "config.data.stratify=False"
+        ) from error
 
 
 def _stratified_of_several(ids: np.ndarray, labels: np.ndarray, size: int, seed: int):

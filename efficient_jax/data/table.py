@@ -1,22 +1,22 @@
 """A folder of pictures and a table (CSV) that says what they show."""
 
-import csv
-import io
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from efficient_jax import binding
 from efficient_jax.binding import nearest
-from efficient_jax.data import stream
+from efficient_jax.data import delimited, stream
 from efficient_jax.data.decode import NAMED, Framing, left_out
+from efficient_jax.data.delimited import Table
+from efficient_jax.data.labels import check_classes, in_order, is_no_label, normal, note
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
 WHERE = "config.data.source"
-TRUTH = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1, "": -1}
+TRUTH = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
 def table(
@@ -39,11 +39,12 @@ def table(
     feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """A row for each picture in the CSV `path`, and in `test_path` for each test picture; the first row names columns.
+    Files that `efficient_jax.data.delimited.read` reads: also with other delimiters and encodings.
 
     `file`     the column of the pictures' names below `folder` ("": where the CSV is), to which `suffix`, such as
                ".jpg", is added
     `label`    the column of the class, or with a `separator` such as "|" of the names of all labels; empty where nobody
-               has labelled the picture
+               has labelled the picture, or a name of `efficient_jax.data.labels.NO_LABEL`, such as -1 or nan
     `labels`   in place of it several columns, 0 or 1 for the label of this name; empty all where nobody has labelled it
     `group`    the column of what belongs together, a person or a scene; "": there is none
 
@@ -62,64 +63,56 @@ def table(
     root = Path(folder) if folder else Path(path).parent
     if not root.is_dir():
         raise UserError(f"{WHERE}.folder: {folder!r} is {'a file' if root.exists() else 'not there'}; want a folder")
-    rows = [row for each in tables for row in each.rows]
-    names = [row[file] + suffix for row in rows]
+    names = [name + suffix for each in tables for name in each.column(file)]
     _check_names(names, [each for each in tables for _ in each.rows], file)
-    classes = labels or _classes(tables[0], label, separator)
+    classes = tuple(map(normal, labels)) or _classes(tables[0], label, separator)
+    check_classes(classes, f"{WHERE}.labels")
     if len(classes) < 2:
-        raise UserError(f"{WHERE}.label: column {label!r} of {path!r} has {list(classes)}; want two labels or more")
+        raise UserError(
+            f"{WHERE}.label: column {label!r} of {path!r} has {list(classes)}; want two labels or more ('-1', "
+            "'nan', 'none' and the like are no label)"
+        )
     if labels:
         truth = [_truth(each, labels) for each in tables]
     else:
         truth = [_labels(each, label, classes, separator) for each in tables]
-    files = [root / name for name in names]
+    files = [_spelled(root / name) for name in names]
     if not any(each.is_file() for each in files):
         raise UserError(
             f"{WHERE}.folder: none of {binding.counted(len(files), 'file')} of {path!r} is there, such as "
             f"{str(files[0])!r}; say where with {WHERE}.folder, or how their names end with {WHERE}.suffix"
         )
     tests = len(tables[1].rows) if test_path else 0
-    groups = _groups([row[group] for row in rows]) if group else None
+    groups = _groups([name for each in tables for name in each.column(group)]) if group else None
     feed.labelled(np.concatenate(truth), classes, tests, groups)
     framing, called = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
     decoded = stream.pictures(files.__getitem__, called.__getitem__, len(files), framing, feed, files, "")
     decoded = left_out(decoded, called.__getitem__, unreadable, f"{WHERE}.path")
-    source = of_pictures(decoded, np.concatenate(truth), tuple(classes), tests, called)
+    source = of_pictures(decoded, np.concatenate(truth), classes, tests, called)
+    cells = [] if labels else [cell for each in tables for cell in each.column(label)]
+    said = note(filter(is_no_label, cells), len(names))
+    source = source._replace(notes=(*source.notes, *said, *(line for each in tables for line in each.notes)))
     return source if groups is None else source._replace(groups=groups[decoded.rows])
-
-
-class Table(NamedTuple):
-    """What a CSV says."""
-
-    where: str  # the setting that names it
-    path: str
-    rows: list[dict[str, str]]
-
-    def row(self, number: int) -> str:
-        return f"{self.where}: row {number + 1} of {self.path!r}"
 
 
 def _read(path: str, where: str, columns: Sequence[tuple[str, str]]) -> Table:
     """`columns`: pairs of the setting and the column that it names."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UserError(f"{where}: cannot read {path!r}: {reason}") from error
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    names, *values = [[cell.strip() for cell in line] for line in lines if line] or [[]]
+    found = delimited.read(path, where, [column for _, column in columns])
     for setting, column in columns:
-        if names.count(column) != 1:
-            said = nearest(column, names) if column not in names else "; it has two of this name"
+        if (count := found.names.count(normal(column))) != 1:
+            said = "; it has two of this name" if count else nearest(column, found.names)
             raise UserError(f"{WHERE}.{setting}: {path!r} has no column {column!r}{said}")
-    found = Table(where, path, [dict(zip(names, line, strict=False)) for line in values])
-    for number, line in enumerate(values):
-        if len(line) != len(names):
-            raise UserError(f"{found.row(number)} has {len(line)} cells, the first row names {len(names)} columns")
-    if not values:
+    if not found.rows:
         raise UserError(f"{where}: {path!r} has no rows")
     return found
+
+
+def _spelled(file: Path) -> Path:
+    """`file`, or where it is not there the one whose name is the same in another normal form of Unicode."""
+    if str(file).isascii() or file.exists():
+        return file
+    forms = (Path(unicodedata.normalize(form, str(file))) for form in ("NFC", "NFD"))
+    return next((form for form in forms if form.exists()), file)
 
 
 def _check_names(names: list[str], tables: list[Table], column: str) -> None:
@@ -134,23 +127,32 @@ def _check_names(names: list[str], tables: list[Table], column: str) -> None:
         )
 
 
-def _classes(found: Table, column: str, separator: str) -> list[str]:
-    names = {name for row in found.rows for name in _split(row[column], separator)}
-    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
+def _classes(found: Table, column: str, separator: str) -> tuple[str, ...]:
+    return in_order(name for names in _names(found, column, separator) for name in names)
 
 
-def _split(cell: str, separator: str) -> list[str]:
-    parts = cell.split(separator) if separator else [cell]
-    return [part.strip() for part in parts if part.strip()]
+def _names(found: Table, column: str, separator: str) -> list[list[str]]:
+    """The classes of each row: none where nobody has labelled the picture.
+
+    Raises: UserError for a row that has classes, and also says that it has none.
+    """
+    result = []
+    for row, cell in enumerate(found.column(column)):
+        parts = [normal(part) for part in (cell.split(separator) if separator else [cell]) if part.strip()]
+        names = [part for part in parts if not is_no_label(part)]
+        if names and len(names) < len(parts):
+            raise UserError(f"{found.at(row, column)} {cell!r} has classes and a name that is no label; want either")
+        result.append(names)
+    return result
 
 
 def _labels(found: Table, column: str, classes: Sequence[str], separator: str) -> np.ndarray:
     """[n], or with a separator [n classes]."""
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.full((len(found.rows), len(classes)) if separator else len(found.rows), -1)
-    for row, names in enumerate(_split(each[column], separator) for each in found.rows):
+    for row, names in enumerate(_names(found, column, separator)):
         if unknown := [name for name in names if name not in numbers]:
-            raise UserError(f"{found.row(row)} has the class {unknown[0]!r}{nearest(unknown[0], classes)}")
+            raise UserError(f"{found.at(row, column)} unknown class {unknown[0]!r}{nearest(unknown[0], classes)}")
         if names:
             labels[row] = np.isin(classes, names) if separator else numbers[names[0]]
     return labels
@@ -158,14 +160,14 @@ def _labels(found: Table, column: str, classes: Sequence[str], separator: str) -
 
 def _truth(found: Table, columns: Sequence[str]) -> np.ndarray:
     """[n classes] from a column for each."""
-    cells = [[each[column].lower() for column in columns] for each in found.rows]
-    labels = np.array([[TRUTH.get(cell, 2) for cell in row] for row in cells])
+    cells = np.array([found.column(column) for column in columns]).T
+    labels = np.array([[-1 if is_no_label(cell) else TRUTH.get(cell.lower(), 2) for cell in row] for row in cells])
     wrong = (labels == 2) | ((labels == -1) & (labels >= 0).any(1, keepdims=True))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise UserError(
-            f"{found.row(row)} has {cells[row][column]!r} in column {columns[column]!r}; want 0 or 1 in all columns of "
-            "labels, or nothing in all where nobody has labelled the picture"
+            f"{found.at(row, columns[column])} {str(cells[row, column])!r}; want 0 or 1 in all columns of labels, or "
+            "nothing in all where nobody has labelled the picture"
         )
     return labels
 

@@ -9,6 +9,7 @@ import numpy as np
 from efficient_jax.binding import nearest
 from efficient_jax.data import stream
 from efficient_jax.data.decode import Framing, listed
+from efficient_jax.data.labels import check_classes, normal
 from efficient_jax.data.sources import Source, of_pictures
 from efficient_jax.types import UserError
 
@@ -62,7 +63,8 @@ def tfds(
     if decoded.unreadable:
         failed = listed({f"row {row}": why for row, why in decoded.unreadable.items()})
         raise UserError(f"config.data.source.dataset: {dataset!r} has {failed}")
-    classes = tuple(builder.info.features[label].names)
+    classes = tuple(map(normal, builder.info.features[label].names))
+    check_classes(classes, "config.data.source.dataset")
     return of_pictures(decoded, labels, classes, len(parts[1]) if test_split else 0)
 
 

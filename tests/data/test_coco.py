@@ -112,6 +112,11 @@ def test_test_pictures_and_what_cannot_be_read():
         ({"images": None}, {}, "path: 'a.json' has not the lists images, annotations, categories of COCO; it has ann"),
         ({"images": [], "annotations": []}, {}, "path: 'a.json' has 0 images and the categories cat, dog; want some"),
         ({"images": IMAGES[:1] * 2}, {}, "path: 'a.json' has an entry {'id': 1, 'file_name': '1.png', 'width': 20, "),
+        (
+            {"categories": [*CATEGORIES, {"id": 9, "name": "cat"}]},
+            {},
+            "path: 'a.json' has 3 images and the categories cat, dog, cat; want some, and two categories or more, each",
+        ),
         ({"categories": CATEGORIES[:1]}, {}, "path: 'a.json' has an entry {'image_id': 3, 'category_id': 3, "),
         ({"annotations": [{"image_id": 1, "category_id": 3}]}, {}, "path: 'a.json' has an entry {'image_id': 1, 'ca"),
         ({"images": [{**e, "file_name": "1.png"} for e in IMAGES]}, {}, "path: 1 file is named twice, such as '1.p"),

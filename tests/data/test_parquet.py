@@ -51,6 +51,44 @@ def test_bare_bytes_and_no_names(tmp_path):
     assert source.classes == tuple(str(number) for number in range(201))
 
 
+@pytest.mark.parametrize(
+    ("labels", "metadata", "classes", "numbers"),
+    [
+        (["dog", "cat", None, "nan"], None, ("cat", "dog"), [1, 0, -1, -1]),
+        (["10", "9", "09", "9"], None, ("09", "9", "10"), [2, 1, 0, 1]),
+        (["dog", "cat", "dog", None], NAMES, ("cat", "dog"), [1, 0, 1, -1]),
+        (pa.array(["dog", "cat", None, "dog"]).dictionary_encode(), None, ("cat", "dog"), [1, 0, -1, 1]),
+        (pa.array(["dog", "cat", None, "dog"], pa.large_string()), None, ("cat", "dog"), [1, 0, -1, 1]),
+        (pa.array([1, 0, None, 1]).dictionary_encode(), None, ("0", "1"), [1, 0, -1, 1]),
+        ([True, False, None, True], None, ("False", "True"), [1, 0, -1, 1]),
+        ([True, False, None, True], NAMES, ("cat", "dog"), [1, 0, -1, 1]),
+        ([1.0, 0.0, None, float("nan")], NAMES, ("cat", "dog"), [1, 0, -1, -1]),
+        (pa.array([1, 0, 2, 1], pa.uint8()), None, ("0", "1", "2"), [1, 0, 2, 1]),
+    ],
+)
+def test_labels_of_other_types(tmp_path, labels, metadata, classes, numbers):
+    path = write(tmp_path / "a.parquet", {"image": hugging([1, 2, 3, 4]), "label": labels}, metadata)
+    more = write(tmp_path / "b.parquet", {"image": hugging([5])})
+    test = write(tmp_path / "c.parquet", {"image": hugging([6]), "label": labels[:1]}, metadata)
+    source = parquet(path=path, unlabelled_path=more, test_path=test)
+    assert source.classes == classes
+    np.testing.assert_array_equal(source.labels, [*numbers, -1, numbers[0]])
+
+
+def test_test_labels_that_no_training_image_has_are_said(tmp_path):
+    path = write(tmp_path / "a.parquet", {"image": hugging([1, 2]), "label": ["cat", "dog"]})
+    for labels, message in (
+        (["cats"], r"test_path: labels of '.*b\.parquet' have the class 'cats' in row 0; did you mean 'cat'\?"),
+        (
+            [1],
+            r"test_path: labels of '.*b\.parquet' are numbers, those of '.*a\.parquet' names",
+        ),
+    ):
+        test = write(tmp_path / "b.parquet", {"image": hugging([3]), "label": labels})
+        with pytest.raises(UserError, match=rf"^config\.data\.source\.{message}$"):
+            parquet(path=path, test_path=test)
+
+
 def test_files_in_order_and_a_test_file(tmp_path):
     for number in (1, 0):
         columns = {"image": hugging([10 * number, 10 * number + 1]), "label": [number, number]}
@@ -82,8 +120,19 @@ def test_files_without_labels_join_the_pool(tmp_path):
         ({"image": [png(0)], "y": [2]}, {}, "label: '{path}' has no column label; it has image, y"),
         ({"image": [png(0)], "label": [0]}, {"label": "y"}, "label: '{path}' has no column y; it has image, label"),
         ({"image": ["a.png"], "label": [0]}, {}, "path: column 'image' of '{path}' holds string; want encoded images"),
-        ({"image": [png(0)], "label": ["cat"]}, {}, "path: column 'label' of '{path}' holds string; want integers"),
-        ({"image": [png(0)], "label": [2]}, {}, "path: labels of '{path}' go from 2 to 2, but there are 2 classes"),
+        (
+            {"image": [png(0)], "label": ["cats"]},
+            {},
+            "path: labels of '{path}' have the class 'cats' in row 0; did you",
+        ),
+        (
+            {"image": [png(0)], "label": [[1]]},
+            {},
+            "path: column 'label' of '{path}' holds list<element: int64>; want i",
+        ),
+        ({"image": [png(0)], "label": [0.5]}, {}, "path: labels of '{path}' are float64, such as 0.5; want whole numb"),
+        ({"image": [png(0)] * 2, "label": [1, 2]}, {}, "path: labels of '{path}' go from 1 to 2, as if counted from 1"),
+        ({"image": [png(0)], "label": [3]}, {}, "path: labels of '{path}' go from 3 to 3, but there are 2 classes"),
         ({"image": [png(0)], "label": [-2]}, {}, "path: labels of '{path}' go from -2 to -2, but there are 2 classes"),
         (
             {"image": [png(0), b"no"], "label": [0, 1]},
@@ -145,3 +194,10 @@ def test_cifar10():
     assert " ".join(source.classes) == "airplane automobile bird cat deer dog frog horse ship truck"
     np.testing.assert_array_equal(np.bincount(source.labels[source.given["test"]]), [1000] * 10)
     np.testing.assert_array_equal(np.bincount(source.labels), [6000] * 10)
+
+
+def test_names_of_classes_are_there_once(tmp_path):
+    names = {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["cat", "dog", "cat"]}}}})}
+    path = write(tmp_path / "a.parquet", {"image": hugging([1]), "label": [0]}, names)
+    with pytest.raises(UserError, match=r"a\.parquet': 1 class names are there twice, such as 'cat'"):
+        parquet(path=path)

@@ -45,6 +45,18 @@ def test_an_npz_becomes_a_source(tmp_path):
     assert sources.npz(path=write(tmp_path, images=IMAGES, labels=LABELS, test=[3, 0])).given["test"].tolist() == [0, 3]
 
 
+def test_labels_of_an_npz_may_be_names(tmp_path):
+    names = np.array(["dog", "", "cat", "nan"])
+    source = sources.npz(path=write(tmp_path, images=IMAGES, labels=names))
+    np.testing.assert_array_equal(source.labels, [1, -1, 0, -1])
+    assert source.classes == ("cat", "dog")
+    assert source.notes == ("2 of 4 images without a label: '' (1), 'nan' (1)",)
+    source = sources.npz(path=write(tmp_path, images=IMAGES, labels=names, classes=np.array(["dog", "owl", "cat"])))
+    np.testing.assert_array_equal(source.labels, [0, -1, 2, -1])
+    floats = np.array([1.0, np.nan, 0.0, 2.0])
+    np.testing.assert_array_equal(sources.npz(path=write(tmp_path, images=IMAGES, labels=floats)).labels, [1, -1, 0, 2])
+
+
 TAGS = np.array([[1, 1], [0, 0], [-1, -1], [0, 1]])
 
 
@@ -115,7 +127,10 @@ def test_targets_are_rows_of_zeros_and_ones():
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": IMAGES, "labels": TAGS[:3]}, "are int64 [3, 2]; want one integer for each of the 4 images, or for"),
+        (
+            {"images": IMAGES, "labels": TAGS[:3]},
+            "are int64 [3, 2]; want one integer or name for each of the 4 images, or",
+        ),
         ({"images": IMAGES, "labels": TAGS / 2}, "are float64 [4, 2]; want one integer"),
         ({"images": IMAGES, "labels": TAGS[:, :1]}, "are [4, 1]; want two or more columns, or [n]"),
         ({"images": IMAGES, "labels": 2 * TAGS}, "are [2, 2] for image 0; want 0 and 1, or -1 in the whole row"),
@@ -127,8 +142,19 @@ def test_targets_are_rows_of_zeros_and_ones():
             "are float64 [4, 3, 2, 1] from 0 to 0.0902; want uint8 [n h w c], 0 to 255",
         ),
         ({"images": IMAGES[0], "labels": LABELS}, "are uint8 [3, 2]; want uint8 [n h w c]"),
-        ({"images": IMAGES, "labels": LABELS[:3]}, "are int64 [3]; want one integer for each of the 4 images"),
-        ({"images": IMAGES, "labels": LABELS / 2}, "are float64 [4]; want one integer"),
+        ({"images": IMAGES, "labels": LABELS[:3]}, "are int64 [3]; want one integer or name for each of the 4 images"),
+        ({"images": IMAGES, "labels": LABELS / 2}, "are float64, such as 0.5; want whole numbers or names"),
+        ({"images": IMAGES, "labels": LABELS, "classes": np.array(["a", "b", "a"])}, "1 class names are there twice"),
+        ({"images": IMAGES, "labels": TAGS, "classes": np.array(["a", "a"])}, "1 class names are there twice"),
+        ({"images": IMAGES, "labels": np.array([1, 2, 3, 1])}, "go from 1 to 3, as if counted from 1"),
+        (
+            {"images": IMAGES[:, None].repeat(3, 1).repeat(8, 3), "labels": LABELS},
+            "are uint8 [4, 3, 3, 16]; want uint8 [n h w c], 0 to 255, and their channels seem to be first: say images.",
+        ),
+        (
+            {"images": IMAGES[:, None].repeat(3, 1).repeat(8, 3) / 255.0, "labels": LABELS},
+            "; want uint8 [n h w c], 0 to 255, and their channels seem to be first: say images.transpose(0, 2, 3, 1)",
+        ),
         ({"images": IMAGES, "labels": LABELS - 1}, "labels count from 0, and -1 is none"),
         (
             {"images": IMAGES, "labels": LABELS, "classes": np.array(["cat"])},

@@ -54,14 +54,80 @@ def test_seeds_share_the_test_set_and_nothing_else():
         np.testing.assert_array_equal(first[name], again[name])
 
 
-def test_labels_are_no_fewer_than_asked():
-    with pytest.raises(UserError, match=r"config\.data\.labels_per_class: 30 asked, but class 'c' has 2\d images left"):
-        make(labels_per_class=30)
+def test_labels_are_up_to_as_many_as_asked():
+    """Of class c, which has 33 images, 21 are left; the draw of the others is the same."""
+    parts = make(labels_per_class=30)
+    left = np.setdiff1d(np.flatnonzero(LABELS == 2), np.concatenate([parts["test"], parts["validation"]]))
+    np.testing.assert_array_equal(np.bincount(LABELS[parts["labelled"]]), [30, 30, len(left)])
+    assert 0 < len(left) < 30
+    assert set(left) <= set(parts["labelled"])
+    assert splits.notes(parts, LABELS, CLASSES, 30, 0) == (
+        f"config.data.labels_per_class: 30 asked, but of labelled images 'c' has {len(left)}",
+    )
+    assert splits.notes(make(labels_per_class=5), LABELS, CLASSES, 5, 0) == ()
+
+
+RARE = np.repeat([0, 1], [1000, 5])
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_classes_that_a_part_leaves_out_are_noted(stratify):
+    parts = split(RARE, ("a", "b"), labels_per_class=0, validation=60, test=60, seed=0, stratify=stratify)
+    expected = tuple(
+        f"{name} images show none of 'b' (of 5): its {name} accuracy is not measured"
+        for name in ("test", "validation")
+        if not (RARE[parts[name]] == 1).any()
+    )
+    assert expected
+    assert splits.notes(parts, RARE, ("a", "b"), 0, 0) == expected
+
+
+def test_labels_that_a_part_leaves_out_are_noted():
+    tags = np.array([[1, 0], [0, 1], [1, 1], [-1, -1]])
+    parts = {"labelled": np.array([1, 2]), "validation": np.array([0]), "test": np.array([], int)}
+    assert splits.notes(parts, tags, ("a", "b"), 2, 0) == (
+        "validation images show none of 'b' (of 2): its validation accuracy is not measured",
+        "config.data.labels_per_class: 2 asked, but of labelled images 'a' has 1",
+    )
+
+
+def test_a_fold_counts_for_the_labelled_images():
+    labels = np.repeat([0, 1], 8)
+    sizes = {"labels_per_class": 6, "validation": 0, "test": 0, "folds": 3}
+    parts = split(labels, ("a", "b"), seed=0, **sizes)
+    assert np.bincount(labels[parts["labelled"]]).tolist() == [4, 4]
+    assert splits.notes(parts, labels, ("a", "b"), 6, 3) == ()
+    few = split(labels, ("a", "b"), seed=0, **sizes | {"labels_per_class": 9})
+    assert splits.notes(few, labels, ("a", "b"), 9, 3) == (
+        "config.data.labels_per_class: 9 asked, but of labelled images 'a' has 8, 'b' has 8",
+    )
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_a_class_with_one_image_is_named_and_needs_no_strata(part):
+    labels = np.repeat([0, 1, 2], [20, 10, 1])
+    sizes = {"labels_per_class": 0, "validation": 0, "test": 0} | {part: 5}
+    with pytest.raises(UserError) as error:
+        split(labels, CLASSES, seed=0, **sizes)
+    assert str(error.value) == (
+        f"config.data.{part}: cannot take 5 stratified images of 31: one image is left of class 'c', and of each class "
+        "want two or more; label more of them, or say config.data.stratify=False"
+    )
+    parts = split(labels, CLASSES, seed=0, stratify=False, **sizes)
+    assert len(parts[part]) == 5
+
+
+def test_a_class_with_one_group_is_named():
+    labels, groups = np.repeat([0, 1], [20, 4]), np.r_[np.arange(20) // 2, [99] * 4]
+    with pytest.raises(UserError, match=r"each class wants two or more \('b' has one\), or say config\.data\.stratify"):
+        split(labels, ("a", "b"), labels_per_class=0, validation=0, test=5, seed=0, groups=groups)
 
 
 @pytest.mark.parametrize(("part", "size"), [("test", 200), ("test", 1), ("validation", 1000)])
 def test_a_part_that_cannot_be_stratified_is_said(part, size):
-    with pytest.raises(UserError, match=rf"^config\.data\.{part}: cannot take {size} stratified images of \d+ \(.*\)$"):
+    with pytest.raises(
+        UserError, match=rf"^config\.data\.{part}: cannot take {size} stratified images of \d+ \(.*\); "
+    ):
         make(**{part: size})
 
 

@@ -70,6 +70,45 @@ def test_quotes_a_byte_order_mark_and_line_ends_of_windows():
     assert table(path="a.csv", size=4).classes == ("cat", "cat, wild")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_tables_of_other_programs(encoding, delimiter):
+    text = "file,label\r\na.png, caf\u00e9 \r\n\r\nb.png,th\u00e9\r\n,\r\n".replace(",", delimiter)
+    Path("a.csv").write_bytes(text.encode(encoding))
+    source = table(path="a.csv", size=4)
+    assert source.classes == ("caf\u00e9", "th\u00e9")
+    np.testing.assert_array_equal(source.labels, [0, 1])
+    note = "a.csv is not UTF-8: its text was read as Windows-1252"
+    assert source.notes == ((note,) if encoding == "latin-1" else ())
+
+
+def test_names_that_are_no_label():
+    path = write("file,label\na.png,1\nb.png,-1\nc.png,nan\nd.png,2\ne.png,NA\nf.png,\ng.png,None\nh.png,01\n")
+    source = table(path=path, size=4)
+    assert source.classes == ("01", "1", "2")
+    np.testing.assert_array_equal(source.labels, [1, -1, -1, 2, -1, -1, -1, 0])
+    assert source.notes == (
+        "classes that differ, but look alike: '01' and '1'",
+        "5 of 8 images without a label: '' (1), '-1' (1), 'NA' (1), 'None' (1), 'nan' (1)",
+    )
+    several = write("file,x,y\na.png,1,0\nb.png,-1,NA\nc.png,,nan\nd.png,0,true\n")
+    np.testing.assert_array_equal(
+        table(path=several, labels=("x", "y"), size=4).labels, [[1, 0], [-1, -1], [-1, -1], [0, 1]]
+    )
+    tags = write("file,tags\na.png,x|y\nb.png,none\nc.png,y\n")
+    np.testing.assert_array_equal(
+        table(path=tags, label="tags", separator="|", size=4).labels, [[1, 1], [-1, -1], [0, 1]]
+    )
+
+
+def test_names_are_equal_in_all_forms_of_unicode():
+    fill(Path("."), **{"caf\u00e9.png": 30, "the\u0301.png": 31})
+    rows = "cafe\u0301.png,cafe\u0301\nth\u00e9.png,caf\u00e9\na.png,tea\n"
+    source = table(path=write(f"file,esp\u00e8ce\n{rows}"), label="espe\u0300ce", size=4)
+    assert source.classes == ("caf\u00e9", "tea")
+    np.testing.assert_array_equal(source.images[:, 0, 0, 0], [30, 31, 0])
+
+
 def test_files_that_are_not_there_are_left_out_up_to_a_limit():
     path = write("file,label,person\nno.png,cat,Ann\na.png,cat,Bob\nb.png,dog,Ann\n")
     with pytest.raises(UserError) as error:
@@ -97,23 +136,30 @@ def test_files_that_are_not_there_are_left_out_up_to_a_limit():
         (ROWS, {"suffix": ".jpg"}, "folder: none of the 4 files of 'a.csv' is there, such as 'a.png.jpg'; say where"),
         (ROWS, {"path": "nowhere.csv"}, "path: cannot read 'nowhere.csv': No such file or directory"),
         (ROWS, {"test_path": "."}, "test_path: cannot read '.': Is a directory"),
-        (ROWS, {"path": "a.png"}, "path: cannot read 'a.png': it is not UTF-8"),
+        (ROWS, {"path": "a.png"}, "path: 'a.png' is not text; want a table in UTF-8, "),
         ("", {}, "file: 'a.csv' has no column 'file'; there is: none"),
         ("file,label\n", {}, "path: 'a.csv' has no rows"),
         ("file,label,label\na.png,x,y\n", {}, "label: 'a.csv' has no column 'label'; it has two of this name"),
-        ("file,label\na.png,x\nb.png\n", {}, "path: row 2 of 'a.csv' has 1 cells, the first row names 2 columns"),
+        ("file,label\na.png,x\nb.png\n", {}, "path: line 3 of 'a.csv': 1 cells, but the first row names 2"),
         ("file,label\na.png,x\nb.png,x\n", {}, "label: column 'label' of 'a.csv' has ['x']; want two labels or more"),
         ("file,label\na.png,\nb.png,\n", {}, "label: column 'label' of 'a.csv' has []; want two labels or more"),
+        ("file,label\na.png,x\nb.png,nan\n", {}, "label: column 'label' of 'a.csv' has ['x']; want two labels or more"),
+        (ROWS, {"labels": ("cat", "cat")}, "labels: 1 class names are there twice, such as 'cat'; want each once"),
+        (
+            "file,label\na.png,x\nb.png,y|none\n",
+            {"separator": "|"},
+            "path: line 3 of 'a.csv', column 'label': 'y|none' has classes and a name that is no label; want either",
+        ),
         ("file,label\na.png,x\na.png,y\n", {}, "path: 1 rows name a picture again that another row names: 'a.png' in "),
         (
             "file,x,y\na.png,1,2\n",
             {"labels": ("x", "y")},
-            "path: row 1 of 'a.csv' has '2' in column 'y'; want 0 or 1 in all columns of labels, or nothing in all",
+            "path: line 2 of 'a.csv', column 'y': '2'; want 0 or 1 in all columns of labels, or nothing in all",
         ),
         (
             "file,x,y\nb.png,1,0\na.png,1,\n",
             {"labels": ("x", "y")},
-            "path: row 2 of 'a.csv' has '' in column 'y'; want 0 or 1 in all columns of labels, or nothing in all",
+            "path: line 3 of 'a.csv', column 'y': ''; want 0 or 1 in all columns of labels, or nothing in all",
         ),
     ],
 )
@@ -127,7 +173,10 @@ def test_a_table_that_does_not_fit_is_said(rows, settings, message):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("file,label\ne.png,cats\n", "test_path: row 1 of 'test.csv' has the class 'cats'; did you mean 'cat'?"),
+        (
+            "file,label\ne.png,cats\n",
+            "test_path: line 2 of 'test.csv', column 'label': unknown class 'cats'; did you mean 'cat'?",
+        ),
         (
             "file,label\nb.png,cat\n",
             "test_path: 1 rows name a picture again that another row names: 'b.png' in column 'file' of 'a.csv' and "
