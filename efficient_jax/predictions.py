@@ -31,6 +31,7 @@ class Predictions(NamedTuple):
     labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1; or of pixels [n h w]
     classes: tuple[str, ...]
     images: tuple[str, ...]  # their names
+    shares: bool = False  # whether `probabilities` are shares of a hard vote, which have no likelihood
 
 
 def of(source: Source, ids: Int[np.ndarray, "n"], probabilities: Float[np.ndarray, "n classes"]) -> Predictions:
@@ -44,6 +45,7 @@ def write(path: Path, found: Predictions) -> None:
     if path.suffix == ".npz":
         texts = {"image": np.array(found.images), "classes": np.array(found.classes)}
         arrays = {"id": found.ids, "probabilities": found.probabilities, "label": found.labels}
+        arrays |= {"shares": np.array(True)} if found.shares else {}
         return records.write_npz(path, arrays | texts)
     several = found.labels.ndim == 2
     labels = found.labels.T if several else [["" if k < 0 else found.classes[k] for k in found.labels]]
@@ -72,7 +74,8 @@ def _from_npz(path: Path) -> Predictions:
         classes = arrays["classes"] if "classes" in arrays else np.arange(probabilities.shape[-1])
         labels = arrays["label"] if "label" in arrays else np.full(len(ids), -1)
         images = _strings(arrays["image"]) if "image" in arrays else _numbered(ids)
-    return Predictions(ids, probabilities, labels.astype(np.int32), _strings(classes), images)
+        shares = "shares" in arrays and bool(arrays["shares"])
+    return Predictions(ids, probabilities, labels.astype(np.int32), _strings(classes), images, shares)
 
 
 def _from_csv(path: Path) -> Predictions:
@@ -153,5 +156,5 @@ def matched(found: Sequence[Predictions], names: Sequence[str], where: str) -> l
                 f"{where}: labels of {name!r} are not those of {names[0]!r}, first for {first.images[row]!r} "
                 f"(id {first.ids[row]})"
             )
-        result.append(first._replace(probabilities=other.probabilities[order]))
+        result.append(first._replace(probabilities=other.probabilities[order], shares=other.shares))
     return result
