@@ -13,10 +13,13 @@ Probabilities = Float[np.ndarray, "n classes"]
 Labels = Int[np.ndarray, "n"]
 NOT_COUNTED = 255
 """The label of a pixel of no class."""
+OF_PROBABILITIES = ("top5", "negative_log_likelihood", "brier", "calibration_error", "calibration_floor")
 
 
-def figures(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:
-    """`answers` are the classes answered: the most probable ones, or those of a vote.
+def figures(probabilities: Probabilities, labels: Labels, answers: Labels, shares: bool = False) -> dict[str, Any]:
+    """`answers` are the classes answered: the most probable ones, or those of a vote. `shares` says that
+    `probabilities` are shares of votes: what only probabilities have is then None (a likelihood is 0 where nobody
+    voted for the class).
 
     correct, n              images answered with their class, and how many images there are
     top5                    images whose class is among the five most probable
@@ -25,15 +28,19 @@ def figures(probabilities: Probabilities, labels: Labels, answers: Labels) -> di
     negative_log_likelihood in nats; brier: mean squared distance to the one-hot label, 0 .. 2
     calibration_error       with its floor, see `calibration`
     """
-    one_hot = labels[:, None] == np.arange(probabilities.shape[1])
-    return {
+    found = {
         "correct": int((answers == labels).sum()),
         "n": len(labels),
-        "top5": top_k(probabilities, labels, 5),
         "balanced_accuracy": float(
             recall_score(labels, answers, labels=np.unique(labels), average="macro", zero_division=0)
         ),
         "macro_f1": float(f1_score(labels, answers, average="macro", zero_division=0)),
+    }
+    if shares:
+        return found | dict.fromkeys(OF_PROBABILITIES)
+    one_hot = labels[:, None] == np.arange(probabilities.shape[1])
+    return found | {
+        "top5": top_k(probabilities, labels, 5),
         "negative_log_likelihood": metrics.negative_log_likelihood(probabilities, labels),
         "brier": float(np.square(probabilities - one_hot, dtype=np.float64).sum(1).mean()),
         "calibration_error": calibration.expected_calibration_error(probabilities, labels),
@@ -81,10 +88,21 @@ def of_pixels(answers: Int[np.ndarray, "n h w"], labels: Int[np.ndarray, "n h w"
     iou         for each class intersection over union, None for one that occurs in neither
     mean_iou    the mean over the classes that occur
     """
+    return of_confusion(confusion(answers, labels, len(classes)), classes)
+
+
+def confusion(
+    answers: Int[np.ndarray, "*n"], labels: Int[np.ndarray, "*n"], classes: int
+) -> Int[np.ndarray, "classes classes"]:
+    """Returns how many pixels of each class (row) were answered with each class (column); 255 does not count."""
     counted = labels != NOT_COUNTED
-    pairs = labels[counted].astype(np.int64) * len(classes) + answers[counted]
-    confusion = np.bincount(pairs, minlength=len(classes) ** 2).reshape(len(classes), len(classes))
+    pairs = labels[counted].astype(np.int64) * classes + answers[counted]
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def of_confusion(confusion: Int[np.ndarray, "classes classes"], classes: Sequence[str]) -> dict:
+    """Returns the figures of `of_pixels` from the counts of `confusion`."""
     both, union = np.diag(confusion), confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
     iou = {name: float(b / u) if u else None for name, b, u in zip(classes, both, union, strict=True)}
     there = [value for value in iou.values() if value is not None]
-    return {"correct": int(both.sum()), "n": len(pairs), "iou": iou, "mean_iou": float(np.mean(there))}
+    return {"correct": int(both.sum()), "n": int(confusion.sum()), "iou": iou, "mean_iou": float(np.mean(there))}

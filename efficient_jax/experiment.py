@@ -306,6 +306,8 @@ def _fit(
     choice = fit(seen, targets, run.seed, held, multi_label, len(views), **stage.method[1])
     measure = "mean average precision" if multi_label else "right"
     score = "" if np.isnan(choice.score) else f", {100 * choice.score:.1f}% {measure} on held-out images"
+    if np.isnan(choice.score) and stage.method[1].get("head") == "ridge":
+        score = "; its probabilities are not calibrated: too few classes have two labelled images"
     run.console.print(f"{stage.name}: {len(seen):,} x {seen.shape[1]:,} features, l2 = {choice.l2:.3g}{score}")
     head = {"kernel": choice.kernel.astype(np.float32), "bias": choice.bias.astype(np.float32)}
     return _with_head(head, stage, run, description, predict, variables)

@@ -59,7 +59,7 @@ def named(text: str) -> list[str]:
 
 def member(name: str, console: Console, views: str = "none") -> Member:
     """`name` is RUN, RUN/STAGE, RUN/STAGE@UPDATE, or a file of predictions. A stage that is finished has left what it
-    predicted; else, and with `views` of `tta.VIEWS`, its model is run."""
+    predicted; else, and with `views` as for `tta.asked`, its model is run."""
     if Path(name).suffix in predictions.SUFFIXES:
         found = predictions.read(Path(name), WHERE)
         made = _member(name, found, None, (0.5,) * len(found.classes))
@@ -131,13 +131,14 @@ def by_model(
 ) -> Member:
     """What a model predicts for the test and validation images of `run`, or of `views` of them together."""
     _, apply = members.build(description)
+    seen_views, vote = tta.asked(views, "--tta")
     if views != "none":
-        apply = members.through_views(apply, tta.VIEWS[views], description["multi_label"])
+        apply = members.through_views(apply, seen_views, description["multi_label"], vote)
     predict = step.make_predict(apply, run.devices, description["multi_label"])
     seen = _seen(run, description)
     placed = parallel.replicate(variables, run.devices)
     found = {
-        split: predictions.of(run.source, ids, predict_rows(predict, placed, ids, seen))
+        split: predictions.of(run.source, ids, predict_rows(predict, placed, ids, seen))._replace(shares=vote == "hard")
         for split in predictions.FILES
         if len(ids := run.split[split])
     }
@@ -276,7 +277,8 @@ def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Me
             continue  # folds and seeds have validation images of their own
         several = predictions.matched(several, [each.name for each in found], WHERE)
         probabilities, answers[split] = voting.VOTES[vote](np.stack([of.probabilities for of in several]), shares)
-        parts[split] = several[0]._replace(probabilities=probabilities)
+        voted = vote == "hard" or any(of.shares for of in several)
+        parts[split] = several[0]._replace(probabilities=probabilities, shares=voted)
     thresholds = np.average([each.thresholds for each in found], 0, shares).tolist()
     joint = _member(f"{vote} vote of {len(found)}", parts["test"], parts.get("validation"), thresholds)
     views = [each.about.get("views") for each in found]
@@ -295,8 +297,8 @@ def figures(found: Member) -> dict[str, Any]:
     if labels.ndim == 2:
         scores = metrics.several_labels(probabilities, labels, np.asarray(found.thresholds))
         return scores | {"negative_log_likelihood": float(metrics.label_losses(probabilities, labels).mean())}
-    scores = classification.figures(probabilities, labels, found.answers)
-    if found.validation:
+    scores = classification.figures(probabilities, labels, found.answers, found.test.shares)
+    if found.validation and not found.test.shares:
         temperature = calibration.temperature(found.validation.probabilities, found.validation.labels)
         tempered = calibration.tempered(probabilities, temperature)
         scores |= {

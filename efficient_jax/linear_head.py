@@ -21,6 +21,7 @@ Path = tuple[Float[np.ndarray, "penalties d classes"], Float[np.ndarray, "penalt
 Data = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n classes"]]
 
 FOLDS = 5
+SCALES = (0.01, 1000.0)  # between which that of ridge is sought
 ITERATIONS = 1000
 EXACT, ROUGH = (1e-5, np.float64), (1e-3, np.float32)  # the latter is enough to choose a penalty by
 THREADS = 1  # more gain little on such thin products; on a busy machine they cost ten times
@@ -31,6 +32,7 @@ class Choice(NamedTuple):
     bias: Float[np.ndarray, " classes"]
     l2: float
     score: float  # of the held-out examples; nan where none could be held out
+    scale: float = 1.0  # of kernel and bias that makes logits of them: that of ridge is fitted to held-out examples
 
 
 def ridge(features: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n classes"], l2: float) -> Head:
@@ -147,17 +149,19 @@ def choose(
     validation: Data | None = None,
     multi_label: bool = False,
     views: int = 1,
+    l2: float = 0.0,
 ) -> Choice:
-    """The head of `kind`, "ridge" or "logistic", on all `features`, with the one of its `penalties` that is best on
-    `validation` or, without it, over stratified folds of `features` itself. These are `views` augmented copies of the
-    same examples, set behind set; the copies of one are in one fold, or they would answer for each other.
+    """The head of `kind`, "ridge" or "logistic", on all `features`, with penalty `l2` or, where that is 0.0, with the
+    one of its `penalties` that is best on `validation` or, without it, over stratified folds of `features` itself.
+    These are `views` augmented copies of the same examples, set behind set; the copies of one are in one fold, or they
+    would answer for each other.
 
     The score is the fraction of right classes, or with `multi_label` the average precision, its mean over the classes
     that occur; between equal ones the squared error of the predictions decides. The only example of a class is not held
     out; where most are the only ones, none is, and the penalty in the middle is taken.
     """
     fit = binding.choose(kind, KINDS, "kind")
-    l2s = penalties(features, kind)
+    l2s = (l2,) if l2 else penalties(features, kind)
     settings = {"multi_label": multi_label} if kind == "logistic" else {}
 
     def predict(train: Data, held: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "penalties n classes"]:
@@ -177,14 +181,39 @@ def choose(
             train = fold != k
             out_of_fold[:, ~train] = predict((features[train], targets[train]), features[~train])
         truth, predictions = targets[fold >= 0], out_of_fold[:, fold >= 0]
-    score, l2 = np.nan, l2s[len(l2s) // 2]
-    if len(truth):
+    asked, score, l2, scale = l2, np.nan, l2s[len(l2s) // 2], 1.0
+    if len(truth) and (truth.any() or not asked):
         scores = [_score(truth, each, multi_label) for each in predictions]
         errors = [np.square(each - truth).mean() for each in predictions]
         best = max(range(len(l2s)), key=lambda i: (scores[i], -errors[i]))
         score, l2 = scores[best], l2s[best]
+        if kind == "ridge":
+            scale = ridge_scale(predictions[best], truth, multi_label)
     (kernel,), (bias,) = fit(features, targets, (l2,), **settings)
-    return Choice(kernel, bias, l2, score)
+    return Choice(kernel, bias, l2, score, scale)
+
+
+def ridge_scale(
+    predicted: Float[np.ndarray, "n classes"], targets: Float[np.ndarray, "n classes"], multi_label: bool
+) -> float:
+    """Returns the factor that makes logits of ridge's predictions, under which the targets are most likely.
+
+    Ridge predicts about 0 and 1, and a softmax of these is nearly even whatever they say. Predictions are of examples
+    that the head was not fitted to; of several labels they are taken from 0.5 on, so that 0.5 remains the threshold.
+    The targets count as if one more example had all classes in equal shares (Platt 1999): without it the factor would
+    be infinite where all predictions are right.
+    """
+    n, classes = targets.shape
+    even = 0.5 if multi_label else targets.sum(1, keepdims=True) / classes
+    soft = (n * targets + even) / (n + 1)
+
+    def loss(log_scale: float) -> float:
+        if multi_label:
+            logits = np.exp(log_scale) * (predicted - 0.5)
+            return float((np.logaddexp(0.0, logits) - soft * logits).mean())
+        return float(-(soft * special.log_softmax(np.exp(log_scale) * predicted, axis=1)).sum(1).mean())
+
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=np.log(SCALES), method="bounded").x))
 
 
 def _folds(targets: Float[np.ndarray, "n classes"], seed: int, multi_label: bool) -> Int[np.ndarray, " n"]:

@@ -121,16 +121,23 @@ def framing(description: Mapping[str, Any]) -> decode.Framing:
     return decode.Framing(size=h, channels=channels, **description.get("framing", {}))
 
 
-def through_views(apply: Apply, views: Sequence[tta.View], multi_label: bool) -> Apply:
-    """`apply`, for predicting: its logits are those of the mean of what it says of all views. What it sees is seen in
-    the image itself."""
+def through_views(apply: Apply, views: Sequence[tta.View], multi_label: bool, vote: str = "soft") -> Apply:
+    """Wraps `apply`, for predicting, with test-time augmentation: returns the log of the mean probability over `views`
+    or, with `vote` "hard", of the shares of the views that answer each class. Intermediates are those of the image
+    itself.
+
+    Raises: UserError for a hard vote of several labels.
+    """
+    if vote == "hard" and multi_label:
+        raise UserError("--tta: hard counts one answer for each view; where an image can have several labels take soft")
 
     def seen_through(variables: Tree, images: jax.Array, train: bool, keys: jax.Array | None) -> tuple:
         def classify(view: jax.Array) -> jax.Array:
             return step.probabilities(apply(variables, view, False, None)[0][0], multi_label)
 
         (_, seen), state = apply(variables, images, train, keys)
-        said = tta.mean(tta.predictions(classify, images, views))
+        predicted = tta.predictions(classify, images, views)
+        said = tta.shares(predicted) if vote == "hard" else tta.mean(predicted)
         logits = jnp.log(said) - jnp.log1p(-said) if multi_label else jnp.log(said)
         return (logits, seen), state
 

@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, f1_score
 
 Probabilities = Float[np.ndarray, "n classes"]
 Labels = Int[np.ndarray, "n classes"]
+FARTHEST = 1.0 - 1e-6  # from 0, of correlations that are averaged
 
 
 def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -39,6 +40,19 @@ def paired_difference(
     mean = difference.mean()
     half = stats.t.ppf((1.0 + level) / 2.0, n - 1) * difference.std(ddof=1) / np.sqrt(n)
     return float(mean), float(mean - half), float(mean + half)
+
+
+def mean_correlation(correlations: Float[np.ndarray, "n"], level: float = 0.95) -> tuple[float, float, float]:
+    """Returns the mean of n correlations and its interval (mean, low, high), all within -1..1, by Fisher's z.
+
+    Student's t of z = artanh(r) (Fisher 1921), turned back into correlations. For 1 - r^2 below 2e-6 that of 1e-6
+    from 1 is taken, where z is infinite. The interval is NaN below n = 2, the mean too at n = 0.
+    """
+    z = np.arctanh(np.clip(np.asarray(correlations, np.float64), -FARTHEST, FARTHEST))
+    if len(z) < 2:
+        return (float(np.tanh(z[0])) if len(z) else np.nan), np.nan, np.nan
+    mean, low, high = np.tanh(paired_difference(z, np.zeros(len(z)), level)).tolist()
+    return mean, low, high
 
 
 def holm(p: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:

@@ -33,6 +33,7 @@ class Predictions(NamedTuple):
     classes: tuple[str, ...]
     images: tuple[str, ...]  # their names
     contents: tuple[str, ...] = ()  # their content hashes, as `sources.contents`; () where the file does not have them
+    shares: bool = False  # whether `probabilities` are shares of a hard vote, which have no likelihood
 
 
 def of(source: Source, ids: Int[np.ndarray, "n"], probabilities: Float[np.ndarray, "n classes"]) -> Predictions:
@@ -48,6 +49,7 @@ def write(path: Path, found: Predictions) -> None:
         texts = {"image": np.array(found.images), "classes": np.array(found.classes)}
         texts |= {"content": np.array(found.contents)} if found.contents else {}
         arrays = {"id": found.ids, "probabilities": found.probabilities, "label": found.labels}
+        arrays |= {"shares": np.array(True)} if found.shares else {}
         return records.write_npz(path, arrays | texts)
     several = found.labels.ndim == 2
     labels = found.labels.T if several else [["" if k < 0 else found.classes[k] for k in found.labels]]
@@ -78,8 +80,9 @@ def _from_npz(path: Path) -> Predictions:
         labels = arrays["label"] if "label" in arrays else np.full(len(ids), -1)
         images = _strings(arrays["image"]) if "image" in arrays else _numbered(ids)
         contents = _strings(arrays["content"]) if "content" in arrays else ()
+        shares = "shares" in arrays and bool(arrays["shares"])
     classes = tuple(map(normal, _strings(classes)))
-    return Predictions(ids, probabilities, labels.astype(np.int32), classes, images, contents)
+    return Predictions(ids, probabilities, labels.astype(np.int32), classes, images, contents, shares)
 
 
 def _from_csv(path: Path, where: str) -> Predictions:
@@ -213,7 +216,7 @@ def matched(
                 f"{where}: labels of {name!r} are not those of {names[0]!r}, first for {first.images[row]!r} "
                 f"(id {first.ids[row]})"
             )
-        result.append(first._replace(probabilities=other.probabilities[order]))
+        result.append(first._replace(probabilities=other.probabilities[order], shares=other.shares))
     return result
 
 

@@ -1,10 +1,11 @@
 """What a run writes beside its checkpoints: JSON files, metrics by the line, TensorBoard events. A killed run
-leaves no half file, and of several processes only the first writes."""
+leaves no half file, and of several processes only the first writes. All JSON is made by `json_text`."""
 
 import contextlib
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +23,22 @@ def write_text(path: Path, content: str) -> None:
         file.write(content.encode())
 
 
+def json_text(content: Any, indent: int | None = None) -> str:
+    """Returns `content` as JSON with null for every number that is not finite: of all readers only Python's takes NaN
+    and Infinity. What reads it has None there."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(entry) for name, entry in value.items()}
+    return [_finite(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
 def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_text(path, json_text(content, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -87,11 +102,11 @@ def metrics_log(folder: Path, first: int) -> Iterator[Callable[[int, Mapping[str
         return
     path = folder / "metrics.jsonl"
     kept = [record for record in read_lines(path) if record["step"] <= first]
-    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+    write_text(path, "".join(json_text(record) + "\n" for record in kept))
     with path.open("a") as file, SummaryWriter(str(folder), purge_step=first + 1) as events:
 
         def write(step: int, values: Mapping[str, float]) -> None:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+            file.write(json_text({"step": step, **values}) + "\n")
             file.flush()
             for name, value in values.items():
                 events.add_scalar(name, value, step)

@@ -53,7 +53,7 @@ def claimed(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UserError(f"--workdir: another process is training in {str(workdir)!r}") from error
-        _check(workdir, json.loads(json.dumps(config)))
+        _check(workdir, json.loads(records.json_text(config)))
         processes.wait("workdir")
         yield
 

@@ -37,6 +37,15 @@ def test_figures_are_those_of_scikit_learn(predicted):
     assert found["top5"] == 300
 
 
+def test_shares_of_votes_have_no_likelihood(predicted):
+    probabilities, labels = predicted
+    answers = probabilities.argmax(1)
+    found = classification.figures(np.eye(4)[answers], labels, answers, shares=True)
+    of_both = classification.figures(probabilities, labels, answers)
+    counted = {"correct", "n", "balanced_accuracy", "macro_f1"}
+    assert found == {name: of_both[name] if name in counted else None for name in of_both}
+
+
 def test_each_class_is_as_scikit_learn_sees_it(predicted):
     probabilities, labels = predicted
     answers = probabilities.argmax(1)

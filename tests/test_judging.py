@@ -3,12 +3,14 @@
 import io
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
 
 from efficient_jax import judging, members, predictions, records
 from efficient_jax.commands.evaluate import evaluate
+from efficient_jax.inference import tta
 from efficient_jax.types import UserError
 from tests import tiny_run
 
@@ -67,6 +69,20 @@ def test_snapshots_vote_and_make_a_soup(trained, tmp_path):
     voted = predictions.read(out / "predictions.npz", "test")
     every = [judging.member(name, CONSOLE).test.probabilities for name in names]
     np.testing.assert_allclose(voted.probabilities, np.mean(every, 0), atol=1e-6)
+
+
+def test_views_vote(trained, images, tmp_path):
+    """Each view answers; most of them decide, and what is no probability has no likelihood."""
+    evaluate(members=str(trained / "net"), tta="d4:hard", out=str(tmp_path))
+    (found,) = json.loads((tmp_path / "evaluation.json").read_text())["members"].values()
+    stored = predictions.read(tmp_path / "predictions.npz", "test")
+    classify = members.classifier(str(trained / "net"))
+    seen = tta.all_views(jnp.asarray(np.load(images)["images"][stored.ids]), tta.VIEWS["d4"])
+    said = jnp.stack([classify(np.asarray(view)) for view in seen])
+    np.testing.assert_array_equal(stored.probabilities.argmax(1), tta.vote(said))
+    assert found["correct"] == (np.asarray(tta.vote(said)) == stored.labels).sum()
+    assert (found["negative_log_likelihood"], found["calibration_error"]) == (None, None)
+    assert "temperature" not in found
 
 
 def test_a_greedy_soup_is_no_worse_on_validation_than_its_best_member(trained):

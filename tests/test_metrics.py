@@ -143,5 +143,22 @@ def test_agreement_needs_three_models_that_differ():
     assert alike.ceiling == 0
 
 
+def test_a_mean_correlation_and_its_interval_stay_in_their_range():
+    """Fisher's z: artanh of 0.5 is log(3) / 2; with Student's t the interval of two far apart was [-1.62, +1.96]."""
+    mean, low, high = metrics.mean_correlation(np.array([0.0, 0.5, 0.8]))
+    z = np.log([1.0, 3.0, 9.0]) / 2
+    half = stats.t.ppf(0.975, 2) * z.std(ddof=1) / np.sqrt(3)
+    np.testing.assert_allclose([mean, low, high], np.tanh([z.mean(), z.mean() - half, z.mean() + half]), rtol=1e-12)
+    assert (
+        -1
+        < metrics.mean_correlation(np.array([0.03, 0.31]))[1]
+        < metrics.mean_correlation(np.array([-0.4, 0.9]))[2]
+        < 1
+    )
+    np.testing.assert_allclose(metrics.mean_correlation(np.ones(3)), 1.0, atol=2e-6)
+    assert metrics.mean_correlation(np.array([0.5]))[0] == pytest.approx(0.5)
+    assert np.isnan(metrics.mean_correlation(np.array([0.5]))[1:]).all()
+
+
 def test_holms_correction_by_hand():
     np.testing.assert_allclose(metrics.holm(np.array([0.01, 0.04, 0.03, 0.8])), [0.04, 0.09, 0.09, 0.8])

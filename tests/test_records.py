@@ -1,11 +1,13 @@
 """Files are whole or not there, and a resumed log has each step once."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from efficient_jax import records
+from efficient_jax.report import results, tables
 
 
 class Killed:
@@ -18,6 +20,31 @@ class Killed:
 def test_json_comes_back(tmp_path):
     records.write_json(tmp_path / "a.json", {"n": 1, "x": [0.5, "ä"]})
     assert records.read_json(tmp_path / "a.json") == {"n": 1, "x": [0.5, "ä"]}
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path):
+    """RFC 8259 has no others; readers get None."""
+    content = {"a": float("nan"), "b": [np.float64("inf"), (1.5, -np.inf)], "c": {"d": np.nan, "e": None}, "f": True}
+    records.write_json(tmp_path / "a.json", content)
+    with records.metrics_log(tmp_path, 0) as log:
+        log(1, {"loss": 0.5, "share": float("nan")})
+    with records.metrics_log(tmp_path, 1):  # what is kept is written anew
+        pass
+    for text in ((tmp_path / "a.json").read_text(), (tmp_path / "metrics.jsonl").read_text()):
+        assert json.loads(text, parse_constant=pytest.fail)
+    expected = {"a": None, "b": [None, [1.5, None]], "c": {"d": None, "e": None}, "f": True}
+    assert records.read_json(tmp_path / "a.json") == expected
+    assert records.read_lines(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 0.5, "share": None}]
+    columns = results.read_metrics(tmp_path / "metrics.jsonl")
+    np.testing.assert_array_equal(columns["share"], [np.nan])
+    assert [tables.figure(value, ".1f", 100) for value in (None, float("nan"), 0.5)] == ["–", "–", "50.0"]
+
+
+def test_json_has_one_writer():
+    """Beside it only strings are dumped: hashes of configs, and names within an .npz."""
+    package = Path(records.__file__).parent
+    users = {p.relative_to(package).as_posix() for p in package.rglob("*.py") if "json.dump" in p.read_text()}
+    assert users == {"records.py", "data/stream.py", "data/cache.py", "commands/sweep.py", "commands/explore.py"}
 
 
 def test_of_several_processes_only_the_first_writes(tmp_path, monkeypatch):

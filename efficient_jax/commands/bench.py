@@ -245,8 +245,8 @@ def _show(found: dict[str, Any], console: Console) -> None:
         ("feed alone, beside the step", seconds["feed"], share["feed"]),
     ]
     images = found["images_per_update"]
-    shown = [
-        (name, f"{1000 * taken:.3f}", tables.digits(images / taken) if taken > 0 else "–", f"{of:.3f}")
+    shown = [  # what is a difference of two times can be lost in their noise
+        (name, f"{1000 * taken:.3f}", tables.digits(images / taken), f"{of:.3f}") if taken > 0 else (name, *"–––")
         for name, taken, of in rows
     ]
     console.print(f"{found['stage']}: {binding.counted(images, 'image')} in an update")

@@ -10,9 +10,10 @@ import numpy as np
 from rich.console import Console
 
 from efficient_jax import binding, classification, judging, predictions, records, slices
+from efficient_jax.commands import evaluate_files
 from efficient_jax.inference import voting
 from efficient_jax.inference.agreement import change
-from efficient_jax.inference.tta import VIEWS
+from efficient_jax.inference.tta import asked
 from efficient_jax.judging import Member
 from efficient_jax.preparation import Run
 from efficient_jax.report import evaluation, page, tables
@@ -30,6 +31,9 @@ def evaluate(
     soup: str = "",
     tta: str = "none",
     turn: str = "",
+    truth: str = "",
+    fuse: str = "",
+    iou: str = "",
     out: str = "",
 ) -> None:
     """Shows what `members` are worth, RUN[/STAGE][@UPDATE] or files of predictions (.npz, .csv), separated by commas;
@@ -38,8 +42,13 @@ def evaluate(
     Several vote: `vote` is soft, the mean of probabilities, or hard, the most frequent answer; `weights` are numbers,
     one for each. `soup`, uniform or greedy, is the model of their mean weights, with batch statistics of its own.
     With `tta` each model answers by the mean over several views of every image, itself always one: flips, d4, shifts,
-    crops, ten_crops, scales (see `efficient_jax.inference.tta`); a mirrored digit or text is another.
+    crops, ten_crops, scales (see `efficient_jax.inference.tta`); a mirrored digit or text is another. With :hard
+    behind the name, d4:hard, it answers what most views say.
     `turn`, degrees such as 5,15,45, also asks each model about the test images turned by them.
+    Members can also be detections, COCO results files (.json), or maps of pixels, folders with a .png of classes or an
+    .npz of classes or probabilities for each image; `truth` is then the COCO file or folder that says what is right.
+    Boxes of several are combined by `fuse`: wbf, nmw, nms or soft_nms, with the overlap `iou`; behind a colon stands
+    the confidence of wbf (wbf:box_and_model) or the decay of soft_nms. Maps vote.
     `out` names a folder for evaluation.html and .json, where also errors are counted by what the images are like; for
     predictions.npz, of the last row; and for the soup's checkpoint.
     """
@@ -48,12 +57,17 @@ def evaluate(
         raise UserError("evaluate: --members=RUN[/STAGE],... is missing")
     binding.choose(vote, voting.VOTES, "--vote")
     names = judging.named(members)
-    binding.choose(tta, VIEWS, "--tta")
+    asked(tta, "--tta")
     if soup:
         binding.choose(soup, dict.fromkeys(judging.SOUPS), "--soup")
     degrees, shares = _numbers(turn, "--turn"), _numbers(weights, "--weights")
     if shares and len(shares) != len(names):
         raise UserError(f"--weights: {len(shares)} for {len(names)} members; want one for each")
+    if truth or fuse or iou or evaluate_files.takes(names):
+        if soup or degrees or tta != "none":
+            raise UserError("--soup, --turn and --tta ask models; detections and maps are files")
+        evaluate_files.evaluate(names, truth, vote, shares, fuse, iou, out)
+        return
     folder = writable(Path(out), "--out") if out else None
     models = [name for name in names if Path(name).suffix not in predictions.SUFFIXES]
     if degrees and not models:

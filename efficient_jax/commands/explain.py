@@ -260,5 +260,6 @@ def _pointing(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, Any]
 
 
 def _mean(values: np.ndarray) -> float | None:
+    """As on the page, by Fisher's z."""
     known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
+    return metrics.mean_correlation(known)[0] if len(known) else None

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from efficient_jax import binding
 from efficient_jax.augment import operations
+from efficient_jax.data.boxes import COVERED, Objects
 from efficient_jax.data.sources import Source
 from efficient_jax.exploration import features, suggestions
 from efficient_jax.exploration.survey import Survey, survey
@@ -39,8 +40,8 @@ def look(
 ) -> tuple[dict[str, Any], Table]:
     """(the section, the table). `suspects` are (image, class that it seems to be), the surest first."""
     network = features.lite0 if _begins_with_lite0(plan, source) else None
-    found = survey(source, split, network)
     framing = plan.source[1]
+    found = survey(source, split, network, padded=framing.get("fit") == "pad")
     advice = suggestions.suggestions(found, source.classes, _sizes(found, source), *_square(framing))
     users = _users(settings)
     facts = _facts(found, source, split, len(suspects))
@@ -116,11 +117,12 @@ def _facts(found: Survey, source: Source, split: Mapping[str, np.ndarray], suspe
             f"{middle:.2f} [{low:.2f}, {high:.2f}]"
         )
     if found.objects is not None and len(found.objects.areas):
-        counts, areas, overlaps = found.objects
+        counts, areas, overlaps = found.objects[:3]
         facts["objects"] = (
             f"{counts.sum():,}, {counts.mean():.1f} an image, at most {counts.max()}; median "
             f"{100 * np.median(areas):.1f}% of the picture; {100 * (overlaps > 0).mean():.0f}% overlap another"
         )
+        facts |= _hidden(found.objects, "box_mask" in source.objects)
     odd = {
         "equal to another": sum(map(len, found.equal)),
         "nearly equal pairs": len(found.near.pairs),
@@ -130,6 +132,18 @@ def _facts(found: Survey, source: Source, split: Mapping[str, np.ndarray], suspe
     }
     facts["odd ones"] = ", ".join(f"{count:,} {what}" for what, count in odd.items() if count) or "none"
     return facts
+
+
+def _hidden(objects: Objects, masks: bool) -> dict[str, str]:
+    """Which objects are not seen as a whole."""
+    covered = float((objects.covered >= COVERED).mean())
+    by = "pixels of others in" if masks else "the box of another over"
+    return {
+        "occlusion": f"{100 * covered:.0f}% of the objects have {by} {100 * COVERED:.0f}% of their box or more; which "
+        "of both is in front is not known",
+        "truncation": f"{100 * objects.at_border.mean():.0f}% of the objects end at the border of the picture, "
+        f"{100 * objects.cropped.mean():.0f}% are cut by the crop to a square",
+    }
 
 
 def _finite(found: Survey) -> dict[str, np.ndarray]:
@@ -148,7 +162,7 @@ def _classes(found: Survey, source: Source, split: Mapping[str, np.ndarray]) -> 
                 "name": name,
                 "counts": [f"{found.counts[part][number]:,}" for part, ids in split.items() if len(ids)],
                 "share": 100 * labelled[number] / max(labelled.max(), 1),
-                "spread": "–" if np.isnan(found.spread[number]) else f"{found.spread[number]:.2f}",
+                "spread": tables.figure(found.spread[number], ".2f"),
                 "strip": plots.strip(source.images[chosen], SMALL) if number < CLASSES and len(chosen) else None,
             }
         )

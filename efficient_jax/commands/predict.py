@@ -19,6 +19,7 @@ from efficient_jax.types import UserError
 
 CHUNK = 256  # pictures that are decoded and predicted together
 SHOWN_SIZE = 128  # pixels of a picture on the page
+SHOWN_CLASSES = 3  # of a picture on the page
 
 
 class Predicted(NamedTuple):
@@ -166,17 +167,20 @@ def _write_ranking(
     scores: np.ndarray,
     rank: str,
 ) -> Path:
+    best = np.argsort(-mean[chosen], axis=1, kind="stable")[:, :SHOWN_CLASSES]
     rows = [
         {
             "image": writable(str(found.files[i])),
-            "class": classes[mean[i].argmax()],
-            "confidence": float(mean[i].max()),
+            "classes": [(classes[k], float(mean[i, k])) for k in of],
+            "margin": float(mean[i, of[0]] - mean[i, of[1]]),
             "score": float(scores[i]),
         }
-        for i in chosen
+        for i, of in zip(chosen, best, strict=True)
     ]
     page = path.with_name(f"{path.stem}_to_label.html")
-    records.write_text(page.with_suffix(".csv"), records.csv_text(list(rows[0]), (list(row.values()) for row in rows)))
+    header = ["image", "class", "confidence", "class2", "confidence2", "margin", "score"]
+    lines = [[row["image"], *row["classes"][0], *row["classes"][1], row["margin"], row["score"]] for row in rows]
+    records.write_text(page.with_suffix(".csv"), records.csv_text(header, lines))
     files = [found.files[i] for i in chosen]
     shown = decode.decode_all(files.__getitem__, len(files), decode.Framing(SHOWN_SIZE, "pad"))
     labelling.write_page(page, rank, rows, shown.images)

@@ -89,7 +89,7 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
     with path.open("a+b") as file:
         if file.tell() and not path.read_bytes().endswith(b"\n"):
             file.write(b"\n")
-        file.write(json.dumps(record).encode() + b"\n")
+        file.write(records.json_text(record).encode() + b"\n")
 
 
 def _succeeded(path: Path) -> dict[str, dict[str, Any]]:

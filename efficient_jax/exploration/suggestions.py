@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficient_jax.data.boxes import HIDING
+from efficient_jax.data.boxes import HIDING, Objects
 from efficient_jax.exploration.survey import Survey
 
 IMBALANCED = 3.0  # the largest class against the smallest
@@ -13,6 +13,8 @@ LOOKS_THE_SAME, LOOKS_DIFFERENT = 0.75, 0.5  # of what nearest neighbours know o
 VARIES = 0.05
 BLURRED, SHARP = 1.5, 1.15  # pixels
 STRONGEST = 0.4
+HIDDEN = 0.5  # of an object, by cutout
+SMALLEST = 2  # pixels of a side of cutout
 
 
 class Suggestion(NamedTuple):
@@ -32,7 +34,7 @@ def suggestions(
         *_of_light(found),
         *_of_edges(found),
         *(_of_sizes(sizes, size, fit) if sizes is not None and size else ()),
-        *_of_objects(found),
+        *_of_objects(found, size),
     ]
 
 
@@ -126,10 +128,28 @@ def _of_sizes(sizes: np.ndarray, size: int, fit: str) -> list[Suggestion]:
     return said
 
 
-def _of_objects(found: Survey) -> list[Suggestion]:
+def _of_objects(found: Survey, size: int) -> list[Suggestion]:
     if found.objects is None or not len(found.objects.overlaps):
         return []
-    hidden = float((found.objects.overlaps >= HIDING).mean())
+    return [*_copy_paste(found.objects), *(_cutout(found.objects, size) if size else ())]
+
+
+def _cutout(objects: Objects, size: int) -> list[Suggestion]:
+    """A square that hides at most half of the median object, and not more than the paper's half of a side."""
+    median, op = float(np.median(objects.areas)), ("cutout",)
+    side = min(int(size * np.sqrt(HIDDEN * median)), size // 2)
+    gone = float((objects.longer <= 0.5).mean())
+    why = f"the median object takes {100 * median:.1f}% of the image"
+    if side < SMALLEST:
+        return [Suggestion(False, "cutout", f"{why}: a square that leaves half of it is {side} pixels wide", op)]
+    why += f", of which this hides at most {100 * min(HIDDEN, side**2 / size**2 / median):.0f}%"
+    return [
+        Suggestion(True, f"cutout: size = {side}", f"{why}; half of a side hides {100 * gone:.0f}% of the objects", op)
+    ]
+
+
+def _copy_paste(objects: Objects) -> list[Suggestion]:
+    hidden = float((objects.overlaps >= HIDING).mean())
     why = f"{100 * hidden:.0f}% of the objects overlap another (IoU {HIDING} or more)"
     op = ("copy_paste",)
     return [

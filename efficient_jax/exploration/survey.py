@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from efficient_jax.data import boxes, distances, duplicates, quality, statistics
-from efficient_jax.data.decode import resized
+from efficient_jax.data.decode import place, resized
 from efficient_jax.data.sources import Source, digests
 from efficient_jax.data.stream import Streamed
 
@@ -77,11 +77,13 @@ def survey(
     source: Source,
     split: Mapping[str, Int[np.ndarray, "_"]],
     network: Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n d"]] | None = None,
+    padded: bool = False,
 ) -> Survey:
     """Measures the images of `source` and of its parts, as `load_data` returns them.
 
     What suggests something for training is taken from images that are not held out. `network` gives features of
-    photographs; without it distances are of small pictures.
+    photographs; without it distances are of small pictures. `padded`: pictures of `source.sizes` were made square by
+    grey around them, so that their border is not that of the image.
     """
     used = np.sort(np.concatenate(list(split.values())))
     ids = _some(used, MEASURED)
@@ -119,7 +121,7 @@ def survey(
         compared=len(compared),
         near=_near(images[np.searchsorted(ids, compared)], compared),
         constant=used[_constant(source)[used]],
-        objects=_objects(source, used),
+        objects=_objects(source, used, padded),
     )
 
 
@@ -181,8 +183,14 @@ def _near(images: UInt8[np.ndarray, "n h w c"], ids: Int[np.ndarray, "n"]) -> du
     return duplicates.Near(ids[pairs[differ]], apart[differ])
 
 
-def _objects(source: Source, ids: Int[np.ndarray, "n"]) -> boxes.Objects | None:
+def _objects(source: Source, ids: Int[np.ndarray, "n"], padded: bool) -> boxes.Objects | None:
     if "boxes" not in source.objects:
         return None
     h, w = source.images.shape[1:3]
-    return boxes.objects(source.objects["boxes"][ids], source.objects["box_visible"][ids], (h, w))
+    borders = None
+    if padded and source.sizes is not None:
+        placed = np.array([place(width, height, h, "pad", 1.0) for height, width in source.sizes[ids].tolist()])
+        borders = np.concatenate([placed[:, 2:], placed[:, 2:] + placed[:, :2]], 1).astype(float)
+    found = {name: values[ids] for name, values in source.objects.items() if name in ("boxes", "box_visible")}
+    masks = source.objects.get("box_mask")
+    return boxes.objects(*found.values(), (h, w), None if masks is None else masks[ids], borders)

@@ -41,11 +41,16 @@ def weighted_box_fusion(
 ) -> Detections:
     """Weighted Box Fusion (arXiv 1910.13302): each cluster becomes the mean of its boxes by weight times score.
 
-    `confidence`, the score of a cluster of boxes with the weights w:
-    average        mean of w * score, times min(boxes, models) / sum of all models' w: one model's box is worth less
-    box_and_model  sum of w * score / sum of w, times the w of the cluster's models / all models' w
-    absent_aware   sum of w * score / (sum of w + w of the models that have no box in the cluster)
-    max            the greatest w * score / the greatest w
+    `confidence`, the score of a cluster of boxes with the weights w, in 0..1, and the `conf_type` of the package
+    ensemble-boxes that gives the same:
+    average        "avg": mean of w * score, times min(boxes, models) / sum of all models' w: a box that one model
+                   found alone is worth less. Several boxes of a model with a large weight make more than 1 of it in
+                   ensemble-boxes; here 1 is the most.
+    box_and_model  "box_and_model_avg": sum of w * score / sum of w, times the w of the cluster's models / all
+                   models' w; never above the best score, so the one to take where models find an object twice
+    absent_aware   "absent_model_aware_avg": sum of w * score / (sum of w + w of the models that have no box in the
+                   cluster)
+    max            "max": the greatest w * score / the greatest w
     """
     if confidence not in CONFIDENCES:
         raise UserError(f"confidence: {confidence!r} is none of {', '.join(CONFIDENCES)}")
@@ -64,7 +69,7 @@ def weighted_box_fusion(
         "all": w.sum(),
         "models": jnp.float32(models),
     }
-    scores = CONFIDENCES[confidence](cluster)
+    scores = jnp.minimum(CONFIDENCES[confidence](cluster), 1.0)  # rounding makes more than 1 of the other modes too
     fused = row | {"boxes": mean(row, row["scores"], founder), "scores": scores, "valid": founder == jnp.arange(n)}
     return ranked(fused)
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from efficient_jax.binding import choose
 from efficient_jax.types import UserError
 
 Images = Shaped[Array, "b h w c"]
@@ -30,6 +31,7 @@ class View(NamedTuple):
 
 IDENTITY = View()
 SHIFT, ZOOM = 1 / 16, 8 / 7
+TIE = 1e-3  # votes that the mean of probabilities counts for, where classes have equally many
 CORNERS = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
 CROPS = tuple(View(zoom=ZOOM, anchor=anchor) for anchor in ((0.5, 0.5), *CORNERS))
 
@@ -125,6 +127,24 @@ def vote(said: Float[Array, "v *b classes"], weights: Float[Array, "v *#b"] | No
     counts = (ballots if weights is None else ballots * weights[..., None]).sum(0)
     most = counts == counts.max(-1, keepdims=True)
     return jnp.where(most, mean(said, weights), -jnp.inf).argmax(-1)
+
+
+def asked(text: str, where: str) -> tuple[tuple[View, ...], str]:
+    """Returns (views, vote) of `text`: a name of `VIEWS` with :soft, the default, or :hard behind it.
+
+    soft: the mean of the views' probabilities. hard: the answer of most views.
+    Raises: UserError naming `where`, with the nearest name.
+    """
+    name, _, vote = text.partition(":")
+    choose(vote or "soft", dict.fromkeys(("soft", "hard")), f"{where}: the vote of the views")
+    return choose(name, VIEWS, where), vote or "soft"
+
+
+def shares(said: Float[Array, "v *b classes"]) -> Float[Array, "*b classes"]:
+    """Returns the share of the views whose most probable class it is; among classes of equal shares that of the larger
+    mean is ahead by 0.1% of a vote, so that the largest is what `vote` answers, and none is 0."""
+    ballots = jax.nn.one_hot(said.argmax(-1), said.shape[-1]).sum(0)
+    return (ballots + TIE * mean(said)) / (len(said) + TIE)
 
 
 def _check(view: View, size: Size) -> None:

@@ -16,7 +16,7 @@ EQUAL = 1e-9  # sums of weights that differ by less are equal
 
 def soft(probabilities: Members, weights: Float[np.ndarray, "m"]) -> Answer:
     """The weighted mean of probabilities. Its log-likelihood is, for each example, no worse than the members' mean."""
-    mean = np.tensordot(_shares(weights), probabilities, 1).astype(probabilities.dtype)
+    mean = np.tensordot(_shares(weights, len(probabilities)), probabilities, 1).astype(probabilities.dtype)
     return mean, mean.argmax(-1)
 
 
@@ -24,7 +24,7 @@ def hard(probabilities: Members, weights: Float[np.ndarray, "m"]) -> Answer:
     """The weighted share of the members whose most probable class it is; of those with the largest share the one
     with the highest weighted mean of probabilities is answered, of equal ones the first."""
     votes = probabilities.argmax(-1)[..., None] == np.arange(probabilities.shape[-1])
-    share = np.tensordot(_shares(weights), votes, 1).astype(probabilities.dtype)
+    share = np.tensordot(_shares(weights, len(probabilities)), votes, 1).astype(probabilities.dtype)
     mean, _ = soft(probabilities, weights)
     most = share >= share.max(-1, keepdims=True) - EQUAL
     return share, np.where(most, mean, -1.0).argmax(-1)
@@ -33,8 +33,10 @@ def hard(probabilities: Members, weights: Float[np.ndarray, "m"]) -> Answer:
 VOTES: dict[str, Callable[[Members, Float[np.ndarray, "m"]], Answer]] = {"soft": soft, "hard": hard}
 
 
-def _shares(weights: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+def _shares(weights: Float[np.ndarray, "m"], members: int) -> Float[np.ndarray, "m"]:
     weights = np.asarray(weights, np.float64)
+    if weights.shape != (members,):
+        raise UserError(f"weights of members: {weights.tolist()} for {members} members; want one for each")
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
         raise UserError(f"weights of members: {weights.tolist()}; want numbers from 0 on, one of them above 0")
     return weights / weights.sum()

@@ -98,14 +98,15 @@ def _scores(scores: Scores, said: str) -> Result:
             row += tables.several_labels(of)
         else:
             row += [f"{100 * of[key]:.2f}" for key in ("balanced_accuracy", "macro_f1")]
-        row.append(f"{of['negative_log_likelihood']:.3f}")
-        rows.append(row if several else [*row, *(f"{of[f'calibration_{key}']:.3f}" for key in ("error", "floor"))])
+        row.append(tables.figure(of["negative_log_likelihood"], ".3f"))
+        calibration = [] if several else [tables.figure(of[f"calibration_{key}"], ".3f") for key in ("error", "floor")]
+        rows.append([*row, *calibration])
     return said, SEVERAL_LABELS_HEADERS if several else HEADERS, rows
 
 
 def _pixels(name: str, of: Mapping[str, Any]) -> list[str]:
     shares = [of["mean_iou"], of["correct"] / max(of["n"], 1), *of["iou"].values()]
-    return [name, *("–" if share is None else f"{100 * share:.2f}" for share in shares)]
+    return [name, *(tables.figure(share, ".2f", 100) for share in shares)]
 
 
 def _tempered(name: str, of: Mapping[str, Any]) -> list[str]:
@@ -114,7 +115,7 @@ def _tempered(name: str, of: Mapping[str, Any]) -> list[str]:
 
 
 def _pair(row: Mapping[str, Any], short: Mapping[str, str]) -> list[str]:
-    numbers = [f"{100 * row['disagreement']:.1f}", f"{row['error_correlation']:.2f}"]
+    numbers = [f"{100 * row['disagreement']:.1f}", tables.figure(row["error_correlation"], ".2f")]
     return [
         short[row["first"]],
         short[row["second"]],

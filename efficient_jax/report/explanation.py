@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from efficient_jax.metrics import paired_difference
+from efficient_jax.metrics import mean_correlation
 from efficient_jax.report import plots, tables, template
 
 NAME = "explain.html"
@@ -37,11 +37,11 @@ def picture(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"] | 
 
 
 def trust_row(what: str, name: str, correlations: Float[np.ndarray, "n"]) -> list[str]:
-    """The cells under `TRUST_HEADERS`; NaN where a map has one value only."""
+    """The cells under `TRUST_HEADERS`, the mean and interval by Fisher's z; NaN where a map has one value only."""
     known = correlations[~np.isnan(correlations)]
     cell = "–"
     if len(known) > 1:
-        cell = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*paired_difference(known, np.zeros(len(known))))
+        cell = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*mean_correlation(known))
     return [what, name, f"{len(correlations):,}", f"{len(correlations) - len(known):,}", cell]
 
 

@@ -10,6 +10,14 @@ from efficient_jax.report import plots, template
 
 
 def write_page(path: pathlib.Path, rank: str, rows: Sequence[Mapping[str, Any]], images: np.ndarray) -> pathlib.Path:
-    """`rows` have image, class, confidence and score; `images` uint8 [n h w c] are theirs."""
+    """Writes the page of the images to label next.
+
+    Args:
+        path: the page.
+        rank: the name of the ranking.
+        rows: for each image "image", its file; "classes", the most probable (name, probability), in order; "margin",
+            the difference of the first two; "score", that of the ranking.
+        images: uint8 [n h w c], theirs.
+    """
     pictures = [{**row, "picture": plots.single(image)} for row, image in zip(rows, images, strict=True)]
     return template.write(path, "labelling.html", {"rank": rank, "pictures": pictures})

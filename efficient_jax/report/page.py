@@ -35,9 +35,9 @@ def facts(result: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, s
             if several:
                 names = [f"{part} {name}" for name in tables.SEVERAL_LABELS.values()]
                 found |= zip(names, tables.several_labels(counts), strict=True)
-    found["negative log-likelihood"] = f"{result['negative_log_likelihood']:.4f}"
+    found["negative log-likelihood"] = tables.figure(result["negative_log_likelihood"], ".4f")
     if "calibration_error" in result:
-        found["calibration error"] = f"{result['calibration_error']:.4f}"
+        found["calibration error"] = tables.figure(result["calibration_error"], ".4f")
     if result.get("update") is not None:
         found["weights of update"] = f"{result['update']:,}"
     found["seconds"] = f"{result['seconds']:,.0f}"

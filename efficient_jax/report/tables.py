@@ -44,6 +44,11 @@ def digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def figure(value: float | None, form: str, factor: float = 1.0) -> str:
+    """Returns `factor * value` in the format `form`, a dash where there is none: None, as JSON has it, or NaN."""
+    return "–" if value is None or np.isnan(value) else format(factor * value, form)
+
+
 def accuracy(counts: Mapping[str, Any]) -> str:
     """`{"correct", "n"}` as percent with its 95% Wilson interval."""
     if not counts["n"]:

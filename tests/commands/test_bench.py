@@ -1,5 +1,7 @@
 """bench on tiny stages: every figure is there and they agree with each other; nothing has to be trained before."""
 
+import re
+
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -48,6 +50,19 @@ def test_figures_agree(images, tmp_path, capsys):
         found["utilisation"], 8 * found["flops_per_image"] / seconds["step"] / found["rates"]["flops"]
     )
     assert found["memory"]["temporary"] > 0
+
+
+def test_no_negative_time_is_printed(images, tmp_path, capsys, monkeypatch):
+    """The step with augmentation was measured shorter than that without, and than the forward pass."""
+    seconds = {"feed": 0.001, "forward": 0.012, "plain": 0.011, "step": 0.01, "loop": 0.02}
+    monkeypatch.setattr(benchmark, "calls_within", lambda _, state, __: (1, state))
+    monkeypatch.setattr(benchmark, "alternated", lambda of, *_: ({name: [seconds.get(name, 0.5)] for name in of}, 0))
+    (found,) = measured(images, tmp_path, "teacher")
+    assert found["share_of_step"]["augmentation"] == pytest.approx(-0.1)
+    said = capsys.readouterr().out
+    assert not re.search(r"(?<!\w)-\d", said)
+    assert re.search(r"augmentation +– +– +–", said)
+    assert re.search(r"backward pass, optimizer, average +– +– +–", said)
 
 
 def test_stages_need_no_trained_teacher(images, tmp_path, capsys):

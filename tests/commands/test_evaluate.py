@@ -80,6 +80,30 @@ def test_a_file_without_labels_has_those_of_another_in_any_order(tmp_path):
         evaluate(members=f"{tmp_path}/new.npz")
 
 
+def test_a_hard_vote_has_no_likelihood_and_no_calibration(tmp_path, capsys):
+    """Nor has it once it is a file; errors that are always the same have no correlation. Files hold no NaN."""
+    labels = np.arange(9) % 3
+    for name, wrong in {"a": [0], "b": [1], "c": []}.items():
+        probabilities = np.full((9, 3), 0.2, np.float32)
+        probabilities[np.arange(9), np.where(np.isin(np.arange(9), wrong), (labels + 1) % 3, labels)] = 0.6
+        np.savez(tmp_path / f"{name}.npz", id=np.arange(9), probabilities=probabilities, label=labels)
+    members, out = ",".join(f"{tmp_path}/{name}.npz" for name in "abc"), tmp_path / "out"
+    evaluate(members=members, vote="hard", out=str(out))
+    about = json.loads((out / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    vote = about["members"]["hard vote of 3"]
+    none = ("top5", "negative_log_likelihood", "brier", "calibration_error", "calibration_floor")
+    assert (vote["correct"], *(vote[name] for name in none)) == (9, *[None] * 5)
+    assert "temperature" not in vote
+    assert [pair["error_correlation"] for pair in about["pairs"]] == [-0.125, None, None]
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("hard vote of 3"))
+    assert row.split()[-3:] == ["–"] * 3
+    page = (out / "evaluation.html").read_text()
+    assert "nan" not in page.partition("<section>")[2]
+    evaluate(members=f"{out}/predictions.npz,{tmp_path}/a.npz", out=str(tmp_path / "again"))
+    again = list(json.loads((tmp_path / "again" / "evaluation.json").read_text())["members"].values())
+    assert [of["negative_log_likelihood"] is None for of in again] == [True, False, True]  # shares are in the mean
+
+
 def test_several_labels_have_no_hard_vote(tmp_path):
     for name in "ab":
         labels = np.array([[0, 1], [1, 1]])

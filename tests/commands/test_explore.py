@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from efficient_jax import augment
 from efficient_jax.commands.explore import MEASURED_IMAGES, explore, held_out, sentences
@@ -57,6 +58,27 @@ def test_a_second_call_overwrites_the_page(tmp_path, monkeypatch):
     assert "labels may be wrong" not in run_here(tmp_path)
     assert "config.augmented.augment applies" in run_here(tmp_path, label_changing=("affine",))
     assert [each.name for each in tmp_path.iterdir()] == ["explore.html"]
+
+
+def test_objects_are_described(tmp_path, monkeypatch):
+    """Each picture of 60 x 40 has a small object in a larger one, and one that the crop to the middle 40 cuts."""
+    little(monkeypatch)
+    rng, images, annotations = np.random.default_rng(0), [], []
+    for number in range(60):
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8)).save(tmp_path / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 60, "height": 40})
+        for box in ([20, 10, 20, 20], [25, 15, 10, 10], [5, 3, 10, 6]):
+            annotations.append({"image_id": number, "category_id": 1 + number % 2, "bbox": box})
+    content = {"images": images, "annotations": annotations, "categories": [{"id": k, "name": f"c{k}"} for k in (1, 2)]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    source = {"name": "coco", "path": str(tmp_path / "a.json"), "size": 80, "multi_label": False}
+    text = run_here(tmp_path / "page", source=source, labels_per_class=10, test=20)
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text))
+    assert facts["occlusion"].startswith("67% of the objects have the box of another over 25% of their box or more")
+    said = "0% of the objects end at the border of the picture, 33% are cut by the crop to a square"
+    assert facts["truncation"] == said
+    # 400, 100 and (15 - 10) * 6 = 30 of 1,600 pixels; twice as large, sqrt(0.5 * 0.0625) * 80 = 14.1
+    assert "<td>cutout: size = 14</td><td>the median object takes 6.2% of the image, of which this hides" in text
 
 
 def test_a_member_is_judged_on_validation_images(tmp_path, monkeypatch):

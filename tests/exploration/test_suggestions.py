@@ -1,5 +1,7 @@
 """Each rule, on both sides of its number."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,10 @@ def edges(width):
     return CALM.quality._replace(edge_width=np.linspace(width, 1.5 * width, len(CALM.ids)))
 
 
-OVERLAPPING = boxes.Objects(np.array([2]), np.array([0.5, 0.5]), np.array([0.4, 0.4]))
+NONE = np.zeros(2, bool)
+OVERLAPPING = boxes.Objects(
+    np.array([2]), np.array([0.5, 0.5]), np.array([0.4, 0.4]), np.array([0.6, 0.6]), np.array([0.8, 0.8]), NONE, NONE
+)
 LIGHT = {"brightness": 0.2, "highlights": 0.1, "contrast": 0.3}
 CASES = {
     "imbalance": (CALM._replace(counts=CALM.counts | {"labelled": np.array([80, 240])}), True, "batch.balanced", "3.0"),
@@ -58,6 +63,22 @@ def test_a_rule_says_what_and_why_with_its_number(name):
 )
 def test_a_move_of_which_the_numbers_say_nothing_is_not_mentioned(move):
     assert not [what for what in said(CALM._replace(moves={"flip": move})) if "flip" in what]
+
+
+@pytest.mark.parametrize(
+    ("area", "longer", "size", "what", "why"),
+    [
+        # sqrt(0.5 * 0.08) = 0.2 of a side of 100 pixels, which is 4 of the object's 8%
+        (0.08, 0.3, 100, "cutout: size = 20", "takes 8.0% of the image, of which this hides at most 50%; .* 100%"),
+        (0.90, 1.0, 64, "cutout: size = 32", "takes 90.0% of the image, of which this hides at most 28%; .* 0%"),
+        (0.0002, 0.02, 100, "cutout", "a square that leaves half of it is 1 pixels"),
+    ],
+)
+def test_cutout_leaves_half_of_the_median_object(area, longer, size, what, why):
+    objects = OVERLAPPING._replace(areas=np.array([area] * 3), longer=np.array([longer] * 3))
+    found = said(CALM._replace(objects=objects), size=size)[what]
+    assert found.take == (what != "cutout")
+    assert re.search(why, found.why)
 
 
 def test_balanced_classes_of_many_labels_suggest_nothing():

@@ -32,6 +32,37 @@ def test_unlike_images_come_before_copies():
     assert sorted(acquisition.diverse(features, scores, 99)) == list(range(10))
 
 
-def test_only_unsure_images_are_looked_at():
-    features = np.random.default_rng(0).random((100, 4))
-    assert acquisition.diverse(features, np.arange(100.0), 2).min() >= 80
+def test_no_pick_is_surer_than_an_image_left_out_of_its_cluster():
+    """Nor is any more than twice as sure as those that would be chosen without regard to features."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        n, count = int(rng.integers(30, 400)), int(rng.integers(1, 30))
+        features = rng.normal(size=(n, 6)) + 3 * rng.normal(size=(9, 6))[rng.integers(0, 9, n)]
+        features[: n // 5] = features[0]  # copies
+        scores = rng.beta(0.3, 1.0, n).round(2)  # most are sure, some equally
+        chosen = acquisition.diverse(features, scores, count)
+        assert len(set(chosen.tolist())) == count
+        assert (np.diff(scores[chosen]) <= 0).all()
+        least = np.sort(scores)[-count] / 2
+        assert scores[chosen].min() >= least
+        pool = np.flatnonzero(scores >= least)
+        pool = pool[np.argsort(-scores[pool], kind="stable")]
+        cluster = acquisition.clusters(features[pool], scores[pool], count)
+        taken = np.isin(pool, chosen)
+        for number in np.unique(cluster):
+            inside = cluster == number
+            assert taken[inside].any()
+            assert scores[pool[inside & taken]].min() >= scores[pool[inside & ~taken]].max(initial=0.0)
+
+
+def test_images_that_the_members_are_sure_of_are_left_alone():
+    """12 of 60 unsure images near each other, not the 100 outliers of which the members are 95% sure."""
+    rng = np.random.default_rng(0)
+    features = np.concatenate([rng.normal(size=(100, 32)), 4.0 + 0.1 * rng.normal(size=(60, 32))]).astype(np.float32)
+    scores = np.concatenate([rng.uniform(0.05, 0.15, 100), rng.uniform(0.9, 0.98, 60)])
+    assert (acquisition.diverse(features, scores, 12) >= 100).all()
+
+
+def test_members_that_are_sure_of_everything_leave_the_features_to_choose():
+    features = np.repeat(np.eye(3), 4, axis=0)
+    assert sorted(acquisition.diverse(features, np.zeros(12), 3) // 4) == [0, 1, 2]

@@ -9,6 +9,7 @@ import pytest
 from efficient_jax.inference.boxes import nms
 from efficient_jax.inference.detections import combine
 from efficient_jax.inference.fusion import CONFIDENCES, non_maximum_weighted, weighted_box_fusion
+from efficient_jax.inference.mean_average_precision import mean_average_precision
 from efficient_jax.types import UserError
 from tests.inference import cases
 
@@ -36,6 +37,85 @@ def test_clusters_are_those_of_ensemble_boxes(method):
         ours = combine(models, METHODS[method], cases.WEIGHTS[len(models)])
         assert len(golden) > 1
         assert_same(ours, golden[:, :4], golden[:, 4], golden[:, 5])
+
+
+def reference(models, weights, threshold, confidence):
+    """ensemble-boxes' weighted_boxes_fusion (Solovyev et al., arXiv 1910.13302) written anew in float64 numpy, with
+    its `conf_type` for ours: rows of box and score, the best score first."""
+    rows = [
+        (score * weight, weight, number, label, *box)
+        for number, (model, weight) in enumerate(zip(models, weights, strict=True))
+        for box, score, label in zip(*(model[name].tolist() for name in ("boxes", "scores", "labels")), strict=True)
+    ]
+    found = []
+    for label in {row[3] for row in rows}:
+        clusters, means = [], []
+        for row in sorted((np.array(row) for row in rows if row[3] == label), key=lambda row: -row[0]):
+            overlaps = cases.overlap(row[4:], np.array(means)) if means else np.zeros(1)
+            if overlaps.max() > threshold:
+                clusters[overlaps.argmax()].append(row)
+                inside = np.array(clusters[overlaps.argmax()])
+                means[overlaps.argmax()] = inside[:, 0] @ inside[:, 4:] / inside[:, 0].sum()
+            else:
+                clusters.append([row])
+                means.append(row[4:])
+        for inside, mean in zip(map(np.array, clusters), means, strict=True):
+            score, w, models_inside = inside[:, 0], inside[:, 1].sum(), np.unique(inside[:, 2]).astype(int)
+            present, every = np.array(weights)[models_inside].sum(), sum(weights)
+            scores = {
+                "average": score.mean() * min(len(weights), len(inside)) / every,
+                "box_and_model": score.sum() / w * present / every,
+                "absent_aware": score.sum() / (w + every - present),
+                "max": score.max() / max(weights),
+            }
+            found.append([*mean, scores[confidence]])
+    return np.array(sorted(found, key=lambda row: -row[4]))
+
+
+def twice(seed: int) -> list[dict[str, np.ndarray]]:
+    """Three models, the first of which finds every object twice."""
+    models = cases.models(np.random.default_rng(seed), 3, 12, 2)
+    shift = np.random.default_rng(seed + 1).normal(size=models[0]["boxes"].shape).astype(np.float32) * 3e-3
+    again = {"boxes": models[0]["boxes"] + shift, "scores": models[0]["scores"] * np.float32(0.97)}
+    first = {name: np.concatenate([values, again.get(name, values)]) for name, values in models[0].items()}
+    return [first, *models[1:]]
+
+
+@pytest.mark.parametrize("confidence", CONFIDENCES)
+def test_scores_are_those_of_ensemble_boxes_but_at_most_one(confidence):
+    most = 0.0
+    for seed in range(10):
+        models, weights = twice(seed), (3.0, 1.0, 0.5)
+        expected = reference(models, weights, 0.55, confidence)
+        ours = combine(models, METHODS[confidence], weights)
+        most = max(most, expected[:, 4].max())
+        np.testing.assert_allclose(ours["scores"], np.minimum(expected[:, 4], 1.0), atol=1e-6)
+        below = expected[:, 4] < 1.0  # those above are equal here, in the order in which they came
+        np.testing.assert_allclose(ours["boxes"][below], expected[below, :4], atol=1e-6)
+    assert (most > 1.2) == (confidence == "average")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scores_stay_in_their_range_and_can_be_judged(method):
+    """Also where every score is 1 and rounding would lead above it."""
+    for seed in range(10):
+        models = twice(seed)
+        for model in models if seed % 2 else ():
+            model["scores"][:] = 1.0
+        weights = np.random.default_rng(seed).uniform(0.1, 3.0, 3)
+        found = combine(models, METHODS[method], weights.tolist())
+        assert (found["scores"] >= 0.0).all()
+        assert (found["scores"] <= 1.0).all()
+        mean_average_precision([found], [models[1]])  # refuses scores outside of 0..1
+
+
+def test_two_boxes_of_one_model_are_no_surer_than_certain():
+    """The call of the README: (2 * 0.92 + 2 * 0.92) / 2 * 2 of 2 models / 3 is 1.23."""
+    model = {"boxes": np.float32([(0, 0, 50, 50), (1, 0, 50, 50)]), "scores": np.float32([0.92] * 2), "labels": [0, 0]}
+    found = combine([model, {name: np.array(values)[:0] for name, values in model.items()}], fusion, (2.0, 1.0))
+    np.testing.assert_array_equal(found["scores"], [1.0])
+    sure = partial(fusion, confidence="box_and_model")
+    np.testing.assert_allclose(combine([model, found], sure, (2.0, 1.0))["scores"], [(4 * 0.92 + 1.0) / 5], rtol=1e-6)
 
 
 def one(box, score, label=0):

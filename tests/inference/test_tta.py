@@ -119,6 +119,28 @@ def test_ties_of_a_vote(said, winner):
     assert tta.vote(jnp.array(said)[:, None]).tolist() == [winner]
 
 
+def test_the_largest_share_is_the_answer_of_the_vote():
+    said = jnp.asarray(RNG.dirichlet(np.ones(4), (5, 400)), jnp.float32)
+    shares = tta.shares(said)
+    np.testing.assert_array_equal(shares.argmax(-1), tta.vote(said))
+    np.testing.assert_allclose(shares.sum(-1), 1.0, atol=1e-6)
+    votes = jax.nn.one_hot(said.argmax(-1), 4).mean(0)
+    np.testing.assert_allclose(shares, votes, atol=2e-4)
+    assert len(np.unique(np.sort(votes, axis=-1)[:, -2:], axis=0)) > 3  # ties among them
+    assert (shares > 0).all()
+
+
+def test_names_of_views_and_their_vote():
+    assert tta.asked("flips", "x") == tta.asked("flips:soft", "x") == (VIEWS["flips"], "soft")
+    assert tta.asked("d4:hard", "x") == (VIEWS["d4"], "hard")
+    for text, message in {
+        "flip:hard": "x: unknown name 'flip'; did you mean",
+        "d4:hart": "did you mean 'hard'",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            tta.asked(text, "x")
+
+
 def test_what_cannot_be_done_is_said():
     with pytest.raises(UserError, match="the image itself"):
         tta.predictions(classify, IMAGES, (View(flip=True),))

@@ -62,6 +62,13 @@ def test_weights_that_weigh_nothing_are_refused(members, weights):
         voting.soft(members, np.array(weights))
 
 
+@pytest.mark.parametrize("vote", voting.VOTES.values())
+@pytest.mark.parametrize("weights", [[1.0, 2.0], [1.0] * 4, [[1.0], [1.0], [1.0]], 1.0, []])
+def test_weights_are_one_for_each_member(members, vote, weights):
+    with pytest.raises(UserError, match=r"weights of members: .* for 3 members; want one for each"):
+        vote(members, np.array(weights))
+
+
 def test_greedy_selection_adds_who_helps():
     """Two members that are each right on one half, and one that is right nowhere, loudly."""
     labels = np.zeros(10, int)
