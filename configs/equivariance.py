@@ -35,9 +35,15 @@ def get_config(arg: str = "") -> ConfigDict:
     config.stages = ("mlp", "cnn")
     config.mlp = stage(SUPERVISED, width=256, augment={"ops": ()}, updates=500)  # ten times the CNN's parameters
     config.mlp.model = {"name": "mlp", "width": 256, "depth": 2, "dropout": 0.0}
-    config.mlp.optim.learning_rate = 1e-3  # as in configs/hinton.py
+    config.mlp.optim = optim(1e-3)  # the rates of configs/hinton.py and of the quickstart
     config.cnn = stage(SUPERVISED, width=16, augment={"ops": ()}, updates=500)
+    config.cnn.optim = optim(3e-3)
     return common.shrink(config) if tiny else config
+
+
+def optim(learning_rate: float) -> dict:
+    """AdamW with cosine decay."""
+    return {"learning_rate": learning_rate, "weight_decay": 1e-2, "clip": 1.0, "rules": ((".*", 1.0),)}
 
 
 def moved(images: np.ndarray, by: np.ndarray) -> np.ndarray:

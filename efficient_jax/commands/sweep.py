@@ -200,8 +200,13 @@ def _members(workdir: Path, members: str) -> str:
 
 
 def _voted(folder: Path, split: str, images: int) -> dict[str, Any]:
-    """The figures of the vote that `evaluate` left in `folder`, of `images` images, as the tables read them."""
+    """The figures of the vote that `evaluate` left in `folder`, of `images` images, as the tables read them.
+
+    Raises: UserError where there was nothing to vote about.
+    """
     about = records.read_json(folder / "evaluation.json")
+    if len(about["members"]) < 2:
+        raise UserError(f"--sweep: VOTES: {folder.name!r} has one member only, {next(iter(about['members']))!r}")
     if split == "validation":  # the vote of all members is the last of the greedy choice
         return {"correct": round(about["selection"][-1]["accuracy"] * images), "n": images}
     figures = list(about["members"].values())[-1]
