@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 CLASSES = 102
+EPOCHS = 60.0
 KERAS_CV_OPS = (
     *("autocontrast", "equalize", "solarize", "color", "contrast", "brightness"),
     *("shear_x", "shear_y", "translate_x", "translate_y"),
@@ -31,8 +32,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = common.stand_in(classes=CLASSES) if tiny else common.tfds(name="oxford_flowers102", size=224)
     config.stages = ("sgd", "modern")
     config.sgd = keras_cv()
-    optim = common.adamw(learning_rate=1e-3, warmup=0)
-    optim.update({"warmup_epochs": 2.0, "rules": (("head/.*", 1.0), (".*", 0.1))})
+    optim = {"learning_rate": 1e-3, "warmup_percent": 100 * 2 / EPOCHS, "weight_decay": 1e-2, "clip": 1.0}
+    optim["rules"] = (("head/.*", 1.0), (".*", 0.1))
     config.modern = ConfigDict(
         {
             "model": {"name": "densenet", "depth": 121, "dropout": 0.2},
@@ -42,7 +43,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "augment": common.strong(),
             "optim": optim,
             "updates": 0,
-            "epochs": 60.0,
+            "epochs": EPOCHS,
             "ema_decay": 0.99,
             "log_every": 20,
             "save_every": 500,
@@ -78,7 +79,7 @@ def keras_cv() -> ConfigDict:
             "augment": augment,
             "optim": optim,
             "updates": 0,
-            "epochs": 60.0,
+            "epochs": EPOCHS,
             "ema_decay": 0.0,
             "log_every": 20,
             "save_every": 500,
