@@ -168,7 +168,7 @@ def _run(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path)
     }
     stages = {name: _scored(result, split) for name, result in results.items()}
     images = next(iter(results.values()))[split]
-    votes = {name: _voted(_vote_folder(workdir, name), split, images["n"]) for name in _votes(module)}
+    votes = {name: voted(_vote_folder(workdir, name), split, images["n"]) for name in _votes(module)}
     return {
         "stages": stages | votes,
         "git_commit": about["git_commit"],
@@ -199,7 +199,7 @@ def _members(workdir: Path, members: str) -> str:
     return ",".join(f"{workdir}/{member}" for member in members.split(","))
 
 
-def _voted(folder: Path, split: str, images: int) -> dict[str, Any]:
+def voted(folder: Path, split: str, images: int) -> dict[str, Any]:
     """The figures of the vote that `evaluate` left in `folder`, of `images` images, as the tables read them.
 
     Raises: UserError where there was nothing to vote about.

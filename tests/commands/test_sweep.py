@@ -6,8 +6,8 @@ import shlex
 import numpy as np
 import pytest
 
-from efficient_jax.commands import sweep
 from efficient_jax.commands.flags import parse
+from efficient_jax.commands.sweep import voted
 from efficient_jax.records import read_json
 from tests.commands.launch import launch
 
@@ -75,7 +75,7 @@ def test_a_vote_of_members_is_in_the_tables(tmp_path):
         members = [np.load(run / stage / file) for stage in ("supervised", "augmented")]
         answers = np.mean([member["probabilities"] for member in members], 0).argmax(1)
         correct, n = int((answers == members[0]["label"]).sum()), len(answers)
-        found = sweep._voted(run / "votes" / "both", split, n)
+        found = voted(run / "votes" / "both", split, n)
         assert (found["correct"], found["n"]) == (correct, n)
         if split == "validation":
             assert record["stages"]["both"] == {"correct": correct, "n": n}
