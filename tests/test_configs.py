@@ -1,5 +1,6 @@
 """Every config says what it wants in full form, and trains two updates of each stage in its `:tiny` form."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ from scipy import stats
 from configs import equivariance, flowers102_densenet, snapshots
 from efficient_jax import augment, experiment, optim, preparation
 from efficient_jax.commands.files import load_config
+from efficient_jax.commands.flags import parse
 from efficient_jax.plan import plan
 from efficient_jax.stages import resolved
 
@@ -35,6 +37,26 @@ def pictures(tmp_path_factory) -> str:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_is_a_plan(name):
     assert plan(load_config(f"configs/{name}.py", "--config").to_dict()).stages
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("snapshots", "snapshots.updates=600", "single.optim.learning_rate=0.03"),
+        ("equivariance", "data.source.path=runs/equivariance_images/shifted.npz", "mlp.model.width=30"),
+        ("generated_folder", "data.generated.path=other", "data.generated.weight=0.0", "data.source.size=96"),
+        ("flowers102_densenet", "sgd.augment.randaugment.magnitude=5.0", "modern.epochs=2.0"),
+    ],
+)
+def test_flags_override_a_config(flags):
+    name, *overrides = flags
+    given = [f"--config=configs/{name}.py", *(f"--config.{override}" for override in overrides)]
+    config = parse("train", given)["config"].to_dict()
+    assert plan(config).stages
+    for override in overrides:
+        key, _, value = override.partition("=")
+        assert str(functools.reduce(lambda block, part: block[part], key.split("."), config)) == value
 
 
 @pytest.mark.parametrize("name", TRAINED)
