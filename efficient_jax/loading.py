@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from efficient_jax import binding, processes, records, split_table
-from efficient_jax.data import PICTURES, SOURCES, cache, decode, duplicates, sources, splits
+from efficient_jax.data import PICTURES, SOURCES, cache, decode, duplicates, generated, sources, splits
 from efficient_jax.data.stream import Feed
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan, plan
@@ -161,7 +161,7 @@ class Leak(NamedTuple):
 
 
 def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]:
-    """Near duplicates of test images in all other parts, and of validation images among the labelled.
+    """Near duplicates of test images in all other parts, and of validation images among the labelled and generated.
 
     Only said, never acted upon: two photographs of one thing leak, two digits that look alike do not, and who knows
     the images can tell which they are.
@@ -169,7 +169,9 @@ def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]
     rest = np.concatenate([ids for name, ids in split.items() if name != "test"])
     images: Any = source.images  # or what is read as one array
     found = []
-    for held_out, ids, others in (("test", "other", rest), ("validation", "labelled", split["labelled"])):
+    learned = np.concatenate([split[name] for name in ("labelled", "generated") if name in split])
+    called = "labelled or generated" if "generated" in split else "labelled"
+    for held_out, ids, others in (("test", "other", rest), ("validation", called, learned)):
         near = alike(images, split[held_out], others)
         if len(near.pairs):
             count = len(np.unique(near.pairs[:, 0]))
@@ -263,6 +265,32 @@ def _without_test_images(
     }
 
 
+def without_held_out(
+    plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray], read: generated.Generated
+) -> generated.Generated:
+    """Refuses generated images that equal a test or validation image, or leaves them out, as `config.data.duplicates`.
+
+    A generator may have learned images by heart that are held out here.
+    """
+    held_out = np.concatenate([split["test"], split["validation"]])
+    known = dict(zip(duplicates.digests(source.images[held_out]), held_out.tolist(), strict=True))
+    found = {row: known[each] for row, each in enumerate(duplicates.digests(read.images)) if each in known}
+    if not found:
+        return read
+    pairs = _listed(list(found.items()), source._replace(names=read.names), source)
+    said = f"{len(found):,} generated images that equal a test or validation image, pixel for pixel: {pairs}"
+    if plan.duplicates == "refuse":
+        raise UserError(
+            f'config.data.generated.path: {said}; remove them, or leave them out with config.data.duplicates="drop"'
+        )
+    kept = np.setdiff1d(np.arange(len(read.images)), list(found))
+    if not len(kept):
+        raise UserError(f"config.data.generated.path: no image is left without the {said}")
+    return generated.Generated(
+        read.images[kept], read.labels[kept], tuple(read.names[i] for i in kept), (*read.notes, f"left out {said}")
+    )
+
+
 def _by_content(hashes: list[bytes]) -> np.ndarray:
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), int)
 
@@ -271,8 +299,9 @@ def _noted(source: sources.Source, note: str) -> sources.Source:
     return source._replace(notes=(*source.notes, note))
 
 
-def _listed(pairs: Sequence[tuple[int, int]], source: sources.Source) -> str:
-    named = ", ".join(f"{source.name(one)} = {source.name(other)}" for one, other in pairs[:NAMED])
+def _listed(pairs: Sequence[tuple[int, int]], source: sources.Source, second: sources.Source | None = None) -> str:
+    """`second` is where the second of each pair is, if not in `source`."""
+    named = ", ".join(f"{source.name(one)} = {(second or source).name(other)}" for one, other in pairs[:NAMED])
     return named + (f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else "")
 
 

@@ -24,7 +24,7 @@ class Plan(NamedTuple):
     source: tuple[str, dict[str, Any]]
     split: dict[str, Any]  # sizes, folds and how to draw: arguments of `splits.split`
     feed: str  # where its images are: "memory", "stream", or "" for what fits
-    generated: dict[str, Any]  # how many images to draw of each class, and their weight; {} for none
+    generated: dict[str, Any]  # images to draw of each class, or a folder of them, and their weight; {} for none
     duplicates: str  # what to do about images that equal one of the test: "refuse" or "drop"
     label_changing: tuple[str, ...]  # operations after which a label may be wrong
     stages: tuple[Stage, ...]
@@ -99,7 +99,8 @@ def _data(
     `folds` cuts the labelled images into so many parts, 0 for none; number `fold`, from 0 on, is for validation.
     `stratify` gives each part the same share of every class; False draws at random.
     `feed` "memory" decodes pictures once, "stream" whenever one is used, "" the latter where they do not fit.
-    `generated` adds images drawn from a Gaussian of each class's labelled ones, see `efficient_jax.data.generated`.
+    `generated` adds images drawn from a Gaussian of each class's labelled ones, or those of another generator in
+    `generated.path`, to what is learned, see `efficient_jax.data.generated`.
     `duplicates` "refuse" ends where an image of another part equals a test image, "drop" leaves such images out.
     `label_changing` names operations after which a label may be wrong, such as a flip of digits.
     """

@@ -14,7 +14,7 @@ from rich.console import Console
 from efficient_jax import class_map, initial, members, models, optim
 from efficient_jax.data import cache, decode, duplicates, generated, objects, sources, statistics
 from efficient_jax.data.stream import Streamed
-from efficient_jax.loading import check_streams, load_data, load_run
+from efficient_jax.loading import check_streams, load_data, load_run, without_held_out
 from efficient_jax.methods import METHODS
 from efficient_jax.plan import Plan
 from efficient_jax.stages import Stage, resolved
@@ -97,7 +97,7 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     pool = np.concatenate([split["labelled"], split["unlabelled"]])
     images = source.images  # never those of the test tell the mean
     mean, std = images.mean_std(pool) if isinstance(images, Streamed) else statistics.mean_std(images[pool])
-    framing = {key: value for key, value in plan.source[1].items() if key in ("fit", "crop", "interpolation")}
+    framing = framing_of(plan)
     stages = tuple(
         resolved(stage, len(next(iter(rows[stage.name].values()), split["labelled"]))) for stage in plan.stages
     )
@@ -113,24 +113,36 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
 def _with_generated(
     source: sources.Source, split: dict[str, np.ndarray], plan: Plan
 ) -> tuple[sources.Source, dict[str, np.ndarray]]:
-    """Adds images drawn from the labelled ones alone, as a part of their own."""
+    """Adds images as a part of their own: drawn from the labelled ones alone, or read from a folder."""
     where, images = "config.data.generated", source.images
     if isinstance(images, Streamed):
         raise UserError(f'{where}: wants images in memory; set config.data.feed="memory"')
     if source.multi_label or source.soft_labels is not None or source.objects:
         raise UserError(f"{where}: is for images of one class each, without soft labels and objects")
-    ids = split["labelled"]
-    drawn = {name: value for name, value in plan.generated.items() if name != "weight"}
-    made, of = generated.generate(images[ids], source.labels[ids], source.classes, seed=plan.seed, **drawn)
+    settings = {name: value for name, value in plan.generated.items() if name != "weight"}
+    if path := settings.pop("path", ""):
+        read = generated.read(path, source.classes, images.shape[1:], framing_of(plan))
+        made, of, names, notes = without_held_out(plan, source, split, read)
+    else:
+        ids = split["labelled"]
+        made, of = generated.generate(images[ids], source.labels[ids], source.classes, seed=plan.seed, **settings)
+        names = tuple(f"generated {i}" for i in range(len(made)))
+        notes = (f"{len(made):,} images were drawn from the {len(ids):,} labelled ones",)
     hashes = np.frombuffer(b"".join(duplicates.digests(made)), np.uint8).reshape(len(made), -1)
+    before = source.names or tuple(source.name(i) for i in range(len(images)))
     more = source._replace(
         images=np.concatenate([images, made]),
         contents=np.concatenate([source.contents, hashes]),
         labels=np.concatenate([source.labels, of]),
-        names=source.names and (*source.names, *(f"generated {i}" for i in range(len(made)))),
-        notes=(*source.notes, f"{len(made):,} images were drawn from the {len(ids):,} labelled ones"),
+        names=(*before, *names),
+        notes=(*source.notes, *notes),
     )
     return more, split | {"generated": np.arange(len(images), len(more.images), dtype=np.int32)}
+
+
+def framing_of(plan: Plan) -> dict[str, Any]:
+    """How the source makes images of pictures; {} where it has arrays."""
+    return {key: value for key, value in plan.source[1].items() if key in ("fit", "crop", "interpolation")}
 
 
 def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:

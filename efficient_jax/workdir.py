@@ -58,14 +58,22 @@ def claimed(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
-def check_data(workdir: Path, fingerprint: str) -> None:
-    """That a run carries on with the data it began with: with other images its split would be another too."""
+def check_data(workdir: Path, fingerprint: str, generated: str = "") -> None:
+    """That a run carries on with the data it began with: with other images its split would be another too.
+
+    `generated` is the fingerprint of the generated images that were read from a folder, "" where there are none.
+    """
     about = workdir / "run.json"
-    if about.exists() and (before := records.read_json(about)["data"]["fingerprint"]) != fingerprint:
-        raise UserError(
-            f"--workdir: {str(workdir)!r} was begun with other images or labels (fingerprint {before}, now "
-            f"{fingerprint}); give a new --workdir"
-        )
+    if not about.exists():
+        return
+    before = records.read_json(about)["data"]
+    said = {"fingerprint": ("images or labels", fingerprint), "generated_fingerprint": ("generated images", generated)}
+    for key, (what, now) in said.items():
+        if (then := before.get(key, "")) != now:
+            raise UserError(
+                f"--workdir: {str(workdir)!r} was begun with other {what} (fingerprint {then}, now {now}); give a new "
+                "--workdir"
+            )
 
 
 def keep_split(workdir: Path, source: Source, split: Mapping[str, np.ndarray]) -> None:

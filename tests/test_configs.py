@@ -1,13 +1,17 @@
 """Every config says what it wants in full form, and trains two updates of each stage in its `:tiny` form."""
 
+import functools
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from scipy import stats
 
-from efficient_jax import experiment, preparation
+from configs import equivariance, flowers102_densenet, snapshots
+from efficient_jax import augment, experiment, optim, preparation
 from efficient_jax.commands import flags
 from efficient_jax.commands.files import load_config
 from efficient_jax.plan import plan
@@ -17,7 +21,15 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "common")
 # test_readme.py runs the quickstart, own_images, finetune, linear_probe and few_labels; the others are made of stages
 # that these or test_experiment.py train, and of networks that the tests of models train.
-TRAINED = ("flowers102_densenet", "hinton", "noisy_student_imagenet", "puzzle_mix")
+TRAINED = (
+    "equivariance",
+    "flowers102_densenet",
+    "generated_folder",
+    "hinton",
+    "noisy_student_imagenet",
+    "puzzle_mix",
+    "snapshots",
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +54,7 @@ def plan_of(name):
 WARMUPS = {  # with so many labelled images: stage -> steps of warm-up
     "cifar10": (50_000, {"resnet18": 488}),
     "cifar10_small": (250, {"supervised": 50, "augmented": 50, "student": 50, "fixmatch": 50}),
-    "flowers102_densenet": (1020, {"densenet": 32}),
+    "flowers102_densenet": (1020, {"modern": 32, "sgd": 0}),
     "hinton": (3000, {"teacher": 0, "alone800": 0}),
     "imagenet_resnet50": (1_281_167, {"resnet50": 6256}),
     "noisy_student_imagenet": (1_281_167, {"teacher": 3128, "student4": 3128, "fixed": 0}),
@@ -74,14 +86,98 @@ def test_one_flag_shortens_a_stage_of_any_config(name, updates):
             assert abs(share) <= 0.5 / updates + 0.5 / long.updates or found.optim["warmup"] == min(1, updates - 1)
 
 
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("snapshots", "snapshots.updates=600", "single.optim.learning_rate=0.03"),
+        ("equivariance", "data.source.path=runs/equivariance_images/shifted.npz", "mlp.model.width=30"),
+        ("generated_folder", "data.generated.path=other", "data.generated.weight=0.0", "data.source.size=96"),
+        ("flowers102_densenet", "sgd.augment.randaugment.magnitude=5.0", "modern.epochs=2.0"),
+    ],
+)
+def test_flags_override_a_config(given):
+    name, *overrides = given
+    arguments = [f"--config=configs/{name}.py", *(f"--config.{override}" for override in overrides)]
+    config = flags.parse("train", arguments)["config"].to_dict()
+    assert plan(config).stages
+    for override in overrides:
+        key, _, value = override.partition("=")
+        assert str(functools.reduce(lambda block, part: block[part], key.split("."), config)) == value
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_tiny_config_trains(name, pictures, tmp_path):
     config = load_config(f"configs/{name}.py:tiny", "--config")
     config.devices = 2
     if config.data.source.name == "folder":
         config.data.source.path, config.data.test = pictures, 8
+    if config.data.get("generated"):
+        generated = tmp_path / "generated/1"
+        generated.mkdir(parents=True)
+        Image.new("RGB", (40, 50), "red").save(generated / "1.png")
+        config.data.generated.path = str(generated.parent)
     run = preparation.prepare(plan(config.to_dict()), tmp_path, Console(quiet=True))
     for stage in run.stages:
         found = experiment.run_stage(stage, run)
         assert found["updates"] == (2 if stage.batch else 0)
         assert np.isfinite(found["negative_log_likelihood"])
+
+
+def test_snapshots_are_kept_where_the_learning_rate_is_lowest():
+    """The schedule is equation 2 of arXiv 1704.00109; the other stage has another schedule and learning rate."""
+    single, cyclic = (resolved(stage, 100) for stage in plan(snapshots.get_config().to_dict()).stages)
+    cosine = cyclic.optim | {key: single.optim[key] for key in ("learning_rate", "schedule")}
+    assert (cosine, cyclic.updates, cyclic.batch) == (single.optim, single.updates, single.batch)
+    rate = optim.schedule(
+        steps=cyclic.updates, **{key: cyclic.optim[key] for key in ("learning_rate", "warmup", "schedule")}
+    )
+    steps = np.arange(cyclic.updates)
+    cycle = snapshots.CYCLE
+    expected = cyclic.optim["learning_rate"] / 2 * (np.cos(np.pi * (steps % cycle) / cycle) + 1)
+    found = np.asarray(jax.vmap(rate)(steps))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
+    assert cyclic.save_every == cyclic.keep_every == cycle
+    assert cyclic.ema_decay == 0.0
+    lowest = found.reshape(-1, cycle).argmin(1)
+    assert len(lowest) == 5
+    assert (lowest == cycle - 1).all()  # the last step before a checkpoint that is kept
+
+
+def test_variants_of_the_digits_are_shifted_and_shuffled():
+    found = equivariance.variants()
+    plain, shifted, shuffled = (found[name]["images"] for name in ("plain", "shifted", "shuffled"))
+    test = found["plain"]["test"]
+    assert len(test) == 1000
+    for arrays in found.values():
+        np.testing.assert_array_equal(arrays["test"], test)
+        np.testing.assert_array_equal(arrays["labels"], found["plain"]["labels"])
+    rest = np.setdiff1d(np.arange(5000), test)
+    np.testing.assert_array_equal(shifted[rest], plain[rest])
+    most = equivariance.SHIFT
+    ways = [(y, x) for y in range(-most, most + 1) for x in range(-most, most + 1)]
+    inside = (slice(None), slice(most, -most), slice(most, -most))  # what is rolled over the border is not there
+    same = np.stack(
+        [(np.roll(plain[test], way, (1, 2))[inside] == shifted[test][inside]).reshape(1000, -1).all(1) for way in ways]
+    )
+    assert same.any(0).all()
+    assert same.any(1).all()  # every way occurs
+    flat = [images.reshape(5000, -1) for images in (plain, shuffled)]
+    np.testing.assert_array_equal(*(np.sort(images, 1) for images in flat))
+    profiles = [{tuple(column) for column in images.T.tolist()} for images in flat]
+    assert profiles[0] == profiles[1]  # each pixel has gone to one place, the same for all images
+    assert (flat[0] != flat[1]).any(1).all()
+
+
+def test_magnitudes_of_the_flowers_recipe_are_clipped_normal(key):
+    """0.3 +- 0.2 of the whole scale, here of brightness, whose largest change is 0.9; half of the layers do nothing."""
+    block = flowers102_densenet.keras_cv().augment.randaugment.to_dict() | {"layers": 1, "ops": ("brightness",)}
+    run = augment.build(("randaugment",), {"randaugment": block}, "")
+    n = 4000
+    images = np.full((n, 1, 1, 3), 100, np.uint8)
+    changes = np.asarray(run(jax.random.split(key, n), {"image": images})["image"])[:, 0, 0, 0] - 100.0
+    magnitudes = np.abs(changes) / 90
+    normal = stats.norm(0.3, 0.2)
+    for least in (0.1, 0.3, 0.5):  # shares above: half of the normal's
+        expected = 0.5 * normal.sf(least)
+        assert stats.binomtest(int((magnitudes > least).sum()), n, expected).pvalue > 1e-3

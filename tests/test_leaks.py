@@ -36,6 +36,14 @@ def test_leaks_of_test_and_of_validation_are_said_with_names(tmp_path):
         assert page.leaks(dict(arrays)).height > 2 * 32
 
 
+def test_near_copies_of_held_out_images_among_generated_ones_are_said():
+    generated = SPLIT | {"labelled": np.array([4, 5, 6, 0]), "generated": np.array([21, 22])}
+    test, validation = leaks(SOURCE, generated)
+    assert (2, 22) in {tuple(pair) for pair in test.pairs.tolist()}
+    assert validation.pairs.tolist() == [[1, 21]]
+    assert validation.said == "1 validation images nearly equal labelled or generated images: 1.png = 21.png"
+
+
 def test_near_duplicates_within_a_part_are_no_leak(tmp_path):
     inside = {"labelled": np.arange(24), "unlabelled": np.arange(24, 30), "validation": np.arange(0), "test": [30, 31]}
     assert leaks(SOURCE, {name: np.asarray(ids) for name, ids in inside.items()}) == []

@@ -6,6 +6,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from efficient_jax import experiment
 from efficient_jax.supervision import supervise
@@ -164,6 +165,54 @@ def test_generated_images_are_learned_by_their_weight(images, tmp_path):
     added = rows[0.5][rows[0.5] >= 240]
     assert 20 <= len(added) <= 40  # of 60
     np.testing.assert_array_equal(found.labels[added].argmax(1), (added - 240) // 20)
+
+
+def folder_of(arrays, path):
+    """Class folders with images: of class 1 those of `arrays`, uint8 [n h w 1]."""
+    for number, image in enumerate(arrays):
+        (path / "1").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path / f"1/{number}.png")
+    return str(path)
+
+
+def test_images_of_a_folder_are_learned_and_nothing_else(images, tmp_path):
+    """By their weight; they are in no other part, and neither mean nor fingerprint of the data knows them."""
+    made = np.random.default_rng(1).integers(0, 256, (40, *SHAPE), np.uint8)
+    path = folder_of(made, tmp_path / "made")
+    plain = prepared(images, tmp_path, {"s": stage("supervised")})
+    before = supervise(plain.stages[0], plain).rows["labelled"]
+    for weight, least, most in ((0.0, 0, 0), (0.5, 10, 30), (1.0, 40, 40)):
+        ready = prepared(images, tmp_path, {"s": stage("supervised")}, generated={"path": path, "weight": weight})
+        found = supervise(ready.stages[0], ready)
+        added = found.rows["labelled"][found.rows["labelled"] >= 240]
+        assert least <= len(added) <= most
+        np.testing.assert_array_equal(found.rows["labelled"][: len(before)], before)
+        assert (found.labels[added].argmax(1) == 1).all()
+        for part, ids in plain.split.items():
+            np.testing.assert_array_equal(ready.split[part], ids)
+        assert (ready.mean, ready.std) == (plain.mean, plain.std)
+    order = [int(ready.source.name(i).rpartition("/")[2].removesuffix(".png")) for i in ready.split["generated"]]
+    np.testing.assert_array_equal(ready.source.images[ready.split["generated"]], made[order])
+
+
+def test_a_generated_image_that_is_held_out_is_refused(images, tmp_path):
+    """Of the test and of the validation part; `duplicates` = "drop" leaves it out."""
+    ready = prepared(images, tmp_path, {"s": stage("supervised")}, validation=15)
+    held_out = [ready.split["test"][3], ready.split["validation"][5]]
+    made = np.concatenate([ready.source.images[held_out], np.zeros((2, *SHAPE), np.uint8)])
+    generated = {"path": folder_of(made, tmp_path / "made")}
+    given = {"validation": 15, "generated": generated}
+    with pytest.raises(UserError) as error:
+        prepared(images, tmp_path, {"s": stage("supervised")}, **given)
+    path = generated["path"]
+    assert str(error.value) == (
+        "config.data.generated.path: 2 generated images that equal a test or validation image, pixel for pixel: "
+        f"{path}/1/0.png = image {held_out[0]}, {path}/1/1.png = image {held_out[1]}; remove them, or leave them out "
+        'with config.data.duplicates="drop"'
+    )
+    ready = prepared(images, tmp_path, {"s": stage("supervised")}, **given, duplicates="drop")
+    assert [ready.source.name(i) for i in ready.split["generated"]] == [f"{path}/1/2.png", f"{path}/1/3.png"]
+    assert any(note.startswith("left out 2 generated images that equal") for note in ready.source.notes)
 
 
 @pytest.mark.parametrize(

@@ -68,3 +68,12 @@ def test_other_data_are_refused(tmp_path):
     check_data(tmp_path, "before")
     with pytest.raises(UserError, match="begun with other images or labels"):
         check_data(tmp_path, "after")
+
+
+def test_other_generated_images_are_refused(tmp_path):
+    about = {"fingerprint": "data", "generated_fingerprint": "before"}
+    (tmp_path / "run.json").write_text(json.dumps({"data": about}))
+    check_data(tmp_path, "data", "before")
+    for now in ("after", ""):
+        with pytest.raises(UserError, match="begun with other generated images"):
+            check_data(tmp_path, "data", now)

@@ -24,7 +24,9 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
 
     The file has CONFIG, the path of a config; `trials()`, which yields (group, overrides), overrides a flat dict of
     dotted keys; if it likes COMPARISONS, pairs of (group, stage) whose paired differences are shown below the table,
-    and SPLIT, "test" (the default) or "validation", the images that count. Trials with config.data.folds are shown
+    SPLIT, "test" (the default) or "validation", the images that count, and VOTES, a dict from a name to the members
+    of a soft vote in each trial's run, as `evaluate --members` without RUN/: {"vote": "snapshots@*"}. The vote is then
+    in the tables under its name, like a stage. Trials with config.data.folds are shown
     fold by fold; once all folds of a stage are there, a file has their predictions, see `efficient_jax.out_of_fold`.
     The tables are also in a .md beside the results, with the command that repeats each trial, the figure in an .svg.
     A trial is known by its resolved config: change that, and it runs again. One that fails leaves a line with its
@@ -39,7 +41,7 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
     for number, trial in enumerate(trials, 1):
         if trial["id"] not in done:
             console.print(f"trial {number}/{len(trials)}: {trial['group']}, {trial['overrides']}")
-            record = trial | _run(module["CONFIG"], trial["overrides"], folder / trial["id"], _split(module))
+            record = trial | _run(module, trial["overrides"], folder / trial["id"])
             _append(path, record)
             if "error" in record:
                 console.print(f"  failed: {record['error']}")
@@ -53,9 +55,10 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
         sweep_figure.write_figure(path.with_suffix(".svg"), found)
         about = (module["__doc__"] or "").strip()
         commands = "\n".join(
-            shlex.join(["python", "launch.py", *_arguments(module["CONFIG"], each["overrides"], f"runs/{each['id']}")])
+            shlex.join(["python", "launch.py", *arguments])
             for each in trials
             if each["id"] in done
+            for arguments in _commands(module, each["overrides"], Path("runs") / each["id"])
         )
         whole = f"{about}\n\n{said}\nEach trial by itself:\n\n```sh\n{commands}\n```\n"
         records.write_text(path.with_suffix(".md"), whole)
@@ -130,7 +133,7 @@ def trials_of(module: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The id is a hash of the config with the overrides in place."""
+    """The id is a hash of the config with the overrides in place, and of the votes where there are any."""
     config = load_config(module["CONFIG"], "--sweep: CONFIG").lock()
     try:
         config.update_from_flattened_dict(overrides)
@@ -139,37 +142,77 @@ def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) 
     folds = config.data.get("folds", 0)
     if _split(module) == "validation" and not config.data.validation and not folds:
         raise UserError(f"--sweep: SPLIT is 'validation', but {group!r} has no validation images")
-    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+    content = config.to_dict() | ({"VOTES": module["VOTES"]} if "VOTES" in module else {})
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     trial = {"id": digest, "group": group, "seed": config.seed, "overrides": dict(overrides)}
     return trial | ({"fold": config.data.fold, "folds": folds} if folds else {})
 
 
-def _run(config_file: str, overrides: Mapping[str, Any], workdir: Path, split: str) -> dict[str, Any]:
+def _run(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """{"stages": {name: result}} of one trial, or {"error": its last line}."""
-    command = [sys.executable, sys.argv[0], *_arguments(config_file, overrides, workdir)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            _, said = process.communicate()
-        except KeyboardInterrupt:
-            process.terminate()  # it saves what it has
-            process.communicate()
-            raise
-    if process.returncode:
-        lines = said.strip().splitlines() or [f"exit code {process.returncode}"]
-        return {"error": lines[-1], "command": " ".join(command[1:])}
-    about = records.read_json(workdir / "run.json")
-    stages = records.read_json(workdir / "config.json")["stages"]
+    for arguments in _commands(module, overrides, workdir):
+        command = [sys.executable, sys.argv[0], *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                _, said = process.communicate()
+            except KeyboardInterrupt:
+                process.terminate()  # it saves what it has
+                process.communicate()
+                raise
+        if process.returncode:
+            lines = said.strip().splitlines() or [f"exit code {process.returncode}"]
+            return {"error": lines[-1], "command": " ".join(command[1:])}
+    about, split = records.read_json(workdir / "run.json"), _split(module)
+    results = {
+        name: records.read_json(workdir / name / "result.json")
+        for name in records.read_json(workdir / "config.json")["stages"]
+    }
+    stages = {name: _scored(result, split) for name, result in results.items()}
+    images = next(iter(results.values()))[split]
+    votes = {name: voted(_vote_folder(workdir, name), split, images["n"]) for name in _votes(module)}
     return {
-        "stages": {name: _scored(records.read_json(workdir / name / "result.json"), split) for name in stages},
+        "stages": stages | votes,
         "git_commit": about["git_commit"],
         "git_dirty": about["git_dirty"],
         "devices": about["devices"],
     }
 
 
-def _arguments(config_file: str, overrides: Mapping[str, Any], workdir: str | Path) -> list[str]:
+def _votes(module: Mapping[str, Any]) -> Mapping[str, str]:
+    return module.get("VOTES", {})
+
+
+def _vote_folder(workdir: Path, name: str) -> Path:
+    return workdir / "votes" / name
+
+
+def _commands(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path) -> list[list[str]]:
+    """The arguments of `launch.py` that make one trial: train, then evaluate for each vote."""
     flags = [f"--config.{key}={value}".replace("'", '"') for key, value in overrides.items()]  # as a shell likes them
-    return ["train", f"--config={config_file}", f"--workdir={workdir}", *flags]
+    train = ["train", f"--config={module['CONFIG']}", f"--workdir={workdir}", *flags]
+    return [train] + [
+        ["evaluate", f"--members={_members(workdir, members)}", f"--out={_vote_folder(workdir, name)}"]
+        for name, members in _votes(module).items()
+    ]
+
+
+def _members(workdir: Path, members: str) -> str:
+    return ",".join(f"{workdir}/{member}" for member in members.split(","))
+
+
+def voted(folder: Path, split: str, images: int) -> dict[str, Any]:
+    """The figures of the vote that `evaluate` left in `folder`, of `images` images, as the tables read them.
+
+    Raises: UserError where there was nothing to vote about.
+    """
+    about = records.read_json(folder / "evaluation.json")
+    if len(about["members"]) < 2:
+        raise UserError(f"--sweep: VOTES: {folder.name!r} has one member only, {next(iter(about['members']))!r}")
+    if split == "validation":  # the vote of all members is the last of the greedy choice
+        return {"correct": round(about["selection"][-1]["accuracy"] * images), "n": images}
+    figures = list(about["members"].values())[-1]
+    kept = ("correct", "n", "negative_log_likelihood", "calibration_error")
+    return {name: figures[name] for name in kept} | {"members": len(about["members"]) - 1}
 
 
 def _scored(result: dict[str, Any], split: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def train(
     with claimed(folder, settings), stopping.listening(say) as stop:
         run = preparation.prepare(checked, folder, console)
         about = _about(run, settings)
-        check_data(folder, about["data"]["fingerprint"])
+        check_data(folder, about["data"]["fingerprint"], about["data"]["generated_fingerprint"])
         records.write_json(folder / "config.json", settings)
         keep_split(folder, run.source, run.split)
         if is_first() and not (folder / "run.json").exists():
@@ -90,6 +90,7 @@ def _about(run: preparation.Run, config: dict[str, Any]) -> dict[str, Any]:
         "data": {
             "source": config["data"]["source"]["name"],
             "fingerprint": fingerprint(_given(run)),
+            "generated_fingerprint": fingerprint(_read(run)) if _has_folder(config) else "",
             "classes": list(run.source.classes),
             "notes": list(run.source.notes),
             **{name: len(ids) for name, ids in run.split.items()},
@@ -103,6 +104,16 @@ def _given(run: preparation.Run) -> Source:
         return run.source
     count = len(run.source.images) - len(run.split["generated"])
     return run.source._replace(images=run.source.images[:count], labels=run.source.labels[:count])
+
+
+def _has_folder(config: dict[str, Any]) -> bool:
+    return bool(config["data"].get("generated", {}).get("path"))
+
+
+def _read(run: preparation.Run) -> Source:
+    """The images that were read from a folder of generated ones."""
+    ids = run.split["generated"]
+    return Source(run.source.images[ids], run.source.labels[ids], run.source.classes)
 
 
 def _git(*arguments: str) -> bytes:

@@ -1,10 +1,16 @@
-"""Images that nobody took: drawn from a Gaussian of few directions for each class, fitted to its labelled images."""
+"""Generated images that join the labelled ones: drawn from a Gaussian of few directions for each class, which is
+fitted to its labelled images, or read from a folder that another generator has filled."""
 
-from typing import NamedTuple
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from efficient_jax.binding import nearest
+from efficient_jax.data import decode, folder
 from efficient_jax.types import UserError
 
 
@@ -33,12 +39,61 @@ def sample(model: Gaussian, count: int, rng: np.random.Generator) -> Float[np.nd
     return model.mean + within + np.sqrt(model.noise) * rng.standard_normal((count, d))
 
 
-def settings(*, per_class: int, components: int = 8, weight: float = 1.0) -> None:
-    """`config.data.generated`: `per_class` images of each class are drawn from Gaussians of `components` directions,
-    and each comes `weight` times as often as an image that a person labelled; 0.0 trains as if there were none."""
-    for name, value, least in (("per_class", per_class, 1), ("components", components, 1), ("weight", weight, 0.0)):
+class Generated(NamedTuple):
+    """Generated images of the size of the labelled ones."""
+
+    images: UInt8[np.ndarray, "n h w c"]
+    labels: Int[np.ndarray, "n"]
+    names: tuple[str, ...]
+    notes: tuple[str, ...]  # what was done to them, for people to read
+
+
+def settings(*, per_class: int = 0, components: int = 8, path: str = "", weight: float = 1.0) -> None:
+    """`config.data.generated`: either `per_class` images of each class are drawn from Gaussians of `components`
+    directions, or `path` names a folder with a folder of generated images for each class, or for some. Each image comes
+    `weight` times as often as an image that a person labelled; 0.0 trains as if there were none."""
+    if path and per_class:
+        raise UserError("config.data.generated: path and per_class are both given; give one")
+    drawn = () if path else (("per_class", per_class, 1), ("components", components, 1))
+    for name, value, least in (*drawn, ("weight", weight, 0.0)):
         if value < least:
             raise UserError(f"config.data.generated.{name}: {value} is less than {least}")
+
+
+def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], framing: Mapping[str, Any]) -> Generated:
+    """Reads the images in the class folders of `path`.
+
+    Args:
+        path: A folder with one folder for each class, or for some of them.
+        classes: The classes of the dataset.
+        shape: Height, width and channels of the dataset's images.
+        framing: `fit`, `crop` and `interpolation` of `decode.Framing`, as the dataset's images were prepared.
+
+    Raises: UserError for a folder that is no class, a folder without images, images that cannot be read, and images
+        that do not have `shape` where it is not square.
+    """
+    where = f"config.data.generated.path: {path!r}"
+    if not Path(path).is_dir():
+        raise UserError(f"{where} is no folder")
+    indices = {unicodedata.normalize("NFC", name): index for index, name in enumerate(classes)}
+    files = []
+    for inside in sorted(f for f in Path(path).iterdir() if f.is_dir() and not f.name.startswith(".")):
+        name = unicodedata.normalize("NFC", inside.name)
+        if name not in indices:
+            raise UserError(f"{where}: folder {name!r} is none of the {len(classes)} classes{nearest(name, classes)}")
+        files += [(file, indices[name]) for file in folder.pictures(inside)]
+    if not files:
+        raise UserError(f"{where} has no class folder with images; want {path}/{classes[0]}/1.jpg")
+    names, (h, w, channels) = tuple(str(file) for file, _ in files), shape
+    decoded = decode.decode_all(
+        lambda row: files[row][0], len(files), decode.Framing(h if h == w else 0, channels=channels, **framing)
+    )
+    if decoded.unreadable:
+        raise UserError(f"{where}: {decode.listed({names[row]: why for row, why in decoded.unreadable.items()})}")
+    if decoded.images.shape[1:] != shape:
+        raise UserError(f"{where}: its images have {list(decoded.images.shape[1:])} pixels, the data's {list(shape)}")
+    notes = (f"{len(files):,} generated images were read from {path}", *(f"generated: {n}" for n in decoded.notes))
+    return Generated(decoded.images, np.array([index for _, index in files], np.int32), names, notes)
 
 
 def generate(

@@ -3,9 +3,11 @@
 import json
 import shlex
 
+import numpy as np
 import pytest
 
 from efficient_jax.commands.flags import parse
+from efficient_jax.commands.sweep import voted
 from efficient_jax.records import read_json
 from tests.commands.launch import launch
 
@@ -47,6 +49,44 @@ def test_sweep_is_resumable_and_ends_with_paired_differences(tmp_path):
     again = (tmp_path / "w" / "results.jsonl").read_text().splitlines()
     assert len(again) == 6  # only the failed trial ran again
     assert json.loads(again[-1])["group"] == "too many"
+
+
+VOTES = """
+CONFIG = "configs/quickstart.py:tiny"
+SPLIT = "validation"
+VOTES = {"both": "supervised,augmented"}
+COMPARISONS = ((("few", "both"), ("few", "augmented")),)
+
+def trials():
+    yield "few", {"seed": 0, "data.validation": 50, "stages": ("supervised", "augmented")}
+"""
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
+def test_a_vote_of_members_is_in_the_tables(tmp_path):
+    """Its counts are those of the mean of the members' probabilities, on validation images and on the test's."""
+    (tmp_path / "s.py").write_text(VOTES)
+    code, out, err = launch("sweep", f"--sweep={tmp_path / 's.py'}", f"--workdir={tmp_path / 'w'}")
+    assert code == 0, err
+    (record,) = [json.loads(line) for line in (tmp_path / "w" / "results.jsonl").read_text().splitlines()]
+    assert list(record["stages"]) == ["supervised", "augmented", "both"]
+    run = tmp_path / "w" / record["id"]
+    for split, file in (("validation", "validation.npz"), ("test", "predictions.npz")):
+        members = [np.load(run / stage / file) for stage in ("supervised", "augmented")]
+        answers = np.mean([member["probabilities"] for member in members], 0).argmax(1)
+        correct, n = int((answers == members[0]["label"]).sum()), len(answers)
+        found = voted(run / "votes" / "both", split, n)
+        assert (found["correct"], found["n"]) == (correct, n)
+        if split == "validation":
+            assert record["stages"]["both"] == {"correct": correct, "n": n}
+        else:
+            assert found["members"] == 2
+    assert "| few | both | 1 | " in out
+    assert "| few / both | few / augmented | " in out
+    commands = (tmp_path / "w" / "results.md").read_text().split("```sh\n")[1].splitlines()
+    folder = f"runs/{record['id']}"
+    members = f"--members={folder}/supervised,{folder}/augmented"
+    assert commands[1] == f"python launch.py evaluate {members} --out={folder}/votes/both"
 
 
 def test_an_unknown_sweep_is_one_line():
