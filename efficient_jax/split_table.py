@@ -74,8 +74,8 @@ def read(workdir: Path, classes: Sequence[str], where: str) -> Table:
         else:
             numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
             labels = np.array([numbers[row["label"]] for row in rows], np.int32)
-        columns = ([row[name] for row in rows] for name in ("part", "image", "content"))
-        return Table(*map(tuple, columns), labels)
+        parts, names, contents = (tuple(row[name] for row in rows) for name in ("part", "image", "content"))
+        return Table(parts, names, contents, labels)
     except (OSError, ValueError, KeyError, IndexError, TypeError, csv.Error) as error:
         raise UserError(f"{where}: {str(path)!r} cannot be read ({type(error).__name__}: {error})") from error
 

@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from efficient_jax import experiment, preparation, records
+from efficient_jax.data.sources import fingerprint
 from efficient_jax.plan import plan
 from efficient_jax.workdir import keep_split
 
@@ -58,7 +59,10 @@ def run(images: str, workdir, stages: dict, validation: int = 0, devices: int = 
 def begin(workdir, config, source, split):
     """Writes what `train` leaves of a run before its stages, as far as other commands read it."""
     records.write_json(workdir / "config.json", config)
-    records.write_json(workdir / "run.json", {"data": {"classes": source.classes}})
+    data = {"source": config["data"]["source"]["name"], "fingerprint": fingerprint(source), "classes": source.classes}
+    data |= {"notes": source.notes, **{part: len(ids) for part, ids in split.items()}}
+    about = {"command": "", "time": "", "git_commit": None, "git_dirty": False, "versions": {}, "devices": []}
+    records.write_json(workdir / "run.json", about | {"data": data})
     keep_split(workdir, source, split)
 
 

@@ -79,8 +79,8 @@ def _write(file: Path, found: Decoded) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with records.whole(file) as stream:
             about = json.dumps([found.unreadable, found.notes])
-            beside = {"sizes": found.sizes, "contents": found.contents, "about": np.array(about)}
-            np.savez(stream, images=found.images, rows=found.rows, **beside)
+            images, rows, _, _, sizes, contents = found
+            np.savez(stream, images=images, rows=rows, sizes=sizes, contents=contents, about=np.array(about))
     except OSError as error:
         say(f"decoded pictures are not kept in {file.parent}: {error.strerror}")
     else:

@@ -13,9 +13,9 @@ from PIL import Image
 from rich.console import Console
 
 from efficient_jax import judging, predictions, records
-from efficient_jax.commands import explore as exploring
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.commands.explain import explain
+from efficient_jax.commands.explore import _member
 from efficient_jax.commands.predict import predict
 from efficient_jax.commands.train import train
 from efficient_jax.data import duplicates
@@ -112,7 +112,7 @@ def test_explain_and_explore_look_at_held_out_images_of_the_run(grown, tmp_path,
     about = json.loads((tmp_path / "explain.json").read_text())[str(grown / "run")]
     assert about["update"] == records.read_json(grown / "run" / "net" / "result.json")["update"]
     said = []
-    member = exploring._member(str(grown / "run"), "--members", said.append)
+    member = _member(str(grown / "run"), "--members", said.append)
     assert len(said) == 1
     np.testing.assert_array_equal(member.labels, held_out.labels)
     pixels = [np.asarray(Image.open(name)) for name in held_out.images]
@@ -191,7 +191,7 @@ def test_a_test_picture_that_is_gone_ends_with_its_name(grown, tmp_path):
     for command in (
         lambda: evaluate(members=run, tta="flips"),
         lambda: explain(run, workdir=str(tmp_path / "page")),
-        lambda: exploring._member(run, "--members", print),
+        lambda: _member(run, "--members", print),
     ):
         with pytest.raises(UserError, match=rf"^--members: test image '{re.escape(str(gone))}' of .* is gone"):
             command()
