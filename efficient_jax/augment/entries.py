@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray, Shaped
 
 from efficient_jax.augment import kernels
@@ -194,7 +195,8 @@ def require_range(image: Shaped[Array, "*shape"]) -> None:
     """
     if image.dtype == jnp.uint8 or isinstance(image, jax.core.Tracer) or not image.size:
         return
-    least, most = float(image.min()), float(image.max())
+    values = np.asarray(image, np.float32)  # also of a constant inside `jit`, of which jnp would return tracers
+    least, most = values.min(), values.max()
     if not -ROUNDING <= least <= most <= 1 + ROUNDING:
         raise UserError(
             f"a float image is in 0..1, this one is in {least:g}..{most:g}; divide levels by 255, and normalize after "

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
+from efficient_jax import augment
 from efficient_jax.augment.collage import copy_paste, mosaic
 from efficient_jax.augment.targets import boxes_of_masks
 from efficient_jax.types import UserError
@@ -214,7 +215,7 @@ def test_bad_input_is_refused(key):
         copy_paste(keys, batch, object_probability=1.5)
     for name, message in (("box_mask", "box_mask"), ("boxes", "'boxes'"), ("box_visible", "box_visible")):
         with pytest.raises(UserError, match=message):
-            copy_paste(keys, {k: x for k, x in batch.items() if k != name})
+            augment.copy_paste(keys, {k: x for k, x in batch.items() if k != name})
     with pytest.raises(UserError, match="distributions"):
         copy_paste(keys, batch | {"label": jnp.arange(4)})
 

@@ -186,6 +186,9 @@ def test_floats_outside_the_range_are_refused_where_they_can_be_seen(name, dtype
     image = np.linspace(low, high, 9 * 9 * 3).reshape(9, 9, 3).astype(dtype)
     with pytest.raises(UserError, match=r"a float image is in 0\.\.1, this one is in"):
         augment.OPS[name](jax.random.key(0), {"image": image}, **SETTINGS[name])
+    constant = jnp.asarray(image)
+    with pytest.raises(UserError, match=r"a float image is in 0\.\.1"):
+        jax.eval_shape(lambda key: augment.OPS[name](key, {"image": constant}, **SETTINGS[name]), KEY)
     with pytest.raises(UserError, match=r"a float image is in 0\.\.1"):
         augment.build((name,), SETTINGS)(jax.random.split(jax.random.key(0), 2), {"image": jnp.stack([image] * 2)})
 

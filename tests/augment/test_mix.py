@@ -233,7 +233,7 @@ def test_bad_input_is_refused(key, mix):
     with pytest.raises(UserError, match="distributions"):
         mix(keys, batch | {"label": jnp.array([0, 1, 0, 1])}, alpha=1.0)
     with pytest.raises(UserError, match="'boxes' cannot be mixed"):
-        mix(keys, batch | {"boxes": jnp.zeros((4, 2, 4))}, alpha=1.0)
+        mix(keys, batch | {"boxes": jnp.zeros((4, 2, 4)), "box_visible": jnp.zeros((4, 2))}, alpha=1.0)
 
 
 @pytest.mark.parametrize("mix", [partial(mixup, alpha=1.0), mixup_or_cutmix])
