@@ -199,3 +199,10 @@ def test_bad_settings_are_refused(key):
         randaugment(key, example, magnitude=-1.0)
     with pytest.raises(UserError, match="empty"):
         randaugment(key, example, ops=())
+
+
+def test_a_fill_for_each_channel(key):
+    white = {"image": jnp.full((12, 12, 3), 255, jnp.uint8)}
+    run = jax.vmap(lambda k: randaugment(k, white, magnitude=10.0, ops=("translate_x",), fill=(0.2, 0.4, 0.6)))
+    seen = np.asarray(jax.jit(run)(jax.random.split(key, 4))["image"])
+    assert {tuple(pixel) for pixel in seen.reshape(-1, 3).tolist()} == {(255, 255, 255), (51, 102, 153)}
