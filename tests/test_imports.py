@@ -56,7 +56,7 @@ LAYERS = (
     {"commands"},
     {"launch"},
 )
-REPORT = {"types", "metrics", "report"}  # it knows only finished results
+REPORT = {"types", "binding", "metrics", "report"}  # it knows only finished results
 ONLY_IN = {"flax": "efficient_jax/models/", "orbax": "efficient_jax/training/checkpoint.py", "tensorflow": "nowhere"}
 FILES = sorted((ROOT / "efficient_jax").rglob("*.py"))
 

@@ -146,7 +146,7 @@ def _images(folder: Path, images: str, description: Mapping[str, Any], say: Call
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
         pixels = stored.framed(files[:CHOSEN], stored.framing(description), where)
         labels = np.full((len(pixels), count) if description["multi_label"] else len(pixels), -1)
-        about = f"{len(pixels):,} of {counted(len(files), 'picture')} below {images}."
+        about = f"{len(pixels):,} of the {counted(len(files), 'picture')} below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
     settings, source, split = load_run(folder.parent, "--members", say)
     if images == "mistakes":

@@ -158,7 +158,7 @@ def held_out(split: dict[str, np.ndarray]) -> tuple[np.ndarray, str]:
     """(images of a run that its stages were not trained on, at most `MEASURED_IMAGES`, and which they are)."""
     kind = "validation" if len(split["validation"]) else "test"
     ids = np.sort(np.random.default_rng(0).permutation(split[kind])[:MEASURED_IMAGES])
-    about = f"On {len(ids):,} of {counted(len(split[kind]), f'{kind} image')} of its run."
+    about = f"On {len(ids):,} of the {counted(len(split[kind]), f'{kind} image')} of its run."
     if kind == "validation":
         return ids, about
     return (

@@ -146,16 +146,18 @@ def folds_of(
         np.maximum.at(shown, member, labels)
         return folds_of(shown, folds, seed, None, True, classes)[member]
     units = len(labels) if groups is None else len(np.unique(groups))
-    nouns = ("image is", "images are") if groups is None else ("group of images is", "groups of images are")
+    one, many = ("image", "images") if groups is None else ("group of images", "groups of images")
     if units < folds:
-        raise UserError(f"config.data.folds: {folds} asked, and {counted(units, *nouns)} labelled; ask for fewer")
+        known = counted(units, f"{one} is", f"{many} are")
+        raise UserError(f"config.data.folds: {folds} asked, and {known} labelled; ask for fewer")
     for number in range(int(labels.max(initial=0)) + 1 if stratify and labels.ndim == 1 else 0):
         members = labels == number
         count = int(members.sum() if groups is None else len(np.unique(groups[members])))
         if 0 < count < folds:
             raise UserError(
-                f"config.data.folds: {folds} asked, and class {classes[number] if classes else number!r} has {count} "
-                f"labelled {what}; ask for fewer, or say config.data.stratify=False"
+                f"config.data.folds: {folds} asked, and class {classes[number] if classes else number!r} has "
+                f"{counted(count, f'labelled {one}', f'labelled {many}')}; ask for fewer, or say "
+                "config.data.stratify=False"
             )
     several = labels.ndim == 2 and stratify
     splitter: Any

@@ -79,7 +79,7 @@ def table(
     files = [_spelled(root / name) for name in names]
     if not any(each.is_file() for each in files):
         raise UserError(
-            f"{WHERE}.folder: none of {binding.counted(len(files), 'file')} of {path!r} is there, such as "
+            f"{WHERE}.folder: none of the {binding.counted(len(files), 'file')} of {path!r} is there, such as "
             f"{str(files[0])!r}; say where with {WHERE}.folder, or how their names end with {WHERE}.suffix"
         )
     tests = len(tables[1].rows) if test_path else 0
