@@ -78,7 +78,7 @@ def reopened(workdir: Path, where: str, console: Console) -> Run:
     settings, source, split = load_run(workdir, where, functools.partial(console.print, soft_wrap=True))
     devices = parallel.pick_devices({}, 0)
     placed = batches.place(source.images, devices)
-    return Run(workdir, settings["seed"], devices, console, source, split, 0.0, placed, (), (), {}, ())
+    return Run(workdir, settings["seed"], devices, console, source, split, 0.0, placed, (), (), {}, (), {})
 
 
 def prepare(plan: Plan, workdir: Path, console: Console) -> Run:

@@ -129,15 +129,16 @@ def _drawn(step: Step, key: PRNGKeyArray, old: Size) -> Warp | Part:
         inverse = frame.through_window(window, old, size)
         warp = Warp(inverse, old, size, ("constant", 0.0), straight=True)
         return _part(warp)._replace(image=partial(frame.shown, window=window, size=size))
+    shows_outside = True
     if step.op in frame.MATRICES:
         inverse, size = frame.MATRICES[step.op](key, old, **settings)
-        outside = outside if settings.get("padding", settings.get("pixels", 0)) else None
+        shows_outside = settings.get("padding", settings.get("pixels", 0)) > 0
     else:
         own = {name: value for name, value in settings.items() if name not in ("border", "fill")}
         inverse, size = geometry.MATRICES[step.op](key, old, **own), old
     _keeps(step, old, size)
     inverse = inverse if coin is None else jnp.where(coin, inverse, jnp.eye(3))
-    return Warp(inverse, old, size, outside, straight=step.op != "perspective")
+    return Warp(inverse, old, size, outside if shows_outside else None, straight=step.op != "perspective")
 
 
 def _keeps(step: Step, old: Size, size: Size) -> None:

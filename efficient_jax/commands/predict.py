@@ -168,19 +168,15 @@ def _write_ranking(
     rank: str,
 ) -> Path:
     best = np.argsort(-mean[chosen], axis=1, kind="stable")[:, :SHOWN_CLASSES]
-    rows = [
-        {
-            "image": writable(str(found.files[i])),
-            "classes": [(classes[k], float(mean[i, k])) for k in of],
-            "margin": float(mean[i, of[0]] - mean[i, of[1]]),
-            "score": float(scores[i]),
-        }
-        for i, of in zip(chosen, best, strict=True)
-    ]
+    names = [writable(str(found.files[i])) for i in chosen]
+    shown_classes = [[(classes[k], float(mean[i, k])) for k in of] for i, of in zip(chosen, best, strict=True)]
+    margins = [of[0][1] - of[1][1] for of in shown_classes]
+    each = list(zip(names, shown_classes, margins, scores[chosen].tolist(), strict=True))
     page = path.with_name(f"{path.stem}_to_label.html")
     header = ["image", "class", "confidence", "class2", "confidence2", "margin", "score"]
-    lines = [[row["image"], *row["classes"][0], *row["classes"][1], row["margin"], row["score"]] for row in rows]
+    lines = [[name, *of[0], *of[1], margin, score] for name, of, margin, score in each]
     records.write_text(page.with_suffix(".csv"), records.csv_text(header, lines))
+    rows = [dict(zip(("image", "classes", "margin", "score"), values, strict=True)) for values in each]
     files = [found.files[i] for i in chosen]
     shown = decode.decode_all(files.__getitem__, len(files), decode.Framing(SHOWN_SIZE, "pad"))
     labelling.write_page(page, rank, rows, shown.images)

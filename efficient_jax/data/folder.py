@@ -71,7 +71,7 @@ def folder(
     Raises: UserError for folders laid out in another way, too many unreadable files, settings that do not exist.
     """
     where = "config.data.source.path"
-    folders, passed_over = _folders(path, where)
+    folders, passed_over = class_folders(path, where)
     names = tuple(name for name in sorted(folders) if not label_names.is_no_label(name))
     _check_classes(path, names)
     parts, none = [], []
@@ -85,7 +85,7 @@ def folder(
         parts.append((-1, _unlabelled(unlabelled_path)))
     tests = []
     if test_path:
-        test_folders, beside = _folders(test_path, "config.data.source.test_path")
+        test_folders, beside = class_folders(test_path, "config.data.source.test_path")
         passed_over += beside
         for name in sorted(test_folders):
             if name not in names:
@@ -122,7 +122,7 @@ def _check_folder(path: str, where: str) -> None:
         raise UserError(f"{where}: {path!r} is {'a file' if Path(path).exists() else 'not there'}; want a folder")
 
 
-def _folders(path: str, where: str) -> tuple[dict[str, list[Path]], Counter[str]]:
+def class_folders(path: str, where: str) -> tuple[dict[str, list[Path]], Counter[str]]:
     """(the folders in the folder `path` by class name, what is passed over there)."""
     _check_folder(path, where)
     folders: dict[str, list[Path]] = {}

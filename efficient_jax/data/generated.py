@@ -1,7 +1,6 @@
 """Generated images that join the labelled ones: drawn from a Gaussian of few directions for each class, which is
 fitted to its labelled images, or read from a folder that another generator has filled."""
 
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,16 +71,17 @@ def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], frami
     Raises: UserError for a folder that is no class, a folder without images, images that cannot be read, and images
         that do not have `shape` where it is not square.
     """
-    where = f"config.data.generated.path: {path!r}"
-    if not Path(path).is_dir():
-        raise UserError(f"{where} is no folder")
-    indices = {unicodedata.normalize("NFC", name): index for index, name in enumerate(classes)}
-    files = []
-    for inside in sorted(f for f in Path(path).iterdir() if f.is_dir() and not f.name.startswith(".")):
-        name = unicodedata.normalize("NFC", inside.name)
+    key = "config.data.generated.path"
+    where = f"{key}: {path!r}"
+    indices = {name: index for index, name in enumerate(classes)}
+    files: list[tuple[Path, int]] = []
+    folders, passed_over = folder.class_folders(path, key)
+    for name, of_class in folders.items():
         if name not in indices:
             raise UserError(f"{where}: folder {name!r} is none of the {len(classes)} classes{nearest(name, classes)}")
-        files += [(file, indices[name]) for file in folder.pictures(inside)]
+        for walked in (folder.pictures(inside, key) for inside in of_class):
+            files += [(file, indices[name]) for file in walked.files]
+            passed_over += walked.passed_over
     if not files:
         raise UserError(f"{where} has no class folder with images; want {path}/{classes[0]}/1.jpg")
     names, (h, w, channels) = tuple(str(file) for file, _ in files), shape
@@ -92,7 +92,10 @@ def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], frami
         raise UserError(f"{where}: {decode.listed({names[row]: why for row, why in decoded.unreadable.items()})}")
     if decoded.images.shape[1:] != shape:
         raise UserError(f"{where}: its images have {list(decoded.images.shape[1:])} pixels, the data's {list(shape)}")
-    notes = (f"{len(files):,} generated images were read from {path}", *(f"generated: {n}" for n in decoded.notes))
+    notes = (
+        f"{len(files):,} generated images were read from {path}",
+        *(f"generated: {n}" for n in (*decoded.notes, *folder.note(passed_over))),
+    )
     return Generated(decoded.images, np.array([index for _, index in files], np.int32), names, notes)
 
 
