@@ -61,11 +61,8 @@ def checked_mix(mix: Callable[..., Batch]) -> Callable[..., Batch]:
     """The same for a mix of a batch, which may be of any range: values are blended or pasted, never clipped."""
 
     @functools.wraps(mix)
-    def apply(keys: Key[Array, "b"], batch: Batch, *saliency: Any, **settings: Any) -> Batch:
-        def mixed(keys: Array, batch: Batch) -> Batch:
-            return mix(keys, batch, *saliency, **settings)
-
-        return _in_float32(mixed, keys, check_batch(keys, batch))
+    def apply(keys: Key[Array, "b"], batch: Batch, *more: Any, **settings: Any) -> Batch:
+        return _in_float32(lambda *both: mix(*both, *more, **settings), keys, check_batch(keys, batch))
 
     return apply
 

@@ -261,3 +261,13 @@ def test_a_string_is_no_list_of_names(key):
         augment.randaugment(key, {"image": jnp.zeros((6, 6, 3), jnp.uint8)}, ops="rotate")
     with pytest.raises(UserError, match=r"augment\.ops: want a tuple of names"):
         augment.operations({"ops": "flip"})
+
+
+def test_a_mix_is_given_what_else_it_takes(key):
+    def shifted(keys, batch, amount, *, times=1):
+        del keys
+        return batch | {"image": batch["image"] + times * amount}
+
+    keys, batch = jax.random.split(key, 2), {"image": jnp.zeros((2, 1, 1, 1), jnp.bfloat16)}
+    after = entries.checked_mix(shifted)(keys, batch, jnp.float32(2), times=3)
+    np.testing.assert_array_equal(after["image"], jnp.full((2, 1, 1, 1), 6, jnp.bfloat16))

@@ -201,5 +201,6 @@ def test_masks_of_pictures_squeezed_one_way_and_stretched_the_other(key):
 def test_no_flip_is_bit_equal(key):
     odd = jnp.asarray(np.random.default_rng(0).uniform(0, 20, (500, 4)).astype(np.float32))
     odd = jnp.concatenate([odd[:, :2], odd[:, :2] + 1 + odd[:, 2:] / 4], axis=1)
-    example = scene() | {"boxes": odd, "box_visible": jnp.ones(500), "box_mask": jnp.zeros((500, HEIGHT, WIDTH), bool)}
+    rows = {"box_visible": jnp.ones(500), "box_label": jnp.zeros(500, jnp.int32)}
+    example = scene() | rows | {"boxes": odd, "box_mask": jnp.zeros((500, HEIGHT, WIDTH), bool)}
     np.testing.assert_array_equal(frame.flip(key, example, probability=0.0)["boxes"], odd)
