@@ -109,16 +109,16 @@ def within_limits(inverse: Inverse, old: Size, size: Size) -> Inverse:
 
 def random_rotation(key: PRNGKeyArray, size: Size, *, degrees: Range = 30.0) -> Inverse:
     del size
-    return rotation(_draw(key, ranges.changes(degrees, "rotate"))[0])
+    return rotation(_draw(key, ranges.changes(degrees, "rotate: degrees"))[0])
 
 
 def random_shear(key: PRNGKeyArray, size: Size, *, x: Range = 0.3, y: Range = 0.0) -> Inverse:
     del size
-    return shearing(*_draw(key, *(ranges.changes(amount, "shear") for amount in (x, y))))
+    return shearing(*_draw(key, ranges.changes(x, "shear: x"), ranges.changes(y, "shear: y")))
 
 
 def random_translation(key: PRNGKeyArray, size: Size, *, x: Range = 0.1, y: Range = 0.1) -> Inverse:
-    right, down = _draw(key, *(ranges.changes(amount, "translate") for amount in (x, y)))
+    right, down = _draw(key, ranges.changes(x, "translate: x"), ranges.changes(y, "translate: y"))
     return translation(right * size[1], down * size[0])
 
 
@@ -137,7 +137,8 @@ def random_affine(
     translate: Range = 0.0,
     scale: Range = 0.0,
 ) -> Inverse:
-    turns, shears, shifts = (ranges.changes(amount, "affine") for amount in (rotate, shear, translate))
+    amounts = {"rotate": rotate, "shear": shear, "translate": translate}
+    turns, shears, shifts = (ranges.changes(amount, f"affine: {name}") for name, amount in amounts.items())
     along = [(shifts[0] * length, shifts[1] * length) for length in (size[1], size[0])]
     turn, along_x, along_y, right, down, larger = _draw(
         key, turns, shears, shears, *along, ranges.logarithms(scale, "affine: scale")

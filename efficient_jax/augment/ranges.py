@@ -13,7 +13,7 @@ def changes(amount: Range, name: str) -> tuple[float, float]:
         return _ordered(amount, name)
     if amount < 0:
         raise UserError(
-            f"{name}: {amount} is negative; amounts are the largest change either way: 0.0 or more, "
+            f"{name} {amount} is negative; amounts are the largest change either way: 0.0 or more, "
             "or a range (lowest, highest)"
         )
     return -amount, amount
@@ -42,5 +42,5 @@ def _ordered(pair: tuple[float, float], name: str, least: float = -math.inf) -> 
     numbers = len(pair) == 2 and all(isinstance(each, int | float) and math.isfinite(each) for each in pair)
     if not numbers or not least <= pair[0] <= pair[1]:
         above = "" if least == -math.inf else f" from {least} on"
-        raise UserError(f"{name}: {pair} is not a range (lowest, highest) of two numbers in order{above}")
+        raise UserError(f"{name} {pair} is not a range (lowest, highest) of two numbers in order{above}")
     return float(pair[0]), float(pair[1])

@@ -123,7 +123,7 @@ def settings(block):
 
 def test_a_tuple_is_one_value_for_each_class():
     block = {"op": "by_class", "of": "rotate", "degrees": ANGLES, "fill": 0.5, "probability": 0.1}
-    assert settings(block) == [{"degrees": d, "fill": 0.5} for d in ANGLES]
+    assert settings(block) == [{"degrees": d, "fill": 0.5, "border": "constant"} for d in ANGLES]
 
 
 def test_a_setting_that_is_a_tuple_anyway_is_the_same_for_all():

@@ -247,7 +247,7 @@ def test_a_range_is_of_factors(key, op, dtype):
     unit = 1 if dtype == np.uint8 else 255
     out = batched(op, (NOISE / dtype(unit)).astype(dtype), jax.random.split(key, 3), strength=(1.5, 1.5))
     exact = dtype == np.uint8 and op is not jitter.gamma
-    np.testing.assert_allclose(np.asarray(out[2], np.float64) * unit, expected, atol=0 if exact else 1.01)
+    np.testing.assert_allclose(np.asarray(out[2], np.float64) * unit, expected, atol=0 if exact else 1.3)
 
 
 def test_ranges_are_one_sided(key):
@@ -265,5 +265,5 @@ def test_ranges_are_one_sided(key):
     turned = np.asarray(batched(jitter.hue, red, keys, strength=(0.0, 0.1)))[:, 0, 0]
     assert not turned[:, 2].any()  # towards yellow only
     assert turned[:, 1].max() > 100
-    with pytest.raises(UserError, match=r"brightness: strength: \(1.5, 1.0\) is not a range"):
+    with pytest.raises(UserError, match=r"brightness: strength \(1.5, 1.0\) is not a range"):
         jitter.brightness(key, {"image": jnp.asarray(flat)}, strength=(1.5, 1.0))
