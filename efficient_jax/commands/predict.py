@@ -162,7 +162,7 @@ def _write_ranking(
     rank: str,
 ) -> Path:
     best = np.argsort(-mean[chosen], axis=1, kind="stable")[:, :SHOWN_CLASSES]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "image": str(found.files[i]),
             "classes": [(classes[k], float(mean[i, k])) for k in of],

@@ -191,6 +191,6 @@ def _objects(source: Source, ids: Int[np.ndarray, "n"], padded: bool) -> boxes.O
     if padded and source.sizes is not None:
         placed = np.array([place(width, height, h, "pad", 1.0) for height, width in source.sizes[ids].tolist()])
         borders = np.concatenate([placed[:, 2:], placed[:, 2:] + placed[:, :2]], 1).astype(float)
-    found = {name: values[ids] for name, values in source.objects.items() if name in ("boxes", "box_visible")}
+    found, visible = source.objects["boxes"][ids], source.objects["box_visible"][ids]
     masks = source.objects.get("box_mask")
-    return boxes.objects(*found.values(), (h, w), None if masks is None else masks[ids], borders)
+    return boxes.objects(found, visible, (h, w), None if masks is None else masks[ids], borders)
