@@ -116,11 +116,12 @@ def _drawn(step: Step, key: PRNGKeyArray, old: Size) -> Warp | Part:
         draw, key = jax.random.split(key)
         coin = jax.random.uniform(draw) < step.probability
     settings = dict(step.settings)
-    outside = (settings.get("border", "constant"), settings.get("fill", 0.0))
+    around = (settings.get("border", "constant"), settings.get("fill", 0.0))
+    outside: tuple[str, Fill] | None = around
     if step.op == "elastic":
         alpha, sigma = settings["alpha"], settings["sigma"]
         seen, forward = distort.random_bending(key, old, alpha=alpha, sigma=sigma)
-        return _bent(seen, forward, old, coin, outside)
+        return _bent(seen, forward, old, coin, around)
     if step.op in frame.WINDOWS:
         window, size = frame.WINDOWS[step.op](key, old, **settings)
         _keeps(step, old, size)
@@ -131,7 +132,7 @@ def _drawn(step: Step, key: PRNGKeyArray, old: Size) -> Warp | Part:
         return _part(warp)._replace(image=partial(frame.shown, window=window, size=size))
     if step.op in frame.MATRICES:
         inverse, size = frame.MATRICES[step.op](key, old, **settings)
-        outside = outside if settings.get("padding", settings.get("pixels", 0)) else None
+        outside = around if settings.get("padding", settings.get("pixels", 0)) else None
     else:
         own = {name: value for name, value in settings.items() if name not in ("border", "fill")}
         inverse, size = geometry.MATRICES[step.op](key, old, **own), old

@@ -41,7 +41,7 @@ def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) ->
             mask = resample.nearest(mask, inverse[:2], size)
         return mask
 
-    changes = [(partial(project, inverted(inverse)), size) for inverse in layers]
+    changes: list[Change] = [(partial(project, inverted(inverse)), size) for inverse in layers]
     moved = carry(example, old, changes, look)
     if old != size:
         return moved
