@@ -116,11 +116,12 @@ def _drawn(step: Step, key: PRNGKeyArray, old: Size) -> Warp | Part:
         draw, key = jax.random.split(key)
         coin = jax.random.uniform(draw) < step.probability
     settings = dict(step.settings)
-    outside = (settings.get("border", "constant"), settings.get("fill", 0.0))
+    around = (settings.get("border", "constant"), settings.get("fill", 0.0))
+    outside: tuple[str, Fill] | None = around
     if step.op == "elastic":
         alpha, sigma = settings["alpha"], settings["sigma"]
         seen, forward = distort.random_bending(key, old, alpha=alpha, sigma=sigma)
-        return _bent(seen, forward, old, coin, outside)
+        return _bent(seen, forward, old, coin, around)
     if step.op in frame.WINDOWS:
         window, size = frame.WINDOWS[step.op](key, old, **settings)
         _keeps(step, old, size)
@@ -129,16 +130,15 @@ def _drawn(step: Step, key: PRNGKeyArray, old: Size) -> Warp | Part:
         inverse = frame.through_window(window, old, size)
         warp = Warp(inverse, old, size, ("constant", 0.0), straight=True)
         return _part(warp)._replace(image=partial(frame.shown, window=window, size=size))
-    shows_outside = True
     if step.op in frame.MATRICES:
         inverse, size = frame.MATRICES[step.op](key, old, **settings)
-        shows_outside = settings.get("padding", settings.get("pixels", 0)) > 0
+        outside = around if settings.get("padding", settings.get("pixels", 0)) else None
     else:
         own = {name: value for name, value in settings.items() if name not in ("border", "fill")}
         inverse, size = geometry.MATRICES[step.op](key, old, **own), old
     _keeps(step, old, size)
     inverse = inverse if coin is None else jnp.where(coin, inverse, jnp.eye(3))
-    return Warp(inverse, old, size, outside if shows_outside else None, straight=step.op != "perspective")
+    return Warp(inverse, old, size, outside, straight=step.op != "perspective")
 
 
 def _keeps(step: Step, old: Size, size: Size) -> None:
