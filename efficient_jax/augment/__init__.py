@@ -6,7 +6,7 @@ from efficient_jax.augment.choose import with_probability
 from efficient_jax.augment.compose import augmented, build, operations, per_example, pipeline
 from efficient_jax.augment.kernels import to_float
 
-globals().update(OPS | MIXES)  # what is called by its name is checked as what a config names
+globals().update(OPS | MIXES | PHASED)  # what is called by its name is checked as what a config names
 
 __all__ = [
     "CHOICES",
