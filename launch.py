@@ -28,7 +28,7 @@ os.environ.setdefault("NPROC", str(max(16, 2 * CORES)))  # before jax: see train
 
 import jax
 
-from efficient_jax import processes
+from efficient_jax import distributed
 from efficient_jax.commands import COMMANDS, flags
 from efficient_jax.training.stopping import Stopped
 from efficient_jax.types import UserError
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
         print(f"{what}; make room, and give the same command again", file=sys.stderr)
         return 2
     except jax.errors.JaxRuntimeError as error:
-        if not processes.ended(error):
+        if not distributed.ended(error):
             raise
         what = f"error: another process has ended ({str(error).splitlines()[0]})"
         print(f"{what}; the same command in all of them carries on from the last checkpoint", file=sys.stderr)
@@ -84,7 +84,7 @@ if __name__ == "__main__":
     except Exception:
         traceback.print_exc()
         code = 1
-    if code and processes.several():  # an orderly end would wait for others, which may be gone
+    if code and distributed.several():  # an orderly end would wait for others, which may be gone
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

@@ -20,7 +20,7 @@ from sklearn.model_selection import train_test_split
 
 from configs import common
 from configs.quickstart import stage
-from efficient_jax import records
+from efficient_jax import files
 from efficient_jax.data.sources import mnist5k
 
 FOLDER = Path("runs/equivariance_images")
@@ -76,7 +76,7 @@ def write() -> None:
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, arrays in variants().items():
-        records.write_npz(FOLDER / f"{name}.npz", arrays)
+        files.write_npz(FOLDER / f"{name}.npz", arrays)
 
 
 if __name__ == "__main__":

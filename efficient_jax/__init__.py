@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from efficient_jax.members import Classifier
+    from efficient_jax.training.trained import Classifier
 
 
 def load(path: str) -> "Classifier":
@@ -23,6 +23,6 @@ def load(path: str) -> "Classifier":
 
     Raises: UserError, with the nearest name, for a path that holds no trained stage.
     """
-    from efficient_jax import members  # `import efficient_jax` alone should not load orbax
+    from efficient_jax.training import trained  # `import efficient_jax` alone should not load orbax
 
-    return members.classifier(str(path))
+    return trained.classifier(str(path))

@@ -11,11 +11,14 @@ from rich.console import Console
 from scipy import stats
 
 from configs import equivariance, flowers102_densenet, snapshots
-from efficient_jax import augment, experiment, optim, preparation
+from efficient_jax import augment
 from efficient_jax.commands import flags
 from efficient_jax.commands.files import load_config
-from efficient_jax.plan import plan
-from efficient_jax.stages import resolved
+from efficient_jax.experiment.config import plan
+from efficient_jax.experiment.run import prepare
+from efficient_jax.experiment.stage import run_stage
+from efficient_jax.experiment.stage_config import resolved
+from efficient_jax.optim import optimizer
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "common")
@@ -117,9 +120,9 @@ def test_a_tiny_config_trains(name, pictures, tmp_path):
         generated.mkdir(parents=True)
         Image.new("RGB", (40, 50), "red").save(generated / "1.png")
         config.data.generated.path = str(generated.parent)
-    run = preparation.prepare(plan(config.to_dict()), tmp_path, Console(quiet=True))
+    run = prepare(plan(config.to_dict()), tmp_path, Console(quiet=True))
     for stage in run.stages:
-        found = experiment.run_stage(stage, run)
+        found = run_stage(stage, run)
         assert found["updates"] == (2 if stage.batch else 0)
         assert np.isfinite(found["negative_log_likelihood"])
 
@@ -129,7 +132,7 @@ def test_snapshots_are_kept_where_the_learning_rate_is_lowest():
     single, cyclic = (resolved(stage, 100) for stage in plan(snapshots.get_config().to_dict()).stages)
     cosine = cyclic.optim | {key: single.optim[key] for key in ("learning_rate", "schedule")}
     assert (cosine, cyclic.updates, cyclic.batch) == (single.optim, single.updates, single.batch)
-    rate = optim.schedule(
+    rate = optimizer.schedule(
         steps=cyclic.updates, **{key: cyclic.optim[key] for key in ("learning_rate", "warmup", "schedule")}
     )
     steps = np.arange(cyclic.updates)

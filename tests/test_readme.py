@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficient_jax import augment, records
+from efficient_jax import augment, files
 from efficient_jax.commands.files import run_file
 from efficient_jax.commands.sweep import trials_of
+from tests.benchmarks import growth
+from tests.benchmarks.peers.table import table, training
 from tests.commands.launch import ROOT, launch
-from tests.peers.table import table, training
-from tests.training import growth
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -63,7 +63,7 @@ def test_the_results_of_a_sweep_are_committed_and_shown(command, tmp_path):
     flags = dict(re.findall(r"--(\w+)=(\S+)", command))
     results = ROOT / flags["results"]
     trials = trials_of(run_file(str(ROOT / flags["sweep"]), "--sweep", "CONFIG", "trials"))
-    missing = {trial["id"] for trial in trials} - {r["id"] for r in records.read_lines(results) if "error" not in r}
+    missing = {trial["id"] for trial in trials} - {r["id"] for r in files.read_lines(results) if "error" not in r}
     assert not missing, f"{len(missing)} trials are missing: {command}"
     copy = tmp_path / results.name
     shutil.copy(results, copy)
@@ -115,7 +115,7 @@ def test_the_readme_names_every_operation():
 
 
 def test_the_comparison_with_peers_is_that_of_the_committed_runs():
-    runs = sorted((ROOT / "tests/peers/results").glob("*.jsonl"))
+    runs = sorted((ROOT / "tests/benchmarks/peers/results").glob("*.jsonl"))
     assert len(runs) == 3
     for size in (32, 224):
         assert table(runs, size) in README

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from efficient_jax import experiment, preparation, records
+from efficient_jax import files
 from efficient_jax.data.sources import fingerprint
-from efficient_jax.plan import plan
-from efficient_jax.workdir import keep_split
+from efficient_jax.experiment.config import plan
+from efficient_jax.experiment.run import prepare
+from efficient_jax.experiment.stage import run_stage
+from efficient_jax.experiment.workdir import keep_split
 
 SHAPE = (8, 8, 1)
 
@@ -51,18 +53,18 @@ def run(images: str, workdir, stages: dict, validation: int = 0, devices: int = 
     }
     checked = plan(config)
     workdir.mkdir(exist_ok=True)
-    prepared = preparation.prepare(checked, workdir, Console(quiet=True))
+    prepared = prepare(checked, workdir, Console(quiet=True))
     begin(workdir, config, prepared.source, prepared.split)
-    return [experiment.run_stage(stage, prepared) for stage in prepared.stages]
+    return [run_stage(stage, prepared) for stage in prepared.stages]
 
 
 def begin(workdir, config, source, split):
     """Writes what `train` leaves of a run before its stages, as far as other commands read it."""
-    records.write_json(workdir / "config.json", config)
+    files.write_json(workdir / "config.json", config)
     data = {"source": config["data"]["source"]["name"], "fingerprint": fingerprint(source), "classes": source.classes}
     data |= {"notes": source.notes, **{part: len(ids) for part, ids in split.items()}}
     about = {"command": "", "time": "", "git_commit": None, "git_dirty": False, "versions": {}, "devices": []}
-    records.write_json(workdir / "run.json", about | {"data": data})
+    files.write_json(workdir / "run.json", about | {"data": data})
     keep_split(workdir, source, split)
 
 
@@ -75,7 +77,7 @@ def prepared(images, workdir, stages, said=None, **data):
         "stages": tuple(stages),
         "data": {"source": {"name": "npz", "path": images}} | split,
     }
-    return preparation.prepare(plan(config | stages), workdir, Console(file=said or io.StringIO(), width=300))
+    return prepare(plan(config | stages), workdir, Console(file=said or io.StringIO(), width=300))
 
 
 def stored(folder) -> list[dict[str, str]]:

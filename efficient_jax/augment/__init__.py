@@ -1,10 +1,10 @@
 """Augmentation on the device: pure functions `(key, example) -> example`, and mixes of a whole batch."""
 
-from efficient_jax.augment.catalogue import *  # noqa: F403
-from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS, PHASED
 from efficient_jax.augment.choose import with_probability
 from efficient_jax.augment.compose import augmented, build, operations, per_example, pipeline
 from efficient_jax.augment.kernels import to_float
+from efficient_jax.augment.registry import *  # noqa: F403
+from efficient_jax.augment.registry import CHOICES, MIXES, OPS, PHASED
 
 globals().update(OPS | MIXES | PHASED)  # what is called by its name is checked as what a config names
 

@@ -1,6 +1,6 @@
 """Class-dependent augmentation, and why to be careful with it: what only some classes see tells the class.
 
-Labels are known in training only, so nothing here belongs before a model that predicts. `class_bias` in `exploration/`
+Labels are known in training only, so nothing here belongs before a model that predicts. `class_bias` in `explore/`
 measures what it did to a trained model: accuracy per class, and whether the model learned the shortcut.
 """
 
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from efficient_jax import binding
+from efficient_jax import settings as binding
 from efficient_jax.augment import choose, entries, kernels
 from efficient_jax.types import Augmentation, Example, UserError
 

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from efficient_jax import binding
 from efficient_jax.augment import entries, fused, kernels
-from efficient_jax.augment.catalogue import CHOICES, MIXES, OPS, PHASED
 from efficient_jax.augment.choose import nothing, sequence, with_probability
 from efficient_jax.augment.class_dependent import by_class, from_block
+from efficient_jax.augment.registry import CHOICES, MIXES, OPS, PHASED
+from efficient_jax.settings import bind, choose, several_names
 from efficient_jax.types import Augment, Augmentation, Batch, Saliency, UserError
 
 Blocks = Mapping[str, Any]
@@ -91,7 +91,7 @@ class _Step(NamedTuple):
 
 def _steps(names: tuple[str, ...], blocks: Blocks, where: str, asked: str, inside: tuple[str, ...]) -> list[_Step]:
     """What `names`, the value of the key `asked`, stand for; neighbouring changes of geometry are one step."""
-    binding.several_names(names, asked)
+    several_names(names, asked)
     steps = [_step(name, blocks, where, asked, inside) for name in names]
     for start, stop in reversed(fused.chains([step.op for step in steps])):
         one = fused.chain([fused.Step(step.op, step.settings, step.probability) for step in steps[start:stop]])
@@ -118,7 +118,7 @@ def _resolved(name: str, blocks: Blocks, where: str, asked: str) -> tuple[str, d
     if not isinstance(block, Mapping):
         raise UserError(f"{at}: expected a block of settings, got {block!r} ({type(block).__name__})")
     op = block.get("op", name)
-    function = binding.choose(op, KNOWN, f"{at}.op" if "op" in block else where if name in blocks else asked)
+    function = choose(op, KNOWN, f"{at}.op" if "op" in block else where if name in blocks else asked)
     applied = OPS.get(block.get("of", ""), function) if function is by_class else function
     own = "probability" in inspect.signature(applied).parameters
     read_here = {"op", *NAMES.get(op, ())} | (set() if own else {"probability"})
@@ -126,7 +126,7 @@ def _resolved(name: str, blocks: Blocks, where: str, asked: str) -> tuple[str, d
         settings = {"augmentations": from_block(OPS, block, at, GIVEN)}
     else:
         own_settings = {k: v for k, v in block.items() if k not in read_here}
-        settings = binding.bind(function, own_settings, at, (*GIVEN, *NAMES.get(op, ())))
+        settings = bind(function, own_settings, at, (*GIVEN, *NAMES.get(op, ())))
     probability = 1.0 if own else block.get("probability", 1.0)
     if not isinstance(probability, float | int) or not 0 <= probability <= 1:
         raise UserError(f"{at}.probability: {probability!r} is not in 0..1")
@@ -187,7 +187,7 @@ def operations(block: Blocks) -> set[str]:
     """
     found: set[str] = set()
     seen: set[str] = set()
-    ahead = list(binding.several_names(block.get("ops", ()), "augment.ops"))
+    ahead = list(several_names(block.get("ops", ()), "augment.ops"))
     while ahead:
         name = ahead.pop()
         if name in seen:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from efficient_jax import binding
+from efficient_jax import settings
 from efficient_jax.augment.choose import with_probability
 from efficient_jax.augment.compression import jpeg
 from efficient_jax.augment.filters import gaussian_blur
@@ -48,7 +48,7 @@ def document(
     """
     if not 0 <= opacity <= 1:
         raise UserError(f"document: opacity {opacity} is not in 0..1")
-    join = binding.choose(overlay, OVERLAYS, "document.overlay")
+    join = settings.choose(overlay, OVERLAYS, "document.overlay")
     keys = iter([jax.random.fold_in(key, position) for position in range(len(ink) + len(paper) + len(post))])
 
     def through(phase: tuple[Augmentation, ...], example: Example) -> Example:

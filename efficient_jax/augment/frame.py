@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, Shaped
 
-from efficient_jax import binding
+from efficient_jax import settings
 from efficient_jax.augment import kernels, resample, targets
 from efficient_jax.augment.geometry import compose, rotation, translation, zooming
 from efficient_jax.augment.kernels import Fill
@@ -106,7 +106,7 @@ def pad(key: PRNGKeyArray, example: Example, *, pixels: int, border: str = "cons
 
 
 def _padded(size: Size, pixels: int, border: str, name: str) -> Size:
-    binding.choose(border, dict.fromkeys(BORDERS), f"{name}.border")
+    settings.choose(border, dict.fromkeys(BORDERS), f"{name}.border")
     if pixels < 0:
         raise UserError(f"{name}: {pixels} pixels; want 0 or more")
     return size[0] + 2 * pixels, size[1] + 2 * pixels

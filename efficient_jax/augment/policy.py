@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from efficient_jax import binding
+from efficient_jax import settings
 from efficient_jax.augment import choose, color, dispatch, filters, jitter, kernels
 from efficient_jax.types import Example, UserError
 
@@ -72,8 +72,8 @@ def randaugment(
         raise UserError(f"randaugment: layer_probability {layer_probability} is not in 0..1")
     if not ops:
         raise UserError("randaugment: ops is empty; layers = 0 switches it off")
-    for name in binding.several_names(ops, "randaugment.ops"):
-        binding.choose(name, dispatch.OPERATIONS, "randaugment.ops")
+    for name in settings.several_names(ops, "randaugment.ops"):
+        settings.choose(name, dispatch.OPERATIONS, "randaugment.ops")
     if layers == 0:
         return example
     which, sign, *skipped = jax.random.uniform(key, (3 if layer_probability < 1 else 2, layers))

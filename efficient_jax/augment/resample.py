@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int32, Shaped, UInt32
 
-from efficient_jax import binding
 from efficient_jax.augment import kernels
 from efficient_jax.augment.kernels import EVEN, Fill, Pixels
+from efficient_jax.settings import choose
 
 Matrix = Int32[Array, "2 3"]
 Size = tuple[int, ...]  # height, width
@@ -174,7 +174,7 @@ def warp(
 
 
 def _known(border: str) -> str:
-    return binding.choose(border, dict(zip(BORDERS, BORDERS, strict=True)), "border")
+    return choose(border, dict(zip(BORDERS, BORDERS, strict=True)), "border")
 
 
 def warp_to(

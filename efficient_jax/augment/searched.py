@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from efficient_jax import binding
+from efficient_jax import settings
 from efficient_jax.augment import dispatch
 from efficient_jax.augment.kernels import Fill
 from efficient_jax.types import Example
@@ -115,7 +115,7 @@ def autoaugment(key: PRNGKeyArray, example: Example, *, policy: str = "imagenet"
     policy: imagenet, cifar10 or svhn. fill: what lies outside the picture, in 0..1. Ranges and tables are
     torchvision's; signs are drawn; geometry is about the centre. Float images are rounded to 256 levels.
     """
-    pairs = binding.choose(policy, POLICIES, "autoaugment.policy")
+    pairs = settings.choose(policy, POLICIES, "autoaugment.policy")
     ops = tuple(sorted({name for pair in pairs for name, _, _ in pair}))
     indices = np.array([[ops.index(name) for name, _, _ in pair] for pair in pairs])
     probabilities = np.array([[probability for _, probability, _ in pair] for pair in pairs], np.float32)

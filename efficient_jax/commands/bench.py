@@ -18,19 +18,19 @@ from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from efficient_jax import benchmark, binding, experiment, keys, members, models, preparation, records
-from efficient_jax.experiment import Updates
-from efficient_jax.loading import streams
+from efficient_jax import files, keys, models, settings
+from efficient_jax.experiment.config import plan
+from efficient_jax.experiment.dataset import streams
+from efficient_jax.experiment.run import Run, at_size, description_of, input_shape, prepare, teachers_of
+from efficient_jax.experiment.stage import Updates, images_per_update, updates
+from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.experiment.targets import Supervision
+from efficient_jax.experiment.workdir import writable
 from efficient_jax.methods import METHODS
-from efficient_jax.plan import plan
-from efficient_jax.preparation import Run
 from efficient_jax.report import tables
-from efficient_jax.stages import Stage
-from efficient_jax.supervision import Supervision
-from efficient_jax.training import loop, step
+from efficient_jax.training import benchmark, loop, step, trained
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.types import Augment, Batch, Saliency, Tree, UserError
-from efficient_jax.workdir import writable
 
 ENDLESS = 10**9  # updates: measuring never ends a stage
 
@@ -65,9 +65,9 @@ def bench(
     span, rounds = _positive(seconds, "--seconds"), max(1, round(_positive(repeats, "--repeats")))
     checked = plan(config.to_dict())
     if stage:
-        binding.choose(stage, {each.name: each for each in checked.stages}, "--stage")
+        settings.choose(stage, {each.name: each for each in checked.stages}, "--stage")
     folder = writable(Path(workdir), "--workdir")
-    run = preparation.prepare(checked, folder, console)
+    run = prepare(checked, folder, console)
     found = []
     with tempfile.TemporaryDirectory() as cache:  # or compiling would be measured once only
         before = jax.config.values["jax_compilation_cache_dir"]
@@ -85,12 +85,12 @@ def bench(
     about = {"backend": device.platform, "device": device.device_kind, "devices": len(run.devices)}
     about |= {"cpu": platform.processor() or platform.machine(), "jax": jax.__version__, "jaxlib": version("jaxlib")}
     about |= {"date": time.strftime("%Y-%m-%d"), "seconds": span, "repeats": rounds}
-    records.write_json(folder / "bench.json", {**about, "stages": found})
+    files.write_json(folder / "bench.json", {**about, "stages": found})
     console.print(f"figures: {folder / 'bench.json'}", soft_wrap=True)
 
 
 def _measure(stage: Stage, run: Run, span: float, rounds: int) -> dict[str, Any]:
-    images = experiment.images_per_update(stage)
+    images = images_per_update(stage)
     whole, plain, forward = programs(stage._replace(updates=ENDLESS), run)
     placed = next(whole.given(0))
     lowered = whole.step.lower(*whole.arguments(whole.state, placed))
@@ -126,7 +126,7 @@ def _measure(stage: Stage, run: Run, span: float, rounds: int) -> dict[str, Any]
     }
     with (
         tempfile.TemporaryDirectory() as folder,
-        records.metrics_log(Path(folder), 0) as log,
+        files.metrics_log(Path(folder), 0) as log,
         StageProgress(Console(quiet=True), "", first=0, updates=calls) as progress,
     ):
 
@@ -170,24 +170,24 @@ def programs(stage: Stage, run: Run) -> Programs:
     """What is measured of a stage, with weights that are not trained; so are those of its teachers."""
     method = METHODS[stage.method[0]]
     stages = {each.name: each for each in run.stages}
-    earlier = {name: _new(preparation.description_of(stages[name], run)) for name in stage.teachers if name in stages}
-    taught = preparation.teachers_of(stage, run, earlier) if method.frozen_teacher else ((), ())
-    run = preparation.at_size(run, stage.size)
-    description = preparation.description_of(stage, run)
+    earlier = {name: _new(description_of(stages[name], run)) for name in stage.teachers if name in stages}
+    taught = teachers_of(stage, run, earlier) if method.frozen_teacher else ((), ())
+    run = at_size(run, stage.size)
+    description = description_of(stage, run)
     n, classes = len(run.source.images), len(run.source.classes)
     labels = np.eye(classes, dtype=np.float32)[np.arange(n) % classes]  # speed does not ask what they are
     supervision = Supervision(streams(stage, run.source, run.split), labels, None)
     quiet = run._replace(console=Console(quiet=True))
     unseen = stage._replace(augment=_none(stage.augment), strong_augment=_none(stage.strong_augment))
     whole, plain = (
-        experiment.updates(each, quiet, supervision, description, _new(description), taught) for each in (stage, unseen)
+        updates(each, quiet, supervision, description, _new(description), taught) for each in (stage, unseen)
     )
     return Programs(whole, plain, step.make_forward(plain.loss_fn, updates=stage.updates, devices=run.devices))
 
 
 def _new(description: dict[str, Any]) -> Tree:
-    module, _ = members.build(description)
-    return models.init(module, keys.named(jax.random.key(0), "bench"), preparation.input_shape(description))
+    module, _ = trained.build(description)
+    return models.init(module, keys.named(jax.random.key(0), "bench"), input_shape(description))
 
 
 def _none(augment: Augment) -> Augment:
@@ -249,7 +249,7 @@ def _show(found: dict[str, Any], console: Console) -> None:
         (name, f"{1000 * taken:.3f}", tables.digits(images / taken), f"{of:.3f}") if taken > 0 else (name, *"–––")
         for name, taken, of in rows
     ]
-    console.print(f"{found['stage']}: {binding.counted(images, 'image')} in an update")
+    console.print(f"{found['stage']}: {settings.counted(images, 'image')} in an update")
     console.print(tables.rich_table(["part", "ms an update", "images/s", "of the step"], shown))
     rates, mib = found["rates"], 2**20
     peak = f", {memory['peak'] / mib:,.1f} at the peak" if memory["peak"] else ""

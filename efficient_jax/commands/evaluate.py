@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from efficient_jax import binding, classification, judging, predictions, records, slices
+from efficient_jax import files, settings
 from efficient_jax.commands import evaluate_files
-from efficient_jax.inference import voting
-from efficient_jax.inference.agreement import change
+from efficient_jax.evaluation import members as judging
+from efficient_jax.evaluation import slices
+from efficient_jax.evaluation.members import Member
+from efficient_jax.experiment.run import Run
+from efficient_jax.experiment.workdir import writable
+from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import asked
-from efficient_jax.judging import Member
-from efficient_jax.preparation import Run
+from efficient_jax.metrics import classification
+from efficient_jax.metrics.agreement import change
 from efficient_jax.report import evaluation, page, tables
 from efficient_jax.training import checkpoint
 from efficient_jax.types import UserError
-from efficient_jax.workdir import writable
 
 LINES = 20  # of a table in the terminal
 
@@ -55,11 +58,11 @@ def evaluate(
     console = Console(markup=False, highlight=False)
     if not members:
         raise UserError("evaluate: --members=RUN[/STAGE],... is missing")
-    binding.choose(vote, voting.VOTES, "--vote")
+    settings.choose(vote, voting.VOTES, "--vote")
     names = judging.named(members)
     asked(tta, "--tta")
     if soup:
-        binding.choose(soup, dict.fromkeys(judging.SOUPS), "--soup")
+        settings.choose(soup, dict.fromkeys(judging.SOUPS), "--soup")
     degrees, shares = _numbers(turn, "--turn"), _numbers(weights, "--weights")
     if shares and len(shares) != len(names):
         raise UserError(f"--weights: {len(shares)} for {len(names)} members; want one for each")
@@ -101,7 +104,7 @@ def evaluate(
             console.print(f"and {len(rows) - LINES} more before the last two, which --out=DIR keeps", soft_wrap=True)
     if folder:
         predictions.write(folder / "predictions.npz", found[-1].test)
-        records.write_json(folder / "evaluation.json", about)  # also where the run's images are gone
+        files.write_json(folder / "evaluation.json", about)  # also where the run's images are gone
         run = judging.run_of(names, console)
         if run and found[0].test.labels.ndim < 3:
             ids = np.sort(found[0].test.ids)
@@ -109,7 +112,7 @@ def evaluate(
             for each in found:
                 right = judging.answered_rightly(each)[np.argsort(each.test.ids)]
                 scores[each.name]["slices"] = slices.slices(right, like)
-            records.write_json(folder / "evaluation.json", about)
+            files.write_json(folder / "evaluation.json", about)
         sections = [_section(each, scores[each.name], run) for each in found]
         written = evaluation.write_page(folder, results=shown, changed=_changed(singles, run), members=sections)
         console.print(f"page: {written}", soft_wrap=True)

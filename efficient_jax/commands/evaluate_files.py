@@ -9,15 +9,18 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from efficient_jax import binding, classification, records
-from efficient_jax.classification import NOT_COUNTED
-from efficient_jax.inference import boxes, detection_files, fusion, map_files, voting
-from efficient_jax.inference.detections import Found, combine
-from efficient_jax.inference.mean_average_precision import mean_average_precision
+from efficient_jax import settings
+from efficient_jax.detection import boxes, detection_files, fusion
+from efficient_jax.detection.detections import Found, combine
+from efficient_jax.detection.mean_average_precision import mean_average_precision
+from efficient_jax.experiment.workdir import writable
+from efficient_jax.files import write_json
+from efficient_jax.inference import map_files, voting
+from efficient_jax.metrics import classification
+from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.report import evaluation, tables
 from efficient_jax.training import checkpoint
 from efficient_jax.types import UserError
-from efficient_jax.workdir import writable
 
 FUSIONS: dict[str, Callable] = {
     "nms": boxes.nms,
@@ -66,7 +69,7 @@ def evaluate(
             console.print(said, soft_wrap=True)
         console.print(tables.rich_table(headers, rows))
     if folder:
-        records.write_json(folder / "evaluation.json", about)
+        write_json(folder / "evaluation.json", about)
         written = evaluation.write_page(folder, results=shown, changed=[], members=[])
         console.print(f"page: {written}", soft_wrap=True)
 
@@ -109,12 +112,12 @@ def _detections(
 
 def _fusion(fuse: str, iou: str) -> Callable:
     name, _, mode = fuse.partition(":")
-    how = binding.choose(name, FUSIONS, "--fuse")
+    how = settings.choose(name, FUSIONS, "--fuse")
     if mode:
         if name not in MODES:
             raise UserError(f"--fuse: {name!r} has no modes; those with one are {', '.join(MODES)}")
         argument, modes = MODES[name]
-        how = partial(how, **{argument: binding.choose(mode, dict(zip(modes, modes, strict=True)), f"--fuse={name}")})
+        how = partial(how, **{argument: settings.choose(mode, dict(zip(modes, modes, strict=True)), f"--fuse={name}")})
     if not iou:
         return how
     if name == "soft_nms" and mode != "linear":

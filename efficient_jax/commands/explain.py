@@ -11,20 +11,22 @@ import numpy as np
 from rich.console import Console
 
 from efficient_jax import explain as maps
-from efficient_jax import members as stored
-from efficient_jax import metrics, models, records
-from efficient_jax.binding import counted
+from efficient_jax import models
 from efficient_jax.commands.explore import held_out
 from efficient_jax.data import decode, feed
 from efficient_jax.data import folder as folders
+from efficient_jax.experiment.dataset import load_run
+from efficient_jax.experiment.predict import PREDICT_PIXELS
+from efficient_jax.experiment.run import input_shape
+from efficient_jax.experiment.workdir import writable
 from efficient_jax.explain import judge
-from efficient_jax.loading import load_run
-from efficient_jax.predicting import PREDICT_PIXELS
-from efficient_jax.preparation import input_shape
+from efficient_jax.files import write_json
+from efficient_jax.metrics import accuracy
 from efficient_jax.report import explanation
+from efficient_jax.settings import counted
 from efficient_jax.training import checkpoint, step
+from efficient_jax.training import trained as stored
 from efficient_jax.types import UserError
-from efficient_jax.workdir import writable
 
 MISTAKES, RIGHT, CHOSEN = 24, 12, 64  # images on the page, at most
 TRUSTED, POINTED = 64, 500  # images for the figures, at most
@@ -71,7 +73,7 @@ def explain(members: str = "", images: str = "mistakes", layer: str = "", workdi
     for name in members.split(","):
         section, figures[name] = _explained(name, images, layer, console)
         sections.append(section)
-    records.write_json(folder / "explain.json", figures)
+    write_json(folder / "explain.json", figures)
     about = "Bright is where the network sees what speaks for a class, or where a transformer looks."
     page = explanation.write_page(folder, title="Where networks look", about=about, members=sections)
     console.print(f"page: {page}", soft_wrap=True)
@@ -186,7 +188,7 @@ def _groups(
         return {"The images": np.arange(len(seen.images))}
     if description["multi_label"]:
         wrong = ((probabilities >= description["thresholds"]) != seen.labels).any(1)
-        badness, first = metrics.label_losses(probabilities, seen.labels), "Mistakes with the largest loss"
+        badness, first = accuracy.label_losses(probabilities, seen.labels), "Mistakes with the largest loss"
     else:
         wrong = probabilities.argmax(1) != seen.labels
         badness, first = probabilities.max(1), "Most confident mistakes"
@@ -262,4 +264,4 @@ def _pointing(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, Any]
 def _mean(values: np.ndarray) -> float | None:
     """As on the page, by Fisher's z."""
     known = values[~np.isnan(values)]
-    return metrics.mean_correlation(known)[0] if len(known) else None
+    return accuracy.mean_correlation(known)[0] if len(known) else None

@@ -11,19 +11,20 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from efficient_jax import members as stored
-from efficient_jax import out_of_fold, records
-from efficient_jax.binding import counted
+from efficient_jax import files
 from efficient_jax.commands.look import look
 from efficient_jax.data import cache, decode, label_errors
 from efficient_jax.data.sources import Source, fingerprint
-from efficient_jax.exploration import class_bias, preview
-from efficient_jax.loading import load_data, load_run
-from efficient_jax.plan import Plan, plan
+from efficient_jax.evaluation import out_of_fold
+from efficient_jax.experiment.config import Plan, plan
+from efficient_jax.experiment.dataset import load_data, load_run
+from efficient_jax.experiment.stage_config import augment_blocks
+from efficient_jax.experiment.workdir import writable
+from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import bias, exploration
-from efficient_jax.stages import augment_blocks
+from efficient_jax.settings import counted
+from efficient_jax.training import trained as stored
 from efficient_jax.types import Augment, UserError
-from efficient_jax.workdir import writable
 
 IMAGES, VERSIONS = 10, 4  # of a stage's contact sheet
 EXAMPLES = 4  # of each operation; mixing pairs neighbours
@@ -99,7 +100,7 @@ def _suspects(stages: str, source: Source) -> list[tuple[int, int]]:
         raise UserError(f"{where}: {error}") from error
     if found.labels.ndim > 1:
         raise UserError(f"{where}: {stages!r} predicts several labels for each image; want one class")
-    if records.read_json(folders[0].parent / "run.json")["data"]["fingerprint"] != fingerprint(source):
+    if files.read_json(folders[0].parent / "run.json")["data"]["fingerprint"] != fingerprint(source):
         raise UserError(f"{where}: {stages!r} saw other images than the config names; give it that run's config.data")
     rows, seems = label_errors.suspects(found.labels, found.probabilities)
     return list(zip(found.ids[rows].tolist(), seems.tolist(), strict=True))

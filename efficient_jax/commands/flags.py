@@ -8,9 +8,10 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from efficient_jax import binding, durations
+from efficient_jax import settings
 from efficient_jax.commands import COMMANDS
 from efficient_jax.commands.files import load_config, located
+from efficient_jax.optim import durations
 from efficient_jax.types import UserError
 
 OVERRIDE = re.compile(r"--config\.([\w.]+)")
@@ -19,7 +20,7 @@ FLAG = re.compile(r"--?[A-Za-z][\w.]*")
 
 def parse(command: str, argv: list[str]) -> dict[str, Any]:
     """The arguments that `argv` gives to a command's function. Raises: UserError for what it does not know."""
-    parameters = inspect.signature(binding.choose(command, COMMANDS, "command")).parameters
+    parameters = inspect.signature(settings.choose(command, COMMANDS, "command")).parameters
     argv = [_located(argument) for argument in _joined(argv)]
     values = flags.FlagValues()
     try:
@@ -35,7 +36,7 @@ def parse(command: str, argv: list[str]) -> dict[str, Any]:
             raise UserError(f"{command}: {rest[0]!r} is no flag; flags are written --name=value")
     except flags.UnrecognizedFlagError as error:
         owner = next((c for c in COMMANDS if error.flagname in inspect.signature(COMMANDS[c]).parameters), "")
-        hint = f"; it belongs to {owner!r}" if owner else binding.nearest(error.flagname, parameters)
+        hint = f"; it belongs to {owner!r}" if owner else settings.nearest(error.flagname, parameters)
         raise UserError(f"{command}: no flag --{error.flagname}{hint}") from error
     except (flags.Error, OSError) as error:
         raise UserError(f"{command}: {str(error).splitlines()[0]}") from error
@@ -53,7 +54,7 @@ def check_config(flag: str, argv: list[str]) -> None:
         for part in dotted.split("."):
             keys = list(block) if hasattr(block, "keys") else []
             if part not in keys:
-                raise UserError(f"--{seen}.{part}: no such key{binding.nearest(part, keys)}")
+                raise UserError(f"--{seen}.{part}: no such key{settings.nearest(part, keys)}")
             block, seen = block[part], f"{seen}.{part}"
 
 

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from efficient_jax import binding
 from efficient_jax.augment import operations
-from efficient_jax.data.boxes import COVERED, Objects
 from efficient_jax.data.sources import Source
-from efficient_jax.exploration import features, suggestions
-from efficient_jax.exploration.survey import Survey, survey
+from efficient_jax.detection.overlap import COVERED, Objects
+from efficient_jax.experiment.config import Plan
+from efficient_jax.experiment.stage_config import augment_blocks
+from efficient_jax.explore import features, suggestions
+from efficient_jax.explore.survey import Survey, survey
 from efficient_jax.models import pretrained
-from efficient_jax.plan import Plan
 from efficient_jax.report import plots, tables
-from efficient_jax.stages import augment_blocks
+from efficient_jax.settings import counted
 from efficient_jax.types import UserError
 
 EXAMPLES, CLASSES = 9, 40  # pictures of a class, and classes with pictures: what keeps the page small
@@ -58,7 +58,7 @@ def look(
         "notes": source.notes,
         "facts": facts,
         "suggestions": suggested,
-        "measured": binding.counted(len(found.ids), "image"),
+        "measured": counted(len(found.ids), "image"),
         "features": found.features,
         "parts": [part for part, ids in split.items() if len(ids)],
         "classes": _classes(found, source, split),
@@ -227,7 +227,7 @@ def _galleries(
         gallery(
             "Nearly equal images",
             "Mirrored, stored anew, brighter or moved a little, among "
-            f"{binding.counted(found.compared, 'image')}; the nearest first. "
+            f"{counted(found.compared, 'image')}; the nearest first. "
             "Drawings as simple as digits are alike without being copies.",
             found.near.pairs.tolist(),
             lambda group: [*map(about, group), f"distance {apart[tuple(group)]:.3f}"],

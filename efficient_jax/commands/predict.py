@@ -8,13 +8,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from efficient_jax import binding, members, predictions, records
+from efficient_jax import settings
 from efficient_jax.data import decode, folder, sources
 from efficient_jax.data.labels import writable
-from efficient_jax.inference import acquisition
+from efficient_jax.files import csv_text, write_text
+from efficient_jax.inference import predictions
 from efficient_jax.inference.tta import VIEWS, View
-from efficient_jax.members import Network
 from efficient_jax.report import labelling
+from efficient_jax.selection import uncertainty
+from efficient_jax.training import trained as members
+from efficient_jax.training.trained import Network
 from efficient_jax.types import UserError
 
 CHUNK = 256  # pictures that are decoded and predicted together
@@ -50,12 +53,12 @@ def predict(
     """
     console = Console(markup=False, highlight=False)
     path, best, wanted = Path(out), _number(top, "--top"), _number(count, "--count")
-    networks = _networks(members, binding.choose(tta, VIEWS, "--tta"))
+    networks = _networks(members, settings.choose(tta, VIEWS, "--tta"))
     files, passed_over = _files(images)
     if path.suffix not in predictions.SUFFIXES:
         raise UserError(f"--out: {out!r} is neither a .csv nor an .npz")
     if rank:
-        binding.choose(rank, acquisition.RANKINGS, "--rank")
+        settings.choose(rank, uncertainty.RANKINGS, "--rank")
         if rank == "disagreement" and len(networks) < 2:
             raise UserError("--rank: disagreement is that of several members; give two or more, or rank by entropy")
         if networks[0].description["multi_label"]:
@@ -68,14 +71,14 @@ def predict(
         _write(path, found, mean, classes, best, networks[0].description["multi_label"])
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
-    console.print(f"{binding.counted(len(found.files), 'picture')}: {path}", soft_wrap=True)
+    console.print(f"{settings.counted(len(found.files), 'picture')}: {path}", soft_wrap=True)
     if found.unreadable:
         console.print(f"left out {decode.listed(found.unreadable)}", soft_wrap=True)
     for note in folder.note(passed_over):
         console.print(f"note: {note}", soft_wrap=True)
     if rank:
-        scores = acquisition.RANKINGS[rank](found.probabilities)
-        chosen = acquisition.diverse(found.features, scores, wanted)
+        scores = uncertainty.RANKINGS[rank](found.probabilities)
+        chosen = uncertainty.diverse(found.features, scores, wanted)
         page = _write_ranking(path, found, mean, classes, chosen, scores, rank)
         console.print(f"to label next: {page.with_suffix('.csv')}, {page}", soft_wrap=True)
 
@@ -155,7 +158,7 @@ def _write(
     unlabelled = [f"label({name})" for name in classes] if multi_label else []
     columns += [[""] * len(ids)] * len(unlabelled)
     header = ["id", "image", "content", *head, *unlabelled, *(f"p({name})" for name in classes)]
-    return records.write_text(path, records.csv_text(header, zip(*columns, *mean.T, strict=True)))
+    return write_text(path, csv_text(header, zip(*columns, *mean.T, strict=True)))
 
 
 def _write_ranking(
@@ -175,7 +178,7 @@ def _write_ranking(
     page = path.with_name(f"{path.stem}_to_label.html")
     header = ["image", "class", "confidence", "class2", "confidence2", "margin", "score"]
     lines = [[name, *of[0], *of[1], margin, score] for name, of, margin, score in each]
-    records.write_text(page.with_suffix(".csv"), records.csv_text(header, lines))
+    write_text(page.with_suffix(".csv"), csv_text(header, lines))
     rows = [dict(zip(("image", "classes", "margin", "score"), values, strict=True)) for values in each]
     files = [found.files[i] for i in chosen]
     shown = decode.decode_all(files.__getitem__, len(files), decode.Framing(SHOWN_SIZE, "pad"))

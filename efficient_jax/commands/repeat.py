@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from efficient_jax.workdir import read_config
+from efficient_jax.experiment.workdir import read_config
 
 
 def get_config(workdir: str) -> ConfigDict:

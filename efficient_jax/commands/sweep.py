@@ -12,10 +12,11 @@ from typing import Any
 
 from rich.console import Console
 
-from efficient_jax import out_of_fold, records
-from efficient_jax.binding import counted
+from efficient_jax import files
 from efficient_jax.commands.files import load_config, run_file
+from efficient_jax.evaluation import out_of_fold
 from efficient_jax.report import sweep_figure, tables
+from efficient_jax.settings import counted
 from efficient_jax.types import UserError
 
 
@@ -27,7 +28,8 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
     SPLIT, "test" (the default) or "validation", the images that count, and VOTES, a dict from a name to the members
     of a soft vote in each trial's run, as `evaluate --members` without RUN/: {"vote": "snapshots@*"}. The vote is then
     in the tables under its name, like a stage. Trials with config.data.folds are shown
-    fold by fold; once all folds of a stage are there, a file has their predictions, see `efficient_jax.out_of_fold`.
+    fold by fold; once all folds of a stage are there, a file has their predictions, see
+    `efficient_jax.evaluation.out_of_fold`.
     The tables are also in a .md beside the results, with the command that repeats each trial, the figure in an .svg.
     A trial is known by its resolved config: change that, and it runs again. One that fails leaves a line with its
     error, does not stop the rest, and is tried again the next time.
@@ -61,7 +63,7 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
             for arguments in _commands(module, each["overrides"], Path("runs") / each["id"])
         )
         whole = f"{about}\n\n{said}\nEach trial by itself:\n\n```sh\n{commands}\n```\n"
-        records.write_text(path.with_suffix(".md"), whole)
+        files.write_text(path.with_suffix(".md"), whole)
     console.print(f"{len(found)} of {counted(len(trials), 'trial')} in {path}")
 
 
@@ -92,7 +94,7 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
     with path.open("a+b") as file:
         if file.tell() and not path.read_bytes().endswith(b"\n"):
             file.write(b"\n")
-        file.write(records.json_text(record).encode() + b"\n")
+        file.write(files.json_text(record).encode() + b"\n")
 
 
 def _succeeded(path: Path) -> dict[str, dict[str, Any]]:
@@ -102,7 +104,7 @@ def _succeeded(path: Path) -> dict[str, dict[str, Any]]:
         path.open("a").close()
     except OSError as error:
         raise UserError(f"--results: cannot write to {str(path)!r}: {error.strerror}") from error
-    return {record["id"]: record for record in records.read_lines(path) if "error" not in record}
+    return {record["id"]: record for record in files.read_lines(path) if "error" not in record}
 
 
 def described(found: list[dict[str, Any]], comparisons: tuple) -> str:
@@ -162,10 +164,10 @@ def _run(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path)
         if process.returncode:
             lines = said.strip().splitlines() or [f"exit code {process.returncode}"]
             return {"error": lines[-1], "command": " ".join(command[1:])}
-    about, split = records.read_json(workdir / "run.json"), _split(module)
+    about, split = files.read_json(workdir / "run.json"), _split(module)
     results = {
-        name: records.read_json(workdir / name / "result.json")
-        for name in records.read_json(workdir / "config.json")["stages"]
+        name: files.read_json(workdir / name / "result.json")
+        for name in files.read_json(workdir / "config.json")["stages"]
     }
     stages = {name: _scored(result, split) for name, result in results.items()}
     images = next(iter(results.values()))[split]
@@ -205,7 +207,7 @@ def voted(folder: Path, split: str, images: int) -> dict[str, Any]:
 
     Raises: UserError where there was nothing to vote about.
     """
-    about = records.read_json(folder / "evaluation.json")
+    about = files.read_json(folder / "evaluation.json")
     if len(about["members"]) < 2:
         raise UserError(f"--sweep: VOTES: {folder.name!r} has one member only, {next(iter(about['members']))!r}")
     if split == "validation":  # the vote of all members is the last of the greedy choice

@@ -12,14 +12,17 @@ from ml_collections import ConfigDict
 from rich import get_console
 from rich.console import Console
 
-from efficient_jax import experiment, outcome, preparation, records
+from efficient_jax import files
 from efficient_jax.data.sources import Source, fingerprint
-from efficient_jax.loading import leaks, trained_before
-from efficient_jax.plan import plan
-from efficient_jax.processes import is_first, join, wait
+from efficient_jax.distributed import is_first, join, wait
+from efficient_jax.experiment.config import plan
+from efficient_jax.experiment.dataset import leaks, trained_before
+from efficient_jax.experiment.results import keep_leaks
+from efficient_jax.experiment.run import Run, prepare
+from efficient_jax.experiment.stage import run_stage
+from efficient_jax.experiment.workdir import check_data, claimed, keep_split
 from efficient_jax.report import page, tables
 from efficient_jax.training import stopping
-from efficient_jax.workdir import check_data, claimed, keep_split
 
 PACKAGES = ("efficient_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
@@ -44,20 +47,20 @@ def train(
     folder = Path(workdir)
     say = functools.partial(console.print, soft_wrap=True)
     with claimed(folder, settings), stopping.listening(say) as stop:
-        run = preparation.prepare(checked, folder, console)
+        run = prepare(checked, folder, console)
         about = _about(run, settings)
         check_data(folder, about["data"]["fingerprint"], about["data"]["generated_fingerprint"])
-        records.write_json(folder / "config.json", settings)
+        files.write_json(folder / "config.json", settings)
         keep_split(folder, run.source, run.split)
         if is_first() and not (folder / "run.json").exists():
             found = leaks(run.source, run.split)
-            outcome.keep_leaks(folder, run.source, found)
+            keep_leaks(folder, run.source, found)
             if diff := _git("diff", "--binary", "--no-ext-diff", "--no-color", "HEAD"):
                 (folder / "git.diff").write_bytes(diff)
             about["data"]["leaks"] = [leak.said for leak in found]
-            records.write_json(folder / "run.json", about)
+            files.write_json(folder / "run.json", about)
         wait("run.json")
-        about = records.read_json(folder / "run.json")
+        about = files.read_json(folder / "run.json")
         names = ", ".join(f"{len(ids)} {name}" for name, ids in run.split.items() if len(ids))
         console.print(f"{folder}: {names} images; {len(run.devices)} x {run.devices[0].platform}")
         for note in run.source.notes:
@@ -71,13 +74,13 @@ def train(
             stop.check(f"before stage {stage.name!r}")
             if (folder / stage.name / "result.json").exists():
                 console.print(f"{stage.name}: finished before")
-            results.append(experiment.run_stage(stage, run, stop))
+            results.append(run_stage(stage, run, stop))
         if is_first():
             console.print(tables.stage_table(results))
             console.print(f"report: {page.write_report(folder)}", soft_wrap=True)
 
 
-def _about(run: preparation.Run, config: dict[str, Any]) -> dict[str, Any]:
+def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     commit = _git("rev-parse", "HEAD").decode().strip()
     return {
         "command": " ".join(["python", *sys.argv]),
@@ -98,7 +101,7 @@ def _about(run: preparation.Run, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _given(run: preparation.Run) -> Source:
+def _given(run: Run) -> Source:
     """Without the images that were generated, which other seeds and folds have others of."""
     if "generated" not in run.split:
         return run.source
@@ -110,7 +113,7 @@ def _has_folder(config: dict[str, Any]) -> bool:
     return bool(config["data"].get("generated", {}).get("path"))
 
 
-def _read(run: preparation.Run) -> Source:
+def _read(run: Run) -> Source:
     """The images that were read from a folder of generated ones."""
     ids = run.split["generated"]
     return Source(run.source.images[ids], run.source.labels[ids], run.source.classes)

@@ -13,10 +13,10 @@ import numpy as np
 import PIL
 from rich import get_console
 
-from efficient_jax import records
-from efficient_jax.binding import counted
 from efficient_jax.data import decode
 from efficient_jax.data.decode import Decoded, Framing, Picture
+from efficient_jax.files import whole
+from efficient_jax.settings import counted
 
 FOLDER = "decoded_pictures"
 WORTH = 2.0  # seconds of decoding; for less no file is written
@@ -77,7 +77,7 @@ def mended(read: Callable[[int], Picture], unreadable: Mapping[int, str], framin
 def _write(file: Path, found: Decoded) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with records.whole(file) as stream:
+        with whole(file) as stream:
             about = json.dumps([found.unreadable, found.notes])
             images, rows, _, _, sizes, contents = found
             np.savez(stream, images=images, rows=rows, sizes=sizes, contents=contents, about=np.array(about))

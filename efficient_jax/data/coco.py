@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from efficient_jax.binding import choose, counted
 from efficient_jax.data import decode, stream
 from efficient_jax.data import objects as geometry
 from efficient_jax.data.decode import ORIENTATION, Framing, free_memory, left_out
 from efficient_jax.data.labels import normal
 from efficient_jax.data.sources import Source, of_pictures
+from efficient_jax.settings import choose, counted
 from efficient_jax.types import UserError
 
 WHERE = "config.data.source"

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from efficient_jax import binding
-from efficient_jax.binding import choose
+from efficient_jax import settings
 from efficient_jax.data.duplicates import DIGEST, digest
 from efficient_jax.data.progress import watched
+from efficient_jax.settings import choose
 from efficient_jax.types import UserError
 
 FITS = ("crop", "squash", "pad")
@@ -127,7 +127,7 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
         return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: first}, (), np.zeros((0, 2), np.int32), none)
     if count * np.prod(shape) > free_memory():
         raise UserError(
-            f"config.data.source.size: {binding.counted(count, 'image')} of {' x '.join(map(str, shape))} need "
+            f"config.data.source.size: {settings.counted(count, 'image')} of {' x '.join(map(str, shape))} need "
             f"{count * np.prod(shape) / 2**30:,.1f} GiB, and {free_memory() / 2**30:,.1f} GiB are free; ask for a "
             'smaller size or fewer images, or, of files, for config.data.feed="stream"'
         )
@@ -186,7 +186,7 @@ def each(
     unreadable = {row: why for _, failed in parts for row, why in failed.items()}
     noted = ((number, what) for what, number in sorted(changes.items()))
     return unreadable, tuple(
-        f"{number:,} of {binding.counted(count, 'image')} {_of(number, what)}" for number, what in noted
+        f"{number:,} of {settings.counted(count, 'image')} {_of(number, what)}" for number, what in noted
     )
 
 
@@ -211,7 +211,7 @@ def listed(unreadable: dict[str, str]) -> str:
     """`2 unreadable images: a.jpg (not an image), b.jpg (...)`; the first few by name."""
     named = ", ".join(f"{name} ({why})" for name, why in list(unreadable.items())[:NAMED])
     return (
-        f"{binding.counted(len(unreadable), 'unreadable image')}: {named}{', ...' if len(unreadable) > NAMED else ''}"
+        f"{settings.counted(len(unreadable), 'unreadable image')}: {named}{', ...' if len(unreadable) > NAMED else ''}"
     )
 
 

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from efficient_jax import binding
-from efficient_jax.binding import nearest
+from efficient_jax import settings
 from efficient_jax.data import labels as label_names
 from efficient_jax.data import stream
 from efficient_jax.data.decode import Framing, left_out
 from efficient_jax.data.sources import Source, of_pictures
+from efficient_jax.settings import nearest
 from efficient_jax.types import UserError
 
 MORE = {".avif", ".heic", ".heics", ".heif", ".heifs", ".hif", ".mpo"}  # by plugins, or as another format
@@ -143,7 +143,7 @@ def _check_classes(path: str, names: tuple[str, ...]) -> None:
     if not names:
         count = len(pictures(Path(path), where).files)
         raise UserError(
-            f"{where}: {path!r} has no class folders, but {binding.counted(count, 'picture')}; want a folder for each "
+            f"{where}: {path!r} has no class folders, but {settings.counted(count, 'picture')}; want a folder for each "
             f"class, such as {path}/cat/1.jpg and {path}/dog/2.jpg"
         )
     if len(names) == 1:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from efficient_jax.binding import nearest
 from efficient_jax.data import decode, folder
+from efficient_jax.settings import nearest
 from efficient_jax.types import UserError
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from PIL import Image, ImageDraw
 
-from efficient_jax.data.boxes import area
 from efficient_jax.data.decode import Framing, place
+from efficient_jax.detection.overlap import area
 
 FINER = 4  # polygons are drawn at so many times the size: Pillow's are half a pixel too wide on every side
 

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficient_jax.binding import counted
 from efficient_jax.data import duplicates
 from efficient_jax.data import labels as label_names
 from efficient_jax.data.decode import Decoded
 from efficient_jax.data.stream import Streamed
+from efficient_jax.settings import counted
 from efficient_jax.types import UserError
 
 NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})

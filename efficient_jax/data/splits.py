@@ -8,7 +8,7 @@ from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStrati
 from jaxtyping import Int
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, train_test_split
 
-from efficient_jax.binding import counted
+from efficient_jax.settings import counted
 from efficient_jax.types import UserError
 
 TEST_SEED = 0

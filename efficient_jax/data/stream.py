@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from efficient_jax import records
 from efficient_jax.data import cache, decode, statistics
 from efficient_jax.data.decode import Decoded, Framing, Picture
 from efficient_jax.data.duplicates import DIGEST, digest
+from efficient_jax.files import write_npz
 from efficient_jax.types import UserError
 
 FEEDS = ("", "memory", "stream")
@@ -186,7 +186,7 @@ def _keep(table: Path, known: Known, unreadable: dict[int, str], notes: tuple[st
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
         said = json.dumps({"unreadable": list(unreadable.items()), "notes": notes})
-        records.write_npz(table, known._asdict() | {"said": np.array(said)})
+        write_npz(table, known._asdict() | {"said": np.array(said)})
     except OSError as error:
         cache.say(f"what is known of the pictures is not kept in {table.parent}: {error.strerror}")
 

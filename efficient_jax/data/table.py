@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from efficient_jax import binding
-from efficient_jax.binding import nearest
+from efficient_jax import settings
 from efficient_jax.data import delimited, stream
 from efficient_jax.data.decode import NAMED, Framing, left_out
 from efficient_jax.data.delimited import Table
 from efficient_jax.data.labels import check_classes, in_order, is_no_label, normal, note
 from efficient_jax.data.sources import Source, of_pictures
+from efficient_jax.settings import nearest
 from efficient_jax.types import UserError
 
 WHERE = "config.data.source"
@@ -79,7 +79,7 @@ def table(
     files = [_spelled(root / name) for name in names]
     if not any(each.is_file() for each in files):
         raise UserError(
-            f"{WHERE}.folder: none of the {binding.counted(len(files), 'file')} of {path!r} is there, such as "
+            f"{WHERE}.folder: none of the {settings.counted(len(files), 'file')} of {path!r} is there, such as "
             f"{str(files[0])!r}; say where with {WHERE}.folder, or how their names end with {WHERE}.suffix"
         )
     tests = len(tables[1].rows) if test_path else 0

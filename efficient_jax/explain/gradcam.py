@@ -8,7 +8,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
-from efficient_jax.binding import choose
+from efficient_jax.settings import choose
 from efficient_jax.types import UserError
 
 Network = Callable[[Array], tuple[Array, dict[str, Array]]]

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
-from efficient_jax.classification import NOT_COUNTED
+from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.types import UserError
 
 SUFFIXES = (".png", ".npz")

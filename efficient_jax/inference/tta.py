@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from efficient_jax.binding import choose
+from efficient_jax.settings import choose
 from efficient_jax.types import UserError
 
 Images = Shaped[Array, "b h w c"]

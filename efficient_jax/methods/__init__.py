@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficient_jax.linear_head import Choice
 from efficient_jax.methods.distill import distill
 from efficient_jax.methods.feature_distill import feature_distill, regressors
 from efficient_jax.methods.fixmatch import fixmatch
 from efficient_jax.methods.flexmatch import flexmatch, memory
+from efficient_jax.methods.linear_head import Choice
 from efficient_jax.methods.linear_probe import linear_probe
 from efficient_jax.methods.mean_teacher import mean_teacher
 from efficient_jax.methods.multi_label import multi_label

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float
 
-from efficient_jax.losses import cross_entropy
+from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.methods import settings
 from efficient_jax.methods.view import right, two_views
 from efficient_jax.training.step import LossFn

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from efficient_jax.losses import distillation, ensemble
+from efficient_jax.losses.labels import distillation, ensemble
 from efficient_jax.methods.view import one_view, right, with_labels
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment, Aux, UserError

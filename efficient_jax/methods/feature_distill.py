@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from efficient_jax import binding
-from efficient_jax.feature_losses import BATCH, attention, fitnet, same_size
+from efficient_jax.losses.features import BATCH, attention, fitnet, same_size
 from efficient_jax.methods import settings
 from efficient_jax.methods.view import one_view, with_labels
+from efficient_jax.settings import choose
 from efficient_jax.training import parallel
 from efficient_jax.training.step import LossFn
 from efficient_jax.types import Apply, Augment, Aux, Tree, UserError
@@ -79,14 +79,14 @@ def regressors(
 
 def _pair(ours: Mapping[str, Any], theirs: Mapping[str, Any], student: str, teacher: str) -> tuple[Array, Array]:
     where = "method.terms: intermediates of the "
-    return binding.choose(student, ours, f"{where}student"), binding.choose(teacher, theirs, f"{where}teacher")
+    return choose(student, ours, f"{where}student"), choose(teacher, theirs, f"{where}teacher")
 
 
 def _check(terms: tuple, hard_weight: float) -> None:
     for term in terms:
         match term:
             case (str() as name, float() | int() as weight, str(), str()) if weight > 0.0:
-                binding.choose(name, LOSSES, "method.terms")
+                choose(name, LOSSES, "method.terms")
                 continue
         raise UserError(
             f"method.terms: {term!r} is not (loss, weight above 0.0, student's intermediate, teacher's intermediate)"

@@ -7,7 +7,8 @@ regression, with the best of many penalties.
 import numpy as np
 from jaxtyping import Float
 
-from efficient_jax import binding, linear_head
+from efficient_jax import settings
+from efficient_jax.methods import linear_head
 from efficient_jax.types import UserError
 
 
@@ -30,7 +31,7 @@ def linear_probe(
     """
     if l2 < 0.0:
         raise UserError(f"method.l2: {l2} is negative; 0.0 chooses one")
-    binding.choose(head, linear_head.KINDS, "method.head")
+    settings.choose(head, linear_head.KINDS, "method.head")
     if l2 and head == "logistic":
         (kernel,), (bias,) = linear_head.logistic_path(features, labels, (l2,), multi_label)
         return linear_head.Choice(kernel, bias, l2, float("nan"))

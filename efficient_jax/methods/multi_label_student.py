@@ -8,7 +8,7 @@ a softmax can decide for the whole image.
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from efficient_jax.losses import sigmoid_cross_entropy
+from efficient_jax.losses.labels import sigmoid_cross_entropy
 from efficient_jax.methods.noisy_student import student, suggestion
 from efficient_jax.methods.view import all_right
 from efficient_jax.training.step import LossFn

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from efficient_jax.data import feed
-from efficient_jax.losses import class_weights, cross_entropy
+from efficient_jax.losses.labels import class_weights, cross_entropy
 from efficient_jax.methods import settings
 from efficient_jax.methods.view import one_view, right, saliency_of
 from efficient_jax.training.step import LossFn

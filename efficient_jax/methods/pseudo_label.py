@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from efficient_jax.losses import cross_entropy
+from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.methods import settings
 from efficient_jax.methods.view import one_view, right
 from efficient_jax.training.step import LossFn

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from efficient_jax import augment as augmentations
 from efficient_jax import keys as random_keys
-from efficient_jax.losses import cross_entropy
+from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.types import Apply, Augment, Batch, Saliency, Tree, UserError
 
 Keys = dict[str, Key[Array, "?b"]]

@@ -10,9 +10,9 @@ from flax import linen as nn
 from jax import nn as jnn
 from jaxtyping import Array, Float, Key
 
-from efficient_jax.binding import choose
 from efficient_jax.models.convolution import Conv
 from efficient_jax.models.layers import Dropout, Norm, StochasticDepth
+from efficient_jax.settings import choose
 
 Make = Callable[..., Any]  # a module class with some of its fields filled in
 

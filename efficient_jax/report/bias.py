@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
-from efficient_jax.metrics import wilson
+from efficient_jax.metrics.accuracy import wilson
 from efficient_jax.report import plots
 
 PRINTED = 20  # classes, those first that lose most

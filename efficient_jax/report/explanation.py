@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from efficient_jax.metrics import mean_correlation
+from efficient_jax.metrics.accuracy import mean_correlation
 from efficient_jax.report import plots, tables, template
 
 NAME = "explain.html"

@@ -15,9 +15,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from efficient_jax import metrics
-from efficient_jax.binding import counted
-from efficient_jax.metrics import paired_difference, wilson
+from efficient_jax.metrics import accuracy as metrics
+from efficient_jax.metrics.accuracy import paired_difference, wilson
+from efficient_jax.settings import counted
 from efficient_jax.types import UserError
 
 Record = dict[str, Any]

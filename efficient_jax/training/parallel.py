@@ -13,8 +13,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key, PRNGKeyArray, Shaped
 
-from efficient_jax import keys, processes
-from efficient_jax.binding import counted
+from efficient_jax import distributed, keys
+from efficient_jax.settings import counted
 from efficient_jax.types import Tree, UserError
 
 AXIS = "device"
@@ -96,7 +96,7 @@ def shared_by(
 
 def collected(batches: Iterable[Shaped[Array, "mine share *shape"]]) -> Shaped[np.ndarray, "images *shape"]:
     """What all devices, also those of other processes, have found of batches, in the order of the images."""
-    shares = processes.gathered(np.stack([np.asarray(batch) for batch in batches], 1))
+    shares = distributed.gathered(np.stack([np.asarray(batch) for batch in batches], 1))
     return shares.swapaxes(0, 1).reshape(-1, *shares.shape[3:])
 
 
@@ -122,7 +122,7 @@ def assert_replicas_agree(tree: Tree) -> None:
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     sums = [[zlib.crc32(np.asarray(shard.data).tobytes()) for shard in leaf.addressable_shards] for _, leaf in leaves]
-    of_devices = processes.gathered(np.array(sums, np.uint32).T)
+    of_devices = distributed.gathered(np.array(sums, np.uint32).T)
     for (path, _), disagree in zip(leaves, (of_devices != of_devices[0]).any(0), strict=True):
         if disagree:
             raise AssertionError(f"devices disagree about {jax.tree_util.keystr(path)}")

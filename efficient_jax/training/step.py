@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from efficient_jax import keys as random_keys
-from efficient_jax import optim
+from efficient_jax.optim import optimizer
 from efficient_jax.training import batches, parallel
 from efficient_jax.training.state import update_ema
 from efficient_jax.types import Apply, Augment, Aux, Tree
@@ -79,7 +79,7 @@ def make_train_step(
             variables = jax.lax.pmean(variables, parallel.AXIS)
         grads, loss, weight, metrics = jax.lax.psum(sums, parallel.AXIS)
         grads = jax.tree.map(lambda g: g / weight, grads)
-        params, opt = optim.update(tx, grads, state["opt"], state["params"])
+        params, opt = optimizer.update(tx, grads, state["opt"], state["params"])
         of_model = {name: params[name] for name in state["ema"]["params"]}
         renewed = {
             "step": state["step"] + 1,

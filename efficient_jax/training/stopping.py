@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from efficient_jax import processes
+from efficient_jax import distributed
 
 GRACE = 2.0
 """Seconds after a second Ctrl-C in which Python may interrupt what runs; then the process ends as it is."""
@@ -30,7 +30,7 @@ class Stop:
 
     def __call__(self) -> bool:
         """Of several processes all get the same answer, and have to ask equally often."""
-        return processes.asked_to_stop() if self._several else self.requested
+        return distributed.asked_to_stop() if self._several else self.requested
 
     def check(self, where: str) -> None:
         """Raises: Stopped, saying `where`, when training was asked to stop."""
@@ -47,7 +47,7 @@ def listening(say: Callable[[str], None]) -> Iterator[Stop]:
     speaks, and ends the process where a second Ctrl-C does not get through. Only the main thread can listen: in any
     other nothing changes.
     """
-    several = processes.several()
+    several = distributed.several()
     stop = Stop(several)
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -57,7 +57,7 @@ def listening(say: Callable[[str], None]) -> Iterator[Stop]:
         del frame
         again, stop.requested = stop.requested, True
         if several and not again:
-            processes.ask_to_stop()
+            distributed.ask_to_stop()
         # A sweep that was interrupted terminates its trial, which heard the same Ctrl-C.
         if number == signal.SIGINT if again else not stop.after:
             raise KeyboardInterrupt

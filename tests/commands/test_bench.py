@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from efficient_jax import benchmark, records
+from efficient_jax import files
 from efficient_jax.commands.bench import bench
+from efficient_jax.training import benchmark
 from efficient_jax.types import UserError
 from tests.commands.launch import TINY, launch
 from tests.tiny_run import stage
@@ -34,7 +35,7 @@ def config(images, *names) -> ConfigDict:
 
 def measured(images, tmp_path, *names, **flags) -> list[dict]:
     bench(config(images, *names), workdir=str(tmp_path / "bench"), seconds="0.01", repeats="1", **flags)
-    return records.read_json(tmp_path / "bench" / "bench.json")["stages"]
+    return files.read_json(tmp_path / "bench" / "bench.json")["stages"]
 
 
 def test_figures_agree(images, tmp_path, capsys):
@@ -94,4 +95,4 @@ def test_the_command_of_the_readme(tmp_path):
     )
     assert code == 0, err
     assert "backward pass, optimizer, average" in out
-    assert records.read_json(tmp_path / "bench.json")["stages"][0]["stage"] == "augmented"
+    assert files.read_json(tmp_path / "bench.json")["stages"][0]["stage"] == "augmented"

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from efficient_jax import judging
 from efficient_jax.commands.evaluate import evaluate
-from efficient_jax.predictions import Predictions
+from efficient_jax.evaluation.members import Member, figures
+from efficient_jax.inference.predictions import Predictions
 from efficient_jax.types import UserError
 from tests.commands.launch import TINY, launch
 
@@ -17,7 +17,7 @@ def test_several_labels_are_scored_at_their_thresholds():
     found = Predictions(np.arange(2), probabilities, labels, ("a", "b"), ("0", "1"))
 
     def score(thresholds):
-        return judging.figures(judging.Member("", found, None, thresholds, probabilities >= thresholds))
+        return figures(Member("", found, None, thresholds, probabilities >= thresholds))
 
     assert score((0.7, 0.3))["correct"] == 2
     found_at_half = score((0.5, 0.5))

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from efficient_jax.commands.evaluate import evaluate
-from efficient_jax.inference.boxes import nms, soft_nms
-from efficient_jax.inference.detections import combine
-from efficient_jax.inference.fusion import weighted_box_fusion
-from efficient_jax.inference.mean_average_precision import mean_average_precision
+from efficient_jax.detection.boxes import nms, soft_nms
+from efficient_jax.detection.detections import combine
+from efficient_jax.detection.fusion import weighted_box_fusion
+from efficient_jax.detection.mean_average_precision import mean_average_precision
 from efficient_jax.types import UserError
-from tests.inference import cases
+from tests.detection import cases
 
 IMAGES, CATEGORIES = (7, 3, 12), {5: "cat", 2: "dog", 9: "bird"}
 LABELS = np.array([5, 2])  # nothing shows a bird

@@ -12,17 +12,19 @@ from ml_collections import ConfigDict
 from PIL import Image
 from rich.console import Console
 
-from efficient_jax import judging, predictions, records
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.commands.explain import explain
 from efficient_jax.commands.explore import _member
 from efficient_jax.commands.predict import predict
 from efficient_jax.commands.train import train
 from efficient_jax.data import duplicates
-from efficient_jax.loading import load_data, load_run, trained_before
-from efficient_jax.plan import plan
+from efficient_jax.evaluation import members
+from efficient_jax.experiment.config import plan
+from efficient_jax.experiment.dataset import load_data, load_run, trained_before
+from efficient_jax.experiment.workdir import read_config
+from efficient_jax.files import read_json
+from efficient_jax.inference import predictions
 from efficient_jax.types import UserError
-from efficient_jax.workdir import read_config
 from tests import tiny_run
 
 CLASSES = ("bright", "dark")
@@ -54,7 +56,7 @@ def grown(tmp_path_factory):
     test = predictions.read(root / "run" / "net" / "predictions.npz", "test")
     renamed = Path(test.images[3])
     renamed.rename(renamed.with_name("zzz.png"))
-    judging.prepared.cache_clear()
+    members.prepared.cache_clear()
     return root
 
 
@@ -80,7 +82,7 @@ def test_evaluate_sees_the_test_images_of_the_run(grown, tmp_path, flags, capsys
     found = predictions.read(tmp_path / "predictions.npz", "test")
     assert found.contents == test.contents
     np.testing.assert_array_equal(found.labels, test.labels)
-    scores = records.read_json(tmp_path / "evaluation.json")["members"].values()
+    scores = read_json(tmp_path / "evaluation.json")["members"].values()
     assert all(of["n"] == 12 for of in scores)
     if "turn" in flags:
         (of,) = scores
@@ -94,7 +96,7 @@ def test_evaluate_sees_the_test_images_of_the_run(grown, tmp_path, flags, capsys
 
 def test_the_pictures_of_the_page_are_those_of_the_run(grown):
     """Stored indices mean the images that they meant."""
-    test, run = stored(grown), judging.run_of([str(grown / "run")], Console(quiet=True))
+    test, run = stored(grown), members.run_of([str(grown / "run")], Console(quiet=True))
     assert tuple(run.source.name(i) for i in test.ids) == test.images
     files = {duplicates.digest(path.read_bytes()).hex()[:16]: path for path in (grown / "data").rglob("*.png")}
     for content, image in zip(test.contents, run.source.images[test.ids], strict=True):
@@ -110,7 +112,7 @@ def test_explain_and_explore_look_at_held_out_images_of_the_run(grown, tmp_path,
     assert set(names) == {"/".join(Path(name).parts[-2:]) for name in held_out.images}
     assert capsys.readouterr().out.count("images added since and left out") == 1
     about = json.loads((tmp_path / "explain.json").read_text())[str(grown / "run")]
-    assert about["update"] == records.read_json(grown / "run" / "net" / "result.json")["update"]
+    assert about["update"] == read_json(grown / "run" / "net" / "result.json")["update"]
     said = []
     member = _member(str(grown / "run"), "--members", said.append)
     assert len(said) == 1
@@ -122,7 +124,7 @@ def test_explain_and_explore_look_at_held_out_images_of_the_run(grown, tmp_path,
 def test_every_stored_figure_says_what_it_is_of(grown, tmp_path, capsys):
     net = str(grown / "run" / "net")
     evaluate(members=f"{net}@3,{net}@6", tta="flips", weights="2,1", soup="uniform", out=str(tmp_path))
-    found = records.read_json(tmp_path / "evaluation.json")["members"]
+    found = read_json(tmp_path / "evaluation.json")["members"]
     assert {name: of["views"] for name, of in found.items()} == dict.fromkeys(found, "flips")
     assert [of["update"] for of in found.values()] == [3, 6, None, None]
     assert [of.get("stage") for of in found.values()] == [net, net, None, None]
@@ -135,8 +137,8 @@ def test_every_stored_figure_says_what_it_is_of(grown, tmp_path, capsys):
     assert "3, flips" in page
     assert f"Figures of {net}, weights of update 3; views: flips." in page
     evaluate(members=net, out=str(tmp_path))
-    of = records.read_json(tmp_path / "evaluation.json")["members"][net]
-    assert (of["views"], of["update"]) == ("none", records.read_json(grown / "run" / "net" / "result.json")["update"])
+    of = read_json(tmp_path / "evaluation.json")["members"][net]
+    assert (of["views"], of["update"]) == ("none", read_json(grown / "run" / "net" / "result.json")["update"])
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz"])
@@ -154,7 +156,7 @@ def test_evaluate_takes_what_predict_wrote_for_the_test_images(grown, tmp_path, 
     predict(members=str(grown / "run"), images=str(pictures), out=str(file))
     capsys.readouterr()
     evaluate(members=f"{file},{grown / 'run'}", out=str(tmp_path / "out"))
-    one, other, vote = records.read_json(tmp_path / "out" / "evaluation.json")["members"].values()
+    one, other, vote = read_json(tmp_path / "out" / "evaluation.json")["members"].values()
     assert one["correct"] == other["correct"] == vote["correct"]
     assert one["n"] == 12
     assert one["negative_log_likelihood"] == pytest.approx(other["negative_log_likelihood"], rel=1e-4)

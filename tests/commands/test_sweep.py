@@ -8,7 +8,7 @@ import pytest
 
 from efficient_jax.commands.flags import parse
 from efficient_jax.commands.sweep import voted
-from efficient_jax.records import read_json
+from efficient_jax.files import read_json
 from tests.commands.launch import launch
 
 SWEEP = """

@@ -8,10 +8,14 @@ import pytest
 from rich.console import Console
 
 from configs import few_labels, puzzle_mix, semi_supervised
-from efficient_jax import benchmark, experiment, losses, members, models, optim, preparation
-from efficient_jax.plan import plan
-from efficient_jax.supervision import supervise
-from efficient_jax.training import parallel
+from efficient_jax import losses, models
+from efficient_jax.experiment.config import plan
+from efficient_jax.experiment.run import description_of, input_shape, prepare
+from efficient_jax.experiment.stage import updates
+from efficient_jax.experiment.targets import supervise
+from efficient_jax.optim import optimizer
+from efficient_jax.training import benchmark, parallel
+from efficient_jax.training.trained import build
 
 REPEATS = 9
 
@@ -33,10 +37,10 @@ def large_network() -> dict:
 
 def ready(stage, run):
     """(description, first variables, updates, what one of them is given)."""
-    description = preparation.description_of(stage, run)
-    module, _ = members.build(description)
-    variables = models.init(module, jax.random.key(0), preparation.input_shape(description))
-    each = experiment.updates(stage, run, supervise(stage, run), description, variables)
+    description = description_of(stage, run)
+    module, _ = build(description)
+    variables = models.init(module, jax.random.key(0), input_shape(description))
+    each = updates(stage, run, supervise(stage, run), description, variables)
     return description, variables, each, next(each.given(0))
 
 
@@ -47,7 +51,7 @@ def test_saliency_against_cutmix(tmp_path, capsys):
     config = puzzle_mix.get_config()
     source = {"name": "synthetic", "classes": 10, "size": 32, "images": 4000}
     config.data = {"source": source, "labels_per_class": 100, "test": 1000}
-    run = preparation.prepare(plan(config.to_dict() | {"devices": 2}), tmp_path, Console(quiet=True))
+    run = prepare(plan(config.to_dict() | {"devices": 2}), tmp_path, Console(quiet=True))
     stages = {stage.name: ready(stage, run)[2:] for stage in run.stages}
 
     def repeated(name):
@@ -76,11 +80,11 @@ def test_fixmatch_against_the_bare_forward_and_backward(config, calls, tmp_path,
     """The whole step, with its augmentation, optimizer and average, against the gradient of a cross-entropy of the same
     images, labelled, weak and strong, in one program."""
     jax.config.update("jax_disable_most_optimizations", False)  # unlike in other tests
-    run = preparation.prepare(plan(config() | {"devices": 2}), tmp_path, Console(quiet=True))
+    run = prepare(plan(config() | {"devices": 2}), tmp_path, Console(quiet=True))
     (stage,) = run.stages
     description, variables, each, given = ready(stage, run)
-    still = optim.frozen(variables["params"], stage.optim["rules"])
-    _, apply = members.build(description, stage.norm_axis or None, still)
+    still = optimizer.frozen(variables["params"], stage.optim["rules"])
+    _, apply = build(description, stage.norm_axis or None, still)
     count = (stage.batch["labelled"] + 2 * stage.batch["unlabelled"]) // 2
 
     def gradient(variables, images):

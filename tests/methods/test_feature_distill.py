@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efficient_jax import feature_losses, models, optim
+from efficient_jax import models
+from efficient_jax.losses import features
 from efficient_jax.methods.feature_distill import feature_distill, regressors
+from efficient_jax.optim import optimizer
 from efficient_jax.training import parallel, state, step
 from efficient_jax.types import UserError
 from tests.training.problem import unchanged
@@ -52,7 +54,7 @@ def problem(count, terms=ALL, hard_weight=1.0, labelled=True):
     of_method = extra(terms)
     settings = {"learning_rate": 1e-2, "weight_decay": 0.0, "clip": 0.0, "rules": ((".*", 1.0),)}
     settings["algorithm"] = {"name": "sgd"}
-    tx, _ = optim.optimizer(VARIABLES["params"] | of_method, steps=10, **settings)
+    tx, _ = optimizer.optimizer(VARIABLES["params"] | of_method, steps=10, **settings)
     compiled = step.make_train_step(loss_fn, tx, updates=10, ema_decay=0.9, devices=devices)
     data, key, frozen = parallel.replicate(
         ({"image": IMAGES, "label": LABELS}, jax.random.key(1), {"teacher": (TAUGHT,)}), devices
@@ -104,11 +106,11 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
         return hard + sum(
             losses.mean()
             for losses in (
-                1.0 * feature_losses.fitnet(a["stage2"], b["stage1"], **regressor),
-                1000.0 * feature_losses.attention(a["stage2"], b["stage1"]),
-                3000.0 * feature_losses.similarity(a["stage3"], b["features"], own),
-                25.0 * feature_losses.distance(a["features"], b["features"], own),
-                50.0 * feature_losses.angle(a["features"], b["logits"], own),
+                1.0 * features.fitnet(a["stage2"], b["stage1"], **regressor),
+                1000.0 * features.attention(a["stage2"], b["stage1"]),
+                3000.0 * features.similarity(a["stage3"], b["features"], own),
+                25.0 * features.distance(a["features"], b["features"], own),
+                50.0 * features.angle(a["features"], b["logits"], own),
             )
         )
 
@@ -125,7 +127,7 @@ def test_the_regressor_learns_and_ends_with_the_method():
 
 def test_the_regressor_does_not_decay():
     rules = {"learning_rate": 1e-2, "clip": 0.0, "rules": ((".*", 1.0),)}
-    _, table = optim.optimizer(extra(ALL), steps=10, weight_decay=0.1, **rules)
+    _, table = optimizer.optimizer(extra(ALL), steps=10, weight_decay=0.1, **rules)
     assert [row.decayed for row in table] == [0]
 
 

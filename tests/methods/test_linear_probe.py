@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from efficient_jax import calibration, linear_head, metrics
+from efficient_jax.methods import linear_head
 from efficient_jax.methods.linear_probe import linear_probe
+from efficient_jax.metrics import accuracy, calibration
 from efficient_jax.types import UserError
 
 RNG = np.random.default_rng(0)
@@ -62,7 +63,7 @@ def test_probabilities_of_ridge_are_calibrated(spread, multi_label):
         said, right = special.softmax(logits, axis=1), targets.argmax(1)
     assert calibration.expected_calibration_error(said, right) < 0.05
     best = calibration.tempered(said, calibration.temperature(said, right))  # of these images
-    likelihoods = [metrics.negative_log_likelihood(each, right) for each in (said, best)]
+    likelihoods = [accuracy.negative_log_likelihood(each, right) for each in (said, best)]
     assert likelihoods[0] < 1.05 * likelihoods[1] + 0.01
 
 

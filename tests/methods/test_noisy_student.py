@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from efficient_jax.losses import class_weights
+from efficient_jax.losses.labels import class_weights
 from efficient_jax.methods.noisy_student import noisy_student, pseudo_labels, suggestion
 from efficient_jax.types import UserError
 from tests.methods.fake import CLASSES, PARAMS, cross_entropies, fake, make, unchanged

@@ -9,7 +9,7 @@ import pytest
 
 from efficient_jax import augment
 from efficient_jax.augment.mix import saliency_cutmix
-from efficient_jax.losses import cross_entropy, sigmoid_cross_entropy
+from efficient_jax.losses.labels import cross_entropy, sigmoid_cross_entropy
 from efficient_jax.methods.multi_label import multi_label
 from efficient_jax.methods.multi_label_student import multi_label_student
 from efficient_jax.methods.noisy_student import noisy_student

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efficient_jax.losses import class_weights
+from efficient_jax.losses.labels import class_weights
 from efficient_jax.methods.supervised import supervised
 from tests.methods.fake import CLASSES, PARAMS, cross_entropies, fake, make, unchanged
 

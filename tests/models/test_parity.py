@@ -1,4 +1,4 @@
-"""The same logits as timm's for the same weights and images. Goldens are of tests/peers/make_goldens.py.
+"""The same logits as timm's for the same weights and images. Goldens are of tests/benchmarks/peers/make_goldens.py.
 
 Logits have a standard deviation of 1 to 12, and must agree within 1e-4 of that of the model.
 """

@@ -4,7 +4,7 @@ import base64
 
 import numpy as np
 
-from efficient_jax.metrics import wilson
+from efficient_jax.metrics.accuracy import wilson
 from efficient_jax.report import bias
 
 CLASSES = ("antelope", "beetle", "cow", "none left")

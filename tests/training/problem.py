@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from efficient_jax import models, optim
+from efficient_jax import models
 from efficient_jax.methods.supervised import supervised
+from efficient_jax.optim import optimizer
 from efficient_jax.training import parallel, state, step
 from efficient_jax.types import Augment, Batch, Tree
 
@@ -45,7 +46,7 @@ def make(
     labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, 64)]
     module = models.MODELS[network](classes=CLASSES, width=4, dropout=dropout, norm_axis=parallel.AXIS)
     variables = models.init(module, jax.random.key(0), SHAPE)
-    tx, _ = optim.optimizer(
+    tx, _ = optimizer.optimizer(
         variables["params"],
         steps=UPDATES,
         learning_rate=learning_rate,

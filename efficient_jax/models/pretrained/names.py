@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficient_jax.binding import counted
+from efficient_jax.settings import counted
 
 FIRST = (  # the first layer of each network that is known: where it stands, the names of a network begin
     "conv1.weight",

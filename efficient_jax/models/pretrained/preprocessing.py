@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efficient_jax.binding import choose
 from efficient_jax.models.pretrained import names
 from efficient_jax.models.pretrained.weights import PACKAGED, read
+from efficient_jax.settings import choose
 from efficient_jax.types import UserError
 
 INTERPOLATIONS = ("bilinear", "bicubic")

@@ -13,9 +13,9 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
-from efficient_jax.binding import counted, nearest
 from efficient_jax.models import vit
 from efficient_jax.models.pretrained import names, torch_file
+from efficient_jax.settings import counted, nearest
 from efficient_jax.types import Tree, UserError
 
 PACKAGED = {  # name: a package on PyPI whose only content is the .pth file (Apache-2.0, ImageNet-1k)

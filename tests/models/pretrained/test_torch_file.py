@@ -23,7 +23,7 @@ import pytest
 from efficient_jax.models.pretrained import torch_file
 from efficient_jax.types import UserError
 
-GOLDENS = Path(__file__).parents[1] / "goldens"  # saved by torch: tests/peers/make_goldens.py
+GOLDENS = Path(__file__).parents[1] / "goldens"  # saved by torch: tests/benchmarks/peers/make_goldens.py
 FORMS = ("zip", "legacy")
 NUMBERS = np.arange(12, dtype=np.float32)
 SAVED = {

@@ -1,0 +1,103 @@
+"""Detections and their ground truth as COCO's JSON files: read, checked against each other, written."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from efficient_jax import files
+from efficient_jax.detection.detections import Found, check
+from efficient_jax.types import UserError
+
+
+class Truth(NamedTuple):
+    """The ground truth of some images, in the order of their ids."""
+
+    images: Int[np.ndarray, "n"]  # ids
+    categories: dict[int, str]  # id -> name
+    boxes: list[Found]  # without scores; labels are ids of categories
+    crowds: int  # annotations of crowds, which are left out
+
+
+def read_truth(path: Path, where: str) -> Truth:
+    """Returns the boxes of a COCO file with `images`, `annotations` and `categories`; crowds are counted only.
+
+    Raises: UserError naming `where` for a file that cannot be read, or an entry that does not fit.
+    """
+    content = _read(path, where)
+    names = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or any(not isinstance(content.get(name), list) for name in names):
+        raise UserError(f"{where}: {str(path)!r} is no ground truth of COCO; want the lists {', '.join(names)}")
+    try:
+        images = np.unique([int(entry["id"]) for entry in content["images"]])
+        categories = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{where}: {str(path)!r}: an image or a category has no id or name ({error})") from error
+    kept = [entry for entry in content["annotations"] if not (isinstance(entry, dict) and entry.get("iscrowd"))]
+    boxes = _by_image(kept, images, categories, f"{where}: {str(path)!r}", ("boxes", "labels"))
+    return Truth(images, categories, boxes, len(content["annotations"]) - len(kept))
+
+
+def read_results(path: Path, truth: Truth, where: str) -> list[Found]:
+    """Returns the detections of a COCO results file, a list of {image_id, category_id, bbox, score}: for each image of
+    `truth`, empty where there is none.
+
+    Raises: UserError naming `where` for a file that cannot be read, an image or category that `truth` does not have,
+    boxes that are not [x, y, width, height], or scores outside of 0..1.
+    """
+    content = _read(path, where)
+    if not isinstance(content, list):
+        raise UserError(
+            f"{where}: {str(path)!r} holds no detections; want a list of image_id, category_id, bbox, score"
+        )
+    names = ("boxes", "scores", "labels")
+    return _by_image(content, truth.images, truth.categories, f"{where}: {str(path)!r}", names)
+
+
+def write_results(path: Path, found: list[Found], truth: Truth) -> None:
+    """Writes detections of the images of `truth` as a COCO results file."""
+    rows = []
+    for image, boxes in zip(truth.images.tolist(), found, strict=True):
+        for box, score, label in zip(*(boxes[name].tolist() for name in ("boxes", "scores", "labels")), strict=True):
+            corner = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+            rows.append({"image_id": image, "category_id": label, "bbox": corner, "score": score})
+    files.write_json(path, rows)
+
+
+def _read(path: Path, where: str) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"it is not JSON ({error})"
+        raise UserError(f"{where}: cannot read {str(path)!r}: {reason}") from error
+
+
+def _by_image(
+    entries: list[Any], images: np.ndarray, categories: dict[int, str], where: str, names: tuple[str, ...]
+) -> list[Found]:
+    rows: list[list[tuple]] = [[] for _ in images]
+    index = {image: number for number, image in enumerate(images.tolist())}
+    for number, entry in enumerate(entries):
+        try:
+            x, y, width, height = map(float, entry["bbox"])
+            score = float(entry["score"]) if "scores" in names else 0.0
+            image, category = entry["image_id"], entry["category_id"]
+        except (KeyError, TypeError, ValueError) as error:
+            about = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+            raise UserError(f"{where}: entry {number}: {about}; want image_id, category_id, bbox [x y w h]") from error
+        for what, value, known in (("image_id", image, index), ("category_id", category, categories)):
+            if value not in known:
+                raise UserError(f"{where}: entry {number}: {what} {value!r} is not in the ground truth")
+        rows[index[image]].append(((x, y, x + width, y + height), score, category))
+    return [
+        check(_arrays(of_image, names), f"{where}, image_id {image}", names)
+        for image, of_image in zip(images.tolist(), rows, strict=True)
+    ]
+
+
+def _arrays(rows: list[tuple], names: tuple[str, ...]) -> Found:
+    boxes, scores, labels = zip(*rows, strict=True) if rows else ((), (), ())
+    arrays = {"boxes": np.array(boxes, np.float64), "scores": np.array(scores), "labels": np.array(labels, np.int32)}
+    return {name: arrays[name] for name in names}

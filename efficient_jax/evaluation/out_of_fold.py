@@ -1,0 +1,71 @@
+"""What the runs of all folds say of images that they were not trained on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from efficient_jax import files
+from efficient_jax.inference import predictions
+from efficient_jax.types import UserError
+
+
+class OutOfFold(NamedTuple):
+    """Labelled images, each predicted by the run that held it out; in the order of `ids`."""
+
+    classes: tuple[str, ...]
+    names: tuple[str, ...]  # files, or "image 7"
+    ids: Int[np.ndarray, "n"]  # their numbers in the source
+    probabilities: Float[np.ndarray, "n classes"]
+    labels: Int[np.ndarray, "n *classes"]
+    folds: Int[np.ndarray, "n"]
+
+
+def gather(stages: Sequence[Path]) -> OutOfFold:
+    """The validation predictions of finished stages, RUN/STAGE, one of each fold.
+
+    Predictions are a little better than those of new images where a run chose something on its fold: the best
+    checkpoint, the l2 of a linear probe.
+
+    Raises: UserError for a stage without validation predictions, runs on other images, or folds that overlap.
+    """
+    parts, before = [], ""
+    for stage in stages:
+        if not (stage / predictions.FILES["validation"]).is_file():
+            raise UserError(
+                f"{str(stage)!r} has no validation.npz: want finished stages of runs with config.data.folds"
+            )
+        data = files.read_json(stage.parent / "run.json")["data"]
+        if before and data["fingerprint"] != before:
+            raise UserError(f"{str(stage)!r} saw other images than {str(stages[0])!r}; gather the folds of one source")
+        before = data["fingerprint"]
+        fold = files.read_json(stage.parent / "config.json")["data"].get("fold", 0)
+        part = predictions.read(stage / predictions.FILES["validation"], "out-of-fold predictions")
+        parts.append(OutOfFold(part.classes, part.images, *part[:3], np.full(len(part.ids), fold)))
+    if not parts:
+        raise UserError("no stages to gather out-of-fold predictions of")
+    classes, names, ids, probabilities, labels, folds = zip(*parts, strict=True)
+    every, named = np.concatenate(ids), sum(names, ())
+    order = np.argsort(every, kind="stable")
+    if len(twice := np.flatnonzero(np.diff(every[order]) == 0)):
+        name = named[order[twice[0]]]
+        raise UserError(f"{name} was held out by two of the stages; want one stage of each fold and one seed")
+    return OutOfFold(
+        classes[0],
+        tuple(named[i] for i in order),
+        every[order],
+        *(np.concatenate(each)[order] for each in (probabilities, labels, folds)),
+    )
+
+
+def write_csv(path: Path, found: OutOfFold) -> None:
+    """A line for each image: name, fold, label, and the probability of each class."""
+    rows = []
+    for name, fold, label, row in zip(found.names, found.folds, found.labels, found.probabilities, strict=True):
+        shown = np.flatnonzero(label == 1) if label.ndim else [label]
+        labels = " ".join(found.classes[number] for number in shown)
+        rows.append([name, fold, labels, *(f"{value:.6f}" for value in row)])
+    header = ["image", "fold", "label", *(f"p({name})" for name in found.classes)]
+    files.write_text(path, files.csv_text(header, rows))

@@ -1,0 +1,161 @@
+"""A config, checked: every block bound to the function that will read it, before anything compiles."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from efficient_jax import augment as augmentations
+from efficient_jax.augment import operations
+from efficient_jax.data import PICTURES, SOURCES
+from efficient_jax.data import generated as drawing
+from efficient_jax.data.stream import FEEDS
+from efficient_jax.experiment.stage_config import Stage, at_least, augment_blocks, stage
+from efficient_jax.models import pretrained
+from efficient_jax.settings import bind, bind_named, choose, nearest
+from efficient_jax.training import checkpoint
+from efficient_jax.types import UserError
+
+NOTHING: dict[str, Any] = {}
+
+
+class Plan(NamedTuple):
+    seed: int
+    devices: int
+    source: tuple[str, dict[str, Any]]
+    split: dict[str, Any]  # sizes, folds and how to draw: arguments of `splits.split`
+    feed: str  # where its images are: "memory", "stream", or "" for what fits
+    generated: dict[str, Any]  # images to draw of each class, or a folder of them, and their weight; {} for none
+    duplicates: str  # what to do about images that equal one of the test: "refuse" or "drop"
+    label_changing: tuple[str, ...]  # operations after which a label may be wrong
+    stages: tuple[Stage, ...]
+    warnings: tuple[str, ...]  # what to say before training
+
+
+def plan(config: Mapping[str, Any]) -> Plan:
+    """The plan that `config` describes.
+
+    `config.stages` names the stages in running order, `config.<name>` is a stage's block; a block that is not named
+    is checked all the same. Raises: UserError for a key or value that nothing reads or that does not fit.
+    """
+    reserved = ("seed", "devices", "data", "stages")
+    blocks = {name: b for name, b in config.items() if name not in reserved and isinstance(b, Mapping)}
+    top = _experiment(**bind(_experiment, {k: v for k, v in config.items() if k not in blocks}, "config"))
+    names = top["stages"]
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"config.stages: want at least one name and each once, got {names}")
+    for name in names:
+        choose(name, blocks, "config.stages")
+    stages = {
+        name: stage(name, **bind(stage, block, f"config.{name}", given=("name",))) for name, block in blocks.items()
+    }
+    for position, name in enumerate(names):
+        for teacher in stages[name].teachers:
+            _check_reference(teacher, names, position, stages[name].where_teachers)
+        _check_reference(stages[name].init, names, position, f"config.{name}.init", or_weights=True)
+    data = _data(**bind(_data, top["data"], "config.data"))
+    return Plan(
+        seed=top["seed"],
+        devices=top["devices"],
+        **data,
+        stages=tuple(stages[name] for name in names),
+        warnings=tuple(
+            f"config.{name}.augment applies {op!r}, named in config.data.label_changing: labels may be wrong after it"
+            for name in names
+            for op in data["label_changing"]
+            if any(op in operations(b) for b in augment_blocks(blocks[name]).values())
+        ),
+    )
+
+
+def _experiment(*, seed: int, stages: tuple, data: dict, devices: int = 0) -> dict[str, Any]:
+    """The top level of a config. `devices` = 0 takes as many as share every batch evenly."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"config.seed: {seed} is not in 0 .. 2^32 - 1")
+    if devices < 0:
+        raise UserError(f"config.devices: {devices} is negative; 0 takes what fits")
+    return {"seed": seed, "stages": stages, "data": data, "devices": devices}
+
+
+def _data(
+    *,
+    source: dict,
+    labels_per_class: int = 0,
+    test: int = 0,
+    validation: int = 0,
+    folds: int = 0,
+    fold: int = 0,
+    stratify: bool = True,
+    unlabelled: int = 0,
+    feed: str = "",
+    generated: dict = NOTHING,
+    duplicates: str = "refuse",
+    label_changing: tuple = (),
+) -> dict[str, Any]:
+    """`config.data`: where the images come from, and how many of them are for what; fields of `Plan`.
+
+    `labels_per_class` takes up to so many labels, 0 all; `test` = 0 is for a source that has test images of its own.
+    `unlabelled` keeps so many of the images without labels; 0: all.
+    `folds` cuts the labelled images into so many parts, 0 for none; number `fold`, from 0 on, is for validation.
+    `stratify` gives each part the same share of every class; False draws at random.
+    `feed` "memory" decodes pictures once, "stream" whenever one is used, "" the latter where they do not fit.
+    `generated` adds images drawn from a Gaussian of each class's labelled ones, or those of another generator in
+    `generated.path`, to what is learned, see `efficient_jax.data.generated`.
+    `duplicates` "refuse" ends where an image of another part equals a test image, "drop" leaves such images out.
+    `label_changing` names operations after which a label may be wrong, such as a flip of digits.
+    """
+    split = {"labels_per_class": labels_per_class, "test": test, "validation": validation, "folds": folds, "fold": fold}
+    split["unlabelled"] = unlabelled
+    for name, value in split.items():
+        at_least(value, 0, f"config.data.{name}")
+    if folds == 1:
+        raise UserError("config.data.folds: 1 leaves nothing to learn from; want 2 or more, or 0 for none")
+    if fold >= max(folds, 1):
+        raise UserError(f"config.data.fold: {fold} is not one of {folds} folds, which are counted from 0")
+    if folds and validation:
+        raise UserError(
+            f"config.data.validation: {validation} asked, and config.data.folds = {folds} takes a fold; give one"
+        )
+    for op in label_changing:
+        choose(op, augmentations.OPS | augmentations.MIXES, "config.data.label_changing")
+    choose(feed, dict.fromkeys(FEEDS), "config.data.feed")
+    choose(duplicates, {"refuse": (), "drop": ()}, "config.data.duplicates")
+    named, settings = bind_named(SOURCES, source, "config.data.source", given=("feed",))
+    if feed == "stream" and named not in PICTURES:
+        raise UserError(f"config.data.feed: the source {named!r} is in memory; can be streamed: {', '.join(PICTURES)}")
+    if generated:
+        generated = bind(drawing.settings, generated, "config.data.generated")
+        drawing.settings(**generated)
+    return {
+        "source": (named, settings),
+        "split": split | {"stratify": stratify},
+        "feed": feed,
+        "generated": dict(generated),
+        "duplicates": duplicates,
+        "label_changing": label_changing,
+    }
+
+
+def is_weights(reference: str) -> bool:
+    """Whether `reference` names weights that others trained, by their name or by the ending of a file's."""
+    return reference in pretrained.PACKAGED or Path(reference).suffix in pretrained.weights.READERS
+
+
+def _check_reference(
+    reference: str, names: tuple[str, ...], position: int, where: str, or_weights: bool = False
+) -> None:
+    """A stage that comes earlier, a folder with checkpoints, or to begin with weights that others trained."""
+    if not reference or reference in names[:position] or (Path(reference) / checkpoint.FOLDER).is_dir():
+        return
+    if or_weights and is_weights(reference):
+        return
+    if reference in names:
+        raise UserError(
+            f"{where}: stage {reference!r} comes later; it must come before {names[position]!r} in config.stages"
+        )
+    packaged = list(pretrained.PACKAGED) if or_weights else []
+    stages = [str(found.parent) for found in Path(reference).glob(f"*/{checkpoint.FOLDER}")]  # `reference` is a run
+    raise UserError(
+        f"{where}: {reference!r} is neither an earlier stage nor the folder of a trained one"
+        + (", nor weights that others trained" if or_weights else "")
+        + nearest(reference, stages or [*names[:position], *packaged])
+    )

@@ -1,0 +1,187 @@
+"""`split.csv` of a run: which image is in which part, so that whoever reads the run's images again has the same parts.
+
+A split is drawn once, when the run begins. Afterwards images are found again by name and content, whatever was added,
+renamed or removed since: a split that is drawn again from other images tests on images that were trained on.
+"""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from efficient_jax import files
+from efficient_jax.data import identity, sources
+from efficient_jax.data.sources import NOTHING, Source
+from efficient_jax.data.stream import Streamed
+from efficient_jax.types import UserError
+
+FILE = "split.csv"
+LEFT_OUT = "left out"  # the part of images that the run did not use
+HELD_OUT = ("test", "validation")
+GENERATED = "generated"
+NAMED = 3
+
+
+class Table(NamedTuple):
+    """The rows of a `split.csv`, in the order of the image indices."""
+
+    parts: tuple[str, ...]
+    names: tuple[str, ...]
+    contents: tuple[str, ...]  # as `sources.contents`
+    labels: np.ndarray  # as in `Source`
+
+
+def text(source: Source, split: Mapping[str, np.ndarray]) -> str:
+    """The content of `split.csv`: a line for each image with its part, index, name, content hash and label.
+
+    Args:
+        source: the images of the run.
+        split: part -> indices of its images. Images in no part are "left out".
+
+    Returns:
+        CSV. The label is the name of the class, empty where there is none; of several labels 0 and 1 (-1: not known)
+        in columns `label(class)`.
+    """
+    rest = np.setdiff1d(np.arange(len(source.images)), np.concatenate([*split.values()]))
+    parts, ids = {**split, LEFT_OUT: rest}, np.concatenate([*split.values(), rest]).astype(int)
+    which = np.repeat([*parts], [len(of_part) for of_part in parts.values()])
+    names = [f"label({name})" for name in source.classes] if source.multi_label else ["label"]
+    labels = source.labels[ids].T if source.multi_label else [_class_names(source.labels[ids], source.classes)]
+    columns = [which, ids, [source.name(i) for i in ids], sources.contents(source, ids), *labels]
+    header = ["part", "number", "image", "content", *names]
+    return files.csv_text(header, zip(*columns, strict=True))
+
+
+def read(workdir: Path, classes: Sequence[str], where: str) -> Table:
+    """Reads the split of a run with these classes, without generated images.
+
+    Raises: UserError naming `where` for a run without `split.csv`, or with one that is damaged.
+    """
+    path = workdir / FILE
+    if not path.is_file():
+        raise UserError(f"{where}: {str(workdir)!r} has no {FILE}, which names its test images; give a run of `train`")
+    try:
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["part"] != GENERATED]
+        rows.sort(key=lambda row: int(row["number"]))
+        if [int(row["number"]) for row in rows] != [*range(len(rows))]:
+            raise ValueError("it does not name every image once")
+        if f"label({classes[0]})" in rows[0]:
+            labels = np.array([[row[f"label({name})"] for name in classes] for row in rows], np.int32)
+        else:
+            numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
+            labels = np.array([numbers[row["label"]] for row in rows], np.int32)
+        parts, names, contents = (tuple(row[name] for row in rows) for name in ("part", "image", "content"))
+        return Table(parts, names, contents, labels)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, csv.Error) as error:
+        raise UserError(f"{where}: {str(path)!r} cannot be read ({type(error).__name__}: {error})") from error
+
+
+def restored(
+    source: Source, table: Table, classes: tuple[str, ...], run: Path, where: str, say: Callable[[str], None]
+) -> tuple[Source, dict[str, Int[np.ndarray, "m"]]]:
+    """The images of a run as it had them: its indices, labels and parts, without images that were added since.
+
+    Images are found by content; of equal ones by name. Those with another name now are the same images. Training images
+    that are gone or changed are left out of their part. What is different is said in one line.
+
+    Args:
+        source: the images that are there now.
+        table: the split of the run.
+        classes: of the run.
+        run: its folder, for messages.
+        where: what an error names.
+        say: shows a line.
+
+    Returns:
+        (the images by the indices of the run, part -> indices). An index that is in no part has no image of its own.
+
+    Raises: UserError naming a test or validation image that is gone or whose content has changed.
+    """
+    now = sources.contents(source)
+    rows = identity.rows_of(table.names, table.contents, source.names or _indexed(len(now)), now)
+    parts = np.array(table.parts)
+    missing = np.flatnonzero(rows < 0)
+    if len(held_out := missing[np.isin(parts[missing], HELD_OUT)]):
+        i, there = held_out[0], set(source.names)
+        how = "is gone" if there else "is gone or changed"
+        how = "has other content than in the run" if table.names[i] in there else how
+        more = f" (and {len(held_out) - 1:,} more)" if len(held_out) > 1 else ""
+        raise UserError(
+            f"{where}: {parts[i]} image {table.names[i]!r} of {str(run)!r} {how}{more}; put it back: "
+            "figures of other images are not those of the run"
+        )
+    changes = _changes(source, table, classes, rows)
+    if changes:
+        say(f"{run}: its images are those of {FILE}: {'; '.join(changes)}")
+    split = {part: np.flatnonzero((parts == part) & (rows >= 0)) for part in ("labelled", "unlabelled", *HELD_OUT)}
+    found = source if np.array_equal(rows, np.arange(len(now))) else _at(source, np.maximum(rows, 0))
+    return found._replace(labels=table.labels, classes=classes, names=table.names if source.names else ()), split
+
+
+def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[np.ndarray, "n"]) -> list[str]:
+    """What is different from the run, for people."""
+    found = np.flatnonzero(rows >= 0)
+    added = len(source.images) - len(np.unique(rows[found]))
+    trained = np.array(table.parts) != LEFT_OUT
+    gone = [table.names[i] for i in np.flatnonzero((rows < 0) & trained)]
+    renamed = [table.names[i] for i in found if source.names and source.names[rows[i]] != table.names[i]]
+    theirs = _labels_by_name(source.labels[rows[found]], source.classes)
+    ours = _labels_by_name(table.labels[found], classes)
+    relabelled = [table.names[i] for i, one, other in zip(found, ours, theirs, strict=True) if one != other]
+    changes = [f"{_count(added)} added since and left out"] if added else []
+    for names, what in (
+        (gone, "of the training gone or changed and left out"),
+        (renamed, "renamed"),
+        (relabelled, "with another label now, judged by that of the run"),
+    ):
+        if names:
+            changes.append(f"{_count(len(names))} {what} ({_listed(names)})")
+    return changes
+
+
+def _at(source: Source, rows: Int[np.ndarray, "n"]) -> Source:
+    """The images `rows` of a source, without the parts that it fixes."""
+    images = source.images.at(rows) if isinstance(source.images, Streamed) else source.images[rows]
+
+    def of_each(values: Any) -> Any:
+        return None if values is None else values[rows]
+
+    return source._replace(
+        images=images,
+        labels=source.labels[rows],
+        given=NOTHING,
+        names=tuple(source.names[row] for row in rows) if source.names else (),
+        soft_labels=of_each(source.soft_labels),
+        groups=of_each(source.groups),
+        objects={name: values[rows] for name, values in source.objects.items()},
+        sizes=of_each(source.sizes),
+        contents=of_each(source.contents),
+    )
+
+
+def _class_names(labels: Int[np.ndarray, "n"], classes: Sequence[str]) -> list[str]:
+    return ["" if label < 0 else classes[label] for label in labels]
+
+
+def _labels_by_name(labels: np.ndarray, classes: Sequence[str]) -> list[Any]:
+    """The labels of each image in a form that does not depend on the order of classes."""
+    if labels.ndim == 1:
+        return _class_names(labels, classes)
+    names = np.array(classes)
+    return [None if (row < 0).any() else frozenset(names[row == 1]) for row in labels]
+
+
+def _indexed(count: int) -> list[str]:
+    return [f"image {i}" for i in range(count)]
+
+
+def _count(number: int) -> str:
+    return f"{number:,} image{'' if number == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")

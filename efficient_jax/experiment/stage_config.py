@@ -1,0 +1,350 @@
+"""A stage's block of a config, checked: each part bound to the function that will read it."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Key
+
+from efficient_jax import augment as augmentations
+from efficient_jax import methods, models
+from efficient_jax.optim import durations, schedules
+from efficient_jax.optim import optimizer as optimizers
+from efficient_jax.settings import bind, bind_named, choose, counted
+from efficient_jax.types import Augment, Batch, Saliency, UserError
+
+GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
+GIVEN_TO_OPTIMIZER = ("params", "steps", "layers")
+GIVEN_TO_LABELLERS = ("probabilities", "seed")
+GIVEN_TO_LOSSES = ("apply", "augment", "strong_augment", "teachers")
+GIVEN_TO_FITS = ("features", "labels", "seed", "validation", "multi_label", "views")
+GIVEN_TO_CORRECTIONS = ("probabilities", "frequencies")
+GIVEN = GIVEN_TO_LOSSES + GIVEN_TO_FITS + GIVEN_TO_CORRECTIONS
+
+DURATIONS = ("warmup", "period", "boundaries")
+
+NOTHING: dict[str, Any] = {}
+
+
+class Stage(NamedTuple):
+    """One stage: one model, trained with one method on one mixture of data."""
+
+    name: str
+    model: tuple[str, dict[str, Any]]
+    method: tuple[str, dict[str, Any]]
+    pseudo_labels: dict[str, Any]
+    teachers: tuple[str, ...]
+    class_map: dict[str, str]  # the teachers' class -> the student's; {} where they are the same
+    init: str
+    size: int  # of its images, in pixels; 0 for those of the source
+    omit: tuple[str, ...]  # classes that it does not see
+    batch: dict[str, int]  # stream -> images of it in each update
+    balanced: bool  # labelled images of rare classes come more often
+    augment: Augment
+    strong_augment: Augment
+    optim: dict[str, Any]  # as configured; from `resolved` on, the arguments of `optim.optimizer`
+    updates: int  # 0 until `resolved` where `length` counts epochs or examples; and for methods that fit
+    length: tuple[str, float]  # "updates", "epochs" or "examples", and how many
+    norm_axis: str
+    mean: tuple[float, ...]  # () for what belongs to the weights or the data
+    std: tuple[float, ...]
+    views: int
+    ema_decay: float
+    log_every: int
+    save_every: int
+    keep_every: int
+    accumulate: int  # parts of each device's share, one after the other
+
+    @property
+    def where_teachers(self) -> str:
+        return f"config.{self.name}.teacher{'s' if len(self.teachers) > 1 else ''}"
+
+
+def stage(
+    name: str,
+    *,
+    model: dict,
+    method: dict,
+    batch: dict = NOTHING,
+    augment: dict = NOTHING,
+    strong_augment: dict = NOTHING,
+    optim: dict = NOTHING,
+    updates: int = 0,
+    epochs: float = 0.0,
+    examples: int = 0,
+    pseudo_labels: dict = NOTHING,
+    teacher: str = "",
+    teachers: tuple = (),
+    class_map: dict = NOTHING,
+    init: str = "",
+    size: int = 0,
+    omit: tuple = (),
+    norm_axis: str = "device",
+    mean: tuple = (),
+    std: tuple = (),
+    views: int = 0,
+    ema_decay: float = 0.99,
+    log_every: int = 50,
+    save_every: int = 500,
+    keep_every: int = 0,
+    accumulate: int = 1,
+) -> Stage:
+    """`config.<name>`.
+
+    `teacher` and `init` name an earlier stage or the folder of one of another run; `init` may be weights that others
+    trained, a file or a name of `models.pretrained`. `teachers` are several, whose mean probabilities it learns; where
+    they know other classes, `class_map` {theirs: the data's} says what these mean. `size` resizes the images, also the
+    test images; 0 takes them as they are. Images of the classes `omit` are in none of the stage's streams, also those
+    whose labels are known but hidden. One of `updates`, `epochs` and `examples` (of labelled images; of the others with
+    `batch.labelled` = 0) says how long to train. `norm_axis` is the axis over which batch statistics are taken:
+    "device" (all devices' images together) or "" (each device's share for itself). `mean` and `std` normalise images,
+    for weights that want another normalisation than the one found with them. Checkpoints are saved after every
+    `save_every` updates; the newest two and the best stay, and those of each multiple of `keep_every`, if it is not 0.
+    `accumulate` cuts each update's batch into so many parts where one does not fit into the devices' memory.
+    `views` is for methods that fit: how many augmented copies of each labelled image there are; 0: the image as it is.
+    """
+    where = f"config.{name}"
+    augmentation = _augment(augment, f"{where}.augment")
+    strong_augmentation = _augment(strong_augment, f"{where}.strong_augment")
+    functions = {key: entry.fit or entry.correct or entry.loss for key, entry in methods.METHODS.items()}
+    chosen, settings = bind_named(functions, method, f"{where}.method", GIVEN)
+    entry = methods.METHODS[chosen]
+    if teacher and teachers:
+        raise UserError(f"{where}: teacher and teachers are both given; give one")
+    teachers = (teacher,) if teacher else teachers
+    _check_teachers(where, chosen, teachers)
+    _check_names({"teachers": teachers, "omit": omit, "class_map": tuple(class_map.values())}, where)
+    if class_map and (entry.any_classes or not teachers):
+        raise UserError(f"{where}.class_map: the method {chosen!r} does not read it")
+    at_least(size, 0, f"{where}.size")
+    at_least(accumulate, 1, f"{where}.accumulate")
+    if norm_axis not in ("device", ""):
+        raise UserError(f"{where}.norm_axis: {norm_axis!r} is neither 'device' nor ''")
+    if len(mean) != len(std) or not all(deviation > 0.0 for deviation in std):
+        raise UserError(f"{where}: mean {mean} and std {std} want a number for each channel, std above 0.0")
+    lengths = {"updates": updates, "epochs": epochs, "examples": examples}
+    if entry.trains:
+        if views:
+            raise UserError(f"{where}.views: the method {chosen!r} augments in every update and does not read it")
+        sizes = _batch(where, entry, **bind(_batch, batch, f"{where}.batch", ("where", "entry")))
+        length = _length(lengths, where)
+        _check_optim(optim, sizes, where)
+    else:
+        if views < 0 or (augment.get("ops", ()) and not views):
+            raise UserError(f"{where}.views: {views}; `augment` wants 1 or more augmented copies of each image")
+        unread = {"batch": batch, "optim": optim, "omit": omit, "pseudo_labels": pseudo_labels, **lengths}
+        _check_unread(where, chosen, unread | ({"views": views} if entry.correct else {}))
+        if not init:
+            raise UserError(
+                f"{where}.init: the method {chosen!r} needs a trained network: an earlier stage, or weights"
+            )
+        sizes, length = {}, ("updates", 0.0)
+    if batch.get("balanced") and settings.get("class_balance"):
+        raise UserError(f"{where}: batch.balanced and method.class_balance both correct for rare classes; take one")
+    if entry.unlabelled and not entry.frozen_teacher and not batch.get("unlabelled"):
+        raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
+    if pseudo_labels and not entry.label:
+        raise UserError(f"{where}.pseudo_labels: the method {chosen!r} does not read them")
+    mixes = _mixes(augment)
+    for stream, count in sizes.items():
+        if count % accumulate:
+            raise UserError(
+                f"{where}.batch.{stream}: {counted(count, 'image does', 'images do')} not divide into "
+                f"accumulate = {accumulate} parts"
+            )
+        if mixes and count // accumulate % 2:
+            raise UserError(
+                f"{where}.batch.{stream}: {count // accumulate} is odd, but {mixes[0]!r} mixes images in pairs"
+            )
+    _check_views(where, chosen, augment, strong_augment)
+    for key, count in (("log_every", log_every), ("save_every", save_every)):
+        at_least(count, 1, f"{where}.{key}")
+    at_least(keep_every, 0, f"{where}.keep_every")
+    if keep_every % save_every:
+        raise UserError(f"{where}.keep_every: {keep_every} is no multiple of save_every, {save_every}")
+    if entry.fit and mixes:
+        raise UserError(
+            f"{where}.augment: {mixes[0]!r} mixes images, so that held-out ones would have been trained on; the method "
+            f"{chosen!r} wants augmentation of single images"
+        )
+    named, architecture = bind_named(models.MODELS, model, f"{where}.model", GIVEN_TO_MODELS)
+    if "dtype" in architecture:
+        choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
+    if not 0.0 <= ema_decay < 1.0:
+        raise UserError(f"{where}.ema_decay: {ema_decay} is not in 0.0 .. 1.0 (1.0 excluded)")
+    return Stage(
+        name=name,
+        model=(named, architecture),
+        method=(chosen, settings),
+        pseudo_labels=bind(entry.label, pseudo_labels, f"{where}.pseudo_labels", GIVEN_TO_LABELLERS)
+        if entry.label
+        else {},
+        teachers=teachers,
+        class_map=dict(class_map),
+        init=init,
+        size=size,
+        omit=omit,
+        batch=sizes,
+        balanced=batch.get("balanced", False),
+        augment=augmentation,
+        strong_augment=strong_augmentation,
+        optim=dict(optim),
+        updates=updates,
+        length=length,
+        norm_axis=norm_axis,
+        mean=mean,
+        std=std,
+        views=views,
+        ema_decay=ema_decay,
+        log_every=log_every,
+        save_every=save_every,
+        keep_every=keep_every,
+        accumulate=accumulate,
+    )
+
+
+def resolved(stage: Stage, images: int) -> Stage:
+    """`stage` with its durations in updates, now that the number of images in its first stream is known: the labelled
+    ones, or the others where it learns from no labels.
+
+    Raises: UserError for two durations where there should be one, or that do not fit into each other.
+    """
+    if not stage.batch:
+        return stage
+    where, batch = f"config.{stage.name}", next(iter(stage.batch.values()))
+    unit, amount = stage.length
+    updates = max(1, round(amount * {"updates": 1.0, "epochs": images / batch, "examples": 1.0 / batch}[unit]))
+    optim = _in_updates(stage.optim, batch, images, updates, f"{where}.optim")
+    bound = bind(optimizers.optimizer, optim, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+    if not 0 <= bound["warmup"] < updates:
+        raise UserError(
+            f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage; "
+            "warmup_percent is a share of them"
+        )
+    return stage._replace(updates=updates, optim=bound)
+
+
+def augment_blocks(stage: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The augmentations in the block of a stage, by their keys."""
+    return {key: stage.get(key, NOTHING) for key in ("augment", "strong_augment") if stage.get(key) or key == "augment"}
+
+
+def _mixes(block: Mapping[str, Any]) -> list[str]:
+    return sorted(augmentations.operations(block) & augmentations.MIXES.keys())
+
+
+def _check_teachers(where: str, method: str, teachers: tuple[str, ...]) -> None:
+    if bool(teachers) == methods.METHODS[method].needs_teacher:
+        return
+    if teachers:
+        raise UserError(f"{where}.teacher: the method {method!r} has no use for {', '.join(map(repr, teachers))}")
+    raise UserError(f"{where}.teacher: the method {method!r} needs one: the name of an earlier stage")
+
+
+def _check_unread(where: str, method: str, given: Mapping[str, Any]) -> None:
+    for key, value in given.items():
+        if value:
+            raise UserError(f"{where}.{key}: the method {method!r} has no updates and does not read it")
+
+
+def _check_optim(optim: Mapping[str, Any], sizes: Mapping[str, int], where: str) -> None:
+    """With placeholders: how many images are labelled is not known yet."""
+    first = next(iter(sizes.values()))
+    optim_now = _in_updates(optim, first, first, 100, f"{where}.optim")
+    bound = bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+    for key in ("learning_rate", "weight_decay", "clip"):
+        if bound[key] < 0.0:
+            raise UserError(f"{where}.optim.{key}: {bound[key]} is negative")
+    bind_named(optimizers.ALGORITHMS, bound["algorithm"], f"{where}.optim.algorithm", optimizers.GIVEN)
+
+
+def _check_views(where: str, method: str, augment: dict, strong_augment: dict) -> None:
+    entry = methods.METHODS[method]
+    if bool(strong_augment) != entry.strong:
+        raise UserError(
+            f"{where}.strong_augment: the method {method!r} "
+            + ("needs a block of operations for the strong view" if entry.strong else "has no strong view")
+        )
+    for key, block in (("augment", augment), ("strong_augment", strong_augment)):
+        mixes = _mixes(block)
+        if mixes and not entry.mixes:
+            raise UserError(
+                f"{where}.{key}: {mixes[0]!r} mixes images, but the method {method!r} compares views of one image"
+            )
+        asking = [op for op in mixes if "saliency" in inspect.signature(augmentations.MIXES[op]).parameters]
+        if asking and not entry.saliency:
+            able = " or ".join(repr(name) for name, other in methods.METHODS.items() if other.saliency)
+            raise UserError(
+                f"{where}.{key}: {asking[0]!r} wants the saliency of images, which the method {method!r} does not "
+                f"compute; take the method {able}, or another operation"
+            )
+
+
+def _length(forms: Mapping[str, float], where: str) -> tuple[str, float]:
+    """The one of `forms` that is given."""
+    given = [(unit, amount) for unit, amount in forms.items() if amount]
+    if len(given) != 1:
+        shown = " and ".join(f"{unit} = {amount}" for unit, amount in given) or "none of them is given"
+        raise UserError(f"{where}: want one of {', '.join(forms)}; {shown}")
+    unit, amount = given[0]
+    if amount < 0:
+        raise UserError(f"{where}.{unit}: {amount} is negative")
+    return unit, float(amount)
+
+
+def _in_updates(block: Mapping[str, Any], batch: int, labelled: int, updates: int, where: str) -> dict[str, Any]:
+    """`config.<stage>.optim` with every duration in updates, those of its schedule too."""
+    measures = {"batch": batch, "epoch": labelled, "updates": updates}
+    given = block
+    block = durations.resolve(block, DURATIONS[:1], **measures, where=where)
+    share = given.get("warmup_percent", 0.0)
+    if isinstance(share, int | float) and 0 < share < 100:  # it leaves something to train, also where it is rounded up
+        block["warmup"] = min(block["warmup"], updates - 1)
+    if isinstance(block.get("schedule"), Mapping):
+        block["schedule"] = durations.resolve(block["schedule"], DURATIONS[1:], **measures, where=f"{where}.schedule")
+        bind_named(schedules.SCHEDULES, block["schedule"], f"{where}.schedule", schedules.GIVEN)
+    return block
+
+
+def _check_names(keys: Mapping[str, tuple], where: str) -> None:
+    for key, names in keys.items():
+        if wrong := [name for name in names if not isinstance(name, str)]:
+            raise UserError(f"{where}.{key}: {wrong[0]!r} is no name")
+
+
+def _batch(
+    where: str, entry: methods.Method, *, labelled: int, unlabelled: int = 0, balanced: bool = False
+) -> dict[str, int]:
+    """`config.<stage>.batch`: images per update over all devices; a stream of 0 is none. `balanced` repeats the
+    labelled images of rare classes, so that all classes come equally often."""
+    del balanced  # the caller reads it
+    at_least(labelled, 0 if entry.frozen_teacher and unlabelled else 1, f"{where}.batch.labelled")
+    at_least(unlabelled, 0, f"{where}.batch.unlabelled")
+    if unlabelled and not entry.unlabelled:
+        raise UserError(
+            f"{where}.batch.unlabelled: {unlabelled} asked, but the method learns from labelled images only"
+        )
+    return {stream: size for stream, size in (("labelled", labelled), ("unlabelled", unlabelled)) if size}
+
+
+def _augment(block: Mapping[str, Any], where: str) -> Augment:
+    """`config.<stage>.augment`: `ops` in order, and a block of settings for each that has any."""
+    ops = bind(_ops, {"ops": block.get("ops", ())}, where)["ops"]
+    augment = augmentations.build(ops, block, where)
+
+    def named(keys: Key[Array, "b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
+        try:
+            return augment(keys, batch, saliency)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+
+    return named
+
+
+def _ops(*, ops: tuple) -> None:
+    del ops
+
+
+def at_least(value: int, least: int, where: str) -> None:
+    if value < least:
+        raise UserError(f"{where}: {value} is less than {least}")

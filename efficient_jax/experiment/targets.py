@@ -1,0 +1,87 @@
+"""What a stage learns from: streams of images, and the labels of people and teachers."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from efficient_jax.data import feed
+from efficient_jax.experiment import pseudo_label_store
+from efficient_jax.experiment.dataset import streams, without_omitted
+from efficient_jax.experiment.predict import predict_rows
+from efficient_jax.experiment.run import Run, teachers_of
+from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.methods import METHODS
+from efficient_jax.training import checkpoint, parallel, step
+from efficient_jax.types import UserError
+
+
+class Supervision(NamedTuple):
+    """What a stage learns from."""
+
+    rows: dict[str, np.ndarray]  # stream -> images, those that count double twice
+    labels: np.ndarray  # float32 [n classes]: people's, or the teacher's; zeros where there is neither
+    pseudo_labels: dict[str, int] | None  # how many were kept and are right
+
+
+def supervise(stage: Stage, run: Run) -> Supervision:
+    """The stage's streams and their labels; a teacher that labels images does so here, once, un-noised."""
+    source, split = run.source, run.split
+    labels = np.zeros((len(source.images), len(source.classes)), np.float32)
+    labels[split["labelled"]] = source.targets(split["labelled"])
+    rows = streams(stage, source, split)
+    if stage.balanced:
+        rows["labelled"] = np.repeat(rows["labelled"], feed.balanced(source.labels[rows["labelled"]], run.seed))
+    if "generated" in split and "labelled" in rows:
+        drawn = without_omitted(stage, source, split["generated"])
+        labels[drawn] = source.targets(drawn)
+        coins = np.random.default_rng(run.seed).random(len(drawn))
+        copies = feed.copies(np.full(len(drawn), run.weight), coins)
+        rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
+    label = METHODS[stage.method[0]].label
+    if not label:
+        return Supervision(rows, labels, None)
+    ids = rows["unlabelled"]
+    labels[ids], copies, counts = _pseudo_labels(label, stage, run, ids)
+    rows["unlabelled"] = np.repeat(ids, copies)
+    return Supervision(rows, labels, counts)
+
+
+def _pseudo_labels(
+    label: Callable[..., tuple[np.ndarray, np.ndarray]], stage: Stage, run: Run, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """(labels, copies, how many were kept and are right) of the unlabelled images; the stage's folder has the store.
+
+    An interrupted stage takes the predictions from there, if they are the same teachers'.
+    """
+    source, folder, names = run.source, run.workdir / stage.name, ", ".join(stage.teachers)
+    applies, variables = teachers_of(stage, run)
+    hashes = ", ".join(checkpoint.fingerprint(tree) for tree in variables)
+    asked: dict[str, Any] = {"teacher": names, "teacher_hash": hashes, "class_map": stage.class_map}
+    asked |= {"method": stage.method[0], "settings": stage.pseudo_labels, "seed": run.seed}
+    probabilities = pseudo_label_store.read(folder, asked, ids)
+    if probabilities is None:
+        predicted = [
+            predict_rows(
+                step.make_predict(apply, run.devices, source.multi_label),
+                parallel.replicate(tree, run.devices),
+                ids,
+                run,
+            )
+            for apply, tree in zip(applies, variables, strict=True)
+        ]
+        probabilities = np.mean(predicted, axis=0)
+    else:
+        run.console.print(f"{stage.name}: predictions of {names} are those of {pseudo_label_store.TABLE}")
+    try:
+        labels, copies = label(probabilities, run.seed, **stage.pseudo_labels)
+    except UserError as error:
+        raise UserError(f"config.{stage.name}.{error}") from error
+    round_ = pseudo_label_store.Round(ids, probabilities, labels, copies, stage.pseudo_labels["threshold"])
+    audit = pseudo_label_store.audit(source, run.split["labelled"], round_, stage.batch["unlabelled"])
+    pseudo_label_store.write(folder, source, round_, asked | audit)
+    counts = {name: audit[name] for name in ("pool", "kept", "known", "right")}
+    run.console.print(f"{stage.name}: {counts['kept']:,} of {counts['pool']:,} pseudo-labels kept")
+    for warning in audit["warnings"]:
+        run.console.print(f"{stage.name}: {warning}", soft_wrap=True)
+    return labels, copies, counts | {"classes_without": len(audit["without"])}

@@ -1,0 +1,138 @@
+"""A workdir belongs to one experiment, one set of data and one run at a time."""
+
+import contextlib
+import fcntl
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from efficient_jax import distributed, files
+from efficient_jax.data.sources import Source
+from efficient_jax.experiment import split_table
+from efficient_jax.types import UserError
+
+LOCK = ".lock"
+
+
+def writable(path: Path, flag: str) -> Path:
+    """The folder, created where it is not there. Raises: UserError naming `flag` when nothing can be written there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(f"{flag}: cannot write to {str(path)!r}: {error.strerror}; choose another folder") from error
+    return path
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
+    """Holds `workdir` for a run of `config`, creating it; what is in it stays as it is. Of several processes the first
+    holds it for all.
+
+    Raises: UserError when it cannot be written, is in use, or holds something else.
+    """
+    if not distributed.is_first():
+        distributed.wait("workdir")
+        if not workdir.is_dir():
+            raise UserError(f"--workdir: process 0 writes to {str(workdir)!r}, which is not here; all have to see it")
+        yield
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / LOCK).open("w")
+    except OSError as error:
+        raise UserError(
+            f"--workdir: cannot write to {str(workdir)!r}: {error.strerror}; choose another folder"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"--workdir: another process is training in {str(workdir)!r}") from error
+        _check(workdir, json.loads(files.json_text(config)))
+        distributed.wait("workdir")
+        yield
+
+
+def check_data(workdir: Path, fingerprint: str, generated: str = "") -> None:
+    """That a run carries on with the data it began with: with other images its split would be another too.
+
+    `generated` is the fingerprint of the generated images that were read from a folder, "" where there are none.
+    """
+    about = workdir / "run.json"
+    if not about.exists():
+        return
+    before = files.read_json(about)["data"]
+    said = {"fingerprint": ("images or labels", fingerprint), "generated_fingerprint": ("generated images", generated)}
+    for key, (what, now) in said.items():
+        if (then := before.get(key, "")) != now:
+            raise UserError(
+                f"--workdir: {str(workdir)!r} was begun with other {what} (fingerprint {then}, now {now}); give a new "
+                "--workdir"
+            )
+
+
+def keep_split(workdir: Path, source: Source, split: Mapping[str, np.ndarray]) -> None:
+    """Writes which image is in which part to `split.csv`, see `split_table`; where that is there, it must say the same.
+
+    Raises: UserError where it says something else: another version of a library may draw other images.
+    """
+    text, path = split_table.text(source, split), workdir / split_table.FILE
+    if not path.exists():
+        files.write_text(path, text)
+    elif (before := path.read_bytes().decode()) != text:
+        lines = set(before.splitlines()) ^ set(text.splitlines())
+        raise UserError(
+            f"--workdir: {str(path)!r} puts images into other parts than are drawn now ({len(lines):,} lines differ); "
+            "install the versions that run.json names, or give a new --workdir"
+        )
+
+
+def _check(workdir: Path, config: dict[str, Any]) -> None:
+    stored = workdir / "config.json"
+    if not stored.exists():
+        # A killed run may have left no more than the lock and an unfinished file.
+        if [path for path in workdir.iterdir() if path.name not in (LOCK, "explore.html") and path.suffix != ".part"]:
+            raise UserError(f"--workdir: {str(workdir)!r} holds files, but no run; choose an empty or a new folder")
+        return
+    before = files.read_json(stored)
+    started = [name for name in before["stages"] if (workdir / name).exists()]
+    # Blocks of stages that come after all that has started may still change.
+    open_blocks = set(before) - {"seed", "devices", "data", "stages", *started}
+    differences = [
+        difference
+        for key in sorted((before.keys() | config.keys()) - open_blocks)
+        for difference in _differences(before.get(key, "nothing"), config.get(key, "nothing"), f"config.{key}")
+    ]
+    if differences:
+        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        raise UserError(
+            f"--workdir: {str(workdir)!r} holds another experiment: {differences[0]}{more}; give a new --workdir, or "
+            "delete the folders of the stages that should be trained anew and of those after them"
+        )
+
+
+def _differences(there: Any, here: Any, where: str) -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(there.keys() | here.keys()):
+            yield from _differences(there.get(key, "nothing"), here.get(key, "nothing"), f"{where}.{key}")
+    elif there != here:
+        yield f"{where} is {there} there, {here} here"
+
+
+def read_config(workdir: Path, where: str) -> dict[str, Any]:
+    """The config of a run, with tuples where it had them. UserError naming `where` if there is none."""
+    if not (workdir / "config.json").is_file():
+        raise UserError(f"{where}: {str(workdir)!r} has no config.json, so it is no run")
+    return _tuples(files.read_json(workdir / "config.json"))
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(entry) for key, entry in value.items()}
+    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value

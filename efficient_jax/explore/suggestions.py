@@ -1,0 +1,157 @@
+"""What measured numbers of a data set suggest for training, each with its number."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from efficient_jax.detection.overlap import HIDING, Objects
+from efficient_jax.explore.survey import Survey
+
+IMBALANCED = 3.0  # the largest class against the smallest
+FEW = 50  # labels of a class
+LOOKS_THE_SAME, LOOKS_DIFFERENT = 0.75, 0.5  # of what nearest neighbours know of the class
+VARIES = 0.05
+BLURRED, SHARP = 1.5, 1.15  # pixels
+STRONGEST = 0.4
+HIDDEN = 0.5  # of an object, by cutout
+SMALLEST = 2  # pixels of a side of cutout
+
+
+class Suggestion(NamedTuple):
+    take: bool  # or leave
+    what: str  # as a config says it
+    why: str
+    ops: tuple[str, ...] = ()  # the operations in question
+
+
+def suggestions(
+    found: Survey, classes: tuple[str, ...], sizes: np.ndarray | None, size: int, fit: str
+) -> list[Suggestion]:
+    """`sizes` [n 2] of the pictures before they became squares of `size` pixels by `fit`, as in `data.decode`."""
+    return [
+        *_of_classes(found, classes),
+        *_of_moves(found),
+        *_of_light(found),
+        *_of_edges(found),
+        *(_of_sizes(sizes, size, fit) if sizes is not None and size else ()),
+        *_of_objects(found, size),
+    ]
+
+
+def _of_classes(found: Survey, classes: tuple[str, ...]) -> list[Suggestion]:
+    labelled, said = found.counts["labelled"], []
+    most, least = int(labelled.argmax()), int(labelled.argmin())
+    if found.imbalance >= IMBALANCED:
+        largest, smallest = (f"{labelled[number]:,} labelled {classes[number]}" for number in (most, least))
+        why = f"{largest}, {smallest}: {found.imbalance:.1f} to 1"
+        said.append(Suggestion(True, "batch.balanced = True, or method.class_balance = 0.999", why))
+    if labelled[least] < FEW:
+        unlabelled = int(found.counts["unlabelled"].sum()) + found.unknown["unlabelled"]
+        beside = f", and {unlabelled:,} images without: a method that learns from these" if unlabelled else ""
+        why = f"{labelled[least]:,} labels of {classes[least]}{beside}"
+        said.append(Suggestion(True, "strong augmentation: randaugment, cutout", why, ("randaugment", "cutout")))
+    return said
+
+
+def _of_moves(found: Survey) -> list[Suggestion]:
+    clear = {name: move for name, move in found.moves.items() if move.before - move.chance > 3 * move.error}
+    said = []
+    for take in (True, False):
+        some = {n: m for n, m in clear.items() if (m.kept >= LOOKS_THE_SAME if take else m.kept <= LOOKS_DIFFERENT)}
+        if some:
+            first = next(iter(some.values()))
+            after = ", ".join(f"{100 * move.after:.0f}%" for move in some.values())
+            why = (
+                f"{after} of the images so moved are nearest to one of their class, {100 * first.before:.0f}% as they "
+                f"are, {100 * first.chance:.0f}% by chance"
+            )
+            said.append(Suggestion(take, ", ".join(some), why, tuple(some)))
+    return said
+
+
+def _of_light(found: Survey) -> list[Suggestion]:
+    """Light changes the mean and the brightest pixels alike; where only the mean varies it is the content."""
+    said = []
+    brightness = min(found.within["brightness"], found.within["highlights"])
+    strengths = {"brightness": brightness, "contrast": min(found.within["contrast"], found.within["highlights"])}
+    shown = " and ".join(f"{name} by {100 * value:.0f}%" for name, value in strengths.items())
+    if brightness >= VARIES:  # a factor uniform in 1 +- s varies by s / sqrt(3)
+        block = ", ".join(f"{name} = {min(STRONGEST, np.sqrt(3) * value):.1f}" for name, value in strengths.items())
+        said.append(
+            Suggestion(True, f"color_jitter: {block}", f"within a class light varies {shown}", ("color_jitter",))
+        )
+    elif not np.isnan(brightness):
+        said.append(Suggestion(False, "color_jitter", f"within a class light varies {shown} only", ("color_jitter",)))
+    if found.colourless > 0.99 and len(found.mean) == 3:
+        why = f"the channels are equal in {100 * found.colourless:.1f}% of the images"
+        said.append(
+            Suggestion(False, "saturation, hue; config.data.source.channels = 1 will do", why, ("saturation", "hue"))
+        )
+    return said
+
+
+def _of_edges(found: Survey) -> list[Suggestion]:
+    widths = found.quality.edge_width[~found.held_out]
+    if np.isnan(widths).all():
+        return []
+    median, wide = np.nanquantile(widths, (0.5, 0.95))
+    op = ("gaussian_blur",)
+    if median >= BLURRED:
+        why = f"images are already blurred: edges are {median:.1f} pixels wide"
+        return [Suggestion(False, "gaussian_blur", why, op)]
+    if wide < SHARP:
+        return [
+            Suggestion(
+                False, "gaussian_blur", f"95% of the images have edges below {wide:.1f} pixels: none is blurred", op
+            )
+        ]
+    sigma = np.sqrt(wide**2 - median**2)
+    why = f"edges are {median:.1f} pixels wide, in one image of twenty {wide:.1f} or more"
+    return [Suggestion(True, f"gaussian_blur: sigma_max = {sigma:.1f}", why, op)]
+
+
+def _of_sizes(sizes: np.ndarray, size: int, fit: str) -> list[Suggestion]:
+    said = []
+    shape = sizes[:, 1] / sizes[:, 0]
+    stretched = float(np.quantile(np.maximum(shape, 1 / shape), 0.95))
+    lost = float((1 - np.minimum(shape, 1 / shape)).mean())
+    small = float((sizes.min(1) < size).mean())
+    if fit == "squash" and stretched > 1.1:
+        why = f"the pictures are squashed, one of twenty by {stretched:.2f} or more"
+        said.append(Suggestion(True, f"random_resized_crop: ratio = {stretched:.2f}", why, ("random_resized_crop",)))
+    if fit == "crop" and lost > 0.2:
+        why = f"the cut to a square loses {100 * lost:.0f}% of a picture on average"
+        said.append(Suggestion(True, 'config.data.source.fit = "pad" or "squash"', why))
+    if small > 0.1:
+        why = f"{100 * small:.0f}% of the pictures are smaller than the {size} pixels asked for"
+        said.append(Suggestion(True, f"config.data.source.size = {int(np.median(sizes.min(1)))} or less", why))
+    return said
+
+
+def _of_objects(found: Survey, size: int) -> list[Suggestion]:
+    if found.objects is None or not len(found.objects.overlaps):
+        return []
+    return [*_copy_paste(found.objects), *(_cutout(found.objects, size) if size else ())]
+
+
+def _cutout(objects: Objects, size: int) -> list[Suggestion]:
+    """A square that hides at most half of the median object, and not more than the paper's half of a side."""
+    median, op = float(np.median(objects.areas)), ("cutout",)
+    side = min(int(size * np.sqrt(HIDDEN * median)), size // 2)
+    gone = float((objects.longer <= 0.5).mean())
+    why = f"the median object takes {100 * median:.1f}% of the image"
+    if side < SMALLEST:
+        return [Suggestion(False, "cutout", f"{why}: a square that leaves half of it is {side} pixels wide", op)]
+    why += f", of which this hides at most {100 * min(HIDDEN, side**2 / size**2 / median):.0f}%"
+    return [
+        Suggestion(True, f"cutout: size = {side}", f"{why}; half of a side hides {100 * gone:.0f}% of the objects", op)
+    ]
+
+
+def _copy_paste(objects: Objects) -> list[Suggestion]:
+    hidden = float((objects.overlaps >= HIDING).mean())
+    why = f"{100 * hidden:.0f}% of the objects overlap another (IoU {HIDING} or more)"
+    op = ("copy_paste",)
+    return [
+        Suggestion(True, "copy_paste", why, op) if hidden >= 0.1 else Suggestion(False, "copy_paste", f"only {why}", op)
+    ]

@@ -1,0 +1,250 @@
+"""Linear heads on cached features, without a training loop: ridge regression and logistic regression, on the host.
+
+Targets are float [n classes], as labels are everywhere: one-hot, soft, or with `multi_label` any 0/1 pattern, where
+logistic regression is one against the rest. The bias is not penalised. A kernel is [d classes] and computes
+logits = features @ kernel + bias.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import optimize, special
+from threadpoolctl import threadpool_limits
+
+from efficient_jax import settings as binding
+from efficient_jax.metrics import accuracy
+from efficient_jax.types import UserError
+
+Head = tuple[Float[np.ndarray, "d classes"], Float[np.ndarray, " classes"]]
+Path = tuple[Float[np.ndarray, "penalties d classes"], Float[np.ndarray, "penalties classes"]]
+Data = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n classes"]]
+
+FOLDS = 5
+SCALES = (0.01, 1000.0)  # between which that of ridge is sought
+ITERATIONS = 1000
+EXACT, ROUGH = (1e-5, np.float64), (1e-3, np.float32)  # the latter is enough to choose a penalty by
+THREADS = 1  # more gain little on such thin products; on a busy machine they cost ten times
+
+
+class Choice(NamedTuple):
+    kernel: Float[np.ndarray, "d classes"]
+    bias: Float[np.ndarray, " classes"]
+    l2: float
+    score: float  # of the held-out examples; nan where none could be held out
+    scale: float = 1.0  # of kernel and bias that makes logits of them: that of ridge is fitted to held-out examples
+
+
+def ridge(features: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n classes"], l2: float) -> Head:
+    """Minimises |features @ kernel + bias - targets|^2 + l2 |kernel|^2."""
+    kernels, biases = ridge_path(features, targets, (l2,))
+    return kernels[0], biases[0]
+
+
+def ridge_path(
+    features: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n classes"], l2s: tuple[float, ...]
+) -> Path:
+    """`ridge` for every penalty, all positive, from one eigendecomposition."""
+    _check(features, targets, l2s)
+    mean, mean_target = features.mean(0, dtype=np.float64), targets.mean(0, dtype=np.float64)
+    x, y = features - mean, targets - mean_target
+    values, directions = _principal(x)
+    seen = directions.T @ (x.T @ y)
+    kernels = np.stack([directions @ (seen / (values + l2)[:, None]) for l2 in l2s])
+    return kernels, mean_target - mean @ kernels
+
+
+def _principal(
+    x: Float[np.ndarray, "n d"],
+) -> tuple[Float[np.ndarray, " rank"], Float[np.ndarray, "d rank"]]:
+    """The eigenvalues of x.T @ x that are not 0 and their eigenvectors, by the smaller of the two Gram matrices. A
+    penalised kernel has no other components."""
+    wide = x.shape[0] < x.shape[1]
+    with threadpool_limits(THREADS):
+        values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+    kept = values > 1e-10 * values[-1]  # below, `vectors` are noise
+    values, vectors = values[kept], vectors[:, kept]
+    return values, x.T @ vectors / np.sqrt(values) if wide else vectors
+
+
+def logistic(
+    features: Float[np.ndarray, "n d"],
+    targets: Float[np.ndarray, "n classes"],
+    l2: float,
+    multi_label: bool = False,
+) -> Head:
+    """Minimises the sum of the cross-entropies plus l2 / 2 |kernel|^2: scikit-learn's with C = 1 / l2, which does
+    not take soft targets. One that sums to w counts w times. `multi_label` has a sigmoid for each class in place of
+    one softmax."""
+    kernels, biases = logistic_path(features, targets, (l2,), multi_label)
+    return kernels[0], biases[0]
+
+
+def logistic_path(
+    features: Float[np.ndarray, "n d"],
+    targets: Float[np.ndarray, "n classes"],
+    l2s: tuple[float, ...],
+    multi_label: bool = False,
+    precision: tuple[float, type] = EXACT,
+) -> Path:
+    """`logistic` for every penalty, all positive; each starts from the solution of the next stronger one.
+
+    L-BFGS works on the coordinates of the features along their principal directions, each divided by the root of the
+    curvature that the loss has there at the start: that takes a third of the iterations or fewer and changes nothing of
+    what is found. It ends where no entry of the gradient is above the first number of `precision`, half of whose
+    square is about what the loss could still lose by that entry; the second is the type of the products.
+    """
+    _check(features, targets, l2s)
+    tolerance, dtype = precision
+    y: np.ndarray = targets.astype(dtype)
+    mean = features.mean(0, dtype=np.float64)
+    values, directions = _principal(features - mean)
+    coordinates = np.pad((features - mean) @ directions, ((0, 0), (0, 1)), constant_values=1.0)  # the last: the bias
+    values = np.append(values, len(y))
+    weights = np.zeros((len(values), y.shape[1]))
+    options = {"maxiter": ITERATIONS, "gtol": tolerance, "ftol": 0.0}
+
+    def loss(flat: np.ndarray, x: np.ndarray, penalty: np.ndarray) -> tuple[float, np.ndarray]:
+        scaled = flat.reshape(weights.shape)
+        logits = x @ scaled.astype(dtype)
+        if multi_label:
+            entropy = (np.logaddexp(0.0, logits) - y * logits).sum(dtype=np.float64)
+            residual = special.expit(logits) - y
+        else:
+            log_p = special.log_softmax(logits, axis=1)
+            entropy = -(y * log_p).sum(dtype=np.float64)
+            residual = y.sum(1, keepdims=True) * np.exp(log_p) - y
+        return entropy + (penalty * scaled**2).sum() / 2, (x.T @ residual + penalty * scaled).ravel()
+
+    heads = {}
+    for l2 in sorted(set(l2s), reverse=True):
+        shrinkage = np.append(np.full(len(values) - 1, l2), 0.0)[:, None]
+        scale = 1.0 / np.sqrt((y.var() or 1.0) * values[:, None] + shrinkage)
+        start, arguments = (weights / scale).ravel(), ((coordinates * scale.T).astype(dtype), shrinkage * scale**2)
+        with threadpool_limits(THREADS):
+            found = optimize.minimize(loss, start, arguments, "L-BFGS-B", jac=True, options=options).x
+        weights = found.reshape(weights.shape) * scale
+        kernel = directions @ weights[:-1]
+        heads[l2] = (kernel, weights[-1] - mean @ kernel)
+    return np.stack([heads[l2][0] for l2 in l2s]), np.stack([heads[l2][1] for l2 in l2s])
+
+
+KINDS: dict[str, Callable[..., Path]] = {"ridge": ridge_path, "logistic": logistic_path}
+EXPONENTS = {"ridge": range(-20, 11), "logistic": range(-14, 5, 2)}
+
+
+def penalties(features: Float[np.ndarray, "n d"], kind: str) -> tuple[float, ...]:
+    """What `choose` tries: powers of 2 times the mean of the eigenvalues, other than 0, of the features' scatter
+    matrix, so that they mean the same for every backbone and number of images."""
+    unit = float(features.var(0, dtype=np.float64).mean()) * max(features.shape)
+    return tuple(2.0**i * (unit or 1.0) for i in EXPONENTS[kind])
+
+
+def choose(
+    features: Float[np.ndarray, "n d"],
+    targets: Float[np.ndarray, "n classes"],
+    *,
+    kind: str,
+    seed: int,
+    validation: Data | None = None,
+    multi_label: bool = False,
+    views: int = 1,
+    l2: float = 0.0,
+) -> Choice:
+    """The head of `kind`, "ridge" or "logistic", on all `features`, with penalty `l2` or, where that is 0.0, with the
+    one of its `penalties` that is best on `validation` or, without it, over stratified folds of `features` itself.
+    These are `views` augmented copies of the same examples, set behind set; the copies of one are in one fold, or they
+    would answer for each other.
+
+    The score is the fraction of right classes, or with `multi_label` the average precision, its mean over the classes
+    that occur; between equal ones the squared error of the predictions decides. The only example of a class is not held
+    out; where most are the only ones, none is, and the penalty in the middle is taken.
+    """
+    fit = binding.choose(kind, KINDS, "kind")
+    l2s = (l2,) if l2 else penalties(features, kind)
+    settings = {"multi_label": multi_label} if kind == "logistic" else {}
+
+    def predict(train: Data, held: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "penalties n classes"]:
+        rough = {"precision": ROUGH} if kind == "logistic" else {}
+        kernels, biases = fit(*train, l2s, **settings, **rough)
+        logits = held @ kernels + biases[:, None]
+        if kind == "ridge":
+            return logits
+        return special.expit(logits) if multi_label else special.softmax(logits, axis=2)
+
+    if validation:
+        truth, predictions = validation[1], predict((features, targets), validation[0])
+    else:
+        fold = np.tile(_folds(targets[: len(targets) // views], seed, multi_label), views)
+        out_of_fold = np.zeros((len(l2s), *targets.shape))
+        for k in range(fold.max() + 1):
+            train = fold != k
+            out_of_fold[:, ~train] = predict((features[train], targets[train]), features[~train])
+        truth, predictions = targets[fold >= 0], out_of_fold[:, fold >= 0]
+    asked, score, l2, scale = l2, np.nan, l2s[len(l2s) // 2], 1.0
+    if len(truth) and (truth.any() or not asked):
+        scores = [_score(truth, each, multi_label) for each in predictions]
+        errors = [np.square(each - truth).mean() for each in predictions]
+        best = max(range(len(l2s)), key=lambda i: (scores[i], -errors[i]))
+        score, l2 = scores[best], l2s[best]
+        if kind == "ridge":
+            scale = ridge_scale(predictions[best], truth, multi_label)
+    (kernel,), (bias,) = fit(features, targets, (l2,), **settings)
+    return Choice(kernel, bias, l2, score, scale)
+
+
+def ridge_scale(
+    predicted: Float[np.ndarray, "n classes"], targets: Float[np.ndarray, "n classes"], multi_label: bool
+) -> float:
+    """Returns the factor that makes logits of ridge's predictions, under which the targets are most likely.
+
+    Ridge predicts about 0 and 1, and a softmax of these is nearly even whatever they say. Predictions are of examples
+    that the head was not fitted to; of several labels they are taken from 0.5 on, so that 0.5 remains the threshold.
+    The targets count as if one more example had all classes in equal shares (Platt 1999): without it the factor would
+    be infinite where all predictions are right.
+    """
+    n, classes = targets.shape
+    even = 0.5 if multi_label else targets.sum(1, keepdims=True) / classes
+    soft = (n * targets + even) / (n + 1)
+
+    def loss(log_scale: float) -> float:
+        if multi_label:
+            logits = np.exp(log_scale) * (predicted - 0.5)
+            return float((np.logaddexp(0.0, logits) - soft * logits).mean())
+        return float(-(soft * special.log_softmax(np.exp(log_scale) * predicted, axis=1)).sum(1).mean())
+
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=np.log(SCALES), method="bounded").x))
+
+
+def _folds(targets: Float[np.ndarray, "n classes"], seed: int, multi_label: bool) -> Int[np.ndarray, " n"]:
+    """The fold of each example: those of a class are dealt out in turn, so that one with few is never held out as a
+    whole; -1, always trained on, for the only one of its class, and for all where those are most: the rest would prefer
+    penalties with which only their class is predicted. (scikit-learn's folds want at least one of a class for each.)
+    """
+    labels = np.unique(targets, axis=0, return_inverse=True)[1] if multi_label else targets.argmax(1)
+    alone = np.zeros(len(labels), bool) if multi_label else np.bincount(labels)[labels] == 1
+    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels, alone))
+    folds = np.empty(len(labels), int)
+    folds[order] = np.arange(len(labels)) % min(FOLDS, len(labels))
+    return np.where(alone | (len(labels) == 1) | (alone.mean() > 0.5), -1, folds)
+
+
+def _score(
+    truth: Float[np.ndarray, "n classes"], predicted: Float[np.ndarray, "n classes"], multi_label: bool
+) -> float:
+    if not multi_label:
+        return float((predicted.argmax(1) == truth.argmax(1)).mean())
+    if not truth.any():
+        raise UserError("linear head: no example that is held out has a label; a penalty cannot be chosen")
+    return accuracy.mean_average_precision(predicted, truth)
+
+
+def _check(features: np.ndarray, targets: np.ndarray, l2s: tuple[float, ...]) -> None:
+    if targets.ndim != 2 or len(features) != len(targets) or not len(features):
+        raise UserError(
+            f"linear head: targets {list(targets.shape)} do not fit features {list(features.shape)}; "
+            "want [n classes] and [n d] with n at least 1"
+        )
+    if not all(l2 > 0.0 for l2 in l2s):
+        raise UserError(f"linear head: the penalties {l2s} must be greater than 0")

@@ -1,0 +1,1 @@
+"""Figures of merit on the host: accuracy with intervals, classification, calibration, agreement of answers."""

@@ -1,0 +1,1 @@
+"""The optimizer of a stage: rules for learning rates, schedules, durations."""

@@ -1,0 +1,179 @@
+"""A stage's block becomes a stage: its operations, durations, teachers, and what they do not fit with."""
+
+import jax
+import numpy as np
+import pytest
+
+from efficient_jax.experiment.config import plan
+from efficient_jax.experiment.stage_config import resolved
+from efficient_jax.types import UserError
+from tests.experiment.plans import CONFIG, STUDENT, changed, stage
+
+
+def test_ops_are_applied(key):
+    augment = plan(changed("first.augment", {"ops": ("cutout",), "cutout": {"size": 64}})).stages[0].augment
+    seen = augment(jax.random.split(key, 2), {"image": np.full((2, 8, 8, 1), 9, np.uint8)})
+    np.testing.assert_array_equal(seen["image"], 0)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        {"ops": ("flip",)},
+        {"ops": ("mirror",), "mirror": {"op": "flip", "probability": 1.0}},
+        {"ops": ("one_of",), "one_of": {"ops": ("cutout", "some_of")}, "cutout": {"size": 2},
+         "some_of": {"ops": ("rot90", "mirror"), "n_min": 1, "n_max": 1}, "mirror": {"op": "flip"}},
+    ],
+)  # fmt: skip
+def test_operations_that_change_labels_are_warned_of(augment):
+    config = changed("student.augment", augment) | {"data": CONFIG["data"] | {"label_changing": ("flip", "rotate")}}
+    assert plan(config).warnings == (
+        "config.student.augment applies 'flip', named in config.data.label_changing: labels may be wrong after it",
+    )
+    assert plan(config | {"stages": ("first",)}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("length", "updates"),
+    [({"updates": 7}, 7), ({"epochs": 2.5}, 250), ({"examples": 80}, 10), ({"epochs": 0.001}, 1)],
+)
+def test_how_long_a_stage_trains_may_be_said_in_three_ways(length, updates):
+    optim = stage()["optim"] | {"warmup": 0}
+    (first,) = plan(CONFIG | {"stages": ("first",), "first": stage(optim=optim, updates=0) | length}).stages
+    assert resolved(first, 800).updates == updates  # of 8 images
+
+
+def test_durations_of_the_optimizer_are_resolved_with_the_stage():
+    optim = stage()["optim"] | {"warmup": 0, "warmup_percent": 10.0}
+    optim["schedule"] = {"name": "step", "boundaries_epochs": (1.0, 1.5), "factor": 0.1}
+    block = stage(optim=optim, updates=0, epochs=2.0)
+    (first,) = plan(CONFIG | {"stages": ("first",), "first": block}).stages
+    found = resolved(first, 800).optim
+    assert (found["warmup"], found["schedule"]["boundaries"]) == (20, (100, 150))
+
+
+def test_an_operation_that_wants_saliency_is_for_methods_that_compute_it():
+    mixing = {"ops": ("flip", "mine"), "mine": {"op": "saliency_cutmix", "probability": 0.5}}
+    assert plan(changed("first.augment", mixing) | {"student": stage(**STUDENT, augment=mixing)})
+    message = (
+        r"^config\.student\.augment: 'saliency_cutmix' wants the saliency of images, which the method 'distill' does "
+        r"not compute; take the method 'supervised' or "
+    )
+    with pytest.raises(UserError, match=message):
+        plan(CONFIG | {"student": stage(**DISTILL, teacher="first", augment=mixing)})
+
+
+def test_warmup_must_leave_something_to_train():
+    first = plan(changed("first.optim.warmup", 10)).stages[0]
+    message = r"^config\.first\.optim\.warmup: 10 is not in 0 \.\. 9, the updates of the stage; warmup_percent is a"
+    with pytest.raises(UserError, match=message):
+        resolved(first, 100)
+
+
+DISTILL = {"method": {"name": "distill", "hard_weight": 0.0}, "batch": {"labelled": 8, "unlabelled": 16}}
+
+
+def test_several_teachers_are_each_an_earlier_stage():
+    first = CONFIG | {"stages": ("first", "other", "both"), "other": stage()}
+    assert plan(first | {"both": stage(**DISTILL, teachers=("first", "other"))}).stages[2].teachers == (
+        "first",
+        "other",
+    )
+    with pytest.raises(UserError, match=r"^config\.both\.teachers: 'othre' is neither .*; did you mean 'other'\?$"):
+        plan(first | {"both": stage(**DISTILL, teachers=("first", "othre"))})
+
+
+def test_without_labels_durations_count_the_other_images():
+    block = stage(**DISTILL | {"batch": {"labelled": 0, "unlabelled": 16}}, teacher="first", updates=0, epochs=2.0)
+    found = plan(CONFIG | {"stages": ("first", "student"), "student": block}).stages[1]
+    assert found.batch == {"unlabelled": 16}
+    assert resolved(found, 800).updates == 100
+
+
+def test_some_stream_must_have_images():
+    block = stage(**DISTILL | {"batch": {"labelled": 0, "unlabelled": 0}}, teacher="first")
+    with pytest.raises(UserError, match=r"^config\.student\.batch\.labelled: 0 is less than 1$"):
+        plan(CONFIG | {"student": block})
+
+
+def test_a_correction_reads_no_views():
+    block = {"model": {"name": "cnn"}, "method": {"name": "prior_correction"}, "init": "first", "views": 2}
+    with pytest.raises(UserError, match=r"^config\.student\.views: the method 'prior_correction' has no updates"):
+        plan(CONFIG | {"student": block})
+
+
+PROBE = {"model": {"name": "cnn"}, "method": {"name": "linear_probe"}, "init": "first"}
+
+
+WEAK_AND_STRONG = STUDENT | {"method": {"name": "fixmatch"}, "teacher": "", "strong_augment": {"ops": ("rotate",)}}
+
+
+def test_a_strong_view_is_built(key):
+    found = plan(CONFIG | {"student": stage(**WEAK_AND_STRONG)}).stages[1]
+    image = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 1), np.uint8)
+    batch = {"image": image, "label": np.eye(2, dtype=np.float32)}
+    keys = jax.random.split(key, 2)
+    np.testing.assert_array_equal(found.augment(keys, batch)["image"], image)
+    assert not np.array_equal(found.strong_augment(keys, batch)["image"], image)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strong_augment": {}}, r"strong_augment: the method 'fixmatch' needs a block of operations"),
+        ({"method": {"name": "mean_teacher"}}, r"strong_augment: the method 'mean_teacher' has no strong view"),
+        ({"augment": {"ops": ("mixup",)}}, r"augment: 'mixup' mixes images, but the method 'fixmatch' compares views"),
+        ({"strong_augment": {"ops": ("cutmix",)}}, r"strong_augment: 'cutmix' mixes images"),
+        ({"batch": {"labelled": 8}}, r"batch\.unlabelled: the method 'fixmatch' needs some"),
+        ({"teacher": "first"}, r"teacher: the method 'fixmatch' has no use for 'first'"),
+    ],
+)
+def test_what_two_views_do_not_fit_with(changes, message):
+    with pytest.raises(UserError, match=message):
+        plan(CONFIG | {"student": stage(**(WEAK_AND_STRONG | changes))})
+
+
+def test_strong_operations_that_change_labels_are_warned_of():
+    data = CONFIG["data"] | {"label_changing": ("rotate",)}
+    (warning,) = plan(CONFIG | {"student": stage(**WEAK_AND_STRONG), "data": data}).warnings
+    assert "config.student" in warning
+
+
+def test_a_method_that_fits_has_no_updates():
+    probe = plan(CONFIG | {"stages": ("first", "probe"), "probe": PROBE}).stages[1]
+    assert resolved(probe, 100) == probe
+    assert (probe.updates, probe.batch, probe.method[1]) == (0, {}, {"head": "logistic", "l2": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"init": ""}, "config.probe.init: the method 'linear_probe' needs a trained network"),
+        ({"updates": 5}, "config.probe.updates: the method 'linear_probe' has no updates and does not read it"),
+        ({"augment": {"ops": ("flip",)}}, "config.probe.views: 0; `augment` wants 1 or more"),
+        ({"augment": {"ops": ("mixup",)}, "views": 1}, "config.probe.augment: 'mixup' mixes images, so that held-out"),
+        ({"init": "efficientnet-lite9"}, "config.probe.init: 'efficientnet-lite9' is neither an earlier stage nor"),
+        ({"method": {"name": "linear_probe", "heads": "ridge"}}, "config.probe.method.heads: no such key"),
+    ],
+)
+def test_a_method_that_fits_says_what_it_wants(changes, message):
+    with pytest.raises(UserError) as error:
+        plan(CONFIG | {"stages": ("first", "probe"), "probe": PROBE | changes})
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8", "bf16"])
+def test_models_compute_in_one_of_two_dtypes(dtype):
+    with pytest.raises(UserError, match=rf"^config\.first\.model\.dtype: unknown name '{dtype}'"):
+        plan(changed("first.model", {"name": "resnet", "dtype": dtype}))
+
+
+def test_of_a_run_one_stage_is_a_start(tmp_path):
+    (tmp_path / "net" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"did you mean '{tmp_path}/net'\?$"):
+        plan(changed("first.init", str(tmp_path)))
+
+
+@pytest.mark.parametrize("init", ["efficientnet-lite0", "weights.safetensors", "weights.pth", "vit.npz"])
+def test_a_stage_may_begin_with_weights_that_others_trained(init):
+    assert plan(changed("first.init", init)).stages[0].init == init
