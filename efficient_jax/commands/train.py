@@ -36,7 +36,7 @@ def train(
 ) -> None:
     """Trains what is not yet trained; a finished run is only shown. `--from=RUN` takes the config of another run.
 
-    `processes`, `process` and `coordinator`: see `processes.join`; one process alone gives none of them.
+    `processes`, `process` and `coordinator`: see `distributed.join`; one process alone gives none of them.
     """
     if processes:
         join(processes, process, coordinator)

@@ -16,7 +16,7 @@ CONFIG = "configs/quickstart.py:tiny"
 COMPARISONS = ((("few", "supervised"), ("more", "supervised")),)
 
 def trials():
-    yield "too many", {"seed": 0, "data.labels_per_class": 1000, "stages": ("supervised",)}
+    yield "too many", {"seed": 0, "data.test": 9000, "stages": ("supervised",)}
     for seed in (0, 1):
         for group, labels in (("few", 4), ("more", 10)):
             yield group, {"seed": seed, "data.labels_per_class": labels, "stages": ("supervised",)}
@@ -31,7 +31,7 @@ def test_sweep_is_resumable_and_ends_with_paired_differences(tmp_path):
     assert code == 0, err
     records = [json.loads(line) for line in (tmp_path / "w" / "results.jsonl").read_text().splitlines()]
     assert [r["group"] for r in records] == ["too many", "few", "more", "few", "more"]
-    assert "1000 asked" in records[0]["error"]
+    assert "config.data.test: cannot take 9000" in records[0]["error"]
     assert "4 of 5 trials" in out
     few, more = (
         [r["stages"]["supervised"]["correct"] / 10 for r in records if r["group"] == g] for g in ("few", "more")

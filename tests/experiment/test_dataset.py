@@ -106,7 +106,7 @@ UNFIT = {
     "two test parts": ({"test_path": "test"}, {"test": 4}, "the source has test images of its own"),
     "too many for the test": ({}, {"test": 40}, "config.data.test: cannot take 40"),
     "too many for validation": ({}, {"test": 4, "validation": 40}, "config.data.validation: cannot take 40"),
-    "too many labels": ({}, {"test": 4, "labels_per_class": 7}, "config.data.labels_per_class: 7 asked"),
+    "all labels asked": ({}, {"test": 4, "labels_per_class": 7}, "but no image is unlabelled; set a lower"),
     "too many folds": ({}, {"test": 4, "folds": 9}, "config.data.folds: 9 asked"),
     "no pool": ({}, {"test": 4, "unlabelled": 40}, "config.data.unlabelled: 40 asked"),
     "no image for a stream": ({}, {"test": 4}, "config.student.batch.unlabelled: 16 asked, but no image is unlabelled"),
