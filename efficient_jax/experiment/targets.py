@@ -9,8 +9,9 @@ from efficient_jax.data import feed
 from efficient_jax.experiment import pseudo_label_store
 from efficient_jax.experiment.dataset import streams, without_omitted
 from efficient_jax.experiment.predict import predict_rows
-from efficient_jax.experiment.run import Run, teachers_of
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.methods import METHODS
 from efficient_jax.training import checkpoint, parallel, step
 from efficient_jax.types import UserError
