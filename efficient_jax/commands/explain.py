@@ -24,8 +24,9 @@ from efficient_jax.files import write_json
 from efficient_jax.metrics import accuracy
 from efficient_jax.report import explanation
 from efficient_jax.settings import counted
-from efficient_jax.training import checkpoint, step
+from efficient_jax.training import checkpoint
 from efficient_jax.training import trained as stored
+from efficient_jax.training.predict import to_probabilities
 from efficient_jax.types import UserError
 
 MISTAKES, RIGHT, CHOSEN = 24, 12, 64  # images on the page, at most
@@ -114,7 +115,7 @@ def _network(folder: Path, layer: str) -> Network:
 
     @jax.jit
     def probabilities(variables: Any, images: jax.Array) -> jax.Array:
-        return step.probabilities(apply(variables, images, False, None)[0][0], description["multi_label"])
+        return to_probabilities(apply(variables, images, False, None)[0][0], description["multi_label"])
 
     @jax.jit
     def heat(variables: Any, images: jax.Array, classes: jax.Array) -> dict[str, jax.Array]:

@@ -17,7 +17,8 @@ from efficient_jax.experiment.run import Run, at_size, reopened
 from efficient_jax.inference import predictions, tta
 from efficient_jax.inference.predictions import Predictions
 from efficient_jax.metrics import accuracy, calibration, classification
-from efficient_jax.training import checkpoint, parallel, step, trained
+from efficient_jax.training import checkpoint, parallel, trained
+from efficient_jax.training.predict import make_predict
 from efficient_jax.types import Tree, UserError
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -128,7 +129,7 @@ def by_model(name: str, variables: Tree, description: dict[str, Any], run: Run, 
     seen_views, vote = tta.asked(views, "--tta")
     if views != "none":
         apply = trained.through_views(apply, seen_views, description["multi_label"], vote)
-    predict = step.make_predict(apply, run.devices, description["multi_label"])
+    predict = make_predict(apply, run.devices, description["multi_label"])
     seen = at_model_size(run, description)
     placed = parallel.replicate(variables, run.devices)
     found = {

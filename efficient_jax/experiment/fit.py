@@ -12,7 +12,8 @@ from efficient_jax.experiment.predict import predict_batch, predict_rows, valida
 from efficient_jax.experiment.run import Run, key_of
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.methods.linear_head import Choice
-from efficient_jax.training import checkpoint, parallel, step
+from efficient_jax.training import checkpoint, parallel
+from efficient_jax.training.predict import extract_rows, make_extract
 from efficient_jax.types import Apply, Augment, Tree
 
 
@@ -31,11 +32,9 @@ def fit_head(
     placed = parallel.replicate(variables, run.devices)
 
     def features(ids: np.ndarray, augmentation: Augment, view: int) -> tuple[np.ndarray, np.ndarray]:
-        extract = step.make_extract(apply, augmentation, run.devices)
+        extract = make_extract(apply, augmentation, run.devices)
         key = parallel.replicate(jax.random.fold_in(keys.named(key_of(stage, run), "views"), view), run.devices)
-        return step.extract_rows(
-            extract, placed, data, ids, key=key, batch=predict_batch(run, ids), devices=run.devices
-        )
+        return extract_rows(extract, placed, data, ids, key=key, batch=predict_batch(run, ids), devices=run.devices)
 
     without_head = {name: tree for name, tree in variables["params"].items() if name != "head"}
     network = checkpoint.fingerprint(variables | {"params": without_head})

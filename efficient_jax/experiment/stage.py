@@ -19,8 +19,10 @@ from efficient_jax.experiment.targets import Supervision, supervise
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import SECONDS, images_per_update, train, updates
 from efficient_jax.inference import predictions
-from efficient_jax.methods import METHODS, view
-from efficient_jax.training import checkpoint, step, stopping, trained
+from efficient_jax.methods import METHODS
+from efficient_jax.methods.views import saliency_of
+from efficient_jax.training import checkpoint, stopping, trained
+from efficient_jax.training.predict import make_predict
 from efficient_jax.types import Apply, Augment, Saliency, Tree
 
 
@@ -48,7 +50,7 @@ def run_stage(stage: Stage, run: Run, stop: stopping.Stop | None = None) -> dict
     module, apply = trained.build(description)
     variables = _initialised(stage, run, description, module)
     _keep_samples(stage, run, supervision, apply, variables)
-    predict = step.make_predict(apply, run.devices, run.source.multi_label)
+    predict = make_predict(apply, run.devices, run.source.multi_label)
     ema = _learned(stage, run, supervision, description, apply, predict, variables, started, stop)
     stop.check(f"after the last step of stage {stage.name!r}")
     result = _judged(stage, run, supervision, predict, variables, ema)
@@ -76,7 +78,7 @@ def _keep_samples(stage: Stage, run: Run, supervision: Supervision, apply: Apply
     """Keeps some images of each stream in the folder of the stage, as the network will see them."""
     data = {"image": run.source.images, "label": supervision.labels, **run.source.objects}
     of_each = losses.sigmoid_cross_entropy if run.source.multi_label else losses.cross_entropy
-    views = views_of(stage, view.saliency_of(apply, variables, of_each))
+    views = views_of(stage, saliency_of(apply, variables, of_each))
     results.samples(run.workdir / stage.name, views, data, supervision.rows, key_of(stage, run))
 
 

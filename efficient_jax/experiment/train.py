@@ -22,6 +22,7 @@ from efficient_jax.experiment.targets import Supervision
 from efficient_jax.methods import METHODS
 from efficient_jax.optim import optimizer
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping, trained
+from efficient_jax.training.loss import LossFn
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.training.step import Given
 from efficient_jax.types import Apply, Tree
@@ -35,7 +36,7 @@ class Updates(NamedTuple):
     """The updates of a stage."""
 
     state: Tree  # before the first
-    loss_fn: step.LossFn
+    loss_fn: LossFn
     step: Any  # pmapped
     arguments: Callable[[Tree, Given], tuple]  # of `step`
     given: Callable[[int], Iterator[Given]]  # from update number i on: its images, and of those around it

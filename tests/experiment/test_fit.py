@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from efficient_jax.training import step, trained
+from efficient_jax.experiment import fit
+from efficient_jax.training import trained
 from tests.tiny_run import run, stage, tuned
 
 
@@ -30,8 +31,8 @@ def test_a_fitted_head_is_where_training_may_start(images, teacher, tmp_path):
 def test_features_of_a_probe_are_computed_once_for_all_heads(images, teacher, tmp_path, monkeypatch):
     """Of a network as it is; where it is another, or augmented views are asked for, anew. The heads are those that
     each finds alone."""
-    extracted, extract = [], step.extract_rows
-    monkeypatch.setattr(step, "extract_rows", lambda *a, **k: extracted.append(len(a[3])) or extract(*a, **k))
+    extracted, extract = [], fit.extract_rows
+    monkeypatch.setattr(fit, "extract_rows", lambda *a, **k: extracted.append(len(a[3])) or extract(*a, **k))
     model = stage("supervised")["model"]
     probe = {"model": model, "init": str(teacher), "method": {"name": "linear_probe", "head": "ridge"}}
     logistic = probe | {"method": {"name": "linear_probe", "head": "logistic"}}
