@@ -16,7 +16,7 @@ WEIGHTS, SIZE, BATCH = "efficientnet-lite0", 96, 32
 def lite0(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n 1280"]:
     """The features of EfficientNet-Lite0, pooled, of squares of 96 pixels. Raises: UserError where its weights are not
     installed, or the images have neither one channel nor three."""
-    found = pretrained.preprocessing(WEIGHTS, "efficientnet")
+    found = pretrained.preprocessing_of(WEIGHTS, "efficientnet")
     model = "efficientnet", {"variant": "lite0"}
     classes = tuple(map(str, range(1000)))
     module, apply = trained.build(trained.describe(model, classes, (SIZE, SIZE, 3), found.mean, found.std), None)

@@ -77,7 +77,7 @@ def load(folder: Path, where: str) -> tuple[Apply, Tree, dict[str, Any]]:
 def packaged(name: str) -> tuple[Apply, Tree, dict[str, Any]]:
     """(apply, variables on the host, description) of the weights called `name` in `pretrained.PACKAGED`, as they were
     trained: with ImageNet's classes and their own preprocessing. Raises: UserError where they are not installed."""
-    about = pretrained.preprocessing(name, "efficientnet")
+    about = pretrained.preprocessing_of(name, "efficientnet")
     framing = {"fit": "crop", "crop": about.crop, "interpolation": about.interpolation}
     model = ("efficientnet", {"variant": name.removeprefix("efficientnet-")})
     description = describe(model, pretrained.imagenet_classes(), (*about.size, 3), about.mean, about.std, framing)
