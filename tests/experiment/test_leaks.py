@@ -41,7 +41,7 @@ def test_near_copies_of_held_out_images_among_generated_ones_are_said():
     test, validation = leaks(SOURCE, generated)
     assert (2, 22) in {tuple(pair) for pair in test.pairs.tolist()}
     assert validation.pairs.tolist() == [[1, 21]]
-    assert validation.said == "1 validation images nearly equal labelled or generated images: 1.png = 21.png"
+    assert validation.said == "1 validation image nearly equals labelled or generated images: 1.png = 21.png"
 
 
 def test_near_duplicates_within_a_part_are_no_leak(tmp_path):
