@@ -78,6 +78,14 @@ def test_no_cycle():
     tuple(graphlib.TopologicalSorter(parts).static_order())
 
 
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if "." in m and part(m) != "augment"))
+def test_no_function_hides_a_module(module):
+    """Of `augment` the public names are those of its operations, as a config says them."""
+    importlib.import_module(module)
+    package, _, name = module.rpartition(".")
+    assert isinstance(getattr(importlib.import_module(package), name), types.ModuleType)
+
+
 @pytest.mark.parametrize("library", ONLY_IN)
 def test_a_library_has_its_place(library):
     users = {PATHS[m] for m in MODULES if any(found.split(".")[0] == library for found in imports(m))}

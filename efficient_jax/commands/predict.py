@@ -16,7 +16,7 @@ from efficient_jax.inference import predictions
 from efficient_jax.inference.tta import VIEWS, View
 from efficient_jax.report import labelling
 from efficient_jax.selection import uncertainty
-from efficient_jax.training import trained as members
+from efficient_jax.training import trained
 from efficient_jax.training.trained import Network
 from efficient_jax.types import UserError
 
@@ -86,7 +86,7 @@ def predict(
 def _networks(names: str, views: Sequence[View]) -> list[Network]:
     if not names:
         raise UserError("predict: --members=RUN[/STAGE],... is missing")
-    found = [members.network(name, "--members", CHUNK, views) for name in names.split(",")]
+    found = [trained.network(name, "--members", CHUNK, views) for name in names.split(",")]
     for name, network in zip(names.split(","), found, strict=True):
         for key in ("classes", "multi_label"):
             if network.description[key] != found[0].description[key]:

@@ -16,7 +16,8 @@ from efficient_jax import files
 from efficient_jax.data.sources import Source, fingerprint
 from efficient_jax.distributed import is_first, join, wait
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.dataset import leaks, trained_before
+from efficient_jax.experiment.dry_run import dry_run
+from efficient_jax.experiment.leaks import leaks, trained_before
 from efficient_jax.experiment.results import keep_leaks
 from efficient_jax.experiment.run import Run, prepare
 from efficient_jax.experiment.stage import run_stage
@@ -48,6 +49,7 @@ def train(
     say = functools.partial(console.print, soft_wrap=True)
     with claimed(folder, settings), stopping.listening(say) as stop:
         run = prepare(checked, folder, console)
+        dry_run(run)
         about = _about(run, settings)
         check_data(folder, about["data"]["fingerprint"], about["data"]["generated_fingerprint"])
         files.write_json(folder / "config.json", settings)

@@ -9,7 +9,7 @@ from scipy import stats
 
 from efficient_jax.data import quality
 from efficient_jax.data.sources import Source
-from efficient_jax.experiment import dataset
+from efficient_jax.experiment.leaks import alike
 from efficient_jax.metrics import accuracy
 
 LOOKS = ("brightness", "contrast", "noise", "sharpness", "edge_width")
@@ -30,9 +30,7 @@ def measures(
         found["objects"] = (source.objects["box_visible"][ids] > 0).sum(1)
     rest = np.concatenate([others for name, others in split.items() if name != "test"])
     images: Any = source.images  # or what is read as one array
-    return found | {
-        "nearly equals an image of another part": np.isin(ids, dataset.alike(images, ids, rest).pairs[:, 0])
-    }
+    return found | {"nearly equals an image of another part": np.isin(ids, alike(images, ids, rest).pairs[:, 0])}
 
 
 def slices(right: Bool[np.ndarray, "n"], found: Mapping[str, Shaped[np.ndarray, "n"]]) -> list[dict[str, Any]]:

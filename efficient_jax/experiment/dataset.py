@@ -1,25 +1,24 @@
 """The images of a plan, and which of them are for what."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from efficient_jax import distributed, files
-from efficient_jax.data import PICTURES, SOURCES, cache, decode, duplicates, generated, sources, splits
+from efficient_jax.data import PICTURES, SOURCES, cache, decode, duplicates, sources, splits
 from efficient_jax.data.stream import Feed
 from efficient_jax.experiment import split_table
 from efficient_jax.experiment.config import Plan, plan
+from efficient_jax.experiment.leaks import listed
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.workdir import read_config
 from efficient_jax.methods import METHODS
 from efficient_jax.settings import choose, counted
 from efficient_jax.types import UserError
 
-NAMED = 5  # images that a line lists
-SMALL = 32  # pixels
 NO_TEST = "config.data.test: 0 asked, and the source has no test images of its own; say how many"
 
 
@@ -66,7 +65,7 @@ def load_data(
         source = _noted(source, note)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := duplicates.contradictions(hashes, source.labels, labelled):
-        source = _noted(source, f"equal images have different labels: {_listed(pairs, source)}")
+        source = _noted(source, f"equal images have different labels: {listed(pairs, source)}")
     return source, split
 
 
@@ -154,68 +153,6 @@ def _room_here(devices: int) -> int:
     return min(decode.free_memory(), about["bytes_limit"] - about["bytes_in_use"]) // 2
 
 
-class Leak(NamedTuple):
-    """Images that are nearly the same, on both sides of a split."""
-
-    said: str
-    pairs: np.ndarray  # int [p 2]: the held-out image, the other
-    distances: np.ndarray
-
-
-def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]:
-    """Near duplicates of test images in all other parts, and of validation images among the labelled and generated.
-
-    Only said, never acted upon: two photographs of one thing leak, two digits that look alike do not, and who knows
-    the images can tell which they are.
-    """
-    rest = np.concatenate([ids for name, ids in split.items() if name != "test"])
-    images: Any = source.images  # or what is read as one array
-    found = []
-    learned = np.concatenate([split[name] for name in ("labelled", "generated") if name in split])
-    called = "labelled or generated" if "generated" in split else "labelled"
-    for held_out, ids, others in (("test", "other", rest), ("validation", called, learned)):
-        near = alike(images, split[held_out], others)
-        if len(near.pairs):
-            count = len(np.unique(near.pairs[:, 0]))
-            what = counted(count, f"{held_out} image nearly equals", f"{held_out} images nearly equal")
-            said = f"{what} {ids} images: {_listed(near.pairs.tolist(), source)}"
-            found.append(Leak(said, *near))
-    return found
-
-
-def trained_before(plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray]) -> list[str]:
-    """Lines on test images that were labelled images of another run whose stage this one starts from or learns from.
-
-    A split is drawn from the images that are there: a run on more images tests on some that an earlier run trained on.
-    """
-    tested = set(sources.contents(source, split["test"]))
-    own = {stage.name for stage in plan.stages}
-    found = []
-    for stage in plan.stages:
-        for reference in dict.fromkeys((stage.init, *stage.teachers)):
-            run = Path(reference).parent
-            if reference in own or not all((run / name).is_file() for name in (split_table.FILE, "run.json")):
-                continue
-            table = split_table.read(run, files.read_json(run / "run.json")["data"]["classes"], "split")
-            theirs = {of for of, part in zip(table.contents, table.parts, strict=True) if part == "labelled"}
-            if both := len(tested & theirs):
-                found.append(
-                    f"{both:,} of {len(tested):,} test images were labelled images of {reference!r}, which stage "
-                    f"{stage.name!r} takes: its test figures are too good; fix the test images, such as with "
-                    "config.data.source.test_path"
-                )
-    return found
-
-
-def alike(images: Any, held_out: np.ndarray, others: np.ndarray) -> duplicates.Near:
-    """Of thousands of small drawings many look alike: there only what is surely one image."""
-    near = duplicates.near(images, held_out, others)
-    if max(images.shape[1:3]) > SMALL:
-        return near
-    sure = near.distances <= duplicates.SURE
-    return duplicates.Near(near.pairs[sure], near.distances[sure])
-
-
 def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The images of each stream of the stage. Raises: UserError where what to omit is not known."""
     where = f"config.{stage.name}.omit"
@@ -244,7 +181,7 @@ def _without_test_images(
     if not any(counts.values()):
         return source, split
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    said = f"a test image, pixel for pixel ({shown}): {_listed(list(found.items()), source)}"
+    said = f"a test image, pixel for pixel ({shown}): {listed(list(found.items()), source)}"
     if plan.duplicates == "refuse":
         raise UserError(
             f"config.data: {counted(sum(counts.values()), 'image equals', 'images equal')} {said}; remove "
@@ -267,44 +204,12 @@ def _without_test_images(
     }
 
 
-def without_held_out(
-    plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray], read: generated.Generated
-) -> generated.Generated:
-    """Refuses generated images that equal a test or validation image, or leaves them out, as `config.data.duplicates`.
-
-    A generator may have learned images by heart that are held out here.
-    """
-    held_out = np.concatenate([split["test"], split["validation"]])
-    known = dict(zip(duplicates.digests(source.images[held_out]), held_out.tolist(), strict=True))
-    found = {row: known[each] for row, each in enumerate(duplicates.digests(read.images)) if each in known}
-    if not found:
-        return read
-    pairs = _listed(list(found.items()), source._replace(names=read.names), source)
-    said = f"{len(found):,} generated images that equal a test or validation image, pixel for pixel: {pairs}"
-    if plan.duplicates == "refuse":
-        raise UserError(
-            f'config.data.generated.path: {said}; remove them, or leave them out with config.data.duplicates="drop"'
-        )
-    kept = np.setdiff1d(np.arange(len(read.images)), list(found))
-    if not len(kept):
-        raise UserError(f"config.data.generated.path: no image is left without the {said}")
-    return generated.Generated(
-        read.images[kept], read.labels[kept], tuple(read.names[i] for i in kept), (*read.notes, f"left out {said}")
-    )
-
-
 def _by_content(hashes: list[bytes]) -> np.ndarray:
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), int)
 
 
 def _noted(source: sources.Source, note: str) -> sources.Source:
     return source._replace(notes=(*source.notes, note))
-
-
-def _listed(pairs: Sequence[tuple[int, int]], source: sources.Source, second: sources.Source | None = None) -> str:
-    """`second` is where the second of each pair is, if not in `source`."""
-    named = ", ".join(f"{source.name(one)} = {(second or source).name(other)}" for one, other in pairs[:NAMED])
-    return named + (f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else "")
 
 
 def check_streams(

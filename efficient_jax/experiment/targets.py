@@ -9,10 +9,12 @@ from efficient_jax.data import feed
 from efficient_jax.experiment import pseudo_label_store
 from efficient_jax.experiment.dataset import streams, without_omitted
 from efficient_jax.experiment.predict import predict_rows
-from efficient_jax.experiment.run import Run, teachers_of
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.methods import METHODS
-from efficient_jax.training import checkpoint, parallel, step
+from efficient_jax.training import checkpoint, parallel
+from efficient_jax.training.predict import make_predict
 from efficient_jax.types import UserError
 
 
@@ -63,7 +65,7 @@ def _pseudo_labels(
     if probabilities is None:
         predicted = [
             predict_rows(
-                step.make_predict(apply, run.devices, source.multi_label),
+                make_predict(apply, run.devices, source.multi_label),
                 parallel.replicate(tree, run.devices),
                 ids,
                 run,

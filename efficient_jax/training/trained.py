@@ -17,7 +17,8 @@ from efficient_jax.data import decode
 from efficient_jax.inference import tta
 from efficient_jax.models import pretrained
 from efficient_jax.settings import nearest
-from efficient_jax.training import checkpoint, parallel, step
+from efficient_jax.training import checkpoint, parallel
+from efficient_jax.training.predict import to_probabilities
 from efficient_jax.types import Apply, Tree, UserError
 
 NOTHING: dict[str, Any] = {}
@@ -76,7 +77,7 @@ def load(folder: Path, where: str) -> tuple[Apply, Tree, dict[str, Any]]:
 def packaged(name: str) -> tuple[Apply, Tree, dict[str, Any]]:
     """(apply, variables on the host, description) of the weights called `name` in `pretrained.PACKAGED`, as they were
     trained: with ImageNet's classes and their own preprocessing. Raises: UserError where they are not installed."""
-    about = pretrained.preprocessing(name, "efficientnet")
+    about = pretrained.preprocessing_of(name, "efficientnet")
     framing = {"fit": "crop", "crop": about.crop, "interpolation": about.interpolation}
     model = ("efficientnet", {"variant": name.removeprefix("efficientnet-")})
     description = describe(model, pretrained.imagenet_classes(), (*about.size, 3), about.mean, about.std, framing)
@@ -133,7 +134,7 @@ def through_views(apply: Apply, views: Sequence[tta.View], multi_label: bool, vo
 
     def seen_through(variables: Tree, images: jax.Array, train: bool, keys: jax.Array | None) -> tuple:
         def classify(view: jax.Array) -> jax.Array:
-            return step.probabilities(apply(variables, view, False, None)[0][0], multi_label)
+            return to_probabilities(apply(variables, view, False, None)[0][0], multi_label)
 
         (_, seen), state = apply(variables, images, train, keys)
         predicted = tta.predictions(classify, images, views)
@@ -174,7 +175,7 @@ def network(path: str, where: str, batch: int = 256, views: Sequence[tta.View] =
     @jax.jit
     def run(variables: Tree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         (logits, seen), _ = apply(variables, images, False, None)
-        return step.probabilities(logits, description["multi_label"]), seen["features"].astype(np.float32)
+        return to_probabilities(logits, description["multi_label"]), seen["features"].astype(np.float32)
 
     def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # The last part is filled up, so that few programs serve all; of no images there is one part all the same.

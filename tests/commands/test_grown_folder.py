@@ -20,7 +20,8 @@ from efficient_jax.commands.train import train
 from efficient_jax.data import duplicates
 from efficient_jax.evaluation import members
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.dataset import load_data, load_run, trained_before
+from efficient_jax.experiment.dataset import load_data, load_run
+from efficient_jax.experiment.leaks import trained_before
 from efficient_jax.experiment.workdir import read_config
 from efficient_jax.files import read_json
 from efficient_jax.inference import predictions

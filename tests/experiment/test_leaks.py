@@ -6,7 +6,7 @@ import pytest
 from efficient_jax.data import duplicates
 from efficient_jax.data.sources import Source
 from efficient_jax.experiment import results
-from efficient_jax.experiment.dataset import leaks
+from efficient_jax.experiment.leaks import leaks
 from efficient_jax.experiment.workdir import keep_split
 from efficient_jax.report import page
 from efficient_jax.types import UserError

@@ -5,7 +5,7 @@ from efficient_jax.models.pretrained.preprocessing import (
     Preprocessing,
     imagenet_classes,
     implied,
-    preprocessing,
+    preprocessing_of,
 )
 from efficient_jax.models.pretrained.weights import PACKAGED, Report, load, read, resampled
 
@@ -17,7 +17,7 @@ __all__ = [
     "imagenet_classes",
     "implied",
     "load",
-    "preprocessing",
+    "preprocessing_of",
     "read",
     "resampled",
 ]

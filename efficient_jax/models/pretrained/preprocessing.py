@@ -34,7 +34,7 @@ LITE_SIZES = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientne
 assert LITE_SIZES.keys() == PACKAGED.keys()
 
 
-def preprocessing(weights: str | Path, family: str) -> Preprocessing:
+def preprocessing_of(weights: str | Path, family: str) -> Preprocessing:
     """Of a name in `PACKAGED`, or of a file: what a config.json of timm or Hugging Face beside it says, else what is
     usual for the `family`, and for torchvision's ViT what it has.
 

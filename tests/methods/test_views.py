@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from efficient_jax.methods.view import one_view, right
+from efficient_jax.methods.views import one_view, right
 from tests.methods.fake import make, noise, unchanged
 
 
