@@ -151,7 +151,16 @@ ALGORITHMS: dict[str, Callable[..., optax.GradientTransformation]] = {"adamw": a
 def update(
     tx: optax.GradientTransformation, grads: Tree, opt_state: optax.OptState, params: Tree
 ) -> tuple[Tree, optax.OptState]:
-    """One step: the new parameters and the new optimizer state."""
+    """Returns the parameters and the optimizer state after one step.
+
+    Args:
+        tx: the optimizer.
+        grads: gradients, a tree like `params`.
+        opt_state: state of the optimizer before the step.
+        params: parameters before the step.
+
+    Returns: (parameters, optimizer state).
+    """
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its step counter with float32
         updates, opt_state = tx.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state
