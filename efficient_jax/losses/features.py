@@ -57,7 +57,7 @@ def attention(student: Float[Array, "b *hw c"], teacher: Float[Array, "b *hw2 d"
 
 
 def similarity(
-    student: Float[Array, "b *rest"], teacher: Float[Array, "b *rest2"], own: Int[Array, " n"]
+    student: Float[Array, " b *rest"], teacher: Float[Array, " b *rest2"], own: Int[Array, " n"]
 ) -> Float[Array, " n"]:
     """Returns the mean squared difference of the similarities of each image to the batch (arXiv 1907.09682).
 
@@ -76,7 +76,7 @@ def similarity(
 
 
 def distance(
-    student: Float[Array, "b *rest"], teacher: Float[Array, "b *rest2"], own: Int[Array, " n"]
+    student: Float[Array, " b *rest"], teacher: Float[Array, " b *rest2"], own: Int[Array, " n"]
 ) -> Float[Array, " n"]:
     """Returns the Huber loss of the distances of each image to the batch (RKD, arXiv 1904.05068, factor 25).
 
@@ -94,7 +94,7 @@ def distance(
 
 
 def angle(
-    student: Float[Array, "b *rest"], teacher: Float[Array, "b *rest2"], own: Int[Array, " n"]
+    student: Float[Array, " b *rest"], teacher: Float[Array, " b *rest2"], own: Int[Array, " n"]
 ) -> Float[Array, " n"]:
     """Returns the Huber loss of the cosines of the angles at each image (RKD, arXiv 1904.05068, factor 50).
 
@@ -179,13 +179,13 @@ def _unit(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
     return x / jnp.where(norm > 0.0, norm, 1.0)
 
 
-def _huber(student: Float[Array, "n *rest"], teacher: Float[Array, "n *rest"]) -> Float[Array, " n"]:
+def _huber(student: Float[Array, " n *rest"], teacher: Float[Array, " n *rest"]) -> Float[Array, " n"]:
     return _mean(optax.huber_loss(student, teacher))
 
 
-def _mean(x: Float[Array, "b *rest"]) -> Float[Array, " b"]:
+def _mean(x: Float[Array, " b *rest"]) -> Float[Array, " b"]:
     return _flat(x).mean(1)
 
 
-def _flat(x: Float[Array, "b *rest"]) -> Float[Array, "b d"]:
+def _flat(x: Float[Array, " b *rest"]) -> Float[Array, "b d"]:
     return x.reshape(len(x), -1).astype(jnp.float32)

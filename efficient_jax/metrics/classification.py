@@ -70,7 +70,7 @@ def top_k(probabilities: Probabilities, labels: Labels, k: int) -> int:
 
 
 def per_class(
-    answers: Int[np.ndarray, "n *classes"], labels: Int[np.ndarray, "n *classes"], classes: tuple[str, ...]
+    answers: Int[np.ndarray, " n *classes"], labels: Int[np.ndarray, " n *classes"], classes: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Returns counts, precision, recall and F1 of each class.
 

@@ -67,7 +67,7 @@ class Dropout(nn.Module):
     rate: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *rest"], keys: Key[Array, " b"] | None) -> Float[Array, "b *rest"]:
+    def __call__(self, x: Float[Array, " b *rest"], keys: Key[Array, " b"] | None) -> Float[Array, " b *rest"]:
         return _drop(x, keys, self.rate, x.shape[1:], self.path)
 
 
@@ -85,17 +85,17 @@ class StochasticDepth(nn.Module):
     rate: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *rest"], keys: Key[Array, " b"] | None) -> Float[Array, "b *rest"]:
+    def __call__(self, x: Float[Array, " b *rest"], keys: Key[Array, " b"] | None) -> Float[Array, " b *rest"]:
         return _drop(x, keys, self.rate, (1,) * (x.ndim - 1), self.path)
 
 
 def _drop(
-    x: Float[Array, "b *rest"],
+    x: Float[Array, " b *rest"],
     keys: Key[Array, " b"] | None,
     rate: float,
     shape: tuple[int, ...],
     path: tuple[str, ...],
-) -> Float[Array, "b *rest"]:
+) -> Float[Array, " b *rest"]:
     if not 0.0 <= rate < 1.0:
         raise UserError(f"{'/'.join(path)}: the rate {rate} is not in 0.0 .. 1.0 (1.0 excluded)")
     if keys is None or rate == 0.0:
