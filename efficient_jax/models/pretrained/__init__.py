@@ -1,4 +1,4 @@
-"""Weights that others trained, read without their frameworks and without running anything from their files."""
+"""Published weights, read without their frameworks and without running code from their files."""
 
 from efficient_jax.models.pretrained.preprocessing import (
     FAMILIES,
