@@ -13,8 +13,7 @@ from rich.console import Console
 from efficient_jax import explain as maps
 from efficient_jax import models
 from efficient_jax.commands.explore import held_out
-from efficient_jax.data import decode, feed
-from efficient_jax.data import folder as folders
+from efficient_jax.data import decode, feed, picture_files
 from efficient_jax.experiment.dataset import load_run
 from efficient_jax.experiment.predict import PREDICT_PIXELS
 from efficient_jax.experiment.run import input_shape
@@ -143,7 +142,7 @@ def _images(folder: Path, images: str, description: Mapping[str, Any], say: Call
     """Raises: UserError naming --images for what is not there."""
     where, count = "--images", len(description["classes"])
     if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
-        files = folders.pictures(Path(images), where).files if Path(images).is_dir() else []
+        files = picture_files.pictures(Path(images), where).files if Path(images).is_dir() else []
         if not files:
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
         pixels = stored.framed(files[:CHOSEN], stored.framing(description), where)

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from efficient_jax import files
 from efficient_jax.augment import geometry, resample
-from efficient_jax.data import sources
-from efficient_jax.data.sources import Source
+from efficient_jax.data import dataset as sources
+from efficient_jax.data.dataset import Source
 from efficient_jax.experiment.predict import predict_rows
 from efficient_jax.experiment.run import Run, at_size, reopened
 from efficient_jax.inference import predictions, tta, voting

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int, Shaped
 from scipy import stats
 
 from efficient_jax.data import quality
-from efficient_jax.data.sources import Source
+from efficient_jax.data.dataset import Source
 from efficient_jax.experiment import dataset
 from efficient_jax.metrics import accuracy
 

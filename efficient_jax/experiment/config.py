@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from efficient_jax import augment as augmentations
 from efficient_jax.augment import operations
-from efficient_jax.data import PICTURES, SOURCES
 from efficient_jax.data import generated as drawing
+from efficient_jax.data.sources import PICTURES, SOURCES
 from efficient_jax.data.stream import FEEDS
 from efficient_jax.experiment.stage_config import Stage, at_least, augment_blocks, stage
 from efficient_jax.models import pretrained

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Int
 
 from efficient_jax import files
-from efficient_jax.data import identity, sources
-from efficient_jax.data.sources import NOTHING, Source
+from efficient_jax.data import dataset as sources
+from efficient_jax.data import identity
+from efficient_jax.data.dataset import NOTHING, Source
 from efficient_jax.data.stream import Streamed
 from efficient_jax.types import UserError
 

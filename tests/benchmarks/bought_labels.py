@@ -22,7 +22,8 @@ from PIL import Image
 from configs import quickstart
 from efficient_jax import files
 from efficient_jax.data import splits
-from efficient_jax.data.sources import Source, mnist5k
+from efficient_jax.data.dataset import Source
+from efficient_jax.data.sources.handwritten_digits import mnist5k
 from efficient_jax.metrics.accuracy import paired_difference
 
 SEEDS, FIRST, BOUGHT = 5, 4, 60

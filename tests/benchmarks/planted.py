@@ -14,7 +14,8 @@ import time
 import numpy as np
 from PIL import Image
 
-from efficient_jax.data import SOURCES, duplicates
+from efficient_jax.data import duplicates
+from efficient_jax.data.sources import SOURCES
 
 EACH = 200  # images of each kind
 

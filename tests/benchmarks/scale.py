@@ -42,7 +42,7 @@ def measure(root: Path, count: int) -> dict:
     import jax
 
     from efficient_jax.data import feed
-    from efficient_jax.data.folder import folder
+    from efficient_jax.data.sources.picture_folders import folder
     from efficient_jax.data.stream import Feed
     from efficient_jax.training import batches
 

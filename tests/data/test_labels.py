@@ -16,7 +16,7 @@ import io, sys
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from PIL import Image
-from efficient_jax.data import SOURCES
+from efficient_jax.data.sources import SOURCES
 root = Path(sys.argv[1])
 names = ["1", "01", "001", "10", "2", "02", "-3", "1.0"]
 Image.new("L", (2, 2)).save(content := io.BytesIO(), "PNG")

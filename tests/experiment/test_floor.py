@@ -6,7 +6,8 @@ from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import SVC
 
 from efficient_jax import files
-from efficient_jax.data import sources, splits
+from efficient_jax.data import splits
+from efficient_jax.data.sources.handwritten_digits import mnist5k
 from tests.commands.launch import ROOT
 
 RESULTS = ROOT / "configs" / "sweeps" / "results" / "label_efficiency.jsonl"
@@ -15,7 +16,7 @@ SEEDS = range(5)
 
 @pytest.fixture(scope="module")
 def mnist():
-    return sources.mnist5k()
+    return mnist5k()
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")  # label spreading divides by zero where no label arrives

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.data import duplicates
-from efficient_jax.data.sources import Source
+from efficient_jax.data.dataset import Source
 from efficient_jax.experiment import results
 from efficient_jax.experiment.dataset import leaks
 from efficient_jax.experiment.workdir import keep_split

@@ -5,11 +5,11 @@ import json
 
 import numpy as np
 import pytest
+from efficient_jax.data.npz_files import npz
 from rich.console import Console
 
 import efficient_jax
 from efficient_jax.commands.evaluate import evaluate
-from efficient_jax.data import sources
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.run import prepare
 from efficient_jax.experiment.stage import run_stage
@@ -70,7 +70,7 @@ def test_two_independent_labels_are_learned(trained):
 def test_what_is_saved_is_what_was_tested(trained, images):
     """`load`, the thresholds of the description and those of the result give the figures of the result."""
     workdir, results = trained
-    source = sources.npz(path=images)
+    source = npz(path=images)
     for result in results:
         ids, shown = (np.load(workdir / result["stage"] / "predictions.npz")[k] for k in ("id", "probabilities"))
         found = efficient_jax.load(str(workdir / result["stage"]))(source.images[ids])

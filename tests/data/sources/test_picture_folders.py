@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from efficient_jax.commands.predict import _files
-from efficient_jax.data import coco, decode
-from efficient_jax.data import folder as folders
-from efficient_jax.data.folder import folder, pictures
-from efficient_jax.data.parquet import parquet
+from efficient_jax.data import decode
+from efficient_jax.data.picture_files import pictures, suffixes
+from efficient_jax.data.sources.coco_files import coco
+from efficient_jax.data.sources.parquet_files import parquet
+from efficient_jax.data.sources.picture_folders import folder
+from efficient_jax.data.sources.picture_tables import table
 from efficient_jax.data.splits import split
-from efficient_jax.data.table import table
 from efficient_jax.types import UserError
 
 DATA = Path(os.environ.get("EFFICIENT_JAX_DATA", "none"))
@@ -183,7 +184,7 @@ SHAPE = (12, 16, 3)
 def writable():
     """suffix -> content, for all that Pillow can write here."""
     found = {}
-    for suffix in sorted(folders.suffixes() & Image.registered_extensions().keys()):
+    for suffix in sorted(suffixes() & Image.registered_extensions().keys()):
         for mode in ("RGB", "P", "1"):
             image = Image.fromarray(np.arange(np.prod(SHAPE), dtype=np.uint8).reshape(SHAPE)).convert(mode)
             try:
@@ -221,7 +222,7 @@ def test_every_suffix_that_pillow_opens_is_read_by_every_source(tmp_path, monkey
     ]
     categories = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
     Path("a.json").write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
-    assert coco.coco(path="a.json", size=8, objects=()).names == tuple(files)
+    assert coco(path="a.json", size=8, objects=()).names == tuple(files)
 
 
 def test_a_pgm_of_16_bits_is_as_a_png_of_16_bits(tmp_path):
