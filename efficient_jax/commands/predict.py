@@ -10,6 +10,7 @@ from rich.progress import track
 
 from efficient_jax import settings
 from efficient_jax.data import dataset, decode, picture_files
+from efficient_jax.data.framing import Framing
 from efficient_jax.data.labels import writable
 from efficient_jax.files import csv_text, write_text
 from efficient_jax.inference import predictions
@@ -181,6 +182,6 @@ def _write_ranking(
     write_text(page.with_suffix(".csv"), csv_text(header, lines))
     rows = [dict(zip(("image", "classes", "margin", "score"), values, strict=True)) for values in each]
     files = [found.files[i] for i in chosen]
-    shown = decode.decode_all(files.__getitem__, len(files), decode.Framing(SHOWN_SIZE, "pad"))
+    shown = decode.decode_all(files.__getitem__, len(files), Framing(SHOWN_SIZE, "pad"))
     labelling.write_page(page, rank, rows, shown.images)
     return page

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from efficient_jax.data import decode, picture_files
+from efficient_jax.data.framing import Framing
 from efficient_jax.settings import nearest
 from efficient_jax.types import UserError
 
@@ -66,7 +67,7 @@ def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], frami
         path: A folder with one folder for each class, or for some of them.
         classes: The classes of the dataset.
         shape: Height, width and channels of the dataset's images.
-        framing: `fit`, `crop` and `interpolation` of `decode.Framing`, as the dataset's images were prepared.
+        framing: `fit`, `crop` and `interpolation` of `framing.Framing`, as the dataset's images were prepared.
 
     Raises: UserError for a folder that is no class, a folder without images, images that cannot be read, and images
         that do not have `shape` where it is not square.
@@ -86,7 +87,7 @@ def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], frami
         raise UserError(f"{where} has no class folder with images; want {path}/{classes[0]}/1.jpg")
     names, (h, w, channels) = tuple(str(file) for file, _ in files), shape
     decoded = decode.decode_all(
-        lambda row: files[row][0], len(files), decode.Framing(h if h == w else 0, channels=channels, **framing)
+        lambda row: files[row][0], len(files), Framing(h if h == w else 0, channels=channels, **framing)
     )
     if decoded.unreadable:
         raise UserError(f"{where}: {decode.listed({names[row]: why for row, why in decoded.unreadable.items()})}")

@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from efficient_jax.data import distances, duplicates, quality, statistics
 from efficient_jax.data.dataset import Source, digests
-from efficient_jax.data.decode import place, resized
+from efficient_jax.data.decode import resized
+from efficient_jax.data.framing import place
 from efficient_jax.data.stream import Streamed
 from efficient_jax.detection import overlap
 

@@ -10,7 +10,8 @@ from efficient_jax import settings
 from efficient_jax.data import labels as label_names
 from efficient_jax.data import stream
 from efficient_jax.data.dataset import Source, of_pictures
-from efficient_jax.data.decode import Framing, left_out
+from efficient_jax.data.decode import left_out
+from efficient_jax.data.framing import Framing
 from efficient_jax.data.picture_files import Walked, check_folder, class_folders, note, pictures
 from efficient_jax.settings import nearest
 from efficient_jax.types import UserError
@@ -37,7 +38,7 @@ def folder(
     `efficient_jax.data.labels.NO_LABEL`. `test_path`, a folder of the same classes, fixes
     the test images; `unlabelled_path` names a folder with more pictures without a label, anywhere below it. Pictures
     become squares of `size` pixels (0: they stay as they are, all of one size), see
-    `efficient_jax.data.decode.place`; up to `unreadable` files that cannot be read are left out, and listed.
+    `efficient_jax.data.framing.place`; up to `unreadable` files that cannot be read are left out, and listed.
     `feed`: see `efficient_jax.data.stream`.
 
     Raises: UserError for folders laid out in another way, too many unreadable files, settings that do not exist.

@@ -9,8 +9,9 @@ import numpy as np
 from efficient_jax import settings
 from efficient_jax.data import delimited, stream
 from efficient_jax.data.dataset import Source, of_pictures
-from efficient_jax.data.decode import NAMED, Framing, left_out
+from efficient_jax.data.decode import NAMED, left_out
 from efficient_jax.data.delimited import Table
+from efficient_jax.data.framing import Framing
 from efficient_jax.data.labels import check_classes, in_order, is_no_label, normal, note
 from efficient_jax.settings import nearest
 from efficient_jax.types import UserError

@@ -17,6 +17,7 @@ from PIL import Image
 
 from efficient_jax.commands.predict import _files
 from efficient_jax.data import decode
+from efficient_jax.data.framing import Framing
 from efficient_jax.data.picture_files import pictures, suffixes
 from efficient_jax.data.sources.coco_files import coco
 from efficient_jax.data.sources.parquet_files import parquet
@@ -229,7 +230,7 @@ def test_a_pgm_of_16_bits_is_as_a_png_of_16_bits(tmp_path):
     pixels = np.linspace(0, 65535, 24).astype(np.uint16).reshape(4, 6)
     (tmp_path / "a.pgm").write_bytes(b"P5 6 4 65535\n" + pixels.astype(">u2").tobytes())
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    framing = decode.Framing(0, channels=1)
+    framing = Framing(0, channels=1)
     pgm, png = (decode.decode_all([tmp_path / f"a.{kind}"].__getitem__, 1, framing) for kind in ("pgm", "png"))
     np.testing.assert_array_equal(pgm.images, png.images)
     np.testing.assert_array_equal(pgm.images[0, ..., 0], pixels.astype(np.uint32) * 255 // 65535)
