@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from efficient_jax import distributed, files
-from efficient_jax.data import cache, decode, duplicates, generated, splits
+from efficient_jax.data import cache, decode, duplicates, generated
 from efficient_jax.data import dataset as sources
+from efficient_jax.data import split as splits
 from efficient_jax.data.sources import PICTURES, SOURCES
 from efficient_jax.data.stream import Feed
 from efficient_jax.experiment import split_table

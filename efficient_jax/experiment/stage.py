@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from efficient_jax import augment, files, keys, losses, models
-from efficient_jax.data import feed
+from efficient_jax.data import sampling as feed
 from efficient_jax.data.stream import Streamed
 from efficient_jax.experiment import initialise, results
 from efficient_jax.experiment.predict import predict_batch, predict_rows, scores, validate
