@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficient_jax.data import duplicates
+from efficient_jax.data import identity
 from efficient_jax.data import labels as label_names
 from efficient_jax.data.decode import Decoded
 from efficient_jax.data.stream import Streamed
@@ -68,14 +68,14 @@ def of_pictures(
 def digests(source: Source) -> list[bytes]:
     """A hash of the pixels of each image."""
     images = source.images
-    return images.digests() if isinstance(images, Streamed) else duplicates.digests(images)
+    return images.digests() if isinstance(images, Streamed) else identity.digests(images)
 
 
 def contents(source: Source, ids: np.ndarray | None = None) -> tuple[str, ...]:
     """What identifies each image (of `ids`): 16 hex digits of a hash of its file, or of its pixels without a file."""
     ids = np.arange(len(source.images)) if ids is None else ids
     if source.contents is None:
-        return tuple(digest.hex()[:SHOWN_DIGITS] for digest in duplicates.digests(source.images[ids]))
+        return tuple(digest.hex()[:SHOWN_DIGITS] for digest in identity.digests(source.images[ids]))
     return tuple(shown(source.contents[ids]))
 
 

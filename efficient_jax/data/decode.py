@@ -15,8 +15,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from efficient_jax import settings
-from efficient_jax.data.duplicates import DIGEST, digest
 from efficient_jax.data.framing import Framing, as_array, check, fit, from_array, squash
+from efficient_jax.data.identity import DIGEST, digest
 from efficient_jax.data.progress import watched
 from efficient_jax.types import UserError
 

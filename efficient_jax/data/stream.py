@@ -15,8 +15,8 @@ from jaxtyping import Bool, Int, UInt8
 
 from efficient_jax.data import cache, decode, statistics
 from efficient_jax.data.decode import Decoded, Picture
-from efficient_jax.data.duplicates import DIGEST, digest
 from efficient_jax.data.framing import Framing, squash
+from efficient_jax.data.identity import DIGEST, digest
 from efficient_jax.files import write_npz
 from efficient_jax.types import UserError
 

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from efficient_jax import distributed, files
-from efficient_jax.data import cache, decode, duplicates, generated
+from efficient_jax.data import cache, decode, generated, identity
 from efficient_jax.data import dataset as sources
+from efficient_jax.data import leakage as duplicates
 from efficient_jax.data import split as splits
 from efficient_jax.data.sources import PICTURES, SOURCES
 from efficient_jax.data.stream import Feed
@@ -278,8 +279,8 @@ def without_held_out(
     A generator may have learned images by heart that are held out here.
     """
     held_out = np.concatenate([split["test"], split["validation"]])
-    known = dict(zip(duplicates.digests(source.images[held_out]), held_out.tolist(), strict=True))
-    found = {row: known[each] for row, each in enumerate(duplicates.digests(read.images)) if each in known}
+    known = dict(zip(identity.digests(source.images[held_out]), held_out.tolist(), strict=True))
+    found = {row: known[each] for row, each in enumerate(identity.digests(read.images)) if each in known}
     if not found:
         return read
     pairs = _listed(list(found.items()), source._replace(names=read.names), source)

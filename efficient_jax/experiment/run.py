@@ -12,8 +12,9 @@ from jaxtyping import Array
 from rich.console import Console
 
 from efficient_jax import models
-from efficient_jax.data import cache, decode, duplicates, generated, objects, statistics
+from efficient_jax.data import cache, decode, generated, objects, statistics
 from efficient_jax.data import dataset as sources
+from efficient_jax.data import identity as duplicates
 from efficient_jax.data.stream import Streamed
 from efficient_jax.experiment import class_map, initialise
 from efficient_jax.experiment.config import Plan

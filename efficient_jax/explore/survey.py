@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from efficient_jax.data import distances, duplicates, quality, statistics
+from efficient_jax.data import distances, identity, leakage, quality, statistics
 from efficient_jax.data.dataset import Source, digests
 from efficient_jax.data.decode import resized
 from efficient_jax.data.framing import place
@@ -58,7 +58,7 @@ class Survey(NamedTuple):
     moves: dict[str, Move]
     equal: list[list[int]]  # ids of images that equal each other, of the whole set
     compared: int  # images of which it is known whether they are near another
-    near: duplicates.Near  # pairs of ids that are nearly, and not quite, equal
+    near: leakage.Near  # pairs of ids that are nearly, and not quite, equal
     constant: Int[np.ndarray, "k"]  # ids of images of one colour, of the whole set
     objects: overlap.Objects | None
 
@@ -178,11 +178,11 @@ def _groups(hashes: list[bytes], ids: Int[np.ndarray, "n"]) -> list[list[int]]:
     return [group for group in found.values() if len(group) > 1]
 
 
-def _near(images: UInt8[np.ndarray, "n h w c"], ids: Int[np.ndarray, "n"]) -> duplicates.Near:
-    pairs, apart = duplicates.near(images)
-    hashes = duplicates.digests(images)
+def _near(images: UInt8[np.ndarray, "n h w c"], ids: Int[np.ndarray, "n"]) -> leakage.Near:
+    pairs, apart = leakage.near(images)
+    hashes = identity.digests(images)
     differ = np.array([hashes[one] != hashes[other] for one, other in pairs], bool)
-    return duplicates.Near(ids[pairs[differ]], apart[differ])
+    return leakage.Near(ids[pairs[differ]], apart[differ])
 
 
 def _objects(source: Source, ids: Int[np.ndarray, "n"], padded: bool) -> overlap.Objects | None:
