@@ -10,8 +10,8 @@ from rich.progress import track
 
 from efficient_jax import settings
 from efficient_jax.data import dataset, decode, picture_files
+from efficient_jax.data.class_names import writable
 from efficient_jax.data.framing import Framing
-from efficient_jax.data.labels import writable
 from efficient_jax.files import csv_text, write_text
 from efficient_jax.inference import predictions
 from efficient_jax.inference.tta import VIEWS, View

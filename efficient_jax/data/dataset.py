@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficient_jax.data import identity
-from efficient_jax.data import labels as label_names
+from efficient_jax.data import class_names, identity
 from efficient_jax.data.decode import Decoded
 from efficient_jax.data.stream import Streamed
 
@@ -58,7 +57,7 @@ def of_pictures(
         labels=labels[decoded.rows].astype(np.int32),
         classes=classes,
         given={"test": np.arange(first, len(decoded.rows))} if tests else {},
-        notes=(*decoded.notes, *label_names.alike(classes)),
+        notes=(*decoded.notes, *class_names.alike(classes)),
         names=tuple(names[row] for row in decoded.rows) if names else (),
         sizes=decoded.sizes,
         contents=decoded.contents,

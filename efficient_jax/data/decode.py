@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from efficient_jax import settings
 from efficient_jax.data.framing import Framing, as_array, check, fit, from_array, squash
 from efficient_jax.data.identity import DIGEST, digest
-from efficient_jax.data.progress import watched
+from efficient_jax.data.progress_bar import watched
 from efficient_jax.types import UserError
 
 MOST_PIXELS = 100_000_000

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from efficient_jax.data import labels as label_names
+from efficient_jax.data import class_names
 from efficient_jax.types import UserError
 
 MORE = {".avif", ".heic", ".heics", ".heif", ".heifs", ".hif", ".mpo"}  # by plugins, or as another format
@@ -55,7 +55,7 @@ def class_folders(path: str, where: str) -> tuple[dict[str, list[Path]], Counter
         elif _is_system(entry.name):
             passed_over[f"folder {entry.name!r}"] += 1
         else:
-            folders.setdefault(label_names.normal(entry.name), []).append(entry)
+            folders.setdefault(class_names.normal(entry.name), []).append(entry)
     return folders, passed_over
 
 

@@ -109,7 +109,7 @@ class Streamed:
         return statistics.of_sums(self.known.sums[ids], self.known.squares[ids], h * w)
 
     def constant(self) -> Bool[np.ndarray, "n"]:
-        """As `quality.constant`, before they are resized: a channel without variance."""
+        """As `image_quality.constant`, before they are resized: a channel without variance."""
         _, _, _, (h, w, _) = self._decoding
         return (h * w * self.known.squares == self.known.sums**2).all(1)
 

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 
 from efficient_jax import files, settings
 from efficient_jax.data import dataset, delimited, identity
+from efficient_jax.data.class_names import is_no_label, normal
 from efficient_jax.data.dataset import Source
-from efficient_jax.data.labels import is_no_label, normal
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.types import UserError
 

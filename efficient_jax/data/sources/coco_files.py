@@ -11,10 +11,10 @@ from PIL import Image
 
 from efficient_jax.data import decode, stream
 from efficient_jax.data import objects as geometry
+from efficient_jax.data.class_names import normal
 from efficient_jax.data.dataset import Source, of_pictures
 from efficient_jax.data.decode import ORIENTATION, free_memory, left_out
 from efficient_jax.data.framing import Framing
-from efficient_jax.data.labels import normal
 from efficient_jax.settings import choose, counted
 from efficient_jax.types import UserError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from efficient_jax.data import labels as label_names
+from efficient_jax.data import class_names
 from efficient_jax.data.dataset import NOTHING, Source
 from efficient_jax.settings import counted
 from efficient_jax.types import UserError
@@ -54,8 +54,8 @@ def npz(*, path: str) -> Source:
         labels = _several(labels.astype(np.int32), path)
         if soft is not None:
             raise UserError(f"config.data.source.path: {path!r} has soft_labels, which are for one class an image")
-        classes = tuple(map(label_names.normal, _class_names(content, labels.shape[1])))
-        label_names.check_classes(classes, f"config.data.source.path: {path!r}")
+        classes = tuple(map(class_names.normal, _class_names(content, labels.shape[1])))
+        class_names.check_classes(classes, f"config.data.source.path: {path!r}")
         if len(classes) != labels.shape[1]:
             raise UserError(
                 f"config.data.source.path: labels of {path!r} are {list(labels.shape)}, but there are {len(classes)} "
@@ -73,7 +73,7 @@ def npz(*, path: str) -> Source:
             f"config.data.source.path: soft_labels of {path!r} are {list(soft.shape)}, but there are {len(named)} "
             "classes; want a column for each"
         )
-    labels, classes, notes = label_names.of_array(labels, named, "config.data.source.path", about)
+    labels, classes, notes = class_names.of_array(labels, named, "config.data.source.path", about)
     if soft is not None:
         _check_sums(soft, np.flatnonzero(labels >= 0), path)
     return Source(images, labels, classes, given, notes, soft_labels=soft)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.data import stream
+from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, of_array
 from efficient_jax.data.dataset import Source, of_pictures
 from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
-from efficient_jax.data.labels import check_classes, in_order, is_no_label, normal, of_array
 from efficient_jax.types import UserError
 
 USUAL = {"image": ("image", "img"), "label": ("label",)}

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from efficient_jax import settings
-from efficient_jax.data import labels as label_names
-from efficient_jax.data import stream
+from efficient_jax.data import class_names, stream
 from efficient_jax.data.dataset import Source, of_pictures
 from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
@@ -35,7 +34,7 @@ def folder(
     """Your own pictures: `path/cat/1.jpg`, `path/dog/any/where/2.png`, and `path/unlabelled/3.jpg` without a label.
 
     Classes are the folders of `path` in the order of their names, without a label are those in folders with a name of
-    `efficient_jax.data.labels.NO_LABEL`. `test_path`, a folder of the same classes, fixes
+    `efficient_jax.data.class_names.NO_LABEL`. `test_path`, a folder of the same classes, fixes
     the test images; `unlabelled_path` names a folder with more pictures without a label, anywhere below it. Pictures
     become squares of `size` pixels (0: they stay as they are, all of one size), see
     `efficient_jax.data.framing.place`; up to `unreadable` files that cannot be read are left out, and listed.
@@ -45,7 +44,7 @@ def folder(
     """
     where = "config.data.source.path"
     folders, passed_over = class_folders(path, where)
-    names = tuple(name for name in sorted(folders) if not label_names.is_no_label(name))
+    names = tuple(name for name in sorted(folders) if not class_names.is_no_label(name))
     _check_classes(path, names)
     parts, none = [], []
     for name in (*names, *sorted(folders.keys() - {*names})):
@@ -73,12 +72,12 @@ def folder(
     labels = np.repeat([label for label, _ in parts + tests], [len(found.files) for _, found in parts + tests])
     feed.labelled(labels, names, sum(len(found.files) for _, found in tests))
     framing = Framing(size, fit, crop, interpolation, channels)
-    called = [label_names.writable(str(file)) for file in files]
+    called = [class_names.writable(str(file)) for file in files]
     decoded = stream.pictures(files.__getitem__, called.__getitem__, len(files), framing, feed, files, "")
     decoded = left_out(decoded, called.__getitem__, unreadable, where)
     source = of_pictures(decoded, labels, names, sum(len(found.files) for _, found in tests), called)
     passed_over += _joined(found for _, found in parts + tests).passed_over
-    notes = *label_names.note(none, len(files)), *note(passed_over)
+    notes = *class_names.note(none, len(files)), *note(passed_over)
     return source._replace(notes=(*source.notes, *notes))
 
 

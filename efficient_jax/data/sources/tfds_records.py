@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.data import stream
+from efficient_jax.data.class_names import check_classes, normal
 from efficient_jax.data.dataset import Source, of_pictures
 from efficient_jax.data.decode import listed
 from efficient_jax.data.framing import Framing
-from efficient_jax.data.labels import check_classes, normal
 from efficient_jax.settings import nearest
 from efficient_jax.types import UserError
 
