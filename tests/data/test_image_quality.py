@@ -48,7 +48,7 @@ def test_brightness_contrast_and_highlights_of_half_black_half_white(channels):
 def test_parts_for_threads_come_back_in_order(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (7, 6, 6, 3), np.uint8)
     whole = image_quality.quality(images)
-    monkeypatch.setattr(quality, "CHUNK_PIXELS", 80)
+    monkeypatch.setattr(image_quality, "CHUNK_PIXELS", 80)
     for one, other in zip(whole, image_quality.quality(images), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
 

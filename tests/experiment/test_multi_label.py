@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from efficient_jax.data.npz_files import npz
+from efficient_jax.data.sources.npz_files import npz
 from rich.console import Console
 
 import efficient_jax

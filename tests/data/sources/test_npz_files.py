@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from efficient_jax.data.npz_files import npz
+from efficient_jax.data.sources.npz_files import npz
 
 from efficient_jax.data.dataset import fingerprint
 from efficient_jax.types import UserError
