@@ -5,11 +5,11 @@ import json
 
 import numpy as np
 import pytest
-from efficient_jax.data.sources.npz_files import npz
 from rich.console import Console
 
 import efficient_jax
 from efficient_jax.commands.evaluate import evaluate
+from efficient_jax.data.sources.npz_files import npz
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.run import prepare
 from efficient_jax.experiment.stage import run_stage

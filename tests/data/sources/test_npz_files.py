@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from efficient_jax.data.sources.npz_files import npz
 
 from efficient_jax.data.dataset import fingerprint
+from efficient_jax.data.sources.npz_files import npz
 from efficient_jax.types import UserError
 
 IMAGES = np.arange(4 * 3 * 2, dtype=np.uint8).reshape(4, 3, 2)
