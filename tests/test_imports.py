@@ -49,7 +49,7 @@ def imports(module: str) -> set[str]:
 
 
 def part(module: str) -> str:
-    """`efficient_jax.data.feed` -> `data`, `launch` -> `launch`."""
+    """`efficient_jax.data.sampling` -> `data`, `launch` -> `launch`."""
     return module.removeprefix("efficient_jax.").split(".")[0]
 
 

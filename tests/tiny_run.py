@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from efficient_jax import files
-from efficient_jax.data.sources import fingerprint
+from efficient_jax.data.dataset import fingerprint
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dry_run import dry_run
 from efficient_jax.experiment.run import Run, prepare

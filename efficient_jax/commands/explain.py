@@ -13,8 +13,7 @@ from rich.console import Console
 from efficient_jax import explain as maps
 from efficient_jax import models
 from efficient_jax.commands.explore import held_out
-from efficient_jax.data import decode, feed
-from efficient_jax.data import folder as folders
+from efficient_jax.data import decode, picture_files, sampling
 from efficient_jax.experiment.dataset import load_run
 from efficient_jax.experiment.predict import PREDICT_PIXELS
 from efficient_jax.experiment.run import input_shape
@@ -129,7 +128,7 @@ def _in_batches(function: Callable) -> Callable:
     def run(variables: Any, *arrays: np.ndarray) -> Any:
         h, w = arrays[0].shape[1:3]
         size = min(BATCH, max(1, PREDICT_PIXELS // (h * w)))
-        parts = feed.padded(np.arange(len(arrays[0])), size)
+        parts = sampling.padded(np.arange(len(arrays[0])), size)
         found = [
             jax.tree.map(lambda x, real=real: np.asarray(x)[:real], function(variables, *(a[rows] for a in arrays)))
             for rows, real in parts
@@ -143,7 +142,7 @@ def _images(folder: Path, images: str, description: Mapping[str, Any], say: Call
     """Raises: UserError naming --images for what is not there."""
     where, count = "--images", len(description["classes"])
     if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
-        files = folders.pictures(Path(images), where).files if Path(images).is_dir() else []
+        files = picture_files.pictures(Path(images), where).files if Path(images).is_dir() else []
         if not files:
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
         pixels = trained.framed(files[:CHOSEN], trained.framing(description), where)

@@ -14,7 +14,7 @@ from rich.console import Console
 from efficient_jax import files
 from efficient_jax.commands.look import look
 from efficient_jax.data import cache, decode, label_errors
-from efficient_jax.data.sources import Source, fingerprint
+from efficient_jax.data.dataset import Source, fingerprint
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.experiment.config import Plan, plan
 from efficient_jax.experiment.dataset import load_data, load_run

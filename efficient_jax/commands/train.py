@@ -13,7 +13,7 @@ from rich import get_console
 from rich.console import Console
 
 from efficient_jax import files
-from efficient_jax.data.sources import Source, fingerprint
+from efficient_jax.data.dataset import Source, fingerprint
 from efficient_jax.distributed import is_first, join, wait
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dry_run import dry_run

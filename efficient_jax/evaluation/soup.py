@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from efficient_jax.data import sources
+from efficient_jax.data import dataset
 from efficient_jax.evaluation.members import WHERE, Member, answering, at_model_size, by_model, load, prepared
 from efficient_jax.experiment.run import Run
 from efficient_jax.metrics import accuracy
@@ -82,4 +82,4 @@ def soup_of(
 
 
 def _validation_contents(run: Run) -> list[str]:
-    return sorted(sources.contents(run.source, run.split["validation"]))
+    return sorted(dataset.contents(run.source, run.split["validation"]))

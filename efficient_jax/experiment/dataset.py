@@ -8,7 +8,10 @@ import jax
 import numpy as np
 
 from efficient_jax import distributed, files
-from efficient_jax.data import PICTURES, SOURCES, cache, decode, duplicates, sources, splits
+from efficient_jax.data import cache, dataset, decode, leakage
+from efficient_jax.data.sources import PICTURES, SOURCES
+from efficient_jax.data.split import notes as split_notes
+from efficient_jax.data.split import split as split_images
 from efficient_jax.data.stream import Feed
 from efficient_jax.experiment import split_table
 from efficient_jax.experiment.config import Plan, plan
@@ -22,12 +25,12 @@ from efficient_jax.types import UserError
 NO_TEST = "config.data.test: 0 asked, and the source has no test images of its own; say how many"
 
 
-Check = Callable[[sources.Source, Mapping[str, np.ndarray]], Any]
+Check = Callable[[dataset.Source, Mapping[str, np.ndarray]], Any]
 
 
 def load_data(
     plan: Plan, cache: Path | None = None, check: Check | None = None
-) -> tuple[sources.Source, dict[str, np.ndarray]]:
+) -> tuple[dataset.Source, dict[str, np.ndarray]]:
     """Loads the images of a plan and draws its split.
 
     What sizes and labels alone tell is checked before pictures are decoded, which can take long.
@@ -45,7 +48,7 @@ def load_data(
     def check_known(labels: np.ndarray, classes: tuple[str, ...], tests: int, groups: np.ndarray | None) -> None:
         unseen = np.broadcast_to(np.uint8(0), (len(labels), 1, 1, 1))
         given = {"test": np.arange(len(labels) - tests, len(labels))} if tests else {}
-        source = sources.Source(unseen, labels, classes, given, groups=groups)
+        source = dataset.Source(unseen, labels, classes, given, groups=groups)
         if source.multi_label:  # iterative stratification of many labels takes as long as decoding
             for stage in plan.stages if check else ():
                 check_labels(stage, source)
@@ -61,17 +64,17 @@ def load_data(
         source = _noted(source, f"left out {apart:,} images whose groups are held out")
     source, split = _without_test_images(plan, source, split, hashes)
     asked = plan.split["labels_per_class"], plan.split["folds"]
-    for note in splits.notes(split, source.labels, source.classes, *asked):
+    for note in split_notes(split, source.labels, source.classes, *asked):
         source = _noted(source, note)
     labelled = np.concatenate([split["labelled"], split["validation"]])
-    if pairs := duplicates.contradictions(hashes, source.labels, labelled):
+    if pairs := leakage.contradictions(hashes, source.labels, labelled):
         source = _noted(source, f"equal images have different labels: {listed(pairs, source)}")
     return source, split
 
 
 def load_run(
     run: Path, where: str, say: Callable[[str], None]
-) -> tuple[dict[str, Any], sources.Source, dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], dataset.Source, dict[str, np.ndarray]]:
     """Loads the images of a run as it had them, with the parts in its `split.csv`: nothing is drawn again.
 
     Args:
@@ -93,8 +96,8 @@ def load_run(
     return settings, *split_table.restored(source, table, classes, run, where, say)
 
 
-def _split(plan: Plan, source: sources.Source, order: np.ndarray | None) -> dict[str, np.ndarray]:
-    split = splits.split(
+def _split(plan: Plan, source: dataset.Source, order: np.ndarray | None) -> dict[str, np.ndarray]:
+    split = split_images(
         source.labels,
         source.classes,
         seed=plan.seed,
@@ -126,14 +129,14 @@ def _check_sizes(plan: Plan) -> None:
 
 def _source(
     plan: Plan, cache: Path | None, check: Callable[..., None] | None = None
-) -> tuple[sources.Source, list[bytes]]:
+) -> tuple[dataset.Source, list[bytes]]:
     """(all images of a plan, the hash of the pixels of each). `check`: see `stream.Feed`."""
     name, settings = plan.source
     given = {"feed": Feed(plan.feed, _room(plan.devices), cache, check)} if name in PICTURES else {}
     source = SOURCES[name](**settings | given)
     if not len(source.images):
         raise UserError(f"config.data.source: {name!r} has no images")
-    hashes = sources.digests(source)
+    hashes = dataset.digests(source)
     if source.contents is None:  # also of what is resized later
         source = source._replace(contents=np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), -1))
     return source, hashes
@@ -153,7 +156,7 @@ def _room_here(devices: int) -> int:
     return min(decode.free_memory(), about["bytes_limit"] - about["bytes_in_use"]) // 2
 
 
-def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def streams(stage: Stage, source: dataset.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The images of each stream of the stage. Raises: UserError where what to omit is not known."""
     where = f"config.{stage.name}.omit"
     for stream in stage.batch if stage.omit else ():
@@ -164,7 +167,7 @@ def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray
     return {stream: without_omitted(stage, source, split[stream]) for stream in stage.batch}
 
 
-def without_omitted(stage: Stage, source: sources.Source, ids: np.ndarray) -> np.ndarray:
+def without_omitted(stage: Stage, source: dataset.Source, ids: np.ndarray) -> np.ndarray:
     """Those of `ids` that the stage sees."""
     numbers = dict(zip(source.classes, range(len(source.classes)), strict=True))
     omitted = [choose(name, numbers, f"config.{stage.name}.omit") for name in stage.omit]
@@ -172,10 +175,10 @@ def without_omitted(stage: Stage, source: sources.Source, ids: np.ndarray) -> np
 
 
 def _without_test_images(
-    plan: Plan, source: sources.Source, split: dict[str, np.ndarray], hashes: list[bytes]
-) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    plan: Plan, source: dataset.Source, split: dict[str, np.ndarray], hashes: list[bytes]
+) -> tuple[dataset.Source, dict[str, np.ndarray]]:
     """Refuses images of other parts that equal one of the test, or leaves them out, and as many others are drawn."""
-    if not (found := duplicates.of_test(hashes, split["test"])):
+    if not (found := leakage.of_test(hashes, split["test"])):
         return source, split
     counts = {name: int(np.isin(ids, list(found)).sum()) for name, ids in split.items()}
     if not any(counts.values()):
@@ -189,7 +192,7 @@ def _without_test_images(
         )
     rest = np.setdiff1d(np.arange(len(hashes)), list(found))
     given = {"test": np.searchsorted(rest, split["test"])}
-    again = splits.split(
+    again = split_images(
         source.labels[rest],
         source.classes,
         seed=plan.seed,
@@ -208,12 +211,12 @@ def _by_content(hashes: list[bytes]) -> np.ndarray:
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), int)
 
 
-def _noted(source: sources.Source, note: str) -> sources.Source:
+def _noted(source: dataset.Source, note: str) -> dataset.Source:
     return source._replace(notes=(*source.notes, note))
 
 
 def check_streams(
-    plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray]
+    plan: Plan, source: dataset.Source, split: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, np.ndarray]]:
     """The images of each stream of each stage. Raises: UserError for a method or a batch that the labels do not fit."""
     for stage in plan.stages:
@@ -231,7 +234,7 @@ def check_streams(
     return rows
 
 
-def check_labels(stage: Stage, source: sources.Source) -> None:
+def check_labels(stage: Stage, source: dataset.Source) -> None:
     labels = "several labels" if source.multi_label else "one class"
     if labels not in METHODS[stage.method[0]].labels:
         fitting = " or ".join(repr(name) for name, method in METHODS.items() if labels in method.labels)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efficient_jax import files
-from efficient_jax.data import duplicates, generated, sources
+from efficient_jax.data import dataset, generated, identity, leakage
 from efficient_jax.experiment import split_table
 from efficient_jax.experiment.config import Plan
 from efficient_jax.settings import counted
@@ -25,7 +25,7 @@ class Leak(NamedTuple):
     distances: np.ndarray
 
 
-def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]:
+def leaks(source: dataset.Source, split: Mapping[str, np.ndarray]) -> list[Leak]:
     """Near duplicates of test images in all other parts, and of validation images among the labelled and generated.
 
     Only said, never acted upon: two photographs of one thing leak, two digits that look alike do not, and who knows
@@ -46,12 +46,12 @@ def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]
     return found
 
 
-def trained_before(plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray]) -> list[str]:
+def trained_before(plan: Plan, source: dataset.Source, split: Mapping[str, np.ndarray]) -> list[str]:
     """Lines on test images that were labelled images of another run whose stage this one starts from or learns from.
 
     A split is drawn from the images that are there: a run on more images tests on some that an earlier run trained on.
     """
-    tested = set(sources.contents(source, split["test"]))
+    tested = set(dataset.contents(source, split["test"]))
     own = {stage.name for stage in plan.stages}
     found = []
     for stage in plan.stages:
@@ -70,25 +70,25 @@ def trained_before(plan: Plan, source: sources.Source, split: Mapping[str, np.nd
     return found
 
 
-def alike(images: Any, held_out: np.ndarray, others: np.ndarray) -> duplicates.Near:
+def alike(images: Any, held_out: np.ndarray, others: np.ndarray) -> leakage.Near:
     """Of thousands of small drawings many look alike: there only what is surely one image."""
-    near = duplicates.near(images, held_out, others)
+    near = leakage.near(images, held_out, others)
     if max(images.shape[1:3]) > SMALL:
         return near
-    sure = near.distances <= duplicates.SURE
-    return duplicates.Near(near.pairs[sure], near.distances[sure])
+    sure = near.distances <= leakage.SURE
+    return leakage.Near(near.pairs[sure], near.distances[sure])
 
 
 def without_held_out(
-    plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray], read: generated.Generated
+    plan: Plan, source: dataset.Source, split: Mapping[str, np.ndarray], read: generated.Generated
 ) -> generated.Generated:
     """Refuses generated images that equal a test or validation image, or leaves them out, as `config.data.duplicates`.
 
     A generator may have learned images by heart that are held out here.
     """
     held_out = np.concatenate([split["test"], split["validation"]])
-    known = dict(zip(duplicates.digests(source.images[held_out]), held_out.tolist(), strict=True))
-    found = {row: known[each] for row, each in enumerate(duplicates.digests(read.images)) if each in known}
+    known = dict(zip(identity.digests(source.images[held_out]), held_out.tolist(), strict=True))
+    found = {row: known[each] for row, each in enumerate(identity.digests(read.images)) if each in known}
     if not found:
         return read
     pairs = listed(list(found.items()), source._replace(names=read.names), source)
@@ -105,7 +105,7 @@ def without_held_out(
     )
 
 
-def listed(pairs: Sequence[tuple[int, int]], source: sources.Source, second: sources.Source | None = None) -> str:
+def listed(pairs: Sequence[tuple[int, int]], source: dataset.Source, second: dataset.Source | None = None) -> str:
     """`second` is where the second of each pair is, if not in `source`."""
     named = ", ".join(f"{source.name(one)} = {(second or source).name(other)}" for one, other in pairs[:NAMED])
     return named + (f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else "")

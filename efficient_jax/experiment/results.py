@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from efficient_jax import files, keys
-from efficient_jax.data.sources import Source
+from efficient_jax.data.dataset import Source
 from efficient_jax.inference import predictions
 from efficient_jax.metrics import accuracy, calibration
 from efficient_jax.types import Augment

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from efficient_jax import keys
-from efficient_jax.data import cache, decode, duplicates, generated, objects, sources, statistics
+from efficient_jax.data import cache, dataset, decode, generated, identity, objects, statistics
 from efficient_jax.data.stream import Streamed
 from efficient_jax.experiment import initialise
 from efficient_jax.experiment.config import Plan
@@ -28,7 +28,7 @@ class Run(NamedTuple):
     seed: int
     devices: Sequence[jax.Device]
     console: Console
-    source: sources.Source
+    source: dataset.Source
     split: dict[str, np.ndarray]
     weight: float  # of the images in split["generated"], where there are any
     images: batches.Images  # the source's, replicated where they fit
@@ -104,8 +104,8 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
 
 
 def _with_generated(
-    source: sources.Source, split: dict[str, np.ndarray], plan: Plan
-) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    source: dataset.Source, split: dict[str, np.ndarray], plan: Plan
+) -> tuple[dataset.Source, dict[str, np.ndarray]]:
     """Adds images as a part of their own: drawn from the labelled ones alone, or read from a folder."""
     where, images = "config.data.generated", source.images
     if isinstance(images, Streamed):
@@ -121,7 +121,7 @@ def _with_generated(
         made, of = generated.generate(images[ids], source.labels[ids], source.classes, seed=plan.seed, **settings)
         names = tuple(f"generated {i}" for i in range(len(made)))
         notes = (f"{len(made):,} images were drawn from the {len(ids):,} labelled ones",)
-    hashes = np.frombuffer(b"".join(duplicates.digests(made)), np.uint8).reshape(len(made), -1)
+    hashes = np.frombuffer(b"".join(identity.digests(made)), np.uint8).reshape(len(made), -1)
     before = source.names or tuple(source.name(i) for i in range(len(images)))
     more = source._replace(
         images=np.concatenate([images, made]),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efficient_jax.data import feed
+from efficient_jax.data import sampling
 from efficient_jax.experiment import pseudo_label_store
 from efficient_jax.experiment.dataset import streams, without_omitted
 from efficient_jax.experiment.predict import predict_rows
@@ -33,12 +33,12 @@ def supervise(stage: Stage, run: Run) -> Supervision:
     labels[split["labelled"]] = source.targets(split["labelled"])
     rows = streams(stage, source, split)
     if stage.balanced:
-        rows["labelled"] = np.repeat(rows["labelled"], feed.balanced(source.labels[rows["labelled"]], run.seed))
+        rows["labelled"] = np.repeat(rows["labelled"], sampling.balanced(source.labels[rows["labelled"]], run.seed))
     if "generated" in split and "labelled" in rows:
         drawn = without_omitted(stage, source, split["generated"])
         labels[drawn] = source.targets(drawn)
         coins = np.random.default_rng(run.seed).random(len(drawn))
-        copies = feed.copies(np.full(len(drawn), run.weight), coins)
+        copies = sampling.copies(np.full(len(drawn), run.weight), coins)
         rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
     label = METHODS[stage.method[0]].label
     if not label:

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from efficient_jax import files, keys
-from efficient_jax.data import feed
+from efficient_jax.data import sampling
 from efficient_jax.data.stream import Streamed
 from efficient_jax.experiment.predict import scores, validate
 from efficient_jax.experiment.run import Run, image_shape, key_of
@@ -90,7 +90,7 @@ def updates(
     def chunk(number: int) -> Given:
         steps = range(number * together, (number + 1) * together)
         rows = {
-            stream: np.stack([feed.batch_at(supervision.rows[stream], size, i, orders[stream]) for i in steps])
+            stream: np.stack([sampling.batch_at(supervision.rows[stream], size, i, orders[stream]) for i in steps])
             for stream, size in stage.batch.items()
         }
         return {stream: batches.given(run.images, rows[stream], run.devices) for stream in rows}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from efficient_jax import distributed, files
-from efficient_jax.data.sources import Source
+from efficient_jax.data.dataset import Source
 from efficient_jax.experiment import split_table
 from efficient_jax.types import UserError
 

@@ -27,7 +27,7 @@ class Suggestion(NamedTuple):
 def suggestions(
     found: Survey, classes: tuple[str, ...], sizes: np.ndarray | None, size: int, fit: str
 ) -> list[Suggestion]:
-    """`sizes` [n 2] of the pictures before they became squares of `size` pixels by `fit`, as in `data.decode`."""
+    """`sizes` [n 2] of the pictures before they became squares of `size` pixels by `fit`, as in `data.framing`."""
     return [
         *_of_classes(found, classes),
         *_of_moves(found),

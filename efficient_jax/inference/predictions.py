@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from efficient_jax import files, settings
-from efficient_jax.data import delimited, identity, sources
-from efficient_jax.data.labels import is_no_label, normal
-from efficient_jax.data.sources import Source
+from efficient_jax.data import dataset, delimited, identity
+from efficient_jax.data.class_names import is_no_label, normal
+from efficient_jax.data.dataset import Source
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.types import UserError
 
@@ -32,12 +32,12 @@ class Predictions(NamedTuple):
     labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1; or of pixels [n h w]
     classes: tuple[str, ...]
     images: tuple[str, ...]  # their names
-    contents: tuple[str, ...] = ()  # their content hashes, as `sources.contents`; () where the file does not have them
+    contents: tuple[str, ...] = ()  # their content hashes, as `dataset.contents`; () where the file does not have them
     shares: bool = False  # whether `probabilities` are shares of a hard vote, which have no likelihood
 
 
 def of(source: Source, ids: Int[np.ndarray, "n"], probabilities: Float[np.ndarray, "n classes"]) -> Predictions:
-    names, contents = tuple(source.name(i) for i in ids), sources.contents(source, ids)
+    names, contents = tuple(source.name(i) for i in ids), dataset.contents(source, ids)
     return Predictions(ids, probabilities, source.labels[ids], source.classes, names, contents)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from efficient_jax.data import feed
+from efficient_jax.data import sampling
 from efficient_jax.types import UserError
 
 
@@ -47,7 +47,7 @@ def pseudo_labels(
             enough = np.flatnonzero(counts >= target)
             chosen = enough[-1] if len(enough) else 0
             rate = target / max(counts[chosen], 1)
-            drawn = feed.copies(np.full(len(coins), rate), coins)
+            drawn = sampling.copies(np.full(len(coins), rate), coins)
             copies[members] = np.where(confidence >= levels[chosen], drawn, 0)[members]
         for number in set(predicted[confidence >= threshold]) - set(predicted[copies > 0]):
             # Coins that all fell wrong leave a rare class its surest image.

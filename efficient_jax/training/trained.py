@@ -14,6 +14,7 @@ from PIL import Image
 
 from efficient_jax import files, models
 from efficient_jax.data import decode
+from efficient_jax.data.framing import Framing
 from efficient_jax.inference import tta
 from efficient_jax.models import pretrained
 from efficient_jax.settings import nearest
@@ -38,7 +39,7 @@ def describe(
 ) -> dict[str, Any]:
     """What rebuilds a network, as JSON: it is saved with the weights, preprocessing included.
 
-    `framing` says how pictures became images of `image_shape`: "fit", "crop" and "interpolation" of `data.decode`.
+    `framing` says how pictures became images of `image_shape`: "fit", "crop" and "interpolation" of `data.framing`.
     `multi_label` says that each class is a label by itself; saved with weights there are then "thresholds" too, from
     which on a probability means that the image has the label.
     """
@@ -114,12 +115,12 @@ def stage_folder(path: Path, where: str) -> Path:
     raise UserError(f"{where}: {str(path)!r} is neither a run nor a stage of one{hint}")
 
 
-def framing(description: Mapping[str, Any]) -> decode.Framing:
+def framing(description: Mapping[str, Any]) -> Framing:
     """How pictures of any size become images for the network. UserError for one whose images are not square."""
     h, w, channels = description["image_shape"]
     if h != w:
         raise UserError(f"the model knows images of {h} x {w} pixels; pictures of any size become squares only")
-    return decode.Framing(size=h, channels=channels, **description.get("framing", {}))
+    return Framing(size=h, channels=channels, **description.get("framing", {}))
 
 
 def through_views(apply: Apply, views: Sequence[tta.View], multi_label: bool, vote: str = "soft") -> Apply:
@@ -156,7 +157,7 @@ class Network(NamedTuple):
         return tuple(self.description["image_shape"])
 
     @property
-    def framing(self) -> decode.Framing:
+    def framing(self) -> Framing:
         return framing(self.description)
 
 
@@ -255,7 +256,7 @@ def classifier(path: str, batch: int = 256) -> Classifier:
     return Classifier(network(path, "load", batch))
 
 
-def framed(images: Iterable[Any], framing: decode.Framing, where: str) -> np.ndarray:
+def framed(images: Iterable[Any], framing: Framing, where: str) -> np.ndarray:
     """Pictures of any size as images. Raises: UserError naming `where` for those that cannot be read."""
     pictures = [_picture(image, framing.channels, f"{where}: image {i}") for i, image in enumerate(images)]
     found = decode.decode_all(pictures.__getitem__, len(pictures), framing)

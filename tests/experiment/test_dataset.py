@@ -8,13 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from efficient_jax.data import decode, sources
+from efficient_jax.data import decode
+from efficient_jax.data.sources.handwritten_digits import mnist5k
 from efficient_jax.data.stream import Streamed
 from efficient_jax.experiment import run
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import load_data
 from efficient_jax.types import UserError
-from tests.data.test_folder import fill
+from tests.data.sources.test_picture_folders import fill
 from tests.experiment.plans import CONFIG
 
 
@@ -98,7 +99,7 @@ def test_no_two_of_the_packaged_digits_are_equal():
     source, split = load({"name": "mnist5k"}, labels_per_class=10, test=1000, validation=500)
     assert source.notes == ()
     assert sum(map(len, split.values())) == 5000
-    assert len({image.tobytes() for image in sources.mnist5k().images}) == 5000
+    assert len({image.tobytes() for image in mnist5k().images}) == 5000
 
 
 UNFIT = {

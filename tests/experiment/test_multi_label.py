@@ -9,7 +9,7 @@ from rich.console import Console
 
 import efficient_jax
 from efficient_jax.commands.evaluate import evaluate
-from efficient_jax.data import sources
+from efficient_jax.data.sources.npz_files import npz
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.metrics import accuracy
 from efficient_jax.report.page import write_report
@@ -67,7 +67,7 @@ def test_two_independent_labels_are_learned(trained):
 def test_what_is_saved_is_what_was_tested(trained, images):
     """`load`, the thresholds of the description and those of the result give the figures of the result."""
     workdir, results = trained
-    source = sources.npz(path=images)
+    source = npz(path=images)
     for result in results:
         ids, shown = (np.load(workdir / result["stage"] / "predictions.npz")[k] for k in ("id", "probabilities"))
         found = efficient_jax.load(str(workdir / result["stage"]))(source.images[ids])

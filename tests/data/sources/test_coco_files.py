@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficient_jax.data.coco import coco
+from efficient_jax.data.sources.coco_files import coco
 from efficient_jax.types import UserError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efficient_jax.data import labels
+from efficient_jax.data import class_names
 from efficient_jax.types import UserError
 
 ORDERS = """
@@ -16,7 +16,7 @@ import io, sys
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from PIL import Image
-from efficient_jax.data import SOURCES
+from efficient_jax.data.sources import SOURCES
 root = Path(sys.argv[1])
 names = ["1", "01", "001", "10", "2", "02", "-3", "1.0"]
 Image.new("L", (2, 2)).save(content := io.BytesIO(), "PNG")
@@ -47,12 +47,12 @@ def test_the_order_of_classes_does_not_depend_on_the_hash_seed(tmp_path):
     "name", ["", " ", "-1", "-1.0", "nan", "NaN", "NA", "N/A", "<NA>", "None", "NULL", "Unlabelled"]
 )
 def test_names_that_are_no_label(name):
-    assert labels.is_no_label(name)
-    assert not labels.is_no_label(f"x{name}")
+    assert class_names.is_no_label(name)
+    assert not class_names.is_no_label(f"x{name}")
 
 
 def of(values, classes=()):
-    return labels.of_array(np.asarray(values), classes, "key", "labels of 'a'")
+    return class_names.of_array(np.asarray(values), classes, "key", "labels of 'a'")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_class_names_are_there_once(classes):
 
 
 def test_classes_that_look_alike_are_noted():
-    assert labels.alike(("1", "01", "Cat", "cat", "dog")) == (
+    assert class_names.alike(("1", "01", "Cat", "cat", "dog")) == (
         "classes that differ, but look alike: '1' and '01', 'Cat' and 'cat'",
     )
-    assert labels.alike(("1", "10", "cat", "cats")) == ()
+    assert class_names.alike(("1", "10", "cat", "cats")) == ()

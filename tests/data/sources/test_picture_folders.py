@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from efficient_jax.commands.predict import _files
-from efficient_jax.data import coco, decode
-from efficient_jax.data import folder as folders
-from efficient_jax.data.folder import folder, pictures
-from efficient_jax.data.parquet import parquet
-from efficient_jax.data.splits import split
-from efficient_jax.data.table import table
+from efficient_jax.data import decode
+from efficient_jax.data.framing import Framing
+from efficient_jax.data.picture_files import pictures, suffixes
+from efficient_jax.data.sources.coco_files import coco
+from efficient_jax.data.sources.parquet_files import parquet
+from efficient_jax.data.sources.picture_folders import folder
+from efficient_jax.data.sources.picture_tables import table
+from efficient_jax.data.split import split
 from efficient_jax.types import UserError
 
 DATA = Path(os.environ.get("EFFICIENT_JAX_DATA", "none"))
@@ -183,7 +185,7 @@ SHAPE = (12, 16, 3)
 def writable():
     """suffix -> content, for all that Pillow can write here."""
     found = {}
-    for suffix in sorted(folders.suffixes() & Image.registered_extensions().keys()):
+    for suffix in sorted(suffixes() & Image.registered_extensions().keys()):
         for mode in ("RGB", "P", "1"):
             image = Image.fromarray(np.arange(np.prod(SHAPE), dtype=np.uint8).reshape(SHAPE)).convert(mode)
             try:
@@ -221,14 +223,14 @@ def test_every_suffix_that_pillow_opens_is_read_by_every_source(tmp_path, monkey
     ]
     categories = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
     Path("a.json").write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
-    assert coco.coco(path="a.json", size=8, objects=()).names == tuple(files)
+    assert coco(path="a.json", size=8, objects=()).names == tuple(files)
 
 
 def test_a_pgm_of_16_bits_is_as_a_png_of_16_bits(tmp_path):
     pixels = np.linspace(0, 65535, 24).astype(np.uint16).reshape(4, 6)
     (tmp_path / "a.pgm").write_bytes(b"P5 6 4 65535\n" + pixels.astype(">u2").tobytes())
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    framing = decode.Framing(0, channels=1)
+    framing = Framing(0, channels=1)
     pgm, png = (decode.decode_all([tmp_path / f"a.{kind}"].__getitem__, 1, framing) for kind in ("pgm", "png"))
     np.testing.assert_array_equal(pgm.images, png.images)
     np.testing.assert_array_equal(pgm.images[0, ..., 0], pixels.astype(np.uint32) * 255 // 65535)

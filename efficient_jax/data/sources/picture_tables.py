@@ -8,10 +8,11 @@ import numpy as np
 
 from efficient_jax import settings
 from efficient_jax.data import delimited, stream
-from efficient_jax.data.decode import NAMED, Framing, left_out
+from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, note
+from efficient_jax.data.dataset import Source, of_pictures
+from efficient_jax.data.decode import NAMED, left_out
 from efficient_jax.data.delimited import Table
-from efficient_jax.data.labels import check_classes, in_order, is_no_label, normal, note
-from efficient_jax.data.sources import Source, of_pictures
+from efficient_jax.data.framing import Framing
 from efficient_jax.settings import nearest
 from efficient_jax.types import UserError
 
@@ -44,7 +45,7 @@ def table(
     `file`     the column of the pictures' names below `folder` ("": where the CSV is), to which `suffix`, such as
                ".jpg", is added
     `label`    the column of the class, or with a `separator` such as "|" of the names of all labels; empty where nobody
-               has labelled the picture, or a name of `efficient_jax.data.labels.NO_LABEL`, such as -1 or nan
+               has labelled the picture, or a name of `efficient_jax.data.class_names.NO_LABEL`, such as -1 or nan
     `labels`   in place of it several columns, 0 or 1 for the label of this name; empty all where nobody has labelled it
     `group`    the column of what belongs together, a person or a scene; "": there is none
 

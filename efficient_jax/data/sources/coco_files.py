@@ -11,9 +11,10 @@ from PIL import Image
 
 from efficient_jax.data import decode, stream
 from efficient_jax.data import objects as geometry
-from efficient_jax.data.decode import ORIENTATION, Framing, free_memory, left_out
-from efficient_jax.data.labels import normal
-from efficient_jax.data.sources import Source, of_pictures
+from efficient_jax.data.class_names import normal
+from efficient_jax.data.dataset import Source, of_pictures
+from efficient_jax.data.decode import ORIENTATION, free_memory, left_out
+from efficient_jax.data.framing import Framing
 from efficient_jax.settings import choose, counted
 from efficient_jax.types import UserError
 
@@ -48,7 +49,7 @@ def coco(
     that are labelled, whether hidden or not (COCO's 1 and 2). Rows are as many as the most objects of a picture;
     `most_objects` keeps its largest, 0 all. Crowds give labels only. `masks_path` is a folder of PNG files, named as
     the pictures, whose value is the class of the pixel: `mask`. All of it goes through the crop and the resize of the
-    pictures, which `efficient_jax.data.decode.place` describes; `unreadable` and `feed` are as in `folder`.
+    pictures, which `efficient_jax.data.framing.place` describes; `unreadable` and `feed` are as in `folder`.
 
     Raises: UserError for files that do not fit each other, and for too many pictures that cannot be read.
     """

@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets
 from PIL import Image
 
-from efficient_jax.data.tfds import tfds
+from efficient_jax.data.sources.tfds_records import tfds
 from efficient_jax.types import UserError
 
 CYAN = (0, 255, 255)

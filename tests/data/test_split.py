@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from efficient_jax.data import splits
-from efficient_jax.data.splits import split
+from efficient_jax.data.split import _stratified, notes, split
 from efficient_jax.types import UserError
 
 CLASSES = ("a", "b", "c")
@@ -61,10 +60,10 @@ def test_labels_are_up_to_as_many_as_asked():
     np.testing.assert_array_equal(np.bincount(LABELS[parts["labelled"]]), [30, 30, len(left)])
     assert 0 < len(left) < 30
     assert set(left) <= set(parts["labelled"])
-    assert splits.notes(parts, LABELS, CLASSES, 30, 0) == (
+    assert notes(parts, LABELS, CLASSES, 30, 0) == (
         f"config.data.labels_per_class: 30 asked, but of labelled images 'c' has {len(left)}",
     )
-    assert splits.notes(make(labels_per_class=5), LABELS, CLASSES, 5, 0) == ()
+    assert notes(make(labels_per_class=5), LABELS, CLASSES, 5, 0) == ()
 
 
 RARE = np.repeat([0, 1], [1000, 5])
@@ -79,13 +78,13 @@ def test_classes_that_a_part_leaves_out_are_noted(stratify):
         if not (RARE[parts[name]] == 1).any()
     )
     assert expected
-    assert splits.notes(parts, RARE, ("a", "b"), 0, 0) == expected
+    assert notes(parts, RARE, ("a", "b"), 0, 0) == expected
 
 
 def test_labels_that_a_part_leaves_out_are_noted():
     tags = np.array([[1, 0], [0, 1], [1, 1], [-1, -1]])
     parts = {"labelled": np.array([1, 2]), "validation": np.array([0]), "test": np.array([], int)}
-    assert splits.notes(parts, tags, ("a", "b"), 2, 0) == (
+    assert notes(parts, tags, ("a", "b"), 2, 0) == (
         "validation images show none of 'b' (of 2): its validation accuracy is not measured",
         "config.data.labels_per_class: 2 asked, but of labelled images 'a' has 1",
     )
@@ -96,9 +95,9 @@ def test_a_fold_counts_for_the_labelled_images():
     sizes = {"labels_per_class": 6, "validation": 0, "test": 0, "folds": 3}
     parts = split(labels, ("a", "b"), seed=0, **sizes)
     assert np.bincount(labels[parts["labelled"]]).tolist() == [4, 4]
-    assert splits.notes(parts, labels, ("a", "b"), 6, 3) == ()
+    assert notes(parts, labels, ("a", "b"), 6, 3) == ()
     few = split(labels, ("a", "b"), seed=0, **sizes | {"labels_per_class": 9})
-    assert splits.notes(few, labels, ("a", "b"), 9, 3) == (
+    assert notes(few, labels, ("a", "b"), 9, 3) == (
         "config.data.labels_per_class: 9 asked, but of labelled images 'a' has 8, 'b' has 8",
     )
 
@@ -206,7 +205,7 @@ def test_parts_of_many_labels_have_the_size_asked_for(size):
     rng = np.random.default_rng(0)
     tags = (rng.random((500, 20)) < rng.uniform(0.05, 0.5, 20)).astype(np.int32)
     for seed in range(5):
-        rest, part = splits._stratified(np.arange(1000, 1500), np.repeat(tags, 3, 0), size, seed, "")
+        rest, part = _stratified(np.arange(1000, 1500), np.repeat(tags, 3, 0), size, seed, "")
         assert (len(part), len(rest)) == (size, 500 - size)
         np.testing.assert_array_equal(np.sort(np.concatenate([rest, part])), np.arange(1000, 1500))
 
@@ -215,7 +214,7 @@ def test_many_labels_are_stratified_better_than_the_package_does():
     rng = np.random.default_rng(0)
     tags = (rng.random((500, 20)) < rng.uniform(0.05, 0.5, 20)).astype(np.int32)
     for seed in range(5):
-        _, part = splits._stratified(np.arange(500), tags, 100, seed, "")
+        _, part = _stratified(np.arange(500), tags, 100, seed, "")
         assert np.abs(tags[part].sum(0) - tags.sum(0) / 5).max() < 1.5
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.data import stream
-from efficient_jax.data.decode import Framing, left_out
-from efficient_jax.data.labels import check_classes, in_order, is_no_label, normal, of_array
-from efficient_jax.data.sources import Source, of_pictures
+from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, of_array
+from efficient_jax.data.dataset import Source, of_pictures
+from efficient_jax.data.decode import left_out
+from efficient_jax.data.framing import Framing
 from efficient_jax.types import UserError
 
 USUAL = {"image": ("image", "img"), "label": ("label",)}
@@ -37,8 +38,8 @@ def parquet(
     `path`, `test_path` (whose images are the test images) and `unlabelled_path` (whose labels, if any, are not read)
     name a file or, with *, several. `image` and `label` name the columns where they are not called image or img, and
     label. `size` 0 takes the images as they are stored, which must then all have one size; else see
-    `efficient_jax.data.decode.place`. The names of the classes come from the file where it has them. Up to `unreadable`
-    images that cannot be read are left out, and listed. `feed`: see `efficient_jax.data.stream`.
+    `efficient_jax.data.framing.place`. The names of the classes come from the file where it has them. Up to
+    `unreadable` images that cannot be read are left out, and listed. `feed`: see `efficient_jax.data.stream`.
 
     Raises: UserError for files, columns or labels that do not fit, and for too many images that cannot be read.
     """

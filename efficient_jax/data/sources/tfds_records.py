@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.data import stream
-from efficient_jax.data.decode import Framing, listed
-from efficient_jax.data.labels import check_classes, normal
-from efficient_jax.data.sources import Source, of_pictures
+from efficient_jax.data.class_names import check_classes, normal
+from efficient_jax.data.dataset import Source, of_pictures
+from efficient_jax.data.decode import listed
+from efficient_jax.data.framing import Framing
 from efficient_jax.settings import nearest
 from efficient_jax.types import UserError
 
@@ -31,7 +32,7 @@ def tfds(
 
     `dataset` may have a config and version: imagenette/320px-v2:1.0.0. Nothing is downloaded: `data_dir`, by default
     ~/tensorflow_datasets, has what `tfds build` left there. Pictures become squares of `size` pixels (0: they stay as
-    they are, all of one size), see `efficient_jax.data.decode.place`. `feed`: see `efficient_jax.data.stream`.
+    they are, all of one size), see `efficient_jax.data.framing.place`. `feed`: see `efficient_jax.data.stream`.
 
     Raises: UserError for a data set that is unknown, not of classes of images, or not there.
     """

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from efficient_jax.data.parquet import parquet
+from efficient_jax.data.sources.parquet_files import parquet
 from efficient_jax.types import UserError
 
 DATA = Path(os.environ.get("EFFICIENT_JAX_DATA", "none"))

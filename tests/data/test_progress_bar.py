@@ -5,16 +5,16 @@ import io
 import pytest
 from rich.console import Console
 
-from efficient_jax.data import progress
+from efficient_jax.data import progress_bar
 
 
 @pytest.fixture(params=[True, False], ids=["terminal", "file"])
 def shown(request, monkeypatch):
     out = io.StringIO()
-    monkeypatch.setattr(progress, "get_console", lambda: Console(file=out, force_terminal=request.param, width=80))
+    monkeypatch.setattr(progress_bar, "get_console", lambda: Console(file=out, force_terminal=request.param, width=80))
 
     def run():
-        assert list(progress.watched(iter("abc"), "reading", 4, 10)) == ["a", "b", "c"]
+        assert list(progress_bar.watched(iter("abc"), "reading", 4, 10)) == ["a", "b", "c"]
         return out.getvalue()
 
     return run
@@ -25,8 +25,8 @@ def test_quick_things_are_not_shown(shown):
 
 
 def test_slow_things_are_shown(shown, monkeypatch):
-    monkeypatch.setattr(progress, "AFTER", 0.0)
-    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(progress_bar, "AFTER", 0.0)
+    monkeypatch.setattr(progress_bar, "LINE_EVERY", 0.0)
     said = shown()
     assert said.count("reading") >= 1
     assert "10" in said

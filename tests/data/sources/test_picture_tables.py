@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efficient_jax.data.table import table
+from efficient_jax.data.sources.picture_tables import table
 from efficient_jax.types import UserError
-from tests.data.test_folder import fill
+from tests.data.sources.test_picture_folders import fill
 
 ROWS = "file,label,person,cat,dog\na.png,dog,Ann,0,1\nb.png,cat,,1,0\nc.png,,Ann,,\nd.png,cat|dog,Bob,1,1\n"
 
