@@ -48,7 +48,7 @@ def test_json_has_one_writer():
         "files.py",
         "data/stream.py",
         "data/cache.py",
-        "experiment/stage.py",
+        "experiment/fit.py",
         "commands/sweep.py",
         "commands/explore.py",
     }
