@@ -74,7 +74,6 @@ def test_how_long_the_warm_up_of_a_config_is(name):
     assert {stage: resolved(stages[stage], images).optim["warmup"] for stage in expected} == expected
 
 
-@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
 @pytest.mark.parametrize("updates", [1, 2, 30])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_one_flag_shortens_a_stage_of_any_config(name, updates):
@@ -89,7 +88,6 @@ def test_one_flag_shortens_a_stage_of_any_config(name, updates):
             assert abs(share) <= 0.5 / updates + 0.5 / long.updates or found.optim["warmup"] == min(1, updates - 1)
 
 
-@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
 @pytest.mark.parametrize(
     "given",
     [

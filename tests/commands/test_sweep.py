@@ -4,7 +4,6 @@ import json
 import shlex
 
 import numpy as np
-import pytest
 
 from efficient_jax.commands.flags import parse
 from efficient_jax.commands.sweep import voted
@@ -23,7 +22,6 @@ def trials():
 """
 
 
-@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
 def test_sweep_is_resumable_and_ends_with_paired_differences(tmp_path):
     (tmp_path / "s.py").write_text(SWEEP)
     flags = ["sweep", f"--sweep={tmp_path / 's.py'}", f"--workdir={tmp_path / 'w'}"]
@@ -62,7 +60,6 @@ def trials():
 """
 
 
-@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
 def test_a_vote_of_members_is_in_the_tables(tmp_path):
     """Its counts are those of the mean of the members' probabilities, on validation images and on the test's."""
     (tmp_path / "s.py").write_text(VOTES)
