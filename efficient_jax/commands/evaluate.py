@@ -23,6 +23,7 @@ from efficient_jax.inference.tta import asked
 from efficient_jax.metrics import classification
 from efficient_jax.metrics.agreement import change
 from efficient_jax.report import evaluation, page, tables
+from efficient_jax.settings import counted
 from efficient_jax.training import checkpoint
 from efficient_jax.types import UserError
 
@@ -67,7 +68,7 @@ def evaluate(
         settings.choose(soup, dict.fromkeys(SOUPS), "--soup")
     degrees, shares = _numbers(turn, "--turn"), _numbers(weights, "--weights")
     if shares and len(shares) != len(names):
-        raise UserError(f"--weights: {len(shares)} for {len(names)} members; want one for each")
+        raise UserError(f"--weights: {len(shares)} for {counted(len(names), 'member')}; want one for each")
     if truth or fuse or iou or evaluate_files.takes(names):
         if soup or degrees or tta != "none":
             raise UserError("--soup, --turn and --tta ask models; detections and maps are files")

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 
 from efficient_jax.data import decode, picture_files
 from efficient_jax.data.framing import Framing
-from efficient_jax.settings import nearest
+from efficient_jax.settings import counted, nearest
 from efficient_jax.types import UserError
 
 
@@ -94,7 +94,7 @@ def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], frami
     if decoded.images.shape[1:] != shape:
         raise UserError(f"{where}: its images have {list(decoded.images.shape[1:])} pixels, the data's {list(shape)}")
     notes = (
-        f"{len(files):,} generated images were read from {path}",
+        f"{counted(len(files), 'generated image was', 'generated images were')} read from {path}",
         *(f"generated: {n}" for n in (*decoded.notes, *picture_files.note(passed_over))),
     )
     return Generated(decoded.images, np.array([index for _, index in files], np.int32), names, notes)
@@ -118,7 +118,8 @@ def generate(
         points = images[labels == number].reshape(-1, images[0].size).astype(np.float64)
         if len(points) < 2:
             raise UserError(
-                f"config.data.generated: class {name!r} has {len(points)} labelled images; two or more have a spread"
+                f"config.data.generated: class {name!r} has {counted(len(points), 'labelled image')}; two "
+                "or more have a spread"
             )
         drawn = sample(fit(points, components), per_class, rng)
         made.append(drawn.round().clip(0, 255).astype(np.uint8).reshape(-1, *images.shape[1:]))

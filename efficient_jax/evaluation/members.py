@@ -17,6 +17,7 @@ from efficient_jax.experiment.run import Run, at_size, reopened
 from efficient_jax.inference import predictions, tta
 from efficient_jax.inference.predictions import Predictions
 from efficient_jax.metrics import accuracy, calibration, classification
+from efficient_jax.settings import counted
 from efficient_jax.training import checkpoint, parallel, trained
 from efficient_jax.training.predict import make_predict
 from efficient_jax.types import Tree, UserError
@@ -99,7 +100,9 @@ def aligned(found: Sequence[Member], say: Callable[[str], None]) -> list[Member]
             f"{WHERE}: nobody says what the images show; add a member that does: a run, or a file with labels"
         )
     if missing := int((known.test.labels < 0).reshape(len(known.test.ids), -1).any(1).sum()):
-        raise UserError(f"{WHERE}: {missing:,} images of {known.name!r} have no label; leave them out of the file")
+        raise UserError(
+            f"{WHERE}: {counted(missing, 'image')} of {known.name!r} without a label; leave such images out of the file"
+        )
     result = []
     for each in found:
         more = None if (each.test.labels >= 0).any() else say

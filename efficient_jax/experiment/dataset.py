@@ -61,7 +61,7 @@ def load_data(
     split = _split(plan, source, _by_content(hashes))
     apart = len(source.images) - sum(map(len, split.values()))
     if source.groups is not None and apart and not plan.split["unlabelled"]:
-        source = _noted(source, f"left out {apart:,} images whose groups are held out")
+        source = _noted(source, f"left out {counted(apart, 'image')} whose groups are held out")
     source, split = _without_test_images(plan, source, split, hashes)
     asked = plan.split["labels_per_class"], plan.split["folds"]
     for note in split_notes(split, source.labels, source.classes, *asked):

@@ -92,7 +92,8 @@ def without_held_out(
     if not found:
         return read
     pairs = listed(list(found.items()), source._replace(names=read.names), source)
-    said = f"{len(found):,} generated images that equal a test or validation image, pixel for pixel: {pairs}"
+    number = counted(len(found), "generated image that equals", "generated images that equal")
+    said = f"{number} a test or validation image, pixel for pixel: {pairs}"
     if plan.duplicates == "refuse":
         raise UserError(
             f'config.data.generated.path: {said}; remove them, or leave them out with config.data.duplicates="drop"'

@@ -17,6 +17,7 @@ from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.dataset import check_streams, load_data, load_run
 from efficient_jax.experiment.leaks import without_held_out
 from efficient_jax.experiment.stage_config import Stage, resolved
+from efficient_jax.settings import counted
 from efficient_jax.training import batches, checkpoint, parallel, trained
 from efficient_jax.types import Tree, UserError
 
@@ -120,7 +121,7 @@ def _with_generated(
         ids = split["labelled"]
         made, of = generated.generate(images[ids], source.labels[ids], source.classes, seed=plan.seed, **settings)
         names = tuple(f"generated {i}" for i in range(len(made)))
-        notes = (f"{len(made):,} images were drawn from the {len(ids):,} labelled ones",)
+        notes = (f"{counted(len(made), 'image was', 'images were')} drawn from the {len(ids):,} labelled ones",)
     hashes = np.frombuffer(b"".join(identity.digests(made)), np.uint8).reshape(len(made), -1)
     before = source.names or tuple(source.name(i) for i in range(len(images)))
     more = source._replace(

@@ -15,6 +15,7 @@ from efficient_jax.data import dataset, delimited, identity
 from efficient_jax.data.class_names import is_no_label, normal
 from efficient_jax.data.dataset import Source
 from efficient_jax.metrics.classification import NOT_COUNTED
+from efficient_jax.settings import counted
 from efficient_jax.types import UserError
 
 SUFFIXES = (".npz", ".csv")
@@ -208,7 +209,7 @@ def matched(
         if (beside := np.flatnonzero(back < 0)).size and more is None:
             raise UserError(_apart(other, name, beside, first, names[0], by, where))
         if beside.size and more:
-            more(f"{name}: {len(beside):,} images that {names[0]!r} does not have are left out")
+            more(f"{name}: left out {counted(len(beside), 'image')} that {names[0]!r} does not have")
         labels = other.labels[order]
         known = labels if (labels >= 0).any() else first.labels  # a file of another program may have none
         if not np.array_equal(known, first.labels):
@@ -231,4 +232,5 @@ def _apart(
         changed = by == "content" and found.images[rows[0]] in set(other.images)
         shown = "such as " + ", ".join(repr(found.images[row]) for row in rows[:NAMED])
         shown += ", whose file is another one there" if changed else ""
-    return f"{where}: {len(rows):,} images of {name!r} are not in {other_name!r}, compared by {by}, {shown}"
+    which = counted(len(rows), f"image of {name!r} is", f"images of {name!r} are")
+    return f"{where}: {which} not in {other_name!r}, compared by {by}, {shown}"
