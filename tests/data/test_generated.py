@@ -43,7 +43,7 @@ def test_images_of_each_class_are_near_it():
     assert made.shape == (14, 3, 3, 1)
     assert made.dtype == np.uint8
     assert ((made.mean((1, 2, 3)) > 100) == of).all()
-    with pytest.raises(UserError, match=r"class 'b' has 1 labelled images"):
+    with pytest.raises(UserError, match=r"class 'b' has 1 labelled image;"):
         generate(images[:6].astype(np.uint8), labels[:6], ("a", "b"), per_class=1, components=1, seed=0)
 
 
