@@ -2,7 +2,7 @@
 
 from efficient_jax.augment.choose import with_probability
 from efficient_jax.augment.compose import augmented, build, operations, per_example, pipeline
-from efficient_jax.augment.kernels import to_float
+from efficient_jax.augment.kernels.dtypes import to_float
 from efficient_jax.augment.registry import *  # noqa: F403
 from efficient_jax.augment.registry import CHOICES, MIXES, OPS, PHASED
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, PRNGKeyArray
 
-from efficient_jax.augment import dispatch, kernels, targets
+from efficient_jax.augment import dispatch
+from efficient_jax.augment.kernels import dtypes, packed, targets
 from efficient_jax.types import Example, UserError
 
 OPS = (
@@ -33,7 +34,7 @@ def augmix(
     depth: int = -1,
     severity: float = 3.0,
     alpha: float = 1.0,
-    fill: kernels.Fill = 0.0,
+    fill: dtypes.Fill = 0.0,
 ) -> Example:
     """A mix of `width` chains of operations, mixed with the picture: `m * image + (1 - m) * sum(w[i] * chain[i])`.
 
@@ -57,19 +58,19 @@ def augmix(
     image = example["image"]
     size, channels = image.shape[:2], image.shape[2]
     drawn, amounts = draw_chains(jax.random.fold_in(key, 0), size, width, depth, severity)
-    levels = kernels.to_uint8(image)
+    levels = dtypes.to_uint8(image)
     run = dispatch.loop(OPS, fill, channels)
 
     def chain(drawn: Int32[Array, "layers"], amounts: Int32[Array, "layers"]) -> Array:
         matrices = dispatch.matrix_of_each(drawn, amounts, ops=OPS, size=size)
-        return kernels.unpack(run(kernels.pack(levels), drawn, amounts, matrices), channels)
+        return packed.unpack(run(packed.pack(levels), drawn, amounts, matrices), channels)
 
     chains = jax.vmap(chain)(drawn, amounts)
     weights = mixing_weights(jax.random.fold_in(key, 1), width, alpha)
     pictures = jnp.concatenate([levels[None], chains]).astype(jnp.int32)
     mixed = jnp.sum(weights[:, None, None, None] * pictures, axis=0)
     out = ((mixed + _WHOLE // 2) // _WHOLE).astype(jnp.uint8)
-    return example | {"image": out if image.dtype == jnp.uint8 else kernels.to_float(out).astype(image.dtype)}
+    return example | {"image": out if image.dtype == jnp.uint8 else dtypes.to_float(out).astype(image.dtype)}
 
 
 def draw_chains(

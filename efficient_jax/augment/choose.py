@@ -12,8 +12,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int32, Key, PRNGKeyArray
 
-from efficient_jax.augment import kernels
 from efficient_jax.augment.entries import checked, require_augmentations
+from efficient_jax.augment.kernels import loops
 from efficient_jax.types import Augmentation, Example, UserError
 
 
@@ -53,7 +53,7 @@ def one_of(augmentations: tuple[Augmentation, ...], weights: tuple[float, ...] =
         draw, own = jax.random.split(key)
         require_alike("one_of", augmentations, own, example)
         index = jnp.sum(jax.random.uniform(draw) >= bounds, dtype=jnp.int32)
-        return kernels.platform_loop(partial(switch, augmentations))(index, own, example)
+        return loops.platform_loop(partial(switch, augmentations))(index, own, example)
 
     return checked(apply)
 
@@ -80,7 +80,7 @@ def some_of(augmentations: tuple[Augmentation, ...], n_min: int, n_max: int, rep
         draws = jax.random.uniform(draw, (1 + (n_max if replace else count),))
         order = (draws[1:] * count).astype(jnp.int32) if replace else jnp.argsort(draws[1:])[:n_max].astype(jnp.int32)
         kept = jnp.arange(n_max) < n_min + (draws[0] * (n_max - n_min + 1)).astype(jnp.int32)
-        return kernels.platform_loop(layers)(jnp.where(kept, order, count), jax.random.split(own, n_max), example)
+        return loops.platform_loop(layers)(jnp.where(kept, order, count), jax.random.split(own, n_max), example)
 
     return checked(apply)
 

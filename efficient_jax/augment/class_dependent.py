@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from efficient_jax import settings as binding
-from efficient_jax.augment import choose, entries, kernels
+from efficient_jax.augment import choose, entries
+from efficient_jax.augment.kernels import loops
 from efficient_jax.types import Augmentation, Example, UserError
 
 _DRAWN = 0xC1A55  # split(key)[0] is fold_in(key, 0), which combinators inside draw from
@@ -44,7 +45,7 @@ def by_class(augmentations: tuple[Augmentation, ...]) -> Augmentation:
         choose.require_alike("by_class", branches, key, example)
         drawn = (jax.random.uniform(jax.random.fold_in(key, _DRAWN)) * len(label)).astype(jnp.int32)
         number = jnp.where(jnp.any(label > 0), jnp.argmax(label).astype(jnp.int32), drawn)
-        return kernels.platform_loop(partial(choose.switch, branches))(jnp.asarray(branch_of)[number], key, example)
+        return loops.platform_loop(partial(choose.switch, branches))(jnp.asarray(branch_of)[number], key, example)
 
     return entries.checked(apply)
 

@@ -13,8 +13,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32, Num, PRNGKeyArray
 
-from efficient_jax.augment import kernels, ranges
-from efficient_jax.augment.kernels import Pixels, channel
+from efficient_jax.augment import ranges
+from efficient_jax.augment.kernels import dtypes, loops, packed
+from efficient_jax.augment.kernels.packed import Pixels, channel
 from efficient_jax.augment.ranges import Range
 from efficient_jax.types import Example, UserError
 
@@ -36,7 +37,7 @@ def planes(picture: Picture, channels: int) -> list[Levels]:
 
 
 def from_planes(levels: list[Levels]) -> Picture:
-    return kernels.pack_planes(levels) if levels[0].dtype == jnp.int32 else jnp.stack(levels, axis=-1) / 255
+    return packed.pack_planes(levels) if levels[0].dtype == jnp.int32 else jnp.stack(levels, axis=-1) / 255
 
 
 def by_level(example: Example, change: Callable[[Levels], Levels]) -> Example:
@@ -52,7 +53,7 @@ def by_pixel(example: Example, change: Callable[[Picture, int], Picture]) -> Exa
     image = example["image"]
     channels = image.shape[-1]
     if image.dtype == jnp.uint8:
-        return example | {"image": kernels.unpack(change(kernels.pack(image), channels), channels)}
+        return example | {"image": packed.unpack(change(packed.pack(image), channels), channels)}
     return example | {"image": jnp.clip(change(image, channels), 0, 1)}
 
 
@@ -277,9 +278,9 @@ def equalize(key: PRNGKeyArray, example: Example) -> Example:
     del key
     image = example["image"]
     channels = image.shape[-1]
-    one = kernels.platform_loop(lambda pixels: kernels.look_up(pixels, equalize_tables(pixels, channels)))
-    out = kernels.unpack(one(kernels.pack(kernels.to_uint8(image))), channels)
-    return example | {"image": out if image.dtype == jnp.uint8 else kernels.to_float(out)}
+    one = loops.platform_loop(lambda pixels: packed.look_up(pixels, equalize_tables(pixels, channels)))
+    out = packed.unpack(one(packed.pack(dtypes.to_uint8(image))), channels)
+    return example | {"image": out if image.dtype == jnp.uint8 else dtypes.to_float(out)}
 
 
 def grayscale(key: PRNGKeyArray, example: Example) -> Example:
@@ -296,7 +297,7 @@ def channel_shuffle(key: PRNGKeyArray, example: Example) -> Example:
         if picture.dtype != jnp.uint32:
             return picture[..., order]
         bits = 8 * order.astype(jnp.uint32)
-        return kernels.pack_planes([((picture >> bits[i]) & 255).astype(jnp.int32) for i in range(channels)])
+        return packed.pack_planes([((picture >> bits[i]) & 255).astype(jnp.int32) for i in range(channels)])
 
     return by_pixel(example, shuffled)
 
@@ -307,6 +308,6 @@ def channel_drop(key: PRNGKeyArray, example: Example, *, fill: float = 0.0) -> E
     channels = image.shape[-1]
     if channels == 1:
         return example
-    value = jnp.asarray(kernels.filling(fill, image.dtype), image.dtype)
+    value = jnp.asarray(dtypes.filling(fill, image.dtype), image.dtype)
     dropped = jnp.arange(channels) == (jax.random.uniform(key) * channels).astype(jnp.int32)
     return example | {"image": jnp.where(dropped, value, image)}

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from efficient_jax.augment import entries, fused, kernels
+from efficient_jax.augment import entries, fused
 from efficient_jax.augment.choose import nothing, sequence, with_probability
 from efficient_jax.augment.class_dependent import by_class, from_block
+from efficient_jax.augment.kernels import dtypes
 from efficient_jax.augment.registry import CHOICES, MIXES, OPS, PHASED
 from efficient_jax.settings import bind, choose, several_names
 from efficient_jax.types import Augment, Augmentation, Batch, Saliency, UserError
@@ -169,7 +170,7 @@ def _mixing_some(mix: Augment, probability: float) -> Augment:
 
         def one_of_both(name: str) -> Array:
             after = mixed[name]
-            before = kernels.to_float(batch[name]) if after.dtype != batch[name].dtype else batch[name]
+            before = dtypes.to_float(batch[name]) if after.dtype != batch[name].dtype else batch[name]
             if after.shape != before.shape:
                 raise UserError(f"probability: a mix that adds objects ({name!r} grows) is applied to all images")
             return jnp.where(coin.reshape(-1, *[1] * (after.ndim - 1)), after, before)

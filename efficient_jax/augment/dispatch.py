@@ -14,9 +14,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32
 
-from efficient_jax.augment import color, filters, kernels, resample, shift, targets
-from efficient_jax.augment.kernels import Fill, Pixels
-from efficient_jax.augment.resample import Matrix, Size
+from efficient_jax.augment import color, filters
+from efficient_jax.augment.kernels import dtypes, loops, packed, resample, shift, targets
+from efficient_jax.augment.kernels.dtypes import Fill
+from efficient_jax.augment.kernels.packed import Pixels
+from efficient_jax.augment.kernels.resample import Matrix, Size
 from efficient_jax.types import Example
 
 Amount = Int32[Array, ""]
@@ -144,20 +146,20 @@ def sequence(example: Example, drawn: Layers, amounts: Layers, *, ops: tuple[str
     matrices = matrix_of_each(drawn, amounts, ops=ops, size=image.shape[:2])
     if any(name in example for name in targets.MOVED) and any(name in MATRICES for name in ops):
         example = targets.move(example, _as_float(matrices, image.shape[:2]), image.shape[:2])
-    pixels = loop(ops, fill, channels)(kernels.pack(kernels.to_uint8(image)), drawn, amounts, matrices)
-    out = kernels.unpack(pixels, channels)
-    return example | {"image": out if image.dtype == jnp.uint8 else kernels.to_float(out).astype(image.dtype)}
+    pixels = loop(ops, fill, channels)(packed.pack(dtypes.to_uint8(image)), drawn, amounts, matrices)
+    out = packed.unpack(pixels, channels)
+    return example | {"image": out if image.dtype == jnp.uint8 else dtypes.to_float(out).astype(image.dtype)}
 
 
 def loop(ops: tuple[str, ...], fill: Fill, channels: int) -> Callable[[Pixels, Layers, Layers, Array], Pixels]:
     """`(pixels, drawn, amounts, matrices) -> pixels`, to be vmapped: see `platform_loop`."""
 
     def layers(layer: Callable, *arrays: Array) -> Pixels:
-        pixel = kernels.fill_pixel(fill, channels)
+        pixel = packed.fill_pixel(fill, channels)
         one_layer = partial(layer, ops=ops, fill=pixel, channels=channels)
         return lax.scan(lambda pixels, each: (one_layer(pixels, *each), None), arrays[0], arrays[1:])[0]
 
-    return kernels.platform_loop(partial(layers, switch), jax.vmap(partial(layers, branchless)))
+    return loops.platform_loop(partial(layers, switch), jax.vmap(partial(layers, branchless)))
 
 
 def matrix_of_each(drawn: Layers, amounts: Layers, *, ops: tuple[str, ...], size: Size) -> Int32[Array, "layers 2 3"]:
@@ -199,7 +201,7 @@ def switch(
             if kind == "geometry":
                 return RESAMPLERS[name](pixels, matrix, fill=fill, channels=channels)
             if kind == "table":
-                return kernels.look_up(pixels, _tables(name, amount, pixels, channels))
+                return packed.look_up(pixels, _tables(name, amount, pixels, channels))
             if kind == "blend":
                 return color.blend(REFERENCES[name](pixels, channels), pixels, amount, channels)
             return pixels
@@ -225,7 +227,7 @@ def branchless(
     tables = {name: _tables(name, amount, pixels, channels) for name in TABLES if name in ops}
     if tables:
         unchanged = jnp.broadcast_to(color.LEVELS, (channels, 256))
-        pixels = kernels.look_up(pixels, _select(ops, drawn, tables, unchanged))
+        pixels = packed.look_up(pixels, _select(ops, drawn, tables, unchanged))
     references = {name: REFERENCES[name](pixels, channels) for name in REFERENCES if name in ops}
     # With itself as the reference a picture stays as it is, whatever the factor.
     return color.blend(_select(ops, drawn, references, pixels), pixels, amount, channels) if references else pixels

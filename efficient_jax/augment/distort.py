@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from efficient_jax.augment import kernels, resample, targets
-from efficient_jax.augment.kernels import Fill
-from efficient_jax.augment.resample import Size
+from efficient_jax.augment.kernels import loops, resample, targets
+from efficient_jax.augment.kernels.dtypes import Fill
+from efficient_jax.augment.kernels.resample import Size
 from efficient_jax.types import Example, UserError
 
 Field = Float[Array, "2 h w"]  # how far along x and along y each pixel of the new picture looks into the old one
@@ -52,7 +52,7 @@ def random_bending(key: PRNGKeyArray, size: Size, *, alpha: float, sigma: float)
     def smooth(noise: Field) -> Field:
         return jnp.matmul(jnp.matmul(rows, noise, precision="highest"), columns.T, precision="highest")
 
-    field = kernels.platform_loop(smooth)(noise)
+    field = loops.platform_loop(smooth)(noise)
     x = jnp.arange(width, dtype=jnp.float32) + field[0]
     y = jnp.arange(height, dtype=jnp.float32)[:, None] + field[1]
     return (x, y), partial(_against, field)

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Int32, PRNGKeyArray, Shaped
 
-from efficient_jax.augment import kernels, ranges, resample
+from efficient_jax.augment import ranges
+from efficient_jax.augment.kernels import dtypes, resample
 from efficient_jax.augment.noise import hashed as random_bits
 from efficient_jax.augment.ranges import Range
 from efficient_jax.types import Example, UserError
@@ -62,7 +63,7 @@ def random_erasing(
     if noise:
         counter = jnp.arange(image.size, dtype=jnp.uint32).reshape(image.shape)
         levels = (random_bits(counter, jax.random.bits(jax.random.fold_in(key, 1), (2,))) >> 24).astype(jnp.uint8)
-        value = levels if image.dtype == jnp.uint8 else kernels.to_float(levels)
+        value = levels if image.dtype == jnp.uint8 else dtypes.to_float(levels)
     return example | {"image": paint(image, value, top, left, rows, columns)}
 
 
@@ -150,4 +151,4 @@ def box(top: Integer, left: Integer, rows: Integer, columns: Integer, h: int, w:
 
 
 def _level(image: Array, fill: float) -> Array:
-    return jnp.asarray(kernels.filling(fill, image.dtype), image.dtype)
+    return jnp.asarray(dtypes.filling(fill, image.dtype), image.dtype)

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, Shaped
 
 from efficient_jax import settings
-from efficient_jax.augment import kernels, resample, targets
 from efficient_jax.augment.geometry import compose, rotation, translation, zooming
-from efficient_jax.augment.kernels import Fill
-from efficient_jax.augment.resample import BORDERS, Size
-from efficient_jax.augment.targets import Inverse
+from efficient_jax.augment.kernels import dtypes, resample, targets
+from efficient_jax.augment.kernels.dtypes import Fill
+from efficient_jax.augment.kernels.resample import BORDERS, Size
+from efficient_jax.augment.kernels.targets import Inverse
 from efficient_jax.types import Example, UserError
 
 Window = Float[Array, "4"]  # top, left, height, width, in pixels and parts of them
@@ -94,7 +94,7 @@ def pad(key: PRNGKeyArray, example: Example, *, pixels: int, border: str = "cons
     size = _padded(image.shape[:2], pixels, border, "pad")
     around = ((pixels, pixels), (pixels, pixels), (0, 0))
     if border == "constant":
-        levels = kernels.fill_levels(fill, image.shape[2], image.dtype)
+        levels = dtypes.fill_levels(fill, image.shape[2], image.dtype)
         if len(set(levels)) == 1:
             padded = jnp.pad(image, around, constant_values=jnp.asarray(levels[0], image.dtype))
         else:

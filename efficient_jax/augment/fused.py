@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray, Shaped
 
-from efficient_jax.augment import distort, frame, geometry, resample, targets
-from efficient_jax.augment.kernels import Fill
-from efficient_jax.augment.resample import Size
-from efficient_jax.augment.targets import Inverse
+from efficient_jax.augment import distort, frame, geometry
+from efficient_jax.augment.kernels import resample, targets
+from efficient_jax.augment.kernels.dtypes import Fill
+from efficient_jax.augment.kernels.resample import Size
+from efficient_jax.augment.kernels.targets import Inverse
 from efficient_jax.types import Augmentation, Example, UserError
 
 RESAMPLED = (*geometry.MATRICES, "elastic")

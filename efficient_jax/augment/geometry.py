@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from efficient_jax.augment import ranges, resample, targets
-from efficient_jax.augment.kernels import Fill
+from efficient_jax.augment import ranges
+from efficient_jax.augment.kernels import resample, targets
+from efficient_jax.augment.kernels.dtypes import Fill
+from efficient_jax.augment.kernels.resample import Size
+from efficient_jax.augment.kernels.targets import Inverse
 from efficient_jax.augment.ranges import Range
-from efficient_jax.augment.resample import Size
-from efficient_jax.augment.targets import Inverse
 from efficient_jax.types import Example, UserError
 
 Scalar = Float[Array, ""] | float

@@ -13,7 +13,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32, PRNGKeyArray, Shaped, UInt32
 
-from efficient_jax.augment import color, kernels, noise, resample
+from efficient_jax.augment import color, noise
+from efficient_jax.augment.kernels import loops, packed, resample
 from efficient_jax.types import Example, UserError
 
 ONE = 1 << 16  # all the way
@@ -39,7 +40,7 @@ def ink_bleed(key: PRNGKeyArray, example: Example, *, strength: float = 0.8, rad
         return towards(image, _darkest(image, radius), amount * grain(seed, height, width) >> 8)
 
     amount = up_to(strength, u, "ink_bleed: strength")
-    return example | {"image": kernels.platform_loop(bleed)(example["image"], amount, seed)}
+    return example | {"image": loops.platform_loop(bleed)(example["image"], amount, seed)}
 
 
 def _darkest(image: Image, radius: int) -> Image:
@@ -67,7 +68,7 @@ def fading(key: PRNGKeyArray, example: Example, *, strength: float = 0.6, cells:
         return towards(image, WHITE, amount * clouds(seed, height, width, cells) >> 8)
 
     return example | {
-        "image": kernels.platform_loop(fade)(example["image"], up_to(strength, u, "fading: strength"), seed)
+        "image": loops.platform_loop(fade)(example["image"], up_to(strength, u, "fading: strength"), seed)
     }
 
 
@@ -85,7 +86,7 @@ def dithering(key: PRNGKeyArray, example: Example, *, size: int = 4) -> Example:
     while len(matrix) < size:
         matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])
     rank = np.tile(matrix, (-(-height // size), -(-width // size)))[:height, :width]
-    luma = color.luma(kernels.pack(image) if image.dtype == jnp.uint8 else image, channels)  # in 0..255
+    luma = color.luma(packed.pack(image) if image.dtype == jnp.uint8 else image, channels)  # in 0..255
     bright = 2 * size**2 * luma > jnp.asarray(255 * (2 * rank + 1), luma.dtype)
     return example | {"image": jnp.broadcast_to(jnp.where(bright[..., None], white(image), 0), image.shape)}
 
@@ -122,7 +123,7 @@ def blot(
         return towards(image, BLACK, jnp.clip((field - (1 << 13)) * 16, 0, amount))
 
     amount = up_to(strength, u[0], "blot: strength")
-    return example | {"image": kernels.platform_loop(drop)(image, along(0), along(1), amount)}
+    return example | {"image": loops.platform_loop(drop)(image, along(0), along(1), amount)}
 
 
 def towards(image: Image, target: Image | float, way: Way) -> Image:
@@ -131,11 +132,11 @@ def towards(image: Image, target: Image | float, way: Way) -> Image:
         return image + (way.astype(image.dtype) / ONE)[..., None] * (target - image)
     channels = image.shape[2]
     if isinstance(target, float):
-        goal = jnp.uint32(kernels.gray_pixel(round(255 * target), channels))
+        goal = jnp.uint32(packed.gray_pixel(round(255 * target), channels))
     else:
-        goal = kernels.pack(target)
+        goal = packed.pack(target)
     weight = ((way + 128) >> 8).astype(jnp.uint32)
-    return kernels.unpack(resample.lerp(kernels.pack(image), goal, weight, channels), channels)
+    return packed.unpack(resample.lerp(packed.pack(image), goal, weight, channels), channels)
 
 
 def multiply(one: Image, other: Image) -> Image:

@@ -11,8 +11,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32, Num, PRNGKeyArray
 
-from efficient_jax.augment import color, kernels, ranges
+from efficient_jax.augment import color, ranges
 from efficient_jax.augment.color import LEVELS, ONE, SIXTH, Picture
+from efficient_jax.augment.kernels import loops
 from efficient_jax.augment.ranges import Range
 from efficient_jax.types import Example, UserError
 
@@ -93,7 +94,7 @@ def color_jitter(
     def jitter(picture: Picture, channels: int) -> Picture:
         steps = [partial(_STEPS[name][1], channels=channels) for name in names]
 
-        @kernels.platform_loop
+        @loops.platform_loop
         def one(picture: Picture, order: Int32[Array, "n"], amounts: Num[Array, "n"]) -> Picture:
             def step(i: Array, picture: Picture) -> Picture:
                 return lax.switch(order[i], steps, amounts[order[i]], picture)

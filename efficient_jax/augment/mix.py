@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key, Shaped
 from scipy import special
 
-from efficient_jax.augment import kernels
 from efficient_jax.augment.erase import paint, scaled
+from efficient_jax.augment.kernels import dtypes
 from efficient_jax.types import Batch, Saliency, UserError
 
 KNOTS = 4096  # of the table of a Beta distribution
@@ -60,7 +60,7 @@ def mixup_or_cutmix(
     if not 0 <= cutmix_share <= 1:
         raise UserError(f"mixup_or_cutmix: cutmix_share {cutmix_share} is not in 0..1")
     _refuse_targets(batch, "mixup_or_cutmix", "mask", "boxes", "box_mask", "keypoints")
-    image = kernels.to_float(batch["image"])
+    image = dtypes.to_float(batch["image"])
     coin, drawn, *centre = uniforms(keys, 4)
     cut = coin < cutmix_share
     # Each leaves the image of the other as it is: a weight of one, a rectangle without pixels.
@@ -166,7 +166,7 @@ def beta(drawn: Float[Array, "b"], alpha: float, name: str) -> Float[Array, "b"]
 
 
 def _blend(image: Shaped[Array, "b h w c"], weight: Float[Array, "b"]) -> Float[Array, "b h w c"]:
-    image, across = kernels.to_float(image), weight[:, None, None, None]
+    image, across = dtypes.to_float(image), weight[:, None, None, None]
     return across * image + (1 - across) * partner(image)
 
 

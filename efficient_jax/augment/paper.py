@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int32, PRNGKeyArray
 
-from efficient_jax.augment import color, kernels
+from efficient_jax.augment import color
 from efficient_jax.augment.ink import BLACK, ONE, Image, Seed, clouds, draw, grain, multiply, towards, up_to, white
+from efficient_jax.augment.kernels import dtypes, loops, packed
 from efficient_jax.types import Example, UserError
 
 _ANGLES = 256  # lighting_gradient draws one of so many directions
@@ -29,8 +30,8 @@ def paper_tint(key: PRNGKeyArray, example: Example, *, lightness: float = 0.85, 
     levels = jnp.stack([red, red - (red >> 8) * (lack * 2 // 5), red - (red >> 8) * lack])
     tint = ((levels * 255 + ONE // 2) >> 16).astype(jnp.uint8)[None, None]
     if channels == 1:
-        tint = color.luma(kernels.pack(tint), 3).astype(jnp.uint8)[..., None]
-    return example | {"image": multiply(image, tint if image.dtype == jnp.uint8 else kernels.to_float(tint))}
+        tint = color.luma(packed.pack(tint), 3).astype(jnp.uint8)[..., None]
+    return example | {"image": multiply(image, tint if image.dtype == jnp.uint8 else dtypes.to_float(tint))}
 
 
 def texture(key: PRNGKeyArray, example: Example, *, strength: float = 0.15, scale: int = 16) -> Example:
@@ -49,7 +50,7 @@ def texture(key: PRNGKeyArray, example: Example, *, strength: float = 0.15, scal
         return towards(image, BLACK, amount * uneven >> 9)
 
     amount = up_to(strength, u, "texture: strength")
-    return example | {"image": kernels.platform_loop(roughen)(example["image"], amount, seed)}
+    return example | {"image": loops.platform_loop(roughen)(example["image"], amount, seed)}
 
 
 def folding_shadow(
@@ -80,7 +81,7 @@ def folding_shadow(
 
     across = u[3] < 0.5
     shadows = shadow(image.shape[0], across), shadow(image.shape[1], ~across)
-    return example | {"image": kernels.platform_loop(shade)(image, *shadows)}
+    return example | {"image": loops.platform_loop(shade)(image, *shadows)}
 
 
 def lighting_gradient(key: PRNGKeyArray, example: Example, *, strength: float = 0.4) -> Example:
@@ -105,4 +106,4 @@ def lighting_gradient(key: PRNGKeyArray, example: Example, *, strength: float = 
         missing = (x * across + y * down + 128 * amount) >> 8
         return towards(image, BLACK, jnp.clip(missing, 0, amount))
 
-    return example | {"image": kernels.platform_loop(shade)(image, x, y, amount)}
+    return example | {"image": loops.platform_loop(shade)(image, x, y, amount)}

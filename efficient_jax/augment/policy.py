@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from efficient_jax import settings
-from efficient_jax.augment import choose, color, dispatch, filters, jitter, kernels
+from efficient_jax.augment import choose, color, dispatch, filters, jitter
+from efficient_jax.augment.kernels import dtypes
 from efficient_jax.types import Example, UserError
 
 MAX_LEVEL = 10
@@ -49,7 +50,7 @@ def randaugment(
     magnitude_std: float = 0.0,
     layer_probability: float = 1.0,
     ops: tuple[str, ...] = OPS,
-    fill: kernels.Fill = 0.0,
+    fill: dtypes.Fill = 0.0,
 ) -> Example:
     """`layers` times: one of `ops` at `magnitude`, each image with draws of its own (arXiv 1909.13719).
 
@@ -90,7 +91,7 @@ def randaugment(
     return dispatch.sequence(example, drawn, amounts, ops=ops, fill=fill)
 
 
-def trivialaugment(key: PRNGKeyArray, example: Example, *, fill: kernels.Fill = 0.0) -> Example:
+def trivialaugment(key: PRNGKeyArray, example: Example, *, fill: dtypes.Fill = 0.0) -> Example:
     """One operation of OPS at one of 31 magnitudes, both uniform: TrivialAugmentWide (arXiv 2103.10158).
 
     Nothing to tune. Its ranges are wide: rotate 135 degrees, shear 0.99, translate 32 pixels (of pictures of any

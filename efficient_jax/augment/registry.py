@@ -45,12 +45,12 @@ from efficient_jax.augment.geometry import (
 )
 from efficient_jax.augment.ink import blot, dithering, fading, ink_bleed
 from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gamma, hue, saturation
+from efficient_jax.augment.kernels.targets import filter_boxes
 from efficient_jax.augment.mix import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
 from efficient_jax.augment.noise import gaussian_noise, salt_and_pepper, shot_noise
 from efficient_jax.augment.paper import folding_shadow, lighting_gradient, paper_tint, texture
 from efficient_jax.augment.policy import randaugment, three_augment, trivialaugment
 from efficient_jax.augment.searched import autoaugment
-from efficient_jax.augment.targets import filter_boxes
 from efficient_jax.types import Augmentation, Batch, Example
 
 PIXEL: dict[str, Callable[..., Example]] = {

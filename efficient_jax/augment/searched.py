@@ -7,7 +7,7 @@ from jaxtyping import PRNGKeyArray
 
 from efficient_jax import settings
 from efficient_jax.augment import dispatch
-from efficient_jax.augment.kernels import Fill
+from efficient_jax.augment.kernels.dtypes import Fill
 from efficient_jax.types import Example
 
 Step = tuple[str, float, int]  # operation, probability, magnitude 0..9

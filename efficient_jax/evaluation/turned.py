@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from efficient_jax.augment import geometry, resample
+from efficient_jax.augment import geometry
+from efficient_jax.augment.kernels import resample
 from efficient_jax.data.dataset import Source
 from efficient_jax.evaluation.members import WHERE, answered_rightly, at_model_size, by_model, load, prepared
 from efficient_jax.training import batches, trained

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageChops, ImageEnhance, ImageOps
 from scipy import stats
 
-from efficient_jax.augment import color, filters, kernels
+from efficient_jax.augment import color, filters
+from efficient_jax.augment.kernels import dtypes, packed
 from efficient_jax.types import UserError
 
 RNG = np.random.default_rng(0)
@@ -48,11 +49,11 @@ def applied(op, image):
 
 @jax.jit
 def enhanced(image, factor):
-    pixels, channels = kernels.pack(image), image.shape[-1]
+    pixels, channels = packed.pack(image), image.shape[-1]
     mean = color.mean_level(pixels, channels)
 
     def through(table):
-        return kernels.look_up(pixels, jnp.broadcast_to(table, (channels, 256)))
+        return packed.look_up(pixels, jnp.broadcast_to(table, (channels, 256)))
 
     out = {
         "Brightness": through(color.brightness_table(factor)),
@@ -61,7 +62,7 @@ def enhanced(image, factor):
     }
     if min(image.shape[:2]) > 2:
         out["Sharpness"] = color.blend(filters.smooth(pixels), pixels, factor, channels)
-    return {name: kernels.unpack(pixels, channels) for name, pixels in out.items()}
+    return {name: packed.unpack(pixels, channels) for name, pixels in out.items()}
 
 
 @pytest.mark.parametrize("factor", FACTORS)
@@ -91,7 +92,7 @@ def test_operations_without_a_draw(image, name):
 def test_operations_on_floats_are_those_on_levels(image, name):
     """Up to the rounding of a uint8 result."""
     op = jax.jit(FIXED[name][0])
-    levels, floats = (np.asarray(applied(op, x), np.float32) for x in (image, kernels.to_float(image)))
+    levels, floats = (np.asarray(applied(op, x), np.float32) for x in (image, dtypes.to_float(image)))
     rounding = {"autocontrast": 1.0, "grayscale": 0.51}.get(name, 1e-3)
     assert np.abs(255 * floats - levels).max() <= rounding
 
@@ -99,9 +100,9 @@ def test_operations_on_floats_are_those_on_levels(image, name):
 @pytest.mark.parametrize("name", ["autocontrast", "equalize"])
 def test_tables_do_what_the_operations_do(image, name):
     def through_tables(image):
-        pixels, channels = kernels.pack(image), image.shape[-1]
+        pixels, channels = packed.pack(image), image.shape[-1]
         tables = getattr(color, f"{name}_tables")(pixels, channels)
-        return kernels.unpack(kernels.look_up(pixels, tables), channels)
+        return packed.unpack(packed.look_up(pixels, tables), channels)
 
     np.testing.assert_array_equal(jax.jit(through_tables)(image), applied(jax.jit(FIXED[name][0]), image))
 
@@ -159,7 +160,7 @@ def test_inverting_twice_changes_nothing(image):
 
 
 def test_posterizing_again_changes_nothing(image):
-    once = applied(color.posterize, kernels.to_float(image))
+    once = applied(color.posterize, dtypes.to_float(image))
     np.testing.assert_array_equal(applied(color.posterize, once), once)
 
 

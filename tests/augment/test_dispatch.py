@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from efficient_jax.augment import dispatch, geometry, kernels, resample, targets
+from efficient_jax.augment import dispatch, geometry
+from efficient_jax.augment.kernels import packed, resample, targets
 
 OPS = tuple(dispatch.OPERATIONS)
 SIZE = (10, 13)
@@ -30,14 +31,14 @@ def every_amount():
 def through(images, drawn, amounts, layer):
     """Images through layers of operations, one layer after the other; drawn and amounts [n layers]."""
     channels = images.shape[-1]
-    settings = {"ops": OPS, "fill": kernels.gray_pixel(99, channels), "channels": channels}
+    settings = {"ops": OPS, "fill": packed.gray_pixel(99, channels), "channels": channels}
     matrices = jax.vmap(partial(dispatch.matrix_of_each, ops=OPS, size=images.shape[1:3]))(drawn, amounts)
 
     def one(arguments):
         image, drawn, amounts, matrices = arguments
         layers = (drawn, amounts, matrices)
-        scanned = jax.lax.scan(lambda x, each: (layer(x, *each, **settings), None), kernels.pack(image), layers)
-        return kernels.unpack(scanned[0], channels)
+        scanned = jax.lax.scan(lambda x, each: (layer(x, *each, **settings), None), packed.pack(image), layers)
+        return packed.unpack(scanned[0], channels)
 
     arguments = (images, drawn, amounts, matrices)
     return jax.lax.map(one, arguments) if layer is dispatch.switch else jax.vmap(one)(arguments)
@@ -62,7 +63,7 @@ def test_shears_and_shifts_are_what_the_resampler_does(name, size):
         np.unique(np.linspace(-1.2 * steps, 1.2 * steps, 41).astype(np.int32)) if steps > 1 else np.arange(-45, 46)
     )
     matrices = jax.vmap(lambda amount: dispatch.MATRICES[name](amount, size))(jnp.asarray(amounts, jnp.int32))
-    pixels = kernels.pack(pictures(1, 3, size)[0])
+    pixels = packed.pack(pictures(1, 3, size)[0])
     special, general = (
         jax.jit(jax.vmap(partial(f, pixels, fill=0x123456, channels=3)))(matrices)
         for f in (dispatch.RESAMPLERS[name], resample.resample)

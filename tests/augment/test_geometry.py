@@ -9,7 +9,8 @@ from scipy import stats
 from scipy.ndimage import minimum_filter
 
 from efficient_jax import augment
-from efficient_jax.augment import geometry, resample
+from efficient_jax.augment import geometry
+from efficient_jax.augment.kernels import resample
 from efficient_jax.types import UserError
 
 warp = jax.jit(resample.warp)

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image, ImageEnhance
 from scipy import stats
 
-from efficient_jax.augment import color, filters, jitter, kernels
+from efficient_jax.augment import color, filters, jitter
 from efficient_jax.augment.color import ONE, SIXTH
+from efficient_jax.augment.kernels import loops
 from efficient_jax.types import UserError
 
 RNG = np.random.default_rng(0)
@@ -27,7 +28,7 @@ def batched(op, image, keys, **settings):
 @jax.jit
 def turned(image, turn):
     if image.dtype == jnp.uint8:
-        return kernels.unpack(color.turn_hue(kernels.pack(image), turn, 3), 3)
+        return packed.unpack(color.turn_hue(packed.pack(image), turn, 3), 3)
     return color.turn_hue(image, turn, 3)
 
 
@@ -198,7 +199,7 @@ def test_the_same_pixels_alone_nested_on_devices_and_without_a_loop(key, monkeyp
     split = (keys.reshape(4, 2), images.reshape(4, 2, 9, 7, 3))
     np.testing.assert_array_equal(jax.jit(jax.vmap(run))(*split).reshape(flat.shape), flat)
     np.testing.assert_array_equal(jax.pmap(run)(*split).reshape(flat.shape), flat)
-    monkeypatch.setattr(kernels, "platform_loop", lambda one: one)
+    monkeypatch.setattr(loops, "platform_loop", lambda one: one)
     np.testing.assert_array_equal(jax.jit(lambda *a: run(*a))(keys, images), flat)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from efficient_jax.augment import color, dispatch, kernels, policy
+from efficient_jax.augment import color, dispatch, policy
+from efficient_jax.augment.kernels import dtypes, packed
 from efficient_jax.augment.policy import randaugment, three_augment, trivialaugment
 from efficient_jax.types import UserError
 
@@ -57,7 +58,7 @@ def test_operations_are_drawn_uniformly_and_independently(key):
     names = ("identity", "solarize", "posterize", "autocontrast")
     images = jnp.broadcast_to(ramp, (4000, 4, 4, 1))
     out = jax.jit(partial(batched, layers=1, magnitude=10.0, ops=names))(images, jax.random.split(key, 4000))
-    autocontrast = color.autocontrast_tables(kernels.pack(ramp), 1)[0].astype(jnp.uint8)
+    autocontrast = color.autocontrast_tables(packed.pack(ramp), 1)[0].astype(jnp.uint8)
     expected = [ramp, 255 - ramp, ramp & 0xF0, autocontrast[ramp.astype(jnp.int32)]]
     counts = [int((out == picture).all((1, 2, 3)).sum()) for picture in expected]
     assert sum(counts) == 4000
@@ -85,7 +86,7 @@ def test_magnitude_noise_varies_the_strength(key):
 def test_float_images_are_what_uint8_images_are(key):
     images, keys = pictures(8, 10, 3), jax.random.split(key, 8)
     run = jax.jit(partial(batched, ops=FEW))
-    np.testing.assert_allclose(run(kernels.to_float(images), keys), kernels.to_float(run(images, keys)), atol=1e-6)
+    np.testing.assert_allclose(run(dtypes.to_float(images), keys), dtypes.to_float(run(images, keys)), atol=1e-6)
 
 
 def test_nested_vmap_and_pmap_give_the_same_pixels(key):

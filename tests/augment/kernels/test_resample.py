@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from efficient_jax.augment import geometry, resample
+from efficient_jax.augment import geometry
+from efficient_jax.augment.kernels import resample
 
 warp = jax.jit(resample.warp, static_argnames=("fill", "size"))
 warp_to = jax.jit(resample.warp_to, static_argnames="fill")

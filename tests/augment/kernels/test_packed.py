@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efficient_jax.augment import kernels
+from efficient_jax.augment.kernels import dtypes, loops, packed
 from efficient_jax.types import UserError
 
 
@@ -14,22 +14,22 @@ def picture(height, width, channels, seed=0):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_unpack_undoes_pack(channels):
     image = jnp.asarray(picture(5, 6, channels))
-    np.testing.assert_array_equal(kernels.unpack(kernels.pack(image), channels), image)
+    np.testing.assert_array_equal(packed.unpack(packed.pack(image), channels), image)
 
 
 def test_too_many_channels():
     with pytest.raises(UserError, match="at most 4"):
-        kernels.pack(jnp.zeros((4, 4, 5), jnp.uint8))
+        packed.pack(jnp.zeros((4, 4, 5), jnp.uint8))
 
 
 def test_to_float_and_back_is_exact():
     levels = jnp.arange(256, dtype=jnp.uint8)
-    np.testing.assert_allclose(kernels.to_float(levels), np.arange(256) / 255, rtol=1e-6)
-    np.testing.assert_array_equal(kernels.to_uint8(kernels.to_float(levels)), levels)
+    np.testing.assert_allclose(dtypes.to_float(levels), np.arange(256) / 255, rtol=1e-6)
+    np.testing.assert_array_equal(dtypes.to_uint8(dtypes.to_float(levels)), levels)
 
 
 def test_platform_loop_nests_and_broadcasts():
-    @kernels.platform_loop
+    @loops.platform_loop
     def scaled(x, y):
         return {"sum": x.sum() * y, "x": x}
 

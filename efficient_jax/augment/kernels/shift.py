@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int32
 
-from efficient_jax.augment import resample
-from efficient_jax.augment.kernels import Pixels
-from efficient_jax.augment.resample import Matrix
+from efficient_jax.augment.kernels import resample
+from efficient_jax.augment.kernels.packed import Pixels
+from efficient_jax.augment.kernels.resample import Matrix
 
 
 def shear_rows(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -> Pixels:

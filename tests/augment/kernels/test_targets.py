@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efficient_jax.augment import distort, frame, fused, geometry, targets
+from efficient_jax.augment import distort, frame, fused, geometry
+from efficient_jax.augment.kernels import targets
 from efficient_jax.types import UserError
 
 HEIGHT, WIDTH = 30, 40

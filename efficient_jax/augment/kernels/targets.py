@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
-from efficient_jax.augment import entries, resample
-from efficient_jax.augment.resample import Size
+from efficient_jax.augment import entries
+from efficient_jax.augment.kernels import resample
+from efficient_jax.augment.kernels.resample import Size
 from efficient_jax.types import Example, UserError
 
 Inverse = Float[Array, "3 3"]

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int32, Shaped, UInt32
 
-from efficient_jax.augment import kernels
-from efficient_jax.augment.kernels import EVEN, Fill, Pixels
+from efficient_jax.augment.kernels import dtypes, loops
+from efficient_jax.augment.kernels.dtypes import Fill
+from efficient_jax.augment.kernels.packed import EVEN, Pixels, fill_pixel, pack, unpack
 from efficient_jax.settings import choose
 
 Matrix = Int32[Array, "2 3"]
@@ -205,16 +206,16 @@ def _each_plane(
 ) -> Shaped[Array, "h2 w2 c"]:
     """uint8 pixels whole through `packed`, float channels one by one through `plane`."""
     channels = image.shape[-1]
-    levels = cast(list[float], kernels.fill_levels(fill, channels, jnp.float32))
+    levels = cast(list[float], dtypes.fill_levels(fill, channels, jnp.float32))
     if image.dtype == jnp.uint8 and channels > 4:
         parts = ((image[..., i : i + 4], tuple(levels[i : i + 4])) for i in range(0, channels, 4))
         planes = [_each_plane(part, how, of_part, packed, plane, **settings) for part, of_part in parts]
         return jnp.concatenate(planes, axis=-1)
     if image.dtype == jnp.uint8:
-        pixel = kernels.fill_pixel(fill, channels)
-        loop = kernels.platform_loop(partial(packed, fill=pixel, channels=channels, **settings))
-        return kernels.unpack(loop(kernels.pack(image), how), channels)
-    loop = kernels.platform_loop(partial(plane, **settings))
+        pixel = fill_pixel(fill, channels)
+        loop = loops.platform_loop(partial(packed, fill=pixel, channels=channels, **settings))
+        return unpack(loop(pack(image), how), channels)
+    loop = loops.platform_loop(partial(plane, **settings))
     return jax.vmap(loop, in_axes=(2, None, 0), out_axes=2)(image, how, jnp.asarray(levels, image.dtype))
 
 
@@ -231,7 +232,7 @@ def nearest(
         x, y = (_onto_ring(p, length, bits) for p, length in zip(positions, mask.shape[::-1], strict=True))
         return _pick(mask, x, y, bits)
 
-    return kernels.platform_loop(one)(mask, _from_corner(inverse, mask.shape, size))
+    return loops.platform_loop(one)(mask, _from_corner(inverse, mask.shape, size))
 
 
 def _from_corner(inverse: Float[Array, "2 3"], source: Size, size: Size) -> Matrix:
@@ -286,7 +287,7 @@ def stretch(image: Shaped[Array, "h w c"], y: Float[Array, "h2"], x: Float[Array
 
     down, across = fixed(y, height), fixed(x, width)
     if image.dtype == jnp.uint8:
-        return kernels.unpack(kernels.platform_loop(packed)(kernels.pack(image), down, across), channels)
+        return unpack(loops.platform_loop(packed)(pack(image), down, across), channels)
 
     def fraction(position: Int32[Array, "n"]) -> Float[Array, "n 1"]:
         return (position & ((1 << _POINT_BITS) - 1)).astype(image.dtype)[:, None] / (1 << _POINT_BITS)
