@@ -20,7 +20,9 @@ from efficient_jax.augment.color import (
 )
 from efficient_jax.augment.compression import jpeg
 from efficient_jax.augment.distort import elastic, grid_distortion
-from efficient_jax.augment.document import document, document_scan
+from efficient_jax.augment.documents.ink import blot, dithering, fading, ink_bleed
+from efficient_jax.augment.documents.paper import folding_shadow, lighting_gradient, paper_tint, texture
+from efficient_jax.augment.documents.scan import document, document_scan
 from efficient_jax.augment.entries import checked, checked_mix
 from efficient_jax.augment.erase import cutout, gridmask, random_erasing
 from efficient_jax.augment.filters import gaussian_blur, motion_blur, sharpness
@@ -43,12 +45,10 @@ from efficient_jax.augment.geometry import (
     shear,
     translate,
 )
-from efficient_jax.augment.ink import blot, dithering, fading, ink_bleed
 from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gamma, hue, saturation
 from efficient_jax.augment.kernels.targets import filter_boxes
 from efficient_jax.augment.mix import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
 from efficient_jax.augment.noise import gaussian_noise, salt_and_pepper, shot_noise
-from efficient_jax.augment.paper import folding_shadow, lighting_gradient, paper_tint, texture
 from efficient_jax.augment.policy import randaugment, three_augment, trivialaugment
 from efficient_jax.augment.searched import autoaugment
 from efficient_jax.types import Augmentation, Batch, Example

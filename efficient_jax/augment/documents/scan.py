@@ -14,11 +14,22 @@ from jaxtyping import PRNGKeyArray
 from efficient_jax import settings
 from efficient_jax.augment.choose import with_probability
 from efficient_jax.augment.compression import jpeg
+from efficient_jax.augment.documents.ink import (
+    ONE,
+    WHITE,
+    Image,
+    blot,
+    dithering,
+    fading,
+    ink_bleed,
+    multiply,
+    towards,
+    white,
+)
+from efficient_jax.augment.documents.paper import folding_shadow, lighting_gradient, paper_tint, texture
 from efficient_jax.augment.filters import gaussian_blur
 from efficient_jax.augment.geometry import affine
-from efficient_jax.augment.ink import ONE, WHITE, Image, blot, dithering, fading, ink_bleed, multiply, towards, white
 from efficient_jax.augment.noise import gaussian_noise
-from efficient_jax.augment.paper import folding_shadow, lighting_gradient, paper_tint, texture
 from efficient_jax.types import Augmentation, Example, UserError
 
 OVERLAYS: dict[str, Callable[[Image, Image], Image]] = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficient_jax.augment import paper
+from efficient_jax.augment.documents import paper
 from efficient_jax.types import UserError
 
 OPS = (paper.paper_tint, paper.texture, paper.folding_shadow, paper.lighting_gradient)

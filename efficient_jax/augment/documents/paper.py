@@ -5,7 +5,19 @@ import numpy as np
 from jaxtyping import Array, Bool, Int32, PRNGKeyArray
 
 from efficient_jax.augment import color
-from efficient_jax.augment.ink import BLACK, ONE, Image, Seed, clouds, draw, grain, multiply, towards, up_to, white
+from efficient_jax.augment.documents.ink import (
+    BLACK,
+    ONE,
+    Image,
+    Seed,
+    clouds,
+    draw,
+    grain,
+    multiply,
+    towards,
+    up_to,
+    white,
+)
 from efficient_jax.augment.kernels import dtypes, loops, packed
 from efficient_jax.types import Example, UserError
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from efficient_jax.augment import ink
+from efficient_jax.augment.documents import ink
 from efficient_jax.types import UserError
 
 RNG = np.random.default_rng(0)
