@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from efficient_jax.augment.chains import augmix
 from efficient_jax.augment.choose import one_of, sequence, some_of
 from efficient_jax.augment.class_dependent import by_class
 from efficient_jax.augment.collage import copy_paste, mosaic
@@ -49,8 +48,9 @@ from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gam
 from efficient_jax.augment.kernels.targets import filter_boxes
 from efficient_jax.augment.mix import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
 from efficient_jax.augment.noise import gaussian_noise, salt_and_pepper, shot_noise
-from efficient_jax.augment.policy import randaugment, three_augment, trivialaugment
-from efficient_jax.augment.searched import autoaugment
+from efficient_jax.augment.policies.augmix import augmix
+from efficient_jax.augment.policies.autoaugment import autoaugment
+from efficient_jax.augment.policies.randaugment import randaugment, three_augment, trivialaugment
 from efficient_jax.types import Augmentation, Batch, Example
 
 PIXEL: dict[str, Callable[..., Example]] = {

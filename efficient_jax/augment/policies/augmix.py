@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, PRNGKeyArray
 
-from efficient_jax.augment import dispatch
 from efficient_jax.augment.kernels import dtypes, packed, targets
+from efficient_jax.augment.policies import engine
 from efficient_jax.types import Example, UserError
 
 OPS = (
@@ -19,9 +19,9 @@ _LEVELS = 256  # how finely a magnitude is rounded
 _WHOLE = 4096  # weights count 4096ths, so that pixels are integers whose sum no compiler rounds otherwise
 
 
-def largest(size: tuple[int, ...]) -> dispatch.Ranges:
+def largest(size: tuple[int, ...]) -> engine.Ranges:
     height, width = size
-    return dispatch.ranges(
+    return engine.ranges(
         rotate=30, shear=0.3, translate=(width / 3, height / 3), factor=0.0, posterize=(4, 0), solarize=(256, 0)
     )
 
@@ -59,10 +59,10 @@ def augmix(
     size, channels = image.shape[:2], image.shape[2]
     drawn, amounts = draw_chains(jax.random.fold_in(key, 0), size, width, depth, severity)
     levels = dtypes.to_uint8(image)
-    run = dispatch.loop(OPS, fill, channels)
+    run = engine.loop(OPS, fill, channels)
 
     def chain(drawn: Int32[Array, "layers"], amounts: Int32[Array, "layers"]) -> Array:
-        matrices = dispatch.matrix_of_each(drawn, amounts, ops=OPS, size=size)
+        matrices = engine.matrix_of_each(drawn, amounts, ops=OPS, size=size)
         return packed.unpack(run(packed.pack(levels), drawn, amounts, matrices), channels)
 
     chains = jax.vmap(chain)(drawn, amounts)
@@ -81,7 +81,7 @@ def draw_chains(
     draws = jax.random.uniform(key, (3 * layers + 1, width))
     which, magnitude, sign = draws[:-1].reshape(3, layers, width).swapaxes(1, 2)
     level = jnp.round((0.1 + (severity - 0.1) * magnitude) * (_LEVELS / MAX_SEVERITY)).astype(jnp.int32)
-    table = jnp.asarray(dispatch.amount_table(largest(size), OPS, np.arange(_LEVELS + 1) / _LEVELS))
+    table = jnp.asarray(engine.amount_table(largest(size), OPS, np.arange(_LEVELS + 1) / _LEVELS))
     drawn = (which * len(OPS)).astype(jnp.int32)
     amounts = table[(sign < 0.5).astype(jnp.int32), drawn, level]
     if depth == -1:

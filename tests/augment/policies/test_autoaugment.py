@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from efficient_jax.augment import dispatch, searched
-from efficient_jax.augment.searched import POLICIES, autoaugment
+from efficient_jax.augment.policies import autoaugment, engine
+from efficient_jax.augment.policies.autoaugment import POLICIES
 from efficient_jax.types import UserError
 
 # sha256 of repr(pairs), made from torchvision 0.28's AutoAugment(policy)._get_policies(policy) with the operations'
@@ -27,7 +27,7 @@ def test_tables_are_torchvisions(policy):
 def test_amounts_are_the_closed_forms():
     k = np.arange(10)
     ops = ("rotate", "shear_x", "translate_x", "translate_y", "brightness", "sharpness", "posterize", "solarize")
-    table = dispatch.amount_table(searched.largest((224, 200)), ops, k / 9)
+    table = engine.amount_table(autoaugment.largest((224, 200)), ops, k / 9)
     up, down = (dict(zip(ops, rows, strict=True)) for rows in table)
     np.testing.assert_array_equal(up["rotate"], np.round(32 * 30 * k / 9))
     np.testing.assert_array_equal(up["shear_x"], np.round(1024 * 0.3 * k / 9))
@@ -49,9 +49,9 @@ def draws(monkeypatch, policy, n):
         names.append(ops)
         return example | {"drawn": drawn, "amounts": amounts}
 
-    monkeypatch.setattr(dispatch, "sequence", record)
+    monkeypatch.setattr(engine, "sequence", record)
     keys, image = jax.random.split(jax.random.key(0), n), jnp.zeros((64, 64, 3), jnp.uint8)
-    out = jax.vmap(lambda key: {**autoaugment(key, {"image": image}, policy=policy), "image": 0})(keys)
+    out = jax.vmap(lambda key: {**autoaugment.autoaugment(key, {"image": image}, policy=policy), "image": 0})(keys)
     return np.asarray(out["drawn"]), np.asarray(out["amounts"]), names[0]
 
 
@@ -81,7 +81,7 @@ def test_magnitudes_belong_to_their_operations(monkeypatch):
 def test_most_images_change_alone_as_in_a_batch(key):
     ramp = jnp.arange(64, dtype=jnp.uint8).reshape(8, 8, 1) * 4
     keys = jax.random.split(key, 64)
-    run = jax.jit(jax.vmap(lambda key: autoaugment(key, {"image": ramp}, policy="cifar10")["image"]))
+    run = jax.jit(jax.vmap(lambda key: autoaugment.autoaugment(key, {"image": ramp}, policy="cifar10")["image"]))
     out = run(keys)
     assert 0.4 < (out != ramp).any((1, 2, 3)).mean() < 1
     np.testing.assert_array_equal(run(keys[:1]), out[:1])
@@ -89,4 +89,4 @@ def test_most_images_change_alone_as_in_a_batch(key):
 
 def test_an_unknown_policy_is_refused(key):
     with pytest.raises(UserError, match="did you mean 'imagenet'"):
-        autoaugment(key, {"image": jnp.zeros((4, 4, 3), jnp.uint8)}, policy="image_net")
+        autoaugment.autoaugment(key, {"image": jnp.zeros((4, 4, 3), jnp.uint8)}, policy="image_net")

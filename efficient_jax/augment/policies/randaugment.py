@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from efficient_jax import settings
-from efficient_jax.augment import choose, color, dispatch, filters, jitter
+from efficient_jax.augment import choose, color, filters, jitter
 from efficient_jax.augment.kernels import dtypes
+from efficient_jax.augment.policies import engine
 from efficient_jax.types import Example, UserError
 
 MAX_LEVEL = 10
@@ -23,10 +24,10 @@ _NOISE_LEVELS = 256  # how finely a magnitude with noise is rounded
 _BINS = 31
 
 
-def largest(size: tuple[int, ...]) -> dispatch.Ranges:
+def largest(size: tuple[int, ...]) -> engine.Ranges:
     """RandAugment's, on pictures of this size."""
     height, width = size
-    return dispatch.ranges(
+    return engine.ranges(
         rotate=30,
         shear=0.3,
         translate=(0.45 * width, 0.45 * height),
@@ -36,7 +37,7 @@ def largest(size: tuple[int, ...]) -> dispatch.Ranges:
     )
 
 
-WIDE = dispatch.ranges(
+WIDE = engine.ranges(
     rotate=135, shear=0.99, translate=(32, 32), factor=0.99, posterize=(8, 2), solarize=(256, 0)
 )  # TrivialAugmentWide's
 
@@ -58,7 +59,7 @@ def randaugment(
     for every operation; the sign is drawn. The paper's and torchvision's scale ends at 30, timm's at 10.
     magnitude_std: standard deviation of normal noise on it, afterwards clipped to the scale.
     layer_probability: that a layer does anything; timm's is 0.5.
-    ops: of `dispatch.OPERATIONS`. fill: what lies outside the image, in 0..1,
+    ops: of `engine.OPERATIONS`. fill: what lies outside the image, in 0..1,
     one level or one for each channel.
 
     Largest changes: rotate 30 degrees, shear 0.3, translate 0.45 of the side, factors 0.1 and 1.9 (brightness,
@@ -74,7 +75,7 @@ def randaugment(
     if not ops:
         raise UserError("randaugment: ops is empty; layers = 0 switches it off")
     for name in settings.several_names(ops, "randaugment.ops"):
-        settings.choose(name, dispatch.OPERATIONS, "randaugment.ops")
+        settings.choose(name, engine.OPERATIONS, "randaugment.ops")
     if layers == 0:
         return example
     which, sign, *skipped = jax.random.uniform(key, (3 if layer_probability < 1 else 2, layers))
@@ -84,11 +85,11 @@ def randaugment(
         noise = magnitude_std * jax.random.normal(jax.random.fold_in(key, 1), (layers,))
         levels = np.arange(_NOISE_LEVELS + 1) / _NOISE_LEVELS
         level = jnp.round(jnp.clip((magnitude + noise) / MAX_LEVEL, 0, 1) * _NOISE_LEVELS).astype(jnp.int32)
-    table = dispatch.amount_table(largest(example["image"].shape[:2]), ops, levels)
+    table = engine.amount_table(largest(example["image"].shape[:2]), ops, levels)
     amounts = jnp.asarray(table)[(sign < 0.5).astype(jnp.int32), drawn, level]
     if skipped:
         drawn = jnp.where(skipped[0] < layer_probability, drawn, len(ops))
-    return dispatch.sequence(example, drawn, amounts, ops=ops, fill=fill)
+    return engine.sequence(example, drawn, amounts, ops=ops, fill=fill)
 
 
 def trivialaugment(key: PRNGKeyArray, example: Example, *, fill: dtypes.Fill = 0.0) -> Example:
@@ -101,9 +102,9 @@ def trivialaugment(key: PRNGKeyArray, example: Example, *, fill: dtypes.Fill = 0
     """
     which, bin_, sign = jax.random.uniform(key, (3, 1))
     drawn = (which * len(OPS)).astype(jnp.int32)
-    table = dispatch.amount_table(WIDE, OPS, np.arange(_BINS) / (_BINS - 1))
+    table = engine.amount_table(WIDE, OPS, np.arange(_BINS) / (_BINS - 1))
     amounts = jnp.asarray(table)[(sign < 0.5).astype(jnp.int32), drawn, (bin_ * _BINS).astype(jnp.int32)]
-    return dispatch.sequence(example, drawn, amounts, ops=OPS, fill=fill)
+    return engine.sequence(example, drawn, amounts, ops=OPS, fill=fill)
 
 
 _THREE = choose.one_of(

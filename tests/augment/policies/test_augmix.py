@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from efficient_jax.augment import chains
-from efficient_jax.augment.chains import augmix, mixing_weights
+from efficient_jax.augment.policies import augmix
+from efficient_jax.augment.policies.augmix import mixing_weights
 from efficient_jax.types import UserError
 
 WHOLE = 4096
@@ -28,9 +28,9 @@ def pictures(key, n, size=9):
 
 def test_one_chain_is_a_blend_with_one_sequence(key, monkeypatch):
     """With a chain that inverts, every pixel x becomes x + (1 - m) * (255 - 2 x) with one m for the image."""
-    monkeypatch.setattr(chains, "OPS", ("invert",))
+    monkeypatch.setattr(augmix, "OPS", ("invert",))
     image = pictures(key, 1)[0]
-    run = jax.jit(jax.vmap(lambda key: augmix(key, {"image": image}, width=1, depth=1)["image"]))
+    run = jax.jit(jax.vmap(lambda key: augmix.augmix(key, {"image": image}, width=1, depth=1)["image"]))
     out = np.asarray(run(jax.random.split(key, 200)), float)
     change = 255 - 2 * np.asarray(image, float)
     share = ((out - np.asarray(image)) * change).sum((1, 2, 3)) / (change**2).sum()
@@ -40,36 +40,36 @@ def test_one_chain_is_a_blend_with_one_sequence(key, monkeypatch):
 
 def draws(key, **settings):
     keys, settings = jax.random.split(key, 3000), {"width": 2, "depth": 2, "severity": 4.0} | settings
-    drawn, amounts = jax.vmap(lambda key: chains.draw_chains(key, (30, 60), **settings))(keys)
+    drawn, amounts = jax.vmap(lambda key: augmix.draw_chains(key, (30, 60), **settings))(keys)
     return np.asarray(drawn), np.asarray(amounts)
 
 
 def test_chains_have_one_to_three_operations_or_a_fixed_number(key):
     drawn, _ = draws(key, depth=-1)
-    applied = (drawn < len(chains.OPS)).astype(int)
+    applied = (drawn < len(augmix.OPS)).astype(int)
     assert (np.diff(applied) <= 0).all()  # what is left out comes last
     lengths = applied.sum(-1) - 1
     # Each of the two chains draws its own.
     assert stats.chisquare(np.bincount(3 * lengths[:, 0] + lengths[:, 1], minlength=9)).pvalue > 1e-3
-    assert (draws(key, depth=2)[0] < len(chains.OPS)).all()
+    assert (draws(key, depth=2)[0] < len(augmix.OPS)).all()
 
 
 def test_operations_and_magnitudes_are_uniform(key):
     drawn, amounts = draws(key)
-    assert stats.chisquare(np.bincount(drawn.reshape(-1), minlength=len(chains.OPS))).pvalue > 1e-3
-    angles = amounts[drawn == chains.OPS.index("rotate")] / 32
+    assert stats.chisquare(np.bincount(drawn.reshape(-1), minlength=len(augmix.OPS))).pvalue > 1e-3
+    angles = amounts[drawn == augmix.OPS.index("rotate")] / 32
     # 0.1 to 4 tenths of 30 degrees, either way, rounded to 256ths of 30.
     assert stats.kstest(np.abs(angles), stats.uniform(0.3, 12 - 0.3).cdf).pvalue > 1e-3
     assert stats.binomtest(int((angles > 0).sum()), len(angles)).pvalue > 1e-3
-    assert set(amounts[drawn == chains.OPS.index("posterize")]) == {2, 3, 4}  # bits
-    assert amounts[drawn == chains.OPS.index("translate_x")].max() == 8  # of 60 / 3
-    assert amounts[drawn == chains.OPS.index("translate_y")].max() == 4
+    assert set(amounts[drawn == augmix.OPS.index("posterize")]) == {2, 3, 4}  # bits
+    assert amounts[drawn == augmix.OPS.index("translate_x")].max() == 8  # of 60 / 3
+    assert amounts[drawn == augmix.OPS.index("translate_y")].max() == 4
 
 
 def test_dtypes_and_the_rest_of_the_example(key, monkeypatch):
-    monkeypatch.setattr(chains, "OPS", ("rotate", "equalize"))
+    monkeypatch.setattr(augmix, "OPS", ("rotate", "equalize"))
     image, keys = pictures(key, 4), jax.random.split(key, 4)
-    run = jax.jit(jax.vmap(lambda key, image: augmix(key, {"image": image, "label": jnp.ones(2)})))
+    run = jax.jit(jax.vmap(lambda key, image: augmix.augmix(key, {"image": image, "label": jnp.ones(2)})))
     as_uint8, as_float = run(keys, image), run(keys, image.astype(jnp.float32) / 255)
     assert as_uint8["image"].dtype == jnp.uint8
     np.testing.assert_allclose(as_float["image"], as_uint8["image"].astype(jnp.float32) / 255, atol=1e-6)
@@ -81,6 +81,6 @@ def test_bad_settings_are_refused(key):
     example = {"image": jnp.zeros((4, 4, 3), jnp.uint8)}
     for setting in ({"width": 0}, {"depth": 0}, {"alpha": 0.0}, {"severity": 30.0}):
         with pytest.raises(UserError, match="augmix"):
-            augmix(key, example, **setting)
+            augmix.augmix(key, example, **setting)
     with pytest.raises(UserError, match="'mask'"):
-        augmix(key, example | {"mask": jnp.zeros((4, 4), jnp.int32)})
+        augmix.augmix(key, example | {"mask": jnp.zeros((4, 4), jnp.int32)})

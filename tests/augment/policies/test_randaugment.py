@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from efficient_jax.augment import color, dispatch, policy
+from efficient_jax.augment import color
 from efficient_jax.augment.kernels import dtypes, packed
-from efficient_jax.augment.policy import randaugment, three_augment, trivialaugment
+from efficient_jax.augment.policies import engine, randaugment
 from efficient_jax.types import UserError
 
 FEW = ("rotate", "equalize", "color")  # one of each kind
@@ -24,15 +24,17 @@ def pictures(n, side, channels):
 
 
 def batched(images, keys, **settings):
-    return jax.vmap(lambda key, image: randaugment(key, {"image": image}, **settings)["image"])(keys, images)
+    return jax.vmap(lambda key, image: randaugment.randaugment(key, {"image": image}, **settings)["image"])(
+        keys, images
+    )
 
 
 def test_severity_grows_with_magnitude():
-    ops = tuple(op for op in dispatch.OPERATIONS if op not in ("identity", "autocontrast", "equalize", "invert"))
+    ops = tuple(op for op in engine.OPERATIONS if op not in ("identity", "autocontrast", "equalize", "invert"))
     steps = [0.0, 2.5, 5.0, 10.0]
-    table = dispatch.amount_table(policy.largest((16, 16)), ops, np.array(steps) / policy.MAX_LEVEL)
+    table = engine.amount_table(randaugment.largest((16, 16)), ops, np.array(steps) / randaugment.MAX_LEVEL)
     image = {"image": pictures(1, 16, 3)[0]}
-    run = jax.jit(jax.vmap(partial(dispatch.sequence, image, ops=ops, fill=0.4)))
+    run = jax.jit(jax.vmap(partial(engine.sequence, image, ops=ops, fill=0.4)))
     drawn = jnp.repeat(jnp.arange(len(ops)), len(steps))[:, None]
     for direction in (0, 1):
         out = run(drawn, jnp.asarray(table[direction].reshape(-1, 1)))["image"]
@@ -115,14 +117,14 @@ def draws(op, monkeypatch, size=(64, 80), n=4000, **settings):
         names.append(ops)
         return example | {"drawn": drawn, "amounts": amounts}
 
-    monkeypatch.setattr(dispatch, "sequence", record)
+    monkeypatch.setattr(engine, "sequence", record)
     keys, image = jax.random.split(jax.random.key(1), n), jnp.zeros((*size, 3), jnp.uint8)
     out = jax.vmap(lambda key: {**op(key, {"image": image}, **settings), "image": 0})(keys)
     return np.asarray(out["drawn"]), np.asarray(out["amounts"]), names[0]
 
 
 def test_layers_and_signs_are_independent(monkeypatch):
-    drawn, amounts, ops = draws(randaugment, monkeypatch, ops=("rotate", "shear_x", "color"), layers=2)
+    drawn, amounts, ops = draws(randaugment.randaugment, monkeypatch, ops=("rotate", "shear_x", "color"), layers=2)
     neutral = np.array([1024 * (op == "color") for op in ops])
     code = 2 * drawn + (amounts > neutral[drawn])
     counts = np.histogram2d(code[:, 0], code[:, 1], bins=6)[0]
@@ -130,7 +132,7 @@ def test_layers_and_signs_are_independent(monkeypatch):
 
 
 def test_trivialaugment_draws_every_operation_and_magnitude_alike(monkeypatch):
-    drawn, amounts, ops = draws(trivialaugment, monkeypatch, n=14 * 1000)
+    drawn, amounts, ops = draws(randaugment.trivialaugment, monkeypatch, n=14 * 1000)
     assert drawn.shape == (14000, 1)
     assert stats.chisquare(np.bincount(drawn[:, 0], minlength=14)).pvalue > 1e-3
     shifts = amounts[drawn == ops.index("translate_x")]
@@ -143,8 +145,8 @@ def test_trivialaugment_draws_every_operation_and_magnitude_alike(monkeypatch):
 
 def test_trivialaugment_has_the_wide_ranges():
     bins = np.arange(31)
-    table = dispatch.amount_table(policy.WIDE, policy.OPS, bins / 30)
-    amounts = {op: table[:, i] / dispatch.OPERATIONS[op].steps for i, op in enumerate(policy.OPS)}
+    table = engine.amount_table(randaugment.WIDE, randaugment.OPS, bins / 30)
+    amounts = {op: table[:, i] / engine.OPERATIONS[op].steps for i, op in enumerate(randaugment.OPS)}
     assert set(amounts) == {
         *("identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y", "autocontrast", "equalize"),
         *("brightness", "contrast", "posterize", "solarize", "color", "sharpness"),
@@ -170,10 +172,10 @@ def test_three_augment_is_one_of_three_and_jitter(key, monkeypatch):
         assert (brightness, contrast, saturation, hue) == (0.3, 0.3, 0.3, 0.0)
         return example
 
-    monkeypatch.setattr(policy.jitter, "color_jitter", same)
+    monkeypatch.setattr(randaugment.jitter, "color_jitter", same)
     image = pictures(1, 14, 3)[0]
     keys = jax.random.split(key, 600)
-    out = np.asarray(jax.jit(jax.vmap(lambda key: three_augment(key, {"image": image})["image"]))(keys))
+    out = np.asarray(jax.jit(jax.vmap(lambda key: randaugment.three_augment(key, {"image": image})["image"]))(keys))
     gray = np.asarray(color.grayscale(key, {"image": image})["image"])
     bright = np.asarray(image) >= 128
     solarized = np.where(bright, 255 - np.asarray(image), image)
@@ -189,21 +191,23 @@ def test_three_augment_is_one_of_three_and_jitter(key, monkeypatch):
 def test_bad_settings_are_refused(key):
     example = {"image": pictures(1, 8, 3)[0]}
     with pytest.raises(UserError, match=r"0\.\.10"):
-        randaugment(key, example, magnitude=27.0)
+        randaugment.randaugment(key, example, magnitude=27.0)
     with pytest.raises(UserError, match="did you mean 'shear_x'"):
-        randaugment(key, example, ops=("shearx",))
+        randaugment.randaugment(key, example, ops=("shearx",))
     with pytest.raises(UserError, match="layers"):
-        randaugment(key, example, layers=-1)
+        randaugment.randaugment(key, example, layers=-1)
     with pytest.raises(UserError, match="probability"):
-        randaugment(key, example, layer_probability=1.5)
+        randaugment.randaugment(key, example, layer_probability=1.5)
     with pytest.raises(UserError, match="magnitude"):
-        randaugment(key, example, magnitude=-1.0)
+        randaugment.randaugment(key, example, magnitude=-1.0)
     with pytest.raises(UserError, match="empty"):
-        randaugment(key, example, ops=())
+        randaugment.randaugment(key, example, ops=())
 
 
 def test_a_fill_for_each_channel(key):
     white = {"image": jnp.full((12, 12, 3), 255, jnp.uint8)}
-    run = jax.vmap(lambda k: randaugment(k, white, magnitude=10.0, ops=("translate_x",), fill=(0.2, 0.4, 0.6)))
+    run = jax.vmap(
+        lambda k: randaugment.randaugment(k, white, magnitude=10.0, ops=("translate_x",), fill=(0.2, 0.4, 0.6))
+    )
     seen = np.asarray(jax.jit(run)(jax.random.split(key, 4))["image"])
     assert {tuple(pixel) for pixel in seen.reshape(-1, 3).tolist()} == {(255, 255, 255), (51, 102, 153)}

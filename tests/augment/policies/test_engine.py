@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from efficient_jax.augment import dispatch, geometry
+from efficient_jax.augment import geometry
 from efficient_jax.augment.kernels import packed, resample, targets
+from efficient_jax.augment.policies import engine
 
-OPS = tuple(dispatch.OPERATIONS)
+OPS = tuple(engine.OPERATIONS)
 SIZE = (10, 13)
-LIMITS = dispatch.ranges(
+LIMITS = engine.ranges(
     rotate=140, shear=0.99, translate=(15, 15), factor=0.99, posterize=(8, 2), solarize=(256, 0)
 )  # wide, and beyond the picture
-TABLE = dispatch.amount_table(LIMITS, OPS, np.arange(9) / 8)
+TABLE = engine.amount_table(LIMITS, OPS, np.arange(9) / 8)
 
 
 def pictures(n, channels, size=SIZE):
@@ -32,7 +33,7 @@ def through(images, drawn, amounts, layer):
     """Images through layers of operations, one layer after the other; drawn and amounts [n layers]."""
     channels = images.shape[-1]
     settings = {"ops": OPS, "fill": packed.gray_pixel(99, channels), "channels": channels}
-    matrices = jax.vmap(partial(dispatch.matrix_of_each, ops=OPS, size=images.shape[1:3]))(drawn, amounts)
+    matrices = jax.vmap(partial(engine.matrix_of_each, ops=OPS, size=images.shape[1:3]))(drawn, amounts)
 
     def one(arguments):
         image, drawn, amounts, matrices = arguments
@@ -41,7 +42,7 @@ def through(images, drawn, amounts, layer):
         return packed.unpack(scanned[0], channels)
 
     arguments = (images, drawn, amounts, matrices)
-    return jax.lax.map(one, arguments) if layer is dispatch.switch else jax.vmap(one)(arguments)
+    return jax.lax.map(one, arguments) if layer is engine.switch else jax.vmap(one)(arguments)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -50,7 +51,7 @@ def test_both_forms_give_the_same_pixels(channels, key):
     second = jax.random.permutation(key, len(which))
     images = pictures(len(which), channels)
     layers = jnp.stack([which, which[second]], 1), jnp.stack([amounts, amounts[second]], 1)
-    by_switch, by_mask = (through(images, *layers, layer) for layer in (dispatch.switch, dispatch.branchless))
+    by_switch, by_mask = (through(images, *layers, layer) for layer in (engine.switch, engine.branchless))
     np.testing.assert_array_equal(by_switch, by_mask)
     assert (np.asarray(by_switch) != np.asarray(images)).any((1, 2, 3)).mean() > 0.8
 
@@ -58,15 +59,15 @@ def test_both_forms_give_the_same_pixels(channels, key):
 @pytest.mark.parametrize("size", [(9, 14), (8, 8), (1, 1), (40, 3)])
 @pytest.mark.parametrize("name", ["shear_x", "shear_y", "translate_x", "translate_y"])
 def test_shears_and_shifts_are_what_the_resampler_does(name, size):
-    steps = dispatch.OPERATIONS[name].steps
+    steps = engine.OPERATIONS[name].steps
     amounts = (
         np.unique(np.linspace(-1.2 * steps, 1.2 * steps, 41).astype(np.int32)) if steps > 1 else np.arange(-45, 46)
     )
-    matrices = jax.vmap(lambda amount: dispatch.MATRICES[name](amount, size))(jnp.asarray(amounts, jnp.int32))
+    matrices = jax.vmap(lambda amount: engine.MATRICES[name](amount, size))(jnp.asarray(amounts, jnp.int32))
     pixels = packed.pack(pictures(1, 3, size)[0])
     special, general = (
         jax.jit(jax.vmap(partial(f, pixels, fill=0x123456, channels=3)))(matrices)
-        for f in (dispatch.RESAMPLERS[name], resample.resample)
+        for f in (engine.RESAMPLERS[name], resample.resample)
     )
     np.testing.assert_array_equal(special, general)
 
@@ -83,8 +84,8 @@ def test_shears_and_shifts_are_what_the_resampler_does(name, size):
     ],
 )
 def test_matrices_are_those_of_geometry(name, value, inverse):
-    amount = jnp.int32(round(value * dispatch.OPERATIONS[name].steps))
-    matrix = dispatch.MATRICES[name](amount, SIZE) / (1 << resample.fraction_bits(SIZE))
+    amount = jnp.int32(round(value * engine.OPERATIONS[name].steps))
+    matrix = engine.MATRICES[name](amount, SIZE) / (1 << resample.fraction_bits(SIZE))
     np.testing.assert_allclose(matrix, inverse[:2], atol=3e-5)
 
 
@@ -110,20 +111,20 @@ def solarize_add(image, amount):
 def test_levels_are_those_of_pillow(name, amount, expected):
     image = pictures(1, 3)
     layers = jnp.array([[OPS.index(name)]], jnp.int32), jnp.array([[amount]], jnp.int32)
-    out = through(image, *layers, dispatch.branchless)[0]
+    out = through(image, *layers, engine.branchless)[0]
     np.testing.assert_array_equal(out, expected(Image.fromarray(np.asarray(image[0]))))
 
 
 def test_amounts_count_steps_of_the_unit():
     limits = {"rotate": (0, 30), "brightness": (1, 1.5), "posterize": (8, 4)}
-    table = dispatch.amount_table(limits, ("rotate", "brightness", "posterize", "invert"), np.array([0, 0.5, 1]))
+    table = engine.amount_table(limits, ("rotate", "brightness", "posterize", "invert"), np.array([0, 0.5, 1]))
     assert table[0].tolist() == [[0, 480, 960], [1024, 1280, 1536], [8, 6, 4], [0, 0, 0]]
     assert table[1].tolist() == [[0, -480, -960], [1024, 768, 512], [8, 6, 4], [0, 0, 0]]
 
 
 def test_an_index_beyond_the_operations_does_nothing():
     image = pictures(1, 3)[0]
-    run = partial(dispatch.sequence, ops=("invert",), fill=0.0)
+    run = partial(engine.sequence, ops=("invert",), fill=0.0)
     out = run({"image": image}, jnp.array([1, 0, 1]), jnp.zeros(3, jnp.int32))
     np.testing.assert_array_equal(out["image"], 255 - image)
 
@@ -131,8 +132,8 @@ def test_an_index_beyond_the_operations_does_nothing():
 def test_an_operation_may_be_there_twice():
     image = {"image": pictures(1, 3)[0]}
     for name, amount in (("rotate", 500), ("invert", 0), ("color", 300)):
-        once = dispatch.sequence(image, jnp.array([0]), jnp.array([amount]), ops=(name,), fill=0.0)
-        twice = dispatch.sequence(image, jnp.array([2]), jnp.array([amount]), ops=(name, "identity", name), fill=0.0)
+        once = engine.sequence(image, jnp.array([0]), jnp.array([amount]), ops=(name,), fill=0.0)
+        twice = engine.sequence(image, jnp.array([2]), jnp.array([amount]), ops=(name, "identity", name), fill=0.0)
         assert (once["image"] != image["image"]).any()
         np.testing.assert_array_equal(twice["image"], once["image"])
 
@@ -150,7 +151,7 @@ def test_masks_boxes_and_keypoints_move_with_the_image():
         "label": jnp.ones(3),
     }
     # To the right by 2 (what comes in is white too), inverted, up by 1 (what comes in is white).
-    out = jax.jit(partial(dispatch.sequence, ops=ops, fill=1.0))(example, jnp.array([1, 0, 2]), jnp.array([2, 0, -1]))
+    out = jax.jit(partial(engine.sequence, ops=ops, fill=1.0))(example, jnp.array([1, 0, 2]), jnp.array([2, 0, -1]))
     assert np.argwhere(np.asarray(out["image"][:7, :, 0]) == 255).tolist() == [[1, 5]]
     assert np.argwhere(np.asarray(out["mask"]) == 7).tolist() == [[1, 5]]
     np.testing.assert_allclose(out["boxes"], [[5.0, 1.0, 6.0, 2.0]], atol=1e-4)
@@ -161,4 +162,4 @@ def test_masks_boxes_and_keypoints_move_with_the_image():
 def test_images_alone_need_no_targets(monkeypatch):
     monkeypatch.setattr(targets, "move", None)  # not called
     example = {"image": pictures(1, 1)[0], "label": jnp.ones(3)}
-    dispatch.sequence(example, jnp.array([0]), jnp.array([9]), ops=("rotate",), fill=0.0)
+    engine.sequence(example, jnp.array([0]), jnp.array([9]), ops=("rotate",), fill=0.0)

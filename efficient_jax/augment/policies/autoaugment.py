@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from efficient_jax import settings
-from efficient_jax.augment import dispatch
 from efficient_jax.augment.kernels.dtypes import Fill
+from efficient_jax.augment.policies import engine
 from efficient_jax.types import Example
 
 Step = tuple[str, float, int]  # operation, probability, magnitude 0..9
@@ -97,9 +97,9 @@ SVHN: tuple[tuple[Step, Step], ...] = (
 POLICIES = {"imagenet": IMAGENET, "cifar10": CIFAR10, "svhn": SVHN}
 
 
-def largest(size: tuple[int, ...]) -> dispatch.Ranges:
+def largest(size: tuple[int, ...]) -> engine.Ranges:
     height, width = size
-    return dispatch.ranges(
+    return engine.ranges(
         rotate=30,
         shear=0.3,
         translate=(150 / 331 * width, 150 / 331 * height),
@@ -120,11 +120,11 @@ def autoaugment(key: PRNGKeyArray, example: Example, *, policy: str = "imagenet"
     indices = np.array([[ops.index(name) for name, _, _ in pair] for pair in pairs])
     probabilities = np.array([[probability for _, probability, _ in pair] for pair in pairs], np.float32)
     magnitudes = np.array([[magnitude for _, _, magnitude in pair] for pair in pairs])
-    table = dispatch.amount_table(largest(example["image"].shape[:2]), ops, np.arange(LEVELS) / (LEVELS - 1))
+    table = engine.amount_table(largest(example["image"].shape[:2]), ops, np.arange(LEVELS) / (LEVELS - 1))
 
     which, *draws = jax.random.uniform(key, (5,))
     chance, sign = jnp.stack(draws).reshape(2, 2)
     pair = (which * len(pairs)).astype(jnp.int32)
     amounts = jnp.asarray(table[:, indices, magnitudes])[(sign < 0.5).astype(jnp.int32), pair, jnp.arange(2)]
     drawn = jnp.where(chance < jnp.asarray(probabilities)[pair], jnp.asarray(indices, jnp.int32)[pair], len(ops))
-    return dispatch.sequence(example, drawn, amounts, ops=ops, fill=fill)
+    return engine.sequence(example, drawn, amounts, ops=ops, fill=fill)
