@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from efficient_jax.augment import entries, fused
+from efficient_jax.augment import entries
 from efficient_jax.augment.choose import nothing, sequence, with_probability
 from efficient_jax.augment.class_dependent import by_class, from_block
+from efficient_jax.augment.geometry import fused
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.augment.registry import CHOICES, MIXES, OPS, PHASED
 from efficient_jax.settings import bind, choose, several_names

@@ -18,14 +18,22 @@ from efficient_jax.augment.color import (
     solarize_add,
 )
 from efficient_jax.augment.compression import jpeg
-from efficient_jax.augment.distort import elastic, grid_distortion
 from efficient_jax.augment.documents.ink import blot, dithering, fading, ink_bleed
 from efficient_jax.augment.documents.paper import folding_shadow, lighting_gradient, paper_tint, texture
 from efficient_jax.augment.documents.scan import document, document_scan
 from efficient_jax.augment.entries import checked, checked_mix
 from efficient_jax.augment.erase import cutout, gridmask, random_erasing
 from efficient_jax.augment.filters import gaussian_blur, motion_blur, sharpness
-from efficient_jax.augment.frame import (
+from efficient_jax.augment.geometry.affine import (
+    affine,
+    affine_from_points,
+    perspective,
+    rotate,
+    scale,
+    shear,
+    translate,
+)
+from efficient_jax.augment.geometry.crop_flip import (
     center_crop,
     crop,
     flip,
@@ -35,15 +43,7 @@ from efficient_jax.augment.frame import (
     resize,
     rot90,
 )
-from efficient_jax.augment.geometry import (
-    affine,
-    affine_from_points,
-    perspective,
-    rotate,
-    scale,
-    shear,
-    translate,
-)
+from efficient_jax.augment.geometry.elastic import elastic, grid_distortion
 from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gamma, hue, saturation
 from efficient_jax.augment.kernels.targets import filter_boxes
 from efficient_jax.augment.mix import cutmix, mixup, mixup_or_cutmix, saliency_cutmix

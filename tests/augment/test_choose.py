@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from efficient_jax.augment import geometry
 from efficient_jax.augment.choose import nothing, one_of, some_of, with_probability
+from efficient_jax.augment.geometry import affine
 from efficient_jax.types import UserError
 
 N = 4000
@@ -100,7 +100,7 @@ def test_one_branch_for_each_image_on_cpu_and_none_on_accelerators(chosen, key):
 
 
 def test_choices_nest(key):
-    turn = partial(geometry.rotate, degrees=30.0)  # has a loop of its own
+    turn = partial(affine.rotate, degrees=30.0)  # has a loop of its own
     chosen = one_of((with_probability(turn, 0.5), some_of((turn, nothing), 1, 2)))
     image = jax.random.randint(key, (6, 5, 5, 3), 0, 256).astype(jnp.uint8)
     keys = jax.random.split(key, 6)

@@ -28,7 +28,7 @@ from efficient_jax.augment.documents.ink import (
 )
 from efficient_jax.augment.documents.paper import folding_shadow, lighting_gradient, paper_tint, texture
 from efficient_jax.augment.filters import gaussian_blur
-from efficient_jax.augment.geometry import affine
+from efficient_jax.augment.geometry.affine import affine
 from efficient_jax.augment.noise import gaussian_noise
 from efficient_jax.types import Augmentation, Example, UserError
 

@@ -8,8 +8,8 @@ import pytest
 from efficient_jax.augment.documents.ink import dithering, ink_bleed
 from efficient_jax.augment.documents.paper import folding_shadow, paper_tint, texture
 from efficient_jax.augment.documents.scan import OVERLAYS, document, document_scan
-from efficient_jax.augment.frame import flip
-from efficient_jax.augment.geometry import affine
+from efficient_jax.augment.geometry.affine import affine
+from efficient_jax.augment.geometry.crop_flip import flip
 from efficient_jax.types import UserError
 
 RNG = np.random.default_rng(0)

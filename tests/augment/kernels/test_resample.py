@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from efficient_jax.augment import geometry
-from efficient_jax.augment.kernels import resample
+from efficient_jax.augment.kernels import matrices, resample
 
 warp = jax.jit(resample.warp, static_argnames=("fill", "size"))
 warp_to = jax.jit(resample.warp_to, static_argnames="fill")
@@ -88,12 +87,12 @@ def test_stretch_agrees_with_scipy(dtype):
 def test_nearest_rotation_is_pillows(size, degrees):
     mask = picture(size, size + 4, 1)[..., 0]
     expected = Image.fromarray(mask).rotate(degrees, Image.Resampling.NEAREST)
-    np.testing.assert_array_equal(nearest(mask, geometry.rotation(degrees)[:2]), expected)
+    np.testing.assert_array_equal(nearest(mask, matrices.rotation(degrees)[:2]), expected)
 
 
 @pytest.mark.parametrize("size", [33, 64, 224])
 @pytest.mark.parametrize(
-    "inverse", [geometry.shearing(0.3, 0.0), geometry.shearing(0.0, -0.27), geometry.translation(5.0, -9.0)]
+    "inverse", [matrices.shearing(0.3, 0.0), matrices.shearing(0.0, -0.27), matrices.translation(5.0, -9.0)]
 )
 def test_nearest_shear_and_shift_are_pillows(size, inverse):
     mask, matrix = picture(size, size + 4, 1)[..., 0], np.asarray(inverse, np.float64)

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efficient_jax.augment import distort, frame, fused, geometry
-from efficient_jax.augment.kernels import targets
+from efficient_jax.augment.geometry import affine, crop_flip, elastic, fused
+from efficient_jax.augment.kernels import matrices, targets
 from efficient_jax.types import UserError
 
 HEIGHT, WIDTH = 30, 40
@@ -31,20 +31,20 @@ def scene():
 
 
 MOVES = {
-    "rotate": (geometry.rotate, {"degrees": 40.0}),
-    "shear": (geometry.shear, {"y": 0.2}),
-    "translate": (geometry.translate, {"x": 0.4, "y": 0.4}),
-    "scale": (geometry.scale, {"scale": 0.5}),
-    "perspective": (geometry.perspective, {}),
-    "elastic": (distort.elastic, {"alpha": 40.0, "sigma": 5.0}),
-    "grid_distortion": (distort.grid_distortion, {}),
-    "flip": (frame.flip, {}),
-    "flip_vertical": (frame.flip_vertical, {}),
-    "rot90": (frame.rot90, {}),
-    "crop": (frame.crop, {"size": (20, 31)}),
-    "pad": (frame.pad, {"pixels": 3}),
-    "resize": (frame.resize, {"size": (45, 50)}),
-    "random_resized_crop": (frame.random_resized_crop, {"area_min": 0.3}),
+    "rotate": (affine.rotate, {"degrees": 40.0}),
+    "shear": (affine.shear, {"y": 0.2}),
+    "translate": (affine.translate, {"x": 0.4, "y": 0.4}),
+    "scale": (affine.scale, {"scale": 0.5}),
+    "perspective": (affine.perspective, {}),
+    "elastic": (elastic.elastic, {"alpha": 40.0, "sigma": 5.0}),
+    "grid_distortion": (elastic.grid_distortion, {}),
+    "flip": (crop_flip.flip, {}),
+    "flip_vertical": (crop_flip.flip_vertical, {}),
+    "rot90": (crop_flip.rot90, {}),
+    "crop": (crop_flip.crop, {"size": (20, 31)}),
+    "pad": (crop_flip.pad, {"pixels": 3}),
+    "resize": (crop_flip.resize, {"size": (45, 50)}),
+    "random_resized_crop": (crop_flip.random_resized_crop, {"area_min": 0.3}),
 }
 EXACT = ("flip", "flip_vertical", "rot90", "crop", "pad")
 
@@ -123,15 +123,15 @@ def test_no_change_leaves_all_targets_as_they_are(key, name):
 
 
 def test_visible_is_what_is_left_of_the_object():
-    out = targets.move(scene(), geometry.translation(-11.0, 0.0), (HEIGHT, WIDTH))
+    out = targets.move(scene(), matrices.translation(-11.0, 0.0), (HEIGHT, WIDTH))
     np.testing.assert_allclose(out["boxes"][0], [0, 4, 6, 12])
     assert out["box_visible"][0] == pytest.approx(0.5)
-    again = targets.move(out, geometry.translation(-3.0, 0.0), (HEIGHT, WIDTH))
+    again = targets.move(out, matrices.translation(-3.0, 0.0), (HEIGHT, WIDTH))
     assert again["box_visible"][0] == pytest.approx(0.25)
 
 
 def test_what_one_change_lost_the_next_does_not_bring_back():
-    there_and_back = jnp.stack([geometry.translation(-11.0, 0.0), geometry.translation(11.0, 0.0)])
+    there_and_back = jnp.stack([matrices.translation(-11.0, 0.0), matrices.translation(11.0, 0.0)])
     out = targets.move(scene(), there_and_back, (HEIGHT, WIDTH))
     np.testing.assert_allclose(out["boxes"][0], [11, 4, 17, 12])
     assert out["box_visible"][0] == pytest.approx(0.5)
@@ -143,17 +143,17 @@ def test_what_one_change_lost_the_next_does_not_bring_back():
 
 
 def test_hulls_of_several_changes_do_not_grow():
-    there_and_back = jnp.stack([geometry.rotation(30.0), geometry.rotation(-30.0)])
+    there_and_back = jnp.stack([matrices.rotation(30.0), matrices.rotation(-30.0)])
     out = targets.move(scene(), there_and_back, (HEIGHT, WIDTH))
     np.testing.assert_allclose(out["boxes"][0], BOXES[0], atol=1e-3)
 
 
 def test_flip_swaps_left_and_right(key):
-    flipped = frame.flip(key, scene(), probability=1.0, keypoint_pairs=((0, 2),))
+    flipped = crop_flip.flip(key, scene(), probability=1.0, keypoint_pairs=((0, 2),))
     mirrored = np.column_stack([WIDTH - 1 - POINTS[:, 0], POINTS[:, 1]])
     np.testing.assert_allclose(flipped["keypoints"], mirrored[[2, 1, 0]])
     np.testing.assert_array_equal(flipped["keypoint_visible"], [False, True, True])
-    still = frame.flip(key, scene(), probability=0.0, keypoint_pairs=((0, 2),))
+    still = crop_flip.flip(key, scene(), probability=0.0, keypoint_pairs=((0, 2),))
     np.testing.assert_array_equal(still["keypoints"], POINTS)
 
 
@@ -171,22 +171,22 @@ def test_filter_drops_small_and_hidden_boxes(key):
 
 def test_nothing_of_it_is_computed_without_targets():
     image = {"image": scene()["image"]}
-    assert targets.move(image, geometry.rotation(3.0), (HEIGHT, WIDTH)) is image
+    assert targets.move(image, matrices.rotation(3.0), (HEIGHT, WIDTH)) is image
 
 
 def test_what_is_missing_is_named(key):
     example = scene()
     del example["box_visible"]
     with pytest.raises(UserError, match="'boxes' needs 'box_visible'"):
-        geometry.rotate(key, example)
+        affine.rotate(key, example)
     with pytest.raises(UserError, match="integer"):
-        geometry.rotate(key, {"image": example["image"], "mask": jnp.zeros((HEIGHT, WIDTH))})
+        affine.rotate(key, {"image": example["image"], "mask": jnp.zeros((HEIGHT, WIDTH))})
 
 
 def test_far_zooms_move_everything_alike():
     white = scene() | {"image": jnp.full((HEIGHT, WIDTH, 1), 255, jnp.uint8), "mask": jnp.ones((HEIGHT, WIDTH), int)}
     frame_box = jnp.tile(jnp.array([0.0, 0.0, WIDTH, HEIGHT]), (3, 1))
-    out = geometry.transform(white | {"boxes": frame_box}, geometry.zooming(1 / 8, 1 / 8))
+    out = affine.transform(white | {"boxes": frame_box}, matrices.zooming(1 / 8, 1 / 8))
     assert (np.asarray(out["image"]) > 127).sum(1).max() == pytest.approx(WIDTH / 8, abs=1)
     np.testing.assert_allclose(tight(np.asarray(out["mask"])), out["boxes"][0], atol=1)
 
@@ -194,7 +194,7 @@ def test_far_zooms_move_everything_alike():
 def test_masks_of_pictures_squeezed_one_way_and_stretched_the_other(key):
     rows = jnp.broadcast_to(jnp.arange(64)[:, None], (64, 8))
     image = (4 * rows).astype(jnp.uint8)[..., None]
-    out = frame.resize(key, {"image": image, "mask": rows}, size=(8, 64))
+    out = crop_flip.resize(key, {"image": image, "mask": rows}, size=(8, 64))
     assert np.abs(np.asarray(out["image"][..., 0], float) / 4 - np.asarray(out["mask"])).max() <= 4
     np.testing.assert_array_equal(out["mask"][:, 0], np.arange(8) * 8 + 4)
 
@@ -204,4 +204,4 @@ def test_no_flip_is_bit_equal(key):
     odd = jnp.concatenate([odd[:, :2], odd[:, :2] + 1 + odd[:, 2:] / 4], axis=1)
     rows = {"box_visible": jnp.ones(500), "box_label": jnp.zeros(500, jnp.int32)}
     example = scene() | rows | {"boxes": odd, "box_mask": jnp.zeros((500, HEIGHT, WIDTH), bool)}
-    np.testing.assert_array_equal(frame.flip(key, example, probability=0.0)["boxes"], odd)
+    np.testing.assert_array_equal(crop_flip.flip(key, example, probability=0.0)["boxes"], odd)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from efficient_jax.augment import geometry
-from efficient_jax.augment.kernels import packed, resample, targets
+from efficient_jax.augment.kernels import matrices, packed, resample, targets
 from efficient_jax.augment.policies import engine
 
 OPS = tuple(engine.OPERATIONS)
@@ -75,12 +74,12 @@ def test_shears_and_shifts_are_what_the_resampler_does(name, size):
 @pytest.mark.parametrize(
     ("name", "value", "inverse"),
     [
-        ("rotate", 20.0, geometry.rotation(20.0)),
-        ("rotate", -135.0, geometry.rotation(-135.0)),
-        ("shear_x", 0.25, geometry.shearing(0.25, 0.0)),
-        ("shear_y", -0.25, geometry.shearing(0.0, -0.25)),
-        ("translate_x", 3, geometry.translation(3.0, 0.0)),
-        ("translate_y", -2, geometry.translation(0.0, -2.0)),
+        ("rotate", 20.0, matrices.rotation(20.0)),
+        ("rotate", -135.0, matrices.rotation(-135.0)),
+        ("shear_x", 0.25, matrices.shearing(0.25, 0.0)),
+        ("shear_y", -0.25, matrices.shearing(0.0, -0.25)),
+        ("translate_x", 3, matrices.translation(3.0, 0.0)),
+        ("translate_y", -2, matrices.translation(0.0, -2.0)),
     ],
 )
 def test_matrices_are_those_of_geometry(name, value, inverse):

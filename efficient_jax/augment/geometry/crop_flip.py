@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, Shaped
 
 from efficient_jax import settings
-from efficient_jax.augment.geometry import compose, rotation, translation, zooming
 from efficient_jax.augment.kernels import dtypes, resample, targets
 from efficient_jax.augment.kernels.dtypes import Fill
+from efficient_jax.augment.kernels.matrices import compose, rotation, translation, zooming
 from efficient_jax.augment.kernels.resample import BORDERS, Size
 from efficient_jax.augment.kernels.targets import Inverse
 from efficient_jax.types import Example, UserError

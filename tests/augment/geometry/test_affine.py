@@ -9,8 +9,8 @@ from scipy import stats
 from scipy.ndimage import minimum_filter
 
 from efficient_jax import augment
-from efficient_jax.augment import geometry
-from efficient_jax.augment.kernels import resample
+from efficient_jax.augment.geometry import affine
+from efficient_jax.augment.kernels import matrices, resample
 from efficient_jax.types import UserError
 
 warp = jax.jit(resample.warp)
@@ -21,12 +21,12 @@ WIDE = NOISE[:7]
 @pytest.mark.parametrize("image", [NOISE[..., :1], NOISE, NOISE[:11, :11]])
 @pytest.mark.parametrize("quarters", [-1, 1, 2, 3, 4])
 def test_quarter_turns_are_exact(image, quarters):
-    turned = warp(image, geometry.rotation(90.0 * quarters)[:2])
+    turned = warp(image, matrices.rotation(90.0 * quarters)[:2])
     np.testing.assert_array_equal(turned, np.rot90(image, quarters))
 
 
 def test_translation_moves_right_and_down():
-    moved = warp(WIDE, geometry.translation(2.0, 1.0)[:2])
+    moved = warp(WIDE, matrices.translation(2.0, 1.0)[:2])
     np.testing.assert_array_equal(moved[1:, 2:], WIDE[:-1, :-2])
     assert not moved[0].any()
     assert not moved[:, :2].any()
@@ -34,13 +34,13 @@ def test_translation_moves_right_and_down():
 
 def test_zoom_doubles_and_negative_mirrors():
     ramp = jnp.broadcast_to(jnp.linspace(0, 1, 9)[:, None, None], (9, 9, 1))
-    zoomed = warp(ramp, geometry.zooming(1.0, 2.0)[:2])
+    zoomed = warp(ramp, matrices.zooming(1.0, 2.0)[:2])
     np.testing.assert_allclose(np.diff(zoomed[:, 4, 0]), 1 / 16, atol=1e-5)
-    np.testing.assert_array_equal(warp(WIDE, geometry.zooming(-1.0, 1.0)[:2]), WIDE[:, ::-1])
+    np.testing.assert_array_equal(warp(WIDE, matrices.zooming(-1.0, 1.0)[:2]), WIDE[:, ::-1])
 
 
 def test_shear_moves_rows_by_their_distance_from_the_centre():
-    sheared = warp(NOISE[:11, :11], geometry.shearing(1.0, 0.0)[:2])
+    sheared = warp(NOISE[:11, :11], matrices.shearing(1.0, 0.0)[:2])
     for row in range(11):
         from_centre = row - 5
         kept = slice(max(0, -from_centre), 11 - max(0, from_centre))
@@ -52,10 +52,10 @@ def test_shear_moves_rows_by_their_distance_from_the_centre():
 def test_one_warp_by_a_product_is_two_warps():
     y, x = np.mgrid[:40, :40] / 39
     smooth = (0.5 + 0.4 * np.sin(3 * x + 1) * np.cos(2 * y)).astype(np.float32)[..., None]
-    first = geometry.rotation(20.0)
-    second = geometry.compose(geometry.shearing(0.1, -0.2), geometry.translation(1.5, 2.0))
+    first = matrices.rotation(20.0)
+    second = matrices.compose(matrices.shearing(0.1, -0.2), matrices.translation(1.5, 2.0))
     twice = warp(warp(smooth, first[:2]), second[:2])
-    once = warp(smooth, geometry.compose(first, second)[:2])
+    once = warp(smooth, matrices.compose(first, second)[:2])
     np.testing.assert_allclose(once[12:28, 12:28], twice[12:28, 12:28], atol=2e-3)
 
 
@@ -64,7 +64,7 @@ def test_three_points_give_the_worked_example():
     old, new = (
         np.array(p, np.float32) for p in ([[50, 50], [200, 50], [50, 200]], [[100, 100], [200, 50], [100, 250]])
     )
-    inverse = np.asarray(geometry.from_points(old, new, (300, 400)), np.float64)
+    inverse = np.asarray(matrices.from_points(old, new, (300, 400)), np.float64)
     centre = np.array([[1, 0, -399 / 2], [0, 1, -299 / 2], [0, 0, 1]])
     forward = np.linalg.inv(centre) @ np.linalg.inv(inverse) @ centre
     np.testing.assert_allclose(forward[:2], [[2 / 3, 0, 200 / 3], [-1 / 3, 1, 200 / 3]], atol=2e-3)
@@ -74,7 +74,7 @@ def test_three_points_give_the_worked_example():
 def test_four_corners_go_where_they_should():
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * np.array([20.0, 15.0])
     moved = (corners + np.random.default_rng(0).uniform(-4, 4, (4, 2))).astype(np.float32)
-    inverse = np.asarray(geometry.from_corners(moved, (30, 40)), np.float64)
+    inverse = np.asarray(matrices.from_corners(moved, (30, 40)), np.float64)
     back = np.column_stack([moved, np.ones(4)]) @ inverse.T
     np.testing.assert_allclose(back[:, :2] / back[:, 2:], corners, atol=1e-3)
 
@@ -82,7 +82,7 @@ def test_four_corners_go_where_they_should():
 def test_affine_draws_within_its_ranges(key):
     """A point off the centre of a large picture shows the shift, and stays within its range."""
     image = jnp.zeros((41, 41, 1)).at[20, 20].set(1.0)
-    shifted = jax.jit(jax.vmap(lambda key: geometry.affine(key, {"image": image}, translate=0.25)["image"][..., 0]))
+    shifted = jax.jit(jax.vmap(lambda key: affine.affine(key, {"image": image}, translate=0.25)["image"][..., 0]))
     mass = shifted(jax.random.split(key, 256))
     across = np.asarray(mass.sum(1) @ np.arange(41.0, dtype=np.float32)) - 20
     assert np.abs(across).max() < 0.25 * 41 + 1e-3
@@ -93,15 +93,15 @@ def test_affine_draws_within_its_ranges(key):
 @pytest.mark.parametrize(
     ("draw", "settings", "entry", "largest"),
     [
-        (geometry.random_rotation, {"degrees": 30.0}, (1, 0), 0.5),
-        (geometry.random_shear, {"x": 0.3}, (0, 1), 0.3),
-        (geometry.random_translation, {"x": 0.25, "y": 0.0}, (0, 2), 10.0),
-        (geometry.random_zoom, {"scale": 0.25}, (0, 0), 1.25),
+        (affine.random_rotation, {"degrees": 30.0}, (1, 0), 0.5),
+        (affine.random_shear, {"x": 0.3}, (0, 1), 0.3),
+        (affine.random_translation, {"x": 0.25, "y": 0.0}, (0, 2), 10.0),
+        (affine.random_zoom, {"scale": 0.25}, (0, 0), 1.25),
     ],
 )
 def test_draws_fill_their_range(key, draw, settings, entry, largest):
     entries = jax.jit(jax.vmap(lambda k: draw(k, (30, 40), **settings)))(jax.random.split(key, 500))[:, *entry]
-    least = 0.8 if draw is geometry.random_zoom else -largest
+    least = 0.8 if draw is affine.random_zoom else -largest
     assert least - 1e-5 <= entries.min() < least + 0.05 * abs(largest)
     assert largest - 0.05 * abs(largest) < entries.max() <= largest + 1e-5
 
@@ -115,17 +115,17 @@ def test_ranges_are_one_sided(key, limits):
     def entries(draw, name, unit):
         return jax.vmap(lambda k: draw(k, (30, 40), **{name: (low * unit, high * unit)}))(keys)
 
-    turned = entries(geometry.random_rotation, "degrees", 1.0)
+    turned = entries(affine.random_rotation, "degrees", 1.0)
     angles = np.degrees(np.arctan2(turned[:, 1, 0], turned[:, 0, 0]))
-    moved = -entries(geometry.random_affine, "translate", 0.01)[:, :2, 2] / jnp.array([40.0, 30.0])
-    sheared = entries(geometry.random_shear, "x", 0.01)[:, 0, 1]
+    moved = -entries(affine.random_affine, "translate", 0.01)[:, :2, 2] / jnp.array([40.0, 30.0])
+    sheared = entries(affine.random_shear, "x", 0.01)[:, 0, 1]
     for amounts in (angles, np.asarray(moved).ravel() * 100, sheared * 100):
         assert low - 1e-4 <= amounts.min() <= low + 0.05 * (high - low) + 1e-4
         assert high - 0.05 * (high - low) - 1e-4 <= amounts.max() <= high + 1e-4
 
 
 def test_a_range_of_a_zoom_is_its_factors(key):
-    draws = jax.vmap(lambda k: geometry.random_zoom(k, (30, 40), scale=(1.0, 1.5)))(jax.random.split(key, 300))
+    draws = jax.vmap(lambda k: affine.random_zoom(k, (30, 40), scale=(1.0, 1.5)))(jax.random.split(key, 300))
     factors = 1 / np.asarray(draws[:, 0, 0])
     assert 1 - 1e-5 <= factors.min() < 1.03
     assert 1.45 < factors.max() <= 1.5 + 1e-5
@@ -133,9 +133,9 @@ def test_a_range_of_a_zoom_is_its_factors(key):
 
 
 def test_a_number_draws_what_it_drew(key):
-    expected = geometry.rotation(jax.random.uniform(key, (1,), minval=-1.0)[0] * 30)
-    np.testing.assert_array_equal(geometry.random_rotation(key, (3, 4), degrees=30.0), expected)
-    np.testing.assert_array_equal(geometry.random_rotation(key, (3, 4), degrees=(-30.0, 30.0)), expected)
+    expected = matrices.rotation(jax.random.uniform(key, (1,), minval=-1.0)[0] * 30)
+    np.testing.assert_array_equal(affine.random_rotation(key, (3, 4), degrees=30.0), expected)
+    np.testing.assert_array_equal(affine.random_rotation(key, (3, 4), degrees=(-30.0, 30.0)), expected)
 
 
 OLD, NEW = ((50.0, 50.0), (200.0, 50.0), (50.0, 200.0)), ((100.0, 100.0), (200.0, 50.0), (100.0, 250.0))
@@ -148,7 +148,7 @@ def test_three_points_move_the_picture_as_pillow_does(key):
     image = np.stack(waves, -1).astype(np.uint8)
     points = jnp.array(OLD, jnp.float32)
     example = {"image": jnp.asarray(image), "keypoints": points, "keypoint_visible": jnp.ones(3, bool)}
-    out = geometry.affine_from_points(key, example, old=OLD, new=NEW)
+    out = affine.affine_from_points(key, example, old=OLD, new=NEW)
     np.testing.assert_allclose(out["keypoints"], NEW, atol=1e-3)
     forward = np.array(NEW).T @ np.linalg.inv(np.vstack([np.array(OLD).T, np.ones(3)]))
     np.testing.assert_allclose(forward, [[2 / 3, 0, 200 / 3], [-1 / 3, 1, 200 / 3]], atol=1e-9)
@@ -174,13 +174,13 @@ def test_three_points_move_the_picture_as_pillow_does(key):
 )
 def test_three_points_that_span_nothing_are_refused(key, old, new, message):
     with pytest.raises(UserError, match=message):
-        geometry.affine_from_points(key, {"image": jnp.asarray(NOISE)}, old=old, new=new)
+        affine.affine_from_points(key, {"image": jnp.asarray(NOISE)}, old=old, new=new)
 
 
 @pytest.mark.parametrize("pair", [(20.0, 10.0), (1.0,), (0.0, float("nan"))])
 def test_what_is_no_range_is_refused(key, pair):
     with pytest.raises(UserError, match=r"rotate: .* is not a range \(lowest, highest\)"):
-        geometry.rotate(key, {"image": jnp.asarray(NOISE)}, degrees=pair)
+        affine.rotate(key, {"image": jnp.asarray(NOISE)}, degrees=pair)
 
 
 OUTSIDE = {
@@ -216,9 +216,9 @@ def test_every_change_knows_borders_and_a_fill_for_each_channel(key, name, dtype
 
 def test_perspective_keeps_the_picture_inside(key):
     white = {"image": jnp.full((31, 40, 1), 255, jnp.uint8)}
-    still = geometry.perspective(key, white, distortion=0.0)["image"]
+    still = affine.perspective(key, white, distortion=0.0)["image"]
     np.testing.assert_array_equal(still, 255)
-    seen = jax.jit(jax.vmap(lambda k: geometry.perspective(k, white)["image"]))(jax.random.split(key, 64)) > 127
+    seen = jax.jit(jax.vmap(lambda k: affine.perspective(k, white)["image"]))(jax.random.split(key, 64)) > 127
     share = np.asarray(seen).mean((1, 2, 3))
     assert (seen[:, 13:18, 17:23]).all()  # a quarter of each side at most is lost
     assert 0.25 < share.min() < share.max() < 1
@@ -226,6 +226,6 @@ def test_perspective_keeps_the_picture_inside(key):
 
 def test_negative_amounts_are_refused(key):
     with pytest.raises(UserError, match=r"affine: .*0\.0 or more"):
-        geometry.affine(key, {"image": jnp.asarray(NOISE)}, rotate=-5.0)
+        affine.affine(key, {"image": jnp.asarray(NOISE)}, rotate=-5.0)
     with pytest.raises(UserError, match="half a side"):
-        geometry.perspective(key, {"image": jnp.asarray(NOISE)}, distortion=0.9)
+        affine.perspective(key, {"image": jnp.asarray(NOISE)}, distortion=0.9)

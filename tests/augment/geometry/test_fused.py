@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from efficient_jax import augment
-from efficient_jax.augment import frame, fused, geometry
+from efficient_jax.augment.geometry import affine, crop_flip, fused
 from efficient_jax.types import UserError
 
 HEIGHT, WIDTH = 30, 40
@@ -65,15 +65,15 @@ def matrices(ops, key):
         block.pop("op", None)
         own = jax.random.fold_in(jax.random.fold_in(key, 0), position)
         new = size
-        if op in frame.MATRICES:
+        if op in crop_flip.MATRICES:
             defaults = {
                 "flip": {"probability": 0.5, "keypoint_pairs": ()},
                 "crop": {"border": "constant", "fill": 0.0},
                 "pad": {"border": "constant", "fill": 0.0},
             }
-            inverse, new = frame.MATRICES[op](own, size, **defaults.get(op, {}) | block)
+            inverse, new = crop_flip.MATRICES[op](own, size, **defaults.get(op, {}) | block)
         else:
-            inverse = geometry.MATRICES[op](own, size, **block)
+            inverse = affine.MATRICES[op](own, size, **block)
         to_centre, back = np.eye(3), np.eye(3)
         to_centre[:2, 2], back[:2, 2] = [-size[1] / 2, -size[0] / 2], [new[1] / 2, new[0] / 2]
         forward = back @ np.linalg.inv(np.asarray(inverse, np.float64)) @ to_centre @ forward

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from efficient_jax.augment import distort
+from efficient_jax.augment.geometry import elastic
 from efficient_jax.types import UserError
 
 RAMPS = np.stack(np.mgrid[:40, :50][::-1], -1).astype(np.float32) / 50  # (x, y): shows where a pixel looks
@@ -16,7 +16,7 @@ def looked(op, key, n=16, **settings):
 
 
 def test_elastic_displacements_are_smooth_and_as_large_as_said(key):
-    moved = (looked(distort.elastic, key, alpha=30.0, sigma=4.0) - RAMPS * 50)[:, 12:-12, 12:-12]
+    moved = (looked(elastic.elastic, key, alpha=30.0, sigma=4.0) - RAMPS * 50)[:, 12:-12, 12:-12]
     assert moved.std() == pytest.approx(30 / (np.sqrt(12 * np.pi) * 4), rel=0.25)
     neighbours = np.corrcoef(moved[:, 1:].ravel(), moved[:, :-1].ravel())[0, 1]
     assert neighbours == pytest.approx(np.exp(-1 / (4 * 4**2)), abs=0.01)
@@ -24,12 +24,12 @@ def test_elastic_displacements_are_smooth_and_as_large_as_said(key):
 
 def test_elastic_field_is_scipys_blur():
     noise = np.random.default_rng(0).uniform(-1, 1, (40, 50))
-    blurred = distort._gaussian(40, 3.0) @ noise @ distort._gaussian(50, 3.0).T
+    blurred = elastic._gaussian(40, 3.0) @ noise @ elastic._gaussian(50, 3.0).T
     np.testing.assert_allclose(blurred, ndimage.gaussian_filter(noise, 3.0, mode="constant", truncate=8.0), atol=1e-6)
 
 
 def test_grid_cells_are_stretched_and_nothing_leaves(key):
-    seen = looked(distort.grid_distortion, key, steps=5, limit=0.4)
+    seen = looked(elastic.grid_distortion, key, steps=5, limit=0.4)
     across = seen[:, 20, :, 0]
     assert (np.diff(across) > 0).all()
     steps = np.diff(across)[:, 1:-1]
@@ -42,12 +42,12 @@ def test_grid_cells_are_stretched_and_nothing_leaves(key):
 
 
 def test_no_distortion_is_the_identity(key):
-    np.testing.assert_allclose(looked(distort.grid_distortion, key, 1, limit=0.0)[0], RAMPS * 50, atol=1e-2)
-    np.testing.assert_allclose(looked(distort.elastic, key, 1, alpha=0.0)[0], RAMPS * 50, atol=1e-2)
+    np.testing.assert_allclose(looked(elastic.grid_distortion, key, 1, limit=0.0)[0], RAMPS * 50, atol=1e-2)
+    np.testing.assert_allclose(looked(elastic.elastic, key, 1, alpha=0.0)[0], RAMPS * 50, atol=1e-2)
 
 
 def test_bad_settings_are_refused(key):
     with pytest.raises(UserError, match="sigma"):
-        distort.elastic(key, {"image": jnp.asarray(RAMPS)}, sigma=0.0)
+        elastic.elastic(key, {"image": jnp.asarray(RAMPS)}, sigma=0.0)
     with pytest.raises(UserError, match="steps"):
-        distort.grid_distortion(key, {"image": jnp.asarray(RAMPS)}, steps=0)
+        elastic.grid_distortion(key, {"image": jnp.asarray(RAMPS)}, steps=0)

@@ -18,15 +18,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray, Shaped
 
-from efficient_jax.augment import distort, frame, geometry
-from efficient_jax.augment.kernels import resample, targets
+from efficient_jax.augment.geometry import affine, crop_flip, elastic
+from efficient_jax.augment.kernels import matrices, resample, targets
 from efficient_jax.augment.kernels.dtypes import Fill
 from efficient_jax.augment.kernels.resample import Size
 from efficient_jax.augment.kernels.targets import Inverse
 from efficient_jax.types import Augmentation, Example, UserError
 
-RESAMPLED = (*geometry.MATRICES, "elastic")
-JOINING = (*frame.MATRICES, *frame.WINDOWS)  # between two of those
+RESAMPLED = (*affine.MATRICES, "elastic")
+JOINING = (*crop_flip.MATRICES, *crop_flip.WINDOWS)  # between two of those
 Image = Shaped[Array, "h w *c"]
 
 
@@ -86,7 +86,7 @@ def chain(steps: Sequence[Step]) -> Augmentation:
             pieces[-1 if joined else len(pieces) :] = [joined or piece]
         moved = _through([_part(piece) if isinstance(piece, Warp) else piece for piece in pieces], pieces, example)
         for coin, pairs in mirrored:
-            moved = frame.swapped(moved, coin, pairs)
+            moved = crop_flip.swapped(moved, coin, pairs)
         return moved
 
     return apply
@@ -97,7 +97,7 @@ def _through(parts: list[Part], pieces: list[Warp | Part], example: Example) -> 
     for part in parts:
         image = part.image(image)
     if len(parts) == 1 and isinstance(pieces[0], Warp) and pieces[0].straight:
-        inverse = geometry.within_limits(pieces[0].inverse, pieces[0].old, pieces[0].size)
+        inverse = affine.within_limits(pieces[0].inverse, pieces[0].old, pieces[0].size)
         return targets.move(example, inverse, pieces[0].size) | {"image": image}
 
     def look(mask: Image) -> Image:
@@ -107,7 +107,7 @@ def _through(parts: list[Part], pieces: list[Warp | Part], example: Example) -> 
 
     changes = [part.change for part in parts]
     # Points on the sides too: a side may leave for the horizon of a perspective, or be bent.
-    moved = targets.carry(example, example["image"].shape[:2], changes, look, distort.POINTS_PER_SIDE)
+    moved = targets.carry(example, example["image"].shape[:2], changes, look, elastic.POINTS_PER_SIDE)
     return moved | {"image": image}
 
 
@@ -121,22 +121,22 @@ def _drawn(step: Step, key: PRNGKeyArray, old: Size) -> Warp | Part:
     outside: tuple[str, Fill] | None = around
     if step.op == "elastic":
         alpha, sigma = settings["alpha"], settings["sigma"]
-        seen, forward = distort.random_bending(key, old, alpha=alpha, sigma=sigma)
+        seen, forward = elastic.random_bending(key, old, alpha=alpha, sigma=sigma)
         return _bent(seen, forward, old, coin, around)
-    if step.op in frame.WINDOWS:
-        window, size = frame.WINDOWS[step.op](key, old, **settings)
+    if step.op in crop_flip.WINDOWS:
+        window, size = crop_flip.WINDOWS[step.op](key, old, **settings)
         _keeps(step, old, size)
         if coin is not None:
             window = jnp.where(coin, window, jnp.array([0, 0, *old], jnp.float32))
-        inverse = frame.through_window(window, old, size)
+        inverse = crop_flip.through_window(window, old, size)
         warp = Warp(inverse, old, size, ("constant", 0.0), straight=True)
-        return _part(warp)._replace(image=partial(frame.shown, window=window, size=size))
-    if step.op in frame.MATRICES:
-        inverse, size = frame.MATRICES[step.op](key, old, **settings)
+        return _part(warp)._replace(image=partial(crop_flip.shown, window=window, size=size))
+    if step.op in crop_flip.MATRICES:
+        inverse, size = crop_flip.MATRICES[step.op](key, old, **settings)
         outside = around if settings.get("padding", settings.get("pixels", 0)) else None
     else:
         own = {name: value for name, value in settings.items() if name not in ("border", "fill")}
-        inverse, size = geometry.MATRICES[step.op](key, old, **own), old
+        inverse, size = affine.MATRICES[step.op](key, old, **own), old
     _keeps(step, old, size)
     inverse = inverse if coin is None else jnp.where(coin, inverse, jnp.eye(3))
     return Warp(inverse, old, size, outside, straight=step.op != "perspective")
@@ -151,8 +151,8 @@ def _keeps(step: Step, old: Size, size: Size) -> None:
 
 
 def _bent(
-    seen: distort.Seen,
-    forward: distort.Forward,
+    seen: elastic.Seen,
+    forward: elastic.Forward,
     size: Size,
     coin: Bool[Array, ""] | None,
     outside: tuple[str, Fill],
@@ -166,7 +166,7 @@ def _bent(
     return Part((forward, size), lambda image: resample.warp_to(image, *seen, fill, border), partial(_nearest, seen))
 
 
-def _nearest(seen: distort.Seen, mask: Image) -> Image:
+def _nearest(seen: elastic.Seen, mask: Image) -> Image:
     return resample.nearest_to(mask, *seen)
 
 
@@ -176,7 +176,7 @@ def _joined(one: Warp | Part, other: Warp | Part) -> Warp | None:
         return None
     if one.outside and other.outside and _outside(one.outside) != _outside(other.outside):
         return None
-    inverse = geometry.compose(one.inverse, other.inverse)
+    inverse = matrices.compose(one.inverse, other.inverse)
     return Warp(inverse, one.old, other.size, one.outside or other.outside, one.straight and other.straight)
 
 
@@ -188,12 +188,12 @@ def _outside(border_and_fill: tuple[str, Fill]) -> tuple[str, Fill]:
 def _part(warp: Warp) -> Part:
     border, fill = warp.outside or ("constant", 0.0)
     if not warp.straight:
-        seen = geometry.seen_through(warp.inverse, warp.old, warp.size)
+        seen = matrices.seen_through(warp.inverse, warp.old, warp.size)
         forward = partial(targets.project, targets.inverted(warp.inverse))
         return Part(
             (forward, warp.size), lambda image: resample.warp_to(image, *seen, fill, border), partial(_nearest, seen)
         )
-    inverse = geometry.within_limits(warp.inverse, warp.old, warp.size)
+    inverse = affine.within_limits(warp.inverse, warp.old, warp.size)
     return Part(
         (partial(targets.project, targets.inverted(inverse)), warp.size),
         lambda image: resample.warp(image, inverse[:2], fill, warp.size, border),
