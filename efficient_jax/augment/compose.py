@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from efficient_jax.augment import entries
-from efficient_jax.augment.choose import nothing, sequence, with_probability
-from efficient_jax.augment.class_dependent import by_class, from_block
+from efficient_jax.augment.combinators import by_class, from_block, nothing, sequence, with_probability
 from efficient_jax.augment.geometry import fused
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.augment.registry import CHOICES, MIXES, OPS, PHASED

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from efficient_jax.augment.choose import one_of, sequence, some_of
-from efficient_jax.augment.class_dependent import by_class
 from efficient_jax.augment.collage import copy_paste, mosaic
 from efficient_jax.augment.color import (
     autocontrast,
@@ -17,6 +15,7 @@ from efficient_jax.augment.color import (
     solarize,
     solarize_add,
 )
+from efficient_jax.augment.combinators import by_class, one_of, sequence, some_of
 from efficient_jax.augment.compression import jpeg
 from efficient_jax.augment.documents.ink import blot, dithering, fading, ink_bleed
 from efficient_jax.augment.documents.paper import folding_shadow, lighting_gradient, paper_tint, texture

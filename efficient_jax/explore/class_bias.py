@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy import stats
 
 from efficient_jax.augment import OPS, compose
-from efficient_jax.augment.class_dependent import from_block, shared
+from efficient_jax.augment.combinators import from_block, shared
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.data import sampling
 from efficient_jax.explore.strengths import MEASURED, STRENGTHS

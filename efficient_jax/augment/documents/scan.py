@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from efficient_jax import settings
-from efficient_jax.augment.choose import with_probability
+from efficient_jax.augment.combinators import with_probability
 from efficient_jax.augment.compression import jpeg
 from efficient_jax.augment.documents.ink import (
     ONE,

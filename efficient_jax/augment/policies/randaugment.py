@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from efficient_jax import settings
-from efficient_jax.augment import choose, color, filters, jitter
+from efficient_jax.augment import color, combinators, filters, jitter
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.augment.policies import engine
 from efficient_jax.types import Example, UserError
@@ -107,7 +107,7 @@ def trivialaugment(key: PRNGKeyArray, example: Example, *, fill: dtypes.Fill = 0
     return engine.sequence(example, drawn, amounts, ops=OPS, fill=fill)
 
 
-_THREE = choose.one_of(
+_THREE = combinators.one_of(
     (
         color.grayscale,
         partial(color.solarize, threshold=128),

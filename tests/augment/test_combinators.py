@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from efficient_jax.augment.choose import nothing, one_of, some_of, with_probability
+from efficient_jax.augment.combinators import nothing, one_of, some_of, with_probability
 from efficient_jax.augment.geometry import affine
 from efficient_jax.types import UserError
 

@@ -9,7 +9,7 @@ import pytest
 
 from efficient_jax import augment
 from efficient_jax.augment import invert, solarize, with_probability
-from efficient_jax.augment.class_dependent import by_class, from_block, shared
+from efficient_jax.augment.combinators import by_class, from_block, shared
 from efficient_jax.types import UserError
 
 CLASSES = 3
