@@ -1,8 +1,8 @@
 """Augmentation on the device: pure functions `(key, example) -> example`, and mixes of a whole batch."""
 
 from efficient_jax.augment.combinators import with_probability
-from efficient_jax.augment.compose import augmented, build, operations, per_example, pipeline
 from efficient_jax.augment.kernels.dtypes import to_float
+from efficient_jax.augment.pipelines import augmented, build, operations, per_example, pipeline
 from efficient_jax.augment.registry import *  # noqa: F403
 from efficient_jax.augment.registry import CHOICES, MIXES, OPS, PHASED
 

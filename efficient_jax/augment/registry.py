@@ -21,7 +21,7 @@ from efficient_jax.augment.documents.ink import blot, dithering, fading, ink_ble
 from efficient_jax.augment.documents.paper import folding_shadow, lighting_gradient, paper_tint, texture
 from efficient_jax.augment.documents.scan import document, document_scan
 from efficient_jax.augment.entries import checked, checked_mix
-from efficient_jax.augment.erase import cutout, gridmask, random_erasing
+from efficient_jax.augment.erasing import cutout, gridmask, random_erasing
 from efficient_jax.augment.filters import gaussian_blur, motion_blur, sharpness
 from efficient_jax.augment.geometry.affine import (
     affine,
@@ -45,7 +45,7 @@ from efficient_jax.augment.geometry.crop_flip import (
 from efficient_jax.augment.geometry.elastic import elastic, grid_distortion
 from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gamma, hue, saturation
 from efficient_jax.augment.kernels.targets import filter_boxes
-from efficient_jax.augment.mix import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
+from efficient_jax.augment.mixing import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
 from efficient_jax.augment.noise import gaussian_noise, salt_and_pepper, shot_noise
 from efficient_jax.augment.policies.augmix import augmix
 from efficient_jax.augment.policies.autoaugment import autoaugment

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from efficient_jax.augment import cutout
-from efficient_jax.augment.erase import gridmask, random_erasing
+from efficient_jax.augment.erasing import gridmask, random_erasing
 from efficient_jax.types import UserError
 
 B = 2000

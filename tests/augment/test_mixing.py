@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from efficient_jax.augment import cutmix, mixup
-from efficient_jax.augment.mix import beta, mixup_or_cutmix, saliency_cutmix
+from efficient_jax.augment.mixing import beta, mixup_or_cutmix, saliency_cutmix
 from efficient_jax.types import UserError
 
 B = 2000

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, Shaped
 from scipy import special
 
-from efficient_jax.augment.erase import paint, scaled
+from efficient_jax.augment.erasing import paint, scaled
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.types import Batch, Saliency, UserError
 
