@@ -5,13 +5,19 @@ from collections.abc import Callable
 from efficient_jax.augment.collage import copy_paste, mosaic
 from efficient_jax.augment.color import (
     autocontrast,
+    brightness,
     brightness_add,
     channel_drop,
     channel_shuffle,
+    color_jitter,
+    contrast,
     equalize,
+    gamma,
     grayscale,
+    hue,
     invert,
     posterize,
+    saturation,
     solarize,
     solarize_add,
 )
@@ -43,7 +49,6 @@ from efficient_jax.augment.geometry.crop_flip import (
     rot90,
 )
 from efficient_jax.augment.geometry.elastic import elastic, grid_distortion
-from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gamma, hue, saturation
 from efficient_jax.augment.kernels.targets import filter_boxes
 from efficient_jax.augment.mixing import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
 from efficient_jax.augment.noise import gaussian_noise, salt_and_pepper, shot_noise

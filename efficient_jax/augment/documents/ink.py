@@ -13,8 +13,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32, PRNGKeyArray, Shaped, UInt32
 
-from efficient_jax.augment import color, noise
-from efficient_jax.augment.kernels import loops, packed, resample
+from efficient_jax.augment import noise
+from efficient_jax.augment.kernels import loops, packed, pointwise, resample
 from efficient_jax.types import Example, UserError
 
 ONE = 1 << 16  # all the way
@@ -86,7 +86,7 @@ def dithering(key: PRNGKeyArray, example: Example, *, size: int = 4) -> Example:
     while len(matrix) < size:
         matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])
     rank = np.tile(matrix, (-(-height // size), -(-width // size)))[:height, :width]
-    luma = color.luma(packed.pack(image) if image.dtype == jnp.uint8 else image, channels)  # in 0..255
+    luma = pointwise.luma(packed.pack(image) if image.dtype == jnp.uint8 else image, channels)  # in 0..255
     bright = 2 * size**2 * luma > jnp.asarray(255 * (2 * rank + 1), luma.dtype)
     return example | {"image": jnp.broadcast_to(jnp.where(bright[..., None], white(image), 0), image.shape)}
 

@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int32, PRNGKeyArray
 
-from efficient_jax.augment import color
 from efficient_jax.augment.documents.ink import (
     BLACK,
     ONE,
@@ -18,7 +17,7 @@ from efficient_jax.augment.documents.ink import (
     up_to,
     white,
 )
-from efficient_jax.augment.kernels import dtypes, loops, packed
+from efficient_jax.augment.kernels import dtypes, loops, packed, pointwise
 from efficient_jax.types import Example, UserError
 
 _ANGLES = 256  # lighting_gradient draws one of so many directions
@@ -42,7 +41,7 @@ def paper_tint(key: PRNGKeyArray, example: Example, *, lightness: float = 0.85, 
     levels = jnp.stack([red, red - (red >> 8) * (lack * 2 // 5), red - (red >> 8) * lack])
     tint = ((levels * 255 + ONE // 2) >> 16).astype(jnp.uint8)[None, None]
     if channels == 1:
-        tint = color.luma(packed.pack(tint), 3).astype(jnp.uint8)[..., None]
+        tint = pointwise.luma(packed.pack(tint), 3).astype(jnp.uint8)[..., None]
     return example | {"image": multiply(image, tint if image.dtype == jnp.uint8 else dtypes.to_float(tint))}
 
 

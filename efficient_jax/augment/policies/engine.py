@@ -14,8 +14,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32
 
-from efficient_jax.augment import color, filters
-from efficient_jax.augment.kernels import dtypes, loops, packed, resample, shift, targets
+from efficient_jax.augment import filters
+from efficient_jax.augment.kernels import dtypes, loops, packed, pointwise, resample, shift, targets
 from efficient_jax.augment.kernels.dtypes import Fill
 from efficient_jax.augment.kernels.packed import Pixels
 from efficient_jax.augment.kernels.resample import Matrix, Size
@@ -44,13 +44,13 @@ OPERATIONS = {
     "autocontrast": Operation("table"),
     "equalize": Operation("table"),
     "invert": Operation("table"),
-    "brightness": Operation("table", "factor", color.ONE, signed=True),
-    "contrast": Operation("table", "factor", color.ONE, signed=True),
+    "brightness": Operation("table", "factor", pointwise.ONE, signed=True),
+    "contrast": Operation("table", "factor", pointwise.ONE, signed=True),
     "posterize": Operation("table", "bits that are kept"),
     "solarize": Operation("table", "first level that is inverted"),
     "solarize_add": Operation("table", "added to levels below 128"),
-    "color": Operation("blend", "factor", color.ONE, signed=True),
-    "sharpness": Operation("blend", "factor", color.ONE, signed=True),
+    "color": Operation("blend", "factor", pointwise.ONE, signed=True),
+    "sharpness": Operation("blend", "factor", pointwise.ONE, signed=True),
 }
 
 
@@ -119,19 +119,21 @@ RESAMPLERS: dict[str, Callable[..., Pixels]] = {
     "translate_y": shift.translate,
 }
 TABLES: dict[str, Callable[[Amount, Pixels, int], Array]] = {
-    "autocontrast": lambda _, pixels, channels: color.autocontrast_tables(pixels, channels),
-    "equalize": lambda _, pixels, channels: color.equalize_tables(pixels, channels),
-    "invert": lambda *_: jnp.asarray(255 - color.LEVELS),
-    "brightness": lambda amount, *_: color.brightness_table(amount),
-    "contrast": lambda amount, pixels, channels: color.contrast_table(color.mean_level(pixels, channels), amount),
-    "posterize": lambda amount, *_: color.posterize_table(amount),
-    "solarize": lambda amount, *_: color.solarize_table(amount),
+    "autocontrast": lambda _, pixels, channels: pointwise.autocontrast_tables(pixels, channels),
+    "equalize": lambda _, pixels, channels: pointwise.equalize_tables(pixels, channels),
+    "invert": lambda *_: jnp.asarray(255 - pointwise.LEVELS),
+    "brightness": lambda amount, *_: pointwise.brightness_table(amount),
+    "contrast": lambda amount, pixels, channels: pointwise.contrast_table(
+        pointwise.mean_level(pixels, channels), amount
+    ),
+    "posterize": lambda amount, *_: pointwise.posterize_table(amount),
+    "solarize": lambda amount, *_: pointwise.solarize_table(amount),
     "solarize_add": lambda amount, *_: jnp.where(
-        color.LEVELS < 128, jnp.minimum(color.LEVELS + amount, 255), color.LEVELS
+        pointwise.LEVELS < 128, jnp.minimum(pointwise.LEVELS + amount, 255), pointwise.LEVELS
     ),
 }
 REFERENCES: dict[str, Callable[[Pixels, int], Pixels]] = {
-    "color": color.gray,
+    "color": pointwise.gray,
     "sharpness": lambda pixels, _: filters.smooth(pixels),
 }
 
@@ -203,7 +205,7 @@ def switch(
             if kind == "table":
                 return packed.look_up(pixels, _tables(name, amount, pixels, channels))
             if kind == "blend":
-                return color.blend(REFERENCES[name](pixels, channels), pixels, amount, channels)
+                return pointwise.blend(REFERENCES[name](pixels, channels), pixels, amount, channels)
             return pixels
 
         return run
@@ -226,12 +228,12 @@ def branchless(
         pixels = resample.resample(pixels, matrix, fill=fill, channels=channels)
     tables = {name: _tables(name, amount, pixels, channels) for name in TABLES if name in ops}
     if tables:
-        unchanged = jnp.broadcast_to(color.LEVELS, (channels, 256))
+        unchanged = jnp.broadcast_to(pointwise.LEVELS, (channels, 256))
         pixels = packed.look_up(pixels, _select(ops, drawn, tables, unchanged))
     references = {name: REFERENCES[name](pixels, channels) for name in REFERENCES if name in ops}
     # With itself as the reference a picture stays as it is, whatever the factor.
-    return color.blend(_select(ops, drawn, references, pixels), pixels, amount, channels) if references else pixels
+    return pointwise.blend(_select(ops, drawn, references, pixels), pixels, amount, channels) if references else pixels
 
 
-def _tables(name: str, amount: Amount, pixels: Pixels, channels: int) -> color.Tables:
+def _tables(name: str, amount: Amount, pixels: Pixels, channels: int) -> pointwise.Tables:
     return jnp.broadcast_to(TABLES[name](amount, pixels, channels), (channels, 256))
