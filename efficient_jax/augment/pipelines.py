@@ -71,7 +71,7 @@ def build(ops: tuple[str, ...], blocks: Blocks, where: str = "augment") -> Augme
     A name stands for the operation of that name, or for the one that its block gives as `op`. Every operation takes
     a `probability`; one_of, some_of and sequence take `ops`, names again, document takes them as `ink`, `paper` and
     `post`, and by_class takes `of`, a name, with tuples of settings for the classes. Neighbouring changes of geometry
-    become one, see `fused`.
+    become one, see `geometry.fused`.
 
     Raises: UserError for names and settings that do not exist, naming their place `where`.
     """
