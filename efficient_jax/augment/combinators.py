@@ -19,9 +19,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int32, Key, PRNGKeyArray
 
-from efficient_jax import settings as binding
 from efficient_jax.augment.entries import checked, require_augmentations
 from efficient_jax.augment.kernels import loops
+from efficient_jax.settings import bind, choose
 from efficient_jax.types import Augmentation, Example, UserError
 
 _DRAWN = 0xC1A55  # split(key)[0] is fold_in(key, 0), which combinators inside draw from
@@ -172,7 +172,7 @@ def from_block(
 
     Raises: UserError naming `where` for no such tuple, tuples of different lengths, and what the operation refuses.
     """
-    function = binding.choose(block.get("of", ""), ops, f"{where}.of")
+    function = choose(block.get("of", ""), ops, f"{where}.of")
     wanted = {name: parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
     # A probability is the pipeline's, but for the operations that have their own.
     settings = {name: value for name, value in block.items() if name not in {"op", "of", "probability"} - wanted.keys()}
@@ -186,4 +186,4 @@ def from_block(
         found = ", ".join(f"{name}: {len(value)}" for name, value in tuples.items()) or "none"
         raise UserError(f"{where}: by_class wants tuples of one value for each class, all of one length; found {found}")
     each = [settings | {name: value[number] for name, value in tuples.items()} for number in range(*lengths)]
-    return tuple(partial(function, **binding.bind(function, own, where, given)) for own in each)
+    return tuple(partial(function, **bind(function, own, where, given)) for own in each)
