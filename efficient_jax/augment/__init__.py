@@ -1,8 +1,20 @@
-"""Augmentation on the device: pure functions `(key, example) -> example`, and mixes of a whole batch."""
+"""Augmentation on the device: pure functions `(key, example) -> example`, and mixes of a whole batch.
 
-from efficient_jax.augment.choose import with_probability
-from efficient_jax.augment.compose import augmented, build, operations, per_example, pipeline
-from efficient_jax.augment.kernels import to_float
+`registry` has every name that a config may use, and the package exports each operation by that name. A module is
+named after what it holds and never like an operation, which would hide it: the operation `jpeg` is in `compression`,
+`mosaic` in `collage`. `geometry/` and `policies/` export nothing, so their modules may be called like operations.
+
+- `pipelines`: the pipeline of a config's block. `combinators`: one of several augmentations, some, all, or by class.
+- `entries`: the check of an example. `ranges`: strengths as numbers or pairs.
+- `color`, `filters`, `noise`, `compression` change pixels, `geometry/` shapes.
+- `erasing` hides parts; `mixing` and `collage` join images.
+- `policies/`: RandAugment and its relatives. `documents/`: printed pages.
+- `kernels/`: what the operations are made of.
+"""
+
+from efficient_jax.augment.combinators import with_probability
+from efficient_jax.augment.kernels.dtypes import to_float
+from efficient_jax.augment.pipelines import augmented, build, operations, per_example, pipeline
 from efficient_jax.augment.registry import *  # noqa: F403
 from efficient_jax.augment.registry import CHOICES, MIXES, OPS, PHASED
 

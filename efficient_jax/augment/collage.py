@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32, Key
 
-from efficient_jax.augment.erase import scaled
-from efficient_jax.augment.mix import mixed_label, partner, uniforms
-from efficient_jax.augment.targets import area, boxes_of_masks
+from efficient_jax.augment.erasing import scaled
+from efficient_jax.augment.kernels.targets import area, boxes_of_masks
+from efficient_jax.augment.mixing import mixed_label, partner, uniforms
 from efficient_jax.types import Batch, Example, UserError
 
 SIZE_OF_MOSAIC = 4

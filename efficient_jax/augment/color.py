@@ -1,11 +1,13 @@
-"""Operations on levels and channels.
+"""Operations on levels and channels, drawn or not: brightness, contrast, saturation, hue and gamma, the first four
+together (`color_jitter`), and those of Pillow's ImageOps.
 
-The arithmetic is on levels in 0..255: int32 ones of a uint8 image, float32 ones of a float image. With integers it is
-exactly Pillow's (ImageEnhance, ImageOps), compiled in whichever way: a factor counts 1024ths, for which Pillow's
-float32 arithmetic is exact too. With floats the formulas are the same and nothing is rounded.
+uint8 levels are changed as integers, float ones without rounding, see `kernels.pointwise`.
 """
 
+import itertools
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,30 +15,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32, Num, PRNGKeyArray
 
-from efficient_jax.augment import kernels, ranges
-from efficient_jax.augment.kernels import Pixels, channel
+from efficient_jax.augment import ranges
+from efficient_jax.augment.kernels import dtypes, loops, packed, pointwise
+from efficient_jax.augment.kernels.pointwise import LEVELS, ONE, SIXTH, Levels, Picture
 from efficient_jax.augment.ranges import Range
 from efficient_jax.types import Example, UserError
 
-ONE = 1024  # the factor that changes nothing
-SIXTH = 1 << 16  # a sixth of the colour circle
-Integer = Int32[Array, ""]
-Table = Int32[Array, "256"]
-Tables = Int32[Array, "c 256"]
-Levels = Num[Array, "..."]  # int32 or float32
-Picture = Pixels | Float[Array, "h w c"]  # what holds the channels of a uint8 and of a float image
-
-LEVELS = np.arange(256, dtype=np.int32)
-
-
-def planes(picture: Picture, channels: int) -> list[Levels]:
-    if picture.dtype == jnp.uint32:
-        return [channel(picture, i) for i in range(channels)]
-    return [255 * picture[..., i] for i in range(channels)]
-
-
-def from_planes(levels: list[Levels]) -> Picture:
-    return kernels.pack_planes(levels) if levels[0].dtype == jnp.int32 else jnp.stack(levels, axis=-1) / 255
+Amount = Num[Array, ""]  # of a factor 1024ths, of a turn SIXTHs: int32 for a uint8 image, float32 for a float image
 
 
 def by_level(example: Example, change: Callable[[Levels], Levels]) -> Example:
@@ -52,105 +37,8 @@ def by_pixel(example: Example, change: Callable[[Picture, int], Picture]) -> Exa
     image = example["image"]
     channels = image.shape[-1]
     if image.dtype == jnp.uint8:
-        return example | {"image": kernels.unpack(change(kernels.pack(image), channels), channels)}
+        return example | {"image": packed.unpack(change(packed.pack(image), channels), channels)}
     return example | {"image": jnp.clip(change(image, channels), 0, 1)}
-
-
-def _shift_down(x: Num[Array, "..."], bits: int, *, half: bool = False) -> Num[Array, "..."]:
-    """`x / 2**bits`; integers are rounded down, with `half` to the nearest."""
-    if x.dtype != jnp.int32:
-        return x / 2**bits
-    return (x + (half << (bits - 1))) >> bits
-
-
-def _over_pixels(reduction: Callable, levels: Levels) -> Levels:
-    """XLA CPU takes row by row twice as fast as pixel by pixel, but would merge the two reductions."""
-    return reduction(lax.optimization_barrier(reduction(levels, axis=0)), axis=0)
-
-
-def blend_levels(reference: Levels | int, levels: Levels, factor: Num[Array, ""]) -> Levels:
-    """`reference + factor * (levels - reference)`, rounded down as Pillow does, clipped to 0..255."""
-    return jnp.clip(_shift_down(reference * ONE + factor * (levels - reference), 10), 0, 255)
-
-
-def blend_planes(references: list[Levels | int], picture: Picture, factor: Num[Array, ""]) -> Picture:
-    """Each channel moved away from (factor > ONE) or towards (< ONE) its reference levels."""
-    levels = planes(picture, len(references))
-    return from_planes([blend_levels(r, x, factor) for r, x in zip(references, levels, strict=True)])
-
-
-def blend(reference: Pixels, pixels: Pixels, factor: Integer, channels: int) -> Pixels:
-    """The same for a reference picture."""
-    return blend_planes([*planes(reference, channels)], pixels, factor)
-
-
-def _red_green_blue(picture: Picture, channels: int) -> list[Levels]:
-    if channels != 3:
-        raise UserError(f"colour operations take 1 or 3 channels, this image has {channels}")
-    return planes(picture, channels)
-
-
-def luma(picture: Picture, channels: int) -> Levels:
-    """Pillow's convert("L"): ITU-R 601-2, integers rounded."""
-    if channels == 1:
-        return planes(picture, 1)[0]
-    red, green, blue = _red_green_blue(picture, channels)
-    return _shift_down(19595 * red + 38470 * green + 7471 * blue, 16, half=True)
-
-
-def gray(picture: Picture, channels: int) -> Picture:
-    """What `color` (saturation) blends with. A picture of one channel is its own gray."""
-    return from_planes([luma(picture, channels)] * channels)
-
-
-def mean_level(picture: Picture, channels: int) -> Num[Array, ""]:
-    """What `contrast` blends with: the mean luma, of integers rounded."""
-    levels = luma(picture, channels)
-    if levels.dtype != jnp.int32:
-        return jnp.mean(levels)
-    total = _over_pixels(jnp.sum, levels.astype(jnp.uint32))  # room for 2**24 pixels
-    return ((total + levels.size // 2) // levels.size).astype(jnp.int32)
-
-
-def turn_hue(picture: Picture, turn: Num[Array, ""], channels: int) -> Picture:
-    """Adds `turn`, at most 3 SIXTHs either way, to the hue of HSV; integers are rounded to the nearest level.
-
-    A turn keeps value and chroma, so hue times chroma is all that is needed, and nothing is divided by the chroma.
-    """
-    if channels == 1:
-        return picture
-    red, green, blue = _red_green_blue(picture, channels)
-    value = jnp.maximum(jnp.maximum(red, green), blue)
-    darkest = jnp.minimum(jnp.minimum(red, green), blue)
-    chroma = value - darkest
-    # Counted in sixths, red is at 0 (and 6), green at 2, blue at 4.
-    blue_or_green = jnp.where(value == green, 2 * chroma + blue - red, 4 * chroma + red - green)
-    hue = SIXTH * jnp.where(value == red, green - blue, blue_or_green) + turn * chroma
-    chroma = SIXTH * chroma
-    hue = jnp.where(hue < 0, hue + 6 * chroma, jnp.where(hue > 6 * chroma, hue - 6 * chroma, hue))
-    above_darkest = (
-        jnp.abs(hue - 3 * chroma) - chroma,
-        2 * chroma - jnp.abs(hue - 2 * chroma),
-        2 * chroma - jnp.abs(hue - 4 * chroma),
-    )
-    return from_planes([_shift_down(SIXTH * darkest + jnp.clip(x, 0, chroma), 16, half=True) for x in above_darkest])
-
-
-def brightness_table(factor: Integer) -> Table:
-    return blend_levels(0, jnp.asarray(LEVELS), factor)
-
-
-def contrast_table(mean: Integer, factor: Integer) -> Table:
-    return blend_levels(mean, jnp.asarray(LEVELS), factor)
-
-
-def posterized(levels: Levels, bits: Integer | int) -> Int32[Array, "..."]:
-    return jnp.round(levels).astype(jnp.int32) & ~((1 << (8 - bits)) - 1)
-
-
-def posterize_table(bits: Integer) -> Table:
-    """Keeps the `bits` (0..8) highest bits."""
-    return posterized(jnp.asarray(LEVELS), bits)
 
 
 def posterize(key: PRNGKeyArray, example: Example, *, bits: int = 4) -> Example:
@@ -158,23 +46,14 @@ def posterize(key: PRNGKeyArray, example: Example, *, bits: int = 4) -> Example:
     del key
     if not 0 <= bits <= 8:
         raise UserError(f"posterize: bits {bits} is not in 0..8, the highest bits to be kept")
-    return by_level(example, lambda levels: posterized(levels, bits))
-
-
-def solarized(levels: Levels, threshold: Integer | int) -> Levels:
-    return jnp.where(jnp.round(levels) < threshold, levels, 255 - levels)
-
-
-def solarize_table(threshold: Integer) -> Table:
-    """Inverts the levels from `threshold` on: 0 inverts all, 256 nothing."""
-    return solarized(jnp.asarray(LEVELS), threshold)
+    return by_level(example, lambda levels: pointwise.posterized(levels, bits))
 
 
 def solarize(key: PRNGKeyArray, example: Example, *, threshold: int = 128) -> Example:
     """Inverts the levels from `threshold` on: 0 inverts all, 256 nothing, whether the image is uint8 or float."""
     del key
     _check_threshold("solarize", threshold)
-    return by_level(example, lambda levels: solarized(levels, threshold))
+    return by_level(example, lambda levels: pointwise.solarized(levels, threshold))
 
 
 def solarize_add(key: PRNGKeyArray, example: Example, *, amount: int = 110, threshold: int = 128) -> Example:
@@ -226,50 +105,17 @@ def invert(key: PRNGKeyArray, example: Example) -> Example:
     return by_level(example, lambda levels: 255 - levels)
 
 
-def stretched(levels: Int32[Array, "..."], low: Int32[Array, "..."], high: Int32[Array, "..."]) -> Int32[Array, "..."]:
-    """Takes low..high to 0..255, rounded down. Where low is high, nothing changes."""
-    # Divided as floats, since that is vectorised; the half keeps a whole quotient whole if the division is inexact.
-    above, span = (255 * (levels - low)).astype(jnp.float32), jnp.maximum(high - low, 1).astype(jnp.float32)
-    return jnp.where(high > low, jnp.clip((above + 0.5) / span, 0, 255).astype(jnp.int32), levels)
-
-
-def autocontrast_tables(pixels: Pixels, channels: int) -> Tables:
-    """Stretches each channel to 0..255, rounded down.
-
-    Pillow computes this in float64 and falls one level short in 0.4% of the entries where the quotient is whole
-    (its white may become 254); here those entries are exact.
-    """
-    levels = jnp.stack(planes(pixels, channels))
-    low, high = (jax.vmap(lambda x, f=f: _over_pixels(f, x))(levels) for f in (jnp.min, jnp.max))
-    return stretched(jnp.asarray(LEVELS), low[:, None], high[:, None])
-
-
 def autocontrast(key: PRNGKeyArray, example: Example) -> Example:
     """Stretches each channel to the whole range; a flat one stays as it is."""
     del key
     image = example["image"]
-    low, high = (_over_pixels(f, image) for f in (jnp.min, jnp.max))
+    low, high = (pointwise.over_pixels(f, image) for f in (jnp.min, jnp.max))
     if image.dtype == jnp.uint8:
-        return by_level(example, lambda levels: stretched(levels, low.astype(jnp.int32), high.astype(jnp.int32)))
+        return by_level(
+            example, lambda levels: pointwise.stretched(levels, low.astype(jnp.int32), high.astype(jnp.int32))
+        )
     span = jnp.where(high > low, high - low, 1)
     return example | {"image": jnp.where(high > low, jnp.clip((image - low) / span, 0, 1), image)}
-
-
-def equalize_tables(pixels: Pixels, channels: int) -> Tables:
-    """Makes each channel's histogram as flat as a table can."""
-
-    def table(levels: Int32[Array, "h w"]) -> Table:
-        counts = jnp.zeros(256, jnp.int32).at[levels.reshape(-1)].add(1, mode="promise_in_bounds")
-        step = (levels.size - counts[jnp.max(jnp.where(counts > 0, LEVELS, 0))]) // 255
-        # Counts below 2**24 are exact in float32, and a product with a triangle is faster than a scan.
-        below = jnp.matmul(counts.astype(jnp.float32), _BELOW, precision="highest").astype(jnp.int32)
-        flattened = jnp.clip((step // 2 + below) // jnp.maximum(step, 1), 0, 255)
-        return jnp.where(step > 0, flattened, LEVELS)
-
-    return jnp.stack([table(channel(pixels, i)) for i in range(channels)])
-
-
-_BELOW = np.triu(np.ones((256, 256), np.float32), k=1)
 
 
 def equalize(key: PRNGKeyArray, example: Example) -> Example:
@@ -277,15 +123,15 @@ def equalize(key: PRNGKeyArray, example: Example) -> Example:
     del key
     image = example["image"]
     channels = image.shape[-1]
-    one = kernels.platform_loop(lambda pixels: kernels.look_up(pixels, equalize_tables(pixels, channels)))
-    out = kernels.unpack(one(kernels.pack(kernels.to_uint8(image))), channels)
-    return example | {"image": out if image.dtype == jnp.uint8 else kernels.to_float(out)}
+    one = loops.platform_loop(lambda pixels: packed.look_up(pixels, pointwise.equalize_tables(pixels, channels)))
+    out = packed.unpack(one(packed.pack(dtypes.to_uint8(image))), channels)
+    return example | {"image": out if image.dtype == jnp.uint8 else dtypes.to_float(out)}
 
 
 def grayscale(key: PRNGKeyArray, example: Example) -> Example:
     """Puts the luma (ITU-R 601-2) in every channel."""
     del key
-    return by_pixel(example, gray)
+    return by_pixel(example, pointwise.gray)
 
 
 def channel_shuffle(key: PRNGKeyArray, example: Example) -> Example:
@@ -296,7 +142,7 @@ def channel_shuffle(key: PRNGKeyArray, example: Example) -> Example:
         if picture.dtype != jnp.uint32:
             return picture[..., order]
         bits = 8 * order.astype(jnp.uint32)
-        return kernels.pack_planes([((picture >> bits[i]) & 255).astype(jnp.int32) for i in range(channels)])
+        return packed.pack_planes([((picture >> bits[i]) & 255).astype(jnp.int32) for i in range(channels)])
 
     return by_pixel(example, shuffled)
 
@@ -307,6 +153,137 @@ def channel_drop(key: PRNGKeyArray, example: Example, *, fill: float = 0.0) -> E
     channels = image.shape[-1]
     if channels == 1:
         return example
-    value = jnp.asarray(kernels.filling(fill, image.dtype), image.dtype)
+    value = jnp.asarray(dtypes.filling(fill, image.dtype), image.dtype)
     dropped = jnp.arange(channels) == (jax.random.uniform(key) * channels).astype(jnp.int32)
     return example | {"image": jnp.where(dropped, value, image)}
+
+
+def brightness(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
+    """Multiplies the levels by a factor uniform in [max(0, 1 - strength), 1 + strength]; clips.
+
+    strength: or a pair, the lowest and the highest factor: (1.0, 1.5) only brightens. So for contrast and saturation.
+    """
+    factor = _amounts(jax.random.uniform(key), example, *_factors("brightness", strength))
+    return by_level(example, lambda levels: pointwise.blend_levels(0, levels, factor))
+
+
+def contrast(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
+    """Multiplies each level's distance from the mean luma by such a factor; clips."""
+    factor = _amounts(jax.random.uniform(key), example, *_factors("contrast", strength))
+    return by_pixel(example, partial(_contrast, factor))
+
+
+def saturation(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
+    """Multiplies each level's distance from the pixel's luma by such a factor; clips."""
+    factor = _amounts(jax.random.uniform(key), example, *_factors("saturation", strength))
+    return by_pixel(example, partial(_saturation, factor))
+
+
+def hue(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
+    """Turns the hue of HSV by a fraction of the colour circle uniform in [-strength, strength], at most 0.5.
+
+    strength: or a pair, the lowest and the highest turn.
+    """
+    turn = _amounts(jax.random.uniform(key), example, *_turns("hue", strength))
+    return by_pixel(example, partial(_hue, turn))
+
+
+def gamma(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
+    """Raises the levels, as fractions of white, to a power log-uniform between 1 / (1 + strength) and 1 + strength.
+
+    strength: or a pair, the lowest and the highest power: (1.0, 2.0) only darkens.
+    """
+    low, high = ranges.logarithms(strength, "gamma: strength")
+    image = example["image"]
+    uniform = jax.random.uniform(key)
+    if image.dtype != jnp.uint8:
+        logarithm = (low + high) / 2 + (2 * uniform - 1) * ((high - low) / 2)
+        return example | {"image": jnp.clip(image, 0, 1) ** jnp.exp(logarithm)}
+    # One of 257 tables made here, since a power computed on the device may round differently in another program.
+    powers = np.geomspace(*strength, 257) if isinstance(strength, tuple) else (1 + strength) ** np.linspace(-1, 1, 257)
+    tables = np.round(255 * (LEVELS / 255) ** powers[:, None]).astype(np.uint8)
+    table = jnp.asarray(tables)[(uniform * len(tables)).astype(jnp.int32)]
+    return example | {"image": table.at[image.astype(jnp.int32)].get(mode="promise_in_bounds")}
+
+
+def color_jitter(
+    key: PRNGKeyArray,
+    example: Example,
+    *,
+    brightness: Range = 0.0,
+    contrast: Range = 0.0,
+    saturation: Range = 0.0,
+    hue: Range = 0.0,
+) -> Example:
+    """The four operations of these names at these strengths, in an order that each image draws (0.0 leaves one out).
+
+    uint8 levels are rounded after each of them.
+    """
+    strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
+    names = [name for name in strengths if strengths[name] != 0]
+    if not names:
+        return example
+    which, *uniform = jax.random.uniform(key, (1 + len(names),))
+    low, high = np.array([_STEPS[name][0](name, strengths[name]) for name in names], np.float32).T
+    amounts = _amounts(jnp.stack(uniform), example, low, high)
+    orders = jnp.array(list(itertools.permutations(range(len(names)))), jnp.int32)
+    order = orders[(which * len(orders)).astype(jnp.int32)]
+
+    def jitter(picture: Picture, channels: int) -> Picture:
+        steps = [partial(_STEPS[name][1], channels=channels) for name in names]
+
+        @loops.platform_loop
+        def one(picture: Picture, order: Int32[Array, "n"], amounts: Num[Array, "n"]) -> Picture:
+            def step(i: Array, picture: Picture) -> Picture:
+                return lax.switch(order[i], steps, amounts[order[i]], picture)
+
+            return lax.fori_loop(0, len(steps), step, picture)
+
+        return one(picture, order, amounts)
+
+    return by_pixel(example, jitter)
+
+
+def _brightness(factor: Amount, picture: Picture, channels: int) -> Picture:
+    return pointwise.blend_planes([0] * channels, picture, factor)
+
+
+def _contrast(factor: Amount, picture: Picture, channels: int) -> Picture:
+    return pointwise.blend_planes([pointwise.mean_level(picture, channels)] * channels, picture, factor)
+
+
+def _saturation(factor: Amount, picture: Picture, channels: int) -> Picture:
+    return pointwise.blend_planes([pointwise.luma(picture, channels)] * channels, picture, factor)
+
+
+def _hue(turn: Amount, picture: Picture, channels: int) -> Picture:
+    return pointwise.turn_hue(picture, turn, channels)
+
+
+def _factors(name: str, strength: Range) -> tuple[float, float]:
+    low, high = ranges.factors(strength, f"{name}: strength")
+    return low * ONE, high * ONE
+
+
+def _turns(name: str, strength: Range) -> tuple[float, float]:
+    low, high = ranges.changes(strength, f"{name}: strength")
+    if not -0.5 <= low <= high <= 0.5:
+        raise UserError(f"{name}: strength {strength} is not in 0..0.5; 0.5 is half the colour circle either way")
+    return 6 * low * SIXTH, 6 * high * SIXTH
+
+
+def _amounts(uniform: Float[Array, "*n"], example: Example, low: Any, high: Any) -> Num[Array, "*n"]:
+    low, high = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
+    if example["image"].dtype != jnp.uint8:
+        return low + (high - low) * uniform
+    # Whole numbers from one product: a sum of floats may round differently in another program.
+    least, most = jnp.round(low), jnp.round(high)
+    return least.astype(jnp.int32) + (uniform * (most - least + 1)).astype(jnp.int32)
+
+
+_STEPS: dict[str, tuple[Callable, Callable]] = {
+    "brightness": (_factors, _brightness),
+    "contrast": (_factors, _contrast),
+    "saturation": (_factors, _saturation),
+    "hue": (_turns, _hue),
+}

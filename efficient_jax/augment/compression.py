@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, PRNGKeyArray, UInt8
 
-from efficient_jax.augment import kernels
+from efficient_jax.augment.kernels import dtypes, packed
 from efficient_jax.types import Example, UserError
 
 Plane = Int32[Array, "h w"]
@@ -57,8 +57,8 @@ def jpeg(key: PRNGKeyArray, example: Example, *, quality_min: int = 30, quality_
         raise UserError(f"jpeg: 1 <= quality_min <= quality_max <= 100 does not hold for {quality_min}, {quality_max}")
     image = example["image"]
     drawn = (jax.random.uniform(key) * (quality_max - quality_min + 1)).astype(jnp.int32)
-    out = compressed(kernels.to_uint8(image), quality_min + drawn)
-    return example | {"image": out if image.dtype == jnp.uint8 else kernels.to_float(out).astype(image.dtype)}
+    out = compressed(dtypes.to_uint8(image), quality_min + drawn)
+    return example | {"image": out if image.dtype == jnp.uint8 else dtypes.to_float(out).astype(image.dtype)}
 
 
 def compressed(image: UInt8[Array, "h w c"], quality: Int32[Array, ""]) -> UInt8[Array, "h w c"]:
@@ -89,7 +89,7 @@ def compressed(image: UInt8[Array, "h w c"], quality: Int32[Array, ""]) -> UInt8
     red = luma + ((91881 * chroma_red + (1 << 15)) >> 16)
     green = luma + ((-22554 * chroma_blue - 46802 * chroma_red + (1 << 15)) >> 16)
     blue = luma + ((116130 * chroma_blue + (1 << 15)) >> 16)
-    return kernels.unpack(kernels.pack_planes([jnp.clip(plane, 0, 255) for plane in (red, green, blue)]), 3)
+    return packed.unpack(packed.pack_planes([jnp.clip(plane, 0, 255) for plane in (red, green, blue)]), 3)
 
 
 def quantization(quality: Int32[Array, ""]) -> Int32[Array, "2 64"]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray, Shaped
 
-from efficient_jax.augment import kernels
+from efficient_jax.augment.kernels import dtypes
 from efficient_jax.types import Augmentation, Batch, Example, UserError
 
 Dims = tuple[str | int, ...]
@@ -81,7 +81,7 @@ def check_batch(keys: Key[Array, "b"], batch: Batch) -> Batch:
     Raises: UserError
     """
     _require_names(batch)
-    kernels.require_image(batch, 1)
+    dtypes.require_image(batch, 1)
     rows = jnp.shape(batch["image"])[:1]
     require_keys(keys, rows)
     return check(batch, rows)
@@ -101,7 +101,7 @@ def check(example: Example, rows: tuple[int, ...] = ()) -> Example:
     """
     _require_names(example)
     arrays = {name: _array(x) for name, x in example.items() if name in MOVED or name == "image"}
-    kernels.require_image(arrays, len(rows))
+    dtypes.require_image(arrays, len(rows))
     for name, x in example.items():
         if rows and jnp.shape(x)[:1] != rows:
             raise UserError(f"{name!r} is {_of(x)}, but the batch has {rows[0]} images: want a row for each")

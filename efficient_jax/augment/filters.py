@@ -13,8 +13,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32, Num, PRNGKeyArray, Shaped
 
-from efficient_jax.augment import kernels, ranges
-from efficient_jax.augment.kernels import EVEN, Pixels
+from efficient_jax.augment import ranges
+from efficient_jax.augment.kernels import loops
+from efficient_jax.augment.kernels.packed import EVEN, Pixels
 from efficient_jax.augment.ranges import Range
 from efficient_jax.types import Example, UserError
 
@@ -119,7 +120,7 @@ def motion_blur(key: PRNGKeyArray, example: Example, *, length: int = 7, angle: 
     taps = np.stack([np.take_along_axis(table, where, axis=1), y, x * image.shape[2]], axis=1)
     weights, y, x = _choose(key, taps.astype(np.int32))
     shape = (image.shape[0], image.shape[1] * image.shape[2])
-    blurred = kernels.platform_loop(partial(_gathered, shape=shape))(
+    blurred = loops.platform_loop(partial(_gathered, shape=shape))(
         _mirrored(image, rows=radius, columns=radius), weights, y, x
     )
     return example | {"image": blurred.reshape(image.shape)}

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8, UInt32
 from scipy import special
 
-from efficient_jax.augment import kernels
+from efficient_jax.augment.kernels import dtypes
 from efficient_jax.types import Example, UserError
 
 _NORMAL_BITS = 16  # of each value's random bits; the largest deviation is 4.3 standard deviations
@@ -51,13 +51,13 @@ def shot_noise(key: PRNGKeyArray, example: Example, *, photons: float = 60.0) ->
     if not 0 < photons < math.inf:
         raise UserError(f"shot_noise: photons {photons} is not positive; 60 counts at full white are weak noise")
     image = example["image"]
-    levels = kernels.to_uint8(image)
+    levels = dtypes.to_uint8(image)
     counter = jnp.arange(image.size, dtype=jnp.uint32).reshape(image.shape[0], -1)
     quantile = (hashed(counter, _draw(key)[1]) >> (32 - _POISSON_BITS)).astype(jnp.int32)
     entry = levels.reshape(counter.shape).astype(jnp.int32) << _POISSON_BITS | quantile
     table = jnp.asarray(_poisson_quantiles(photons).reshape(-1))
     out = table.at[entry].get(mode="promise_in_bounds").reshape(image.shape)
-    return example | {"image": out if image.dtype == jnp.uint8 else kernels.to_float(out).astype(image.dtype)}
+    return example | {"image": out if image.dtype == jnp.uint8 else dtypes.to_float(out).astype(image.dtype)}
 
 
 def salt_and_pepper(key: PRNGKeyArray, example: Example, *, amount: float = 0.1) -> Example:

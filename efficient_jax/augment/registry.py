@@ -2,29 +2,43 @@
 
 from collections.abc import Callable
 
-from efficient_jax.augment.chains import augmix
-from efficient_jax.augment.choose import one_of, sequence, some_of
-from efficient_jax.augment.class_dependent import by_class
 from efficient_jax.augment.collage import copy_paste, mosaic
 from efficient_jax.augment.color import (
     autocontrast,
+    brightness,
     brightness_add,
     channel_drop,
     channel_shuffle,
+    color_jitter,
+    contrast,
     equalize,
+    gamma,
     grayscale,
+    hue,
     invert,
     posterize,
+    saturation,
     solarize,
     solarize_add,
 )
+from efficient_jax.augment.combinators import by_class, one_of, sequence, some_of
 from efficient_jax.augment.compression import jpeg
-from efficient_jax.augment.distort import elastic, grid_distortion
-from efficient_jax.augment.document import document, document_scan
+from efficient_jax.augment.documents.ink import blot, dithering, fading, ink_bleed
+from efficient_jax.augment.documents.paper import folding_shadow, lighting_gradient, paper_tint, texture
+from efficient_jax.augment.documents.scan import document, document_scan
 from efficient_jax.augment.entries import checked, checked_mix
-from efficient_jax.augment.erase import cutout, gridmask, random_erasing
+from efficient_jax.augment.erasing import cutout, gridmask, random_erasing
 from efficient_jax.augment.filters import gaussian_blur, motion_blur, sharpness
-from efficient_jax.augment.frame import (
+from efficient_jax.augment.geometry.affine import (
+    affine,
+    affine_from_points,
+    perspective,
+    rotate,
+    scale,
+    shear,
+    translate,
+)
+from efficient_jax.augment.geometry.crop_flip import (
     center_crop,
     crop,
     flip,
@@ -34,23 +48,13 @@ from efficient_jax.augment.frame import (
     resize,
     rot90,
 )
-from efficient_jax.augment.geometry import (
-    affine,
-    affine_from_points,
-    perspective,
-    rotate,
-    scale,
-    shear,
-    translate,
-)
-from efficient_jax.augment.ink import blot, dithering, fading, ink_bleed
-from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gamma, hue, saturation
-from efficient_jax.augment.mix import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
+from efficient_jax.augment.geometry.elastic import elastic, grid_distortion
+from efficient_jax.augment.kernels.targets import filter_boxes
+from efficient_jax.augment.mixing import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
 from efficient_jax.augment.noise import gaussian_noise, salt_and_pepper, shot_noise
-from efficient_jax.augment.paper import folding_shadow, lighting_gradient, paper_tint, texture
-from efficient_jax.augment.policy import randaugment, three_augment, trivialaugment
-from efficient_jax.augment.searched import autoaugment
-from efficient_jax.augment.targets import filter_boxes
+from efficient_jax.augment.policies.augmix import augmix
+from efficient_jax.augment.policies.autoaugment import autoaugment
+from efficient_jax.augment.policies.randaugment import randaugment, three_augment, trivialaugment
 from efficient_jax.types import Augmentation, Batch, Example
 
 PIXEL: dict[str, Callable[..., Example]] = {

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from efficient_jax.augment import geometry, resample
+from efficient_jax.augment.kernels import matrices, resample
 from efficient_jax.data.dataset import Source
 from efficient_jax.evaluation.members import WHERE, answered_rightly, at_model_size, by_model, load, prepared
 from efficient_jax.training import batches, trained
@@ -28,7 +28,7 @@ def turned(name: str, degrees: Sequence[float], console: Console, views: str = "
     @jax.jit
     @functools.partial(jax.vmap, in_axes=(0, None))
     def turn(image: jax.Array, angle: float) -> jax.Array:
-        return resample.warp(image, geometry.rotation(angle)[:2])
+        return resample.warp(image, matrices.rotation(angle)[:2])
 
     def right(angle: float) -> int:
         parts = [seen.source.images[ids[i : i + BATCH]] for i in range(0, len(ids), BATCH)]

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy import stats
 
-from efficient_jax.augment import OPS, compose, kernels
-from efficient_jax.augment.class_dependent import from_block, shared
+from efficient_jax.augment import OPS, pipelines
+from efficient_jax.augment.combinators import from_block, shared
+from efficient_jax.augment.kernels import dtypes
 from efficient_jax.data import sampling
 from efficient_jax.explore.strengths import MEASURED, STRENGTHS
 from efficient_jax.metrics.accuracy import holm, paired_difference, wilson
@@ -33,7 +34,7 @@ def predictions(
     found = []
     for rows, real in sampling.padded(np.arange(len(images)), BATCH):
         each = jax.vmap(partial(jax.random.fold_in, key))(rows.astype(np.uint32))
-        seen = kernels.to_uint8(run(each, {"image": images[rows]})["image"])
+        seen = dtypes.to_uint8(run(each, {"image": images[rows]})["image"])
         found.append(classify(np.asarray(seen)).argmax(1)[:real])
     return np.concatenate(found)
 
@@ -213,7 +214,7 @@ def shortcuts(
     for name, block in blocks.items():
         if not isinstance(block, Mapping) or block.get("op", name) != "by_class":
             continue
-        branches, branch_of = shared(from_block(OPS, block, f"{where}.{name}", compose.GIVEN))
+        branches, branch_of = shared(from_block(OPS, block, f"{where}.{name}", pipelines.GIVEN))
         for number, branch in enumerate(branches if len(branches) > 1 else ()):
             settings = [f"{setting} {value}" for setting, value in branch.keywords.items() if setting in block]  # type: ignore[attr-defined]
             groups.append((", ".join([block["of"], *settings]), np.flatnonzero(branch_of == number).tolist(), branch))

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from efficient_jax import keys
-from efficient_jax.augment import MIXES, OPS, augmented, kernels, per_example
+from efficient_jax.augment import MIXES, OPS, augmented, per_example
+from efficient_jax.augment.kernels import dtypes
 from efficient_jax.explore import demonstration
 from efficient_jax.explore.demonstration import Arrays
 from efficient_jax.explore.strengths import COLOUR, DOCUMENTS, ERASING, FILTERS, KINDS, OTHERS, STRENGTHS, Strengths
@@ -94,4 +95,4 @@ def _augment(name: str, settings: Mapping[str, Any]) -> Augment:
 
 def _run(augment: Augment, each: jax.Array, batch: Arrays) -> Arrays:
     seen = jax.device_get(jax.jit(augment, compiler_options=QUICKLY)(each, batch))
-    return seen | {"image": np.asarray(kernels.to_uint8(seen["image"]))}
+    return seen | {"image": np.asarray(dtypes.to_uint8(seen["image"]))}

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageChops, ImageEnhance, ImageOps
 from scipy import stats
 
-from efficient_jax.augment import color, filters, kernels
+from efficient_jax.augment import color, filters
+from efficient_jax.augment.kernels import dtypes, packed, pointwise
 from efficient_jax.types import UserError
 
 RNG = np.random.default_rng(0)
@@ -48,20 +49,20 @@ def applied(op, image):
 
 @jax.jit
 def enhanced(image, factor):
-    pixels, channels = kernels.pack(image), image.shape[-1]
-    mean = color.mean_level(pixels, channels)
+    pixels, channels = packed.pack(image), image.shape[-1]
+    mean = pointwise.mean_level(pixels, channels)
 
     def through(table):
-        return kernels.look_up(pixels, jnp.broadcast_to(table, (channels, 256)))
+        return packed.look_up(pixels, jnp.broadcast_to(table, (channels, 256)))
 
     out = {
-        "Brightness": through(color.brightness_table(factor)),
-        "Contrast": through(color.contrast_table(mean, factor)),
-        "Color": color.blend(color.gray(pixels, channels), pixels, factor, channels),
+        "Brightness": through(pointwise.brightness_table(factor)),
+        "Contrast": through(pointwise.contrast_table(mean, factor)),
+        "Color": pointwise.blend(pointwise.gray(pixels, channels), pixels, factor, channels),
     }
     if min(image.shape[:2]) > 2:
-        out["Sharpness"] = color.blend(filters.smooth(pixels), pixels, factor, channels)
-    return {name: kernels.unpack(pixels, channels) for name, pixels in out.items()}
+        out["Sharpness"] = pointwise.blend(filters.smooth(pixels), pixels, factor, channels)
+    return {name: packed.unpack(pixels, channels) for name, pixels in out.items()}
 
 
 @pytest.mark.parametrize("factor", FACTORS)
@@ -91,7 +92,7 @@ def test_operations_without_a_draw(image, name):
 def test_operations_on_floats_are_those_on_levels(image, name):
     """Up to the rounding of a uint8 result."""
     op = jax.jit(FIXED[name][0])
-    levels, floats = (np.asarray(applied(op, x), np.float32) for x in (image, kernels.to_float(image)))
+    levels, floats = (np.asarray(applied(op, x), np.float32) for x in (image, dtypes.to_float(image)))
     rounding = {"autocontrast": 1.0, "grayscale": 0.51}.get(name, 1e-3)
     assert np.abs(255 * floats - levels).max() <= rounding
 
@@ -99,9 +100,9 @@ def test_operations_on_floats_are_those_on_levels(image, name):
 @pytest.mark.parametrize("name", ["autocontrast", "equalize"])
 def test_tables_do_what_the_operations_do(image, name):
     def through_tables(image):
-        pixels, channels = kernels.pack(image), image.shape[-1]
-        tables = getattr(color, f"{name}_tables")(pixels, channels)
-        return kernels.unpack(kernels.look_up(pixels, tables), channels)
+        pixels, channels = packed.pack(image), image.shape[-1]
+        tables = getattr(pointwise, f"{name}_tables")(pixels, channels)
+        return packed.unpack(packed.look_up(pixels, tables), channels)
 
     np.testing.assert_array_equal(jax.jit(through_tables)(image), applied(jax.jit(FIXED[name][0]), image))
 
@@ -112,7 +113,7 @@ def test_every_stretch_rounds_down(size):
     low, high = (x.ravel() for x in np.triu_indices(256, k=1))
     low, high = low[size::20], high[size::20]
     levels = np.minimum(low + np.arange(256)[:, None], high).astype(np.int32)
-    ours = jax.jit(color.stretched)(levels, low.astype(np.int32), high.astype(np.int32))
+    ours = jax.jit(pointwise.stretched)(levels, low.astype(np.int32), high.astype(np.int32))
     np.testing.assert_array_equal(ours, 255 * (levels - low) // (high - low))
 
 
@@ -120,14 +121,14 @@ def test_every_stretch_rounds_down(size):
 def test_posterize(bits):
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     expected = np.asarray(ImageOps.posterize(Image.fromarray(levels), bits)) if bits else np.zeros_like(levels)
-    np.testing.assert_array_equal(color.posterize_table(bits), expected.ravel())
+    np.testing.assert_array_equal(pointwise.posterize_table(bits), expected.ravel())
 
 
 @pytest.mark.parametrize("threshold", [0, 1, 100, 255, 256])
 def test_solarize(threshold):
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     expected = ImageOps.solarize(Image.fromarray(levels), threshold)
-    np.testing.assert_array_equal(color.solarize_table(threshold), np.asarray(expected).ravel())
+    np.testing.assert_array_equal(pointwise.solarize_table(threshold), np.asarray(expected).ravel())
     op = partial(color.solarize, threshold=threshold)
     np.testing.assert_array_equal(applied(op, levels[..., None])[..., 0], expected)
     floats = applied(op, levels[..., None] / np.float32(255))
@@ -159,7 +160,7 @@ def test_inverting_twice_changes_nothing(image):
 
 
 def test_posterizing_again_changes_nothing(image):
-    once = applied(color.posterize, kernels.to_float(image))
+    once = applied(color.posterize, dtypes.to_float(image))
     np.testing.assert_array_equal(applied(color.posterize, once), once)
 
 
@@ -196,7 +197,7 @@ def test_one_channel_stays_as_it_is(op, dtype):
 def test_the_mean_of_a_large_white_picture_is_white():
     """The sum is beyond int32."""
     white = jax.ShapeDtypeStruct((), jnp.uint32)
-    mean = jax.jit(lambda level: color.mean_level(jnp.broadcast_to(level, (4096, 4096)), 1)).lower(white).compile()
+    mean = jax.jit(lambda level: pointwise.mean_level(jnp.broadcast_to(level, (4096, 4096)), 1)).lower(white).compile()
     assert mean(np.uint32(255)) == 255
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from efficient_jax import augment
-from efficient_jax.augment.mix import saliency_cutmix
+from efficient_jax.augment.mixing import saliency_cutmix
 from efficient_jax.losses.labels import cross_entropy, sigmoid_cross_entropy
 from efficient_jax.methods.multi_label import multi_label
 from efficient_jax.methods.multi_label_student import multi_label_student

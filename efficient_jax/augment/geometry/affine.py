@@ -1,0 +1,250 @@
+"""Changes of geometry that keep lines straight: affine ones and perspective."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from efficient_jax.augment import ranges
+from efficient_jax.augment.kernels import resample, targets
+from efficient_jax.augment.kernels.dtypes import Fill
+from efficient_jax.augment.kernels.matrices import (
+    compose,
+    from_corners,
+    from_points,
+    rotation,
+    seen_through,
+    shearing,
+    translation,
+    zooming,
+)
+from efficient_jax.augment.kernels.resample import Size
+from efficient_jax.augment.kernels.targets import Inverse
+from efficient_jax.augment.ranges import Range
+from efficient_jax.types import Example, UserError
+
+
+def transform(
+    example: Example, inverse: Inverse, fill: Fill = 0.0, border: str = "constant", size: Size | None = None
+) -> Example:
+    """The image (bilinear), its masks, boxes and keypoints, changed by an affine inverse warp.
+
+    Args:
+      inverse: takes a point of the new image to the point of the old one that it shows, see `kernels.matrices`.
+      fill: what lies outside where `border` is constant, in 0..1, one level or one for each channel.
+      border: constant, edge or reflect (`resample.BORDERS`); masks always get 0.
+      size: (height, width) of the new image; None keeps the size.
+    """
+    image = example["image"]
+    old = image.shape[:2]
+    size = size or old
+    inverse = within_limits(inverse, old, size)  # for what moves with it too
+    return targets.move(example, inverse, size) | {"image": resample.warp(image, inverse[:2], fill, size, border)}
+
+
+def within_limits(inverse: Inverse, old: Size, size: Size) -> Inverse:
+    """An affine inverse warp within the limits of `resample.warp`."""
+    return inverse.at[:2].set(resample.within_limits(inverse[:2], old, size))
+
+
+def random_rotation(key: PRNGKeyArray, size: Size, *, degrees: Range = 30.0) -> Inverse:
+    del size
+    return rotation(_draw(key, ranges.changes(degrees, "rotate: degrees"))[0])
+
+
+def random_shear(key: PRNGKeyArray, size: Size, *, x: Range = 0.3, y: Range = 0.0) -> Inverse:
+    del size
+    return shearing(*_draw(key, ranges.changes(x, "shear: x"), ranges.changes(y, "shear: y")))
+
+
+def random_translation(key: PRNGKeyArray, size: Size, *, x: Range = 0.1, y: Range = 0.1) -> Inverse:
+    right, down = _draw(key, ranges.changes(x, "translate: x"), ranges.changes(y, "translate: y"))
+    return translation(right * size[1], down * size[0])
+
+
+def random_zoom(key: PRNGKeyArray, size: Size, *, scale: Range = 0.2) -> Inverse:
+    del size
+    factor = jnp.exp(_draw(key, ranges.logarithms(scale, "scale: scale"))[0])
+    return zooming(factor, factor)
+
+
+def random_affine(
+    key: PRNGKeyArray,
+    size: Size,
+    *,
+    rotate: Range = 0.0,
+    shear: Range = 0.0,
+    translate: Range = 0.0,
+    scale: Range = 0.0,
+) -> Inverse:
+    amounts = {"rotate": rotate, "shear": shear, "translate": translate}
+    turns, shears, shifts = (ranges.changes(amount, f"affine: {name}") for name, amount in amounts.items())
+    along = [(shifts[0] * length, shifts[1] * length) for length in (size[1], size[0])]
+    turn, along_x, along_y, right, down, larger = _draw(
+        key, turns, shears, shears, *along, ranges.logarithms(scale, "affine: scale")
+    )
+    factor = jnp.exp(larger)
+    return compose(shearing(along_x, along_y), zooming(factor, factor), rotation(turn), translation(right, down))
+
+
+def random_perspective(key: PRNGKeyArray, size: Size, *, distortion: float = 0.5) -> Inverse:
+    if not 0 <= distortion < 2 / 3:
+        raise UserError(f"perspective: distortion {distortion} is not in 0..0.66, the share of half a side")
+    height, width = size
+    half = jnp.array([width / 2, height / 2], jnp.float32)
+    corners = half * jnp.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], jnp.float32)
+    inward = 1 - distortion * jax.random.uniform(key, (4, 2))
+    return from_corners(corners * inward, (height, width))
+
+
+def _through_points(
+    key: PRNGKeyArray, size: Size, *, old: tuple[tuple[float, float], ...], new: tuple[tuple[float, float], ...]
+) -> Inverse:
+    del key
+    for name, points in (("old", old), ("new", new)):
+        given = np.array(points, np.float64) if all(len(point) == 2 for point in points) else np.zeros(0)
+        if given.shape != (3, 2):
+            raise UserError(f"affine_from_points: {name} = {points} is not three points (x, y)")
+        sides = given[1:] - given[0]
+        if abs(np.linalg.det(sides)) <= 1e-6 * np.abs(sides).max() ** 2:
+            raise UserError(f"affine_from_points: {name} = {points} lie on one line; want the corners of a triangle")
+    return from_points(jnp.asarray(old, jnp.float32), jnp.asarray(new, jnp.float32), size)
+
+
+def rotate(
+    key: PRNGKeyArray, example: Example, *, degrees: Range = 30.0, fill: Fill = 0.0, border: str = "constant"
+) -> Example:
+    """Turns the picture counter-clockwise about its centre by an angle uniform in +-degrees.
+
+    degrees: or a range (lowest, highest): (0.0, 30.0) turns one way only. fill, border: see `affine`.
+    """
+    return transform(example, random_rotation(key, example["image"].shape[:2], degrees=degrees), fill, border)
+
+
+def shear(
+    key: PRNGKeyArray,
+    example: Example,
+    *,
+    x: Range = 0.3,
+    y: Range = 0.0,
+    fill: Fill = 0.0,
+    border: str = "constant",
+) -> Example:
+    """Shears about the centre by at most so many pixels per pixel, along x and along y, uniform either way.
+
+    x, y: or ranges (lowest, highest); positive x moves what is below the centre to the left. fill, border: see
+    `affine`.
+    """
+    return transform(example, random_shear(key, example["image"].shape[:2], x=x, y=y), fill, border)
+
+
+def translate(
+    key: PRNGKeyArray,
+    example: Example,
+    *,
+    x: Range = 0.1,
+    y: Range = 0.1,
+    fill: Fill = 0.0,
+    border: str = "constant",
+) -> Example:
+    """Moves the picture by at most these fractions of its width and height, uniform either way, not whole pixels.
+
+    x, y: or ranges (lowest, highest); positive is to the right and down. fill, border: see `affine`.
+    """
+    return transform(example, random_translation(key, example["image"].shape[:2], x=x, y=y), fill, border)
+
+
+def scale(
+    key: PRNGKeyArray, example: Example, *, scale: Range = 0.2, fill: Fill = 0.0, border: str = "constant"
+) -> Example:
+    """Zooms about the centre; the logarithm of the factor is uniform between 1 / (1 + scale) and 1 + scale.
+
+    scale: or the lowest and the highest factor: (1.0, 1.5) only enlarges. fill, border: see `affine`.
+    """
+    return transform(example, random_zoom(key, example["image"].shape[:2], scale=scale), fill, border)
+
+
+def affine(
+    key: PRNGKeyArray,
+    example: Example,
+    *,
+    rotate: Range = 0.0,
+    shear: Range = 0.0,
+    translate: Range = 0.0,
+    scale: Range = 0.0,
+    fill: Fill = 0.0,
+    border: str = "constant",
+) -> Example:
+    """A random affine change in one bilinear resample; every amount is uniform in its range.
+
+    Each is the largest amount either way, or a range (lowest, highest).
+    rotate: at most so many degrees either way.
+    shear: at most so many pixels per pixel, along x and along y.
+    translate: at most this fraction of the width and of the height.
+    scale: the logarithm of the zoom is uniform between 1 / (1 + scale) and 1 + scale; of a range, of its factors.
+    fill: what lies outside the picture, in 0..1, one level or one for each channel.
+    border: constant (`fill`), edge (the nearest pixel) or reflect (mirrored about the outermost pixels); masks
+    always get 0 outside, and boxes are of the object itself.
+    """
+    size = example["image"].shape[:2]
+    inverse = random_affine(key, size, rotate=rotate, shear=shear, translate=translate, scale=scale)
+    return transform(example, inverse, fill, border)
+
+
+def affine_from_points(
+    key: PRNGKeyArray,
+    example: Example,
+    *,
+    old: tuple[tuple[float, float], ...],
+    new: tuple[tuple[float, float], ...],
+    fill: Fill = 0.0,
+    border: str = "constant",
+) -> Example:
+    """The affine change that moves three points of the image from `old` to `new`; nothing is random.
+
+    Args:
+      old, new: three points (x, y) each, not on one line, in pixels from the centre of the upper left pixel, as in
+        cv2.getAffineTransform.
+      fill, border: what lies outside, see `affine`.
+
+    Raises: UserError for other than three points, or points on one line.
+    """
+    inverse = _through_points(key, example["image"].shape[:2], old=old, new=new)
+    return transform(example, inverse, fill, border)
+
+
+def perspective(
+    key: PRNGKeyArray, example: Example, *, distortion: float = 0.5, fill: Fill = 0.0, border: str = "constant"
+) -> Example:
+    """Moves each corner inwards, across and down by at most `distortion` of half the side, uniform.
+
+    The law of torchvision.transforms.RandomPerspective. From 2/3 on the picture could fold over. fill, border: what
+    lies outside, see `affine`.
+    """
+    image = example["image"]
+    size = image.shape[:2]
+    inverse = random_perspective(key, size, distortion=distortion)
+    seen = seen_through(inverse, size, size)
+    moved = targets.move_to(example, seen, partial(targets.project, targets.inverted(inverse)), points_per_side=1)
+    return moved | {"image": resample.warp_to(image, *seen, fill, border)}
+
+
+MATRICES: dict[str, Callable[..., Inverse]] = {
+    "rotate": random_rotation,
+    "shear": random_shear,
+    "translate": random_translation,
+    "scale": random_zoom,
+    "affine": random_affine,
+    "affine_from_points": _through_points,
+    "perspective": random_perspective,
+}
+
+
+def _draw(key: PRNGKeyArray, *limits: tuple[float, float]) -> Float[Array, "n"]:
+    """A number uniform in each range (lowest, highest)."""
+    middle = jnp.array([(low + high) / 2 for low, high in limits], jnp.float32)
+    half = jnp.array([(high - low) / 2 for low, high in limits], jnp.float32)
+    return middle + jax.random.uniform(key, (len(limits),), minval=-1.0) * half

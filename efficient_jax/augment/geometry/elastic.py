@@ -1,0 +1,106 @@
+"""Changes of geometry that bend lines."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from efficient_jax.augment.kernels import loops, resample, targets
+from efficient_jax.augment.kernels.dtypes import Fill
+from efficient_jax.augment.kernels.resample import Size
+from efficient_jax.types import Example, UserError
+
+Field = Float[Array, "2 h w"]  # how far along x and along y each pixel of the new picture looks into the old one
+Seen = tuple[Float[Array, "h w"], Float[Array, "h w"]]
+Forward = Callable[[targets.Points], targets.Points]
+POINTS_PER_SIDE = 8  # of a box, moved to find its hull
+
+
+def elastic(
+    key: PRNGKeyArray,
+    example: Example,
+    *,
+    alpha: float = 30.0,
+    sigma: float = 5.0,
+    fill: Fill = 0.0,
+    border: str = "constant",
+) -> Example:
+    """Moves every pixel by its own random amount, smooth over neighbours (Simard et al. 2003).
+
+    The displacement is noise, uniform in -1..1, blurred by a Gaussian of `sigma` pixels and multiplied by `alpha`:
+    its standard deviation is about 0.16 alpha / sigma pixels. Beyond 0.3 sigma the picture begins to fold.
+    Points and the corners of boxes are moved by inverting the field, ten steps of a fixed-point iteration.
+    fill, border: what lies outside, see `affine`.
+    """
+    image = example["image"]
+    seen, forward = random_bending(key, image.shape[:2], alpha=alpha, sigma=sigma)
+    moved = targets.move_to(example, seen, forward, POINTS_PER_SIDE)
+    return moved | {"image": resample.warp_to(image, *seen, fill, border)}
+
+
+def random_bending(key: PRNGKeyArray, size: Size, *, alpha: float, sigma: float) -> tuple[Seen, Forward]:
+    """(the points that the pixels show, from the upper left pixel; the change of points, from the centre)."""
+    if alpha < 0 or sigma <= 0:
+        raise UserError(f"elastic: want alpha >= 0 and sigma > 0, got {alpha} and {sigma}")
+    height, width = size
+    noise = jax.random.uniform(key, (2, height, width), minval=-1.0)
+    rows, columns = jnp.asarray(alpha * _gaussian(height, sigma)), jnp.asarray(_gaussian(width, sigma))
+
+    def smooth(noise: Field) -> Field:
+        return jnp.matmul(jnp.matmul(rows, noise, precision="highest"), columns.T, precision="highest")
+
+    field = loops.platform_loop(smooth)(noise)
+    x = jnp.arange(width, dtype=jnp.float32) + field[0]
+    y = jnp.arange(height, dtype=jnp.float32)[:, None] + field[1]
+    return (x, y), partial(_against, field)
+
+
+def _gaussian(length: int, sigma: float) -> Float[np.ndarray, "n n"]:
+    """A blur as a matrix. Beyond the border is nothing, so pixels next to it move less."""
+    distance = np.arange(length)[:, None] - np.arange(length)
+    kernel = np.exp(-(np.arange(-8 * int(np.ceil(sigma)), 8 * int(np.ceil(sigma)) + 1) ** 2) / (2 * sigma**2))
+    return (np.exp(-(distance**2) / (2 * sigma**2)) / kernel.sum()).astype(np.float32)
+
+
+def _against(field: Field, points: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
+    """Where points of the old picture, from its centre, lie in the new one."""
+    _, height, width = field.shape
+    start = points + jnp.array([(width - 1) / 2, (height - 1) / 2])
+    place = start
+    for _ in range(10):
+        shift = [jax.scipy.ndimage.map_coordinates(f, [place[:, 1], place[:, 0]], 1, mode="nearest") for f in field]
+        place = start - jnp.stack(shift, -1)
+    return points + (place - start)
+
+
+def grid_distortion(key: PRNGKeyArray, example: Example, *, steps: int = 5, limit: float = 0.3) -> Example:
+    """Cuts the picture into `steps` columns and rows and stretches each by a factor uniform in 1 +- limit.
+
+    All are scaled to fill the picture again: nothing leaves it.
+    """
+    if steps < 1 or not 0 <= limit < 1:
+        raise UserError(f"grid_distortion: want steps >= 1 and 0 <= limit < 1, got {steps} and {limit}")
+    image = example["image"]
+    height, width, _ = image.shape
+    widths = 1 + limit * jax.random.uniform(key, (2, steps), minval=-1.0)
+    inner = jnp.cumsum(widths, axis=1) / jnp.sum(widths, axis=1, keepdims=True)
+    edges = jnp.concatenate([jnp.zeros((2, 1)), inner[:, :-1], jnp.ones((2, 1))], axis=1)
+    even = jnp.linspace(0.0, 1.0, steps + 1)
+    lengths = (width, height)
+
+    def looks(axis: int) -> Float[Array, "n"]:
+        middle = (jnp.arange(lengths[axis], dtype=jnp.float32) + 0.5) / lengths[axis]
+        return jnp.interp(middle, even, edges[axis]) * lengths[axis] - 0.5
+
+    def forward(points: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
+        share = points / jnp.array(lengths, jnp.float32) + 0.5
+        moved = jnp.stack([jnp.interp(share[:, axis], edges[axis], even) for axis in (0, 1)], -1)
+        return (moved - 0.5) * jnp.array(lengths, jnp.float32)
+
+    x, y = looks(0), looks(1)
+    seen = jnp.broadcast_to(x, (height, width)), jnp.broadcast_to(y[:, None], (height, width))
+    moved = targets.move_to(example, seen, forward, points_per_side=1)
+    return moved | {"image": resample.stretch(image, y, x)}

@@ -1,0 +1,298 @@
+"""Resamplers: each output pixel looks at a point of the input, bilinear for images, nearest for masks.
+
+Coordinates and weights are integers, so the pixels do not depend on how a compiler arranged the arithmetic around
+them. An affine change (`warp`), a grid of rows and columns (`stretch`) and a point for each pixel (`warp_to`) are
+three forms of one thing, each as fast as it can be. Positions are (x, y), in pixels from the centre of a picture,
+((w - 1) / 2, (h - 1) / 2), for matrices, and from the centre of the upper left pixel for single points.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int32, Shaped, UInt32
+
+from efficient_jax.augment.kernels import dtypes, loops
+from efficient_jax.augment.kernels.dtypes import Fill
+from efficient_jax.augment.kernels.packed import EVEN, Pixels, fill_pixel, pack, unpack
+from efficient_jax.settings import choose
+
+Matrix = Int32[Array, "2 3"]
+Size = tuple[int, ...]  # height, width
+Position = Int32[Array, "h w"]
+MOST_OUT = 16.0
+BORDERS = ("constant", "edge", "reflect")
+"""What is seen outside an image: a constant level, the nearest pixel, or the image mirrored about the centre of its
+outermost pixels. The modes of the same name of `numpy.pad`; scipy.ndimage says constant, nearest and mirror."""
+_HALF = 0x00800080
+
+
+def fraction_bits(*sizes: Size) -> int:
+    """Bits behind the point of an integer matrix: as many as keep every coordinate inside int32."""
+    return min(16, 25 - max(height + width for height, width in sizes).bit_length())
+
+
+def fixed_point(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Matrix:
+    """The integer form of an inverse warp, which zooms out at most MOST_OUT times beyond what `size` makes smaller."""
+    return jnp.round(_scaled(matrix, source, size)).astype(jnp.int32)
+
+
+def _scaled(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Float[Array, "2 3"]:
+    return within_limits(matrix, source, size) * 2 ** fraction_bits(source, size)
+
+
+def within_limits(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Float[Array, "2 3"]:
+    down, across = (MOST_OUT * max(1.0, old / new) for old, new in zip(source, size, strict=True))
+    far = 2.0 * max(sum(source), sum(size))
+    limit = jnp.array([[across, MOST_OUT, far], [MOST_OUT, down, far]])
+    return jnp.clip(matrix, -limit, limit)
+
+
+def _affine_positions(matrix: Matrix, source: Size, size: Size, border: str) -> tuple[Position, Position]:
+    """Where each output pixel looks: (x, y) with `fraction_bits + 1` bits behind the point."""
+    bits = fraction_bits(source, size)
+    across = 2 * jnp.arange(size[1], dtype=jnp.int32) - (size[1] - 1)  # in half pixels from the centre: integers
+    down = (2 * jnp.arange(size[0], dtype=jnp.int32) - (size[0] - 1))[:, None]
+
+    def along(row: Int32[Array, "3"], length: int) -> Position:
+        position = row[0] * across + row[1] * down + (2 * row[2] + ((length - 1) << bits))
+        return _inside(position, length, bits + 1, border)
+
+    return along(matrix[0], source[1]), along(matrix[1], source[0])
+
+
+def _onto_ring(position: Position, length: int, bits: int) -> Position:
+    """Points more than a pixel outside move onto the ring around the picture, where everything is fill."""
+    return jnp.clip(position, -(1 << bits), (length << bits) - 1)
+
+
+def _inside(position: Position, length: int, bits: int, border: str) -> Position:
+    """The point that the border mode shows in place of one outside."""
+    last = (length - 1) << bits
+    if border == "edge":
+        return jnp.clip(position, 0, last)
+    if border == "reflect":
+        folded = lax.rem(jnp.abs(position), jnp.int32(max(2 * last, 1)))
+        return jnp.minimum(folded, 2 * last - folded)
+    return _onto_ring(position, length, bits)
+
+
+def fixed_points(points: Float[Array, "h w"], length: int, border: str = "constant") -> Position:
+    """Coordinates of single points as integers with `_POINT_BITS` bits behind the point."""
+    if border == "reflect":
+        points = lax.rem(jnp.abs(points), jnp.asarray(max(2.0 * (length - 1), 1.0), points.dtype))
+    nearest = jnp.clip(points, -1.0, 2.0 * length)  # before rounding: a far point would not fit
+    return _inside(jnp.round(nearest * (1 << _POINT_BITS)).astype(jnp.int32), length, _POINT_BITS, border)
+
+
+_POINT_BITS = 14  # float32 has no more for pictures of 1000 pixels
+
+
+def _start(x: Position, y: Position, width: int, bits: int) -> Position:
+    """The index of each point's upper left neighbour in a flat plane with a ring of one fill pixel around it."""
+    return ((y >> bits) + 1) * (width + 2) + (x >> bits) + 1
+
+
+def _taps(values: Shaped[Array, "n"], start: Position, width: int) -> list[Shaped[Array, "h w"]]:
+    return [values.at[start + tap].get(mode="promise_in_bounds") for tap in (0, 1, width + 2, width + 3)]
+
+
+def weight(position: Int32[Array, "*shape"], bits: int) -> UInt32[Array, "*shape"]:
+    """The fraction of a position, rounded to 0..256."""
+    fraction = position & ((1 << bits) - 1)
+    return ((fraction + (1 << (bits - 9))) >> (bits - 8)).astype(jnp.uint32)
+
+
+def lerp(a: Pixels, b: Pixels, weight: UInt32[Array, "h w"], channels: int) -> Pixels:
+    """`a + (b - a) * weight / 256`, rounded, in every byte; `weight` in 0..256."""
+    even = ((a & EVEN) * (256 - weight) + (b & EVEN) * weight + _HALF) >> 8
+    if channels == 1:
+        return even & 255
+    odd = ((a >> 8) & EVEN) * (256 - weight) + ((b >> 8) & EVEN) * weight + _HALF
+    return (even & EVEN) | (odd & jnp.uint32(0xFF00FF00))
+
+
+def _bilinear(pixels: Pixels, x: Position, y: Position, bits: int, fill: int, channels: int) -> Pixels:
+    width = pixels.shape[1]
+    ringed = jnp.pad(pixels, 1, constant_values=jnp.uint32(fill)).reshape(-1)
+    start, across, down = lax.optimization_barrier((_start(x, y, width, bits), weight(x, bits), weight(y, bits)))
+    a, b, c, d = lax.optimization_barrier(_taps(ringed, start, width))
+    return lerp(lerp(a, b, across, channels), lerp(c, d, across, channels), down, channels)
+
+
+def _bilinear_float(plane: Float[Array, "h w"], x: Position, y: Position, bits: int, fill: Array) -> Array:
+    width = plane.shape[1]
+    across, down = ((position & ((1 << bits) - 1)).astype(plane.dtype) / (1 << bits) for position in (x, y))
+    ringed = jnp.pad(plane, 1, constant_values=fill).reshape(-1)
+    start, across, down = lax.optimization_barrier((_start(x, y, width, bits), across, down))
+    a, b, c, d = lax.optimization_barrier(_taps(ringed, start, width))
+    upper, lower = a + across * (b - a), c + across * (d - c)
+    return upper + down * (lower - upper)
+
+
+def resample(
+    pixels: Pixels,
+    matrix: Matrix,
+    *,
+    fill: int,
+    channels: int,
+    size: Size | None = None,
+    border: str = "constant",
+) -> Pixels:
+    """Bilinear inverse warp of packed pixels, for use inside a `platform_loop`; `fill` is a packed pixel."""
+    size = size or pixels.shape
+    bits = fraction_bits(pixels.shape, size) + 1
+    return _bilinear(pixels, *_affine_positions(matrix, pixels.shape, size, border), bits, fill, channels)
+
+
+def _resample_float(
+    plane: Float[Array, "h w"], matrix: Matrix, fill: Float[Array, ""], *, size: Size, border: str
+) -> Float[Array, "h w"]:
+    bits = fraction_bits(plane.shape, size) + 1
+    return _bilinear_float(plane, *_affine_positions(matrix, plane.shape, size, border), bits, fill)
+
+
+def warp(
+    image: Shaped[Array, "h w c"],
+    inverse: Float[Array, "2 3"],
+    fill: Fill = 0.0,
+    size: Size | None = None,
+    border: str = "constant",
+) -> Shaped[Array, "h2 w2 c"]:
+    """Bilinear inverse warp of a uint8 or float image, its dtype kept.
+
+    `inverse` takes a point of the output (x, y, 1) to the point of the input that it shows, both in pixels from
+    the centre of their picture. Outside lies what `border` says, one of BORDERS; of constant it is `fill`, in 0..1
+    for either dtype, one level or one for each channel. The weights of uint8 images have 8 bits: the result is within
+    2 levels of exact arithmetic.
+    """
+    size = size or image.shape[:2]
+    matrix = fixed_point(inverse, image.shape[:2], size)
+    return _each_plane(image, matrix, fill, resample, _resample_float, size=size, border=_known(border))
+
+
+def _known(border: str) -> str:
+    return choose(border, dict(zip(BORDERS, BORDERS, strict=True)), "border")
+
+
+def warp_to(
+    image: Shaped[Array, "h w c"],
+    x: Float[Array, "h2 w2"],
+    y: Float[Array, "h2 w2"],
+    fill: Fill = 0.0,
+    border: str = "constant",
+) -> Shaped[Array, "h2 w2 c"]:
+    """Output pixel (i, j) shows the point (x[i, j], y[i, j]), from the centre of the upper left pixel; bilinear.
+
+    fill, border: what lies outside, see `warp`.
+    """
+
+    def packed(pixels: Pixels, points: Int32[Array, "2 h2 w2"], *, fill: int, channels: int) -> Pixels:
+        return _bilinear(pixels, points[0], points[1], _POINT_BITS, fill, channels)
+
+    def plane(values: Float[Array, "h w"], points: Int32[Array, "2 h2 w2"], fill: Float[Array, ""]) -> Array:
+        return _bilinear_float(values, points[0], points[1], _POINT_BITS, fill)
+
+    height, width = image.shape[:2]
+    points = jnp.stack([fixed_points(x, width, _known(border)), fixed_points(y, height, border)])
+    return _each_plane(image, points, fill, packed, plane)
+
+
+def _each_plane(
+    image: Shaped[Array, "h w c"], how: Array, fill: Fill, packed: Callable, plane: Callable, **settings: Any
+) -> Shaped[Array, "h2 w2 c"]:
+    """uint8 pixels whole through `packed`, float channels one by one through `plane`."""
+    channels = image.shape[-1]
+    levels = cast(list[float], dtypes.fill_levels(fill, channels, jnp.float32))
+    if image.dtype == jnp.uint8 and channels > 4:
+        parts = ((image[..., i : i + 4], tuple(levels[i : i + 4])) for i in range(0, channels, 4))
+        planes = [_each_plane(part, how, of_part, packed, plane, **settings) for part, of_part in parts]
+        return jnp.concatenate(planes, axis=-1)
+    if image.dtype == jnp.uint8:
+        pixel = fill_pixel(fill, channels)
+        loop = loops.platform_loop(partial(packed, fill=pixel, channels=channels, **settings))
+        return unpack(loop(pack(image), how), channels)
+    loop = loops.platform_loop(partial(plane, **settings))
+    return jax.vmap(loop, in_axes=(2, None, 0), out_axes=2)(image, how, jnp.asarray(levels, image.dtype))
+
+
+def nearest(
+    mask: Shaped[Array, "h w"], inverse: Float[Array, "2 3"], size: Size | None = None
+) -> Shaped[Array, "h2 w2"]:
+    """The same inverse warp as `warp` for values that cannot be mixed: the pixel that holds the point, 0 outside."""
+    size = size or mask.shape
+    bits = fraction_bits(mask.shape, size)
+
+    def one(mask: Shaped[Array, "h w"], matrix: Matrix) -> Shaped[Array, "h2 w2"]:
+        columns, rows = jnp.arange(size[1]), jnp.arange(size[0])[:, None]
+        positions = (row[0] * columns + row[1] * rows + row[2] for row in matrix)
+        x, y = (_onto_ring(p, length, bits) for p, length in zip(positions, mask.shape[::-1], strict=True))
+        return _pick(mask, x, y, bits)
+
+    return loops.platform_loop(one)(mask, _from_corner(inverse, mask.shape, size))
+
+
+def _from_corner(inverse: Float[Array, "2 3"], source: Size, size: Size) -> Matrix:
+    """`fixed_point`, from the upper left pixel instead of the centre, and with Pillow's rounding.
+
+    Pillow rounds the constant from the unrounded matrix; the difference decides about one pixel in a thousand.
+    """
+    scaled, fixed = _scaled(inverse, source, size), fixed_point(inverse, source, size)
+    last, old_last = (jnp.array([width - 1, height - 1]) for height, width in (size, source))
+    twice = (old_last << fraction_bits(source, size)) - fixed[:, :2] @ last
+    rest = (scaled - fixed.astype(jnp.float32))[:, :2] * last.astype(jnp.float32) / 2
+    offset = jnp.round((twice & 1).astype(jnp.float32) / 2 + scaled[:, 2] - jnp.sum(rest, axis=1))
+    return fixed.at[:, 2].set((twice >> 1) + offset.astype(jnp.int32))
+
+
+def nearest_to(
+    mask: Shaped[Array, "h w"], x: Float[Array, "h2 w2"], y: Float[Array, "h2 w2"]
+) -> Shaped[Array, "h2 w2"]:
+    """The same as `warp_to` for values that cannot be mixed."""
+    return _pick(mask, fixed_points(x, mask.shape[1]), fixed_points(y, mask.shape[0]), _POINT_BITS)
+
+
+def _pick(mask: Shaped[Array, "h w"], x: Position, y: Position, bits: int) -> Shaped[Array, "h2 w2"]:
+    half = 1 << (bits - 1)
+    ringed = jnp.pad(mask, 1).reshape(-1)
+    start = lax.optimization_barrier(_start(x + half, y + half, mask.shape[1], bits))
+    return ringed.at[start].get(mode="promise_in_bounds")
+
+
+def stretch(image: Shaped[Array, "h w c"], y: Float[Array, "h2"], x: Float[Array, "w2"]) -> Shaped[Array, "h2 w2 c"]:
+    """Output pixel (i, j) shows the point (x[j], y[i]), from the centre of the upper left pixel; bilinear.
+
+    Points outside show the nearest pixel of the border. Two taps down, then two across, where a warp takes four.
+    """
+    height, width, channels = image.shape
+    if image.dtype == jnp.uint8 and channels > 4:
+        return jnp.concatenate([stretch(image[..., i : i + 4], y, x) for i in range(0, channels, 4)], axis=-1)
+
+    def fixed(points: Float[Array, "n"], length: int) -> Int32[Array, "n"]:
+        return jnp.round(jnp.clip(points, 0.0, length - 1.0) * (1 << _POINT_BITS)).astype(jnp.int32)
+
+    def neighbours(position: Int32[Array, "n"], length: int) -> tuple[Array, Array]:
+        first = position >> _POINT_BITS
+        return first, jnp.minimum(first + 1, length - 1)
+
+    def packed(pixels: Pixels, down: Int32[Array, "h2"], across: Int32[Array, "w2"]) -> Pixels:
+        upper, lower = (pixels.at[i].get(mode="promise_in_bounds") for i in neighbours(down, height))
+        lines = lax.optimization_barrier(lerp(upper, lower, weight(down, _POINT_BITS)[:, None], channels))
+        columns = [lines.at[:, i].get(mode="promise_in_bounds") for i in neighbours(across, width)]
+        left, right = lax.optimization_barrier(columns)
+        return lax.optimization_barrier(lerp(left, right, weight(across, _POINT_BITS), channels))
+
+    down, across = fixed(y, height), fixed(x, width)
+    if image.dtype == jnp.uint8:
+        return unpack(loops.platform_loop(packed)(pack(image), down, across), channels)
+
+    def fraction(position: Int32[Array, "n"]) -> Float[Array, "n 1"]:
+        return (position & ((1 << _POINT_BITS) - 1)).astype(image.dtype)[:, None] / (1 << _POINT_BITS)
+
+    upper, lower = (image[i] for i in neighbours(down, height))
+    lines = upper + fraction(down)[:, None] * (lower - upper)
+    left, right = (lines[:, i] for i in neighbours(across, width))
+    return left + fraction(across) * (right - left)

@@ -1,0 +1,211 @@
+"""Operations that mix two examples. The partner of example i is its neighbour i ^ 1: in a shuffled batch as good as
+any other, and on the same device whenever each device holds an even number of examples.
+
+Labels are mixed as the pixels are. Classes of pixels (`mask`) are pasted with the pixels, never blended.
+"""
+
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, Shaped
+from scipy import special
+
+from efficient_jax.augment.erasing import paint, scaled
+from efficient_jax.augment.kernels import dtypes
+from efficient_jax.types import Batch, Saliency, UserError
+
+KNOTS = 4096  # of the table of a Beta distribution
+
+
+def mixup(keys: Key[Array, "b"], batch: Batch, *, alpha: float = 0.2) -> Batch:
+    """`weight * image + (1 - weight) * partner`, the label alike, weight ~ Beta(alpha, alpha) (arXiv 1710.09412).
+
+    Every example draws its own weight. uint8 images become float32 in 0..1; floats keep their dtype and any range.
+    """
+    _refuse_targets(batch, "mixup", "mask", "boxes", "box_mask", "keypoints")
+    (drawn,) = uniforms(keys, 1)
+    weight = beta(drawn, alpha, "mixup")
+    return batch | {"image": _blend(batch["image"], weight)} | mixed_label(batch, [weight, 1 - weight])
+
+
+def cutmix(keys: Key[Array, "b"], batch: Batch, *, alpha: float = 1.0) -> Batch:
+    """Pastes a rectangle of the partner, and mixes the labels as the pixels are mixed (arXiv 1905.04899).
+
+    The rectangle has the picture's proportions, a share 1 - Beta(alpha, alpha) of its area and a uniform centre.
+    It is clipped at the borders, and the label's weight counts what is left of it.
+    """
+    _refuse_targets(batch, "cutmix", "boxes", "box_mask", "keypoints")
+    image = batch["image"]
+    drawn, *centre = uniforms(keys, 3)
+    rectangle, share = _rectangles(1 - beta(drawn, alpha, "cutmix"), centre, image.shape[1:3])
+    mixed = {"image": _paste(image, partner(image), rectangle)}
+    if "mask" in batch:
+        mask = batch["mask"][..., None]
+        mixed["mask"] = _paste(mask, partner(mask), rectangle)[..., 0]
+    return batch | mixed | mixed_label(batch, [1 - share, share])
+
+
+def mixup_or_cutmix(
+    keys: Key[Array, "b"],
+    batch: Batch,
+    *,
+    mixup_alpha: float = 0.2,
+    cutmix_alpha: float = 1.0,
+    cutmix_share: float = 0.5,
+) -> Batch:
+    """Either cutmix, with probability `cutmix_share`, or mixup for each example; uint8 images become float32."""
+    if not 0 <= cutmix_share <= 1:
+        raise UserError(f"mixup_or_cutmix: cutmix_share {cutmix_share} is not in 0..1")
+    _refuse_targets(batch, "mixup_or_cutmix", "mask", "boxes", "box_mask", "keypoints")
+    image = dtypes.to_float(batch["image"])
+    coin, drawn, *centre = uniforms(keys, 4)
+    cut = coin < cutmix_share
+    # Each leaves the image of the other as it is: a weight of one, a rectangle without pixels.
+    weight = jnp.where(cut, 1.0, beta(drawn, mixup_alpha, "mixup_or_cutmix"))
+    area = jnp.where(cut, 1 - beta(drawn, cutmix_alpha, "mixup_or_cutmix"), 0.0)
+    rectangle, share = _rectangles(area, centre, image.shape[1:3])
+    mixed = _paste(_blend(image, weight), partner(image), rectangle)
+    own = weight * (1 - share)
+    return batch | {"image": mixed} | mixed_label(batch, [own, 1 - own])
+
+
+def saliency_cutmix(
+    keys: Key[Array, "b"],
+    batch: Batch,
+    saliency: Saliency | None = None,
+    *,
+    alpha: float = 1.0,
+    blocks: int = 4,
+    smoothness: float = 0.5,
+) -> Batch:
+    """Pastes those of `blocks` x `blocks` blocks of the partner that show more than they hide (after arXiv 2009.06962).
+
+    The saliency of each pixel is what `saliency` computes of the batch, the norm of the loss's gradient by the pixel
+    where a method trains; without it the batch has it as an entry `saliency`, float [b h w], 0 or more.
+    A block loses the own saliency less the partner's in it, each as a share of its image's, and `smoothness` times the
+    mean loss of the blocks beside it. A share 1 - Beta(alpha, alpha) of the blocks is pasted, rounded: those that lose
+    least, so that with smoothness 0 no other blocks keep more saliency. Of equal losses, as where the saliency is
+    constant, those nearest to a random point come first. The label's weight is the fraction of pixels.
+
+    This is the mask of Puzzle Mix alone: neither does it move the blocks (transport), nor does it count how many
+    neighbours differ (a graph cut), nor blend at several levels.
+    """
+    if smoothness < 0:
+        raise UserError(f"saliency_cutmix: smoothness {smoothness} is negative; 0 looks at each block alone")
+    if saliency is None and "saliency" not in batch:
+        raise UserError("saliency_cutmix: the batch has no entry 'saliency', float [b h w], say the gradient's norm")
+    _refuse_targets(batch, "saliency_cutmix", "boxes", "box_mask", "keypoints")
+    b, height, width, _ = batch["image"].shape
+    if blocks < 1 or height % blocks or width % blocks:
+        raise UserError(
+            f"saliency_cutmix: {blocks} x {blocks} blocks do not divide images of {height} x {width} pixels"
+        )
+    drawn, *centre = uniforms(keys, 3)
+    count = jnp.round((1 - beta(drawn, alpha, "saliency_cutmix")) * blocks**2).astype(jnp.int32)
+    shown = _in_blocks(saliency(batch) if saliency else batch["saliency"], blocks).sum((2, 4))
+    shown /= jnp.maximum(shown.sum((1, 2), keepdims=True), 1e-30)
+    loss = shown - partner(shown)
+    loss += smoothness * _beside(loss)
+    middles = jnp.arange(blocks, dtype=jnp.float32) + 0.5
+    y, x = (jnp.abs(middles - blocks * c[:, None]) for c in centre)
+    distance = jnp.maximum(y[:, :, None], x[:, None])
+    order = jax.vmap(jnp.lexsort)((distance.reshape(b, -1), loss.reshape(b, -1)))
+    pasted = (jnp.argsort(order) < count[:, None]).reshape(b, blocks, 1, blocks, 1)
+
+    def paste(entry: Shaped[Array, "b h w *c"]) -> Shaped[Array, "b h w *c"]:
+        own = _in_blocks(entry, blocks)
+        return jnp.where(pasted, partner(own), own).reshape(entry.shape)
+
+    share = count.astype(jnp.float32) / blocks**2
+    mixed = {name: paste(batch[name]) for name in ("image", "mask") if name in batch}
+    return batch | mixed | mixed_label(batch, [1 - share, share])
+
+
+def partner(x: Shaped[Array, "b *rest"], which: int = 1) -> Shaped[Array, "b *rest"]:
+    """Row i ^ which in place of row i; which: 0 to 3."""
+    if len(x) % 2:
+        raise UserError(f"mixing pairs neighbours: each device needs an even number of examples, not {len(x)}")
+    if which > 1 and len(x) % 4:
+        raise UserError(f"mixing four neighbours: each device needs a multiple of 4 examples, not {len(x)}")
+    return x[np.arange(len(x)) ^ which]
+
+
+def mixed_label(batch: Batch, weights: list[Float[Array, "b"]]) -> Batch:
+    """The labels of an image, its partner i ^ 1 and so on, times their weights; nothing where there are no labels."""
+    if "label" not in batch:
+        return {}
+    label = batch["label"]
+    if label.ndim != 2 or not jnp.issubdtype(label.dtype, jnp.floating):
+        raise UserError(
+            f"mixing takes labels that are distributions, float [b classes], not {label.dtype}{label.shape}"
+        )
+    parts = [weight[:, None] * partner(label, which) for which, weight in enumerate(weights)]
+    return {"label": functools.reduce(operator.add, parts)}
+
+
+def uniforms(keys: Key[Array, "b"], count: int) -> Float[Array, "count b"]:
+    return jax.vmap(lambda key: jax.random.uniform(key, (count,)), out_axes=1)(keys)
+
+
+def beta(drawn: Float[Array, "b"], alpha: float, name: str) -> Float[Array, "b"]:
+    """Beta(alpha, alpha) from uniform numbers, through a table of its quantiles.
+
+    jax.random.beta rejects and draws again until every example has its number, and took longer than the mixing. Here
+    no probability is off by more than 1 / KNOTS.
+    """
+    if alpha <= 0:
+        raise UserError(f"{name}: alpha {alpha} is not positive; weights are drawn from Beta(alpha, alpha)")
+    table = jnp.asarray(special.betaincinv(alpha, alpha, np.arange(KNOTS + 1) / KNOTS), jnp.float32)
+    position = drawn * KNOTS
+    index = position.astype(jnp.int32)
+    below, above = (table.at[index + i].get(mode="promise_in_bounds") for i in (0, 1))
+    return below + (position - index.astype(position.dtype)) * (above - below)
+
+
+def _blend(image: Shaped[Array, "b h w c"], weight: Float[Array, "b"]) -> Float[Array, "b h w c"]:
+    image, across = dtypes.to_float(image), weight[:, None, None, None]
+    return across * image + (1 - across) * partner(image)
+
+
+def _rectangles(
+    area: Float[Array, "b"], centre: list[Float[Array, "b"]], size: tuple[int, ...]
+) -> tuple[tuple[Array, ...], Float[Array, "b"]]:
+    """(top, left, rows, columns), of the picture's proportions and clipped at its borders; and the share it covers."""
+    (top, rows), (left, columns) = (_interval(area, c, side) for c, side in zip(centre, size, strict=True))
+    return (top, left, rows, columns), (rows * columns).astype(jnp.float32) / (size[0] * size[1])
+
+
+def _interval(area: Float[Array, "b"], centre: Float[Array, "b"], side: int) -> tuple[Array, Array]:
+    length = (jnp.sqrt(area) * side).astype(jnp.int32)
+    start = scaled(centre, side) - length // 2
+    first = jnp.maximum(start, 0)
+    return first, jnp.minimum(start + length, side) - first
+
+
+def _paste(image: Array, other: Array, rectangle: tuple[Array, ...]) -> Shaped[Array, "b h w c"]:
+    return jax.vmap(paint)(image, other, *rectangle)
+
+
+def _in_blocks(entry: Shaped[Array, "b h w *c"], blocks: int) -> Shaped[Array, "b n y n x"]:
+    b, height = entry.shape[:2]
+    return entry.reshape(b, blocks, height // blocks, blocks, -1)
+
+
+def _beside(loss: Float[Array, "b n n"]) -> Float[Array, "b n n"]:
+    """The mean over the two to four neighbours of each block."""
+
+    def total(x: Array) -> Array:
+        ring = jnp.pad(x, ((0, 0), (1, 1), (1, 1)))
+        return ring[:, :-2, 1:-1] + ring[:, 2:, 1:-1] + ring[:, 1:-1, :-2] + ring[:, 1:-1, 2:]
+
+    return total(loss) / jnp.maximum(total(jnp.ones_like(loss)), 1)  # a single block has none
+
+
+def _refuse_targets(batch: Batch, name: str, *entries: str) -> None:
+    for entry in entries:
+        if entry in batch:
+            how = "cutmix pastes them" if entry == "mask" else "copy_paste and mosaic move them"
+            raise UserError(f"{name}: {entry!r} cannot be mixed; {how}")

@@ -1,0 +1,1 @@
+"""Policies: operations drawn at random, one after the other; `engine` runs what they draw."""

@@ -1,0 +1,100 @@
+"""AugMix (arXiv 1912.02781): chains of operations, blended with each other and with the picture itself."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int32, PRNGKeyArray
+
+from efficient_jax.augment.kernels import dtypes, packed, targets
+from efficient_jax.augment.policies import engine
+from efficient_jax.types import Example, UserError
+
+OPS = (
+    *("autocontrast", "equalize", "posterize", "rotate", "solarize"),
+    *("shear_x", "shear_y", "translate_x", "translate_y"),
+)
+MAX_SEVERITY = 10
+_MAX_DEPTH = 3  # of chains with a random depth
+_LEVELS = 256  # how finely a magnitude is rounded
+_WHOLE = 4096  # weights count 4096ths, so that pixels are integers whose sum no compiler rounds otherwise
+
+
+def largest(size: tuple[int, ...]) -> engine.Ranges:
+    height, width = size
+    return engine.ranges(
+        rotate=30, shear=0.3, translate=(width / 3, height / 3), factor=0.0, posterize=(4, 0), solarize=(256, 0)
+    )
+
+
+def augmix(
+    key: PRNGKeyArray,
+    example: Example,
+    *,
+    width: int = 3,
+    depth: int = -1,
+    severity: float = 3.0,
+    alpha: float = 1.0,
+    fill: dtypes.Fill = 0.0,
+) -> Example:
+    """A mix of `width` chains of operations, mixed with the picture: `m * image + (1 - m) * sum(w[i] * chain[i])`.
+
+    depth: operations in a chain; -1: each chain draws 1, 2 or 3.
+    severity: every operation draws its magnitude from 0.1 to this, on a scale to 10: rotate 30 degrees, shear 0.3,
+    translate a third of the side, posterize from 4 bits to 0, solarize from nothing to everything.
+    alpha: w ~ Dirichlet(alpha, ...), m ~ Beta(alpha, alpha). fill: what lies outside the image, in 0..1,
+    one level or one for each channel.
+
+    The paper's training loss compares the predictions for two such pictures and the clean one; this is the picture.
+    Float images are rounded to 256 levels.
+    """
+    if width < 1 or not (depth == -1 or depth >= 1) or alpha <= 0 or not 0.1 <= severity <= MAX_SEVERITY:
+        raise UserError(
+            f"augmix: want width >= 1, depth >= 1 or -1, alpha > 0 and severity in 0.1..{MAX_SEVERITY}, "
+            f"got {width}, {depth}, {alpha} and {severity}"
+        )
+    moved = [name for name in targets.MOVED if name in example]
+    if moved:
+        raise UserError(f"augmix blends pictures that are turned and shifted differently: no place for {moved[0]!r}")
+    image = example["image"]
+    size, channels = image.shape[:2], image.shape[2]
+    drawn, amounts = draw_chains(jax.random.fold_in(key, 0), size, width, depth, severity)
+    levels = dtypes.to_uint8(image)
+    run = engine.loop(OPS, fill, channels)
+
+    def chain(drawn: Int32[Array, "layers"], amounts: Int32[Array, "layers"]) -> Array:
+        matrices = engine.matrix_of_each(drawn, amounts, ops=OPS, size=size)
+        return packed.unpack(run(packed.pack(levels), drawn, amounts, matrices), channels)
+
+    chains = jax.vmap(chain)(drawn, amounts)
+    weights = mixing_weights(jax.random.fold_in(key, 1), width, alpha)
+    pictures = jnp.concatenate([levels[None], chains]).astype(jnp.int32)
+    mixed = jnp.sum(weights[:, None, None, None] * pictures, axis=0)
+    out = ((mixed + _WHOLE // 2) // _WHOLE).astype(jnp.uint8)
+    return example | {"image": out if image.dtype == jnp.uint8 else dtypes.to_float(out).astype(image.dtype)}
+
+
+def draw_chains(
+    key: PRNGKeyArray, size: tuple[int, ...], width: int, depth: int, severity: float
+) -> tuple[Int32[Array, "width layers"], Int32[Array, "width layers"]]:
+    """Which of OPS each layer of each chain is, len(OPS) where a chain is shorter, and the amounts."""
+    layers = _MAX_DEPTH if depth == -1 else depth
+    draws = jax.random.uniform(key, (3 * layers + 1, width))
+    which, magnitude, sign = draws[:-1].reshape(3, layers, width).swapaxes(1, 2)
+    level = jnp.round((0.1 + (severity - 0.1) * magnitude) * (_LEVELS / MAX_SEVERITY)).astype(jnp.int32)
+    table = jnp.asarray(engine.amount_table(largest(size), OPS, np.arange(_LEVELS + 1) / _LEVELS))
+    drawn = (which * len(OPS)).astype(jnp.int32)
+    amounts = table[(sign < 0.5).astype(jnp.int32), drawn, level]
+    if depth == -1:
+        beyond = jnp.arange(layers) > (draws[-1] * _MAX_DEPTH).astype(jnp.int32)[:, None]
+        drawn = jnp.where(beyond, len(OPS), drawn)
+    return drawn, amounts
+
+
+def mixing_weights(key: PRNGKeyArray, width: int, alpha: float) -> Int32[Array, "1+width"]:
+    """In 4096ths, of the picture itself and of the chains. They sum to 1 exactly."""
+    # Shares of gamma variates are distributed so, and the logarithm of Gamma(1) is quickly drawn and compiled.
+    shape = (2 + width,)
+    logs = -jax.random.gumbel(key, shape) if alpha == 1 else jax.random.loggamma(key, alpha, shape)
+    kept, chains = jax.nn.softmax(logs[:2])[0], jax.nn.softmax(logs[2:])
+    rounded = jnp.floor((1 - kept) * chains * _WHOLE).astype(jnp.int32)
+    return jnp.concatenate([(_WHOLE - jnp.sum(rounded))[None], rounded])
