@@ -21,7 +21,7 @@ from sklearn.model_selection import train_test_split
 from configs import common
 from configs.quickstart import stage
 from efficient_jax import files
-from efficient_jax.data.sources import mnist5k
+from efficient_jax.data.sources.handwritten_digits import mnist5k
 
 FOLDER = Path("runs/equivariance_images")
 SHIFT = 4  # pixels, the margin around most digits

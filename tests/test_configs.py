@@ -15,10 +15,10 @@ from efficient_jax import augment
 from efficient_jax.commands import flags
 from efficient_jax.commands.files import load_config
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.run import prepare
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.stage_config import resolved
 from efficient_jax.optim import optimizer
+from tests.tiny_run import begun
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "common")
@@ -74,7 +74,6 @@ def test_how_long_the_warm_up_of_a_config_is(name):
     assert {stage: resolved(stages[stage], images).optim["warmup"] for stage in expected} == expected
 
 
-@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
 @pytest.mark.parametrize("updates", [1, 2, 30])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_one_flag_shortens_a_stage_of_any_config(name, updates):
@@ -89,7 +88,6 @@ def test_one_flag_shortens_a_stage_of_any_config(name, updates):
             assert abs(share) <= 0.5 / updates + 0.5 / long.updates or found.optim["warmup"] == min(1, updates - 1)
 
 
-@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections
 @pytest.mark.parametrize(
     "given",
     [
@@ -120,7 +118,7 @@ def test_a_tiny_config_trains(name, pictures, tmp_path):
         generated.mkdir(parents=True)
         Image.new("RGB", (40, 50), "red").save(generated / "1.png")
         config.data.generated.path = str(generated.parent)
-    run = prepare(plan(config.to_dict()), tmp_path, Console(quiet=True))
+    run = begun(config.to_dict(), tmp_path, Console(quiet=True))
     for stage in run.stages:
         found = run_stage(stage, run)
         assert found["updates"] == (2 if stage.batch else 0)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from efficient_jax.commands.predict import predict
 from efficient_jax.data import decode
+from efficient_jax.data.framing import Framing
 from efficient_jax.settings import counted
 
 NOUNS = "images|pictures|files|rows|lines|labels|classes|boxes|members|trials|arrays|objects|ids|points|columns|groups"
@@ -42,5 +43,5 @@ def test_what_is_said_of_one_picture(teacher, tmp_path, capsys):
 )
 def test_the_verb_of_what_was_changed_agrees(number, said):
     pictures = [np.full((4, 4), 9, np.uint8)] * number + [np.full((4, 4, 3), 9, np.uint8)] * (3 - number)
-    (note,) = decode.decode_all(pictures.__getitem__, 3, decode.Framing(4)).notes
+    (note,) = decode.decode_all(pictures.__getitem__, 3, Framing(4)).notes
     assert note.startswith(said)

@@ -41,14 +41,21 @@ def test_numbers_that_are_not_finite_are_null(tmp_path):
 
 
 def test_json_has_one_writer():
-    """Beside it only strings are dumped: hashes of configs, and names within an .npz."""
+    """Beside it only strings are dumped: keys and hashes of configs, and names within an .npz."""
     package = Path(files.__file__).parent
     users = {p.relative_to(package).as_posix() for p in package.rglob("*.py") if "json.dump" in p.read_text()}
-    assert users == {"records.py", "data/stream.py", "data/cache.py", "commands/sweep.py", "commands/explore.py"}
+    assert users == {
+        "files.py",
+        "data/stream.py",
+        "data/cache.py",
+        "experiment/fit.py",
+        "commands/sweep.py",
+        "commands/explore.py",
+    }
 
 
 def test_of_several_processes_only_the_first_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.processes, "is_first", lambda: False)
+    monkeypatch.setattr(files.distributed, "is_first", lambda: False)
     files.write_json(tmp_path / "a.json", {"n": 1})
     for n in (1, 100_000):
         files.write_npz(tmp_path / "a.npz", {"x": np.arange(n), "y": np.arange(n)})

@@ -49,7 +49,7 @@ def imports(module: str) -> set[str]:
 
 
 def part(module: str) -> str:
-    """`efficient_jax.data.feed` -> `data`, `launch` -> `launch`."""
+    """`efficient_jax.data.sampling` -> `data`, `launch` -> `launch`."""
     return module.removeprefix("efficient_jax.").split(".")[0]
 
 
@@ -76,6 +76,14 @@ def test_no_cycle():
     for module, found in modules.items():
         parts.setdefault(part(module), set()).update({part(name) for name in found} - {part(module)})
     tuple(graphlib.TopologicalSorter(parts).static_order())
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if "." in m and part(m) != "augment"))
+def test_no_function_hides_a_module(module):
+    """Of `augment` the public names are those of its operations, as a config says them."""
+    importlib.import_module(module)
+    package, _, name = module.rpartition(".")
+    assert isinstance(getattr(importlib.import_module(package), name), types.ModuleType)
 
 
 @pytest.mark.parametrize("library", ONLY_IN)

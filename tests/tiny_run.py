@@ -8,9 +8,10 @@ import numpy as np
 from rich.console import Console
 
 from efficient_jax import files
-from efficient_jax.data.sources import fingerprint
+from efficient_jax.data.dataset import fingerprint
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.run import prepare
+from efficient_jax.experiment.dry_run import dry_run
+from efficient_jax.experiment.run import Run, prepare
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.workdir import keep_split
 
@@ -38,6 +39,10 @@ def stage(method: str, updates: int = 2, **changes) -> dict:
     return block | changes
 
 
+def tuned(rules, **changes):
+    return stage("supervised", optim=stage("supervised")["optim"] | {"weight_decay": 0.1, "rules": rules}, **changes)
+
+
 def run(images: str, workdir, stages: dict, validation: int = 0, devices: int = 2) -> list[dict]:
     config = {
         "seed": 0,
@@ -51,11 +56,17 @@ def run(images: str, workdir, stages: dict, validation: int = 0, devices: int = 
         },
         **stages,
     }
-    checked = plan(config)
     workdir.mkdir(exist_ok=True)
-    prepared = prepare(checked, workdir, Console(quiet=True))
+    prepared = begun(config, workdir, Console(quiet=True))
     begin(workdir, config, prepared.source, prepared.split)
     return [run_stage(stage, prepared) for stage in prepared.stages]
+
+
+def begun(config: dict, workdir: Path, console: Console) -> Run:
+    """The run as `train` begins it: prepared, and every stage traced."""
+    prepared = prepare(plan(config), workdir, console)
+    dry_run(prepared)
+    return prepared
 
 
 def begin(workdir, config, source, split):
@@ -77,7 +88,7 @@ def prepared(images, workdir, stages, said=None, **data):
         "stages": tuple(stages),
         "data": {"source": {"name": "npz", "path": images}} | split,
     }
-    return prepare(plan(config | stages), workdir, Console(file=said or io.StringIO(), width=300))
+    return begun(config | stages, workdir, Console(file=said or io.StringIO(), width=300))
 
 
 def stored(folder) -> list[dict[str, str]]:

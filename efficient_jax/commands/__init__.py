@@ -2,20 +2,14 @@
 
 from collections.abc import Callable
 
-from efficient_jax.commands.bench import bench
-from efficient_jax.commands.evaluate import evaluate
-from efficient_jax.commands.explain import explain
-from efficient_jax.commands.explore import explore
-from efficient_jax.commands.predict import predict
-from efficient_jax.commands.sweep import sweep
-from efficient_jax.commands.train import train
+from efficient_jax.commands import bench, evaluate, explain, explore, predict, sweep, train
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "train": train,
-    "evaluate": evaluate,
-    "predict": predict,
-    "explain": explain,
-    "explore": explore,
-    "sweep": sweep,
-    "bench": bench,
+    "train": train.train,
+    "evaluate": evaluate.evaluate,
+    "predict": predict.predict,
+    "explain": explain.explain,
+    "explore": explore.explore,
+    "sweep": sweep.sweep,
+    "bench": bench.bench,
 }

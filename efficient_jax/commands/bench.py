@@ -21,10 +21,12 @@ from rich.console import Console
 from efficient_jax import files, keys, models, settings
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import streams
-from efficient_jax.experiment.run import Run, at_size, description_of, input_shape, prepare, teachers_of
-from efficient_jax.experiment.stage import Updates, images_per_update, updates
+from efficient_jax.experiment.dry_run import dry_run
+from efficient_jax.experiment.run import Run, at_size, description_of, input_shape, prepare
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.targets import Supervision
+from efficient_jax.experiment.teachers import teachers_of
+from efficient_jax.experiment.train import Updates, images_per_update, updates
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.methods import METHODS
 from efficient_jax.report import tables
@@ -68,6 +70,7 @@ def bench(
         settings.choose(stage, {each.name: each for each in checked.stages}, "--stage")
     folder = writable(Path(workdir), "--workdir")
     run = prepare(checked, folder, console)
+    dry_run(run)
     found = []
     with tempfile.TemporaryDirectory() as cache:  # or compiling would be measured once only
         before = jax.config.values["jax_compilation_cache_dir"]

@@ -11,9 +11,11 @@ from rich.console import Console
 
 from efficient_jax import files, settings
 from efficient_jax.commands import evaluate_files
-from efficient_jax.evaluation import members as judging
 from efficient_jax.evaluation import slices
-from efficient_jax.evaluation.members import Member
+from efficient_jax.evaluation.members import WHERE, Member, aligned, answered_rightly, figures, member, named, run_of
+from efficient_jax.evaluation.soup import SOUPS, soup_of
+from efficient_jax.evaluation.turned import turned
+from efficient_jax.evaluation.votes import comparison, selection, together
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.inference import predictions, voting
@@ -21,6 +23,7 @@ from efficient_jax.inference.tta import asked
 from efficient_jax.metrics import classification
 from efficient_jax.metrics.agreement import change
 from efficient_jax.report import evaluation, page, tables
+from efficient_jax.settings import counted
 from efficient_jax.training import checkpoint
 from efficient_jax.types import UserError
 
@@ -59,13 +62,13 @@ def evaluate(
     if not members:
         raise UserError("evaluate: --members=RUN[/STAGE],... is missing")
     settings.choose(vote, voting.VOTES, "--vote")
-    names = judging.named(members)
+    names = named(members)
     asked(tta, "--tta")
     if soup:
-        settings.choose(soup, dict.fromkeys(judging.SOUPS), "--soup")
+        settings.choose(soup, dict.fromkeys(SOUPS), "--soup")
     degrees, shares = _numbers(turn, "--turn"), _numbers(weights, "--weights")
     if shares and len(shares) != len(names):
-        raise UserError(f"--weights: {len(shares)} for {len(names)} members; want one for each")
+        raise UserError(f"--weights: {len(shares)} for {counted(len(names), 'member')}; want one for each")
     if truth or fuse or iou or evaluate_files.takes(names):
         if soup or degrees or tta != "none":
             raise UserError("--soup, --turn and --tta ask models; detections and maps are files")
@@ -76,10 +79,10 @@ def evaluate(
     if degrees and not models:
         raise UserError("--turn: turned images are for a model to see, and all members are files")
     say = functools.partial(console.print, soft_wrap=True)
-    singles = judging.aligned([judging.member(name, console, tta) for name in names], say)
+    singles = aligned([member(name, console, tta) for name in names], say)
     found = list(singles)
     if soup:
-        made, variables, description, inside = judging.soup(names, soup, console, tta)
+        made, variables, description, inside = soup_of(names, soup, console, tta)
         console.print(f"{made.name}: {', '.join(inside)}", soft_wrap=True)
         found.append(made)
         if folder:
@@ -87,13 +90,13 @@ def evaluate(
             with checkpoint.saving(folder / "soup", "--soup") as manager:
                 checkpoint.save(manager, 0, {"ema": variables}, description, None)
     if len(names) > 1:
-        found.append(judging.together(singles, vote, shares))
+        found.append(together(singles, vote, shares))
     scores = {each.name: {**each.about} | _scores(each) for each in found}
     about: dict[str, Any] = {"members": scores}
     if found[0].test.labels.ndim == 1 and len(names) > 1:
-        about |= {"pairs": judging.comparison(singles), "selection": judging.selection(singles)}
+        about |= {"pairs": comparison(singles), "selection": selection(singles)}
     for name in models if degrees else ():
-        scores[name]["turned"] = judging.turned(name, degrees, console, tta)
+        scores[name]["turned"] = turned(name, degrees, console, tta)
     shown = evaluation.results(about)
     for said, headers, rows in shown:
         if said:
@@ -105,12 +108,12 @@ def evaluate(
     if folder:
         predictions.write(folder / "predictions.npz", found[-1].test)
         files.write_json(folder / "evaluation.json", about)  # also where the run's images are gone
-        run = judging.run_of(names, console)
+        run = run_of(names, console)
         if run and found[0].test.labels.ndim < 3:
             ids = np.sort(found[0].test.ids)
             like = slices.measures(run.source, run.split, ids)
             for each in found:
-                right = judging.answered_rightly(each)[np.argsort(each.test.ids)]
+                right = answered_rightly(each)[np.argsort(each.test.ids)]
                 scores[each.name]["slices"] = slices.slices(right, like)
             files.write_json(folder / "evaluation.json", about)
         sections = [_section(each, scores[each.name], run) for each in found]
@@ -135,9 +138,9 @@ def _numbers(text: str, flag: str) -> list[float]:
 
 def _scores(found: Member) -> dict[str, Any]:
     if found.test.labels.ndim == 3:
-        return judging.figures(found)
+        return figures(found)
     each = classification.per_class(found.answers, found.test.labels, found.test.classes)
-    return judging.figures(found) | {"classes": each}
+    return figures(found) | {"classes": each}
 
 
 def _section(found: Member, scores: dict[str, Any], run: Run | None) -> dict[str, Any]:
@@ -163,7 +166,7 @@ def _changed(found: Sequence[Member], run: Run | None) -> list[dict[str, Any]]:
     """What each member won and lost against the one before it."""
     if found[0].test.labels.ndim > 1 or not run:
         return []
-    tests = predictions.matched([each.test for each in found], [each.name for each in found], judging.WHERE)
+    tests = predictions.matched([each.test for each in found], [each.name for each in found], WHERE)
     answers = [each.answers[np.argsort(each.test.ids)] for each in found]
     ids, labels = np.sort(tests[0].ids), tests[0].labels[np.argsort(tests[0].ids)]
     rows = []

@@ -19,6 +19,7 @@ from efficient_jax.inference import map_files, voting
 from efficient_jax.metrics import classification
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.report import evaluation, tables
+from efficient_jax.settings import counted
 from efficient_jax.training import checkpoint
 from efficient_jax.types import UserError
 
@@ -57,7 +58,7 @@ def evaluate(
         raise UserError("--truth is missing: the COCO file or the folder of maps that says what is right")
     folder = writable(Path(out), "--out") if out else None
     if weights and len(weights) != len(names):
-        raise UserError(f"--weights: {len(weights)} for {len(names)} members; want one for each")
+        raise UserError(f"--weights: {len(weights)} for {counted(len(names), 'member')}; want one for each")
     if Path(truth).suffix == ".json":
         about, shown = _detections(names, Path(truth), weights, fuse, iou, folder)
     else:
@@ -88,7 +89,8 @@ def _detections(
     found = {name: detection_files.read_results(Path(name), truth, "--members") for name in names}
     crowds = f"; crowds left out, which COCO's own figures excuse: {truth.crowds:,}" if truth.crowds else ""
     count = sum(len(each["labels"]) for each in truth.boxes)
-    said = f"{len(truth.images):,} images, {count:,} boxes of {len(truth.categories)} classes{crowds}"
+    said = f"{counted(len(truth.images), 'image')}, {counted(count, 'box', 'boxes')} of "
+    said += f"{counted(len(truth.categories), 'class', 'classes')}{crowds}"
     if how:
         joint = f"{fuse or 'wbf'} of {len(names)}"
         found[joint] = [combine(models, how, weights) for models in zip(*found.values(), strict=True)]
@@ -148,7 +150,7 @@ def _pixels(
     for name, files in members.items():
         if missing := sorted(real.keys() - files.keys()):
             raise UserError(
-                f"--members: {name!r} has no map of {len(missing):,} images of --truth, first {missing[0]!r}"
+                f"--members: {name!r} has no map of {counted(len(missing), 'image')} of --truth, first {missing[0]!r}"
             )
     joint = f"{vote} vote of {len(names)}"
     shares = np.array(weights or [1.0] * len(names))
@@ -175,7 +177,7 @@ def _pixels(
         for name, each in confusion.items()
     }
     extra = sum(len(files.keys() - real.keys()) for files in members.values())
-    said = f"{len(real):,} maps" + (f"; {extra:,} of members have no truth and are left out" if extra else "")
+    said = counted(len(real), "map") + (f"; {extra:,} of members have no truth and are left out" if extra else "")
     console.print(said, soft_wrap=True)
     about = {"truth": str(path), "vote": vote, "weights": list(weights), "members": scores}
     return about, evaluation.results(about)

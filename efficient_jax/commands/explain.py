@@ -13,8 +13,7 @@ from rich.console import Console
 from efficient_jax import explain as maps
 from efficient_jax import models
 from efficient_jax.commands.explore import held_out
-from efficient_jax.data import decode, feed
-from efficient_jax.data import folder as folders
+from efficient_jax.data import decode, picture_files, sampling
 from efficient_jax.experiment.dataset import load_run
 from efficient_jax.experiment.predict import PREDICT_PIXELS
 from efficient_jax.experiment.run import input_shape
@@ -24,8 +23,8 @@ from efficient_jax.files import write_json
 from efficient_jax.metrics import accuracy
 from efficient_jax.report import explanation
 from efficient_jax.settings import counted
-from efficient_jax.training import checkpoint, step
-from efficient_jax.training import trained as stored
+from efficient_jax.training import checkpoint, trained
+from efficient_jax.training.predict import to_probabilities
 from efficient_jax.types import UserError
 
 MISTAKES, RIGHT, CHOSEN = 24, 12, 64  # images on the page, at most
@@ -81,7 +80,7 @@ def explain(members: str = "", images: str = "mistakes", layer: str = "", workdi
 
 def _explained(name: str, images: str, layer: str, console: Console) -> tuple[dict[str, Any], dict[str, Any]]:
     """(what the page shows of a member, its figures)."""
-    folder = stored.stage_folder(Path(name), "--members")
+    folder = trained.stage_folder(Path(name), "--members")
     network = _network(folder, layer)
     seen = _images(folder, images, network.description, functools.partial(console.print, soft_wrap=True))
     probabilities = network.probabilities(network.variables, seen.images)
@@ -110,11 +109,11 @@ def _explained(name: str, images: str, layer: str, console: Console) -> tuple[di
 
 
 def _network(folder: Path, layer: str) -> Network:
-    apply, variables, description = stored.load(folder, "--members")
+    apply, variables, description = trained.load(folder, "--members")
 
     @jax.jit
     def probabilities(variables: Any, images: jax.Array) -> jax.Array:
-        return step.probabilities(apply(variables, images, False, None)[0][0], description["multi_label"])
+        return to_probabilities(apply(variables, images, False, None)[0][0], description["multi_label"])
 
     @jax.jit
     def heat(variables: Any, images: jax.Array, classes: jax.Array) -> dict[str, jax.Array]:
@@ -129,7 +128,7 @@ def _in_batches(function: Callable) -> Callable:
     def run(variables: Any, *arrays: np.ndarray) -> Any:
         h, w = arrays[0].shape[1:3]
         size = min(BATCH, max(1, PREDICT_PIXELS // (h * w)))
-        parts = feed.padded(np.arange(len(arrays[0])), size)
+        parts = sampling.padded(np.arange(len(arrays[0])), size)
         found = [
             jax.tree.map(lambda x, real=real: np.asarray(x)[:real], function(variables, *(a[rows] for a in arrays)))
             for rows, real in parts
@@ -143,10 +142,10 @@ def _images(folder: Path, images: str, description: Mapping[str, Any], say: Call
     """Raises: UserError naming --images for what is not there."""
     where, count = "--images", len(description["classes"])
     if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
-        files = folders.pictures(Path(images), where).files if Path(images).is_dir() else []
+        files = picture_files.pictures(Path(images), where).files if Path(images).is_dir() else []
         if not files:
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
-        pixels = stored.framed(files[:CHOSEN], stored.framing(description), where)
+        pixels = trained.framed(files[:CHOSEN], trained.framing(description), where)
         labels = np.full((len(pixels), count) if description["multi_label"] else len(pixels), -1)
         about = f"{len(pixels):,} of the {counted(len(files), 'picture')} below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
@@ -230,17 +229,17 @@ def _figures(
 
 def _trust(network: Network, images: np.ndarray, classes: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """What is random -> kind of map -> its rank correlation with that of the trained network, for each image."""
-    module, _ = stored.build(network.description, norm_axis=None)
+    module, _ = trained.build(network.description, norm_axis=None)
     drawn = models.init(module, jax.random.key(0), input_shape(network.description))
     layers = module.layers()
-    trained = network.heat(network.variables, images, classes)
+    true_maps = network.heat(network.variables, images, classes)
     parts = {"the head": layers[-1:], "the upper half": layers[len(layers) // 2 :], "all layers": layers}
-    if "Grad-CAM" not in trained:  # attention comes before the head
+    if "Grad-CAM" not in true_maps:  # attention comes before the head
         del parts["the head"]
     found = {}
     for what, part in parts.items():
         random = network.heat(judge.randomised(network.variables, drawn, part), images, classes)
-        found[what] = {name: judge.rank_correlations(trained[name], random[name]) for name in trained}
+        found[what] = {name: judge.rank_correlations(true_maps[name], random[name]) for name in true_maps}
     return found
 
 

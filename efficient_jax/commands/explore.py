@@ -14,7 +14,7 @@ from rich.console import Console
 from efficient_jax import files
 from efficient_jax.commands.look import look
 from efficient_jax.data import cache, decode, label_errors
-from efficient_jax.data.sources import Source, fingerprint
+from efficient_jax.data.dataset import Source, fingerprint
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.experiment.config import Plan, plan
 from efficient_jax.experiment.dataset import load_data, load_run
@@ -23,7 +23,7 @@ from efficient_jax.experiment.workdir import writable
 from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import bias, exploration
 from efficient_jax.settings import counted
-from efficient_jax.training import trained as stored
+from efficient_jax.training import trained
 from efficient_jax.types import Augment, UserError
 
 IMAGES, VERSIONS = 10, 4  # of a stage's contact sheet
@@ -93,7 +93,7 @@ def _suspects(stages: str, source: Source) -> list[tuple[int, int]]:
     if not stages:
         return []
     where = "--predictions"
-    folders = [stored.stage_folder(Path(name), where) for name in stages.split(",")]
+    folders = [trained.stage_folder(Path(name), where) for name in stages.split(",")]
     try:
         found = out_of_fold.gather(folders)
     except UserError as error:
@@ -137,7 +137,7 @@ def _stages(
 
 
 def _member(name: str, where: str, say: Callable[[str], None]) -> Member:
-    folder = stored.stage_folder(Path(name), where)
+    folder = trained.stage_folder(Path(name), where)
     settings, source, split = load_run(folder.parent, where, say)
     if source.multi_label:
         raise UserError(
@@ -146,7 +146,7 @@ def _member(name: str, where: str, say: Callable[[str], None]) -> Member:
     ids, about = held_out(split)
     return Member(
         name=name,
-        classify=stored.classifier(str(folder)),
+        classify=trained.classifier(str(folder)),
         classes=source.classes,
         images=decode.resized(source.images[ids], settings[folder.name].get("size", 0)),
         labels=source.labels[ids],

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from efficient_jax import settings
 from efficient_jax.commands import COMMANDS
-from efficient_jax.commands.files import load_config, located
+from efficient_jax.commands.files import load_config
 from efficient_jax.optim import durations
 from efficient_jax.types import UserError
 
@@ -21,15 +21,15 @@ FLAG = re.compile(r"--?[A-Za-z][\w.]*")
 def parse(command: str, argv: list[str]) -> dict[str, Any]:
     """The arguments that `argv` gives to a command's function. Raises: UserError for what it does not know."""
     parameters = inspect.signature(settings.choose(command, COMMANDS, "command")).parameters
-    argv = [_located(argument) for argument in _joined(argv)]
+    argv = _joined(argv)
     values = flags.FlagValues()
     try:
         for name, parameter in parameters.items():
             if name == "config":
                 given = [a.removeprefix("--config=") for a in argv if a.startswith("--config=")]
-                check_config(given[-1] if given else parameter.default, argv)
-                default = located(parameter.default)
-                config_flags.DEFINE_config_file(name, default, flag_values=values, sys_argv=["", *argv])
+                config = checked_config(given[-1] if given else parameter.default, argv)
+                argv = [argument for argument in argv if not argument.startswith("--config=")]
+                config_flags.DEFINE_config_dict(name, config, flag_values=values, sys_argv=["", *argv])
             else:
                 flags.DEFINE_string(name, parameter.default, "", flag_values=values)
         if rest := values(["launch.py", *argv])[1:]:
@@ -46,8 +46,11 @@ def parse(command: str, argv: list[str]) -> dict[str, Any]:
     return found
 
 
-def check_config(flag: str, argv: list[str]) -> None:
-    """That the config file loads, and has the keys that `argv` overrides."""
+def checked_config(flag: str, argv: list[str]) -> ConfigDict:
+    """Returns the config of FILE[:ARGUMENT], which has the keys that `argv` overrides.
+
+    Raises: UserError for a file that does not load, and a key that the config does not have.
+    """
     config = load_config(flag, "--config")
     for dotted in (match[1] for match in map(OVERRIDE.match, argv) if match):
         block, seen = config, "config"
@@ -56,12 +59,7 @@ def check_config(flag: str, argv: list[str]) -> None:
             if part not in keys:
                 raise UserError(f"--{seen}.{part}: no such key{settings.nearest(part, keys)}")
             block, seen = block[part], f"{seen}.{part}"
-
-
-def _located(argument: str) -> str:
-    """`argument`, where it is --config=FILE with the place of the file."""
-    name, _, file = argument.partition("=")
-    return f"{name}={located(file)}" if name == "--config" else argument
+    return config
 
 
 def _joined(argv: list[str]) -> list[str]:

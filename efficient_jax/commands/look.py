@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from efficient_jax.augment import operations
-from efficient_jax.data.sources import Source
+from efficient_jax.data.dataset import Source
 from efficient_jax.detection.overlap import COVERED, Objects
 from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.stage_config import augment_blocks

@@ -9,14 +9,15 @@ from rich.console import Console
 from rich.progress import track
 
 from efficient_jax import settings
-from efficient_jax.data import decode, folder, sources
-from efficient_jax.data.labels import writable
+from efficient_jax.data import dataset, decode, picture_files
+from efficient_jax.data.class_names import writable
+from efficient_jax.data.framing import Framing
 from efficient_jax.files import csv_text, write_text
 from efficient_jax.inference import predictions
 from efficient_jax.inference.tta import VIEWS, View
 from efficient_jax.report import labelling
 from efficient_jax.selection import uncertainty
-from efficient_jax.training import trained as members
+from efficient_jax.training import trained
 from efficient_jax.training.trained import Network
 from efficient_jax.types import UserError
 
@@ -74,7 +75,7 @@ def predict(
     console.print(f"{settings.counted(len(found.files), 'picture')}: {path}", soft_wrap=True)
     if found.unreadable:
         console.print(f"left out {decode.listed(found.unreadable)}", soft_wrap=True)
-    for note in folder.note(passed_over):
+    for note in picture_files.note(passed_over):
         console.print(f"note: {note}", soft_wrap=True)
     if rank:
         scores = uncertainty.RANKINGS[rank](found.probabilities)
@@ -86,7 +87,7 @@ def predict(
 def _networks(names: str, views: Sequence[View]) -> list[Network]:
     if not names:
         raise UserError("predict: --members=RUN[/STAGE],... is missing")
-    found = [members.network(name, "--members", CHUNK, views) for name in names.split(",")]
+    found = [trained.network(name, "--members", CHUNK, views) for name in names.split(",")]
     for name, network in zip(names.split(","), found, strict=True):
         for key in ("classes", "multi_label"):
             if network.description[key] != found[0].description[key]:
@@ -97,12 +98,12 @@ def _networks(names: str, views: Sequence[View]) -> list[Network]:
     return found
 
 
-def _files(images: str) -> folder.Walked:
+def _files(images: str) -> picture_files.Walked:
     if not images:
         raise UserError("predict: --images=FOLDER is missing")
     if not Path(images).is_dir():
         raise UserError(f"--images: {images!r} is {'a file' if Path(images).exists() else 'not there'}; want a folder")
-    found = folder.pictures(Path(images), "--images")
+    found = picture_files.pictures(Path(images), "--images")
     if not found.files:
         raise UserError(f"--images: no pictures in {images!r} or the folders below it")
     return found
@@ -127,7 +128,7 @@ def _predict(networks: Sequence[Network], files: list[Path], console: Console) -
             unreadable |= {writable(str(chunk[row])): why for row, why in of_framing.unreadable.items()}
         first = next(iter(decoded.values()))
         read += [chunk[row] for row in first.rows]
-        contents += sources.shown(first.contents)
+        contents += dataset.shown(first.contents)
         predicted = [network.predict(decoded[network.framing].images) for network in networks]
         parts.append(np.stack([probabilities for probabilities, _ in predicted]))
         features.append(predicted[0][1])
@@ -181,6 +182,6 @@ def _write_ranking(
     write_text(page.with_suffix(".csv"), csv_text(header, lines))
     rows = [dict(zip(("image", "classes", "margin", "score"), values, strict=True)) for values in each]
     files = [found.files[i] for i in chosen]
-    shown = decode.decode_all(files.__getitem__, len(files), decode.Framing(SHOWN_SIZE, "pad"))
+    shown = decode.decode_all(files.__getitem__, len(files), Framing(SHOWN_SIZE, "pad"))
     labelling.write_page(page, rank, rows, shown.images)
     return page

@@ -112,7 +112,7 @@ def described(found: list[dict[str, Any]], comparisons: tuple) -> str:
     parts = [tables.markdown(tables.SWEEP_HEADERS, tables.sweep_rows(found))] if found else []
     if of_folds := tables.fold_rows(found):
         parts.append(tables.markdown(tables.FOLD_HEADERS, of_folds))
-    if agreement := tables.agreement(
+    if agreement := tables.agreement_line(
         [result for record in found for result in record["stages"].values() if "test" in result]
     ):
         parts.append(f"{agreement}\n")

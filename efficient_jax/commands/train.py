@@ -13,10 +13,11 @@ from rich import get_console
 from rich.console import Console
 
 from efficient_jax import files
-from efficient_jax.data.sources import Source, fingerprint
+from efficient_jax.data.dataset import Source, fingerprint
 from efficient_jax.distributed import is_first, join, wait
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.dataset import leaks, trained_before
+from efficient_jax.experiment.dry_run import dry_run
+from efficient_jax.experiment.leaks import leaks, trained_before
 from efficient_jax.experiment.results import keep_leaks
 from efficient_jax.experiment.run import Run, prepare
 from efficient_jax.experiment.stage import run_stage
@@ -36,7 +37,7 @@ def train(
 ) -> None:
     """Trains what is not yet trained; a finished run is only shown. `--from=RUN` takes the config of another run.
 
-    `processes`, `process` and `coordinator`: see `processes.join`; one process alone gives none of them.
+    `processes`, `process` and `coordinator`: see `distributed.join`; one process alone gives none of them.
     """
     if processes:
         join(processes, process, coordinator)
@@ -48,6 +49,7 @@ def train(
     say = functools.partial(console.print, soft_wrap=True)
     with claimed(folder, settings), stopping.listening(say) as stop:
         run = prepare(checked, folder, console)
+        dry_run(run)
         about = _about(run, settings)
         check_data(folder, about["data"]["fingerprint"], about["data"]["generated_fingerprint"])
         files.write_json(folder / "config.json", settings)

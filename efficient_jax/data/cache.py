@@ -13,8 +13,9 @@ import numpy as np
 import PIL
 from rich import get_console
 
-from efficient_jax.data import decode
-from efficient_jax.data.decode import Decoded, Framing, Picture
+from efficient_jax.data import decode, framing
+from efficient_jax.data.decode import Decoded, Picture
+from efficient_jax.data.framing import Framing
 from efficient_jax.files import whole
 from efficient_jax.settings import counted
 
@@ -43,7 +44,7 @@ def decode_all(
 
 
 def key(files: Sequence[Path], asked: str) -> str:
-    digest = hashlib.sha256(Path(decode.__file__).read_bytes())
+    digest = hashlib.sha256(Path(decode.__file__).read_bytes() + Path(framing.__file__).read_bytes())
     digest.update(f"{PIL.__version__} {asked}".encode())
     for file in files:
         found = "not there"

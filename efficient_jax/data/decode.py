@@ -1,4 +1,4 @@
-"""Pictures of any size, mode and orientation become uint8 arrays of one shape."""
+"""Pictures of any mode and orientation are decoded: files, bytes or arrays become uint8 arrays of one shape."""
 
 import functools
 import io
@@ -15,15 +15,10 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from efficient_jax import settings
-from efficient_jax.data.duplicates import DIGEST, digest
-from efficient_jax.data.progress import watched
-from efficient_jax.settings import choose
+from efficient_jax.data.framing import Framing, as_array, check, fit, from_array, squash
+from efficient_jax.data.identity import DIGEST, digest
+from efficient_jax.data.progress_bar import watched
 from efficient_jax.types import UserError
-
-FITS = ("crop", "squash", "pad")
-INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-GREY = 128
-"""What "pad" adds: near 0 once the mean of an image set is subtracted, which is what convolutions pad with."""
 
 MOST_PIXELS = 100_000_000
 HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")}  # ISO/IEC 23008-12
@@ -34,16 +29,6 @@ NAMED = 5
 
 Picture = Path | bytes | np.ndarray
 """A file, the content of a file, or pixels: uint8 [h w] or [h w c]."""
-
-
-class Framing(NamedTuple):
-    """The shape that pictures get."""
-
-    size: int  # pixels of each side; 0 takes pictures as they are, which must then all have one size
-    fit: str = "crop"
-    crop: float = 1.0
-    interpolation: str = "bicubic"
-    channels: int = 3  # 1 makes colours grey
 
 
 class Framed(NamedTuple):
@@ -65,52 +50,11 @@ class Decoded(NamedTuple):
     contents: np.ndarray  # uint8 [n DIGEST], hashes of the files as they are, or of the pixels of arrays
 
 
-def place(w: int, h: int, size: int, fit: str, crop: float) -> tuple[int, int, int, int]:
-    """(width, height, left, top): the size to which the whole of a picture of w x h pixels is resized, and where its
-    upper left corner then is in the square of `size` pixels that is seen of it.
-
-    "crop": the shorter side becomes round(size / crop), and the square is the middle, as in torchvision's and timm's
-    evaluation. "squash": both sides become `size`. "pad": the longer side becomes `size`, the picture is the middle.
-    """
-    if fit == "squash":
-        return size, size, 0, 0
-    if fit == "pad":
-        width, height = (max(1, round(side * size / max(w, h))) for side in (w, h))
-        return width, height, (size - width) // 2, (size - height) // 2
-    shorter = round(size / crop)
-    width, height = (int(shorter * side / min(w, h)) for side in (w, h))
-    return width, height, -round((width - size) / 2), -round((height - size) / 2)
-
-
-def fit(
-    image: Image.Image | UInt8[np.ndarray, "h w c"], size: int, fit: str, crop: float, interpolation: str
-) -> UInt8[np.ndarray, "size size c"]:
-    """`image` as a square of `size` pixels, resized as `place` says with an antialiasing filter; "pad" adds grey."""
-    image = _from_array(image) if isinstance(image, np.ndarray) else image
-    w, h = image.size
-    resample = INTERPOLATIONS[interpolation]
-    width, height, left, top = place(w, h, size, fit, crop)
-    if left < 0 or top < 0 or width > size or height > size:
-        # Only what is kept is resized: the same pixels, and a strip of 1 x 60,000 does not fill the memory.
-        box = (-left * w / width, -top * h / height, (size - left) * w / width, (size - top) * h / height)
-        return _pixels(image.resize((size, size), resample, box=box))
-    inner = _pixels(image.resize((width, height), resample))
-    if (width, height) == (size, size):
-        return inner
-    square = np.full((size, size, inner.shape[-1]), GREY, np.uint8)
-    square[top : top + height, left : left + width] = inner
-    return square
-
-
 def resized(images: UInt8[np.ndarray, "n h w c"], size: int) -> UInt8[np.ndarray, "n size size c"]:
     """As squares of `size` pixels, with an antialiasing filter; 0: as they are."""
     if not size or images.shape[1:3] == (size, size):
         return images
     return decode_all(images.__getitem__, len(images), squash(size, images.shape[-1])).images
-
-
-def squash(size: int, channels: int) -> Framing:
-    return Framing(size, "squash", channels=channels)
 
 
 def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> Decoded:
@@ -145,10 +89,10 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
 
 def shape_of(read: Callable[[int], Picture], count: int, framing: Framing) -> tuple[tuple[int, ...], str]:
     """(the shape of all images, why the first picture does not tell it or ""). UserError for a framing that is none."""
-    _check(framing)
+    check(framing)
     if not framing.size and count:
         try:
-            return _pixels(_convert(opened(read(0)), framing.channels)[0]).shape, ""
+            return as_array(_convert(opened(read(0)), framing.channels)[0]).shape, ""
         except Exception as error:  # a damaged file makes decoders raise anything
             return (framing.size, framing.size, framing.channels), reason(error)
     return (framing.size, framing.size, framing.channels), ""
@@ -232,21 +176,9 @@ def left_out(decoded: Decoded, name: Callable[[int], str], most: int, where: str
     return decoded._replace(notes=(*decoded.notes, f"left out {failed}"))
 
 
-def _check(framing: Framing) -> None:
-    where = "config.data.source"
-    choose(framing.fit, dict.fromkeys(FITS), f"{where}.fit")
-    choose(framing.interpolation, INTERPOLATIONS, f"{where}.interpolation")
-    if framing.size < 0:
-        raise UserError(f"{where}.size: {framing.size} is not a number of pixels")
-    if not 0 < framing.crop <= 1:
-        raise UserError(f"{where}.crop: {framing.crop} is not a share of the picture, in (0, 1]")
-    if framing.channels not in (1, 3):
-        raise UserError(f"{where}.channels: {framing.channels} asked; want 3 (colour) or 1 (grey)")
-
-
 def opened(picture: Picture) -> Image.Image:
     if isinstance(picture, np.ndarray):
-        return _from_array(picture)
+        return from_array(picture)
     content = picture if isinstance(picture, bytes) else picture.read_bytes()
     if content[4:12] in HEIC:
         _learn_heic()
@@ -265,12 +197,6 @@ def _learn_heic() -> None:
     except ImportError as error:
         raise ValueError("HEIC, which wants pip install pillow-heif") from error
     pillow_heif.register_heif_opener()
-
-
-def _from_array(pixels: np.ndarray) -> Image.Image:
-    if pixels.dtype != np.uint8:
-        raise ValueError(f"{pixels.dtype} {list(pixels.shape)}; want uint8")
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
 
 
 def _convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]:
@@ -304,16 +230,11 @@ def _convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]
 
 def pixels(image: Image.Image, channels: int) -> UInt8[np.ndarray, "h w c"]:
     """Those of an image of PIL, which stays as it is, upright in 8 bits. Raises: ValueError for 32 bits."""
-    return _pixels(_convert(image.copy(), channels)[0])
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    pixels = np.asarray(image)
-    return pixels if pixels.ndim == 3 else pixels[..., None]
+    return as_array(_convert(image.copy(), channels)[0])
 
 
 def _stored(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
-    pixels = _pixels(image)
+    pixels = as_array(image)
     if pixels.shape != shape:
         h, w, _ = shape
         raise ValueError(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Num
 
-from efficient_jax.data.labels import is_no_label, normal
+from efficient_jax.data.class_names import is_no_label, normal
 from efficient_jax.types import UserError
 
 DELIMITERS = ",;\t|"

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from efficient_jax.data import decode, folder
-from efficient_jax.settings import nearest
+from efficient_jax.data import decode, picture_files
+from efficient_jax.data.framing import Framing
+from efficient_jax.settings import counted, nearest
 from efficient_jax.types import UserError
 
 
@@ -66,7 +67,7 @@ def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], frami
         path: A folder with one folder for each class, or for some of them.
         classes: The classes of the dataset.
         shape: Height, width and channels of the dataset's images.
-        framing: `fit`, `crop` and `interpolation` of `decode.Framing`, as the dataset's images were prepared.
+        framing: `fit`, `crop` and `interpolation` of `framing.Framing`, as the dataset's images were prepared.
 
     Raises: UserError for a folder that is no class, a folder without images, images that cannot be read, and images
         that do not have `shape` where it is not square.
@@ -75,26 +76,26 @@ def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], frami
     where = f"{key}: {path!r}"
     indices = {name: index for index, name in enumerate(classes)}
     files: list[tuple[Path, int]] = []
-    folders, passed_over = folder.class_folders(path, key)
+    folders, passed_over = picture_files.class_folders(path, key)
     for name, of_class in folders.items():
         if name not in indices:
             raise UserError(f"{where}: folder {name!r} is none of the {len(classes)} classes{nearest(name, classes)}")
-        for walked in (folder.pictures(inside, key) for inside in of_class):
+        for walked in (picture_files.pictures(inside, key) for inside in of_class):
             files += [(file, indices[name]) for file in walked.files]
             passed_over += walked.passed_over
     if not files:
         raise UserError(f"{where} has no class folder with images; want {path}/{classes[0]}/1.jpg")
     names, (h, w, channels) = tuple(str(file) for file, _ in files), shape
     decoded = decode.decode_all(
-        lambda row: files[row][0], len(files), decode.Framing(h if h == w else 0, channels=channels, **framing)
+        lambda row: files[row][0], len(files), Framing(h if h == w else 0, channels=channels, **framing)
     )
     if decoded.unreadable:
         raise UserError(f"{where}: {decode.listed({names[row]: why for row, why in decoded.unreadable.items()})}")
     if decoded.images.shape[1:] != shape:
         raise UserError(f"{where}: its images have {list(decoded.images.shape[1:])} pixels, the data's {list(shape)}")
     notes = (
-        f"{len(files):,} generated images were read from {path}",
-        *(f"generated: {n}" for n in (*decoded.notes, *folder.note(passed_over))),
+        f"{counted(len(files), 'generated image was', 'generated images were')} read from {path}",
+        *(f"generated: {n}" for n in (*decoded.notes, *picture_files.note(passed_over))),
     )
     return Generated(decoded.images, np.array([index for _, index in files], np.int32), names, notes)
 
@@ -117,7 +118,8 @@ def generate(
         points = images[labels == number].reshape(-1, images[0].size).astype(np.float64)
         if len(points) < 2:
             raise UserError(
-                f"config.data.generated: class {name!r} has {len(points)} labelled images; two or more have a spread"
+                f"config.data.generated: class {name!r} has {counted(len(points), 'labelled image')}; two "
+                "or more have a spread"
             )
         drawn = sample(fit(points, components), per_class, rng)
         made.append(drawn.round().clip(0, 255).astype(np.uint8).reshape(-1, *images.shape[1:]))

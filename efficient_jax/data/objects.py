@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from PIL import Image, ImageDraw
 
-from efficient_jax.data.decode import Framing, place
+from efficient_jax.data.framing import Framing, place
 from efficient_jax.detection.overlap import area
 
 FINER = 4  # polygons are drawn at so many times the size: Pillow's are half a pixel too wide on every side
@@ -22,7 +22,7 @@ class Window(NamedTuple):
 
 
 def window(w: int, h: int, framing: Framing) -> Window:
-    """That of a picture of w x h pixels, as `decode.fit` cuts it."""
+    """That of a picture of w x h pixels, as `framing.fit` cuts it."""
     if not framing.size:
         return Window(np.ones(2), np.zeros(2), (w, h))
     width, height, left, top = place(w, h, framing.size, framing.fit, framing.crop)

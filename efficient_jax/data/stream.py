@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from efficient_jax.data import cache, decode, statistics
-from efficient_jax.data.decode import Decoded, Framing, Picture
-from efficient_jax.data.duplicates import DIGEST, digest
+from efficient_jax.data.decode import Decoded, Picture
+from efficient_jax.data.framing import Framing, squash
+from efficient_jax.data.identity import DIGEST, digest
 from efficient_jax.files import write_npz
 from efficient_jax.types import UserError
 
@@ -108,7 +109,7 @@ class Streamed:
         return statistics.of_sums(self.known.sums[ids], self.known.squares[ids], h * w)
 
     def constant(self) -> Bool[np.ndarray, "n"]:
-        """As `quality.constant`, before they are resized: a channel without variance."""
+        """As `image_quality.constant`, before they are resized: a channel without variance."""
         _, _, _, (h, w, _) = self._decoding
         return (h * w * self.known.squares == self.known.sums**2).all(1)
 
@@ -124,7 +125,7 @@ class Streamed:
             raise UserError(_changed(name(row), "is not what it was at the start"))
         image = decode.frame(content, framing, stored).image
         if self.shape[1:] != stored:
-            image = decode.frame(image, decode.squash(self.shape[1], stored[2]), self.shape[1:]).image
+            image = decode.frame(image, squash(self.shape[1], stored[2]), self.shape[1:]).image
         return image
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 from scipy import stats
 
-from efficient_jax.data import quality
-from efficient_jax.data.sources import Source
-from efficient_jax.experiment import dataset
+from efficient_jax.data import image_quality
+from efficient_jax.data.dataset import Source
+from efficient_jax.experiment.leaks import alike
 from efficient_jax.metrics import accuracy
 
 LOOKS = ("brightness", "contrast", "noise", "sharpness", "edge_width")
@@ -21,7 +21,7 @@ def measures(
     source: Source, split: Mapping[str, np.ndarray], ids: Int[np.ndarray, "n"]
 ) -> dict[str, Shaped[np.ndarray, "n"]]:
     """What test images are like: numbers, NaN where one is not known, or whether something is so."""
-    looks = [quality.quality(source.images[ids[i : i + DECODED]]) for i in range(0, len(ids), DECODED)]
+    looks = [image_quality.quality(source.images[ids[i : i + DECODED]]) for i in range(0, len(ids), DECODED)]
     found: dict[str, np.ndarray] = {name: np.concatenate([getattr(part, name) for part in looks]) for name in LOOKS}
     if source.sizes is not None:
         h, w = source.sizes[ids].T
@@ -30,9 +30,7 @@ def measures(
         found["objects"] = (source.objects["box_visible"][ids] > 0).sum(1)
     rest = np.concatenate([others for name, others in split.items() if name != "test"])
     images: Any = source.images  # or what is read as one array
-    return found | {
-        "nearly equals an image of another part": np.isin(ids, dataset.alike(images, ids, rest).pairs[:, 0])
-    }
+    return found | {"nearly equals an image of another part": np.isin(ids, alike(images, ids, rest).pairs[:, 0])}
 
 
 def slices(right: Bool[np.ndarray, "n"], found: Mapping[str, Shaped[np.ndarray, "n"]]) -> list[dict[str, Any]]:

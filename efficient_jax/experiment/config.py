@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from efficient_jax import augment as augmentations
 from efficient_jax.augment import operations
-from efficient_jax.data import PICTURES, SOURCES
 from efficient_jax.data import generated as drawing
+from efficient_jax.data.sources import PICTURES, SOURCES
 from efficient_jax.data.stream import FEEDS
 from efficient_jax.experiment.stage_config import Stage, at_least, augment_blocks, stage
 from efficient_jax.models import pretrained
@@ -22,7 +22,7 @@ class Plan(NamedTuple):
     seed: int
     devices: int
     source: tuple[str, dict[str, Any]]
-    split: dict[str, Any]  # sizes, folds and how to draw: arguments of `splits.split`
+    split: dict[str, Any]  # sizes, folds and how to draw: arguments of `data.split.split`
     feed: str  # where its images are: "memory", "stream", or "" for what fits
     generated: dict[str, Any]  # images to draw of each class, or a folder of them, and their weight; {} for none
     duplicates: str  # what to do about images that equal one of the test: "refuse" or "drop"

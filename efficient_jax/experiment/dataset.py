@@ -1,34 +1,36 @@
 """The images of a plan, and which of them are for what."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from efficient_jax import distributed, files
-from efficient_jax.data import PICTURES, SOURCES, cache, decode, duplicates, generated, sources, splits
+from efficient_jax.data import cache, dataset, decode, leakage
+from efficient_jax.data.sources import PICTURES, SOURCES
+from efficient_jax.data.split import notes as split_notes
+from efficient_jax.data.split import split as split_images
 from efficient_jax.data.stream import Feed
 from efficient_jax.experiment import split_table
 from efficient_jax.experiment.config import Plan, plan
+from efficient_jax.experiment.leaks import listed
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.workdir import read_config
 from efficient_jax.methods import METHODS
 from efficient_jax.settings import choose, counted
 from efficient_jax.types import UserError
 
-NAMED = 5  # images that a line lists
-SMALL = 32  # pixels
 NO_TEST = "config.data.test: 0 asked, and the source has no test images of its own; say how many"
 
 
-Check = Callable[[sources.Source, Mapping[str, np.ndarray]], Any]
+Check = Callable[[dataset.Source, Mapping[str, np.ndarray]], Any]
 
 
 def load_data(
     plan: Plan, cache: Path | None = None, check: Check | None = None
-) -> tuple[sources.Source, dict[str, np.ndarray]]:
+) -> tuple[dataset.Source, dict[str, np.ndarray]]:
     """Loads the images of a plan and draws its split.
 
     What sizes and labels alone tell is checked before pictures are decoded, which can take long.
@@ -46,7 +48,7 @@ def load_data(
     def check_known(labels: np.ndarray, classes: tuple[str, ...], tests: int, groups: np.ndarray | None) -> None:
         unseen = np.broadcast_to(np.uint8(0), (len(labels), 1, 1, 1))
         given = {"test": np.arange(len(labels) - tests, len(labels))} if tests else {}
-        source = sources.Source(unseen, labels, classes, given, groups=groups)
+        source = dataset.Source(unseen, labels, classes, given, groups=groups)
         if source.multi_label:  # iterative stratification of many labels takes as long as decoding
             for stage in plan.stages if check else ():
                 check_labels(stage, source)
@@ -59,20 +61,20 @@ def load_data(
     split = _split(plan, source, _by_content(hashes))
     apart = len(source.images) - sum(map(len, split.values()))
     if source.groups is not None and apart and not plan.split["unlabelled"]:
-        source = _noted(source, f"left out {apart:,} images whose groups are held out")
+        source = _noted(source, f"left out {counted(apart, 'image')} whose groups are held out")
     source, split = _without_test_images(plan, source, split, hashes)
     asked = plan.split["labels_per_class"], plan.split["folds"]
-    for note in splits.notes(split, source.labels, source.classes, *asked):
+    for note in split_notes(split, source.labels, source.classes, *asked):
         source = _noted(source, note)
     labelled = np.concatenate([split["labelled"], split["validation"]])
-    if pairs := duplicates.contradictions(hashes, source.labels, labelled):
-        source = _noted(source, f"equal images have different labels: {_listed(pairs, source)}")
+    if pairs := leakage.contradictions(hashes, source.labels, labelled):
+        source = _noted(source, f"equal images have different labels: {listed(pairs, source)}")
     return source, split
 
 
 def load_run(
     run: Path, where: str, say: Callable[[str], None]
-) -> tuple[dict[str, Any], sources.Source, dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], dataset.Source, dict[str, np.ndarray]]:
     """Loads the images of a run as it had them, with the parts in its `split.csv`: nothing is drawn again.
 
     Args:
@@ -94,8 +96,8 @@ def load_run(
     return settings, *split_table.restored(source, table, classes, run, where, say)
 
 
-def _split(plan: Plan, source: sources.Source, order: np.ndarray | None) -> dict[str, np.ndarray]:
-    split = splits.split(
+def _split(plan: Plan, source: dataset.Source, order: np.ndarray | None) -> dict[str, np.ndarray]:
+    split = split_images(
         source.labels,
         source.classes,
         seed=plan.seed,
@@ -127,14 +129,14 @@ def _check_sizes(plan: Plan) -> None:
 
 def _source(
     plan: Plan, cache: Path | None, check: Callable[..., None] | None = None
-) -> tuple[sources.Source, list[bytes]]:
+) -> tuple[dataset.Source, list[bytes]]:
     """(all images of a plan, the hash of the pixels of each). `check`: see `stream.Feed`."""
     name, settings = plan.source
     given = {"feed": Feed(plan.feed, _room(plan.devices), cache, check)} if name in PICTURES else {}
     source = SOURCES[name](**settings | given)
     if not len(source.images):
         raise UserError(f"config.data.source: {name!r} has no images")
-    hashes = sources.digests(source)
+    hashes = dataset.digests(source)
     if source.contents is None:  # also of what is resized later
         source = source._replace(contents=np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), -1))
     return source, hashes
@@ -154,69 +156,7 @@ def _room_here(devices: int) -> int:
     return min(decode.free_memory(), about["bytes_limit"] - about["bytes_in_use"]) // 2
 
 
-class Leak(NamedTuple):
-    """Images that are nearly the same, on both sides of a split."""
-
-    said: str
-    pairs: np.ndarray  # int [p 2]: the held-out image, the other
-    distances: np.ndarray
-
-
-def leaks(source: sources.Source, split: Mapping[str, np.ndarray]) -> list[Leak]:
-    """Near duplicates of test images in all other parts, and of validation images among the labelled and generated.
-
-    Only said, never acted upon: two photographs of one thing leak, two digits that look alike do not, and who knows
-    the images can tell which they are.
-    """
-    rest = np.concatenate([ids for name, ids in split.items() if name != "test"])
-    images: Any = source.images  # or what is read as one array
-    found = []
-    learned = np.concatenate([split[name] for name in ("labelled", "generated") if name in split])
-    called = "labelled or generated" if "generated" in split else "labelled"
-    for held_out, ids, others in (("test", "other", rest), ("validation", called, learned)):
-        near = alike(images, split[held_out], others)
-        if len(near.pairs):
-            count = len(np.unique(near.pairs[:, 0]))
-            what = counted(count, f"{held_out} image nearly equals", f"{held_out} images nearly equal")
-            said = f"{what} {ids} images: {_listed(near.pairs.tolist(), source)}"
-            found.append(Leak(said, *near))
-    return found
-
-
-def trained_before(plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray]) -> list[str]:
-    """Lines on test images that were labelled images of another run whose stage this one starts from or learns from.
-
-    A split is drawn from the images that are there: a run on more images tests on some that an earlier run trained on.
-    """
-    tested = set(sources.contents(source, split["test"]))
-    own = {stage.name for stage in plan.stages}
-    found = []
-    for stage in plan.stages:
-        for reference in dict.fromkeys((stage.init, *stage.teachers)):
-            run = Path(reference).parent
-            if reference in own or not all((run / name).is_file() for name in (split_table.FILE, "run.json")):
-                continue
-            table = split_table.read(run, files.read_json(run / "run.json")["data"]["classes"], "split")
-            theirs = {of for of, part in zip(table.contents, table.parts, strict=True) if part == "labelled"}
-            if both := len(tested & theirs):
-                found.append(
-                    f"{both:,} of {len(tested):,} test images were labelled images of {reference!r}, which stage "
-                    f"{stage.name!r} takes: its test figures are too good; fix the test images, such as with "
-                    "config.data.source.test_path"
-                )
-    return found
-
-
-def alike(images: Any, held_out: np.ndarray, others: np.ndarray) -> duplicates.Near:
-    """Of thousands of small drawings many look alike: there only what is surely one image."""
-    near = duplicates.near(images, held_out, others)
-    if max(images.shape[1:3]) > SMALL:
-        return near
-    sure = near.distances <= duplicates.SURE
-    return duplicates.Near(near.pairs[sure], near.distances[sure])
-
-
-def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def streams(stage: Stage, source: dataset.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The images of each stream of the stage. Raises: UserError where what to omit is not known."""
     where = f"config.{stage.name}.omit"
     for stream in stage.batch if stage.omit else ():
@@ -227,7 +167,7 @@ def streams(stage: Stage, source: sources.Source, split: Mapping[str, np.ndarray
     return {stream: without_omitted(stage, source, split[stream]) for stream in stage.batch}
 
 
-def without_omitted(stage: Stage, source: sources.Source, ids: np.ndarray) -> np.ndarray:
+def without_omitted(stage: Stage, source: dataset.Source, ids: np.ndarray) -> np.ndarray:
     """Those of `ids` that the stage sees."""
     numbers = dict(zip(source.classes, range(len(source.classes)), strict=True))
     omitted = [choose(name, numbers, f"config.{stage.name}.omit") for name in stage.omit]
@@ -235,16 +175,16 @@ def without_omitted(stage: Stage, source: sources.Source, ids: np.ndarray) -> np
 
 
 def _without_test_images(
-    plan: Plan, source: sources.Source, split: dict[str, np.ndarray], hashes: list[bytes]
-) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    plan: Plan, source: dataset.Source, split: dict[str, np.ndarray], hashes: list[bytes]
+) -> tuple[dataset.Source, dict[str, np.ndarray]]:
     """Refuses images of other parts that equal one of the test, or leaves them out, and as many others are drawn."""
-    if not (found := duplicates.of_test(hashes, split["test"])):
+    if not (found := leakage.of_test(hashes, split["test"])):
         return source, split
     counts = {name: int(np.isin(ids, list(found)).sum()) for name, ids in split.items()}
     if not any(counts.values()):
         return source, split
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    said = f"a test image, pixel for pixel ({shown}): {_listed(list(found.items()), source)}"
+    said = f"a test image, pixel for pixel ({shown}): {listed(list(found.items()), source)}"
     if plan.duplicates == "refuse":
         raise UserError(
             f"config.data: {counted(sum(counts.values()), 'image equals', 'images equal')} {said}; remove "
@@ -252,7 +192,7 @@ def _without_test_images(
         )
     rest = np.setdiff1d(np.arange(len(hashes)), list(found))
     given = {"test": np.searchsorted(rest, split["test"])}
-    again = splits.split(
+    again = split_images(
         source.labels[rest],
         source.classes,
         seed=plan.seed,
@@ -267,48 +207,16 @@ def _without_test_images(
     }
 
 
-def without_held_out(
-    plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray], read: generated.Generated
-) -> generated.Generated:
-    """Refuses generated images that equal a test or validation image, or leaves them out, as `config.data.duplicates`.
-
-    A generator may have learned images by heart that are held out here.
-    """
-    held_out = np.concatenate([split["test"], split["validation"]])
-    known = dict(zip(duplicates.digests(source.images[held_out]), held_out.tolist(), strict=True))
-    found = {row: known[each] for row, each in enumerate(duplicates.digests(read.images)) if each in known}
-    if not found:
-        return read
-    pairs = _listed(list(found.items()), source._replace(names=read.names), source)
-    said = f"{len(found):,} generated images that equal a test or validation image, pixel for pixel: {pairs}"
-    if plan.duplicates == "refuse":
-        raise UserError(
-            f'config.data.generated.path: {said}; remove them, or leave them out with config.data.duplicates="drop"'
-        )
-    kept = np.setdiff1d(np.arange(len(read.images)), list(found))
-    if not len(kept):
-        raise UserError(f"config.data.generated.path: no image is left without the {said}")
-    return generated.Generated(
-        read.images[kept], read.labels[kept], tuple(read.names[i] for i in kept), (*read.notes, f"left out {said}")
-    )
-
-
 def _by_content(hashes: list[bytes]) -> np.ndarray:
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), int)
 
 
-def _noted(source: sources.Source, note: str) -> sources.Source:
+def _noted(source: dataset.Source, note: str) -> dataset.Source:
     return source._replace(notes=(*source.notes, note))
 
 
-def _listed(pairs: Sequence[tuple[int, int]], source: sources.Source, second: sources.Source | None = None) -> str:
-    """`second` is where the second of each pair is, if not in `source`."""
-    named = ", ".join(f"{source.name(one)} = {(second or source).name(other)}" for one, other in pairs[:NAMED])
-    return named + (f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else "")
-
-
 def check_streams(
-    plan: Plan, source: sources.Source, split: Mapping[str, np.ndarray]
+    plan: Plan, source: dataset.Source, split: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, np.ndarray]]:
     """The images of each stream of each stage. Raises: UserError for a method or a batch that the labels do not fit."""
     for stage in plan.stages:
@@ -326,7 +234,7 @@ def check_streams(
     return rows
 
 
-def check_labels(stage: Stage, source: sources.Source) -> None:
+def check_labels(stage: Stage, source: dataset.Source) -> None:
     labels = "several labels" if source.multi_label else "one class"
     if labels not in METHODS[stage.method[0]].labels:
         fitting = " or ".join(repr(name) for name, method in METHODS.items() if labels in method.labels)

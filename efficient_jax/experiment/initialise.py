@@ -51,7 +51,7 @@ def normalisation(
                 f"{', '.join(pretrained.FAMILIES)}; the model is {stage.model[0]!r}"
             )
         try:
-            found = pretrained.preprocessing(stage.init, stage.model[0])
+            found = pretrained.preprocessing_of(stage.init, stage.model[0])
         except UserError as error:
             raise UserError(f"config.{stage.name}.init: {error}") from None
         return found.mean, found.std

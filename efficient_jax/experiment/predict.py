@@ -9,7 +9,7 @@ import numpy as np
 from efficient_jax.experiment.run import Run
 from efficient_jax.inference import predictions
 from efficient_jax.metrics import accuracy
-from efficient_jax.training import step
+from efficient_jax.training.predict import collect_predictions
 from efficient_jax.types import Tree
 
 PREDICT_BATCH = 512
@@ -17,7 +17,7 @@ PREDICT_PIXELS = 2**19  # in a batch on CPU: larger ones gain nothing and leave 
 
 
 def predict_rows(predict: Any, variables: Tree, ids: np.ndarray, run: Run) -> np.ndarray:
-    return step.predict_rows(predict, variables, run.images, ids, batch=predict_batch(run, ids), devices=run.devices)
+    return collect_predictions(predict, variables, run.images, ids, batch=predict_batch(run, ids), devices=run.devices)
 
 
 def predict_batch(run: Run, ids: np.ndarray) -> int:

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from efficient_jax import files
-from efficient_jax.data.sources import Source
-from efficient_jax.methods.multi_label_student import certain
+from efficient_jax.data.dataset import Source
+from efficient_jax.methods.pseudo_labels import certain
 from efficient_jax.settings import counted
 
 TABLE, ABOUT = "pseudo_labels.csv", "pseudo_labels.json"

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from efficient_jax import files, keys
-from efficient_jax.data.sources import Source
+from efficient_jax.data.dataset import Source
 from efficient_jax.inference import predictions
 from efficient_jax.metrics import accuracy, calibration
 from efficient_jax.types import Augment
@@ -59,7 +59,7 @@ def judge(
 
 
 def keep_leaks(folder: Path, source: Source, found: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
-    """Writes pictures of the nearest pairs across parts; `found` as from `loading.leaks`."""
+    """Writes pictures of the nearest pairs across parts; `found` as from `leaks.leaks`."""
     if found:
         ids = np.concatenate([pairs[:PAIRS] for _, pairs, _ in found])
         files.write_npz(folder / "leaks.npz", {"images": source.images[ids], "id": ids})

@@ -1,4 +1,4 @@
-"""From a checked plan to what all stages share: devices, data, splits, and a rehearsal of every stage."""
+"""From a checked plan to what all stages share: devices, data, splits."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -7,23 +7,19 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
-from jaxtyping import Array
 from rich.console import Console
 
-from efficient_jax import models
-from efficient_jax.data import cache, decode, duplicates, generated, objects, sources, statistics
+from efficient_jax import keys
+from efficient_jax.data import cache, dataset, decode, generated, identity, objects, statistics
 from efficient_jax.data.stream import Streamed
-from efficient_jax.experiment import class_map, initialise
+from efficient_jax.experiment import initialise
 from efficient_jax.experiment.config import Plan
-from efficient_jax.experiment.dataset import check_streams, load_data, load_run, without_held_out
+from efficient_jax.experiment.dataset import check_streams, load_data, load_run
+from efficient_jax.experiment.leaks import without_held_out
 from efficient_jax.experiment.stage_config import Stage, resolved
-from efficient_jax.methods import METHODS
-from efficient_jax.optim import optimizer as optim
+from efficient_jax.settings import counted
 from efficient_jax.training import batches, checkpoint, parallel, trained
-from efficient_jax.types import Apply, Tree, UserError
-
-NOTHING: dict[str, Tree] = {}
+from efficient_jax.types import Tree, UserError
 
 
 class Run(NamedTuple):
@@ -33,7 +29,7 @@ class Run(NamedTuple):
     seed: int
     devices: Sequence[jax.Device]
     console: Console
-    source: sources.Source
+    source: dataset.Source
     split: dict[str, np.ndarray]
     weight: float  # of the images in split["generated"], where there are any
     images: batches.Images  # the source's, replicated where they fit
@@ -75,7 +71,7 @@ def reopened(workdir: Path, where: str, console: Console) -> Run:
         where: the flag that an error names.
         console: shows in one line what became of its images since.
 
-    Raises: UserError as `loading.load_run`.
+    Raises: UserError as `dataset.load_run`.
     """
     settings, source, split = load_run(workdir, where, functools.partial(console.print, soft_wrap=True))
     devices = parallel.pick_devices({}, 0)
@@ -105,16 +101,12 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     )
     placed = batches.place(images, devices)
     weight = plan.generated.get("weight", 0.0)
-    run = Run(workdir, plan.seed, devices, console, source, split, weight, placed, mean, std, framing, stages, {})
-    shapes: dict[str, Tree] = {}
-    for stage in stages:
-        shapes[stage.name] = _rehearse(stage, run, shapes)
-    return run
+    return Run(workdir, plan.seed, devices, console, source, split, weight, placed, mean, std, framing, stages, {})
 
 
 def _with_generated(
-    source: sources.Source, split: dict[str, np.ndarray], plan: Plan
-) -> tuple[sources.Source, dict[str, np.ndarray]]:
+    source: dataset.Source, split: dict[str, np.ndarray], plan: Plan
+) -> tuple[dataset.Source, dict[str, np.ndarray]]:
     """Adds images as a part of their own: drawn from the labelled ones alone, or read from a folder."""
     where, images = "config.data.generated", source.images
     if isinstance(images, Streamed):
@@ -129,8 +121,8 @@ def _with_generated(
         ids = split["labelled"]
         made, of = generated.generate(images[ids], source.labels[ids], source.classes, seed=plan.seed, **settings)
         names = tuple(f"generated {i}" for i in range(len(made)))
-        notes = (f"{len(made):,} images were drawn from the {len(ids):,} labelled ones",)
-    hashes = np.frombuffer(b"".join(duplicates.digests(made)), np.uint8).reshape(len(made), -1)
+        notes = (f"{counted(len(made), 'image was', 'images were')} drawn from the {len(ids):,} labelled ones",)
+    hashes = np.frombuffer(b"".join(identity.digests(made)), np.uint8).reshape(len(made), -1)
     before = source.names or tuple(source.name(i) for i in range(len(images)))
     more = source._replace(
         images=np.concatenate([images, made]),
@@ -145,115 +137,6 @@ def _with_generated(
 def framing_of(plan: Plan) -> dict[str, Any]:
     """How the source makes images of pictures; {} where it has arrays."""
     return {key: value for key, value in plan.source[1].items() if key in ("fit", "crop", "interpolation")}
-
-
-def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
-    """The shapes of a stage's variables. Traces its loss, so that a bad value is said before the first stage trains.
-
-    Raises: UserError for a strength or rate out of range, a rule that claims nothing, a teacher or start that does
-    not fit, an image too small for the model.
-    """
-    where = f"config.{stage.name}"
-    about = description_of(stage, run)
-    shape = input_shape(about)
-    module, _ = trained.build(about, norm_axis=None)
-    taught = teachers_of(stage, run, earlier)
-    try:
-        variables = _shapes(stage, module, shape)
-        if stage.batch:
-            _rehearse_updates(stage, run, about, variables, *taught)
-        elif METHODS[stage.method[0]].fit:
-            _rehearse_fit(stage, run)
-    except UserError as error:
-        raise error if str(error).startswith(where) else UserError(f"{where}: {error}") from error
-    except Exception as error:  # of whoever wrote the loss, with its traceback
-        error.add_note(f"while {where} was traced")
-        raise
-    if stage.init in earlier:
-        start = next(other for other in run.stages if other.name == stage.init)
-        initialise.check(start.model, earlier[stage.init], stage, variables)
-    if stage.init and stage.init not in earlier:
-        initialise.variables(stage, variables, run.source.classes, shape, run.workdir, run.restored)
-    return variables
-
-
-def _shapes(stage: Stage, module: Any, shape: tuple[int, int, int]) -> Tree:
-    """The shapes of the variables of `module`. Raises: UserError where it has none for images of `shape`."""
-    try:
-        variables = jax.eval_shape(lambda key: models.init(module, key, shape), jax.random.key(0))
-        _check_pixels(module, variables, shape)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise UserError(f"{stage.model} cannot be trained on images {list(shape)}: {error}") from error
-    return variables
-
-
-def _rehearse_updates(
-    stage: Stage, run: Run, about: dict[str, Any], variables: Tree, teachers: tuple[Apply, ...], theirs: Tree
-) -> None:
-    module, apply = trained.build(about)
-    method = METHODS[stage.method[0]]
-    h, w = run.source.images.shape[1:3]
-    two = {name: values[:2] for name, values in run.source.objects.items()}
-    one = objects.resized(two, w, h, stage.size) | {
-        "image": np.zeros((2, *about["image_shape"]), np.uint8),
-        "label": np.zeros((2, len(run.source.classes)), np.float32),
-        "index": np.arange(2, dtype=np.int32),
-    }
-    batch = dict.fromkeys(stage.batch, one)
-    if method.label:  # on probabilities that no threshold refuses
-        method.label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
-    views = (stage.augment, stage.strong_augment) if method.strong else (stage.augment,)
-    given = (teachers,) if method.frozen_teacher else ()
-    loss_fn = method.loss(apply, *views, *given, **stage.method[1])
-    key = jax.random.key(0)
-    of_method = parameters_of_method(stage, run, key, (apply, variables), teachers, theirs)
-    optimizer(stage, module, variables["params"], of_method)
-    state = {name: tree for name, tree in variables.items() if name != "params"}
-    if method.memory:
-        state["memory"] = method.memory({stream: np.arange(2) for stream in batch}, 2)
-    frozen = {"teacher": theirs, "ema": variables, "progress": np.float32(0.0)}
-    frozen["class_counts"] = np.ones(len(run.source.classes), np.float32)
-    keys = dict.fromkeys(batch, jax.random.split(key))
-    on_a_device = jax.vmap(loss_fn, in_axes=None, axis_name=parallel.AXIS, axis_size=1)
-    jax.eval_shape(on_a_device, variables["params"] | of_method, state, frozen, batch, keys)
-
-
-def optimizer(
-    stage: Stage, module: Any, params: Tree, of_method: Tree
-) -> tuple[optax.GradientTransformation, list[optim.Row]]:
-    """As `optim.optimizer`; what the method trains beside the model is in the layer of the head."""
-    *lower, last = module.layers()
-    layers = (*lower, "|".join([last, *(f"{name}/.*" for name in of_method)]))
-    return optim.optimizer(params | of_method, steps=stage.updates, layers=layers, **stage.optim)
-
-
-def parameters_of_method(
-    stage: Stage, run: Run, key: jax.Array, model: tuple[Apply, Tree], teachers: tuple[Apply, ...], theirs: Tree
-) -> Tree:
-    """What the method trains beside the model; {} for most."""
-    make = METHODS[stage.method[0]].parameters
-    if not make:
-        return {}
-    image = jax.ShapeDtypeStruct((1, *image_shape(stage, run)), np.uint8)
-    seen = [
-        jax.eval_shape(lambda v, x, apply=apply: apply(v, x, False, None)[0][1], variables, image)
-        for apply, variables in (model, (teachers[0], theirs[0]))
-    ]
-    return make(key, *seen, **stage.method[1])
-
-
-def _rehearse_fit(stage: Stage, run: Run) -> None:
-    method, labels = METHODS[stage.method[0]], np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
-    assert method.fit
-    method.fit(np.eye(4, dtype=np.float32), labels, run.seed, None, run.source.multi_label, **stage.method[1])
-
-
-def _check_pixels(module: Any, variables: Tree, shape: tuple[int, ...]) -> None:
-    """That the image is not used up before the head: the mean over no pixels is no number."""
-    images = jax.ShapeDtypeStruct((1, *shape), np.float32)
-    _, seen = jax.eval_shape(lambda v, x: module.apply(v, x, train=False), variables, images)
-    if gone := [name for name, value in seen.items() if 0 in value.shape]:
-        raise ValueError(f"no pixels are left at {gone[0]!r}; take larger images")
 
 
 def image_shape(stage: Stage, run: Run) -> tuple[int, int, int]:
@@ -283,60 +166,5 @@ def description_of(stage: Stage, run: Run) -> dict[str, Any]:
     )
 
 
-def teachers_of(
-    stage: Stage, run: Run, earlier: Mapping[str, Tree] = NOTHING
-) -> tuple[tuple[Apply, ...], tuple[Tree, ...]]:
-    """(applies, variables) of the teachers, with logits of the student's classes. `earlier` has shapes of variables of
-    the stages that may not be trained yet. Raises: UserError for one whose classes or images are others."""
-    stages = {other.name: other for other in run.stages}
-    applies, trees = [], []
-    for name in stage.teachers:
-        if name in earlier:
-            description, variables = description_of(stages[name], run), earlier[name]
-            apply = trained.build(description)[1]
-        else:
-            variables, description = run.restored(initialise.folder(name, run.workdir), stage.where_teachers)
-            apply = trained.build(description)[1]
-        applies.append(_teaching(stage, run, name, apply, description))
-        trees.append(variables)
-    return tuple(applies), tuple(trees)
-
-
-def _teaching(stage: Stage, run: Run, name: str, apply: Apply, description: Mapping[str, Any]) -> Apply:
-    """The `apply` of the teacher `name`, whose logits are of the student's classes where they are read."""
-    where = stage.where_teachers
-    theirs, ours = tuple(description["classes"]), run.source.classes
-    shape = tuple(description["image_shape"])
-    if METHODS[stage.method[0]].label:
-        apply = _resizing(apply, shape)
-    elif shape != image_shape(stage, run):
-        raise UserError(
-            f"{where}: {name!r} knows images {list(shape)} and would see those of the stage, "
-            f"{list(image_shape(stage, run))}; set config.{stage.name}.size"
-        )
-    if METHODS[stage.method[0]].any_classes:
-        return apply
-    if description["multi_label"] != run.source.multi_label:
-        kinds = "several labels", "one class"
-        said, wanted = kinds if description["multi_label"] else kinds[::-1]
-        raise UserError(f"{where}: {name!r} predicts {said} for each image, not {wanted}")
-    if stage.class_map:
-        return class_map.mapped(apply, stage.class_map, theirs, ours, f"config.{stage.name}.class_map")
-    if theirs != ours:
-        raise UserError(
-            f"{where}: {name!r} knows the classes {list(theirs)}, the data has {list(ours)}; say which mean which "
-            f"with config.{stage.name}.class_map, or take the method 'feature_distill'"
-        )
-    return apply
-
-
-def _resizing(apply: Apply, shape: tuple[int, ...]) -> Apply:
-    """`apply` of a network that knows images of `shape`, for others too."""
-
-    def resizing(variables: Tree, images: Array, train: bool, keys: Array | None) -> tuple:
-        if images.shape[1:] != shape:
-            wide = jax.image.resize(images.astype(np.float32), (len(images), *shape), "cubic")
-            images = wide.round().clip(0, 255).astype(np.uint8)
-        return apply(variables, images, train, keys)
-
-    return resizing
+def key_of(stage: Stage, run: Run) -> jax.Array:
+    return keys.named(jax.random.key(run.seed), stage.name)

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Int
 
 from efficient_jax import files
-from efficient_jax.data import identity, sources
-from efficient_jax.data.sources import NOTHING, Source
+from efficient_jax.data import dataset, identity
+from efficient_jax.data.dataset import NOTHING, Source
 from efficient_jax.data.stream import Streamed
 from efficient_jax.types import UserError
 
@@ -30,7 +30,7 @@ class Table(NamedTuple):
 
     parts: tuple[str, ...]
     names: tuple[str, ...]
-    contents: tuple[str, ...]  # as `sources.contents`
+    contents: tuple[str, ...]  # as `dataset.contents`
     labels: np.ndarray  # as in `Source`
 
 
@@ -50,7 +50,7 @@ def text(source: Source, split: Mapping[str, np.ndarray]) -> str:
     which = np.repeat([*parts], [len(of_part) for of_part in parts.values()])
     names = [f"label({name})" for name in source.classes] if source.multi_label else ["label"]
     labels = source.labels[ids].T if source.multi_label else [_class_names(source.labels[ids], source.classes)]
-    columns = [which, ids, [source.name(i) for i in ids], sources.contents(source, ids), *labels]
+    columns = [which, ids, [source.name(i) for i in ids], dataset.contents(source, ids), *labels]
     header = ["part", "number", "image", "content", *names]
     return files.csv_text(header, zip(*columns, strict=True))
 
@@ -101,7 +101,7 @@ def restored(
 
     Raises: UserError naming a test or validation image that is gone or whose content has changed.
     """
-    now = sources.contents(source)
+    now = dataset.contents(source)
     rows = identity.rows_of(table.names, table.contents, source.names or _indexed(len(now)), now)
     parts = np.array(table.parts)
     missing = np.flatnonzero(rows < 0)

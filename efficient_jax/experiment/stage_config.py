@@ -1,6 +1,5 @@
 """A stage's block of a config, checked: each part bound to the function that will read it."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -8,20 +7,29 @@ from jaxtyping import Array, Key
 
 from efficient_jax import augment as augmentations
 from efficient_jax import methods, models
-from efficient_jax.optim import durations, schedules
-from efficient_jax.optim import optimizer as optimizers
+from efficient_jax.experiment.checks import (
+    GIVEN_TO_OPTIMIZER,
+    at_least,
+    check_names,
+    check_optim,
+    check_teachers,
+    check_unread,
+    check_views,
+    in_updates,
+    length_of,
+    mixing,
+)
+from efficient_jax.optim import optimizer
 from efficient_jax.settings import bind, bind_named, choose, counted
 from efficient_jax.types import Augment, Batch, Saliency, UserError
 
 GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
-GIVEN_TO_OPTIMIZER = ("params", "steps", "layers")
 GIVEN_TO_LABELLERS = ("probabilities", "seed")
 GIVEN_TO_LOSSES = ("apply", "augment", "strong_augment", "teachers")
 GIVEN_TO_FITS = ("features", "labels", "seed", "validation", "multi_label", "views")
 GIVEN_TO_CORRECTIONS = ("probabilities", "frequencies")
 GIVEN = GIVEN_TO_LOSSES + GIVEN_TO_FITS + GIVEN_TO_CORRECTIONS
 
-DURATIONS = ("warmup", "period", "boundaries")
 
 NOTHING: dict[str, Any] = {}
 
@@ -112,8 +120,8 @@ def stage(
     if teacher and teachers:
         raise UserError(f"{where}: teacher and teachers are both given; give one")
     teachers = (teacher,) if teacher else teachers
-    _check_teachers(where, chosen, teachers)
-    _check_names({"teachers": teachers, "omit": omit, "class_map": tuple(class_map.values())}, where)
+    check_teachers(where, chosen, teachers)
+    check_names({"teachers": teachers, "omit": omit, "class_map": tuple(class_map.values())}, where)
     if class_map and (entry.any_classes or not teachers):
         raise UserError(f"{where}.class_map: the method {chosen!r} does not read it")
     at_least(size, 0, f"{where}.size")
@@ -127,13 +135,13 @@ def stage(
         if views:
             raise UserError(f"{where}.views: the method {chosen!r} augments in every update and does not read it")
         sizes = _batch(where, entry, **bind(_batch, batch, f"{where}.batch", ("where", "entry")))
-        length = _length(lengths, where)
-        _check_optim(optim, sizes, where)
+        length = length_of(lengths, where)
+        check_optim(optim, sizes, where)
     else:
         if views < 0 or (augment.get("ops", ()) and not views):
             raise UserError(f"{where}.views: {views}; `augment` wants 1 or more augmented copies of each image")
         unread = {"batch": batch, "optim": optim, "omit": omit, "pseudo_labels": pseudo_labels, **lengths}
-        _check_unread(where, chosen, unread | ({"views": views} if entry.correct else {}))
+        check_unread(where, chosen, unread | ({"views": views} if entry.correct else {}))
         if not init:
             raise UserError(
                 f"{where}.init: the method {chosen!r} needs a trained network: an earlier stage, or weights"
@@ -145,7 +153,7 @@ def stage(
         raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
     if pseudo_labels and not entry.label:
         raise UserError(f"{where}.pseudo_labels: the method {chosen!r} does not read them")
-    mixes = _mixes(augment)
+    mixes = mixing(augment)
     for stream, count in sizes.items():
         if count % accumulate:
             raise UserError(
@@ -156,7 +164,7 @@ def stage(
             raise UserError(
                 f"{where}.batch.{stream}: {count // accumulate} is odd, but {mixes[0]!r} mixes images in pairs"
             )
-    _check_views(where, chosen, augment, strong_augment)
+    check_views(where, chosen, augment, strong_augment)
     for key, count in (("log_every", log_every), ("save_every", save_every)):
         at_least(count, 1, f"{where}.{key}")
     at_least(keep_every, 0, f"{where}.keep_every")
@@ -214,8 +222,8 @@ def resolved(stage: Stage, images: int) -> Stage:
     where, batch = f"config.{stage.name}", next(iter(stage.batch.values()))
     unit, amount = stage.length
     updates = max(1, round(amount * {"updates": 1.0, "epochs": images / batch, "examples": 1.0 / batch}[unit]))
-    optim = _in_updates(stage.optim, batch, images, updates, f"{where}.optim")
-    bound = bind(optimizers.optimizer, optim, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+    optim = in_updates(stage.optim, batch, images, updates, f"{where}.optim")
+    bound = bind(optimizer.optimizer, optim, f"{where}.optim", GIVEN_TO_OPTIMIZER)
     if not 0 <= bound["warmup"] < updates:
         raise UserError(
             f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage; "
@@ -227,89 +235,6 @@ def resolved(stage: Stage, images: int) -> Stage:
 def augment_blocks(stage: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The augmentations in the block of a stage, by their keys."""
     return {key: stage.get(key, NOTHING) for key in ("augment", "strong_augment") if stage.get(key) or key == "augment"}
-
-
-def _mixes(block: Mapping[str, Any]) -> list[str]:
-    return sorted(augmentations.operations(block) & augmentations.MIXES.keys())
-
-
-def _check_teachers(where: str, method: str, teachers: tuple[str, ...]) -> None:
-    if bool(teachers) == methods.METHODS[method].needs_teacher:
-        return
-    if teachers:
-        raise UserError(f"{where}.teacher: the method {method!r} has no use for {', '.join(map(repr, teachers))}")
-    raise UserError(f"{where}.teacher: the method {method!r} needs one: the name of an earlier stage")
-
-
-def _check_unread(where: str, method: str, given: Mapping[str, Any]) -> None:
-    for key, value in given.items():
-        if value:
-            raise UserError(f"{where}.{key}: the method {method!r} has no updates and does not read it")
-
-
-def _check_optim(optim: Mapping[str, Any], sizes: Mapping[str, int], where: str) -> None:
-    """With placeholders: how many images are labelled is not known yet."""
-    first = next(iter(sizes.values()))
-    optim_now = _in_updates(optim, first, first, 100, f"{where}.optim")
-    bound = bind(optimizers.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
-    for key in ("learning_rate", "weight_decay", "clip"):
-        if bound[key] < 0.0:
-            raise UserError(f"{where}.optim.{key}: {bound[key]} is negative")
-    bind_named(optimizers.ALGORITHMS, bound["algorithm"], f"{where}.optim.algorithm", optimizers.GIVEN)
-
-
-def _check_views(where: str, method: str, augment: dict, strong_augment: dict) -> None:
-    entry = methods.METHODS[method]
-    if bool(strong_augment) != entry.strong:
-        raise UserError(
-            f"{where}.strong_augment: the method {method!r} "
-            + ("needs a block of operations for the strong view" if entry.strong else "has no strong view")
-        )
-    for key, block in (("augment", augment), ("strong_augment", strong_augment)):
-        mixes = _mixes(block)
-        if mixes and not entry.mixes:
-            raise UserError(
-                f"{where}.{key}: {mixes[0]!r} mixes images, but the method {method!r} compares views of one image"
-            )
-        asking = [op for op in mixes if "saliency" in inspect.signature(augmentations.MIXES[op]).parameters]
-        if asking and not entry.saliency:
-            able = " or ".join(repr(name) for name, other in methods.METHODS.items() if other.saliency)
-            raise UserError(
-                f"{where}.{key}: {asking[0]!r} wants the saliency of images, which the method {method!r} does not "
-                f"compute; take the method {able}, or another operation"
-            )
-
-
-def _length(forms: Mapping[str, float], where: str) -> tuple[str, float]:
-    """The one of `forms` that is given."""
-    given = [(unit, amount) for unit, amount in forms.items() if amount]
-    if len(given) != 1:
-        shown = " and ".join(f"{unit} = {amount}" for unit, amount in given) or "none of them is given"
-        raise UserError(f"{where}: want one of {', '.join(forms)}; {shown}")
-    unit, amount = given[0]
-    if amount < 0:
-        raise UserError(f"{where}.{unit}: {amount} is negative")
-    return unit, float(amount)
-
-
-def _in_updates(block: Mapping[str, Any], batch: int, labelled: int, updates: int, where: str) -> dict[str, Any]:
-    """`config.<stage>.optim` with every duration in updates, those of its schedule too."""
-    measures = {"batch": batch, "epoch": labelled, "updates": updates}
-    given = block
-    block = durations.resolve(block, DURATIONS[:1], **measures, where=where)
-    share = given.get("warmup_percent", 0.0)
-    if isinstance(share, int | float) and 0 < share < 100:  # it leaves something to train, also where it is rounded up
-        block["warmup"] = min(block["warmup"], updates - 1)
-    if isinstance(block.get("schedule"), Mapping):
-        block["schedule"] = durations.resolve(block["schedule"], DURATIONS[1:], **measures, where=f"{where}.schedule")
-        bind_named(schedules.SCHEDULES, block["schedule"], f"{where}.schedule", schedules.GIVEN)
-    return block
-
-
-def _check_names(keys: Mapping[str, tuple], where: str) -> None:
-    for key, names in keys.items():
-        if wrong := [name for name in names if not isinstance(name, str)]:
-            raise UserError(f"{where}.{key}: {wrong[0]!r} is no name")
 
 
 def _batch(
@@ -343,8 +268,3 @@ def _augment(block: Mapping[str, Any], where: str) -> Augment:
 
 def _ops(*, ops: tuple) -> None:
     del ops
-
-
-def at_least(value: int, least: int, where: str) -> None:
-    if value < least:
-        raise UserError(f"{where}: {value} is less than {least}")

@@ -5,14 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efficient_jax.data import feed
+from efficient_jax.data import sampling
 from efficient_jax.experiment import pseudo_label_store
 from efficient_jax.experiment.dataset import streams, without_omitted
 from efficient_jax.experiment.predict import predict_rows
-from efficient_jax.experiment.run import Run, teachers_of
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.methods import METHODS
-from efficient_jax.training import checkpoint, parallel, step
+from efficient_jax.training import checkpoint, parallel
+from efficient_jax.training.predict import make_predict
 from efficient_jax.types import UserError
 
 
@@ -31,12 +33,12 @@ def supervise(stage: Stage, run: Run) -> Supervision:
     labels[split["labelled"]] = source.targets(split["labelled"])
     rows = streams(stage, source, split)
     if stage.balanced:
-        rows["labelled"] = np.repeat(rows["labelled"], feed.balanced(source.labels[rows["labelled"]], run.seed))
+        rows["labelled"] = np.repeat(rows["labelled"], sampling.balanced(source.labels[rows["labelled"]], run.seed))
     if "generated" in split and "labelled" in rows:
         drawn = without_omitted(stage, source, split["generated"])
         labels[drawn] = source.targets(drawn)
         coins = np.random.default_rng(run.seed).random(len(drawn))
-        copies = feed.copies(np.full(len(drawn), run.weight), coins)
+        copies = sampling.copies(np.full(len(drawn), run.weight), coins)
         rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
     label = METHODS[stage.method[0]].label
     if not label:
@@ -63,7 +65,7 @@ def _pseudo_labels(
     if probabilities is None:
         predicted = [
             predict_rows(
-                step.make_predict(apply, run.devices, source.multi_label),
+                make_predict(apply, run.devices, source.multi_label),
                 parallel.replicate(tree, run.devices),
                 ids,
                 run,

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from efficient_jax import distributed, files
-from efficient_jax.data.sources import Source
+from efficient_jax.data.dataset import Source
 from efficient_jax.experiment import split_table
+from efficient_jax.settings import counted
 from efficient_jax.types import UserError
 
 LOCK = ".lock"
@@ -88,7 +89,8 @@ def keep_split(workdir: Path, source: Source, split: Mapping[str, np.ndarray]) -
     elif (before := path.read_bytes().decode()) != text:
         lines = set(before.splitlines()) ^ set(text.splitlines())
         raise UserError(
-            f"--workdir: {str(path)!r} puts images into other parts than are drawn now ({len(lines):,} lines differ); "
+            f"--workdir: {str(path)!r} puts images into other parts than are drawn now "
+            f"({counted(len(lines), 'line differs', 'lines differ')}); "
             "install the versions that run.json names, or give a new --workdir"
         )
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 from efficient_jax.augment import OPS, compose, kernels
 from efficient_jax.augment.class_dependent import from_block, shared
-from efficient_jax.data import feed
+from efficient_jax.data import sampling
 from efficient_jax.explore.strengths import MEASURED, STRENGTHS
 from efficient_jax.metrics.accuracy import holm, paired_difference, wilson
 from efficient_jax.types import Augmentation, UserError
@@ -31,7 +31,7 @@ def predictions(
     """The class that `classify` finds in each image after `augmentation`; image i always draws from the same key."""
     run = jax.jit(jax.vmap(augmentation))
     found = []
-    for rows, real in feed.padded(np.arange(len(images)), BATCH):
+    for rows, real in sampling.padded(np.arange(len(images)), BATCH):
         each = jax.vmap(partial(jax.random.fold_in, key))(rows.astype(np.uint32))
         seen = kernels.to_uint8(run(each, {"image": images[rows]})["image"])
         found.append(classify(np.asarray(seen)).argmax(1)[:real])

@@ -7,7 +7,8 @@ from jaxtyping import Float, UInt8
 from efficient_jax import augment
 from efficient_jax.data.decode import resized
 from efficient_jax.models import pretrained
-from efficient_jax.training import parallel, step, trained
+from efficient_jax.training import parallel, trained
+from efficient_jax.training.predict import extract_rows, make_extract
 
 WEIGHTS, SIZE, BATCH = "efficientnet-lite0", 96, 32
 
@@ -15,7 +16,7 @@ WEIGHTS, SIZE, BATCH = "efficientnet-lite0", 96, 32
 def lite0(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n 1280"]:
     """The features of EfficientNet-Lite0, pooled, of squares of 96 pixels. Raises: UserError where its weights are not
     installed, or the images have neither one channel nor three."""
-    found = pretrained.preprocessing(WEIGHTS, "efficientnet")
+    found = pretrained.preprocessing_of(WEIGHTS, "efficientnet")
     model = "efficientnet", {"variant": "lite0"}
     classes = tuple(map(str, range(1000)))
     module, apply = trained.build(trained.describe(model, classes, (SIZE, SIZE, 3), found.mean, found.std), None)
@@ -25,9 +26,9 @@ def lite0(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n 1280"]:
     )
     variables, _ = pretrained.load(pretrained.read(WEIGHTS), shapes)
     devices = jax.local_devices()
-    extract = step.make_extract(apply, augment.build((), {}, ""), devices)
+    extract = make_extract(apply, augment.build((), {}, ""), devices)
     data = {"image": resized(images, SIZE), "label": np.zeros((len(images), 1), np.float32)}
-    seen, _ = step.extract_rows(
+    seen, _ = extract_rows(
         extract,
         parallel.replicate(variables, devices),
         parallel.replicate(data, devices),

@@ -6,6 +6,7 @@ import numpy as np
 
 from efficient_jax.detection.overlap import HIDING, Objects
 from efficient_jax.explore.survey import Survey
+from efficient_jax.settings import counted
 
 IMBALANCED = 3.0  # the largest class against the smallest
 FEW = 50  # labels of a class
@@ -27,7 +28,7 @@ class Suggestion(NamedTuple):
 def suggestions(
     found: Survey, classes: tuple[str, ...], sizes: np.ndarray | None, size: int, fit: str
 ) -> list[Suggestion]:
-    """`sizes` [n 2] of the pictures before they became squares of `size` pixels by `fit`, as in `data.decode`."""
+    """`sizes` [n 2] of the pictures before they became squares of `size` pixels by `fit`, as in `data.framing`."""
     return [
         *_of_classes(found, classes),
         *_of_moves(found),
@@ -47,8 +48,8 @@ def _of_classes(found: Survey, classes: tuple[str, ...]) -> list[Suggestion]:
         said.append(Suggestion(True, "batch.balanced = True, or method.class_balance = 0.999", why))
     if labelled[least] < FEW:
         unlabelled = int(found.counts["unlabelled"].sum()) + found.unknown["unlabelled"]
-        beside = f", and {unlabelled:,} images without: a method that learns from these" if unlabelled else ""
-        why = f"{labelled[least]:,} labels of {classes[least]}{beside}"
+        beside = f", and {counted(unlabelled, 'image')} without: a method that learns from these" if unlabelled else ""
+        why = f"{counted(labelled[least], 'label')} of {classes[least]}{beside}"
         said.append(Suggestion(True, "strong augmentation: randaugment, cutout", why, ("randaugment", "cutout")))
     return said
 

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from efficient_jax.data import distances, duplicates, quality, statistics
-from efficient_jax.data.decode import place, resized
-from efficient_jax.data.sources import Source, digests
+from efficient_jax.data import feature_distances, identity, image_quality, leakage, statistics
+from efficient_jax.data.dataset import Source, digests
+from efficient_jax.data.decode import resized
+from efficient_jax.data.framing import place
 from efficient_jax.data.stream import Streamed
 from efficient_jax.detection import overlap
 
@@ -47,7 +48,7 @@ class Survey(NamedTuple):
     std: tuple[float, ...]
     ids: Int[np.ndarray, "m"]  # the images of what follows
     held_out: Bool[np.ndarray, "m"]  # which of them are for validation or test
-    quality: quality.Quality
+    quality: image_quality.Quality
     colourless: float  # share of images whose channels are equal
     features: str  # what distances are of
     spread: Float[np.ndarray, "classes"]
@@ -57,7 +58,7 @@ class Survey(NamedTuple):
     moves: dict[str, Move]
     equal: list[list[int]]  # ids of images that equal each other, of the whole set
     compared: int  # images of which it is known whether they are near another
-    near: duplicates.Near  # pairs of ids that are nearly, and not quite, equal
+    near: leakage.Near  # pairs of ids that are nearly, and not quite, equal
     constant: Int[np.ndarray, "k"]  # ids of images of one colour, of the whole set
     objects: overlap.Objects | None
 
@@ -94,13 +95,13 @@ def survey(
     compared = ids if max(images.shape[1:3]) > DRAWINGS else _some(ids, COMPARED)
     known = source.labels.reshape(len(members), -1).min(1) >= 0
     small = resized(images, SIDE)
-    of_pixels = distances.principal(small[~held_out])
+    of_pixels = feature_distances.principal(small[~held_out])
     features = network(images) if network else of_pixels(small)
     features = features / np.linalg.norm(features, axis=1, keepdims=True) if network else features
-    far = distances.mahalanobis(features)
-    measured = quality.quality(images)
+    far = feature_distances.mahalanobis(features)
+    measured = image_quality.quality(images)
     labelled = _some(split["labelled"], MEASURED)
-    light = quality.quality(source.images[labelled])
+    light = image_quality.quality(source.images[labelled])
     return Survey(
         members=members,
         counts={part: members[rows].sum(0) for part, rows in split.items()},
@@ -109,11 +110,11 @@ def survey(
         ids=ids,
         held_out=held_out,
         quality=measured,
-        colourless=float(quality.colourless(images[~held_out]).mean()),
+        colourless=float(image_quality.colourless(images[~held_out]).mean()),
         features="EfficientNet-Lite0's features" if network else f"{SIDE} x {SIDE} pixels",
-        spread=distances.spread(features, members[ids]),
+        spread=feature_distances.spread(features, members[ids]),
         distance=far,
-        outliers=ids[distances.outliers(far)],
+        outliers=ids[feature_distances.outliers(far)],
         within={
             name: _within(getattr(light, name), members[labelled]) for name in ("brightness", "highlights", "contrast")
         },
@@ -128,7 +129,7 @@ def survey(
 
 def _constant(source: Source) -> Bool[np.ndarray, "n"]:
     images = source.images
-    return images.constant() if isinstance(images, Streamed) else quality.constant(images)
+    return images.constant() if isinstance(images, Streamed) else image_quality.constant(images)
 
 
 def _some(ids: Int[np.ndarray, "n"], most: int) -> Int[np.ndarray, "m"]:
@@ -148,20 +149,20 @@ def _within(values: Float[np.ndarray, "n"], members: Bool[np.ndarray, "n classes
     return float(np.sqrt(squares / freedom) / max(values.mean(), 1e-9)) if freedom >= FREEDOM else float("nan")
 
 
-def _moves(source: Source, labelled: Int[np.ndarray, "n"], features: distances.Features) -> dict[str, Move]:
+def _moves(source: Source, labelled: Int[np.ndarray, "n"], features: feature_distances.Features) -> dict[str, Move]:
     ids = _some(labelled, MOVED)
     images, labels = resized(source.images[ids], SIDE), source.labels[ids]
     if len(ids) < 2 * len(source.classes):
         return {}
     seen = features(images)
-    before = distances.nearest_agree(seen, labels, seen).mean()
+    before = feature_distances.nearest_agree(seen, labels, seen).mean()
     chance = np.square(np.bincount(labels) / len(labels)).sum()
     error = np.sqrt(before * (1 - before) / len(labels))
     h, w = source.images.shape[1:3]
     return {
         name: Move(
             float(before),
-            float(distances.nearest_agree(seen, labels, features(move(images))).mean()),
+            float(feature_distances.nearest_agree(seen, labels, features(move(images))).mean()),
             float(chance),
             float(error),
         )
@@ -177,11 +178,11 @@ def _groups(hashes: list[bytes], ids: Int[np.ndarray, "n"]) -> list[list[int]]:
     return [group for group in found.values() if len(group) > 1]
 
 
-def _near(images: UInt8[np.ndarray, "n h w c"], ids: Int[np.ndarray, "n"]) -> duplicates.Near:
-    pairs, apart = duplicates.near(images)
-    hashes = duplicates.digests(images)
+def _near(images: UInt8[np.ndarray, "n h w c"], ids: Int[np.ndarray, "n"]) -> leakage.Near:
+    pairs, apart = leakage.near(images)
+    hashes = identity.digests(images)
     differ = np.array([hashes[one] != hashes[other] for one, other in pairs], bool)
-    return duplicates.Near(ids[pairs[differ]], apart[differ])
+    return leakage.Near(ids[pairs[differ]], apart[differ])
 
 
 def _objects(source: Source, ids: Int[np.ndarray, "n"], padded: bool) -> overlap.Objects | None:

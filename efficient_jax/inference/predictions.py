@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from efficient_jax import files, settings
-from efficient_jax.data import delimited, identity, sources
-from efficient_jax.data.labels import is_no_label, normal
-from efficient_jax.data.sources import Source
+from efficient_jax.data import dataset, delimited, identity
+from efficient_jax.data.class_names import is_no_label, normal
+from efficient_jax.data.dataset import Source
 from efficient_jax.metrics.classification import NOT_COUNTED
+from efficient_jax.settings import counted
 from efficient_jax.types import UserError
 
 SUFFIXES = (".npz", ".csv")
@@ -32,12 +33,12 @@ class Predictions(NamedTuple):
     labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1; or of pixels [n h w]
     classes: tuple[str, ...]
     images: tuple[str, ...]  # their names
-    contents: tuple[str, ...] = ()  # their content hashes, as `sources.contents`; () where the file does not have them
+    contents: tuple[str, ...] = ()  # their content hashes, as `dataset.contents`; () where the file does not have them
     shares: bool = False  # whether `probabilities` are shares of a hard vote, which have no likelihood
 
 
 def of(source: Source, ids: Int[np.ndarray, "n"], probabilities: Float[np.ndarray, "n classes"]) -> Predictions:
-    names, contents = tuple(source.name(i) for i in ids), sources.contents(source, ids)
+    names, contents = tuple(source.name(i) for i in ids), dataset.contents(source, ids)
     return Predictions(ids, probabilities, source.labels[ids], source.classes, names, contents)
 
 
@@ -208,7 +209,7 @@ def matched(
         if (beside := np.flatnonzero(back < 0)).size and more is None:
             raise UserError(_apart(other, name, beside, first, names[0], by, where))
         if beside.size and more:
-            more(f"{name}: {len(beside):,} images that {names[0]!r} does not have are left out")
+            more(f"{name}: left out {counted(len(beside), 'image')} that {names[0]!r} does not have")
         labels = other.labels[order]
         known = labels if (labels >= 0).any() else first.labels  # a file of another program may have none
         if not np.array_equal(known, first.labels):
@@ -231,4 +232,5 @@ def _apart(
         changed = by == "content" and found.images[rows[0]] in set(other.images)
         shown = "such as " + ", ".join(repr(found.images[row]) for row in rows[:NAMED])
         shown += ", whose file is another one there" if changed else ""
-    return f"{where}: {len(rows):,} images of {name!r} are not in {other_name!r}, compared by {by}, {shown}"
+    which = counted(len(rows), f"image of {name!r} is", f"images of {name!r} are")
+    return f"{where}: {which} not in {other_name!r}, compared by {by}, {shown}"

@@ -1,4 +1,7 @@
-"""Losses per example; the caller reduces, since only it knows the weights and the devices."""
+"""Losses between logits and labels or a teacher's logits, one per example.
+
+The caller reduces, since only it knows the weights and the devices.
+"""
 
 import math
 
@@ -14,31 +17,44 @@ def cross_entropy(
     logits: Float[Array, "*b classes"],
     targets: Float[Array, "*b classes"],
     label_smoothing: float = 0.0,
-    weights: Float[Array, "classes"] | float = 1.0,
+    weights: Float[Array, " classes"] | float = 1.0,
 ) -> Float[Array, "*b"]:
-    """Cross entropy with target distributions, in nats: -sum over classes of weight x target x log p.
+    """Returns the cross entropy with target distributions, in nats: -sum over classes of weight x target x log p.
 
-    `label_smoothing` e mixes them with the uniform distribution, (1 - e) y + e / classes
-    (arXiv 1512.00567); soft targets too, so leave it at 0.0 where something else has softened them.
+    Args:
+        logits: of any leading shape.
+        targets: distributions over the classes, in the same shape.
+        label_smoothing: e in 0..1 (1 excluded): targets y become (1 - e) y + e / classes (arXiv 1512.00567). Soft
+            targets are smoothed too: leave it at 0.0 where something else has softened them.
+        weights: factor of each class, 0 or more, or one for all.
 
-    Raises: UserError for targets that are no distributions, such as the indices of classes.
+    Returns: one loss per example.
+
+    Raises: UserError for targets that are not distributions, such as class indices, and for a `label_smoothing`
+        outside its range.
     """
     _check_smoothing(label_smoothing)
     _check_targets("cross_entropy", logits, targets)
     return optax.softmax_cross_entropy(logits, weights * optax.smooth_labels(targets, label_smoothing))
 
 
-def class_weights(counts: Float[Array, "classes"], beta: float) -> Float[Array, "classes"]:
-    """Of classes with so many labelled images: (1 - beta) / (1 - beta^n) (arXiv 1901.05555), scaled so that the mean
-    over labelled images is 1, and the loss and its gradient keep their size.
+def class_weights(counts: Float[Array, " classes"], beta: float) -> Float[Array, " classes"]:
+    """Returns class weights (1 - beta) / (1 - beta^n) by the effective number of images (arXiv 1901.05555).
 
-    `beta` 0.0 weighs all alike; near 1.0 it is the inverse of the frequency. A class without images counts as one
-    with one.
+    They are scaled to a mean of 1 over the labelled images, so that the loss and its gradient keep their size.
+
+    Args:
+        counts: labelled images n of each class. A class without images counts as one with 1.
+        beta: in 0..1 (1 excluded). 0.0 gives equal weights; near 1.0 they are the inverse of the frequency.
+
+    Returns: one weight per class.
+
+    Raises: UserError for a `beta` outside its range.
     """
     if not 0.0 <= beta < 1.0:
         raise UserError(f"class_balance: {beta} is not in 0.0 .. 1.0 (1.0 excluded)")
     log_beta = math.log(beta) if beta else -math.inf
-    # 1 - beta is left out, since it cancels; expm1, since beta^n is near 1 where it matters.
+    # The factor 1 - beta cancels in the scaling. expm1, since 1 - beta^n loses digits where beta^n is near 1.
     weights = -1.0 / jnp.expm1(jnp.maximum(counts, 1.0) * log_beta)
     return weights * (counts.sum() / (counts * weights).sum())
 
@@ -46,11 +62,17 @@ def class_weights(counts: Float[Array, "classes"], beta: float) -> Float[Array, 
 def sigmoid_cross_entropy(
     logits: Float[Array, "*b classes"], targets: Float[Array, "*b classes"], label_smoothing: float = 0.0
 ) -> Float[Array, "*b"]:
-    """Binary cross entropies of independent labels, their mean over the classes, in nats.
+    """Returns the binary cross entropy of independent labels, the mean over classes, in nats.
 
-    `label_smoothing` e mixes each target with a coin's, (1 - e) y + e / 2.
+    Args:
+        logits: of any leading shape.
+        targets: probability of each class, in 0..1, in the same shape.
+        label_smoothing: e in 0..1 (1 excluded): targets y become (1 - e) y + e / 2.
 
-    Raises: UserError for targets that are not one number for each class, such as the indices of classes.
+    Returns: one loss per example.
+
+    Raises: UserError for targets that are not one number per class, such as class indices, and for a
+        `label_smoothing` outside its range.
     """
     _check_smoothing(label_smoothing)
     _check_targets("sigmoid_cross_entropy", logits, targets)
@@ -75,11 +97,18 @@ def _check_targets(name: str, logits: Array, targets: Array) -> None:
 def distillation(
     student_logits: Float[Array, "*b classes"], teacher_logits: Float[Array, "*b classes"], temperature: float
 ) -> Float[Array, "*b"]:
-    """T^2 KL(teacher || student) of the distributions at temperature T, in nats (arXiv 1503.02531).
+    """Returns T^2 KL(teacher || student) of the distributions at temperature T, in nats (arXiv 1503.02531).
 
-    T^2 keeps the gradient's size when T changes. No gradient reaches the teacher.
+    The factor T^2 keeps the size of the gradient when T changes.
 
-    Raises: UserError where the teacher's logits are not of the same classes and images.
+    Args:
+        student_logits: of any leading shape.
+        teacher_logits: for the same images and classes; they get no gradient.
+        temperature: T, above 0, the divisor of both logits.
+
+    Returns: one loss per example.
+
+    Raises: UserError if the shapes differ.
     """
     _check_targets("distillation", student_logits, teacher_logits)
     student = jax.nn.log_softmax(student_logits / temperature)
@@ -88,8 +117,17 @@ def distillation(
 
 
 def ensemble(logits: Float[Array, "members *b classes"], temperature: float) -> Float[Array, "*b classes"]:
-    """Logits whose probabilities at `temperature` are the mean of the members' (distilled: arXiv 1503.02531)."""
+    """Returns logits whose probabilities at `temperature` are the mean over the members of an ensemble.
+
+    Distilling an ensemble so is section 2 of arXiv 1503.02531.
+
+    Args:
+        logits: of each member.
+        temperature: above 0, the divisor of all logits.
+
+    Returns: logits of the ensemble. Those of a single member are returned as they are.
+    """
     if len(logits) == 1:
-        return logits[0]  # without rounding it twice
+        return logits[0]  # log_softmax and logsumexp would round
     log_p = jax.nn.log_softmax(logits / temperature)
     return temperature * (jax.nn.logsumexp(log_p, axis=0) - math.log(len(logits)))

@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.methods import settings
-from efficient_jax.methods.view import right, two_views
-from efficient_jax.training.step import LossFn
+from efficient_jax.methods.views import right, two_views
+from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 
 Judge = Callable[[Float[Array, "m classes"], Tree, Batch], tuple[Float[Array, "m classes"], Float[Array, " m"], Tree]]

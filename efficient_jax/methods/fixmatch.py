@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from efficient_jax.methods import settings
 from efficient_jax.methods.consistency import weak_to_strong
-from efficient_jax.training.step import LossFn
+from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from efficient_jax.methods import settings
 from efficient_jax.methods.consistency import weak_to_strong
 from efficient_jax.training import parallel
-from efficient_jax.training.step import LossFn
+from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment
 
 UNSURE, OUTSIDE = -1, -2  # of an image that was never predicted surely; of one that is not in the pool

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from scipy import optimize, special
 from threadpoolctl import threadpool_limits
 
-from efficient_jax import settings as binding
+from efficient_jax import settings
 from efficient_jax.metrics import accuracy
 from efficient_jax.types import UserError
 
@@ -161,13 +161,13 @@ def choose(
     that occur; between equal ones the squared error of the predictions decides. The only example of a class is not held
     out; where most are the only ones, none is, and the penalty in the middle is taken.
     """
-    fit = binding.choose(kind, KINDS, "kind")
+    fit = settings.choose(kind, KINDS, "kind")
     l2s = (l2,) if l2 else penalties(features, kind)
-    settings = {"multi_label": multi_label} if kind == "logistic" else {}
+    extra = {"multi_label": multi_label} if kind == "logistic" else {}
 
     def predict(train: Data, held: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "penalties n classes"]:
         rough = {"precision": ROUGH} if kind == "logistic" else {}
-        kernels, biases = fit(*train, l2s, **settings, **rough)
+        kernels, biases = fit(*train, l2s, **extra, **rough)
         logits = held @ kernels + biases[:, None]
         if kind == "ridge":
             return logits
@@ -190,7 +190,7 @@ def choose(
         score, l2 = scores[best], l2s[best]
         if kind == "ridge":
             scale = ridge_scale(predictions[best], truth, multi_label)
-    (kernel,), (bias,) = fit(features, targets, (l2,), **settings)
+    (kernel,), (bias,) = fit(features, targets, (l2,), **extra)
     return Choice(kernel, bias, l2, score, scale)
 
 

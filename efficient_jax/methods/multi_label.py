@@ -1,8 +1,8 @@
 """Learning from images that each show any number of the classes."""
 
 from efficient_jax.losses.labels import sigmoid_cross_entropy
-from efficient_jax.methods.view import all_right, one_view, saliency_of
-from efficient_jax.training.step import LossFn
+from efficient_jax.methods.views import all_right, one_view, saliency_of
+from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Aux
 
 

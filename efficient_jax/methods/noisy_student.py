@@ -7,15 +7,12 @@ the student, at least as large, trains on both with input noise (augmentation) a
 from collections.abc import Callable
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Float
 
-from efficient_jax.data import feed
 from efficient_jax.losses.labels import class_weights, cross_entropy
 from efficient_jax.methods import settings
-from efficient_jax.methods.view import one_view, right, saliency_of
-from efficient_jax.training.step import LossFn
-from efficient_jax.types import Apply, Augment, Aux, UserError
+from efficient_jax.methods.views import one_view, right, saliency_of
+from efficient_jax.training.loss import LossFn
+from efficient_jax.types import Apply, Augment, Aux
 
 
 def noisy_student(
@@ -68,63 +65,3 @@ def student(
         )
 
     return loss_fn
-
-
-def pseudo_labels(
-    probabilities: np.ndarray,
-    seed: int,
-    *,
-    threshold: float = 0.3,
-    balance: bool = True,
-    per_class: int = 0,
-    soft: bool = True,
-    shuffled: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(labels float32 [n classes], copies int32 [n]) from a teacher's probabilities [n classes].
-
-    An image is kept (copies > 0) when its highest probability reaches `threshold`. With `balance`, every class
-    gets `per_class` copies (0: the mean number kept): of the thresholds 0.01 apart from `threshold` on, the highest
-    that still leaves `per_class` images, then each of these per_class / count times, the fraction by a coin, as in
-    the paper's code. Soft labels are the probabilities, others one-hot. `shuffled` deals the kept labels out at
-    random: the negative control, in which all but what the teacher knows of an image stays the same.
-
-    Raises: UserError when nothing is kept.
-    """
-    if not 0.0 <= threshold < 1.0:
-        raise UserError(f"pseudo_labels.threshold: {threshold} is not in 0.0 .. 1.0 (1.0 excluded)")
-    if per_class < 0:
-        raise UserError(f"pseudo_labels.per_class: {per_class} is negative; 0 takes the mean number kept")
-    confidence, predicted = probabilities.max(1), probabilities.argmax(1)
-    rng = np.random.default_rng(seed)
-    copies = (confidence >= threshold).astype(np.int32)
-    if not copies.any():
-        raise UserError(f"pseudo_labels.threshold: no image reaches {threshold}; {suggestion(confidence)}")
-    classes = probabilities.shape[1]
-    if balance:
-        target = per_class or max(1, round(copies.sum() / classes))
-        coins = rng.random(len(copies))
-        for number in range(classes):
-            members = predicted == number
-            levels = np.append(threshold, np.arange(np.floor(threshold * 100) + 1, 100) / 100).astype(confidence.dtype)
-            counts = np.array([(members & (confidence >= level)).sum() for level in levels])
-            enough = np.flatnonzero(counts >= target)
-            chosen = enough[-1] if len(enough) else 0
-            rate = target / max(counts[chosen], 1)
-            drawn = feed.copies(np.full(len(coins), rate), coins)
-            copies[members] = np.where(confidence >= levels[chosen], drawn, 0)[members]
-        for number in set(predicted[confidence >= threshold]) - set(predicted[copies > 0]):
-            # Coins that all fell wrong leave a rare class its surest image.
-            copies[np.where(predicted == number, confidence, -1.0).argmax()] = 1
-    labels = probabilities if soft else np.eye(classes)[predicted]
-    if shuffled:
-        kept = np.flatnonzero(copies)
-        labels = labels.copy()
-        dealt = rng.permutation(kept)
-        labels[kept], copies[kept] = labels[dealt], copies[dealt]  # with its copies: the balance stays too
-    return labels.astype(np.float32), copies
-
-
-def suggestion(confidence: Float[np.ndarray, "n"]) -> str:
-    """What to say where a threshold keeps nothing; rounded down, so that the half is kept."""
-    half = np.floor(100 * np.median(confidence)) / 100
-    return f"the highest confidence is {confidence.max():.3f}; {half:.2f} would keep at least half of the images"

@@ -1,8 +1,8 @@
 """Learning from the images that people labelled."""
 
 from efficient_jax.losses.labels import class_weights, cross_entropy
-from efficient_jax.methods.view import one_view, right, saliency_of
-from efficient_jax.training.step import LossFn
+from efficient_jax.methods.views import one_view, right, saliency_of
+from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Aux
 
 

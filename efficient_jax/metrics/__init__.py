@@ -1,1 +1,1 @@
-"""Figures of merit on the host: accuracy with intervals, classification, calibration, agreement of answers."""
+"""Metrics on the host, in numpy: accuracy with intervals, classification, calibration, agreement of models."""

@@ -1,5 +1,7 @@
-"""What predictions are worth, and what a measured number is: intervals, likelihood, several labels an image.
-Plain numpy, on the host."""
+"""Intervals and tests of measured figures, the likelihood of labels, and metrics of multi-label predictions.
+
+Plain numpy, on the host.
+"""
 
 from typing import NamedTuple
 
@@ -10,13 +12,20 @@ from sklearn.metrics import average_precision_score, f1_score
 
 Probabilities = Float[np.ndarray, "n classes"]
 Labels = Int[np.ndarray, "n classes"]
-FARTHEST = 1.0 - 1e-6  # from 0, of correlations that are averaged
+FARTHEST = 1.0 - 1e-6  # largest |correlation| that is averaged: Fisher's z of 1 is infinite
 
 
 def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a proportion: `correct` of `n`, n > 0 (Wilson 1927).
+    """Returns Wilson's score interval for a proportion (Wilson 1927).
 
     Unlike mean +- z sd it stays within 0..1 and does not collapse to a point at 0 or n correct.
+
+    Args:
+        correct: number of successes, 0..n.
+        n: number of trials, at least 1.
+        level: coverage of the interval, in 0..1.
+
+    Returns: (low, high), both in 0..1.
     """
     z = stats.norm.ppf((1.0 + level) / 2.0)
     p = correct / n
@@ -27,11 +36,20 @@ def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def paired_difference(
-    a: Float[np.ndarray, "n"], b: Float[np.ndarray, "n"], level: float = 0.95
+    a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"], level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Mean of a - b and its Student-t interval (mean, low, high).
+    """Returns the mean of a - b with its Student-t interval.
 
-    For two methods run on the same seeds, so that what the seeds do to both cancels; n >= 2.
+    For two methods run on the same seeds, so that the effect that a seed has on both cancels.
+
+    Args:
+        a: figures of the first method, one for each of n >= 2 seeds.
+        b: figures of the second method, for the same seeds in the same order.
+        level: coverage of the interval, in 0..1.
+
+    Returns: (mean, low, high), in the unit of the figures.
+
+    Raises: ValueError for fewer than 2 pairs.
     """
     difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     n = len(difference)
@@ -42,11 +60,17 @@ def paired_difference(
     return float(mean), float(mean - half), float(mean + half)
 
 
-def mean_correlation(correlations: Float[np.ndarray, "n"], level: float = 0.95) -> tuple[float, float, float]:
-    """Returns the mean of n correlations and its interval (mean, low, high), all within -1..1, by Fisher's z.
+def mean_correlation(correlations: Float[np.ndarray, " n"], level: float = 0.95) -> tuple[float, float, float]:
+    """Returns the mean of n correlations with its interval, by Fisher's z.
 
-    Student's t of z = artanh(r) (Fisher 1921), turned back into correlations. For 1 - r^2 below 2e-6 that of 1e-6
-    from 1 is taken, where z is infinite. The interval is NaN below n = 2, the mean too at n = 0.
+    Student's t interval of z = artanh(r) (Fisher 1921), transformed back to correlations. Correlations are clipped
+    to +-(1 - 1e-6), since z is infinite at 1.
+
+    Args:
+        correlations: each in -1..1.
+        level: coverage of the interval, in 0..1.
+
+    Returns: (mean, low, high), all in -1..1. The interval is NaN for n < 2, the mean too for n = 0.
     """
     z = np.arctanh(np.clip(np.asarray(correlations, np.float64), -FARTHEST, FARTHEST))
     if len(z) < 2:
@@ -55,9 +79,17 @@ def mean_correlation(correlations: Float[np.ndarray, "n"], level: float = 0.95) 
     return mean, low, high
 
 
-def holm(p: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-    """p-values of n tests, corrected (Holm 1979): with those up to a level taken, the chance of any false alarm is at
-    most this level."""
+def holm(p: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Returns p-values corrected for n tests (Holm 1979).
+
+    If every test whose corrected p-value is at most alpha is called significant, the probability of one or more false
+    positives is at most alpha.
+
+    Args:
+        p: uncorrected p-values in 0..1, in any order.
+
+    Returns: the corrected p-values in the order of `p`, at most 1.0.
+    """
     order = np.argsort(p, kind="stable")
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
@@ -65,26 +97,33 @@ def holm(p: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
 
 
 class Agreement(NamedTuple):
-    """How well validation accuracies tell test accuracies, over models."""
+    """How well validation accuracy predicts test accuracy over a set of models."""
 
-    models: int
-    pearson: float
-    low: float  # 95% of bootstraps over the models
+    models: int  # number of models
+    pearson: float  # correlation coefficient, -1..1
+    low: float  # 95% interval of `pearson` from bootstraps over the models
     high: float
-    spearman: float
-    slope: float  # points of test accuracy for one of validation accuracy
-    ceiling: float  # what `pearson` comes to, on average, where only the finite sets of images keep it from 1
+    spearman: float  # rank correlation, -1..1
+    slope: float  # percentage points of test accuracy for one of validation accuracy, by least squares
+    ceiling: float  # expected `pearson` if only the finite numbers of images keep it below 1
 
 
 def agreement(
-    validation: Float[np.ndarray, "m"], test: Float[np.ndarray, "m"], n_validation: int, n_test: int
+    validation: Float[np.ndarray, " m"], test: Float[np.ndarray, " m"], n_validation: int, n_test: int
 ) -> Agreement | None:
-    """Of accuracies (0..1) of models on `n_validation` and `n_test` images; None below 3 models, or where all are
-    equal.
+    """Returns the correlation between the validation and test accuracies of m models, with its noise ceiling.
 
-    The true variance between models is taken to be what is left of the variance on the larger set without that of
-    drawing its images; 0, and a ceiling of 0, where nothing is left. That is reckoned as if each model had images of
-    its own; those of the same images differ by less, so the ceiling is rather too low.
+    The true variance between models is estimated as the variance on the larger set minus its sampling variance, and
+    is at least 0. The sampling variance is that of independent images for each model. Models share their images and
+    differ by less, so the ceiling is an underestimate.
+
+    Args:
+        validation: accuracy of each model on the validation set, in 0..1.
+        test: accuracy of each model on the test set, in 0..1.
+        n_validation: images in the validation set.
+        n_test: images in the test set.
+
+    Returns: the figures, or None for fewer than 3 models or if all accuracies on one set are equal.
     """
     both = np.stack([validation, test]).astype(np.float64)
     if both.shape[1] < 3 or not both.std(1).all():
@@ -109,38 +148,77 @@ def agreement(
 
 
 def noise_ceiling(variance: float, accuracy: float, n_validation: int, n_test: int) -> float:
-    """The correlation to expect between accuracies on two finite sets, of models whose true accuracies, around
-    `accuracy`, have this `variance`: sqrt of the product of both reliabilities."""
+    """Returns the expected correlation between accuracies that are measured on two finite sets of images.
+
+    It is the square root of the product of the reliabilities var / (var + p (1 - p) / n) of both sets.
+
+    Args:
+        variance: variance of the true accuracies between models.
+        accuracy: mean accuracy p of the models, in 0..1.
+        n_validation: images in the validation set.
+        n_test: images in the test set.
+
+    Returns: a correlation in 0..1; 0.0 for a variance of 0.
+    """
     noise = accuracy * (1 - accuracy)
     return float(
         np.prod([variance / (variance + noise / n) if variance else 0.0 for n in (n_validation, n_test)]) ** 0.5
     )
 
 
-def negative_log_likelihood(probabilities: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, "n"]) -> float:
-    """Mean of -log p(label), in nats; a zero counts as the smallest positive float32."""
+def negative_log_likelihood(probabilities: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]) -> float:
+    """Returns the mean of -log p(label), in nats.
+
+    Args:
+        probabilities: one distribution per image. Values below the smallest normal float32 count as that value.
+        labels: class index of each image.
+
+    Returns: 0.0 or more.
+    """
     p = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(p, np.finfo(np.float32).tiny), dtype=np.float64).mean())
 
 
 def mean_average_precision(probabilities: Probabilities, labels: Labels) -> float:
-    """Average precision, scikit-learn's, of each label that occurs (at least one does), and their mean; labels 0/1."""
+    """Returns the mean over classes of the average precision (scikit-learn's), of classes that occur.
+
+    Args:
+        probabilities: independent probability of each class, in 0..1.
+        labels: 1 where an image has the class, else 0. One class or more occurs.
+
+    Returns: a mean in 0..1.
+    """
     occur = np.flatnonzero(labels.any(0))
     return float(np.mean([average_precision_score(labels[:, k], probabilities[:, k]) for k in occur]))
 
 
-def label_losses(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, "n"]:
-    """Mean over the labels of -log p(what is the case), in nats; a zero counts as the smallest positive float32."""
+def label_losses(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, " n"]:
+    """Returns the mean binary cross entropy over classes of each image, in nats.
+
+    Args:
+        probabilities: independent probability of each class, in 0..1. The probability of the true outcome counts as
+            the smallest normal float32 or more.
+        labels: 1 where an image has the class, else 0.
+
+    Returns: one loss per image.
+    """
     p = np.where(labels, probabilities, 1.0 - probabilities)
     return -np.log(np.maximum(p, np.finfo(np.float32).tiny), dtype=np.float64).mean(1)
 
 
-def thresholds(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, "classes"]:
-    """For each label the threshold with the highest F1 of `probability >= threshold`; 0.5 for one that never occurs.
+def thresholds(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, " classes"]:
+    """Returns for each class the threshold with the highest F1 of `probability >= threshold`.
 
-    Candidates lie half-way between neighbouring probabilities; of equal ones that nearest to 0.5, itself a candidate.
+    Candidates are 0.5 and the midpoints between neighbouring probabilities. Among those with equal F1 the one nearest
+    to 0.5 is chosen.
+
+    Args:
+        probabilities: independent probability of each class, in 0..1.
+        labels: 1 where an image has the class, else 0.
+
+    Returns: one threshold per class; 0.5 for a class that never occurs.
     """
-    found = np.full(labels.shape[1], 0.5)
+    best_thresholds = np.full(labels.shape[1], 0.5)
     for k in np.flatnonzero(labels.any(0)):
         scores = np.sort(probabilities[:, k].astype(np.float64))
         positive = np.sort(probabilities[labels[:, k] > 0, k].astype(np.float64))
@@ -150,16 +228,23 @@ def thresholds(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray
         predicted = len(scores) - np.searchsorted(scores, candidates)
         f1 = 2 * hits / (predicted + len(positive))
         best = candidates[f1 == f1.max()]
-        found[k] = best[np.abs(best - 0.5).argmin()]
-    return found
+        best_thresholds[k] = best[np.abs(best - 0.5).argmin()]
+    return best_thresholds
 
 
-def several_labels(probabilities: Probabilities, labels: Labels, thresholds: Float[np.ndarray, "classes"]) -> dict:
-    """How good predictions of independent labels 0/1 are, at least one of which occurs.
+def several_labels(probabilities: Probabilities, labels: Labels, thresholds: Float[np.ndarray, " classes"]) -> dict:
+    """Returns the metrics of multi-label predictions.
 
-    correct, n              images whose labels are all right at the thresholds, and how many images there are
-    mean_average_precision  needs no thresholds
-    micro_f1, macro_f1      at the thresholds: of all decisions together; the mean over the labels that occur
+    Args:
+        probabilities: independent probability of each class, in 0..1.
+        labels: 1 where an image has the class, else 0. One class or more occurs.
+        thresholds: probability from which on a class is predicted, one per class.
+
+    Returns: a dict of
+        correct, n: images with all labels right at the thresholds, and images in total
+        mean_average_precision: as the function of this name; independent of the thresholds
+        micro_f1: F1 of all decisions together, at the thresholds
+        macro_f1: mean of F1 over the classes that occur, at the thresholds
     """
     predicted = (probabilities >= thresholds).astype(int)
     return {

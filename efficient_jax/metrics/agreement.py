@@ -1,4 +1,7 @@
-"""How alike members err: an ensemble gains from errors that are not shared. Plain numpy, on the host."""
+"""Agreement of two models on the same images: an ensemble gains from errors that its members do not share.
+
+Plain numpy, on the host.
+"""
 
 from typing import NamedTuple
 
@@ -9,15 +12,24 @@ from sklearn.metrics import cohen_kappa_score
 
 
 class Agreement(NamedTuple):
-    """Of two members on the same images."""
+    """Agreement of two models on the same images."""
 
-    disagreement: float  # share of images for which they answer different classes
-    error_correlation: float  # phi coefficient of being wrong; nan where one is always or never wrong
-    kappa: float  # Cohen's, of their answers
-    q: float  # Yule's Q of being right; nan where it is 0 / 0
+    disagreement: float  # share of images with different predicted classes, 0..1
+    error_correlation: float  # phi coefficient of the errors, -1..1; NaN if a model is always or never wrong
+    kappa: float  # Cohen's kappa of the predicted classes
+    q: float  # Yule's Q of correctness, -1..1; NaN where it is 0 / 0
 
 
-def agreement(a: Int[np.ndarray, "n"], b: Int[np.ndarray, "n"], labels: Int[np.ndarray, "n"]) -> Agreement:
+def agreement(a: Int[np.ndarray, " n"], b: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Agreement:
+    """Returns the agreement between the predictions of two models.
+
+    Args:
+        a: predicted class index of the first model for each image.
+        b: predicted class index of the second model for the same images.
+        labels: true class index of each image.
+
+    Returns: an `Agreement`.
+    """
     right_a, right_b = a == labels, b == labels
     with np.errstate(invalid="ignore"):
         both, neither = (right_a & right_b).sum(), (~right_a & ~right_b).sum()
@@ -26,20 +38,28 @@ def agreement(a: Int[np.ndarray, "n"], b: Int[np.ndarray, "n"], labels: Int[np.n
         crossed = float(both * neither) - float(first * second)
         phi = crossed / np.sqrt(margins) if margins else np.nan
         whole = float(both * neither) + float(first * second)
-        kappa = 1.0 if (a == b).all() else cohen_kappa_score(a, b)  # 0 / 0 where both always answer one class
+        kappa = 1.0 if (a == b).all() else cohen_kappa_score(a, b)  # 0 / 0 if both always predict one class
         return Agreement(float((a != b).mean()), float(phi), float(kappa), crossed / whole if whole else np.nan)
 
 
 class Change(NamedTuple):
-    """What one member gained on another."""
+    """Images on which one model is right and another is not."""
 
-    won: Bool[np.ndarray, "n"]  # images that only the second has right
-    lost: Bool[np.ndarray, "n"]  # images that only the first has right
-    p_value: float  # McNemar's exact test of won against lost, two-sided
+    won: Bool[np.ndarray, " n"]  # only the second model is right
+    lost: Bool[np.ndarray, " n"]  # only the first model is right
+    p_value: float  # of McNemar's exact test of won against lost, two-sided
 
 
-def change(a: Int[np.ndarray, "n"], b: Int[np.ndarray, "n"], labels: Int[np.ndarray, "n"]) -> Change:
-    """From the answers `a` to the answers `b`, for instance of a teacher and its student."""
+def change(a: Int[np.ndarray, " n"], b: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Change:
+    """Returns which images a second model wins and loses against a first one, such as a student against its teacher.
+
+    Args:
+        a: predicted class index of the first model for each image.
+        b: predicted class index of the second model for the same images.
+        labels: true class index of each image.
+
+    Returns: a `Change`; its p-value is 1.0 if no image differs.
+    """
     won, lost = (b == labels) & (a != labels), (a == labels) & (b != labels)
     differ = int(won.sum() + lost.sum())
     p = stats.binomtest(int(won.sum()), differ).pvalue if differ else 1.0

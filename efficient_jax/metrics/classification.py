@@ -1,4 +1,4 @@
-"""What predictions of one class for each image or pixel are worth. Plain numpy and scikit-learn, on the host."""
+"""Metrics of predictions of one class per image or per pixel. Plain numpy and scikit-learn, on the host."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,25 +10,32 @@ from sklearn.metrics import f1_score, recall_score
 from efficient_jax.metrics import accuracy, calibration
 
 Probabilities = Float[np.ndarray, "n classes"]
-Labels = Int[np.ndarray, "n"]
+Labels = Int[np.ndarray, " n"]
 NOT_COUNTED = 255
-"""The label of a pixel of no class."""
+"""The label of a pixel without a class."""
 OF_PROBABILITIES = ("top5", "negative_log_likelihood", "brier", "calibration_error", "calibration_floor")
+"""The metrics that need probabilities: a vote has none, and a likelihood is 0 for a class that nobody voted for."""
 
 
 def figures(probabilities: Probabilities, labels: Labels, answers: Labels, shares: bool = False) -> dict[str, Any]:
-    """`answers` are the classes answered: the most probable ones, or those of a vote. `shares` says that
-    `probabilities` are shares of votes: what only probabilities have is then None (a likelihood is 0 where nobody
-    voted for the class).
+    """Returns the metrics of predictions of one class per image.
 
-    correct, n              images answered with their class, and how many images there are
-    top5                    images whose class is among the five most probable
-    balanced_accuracy       mean over the classes that occur of the share of their images that are right
-    macro_f1                mean over the classes of F1; 0 for one that is never right
-    negative_log_likelihood in nats; brier: mean squared distance to the one-hot label, 0 .. 2
-    calibration_error       with its floor, see `calibration`
+    Args:
+        probabilities: one distribution per image, or its shares of the votes of an ensemble.
+        labels: true class index of each image.
+        answers: predicted class index of each image: the most probable class, or that of a vote.
+        shares: whether `probabilities` are shares of votes; the metrics of `OF_PROBABILITIES` are then None.
+
+    Returns: a dict of
+        correct, n: images with the right class, and images in total
+        balanced_accuracy: mean of recall over the classes that occur
+        macro_f1: mean of F1 over the classes; 0 for a class that is never right
+        top5: images whose class is among the five most probable
+        negative_log_likelihood: mean of -log p(label), in nats
+        brier: mean squared distance to the one-hot label, 0..2
+        calibration_error, calibration_floor: see `calibration`
     """
-    found = {
+    metrics = {
         "correct": int((answers == labels).sum()),
         "n": len(labels),
         "balanced_accuracy": float(
@@ -37,9 +44,9 @@ def figures(probabilities: Probabilities, labels: Labels, answers: Labels, share
         "macro_f1": float(f1_score(labels, answers, average="macro", zero_division=0)),
     }
     if shares:
-        return found | dict.fromkeys(OF_PROBABILITIES)
+        return metrics | dict.fromkeys(OF_PROBABILITIES)
     one_hot = labels[:, None] == np.arange(probabilities.shape[1])
-    return found | {
+    return metrics | {
         "top5": top_k(probabilities, labels, 5),
         "negative_log_likelihood": accuracy.negative_log_likelihood(probabilities, labels),
         "brier": float(np.square(probabilities - one_hot, dtype=np.float64).sum(1).mean()),
@@ -49,19 +56,39 @@ def figures(probabilities: Probabilities, labels: Labels, answers: Labels, share
 
 
 def top_k(probabilities: Probabilities, labels: Labels, k: int) -> int:
-    """Images whose class is among the `k` most probable; of equally probable ones the first count."""
+    """Returns how many images have their class among the `k` most probable classes.
+
+    Args:
+        probabilities: one distribution per image. Of equally probable classes the one of lower index comes first.
+        labels: true class index of each image.
+        k: 1 or more; from the number of classes on, every image counts.
+
+    Returns: a number of images.
+    """
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return int((best == labels[:, None]).any(1).sum())
 
 
 def per_class(
-    answers: Int[np.ndarray, "n *classes"], labels: Int[np.ndarray, "n *classes"], classes: tuple[str, ...]
+    answers: Int[np.ndarray, " n *classes"], labels: Int[np.ndarray, " n *classes"], classes: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """For each class how many images have it (`true`) and were answered with it (`answered`), both in `right`, and
-    precision, recall (each with its 95% Wilson interval, None without an image) and F1. Of several labels an image has
-    and is answered 0 and 1 for each class."""
-    is_so, said = (x if x.ndim == 2 else x[:, None] == np.arange(len(classes)) for x in (labels, answers))
-    right, answered, true = (is_so * said).sum(0), said.sum(0), is_so.sum(0)
+    """Returns counts, precision, recall and F1 of each class.
+
+    Args:
+        answers: predicted class index of each image [n], or 0 and 1 for each class [n classes] (multi-label).
+        labels: the true ones, of the same shape.
+        classes: name of each class.
+
+    Returns: one dict per class, in their order, of
+        class: its name
+        true: images that have the class
+        answered: images predicted to have it
+        right: images that are in both
+        precision, recall: [share, low, high] with the 95% Wilson interval, or None if it has no images
+        f1: 0..1
+    """
+    is_true, is_answered = (x if x.ndim == 2 else x[:, None] == np.arange(len(classes)) for x in (labels, answers))
+    right, answered, true = (is_true * is_answered).sum(0), is_answered.sum(0), is_true.sum(0)
     return [
         {
             "class": name,
@@ -77,16 +104,22 @@ def per_class(
 
 
 def _share(part: int, whole: int) -> list[float] | None:
-    """[share, low, high]"""
+    """Returns [share, low, high] of `part` in `whole`, with the 95% Wilson interval; None if `whole` is 0."""
     return [float(part / whole), *accuracy.wilson(int(part), int(whole))] if whole else None
 
 
 def of_pixels(answers: Int[np.ndarray, "n h w"], labels: Int[np.ndarray, "n h w"], classes: Sequence[str]) -> dict:
-    """Over all pixels of all maps; those labelled 255 do not count.
+    """Returns the metrics of predicted class maps over all pixels of all images (semantic segmentation).
 
-    correct, n  pixels answered with their class, and how many there are
-    iou         for each class intersection over union, None for one that occurs in neither
-    mean_iou    the mean over the classes that occur
+    Args:
+        answers: predicted class index of each pixel.
+        labels: true class index of each pixel. Pixels labelled 255 (`NOT_COUNTED`) are ignored.
+        classes: name of each class.
+
+    Returns: a dict of
+        correct, n: pixels with the right class, and pixels in total
+        iou: {class: intersection over union}, None for a class that neither has
+        mean_iou: mean over the classes that have one
     """
     return of_confusion(confusion(answers, labels, len(classes)), classes)
 
@@ -94,15 +127,30 @@ def of_pixels(answers: Int[np.ndarray, "n h w"], labels: Int[np.ndarray, "n h w"
 def confusion(
     answers: Int[np.ndarray, "*n"], labels: Int[np.ndarray, "*n"], classes: int
 ) -> Int[np.ndarray, "classes classes"]:
-    """Returns how many pixels of each class (row) were answered with each class (column); 255 does not count."""
-    counted = labels != NOT_COUNTED
-    pairs = labels[counted].astype(np.int64) * classes + answers[counted]
+    """Returns how many pixels of each true class (row) have each predicted class (column).
+
+    Args:
+        answers: predicted class index of each pixel.
+        labels: true class index of each pixel, in the same shape. Pixels labelled 255 (`NOT_COUNTED`) are ignored.
+        classes: number of classes.
+
+    Returns: the confusion matrix, int64.
+    """
+    is_counted = labels != NOT_COUNTED
+    pairs = labels[is_counted].astype(np.int64) * classes + answers[is_counted]
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def of_confusion(confusion: Int[np.ndarray, "classes classes"], classes: Sequence[str]) -> dict:
-    """Returns the figures of `of_pixels` from the counts of `confusion`."""
+    """Returns the metrics of `of_pixels` from a confusion matrix.
+
+    Args:
+        confusion: numbers of pixels, true class by predicted class, as from the function `confusion`.
+        classes: name of each class.
+
+    Returns: as `of_pixels`.
+    """
     both, union = np.diag(confusion), confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
     iou = {name: float(b / u) if u else None for name, b, u in zip(classes, both, union, strict=True)}
-    there = [value for value in iou.values() if value is not None]
-    return {"correct": int(both.sum()), "n": int(confusion.sum()), "iou": iou, "mean_iou": float(np.mean(there))}
+    known = [value for value in iou.values() if value is not None]
+    return {"correct": int(both.sum()), "n": int(confusion.sum()), "iou": iou, "mean_iou": float(np.mean(known))}

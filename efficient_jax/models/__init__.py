@@ -1,4 +1,4 @@
-"""Models by name, and the one way in which the rest of the package sees them."""
+"""Models by name, their initialisation, and the function through which the rest of the package calls them."""
 
 from typing import Any
 
@@ -28,44 +28,58 @@ MODELS = {
 }
 
 DTYPES = dict.fromkeys(("float32", "bfloat16"))
-"""What models compute in. Gradients of float16 would need a loss scale."""
+"""The dtypes of computation. float16 is not among them, since its gradients would need a loss scale."""
 
 
 def init(module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int, int]) -> Tree:
-    """New float32 variables {"params": ..., "batch_stats": ...} for images [h w c]."""
+    """Returns new float32 variables of a model, on the default device.
+
+    Args:
+        module: a model of `MODELS`, built.
+        key: random key of the initial values.
+        image_shape: (height, width, channels) of its images in pixels.
+
+    Returns: {"params": ..., "batch_stats": ...}, the latter only if the model has batch statistics.
+    """
     images = jnp.zeros((1, *image_shape), jnp.float32)
     return jax.jit(lambda key: module.init(key, images, train=False, keys=None))(key)
 
 
 def make_apply(module: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], frozen: Tree = None) -> Apply:
-    """The module behind the package's signature (`types.Apply`), which also normalises its images.
+    """Returns a function of the package's signature (`types.Apply`) that normalises images and applies the module.
 
-    `mean` and `std` are per channel, of pixels in 0..1; grey images become as many channels as these have. With
-    `train=True` the returned state holds the renewed batch statistics, with `train=False` those that were given.
-    `frozen` says of each parameter whether it is: a layer whose parameters all are behaves as in evaluation, its
-    batch statistics stay and nothing in it is dropped.
+    With `train=True` it returns the new batch statistics, with `train=False` those in its arguments.
+
+    Args:
+        module: a model of `MODELS`, built.
+        mean: mean of each channel, of pixels in 0..1. Gray images are broadcast to as many channels.
+        std: standard deviation of each channel, above 0.
+        frozen: a tree like the parameters of bools, true where a parameter does not train; None: all train. A layer
+            with only frozen parameters runs as in evaluation: it keeps its batch statistics and drops nothing.
+
+    Returns: `apply(variables, images, train, keys) -> ((logits, intermediates), state)`.
     """
 
-    def still(following: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+    def evaluate_frozen(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         layer = context.module
         if isinstance(layer, Norm) and _frozen(frozen, layer.path):
-            return following(args[0], False)
+            return call(args[0], False)
         if isinstance(layer, Dropout | StochasticDepth) and _frozen(frozen, layer.path[:-1]):
-            return following(args[0], None)
-        return following(*args, **kwargs)
+            return call(args[0], None)
+        return call(*args, **kwargs)
 
     def apply(
         variables: Tree,
         images: UInt8[Array, "b h w c"] | Float[Array, "b h w c"],
         train: bool,
-        keys: Key[Array, "b"] | None,
+        keys: Key[Array, " b"] | None,
     ) -> tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]:
         if images.dtype == jnp.uint8:
             images = images.astype(jnp.float32) / 255.0
         x = (images - jnp.array(mean, jnp.float32)) / jnp.array(std, jnp.float32)
         state: Tree = {name: tree for name, tree in variables.items() if name != "params"}
         if train:
-            with nn.intercept_methods(still):
+            with nn.intercept_methods(evaluate_frozen):
                 outputs, state = module.apply(variables, x, train=True, keys=keys, mutable=list(state))
         else:
             outputs = module.apply(variables, x, train=False, keys=None)
@@ -75,7 +89,7 @@ def make_apply(module: nn.Module, mean: tuple[float, ...], std: tuple[float, ...
 
 
 def _frozen(frozen: Tree, path: tuple[str, ...]) -> bool:
-    """Whether all parameters below `path` are frozen."""
+    """Returns whether there are parameters below `path` and all are frozen."""
     for name in path:
         frozen = (frozen or {}).get(name)
     leaves = jax.tree.leaves(frozen)

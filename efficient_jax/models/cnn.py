@@ -1,4 +1,4 @@
-"""A small convolutional network for small images: minutes on a laptop, and strong with few labels."""
+"""A small convolutional network for small images: it trains in minutes on a laptop, and is strong with few labels."""
 
 from flax import linen as nn
 from jax import nn as jnn
@@ -9,21 +9,30 @@ from efficient_jax.models.layers import Dropout, Norm
 
 
 class Stage(nn.Module):
+    """A 3x3 convolution to `features` channels, 2x2 max-pooling, normalisation and ReLU."""
+
     features: int
     norm_axis: str | None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h/2 w/2 f"]:
-        x = Conv(self.features, pooled=True, name="conv")(x)  # the normalisation then sees a quarter of the pixels
+        x = Conv(self.features, pooled=True, name="conv")(x)  # pooled before `norm`, which is then 4 times cheaper
         x = Norm(self.norm_axis, name="norm")(x, train)
         return jnn.relu(x)
 
 
 class CNN(nn.Module):
-    """Three stages of convolution, 2x2 max-pooling, normalisation and ReLU, of `width`, 2 `width` and
-    4 `width` channels, then the mean over pixels and a linear head.
+    """Three stages of convolution, 2x2 max-pooling, normalisation and ReLU, the mean over pixels and a linear head.
 
-    `norm_axis` names the device axis over which batch statistics are averaged (None: one device).
+    Intermediates: stage1 .. stage3 [b h w c], features [b c], logits [b classes].
+
+    Args:
+        classes: number of classes.
+        width: channels of the first stage; the others have 2 and 4 times as many.
+        dropout: rate before the head, 0..1 (1 excluded).
+        norm_axis: device axis over which batch statistics are averaged; None: one device.
+
+    Raises: UserError for a rate outside its range.
     """
 
     classes: int
@@ -33,16 +42,17 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"] | None = None
+        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None = None
     ) -> tuple[Float[Array, "b classes"], dict[str, Array]]:
-        seen = {}
+        intermediates = {}
         for i in range(3):
-            x = seen[f"stage{i + 1}"] = Stage(self.width * 2**i, self.norm_axis, name=f"stage{i + 1}")(x, train)
-        seen["features"] = x.mean((1, 2))
-        x = Dropout(self.dropout, name="dropout")(seen["features"], keys if train else None)
-        seen["logits"] = nn.Dense(self.classes, name="head")(x)
-        return seen["logits"], seen
+            x = Stage(self.width * 2**i, self.norm_axis, name=f"stage{i + 1}")(x, train)
+            intermediates[f"stage{i + 1}"] = x
+        intermediates["features"] = x.mean((1, 2))
+        x = Dropout(self.dropout, name="dropout")(intermediates["features"], keys if train else None)
+        intermediates["logits"] = nn.Dense(self.classes, name="head")(x)
+        return intermediates["logits"], intermediates
 
     def layers(self) -> tuple[str, ...]:
-        """Regular expressions of parameter paths, from the input to the head."""
+        """Returns regular expressions of parameter paths, one per layer from the input to the head."""
         return ("stage1/.*", "stage2/.*", "stage3/.*", "head/.*")

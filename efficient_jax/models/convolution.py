@@ -1,4 +1,4 @@
-"""Convolution and pooling, in the form that each platform runs fastest."""
+"""Convolution and pooling, each in the form that is fastest on the platform."""
 
 import functools
 from collections.abc import Callable
@@ -9,19 +9,25 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-FEW_CHANNELS = 4  # up to here XLA's CPU convolution is slower than nine slices and a matrix product
+FEW_CHANNELS = 4  # up to so many, XLA's CPU convolution is slower than nine slices and a matrix product
 
 
 class Conv(nn.Module):
-    """Square convolution; `kernel` is HWIO, float32, and computes in the dtype of its input.
+    """Square convolution with a float32 kernel (HWIO), computed in the dtype of its input.
 
-    The padding is TensorFlow's SAME, or torch's, `size` // 2 pixels on every side, when `symmetric`: with a stride
-    they differ. `groups` = 1, or the number of input channels (depthwise). `bias` is off where a normalisation follows.
-    With `pooled`, `max_pool` follows.
-
-    XLA's CPU convolution is up to 10 times slower than the same arithmetic written otherwise: there a 1x1 kernel is a
+    XLA's CPU convolution is up to 10 times slower than other forms of the same arithmetic. On CPU a 1x1 kernel is a
     matrix product, so are the patches of an image with few channels, and a depthwise kernel is a sum of shifted images.
     Accelerators always get the plain convolution. All forms are the same function of the same parameter.
+
+    Args:
+        features: output channels.
+        size: side of the kernel in pixels.
+        stride: pixels from one output to the next.
+        groups: 1, or the number of input channels (depthwise).
+        symmetric: whether the padding is torch's, `size` // 2 pixels on every side; else TensorFlow's SAME. They differ
+            with a stride.
+        bias: whether a bias is added; not needed before a normalisation.
+        pooled: whether `max_pool` follows.
     """
 
     features: int
@@ -44,7 +50,16 @@ class Conv(nn.Module):
 def convolve(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k i f"], stride: int, pad: int | None
 ) -> Float[Array, "b h2 w2 f"]:
-    """The form that is fast on the platform. `pad` pixels on every side; None: SAME."""
+    """Returns the convolution of images and a kernel, in the form that is fast on the platform.
+
+    Args:
+        x: images or feature maps.
+        kernel: HWIO; `i` is 1 for a depthwise kernel, else the channels of `x`.
+        stride: pixels from one output to the next.
+        pad: pixels of zeros on every side; None: TensorFlow's SAME.
+
+    Returns: feature maps in the dtype of `x`.
+    """
     size, _, per_group, _ = kernel.shape
     pads = _pads(x, size, stride, pad)
     fast: Callable[..., Array]
@@ -65,7 +80,16 @@ def convolve(
 def convolve_pooled(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k i f"], stride: int, pad: int | None
 ) -> Float[Array, "b h2 w2 f"]:
-    """`max_pool` of `convolve`. On CPU, of an image with few channels, both in one: half as much is written."""
+    """Returns `max_pool` of `convolve`. On CPU one pass does both for few channels: it writes half as much.
+
+    Args:
+        x: images or feature maps.
+        kernel: as for `convolve`.
+        stride: as for `convolve`.
+        pad: as for `convolve`.
+
+    Returns: feature maps in the dtype of `x`.
+    """
     if x.shape[-1] > FEW_CHANNELS or kernel.shape[2] < x.shape[-1]:
         return max_pool(convolve(x, kernel, stride, pad))
     pads = _pads(x, len(kernel), stride, pad)
@@ -88,6 +112,16 @@ def _pads(x: Float[Array, "b h w c"], size: int, stride: int, pad: int | None) -
 def conv_plain(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k i f"], stride: int, pads: Pads
 ) -> Float[Array, "b h2 w2 f"]:
+    """Returns the convolution by XLA.
+
+    Args:
+        x: images or feature maps.
+        kernel: as for `convolve`.
+        stride: pixels from one output to the next.
+        pads: zeros ((top, bottom), (left, right)) in pixels.
+
+    Returns: feature maps in the dtype of `x`.
+    """
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -102,12 +136,21 @@ def conv_plain(
 def conv_matmul(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k c f"], stride: int, pads: Pads
 ) -> Float[Array, "b h2 w2 f"]:
-    """`conv_plain` as shifted slices side by side (im2col) and one matrix product."""
+    """Returns `conv_plain` by shifted slices side by side (im2col) and one matrix product.
+
+    Args:
+        x: images or feature maps.
+        kernel: HWIO, for all channels of `x`.
+        stride: as for `conv_plain`.
+        pads: as for `conv_plain`.
+
+    Returns: feature maps in the dtype of `x`.
+    """
     return _patches(x, len(kernel), stride, pads) @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def _conv_matmul_backward(stride: int, pads: Pads, kept: tuple[Array, Array], g: Float[Array, "b h2 w2 f"]) -> tuple:
-    """Automatic differentiation would turn the gradient round, pixel by pixel, before it is multiplied."""
+    """Gradient of `conv_matmul`: automatic differentiation would transpose `g`, pixel by pixel, before the product."""
     x, kernel = kept
     patches, pull = jax.vjp(lambda x: _patches(x, len(kernel), stride, pads), x)
     pixels = (tuple(range(g.ndim - 1)),) * 2
@@ -123,7 +166,16 @@ conv_matmul.defvjp(
 def conv_matmul_pooled(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k c f"], stride: int, pads: Pads
 ) -> Float[Array, "b h2 w2 f"]:
-    """`max_pool` of `conv_matmul`: a larger kernel sees a tile, and gives its four corners side by side."""
+    """Returns `max_pool` of `conv_matmul`: a larger kernel computes the four outputs of a tile side by side.
+
+    Args:
+        x: images or feature maps.
+        kernel: as for `conv_matmul`.
+        stride: as for `conv_plain`.
+        pads: as for `conv_plain`.
+
+    Returns: feature maps in the dtype of `x`.
+    """
     corners = [(i * stride, j * stride) for i in (0, 1) for j in (0, 1)]
     around = [((i, stride - i), (j, stride - j), (0, 0), (0, 0)) for i, j in corners]
     kernels = jnp.stack([jnp.pad(kernel, edges) for edges in around], axis=-2)
@@ -139,26 +191,34 @@ def _patches(x: Float[Array, "b h w c"], size: int, stride: int, pads: Pads) -> 
 def conv_shifted(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int, pads: Pads
 ) -> Float[Array, "b h2 w2 c"]:
-    """`conv_plain` of a depthwise kernel as a sum of shifted slices, each times its weight per channel.
+    """Returns `conv_plain` of a depthwise kernel by a sum of shifted slices, each times its weight per channel.
 
-    Image by image: XLA would compute the sum anew for each of its users, and knows no barrier but a loop.
+    It loops over images: XLA would compute the sum again for each of its uses, and only a loop prevents that.
+
+    Args:
+        x: images or feature maps.
+        kernel: HWIO, one filter per channel.
+        stride: as for `conv_plain`.
+        pads: as for `conv_plain`.
+
+    Returns: feature maps in the dtype of `x`.
     """
     weights = kernel.reshape(-1, kernel.shape[-1])
 
-    def one(image: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
+    def of_image(image: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
         terms = zip(_shifted(image[None], len(kernel), stride, pads), weights, strict=True)
         return sum(patch * weight for patch, weight in terms)[0]
 
-    return jax.lax.map(one, x)
+    return jax.lax.map(of_image, x)
 
 
 def _conv_shifted_backward(stride: int, pads: Pads, kept: tuple[Array, Array], g: Float[Array, "b h2 w2 c"]) -> tuple:
-    """Automatic differentiation would scatter what a shifted sum can gather, and sum pixels channel by channel."""
+    """Gradient of `conv_shifted`: automatic differentiation would scatter, and sum pixels channel by channel."""
     x, kernel = kept
     size = len(kernel)
     patches = _shifted(x, size, stride, pads)
     kernel_gradient = jnp.stack([_sum_pixels(patch * g) for patch in patches]).reshape(kernel.shape)
-    # To the input: the same sum over the gradient, spread out by the stride, with the kernel turned round.
+    # For the input: the same sum over the gradient, dilated by the stride, with the kernel rotated by 180 degrees.
     spread = [(n - 1) * stride + 1 for n in g.shape[1:3]]
     before = [size - 1 - low for low, _ in pads]
     edges = [(low, n + size - 1 - low - m) for low, n, m in zip(before, x.shape[1:3], spread, strict=True)]
@@ -173,7 +233,7 @@ conv_shifted.defvjp(
 
 
 def _sum_pixels(x: Float[Array, "b h w c"]) -> Float[Array, " c"]:
-    """`x.sum((0, 1, 2))`, adding whole images pairwise first: XLA on CPU would read the pixels channel by channel."""
+    """Returns `x.sum((0, 1, 2))`, by pairs of images first: XLA on CPU would read the pixels channel by channel."""
     while len(x) > 1:
         half, rest = len(x) // 2, x[len(x) // 2 * 2 :]
         x = x[:half] + x[half : 2 * half]
@@ -182,7 +242,7 @@ def _sum_pixels(x: Float[Array, "b h w c"]) -> Float[Array, " c"]:
 
 
 def _shifted(x: Float[Array, "b h w c"], size: int, stride: int, pads: Pads) -> list[Float[Array, "b h2 w2 c"]]:
-    """What each of the kernel's size^2 entries meets."""
+    """Returns for each of the size^2 entries of a kernel the pixels that it is multiplied with."""
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
     return [
@@ -193,10 +253,15 @@ def _shifted(x: Float[Array, "b h w c"], size: int, stride: int, pads: Pads) -> 
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
-    """Maximum of every 2 x 2 tile; a last row or column that fills no tile is dropped. Equal pixels share the gradient.
+    """Returns the maximum of every 2x2 tile; equal pixels share the gradient.
 
-    The values are those of `nn.max_pool`, but the gradient of its reduce_window costs half of a small network's step on
-    CPU, and that of a maximum over two axes of tiles still a quarter.
+    The values are those of `nn.max_pool`, but the gradient of its reduce_window takes half of the step of a small
+    network on CPU, and that of a maximum over two axes of tiles still a quarter.
+
+    Args:
+        x: feature maps. A last row or column that fills no tile is dropped.
+
+    Returns: feature maps of half the height and width.
     """
     b, h, w, c = x.shape
     tiles = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
@@ -221,20 +286,25 @@ _max_over.defvjp(lambda x, axes: (y := _max_over(x, axes), (x, y)), _max_over_ba
 
 
 def _along(x: Float[Array, "*all"], axes: tuple[int, ...]) -> list[Float[Array, "*others"]]:
-    """`x` at every place along `axes`."""
-    found = []
-    for place in np.ndindex(*(x.shape[axis] for axis in axes)):
+    """Returns `x` at every index along `axes`, in row-major order."""
+    slices = []
+    for position in np.ndindex(*(x.shape[axis] for axis in axes)):
         index: list = [slice(None)] * x.ndim
-        for axis, at in zip(axes, place, strict=True):
-            index[axis] = at
-        found.append(x[tuple(index)])
-    return found
+        for axis, i in zip(axes, position, strict=True):
+            index[axis] = i
+        slices.append(x[tuple(index)])
+    return slices
 
 
 def max_pool_overlapping(x: Float[Array, "b h w c"]) -> Float[Array, "b (h+1)//2 (w+1)//2 c"]:
-    """Maximum of 3x3 windows with stride 2, one row and column of padding: torch's MaxPool2d(3, 2, 1).
+    """Returns the maximum of 3x3 windows with stride 2 and padding 1, as torch's MaxPool2d(3, 2, 1).
 
-    Rows, then columns: six slices, where XLA's reduce_window has a gradient that is slow on CPU.
+    It takes rows, then columns, by six slices, since the gradient of XLA's reduce_window is slow on CPU.
+
+    Args:
+        x: feature maps.
+
+    Returns: feature maps of half the height and width, rounded up.
     """
     for axis in (1, 2):
         n = (x.shape[axis] + 1) // 2

@@ -1,4 +1,4 @@
-"""Densely connected networks."""
+"""DenseNet: networks of layers that see the outputs of all layers before them (arXiv 1608.06993)."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -9,7 +9,7 @@ from efficient_jax.models.convolution import Conv, max_pool_overlapping
 from efficient_jax.models.layers import Dropout, Norm
 from efficient_jax.models.resnet import of_depth
 
-VARIANTS = {  # depth: growth, and the layers of each block (arXiv 1608.06993, table 1; 161 is torchvision's)
+VARIANTS = {  # depth: (growth, layers of each block), arXiv 1608.06993, table 1; 161 is torchvision's
     121: (32, (6, 12, 24, 16)),
     161: (48, (6, 12, 36, 24)),
     169: (32, (6, 12, 32, 32)),
@@ -18,7 +18,7 @@ VARIANTS = {  # depth: growth, and the layers of each block (arXiv 1608.06993, t
 
 
 class DenseLayer(nn.Module):
-    """Normalisation, ReLU and a 1x1 convolution to four times the growth; again with 3x3, to the growth."""
+    """Normalisation, ReLU and a 1x1 convolution to 4 `growth` channels; the same with 3x3, to `growth` channels."""
 
     growth: int
     norm_axis: str | None
@@ -32,7 +32,7 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Every layer sees the input and what all layers before it made."""
+    """`count` dense layers; the input of each is the concatenation of the block's input and all earlier outputs."""
 
     growth: int
     count: int
@@ -40,15 +40,15 @@ class DenseBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c2"]:
-        seen = [x]  # concatenated anew for every layer: XLA compiles that faster than growing one array
+        outputs = [x]  # concatenated anew for every layer: XLA compiles that faster than growing one array
         for i in range(1, self.count + 1):
-            x = jnp.concatenate(seen, axis=-1)
-            seen.append(DenseLayer(self.growth, self.norm_axis, name=f"denselayer{i}")(x, train))
-        return jnp.concatenate(seen, axis=-1)
+            x = jnp.concatenate(outputs, axis=-1)
+            outputs.append(DenseLayer(self.growth, self.norm_axis, name=f"denselayer{i}")(x, train))
+        return jnp.concatenate(outputs, axis=-1)
 
 
 class Transition(nn.Module):
-    """Half the channels, half the height and width (rounded down)."""
+    """Halves the channels, the height and the width (rounded down)."""
 
     norm_axis: str | None
 
@@ -56,13 +56,13 @@ class Transition(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h//2 w//2 c//2"]:
         b, h, w, c = x.shape
         x = jnn.relu(Norm(self.norm_axis, name="norm")(x, train))
-        # The paper has the mean after the 1x1 convolution: they commute, and this is a quarter of the work
+        # The paper pools after the 1x1 convolution: they commute, and this order is a quarter of the work.
         x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
         return Conv(c // 2, 1, name="conv")(x)
 
 
 class Features(nn.Module):
-    """All but the head: (the last feature map, {"stage1": ... "stage4": ...})."""
+    """All but the head; returns (the last feature map, {"stage1": ... "stage4": ...})."""
 
     depth: int
     norm_axis: str | None
@@ -70,30 +70,32 @@ class Features(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> tuple[Float[Array, "b h2 w2 c2"], dict[str, Array]]:
         growth, counts = of_depth(self.depth, VARIANTS)
-        seen = {}
+        intermediates = {}
         x = Conv(2 * growth, 7, 2, symmetric=True, name="conv0")(x)
         x = max_pool_overlapping(jnn.relu(Norm(self.norm_axis, name="norm0")(x, train)))
         for i, count in enumerate(counts, 1):
             x = DenseBlock(growth, count, self.norm_axis, name=f"denseblock{i}")(x, train)
             if i < len(counts):
-                seen[f"stage{i}"] = x
+                intermediates[f"stage{i}"] = x
                 x = Transition(self.norm_axis, name=f"transition{i}")(x, train)
-        x = seen["stage4"] = jnn.relu(Norm(self.norm_axis, name="norm5")(x, train))
-        return x, seen
+        x = intermediates["stage4"] = jnn.relu(Norm(self.norm_axis, name="norm5")(x, train))
+        return x, intermediates
 
 
 class DenseNet(nn.Module):
-    """DenseNet-BC (arXiv 1608.06993) as torchvision and timm have it.
+    """DenseNet-BC (arXiv 1608.06993) as in torchvision and timm.
 
-    depth      121, 161, 169 or 201
-    dropout    rate before the head
-    dtype      "float32" or "bfloat16" for the computation; parameters, norm statistics and logits are float32
-    norm_axis  the device axis over which batch statistics are averaged (None: one device)
+    Intermediates: stage1 .. stage3, the dense blocks before their transitions, and stage4, after the last
+    normalisation and ReLU [b h w c], features [b c], logits [b classes].
 
-    `seen`: stage1 .. stage3, the dense blocks before their transitions, and stage4, after the last normalisation and
-    ReLU [b h w c], features [b c], logits [b classes].
+    Args:
+        classes: number of classes.
+        depth: 121, 161, 169 or 201.
+        dropout: rate before the head, 0..1 (1 excluded).
+        dtype: "float32" or "bfloat16" for the computation; parameters, norm statistics and logits are float32.
+        norm_axis: device axis over which batch statistics are averaged; None: one device.
 
-    Raises: UserError for an unknown depth, or a rate outside 0.0 .. 1.0 (1.0 excluded).
+    Raises: UserError for an unknown depth, or a rate outside its range.
     """
 
     classes: int
@@ -103,9 +105,9 @@ class DenseNet(nn.Module):
     norm_axis: str | None = None
 
     def layers(self) -> tuple[str, ...]:
-        """Regular expressions of parameter paths, from the input to the head.
+        """Returns regular expressions of parameter paths, one per layer from the input to the head.
 
-        As in timm, a layer is a dense layer, a transition belongs to the one before it, the last norm to the head.
+        As in timm, each dense layer is one; a transition belongs to the one before it, the last norm to the head.
         """
         _, counts = of_depth(self.depth, VARIANTS)
         inner = []
@@ -117,10 +119,10 @@ class DenseNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"] | None = None
+        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None = None
     ) -> tuple[Float[Array, "b classes"], dict[str, Array]]:
-        x, seen = Features(self.depth, self.norm_axis, name="features")(x.astype(self.dtype), train)
-        seen["features"] = x.astype(jnp.float32).mean((1, 2))
-        x = Dropout(self.dropout, name="head_drop")(seen["features"], keys if train else None)
-        seen["logits"] = nn.Dense(self.classes, name="head")(x)
-        return seen["logits"], seen
+        x, intermediates = Features(self.depth, self.norm_axis, name="features")(x.astype(self.dtype), train)
+        intermediates["features"] = x.astype(jnp.float32).mean((1, 2))
+        x = Dropout(self.dropout, name="head_drop")(intermediates["features"], keys if train else None)
+        intermediates["logits"] = nn.Dense(self.classes, name="head")(x)
+        return intermediates["logits"], intermediates

@@ -1,4 +1,4 @@
-"""EfficientNet B0..B7 (arXiv 1905.11946), L0..L2 (arXiv 1911.04252) and Lite0..Lite4, the form for phones."""
+"""EfficientNet B0..B7 (arXiv 1905.11946), L0..L2 (arXiv 1911.04252) and Lite0..Lite4, the variants for phones."""
 
 import math
 from collections.abc import Callable
@@ -18,15 +18,17 @@ Make = Callable[..., Any]  # a module class with some of its fields filled in
 
 
 class Variant(NamedTuple):
+    """What distinguishes a variant from B0."""
+
     width: float  # factor of the channels
     depth: float  # factor of the blocks in a stage
-    resolution: int  # side of the square image that it is evaluated with, in pixels
-    dropout: float
-    lite: bool = False
+    resolution: int  # side of the square images that it is evaluated on, in pixels
+    dropout: float  # published rate before the head
+    lite: bool = False  # without squeeze-excitation, with ReLU6 for SiLU
 
 
 # From the code published with the papers; L0 and L1 from arXiv 1911.04252, version 1, table 7. The L family is trained
-# on smaller images than it is evaluated with: 380, 380 and 475 pixels.
+# on smaller images than it is evaluated on: 380, 380 and 475 pixels.
 VARIANTS = {
     "b0": Variant(1.0, 1.0, 224, 0.2),
     "b1": Variant(1.0, 1.1, 240, 0.2),
@@ -48,11 +50,13 @@ VARIANTS = {
 
 
 class Stage(NamedTuple):
+    """Blocks of one width."""
+
     blocks: int
     size: int  # of the depthwise kernel
     stride: int  # of the first block
-    expansion: int
-    features: int
+    expansion: int  # factor of the channels inside a block
+    features: int  # channels of the output
 
 
 B0 = (
@@ -64,24 +68,45 @@ B0 = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
-STEM, HEAD = 32, 1280  # features of B0
-ENDS = (1, 2, 4, 6)  # the stages after which the picture is 1/4, 1/8, 1/16 and 1/32 of its size
+STEM, HEAD = 32, 1280  # channels of B0
+ENDS = (1, 2, 4, 6)  # the stages after which the image is 1/4, 1/8, 1/16 and 1/32 of its size
 
 
 def resolution(variant: str) -> int:
-    """Side in pixels of the square images that the variant's published accuracy belongs to; UserError if unknown."""
+    """Returns the side, in pixels, of the square images that the published accuracy of a variant was measured on.
+
+    Args:
+        variant: a name in `VARIANTS`.
+
+    Returns: a number of pixels.
+
+    Raises: UserError for an unknown variant.
+    """
     return _find(variant).resolution
 
 
 def round_features(features: int, width: float) -> int:
-    """The multiple of 8 nearest to `features` * `width`, not more than 10 % below it."""
+    """Returns the multiple of 8 nearest to `features` * `width`, but not more than 10% below it.
+
+    Args:
+        features: channels of B0.
+        width: factor of the channels.
+
+    Returns: a number of channels, at least 8.
+    """
     wanted = features * width
     nearest = max(8, int(wanted + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * wanted else nearest
 
 
 def scaled_stages(variant: Variant) -> tuple[Stage, ...]:
-    """B0's stages with the variant's features and number of blocks."""
+    """Returns the stages of B0 with the channels and numbers of blocks of a variant.
+
+    Args:
+        variant: a value of `VARIANTS`.
+
+    Returns: seven stages.
+    """
     ends = (B0[0], B0[-1]) if variant.lite else ()  # Lite scales the depth of the inner stages only
     return tuple(
         stage._replace(
@@ -97,7 +122,7 @@ def _find(variant: str) -> Variant:
 
 
 class SqueezeExcite(nn.Module):
-    """Multiplies each channel by a gate computed from the means of all (arXiv 1709.01507)."""
+    """Multiplies each channel by a gate that is computed from the means of all channels (arXiv 1709.01507)."""
 
     hidden: int
 
@@ -110,7 +135,7 @@ class SqueezeExcite(nn.Module):
 
 
 class Block(nn.Module):
-    """Inverted residual: 1x1 expansion (none in the first stage), depthwise, 1x1 projection that nothing activates."""
+    """Inverted residual: 1x1 expansion (none in the first stage), depthwise, 1x1 projection without activation."""
 
     features: int
     size: int
@@ -124,10 +149,10 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"] | None
+        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None
     ) -> Float[Array, "b h/stride w/stride f"]:
         y, inner = x, x.shape[-1] * self.expansion
-        # the published names number the norms of a block, and so depend on whether there is an expansion
+        # The published names number the norms of a block, so that they depend on whether there is an expansion.
         depthwise_norm, projection, projection_norm = "bn1", "conv_pw", "bn2"
         if self.expansion > 1:
             y = self.conv(inner, 1, name="conv_pw")(y)
@@ -153,7 +178,7 @@ class Blocks(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"] | None
+        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None
     ) -> Float[Array, "b h/stride w/stride f"]:
         _, size, stride, expansion, features = self.stage
         for i, drop in enumerate(self.drops):
@@ -162,7 +187,7 @@ class Blocks(nn.Module):
 
 
 class Trunk(nn.Module):
-    """All stages, named "0", "1"..; returns what each gives."""
+    """All stages, named "0", "1"...; returns the output of each."""
 
     stages: tuple[Stage, ...]
     drop: float
@@ -170,10 +195,10 @@ class Trunk(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"] | None
+        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None
     ) -> list[Float[Array, "b _h _w _f"]]:
         total = sum(stage.blocks for stage in self.stages)
-        rates = iter([self.drop * i / total for i in range(total)])  # as the reference: the last block stays below
+        rates = iter([self.drop * i / total for i in range(total)])  # below `drop` in the last block, as the reference
         outputs = []
         for i, stage in enumerate(self.stages):
             drops = tuple(next(rates) for _ in range(stage.blocks))
@@ -183,19 +208,28 @@ class Trunk(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """`variant` is "b0".."b7", "l0".."l2" or "lite0".."lite4".
+    """EfficientNet (arXiv 1905.11946, 1911.04252).
 
-    Lite has neither squeeze-excitation nor a scaled stem and head, and ReLU6 for SiLU.
-    `dropout` acts on the pooled features; negative: the rate published for the variant. `stochastic_depth` is the rate
-    that blocks approach from 0 with their depth (the reference calls it drop connect). With `tensorflow`, as published,
-    convolutions pad as TensorFlow's SAME and norms have eps 0.001 (timm's tf_efficientnet_*); without, padding is
-    symmetric and eps 0.00001 (timm's efficientnet_*). The parameters are the same. `norm_momentum` is what running
-    statistics keep in an update; 0.99 is for long training: with a few hundred updates take 0.9.
+    Lite variants have neither squeeze-excitation nor a scaled stem and head, and ReLU6 in place of SiLU.
 
-    `seen`: stage1 .. stage4, at 1/4, 1/8, 1/16 and 1/32 of the picture's size, and stage5, after the last 1x1
+    Intermediates: stage1 .. stage4, at 1/4, 1/8, 1/16 and 1/32 of the size of the image, and stage5, after the last 1x1
     convolution [b h w c], features [b c], logits [b classes].
 
-    Raises: UserError for an unknown variant, and for rates of 1 and above.
+    Args:
+        classes: number of classes.
+        variant: "b0".."b7", "l0".."l2" or "lite0".."lite4".
+        dropout: rate before the head, below 1; negative: the rate published for the variant.
+        stochastic_depth: rate that the blocks approach from 0 with their depth, 0..1 (1 excluded); the reference calls
+            it drop connect.
+        tensorflow: whether convolutions pad as TensorFlow's SAME and norms have eps 0.001, as published (timm's
+            tf_efficientnet_*). Else padding is symmetric and eps 0.00001 (timm's efficientnet_*). The parameters are
+            the same.
+        norm_momentum: share that running statistics keep in a step, 0..1; 0.99 is for long training: with a few hundred
+            steps use 0.9.
+        dtype: "float32" or "bfloat16" for the computation; parameters, norm statistics and logits are float32.
+        norm_axis: device axis over which batch statistics are averaged; None: one device.
+
+    Raises: UserError for an unknown variant, or a rate outside its range.
     """
 
     classes: int
@@ -209,7 +243,7 @@ class EfficientNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"] | None = None
+        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None = None
     ) -> tuple[Float[Array, "b classes"], dict[str, Array]]:
         variant = _find(self.variant)
         keys = keys if train else None
@@ -223,19 +257,19 @@ class EfficientNet(nn.Module):
         x = conv(round_features(STEM, width), 3, 2, name="conv_stem")(x.astype(self.dtype))
         x = activation(norm(name="bn1")(x, train))
         stages = Trunk(scaled_stages(variant), self.stochastic_depth, block, name="blocks")(x, train, keys)
-        seen = {f"stage{i + 1}": stages[end] for i, end in enumerate(ENDS)}
+        intermediates = {f"stage{i + 1}": stages[end] for i, end in enumerate(ENDS)}
         x = conv(round_features(HEAD, width), 1, name="conv_head")(stages[-1])
-        x = seen["stage5"] = activation(norm(name="bn2")(x, train))
-        seen["features"] = x.mean((1, 2), dtype=jnp.float32)
+        x = intermediates["stage5"] = activation(norm(name="bn2")(x, train))
+        intermediates["features"] = x.mean((1, 2), dtype=jnp.float32)
         rate = variant.dropout if self.dropout < 0.0 else self.dropout
-        x = Dropout(rate, name="dropout")(seen["features"], keys)
-        seen["logits"] = nn.Dense(self.classes, name="head")(x)
-        return seen["logits"], seen
+        x = Dropout(rate, name="dropout")(intermediates["features"], keys)
+        intermediates["logits"] = nn.Dense(self.classes, name="head")(x)
+        return intermediates["logits"], intermediates
 
     def layers(self) -> tuple[str, ...]:
-        """Regular expressions of parameter paths, one for each layer from the stem to the head.
+        """Returns regular expressions of parameter paths, one per layer from the input to the head.
 
-        `conv_head` and its norm count with the last block, as in timm.
+        A block is one; `conv_head` and its norm belong to the last block, as in timm.
         """
         stages = scaled_stages(_find(self.variant))
         blocks = [f"blocks/{i}/{j}/.*" for i, stage in enumerate(stages) for j in range(stage.blocks)]

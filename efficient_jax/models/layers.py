@@ -1,4 +1,4 @@
-"""Layers that linen lacks: statistics over devices, and noise with a key for each example."""
+"""Layers that flax.linen lacks: batch normalisation over devices, and dropout with one key per example."""
 
 import zlib
 
@@ -12,11 +12,16 @@ from efficient_jax.types import UserError
 
 
 class Norm(nn.Module):
-    """Batch normalisation (arXiv 1502.03167) over all pixels of all devices along `axis` (None: of this one).
+    """Batch normalisation (arXiv 1502.03167) over all pixels and devices.
 
-    Statistics are float32; the variance is biased, also the running one (torch's running one is not).
-    `momentum` is the share that the running statistics keep, 1 minus torch's. With `zero` the scale starts at 0, so
-    that a residual block starts as its shortcut (arXiv 1706.02677, section 5.1).
+    Statistics are float32. The variance is biased, also the running one (torch's running one is not).
+
+    Args:
+        axis: device axis over which statistics are averaged; None: one device.
+        eps: added to the variance.
+        momentum: share that the running statistics keep in a step, 0..1; torch's momentum is 1 minus it.
+        zero: whether the scale starts at 0, so that a residual block starts as its shortcut (arXiv 1706.02677,
+            section 5.1).
     """
 
     axis: str | None
@@ -48,43 +53,53 @@ class Norm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Zeroes entries with probability `rate`, at least 0 and below 1, and divides the rest by 1 - rate.
+    """Dropout: zeroes entries with probability `rate` and divides the others by 1 - rate.
 
-    Takes one key per example, so that a mask depends neither on the batch nor on the device;
-    `keys=None` (evaluation) is the identity.
+    Takes one key per example, so that a mask depends neither on the batch nor on the device. With `keys=None`
+    (evaluation) it is the identity.
+
+    Args:
+        rate: in 0..1 (1 excluded).
+
+    Raises: UserError for a rate outside its range.
     """
 
     rate: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *rest"], keys: Key[Array, "b"] | None) -> Float[Array, "b *rest"]:
+    def __call__(self, x: Float[Array, " b *rest"], keys: Key[Array, " b"] | None) -> Float[Array, " b *rest"]:
         return _drop(x, keys, self.rate, x.shape[1:], self.path)
 
 
 class StochasticDepth(nn.Module):
-    """Zeroes a whole example with probability `rate`, else divides it by 1 - rate (arXiv 1603.09382).
+    """Stochastic depth: zeroes a whole example with probability `rate`, else divides it by 1 - rate.
 
-    For the residual branch, before the shortcut is added. `keys` as for `Dropout`.
+    It belongs on the residual branch, before the shortcut is added (arXiv 1603.09382). Keys are as for `Dropout`.
+
+    Args:
+        rate: in 0..1 (1 excluded).
+
+    Raises: UserError for a rate outside its range.
     """
 
     rate: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *rest"], keys: Key[Array, "b"] | None) -> Float[Array, "b *rest"]:
+    def __call__(self, x: Float[Array, " b *rest"], keys: Key[Array, " b"] | None) -> Float[Array, " b *rest"]:
         return _drop(x, keys, self.rate, (1,) * (x.ndim - 1), self.path)
 
 
 def _drop(
-    x: Float[Array, "b *rest"],
-    keys: Key[Array, "b"] | None,
+    x: Float[Array, " b *rest"],
+    keys: Key[Array, " b"] | None,
     rate: float,
     shape: tuple[int, ...],
     path: tuple[str, ...],
-) -> Float[Array, "b *rest"]:
+) -> Float[Array, " b *rest"]:
     if not 0.0 <= rate < 1.0:
         raise UserError(f"{'/'.join(path)}: the rate {rate} is not in 0.0 .. 1.0 (1.0 excluded)")
     if keys is None or rate == 0.0:
         return x
-    salt = np.uint32(zlib.crc32("/".join(path).encode()))  # layers draw differently from the same key
+    salt = np.uint32(zlib.crc32("/".join(path).encode()))  # layers draw different masks from one key
     keep = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, salt), 1.0 - rate, shape))(keys)
     return jnp.where(keep, x / (1.0 - rate), 0.0)

@@ -1,4 +1,4 @@
-"""Fully connected layers on pixels: what distillation was first shown with (arXiv 1503.02531)."""
+"""A multilayer perceptron on pixels, the network of the first distillation experiments (arXiv 1503.02531)."""
 
 from flax import linen as nn
 from jax import nn as jnn
@@ -9,10 +9,19 @@ from efficient_jax.types import UserError
 
 
 class MLP(nn.Module):
-    """`depth` hidden layers of `width` ReLUs with `dropout` after each, and a linear head.
+    """A multilayer perceptron: hidden layers of ReLUs with dropout after each, and a linear head.
 
-    `seen`: hidden1, ..., the last of them also as features [b width], logits [b classes]; each as it is before the
-    dropout. `norm_axis` is unused: nothing here depends on the batch.
+    Intermediates: hidden1, hidden2 ... [b width] before the dropout, the last of them also as features, and logits
+    [b classes].
+
+    Args:
+        classes: number of classes.
+        width: units of a hidden layer.
+        depth: number of hidden layers, at least 1.
+        dropout: rate after each hidden layer, 0..1 (1 excluded).
+        norm_axis: unused, since nothing here depends on the batch.
+
+    Raises: UserError for a depth below 1, or a rate outside its range.
     """
 
     classes: int
@@ -23,19 +32,19 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"] | None = None
+        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None = None
     ) -> tuple[Float[Array, "b classes"], dict[str, Array]]:
         if self.depth < 1:
             raise UserError(f"model.depth: {self.depth} is less than 1")
-        seen = {}
+        intermediates = {}
         x = x.reshape(len(x), -1)
         for i in range(1, self.depth + 1):
             x = jnn.relu(nn.Dense(self.width, kernel_init=nn.initializers.he_normal(), name=f"hidden{i}")(x))
-            seen[f"hidden{i}"] = seen["features"] = x
+            intermediates[f"hidden{i}"] = intermediates["features"] = x
             x = Dropout(self.dropout, name=f"dropout{i}")(x, keys if train else None)
-        seen["logits"] = nn.Dense(self.classes, name="head")(x)
-        return seen["logits"], seen
+        intermediates["logits"] = nn.Dense(self.classes, name="head")(x)
+        return intermediates["logits"], intermediates
 
     def layers(self) -> tuple[str, ...]:
-        """Regular expressions of parameter paths, from the input to the head."""
+        """Returns regular expressions of parameter paths, one per layer from the input to the head."""
         return (*(f"hidden{i}/.*" for i in range(1, self.depth + 1)), "head/.*")

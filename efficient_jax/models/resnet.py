@@ -1,4 +1,4 @@
-"""Residual networks, by far the most common pretrained backbone."""
+"""Residual networks (arXiv 1512.03385), the most common pretrained backbone."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -13,7 +13,7 @@ from efficient_jax.models.layers import Dropout, Norm, StochasticDepth
 from efficient_jax.settings import choose
 from efficient_jax.types import UserError
 
-BLOCKS = {  # depth: the blocks of each stage (arXiv 1512.03385, table 1)
+BLOCKS = {  # depth: blocks of each stage (arXiv 1512.03385, table 1)
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
@@ -26,7 +26,16 @@ T = TypeVar("T")
 
 
 def of_depth(depth: int, variants: Mapping[int, T]) -> T:
-    """Raises: UserError with the nearest depth there is."""
+    """Returns the variant of a network that has this depth.
+
+    Args:
+        depth: number of layers.
+        variants: depth -> variant.
+
+    Returns: `variants[depth]`.
+
+    Raises: UserError, with the nearest depth, if there is none.
+    """
     if depth not in variants:
         nearest = min(variants, key=lambda d: abs(d - depth))
         raise UserError(f"model.depth: there is no {depth}; did you mean {nearest}?")
@@ -34,7 +43,7 @@ def of_depth(depth: int, variants: Mapping[int, T]) -> T:
 
 
 class Downsample(nn.Module):
-    """The shortcut where the shape changes. Its children are called 0 and 1, as in timm."""
+    """The shortcut of a block that changes the shape. Its layers are named 0 and 1, as in timm."""
 
     features: int
     stride: int
@@ -47,7 +56,7 @@ class Downsample(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, or 1x1, 3x3 and 1x1 to four times the channels (`bottleneck`), beside a shortcut."""
+    """Two 3x3 convolutions, or 1x1, 3x3 and 1x1 to 4 `features` channels (`bottleneck`), plus a shortcut."""
 
     features: int
     stride: int
@@ -57,7 +66,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"] | None
+        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None
     ) -> Float[Array, "b h2 w2 f"]:
         f, stride = self.features, self.stride
         narrow, wide = [(f, 3, stride), (f, 3, 1)], [(f, 1, 1), (f, 3, stride), (4 * f, 1, 1)]
@@ -75,7 +84,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks called 0, 1, ..., one for each rate in `drops`; the first has the stride."""
+    """Blocks named 0, 1, ..., one for each rate of stochastic depth in `drops`; the first has the stride."""
 
     features: int
     stride: int
@@ -85,7 +94,7 @@ class Stage(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"] | None
+        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None
     ) -> Float[Array, "b h2 w2 f"]:
         for i, drop in enumerate(self.drops):
             stride = 1 if i else self.stride
@@ -94,20 +103,24 @@ class Stage(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet v1.5 (arXiv 1512.03385; as torchvision and timm, the 3x3 convolution of a bottleneck has the stride).
-
-    depth             18, 34, 50, 101 or 152
-    stem              "imagenet": 7x7 convolution of stride 2, then 3x3 max-pooling of stride 2; "cifar", for images
-                      of some 32 pixels: 3x3 convolution of stride 1 and no pooling
-    dropout           rate before the head
-    stochastic_depth  rate of the last block (arXiv 1603.09382); it grows linearly from 0.0 in the first
-    dtype             "float32" or "bfloat16" for the computation; parameters, norm statistics and logits are float32
-    norm_axis         the device axis over which batch statistics are averaged (None: one device)
+    """ResNet v1.5 (arXiv 1512.03385): the 3x3 convolution of a bottleneck has the stride, as in torchvision and timm.
 
     The last normalisation of every block starts with scale 0, timm's default (`zero_init_last`).
-    `seen`: stage1 .. stage4 [b h w c], features [b c], logits [b classes].
 
-    Raises: UserError for an unknown depth or stem, or a rate outside 0.0 .. 1.0 (1.0 excluded).
+    Intermediates: stage1 .. stage4 [b h w c], features [b c], logits [b classes].
+
+    Args:
+        classes: number of classes.
+        depth: 18, 34, 50, 101 or 152.
+        stem: "imagenet": 7x7 convolution of stride 2, then 3x3 max-pooling of stride 2; "cifar", for images of about 32
+            pixels: 3x3 convolution of stride 1 without pooling.
+        dropout: rate before the head, 0..1 (1 excluded).
+        stochastic_depth: rate of the last block, 0..1 (1 excluded); it grows linearly from 0.0 in the first (arXiv
+            1603.09382).
+        dtype: "float32" or "bfloat16" for the computation; parameters, norm statistics and logits are float32.
+        norm_axis: device axis over which batch statistics are averaged; None: one device.
+
+    Raises: UserError for an unknown depth or stem, or a rate outside its range.
     """
 
     classes: int
@@ -119,19 +132,19 @@ class ResNet(nn.Module):
     norm_axis: str | None = None
 
     def layers(self) -> tuple[str, ...]:
-        """Regular expressions of parameter paths, from the input to the head; a block is one layer."""
+        """Returns regular expressions of parameter paths, one per layer from the input to the head; a block is one."""
         counts = of_depth(self.depth, BLOCKS)
         blocks = (f"layer{i}/{j}/.*" for i, count in enumerate(counts, 1) for j in range(count))
         return ("(conv1|bn1)/.*", *blocks, "head/.*")
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"] | None = None
+        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None = None
     ) -> tuple[Float[Array, "b classes"], dict[str, Array]]:
         counts = of_depth(self.depth, BLOCKS)
         size, stride = choose(self.stem, STEMS, "model.stem")
         keys = keys if train else None
-        seen = {}
+        intermediates = {}
 
         x = Conv(64, size, stride, symmetric=True, name="conv1")(x.astype(self.dtype))
         x = jnn.relu(Norm(self.norm_axis, name="bn1")(x, train))
@@ -141,9 +154,9 @@ class ResNet(nn.Module):
             stage = Stage(
                 64 * 2**i, 2 if i else 1, self.depth >= 50, tuple(drops[:count]), self.norm_axis, name=f"layer{i + 1}"
             )
-            x = seen[f"stage{i + 1}"] = stage(x, train, keys)
+            x = intermediates[f"stage{i + 1}"] = stage(x, train, keys)
             drops = drops[count:]
-        seen["features"] = x.astype(jnp.float32).mean((1, 2))
-        x = Dropout(self.dropout, name="head_drop")(seen["features"], keys)
-        seen["logits"] = nn.Dense(self.classes, name="head")(x)
-        return seen["logits"], seen
+        intermediates["features"] = x.astype(jnp.float32).mean((1, 2))
+        x = Dropout(self.dropout, name="head_drop")(intermediates["features"], keys)
+        intermediates["logits"] = nn.Dense(self.classes, name="head")(x)
+        return intermediates["logits"], intermediates

@@ -1,4 +1,4 @@
-"""The Vision Transformer (arXiv 2010.11929) with timm's names, and readers of what others have published of it."""
+"""The Vision Transformer (arXiv 2010.11929) with timm's names, and conversion of published JAX checkpoints."""
 
 import math
 import re
@@ -22,22 +22,33 @@ SIZES = {  # (width, depth, heads): arXiv 2106.10270, table 2
 }
 
 POOLS: dict[str, Callable[[Array], Array]] = {
-    "token": lambda x: x[:, 0],  # a class token in front of the patches
-    "mean": lambda x: x.mean(1),  # no class token (big_vision's "gap")
+    "token": lambda x: x[:, 0],  # of the class token, which is in front of the patches
+    "mean": lambda x: x.mean(1),  # of all patches, without a class token (big_vision's "gap")
 }
 
 
 class ViT(nn.Module):
-    """A pre-norm encoder over the patches of an image whose sides are multiples of the patch size.
+    """A pre-norm transformer encoder over the patches of an image (arXiv 2010.11929).
 
-    `variant` is one of `SIZES` and a patch size in pixels: "S/16". The position embedding has the grid of the image at
-    init; `resample_pos_embed` makes it fit another. `dropout` acts where the paper has it: after the position embedding
-    and after every dense layer but qkv and the head.
+    The sides of the image are multiples of the patch size. The position embedding has the grid of the image at
+    initialisation; `resample_pos_embed` converts it to another grid.
 
-    `tanh_gelu` computes GELU by its tanh approximation: set it for weights that `from_npz` reads, which were trained
-    so; torch's were not. `norm_axis` is unused: nothing here depends on the batch.
+    Intermediates: attention1, attention2 ... [b heads n n] and block1, block2 ... [b n d] of each block, features
+    [b d], logits [b classes].
 
-    Raises: UserError for an unknown variant or pooling, and for an image that patches do not fill.
+    Args:
+        classes: number of classes.
+        variant: a name in `SIZES` and a patch size in pixels: "S/16".
+        pool: "token" takes the features of a class token, "mean" the mean over the patches.
+        dropout: rate after the position embedding and after every dense layer but qkv and the head, as in the paper,
+            0..1 (1 excluded).
+        stochastic_depth: rate of the last block, 0..1 (1 excluded); it grows linearly from 0.0 in the first.
+        tanh_gelu: whether GELU is its tanh approximation. Weights that `from_npz` reads were trained with it, torch's
+            were not.
+        dtype: "float32" or "bfloat16" for the computation; parameters, norm statistics and logits are float32.
+        norm_axis: unused, since nothing here depends on the batch.
+
+    Raises: UserError for an unknown variant or pooling, an image that patches do not fill, or a rate outside its range.
     """
 
     classes: int
@@ -51,7 +62,7 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"] | None = None
+        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None = None
     ) -> tuple[Float[Array, "b classes"], dict[str, Array]]:
         keys = keys if train else None
         (width, depth, heads), patch = parse(self.variant)
@@ -67,23 +78,33 @@ class ViT(nn.Module):
             x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, width)).astype(x.dtype), x], axis=1)
         positions = self.param("pos_embed", nn.initializers.normal(0.02), (1, *x.shape[1:]), jnp.float32)
         x = Dropout(self.dropout, name="pos_drop")(x + positions.astype(x.dtype), keys)
-        rates = np.linspace(0.0, self.stochastic_depth, depth)  # timm's and big_vision's: from 0 to the whole rate
+        rates = np.linspace(0.0, self.stochastic_depth, depth)  # linear from 0 to the rate, as in timm and big_vision
         encoder = Encoder(heads, tuple(map(float, rates)), self.dropout, self.tanh_gelu, name="blocks")
-        x, seen = encoder(x, keys)
-        features = seen["features"] = pool(layer_norm(x, "norm").astype(jnp.float32))
-        seen["logits"] = nn.Dense(self.classes, name="head")(features)
-        return seen["logits"], seen
+        x, intermediates = encoder(x, keys)
+        features = intermediates["features"] = pool(layer_norm(x, "norm").astype(jnp.float32))
+        intermediates["logits"] = nn.Dense(self.classes, name="head")(features)
+        return intermediates["logits"], intermediates
 
     def layers(self) -> tuple[str, ...]:
-        """Patterns of the parameter paths of each layer, from the input to the head. The last norm counts with the last
-        block, as in timm."""
+        """Returns regular expressions of parameter paths, one per layer from the input to the head.
+
+        A block is one; the last norm belongs to the last block, as in timm.
+        """
         depth = parse(self.variant)[0][1]
         *blocks, last = (f"blocks/{i}/.*" for i in range(depth))
         return ("cls_token|pos_embed|patch_embed/.*", *blocks, f"{last}|norm/.*", "head/.*")
 
 
 def parse(variant: str) -> tuple[tuple[int, int, int], int]:
-    """((width, depth, heads), patch size) of "S/16"."""
+    """Returns the dimensions of a variant, such as "S/16".
+
+    Args:
+        variant: a name in `SIZES`, a slash and the patch size in pixels.
+
+    Returns: ((width, depth, heads), patch size).
+
+    Raises: UserError for an unknown name, or without a patch size.
+    """
     size, _, patch = variant.partition("/")
     dimensions = choose(size, SIZES, "model.variant")
     if not patch.isdecimal() or not int(patch):
@@ -92,6 +113,8 @@ def parse(variant: str) -> tuple[tuple[int, int, int], int]:
 
 
 class PatchEmbed(nn.Module):
+    """A linear map from each patch to a token of `width` features."""
+
     width: int
     patch: int
 
@@ -103,6 +126,8 @@ class PatchEmbed(nn.Module):
 
 
 class Encoder(nn.Module):
+    """Blocks named 0, 1, ..., one for each rate; returns (tokens, outputs and attention of each block)."""
+
     heads: int
     drop_rates: tuple[float, ...]
     dropout: float
@@ -110,17 +135,19 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b n d"], keys: Key[Array, "b"] | None
+        self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None
     ) -> tuple[Float[Array, "b n d"], dict[str, Array]]:
-        seen = {}
+        intermediates = {}
         for i, rate in enumerate(self.drop_rates):
             block = Block(self.heads, rate, self.dropout, self.tanh_gelu, name=str(i))
-            x, seen[f"attention{i + 1}"] = block(x, keys)
-            seen[f"block{i + 1}"] = x
-        return x, seen
+            x, intermediates[f"attention{i + 1}"] = block(x, keys)
+            intermediates[f"block{i + 1}"] = x
+        return x, intermediates
 
 
 class Block(nn.Module):
+    """Attention and an MLP, each after a layer norm and with a shortcut; returns (tokens, attention)."""
+
     heads: int
     drop_rate: float
     dropout: float
@@ -128,7 +155,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b n d"], keys: Key[Array, "b"] | None
+        self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None
     ) -> tuple[Float[Array, "b n d"], Float[Array, "b heads n n"]]:
         y, attention = Attention(self.heads, self.dropout, name="attn")(layer_norm(x, "norm1"), keys)
         x += StochasticDepth(self.drop_rate, name="drop_path1")(y, keys)
@@ -137,17 +164,17 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Also returns the weights that every token (row) gives to every token, which sum to 1; float32."""
+    """Multi-head self-attention; also returns the float32 weights of all tokens (columns) for each token (row)."""
 
     heads: int
     dropout: float
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b n d"], keys: Key[Array, "b"] | None
+        self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None
     ) -> tuple[Float[Array, "b n d"], Float[Array, "b heads n n"]]:
         b, n, d = x.shape
-        # with scale 2.0 each of the three gets the Xavier initialisation that it would have alone
+        # Scale 2.0: each of query, key and value gets the Xavier initialisation that it would have alone.
         xavier = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
         qkv = nn.Dense(3 * d, kernel_init=xavier, dtype=x.dtype, name="qkv")(x)
         q, k, v = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, d // self.heads), 2, 0)
@@ -159,11 +186,13 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
+    """Two dense layers with GELU between them; the hidden one is four times as wide."""
+
     dropout: float
     tanh_gelu: bool
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], keys: Key[Array, "b"] | None) -> Float[Array, "b n d"]:
+    def __call__(self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None) -> Float[Array, "b n d"]:
         d, xavier = x.shape[-1], nn.initializers.xavier_uniform()
         x = nn.Dense(4 * d, kernel_init=xavier, dtype=x.dtype, name="fc1")(x)
         x = Dropout(self.dropout, name="drop1")(jax.nn.gelu(x, approximate=self.tanh_gelu), keys)
@@ -172,16 +201,32 @@ class MLP(nn.Module):
 
 
 def layer_norm(x: Float[Array, "b n d"], name: str) -> Float[Array, "b n d"]:
+    """Applies layer normalisation of eps 1e-6, computed in float32.
+
+    Args:
+        x: tokens.
+        name: name of the layer, inside the module that calls this.
+
+    Returns: tokens of the same shape and dtype.
+    """
     return nn.LayerNorm(epsilon=1e-6, name=name)(x.astype(jnp.float32)).astype(x.dtype)
 
 
 def resample_pos_embed(
     pos_embed: Float[Array, "1 n d"], grid: tuple[int, int], prefix: int = 1
 ) -> Float[Array, "1 m d"]:
-    """The position embedding of a square grid, for another `grid` (rows, columns) of patches.
+    """Returns the position embedding of a square grid of patches, resampled to another grid.
 
-    Antialiased bicubic as timm does it (Keys' a = -0.5, as in Pillow). The first `prefix` tokens, which have no place
-    in the grid (the class token), stay.
+    The interpolation is antialiased bicubic, as in timm (Keys' a = -0.5, as in Pillow).
+
+    Args:
+        pos_embed: embedding of `prefix` tokens and then of a square grid of patches.
+        grid: (rows, columns) of patches.
+        prefix: tokens without a position in the grid (the class token), which stay.
+
+    Returns: embedding of `prefix` + rows x columns tokens.
+
+    Raises: UserError for positions that do not form a square grid.
     """
     tokens, table = pos_embed[:, :prefix], pos_embed[:, prefix:]
     side, d = math.isqrt(table.shape[1]), table.shape[2]
@@ -191,7 +236,7 @@ def resample_pos_embed(
     return jnp.concatenate([tokens, table.reshape(1, -1, d)], axis=1)
 
 
-# The JAX checkpoints' modules in timm's words; the numbers in them differ between vision_transformer and big_vision.
+# Modules of the JAX checkpoints -> timm's names; the numbers in them differ between vision_transformer and big_vision.
 NPZ_NAMES = {
     r"embedding": "patch_embed.proj",
     r"Transformer/encoder_norm": "norm",
@@ -207,12 +252,17 @@ NPZ_POSITIONS = ("pos_embedding", "Transformer/posembed_input/pos_embedding", "T
 
 
 def from_npz(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A .npz checkpoint of google-research's vision_transformer or big_vision as a timm state dict, in torch's layout.
+    """Returns a checkpoint of google-research's vision_transformer or big_vision as a timm state dict.
 
-    For token and mean pooling. Where a checkpoint adds no position to its class token, that position becomes zero.
-    These models compute GELU by its tanh approximation: `ViT.tanh_gelu`.
+    For token and mean pooling. If a checkpoint adds no position to its class token, that position becomes zero.
+    These models compute GELU by its tanh approximation: set `ViT.tanh_gelu`.
 
-    Raises: UserError for an array that such a model has not, or when there are no patch or position embeddings.
+    Args:
+        arrays: the arrays of the .npz file by name.
+
+    Returns: timm's names -> arrays in torch's layout.
+
+    Raises: UserError for an array that such a model does not have, or without patch or position embeddings.
     """
     prefix = next((p for p in ("", "params/", "opt/target/") if p + "embedding/kernel" in arrays), None)
     if prefix is None:
@@ -234,7 +284,7 @@ def from_npz(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _timm_entry(path: str, value: np.ndarray) -> tuple[str, np.ndarray]:
-    """Name and array as timm has them; query, key and value still apart."""
+    """Returns timm's name and layout of an array; query, key and value are still separate."""
     if path == "cls":
         return "cls_token", value
     if path in NPZ_POSITIONS:

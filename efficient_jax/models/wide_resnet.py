@@ -1,4 +1,4 @@
-"""Wide residual networks: WRN-28-2 and WRN-28-8 are where methods of semi-supervised learning are compared."""
+"""Wide residual networks: methods of semi-supervised learning are compared on WRN-28-2 and WRN-28-8."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,9 +13,9 @@ EPS = 1e-3  # of all normalisations, as in FixMatch
 
 
 class Block(nn.Module):
-    """Twice normalisation, leaky ReLU and a 3x3 convolution, beside a shortcut.
+    """Normalisation, leaky ReLU and a 3x3 convolution, twice, plus a shortcut.
 
-    `activate_shortcut`: also the shortcut starts after the first normalisation and leaky ReLU.
+    With `activate_shortcut` the shortcut too starts after the first normalisation and leaky ReLU.
     """
 
     features: int
@@ -39,7 +39,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks called 0, 1, ...; what is special is so in the first: the stride, and an activated shortcut."""
+    """`count` blocks named 0, 1, ...; only the first has the stride and may have an activated shortcut."""
 
     features: int
     stride: int
@@ -59,28 +59,33 @@ class Stage(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """WRN-`depth`-`width` (arXiv 1605.07146) as in MixMatch and FixMatch (arXiv 1905.02249, 2001.07685), for images of
-    some 32 pixels: WRN-28-2 has 1,467,610 parameters for 10 classes, WRN-28-8 has 23,401,012 for 100.
+    """WRN-`depth`-`width` (arXiv 1605.07146) as in MixMatch and FixMatch (arXiv 1905.02249, 2001.07685).
 
-    depth          6 n + 4: three stages of n blocks of two convolutions
-    width          the stages have 16, 32 and 64 times this many channels
-    dropout        rate before the head, as in FixMatch; the paper has it between the convolutions of a block
-    slope          of leaky ReLU below 0, 0.1 in FixMatch; the paper has ReLU, 0.0
-    norm_momentum  share that running statistics keep in a step. FixMatch has 0.999, and 2^20 steps; after n steps
-                   norm_momentum^n of the starting values is left (of 0.999 after 1,000 steps: 37%), so that a run
-                   shorter than some 5,000 steps needs less to be evaluated, such as 0.99
-    dtype          "float32" or "bfloat16" for the computation; parameters, norm statistics and logits are float32
-    norm_axis      the device axis over which batch statistics are averaged (None: one device)
+    It is made for images of about 32 pixels. WRN-28-2 has 1,467,610 parameters for 10 classes, WRN-28-8 has 23,401,012
+    for 100.
 
-    From FixMatch are also TensorFlow's SAME padding, the normalisations' eps 1e-3 and the very first block, whose
-    shortcut starts after its normalisation and leaky ReLU. Unlike there convolutions have no biases (2,032 in
-    WRN-28-2): on its way to the logits each would be removed by the mean of a normalisation. TorchSSL differs: it
-    leaves the first convolution of stages 2 and 3 without normalisation and activation.
+    As in FixMatch, convolutions have TensorFlow's SAME padding, normalisations have eps 1e-3, and the shortcut of the
+    very first block starts after its normalisation and leaky ReLU. Unlike there, convolutions have no biases (2,032 in
+    WRN-28-2): the mean of a later normalisation would remove each. TorchSSL differs: its first convolution in stages 2
+    and 3 has no normalisation and activation before it.
 
-    `seen`: stage1, stage2, and stage3, after the last normalisation and leaky ReLU [b h w c], features [b c],
+    Intermediates: stage1, stage2, and stage3, after the last normalisation and leaky ReLU [b h w c], features [b c],
     logits [b classes].
 
-    Raises: UserError for another depth, or a rate outside 0.0 .. 1.0 (1.0 excluded).
+    Args:
+        classes: number of classes.
+        depth: 6 n + 4, for three stages of n blocks of two convolutions.
+        width: the stages have 16, 32 and 64 times this many channels.
+        dropout: rate before the head, 0..1 (1 excluded), as in FixMatch; the paper drops between the convolutions of a
+            block.
+        slope: slope of leaky ReLU below 0: 0.1 in FixMatch; 0.0, which is ReLU, in the paper.
+        norm_momentum: share that running statistics keep in a step, 0..1. FixMatch has 0.999 and 2^20 steps. After n
+            steps norm_momentum^n of the initial values is left (0.999: 37% after 1,000 steps): below about 5,000 steps
+            use a lower one, such as 0.99.
+        dtype: "float32" or "bfloat16" for the computation; parameters, norm statistics and logits are float32.
+        norm_axis: device axis over which batch statistics are averaged; None: one device.
+
+    Raises: UserError for another depth, or a rate outside its range.
     """
 
     classes: int
@@ -93,31 +98,39 @@ class WideResNet(nn.Module):
     norm_axis: str | None = None
 
     def layers(self) -> tuple[str, ...]:
-        """Regular expressions of parameter paths, from the input to the head; a block is one layer."""
+        """Returns regular expressions of parameter paths, one per layer from the input to the head; a block is one."""
         blocks = (f"stage{i}/{j}/.*" for i in (1, 2, 3) for j in range(blocks_per_stage(self.depth)))
         return ("stem/.*", *blocks, "(norm|head)/.*")
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"] | None = None
+        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None = None
     ) -> tuple[Float[Array, "b classes"], dict[str, Array]]:
         count = blocks_per_stage(self.depth)
         same = (self.slope, self.norm_momentum, self.norm_axis)
-        seen = {}
+        intermediates = {}
         x = Conv(16, name="stem")(x.astype(self.dtype))
         for i in (1, 2, 3):
             stage = Stage(8 * 2**i * self.width, 1 if i == 1 else 2, count, i == 1, *same, name=f"stage{i}")
-            x = seen[f"stage{i}"] = stage(x, train)
+            x = intermediates[f"stage{i}"] = stage(x, train)
         x = Norm(self.norm_axis, EPS, self.norm_momentum, name="norm")(x, train)
-        x = seen["stage3"] = jnn.leaky_relu(x, self.slope)
-        seen["features"] = x.astype(jnp.float32).mean((1, 2))
-        x = Dropout(self.dropout, name="head_drop")(seen["features"], keys if train else None)
-        seen["logits"] = nn.Dense(self.classes, name="head")(x)
-        return seen["logits"], seen
+        x = intermediates["stage3"] = jnn.leaky_relu(x, self.slope)
+        intermediates["features"] = x.astype(jnp.float32).mean((1, 2))
+        x = Dropout(self.dropout, name="head_drop")(intermediates["features"], keys if train else None)
+        intermediates["logits"] = nn.Dense(self.classes, name="head")(x)
+        return intermediates["logits"], intermediates
 
 
 def blocks_per_stage(depth: int) -> int:
-    """Raises: UserError unless `depth` is 6 n + 4 for a positive n."""
+    """Returns n, the number of blocks in each of the three stages of a network of 6 n + 4 layers.
+
+    Args:
+        depth: 6 n + 4, for n of at least 1.
+
+    Returns: n.
+
+    Raises: UserError for another depth.
+    """
     count = (depth - 4) // 6
     if count < 1 or depth != 6 * count + 4:
         nearest = 6 * max(1, round((depth - 4) / 6)) + 4

@@ -1,1 +1,1 @@
-"""The optimizer of a stage: rules for learning rates, schedules, durations."""
+"""The optimizer of a stage: learning-rate rules, learning-rate schedules, and durations in steps."""

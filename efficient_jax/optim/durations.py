@@ -1,4 +1,4 @@
-"""Durations of a config in steps, epochs, examples or percent: exactly one of them."""
+"""Durations of a config, each given in exactly one of four units: steps, epochs, examples or percent."""
 
 from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
@@ -7,16 +7,16 @@ from efficient_jax.types import UserError
 
 UNITS = ("", "_epochs", "_examples", "_percent")
 LENGTHS = ("updates", "epochs", "examples")
-"""The forms of the length of a stage."""
+"""The keys that can give the length of a stage; `updates` counts steps."""
 
 
 def override(config: MutableMapping[str, Any], paths: Collection[str]) -> None:
-    """Sets the other forms of every duration at `paths` to 0 in `config`: a flag replaces the form that a file gives.
+    """Sets the other forms of every duration at `paths` to 0 in `config`: a flag replaces the form in the file.
 
     Args:
-        config: a config whose values at `paths` have been overridden already.
-        paths: dotted keys, such as "teacher.updates" or "teacher.optim.warmup". Of two forms that are both among them
-            neither becomes 0, so that the contradiction is said.
+        config: a config whose values at `paths` have been overridden already; changed in place.
+        paths: dotted keys, such as "teacher.updates" or "teacher.optim.warmup". If two forms of one duration are among
+            them, neither becomes 0, so that `resolve` reports the contradiction.
     """
     for path in paths:
         *blocks, key = path.split(".")
@@ -34,19 +34,25 @@ def override(config: MutableMapping[str, Any], paths: Collection[str]) -> None:
 def resolve(
     block: Mapping[str, Any], names: tuple[str, ...], *, batch: int, epoch: int, updates: int, where: str
 ) -> dict[str, Any]:
-    """`block` with each duration X of `names` in whole steps, whichever of its forms was given:
+    """Returns `block` with each duration of `names` in whole steps, in whichever form it is given.
 
-    X           steps (updates of the model)
-    X_epochs    passes over the `epoch` labelled examples; 0: their number is not known yet
-    X_examples  labelled examples, `batch` in each step
-    X_percent   percent of the `updates` of the stage; 0: not known yet
+    A duration X has four keys: X in steps, X_epochs in passes over the labelled examples, X_examples in labelled
+    examples, and X_percent in percent of the steps of the stage. Each is a number or a tuple of numbers. A duration is
+    rounded to the nearest step (halves up), and to at least 1 if it is positive. 0, 0.0 and () mean not given, so that
+    a default in one form can be overridden in another.
 
-    A form is a number, or a tuple of them, each then converted. It is rounded to the nearest step (a half up), to at
-    least 1 where it is positive. 0, 0.0 and () count as not given, so that a config can have a default in one form
-    that another form overrides. X is absent where all its forms are.
+    Args:
+        block: settings that may have the four keys of each duration.
+        names: the durations X.
+        batch: labelled examples in a step.
+        epoch: number of labelled examples; 0 while it is unknown.
+        updates: steps of the stage; 0 while they are unknown.
+        where: dotted path of the block, for messages.
 
-    Raises: UserError, naming the keys after `where`, when two forms are given, when one is negative or no number,
-    and for a form whose measure is not known.
+    Returns: the settings with one key X for each duration, without its other forms. A duration without any key in
+        `block` stays absent.
+
+    Raises: UserError for a duration that is given in two forms, is negative or not a number, or has an unknown unit.
     """
     steps_in = dict(zip(UNITS, (1.0, epoch / batch, 1.0 / batch, updates / 100.0), strict=True))
     resolved = dict(block)
@@ -54,20 +60,20 @@ def resolve(
         forms = {name + unit: size for unit, size in steps_in.items() if name + unit in block}
         for key in forms:
             del resolved[key]
-        given = [key for key in forms if block[key] not in (0, ())]
-        if len(given) > 1:
-            raise UserError(f"{where}: {given[0]} and {given[1]} are both given; give one")
-        for key in given or list(forms)[:1]:
-            if key in given and not forms[key]:
+        set_keys = [key for key in forms if block[key] not in (0, ())]
+        if len(set_keys) > 1:
+            raise UserError(f"{where}: {set_keys[0]} and {set_keys[1]} are both given; give one")
+        for key in set_keys or list(forms)[:1]:
+            if key in set_keys and not forms[key]:
                 others = ", ".join(name + unit for unit, size in steps_in.items() if size)
-                raise UserError(f"{where}: {key} is measured by what is not known here; give one of {others}")
+                raise UserError(f"{where}: {key} cannot be converted to steps here; give one of {others}")
             resolved[name] = _steps(block[key], forms[key], f"{where}.{key}", whole=key == name)
     return resolved
 
 
 def _steps(value: Any, size: float, where: str, whole: bool) -> Any:
     if isinstance(value, tuple):
-        return tuple(_steps(each, size, where, whole) for each in value)
+        return tuple(_steps(part, size, where, whole) for part in value)
     if type(value) not in ((int,) if whole else (int, float)):
         raise UserError(
             f"{where}: expected a {'whole number of steps' if whole else 'number'}, got {value!r} "

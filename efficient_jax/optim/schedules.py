@@ -1,4 +1,4 @@
-"""Learning-rate schedules by name. A config block such as {"name": "cosine", "final": 0.1} chooses one and sets it."""
+"""Learning-rate schedules by name. A config block such as {"name": "cosine", "final": 0.1} chooses one."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -11,19 +11,24 @@ import optax
 from efficient_jax.settings import bind_named
 from efficient_jax.types import UserError
 
-GIVEN = ("peak", "steps", "warmup")  # by `schedule`; the other arguments are keys of the block
+GIVEN = ("peak", "steps", "warmup")  # passed by `schedule`; the other parameters are keys of the block
 COSINE = {"name": "cosine"}
 
 
 def schedule(
     *, learning_rate: float, steps: int, warmup: int = 0, schedule: Mapping[str, Any] = COSINE
 ) -> optax.Schedule:
-    """The learning rate as a function of the step, in 0 .. `learning_rate`, for steps 0 .. `steps` - 1.
+    """Returns the learning rate as a function of the step: a linear warm-up, then the chosen schedule.
 
-    Linear over `warmup` steps, from 0 to where the schedule of `SCHEDULES` that the block chooses begins; `steps`
-    counts the warm-up too. With `learning_rate` = 1.0 it gives multipliers.
+    Args:
+        learning_rate: the highest learning rate; with 1.0 the function returns multipliers.
+        steps: steps of training, the warm-up included.
+        warmup: steps over which the learning rate rises from 0 to the first value of the schedule, 0..steps-1.
+        schedule: block with the `name` of a function in `SCHEDULES` and its settings.
 
-    Raises: UserError for a setting out of its range, naming it.
+    Returns: a function of the step 0..steps-1, with values in 0..learning_rate.
+
+    Raises: UserError for an unknown name or setting, or a value outside its range.
     """
     if not 0 <= warmup < steps:
         raise UserError(f"warmup = {warmup} steps must be at least 0 and less than the {steps} training steps")
@@ -41,12 +46,33 @@ def schedule(
 
 
 def constant(peak: float, steps: int, warmup: int) -> optax.Schedule:
+    """Returns a schedule that stays at the peak.
+
+    Args:
+        peak: learning rate after the warm-up.
+        steps: steps of training, the warm-up included.
+        warmup: steps of warm-up, which come before the first step of this schedule.
+
+    Returns: a function of the step after the warm-up.
+    """
     del steps, warmup
     return optax.constant_schedule(peak)
 
 
 def step(peak: float, steps: int, warmup: int, *, boundaries: tuple[int, ...], factor: float = 0.1) -> optax.Schedule:
-    """Times `factor` from each of `boundaries` on, in steps from the start of training (warm-up included)."""
+    """Returns a schedule that multiplies the learning rate by `factor` at each boundary.
+
+    Args:
+        peak: learning rate after the warm-up.
+        steps: steps of training, the warm-up included.
+        warmup: steps of warm-up, which come before the first step of this schedule.
+        boundaries: rising steps, counted from the start of training (the warm-up included).
+        factor: 0..1.
+
+    Returns: a function of the step after the warm-up.
+
+    Raises: UserError for a value outside its range, or boundaries that do not rise between `warmup` and `steps`.
+    """
     _in_range(factor, "factor")
     if any(b <= a for a, b in itertools.pairwise((warmup, *boundaries, steps))):
         raise UserError(
@@ -57,7 +83,19 @@ def step(peak: float, steps: int, warmup: int, *, boundaries: tuple[int, ...], f
 
 
 def exponential(peak: float, steps: int, warmup: int, *, period: int, factor: float = 0.97) -> optax.Schedule:
-    """Times `factor` after every `period` steps behind the warm-up, as EfficientNet (arXiv 1905.11946)."""
+    """Returns a schedule that multiplies the learning rate by `factor` after every period (arXiv 1905.11946).
+
+    Args:
+        peak: learning rate after the warm-up.
+        steps: steps of training, the warm-up included.
+        warmup: steps of warm-up, which come before the first step of this schedule.
+        period: steps, at least 1.
+        factor: 0..1.
+
+    Returns: a function of the step after the warm-up.
+
+    Raises: UserError for a value outside its range.
+    """
     del steps, warmup
     _in_range(factor, "factor")
     if period < 1:
@@ -66,14 +104,35 @@ def exponential(peak: float, steps: int, warmup: int, *, period: int, factor: fl
 
 
 def cosine(peak: float, steps: int, warmup: int, *, final: float = 0.0) -> optax.Schedule:
-    """Half a cosine from the peak to `final` times the peak, which step number `steps`, the first after training,
-    would have (arXiv 1608.03983)."""
+    """Returns half a cosine from the peak to `final` times the peak (arXiv 1608.03983).
+
+    Args:
+        peak: learning rate after the warm-up.
+        steps: steps of training, the warm-up included.
+        warmup: steps of warm-up, which come before the first step of this schedule.
+        final: fraction of the peak, 0..1, that step `steps` would have, the first one after training.
+
+    Returns: a function of the step after the warm-up.
+
+    Raises: UserError for a value outside its range.
+    """
     _in_range(final, "final")
     return optax.cosine_decay_schedule(peak, steps - warmup, final)
 
 
 def quarter_cosine(peak: float, steps: int, warmup: int, *, share: float = 0.875) -> optax.Schedule:
-    """The first `share` of a quarter of a cosine: 0.875 ends at 0.195 of the peak, as FixMatch (arXiv 2001.07685)."""
+    """Returns the first part of a quarter of a cosine, as in FixMatch (arXiv 2001.07685).
+
+    Args:
+        peak: learning rate after the warm-up.
+        steps: steps of training, the warm-up included.
+        warmup: steps of warm-up, which come before the first step of this schedule.
+        share: the part, 0..1, of the quarter that training covers: 0.875 ends at 0.195 of the peak.
+
+    Returns: a function of the step after the warm-up.
+
+    Raises: UserError for a value outside its range.
+    """
     _in_range(share, "share")
     return lambda step: peak * jnp.cos(0.5 * jnp.pi * share * step / (steps - warmup))
 
@@ -81,8 +140,20 @@ def quarter_cosine(peak: float, steps: int, warmup: int, *, share: float = 0.875
 def cyclic(
     peak: float, steps: int, warmup: int, *, period: int, growth: float = 1.0, final: float = 0.0
 ) -> optax.Schedule:
-    """Half a cosine as in `cosine`, again and again (SGDR, arXiv 1608.03983): the first over `period` steps, each
-    `growth` times as long as the one before. The end of training cuts the last one off."""
+    """Returns half cosines, as in `cosine`, one after the other (SGDR, arXiv 1608.03983).
+
+    Args:
+        peak: learning rate after the warm-up.
+        steps: steps of training, the warm-up included.
+        warmup: steps of warm-up, which come before the first step of this schedule.
+        period: steps of the first half cosine, at least 1. The end of training cuts the last one off.
+        growth: factor of the length from one to the next, at least 1.0.
+        final: fraction of the peak, 0..1, at the end of each.
+
+    Returns: a function of the step after the warm-up.
+
+    Raises: UserError for a value outside its range.
+    """
     _in_range(final, "final")
     if period < 1 or growth < 1.0:
         raise UserError(f"optim.schedule: period = {period} and growth = {growth} must be at least 1")
@@ -93,9 +164,9 @@ def cyclic(
     once = optax.cosine_decay_schedule(peak, 1, final)
 
     def repeated(step: Any) -> jax.Array:  # optax.sgdr_schedule computes every cycle at every step
-        at = jnp.array(starts)
-        cycle = jnp.clip(jnp.searchsorted(at, step, side="right"), 1, len(starts) - 1)
-        return once((step - at[cycle - 1]) / (at[cycle] - at[cycle - 1]))
+        bounds = jnp.array(starts)
+        cycle = jnp.clip(jnp.searchsorted(bounds, step, side="right"), 1, len(starts) - 1)
+        return once((step - bounds[cycle - 1]) / (bounds[cycle] - bounds[cycle - 1]))
 
     return repeated
 
@@ -103,9 +174,23 @@ def cyclic(
 def one_cycle(
     peak: float, steps: int, warmup: int, *, rise: float = 0.3, start: float = 0.04, end: float = 4e-6
 ) -> optax.Schedule:
-    """Half a cosine from `start` times the peak up to the peak, which is reached after the fraction `rise` of the
-    steps, then one down to `end` times the peak (arXiv 1708.07120, as optax.cosine_onecycle_schedule; torch's
-    OneCycleLR peaks and ends one step earlier). It needs no warm-up: one comes before it, up to `start`."""
+    """Returns half a cosine up to the peak, then one down (arXiv 1708.07120).
+
+    As optax.cosine_onecycle_schedule; torch's OneCycleLR peaks and ends one step earlier. It needs no warm-up: one
+    would come before it, and rise to `start` times the peak.
+
+    Args:
+        peak: learning rate after the warm-up.
+        steps: steps of training, the warm-up included.
+        warmup: steps of warm-up, which come before the first step of this schedule.
+        rise: fraction of the steps after the warm-up, 0..1 (1 excluded), at which the peak is reached.
+        start: fraction of the peak, 0..1 (0 excluded), at the first step.
+        end: fraction of the peak, 0..1, at the end.
+
+    Returns: a function of the step after the warm-up.
+
+    Raises: UserError for a value outside its range.
+    """
     _in_range(end, "end")
     if not 0.0 < start <= 1.0 or not 0.0 <= rise < 1.0:
         raise UserError(f"optim.schedule: want 0.0 < start <= 1.0 and 0.0 <= rise < 1.0, got {start} and {rise}")

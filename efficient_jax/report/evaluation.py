@@ -52,7 +52,7 @@ def described(about: Mapping[str, Any], short: Mapping[str, str] = NOTHING) -> s
     """What the figures of a member are of, in one sentence.
 
     Args:
-        about: `judging.Member.about`: "stage" or "file", or "members" and "weights", with "update" and "views".
+        about: `members.Member.about`: "stage" or "file", or "members" and "weights", with "update" and "views".
         short: names of members -> how they are shown.
     """
     views = about.get("views")

@@ -146,7 +146,7 @@ def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
             "Loss of the training batches, as augmented": plots.learning_curves(curves, "loss"),
             "Accuracy on the training batches, as augmented": plots.learning_curves(curves, "accuracy"),
         },
-        "agreement": tables.agreement([result for result in results if "test" in result]),
+        "agreement": tables.agreement_line([result for result in results if "test" in result]),
         "leaks": {"said": run.get("data", {}).get("leaks", []), "sheet": leaks(read_arrays(workdir / "leaks.npz"))},
         "stages": [stage_section(workdir / r["stage"], r, curves[r["stage"]], run) for r in results],
         "last": finished[-1] if finished else None,

@@ -15,8 +15,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from efficient_jax.metrics import accuracy as metrics
-from efficient_jax.metrics.accuracy import paired_difference, wilson
+from efficient_jax.metrics.accuracy import agreement, paired_difference, wilson
 from efficient_jax.settings import counted
 from efficient_jax.types import UserError
 
@@ -110,7 +109,7 @@ def stage_table(results: list[dict[str, Any]]) -> Table:
     return rich_table(stage_headers(results), stage_rows(results))
 
 
-def agreement(results: Sequence[dict[str, Any]]) -> str:
+def agreement_line(results: Sequence[dict[str, Any]]) -> str:
     """A sentence on whether validation tells what the test says; "" below 3 results that have both."""
     pairs = [(result["validation"], result["test"]) for result in results if result.get("validation")]
     if not pairs:
@@ -119,7 +118,7 @@ def agreement(results: Sequence[dict[str, Any]]) -> str:
         np.array([counts["correct"] / counts["n"] for counts in side]) for side in zip(*pairs, strict=True)
     )
     n_validation, n_test = (counts["n"] for counts in pairs[0])
-    if not (found := metrics.agreement(validation, test, n_validation, n_test)):
+    if not (found := agreement(validation, test, n_validation, n_test)):
         return ""
     enough = "." if found.ceiling else ": they are too few to tell these apart."
     return (

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from efficient_jax.data import feed
+from efficient_jax.data import sampling
 from efficient_jax.data.stream import Streamed
 from efficient_jax.training import parallel
 from efficient_jax.types import Tree
@@ -54,7 +54,7 @@ def padded(
     def make(part: tuple[np.ndarray, int]) -> dict[str, Array]:
         return given(images, part[0], devices)
 
-    parts = feed.padded(rows, size)
+    parts = sampling.padded(rows, size)
     return ahead(make, parts) if isinstance(images, Streamed) else map(make, parts)
 
 

@@ -14,10 +14,12 @@ from PIL import Image
 
 from efficient_jax import files, models
 from efficient_jax.data import decode
+from efficient_jax.data.framing import Framing
 from efficient_jax.inference import tta
 from efficient_jax.models import pretrained
 from efficient_jax.settings import nearest
-from efficient_jax.training import checkpoint, parallel, step
+from efficient_jax.training import checkpoint, parallel
+from efficient_jax.training.predict import to_probabilities
 from efficient_jax.types import Apply, Tree, UserError
 
 NOTHING: dict[str, Any] = {}
@@ -37,7 +39,7 @@ def describe(
 ) -> dict[str, Any]:
     """What rebuilds a network, as JSON: it is saved with the weights, preprocessing included.
 
-    `framing` says how pictures became images of `image_shape`: "fit", "crop" and "interpolation" of `data.decode`.
+    `framing` says how pictures became images of `image_shape`: "fit", "crop" and "interpolation" of `data.framing`.
     `multi_label` says that each class is a label by itself; saved with weights there are then "thresholds" too, from
     which on a probability means that the image has the label.
     """
@@ -76,7 +78,7 @@ def load(folder: Path, where: str) -> tuple[Apply, Tree, dict[str, Any]]:
 def packaged(name: str) -> tuple[Apply, Tree, dict[str, Any]]:
     """(apply, variables on the host, description) of the weights called `name` in `pretrained.PACKAGED`, as they were
     trained: with ImageNet's classes and their own preprocessing. Raises: UserError where they are not installed."""
-    about = pretrained.preprocessing(name, "efficientnet")
+    about = pretrained.preprocessing_of(name, "efficientnet")
     framing = {"fit": "crop", "crop": about.crop, "interpolation": about.interpolation}
     model = ("efficientnet", {"variant": name.removeprefix("efficientnet-")})
     description = describe(model, pretrained.imagenet_classes(), (*about.size, 3), about.mean, about.std, framing)
@@ -113,12 +115,12 @@ def stage_folder(path: Path, where: str) -> Path:
     raise UserError(f"{where}: {str(path)!r} is neither a run nor a stage of one{hint}")
 
 
-def framing(description: Mapping[str, Any]) -> decode.Framing:
+def framing(description: Mapping[str, Any]) -> Framing:
     """How pictures of any size become images for the network. UserError for one whose images are not square."""
     h, w, channels = description["image_shape"]
     if h != w:
         raise UserError(f"the model knows images of {h} x {w} pixels; pictures of any size become squares only")
-    return decode.Framing(size=h, channels=channels, **description.get("framing", {}))
+    return Framing(size=h, channels=channels, **description.get("framing", {}))
 
 
 def through_views(apply: Apply, views: Sequence[tta.View], multi_label: bool, vote: str = "soft") -> Apply:
@@ -133,7 +135,7 @@ def through_views(apply: Apply, views: Sequence[tta.View], multi_label: bool, vo
 
     def seen_through(variables: Tree, images: jax.Array, train: bool, keys: jax.Array | None) -> tuple:
         def classify(view: jax.Array) -> jax.Array:
-            return step.probabilities(apply(variables, view, False, None)[0][0], multi_label)
+            return to_probabilities(apply(variables, view, False, None)[0][0], multi_label)
 
         (_, seen), state = apply(variables, images, train, keys)
         predicted = tta.predictions(classify, images, views)
@@ -155,7 +157,7 @@ class Network(NamedTuple):
         return tuple(self.description["image_shape"])
 
     @property
-    def framing(self) -> decode.Framing:
+    def framing(self) -> Framing:
         return framing(self.description)
 
 
@@ -174,7 +176,7 @@ def network(path: str, where: str, batch: int = 256, views: Sequence[tta.View] =
     @jax.jit
     def run(variables: Tree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         (logits, seen), _ = apply(variables, images, False, None)
-        return step.probabilities(logits, description["multi_label"]), seen["features"].astype(np.float32)
+        return to_probabilities(logits, description["multi_label"]), seen["features"].astype(np.float32)
 
     def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # The last part is filled up, so that few programs serve all; of no images there is one part all the same.
@@ -254,7 +256,7 @@ def classifier(path: str, batch: int = 256) -> Classifier:
     return Classifier(network(path, "load", batch))
 
 
-def framed(images: Iterable[Any], framing: decode.Framing, where: str) -> np.ndarray:
+def framed(images: Iterable[Any], framing: Framing, where: str) -> np.ndarray:
     """Pictures of any size as images. Raises: UserError naming `where` for those that cannot be read."""
     pictures = [_picture(image, framing.channels, f"{where}: image {i}") for i, image in enumerate(images)]
     found = decode.decode_all(pictures.__getitem__, len(pictures), framing)

@@ -21,8 +21,9 @@ from PIL import Image
 
 from configs import quickstart
 from efficient_jax import files
-from efficient_jax.data import splits
-from efficient_jax.data.sources import Source, mnist5k
+from efficient_jax.data.dataset import Source
+from efficient_jax.data.sources.handwritten_digits import mnist5k
+from efficient_jax.data.split import split
 from efficient_jax.metrics.accuracy import paired_difference
 
 SEEDS, FIRST, BOUGHT = 5, 4, 60
@@ -64,7 +65,7 @@ def ranked(source: Source, pool: np.ndarray, run: Path, rank: str) -> np.ndarray
 
 def measure(seed: int, arms: list[str], folder: Path, file: Path) -> None:
     source = mnist5k()
-    parts = splits.split(source.labels, source.classes, labels_per_class=FIRST, validation=0, test=1000, seed=seed)
+    parts = split(source.labels, source.classes, labels_per_class=FIRST, validation=0, test=1000, seed=seed)
     first, pool, test = (parts[name] for name in ("labelled", "unlabelled", "test"))
     train(source, test, first, folder / "first", seed, "--config.stages=('augmented',)")
     for arm in arms:

@@ -14,7 +14,8 @@ import time
 import numpy as np
 from PIL import Image
 
-from efficient_jax.data import SOURCES, duplicates
+from efficient_jax.data import leakage
+from efficient_jax.data.sources import SOURCES
 
 EACH = 200  # images of each kind
 
@@ -57,7 +58,7 @@ def main(name: str, path: str, size: str, most: str = "0") -> None:
     planted = [change(images[i]) for change, ids in zip(KINDS.values(), rows, strict=True) for i in ids]
     of = np.concatenate([np.arange(n), rows.ravel()])  # each image is a copy of
     wall, cpu = time.perf_counter(), time.process_time()
-    found = duplicates.near(np.concatenate([images, np.stack(planted)]))
+    found = leakage.near(np.concatenate([images, np.stack(planted)]))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{n:,} images and {len(planted):,} copies: {wall:.1f} s ({cpu:.1f} s of CPU), {memory:.1f} GiB at most")

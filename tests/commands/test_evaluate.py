@@ -95,7 +95,7 @@ def test_a_hard_vote_has_no_likelihood_and_no_calibration(tmp_path, capsys):
     assert (vote["correct"], *(vote[name] for name in none)) == (9, *[None] * 5)
     assert "temperature" not in vote
     assert [pair["error_correlation"] for pair in about["pairs"]] == [-0.125, None, None]
-    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("hard vote of 3"))
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("hard vote of 3 "))
     assert row.split()[-3:] == ["–"] * 3
     page = (out / "evaluation.html").read_text()
     assert "nan" not in page.partition("<section>")[2]

@@ -99,7 +99,7 @@ def wrong(entry=None, **changed):
         (wrong(), {"fuse": "nms:mean"}, "--fuse: 'nms' has no modes"),
         (wrong(), {"fuse": "soft_nms", "iou": "0.5"}, "gaussian of soft_nms has no threshold"),
         (wrong(), {"iou": "1.5"}, r"--iou: '1\.5'; want a number"),
-        (wrong(), {"weights": "1,2"}, "--weights: 2 for 1 members"),
+        (wrong(), {"weights": "1,2"}, "--weights: 2 for 1 member;"),
         (wrong(), {"tta": "flips"}, "--soup, --turn and --tta ask models"),
     ],
 )
@@ -162,7 +162,7 @@ def test_weights_count_in_a_soft_vote_of_maps(maps):
         (lambda f: Image.new("RGB", (3, 2)).save(f / "one.png"), "its pixels are RGB"),
         (lambda f: Image.new("L", (2, 3)).save(f / "one.png"), "is 3 x 2 pixels, its truth 2 x 3"),
         (lambda f: Image.new("L", (3, 2), 255).save(f / "one.png"), "answers 255"),
-        (lambda f: (f / "one.png").unlink(), "has no map of 1 images of --truth, first 'one'"),
+        (lambda f: (f / "one.png").unlink(), "has no map of 1 image of --truth, first 'one'"),
         (lambda f: np.savez(f / "one.npz", np.zeros((2, 3), int)), "has two maps of one name"),
         (lambda f: ((f / "one.png").unlink(), np.savez(f / "one.npz", np.ones((2, 3, 2)))), "holds no probabilities"),
         (lambda f: ((f / "one.png").unlink(), np.savez(f / "one.npz", np.ones(6))), r"holds float64 \[6\]"),

@@ -1,5 +1,6 @@
 """explore: one page, from the command line."""
 
+import json
 import re
 
 import numpy as np

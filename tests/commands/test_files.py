@@ -6,8 +6,6 @@ from efficient_jax.commands import files, flags
 from efficient_jax.types import UserError
 
 # ml_collections loads a config by a method that Python 3.12 has no more
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-
 OWN = """
 from ml_collections import ConfigDict
 

@@ -5,7 +5,6 @@ import pytest
 from efficient_jax.commands import flags
 
 CONFIG = "--config=configs/finetune.py"
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
 
 
 @pytest.mark.parametrize(

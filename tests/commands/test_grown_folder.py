@@ -17,10 +17,11 @@ from efficient_jax.commands.explain import explain
 from efficient_jax.commands.explore import _member
 from efficient_jax.commands.predict import predict
 from efficient_jax.commands.train import train
-from efficient_jax.data import duplicates
+from efficient_jax.data.identity import digest
 from efficient_jax.evaluation import members
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.dataset import load_data, load_run, trained_before
+from efficient_jax.experiment.dataset import load_data, load_run
+from efficient_jax.experiment.leaks import trained_before
 from efficient_jax.experiment.workdir import read_config
 from efficient_jax.files import read_json
 from efficient_jax.inference import predictions
@@ -98,7 +99,7 @@ def test_the_pictures_of_the_page_are_those_of_the_run(grown):
     """Stored indices mean the images that they meant."""
     test, run = stored(grown), members.run_of([str(grown / "run")], Console(quiet=True))
     assert tuple(run.source.name(i) for i in test.ids) == test.images
-    files = {duplicates.digest(path.read_bytes()).hex()[:16]: path for path in (grown / "data").rglob("*.png")}
+    files = {digest(path.read_bytes()).hex()[:16]: path for path in (grown / "data").rglob("*.png")}
     for content, image in zip(test.contents, run.source.images[test.ids], strict=True):
         np.testing.assert_array_equal(image[..., 0], np.asarray(Image.open(files[content])))
     left = {image.tobytes() for image in run.source.images[run.split["labelled"]]}
@@ -149,7 +150,7 @@ def test_evaluate_takes_what_predict_wrote_for_the_test_images(grown, tmp_path, 
     if folder == "test":
         pictures = tmp_path / "copies"
         pictures.mkdir()
-        there = {duplicates.digest(path.read_bytes()).hex()[:16]: path for path in (grown / "data").rglob("*.png")}
+        there = {digest(path.read_bytes()).hex()[:16]: path for path in (grown / "data").rglob("*.png")}
         for i, content in enumerate(test.contents):
             shutil.copy(there[content], pictures / f"{99 - i}.png")
     file = tmp_path / f"p.{suffix}"
@@ -174,7 +175,7 @@ def test_a_new_run_says_that_its_start_was_trained_on_its_test_images(grown):
     source, split = load_data(started)
     with (grown / "run" / "split.csv").open() as file:
         labelled = {row["content"] for row in csv.DictReader(file) if row["part"] == "labelled"}
-    both = sum(duplicates.digest(Path(source.name(i)).read_bytes()).hex()[:16] in labelled for i in split["test"])
+    both = sum(digest(Path(source.name(i)).read_bytes()).hex()[:16] in labelled for i in split["test"])
     assert both
     (line,) = trained_before(started, source, split)
     net = str(grown / "run" / "net")

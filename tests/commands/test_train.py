@@ -278,7 +278,7 @@ BAD = {
     "an unknown flag": (["--workdri=x"], "no flag --workdri; did you mean 'workdir'?"),
     "too many devices": ([TINY, "--config.devices=500"], "500 asked"),
     "an odd batch": ([TINY, "--config.devices=2", "--config.student.batch.labelled=33"], "33 images do not divide"),
-    "too many labels": ([TINY, "--config.data.labels_per_class=401"], "401 asked, but class '0' has 400 images"),
+    "too many labels": ([TINY, "--config.data.labels_per_class=401"], "no image is unlabelled"),
     "no such teacher": ([TINY, "--config.student.teacher=agumented"], "did you mean 'augmented'?"),
     "a later teacher": ([TINY, "--config.student.teacher=student2"], "stage 'student2' comes later"),
     "an unwritable workdir": ([TINY, "--workdir=/proc/here"], "cannot write to '/proc/here'"),

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from efficient_jax.data import cache
-from efficient_jax.data.decode import Framing
+from efficient_jax.data.framing import Framing
 
 
 @pytest.fixture

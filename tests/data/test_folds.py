@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
-from efficient_jax.data.splits import folds_of, split
+from efficient_jax.data.split import folds_of, split
 from efficient_jax.types import UserError
 
 RNG = np.random.default_rng(0)

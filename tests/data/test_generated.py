@@ -96,7 +96,7 @@ def test_what_is_no_image_is_named(tmp_path):
     (tmp_path / "dog/2.png").write_text("none")
     with pytest.raises(UserError, match=r"1 unreadable image: .*dog/2\.png \(not an image\)"):
         read(path, CLASSES, (8, 8, 3), {})
-    with pytest.raises(UserError, match=r"'.*/nowhere' is no folder$"):
+    with pytest.raises(UserError, match=r"'.*/nowhere' is not there; want a folder$"):
         read(str(tmp_path / "nowhere"), CLASSES, (8, 8, 3), {})
 
 

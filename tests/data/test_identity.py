@@ -1,10 +1,10 @@
-"""Images of one list in another: by content, of equal ones by name, never by index."""
+"""Images of one list in another: by content, of equal ones by name, never by index; and the hash of their content."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efficient_jax.data.identity import rows_of, rows_of_names
+from efficient_jax.data.identity import digests, rows_of, rows_of_names
 
 IMAGES = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("uvwxyz")), max_size=12, unique=True)
 
@@ -38,3 +38,14 @@ def test_equal_images_share_what_is_left_of_them():
 
 def test_names_are_found_in_any_order():
     np.testing.assert_array_equal(rows_of_names(("a", "b", "c"), ("c", "a")), [1, -1, 0])
+
+
+def test_equal_images_have_equal_hashes_and_one_pixel_changes_them():
+    images = np.random.default_rng(0).integers(0, 256, (8, 5, 4, 3), np.uint8)
+    images[6], images[7], images[3] = images[1], images[1], images[0]
+    turned = digests(images[:, ::-1])  # not contiguous
+    assert turned[0] == digests(images[:, ::-1].copy())[0]
+    images[6, -1, -1, -1] ^= 1
+    hashes = digests(images)
+    assert [hashes.index(each) for each in hashes] == [0, 1, 2, 0, 4, 5, 6, 1]
+    assert turned[0] not in hashes

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from efficient_jax.data import decode, objects
-from efficient_jax.data.decode import Framing
+from efficient_jax.data import objects
+from efficient_jax.data.framing import Framing, fit
 
 W, H = 60, 40
 FRAMINGS = [Framing(0), *(Framing(size, fit) for size in (32, 80) for fit in ("crop", "squash", "pad"))]
@@ -38,7 +38,7 @@ def test_a_box_its_mask_and_its_picture_stay_together(framing, turned):
         assert mask.shape == through.size[::-1]
         assert np.abs(box_of(mask) - moved).max() <= 0.5 + 1 / objects.FINER
     if framing.size:
-        bright = decode.fit(drawn[..., None] * np.uint8(255), *framing[:3], "bilinear")[..., 0].astype(int)
+        bright = fit(drawn[..., None] * np.uint8(255), *framing[:3], "bilinear")[..., 0].astype(int)
         if framing.fit == "pad":  # grey around it
             bright = np.where(objects.mask(np.ones((h, w), bool), through), bright, 0)
         assert (bright[masks[0]] > 100).all()

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from efficient_jax.data import cache, decode, statistics, stream
-from efficient_jax.data.folder import folder
-from efficient_jax.data.parquet import parquet
-from efficient_jax.data.sources import digests, fingerprint
+from efficient_jax.data.dataset import digests, fingerprint
+from efficient_jax.data.sources.parquet_files import parquet
+from efficient_jax.data.sources.picture_folders import folder
 from efficient_jax.types import UserError
-from tests.data.test_parquet import hugging, write
+from tests.data.sources.test_parquet_files import hugging, write
 
 STREAM = stream.Feed("stream")
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from efficient_jax.data.sources import Source
+from efficient_jax.data.dataset import Source
 from efficient_jax.evaluation.out_of_fold import gather, write_csv
 from efficient_jax.inference import predictions
 from efficient_jax.types import UserError

@@ -21,6 +21,9 @@ def stage(**changes):
 
 
 STUDENT = {"method": {"name": "noisy_student"}, "batch": {"labelled": 8, "unlabelled": 16}, "teacher": "first"}
+DISTILL = {"method": {"name": "distill", "hard_weight": 0.0}, "batch": {"labelled": 8, "unlabelled": 16}}
+PROBE = {"model": {"name": "cnn"}, "method": {"name": "linear_probe"}, "init": "first"}
+WEAK_AND_STRONG = STUDENT | {"method": {"name": "fixmatch"}, "teacher": "", "strong_augment": {"ops": ("rotate",)}}
 
 
 CONFIG = {

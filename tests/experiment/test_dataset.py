@@ -8,13 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from efficient_jax.data import decode, sources
+from efficient_jax.data import decode
+from efficient_jax.data.sources.handwritten_digits import mnist5k
 from efficient_jax.data.stream import Streamed
 from efficient_jax.experiment import run
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import load_data
 from efficient_jax.types import UserError
-from tests.data.test_folder import fill
+from tests.data.sources.test_picture_folders import fill
 from tests.experiment.plans import CONFIG
 
 
@@ -98,7 +99,7 @@ def test_no_two_of_the_packaged_digits_are_equal():
     source, split = load({"name": "mnist5k"}, labels_per_class=10, test=1000, validation=500)
     assert source.notes == ()
     assert sum(map(len, split.values())) == 5000
-    assert len({image.tobytes() for image in sources.mnist5k().images}) == 5000
+    assert len({image.tobytes() for image in mnist5k().images}) == 5000
 
 
 UNFIT = {
@@ -106,7 +107,7 @@ UNFIT = {
     "two test parts": ({"test_path": "test"}, {"test": 4}, "the source has test images of its own"),
     "too many for the test": ({}, {"test": 40}, "config.data.test: cannot take 40"),
     "too many for validation": ({}, {"test": 4, "validation": 40}, "config.data.validation: cannot take 40"),
-    "too many labels": ({}, {"test": 4, "labels_per_class": 7}, "config.data.labels_per_class: 7 asked"),
+    "all labels asked": ({}, {"test": 4, "labels_per_class": 7}, "but no image is unlabelled; set a lower"),
     "too many folds": ({}, {"test": 4, "folds": 9}, "config.data.folds: 9 asked"),
     "no pool": ({}, {"test": 4, "unlabelled": 40}, "config.data.unlabelled: 40 asked"),
     "no image for a stream": ({}, {"test": 4}, "config.student.batch.unlabelled: 16 asked, but no image is unlabelled"),

@@ -6,7 +6,8 @@ from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import SVC
 
 from efficient_jax import files
-from efficient_jax.data import sources, splits
+from efficient_jax.data.sources.handwritten_digits import mnist5k
+from efficient_jax.data.split import split
 from tests.commands.launch import ROOT
 
 RESULTS = ROOT / "configs" / "sweeps" / "results" / "label_efficiency.jsonl"
@@ -15,7 +16,7 @@ SEEDS = range(5)
 
 @pytest.fixture(scope="module")
 def mnist():
-    return sources.mnist5k()
+    return mnist5k()
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")  # label spreading divides by zero where no label arrives
@@ -25,7 +26,7 @@ def test_the_teacher_is_above_the_best_classical_model(mnist, labels, capsys):
     pixels = mnist.images.reshape(len(mnist.images), -1) / 255
     scores = {"SVC": [], "label spreading": []}
     for seed in SEEDS:
-        parts = splits.split(mnist.labels, mnist.classes, labels_per_class=labels, validation=0, test=1000, seed=seed)
+        parts = split(mnist.labels, mnist.classes, labels_per_class=labels, validation=0, test=1000, seed=seed)
         labelled, unlabelled, test = (parts[name] for name in ("labelled", "unlabelled", "test"))
         support = SVC(C=10).fit(pixels[labelled], mnist.labels[labelled])
         scores["SVC"].append(support.score(pixels[test], mnist.labels[test]))

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from efficient_jax.data import duplicates
-from efficient_jax.data.sources import Source
+from efficient_jax.data.dataset import Source
+from efficient_jax.data.identity import digest
 from efficient_jax.experiment import results
-from efficient_jax.experiment.dataset import leaks
+from efficient_jax.experiment.leaks import leaks
 from efficient_jax.experiment.workdir import keep_split
 from efficient_jax.report import page
 from efficient_jax.types import UserError
-from tests.data.test_duplicates import clouds
+from tests.data.test_leakage import clouds
 
 IMAGES = clouds(40, 32, seed=1)
 IMAGES[20:23] = IMAGES[:3, :, ::-1]  # 20 ~ 0, 21 ~ 1, 22 ~ 2
@@ -41,7 +41,7 @@ def test_near_copies_of_held_out_images_among_generated_ones_are_said():
     test, validation = leaks(SOURCE, generated)
     assert (2, 22) in {tuple(pair) for pair in test.pairs.tolist()}
     assert validation.pairs.tolist() == [[1, 21]]
-    assert validation.said == "1 validation images nearly equal labelled or generated images: 1.png = 21.png"
+    assert validation.said == "1 validation image nearly equals labelled or generated images: 1.png = 21.png"
 
 
 def test_near_duplicates_within_a_part_are_no_leak(tmp_path):
@@ -55,7 +55,7 @@ def test_the_split_is_beside_the_run_and_must_stay_as_it_is(tmp_path):
     keep_split(tmp_path, SOURCE, SPLIT)
     lines = (tmp_path / "split.csv").read_text().splitlines()
     assert lines[0] == "part,number,image,content,label"
-    assert f"validation,7,7.png,{duplicates.digest(IMAGES[7]).hex()[:16]},b" in lines
+    assert f"validation,7,7.png,{digest(IMAGES[7]).hex()[:16]},b" in lines
     assert sum(line.startswith("left out,") for line in lines) == 40 - sum(map(len, SPLIT.values()))
     assert len(lines) == 1 + 40
     keep_split(tmp_path, SOURCE, SPLIT)

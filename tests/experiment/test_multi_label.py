@@ -9,15 +9,13 @@ from rich.console import Console
 
 import efficient_jax
 from efficient_jax.commands.evaluate import evaluate
-from efficient_jax.data import sources
-from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.run import prepare
+from efficient_jax.data.sources.npz_files import npz
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.metrics import accuracy
 from efficient_jax.report.page import write_report
 from efficient_jax.training.trained import load
 from efficient_jax.types import UserError
-from tests.tiny_run import begin, stage
+from tests.tiny_run import begin, begun, stage
 
 SHAPE = (8, 8, 2)
 
@@ -40,8 +38,7 @@ def run(images, workdir, stages, validation=40, **data):
     data = {"source": {"name": "npz", "path": images}, **split}
     config = {"seed": 0, "devices": 2, "stages": tuple(stages), "data": data, **stages}
     said = io.StringIO()
-    checked = plan(config)
-    prepared = prepare(checked, workdir, Console(file=said, width=200))
+    prepared = begun(config, workdir, Console(file=said, width=200))
     begin(workdir, config, prepared.source, prepared.split)
     return [run_stage(each, prepared) for each in prepared.stages], said.getvalue()
 
@@ -70,7 +67,7 @@ def test_two_independent_labels_are_learned(trained):
 def test_what_is_saved_is_what_was_tested(trained, images):
     """`load`, the thresholds of the description and those of the result give the figures of the result."""
     workdir, results = trained
-    source = sources.npz(path=images)
+    source = npz(path=images)
     for result in results:
         ids, shown = (np.load(workdir / result["stage"] / "predictions.npz")[k] for k in ("id", "probabilities"))
         found = efficient_jax.load(str(workdir / result["stage"]))(source.images[ids])

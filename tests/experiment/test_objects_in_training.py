@@ -7,11 +7,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.run import prepare
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.types import UserError
-from tests.experiment.test_stage import stage
+from tests.tiny_run import begun, stage
 
 SIDE, COUNT = 8, 40
 
@@ -41,8 +39,8 @@ def prepared(source, folder, objects, *ops, **settings):
     block = stage("supervised", model={"name": "mlp", "width": 4}, size=2 * SIDE)
     block["augment"] = {"ops": ops, **settings}
     data = {"source": source | {"objects": objects}, "test": 8}
-    checked = plan({"seed": 0, "devices": 2, "stages": ("net",), "data": data | {"duplicates": "drop"}, "net": block})
-    return prepare(checked, folder, Console(quiet=True))
+    config = {"seed": 0, "devices": 2, "stages": ("net",), "data": data | {"duplicates": "drop"}, "net": block}
+    return begun(config, folder, Console(quiet=True))
 
 
 def test_a_stage_with_copy_paste_trains(source, tmp_path):

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from efficient_jax.data.sources import Source
+from efficient_jax.data.dataset import Source
 from efficient_jax.experiment import pseudo_label_store
 from efficient_jax.experiment.pseudo_label_store import Round
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from efficient_jax.data.sources import Source
+from efficient_jax.data.dataset import Source
 from efficient_jax.experiment import results
 
 N, CLASSES = 40, 3

@@ -7,7 +7,7 @@ import pytest
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.stage_config import resolved
 from efficient_jax.types import UserError
-from tests.experiment.plans import CONFIG, STUDENT, changed, stage
+from tests.experiment.plans import CONFIG, DISTILL, PROBE, WEAK_AND_STRONG, changed, stage
 
 
 def test_ops_are_applied(key):
@@ -52,25 +52,11 @@ def test_durations_of_the_optimizer_are_resolved_with_the_stage():
     assert (found["warmup"], found["schedule"]["boundaries"]) == (20, (100, 150))
 
 
-def test_an_operation_that_wants_saliency_is_for_methods_that_compute_it():
-    mixing = {"ops": ("flip", "mine"), "mine": {"op": "saliency_cutmix", "probability": 0.5}}
-    assert plan(changed("first.augment", mixing) | {"student": stage(**STUDENT, augment=mixing)})
-    message = (
-        r"^config\.student\.augment: 'saliency_cutmix' wants the saliency of images, which the method 'distill' does "
-        r"not compute; take the method 'supervised' or "
-    )
-    with pytest.raises(UserError, match=message):
-        plan(CONFIG | {"student": stage(**DISTILL, teacher="first", augment=mixing)})
-
-
 def test_warmup_must_leave_something_to_train():
     first = plan(changed("first.optim.warmup", 10)).stages[0]
     message = r"^config\.first\.optim\.warmup: 10 is not in 0 \.\. 9, the updates of the stage; warmup_percent is a"
     with pytest.raises(UserError, match=message):
         resolved(first, 100)
-
-
-DISTILL = {"method": {"name": "distill", "hard_weight": 0.0}, "batch": {"labelled": 8, "unlabelled": 16}}
 
 
 def test_several_teachers_are_each_an_earlier_stage():
@@ -90,24 +76,6 @@ def test_without_labels_durations_count_the_other_images():
     assert resolved(found, 800).updates == 100
 
 
-def test_some_stream_must_have_images():
-    block = stage(**DISTILL | {"batch": {"labelled": 0, "unlabelled": 0}}, teacher="first")
-    with pytest.raises(UserError, match=r"^config\.student\.batch\.labelled: 0 is less than 1$"):
-        plan(CONFIG | {"student": block})
-
-
-def test_a_correction_reads_no_views():
-    block = {"model": {"name": "cnn"}, "method": {"name": "prior_correction"}, "init": "first", "views": 2}
-    with pytest.raises(UserError, match=r"^config\.student\.views: the method 'prior_correction' has no updates"):
-        plan(CONFIG | {"student": block})
-
-
-PROBE = {"model": {"name": "cnn"}, "method": {"name": "linear_probe"}, "init": "first"}
-
-
-WEAK_AND_STRONG = STUDENT | {"method": {"name": "fixmatch"}, "teacher": "", "strong_augment": {"ops": ("rotate",)}}
-
-
 def test_a_strong_view_is_built(key):
     found = plan(CONFIG | {"student": stage(**WEAK_AND_STRONG)}).stages[1]
     image = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 1), np.uint8)
@@ -115,22 +83,6 @@ def test_a_strong_view_is_built(key):
     keys = jax.random.split(key, 2)
     np.testing.assert_array_equal(found.augment(keys, batch)["image"], image)
     assert not np.array_equal(found.strong_augment(keys, batch)["image"], image)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"strong_augment": {}}, r"strong_augment: the method 'fixmatch' needs a block of operations"),
-        ({"method": {"name": "mean_teacher"}}, r"strong_augment: the method 'mean_teacher' has no strong view"),
-        ({"augment": {"ops": ("mixup",)}}, r"augment: 'mixup' mixes images, but the method 'fixmatch' compares views"),
-        ({"strong_augment": {"ops": ("cutmix",)}}, r"strong_augment: 'cutmix' mixes images"),
-        ({"batch": {"labelled": 8}}, r"batch\.unlabelled: the method 'fixmatch' needs some"),
-        ({"teacher": "first"}, r"teacher: the method 'fixmatch' has no use for 'first'"),
-    ],
-)
-def test_what_two_views_do_not_fit_with(changes, message):
-    with pytest.raises(UserError, match=message):
-        plan(CONFIG | {"student": stage(**(WEAK_AND_STRONG | changes))})
 
 
 def test_strong_operations_that_change_labels_are_warned_of():
@@ -143,23 +95,6 @@ def test_a_method_that_fits_has_no_updates():
     probe = plan(CONFIG | {"stages": ("first", "probe"), "probe": PROBE}).stages[1]
     assert resolved(probe, 100) == probe
     assert (probe.updates, probe.batch, probe.method[1]) == (0, {}, {"head": "logistic", "l2": 0.0})
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"init": ""}, "config.probe.init: the method 'linear_probe' needs a trained network"),
-        ({"updates": 5}, "config.probe.updates: the method 'linear_probe' has no updates and does not read it"),
-        ({"augment": {"ops": ("flip",)}}, "config.probe.views: 0; `augment` wants 1 or more"),
-        ({"augment": {"ops": ("mixup",)}, "views": 1}, "config.probe.augment: 'mixup' mixes images, so that held-out"),
-        ({"init": "efficientnet-lite9"}, "config.probe.init: 'efficientnet-lite9' is neither an earlier stage nor"),
-        ({"method": {"name": "linear_probe", "heads": "ridge"}}, "config.probe.method.heads: no such key"),
-    ],
-)
-def test_a_method_that_fits_says_what_it_wants(changes, message):
-    with pytest.raises(UserError) as error:
-        plan(CONFIG | {"stages": ("first", "probe"), "probe": PROBE | changes})
-    assert str(error.value).startswith(message)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int8", "bf16"])

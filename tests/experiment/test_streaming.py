@@ -12,13 +12,12 @@ from PIL import Image
 from rich.console import Console
 
 from efficient_jax import files
-from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.run import Run, prepare
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.training import batches, checkpoint, parallel
 from efficient_jax.types import UserError
 from tests.commands.launch import start
-from tests.tiny_run import stage
+from tests.tiny_run import begun, stage
 
 MLP = {"name": "mlp", "width": 8}
 STAGES = {
@@ -47,7 +46,7 @@ def configured(pictures: Path, feed: str, stages: dict) -> dict[str, Any]:
 
 def prepared(pictures: Path, workdir: Path, feed: str, stages: dict) -> Run:
     workdir.mkdir(exist_ok=True)
-    return prepare(plan(configured(pictures, feed, stages)), workdir, Console(quiet=True))
+    return begun(configured(pictures, feed, stages), workdir, Console(quiet=True))
 
 
 def run(ready: Run) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from efficient_jax.data.sources import Source
+from efficient_jax.data.dataset import Source
 from efficient_jax.explore.survey import MOVES, survey
 
 RNG = np.random.default_rng(0)

@@ -11,8 +11,8 @@ from configs import few_labels, puzzle_mix, semi_supervised
 from efficient_jax import losses, models
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.run import description_of, input_shape, prepare
-from efficient_jax.experiment.stage import updates
 from efficient_jax.experiment.targets import supervise
+from efficient_jax.experiment.train import updates
 from efficient_jax.optim import optimizer
 from efficient_jax.training import benchmark, parallel
 from efficient_jax.training.trained import build

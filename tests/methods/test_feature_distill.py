@@ -170,7 +170,7 @@ def test_no_gradient_reaches_the_teacher():
         ((("atention", 1.0, "stage1", "stage1"),), "method.terms: unknown name 'atention'; did you mean 'attention'?"),
         ((("angle", 1.0, "stag1", "stage1"),), "method.terms: intermediates of the student: unknown name 'stag1'; did"),
         ((("angle", 1.0, "stage1", "pool"),), "method.terms: intermediates of the teacher: unknown name 'pool'; there"),
-        ((("attention", 1.0, "features", "stage1"),), "features [1, 16] and [1, 8, 8, 6] cannot be laid on each other"),
+        ((("attention", 1.0, "features", "stage1"),), "features [1, 16] and [1, 8, 8, 6] have no common size"),
     ],
 )
 def test_terms_that_do_not_fit_are_said(terms, message):

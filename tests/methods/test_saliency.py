@@ -14,7 +14,7 @@ from efficient_jax.methods.multi_label import multi_label
 from efficient_jax.methods.multi_label_student import multi_label_student
 from efficient_jax.methods.noisy_student import noisy_student
 from efficient_jax.methods.supervised import supervised
-from efficient_jax.methods.view import saliency_of
+from efficient_jax.methods.views import saliency_of
 from efficient_jax.types import UserError
 
 N, SIDE, CHANNELS, CLASSES = 6, 4, 3, 5

@@ -59,9 +59,9 @@ def test_an_empty_tuple_is_not_given():
     [
         ({"warmup": 3, "warmup_epochs": 1}, {}, "warmup and warmup_epochs are both given; give one"),
         ({"warmup_percent": 3, "warmup_examples": 1}, {}, "warmup_examples and warmup_percent are both given"),
-        ({"warmup_percent": 5}, {"updates": 0}, "warmup_percent is measured by what is not known here; "
+        ({"warmup_percent": 5}, {"updates": 0}, "warmup_percent cannot be converted to steps here; "
          "give one of warmup, warmup_epochs, warmup_examples"),
-        ({"warmup_epochs": 5}, {"epoch": 0}, "warmup_epochs is measured by what is not known here"),
+        ({"warmup_epochs": 5}, {"epoch": 0}, "warmup_epochs cannot be converted to steps here"),
     ],
 )  # fmt: skip
 def test_exactly_one_form_of_what_is_known(block, known, message):

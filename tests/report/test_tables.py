@@ -196,9 +196,9 @@ def test_folds_are_shown_beside_each_other():
 
 def test_validation_is_compared_with_the_test():
     results = [{"validation": {"correct": c, "n": 100}, "test": {"correct": 10 * c, "n": 1000}} for c in (50, 60, 90)]
-    said = tables.agreement(results)
+    said = tables.agreement_line(results)
     assert said.startswith(
         "Validation and test accuracy of 3: correlation 1.00 [1.00, 1.00], of ranks 1.00, slope 1.00. "
     )
-    assert tables.agreement(results[:2]) == ""
-    assert tables.agreement([{"validation": None, "test": {"correct": 1, "n": 2}}] * 3) == ""
+    assert tables.agreement_line(results[:2]) == ""
+    assert tables.agreement_line([{"validation": None, "test": {"correct": 1, "n": 2}}] * 3) == ""

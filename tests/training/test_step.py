@@ -92,26 +92,6 @@ def test_replicas_that_differ_are_found():
         parallel.assert_replicas_agree({"w": apart(np.zeros((2, 3), np.int32))})
 
 
-def test_views_of_an_image_are_the_same_in_batches_of_any_size():
-    """Features of a model that sees pixels as they are."""
-    rng = np.random.default_rng(0)
-    data = {"image": rng.integers(0, 256, (12, 4, 4, 1), np.uint8), "label": np.eye(12, dtype=np.float32)}
-    jitter = augment.build(("brightness",), {"brightness": {"strength": 0.9}})
-
-    def apply(variables, images, train, keys):
-        del variables, train, keys
-        return (None, {"features": images.reshape(len(images), -1)}), {}
-
-    def features(count, batch):
-        devices = jax.local_devices()[:count]
-        extract = step.make_extract(apply, jitter, devices)
-        placed, key = parallel.replicate((data, jax.random.key(0)), devices)
-        return step.extract_rows(extract, {}, placed, np.arange(12), key=key, batch=batch, devices=devices)
-
-    for one, other in zip(features(1, 5), features(4, 8), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_ema_starts_as_the_mean_of_the_weights():
     problem = make(1)
     first, _ = problem.update(problem.state, 0)

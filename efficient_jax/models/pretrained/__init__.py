@@ -1,11 +1,11 @@
-"""Weights that others trained, read without their frameworks and without running anything from their files."""
+"""Published weights, read without their frameworks and without running code from their files."""
 
 from efficient_jax.models.pretrained.preprocessing import (
     FAMILIES,
     Preprocessing,
     imagenet_classes,
     implied,
-    preprocessing,
+    preprocessing_of,
 )
 from efficient_jax.models.pretrained.weights import PACKAGED, Report, load, read, resampled
 
@@ -17,7 +17,7 @@ __all__ = [
     "imagenet_classes",
     "implied",
     "load",
-    "preprocessing",
+    "preprocessing_of",
     "read",
     "resampled",
 ]

@@ -1,4 +1,4 @@
-"""What others call the parameters of the same networks, in timm's words; the classifier is always `head`."""
+"""Names of parameters in published checkpoints, translated to timm's; the classifier is always `head`."""
 
 import itertools
 import re
@@ -9,7 +9,7 @@ import numpy as np
 
 from efficient_jax.settings import counted
 
-FIRST = (  # the first layer of each network that is known: where it stands, the names of a network begin
+FIRST = (  # the first layer of each known network: what precedes it in a name is the prefix of the network
     "conv1.weight",
     "features.conv0.weight",
     "conv_stem.weight",
@@ -20,16 +20,16 @@ FIRST = (  # the first layer of each network that is known: where it stands, the
 )
 AVERAGE = r"(?i)(?:^|[._])(?:ema|averaged?|shadow|swa|teacher)[._]"  # prefixes of a moving average of the weights
 
-RULES = (  # the first pattern that matches the whole name
+RULES = (  # (pattern, replacement): the first pattern that matches the whole name applies
     (r"(?:fc|_fc|classifier|classifier\.1|head\.fc|heads\.head)\.(weight|bias)", r"head.\1"),
     # torchvision's DenseNet files of 2017
     (r"(.*\.denselayer\d+\.(?:norm|conv))\.([12]\..*)", r"\1\2"),
-    # torchvision's EfficientNet-B0..B7; its blocks are `_torchvision_block`'s
+    # torchvision's EfficientNet-B0..B7; for its blocks see `_timm_name`
     (r"features\.0\.0\.(.*)", r"conv_stem.\1"),
     (r"features\.0\.1\.(.*)", r"bn1.\1"),
     (r"features\.8\.0\.(.*)", r"conv_head.\1"),
     (r"features\.8\.1\.(.*)", r"bn2.\1"),
-    # torchvision's ViT; its dense layers had names before they had numbers
+    # torchvision's ViT; older files name its dense layers, newer ones number them
     (r"class_token", r"cls_token"),
     (r"conv_proj\.(.*)", r"patch_embed.proj.\1"),
     (r"encoder\.pos_embedding", r"pos_embed"),
@@ -39,13 +39,13 @@ RULES = (  # the first pattern that matches the whole name
     (r"encoder\.layers\.encoder_layer_(\d+)\.self_attention\.out_proj\.(.*)", r"blocks.\1.attn.proj.\2"),
     (r"encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:linear_1|0)\.(.*)", r"blocks.\1.mlp.fc1.\2"),
     (r"encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:linear_2|3)\.(.*)", r"blocks.\1.mlp.fc2.\2"),
-    # EfficientNet as TensorFlow's was first ported (efficientnet-pytorch); its blocks are `_ported_block`'s
+    # EfficientNet ported from TensorFlow (efficientnet-pytorch); for its blocks see `_timm_name`
     (r"_conv_(stem|head)\.(.*)", r"conv_\1.\2"),
     (r"_bn0\.(.*)", r"bn1.\1"),
     (r"_bn1\.(.*)", r"bn2.\1"),
 )
 
-# An inverted residual block: what its layers do, and timm's name with and without the expansion.
+# Layers of an inverted residual block: role -> timm's names in a block with and without expansion.
 BLOCK = {
     "expand": ("conv_pw", ""),
     "expand_norm": ("bn1", ""),
@@ -79,27 +79,33 @@ TORCHVISION = {
 
 
 class Unwrapped(NamedTuple):
-    """One network out of a checkpoint."""
+    """The weights of one network of a checkpoint."""
 
-    state: dict[str, np.ndarray]
-    prefix: str  # what all of its names began with, such as "state_dict.module."
+    state: dict[str, np.ndarray]  # names without the prefix -> arrays
+    prefix: str  # of all its names in the file, such as "state_dict.module."
     others: tuple[str, ...]  # prefixes of the other networks in the file
 
     @property
     def is_average(self) -> bool:
+        """Whether the weights are a moving average, by the prefix."""
         return bool(re.search(AVERAGE, self.prefix))
 
 
 def unwrap(state: Mapping[str, np.ndarray]) -> Unwrapped:
-    """The weights of one network among all that a checkpoint holds, whatever the prefix of their names.
+    """Returns the weights of one network of a checkpoint, without the prefix of their names.
 
-    Of several networks a moving average of the weights comes first, since it is the better one; then the one that is
-    less deep in the file. Where no network is known, all that the file holds.
+    Of several networks a moving average of the weights is preferred, since it is usually better; then the least nested
+    one. If the checkpoint has no known network, everything is returned.
+
+    Args:
+        state: the arrays of a file by name, as from `read`.
+
+    Returns: an `Unwrapped`.
     """
-    found = (name.removesuffix(first) for name in state for first in FIRST if f".{name}".endswith(f".{first}"))
+    candidates = (name.removesuffix(first) for name in state for first in FIRST if f".{name}".endswith(f".{first}"))
     prefixes: list[str] = []
-    for prefix in sorted(dict.fromkeys(found), key=len):
-        if not prefix.startswith(tuple(prefixes)):  # else of a block, whose first layer has the same name
+    for prefix in sorted(dict.fromkeys(candidates), key=len):
+        if not prefix.startswith(tuple(prefixes)):  # else it is that of a block, whose first layer has the same name
             prefixes.append(prefix)
     prefix = min(prefixes, key=lambda prefix: (not re.search(AVERAGE, prefix), prefix.count(".")), default="")
     weights = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
@@ -107,7 +113,13 @@ def unwrap(state: Mapping[str, np.ndarray]) -> Unwrapped:
 
 
 def to_timm(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same arrays under timm's names. A name that no rule knows stays."""
+    """Returns the arrays under timm's names.
+
+    Args:
+        state: the arrays of one network, without a prefix (`unwrap`).
+
+    Returns: the same arrays. A name that no rule matches stays.
+    """
     places = _places(state)
     return {_timm_name(name, places): array for name, array in state.items()}
 
@@ -128,9 +140,9 @@ def _timm_name(name: str, places: Mapping[str, tuple[str, bool]]) -> str:
 
 
 def _places(state: Mapping[str, np.ndarray]) -> dict[str, tuple[str, bool]]:
-    """For each N of `_blocks.N`, which counts through all stages: timm's "blocks.stage.index", and whether it expands.
+    """Returns N of `_blocks.N`, which counts over all stages -> (timm's "blocks.stage.index", has an expansion).
 
-    All blocks of a stage have one width, and no two neighbouring stages have the same.
+    The width tells the stages apart: it is the same in a stage, and differs between neighbouring stages.
     """
     places: dict[str, tuple[str, bool]] = {}
     stage, index, width = -1, 0, 0
@@ -145,7 +157,13 @@ def _places(state: Mapping[str, np.ndarray]) -> dict[str, tuple[str, bool]]:
 
 
 def describe(state: Mapping[str, np.ndarray]) -> str:
-    """The network that has parameters of these names (timm's), as far as they tell."""
+    """Returns which network has parameters of these names, for messages.
+
+    Args:
+        state: anything with timm's names as keys.
+
+    Returns: such as "resnet50", or "vit of 12 blocks" if the names do not tell more.
+    """
 
     def count(pattern: str) -> int:
         return len({match[0] for name in state if (match := re.match(pattern, name))})
@@ -159,4 +177,4 @@ def describe(state: Mapping[str, np.ndarray]) -> str:
         return f"efficientnet{kind} of {counted(blocks, 'block')}"
     if blocks := count(r"blocks\.\d+\.attn\."):
         return f"vit of {counted(blocks, 'block')}"
-    return "nothing that is known here"
+    return "no known network"

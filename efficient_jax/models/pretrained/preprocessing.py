@@ -1,4 +1,4 @@
-"""What belongs to weights that others trained and is in none of their arrays: accuracy is lost silently without it."""
+"""Preprocessing and settings that belong to published weights: accuracy drops silently without them."""
 
 import json
 from collections.abc import Mapping
@@ -16,11 +16,13 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 
 class Preprocessing(NamedTuple):
-    mean: tuple[float, ...]  # per channel, of pixels in 0..1
-    std: tuple[float, ...]
-    size: tuple[int, int]  # height and width in pixels
-    crop: float  # the fraction of the resized image's sides that the centre crop takes
-    interpolation: str  # of INTERPOLATIONS
+    """How images are prepared for a model."""
+
+    mean: tuple[float, ...]  # of each channel, of pixels in 0..1
+    std: tuple[float, ...]  # of each channel
+    size: tuple[int, int]  # (height, width) in pixels
+    crop: float  # side of the centre crop as a fraction of that of the resized image
+    interpolation: str  # one of INTERPOLATIONS
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -34,12 +36,18 @@ LITE_SIZES = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientne
 assert LITE_SIZES.keys() == PACKAGED.keys()
 
 
-def preprocessing(weights: str | Path, family: str) -> Preprocessing:
-    """Of a name in `PACKAGED`, or of a file: what a config.json of timm or Hugging Face beside it says, else what is
-    usual for the `family`, and for torchvision's ViT what it has.
+def preprocessing_of(weights: str | Path, family: str) -> Preprocessing:
+    """Returns the preprocessing that weights were trained with.
 
-    The Lite models were trained on (x - 127) / 128 with x in 0..255 (their packages' own README says otherwise, and it
-    costs accuracy), and evaluated on the centre of an image 32 pixels larger than theirs.
+    A config.json of timm or Hugging Face beside the file decides; without one, it is the usual one of the family, or
+    that of torchvision's ViT. The Lite models were trained on (x - 127) / 128 with x in 0..255 (the README of their
+    packages says otherwise, which costs accuracy), and evaluated on the centre of images 32 pixels larger.
+
+    Args:
+        weights: a name in `PACKAGED`, or the path of a file.
+        family: a name in `FAMILIES`, that of the model.
+
+    Returns: a `Preprocessing`.
 
     Raises: UserError for an unknown family, or a config.json that cannot be read.
     """
@@ -56,15 +64,27 @@ def preprocessing(weights: str | Path, family: str) -> Preprocessing:
 
 
 def imagenet_classes() -> tuple[str, ...]:
-    """The 1,000 classes of ImageNet (ILSVRC 2012) in the order of all weights that were trained on them: that of their
-    WordNet ids. A class has the first of its WordNet lemmas for a name; where two have the same, another."""
+    """Returns the names of the 1,000 classes of ImageNet (ILSVRC 2012), in the order of published heads.
+
+    Returns: names in the order of the WordNet ids. A name is the first WordNet lemma of its class, or a later one if
+        two classes have the same first.
+    """
     return tuple(Path(__file__).with_name("imagenet.txt").read_text("utf-8").splitlines())
 
 
 def implied(weights: str | Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Settings of the model that the weights were trained with and that no shape shows; `state` is what `read` gives.
+    """Returns settings of the model that weights need and that their shapes do not show.
 
-    ViT's `tanh_gelu` and EfficientNet's `tensorflow`, where the names in the file or a config.json beside it tell.
+    These are `tanh_gelu` of ViT and `tensorflow` of EfficientNet, as far as the names in the file or a config.json
+    beside it tell.
+
+    Args:
+        weights: a name in `PACKAGED`, or the path of a file.
+        state: its arrays, as from `read`.
+
+    Returns: settings of the model block; {} if nothing tells.
+
+    Raises: UserError for a config.json that cannot be read.
     """
     if Path(weights).suffix == ".npz":
         return {"tanh_gelu": True}
@@ -86,11 +106,11 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _configured(file: Path, default: Preprocessing) -> Preprocessing:
-    """timm's settings are under "pretrained_cfg", or at the top in files of before 2023."""
+    """Returns the preprocessing in a config.json: under "pretrained_cfg", or at the top in timm's files before 2023."""
     config = _read(file)
     try:
         config = config.get("pretrained_cfg", config)
-        found = Preprocessing(
+        configured = Preprocessing(
             tuple(map(float, config.get("mean", default.mean))),
             tuple(map(float, config.get("std", default.std))),
             _size(config.get("input_size", (3, *default.size))),
@@ -99,9 +119,9 @@ def _configured(file: Path, default: Preprocessing) -> Preprocessing:
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: not a config.json of timm or Hugging Face ({error})") from None
-    if found.interpolation not in INTERPOLATIONS:
-        raise UserError(f"{file}: interpolation {found.interpolation!r}; there is: {', '.join(INTERPOLATIONS)}")
-    return found
+    if configured.interpolation not in INTERPOLATIONS:
+        raise UserError(f"{file}: interpolation {configured.interpolation!r}; there is: {', '.join(INTERPOLATIONS)}")
+    return configured
 
 
 def _size(channels_height_width: Any) -> tuple[int, int]:

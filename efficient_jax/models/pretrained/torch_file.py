@@ -1,8 +1,8 @@
-"""Reads the arrays of a file that `torch.save` wrote, without torch and without running anything from the file.
+"""Reads the arrays of a file of `torch.save`, without torch and without running code from the file.
 
 Such a file is a pickle, and a pickle is a program: it calls whatever it names. Here every name becomes a `Record`,
-which is neither imported nor called and keeps only its arguments. Records of tensors, arrays, dicts and modules are
-interpreted once the file has been read; all others (settings, dates, paths, schedulers) are ignored.
+which is not imported or called and only keeps its arguments. Records of tensors, arrays, dicts and modules are
+interpreted after the file has been read; all others (settings, dates, paths, schedulers) are ignored.
 """
 
 import functools
@@ -20,7 +20,7 @@ import numpy as np
 from efficient_jax.settings import counted
 from efficient_jax.types import UserError
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first of the pickles in a file of torch before 1.6
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle in a file of torch before 1.6
 
 DTYPES = {
     "torch.BFloat16Storage": jnp.bfloat16,
@@ -37,13 +37,13 @@ DTYPES = {
     "torch.ShortStorage": np.int16,
 }
 
-# No weights need these. They would not run here either, but whoever has such a file should know what it is.
+# Weights never need these. They are not run here either, but the owner of such a file should know.
 PROGRAMS = {"ctypes", "importlib", "nt", "os", "posix", "pty", "runpy", "shutil", "socket", "subprocess", "sys"}
 PROGRAMS |= {"commands"}  # subprocess in the protocol of torch.save
 BUILTINS = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open"}
 
 TENSORS = {"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"}
-PARAMETERS = {  # their first argument is the tensor; the last is what torch before 0.4 pickled
+PARAMETERS = {  # their first argument is the tensor; the last one is of torch before 0.4
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_parameter_with_state",
     "torch.nn.parameter.Parameter",
@@ -55,9 +55,9 @@ NUMPY_BUFFERS = {f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core
 class Storage(NamedTuple):
     """A flat buffer, which several tensors may share."""
 
-    key: str
+    key: str  # its name in the file
     dtype: np.dtype
-    size: int
+    size: int  # number of elements
 
 
 class Tensor(NamedTuple):
@@ -70,15 +70,17 @@ class Tensor(NamedTuple):
 
 
 class Record:
-    """Stands for an object or the result of a call, whose name and arguments are in the file. Every name in the file
-    has a subclass of its own, so that a file cannot change what another one is read with."""
+    """Placeholder for an object, or for the result of a call, that a file describes by name and arguments.
+
+    Every name in a file gets its own subclass, so that a file cannot change how another one is read.
+    """
 
     name = ""  # such as "argparse.Namespace"
     args: tuple
-    items: dict[Any, Any]  # what was set in it, of a dict
-    state: Any  # its attributes, of other objects
+    items: dict[Any, Any]  # the items of a dict
+    state: Any  # the attributes of another object
 
-    def __new__(cls, *args: Any, **_: Any) -> "Record":  # a pickle makes instances without __init__
+    def __new__(cls, *args: Any, **_: Any) -> "Record":  # a pickle creates instances without __init__
         self = super().__new__(cls)
         self.args, self.items, self.state = args, {}, None
         return self
@@ -90,7 +92,7 @@ class Record:
         self.items[key] = value
 
     def append(self, _: Any) -> None:
-        """What is in a list or a set is not kept."""
+        """Ignores an element of a list or a set."""
 
     add = extend = append
 
@@ -99,11 +101,14 @@ class Record:
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a .pth, .pt or .bin file, of torch 1.6 and later (zip) or before (legacy).
+    """Returns the arrays of a .pth, .pt or .bin file, of torch 1.6 and later (zip) or before (legacy).
 
-    Dicts within dicts become names joined by ".": {"state_dict": {"fc.bias": ...}} gives "state_dict.fc.bias"; a
-    module that was saved whole counts as the dict of its parameters, buffers and modules.
-    What is not an array (an epoch, settings) is left out. The arrays are read-only views, strided as they were saved.
+    Args:
+        path: the file.
+
+    Returns: names -> arrays, which are read-only views, strided as they were saved. Keys of nested dicts are joined by
+        ".": {"state_dict": {"fc.bias": ...}} gives "state_dict.fc.bias"; a module that was saved whole counts as the
+        dict of its parameters, buffers and modules. Other values (an epoch, settings) are left out.
 
     Raises: UserError for a file that is missing, damaged, without arrays, not of torch, or made to run a program.
     """
@@ -139,7 +144,7 @@ def _read_zip(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
-    """Five pickles (magic number, version, machine, what was saved, storage keys), then the storages in that order."""
+    """Reads five pickles (magic number, version, machine, saved object, storage keys), then the storages in order."""
     file = io.BytesIO(data)
     if Unpickler(file).load() != LEGACY_MAGIC:
         raise UserError("a pickle, but not one of torch.save")
@@ -155,13 +160,23 @@ def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
 
 
 class Unpickler(pickle.Unpickler):
-    """Makes a `Record` of every name."""
+    """Creates a `Record` for every name."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="utf-8", errors="surrogateescape")  # Python 2 wrote str as bytes
         self.dtypes: dict[str, np.dtype] = {}  # of every storage, by key
 
     def find_class(self, module: str, name: str) -> type[Record]:
+        """Returns a `Record` class for a name in the file.
+
+        Args:
+            module: the module that the name is in.
+            name: the class or function.
+
+        Returns: a subclass of `Record` of this name.
+
+        Raises: UserError for a name that no weights need and that runs programs.
+        """
         if module.partition(".")[0] in PROGRAMS or (module in ("builtins", "__builtin__") and name in BUILTINS):
             raise UserError(
                 f"refused: reading it with torch would run {module}.{name} (it was not run here). Weights are arrays "
@@ -170,7 +185,16 @@ class Unpickler(pickle.Unpickler):
         return type("Record", (Record,), {"name": f"{module}.{name}"})
 
     def persistent_load(self, pid: Any) -> Any:
-        if pid[0] == "module":  # the class of a module, beside its source
+        """Returns the storage, or the class of a module, that a persistent id stands for.
+
+        Args:
+            pid: ("storage", type, key, device, number of elements, None) or ("module", class, file, source).
+
+        Returns: a `Storage`, or the `Record` class.
+
+        Raises: UserError for an unknown kind of storage.
+        """
+        if pid[0] == "module":
             return pid[1]
         kind, dtype, key, _, size, *view = pid
         if kind != "storage" or dtype.name not in DTYPES or any(part is not None for part in view):
@@ -180,7 +204,7 @@ class Unpickler(pickle.Unpickler):
 
 
 def _named(saved: Any) -> dict[str, Tensor | np.ndarray]:
-    """The tensors and arrays in nested dicts and modules by their names. Raises: UserError where there are none."""
+    """Returns the tensors and arrays in nested dicts and modules by name; UserError if there are none."""
     children = _children(saved)
     if children is None:
         raise UserError(f"holds a {_kind(saved)}, not a state dict (names and arrays)")
@@ -202,14 +226,14 @@ def _below(children: Mapping[Any, Any]) -> dict[str, Tensor | np.ndarray]:
 
 
 def _children(value: Any) -> Mapping[Any, Any] | None:
-    """What a dict of any class, or a module, holds by name; None for what is neither."""
+    """Returns the items of a dict of any class, or the children of a module; None for anything else."""
     if not isinstance(value, Record):
         return value if isinstance(value, Mapping) else None
     if isinstance(value.state, dict) and "_modules" in value.state:
         parts = (_children(value.state.get(part)) or {} for part in ("_parameters", "_buffers", "_modules"))
         return {key: child for part in parts for key, child in part.items()}
     if value.name == "collections.OrderedDict":
-        return dict(*value.args) | value.items  # Python 2 gave it a list of pairs
+        return dict(*value.args) | value.items  # Python 2 saved a list of pairs as its argument
     return value.items or None
 
 
@@ -218,9 +242,9 @@ def _kind(value: Any) -> str:
 
 
 def _interpreted(value: Any, where: str) -> Tensor | np.ndarray | None:
-    """The tensor or array that a record stands for; None for all others.
+    """Returns the tensor or array that a record stands for; None for other records.
 
-    Raises: UserError naming `where` for tensors that are more than one dense buffer.
+    Raises: UserError naming `where` for tensors that are not one dense buffer.
     """
     if not isinstance(value, Record):
         return None
@@ -229,7 +253,7 @@ def _interpreted(value: Any, where: str) -> Tensor | np.ndarray | None:
         return Tensor(storage, offset, tuple(shape), tuple(strides))
     if value.name in PARAMETERS:
         return _interpreted(value.args[0], where)
-    if value.name == "torch._tensor._rebuild_from_type_v2":  # of a tensor with attributes
+    if value.name == "torch._tensor._rebuild_from_type_v2":  # a tensor with attributes
         rebuild, _, args, *_ = value.args
         return _interpreted(rebuild(*args), where)
     if value.name.startswith(("torch._utils._rebuild", "torch._tensor._rebuild")):
@@ -241,13 +265,13 @@ def _interpreted(value: Any, where: str) -> Tensor | np.ndarray | None:
 
 
 def _numpy_array(data: Any, dtype: Record, shape: tuple[int, ...], order: Any) -> np.ndarray | None:
-    """None for an array of anything but numbers."""
+    """Returns the array, or None if its elements are not numbers."""
     (code, *_), (_, endianness, *_) = dtype.args, dtype.state
     if np.dtype(code).kind not in "biufc":
         return None
-    if isinstance(data, Record):  # the form that bytes have in the protocol of torch.save: _codecs.encode
+    if isinstance(data, Record):  # bytes in the pickle protocol of torch.save: _codecs.encode(text, encoding)
         data = data.args[0].encode(data.args[1]) if data.args else b""
-    elif isinstance(data, str):  # of Python 2
+    elif isinstance(data, str):  # bytes of Python 2
         data = data.encode("utf-8", "surrogateescape")
     flat = np.frombuffer(bytes(data), np.dtype(code).newbyteorder(endianness), math.prod(shape))
     return flat.reshape(shape, order=order)
@@ -256,19 +280,19 @@ def _numpy_array(data: Any, dtype: Record, shape: tuple[int, ...], order: Any) -
 def _arrays(
     named: Mapping[str, Tensor | np.ndarray], buffer: Callable[[str], tuple[bytes, int]]
 ) -> dict[str, np.ndarray]:
-    """`buffer` gives the bytes with the storage of a key, and where in them it begins."""
+    """Returns arrays for tensors. `buffer` maps the key of a storage to (bytes, offset of the storage in them)."""
     return {
-        name: _array(found, *buffer(found.storage.key)) if isinstance(found, Tensor) else found
-        for name, found in named.items()
+        name: _array(value, *buffer(value.storage.key)) if isinstance(value, Tensor) else value
+        for name, value in named.items()
     }
 
 
 def _array(tensor: Tensor, buffer: bytes, start: int) -> np.ndarray:
-    """The view of its storage, which begins at byte `start` of `buffer`. Copies nothing."""
+    """Returns a view of the tensor's storage, which begins at byte `start` of `buffer`. Copies nothing."""
     storage, offset, shape, strides = tensor
     numbers = (storage.size, offset, *shape, *strides)
     if len(shape) != len(strides) or not all(isinstance(n, int) and n >= 0 for n in numbers):
-        raise UserError(f"a tensor of shape {shape} and strides {strides}")
+        raise UserError(f"a tensor of shape {shape} has invalid strides {strides} or offset {offset}; save it again")
     flat = np.frombuffer(buffer, storage.dtype, storage.size, start)
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if math.prod(shape) and last >= storage.size:  # as_strided would read beyond the buffer

@@ -29,8 +29,8 @@ import torch
 from PIL import Image
 
 from efficient_jax.data import stream
-from efficient_jax.data.folder import folder
-from efficient_jax.data.parquet import parquet
+from efficient_jax.data.sources.parquet_files import parquet
+from efficient_jax.data.sources.picture_folders import folder
 from efficient_jax.training import batches
 
 BATCH, WORKERS, REPEATS, MOST = 32, 2, 7, 768

@@ -27,8 +27,9 @@ from torch import nn
 from efficient_jax import models
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.models import CNN, EfficientNet, ResNet
-from efficient_jax.optim import optimizer as optim
+from efficient_jax.optim import optimizer
 from efficient_jax.training import parallel, state, step
+from efficient_jax.training.predict import make_predict
 
 jax.config.update("jax_num_cpu_devices", CORES)
 
@@ -99,10 +100,10 @@ def our_steps(module: Callable, images: np.ndarray, labels: np.ndarray) -> tuple
     apply = models.make_apply(module(parallel.AXIS), (0.5,) * channels, (0.25,) * channels)
     variables = models.init(module(None), jax.random.key(0), images.shape[1:])
     settings = {"learning_rate": 1e-3, "weight_decay": 1e-2, "clip": 0.0, "rules": ((".*", 1.0),)}
-    tx, _ = optim.optimizer(variables["params"], steps=100_000, **settings)
+    tx, _ = optimizer.optimizer(variables["params"], steps=100_000, **settings)
     loss = supervised(apply, unchanged)
     update = step.make_train_step(loss, tx, updates=100_000, ema_decay=0.99, devices=devices)
-    predict = step.make_predict(apply, devices, multi_label=False)
+    predict = make_predict(apply, devices, multi_label=False)
     data = parallel.replicate({"image": images, "label": np.eye(CLASSES, dtype=np.float32)[labels]}, devices)
     key, frozen = parallel.replicate((jax.random.key(0), {}), devices)
     rows = np.arange(len(images))

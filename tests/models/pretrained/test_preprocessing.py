@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from efficient_jax.models.pretrained import implied, preprocessing
+from efficient_jax.models.pretrained import implied, preprocessing_of
 from efficient_jax.types import UserError
 
 
@@ -12,7 +12,7 @@ from efficient_jax.types import UserError
     ("name", "size"), [("efficientnet-lite0", 224), ("efficientnet-lite1", 240), ("efficientnet-lite2", 260)]
 )
 def test_lite_is_minus_127_over_128(name, size):
-    found = preprocessing(name, "efficientnet")
+    found = preprocessing_of(name, "efficientnet")
     pixels = np.arange(256)
     np.testing.assert_allclose((pixels / 255 - found.mean[0]) / found.std[0], (pixels - 127) / 128, atol=1e-6)
     assert found.size == (size, size)
@@ -21,8 +21,8 @@ def test_lite_is_minus_127_over_128(name, size):
 
 
 def test_a_family_has_its_usual_statistics(tmp_path):
-    assert preprocessing(tmp_path / "a.pth", "resnet").mean == (0.485, 0.456, 0.406)
-    assert preprocessing(tmp_path / "a.npz", "vit").std == (0.5, 0.5, 0.5)
+    assert preprocessing_of(tmp_path / "a.pth", "resnet").mean == (0.485, 0.456, 0.406)
+    assert preprocessing_of(tmp_path / "a.npz", "vit").std == (0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_family_has_its_usual_statistics(tmp_path):
 )
 def test_torchvisions_vit_is_normalised_as_its_other_networks(tmp_path, name, mean):
     safetensors.numpy.save_file({name: np.zeros(1)}, tmp_path / "a.safetensors")
-    assert preprocessing(tmp_path / "a.safetensors", "vit").mean == mean
+    assert preprocessing_of(tmp_path / "a.safetensors", "vit").mean == mean
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_config_beside_the_file_comes_first(tmp_path, nested):
     settings = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "input_size": [3, 64, 96], "crop_pct": 1.0}
     settings["interpolation"] = "bilinear"
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": settings} if nested else settings))
-    found = preprocessing(tmp_path / "model.safetensors", "vit")
+    found = preprocessing_of(tmp_path / "model.safetensors", "vit")
     assert found == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (64, 96), 1.0, "bilinear")
 
 
@@ -60,8 +60,8 @@ def test_what_a_config_does_not_say_is_the_familys(tmp_path):
     (tmp_path / "config.json").write_text(
         json.dumps({"architecture": "resnet18", "pretrained_cfg": {"crop_pct": 0.95}})
     )
-    found = preprocessing(tmp_path / "model.safetensors", "resnet")
-    assert found == preprocessing("elsewhere/a.pth", "resnet")._replace(crop=0.95)
+    found = preprocessing_of(tmp_path / "model.safetensors", "resnet")
+    assert found == preprocessing_of("elsewhere/a.pth", "resnet")._replace(crop=0.95)
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_what_a_config_does_not_say_is_the_familys(tmp_path):
 def test_a_bad_config_is_refused(tmp_path, content, message):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=message):
-        preprocessing(tmp_path / "model.safetensors", "resnet")
+        preprocessing_of(tmp_path / "model.safetensors", "resnet")
 
 
 def test_an_unknown_family_is_refused():
     with pytest.raises(UserError, match=r"normalisation of a.pth: unknown name 'resnot'; did you mean 'resnet'"):
-        preprocessing("a.pth", "resnot")
+        preprocessing_of("a.pth", "resnot")

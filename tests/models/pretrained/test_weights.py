@@ -91,7 +91,7 @@ def test_a_file_without_a_head():
     state = {name: value for name, value in torch_state().items() if not name.startswith("fc.")}
     _, report = pretrained.load(state, variables())
     assert report.new == ("head.weight", "head.bias")
-    assert "there is none in the file" in str(report)
+    assert "no head in the file" in str(report)
 
 
 def test_a_network_for_grey_images_answers_as_for_three_equal_channels(key):
@@ -171,7 +171,7 @@ def test_a_name_that_only_looks_like_an_average_is_none(prefix):
 def test_a_head_beside_the_backbone_is_not_below_it():
     state = {name if name.startswith("fc.") else f"backbone.{name}": value for name, value in torch_state().items()}
     _, report = pretrained.load(state, variables())
-    assert "new: head.weight, head.bias (there is none below 'backbone.' in the file)" in str(report)
+    assert "new: head.weight, head.bias (no head below 'backbone.' in the file)" in str(report)
 
 
 def test_half_precision_becomes_float32():
@@ -193,7 +193,7 @@ def test_half_precision_becomes_float32():
 )
 def test_what_nothing_explains_is_refused(change, message):
     state = seeded.weights({name: shape for name, shape in (ROUND | change).items() if shape is not None})
-    with pytest.raises(UserError, match=f"^config.a.init: they are not this model's: {re.escape(message)}"):
+    with pytest.raises(UserError, match=f"^config.a.init: the weights do not fit the model: {re.escape(message)}"):
         pretrained.load(state, variables(), where="config.a.init")
 
 
@@ -264,7 +264,7 @@ class TestPositions:
             self.load((3, 3), (12, 12))
 
     def test_a_grid_that_must_be_said_is_asked_for(self):
-        with pytest.raises(UserError, match="the model's 6 patches are no 2x2 grid; give the size of its images"):
+        with pytest.raises(UserError, match="6 patches do not form a 2x2 grid; give the size of its images"):
             self.load((3, 3), (8, 12))
 
 

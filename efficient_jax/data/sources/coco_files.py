@@ -1,0 +1,262 @@
+"""Pictures with objects, as COCO's JSON files describe them, and PNG files of the class of each pixel."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from efficient_jax.data import decode, stream
+from efficient_jax.data import objects as geometry
+from efficient_jax.data.class_names import normal
+from efficient_jax.data.dataset import Source, of_pictures
+from efficient_jax.data.decode import ORIENTATION, free_memory, left_out
+from efficient_jax.data.framing import Framing
+from efficient_jax.settings import choose, counted
+from efficient_jax.types import UserError
+
+WHERE = "config.data.source"
+KINDS = ("boxes", "box_mask", "keypoints")
+
+
+def coco(
+    *,
+    path: str,
+    size: int,
+    folder: str = "",
+    test_path: str = "",
+    test_folder: str = "",
+    masks_path: str = "",
+    multi_label: bool = True,
+    objects: tuple = ("boxes",),
+    most_objects: int = 0,
+    fit: str = "crop",
+    crop: float = 1.0,
+    interpolation: str = "bicubic",
+    channels: int = 3,
+    unreadable: int = 0,
+    feed: stream.Feed = stream.IN_MEMORY,
+) -> Source:
+    """The pictures of a JSON file of COCO (`images`, `annotations`, `categories`), which are in `folder` ("": beside
+    it); `test_path` and `test_folder` are those of the test pictures.
+
+    The labels of a picture are the categories that are seen in it, in the order of their ids; with `multi_label` False
+    the one category (-1 where there is none). `objects` says what of them to keep (`types.Example`): "boxes",
+    with `box_visible` and `box_label`, the class or -1; "box_mask", from polygons or run lengths; "keypoints", those
+    that are labelled, whether hidden or not (COCO's 1 and 2). Rows are as many as the most objects of a picture;
+    `most_objects` keeps its largest, 0 all. Crowds give labels only. `masks_path` is a folder of PNG files, named as
+    the pictures, whose value is the class of the pixel: `mask`. All of it goes through the crop and the resize of the
+    pictures, which `efficient_jax.data.framing.place` describes; `unreadable` and `feed` are as in `folder`.
+
+    Raises: UserError for files that do not fit each other, and for too many pictures that cannot be read.
+    """
+    for kind in objects:
+        choose(kind, dict.fromkeys(KINDS), f"{WHERE}.objects")
+    parts = [_read(path, folder, "path")]
+    if test_path:
+        parts.append(_read(test_path, test_folder or folder, "test_path"))
+        if parts[1].categories != parts[0].categories:
+            raise UserError(f"{WHERE}.test_path: the categories of {test_path!r} are not those of {path!r}")
+    numbers = {category: number for number, category in enumerate(parts[0].categories)}
+    classes = tuple(parts[0].categories.values())
+    pictures = [picture for part in parts for picture in part.pictures]
+    if len(twice := [name for name, n in Counter(p.file for p in pictures).items() if n > 1]):
+        named = counted(len(twice), "file is", "files are")
+        raise UserError(f"{WHERE}.path: {named} named twice, such as {str(twice[0])!r}")
+    labels = np.stack([_labels(picture, numbers) for picture in pictures])
+    if not multi_label:
+        labels = _single(labels, pictures)
+
+    feed.labelled(labels, classes, len(parts[1].pictures) if test_path else 0)
+
+    def read(row: int) -> bytes:
+        content = pictures[row].file.read_bytes()
+        _check_size(content, pictures[row])
+        return content
+
+    framing, files = Framing(size, fit, crop, interpolation, channels), [picture.file for picture in pictures]
+    measured = f"annotated as {[(picture.width, picture.height) for picture in pictures]}"  # which `read` compares
+    called = [str(file) for file in files]
+    decoded = stream.pictures(read, called.__getitem__, len(files), framing, feed, files, measured)
+    decoded = left_out(decoded, called.__getitem__, unreadable, f"{WHERE}.path")
+    seen = [pictures[row] for row in decoded.rows]
+    source = of_pictures(decoded, labels, classes, len(parts[1].pictures) if test_path else 0, called)
+    found = _objects(seen, numbers, objects, most_objects, framing) if objects else {}
+    if masks_path:
+        found["mask"] = np.stack([_mask(Path(masks_path), picture, framing) for picture in seen])
+    return source._replace(objects=found)
+
+
+class Picture(NamedTuple):
+    """An entry of `images` with its annotations."""
+
+    file: Path
+    name: str
+    width: int
+    height: int
+    annotations: list[dict[str, Any]]
+
+
+class Part(NamedTuple):
+    """A JSON file."""
+
+    categories: dict[int, str]
+    pictures: list[Picture]
+
+
+def _read(path: str, folder: str, setting: str) -> Part:
+    where = f"{WHERE}.{setting}"
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"it is not JSON ({error})"
+        raise UserError(f"{where}: cannot read {path!r}: {reason}") from error
+    names = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or any(not isinstance(content.get(name), list) for name in names):
+        has = ", ".join(content) if isinstance(content, dict) else "no names"
+        raise UserError(f"{where}: {path!r} has not the lists {', '.join(names)} of COCO; it has {has}")
+    root = Path(folder) if folder else Path(path).parent
+    if not root.is_dir():
+        raise UserError(f"{WHERE}.folder: {str(root)!r} is not there; want the folder of the pictures of {path!r}")
+    entry: Any = None
+    try:
+        pictures = {}
+        for entry in content["images"]:
+            if entry["id"] in pictures:
+                raise ValueError("this id is there twice")
+            size = int(entry["width"]), int(entry["height"])
+            pictures[entry["id"]] = Picture(root / entry["file_name"], entry["file_name"], *size, [])
+        categories = {
+            entry["id"]: normal(str(entry["name"])) for entry in sorted(content["categories"], key=lambda c: c["id"])
+        }
+        for entry in content["annotations"]:
+            if len(entry.get("keypoints", ())) % 3:
+                raise ValueError("its keypoints are no rows of x, y, visibility")
+            if entry["category_id"] not in categories or entry["image_id"] not in pictures:
+                raise ValueError("no such category or image")
+            if len(entry["bbox"]) != 4 or not np.isfinite(np.array(entry["bbox"], float)).all():
+                raise ValueError("bbox wants four numbers")
+            pictures[entry["image_id"]].annotations.append(entry)
+    except (KeyError, TypeError, ValueError) as error:
+        about = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{where}: {path!r} has an entry {str(entry)[:80]} ...: {about}") from error
+    if not pictures or len(set(categories.values())) != len(content["categories"]) or len(categories) < 2:
+        raise UserError(
+            f"{where}: {path!r} has {counted(len(pictures), 'image')} and the categories "
+            f"{', '.join(categories.values())}; want some, and two categories or more, each id and name once"
+        )
+    return Part(categories, list(pictures.values()))
+
+
+def _labels(picture: Picture, numbers: dict[int, int]) -> np.ndarray:
+    labels = np.zeros(len(numbers), np.int32)
+    labels[[numbers[each["category_id"]] for each in picture.annotations]] = 1
+    return labels
+
+
+def _single(labels: np.ndarray, pictures: Sequence[Picture]) -> np.ndarray:
+    if (several := labels.sum(1) > 1).any():
+        raise UserError(
+            f"{WHERE}.multi_label: {counted(several.sum(), 'picture has', 'pictures have')} several categories, such "
+            f"as {pictures[several.argmax()].name!r}; say True"
+        )
+    return np.where(labels.any(1), labels.argmax(1), -1)
+
+
+def _check_size(content: bytes, picture: Picture) -> None:
+    """That the picture, stood upright, has the size in which its objects were measured."""
+    image = decode.opened(content)
+    turned = 5 <= image.getexif().get(ORIENTATION, 1) <= 8
+    w, h = image.size[::-1] if turned else image.size
+    if (w, h) != (picture.width, picture.height):
+        raise ValueError(f"{w} x {h} pixels, but its annotations are of {picture.width} x {picture.height}")
+
+
+def _objects(
+    pictures: Sequence[Picture], numbers: dict[int, int], kinds: tuple, most: int, framing: Framing
+) -> dict[str, np.ndarray]:
+    """`types.Example`'s boxes and what belongs to them, for each picture."""
+    each = [_largest(picture.annotations, most) for picture in pictures]
+    rows = max(map(len, each))
+    width, height = geometry.window(pictures[0].width, pictures[0].height, framing).size
+    shape = len(each), rows
+    if "box_mask" in kinds and len(each) * rows * width * height > free_memory():
+        raise UserError(
+            f"{WHERE}.objects: box_mask of {counted(len(each), 'image')} x {counted(rows, 'object')} x "
+            f"{height} x {width} pixels are more "
+            f"than the memory; ask for fewer with {WHERE}.most_objects, or for a smaller size"
+        )
+    points = max((len(found.get("keypoints", ())) // 3 for of_one in each for found in of_one), default=0)
+    made: dict[str, np.ndarray] = {
+        "boxes": np.zeros((*shape, 4), np.float32),
+        "box_visible": np.zeros(shape, np.float32),
+        "box_label": np.full(shape, -1, np.int32),
+    }
+    if "box_mask" in kinds:
+        made["box_mask"] = np.zeros((*shape, height, width), bool)
+    if "keypoints" in kinds:
+        made["keypoints"] = np.zeros((*shape, points, 2), np.float32)
+        made["keypoint_visible"] = np.zeros((*shape, points), bool)
+    for i, (picture, of_one) in enumerate(zip(pictures, each, strict=True)):
+        if not of_one:
+            continue
+        through, n = geometry.window(picture.width, picture.height, framing), len(of_one)
+        measured = np.array([found["bbox"] for found in of_one], float)
+        corners = np.concatenate([measured[:, :2], measured[:, :2] + measured[:, 2:]], 1)
+        made["boxes"][i, :n], made["box_visible"][i, :n] = geometry.boxes(corners, through)
+        made["box_label"][i, :n] = [numbers[found["category_id"]] for found in of_one]
+        for j, found in enumerate(of_one):
+            if "box_mask" in kinds:
+                made["box_mask"][i, j] = _instance(found, picture, through)
+            if "keypoints" in kinds and found.get("keypoints"):
+                x, y, flag = np.array(found["keypoints"], float).reshape(-1, 3).T
+                moved = geometry.keypoints(np.stack([x, y], 1), flag, through)
+                made["keypoints"][i, j, : len(x)], made["keypoint_visible"][i, j, : len(x)] = moved
+    if "keypoints" in kinds:
+        made["keypoints"] = made["keypoints"].reshape(len(each), -1, 2)
+        made["keypoint_visible"] = made["keypoint_visible"].reshape(len(each), -1)
+    return made
+
+
+def _largest(annotations: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Objects of some area, no crowds, in their order."""
+    area = [each["bbox"][2] * each["bbox"][3] * (min(each["bbox"][2:]) > 0) for each in annotations]
+    single = [i for i, each in enumerate(annotations) if area[i] > 0 and not each.get("iscrowd")]
+    kept = sorted(single, key=lambda i: -area[i])[:most] if most else single
+    return [annotations[i] for i in sorted(kept)]
+
+
+def _instance(found: dict[str, Any], picture: Picture, through: geometry.Window) -> np.ndarray:
+    said = found.get("segmentation")
+    try:
+        if isinstance(said, dict):
+            if list(said["size"]) != [picture.height, picture.width]:
+                raise ValueError(f"size {said['size']}")
+            return geometry.mask(geometry.runs(said["counts"], picture.height, picture.width), through)
+        outlines = [np.array(outline, float).reshape(-1, 2) for outline in said or ()]
+        if not outlines:
+            raise ValueError("there is none")
+        return geometry.polygons(outlines, through)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{WHERE}.objects: an object of {picture.name!r} has no segmentation of polygons or run lengths ({error}); "
+            "leave out 'box_mask'"
+        ) from error
+
+
+def _mask(folder: Path, picture: Picture, framing: Framing) -> np.ndarray:
+    file = (folder / picture.name).with_suffix(".png")
+    try:
+        with Image.open(file) as image:
+            if image.mode not in ("L", "P", "1"):
+                raise ValueError(f"it is {image.mode}; want 8-bit numbers of classes")
+            if image.size != (picture.width, picture.height):
+                raise ValueError(f"{image.size} pixels, the picture has {picture.width} x {picture.height}")
+            pixels = np.asarray(image).astype(np.uint8)
+    except (OSError, ValueError) as error:
+        reason = "not there" if isinstance(error, FileNotFoundError) else str(error)
+        raise UserError(f"{WHERE}.masks_path: {str(file)!r}: {reason}") from error
+    return geometry.mask(pixels, geometry.window(picture.width, picture.height, framing))

@@ -1,0 +1,148 @@
+"""An .npz of images and labels, or of soft labels."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from efficient_jax.data import class_names
+from efficient_jax.data.dataset import NOTHING, Source
+from efficient_jax.settings import counted
+from efficient_jax.types import UserError
+
+
+def npz(*, path: str) -> Source:
+    """Your own images: an .npz with `images` uint8 [n h w] or [n h w c], `labels` [n], integers counted from 0 (-1
+    where there is none) or names, and, if you like, `classes`, the names in order, and `test`, the numbers of the
+    images to test on. Where an image can
+    have several labels: `labels` [n classes], 0 or 1 (or bool), a row of -1 for an image that nobody has labelled.
+
+    `soft_labels` floats [n classes], each row at least 0 and of sum 1, are learned from in place of the labels of
+    labelled images. Without `labels` their most probable classes take that place, and rows of -1 are unlabelled.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"config.data.source.path: no file {path!r}")
+    try:
+        with file.open("rb") as stream, np.load(stream) as arrays:
+            content = dict(arrays)
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:  # TypeError: an .npy
+        raise UserError(f"config.data.source.path: {path!r} is not an .npz of plain arrays ({error})") from error
+    soft = _soft(content, path)
+    if missing := {"images", "labels"} - set(content):
+        raise UserError(
+            f"config.data.source.path: {path!r} has no array {sorted(missing)[0]!r}; it has {sorted(content)}"
+        )
+    images, labels = content["images"], content["labels"]
+    given = _test(content, len(images), path)
+    images = images[..., None] if images.ndim == 3 else images
+    first = images.ndim == 4 and images.shape[1] in (1, 3, 4) and images.shape[3] > 4  # more channels than any picture
+    if images.dtype != np.uint8 or images.ndim != 4 or first:
+        transpose = ", and their channels seem to be first: say images.transpose(0, 2, 3, 1)" if first else ""
+        raise UserError(
+            f"config.data.source.path: images of {path!r} are {images.dtype} {list(images.shape)}{_of_floats(images)}; "
+            f"want uint8 [n h w c], 0 to 255{transpose}"
+        )
+    if soft is not None and len(soft) != len(images):
+        raise UserError(
+            f"config.data.source.path: soft_labels of {path!r} are {list(soft.shape)}; want a row for each of the "
+            f"{counted(len(images), 'image')}"
+        )
+    if labels.ndim == 2 and len(labels) == len(images) and labels.dtype.kind in "iub":
+        labels = _several(labels.astype(np.int32), path)
+        if soft is not None:
+            raise UserError(f"config.data.source.path: {path!r} has soft_labels, which are for one class an image")
+        classes = tuple(map(class_names.normal, _class_names(content, labels.shape[1])))
+        class_names.check_classes(classes, f"config.data.source.path: {path!r}")
+        if len(classes) != labels.shape[1]:
+            raise UserError(
+                f"config.data.source.path: labels of {path!r} are {list(labels.shape)}, but there are {len(classes)} "
+                "classes; want a column of labels for each"
+            )
+        return Source(images, labels, classes, given)
+    if labels.shape != images.shape[:1]:
+        raise UserError(
+            f"config.data.source.path: labels of {path!r} are {labels.dtype} {list(labels.shape)}; "
+            f"want one integer or name for each of the {len(images)} images, or for each a row of 0 and 1"
+        )
+    named, about = _class_names(content, 0 if soft is None else soft.shape[1]), f"labels of {path!r}"
+    if soft is not None and soft.shape[1] != len(named):
+        raise UserError(
+            f"config.data.source.path: soft_labels of {path!r} are {list(soft.shape)}, but there are {len(named)} "
+            "classes; want a column for each"
+        )
+    labels, classes, notes = class_names.of_array(labels, named, "config.data.source.path", about)
+    if soft is not None:
+        _check_sums(soft, np.flatnonzero(labels >= 0), path)
+    return Source(images, labels, classes, given, notes, soft_labels=soft)
+
+
+def _class_names(content: Mapping[str, np.ndarray], count: int) -> tuple[str, ...]:
+    """`classes`, or where there are none numbers up to `count`."""
+    names = content.get("classes", np.arange(count)).ravel()
+    return tuple(np.char.decode(names).tolist() if names.dtype.kind == "S" else map(str, names.tolist()))
+
+
+def _test(content: Mapping[str, np.ndarray], count: int, path: str) -> Mapping[str, np.ndarray]:
+    if "test" not in content:
+        return NOTHING
+    ids = content["test"]
+    if ids.ndim != 1 or ids.dtype.kind not in "iu" or ids.min(initial=0) < 0 or ids.max(initial=0) >= count:
+        raise UserError(
+            f"config.data.source.path: test of {path!r} is {ids.dtype} {list(ids.shape)}; want numbers of images, "
+            f"from 0 to {count - 1}"
+        )
+    return {"test": np.unique(ids).astype(np.int32)}
+
+
+def _of_floats(images: np.ndarray) -> str:
+    """What has to be known to make uint8 of them."""
+    if images.dtype.kind != "f" or not images.size:
+        return ""
+    bad = int((~np.isfinite(images)).reshape(len(images), -1).any(1).sum())
+    finite = images[np.isfinite(images)]
+    among = f" from {finite.min():.4g} to {finite.max():.4g}" if finite.size else ""
+    return among + (f", {bad:,} of them with NaN or infinite pixels" if bad else "")
+
+
+def _soft(content: dict[str, np.ndarray], path: str) -> np.ndarray | None:
+    """The `soft_labels` of an .npz; adds `labels` to it where there are none."""
+    if "soft_labels" not in content:
+        return None
+    soft = content["soft_labels"]
+    if soft.ndim != 2 or soft.dtype.kind != "f" or soft.shape[1] < 2:
+        raise UserError(
+            f"config.data.source.path: soft_labels of {path!r} are {soft.dtype} {list(soft.shape)}; want floats "
+            "[n classes]"
+        )
+    content.setdefault("labels", np.where((soft == -1).all(1), -1, soft.argmax(1)))
+    return soft.astype(np.float32)
+
+
+def _check_sums(soft: np.ndarray, ids: np.ndarray, path: str) -> None:
+    sums = soft[ids].sum(1, dtype=np.float64)
+    wrong = ids[~((np.abs(sums - 1.0) <= 1e-3) & (soft[ids] >= 0.0).all(1))]  # in this form nan is wrong too
+    if len(wrong):
+        raise UserError(
+            f"config.data.source.path: soft_labels of {path!r} want rows of numbers from 0 on whose sum is 1; those of "
+            f"{counted(len(wrong), 'image is', 'images are')} not, first image {wrong[0]}: "
+            f"{soft[wrong[0]].astype(float).round(4).tolist()}"
+        )
+
+
+def _several(labels: np.ndarray, path: str) -> np.ndarray:
+    """Checks labels [n classes]."""
+    if labels.shape[1] < 2:
+        raise UserError(
+            f"config.data.source.path: labels of {path!r} are {list(labels.shape)}; want two or more columns, or [n]"
+        )
+    fit = np.isin(labels, (0, 1)).all(1) | (labels == -1).all(1)
+    if not fit.all():
+        row = int(np.flatnonzero(~fit)[0])
+        raise UserError(
+            f"config.data.source.path: labels of {path!r} are {labels[row].tolist()} for image {row}; want 0 and 1, or "
+            "-1 in the whole row where nobody has labelled the image"
+        )
+    return labels

@@ -1,0 +1,159 @@
+"""Parquet files of encoded pictures, as Hugging Face's data sets store them."""
+
+import glob
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from efficient_jax.data import stream
+from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, of_array
+from efficient_jax.data.dataset import Source, of_pictures
+from efficient_jax.data.decode import left_out
+from efficient_jax.data.framing import Framing
+from efficient_jax.types import UserError
+
+USUAL = {"image": ("image", "img"), "label": ("label",)}
+
+
+def parquet(
+    *,
+    path: str,
+    size: int = 0,
+    test_path: str = "",
+    unlabelled_path: str = "",
+    image: str = "",
+    label: str = "",
+    fit: str = "crop",
+    crop: float = 1.0,
+    interpolation: str = "bicubic",
+    channels: int = 3,
+    unreadable: int = 0,
+    feed: stream.Feed = stream.IN_MEMORY,
+) -> Source:
+    """Files of one image column (encoded, alone or as {bytes, path}) and one of labels, null where there is none:
+    integers from 0 on, bool, whole floats, or names, also as a dictionary.
+
+    `path`, `test_path` (whose images are the test images) and `unlabelled_path` (whose labels, if any, are not read)
+    name a file or, with *, several. `image` and `label` name the columns where they are not called image or img, and
+    label. `size` 0 takes the images as they are stored, which must then all have one size; else see
+    `efficient_jax.data.framing.place`. The names of the classes come from the file where it has them. Up to
+    `unreadable` images that cannot be read are left out, and listed. `feed`: see `efficient_jax.data.stream`.
+
+    Raises: UserError for files, columns or labels that do not fit, and for too many images that cannot be read.
+    """
+    columns = {"image": image, "label": label}
+    pictures, labels, classes = _read(path, columns, "config.data.source.path")
+    if unlabelled_path:
+        more, none, _ = _read(unlabelled_path, {"image": image}, "config.data.source.unlabelled_path")
+        if not more:
+            raise UserError(f"config.data.source.unlabelled_path: no images in {unlabelled_path!r}")
+        pictures, labels = _joined(pictures, more), _both(labels, none)
+    declared, tests = classes, 0
+    if labels.dtype.kind == "U" and not classes:
+        classes = in_order(name for name in map(normal, labels.tolist()) if not is_no_label(name))
+    if test_path:
+        test_pictures, test_labels, test_classes = _read(test_path, columns, "config.data.source.test_path")
+        if test_classes != declared:
+            raise UserError(
+                f"config.data.source.test_path: classes of {test_path!r} are {test_classes or 'without names'}, those "
+                f"of {path!r} {declared or 'without names'}"
+            )
+        if (labels.dtype.kind == "U") != (test_labels.dtype.kind == "U"):
+            kinds = ("names", "numbers") if test_labels.dtype.kind == "U" else ("numbers", "names")
+            raise UserError(
+                f"config.data.source.test_path: labels of {test_path!r} are {kinds[0]}, those of {path!r} {kinds[1]}"
+            )
+        if classes:
+            of_array(test_labels, classes, "config.data.source.test_path", f"labels of {test_path!r}")
+        pictures, tests = _joined(pictures, test_pictures), len(test_pictures)
+        labels = _both(labels, test_labels)
+    labels, classes, notes = of_array(labels, classes, "config.data.source.path", f"labels of {path!r}")
+
+    feed.labelled(labels, classes, tests)
+
+    def read(row: int) -> bytes:
+        if not (content := pictures[row].as_py()):
+            raise ValueError("no bytes, perhaps only a path")
+        return content
+
+    framing = Framing(size, fit, crop, interpolation, channels)
+    files = [file for each in (path, unlabelled_path, test_path) for file in _files(each)]
+    decoded = stream.pictures(read, lambda row: f"row {row} of {path!r}", len(pictures), framing, feed, files, image)
+    decoded = left_out(decoded, lambda row: f"row {row}", unreadable, f"config.data.source.path: {path!r}")
+    source = of_pictures(decoded, labels, classes, tests)
+    return source._replace(notes=(*source.notes, *notes))
+
+
+def _files(path: str) -> list[Path]:
+    return [Path(path)] if Path(path).is_file() else sorted(map(Path, glob.glob(path, recursive=True)))
+
+
+def _joined(first: Any, second: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.chunked_array([*first.chunks, *second.chunks])
+
+
+def _both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Labels, of which -1 is none; among names that is an empty one."""
+    if first.dtype.kind == "U" and second.dtype.kind != "U":
+        second = np.full(len(second), "")
+    return np.concatenate([first, second])
+
+
+def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarray, tuple[str, ...]]:
+    """(encoded images, labels, names of the classes or ()) of the files that `path` names, in the order of names.
+
+    `columns` says of "image" and "label" what the column is called, or ""; without "label" all labels are -1.
+    """
+    import pyarrow as pa  # a quarter of a second, which other sources need not pay
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    if not (files := _files(path)):
+        raise UserError(f"{where}: no file {path!r}; several are named with a *, such as data/train-*.parquet")
+    try:
+        schema = pq.read_schema(files[0])
+        names = {role: _column(role, name, schema.names, path) for role, name in columns.items()}
+        table = pa.concat_tables([pq.read_table(file, columns=list(names.values())) for file in files])
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{where}: {path!r} is not parquet files of the same columns ({reason})") from error
+    pictures = table[names["image"]]
+    if pa.types.is_struct(pictures.type) and pictures.type.get_field_index("bytes") >= 0:
+        pictures = pc.struct_field(pictures, "bytes")
+    if not (pa.types.is_binary(pictures.type) or pa.types.is_large_binary(pictures.type)):
+        raise UserError(
+            f"{where}: column {names['image']!r} of {path!r} holds {pictures.type}; want encoded images (binary)"
+        )
+    pictures = pictures.cast(pa.large_binary())
+    if "label" not in names:
+        return pictures, np.full(len(pictures), -1), ()
+    known = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    classes = known.get("info", {}).get("features", {}).get(names["label"], {}).get("names", ())
+    check_classes(classes := tuple(map(normal, classes)), f"{where}: {path!r}")
+    labels = table[names["label"]]
+    if pa.types.is_dictionary(labels.type):
+        labels = labels.cast(labels.type.value_type)
+    if pa.types.is_integer(labels.type) or pa.types.is_null(labels.type):
+        return pictures, pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), classes
+    if pa.types.is_floating(labels.type):
+        return pictures, pc.fill_null(labels.cast(pa.float64()), np.nan).to_numpy(), classes
+    if pa.types.is_boolean(labels.type):
+        return pictures, pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), classes or ("False", "True")
+    if pa.types.is_string(labels.type) or pa.types.is_large_string(labels.type):
+        return pictures, np.array([name or "" for name in labels.to_pylist()], str), classes
+    raise UserError(f"{where}: column {names['label']!r} of {path!r} holds {labels.type}; want integers or names")
+
+
+def _column(role: str, name: str, names: list[str], path: str) -> str:
+    """The column called `name`, or, where that is "", the first of the usual ones."""
+    found = [each for each in ((name,) if name else USUAL[role]) if each in names]
+    if not found:
+        raise UserError(
+            f"config.data.source.{role}: {path!r} has no column {name or ' or '.join(USUAL[role])}; it has "
+            f"{', '.join(names)}"
+        )
+    return found[0]

@@ -1,0 +1,179 @@
+"""A folder of pictures and a table (CSV) that says what they show."""
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from efficient_jax import settings
+from efficient_jax.data import delimited, stream
+from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, note
+from efficient_jax.data.dataset import Source, of_pictures
+from efficient_jax.data.decode import NAMED, left_out
+from efficient_jax.data.delimited import Table
+from efficient_jax.data.framing import Framing
+from efficient_jax.settings import nearest
+from efficient_jax.types import UserError
+
+WHERE = "config.data.source"
+TRUTH = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
+
+
+def table(
+    *,
+    path: str,
+    size: int,
+    folder: str = "",
+    test_path: str = "",
+    file: str = "file",
+    suffix: str = "",
+    label: str = "label",
+    labels: tuple = (),
+    separator: str = "",
+    group: str = "",
+    fit: str = "crop",
+    crop: float = 1.0,
+    interpolation: str = "bicubic",
+    channels: int = 3,
+    unreadable: int = 0,
+    feed: stream.Feed = stream.IN_MEMORY,
+) -> Source:
+    """A row for each picture in the CSV `path`, and in `test_path` for each test picture; the first row names columns.
+    Files that `efficient_jax.data.delimited.read` reads: also with other delimiters and encodings.
+
+    `file`     the column of the pictures' names below `folder` ("": where the CSV is), to which `suffix`, such as
+               ".jpg", is added
+    `label`    the column of the class, or with a `separator` such as "|" of the names of all labels; empty where nobody
+               has labelled the picture, or a name of `efficient_jax.data.class_names.NO_LABEL`, such as -1 or nan
+    `labels`   in place of it several columns, 0 or 1 for the label of this name; empty all where nobody has labelled it
+    `group`    the column of what belongs together, a person or a scene; "": there is none
+
+    Classes are in the order of their names (of their numbers, where all are numbers), or of the columns. How pictures
+    become squares of `size` pixels, `unreadable` (also files that are not there) and `feed` are as in `folder`.
+
+    Raises: UserError for tables, columns or labels that do not fit, a picture named twice, too many unreadable files.
+    """
+    if len(labels) == 1 or (labels and separator):
+        raise UserError(f"{WHERE}.labels: want several columns and no separator; one column is {WHERE}.label")
+    columns = [("file", file), *([("labels", name) for name in labels] or [("label", label)])]
+    columns += [("group", group)] if group else []
+    tables = [_read(path, f"{WHERE}.path", columns)]
+    if test_path:
+        tables.append(_read(test_path, f"{WHERE}.test_path", columns))
+    root = Path(folder) if folder else Path(path).parent
+    if not root.is_dir():
+        raise UserError(f"{WHERE}.folder: {folder!r} is {'a file' if root.exists() else 'not there'}; want a folder")
+    names = [name + suffix for each in tables for name in each.column(file)]
+    _check_names(names, [each for each in tables for _ in each.rows], file)
+    classes = tuple(map(normal, labels)) or _classes(tables[0], label, separator)
+    check_classes(classes, f"{WHERE}.labels")
+    if len(classes) < 2:
+        raise UserError(
+            f"{WHERE}.label: column {label!r} of {path!r} has {list(classes)}; want two labels or more ('-1', "
+            "'nan', 'none' and the like are no label)"
+        )
+    if labels:
+        truth = [_truth(each, labels) for each in tables]
+    else:
+        truth = [_labels(each, label, classes, separator) for each in tables]
+    files = [_spelled(root / name) for name in names]
+    if not any(each.is_file() for each in files):
+        raise UserError(
+            f"{WHERE}.folder: none of the {settings.counted(len(files), 'file')} of {path!r} is there, such as "
+            f"{str(files[0])!r}; say where with {WHERE}.folder, or how their names end with {WHERE}.suffix"
+        )
+    tests = len(tables[1].rows) if test_path else 0
+    groups = _groups([name for each in tables for name in each.column(group)]) if group else None
+    feed.labelled(np.concatenate(truth), classes, tests, groups)
+    framing, called = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
+    decoded = stream.pictures(files.__getitem__, called.__getitem__, len(files), framing, feed, files, "")
+    decoded = left_out(decoded, called.__getitem__, unreadable, f"{WHERE}.path")
+    source = of_pictures(decoded, np.concatenate(truth), classes, tests, called)
+    cells = [] if labels else [cell for each in tables for cell in each.column(label)]
+    said = note(filter(is_no_label, cells), len(names))
+    source = source._replace(notes=(*source.notes, *said, *(line for each in tables for line in each.notes)))
+    return source if groups is None else source._replace(groups=groups[decoded.rows])
+
+
+def _read(path: str, where: str, columns: Sequence[tuple[str, str]]) -> Table:
+    """`columns`: pairs of the setting and the column that it names."""
+    found = delimited.read(path, where, [column for _, column in columns])
+    for setting, column in columns:
+        if (count := found.names.count(normal(column))) != 1:
+            said = "; it has two of this name" if count else nearest(column, found.names)
+            raise UserError(f"{WHERE}.{setting}: {path!r} has no column {column!r}{said}")
+    if not found.rows:
+        raise UserError(f"{where}: {path!r} has no rows")
+    return found
+
+
+def _spelled(file: Path) -> Path:
+    """`file`, or where it is not there the one whose name is the same in another normal form of Unicode."""
+    if str(file).isascii() or file.exists():
+        return file
+    forms = (Path(unicodedata.normalize(form, str(file))) for form in ("NFC", "NFD"))
+    return next((form for form in forms if form.exists()), file)
+
+
+def _check_names(names: list[str], tables: list[Table], column: str) -> None:
+    first: dict[str, int] = {}
+    twice = [(first.setdefault(name, i), i) for i, name in enumerate(names)]
+    if pairs := [(one, other) for one, other in twice if one != other]:
+        one, other = pairs[0]
+        which = f"{tables[one].path!r}" + (f" and {tables[other].path!r}" if tables[one] is not tables[other] else "")
+        raise UserError(
+            f"{tables[other].where}: {len(pairs):,} rows name a picture again that another row names: "
+            f"{', '.join(repr(names[i]) for _, i in pairs[:NAMED])} in column {column!r} of {which}; want one row each"
+        )
+
+
+def _classes(found: Table, column: str, separator: str) -> tuple[str, ...]:
+    return in_order(name for names in _names(found, column, separator) for name in names)
+
+
+def _names(found: Table, column: str, separator: str) -> list[list[str]]:
+    """The classes of each row: none where nobody has labelled the picture.
+
+    Raises: UserError for a row that has classes, and also says that it has none.
+    """
+    result = []
+    for row, cell in enumerate(found.column(column)):
+        parts = [normal(part) for part in (cell.split(separator) if separator else [cell]) if part.strip()]
+        names = [part for part in parts if not is_no_label(part)]
+        if names and len(names) < len(parts):
+            raise UserError(f"{found.at(row, column)} {cell!r} has classes and a name that is no label; want either")
+        result.append(names)
+    return result
+
+
+def _labels(found: Table, column: str, classes: Sequence[str], separator: str) -> np.ndarray:
+    """[n], or with a separator [n classes]."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.full((len(found.rows), len(classes)) if separator else len(found.rows), -1)
+    for row, names in enumerate(_names(found, column, separator)):
+        if unknown := [name for name in names if name not in numbers]:
+            raise UserError(f"{found.at(row, column)} unknown class {unknown[0]!r}{nearest(unknown[0], classes)}")
+        if names:
+            labels[row] = np.isin(classes, names) if separator else numbers[names[0]]
+    return labels
+
+
+def _truth(found: Table, columns: Sequence[str]) -> np.ndarray:
+    """[n classes] from a column for each."""
+    cells = np.array([found.column(column) for column in columns]).T
+    labels = np.array([[-1 if is_no_label(cell) else TRUTH.get(cell.lower(), 2) for cell in row] for row in cells])
+    wrong = (labels == 2) | ((labels == -1) & (labels >= 0).any(1, keepdims=True))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise UserError(
+            f"{found.at(row, columns[column])} {str(cells[row, column])!r}; want 0 or 1 in all columns of labels, or "
+            "nothing in all where nobody has labelled the picture"
+        )
+    return labels
+
+
+def _groups(names: list[str]) -> np.ndarray:
+    """A number for each name; where there is none the picture is a group of its own."""
+    single = [name or f"\0{row}" for row, name in enumerate(names)]
+    return np.unique(single, return_inverse=True)[1].astype(np.int32)

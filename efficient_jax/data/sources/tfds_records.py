@@ -1,0 +1,122 @@
+"""Data sets of tensorflow_datasets that somebody has prepared as array_record; reading needs no TensorFlow."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from efficient_jax.data import stream
+from efficient_jax.data.class_names import check_classes, normal
+from efficient_jax.data.dataset import Source, of_pictures
+from efficient_jax.data.decode import listed
+from efficient_jax.data.framing import Framing
+from efficient_jax.settings import nearest
+from efficient_jax.types import UserError
+
+
+def tfds(
+    *,
+    dataset: str,
+    size: int,
+    data_dir: str = "",
+    split: str = "train",
+    test_split: str = "test",
+    fit: str = "crop",
+    crop: float = 1.0,
+    interpolation: str = "bicubic",
+    channels: int = 3,
+    feed: stream.Feed = stream.IN_MEMORY,
+) -> Source:
+    """The images of `split`, and those of `test_split` ("" for none) for the test; slices such as train[:90%] too.
+
+    `dataset` may have a config and version: imagenette/320px-v2:1.0.0. Nothing is downloaded: `data_dir`, by default
+    ~/tensorflow_datasets, has what `tfds build` left there. Pictures become squares of `size` pixels (0: they stay as
+    they are, all of one size), see `efficient_jax.data.framing.place`. `feed`: see `efficient_jax.data.stream`.
+
+    Raises: UserError for a data set that is unknown, not of classes of images, or not there.
+    """
+    import tensorflow_datasets  # over half a second, which other sources need not pay
+
+    builder = _builder(dataset, data_dir)
+    image, label = _columns(dataset, builder.info)
+    parts = [_part(dataset, data_dir, builder, split, "split")]
+    if test_split:
+        parts.append(_part(dataset, data_dir, builder, test_split, "test_split"))
+    for part in parts:
+        # What is stored, for efficient_jax.data.decode: tfds returns a palette's indices and the inks of CMYK as if
+        # they were colours. Set afterwards, since mock_data needs TensorFlow where as_data_source is told decoders.
+        part.decoders = {image: tensorflow_datasets.decode.SkipDecoding()}
+    rows = [(part, row) for part in parts for row in range(len(part))]
+    labels = np.full(len(rows), -1, np.int64)
+
+    def read(row: int) -> bytes | np.ndarray:
+        part, position = rows[row]
+        example = part[position]
+        labels[row] = example[label]
+        return example[image]
+
+    about, prepared = f"{dataset} {split} {test_split}", sorted(Path(builder.data_dir).glob("*"))
+    framing = Framing(size, fit, crop, interpolation, channels)
+    decoded = stream.pictures(read, lambda row: f"row {row} of {dataset!r}", len(rows), framing, feed, prepared, about)
+    for row in np.flatnonzero(labels < 0):  # of pictures that were decoded before, and not read now
+        read(int(row))
+    if decoded.unreadable:
+        failed = listed({f"row {row}": why for row, why in decoded.unreadable.items()})
+        raise UserError(f"config.data.source.dataset: {dataset!r} has {failed}")
+    classes = tuple(map(normal, builder.info.features[label].names))
+    check_classes(classes, "config.data.source.dataset")
+    return of_pictures(decoded, labels, classes, len(parts[1]) if test_split else 0)
+
+
+def _builder(name: str, data_dir: str) -> Any:
+    import tensorflow_datasets
+
+    where = "config.data.source.dataset"
+    if re.match(r"[\w-]+:[a-zA-Z_]", name):
+        raise UserError(
+            f"{where}: {name!r} is a collection of somebody else, which tfds downloads; want its own data sets"
+        )
+    try:
+        return tensorflow_datasets.builder(name, **({"data_dir": data_dir} if data_dir else {}))
+    except tensorflow_datasets.core.DatasetNotFoundError as error:
+        known = tensorflow_datasets.list_builders(with_community_datasets=False)
+        raise UserError(f"{where}: tfds has no data set {name!r}{nearest(name.split('/')[0], known)}") from error
+    except (ValueError, AssertionError, ImportError) as error:  # a config, a version, a data set that needs TensorFlow
+        raise UserError(f"{where}: {name!r}: {_line(error)}") from error
+
+
+def _columns(name: str, info: Any) -> tuple[str, str]:
+    """The features that hold the image and its class."""
+    import tensorflow_datasets
+
+    keys = info.supervised_keys
+    if not (
+        isinstance(keys, tuple)
+        and len(keys) == 2
+        and all(isinstance(key, str) and key in info.features for key in keys)
+        and len(info.features[keys[0]].shape) == 3
+        and isinstance(info.features[keys[1]], tensorflow_datasets.features.ClassLabel)
+    ):
+        raise UserError(
+            f"config.data.source.dataset: {name!r} does not pair images with classes; it has {', '.join(info.features)}"
+        )
+    return keys
+
+
+def _part(name: str, data_dir: str, builder: Any, split: str, setting: str) -> Any:
+    try:
+        return builder.as_data_source(split=split, file_format="array_record")
+    except NotImplementedError as error:
+        option = f" --data_dir={data_dir}" if data_dir else ""
+        raise UserError(
+            f"config.data.source.dataset: {name!r} is not there as array_record (looked in {builder.data_dir}); with a "
+            f"network and TensorFlow, `tfds build {name} --file_format=array_record{option}` makes it; or put its "
+            "pictures into one folder for each class and say config.data.source.name=folder"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"config.data.source.{setting}: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,155 @@
+"""COCO's JSON and masks as PNG: what becomes of labels and objects, and what is said of files that do not fit."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficient_jax.data.sources.coco_files import coco
+from efficient_jax.types import UserError
+
+
+def square(image, category, left, top, side, **more):
+    """An annotation whose polygon is its box."""
+    right, bottom = left + side, top + side
+    outline = [left, top, right, top, right, bottom, left, bottom]
+    return {
+        "image_id": image,
+        "category_id": category,
+        "bbox": [left, top, side, side],
+        "segmentation": [outline],
+    } | more
+
+
+CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
+IMAGES = [{"id": n, "file_name": f"{n}.png", "width": 20, "height": 10} for n in (1, 2, 3)]
+ANNOTATIONS = [
+    square(1, 7, 6, 2, 4, keypoints=[7, 3, 2, 8, 4, 1, 0, 0, 0]),
+    square(3, 3, 0, 0, 10),
+    square(1, 3, 10, 2, 6, segmentation={"size": [10, 20], "counts": [102, 6, 4, 6, 4, 6, 4, 6, 4, 6, 4, 6, 42]}),
+    square(1, 3, 0, 0, 10, iscrowd=1),
+    square(1, 7, 5, 5, 0),
+]
+
+
+@pytest.fixture(autouse=True)
+def pictures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2, 3):
+        Image.new("RGB", (20, 10), (number,) * 3).save(f"{number}.png")
+
+
+def write(name="a.json", **content):
+    lists = {"images": IMAGES, "annotations": ANNOTATIONS, "categories": CATEGORIES} | content
+    Path(name).write_text(json.dumps({name: each for name, each in lists.items() if each is not None}))
+    return name
+
+
+def test_labels_are_the_categories_of_a_picture():
+    source = coco(path=write(), size=10)
+    assert source.classes == ("cat", "dog")
+    np.testing.assert_array_equal(source.labels, [[1, 1], [0, 0], [1, 0]])
+    np.testing.assert_array_equal(source.images[:, 0, 0, 0], [1, 2, 3])
+    assert source.names == ("1.png", "2.png", "3.png")
+    single = coco(path=write(annotations=ANNOTATIONS[1:2]), size=10, multi_label=False)
+    np.testing.assert_array_equal(single.labels, [-1, -1, 0])
+
+
+def test_boxes_are_padded_and_cut_as_the_pictures():
+    """Of 20 x 10 pixels the columns 5 to 15 are seen; the crowd and what has no area are no objects."""
+    found = coco(path=write(), size=10).objects
+    assert found.keys() == {"boxes", "box_visible", "box_label"}
+    np.testing.assert_array_equal(found["boxes"][0], [[1, 2, 5, 6], [5, 2, 10, 8]])
+    np.testing.assert_array_equal(found["boxes"][1:], [np.zeros((2, 4)), [[0, 0, 5, 10], [0, 0, 0, 0]]])
+    np.testing.assert_allclose(found["box_visible"], [[1, 5 / 6], [0, 0], [0.5, 0]])
+    np.testing.assert_array_equal(found["box_label"], [[1, 0], [-1, -1], [0, -1]])
+    largest = coco(path=write(), size=10, most_objects=1).objects
+    np.testing.assert_array_equal(largest["box_label"], [[0], [-1], [0]])
+
+
+def test_masks_of_objects_are_those_of_their_boxes():
+    found = coco(path=write(), size=10, objects=("boxes", "box_mask")).objects
+    rows, columns = np.indices((10, 10))
+    for box, mask in zip(found["boxes"].reshape(-1, 4), found["box_mask"].reshape(-1, 10, 10), strict=True):
+        left, top, right, bottom = box
+        np.testing.assert_array_equal(mask, (columns >= left) & (columns < right) & (rows >= top) & (rows < bottom))
+
+
+def test_keypoints_that_are_labelled_are_visible_whether_hidden_or_not():
+    found = coco(path=write(), size=10, objects=("keypoints",)).objects
+    assert found["keypoints"].shape == (3, 6, 2)  # three of each object
+    np.testing.assert_array_equal(found["keypoints"][0, :2], [[2, 3], [3, 4]])
+    np.testing.assert_array_equal(found["keypoint_visible"], np.arange(18).reshape(3, 6) < 2)
+
+
+def test_masks_of_classes_come_from_a_folder():
+    Path("masks").mkdir()
+    for number in (1, 2, 3):
+        Image.fromarray(np.arange(20, dtype=np.uint8)[None].repeat(10, 0)).save(f"masks/{number}.png")
+    found = coco(path=write(), size=10, objects=(), masks_path="masks").objects
+    assert found.keys() == {"mask"}
+    np.testing.assert_array_equal(found["mask"], np.arange(5, 15)[None, None].repeat(3, 0).repeat(10, 1))
+    assert found["mask"].dtype == np.uint8
+
+
+def test_test_pictures_and_what_cannot_be_read():
+    test = write("test.json", images=[{**IMAGES[2], "id": 1}], annotations=[square(1, 7, 8, 2, 4)])
+    Path("2.png").write_bytes(b"broken")
+    source = coco(path=write(images=IMAGES[:2], annotations=ANNOTATIONS[:1]), test_path=test, size=10, unreadable=1)
+    np.testing.assert_array_equal(source.given["test"], [1])
+    np.testing.assert_array_equal(source.labels, [[0, 1], [0, 1]])
+    np.testing.assert_array_equal(source.objects["boxes"][:, 0], [[1, 2, 5, 6], [3, 2, 7, 6]])
+    assert source.notes[-1] == "left out 1 unreadable image: 2.png (not an image)"
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "message"),
+    [
+        ({}, {"path": "no.json"}, "path: cannot read 'no.json': No such file or directory"),
+        ({}, {"path": "1.png"}, "path: cannot read '1.png': it is not JSON ("),
+        ({"images": None}, {}, "path: 'a.json' has not the lists images, annotations, categories of COCO; it has ann"),
+        ({"images": [], "annotations": []}, {}, "path: 'a.json' has 0 images and the categories cat, dog; want some"),
+        ({"images": IMAGES[:1] * 2}, {}, "path: 'a.json' has an entry {'id': 1, 'file_name': '1.png', 'width': 20, "),
+        (
+            {"categories": [*CATEGORIES, {"id": 9, "name": "cat"}]},
+            {},
+            "path: 'a.json' has 3 images and the categories cat, dog, cat; want some, and two categories or more, each",
+        ),
+        ({"categories": CATEGORIES[:1]}, {}, "path: 'a.json' has an entry {'image_id': 3, 'category_id': 3, "),
+        ({"annotations": [{"image_id": 1, "category_id": 3}]}, {}, "path: 'a.json' has an entry {'image_id': 1, 'ca"),
+        ({"images": [{**e, "file_name": "1.png"} for e in IMAGES]}, {}, "path: 1 file is named twice, such as '1.p"),
+        ({}, {"objects": ("box",)}, "objects: unknown name 'box'; did you mean 'boxes'?"),
+        ({}, {"multi_label": False}, "multi_label: 1 picture has several categories, such as '1.png'; say True"),
+        ({}, {"folder": "nowhere"}, "folder: 'nowhere' is not there; want the folder of the pictures of 'a.json'"),
+        ({}, {"masks_path": "nowhere"}, "masks_path: 'nowhere/1.png': not there"),
+        ({}, {"masks_path": "."}, "masks_path: '1.png': it is RGB; want 8-bit numbers of classes"),
+        (
+            {"images": [{**e, "width": 10, "height": 20} for e in IMAGES]},
+            {},
+            "path: 3 unreadable images: 1.png (20 x 10 pixels, but its annotations are of 10 x 20), 2.png",
+        ),
+        (
+            {"annotations": [square(1, 3, 0, 0, 5, segmentation=[])]},
+            {"objects": ("box_mask",)},
+            "objects: an object of '1.png' has no segmentation of polygons or run lengths (there is none); leave out",
+        ),
+        (
+            {"annotations": [square(1, 3, 0, 0, 5, segmentation={"size": [10, 20], "counts": [1]})]},
+            {"objects": ("box_mask",)},
+            "objects: an object of '1.png' has no segmentation of polygons or run lengths (run lengths of 1 pix",
+        ),
+    ],
+)
+def test_files_that_do_not_fit_are_said(content, settings, message):
+    with pytest.raises(UserError) as error:
+        coco(**{"path": write(**content), "size": 10} | settings)
+    assert str(error.value).startswith(f"config.data.source.{message}")
+    assert "\n" not in str(error.value)
+
+
+def test_other_categories_of_the_test_are_said():
+    test = write("test.json", categories=[{"id": 3, "name": "cat"}, {"id": 7, "name": "owl"}])
+    with pytest.raises(UserError, match=r"test_path: the categories of 'test\.json' are not those of 'a\.json'"):
+        coco(path=write(), test_path=test, size=10)

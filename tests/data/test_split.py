@@ -1,0 +1,272 @@
+"""Splits are a partition, stratified, with one test set for all seeds."""
+
+import numpy as np
+import pytest
+
+from efficient_jax.data.split import _stratified, notes, split
+from efficient_jax.types import UserError
+
+CLASSES = ("a", "b", "c")
+LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, -1], [100, 67, 33, 20]))
+
+
+GIVEN = np.flatnonzero(LABELS >= 0)[10:50]
+
+
+def make(seed=0, labels_per_class=5, validation=30, test=41, given=()):
+    parts = {"test": np.array(given, int)} if len(given) else {}
+    return split(
+        LABELS, CLASSES, labels_per_class=labels_per_class, validation=validation, test=test, seed=seed, given=parts
+    )
+
+
+def test_every_image_is_in_one_part():
+    parts = make()
+    np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(len(LABELS)))
+    assert {name: len(ids) for name, ids in parts.items()} == {
+        "labelled": 15,
+        "unlabelled": 220 - 15 - 30 - 41,
+        "validation": 30,
+        "test": 41,
+    }
+
+
+def test_labels_per_class_of_each_class():
+    np.testing.assert_array_equal(np.bincount(LABELS[make()["labelled"]]), [5, 5, 5])
+
+
+@pytest.mark.parametrize(("part", "size"), [("test", 41), ("validation", 30)])
+def test_stratified_to_within_one(part, size):
+    counts = np.bincount(LABELS[make()[part]], minlength=3)
+    assert np.abs(counts - size * np.array([100, 67, 33]) / 200).max() < 1
+
+
+def test_an_image_without_label_is_unlabelled():
+    assert set(np.flatnonzero(LABELS == -1)) <= set(make()["unlabelled"])
+
+
+def test_seeds_share_the_test_set_and_nothing_else():
+    first, second, again = make(seed=0), make(seed=1), make(seed=0)
+    np.testing.assert_array_equal(first["test"], second["test"])
+    for name in ("labelled", "unlabelled", "validation"):
+        assert set(first[name]) != set(second[name])
+        np.testing.assert_array_equal(first[name], again[name])
+
+
+def test_labels_are_up_to_as_many_as_asked():
+    """Of class c, which has 33 images, 21 are left; the draw of the others is the same."""
+    parts = make(labels_per_class=30)
+    left = np.setdiff1d(np.flatnonzero(LABELS == 2), np.concatenate([parts["test"], parts["validation"]]))
+    np.testing.assert_array_equal(np.bincount(LABELS[parts["labelled"]]), [30, 30, len(left)])
+    assert 0 < len(left) < 30
+    assert set(left) <= set(parts["labelled"])
+    assert notes(parts, LABELS, CLASSES, 30, 0) == (
+        f"config.data.labels_per_class: 30 asked, but of labelled images 'c' has {len(left)}",
+    )
+    assert notes(make(labels_per_class=5), LABELS, CLASSES, 5, 0) == ()
+
+
+RARE = np.repeat([0, 1], [1000, 5])
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_classes_that_a_part_leaves_out_are_noted(stratify):
+    parts = split(RARE, ("a", "b"), labels_per_class=0, validation=60, test=60, seed=0, stratify=stratify)
+    expected = tuple(
+        f"{name} images show none of 'b' (of 5): its {name} accuracy is not measured"
+        for name in ("test", "validation")
+        if not (RARE[parts[name]] == 1).any()
+    )
+    assert expected
+    assert notes(parts, RARE, ("a", "b"), 0, 0) == expected
+
+
+def test_labels_that_a_part_leaves_out_are_noted():
+    tags = np.array([[1, 0], [0, 1], [1, 1], [-1, -1]])
+    parts = {"labelled": np.array([1, 2]), "validation": np.array([0]), "test": np.array([], int)}
+    assert notes(parts, tags, ("a", "b"), 2, 0) == (
+        "validation images show none of 'b' (of 2): its validation accuracy is not measured",
+        "config.data.labels_per_class: 2 asked, but of labelled images 'a' has 1",
+    )
+
+
+def test_a_fold_counts_for_the_labelled_images():
+    labels = np.repeat([0, 1], 8)
+    sizes = {"labels_per_class": 6, "validation": 0, "test": 0, "folds": 3}
+    parts = split(labels, ("a", "b"), seed=0, **sizes)
+    assert np.bincount(labels[parts["labelled"]]).tolist() == [4, 4]
+    assert notes(parts, labels, ("a", "b"), 6, 3) == ()
+    few = split(labels, ("a", "b"), seed=0, **sizes | {"labels_per_class": 9})
+    assert notes(few, labels, ("a", "b"), 9, 3) == (
+        "config.data.labels_per_class: 9 asked, but of labelled images 'a' has 8, 'b' has 8",
+    )
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_a_class_with_one_image_is_named_and_needs_no_strata(part):
+    labels = np.repeat([0, 1, 2], [20, 10, 1])
+    sizes = {"labels_per_class": 0, "validation": 0, "test": 0} | {part: 5}
+    with pytest.raises(UserError) as error:
+        split(labels, CLASSES, seed=0, **sizes)
+    assert str(error.value) == (
+        f"config.data.{part}: cannot take 5 stratified images of 31: one image is left of class 'c', and of each class "
+        "want two or more; label more of them, or say config.data.stratify=False"
+    )
+    parts = split(labels, CLASSES, seed=0, stratify=False, **sizes)
+    assert len(parts[part]) == 5
+
+
+def test_a_class_with_one_group_is_named():
+    labels, groups = np.repeat([0, 1], [20, 4]), np.r_[np.arange(20) // 2, [99] * 4]
+    with pytest.raises(UserError, match=r"each class wants two or more \('b' has one\), or say config\.data\.stratify"):
+        split(labels, ("a", "b"), labels_per_class=0, validation=0, test=5, seed=0, groups=groups)
+
+
+@pytest.mark.parametrize(("part", "size"), [("test", 200), ("test", 1), ("validation", 1000)])
+def test_a_part_that_cannot_be_stratified_is_said(part, size):
+    with pytest.raises(
+        UserError, match=rf"^config\.data\.{part}: cannot take {size} stratified images of \d+ \(.*\); "
+    ):
+        make(**{part: size})
+
+
+@pytest.mark.parametrize("given", [(), GIVEN])
+def test_zero_labels_per_class_are_all_that_are_left(given):
+    parts = make(labels_per_class=0, test=0 if len(given) else 41, given=given)
+    np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(len(LABELS)))
+    np.testing.assert_array_equal(parts["unlabelled"], np.flatnonzero(LABELS == -1))
+    assert len(parts["validation"]) == 30
+
+
+def test_a_given_test_part_takes_the_place_of_a_drawn_one():
+    parts = make(test=0, given=GIVEN)
+    np.testing.assert_array_equal(parts["test"], GIVEN)
+    np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(len(LABELS)))
+    counts, left = (
+        np.bincount(LABELS[ids]) for ids in (parts["validation"], np.delete(np.flatnonzero(LABELS >= 0), np.s_[10:50]))
+    )
+    assert np.abs(counts - 30 * left / left.sum()).max() < 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"given": GIVEN}, r"^config\.data\.test: 41 asked, but the source has 40 test images of its own; say 0$"),
+        (
+            {"given": np.flatnonzero(LABELS < 1)[:30], "test": 0},
+            r"^config\.data\.source: \d\d of its 30 test images have a label; take other",
+        ),
+        (
+            {"given": np.flatnonzero(LABELS == 2), "test": 0, "labels_per_class": 0},
+            r"^config\.data\.labels_per_class: all asked, but class 'c' has 0 images left",
+        ),
+    ],
+)
+def test_a_given_test_part_that_does_not_fit_is_said(settings, message):
+    with pytest.raises(UserError, match=message):
+        make(**settings)
+
+
+def test_a_given_test_part_without_images_is_said():
+    with pytest.raises(UserError, match="0 of its 0 test images have a label"):
+        split(LABELS, CLASSES, labels_per_class=1, validation=0, test=0, seed=0, given={"test": np.arange(0)})
+
+
+TAGS = (np.random.default_rng(1).random((300, 3)) < [0.5, 0.2, 0.03]).astype(np.int32)
+TAGS[np.random.default_rng(2).permutation(300)[:20]] = -1
+KNOWN = np.flatnonzero(TAGS[:, 0] >= 0)
+
+
+def several(labels=TAGS, seed=0, labels_per_class=5, validation=60, test=70, given=()):
+    parts = {"test": np.array(given)} if len(given) else {}
+    names = tuple(str(number) for number in range(labels.shape[1]))
+    sizes = {"labels_per_class": labels_per_class, "validation": validation, "test": test}
+    return split(labels, names, seed=seed, given=parts, **sizes)
+
+
+def test_images_with_several_labels_are_in_one_part():
+    parts = several()
+    np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(300))
+    assert (len(parts["validation"]), len(parts["test"])) == (60, 70)
+    assert set(np.flatnonzero(TAGS[:, 0] == -1)) <= set(parts["unlabelled"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_several_labels_are_stratified(seed):
+    parts = several(seed=seed)
+    total = TAGS[KNOWN].sum(0)
+    for name, left in (("test", len(KNOWN)), ("validation", len(KNOWN))):
+        assert np.abs(TAGS[parts[name]].sum(0) - len(parts[name]) * total / left).max() < 2
+
+
+@pytest.mark.parametrize("size", [1, 100, 103, 499])
+def test_parts_of_many_labels_have_the_size_asked_for(size):
+    """Where the package's own parts do not: of 500 images with 20 labels, 93 to 115 where 100 were asked for."""
+    rng = np.random.default_rng(0)
+    tags = (rng.random((500, 20)) < rng.uniform(0.05, 0.5, 20)).astype(np.int32)
+    for seed in range(5):
+        rest, part = _stratified(np.arange(1000, 1500), np.repeat(tags, 3, 0), size, seed, "")
+        assert (len(part), len(rest)) == (size, 500 - size)
+        np.testing.assert_array_equal(np.sort(np.concatenate([rest, part])), np.arange(1000, 1500))
+
+
+def test_many_labels_are_stratified_better_than_the_package_does():
+    rng = np.random.default_rng(0)
+    tags = (rng.random((500, 20)) < rng.uniform(0.05, 0.5, 20)).astype(np.int32)
+    for seed in range(5):
+        _, part = _stratified(np.arange(500), tags, 100, seed, "")
+        assert np.abs(tags[part].sum(0) - tags.sum(0) / 5).max() < 1.5
+
+
+def test_each_class_is_seen_as_often_as_asked_or_as_it_can_be():
+    parts = several(labels_per_class=8)
+    rest = np.setdiff1d(KNOWN, np.concatenate([parts["test"], parts["validation"]]))
+    available = TAGS[rest].sum(0)
+    seen = TAGS[parts["labelled"]].sum(0)
+    assert available[2] < 8 <= available[1]
+    assert (seen >= np.minimum(8, available)).all()
+    assert seen[2] == available[2]
+
+
+def test_images_of_rare_classes_count_for_the_others():
+    """Three images show both classes, nine only the second: three are enough for both."""
+    tags = np.array([[1, 1]] * 3 + [[0, 1]] * 9)
+    labelled = several(tags, labels_per_class=3, validation=0, test=0)["labelled"]
+    np.testing.assert_array_equal(labelled, [0, 1, 2])
+
+
+def test_no_more_are_drawn_than_a_class_lacks():
+    tags = np.eye(3, dtype=np.int32)[np.arange(60) % 3]
+    np.testing.assert_array_equal(tags[several(tags, validation=0, test=0)["labelled"]].sum(0), [5, 5, 5])
+
+
+def test_zero_labels_per_class_are_all_known_images():
+    parts = several(labels_per_class=0, test=0, given=KNOWN[:50])
+    np.testing.assert_array_equal(parts["unlabelled"], np.flatnonzero(TAGS[:, 0] == -1))
+    np.testing.assert_array_equal(parts["test"], KNOWN[:50])
+
+
+def test_seeds_share_the_test_images_of_several_labels():
+    first, second, again = several(seed=0), several(seed=1), several(seed=0)
+    np.testing.assert_array_equal(first["test"], second["test"])
+    for name in ("labelled", "validation"):
+        assert set(first[name]) != set(second[name])
+        np.testing.assert_array_equal(first[name], again[name])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"test": 280}, r"config\.data\.test: cannot take 280 stratified images of 280 \("),
+        ({"validation": 400}, r"config\.data\.validation: cannot take 400 stratified images of 210 \("),
+        ({"test": 0, "given": np.flatnonzero(TAGS[:, 0] < 1)[:40]}, r"config\.data\.source: \d+ of its 40 test images"),
+        ({"labels": TAGS * [1, 1, 0]}, r"labels_per_class: no image of class '2' is left after"),
+        (
+            {"labels": np.eye(200, 2, dtype=np.int32), "test": 1, "validation": 0},
+            r"data\.test: none of its 1 image has",
+        ),
+    ],
+)
+def test_several_labels_that_cannot_be_split_are_said(settings, message):
+    with pytest.raises(UserError, match=message):
+        several(**settings)
