@@ -1,1 +1,1 @@
-"""Boxes and what is done with them: overlap, non-maximum suppression, fusion of detectors, mean average precision."""
+"""Boxes of objects: overlap, non-maximum suppression, fusion of detectors, mean average precision, COCO files."""

@@ -1,4 +1,4 @@
-"""Detections and their ground truth as COCO's JSON files: read, checked against each other, written."""
+"""Reads and writes detections and their ground truth as COCO JSON files, and checks that they fit each other."""
 
 import json
 from pathlib import Path
@@ -13,18 +13,26 @@ from efficient_jax.types import UserError
 
 
 class Truth(NamedTuple):
-    """The ground truth of some images, in the order of their ids."""
+    """The ground truth of some images, sorted by image id."""
 
-    images: Int[np.ndarray, "n"]  # ids
-    categories: dict[int, str]  # id -> name
-    boxes: list[Found]  # without scores; labels are ids of categories
-    crowds: int  # annotations of crowds, which are left out
+    images: Int[np.ndarray, " n"]  # ids of the images
+    categories: dict[int, str]  # category id -> name
+    boxes: list[Found]  # of each image, without scores; labels are category ids
+    crowds: int  # number of crowd annotations, which are left out
 
 
 def read_truth(path: Path, where: str) -> Truth:
-    """Returns the boxes of a COCO file with `images`, `annotations` and `categories`; crowds are counted only.
+    """Returns the ground truth of a COCO file with `images`, `annotations` and `categories`.
 
-    Raises: UserError naming `where` for a file that cannot be read, or an entry that does not fit.
+    Args:
+        path: the JSON file.
+        where: what an error message names, such as a flag.
+
+    Returns:
+        The ground truth; crowd annotations are counted, not read.
+
+    Raises:
+        UserError: the file cannot be read, or an entry does not fit.
     """
     content = _read(path, where)
     names = ("images", "annotations", "categories")
@@ -41,11 +49,19 @@ def read_truth(path: Path, where: str) -> Truth:
 
 
 def read_results(path: Path, truth: Truth, where: str) -> list[Found]:
-    """Returns the detections of a COCO results file, a list of {image_id, category_id, bbox, score}: for each image of
-    `truth`, empty where there is none.
+    """Returns the detections of a COCO results file, a list of {image_id, category_id, bbox, score}.
 
-    Raises: UserError naming `where` for a file that cannot be read, an image or category that `truth` does not have,
-    boxes that are not [x, y, width, height], or scores outside of 0..1.
+    Args:
+        path: the JSON file.
+        truth: the ground truth, which has the images and categories.
+        where: what an error message names, such as a flag.
+
+    Returns:
+        The boxes of each image of `truth`, empty where the file has none.
+
+    Raises:
+        UserError: the file cannot be read, an image or category is not in `truth`, a box is not [x, y, width, height],
+            or a score is outside of 0..1.
     """
     content = _read(path, where)
     if not isinstance(content, list):
@@ -56,13 +72,19 @@ def read_results(path: Path, truth: Truth, where: str) -> list[Found]:
     return _by_image(content, truth.images, truth.categories, f"{where}: {str(path)!r}", names)
 
 
-def write_results(path: Path, found: list[Found], truth: Truth) -> None:
-    """Writes detections of the images of `truth` as a COCO results file."""
+def write_results(path: Path, detections: list[Found], truth: Truth) -> None:
+    """Writes detections as a COCO results file.
+
+    Args:
+        path: the JSON file.
+        detections: the boxes of each image of `truth`, with scores.
+        truth: the ground truth, which has the ids of the images.
+    """
     rows = []
-    for image, boxes in zip(truth.images.tolist(), found, strict=True):
+    for image, boxes in zip(truth.images.tolist(), detections, strict=True):
         for box, score, label in zip(*(boxes[name].tolist() for name in ("boxes", "scores", "labels")), strict=True):
-            corner = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-            rows.append({"image_id": image, "category_id": label, "bbox": corner, "score": score})
+            bbox = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+            rows.append({"image_id": image, "category_id": label, "bbox": bbox, "score": score})
     files.write_json(path, rows)
 
 
@@ -78,19 +100,21 @@ def _by_image(
     entries: list[Any], images: np.ndarray, categories: dict[int, str], where: str, names: tuple[str, ...]
 ) -> list[Found]:
     rows: list[list[tuple]] = [[] for _ in images]
-    index = {image: number for number, image in enumerate(images.tolist())}
+    index_of = {image: number for number, image in enumerate(images.tolist())}
     for number, entry in enumerate(entries):
         try:
             x, y, width, height = map(float, entry["bbox"])
             score = float(entry["score"]) if "scores" in names else 0.0
             image, category = entry["image_id"], entry["category_id"]
         except (KeyError, TypeError, ValueError) as error:
-            about = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
-            raise UserError(f"{where}: entry {number}: {about}; want image_id, category_id, bbox [x y w h]") from error
-        for what, value, known in (("image_id", image, index), ("category_id", category, categories)):
+            problem = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+            raise UserError(
+                f"{where}: entry {number}: {problem}; want image_id, category_id, bbox [x y w h]"
+            ) from error
+        for key, value, known in (("image_id", image, index_of), ("category_id", category, categories)):
             if value not in known:
-                raise UserError(f"{where}: entry {number}: {what} {value!r} is not in the ground truth")
-        rows[index[image]].append(((x, y, x + width, y + height), score, category))
+                raise UserError(f"{where}: entry {number}: {key} {value!r} is not in the ground truth")
+        rows[index_of[image]].append(((x, y, x + width, y + height), score, category))
     return [
         check(_arrays(of_image, names), f"{where}, image_id {image}", names)
         for image, of_image in zip(images.tolist(), rows, strict=True)

@@ -1,4 +1,4 @@
-"""Boxes in numpy arrays of any length: what is wrong with them, and one set from those of several models."""
+"""Boxes as numpy arrays of any length: validation, and merging the boxes of several models."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,18 +12,28 @@ from efficient_jax.settings import counted
 from efficient_jax.types import UserError
 
 Found = dict[str, np.ndarray]
-"""Of one image: boxes float [n 4] (left, top, right, bottom) in any unit, scores float [n] in 0..1, labels int [n]."""
+"""The boxes of one image: boxes float [n 4] (left, top, right, bottom) in any unit, scores float [n] in 0..1, labels int [n]."""
 
 
 def combine(
     models: Sequence[Found],
-    how: Callable[[Detections, Float[Array, "models"]], Detections],
+    how: Callable[[Detections, Float[Array, " models"]], Detections],
     weights: Sequence[float] = (),
 ) -> Found:
-    """The boxes of one image from all models, fused or suppressed by `how`, the best score first.
+    """Returns the boxes of one image merged from all models.
 
-    `how` is a function of `boxes` or `fusion`, `functools.partial(weighted_box_fusion, iou=0.6)`. Runs on the CPU,
-    where a loop over boxes is fastest, and compiles once for each power of two of boxes.
+    Runs on the CPU, where a loop over boxes is fastest, and compiles once for each power of two of boxes.
+
+    Args:
+        models: the boxes of each model.
+        how: a function of `boxes` or `fusion`, such as `functools.partial(weighted_box_fusion, iou=0.6)`.
+        weights: weight of each model, greater than 0; () weights all models equally.
+
+    Returns:
+        Boxes, scores and labels, by descending score.
+
+    Raises:
+        UserError: there are no models, the weights do not fit, or a model's arrays are not boxes.
     """
     if not models:
         raise UserError("no models: give the boxes of at least one")
@@ -32,8 +42,8 @@ def combine(
         raise UserError(f"weights: {len(weights)} for {len(models)} models; give one for each")
     if not all(0.0 < weight < np.inf for weight in weights):
         raise UserError(f"weights: {tuple(weights)}; all must be greater than 0")
-    models = [check(found, f"model {number}") for number, found in enumerate(models)]
-    lengths = [len(found["scores"]) for found in models]
+    models = [check(boxes, f"model {number}") for number, boxes in enumerate(models)]
+    lengths = [len(boxes["scores"]) for boxes in models]
     size = max(LANES, 1 << (max(lengths) - 1).bit_length())
     padded = {
         "boxes": np.zeros((len(models), size, 4), np.float32),
@@ -41,42 +51,55 @@ def combine(
         "labels": np.zeros((len(models), size), np.int32),
         "valid": np.arange(size) < np.array(lengths)[:, None],
     }
-    for number, found in enumerate(models):
-        for name, values in found.items():
+    for number, boxes in enumerate(models):
+        for name, values in boxes.items():
             padded[name][number, : len(values)] = values
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        result = jax.tree.map(np.asarray, how(jax.tree.map(jnp.asarray, padded), jnp.asarray(weights, jnp.float32)))
-    count = result["valid"].sum()
-    return {name: result[name][:count] for name in ("boxes", "scores", "labels")}
+        merged = jax.tree.map(np.asarray, how(jax.tree.map(jnp.asarray, padded), jnp.asarray(weights, jnp.float32)))
+    count = merged["valid"].sum()
+    return {name: merged[name][:count] for name in ("boxes", "scores", "labels")}
 
 
-def check(found: Found, where: str, names: tuple[str, ...] = ("boxes", "scores", "labels")) -> Found:
-    """The arrays of these names, which fit each other, hold boxes, and scores in 0..1."""
-    missing = [name for name in names if name not in found]
+def check(boxes: Found, where: str, names: tuple[str, ...] = ("boxes", "scores", "labels")) -> Found:
+    """Returns the named arrays after checking that they fit each other and hold boxes, scores and labels.
+
+    Args:
+        boxes: the arrays of one image, by name.
+        where: what an error message names.
+        names: the arrays that are required; others are dropped.
+
+    Returns:
+        The arrays as numpy arrays; no boxes have shape [0 4].
+
+    Raises:
+        UserError: an array is missing or of the wrong shape or type, a box is not finite or not (left, top, right,
+            bottom), or a score is outside of 0..1.
+    """
+    missing = [name for name in names if name not in boxes]
     if missing:
         raise UserError(f"{where}: no {' and no '.join(missing)}; wanted: {', '.join(names)}")
-    arrays = {name: np.asarray(found[name]) for name in names}
-    boxes, labels = arrays["boxes"], arrays["labels"]
-    if boxes.size == 0:
-        boxes = arrays["boxes"] = boxes.reshape(0, 4)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise UserError(f"{where}: boxes of shape {boxes.shape}; wanted: [n 4], (left, top, right, bottom)")
+    arrays = {name: np.asarray(boxes[name]) for name in names}
+    corners, labels = arrays["boxes"], arrays["labels"]
+    if corners.size == 0:
+        corners = arrays["boxes"] = corners.reshape(0, 4)
+    if corners.ndim != 2 or corners.shape[1] != 4:
+        raise UserError(f"{where}: boxes of shape {corners.shape}; wanted: [n 4], (left, top, right, bottom)")
     for name, values in arrays.items():
-        if values.shape[:1] != boxes.shape[:1] or (name != "boxes" and values.ndim != 1):
+        if values.shape[:1] != corners.shape[:1] or (name != "boxes" and values.ndim != 1):
             raise UserError(
-                f"{where}: {counted(len(boxes), 'box', 'boxes')}, but {name} of shape {values.shape}; wanted: one for "
+                f"{where}: {counted(len(corners), 'box', 'boxes')}, but {name} of shape {values.shape}; wanted: one for "
                 "each box"
             )
     if len(labels) == 0:
         arrays["labels"] = labels = labels.astype(np.int32)
     if labels.dtype.kind not in "iu" or (np.abs(labels.astype(np.int64)) > np.iinfo(np.int32).max).any():
         raise UserError(f"{where}: labels of type {labels.dtype}; wanted: integers of 32 bits, a number for each class")
-    bad = ~np.isfinite(boxes).all(1)
+    bad = ~np.isfinite(corners).all(1)
     if bad.any():
-        raise UserError(f"{where}: box {bad.argmax()} is {boxes[bad.argmax()].tolist()}; wanted: finite numbers")
-    bad = (boxes[:, 2:] < boxes[:, :2]).any(1)
+        raise UserError(f"{where}: box {bad.argmax()} is {corners[bad.argmax()].tolist()}; wanted: finite numbers")
+    bad = (corners[:, 2:] < corners[:, :2]).any(1)
     if bad.any():
-        box = boxes[bad.argmax()].tolist()
+        box = corners[bad.argmax()].tolist()
         raise UserError(f"{where}: box {bad.argmax()} is {box}; right < left or bottom < top. Are they x, y, w, h?")
     if "scores" in arrays:
         bad = ~((arrays["scores"] >= 0.0) & (arrays["scores"] <= 1.0))

@@ -1,4 +1,4 @@
-"""Clusters of boxes that become one box each: non-maximum weighted and Weighted Box Fusion. See `boxes`."""
+"""Merges boxes by averaging clusters of them: non-maximum weighted and Weighted Box Fusion; shapes as in `boxes`."""
 
 import functools
 
@@ -11,23 +11,31 @@ from efficient_jax.types import UserError
 
 
 @jax.jit
-def non_maximum_weighted(found: Detections, weights: Float[Array, "models"], iou: float = 0.5) -> Detections:
-    """NMS whose boxes are means of what they suppress (Zhou et al., CAD, ICCV workshops 2017).
+def non_maximum_weighted(detections: Detections, weights: Float[Array, " models"], iou: float = 0.5) -> Detections:
+    """NMS whose kept boxes are means of the boxes that they suppress (Zhou et al., CAD, ICCV workshops 2017).
 
-    A suppressed box counts for the kept one that it overlaps most, with its score times that overlap; the scores are
-    those of NMS.
+    A suppressed box contributes to the kept box that it overlaps most, weighted by its score times that IoU. The scores
+    are those of NMS.
+
+    Args:
+        detections: the boxes of one image, [models n ...].
+        weights: weight of each model, greater than 0.
+        iou: IoU in 0..1 above which the box of the lower score is suppressed.
+
+    Returns:
+        Detections [models * n ...], by descending score.
     """
-    row = flat(found, weights)
-    n = len(row["scores"])
-    founder = founders(row, jnp.float32(iou), False)
-    best = row["boxes"].at[founder].get(mode="clip")
-    share = row["scores"] * intersection_over_union(row["boxes"].T, best.T)
-    return ranked(row | {"boxes": mean(row, share, founder), "valid": founder == jnp.arange(n)})
+    boxes = flat(detections, weights)
+    n = len(boxes["scores"])
+    founder = founders(boxes, jnp.float32(iou), False)
+    kept = boxes["boxes"].at[founder].get(mode="clip")
+    contribution = boxes["scores"] * intersection_over_union(boxes["boxes"].T, kept.T)
+    return ranked(boxes | {"boxes": mean(boxes, contribution, founder), "valid": founder == jnp.arange(n)})
 
 
 CONFIDENCES = {
-    # of a cluster, all in units of the greatest weight. scores: sum of weight times score; weights: of the boxes'
-    # weights; present: of the weights of the models that have a box; all: of all models' weights
+    # Sums over a cluster, in units of the largest weight. scores: weight times score; weights: weights of the boxes;
+    # present: weights of the models with a box in the cluster; all: weights of all models.
     "average": lambda c: c["scores"] / c["boxes"] * jnp.minimum(c["boxes"], c["models"]) / c["all"],
     "box_and_model": lambda c: c["scores"] / c["weights"] * c["present"] / c["all"],
     "absent_aware": lambda c: c["scores"] / (c["weights"] + c["all"] - c["present"]),
@@ -37,46 +45,72 @@ CONFIDENCES = {
 
 @functools.partial(jax.jit, static_argnames="confidence")
 def weighted_box_fusion(
-    found: Detections, weights: Float[Array, "models"], iou: float = 0.55, confidence: str = "average"
+    detections: Detections, weights: Float[Array, " models"], iou: float = 0.55, confidence: str = "average"
 ) -> Detections:
-    """Weighted Box Fusion (arXiv 1910.13302): each cluster becomes the mean of its boxes by weight times score.
+    """Weighted Box Fusion (arXiv 1910.13302): replaces a cluster of boxes by their mean, weighted by weight x score.
 
-    `confidence`, the score of a cluster of boxes with the weights w, in 0..1, and the `conf_type` of the package
-    ensemble-boxes that gives the same:
-    average        "avg": mean of w * score, times min(boxes, models) / sum of all models' w: a box that one model
-                   found alone is worth less. Several boxes of a model with a large weight make more than 1 of it in
-                   ensemble-boxes; here 1 is the most.
-    box_and_model  "box_and_model_avg": sum of w * score / sum of w, times the w of the cluster's models / all
-                   models' w; never above the best score, so the one to take where models find an object twice
-    absent_aware   "absent_model_aware_avg": sum of w * score / (sum of w + w of the models that have no box in the
-                   cluster)
-    max            "max": the greatest w * score / the greatest w
+    The score of a cluster is in 0..1. For boxes with the weights w, `confidence` means (in quotes the `conf_type` of
+    the package ensemble-boxes that gives the same):
+
+    average        "avg": mean of w * score, times min(boxes, models) / sum of all models' w, so that a box predicted by
+                   one model only scores less. Several boxes of a model with a large weight give more than 1 in
+                   ensemble-boxes; here the score is limited to 1.
+    box_and_model  "box_and_model_avg": sum of w * score / sum of w, times the w of the cluster's models / all models'
+    w;
+                   never above the best score, so the one to use where models detect an object twice
+    absent_aware   "absent_model_aware_avg": sum of w * score / (sum of w + w of the models without a box in the
+    cluster) max            "max": the largest w * score / the largest w
+
+    Args:
+        detections: the boxes of one image, [models n ...].
+        weights: weight of each model, greater than 0.
+        iou: IoU in 0..1 with the mean box of a cluster above which a box joins the cluster.
+        confidence: how the score of a cluster is computed.
+
+    Returns:
+        Detections [models * n ...], by descending score.
+
+    Raises:
+        UserError: `confidence` is unknown.
     """
     if confidence not in CONFIDENCES:
         raise UserError(f"confidence: {confidence!r} is none of {', '.join(CONFIDENCES)}")
-    row = flat(found, weights)
-    n, models = len(row["scores"]), len(weights)
-    w = weights / weights.max()
-    founder = founders(row, jnp.float32(iou), True)
+    boxes = flat(detections, weights)
+    n, models = len(boxes["scores"]), len(weights)
+    relative = weights / weights.max()
+    founder = founders(boxes, jnp.float32(iou), True)
     model = jnp.arange(n) // (n // models)
-    has = jax.ops.segment_max(jax.nn.one_hot(model, models), founder, n)
+    votes = jax.ops.segment_max(jax.nn.one_hot(model, models), founder, n)
     cluster = {
-        "scores": jax.ops.segment_sum(row["scores"], founder, n),
-        "max": jax.ops.segment_max(row["scores"], founder, n),
-        "weights": jax.ops.segment_sum(w[model], founder, n),
+        "scores": jax.ops.segment_sum(boxes["scores"], founder, n),
+        "max": jax.ops.segment_max(boxes["scores"], founder, n),
+        "weights": jax.ops.segment_sum(relative[model], founder, n),
         "boxes": jax.ops.segment_sum(jnp.ones(n), founder, n),
-        "present": jnp.where(has > 0.0, w, 0.0).sum(1),
-        "all": w.sum(),
+        "present": jnp.where(votes > 0.0, relative, 0.0).sum(1),
+        "all": relative.sum(),
         "models": jnp.float32(models),
     }
-    scores = jnp.minimum(CONFIDENCES[confidence](cluster), 1.0)  # rounding makes more than 1 of the other modes too
-    fused = row | {"boxes": mean(row, row["scores"], founder), "scores": scores, "valid": founder == jnp.arange(n)}
+    scores = jnp.minimum(CONFIDENCES[confidence](cluster), 1.0)  # rounding can exceed 1 in the other modes too
+    fused = boxes | {
+        "boxes": mean(boxes, boxes["scores"], founder),
+        "scores": scores,
+        "valid": founder == jnp.arange(n),
+    }
     return ranked(fused)
 
 
-def mean(row: Detections, share: Float[Array, "n"], founder: Array) -> Float[Array, "n 4"]:
-    """Each cluster's mean box, at its founder; the founder itself where nothing has a share."""
-    n = len(share)
-    total = jax.ops.segment_sum(share, founder, n)[:, None]
-    sums = jax.ops.segment_sum(share[:, None] * row["boxes"], founder, n)
-    return jnp.where(total > 0.0, sums / jnp.where(total > 0.0, total, 1.0), row["boxes"])
+def mean(boxes: Detections, weights: Float[Array, " n"], founder: Array) -> Float[Array, "n 4"]:
+    """Returns the weighted mean box of each cluster, at the index of its founder.
+
+    Args:
+        boxes: flat detections, [n ...].
+        weights: weight of each box in the mean, 0.0 and above.
+        founder: index of the founder of each box's cluster, int32 [n]; n for invalid boxes.
+
+    Returns:
+        Boxes float [n 4]; the box itself where no box of the cluster has a weight.
+    """
+    n = len(weights)
+    total = jax.ops.segment_sum(weights, founder, n)[:, None]
+    sums = jax.ops.segment_sum(weights[:, None] * boxes["boxes"], founder, n)
+    return jnp.where(total > 0.0, sums / jnp.where(total > 0.0, total, 1.0), boxes["boxes"])

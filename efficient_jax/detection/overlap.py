@@ -1,4 +1,4 @@
-"""Objects of a set: how many, how large, how much others cover them, and which the border cuts."""
+"""Statistics of the objects of a dataset: count, size, mutual overlap, and contact with the image border."""
 
 from typing import NamedTuple
 
@@ -7,24 +7,34 @@ from jaxtyping import Bool, Float, Int
 
 from efficient_jax.detection.boxes import intersection_over_union
 
-HIDING = 0.1  # from this IoU on, of two boxes one is taken to hide part of the other
-COVERED = 0.25  # from this share of its box on, an object is taken to be covered, or to cover
-TOUCHING = 1.0  # pixels from the border, after the resize, up to which a box ends at it
-BLOCK = 256  # images whose pairs of boxes are in memory together
-WHOLE = 0.999  # share of a box that is visible where nothing of it was cropped
+HIDING = 0.1  # IoU from which one of two boxes is taken to hide part of the other
+COVERED = 0.25  # share of a box from which its object is taken to be covered, or to cover
+TOUCHING = 1.0  # distance from the border in pixels, after the resize, up to which a box touches it
+BLOCK = 256  # images whose pairs of boxes are in memory at once
+WHOLE = 0.999  # visible share from which a box counts as not cropped
 
 
 class Objects(NamedTuple):
-    counts: Int[np.ndarray, "n"]  # of each image
-    areas: Float[np.ndarray, "m"]  # of each object, as a share of its picture
-    overlaps: Float[np.ndarray, "m"]  # its largest IoU with another of the picture
-    covered: Float[np.ndarray, "m"]  # the share of its box that another's mask, or without masks another's box, takes
-    longer: Float[np.ndarray, "m"]  # its longer side, as a share of that side of the picture
-    at_border: Bool[np.ndarray, "m"]  # whether its whole box is visible and ends at the border of the picture
-    cropped: Bool[np.ndarray, "m"]  # whether a part of its box is outside of the image
+    """Measurements of the n images and m objects of a dataset."""
+
+    counts: Int[np.ndarray, " n"]  # objects of each image
+    areas: Float[np.ndarray, " m"]  # area of each object's box as a share of its image
+    overlaps: Float[np.ndarray, " m"]  # its largest IoU with another object of the image
+    covered: Float[np.ndarray, " m"]  # share of its box under the mask of another object, or without masks under a box
+    longer: Float[np.ndarray, " m"]  # the larger of width and height as shares of the image's width and height
+    at_border: Bool[np.ndarray, " m"]  # whether its box is entirely visible and touches the border of the image
+    cropped: Bool[np.ndarray, " m"]  # whether a part of its box is outside of the image
 
 
 def area(boxes: Float[np.ndarray, "*a 4"]) -> Float[np.ndarray, "*a"]:
+    """Returns the areas of boxes, in square units of their coordinates.
+
+    Args:
+        boxes: (left, top, right, bottom) along the last axis.
+
+    Returns:
+        float [*a]; 0.0 for empty boxes.
+    """
     return np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(-1)
 
 
@@ -38,33 +48,38 @@ def objects(
     """Measures the objects of images.
 
     Args:
-        boxes, visible, masks: as in `types.Example`: `boxes`, `box_visible`, `box_mask`.
-        size: (height, width) of the images.
-        borders: (left, top, right, bottom) of the picture within each image; without them it is the whole image.
+        boxes: (left, top, right, bottom) in pixels, as `boxes` of `types.Example`.
+        visible: visible share of each box in 0..1, 0 for padding, as `box_visible`.
+        size: (height, width) of the images in pixels.
+        masks: pixels of each object, as `box_mask`; None for datasets without masks.
+        borders: (left, top, right, bottom) of the content within each padded image, in pixels; None for whole images.
+
+    Returns:
+        The measurements; objects are in the order of the images and boxes.
     """
-    there = visible > 0
-    parts = [_most(boxes[i : i + BLOCK], there[i : i + BLOCK]) for i in range(0, max(len(boxes), 1), BLOCK)]
-    overlaps, covered = (np.concatenate(each) for each in zip(*parts, strict=True))
-    sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)[there] / np.array(size[::-1])
-    ends = np.tile(size[::-1], 2) * np.array([0, 0, 1, 1]) if borders is None else borders[:, None]
-    touches = (np.abs(boxes - ends) <= TOUCHING).any(-1)
+    present = visible > 0
+    parts = [_most(boxes[i : i + BLOCK], present[i : i + BLOCK]) for i in range(0, max(len(boxes), 1), BLOCK)]
+    overlaps, covered = (np.concatenate(blocks) for blocks in zip(*parts, strict=True))
+    sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)[present] / np.array(size[::-1])
+    border = np.tile(size[::-1], 2) * np.array([0, 0, 1, 1]) if borders is None else borders[:, None]
+    touches = (np.abs(boxes - border) <= TOUCHING).any(-1)
     whole = visible >= WHOLE
     return Objects(
-        counts=there.sum(1),
-        areas=area(boxes)[there] / np.prod(size),
-        overlaps=overlaps[there],
-        covered=(covered if masks is None else _by_masks(boxes, there, masks))[there],
+        counts=present.sum(1),
+        areas=area(boxes)[present] / np.prod(size),
+        overlaps=overlaps[present],
+        covered=(covered if masks is None else _by_masks(boxes, present, masks))[present],
         longer=sides.max(1),
-        at_border=(touches & whole)[there],
-        cropped=~whole[there],
+        at_border=(touches & whole)[present],
+        cropped=~whole[present],
     )
 
 
 def _most(
-    boxes: Float[np.ndarray, "n k 4"], there: Bool[np.ndarray, "n k"]
+    boxes: Float[np.ndarray, "n k 4"], present: Bool[np.ndarray, "n k"]
 ) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-    """(the largest IoU of each box with another, the largest share of it that is inside of another)."""
-    others = there[:, :, None] & there[:, None] & ~np.eye(boxes.shape[1], dtype=bool)
+    """Returns (the largest IoU of each box with another, the largest share of it inside of another box)."""
+    others = present[:, :, None] & present[:, None] & ~np.eye(boxes.shape[1], dtype=bool)
     edges = np.moveaxis(boxes, -1, 0)
     overlaps = intersection_over_union(edges[..., None], edges[:, :, None])
     low = np.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
@@ -74,12 +89,12 @@ def _most(
 
 
 def _by_masks(
-    boxes: Float[np.ndarray, "n k 4"], there: Bool[np.ndarray, "n k"], masks: Bool[np.ndarray, "n k h w"]
+    boxes: Float[np.ndarray, "n k 4"], present: Bool[np.ndarray, "n k"], masks: Bool[np.ndarray, "n k h w"]
 ) -> Float[np.ndarray, "n k"]:
-    """The share of each box that pixels of other objects take which are not its own too."""
-    shares = np.zeros(there.shape)
+    """Returns the share of each box that is covered by pixels of other objects and not by its own."""
+    shares = np.zeros(present.shape)
     for image in range(len(boxes)):
-        rows = np.flatnonzero(there[image])
+        rows = np.flatnonzero(present[image])
         taken = masks[image, rows].any(0)
         for row in rows:
             left, top, right, bottom = boxes[image, row].round().astype(int)
