@@ -12,7 +12,8 @@ from efficient_jax.settings import counted
 from efficient_jax.types import UserError
 
 Found = dict[str, np.ndarray]
-"""The boxes of one image: boxes float [n 4] (left, top, right, bottom) in any unit, scores float [n] in 0..1, labels int [n]."""
+"""The boxes of one image: boxes float [n 4] (left, top, right, bottom) in any unit, scores float [n] in 0..1, labels
+int [n]."""
 
 
 def combine(
@@ -87,8 +88,8 @@ def check(boxes: Found, where: str, names: tuple[str, ...] = ("boxes", "scores",
     for name, values in arrays.items():
         if values.shape[:1] != corners.shape[:1] or (name != "boxes" and values.ndim != 1):
             raise UserError(
-                f"{where}: {counted(len(corners), 'box', 'boxes')}, but {name} of shape {values.shape}; wanted: one for "
-                "each box"
+                f"{where}: {counted(len(corners), 'box', 'boxes')}, but {name} of shape {values.shape}; "
+                "want one for each box"
             )
     if len(labels) == 0:
         arrays["labels"] = labels = labels.astype(np.int32)
