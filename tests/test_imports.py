@@ -1,8 +1,6 @@
 """Arrows point one way."""
 
 import ast
-import builtins
-import dis
 import graphlib
 import importlib
 import types
@@ -101,16 +99,3 @@ def test_pmap_has_its_place():
         or (isinstance(node, ast.ImportFrom) and node.module == "jax" and any(a.name == "pmap" for a in node.names))
     }
     assert users == {"efficient_jax/training/parallel.py"}
-
-
-def global_names(code: types.CodeType) -> set[str]:
-    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    here = {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
-    return here.union(*map(global_names, inner))
-
-
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_every_name_is_defined(module):
-    """The linter cannot look: to it jaxtyping's shapes are undefined names too."""
-    there = vars(importlib.import_module(module)).keys() | vars(builtins).keys()
-    assert global_names(compile(MODULES[module], module, "exec")) <= there

@@ -15,7 +15,7 @@ from efficient_jax.types import Batch, Example, UserError
 SIZE_OF_MOSAIC = 4
 
 
-def mosaic(keys: Key[Array, "b"], batch: Batch, *, center_min: float = 0.25) -> Batch:
+def mosaic(keys: Key[Array, " b"], batch: Batch, *, center_min: float = 0.25) -> Batch:
     """Four pictures side by side, seen through a window of one picture's size around the corner where they meet.
 
     In place of image i stand i (upper left), i ^ 1 (upper right), i ^ 2 and i ^ 3 (below), unscaled, each the part next
@@ -34,7 +34,7 @@ def mosaic(keys: Key[Array, "b"], batch: Batch, *, center_min: float = 0.25) -> 
     return batch | jax.vmap(_mosaic)(four, y, x) | label
 
 
-def _between(uniform: Float[Array, "b"], least: float, side: int) -> Int32[Array, "b"]:
+def _between(uniform: Float[Array, " b"], least: float, side: int) -> Int32[Array, " b"]:
     first = round(least * side)
     return first + scaled(uniform, side - 2 * first + 1)
 
@@ -71,7 +71,7 @@ def _mosaic(four: list[Example], y: Int32[Array, ""], x: Int32[Array, ""]) -> Ex
     return made | _joined(objects)
 
 
-def _shifted_boxes(example: Example, shift: Float[Array, "2"], height: int, width: int) -> Example:
+def _shifted_boxes(example: Example, shift: Float[Array, " 2"], height: int, width: int) -> Example:
     boxes, visible = example["boxes"], example["box_visible"]
     borders = jnp.array([width, height] * 2, jnp.float32)
     clipped = jnp.clip(boxes + jnp.tile(shift, 2), 0, borders)
@@ -80,7 +80,7 @@ def _shifted_boxes(example: Example, shift: Float[Array, "2"], height: int, widt
 
 
 def copy_paste(
-    keys: Key[Array, "b"], batch: Batch, *, object_probability: float = 0.5, min_visible: float = 0.1
+    keys: Key[Array, " b"], batch: Batch, *, object_probability: float = 0.5, min_visible: float = 0.1
 ) -> Batch:
     """Pastes objects of the partner, each with `object_probability`, at the place where they are (arXiv 2012.07177).
 
@@ -105,7 +105,7 @@ def copy_paste(
 
 
 def _copy_paste(
-    own: Example, other: Example, picked: Bool[Array, "n"], *, min_visible: float
+    own: Example, other: Example, picked: Bool[Array, " n"], *, min_visible: float
 ) -> tuple[Example, Float[Array, ""]]:
     picked &= (other["box_visible"] > 0) & jnp.any(other["box_mask"], axis=(1, 2))
     cut_out = other["box_mask"] & picked[:, None, None]
@@ -136,12 +136,12 @@ def _copy_paste(
     return made, jnp.mean(pasted, dtype=jnp.float32)
 
 
-def _pixels(box_mask: Bool[Array, "n h w"]) -> Float[Array, "n"]:
+def _pixels(box_mask: Bool[Array, "n h w"]) -> Float[Array, " n"]:
     # Short integers down the columns: four times as fast as one sum in int32.
     return jnp.sum(jnp.sum(box_mask, axis=1, dtype=jnp.uint16), axis=1, dtype=jnp.int32).astype(jnp.float32)
 
 
-def _at(mask: Bool[Array, "h w"], points: Float[Array, "k 2"]) -> Bool[Array, "k"]:
+def _at(mask: Bool[Array, "h w"], points: Float[Array, "k 2"]) -> Bool[Array, " k"]:
     """The mask where the points are; False outside."""
     x, y = jnp.round(points).astype(jnp.int32).T
     height, width = mask.shape

@@ -233,7 +233,7 @@ def color_jitter(
         steps = [partial(_STEPS[name][1], channels=channels) for name in names]
 
         @loops.platform_loop
-        def one(picture: Picture, order: Int32[Array, "n"], amounts: Num[Array, "n"]) -> Picture:
+        def one(picture: Picture, order: Int32[Array, " n"], amounts: Num[Array, " n"]) -> Picture:
             def step(i: Array, picture: Picture) -> Picture:
                 return lax.switch(order[i], steps, amounts[order[i]], picture)
 
@@ -272,7 +272,7 @@ def _turns(name: str, strength: Range) -> tuple[float, float]:
     return 6 * low * SIXTH, 6 * high * SIXTH
 
 
-def _amounts(uniform: Float[Array, "*n"], example: Example, low: Any, high: Any) -> Num[Array, "*n"]:
+def _amounts(uniform: Float[Array, " *n"], example: Example, low: Any, high: Any) -> Num[Array, " *n"]:
     low, high = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
     if example["image"].dtype != jnp.uint8:
         return low + (high - low) * uniform

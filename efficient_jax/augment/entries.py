@@ -61,7 +61,7 @@ def checked_mix(mix: Callable[..., Batch]) -> Callable[..., Batch]:
     """The same for a mix of a batch, which may be of any range: values are blended or pasted, never clipped."""
 
     @functools.wraps(mix)
-    def apply(keys: Key[Array, "b"], batch: Batch, *more: Any, **settings: Any) -> Batch:
+    def apply(keys: Key[Array, " b"], batch: Batch, *more: Any, **settings: Any) -> Batch:
         return _in_float32(lambda *both: mix(*both, *more, **settings), keys, check_batch(keys, batch))
 
     return apply
@@ -75,7 +75,7 @@ def _in_float32(function: Callable[[Array, Example], Example], key: Array, examp
     return after | {"image": after["image"].astype(dtype)}
 
 
-def check_batch(keys: Key[Array, "b"], batch: Batch) -> Batch:
+def check_batch(keys: Key[Array, " b"], batch: Batch) -> Batch:
     """`check` for a batch, and that there is one key for each example.
 
     Raises: UserError
@@ -159,7 +159,7 @@ def _require_shapes(example: Example, lead: int) -> None:
                 raise UserError(f"{wrong}: {f'{other!r} is {_of(example[other])}' if other else meaning}")
 
 
-def _canonical(name: str, x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+def _canonical(name: str, x: Shaped[Array, " ..."]) -> Shaped[Array, " ..."]:
     real, whole = jnp.issubdtype(x.dtype, jnp.floating), x.dtype == bool or jnp.issubdtype(x.dtype, jnp.integer)
     if name != "image" and not (whole or (real and name not in ("mask", "box_mask"))):
         kind = {"mask": "integers", "box_mask": "bool"}.get(name, "numbers")
@@ -185,7 +185,7 @@ def require_keys(keys: Any, rows: tuple[int, ...]) -> None:
     raise UserError(f"want one key for one example, got {got}; a batch goes through jax.vmap of the operation")
 
 
-def require_range(image: Shaped[Array, "*shape"]) -> None:
+def require_range(image: Shaped[Array, " *shape"]) -> None:
     """Refuses float images outside 0..1 where their values are known, which they are not while a program is traced.
 
     Raises: UserError

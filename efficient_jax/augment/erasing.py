@@ -122,7 +122,7 @@ def _turned_squares(
     return ((along_y + down) % period >= bar) & ((along_x + across) % period >= bar)
 
 
-def scaled(uniform: Array, size: Array | int | tuple[int, ...]) -> Int[Array, "*shape"]:
+def scaled(uniform: Array, size: Array | int | tuple[int, ...]) -> Int[Array, " *shape"]:
     """Whole numbers 0..size - 1 from numbers uniform in 0..1: one draw, where those of randint would be three each."""
     # jax.random.uniform is at most 1 - 2**-23, and a product with that rounds below the size.
     return (uniform * jnp.asarray(size).astype(jnp.float32)).astype(jnp.int32)
@@ -130,7 +130,7 @@ def scaled(uniform: Array, size: Array | int | tuple[int, ...]) -> Int[Array, "*
 
 def paint(
     image: Shaped[Array, "h w c"],
-    value: Shaped[Array, "*picture"],
+    value: Shaped[Array, " *picture"],
     top: Integer,
     left: Integer,
     rows: Integer,

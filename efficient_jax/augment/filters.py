@@ -36,7 +36,7 @@ def smooth(pixels: Pixels) -> Pixels:
     return pixels.at[1:-1, 1:-1].set(inner)
 
 
-def _thirteenth(total: Num[Array, "..."]) -> Num[Array, "..."]:
+def _thirteenth(total: Num[Array, " ..."]) -> Num[Array, " ..."]:
     """`total / 13` rounded, as a multiplication: exact for sums of 13 bytes."""
     return (2 * total + 13) * 10083 >> 18
 
@@ -142,9 +142,9 @@ def line_kernels(length: int, angle: float) -> Float[np.ndarray, "angles k k"]:
 
 def _gathered(
     padded: Shaped[Array, "ph pw"],
-    weights: Int32[Array, "taps"],
-    y: Int32[Array, "taps"],
-    x: Int32[Array, "taps"],
+    weights: Int32[Array, " taps"],
+    y: Int32[Array, " taps"],
+    x: Int32[Array, " taps"],
     *,
     shape: tuple[int, int],
 ) -> Shaped[Array, "h w"]:
@@ -157,7 +157,7 @@ def _gathered(
     return (total >> _BITS).astype(jnp.uint8) if exact else jnp.clip(total / (1 << _BITS), 0, 1)
 
 
-def _choose(key: PRNGKeyArray, table: Shaped[np.ndarray, "n *rest"]) -> Shaped[Array, "*rest"]:
+def _choose(key: PRNGKeyArray, table: Shaped[np.ndarray, " n *rest"]) -> Shaped[Array, " *rest"]:
     """A uniformly drawn row."""
     row = (jax.random.uniform(key) * len(table)).astype(jnp.int32)
     return jnp.asarray(table).at[row].get(mode="promise_in_bounds")
@@ -178,7 +178,7 @@ def _mirrored(image: Shaped[Array, "h w c"], *, rows: int = 0, columns: int = 0)
 
 
 def _correlate(
-    x: Shaped[Array, "ph pw"], weights: Num[Array, "taps"] | list[int], *, axis: int, step: int = 1
+    x: Shaped[Array, "ph pw"], weights: Num[Array, " taps"] | list[int], *, axis: int, step: int = 1
 ) -> Num[Array, "h w"]:
     """The weighted sum of elements `step` apart, for a symmetric kernel."""
     dtype = getattr(weights, "dtype", x.dtype)

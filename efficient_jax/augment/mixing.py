@@ -20,7 +20,7 @@ from efficient_jax.types import Batch, Saliency, UserError
 KNOTS = 4096  # of the table of a Beta distribution
 
 
-def mixup(keys: Key[Array, "b"], batch: Batch, *, alpha: float = 0.2) -> Batch:
+def mixup(keys: Key[Array, " b"], batch: Batch, *, alpha: float = 0.2) -> Batch:
     """`weight * image + (1 - weight) * partner`, the label alike, weight ~ Beta(alpha, alpha) (arXiv 1710.09412).
 
     Every example draws its own weight. uint8 images become float32 in 0..1; floats keep their dtype and any range.
@@ -31,7 +31,7 @@ def mixup(keys: Key[Array, "b"], batch: Batch, *, alpha: float = 0.2) -> Batch:
     return batch | {"image": _blend(batch["image"], weight)} | mixed_label(batch, [weight, 1 - weight])
 
 
-def cutmix(keys: Key[Array, "b"], batch: Batch, *, alpha: float = 1.0) -> Batch:
+def cutmix(keys: Key[Array, " b"], batch: Batch, *, alpha: float = 1.0) -> Batch:
     """Pastes a rectangle of the partner, and mixes the labels as the pixels are mixed (arXiv 1905.04899).
 
     The rectangle has the picture's proportions, a share 1 - Beta(alpha, alpha) of its area and a uniform centre.
@@ -49,7 +49,7 @@ def cutmix(keys: Key[Array, "b"], batch: Batch, *, alpha: float = 1.0) -> Batch:
 
 
 def mixup_or_cutmix(
-    keys: Key[Array, "b"],
+    keys: Key[Array, " b"],
     batch: Batch,
     *,
     mixup_alpha: float = 0.2,
@@ -73,7 +73,7 @@ def mixup_or_cutmix(
 
 
 def saliency_cutmix(
-    keys: Key[Array, "b"],
+    keys: Key[Array, " b"],
     batch: Batch,
     saliency: Saliency | None = None,
     *,
@@ -124,7 +124,7 @@ def saliency_cutmix(
     return batch | mixed | mixed_label(batch, [1 - share, share])
 
 
-def partner(x: Shaped[Array, "b *rest"], which: int = 1) -> Shaped[Array, "b *rest"]:
+def partner(x: Shaped[Array, " b *rest"], which: int = 1) -> Shaped[Array, " b *rest"]:
     """Row i ^ which in place of row i; which: 0 to 3."""
     if len(x) % 2:
         raise UserError(f"mixing pairs neighbours: each device needs an even number of examples, not {len(x)}")
@@ -133,7 +133,7 @@ def partner(x: Shaped[Array, "b *rest"], which: int = 1) -> Shaped[Array, "b *re
     return x[np.arange(len(x)) ^ which]
 
 
-def mixed_label(batch: Batch, weights: list[Float[Array, "b"]]) -> Batch:
+def mixed_label(batch: Batch, weights: list[Float[Array, " b"]]) -> Batch:
     """The labels of an image, its partner i ^ 1 and so on, times their weights; nothing where there are no labels."""
     if "label" not in batch:
         return {}
@@ -146,11 +146,11 @@ def mixed_label(batch: Batch, weights: list[Float[Array, "b"]]) -> Batch:
     return {"label": functools.reduce(operator.add, parts)}
 
 
-def uniforms(keys: Key[Array, "b"], count: int) -> Float[Array, "count b"]:
+def uniforms(keys: Key[Array, " b"], count: int) -> Float[Array, "count b"]:
     return jax.vmap(lambda key: jax.random.uniform(key, (count,)), out_axes=1)(keys)
 
 
-def beta(drawn: Float[Array, "b"], alpha: float, name: str) -> Float[Array, "b"]:
+def beta(drawn: Float[Array, " b"], alpha: float, name: str) -> Float[Array, " b"]:
     """Beta(alpha, alpha) from uniform numbers, through a table of its quantiles.
 
     jax.random.beta rejects and draws again until every example has its number, and took longer than the mixing. Here
@@ -165,20 +165,20 @@ def beta(drawn: Float[Array, "b"], alpha: float, name: str) -> Float[Array, "b"]
     return below + (position - index.astype(position.dtype)) * (above - below)
 
 
-def _blend(image: Shaped[Array, "b h w c"], weight: Float[Array, "b"]) -> Float[Array, "b h w c"]:
+def _blend(image: Shaped[Array, "b h w c"], weight: Float[Array, " b"]) -> Float[Array, "b h w c"]:
     image, across = dtypes.to_float(image), weight[:, None, None, None]
     return across * image + (1 - across) * partner(image)
 
 
 def _rectangles(
-    area: Float[Array, "b"], centre: list[Float[Array, "b"]], size: tuple[int, ...]
-) -> tuple[tuple[Array, ...], Float[Array, "b"]]:
+    area: Float[Array, " b"], centre: list[Float[Array, " b"]], size: tuple[int, ...]
+) -> tuple[tuple[Array, ...], Float[Array, " b"]]:
     """(top, left, rows, columns), of the picture's proportions and clipped at its borders; and the share it covers."""
     (top, rows), (left, columns) = (_interval(area, c, side) for c, side in zip(centre, size, strict=True))
     return (top, left, rows, columns), (rows * columns).astype(jnp.float32) / (size[0] * size[1])
 
 
-def _interval(area: Float[Array, "b"], centre: Float[Array, "b"], side: int) -> tuple[Array, Array]:
+def _interval(area: Float[Array, " b"], centre: Float[Array, " b"], side: int) -> tuple[Array, Array]:
     length = (jnp.sqrt(area) * side).astype(jnp.int32)
     start = scaled(centre, side) - length // 2
     first = jnp.maximum(start, 0)

@@ -74,13 +74,13 @@ def salt_and_pepper(key: PRNGKeyArray, example: Example, *, amount: float = 0.1)
     return example | {"image": jnp.where(bits < (share * (amount * 2.0**32)).astype(jnp.uint32), grain, image)}
 
 
-def _draw(key: PRNGKeyArray) -> tuple[Float[Array, ""], UInt32[Array, "2"]]:
+def _draw(key: PRNGKeyArray) -> tuple[Float[Array, ""], UInt32[Array, " 2"]]:
     """A number uniform in [0, 1), and a seed for `hashed`."""
     words = jax.random.bits(key, (3,))
     return (words[0] >> 8).astype(jnp.float32) / 2**24, words[1:]
 
 
-def hashed(counter: UInt32[Array, "..."], seed: UInt32[Array, "2"]) -> UInt32[Array, "..."]:
+def hashed(counter: UInt32[Array, " ..."], seed: UInt32[Array, " 2"]) -> UInt32[Array, " ..."]:
     """Random bits for each counter: the finalizer of MurmurHash3, with the seed's words before and within.
 
     jax.random.bits draws twenty rounds of threefry for each value, and was the cost of these operations forty times

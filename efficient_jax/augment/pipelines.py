@@ -28,7 +28,7 @@ def per_example(augmentation: Augmentation) -> Augment:
     """An augmentation of one example as one of a batch, which is checked: see `entries.check`."""
     each = jax.vmap(entries.checked(augmentation))
 
-    def apply(keys: Key[Array, "b"], batch: Batch) -> Batch:
+    def apply(keys: Key[Array, " b"], batch: Batch) -> Batch:
         batch = entries.check_batch(keys, batch)
         entries.require_range(batch["image"])
         return each(keys, batch)
@@ -39,7 +39,7 @@ def per_example(augmentation: Augmentation) -> Augment:
 def pipeline(augmentations: tuple[Augment, ...]) -> Augment:
     """Augmentations of batches, in order. Each draws from keys of its own, `fold_in(key, position)`."""
 
-    def apply(keys: Key[Array, "b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
+    def apply(keys: Key[Array, " b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
         batch = entries.check_batch(keys, batch)
         for position, augmentation in enumerate(augmentations):
             own = jax.vmap(lambda key, position=position: jax.random.fold_in(key, position))(keys)
@@ -49,7 +49,7 @@ def pipeline(augmentations: tuple[Augment, ...]) -> Augment:
     return apply
 
 
-def augmented(augment: Augment, keys: Key[Array, "b"], batch: Batch, saliency: Saliency | None) -> Batch:
+def augmented(augment: Augment, keys: Key[Array, " b"], batch: Batch, saliency: Saliency | None) -> Batch:
     """Returns `augment(keys, batch)`, and gives `saliency` to an augmentation whose signature asks for it.
 
     Args:
@@ -164,7 +164,7 @@ def _augmentation(
 def _mixing_some(mix: Augment, probability: float) -> Augment:
     """A mix that leaves each example as it was with probability 1 - `probability`."""
 
-    def apply(keys: Key[Array, "b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
+    def apply(keys: Key[Array, " b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
         mixed = augmented(mix, keys, batch, saliency)
         coin = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys) < probability
 

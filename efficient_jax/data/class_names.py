@@ -49,7 +49,7 @@ def check_classes(classes: Sequence[str], where: str) -> None:
 
 def of_array(
     values: np.ndarray, classes: Sequence[str], where: str, about: str
-) -> tuple[Int[np.ndarray, "n"], tuple[str, ...], tuple[str, ...]]:
+) -> tuple[Int[np.ndarray, " n"], tuple[str, ...], tuple[str, ...]]:
     """Class numbers of labels that are integers, whole floats, bool or names.
 
     Args:
@@ -97,7 +97,7 @@ def of_array(
 
 def _of_names(
     values: np.ndarray, classes: tuple[str, ...], where: str, about: str
-) -> tuple[Int[np.ndarray, "n"], tuple[str, ...], tuple[str, ...]]:
+) -> tuple[Int[np.ndarray, " n"], tuple[str, ...], tuple[str, ...]]:
     try:
         names = [normal(name.decode() if isinstance(name, bytes) else str(name)) for name in values.tolist()]
     except UnicodeDecodeError as error:

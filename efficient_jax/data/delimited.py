@@ -45,7 +45,7 @@ class Table(NamedTuple):
         index = self.names.index(normal(name))
         return [row[index] for row in self.rows]
 
-    def numbers(self, name: str, dtype: type[np.number], none: str = "") -> Num[np.ndarray, "rows"]:
+    def numbers(self, name: str, dtype: type[np.number], none: str = "") -> Num[np.ndarray, " rows"]:
         """The column `name` as numbers; also with decimal commas, which tables with other delimiters have. `none` takes
         the place of cells that say that there is no label.
 

@@ -24,7 +24,7 @@ def principal(images: UInt8[np.ndarray, "n h w c"]) -> Features:
     return lambda images: (rows(images) - mean) @ directions
 
 
-def spread(features: Float[np.ndarray, "n d"], members: Bool[np.ndarray, "n classes"]) -> Float[np.ndarray, "classes"]:
+def spread(features: Float[np.ndarray, "n d"], members: Bool[np.ndarray, "n classes"]) -> Float[np.ndarray, " classes"]:
     """The root mean square distance of each class from its centre, as a share of that of all images from theirs; NaN
     below two images."""
 
@@ -35,7 +35,7 @@ def spread(features: Float[np.ndarray, "n d"], members: Bool[np.ndarray, "n clas
     return np.array([radius(features[of]) / whole if of.sum() > 1 and whole else np.nan for of in members.T])
 
 
-def mahalanobis(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
+def mahalanobis(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
     """The distance of each image from the mean of all, in standard deviations of up to 32 principal components, divided
     by the root of their number: about 1."""
     count = max(1, min(COMPONENTS, len(features) // IMAGES_PER_COMPONENT, features.shape[1]))
@@ -45,7 +45,7 @@ def mahalanobis(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
     return np.sqrt(np.square(scores / np.where(scale > 0, scale, 1)).mean(1))
 
 
-def outliers(distances: Float[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
+def outliers(distances: Float[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
     """Those beyond Tukey's upper fence of the logarithms, the farthest first."""
     logs = np.log(np.maximum(distances, 1e-6))
     low, high = np.quantile(logs, (0.25, 0.75))
@@ -54,8 +54,8 @@ def outliers(distances: Float[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
 
 
 def nearest_agree(
-    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"], moved: Float[np.ndarray, "n d"]
-) -> Bool[np.ndarray, "n"]:
+    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], moved: Float[np.ndarray, "n d"]
+) -> Bool[np.ndarray, " n"]:
     """Whether each row of `moved` (an image changed, or as it is) has the label of the nearest of the other images."""
     with threadpool_limits(THREADS):
         _, nearest = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(features).kneighbors(moved)
@@ -65,7 +65,7 @@ def nearest_agree(
 
 def _components(
     features: Float[np.ndarray, "n d"], count: int
-) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d k"]]:
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d k"]]:
     """(the mean, the directions of most variance)."""
     mean = features.mean(0)
     centred = features - mean

@@ -17,7 +17,7 @@ from efficient_jax.types import UserError
 class Gaussian(NamedTuple):
     """Probabilistic principal components (Tipping & Bishop 1999): N(mean, basis^T basis + noise I)."""
 
-    mean: Float[np.ndarray, "d"]
+    mean: Float[np.ndarray, " d"]
     basis: Float[np.ndarray, "k d"]
     noise: float  # variance of what the basis leaves out, in each direction
 
@@ -43,7 +43,7 @@ class Generated(NamedTuple):
     """Generated images of the size of the labelled ones."""
 
     images: UInt8[np.ndarray, "n h w c"]
-    labels: Int[np.ndarray, "n"]
+    labels: Int[np.ndarray, " n"]
     names: tuple[str, ...]
     notes: tuple[str, ...]  # what was done to them, for people to read
 
@@ -102,13 +102,13 @@ def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], frami
 
 def generate(
     images: UInt8[np.ndarray, "n h w c"],
-    labels: Int[np.ndarray, "n"],
+    labels: Int[np.ndarray, " n"],
     classes: tuple[str, ...],
     *,
     per_class: int,
     components: int,
     seed: int,
-) -> tuple[UInt8[np.ndarray, "m h w c"], Int[np.ndarray, "m"]]:
+) -> tuple[UInt8[np.ndarray, "m h w c"], Int[np.ndarray, " m"]]:
     """`per_class` images of each class, and their labels. `images` are those of the training split alone.
 
     Raises: UserError for a class with fewer than two images.

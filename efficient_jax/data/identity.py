@@ -22,7 +22,7 @@ def digests(images: UInt8[np.ndarray, "n h w c"]) -> list[bytes]:
 
 def rows_of(
     names: Sequence[str], contents: Sequence[str], among_names: Sequence[str], among_contents: Sequence[str]
-) -> Int[np.ndarray, "n"]:
+) -> Int[np.ndarray, " n"]:
     """For each image the row of the image with equal content among others.
 
     Of several with equal content it is the one with the same name, else the first that no other image has. Where there
@@ -48,7 +48,7 @@ def rows_of(
     return np.array(rows, np.int64).reshape(-1)
 
 
-def rows_of_names(names: Sequence[str], among: Sequence[str]) -> Int[np.ndarray, "n"]:
+def rows_of_names(names: Sequence[str], among: Sequence[str]) -> Int[np.ndarray, " n"]:
     """For each name its first row in `among`, -1 where it is not there."""
     first = {name: row for row, name in reversed([*enumerate(among)])}
     return np.array([first.get(name, -1) for name in names], np.int64).reshape(-1)

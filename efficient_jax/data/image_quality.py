@@ -13,12 +13,12 @@ CHUNK_PIXELS = 2**21  # for which a thread is asked at once: what it needs stays
 
 
 class Quality(NamedTuple):
-    brightness: Float[np.ndarray, "n"]  # mean of the grey levels, 0..1
-    highlights: Float[np.ndarray, "n"]  # the level that 1% of the pixels exceed, 0..1
-    contrast: Float[np.ndarray, "n"]  # standard deviation of the grey levels, 0..0.5
-    noise: Float[np.ndarray, "n"]  # standard deviation, in levels of 255
-    sharpness: Float[np.ndarray, "n"]  # variance of the Laplacian, in levels squared
-    edge_width: Float[np.ndarray, "n"]  # standard deviation of the blur of edges, in pixels
+    brightness: Float[np.ndarray, " n"]  # mean of the grey levels, 0..1
+    highlights: Float[np.ndarray, " n"]  # the level that 1% of the pixels exceed, 0..1
+    contrast: Float[np.ndarray, " n"]  # standard deviation of the grey levels, 0..0.5
+    noise: Float[np.ndarray, " n"]  # standard deviation, in levels of 255
+    sharpness: Float[np.ndarray, " n"]  # variance of the Laplacian, in levels squared
+    edge_width: Float[np.ndarray, " n"]  # standard deviation of the blur of edges, in pixels
 
 
 def quality(images: UInt8[np.ndarray, "n h w c"]) -> Quality:
@@ -44,7 +44,7 @@ def grey(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n h w"]:
     return images[..., :3] @ LUMA if images.shape[-1] >= 3 else images[..., 0].astype(np.float32)
 
 
-def noise(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n"]:
+def noise(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
     """The standard deviation of white noise by Immerkaer's mask, which smooth pictures do not answer to (Computer
     Vision and Image Understanding 64, 1996). Fine texture does, and counts as noise."""
     h, w = levels.shape[1:]
@@ -52,12 +52,12 @@ def noise(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n"]:
     return np.sqrt(np.pi / 2) / (6 * (w - 2) * (h - 2)) * np.abs(twice).sum((1, 2))
 
 
-def sharpness(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n"]:
+def sharpness(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
     """The variance of the Laplacian (four neighbours), borders left out: low where all is blurred or flat."""
     return (_second(levels, 1)[:, :, 1:-1] + _second(levels, 2)[:, 1:-1]).var((1, 2))
 
 
-def edge_width(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n"]:
+def edge_width(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
     """How far edges are blurred: the standard deviation of the normal density, in pixels; about 0.4 where they are
     as sharp as pixels allow, NaN where there are none.
 
@@ -70,12 +70,12 @@ def edge_width(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n"]:
     return np.sqrt(share / (1 - share))
 
 
-def constant(images: UInt8[np.ndarray, "n h w c"]) -> Bool[np.ndarray, "n"]:
+def constant(images: UInt8[np.ndarray, "n h w c"]) -> Bool[np.ndarray, " n"]:
     """Whether all pixels of an image are equal."""
     return np.array([(image == image[0, 0]).all() for image in images], bool)  # one by one: without a copy of all
 
 
-def colourless(images: UInt8[np.ndarray, "n h w c"]) -> Bool[np.ndarray, "n"]:
+def colourless(images: UInt8[np.ndarray, "n h w c"]) -> Bool[np.ndarray, " n"]:
     """Whether all channels of an image are equal."""
     return np.array([(image == image[..., :1]).all() for image in images], bool)
 

@@ -5,8 +5,8 @@ from jaxtyping import Float, Int
 
 
 def suspects(
-    labels: Int[np.ndarray, "n"], probabilities: Float[np.ndarray, "n classes"]
-) -> tuple[Int[np.ndarray, "m"], Int[np.ndarray, "m"]]:
+    labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n classes"]
+) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
     """(rows whose label may be wrong, the surest first; the classes that they seem to be) by confident learning (arXiv
     1911.00068): rows where another class is at least as probable as it is, on average, in its own images.
 

@@ -20,7 +20,7 @@ CHUNK = 1024
 DIGIT = 64  # more than there are versions, and than bits may differ
 
 
-def of_test(hashes: list[bytes], test: Int[np.ndarray, "t"]) -> dict[int, int]:
+def of_test(hashes: list[bytes], test: Int[np.ndarray, " t"]) -> dict[int, int]:
     """Every image that is not for the test and equals one that is -> that test image."""
     tested = {hashes[i]: int(i) for i in test}
     others = np.setdiff1d(np.arange(len(hashes)), test)
@@ -28,7 +28,7 @@ def of_test(hashes: list[bytes], test: Int[np.ndarray, "t"]) -> dict[int, int]:
 
 
 def contradictions(
-    hashes: list[bytes], labels: Int[np.ndarray, "n *classes"], ids: Int[np.ndarray, "m"]
+    hashes: list[bytes], labels: Int[np.ndarray, " n *classes"], ids: Int[np.ndarray, " m"]
 ) -> list[tuple[int, int]]:
     """Pairs of equal images with different labels: each of `ids` beside the first of them that equals it."""
     first: dict[bytes, int] = {}
@@ -40,13 +40,13 @@ class Near(NamedTuple):
     """Pairs of images that are nearly the same, the nearest first."""
 
     pairs: Int[np.ndarray, "p 2"]
-    distances: Float[np.ndarray, "p"]  # from 0.0 for equal images to `MOST_DISTANCE`
+    distances: Float[np.ndarray, " p"]  # from 0.0 for equal images to `MOST_DISTANCE`
 
 
 def near(
     images: UInt8[np.ndarray, "n h w c"],
-    queries: Int[np.ndarray, "q"] | None = None,
-    among: Int[np.ndarray, "m"] | None = None,
+    queries: Int[np.ndarray, " q"] | None = None,
+    among: Int[np.ndarray, " m"] | None = None,
 ) -> Near:
     """Which of the images `among` nearly equal one of `queries`: mirrored, stored anew, brighter, or moved a little.
 
@@ -94,12 +94,12 @@ def near(
     return Near(pairs[order], distances[order])
 
 
-def _rank(ids: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+def _rank(ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """Of each entry among those of the same, where `ids` are sorted."""
     return np.arange(len(ids)) - np.searchsorted(ids, ids)
 
 
-def dhash(grey: Float[np.ndarray, "n 16 18"]) -> UInt64[np.ndarray, "n"]:
+def dhash(grey: Float[np.ndarray, "n 16 18"]) -> UInt64[np.ndarray, " n"]:
     """A bit for each of 8 x 8 places: whether it is brighter one place to the right. The same for `a * grey + b`,
     a > 0."""
     n, h, w = grey.shape
@@ -172,7 +172,7 @@ def _reordered(hashes: np.ndarray, order: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.packbits(bits, axis=1)).view(">u8")[:, 0].astype(np.uint64)
 
 
-def _distances(one: np.ndarray, other: np.ndarray, versions: np.ndarray) -> Float[np.ndarray, "p"]:
+def _distances(one: np.ndarray, other: np.ndarray, versions: np.ndarray) -> Float[np.ndarray, " p"]:
     one, other = _fine(one), _fine(other)
     seen = np.empty_like(_window(other, *VERSIONS[0]))
     for version in np.unique(versions):

@@ -16,8 +16,8 @@ FINER = 4  # polygons are drawn at so many times the size: Pillow's are half a p
 class Window(NamedTuple):
     """What is seen of a picture: its point x, from the upper left corner, is at `scale * x + offset`."""
 
-    scale: Float[np.ndarray, "2"]  # along x and y
-    offset: Float[np.ndarray, "2"]
+    scale: Float[np.ndarray, " 2"]  # along x and y
+    offset: Float[np.ndarray, " 2"]
     size: tuple[int, int]  # width, height of the image
 
 
@@ -31,7 +31,7 @@ def window(w: int, h: int, framing: Framing) -> Window:
 
 def boxes(
     corners: Float[np.ndarray, "n 4"], through: Window
-) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, " n"]]:
     """`boxes` and `box_visible` (see `types.Example`) of boxes (left, top, right, bottom) of the picture."""
     moved = corners * np.tile(through.scale, 2) + np.tile(through.offset, 2)
     clipped = np.clip(moved, 0, np.tile(through.size, 2))
@@ -40,8 +40,8 @@ def boxes(
 
 
 def keypoints(
-    points: Float[np.ndarray, "k 2"], visible: Shaped[np.ndarray, "k"], through: Window
-) -> tuple[Float[np.ndarray, "k 2"], Bool[np.ndarray, "k"]]:
+    points: Float[np.ndarray, "k 2"], visible: Shaped[np.ndarray, " k"], through: Window
+) -> tuple[Float[np.ndarray, "k 2"], Bool[np.ndarray, " k"]]:
     """`keypoints` and `keypoint_visible` of points from the centre of the picture's first pixel.
 
     visible: above 0 where there is a point: bool, COCO's 0, 1 and 2, or float.

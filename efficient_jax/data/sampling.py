@@ -22,14 +22,14 @@ def batch_at(rows: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:
     return rows[np.concatenate(parts)]
 
 
-def copies(rates: Float[np.ndarray, "n"], coins: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+def copies(rates: Float[np.ndarray, " n"], coins: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """How often each row comes to be there `rates` times on average: the integer part, and the fraction by
     `coins` drawn from 0 to 1."""
     whole = np.floor(rates).astype(np.int32)
     return whole + (coins < rates - whole)
 
 
-def balanced(classes: Int[np.ndarray, "n"], seed: int) -> Int[np.ndarray, "n"]:
+def balanced(classes: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
     """Copies of rows by which every class has as many as the largest, on average; no row is left out."""
     counts = np.bincount(classes)
     return copies(counts.max() / counts[classes], np.random.default_rng(seed).random(len(classes)))

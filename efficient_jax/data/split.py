@@ -32,8 +32,8 @@ def split(
     stratify: bool = True,
     unlabelled: int = 0,
     given: Mapping[str, np.ndarray] = NOTHING,
-    groups: Int[np.ndarray, "n"] | None = None,
-    order: Int[np.ndarray, "n"] | None = None,
+    groups: Int[np.ndarray, " n"] | None = None,
+    order: Int[np.ndarray, " n"] | None = None,
 ) -> dict[str, np.ndarray]:
     """Disjoint index arrays `labelled`, `unlabelled`, `validation`, `test`.
 
@@ -90,7 +90,7 @@ def split(
 
 def notes(
     parts: Mapping[str, np.ndarray],
-    labels: Int[np.ndarray, "n *classes"],
+    labels: Int[np.ndarray, " n *classes"],
     classes: Sequence[str],
     labels_per_class: int,
     folds: int,
@@ -128,13 +128,13 @@ def _some(names: Sequence[str]) -> str:
 
 
 def folds_of(
-    labels: Int[np.ndarray, "n *classes"],
+    labels: Int[np.ndarray, " n *classes"],
     folds: int,
     seed: int,
-    groups: Int[np.ndarray, "n"] | None = None,
+    groups: Int[np.ndarray, " n"] | None = None,
     stratify: bool = True,
     classes: Sequence[str] = (),
-) -> Int[np.ndarray, "n"]:
+) -> Int[np.ndarray, " n"]:
     """The fold, from 0 on, of each image: `folds` parts of nearly equal size, with equal shares of each class or
     label (iterative stratification, Sechidis et al. 2011) unless `stratify` is False, and each group in one of them.
 

@@ -45,7 +45,7 @@ IN_MEMORY = Feed()
 class Known(NamedTuple):
     """What one pass over all pictures finds out of the n that can be read."""
 
-    rows: Int[np.ndarray, "n"]  # which of the pictures these are
+    rows: Int[np.ndarray, " n"]  # which of the pictures these are
     contents: UInt8[np.ndarray, "n 16"]  # digests of the files as they are
     digests: UInt8[np.ndarray, "n 16"]  # of the images
     sums: Int[np.ndarray, "n c"]  # of the pixels of each channel
@@ -95,7 +95,7 @@ class Streamed:
         same = not size or self.shape[1:3] == (size, size)
         return self if same else Streamed(*self._decoding, self.known, size)
 
-    def at(self, rows: Int[np.ndarray, "m"]) -> "Streamed":
+    def at(self, rows: Int[np.ndarray, " m"]) -> "Streamed":
         """The images `rows` in this order, also several times; nothing is decoded."""
         known = Known(*(of_all[rows] for of_all in self.known))
         return Streamed(*self._decoding, known, 0 if self.shape[1:] == self._decoding[3] else self.shape[1])
@@ -103,12 +103,12 @@ class Streamed:
     def digests(self) -> list[bytes]:
         return [row.tobytes() for row in self.known.digests]
 
-    def mean_std(self, ids: Int[np.ndarray, "m"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def mean_std(self, ids: Int[np.ndarray, " m"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """As `statistics.mean_std` of the images `ids`, before they are resized."""
         _, _, _, (h, w, _) = self._decoding
         return statistics.of_sums(self.known.sums[ids], self.known.squares[ids], h * w)
 
-    def constant(self) -> Bool[np.ndarray, "n"]:
+    def constant(self) -> Bool[np.ndarray, " n"]:
         """As `image_quality.constant`, before they are resized: a channel without variance."""
         _, _, _, (h, w, _) = self._decoding
         return (h * w * self.known.squares == self.known.sums**2).all(1)

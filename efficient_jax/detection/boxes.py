@@ -31,7 +31,7 @@ valid   bool [models n], False where there is no box, since arrays keep their si
 LANES = 128  # boxes compared at once: few enough that a class with few boxes wastes little work
 
 
-def intersection_over_union(a: Float[Any, "4 ..."], b: Float[Any, "4 ..."]) -> Float[Any, "..."]:
+def intersection_over_union(a: Float[Any, "4 ..."], b: Float[Any, "4 ..."]) -> Float[Any, " ..."]:
     """Returns the intersection over union of pairs of boxes, of numpy or JAX arrays.
 
     Args:

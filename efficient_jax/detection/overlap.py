@@ -26,7 +26,7 @@ class Objects(NamedTuple):
     cropped: Bool[np.ndarray, " m"]  # whether a part of its box is outside of the image
 
 
-def area(boxes: Float[np.ndarray, "*a 4"]) -> Float[np.ndarray, "*a"]:
+def area(boxes: Float[np.ndarray, "*a 4"]) -> Float[np.ndarray, " *a"]:
     """Returns the areas of boxes, in square units of their coordinates.
 
     Args:

@@ -163,7 +163,7 @@ def run_folder(name: str) -> Path | None:
     return workdir if (workdir / "config.json").is_file() else None
 
 
-def answered_rightly(found: Member) -> Bool[np.ndarray, "n"]:
+def answered_rightly(found: Member) -> Bool[np.ndarray, " n"]:
     """Which test images; of several labels all are right."""
     return (found.answers == found.test.labels).reshape(len(found.answers), -1).all(1)
 

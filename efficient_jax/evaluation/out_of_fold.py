@@ -17,10 +17,10 @@ class OutOfFold(NamedTuple):
 
     classes: tuple[str, ...]
     names: tuple[str, ...]  # files, or "image 7"
-    ids: Int[np.ndarray, "n"]  # their numbers in the source
+    ids: Int[np.ndarray, " n"]  # their numbers in the source
     probabilities: Float[np.ndarray, "n classes"]
-    labels: Int[np.ndarray, "n *classes"]
-    folds: Int[np.ndarray, "n"]
+    labels: Int[np.ndarray, " n *classes"]
+    folds: Int[np.ndarray, " n"]
 
 
 def gather(stages: Sequence[Path]) -> OutOfFold:

@@ -18,8 +18,8 @@ DECODED = 1024  # images at a time
 
 
 def measures(
-    source: Source, split: Mapping[str, np.ndarray], ids: Int[np.ndarray, "n"]
-) -> dict[str, Shaped[np.ndarray, "n"]]:
+    source: Source, split: Mapping[str, np.ndarray], ids: Int[np.ndarray, " n"]
+) -> dict[str, Shaped[np.ndarray, " n"]]:
     """What test images are like: numbers, NaN where one is not known, or whether something is so."""
     looks = [image_quality.quality(source.images[ids[i : i + DECODED]]) for i in range(0, len(ids), DECODED)]
     found: dict[str, np.ndarray] = {name: np.concatenate([getattr(part, name) for part in looks]) for name in LOOKS}
@@ -33,7 +33,7 @@ def measures(
     return found | {"nearly equals an image of another part": np.isin(ids, alike(images, ids, rest).pairs[:, 0])}
 
 
-def slices(right: Bool[np.ndarray, "n"], found: Mapping[str, Shaped[np.ndarray, "n"]]) -> list[dict[str, Any]]:
+def slices(right: Bool[np.ndarray, " n"], found: Mapping[str, Shaped[np.ndarray, " n"]]) -> list[dict[str, Any]]:
     """For each of `measures` how many images are `right` in each quarter of its range of values, the lowest first, or
     where it is not so and where it is; and `p_value`: whether right and wrong answers differ in it, by the rank-sum or
     Fisher's exact test, with Holm's correction over the measures. Without those that are the same for all images."""

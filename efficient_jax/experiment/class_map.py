@@ -31,7 +31,7 @@ def mapped(
     group = np.array([ours.index(name) for name in class_map.values()])
 
     def joined(
-        variables: Tree, images: UInt8[Array, "b h w c"] | Float[Array, "b h w c"], train: bool, keys: Key[Array, "b"]
+        variables: Tree, images: UInt8[Array, "b h w c"] | Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"]
     ) -> tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]:
         (logits, seen), state = apply(variables, images, train, keys)
         return (logsumexp_by(logits[:, columns], group, len(ours)), seen), state

@@ -23,10 +23,10 @@ NAMED = 10
 class Round(NamedTuple):
     """What a teacher said of the unlabelled images, and what was made of it."""
 
-    ids: Int[np.ndarray, "n"]
+    ids: Int[np.ndarray, " n"]
     probabilities: Float[np.ndarray, "n classes"]
     labels: Float[np.ndarray, "n classes"]  # learned from; with shuffled ones not what the teacher said
-    copies: Int[np.ndarray, "n"]  # 0 where the image is not kept
+    copies: Int[np.ndarray, " n"]  # 0 where the image is not kept
     threshold: float
 
 
@@ -53,7 +53,7 @@ def write(folder: Path, source: Source, found: Round, about: Mapping[str, Any]) 
     files.write_json(folder / ABOUT, about)  # last: it vouches for the table
 
 
-def read(folder: Path, asked: Mapping[str, Any], ids: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n classes"] | None:
+def read(folder: Path, asked: Mapping[str, Any], ids: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n classes"] | None:
     """The probabilities of the store in `folder`; None unless it is of the images `ids` and `asked` in all respects."""
     if not (folder / ABOUT).is_file() or not (folder / TABLE).is_file():
         return None
@@ -78,7 +78,7 @@ def read(folder: Path, asked: Mapping[str, Any], ids: Int[np.ndarray, "n"]) -> F
     return np.stack([column.to_numpy() for column in table.columns[1:]], axis=1)
 
 
-def audit(source: Source, labelled: Int[np.ndarray, "m"], found: Round, batch: int) -> dict[str, Any]:
+def audit(source: Source, labelled: Int[np.ndarray, " m"], found: Round, batch: int) -> dict[str, Any]:
     """What to know of a round before training on it, as JSON.
 
     pool, kept       images

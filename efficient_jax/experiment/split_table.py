@@ -82,7 +82,7 @@ def read(workdir: Path, classes: Sequence[str], where: str) -> Table:
 
 def restored(
     source: Source, table: Table, classes: tuple[str, ...], run: Path, where: str, say: Callable[[str], None]
-) -> tuple[Source, dict[str, Int[np.ndarray, "m"]]]:
+) -> tuple[Source, dict[str, Int[np.ndarray, " m"]]]:
     """The images of a run as it had them: its indices, labels and parts, without images that were added since.
 
     Images are found by content; of equal ones by name. Those with another name now are the same images. Training images
@@ -122,7 +122,7 @@ def restored(
     return found._replace(labels=table.labels, classes=classes, names=table.names if source.names else ()), split
 
 
-def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[np.ndarray, "n"]) -> list[str]:
+def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[np.ndarray, " n"]) -> list[str]:
     """What is different from the run, for people."""
     found = np.flatnonzero(rows >= 0)
     added = len(source.images) - len(np.unique(rows[found]))
@@ -143,7 +143,7 @@ def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[n
     return changes
 
 
-def _at(source: Source, rows: Int[np.ndarray, "n"]) -> Source:
+def _at(source: Source, rows: Int[np.ndarray, " n"]) -> Source:
     """The images `rows` of a source, without the parts that it fixes."""
     images = source.images.at(rows) if isinstance(source.images, Streamed) else source.images[rows]
 
@@ -163,7 +163,7 @@ def _at(source: Source, rows: Int[np.ndarray, "n"]) -> Source:
     )
 
 
-def _class_names(labels: Int[np.ndarray, "n"], classes: Sequence[str]) -> list[str]:
+def _class_names(labels: Int[np.ndarray, " n"], classes: Sequence[str]) -> list[str]:
     return ["" if label < 0 else classes[label] for label in labels]
 
 

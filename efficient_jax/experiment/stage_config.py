@@ -257,7 +257,7 @@ def _augment(block: Mapping[str, Any], where: str) -> Augment:
     ops = bind(_ops, {"ops": block.get("ops", ())}, where)["ops"]
     augment = augmentations.build(ops, block, where)
 
-    def named(keys: Key[Array, "b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
+    def named(keys: Key[Array, " b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
         try:
             return augment(keys, batch, saliency)
         except UserError as error:

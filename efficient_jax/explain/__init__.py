@@ -9,7 +9,7 @@ from efficient_jax.explain.gradcam import Images, Network, grad_cam
 
 
 def heat_maps(
-    network: Network, images: Images, classes: Int[Array, "b"], layer: str = ""
+    network: Network, images: Images, classes: Int[Array, " b"], layer: str = ""
 ) -> dict[str, Float[Array, "b _rows _columns"]]:
     """The maps that there are for the network, by name: Grad-CAM for a convolutional one; for a transformer the
     attention of its last layer, the mean of the heads, and the rollout of all, whatever the `classes`.

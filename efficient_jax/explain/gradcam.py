@@ -18,7 +18,7 @@ Images = Shaped[Array, "b h w c"]
 
 
 def grad_cam(
-    network: Network, images: Images, classes: Int[Array, "b"], layer: str = ""
+    network: Network, images: Images, classes: Int[Array, " b"], layer: str = ""
 ) -> Float[Array, "b _rows _columns"]:
     """A map for each image, 0.0 and above, of the size of the feature map: ReLU(sum_k a_k A_k), where a_k is the mean
     over the pixels of d logit / d A_k. 0.0 everywhere: nothing in the map speaks for the class.

@@ -19,7 +19,7 @@ def enlarged(maps: Float[Array, "b h w"], size: tuple[int, ...]) -> Float[Array,
     return jnp.where(high > low, (large - low) / jnp.where(high > low, high - low, 1.0), 0.0)
 
 
-def rank_correlations(a: Float[np.ndarray, "b h w"], b: Float[np.ndarray, "b h w"]) -> Float[np.ndarray, "b"]:
+def rank_correlations(a: Float[np.ndarray, "b h w"], b: Float[np.ndarray, "b h w"]) -> Float[np.ndarray, " b"]:
     """Spearman's, of each image's two maps; NaN where one of them has one value only.
 
     Of a method that shows what a network has learned it is far below 1 when `b` is of the same network with random
@@ -38,7 +38,7 @@ def peaks(maps: Float[np.ndarray, "b h w"]) -> Float[np.ndarray, "b 2"]:
     return np.stack([(x + 0.5) / w, (y + 0.5) / h], axis=1)
 
 
-def targets(objects: Mapping[str, Shaped[np.ndarray, "b *rest"]], size: tuple[int, int]) -> Bool[np.ndarray, "b h w"]:
+def targets(objects: Mapping[str, Shaped[np.ndarray, " b *rest"]], size: tuple[int, int]) -> Bool[np.ndarray, "b h w"]:
     """The pixels of images of `size` (h, w) on which there is an object: those of `mask`, else of the visible `boxes`.
 
     A pixel is in a box when its centre is.
@@ -52,7 +52,7 @@ def targets(objects: Mapping[str, Shaped[np.ndarray, "b *rest"]], size: tuple[in
     return (down[..., :, None] & across[..., None, :] & visible[..., None, None]).any(1)
 
 
-def pointing_game(points: Float[np.ndarray, "b 2"], targets: Bool[np.ndarray, "b h w"]) -> Bool[np.ndarray, "b"]:
+def pointing_game(points: Float[np.ndarray, "b 2"], targets: Bool[np.ndarray, "b h w"]) -> Bool[np.ndarray, " b"]:
     """Whether each point, in shares of width and height, is on the object (arXiv 1608.00507, with no margin)."""
     _, h, w = targets.shape
     x, y = (np.minimum((points[:, i] * length).astype(int), length - 1) for i, length in ((0, w), (1, h)))

@@ -28,7 +28,7 @@ BATCH = 256
 
 def predictions(
     classify: Classify, images: UInt8[np.ndarray, "n h w c"], augmentation: Augmentation, key: jax.Array
-) -> Int[np.ndarray, "n"]:
+) -> Int[np.ndarray, " n"]:
     """The class that `classify` finds in each image after `augmentation`; image i always draws from the same key."""
     run = jax.jit(jax.vmap(augmentation))
     found = []
@@ -44,9 +44,9 @@ class Accuracies(NamedTuple):
 
     steps: tuple[str, ...]
     right: Bool[np.ndarray, "steps n"]
-    labels: Int[np.ndarray, "n"]
+    labels: Int[np.ndarray, " n"]
 
-    def counts(self) -> tuple[Int[np.ndarray, "steps classes"], Int[np.ndarray, "classes"]]:
+    def counts(self) -> tuple[Int[np.ndarray, "steps classes"], Int[np.ndarray, " classes"]]:
         """(right answers, images) of each class."""
         size = self.labels.max() + 1
         right = np.stack([np.bincount(self.labels[row], minlength=size) for row in self.right])
@@ -57,7 +57,7 @@ class Accuracies(NamedTuple):
         right, n = self.counts()
         return np.where(n > 0, right / np.maximum(n, 1), np.nan)
 
-    def slopes(self) -> Float[np.ndarray, "classes"]:
+    def slopes(self) -> Float[np.ndarray, " classes"]:
         """What each class gains (loses, if negative) from one step to the next: a line by least squares."""
         x = np.arange(len(self.steps)) - (len(self.steps) - 1) / 2
         return x @ self.per_class() / (x @ x)
@@ -66,7 +66,7 @@ class Accuracies(NamedTuple):
 def accuracies(
     classify: Classify,
     images: UInt8[np.ndarray, "n h w c"],
-    labels: Int[np.ndarray, "n"],
+    labels: Int[np.ndarray, " n"],
     augmentations: Mapping[str, Augmentation],
     key: jax.Array,
 ) -> Accuracies:
@@ -77,7 +77,7 @@ def accuracies(
 
 
 def of_operations(
-    classify: Classify, images: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, "n"], key: jax.Array
+    classify: Classify, images: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"], key: jax.Array
 ) -> dict[str, Accuracies]:
     """Accuracies for every operation on which a label may depend and that takes these images and keeps their size."""
     measured = {}
@@ -164,7 +164,7 @@ class Shortcut(NamedTuple):
 def shortcut(
     classify: Classify,
     images: UInt8[np.ndarray, "n h w c"],
-    labels: Int[np.ndarray, "n"],
+    labels: Int[np.ndarray, " n"],
     classes: Sequence[int],
     augmentation: Augmentation,
     key: jax.Array,
@@ -179,11 +179,11 @@ def shortcut(
     """
     of_others = images[~np.isin(labels, classes)]
 
-    def taken(judge: Classify) -> tuple[Bool[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
+    def taken(judge: Classify) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
         found = judge(of_others).argmax(1), predictions(judge, of_others, augmentation, key)
         return np.isin(found[0], classes), np.isin(found[1], classes)
 
-    def rate(found: Bool[np.ndarray, "n"]) -> Rate:
+    def rate(found: Bool[np.ndarray, " n"]) -> Rate:
         return Rate(int(found.sum()), len(found))
 
     before, after = taken(classify)
@@ -198,7 +198,7 @@ def shortcut(
 def shortcuts(
     classify: Classify,
     images: UInt8[np.ndarray, "n h w c"],
-    labels: Int[np.ndarray, "n"],
+    labels: Int[np.ndarray, " n"],
     blocks: Mapping[str, Any],
     where: str,
     key: jax.Array,

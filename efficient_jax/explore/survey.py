@@ -42,24 +42,24 @@ class Move(NamedTuple):
 
 class Survey(NamedTuple):
     members: Bool[np.ndarray, "n classes"]  # which images are known to be of which classes
-    counts: dict[str, Int[np.ndarray, "classes"]]  # part -> images of each class
+    counts: dict[str, Int[np.ndarray, " classes"]]  # part -> images of each class
     unknown: dict[str, int]  # part -> images of which nobody knows the class
     mean: tuple[float, ...]  # of each channel over all pixels of images that are not held out, 0..1
     std: tuple[float, ...]
-    ids: Int[np.ndarray, "m"]  # the images of what follows
-    held_out: Bool[np.ndarray, "m"]  # which of them are for validation or test
+    ids: Int[np.ndarray, " m"]  # the images of what follows
+    held_out: Bool[np.ndarray, " m"]  # which of them are for validation or test
     quality: image_quality.Quality
     colourless: float  # share of images whose channels are equal
     features: str  # what distances are of
-    spread: Float[np.ndarray, "classes"]
-    distance: Float[np.ndarray, "m"]  # Mahalanobis
-    outliers: Int[np.ndarray, "k"]  # ids, the farthest first
+    spread: Float[np.ndarray, " classes"]
+    distance: Float[np.ndarray, " m"]  # Mahalanobis
+    outliers: Int[np.ndarray, " k"]  # ids, the farthest first
     within: dict[str, float]  # measure -> its coefficient of variation within the classes of labelled images; or nan
     moves: dict[str, Move]
     equal: list[list[int]]  # ids of images that equal each other, of the whole set
     compared: int  # images of which it is known whether they are near another
     near: leakage.Near  # pairs of ids that are nearly, and not quite, equal
-    constant: Int[np.ndarray, "k"]  # ids of images of one colour, of the whole set
+    constant: Int[np.ndarray, " k"]  # ids of images of one colour, of the whole set
     objects: overlap.Objects | None
 
     @property
@@ -77,7 +77,7 @@ class Survey(NamedTuple):
 
 def survey(
     source: Source,
-    split: Mapping[str, Int[np.ndarray, "_"]],
+    split: Mapping[str, Int[np.ndarray, " _"]],
     network: Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n d"]] | None = None,
     padded: bool = False,
 ) -> Survey:
@@ -127,12 +127,12 @@ def survey(
     )
 
 
-def _constant(source: Source) -> Bool[np.ndarray, "n"]:
+def _constant(source: Source) -> Bool[np.ndarray, " n"]:
     images = source.images
     return images.constant() if isinstance(images, Streamed) else image_quality.constant(images)
 
 
-def _some(ids: Int[np.ndarray, "n"], most: int) -> Int[np.ndarray, "m"]:
+def _some(ids: Int[np.ndarray, " n"], most: int) -> Int[np.ndarray, " m"]:
     """At most so many, spread over all."""
     return ids[np.linspace(0, len(ids) - 1, min(most, len(ids))).astype(int)]
 
@@ -142,14 +142,14 @@ def _members(source: Source) -> Bool[np.ndarray, "n classes"]:
     return source.labels == 1 if source.multi_label else np.equal.outer(source.labels, np.arange(len(source.classes)))
 
 
-def _within(values: Float[np.ndarray, "n"], members: Bool[np.ndarray, "n classes"]) -> float:
+def _within(values: Float[np.ndarray, " n"], members: Bool[np.ndarray, "n classes"]) -> float:
     """The standard deviation within classes as a share of the mean; nan where too few images say something of it."""
     squares = sum(np.square(values[of] - values[of].mean()).sum() for of in members.T if of.any())
     freedom = sum(max(int(of.sum()) - 1, 0) for of in members.T)
     return float(np.sqrt(squares / freedom) / max(values.mean(), 1e-9)) if freedom >= FREEDOM else float("nan")
 
 
-def _moves(source: Source, labelled: Int[np.ndarray, "n"], features: feature_distances.Features) -> dict[str, Move]:
+def _moves(source: Source, labelled: Int[np.ndarray, " n"], features: feature_distances.Features) -> dict[str, Move]:
     ids = _some(labelled, MOVED)
     images, labels = resized(source.images[ids], SIDE), source.labels[ids]
     if len(ids) < 2 * len(source.classes):
@@ -171,21 +171,21 @@ def _moves(source: Source, labelled: Int[np.ndarray, "n"], features: feature_dis
     }
 
 
-def _groups(hashes: list[bytes], ids: Int[np.ndarray, "n"]) -> list[list[int]]:
+def _groups(hashes: list[bytes], ids: Int[np.ndarray, " n"]) -> list[list[int]]:
     found: dict[bytes, list[int]] = {}
     for number in ids.tolist():
         found.setdefault(hashes[number], []).append(number)
     return [group for group in found.values() if len(group) > 1]
 
 
-def _near(images: UInt8[np.ndarray, "n h w c"], ids: Int[np.ndarray, "n"]) -> leakage.Near:
+def _near(images: UInt8[np.ndarray, "n h w c"], ids: Int[np.ndarray, " n"]) -> leakage.Near:
     pairs, apart = leakage.near(images)
     hashes = identity.digests(images)
     differ = np.array([hashes[one] != hashes[other] for one, other in pairs], bool)
     return leakage.Near(ids[pairs[differ]], apart[differ])
 
 
-def _objects(source: Source, ids: Int[np.ndarray, "n"], padded: bool) -> overlap.Objects | None:
+def _objects(source: Source, ids: Int[np.ndarray, " n"], padded: bool) -> overlap.Objects | None:
     if "boxes" not in source.objects:
         return None
     h, w = source.images.shape[1:3]

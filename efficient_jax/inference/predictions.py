@@ -28,7 +28,7 @@ NAMED = 3
 class Predictions(NamedTuple):
     """Of some images of a data set."""
 
-    ids: Int[np.ndarray, "n"]  # their numbers in it
+    ids: Int[np.ndarray, " n"]  # their numbers in it
     probabilities: Float[np.ndarray, "n *hw classes"]
     labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1; or of pixels [n h w]
     classes: tuple[str, ...]
@@ -37,7 +37,7 @@ class Predictions(NamedTuple):
     shares: bool = False  # whether `probabilities` are shares of a hard vote, which have no likelihood
 
 
-def of(source: Source, ids: Int[np.ndarray, "n"], probabilities: Float[np.ndarray, "n classes"]) -> Predictions:
+def of(source: Source, ids: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n classes"]) -> Predictions:
     names, contents = tuple(source.name(i) for i in ids), dataset.contents(source, ids)
     return Predictions(ids, probabilities, source.labels[ids], source.classes, names, contents)
 
@@ -105,7 +105,7 @@ def _from_csv(path: Path, where: str) -> Predictions:
     return Predictions(ids, probabilities, labels, classes, images, contents if all(contents) else ())
 
 
-def _labels(table: delimited.Table, classes: tuple[str, ...]) -> Int[np.ndarray, "n"]:
+def _labels(table: delimited.Table, classes: tuple[str, ...]) -> Int[np.ndarray, " n"]:
     """Class numbers of the column `label`, -1 where it has no label or is not there."""
     numbers = {name: number for number, name in enumerate(classes)}
     names = list(map(normal, table.column("label"))) if "label" in table.names else [""] * len(table.rows)
@@ -115,7 +115,7 @@ def _labels(table: delimited.Table, classes: tuple[str, ...]) -> Int[np.ndarray,
     return np.array([numbers.get(name, -1) for name in names], np.int32)
 
 
-def _numbered(ids: Int[np.ndarray, "n"]) -> tuple[str, ...]:
+def _numbered(ids: Int[np.ndarray, " n"]) -> tuple[str, ...]:
     return tuple(f"image {i}" for i in ids)
 
 
@@ -154,7 +154,7 @@ def _check(found: Predictions, where: str) -> None:
         raise UserError(f"{where} has an id twice")
 
 
-def rows_of(wanted: Predictions, among: Predictions) -> tuple[Int[np.ndarray, "n"], str]:
+def rows_of(wanted: Predictions, among: Predictions) -> tuple[Int[np.ndarray, " n"], str]:
     """Finds the images of one set of predictions in another.
 
     Images are the same if their content is; without hashes, if their names are; a file of another program that has
@@ -223,7 +223,7 @@ def matched(
 
 
 def _apart(
-    found: Predictions, name: str, rows: Int[np.ndarray, "m"], other: Predictions, other_name: str, by: str, where: str
+    found: Predictions, name: str, rows: Int[np.ndarray, " m"], other: Predictions, other_name: str, by: str, where: str
 ) -> str:
     """What to say of images that are in one file only, found by "content", "name" or "id"."""
     if by == "id":

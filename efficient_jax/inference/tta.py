@@ -121,7 +121,7 @@ def mean(
     return jnp.sort(said * weights, axis=0).sum(0) / weights.sum(0)
 
 
-def vote(said: Float[Array, "v *b classes"], weights: Float[Array, "v *#b"] | None = None) -> Int[Array, "*b"]:
+def vote(said: Float[Array, "v *b classes"], weights: Float[Array, "v *#b"] | None = None) -> Int[Array, " *b"]:
     """The class that most views say; among those with as many the one of the larger mean, then the first."""
     ballots = jax.nn.one_hot(said.argmax(-1), said.shape[-1])
     counts = (ballots if weights is None else ballots * weights[..., None]).sum(0)

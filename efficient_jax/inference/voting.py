@@ -8,19 +8,19 @@ from jaxtyping import Float, Int
 from efficient_jax.types import UserError
 
 Members = Float[np.ndarray, "m *n classes"]
-Answer = tuple[Float[np.ndarray, "*n classes"], Int[np.ndarray, "*n"]]
+Answer = tuple[Float[np.ndarray, "*n classes"], Int[np.ndarray, " *n"]]
 """(probabilities, the class answered)"""
 
 EQUAL = 1e-9  # sums of weights that differ by less are equal
 
 
-def soft(probabilities: Members, weights: Float[np.ndarray, "m"]) -> Answer:
+def soft(probabilities: Members, weights: Float[np.ndarray, " m"]) -> Answer:
     """The weighted mean of probabilities. Its log-likelihood is, for each example, no worse than the members' mean."""
     mean = np.tensordot(_shares(weights, len(probabilities)), probabilities, 1).astype(probabilities.dtype)
     return mean, mean.argmax(-1)
 
 
-def hard(probabilities: Members, weights: Float[np.ndarray, "m"]) -> Answer:
+def hard(probabilities: Members, weights: Float[np.ndarray, " m"]) -> Answer:
     """The weighted share of the members whose most probable class it is; of those with the largest share the one
     with the highest weighted mean of probabilities is answered, of equal ones the first."""
     votes = probabilities.argmax(-1)[..., None] == np.arange(probabilities.shape[-1])
@@ -30,10 +30,10 @@ def hard(probabilities: Members, weights: Float[np.ndarray, "m"]) -> Answer:
     return share, np.where(most, mean, -1.0).argmax(-1)
 
 
-VOTES: dict[str, Callable[[Members, Float[np.ndarray, "m"]], Answer]] = {"soft": soft, "hard": hard}
+VOTES: dict[str, Callable[[Members, Float[np.ndarray, " m"]], Answer]] = {"soft": soft, "hard": hard}
 
 
-def _shares(weights: Float[np.ndarray, "m"], members: int) -> Float[np.ndarray, "m"]:
+def _shares(weights: Float[np.ndarray, " m"], members: int) -> Float[np.ndarray, " m"]:
     weights = np.asarray(weights, np.float64)
     if weights.shape != (members,):
         raise UserError(f"weights of members: {weights.tolist()} for {members} members; want one for each")
@@ -42,7 +42,7 @@ def _shares(weights: Float[np.ndarray, "m"], members: int) -> Float[np.ndarray, 
     return weights / weights.sum()
 
 
-def greedy(probabilities: Members, labels: Int[np.ndarray, "n"]) -> tuple[list[int], list[float]]:
+def greedy(probabilities: Members, labels: Int[np.ndarray, " n"]) -> tuple[list[int], list[float]]:
     """(members in the order in which they join, accuracy of the soft vote after each): who adds what.
 
     Each round adds the member with which the vote is right most often; of equal ones that with the best

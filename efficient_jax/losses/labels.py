@@ -18,7 +18,7 @@ def cross_entropy(
     targets: Float[Array, "*b classes"],
     label_smoothing: float = 0.0,
     weights: Float[Array, " classes"] | float = 1.0,
-) -> Float[Array, "*b"]:
+) -> Float[Array, " *b"]:
     """Returns the cross entropy with target distributions, in nats: -sum over classes of weight x target x log p.
 
     Args:
@@ -61,7 +61,7 @@ def class_weights(counts: Float[Array, " classes"], beta: float) -> Float[Array,
 
 def sigmoid_cross_entropy(
     logits: Float[Array, "*b classes"], targets: Float[Array, "*b classes"], label_smoothing: float = 0.0
-) -> Float[Array, "*b"]:
+) -> Float[Array, " *b"]:
     """Returns the binary cross entropy of independent labels, the mean over classes, in nats.
 
     Args:
@@ -96,7 +96,7 @@ def _check_targets(name: str, logits: Array, targets: Array) -> None:
 
 def distillation(
     student_logits: Float[Array, "*b classes"], teacher_logits: Float[Array, "*b classes"], temperature: float
-) -> Float[Array, "*b"]:
+) -> Float[Array, " *b"]:
     """Returns T^2 KL(teacher || student) of the distributions at temperature T, in nats (arXiv 1503.02531).
 
     The factor T^2 keeps the size of the gradient when T changes.

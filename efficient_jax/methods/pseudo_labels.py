@@ -61,7 +61,7 @@ def pseudo_labels(
     return labels.astype(np.float32), copies
 
 
-def suggestion(confidence: Float[np.ndarray, "n"]) -> str:
+def suggestion(confidence: Float[np.ndarray, " n"]) -> str:
     """What to say where a threshold keeps nothing; rounded down, so that the half is kept."""
     half = np.floor(100 * np.median(confidence)) / 100
     return f"the highest confidence is {confidence.max():.3f}; {half:.2f} would keep at least half of the images"
@@ -74,7 +74,7 @@ def certain(probabilities: Float[np.ndarray, "n classes"], threshold: float) -> 
 
 def multi_label_pseudo_labels(
     probabilities: Float[np.ndarray, "n classes"], seed: int, *, threshold: float = 0.9, soft: bool = False
-) -> tuple[Float[np.ndarray, "n classes"], Int[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, "n classes"], Int[np.ndarray, " n"]]:
     """(labels float32 [n classes], copies int32 [n], 0 or 1) from a teacher's probabilities of independent labels.
 
     A label of which the teacher is certain becomes 0 or 1, with `soft` it stays the probability. An uncertain one

@@ -11,14 +11,14 @@ from efficient_jax import keys as random_keys
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.types import Apply, Augment, Batch, Saliency, Tree, UserError
 
-Keys = dict[str, Key[Array, "?b"]]
-Losses = Callable[[Float[Array, "b classes"], Float[Array, "b classes"]], Float[Array, "b"]]
+Keys = dict[str, Key[Array, " ?b"]]
+Losses = Callable[[Float[Array, "b classes"], Float[Array, "b classes"]], Float[Array, " b"]]
 """`losses(logits, labels)`: of each image."""
 
 
 def one_view(
     augment: Augment, batch: dict[str, Batch], keys: Keys, which: str = "", saliency: Saliency | None = None
-) -> tuple[Batch, Key[Array, "n"]]:
+) -> tuple[Batch, Key[Array, " n"]]:
     """All streams, one behind the other in the order of their names, augmented; and the model's keys for them.
 
     One program augments all and one forward pass sees all, BatchNorm too. Streams have even lengths where images
@@ -62,7 +62,7 @@ def saliency_of(apply: Apply, variables: Tree, losses: Losses) -> Saliency:
 
 def two_views(
     augment: Augment, strong_augment: Augment, batch: dict[str, Batch], keys: Keys
-) -> tuple[Batch, Key[Array, "n"]]:
+) -> tuple[Batch, Key[Array, " n"]]:
     """As `one_view`, and behind it the unlabelled images once more, augmented by `strong_augment` instead.
 
     "label" stays that of one view. One forward pass sees all three parts: their batch statistics are common.
@@ -76,7 +76,7 @@ def two_views(
     return weak | {"image": jnp.concatenate(images)}, jnp.concatenate([model_keys, strong_keys])
 
 
-def right(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, "b"]:
+def right(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, " b"]:
     """1.0 where the largest logit is the most probable label."""
     return (logits.argmax(-1) == labels.argmax(-1)).astype(jnp.float32)
 
@@ -99,6 +99,6 @@ def with_labels(
     return weight * cross_entropy(logits[:n], labels[:n]).sum() * (len(logits) / n), accuracy
 
 
-def all_right(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, "b"]:
+def all_right(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, " b"]:
     """1.0 where every one of several labels is right at a threshold of 0.5."""
     return ((logits >= 0.0) == (labels >= 0.5)).all(-1).astype(jnp.float32)

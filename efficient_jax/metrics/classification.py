@@ -125,7 +125,7 @@ def of_pixels(answers: Int[np.ndarray, "n h w"], labels: Int[np.ndarray, "n h w"
 
 
 def confusion(
-    answers: Int[np.ndarray, "*n"], labels: Int[np.ndarray, "*n"], classes: int
+    answers: Int[np.ndarray, " *n"], labels: Int[np.ndarray, " *n"], classes: int
 ) -> Int[np.ndarray, "classes classes"]:
     """Returns how many pixels of each true class (row) have each predicted class (column).
 

@@ -269,13 +269,13 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _max_over(x: Float[Array, "*all"], axes: tuple[int, ...]) -> Float[Array, "*others"]:
+def _max_over(x: Float[Array, " *all"], axes: tuple[int, ...]) -> Float[Array, " *others"]:
     return functools.reduce(jnp.maximum, _along(x, axes))
 
 
 def _max_over_backward(
-    axes: tuple[int, ...], kept: tuple[Array, Array], g: Float[Array, "*others"]
-) -> tuple[Float[Array, "*all"]]:
+    axes: tuple[int, ...], kept: tuple[Array, Array], g: Float[Array, " *others"]
+) -> tuple[Float[Array, " *all"]]:
     x, highest = kept
     share = g / sum((entries == highest).astype(g.dtype) for entries in _along(x, axes))
     highest, share = (jnp.expand_dims(y, axes) for y in (highest, share))
@@ -285,7 +285,7 @@ def _max_over_backward(
 _max_over.defvjp(lambda x, axes: (y := _max_over(x, axes), (x, y)), _max_over_backward)
 
 
-def _along(x: Float[Array, "*all"], axes: tuple[int, ...]) -> list[Float[Array, "*others"]]:
+def _along(x: Float[Array, " *all"], axes: tuple[int, ...]) -> list[Float[Array, " *others"]]:
     """Returns `x` at every index along `axes`, in row-major order."""
     slices = []
     for position in np.ndindex(*(x.shape[axis] for axis in axes)):

@@ -22,8 +22,8 @@ def headers(steps: Sequence[str]) -> list[str]:
 
 def rows(
     right: Int[np.ndarray, "steps classes"],
-    n: Int[np.ndarray, "classes"],
-    slopes: Float[np.ndarray, "classes"],
+    n: Int[np.ndarray, " classes"],
+    slopes: Float[np.ndarray, " classes"],
     classes: Sequence[str],
 ) -> list[list[str]]:
     """Mean over classes, worst class, then the classes, steepest loss first; none for classes without images."""
@@ -42,7 +42,10 @@ def rows(
 
 
 def plot(
-    steps: Sequence[str], right: Int[np.ndarray, "steps classes"], n: Int[np.ndarray, "classes"], classes: Sequence[str]
+    steps: Sequence[str],
+    right: Int[np.ndarray, "steps classes"],
+    n: Int[np.ndarray, " classes"],
+    classes: Sequence[str],
 ) -> str:
     """Accuracy against strength as an SVG: every class in gray, their mean, and the worst at the greatest strength."""
     known = np.flatnonzero(n)

@@ -36,7 +36,7 @@ def picture(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"] | 
     return plots.png(mixed.round().astype(np.uint8))
 
 
-def trust_row(what: str, name: str, correlations: Float[np.ndarray, "n"]) -> list[str]:
+def trust_row(what: str, name: str, correlations: Float[np.ndarray, " n"]) -> list[str]:
     """The cells under `TRUST_HEADERS`, the mean and interval by Fisher's z; NaN where a map has one value only."""
     known = correlations[~np.isnan(correlations)]
     cell = "–"

@@ -75,7 +75,7 @@ def pseudo_labels(about: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def confusion(labels: Int[np.ndarray, "n"], answers: Int[np.ndarray, "n"], classes: Sequence[str]) -> dict[str, Any]:
+def confusion(labels: Int[np.ndarray, " n"], answers: Int[np.ndarray, " n"], classes: Sequence[str]) -> dict[str, Any]:
     counts = plots.confusion(labels, answers, len(classes))
     if len(classes) > PRINTED_CLASSES:
         return {"picture": plots.heat_map(counts), "pairs": plots.most_confused(counts)}

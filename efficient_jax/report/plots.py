@@ -72,7 +72,7 @@ def strip(images: Iterable[UInt8[np.ndarray, "h w c"]], side: int = TILE) -> Pic
     return Picture(data_uri("image/jpeg", buffer.getvalue()), sheet.shape[1], sheet.shape[0])
 
 
-def histogram(values: Float[np.ndarray, "n"], others: Float[np.ndarray, "m"], label: str) -> str:
+def histogram(values: Float[np.ndarray, " n"], others: Float[np.ndarray, " m"], label: str) -> str:
     """Shares of `values` as bars, of `others` as a line, over the middle 99% of both, as an SVG."""
     both = np.concatenate([values, others])
     low, high = np.quantile(both[np.isfinite(both)], (0.005, 0.995))
@@ -114,7 +114,7 @@ def single(image: UInt8[np.ndarray, "h w c"]) -> Picture:
     return png(image, max(1, TILE // max(image.shape[:2])))
 
 
-def smooth(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "points"]:
+def smooth(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " points"]:
     """Means of at most `CURVE_POINTS` neighbouring stretches."""
     return np.array([part.mean() for part in np.array_split(values, min(len(values), CURVE_POINTS))])
 
@@ -145,7 +145,7 @@ def svg(figure: Figure) -> str:
     return data_uri("image/svg+xml", buffer.getvalue())
 
 
-def confusion(label: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], classes: int) -> Int[np.ndarray, "k k"]:
+def confusion(label: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], classes: int) -> Int[np.ndarray, "k k"]:
     """Counts of images, rows true, columns predicted."""
     return np.bincount(label * classes + predicted, minlength=classes**2).reshape(classes, classes)
 

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw
 
 from efficient_jax.report import plots
 
-Example = Mapping[str, Shaped[np.ndarray, "*shape"]]
-Sheet = Mapping[str, Mapping[str, Shaped[np.ndarray, "b *rest"]]]
+Example = Mapping[str, Shaped[np.ndarray, " *shape"]]
+Sheet = Mapping[str, Mapping[str, Shaped[np.ndarray, " b *rest"]]]
 """Heading -> examples, a column for each heading."""
 
 ROWS, DRAWN_ROWS = 4, 2
@@ -69,7 +69,7 @@ def _rim(shape: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     return shape & ~(around[2:, 1:-1] & around[:-2, 1:-1] & around[1:-1, 2:] & around[1:-1, :-2])
 
 
-def _pixels(box: Float[np.ndarray, "4"], scale: int) -> tuple[float, float, float, float]:
+def _pixels(box: Float[np.ndarray, " 4"], scale: int) -> tuple[float, float, float, float]:
     """From the edges of a box to its first and last pixel."""
     left, top, right, bottom = np.round(scale * box).tolist()
     return left, top, max(left, right - 1), max(top, bottom - 1)

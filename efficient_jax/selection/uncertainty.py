@@ -11,7 +11,7 @@ WITHIN = 0.5  # of the score up to which images would be chosen by score alone: 
 ROUNDS = 20  # of k-means; the assignment rarely changes after ten
 
 Members = Float[np.ndarray, "m n classes"]
-Scores = Float[np.ndarray, "n"]
+Scores = Float[np.ndarray, " n"]
 
 
 def entropy(probabilities: Members) -> Scores:
@@ -39,7 +39,7 @@ def _entropy(probabilities: np.ndarray) -> np.ndarray:
 RANKINGS: dict[str, Callable[[Members], Scores]] = {"entropy": entropy, "margin": margin, "disagreement": disagreement}
 
 
-def diverse(features: Float[np.ndarray, "n d"], scores: Scores, count: int) -> Int[np.ndarray, "k"]:
+def diverse(features: Float[np.ndarray, "n d"], scores: Scores, count: int) -> Int[np.ndarray, " k"]:
     """Returns the indices of `count` images (all, if there are fewer), the highest score first: of each cluster of the
     candidates the one with the highest score, so that no chosen image is surer than one left out of its cluster.
 
@@ -61,7 +61,7 @@ def diverse(features: Float[np.ndarray, "n d"], scores: Scores, count: int) -> I
     return pool[np.sort(np.append(first, others))]
 
 
-def clusters(features: Float[np.ndarray, "n d"], weights: Scores, count: int) -> Int[np.ndarray, "n"]:
+def clusters(features: Float[np.ndarray, "n d"], weights: Scores, count: int) -> Int[np.ndarray, " n"]:
     """Returns the cluster, 0 .. `count` - 1, of each image: k-means in angle, in which images count by `weights`.
 
     The first centre is the first image, each next one the image farthest from all centres before (arXiv 1708.00489).

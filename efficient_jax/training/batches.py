@@ -47,7 +47,7 @@ def taken(data: Tree, given: dict[str, Array]) -> dict[str, Array]:
 
 
 def padded(
-    images: Images, rows: Int[np.ndarray, "n"], size: int, devices: Sequence[jax.Device]
+    images: Images, rows: Int[np.ndarray, " n"], size: int, devices: Sequence[jax.Device]
 ) -> Iterator[dict[str, Array]]:
     """What is `given` of `rows` in batches of `size`; the last repeats a row until it is full."""
 

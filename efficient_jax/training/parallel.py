@@ -75,26 +75,26 @@ def pmap(
     )
 
 
-def keys_of_share(key: PRNGKeyArray, n: int) -> Key[Array, "n"]:
+def keys_of_share(key: PRNGKeyArray, n: int) -> Key[Array, " n"]:
     """One key for each of this device's `n` examples, by their position in the global batch."""
     return keys.by_position(key, jax.lax.axis_index(AXIS) * n, n)
 
 
-def shared(rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> Int[Array, "mine *steps share"]:
+def shared(rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> Int[Array, " mine *steps share"]:
     """Global batches cut into the devices' shares, each on its device."""
     return jax.device_put(_shares(rows, devices), _split(devices))
 
 
 def shared_by(
-    look_up: Callable[[Int[np.ndarray, "mine *steps share"]], np.ndarray],
+    look_up: Callable[[Int[np.ndarray, " mine *steps share"]], np.ndarray],
     rows: Int[np.ndarray, "*steps b"],
     devices: Sequence[jax.Device],
-) -> Shaped[Array, "mine *steps_share_shape"]:
+) -> Shaped[Array, " mine *steps_share_shape"]:
     """As `shared`, of what `look_up` knows of each row. It is asked for the rows of this process' devices only."""
     return jax.device_put(look_up(_shares(rows, devices)), _split(devices))
 
 
-def collected(batches: Iterable[Shaped[Array, "mine share *shape"]]) -> Shaped[np.ndarray, "images *shape"]:
+def collected(batches: Iterable[Shaped[Array, " mine share *shape"]]) -> Shaped[np.ndarray, " images *shape"]:
     """What all devices, also those of other processes, have found of batches, in the order of the images."""
     shares = distributed.gathered(np.stack([np.asarray(batch) for batch in batches], 1))
     return shares.swapaxes(0, 1).reshape(-1, *shares.shape[3:])

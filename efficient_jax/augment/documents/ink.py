@@ -22,7 +22,7 @@ BLACK, WHITE = 0.0, 1.0
 
 Image = Shaped[Array, "h w c"]
 Way = Int32[Array, "h w"]  # in 0..ONE
-Seed = UInt32[Array, "2"]
+Seed = UInt32[Array, " 2"]
 
 
 def ink_bleed(key: PRNGKeyArray, example: Example, *, strength: float = 0.8, radius: int = 1) -> Example:
@@ -151,13 +151,13 @@ def white(image: Image) -> Shaped[Array, ""]:
     return jnp.asarray(255 if image.dtype == jnp.uint8 else 1, image.dtype)
 
 
-def draw(key: PRNGKeyArray, count: int) -> tuple[Float[Array, "count"], Seed]:
+def draw(key: PRNGKeyArray, count: int) -> tuple[Float[Array, " count"], Seed]:
     """Numbers uniform in [0, 1), and a seed for noise."""
     words = jax.random.bits(key, (count + 2,))
     return (words[2:] >> 8).astype(jnp.float32) / 2**24, words[:2]
 
 
-def up_to(most: float, u: Float[Array, "*n"], name: str) -> Int32[Array, "*n"]:
+def up_to(most: float, u: Float[Array, " *n"], name: str) -> Int32[Array, " *n"]:
     """The share `u` of `most`, where ONE is 1."""
     if not 0 <= most <= 1:
         raise UserError(f"{name} {most} is not in 0..1")

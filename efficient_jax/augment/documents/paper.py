@@ -79,13 +79,13 @@ def folding_shadow(
     amount = up_to(strength, u[0], "folding_shadow: strength")
     side = jnp.where(u[1] < 0.5, 1, -1).astype(jnp.int32)
 
-    def shadow(length: int, here: Bool[Array, "folds 1"]) -> Int32[Array, "length"]:
+    def shadow(length: int, here: Bool[Array, "folds 1"]) -> Int32[Array, " length"]:
         far = max(1, round(reach * length))
         apart = side * (jnp.arange(length, dtype=jnp.int32) - (u[2] * length).astype(jnp.int32))
         dark = amount * jnp.maximum(far - abs(apart), 0) // far
         return jnp.sum(jnp.where(here, jnp.where(apart >= 0, dark, -(dark // 2)), 0), axis=0)
 
-    def shade(image: Image, down: Int32[Array, "h"], across: Int32[Array, "w"]) -> Image:
+    def shade(image: Image, down: Int32[Array, " h"], across: Int32[Array, " w"]) -> Image:
         dark = down[:, None] + across
         target = jnp.broadcast_to(jnp.where(dark[..., None] < 0, white(image), 0), image.shape)
         return towards(image, target, jnp.minimum(abs(dark), ONE))

@@ -243,7 +243,7 @@ MATRICES: dict[str, Callable[..., Inverse]] = {
 }
 
 
-def _draw(key: PRNGKeyArray, *limits: tuple[float, float]) -> Float[Array, "n"]:
+def _draw(key: PRNGKeyArray, *limits: tuple[float, float]) -> Float[Array, " n"]:
     """A number uniform in each range (lowest, highest)."""
     middle = jnp.array([(low + high) / 2 for low, high in limits], jnp.float32)
     half = jnp.array([(high - low) / 2 for low, high in limits], jnp.float32)

@@ -16,7 +16,7 @@ from efficient_jax.augment.kernels.resample import BORDERS, Size
 from efficient_jax.augment.kernels.targets import Inverse
 from efficient_jax.types import Example, UserError
 
-Window = Float[Array, "4"]  # top, left, height, width, in pixels and parts of them
+Window = Float[Array, " 4"]  # top, left, height, width, in pixels and parts of them
 
 
 def flip(
@@ -235,7 +235,7 @@ def random_window(key: PRNGKeyArray, old: Size, area_min: float, area_max: float
 
 def _areas_that_fit(
     height: int, width: int, area_min: float, area_max: float, log_ratio: float
-) -> Float[np.ndarray, "q"] | None:
+) -> Float[np.ndarray, " q"] | None:
     """257 quantiles of the area of windows that fit, in pixels: one draw where others draw again and again."""
     areas = np.linspace(area_min, area_max, 4097) * (height * width)
     shapes = np.minimum(log_ratio, np.log(width**2 / areas)) - np.maximum(-log_ratio, np.log(areas / height**2))

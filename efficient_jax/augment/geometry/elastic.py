@@ -91,7 +91,7 @@ def grid_distortion(key: PRNGKeyArray, example: Example, *, steps: int = 5, limi
     even = jnp.linspace(0.0, 1.0, steps + 1)
     lengths = (width, height)
 
-    def looks(axis: int) -> Float[Array, "n"]:
+    def looks(axis: int) -> Float[Array, " n"]:
         middle = (jnp.arange(lengths[axis], dtype=jnp.float32) + 0.5) / lengths[axis]
         return jnp.interp(middle, even, edges[axis]) * lengths[axis] - 0.5
 

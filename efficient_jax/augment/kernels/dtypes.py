@@ -12,7 +12,7 @@ Fill = float | tuple[float, ...]  # in 0..1, for all channels or one for each
 FLOATS = tuple(map(jnp.dtype, ("float32", "bfloat16", "float16")))
 
 
-def to_float(image: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
+def to_float(image: Shaped[Array, " *shape"]) -> Float[Array, " *shape"]:
     """uint8 0..255 becomes float32 0..1; a float image stays as it is.
 
     Raises: UserError for other dtypes.
@@ -21,7 +21,7 @@ def to_float(image: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
     return image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image
 
 
-def to_uint8(image: Shaped[Array, "*shape"]) -> UInt8[Array, "*shape"]:
+def to_uint8(image: Shaped[Array, " *shape"]) -> UInt8[Array, " *shape"]:
     """float 0..1 becomes uint8 0..255, clipped and rounded; a uint8 image stays as it is.
 
     Raises: UserError for other dtypes.
@@ -32,7 +32,7 @@ def to_uint8(image: Shaped[Array, "*shape"]) -> UInt8[Array, "*shape"]:
     return jnp.round(255 * jnp.clip(image.astype(jnp.float32), 0, 1)).astype(jnp.uint8)
 
 
-def require_dtype(image: Shaped[Array, "*shape"]) -> None:
+def require_dtype(image: Shaped[Array, " *shape"]) -> None:
     """Raises: UserError unless the dtype is one of images: uint8, float32, bfloat16 or float16."""
     dtype = jax.dtypes.canonicalize_dtype(image.dtype)
     if dtype == jnp.uint8 or dtype in FLOATS:

@@ -20,9 +20,9 @@ from efficient_jax.types import UserError
 ONE = 1024  # the factor that changes nothing
 SIXTH = 1 << 16  # a sixth of the colour circle
 Integer = Int32[Array, ""]
-Table = Int32[Array, "256"]
+Table = Int32[Array, " 256"]
 Tables = Int32[Array, "c 256"]
-Levels = Num[Array, "..."]  # int32 or float32
+Levels = Num[Array, " ..."]  # int32 or float32
 Picture = Pixels | Float[Array, "h w c"]  # what holds the channels of a uint8 and of a float image
 
 LEVELS = np.arange(256, dtype=np.int32)
@@ -38,7 +38,7 @@ def from_planes(levels: list[Levels]) -> Picture:
     return packed.pack_planes(levels) if levels[0].dtype == jnp.int32 else jnp.stack(levels, axis=-1) / 255
 
 
-def _shift_down(x: Num[Array, "..."], bits: int, *, half: bool = False) -> Num[Array, "..."]:
+def _shift_down(x: Num[Array, " ..."], bits: int, *, half: bool = False) -> Num[Array, " ..."]:
     """`x / 2**bits`; integers are rounded down, with `half` to the nearest."""
     if x.dtype != jnp.int32:
         return x / 2**bits
@@ -126,7 +126,7 @@ def contrast_table(mean: Integer, factor: Integer) -> Table:
     return blend_levels(mean, jnp.asarray(LEVELS), factor)
 
 
-def posterized(levels: Levels, bits: Integer | int) -> Int32[Array, "..."]:
+def posterized(levels: Levels, bits: Integer | int) -> Int32[Array, " ..."]:
     return jnp.round(levels).astype(jnp.int32) & ~((1 << (8 - bits)) - 1)
 
 
@@ -144,7 +144,9 @@ def solarize_table(threshold: Integer) -> Table:
     return solarized(jnp.asarray(LEVELS), threshold)
 
 
-def stretched(levels: Int32[Array, "..."], low: Int32[Array, "..."], high: Int32[Array, "..."]) -> Int32[Array, "..."]:
+def stretched(
+    levels: Int32[Array, " ..."], low: Int32[Array, " ..."], high: Int32[Array, " ..."]
+) -> Int32[Array, " ..."]:
     """Takes low..high to 0..255, rounded down. Where low is high, nothing changes."""
     # Divided as floats, since that is vectorised; the half keeps a whole quotient whole if the division is inexact.
     above, span = (255 * (levels - low)).astype(jnp.float32), jnp.maximum(high - low, 1).astype(jnp.float32)

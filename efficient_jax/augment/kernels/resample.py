@@ -57,7 +57,7 @@ def _affine_positions(matrix: Matrix, source: Size, size: Size, border: str) -> 
     across = 2 * jnp.arange(size[1], dtype=jnp.int32) - (size[1] - 1)  # in half pixels from the centre: integers
     down = (2 * jnp.arange(size[0], dtype=jnp.int32) - (size[0] - 1))[:, None]
 
-    def along(row: Int32[Array, "3"], length: int) -> Position:
+    def along(row: Int32[Array, " 3"], length: int) -> Position:
         position = row[0] * across + row[1] * down + (2 * row[2] + ((length - 1) << bits))
         return _inside(position, length, bits + 1, border)
 
@@ -96,11 +96,11 @@ def _start(x: Position, y: Position, width: int, bits: int) -> Position:
     return ((y >> bits) + 1) * (width + 2) + (x >> bits) + 1
 
 
-def _taps(values: Shaped[Array, "n"], start: Position, width: int) -> list[Shaped[Array, "h w"]]:
+def _taps(values: Shaped[Array, " n"], start: Position, width: int) -> list[Shaped[Array, "h w"]]:
     return [values.at[start + tap].get(mode="promise_in_bounds") for tap in (0, 1, width + 2, width + 3)]
 
 
-def weight(position: Int32[Array, "*shape"], bits: int) -> UInt32[Array, "*shape"]:
+def weight(position: Int32[Array, " *shape"], bits: int) -> UInt32[Array, " *shape"]:
     """The fraction of a position, rounded to 0..256."""
     fraction = position & ((1 << bits) - 1)
     return ((fraction + (1 << (bits - 9))) >> (bits - 8)).astype(jnp.uint32)
@@ -262,7 +262,7 @@ def _pick(mask: Shaped[Array, "h w"], x: Position, y: Position, bits: int) -> Sh
     return ringed.at[start].get(mode="promise_in_bounds")
 
 
-def stretch(image: Shaped[Array, "h w c"], y: Float[Array, "h2"], x: Float[Array, "w2"]) -> Shaped[Array, "h2 w2 c"]:
+def stretch(image: Shaped[Array, "h w c"], y: Float[Array, " h2"], x: Float[Array, " w2"]) -> Shaped[Array, "h2 w2 c"]:
     """Output pixel (i, j) shows the point (x[j], y[i]), from the centre of the upper left pixel; bilinear.
 
     Points outside show the nearest pixel of the border. Two taps down, then two across, where a warp takes four.
@@ -271,14 +271,14 @@ def stretch(image: Shaped[Array, "h w c"], y: Float[Array, "h2"], x: Float[Array
     if image.dtype == jnp.uint8 and channels > 4:
         return jnp.concatenate([stretch(image[..., i : i + 4], y, x) for i in range(0, channels, 4)], axis=-1)
 
-    def fixed(points: Float[Array, "n"], length: int) -> Int32[Array, "n"]:
+    def fixed(points: Float[Array, " n"], length: int) -> Int32[Array, " n"]:
         return jnp.round(jnp.clip(points, 0.0, length - 1.0) * (1 << _POINT_BITS)).astype(jnp.int32)
 
-    def neighbours(position: Int32[Array, "n"], length: int) -> tuple[Array, Array]:
+    def neighbours(position: Int32[Array, " n"], length: int) -> tuple[Array, Array]:
         first = position >> _POINT_BITS
         return first, jnp.minimum(first + 1, length - 1)
 
-    def packed(pixels: Pixels, down: Int32[Array, "h2"], across: Int32[Array, "w2"]) -> Pixels:
+    def packed(pixels: Pixels, down: Int32[Array, " h2"], across: Int32[Array, " w2"]) -> Pixels:
         upper, lower = (pixels.at[i].get(mode="promise_in_bounds") for i in neighbours(down, height))
         lines = lax.optimization_barrier(lerp(upper, lower, weight(down, _POINT_BITS)[:, None], channels))
         columns = [lines.at[:, i].get(mode="promise_in_bounds") for i in neighbours(across, width)]
@@ -289,7 +289,7 @@ def stretch(image: Shaped[Array, "h w c"], y: Float[Array, "h2"], x: Float[Array
     if image.dtype == jnp.uint8:
         return unpack(loops.platform_loop(packed)(pack(image), down, across), channels)
 
-    def fraction(position: Int32[Array, "n"]) -> Float[Array, "n 1"]:
+    def fraction(position: Int32[Array, " n"]) -> Float[Array, "n 1"]:
         return (position & ((1 << _POINT_BITS) - 1)).astype(image.dtype)[:, None] / (1 << _POINT_BITS)
 
     upper, lower = (image[i] for i in neighbours(down, height))

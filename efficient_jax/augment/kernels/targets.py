@@ -114,11 +114,11 @@ def _boxes(example: Example, old: Size, changes: list[Change], points_per_side: 
         [jnp.stack(side, -1) for side in ((ahead, zero), (one, ahead), (1 - ahead, one), (zero, 1 - ahead))]
     )
 
-    def hull(box: Float[Array, "4"], change: Callable[[Points], Points]) -> Float[Array, "4"]:
+    def hull(box: Float[Array, " 4"], change: Callable[[Points], Points]) -> Float[Array, " 4"]:
         points = change(box[:2] + rim * (box[2:] - box[:2]))
         return jnp.concatenate([points.min(0), points.max(0)])
 
-    def through(box: Float[Array, "4"]) -> tuple[Float[Array, "4"], Float[Array, ""]]:
+    def through(box: Float[Array, " 4"]) -> tuple[Float[Array, " 4"], Float[Array, ""]]:
         window = box  # what is still to be seen of the box, however large the hull of the whole becomes
         whole = hull(box, lambda points: _after(points, changes))
         share = jnp.float32(1)
@@ -143,12 +143,12 @@ def _after(points: Points, changes: list[Change]) -> Points:
     return points
 
 
-def _overlap(box: Float[Array, "4"], window: Float[Array, "4"]) -> Float[Array, "4"]:
+def _overlap(box: Float[Array, " 4"], window: Float[Array, " 4"]) -> Float[Array, " 4"]:
     low, high = jnp.maximum(box[:2], window[:2]), jnp.minimum(box[2:], window[2:])
     return jnp.concatenate([low, jnp.maximum(low, high)])
 
 
-def area(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
+def area(boxes: Float[Array, "*n 4"]) -> Float[Array, " *n"]:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
@@ -166,7 +166,7 @@ def boxes_of_masks(box_mask: Bool[Array, "n h w"]) -> Float[Array, "n 4"]:
     return jnp.where((right > 0)[:, None], boxes, 0.0)
 
 
-def _centre(size: Size, less: int) -> Float[Array, "2"]:
+def _centre(size: Size, less: int) -> Float[Array, " 2"]:
     """The centre of the picture from its corner (less = 0), or from the centre of its first pixel (less = 1)."""
     return jnp.array([(size[1] - less) / 2, (size[0] - less) / 2], jnp.float32)
 

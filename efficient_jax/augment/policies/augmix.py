@@ -61,7 +61,7 @@ def augmix(
     levels = dtypes.to_uint8(image)
     run = engine.loop(OPS, fill, channels)
 
-    def chain(drawn: Int32[Array, "layers"], amounts: Int32[Array, "layers"]) -> Array:
+    def chain(drawn: Int32[Array, " layers"], amounts: Int32[Array, " layers"]) -> Array:
         matrices = engine.matrix_of_each(drawn, amounts, ops=OPS, size=size)
         return packed.unpack(run(packed.pack(levels), drawn, amounts, matrices), channels)
 
@@ -90,7 +90,7 @@ def draw_chains(
     return drawn, amounts
 
 
-def mixing_weights(key: PRNGKeyArray, width: int, alpha: float) -> Int32[Array, "1+width"]:
+def mixing_weights(key: PRNGKeyArray, width: int, alpha: float) -> Int32[Array, " 1+width"]:
     """In 4096ths, of the picture itself and of the chains. They sum to 1 exactly."""
     # Shares of gamma variates are distributed so, and the logarithm of Gamma(1) is quickly drawn and compiled.
     shape = (2 + width,)

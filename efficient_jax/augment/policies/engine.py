@@ -22,7 +22,7 @@ from efficient_jax.augment.kernels.resample import Matrix, Size
 from efficient_jax.types import Example
 
 Amount = Int32[Array, ""]
-Layers = Int32[Array, "layers"]
+Layers = Int32[Array, " layers"]
 Ranges = Mapping[str, tuple[float, float]]
 """Operation -> what it changes at the smallest and the largest magnitude, in its unit."""
 

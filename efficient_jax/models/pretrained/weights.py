@@ -201,14 +201,14 @@ def _no_head(state: Mapping[str, np.ndarray], classes: int, prefix: str) -> str:
     return "" if in_file == classes else f"{counted(classes, 'class', 'classes')} here, {in_file} in the file"
 
 
-def _layout(array: Float[np.ndarray, "..."], path: tuple[str, ...]) -> Float[np.ndarray, "..."]:
+def _layout(array: Float[np.ndarray, " ..."], path: tuple[str, ...]) -> Float[np.ndarray, " ..."]:
     """Returns an array in flax's layout: torch's OIHW as HWIO, [out in] as [in out]."""
     if path[-1] != "kernel" or array.ndim not in (2, 4):
         return array
     return array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
 
 
-def _summed(array: Float[np.ndarray, "..."], shape: tuple[int, ...]) -> tuple[Float[np.ndarray, "..."], str]:
+def _summed(array: Float[np.ndarray, " ..."], shape: tuple[int, ...]) -> tuple[Float[np.ndarray, " ..."], str]:
     """Returns (the array with 3 input channels summed if the model has 1, description of the change or "")."""
     if array.ndim == 4 and array.shape[2] == 3 and shape == (*array.shape[:2], 1, array.shape[3]):
         return array.sum(2, keepdims=True), "3 input channels summed to 1"
