@@ -30,8 +30,8 @@ import jax
 
 from efficient_jax import distributed
 from efficient_jax.commands import COMMANDS, flags
+from efficient_jax.errors import UserError
 from efficient_jax.training.stopping import Stopped
-from efficient_jax.types import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 

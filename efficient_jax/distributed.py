@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 AUTO = "auto"
 SILENT = 60

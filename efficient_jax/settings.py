@@ -1,33 +1,15 @@
 """A config block is the keyword arguments of one function: bound and checked before anything compiles."""
 
-import difflib
 import inspect
 import math
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import UnionType
 from typing import Any, TypeVar
 
-from efficient_jax.types import UserError
-
-LISTED = 100  # names in a message
+from efficient_jax.errors import UserError, nearest
 
 T = TypeVar("T")
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """The number with its noun: "1 image", "1,200 images". `plural` is what has more than an s, such as a verb:
-    `counted(n, "image is", "images are")`."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """'; did you mean X?' when one of `words` is close to `word`, else which words there are, or how many."""
-    words = sorted(words)
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; there is: {', '.join(words) or 'none'}" if len(words) <= LISTED else f"; there are {len(words)} names"
 
 
 def choose(name: str, options: Mapping[str, T], where: str) -> T:

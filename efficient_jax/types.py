@@ -55,7 +55,3 @@ class Aux(NamedTuple):
     weight: Float[Array, ""] | float  # what the summed loss (and its gradient) is divided by, after psum
     state: Tree  # the variables that the forward pass renewed
     metrics: dict[str, tuple[Array, Array | float]]  # name -> (sum, count)
-
-
-class UserError(Exception):
-    """Something the user can mend: shown as one line, exit code 2. Says what is wrong, where, and what to do."""

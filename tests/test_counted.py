@@ -9,7 +9,7 @@ from PIL import Image
 from efficient_jax.commands.predict import predict
 from efficient_jax.data import decode
 from efficient_jax.data.framing import Framing
-from efficient_jax.settings import counted
+from efficient_jax.errors import counted
 
 NOUNS = "images|pictures|files|rows|lines|labels|classes|boxes|members|trials|arrays|objects|ids|points|columns|groups"
 ONE_OF_MANY = re.compile(rf"(?<![\d.,])1 (?:\w+ )?(?:{NOUNS})\b")

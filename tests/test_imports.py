@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # each may import from those before it, and from its own as long as no cycle comes of it
-    {"types", "files", "settings", "keys", "distributed"},
+    {"types", "errors", "files", "settings", "keys", "distributed"},
     {"augment", "data", "models", "losses", "optim", "metrics", "inference", "detection", "selection"},
     {"training"},
     {"methods"},

@@ -2,8 +2,8 @@
 
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.settings import bind, bind_named, choose
-from efficient_jax.types import UserError
 
 
 def train(given, *, rate: float, steps: int = 3, sizes: tuple[int, ...] = (), nesterov: bool = False, name: str = ""):

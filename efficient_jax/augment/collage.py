@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float, Int32, Key
 from efficient_jax.augment.erasing import scaled
 from efficient_jax.augment.kernels.targets import area, boxes_of_masks
 from efficient_jax.augment.mixing import mixed_label, partner, uniforms
-from efficient_jax.types import Batch, Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Batch, Example
 
 SIZE_OF_MOSAIC = 4
 

@@ -19,7 +19,8 @@ from efficient_jax.augment import ranges
 from efficient_jax.augment.kernels import dtypes, loops, packed, pointwise
 from efficient_jax.augment.kernels.pointwise import LEVELS, ONE, SIXTH, Levels, Picture
 from efficient_jax.augment.ranges import Range
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 Amount = Num[Array, ""]  # of a factor 1024ths, of a turn SIXTHs: int32 for a uint8 image, float32 for a float image
 

@@ -21,8 +21,9 @@ from jaxtyping import Array, Int32, Key, PRNGKeyArray
 
 from efficient_jax.augment.entries import checked, require_augmentations
 from efficient_jax.augment.kernels import loops
+from efficient_jax.errors import UserError
 from efficient_jax.settings import bind, choose
-from efficient_jax.types import Augmentation, Example, UserError
+from efficient_jax.types import Augmentation, Example
 
 _DRAWN = 0xC1A55  # split(key)[0] is fold_in(key, 0), which combinators inside draw from
 

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Int32, PRNGKeyArray, UInt8
 
 from efficient_jax.augment.kernels import dtypes, packed
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 Plane = Int32[Array, "h w"]
 

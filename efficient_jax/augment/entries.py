@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray, Shaped
 
 from efficient_jax.augment.kernels import dtypes
-from efficient_jax.types import Augmentation, Batch, Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Augmentation, Batch, Example
 
 Dims = tuple[str | int, ...]
 

@@ -10,7 +10,8 @@ from efficient_jax.augment import ranges
 from efficient_jax.augment.kernels import dtypes, resample
 from efficient_jax.augment.noise import hashed as random_bits
 from efficient_jax.augment.ranges import Range
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 Integer = Int32[Array, ""]
 

@@ -17,7 +17,8 @@ from efficient_jax.augment import ranges
 from efficient_jax.augment.kernels import loops
 from efficient_jax.augment.kernels.packed import EVEN, Pixels
 from efficient_jax.augment.ranges import Range
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 SIGMAS = 1024  # gaussian_blur draws one of so many deviations
 ANGLES = 256  # and motion_blur one of so many directions

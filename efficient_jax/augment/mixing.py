@@ -15,7 +15,8 @@ from scipy import special
 
 from efficient_jax.augment.erasing import paint, scaled
 from efficient_jax.augment.kernels import dtypes
-from efficient_jax.types import Batch, Saliency, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Batch, Saliency
 
 KNOTS = 4096  # of the table of a Beta distribution
 

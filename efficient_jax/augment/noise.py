@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8, UInt32
 from scipy import special
 
 from efficient_jax.augment.kernels import dtypes
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 _NORMAL_BITS = 16  # of each value's random bits; the largest deviation is 4.3 standard deviations
 _POISSON_BITS = 10

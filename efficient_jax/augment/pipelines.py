@@ -14,8 +14,9 @@ from efficient_jax.augment.combinators import by_class, from_block, nothing, seq
 from efficient_jax.augment.geometry import fused
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.augment.registry import CHOICES, MIXES, OPS, PHASED
+from efficient_jax.errors import UserError
 from efficient_jax.settings import bind, choose, several_names
-from efficient_jax.types import Augment, Augmentation, Batch, Saliency, UserError
+from efficient_jax.types import Augment, Augmentation, Batch, Saliency
 
 Blocks = Mapping[str, Any]
 KNOWN: dict[str, Callable] = {**OPS, **MIXES, **CHOICES, **PHASED}

@@ -2,7 +2,7 @@
 
 import math
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 Range = float | tuple[float, float]
 

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from efficient_jax import files, keys, models, settings
+from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import streams
 from efficient_jax.experiment.dry_run import dry_run
@@ -32,7 +33,7 @@ from efficient_jax.methods import METHODS
 from efficient_jax.report import tables
 from efficient_jax.training import benchmark, loop, step, trained
 from efficient_jax.training.progress import StageProgress
-from efficient_jax.types import Augment, Batch, Saliency, Tree, UserError
+from efficient_jax.types import Augment, Batch, Saliency, Tree
 
 ENDLESS = 10**9  # updates: measuring never ends a stage
 
@@ -252,7 +253,7 @@ def _show(found: dict[str, Any], console: Console) -> None:
         (name, f"{1000 * taken:.3f}", tables.digits(images / taken), f"{of:.3f}") if taken > 0 else (name, *"–––")
         for name, taken, of in rows
     ]
-    console.print(f"{found['stage']}: {settings.counted(images, 'image')} in an update")
+    console.print(f"{found['stage']}: {counted(images, 'image')} in an update")
     console.print(tables.rich_table(["part", "ms an update", "images/s", "of the step"], shown))
     rates, mib = found["rates"], 2**20
     peak = f", {memory['peak'] / mib:,.1f} at the peak" if memory["peak"] else ""

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from efficient_jax import files, settings
 from efficient_jax.commands import evaluate_files
+from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import slices
 from efficient_jax.evaluation.members import WHERE, Member, aligned, answered_rightly, figures, member, named, run_of
 from efficient_jax.evaluation.soup import SOUPS, soup_of
@@ -23,9 +24,7 @@ from efficient_jax.inference.tta import asked
 from efficient_jax.metrics import classification
 from efficient_jax.metrics.agreement import change
 from efficient_jax.report import evaluation, page, tables
-from efficient_jax.settings import counted
 from efficient_jax.training import checkpoint
-from efficient_jax.types import UserError
 
 LINES = 20  # of a table in the terminal
 

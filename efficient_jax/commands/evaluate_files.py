@@ -13,15 +13,14 @@ from efficient_jax import settings
 from efficient_jax.detection import boxes, detection_files, fusion
 from efficient_jax.detection.detections import Found, combine
 from efficient_jax.detection.mean_average_precision import mean_average_precision
+from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.files import write_json
 from efficient_jax.inference import map_files, voting
 from efficient_jax.metrics import classification
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.report import evaluation, tables
-from efficient_jax.settings import counted
 from efficient_jax.training import checkpoint
-from efficient_jax.types import UserError
 
 FUSIONS: dict[str, Callable] = {
     "nms": boxes.nms,

@@ -14,6 +14,7 @@ from efficient_jax import explain as maps
 from efficient_jax import models
 from efficient_jax.commands.explore import held_out
 from efficient_jax.data import decode, picture_files, sampling
+from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.dataset import load_run
 from efficient_jax.experiment.predict import PREDICT_PIXELS
 from efficient_jax.experiment.run import input_shape
@@ -22,10 +23,8 @@ from efficient_jax.explain import judge
 from efficient_jax.files import write_json
 from efficient_jax.metrics import accuracy
 from efficient_jax.report import explanation
-from efficient_jax.settings import counted
 from efficient_jax.training import checkpoint, trained
 from efficient_jax.training.predict import to_probabilities
-from efficient_jax.types import UserError
 
 MISTAKES, RIGHT, CHOSEN = 24, 12, 64  # images on the page, at most
 TRUSTED, POINTED = 64, 500  # images for the figures, at most

@@ -15,6 +15,7 @@ from efficient_jax import files
 from efficient_jax.commands.look import look
 from efficient_jax.data import cache, decode, label_errors
 from efficient_jax.data.dataset import Source, fingerprint
+from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.experiment.config import Plan, plan
 from efficient_jax.experiment.dataset import load_data, load_run
@@ -22,9 +23,8 @@ from efficient_jax.experiment.stage_config import augment_blocks
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import bias, exploration
-from efficient_jax.settings import counted
 from efficient_jax.training import trained
-from efficient_jax.types import Augment, UserError
+from efficient_jax.types import Augment
 
 IMAGES, VERSIONS = 10, 4  # of a stage's contact sheet
 EXAMPLES = 4  # of each operation; mixing pairs neighbours

@@ -6,8 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from efficient_jax import settings
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, nearest
 
 HOME = Path(__file__).parents[2]
 """The folder of `launch.py`, which has `configs`."""
@@ -38,7 +37,7 @@ def run_file(file: str, where: str, *names: str) -> dict[str, Any]:
     place = located(file)
     if not Path(place).is_file():
         known = {str(path.relative_to(folder)) for folder in (Path(), HOME) for path in folder.glob("configs/**/*.py")}
-        raise UserError(f"{where}: no file {file!r}{settings.nearest(file, known)}")
+        raise UserError(f"{where}: no file {file!r}{nearest(file, known)}")
     try:  # whatever somebody's own python raises
         module = runpy.run_path(place)
     except Exception as error:

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict, config_flags
 from efficient_jax import settings
 from efficient_jax.commands import COMMANDS
 from efficient_jax.commands.files import load_config
+from efficient_jax.errors import UserError, nearest
 from efficient_jax.optim import durations
-from efficient_jax.types import UserError
 
 OVERRIDE = re.compile(r"--config\.([\w.]+)")
 FLAG = re.compile(r"--?[A-Za-z][\w.]*")
@@ -36,7 +36,7 @@ def parse(command: str, argv: list[str]) -> dict[str, Any]:
             raise UserError(f"{command}: {rest[0]!r} is no flag; flags are written --name=value")
     except flags.UnrecognizedFlagError as error:
         owner = next((c for c in COMMANDS if error.flagname in inspect.signature(COMMANDS[c]).parameters), "")
-        hint = f"; it belongs to {owner!r}" if owner else settings.nearest(error.flagname, parameters)
+        hint = f"; it belongs to {owner!r}" if owner else nearest(error.flagname, parameters)
         raise UserError(f"{command}: no flag --{error.flagname}{hint}") from error
     except (flags.Error, OSError) as error:
         raise UserError(f"{command}: {str(error).splitlines()[0]}") from error
@@ -57,7 +57,7 @@ def checked_config(flag: str, argv: list[str]) -> ConfigDict:
         for part in dotted.split("."):
             keys = list(block) if hasattr(block, "keys") else []
             if part not in keys:
-                raise UserError(f"--{seen}.{part}: no such key{settings.nearest(part, keys)}")
+                raise UserError(f"--{seen}.{part}: no such key{nearest(part, keys)}")
             block, seen = block[part], f"{seen}.{part}"
     return config
 

@@ -10,14 +10,13 @@ from rich.table import Table
 from efficient_jax.augment import operations
 from efficient_jax.data.dataset import Source
 from efficient_jax.detection.overlap import COVERED, Objects
+from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.stage_config import augment_blocks
 from efficient_jax.explore import features, suggestions
 from efficient_jax.explore.survey import Survey, survey
 from efficient_jax.models import pretrained
 from efficient_jax.report import plots, tables
-from efficient_jax.settings import counted
-from efficient_jax.types import UserError
 
 EXAMPLES, CLASSES = 9, 40  # pictures of a class, and classes with pictures: what keeps the page small
 EXTREMES, GALLERY = 6, 24

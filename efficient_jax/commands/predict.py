@@ -12,6 +12,7 @@ from efficient_jax import settings
 from efficient_jax.data import dataset, decode, picture_files
 from efficient_jax.data.class_names import writable
 from efficient_jax.data.framing import Framing
+from efficient_jax.errors import UserError, counted
 from efficient_jax.files import csv_text, write_text
 from efficient_jax.inference import predictions
 from efficient_jax.inference.tta import VIEWS, View
@@ -19,7 +20,6 @@ from efficient_jax.report import labelling
 from efficient_jax.selection import uncertainty
 from efficient_jax.training import trained
 from efficient_jax.training.trained import Network
-from efficient_jax.types import UserError
 
 CHUNK = 256  # pictures that are decoded and predicted together
 SHOWN_SIZE = 128  # pixels of a picture on the page
@@ -72,7 +72,7 @@ def predict(
         _write(path, found, mean, classes, best, networks[0].description["multi_label"])
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
-    console.print(f"{settings.counted(len(found.files), 'picture')}: {path}", soft_wrap=True)
+    console.print(f"{counted(len(found.files), 'picture')}: {path}", soft_wrap=True)
     if found.unreadable:
         console.print(f"left out {decode.listed(found.unreadable)}", soft_wrap=True)
     for note in picture_files.note(passed_over):

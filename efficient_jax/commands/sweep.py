@@ -14,10 +14,9 @@ from rich.console import Console
 
 from efficient_jax import files
 from efficient_jax.commands.files import load_config, run_file
+from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.report import sweep_figure, tables
-from efficient_jax.settings import counted
-from efficient_jax.types import UserError
 
 
 def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:

@@ -16,8 +16,8 @@ from rich import get_console
 from efficient_jax.data import decode, framing
 from efficient_jax.data.decode import Decoded, Picture
 from efficient_jax.data.framing import Framing
+from efficient_jax.errors import counted
 from efficient_jax.files import whole
-from efficient_jax.settings import counted
 
 FOLDER = "decoded_pictures"
 WORTH = 2.0  # seconds of decoding; for less no file is written

@@ -9,8 +9,7 @@ from decimal import Decimal
 import numpy as np
 from jaxtyping import Int
 
-from efficient_jax.settings import nearest
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, nearest
 
 NO_LABEL = frozenset({"", "-1", "-1.0", "nan", "na", "n/a", "<na>", "none", "null", "unlabelled", "unlabeled"})
 """Names, in lower case, that are no class unless a list of classes has them."""

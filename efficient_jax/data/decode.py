@@ -14,11 +14,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from efficient_jax import settings
 from efficient_jax.data.framing import Framing, as_array, check, fit, from_array, squash
 from efficient_jax.data.identity import DIGEST, digest
 from efficient_jax.data.progress_bar import watched
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, counted, few
 
 MOST_PIXELS = 100_000_000
 HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")}  # ISO/IEC 23008-12
@@ -71,7 +70,7 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
         return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: first}, (), np.zeros((0, 2), np.int32), none)
     if count * np.prod(shape) > free_memory():
         raise UserError(
-            f"config.data.source.size: {settings.counted(count, 'image')} of {' x '.join(map(str, shape))} need "
+            f"config.data.source.size: {counted(count, 'image')} of {' x '.join(map(str, shape))} need "
             f"{count * np.prod(shape) / 2**30:,.1f} GiB, and {free_memory() / 2**30:,.1f} GiB are free; ask for a "
             'smaller size or fewer images, or, of files, for config.data.feed="stream"'
         )
@@ -129,9 +128,7 @@ def each(
     changes = sum((part for part, _ in parts), Counter())
     unreadable = {row: why for _, failed in parts for row, why in failed.items()}
     noted = ((number, what) for what, number in sorted(changes.items()))
-    return unreadable, tuple(
-        f"{number:,} of {settings.counted(count, 'image')} {_of(number, what)}" for number, what in noted
-    )
+    return unreadable, tuple(f"{number:,} of {counted(count, 'image')} {_of(number, what)}" for number, what in noted)
 
 
 def _of(number: int, what: str) -> str:
@@ -153,10 +150,8 @@ def frame(picture: Picture, framing: Framing, shape: tuple[int, ...]) -> Framed:
 
 def listed(unreadable: dict[str, str]) -> str:
     """`2 unreadable images: a.jpg (not an image), b.jpg (...)`; the first few by name."""
-    named = ", ".join(f"{name} ({why})" for name, why in list(unreadable.items())[:NAMED])
-    return (
-        f"{settings.counted(len(unreadable), 'unreadable image')}: {named}{', ...' if len(unreadable) > NAMED else ''}"
-    )
+    named = few([f"{name} ({why})" for name, why in unreadable.items()], NAMED)
+    return f"{counted(len(unreadable), 'unreadable image')}: {named}"
 
 
 def left_out(decoded: Decoded, name: Callable[[int], str], most: int, where: str) -> Decoded:

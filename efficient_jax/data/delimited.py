@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Num
 
 from efficient_jax.data.class_names import is_no_label, normal
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 DELIMITERS = ",;\t|"
 MARKS = {  # the longer before those that they begin with

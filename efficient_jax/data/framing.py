@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from efficient_jax.errors import UserError
 from efficient_jax.settings import choose
-from efficient_jax.types import UserError
 
 FITS = ("crop", "squash", "pad")
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}

@@ -10,8 +10,7 @@ from jaxtyping import Float, Int, UInt8
 
 from efficient_jax.data import decode, picture_files
 from efficient_jax.data.framing import Framing
-from efficient_jax.settings import counted, nearest
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, counted, nearest
 
 
 class Gaussian(NamedTuple):

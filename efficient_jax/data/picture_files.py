@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from efficient_jax.data import class_names
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 MORE = {".avif", ".heic", ".heics", ".heif", ".heifs", ".hif", ".mpo"}  # by plugins, or as another format
 NO_PIXELS = {

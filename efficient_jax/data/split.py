@@ -8,8 +8,7 @@ from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStrati
 from jaxtyping import Int
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, train_test_split
 
-from efficient_jax.settings import counted
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, counted, few
 
 TEST_SEED = 0
 """The test images are the same for every seed: settings chosen with one seed never saw another's test set."""
@@ -111,20 +110,16 @@ def notes(
 
     everywhere = counted(np.arange(len(labels)))
     lines = [
-        f"{name} images show none of {_some([f'{classes[k]!r} (of {everywhere[k]:,})' for k in missing])}: its "
+        f"{name} images show none of {few([f'{classes[k]!r} (of {everywhere[k]:,})' for k in missing], NAMED)}: its "
         f"{name} accuracy is not measured"
         for name in ("test", "validation")
         if len(parts[name]) and (missing := np.flatnonzero((counted(parts[name]) == 0) & (everywhere > 0)).tolist())
     ]
     labelled = counted(np.concatenate([parts["labelled"], parts["validation"]] if folds else [parts["labelled"]]))
     if fewer := np.flatnonzero(labelled < labels_per_class).tolist():
-        listed = _some([f"{classes[k]!r} has {labelled[k]:,}" for k in fewer])
+        listed = few([f"{classes[k]!r} has {labelled[k]:,}" for k in fewer], NAMED)
         lines.append(f"config.data.labels_per_class: {labels_per_class} asked, but of labelled images {listed}")
     return tuple(lines)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
 
 
 def folds_of(
@@ -254,7 +249,7 @@ def _part(
             single = [repr(classes[labels[of[0]]]) for of in each if len(each) > 1 and len(np.unique(groups[of])) < 2]
             raise UserError(
                 f"{where}: {size} asked, of {len(ids)} images; their groups do not allow it: each class wants two or "
-                f"more{f' ({_some(single)} has one)' if single else ''}, or say config.data.stratify=False"
+                f"more{f' ({few(single, NAMED)} has one)' if single else ''}, or say config.data.stratify=False"
             ) from error
         part = number == 0
         if part.sum() > 2 * size:
@@ -270,7 +265,7 @@ def _part(
         if single := [repr(classes[k]) for k in numbers[counts == 1]]:
             raise UserError(
                 f"{where}: cannot take {size} stratified images of {len(ids)}: one image is left of class "
-                f"{_some(single)}, and of each class want two or more; label more of them, or say "
+                f"{few(single, NAMED)}, and of each class want two or more; label more of them, or say "
                 "config.data.stratify=False"
             )
     return _stratified(ids, labels, size, seed, where)

@@ -17,8 +17,8 @@ from efficient_jax.data import cache, decode, statistics
 from efficient_jax.data.decode import Decoded, Picture
 from efficient_jax.data.framing import Framing, squash
 from efficient_jax.data.identity import DIGEST, digest
+from efficient_jax.errors import UserError
 from efficient_jax.files import write_npz
-from efficient_jax.types import UserError
 
 FEEDS = ("", "memory", "stream")
 

@@ -17,7 +17,7 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 Detections = dict[str, Array]
 """The boxes that detectors predict for one image:

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from efficient_jax import files
 from efficient_jax.detection.detections import Found, check
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 class Truth(NamedTuple):

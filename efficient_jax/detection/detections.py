@@ -8,8 +8,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from efficient_jax.detection.boxes import LANES, Detections
-from efficient_jax.settings import counted
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, counted
 
 Found = dict[str, np.ndarray]
 """The boxes of one image: boxes float [n 4] (left, top, right, bottom) in any unit, scores float [n] in 0..1, labels

@@ -7,7 +7,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from efficient_jax.detection.boxes import Detections, flat, founders, intersection_over_union, ranked
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 @jax.jit

@@ -7,8 +7,7 @@ from jaxtyping import Bool, Float
 
 from efficient_jax.detection.boxes import intersection_over_union
 from efficient_jax.detection.detections import Found, check
-from efficient_jax.settings import counted
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, counted
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)

@@ -12,15 +12,15 @@ from jaxtyping import Bool
 from rich.console import Console
 
 from efficient_jax import files
+from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.predict import predict_rows
 from efficient_jax.experiment.run import Run, at_size, reopened
 from efficient_jax.inference import predictions, tta
 from efficient_jax.inference.predictions import Predictions
 from efficient_jax.metrics import accuracy, calibration, classification
-from efficient_jax.settings import counted
 from efficient_jax.training import checkpoint, parallel, trained
 from efficient_jax.training.predict import make_predict
-from efficient_jax.types import Tree, UserError
+from efficient_jax.types import Tree
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 WHERE = "--members"

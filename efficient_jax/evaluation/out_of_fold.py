@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from efficient_jax import files
+from efficient_jax.errors import UserError
 from efficient_jax.inference import predictions
-from efficient_jax.types import UserError
 
 
 class OutOfFold(NamedTuple):

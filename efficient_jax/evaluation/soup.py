@@ -8,11 +8,12 @@ import numpy as np
 from rich.console import Console
 
 from efficient_jax.data import dataset
+from efficient_jax.errors import UserError
 from efficient_jax.evaluation.members import WHERE, Member, answering, at_model_size, by_model, load, prepared
 from efficient_jax.experiment.run import Run
 from efficient_jax.metrics import accuracy
 from efficient_jax.training import averaging, checkpoint, trained
-from efficient_jax.types import Tree, UserError
+from efficient_jax.types import Tree
 
 BATCH = 256  # images whose statistics are taken together
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from efficient_jax.errors import UserError
 from efficient_jax.evaluation.members import WHERE, Member, answering
 from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.predictions import Predictions
 from efficient_jax.metrics import agreement
-from efficient_jax.types import UserError
 
 
 def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Member:

@@ -6,9 +6,9 @@ from typing import Any
 
 from efficient_jax import augment as augmentations
 from efficient_jax import methods
+from efficient_jax.errors import UserError
 from efficient_jax.optim import durations, optimizer, schedules
 from efficient_jax.settings import bind, bind_named
-from efficient_jax.types import UserError
 
 GIVEN_TO_OPTIMIZER = ("params", "steps", "layers")
 DURATIONS = ("warmup", "period", "boundaries")

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 from efficient_jax import settings
-from efficient_jax.types import Apply, Tree, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Apply, Tree
 
 
 def mapped(

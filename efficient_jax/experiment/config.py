@@ -9,11 +9,11 @@ from efficient_jax.augment import operations
 from efficient_jax.data import generated as drawing
 from efficient_jax.data.sources import PICTURES, SOURCES
 from efficient_jax.data.stream import FEEDS
+from efficient_jax.errors import UserError, nearest
 from efficient_jax.experiment.stage_config import Stage, at_least, augment_blocks, stage
 from efficient_jax.models import pretrained
-from efficient_jax.settings import bind, bind_named, choose, nearest
+from efficient_jax.settings import bind, bind_named, choose
 from efficient_jax.training import checkpoint
-from efficient_jax.types import UserError
 
 NOTHING: dict[str, Any] = {}
 

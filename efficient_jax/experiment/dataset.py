@@ -13,14 +13,14 @@ from efficient_jax.data.sources import PICTURES, SOURCES
 from efficient_jax.data.split import notes as split_notes
 from efficient_jax.data.split import split as split_images
 from efficient_jax.data.stream import Feed
+from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment import split_table
 from efficient_jax.experiment.config import Plan, plan
 from efficient_jax.experiment.leaks import listed
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.workdir import read_config
 from efficient_jax.methods import METHODS
-from efficient_jax.settings import choose, counted
-from efficient_jax.types import UserError
+from efficient_jax.settings import choose
 
 NO_TEST = "config.data.test: 0 asked, and the source has no test images of its own; say how many"
 

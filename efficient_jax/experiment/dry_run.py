@@ -8,6 +8,7 @@ import numpy as np
 
 from efficient_jax import models
 from efficient_jax.data import objects
+from efficient_jax.errors import UserError
 from efficient_jax.experiment import initialise
 from efficient_jax.experiment.run import Run, description_of, input_shape
 from efficient_jax.experiment.stage_config import Stage
@@ -15,7 +16,7 @@ from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import optimizer_of, parameters_of_method
 from efficient_jax.methods import METHODS
 from efficient_jax.training import parallel, trained
-from efficient_jax.types import Apply, Tree, UserError
+from efficient_jax.types import Apply, Tree
 
 
 def dry_run(run: Run) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import is_weights
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.models import pretrained
-from efficient_jax.settings import counted
 from efficient_jax.training import checkpoint
-from efficient_jax.types import Tree, UserError
+from efficient_jax.types import Tree
 
 Load = Callable[[Path, str], tuple[Tree, dict[str, Any]]]
 """As `checkpoint.load`."""

@@ -8,10 +8,9 @@ import numpy as np
 
 from efficient_jax import files
 from efficient_jax.data import dataset, generated, identity, leakage
+from efficient_jax.errors import UserError, counted, few
 from efficient_jax.experiment import split_table
 from efficient_jax.experiment.config import Plan
-from efficient_jax.settings import counted
-from efficient_jax.types import UserError
 
 NAMED = 5  # images that a line lists
 SMALL = 32  # pixels
@@ -108,5 +107,4 @@ def without_held_out(
 
 def listed(pairs: Sequence[tuple[int, int]], source: dataset.Source, second: dataset.Source | None = None) -> str:
     """`second` is where the second of each pair is, if not in `source`."""
-    named = ", ".join(f"{source.name(one)} = {(second or source).name(other)}" for one, other in pairs[:NAMED])
-    return named + (f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else "")
+    return few([f"{source.name(one)} = {(second or source).name(other)}" for one, other in pairs], NAMED)

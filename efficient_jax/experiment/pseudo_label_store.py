@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int
 
 from efficient_jax import files
 from efficient_jax.data.dataset import Source
+from efficient_jax.errors import counted, few
 from efficient_jax.methods.pseudo_labels import certain
-from efficient_jax.settings import counted
 
 TABLE, ABOUT = "pseudo_labels.csv", "pseudo_labels.json"
 COLUMNS = ("id", "image", "label", "confidence", "copies", "hidden")  # then p(class) for each class
@@ -120,8 +120,7 @@ def audit(source: Source, labelled: Int[np.ndarray, " m"], found: Round, batch: 
         less = counted(kept.sum(), "image is", "images are")
         warnings.append(f"{less} less than one batch of {batch}; lower pseudo_labels.threshold")
     if without:
-        more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
-        warnings.append(f"classes without pseudo-labels: {', '.join(without[:NAMED])}{more}")
+        warnings.append(f"classes without pseudo-labels: {few(without, NAMED)}")
     return {
         "pool": len(found.ids),
         "kept": int(kept.sum()),

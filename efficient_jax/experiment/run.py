@@ -12,14 +12,14 @@ from rich.console import Console
 from efficient_jax import keys
 from efficient_jax.data import cache, dataset, decode, generated, identity, objects, statistics
 from efficient_jax.data.stream import Streamed
+from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment import initialise
 from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.dataset import check_streams, load_data, load_run
 from efficient_jax.experiment.leaks import without_held_out
 from efficient_jax.experiment.stage_config import Stage, resolved
-from efficient_jax.settings import counted
 from efficient_jax.training import batches, checkpoint, parallel, trained
-from efficient_jax.types import Tree, UserError
+from efficient_jax.types import Tree
 
 
 class Run(NamedTuple):

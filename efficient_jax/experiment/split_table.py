@@ -16,7 +16,7 @@ from efficient_jax import files
 from efficient_jax.data import dataset, identity
 from efficient_jax.data.dataset import NOTHING, Source
 from efficient_jax.data.stream import Streamed
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, few
 
 FILE = "split.csv"
 LEFT_OUT = "left out"  # the part of images that the run did not use
@@ -139,7 +139,7 @@ def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[n
         (relabelled, "with another label now, judged by that of the run"),
     ):
         if names:
-            changes.append(f"{_count(len(names))} {what} ({_listed(names)})")
+            changes.append(f"{_count(len(names))} {what} ({few(names, NAMED)})")
     return changes
 
 
@@ -181,7 +181,3 @@ def _indexed(count: int) -> list[str]:
 
 def _count(number: int) -> str:
     return f"{number:,} image{'' if number == 1 else 's'}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")

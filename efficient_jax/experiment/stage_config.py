@@ -7,6 +7,7 @@ from jaxtyping import Array, Key
 
 from efficient_jax import augment as augmentations
 from efficient_jax import methods, models
+from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.checks import (
     GIVEN_TO_OPTIMIZER,
     at_least,
@@ -20,8 +21,8 @@ from efficient_jax.experiment.checks import (
     mixing,
 )
 from efficient_jax.optim import optimizer
-from efficient_jax.settings import bind, bind_named, choose, counted
-from efficient_jax.types import Augment, Batch, Saliency, UserError
+from efficient_jax.settings import bind, bind_named, choose
+from efficient_jax.types import Augment, Batch, Saliency
 
 GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
 GIVEN_TO_LABELLERS = ("probabilities", "seed")

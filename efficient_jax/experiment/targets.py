@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efficient_jax.data import sampling
+from efficient_jax.errors import UserError
 from efficient_jax.experiment import pseudo_label_store
 from efficient_jax.experiment.dataset import streams, without_omitted
 from efficient_jax.experiment.predict import predict_rows
@@ -15,7 +16,6 @@ from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.methods import METHODS
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.predict import make_predict
-from efficient_jax.types import UserError
 
 
 class Supervision(NamedTuple):

@@ -7,12 +7,13 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from efficient_jax.errors import UserError
 from efficient_jax.experiment import class_map, initialise
 from efficient_jax.experiment.run import Run, description_of, image_shape
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.methods import METHODS
 from efficient_jax.training import trained
-from efficient_jax.types import Apply, Tree, UserError
+from efficient_jax.types import Apply, Tree
 
 NOTHING: dict[str, Tree] = {}
 

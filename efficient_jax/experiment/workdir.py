@@ -12,9 +12,8 @@ import numpy as np
 
 from efficient_jax import distributed, files
 from efficient_jax.data.dataset import Source
+from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment import split_table
-from efficient_jax.settings import counted
-from efficient_jax.types import UserError
 
 LOCK = ".lock"
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def weights(intermediates: Mapping[str, Array]) -> list[Float[Array, "b heads n n"]]:

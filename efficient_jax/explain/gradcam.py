@@ -8,8 +8,8 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from efficient_jax.errors import UserError
 from efficient_jax.settings import choose
-from efficient_jax.types import UserError
 
 Network = Callable[[Array], tuple[Array, dict[str, Array]]]
 """images [b h w c] -> (logits, intermediates): an `Apply` in evaluation mode with its variables in it, not jitted."""

@@ -17,9 +17,10 @@ from efficient_jax.augment import OPS, pipelines
 from efficient_jax.augment.combinators import from_block, shared
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.data import sampling
+from efficient_jax.errors import UserError
 from efficient_jax.explore.strengths import MEASURED, STRENGTHS
 from efficient_jax.metrics.accuracy import holm, paired_difference, wilson
-from efficient_jax.types import Augmentation, UserError
+from efficient_jax.types import Augmentation
 
 Classify = Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n classes"]]
 

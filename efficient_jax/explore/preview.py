@@ -14,10 +14,11 @@ from jaxtyping import UInt8
 from efficient_jax import keys
 from efficient_jax.augment import MIXES, OPS, augmented, per_example
 from efficient_jax.augment.kernels import dtypes
+from efficient_jax.errors import UserError
 from efficient_jax.explore import demonstration
 from efficient_jax.explore.demonstration import Arrays
 from efficient_jax.explore.strengths import COLOUR, DOCUMENTS, ERASING, FILTERS, KINDS, OTHERS, STRENGTHS, Strengths
-from efficient_jax.types import Augment, UserError
+from efficient_jax.types import Augment
 
 AS_STORED = "as stored"
 # Programs that run once, on a few pictures: 3 to 4 times faster to compile on CPU.

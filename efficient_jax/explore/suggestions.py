@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from efficient_jax.detection.overlap import HIDING, Objects
+from efficient_jax.errors import counted
 from efficient_jax.explore.survey import Survey
-from efficient_jax.settings import counted
 
 IMBALANCED = 3.0  # the largest class against the smallest
 FEW = 50  # labels of a class

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
+from efficient_jax.errors import UserError
 from efficient_jax.metrics.classification import NOT_COUNTED
-from efficient_jax.types import UserError
 
 SUFFIXES = (".png", ".npz")
 

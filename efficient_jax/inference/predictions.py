@@ -10,13 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from efficient_jax import files, settings
+from efficient_jax import files
 from efficient_jax.data import dataset, delimited, identity
 from efficient_jax.data.class_names import is_no_label, normal
 from efficient_jax.data.dataset import Source
+from efficient_jax.errors import UserError, counted, nearest
 from efficient_jax.metrics.classification import NOT_COUNTED
-from efficient_jax.settings import counted
-from efficient_jax.types import UserError
 
 SUFFIXES = (".npz", ".csv")
 FILES = {"test": "predictions.npz", "validation": "validation.npz"}
@@ -111,7 +110,7 @@ def _labels(table: delimited.Table, classes: tuple[str, ...]) -> Int[np.ndarray,
     names = list(map(normal, table.column("label"))) if "label" in table.names else [""] * len(table.rows)
     for row, name in enumerate(names):
         if name not in numbers and not is_no_label(name):
-            raise UserError(f"{table.at(row, 'label')} unknown class {name!r}{settings.nearest(name, classes)}")
+            raise UserError(f"{table.at(row, 'label')} unknown class {name!r}{nearest(name, classes)}")
     return np.array([numbers.get(name, -1) for name in names], np.int32)
 
 
@@ -135,8 +134,8 @@ def _check(found: Predictions, where: str) -> None:
     ):
         raise UserError(
             f"{where} has probabilities {list(found.probabilities.shape)} for "
-            f"{settings.counted(len(found.ids), 'id')}, labels {list(found.labels.shape)} and "
-            f"{settings.counted(len(found.classes), 'class', 'classes')}; want [ids classes], or of "
+            f"{counted(len(found.ids), 'id')}, labels {list(found.labels.shape)} and "
+            f"{counted(len(found.classes), 'class', 'classes')}; want [ids classes], or of "
             "pixels [ids h w classes]"
         )
     several, sums = found.labels.ndim == 2, found.probabilities.sum(-1, dtype=np.float64)
@@ -144,7 +143,7 @@ def _check(found: Predictions, where: str) -> None:
     if len(wrong := np.argwhere(~(inside if several else inside & (np.abs(sums - 1.0) <= 1e-3)))):
         at = tuple(wrong[0])
         raise UserError(
-            f"{where}: the probabilities of {settings.counted(len(np.unique(wrong[:, 0])), 'image')} are none, first "
+            f"{where}: the probabilities of {counted(len(np.unique(wrong[:, 0])), 'image')} are none, first "
             f"of {found.images[at[0]]!r}: {found.probabilities[at].round(4).tolist()}; want numbers in 0 .. 1"
             + ("" if several else f" whose sum is 1, not {sums[at]:.4f}")
         )

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from efficient_jax.errors import UserError
 from efficient_jax.settings import choose
-from efficient_jax.types import UserError
 
 Images = Shaped[Array, "b h w c"]
 Size = tuple[int, int]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 Members = Float[np.ndarray, "m *n classes"]
 Answer = tuple[Float[np.ndarray, "*n classes"], Int[np.ndarray, " *n"]]

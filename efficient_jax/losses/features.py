@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def fitnet(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def cross_entropy(

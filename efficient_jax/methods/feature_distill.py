@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from efficient_jax.errors import UserError
 from efficient_jax.losses.features import BATCH, attention, fitnet, same_size
 from efficient_jax.methods import settings
 from efficient_jax.methods.views import one_view, with_labels
 from efficient_jax.settings import choose
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment, Aux, Tree, UserError
+from efficient_jax.types import Apply, Augment, Aux, Tree
 
 LOSSES: dict[str, Callable] = {"fitnet": fitnet, "attention": attention, **BATCH}
 

@@ -14,8 +14,8 @@ from scipy import optimize, special
 from threadpoolctl import threadpool_limits
 
 from efficient_jax import settings
+from efficient_jax.errors import UserError
 from efficient_jax.metrics import accuracy
-from efficient_jax.types import UserError
 
 Head = tuple[Float[np.ndarray, "d classes"], Float[np.ndarray, " classes"]]
 Path = tuple[Float[np.ndarray, "penalties d classes"], Float[np.ndarray, "penalties classes"]]

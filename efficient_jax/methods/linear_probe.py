@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from efficient_jax import settings
+from efficient_jax.errors import UserError
 from efficient_jax.methods import linear_head
-from efficient_jax.types import UserError
 
 
 def linear_probe(

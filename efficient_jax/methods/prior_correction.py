@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import optimize, special
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 LEAST = 1e-30  # of a probability: float32 has none that is smaller and not 0
 

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from efficient_jax.data import sampling
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def pseudo_labels(

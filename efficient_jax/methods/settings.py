@@ -1,6 +1,6 @@
 """Checks of what a config says of a method."""
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def not_negative(value: float, name: str) -> None:

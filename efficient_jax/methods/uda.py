@@ -4,10 +4,11 @@ one."""
 import jax
 import jax.numpy as jnp
 
+from efficient_jax.errors import UserError
 from efficient_jax.methods import settings
 from efficient_jax.methods.consistency import weak_to_strong
 from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment, UserError
+from efficient_jax.types import Apply, Augment
 
 
 def uda(

@@ -8,8 +8,9 @@ from jaxtyping import Array, Float, Key
 
 from efficient_jax import augment as augmentations
 from efficient_jax import keys as random_keys
+from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
-from efficient_jax.types import Apply, Augment, Batch, Saliency, Tree, UserError
+from efficient_jax.types import Apply, Augment, Batch, Saliency, Tree
 
 Keys = dict[str, Key[Array, " ?b"]]
 Losses = Callable[[Float[Array, "b classes"], Float[Array, "b classes"]], Float[Array, " b"]]

@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 class Norm(nn.Module):

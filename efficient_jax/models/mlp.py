@@ -4,8 +4,8 @@ from flax import linen as nn
 from jax import nn as jnn
 from jaxtyping import Array, Float, Key
 
+from efficient_jax.errors import UserError
 from efficient_jax.models.layers import Dropout
-from efficient_jax.types import UserError
 
 
 class MLP(nn.Module):

@@ -10,9 +10,9 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
+from efficient_jax.errors import UserError
 from efficient_jax.models.layers import Dropout, StochasticDepth
 from efficient_jax.settings import choose
-from efficient_jax.types import UserError
 
 SIZES = {  # (width, depth, heads): arXiv 2106.10270, table 2
     "Ti": (192, 12, 3),

@@ -5,9 +5,9 @@ from flax import linen as nn
 from jax import nn as jnn
 from jaxtyping import Array, Float, Key
 
+from efficient_jax.errors import UserError
 from efficient_jax.models.convolution import Conv
 from efficient_jax.models.layers import Dropout, Norm
-from efficient_jax.types import UserError
 
 EPS = 1e-3  # of all normalisations, as in FixMatch
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 UNITS = ("", "_epochs", "_examples", "_percent")
 LENGTHS = ("updates", "epochs", "examples")

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import jax
 import optax
 
+from efficient_jax.errors import UserError, few
 from efficient_jax.optim import schedules
 from efficient_jax.settings import bind_named
-from efficient_jax.types import Tree, UserError
+from efficient_jax.types import Tree
 
 
 class Row(NamedTuple):
@@ -253,7 +254,7 @@ def _claim_by_rules(names: Collection[str], rules: tuple[tuple[str, float], ...]
     shown = "; ".join(f"{rule!r} x {rate} claims {n} tensors" for (rule, rate), n in zip(rules, counts, strict=True))
     if unclaimed := [name for name in names if name not in claimed]:
         raise UserError(
-            f"optim.rules: no rule matches {_few(unclaimed)}; add one, such as ('.*', 1.0) at the end ({shown})"
+            f"optim.rules: no rule matches {few(unclaimed)}; add one, such as ('.*', 1.0) at the end ({shown})"
         )
     for (rule, rate), count in zip(rules, counts, strict=True):
         if not count:
@@ -273,7 +274,7 @@ def _claim_by_layers(names: Collection[str], layers: tuple[str, ...]) -> dict[st
     shown = "; ".join(f"{layer!r} claims {n} tensors" for layer, n in zip(layers, counts, strict=True))
     if wrong := [name for name, indices in matches.items() if len(indices) != 1]:
         which = ", ".join(repr(layers[i]) for i in matches[wrong[0]]) or "none"
-        raise UserError(f"layers of the model: exactly one must match {_few(wrong)}, but these do: {which} ({shown})")
+        raise UserError(f"layers of the model: exactly one must match {few(wrong)}, but these do: {which} ({shown})")
     if 0 in counts:
         raise UserError(f"layers of the model: {layers[counts.index(0)]!r} matches no path ({shown})")
     return {name: indices[0] for name, indices in matches.items()}
@@ -286,7 +287,3 @@ def _matches(names: Iterable[str], patterns: Iterable[str], where: str) -> dict[
     except re.error as error:
         raise UserError(f"{where}: {error.pattern!r} is not a regular expression: {error}") from error
     return {name: [i for i, pattern in enumerate(compiled) if pattern.fullmatch(name)] for name in names}
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

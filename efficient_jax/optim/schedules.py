@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from efficient_jax.errors import UserError
 from efficient_jax.settings import bind_named
-from efficient_jax.types import UserError
 
 GIVEN = ("peak", "steps", "warmup")  # passed by `schedule`; the other parameters are keys of the block
 COSINE = {"name": "cosine"}

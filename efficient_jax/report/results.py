@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from efficient_jax.errors import UserError, counted
 from efficient_jax.metrics.accuracy import agreement, paired_difference, wilson
-from efficient_jax.settings import counted
-from efficient_jax.types import UserError
 
 Record = dict[str, Any]
 

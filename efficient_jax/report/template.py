@@ -6,7 +6,7 @@ from typing import Any
 
 import jinja2
 
-from efficient_jax.settings import counted
+from efficient_jax.errors import counted
 
 
 def write(path: pathlib.Path, template: str, values: dict[str, Any]) -> pathlib.Path:

@@ -17,8 +17,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from efficient_jax.errors import UserError, few
 from efficient_jax.training import parallel
-from efficient_jax.types import Tree, UserError
+from efficient_jax.types import Tree
 
 FOLDER = "checkpoints"
 NEWEST = 2
@@ -198,4 +199,4 @@ def compare(saved: Tree, wanted: Tree) -> str:
     lines = [f"{name} is {list(a[name])}, here {list(b[name])}" for name in a if name in b and a[name] != b[name]]
     lines += [f"{name} is not in this model" for name in a if name not in b]
     lines += [f"{name} is not in the checkpoint" for name in b if name not in a]
-    return "; ".join(lines[:3]) + (f"; and {len(lines) - 3} more" if len(lines) > 3 else "")
+    return few(lines, 3, "; ")

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from efficient_jax.errors import UserError
 from efficient_jax.training.stopping import Stopped
-from efficient_jax.types import Tree, UserError
+from efficient_jax.types import Tree
 
 IN_FLIGHT = 2
 """Steps that may wait on the devices. More gains nothing, and a free-running loop can hang on CPU."""

@@ -14,8 +14,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key, PRNGKeyArray, Shaped
 
 from efficient_jax import distributed, keys
-from efficient_jax.settings import counted
-from efficient_jax.types import Tree, UserError
+from efficient_jax.errors import UserError, counted
+from efficient_jax.types import Tree
 
 AXIS = "device"
 """The name of the mapped axis: for psum, all_gather and BatchNorm's `axis_name`."""

@@ -15,12 +15,12 @@ from PIL import Image
 from efficient_jax import files, models
 from efficient_jax.data import decode
 from efficient_jax.data.framing import Framing
+from efficient_jax.errors import UserError, nearest
 from efficient_jax.inference import tta
 from efficient_jax.models import pretrained
-from efficient_jax.settings import nearest
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.predict import to_probabilities
-from efficient_jax.types import Apply, Tree, UserError
+from efficient_jax.types import Apply, Tree
 
 NOTHING: dict[str, Any] = {}
 

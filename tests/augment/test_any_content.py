@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from efficient_jax import augment
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 from tests.augment.test_build import SETTINGS
 
 FORMS = (((1, 1, 1), np.uint8), ((5, 8, 3), np.uint8), ((5, 8, 3), np.float32))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efficient_jax import augment
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 SETTINGS = {
     "brightness": {"strength": 0.5},

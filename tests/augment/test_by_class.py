@@ -10,7 +10,7 @@ import pytest
 from efficient_jax import augment
 from efficient_jax.augment import invert, solarize, with_probability
 from efficient_jax.augment.combinators import by_class, from_block, shared
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 CLASSES = 3
 ANGLES = (30.0, 0.0, 30.0)

@@ -9,7 +9,7 @@ from scipy import ndimage, stats
 from efficient_jax import augment
 from efficient_jax.augment.collage import copy_paste, mosaic
 from efficient_jax.augment.kernels.targets import boxes_of_masks
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 B, N, HEIGHT, WIDTH = 16, 3, 12, 10
 OTHER = np.arange(B) ^ 1

@@ -12,7 +12,7 @@ from scipy import stats
 
 from efficient_jax.augment import color, filters
 from efficient_jax.augment.kernels import dtypes, packed, pointwise
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
 FACTORS = np.array([0, 102, 333, 1024, 1500, 1946], np.int32)  # in 1024ths

@@ -12,7 +12,7 @@ from scipy import stats
 from efficient_jax.augment import color, filters
 from efficient_jax.augment.kernels import loops, packed, pointwise
 from efficient_jax.augment.kernels.pointwise import ONE, SIXTH
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (7, 10, 3), dtype=np.uint8)

@@ -8,7 +8,7 @@ from scipy import stats
 
 from efficient_jax.augment.combinators import nothing, one_of, some_of, with_probability
 from efficient_jax.augment.geometry import affine
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 N = 4000
 

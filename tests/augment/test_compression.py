@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from efficient_jax.augment.compression import _doubled, compressed, jpeg, quantization
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 compressed = jax.jit(compressed)
 

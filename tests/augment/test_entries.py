@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from efficient_jax import augment
 from efficient_jax.augment import entries
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 from tests.augment.test_build import SETTINGS
 
 NAMES = [*augment.OPS, *augment.MIXES]

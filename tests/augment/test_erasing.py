@@ -8,7 +8,7 @@ from scipy import stats
 
 from efficient_jax.augment import cutout
 from efficient_jax.augment.erasing import gridmask, random_erasing
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 B = 2000
 

@@ -5,7 +5,7 @@ from PIL import Image, ImageEnhance
 from scipy import ndimage
 
 from efficient_jax.augment import filters
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from efficient_jax.augment import cutmix, mixup
 from efficient_jax.augment.mixing import beta, mixup_or_cutmix, saliency_cutmix
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 B = 2000
 

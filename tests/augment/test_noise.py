@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from efficient_jax.augment import noise
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def drawn(name, n, image, **settings):

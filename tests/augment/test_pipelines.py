@@ -7,7 +7,7 @@ import pytest
 
 from efficient_jax import augment
 from efficient_jax.augment.geometry import affine
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
 N = 64

@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 
 from efficient_jax import files
 from efficient_jax.commands.bench import bench
+from efficient_jax.errors import UserError
 from efficient_jax.training import benchmark
-from efficient_jax.types import UserError
 from tests.commands.launch import TINY, launch
 from tests.tiny_run import stage
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from efficient_jax.commands.evaluate import evaluate
+from efficient_jax.errors import UserError
 from efficient_jax.evaluation.members import Member, figures
 from efficient_jax.inference.predictions import Predictions
-from efficient_jax.types import UserError
 from tests.commands.launch import TINY, launch
 
 

@@ -12,7 +12,7 @@ from efficient_jax.detection.boxes import nms, soft_nms
 from efficient_jax.detection.detections import combine
 from efficient_jax.detection.fusion import weighted_box_fusion
 from efficient_jax.detection.mean_average_precision import mean_average_precision
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 from tests.detection import cases
 
 IMAGES, CATEGORIES = (7, 3, 12), {5: "cat", 2: "dog", 9: "bird"}

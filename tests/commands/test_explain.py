@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from efficient_jax.commands.explain import MISTAKES, RIGHT, Network, Seen, _pointing, _truth, explain
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 from tests.report.test_page import Page
 
 

@@ -11,10 +11,10 @@ from efficient_jax import augment
 from efficient_jax.commands.explore import MEASURED_IMAGES, explore, held_out, sentences
 from efficient_jax.commands.files import load_config
 from efficient_jax.data import label_errors
+from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import load_data
 from efficient_jax.explore import class_bias, preview
-from efficient_jax.types import UserError
 from tests import tiny_run
 from tests.commands.launch import TINY, launch
 from tests.report.test_page import Page

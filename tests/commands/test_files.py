@@ -3,7 +3,7 @@
 import pytest
 
 from efficient_jax.commands import files, flags
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 # ml_collections loads a config by a method that Python 3.12 has no more
 OWN = """

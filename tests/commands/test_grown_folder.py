@@ -18,6 +18,7 @@ from efficient_jax.commands.explore import _member
 from efficient_jax.commands.predict import predict
 from efficient_jax.commands.train import train
 from efficient_jax.data.identity import digest
+from efficient_jax.errors import UserError
 from efficient_jax.evaluation import members
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import load_data, load_run
@@ -25,7 +26,6 @@ from efficient_jax.experiment.leaks import trained_before
 from efficient_jax.experiment.workdir import read_config
 from efficient_jax.files import read_json
 from efficient_jax.inference import predictions
-from efficient_jax.types import UserError
 from tests import tiny_run
 
 CLASSES = ("bright", "dark")

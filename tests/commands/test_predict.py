@@ -9,10 +9,10 @@ from PIL import Image
 
 import efficient_jax
 from efficient_jax.commands.predict import predict
+from efficient_jax.errors import UserError
 from efficient_jax.inference import predictions
 from efficient_jax.inference.tta import VIEWS
 from efficient_jax.training import trained
-from efficient_jax.types import UserError
 from tests import tiny_run
 
 

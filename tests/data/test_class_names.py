@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.data import class_names
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 ORDERS = """
 import io, sys

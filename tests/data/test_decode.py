@@ -11,7 +11,7 @@ from PIL import Image
 from efficient_jax.data import decode
 from efficient_jax.data.decode import decode_all
 from efficient_jax.data.framing import Framing
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 SMOOTH = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3), np.uint8)).resize((130, 90))
 UPRIGHT = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 14

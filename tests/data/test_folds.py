@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from efficient_jax.data.split import folds_of, split
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.permutation(np.repeat([0, 1, 2], [53, 31, 19]))

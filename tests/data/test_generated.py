@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from efficient_jax.data.generated import fit, generate, read, sample, settings
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def covariance(model):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.data.split import _stratified, notes, split
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 CLASSES = ("a", "b", "c")
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, -1], [100, 67, 33, 20]))

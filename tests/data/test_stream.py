@@ -12,7 +12,7 @@ from efficient_jax.data import cache, decode, statistics, stream
 from efficient_jax.data.dataset import digests, fingerprint
 from efficient_jax.data.sources.parquet_files import parquet
 from efficient_jax.data.sources.picture_folders import folder
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 from tests.data.sources.test_parquet_files import hugging, write
 
 STREAM = stream.Feed("stream")

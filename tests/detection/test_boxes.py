@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.detection import boxes
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 from tests.detection import cases
 
 CASES = cases.tied()

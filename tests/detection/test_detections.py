@@ -5,7 +5,7 @@ import pytest
 
 from efficient_jax.detection.boxes import nms
 from efficient_jax.detection.detections import combine
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 GOOD = {"boxes": np.float32([(0, 0, 5, 5), (10, 0, 15, 5)]), "scores": np.float32([0.2, 0.7]), "labels": np.arange(2)}
 EMPTY = {"boxes": [], "scores": [], "labels": []}

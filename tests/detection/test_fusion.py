@@ -10,7 +10,7 @@ from efficient_jax.detection.boxes import nms
 from efficient_jax.detection.detections import combine
 from efficient_jax.detection.fusion import CONFIDENCES, non_maximum_weighted, weighted_box_fusion
 from efficient_jax.detection.mean_average_precision import mean_average_precision
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 from tests.detection import cases
 
 GOLDENS = np.load(Path(__file__).with_name("goldens.npz"))

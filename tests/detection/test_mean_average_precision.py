@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.detection.mean_average_precision import mean_average_precision
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 from tests.detection import cases
 
 # what pycocotools 2.0.11 says of `dataset()`: tests/benchmarks/peers/test_boxes.py

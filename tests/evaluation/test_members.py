@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from efficient_jax.commands.evaluate import evaluate
+from efficient_jax.errors import UserError
 from efficient_jax.evaluation.members import by_model, load, member, named, prepared
 from efficient_jax.inference import predictions
-from efficient_jax.types import UserError
 
 CONSOLE = Console(file=io.StringIO(), width=200)
 

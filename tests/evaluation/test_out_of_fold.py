@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from efficient_jax.data.dataset import Source
+from efficient_jax.errors import UserError
 from efficient_jax.evaluation.out_of_fold import gather, write_csv
 from efficient_jax.inference import predictions
-from efficient_jax.types import UserError
 
 N = 10
 SOURCE = Source(

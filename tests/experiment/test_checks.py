@@ -2,8 +2,8 @@
 
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
-from efficient_jax.types import UserError
 from tests.experiment.plans import CONFIG, DISTILL, PROBE, STUDENT, WEAK_AND_STRONG, changed, stage
 
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.experiment.class_map import logsumexp_by, mapped
-from efficient_jax.types import UserError
 
 THEIRS, OURS = ("cat", "dog", "oak", "car", "elm"), ("tree", "animal")
 MAP = {"dog": "animal", "elm": "tree", "cat": "animal", "oak": "tree"}

@@ -11,10 +11,10 @@ from rich.console import Console
 from efficient_jax.data import decode
 from efficient_jax.data.sources.handwritten_digits import mnist5k
 from efficient_jax.data.stream import Streamed
+from efficient_jax.errors import UserError
 from efficient_jax.experiment import run
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import load_data
-from efficient_jax.types import UserError
 from tests.data.sources.test_picture_folders import fill
 from tests.experiment.plans import CONFIG
 

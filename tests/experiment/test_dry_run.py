@@ -2,8 +2,8 @@
 
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.methods import METHODS, Method
-from efficient_jax.types import UserError
 from tests.tiny_run import run, stage
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from efficient_jax.errors import UserError
 from efficient_jax.experiment import initialise
 from efficient_jax.experiment.config import plan
 from efficient_jax.training import checkpoint, trained
-from efficient_jax.types import UserError
 
 CLASSES = ("a", "b")
 

@@ -5,11 +5,11 @@ import pytest
 
 from efficient_jax.data.dataset import Source
 from efficient_jax.data.identity import digest
+from efficient_jax.errors import UserError
 from efficient_jax.experiment import results
 from efficient_jax.experiment.leaks import leaks
 from efficient_jax.experiment.workdir import keep_split
 from efficient_jax.report import page
-from efficient_jax.types import UserError
 from tests.data.test_leakage import clouds
 
 IMAGES = clouds(40, 32, seed=1)

@@ -10,11 +10,11 @@ from rich.console import Console
 import efficient_jax
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.data.sources.npz_files import npz
+from efficient_jax.errors import UserError
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.metrics import accuracy
 from efficient_jax.report.page import write_report
 from efficient_jax.training.trained import load
-from efficient_jax.types import UserError
 from tests.tiny_run import begin, begun, stage
 
 SHAPE = (8, 8, 2)

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from efficient_jax.errors import UserError
 from efficient_jax.experiment.stage import run_stage
-from efficient_jax.types import UserError
 from tests.tiny_run import begun, stage
 
 SIDE, COUNT = 8, 40

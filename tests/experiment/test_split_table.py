@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from efficient_jax import files
+from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import load_data, load_run
 from efficient_jax.experiment.workdir import keep_split
-from efficient_jax.types import UserError
 from tests.experiment.plans import CONFIG, stage
 
 KINDS = ("folder", "table", "npz", "parquet", "coco")

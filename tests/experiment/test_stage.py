@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from efficient_jax import files
+from efficient_jax.errors import UserError
 from efficient_jax.methods import METHODS
 from efficient_jax.training import trained
-from efficient_jax.types import UserError
 from tests.commands.launch import ROOT
 from tests.tiny_run import SHAPE, run, stage, tuned
 

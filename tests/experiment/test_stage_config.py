@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.stage_config import resolved
-from efficient_jax.types import UserError
 from tests.experiment.plans import CONFIG, DISTILL, PROBE, WEAK_AND_STRONG, changed, stage
 
 

@@ -12,10 +12,10 @@ from PIL import Image
 from rich.console import Console
 
 from efficient_jax import files
+from efficient_jax.errors import UserError
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.training import batches, checkpoint, parallel
-from efficient_jax.types import UserError
 from tests.commands.launch import start
 from tests.tiny_run import begun, stage
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from efficient_jax.errors import UserError
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.targets import supervise
 from efficient_jax.training import parallel
-from efficient_jax.types import UserError
 from tests.tiny_run import SHAPE, prepared, run, shades, stage, stored
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 from tests.tiny_run import run, stage
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.experiment.workdir import LOCK, check_data, claimed
-from efficient_jax.types import UserError
 
 CONFIG = {"seed": 0, "stages": ("a", "b"), "data": {"test": 10}, "a": {"lr": 0.1}, "b": {"lr": 0.1}}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from efficient_jax import models
+from efficient_jax.errors import UserError
 from efficient_jax.explain import attention, heat_maps
 from efficient_jax.models import vit
-from efficient_jax.types import UserError
 
 N = 5
 UNIFORM, IDENTITY = jnp.full((2, 3, N, N), 1 / N), jnp.broadcast_to(jnp.eye(N), (2, 3, N, N))

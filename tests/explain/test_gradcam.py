@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from efficient_jax import models
+from efficient_jax.errors import UserError
 from efficient_jax.explain import gradcam, heat_maps, judge
 from efficient_jax.models import densenet, efficientnet
-from efficient_jax.types import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)
 CLASSES = np.array([1, 0, 2])

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from efficient_jax import augment, keys
+from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
 from efficient_jax.explore import demonstration, preview
 from efficient_jax.explore.strengths import DOCUMENTS, GEOMETRY, KINDS, STRENGTHS, Strengths
-from efficient_jax.types import UserError
 from tests.experiment.plans import changed
 
 RNG = np.random.default_rng(0)

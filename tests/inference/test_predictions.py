@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.inference.predictions import Predictions, matched, read, write
-from efficient_jax.types import UserError
 
 
 def predictions(several=False, n=6, seed=0):

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.inference import tta
 from efficient_jax.inference.tta import IDENTITY, VIEWS, View
-from efficient_jax.types import UserError
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (3, 14, 14, 2), np.uint8)

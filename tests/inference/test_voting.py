@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from efficient_jax.errors import UserError
 from efficient_jax.inference import voting
-from efficient_jax.types import UserError
 
 EVEN = np.ones(3)
 

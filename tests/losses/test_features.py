@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.losses import features
 from efficient_jax.losses.features import BATCH, attention, fitnet, same_size
-from efficient_jax.types import UserError
 
 B = 6
 OWN = jnp.arange(B, dtype=jnp.int32)

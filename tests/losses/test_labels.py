@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficient_jax import losses
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 @pytest.fixture

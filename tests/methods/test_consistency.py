@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.methods.fixmatch import fixmatch
 from efficient_jax.methods.flexmatch import OUTSIDE, UNSURE, flexmatch, memory
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.methods.uda import uda
 from efficient_jax.training import parallel
-from efficient_jax.types import UserError
 from tests.methods.fake import CLASSES, PARAMS, cross_entropies, fake, make, noise, softmax, unchanged
 
 METHODS = [fixmatch, uda]

@@ -7,8 +7,8 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from efficient_jax import augment
+from efficient_jax.errors import UserError
 from efficient_jax.methods.distill import distill
-from efficient_jax.types import UserError
 from tests.methods.fake import CLASSES, PARAMS, cross_entropies, fake, make, noise, unchanged
 
 FROZEN = {"teacher": ({"params": {"scale": PARAMS["scale"] * -0.5}, "batch_stats": {}},)}

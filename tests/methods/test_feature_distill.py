@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from efficient_jax import models
+from efficient_jax.errors import UserError
 from efficient_jax.losses import features
 from efficient_jax.methods.feature_distill import feature_distill, regressors
 from efficient_jax.optim import optimizer
 from efficient_jax.training import parallel, state, step
-from efficient_jax.types import UserError
 from tests.training.problem import unchanged
 
 SHAPE, CLASSES, BATCH = (16, 16, 1), 4, 8

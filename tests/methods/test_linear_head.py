@@ -3,8 +3,8 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from efficient_jax.errors import UserError
 from efficient_jax.methods import linear_head
-from efficient_jax.types import UserError
 
 rng = np.random.default_rng(0)
 FEATURES = (rng.normal(size=(60, 8)) * 3.0 + 5.0).astype(np.float32)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import special
 
+from efficient_jax.errors import UserError
 from efficient_jax.methods import linear_head
 from efficient_jax.methods.linear_probe import linear_probe
 from efficient_jax.metrics import accuracy, calibration
-from efficient_jax.types import UserError
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.standard_normal((40, 5))

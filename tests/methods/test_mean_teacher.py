@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.methods.mean_teacher import mean_teacher
 from efficient_jax.methods.supervised import supervised
-from efficient_jax.types import UserError
 from tests.methods.fake import PARAMS, cross_entropies, fake, make, noise, softmax, unchanged
 
 

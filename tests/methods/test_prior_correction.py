@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from efficient_jax.errors import UserError
 from efficient_jax.methods.prior_correction import prior_correction
-from efficient_jax.types import UserError
 
 RNG = np.random.default_rng(0)
 LOGITS = 2.0 * RNG.standard_normal((500, 4))

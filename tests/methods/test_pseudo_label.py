@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.methods.pseudo_label import pseudo_label
-from efficient_jax.types import UserError
 from tests.methods.fake import CLASSES, PARAMS, cross_entropies, fake, make, softmax, unchanged
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.methods.pseudo_labels import multi_label_pseudo_labels, pseudo_labels, suggestion
-from efficient_jax.types import UserError
 from tests.methods.fake import SAID
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from efficient_jax import augment
 from efficient_jax.augment.mixing import saliency_cutmix
+from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy, sigmoid_cross_entropy
 from efficient_jax.methods.multi_label import multi_label
 from efficient_jax.methods.multi_label_student import multi_label_student
 from efficient_jax.methods.noisy_student import noisy_student
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.methods.views import saliency_of
-from efficient_jax.types import UserError
 
 N, SIDE, CHANNELS, CLASSES = 6, 4, 3, 5
 RNG = np.random.default_rng(0)

@@ -8,10 +8,10 @@ import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
+from efficient_jax.errors import UserError
 from efficient_jax.models import densenet
 from efficient_jax.models.densenet import DenseNet, Transition
 from efficient_jax.models.layers import Norm
-from efficient_jax.types import UserError
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from efficient_jax.errors import UserError
 from efficient_jax.models import efficientnet
 from efficient_jax.models.efficientnet import EfficientNet, resolution, round_features, scaled_stages
 from efficient_jax.models.layers import Dropout, Norm, StochasticDepth
-from efficient_jax.types import UserError
 
 
 @pytest.fixture

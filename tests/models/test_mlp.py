@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from efficient_jax import models
+from efficient_jax.errors import UserError
 from efficient_jax.models.mlp import MLP
-from efficient_jax.types import UserError
 
 
 def build(**settings):

@@ -10,9 +10,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
 
 from efficient_jax import models
+from efficient_jax.errors import UserError
 from efficient_jax.models import vit
 from efficient_jax.models.vit import ViT
-from efficient_jax.types import UserError
 
 CLASSES, SIDE = 5, 16
 

@@ -8,9 +8,9 @@ import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
+from efficient_jax.errors import UserError
 from efficient_jax.models.layers import Norm
 from efficient_jax.models.wide_resnet import WideResNet
-from efficient_jax.types import UserError
 
 
 @functools.cache

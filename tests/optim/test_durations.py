@@ -1,7 +1,7 @@
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.optim.durations import override, resolve
-from efficient_jax.types import UserError
 
 STAGE = {"batch": 32, "epoch": 100, "updates": 200, "where": "config.finetune.optim"}  # 3.125 updates an epoch
 

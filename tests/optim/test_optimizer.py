@@ -4,8 +4,8 @@ import numpy as np
 import optax
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.optim import optimizer
-from efficient_jax.types import UserError
 
 ALL = ((".*", 1.0),)
 PLAIN = {"name": "sgd", "momentum": 0.0}

@@ -4,8 +4,8 @@ import numpy as np
 import optax
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.optim.schedules import SCHEDULES, schedule
-from efficient_jax.types import UserError
 
 BLOCKS = {
     "constant": {},

@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.report import tables
 from efficient_jax.report.page import write_report
 from efficient_jax.report.results import read_metrics, read_results
-from efficient_jax.types import UserError
 
 ATTACK = "<script>alert(1)</script>"
 

@@ -5,8 +5,8 @@ import math
 import pytest
 from rich.console import Console
 
+from efficient_jax.errors import UserError
 from efficient_jax.report import tables
-from efficient_jax.types import UserError
 
 PSEUDO = {"pool": 50, "kept": 40, "known": 0, "right": 0, "classes_without": 0}
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.training import checkpoint, parallel
-from efficient_jax.types import UserError
 from tests.training.problem import losses, make
 
 MODEL = {"model": "cnn", "classes": ["a", "b"]}

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.training import loop
 from efficient_jax.training.stopping import Stopped
-from efficient_jax.types import UserError
 from tests.training.problem import make
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 import efficient_jax
 from efficient_jax import files, models
+from efficient_jax.errors import UserError
 from efficient_jax.training import checkpoint, state, trained
-from efficient_jax.types import UserError
 from tests.models.test_parity import needs_package
 
 SHAPE = (8, 8, 2)

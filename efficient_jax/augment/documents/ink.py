@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, Int32, PRNGKeyArray, Shaped, UInt32
 
 from efficient_jax.augment import noise
 from efficient_jax.augment.kernels import loops, packed, pointwise, resample
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 ONE = 1 << 16  # all the way
 BLACK, WHITE = 0.0, 1.0

@@ -18,7 +18,8 @@ from efficient_jax.augment.documents.ink import (
     white,
 )
 from efficient_jax.augment.kernels import dtypes, loops, packed, pointwise
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 _ANGLES = 256  # lighting_gradient draws one of so many directions
 

@@ -30,7 +30,8 @@ from efficient_jax.augment.documents.paper import folding_shadow, lighting_gradi
 from efficient_jax.augment.filters import gaussian_blur
 from efficient_jax.augment.geometry.affine import affine
 from efficient_jax.augment.noise import gaussian_noise
-from efficient_jax.types import Augmentation, Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Augmentation, Example
 
 OVERLAYS: dict[str, Callable[[Image, Image], Image]] = {
     "multiply": multiply,

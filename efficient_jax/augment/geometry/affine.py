@@ -24,7 +24,8 @@ from efficient_jax.augment.kernels.matrices import (
 from efficient_jax.augment.kernels.resample import Size
 from efficient_jax.augment.kernels.targets import Inverse
 from efficient_jax.augment.ranges import Range
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 
 def transform(

@@ -14,7 +14,8 @@ from efficient_jax.augment.kernels.dtypes import Fill
 from efficient_jax.augment.kernels.matrices import compose, rotation, translation, zooming
 from efficient_jax.augment.kernels.resample import BORDERS, Size
 from efficient_jax.augment.kernels.targets import Inverse
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 Window = Float[Array, " 4"]  # top, left, height, width, in pixels and parts of them
 

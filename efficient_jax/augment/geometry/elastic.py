@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from efficient_jax.augment.kernels import loops, resample, targets
 from efficient_jax.augment.kernels.dtypes import Fill
 from efficient_jax.augment.kernels.resample import Size
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 Field = Float[Array, "2 h w"]  # how far along x and along y each pixel of the new picture looks into the old one
 Seen = tuple[Float[Array, "h w"], Float[Array, "h w"]]

@@ -23,7 +23,8 @@ from efficient_jax.augment.kernels import matrices, resample, targets
 from efficient_jax.augment.kernels.dtypes import Fill
 from efficient_jax.augment.kernels.resample import Size
 from efficient_jax.augment.kernels.targets import Inverse
-from efficient_jax.types import Augmentation, Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Augmentation, Example
 
 RESAMPLED = (*affine.MATRICES, "elastic")
 JOINING = (*crop_flip.MATRICES, *crop_flip.WINDOWS)  # between two of those

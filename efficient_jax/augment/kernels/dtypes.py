@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped, UInt8
 
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 Fill = float | tuple[float, ...]  # in 0..1, for all channels or one for each
 FLOATS = tuple(map(jnp.dtype, ("float32", "bfloat16", "float16")))

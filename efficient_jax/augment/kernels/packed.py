@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Int, Int32, UInt8, UInt32
 
 from efficient_jax.augment.kernels.dtypes import Fill, fill_levels, require_image
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 Pixels = UInt32[Array, "h w"]
 EVEN = 0x00FF00FF  # bytes 0 and 2, each with room to be multiplied by 8 bits

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int32, Num
 
 from efficient_jax.augment.kernels import packed
 from efficient_jax.augment.kernels.packed import Pixels, channel
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 ONE = 1024  # the factor that changes nothing
 SIXTH = 1 << 16  # a sixth of the colour circle

@@ -14,7 +14,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 from efficient_jax.augment import entries
 from efficient_jax.augment.kernels import resample
 from efficient_jax.augment.kernels.resample import Size
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 Inverse = Float[Array, "3 3"]
 Points = Float[Array, "n 2"]

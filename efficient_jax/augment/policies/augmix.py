@@ -7,7 +7,8 @@ from jaxtyping import Array, Int32, PRNGKeyArray
 
 from efficient_jax.augment.kernels import dtypes, packed, targets
 from efficient_jax.augment.policies import engine
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 OPS = (
     *("autocontrast", "equalize", "posterize", "rotate", "solarize"),

@@ -11,7 +11,8 @@ from efficient_jax import settings
 from efficient_jax.augment import color, combinators, filters
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.augment.policies import engine
-from efficient_jax.types import Example, UserError
+from efficient_jax.errors import UserError
+from efficient_jax.types import Example
 
 MAX_LEVEL = 10
 OPS = (

@@ -15,8 +15,8 @@ from efficient_jax.data.class_names import normal
 from efficient_jax.data.dataset import Source, of_pictures
 from efficient_jax.data.decode import ORIENTATION, free_memory, left_out
 from efficient_jax.data.framing import Framing
-from efficient_jax.settings import choose, counted
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, counted
+from efficient_jax.settings import choose
 
 WHERE = "config.data.source"
 KINDS = ("boxes", "box_mask", "keypoints")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from efficient_jax.data.dataset import Source
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def synthetic(*, classes: int, size: int, images: int, channels: int = 3, seed: int = 0) -> Source:

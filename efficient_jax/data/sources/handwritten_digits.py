@@ -6,7 +6,7 @@ from importlib import metadata
 import numpy as np
 
 from efficient_jax.data.dataset import Source
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def mnist5k() -> Source:

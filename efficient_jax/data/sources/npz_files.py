@@ -9,8 +9,7 @@ import numpy as np
 
 from efficient_jax.data import class_names
 from efficient_jax.data.dataset import NOTHING, Source
-from efficient_jax.settings import counted
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, counted
 
 
 def npz(*, path: str) -> Source:

@@ -12,7 +12,7 @@ from efficient_jax.data.class_names import check_classes, in_order, is_no_label,
 from efficient_jax.data.dataset import Source, of_pictures
 from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 USUAL = {"image": ("image", "img"), "label": ("label",)}
 

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from efficient_jax import settings
 from efficient_jax.data import class_names, stream
 from efficient_jax.data.dataset import Source, of_pictures
 from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.picture_files import Walked, check_folder, class_folders, note, pictures
-from efficient_jax.settings import nearest
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, counted, nearest
 
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
@@ -94,7 +92,7 @@ def _check_classes(path: str, names: tuple[str, ...]) -> None:
     if not names:
         count = len(pictures(Path(path), where).files)
         raise UserError(
-            f"{where}: {path!r} has no class folders, but {settings.counted(count, 'picture')}; want a folder for each "
+            f"{where}: {path!r} has no class folders, but {counted(count, 'picture')}; want a folder for each "
             f"class, such as {path}/cat/1.jpg and {path}/dog/2.jpg"
         )
     if len(names) == 1:

@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from efficient_jax import settings
 from efficient_jax.data import delimited, stream
 from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, note
 from efficient_jax.data.dataset import Source, of_pictures
 from efficient_jax.data.decode import NAMED, left_out
 from efficient_jax.data.delimited import Table
 from efficient_jax.data.framing import Framing
-from efficient_jax.settings import nearest
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, counted, nearest
 
 WHERE = "config.data.source"
 TRUTH = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
@@ -80,7 +78,7 @@ def table(
     files = [_spelled(root / name) for name in names]
     if not any(each.is_file() for each in files):
         raise UserError(
-            f"{WHERE}.folder: none of the {settings.counted(len(files), 'file')} of {path!r} is there, such as "
+            f"{WHERE}.folder: none of the {counted(len(files), 'file')} of {path!r} is there, such as "
             f"{str(files[0])!r}; say where with {WHERE}.folder, or how their names end with {WHERE}.suffix"
         )
     tests = len(tables[1].rows) if test_path else 0

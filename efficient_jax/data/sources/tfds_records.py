@@ -11,8 +11,7 @@ from efficient_jax.data.class_names import check_classes, normal
 from efficient_jax.data.dataset import Source, of_pictures
 from efficient_jax.data.decode import listed
 from efficient_jax.data.framing import Framing
-from efficient_jax.settings import nearest
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, nearest
 
 
 def tfds(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficient_jax.settings import counted
+from efficient_jax.errors import counted
 
 FIRST = (  # the first layer of each known network: what precedes it in a name is the prefix of the network
     "conv1.weight",

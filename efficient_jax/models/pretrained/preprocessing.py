@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from efficient_jax.errors import UserError
 from efficient_jax.models.pretrained import names
 from efficient_jax.models.pretrained.weights import PACKAGED, read
 from efficient_jax.settings import choose
-from efficient_jax.types import UserError
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 

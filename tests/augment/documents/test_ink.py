@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from efficient_jax.augment.documents import ink
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
 PAGE = np.where(ndimage.uniform_filter(RNG.normal(size=(24, 30, 3)), (3, 3, 0)) > 0.3, 30, 255).astype(np.uint8)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from efficient_jax.augment.documents import paper
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 OPS = (paper.paper_tint, paper.texture, paper.folding_shadow, paper.lighting_gradient)
 WHITE = np.ones((40, 60, 1), np.float32)

@@ -10,7 +10,7 @@ from efficient_jax.augment.documents.paper import folding_shadow, paper_tint, te
 from efficient_jax.augment.documents.scan import OVERLAYS, document, document_scan
 from efficient_jax.augment.geometry.affine import affine
 from efficient_jax.augment.geometry.crop_flip import flip
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (12, 17, 3), dtype=np.uint8)

@@ -11,7 +11,7 @@ from scipy.ndimage import minimum_filter
 from efficient_jax import augment
 from efficient_jax.augment.geometry import affine
 from efficient_jax.augment.kernels import matrices
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
 

@@ -6,7 +6,7 @@ from PIL import Image
 from scipy import stats
 
 from efficient_jax.augment.geometry import crop_flip
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
 WIDE = NOISE[:7]

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from efficient_jax.augment.geometry import elastic
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 RAMPS = np.stack(np.mgrid[:40, :50][::-1], -1).astype(np.float32) / 50  # (x, y): shows where a pixel looks
 

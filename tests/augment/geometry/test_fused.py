@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from efficient_jax import augment
 from efficient_jax.augment.geometry import affine, crop_flip, fused
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 HEIGHT, WIDTH = 30, 40
 BOXES = np.array([[14, 10, 24, 20], [2, 3, 12, 9], [30, 22, 40, 30]], np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.augment.kernels import dtypes, loops, packed
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def picture(height, width, channels, seed=0):

@@ -5,7 +5,7 @@ import pytest
 
 from efficient_jax.augment.geometry import affine, crop_flip, elastic, fused
 from efficient_jax.augment.kernels import matrices, targets
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 HEIGHT, WIDTH = 30, 40
 BOXES = np.array([[5, 4, 17, 12], [20, 10, 38, 28], [0, 0, 0, 0]], np.float32)

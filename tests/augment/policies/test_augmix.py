@@ -6,7 +6,7 @@ from scipy import stats
 
 from efficient_jax.augment.policies import augmix
 from efficient_jax.augment.policies.augmix import mixing_weights
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 WHOLE = 4096
 

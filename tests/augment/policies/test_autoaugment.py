@@ -8,7 +8,7 @@ from scipy import stats
 
 from efficient_jax.augment.policies import autoaugment, engine
 from efficient_jax.augment.policies.autoaugment import POLICIES
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 # sha256 of repr(pairs), made from torchvision 0.28's AutoAugment(policy)._get_policies(policy) with the operations'
 # names written as ours (ShearX: shear_x, AutoContrast: autocontrast) and None as magnitude 0.

@@ -9,7 +9,7 @@ from scipy import stats
 from efficient_jax.augment import color
 from efficient_jax.augment.kernels import dtypes, packed, pointwise
 from efficient_jax.augment.policies import engine, randaugment
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 FEW = ("rotate", "equalize", "color")  # one of each kind
 

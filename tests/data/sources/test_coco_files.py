@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from efficient_jax.data.sources.coco_files import coco
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def square(image, category, left, top, side, **more):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.data.sources.coloured_noise import synthetic
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def test_the_mean_colour_of_synthetic_images_tells_their_class():

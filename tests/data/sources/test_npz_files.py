@@ -5,7 +5,7 @@ import pytest
 
 from efficient_jax.data.dataset import fingerprint
 from efficient_jax.data.sources.npz_files import npz
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 IMAGES = np.arange(4 * 3 * 2, dtype=np.uint8).reshape(4, 3, 2)
 LABELS = np.array([0, 1, -1, 1], np.int64)

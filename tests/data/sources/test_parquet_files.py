@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from efficient_jax.data.sources.parquet_files import parquet
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 DATA = Path(os.environ.get("EFFICIENT_JAX_DATA", "none"))
 NAMES = {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}})}

@@ -24,7 +24,7 @@ from efficient_jax.data.sources.parquet_files import parquet
 from efficient_jax.data.sources.picture_folders import folder
 from efficient_jax.data.sources.picture_tables import table
 from efficient_jax.data.split import split
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 DATA = Path(os.environ.get("EFFICIENT_JAX_DATA", "none"))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.data.sources.picture_tables import table
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 from tests.data.sources.test_picture_folders import fill
 
 ROWS = "file,label,person,cat,dog\na.png,dog,Ann,0,1\nb.png,cat,,1,0\nc.png,,Ann,,\nd.png,cat|dog,Bob,1,1\n"

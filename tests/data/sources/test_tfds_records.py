@@ -9,7 +9,7 @@ import tensorflow_datasets
 from PIL import Image
 
 from efficient_jax.data.sources.tfds_records import tfds
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 CYAN = (0, 255, 255)
 

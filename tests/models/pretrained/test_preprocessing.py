@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from efficient_jax.errors import UserError
 from efficient_jax.models.pretrained import implied, preprocessing_of
-from efficient_jax.types import UserError
 
 
 @pytest.mark.parametrize(

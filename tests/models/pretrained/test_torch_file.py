@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.models.pretrained import torch_file
-from efficient_jax.types import UserError
 
 GOLDENS = Path(__file__).parents[1] / "goldens"  # saved by torch: tests/benchmarks/peers/make_goldens.py
 FORMS = ("zip", "legacy")

@@ -11,9 +11,9 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict
 
 from efficient_jax import models
+from efficient_jax.errors import UserError
 from efficient_jax.models import pretrained, vit
 from efficient_jax.models.pretrained import names, weights
-from efficient_jax.types import UserError
 from tests.models import seeded
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
