@@ -29,7 +29,6 @@ from efficient_jax.experiment.targets import Supervision
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import Updates, images_per_update, updates
 from efficient_jax.experiment.workdir import writable
-from efficient_jax.methods import METHODS
 from efficient_jax.report import tables
 from efficient_jax.training import benchmark, loop, step, trained
 from efficient_jax.training.progress import StageProgress
@@ -82,7 +81,7 @@ def bench(
                     found.append(_measure(each, run, span, rounds))
                     _show(found[-1], console)
                 elif stage in ("", each.name):
-                    console.print(f"{each.name}: {each.method[0]} has no updates to measure")
+                    console.print(f"{each.name}: {each.method_name} has no updates to measure")
         finally:
             _cache(before)
     device = run.devices[0]
@@ -172,10 +171,10 @@ def _measure(stage: Stage, run: Run, span: float, rounds: int) -> dict[str, Any]
 
 def programs(stage: Stage, run: Run) -> Programs:
     """What is measured of a stage, with weights that are not trained; so are those of its teachers."""
-    method = METHODS[stage.method[0]]
+    method = stage.method
     stages = {each.name: each for each in run.stages}
     earlier = {name: _new(description_of(stages[name], run)) for name in stage.teachers if name in stages}
-    taught = teachers_of(stage, run, earlier) if method.frozen_teacher else ((), ())
+    taught = teachers_of(stage, run, earlier) if method.needs("teachers") else ((), ())
     run = at_size(run, stage.size)
     description = description_of(stage, run)
     n, classes = len(run.source.images), len(run.source.classes)

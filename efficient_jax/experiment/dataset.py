@@ -229,17 +229,17 @@ def check_streams(
                     f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
                     "config.data.labels_per_class, or add images without a label"
                 )
-        if METHODS[stage.method[0]].correct and not len(split["unlabelled"]):
-            raise UserError(f"config.{stage.name}.method: {stage.method[0]!r} needs images without labels; none is")
+        if stage.method.correct and not len(split["unlabelled"]):
+            raise UserError(f"config.{stage.name}.method: {stage.method_name!r} needs images without labels; none is")
     return rows
 
 
 def check_labels(stage: Stage, source: dataset.Source) -> None:
     labels = "several labels" if source.multi_label else "one class"
-    if labels not in METHODS[stage.method[0]].labels:
+    if labels not in stage.method.labels:
         fitting = " or ".join(repr(name) for name, method in METHODS.items() if labels in method.labels)
         raise UserError(
-            f"config.{stage.name}.method: {stage.method[0]!r} does not fit data with {labels} for each image; "
+            f"config.{stage.name}.method: {stage.method_name!r} does not fit data with {labels} for each image; "
             f"take {fitting}"
         )
     if source.multi_label and stage.balanced:

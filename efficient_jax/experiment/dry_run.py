@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from efficient_jax import models
@@ -14,8 +15,9 @@ from efficient_jax.experiment.run import Run, description_of, input_shape
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import optimizer_of, parameters_of_method
-from efficient_jax.methods import METHODS
+from efficient_jax.methods import build_loss
 from efficient_jax.training import parallel, trained
+from efficient_jax.training.loss import loss_context
 from efficient_jax.types import Apply, Tree
 
 
@@ -44,7 +46,7 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
         variables = _shapes(stage, module, shape)
         if stage.batch:
             _rehearse_updates(stage, run, about, variables, *taught)
-        elif METHODS[stage.method[0]].fit:
+        elif stage.method.fit:
             _rehearse_fit(stage, run)
     except UserError as error:
         raise error if str(error).startswith(where) else UserError(f"{where}: {error}") from error
@@ -81,7 +83,7 @@ def _rehearse_updates(
     stage: Stage, run: Run, about: dict[str, Any], variables: Tree, teachers: tuple[Apply, ...], theirs: Tree
 ) -> None:
     module, apply = trained.build(about)
-    method = METHODS[stage.method[0]]
+    method = stage.method
     h, w = run.source.images.shape[1:3]
     two = {name: values[:2] for name, values in run.source.objects.items()}
     one = objects.resized(two, w, h, stage.size) | {
@@ -92,23 +94,21 @@ def _rehearse_updates(
     batch = dict.fromkeys(stage.batch, one)
     if method.label:  # on probabilities that no threshold refuses
         method.label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
-    views = (stage.augment, stage.strong_augment) if method.strong else (stage.augment,)
-    given = (teachers,) if method.frozen_teacher else ()
-    loss_fn = method.loss(apply, *views, *given, **stage.method[1])
+    loss_fn = build_loss(method, apply, stage.augment, stage.strong_augment, teachers, stage.method_settings)
     key = jax.random.key(0)
     of_method = parameters_of_method(stage, run, key, (apply, variables), teachers, theirs)
     optimizer_of(stage, module, variables["params"], of_method)
-    state = {name: tree for name, tree in variables.items() if name != "params"}
+    model_state = {name: tree for name, tree in variables.items() if name != "params"}
     if method.memory:
-        state["memory"] = method.memory({stream: np.arange(2) for stream in batch}, 2)
-    frozen = {"teacher": theirs, "ema": variables, "progress": np.float32(0.0)}
-    frozen["class_counts"] = np.ones(len(run.source.classes), np.float32)
+        model_state["memory"] = method.memory({stream: np.arange(2) for stream in batch}, 2)
+    counts = jnp.ones(len(run.source.classes))
+    context = loss_context({"step": np.int32(0), "ema": variables}, theirs, counts, 1)
     keys = dict.fromkeys(batch, jax.random.split(key))
     on_a_device = jax.vmap(loss_fn, in_axes=None, axis_name=parallel.AXIS, axis_size=1)
-    jax.eval_shape(on_a_device, variables["params"] | of_method, state, frozen, batch, keys)
+    jax.eval_shape(on_a_device, variables["params"] | of_method, model_state, context, batch, keys)
 
 
 def _rehearse_fit(stage: Stage, run: Run) -> None:
-    method, labels = METHODS[stage.method[0]], np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
+    method, labels = stage.method, np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
     assert method.fit
-    method.fit(np.eye(4, dtype=np.float32), labels, run.seed, None, run.source.multi_label, **stage.method[1])
+    method.fit(np.eye(4, dtype=np.float32), labels, run.seed, None, run.source.multi_label, **stage.method_settings)

@@ -53,10 +53,10 @@ def fit_head(
     seen, targets = (np.concatenate(each) for each in zip(*views, strict=True))
     held = (unaugmented("validation"), run.source.targets(ids)) if len(ids) else None
     multi_label = run.source.multi_label
-    choice = fit(seen, targets, run.seed, held, multi_label, len(views), **stage.method[1])
+    choice = fit(seen, targets, run.seed, held, multi_label, len(views), **stage.method_settings)
     measure = "mean average precision" if multi_label else "right"
     score = "" if np.isnan(choice.score) else f", {100 * choice.score:.1f}% {measure} on held-out images"
-    if np.isnan(choice.score) and stage.method[1].get("head") == "ridge":
+    if np.isnan(choice.score) and stage.method_settings.get("head") == "ridge":
         score = "; its probabilities are not calibrated: too few classes have two labelled images"
     run.console.print(f"{stage.name}: {len(seen):,} x {seen.shape[1]:,} features, l2 = {choice.l2:.3g}{score}")
     head = {"kernel": choice.kernel.astype(np.float32), "bias": choice.bias.astype(np.float32)}
@@ -73,7 +73,7 @@ def correct_head(
 ) -> Tree:
     """The variables with the head's bias moved by what they predict for the unlabelled images."""
     probabilities = predict_rows(predict, parallel.replicate(variables, run.devices), run.split["unlabelled"], run)
-    shift = correct(probabilities, run.source.targets(run.split["labelled"]).mean(0), **stage.method[1])
+    shift = correct(probabilities, run.source.targets(run.split["labelled"]).mean(0), **stage.method_settings)
     moved = ", ".join(f"{name} {by:+.2f}" for name, by in zip(run.source.classes, shift, strict=True))
     run.console.print(f"{stage.name}: bias {moved}", soft_wrap=True)
     head = variables["params"]["head"]

@@ -19,7 +19,6 @@ from efficient_jax.experiment.targets import Supervision, supervise
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import SECONDS, images_per_update, train, updates
 from efficient_jax.inference import predictions
-from efficient_jax.methods import METHODS
 from efficient_jax.methods.views import saliency_of
 from efficient_jax.training import checkpoint, stopping, trained
 from efficient_jax.training.predict import make_predict
@@ -96,12 +95,12 @@ def _learned(
     """The variables after training, or with a fitted or corrected head."""
     if run.source.multi_label and not len(run.split["validation"]):
         run.console.print(f"{stage.name}: no validation images, so the threshold of every label is 0.5")
-    method = METHODS[stage.method[0]]
+    method = stage.method
     if method.fit:
         return fit_head(method.fit, stage, run, description, apply, predict, variables, supervision.labels)
     if method.correct:
         return correct_head(method.correct, stage, run, description, predict, variables)
-    taught = teachers_of(stage, run) if method.frozen_teacher else ((), ())
+    taught = teachers_of(stage, run) if method.needs("teachers") else ((), ())
     each = updates(stage, run, supervision, description, variables, taught)
     return train(stage, run, description, predict, each, started, stop)
 
@@ -129,7 +128,7 @@ def _judged(
 
 def views_of(stage: Stage, saliency: Saliency) -> dict[str, Augment]:
     """How the images of each stream are augmented, where twice the second time; `saliency` for operations that ask."""
-    strong = METHODS[stage.method[0]].strong
+    strong = stage.method.needs("strong_augment")
     chosen = {
         stream: stage.strong_augment if strong and stream == "unlabelled" else stage.augment for stream in stage.batch
     }

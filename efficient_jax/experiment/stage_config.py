@@ -9,7 +9,6 @@ from efficient_jax import augment as augmentations
 from efficient_jax import methods, models
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.checks import (
-    GIVEN_TO_OPTIMIZER,
     at_least,
     check_names,
     check_optim,
@@ -24,14 +23,6 @@ from efficient_jax.optim import optimizer
 from efficient_jax.settings import bind, bind_named, choose
 from efficient_jax.types import Augment, Batch, Saliency
 
-GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
-GIVEN_TO_LABELLERS = ("probabilities", "seed")
-GIVEN_TO_LOSSES = ("apply", "augment", "strong_augment", "teachers")
-GIVEN_TO_FITS = ("features", "labels", "seed", "validation", "multi_label", "views")
-GIVEN_TO_CORRECTIONS = ("probabilities", "frequencies")
-GIVEN = GIVEN_TO_LOSSES + GIVEN_TO_FITS + GIVEN_TO_CORRECTIONS
-
-
 NOTHING: dict[str, Any] = {}
 
 
@@ -40,7 +31,9 @@ class Stage(NamedTuple):
 
     name: str
     model: tuple[str, dict[str, Any]]
-    method: tuple[str, dict[str, Any]]
+    method: methods.Method
+    method_name: str
+    method_settings: dict[str, Any]
     pseudo_labels: dict[str, Any]
     teachers: tuple[str, ...]
     class_map: dict[str, str]  # the teachers' class -> the student's; {} where they are the same
@@ -115,8 +108,8 @@ def stage(
     where = f"config.{name}"
     augmentation = _augment(augment, f"{where}.augment")
     strong_augmentation = _augment(strong_augment, f"{where}.strong_augment")
-    functions = {key: entry.fit or entry.correct or entry.loss for key, entry in methods.METHODS.items()}
-    chosen, settings = bind_named(functions, method, f"{where}.method", GIVEN)
+    functions = {name: method.function for name, method in methods.METHODS.items()}
+    chosen, settings = bind_named(functions, method, f"{where}.method")
     entry = methods.METHODS[chosen]
     if teacher and teachers:
         raise UserError(f"{where}: teacher and teachers are both given; give one")
@@ -135,7 +128,7 @@ def stage(
     if entry.trains:
         if views:
             raise UserError(f"{where}.views: the method {chosen!r} augments in every update and does not read it")
-        sizes = _batch(where, entry, **bind(_batch, batch, f"{where}.batch", ("where", "entry")))
+        sizes = _batch(where, entry, **bind(_batch, batch, f"{where}.batch"))
         length = length_of(lengths, where)
         check_optim(optim, sizes, where)
     else:
@@ -150,7 +143,7 @@ def stage(
         sizes, length = {}, ("updates", 0.0)
     if batch.get("balanced") and settings.get("class_balance"):
         raise UserError(f"{where}: batch.balanced and method.class_balance both correct for rare classes; take one")
-    if entry.unlabelled and not entry.frozen_teacher and not batch.get("unlabelled"):
+    if entry.unlabelled and not entry.needs("teachers") and not batch.get("unlabelled"):
         raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
     if pseudo_labels and not entry.label:
         raise UserError(f"{where}.pseudo_labels: the method {chosen!r} does not read them")
@@ -176,7 +169,7 @@ def stage(
             f"{where}.augment: {mixes[0]!r} mixes images, so that held-out ones would have been trained on; the method "
             f"{chosen!r} wants augmentation of single images"
         )
-    named, architecture = bind_named(models.MODELS, model, f"{where}.model", GIVEN_TO_MODELS)
+    named, architecture = bind_named(models.MODELS, model, f"{where}.model", models.GIVEN)
     if "dtype" in architecture:
         choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
     if not 0.0 <= ema_decay < 1.0:
@@ -184,10 +177,10 @@ def stage(
     return Stage(
         name=name,
         model=(named, architecture),
-        method=(chosen, settings),
-        pseudo_labels=bind(entry.label, pseudo_labels, f"{where}.pseudo_labels", GIVEN_TO_LABELLERS)
-        if entry.label
-        else {},
+        method=entry,
+        method_name=chosen,
+        method_settings=settings,
+        pseudo_labels=bind(entry.label, pseudo_labels, f"{where}.pseudo_labels") if entry.label else {},
         teachers=teachers,
         class_map=dict(class_map),
         init=init,
@@ -224,7 +217,7 @@ def resolved(stage: Stage, images: int) -> Stage:
     unit, amount = stage.length
     updates = max(1, round(amount * {"updates": 1.0, "epochs": images / batch, "examples": 1.0 / batch}[unit]))
     optim = in_updates(stage.optim, batch, images, updates, f"{where}.optim")
-    bound = bind(optimizer.optimizer, optim, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+    bound = bind(optimizer.optimizer, optim, f"{where}.optim")
     if not 0 <= bound["warmup"] < updates:
         raise UserError(
             f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage; "
@@ -244,7 +237,7 @@ def _batch(
     """`config.<stage>.batch`: images per update over all devices; a stream of 0 is none. `balanced` repeats the
     labelled images of rare classes, so that all classes come equally often."""
     del balanced  # the caller reads it
-    at_least(labelled, 0 if entry.frozen_teacher and unlabelled else 1, f"{where}.batch.labelled")
+    at_least(labelled, 0 if entry.needs("teachers") and unlabelled else 1, f"{where}.batch.labelled")
     at_least(unlabelled, 0, f"{where}.batch.unlabelled")
     if unlabelled and not entry.unlabelled:
         raise UserError(

@@ -11,7 +11,6 @@ from efficient_jax.errors import UserError
 from efficient_jax.experiment import class_map, initialise
 from efficient_jax.experiment.run import Run, description_of, image_shape
 from efficient_jax.experiment.stage_config import Stage
-from efficient_jax.methods import METHODS
 from efficient_jax.training import trained
 from efficient_jax.types import Apply, Tree
 
@@ -42,14 +41,14 @@ def _teaching(stage: Stage, run: Run, name: str, apply: Apply, description: Mapp
     where = stage.where_teachers
     theirs, ours = tuple(description["classes"]), run.source.classes
     shape = tuple(description["image_shape"])
-    if METHODS[stage.method[0]].label:
+    if stage.method.label:
         apply = _resizing(apply, shape)
     elif shape != image_shape(stage, run):
         raise UserError(
             f"{where}: {name!r} knows images {list(shape)} and would see those of the stage, "
             f"{list(image_shape(stage, run))}; set config.{stage.name}.size"
         )
-    if METHODS[stage.method[0]].any_classes:
+    if stage.method.any_classes:
         return apply
     if description["multi_label"] != run.source.multi_label:
         kinds = "several labels", "one class"

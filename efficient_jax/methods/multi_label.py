@@ -12,17 +12,17 @@ def multi_label(apply: Apply, augment: Augment, *, label_smoothing: float = 0.0)
     "accuracy" counts images whose labels are all right at a threshold of 0.5, as the results do at theirs.
     """
 
-    def loss_fn(params, state, frozen, batch, keys):
-        del frozen
+    def loss_fn(params, model_state, context, batch, keys):
+        del context
 
         def of_each(logits, labels):
             return sigmoid_cross_entropy(logits, labels, label_smoothing)
 
-        variables = {"params": params, **state}
-        seen, model_keys = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, of_each))
-        (logits, _), state = apply(variables, seen["image"], True, model_keys)
+        variables = {"params": params, **model_state}
+        seen, model_keys, _ = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, of_each))
+        (logits, _), model_state = apply(variables, seen["image"], True, model_keys)
         losses = of_each(logits, seen["label"])
         count = float(len(losses))
-        return losses.sum(), Aux(count, state, {"accuracy": (all_right(logits, seen["label"]).sum(), count)})
+        return losses.sum(), Aux(count, model_state, {"accuracy": (all_right(logits, seen["label"]).sum(), count)})
 
     return loss_fn

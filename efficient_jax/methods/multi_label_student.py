@@ -17,8 +17,8 @@ def multi_label_student(
 ) -> LossFn:
     """Weighted mean over images of the mean sigmoid cross-entropy, as `noisy_student`."""
 
-    def losses(logits, labels, n, frozen):
-        del frozen
+    def losses(logits, labels, n, context):
+        del context
         labelled = sigmoid_cross_entropy(logits[:n], labels[:n], label_smoothing)
         return labelled, sigmoid_cross_entropy(logits[n:], labels[n:])
 

@@ -30,8 +30,8 @@ def noisy_student(
     already, and balanced by `pseudo_labels`.
     """
 
-    def losses(logits, labels, n, frozen):
-        weights = class_weights(frozen["class_counts"], class_balance) if class_balance else 1.0
+    def losses(logits, labels, n, context):
+        weights = class_weights(context.class_counts, class_balance) if class_balance else 1.0
         return cross_entropy(logits[:n], labels[:n], label_smoothing, weights), cross_entropy(logits[n:], labels[n:])
 
     return student(apply, augment, losses, right, unlabelled_weight)
@@ -40,24 +40,24 @@ def noisy_student(
 def student(
     apply: Apply, augment: Augment, losses: Callable[..., tuple], right: Callable, unlabelled_weight: float
 ) -> LossFn:
-    """One forward pass of both streams; `losses(logits, labels, n, frozen)` are those of the first `n` images, which
+    """One forward pass of both streams; `losses(logits, labels, n, context)` are those of the first `n` images, which
     are labelled, and of the others."""
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
 
-    def loss_fn(params, state, frozen, batch, keys):
-        n = len(batch["labelled"]["label"])  # "labelled" comes before "unlabelled"
+    def loss_fn(params, model_state, context, batch, keys):
+        n = len(batch["labelled"]["label"])
 
         def of_each(logits, labels):
-            return jnp.concatenate(losses(logits, labels, n, frozen))
+            return jnp.concatenate(losses(logits, labels, n, context))
 
-        variables = {"params": params, **state}
-        seen, model_keys = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, of_each))
-        (logits, _), state = apply(variables, seen["image"], True, model_keys)
-        labelled, unlabelled = losses(logits, seen["label"], n, frozen)
+        variables = {"params": params, **model_state}
+        seen, model_keys, _ = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, of_each))
+        (logits, _), model_state = apply(variables, seen["image"], True, model_keys)
+        labelled, unlabelled = losses(logits, seen["label"], n, context)
         correct, m = right(logits, seen["label"]), len(unlabelled)
         return labelled.sum() + unlabelled_weight * unlabelled.sum(), Aux(
             n + unlabelled_weight * m,
-            state,
+            model_state,
             {
                 "accuracy": (correct[:n].sum(), float(n)),
                 "pseudo_label_accuracy": (correct[n:].sum(), float(m)),

@@ -25,12 +25,13 @@ def test_what_can_be_learned_is_learned(teacher):
 
 @pytest.mark.parametrize("method", ["fixmatch", "flexmatch", "uda", "mean_teacher", "pseudo_label"])
 def test_a_network_that_is_its_own_teacher_learns(images, tmp_path, method):
-    strong = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}}
-    (found,) = run(images, tmp_path, {"s": stage(method, updates=40, **(strong if METHODS[method].strong else {}))})
+    two_views = METHODS[method].needs("strong_augment")
+    (found,) = run(images, tmp_path, {"s": stage(method, updates=40, **(STRONG if two_views else {}))})
     assert found["test"]["correct"] >= 20  # of 30; 10 by chance
-    assert found["images_seen"] == 40 * (24 if METHODS[method].strong else 16)
+    assert found["images_seen"] == 40 * (24 if two_views else 16)
 
 
+STRONG = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}}
 LEARNED = ("distill", "noisy_student", "fixmatch", "flexmatch", "uda", "mean_teacher", "pseudo_label")
 
 
@@ -39,7 +40,7 @@ def test_devices_do_not_change_the_losses_of_any_method(images, teacher, tmp_pat
     blocks: dict = {}
     methods = LEARNED if jax.device_count() == 8 else ("noisy_student", "flexmatch")
     for name in methods:
-        strong = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}} if METHODS[name].strong else {}
+        strong = STRONG if METHODS[name].needs("strong_augment") else {}
         taught = {"teacher": str(teacher)} if METHODS[name].needs_teacher else {}
         batch = {"labelled": 16, "unlabelled": 16}
         blocks[name] = stage(name, updates=3, log_every=1, batch=batch, **strong, **taught)

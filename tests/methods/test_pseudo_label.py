@@ -7,14 +7,14 @@ import pytest
 
 from efficient_jax.errors import UserError
 from efficient_jax.methods.pseudo_label import pseudo_label
-from tests.methods.fake import CLASSES, PARAMS, cross_entropies, fake, make, softmax, unchanged
+from tests.methods.fake import CLASSES, PARAMS, context, cross_entropies, fake, make, softmax, unchanged
 
 
 @pytest.mark.parametrize(("progress", "share"), [(0.0, 0.0), (0.1, 0.25), (0.4, 1.0), (0.9, 1.0)])
 def test_the_loss(progress, share):
     batch, keys = make()
     loss_fn = pseudo_label(fake(), unchanged, threshold=0.8, unlabelled_weight=2.0, ramp=0.4)
-    loss, aux = loss_fn(PARAMS, {}, {"progress": jnp.float32(progress)}, batch, keys)
+    loss, aux = loss_fn(PARAMS, {}, context(progress=progress), batch, keys)
     p = softmax(batch["unlabelled"]["image"])
     mask = p.max(1) >= 0.8
     own = mask * cross_entropies(batch["unlabelled"]["image"], np.eye(CLASSES)[p.argmax(1)])

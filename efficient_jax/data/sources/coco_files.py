@@ -23,6 +23,7 @@ KINDS = ("boxes", "box_mask", "keypoints")
 
 
 def coco(
+    feed: stream.Feed = stream.IN_MEMORY,
     *,
     path: str,
     size: int,
@@ -38,7 +39,6 @@ def coco(
     interpolation: str = "bicubic",
     channels: int = 3,
     unreadable: int = 0,
-    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """The pictures of a JSON file of COCO (`images`, `annotations`, `categories`), which are in `folder` ("": beside
     it); `test_path` and `test_folder` are those of the test pictures.
