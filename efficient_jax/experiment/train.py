@@ -1,6 +1,7 @@
 """Trains a stage: builds its updates, and runs the loop with its checkpoints and log."""
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import time
@@ -20,8 +21,9 @@ from efficient_jax.experiment.run import Run, image_shape, key_of
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.targets import Supervision
 from efficient_jax.methods import METHODS
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.optim import optimizer
-from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping, trained
+from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.loss import LossFn
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.training.step import Given
@@ -50,19 +52,19 @@ def updates(
     stage: Stage,
     run: Run,
     supervision: Supervision,
-    description: Mapping[str, Any],
+    spec: ModelSpec,
     variables: Tree,
     taught: tuple[tuple[Apply, ...], tuple[Tree, ...]] = ((), ()),
 ) -> Updates:
     """Everything that the loop needs, placed on the devices and ready to compile; `taught`: the teachers that the
     method's loss asks."""
-    method, model = METHODS[stage.method[0]], (trained.build(description)[1], variables)
+    method, model = METHODS[stage.method[0]], (spec.build()[1], variables)
     teachers, theirs = taught
     counts = run.source.targets(run.split["labelled"]).sum(0)
     frozen = parallel.replicate({"teacher": theirs, "class_counts": counts}, run.devices)
     of_method = parameters_of_method(stage, run, keys.named(key_of(stage, run), "method"), model, teachers, theirs)
     frozen_params = optimizer.frozen(variables["params"] | of_method, stage.optim["rules"])
-    module, apply = trained.build(description, stage.norm_axis or None, frozen_params)
+    module, apply = spec.build(stage.norm_axis or None, frozen_params)
     tx, table = optimizer_of(stage, module, variables["params"], of_method)
     for line in optimizer.table_lines(table):
         run.console.print(f"{stage.name}: {line}", soft_wrap=True)
@@ -113,7 +115,7 @@ def updates(
 def train(
     stage: Stage,
     run: Run,
-    description: dict[str, Any],
+    spec: ModelSpec,
     predict: Callable,
     each: Updates,
     started: float,
@@ -153,12 +155,13 @@ def train(
                 timely = i % stage.save_every == 0 or i == stage.updates  # a stop must not make another the best
                 judged = timely or run.source.multi_label
                 with contextlib.nullcontext() if validated else progress.apart():
-                    figures, chosen = validate(predict, current["ema"], run) if judged else (None, {})
+                    figures, thresholds = validate(predict, current["ema"], run) if judged else (None, ())
                 validated = validated or judged
                 found = scores(figures) if figures and timely else {}
                 if found:
                     log(i, found)
-                checkpoint.save(manager, i, current, description | chosen, next(iter(found.values()), None))
+                kept = dataclasses.replace(spec, thresholds=thresholds)
+                checkpoint.save(manager, i, current, kept, next(iter(found.values()), None))
                 files.write_json(folder / SECONDS, {"seconds": round(time.perf_counter() - started, 1)})
 
             current = loop.run(
