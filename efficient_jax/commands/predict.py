@@ -18,8 +18,8 @@ from efficient_jax.inference import predictions
 from efficient_jax.inference.tta import VIEWS, View
 from efficient_jax.report import labelling
 from efficient_jax.selection import uncertainty
-from efficient_jax.training import trained
-from efficient_jax.training.trained import Network
+from efficient_jax.training.classifier import Network, network
+from efficient_jax.training.trained import Trained
 
 CHUNK = 256  # pictures that are decoded and predicted together
 SHOWN_SIZE = 128  # pixels of a picture on the page
@@ -62,14 +62,14 @@ def predict(
         settings.choose(rank, uncertainty.RANKINGS, "--rank")
         if rank == "disagreement" and len(networks) < 2:
             raise UserError("--rank: disagreement is that of several members; give two or more, or rank by entropy")
-        if networks[0].description["multi_label"]:
+        if networks[0].spec.task == "multi_label":
             raise UserError("--rank: members predict several labels for each image; the rankings are of one class")
     found = _predict(networks, files, console)
     mean = found.probabilities.mean(0)
-    classes = tuple(networks[0].description["classes"])
+    classes = networks[0].spec.classes
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, found, mean, classes, best, networks[0].description["multi_label"])
+        _write(path, found, mean, classes, best, networks[0].spec.task == "multi_label")
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
     console.print(f"{counted(len(found.files), 'picture')}: {path}", soft_wrap=True)
@@ -87,15 +87,19 @@ def predict(
 def _networks(names: str, views: Sequence[View]) -> list[Network]:
     if not names:
         raise UserError("predict: --members=RUN[/STAGE],... is missing")
-    found = [trained.network(name, "--members", CHUNK, views) for name in names.split(",")]
-    for name, network in zip(names.split(","), found, strict=True):
-        for key in ("classes", "multi_label"):
-            if network.description[key] != found[0].description[key]:
-                raise UserError(
-                    f"--members: {key} of {name!r} is {network.description[key]}, of the first member "
-                    f"{found[0].description[key]}"
-                )
-    return found
+    members = [Trained.open(name, "--members") for name in names.split(",")]
+    first = members[0].spec
+    for member in members:
+        if member.spec.task != first.task:
+            raise UserError(
+                f"--members: the task of {member.name!r} is {member.spec.task}, of the first member {first.task}"
+            )
+        if member.spec.classes != first.classes:
+            raise UserError(
+                f"--members: classes of {member.name!r} are {list(member.spec.classes)}, of the first member "
+                f"{list(first.classes)}"
+            )
+    return [network(member, CHUNK, views) for member in members]
 
 
 def _files(images: str) -> picture_files.Walked:
@@ -119,17 +123,17 @@ def _predict(networks: Sequence[Network], files: list[Path], console: Console) -
     read: list[Path] = []
     parts, features, contents = [], [], []
     unreadable: dict[str, str] = {}
+    framings = [each.spec.picture_framing() for each in networks]
     for chunk in track(_chunks(files), "predicting", -(-len(files) // CHUNK), console=console, transient=True):
         decoded = {  # once for members that see pictures alike
-            framing: decode.decode_all(chunk.__getitem__, len(chunk), framing)
-            for framing in {network.framing for network in networks}
+            framing: decode.decode_all(chunk.__getitem__, len(chunk), framing) for framing in set(framings)
         }
         for of_framing in decoded.values():
             unreadable |= {writable(str(chunk[row])): why for row, why in of_framing.unreadable.items()}
         first = next(iter(decoded.values()))
         read += [chunk[row] for row in first.rows]
         contents += dataset.shown(first.contents)
-        predicted = [network.predict(decoded[network.framing].images) for network in networks]
+        predicted = [each.predict(decoded[framing].images) for each, framing in zip(networks, framings, strict=True)]
         parts.append(np.stack([probabilities for probabilities, _ in predicted]))
         features.append(predicted[0][1])
     if not read:

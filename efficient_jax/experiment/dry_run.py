@@ -11,12 +11,13 @@ from efficient_jax import models
 from efficient_jax.data import objects
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import initialise
-from efficient_jax.experiment.run import Run, description_of, input_shape
+from efficient_jax.experiment.run import Run, model_spec
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import optimizer_of, parameters_of_method
 from efficient_jax.methods import build_loss
-from efficient_jax.training import parallel, trained
+from efficient_jax.models.spec import ModelSpec
+from efficient_jax.training import parallel
 from efficient_jax.training.loss import loss_context
 from efficient_jax.types import Apply, Tree
 
@@ -38,14 +39,14 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
     not fit, an image too small for the model.
     """
     where = f"config.{stage.name}"
-    about = description_of(stage, run)
-    shape = input_shape(about)
-    module, _ = trained.build(about, norm_axis=None)
+    spec = model_spec(stage, run)
+    shape = spec.input_shape
+    module, _ = spec.build()
     taught = teachers_of(stage, run, earlier)
     try:
         variables = _shapes(stage, module, shape)
         if stage.batch:
-            _rehearse_updates(stage, run, about, variables, *taught)
+            _rehearse_updates(stage, run, spec, variables, *taught)
         elif stage.method.fit:
             _rehearse_fit(stage, run)
     except UserError as error:
@@ -57,7 +58,7 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
         start = next(other for other in run.stages if other.name == stage.init)
         initialise.check(start.model, earlier[stage.init], stage, variables)
     if stage.init and stage.init not in earlier:
-        initialise.variables(stage, variables, run.source.classes, shape, run.workdir, run.restored)
+        initialise.variables(stage, variables, run.source.classes, shape, run.trained)
     return variables
 
 
@@ -80,14 +81,14 @@ def _check_pixels(module: Any, variables: Tree, shape: tuple[int, ...]) -> None:
 
 
 def _rehearse_updates(
-    stage: Stage, run: Run, about: dict[str, Any], variables: Tree, teachers: tuple[Apply, ...], theirs: Tree
+    stage: Stage, run: Run, spec: ModelSpec, variables: Tree, teachers: tuple[Apply, ...], theirs: Tree
 ) -> None:
-    module, apply = trained.build(about)
+    module, apply = spec.build(stage.norm_axis or None)
     method = stage.method
     h, w = run.source.images.shape[1:3]
     two = {name: values[:2] for name, values in run.source.objects.items()}
     one = objects.resized(two, w, h, stage.size) | {
-        "image": np.zeros((2, *about["image_shape"]), np.uint8),
+        "image": np.zeros((2, *spec.image_shape), np.uint8),
         "label": np.zeros((2, len(run.source.classes)), np.float32),
         "index": np.arange(2, dtype=np.int32),
     }

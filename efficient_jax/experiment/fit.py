@@ -1,8 +1,8 @@
 """Fits the head of a network that stays as it is, or corrects its bias; both are saved like a trained stage."""
 
+import dataclasses
 import json
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ from efficient_jax.experiment.predict import predict_batch, predict_rows, valida
 from efficient_jax.experiment.run import Run, key_of
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.methods.linear_head import Choice
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.predict import extract_rows, make_extract
 from efficient_jax.types import Apply, Augment, Tree
@@ -21,7 +22,7 @@ def fit_head(
     fit: Callable[..., Choice],
     stage: Stage,
     run: Run,
-    description: dict[str, Any],
+    spec: ModelSpec,
     apply: Apply,
     predict: Callable,
     variables: Tree,
@@ -38,7 +39,7 @@ def fit_head(
 
     without_head = {name: tree for name, tree in variables["params"].items() if name != "head"}
     network = checkpoint.fingerprint(variables | {"params": without_head})
-    about = json.dumps({name: value for name, value in description.items() if name != "classes"}, sort_keys=True)
+    about = json.dumps(dataclasses.replace(spec, classes=()).to_json(), sort_keys=True)
     plain = augment.build((), {}, "")
 
     def unaugmented(part: str) -> np.ndarray:
@@ -60,14 +61,14 @@ def fit_head(
         score = "; its probabilities are not calibrated: too few classes have two labelled images"
     run.console.print(f"{stage.name}: {len(seen):,} x {seen.shape[1]:,} features, l2 = {choice.l2:.3g}{score}")
     head = {"kernel": choice.kernel.astype(np.float32), "bias": choice.bias.astype(np.float32)}
-    return _with_head(head, stage, run, description, predict, variables)
+    return _with_head(head, stage, run, spec, predict, variables)
 
 
 def correct_head(
     correct: Callable[..., np.ndarray],
     stage: Stage,
     run: Run,
-    description: dict[str, Any],
+    spec: ModelSpec,
     predict: Callable,
     variables: Tree,
 ) -> Tree:
@@ -78,15 +79,14 @@ def correct_head(
     run.console.print(f"{stage.name}: bias {moved}", soft_wrap=True)
     head = variables["params"]["head"]
     head = head | {"bias": (head["bias"] + shift).astype(np.float32)}
-    return _with_head(head, stage, run, description, predict, variables)
+    return _with_head(head, stage, run, spec, predict, variables)
 
 
-def _with_head(
-    head: Tree, stage: Stage, run: Run, description: dict[str, Any], predict: Callable, variables: Tree
-) -> Tree:
+def _with_head(head: Tree, stage: Stage, run: Run, spec: ModelSpec, predict: Callable, variables: Tree) -> Tree:
     """`variables` with another head, saved like those of a training."""
     variables = variables | {"params": variables["params"] | {"head": head}}
     placed = parallel.replicate(variables, run.devices)
     with checkpoint.saving(run.workdir / stage.name, f"stage {stage.name!r}") as manager:
-        checkpoint.save(manager, 0, {"ema": placed}, description | validate(predict, placed, run)[1], None)
+        _, thresholds = validate(predict, placed, run)
+        checkpoint.save(manager, 0, {"ema": placed}, dataclasses.replace(spec, thresholds=thresholds), None)
     return placed

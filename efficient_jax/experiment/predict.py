@@ -30,20 +30,19 @@ def predict_batch(run: Run, ids: np.ndarray) -> int:
 
 def validate(
     predict: Any, variables: Tree, run: Run, file: Path | None = None
-) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """(figures of the validation images, None where there are none; what belongs to the model: nothing, or where an
-    image can have several labels, their "thresholds", the best on these images, so that F1 is a little optimistic).
-    What was predicted is written to `file`."""
+) -> tuple[dict[str, Any] | None, tuple[float, ...]]:
+    """(figures of the validation images, None where there are none; where an image can have several labels, their
+    thresholds, the best on these images, so that F1 is a little optimistic). Writes the predictions to `file`."""
     ids, labels = run.split["validation"], run.source.labels[run.split["validation"]]
     if not len(ids):
-        return None, {"thresholds": [0.5] * len(run.source.classes)} if run.source.multi_label else {}
+        return None, (0.5,) * len(run.source.classes) if run.source.multi_label else ()
     probabilities = predict_rows(predict, variables, ids, run)
     if file:
         predictions.write(file, predictions.of(run.source, ids, probabilities))
     if not run.source.multi_label:
-        return {"correct": int((probabilities.argmax(1) == labels).sum()), "n": len(ids)}, {}
+        return {"correct": int((probabilities.argmax(1) == labels).sum()), "n": len(ids)}, ()
     thresholds = accuracy.thresholds(probabilities, labels)
-    return accuracy.several_labels(probabilities, labels, thresholds), {"thresholds": thresholds.tolist()}
+    return accuracy.several_labels(probabilities, labels, thresholds), tuple(thresholds.tolist())
 
 
 def scores(figures: Mapping[str, Any]) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Trains a stage: builds its updates, and runs the loop with its checkpoints and log."""
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import time
@@ -20,8 +21,9 @@ from efficient_jax.experiment.run import Run, image_shape, key_of
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.targets import Supervision
 from efficient_jax.methods import build_loss
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.optim import optimizer
-from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping, trained
+from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.loss import LossFn
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.training.step import Given
@@ -50,19 +52,19 @@ def updates(
     stage: Stage,
     run: Run,
     supervision: Supervision,
-    description: Mapping[str, Any],
+    spec: ModelSpec,
     variables: Tree,
     taught: tuple[tuple[Apply, ...], tuple[Tree, ...]] = ((), ()),
 ) -> Updates:
     """Everything that the loop needs, placed on the devices and ready to compile; `taught`: the teachers that the
     method's loss asks."""
-    method, model = stage.method, (trained.build(description)[1], variables)
+    method, model = stage.method, (spec.build()[1], variables)
     teachers, theirs = taught
     counts = run.source.targets(run.split["labelled"]).sum(0)
     theirs_placed, counts_placed = parallel.replicate((theirs, counts), run.devices)
     of_method = parameters_of_method(stage, run, keys.named(key_of(stage, run), "method"), model, teachers, theirs)
     frozen = optimizer.frozen(variables["params"] | of_method, stage.optim["rules"])
-    module, apply = trained.build(description, stage.norm_axis or None, frozen)
+    module, apply = spec.build(stage.norm_axis or None, frozen)
     tx, table = optimizer_of(stage, module, variables["params"], of_method)
     for line in optimizer.table_lines(table):
         run.console.print(f"{stage.name}: {line}", soft_wrap=True)
@@ -111,7 +113,7 @@ def updates(
 def train(
     stage: Stage,
     run: Run,
-    description: dict[str, Any],
+    spec: ModelSpec,
     predict: Callable,
     each: Updates,
     started: float,
@@ -151,12 +153,13 @@ def train(
                 timely = i % stage.save_every == 0 or i == stage.updates  # a stop must not make another the best
                 judged = timely or run.source.multi_label
                 with contextlib.nullcontext() if validated else progress.apart():
-                    figures, chosen = validate(predict, current["ema"], run) if judged else (None, {})
+                    figures, thresholds = validate(predict, current["ema"], run) if judged else (None, ())
                 validated = validated or judged
                 found = scores(figures) if figures and timely else {}
                 if found:
                     log(i, found)
-                checkpoint.save(manager, i, current, description | chosen, next(iter(found.values()), None))
+                kept = dataclasses.replace(spec, thresholds=thresholds)
+                checkpoint.save(manager, i, current, kept, next(iter(found.values()), None))
                 files.write_json(folder / SECONDS, {"seconds": round(time.perf_counter() - started, 1)})
 
             current = loop.run(
