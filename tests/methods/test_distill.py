@@ -81,9 +81,7 @@ def test_equal_teachers_teach_as_one():
     batch, keys = make()
     one, three = (
         jax.grad(
-            lambda p, n=n: distill(fake(), noise, (fake(),) * n)(
-                p, {}, {"teacher": (of_scale(-1.0),) * n}, batch, keys
-            )[0]
+            lambda p, n=n: distill(fake(), noise, (fake(),) * n)(p, {}, context((of_scale(-1.0),) * n), batch, keys)[0]
         )(PARAMS)["scale"]
         for n in (1, 3)
     )

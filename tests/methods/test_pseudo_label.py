@@ -29,7 +29,7 @@ def test_with_the_right_labels_taken_it_is_supervised_on_all():
     sure = 20.0 * jnp.eye(CLASSES)[jnp.array([0, 1, 2, 0])].reshape(4, 1, 1, CLASSES)
     batch["unlabelled"]["image"] = sure
     loss_fn = pseudo_label(fake(), unchanged, threshold=0.0)
-    gradient = jax.grad(lambda p: loss_fn(p, {}, {"progress": jnp.float32(1.0)}, batch, keys)[0])(PARAMS)["scale"]
+    gradient = jax.grad(lambda p: loss_fn(p, {}, context(progress=1.0), batch, keys)[0])(PARAMS)["scale"]
 
     def by_hand(scale):
         def mean(images, labels):
