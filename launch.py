@@ -2,17 +2,17 @@
 
     train      the stages of a config, in order (the default; without any flag: configs/quickstart.py)
     evaluate   trained members, alone and together, on the test images
-    predict    trained members on a folder of new pictures, and which of these to label next
-    explain    a page of pictures: where trained members look, and whether that can be trusted
-    explore    a page of pictures: what the augmentation of a config does, before training
+    predict    trained members on a folder of new images, and which of these to label next
+    explain    a page that shows where trained members look, and whether that can be trusted
+    explore    a page that shows the data, and what the augmentation of a config does
     sweep      many runs of one config, resumable, with a table at the end
     bench      how fast a config trains on these devices, where the time goes, and what bounds it
 
-A command's flags are the arguments of its function in efficient_jax/commands. A config or sweep is looked for in the
-current folder, then in the folder of this file; all other paths, also those in a config, are of the current folder, and
---config.key=value overrides what the file says. Bad input ends with one line and exit code 2. Ctrl-C and SIGTERM finish
-the update under way, save and end with 75; a second Ctrl-C, or a signal outside of training, ends at once with 130. The
-same command carries on from the last checkpoint.
+`python launch.py COMMAND --help` shows the flags of a command and, with --config=FILE, every key of the config, which
+--config.key=value overrides. A config or sweep is looked for in the current folder, then in the folder of this file;
+all other paths are of the current folder. Bad input ends with one line and exit code 2. Ctrl-C and SIGTERM finish the
+step under way, save and end with 75; a second Ctrl-C, or a signal outside of training, ends at once with 130. The same
+command carries on from the last checkpoint.
 """
 
 import errno
@@ -21,6 +21,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -30,17 +31,27 @@ import jax
 
 from efficient_jax import distributed
 from efficient_jax.commands import COMMANDS, flags
+from efficient_jax.commands.help import HELP, print_help
 from efficient_jax.errors import UserError
 from efficient_jax.training.stopping import Stopped
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
+def shown(show: Callable[[], None]) -> int:
+    """Shows help, also to a program such as `head` that reads a part of it only."""
+    try:
+        show()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
 def main(argv: list[str]) -> int:
     command, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("train", argv)
-    if {"--help", "-h"} & set(argv):
-        print(__doc__)
-        return 0
+    if argv and argv[0] in HELP:
+        return shown(lambda: print(__doc__))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     # Orbax speaks of every save, and of a failed one asyncio and the threads left behind complain beside our one line.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -51,6 +62,8 @@ def main(argv: list[str]) -> int:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, which a script's background job ignores
     try:
+        if set(HELP) & set(rest):
+            return shown(lambda: print_help(command, rest))
         arguments = flags.parse(command, rest)
         COMMANDS[command](**arguments)
     except UserError as error:

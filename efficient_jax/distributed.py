@@ -22,7 +22,7 @@ SILENT = 60
 """Seconds after which a process that is not heard of is taken for dead, and the others end."""
 
 
-def join(processes: str, process: str, coordinator: str) -> None:
+def join(processes: str, process: int, coordinator: str) -> None:
     """Makes this one of several processes: `process` of `processes`, the first of which listens at `coordinator`, a
     host and a port. With processes="auto", what Slurm, Open MPI, Kubernetes or a TPU pod say in the environment.
 
@@ -30,12 +30,12 @@ def join(processes: str, process: str, coordinator: str) -> None:
     """
     given: dict[str, Any] = {}
     if processes != AUTO:
-        count, number = (_number(text, name) for text, name in ((processes, "processes"), (process, "process")))
-        if not 0 <= number < count:
-            raise UserError(f"--process: {number} is not in 0 .. {count - 1}, the numbers of {count} processes")
+        count = _number(processes, "processes")
+        if not 0 <= process < count:
+            raise UserError(f"--process: {process} is not in 0 .. {count - 1}, the numbers of {count} processes")
         if not coordinator.rpartition(":")[2].isdecimal():
             raise UserError(f"--coordinator: {coordinator!r} is no host:port at which process 0 can be reached")
-        given = {"coordinator_address": coordinator, "num_processes": count, "process_id": number}
+        given = {"coordinator_address": coordinator, "num_processes": count, "process_id": process}
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(**given, heartbeat_timeout_seconds=SILENT, shutdown_timeout_seconds=SILENT)

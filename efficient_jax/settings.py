@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import UnionType
@@ -39,6 +40,29 @@ def parameters(function: Callable[..., Any], given: Collection[str] = ()) -> dic
     if inspect.isclass(function):
         return {name: parameter for name, parameter in known.items() if name not in given}
     return {name: parameter for name, parameter in known.items() if parameter.kind is parameter.KEYWORD_ONLY}
+
+
+def meanings(function: Callable[..., Any]) -> dict[str, str]:
+    """Returns what the `Args:` section of a docstring says of each parameter, on one line.
+
+    Args:
+        function: a function or a class.
+    """
+    lines = inspect.cleandoc(function.__doc__ or "").splitlines()
+    if "Args:" not in lines:
+        return {}
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in lines[lines.index("Args:") + 1 :]:
+        if line and not line.startswith(" "):
+            break
+        entry = re.match(r" {4}(\w+(?:, \w+)*): (.*)", line)
+        if entry:
+            names = entry[1].split(", ")
+            found |= dict.fromkeys(names, entry[2])
+        else:
+            found |= {name: f"{found[name]} {line.strip()}".rstrip() for name in names}
+    return found
 
 
 def bind(

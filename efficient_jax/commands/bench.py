@@ -54,18 +54,25 @@ def bench(
     config: ConfigDict = "configs/quickstart.py",
     workdir: str = "runs/bench",
     stage: str = "",
-    seconds: str = "2",
-    repeats: str = "7",
+    seconds: float = 2.0,
+    repeats: int = 7,
 ) -> None:
-    """Measures the training of every stage, or of `stage`, on these devices, with weights that are not trained: feed,
-    forward pass, backward pass, augmentation and the loop around them, in turn, `repeats` times for about so many
-    `seconds` each; writes WORKDIR/bench.json.
+    """Measures where the time of a training step goes: input, forward and backward pass, augmentation, loop.
 
-    What is compared was measured in the same rounds; shares are medians over these. The best that operations and bytes
-    of the compiled step allow is told by what a product of matrices and a copy reach here.
+    The parts alternate, so that what is compared was measured in the same rounds; shares are medians over these. The
+    limits of the compiled step follow from its operations and bytes, and from what a matrix product and a copy reach on
+    this device. Writes WORKDIR/bench.json.
+
+    Args:
+        config: FILE or FILE:tiny; its weights are not trained.
+        workdir: folder for the figures.
+        stage: the stage to measure; empty: all.
+        seconds: about how long each part runs in a round, above 0.
+        repeats: number of rounds, 1 or more.
     """
     console = Console(markup=False, highlight=False)
-    span, rounds = _positive(seconds, "--seconds"), max(1, round(_positive(repeats, "--repeats")))
+    if not 0.0 < seconds < float("inf") or repeats < 1:
+        raise UserError(f"--seconds={seconds} --repeats={repeats}: want seconds above 0 and 1 or more repeats")
     checked = plan(config.to_dict())
     if stage:
         settings.choose(stage, {each.name: each for each in checked.stages}, "--stage")
@@ -79,7 +86,7 @@ def bench(
         try:
             for each in run.stages:
                 if stage in ("", each.name) and each.batch:
-                    found.append(_measure(each, run, span, rounds))
+                    found.append(_measure(each, run, seconds, repeats))
                     _show(found[-1], console)
                 elif stage in ("", each.name):
                     console.print(f"{each.name}: {each.method_name} has no updates to measure")
@@ -88,7 +95,7 @@ def bench(
     device = run.devices[0]
     about = {"backend": device.platform, "device": device.device_kind, "devices": len(run.devices)}
     about |= {"cpu": platform.processor() or platform.machine(), "jax": jax.__version__, "jaxlib": version("jaxlib")}
-    about |= {"date": time.strftime("%Y-%m-%d"), "seconds": span, "repeats": rounds}
+    about |= {"date": time.strftime("%Y-%m-%d"), "seconds": seconds, "repeats": repeats}
     files.write_json(folder / "bench.json", {**about, "stages": found})
     console.print(f"figures: {folder / 'bench.json'}", soft_wrap=True)
 
@@ -272,13 +279,3 @@ def _show(found: dict[str, Any], console: Console) -> None:
 def _cache(folder: str | None) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
     compilation_cache.reset_cache()
-
-
-def _positive(value: str, flag: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise UserError(f"{flag}: {value!r} is no positive number")
-    return number

@@ -41,21 +41,23 @@ def evaluate(
     iou: str = "",
     out: str = "",
 ) -> None:
-    """Shows what `members` are worth, RUN[/STAGE][@UPDATE] or files of predictions (.npz, .csv), separated by commas;
-    RUN/STAGE@* are all checkpoints that a stage kept, other stars stand for any name.
+    """Compares networks and files of predictions on test images, alone and together.
 
-    Several vote: `vote` is soft, the mean of probabilities, or hard, the most frequent answer; `weights` are numbers,
-    one for each. `soup`, uniform or greedy, is the model of their mean weights, with batch statistics of its own.
-    With `tta` each model answers by the mean over several views of every image, itself always one: flips, d4, shifts,
-    crops, ten_crops, scales (see `efficient_jax.inference.tta`); a mirrored digit or text is another. With :hard
-    behind the name, d4:hard, it answers what most views say.
-    `turn`, degrees such as 5,15,45, also asks each model about the test images turned by them.
-    Members can also be detections, COCO results files (.json), or maps of pixels, folders with a .png of classes or an
-    .npz of classes or probabilities for each image; `truth` is then the COCO file or folder that says what is right.
-    Boxes of several are combined by `fuse`: wbf, nmw, nms or soft_nms, with the overlap `iou`; behind a colon stands
-    the confidence of wbf (wbf:box_and_model) or the decay of soft_nms. Maps vote.
-    `out` names a folder for evaluation.html and .json, where also errors are counted by what the images are like; for
-    predictions.npz, of the last row; and for the soup's checkpoint.
+    Args:
+        members: RUN, RUN/STAGE, RUN/STAGE@STEP (@*: all checkpoints that were kept), or files of predictions (.npz,
+            .csv), separated by commas; * stands for any name. Or detections (COCO results, .json), or folders of
+            maps (.png of classes, .npz of classes or probabilities).
+        vote: how members answer together: soft, the mean of their probabilities, or hard, the most frequent answer.
+        weights: a number for each member in the vote, separated by commas; empty: all alike.
+        soup: uniform or greedy: also evaluates the mean of the members' weights, with batch statistics of its own.
+        tta: views of every image by whose mean a network answers: none, flips, d4, shifts, crops, ten_crops or scales;
+            d4:hard counts the answers of the views.
+        turn: degrees, such as 5,15,45: also evaluates on test images turned by these.
+        truth: for detections and maps: the COCO file or folder that says what is right.
+        fuse: how boxes of several detectors are combined: wbf, nmw, nms or soft_nms; behind a colon the confidence of
+            wbf (wbf:box_and_model) or the decay of soft_nms (soft_nms:linear).
+        iou: overlap from which on boxes are the same object, 0 to 1 (1 excluded); empty: the default of `fuse`.
+        out: folder for evaluation.html, evaluation.json, predictions.npz (of the last row) and the soup; empty: none.
     """
     console = Console(markup=False, highlight=False)
     if not members:

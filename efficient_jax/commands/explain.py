@@ -58,11 +58,16 @@ class Network(NamedTuple):
 
 
 def explain(members: str = "", images: str = "mistakes", layer: str = "", workdir: str = "runs/explain") -> None:
-    """Writes WORKDIR/explain.html: heat maps of `members`, RUN[/STAGE] separated by commas, and explain.json, figures.
+    """Draws where networks look, and tests whether that can be trusted; writes WORKDIR/explain.html and explain.json.
 
-    `images` are the most confident "mistakes" on the images held out of the run, and some right answers; or numbers of
-    images of the run, as in its predictions.npz, separated by commas; or a folder of pictures. Convolutional networks
-    get Grad-CAM at `layer`, an intermediate of theirs such as "stage2" (by default the last), transformers attention.
+    Convolutional networks get Grad-CAM, transformers attention.
+
+    Args:
+        members: RUN or RUN/STAGE, separated by commas.
+        images: "mistakes", the most confident ones on held-out images and some right answers; or indices of images as
+            in the run's predictions.npz, separated by commas; or a folder.
+        layer: the intermediate for Grad-CAM, such as "stage2"; empty: the last one.
+        workdir: folder for the page.
     """
     console = Console(markup=False, highlight=False)
     if not members:

@@ -51,13 +51,19 @@ def explore(
     control: str = "",
     predictions: str = "",
 ) -> None:
-    """Writes WORKDIR/explore.html: what the data are like and what that suggests, the pipeline of each stage, and every
-    operation from weak to strong, in pictures.
+    """Shows the data and what augmentation does, before training; writes WORKDIR/explore.html.
 
-    `members`, RUN[/STAGE] separated by commas, adds what operations do to their accuracy on each class; `control`, a
-    stage trained with the same augmentation for all classes, is for members whose augmentation depends on the class.
-    `predictions`, RUN[/STAGE] of each fold separated by commas, adds labels that may be wrong by what these runs say of
-    the validation images that they held out.
+    The page has figures of the data with suggestions, the pipeline of each stage, and every operation from weak to
+    strong.
+
+    Args:
+        config: FILE or FILE:tiny.
+        workdir: folder for the page.
+        members: RUN or RUN/STAGE, separated by commas: also measures what operations cost their accuracy by class.
+        control: a stage trained with the same augmentation for all classes, to compare members with whose augmentation
+            depends on the class.
+        predictions: RUN or RUN/STAGE of each fold, separated by commas: also lists labels that may be wrong, by what
+            these runs predict for the images that they held out.
     """
     console = Console(markup=False, highlight=False)
     settings = config.to_dict()

@@ -41,19 +41,29 @@ def predict(
     images: str = "",
     out: str = "predictions.csv",
     tta: str = "none",
-    top: str = "3",
+    top: int = 3,
     rank: str = "",
-    count: str = "50",
+    count: int = 50,
 ) -> None:
-    """Writes what `members`, RUN[/STAGE] separated by commas, say of every picture below the folder `images`: the
-    `top` classes with their mean probabilities, and all of these, in a .csv or .npz that `evaluate` takes as a member.
-    `tta` as for `evaluate`.
+    """Writes what networks predict for every image below a folder, and which images are most worth labelling.
 
-    `rank`, entropy, margin or disagreement (of several members), also names the `count` pictures that are most worth
-    labelling, unlike each other, in OUT_to_label.csv and, to look at, .html.
+    The file has the most probable classes and all probabilities; `evaluate` takes it as a member.
+
+    Args:
+        members: RUN or RUN/STAGE, separated by commas; the mean of their probabilities counts.
+        images: folder of images.
+        out: the file, .csv or .npz.
+        tta: views of every image whose mean counts: none, flips, d4, shifts, crops, ten_crops or scales.
+        top: number of classes that are listed for each image, 1 or more.
+        rank: entropy, margin or disagreement (of several members): also writes OUT_to_label.csv and .html, the images
+            that are most worth labelling, unlike each other; empty: does not.
+        count: number of these images, 1 or more.
     """
     console = Console(markup=False, highlight=False)
-    path, best, wanted = Path(out), _number(top, "--top"), _number(count, "--count")
+    path = Path(out)
+    for flag, number in (("--top", top), ("--count", count)):
+        if number < 1:
+            raise UserError(f"{flag}: {number} is not a number from 1 on")
     networks = _networks(members, settings.choose(tta, VIEWS, "--tta"))
     files, passed_over = _files(images)
     if path.suffix not in predictions.SUFFIXES:
@@ -69,7 +79,7 @@ def predict(
     classes = networks[0].spec.classes
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, found, mean, classes, best, networks[0].spec.task == "multi_label")
+        _write(path, found, mean, classes, top, networks[0].spec.task == "multi_label")
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
     console.print(f"{counted(len(found.files), 'picture')}: {path}", soft_wrap=True)
@@ -79,7 +89,7 @@ def predict(
         console.print(f"note: {note}", soft_wrap=True)
     if rank:
         scores = uncertainty.RANKINGS[rank](found.probabilities)
-        chosen = uncertainty.diverse(found.features, scores, wanted)
+        chosen = uncertainty.diverse(found.features, scores, count)
         page = _write_ranking(path, found, mean, classes, chosen, scores, rank)
         console.print(f"to label next: {page.with_suffix('.csv')}, {page}", soft_wrap=True)
 
@@ -111,12 +121,6 @@ def _files(images: str) -> picture_files.Walked:
     if not found.files:
         raise UserError(f"--images: no pictures in {images!r} or the folders below it")
     return found
-
-
-def _number(text: str, flag: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise UserError(f"{flag}: {text!r} is not a number from 1 on")
-    return int(text)
 
 
 def _predict(networks: Sequence[Network], files: list[Path], console: Console) -> Predicted:
@@ -175,9 +179,9 @@ def _write_ranking(
     scores: np.ndarray,
     rank: str,
 ) -> Path:
-    best = np.argsort(-mean[chosen], axis=1, kind="stable")[:, :SHOWN_CLASSES]
+    top = np.argsort(-mean[chosen], axis=1, kind="stable")[:, :SHOWN_CLASSES]
     names = [writable(str(found.files[i])) for i in chosen]
-    shown_classes = [[(classes[k], float(mean[i, k])) for k in of] for i, of in zip(chosen, best, strict=True)]
+    shown_classes = [[(classes[k], float(mean[i, k])) for k in of] for i, of in zip(chosen, top, strict=True)]
     margins = [of[0][1] - of[1][1] for of in shown_classes]
     each = list(zip(names, shown_classes, margins, scores[chosen].tolist(), strict=True))
     page = path.with_name(f"{path.stem}_to_label.html")

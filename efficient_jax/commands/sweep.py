@@ -16,22 +16,25 @@ from efficient_jax import files
 from efficient_jax.commands.files import load_config, run_file
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import out_of_fold
+from efficient_jax.experiment.config_keys import allow
 from efficient_jax.report import sweep_figure, tables
 
 
 def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
-    """Runs the trials of the python file `sweep` that `results` (default: WORKDIR/results.jsonl) does not have yet.
+    """Runs many trials of one config, each in a process of its own, and writes a table; resumable.
 
-    The file has CONFIG, the path of a config; `trials()`, which yields (group, overrides), overrides a flat dict of
-    dotted keys; if it likes COMPARISONS, pairs of (group, stage) whose paired differences are shown below the table,
-    SPLIT, "test" (the default) or "validation", the images that count, and VOTES, a dict from a name to the members
-    of a soft vote in each trial's run, as `evaluate --members` without RUN/: {"vote": "snapshots@*"}. The vote is then
-    in the tables under its name, like a stage. Trials with config.data.folds are shown
-    fold by fold; once all folds of a stage are there, a file has their predictions, see
-    `efficient_jax.evaluation.out_of_fold`.
-    The tables are also in a .md beside the results, with the command that repeats each trial, the figure in an .svg.
-    A trial is known by its resolved config: change that, and it runs again. One that fails leaves a line with its
-    error, does not stop the rest, and is tried again the next time.
+    The file has CONFIG, the path of a config, and `trials()`, which yields (group, overrides): a flat dict of dotted
+    keys. It may have COMPARISONS, pairs of (group, stage) whose paired differences are shown; SPLIT, "test" (the
+    default) or "validation", the images that count; VOTES, a dict from a name to the members of a soft vote in each
+    trial's run, as `evaluate --members` without RUN/. Trials with config.data.folds are shown fold by fold, and once
+    all folds of a stage are there a file has their predictions (`efficient_jax.evaluation.out_of_fold`). The tables are
+    also in a .md beside the results, the figure in an .svg. A trial is known by its config: change that, and it runs
+    again. One that fails leaves a line with its error, does not stop the rest, and is tried again the next time.
+
+    Args:
+        sweep: the python file of the sweep.
+        workdir: folder for the runs; empty: runs/NAME of the file.
+        results: JSON lines that trials are added to; empty: WORKDIR/results.jsonl.
     """
     console = Console(markup=False, highlight=False)
     module = run_file(sweep, "--sweep", "CONFIG", "trials")
@@ -136,6 +139,7 @@ def trials_of(module: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The id is a hash of the config with the overrides in place, and of the votes where there are any."""
     config = load_config(module["CONFIG"], "--sweep: CONFIG").lock()
+    allow(config, overrides)
     try:
         config.update_from_flattened_dict(overrides)
     except (KeyError, TypeError, ValueError) as error:

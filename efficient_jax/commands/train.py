@@ -32,12 +32,20 @@ def train(
     config: ConfigDict = "configs/quickstart.py",
     workdir: str = "runs/quickstart",
     processes: str = "",
-    process: str = "0",
+    process: int = 0,
     coordinator: str = "",
 ) -> None:
-    """Trains what is not yet trained; a finished run is only shown. `--from=RUN` takes the config of another run.
+    """Trains the stages of a config, in order. What is trained already is only shown.
 
-    `processes`, `process` and `coordinator`: see `distributed.join`; one process alone gives none of them.
+    `--from=RUN`, in place of `--config`, takes the config of another run.
+
+    Args:
+        config: FILE or FILE:tiny, the same stages in two steps each.
+        workdir: folder of the run; the same command on it carries on.
+        processes: number of processes that train together, or "auto": what Slurm, Open MPI, Kubernetes or a TPU pod
+            say; empty: this one alone.
+        process: index of this process, from 0.
+        coordinator: HOST:PORT at which process 0 can be reached.
     """
     if processes:
         join(processes, process, coordinator)

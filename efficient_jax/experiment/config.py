@@ -39,7 +39,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
     """
     reserved = ("seed", "devices", "data", "stages")
     blocks = {name: b for name, b in config.items() if name not in reserved and isinstance(b, Mapping)}
-    top = _experiment(**bind(_experiment, {k: v for k, v in config.items() if k not in blocks}, "config"))
+    top = experiment(**bind(experiment, {k: v for k, v in config.items() if k not in blocks}, "config"))
     names = top["stages"]
     if not names or len(set(names)) < len(names):
         raise UserError(f"config.stages: want at least one name and each once, got {names}")
@@ -50,23 +50,32 @@ def plan(config: Mapping[str, Any]) -> Plan:
         for teacher in stages[name].teachers:
             _check_reference(teacher, names, position, stages[name].where_teachers)
         _check_reference(stages[name].init, names, position, f"config.{name}.init", or_weights=True)
-    data = _data(**bind(_data, top["data"], "config.data"))
+    parts = data(**bind(data, top["data"], "config.data"))
     return Plan(
         seed=top["seed"],
         devices=top["devices"],
-        **data,
+        **parts,
         stages=tuple(stages[name] for name in names),
         warnings=tuple(
             f"config.{name}.augment applies {op!r}, named in config.data.label_changing: labels may be wrong after it"
             for name in names
-            for op in data["label_changing"]
+            for op in parts["label_changing"]
             if any(op in operations(b) for b in augment_blocks(blocks[name]).values())
         ),
     )
 
 
-def _experiment(*, seed: int, stages: tuple, data: dict, devices: int = 0) -> dict[str, Any]:
-    """The top level of a config. `devices` = 0 takes as many as share every batch evenly."""
+def experiment(*, seed: int, stages: tuple, data: dict, devices: int = 0) -> dict[str, Any]:
+    """Returns the checked top level of a config; a block of a stage stands beside these keys, under its name.
+
+    Args:
+        seed: of all random draws, 0 to 2^32 - 1.
+        stages: names of the stages, in the order in which they are trained.
+        data: where the images come from; see `data`.
+        devices: number of devices; 0 takes as many as share every batch evenly.
+
+    Raises: UserError for a value out of range.
+    """
     if not 0 <= seed < 2**32:
         raise UserError(f"config.seed: {seed} is not in 0 .. 2^32 - 1")
     if devices < 0:
@@ -74,7 +83,7 @@ def _experiment(*, seed: int, stages: tuple, data: dict, devices: int = 0) -> di
     return {"seed": seed, "stages": stages, "data": data, "devices": devices}
 
 
-def _data(
+def data(
     *,
     source: dict,
     labels_per_class: int = 0,
@@ -89,17 +98,23 @@ def _data(
     duplicates: str = "refuse",
     label_changing: tuple = (),
 ) -> dict[str, Any]:
-    """`config.data`: where the images come from, and how many of them are for what; fields of `Plan`.
+    """Returns the checked block `config.data` as fields of `Plan`.
 
-    `labels_per_class` takes up to so many labels, 0 all; `test` = 0 is for a source that has test images of its own.
-    `unlabelled` keeps so many of the images without labels; 0: all.
-    `folds` cuts the labelled images into so many parts, 0 for none; number `fold`, from 0 on, is for validation.
-    `stratify` gives each part the same share of every class; False draws at random.
-    `feed` "memory" decodes pictures once, "stream" whenever one is used, "" the latter where they do not fit.
-    `generated` adds images drawn from a Gaussian of each class's labelled ones, or those of another generator in
-    `generated.path`, to what is learned, see `efficient_jax.data.generated`.
-    `duplicates` "refuse" ends where an image of another part equals a test image, "drop" leaves such images out.
-    `label_changing` names operations after which a label may be wrong, such as a flip of digits.
+    Args:
+        source: where the images come from: `name` of a source and its settings.
+        labels_per_class: labels that are used, of each class at most; 0: all. The others count as unlabelled.
+        test: number of test images; 0 for a source that has test images of its own.
+        validation: number of validation images, taken from the labelled ones; 0: none.
+        folds: parts into which the labelled images are cut, one of which is for validation; 0: none.
+        fold: index of the fold that is for validation, from 0.
+        stratify: gives every part the same share of each class; False draws at random.
+        unlabelled: number of images without labels that are kept; 0: all.
+        feed: "memory" decodes images once, "stream" whenever one is used, "": the latter where they do not fit.
+        generated: images that a Gaussian of each class or another generator adds; see `data.generated`.
+        duplicates: "refuse" or "drop": what to do where an image of another part equals a test image.
+        label_changing: operations after which a label may be wrong, such as a flip of digits; `train` warns.
+
+    Raises: UserError for values that do not fit together.
     """
     split = {"labels_per_class": labels_per_class, "test": test, "validation": validation, "folds": folds, "fold": fold}
     split["unlabelled"] = unlabelled

@@ -91,19 +91,37 @@ def stage(
     keep_every: int = 0,
     accumulate: int = 1,
 ) -> Stage:
-    """`config.<name>`.
+    """Returns a stage, checked.
 
-    `teacher` and `init` name an earlier stage or the folder of one of another run; `init` may be weights that others
-    trained, a file or a name of `models.pretrained`. `teachers` are several, whose mean probabilities it learns; where
-    they know other classes, `class_map` {theirs: the data's} says what these mean. `size` resizes the images, also the
-    test images; 0 takes them as they are. Images of the classes `omit` are in none of the stage's streams, also those
-    whose labels are known but hidden. One of `updates`, `epochs` and `examples` (of labelled images; of the others with
-    `batch.labelled` = 0) says how long to train. `norm_axis` is the axis over which batch statistics are taken:
-    "device" (all devices' images together) or "" (each device's share for itself). `mean` and `std` normalise images,
-    for weights that want another normalisation than the one found with them. Checkpoints are saved after every
-    `save_every` updates; the newest two and the best stay, and those of each multiple of `keep_every`, if it is not 0.
-    `accumulate` cuts each update's batch into so many parts where one does not fit into the devices' memory.
-    `views` is for methods that fit: how many augmented copies of each labelled image there are; 0: the image as it is.
+    Args:
+        name: of the stage, `config.<name>`.
+        model: `name` of an architecture and its settings.
+        method: `name` of a method and its settings.
+        batch: images in a step.
+        augment: `ops`, the names of operations in order, and a block of settings for each that has any.
+        strong_augment: the same for the second view of unlabelled images, for methods that have one.
+        optim: the optimizer, its rules and its schedule.
+        updates: number of steps; one of `updates`, `epochs` and `examples` says how long to train.
+        epochs: passes over the labelled images, or over the unlabelled ones with `batch.labelled` = 0.
+        examples: images of these that are seen.
+        pseudo_labels: how labels of a teacher are filtered, for methods that make them.
+        teacher: an earlier stage, or the folder of a stage of another run.
+        teachers: several of these, whose mean probability is learned.
+        class_map: the class of the data that each class of the teachers means, where they know other classes.
+        init: what training starts from: an earlier stage, a folder, a file of weights, or a name of packaged weights.
+        size: height and width in pixels to which images are resized; 0: as they are.
+        omit: classes whose images are in no stream of the stage.
+        norm_axis: over what batch statistics are taken: "device", the images of all devices, or "", each for itself.
+        mean: of each channel, 0..1, in place of that which belongs to the weights or the data.
+        std: of each channel, above 0.
+        views: augmented copies of each labelled image, for methods that fit a head; 0: the image as it is.
+        ema_decay: largest decay of the moving average of the weights, 0.0 to 1.0 (1.0 excluded).
+        log_every: steps between two lines of the log.
+        save_every: steps between two checkpoints; the newest two and the best stay.
+        keep_every: also keeps the checkpoint of every so many steps, a multiple of `save_every`; 0: none.
+        accumulate: parts of a batch, taken one after the other to save memory.
+
+    Raises: UserError for values that do not fit together.
     """
     where = f"config.{name}"
     augmentation = _augment(augment, f"{where}.augment")
@@ -128,7 +146,7 @@ def stage(
     if entry.trains:
         if views:
             raise UserError(f"{where}.views: the method {chosen!r} augments in every update and does not read it")
-        sizes = _batch(where, entry, **bind(_batch, batch, f"{where}.batch"))
+        sizes = batch_sizes(where, entry, **bind(batch_sizes, batch, f"{where}.batch"))
         length = length_of(lengths, where)
         check_optim(optim, sizes, where)
     else:
@@ -231,11 +249,20 @@ def augment_blocks(stage: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {key: stage.get(key, NOTHING) for key in ("augment", "strong_augment") if stage.get(key) or key == "augment"}
 
 
-def _batch(
+def batch_sizes(
     where: str, entry: methods.Method, *, labelled: int, unlabelled: int = 0, balanced: bool = False
 ) -> dict[str, int]:
-    """`config.<stage>.batch`: images per update over all devices; a stream of 0 is none. `balanced` repeats the
-    labelled images of rare classes, so that all classes come equally often."""
+    """Returns the images per step of each stream; a stream of 0 is none.
+
+    Args:
+        where: dotted path of the stage's block, for errors.
+        entry: the stage's method.
+        labelled: labelled images in a step, over all devices.
+        unlabelled: unlabelled images in a step, over all devices.
+        balanced: repeats labelled images of rare classes, so that all classes come equally often.
+
+    Raises: UserError for sizes that the method does not take.
+    """
     del balanced  # the caller reads it
     at_least(labelled, 0 if entry.needs("teachers") and unlabelled else 1, f"{where}.batch.labelled")
     at_least(unlabelled, 0, f"{where}.batch.unlabelled")

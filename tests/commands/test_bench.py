@@ -34,7 +34,7 @@ def config(images, *names) -> ConfigDict:
 
 
 def measured(images, tmp_path, *names, **flags) -> list[dict]:
-    bench(config(images, *names), workdir=str(tmp_path / "bench"), seconds="0.01", repeats="1", **flags)
+    bench(config(images, *names), workdir=str(tmp_path / "bench"), seconds=0.01, repeats=1, **flags)
     return files.read_json(tmp_path / "bench" / "bench.json")["stages"]
 
 
@@ -80,8 +80,8 @@ def test_stages_need_no_trained_teacher(images, tmp_path, capsys):
     ("flags", "said"),
     [
         ({"stage": "techer"}, "did you mean 'teacher'"),
-        ({"seconds": "0"}, "--seconds: '0' is no positive number"),
-        ({"repeats": "some"}, "--repeats: 'some' is no positive number"),
+        ({"seconds": 0.0}, "--seconds=0.0 --repeats=7: want seconds above 0 and 1 or more repeats"),
+        ({"repeats": 0}, "--seconds=2.0 --repeats=0: want seconds above 0 and 1 or more repeats"),
     ],
 )
 def test_what_is_wrong_is_said(flags, said, images, tmp_path):

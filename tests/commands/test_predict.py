@@ -36,7 +36,7 @@ def rows(path):
 
 
 def test_every_picture_has_its_classes(teacher, pictures, tmp_path, capsys):
-    predict(members=str(teacher), images=str(pictures), out=str(tmp_path / "p.csv"), top="2")
+    predict(members=str(teacher), images=str(pictures), out=str(tmp_path / "p.csv"), top=2)
     found = rows(tmp_path / "p.csv")
     assert [row["image"].removeprefix(f"{pictures}/") for row in found] == [
         "a.png",
@@ -55,7 +55,7 @@ def test_every_picture_has_its_classes(teacher, pictures, tmp_path, capsys):
 
 def test_pictures_to_label_are_on_a_page(teacher, pictures, tmp_path):
     both = f"{teacher},{teacher}"
-    predict(members=both, images=str(pictures), out=str(tmp_path / "p.npz"), rank="disagreement", count="3")
+    predict(members=both, images=str(pictures), out=str(tmp_path / "p.npz"), rank="disagreement", count=3)
     found = rows(tmp_path / "p_to_label.csv")
     assert len(found) == 3
     assert {float(row["score"]) for row in found} == {0.0}  # one that says the same twice
@@ -66,7 +66,7 @@ def test_pictures_to_label_are_on_a_page(teacher, pictures, tmp_path):
 
 def test_the_page_shows_margin_and_probabilities(teacher, pictures, tmp_path):
     """The margin is the difference of the two highest probabilities, small where the members are unsure."""
-    predict(members=str(teacher), images=str(pictures), out=str(tmp_path / "p.csv"), rank="margin", count="3")
+    predict(members=str(teacher), images=str(pictures), out=str(tmp_path / "p.csv"), rank="margin", count=3)
     probabilities = {row["image"]: np.array([row[f"p({k})"] for k in "012"], float) for row in rows(tmp_path / "p.csv")}
     found, page = rows(tmp_path / "p_to_label.csv"), (tmp_path / "p_to_label.html").read_text()
     for row in found:
@@ -96,13 +96,13 @@ def test_views_are_averaged(teacher):
         ({"images": "nowhere"}, "--images: 'nowhere' is not there"),
         ({"images": "{empty}"}, "--images: no pictures in"),
         ({"out": "p.txt"}, r"--out: 'p\.txt' is neither a \.csv nor an \.npz"),
-        ({"top": "0"}, "--top: '0' is not a number from 1 on"),
+        ({"top": 0}, "--top: 0 is not a number from 1 on"),
         ({"rank": "entropie"}, "--rank: unknown name 'entropie'; did you mean 'entropy'"),
         ({"rank": "disagreement"}, "give two or more"),
         ({"tta": "flip"}, "--tta: unknown name 'flip'; did you mean 'flips'"),
     ],
 )
 def test_what_cannot_be_predicted_is_said(teacher, pictures, tmp_path, flags, message):
-    given = {"members": str(teacher), "images": str(pictures), "out": str(tmp_path / "p.csv")} | flags
+    changes = {name: value.format(empty=tmp_path) if isinstance(value, str) else value for name, value in flags.items()}
     with pytest.raises(UserError, match=message):
-        predict(**{name: value.format(empty=tmp_path) for name, value in given.items()})
+        predict(**{"members": str(teacher), "images": str(pictures), "out": str(tmp_path / "p.csv")} | changes)

@@ -1,0 +1,65 @@
+"""What `--help` shows: the flags of a command, and every key of its config."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from efficient_jax import settings
+from efficient_jax.commands import COMMANDS, flags
+from efficient_jax.experiment.config_keys import keys_of
+
+HELP = ("--help", "-h", "--h")
+Row = tuple[str, ...]
+
+
+def print_help(command: str, argv: list[str]) -> None:
+    """Prints the flags of a command and the keys of its config: values or defaults, and what they mean.
+
+    Args:
+        command: a name of `COMMANDS`.
+        argv: the flags behind it; `--config` says whose keys are shown, and overrides are in place.
+
+    Raises: UserError for an unknown command, and a config that does not load.
+    """
+    parameters = flags.parameters_of(command)
+    argv = flags.joined([argument for argument in argv if argument not in HELP])
+    function, console = COMMANDS[command], Console(markup=False, highlight=False)
+    about = inspect.cleandoc(function.__doc__ or "").split("\n\nArgs:")[0]
+    console.print(f"python launch.py {command} [--flag=value ...]\n\n{about}\n")
+    meanings = settings.meanings(function)
+    rows: list[Row] = [(f"--{name}", _shown(p.default), meanings.get(name, "")) for name, p in parameters.items()]
+    console.print(_table(("flag", "default", "meaning"), rows))
+    if "config" in parameters:
+        flag = flags.config_flag(argv, parameters["config"])
+        config = flags.parse(command, argv)["config"]
+        console.print(f"\nKeys of {flag}; each is set by --config.KEY=VALUE. An asterisk: set in the file.")
+        for title, keys in _key_tables(config.to_dict()):
+            console.print()
+            console.print(_table((title, "value", "meaning"), keys))
+
+
+def _key_tables(config: dict[str, Any]) -> Iterator[tuple[str, list[Row]]]:
+    """(dotted path, rows) of each block that a config may have."""
+    blocks: dict[str, list[Row]] = {}
+    for dotted, key in keys_of(config).items():
+        block, _, name = dotted.rpartition(".")
+        mark = " *" if key.value != key.default else ""
+        blocks.setdefault(block, []).append((name, f"{_shown(key.value)}{mark}", key.meaning))
+    for block, rows in blocks.items():
+        yield f"config.{block}" if block else "config", rows
+
+
+def _table(headers: Row, rows: list[Row]) -> Table:
+    table = Table(*headers, box=None, pad_edge=False, header_style="bold")
+    for column, most in zip(table.columns[:2], (34, 24), strict=True):
+        column.overflow, column.max_width = "fold", most
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _shown(value: Any) -> str:
+    return '""' if value == "" else "required" if value is None else str(value)

@@ -1,0 +1,294 @@
+"""The keys that a config may have: those of its file, and the defaults of what the file leaves out.
+
+A config file lists what differs from the defaults. Its blocks are the keyword-only parameters of the functions that
+read them, so all other keys, their types and their meaning are known. Only keys that are overridden are added to a
+config: what a run stores, and the id of a sweep's trial, stay those of the file and the overrides.
+"""
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from types import UnionType
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from efficient_jax import models
+from efficient_jax.augment import pipelines
+from efficient_jax.augment.combinators import by_class
+from efficient_jax.augment.registry import OPS
+from efficient_jax.data import generated
+from efficient_jax.data.sources import SOURCES
+from efficient_jax.errors import UserError, nearest
+from efficient_jax.experiment import config as experiment_config
+from efficient_jax.experiment import stage_config
+from efficient_jax.methods import METHODS
+from efficient_jax.optim import optimizer, schedules
+from efficient_jax.settings import choose, meanings, parameters
+
+Path = tuple[str, ...]
+EMPTY: dict[str, Any] = {}
+CHOOSING = ("name", "op", "of", "ops", "stages", *(key for keys in pipelines.NAMES.values() for key in keys))
+"""Keys that decide which functions read a block."""
+DURATIONS = {"_epochs": 0.0, "_examples": 0, "_percent": 0.0}
+PLAIN: dict[Any, Any] = {float: 0.0, int: 0, str: "", bool: False, tuple: (), dict: {}}
+
+
+class Key(NamedTuple):
+    """A key that a config may have."""
+
+    value: Any  # what the file says, or the default; None where the file must say it
+    default: Any  # None where there is no default
+    annotation: Any
+    meaning: str  # first line of its entry in the `Args:` of the function that reads it
+
+
+class Block(NamedTuple):
+    """A block of a config, and the parameters of the function that reads it."""
+
+    path: Path
+    parameters: Mapping[str, inspect.Parameter]
+    meanings: Mapping[str, str]
+
+
+def keys_of(config: Mapping[str, Any]) -> dict[str, Key]:
+    """Returns all keys that `config` may have, by their dotted paths, in the order of the blocks.
+
+    Args:
+        config: a nested dict.
+
+    Raises: UserError for a name in it that chooses a function and is unknown.
+    """
+    known = {}
+    for block in _blocks(config):
+        given = _at(config, block.path)
+        for name, parameter in block.parameters.items():
+            default = None if parameter.default is parameter.empty else parameter.default
+            value = given.get(name, default)
+            known[".".join((*block.path, name))] = Key(
+                value, default, parameter.annotation, block.meanings.get(name, "")
+            )
+    return known
+
+
+def allow(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
+    """Adds to `config` the keys of `overrides` that its file leaves out, with their defaults.
+
+    An override may choose another function for a block (`method.name`, `augment.ops`, ...): it is applied first, and
+    keys of the file that the new function does not have are dropped from that block.
+
+    Args:
+        config: changed in place.
+        overrides: dotted path -> the new value, or its text on the command line.
+
+    Raises: UserError for a key that no function reads.
+    """
+    with config.unlocked():
+        for dotted, value in overrides.items():
+            if dotted.rpartition(".")[2] in CHOOSING:
+                _choose_function(config, dotted, value)
+        absent = {dotted: value for dotted, value in overrides.items() if not _has(config, dotted)}
+        if not absent:
+            return
+        known = keys_of(config.to_dict())
+        for dotted, value in absent.items():
+            *blocks, name = dotted.split(".")
+            key = known.get(dotted) or _free_key(known, blocks)
+            if key is None:
+                raise UserError(_unknown(dotted, known))
+            _made(config, known, blocks)[name] = _prototype(key, value)
+
+
+def _blocks(config: Mapping[str, Any]) -> Iterator[Block]:
+    yield _block((), experiment_config.experiment, leaves_out=("data",))
+    data = config.get("data", EMPTY)
+    yield _block(("data",), experiment_config.data, leaves_out=("source", "generated"))
+    yield _named(("data", "source"), data.get("source", EMPTY), SOURCES)
+    yield _block(("data", "generated"), generated.settings)
+    stages = [name for name, block in config.items() if isinstance(block, Mapping) and name != "data"]
+    order = {name: i for i, name in enumerate(config.get("stages", ()))}
+    for name in sorted(stages, key=lambda name: order.get(name, len(order))):
+        yield from _stage_blocks(name, config[name])
+
+
+def _stage_blocks(name: str, stage: Mapping[str, Any]) -> Iterator[Block]:
+    inner = ("model", "method", "batch", "augment", "strong_augment", "optim", "pseudo_labels")
+    yield _block((name,), stage_config.stage, leaves_out=inner)
+    yield _named((name, "model"), stage.get("model", EMPTY), models.MODELS, models.GIVEN)
+    functions = {method_name: method.function for method_name, method in METHODS.items()}
+    yield _named((name, "method"), stage.get("method", EMPTY), functions)
+    method = METHODS.get(stage.get("method", EMPTY).get("name", ""))
+    if method and method.trains:
+        yield _block((name, "batch"), stage_config.batch_sizes)
+        yield from _optimizer_blocks((name, "optim"), stage.get("optim", EMPTY))
+    if method and method.label:
+        yield _block((name, "pseudo_labels"), method.label)
+    yield from _augment_blocks((name, "augment"), stage.get("augment", EMPTY))
+    if method and method.needs("strong_augment"):
+        yield from _augment_blocks((name, "strong_augment"), stage.get("strong_augment", EMPTY))
+
+
+def _optimizer_blocks(path: Path, optim: Mapping[str, Any]) -> Iterator[Block]:
+    yield _with_durations(_block(path, optimizer.optimizer, leaves_out=("algorithm", "schedule")), ("warmup",))
+    algorithm, schedule_block = optim.get("algorithm", optimizer.ADAMW), optim.get("schedule", schedules.COSINE)
+    yield _named((*path, "algorithm"), algorithm, optimizer.ALGORITHMS, default=optimizer.ADAMW["name"])
+    schedule = _named((*path, "schedule"), schedule_block, schedules.SCHEDULES, default=schedules.COSINE["name"])
+    yield _with_durations(schedule, ("period", "boundaries"))
+
+
+def _augment_blocks(path: Path, augment: Mapping[str, Any]) -> Iterator[Block]:
+    """The block itself, and one for each operation that is named in it, also those that operations name."""
+    ops = inspect.Parameter("ops", inspect.Parameter.KEYWORD_ONLY, default=(), annotation=tuple)
+    yield Block(path, {"ops": ops}, {"ops": "names of operations, or of blocks beside it, applied in this order"})
+    waiting, seen = list(augment.get("ops", ())), set()
+    while waiting:
+        name = waiting.pop(0)
+        if not isinstance(name, str) or name in seen:
+            continue
+        seen.add(name)
+        block = _at(augment, (name,))
+        op = block.get("op", name)
+        function = choose(op, pipelines.KNOWN, f"config.{'.'.join(path)}.ops")
+        names = pipelines.NAMES.get(op, ())
+        waiting += [inside for key in names for inside in block.get(key, ())]
+        yield _operation((*path, name), function, block, names)
+
+
+def _operation(path: Path, function: Callable[..., Any], block: Mapping[str, Any], names: tuple[str, ...]) -> Block:
+    extra: dict[str, tuple[Any, str]] = dict.fromkeys(names, ((), "names of operations, or of blocks beside it"))
+    extra["op"] = ("", "the operation; needed where the block has another name")
+    if function is by_class:
+        extra["of"] = ("", "the operation; one of its settings is a tuple with a value for each class")
+        function = OPS.get(block.get("of", ""), function)
+    read = _block(path, function)
+    if "probability" not in read.parameters:
+        extra["probability"] = (1.0, "with which it is applied to an image, in 0..1")
+    more = {
+        key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=type(value))
+        for key, (value, _) in extra.items()
+    }
+    what = {key: text for key, (_, text) in extra.items()}
+    return Block(path, {**read.parameters, **more}, {**read.meanings, **what})
+
+
+def _block(path: Path, function: Callable[..., Any], given: tuple[str, ...] = (), leaves_out: Path = ()) -> Block:
+    read = {name: p for name, p in parameters(function, given).items() if name not in leaves_out}
+    return Block(path, read, meanings(function))
+
+
+def _named(
+    path: Path,
+    block: Mapping[str, Any],
+    options: Mapping[str, Callable[..., Any]],
+    given: tuple[str, ...] = (),
+    default: Any = inspect.Parameter.empty,
+) -> Block:
+    """A block whose `name` chooses the function that reads its other keys; `default` where there is no block."""
+    named = inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, annotation=str, default=default)
+    what = {"name": f"one of {', '.join(options)}"}
+    if "name" not in block:
+        return Block(path, {"name": named}, what)
+    function = choose(block["name"], options, f"config.{'.'.join(path)}.name")
+    read = _block(path, function, given)
+    return Block(path, {"name": named, **read.parameters}, {**read.meanings, **what})
+
+
+def _with_durations(block: Block, names: tuple[str, ...]) -> Block:
+    """`block` with the other three units of its durations."""
+    more, what = dict(block.parameters), dict(block.meanings)
+    for name in names:
+        if name not in block.parameters:
+            continue
+        several = block.parameters[name].annotation is not int
+        for unit, none in DURATIONS.items():
+            default = () if several and name == "boundaries" else none
+            more[name + unit] = inspect.Parameter(
+                name + unit, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=type(default)
+            )
+            what[name + unit] = f"{name} in {unit.removeprefix('_')}, in place of steps"
+    return Block(block.path, more, what)
+
+
+def _choose_function(config: ConfigDict, dotted: str, value: Any) -> None:
+    """Applies an override that chooses functions, and drops what the chosen one does not read."""
+    *blocks, name = dotted.split(".")
+    known = keys_of(config.to_dict())
+    if dotted not in known and not _has(config, dotted):
+        return  # `allow` says so
+    block = _made(config, known, blocks)
+    before = block.get(name)
+    block[name] = _tuple(value) if isinstance(before, tuple) or name not in ("name", "op", "of") else value
+    if name in ("name", "op", "of") and before not in (None, block[name]):
+        known = keys_of(config.to_dict())
+        for key in [key for key in block if ".".join((*blocks, key)) not in known]:
+            del block[key]
+
+
+def _made(config: ConfigDict, known: Mapping[str, Key], blocks: list[str]) -> ConfigDict:
+    """The block at a path; where the file has none, one with the name of the function that reads it by default."""
+    block = config
+    for i, part in enumerate(blocks, 1):
+        if part not in block:
+            name = known.get(".".join((*blocks[:i], "name")))
+            block[part] = ConfigDict({"name": name.value} if name and name.value else {})
+        block = block[part]
+    return block
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    """A tuple as the command line writes it: "('a', 'b')" or "a"."""
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            value = tuple(part.strip() for part in value.split(","))
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _prototype(key: Key, value: Any) -> Any:
+    """What stands for the key until the override is read, of the type that it shall have."""
+    union = key.annotation.__args__ if isinstance(key.annotation, UnionType) else (key.annotation,)
+    kinds = [getattr(kind, "__origin__", kind) for kind in union]
+    written_as_tuple = isinstance(value, tuple) or (isinstance(value, str) and value.lstrip().startswith("("))
+    if written_as_tuple and tuple in kinds:
+        return ()
+    plain = next((kind for kind in kinds if kind in PLAIN and kind is not tuple), kinds[0])
+    if isinstance(key.default, plain if isinstance(plain, type) else object) and key.default is not None:
+        return key.default
+    return PLAIN.get(plain, key.default)
+
+
+def _free_key(known: Mapping[str, Key], blocks: list[str]) -> Key | None:
+    """The key of a block whose keys are the user's own, such as `class_map`."""
+    block = known.get(".".join(blocks))
+    if block and getattr(block.annotation, "__origin__", block.annotation) is dict:
+        return Key("", "", str, "")
+    return None
+
+
+def _unknown(dotted: str, known: Mapping[str, Key]) -> str:
+    """Says at which part a path is wrong, and what there is."""
+    parts = dotted.split(".")
+    for i in range(len(parts)):
+        before = ".".join(parts[:i])
+        prefix = f"{before}." if before else ""
+        there = {key.removeprefix(prefix).split(".")[0] for key in known if key.startswith(prefix)}
+        if parts[i] not in there:
+            return f"--config.{prefix}{parts[i]}: no such key{nearest(parts[i], there)}"
+    return f"--config.{dotted}: a block, not a key"
+
+
+def _has(config: ConfigDict, dotted: str) -> bool:
+    block: Any = config
+    for part in dotted.split("."):
+        if not isinstance(block, ConfigDict) or part not in block:
+            return False
+        block = block[part]
+    return True
+
+
+def _at(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    block: Any = config
+    for part in path:
+        block = block.get(part, EMPTY) if isinstance(block, Mapping) else EMPTY
+    return block if isinstance(block, Mapping) else EMPTY
