@@ -2,12 +2,12 @@
 
     python launch.py sweep --sweep=configs/sweeps/cifar10_small.py --results=configs/sweeps/results/cifar10_small.jsonl
 
-The parquet files, a JPEG copy, are expected in ../shared/data/cifar10.
+The parquet files, a JPEG copy, are expected in $EFFICIENT_JAX_DATA/cifar10.
 """
 
 CONFIG = "configs/cifar10_small.py"
 
-DATA = "../shared/data/cifar10"
+DATA = "$EFFICIENT_JAX_DATA/cifar10"
 SOURCE = {"data.source.path": f"{DATA}/train.parquet", "data.source.test_path": f"{DATA}/test.parquet"}
 
 

@@ -2,14 +2,14 @@
 
     python launch.py sweep --sweep=configs/sweeps/few_labels.py --results=configs/sweeps/results/few_labels.jsonl
 
-The photographs (CC0, github.com/alexeygrigorev/clothing-dataset-small) are expected in ../shared/data/clothing, with
-the folders train and validation; the latter are the test images.
+The photographs (CC0, github.com/alexeygrigorev/clothing-dataset-small) are expected in
+$EFFICIENT_JAX_DATA/clothing, with the folders train and validation; the latter are the test images.
 """
 
 CONFIG = "configs/few_labels.py"
 
 GROUP = "20 labels per class"
-DATA = "../shared/data/clothing"
+DATA = "$EFFICIENT_JAX_DATA/clothing"
 SOURCE = {"data.source.path": f"{DATA}/train", "data.source.test_path": f"{DATA}/validation"}
 
 

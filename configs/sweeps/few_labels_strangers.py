@@ -3,10 +3,11 @@ r"""As few_labels.py, and again with 500 pictures of CIFAR-10, which show none o
     python launch.py sweep --sweep=configs/sweeps/few_labels_strangers.py \
         --results=configs/sweeps/results/few_labels_strangers.jsonl
 
-They come from ../shared/data/cifar10/test.parquet, and are written to runs/cifar10_500 once. The trials without them
-are those of few_labels.jsonl: begin with a copy of it.
+They come from $EFFICIENT_JAX_DATA/cifar10/test.parquet, and are written to runs/cifar10_500 once. The trials without
+them are those of few_labels.jsonl: begin with a copy of it.
 """
 
+import os
 from pathlib import Path
 
 import pyarrow.parquet
@@ -16,7 +17,7 @@ from configs.sweeps import few_labels
 CONFIG = few_labels.CONFIG
 
 STRANGERS = "with 500 strangers in the pool"
-CIFAR10 = Path("../shared/data/cifar10/test.parquet")
+CIFAR10 = Path(os.environ.get("EFFICIENT_JAX_DATA", ".")) / "cifar10/test.parquet"
 FOLDER = Path("runs/cifar10_500")
 
 

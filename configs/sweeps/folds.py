@@ -5,15 +5,15 @@
 A linear head on frozen features, 20 labels per class. The table has the accuracy of each fold, their mean and standard
 deviation; `runs/folds/*.out_of_fold.csv` what each picture's run, which had not seen it, says of it. For your own
 pictures change DATA in a copy of this file. The photographs (CC0, github.com/alexeygrigorev/clothing-dataset-small) are
-expected in ../shared/data/clothing. A stage that chooses by validation, as a linear head does its l2, chooses by the
-fold that is held out: its accuracy there is a little better than on new pictures.
+expected in $EFFICIENT_JAX_DATA/clothing. A stage that chooses by validation, as a linear head does its l2, chooses by
+the fold that is held out: its accuracy there is a little better than on new pictures.
 """
 
 CONFIG = "configs/linear_probe.py"
 SPLIT = "validation"
 FOLDS = 5
 
-DATA = "../shared/data/clothing"
+DATA = "$EFFICIENT_JAX_DATA/clothing"
 
 
 def trials():

@@ -2,13 +2,13 @@
 
     python launch.py sweep --sweep=configs/sweeps/transfer.py --results=configs/sweeps/results/transfer.jsonl
 
-The photographs (CC0, github.com/alexeygrigorev/clothing-dataset-small) are expected in ../shared/data/clothing, with
-the folders train and validation; the latter are the test images.
+The photographs (CC0, github.com/alexeygrigorev/clothing-dataset-small) are expected in
+$EFFICIENT_JAX_DATA/clothing, with the folders train and validation; the latter are the test images.
 """
 
 CONFIG = "configs/transfer.py"
 
-DATA = "../shared/data/clothing"
+DATA = "$EFFICIENT_JAX_DATA/clothing"
 SOURCE = {"data.source.path": f"{DATA}/train", "data.source.test_path": f"{DATA}/validation"}
 TUNED = ("two_rates", "layerwise")
 PLAIN = {f"{stage}.augment.ops": () for stage in ("scratch", *TUNED)}

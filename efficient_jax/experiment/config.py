@@ -1,5 +1,7 @@
 """A config, checked: every block bound to the function that will read it, before anything compiles."""
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,7 +103,7 @@ def data(
     """Returns the checked block `config.data` as fields of `Plan`.
 
     Args:
-        source: where the images come from: `name` of a source and its settings.
+        source: where the images come from: `name` of a source and its settings; paths may have environment variables.
         labels_per_class: labels that are used, of each class at most; 0: all. The others count as unlabelled.
         test: number of test images; 0 for a source that has test images of its own.
         validation: number of validation images, taken from the labelled ones; 0: none.
@@ -133,6 +135,7 @@ def data(
     choose(feed, dict.fromkeys(FEEDS), "config.data.feed")
     choose(duplicates, {"refuse": (), "drop": ()}, "config.data.duplicates")
     named, settings = bind_named(SOURCES, source, "config.data.source")
+    settings = {key: _expanded(value, f"config.data.source.{key}") for key, value in settings.items()}
     if feed == "stream" and named not in PICTURES:
         raise UserError(f"config.data.feed: the source {named!r} is in memory; can be streamed: {', '.join(PICTURES)}")
     if generated:
@@ -146,6 +149,16 @@ def data(
         "duplicates": duplicates,
         "label_changing": label_changing,
     }
+
+
+def _expanded(value: Any, where: str) -> Any:
+    """A path with its environment variables, such as $EFFICIENT_JAX_DATA, replaced; other values as they are."""
+    if not isinstance(value, str):
+        return value
+    path = os.path.expandvars(value)
+    if missing := re.search(r"\$\{?(\w+)", path):
+        raise UserError(f"{where}: {value!r} needs the environment variable {missing[1]}, which is not set")
+    return path
 
 
 def is_weights(reference: str) -> bool:

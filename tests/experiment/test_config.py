@@ -215,3 +215,14 @@ def test_a_mutated_config_is_a_plan_or_one_line(data):
         plan(config)
     jax.monitoring.clear_event_listeners()
     assert traced == []
+
+
+def test_paths_of_a_source_may_have_environment_variables(monkeypatch):
+    block = CONFIG | {"data": {"source": {"name": "folder", "path": "$EFFICIENT_JAX_DATA/cats", "size": 8}}}
+    monkeypatch.setenv("EFFICIENT_JAX_DATA", "/data")
+    assert plan(block).source[1]["path"] == "/data/cats"
+    monkeypatch.delenv("EFFICIENT_JAX_DATA")
+    with pytest.raises(
+        UserError, match=r"source\.path: .* needs the environment variable EFFICIENT_JAX_DATA, which is"
+    ):
+        plan(block)
