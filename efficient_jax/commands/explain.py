@@ -23,8 +23,8 @@ from efficient_jax.explain import judge
 from efficient_jax.files import write_json
 from efficient_jax.metrics import accuracy
 from efficient_jax.report import explanation
+from efficient_jax.tasks import TASKS, Task
 from efficient_jax.training import checkpoint, trained
-from efficient_jax.training.predict import to_probabilities
 
 MISTAKES, RIGHT, CHOSEN = 24, 12, 64  # images on the page, at most
 TRUSTED, POINTED = 64, 500  # images for the figures, at most
@@ -84,7 +84,7 @@ def _explained(name: str, images: str, layer: str, console: Console) -> tuple[di
     seen = _images(folder, images, network.description, functools.partial(console.print, soft_wrap=True))
     probabilities = network.probabilities(network.variables, seen.images)
     said = probabilities.argmax(1)
-    truth = _truth(seen.labels, probabilities)
+    truth = _truth(TASKS[network.description["task"]], seen.labels, probabilities)
     groups = _groups(images, seen, probabilities, network.description)
     some = _spread(len(seen.images), TRUSTED)
     trust = _trust(network, seen.images[some], said[some])
@@ -112,7 +112,7 @@ def _network(folder: Path, layer: str) -> Network:
 
     @jax.jit
     def probabilities(variables: Any, images: jax.Array) -> jax.Array:
-        return to_probabilities(apply(variables, images, False, None)[0][0], description["multi_label"])
+        return TASKS[description["task"]].probabilities(apply(variables, images, False, None)[0][0])
 
     @jax.jit
     def heat(variables: Any, images: jax.Array, classes: jax.Array) -> dict[str, jax.Array]:
@@ -145,7 +145,7 @@ def _images(folder: Path, images: str, description: Mapping[str, Any], say: Call
         if not files:
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
         pixels = trained.framed(files[:CHOSEN], trained.framing(description), where)
-        labels = np.full((len(pixels), count) if description["multi_label"] else len(pixels), -1)
+        labels = TASKS[description["task"]].unknown(len(pixels), count)
         about = f"{len(pixels):,} of the {counted(len(files), 'picture')} below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
     settings, source, split = load_run(folder.parent, "--members", say)
@@ -170,12 +170,10 @@ def _images(folder: Path, images: str, description: Mapping[str, Any], say: Call
     )
 
 
-def _truth(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """The class of each image, -1 where it is not known; of several the one that is seen least."""
-    if labels.ndim == 1:
-        return labels
-    least = np.where(labels == 1, probabilities, np.inf).argmin(1)
-    return np.where((labels == 1).any(1), least, -1)
+def _truth(task: Task, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns the class of each image, -1 where it is not known; of several the one that is seen least."""
+    members = task.members(labels, probabilities.shape[1])
+    return np.where(members.any(1), np.where(members, probabilities, np.inf).argmin(1), -1)
 
 
 def _groups(
@@ -184,15 +182,14 @@ def _groups(
     """Heading -> rows of the images below it."""
     if images != "mistakes":
         return {"The images": np.arange(len(seen.images))}
-    if description["multi_label"]:
-        wrong = ((probabilities >= description["thresholds"]) != seen.labels).any(1)
-        badness, first = accuracy.label_losses(probabilities, seen.labels), "Mistakes with the largest loss"
-    else:
-        wrong = probabilities.argmax(1) != seen.labels
-        badness, first = probabilities.max(1), "Most confident mistakes"
-    order = np.argsort(-badness, kind="stable")
+    task = TASKS[description["task"]]
+    wrong = ~task.correct(task.answers(probabilities, description.get("thresholds", ())), seen.labels)
+    order = np.argsort(-task.severity(probabilities, seen.labels), kind="stable")
     right = np.flatnonzero(~wrong)
-    return {first: order[wrong[order]][:MISTAKES], "Right answers": right[_spread(len(right), RIGHT)]}
+    return {
+        f"Mistakes with the largest {task.severity_name}": order[wrong[order]][:MISTAKES],
+        "Right answers": right[_spread(len(right), RIGHT)],
+    }
 
 
 def _spread(count: int, most: int) -> np.ndarray:

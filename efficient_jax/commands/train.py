@@ -97,6 +97,7 @@ def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
             "fingerprint": fingerprint(_given(run)),
             "generated_fingerprint": fingerprint(_read(run)) if _has_folder(config) else "",
             "classes": list(run.source.classes),
+            "task": run.source.task,
             "notes": list(run.source.notes),
             **{name: len(ids) for name, ids in run.split.items()},
         },

@@ -11,7 +11,7 @@ from efficient_jax.data import dataset
 from efficient_jax.errors import UserError
 from efficient_jax.evaluation.members import WHERE, Member, answering, at_model_size, by_model, load, prepared
 from efficient_jax.experiment.run import Run
-from efficient_jax.metrics import accuracy
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import averaging, checkpoint, trained
 from efficient_jax.types import Tree
 
@@ -34,6 +34,7 @@ def soup_of(
     folders = [trained.stage_folder(Path(name.partition("@")[0]), WHERE) for name in names]
     trees, descriptions = zip(*(load(name) for name in names), strict=True)
     first = descriptions[0]
+    task = TASKS[first["task"]]
     for name, tree, description in zip(names, trees, descriptions, strict=True):
         for key in ("model", "settings", "classes", "image_shape", "mean", "std"):
             if description[key] != first[key]:
@@ -62,7 +63,7 @@ def soup_of(
 
     chosen = list(range(len(names)))
     if kind == "greedy":
-        if not len(run.split["validation"]) or first["multi_label"]:
+        if not len(run.split["validation"]) or not task.one_class:
             raise UserError(
                 "--soup: greedy chooses by accuracy on validation images of one class each; train with "
                 "config.data.validation, or take uniform"
@@ -75,8 +76,8 @@ def soup_of(
     variables = refreshed(averaging.mean([trees[i] for i in chosen]))
     inside = [names[i] for i in chosen]
     made = by_model(f"{kind} soup of {len(inside)}", variables, first, run, views)
-    if first["multi_label"] and made.validation:
-        thresholds = accuracy.thresholds(made.validation.probabilities, made.validation.labels).tolist()
+    if task.thresholds and made.validation:
+        thresholds = task.thresholds(made.validation.probabilities, made.validation.labels).tolist()
         made, first = answering(made.name, made.test, made.validation, thresholds), first | {"thresholds": thresholds}
     about = {"soup": kind, "members": inside, "weights": [1.0] * len(inside), "update": None, "views": views}
     return made._replace(about=about), variables, first, inside

@@ -15,6 +15,7 @@ from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import optimizer_of, parameters_of_method
 from efficient_jax.methods import METHODS
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import parallel, trained
 from efficient_jax.types import Apply, Tree
 
@@ -111,4 +112,4 @@ def _rehearse_updates(
 def _rehearse_fit(stage: Stage, run: Run) -> None:
     method, labels = METHODS[stage.method[0]], np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
     assert method.fit
-    method.fit(np.eye(4, dtype=np.float32), labels, run.seed, None, run.source.multi_label, **stage.method[1])
+    method.fit(np.eye(4, dtype=np.float32), labels, run.seed, None, TASKS[run.source.task], **stage.method[1])

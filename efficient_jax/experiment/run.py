@@ -18,6 +18,7 @@ from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.dataset import check_streams, load_data, load_run
 from efficient_jax.experiment.leaks import without_held_out
 from efficient_jax.experiment.stage_config import Stage, resolved
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import batches, checkpoint, parallel, trained
 from efficient_jax.types import Tree
 
@@ -111,7 +112,7 @@ def _with_generated(
     where, images = "config.data.generated", source.images
     if isinstance(images, Streamed):
         raise UserError(f'{where}: wants images in memory; set config.data.feed="memory"')
-    if source.multi_label or source.soft_labels is not None or source.objects:
+    if not TASKS[source.task].one_class or source.soft_labels is not None or source.objects:
         raise UserError(f"{where}: is for images of one class each, without soft labels and objects")
     settings = {name: value for name, value in plan.generated.items() if name != "weight"}
     if path := settings.pop("path", ""):
@@ -161,9 +162,7 @@ def description_of(stage: Stage, run: Run) -> dict[str, Any]:
             f"config.data.source.channels={len(mean)}"
         )
     source = run.source
-    return trained.describe(
-        stage.model, source.classes, image_shape(stage, run), mean, std, run.framing, source.multi_label
-    )
+    return trained.describe(stage.model, source.classes, image_shape(stage, run), mean, std, run.framing, source.task)
 
 
 def key_of(stage: Stage, run: Run) -> jax.Array:

@@ -27,7 +27,7 @@ from efficient_jax.types import Augment, Batch, Saliency
 GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
 GIVEN_TO_LABELLERS = ("probabilities", "seed")
 GIVEN_TO_LOSSES = ("apply", "augment", "strong_augment", "teachers")
-GIVEN_TO_FITS = ("features", "labels", "seed", "validation", "multi_label", "views")
+GIVEN_TO_FITS = ("features", "labels", "seed", "validation", "task", "views")
 GIVEN_TO_CORRECTIONS = ("probabilities", "frequencies")
 GIVEN = GIVEN_TO_LOSSES + GIVEN_TO_FITS + GIVEN_TO_CORRECTIONS
 

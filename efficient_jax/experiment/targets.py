@@ -14,6 +14,7 @@ from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.methods import METHODS
+from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.predict import make_predict
 
@@ -30,13 +31,13 @@ def supervise(stage: Stage, run: Run) -> Supervision:
     """The stage's streams and their labels; a teacher that labels images does so here, once, un-noised."""
     source, split = run.source, run.split
     labels = np.zeros((len(source.images), len(source.classes)), np.float32)
-    labels[split["labelled"]] = source.targets(split["labelled"])
+    labels[split["labelled"]] = targets(source, split["labelled"])
     rows = streams(stage, source, split)
     if stage.balanced:
         rows["labelled"] = np.repeat(rows["labelled"], sampling.balanced(source.labels[rows["labelled"]], run.seed))
     if "generated" in split and "labelled" in rows:
         drawn = without_omitted(stage, source, split["generated"])
-        labels[drawn] = source.targets(drawn)
+        labels[drawn] = targets(source, drawn)
         coins = np.random.default_rng(run.seed).random(len(drawn))
         copies = sampling.copies(np.full(len(drawn), run.weight), coins)
         rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
@@ -65,7 +66,7 @@ def _pseudo_labels(
     if probabilities is None:
         predicted = [
             predict_rows(
-                make_predict(apply, run.devices, source.multi_label),
+                make_predict(apply, run.devices, TASKS[source.task]),
                 parallel.replicate(tree, run.devices),
                 ids,
                 run,

@@ -12,6 +12,7 @@ from efficient_jax.experiment import class_map, initialise
 from efficient_jax.experiment.run import Run, description_of, image_shape
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.methods import METHODS
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import trained
 from efficient_jax.types import Apply, Tree
 
@@ -51,10 +52,9 @@ def _teaching(stage: Stage, run: Run, name: str, apply: Apply, description: Mapp
         )
     if METHODS[stage.method[0]].any_classes:
         return apply
-    if description["multi_label"] != run.source.multi_label:
-        kinds = "several labels", "one class"
-        said, wanted = kinds if description["multi_label"] else kinds[::-1]
-        raise UserError(f"{where}: {name!r} predicts {said} for each image, not {wanted}")
+    if description["task"] != run.source.task:
+        predicted, wanted = (TASKS[task].labels for task in (description["task"], run.source.task))
+        raise UserError(f"{where}: {name!r} predicts {predicted} for each image, not {wanted}")
     if stage.class_map:
         return class_map.mapped(apply, stage.class_map, theirs, ours, f"config.{stage.name}.class_map")
     if theirs != ours:

@@ -21,6 +21,7 @@ from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.targets import Supervision
 from efficient_jax.methods import METHODS
 from efficient_jax.optim import optimizer
+from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping, trained
 from efficient_jax.training.loss import LossFn
 from efficient_jax.training.progress import StageProgress
@@ -58,7 +59,7 @@ def updates(
     method's loss asks."""
     method, model = METHODS[stage.method[0]], (trained.build(description)[1], variables)
     teachers, theirs = taught
-    counts = run.source.targets(run.split["labelled"]).sum(0)
+    counts = targets(run.source, run.split["labelled"]).sum(0)
     frozen = parallel.replicate({"teacher": theirs, "class_counts": counts}, run.devices)
     of_method = parameters_of_method(stage, run, keys.named(key_of(stage, run), "method"), model, teachers, theirs)
     frozen_params = optimizer.frozen(variables["params"] | of_method, stage.optim["rules"])
@@ -122,7 +123,7 @@ def train(
     """The averaged variables after all updates, or the best of them on validation where there is such a split."""
     of_schedule = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
     rate = optimizer.schedule(steps=stage.updates, **of_schedule)
-    folder = run.workdir / stage.name
+    folder, task = run.workdir / stage.name, TASKS[run.source.task]
     where = f"stage {stage.name!r}"
     with checkpoint.saving(folder, where, stage.keep_every) as manager:
         say = functools.partial(run.console.print, soft_wrap=True)
@@ -151,11 +152,11 @@ def train(
                 nonlocal validated
                 parallel.assert_replicas_agree(current)
                 timely = i % stage.save_every == 0 or i == stage.updates  # a stop must not make another the best
-                judged = timely or run.source.multi_label
+                judged = timely or task.thresholds is not None
                 with contextlib.nullcontext() if validated else progress.apart():
                     figures, chosen = validate(predict, current["ema"], run) if judged else (None, {})
                 validated = validated or judged
-                found = scores(figures) if figures and timely else {}
+                found = scores(task, figures) if figures and timely else {}
                 if found:
                     log(i, found)
                 checkpoint.save(manager, i, current, description | chosen, next(iter(found.values()), None))

@@ -5,24 +5,26 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
+from efficient_jax.tasks import Task
 from efficient_jax.training import batches, parallel
 from efficient_jax.types import Apply, Augment, Tree
 
 
-def to_probabilities(logits: Float[Array, "*b classes"], multi_label: bool) -> Float[Array, "*b classes"]:
-    """Of the classes, one of which each image has; or with `multi_label` of each label by itself."""
-    return (jax.nn.sigmoid if multi_label else jax.nn.softmax)(logits.astype(jnp.float32))
+def make_predict(apply: Apply, devices: Sequence[jax.Device], task: Task) -> Callable:
+    """Returns `predict(variables, data, given) -> probabilities [devices share classes]`, pmapped.
 
+    `data` and `given` are as in `step.make_train_step`, for one stream and without k.
 
-def make_predict(apply: Apply, devices: Sequence[jax.Device], multi_label: bool) -> Callable:
-    """`predict(variables, data, given) -> probabilities [devices share classes]`, pmapped; `data` and `given` as in
-    `step.make_train_step`, for one stream and without k."""
+    Args:
+        apply: the network.
+        devices: on which it runs.
+        task: makes probabilities of its logits.
+    """
 
     def predict(variables: Tree, data: Tree, given: dict[str, jax.Array]) -> jax.Array:
         (logits, _), _ = apply(variables, batches.taken(data, given)["image"], False, None)
-        return to_probabilities(logits, multi_label)
+        return task.probabilities(logits)
 
     return parallel.pmap(predict, devices, in_axes=(None, None, 0), out_axes=0)
 

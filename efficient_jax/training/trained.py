@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
@@ -18,8 +17,8 @@ from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError, nearest
 from efficient_jax.inference import tta
 from efficient_jax.models import pretrained
+from efficient_jax.tasks import TASKS, Task
 from efficient_jax.training import checkpoint, parallel
-from efficient_jax.training.predict import to_probabilities
 from efficient_jax.types import Apply, Tree
 
 NOTHING: dict[str, Any] = {}
@@ -35,13 +34,13 @@ def describe(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     framing: Mapping[str, Any] = NOTHING,
-    multi_label: bool = False,
+    task: str = "classification",
 ) -> dict[str, Any]:
     """What rebuilds a network, as JSON: it is saved with the weights, preprocessing included.
 
     `framing` says how pictures became images of `image_shape`: "fit", "crop" and "interpolation" of `data.framing`.
-    `multi_label` says that each class is a label by itself; saved with weights there are then "thresholds" too, from
-    which on a probability means that the image has the label.
+    `task` is a name of `tasks.TASKS`; of one with thresholds "thresholds" are saved with the weights too, from which on
+    a probability means that the image has the label.
     """
     name, settings = model
     return {
@@ -52,7 +51,7 @@ def describe(
         "mean": list(mean),
         "std": list(std),
         "framing": dict(framing),
-        "multi_label": multi_label,
+        "task": task,
     }
 
 
@@ -123,25 +122,24 @@ def framing(description: Mapping[str, Any]) -> Framing:
     return Framing(size=h, channels=channels, **description.get("framing", {}))
 
 
-def through_views(apply: Apply, views: Sequence[tta.View], multi_label: bool, vote: str = "soft") -> Apply:
+def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str = "soft") -> Apply:
     """Wraps `apply`, for predicting, with test-time augmentation: returns the log of the mean probability over `views`
     or, with `vote` "hard", of the shares of the views that answer each class. Intermediates are those of the image
     itself.
 
     Raises: UserError for a hard vote of several labels.
     """
-    if vote == "hard" and multi_label:
+    if vote == "hard" and not task.exclusive:
         raise UserError("--tta: hard counts one answer for each view; where an image can have several labels take soft")
 
     def seen_through(variables: Tree, images: jax.Array, train: bool, keys: jax.Array | None) -> tuple:
         def classify(view: jax.Array) -> jax.Array:
-            return to_probabilities(apply(variables, view, False, None)[0][0], multi_label)
+            return task.probabilities(apply(variables, view, False, None)[0][0])
 
         (_, seen), state = apply(variables, images, train, keys)
         predicted = tta.predictions(classify, images, views)
         said = tta.shares(predicted) if vote == "hard" else tta.mean(predicted)
-        logits = jnp.log(said) - jnp.log1p(-said) if multi_label else jnp.log(said)
-        return (logits, seen), state
+        return (task.logits(said), seen), state
 
     return seen_through
 
@@ -170,13 +168,13 @@ def network(path: str, where: str, batch: int = 256, views: Sequence[tta.View] =
     else:
         apply, variables, description = load(stage_folder(Path(path), where), where)
     if len(views) > 1:
-        apply = through_views(apply, views, description["multi_label"])
+        apply = through_views(apply, views, TASKS[description["task"]])
     variables = jax.device_put(variables)
 
     @jax.jit
     def run(variables: Tree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         (logits, seen), _ = apply(variables, images, False, None)
-        return to_probabilities(logits, description["multi_label"]), seen["features"].astype(np.float32)
+        return TASKS[description["task"]].probabilities(logits), seen["features"].astype(np.float32)
 
     def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # The last part is filled up, so that few programs serve all; of no images there is one part all the same.

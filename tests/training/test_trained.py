@@ -57,7 +57,7 @@ def test_a_stored_stage_gives_the_probabilities_of_its_average(run, classify):
 
 def test_of_several_labels_each_has_a_probability_by_itself(run, classify, tmp_path):
     _, variables, _ = trained.load(run / "first", "here")
-    about = DESCRIPTION | {"multi_label": True, "thresholds": [0.5, 0.25, 0.75]}
+    about = DESCRIPTION | {"task": "multi_label", "thresholds": [0.5, 0.25, 0.75]}
     with checkpoint.open_manager(tmp_path) as manager:
         checkpoint.save(manager, 1, {"ema": variables}, about, None)
     assert trained.load(tmp_path, "here")[2] == about

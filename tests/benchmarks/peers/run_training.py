@@ -28,6 +28,7 @@ from efficient_jax import models
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.models import CNN, EfficientNet, ResNet
 from efficient_jax.optim import optimizer
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import parallel, state, step
 from efficient_jax.training.predict import make_predict
 
@@ -103,7 +104,7 @@ def our_steps(module: Callable, images: np.ndarray, labels: np.ndarray) -> tuple
     tx, _ = optimizer.optimizer(variables["params"], steps=100_000, **settings)
     loss = supervised(apply, unchanged)
     update = step.make_train_step(loss, tx, updates=100_000, ema_decay=0.99, devices=devices)
-    predict = make_predict(apply, devices, multi_label=False)
+    predict = make_predict(apply, devices, TASKS["classification"])
     data = parallel.replicate({"image": images, "label": np.eye(CLASSES, dtype=np.float32)[labels]}, devices)
     key, frozen = parallel.replicate((jax.random.key(0), {}), devices)
     rows = np.arange(len(images))
