@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from efficient_jax.types import UserError
+from efficient_jax.errors import UserError
 
 
 def experiment(arg: str) -> tuple[ConfigDict, bool]:
