@@ -240,8 +240,8 @@ def check_streams(
 
 def check_labels(stage: Stage, source: dataset.Source) -> None:
     labels = TASKS[source.task].labels
-    if labels not in METHODS[stage.method[0]].labels:
-        fitting = " or ".join(repr(name) for name, method in METHODS.items() if labels in method.labels)
+    if source.task != "classification" and not METHODS[stage.method[0]].takes_task:
+        fitting = " or ".join(repr(name) for name, method in METHODS.items() if method.takes_task)
         raise UserError(
             f"config.{stage.name}.method: {stage.method[0]!r} does not fit data with {labels} for each image; "
             f"take {fitting}"

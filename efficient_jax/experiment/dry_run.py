@@ -91,11 +91,13 @@ def _rehearse_updates(
         "index": np.arange(2, dtype=np.int32),
     }
     batch = dict.fromkeys(stage.batch, one)
-    if method.label:  # on probabilities that no threshold refuses
-        method.label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
+    task = TASKS[run.source.task]
+    if task.pseudo_labels and method.pseudo_labels:  # on probabilities that no threshold refuses
+        task.pseudo_labels(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
     views = (stage.augment, stage.strong_augment) if method.strong else (stage.augment,)
-    given = (teachers,) if method.frozen_teacher else ()
-    loss_fn = method.loss(apply, *views, *given, **stage.method[1])
+    teaching = (teachers,) if method.frozen_teacher else ()
+    judging = (task,) if method.takes_task else ()
+    loss_fn = method.loss(apply, *views, *teaching, *judging, **stage.method[1])
     key = jax.random.key(0)
     of_method = parameters_of_method(stage, run, key, (apply, variables), teachers, theirs)
     optimizer_of(stage, module, variables["params"], of_method)

@@ -98,7 +98,8 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     mean, std = images.mean_std(pool) if isinstance(images, Streamed) else statistics.mean_std(images[pool])
     framing = framing_of(plan)
     stages = tuple(
-        resolved(stage, len(next(iter(rows[stage.name].values()), split["labelled"]))) for stage in plan.stages
+        resolved(stage, len(next(iter(rows[stage.name].values()), split["labelled"])), TASKS[source.task])
+        for stage in plan.stages
     )
     placed = batches.place(images, devices)
     weight = plan.generated.get("weight", 0.0)

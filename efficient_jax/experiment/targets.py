@@ -1,6 +1,5 @@
 """What a stage learns from: streams of images, and the labels of people and teachers."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,18 +40,15 @@ def supervise(stage: Stage, run: Run) -> Supervision:
         coins = np.random.default_rng(run.seed).random(len(drawn))
         copies = sampling.copies(np.full(len(drawn), run.weight), coins)
         rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
-    label = METHODS[stage.method[0]].label
-    if not label:
+    if not METHODS[stage.method[0]].pseudo_labels:
         return Supervision(rows, labels, None)
     ids = rows["unlabelled"]
-    labels[ids], copies, counts = _pseudo_labels(label, stage, run, ids)
+    labels[ids], copies, counts = _pseudo_labels(stage, run, ids)
     rows["unlabelled"] = np.repeat(ids, copies)
     return Supervision(rows, labels, counts)
 
 
-def _pseudo_labels(
-    label: Callable[..., tuple[np.ndarray, np.ndarray]], stage: Stage, run: Run, ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+def _pseudo_labels(stage: Stage, run: Run, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """(labels, copies, how many were kept and are right) of the unlabelled images; the stage's folder has the store.
 
     An interrupted stage takes the predictions from there, if they are the same teachers'.
@@ -76,6 +72,8 @@ def _pseudo_labels(
         probabilities = np.mean(predicted, axis=0)
     else:
         run.console.print(f"{stage.name}: predictions of {names} are those of {pseudo_label_store.TABLE}")
+    label = TASKS[source.task].pseudo_labels
+    assert label
     try:
         labels, copies = label(probabilities, run.seed, **stage.pseudo_labels)
     except UserError as error:

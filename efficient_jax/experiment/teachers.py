@@ -43,7 +43,7 @@ def _teaching(stage: Stage, run: Run, name: str, apply: Apply, description: Mapp
     where = stage.where_teachers
     theirs, ours = tuple(description["classes"]), run.source.classes
     shape = tuple(description["image_shape"])
-    if METHODS[stage.method[0]].label:
+    if METHODS[stage.method[0]].pseudo_labels:
         apply = _resizing(apply, shape)
     elif shape != image_shape(stage, run):
         raise UserError(

@@ -68,8 +68,9 @@ def updates(
     for line in optimizer.table_lines(table):
         run.console.print(f"{stage.name}: {line}", soft_wrap=True)
     views = (stage.augment, stage.strong_augment) if method.strong else (stage.augment,)
-    given = (teachers,) if method.frozen_teacher else ()
-    loss_fn = method.loss(apply, *views, *given, **stage.method[1])
+    teaching = (teachers,) if method.frozen_teacher else ()
+    judging = (TASKS[run.source.task],) if method.takes_task else ()
+    loss_fn = method.loss(apply, *views, *teaching, *judging, **stage.method[1])
     memory = method.memory(supervision.rows, len(run.images)) if method.memory else None
     beside = {"label": supervision.labels, **run.source.objects}
     data = batches.resident(run.images) | parallel.replicate(beside, run.devices)

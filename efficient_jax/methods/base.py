@@ -1,5 +1,6 @@
 """What a method is: a loss function, and what it needs; or a fit or a correction in place of updates."""
 
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ class Method(NamedTuple):
     fit: Callable[..., Choice] | None = None  # a head for the features of a network that stays as it is
     correct: Callable[..., np.ndarray] | None = None  # what to add to its logits, by its unlabelled images
     unlabelled: bool = False  # learns from the stream "unlabelled" too
-    label: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None  # a teacher's labels, made before training
+    pseudo_labels: bool = False  # learns a teacher's labels, which the task makes before training
     strong: bool = False  # augments unlabelled images a second time, with the stage's `strong_augment`
     mixes: bool = True  # whether the augmentation may mix images: two views of one image must stay comparable
     saliency: bool = False  # computes the saliency of images for operations that ask for it, see `views.saliency_of`
@@ -30,7 +31,6 @@ class Method(NamedTuple):
     # labels are soft, and so it can do without images that people labelled
     parameters: Callable[..., Tree] | None = None  # what it trains beside the model, by both's intermediates
     any_classes: bool = False  # its teacher may know others, since nobody reads what it predicts
-    labels: tuple[str, ...] = ("one class",)  # what it learns of each image: "one class", "several labels"
 
     @property
     def trains(self) -> bool:
@@ -38,4 +38,10 @@ class Method(NamedTuple):
 
     @property
     def needs_teacher(self) -> bool:
-        return self.frozen_teacher or self.label is not None
+        """Whether a stage must name a teacher."""
+        return self.frozen_teacher or self.pseudo_labels
+
+    @property
+    def takes_task(self) -> bool:
+        """Whether it serves every task, which its signature says; else it serves classification only."""
+        return "task" in inspect.signature(self.fit or self.correct or self.loss).parameters

@@ -93,7 +93,7 @@ class Begun:
     def __init__(self, kind, root, items=ITEMS, feed=""):
         self.kind, self.root, self.run, self.items = kind, root / "data", root / "run", items
         data = {"source": write(kind, self.root, items), "feed": feed} | SPLIT
-        method = {"name": "multi_label"} if kind == "coco" else {"name": "supervised"}
+        method = {"name": "supervised"}
         config = {"seed": 0, "data": data, "stages": ("first",), "first": stage(method=method)}
         self.source, self.split = load_data(plan(CONFIG | config))
         self.pixels = self.source.images[np.arange(len(items))]
