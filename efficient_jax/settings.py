@@ -28,21 +28,42 @@ def several_names(names: Sequence[str], where: str) -> Sequence[str]:
     return names
 
 
-def bind(function: Callable, block: Mapping[str, Any], where: str, given: Collection[str] = ()) -> dict[str, Any]:
-    """The arguments that `block` gives to `function`, defaults filled in; the caller gives those named in `given`.
+def parameters(function: Callable[..., Any], given: Collection[str] = ()) -> dict[str, inspect.Parameter]:
+    """Returns the parameters of a function that are settings: the keyword-only ones. The caller gives the others.
+
+    Args:
+        function: a function; or a class, whose settings are all parameters but those named in `given`.
+        given: parameters of a class that are no settings.
+    """
+    known = inspect.signature(function).parameters
+    if inspect.isclass(function):
+        return {name: parameter for name, parameter in known.items() if name not in given}
+    return {name: parameter for name, parameter in known.items() if parameter.kind is parameter.KEYWORD_ONLY}
+
+
+def bind(
+    function: Callable[..., Any], block: Mapping[str, Any], where: str, given: Collection[str] = ()
+) -> dict[str, Any]:
+    """Returns the settings that `block` gives to `function`, defaults filled in.
 
     Values must have the annotated type where that is a plain one (an int passes for a float).
 
-    Raises: UserError naming `where` (the dotted path of the block) for an unknown, missing or ill-typed key.
+    Args:
+        function: its keyword-only parameters are the settings, see `parameters`.
+        block: setting -> value.
+        where: the dotted path of the block, for errors.
+        given: parameters of a class that are no settings.
+
+    Raises: UserError for an unknown, missing or ill-typed key.
     """
     if not isinstance(block, Mapping):
         raise UserError(f"{where}: expected a block of settings, got {block!r} ({type(block).__name__})")
-    parameters = {name: p for name, p in inspect.signature(function).parameters.items() if name not in given}
+    settings = parameters(function, given)
     for key in block:
-        if key not in parameters:
-            raise UserError(f"{where}.{key}: no such key{nearest(str(key), parameters)}")
+        if key not in settings:
+            raise UserError(f"{where}.{key}: no such key{nearest(str(key), settings)}")
     bound = {}
-    for name, parameter in parameters.items():
+    for name, parameter in settings.items():
         if name not in block and parameter.default is parameter.empty:
             raise UserError(f"{where}.{name}: missing, and it has no default")
         bound[name] = _typed(block.get(name, parameter.default), parameter.annotation, f"{where}.{name}")
@@ -50,9 +71,18 @@ def bind(function: Callable, block: Mapping[str, Any], where: str, given: Collec
 
 
 def bind_named(
-    options: Mapping[str, Callable], block: Mapping[str, Any], where: str, given: Collection[str] = ()
+    options: Mapping[str, Callable[..., Any]], block: Mapping[str, Any], where: str, given: Collection[str] = ()
 ) -> tuple[str, dict[str, Any]]:
-    """For a block whose `name` chooses the function: (name, the other keys bound to it)."""
+    """Returns (name, settings) of a block whose `name` chooses the function that its other keys are bound to.
+
+    Args:
+        options: name -> function.
+        block: "name" and the settings of the function.
+        where: the dotted path of the block, for errors.
+        given: see `bind`.
+
+    Raises: UserError for an unknown name, and as `bind`.
+    """
     if "name" not in block:
         raise UserError(f"{where}.name: missing{nearest('', options)}")
     function = choose(block["name"], options, f"{where}.name")

@@ -53,5 +53,5 @@ class Aux(NamedTuple):
     """What a method's loss function returns beside the sum of its losses."""
 
     weight: Float[Array, ""] | float  # what the summed loss (and its gradient) is divided by, after psum
-    state: Tree  # the variables that the forward pass renewed
+    model_state: Tree  # the variables that the forward pass renewed
     metrics: dict[str, tuple[Array, Array | float]]  # name -> (sum, count)

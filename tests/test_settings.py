@@ -11,12 +11,12 @@ def train(given, *, rate: float, steps: int = 3, sizes: tuple[int, ...] = (), ne
 
 
 def test_values_and_defaults():
-    bound = bind(train, {"rate": 0.5, "sizes": (1, 2)}, "config", given=("given",))
+    bound = bind(train, {"rate": 0.5, "sizes": (1, 2)}, "config")
     assert bound == {"rate": 0.5, "steps": 3, "sizes": (1, 2), "nesterov": False, "name": ""}
 
 
 def test_an_int_passes_for_a_float():
-    rate = bind(train, {"rate": 1}, "config", given=("given",))["rate"]
+    rate = bind(train, {"rate": 1}, "config")["rate"]
     assert type(rate) is float
     assert rate == 1.0
 
@@ -58,7 +58,7 @@ def test_hundreds_of_names_are_counted():
 )
 def test_what_does_not_fit_is_said(block, message):
     with pytest.raises(UserError) as error:
-        bind(train, block, "config", given=("given",))
+        bind(train, block, "config")
     assert str(error.value) == message
 
 

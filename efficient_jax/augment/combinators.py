@@ -9,7 +9,7 @@ measures what it did to a trained model: accuracy per class, and whether the mod
 """
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,7 @@ def with_probability(augmentation: Augmentation, probability: float) -> Augmenta
     """The augmentation, or nothing."""
     if not 0 <= probability <= 1:
         raise UserError(f"with_probability: {probability} is not in 0..1")
-    return one_of((augmentation, nothing), (probability, 1 - probability))
+    return one_of((augmentation, nothing), weights=(probability, 1 - probability))
 
 
 def sequence(augmentations: tuple[Augmentation, ...]) -> Augmentation:
@@ -52,7 +52,7 @@ def nothing(key: PRNGKeyArray, example: Example) -> Example:
     return example
 
 
-def one_of(augmentations: tuple[Augmentation, ...], weights: tuple[float, ...] = ()) -> Augmentation:
+def one_of(augmentations: tuple[Augmentation, ...], *, weights: tuple[float, ...] = ()) -> Augmentation:
     """One of the augmentations, each as likely as its weight says; without weights all are equally likely."""
     require_augmentations("one_of", augmentations)
     weights = tuple(weights) or (1.0,) * len(augmentations)
@@ -69,7 +69,7 @@ def one_of(augmentations: tuple[Augmentation, ...], weights: tuple[float, ...] =
     return checked(apply)
 
 
-def some_of(augmentations: tuple[Augmentation, ...], n_min: int, n_max: int, replace: bool = False) -> Augmentation:
+def some_of(augmentations: tuple[Augmentation, ...], *, n_min: int, n_max: int, replace: bool = False) -> Augmentation:
     """From `n_min` to `n_max` of the augmentations, how many is uniform for each image, in random order.
 
     replace: the same one may come again.
@@ -165,7 +165,7 @@ def _parts(augmentation: Any) -> Any:
 
 
 def from_block(
-    ops: Mapping[str, Callable[..., Example]], block: Mapping[str, Any], where: str, given: Collection[str]
+    ops: Mapping[str, Callable[..., Example]], block: Mapping[str, Any], where: str
 ) -> tuple[Augmentation, ...]:
     """The augmentations that a config's block describes, one for each class.
 
@@ -187,4 +187,4 @@ def from_block(
         found = ", ".join(f"{name}: {len(value)}" for name, value in tuples.items()) or "none"
         raise UserError(f"{where}: by_class wants tuples of one value for each class, all of one length; found {found}")
     each = [settings | {name: value[number] for name, value in tuples.items()} for number in range(*lengths)]
-    return tuple(partial(function, **bind(function, own, where, given)) for own in each)
+    return tuple(partial(function, **bind(function, own, where)) for own in each)

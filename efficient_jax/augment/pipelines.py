@@ -22,7 +22,6 @@ Blocks = Mapping[str, Any]
 KNOWN: dict[str, Callable] = {**OPS, **MIXES, **CHOICES, **PHASED}
 NAMES = {"one_of": ("ops",), "some_of": ("ops",), "sequence": ("ops",), "document": ("ink", "paper", "post")}
 """Operation -> the keys of its block that name other operations."""
-GIVEN = ("key", "keys", "example", "batch", "saliency", "augmentations")
 
 
 def per_example(augmentation: Augmentation) -> Augment:
@@ -125,10 +124,9 @@ def _resolved(name: str, blocks: Blocks, where: str, asked: str) -> tuple[str, d
     own = "probability" in inspect.signature(applied).parameters
     read_here = {"op", *NAMES.get(op, ())} | (set() if own else {"probability"})
     if function is by_class:
-        settings = {"augmentations": from_block(OPS, block, at, GIVEN)}
+        settings = {"augmentations": from_block(OPS, block, at)}
     else:
-        own_settings = {k: v for k, v in block.items() if k not in read_here}
-        settings = bind(function, own_settings, at, (*GIVEN, *NAMES.get(op, ())))
+        settings = bind(function, {k: v for k, v in block.items() if k not in read_here}, at)
     probability = 1.0 if own else block.get("probability", 1.0)
     if not isinstance(probability, float | int) or not 0 <= probability <= 1:
         raise UserError(f"{at}.probability: {probability!r} is not in 0..1")

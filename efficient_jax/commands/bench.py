@@ -23,15 +23,15 @@ from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import streams
 from efficient_jax.experiment.dry_run import dry_run
-from efficient_jax.experiment.run import Run, at_size, description_of, input_shape, prepare
+from efficient_jax.experiment.run import Run, at_size, model_spec, prepare
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.targets import Supervision
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import Updates, images_per_update, updates
 from efficient_jax.experiment.workdir import writable
-from efficient_jax.methods import METHODS
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.report import tables
-from efficient_jax.training import benchmark, loop, step, trained
+from efficient_jax.training import benchmark, loop, step
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.types import Augment, Batch, Saliency, Tree
 
@@ -82,7 +82,7 @@ def bench(
                     found.append(_measure(each, run, span, rounds))
                     _show(found[-1], console)
                 elif stage in ("", each.name):
-                    console.print(f"{each.name}: {each.method[0]} has no updates to measure")
+                    console.print(f"{each.name}: {each.method_name} has no updates to measure")
         finally:
             _cache(before)
     device = run.devices[0]
@@ -172,26 +172,24 @@ def _measure(stage: Stage, run: Run, span: float, rounds: int) -> dict[str, Any]
 
 def programs(stage: Stage, run: Run) -> Programs:
     """What is measured of a stage, with weights that are not trained; so are those of its teachers."""
-    method = METHODS[stage.method[0]]
+    method = stage.method
     stages = {each.name: each for each in run.stages}
-    earlier = {name: _new(description_of(stages[name], run)) for name in stage.teachers if name in stages}
-    taught = teachers_of(stage, run, earlier) if method.frozen_teacher else ((), ())
+    earlier = {name: _new(model_spec(stages[name], run)) for name in stage.teachers if name in stages}
+    taught = teachers_of(stage, run, earlier) if method.needs("teachers") else ((), ())
     run = at_size(run, stage.size)
-    description = description_of(stage, run)
+    spec = model_spec(stage, run)
     n, classes = len(run.source.images), len(run.source.classes)
     labels = np.eye(classes, dtype=np.float32)[np.arange(n) % classes]  # speed does not ask what they are
     supervision = Supervision(streams(stage, run.source, run.split), labels, None)
     quiet = run._replace(console=Console(quiet=True))
     unseen = stage._replace(augment=_none(stage.augment), strong_augment=_none(stage.strong_augment))
-    whole, plain = (
-        updates(each, quiet, supervision, description, _new(description), taught) for each in (stage, unseen)
-    )
+    whole, plain = (updates(each, quiet, supervision, spec, _new(spec), taught) for each in (stage, unseen))
     return Programs(whole, plain, step.make_forward(plain.loss_fn, updates=stage.updates, devices=run.devices))
 
 
-def _new(description: dict[str, Any]) -> Tree:
-    module, _ = trained.build(description)
-    return models.init(module, keys.named(jax.random.key(0), "bench"), input_shape(description))
+def _new(spec: ModelSpec) -> Tree:
+    module, _ = spec.build()
+    return models.init(module, keys.named(jax.random.key(0), "bench"), spec.input_shape)
 
 
 def _none(augment: Augment) -> Augment:

@@ -82,13 +82,13 @@ def evaluate(
     singles = aligned([member(name, console, tta) for name in names], say)
     found = list(singles)
     if soup:
-        made, variables, description, inside = soup_of(names, soup, console, tta)
+        made, mixed, inside = soup_of(names, soup, console, tta)
         console.print(f"{made.name}: {', '.join(inside)}", soft_wrap=True)
         found.append(made)
         if folder:
             _clear(folder / "soup", names)
             with checkpoint.saving(folder / "soup", "--soup") as manager:
-                checkpoint.save(manager, 0, {"ema": variables}, description, None)
+                checkpoint.save(manager, 0, {"ema": mixed.variables}, mixed.spec, None)
     if len(names) > 1:
         found.append(together(singles, vote, shares))
     task = TASKS[found[0].test.task]

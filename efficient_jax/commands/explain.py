@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +17,15 @@ from efficient_jax.data import decode, picture_files, sampling
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.dataset import load_run
 from efficient_jax.experiment.predict import PREDICT_PIXELS
-from efficient_jax.experiment.run import input_shape
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.explain import judge
 from efficient_jax.files import write_json
 from efficient_jax.metrics import accuracy
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.report import explanation
 from efficient_jax.tasks import TASKS, Task
-from efficient_jax.training import checkpoint, trained
+from efficient_jax.training.classifier import framed
+from efficient_jax.training.trained import Trained
 
 MISTAKES, RIGHT, CHOSEN = 24, 12, 64  # images on the page, at most
 TRUSTED, POINTED = 64, 500  # images for the figures, at most
@@ -51,7 +52,7 @@ class Network(NamedTuple):
     """A trained stage as two functions of (variables, images uint8 [n h w c], ...), in batches, with numpy results."""
 
     variables: Any
-    description: dict[str, Any]
+    spec: ModelSpec
     probabilities: Callable[..., np.ndarray]  # [n classes]
     heat: Callable[..., dict[str, np.ndarray]]  # and classes [n] -> name -> [n h w], from 0 to 1
 
@@ -79,17 +80,19 @@ def explain(members: str = "", images: str = "mistakes", layer: str = "", workdi
 
 def _explained(name: str, images: str, layer: str, console: Console) -> tuple[dict[str, Any], dict[str, Any]]:
     """(what the page shows of a member, its figures)."""
-    folder = trained.stage_folder(Path(name), "--members")
-    network = _network(folder, layer)
-    seen = _images(folder, images, network.description, functools.partial(console.print, soft_wrap=True))
+    trained = Trained.open(name, "--members")
+    if not trained.folder:
+        raise UserError(f"--members: {name!r} is no stage of a run; train one that begins with these weights")
+    network = _network(trained, layer)
+    seen = _images(trained.folder, images, trained.spec, functools.partial(console.print, soft_wrap=True))
     probabilities = network.probabilities(network.variables, seen.images)
     said = probabilities.argmax(1)
-    truth = _truth(TASKS[network.description["task"]], seen.labels, probabilities)
-    groups = _groups(images, seen, probabilities, network.description)
+    truth = _truth(TASKS[trained.spec.task], seen.labels, probabilities)
+    groups = _groups(images, seen, probabilities, trained.spec)
     some = _spread(len(seen.images), TRUSTED)
     trust = _trust(network, seen.images[some], said[some])
     pointing = _pointing(network, seen, truth)
-    classes = network.description["classes"]
+    classes = trained.spec.classes
     kinds = list(trust["all layers"])
     section = {
         "name": name,
@@ -103,24 +106,24 @@ def _explained(name: str, images: str, layer: str, console: Console) -> tuple[di
         "pointing": explanation.pointing_rows(**pointing) if pointing else [],
     }
     means = {what: {kind: _mean(of[kind]) for kind in kinds} for what, of in trust.items()}
-    of = {"stage": str(folder), "update": checkpoint.chosen(folder), "images": seen.about}
+    of = {"stage": str(trained.folder), "update": trained.step, "images": seen.about}
     return section, of | {"rank_correlation_with_random_weights": means, "pointing_game": pointing}
 
 
-def _network(folder: Path, layer: str) -> Network:
-    apply, variables, description = trained.load(folder, "--members")
+def _network(trained: Trained, layer: str) -> Network:
+    _, apply = trained.spec.build()
 
     @jax.jit
     def probabilities(variables: Any, images: jax.Array) -> jax.Array:
-        return TASKS[description["task"]].probabilities(apply(variables, images, False, None)[0][0])
+        return TASKS[trained.spec.task].probabilities(apply(variables, images, False, None)[0][0])
 
     @jax.jit
     def heat(variables: Any, images: jax.Array, classes: jax.Array) -> dict[str, jax.Array]:
         found = maps.heat_maps(lambda x: apply(variables, x, False, None)[0], images, classes, layer)
         return {name: judge.enlarged(each, images.shape[1:3]) for name, each in found.items()}
 
-    variables = jax.device_put(variables)
-    return Network(variables, description, _in_batches(probabilities), _in_batches(heat))
+    variables = jax.device_put(trained.variables)
+    return Network(variables, trained.spec, _in_batches(probabilities), _in_batches(heat))
 
 
 def _in_batches(function: Callable) -> Callable:
@@ -137,15 +140,15 @@ def _in_batches(function: Callable) -> Callable:
     return run
 
 
-def _images(folder: Path, images: str, description: Mapping[str, Any], say: Callable[[str], None]) -> Seen:
+def _images(folder: Path, images: str, spec: ModelSpec, say: Callable[[str], None]) -> Seen:
     """Raises: UserError naming --images for what is not there."""
-    where, count = "--images", len(description["classes"])
+    where, count = "--images", len(spec.classes)
     if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
         files = picture_files.pictures(Path(images), where).files if Path(images).is_dir() else []
         if not files:
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
-        pixels = trained.framed(files[:CHOSEN], trained.framing(description), where)
-        labels = TASKS[description["task"]].unknown(len(pixels), count)
+        pixels = framed(files[:CHOSEN], spec.picture_framing(), where)
+        labels = TASKS[spec.task].unknown(len(pixels), count)
         about = f"{len(pixels):,} of the {counted(len(files), 'picture')} below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
     settings, source, split = load_run(folder.parent, "--members", say)
@@ -176,14 +179,12 @@ def _truth(task: Task, labels: np.ndarray, probabilities: np.ndarray) -> np.ndar
     return np.where(members.any(1), np.where(members, probabilities, np.inf).argmin(1), -1)
 
 
-def _groups(
-    images: str, seen: Seen, probabilities: np.ndarray, description: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
+def _groups(images: str, seen: Seen, probabilities: np.ndarray, spec: ModelSpec) -> dict[str, np.ndarray]:
     """Heading -> rows of the images below it."""
     if images != "mistakes":
         return {"The images": np.arange(len(seen.images))}
-    task = TASKS[description["task"]]
-    wrong = ~task.correct(task.answers(probabilities, description.get("thresholds", ())), seen.labels)
+    task = TASKS[spec.task]
+    wrong = ~task.correct(task.answers(probabilities, spec.thresholds), seen.labels)
     order = np.argsort(-task.severity(probabilities, seen.labels), kind="stable")
     right = np.flatnonzero(~wrong)
     return {
@@ -225,8 +226,8 @@ def _figures(
 
 def _trust(network: Network, images: np.ndarray, classes: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """What is random -> kind of map -> its rank correlation with that of the trained network, for each image."""
-    module, _ = trained.build(network.description, norm_axis=None)
-    drawn = models.init(module, jax.random.key(0), input_shape(network.description))
+    module, _ = network.spec.build()
+    drawn = models.init(module, jax.random.key(0), network.spec.input_shape)
     layers = module.layers()
     true_maps = network.heat(network.variables, images, classes)
     parts = {"the head": layers[-1:], "the upper half": layers[len(layers) // 2 :], "all layers": layers}

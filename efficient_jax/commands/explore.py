@@ -24,7 +24,8 @@ from efficient_jax.experiment.workdir import writable
 from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import bias, exploration
 from efficient_jax.tasks import TASKS, targets
-from efficient_jax.training import trained
+from efficient_jax.training.classifier import Classifier
+from efficient_jax.training.trained import stage_folder
 from efficient_jax.types import Augment
 
 IMAGES, VERSIONS = 10, 4  # of a stage's contact sheet
@@ -94,7 +95,7 @@ def _suspects(stages: str, source: Source) -> list[tuple[int, int]]:
     if not stages:
         return []
     where = "--predictions"
-    folders = [trained.stage_folder(Path(name), where) for name in stages.split(",")]
+    folders = [stage_folder(Path(name), where) for name in stages.split(",")]
     try:
         found = out_of_fold.gather(folders)
     except UserError as error:
@@ -138,7 +139,7 @@ def _stages(
 
 
 def _member(name: str, where: str, say: Callable[[str], None]) -> Member:
-    folder = trained.stage_folder(Path(name), where)
+    folder = stage_folder(Path(name), where)
     settings, source, split = load_run(folder.parent, where, say)
     if not TASKS[source.task].one_class:
         raise UserError(
@@ -148,7 +149,7 @@ def _member(name: str, where: str, say: Callable[[str], None]) -> Member:
     ids, about = held_out(split)
     return Member(
         name=name,
-        classify=trained.classifier(str(folder)),
+        classify=Classifier.open(str(folder)),
         classes=source.classes,
         images=decode.resized(source.images[ids], settings[folder.name].get("size", 0)),
         labels=source.labels[ids],

@@ -19,8 +19,8 @@ from efficient_jax.inference.tta import VIEWS, View
 from efficient_jax.report import labelling
 from efficient_jax.selection import uncertainty
 from efficient_jax.tasks import TASKS, Task
-from efficient_jax.training import trained
-from efficient_jax.training.trained import Network
+from efficient_jax.training.classifier import Network, network
+from efficient_jax.training.trained import Trained
 
 CHUNK = 256  # pictures that are decoded and predicted together
 SHOWN_SIZE = 128  # pixels of a picture on the page
@@ -57,7 +57,7 @@ def predict(
     path, best, wanted = Path(out), _number(top, "--top"), _number(count, "--count")
     networks = _networks(members, settings.choose(tta, VIEWS, "--tta"))
     files, passed_over = _files(images)
-    task = TASKS[networks[0].description["task"]]
+    task = TASKS[networks[0].spec.task]
     if path.suffix not in predictions.SUFFIXES:
         raise UserError(f"--out: {out!r} is neither a .csv nor an .npz")
     if rank:
@@ -68,7 +68,7 @@ def predict(
             raise UserError(f"--rank: members predict {task.labels} for each image; the rankings are of one class")
     found = _predict(networks, files, console)
     mean = found.probabilities.mean(0)
-    classes = tuple(networks[0].description["classes"])
+    classes = networks[0].spec.classes
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, found, mean, classes, best, task)
@@ -89,15 +89,19 @@ def predict(
 def _networks(names: str, views: Sequence[View]) -> list[Network]:
     if not names:
         raise UserError("predict: --members=RUN[/STAGE],... is missing")
-    found = [trained.network(name, "--members", CHUNK, views) for name in names.split(",")]
-    for name, network in zip(names.split(","), found, strict=True):
-        for key in ("classes", "task"):
-            if network.description[key] != found[0].description[key]:
-                raise UserError(
-                    f"--members: {key} of {name!r} is {network.description[key]}, of the first member "
-                    f"{found[0].description[key]}"
-                )
-    return found
+    members = [Trained.open(name, "--members") for name in names.split(",")]
+    first = members[0].spec
+    for member in members:
+        if member.spec.task != first.task:
+            raise UserError(
+                f"--members: the task of {member.name!r} is {member.spec.task}, of the first member {first.task}"
+            )
+        if member.spec.classes != first.classes:
+            raise UserError(
+                f"--members: classes of {member.name!r} are {list(member.spec.classes)}, of the first member "
+                f"{list(first.classes)}"
+            )
+    return [network(member, CHUNK, views) for member in members]
 
 
 def _files(images: str) -> picture_files.Walked:
@@ -121,17 +125,17 @@ def _predict(networks: Sequence[Network], files: list[Path], console: Console) -
     read: list[Path] = []
     parts, features, contents = [], [], []
     unreadable: dict[str, str] = {}
+    framings = [each.spec.picture_framing() for each in networks]
     for chunk in track(_chunks(files), "predicting", -(-len(files) // CHUNK), console=console, transient=True):
         decoded = {  # once for members that see pictures alike
-            framing: decode.decode_all(chunk.__getitem__, len(chunk), framing)
-            for framing in {network.framing for network in networks}
+            framing: decode.decode_all(chunk.__getitem__, len(chunk), framing) for framing in set(framings)
         }
         for of_framing in decoded.values():
             unreadable |= {writable(str(chunk[row])): why for row, why in of_framing.unreadable.items()}
         first = next(iter(decoded.values()))
         read += [chunk[row] for row in first.rows]
         contents += dataset.shown(first.contents)
-        predicted = [network.predict(decoded[network.framing].images) for network in networks]
+        predicted = [each.predict(decoded[framing].images) for each, framing in zip(networks, framings, strict=True)]
         parts.append(np.stack([probabilities for probabilities, _ in predicted]))
         features.append(predicted[0][1])
     if not read:

@@ -17,10 +17,11 @@ from efficient_jax.experiment.predict import predict_rows
 from efficient_jax.experiment.run import Run, at_size, reopened
 from efficient_jax.inference import predictions, tta
 from efficient_jax.inference.predictions import Predictions
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
-from efficient_jax.training import checkpoint, parallel, trained
-from efficient_jax.training.predict import make_predict
-from efficient_jax.types import Tree
+from efficient_jax.training import checkpoint, parallel
+from efficient_jax.training.predict import make_predict, through_views
+from efficient_jax.training.trained import Trained, stage_and_step
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 WHERE = "--members"
@@ -48,7 +49,7 @@ def named(text: str) -> list[str]:
             raise UserError(f"{WHERE}: there is no {path!r}")
         for name in paths:
             if at and which == "*":
-                folder = trained.stage_folder(Path(name), WHERE)
+                folder, _ = stage_and_step(name, WHERE)
                 found += [f"{folder}@{number}" for number in checkpoint.steps(folder)]
             else:
                 found.append(name + at + which)
@@ -62,10 +63,9 @@ def member(name: str, console: Console, views: str = "none") -> Member:
         found = predictions.read(Path(name), WHERE)
         made = answering(name, found, None, (0.5,) * len(found.classes))
         return made._replace(about={"file": name, "update": None, "views": None})
-    path, at, which = name.partition("@")
-    folder = trained.stage_folder(Path(path), WHERE)
-    if at or views != "none" or not (folder / predictions.FILES["test"]).is_file():
-        made = by_model(name, *load(name), prepared(folder.parent, console), views)
+    folder, step = stage_and_step(name, WHERE)
+    if step is not None or views != "none" or not (folder / predictions.FILES["test"]).is_file():
+        made = by_model(Trained.open(name, WHERE), prepared(folder.parent, console), views)
     else:
         validation = folder / predictions.FILES["validation"]
         made = answering(
@@ -74,7 +74,7 @@ def member(name: str, console: Console, views: str = "none") -> Member:
             predictions.read(validation, WHERE) if validation.is_file() else None,
             files.read_json(folder / "result.json").get("thresholds", ()),
         )
-    update = int(which) if at else checkpoint.chosen(folder)
+    update = checkpoint.chosen(folder) if step is None else step
     return made._replace(about={"stage": str(folder), "update": update, "views": views})
 
 
@@ -119,43 +119,40 @@ def aligned(found: Sequence[Member], say: Callable[[str], None]) -> list[Member]
     return result
 
 
-def load(name: str) -> tuple[Tree, dict[str, Any]]:
-    """(variables on the host, description) of RUN[/STAGE][@UPDATE]."""
-    path, at, which = name.partition("@")
-    if at and not which.isdigit():
-        raise UserError(f"{WHERE}: {name!r} wants the number of an update behind the @, or * for all that were kept")
-    folder = trained.stage_folder(Path(path), WHERE)
-    return checkpoint.load(folder, WHERE, int(which) if at else None)
-
-
 @functools.lru_cache(maxsize=1)
 def prepared(workdir: Path, console: Console) -> Run:
     """The data of a run as it had them, on the devices."""
     return reopened(workdir, WHERE, console)
 
 
-def by_model(name: str, variables: Tree, description: dict[str, Any], run: Run, views: str = "none") -> Member:
+def run_of_stage(trained: Trained, console: Console) -> Run:
+    """`prepared` of the run that a stage is of. Raises: UserError for packaged weights, which are of no run."""
+    if trained.folder is None:
+        raise UserError(f"{WHERE}: {trained.name!r} is no stage of a run, so it has no test images")
+    return prepared(trained.folder.parent, console)
+
+
+def by_model(trained: Trained, run: Run, views: str = "none") -> Member:
     """What a model predicts for the test and validation images of `run`, or of `views` of them together."""
-    _, apply = trained.build(description)
+    _, apply = trained.spec.build()
+    task = TASKS[trained.spec.task]
     seen_views, vote = tta.asked(views, "--tta")
-    task = TASKS[description["task"]]
     if views != "none":
-        apply = trained.through_views(apply, seen_views, task, vote)
+        apply = through_views(apply, seen_views, task, vote)
     predict = make_predict(apply, run.devices, task)
-    seen = at_model_size(run, description)
-    placed = parallel.replicate(variables, run.devices)
+    seen = at_model_size(run, trained.spec)
+    placed = parallel.replicate(trained.variables, run.devices)
     found = {
         split: predictions.of(run.source, ids, predict_rows(predict, placed, ids, seen))._replace(shares=vote == "hard")
         for split in predictions.FILES
         if len(ids := run.split[split])
     }
-    return answering(name, found["test"], found.get("validation"), description.get("thresholds", ()))
+    return answering(trained.name, found["test"], found.get("validation"), trained.spec.thresholds)
 
 
-def at_model_size(run: Run, description: dict[str, Any]) -> Run:
+def at_model_size(run: Run, spec: ModelSpec) -> Run:
     """`run` with images of the size that the model knows."""
-    shape = tuple(description["image_shape"])
-    return run if shape == run.source.images.shape[1:] else at_size(run, shape[0])
+    return run if spec.image_shape == run.source.images.shape[1:] else at_size(run, spec.image_shape[0])
 
 
 def run_of(names: Sequence[str], console: Console) -> Run | None:
@@ -168,7 +165,7 @@ def run_folder(name: str) -> Path | None:
     """The folder of the run that a member is of; None for a file, or a stage alone."""
     if Path(name).suffix in predictions.SUFFIXES:
         return None
-    workdir = trained.stage_folder(Path(name.partition("@")[0]), WHERE).parent
+    workdir = stage_and_step(name, WHERE)[0].parent
     return workdir if (workdir / "config.json").is_file() else None
 
 

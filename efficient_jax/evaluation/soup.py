@@ -1,7 +1,7 @@
 """Soups: the mean of the weights of several members of one architecture, as a member of its own."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,11 @@ from rich.console import Console
 
 from efficient_jax.data import dataset
 from efficient_jax.errors import UserError
-from efficient_jax.evaluation.members import WHERE, Member, answering, at_model_size, by_model, load, prepared
+from efficient_jax.evaluation.members import WHERE, Member, answering, at_model_size, by_model, run_of_stage
 from efficient_jax.experiment.run import Run
 from efficient_jax.tasks import TASKS
-from efficient_jax.training import averaging, checkpoint, trained
+from efficient_jax.training import averaging, checkpoint
+from efficient_jax.training.trained import Trained
 from efficient_jax.types import Tree
 
 BATCH = 256  # images whose statistics are taken together
@@ -23,30 +24,38 @@ SOUPS = ("uniform", "greedy")
 
 def soup_of(
     names: Sequence[str], kind: str, console: Console, views: str = "none"
-) -> tuple[Member, Tree, dict[str, Any], list[str]]:
-    """(what the mean of the members' weights predicts, its variables, its description, the members in it).
+) -> tuple[Member, Trained, list[str]]:
+    """Averages the weights of members of one architecture.
 
-    All must be of one architecture. "uniform" takes all, "greedy" those that do not lower the accuracy on validation
-    images. Batch statistics are those of the labelled and unlabelled images of the first member's run, as they are.
+    Batch statistics are taken again, of the labelled and unlabelled images of the first member's run, unaugmented.
 
-    Raises: UserError for members that have not the same parameters, images or classes.
+    Args:
+        names: members with weights, see `members.named`; two or more.
+        kind: "uniform" takes all, "greedy" those that do not lower the accuracy on validation images.
+        console: shows what became of the images of a run since.
+        views: test-time augmentation of the prediction, as for `tta.asked`.
+
+    Returns: (its predictions, its weights, the names of the members in it).
+
+    Raises: UserError for members with other parameters, images or classes than the first, and for "greedy" without
+        the same validation images of one class each.
     """
-    folders = [trained.stage_folder(Path(name.partition("@")[0]), WHERE) for name in names]
-    trees, descriptions = zip(*(load(name) for name in names), strict=True)
-    first = descriptions[0]
-    task = TASKS[first["task"]]
-    for name, tree, description in zip(names, trees, descriptions, strict=True):
+    everyone = [Trained.open(name, WHERE) for name in names]
+    first, spec = everyone[0], everyone[0].spec
+    task = TASKS[spec.task]
+    for trained in everyone:
+        theirs, ours = trained.spec.to_json(), spec.to_json()
         for key in ("model", "settings", "classes", "image_shape", "mean", "std"):
-            if description[key] != first[key]:
+            if theirs[key] != ours[key]:
                 raise UserError(
-                    f"--soup: {key} of {name!r} is {description[key]}, of {names[0]!r} {first[key]}; weights of "
+                    f"--soup: {key} of {trained.name!r} is {theirs[key]}, of {first.name!r} {ours[key]}; weights of "
                     "different networks have no mean, but --vote takes any"
                 )
-        if differences := checkpoint.compare(tree, trees[0]):
-            raise UserError(f"--soup: {name!r} is of another architecture than {names[0]!r}: {differences}")
-    run = prepared(folders[0].parent, console)
-    _, apply = trained.build(first, norm_axis=None)
-    seen = at_model_size(run, first)
+        if differences := checkpoint.compare(trained.variables, first.variables):
+            raise UserError(f"--soup: {trained.name!r} is of another architecture than {first.name!r}: {differences}")
+    run = run_of_stage(first, console)
+    _, apply = spec.build()
+    seen = at_model_size(run, spec)
     ids = np.sort(np.concatenate([run.split["labelled"], run.split["unlabelled"]]))
     ids = np.random.default_rng(0).permutation(ids)  # sorted by class, batches would be less like the whole
     if not len(ids):
@@ -57,10 +66,11 @@ def soup_of(
         return averaging.batch_statistics(apply, tree, parts)
 
     def validation_accuracy(tree: Tree) -> float:
-        found = by_model("", refreshed(tree), first, run).validation
-        assert found
-        return float((found.probabilities.argmax(1) == found.labels).mean())
+        validation = by_model(Trained("", spec, refreshed(tree)), run).validation
+        assert validation
+        return float((validation.probabilities.argmax(1) == validation.labels).mean())
 
+    trees = [trained.variables for trained in everyone]
     chosen = list(range(len(names)))
     if kind == "greedy":
         if not len(run.split["validation"]) or not task.one_class:
@@ -68,19 +78,20 @@ def soup_of(
                 "--soup: greedy chooses by accuracy on validation images of one class each; train with "
                 "config.data.validation, or take uniform"
             )
-        ours = _validation_contents(run)
-        for name, folder in zip(names, folders, strict=True):  # on images that one was trained on it would be chosen
-            if _validation_contents(prepared(folder.parent, console)) != ours:
-                raise UserError(f"--soup: {name!r} has other validation images than {names[0]!r}; take uniform")
+        chosen_on = _validation_contents(run)
+        for trained in everyone:  # on images that one was trained on it would be chosen
+            if _validation_contents(run_of_stage(trained, console)) != chosen_on:
+                raise UserError(f"--soup: {trained.name!r} has other validation images than {names[0]!r}; take uniform")
         chosen, _ = averaging.greedy_soup(trees, validation_accuracy)
-    variables = refreshed(averaging.mean([trees[i] for i in chosen]))
     inside = [names[i] for i in chosen]
-    made = by_model(f"{kind} soup of {len(inside)}", variables, first, run, views)
-    if task.thresholds and made.validation:
-        thresholds = task.thresholds(made.validation.probabilities, made.validation.labels).tolist()
-        made, first = answering(made.name, made.test, made.validation, thresholds), first | {"thresholds": thresholds}
+    soup = Trained(f"{kind} soup of {len(inside)}", spec, refreshed(averaging.mean([trees[i] for i in chosen])))
+    member = by_model(soup, run, views)
+    if task.thresholds and member.validation:
+        thresholds = tuple(task.thresholds(member.validation.probabilities, member.validation.labels).tolist())
+        member = answering(soup.name, member.test, member.validation, thresholds)
+        soup = dataclasses.replace(soup, spec=dataclasses.replace(spec, thresholds=thresholds))
     about = {"soup": kind, "members": inside, "weights": [1.0] * len(inside), "update": None, "views": views}
-    return made._replace(about=about), variables, first, inside
+    return member._replace(about=about), soup, inside
 
 
 def _validation_contents(run: Run) -> list[str]:

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,8 +10,9 @@ from rich.console import Console
 
 from efficient_jax.augment.kernels import matrices, resample
 from efficient_jax.data.dataset import Source
-from efficient_jax.evaluation.members import WHERE, answered_rightly, at_model_size, by_model, load, prepared
-from efficient_jax.training import batches, trained
+from efficient_jax.evaluation.members import WHERE, answered_rightly, at_model_size, by_model, run_of_stage
+from efficient_jax.training import batches
+from efficient_jax.training.trained import Trained
 
 BATCH = 256  # images that are turned together
 
@@ -20,9 +20,9 @@ BATCH = 256  # images that are turned together
 def turned(name: str, degrees: Sequence[float], console: Console, views: str = "none") -> list[dict[str, Any]]:
     """How many test images the model of `name` answers rightly, through `views`, when they are turned by 0 and by
     `degrees`, the mean of both ways; what is turned in from outside is black."""
-    variables, description = load(name)
-    run = prepared(trained.stage_folder(Path(name.partition("@")[0]), WHERE).parent, console)
-    seen, ids = at_model_size(run, description), run.split["test"]
+    trained = Trained.open(name, WHERE)
+    run = run_of_stage(trained, console)
+    seen, ids = at_model_size(run, trained.spec), run.split["test"]
     none = np.arange(0)
 
     @jax.jit
@@ -36,7 +36,7 @@ def turned(name: str, degrees: Sequence[float], console: Console, views: str = "
         source = Source(images, seen.source.labels[ids], seen.source.classes, task=seen.source.task)
         split = {"test": np.arange(len(ids)), "validation": none}
         there = seen._replace(source=source, split=split, images=batches.place(images, run.devices))
-        return int(answered_rightly(by_model(name, variables, description, there, views)).sum())
+        return int(answered_rightly(by_model(trained, there, views)).sum())
 
     ways = {angle: (angle, -angle) if angle else (0.0,) for angle in (0.0, *degrees)}
     return [  # the two ways are of the same images: no more of them than there are

@@ -10,7 +10,6 @@ from efficient_jax.errors import UserError
 from efficient_jax.optim import durations, optimizer, schedules
 from efficient_jax.settings import bind, bind_named
 
-GIVEN_TO_OPTIMIZER = ("params", "steps", "layers")
 DURATIONS = ("warmup", "period", "boundaries")
 
 
@@ -32,19 +31,20 @@ def check_optim(optim: Mapping[str, Any], sizes: Mapping[str, int], where: str) 
     """With placeholders: how many images are labelled is not known yet."""
     first = next(iter(sizes.values()))
     optim_now = in_updates(optim, first, first, 100, f"{where}.optim")
-    bound = bind(optimizer.optimizer, optim_now, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+    bound = bind(optimizer.optimizer, optim_now, f"{where}.optim")
     for key in ("learning_rate", "weight_decay", "clip"):
         if bound[key] < 0.0:
             raise UserError(f"{where}.optim.{key}: {bound[key]} is negative")
-    bind_named(optimizer.ALGORITHMS, bound["algorithm"], f"{where}.optim.algorithm", optimizer.GIVEN)
+    bind_named(optimizer.ALGORITHMS, bound["algorithm"], f"{where}.optim.algorithm")
 
 
 def check_views(where: str, method: str, augment: dict, strong_augment: dict) -> None:
     entry = methods.METHODS[method]
-    if bool(strong_augment) != entry.strong:
+    two_views = entry.needs("strong_augment")
+    if bool(strong_augment) != two_views:
         raise UserError(
             f"{where}.strong_augment: the method {method!r} "
-            + ("needs a block of operations for the strong view" if entry.strong else "has no strong view")
+            + ("needs a block of operations for the strong view" if two_views else "has no strong view")
         )
     for key, block in (("augment", augment), ("strong_augment", strong_augment)):
         mixes = mixing(block)
@@ -93,7 +93,7 @@ def in_updates(block: Mapping[str, Any], batch: int, labelled: int, updates: int
         block["warmup"] = min(block["warmup"], updates - 1)
     if isinstance(block.get("schedule"), Mapping):
         block["schedule"] = durations.resolve(block["schedule"], DURATIONS[1:], **measures, where=f"{where}.schedule")
-        bind_named(schedules.SCHEDULES, block["schedule"], f"{where}.schedule", schedules.GIVEN)
+        bind_named(schedules.SCHEDULES, block["schedule"], f"{where}.schedule")
     return block
 
 

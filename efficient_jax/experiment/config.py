@@ -45,9 +45,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
         raise UserError(f"config.stages: want at least one name and each once, got {names}")
     for name in names:
         choose(name, blocks, "config.stages")
-    stages = {
-        name: stage(name, **bind(stage, block, f"config.{name}", given=("name",))) for name, block in blocks.items()
-    }
+    stages = {name: stage(name, **bind(stage, block, f"config.{name}")) for name, block in blocks.items()}
     for position, name in enumerate(names):
         for teacher in stages[name].teachers:
             _check_reference(teacher, names, position, stages[name].where_teachers)
@@ -119,7 +117,7 @@ def _data(
         choose(op, augmentations.OPS | augmentations.MIXES, "config.data.label_changing")
     choose(feed, dict.fromkeys(FEEDS), "config.data.feed")
     choose(duplicates, {"refuse": (), "drop": ()}, "config.data.duplicates")
-    named, settings = bind_named(SOURCES, source, "config.data.source", given=("feed",))
+    named, settings = bind_named(SOURCES, source, "config.data.source")
     if feed == "stream" and named not in PICTURES:
         raise UserError(f"config.data.feed: the source {named!r} is in memory; can be streamed: {', '.join(PICTURES)}")
     if generated:

@@ -233,17 +233,17 @@ def check_streams(
                     f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
                     "config.data.labels_per_class, or add images without a label"
                 )
-        if METHODS[stage.method[0]].correct and not len(split["unlabelled"]):
-            raise UserError(f"config.{stage.name}.method: {stage.method[0]!r} needs images without labels; none is")
+        if stage.method.correct and not len(split["unlabelled"]):
+            raise UserError(f"config.{stage.name}.method: {stage.method_name!r} needs images without labels; none is")
     return rows
 
 
 def check_labels(stage: Stage, source: dataset.Source) -> None:
     labels = TASKS[source.task].labels
-    if source.task != "classification" and not METHODS[stage.method[0]].takes_task:
-        fitting = " or ".join(repr(name) for name, method in METHODS.items() if method.takes_task)
+    if source.task != "classification" and not stage.method.needs("task"):
+        fitting = " or ".join(repr(name) for name, method in METHODS.items() if method.needs("task"))
         raise UserError(
-            f"config.{stage.name}.method: {stage.method[0]!r} does not fit data with {labels} for each image; "
+            f"config.{stage.name}.method: {stage.method_name!r} does not fit data with {labels} for each image; "
             f"take {fitting}"
         )
     if stage.balanced and not TASKS[source.task].one_class:

@@ -4,19 +4,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from efficient_jax import models
 from efficient_jax.data import objects
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import initialise
-from efficient_jax.experiment.run import Run, description_of, input_shape
+from efficient_jax.experiment.run import Run, model_spec
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import optimizer_of, parameters_of_method
-from efficient_jax.methods import METHODS
+from efficient_jax.methods import build_loss
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
-from efficient_jax.training import parallel, trained
+from efficient_jax.training import parallel
+from efficient_jax.training.loss import loss_context
 from efficient_jax.types import Apply, Tree
 
 
@@ -37,15 +40,15 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
     not fit, an image too small for the model.
     """
     where = f"config.{stage.name}"
-    about = description_of(stage, run)
-    shape = input_shape(about)
-    module, _ = trained.build(about, norm_axis=None)
+    spec = model_spec(stage, run)
+    shape = spec.input_shape
+    module, _ = spec.build()
     taught = teachers_of(stage, run, earlier)
     try:
         variables = _shapes(stage, module, shape)
         if stage.batch:
-            _rehearse_updates(stage, run, about, variables, *taught)
-        elif METHODS[stage.method[0]].fit:
+            _rehearse_updates(stage, run, spec, variables, *taught)
+        elif stage.method.fit:
             _rehearse_fit(stage, run)
     except UserError as error:
         raise error if str(error).startswith(where) else UserError(f"{where}: {error}") from error
@@ -56,7 +59,7 @@ def _rehearse(stage: Stage, run: Run, earlier: Mapping[str, Tree]) -> Tree:
         start = next(other for other in run.stages if other.name == stage.init)
         initialise.check(start.model, earlier[stage.init], stage, variables)
     if stage.init and stage.init not in earlier:
-        initialise.variables(stage, variables, run.source.classes, shape, run.workdir, run.restored)
+        initialise.variables(stage, variables, run.source.classes, shape, run.trained)
     return variables
 
 
@@ -79,14 +82,14 @@ def _check_pixels(module: Any, variables: Tree, shape: tuple[int, ...]) -> None:
 
 
 def _rehearse_updates(
-    stage: Stage, run: Run, about: dict[str, Any], variables: Tree, teachers: tuple[Apply, ...], theirs: Tree
+    stage: Stage, run: Run, spec: ModelSpec, variables: Tree, teachers: tuple[Apply, ...], theirs: Tree
 ) -> None:
-    module, apply = trained.build(about)
-    method = METHODS[stage.method[0]]
+    module, apply = spec.build(stage.norm_axis or None)
+    method = stage.method
     h, w = run.source.images.shape[1:3]
     two = {name: values[:2] for name, values in run.source.objects.items()}
     one = objects.resized(two, w, h, stage.size) | {
-        "image": np.zeros((2, *about["image_shape"]), np.uint8),
+        "image": np.zeros((2, *spec.image_shape), np.uint8),
         "label": np.zeros((2, len(run.source.classes)), np.float32),
         "index": np.arange(2, dtype=np.int32),
     }
@@ -94,24 +97,21 @@ def _rehearse_updates(
     task = TASKS[run.source.task]
     if task.pseudo_labels and method.pseudo_labels:  # on probabilities that no threshold refuses
         task.pseudo_labels(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
-    views = (stage.augment, stage.strong_augment) if method.strong else (stage.augment,)
-    teaching = (teachers,) if method.frozen_teacher else ()
-    judging = (task,) if method.takes_task else ()
-    loss_fn = method.loss(apply, *views, *teaching, *judging, **stage.method[1])
+    loss_fn = build_loss(method, apply, stage.augment, stage.strong_augment, teachers, task, stage.method_settings)
     key = jax.random.key(0)
     of_method = parameters_of_method(stage, run, key, (apply, variables), teachers, theirs)
     optimizer_of(stage, module, variables["params"], of_method)
-    state = {name: tree for name, tree in variables.items() if name != "params"}
+    model_state = {name: tree for name, tree in variables.items() if name != "params"}
     if method.memory:
-        state["memory"] = method.memory({stream: np.arange(2) for stream in batch}, 2)
-    frozen = {"teacher": theirs, "ema": variables, "progress": np.float32(0.0)}
-    frozen["class_counts"] = np.ones(len(run.source.classes), np.float32)
+        model_state["memory"] = method.memory({stream: np.arange(2) for stream in batch}, 2)
+    counts = jnp.ones(len(run.source.classes))
+    context = loss_context({"step": np.int32(0), "ema": variables}, theirs, counts, 1)
     keys = dict.fromkeys(batch, jax.random.split(key))
     on_a_device = jax.vmap(loss_fn, in_axes=None, axis_name=parallel.AXIS, axis_size=1)
-    jax.eval_shape(on_a_device, variables["params"] | of_method, state, frozen, batch, keys)
+    jax.eval_shape(on_a_device, variables["params"] | of_method, model_state, context, batch, keys)
 
 
 def _rehearse_fit(stage: Stage, run: Run) -> None:
-    method, labels = METHODS[stage.method[0]], np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
+    method, labels = stage.method, np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
     assert method.fit
-    method.fit(np.eye(4, dtype=np.float32), labels, run.seed, None, TASKS[run.source.task], **stage.method[1])
+    method.fit(np.eye(4, dtype=np.float32), labels, run.seed, None, TASKS[run.source.task], **stage.method_settings)

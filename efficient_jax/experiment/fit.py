@@ -1,8 +1,8 @@
 """Fits the head of a network that stays as it is, or corrects its bias; both are saved like a trained stage."""
 
+import dataclasses
 import json
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ from efficient_jax.experiment.predict import predict_batch, predict_rows, valida
 from efficient_jax.experiment.run import Run, key_of
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.methods.linear_head import Choice
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.predict import extract_rows, make_extract
@@ -22,7 +23,7 @@ def fit_head(
     fit: Callable[..., Choice],
     stage: Stage,
     run: Run,
-    description: dict[str, Any],
+    spec: ModelSpec,
     apply: Apply,
     predict: Callable,
     variables: Tree,
@@ -39,7 +40,7 @@ def fit_head(
 
     without_head = {name: tree for name, tree in variables["params"].items() if name != "head"}
     network = checkpoint.fingerprint(variables | {"params": without_head})
-    about = json.dumps({name: value for name, value in description.items() if name != "classes"}, sort_keys=True)
+    about = json.dumps(dataclasses.replace(spec, classes=()).to_json(), sort_keys=True)
     plain = augment.build((), {}, "")
 
     def unaugmented(part: str) -> np.ndarray:
@@ -54,40 +55,39 @@ def fit_head(
     seen, labels_seen = (np.concatenate(each) for each in zip(*views, strict=True))
     held = (unaugmented("validation"), targets(run.source, ids)) if len(ids) else None
     task = TASKS[run.source.task]
-    choice = fit(seen, labels_seen, run.seed, held, task, len(views), **stage.method[1])
+    choice = fit(seen, labels_seen, run.seed, held, task, len(views), **stage.method_settings)
     assert task.head
     score = "" if np.isnan(choice.score) else f", {100 * choice.score:.1f}% {task.head.score_name} on held-out images"
-    if np.isnan(choice.score) and stage.method[1].get("head") == "ridge":
+    if np.isnan(choice.score) and stage.method_settings.get("head") == "ridge":
         score = "; its probabilities are not calibrated: too few classes have two labelled images"
     run.console.print(f"{stage.name}: {len(seen):,} x {seen.shape[1]:,} features, l2 = {choice.l2:.3g}{score}")
     head = {"kernel": choice.kernel.astype(np.float32), "bias": choice.bias.astype(np.float32)}
-    return _with_head(head, stage, run, description, predict, variables)
+    return _with_head(head, stage, run, spec, predict, variables)
 
 
 def correct_head(
     correct: Callable[..., np.ndarray],
     stage: Stage,
     run: Run,
-    description: dict[str, Any],
+    spec: ModelSpec,
     predict: Callable,
     variables: Tree,
 ) -> Tree:
     """The variables with the head's bias moved by what they predict for the unlabelled images."""
     probabilities = predict_rows(predict, parallel.replicate(variables, run.devices), run.split["unlabelled"], run)
-    shift = correct(probabilities, targets(run.source, run.split["labelled"]).mean(0), **stage.method[1])
+    shift = correct(probabilities, targets(run.source, run.split["labelled"]).mean(0), **stage.method_settings)
     moved = ", ".join(f"{name} {by:+.2f}" for name, by in zip(run.source.classes, shift, strict=True))
     run.console.print(f"{stage.name}: bias {moved}", soft_wrap=True)
     head = variables["params"]["head"]
     head = head | {"bias": (head["bias"] + shift).astype(np.float32)}
-    return _with_head(head, stage, run, description, predict, variables)
+    return _with_head(head, stage, run, spec, predict, variables)
 
 
-def _with_head(
-    head: Tree, stage: Stage, run: Run, description: dict[str, Any], predict: Callable, variables: Tree
-) -> Tree:
+def _with_head(head: Tree, stage: Stage, run: Run, spec: ModelSpec, predict: Callable, variables: Tree) -> Tree:
     """`variables` with another head, saved like those of a training."""
     variables = variables | {"params": variables["params"] | {"head": head}}
     placed = parallel.replicate(variables, run.devices)
     with checkpoint.saving(run.workdir / stage.name, f"stage {stage.name!r}") as manager:
-        checkpoint.save(manager, 0, {"ema": placed}, description | validate(predict, placed, run)[1], None)
+        _, thresholds = validate(predict, placed, run)
+        checkpoint.save(manager, 0, {"ema": placed}, dataclasses.replace(spec, thresholds=thresholds), None)
     return placed

@@ -2,7 +2,6 @@
 normalisation of images that belongs to them."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,38 +11,42 @@ from efficient_jax.experiment.config import is_weights
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.models import pretrained
 from efficient_jax.training import checkpoint
+from efficient_jax.training.trained import Trained
 from efficient_jax.types import Tree
 
-Load = Callable[[Path, str], tuple[Tree, dict[str, Any]]]
-"""As `checkpoint.load`."""
+Open = Callable[[str, str], Trained]
+"""Like `Trained.open`: a name and the key that an error names."""
 
 IN_TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "dtype")
 """Settings of models with which the same weights are the same function."""
 
 
-def folder(reference: str, workdir: Path) -> Path:
-    """What `reference` means: a stage of this run, or a folder of another."""
-    inside = workdir / reference
-    return inside if (inside / checkpoint.FOLDER).is_dir() else Path(reference)
-
-
 def normalisation(
     stage: Stage,
     stages: Mapping[str, Stage],
-    workdir: Path,
     data: tuple[tuple[float, ...], tuple[float, ...]],
-    load: Load = checkpoint.load,
+    open_trained: Open = Trained.open,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) per channel of pixels in 0..1: of what the stage begins with, else that of the `data`.
+    """Returns the mean and the standard deviation with which the images of a stage are normalised.
 
-    `config.<stage>.mean` and `.std` come before both. `load` restores checkpoints.
+    `config.<stage>.mean` and `.std` come first, then those of what the stage begins with, then those of the data.
+
+    Args:
+        stage: the stage.
+        stages: the stages of the run by name; one of them that is the start need not be trained yet.
+        data: mean and standard deviation of the run's images.
+        open_trained: reads a stage of the run or of another.
+
+    Returns: (mean, standard deviation), each with one value per channel, of pixels in 0..1.
+
+    Raises: UserError for weights of another family of models, or that cannot be read.
     """
     if stage.mean:
         return stage.mean, stage.std
     if not stage.init:
         return data
     if stage.init in stages:
-        return normalisation(stages[stage.init], stages, workdir, data, load)
+        return normalisation(stages[stage.init], stages, data, open_trained)
     if is_weights(stage.init):
         if stage.model[0] not in pretrained.FAMILIES:
             raise UserError(
@@ -51,12 +54,12 @@ def normalisation(
                 f"{', '.join(pretrained.FAMILIES)}; the model is {stage.model[0]!r}"
             )
         try:
-            found = pretrained.preprocessing_of(stage.init, stage.model[0])
+            published = pretrained.preprocessing_of(stage.init, stage.model[0])
         except UserError as error:
             raise UserError(f"config.{stage.name}.init: {error}") from None
-        return found.mean, found.std
-    _, description = load(folder(stage.init, workdir), f"config.{stage.name}.init")
-    return tuple(description["mean"]), tuple(description["std"])
+        return published.mean, published.std
+    spec = open_trained(stage.init, f"config.{stage.name}.init").spec
+    return spec.mean, spec.std
 
 
 def variables(
@@ -64,61 +67,79 @@ def variables(
     fresh: Tree,
     classes: tuple[str, ...],
     image_shape: tuple[int, int, int],
-    workdir: Path,
-    load: Load = checkpoint.load,
+    open_trained: Open = Trained.open,
 ) -> tuple[Tree, list[str]]:
-    """(`fresh`, arrays or their shapes, with what `stage.init` has in place of it, what to say of that).
+    """Returns new variables with every parameter that `stage.init` has in place of theirs.
 
-    Where the classes are others, the head stays as in `fresh`. `load` restores checkpoints. Raises: UserError for
-    weights of another architecture.
+    The head stays new if the classes differ.
+
+    Args:
+        stage: a stage with `init`.
+        fresh: new variables of its model, arrays or their shapes.
+        classes: names of the classes of the data.
+        image_shape: (height, width, channels) in pixels of the images of the model.
+        open_trained: reads a stage of the run or of another.
+
+    Returns: (variables, lines for the log).
+
+    Raises: UserError for weights of another architecture, or that cannot be read.
     """
     where = f"config.{stage.name}.init"
     if is_weights(stage.init):
-        return _of_others(stage, fresh, image_shape, where)
-    restored, description = load(folder(stage.init, workdir), where)
-    found = restored | {"params": dict(restored["params"])}  # others may read what was restored
-    said = []
-    differs = description["model"] != stage.model[0]
-    if not differs and "pos_embed" in found["params"] and description["image_shape"][:2] != list(image_shape[:2]):
-        positions = found["params"]["pos_embed"]
-        positions, how = pretrained.resampled(positions, fresh["params"], image_shape[:2])
-        found["params"]["pos_embed"] = np.asarray(positions)
-        said += [f"pos_embed: {how}"] if how else []
-    if description["classes"] != list(classes):
-        others = counted(len(description["classes"]), "other class", "other classes")
-        said += [f"the head is new: {stage.init} knows {others}"]
-        found["params"]["head"] = fresh["params"]["head"]
-    check((description["model"], description["settings"]), found, stage, fresh)
-    return found, said
+        return _published(stage, fresh, image_shape, where)
+    trained = open_trained(stage.init, where)
+    spec = trained.spec
+    params = dict(trained.variables["params"])  # a copy: other stages may begin with the same variables
+    lines = []
+    if spec.name == stage.model[0] and "pos_embed" in params and spec.image_shape[:2] != image_shape[:2]:
+        positions, change = pretrained.resampled(params["pos_embed"], fresh["params"], image_shape[:2])
+        params["pos_embed"] = np.asarray(positions)
+        lines += [f"pos_embed: {change}"] if change else []
+    if spec.classes != classes:
+        others = counted(len(spec.classes), "other class", "other classes")
+        lines += [f"the head is new: {stage.init} knows {others}"]
+        params["head"] = fresh["params"]["head"]
+    started = trained.variables | {"params": params}
+    check((spec.name, spec.settings), started, stage, fresh)
+    return started, lines
 
 
-def _of_others(stage: Stage, fresh: Tree, image_shape: tuple[int, int, int], where: str) -> tuple[Tree, list[str]]:
+def _published(stage: Stage, fresh: Tree, image_shape: tuple[int, int, int], where: str) -> tuple[Tree, list[str]]:
     settings = stage.model[1]
     try:
         arrays = pretrained.read(stage.init)
         implied = pretrained.implied(stage.init, arrays)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    found, report = pretrained.load(arrays, fresh, image=image_shape[:2], where=where)
+    loaded, report = pretrained.load(arrays, fresh, image=image_shape[:2], where=where)
     for key, value in implied.items():
         if settings.get(key, value) != value:
             raise UserError(
                 f"{where}: {stage.init!r} was trained with config.{stage.name}.model.{key} = {value}; say so"
             )
-    said = str(report).splitlines()
+    lines = str(report).splitlines()
     if "tensorflow" in settings.keys() - implied.keys():
-        said.append(f"padding and eps are not in the file: taken as model.tensorflow = {settings['tensorflow']}")
-    return found, said
+        lines.append(f"padding and eps are not in the file: taken as model.tensorflow = {settings['tensorflow']}")
+    return loaded, lines
 
 
-def check(model: tuple[str, Mapping[str, Any]], found: Tree, stage: Stage, fresh: Tree) -> None:
-    """Raises: UserError unless the variables `found`, of `model`, mean in the stage's model what they meant there."""
+def check(model: tuple[str, Mapping[str, Any]], variables: Tree, stage: Stage, fresh: Tree) -> None:
+    """Checks that variables mean in the model of a stage what they meant where they come from.
+
+    Args:
+        model: name and settings of the model that they come from.
+        variables: arrays or their shapes.
+        stage: the stage that begins with them.
+        fresh: new variables of its model, arrays or their shapes.
+
+    Raises: UserError for another architecture.
+    """
     theirs, ours = ({"name": name} | dict(settings) for name, settings in (model, stage.model))
     keys = ["name"] if theirs["name"] != ours["name"] else [key for key in ours if key not in IN_TRAINING]
     differences = "; ".join(
         f"model.{key} is {theirs[key]!r} there, {ours[key]!r} here" for key in keys if theirs[key] != ours[key]
     )
-    if differences := differences or checkpoint.compare(found, fresh):
+    if differences := differences or checkpoint.compare(variables, fresh):
         raise UserError(
             f"config.{stage.name}.init: {stage.init!r} is a checkpoint of another architecture: {differences}"
         )

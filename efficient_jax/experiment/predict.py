@@ -30,7 +30,7 @@ def predict_batch(run: Run, ids: np.ndarray) -> int:
 
 def validate(
     predict: Any, variables: Tree, run: Run, file: Path | None = None
-) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+) -> tuple[dict[str, Any] | None, tuple[float, ...]]:
     """Judges variables on the validation images.
 
     Args:
@@ -39,8 +39,8 @@ def validate(
         run: what all stages share.
         file: where the predictions are written; None: nowhere.
 
-    Returns: (the counts of the task, None where there are no validation images; what belongs to the model: the
-        "thresholds" that are best on these images, so that F1 is a little optimistic, where the task has thresholds).
+    Returns: (the counts of the task, None where there are no validation images; the thresholds that are best on these
+        images, so that F1 is a little optimistic, () where the task has none).
     """
     task, ids = TASKS[run.source.task], run.split["validation"]
     labels = run.source.labels[ids]
@@ -50,9 +50,9 @@ def validate(
             predictions.write(file, predictions.of(run.source, ids, probabilities))
     else:
         probabilities = np.zeros((0, len(run.source.classes)), np.float32)
-    thresholds = task.thresholds(probabilities, labels).tolist() if task.thresholds else []
+    thresholds = tuple(task.thresholds(probabilities, labels).tolist()) if task.thresholds else ()
     counts = task.counts(probabilities, labels, task.answers(probabilities, thresholds)) if len(ids) else None
-    return counts, {"thresholds": thresholds} if task.thresholds else {}
+    return counts, thresholds
 
 
 def scores(task: Task, counts: Mapping[str, Any]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """From a checked plan to what all stages share: devices, data, splits."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,10 @@ from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.dataset import check_streams, load_data, load_run
 from efficient_jax.experiment.leaks import without_held_out
 from efficient_jax.experiment.stage_config import Stage, resolved
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
-from efficient_jax.training import batches, checkpoint, parallel, trained
-from efficient_jax.types import Tree
+from efficient_jax.training import batches, checkpoint, parallel
+from efficient_jax.training.trained import Trained
 
 
 class Run(NamedTuple):
@@ -46,11 +47,19 @@ class Run(NamedTuple):
             self.kept[key] = make()
         return self.kept[key]
 
-    def restored(self, folder: Path, where: str) -> tuple[Tree, dict[str, Any]]:
-        """As `checkpoint.load`; a stage of another run, which does not change, is read once."""
-        if folder.parent == self.workdir:
-            return checkpoint.load(folder, where)
-        return self.once(("checkpoint", folder), lambda: checkpoint.load(folder, where))
+    def trained(self, name: str, where: str) -> Trained:
+        """Reads what a stage begins with or learns from; a stage of another run, which does not change, is read once.
+
+        Args:
+            name: a trained stage of this run, or one of another as for `Trained.open`.
+            where: the key that an error names.
+
+        Raises: UserError if it is not trained.
+        """
+        inside = self.workdir / name
+        if (inside / checkpoint.FOLDER).is_dir():
+            return Trained.open(str(inside), where)
+        return self.once(("checkpoint", name), lambda: Trained.open(name, where))
 
 
 def at_size(run: Run, size: int) -> Run:
@@ -146,15 +155,17 @@ def image_shape(stage: Stage, run: Run) -> tuple[int, int, int]:
     return stage.size or h, stage.size or w, channels
 
 
-def input_shape(description: Mapping[str, Any]) -> tuple[int, int, int]:
-    """What the network sees: grey images as many times as its weights have channels."""
-    h, w, _ = description["image_shape"]
-    return h, w, len(description["mean"])
+def model_spec(stage: Stage, run: Run) -> ModelSpec:
+    """Returns what rebuilds the network of a stage.
 
+    Args:
+        stage: one of `run.stages`.
+        run: the run, with images of any size.
 
-def description_of(stage: Stage, run: Run) -> dict[str, Any]:
+    Raises: UserError if the normalisation has other channels than the images.
+    """
     stages = {other.name: other for other in run.stages}
-    mean, std = initialise.normalisation(stage, stages, run.workdir, (run.mean, run.std), run.restored)
+    mean, std = initialise.normalisation(stage, stages, (run.mean, run.std), run.trained)
     channels = run.source.images.shape[-1]
     if channels not in (1, len(mean)):
         raise UserError(
@@ -163,7 +174,8 @@ def description_of(stage: Stage, run: Run) -> dict[str, Any]:
             f"config.data.source.channels={len(mean)}"
         )
     source = run.source
-    return trained.describe(stage.model, source.classes, image_shape(stage, run), mean, std, run.framing, source.task)
+    name, settings = stage.model
+    return ModelSpec(name, settings, source.classes, image_shape(stage, run), mean, std, run.framing, source.task)
 
 
 def key_of(stage: Stage, run: Run) -> jax.Array:

@@ -13,16 +13,16 @@ from efficient_jax import files, keys, models
 from efficient_jax.experiment import initialise, results
 from efficient_jax.experiment.fit import correct_head, fit_head
 from efficient_jax.experiment.predict import predict_rows, validate
-from efficient_jax.experiment.run import Run, at_size, description_of, image_shape, input_shape, key_of
+from efficient_jax.experiment.run import Run, at_size, image_shape, key_of, model_spec
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.targets import Supervision, supervise
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import SECONDS, images_per_update, train, updates
 from efficient_jax.inference import predictions
-from efficient_jax.methods import METHODS
 from efficient_jax.methods.views import saliency_of
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
-from efficient_jax.training import checkpoint, stopping, trained
+from efficient_jax.training import checkpoint, stopping
 from efficient_jax.training.predict import make_predict
 from efficient_jax.types import Apply, Augment, Saliency, Tree
 
@@ -47,12 +47,12 @@ def run_stage(stage: Stage, run: Run, stop: stopping.Stop | None = None) -> dict
     supervision = supervise(stage, run)
     stop.check(f"before the first step of stage {stage.name!r}")
     run = at_size(run, stage.size)
-    description = description_of(stage, run)
-    module, apply = trained.build(description)
-    variables = _initialised(stage, run, description, module)
+    spec = model_spec(stage, run)
+    module, apply = spec.build()
+    variables = _initialised(stage, run, spec, module)
     _keep_samples(stage, run, supervision, apply, variables)
     predict = make_predict(apply, run.devices, TASKS[run.source.task])
-    ema = _learned(stage, run, supervision, description, apply, predict, variables, started, stop)
+    ema = _learned(stage, run, supervision, spec, apply, predict, variables, started, stop)
     stop.check(f"after the last step of stage {stage.name!r}")
     result = _judged(stage, run, supervision, predict, variables, ema)
     result["seconds"] = round(time.perf_counter() - started, 1)
@@ -60,17 +60,17 @@ def run_stage(stage: Stage, run: Run, stop: stopping.Stop | None = None) -> dict
     return result
 
 
-def _initialised(stage: Stage, run: Run, description: dict[str, Any], module: Any) -> Tree:
+def _initialised(stage: Stage, run: Run, spec: ModelSpec, module: Any) -> Tree:
     """The variables before the first update: new ones, or those of `stage.init`."""
-    shape = input_shape(description)
+    shape = spec.input_shape
     if shape != image_shape(stage, run):
         run.console.print(f"{stage.name}: grey images, repeated in the {shape[-1]} channels of the network")
     variables = models.init(module, keys.named(key_of(stage, run), "init"), shape)
     if stage.init:
-        variables, said = initialise.variables(stage, variables, run.source.classes, shape, run.workdir, run.restored)
+        variables, said = initialise.variables(stage, variables, run.source.classes, shape, run.trained)
         for line in said:
             run.console.print(f"{stage.name}: {line}", soft_wrap=True)
-        mean, std = (" ".join(f"{value:.3f}" for value in description[key]) for key in ("mean", "std"))
+        mean, std = (" ".join(f"{value:.3f}" for value in values) for values in (spec.mean, spec.std))
         run.console.print(f"{stage.name}: images normalised by mean {mean} and std {std}", soft_wrap=True)
     return variables
 
@@ -86,7 +86,7 @@ def _learned(
     stage: Stage,
     run: Run,
     supervision: Supervision,
-    description: dict[str, Any],
+    spec: ModelSpec,
     apply: Apply,
     predict: Callable,
     variables: Tree,
@@ -96,14 +96,14 @@ def _learned(
     """The variables after training, or with a fitted or corrected head."""
     if TASKS[run.source.task].thresholds and not len(run.split["validation"]):
         run.console.print(f"{stage.name}: no validation images, so the threshold of every label is 0.5")
-    method = METHODS[stage.method[0]]
+    method = stage.method
     if method.fit:
-        return fit_head(method.fit, stage, run, description, apply, predict, variables, supervision.labels)
+        return fit_head(method.fit, stage, run, spec, apply, predict, variables, supervision.labels)
     if method.correct:
-        return correct_head(method.correct, stage, run, description, predict, variables)
-    taught = teachers_of(stage, run) if method.frozen_teacher else ((), ())
-    each = updates(stage, run, supervision, description, variables, taught)
-    return train(stage, run, description, predict, each, started, stop)
+        return correct_head(method.correct, stage, run, spec, predict, variables)
+    taught = teachers_of(stage, run) if method.needs("teachers") else ((), ())
+    each = updates(stage, run, supervision, spec, variables, taught)
+    return train(stage, run, spec, predict, each, started, stop)
 
 
 def _judged(
@@ -111,7 +111,7 @@ def _judged(
 ) -> dict[str, Any]:
     """The result of the stage, without its seconds; its predictions are kept in its folder."""
     folder = run.workdir / stage.name
-    validation, chosen = validate(predict, ema, run, folder / predictions.FILES["validation"])
+    validation, thresholds = validate(predict, ema, run, folder / predictions.FILES["validation"])
     tested = predict_rows(predict, ema, run.split["test"], run)
     learned = supervision.rows.get("labelled", () if stage.batch else run.split["labelled"])
     return {
@@ -123,13 +123,13 @@ def _judged(
         "images_seen": stage.updates * images_per_update(stage),
         "pseudo_labels": supervision.pseudo_labels,
         "validation": validation,
-        **results.judge(folder, run.source, run.split["test"], tested, **chosen),
+        **results.judge(folder, run.source, run.split["test"], tested, thresholds),
     }
 
 
 def views_of(stage: Stage, saliency: Saliency) -> dict[str, Augment]:
     """How the images of each stream are augmented, where twice the second time; `saliency` for operations that ask."""
-    strong = METHODS[stage.method[0]].strong
+    strong = stage.method.needs("strong_augment")
     chosen = {
         stream: stage.strong_augment if strong and stream == "unlabelled" else stage.augment for stream in stage.batch
     }

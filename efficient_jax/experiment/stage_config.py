@@ -9,7 +9,6 @@ from efficient_jax import augment as augmentations
 from efficient_jax import methods, models
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.checks import (
-    GIVEN_TO_OPTIMIZER,
     at_least,
     check_names,
     check_optim,
@@ -25,14 +24,6 @@ from efficient_jax.settings import bind, bind_named, choose
 from efficient_jax.tasks import TASKS, Task
 from efficient_jax.types import Augment, Batch, Saliency
 
-GIVEN_TO_MODELS = ("classes", "norm_axis", "parent", "name")
-GIVEN_TO_LABELLERS = ("probabilities", "seed")
-GIVEN_TO_LOSSES = ("apply", "augment", "strong_augment", "teachers", "task")
-GIVEN_TO_FITS = ("features", "labels", "seed", "validation", "task", "views")
-GIVEN_TO_CORRECTIONS = ("probabilities", "frequencies")
-GIVEN = GIVEN_TO_LOSSES + GIVEN_TO_FITS + GIVEN_TO_CORRECTIONS
-
-
 NOTHING: dict[str, Any] = {}
 
 
@@ -41,7 +32,9 @@ class Stage(NamedTuple):
 
     name: str
     model: tuple[str, dict[str, Any]]
-    method: tuple[str, dict[str, Any]]
+    method: methods.Method
+    method_name: str
+    method_settings: dict[str, Any]
     pseudo_labels: dict[str, Any]  # as configured; from `resolved` on, the arguments of the task's `pseudo_labels`
     teachers: tuple[str, ...]
     class_map: dict[str, str]  # the teachers' class -> the student's; {} where they are the same
@@ -116,8 +109,8 @@ def stage(
     where = f"config.{name}"
     augmentation = _augment(augment, f"{where}.augment")
     strong_augmentation = _augment(strong_augment, f"{where}.strong_augment")
-    functions = {key: entry.fit or entry.correct or entry.loss for key, entry in methods.METHODS.items()}
-    chosen, settings = bind_named(functions, method, f"{where}.method", GIVEN)
+    functions = {name: method.function for name, method in methods.METHODS.items()}
+    chosen, settings = bind_named(functions, method, f"{where}.method")
     entry = methods.METHODS[chosen]
     if teacher and teachers:
         raise UserError(f"{where}: teacher and teachers are both given; give one")
@@ -136,7 +129,7 @@ def stage(
     if entry.trains:
         if views:
             raise UserError(f"{where}.views: the method {chosen!r} augments in every update and does not read it")
-        sizes = _batch(where, entry, **bind(_batch, batch, f"{where}.batch", ("where", "entry")))
+        sizes = _batch(where, entry, **bind(_batch, batch, f"{where}.batch"))
         length = length_of(lengths, where)
         check_optim(optim, sizes, where)
     else:
@@ -151,7 +144,7 @@ def stage(
         sizes, length = {}, ("updates", 0.0)
     if batch.get("balanced") and settings.get("class_balance"):
         raise UserError(f"{where}: batch.balanced and method.class_balance both correct for rare classes; take one")
-    if entry.unlabelled and not entry.frozen_teacher and not batch.get("unlabelled"):
+    if entry.unlabelled and not entry.needs("teachers") and not batch.get("unlabelled"):
         raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
     if pseudo_labels and not entry.pseudo_labels:
         raise UserError(f"{where}.pseudo_labels: the method {chosen!r} does not read them")
@@ -178,7 +171,7 @@ def stage(
             f"{where}.augment: {mixes[0]!r} mixes images, so that held-out ones would have been trained on; the method "
             f"{chosen!r} wants augmentation of single images"
         )
-    named, architecture = bind_named(models.MODELS, model, f"{where}.model", GIVEN_TO_MODELS)
+    named, architecture = bind_named(models.MODELS, model, f"{where}.model", models.GIVEN)
     if "dtype" in architecture:
         choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
     if not 0.0 <= ema_decay < 1.0:
@@ -186,7 +179,9 @@ def stage(
     return Stage(
         name=name,
         model=(named, architecture),
-        method=(chosen, settings),
+        method=entry,
+        method_name=chosen,
+        method_settings=settings,
         pseudo_labels=dict(pseudo_labels),
         teachers=teachers,
         class_map=dict(class_map),
@@ -223,7 +218,7 @@ def resolved(stage: Stage, images: int, task: Task) -> Stage:
     Raises: UserError for two durations where there should be one, or that do not fit into each other, and for
         pseudo-labels that the task does not make.
     """
-    if methods.METHODS[stage.method[0]].pseudo_labels:
+    if stage.method.pseudo_labels:
         stage = stage._replace(pseudo_labels=_pseudo_labels(stage, task))
     if not stage.batch:
         return stage
@@ -231,7 +226,7 @@ def resolved(stage: Stage, images: int, task: Task) -> Stage:
     unit, amount = stage.length
     updates = max(1, round(amount * {"updates": 1.0, "epochs": images / batch, "examples": 1.0 / batch}[unit]))
     optim = in_updates(stage.optim, batch, images, updates, f"{where}.optim")
-    bound = bind(optimizer.optimizer, optim, f"{where}.optim", GIVEN_TO_OPTIMIZER)
+    bound = bind(optimizer.optimizer, optim, f"{where}.optim")
     if not 0 <= bound["warmup"] < updates:
         raise UserError(
             f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage; "
@@ -246,7 +241,7 @@ def _check_pseudo_labels(block: Mapping[str, Any], where: str) -> None:
     for task in TASKS.values():
         if task.pseudo_labels:
             try:
-                bind(task.pseudo_labels, block, where, GIVEN_TO_LABELLERS)
+                bind(task.pseudo_labels, block, where)
                 return
             except UserError as error:
                 errors.append(error)
@@ -256,7 +251,7 @@ def _check_pseudo_labels(block: Mapping[str, Any], where: str) -> None:
 def _pseudo_labels(stage: Stage, task: Task) -> dict[str, Any]:
     if task.pseudo_labels is None:
         raise UserError(f"config.{stage.name}.method: there are no pseudo-labels where an image has {task.labels}")
-    return bind(task.pseudo_labels, stage.pseudo_labels, f"config.{stage.name}.pseudo_labels", GIVEN_TO_LABELLERS)
+    return bind(task.pseudo_labels, stage.pseudo_labels, f"config.{stage.name}.pseudo_labels")
 
 
 def augment_blocks(stage: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -270,7 +265,7 @@ def _batch(
     """`config.<stage>.batch`: images per update over all devices; a stream of 0 is none. `balanced` repeats the
     labelled images of rare classes, so that all classes come equally often."""
     del balanced  # the caller reads it
-    at_least(labelled, 0 if entry.frozen_teacher and unlabelled else 1, f"{where}.batch.labelled")
+    at_least(labelled, 0 if entry.needs("teachers") and unlabelled else 1, f"{where}.batch.labelled")
     at_least(unlabelled, 0, f"{where}.batch.unlabelled")
     if unlabelled and not entry.unlabelled:
         raise UserError(

@@ -12,7 +12,6 @@ from efficient_jax.experiment.predict import predict_rows
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.teachers import teachers_of
-from efficient_jax.methods import METHODS
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.predict import make_predict
@@ -40,7 +39,7 @@ def supervise(stage: Stage, run: Run) -> Supervision:
         coins = np.random.default_rng(run.seed).random(len(drawn))
         copies = sampling.copies(np.full(len(drawn), run.weight), coins)
         rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
-    if not METHODS[stage.method[0]].pseudo_labels:
+    if not stage.method.pseudo_labels:
         return Supervision(rows, labels, None)
     ids = rows["unlabelled"]
     labels[ids], copies, counts = _pseudo_labels(stage, run, ids)
@@ -57,7 +56,7 @@ def _pseudo_labels(stage: Stage, run: Run, ids: np.ndarray) -> tuple[np.ndarray,
     applies, variables = teachers_of(stage, run)
     hashes = ", ".join(checkpoint.fingerprint(tree) for tree in variables)
     asked: dict[str, Any] = {"teacher": names, "teacher_hash": hashes, "class_map": stage.class_map}
-    asked |= {"method": stage.method[0], "settings": stage.pseudo_labels, "seed": run.seed}
+    asked |= {"method": stage.method_name, "settings": stage.pseudo_labels, "seed": run.seed}
     probabilities = pseudo_label_store.read(folder, asked, ids)
     if probabilities is None:
         predicted = [

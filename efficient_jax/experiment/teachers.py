@@ -1,19 +1,17 @@
 """The teachers of a stage: their networks and variables, with logits of the student's classes."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array
 
 from efficient_jax.errors import UserError
-from efficient_jax.experiment import class_map, initialise
-from efficient_jax.experiment.run import Run, description_of, image_shape
+from efficient_jax.experiment import class_map
+from efficient_jax.experiment.run import Run, image_shape, model_spec
 from efficient_jax.experiment.stage_config import Stage
-from efficient_jax.methods import METHODS
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
-from efficient_jax.training import trained
 from efficient_jax.types import Apply, Tree
 
 NOTHING: dict[str, Tree] = {}
@@ -22,38 +20,46 @@ NOTHING: dict[str, Tree] = {}
 def teachers_of(
     stage: Stage, run: Run, earlier: Mapping[str, Tree] = NOTHING
 ) -> tuple[tuple[Apply, ...], tuple[Tree, ...]]:
-    """(applies, variables) of the teachers, with logits of the student's classes. `earlier` has shapes of variables of
-    the stages that may not be trained yet. Raises: UserError for one whose classes or images are others."""
+    """Returns the teachers of a stage, with logits of the student's classes.
+
+    Args:
+        stage: the student.
+        run: its run.
+        earlier: stage -> shapes of its variables, of the stages that need not be trained yet; these stand for theirs.
+
+    Returns: (their functions, their variables).
+
+    Raises: UserError for one whose classes or images are not those of the student.
+    """
     stages = {other.name: other for other in run.stages}
     applies, trees = [], []
     for name in stage.teachers:
         if name in earlier:
-            description, variables = description_of(stages[name], run), earlier[name]
-            apply = trained.build(description)[1]
+            spec, variables = model_spec(stages[name], run), earlier[name]
         else:
-            variables, description = run.restored(initialise.folder(name, run.workdir), stage.where_teachers)
-            apply = trained.build(description)[1]
-        applies.append(_teaching(stage, run, name, apply, description))
+            trained = run.trained(name, stage.where_teachers)
+            spec, variables = trained.spec, trained.variables
+        applies.append(_teaching(stage, run, name, spec))
         trees.append(variables)
     return tuple(applies), tuple(trees)
 
 
-def _teaching(stage: Stage, run: Run, name: str, apply: Apply, description: Mapping[str, Any]) -> Apply:
-    """The `apply` of the teacher `name`, whose logits are of the student's classes where they are read."""
+def _teaching(stage: Stage, run: Run, name: str, spec: ModelSpec) -> Apply:
+    """Returns the function of the teacher `name`, with logits of the student's classes where they are read."""
+    _, apply = spec.build()
     where = stage.where_teachers
-    theirs, ours = tuple(description["classes"]), run.source.classes
-    shape = tuple(description["image_shape"])
-    if METHODS[stage.method[0]].pseudo_labels:
+    theirs, ours, shape = spec.classes, run.source.classes, spec.image_shape
+    if stage.method.pseudo_labels:
         apply = _resizing(apply, shape)
     elif shape != image_shape(stage, run):
         raise UserError(
             f"{where}: {name!r} knows images {list(shape)} and would see those of the stage, "
             f"{list(image_shape(stage, run))}; set config.{stage.name}.size"
         )
-    if METHODS[stage.method[0]].any_classes:
+    if stage.method.any_classes:
         return apply
-    if description["task"] != run.source.task:
-        predicted, wanted = (TASKS[task].labels for task in (description["task"], run.source.task))
+    if spec.task != run.source.task:
+        predicted, wanted = (TASKS[task].labels for task in (spec.task, run.source.task))
         raise UserError(f"{where}: {name!r} predicts {predicted} for each image, not {wanted}")
     if stage.class_map:
         return class_map.mapped(apply, stage.class_map, theirs, ours, f"config.{stage.name}.class_map")

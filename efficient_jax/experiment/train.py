@@ -1,6 +1,7 @@
 """Trains a stage: builds its updates, and runs the loop with its checkpoints and log."""
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import time
@@ -19,10 +20,11 @@ from efficient_jax.experiment.predict import scores, validate
 from efficient_jax.experiment.run import Run, image_shape, key_of
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.targets import Supervision
-from efficient_jax.methods import METHODS
+from efficient_jax.methods import build_loss
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.optim import optimizer
 from efficient_jax.tasks import TASKS, targets
-from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping, trained
+from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.loss import LossFn
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.training.step import Given
@@ -51,26 +53,25 @@ def updates(
     stage: Stage,
     run: Run,
     supervision: Supervision,
-    description: Mapping[str, Any],
+    spec: ModelSpec,
     variables: Tree,
     taught: tuple[tuple[Apply, ...], tuple[Tree, ...]] = ((), ()),
 ) -> Updates:
     """Everything that the loop needs, placed on the devices and ready to compile; `taught`: the teachers that the
     method's loss asks."""
-    method, model = METHODS[stage.method[0]], (trained.build(description)[1], variables)
+    method, model = stage.method, (spec.build()[1], variables)
     teachers, theirs = taught
     counts = targets(run.source, run.split["labelled"]).sum(0)
-    frozen = parallel.replicate({"teacher": theirs, "class_counts": counts}, run.devices)
+    theirs_placed, counts_placed = parallel.replicate((theirs, counts), run.devices)
     of_method = parameters_of_method(stage, run, keys.named(key_of(stage, run), "method"), model, teachers, theirs)
-    frozen_params = optimizer.frozen(variables["params"] | of_method, stage.optim["rules"])
-    module, apply = trained.build(description, stage.norm_axis or None, frozen_params)
+    frozen = optimizer.frozen(variables["params"] | of_method, stage.optim["rules"])
+    module, apply = spec.build(stage.norm_axis or None, frozen)
     tx, table = optimizer_of(stage, module, variables["params"], of_method)
     for line in optimizer.table_lines(table):
         run.console.print(f"{stage.name}: {line}", soft_wrap=True)
-    views = (stage.augment, stage.strong_augment) if method.strong else (stage.augment,)
-    teaching = (teachers,) if method.frozen_teacher else ()
-    judging = (TASKS[run.source.task],) if method.takes_task else ()
-    loss_fn = method.loss(apply, *views, *teaching, *judging, **stage.method[1])
+    loss_fn = build_loss(
+        method, apply, stage.augment, stage.strong_augment, teachers, TASKS[run.source.task], stage.method_settings
+    )
     memory = method.memory(supervision.rows, len(run.images)) if method.memory else None
     beside = {"label": supervision.labels, **run.source.objects}
     data = batches.resident(run.images) | parallel.replicate(beside, run.devices)
@@ -80,7 +81,7 @@ def updates(
         updates=stage.updates,
         ema_decay=stage.ema_decay,
         devices=run.devices,
-        frozen=frozen_params,
+        frozen=frozen,
         average_state=not stage.norm_axis,
         accumulate=stage.accumulate,
     )
@@ -107,7 +108,7 @@ def updates(
         state=parallel.replicate(state.create(variables, tx, of_method, memory), run.devices),
         loss_fn=loss_fn,
         step=train_step,
-        arguments=lambda current, given: (current, frozen, data, key, given),
+        arguments=lambda current, given: (current, theirs_placed, counts_placed, data, key, given),
         given=from_update,
     )
 
@@ -115,7 +116,7 @@ def updates(
 def train(
     stage: Stage,
     run: Run,
-    description: dict[str, Any],
+    spec: ModelSpec,
     predict: Callable,
     each: Updates,
     started: float,
@@ -155,12 +156,13 @@ def train(
                 timely = i % stage.save_every == 0 or i == stage.updates  # a stop must not make another the best
                 judged = timely or task.thresholds is not None
                 with contextlib.nullcontext() if validated else progress.apart():
-                    figures, chosen = validate(predict, current["ema"], run) if judged else (None, {})
+                    figures, thresholds = validate(predict, current["ema"], run) if judged else (None, ())
                 validated = validated or judged
                 found = scores(task, figures) if figures and timely else {}
                 if found:
                     log(i, found)
-                checkpoint.save(manager, i, current, description | chosen, next(iter(found.values()), None))
+                kept = dataclasses.replace(spec, thresholds=thresholds)
+                checkpoint.save(manager, i, current, kept, next(iter(found.values()), None))
                 files.write_json(folder / SECONDS, {"seconds": round(time.perf_counter() - started, 1)})
 
             current = loop.run(
@@ -189,7 +191,7 @@ def train(
 
 def images_per_update(stage: Stage) -> int:
     """How many the network is trained on, those with a strong view twice."""
-    return sum(stage.batch.values()) + METHODS[stage.method[0]].strong * stage.batch.get("unlabelled", 0)
+    return sum(stage.batch.values()) + stage.method.needs("strong_augment") * stage.batch.get("unlabelled", 0)
 
 
 def optimizer_of(
@@ -205,7 +207,7 @@ def parameters_of_method(
     stage: Stage, run: Run, key: jax.Array, model: tuple[Apply, Tree], teachers: tuple[Apply, ...], theirs: Tree
 ) -> Tree:
     """What the method trains beside the model; {} for most."""
-    make = METHODS[stage.method[0]].parameters
+    make = stage.method.parameters
     if not make:
         return {}
     image = jax.ShapeDtypeStruct((1, *image_shape(stage, run)), np.uint8)
@@ -213,4 +215,4 @@ def parameters_of_method(
         jax.eval_shape(lambda v, x, apply=apply: apply(v, x, False, None)[0][1], variables, image)
         for apply, variables in (model, (teachers[0], theirs[0]))
     ]
-    return make(key, *seen, **stage.method[1])
+    return make(key, *seen, **stage.method_settings)

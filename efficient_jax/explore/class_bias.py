@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy import stats
 
-from efficient_jax.augment import OPS, pipelines
+from efficient_jax.augment import OPS
 from efficient_jax.augment.combinators import from_block, shared
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.data import sampling
@@ -215,7 +215,7 @@ def shortcuts(
     for name, block in blocks.items():
         if not isinstance(block, Mapping) or block.get("op", name) != "by_class":
             continue
-        branches, branch_of = shared(from_block(OPS, block, f"{where}.{name}", pipelines.GIVEN))
+        branches, branch_of = shared(from_block(OPS, block, f"{where}.{name}"))
         for number, branch in enumerate(branches if len(branches) > 1 else ()):
             settings = [f"{setting} {value}" for setting, value in branch.keywords.items() if setting in block]  # type: ignore[attr-defined]
             groups.append((", ".join([block["of"], *settings]), np.flatnonzero(branch_of == number).tolist(), branch))

@@ -7,7 +7,8 @@ from jaxtyping import Float, UInt8
 from efficient_jax import augment
 from efficient_jax.data.decode import resized
 from efficient_jax.models import pretrained
-from efficient_jax.training import parallel, trained
+from efficient_jax.models.spec import ModelSpec
+from efficient_jax.training import parallel
 from efficient_jax.training.predict import extract_rows, make_extract
 
 WEIGHTS, SIZE, BATCH = "efficientnet-lite0", 96, 32
@@ -16,10 +17,10 @@ WEIGHTS, SIZE, BATCH = "efficientnet-lite0", 96, 32
 def lite0(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n 1280"]:
     """The features of EfficientNet-Lite0, pooled, of squares of 96 pixels. Raises: UserError where its weights are not
     installed, or the images have neither one channel nor three."""
-    found = pretrained.preprocessing_of(WEIGHTS, "efficientnet")
-    model = "efficientnet", {"variant": "lite0"}
+    published = pretrained.preprocessing_of(WEIGHTS, "efficientnet")
     classes = tuple(map(str, range(1000)))
-    module, apply = trained.build(trained.describe(model, classes, (SIZE, SIZE, 3), found.mean, found.std), None)
+    spec = ModelSpec("efficientnet", {"variant": "lite0"}, classes, (SIZE, SIZE, 3), published.mean, published.std)
+    module, apply = spec.build()
     shapes = jax.eval_shape(
         lambda key: module.init(key, np.zeros((1, SIZE, SIZE, 3), np.float32), train=False, keys=None),
         jax.random.key(0),

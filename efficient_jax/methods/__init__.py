@@ -13,24 +13,25 @@ from efficient_jax.methods import (
     supervised,
     uda,
 )
-from efficient_jax.methods.base import Method
+from efficient_jax.methods.base import Method, build_loss
 
 METHODS = {
     "supervised": Method(supervised.supervised, saliency=True),
     "noisy_student": Method(noisy_student.noisy_student, unlabelled=True, pseudo_labels=True, saliency=True),
     "linear_probe": Method(fit=linear_probe.linear_probe),
     "prior_correction": Method(correct=prior_correction.prior_correction),
-    "distill": Method(distill.distill, unlabelled=True, frozen_teacher=True),
+    "distill": Method(distill.distill, unlabelled=True),
     "feature_distill": Method(
         feature_distill.feature_distill,
         unlabelled=True,
-        frozen_teacher=True,
         parameters=feature_distill.regressors,
         any_classes=True,
     ),
     "pseudo_label": Method(pseudo_label.pseudo_label, unlabelled=True, mixes=False),
     "mean_teacher": Method(mean_teacher.mean_teacher, unlabelled=True, mixes=False),
-    "uda": Method(uda.uda, unlabelled=True, strong=True, mixes=False),
-    "fixmatch": Method(fixmatch.fixmatch, unlabelled=True, strong=True, mixes=False),
-    "flexmatch": Method(flexmatch.flexmatch, unlabelled=True, strong=True, mixes=False, memory=flexmatch.memory),
+    "uda": Method(uda.uda, unlabelled=True, mixes=False),
+    "fixmatch": Method(fixmatch.fixmatch, unlabelled=True, mixes=False),
+    "flexmatch": Method(flexmatch.flexmatch, unlabelled=True, mixes=False, memory=flexmatch.memory),
 }
+
+__all__ = ["METHODS", "Method", "build_loss"]

@@ -31,20 +31,20 @@ def weak_to_strong(
     those not taken too, of the masked cross-entropy between target and strong view."""
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
 
-    def loss_fn(params, state, frozen, batch, keys):
-        del frozen
-        memory = state.get("memory")
-        state = {name: tree for name, tree in state.items() if name != "memory"}
-        seen, model_keys = two_views(augment, strong_augment, batch, keys)
-        (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
-        n, m = len(batch["labelled"]["label"]), len(batch["unlabelled"]["label"])
+    def loss_fn(params, model_state, context, batch, keys):
+        del context
+        memory = model_state.get("memory")
+        model_state = {name: tree for name, tree in model_state.items() if name != "memory"}
+        seen, model_keys, n = two_views(augment, strong_augment, batch, keys)
+        (logits, _), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)
+        m = len(seen["label"]) - n
         weak = jax.lax.stop_gradient(logits[n : n + m])
         targets, mask, memory = judge(weak, memory, batch["unlabelled"])
         labelled = cross_entropy(logits[:n], seen["label"][:n], label_smoothing)
         unlabelled = mask * cross_entropy(logits[n + m :], targets)
         return labelled.sum() + unlabelled_weight * unlabelled.sum() * (n / m), Aux(
             float(n),
-            state if memory is None else state | {"memory": memory},
+            model_state if memory is None else model_state | {"memory": memory},
             {
                 "accuracy": (right(logits[:n], seen["label"][:n]).sum(), float(n)),
                 "taken": (mask.sum(), float(m)),

@@ -20,7 +20,7 @@ def distill(
     hard_weight: float = 0.1,
 ) -> LossFn:
     """`soft_weight` T^2 KL(teachers || student), the mean over all images, plus `hard_weight` cross-entropy, the mean
-    over the labelled ones. The teachers (`frozen["teacher"]`, in evaluation mode) see the view that the student sees,
+    over the labelled ones. The teachers (`context.teachers`, in evaluation mode) see the view that the student sees,
     mixed images too; with `hard_weight` 0.0, no labels and many updates that is function matching (arXiv 2106.05237).
     Of several teachers the target is the mean probability at temperature T.
     """
@@ -30,17 +30,17 @@ def distill(
     if min(soft_weight, hard_weight) < 0.0 or soft_weight + hard_weight == 0.0:
         raise UserError(f"method: soft_weight {soft_weight} and hard_weight {hard_weight} are negative, or both 0.0")
 
-    def loss_fn(params, state, frozen, batch, keys):
-        seen, model_keys = one_view(augment, batch, keys)
-        (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
+    def loss_fn(params, model_state, context, batch, keys):
+        seen, model_keys, n = one_view(augment, batch, keys)
+        (logits, _), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)
         taught = [
             teacher(variables, seen["image"], False, None)[0][0]
-            for teacher, variables in zip(teachers, frozen["teacher"], strict=True)
+            for teacher, variables in zip(teachers, context.teachers, strict=True)
         ]
         target = ensemble(jnp.stack(taught), temperature)
         soft, total = distillation(logits, target, temperature).sum(), float(len(logits))
-        hard, metrics = with_labels(logits, seen["label"], batch, hard_weight)
+        hard, metrics = with_labels(logits, seen["label"], n, hard_weight)
         metrics["agreement"] = (right(logits, target).sum(), total)
-        return soft_weight * soft + hard, Aux(total, state, metrics)
+        return soft_weight * soft + hard, Aux(total, model_state, metrics)
 
     return loss_fn

@@ -33,12 +33,12 @@ def feature_distill(
     if len(teachers) != 1:
         raise UserError(f"teachers: {len(teachers)} are named, feature_distill learns from one")
 
-    def loss_fn(params, state, frozen, batch, keys):
-        seen, model_keys = one_view(augment, batch, keys)
-        (logits, ours), state = apply({"params": params, **state}, seen["image"], True, model_keys)
-        (_, theirs), _ = teachers[0](frozen["teacher"][0], seen["image"], False, None)
+    def loss_fn(params, model_state, context, batch, keys):
+        seen, model_keys, n = one_view(augment, batch, keys)
+        (logits, ours), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)
+        (_, theirs), _ = teachers[0](context.teachers[0], seen["image"], False, None)
         total = float(len(logits))
-        loss, metrics = with_labels(logits, seen["label"], batch, hard_weight)
+        loss, metrics = with_labels(logits, seen["label"], n, hard_weight)
         for name, weight, student, teacher in terms:
             pair = _pair(ours, jax.lax.stop_gradient(theirs), student, teacher)
             if name in BATCH:
@@ -50,7 +50,7 @@ def feature_distill(
                 losses = LOSSES[name](*pair, **regressor)
             loss += weight * losses.sum()
             metrics[f"{name}_{student}"] = (losses.sum(), total)
-        return loss, Aux(total, state, metrics)
+        return loss, Aux(total, model_state, metrics)
 
     return loss_fn
 

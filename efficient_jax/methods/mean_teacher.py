@@ -28,20 +28,20 @@ def mean_teacher(
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
     settings.share(ramp, "ramp")
 
-    def loss_fn(params, state, frozen, batch, keys):
-        seen, model_keys = one_view(augment, batch, keys)
-        other, other_keys = one_view(augment, batch, keys, "other_")
-        (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
-        average = jax.lax.stop_gradient(frozen["ema"])
+    def loss_fn(params, model_state, context, batch, keys):
+        seen, model_keys, n = one_view(augment, batch, keys)
+        other, other_keys, _ = one_view(augment, batch, keys, "other_")
+        (logits, _), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)
+        average = jax.lax.stop_gradient(context.ema)
         (teacher_logits, _), _ = apply(average, other["image"], True, other_keys)
-        n, total = len(batch["labelled"]["label"]), len(logits)  # "labelled" comes before "unlabelled"
+        total = len(logits)
         labelled = cross_entropy(logits[:n], seen["label"][:n], label_smoothing)
         apart = jnp.square(jax.nn.softmax(logits) - jax.nn.softmax(teacher_logits)).mean(-1)
-        weight = unlabelled_weight * jnp.exp(-5.0 * jnp.square(1.0 - jnp.minimum(frozen["progress"] / ramp, 1.0)))
+        weight = unlabelled_weight * jnp.exp(-5.0 * jnp.square(1.0 - jnp.minimum(context.progress / ramp, 1.0)))
         agree = right(logits, teacher_logits).sum()
         return labelled.sum() + weight * apart.sum() * (n / total), Aux(
             float(n),
-            state,
+            model_state,
             {
                 "accuracy": (right(logits[:n], seen["label"][:n]).sum(), float(n)),
                 "agreement": (agree, float(total)),

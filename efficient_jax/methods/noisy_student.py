@@ -40,9 +40,9 @@ def noisy_student(
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
     settings.class_balance(class_balance, task)
 
-    def loss_fn(params, state, frozen, batch, keys):
-        n = len(batch["labelled"]["label"])  # "labelled" comes before "unlabelled"
-        weights = (class_weights(frozen["class_counts"], class_balance),) if class_balance else ()
+    def loss_fn(params, model_state, context, batch, keys):
+        n = len(batch["labelled"]["label"])
+        weights = (class_weights(context.class_counts, class_balance),) if class_balance else ()
 
         def losses_of(logits, targets):
             labelled = task.loss(logits[:n], targets[:n], label_smoothing, *weights)
@@ -51,14 +51,14 @@ def noisy_student(
         def together(logits, targets):
             return jnp.concatenate(losses_of(logits, targets))
 
-        variables = {"params": params, **state}
-        seen, model_keys = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, together))
-        (logits, _), state = apply(variables, seen["image"], True, model_keys)
+        variables = {"params": params, **model_state}
+        seen, model_keys, _ = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, together))
+        (logits, _), model_state = apply(variables, seen["image"], True, model_keys)
         labelled, unlabelled = losses_of(logits, seen["label"])
         correct, m = task.right(logits, seen["label"]), len(unlabelled)
         return labelled.sum() + unlabelled_weight * unlabelled.sum(), Aux(
             n + unlabelled_weight * m,
-            state,
+            model_state,
             {
                 "accuracy": (correct[:n].sum(), float(n)),
                 "pseudo_label_accuracy": (correct[n:].sum(), float(m)),

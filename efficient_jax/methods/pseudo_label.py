@@ -29,18 +29,18 @@ def pseudo_label(
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
     settings.share(ramp, "ramp")
 
-    def loss_fn(params, state, frozen, batch, keys):
-        seen, model_keys = one_view(augment, batch, keys)
-        (logits, _), state = apply({"params": params, **state}, seen["image"], True, model_keys)
-        n, m = len(batch["labelled"]["label"]), len(batch["unlabelled"]["label"])
+    def loss_fn(params, model_state, context, batch, keys):
+        seen, model_keys, n = one_view(augment, batch, keys)
+        (logits, _), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)
+        m = len(logits) - n
         labelled = cross_entropy(logits[:n], seen["label"][:n], label_smoothing)
         own = jax.lax.stop_gradient(logits[n:])
         mask = (jax.nn.softmax(own).max(-1) >= threshold).astype(jnp.float32)
         unlabelled = mask * cross_entropy(logits[n:], jax.nn.one_hot(own.argmax(-1), own.shape[-1]))
-        weight = unlabelled_weight * jnp.minimum(frozen["progress"] / ramp, 1.0)
+        weight = unlabelled_weight * jnp.minimum(context.progress / ramp, 1.0)
         return labelled.sum() + weight * unlabelled.sum() * (n / m), Aux(
             float(n),
-            state,
+            model_state,
             {
                 "accuracy": (right(logits[:n], seen["label"][:n]).sum(), float(n)),
                 "taken": (mask.sum(), float(m)),

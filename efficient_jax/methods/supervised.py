@@ -19,23 +19,23 @@ def supervised(
         task: its loss is learned, "accuracy" counts what it calls right.
         label_smoothing: in 0..1 (1 excluded), see the losses of the task.
         class_balance: beta of `losses.class_weights` in 0..1 (1 excluded), which weighs classes by how rare they are
-            among the labelled images, `frozen["class_counts"]` [classes]: 0.0 all alike, 0.9 to 0.9999 rare ones more.
+            among the labelled images, `context.class_counts` [classes]: 0.0 all alike, 0.9 to 0.9999 rare ones more.
 
     Raises: UserError for a `class_balance` where the loss of the task has no weights of classes.
     """
     settings.class_balance(class_balance, task)
 
-    def loss_fn(params, state, frozen, batch, keys):
-        weights = (class_weights(frozen["class_counts"], class_balance),) if class_balance else ()
+    def loss_fn(params, model_state, context, batch, keys):
+        weights = (class_weights(context.class_counts, class_balance),) if class_balance else ()
 
         def losses_of(logits, targets):
             return task.loss(logits, targets, label_smoothing, *weights)
 
-        variables = {"params": params, **state}
-        seen, model_keys = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, losses_of))
-        (logits, _), state = apply(variables, seen["image"], True, model_keys)
+        variables = {"params": params, **model_state}
+        seen, model_keys, _ = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, losses_of))
+        (logits, _), model_state = apply(variables, seen["image"], True, model_keys)
         losses = losses_of(logits, seen["label"])
         count = float(len(losses))
-        return losses.sum(), Aux(count, state, {"accuracy": (task.right(logits, seen["label"]).sum(), count)})
+        return losses.sum(), Aux(count, model_state, {"accuracy": (task.right(logits, seen["label"]).sum(), count)})
 
     return loss_fn

@@ -20,19 +20,29 @@ Losses = Callable[[Float[Array, "b classes"], Float[Array, "b classes"]], Float[
 
 def one_view(
     augment: Augment, batch: dict[str, Batch], keys: Keys, which: str = "", saliency: Saliency | None = None
-) -> tuple[Batch, Key[Array, " n"]]:
-    """All streams, one behind the other in the order of their names, augmented; and the model's keys for them.
+) -> tuple[Batch, Key[Array, " n"], int]:
+    """Returns one augmented view of all images of a step.
 
-    One program augments all and one forward pass sees all, BatchNorm too. Streams have even lengths where images
-    are mixed with their neighbours, so that labelled and unlabelled images do not mix. Another `which` draws anew.
-    `saliency` is for operations that ask for it, see `saliency_of`.
+    One program augments all streams and one forward pass sees them, so batch statistics are common. Streams have even
+    lengths where images are mixed with their neighbours, so that labelled and unlabelled images do not mix.
+
+    Args:
+        augment: the augmentation of a batch.
+        batch: examples of each stream.
+        keys: one random key for each of them.
+        which: another name draws another view of the same images.
+        saliency: for operations that ask for it, see `saliency_of`.
+
+    Returns: (the labelled images and behind them the unlabelled ones; a key of the model for each; how many are
+        labelled).
     """
-    names = sorted(batch)
+    names = [name for name in ("labelled", "unlabelled") if name in batch]
     entries = batch[names[0]].keys() - {"index"}
     together = {entry: jnp.concatenate([batch[name][entry] for name in names]) for entry in sorted(entries)}
     all_keys = jnp.concatenate([keys[name] for name in names])
-    seen = augmentations.augmented(augment, random_keys.view(all_keys, which + "augment"), together, saliency)
-    return seen, random_keys.view(all_keys, which + "model")
+    view = augmentations.augmented(augment, random_keys.view(all_keys, which + "augment"), together, saliency)
+    labelled = len(batch["labelled"]["label"]) if "labelled" in batch else 0
+    return view, random_keys.view(all_keys, which + "model"), labelled
 
 
 def saliency_of(apply: Apply, variables: Tree, losses: Losses) -> Saliency:
@@ -64,33 +74,49 @@ def saliency_of(apply: Apply, variables: Tree, losses: Losses) -> Saliency:
 
 def two_views(
     augment: Augment, strong_augment: Augment, batch: dict[str, Batch], keys: Keys
-) -> tuple[Batch, Key[Array, " n"]]:
-    """As `one_view`, and behind it the unlabelled images once more, augmented by `strong_augment` instead.
+) -> tuple[Batch, Key[Array, " n"], int]:
+    """Returns one view of all images and behind it a second, strong view of the unlabelled ones.
 
-    "label" stays that of one view. One forward pass sees all three parts: their batch statistics are common.
+    One forward pass sees all three parts, so batch statistics are common. "label" stays that of one view: it is
+    shorter than "image" by the unlabelled images.
+
+    Args:
+        augment: the augmentation of the first view.
+        strong_augment: the augmentation of the second view.
+        batch: examples of the streams "labelled" and "unlabelled".
+        keys: one random key for each of them.
+
+    Returns: as `one_view`.
     """
-    weak, model_keys = one_view(augment, batch, keys)
+    weak, model_keys, labelled = one_view(augment, batch, keys)
     unlabelled = {"unlabelled": batch["unlabelled"]}
-    strong, strong_keys = one_view(strong_augment, unlabelled, {"unlabelled": keys["unlabelled"]}, "strong_")
+    strong, strong_keys, _ = one_view(strong_augment, unlabelled, {"unlabelled": keys["unlabelled"]}, "strong_")
     images = [weak["image"], strong["image"]]
     if images[0].dtype != images[1].dtype:
         images = [augmentations.to_float(image) for image in images]
-    return weak | {"image": jnp.concatenate(images)}, jnp.concatenate([model_keys, strong_keys])
+    return weak | {"image": jnp.concatenate(images)}, jnp.concatenate([model_keys, strong_keys]), labelled
 
 
 def with_labels(
-    logits: Float[Array, "b classes"], labels: Float[Array, "b classes"], batch: dict[str, Batch], weight: float
+    logits: Float[Array, "b classes"], labels: Float[Array, "b classes"], labelled: int, weight: float
 ) -> tuple[Float[Array, ""] | float, dict[str, tuple]]:
-    """(`weight` times the mean cross-entropy of the labelled images, times the number of all; their accuracy).
+    """Returns the loss of the labelled images for a method that also learns something else from all images.
 
-    For a method that has something to learn from all images. With a weight of 0.0 nobody reads a label but to measure.
+    Args:
+        logits: of all images, the labelled ones first.
+        labels: distributions over classes. With a weight of 0.0 they are read for the accuracy only.
+        labelled: how many images are labelled.
+        weight: factor of the loss, 0.0 or more.
+
+    Returns: (`weight` times the mean cross-entropy of the labelled images times the number of all images; metrics).
+
+    Raises: UserError for a weight above 0.0 without labelled images.
     """
-    if "labelled" not in batch:
+    if not labelled:
         if weight:
             raise UserError(f"method.hard_weight: {weight} asked, but batch.labelled is 0; say hard_weight = 0.0")
         return 0.0, {}
-    n = len(batch["labelled"]["label"])  # "labelled" comes before "unlabelled"
-    accuracy = {"accuracy": (right(logits, labels)[:n].sum(), float(n))}
+    accuracy = {"accuracy": (right(logits, labels)[:labelled].sum(), float(labelled))}
     if not weight:
         return 0.0, accuracy
-    return weight * cross_entropy(logits[:n], labels[:n]).sum() * (len(logits) / n), accuracy
+    return weight * cross_entropy(logits[:labelled], labels[:labelled]).sum() * (len(logits) / labelled), accuracy

@@ -27,6 +27,9 @@ MODELS = {
     "vit": ViT,
 }
 
+GIVEN = ("classes", "norm_axis", "parent", "name")
+"""Fields of a model that are no settings: the stage gives the first two, flax the others."""
+
 DTYPES = dict.fromkeys(("float32", "bfloat16"))
 """The dtypes of computation. float16 is not among them, since its gradients would need a loss scale."""
 

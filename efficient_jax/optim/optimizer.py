@@ -29,14 +29,14 @@ class Row(NamedTuple):
 
 
 schedule = schedules.schedule
-GIVEN = ("rate", "weight_decay")  # passed by `optimizer`; the other parameters of an algorithm are keys of its block
 ADAMW = {"name": "adamw"}
 
 
 def optimizer(
     params: Tree,
-    *,
     steps: int,
+    layers: tuple[str, ...] = (),
+    *,
     learning_rate: float,
     warmup: int = 0,
     weight_decay: float,
@@ -45,7 +45,6 @@ def optimizer(
     algorithm: dict = ADAMW,
     schedule: dict = schedules.COSINE,
     layer_decay: float = 1.0,
-    layers: tuple[str, ...] = (),
 ) -> tuple[optax.GradientTransformation, list[Row]]:
     """Returns the optimizer of a stage, and a table of the parameters that each rule claims.
 
@@ -75,7 +74,7 @@ def optimizer(
     Raises: UserError for a parameter without a rule, a rule without a parameter, a parameter that is not in exactly
         one layer, and settings that are unknown or outside their range.
     """
-    name, settings = bind_named(ALGORITHMS, algorithm, "optim.algorithm", GIVEN)
+    name, settings = bind_named(ALGORITHMS, algorithm, "optim.algorithm")
     multipliers, table = _multipliers(params, rules, layers, layer_decay, weight_decay)
     rate = schedules.schedule(learning_rate=learning_rate, steps=steps, warmup=warmup, schedule=schedule)
     labels = jax.tree.map(str, multipliers)  # strings, since they become keys in the checkpoint

@@ -11,7 +11,6 @@ import optax
 from efficient_jax.errors import UserError
 from efficient_jax.settings import bind_named
 
-GIVEN = ("peak", "steps", "warmup")  # passed by `schedule`; the other parameters are keys of the block
 COSINE = {"name": "cosine"}
 
 
@@ -32,7 +31,7 @@ def schedule(
     """
     if not 0 <= warmup < steps:
         raise UserError(f"warmup = {warmup} steps must be at least 0 and less than the {steps} training steps")
-    name, settings = bind_named(SCHEDULES, schedule, "optim.schedule", GIVEN)
+    name, settings = bind_named(SCHEDULES, schedule, "optim.schedule")
     after = SCHEDULES[name](learning_rate, steps, warmup, **settings)
     with jax.numpy_dtype_promotion("standard"):
         begin = float(after(0))

@@ -1,7 +1,7 @@
 """Checkpoints with orbax: asynchronous, atomic, the newest always and the best on validation where there is one.
 
-A stage's folder holds everything needed to use its model: the train state, and as JSON the description that
-rebuilds the network (name, settings, preprocessing, class names).
+A stage's folder holds everything needed to use its model: the train state, and as JSON the `ModelSpec` that
+rebuilds the network.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from efficient_jax.errors import UserError, few
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.training import parallel
 from efficient_jax.types import Tree
 
@@ -47,14 +48,20 @@ def open_manager(stage: Path, keep_every: int = 0) -> ocp.CheckpointManager:
         ) from error
 
 
-def save(
-    manager: ocp.CheckpointManager, step: int, state: Tree, model: dict[str, Any], validation: float | None
-) -> None:
-    """Starts to save; returns as soon as the state is copied. `validation` is the score that "best" goes by."""
+def save(manager: ocp.CheckpointManager, step: int, state: Tree, spec: ModelSpec, validation: float | None) -> None:
+    """Starts to save; returns as soon as the state is copied.
+
+    Args:
+        manager: of `saving`.
+        step: number of steps that were trained.
+        state: the train state; "ema" are the variables that `load` returns.
+        spec: what rebuilds the network.
+        validation: score that the best checkpoint has most of; None if there are no validation images.
+    """
     copied = jax.tree.map(np.array, state)  # what orbax is given as jax.Arrays it wants spread over all processes
     manager.save(
         step,
-        args=ocp.args.Composite(state=ocp.args.StandardSave(copied), model=ocp.args.JsonSave(model)),
+        args=ocp.args.Composite(state=ocp.args.StandardSave(copied), model=ocp.args.JsonSave(spec.to_json())),
         metrics=None if validation is None else {"validation": validation},
     )
 
@@ -138,11 +145,23 @@ def chosen(stage: Path) -> int | None:
         return best_step(manager)
 
 
-def load(stage: Path, where: str, step: int | None = None) -> tuple[Tree, dict[str, Any]]:
-    """(EMA variables as numpy arrays, model description) of a stage's checkpoint of update `step`; by default of the
-    best or newest one.
+class Saved(NamedTuple):
+    """What `load` reads of a checkpoint."""
 
-    Raises: UserError naming `where` when there is none, or a damaged one.
+    step: int  # after which it was saved
+    variables: Tree  # averaged (EMA), numpy arrays
+    spec: ModelSpec
+
+
+def load(stage: Path, where: str, step: int | None = None) -> Saved:
+    """Reads the averaged variables of a checkpoint, without knowing the network.
+
+    Args:
+        stage: folder of the stage.
+        where: the flag or key that an error names.
+        step: after which step it was saved; None: the best on validation, or else the newest.
+
+    Raises: UserError if there is none, or a damaged one.
     """
     if not (stage / FOLDER).is_dir():
         raise UserError(f"{where}: {str(stage)!r} is no trained stage (it has no folder {FOLDER!r})")
@@ -158,7 +177,7 @@ def _why(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def _load(stage: Path, where: str, step: int | None) -> tuple[Tree, dict[str, Any]]:
+def _load(stage: Path, where: str, step: int | None) -> Saved:
     with open_manager(stage) as manager:
         step = best_step(manager) if step is None else step
         if step is None:
@@ -171,10 +190,10 @@ def _load(stage: Path, where: str, step: int | None) -> tuple[Tree, dict[str, An
             manager.item_metadata(step)["state"],
             is_leaf=lambda x: hasattr(x, "shape"),
         )
-        found = manager.restore(
+        restored = manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(host), model=ocp.args.JsonRestore())
         )
-    return found["state"]["ema"], found["model"]
+    return Saved(step, restored["state"]["ema"], ModelSpec.from_json(restored["model"]))
 
 
 def fingerprint(variables: Tree) -> str:

@@ -1,17 +1,45 @@
-"""What a loss function is, which every method returns."""
+"""What a loss function is, which every method builds, and what it may see."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from efficient_jax.types import Aux, Tree
+from efficient_jax.types import Aux, Batch, Tree
 
-LossFn = Callable[[Tree, Tree, Tree, dict, dict], tuple[jax.Array, Aux]]
-"""`loss_fn(params, state, frozen, batch, keys) -> (loss_sum, Aux)`
 
-state   what the forward pass renews (batch statistics), and under "memory" what the method remembers, if it does
-frozen  what gets no gradient: "ema", the average of the variables before this update; "progress", the share of the
-        updates that are done; and what the method was given, such as a "teacher"
-batch   examples of each stream ("labelled", "unlabelled"); "index" is their place in the data set
-keys    one key for each of them
+class LossContext(NamedTuple):
+    """What a loss may see beside parameters, model state and batch. None of it gets a gradient."""
+
+    teachers: tuple[Tree, ...]  # variables of each teacher
+    ema: Tree  # moving average of the variables, before this step
+    progress: Float[Array, ""]  # share of the steps that are done, in 0..1
+    class_counts: Float[Array, " classes"]  # labelled images of each class; of soft labels their sum
+
+
+LossFn = Callable[[Tree, Tree, LossContext, dict[str, Batch], dict[str, Array]], tuple[jax.Array, Aux]]
+"""`loss_fn(params, model_state, context, batch, keys) -> (loss_sum, Aux)`
+
+params       what is trained: parameters of the model, and those that the method adds
+model_state  what the forward pass renews (batch statistics), and under "memory" what the method remembers, if it does
+context      see `LossContext`
+batch        examples of each stream ("labelled", "unlabelled"); "index" is their index in the dataset
+keys         one random key for each of them
 """
+
+
+def loss_context(
+    state: Tree, teachers: tuple[Tree, ...], class_counts: Float[Array, " classes"], steps: int
+) -> LossContext:
+    """Returns the context of the step that follows `state`.
+
+    Args:
+        state: the training state, see `state.create`.
+        teachers: variables of each teacher; () for methods without.
+        class_counts: labelled images of each class.
+        steps: how many the stage has.
+    """
+    progress = state["step"].astype(jnp.float32) / steps
+    return LossContext(teachers, state["ema"], progress, class_counts)

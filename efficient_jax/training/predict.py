@@ -6,9 +6,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from efficient_jax.errors import UserError
+from efficient_jax.inference import tta
 from efficient_jax.tasks import Task
 from efficient_jax.training import batches, parallel
 from efficient_jax.types import Apply, Augment, Tree
+
+
+def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str = "soft") -> Apply:
+    """Wraps `apply`, for predicting, with test-time augmentation: returns the log of the mean probability over `views`.
+
+    Args:
+        apply: the network.
+        views: transformations of the image, see `tta.VIEWS`; one or more.
+        task: makes probabilities of logits, and logits of their mean.
+        vote: "soft", the mean probability, or "hard", the share of the views that answer each class.
+
+    Returns: a function like `apply`, with the intermediates of the image itself.
+
+    Raises: UserError for a hard vote where an image can have several labels.
+    """
+    if vote == "hard" and not task.exclusive:
+        raise UserError("--tta: hard counts one answer for each view; where an image can have several labels take soft")
+
+    def seen_through(variables: Tree, images: jax.Array, train: bool, keys: jax.Array | None) -> tuple:
+        def classify(view: jax.Array) -> jax.Array:
+            return task.probabilities(apply(variables, view, False, None)[0][0])
+
+        (_, seen), state = apply(variables, images, train, keys)
+        predicted = tta.predictions(classify, images, views)
+        combined = tta.shares(predicted) if vote == "hard" else tta.mean(predicted)
+        return (task.logits(combined), seen), state
+
+    return seen_through
 
 
 def make_predict(apply: Apply, devices: Sequence[jax.Device], task: Task) -> Callable:

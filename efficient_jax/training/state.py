@@ -10,15 +10,27 @@ NOTHING: Tree = {}
 
 
 def create(variables: Tree, tx: optax.GradientTransformation, of_method: Tree = NOTHING, memory: Tree = None) -> Tree:
-    """{"step", "params", "state", "opt", "ema"}: `state` are the variables that a forward pass renews, `ema` the
-    exponential moving average of the variables, which is what a stage evaluates and hands on. `of_method` are
-    parameters which the method trains beside the model's, `memory` what it remembers; both end with it."""
-    state = {name: tree for name, tree in variables.items() if name != "params"}
+    """Returns the state before the first step.
+
+    Args:
+        variables: of the model, "params" and what a forward pass renews.
+        tx: the optimizer.
+        of_method: parameters that the method trains beside the model's; they end with it.
+        memory: what the method remembers from step to step; None for methods that remember nothing.
+
+    Returns: a dict of
+        step: int32, how many steps are done
+        params: the parameters of model and method
+        model_state: what a forward pass renews, such as batch statistics, and the memory
+        opt: the state of the optimizer
+        ema: the exponential moving average of the model's variables, which a stage evaluates and hands on
+    """
+    model_state = {name: tree for name, tree in variables.items() if name != "params"}
     params = variables["params"] | of_method
     return {
         "step": jnp.int32(0),
         "params": params,
-        "state": state if memory is None else state | {"memory": memory},
+        "model_state": model_state if memory is None else model_state | {"memory": memory},
         "opt": tx.init(params),
         # A copy: two names for one buffer cannot both be donated.
         "ema": jax.tree.map(jnp.copy, variables),
@@ -26,9 +38,15 @@ def create(variables: Tree, tx: optax.GradientTransformation, of_method: Tree = 
 
 
 def update_ema(ema: Tree, variables: Tree, step: jax.Array, decay: float) -> Tree:
-    """Moving average that starts as the plain mean, so that the initial weights leave no trace.
+    """Returns the moving average after one more step; it starts as the plain mean, without the initial weights.
 
-    The decay after `step` updates is min(1 - 1 / (step + 1), decay) (arXiv 1703.01780).
+    The decay after `step` steps is min(1 - 1 / (step + 1), decay) (arXiv 1703.01780).
+
+    Args:
+        ema: the average so far.
+        variables: the variables after the step.
+        step: int32, how many steps were done before it.
+        decay: the largest decay, in 0..1.
     """
     keep = jnp.minimum(1.0 - 1.0 / (step.astype(jnp.float32) + 1.0), decay)
     # In this form the average of what does not change, a frozen layer, keeps every bit.

@@ -55,7 +55,7 @@ def test_with_probability():
 
 def test_one_of():
     agree(results(one_of((plus(1), plus(2), plus(3)))), {1: 1 / 3, 2: 1 / 3, 3: 1 / 3})
-    agree(results(one_of((plus(1), plus(2), plus(3)), (1.0, 0.5, 0.5))), {1: 0.5, 2: 0.25, 3: 0.25})
+    agree(results(one_of((plus(1), plus(2), plus(3)), weights=(1.0, 0.5, 0.5))), {1: 0.5, 2: 0.25, 3: 0.25})
 
 
 def test_two_of_three_come_in_every_order_once():
@@ -80,14 +80,17 @@ def test_each_layer_has_a_key_of_its_own():
     assert 0.16 < parts.std() / np.sqrt(6) < 0.18  # of a sum of two: sqrt(2 / 12) / sqrt(6)
 
 
-@pytest.mark.parametrize("chosen", [one_of((plus(1), double, noise)), some_of((plus(1), double, noise), 1, 3)])
+THREE = (plus(1), double, noise)
+
+
+@pytest.mark.parametrize("chosen", [one_of(THREE), some_of(THREE, n_min=1, n_max=3)])
 def test_alone_as_in_a_batch(chosen, key):
     together, keys = results(chosen, n=8), jax.random.split(key, 8)
     alone = [chosen(keys[i], {"image": jnp.zeros((1, 1, 1)), "label": jnp.int32(i)})["image"].item() for i in range(8)]
     np.testing.assert_array_equal(together, np.float32(alone))
 
 
-@pytest.mark.parametrize("chosen", [one_of((plus(1), double)), some_of((plus(1), double), 2, 2)])
+@pytest.mark.parametrize("chosen", [one_of((plus(1), double)), some_of((plus(1), double), n_min=2, n_max=2)])
 def test_one_branch_for_each_image_on_cpu_and_none_on_accelerators(chosen, key):
     batch = {"image": jnp.zeros((4, 1, 1, 1))}
     traced = jax.jit(jax.vmap(chosen)).trace(jax.random.split(key, 4), batch)
@@ -101,7 +104,7 @@ def test_one_branch_for_each_image_on_cpu_and_none_on_accelerators(chosen, key):
 
 def test_choices_nest(key):
     turn = partial(affine.rotate, degrees=30.0)  # has a loop of its own
-    chosen = one_of((with_probability(turn, 0.5), some_of((turn, nothing), 1, 2)))
+    chosen = one_of((with_probability(turn, 0.5), some_of((turn, nothing), n_min=1, n_max=2)))
     image = jax.random.randint(key, (6, 5, 5, 3), 0, 256).astype(jnp.uint8)
     keys = jax.random.split(key, 6)
     together = jax.jit(jax.vmap(chosen))(keys, {"image": image})["image"]
@@ -121,7 +124,7 @@ def test_what_is_chosen_from_must_return_the_same(key):
         return example | {"count": jnp.int32(1)}
 
     with pytest.raises(UserError, match=r"halve returns 'image' as float32\[2, 4, 1\], nothing as float32\[4, 4, 1\]"):
-        some_of((double, halve), 1, 1)(key, example)
+        some_of((double, halve), n_min=1, n_max=1)(key, example)
     with pytest.raises(UserError, match="double returns 'count' not at all, count as int32"):
         one_of((count, partial(double)))(key, example)
     assert one_of((halve, halve))(key, example)["image"].shape == (2, 4, 1)
@@ -131,12 +134,12 @@ def test_bad_settings_are_refused():
     with pytest.raises(UserError, match=r"1\.5"):
         with_probability(double, 1.5)
     with pytest.raises(UserError, match="weights"):
-        one_of((double, double), (1.0,))
+        one_of((double, double), weights=(1.0,))
     with pytest.raises(UserError, match="weights"):
-        one_of((double, double), (0.0, 0.0))
+        one_of((double, double), weights=(0.0, 0.0))
     with pytest.raises(UserError, match="0 augmentations"):
         one_of(())
     with pytest.raises(UserError, match="at most 1"):
-        some_of((double,), 1, 2)
+        some_of((double,), n_min=1, n_max=2)
     with pytest.raises(UserError, match="n_min"):
-        some_of((double,), 1, 0)
+        some_of((double,), n_min=1, n_max=0)

@@ -234,7 +234,7 @@ def test_choices_check_and_name_what_they_are_given(key):
     pair = (augment.invert, augment.flip)
     choices = (
         augment.one_of(pair),
-        augment.some_of(pair, 1, 2),
+        augment.some_of(pair, n_min=1, n_max=2),
         augment.with_probability(augment.flip, 0.5),
         augment.by_class(pair),
     )

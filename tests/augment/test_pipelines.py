@@ -65,7 +65,9 @@ def test_choices_nest(key):
     np.testing.assert_array_equal(run(key, ("some_of",), **blocks)["image"], BATCH["image"][:, ::-1, ::-1])
 
 
-@pytest.mark.parametrize("choose", [augment.one_of, augment.sequence, lambda ops: augment.some_of(ops, 1, 1)])
+@pytest.mark.parametrize(
+    "choose", [augment.one_of, augment.sequence, lambda ops: augment.some_of(ops, n_min=1, n_max=1)]
+)
 def test_names_where_functions_belong_are_refused(choose):
     with pytest.raises(UserError, match=r"want a tuple of functions .* got 'rotat'"):
         choose((augment.flip, "rotat"))

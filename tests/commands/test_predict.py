@@ -12,7 +12,8 @@ from efficient_jax.commands.predict import predict
 from efficient_jax.errors import UserError
 from efficient_jax.inference import predictions
 from efficient_jax.inference.tta import VIEWS
-from efficient_jax.training import trained
+from efficient_jax.training.classifier import network
+from efficient_jax.training.trained import Trained
 from tests import tiny_run
 
 
@@ -81,7 +82,8 @@ def test_the_page_shows_margin_and_probabilities(teacher, pictures, tmp_path):
 def test_views_are_averaged(teacher):
     """Over mirror images the answer for a picture and its mirror image is the same; it lies between both."""
     images = np.random.default_rng(0).integers(0, 256, (4, *tiny_run.SHAPE), np.uint8)
-    plain, mean = (trained.network(str(teacher), "test", 4, VIEWS[name]).predict for name in ("none", "flips"))
+    weights = Trained.open(str(teacher), "test")
+    plain, mean = (network(weights, 4, VIEWS[name]).predict for name in ("none", "flips"))
     np.testing.assert_array_equal(mean(images)[0], mean(images[:, :, ::-1])[0])
     np.testing.assert_allclose(mean(images)[0], (plain(images)[0] + plain(images[:, :, ::-1])[0]) / 2, atol=1e-6)
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import efficient_jax
-from efficient_jax.training import checkpoint, trained
+from efficient_jax.training import checkpoint
+from efficient_jax.training.trained import Trained
 from tests.commands.launch import ROOT, TINY, launch, start
 
 WITHOUT_NETWORK = """
@@ -91,7 +92,7 @@ def test_a_run_is_repeated_from_its_folder(run, tmp_path):
     assert code == 0, err
     one, other = (json.loads((path / "config.json").read_text()) for path in (workdir, tmp_path / "again"))
     assert one | {"stages": ["supervised"]} == other
-    first, second = (trained.load(path / "supervised", "test")[1] for path in (workdir, tmp_path / "again"))
+    first, second = (Trained.open(str(path / "supervised"), "test").variables for path in (workdir, tmp_path / "again"))
     np.testing.assert_equal(second, first)
 
 
@@ -109,7 +110,7 @@ def whole(tmp_path_factory):
     """An uninterrupted run."""
     workdir = tmp_path_factory.mktemp("whole")
     assert launch("train", *LONG, f"--workdir={workdir}")[0] == 0
-    return trained.load(workdir / "augmented", "test")[1]
+    return Trained.open(str(workdir / "augmented"), "test").variables
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
@@ -131,7 +132,7 @@ def ends_as(whole, workdir):
     code, _, err = launch("train", *LONG, f"--workdir={workdir}")
     assert code == 0, err
     assert all(step % 10 == 0 for step in checkpoint.steps(workdir / "augmented"))
-    np.testing.assert_equal(trained.load(workdir / "augmented", "test")[1], whole)
+    np.testing.assert_equal(Trained.open(str(workdir / "augmented"), "test").variables, whole)
     lines = (workdir / "augmented" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(5, 61, 5))
 
@@ -226,7 +227,7 @@ def test_two_processes_are_as_one_also_after_one_has_died(whole, tmp_path):
     assert "report: " not in outs[1][0]
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
-        trained.load(tmp_path / "augmented", "test")[1],
+        Trained.open(str(tmp_path / "augmented"), "test").variables,
         whole,
     )
 
@@ -264,7 +265,7 @@ def test_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
     assert "in update" in err
     assert err.count("\n") == 1
     assert not (tmp_path / "supervised" / "result.json").exists()
-    variables = trained.load(tmp_path / "supervised", "test")[1]
+    variables = Trained.open(str(tmp_path / "supervised"), "test").variables
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from rich.console import Console
 
 from efficient_jax.commands.evaluate import evaluate
-from efficient_jax.evaluation.members import load, member, named
+from efficient_jax.evaluation.members import member, named
 from efficient_jax.evaluation.soup import soup_of
 from efficient_jax.inference import predictions
-from efficient_jax.training.trained import load as load_stage
+from efficient_jax.training.trained import Trained
 
 CONSOLE = Console(file=io.StringIO(), width=200)
 
@@ -21,10 +21,10 @@ def test_snapshots_vote_and_make_a_soup(trained, tmp_path):
     assert [name.rpartition("@")[2] for name in names] == ["3", "6", "9"]
     out = tmp_path / "out"
     evaluate(members=f"{trained / 'net'}@*", soup="uniform", out=str(out))
-    _, variables, about = load_stage(out / "soup", "test")
-    parts = [load(name)[0]["params"]["head"]["kernel"] for name in names]
-    np.testing.assert_allclose(variables["params"]["head"]["kernel"], np.mean(parts, 0), atol=1e-6)
-    assert about["classes"] == ["0", "1", "2"]
+    soup = Trained.open(str(out / "soup"), "test")
+    parts = [Trained.open(name, "test").variables["params"]["head"]["kernel"] for name in names]
+    np.testing.assert_allclose(soup.variables["params"]["head"]["kernel"], np.mean(parts, 0), atol=1e-6)
+    assert soup.spec.classes == ("0", "1", "2")
     found = json.loads((out / "evaluation.json").read_text())
     assert [*found["members"]] == [*names, "uniform soup of 3", "soft vote of 3"]
     assert len(found["pairs"]) == len(found["selection"]) == 3
@@ -37,7 +37,7 @@ def test_snapshots_vote_and_make_a_soup(trained, tmp_path):
 
 def test_a_greedy_soup_is_no_worse_on_validation_than_its_best_member(trained):
     names = named(f"{trained / 'net'}@*")
-    made, _, _, inside = soup_of(names, "greedy", CONSOLE)
+    made, _, inside = soup_of(names, "greedy", CONSOLE)
 
     def right(of):
         return (of.validation.probabilities.argmax(1) == of.validation.labels).sum()

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from efficient_jax.evaluation.members import member, prepared
 from efficient_jax.evaluation.turned import turned
-from efficient_jax.training.trained import classifier
+from efficient_jax.training.classifier import Classifier
 
 CONSOLE = Console(file=io.StringIO(), width=200)
 
@@ -17,7 +17,7 @@ def test_images_turned_both_ways(trained):
     name = str(trained / "net")
     straight, quarter = turned(name, [90.0], CONSOLE)
     test = member(name, CONSOLE).test
-    classify = classifier(name)
+    classify = Classifier.open(name)
     images = prepared(trained, CONSOLE).source.images[test.ids]
     right = [int((classify(np.rot90(images, k, (1, 2)).copy()).argmax(1) == test.labels).sum()) for k in (0, 1, 3)]
     assert straight == {"degrees": 0.0, "correct": right[0], "n": 30}

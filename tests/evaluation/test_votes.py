@@ -11,7 +11,7 @@ from efficient_jax import files
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.evaluation.members import member
 from efficient_jax.inference import predictions, tta
-from efficient_jax.training.trained import classifier
+from efficient_jax.training.classifier import Classifier
 
 CONSOLE = Console(file=io.StringIO(), width=200)
 
@@ -21,7 +21,7 @@ def test_views_vote(trained, images, tmp_path):
     evaluate(members=str(trained / "net"), tta="d4:hard", out=str(tmp_path))
     (found,) = json.loads((tmp_path / "evaluation.json").read_text())["members"].values()
     stored = predictions.read(tmp_path / "predictions.npz", "test")
-    classify = classifier(str(trained / "net"))
+    classify = Classifier.open(str(trained / "net"))
     seen = tta.all_views(jnp.asarray(np.load(images)["images"][stored.ids]), tta.VIEWS["d4"])
     said = jnp.stack([classify(np.asarray(view)) for view in seen])
     np.testing.assert_array_equal(stored.probabilities.argmax(1), tta.vote(said))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.experiment import fit
-from efficient_jax.training import trained
+from efficient_jax.training.trained import Trained
 from tests.tiny_run import run, stage, tuned
 
 
@@ -15,7 +15,7 @@ def test_a_head_is_fitted_without_updates(images, teacher, tmp_path, head):
     first = stage("supervised", init=str(teacher))
     found = run(images, tmp_path, {"first": first, "probe": probe})[1]
     assert found["test"] == {"correct": 30, "n": 30}
-    before, after = (trained.load(tmp_path / name, "test")[1] for name in ("first", "probe"))
+    before, after = (Trained.open(str(tmp_path / name), "test").variables for name in ("first", "probe"))
     assert (before["params"].pop("head")["kernel"] != after["params"].pop("head")["kernel"]).any()
     jax.tree.map(np.testing.assert_array_equal, before, after)
 
@@ -24,7 +24,7 @@ def test_a_fitted_head_is_where_training_may_start(images, teacher, tmp_path):
     probe = {"model": stage("supervised")["model"], "method": {"name": "linear_probe"}, "init": str(teacher)}
     block = tuned(((".*", 0.0),), init="probe", updates=2)
     run(images, tmp_path, {"probe": probe | {"views": 3, "augment": {"ops": ("flip",)}}, "then": block})
-    before, after = (trained.load(tmp_path / name, "test")[1] for name in ("probe", "then"))
+    before, after = (Trained.open(str(tmp_path / name), "test").variables for name in ("probe", "then"))
     jax.tree.map(np.testing.assert_array_equal, before, after)
 
 
@@ -43,7 +43,7 @@ def test_features_of_a_probe_are_computed_once_for_all_heads(images, teacher, tm
     alone = run(images, tmp_path / "alone", {"b": logistic}, validation=30)[0]
     without = {"seconds": 0}
     assert together[1] | without == alone | without
-    one, other = (trained.load(path / "b", "test")[1] for path in (tmp_path, tmp_path / "alone"))
+    one, other = (Trained.open(str(path / "b"), "test").variables for path in (tmp_path, tmp_path / "alone"))
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
@@ -53,6 +53,6 @@ def test_a_bias_is_put_right_by_the_images_without_labels(images, tmp_path):
     blind = stage("supervised", omit=("1",), updates=30)
     before, after = run(images, tmp_path, {"blind": blind, "corrected": block})
     assert after["test"]["correct"] > before["test"]["correct"]
-    start, end = (trained.load(tmp_path / name, "test")[1] for name in ("blind", "corrected"))
+    start, end = (Trained.open(str(tmp_path / name), "test").variables for name in ("blind", "corrected"))
     assert (start["params"]["head"].pop("bias") != end["params"]["head"].pop("bias")).all()
     jax.tree.map(np.testing.assert_array_equal, start, end)

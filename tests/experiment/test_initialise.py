@@ -10,7 +10,8 @@ import safetensors.numpy
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import initialise
 from efficient_jax.experiment.config import plan
-from efficient_jax.training import checkpoint, trained
+from efficient_jax.models.spec import ModelSpec
+from efficient_jax.training import checkpoint
 
 CLASSES = ("a", "b")
 
@@ -37,9 +38,9 @@ def positions(rows, columns):
 
 
 def save(folder, variables, size, name="vit", **settings):
-    about = trained.describe((name, settings), CLASSES, (size, size, 3), (0.5,) * 3, (0.5,) * 3)
+    spec = ModelSpec(name, settings, CLASSES, (size, size, 3), (0.5,) * 3, (0.5,) * 3)
     with checkpoint.open_manager(folder) as manager:
-        checkpoint.save(manager, 1, {"ema": variables}, about, None)
+        checkpoint.save(manager, 1, {"ema": variables}, spec, None)
     return folder
 
 
@@ -50,7 +51,7 @@ VIT |= {"dtype": "float32"}
 def test_our_own_position_embedding_is_resampled_too(tmp_path):
     """A ramp stays one: its middle row is the mean of the two outer ones."""
     init = save(tmp_path, positions(4, 4), 64, **VIT)
-    found, said = initialise.variables(stage(init, name="vit"), positions(5, 3), CLASSES, (80, 48, 3), tmp_path)
+    found, said = initialise.variables(stage(init, name="vit"), positions(5, 3), CLASSES, (80, 48, 3))
     table = found["params"]["pos_embed"]
     np.testing.assert_array_equal(table[0, 0], 9.0)
     rows = table[0, 1:].reshape(5, 3, 2)
@@ -70,16 +71,14 @@ def test_our_own_position_embedding_is_resampled_too(tmp_path):
 def test_the_same_shapes_may_be_another_function(tmp_path, settings, message):
     init = save(tmp_path, positions(4, 4), 64, **VIT)
     with pytest.raises(UserError, match=r"^config\.s\.init: .* is a checkpoint of another architecture: ") as error:
-        initialise.variables(
-            stage(init, **({"name": "vit"} | settings)), positions(4, 4), CLASSES, (64, 64, 3), tmp_path
-        )
+        initialise.variables(stage(init, **({"name": "vit"} | settings)), positions(4, 4), CLASSES, (64, 64, 3))
     assert str(error.value).endswith(message)
 
 
 def test_what_acts_in_training_only_may_differ(tmp_path):
     init = save(tmp_path, positions(4, 4), 64, **VIT)
     block = stage(init, name="vit", dropout=0.1, stochastic_depth=0.2, dtype="bfloat16")
-    assert initialise.variables(block, positions(4, 4), CLASSES, (64, 64, 3), tmp_path)[1] == []
+    assert initialise.variables(block, positions(4, 4), CLASSES, (64, 64, 3))[1] == []
 
 
 def weights(tmp_path, name="conv_stem.weight"):
@@ -94,16 +93,16 @@ def weights(tmp_path, name="conv_stem.weight"):
 def test_the_padding_that_the_names_tell_is_asked_for(tmp_path, name, tensorflow):
     init, fresh = weights(tmp_path, name)
     there = stage(init, name="efficientnet", tensorflow=tensorflow)
-    assert initialise.variables(there, fresh, CLASSES, (32, 32, 3), tmp_path)[1] == ["loaded 3 arrays"]
+    assert initialise.variables(there, fresh, CLASSES, (32, 32, 3))[1] == ["loaded 3 arrays"]
     message = rf"^config\.s\.init: .* was trained with config\.s\.model\.tensorflow = {tensorflow}; say so$"
     other = stage(init, name="efficientnet", tensorflow=not tensorflow)
     with pytest.raises(UserError, match=message):
-        initialise.variables(other, fresh, CLASSES, (32, 32, 3), tmp_path)
+        initialise.variables(other, fresh, CLASSES, (32, 32, 3))
 
 
 def test_padding_that_nothing_tells_is_said(tmp_path):
     init, fresh = weights(tmp_path)
-    _, said = initialise.variables(stage(init, name="efficientnet"), fresh, CLASSES, (32, 32, 3), tmp_path)
+    _, said = initialise.variables(stage(init, name="efficientnet"), fresh, CLASSES, (32, 32, 3))
     assert said[-1] == "padding and eps are not in the file: taken as model.tensorflow = True"
 
 
@@ -112,6 +111,6 @@ def test_a_file_that_cannot_be_read_is_named_with_its_key(tmp_path):
     message = re.escape(f"config.s.init: {tmp_path}/w.pth: not a file of torch.save")
     block = stage(tmp_path / "w.pth", name="vit")
     with pytest.raises(UserError, match=message):
-        initialise.normalisation(block, {}, tmp_path, ((), ()))
+        initialise.normalisation(block, {}, ((), ()))
     with pytest.raises(UserError, match=message):
-        initialise.variables(block, {}, CLASSES, (32, 32, 3), tmp_path)
+        initialise.variables(block, {}, CLASSES, (32, 32, 3))

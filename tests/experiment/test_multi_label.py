@@ -14,7 +14,7 @@ from efficient_jax.errors import UserError
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.metrics import accuracy
 from efficient_jax.report.page import write_report
-from efficient_jax.training.trained import load
+from efficient_jax.training.trained import Trained
 from tests.tiny_run import begin, begun, stage
 
 SHAPE = (8, 8, 2)
@@ -65,16 +65,16 @@ def test_two_independent_labels_are_learned(trained):
 
 
 def test_what_is_saved_is_what_was_tested(trained, images):
-    """`load`, the thresholds of the description and those of the result give the figures of the result."""
+    """`load`, the thresholds of the specification and those of the result give the figures of the result."""
     workdir, results = trained
     source = npz(path=images)
     for result in results:
         ids, shown = (np.load(workdir / result["stage"] / "predictions.npz")[k] for k in ("id", "probabilities"))
         found = efficient_jax.load(str(workdir / result["stage"]))(source.images[ids])
         np.testing.assert_allclose(found, shown, atol=1e-5)
-        _, _, description = load(workdir / result["stage"], "here")
-        assert description["task"] == "multi_label"
-        assert description["thresholds"] == result["thresholds"]
+        spec = Trained.open(str(workdir / result["stage"]), "here").spec
+        assert spec.task == "multi_label"
+        assert spec.thresholds == tuple(result["thresholds"])
         scored = accuracy.several_labels(shown, source.labels[ids], (shown >= result["thresholds"]).astype(int))
         assert result["test"] == scored
 
@@ -105,7 +105,7 @@ def test_without_validation_images_the_thresholds_are_a_half(images, tmp_path):
     assert "net: no validation images, so the threshold of every label is 0.5" in said
     assert result["thresholds"] == [0.5, 0.5]
     assert result["validation"] is None
-    assert load(tmp_path / "net", "here")[2]["thresholds"] == [0.5, 0.5]
+    assert Trained.open(str(tmp_path / "net"), "here").spec.thresholds == (0.5, 0.5)
 
 
 def test_mixed_images_are_learned_from(images, tmp_path):

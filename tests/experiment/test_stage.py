@@ -13,7 +13,7 @@ import pytest
 from efficient_jax import files
 from efficient_jax.errors import UserError
 from efficient_jax.methods import METHODS
-from efficient_jax.training import trained
+from efficient_jax.training.trained import Trained
 from tests.commands.launch import ROOT
 from tests.tiny_run import SHAPE, run, stage, tuned
 
@@ -25,12 +25,13 @@ def test_what_can_be_learned_is_learned(teacher):
 
 @pytest.mark.parametrize("method", ["fixmatch", "flexmatch", "uda", "mean_teacher", "pseudo_label"])
 def test_a_network_that_is_its_own_teacher_learns(images, tmp_path, method):
-    strong = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}}
-    (found,) = run(images, tmp_path, {"s": stage(method, updates=40, **(strong if METHODS[method].strong else {}))})
+    two_views = METHODS[method].needs("strong_augment")
+    (found,) = run(images, tmp_path, {"s": stage(method, updates=40, **(STRONG if two_views else {}))})
     assert found["test"]["correct"] >= 20  # of 30; 10 by chance
-    assert found["images_seen"] == 40 * (24 if METHODS[method].strong else 16)
+    assert found["images_seen"] == 40 * (24 if two_views else 16)
 
 
+STRONG = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}}
 LEARNED = ("distill", "noisy_student", "fixmatch", "flexmatch", "uda", "mean_teacher", "pseudo_label")
 
 
@@ -39,7 +40,7 @@ def test_devices_do_not_change_the_losses_of_any_method(images, teacher, tmp_pat
     blocks: dict = {}
     methods = LEARNED if jax.device_count() == 8 else ("noisy_student", "flexmatch")
     for name in methods:
-        strong = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}} if METHODS[name].strong else {}
+        strong = STRONG if METHODS[name].needs("strong_augment") else {}
         taught = {"teacher": str(teacher)} if METHODS[name].needs_teacher else {}
         batch = {"labelled": 16, "unlabelled": 16}
         blocks[name] = stage(name, updates=3, log_every=1, batch=batch, **strong, **taught)
@@ -81,16 +82,16 @@ def test_stages_of_other_sizes(images, teacher, tmp_path):
     student, fixed, again = run(images, tmp_path, blocks)
     assert student["pseudo_labels"]["right"] == again["pseudo_labels"]["right"] == 108
     assert student["test"]["correct"] == fixed["test"]["correct"] == 30
-    shapes = [trained.load(tmp_path / name, "test")[2]["image_shape"] for name in blocks]
-    assert shapes == [[16, 16, 1], [8, 8, 1], [8, 8, 1]]
+    shapes = [Trained.open(str(tmp_path / name), "test").spec.image_shape for name in blocks]
+    assert shapes == [(16, 16, 1), (8, 8, 1), (8, 8, 1)]
     seen = np.load(tmp_path / "student" / "samples.npz")
     assert seen["raw"].shape[1:] == (16, 16, 1)
 
 
 def test_a_teacher_is_the_same_after_training(images, teacher, tmp_path):
-    _, before, _ = trained.load(teacher, "test")
+    before = Trained.open(str(teacher), "test").variables
     run(images, tmp_path, {"small": stage("distill", teacher=str(teacher))})
-    _, after, _ = trained.load(teacher, "test")
+    after = Trained.open(str(teacher), "test").variables
     jax.tree.map(np.testing.assert_array_equal, before, after)
 
 
@@ -98,7 +99,7 @@ def test_a_start_is_where_training_starts(images, teacher, tmp_path):
     """With a learning rate of zero the parameters stay what `init` names."""
     still = {"learning_rate": 0.0, "warmup": 0, "weight_decay": 0.0, "clip": 1.0, "rules": ((".*", 1.0),)}
     run(images, tmp_path, {"tuned": stage("supervised", init=str(teacher), optim=still)})
-    start, end = (trained.load(path, "test")[1]["params"] for path in (teacher, tmp_path / "tuned"))
+    start, end = (Trained.open(str(path), "test").variables["params"] for path in (teacher, tmp_path / "tuned"))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), start, end)
 
 
@@ -114,11 +115,11 @@ def test_what_a_teacher_sees_needs_no_classes_in_common(two, teacher, tmp_path):
     optim = stage("distill")["optim"] | {"layer_decay": 0.9}
     method = {"name": "feature_distill", "terms": terms}
     block = stage("feature_distill", teacher=str(teacher), optim=optim) | {"method": method}
-    _, before, _ = trained.load(teacher, "test")
+    before = Trained.open(str(teacher), "test").variables
     found, alone = run(two, tmp_path, {"s": block, "alone": stage("supervised", init="s")})
     assert found["parameters"] == alone["parameters"]
-    assert "regressor" not in trained.load(tmp_path / "s", "test")[1]["params"]
-    jax.tree.map(np.testing.assert_array_equal, before, trained.load(teacher, "test")[1])
+    assert "regressor" not in Trained.open(str(tmp_path / "s"), "test").variables["params"]
+    jax.tree.map(np.testing.assert_array_equal, before, Trained.open(str(teacher), "test").variables)
 
 
 def test_a_student_can_do_without_labels(images, teacher, tmp_path):
@@ -137,7 +138,7 @@ HEAD_ONLY = (("head/.*", 1.0), (".*", 0.0))
 def test_a_frozen_backbone_keeps_every_bit(images, teacher, tmp_path):
     """Parameters and batch statistics, in the average that a stage hands on too."""
     run(images, tmp_path, {"probe": tuned(HEAD_ONLY, init=str(teacher), updates=5)})
-    before, after = (trained.load(path, "test")[1] for path in (teacher, tmp_path / "probe"))
+    before, after = (Trained.open(str(path), "test").variables for path in (teacher, tmp_path / "probe"))
     assert (before["params"].pop("head")["kernel"] != after["params"].pop("head")["kernel"]).any()
     jax.tree.map(np.testing.assert_array_equal, before, after)
 
@@ -146,17 +147,16 @@ def test_the_head_is_new_where_the_classes_are(teacher, tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "two.npz", images=rng.integers(0, 256, (90, *SHAPE), np.uint8), labels=np.arange(90) % 2)
     run(str(tmp_path / "two.npz"), tmp_path / "run", {"s": tuned(HEAD_ONLY, init=str(teacher))})
-    before, (_, after, about) = trained.load(teacher, "test")[1:], trained.load(tmp_path / "run" / "s", "test")
-    assert after["params"]["head"]["kernel"].shape == (16, 2)
-    np.testing.assert_array_equal(
-        before[0]["params"]["stage1"]["conv"]["kernel"], after["params"]["stage1"]["conv"]["kernel"]
-    )
-    assert (about["mean"], about["std"]) == (before[1]["mean"], before[1]["std"])  # they belong to the weights
+    before, after = (Trained.open(str(path), "test") for path in (teacher, tmp_path / "run" / "s"))
+    assert after.variables["params"]["head"]["kernel"].shape == (16, 2)
+    kernels = [trained.variables["params"]["stage1"]["conv"]["kernel"] for trained in (before, after)]
+    np.testing.assert_array_equal(*kernels)
+    assert (after.spec.mean, after.spec.std) == (before.spec.mean, before.spec.std)  # they belong to the weights
 
 
 def test_grey_images_may_enter_a_network_for_colours(images, tmp_path):
     run(images, tmp_path, {"s": stage("supervised", mean=(0.5,) * 3, std=(0.25,) * 3)})
-    _, variables, _ = trained.load(tmp_path / "s", "test")
+    variables = Trained.open(str(tmp_path / "s"), "test").variables
     assert variables["params"]["stage1"]["conv"]["kernel"].shape[2] == 3
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from efficient_jax import files, losses, models
-from efficient_jax.experiment.run import description_of
+from efficient_jax.experiment.run import model_spec
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.targets import supervise
 from efficient_jax.experiment.train import updates
-from efficient_jax.training import trained
 from efficient_jax.training.stopping import Stop, Stopped
+from efficient_jax.training.trained import Trained
 from tests.tiny_run import SHAPE, prepared, run, stage
 
 
@@ -27,10 +27,10 @@ def test_the_loss_knows_how_many_of_each_class_are_labelled(tmp_path):
         block = stage("supervised") | {"method": {"name": "supervised", "class_balance": beta}}
         ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": block}, labels_per_class=0, test=8)
         (each,) = ready.stages
-        about = description_of(each, ready)
-        variables = models.init(trained.build(about)[0], jax.random.key(0), SHAPE)
+        spec = model_spec(each, ready)
+        variables = models.init(spec.build()[0], jax.random.key(0), SHAPE)
         variables["params"]["head"] = jax.tree.map(np.zeros_like, variables["params"]["head"])
-        each_update = updates(each, ready, supervise(each, ready), about, variables)
+        each_update = updates(each, ready, supervise(each, ready), spec, variables)
         given = next(each_update.given(0))
         counts = np.bincount(labels[np.asarray(given["labelled"]["index"])[:, 0].ravel()], minlength=2)
         first.append(float(each_update.update(each_update.state, given)[1]["loss"][0]))
@@ -52,7 +52,7 @@ def test_devices_may_normalise_each_for_itself(images, tmp_path):
     together, alone = ({"s": stage("supervised", norm_axis=axis)} for axis in ("device", ""))
     run(images, tmp_path / "together", together)
     run(images, tmp_path / "alone", alone)
-    a, b = (trained.load(tmp_path / name / "s", "test")[1]["batch_stats"] for name in ("together", "alone"))
+    a, b = (Trained.open(str(tmp_path / name / "s"), "test").variables["batch_stats"] for name in ("together", "alone"))
     np.testing.assert_allclose(a["stage1"]["norm"]["mean"], b["stage1"]["norm"]["mean"], rtol=0.02)
     assert (a["stage1"]["norm"]["var"] != b["stage1"]["norm"]["var"]).any()
 
@@ -91,5 +91,5 @@ def test_a_resumed_stage_says_where_it_goes_on_and_counts_all_its_seconds(images
     whole = prepared(images, tmp_path / "whole", {"s": block})
     whole.workdir.mkdir()
     assert run_stage(whole.stages[0], whole)["seconds"] < 1000
-    one, other = (trained.load(path / "s", "test")[1] for path in (tmp_path, tmp_path / "whole"))
+    one, other = (Trained.open(str(path / "s"), "test").variables for path in (tmp_path, tmp_path / "whole"))
     jax.tree.map(np.testing.assert_array_equal, one, other)

@@ -12,7 +12,7 @@ from efficient_jax.methods.supervised import supervised
 from efficient_jax.methods.uda import uda
 from efficient_jax.tasks import CLASSIFICATION
 from efficient_jax.training import parallel
-from tests.methods.fake import CLASSES, PARAMS, cross_entropies, fake, make, noise, softmax, unchanged
+from tests.methods.fake import CLASSES, PARAMS, context, cross_entropies, fake, make, noise, softmax, unchanged
 
 METHODS = [fixmatch, uda]
 
@@ -31,7 +31,9 @@ def expected(batch, targets, mask, weight):
 
 def test_fixmatch_teaches_the_sure_class():
     batch, keys = make()
-    loss, aux = fixmatch(fake(), unchanged, half, threshold=0.8, unlabelled_weight=2.0)(PARAMS, {}, {}, batch, keys)
+    loss, aux = fixmatch(fake(), unchanged, half, threshold=0.8, unlabelled_weight=2.0)(
+        PARAMS, {}, context(), batch, keys
+    )
     p = softmax(batch["unlabelled"]["image"])
     mask = p.max(1) >= 0.8
     assert 0 < mask.sum() < 4
@@ -42,7 +44,7 @@ def test_fixmatch_teaches_the_sure_class():
 def test_uda_teaches_sharpened_probabilities_of_those_sure_before():
     batch, keys = make()
     loss_fn = uda(fake(), unchanged, half, threshold=0.8, temperature=0.4, unlabelled_weight=2.0)
-    loss, aux = loss_fn(PARAMS, {}, {}, batch, keys)
+    loss, aux = loss_fn(PARAMS, {}, context(), batch, keys)
     p = softmax(batch["unlabelled"]["image"])
     sharp = softmax(batch["unlabelled"]["image"] / 0.4)
     np.testing.assert_allclose(loss / aux.weight, expected(batch, sharp, p.max(1) > 0.8, 2.0), rtol=1e-6)
@@ -50,7 +52,7 @@ def test_uda_teaches_sharpened_probabilities_of_those_sure_before():
 
 def test_uda_changes_with_its_temperature():
     batch, keys = make()
-    losses = [uda(fake(), unchanged, half, temperature=t)(PARAMS, {}, {}, batch, keys)[0] for t in (0.4, 1.0)]
+    losses = [uda(fake(), unchanged, half, temperature=t)(PARAMS, {}, context(), batch, keys)[0] for t in (0.4, 1.0)]
     assert abs(losses[0] - losses[1]) > 1e-3
 
 
@@ -61,8 +63,8 @@ def test_above_one_only_the_labels_teach(method):
     control = method(fake(), noise, noise, threshold=1.1)
     plain = supervised(fake(), noise, CLASSIFICATION)
     alone = {"labelled": batch["labelled"]}, {"labelled": keys["labelled"]}
-    (loss, aux), gradient = jax.value_and_grad(control, has_aux=True)(PARAMS, {}, {}, batch, keys)
-    (plain_loss, plain_aux), plain_gradient = jax.value_and_grad(plain, has_aux=True)(PARAMS, {}, {}, *alone)
+    (loss, aux), gradient = jax.value_and_grad(control, has_aux=True)(PARAMS, {}, context(), batch, keys)
+    (plain_loss, plain_aux), plain_gradient = jax.value_and_grad(plain, has_aux=True)(PARAMS, {}, context(), *alone)
     np.testing.assert_allclose(loss / aux.weight, plain_loss / plain_aux.weight, rtol=1e-6)
     np.testing.assert_allclose(gradient["scale"] / aux.weight, plain_gradient["scale"] / plain_aux.weight, rtol=1e-5)
     assert aux.metrics["taken"][0] == 0.0
@@ -80,7 +82,7 @@ def test_the_gradient_flows_through_the_strong_view_only(method):
 
     params = {"scales": jnp.ones(3)}
     loss_fn = method(parted, unchanged, half, threshold=0.5)
-    gradient = jax.grad(lambda p: loss_fn(p, {}, {}, batch, keys)[0])(params)["scales"]
+    gradient = jax.grad(lambda p: loss_fn(p, {}, context(), batch, keys)[0])(params)["scales"]
     assert gradient[1] == 0.0
     assert abs(gradient[0]) > 0.01
     assert abs(gradient[2]) > 0.01
@@ -93,14 +95,14 @@ def test_the_order_of_the_unlabelled_does_not_matter(method):
     shuffled = batch | {"unlabelled": {name: value[order] for name, value in batch["unlabelled"].items()}}
     shuffled_keys = keys | {"unlabelled": keys["unlabelled"][order]}
     loss_fn = method(fake(), noise, noise, threshold=0.5)
-    loss, _ = loss_fn(PARAMS, {}, {}, batch, keys)
-    np.testing.assert_allclose(loss_fn(PARAMS, {}, {}, shuffled, shuffled_keys)[0], loss, rtol=1e-6)
+    loss, _ = loss_fn(PARAMS, {}, context(), batch, keys)
+    np.testing.assert_allclose(loss_fn(PARAMS, {}, context(), shuffled, shuffled_keys)[0], loss, rtol=1e-6)
 
 
 def test_views_of_an_image_are_of_the_same_image_drawn_apart():
     batch, keys = make()
     seen = []
-    fixmatch(fake(seen), noise, noise)(PARAMS, {}, {}, batch, keys)
+    fixmatch(fake(seen), noise, noise)(PARAMS, {}, context(), batch, keys)
     ((images, train, model_keys),) = seen
     assert train
     assert len(np.unique(np.asarray(jax.random.key_data(model_keys)), axis=0)) == 10
@@ -117,8 +119,8 @@ def mapped(loss_fn, state, batch, keys, count):
         return x.reshape(count, -1, *x.shape[1:])
 
     def one(batch, keys):
-        loss, aux = loss_fn(PARAMS, state, {}, batch, keys)
-        return jax.lax.psum(loss, parallel.AXIS) / jax.lax.psum(aux.weight, parallel.AXIS), aux.state["memory"]
+        loss, aux = loss_fn(PARAMS, state, context(), batch, keys)
+        return jax.lax.psum(loss, parallel.AXIS) / jax.lax.psum(aux.weight, parallel.AXIS), aux.model_state["memory"]
 
     shares = jax.tree.map(cut, (batch, keys))
     return jax.vmap(one, axis_name=parallel.AXIS)(*shares)

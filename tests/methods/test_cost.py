@@ -10,12 +10,11 @@ from rich.console import Console
 from configs import few_labels, puzzle_mix, semi_supervised
 from efficient_jax import losses, models
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.run import description_of, input_shape, prepare
+from efficient_jax.experiment.run import model_spec, prepare
 from efficient_jax.experiment.targets import supervise
 from efficient_jax.experiment.train import updates
 from efficient_jax.optim import optimizer
 from efficient_jax.training import benchmark, parallel
-from efficient_jax.training.trained import build
 
 REPEATS = 9
 
@@ -36,12 +35,12 @@ def large_network() -> dict:
 
 
 def ready(stage, run):
-    """(description, first variables, updates, what one of them is given)."""
-    description = description_of(stage, run)
-    module, _ = build(description)
-    variables = models.init(module, jax.random.key(0), input_shape(description))
-    each = updates(stage, run, supervise(stage, run), description, variables)
-    return description, variables, each, next(each.given(0))
+    """(specification, first variables, updates, what one of them is given)."""
+    spec = model_spec(stage, run)
+    module, _ = spec.build()
+    variables = models.init(module, jax.random.key(0), spec.input_shape)
+    each = updates(stage, run, supervise(stage, run), spec, variables)
+    return spec, variables, each, next(each.given(0))
 
 
 @pytest.mark.bench
@@ -82,9 +81,9 @@ def test_fixmatch_against_the_bare_forward_and_backward(config, calls, tmp_path,
     jax.config.update("jax_disable_most_optimizations", False)  # unlike in other tests
     run = prepare(plan(config() | {"devices": 2}), tmp_path, Console(quiet=True))
     (stage,) = run.stages
-    description, variables, each, given = ready(stage, run)
+    spec, variables, each, given = ready(stage, run)
     still = optimizer.frozen(variables["params"], stage.optim["rules"])
-    _, apply = build(description, stage.norm_axis or None, still)
+    _, apply = spec.build(stage.norm_axis or None, still)
     count = (stage.batch["labelled"] + 2 * stage.batch["unlabelled"]) // 2
 
     def gradient(variables, images):

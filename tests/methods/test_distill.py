@@ -9,16 +9,16 @@ from scipy.special import log_softmax, softmax
 from efficient_jax import augment
 from efficient_jax.errors import UserError
 from efficient_jax.methods.distill import distill
-from tests.methods.fake import CLASSES, PARAMS, cross_entropies, fake, make, noise, unchanged
+from tests.methods.fake import CLASSES, PARAMS, context, cross_entropies, fake, make, noise, unchanged
 
-FROZEN = {"teacher": ({"params": {"scale": PARAMS["scale"] * -0.5}, "batch_stats": {}},)}
+TAUGHT = context(({"params": {"scale": PARAMS["scale"] * -0.5}, "batch_stats": {}},))
 
 
 @pytest.mark.parametrize("unlabelled", [0, 4])
 def test_the_loss_is_both_means_weighted(unlabelled):
     batch, keys = make(labelled=2, unlabelled=unlabelled)
     loss_fn = distill(fake(), unchanged, (fake(),), temperature=3.0, soft_weight=0.7, hard_weight=0.4)
-    loss, aux = loss_fn(PARAMS, {}, FROZEN, batch, keys)
+    loss, aux = loss_fn(PARAMS, {}, TAUGHT, batch, keys)
     logits = np.concatenate([stream["image"] for stream in batch.values()]).reshape(-1, CLASSES).astype(np.float64)
     student, teacher = log_softmax(logits / 3.0, axis=1), log_softmax(-0.5 * logits / 3.0, axis=1)
     soft = 9.0 * (np.exp(teacher) * (teacher - student)).sum(1)
@@ -30,15 +30,15 @@ def test_nobody_reads_the_labels_of_the_unlabelled():
     batch, keys = make()
     loss_fn = distill(fake(), unchanged, (fake(),))
     unknown = batch["unlabelled"] | {"label": np.full((4, CLASSES), np.nan, np.float32)}
-    expected, _ = loss_fn(PARAMS, {}, FROZEN, batch, keys)
-    loss, _ = loss_fn(PARAMS, {}, FROZEN, batch | {"unlabelled": unknown}, keys)
+    expected, _ = loss_fn(PARAMS, {}, TAUGHT, batch, keys)
+    loss, _ = loss_fn(PARAMS, {}, TAUGHT, batch | {"unlabelled": unknown}, keys)
     assert loss == expected
 
 
 def test_who_agrees_with_the_teacher_loses_nothing():
     batch, keys = make()
     loss_fn = distill(fake(), noise, (fake(),), hard_weight=0.0)
-    loss, aux = loss_fn(PARAMS, {}, {"teacher": ({"params": PARAMS},)}, batch, keys)
+    loss, aux = loss_fn(PARAMS, {}, context(({"params": PARAMS},)), batch, keys)
     np.testing.assert_allclose(loss, 0.0, atol=1e-6)
     assert aux.metrics["agreement"][0] == aux.metrics["agreement"][1] == 6.0
 
@@ -46,17 +46,17 @@ def test_who_agrees_with_the_teacher_loses_nothing():
 def test_no_gradient_reaches_the_teacher_and_one_reaches_the_student():
     batch, keys = make()
     loss_fn = distill(fake(), unchanged, (fake(),))
-    student, teacher = jax.grad(lambda p, frozen: loss_fn(p, {}, frozen, batch, keys)[0], argnums=(0, 1))(
-        PARAMS, FROZEN
+    student, teacher = jax.grad(lambda p, taught: loss_fn(p, {}, taught, batch, keys)[0], argnums=(0, 1))(
+        PARAMS, TAUGHT
     )
-    assert teacher["teacher"][0]["params"]["scale"] == 0.0
+    assert teacher.teachers[0]["params"]["scale"] == 0.0
     assert abs(student["scale"]) > 0.1
 
 
 def test_the_teacher_sees_the_view_of_the_student_in_evaluation_mode():
     batch, keys = make()
     student, teacher = [], []
-    distill(fake(student), noise, (fake(teacher),))(PARAMS, {}, FROZEN, batch, keys)
+    distill(fake(student), noise, (fake(teacher),))(PARAMS, {}, TAUGHT, batch, keys)
     ((seen, train, model_keys),), ((shown, teacher_train, teacher_keys),) = student, teacher
     np.testing.assert_array_equal(seen, shown)
     assert (train, len(model_keys)) == (True, 6)
@@ -71,7 +71,7 @@ def of_scale(scale):
 def test_the_target_of_several_teachers_is_their_mean_probability_at_the_temperature():
     batch, keys = make(labelled=2, unlabelled=0)
     loss_fn = distill(fake(), unchanged, (fake(), fake()), temperature=3.0, soft_weight=1.0, hard_weight=0.0)
-    loss, _ = loss_fn(PARAMS, {}, {"teacher": (of_scale(-0.5), of_scale(2.0))}, batch, keys)
+    loss, _ = loss_fn(PARAMS, {}, context((of_scale(-0.5), of_scale(2.0))), batch, keys)
     z = np.asarray(batch["labelled"]["image"], np.float64).reshape(2, CLASSES) / 3.0
     target = (softmax(-0.5 * z, axis=1) + softmax(2.0 * z, axis=1)) / 2
     np.testing.assert_allclose(loss, 9.0 * (target * (np.log(target) - log_softmax(z, axis=1))).sum(), rtol=1e-5)
@@ -81,9 +81,7 @@ def test_equal_teachers_teach_as_one():
     batch, keys = make()
     one, three = (
         jax.grad(
-            lambda p, n=n: distill(fake(), noise, (fake(),) * n)(
-                p, {}, {"teacher": (of_scale(-1.0),) * n}, batch, keys
-            )[0]
+            lambda p, n=n: distill(fake(), noise, (fake(),) * n)(p, {}, context((of_scale(-1.0),) * n), batch, keys)[0]
         )(PARAMS)["scale"]
         for n in (1, 3)
     )
@@ -94,7 +92,7 @@ def test_the_teacher_sees_mixed_images_as_the_student_does():
     batch, keys = make(labelled=4)
     student, teacher = [], []
     mix = augment.build(("mixup",), {"mixup": {"alpha": 1.0}})
-    distill(fake(student), mix, (fake(teacher),))(PARAMS, {}, FROZEN, batch, keys)
+    distill(fake(student), mix, (fake(teacher),))(PARAMS, {}, TAUGHT, batch, keys)
     ((seen, _, _),), ((shown, _, _),) = student, teacher
     np.testing.assert_array_equal(seen, shown)
     assert not np.allclose(seen[:4], batch["labelled"]["image"])
@@ -103,7 +101,7 @@ def test_the_teacher_sees_mixed_images_as_the_student_does():
 def without_labels(unlabelled=4, hard_weight=0.0):
     batch, keys = make(unlabelled=unlabelled)
     loss_fn = distill(fake(), unchanged, (fake(),), soft_weight=1.0, hard_weight=hard_weight)
-    return loss_fn(PARAMS, {}, FROZEN, {"unlabelled": batch["unlabelled"]}, {"unlabelled": keys["unlabelled"]})
+    return loss_fn(PARAMS, {}, TAUGHT, {"unlabelled": batch["unlabelled"]}, {"unlabelled": keys["unlabelled"]})
 
 
 def test_it_can_do_without_labelled_images():
@@ -111,8 +109,8 @@ def test_it_can_do_without_labelled_images():
     batch, keys = make()
     loss_fn = distill(fake(), unchanged, (fake(),), soft_weight=1.0, hard_weight=0.0)
     alone, aux = without_labels()
-    labelled, _ = loss_fn(PARAMS, {}, FROZEN, {"labelled": batch["labelled"]}, {"labelled": keys["labelled"]})
-    both, _ = loss_fn(PARAMS, {}, FROZEN, batch, keys)
+    labelled, _ = loss_fn(PARAMS, {}, TAUGHT, {"labelled": batch["labelled"]}, {"labelled": keys["labelled"]})
+    both, _ = loss_fn(PARAMS, {}, TAUGHT, batch, keys)
     np.testing.assert_allclose(alone + labelled, both, rtol=1e-6)
     assert (aux.weight, set(aux.metrics)) == (4.0, {"agreement"})
 
@@ -128,8 +126,8 @@ def test_permuting_the_batch_changes_nothing():
     permuted = batch | {"unlabelled": jax.tree.map(lambda x: x[order], batch["unlabelled"])}
     permuted_keys = keys | {"unlabelled": keys["unlabelled"][order]}
     loss_fn = distill(fake(), noise, (fake(),))
-    a, _ = loss_fn(PARAMS, {}, FROZEN, batch, keys)
-    b, _ = loss_fn(PARAMS, {}, FROZEN, permuted, permuted_keys)
+    a, _ = loss_fn(PARAMS, {}, TAUGHT, batch, keys)
+    b, _ = loss_fn(PARAMS, {}, TAUGHT, permuted, permuted_keys)
     np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
@@ -139,5 +137,5 @@ def test_without_hard_weight_shuffled_labels_give_the_same_gradient_bit_for_bit(
     assert (shuffled["labelled"]["label"] != batch["labelled"]["label"]).any()
     for weight, same in ((0.0, True), (0.1, False)):
         loss_fn = distill(fake(), noise, (fake(),), hard_weight=weight)
-        grad = jax.jit(jax.grad(lambda p, b, loss_fn=loss_fn: loss_fn(p, {}, FROZEN, b, keys)[0]))
+        grad = jax.jit(jax.grad(lambda p, b, loss_fn=loss_fn: loss_fn(p, {}, TAUGHT, b, keys)[0]))
         assert (grad(PARAMS, batch)["scale"] == grad(PARAMS, shuffled)["scale"]) == same

@@ -13,6 +13,7 @@ from efficient_jax.losses import features
 from efficient_jax.methods.feature_distill import feature_distill, regressors
 from efficient_jax.optim import optimizer
 from efficient_jax.training import parallel, state, step
+from tests.methods.fake import context
 from tests.training.problem import unchanged
 
 SHAPE, CLASSES, BATCH = (16, 16, 1), 4, 8
@@ -56,15 +57,15 @@ def problem(count, terms=ALL, hard_weight=1.0, labelled=True):
     settings["algorithm"] = {"name": "sgd"}
     tx, _ = optimizer.optimizer(VARIABLES["params"] | of_method, steps=10, **settings)
     compiled = step.make_train_step(loss_fn, tx, updates=10, ema_decay=0.9, devices=devices)
-    data, key, frozen = parallel.replicate(
-        ({"image": IMAGES, "label": LABELS}, jax.random.key(1), {"teacher": (TAUGHT,)}), devices
+    data, key, taught, counts = parallel.replicate(
+        ({"image": IMAGES, "label": LABELS}, jax.random.key(1), (TAUGHT,), LABELS.sum(0)), devices
     )
 
     def update(current, i):
         rows = np.random.default_rng(i).permutation(32)[: 2 * BATCH].reshape(2, 1, BATCH)
         names = ("labelled", "unlabelled") if labelled else ("unlabelled",)
         given = {name: {"index": parallel.shared(r, devices)} for name, r in zip(names, rows, strict=False)}
-        return compiled(current, frozen, data, key, given)
+        return compiled(current, taught, counts, data, key, given)
 
     return update, parallel.replicate(state.create(VARIABLES, tx, of_method), devices)
 
@@ -150,13 +151,13 @@ def test_no_gradient_reaches_the_teacher():
     loss_fn = feature_distill(STUDENT, unchanged, (TEACHER,), terms=terms)
     batch, keys = {"labelled": {"image": IMAGES[:4], "label": LABELS[:4]}}, jax.random.split(jax.random.key(0), 4)
 
-    def loss(params, frozen, keys):
-        return loss_fn(params, {"batch_stats": VARIABLES["batch_stats"]}, frozen, batch, {"labelled": keys})[0]
+    def loss(params, taught, keys):
+        return loss_fn(params, {"batch_stats": VARIABLES["batch_stats"]}, taught, batch, {"labelled": keys})[0]
 
     each = parallel.pmap(
         jax.grad(loss, argnums=(0, 1)), jax.local_devices()[:1], in_axes=(None, None, 0), out_axes=None
     )
-    student, teacher = each(VARIABLES["params"], {"teacher": (TAUGHT,)}, keys[None])
+    student, teacher = each(VARIABLES["params"], context((TAUGHT,)), keys[None])
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(teacher))
     assert (student["stage1"]["conv"]["kernel"] != 0).any()
 

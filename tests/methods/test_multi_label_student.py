@@ -6,7 +6,7 @@ import pytest
 
 from efficient_jax.methods.noisy_student import noisy_student
 from efficient_jax.tasks import MULTI_LABEL
-from tests.methods.fake import CLASSES, PARAMS, SAID, fake, make, unchanged
+from tests.methods.fake import CLASSES, PARAMS, SAID, context, fake, make, unchanged
 
 TAGS = np.array([[1, 1, 0], [0, 0, 0]], np.float32)
 
@@ -22,7 +22,7 @@ def test_the_loss_is_the_weighted_mean(weight):
     for stream, labels in (("labelled", TAGS), ("unlabelled", SAID)):
         batch[stream] |= {"label": jnp.asarray(labels)}
     loss_fn = noisy_student(fake(), unchanged, MULTI_LABEL, unlabelled_weight=weight, label_smoothing=0.1)
-    loss, aux = loss_fn(PARAMS, {}, {}, batch, keys)
+    loss, aux = loss_fn(PARAMS, {}, context(), batch, keys)
     labelled = binary_cross_entropies(batch["labelled"]["image"], 0.9 * TAGS + 0.05)
     unlabelled = binary_cross_entropies(batch["unlabelled"]["image"], SAID)
     expected = np.average(np.append(labelled, unlabelled), weights=[1.0] * 2 + [weight] * 4)

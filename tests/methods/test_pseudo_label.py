@@ -7,14 +7,14 @@ import pytest
 
 from efficient_jax.errors import UserError
 from efficient_jax.methods.pseudo_label import pseudo_label
-from tests.methods.fake import CLASSES, PARAMS, cross_entropies, fake, make, softmax, unchanged
+from tests.methods.fake import CLASSES, PARAMS, context, cross_entropies, fake, make, softmax, unchanged
 
 
 @pytest.mark.parametrize(("progress", "share"), [(0.0, 0.0), (0.1, 0.25), (0.4, 1.0), (0.9, 1.0)])
 def test_the_loss(progress, share):
     batch, keys = make()
     loss_fn = pseudo_label(fake(), unchanged, threshold=0.8, unlabelled_weight=2.0, ramp=0.4)
-    loss, aux = loss_fn(PARAMS, {}, {"progress": jnp.float32(progress)}, batch, keys)
+    loss, aux = loss_fn(PARAMS, {}, context(progress=progress), batch, keys)
     p = softmax(batch["unlabelled"]["image"])
     mask = p.max(1) >= 0.8
     own = mask * cross_entropies(batch["unlabelled"]["image"], np.eye(CLASSES)[p.argmax(1)])
@@ -29,7 +29,7 @@ def test_with_the_right_labels_taken_it_is_supervised_on_all():
     sure = 20.0 * jnp.eye(CLASSES)[jnp.array([0, 1, 2, 0])].reshape(4, 1, 1, CLASSES)
     batch["unlabelled"]["image"] = sure
     loss_fn = pseudo_label(fake(), unchanged, threshold=0.0)
-    gradient = jax.grad(lambda p: loss_fn(p, {}, {"progress": jnp.float32(1.0)}, batch, keys)[0])(PARAMS)["scale"]
+    gradient = jax.grad(lambda p: loss_fn(p, {}, context(progress=1.0), batch, keys)[0])(PARAMS)["scale"]
 
     def by_hand(scale):
         def mean(images, labels):

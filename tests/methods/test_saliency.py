@@ -15,6 +15,7 @@ from efficient_jax.methods.noisy_student import noisy_student
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.methods.views import saliency_of
 from efficient_jax.tasks import CLASSIFICATION, MULTI_LABEL
+from tests.methods.fake import context
 
 N, SIDE, CHANNELS, CLASSES = 6, 4, 3, 5
 RNG = np.random.default_rng(0)
@@ -92,7 +93,7 @@ def test_a_method_mixes_by_it_and_learns_through_the_mixed_images_alone(name):
     asking = augment.build(("saliency_cutmix",), {"saliency_cutmix": {"blocks": 2}})
 
     def loss(params, view, batch):
-        return method(linear, view)(params, {}, {}, batch, keys)[0]
+        return method(linear, view)(params, {}, context(), batch, keys)[0]
 
     params = VARIABLES["params"]
     found, expected = (jax.value_and_grad(loss)(params, view, of) for view, of in ((asking, batch), (as_entry, given)))

@@ -13,9 +13,10 @@ def words(keys):
     return np.asarray(jax.random.key_data(keys))
 
 
-def test_streams_follow_each_other_by_name():
+def test_unlabelled_images_follow_the_labelled_ones():
     batch, keys = make()
-    seen, _ = one_view(unchanged, dict(reversed(batch.items())), keys)
+    seen, _, labelled = one_view(unchanged, dict(reversed(batch.items())), keys)
+    assert labelled == 2
     for entry in ("image", "label"):
         expected = np.concatenate([batch["labelled"][entry], batch["unlabelled"][entry]])
         np.testing.assert_array_equal(seen[entry], expected)
@@ -23,8 +24,8 @@ def test_streams_follow_each_other_by_name():
 
 def test_a_stream_does_not_change_the_view_of_another():
     batch, keys = make()
-    both, both_keys = one_view(noise, batch, keys)
-    alone, alone_keys = one_view(noise, {"labelled": batch["labelled"]}, keys)
+    both, both_keys, _ = one_view(noise, batch, keys)
+    alone, alone_keys, _ = one_view(noise, {"labelled": batch["labelled"]}, keys)
     np.testing.assert_array_equal(both["image"][:2], alone["image"])
     np.testing.assert_array_equal(words(both_keys[:2]), words(alone_keys))
 
@@ -32,7 +33,7 @@ def test_a_stream_does_not_change_the_view_of_another():
 def test_augmentation_and_model_draw_apart():
     batch, keys = make()
     drawn = []
-    _, model_keys = one_view(lambda keys, batch: drawn.append(keys) or batch, batch, keys)
+    _, model_keys, _ = one_view(lambda keys, batch: drawn.append(keys) or batch, batch, keys)
     every = np.concatenate([words(k) for k in (*drawn, model_keys, *keys.values())])
     assert len(np.unique(every, axis=0)) == 18
 

@@ -58,11 +58,12 @@ def make(
     )
     loss_fn = supervised(models.make_apply(module, (0.5,), (0.25,)), augment, CLASSIFICATION)
     compiled = step.make_train_step(loss_fn, tx, updates=UPDATES, ema_decay=0.9, devices=devices, accumulate=accumulate)
-    data, key = parallel.replicate(({"image": images, "label": labels}, jax.random.key(1)), devices)
+    placed = ({"image": images, "label": labels}, labels.sum(0), jax.random.key(1))
+    data, counts, key = parallel.replicate(placed, devices)
 
     def arguments(current: Tree, i: int) -> tuple:
         rows = np.random.default_rng(i).integers(0, 64, BATCH)
-        return current, {}, data, key, {"labelled": {"index": parallel.shared(rows[None], devices)}}
+        return current, (), counts, data, key, {"labelled": {"index": parallel.shared(rows[None], devices)}}
 
     def update(current: Tree, i: int) -> tuple[Tree, dict]:
         return compiled(*arguments(current, i))

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from efficient_jax.errors import UserError
+from efficient_jax.models.spec import ModelSpec
 from efficient_jax.training import checkpoint, parallel
 from tests.training.problem import losses, make
 
-MODEL = {"model": "cnn", "classes": ["a", "b"]}
+SPEC = ModelSpec("cnn", {"width": 2}, ("a", "b"), (8, 8, 1), (0.1,), (0.2,))
 
 
 def tree(value: float) -> dict:
@@ -23,7 +24,7 @@ def save(folder, scores):
     """One checkpoint per score, its weights filled with the step."""
     with checkpoint.open_manager(folder) as manager:
         for step, score in enumerate(scores, 1):
-            checkpoint.save(manager, step, tree(step), MODEL, score)
+            checkpoint.save(manager, step, tree(step), SPEC, score)
     return checkpoint.open_manager(folder)
 
 
@@ -34,7 +35,7 @@ def test_half_a_run_restored_ends_as_the_whole_run(tmp_path):
     problem = make(2)
     _, half = losses(problem, updates=4)
     with checkpoint.open_manager(tmp_path) as manager:
-        checkpoint.save(manager, 4, half, MODEL, None)
+        checkpoint.save(manager, 4, half, SPEC, None)
         manager.wait_until_finished()
         state = checkpoint.restore(manager, 4, make(2).state, problem.devices)
     for i in range(4, 8):
@@ -69,11 +70,11 @@ def test_another_architecture_is_named(tmp_path):
     assert "params/extra is not in the checkpoint" in str(error.value)
 
 
-def test_load_gives_the_average_and_the_description(tmp_path):
+def test_load_gives_the_average_and_the_specification(tmp_path):
     save(tmp_path, [None]).close()
-    variables, model = checkpoint.load(tmp_path, "here")
+    step, variables, spec = checkpoint.load(tmp_path, "here")
     np.testing.assert_array_equal(variables["w"], np.ones(2))
-    assert model == MODEL
+    assert (step, spec) == (1, SPEC)
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5])
@@ -97,7 +98,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path):
         assert (step, float(state["params"]["w"][0, 0])) == (1, 1.0)
         assert len(said) == 1
         assert "update 2 is damaged" in said[0]
-        checkpoint.save(manager, 2, tree(2.0), MODEL, None)  # its place is free
+        checkpoint.save(manager, 2, tree(2.0), SPEC, None)  # its place is free
     with checkpoint.open_manager(tmp_path) as manager:
         assert checkpoint.newest(manager, tree(0.0), jax.local_devices()[:1], said.append)[0] == 2
 

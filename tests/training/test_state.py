@@ -21,9 +21,9 @@ def averages(values, decay):
 
 def test_parameters_and_what_a_forward_pass_renews_are_apart():
     created = state.create(VARIABLES, optax.sgd(0.1, momentum=0.9))
-    assert set(created) == {"step", "params", "state", "opt", "ema"}
+    assert set(created) == {"step", "params", "model_state", "opt", "ema"}
     assert created["step"] == 0
-    assert set(created["state"]) == {"batch_stats"}
+    assert set(created["model_state"]) == {"batch_stats"}
     jax.tree.map(np.testing.assert_array_equal, created["ema"], VARIABLES)
 
 

@@ -109,11 +109,11 @@ def test_what_a_loss_is_given():
     renewed, and is no part of the average."""
     devices = jax.local_devices()[:2]
 
-    def loss_fn(params, state, frozen, batch, keys):
+    def loss_fn(params, model_state, context, batch, keys):
         del keys
         index = parallel.gathered(batch["labelled"]["index"])
-        about = {"progress": (frozen["progress"], 1.0), "average": (frozen["ema"]["params"]["w"], 1.0)}
-        renewed = {"memory": state["memory"].at[index].add(1)}
+        about = {"progress": (context.progress, 1.0), "average": (context.ema["params"]["w"], 1.0)}
+        renewed = {"memory": model_state["memory"].at[index].add(1)}
         return params["w"] * len(batch["labelled"]["index"]), Aux(4.0, renewed, about)
 
     tx = optax.sgd(1.0)
@@ -121,13 +121,13 @@ def test_what_a_loss_is_given():
     first = create({"params": {"w": jnp.float32(3.0)}}, tx, memory=np.zeros(8, np.int32))
     assert set(first["ema"]) == {"params"}
     data = {"image": np.zeros((8, 1, 1, 1), np.uint8)}
-    current, data, key = parallel.replicate((first, data, jax.random.key(0)), devices)
+    current, counts, data, key = parallel.replicate((first, np.ones(4, np.float32), data, jax.random.key(0)), devices)
     for i in range(3):
         rows = parallel.shared(np.array([[1, 2, 3, 5]]), devices)
-        current, metrics = compiled(current, {}, data, key, {"labelled": {"index": rows}})
+        current, metrics = compiled(current, (), counts, data, key, {"labelled": {"index": rows}})
         sums = {name: float(total / 2.0) for name, (total, _) in metrics.items()}
         assert sums["progress"] == i / 4
         # Each update takes 0.5 from the weight; the average starts as the mean of the weights.
         np.testing.assert_allclose(sums["average"], [3.0, 2.5, 2.25][i])
-    np.testing.assert_array_equal(current["state"]["memory"], [0, 3, 3, 3, 0, 3, 0, 0])
+    np.testing.assert_array_equal(current["model_state"]["memory"], [0, 3, 3, 3, 0, 3, 0, 0])
     assert set(current["ema"]) == {"params"}

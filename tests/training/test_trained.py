@@ -1,169 +1,51 @@
-"""A trained stage on disk is a model, with its preprocessing."""
-
-from pathlib import Path
+"""Trained weights on disk, by name."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-import sklearn.datasets
-from PIL import Image
 
 import efficient_jax
 from efficient_jax import files, models
 from efficient_jax.errors import UserError
-from efficient_jax.training import checkpoint, state, trained
-from tests.models.test_parity import needs_package
+from efficient_jax.models.spec import ModelSpec
+from efficient_jax.training import checkpoint, trained
+from efficient_jax.training.trained import Trained
+from tests.training.conftest import SPEC
 
-SHAPE = (8, 8, 2)
-DESCRIPTION = trained.describe(
-    ("cnn", {"width": 2, "dropout": 0.5}), ("cat", "dog", "owl"), SHAPE, (0.2, 0.4), (0.3, 0.1)
-)
-IMAGES = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, *SPEC.image_shape), np.uint8)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run of two stages, of which the first is finished; its average is not its last parameters."""
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "first").mkdir()
-    (folder / "second").mkdir()
-    module, _ = trained.build(DESCRIPTION)
-    variables = models.init(module, jax.random.key(0), SHAPE)
-    last = state.create(jax.tree.map(jnp.zeros_like, variables), optax.identity()) | {"ema": variables}
-    with checkpoint.open_manager(folder / "first") as manager:
-        checkpoint.save(manager, 1, last, DESCRIPTION, None)
-    files.write_json(folder / "config.json", {"stages": ["first", "second"]})
-    files.write_json(folder / "first" / "result.json", {})
-    return folder
+def test_a_stored_stage_is_its_average_and_its_specification(run):
+    opened = Trained.open(str(run), "here")
+    fresh = models.init(SPEC.build()[0], jax.random.key(0), SPEC.image_shape)
+    assert (opened.spec, opened.folder, opened.step) == (SPEC, run / "first", 1)
+    jax.tree.map(np.testing.assert_array_equal, opened.variables, jax.device_get(fresh))
 
 
-@pytest.fixture(scope="module")
-def classify(run):
-    return trained.classifier(str(run), batch=4)
-
-
-def test_a_stored_stage_gives_the_probabilities_of_its_average(run, classify):
-    apply, variables, description = trained.load(run / "first", "here")
-    assert description == DESCRIPTION
-    fresh = models.init(trained.build(DESCRIPTION)[0], jax.random.key(0), SHAPE)
-    jax.tree.map(np.testing.assert_array_equal, variables, jax.device_get(fresh))
-    (logits, _), _ = jax.jit(lambda images: apply(fresh, images, False, None))(IMAGES)
-    found = classify(IMAGES)  # two batches, the second one filled up
-    np.testing.assert_allclose(found, jax.nn.softmax(logits), atol=1e-6)
-    np.testing.assert_allclose(found.sum(1), 1.0, rtol=1e-5)
-
-
-def test_of_several_labels_each_has_a_probability_by_itself(run, classify, tmp_path):
-    _, variables, _ = trained.load(run / "first", "here")
-    about = DESCRIPTION | {"task": "multi_label", "thresholds": [0.5, 0.25, 0.75]}
-    with checkpoint.open_manager(tmp_path) as manager:
-        checkpoint.save(manager, 1, {"ema": variables}, about, None)
-    assert trained.load(tmp_path, "here")[2] == about
-    p = classify(IMAGES)  # softmax; its odds are those of the sigmoids, up to a factor for each image
-    q = trained.classifier(str(tmp_path), batch=4)(IMAGES).astype(np.float64)
-    factors = (q / (1 - q)) / p
-    np.testing.assert_allclose(factors, factors[:, :1] * np.ones(3), rtol=1e-3)
-    assert (np.abs(q.sum(1) - 1) > 1e-2).all()
+def test_a_step_behind_the_at_is_a_checkpoint_of_the_stage(run, tmp_path):
+    variables = Trained.open(str(run), "here").variables
+    with checkpoint.open_manager(tmp_path / "a@b") as manager:
+        for step in (1, 2):
+            ema = jax.tree.map(lambda leaf, step=step: leaf * 0 + step, variables)
+            checkpoint.save(manager, step, {"ema": ema}, SPEC, None)
+    for name, step in (("a@b", 2), ("a@b@1", 1)):  # the folder itself has an @
+        opened = Trained.open(str(tmp_path / name), "here")
+        assert opened.step == step
+        np.testing.assert_array_equal(opened.variables["params"]["head"]["bias"], step)
+    with pytest.raises(UserError, match=r"^here: .* has no checkpoint of update 3; it has 1, 2$"):
+        Trained.open(str(tmp_path / "a@b@3"), "here")
+    with pytest.raises(UserError, match=r"^here: '.*a@b@x' wants the number of an update behind the @"):
+        Trained.open(str(tmp_path / "a@b@x"), "here")
 
 
 def test_pixels_are_normalised_with_the_stored_mean_and_deviation(run):
-    apply, variables, _ = trained.load(run / "first", "here")
-    plain = models.make_apply(trained.build(DESCRIPTION)[0], (0.0, 0.0), (1.0, 1.0))
+    variables = Trained.open(str(run), "here").variables
+    module, apply = SPEC.build()
+    plain = models.make_apply(module, (0.0, 0.0), (1.0, 1.0))
     whitened = ((IMAGES / 255 - [0.2, 0.4]) / [0.3, 0.1]).astype(np.float32)
     (logits, _), _ = jax.jit(lambda images: apply(variables, images, False, None))(IMAGES)
     (expected, _), _ = jax.jit(lambda images: plain(variables, images, False, None))(whitened)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_no_images_no_probabilities(classify):
-    assert classify(IMAGES[:0]).shape == (0, 3)
-
-
-@pytest.mark.parametrize(
-    ("images", "got"),
-    [
-        (IMAGES / 255, "float64 [5, 8, 8, 2]"),
-        (IMAGES[:, :7], "uint8 [5, 7, 8, 2]"),
-        (IMAGES[None], "uint8 [1, 5, 8, 8, 2]"),
-        (IMAGES[0] / 255, "float64 [8, 8, 2]"),
-        (5, "5"),
-    ],
-)
-def test_other_images_are_said(classify, images, got):
-    with pytest.raises(UserError) as error:
-        classify(images)
-    want = "uint8 [8 8 2] or [n 8 8 2], a file, an image of any size, or a list of these"
-    assert str(error.value) == f"predict: got {got}; want {want}"
-
-
-def test_a_classifier_says_what_it_knows(run, classify):
-    assert classify.classes == ("cat", "dog", "owl")
-    assert classify.image_size == (8, 8)
-    assert classify.thresholds == ()
-    assert isinstance(efficient_jax.load(run), trained.Classifier)
-
-
-def test_one_image_has_the_probabilities_that_it_has_among_others(classify):
-    np.testing.assert_allclose(classify.predict(IMAGES[1]), classify.predict(IMAGES)[1], atol=1e-6)
-    np.testing.assert_array_equal(classify(jnp.asarray(IMAGES[1])), classify.predict(IMAGES[1]))
-
-
-@pytest.fixture(scope="module")
-def colour(tmp_path_factory):
-    """A stage trained on squashed pictures of 8 x 8 pixels."""
-    folder = tmp_path_factory.mktemp("colour")
-    framing = {"fit": "squash", "crop": 1.0, "interpolation": "bilinear"}
-    about = trained.describe(("cnn", {"width": 2}), ("cat", "dog"), (8, 8, 3), (0.5,) * 3, (0.2,) * 3, framing)
-    variables = models.init(trained.build(about)[0], jax.random.key(0), (8, 8, 3))
-    with checkpoint.open_manager(folder) as manager:
-        checkpoint.save(manager, 1, {"ema": variables}, about, None)
-    return trained.classifier(str(folder), batch=4)
-
-
-def test_pictures_of_any_size_are_framed_as_in_training(colour, tmp_path):
-    large = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    file = tmp_path / "large.png"
-    Image.fromarray(large).save(file)
-    small = np.asarray(Image.fromarray(large).resize((8, 8), Image.Resampling.BILINEAR))
-    expected = colour(small[None])
-    many = [str(file), file, file.read_bytes(), Image.fromarray(large), large, small]
-    np.testing.assert_allclose(colour.predict(many), np.repeat(expected, 6, axis=0), atol=1e-6)
-    np.testing.assert_allclose(colour.predict(iter(many[:2])), np.repeat(expected, 2, axis=0), atol=1e-6)
-    np.testing.assert_allclose(colour.predict(np.stack([large] * 2)), np.repeat(expected, 2, axis=0), atol=1e-6)
-    for one in many:
-        np.testing.assert_allclose(colour.predict(one), expected[0], atol=1e-6)
-    assert colour.predict([]).shape == colour.predict(np.zeros((0, 20, 30, 3), np.uint8)).shape == (0, 2)
-
-
-def test_an_image_of_pil_is_what_its_file_is(colour, tmp_path):
-    """Turned by EXIF, with transparency, a palette, 16 bits, grey; and it stays as it is."""
-    rng = np.random.default_rng(1)
-    pixels, file = rng.integers(0, 256, (20, 30, 4), np.uint8), tmp_path / "a.png"
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    grey16 = Image.fromarray(rng.integers(0, 65536, (20, 30)).astype(np.uint16))
-    cases = [(Image.fromarray(pixels[..., :3]), {"exif": turned}), (Image.fromarray(pixels), {}), (grey16, {})]
-    cases += [(Image.fromarray(pixels[..., :3]).quantize(9), {}), (Image.fromarray(pixels[..., 0]), {})]
-    for image, how in cases:
-        image.save(file, **how)
-        with Image.open(file) as opened:
-            found, size = colour.predict(opened), opened.size
-            np.testing.assert_array_equal(found, colour.predict(file))
-            assert opened.size == size == (30, 20)
-    np.testing.assert_array_equal(colour.predict(pixels[..., 0]), colour.predict(file))  # an array [h w]
-
-
-def test_an_image_whose_white_is_unknown_is_said(colour):
-    with pytest.raises(UserError, match=r"^predict: image 1: 32-bit pixels"):
-        colour.predict([np.zeros((8, 8, 3), np.uint8), Image.new("F", (8, 8))])
-
-
-def test_pictures_that_cannot_be_read_are_named(colour, tmp_path):
-    (tmp_path / "broken.jpg").write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"^predict: 1 unreadable image: .*broken\.jpg \(not an image\)$"):
-        colour([tmp_path / "broken.jpg"])
 
 
 def test_a_run_means_its_last_finished_stage(tmp_path):
@@ -199,12 +81,12 @@ def test_packaged_weights_have_their_own_classes_and_preprocessing(monkeypatch):
 
     monkeypatch.setattr(trained.pretrained, "read", lambda _: {})
     monkeypatch.setattr(trained.pretrained, "load", zeros)
-    _, variables, about = trained.packaged("efficientnet-lite2")
-    assert about["image_shape"] == [260, 260, 3]
-    assert about["framing"] == {"fit": "crop", "crop": 260 / 292, "interpolation": "bicubic"}
-    np.testing.assert_allclose([about["mean"], about["std"]], [[127 / 255] * 3, [128 / 255] * 3])
-    assert about["classes"] == list(trained.pretrained.imagenet_classes())
-    assert variables["params"]["head"]["kernel"].shape == (1280, 1000)
+    opened = Trained.open("efficientnet-lite2", "here")
+    model = "efficientnet", {"variant": "lite2"}
+    classes, mean, std = trained.pretrained.imagenet_classes(), (127 / 255,) * 3, (128 / 255,) * 3
+    framing = {"fit": "crop", "crop": 260 / 292, "interpolation": "bicubic"}
+    assert opened.spec == ModelSpec(*model, classes, (260, 260, 3), mean, std, framing)
+    assert opened.variables["params"]["head"]["kernel"].shape == (1280, 1000)
 
 
 def test_the_classes_are_imagenets_in_their_order():
@@ -212,21 +94,6 @@ def test_the_classes_are_imagenets_in_their_order():
     known = {0: "tench", 207: "golden retriever", 281: "tabby", 610: "jersey", 698: "palace", 999: "toilet tissue"}
     assert {i: classes[i] for i in known} == known
     assert len({name.lower() for name in classes}) == len(classes) == 1000
-
-
-def test_packaged_weights_classify_a_photo():
-    needs_package("efficientnet-lite0")
-    classify = efficient_jax.load("efficientnet-lite0")
-    assert classify.image_size == (224, 224)
-    probabilities = classify.predict(Path(sklearn.datasets.__file__).with_name("images") / "china.jpg")
-    assert classify.classes[probabilities.argmax()] == "palace"
-    assert probabilities.shape == (1000,)
-    np.testing.assert_allclose(probabilities.sum(), 1.0, rtol=1e-5)
-
-
-@pytest.mark.parametrize(("count", "size"), [(0, 1), (1, 1), (2, 4), (4, 4), (5, 16), (64, 64), (65, 100), (100, 100)])
-def test_one_image_does_not_cost_as_much_as_a_batch(count, size):
-    assert trained.program_size(count, 100) == size
 
 
 def test_a_run_without_a_finished_stage_is_said(tmp_path):

@@ -43,10 +43,10 @@ OVERLAYS: dict[str, Callable[[Image, Image], Image]] = {
 def document(
     key: PRNGKeyArray,
     example: Example,
-    *,
     ink: tuple[Augmentation, ...] = (),
     paper: tuple[Augmentation, ...] = (),
     post: tuple[Augmentation, ...] = (),
+    *,
     overlay: str = "multiply",
     opacity: float = 1.0,
 ) -> Example:

@@ -24,6 +24,7 @@ TASKS = ("multi_label", "classification")
 
 
 def coco(
+    feed: stream.Feed = stream.IN_MEMORY,
     *,
     path: str,
     size: int,
@@ -39,7 +40,6 @@ def coco(
     interpolation: str = "bicubic",
     channels: int = 3,
     unreadable: int = 0,
-    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """The pictures of a JSON file of COCO (`images`, `annotations`, `categories`), which are in `folder` ("": beside
     it); `test_path` and `test_folder` are those of the test pictures.

@@ -18,6 +18,7 @@ USUAL = {"image": ("image", "img"), "label": ("label",)}
 
 
 def parquet(
+    feed: stream.Feed = stream.IN_MEMORY,
     *,
     path: str,
     size: int = 0,
@@ -30,7 +31,6 @@ def parquet(
     interpolation: str = "bicubic",
     channels: int = 3,
     unreadable: int = 0,
-    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """Files of one image column (encoded, alone or as {bytes, path}) and one of labels, null where there is none:
     integers from 0 on, bool, whole floats, or names, also as a dictionary.

@@ -17,6 +17,7 @@ PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 def folder(
+    feed: stream.Feed = stream.IN_MEMORY,
     *,
     path: str,
     size: int,
@@ -27,7 +28,6 @@ def folder(
     interpolation: str = "bicubic",
     channels: int = 3,
     unreadable: int = 0,
-    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """Your own pictures: `path/cat/1.jpg`, `path/dog/any/where/2.png`, and `path/unlabelled/3.jpg` without a label.
 

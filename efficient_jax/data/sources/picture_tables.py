@@ -19,6 +19,7 @@ TRUTH = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
 def table(
+    feed: stream.Feed = stream.IN_MEMORY,
     *,
     path: str,
     size: int,
@@ -35,7 +36,6 @@ def table(
     interpolation: str = "bicubic",
     channels: int = 3,
     unreadable: int = 0,
-    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """A row for each picture in the CSV `path`, and in `test_path` for each test picture; the first row names columns.
     Files that `efficient_jax.data.delimited.read` reads: also with other delimiters and encodings.

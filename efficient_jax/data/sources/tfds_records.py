@@ -15,6 +15,7 @@ from efficient_jax.errors import UserError, nearest
 
 
 def tfds(
+    feed: stream.Feed = stream.IN_MEMORY,
     *,
     dataset: str,
     size: int,
@@ -25,7 +26,6 @@ def tfds(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
-    feed: stream.Feed = stream.IN_MEMORY,
 ) -> Source:
     """The images of `split`, and those of `test_split` ("" for none) for the test; slices such as train[:90%] too.
 

@@ -106,7 +106,7 @@ def our_steps(module: Callable, images: np.ndarray, labels: np.ndarray) -> tuple
     update = step.make_train_step(loss, tx, updates=100_000, ema_decay=0.99, devices=devices)
     predict = make_predict(apply, devices, TASKS["classification"])
     data = parallel.replicate({"image": images, "label": np.eye(CLASSES, dtype=np.float32)[labels]}, devices)
-    key, frozen = parallel.replicate((jax.random.key(0), {}), devices)
+    key, counts = parallel.replicate((jax.random.key(0), np.ones(CLASSES, np.float32)), devices)
     rows = np.arange(len(images))
     given = {"labelled": {"index": parallel.shared(rows[None], devices)}}
     weights = parallel.replicate(jax.tree.map(np.asarray, variables), devices)
@@ -115,7 +115,7 @@ def our_steps(module: Callable, images: np.ndarray, labels: np.ndarray) -> tuple
     def train(steps: int) -> None:
         nonlocal now
         for _ in range(steps):
-            now, metrics = update(now, frozen, data, key, given)
+            now, metrics = update(now, (), counts, data, key, given)
             jax.block_until_ready(metrics)
 
     def evaluate(steps: int) -> None:

@@ -1,0 +1,184 @@
+"""Trained networks, ready to predict pictures of any size."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from efficient_jax.data import decode
+from efficient_jax.data.framing import Framing
+from efficient_jax.errors import UserError
+from efficient_jax.inference import tta
+from efficient_jax.models.spec import ModelSpec
+from efficient_jax.tasks import TASKS
+from efficient_jax.training.predict import through_views
+from efficient_jax.training.trained import Trained
+from efficient_jax.types import Tree
+
+Picture = str | Path | bytes | Image.Image | UInt8[np.ndarray, "h w c"]
+Pictures = Picture | UInt8[np.ndarray, "n h w c"] | Iterable[Picture]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network as a function of images.
+
+    Args:
+        spec: what it knows and how its images are prepared.
+        predict: uint8 [n h w c] -> (probabilities float32 [n classes], features float32 [n d]), for any n.
+    """
+
+    spec: ModelSpec
+    predict: Callable[[UInt8[np.ndarray, "n h w c"]], tuple[np.ndarray, np.ndarray]]
+
+
+def network(trained: Trained, batch: int = 256, views: Sequence[tta.View] = (tta.IDENTITY,)) -> Network:
+    """Places trained weights on the default device, with programs that predict.
+
+    Args:
+        trained: the weights.
+        batch: most images in one program; few programs serve all numbers of images.
+        views: transformations of each image whose probabilities are averaged.
+    """
+    _, apply = trained.spec.build()
+    task = TASKS[trained.spec.task]
+    if len(views) > 1:
+        apply = through_views(apply, views, task)
+    variables = jax.device_put(trained.variables)
+
+    @jax.jit
+    def run(variables: Tree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        (logits, seen), _ = apply(variables, images, False, None)
+        return task.probabilities(logits), seen["features"].astype(np.float32)
+
+    def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # The last part is filled up, so that few programs serve all; of no images there is one part all the same.
+        parts = [images[i : i + batch] for i in range(0, max(len(images), 1), batch)]
+        filled = [_fill(part, program_size(len(part), batch)) for part in parts]
+        outputs = [
+            [np.asarray(x)[: len(part)] for x in run(variables, images)]
+            for part, images in zip(parts, filled, strict=True)
+        ]
+        probabilities, features = zip(*outputs, strict=True)
+        return np.concatenate(probabilities), np.concatenate(features)
+
+    return Network(trained.spec, predict)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained network that says which classes images show: `classifier(images)` is `classifier.predict(images)`."""
+
+    network: Network
+
+    @classmethod
+    def open(cls, name: str, where: str = "load", batch: int = 256) -> "Classifier":
+        """Reads a trained network and places it on the default device.
+
+        Args:
+            name: a run, a stage, a stage at a kept step or packaged weights, as for `Trained.open`.
+            where: the flag or function that an error names.
+            batch: most images in one program.
+
+        Raises: UserError, with the nearest name, for a path that holds no trained stage.
+        """
+        return cls(network(Trained.open(name, where), batch))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the probabilities."""
+        return self.network.spec.classes
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels of the images that the network sees."""
+        return self.network.spec.image_shape[:2]
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """For each class the probability from which on an image has it, where it can have several; else empty."""
+        return self.network.spec.thresholds
+
+    def predict(self, images: Pictures) -> Float[np.ndarray, "*n classes"]:
+        """Returns the probability of each class.
+
+        Args:
+            images: one image or any number of them: files (a path or their content), PIL images, and uint8 arrays
+                [h w c] or [h w] of any size, which are prepared as in training. An array [h w c] or [n h w c] of
+                `image_size` is taken as it is.
+
+        Returns: float32 [classes] for one image, [n classes] for several; probabilities sum to 1, but for a network
+            that knows several labels for each image, of which each has a probability by itself.
+
+        Raises: UserError for arrays of another dtype or shape and for files that cannot be read.
+        """
+        if isinstance(images, str | Path | bytes | Image.Image):
+            return self.predict([images])[0]
+        if not hasattr(images, "__array__"):
+            if not isinstance(images, Iterable):
+                raise UserError(f"predict: got {images!r}; want {self._wanted()}")
+            return self.network.predict(framed(images, self.network.spec.picture_framing(), "predict"))[0]
+        pixels = np.asarray(images)
+        channels = pixels.shape[-1] if pixels.ndim > 2 else 1
+        as_it_is = pixels.shape[-3:] == self.network.spec.image_shape
+        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3, 4) or not (as_it_is or channels in (1, 3, 4)):
+            raise UserError(f"predict: got {pixels.dtype} {list(pixels.shape)}; want {self._wanted()}")
+        if pixels.ndim < 4:
+            return self.predict(pixels[None] if as_it_is else [pixels])[0]
+        return self.network.predict(pixels)[0] if as_it_is else self.predict(list(pixels))
+
+    __call__ = predict
+
+    def _wanted(self) -> str:
+        h, w, channels = self.network.spec.image_shape
+        return f"uint8 [{h} {w} {channels}] or [n {h} {w} {channels}], a file, an image of any size, or a list of these"
+
+
+def framed(images: Iterable[Any], framing: Framing, where: str) -> np.ndarray:
+    """Returns pictures of any size as images.
+
+    Args:
+        images: files (a path or their content), PIL images and uint8 arrays [h w c] or [h w].
+        framing: how a picture becomes an image.
+        where: the flag or function that an error names.
+
+    Returns: uint8 [n size size channels].
+
+    Raises: UserError for those that cannot be read.
+    """
+    pictures = [_picture(image, framing.channels, f"{where}: image {i}") for i, image in enumerate(images)]
+    decoded = decode.decode_all(pictures.__getitem__, len(pictures), framing)
+    if decoded.unreadable:
+        names = [str(p) if isinstance(p, Path) else f"image {i}" for i, p in enumerate(pictures)]
+        raise UserError(f"{where}: {decode.listed({names[i]: why for i, why in decoded.unreadable.items()})}")
+    return decoded.images
+
+
+def _picture(image: Any, channels: int, where: str) -> decode.Picture:
+    if isinstance(image, str | Path):
+        return Path(image)
+    if isinstance(image, bytes):
+        return image
+    try:
+        return decode.pixels(image, channels) if isinstance(image, Image.Image) else np.asarray(image)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{where}: {decode.reason(error)}") from error
+
+
+def program_size(count: int, batch: int) -> int:
+    """Returns how many images a program takes: a power of 4, so that there are few programs and one image is cheap.
+
+    Args:
+        count: images to predict, 0 or more.
+        batch: most images in one program.
+    """
+    return min(batch, 4 ** (((max(count, 1) - 1).bit_length() + 1) // 2))
+
+
+def _fill(images: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), images.dtype)])
