@@ -18,6 +18,7 @@ from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.stage_config import resolved
 from efficient_jax.optim import optimizer
+from efficient_jax.tasks import CLASSIFICATION
 from tests.tiny_run import begun
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +72,7 @@ WARMUPS = {  # with so many labelled images: stage -> steps of warm-up
 def test_how_long_the_warm_up_of_a_config_is(name):
     images, expected = WARMUPS[name]
     stages = {stage.name: stage for stage in plan_of(name).stages}
-    assert {stage: resolved(stages[stage], images).optim["warmup"] for stage in expected} == expected
+    assert {stage: resolved(stages[stage], images, CLASSIFICATION).optim["warmup"] for stage in expected} == expected
 
 
 @pytest.mark.parametrize("updates", [1, 2, 30])
@@ -81,7 +82,7 @@ def test_one_flag_shortens_a_stage_of_any_config(name, updates):
     flags_of = [f"--config.{stage.name}.updates={updates}" for stage in plan_of(name).stages if stage.batch]
     config = flags.parse("train", [f"--config=configs/{name}.py", *flags_of])["config"]
     for stage, before in zip(plan(config.to_dict()).stages, plan_of(name).stages, strict=True):
-        found, long = resolved(stage, 1000), resolved(before, 1000)
+        found, long = resolved(stage, 1000, CLASSIFICATION), resolved(before, 1000, CLASSIFICATION)
         if stage.batch:
             assert found.updates == updates
             share = found.optim["warmup"] / updates - long.optim["warmup"] / long.updates
@@ -127,7 +128,7 @@ def test_a_tiny_config_trains(name, pictures, tmp_path):
 
 def test_snapshots_are_kept_where_the_learning_rate_is_lowest():
     """The schedule is equation 2 of arXiv 1704.00109; the other stage has another schedule and learning rate."""
-    single, cyclic = (resolved(stage, 100) for stage in plan(snapshots.get_config().to_dict()).stages)
+    single, cyclic = (resolved(stage, 100, CLASSIFICATION) for stage in plan(snapshots.get_config().to_dict()).stages)
     cosine = cyclic.optim | {key: single.optim[key] for key in ("learning_rate", "schedule")}
     assert (cosine, cyclic.updates, cyclic.batch) == (single.optim, single.updates, single.batch)
     rate = optimizer.schedule(

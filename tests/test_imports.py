@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # each may import from those before it, and from its own as long as no cycle comes of it
     {"types", "errors", "files", "settings", "keys", "distributed"},
-    {"augment", "data", "models", "losses", "optim", "metrics", "inference", "detection", "selection"},
+    {"augment", "data", "models", "tasks", "losses", "optim", "metrics", "inference", "detection", "selection"},
     {"training"},
     {"methods"},
     {"experiment"},

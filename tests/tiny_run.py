@@ -73,7 +73,7 @@ def begin(workdir, config, source, split):
     """Writes what `train` leaves of a run before its stages, as far as other commands read it."""
     files.write_json(workdir / "config.json", config)
     data = {"source": config["data"]["source"]["name"], "fingerprint": fingerprint(source), "classes": source.classes}
-    data |= {"notes": source.notes, **{part: len(ids) for part, ids in split.items()}}
+    data |= {"task": source.task, "notes": source.notes, **{part: len(ids) for part, ids in split.items()}}
     about = {"command": "", "time": "", "git_commit": None, "git_dirty": False, "versions": {}, "devices": []}
     files.write_json(workdir / "run.json", about | {"data": data})
     keep_split(workdir, source, split)

@@ -24,6 +24,7 @@ from efficient_jax.inference.tta import asked
 from efficient_jax.metrics import classification
 from efficient_jax.metrics.agreement import change
 from efficient_jax.report import evaluation, page, tables
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint
 
 LINES = 20  # of a table in the terminal
@@ -92,9 +93,10 @@ def evaluate(
                 checkpoint.save(manager, 0, {"ema": mixed.variables}, mixed.spec, None)
     if len(names) > 1:
         found.append(together(singles, vote, shares))
+    task = TASKS[found[0].test.task]
     scores = {each.name: {**each.about} | _scores(each) for each in found}
     about: dict[str, Any] = {"members": scores}
-    if found[0].test.labels.ndim == 1 and len(names) > 1:
+    if task.one_class and len(names) > 1:
         about |= {"pairs": comparison(singles), "selection": selection(singles)}
     for name in models if degrees else ():
         scores[name]["turned"] = turned(name, degrees, console, tta)
@@ -110,7 +112,7 @@ def evaluate(
         predictions.write(folder / "predictions.npz", found[-1].test)
         files.write_json(folder / "evaluation.json", about)  # also where the run's images are gone
         run = run_of(names, console)
-        if run and found[0].test.labels.ndim < 3:
+        if run and task.by_image:
             ids = np.sort(found[0].test.ids)
             like = slices.measures(run.source, run.split, ids)
             for each in found:
@@ -138,16 +140,17 @@ def _numbers(text: str, flag: str) -> list[float]:
 
 
 def _scores(found: Member) -> dict[str, Any]:
-    if found.test.labels.ndim == 3:
+    task, classes = TASKS[found.test.task], found.test.classes
+    if not task.by_image:
         return figures(found)
-    each = classification.per_class(found.answers, found.test.labels, found.test.classes)
-    return figures(found) | {"classes": each}
+    answered, true = (task.members(labels, len(classes)) for labels in (found.answers, found.test.labels))
+    return figures(found) | {"classes": classification.per_class(answered, true, classes)}
 
 
 def _section(found: Member, scores: dict[str, Any], run: Run | None) -> dict[str, Any]:
     """What the page shows of a member."""
     test = found.test
-    several = test.labels.ndim > 1
+    several = not TASKS[test.task].one_class
     return {
         "name": found.name,
         "about": evaluation.described(found.about),
@@ -165,7 +168,7 @@ def _section(found: Member, scores: dict[str, Any], run: Run | None) -> dict[str
 
 def _changed(found: Sequence[Member], run: Run | None) -> list[dict[str, Any]]:
     """What each member won and lost against the one before it."""
-    if found[0].test.labels.ndim > 1 or not run:
+    if not TASKS[found[0].test.task].one_class or not run:
         return []
     tests = predictions.matched([each.test for each in found], [each.name for each in found], WHERE)
     answers = [each.answers[np.argsort(each.test.ids)] for each in found]

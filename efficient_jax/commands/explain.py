@@ -23,8 +23,8 @@ from efficient_jax.files import write_json
 from efficient_jax.metrics import accuracy
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.report import explanation
+from efficient_jax.tasks import TASKS, Task
 from efficient_jax.training.classifier import framed
-from efficient_jax.training.predict import to_probabilities
 from efficient_jax.training.trained import Trained
 
 MISTAKES, RIGHT, CHOSEN = 24, 12, 64  # images on the page, at most
@@ -92,7 +92,7 @@ def _explained(name: str, images: str, layer: str, console: Console) -> tuple[di
     seen = _images(trained.folder, images, trained.spec, functools.partial(console.print, soft_wrap=True))
     probabilities = network.probabilities(network.variables, seen.images)
     said = probabilities.argmax(1)
-    truth = _truth(seen.labels, probabilities)
+    truth = _truth(TASKS[trained.spec.task], seen.labels, probabilities)
     groups = _groups(images, seen, probabilities, trained.spec)
     some = _spread(len(seen.images), TRUSTED)
     trust = _trust(network, seen.images[some], said[some])
@@ -120,7 +120,7 @@ def _network(trained: Trained, layer: str) -> Network:
 
     @jax.jit
     def probabilities(variables: Any, images: jax.Array) -> jax.Array:
-        return to_probabilities(apply(variables, images, False, None)[0][0], trained.spec.task == "multi_label")
+        return TASKS[trained.spec.task].probabilities(apply(variables, images, False, None)[0][0])
 
     @jax.jit
     def heat(variables: Any, images: jax.Array, classes: jax.Array) -> dict[str, jax.Array]:
@@ -153,7 +153,7 @@ def _images(folder: Path, images: str, spec: ModelSpec, say: Callable[[str], Non
         if not files:
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
         pixels = framed(files[:CHOSEN], spec.picture_framing(), where)
-        labels = np.full((len(pixels), count) if spec.task == "multi_label" else len(pixels), -1)
+        labels = TASKS[spec.task].unknown(len(pixels), count)
         about = f"{len(pixels):,} of the {counted(len(files), 'picture')} below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
     settings, source, split = load_run(folder.parent, "--members", say)
@@ -178,27 +178,24 @@ def _images(folder: Path, images: str, spec: ModelSpec, say: Callable[[str], Non
     )
 
 
-def _truth(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """The class of each image, -1 where it is not known; of several the one that is seen least."""
-    if labels.ndim == 1:
-        return labels
-    least = np.where(labels == 1, probabilities, np.inf).argmin(1)
-    return np.where((labels == 1).any(1), least, -1)
+def _truth(task: Task, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns the class of each image, -1 where it is not known; of several the one that is seen least."""
+    members = task.members(labels, probabilities.shape[1])
+    return np.where(members.any(1), np.where(members, probabilities, np.inf).argmin(1), -1)
 
 
 def _groups(images: str, seen: Seen, probabilities: np.ndarray, spec: ModelSpec) -> dict[str, np.ndarray]:
     """Heading -> rows of the images below it."""
     if images != "mistakes":
         return {"The images": np.arange(len(seen.images))}
-    if spec.task == "multi_label":
-        wrong = ((probabilities >= spec.thresholds) != seen.labels).any(1)
-        badness, first = accuracy.label_losses(probabilities, seen.labels), "Mistakes with the largest loss"
-    else:
-        wrong = probabilities.argmax(1) != seen.labels
-        badness, first = probabilities.max(1), "Most confident mistakes"
-    order = np.argsort(-badness, kind="stable")
+    task = TASKS[spec.task]
+    wrong = ~task.correct(task.answers(probabilities, spec.thresholds), seen.labels)
+    order = np.argsort(-task.severity(probabilities, seen.labels), kind="stable")
     right = np.flatnonzero(~wrong)
-    return {first: order[wrong[order]][:MISTAKES], "Right answers": right[_spread(len(right), RIGHT)]}
+    return {
+        f"Mistakes with the largest {task.severity_name}": order[wrong[order]][:MISTAKES],
+        "Right answers": right[_spread(len(right), RIGHT)],
+    }
 
 
 def _spread(count: int, most: int) -> np.ndarray:

@@ -23,6 +23,7 @@ from efficient_jax.experiment.stage_config import augment_blocks
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import bias, exploration
+from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training.classifier import Classifier
 from efficient_jax.training.trained import stage_folder
 from efficient_jax.types import Augment
@@ -105,8 +106,8 @@ def _suspects(stages: str, source: Source) -> list[tuple[int, int]]:
         found = out_of_fold.gather(folders)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
-    if found.labels.ndim > 1:
-        raise UserError(f"{where}: {stages!r} predicts several labels for each image; want one class")
+    if not TASKS[found.task].one_class:
+        raise UserError(f"{where}: {stages!r} predicts {TASKS[found.task].labels} for each image; want one class")
     if files.read_json(folders[0].parent / "run.json")["data"]["fingerprint"] != fingerprint(source):
         raise UserError(f"{where}: {stages!r} saw other images than the config names; give it that run's config.data")
     rows, seems = label_errors.suspects(found.labels, found.probabilities)
@@ -118,7 +119,7 @@ def _examples(source: Source, ids: np.ndarray, count: int) -> dict[str, np.ndarr
     chosen = ids[np.linspace(0, len(ids) - 1, count).astype(int)]
     return {
         "image": source.images[chosen],
-        "label": source.targets(chosen),
+        "label": targets(source, chosen),
     } | {name: values[chosen] for name, values in source.objects.items()}
 
 
@@ -146,9 +147,10 @@ def _stages(
 def _member(name: str, where: str, say: Callable[[str], None]) -> Member:
     folder = stage_folder(Path(name), where)
     settings, source, split = load_run(folder.parent, where, say)
-    if source.multi_label:
+    if not TASKS[source.task].one_class:
         raise UserError(
-            f"{where}: {name!r} predicts several labels for each image; the effect on one class is measured"
+            f"{where}: {name!r} predicts {TASKS[source.task].labels} for each image; the effect on one class is "
+            "measured"
         )
     ids, about = held_out(split)
     return Member(

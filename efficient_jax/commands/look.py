@@ -17,6 +17,7 @@ from efficient_jax.explore import features, suggestions
 from efficient_jax.explore.survey import Survey, survey
 from efficient_jax.models import pretrained
 from efficient_jax.report import plots, tables
+from efficient_jax.tasks import TASKS
 
 EXAMPLES, CLASSES = 9, 40  # pictures of a class, and classes with pictures: what keeps the page small
 EXTREMES, GALLERY = 6, 24
@@ -201,7 +202,8 @@ def _galleries(
     far = dict(zip(found.ids.tolist(), found.distance.tolist(), strict=True))
 
     def about(number: int) -> str:
-        known = [] if np.any(source.labels[number] < 0) else [_class(source, number)]
+        (names,) = TASKS[source.task].names(source.labels[[number]], source.classes)
+        known = [] if names is None else [", ".join(names) or "nothing"]
         return " · ".join([*known, part[number], Path(source.name(number)).name])
 
     def shown(groups: Sequence[Sequence[int]], caption: Any) -> list[dict[str, Any]]:
@@ -239,9 +241,3 @@ def _galleries(
             lambda group: [about(group[0]), f"distance {far[group[0]]:.2f}"],
         ),
     ]
-
-
-def _class(source: Source, number: int) -> str:
-    if not source.multi_label:
-        return source.classes[source.labels[number]]
-    return ", ".join(source.classes[k] for k in np.flatnonzero(source.labels[number])) or "nothing"

@@ -18,6 +18,7 @@ from efficient_jax.inference import predictions
 from efficient_jax.inference.tta import VIEWS, View
 from efficient_jax.report import labelling
 from efficient_jax.selection import uncertainty
+from efficient_jax.tasks import TASKS, Task
 from efficient_jax.training.classifier import Network, network
 from efficient_jax.training.trained import Trained
 
@@ -66,20 +67,21 @@ def predict(
             raise UserError(f"{flag}: {number} is not a number from 1 on")
     networks = _networks(members, settings.choose(tta, VIEWS, "--tta"))
     files, passed_over = _files(images)
+    task = TASKS[networks[0].spec.task]
     if path.suffix not in predictions.SUFFIXES:
         raise UserError(f"--out: {out!r} is neither a .csv nor an .npz")
     if rank:
         settings.choose(rank, uncertainty.RANKINGS, "--rank")
         if rank == "disagreement" and len(networks) < 2:
             raise UserError("--rank: disagreement is that of several members; give two or more, or rank by entropy")
-        if networks[0].spec.task == "multi_label":
-            raise UserError("--rank: members predict several labels for each image; the rankings are of one class")
+        if not task.one_class:
+            raise UserError(f"--rank: members predict {task.labels} for each image; the rankings are of one class")
     found = _predict(networks, files, console)
     mean = found.probabilities.mean(0)
     classes = networks[0].spec.classes
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, found, mean, classes, top, networks[0].spec.task == "multi_label")
+        _write(path, found, mean, classes, top, task)
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
     console.print(f"{counted(len(found.files), 'picture')}: {path}", soft_wrap=True)
@@ -149,22 +151,21 @@ def _chunks(files: list[Path]) -> Iterator[list[Path]]:
     return (files[i : i + CHUNK] for i in range(0, len(files), CHUNK))
 
 
-def _write(
-    path: Path, found: Predicted, mean: np.ndarray, classes: tuple[str, ...], top: int, multi_label: bool
-) -> None:
+def _write(path: Path, found: Predicted, mean: np.ndarray, classes: tuple[str, ...], top: int, task: Task) -> None:
     """The columns of `predictions`, so that `evaluate` reads it, and before them the most probable classes."""
     names, ids = tuple(writable(str(file)) for file in found.files), np.arange(len(found.files))
     contents = found.contents
     if path.suffix == ".npz":
-        unknown = np.full((len(ids), len(classes)) if multi_label else len(ids), -1, np.int32)
-        return predictions.write(path, predictions.Predictions(ids, mean, unknown, classes, names, contents))
+        unknown = task.unknown(len(ids), len(classes))
+        written = predictions.Predictions(ids, mean, unknown, classes, names, contents, task=task.name)
+        return predictions.write(path, written)
     order = np.argsort(-mean, axis=1, kind="stable")[:, :top]
     ranks = range(1, order.shape[1] + 1)
     columns: list[Any] = [ids, names, contents]
     for k in order.T:
         columns += [[classes[number] for number in k], mean[ids, k]]
     head = [f"{what}{'' if r == 1 else r}" for r in ranks for what in ("class", "confidence")]
-    unlabelled = [f"label({name})" for name in classes] if multi_label else []
+    unlabelled = task.label_columns(classes)
     columns += [[""] * len(ids)] * len(unlabelled)
     header = ["id", "image", "content", *head, *unlabelled, *(f"p({name})" for name in classes)]
     return write_text(path, csv_text(header, zip(*columns, *mean.T, strict=True)))

@@ -23,6 +23,7 @@ from efficient_jax.experiment.run import Run, prepare
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.workdir import check_data, claimed, keep_split
 from efficient_jax.report import page, tables
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import stopping
 
 PACKAGES = ("efficient_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
@@ -87,7 +88,7 @@ def train(
             results.append(run_stage(stage, run, stop))
         if is_first():
             console.print(tables.stage_table(results))
-            console.print(f"report: {page.write_report(folder)}", soft_wrap=True)
+            console.print(f"report: {page.write_report(folder, TASKS[run.source.task].one_class)}", soft_wrap=True)
 
 
 def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +106,7 @@ def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
             "fingerprint": fingerprint(_given(run)),
             "generated_fingerprint": fingerprint(_read(run)) if _has_folder(config) else "",
             "classes": list(run.source.classes),
+            "task": run.source.task,
             "notes": list(run.source.notes),
             **{name: len(ids) for name, ids in run.split.items()},
         },

@@ -19,7 +19,7 @@ class Source(NamedTuple):
     """Labelled and unlabelled images of one size."""
 
     images: np.ndarray | Streamed  # uint8 [n h w c]
-    labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1, then a row of -1
+    labels: np.ndarray  # int32 [n ...] as `task` has them, -1 where nobody has labelled the image
     classes: tuple[str, ...]
     given: Mapping[str, np.ndarray] = NOTHING  # parts that the source itself fixes: "test" -> its images
     notes: tuple[str, ...] = ()  # what was done to the images, for people to read
@@ -29,28 +29,30 @@ class Source(NamedTuple):
     objects: Mapping[str, np.ndarray] = NOTHING  # [n ...], what `types.Example` calls boxes, mask, keypoints, ...
     sizes: np.ndarray | None = None  # int32 [n 2], height and width of the pictures before they were fitted
     contents: np.ndarray | None = None  # uint8 [n DIGEST], hashes of the files as they are; None: there are no files
-
-    @property
-    def multi_label(self) -> bool:
-        """Whether an image can have any number of the labels."""
-        return self.labels.ndim == 2
-
-    def targets(self, ids: np.ndarray) -> np.ndarray:
-        """What is learned of labelled images, float32 [ids classes]: 0.0 and 1.0, or soft labels."""
-        if self.soft_labels is not None:
-            return self.soft_labels[ids]
-        labels = self.labels[ids]
-        return (labels if self.multi_label else labels[:, None] == np.arange(len(self.classes))).astype(np.float32)
+    task: str = "classification"  # what a label is: a name of `tasks.TASKS`
 
     def name(self, number: int) -> str:
         return self.names[number] if self.names else f"image {number}"
 
 
 def of_pictures(
-    decoded: Decoded, labels: np.ndarray, classes: tuple[str, ...], tests: int, names: Sequence[str] = ()
+    decoded: Decoded,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    tests: int,
+    names: Sequence[str] = (),
+    task: str = "classification",
 ) -> Source:
-    """The source of `decoded`, asked for in the order of `labels` and `names`; the last `tests` of these are its test
-    images."""
+    """Returns the dataset of decoded pictures.
+
+    Args:
+        decoded: the pictures that could be read, by their row.
+        labels: int [n ...], of each row.
+        classes: name of each class.
+        tests: so many of the last rows are the test images.
+        names: file name of each row; none: the images have no names.
+        task: what a label is, a name of `tasks.TASKS`.
+    """
     first = int(np.searchsorted(decoded.rows, len(labels) - tests))
     return Source(
         images=decoded.images,
@@ -61,6 +63,7 @@ def of_pictures(
         names=tuple(names[row] for row in decoded.rows) if names else (),
         sizes=decoded.sizes,
         contents=decoded.contents,
+        task=task,
     )
 
 

@@ -32,11 +32,26 @@ class Feed(NamedTuple):
     check: Callable[..., Any] | None = None  # of `labelled`: raises UserError before anything is decoded
 
     def labelled(
-        self, labels: np.ndarray, classes: Sequence[str], tests: int, groups: np.ndarray | None = None
+        self,
+        labels: np.ndarray,
+        classes: Sequence[str],
+        tests: int,
+        groups: np.ndarray | None = None,
+        task: str = "classification",
     ) -> None:
-        """What a source calls as soon as it knows the labels of all its pictures; the last `tests` are for the test."""
+        """Checks the labels of a source, which calls this as soon as it knows them.
+
+        Args:
+            labels: int [n ...], of all pictures.
+            classes: name of each class.
+            tests: so many of the last pictures are the test images.
+            groups: int [n], the same for pictures that belong together; None: there are none.
+            task: what a label is, a name of `tasks.TASKS`.
+
+        Raises: UserError where the config does not fit the labels.
+        """
         if self.check:
-            self.check(labels, tuple(classes), tests, groups)
+            self.check(labels, tuple(classes), tests, groups, task)
 
 
 IN_MEMORY = Feed()

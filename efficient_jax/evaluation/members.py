@@ -17,8 +17,8 @@ from efficient_jax.experiment.predict import predict_rows
 from efficient_jax.experiment.run import Run, at_size, reopened
 from efficient_jax.inference import predictions, tta
 from efficient_jax.inference.predictions import Predictions
-from efficient_jax.metrics import accuracy, calibration, classification
 from efficient_jax.models.spec import ModelSpec
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.predict import make_predict, through_views
 from efficient_jax.training.trained import Trained, stage_and_step
@@ -33,8 +33,8 @@ class Member(NamedTuple):
     name: str
     test: Predictions
     validation: Predictions | None  # None where its run has no such images, or a file has only others
-    thresholds: tuple[float, ...]  # of several labels
-    answers: np.ndarray  # int [n], the classes answered for the test images; or [n classes] of several labels; [n h w]
+    thresholds: tuple[float, ...]  # probability of each class from which on it is answered; () where there are none
+    answers: np.ndarray  # int [n ...], what is answered for the test images, as their labels
     about: Mapping[str, Any] = NOTHING  # what stored figures are of: stage and update, or members and weights; views
 
 
@@ -79,9 +79,17 @@ def member(name: str, console: Console, views: str = "none") -> Member:
 
 
 def answering(name: str, test: Predictions, validation: Predictions | None, thresholds: Sequence[float]) -> Member:
-    if test.labels.ndim == 2:
-        return Member(name, test, validation, tuple(thresholds), test.probabilities >= thresholds)
-    return Member(name, test, validation, (), test.probabilities.argmax(-1))
+    """Returns the member that answers by its probabilities.
+
+    Args:
+        name: of the member.
+        test: its predictions for the test images.
+        validation: for the validation images; None: there are none.
+        thresholds: probability of each class from which on it is answered, for tasks that have thresholds.
+    """
+    task = TASKS[test.task]
+    thresholds = tuple(thresholds) if task.thresholds else ()
+    return Member(name, test, validation, thresholds, task.answers(test.probabilities, thresholds))
 
 
 def aligned(found: Sequence[Member], say: Callable[[str], None]) -> list[Member]:
@@ -99,7 +107,7 @@ def aligned(found: Sequence[Member], say: Callable[[str], None]) -> list[Member]
         raise UserError(
             f"{WHERE}: nobody says what the images show; add a member that does: a run, or a file with labels"
         )
-    if missing := int((known.test.labels < 0).reshape(len(known.test.ids), -1).any(1).sum()):
+    if missing := int((~TASKS[known.test.task].known(known.test.labels)).sum()):
         raise UserError(
             f"{WHERE}: {counted(missing, 'image')} of {known.name!r} without a label; leave such images out of the file"
         )
@@ -127,11 +135,11 @@ def run_of_stage(trained: Trained, console: Console) -> Run:
 def by_model(trained: Trained, run: Run, views: str = "none") -> Member:
     """What a model predicts for the test and validation images of `run`, or of `views` of them together."""
     _, apply = trained.spec.build()
-    multi_label = trained.spec.task == "multi_label"
+    task = TASKS[trained.spec.task]
     seen_views, vote = tta.asked(views, "--tta")
     if views != "none":
-        apply = through_views(apply, seen_views, multi_label, vote)
-    predict = make_predict(apply, run.devices, multi_label)
+        apply = through_views(apply, seen_views, task, vote)
+    predict = make_predict(apply, run.devices, task)
     seen = at_model_size(run, trained.spec)
     placed = parallel.replicate(trained.variables, run.devices)
     found = {
@@ -163,26 +171,20 @@ def run_folder(name: str) -> Path | None:
 
 def answered_rightly(found: Member) -> Bool[np.ndarray, " n"]:
     """Which test images; of several labels all are right."""
-    return (found.answers == found.test.labels).reshape(len(found.answers), -1).all(1)
+    return TASKS[found.test.task].correct(found.answers, found.test.labels)
 
 
 def figures(found: Member) -> dict[str, Any]:
-    """As `classification.figures`, of pixels `of_pixels`, or `accuracy.several_labels` with the log-likelihood. Where
-    there are validation images also the temperature fitted to them, and what it makes of likelihood and calibration on
-    the test images."""
-    probabilities, labels = found.test.probabilities, found.test.labels
-    if labels.ndim == 3:
-        return classification.of_pixels(found.answers, labels, found.test.classes)
-    if labels.ndim == 2:
-        scores = accuracy.several_labels(probabilities, labels, np.asarray(found.thresholds))
-        return scores | {"negative_log_likelihood": float(accuracy.label_losses(probabilities, labels).mean())}
-    scores = classification.figures(probabilities, labels, found.answers, found.test.shares)
-    if found.validation and not found.test.shares:
-        temperature = calibration.temperature(found.validation.probabilities, found.validation.labels)
-        tempered = calibration.tempered(probabilities, temperature)
-        scores |= {
-            "temperature": temperature,
-            "tempered_negative_log_likelihood": accuracy.negative_log_likelihood(tempered, labels),
-            "tempered_calibration_error": calibration.expected_calibration_error(tempered, labels),
-        }
+    """Returns the metrics of the task on the test images.
+
+    Where there are validation images and the task has a calibration, also the temperature fitted to them, and what it
+    makes of likelihood and calibration on the test images.
+
+    Args:
+        found: the member.
+    """
+    task, test, validation = TASKS[found.test.task], found.test, found.validation
+    scores = task.metrics(test.probabilities, test.labels, found.answers, test.classes, test.shares)
+    if task.calibrated and validation and not test.shares:
+        scores |= task.calibrated(validation.probabilities, validation.labels, test.probabilities, test.labels)
     return scores

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from efficient_jax import files
 from efficient_jax.errors import UserError
 from efficient_jax.inference import predictions
+from efficient_jax.tasks import TASKS
 
 
 class OutOfFold(NamedTuple):
@@ -19,8 +20,9 @@ class OutOfFold(NamedTuple):
     names: tuple[str, ...]  # files, or "image 7"
     ids: Int[np.ndarray, " n"]  # their numbers in the source
     probabilities: Float[np.ndarray, "n classes"]
-    labels: Int[np.ndarray, " n *classes"]
+    labels: Int[np.ndarray, "n ..."]
     folds: Int[np.ndarray, " n"]
+    task: str = "classification"  # what a label is: a name of `tasks.TASKS`
 
 
 def gather(stages: Sequence[Path]) -> OutOfFold:
@@ -31,7 +33,8 @@ def gather(stages: Sequence[Path]) -> OutOfFold:
 
     Raises: UserError for a stage without validation predictions, runs on other images, or folds that overlap.
     """
-    parts, before = [], ""
+    parts: list[OutOfFold] = []
+    before = ""
     for stage in stages:
         if not (stage / predictions.FILES["validation"]).is_file():
             raise UserError(
@@ -43,29 +46,32 @@ def gather(stages: Sequence[Path]) -> OutOfFold:
         before = data["fingerprint"]
         fold = files.read_json(stage.parent / "config.json")["data"].get("fold", 0)
         part = predictions.read(stage / predictions.FILES["validation"], "out-of-fold predictions")
-        parts.append(OutOfFold(part.classes, part.images, *part[:3], np.full(len(part.ids), fold)))
+        folds = np.full(len(part.ids), fold)
+        parts.append(OutOfFold(part.classes, part.images, part.ids, part.probabilities, part.labels, folds, part.task))
     if not parts:
         raise UserError("no stages to gather out-of-fold predictions of")
-    classes, names, ids, probabilities, labels, folds = zip(*parts, strict=True)
-    every, named = np.concatenate(ids), sum(names, ())
+    every = np.concatenate([part.ids for part in parts])
+    names = [name for part in parts for name in part.names]
     order = np.argsort(every, kind="stable")
     if len(twice := np.flatnonzero(np.diff(every[order]) == 0)):
-        name = named[order[twice[0]]]
+        name = names[order[twice[0]]]
         raise UserError(f"{name} was held out by two of the stages; want one stage of each fold and one seed")
     return OutOfFold(
-        classes[0],
-        tuple(named[i] for i in order),
-        every[order],
-        *(np.concatenate(each)[order] for each in (probabilities, labels, folds)),
+        classes=parts[0].classes,
+        names=tuple(names[i] for i in order),
+        ids=every[order],
+        probabilities=np.concatenate([part.probabilities for part in parts])[order],
+        labels=np.concatenate([part.labels for part in parts])[order],
+        folds=np.concatenate([part.folds for part in parts])[order],
+        task=parts[0].task,
     )
 
 
 def write_csv(path: Path, found: OutOfFold) -> None:
     """A line for each image: name, fold, label, and the probability of each class."""
     rows = []
-    for name, fold, label, row in zip(found.names, found.folds, found.labels, found.probabilities, strict=True):
-        shown = np.flatnonzero(label == 1) if label.ndim else [label]
-        labels = " ".join(found.classes[number] for number in shown)
-        rows.append([name, fold, labels, *(f"{value:.6f}" for value in row)])
+    labels = TASKS[found.task].names(found.labels, found.classes)
+    for name, fold, label, row in zip(found.names, found.folds, labels, found.probabilities, strict=True):
+        rows.append([name, fold, " ".join(label or ()), *(f"{value:.6f}" for value in row)])
     header = ["image", "fold", "label", *(f"p({name})" for name in found.classes)]
     files.write_text(path, files.csv_text(header, rows))

@@ -11,7 +11,7 @@ from efficient_jax.data import dataset
 from efficient_jax.errors import UserError
 from efficient_jax.evaluation.members import WHERE, Member, answering, at_model_size, by_model, run_of_stage
 from efficient_jax.experiment.run import Run
-from efficient_jax.metrics import accuracy
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import averaging, checkpoint
 from efficient_jax.training.trained import Trained
 from efficient_jax.types import Tree
@@ -42,6 +42,7 @@ def soup_of(
     """
     everyone = [Trained.open(name, WHERE) for name in names]
     first, spec = everyone[0], everyone[0].spec
+    task = TASKS[spec.task]
     for trained in everyone:
         theirs, ours = trained.spec.to_json(), spec.to_json()
         for key in ("model", "settings", "classes", "image_shape", "mean", "std"):
@@ -72,7 +73,7 @@ def soup_of(
     trees = [trained.variables for trained in everyone]
     chosen = list(range(len(names)))
     if kind == "greedy":
-        if not len(run.split["validation"]) or spec.task == "multi_label":
+        if not len(run.split["validation"]) or not task.one_class:
             raise UserError(
                 "--soup: greedy chooses by accuracy on validation images of one class each; train with "
                 "config.data.validation, or take uniform"
@@ -85,8 +86,8 @@ def soup_of(
     inside = [names[i] for i in chosen]
     soup = Trained(f"{kind} soup of {len(inside)}", spec, refreshed(averaging.mean([trees[i] for i in chosen])))
     member = by_model(soup, run, views)
-    if spec.task == "multi_label" and member.validation:
-        thresholds = tuple(accuracy.thresholds(member.validation.probabilities, member.validation.labels).tolist())
+    if task.thresholds and member.validation:
+        thresholds = tuple(task.thresholds(member.validation.probabilities, member.validation.labels).tolist())
         member = answering(soup.name, member.test, member.validation, thresholds)
         soup = dataclasses.replace(soup, spec=dataclasses.replace(spec, thresholds=thresholds))
     about = {"soup": kind, "members": inside, "weights": [1.0] * len(inside), "update": None, "views": views}

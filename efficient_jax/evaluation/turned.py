@@ -33,7 +33,7 @@ def turned(name: str, degrees: Sequence[float], console: Console, views: str = "
     def right(angle: float) -> int:
         parts = [seen.source.images[ids[i : i + BATCH]] for i in range(0, len(ids), BATCH)]
         images = np.concatenate([np.asarray(turn(part, angle)) for part in parts])
-        source = Source(images, seen.source.labels[ids], seen.source.classes)
+        source = Source(images, seen.source.labels[ids], seen.source.classes, task=seen.source.task)
         split = {"test": np.arange(len(ids)), "validation": none}
         there = seen._replace(source=source, split=split, images=batches.place(images, run.devices))
         return int(answered_rightly(by_model(trained, there, views)).sum())

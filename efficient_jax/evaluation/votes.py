@@ -10,11 +10,13 @@ from efficient_jax.evaluation.members import WHERE, Member, answering
 from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.predictions import Predictions
 from efficient_jax.metrics import agreement
+from efficient_jax.tasks import TASKS
 
 
 def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Member:
     """Their vote. Thresholds of several labels are the weighted means of the members'."""
-    if vote == "hard" and found[0].thresholds:
+    task = TASKS[found[0].test.task]
+    if vote == "hard" and not task.exclusive:
         raise UserError(
             "--vote: hard counts one answer for each image; where an image can have several labels take soft"
         )
@@ -29,12 +31,12 @@ def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Me
         probabilities, answers[split] = voting.VOTES[vote](np.stack([of.probabilities for of in several]), shares)
         voted = vote == "hard" or any(of.shares for of in several)
         parts[split] = several[0]._replace(probabilities=probabilities, shares=voted)
-    thresholds = np.average([each.thresholds for each in found], 0, shares).tolist()
+    thresholds = np.average([each.thresholds for each in found], 0, shares).tolist() if task.thresholds else ()
     joint = answering(f"{vote} vote of {len(found)}", parts["test"], parts.get("validation"), thresholds)
     views = [each.about.get("views") for each in found]
     about = {"vote": vote, "members": [each.name for each in found], "weights": shares.tolist(), "update": None}
     joint = joint._replace(about=about | {"views": views[0] if len(set(views)) == 1 else views})
-    return joint if found[0].thresholds else joint._replace(answers=answers["test"])
+    return joint if task.thresholds else joint._replace(answers=answers["test"])
 
 
 def comparison(found: Sequence[Member]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.workdir import read_config
 from efficient_jax.methods import METHODS
 from efficient_jax.settings import choose
+from efficient_jax.tasks import TASKS, targets
 
 NO_TEST = "config.data.test: 0 asked, and the source has no test images of its own; say how many"
 
@@ -45,11 +46,13 @@ def load_data(
     """
     _check_sizes(plan)
 
-    def check_known(labels: np.ndarray, classes: tuple[str, ...], tests: int, groups: np.ndarray | None) -> None:
+    def check_known(
+        labels: np.ndarray, classes: tuple[str, ...], tests: int, groups: np.ndarray | None, task: str
+    ) -> None:
         unseen = np.broadcast_to(np.uint8(0), (len(labels), 1, 1, 1))
         given = {"test": np.arange(len(labels) - tests, len(labels))} if tests else {}
-        source = dataset.Source(unseen, labels, classes, given, groups=groups)
-        if source.multi_label:  # iterative stratification of many labels takes as long as decoding
+        source = dataset.Source(unseen, labels, classes, given, groups=groups, task=task)
+        if not TASKS[task].one_class:  # iterative stratification of many labels takes as long as decoding
             for stage in plan.stages if check else ():
                 check_labels(stage, source)
             return
@@ -90,8 +93,9 @@ def load_run(
     settings = read_config(run, where)
     if not (run / "run.json").is_file():
         raise UserError(f"{where}: {str(run)!r} has no run.json, so its classes are not known; give a run of `train`")
-    classes = tuple(files.read_json(run / "run.json")["data"]["classes"])
-    table = split_table.read(run, classes, where)
+    about = files.read_json(run / "run.json")["data"]
+    classes = tuple(about["classes"])
+    table = split_table.read(run, classes, TASKS[about["task"]], where)
     source, _ = _source(plan(settings)._replace(devices=0), run.parent / cache.FOLDER)
     return settings, *split_table.restored(source, table, classes, run, where, say)
 
@@ -161,7 +165,7 @@ def streams(stage: Stage, source: dataset.Source, split: Mapping[str, np.ndarray
     where = f"config.{stage.name}.omit"
     for stream in stage.batch if stage.omit else ():
         labels = source.labels[split[stream]]
-        if unknown := int((labels < 0).reshape(len(labels), -1).any(1).sum()):
+        if unknown := int((~TASKS[source.task].known(labels)).sum()):
             images = counted(unknown, f"image that is {stream}", f"images that are {stream}")
             raise UserError(f"{where}: nobody knows the classes of {images}")
     return {stream: without_omitted(stage, source, split[stream]) for stream in stage.batch}
@@ -171,7 +175,7 @@ def without_omitted(stage: Stage, source: dataset.Source, ids: np.ndarray) -> np
     """Those of `ids` that the stage sees."""
     numbers = dict(zip(source.classes, range(len(source.classes)), strict=True))
     omitted = [choose(name, numbers, f"config.{stage.name}.omit") for name in stage.omit]
-    return ids[~source.targets(ids)[:, omitted].any(1)] if omitted else ids
+    return ids[~targets(source, ids)[:, omitted].any(1)] if omitted else ids
 
 
 def _without_test_images(
@@ -235,12 +239,12 @@ def check_streams(
 
 
 def check_labels(stage: Stage, source: dataset.Source) -> None:
-    labels = "several labels" if source.multi_label else "one class"
-    if labels not in stage.method.labels:
-        fitting = " or ".join(repr(name) for name, method in METHODS.items() if labels in method.labels)
+    labels = TASKS[source.task].labels
+    if source.task != "classification" and not stage.method.needs("task"):
+        fitting = " or ".join(repr(name) for name, method in METHODS.items() if method.needs("task"))
         raise UserError(
             f"config.{stage.name}.method: {stage.method_name!r} does not fit data with {labels} for each image; "
             f"take {fitting}"
         )
-    if source.multi_label and stage.balanced:
-        raise UserError(f"config.{stage.name}.batch.balanced: images with several labels are in no one class")
+    if stage.balanced and not TASKS[source.task].one_class:
+        raise UserError(f"config.{stage.name}.batch.balanced: images with {labels} are in no one class")

@@ -17,6 +17,7 @@ from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import optimizer_of, parameters_of_method
 from efficient_jax.methods import build_loss
 from efficient_jax.models.spec import ModelSpec
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import loss_context
 from efficient_jax.types import Apply, Tree
@@ -93,9 +94,10 @@ def _rehearse_updates(
         "index": np.arange(2, dtype=np.int32),
     }
     batch = dict.fromkeys(stage.batch, one)
-    if method.label:  # on probabilities that no threshold refuses
-        method.label(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
-    loss_fn = build_loss(method, apply, stage.augment, stage.strong_augment, teachers, stage.method_settings)
+    task = TASKS[run.source.task]
+    if task.pseudo_labels and method.pseudo_labels:  # on probabilities that no threshold refuses
+        task.pseudo_labels(np.eye(2, dtype=np.float32), run.seed, **stage.pseudo_labels)
+    loss_fn = build_loss(method, apply, stage.augment, stage.strong_augment, teachers, task, stage.method_settings)
     key = jax.random.key(0)
     of_method = parameters_of_method(stage, run, key, (apply, variables), teachers, theirs)
     optimizer_of(stage, module, variables["params"], of_method)
@@ -112,4 +114,4 @@ def _rehearse_updates(
 def _rehearse_fit(stage: Stage, run: Run) -> None:
     method, labels = stage.method, np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
     assert method.fit
-    method.fit(np.eye(4, dtype=np.float32), labels, run.seed, None, run.source.multi_label, **stage.method_settings)
+    method.fit(np.eye(4, dtype=np.float32), labels, run.seed, None, TASKS[run.source.task], **stage.method_settings)

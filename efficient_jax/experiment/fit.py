@@ -13,6 +13,7 @@ from efficient_jax.experiment.run import Run, key_of
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.methods.linear_head import Choice
 from efficient_jax.models.spec import ModelSpec
+from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.predict import extract_rows, make_extract
 from efficient_jax.types import Apply, Augment, Tree
@@ -51,12 +52,12 @@ def fit_head(
         views = [features(labelled, stage.augment, i) for i in range(stage.views)]
     else:
         views = [(unaugmented("labelled"), labels[labelled])]
-    seen, targets = (np.concatenate(each) for each in zip(*views, strict=True))
-    held = (unaugmented("validation"), run.source.targets(ids)) if len(ids) else None
-    multi_label = run.source.multi_label
-    choice = fit(seen, targets, run.seed, held, multi_label, len(views), **stage.method_settings)
-    measure = "mean average precision" if multi_label else "right"
-    score = "" if np.isnan(choice.score) else f", {100 * choice.score:.1f}% {measure} on held-out images"
+    seen, labels_seen = (np.concatenate(each) for each in zip(*views, strict=True))
+    held = (unaugmented("validation"), targets(run.source, ids)) if len(ids) else None
+    task = TASKS[run.source.task]
+    choice = fit(seen, labels_seen, run.seed, held, task, len(views), **stage.method_settings)
+    assert task.head
+    score = "" if np.isnan(choice.score) else f", {100 * choice.score:.1f}% {task.head.score_name} on held-out images"
     if np.isnan(choice.score) and stage.method_settings.get("head") == "ridge":
         score = "; its probabilities are not calibrated: too few classes have two labelled images"
     run.console.print(f"{stage.name}: {len(seen):,} x {seen.shape[1]:,} features, l2 = {choice.l2:.3g}{score}")
@@ -74,7 +75,7 @@ def correct_head(
 ) -> Tree:
     """The variables with the head's bias moved by what they predict for the unlabelled images."""
     probabilities = predict_rows(predict, parallel.replicate(variables, run.devices), run.split["unlabelled"], run)
-    shift = correct(probabilities, run.source.targets(run.split["labelled"]).mean(0), **stage.method_settings)
+    shift = correct(probabilities, targets(run.source, run.split["labelled"]).mean(0), **stage.method_settings)
     moved = ", ".join(f"{name} {by:+.2f}" for name, by in zip(run.source.classes, shift, strict=True))
     run.console.print(f"{stage.name}: bias {moved}", soft_wrap=True)
     head = variables["params"]["head"]

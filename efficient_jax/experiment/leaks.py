@@ -11,6 +11,7 @@ from efficient_jax.data import dataset, generated, identity, leakage
 from efficient_jax.errors import UserError, counted, few
 from efficient_jax.experiment import split_table
 from efficient_jax.experiment.config import Plan
+from efficient_jax.tasks import TASKS
 
 NAMED = 5  # images that a line lists
 SMALL = 32  # pixels
@@ -58,7 +59,8 @@ def trained_before(plan: Plan, source: dataset.Source, split: Mapping[str, np.nd
             run = Path(reference).parent
             if reference in own or not all((run / name).is_file() for name in (split_table.FILE, "run.json")):
                 continue
-            table = split_table.read(run, files.read_json(run / "run.json")["data"]["classes"], "split")
+            about = files.read_json(run / "run.json")["data"]
+            table = split_table.read(run, about["classes"], TASKS[about["task"]], "split")
             theirs = {of for of, part in zip(table.contents, table.parts, strict=True) if part == "labelled"}
             if both := len(tested & theirs):
                 found.append(

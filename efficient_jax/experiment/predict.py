@@ -8,7 +8,7 @@ import numpy as np
 
 from efficient_jax.experiment.run import Run
 from efficient_jax.inference import predictions
-from efficient_jax.metrics import accuracy
+from efficient_jax.tasks import TASKS, Task
 from efficient_jax.training.predict import collect_predictions
 from efficient_jax.types import Tree
 
@@ -31,22 +31,35 @@ def predict_batch(run: Run, ids: np.ndarray) -> int:
 def validate(
     predict: Any, variables: Tree, run: Run, file: Path | None = None
 ) -> tuple[dict[str, Any] | None, tuple[float, ...]]:
-    """(figures of the validation images, None where there are none; where an image can have several labels, their
-    thresholds, the best on these images, so that F1 is a little optimistic). Writes the predictions to `file`."""
-    ids, labels = run.split["validation"], run.source.labels[run.split["validation"]]
-    if not len(ids):
-        return None, (0.5,) * len(run.source.classes) if run.source.multi_label else ()
-    probabilities = predict_rows(predict, variables, ids, run)
-    if file:
-        predictions.write(file, predictions.of(run.source, ids, probabilities))
-    if not run.source.multi_label:
-        return {"correct": int((probabilities.argmax(1) == labels).sum()), "n": len(ids)}, ()
-    thresholds = accuracy.thresholds(probabilities, labels)
-    return accuracy.several_labels(probabilities, labels, thresholds), tuple(thresholds.tolist())
+    """Judges variables on the validation images.
+
+    Args:
+        predict: as from `make_predict`.
+        variables: replicated on the devices.
+        run: what all stages share.
+        file: where the predictions are written; None: nowhere.
+
+    Returns: (the counts of the task, None where there are no validation images; the thresholds that are best on these
+        images, so that F1 is a little optimistic, () where the task has none).
+    """
+    task, ids = TASKS[run.source.task], run.split["validation"]
+    labels = run.source.labels[ids]
+    if len(ids):
+        probabilities = predict_rows(predict, variables, ids, run)
+        if file:
+            predictions.write(file, predictions.of(run.source, ids, probabilities))
+    else:
+        probabilities = np.zeros((0, len(run.source.classes)), np.float32)
+    thresholds = tuple(task.thresholds(probabilities, labels).tolist()) if task.thresholds else ()
+    counts = task.counts(probabilities, labels, task.answers(probabilities, thresholds)) if len(ids) else None
+    return counts, thresholds
 
 
-def scores(figures: Mapping[str, Any]) -> dict[str, float]:
-    """What to log of validation; the first is what the best checkpoint has most of."""
-    if "mean_average_precision" not in figures:
-        return {"validation_accuracy": figures["correct"] / figures["n"]}
-    return {f"validation_{name}": figures[name] for name in ("mean_average_precision", "micro_f1", "macro_f1")}
+def scores(task: Task, counts: Mapping[str, Any]) -> dict[str, float]:
+    """Returns what to log of validation; the best checkpoint has the most of the first.
+
+    Args:
+        task: what the labels are.
+        counts: as from `validate`.
+    """
+    return {f"validation_{name}": value for name, value in task.scores(counts).items()}

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from efficient_jax import files
 from efficient_jax.data.dataset import Source
 from efficient_jax.errors import counted, few
-from efficient_jax.methods.pseudo_labels import certain
+from efficient_jax.tasks import TASKS, Task
 
 TABLE, ABOUT = "pseudo_labels.csv", "pseudo_labels.json"
 COLUMNS = ("id", "image", "label", "confidence", "copies", "hidden")  # then p(class) for each class
@@ -31,20 +31,24 @@ class Round(NamedTuple):
 
 
 def write(folder: Path, source: Source, found: Round, about: Mapping[str, Any]) -> None:
-    """Both files, each whole or not at all. `hidden` is what a person said, shown to no model, "" where nobody did;
-    the confidence that of the surest label; names of several labels stand behind each other with a semicolon."""
+    """Writes both files, each whole or not at all.
+
+    In the table `hidden` is what a person said, shown to no model, "" where nobody did; the confidence that of the
+    surest label; names of several labels stand behind each other with a semicolon.
+
+    Args:
+        folder: of the stage.
+        source: the dataset.
+        found: the round.
+        about: who said so and what came of it, as JSON.
+    """
     import pyarrow as pa  # a quarter of a second, which runs without pseudo-labels need not pay
     from pyarrow import csv
 
-    hidden = source.labels[found.ids]
-    if source.multi_label:
-        confidence = np.maximum(found.probabilities, 1 - found.probabilities).max(1)
-        label, truth = _names(found.labels >= 0.5, source), _names(hidden == 1, source)
-        truth = ["" if row[0] < 0 else name for row, name in zip(hidden, truth, strict=True)]
-    else:
-        confidence = found.probabilities.max(1)
-        label = [source.classes[number] for number in found.labels.argmax(1)]
-        truth = [source.classes[number] if number >= 0 else "" for number in hidden]
+    task = TASKS[source.task]
+    label, truth = _names(task, task.answers(found.labels, ()), source), _names(task, source.labels[found.ids], source)
+    assert task.confidence
+    confidence = task.confidence(found.probabilities).max(1)
     columns = [found.ids, [source.name(i) for i in found.ids], label, confidence, found.copies, truth]
     names = [*COLUMNS, *(f"p({name})" for name in source.classes)]
     table = pa.Table.from_arrays([pa.array(each) for each in (*columns, *found.probabilities.T)], names)
@@ -92,38 +96,42 @@ def audit(source: Source, labelled: Int[np.ndarray, " m"], found: Round, batch: 
 
     Where an image can have several labels, known and right, and the bins, count each label that the teacher is certain
     of, present or absent; the classes those present.
+
+    Args:
+        source: the dataset.
+        labelled: indices of the labelled images.
+        found: the round.
+        batch: pseudo-labelled images of one step.
     """
-    k = len(source.classes)
+    k, task = len(source.classes), TASKS[source.task]
+    assert task.confidence
+    assert task.decided
     truth = source.labels[found.ids]
-    kept = found.copies[:, None] > 0
-    if source.multi_label:
-        known, present, counts = truth >= 0, truth == 1, (source.labels[labelled] == 1).sum(0)
-        said, given = found.probabilities >= 0.5, found.labels >= 0.5
-        confidence = np.maximum(found.probabilities, 1 - found.probabilities)
-        pool, used = np.ones_like(said), kept & certain(found.probabilities, found.threshold)
-    else:
-        known, present = np.repeat(truth[:, None] >= 0, k, axis=1), truth[:, None] == np.arange(k)
-        counts = np.bincount(source.labels[labelled], minlength=k)
-        said, given = (each.argmax(1)[:, None] == np.arange(k) for each in (found.probabilities, found.labels))
-        confidence = np.repeat(found.probabilities.max(1)[:, None], k, axis=1)
-        pool, used = said, kept & given
-    judged = known, said == present, given == present
-    classes = _table(source.classes, np.broadcast_to(np.arange(k), said.shape), pool & said, used & given, *judged)
-    copies = (used & given).T @ found.copies
+    known, present = np.repeat(task.known(truth)[:, None], k, axis=1), task.members(truth, k)
+    counts = task.members(source.labels[labelled], k).sum(0)
+    taught, used_labels = (task.members(task.answers(p, ()), k) for p in (found.probabilities, found.labels))
+    confidence = task.confidence(found.probabilities)
+    pool = task.decided(found.probabilities, 0.0)
+    used = (found.copies[:, None] > 0) & task.decided(found.labels, found.threshold)
+    judged = known, taught == present, used_labels == present
+    shape = np.broadcast_to(np.arange(k), taught.shape)
+    classes = _table(source.classes, shape, pool & taught, used & used_labels, *judged)
+    copies = (used & used_labels).T @ found.copies
     for number, row in enumerate(classes):
         row |= {"labelled": int(counts[number]), "true": int(present[:, number].sum()), "copies": int(copies[number])}
     bins = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(CONFIDENCES)]
     levels = _table(bins, np.digitize(confidence, CONFIDENCES[1:-1]), pool, used, *judged)
     without = [row["name"] for row in classes if not row["kept"]]
     warnings = []
-    if kept.sum() < batch:
-        less = counted(kept.sum(), "image is", "images are")
+    kept = int((found.copies > 0).sum())
+    if kept < batch:
+        less = counted(kept, "image is", "images are")
         warnings.append(f"{less} less than one batch of {batch}; lower pseudo_labels.threshold")
     if without:
         warnings.append(f"classes without pseudo-labels: {few(without, NAMED)}")
     return {
         "pool": len(found.ids),
-        "kept": int(kept.sum()),
+        "kept": kept,
         "known": sum(row["right"] + row["wrong"] for row in levels),
         **{name: sum(row[name] for row in levels) for name in ("right", "pool_known", "pool_right")},
         "classes": classes,
@@ -156,5 +164,6 @@ def _table(
     return [{"name": name} | {of: counts[of][i] for of in counts} for i, name in enumerate(names)]
 
 
-def _names(present: Bool[np.ndarray, "n classes"], source: Source) -> list[str]:
-    return ["; ".join(source.classes[k] for k in np.flatnonzero(row)) or "nothing" for row in present]
+def _names(task: Task, labels: np.ndarray, source: Source) -> list[str]:
+    """Returns the classes of each image as text, "" where nobody has labelled it."""
+    return ["" if names is None else "; ".join(names) or "nothing" for names in task.names(labels, source.classes)]

@@ -10,7 +10,7 @@ import numpy as np
 from efficient_jax import files, keys
 from efficient_jax.data.dataset import Source
 from efficient_jax.inference import predictions
-from efficient_jax.metrics import accuracy, calibration
+from efficient_jax.tasks import TASKS, Task
 from efficient_jax.types import Augment
 
 SAMPLES, VERSIONS = 8, 4
@@ -21,41 +21,44 @@ PAIRS = 12
 def judge(
     folder: Path, source: Source, ids: np.ndarray, probabilities: np.ndarray, thresholds: Sequence[float] = ()
 ) -> dict[str, Any]:
-    """Writes the test predictions and the worst mistakes, the most confident ones; returns the figures of the result.
+    """Writes the test predictions and the worst mistakes.
 
-    Where an image can have several labels, from `thresholds` [classes] on, the worst are those of the largest loss.
+    Args:
+        folder: of the stage.
+        source: the dataset.
+        ids: indices of the test images.
+        probabilities: what the network predicts for them, float32 [n ... classes].
+        thresholds: probability from which on a class is answered, of tasks that have thresholds.
+
+    Returns: "test", the counts of the task, "thresholds" where there are any, and the likelihood.
     """
-    labels = source.labels[ids]
+    task, labels = TASKS[source.task], source.labels[ids]
     predictions.write(folder / predictions.FILES["test"], predictions.of(source, ids, probabilities))
-    figures: dict[str, Any]
-    if source.multi_label:
-        predicted, how, badness = probabilities >= thresholds, "loss", accuracy.label_losses(probabilities, labels)
-        wrong = np.flatnonzero((predicted != labels).any(1))
-        figures = {
-            "test": accuracy.several_labels(probabilities, labels, np.asarray(thresholds)),
-            "thresholds": list(thresholds),
-            "negative_log_likelihood": float(badness.mean()),
-        }
-    else:
-        predicted, how, badness = probabilities.argmax(1), "confidence", probabilities.max(1)
-        wrong = np.flatnonzero(predicted != labels)
-        figures = {
-            "test": {"correct": len(ids) - len(wrong), "n": len(ids)},
-            "negative_log_likelihood": accuracy.negative_log_likelihood(probabilities, labels),
-            "calibration_error": calibration.expected_calibration_error(probabilities, labels),
-        }
-    worst = wrong[np.argsort(-badness[wrong], kind="stable")][:MISTAKES]
+    answers, severity = task.answers(probabilities, thresholds), task.severity(probabilities, labels)
+    wrong = np.flatnonzero(~task.correct(answers, labels))
+    worst = wrong[np.argsort(-severity[wrong], kind="stable")][:MISTAKES]
     files.write_npz(
         folder / "mistakes.npz",
         {
             "images": source.images[ids[worst]],
             "id": ids[worst],
             "label": labels[worst],
-            "predicted": predicted[worst].astype(np.int32),
-            how: badness[worst],
+            "predicted": answers[worst].astype(np.int32),
+            "true_names": _shown(task, labels[worst], source.classes),
+            "predicted_names": _shown(task, answers[worst], source.classes),
+            task.severity_name: severity[worst],
         },
     )
-    return figures
+    return {
+        "test": task.counts(probabilities, labels, answers),
+        **({"thresholds": list(thresholds)} if task.thresholds else {}),
+        **task.likelihood(probabilities, labels),
+    }
+
+
+def _shown(task: Task, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Returns the classes of each image as text."""
+    return np.array([", ".join(names or ()) or "nothing" for names in task.names(labels, classes)], str)
 
 
 def keep_leaks(folder: Path, source: Source, found: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:

@@ -19,6 +19,7 @@ from efficient_jax.experiment.dataset import check_streams, load_data, load_run
 from efficient_jax.experiment.leaks import without_held_out
 from efficient_jax.experiment.stage_config import Stage, resolved
 from efficient_jax.models.spec import ModelSpec
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import batches, checkpoint, parallel
 from efficient_jax.training.trained import Trained
 
@@ -106,7 +107,8 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     mean, std = images.mean_std(pool) if isinstance(images, Streamed) else statistics.mean_std(images[pool])
     framing = framing_of(plan)
     stages = tuple(
-        resolved(stage, len(next(iter(rows[stage.name].values()), split["labelled"]))) for stage in plan.stages
+        resolved(stage, len(next(iter(rows[stage.name].values()), split["labelled"])), TASKS[source.task])
+        for stage in plan.stages
     )
     placed = batches.place(images, devices)
     weight = plan.generated.get("weight", 0.0)
@@ -120,7 +122,7 @@ def _with_generated(
     where, images = "config.data.generated", source.images
     if isinstance(images, Streamed):
         raise UserError(f'{where}: wants images in memory; set config.data.feed="memory"')
-    if source.multi_label or source.soft_labels is not None or source.objects:
+    if not TASKS[source.task].one_class or source.soft_labels is not None or source.objects:
         raise UserError(f"{where}: is for images of one class each, without soft labels and objects")
     settings = {name: value for name, value in plan.generated.items() if name != "weight"}
     if path := settings.pop("path", ""):
@@ -173,8 +175,7 @@ def model_spec(stage: Stage, run: Run) -> ModelSpec:
         )
     source = run.source
     name, settings = stage.model
-    task = "multi_label" if source.multi_label else "classification"
-    return ModelSpec(name, settings, source.classes, image_shape(stage, run), mean, std, run.framing, task)
+    return ModelSpec(name, settings, source.classes, image_shape(stage, run), mean, std, run.framing, source.task)
 
 
 def key_of(stage: Stage, run: Run) -> jax.Array:

@@ -17,6 +17,7 @@ from efficient_jax.data import dataset, identity
 from efficient_jax.data.dataset import NOTHING, Source
 from efficient_jax.data.stream import Streamed
 from efficient_jax.errors import UserError, few
+from efficient_jax.tasks import TASKS, Task
 
 FILE = "split.csv"
 LEFT_OUT = "left out"  # the part of images that the run did not use
@@ -42,21 +43,29 @@ def text(source: Source, split: Mapping[str, np.ndarray]) -> str:
         split: part -> indices of its images. Images in no part are "left out".
 
     Returns:
-        CSV. The label is the name of the class, empty where there is none; of several labels 0 and 1 (-1: not known)
-        in columns `label(class)`.
+        CSV. The label is in the columns of the task: the name of the class, empty where there is none; or of several
+        labels 0 and 1 (-1: not known) in columns `label(class)`.
     """
     rest = np.setdiff1d(np.arange(len(source.images)), np.concatenate([*split.values()]))
     parts, ids = {**split, LEFT_OUT: rest}, np.concatenate([*split.values(), rest]).astype(int)
     which = np.repeat([*parts], [len(of_part) for of_part in parts.values()])
-    names = [f"label({name})" for name in source.classes] if source.multi_label else ["label"]
-    labels = source.labels[ids].T if source.multi_label else [_class_names(source.labels[ids], source.classes)]
+    task = TASKS[source.task]
+    names, labels = task.label_columns(source.classes), task.to_columns(source.labels[ids], source.classes)
     columns = [which, ids, [source.name(i) for i in ids], dataset.contents(source, ids), *labels]
     header = ["part", "number", "image", "content", *names]
     return files.csv_text(header, zip(*columns, strict=True))
 
 
-def read(workdir: Path, classes: Sequence[str], where: str) -> Table:
-    """Reads the split of a run with these classes, without generated images.
+def read(workdir: Path, classes: Sequence[str], task: Task, where: str) -> Table:
+    """Reads the split of a run, without generated images.
+
+    Args:
+        workdir: the folder of the run.
+        classes: name of each class of the run.
+        task: what its labels are.
+        where: what an error names.
+
+    Returns: the rows in the order of the image indices.
 
     Raises: UserError naming `where` for a run without `split.csv`, or with one that is damaged.
     """
@@ -69,11 +78,9 @@ def read(workdir: Path, classes: Sequence[str], where: str) -> Table:
         rows.sort(key=lambda row: int(row["number"]))
         if [int(row["number"]) for row in rows] != [*range(len(rows))]:
             raise ValueError("it does not name every image once")
-        if f"label({classes[0]})" in rows[0]:
-            labels = np.array([[row[f"label({name})"] for name in classes] for row in rows], np.int32)
-        else:
-            numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
-            labels = np.array([numbers[row["label"]] for row in rows], np.int32)
+        if not rows:
+            raise ValueError("it has no rows")
+        labels = task.from_columns([[row[name] for row in rows] for name in task.label_columns(classes)], classes)
         parts, names, contents = (tuple(row[name] for row in rows) for name in ("part", "image", "content"))
         return Table(parts, names, contents, labels)
     except (OSError, ValueError, KeyError, IndexError, TypeError, csv.Error) as error:
@@ -129,8 +136,9 @@ def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[n
     trained = np.array(table.parts) != LEFT_OUT
     gone = [table.names[i] for i in np.flatnonzero((rows < 0) & trained)]
     renamed = [table.names[i] for i in found if source.names and source.names[rows[i]] != table.names[i]]
-    theirs = _labels_by_name(source.labels[rows[found]], source.classes)
-    ours = _labels_by_name(table.labels[found], classes)
+    task = TASKS[source.task]
+    theirs = [names and frozenset(names) for names in task.names(source.labels[rows[found]], source.classes)]
+    ours = [names and frozenset(names) for names in task.names(table.labels[found], classes)]
     relabelled = [table.names[i] for i, one, other in zip(found, ours, theirs, strict=True) if one != other]
     changes = [f"{_count(added)} added since and left out"] if added else []
     for names, what in (
@@ -161,18 +169,6 @@ def _at(source: Source, rows: Int[np.ndarray, " n"]) -> Source:
         sizes=of_each(source.sizes),
         contents=of_each(source.contents),
     )
-
-
-def _class_names(labels: Int[np.ndarray, " n"], classes: Sequence[str]) -> list[str]:
-    return ["" if label < 0 else classes[label] for label in labels]
-
-
-def _labels_by_name(labels: np.ndarray, classes: Sequence[str]) -> list[Any]:
-    """The labels of each image in a form that does not depend on the order of classes."""
-    if labels.ndim == 1:
-        return _class_names(labels, classes)
-    names = np.array(classes)
-    return [None if (row < 0).any() else frozenset(names[row == 1]) for row in labels]
 
 
 def _indexed(count: int) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from efficient_jax import files, keys, losses, models
+from efficient_jax import files, keys, models
 from efficient_jax.experiment import initialise, results
 from efficient_jax.experiment.fit import correct_head, fit_head
 from efficient_jax.experiment.predict import predict_rows, validate
@@ -21,6 +21,7 @@ from efficient_jax.experiment.train import SECONDS, images_per_update, train, up
 from efficient_jax.inference import predictions
 from efficient_jax.methods.views import saliency_of
 from efficient_jax.models.spec import ModelSpec
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint, stopping
 from efficient_jax.training.predict import make_predict
 from efficient_jax.types import Apply, Augment, Saliency, Tree
@@ -50,7 +51,7 @@ def run_stage(stage: Stage, run: Run, stop: stopping.Stop | None = None) -> dict
     module, apply = spec.build()
     variables = _initialised(stage, run, spec, module)
     _keep_samples(stage, run, supervision, apply, variables)
-    predict = make_predict(apply, run.devices, run.source.multi_label)
+    predict = make_predict(apply, run.devices, TASKS[run.source.task])
     ema = _learned(stage, run, supervision, spec, apply, predict, variables, started, stop)
     stop.check(f"after the last step of stage {stage.name!r}")
     result = _judged(stage, run, supervision, predict, variables, ema)
@@ -77,8 +78,7 @@ def _initialised(stage: Stage, run: Run, spec: ModelSpec, module: Any) -> Tree:
 def _keep_samples(stage: Stage, run: Run, supervision: Supervision, apply: Apply, variables: Tree) -> None:
     """Keeps some images of each stream in the folder of the stage, as the network will see them."""
     data = {"image": run.source.images, "label": supervision.labels, **run.source.objects}
-    of_each = losses.sigmoid_cross_entropy if run.source.multi_label else losses.cross_entropy
-    views = views_of(stage, saliency_of(apply, variables, of_each))
+    views = views_of(stage, saliency_of(apply, variables, TASKS[run.source.task].loss))
     results.samples(run.workdir / stage.name, views, data, supervision.rows, key_of(stage, run))
 
 
@@ -94,7 +94,7 @@ def _learned(
     stop: stopping.Stop,
 ) -> Tree:
     """The variables after training, or with a fitted or corrected head."""
-    if run.source.multi_label and not len(run.split["validation"]):
+    if TASKS[run.source.task].thresholds and not len(run.split["validation"]):
         run.console.print(f"{stage.name}: no validation images, so the threshold of every label is 0.5")
     method = stage.method
     if method.fit:

@@ -21,6 +21,7 @@ from efficient_jax.experiment.checks import (
 )
 from efficient_jax.optim import optimizer
 from efficient_jax.settings import bind, bind_named, choose
+from efficient_jax.tasks import TASKS, Task
 from efficient_jax.types import Augment, Batch, Saliency
 
 NOTHING: dict[str, Any] = {}
@@ -34,7 +35,7 @@ class Stage(NamedTuple):
     method: methods.Method
     method_name: str
     method_settings: dict[str, Any]
-    pseudo_labels: dict[str, Any]
+    pseudo_labels: dict[str, Any]  # as configured; from `resolved` on, the arguments of the task's `pseudo_labels`
     teachers: tuple[str, ...]
     class_map: dict[str, str]  # the teachers' class -> the student's; {} where they are the same
     init: str
@@ -163,8 +164,9 @@ def stage(
         raise UserError(f"{where}: batch.balanced and method.class_balance both correct for rare classes; take one")
     if entry.unlabelled and not entry.needs("teachers") and not batch.get("unlabelled"):
         raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
-    if pseudo_labels and not entry.label:
+    if pseudo_labels and not entry.pseudo_labels:
         raise UserError(f"{where}.pseudo_labels: the method {chosen!r} does not read them")
+    _check_pseudo_labels(pseudo_labels, f"{where}.pseudo_labels")
     mixes = mixing(augment)
     for stream, count in sizes.items():
         if count % accumulate:
@@ -198,7 +200,7 @@ def stage(
         method=entry,
         method_name=chosen,
         method_settings=settings,
-        pseudo_labels=bind(entry.label, pseudo_labels, f"{where}.pseudo_labels") if entry.label else {},
+        pseudo_labels=dict(pseudo_labels),
         teachers=teachers,
         class_map=dict(class_map),
         init=init,
@@ -223,12 +225,19 @@ def stage(
     )
 
 
-def resolved(stage: Stage, images: int) -> Stage:
-    """`stage` with its durations in updates, now that the number of images in its first stream is known: the labelled
-    ones, or the others where it learns from no labels.
+def resolved(stage: Stage, images: int, task: Task) -> Stage:
+    """Returns the stage with its durations in updates, and all settings of its pseudo-labels.
 
-    Raises: UserError for two durations where there should be one, or that do not fit into each other.
+    Args:
+        stage: as configured.
+        images: number of images in its first stream: the labelled ones, or the others where it learns from no labels.
+        task: what the labels are.
+
+    Raises: UserError for two durations where there should be one, or that do not fit into each other, and for
+        pseudo-labels that the task does not make.
     """
+    if stage.method.pseudo_labels:
+        stage = stage._replace(pseudo_labels=_pseudo_labels(stage, task))
     if not stage.batch:
         return stage
     where, batch = f"config.{stage.name}", next(iter(stage.batch.values()))
@@ -242,6 +251,25 @@ def resolved(stage: Stage, images: int) -> Stage:
             "warmup_percent is a share of them"
         )
     return stage._replace(updates=updates, optim=bound)
+
+
+def _check_pseudo_labels(block: Mapping[str, Any], where: str) -> None:
+    """Checks settings that one task or another reads: which one it is, only the data says."""
+    errors = []
+    for task in TASKS.values():
+        if task.pseudo_labels:
+            try:
+                bind(task.pseudo_labels, block, where)
+                return
+            except UserError as error:
+                errors.append(error)
+    raise errors[0]
+
+
+def _pseudo_labels(stage: Stage, task: Task) -> dict[str, Any]:
+    if task.pseudo_labels is None:
+        raise UserError(f"config.{stage.name}.method: there are no pseudo-labels where an image has {task.labels}")
+    return bind(task.pseudo_labels, stage.pseudo_labels, f"config.{stage.name}.pseudo_labels")
 
 
 def augment_blocks(stage: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

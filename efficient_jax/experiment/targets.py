@@ -1,6 +1,5 @@
 """What a stage learns from: streams of images, and the labels of people and teachers."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from efficient_jax.experiment.predict import predict_rows
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.experiment.teachers import teachers_of
+from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.predict import make_predict
 
@@ -29,28 +29,25 @@ def supervise(stage: Stage, run: Run) -> Supervision:
     """The stage's streams and their labels; a teacher that labels images does so here, once, un-noised."""
     source, split = run.source, run.split
     labels = np.zeros((len(source.images), len(source.classes)), np.float32)
-    labels[split["labelled"]] = source.targets(split["labelled"])
+    labels[split["labelled"]] = targets(source, split["labelled"])
     rows = streams(stage, source, split)
     if stage.balanced:
         rows["labelled"] = np.repeat(rows["labelled"], sampling.balanced(source.labels[rows["labelled"]], run.seed))
     if "generated" in split and "labelled" in rows:
         drawn = without_omitted(stage, source, split["generated"])
-        labels[drawn] = source.targets(drawn)
+        labels[drawn] = targets(source, drawn)
         coins = np.random.default_rng(run.seed).random(len(drawn))
         copies = sampling.copies(np.full(len(drawn), run.weight), coins)
         rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
-    label = stage.method.label
-    if not label:
+    if not stage.method.pseudo_labels:
         return Supervision(rows, labels, None)
     ids = rows["unlabelled"]
-    labels[ids], copies, counts = _pseudo_labels(label, stage, run, ids)
+    labels[ids], copies, counts = _pseudo_labels(stage, run, ids)
     rows["unlabelled"] = np.repeat(ids, copies)
     return Supervision(rows, labels, counts)
 
 
-def _pseudo_labels(
-    label: Callable[..., tuple[np.ndarray, np.ndarray]], stage: Stage, run: Run, ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+def _pseudo_labels(stage: Stage, run: Run, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """(labels, copies, how many were kept and are right) of the unlabelled images; the stage's folder has the store.
 
     An interrupted stage takes the predictions from there, if they are the same teachers'.
@@ -64,7 +61,7 @@ def _pseudo_labels(
     if probabilities is None:
         predicted = [
             predict_rows(
-                make_predict(apply, run.devices, source.multi_label),
+                make_predict(apply, run.devices, TASKS[source.task]),
                 parallel.replicate(tree, run.devices),
                 ids,
                 run,
@@ -74,6 +71,8 @@ def _pseudo_labels(
         probabilities = np.mean(predicted, axis=0)
     else:
         run.console.print(f"{stage.name}: predictions of {names} are those of {pseudo_label_store.TABLE}")
+    label = TASKS[source.task].pseudo_labels
+    assert label
     try:
         labels, copies = label(probabilities, run.seed, **stage.pseudo_labels)
     except UserError as error:

@@ -11,6 +11,7 @@ from efficient_jax.experiment import class_map
 from efficient_jax.experiment.run import Run, image_shape, model_spec
 from efficient_jax.experiment.stage_config import Stage
 from efficient_jax.models.spec import ModelSpec
+from efficient_jax.tasks import TASKS
 from efficient_jax.types import Apply, Tree
 
 NOTHING: dict[str, Tree] = {}
@@ -48,7 +49,7 @@ def _teaching(stage: Stage, run: Run, name: str, spec: ModelSpec) -> Apply:
     _, apply = spec.build()
     where = stage.where_teachers
     theirs, ours, shape = spec.classes, run.source.classes, spec.image_shape
-    if stage.method.label:
+    if stage.method.pseudo_labels:
         apply = _resizing(apply, shape)
     elif shape != image_shape(stage, run):
         raise UserError(
@@ -57,8 +58,8 @@ def _teaching(stage: Stage, run: Run, name: str, spec: ModelSpec) -> Apply:
         )
     if stage.method.any_classes:
         return apply
-    if (several := spec.task == "multi_label") != run.source.multi_label:
-        predicted, wanted = ("several labels", "one class") if several else ("one class", "several labels")
+    if spec.task != run.source.task:
+        predicted, wanted = (TASKS[task].labels for task in (spec.task, run.source.task))
         raise UserError(f"{where}: {name!r} predicts {predicted} for each image, not {wanted}")
     if stage.class_map:
         return class_map.mapped(apply, stage.class_map, theirs, ours, f"config.{stage.name}.class_map")

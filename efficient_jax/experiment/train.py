@@ -23,6 +23,7 @@ from efficient_jax.experiment.targets import Supervision
 from efficient_jax.methods import build_loss
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.optim import optimizer
+from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.loss import LossFn
 from efficient_jax.training.progress import StageProgress
@@ -60,7 +61,7 @@ def updates(
     method's loss asks."""
     method, model = stage.method, (spec.build()[1], variables)
     teachers, theirs = taught
-    counts = run.source.targets(run.split["labelled"]).sum(0)
+    counts = targets(run.source, run.split["labelled"]).sum(0)
     theirs_placed, counts_placed = parallel.replicate((theirs, counts), run.devices)
     of_method = parameters_of_method(stage, run, keys.named(key_of(stage, run), "method"), model, teachers, theirs)
     frozen = optimizer.frozen(variables["params"] | of_method, stage.optim["rules"])
@@ -68,7 +69,9 @@ def updates(
     tx, table = optimizer_of(stage, module, variables["params"], of_method)
     for line in optimizer.table_lines(table):
         run.console.print(f"{stage.name}: {line}", soft_wrap=True)
-    loss_fn = build_loss(method, apply, stage.augment, stage.strong_augment, teachers, stage.method_settings)
+    loss_fn = build_loss(
+        method, apply, stage.augment, stage.strong_augment, teachers, TASKS[run.source.task], stage.method_settings
+    )
     memory = method.memory(supervision.rows, len(run.images)) if method.memory else None
     beside = {"label": supervision.labels, **run.source.objects}
     data = batches.resident(run.images) | parallel.replicate(beside, run.devices)
@@ -122,7 +125,7 @@ def train(
     """The averaged variables after all updates, or the best of them on validation where there is such a split."""
     of_schedule = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
     rate = optimizer.schedule(steps=stage.updates, **of_schedule)
-    folder = run.workdir / stage.name
+    folder, task = run.workdir / stage.name, TASKS[run.source.task]
     where = f"stage {stage.name!r}"
     with checkpoint.saving(folder, where, stage.keep_every) as manager:
         say = functools.partial(run.console.print, soft_wrap=True)
@@ -151,11 +154,11 @@ def train(
                 nonlocal validated
                 parallel.assert_replicas_agree(current)
                 timely = i % stage.save_every == 0 or i == stage.updates  # a stop must not make another the best
-                judged = timely or run.source.multi_label
+                judged = timely or task.thresholds is not None
                 with contextlib.nullcontext() if validated else progress.apart():
                     figures, thresholds = validate(predict, current["ema"], run) if judged else (None, ())
                 validated = validated or judged
-                found = scores(figures) if figures and timely else {}
+                found = scores(task, figures) if figures and timely else {}
                 if found:
                     log(i, found)
                 kept = dataclasses.replace(spec, thresholds=thresholds)

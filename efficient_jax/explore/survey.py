@@ -12,6 +12,7 @@ from efficient_jax.data.decode import resized
 from efficient_jax.data.framing import place
 from efficient_jax.data.stream import Streamed
 from efficient_jax.detection import overlap
+from efficient_jax.tasks import TASKS
 
 FREEDOM = 10  # degrees of it, below which a spread within classes says nothing
 MEASURED = 5000  # images whose pixels and features are looked at: more take longer and say the same
@@ -91,9 +92,10 @@ def survey(
     ids = _some(used, MEASURED)
     images = source.images[ids]
     held_out = np.isin(ids, np.concatenate([split["validation"], split["test"]]))
-    members = _members(source)
+    task = TASKS[source.task]
+    members = task.members(source.labels, len(source.classes))
     compared = ids if max(images.shape[1:3]) > DRAWINGS else _some(ids, COMPARED)
-    known = source.labels.reshape(len(members), -1).min(1) >= 0
+    known = task.known(source.labels)
     small = resized(images, SIDE)
     of_pixels = feature_distances.principal(small[~held_out])
     features = network(images) if network else of_pixels(small)
@@ -118,7 +120,7 @@ def survey(
         within={
             name: _within(getattr(light, name), members[labelled]) for name in ("brightness", "highlights", "contrast")
         },
-        moves={} if source.multi_label else _moves(source, split["labelled"], of_pixels),
+        moves=_moves(source, split["labelled"], of_pixels) if task.one_class else {},
         equal=_groups(digests(source), used),
         compared=len(compared),
         near=_near(images[np.searchsorted(ids, compared)], compared),
@@ -135,11 +137,6 @@ def _constant(source: Source) -> Bool[np.ndarray, " n"]:
 def _some(ids: Int[np.ndarray, " n"], most: int) -> Int[np.ndarray, " m"]:
     """At most so many, spread over all."""
     return ids[np.linspace(0, len(ids) - 1, min(most, len(ids))).astype(int)]
-
-
-def _members(source: Source) -> Bool[np.ndarray, "n classes"]:
-    """Which images are known to be of which classes."""
-    return source.labels == 1 if source.multi_label else np.equal.outer(source.labels, np.arange(len(source.classes)))
 
 
 def _within(values: Float[np.ndarray, " n"], members: Bool[np.ndarray, "n classes"]) -> float:

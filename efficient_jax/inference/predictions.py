@@ -16,6 +16,7 @@ from efficient_jax.data.class_names import is_no_label, normal
 from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError, counted, nearest
 from efficient_jax.metrics.classification import NOT_COUNTED
+from efficient_jax.tasks import TASKS, of_labels
 
 SUFFIXES = (".npz", ".csv")
 FILES = {"test": "predictions.npz", "validation": "validation.npz"}
@@ -29,31 +30,43 @@ class Predictions(NamedTuple):
 
     ids: Int[np.ndarray, " n"]  # their numbers in it
     probabilities: Float[np.ndarray, "n *hw classes"]
-    labels: np.ndarray  # int32 [n], -1 where nobody has labelled the image; or [n classes] of 0/1; or of pixels [n h w]
+    labels: np.ndarray  # int32 [n ...] as `task` has them, -1 where nobody has labelled the image
     classes: tuple[str, ...]
     images: tuple[str, ...]  # their names
     contents: tuple[str, ...] = ()  # their content hashes, as `dataset.contents`; () where the file does not have them
     shares: bool = False  # whether `probabilities` are shares of a hard vote, which have no likelihood
+    task: str = "classification"  # what a label is: a name of `tasks.TASKS`
 
 
 def of(source: Source, ids: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n classes"]) -> Predictions:
+    """Returns the predictions of images of a dataset, with their labels, names and content hashes.
+
+    Args:
+        source: the dataset.
+        ids: indices of the images.
+        probabilities: of these images.
+    """
     names, contents = tuple(source.name(i) for i in ids), dataset.contents(source, ids)
-    return Predictions(ids, probabilities, source.labels[ids], source.classes, names, contents)
+    return Predictions(ids, probabilities, source.labels[ids], source.classes, names, contents, task=source.task)
 
 
 def write(path: Path, found: Predictions) -> None:
-    """An .npz of `id`, `image`, `content`, `label`, `probabilities` and `classes`; or, where there is one class or
-    several for an image, a .csv with a line for each: id, image, content, label (the class's name, or of several labels
-    0 and 1 in columns `label(class)`), and columns `p(class)`. Whole or not at all."""
+    """Writes a file of predictions, whole or not at all.
+
+    Args:
+        path: an .npz of `id`, `image`, `content`, `label`, `probabilities`, `classes` and `task`; or, unless labels are
+            of pixels, a .csv with a line for each image: id, image, content, label (the class's name, or of several
+            labels 0 and 1 in columns `label(class)`), and columns `p(class)`.
+        found: the predictions.
+    """
     if path.suffix == ".npz":
-        texts = {"image": np.array(found.images), "classes": np.array(found.classes)}
+        texts = {"image": np.array(found.images), "classes": np.array(found.classes), "task": np.array(found.task)}
         texts |= {"content": np.array(found.contents)} if found.contents else {}
         arrays = {"id": found.ids, "probabilities": found.probabilities, "label": found.labels}
         arrays |= {"shares": np.array(True)} if found.shares else {}
         return files.write_npz(path, arrays | texts)
-    several = found.labels.ndim == 2
-    labels = found.labels.T if several else [["" if k < 0 else found.classes[k] for k in found.labels]]
-    names = [f"label({name})" for name in found.classes] if several else ["label"]
+    task = TASKS[found.task]
+    names, labels = task.label_columns(found.classes), task.to_columns(found.labels, found.classes)
     contents = [found.contents] if found.contents else []
     columns = [found.ids, found.images, *contents, *labels, *found.probabilities.T]
     header = ["id", "image", *["content"] * len(contents), *names, *(f"p({name})" for name in found.classes)]
@@ -81,8 +94,11 @@ def _from_npz(path: Path) -> Predictions:
         images = _strings(arrays["image"]) if "image" in arrays else _numbered(ids)
         contents = _strings(arrays["content"]) if "content" in arrays else ()
         shares = "shares" in arrays and bool(arrays["shares"])
+        task = str(arrays["task"]) if "task" in arrays else of_labels(labels).name  # none: of another program
+    if task not in TASKS:
+        raise ValueError(f"its task is {task!r}; want one of {', '.join(TASKS)}")
     classes = tuple(map(normal, _strings(classes)))
-    return Predictions(ids, probabilities, labels.astype(np.int32), classes, images, contents, shares)
+    return Predictions(ids, probabilities, labels.astype(np.int32), classes, images, contents, shares, task)
 
 
 def _from_csv(path: Path, where: str) -> Predictions:
@@ -101,7 +117,8 @@ def _from_csv(path: Path, where: str) -> Predictions:
     ids = table.numbers("id", np.int64)
     images = tuple(table.column("image")) if "image" in table.names else _numbered(ids)
     contents = tuple(table.column("content")) if "content" in table.names else ()
-    return Predictions(ids, probabilities, labels, classes, images, contents if all(contents) else ())
+    contents = contents if all(contents) else ()
+    return Predictions(ids, probabilities, labels, classes, images, contents, task=of_labels(labels).name)
 
 
 def _labels(table: delimited.Table, classes: tuple[str, ...]) -> Int[np.ndarray, " n"]:
@@ -123,13 +140,13 @@ def _strings(values: np.ndarray) -> tuple[str, ...]:
 
 
 def _check(found: Predictions, where: str) -> None:
+    task = TASKS[found.task]
     *shape, count = found.probabilities.shape or (-1,)
-    labels = [*shape, count] if found.labels.ndim == 2 else shape
     lengths = {len(found.ids), len(found.labels), len(found.images), len(found.contents or found.ids), *shape[:1]}
     if (
         len(shape) not in (1, 3)
         or len(lengths) > 1
-        or list(found.labels.shape) != labels
+        or found.labels.shape != task.label_shape(found.probabilities.shape)
         or count != len(found.classes)
     ):
         raise UserError(
@@ -138,16 +155,16 @@ def _check(found: Predictions, where: str) -> None:
             f"{counted(len(found.classes), 'class', 'classes')}; want [ids classes], or of "
             "pixels [ids h w classes]"
         )
-    several, sums = found.labels.ndim == 2, found.probabilities.sum(-1, dtype=np.float64)
+    sums = found.probabilities.sum(-1, dtype=np.float64)
     inside = ((found.probabilities >= 0.0) & (found.probabilities <= 1.0)).all(-1)  # in this form nan is wrong too
-    if len(wrong := np.argwhere(~(inside if several else inside & (np.abs(sums - 1.0) <= 1e-3)))):
+    if len(wrong := np.argwhere(~(inside & (np.abs(sums - 1.0) <= 1e-3) if task.exclusive else inside))):
         at = tuple(wrong[0])
         raise UserError(
             f"{where}: the probabilities of {counted(len(np.unique(wrong[:, 0])), 'image')} are none, first "
             f"of {found.images[at[0]]!r}: {found.probabilities[at].round(4).tolist()}; want numbers in 0 .. 1"
-            + ("" if several else f" whose sum is 1, not {sums[at]:.4f}")
+            + (f" whose sum is 1, not {sums[at]:.4f}" if task.exclusive else "")
         )
-    if found.labels.ndim == 3 and len(strange := np.setdiff1d(found.labels, [*range(count), NOT_COUNTED])):
+    if not task.by_image and len(strange := np.setdiff1d(found.labels, [*range(count), NOT_COUNTED])):
         raise UserError(f"{where}: pixels are labelled {strange[:NAMED].tolist()}; want 0 .. {count - 1}, or 255: none")
     if len(np.unique(found.ids)) < len(found.ids):
         raise UserError(f"{where} has an id twice")

@@ -7,12 +7,9 @@ from efficient_jax.methods import (
     flexmatch,
     linear_probe,
     mean_teacher,
-    multi_label,
-    multi_label_student,
     noisy_student,
     prior_correction,
     pseudo_label,
-    pseudo_labels,
     supervised,
     uda,
 )
@@ -20,18 +17,8 @@ from efficient_jax.methods.base import Method, build_loss
 
 METHODS = {
     "supervised": Method(supervised.supervised, saliency=True),
-    "noisy_student": Method(
-        noisy_student.noisy_student, unlabelled=True, label=pseudo_labels.pseudo_labels, saliency=True
-    ),
-    "multi_label": Method(multi_label.multi_label, saliency=True, labels=("several labels",)),
-    "multi_label_student": Method(
-        multi_label_student.multi_label_student,
-        unlabelled=True,
-        label=pseudo_labels.multi_label_pseudo_labels,
-        saliency=True,
-        labels=("several labels",),
-    ),
-    "linear_probe": Method(fit=linear_probe.linear_probe, labels=("one class", "several labels")),
+    "noisy_student": Method(noisy_student.noisy_student, unlabelled=True, pseudo_labels=True, saliency=True),
+    "linear_probe": Method(fit=linear_probe.linear_probe),
     "prior_correction": Method(correct=prior_correction.prior_correction),
     "distill": Method(distill.distill, unlabelled=True),
     "feature_distill": Method(

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.methods import settings
-from efficient_jax.methods.views import right, two_views
+from efficient_jax.methods.views import two_views
+from efficient_jax.tasks.classification import right
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 

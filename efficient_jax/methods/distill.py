@@ -4,7 +4,8 @@ import jax.numpy as jnp
 
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import distillation, ensemble
-from efficient_jax.methods.views import one_view, right, with_labels
+from efficient_jax.methods.views import one_view, with_labels
+from efficient_jax.tasks.classification import right
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Aux
 

@@ -1,8 +1,8 @@
 """Linear heads on cached features, without a training loop: ridge regression and logistic regression, on the host.
 
-Targets are float [n classes], as labels are everywhere: one-hot, soft, or with `multi_label` any 0/1 pattern, where
-logistic regression is one against the rest. The bias is not penalised. A kernel is [d classes] and computes
-logits = features @ kernel + bias.
+Targets are float [n classes], as a task makes them: one-hot or soft for one class per image, any 0/1 pattern for
+several labels, where logistic regression is one against the rest. What depends on that is in the task's `Head`. The
+bias is not penalised. A kernel is [d classes] and computes logits = features @ kernel + bias.
 """
 
 from collections.abc import Callable
@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import optimize, special
+from scipy import optimize
 from threadpoolctl import threadpool_limits
 
 from efficient_jax import settings
 from efficient_jax.errors import UserError
-from efficient_jax.metrics import accuracy
+from efficient_jax.tasks import Head
+from efficient_jax.tasks.classification import HEAD as CLASSIFICATION_HEAD
 
-Head = tuple[Float[np.ndarray, "d classes"], Float[np.ndarray, " classes"]]
+Weights = tuple[Float[np.ndarray, "d classes"], Float[np.ndarray, " classes"]]
 Path = tuple[Float[np.ndarray, "penalties d classes"], Float[np.ndarray, "penalties classes"]]
 Data = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n classes"]]
 
@@ -29,6 +30,8 @@ THREADS = 1  # more gain little on such thin products; on a busy machine they co
 
 
 class Choice(NamedTuple):
+    """A linear head, and the penalty with which it was fitted."""
+
     kernel: Float[np.ndarray, "d classes"]
     bias: Float[np.ndarray, " classes"]
     l2: float
@@ -36,8 +39,16 @@ class Choice(NamedTuple):
     scale: float = 1.0  # of kernel and bias that makes logits of them: that of ridge is fitted to held-out examples
 
 
-def ridge(features: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n classes"], l2: float) -> Head:
-    """Minimises |features @ kernel + bias - targets|^2 + l2 |kernel|^2."""
+def ridge(features: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n classes"], l2: float) -> Weights:
+    """Returns (kernel, bias) that minimise |features @ kernel + bias - targets|^2 + l2 |kernel|^2.
+
+    Args:
+        features: of n examples.
+        targets: of the same examples.
+        l2: penalty, above 0.
+
+    Raises: UserError for shapes that do not fit, and for a penalty that is not above 0.
+    """
     kernels, biases = ridge_path(features, targets, (l2,))
     return kernels[0], biases[0]
 
@@ -45,7 +56,15 @@ def ridge(features: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n clas
 def ridge_path(
     features: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n classes"], l2s: tuple[float, ...]
 ) -> Path:
-    """`ridge` for every penalty, all positive, from one eigendecomposition."""
+    """Returns `ridge` for every penalty, from one eigendecomposition: kernels and biases, stacked.
+
+    Args:
+        features: of n examples.
+        targets: of the same examples.
+        l2s: penalties, all above 0.
+
+    Raises: UserError as `ridge`.
+    """
     _check(features, targets, l2s)
     mean, mean_target = features.mean(0, dtype=np.float64), targets.mean(0, dtype=np.float64)
     x, y = features - mean, targets - mean_target
@@ -72,12 +91,21 @@ def logistic(
     features: Float[np.ndarray, "n d"],
     targets: Float[np.ndarray, "n classes"],
     l2: float,
-    multi_label: bool = False,
-) -> Head:
-    """Minimises the sum of the cross-entropies plus l2 / 2 |kernel|^2: scikit-learn's with C = 1 / l2, which does
-    not take soft targets. One that sums to w counts w times. `multi_label` has a sigmoid for each class in place of
-    one softmax."""
-    kernels, biases = logistic_path(features, targets, (l2,), multi_label)
+    head: Head = CLASSIFICATION_HEAD,
+) -> Weights:
+    """Returns (kernel, bias) that minimise the sum of the losses plus l2 / 2 |kernel|^2.
+
+    That is scikit-learn's logistic regression with C = 1 / l2, which does not take soft targets.
+
+    Args:
+        features: of n examples.
+        targets: of the same examples. Of one class per image, targets that sum to w count w times.
+        l2: penalty, above 0.
+        head: of the task: one softmax, or a sigmoid for each class.
+
+    Raises: UserError for shapes that do not fit, and for a penalty that is not above 0.
+    """
+    kernels, biases = logistic_path(features, targets, (l2,), head)
     return kernels[0], biases[0]
 
 
@@ -85,15 +113,24 @@ def logistic_path(
     features: Float[np.ndarray, "n d"],
     targets: Float[np.ndarray, "n classes"],
     l2s: tuple[float, ...],
-    multi_label: bool = False,
+    head: Head = CLASSIFICATION_HEAD,
     precision: tuple[float, type] = EXACT,
 ) -> Path:
-    """`logistic` for every penalty, all positive; each starts from the solution of the next stronger one.
+    """Returns `logistic` for every penalty: kernels and biases, stacked.
 
-    L-BFGS works on the coordinates of the features along their principal directions, each divided by the root of the
-    curvature that the loss has there at the start: that takes a third of the iterations or fewer and changes nothing of
-    what is found. It ends where no entry of the gradient is above the first number of `precision`, half of whose
-    square is about what the loss could still lose by that entry; the second is the type of the products.
+    Each penalty starts from the solution of the next stronger one. L-BFGS works on the coordinates of the features
+    along their principal directions, each divided by the root of the curvature that the loss has there at the start:
+    that takes a third of the iterations or fewer and does not change the optimum.
+
+    Args:
+        features: of n examples.
+        targets: of the same examples.
+        l2s: penalties, all above 0.
+        head: of the task.
+        precision: (tolerance, dtype): it ends where no entry of the gradient is above the tolerance, half of whose
+            square is about what the loss could still lose by that entry; products are computed in the dtype.
+
+    Raises: UserError as `logistic`.
     """
     _check(features, targets, l2s)
     tolerance, dtype = precision
@@ -107,14 +144,7 @@ def logistic_path(
 
     def loss(flat: np.ndarray, x: np.ndarray, penalty: np.ndarray) -> tuple[float, np.ndarray]:
         scaled = flat.reshape(weights.shape)
-        logits = x @ scaled.astype(dtype)
-        if multi_label:
-            entropy = (np.logaddexp(0.0, logits) - y * logits).sum(dtype=np.float64)
-            residual = special.expit(logits) - y
-        else:
-            log_p = special.log_softmax(logits, axis=1)
-            entropy = -(y * log_p).sum(dtype=np.float64)
-            residual = y.sum(1, keepdims=True) * np.exp(log_p) - y
+        entropy, residual = head.loss(x @ scaled.astype(dtype), y)
         return entropy + (penalty * scaled**2).sum() / 2, (x.T @ residual + penalty * scaled).ravel()
 
     heads = {}
@@ -123,8 +153,8 @@ def logistic_path(
         scale = 1.0 / np.sqrt((y.var() or 1.0) * values[:, None] + shrinkage)
         start, arguments = (weights / scale).ravel(), ((coordinates * scale.T).astype(dtype), shrinkage * scale**2)
         with threadpool_limits(THREADS):
-            found = optimize.minimize(loss, start, arguments, "L-BFGS-B", jac=True, options=options).x
-        weights = found.reshape(weights.shape) * scale
+            optimum = optimize.minimize(loss, start, arguments, "L-BFGS-B", jac=True, options=options).x
+        weights = optimum.reshape(weights.shape) * scale
         kernel = directions @ weights[:-1]
         heads[l2] = (kernel, weights[-1] - mean @ kernel)
     return np.stack([heads[l2][0] for l2 in l2s]), np.stack([heads[l2][1] for l2 in l2s])
@@ -135,8 +165,15 @@ EXPONENTS = {"ridge": range(-20, 11), "logistic": range(-14, 5, 2)}
 
 
 def penalties(features: Float[np.ndarray, "n d"], kind: str) -> tuple[float, ...]:
-    """What `choose` tries: powers of 2 times the mean of the eigenvalues, other than 0, of the features' scatter
-    matrix, so that they mean the same for every backbone and number of images."""
+    """Returns the penalties that `choose` tries.
+
+    They are powers of 2 times the mean of the eigenvalues, other than 0, of the features' scatter matrix, so that they
+    mean the same for every backbone and number of images.
+
+    Args:
+        features: of n examples.
+        kind: "ridge" or "logistic".
+    """
     unit = float(features.var(0, dtype=np.float64).mean()) * max(features.shape)
     return tuple(2.0**i * (unit or 1.0) for i in EXPONENTS[kind])
 
@@ -148,35 +185,44 @@ def choose(
     kind: str,
     seed: int,
     validation: Data | None = None,
-    multi_label: bool = False,
+    head: Head = CLASSIFICATION_HEAD,
     views: int = 1,
     l2: float = 0.0,
 ) -> Choice:
-    """The head of `kind`, "ridge" or "logistic", on all `features`, with penalty `l2` or, where that is 0.0, with the
-    one of its `penalties` that is best on `validation` or, without it, over stratified folds of `features` itself.
-    These are `views` augmented copies of the same examples, set behind set; the copies of one are in one fold, or they
-    would answer for each other.
+    """Returns the linear head on all features with the best of many penalties.
 
-    The score is the fraction of right classes, or with `multi_label` the average precision, its mean over the classes
-    that occur; between equal ones the squared error of the predictions decides. The only example of a class is not held
-    out; where most are the only ones, none is, and the penalty in the middle is taken.
+    The best has the highest score of the task; between equal ones the squared error of the predictions decides. The
+    only example of a class is not held out; where most are the only ones, none is, and the penalty in the middle is
+    taken.
+
+    Args:
+        features: of n examples, `views` augmented copies of the same ones, set behind set. The copies of one are in one
+            fold, or they would answer for each other.
+        targets: of the same n examples.
+        kind: "ridge" or "logistic".
+        seed: of the folds.
+        validation: (features, targets) of the examples on which the penalty is chosen; None: stratified folds of the
+            examples themselves.
+        head: of the task.
+        views: 1 or more.
+        l2: the penalty; 0.0 chooses one.
+
+    Raises: UserError for an unknown kind, and where no held-out example has a label.
     """
     fit = settings.choose(kind, KINDS, "kind")
     l2s = (l2,) if l2 else penalties(features, kind)
-    extra = {"multi_label": multi_label} if kind == "logistic" else {}
+    extra = {"head": head} if kind == "logistic" else {}
 
     def predict(train: Data, held: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "penalties n classes"]:
         rough = {"precision": ROUGH} if kind == "logistic" else {}
         kernels, biases = fit(*train, l2s, **extra, **rough)
         logits = held @ kernels + biases[:, None]
-        if kind == "ridge":
-            return logits
-        return special.expit(logits) if multi_label else special.softmax(logits, axis=2)
+        return logits if kind == "ridge" else head.probabilities(logits)
 
     if validation:
         truth, predictions = validation[1], predict((features, targets), validation[0])
     else:
-        fold = np.tile(_folds(targets[: len(targets) // views], seed, multi_label), views)
+        fold = np.tile(_folds(targets[: len(targets) // views], seed, head), views)
         out_of_fold = np.zeros((len(l2s), *targets.shape))
         for k in range(fold.max() + 1):
             train = fold != k
@@ -184,60 +230,50 @@ def choose(
         truth, predictions = targets[fold >= 0], out_of_fold[:, fold >= 0]
     asked, score, l2, scale = l2, np.nan, l2s[len(l2s) // 2], 1.0
     if len(truth) and (truth.any() or not asked):
-        scores = [_score(truth, each, multi_label) for each in predictions]
-        errors = [np.square(each - truth).mean() for each in predictions]
+        scores = [head.score(predicted, truth) for predicted in predictions]
+        errors = [np.square(predicted - truth).mean() for predicted in predictions]
         best = max(range(len(l2s)), key=lambda i: (scores[i], -errors[i]))
         score, l2 = scores[best], l2s[best]
         if kind == "ridge":
-            scale = ridge_scale(predictions[best], truth, multi_label)
+            scale = ridge_scale(predictions[best], truth, head)
     (kernel,), (bias,) = fit(features, targets, (l2,), **extra)
     return Choice(kernel, bias, l2, score, scale)
 
 
 def ridge_scale(
-    predicted: Float[np.ndarray, "n classes"], targets: Float[np.ndarray, "n classes"], multi_label: bool
+    predicted: Float[np.ndarray, "n classes"], targets: Float[np.ndarray, "n classes"], head: Head
 ) -> float:
     """Returns the factor that makes logits of ridge's predictions, under which the targets are most likely.
 
-    Ridge predicts about 0 and 1, and a softmax of these is nearly even whatever they say. Predictions are of examples
-    that the head was not fitted to; of several labels they are taken from 0.5 on, so that 0.5 remains the threshold.
-    The targets count as if one more example had all classes in equal shares (Platt 1999): without it the factor would
-    be infinite where all predictions are right.
+    Ridge predicts about 0 and 1, and a softmax of these is nearly even whatever they say. The targets count as if one
+    more example had all classes in equal shares (Platt 1999): without it the factor would be infinite where all
+    predictions are right.
+
+    Args:
+        predicted: of examples that the head was not fitted to. Their distance from the threshold of the task is
+            scaled, so that this remains the threshold.
+        targets: of the same examples.
+        head: of the task.
     """
-    n, classes = targets.shape
-    even = 0.5 if multi_label else targets.sum(1, keepdims=True) / classes
-    soft = (n * targets + even) / (n + 1)
+    n = len(targets)
+    soft = (n * targets + head.prior(targets)) / (n + 1)
 
     def loss(log_scale: float) -> float:
-        if multi_label:
-            logits = np.exp(log_scale) * (predicted - 0.5)
-            return float((np.logaddexp(0.0, logits) - soft * logits).mean())
-        return float(-(soft * special.log_softmax(np.exp(log_scale) * predicted, axis=1)).sum(1).mean())
+        return head.mean_loss(np.exp(log_scale) * (predicted - head.threshold), soft)
 
     return float(np.exp(optimize.minimize_scalar(loss, bounds=np.log(SCALES), method="bounded").x))
 
 
-def _folds(targets: Float[np.ndarray, "n classes"], seed: int, multi_label: bool) -> Int[np.ndarray, " n"]:
+def _folds(targets: Float[np.ndarray, "n classes"], seed: int, head: Head) -> Int[np.ndarray, " n"]:
     """The fold of each example: those of a class are dealt out in turn, so that one with few is never held out as a
     whole; -1, always trained on, for the only one of its class, and for all where those are most: the rest would prefer
     penalties with which only their class is predicted. (scikit-learn's folds want at least one of a class for each.)
     """
-    labels = np.unique(targets, axis=0, return_inverse=True)[1] if multi_label else targets.argmax(1)
-    alone = np.zeros(len(labels), bool) if multi_label else np.bincount(labels)[labels] == 1
+    labels, alone = head.strata(targets)
     order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels, alone))
     folds = np.empty(len(labels), int)
     folds[order] = np.arange(len(labels)) % min(FOLDS, len(labels))
     return np.where(alone | (len(labels) == 1) | (alone.mean() > 0.5), -1, folds)
-
-
-def _score(
-    truth: Float[np.ndarray, "n classes"], predicted: Float[np.ndarray, "n classes"], multi_label: bool
-) -> float:
-    if not multi_label:
-        return float((predicted.argmax(1) == truth.argmax(1)).mean())
-    if not truth.any():
-        raise UserError("linear head: no example that is held out has a label; a penalty cannot be chosen")
-    return accuracy.mean_average_precision(predicted, truth)
 
 
 def _check(features: np.ndarray, targets: np.ndarray, l2s: tuple[float, ...]) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from efficient_jax import settings
 from efficient_jax.errors import UserError
 from efficient_jax.methods import linear_head
+from efficient_jax.tasks import Task
 
 
 def linear_probe(
@@ -17,26 +18,39 @@ def linear_probe(
     labels: Float[np.ndarray, "n classes"],
     seed: int,
     validation: linear_head.Data | None,
-    multi_label: bool,
+    task: Task,
     views: int = 1,
     *,
     head: str = "logistic",
     l2: float = 0.0,
 ) -> linear_head.Choice:
-    """The head "ridge" or "logistic" with penalty `l2`; 0.0 chooses it on `validation` (features, labels) or, where
-    there is none, by cross-validation within the labelled images, each of which is there `views` times, set behind
-    set. With `multi_label` the logits are of independent labels. "ridge" predicts 0 to 1: its logits are these
-    predictions times the factor that fits the held-out examples (`linear_head.ridge_scale`), with `multi_label` moved
-    so that 0.5 is a probability of 0.5. Where no example could be held out they are not calibrated.
+    """Returns the linear head of a task on features.
+
+    "ridge" predicts 0 to 1: its logits are these predictions, less the threshold of the task, times the factor that
+    fits the held-out examples (`linear_head.ridge_scale`). Where no example could be held out they are not calibrated.
+
+    Args:
+        features: of the labelled images, each `views` times, set behind set.
+        labels: their targets.
+        seed: of the folds.
+        validation: (features, targets) on which the penalty is chosen; None: by cross-validation.
+        task: what the labels are.
+        views: 1 or more.
+        head: "ridge" or "logistic".
+        l2: penalty; 0.0 chooses one.
+
+    Raises: UserError for settings out of range, and for a task without linear heads.
     """
+    if task.head is None:
+        raise UserError(f"method: a linear head cannot be fitted where an image has {task.labels}")
     if l2 < 0.0:
         raise UserError(f"method.l2: {l2} is negative; 0.0 chooses one")
     settings.choose(head, linear_head.KINDS, "method.head")
     if l2 and head == "logistic":
-        (kernel,), (bias,) = linear_head.logistic_path(features, labels, (l2,), multi_label)
+        (kernel,), (bias,) = linear_head.logistic_path(features, labels, (l2,), task.head)
         return linear_head.Choice(kernel, bias, l2, float("nan"))
     choice = linear_head.choose(
-        features, labels, kind=head, seed=seed, validation=validation, multi_label=multi_label, views=views, l2=l2
+        features, labels, kind=head, seed=seed, validation=validation, head=task.head, views=views, l2=l2
     )
-    bias = choice.bias - 0.5 if multi_label and head == "ridge" else choice.bias
+    bias = choice.bias - task.head.threshold if head == "ridge" else choice.bias
     return choice._replace(kernel=choice.scale * choice.kernel, bias=choice.scale * bias)

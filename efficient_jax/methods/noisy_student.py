@@ -1,16 +1,15 @@
 """Noisy student (arXiv 1911.04252): a noised student learns labels and its teacher's pseudo-labels together.
 
-The teacher, un-noised, predicts the unlabelled images once; `pseudo_labels` filters and balances what it says;
-the student, at least as large, trains on both with input noise (augmentation) and model noise (dropout).
+The teacher, un-noised, predicts the unlabelled images once; `pseudo_labels` of the task filters and balances its
+predictions; the student, at least as large, trains on both with input noise (augmentation) and model noise (dropout).
 """
-
-from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from efficient_jax.losses.labels import class_weights, cross_entropy
+from efficient_jax.losses.labels import class_weights
 from efficient_jax.methods import settings
-from efficient_jax.methods.views import one_view, right, saliency_of
+from efficient_jax.methods.views import one_view, saliency_of
+from efficient_jax.tasks import Task
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Aux
 
@@ -18,43 +17,45 @@ from efficient_jax.types import Apply, Augment, Aux
 def noisy_student(
     apply: Apply,
     augment: Augment,
+    task: Task,
     *,
     unlabelled_weight: float = 1.0,
     label_smoothing: float = 0.0,
     class_balance: float = 0.0,
 ) -> LossFn:
-    """Weighted mean cross-entropy of labelled (weight 1) and pseudo-labelled images (`unlabelled_weight`).
+    """Returns the weighted mean loss of labelled (weight 1) and pseudo-labelled images.
 
     The paper's code divides the same sum by the number of labelled images: a constant factor of the loss.
-    Only the labels of people are smoothed, and weighed by `class_balance`, see `supervised`: pseudo-labels are soft
-    already, and balanced by `pseudo_labels`.
+
+    Args:
+        apply: the network.
+        augment: of the images.
+        task: its loss is learned, "accuracy" counts what it calls right.
+        unlabelled_weight: weight of a pseudo-labelled image, 0 or more.
+        label_smoothing: of the labels of people, in 0..1 (1 excluded): pseudo-labels are soft already.
+        class_balance: of the labels of people, see `supervised`: pseudo-labels are balanced by the task.
+
+    Raises: UserError for a setting out of range, and as `supervised`.
     """
-
-    def losses(logits, labels, n, context):
-        weights = class_weights(context.class_counts, class_balance) if class_balance else 1.0
-        return cross_entropy(logits[:n], labels[:n], label_smoothing, weights), cross_entropy(logits[n:], labels[n:])
-
-    return student(apply, augment, losses, right, unlabelled_weight)
-
-
-def student(
-    apply: Apply, augment: Augment, losses: Callable[..., tuple], right: Callable, unlabelled_weight: float
-) -> LossFn:
-    """One forward pass of both streams; `losses(logits, labels, n, context)` are those of the first `n` images, which
-    are labelled, and of the others."""
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
+    settings.class_balance(class_balance, task)
 
     def loss_fn(params, model_state, context, batch, keys):
         n = len(batch["labelled"]["label"])
+        weights = (class_weights(context.class_counts, class_balance),) if class_balance else ()
 
-        def of_each(logits, labels):
-            return jnp.concatenate(losses(logits, labels, n, context))
+        def losses_of(logits, targets):
+            labelled = task.loss(logits[:n], targets[:n], label_smoothing, *weights)
+            return labelled, task.loss(logits[n:], targets[n:])
+
+        def together(logits, targets):
+            return jnp.concatenate(losses_of(logits, targets))
 
         variables = {"params": params, **model_state}
-        seen, model_keys, _ = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, of_each))
+        seen, model_keys, _ = one_view(augment, batch, keys, saliency=saliency_of(apply, variables, together))
         (logits, _), model_state = apply(variables, seen["image"], True, model_keys)
-        labelled, unlabelled = losses(logits, seen["label"], n, context)
-        correct, m = right(logits, seen["label"]), len(unlabelled)
+        labelled, unlabelled = losses_of(logits, seen["label"])
+        correct, m = task.right(logits, seen["label"]), len(unlabelled)
         return labelled.sum() + unlabelled_weight * unlabelled.sum(), Aux(
             n + unlabelled_weight * m,
             model_state,

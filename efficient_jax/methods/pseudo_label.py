@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.methods import settings
-from efficient_jax.methods.views import one_view, right
+from efficient_jax.methods.views import one_view
+from efficient_jax.tasks.classification import right
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Aux
 

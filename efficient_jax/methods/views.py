@@ -10,6 +10,7 @@ from efficient_jax import augment as augmentations
 from efficient_jax import keys as random_keys
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
+from efficient_jax.tasks.classification import right
 from efficient_jax.types import Apply, Augment, Batch, Saliency, Tree
 
 Keys = dict[str, Key[Array, " ?b"]]
@@ -96,11 +97,6 @@ def two_views(
     return weak | {"image": jnp.concatenate(images)}, jnp.concatenate([model_keys, strong_keys]), labelled
 
 
-def right(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, " b"]:
-    """1.0 where the largest logit is the most probable label."""
-    return (logits.argmax(-1) == labels.argmax(-1)).astype(jnp.float32)
-
-
 def with_labels(
     logits: Float[Array, "b classes"], labels: Float[Array, "b classes"], labelled: int, weight: float
 ) -> tuple[Float[Array, ""] | float, dict[str, tuple]]:
@@ -124,8 +120,3 @@ def with_labels(
     if not weight:
         return 0.0, accuracy
     return weight * cross_entropy(logits[:labelled], labels[:labelled]).sum() * (len(logits) / labelled), accuracy
-
-
-def all_right(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, " b"]:
-    """1.0 where every one of several labels is right at a threshold of 0.5."""
-    return ((logits >= 0.0) == (labels >= 0.5)).all(-1).astype(jnp.float32)

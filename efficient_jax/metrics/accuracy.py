@@ -232,25 +232,24 @@ def thresholds(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray
     return best_thresholds
 
 
-def several_labels(probabilities: Probabilities, labels: Labels, thresholds: Float[np.ndarray, " classes"]) -> dict:
+def several_labels(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict:
     """Returns the metrics of multi-label predictions.
 
     Args:
         probabilities: independent probability of each class, in 0..1.
         labels: 1 where an image has the class, else 0. One class or more occurs.
-        thresholds: probability from which on a class is predicted, one per class.
+        answers: 1 where a class is predicted, its probability having reached its threshold, else 0.
 
     Returns: a dict of
-        correct, n: images with all labels right at the thresholds, and images in total
-        mean_average_precision: as the function of this name; independent of the thresholds
-        micro_f1: F1 of all decisions together, at the thresholds
-        macro_f1: mean of F1 over the classes that occur, at the thresholds
+        correct, n: images with all labels right, and images in total
+        mean_average_precision: as the function of this name; independent of the answers
+        micro_f1: F1 of all answers together
+        macro_f1: mean of F1 over the classes that occur
     """
-    predicted = (probabilities >= thresholds).astype(int)
     return {
-        "correct": int((predicted == labels).all(1).sum()),
+        "correct": int((answers == labels).all(1).sum()),
         "n": len(labels),
         "mean_average_precision": mean_average_precision(probabilities, labels),
-        "micro_f1": float(f1_score(labels, predicted, average="micro")),
-        "macro_f1": float(f1_score(labels, predicted, average="macro", labels=np.flatnonzero(labels.any(0)))),
+        "micro_f1": float(f1_score(labels, answers, average="micro")),
+        "macro_f1": float(f1_score(labels, answers, average="macro", labels=np.flatnonzero(labels.any(0)))),
     }

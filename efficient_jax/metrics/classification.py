@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from sklearn.metrics import f1_score, recall_score
 
 from efficient_jax.metrics import accuracy, calibration
@@ -70,13 +70,13 @@ def top_k(probabilities: Probabilities, labels: Labels, k: int) -> int:
 
 
 def per_class(
-    answers: Int[np.ndarray, " n *classes"], labels: Int[np.ndarray, " n *classes"], classes: tuple[str, ...]
+    answered: Bool[np.ndarray, "n classes"], true: Bool[np.ndarray, "n classes"], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Returns counts, precision, recall and F1 of each class.
 
     Args:
-        answers: predicted class index of each image [n], or 0 and 1 for each class [n classes] (multi-label).
-        labels: the true ones, of the same shape.
+        answered: which image is predicted to have which class.
+        true: which image has which class.
         classes: name of each class.
 
     Returns: one dict per class, in their order, of
@@ -87,17 +87,16 @@ def per_class(
         precision, recall: [share, low, high] with the 95% Wilson interval, or None if it has no images
         f1: 0..1
     """
-    is_true, is_answered = (x if x.ndim == 2 else x[:, None] == np.arange(len(classes)) for x in (labels, answers))
-    right, answered, true = (is_true * is_answered).sum(0), is_answered.sum(0), is_true.sum(0)
+    right_count, answered_count, true_count = (true & answered).sum(0), answered.sum(0), true.sum(0)
     return [
         {
             "class": name,
-            "true": int(true[k]),
-            "answered": int(answered[k]),
-            "right": int(right[k]),
-            "precision": _share(right[k], answered[k]),
-            "recall": _share(right[k], true[k]),
-            "f1": float(2 * right[k] / max(true[k] + answered[k], 1)),
+            "true": int(true_count[k]),
+            "answered": int(answered_count[k]),
+            "right": int(right_count[k]),
+            "precision": _share(right_count[k], answered_count[k]),
+            "recall": _share(right_count[k], true_count[k]),
+            "f1": float(2 * right_count[k] / max(true_count[k] + answered_count[k], 1)),
         }
         for k, name in enumerate(classes)
     ]

@@ -165,8 +165,9 @@ def mistakes(
     sure = probabilities[np.arange(len(ids)), answers]
     wrong = np.flatnonzero(answers != labels)
     order = wrong[np.argsort(-sure[wrong], kind="stable")][: page.SHOWN_MISTAKES]
-    arrays = {"images": images[ids[order]], "label": labels[order], "predicted": answers[order]}
-    return page.mistakes(arrays | {"confidence": sure[order]}, classes)
+    names = np.array(classes)
+    arrays = {"true_names": names[labels[order]], "predicted_names": names[answers[order]]}
+    return page.mistakes(arrays | {"images": images[ids[order]], "confidence": sure[order]})
 
 
 def changes(images: Any, of: Mapping[str, np.ndarray]) -> dict[str, Any]:

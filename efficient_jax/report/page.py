@@ -82,27 +82,25 @@ def confusion(labels: Int[np.ndarray, " n"], answers: Int[np.ndarray, " n"], cla
     return {"counts": counts.tolist(), "shade": plots.shade(counts).tolist()}
 
 
-def mistakes(arrays: dict[str, np.ndarray], classes: list[str]) -> list[dict[str, Any]]:
+def mistakes(arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Returns what the page shows of each mistake.
+
+    Args:
+        arrays: "images", "true_names" and "predicted_names" of each, and "loss" or "confidence"; {} for none.
+    """
     if not arrays:
         return []
     how = "loss" if "loss" in arrays else "confidence"
-    columns = [arrays[name][:SHOWN_MISTAKES] for name in ("images", "label", "predicted", how)]
+    columns = [arrays[name][:SHOWN_MISTAKES] for name in ("images", "true_names", "predicted_names", how)]
     return [
         {
             "picture": plots.single(image),
-            "true": named(label, classes),
-            "predicted": named(predicted, classes),
+            "true": str(true),
+            "predicted": str(predicted),
             "how": f"loss {value:.3f}" if how == "loss" else f"{100 * value:.1f}%",
         }
-        for image, label, predicted, value in zip(*columns, strict=True)
+        for image, true, predicted, value in zip(*columns, strict=True)
     ]
-
-
-def named(label: np.ndarray, classes: list[str]) -> str:
-    """The class of a number, or the classes of a row of 0 and 1."""
-    if label.ndim:
-        return ", ".join(classes[number] for number in np.flatnonzero(label)) or "nothing"
-    return classes[label] if label < len(classes) else str(label)
 
 
 def class_names(run: dict[str, Any], count: int) -> list[str]:
@@ -111,26 +109,45 @@ def class_names(run: dict[str, Any], count: int) -> list[str]:
     return names + [str(i) for i in range(len(names), count)]
 
 
-def stage_section(folder: pathlib.Path, result: dict[str, Any], metrics: dict, run: dict) -> dict[str, Any]:
+def stage_section(
+    folder: pathlib.Path, result: dict[str, Any], metrics: dict, run: dict, confusions: bool = True
+) -> dict[str, Any]:
+    """Returns what the page shows of a stage.
+
+    Args:
+        folder: of the stage.
+        result: its `result.json`.
+        metrics: the columns of its `metrics.jsonl`.
+        run: the `run.json`.
+        confusions: whether a class can be taken for another: whether each image has one class.
+    """
     kinds = ("samples", "predictions", "mistakes")
     arrays = {kind: read_arrays(folder / f"{kind}.npz") for kind in kinds}
     widths = [of["probabilities"].shape[1] for of in arrays.values() if "probabilities" in of]
     classes = class_names(run, max(widths, default=0))
     said = arrays["predictions"]
-    several = not said or said["label"].ndim > 1  # there is no one class to be taken for another
     return {
         "name": result["stage"],
         "facts": facts(result, metrics),
         "classes": classes,
         "sheets": sheets(arrays["samples"]),
         "pseudo_labels": pseudo_labels(read_json(folder / "pseudo_labels.json")),
-        "confusion": None if several else confusion(said["label"], said["probabilities"].argmax(1), classes),
-        "mistakes": mistakes(arrays["mistakes"], classes),
+        "confusion": confusion(said["label"], said["probabilities"].argmax(1), classes)
+        if said and confusions
+        else None,
+        "mistakes": mistakes(arrays["mistakes"]),
     }
 
 
-def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
-    """Write `workdir/report.html` and return its path; a run under way is shown as far as it is."""
+def write_report(workdir: str | pathlib.Path, confusions: bool = True) -> pathlib.Path:
+    """Writes `workdir/report.html`; a run under way is shown as far as it is.
+
+    Args:
+        workdir: the folder of the run.
+        confusions: whether a class can be taken for another: whether each image has one class.
+
+    Returns: the path of the page.
+    """
     workdir = pathlib.Path(workdir)
     config, run, results = read_config(workdir), read_json(workdir / "run.json"), read_results(workdir)
     curves = {result["stage"]: read_metrics(workdir / result["stage"] / "metrics.jsonl") for result in results}
@@ -148,7 +165,7 @@ def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
         },
         "agreement": tables.agreement_line([result for result in results if "test" in result]),
         "leaks": {"said": run.get("data", {}).get("leaks", []), "sheet": leaks(read_arrays(workdir / "leaks.npz"))},
-        "stages": [stage_section(workdir / r["stage"], r, curves[r["stage"]], run) for r in results],
+        "stages": [stage_section(workdir / r["stage"], r, curves[r["stage"]], run, confusions) for r in results],
         "last": finished[-1] if finished else None,
         "several_labels": any(map(tables.has_several_labels, results)),
         "accuracy": tables.accuracy,

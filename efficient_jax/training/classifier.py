@@ -15,7 +15,8 @@ from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError
 from efficient_jax.inference import tta
 from efficient_jax.models.spec import ModelSpec
-from efficient_jax.training.predict import through_views, to_probabilities
+from efficient_jax.tasks import TASKS
+from efficient_jax.training.predict import through_views
 from efficient_jax.training.trained import Trained
 from efficient_jax.types import Tree
 
@@ -45,15 +46,15 @@ def network(trained: Trained, batch: int = 256, views: Sequence[tta.View] = (tta
         views: transformations of each image whose probabilities are averaged.
     """
     _, apply = trained.spec.build()
-    multi_label = trained.spec.task == "multi_label"
+    task = TASKS[trained.spec.task]
     if len(views) > 1:
-        apply = through_views(apply, views, multi_label)
+        apply = through_views(apply, views, task)
     variables = jax.device_put(trained.variables)
 
     @jax.jit
     def run(variables: Tree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         (logits, seen), _ = apply(variables, images, False, None)
-        return to_probabilities(logits, multi_label), seen["features"].astype(np.float32)
+        return task.probabilities(logits), seen["features"].astype(np.float32)
 
     def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # The last part is filled up, so that few programs serve all; of no images there is one part all the same.

@@ -5,55 +5,56 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from efficient_jax.errors import UserError
 from efficient_jax.inference import tta
+from efficient_jax.tasks import Task
 from efficient_jax.training import batches, parallel
 from efficient_jax.types import Apply, Augment, Tree
 
 
-def to_probabilities(logits: Float[Array, "*b classes"], multi_label: bool) -> Float[Array, "*b classes"]:
-    """Of the classes, one of which each image has; or with `multi_label` of each label by itself."""
-    return (jax.nn.sigmoid if multi_label else jax.nn.softmax)(logits.astype(jnp.float32))
-
-
-def through_views(apply: Apply, views: Sequence[tta.View], multi_label: bool, vote: str = "soft") -> Apply:
+def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str = "soft") -> Apply:
     """Wraps `apply`, for predicting, with test-time augmentation: returns the log of the mean probability over `views`.
 
     Args:
         apply: the network.
         views: transformations of the image, see `tta.VIEWS`; one or more.
-        multi_label: whether each class has a probability by itself; the logits then are its log-odds.
+        task: makes probabilities of logits, and logits of their mean.
         vote: "soft", the mean probability, or "hard", the share of the views that answer each class.
 
     Returns: a function like `apply`, with the intermediates of the image itself.
 
     Raises: UserError for a hard vote where an image can have several labels.
     """
-    if vote == "hard" and multi_label:
+    if vote == "hard" and not task.exclusive:
         raise UserError("--tta: hard counts one answer for each view; where an image can have several labels take soft")
 
     def seen_through(variables: Tree, images: jax.Array, train: bool, keys: jax.Array | None) -> tuple:
         def classify(view: jax.Array) -> jax.Array:
-            return to_probabilities(apply(variables, view, False, None)[0][0], multi_label)
+            return task.probabilities(apply(variables, view, False, None)[0][0])
 
         (_, seen), state = apply(variables, images, train, keys)
         predicted = tta.predictions(classify, images, views)
         combined = tta.shares(predicted) if vote == "hard" else tta.mean(predicted)
-        logits = jnp.log(combined) - jnp.log1p(-combined) if multi_label else jnp.log(combined)
-        return (logits, seen), state
+        return (task.logits(combined), seen), state
 
     return seen_through
 
 
-def make_predict(apply: Apply, devices: Sequence[jax.Device], multi_label: bool) -> Callable:
-    """`predict(variables, data, given) -> probabilities [devices share classes]`, pmapped; `data` and `given` as in
-    `step.make_train_step`, for one stream and without k."""
+def make_predict(apply: Apply, devices: Sequence[jax.Device], task: Task) -> Callable:
+    """Returns `predict(variables, data, given) -> probabilities [devices share classes]`, pmapped.
+
+    `data` and `given` are as in `step.make_train_step`, for one stream and without k.
+
+    Args:
+        apply: the network.
+        devices: on which it runs.
+        task: makes probabilities of its logits.
+    """
 
     def predict(variables: Tree, data: Tree, given: dict[str, jax.Array]) -> jax.Array:
         (logits, _), _ = apply(variables, batches.taken(data, given)["image"], False, None)
-        return to_probabilities(logits, multi_label)
+        return task.probabilities(logits)
 
     return parallel.pmap(predict, devices, in_axes=(None, None, 0), out_axes=0)
 

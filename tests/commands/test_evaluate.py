@@ -14,10 +14,10 @@ from tests.commands.launch import TINY, launch
 
 def test_several_labels_are_scored_at_their_thresholds():
     probabilities, labels = np.array([[0.6, 0.4], [0.4, 0.6]]), np.array([[0, 1], [0, 1]])
-    found = Predictions(np.arange(2), probabilities, labels, ("a", "b"), ("0", "1"))
+    found = Predictions(np.arange(2), probabilities, labels, ("a", "b"), ("0", "1"), task="multi_label")
 
     def score(thresholds):
-        return figures(Member("", found, None, thresholds, probabilities >= thresholds))
+        return figures(Member("", found, None, thresholds, (probabilities >= thresholds).astype(int)))
 
     assert score((0.7, 0.3))["correct"] == 2
     found_at_half = score((0.5, 0.5))

@@ -72,7 +72,7 @@ def test_objects_are_described(tmp_path, monkeypatch):
             annotations.append({"image_id": number, "category_id": 1 + number % 2, "bbox": box})
     content = {"images": images, "annotations": annotations, "categories": [{"id": k, "name": f"c{k}"} for k in (1, 2)]}
     (tmp_path / "a.json").write_text(json.dumps(content))
-    source = {"name": "coco", "path": str(tmp_path / "a.json"), "size": 80, "multi_label": False}
+    source = {"name": "coco", "path": str(tmp_path / "a.json"), "size": 80, "task": "classification"}
     text = run_here(tmp_path / "page", source=source, labels_per_class=10, test=20)
     facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text))
     assert facts["occlusion"].startswith("67% of the objects have the box of another over 25% of their box or more")

@@ -1,4 +1,4 @@
-"""What is learned of an image, and the hash by which a set of images is known again."""
+"""The hash by which a set of images is known again."""
 
 import numpy as np
 
@@ -6,16 +6,6 @@ from efficient_jax.data.dataset import Source, fingerprint
 
 IMAGES = np.arange(4 * 3 * 2, dtype=np.uint8).reshape(4, 3, 2)
 LABELS = np.array([0, 1, -1, 1], np.int64)
-TAGS = np.array([[1, 1], [0, 0], [-1, -1], [0, 1]])
-
-
-def test_targets_are_rows_of_zeros_and_ones():
-    one = Source(IMAGES[..., None], LABELS.astype(np.int32), ("a", "b", "c"))
-    assert not one.multi_label
-    np.testing.assert_array_equal(one.targets(np.array([3, 0])), [[0, 1, 0], [1, 0, 0]])
-    several = one._replace(labels=TAGS.astype(np.int32), classes=("a", "b"))
-    np.testing.assert_array_equal(several.targets(np.array([3, 0])), [[0, 1], [1, 1]])
-    assert one.targets(np.array([0])).dtype == several.targets(np.array([0])).dtype == np.float32
 
 
 def test_the_fingerprint_sees_every_pixel_and_label():

@@ -13,6 +13,7 @@ from configs import few_labels, quickstart
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.stage_config import resolved
+from efficient_jax.tasks import CLASSIFICATION
 from tests.experiment.plans import CONFIG, changed, stage
 
 
@@ -26,9 +27,9 @@ def test_a_plan_has_every_default():
     assert (first.method_name, first.method_settings) == ("supervised", {"label_smoothing": 0.0, "class_balance": 0.0})
     assert (found.duplicates, first.balanced) == ("refuse", False)
     assert (first.batch, first.teachers, first.pseudo_labels) == ({"labelled": 8}, (), {})
-    assert resolved(first, 100).optim["algorithm"] == {"name": "adamw"}
+    assert resolved(first, 100, CLASSIFICATION).optim["algorithm"] == {"name": "adamw"}
     assert (student.batch, student.teachers) == ({"labelled": 8, "unlabelled": 16}, ("first",))
-    assert student.pseudo_labels["threshold"] == 0.3
+    assert resolved(student, 100, CLASSIFICATION).pseudo_labels["threshold"] == 0.3
 
 
 def test_stages_run_in_the_order_of_their_names():

@@ -32,7 +32,7 @@ def source(tmp_path_factory):
     categories = [{"id": 0, "name": "left"}, {"id": 1, "name": "right"}]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "a.json").write_text(json.dumps(content))
-    return {"name": "coco", "path": str(folder / "a.json"), "size": 0, "channels": 1, "multi_label": False}
+    return {"name": "coco", "path": str(folder / "a.json"), "size": 0, "channels": 1, "task": "classification"}
 
 
 def prepared(source, folder, objects, *ops, **settings):

@@ -18,7 +18,8 @@ P = np.array([[0.9, 0.05, 0.05], [0.3, 0.6, 0.1], [0.7, 0.2, 0.1], [0.55, 0.25, 
 ROUND = Round(IDS, P, P, np.array([2, 1, 1, 0, 3]), 0.6)
 ASKED = {"teacher": "first", "teacher_hash": "abc", "settings": {"threshold": 0.6}}
 SEVERAL = SOURCE._replace(
-    labels=np.array([[1, 1, 0], [0, 0, 1], [0, 0, 1], [1, 0, 0], [0, 0, 0], [1, 0, 1], [-1] * 3, [1, 1, 1]])
+    task="multi_label",
+    labels=np.array([[1, 1, 0], [0, 0, 1], [0, 0, 1], [1, 0, 0], [0, 0, 0], [1, 0, 1], [-1] * 3, [1, 1, 1]]),
 )
 
 

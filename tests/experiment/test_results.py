@@ -54,7 +54,7 @@ def test_no_mistakes(tmp_path):
 def test_of_several_labels_the_mistakes_with_the_largest_loss_come_first(tmp_path):
     tags = RNG.integers(0, 2, (60, CLASSES)).astype(np.int32)
     p = RNG.random((N, CLASSES)).astype(np.float32)
-    figures = results.judge(tmp_path, SOURCE._replace(labels=tags), IDS, p, [0.5, 0.3, 0.9])
+    figures = results.judge(tmp_path, SOURCE._replace(labels=tags, task="multi_label"), IDS, p, [0.5, 0.3, 0.9])
     said = p >= [0.5, 0.3, 0.9]
     wrong = (said != tags[IDS]).any(1)
     assert figures["test"]["correct"] == N - wrong.sum()
@@ -66,6 +66,8 @@ def test_of_several_labels_the_mistakes_with_the_largest_loss_come_first(tmp_pat
     np.testing.assert_allclose(mistakes["loss"], np.sort(loss[wrong])[::-1][: results.MISTAKES], rtol=1e-5)
     np.testing.assert_array_equal(mistakes["label"], tags[mistakes["id"]])
     np.testing.assert_array_equal(mistakes["predicted"], said[mistakes["id"] - IDS[0]])
+    shown = [", ".join(np.array(["a", "b", "c"])[row == 1]) or "nothing" for row in mistakes["label"]]
+    assert mistakes["true_names"].tolist() == shown
 
 
 def test_samples_are_images_of_each_stream_and_their_versions(tmp_path, key):

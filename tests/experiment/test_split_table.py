@@ -75,7 +75,7 @@ def write(kind, root, items):
             "categories": [{"id": i, "name": name} for i, name in enumerate(classes)],
         }
         (root / "a.json").write_text(json.dumps(content))
-        return {"name": "coco", "path": str(root / "a.json"), "size": 4, "multi_label": True}
+        return {"name": "coco", "path": str(root / "a.json"), "size": 4, "task": "multi_label"}
     info = {"info": {"features": {"label": {"names": classes}}}}
     table = pa.table(
         {
@@ -93,13 +93,13 @@ class Begun:
     def __init__(self, kind, root, items=ITEMS, feed=""):
         self.kind, self.root, self.run, self.items = kind, root / "data", root / "run", items
         data = {"source": write(kind, self.root, items), "feed": feed} | SPLIT
-        method = {"name": "multi_label"} if kind == "coco" else {"name": "supervised"}
+        method = {"name": "supervised"}
         config = {"seed": 0, "data": data, "stages": ("first",), "first": stage(method=method)}
         self.source, self.split = load_data(plan(CONFIG | config))
         self.pixels = self.source.images[np.arange(len(items))]
         self.run.mkdir()
         files.write_json(self.run / "config.json", config)
-        files.write_json(self.run / "run.json", {"data": {"classes": self.source.classes}})
+        files.write_json(self.run / "run.json", {"data": {"classes": self.source.classes, "task": self.source.task}})
         keep_split(self.run, self.source, self.split)
 
     def numbers(self, part):

@@ -7,6 +7,7 @@ import pytest
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.stage_config import resolved
+from efficient_jax.tasks import CLASSIFICATION
 from tests.experiment.plans import CONFIG, DISTILL, PROBE, WEAK_AND_STRONG, changed, stage
 
 
@@ -40,7 +41,7 @@ def test_operations_that_change_labels_are_warned_of(augment):
 def test_how_long_a_stage_trains_may_be_said_in_three_ways(length, updates):
     optim = stage()["optim"] | {"warmup": 0}
     (first,) = plan(CONFIG | {"stages": ("first",), "first": stage(optim=optim, updates=0) | length}).stages
-    assert resolved(first, 800).updates == updates  # of 8 images
+    assert resolved(first, 800, CLASSIFICATION).updates == updates  # of 8 images
 
 
 def test_durations_of_the_optimizer_are_resolved_with_the_stage():
@@ -48,7 +49,7 @@ def test_durations_of_the_optimizer_are_resolved_with_the_stage():
     optim["schedule"] = {"name": "step", "boundaries_epochs": (1.0, 1.5), "factor": 0.1}
     block = stage(optim=optim, updates=0, epochs=2.0)
     (first,) = plan(CONFIG | {"stages": ("first",), "first": block}).stages
-    found = resolved(first, 800).optim
+    found = resolved(first, 800, CLASSIFICATION).optim
     assert (found["warmup"], found["schedule"]["boundaries"]) == (20, (100, 150))
 
 
@@ -56,7 +57,7 @@ def test_warmup_must_leave_something_to_train():
     first = plan(changed("first.optim.warmup", 10)).stages[0]
     message = r"^config\.first\.optim\.warmup: 10 is not in 0 \.\. 9, the updates of the stage; warmup_percent is a"
     with pytest.raises(UserError, match=message):
-        resolved(first, 100)
+        resolved(first, 100, CLASSIFICATION)
 
 
 def test_several_teachers_are_each_an_earlier_stage():
@@ -73,7 +74,7 @@ def test_without_labels_durations_count_the_other_images():
     block = stage(**DISTILL | {"batch": {"labelled": 0, "unlabelled": 16}}, teacher="first", updates=0, epochs=2.0)
     found = plan(CONFIG | {"stages": ("first", "student"), "student": block}).stages[1]
     assert found.batch == {"unlabelled": 16}
-    assert resolved(found, 800).updates == 100
+    assert resolved(found, 800, CLASSIFICATION).updates == 100
 
 
 def test_a_strong_view_is_built(key):
@@ -93,7 +94,7 @@ def test_strong_operations_that_change_labels_are_warned_of():
 
 def test_a_method_that_fits_has_no_updates():
     probe = plan(CONFIG | {"stages": ("first", "probe"), "probe": PROBE}).stages[1]
-    assert resolved(probe, 100) == probe
+    assert resolved(probe, 100, CLASSIFICATION) == probe
     assert (probe.updates, probe.batch, probe.method_settings) == (0, {}, {"head": "logistic", "l2": 0.0})
 
 

@@ -77,7 +77,7 @@ def test_a_network_sees_the_images_and_gives_the_distances():
 
 def test_images_with_several_labels_are_counted_for_each():
     labels = np.array([[1, 1], [1, 0], [0, 0], [-1, -1]]).repeat(15, 0)
-    found = survey(SOURCE._replace(labels=labels), SPLIT | {"test": np.arange(42, 50)})
+    found = survey(SOURCE._replace(labels=labels, task="multi_label"), SPLIT | {"test": np.arange(42, 50)})
     assert found.counts["labelled"].tolist() == [30, 15]
     assert found.unknown["unlabelled"] == 10
     assert found.moves == {}

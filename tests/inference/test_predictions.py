@@ -13,7 +13,9 @@ def predictions(several=False, n=6, seed=0):
     probabilities = rng.random((n, 3)) if several else rng.dirichlet(np.ones(3), n)
     ids = np.random.default_rng(1).permutation(100)[:n]
     images = tuple(f'{i},"x\n.jpg' for i in ids)
-    return Predictions(ids, probabilities.astype(np.float32), labels.astype(np.int32), ("a", "p(b)", "c,;"), images)
+    probabilities, labels = probabilities.astype(np.float32), labels.astype(np.int32)
+    task = "multi_label" if several else "classification"
+    return Predictions(ids, probabilities, labels, ("a", "p(b)", "c,;"), images, task=task)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "csv"])

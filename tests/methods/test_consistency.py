@@ -10,6 +10,7 @@ from efficient_jax.methods.fixmatch import fixmatch
 from efficient_jax.methods.flexmatch import OUTSIDE, UNSURE, flexmatch, memory
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.methods.uda import uda
+from efficient_jax.tasks import CLASSIFICATION
 from efficient_jax.training import parallel
 from tests.methods.fake import CLASSES, PARAMS, context, cross_entropies, fake, make, noise, softmax, unchanged
 
@@ -60,7 +61,7 @@ def test_above_one_only_the_labels_teach(method):
     """A network without BatchNorm, whose other images do not matter."""
     batch, keys = make()
     control = method(fake(), noise, noise, threshold=1.1)
-    plain = supervised(fake(), noise)
+    plain = supervised(fake(), noise, CLASSIFICATION)
     alone = {"labelled": batch["labelled"]}, {"labelled": keys["labelled"]}
     (loss, aux), gradient = jax.value_and_grad(control, has_aux=True)(PARAMS, {}, context(), batch, keys)
     (plain_loss, plain_aux), plain_gradient = jax.value_and_grad(plain, has_aux=True)(PARAMS, {}, context(), *alone)

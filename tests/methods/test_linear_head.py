@@ -5,6 +5,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from efficient_jax.errors import UserError
 from efficient_jax.methods import linear_head
+from efficient_jax.tasks import CLASSIFICATION, MULTI_LABEL
 
 rng = np.random.default_rng(0)
 FEATURES = (rng.normal(size=(60, 8)) * 3.0 + 5.0).astype(np.float32)
@@ -58,7 +59,7 @@ def test_directions_that_hardly_vary_are_learned_in_few_iterations(monkeypatch):
 
 
 def test_multi_label_logistic_is_one_against_the_rest():
-    kernel, bias = linear_head.logistic(FEATURES, TAGS, 2.0, multi_label=True)
+    kernel, bias = linear_head.logistic(FEATURES, TAGS, 2.0, head=MULTI_LABEL.head)
     for k in range(3):
         theirs = LogisticRegression(C=0.5, tol=1e-8, max_iter=10_000).fit(FEATURES.astype(np.float64), TAGS[:, k])
         np.testing.assert_allclose(kernel[:, k], theirs.coef_[0], atol=1e-4)
@@ -86,7 +87,7 @@ def test_without_features_the_bias_knows_the_frequencies():
     constant = np.full((60, 2), 7.0, np.float32)
     _, bias = linear_head.logistic(constant, TARGETS, 1.0)
     np.testing.assert_allclose(softmax(bias), TARGETS.mean(0), atol=1e-5)
-    _, bias = linear_head.logistic(constant, TAGS, 1.0, multi_label=True)
+    _, bias = linear_head.logistic(constant, TAGS, 1.0, head=MULTI_LABEL.head)
     np.testing.assert_allclose(expit(bias), TAGS.mean(0), atol=1e-5)
 
 
@@ -180,7 +181,7 @@ def test_classes_with_few_images_or_none(kind, counts):
 
 def test_no_class_is_held_out_as_a_whole():
     labels = np.repeat(np.arange(4), (1, 2, 3, 9))
-    folds = linear_head._folds(np.eye(4)[labels], 0, False)
+    folds = linear_head._folds(np.eye(4)[labels], 0, CLASSIFICATION.head)
     assert folds[0] == -1
     for label in (1, 2, 3):
         counts = np.bincount(folds[labels == label], minlength=5)
@@ -193,9 +194,9 @@ def test_multi_label_choice(kind):
     """Two tags, each along its own feature, one of them rare, and one that never occurs."""
     features = np.random.default_rng(6).normal(size=(100, 6)).astype(np.float32)
     tags = np.stack([features[:, 0] > 0.0, features[:, 1] > 1.3, np.zeros(100, bool)], axis=1).astype(np.float32)
-    chosen = linear_head.choose(features, tags, kind=kind, seed=0, multi_label=True)
+    chosen = linear_head.choose(features, tags, kind=kind, seed=0, head=MULTI_LABEL.head)
     assert 0.85 < chosen.score <= 1.0
-    assert linear_head.choose(features, tags[::-1], kind=kind, seed=0, multi_label=True).score < 0.6
+    assert linear_head.choose(features, tags[::-1], kind=kind, seed=0, head=MULTI_LABEL.head).score < 0.6
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ def test_what_does_not_fit_is_said(fit, arguments, message):
 
 def test_tags_that_nobody_has():
     with pytest.raises(UserError, match="no example that is held out has a label"):
-        linear_head.choose(FEATURES, np.zeros_like(TAGS), kind="ridge", seed=0, multi_label=True)
+        linear_head.choose(FEATURES, np.zeros_like(TAGS), kind="ridge", seed=0, head=MULTI_LABEL.head)
 
 
 def test_an_unknown_kind():

@@ -8,6 +8,7 @@ import pytest
 from efficient_jax.errors import UserError
 from efficient_jax.methods.mean_teacher import mean_teacher
 from efficient_jax.methods.supervised import supervised
+from efficient_jax.tasks import CLASSIFICATION
 from tests.methods.fake import PARAMS, context, cross_entropies, fake, make, noise, softmax, unchanged
 
 
@@ -43,7 +44,9 @@ def test_without_weight_it_is_supervised():
     batch, keys = make()
     loss, aux = mean_teacher(fake(), noise, unlabelled_weight=0.0)(PARAMS, {}, averaged(), batch, keys)
     alone = {"labelled": batch["labelled"]}
-    plain, plain_aux = supervised(fake(), noise)(PARAMS, {}, context(), alone, {"labelled": keys["labelled"]})
+    plain, plain_aux = supervised(fake(), noise, CLASSIFICATION)(
+        PARAMS, {}, context(), alone, {"labelled": keys["labelled"]}
+    )
     np.testing.assert_allclose(loss / aux.weight, plain / plain_aux.weight, rtol=1e-6)
 
 

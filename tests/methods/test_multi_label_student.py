@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from efficient_jax.methods.multi_label_student import multi_label_student
+from efficient_jax.methods.noisy_student import noisy_student
+from efficient_jax.tasks import MULTI_LABEL
 from tests.methods.fake import CLASSES, PARAMS, SAID, context, fake, make, unchanged
 
 TAGS = np.array([[1, 1, 0], [0, 0, 0]], np.float32)
@@ -20,7 +21,7 @@ def test_the_loss_is_the_weighted_mean(weight):
     batch, keys = make(labelled=2, unlabelled=4)
     for stream, labels in (("labelled", TAGS), ("unlabelled", SAID)):
         batch[stream] |= {"label": jnp.asarray(labels)}
-    loss_fn = multi_label_student(fake(), unchanged, unlabelled_weight=weight, label_smoothing=0.1)
+    loss_fn = noisy_student(fake(), unchanged, MULTI_LABEL, unlabelled_weight=weight, label_smoothing=0.1)
     loss, aux = loss_fn(PARAMS, {}, context(), batch, keys)
     labelled = binary_cross_entropies(batch["labelled"]["image"], 0.9 * TAGS + 0.05)
     unlabelled = binary_cross_entropies(batch["unlabelled"]["image"], SAID)

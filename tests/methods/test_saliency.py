@@ -11,11 +11,10 @@ from efficient_jax import augment
 from efficient_jax.augment.mixing import saliency_cutmix
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy, sigmoid_cross_entropy
-from efficient_jax.methods.multi_label import multi_label
-from efficient_jax.methods.multi_label_student import multi_label_student
 from efficient_jax.methods.noisy_student import noisy_student
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.methods.views import saliency_of
+from efficient_jax.tasks import CLASSIFICATION, MULTI_LABEL
 from tests.methods.fake import context
 
 N, SIDE, CHANNELS, CLASSES = 6, 4, 3, 5
@@ -73,10 +72,10 @@ def streams(names):
 
 
 METHODS = {
-    "supervised": (partial(supervised, label_smoothing=0.1), 0.1, False, ("labelled",)),
-    "multi_label": (partial(multi_label, label_smoothing=0.1), 0.1, True, ("labelled",)),
-    "noisy_student": (noisy_student, 0.0, False, ("labelled", "unlabelled")),
-    "multi_label_student": (multi_label_student, 0.0, True, ("labelled", "unlabelled")),
+    "supervised": (partial(supervised, task=CLASSIFICATION, label_smoothing=0.1), 0.1, False, ("labelled",)),
+    "supervised, several": (partial(supervised, task=MULTI_LABEL, label_smoothing=0.1), 0.1, True, ("labelled",)),
+    "noisy_student": (partial(noisy_student, task=CLASSIFICATION), 0.0, False, ("labelled", "unlabelled")),
+    "noisy_student, several": (partial(noisy_student, task=MULTI_LABEL), 0.0, True, ("labelled", "unlabelled")),
 }
 
 

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from efficient_jax.methods.views import one_view, right
+from efficient_jax.methods.views import one_view
+from efficient_jax.tasks.classification import right
 from tests.methods.fake import make, noise, unchanged
 
 

@@ -48,9 +48,8 @@ GUESSES = np.clip(0.3 * TAGS + np.random.default_rng(1).integers(0, 15, TAGS.sha
 
 
 def test_several_labels_are_scored_as_scikit_learn_scores_them():
-    limits = np.array([0.5, 0.4, 0.65, 0.6])
-    found = accuracy.several_labels(GUESSES, TAGS, limits)
-    predicted = limits <= GUESSES
+    predicted = np.array([0.5, 0.4, 0.65, 0.6]) <= GUESSES
+    found = accuracy.several_labels(GUESSES, TAGS, predicted)
     assert found["correct"] / found["n"] == pytest.approx(accuracy_score(TAGS, predicted))
     occur = slice(0, 3)
     assert found["mean_average_precision"] == pytest.approx(average_precision_score(TAGS[:, occur], GUESSES[:, occur]))

@@ -49,7 +49,7 @@ def test_shares_of_votes_have_no_likelihood(predicted):
 def test_each_class_is_as_scikit_learn_sees_it(predicted):
     probabilities, labels = predicted
     answers = probabilities.argmax(1)
-    rows = classification.per_class(answers, labels, CLASSES)
+    rows = classification.per_class(np.eye(4, dtype=bool)[answers], np.eye(4, dtype=bool)[labels], CLASSES)
     report = sklearn.classification_report(
         labels, answers, labels=range(4), target_names=CLASSES, output_dict=True, zero_division=0
     )
@@ -64,7 +64,7 @@ def test_each_class_is_as_scikit_learn_sees_it(predicted):
 
 
 def test_of_several_labels_each_is_a_class_of_its_own():
-    labels, answers = np.array([[1, 0], [1, 1], [0, 1]]), np.array([[1, 1], [0, 1], [0, 1]], bool)
+    labels, answers = np.array([[1, 0], [1, 1], [0, 1]], bool), np.array([[1, 1], [0, 1], [0, 1]], bool)
     first, second = classification.per_class(answers, labels, ("a", "b"))
     assert (first["true"], first["answered"], first["right"], first["f1"]) == (2, 1, 1, 2 / 3)
     assert (second["true"], second["answered"], second["right"]) == (2, 3, 2)

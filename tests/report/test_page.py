@@ -68,6 +68,8 @@ def write_stage(folder, *, correct, teacher=None):
         id=one,
         label=one,
         predicted=one - 1,
+        true_names=np.array(["b"]),
+        predicted_names=np.array([ATTACK]),
         confidence=np.array([0.7]),
     )
     if teacher:
@@ -173,9 +175,9 @@ def test_only_the_config_is_needed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "report.html"]
 
 
-def test_classes_without_a_name_go_by_their_index(workdir):
-    (workdir / "run.json").unlink()
-    assert "is <b>1</b><br>said <b>0</b>, 70.0%" in write_report(workdir).read_text()
+def test_a_mistake_has_the_names_of_its_classes(workdir):
+    text = write_report(workdir).read_text()
+    assert "is <b>b</b><br>said <b>&lt;script&gt;alert(1)&lt;/script&gt;</b>, 70.0%" in text
 
 
 def test_no_mistakes_and_no_samples(workdir):
@@ -183,7 +185,7 @@ def test_no_mistakes_and_no_samples(workdir):
     images = np.zeros((0, 8, 8, 1), np.uint8)
     for stage in ("teacher", "student"):
         path = workdir / stage / "mistakes.npz"
-        np.savez(path, images=images, id=empty, label=empty, predicted=empty, confidence=empty)
+        np.savez(path, images=images, id=empty, true_names=empty, predicted_names=empty, confidence=empty)
         np.savez(workdir / stage / "samples.npz", raw=images, augmented=images[:, None])
     text = write_report(workdir).read_text()
     assert "Most confident mistakes" not in text
@@ -209,13 +211,14 @@ def test_several_labels_have_no_confusion_matrix(workdir):
     probabilities = np.full((3, 2), 0.5, np.float32)
     np.savez(stage / "predictions.npz", id=np.arange(3), probabilities=probabilities, label=tags)
     images = np.zeros((2, 8, 8, 1), np.uint8)
-    wrong = {"images": images, "id": np.arange(2), "label": tags[:2], "predicted": tags[1::-1]}
+    shown = np.array(["<i>, b", "nothing"])
+    wrong = {"images": images, "true_names": shown, "predicted_names": shown[::-1]}
     np.savez(stage / "mistakes.npz", **wrong, loss=np.array([1.25, 0.5]))
     (workdir / "config.json").write_text('{"stages": ["teacher"]}')
-    text = write_report(workdir).read_text()
+    text = write_report(workdir, confusions=False).read_text()
     assert "Confusion matrix" not in text
     assert "Mistakes with the largest loss" in text
-    assert "is <b>nothing</b><br>said <b>&lt;script&gt;alert(1)&lt;/script&gt;, $\\frac</b>, loss 0.500" in text
+    assert "is <b>nothing</b><br>said <b>&lt;i&gt;, b</b>, loss 0.500" in text
     assert "of the test images with all labels right" in text
     assert "test accuracy" not in text
     assert Page(text).cells[5:9] == ["80.00 [71.12, 86.66]", "71.00", "72.00", "73.00"]

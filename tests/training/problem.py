@@ -9,6 +9,7 @@ import numpy as np
 from efficient_jax import models
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.optim import optimizer
+from efficient_jax.tasks import CLASSIFICATION
 from efficient_jax.training import parallel, state, step
 from efficient_jax.types import Augment, Batch, Tree
 
@@ -55,7 +56,7 @@ def make(
         clip=1.0,
         rules=((".*", 1.0),),
     )
-    loss_fn = supervised(models.make_apply(module, (0.5,), (0.25,)), augment)
+    loss_fn = supervised(models.make_apply(module, (0.5,), (0.25,)), augment, CLASSIFICATION)
     compiled = step.make_train_step(loss_fn, tx, updates=UPDATES, ema_decay=0.9, devices=devices, accumulate=accumulate)
     placed = ({"image": images, "label": labels}, labels.sum(0), jax.random.key(1))
     data, counts, key = parallel.replicate(placed, devices)

@@ -20,6 +20,7 @@ from efficient_jax.settings import choose
 
 WHERE = "config.data.source"
 KINDS = ("boxes", "box_mask", "keypoints")
+TASKS = ("multi_label", "classification")
 
 
 def coco(
@@ -31,7 +32,7 @@ def coco(
     test_path: str = "",
     test_folder: str = "",
     masks_path: str = "",
-    multi_label: bool = True,
+    task: str = "multi_label",
     objects: tuple = ("boxes",),
     most_objects: int = 0,
     fit: str = "crop",
@@ -43,16 +44,17 @@ def coco(
     """The pictures of a JSON file of COCO (`images`, `annotations`, `categories`), which are in `folder` ("": beside
     it); `test_path` and `test_folder` are those of the test pictures.
 
-    The labels of a picture are the categories that are seen in it, in the order of their ids; with `multi_label` False
-    the one category (-1 where there is none). `objects` says what of them to keep (`types.Example`): "boxes",
-    with `box_visible` and `box_label`, the class or -1; "box_mask", from polygons or run lengths; "keypoints", those
-    that are labelled, whether hidden or not (COCO's 1 and 2). Rows are as many as the most objects of a picture;
+    The labels of a picture are the categories that are seen in it, in the order of their ids; with `task`
+    "classification" the one category (-1 where there is none). `objects` says what of them to keep (`types.Example`):
+    "boxes", with `box_visible` and `box_label`, the class or -1; "box_mask", from polygons or run lengths; "keypoints",
+    those that are labelled, whether hidden or not (COCO's 1 and 2). Rows are as many as the most objects of a picture;
     `most_objects` keeps its largest, 0 all. Crowds give labels only. `masks_path` is a folder of PNG files, named as
     the pictures, whose value is the class of the pixel: `mask`. All of it goes through the crop and the resize of the
     pictures, which `efficient_jax.data.framing.place` describes; `unreadable` and `feed` are as in `folder`.
 
     Raises: UserError for files that do not fit each other, and for too many pictures that cannot be read.
     """
+    choose(task, dict.fromkeys(TASKS), f"{WHERE}.task")
     for kind in objects:
         choose(kind, dict.fromkeys(KINDS), f"{WHERE}.objects")
     parts = [_read(path, folder, "path")]
@@ -67,10 +69,10 @@ def coco(
         named = counted(len(twice), "file is", "files are")
         raise UserError(f"{WHERE}.path: {named} named twice, such as {str(twice[0])!r}")
     labels = np.stack([_labels(picture, numbers) for picture in pictures])
-    if not multi_label:
+    if task == "classification":
         labels = _single(labels, pictures)
 
-    feed.labelled(labels, classes, len(parts[1].pictures) if test_path else 0)
+    feed.labelled(labels, classes, len(parts[1].pictures) if test_path else 0, task=task)
 
     def read(row: int) -> bytes:
         content = pictures[row].file.read_bytes()
@@ -83,7 +85,7 @@ def coco(
     decoded = stream.pictures(read, called.__getitem__, len(files), framing, feed, files, measured)
     decoded = left_out(decoded, called.__getitem__, unreadable, f"{WHERE}.path")
     seen = [pictures[row] for row in decoded.rows]
-    source = of_pictures(decoded, labels, classes, len(parts[1].pictures) if test_path else 0, called)
+    source = of_pictures(decoded, labels, classes, len(parts[1].pictures) if test_path else 0, called, task)
     found = _objects(seen, numbers, objects, most_objects, framing) if objects else {}
     if masks_path:
         found["mask"] = np.stack([_mask(Path(masks_path), picture, framing) for picture in seen])
@@ -160,8 +162,8 @@ def _labels(picture: Picture, numbers: dict[int, int]) -> np.ndarray:
 def _single(labels: np.ndarray, pictures: Sequence[Picture]) -> np.ndarray:
     if (several := labels.sum(1) > 1).any():
         raise UserError(
-            f"{WHERE}.multi_label: {counted(several.sum(), 'picture has', 'pictures have')} several categories, such "
-            f"as {pictures[several.argmax()].name!r}; say True"
+            f"{WHERE}.task: {counted(several.sum(), 'picture has', 'pictures have')} several categories, such "
+            f"as {pictures[several.argmax()].name!r}; say 'multi_label'"
         )
     return np.where(labels.any(1), labels.argmax(1), -1)
 

@@ -60,7 +60,7 @@ def npz(*, path: str) -> Source:
                 f"config.data.source.path: labels of {path!r} are {list(labels.shape)}, but there are {len(classes)} "
                 "classes; want a column of labels for each"
             )
-        return Source(images, labels, classes, given)
+        return Source(images, labels, classes, given, task="multi_label")
     if labels.shape != images.shape[:1]:
         raise UserError(
             f"config.data.source.path: labels of {path!r} are {labels.dtype} {list(labels.shape)}; "

@@ -83,11 +83,12 @@ def table(
         )
     tests = len(tables[1].rows) if test_path else 0
     groups = _groups([name for each in tables for name in each.column(group)]) if group else None
-    feed.labelled(np.concatenate(truth), classes, tests, groups)
+    task = "multi_label" if labels or separator else "classification"
+    feed.labelled(np.concatenate(truth), classes, tests, groups, task)
     framing, called = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
     decoded = stream.pictures(files.__getitem__, called.__getitem__, len(files), framing, feed, files, "")
     decoded = left_out(decoded, called.__getitem__, unreadable, f"{WHERE}.path")
-    source = of_pictures(decoded, np.concatenate(truth), classes, tests, called)
+    source = of_pictures(decoded, np.concatenate(truth), classes, tests, called, task)
     cells = [] if labels else [cell for each in tables for cell in each.column(label)]
     said = note(filter(is_no_label, cells), len(names))
     source = source._replace(notes=(*source.notes, *said, *(line for each in tables for line in each.notes)))

@@ -28,6 +28,7 @@ from efficient_jax import models
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.models import CNN, EfficientNet, ResNet
 from efficient_jax.optim import optimizer
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import parallel, state, step
 from efficient_jax.training.predict import make_predict
 
@@ -101,9 +102,9 @@ def our_steps(module: Callable, images: np.ndarray, labels: np.ndarray) -> tuple
     variables = models.init(module(None), jax.random.key(0), images.shape[1:])
     settings = {"learning_rate": 1e-3, "weight_decay": 1e-2, "clip": 0.0, "rules": ((".*", 1.0),)}
     tx, _ = optimizer.optimizer(variables["params"], steps=100_000, **settings)
-    loss = supervised(apply, unchanged)
+    loss = supervised(apply, unchanged, TASKS["classification"])
     update = step.make_train_step(loss, tx, updates=100_000, ema_decay=0.99, devices=devices)
-    predict = make_predict(apply, devices, multi_label=False)
+    predict = make_predict(apply, devices, TASKS["classification"])
     data = parallel.replicate({"image": images, "label": np.eye(CLASSES, dtype=np.float32)[labels]}, devices)
     key, counts = parallel.replicate((jax.random.key(0), np.ones(CLASSES, np.float32)), devices)
     rows = np.arange(len(images))

@@ -53,7 +53,7 @@ def test_labels_are_the_categories_of_a_picture():
     np.testing.assert_array_equal(source.labels, [[1, 1], [0, 0], [1, 0]])
     np.testing.assert_array_equal(source.images[:, 0, 0, 0], [1, 2, 3])
     assert source.names == ("1.png", "2.png", "3.png")
-    single = coco(path=write(annotations=ANNOTATIONS[1:2]), size=10, multi_label=False)
+    single = coco(path=write(annotations=ANNOTATIONS[1:2]), size=10, task="classification")
     np.testing.assert_array_equal(single.labels, [-1, -1, 0])
 
 
@@ -121,7 +121,7 @@ def test_test_pictures_and_what_cannot_be_read():
         ({"annotations": [{"image_id": 1, "category_id": 3}]}, {}, "path: 'a.json' has an entry {'image_id': 1, 'ca"),
         ({"images": [{**e, "file_name": "1.png"} for e in IMAGES]}, {}, "path: 1 file is named twice, such as '1.p"),
         ({}, {"objects": ("box",)}, "objects: unknown name 'box'; did you mean 'boxes'?"),
-        ({}, {"multi_label": False}, "multi_label: 1 picture has several categories, such as '1.png'; say True"),
+        ({}, {"task": "classification"}, "task: 1 picture has several categories, such as '1.png'; say 'multi_label'"),
         ({}, {"folder": "nowhere"}, "folder: 'nowhere' is not there; want the folder of the pictures of 'a.json'"),
         ({}, {"masks_path": "nowhere"}, "masks_path: 'nowhere/1.png': not there"),
         ({}, {"masks_path": "."}, "masks_path: '1.png': it is RGB; want 8-bit numbers of classes"),

@@ -6,6 +6,7 @@ import pytest
 from efficient_jax.data.dataset import fingerprint
 from efficient_jax.data.sources.npz_files import npz
 from efficient_jax.errors import UserError
+from efficient_jax.tasks import targets
 
 IMAGES = np.arange(4 * 3 * 2, dtype=np.uint8).reshape(4, 3, 2)
 LABELS = np.array([0, 1, -1, 1], np.int64)
@@ -45,7 +46,7 @@ TAGS = np.array([[1, 1], [0, 0], [-1, -1], [0, 1]])
 @pytest.mark.parametrize("tags", [TAGS, TAGS.astype(np.int8), TAGS == 1])
 def test_an_npz_may_have_several_labels_for_each_image(tmp_path, tags):
     source = npz(path=write(tmp_path, images=IMAGES, labels=tags, classes=np.array(["cat", "dog"])))
-    assert source.multi_label
+    assert source.task == "multi_label"
     np.testing.assert_array_equal(source.labels, tags.astype(int))
     assert (source.labels.dtype, source.classes) == (np.int32, ("cat", "dog"))
     assert npz(path=write(tmp_path, images=IMAGES, labels=tags)).classes == ("0", "1")
@@ -57,7 +58,7 @@ SOFT = np.array([[0.9, 0.1], [0.25, 0.75], [-1.0, -1.0], [0.4, 0.6]], np.float32
 def test_soft_labels_are_learned_and_their_most_probable_class_is_the_label(tmp_path):
     source = npz(path=write(tmp_path, images=IMAGES, soft_labels=SOFT))
     np.testing.assert_array_equal(source.labels, [0, 1, -1, 1])
-    np.testing.assert_array_equal(source.targets(np.array([3, 0])), SOFT[[3, 0]])
+    np.testing.assert_array_equal(targets(source, np.array([3, 0])), SOFT[[3, 0]])
     assert source.classes == ("0", "1")
     other = np.where(SOFT < 0, SOFT, SOFT[:, ::-1])
     assert fingerprint(source) != fingerprint(source._replace(soft_labels=other))
@@ -70,7 +71,7 @@ def test_labels_beside_soft_labels_are_the_labels(tmp_path):
     )
     source = npz(path=path)
     np.testing.assert_array_equal(source.labels, [1, 1, 0, -1])
-    np.testing.assert_allclose(source.targets(np.array([0, 2])), [[0.9, 0.1], [0.5, 0.5]])
+    np.testing.assert_allclose(targets(source, np.array([0, 2])), [[0.9, 0.1], [0.5, 0.5]])
 
 
 @pytest.mark.parametrize(

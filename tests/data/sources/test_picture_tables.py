@@ -40,7 +40,7 @@ def test_several_labels(settings):
     assert source.classes == ("cat", "dog")
     np.testing.assert_array_equal(source.labels, [[0, 1], [1, 0], [-1, -1], [1, 1]])
     assert source.labels.dtype == np.int32
-    assert source.multi_label
+    assert source.task == "multi_label"
 
 
 def test_groups_and_who_belongs_to_none():

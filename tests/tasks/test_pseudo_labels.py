@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from efficient_jax.errors import UserError
-from efficient_jax.methods.pseudo_labels import multi_label_pseudo_labels, pseudo_labels, suggestion
+from efficient_jax.tasks.classification import pseudo_labels, suggestion
+from efficient_jax.tasks.multi_label import pseudo_labels as multi_label_pseudo_labels
 from tests.methods.fake import SAID
 
 

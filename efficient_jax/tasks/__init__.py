@@ -1,0 +1,39 @@
+"""What a label is and how an answer is judged, one file for each task; a new task is one file and one line here."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from efficient_jax.data.dataset import Source
+from efficient_jax.tasks.base import Column, Head, Task
+from efficient_jax.tasks.classification import CLASSIFICATION
+from efficient_jax.tasks.multi_label import MULTI_LABEL
+from efficient_jax.tasks.segmentation import SEGMENTATION
+
+TASKS: dict[str, Task] = {
+    "classification": CLASSIFICATION,
+    "multi_label": MULTI_LABEL,
+    "segmentation": SEGMENTATION,
+}
+
+__all__ = ["CLASSIFICATION", "MULTI_LABEL", "SEGMENTATION", "TASKS", "Column", "Head", "Task", "of_labels", "targets"]
+
+
+def of_labels(labels: np.ndarray) -> Task:
+    """Returns the task of labels that a file of another program holds, by their shape.
+
+    Args:
+        labels: [n] for one class, [n k] for several labels, [n h w] for a class for each pixel.
+    """
+    return {1: CLASSIFICATION, 2: MULTI_LABEL}.get(labels.ndim, SEGMENTATION)
+
+
+def targets(source: Source, ids: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m k"]:
+    """Returns what is learned of labelled images, float32: soft labels where the source has them.
+
+    Args:
+        source: the dataset.
+        ids: indices of images.
+    """
+    if source.soft_labels is not None:
+        return source.soft_labels[ids]
+    return TASKS[source.task].targets(source.labels[ids], len(source.classes))

@@ -1,0 +1,304 @@
+"""One class for each image: labels int32 [n], the index of the class, -1 where nobody has labelled the image."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from scipy import special
+
+from efficient_jax.data import sampling
+from efficient_jax.errors import UserError
+from efficient_jax.losses.labels import cross_entropy
+from efficient_jax.metrics import accuracy, calibration
+from efficient_jax.metrics import classification as metrics
+from efficient_jax.tasks.base import Column, Head, Task
+
+Labels = Int[np.ndarray, " n"]
+Probabilities = Float[np.ndarray, "n k"]
+
+
+def targets(labels: Labels, classes: int) -> Float[np.ndarray, "n k"]:
+    """Returns one-hot targets, float32; zeros for a label of -1.
+
+    Args:
+        labels: class index of each image.
+        classes: number of classes k.
+    """
+    return members(labels, classes).astype(np.float32)
+
+
+def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
+    """Returns which image is of which class.
+
+    Args:
+        labels: class index of each image.
+        classes: number of classes k.
+    """
+    return labels[:, None] == np.arange(classes)
+
+
+def to_columns(labels: Labels, classes: Sequence[str]) -> list[Sequence[Any]]:
+    """Returns the column of class names, empty where there is no label.
+
+    Args:
+        labels: class index of each image.
+        classes: name of each class.
+    """
+    return [["" if label < 0 else classes[label] for label in labels]]
+
+
+def from_columns(columns: Sequence[Sequence[str]], classes: Sequence[str]) -> Labels:
+    """Returns the labels that `to_columns` has written.
+
+    Args:
+        columns: one column of class names.
+        classes: name of each class.
+
+    Raises: KeyError for a name that is no class.
+    """
+    numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
+    return np.array([numbers[name] for name in columns[0]], np.int32)
+
+
+def probabilities(logits: Float[Array, "*b k"]) -> Float[Array, "*b k"]:
+    """Returns softmax in float32.
+
+    Args:
+        logits: of any leading shape.
+    """
+    return jax.nn.softmax(logits.astype(jnp.float32))
+
+
+def right(logits: Float[Array, "b k"], targets: Float[Array, "b k"]) -> Float[Array, " b"]:
+    """Returns 1.0 where the largest logit is the most probable class, else 0.0.
+
+    Args:
+        logits: of each example.
+        targets: distributions over the classes.
+    """
+    return (logits.argmax(-1) == targets.argmax(-1)).astype(jnp.float32)
+
+
+def answers(probabilities: Probabilities, thresholds: Sequence[float] = ()) -> Labels:
+    """Returns the most probable class of each image.
+
+    Args:
+        probabilities: one distribution per image.
+        thresholds: not used: the largest probability decides.
+    """
+    del thresholds
+    return probabilities.argmax(-1)
+
+
+def counts(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:
+    """Returns "correct", the images with the right class, and "n", all images.
+
+    Args:
+        probabilities: not used.
+        labels: true class index of each image.
+        answers: predicted class index of each image.
+    """
+    del probabilities
+    return {"correct": int((answers == labels).sum()), "n": len(labels)}
+
+
+def scores(counts: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the accuracy, which selects the checkpoint.
+
+    Args:
+        counts: as from `counts`.
+    """
+    return {"accuracy": counts["correct"] / counts["n"]}
+
+
+def likelihood(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
+    """Returns the negative log-likelihood in nats and the expected calibration error.
+
+    Args:
+        probabilities: one distribution per image.
+        labels: true class index of each image.
+    """
+    return {
+        "negative_log_likelihood": accuracy.negative_log_likelihood(probabilities, labels),
+        "calibration_error": calibration.expected_calibration_error(probabilities, labels),
+    }
+
+
+def all_metrics(
+    probabilities: Probabilities, labels: Labels, answers: Labels, classes: Sequence[str], shares: bool
+) -> dict[str, Any]:
+    """Returns `metrics.classification.figures`.
+
+    Args:
+        probabilities: one distribution per image.
+        labels: true class index of each image.
+        answers: predicted class index of each image.
+        classes: not used.
+        shares: whether `probabilities` are shares of votes.
+    """
+    del classes
+    return metrics.figures(probabilities, labels, answers, shares)
+
+
+def calibrated(
+    validation_probabilities: Probabilities, validation_labels: Labels, probabilities: Probabilities, labels: Labels
+) -> dict[str, float]:
+    """Returns the temperature fitted to validation images, and likelihood and calibration error of others with it.
+
+    Args:
+        validation_probabilities: one distribution per validation image.
+        validation_labels: their true classes.
+        probabilities: one distribution per test image.
+        labels: their true classes.
+    """
+    temperature = calibration.temperature(validation_probabilities, validation_labels)
+    tempered = calibration.tempered(probabilities, temperature)
+    return {"temperature": temperature} | {
+        f"tempered_{name}": value for name, value in likelihood(tempered, labels).items()
+    }
+
+
+def pseudo_labels(
+    probabilities: Probabilities,
+    seed: int,
+    *,
+    threshold: float = 0.3,
+    balance: bool = True,
+    per_class: int = 0,
+    soft: bool = True,
+    shuffled: bool = False,
+) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, " n"]]:
+    """Returns the pseudo-labels of a noisy student (arXiv 1911.04252), (targets float32, copies int32).
+
+    An image is kept (copies > 0) if its highest probability reaches `threshold`. With `balance`, every class gets
+    `per_class` copies: of the thresholds 0.01 apart from `threshold` on, the highest that still leaves `per_class`
+    images is taken, and each of these is copied per_class / count times, the fraction by a coin, as the paper's code
+    does.
+
+    Args:
+        probabilities: a teacher's, one distribution per image.
+        seed: of the coins and of the permutation.
+        threshold: lowest probability of a kept image, in 0..1 (1 excluded).
+        balance: whether all classes get equally many copies.
+        per_class: copies of each class; 0: the mean number of kept images.
+        soft: whether targets are the probabilities, else one-hot.
+        shuffled: whether the kept labels are dealt out at random: the negative control, in which everything stays the
+            same but what the teacher knows of an image.
+
+    Raises: UserError if nothing is kept.
+    """
+    if not 0.0 <= threshold < 1.0:
+        raise UserError(f"pseudo_labels.threshold: {threshold} is not in 0.0 .. 1.0 (1.0 excluded)")
+    if per_class < 0:
+        raise UserError(f"pseudo_labels.per_class: {per_class} is negative; 0 takes the mean number kept")
+    confidence, predicted = probabilities.max(1), probabilities.argmax(1)
+    rng = np.random.default_rng(seed)
+    copies = (confidence >= threshold).astype(np.int32)
+    if not copies.any():
+        raise UserError(f"pseudo_labels.threshold: no image reaches {threshold}; {suggestion(confidence)}")
+    classes = probabilities.shape[1]
+    if balance:
+        wanted = per_class or max(1, round(copies.sum() / classes))
+        coins = rng.random(len(copies))
+        for number in range(classes):
+            in_class = predicted == number
+            levels = np.append(threshold, np.arange(np.floor(threshold * 100) + 1, 100) / 100).astype(confidence.dtype)
+            reached = np.array([(in_class & (confidence >= level)).sum() for level in levels])
+            enough = np.flatnonzero(reached >= wanted)
+            chosen = enough[-1] if len(enough) else 0
+            rate = wanted / max(reached[chosen], 1)
+            drawn = sampling.copies(np.full(len(coins), rate), coins)
+            copies[in_class] = np.where(confidence >= levels[chosen], drawn, 0)[in_class]
+        for number in set(predicted[confidence >= threshold]) - set(predicted[copies > 0]):
+            # Coins that all fell wrong leave a rare class its surest image.
+            copies[np.where(predicted == number, confidence, -1.0).argmax()] = 1
+    labels = probabilities if soft else np.eye(classes)[predicted]
+    if shuffled:
+        kept = np.flatnonzero(copies)
+        labels = labels.copy()
+        dealt = rng.permutation(kept)
+        labels[kept], copies[kept] = labels[dealt], copies[dealt]  # with its copies: the balance stays too
+    return labels.astype(np.float32), copies
+
+
+def suggestion(confidence: Float[np.ndarray, " n"]) -> str:
+    """Returns what to say if a threshold keeps nothing: one that keeps at least half of the images.
+
+    Args:
+        confidence: of each image.
+    """
+    half = np.floor(100 * np.median(confidence)) / 100  # rounded down, so that the half is kept
+    return f"the highest confidence is {confidence.max():.3f}; {half:.2f} would keep at least half of the images"
+
+
+def _confidence(probabilities: Probabilities) -> Probabilities:
+    return np.repeat(probabilities.max(1)[:, None], probabilities.shape[1], axis=1)
+
+
+def _decided(probabilities: Probabilities, threshold: float) -> Bool[np.ndarray, "n k"]:
+    del threshold  # the images that are kept reach it
+    return members(probabilities.argmax(1), probabilities.shape[1])
+
+
+def _head_loss(logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+    log_p = special.log_softmax(logits, axis=1)
+    total = -(targets * log_p).sum(dtype=np.float64)
+    return total, targets.sum(1, keepdims=True) * np.exp(log_p) - targets
+
+
+def _strata(targets: np.ndarray) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    labels = targets.argmax(1)
+    return labels, np.bincount(labels)[labels] == 1
+
+
+HEAD = Head(
+    loss=_head_loss,
+    mean_loss=lambda logits, targets: float(-(targets * special.log_softmax(logits, axis=1)).sum(1).mean()),
+    probabilities=lambda logits: special.softmax(logits, axis=-1),
+    prior=lambda targets: targets.sum(1, keepdims=True) / targets.shape[1],
+    strata=_strata,
+    score=lambda predictions, targets: float((predictions.argmax(1) == targets.argmax(1)).mean()),
+    score_name="right",
+    threshold=0.0,
+)
+
+CLASSIFICATION = Task(
+    name="classification",
+    labels="one class",
+    one_class=True,
+    by_image=True,
+    exclusive=True,
+    label_shape=lambda shape: shape[:-1],
+    targets=targets,
+    members=members,
+    label_columns=lambda _: ["label"],
+    to_columns=to_columns,
+    from_columns=from_columns,
+    loss=cross_entropy,
+    probabilities=probabilities,
+    logits=jnp.log,
+    right=right,
+    answers=answers,
+    counts=counts,
+    scores=scores,
+    likelihood=likelihood,
+    metrics=all_metrics,
+    severity=lambda probabilities, _: probabilities.max(1),
+    severity_name="confidence",
+    headline="accuracy",
+    metric_columns=(
+        Column("balanced, %", "balanced_accuracy"),
+        Column("macro F1, %", "macro_f1"),
+        Column("NLL", "negative_log_likelihood", ".3f", 1.0),
+        Column("ECE", "calibration_error", ".3f", 1.0),
+        Column("its floor", "calibration_floor", ".3f", 1.0),
+    ),
+    pseudo_labels=pseudo_labels,
+    confidence=_confidence,
+    decided=_decided,
+    calibrated=calibrated,
+    head=HEAD,
+)

@@ -1,0 +1,235 @@
+"""Any number of the classes for each image: labels int32 [n k], 0 or 1 for each class, a row of -1 where nobody has
+labelled the image."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from scipy import special
+
+from efficient_jax.errors import UserError
+from efficient_jax.losses.labels import sigmoid_cross_entropy
+from efficient_jax.metrics import accuracy
+from efficient_jax.tasks.base import Column, Head, Task
+from efficient_jax.tasks.classification import suggestion
+
+Labels = Int[np.ndarray, "n k"]
+Probabilities = Float[np.ndarray, "n k"]
+HALF = 0.5
+"""The threshold of every class where no validation image says better, and in the step."""
+
+
+def targets(labels: Labels, classes: int) -> Float[np.ndarray, "n k"]:
+    """Returns 0.0 and 1.0 for each class, float32; zeros for a row of -1.
+
+    Args:
+        labels: 0 or 1 for each class.
+        classes: number of classes k.
+    """
+    return members(labels, classes).astype(np.float32)
+
+
+def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
+    """Returns which image has which class.
+
+    Args:
+        labels: 0 or 1 for each class.
+        classes: number of classes k.
+    """
+    del classes
+    return labels == 1
+
+
+def from_columns(columns: Sequence[Sequence[str]], classes: Sequence[str]) -> Labels:
+    """Returns the labels of columns of 0 and 1, -1 where they are not known.
+
+    Args:
+        columns: one column of numbers for each class.
+        classes: name of each class.
+
+    Raises: ValueError for text that is no number.
+    """
+    del classes
+    return np.array(columns, np.int32).T
+
+
+def probabilities(logits: Float[Array, "*b k"]) -> Float[Array, "*b k"]:
+    """Returns the sigmoid of each logit in float32.
+
+    Args:
+        logits: of any leading shape.
+    """
+    return jax.nn.sigmoid(logits.astype(jnp.float32))
+
+
+def right(logits: Float[Array, "b k"], targets: Float[Array, "b k"]) -> Float[Array, " b"]:
+    """Returns 1.0 where every one of the labels is right at a threshold of 0.5, else 0.0.
+
+    Args:
+        logits: of each example.
+        targets: probability of each class, in 0..1.
+    """
+    return ((logits >= 0.0) == (targets >= HALF)).all(-1).astype(jnp.float32)
+
+
+def answers(probabilities: Probabilities, thresholds: Sequence[float] = ()) -> Labels:
+    """Returns 1 for each class whose probability reaches its threshold, else 0.
+
+    Args:
+        probabilities: of each class, in 0..1.
+        thresholds: one per class; none: 0.5 for all.
+    """
+    return (probabilities >= (thresholds if len(thresholds) else HALF)).astype(np.int32)
+
+
+def scores(counts: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the mean average precision, which selects the checkpoint, and both F1 scores.
+
+    Args:
+        counts: as from `metrics.accuracy.several_labels`.
+    """
+    return {name: counts[name] for name in ("mean_average_precision", "micro_f1", "macro_f1")}
+
+
+def likelihood(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
+    """Returns the negative log-likelihood, the mean over images and classes in nats.
+
+    Args:
+        probabilities: of each class, in 0..1.
+        labels: 0 or 1 for each class.
+    """
+    return {"negative_log_likelihood": float(accuracy.label_losses(probabilities, labels).mean())}
+
+
+def all_metrics(
+    probabilities: Probabilities, labels: Labels, answers: Labels, classes: Sequence[str], shares: bool
+) -> dict[str, Any]:
+    """Returns `metrics.accuracy.several_labels` and the log-likelihood.
+
+    Args:
+        probabilities: of each class, in 0..1.
+        labels: 0 or 1 for each class.
+        answers: predicted 0 or 1 for each class.
+        classes: not used.
+        shares: not used: there are no hard votes.
+    """
+    del classes, shares
+    return accuracy.several_labels(probabilities, labels, answers) | likelihood(probabilities, labels)
+
+
+def certain(probabilities: Probabilities, threshold: float) -> Bool[np.ndarray, "n k"]:
+    """Returns for which classes a teacher is sure: p >= threshold, or 1 - p >= threshold.
+
+    Args:
+        probabilities: of each class, in 0..1.
+        threshold: in 0..1.
+    """
+    return confidence(probabilities) >= np.float32(threshold)
+
+
+def confidence(probabilities: Probabilities) -> Probabilities:
+    """Returns the probability of the more probable of present and absent.
+
+    Args:
+        probabilities: of each class, in 0..1.
+    """
+    return np.maximum(probabilities, 1 - probabilities)
+
+
+def pseudo_labels(
+    probabilities: Probabilities, seed: int, *, threshold: float = 0.9, soft: bool = False
+) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, " n"]]:
+    """Returns pseudo-labels that are taken class by class as in UPS (arXiv 2101.06329), (targets float32, copies).
+
+    A class of which the teacher is certain becomes 0 or 1; an uncertain one stays the probability: rounded it would
+    often be wrong, and left out it would need a mask for each class, while as a target it pulls the student no further
+    than to the teacher's own doubt. An image is kept (copies 1, else 0) if the teacher is certain of at least one
+    class: to ask for all would keep few images where there are many classes, and an image with none certain would teach
+    doubts only.
+
+    Args:
+        probabilities: a teacher's, of each class.
+        seed: not used.
+        threshold: p or 1 - p of a certain class, between 0.5 and 1.0.
+        soft: whether certain classes stay probabilities too.
+
+    Raises: UserError if nothing is kept.
+    """
+    del seed
+    if not HALF < threshold < 1.0:
+        raise UserError(f"pseudo_labels.threshold: {threshold} is not between 0.5 and 1.0: below it yes is no as well")
+    sure = certain(probabilities, threshold)
+    if not sure.any():
+        highest = confidence(probabilities).max(1)
+        raise UserError(f"pseudo_labels.threshold: no label of any image reaches {threshold}; {suggestion(highest)}")
+    labels = probabilities if soft else np.where(sure, probabilities >= HALF, probabilities)
+    return labels.astype(np.float32), np.any(sure, axis=1).astype(np.int32)
+
+
+def _head_loss(logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+    total = (np.logaddexp(0.0, logits) - targets * logits).sum(dtype=np.float64)
+    return total, special.expit(logits) - targets
+
+
+def _strata(targets: np.ndarray) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    return np.unique(targets, axis=0, return_inverse=True)[1], np.zeros(len(targets), bool)
+
+
+def _score(predictions: np.ndarray, targets: np.ndarray) -> float:
+    if not targets.any():
+        raise UserError("linear head: no example that is held out has a label; a penalty cannot be chosen")
+    return accuracy.mean_average_precision(predictions, targets)
+
+
+HEAD = Head(
+    loss=_head_loss,
+    mean_loss=lambda logits, targets: float((np.logaddexp(0.0, logits) - targets * logits).mean()),
+    probabilities=special.expit,
+    prior=lambda _: HALF,
+    strata=_strata,
+    score=_score,
+    score_name="mean average precision",
+    threshold=HALF,
+)
+
+COLUMNS = (
+    Column("mAP, %", "mean_average_precision"),
+    Column("micro F1, %", "micro_f1"),
+    Column("macro F1, %", "macro_f1"),
+)
+
+MULTI_LABEL = Task(
+    name="multi_label",
+    labels="several labels",
+    one_class=False,
+    by_image=True,
+    exclusive=False,
+    label_shape=lambda shape: shape,
+    targets=targets,
+    members=members,
+    label_columns=lambda classes: [f"label({name})" for name in classes],
+    to_columns=lambda labels, _: [*labels.T],
+    from_columns=from_columns,
+    loss=sigmoid_cross_entropy,
+    probabilities=probabilities,
+    logits=lambda probabilities: jnp.log(probabilities) - jnp.log1p(-probabilities),
+    right=right,
+    answers=answers,
+    counts=accuracy.several_labels,
+    scores=scores,
+    likelihood=likelihood,
+    metrics=all_metrics,
+    severity=accuracy.label_losses,
+    severity_name="loss",
+    headline="all labels right",
+    columns=COLUMNS,
+    metric_columns=(*COLUMNS, Column("NLL", "negative_log_likelihood", ".3f", 1.0)),
+    thresholds=accuracy.thresholds,
+    pseudo_labels=pseudo_labels,
+    confidence=confidence,
+    decided=certain,
+    head=HEAD,
+)

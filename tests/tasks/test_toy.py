@@ -1,0 +1,46 @@
+"""A third task is one file and one line: here the label is a level, answered by the nearest of ordered classes."""
+
+import dataclasses
+import io
+
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from efficient_jax.experiment import dataset
+from efficient_jax.experiment.stage import run_stage
+from efficient_jax.tasks import CLASSIFICATION, TASKS
+from tests.tiny_run import begin, begun, shades, stage
+
+LEVELS = dataclasses.replace(
+    CLASSIFICATION,
+    name="levels",
+    labels="one level",
+    loss=lambda logits, targets, _=0.0: jnp.square(logits - targets).sum(-1),
+    counts=lambda _, labels, answers: {
+        "correct": int((answers == labels).sum()),
+        "n": len(labels),
+        "distance": float(np.abs(answers - labels).mean()),
+    },
+    scores=lambda counts: {"closeness": -counts["distance"]},
+)
+
+
+def test_a_third_task_is_trained_and_judged(tmp_path, monkeypatch):
+    monkeypatch.setitem(TASKS, "levels", LEVELS)
+    source = dataset.SOURCES["npz"]
+    monkeypatch.setitem(dataset.SOURCES, "npz", lambda *, path: source(path=path)._replace(task="levels"))
+    images = shades(tmp_path / "a.npz", np.arange(240) % 3)
+    stages = {"net": stage("supervised", updates=60, save_every=20), "probe": stage("linear_probe")}
+    stages["probe"] = {key: stages["probe"][key] for key in ("model", "method")} | {"init": "net"}
+    data = {"source": {"name": "npz", "path": images}, "labels_per_class": 0, "test": 30, "validation": 30}
+    config = {"seed": 0, "devices": 2, "stages": tuple(stages), "data": data, **stages}
+    run = begun(config, tmp_path, Console(file=io.StringIO()))
+    begin(tmp_path, config, run.source, run.split)
+    for each in run.stages:
+        result = run_stage(each, run)
+        assert result["test"]["distance"] < 0.1
+        assert result["test"]["correct"] >= 27
+    logged = (tmp_path / "net" / "metrics.jsonl").read_text()
+    assert "validation_closeness" in logged
+    assert "validation_accuracy" not in logged
