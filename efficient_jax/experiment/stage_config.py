@@ -26,8 +26,15 @@ from efficient_jax.types import Augment, Batch, Saliency
 NOTHING: dict[str, Any] = {}
 
 
-class Stage(NamedTuple):
-    """One stage: one model, trained with one method on one mixture of data."""
+class Durations(NamedTuple):
+    """How long a stage trains, once the number of its images is known."""
+
+    updates: int  # 0 for methods that fit
+    optim: dict[str, Any]  # keyword arguments of `optimizer.optimizer` but `steps` and `layers`
+
+
+class StageConfig(NamedTuple):
+    """The checked config of a stage: one model, trained with one method on one mixture of data."""
 
     name: str
     model: tuple[str, dict[str, Any]]
@@ -44,8 +51,7 @@ class Stage(NamedTuple):
     balanced: bool  # labelled images of rare classes come more often
     augment: Augment
     strong_augment: Augment
-    optim: dict[str, Any]  # as configured; from `resolved` on, the arguments of `optim.optimizer`
-    updates: int  # 0 until `resolved` where `length` counts epochs or examples; and for methods that fit
+    optim: dict[str, Any]  # as configured, see `resolved`
     length: tuple[str, float]  # "updates", "epochs" or "examples", and how many
     norm_axis: str
     mean: tuple[float, ...]  # () for what belongs to the weights or the data
@@ -90,7 +96,7 @@ def stage(
     save_every: int = 500,
     keep_every: int = 0,
     accumulate: int = 1,
-) -> Stage:
+) -> StageConfig:
     """`config.<name>`.
 
     `teacher` and `init` name an earlier stage or the folder of one of another run; `init` may be weights that others
@@ -174,7 +180,7 @@ def stage(
         choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
     if not 0.0 <= ema_decay < 1.0:
         raise UserError(f"{where}.ema_decay: {ema_decay} is not in 0.0 .. 1.0 (1.0 excluded)")
-    return Stage(
+    return StageConfig(
         name=name,
         model=(named, architecture),
         method=entry,
@@ -191,7 +197,6 @@ def stage(
         augment=augmentation,
         strong_augment=strong_augmentation,
         optim=dict(optim),
-        updates=updates,
         length=length,
         norm_axis=norm_axis,
         mean=mean,
@@ -205,14 +210,17 @@ def stage(
     )
 
 
-def resolved(stage: Stage, images: int) -> Stage:
-    """`stage` with its durations in updates, now that the number of images in its first stream is known: the labelled
-    ones, or the others where it learns from no labels.
+def resolved(stage: StageConfig, images: int) -> Durations:
+    """Returns the durations of a stage in steps.
+
+    Args:
+        stage: its config.
+        images: how many its first stream has: the labelled ones, or the others where it learns from no labels.
 
     Raises: UserError for two durations where there should be one, or that do not fit into each other.
     """
     if not stage.batch:
-        return stage
+        return Durations(0, {})
     where, batch = f"config.{stage.name}", next(iter(stage.batch.values()))
     unit, amount = stage.length
     updates = max(1, round(amount * {"updates": 1.0, "epochs": images / batch, "examples": 1.0 / batch}[unit]))
@@ -223,7 +231,7 @@ def resolved(stage: Stage, images: int) -> Stage:
             f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage; "
             "warmup_percent is a share of them"
         )
-    return stage._replace(updates=updates, optim=bound)
+    return Durations(updates, bound)
 
 
 def augment_blocks(stage: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -11,7 +11,7 @@ from efficient_jax.experiment import pseudo_label_store
 from efficient_jax.experiment.dataset import streams, without_omitted
 from efficient_jax.experiment.predict import predict_rows
 from efficient_jax.experiment.run import Run
-from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.predict import make_predict
@@ -25,7 +25,7 @@ class Supervision(NamedTuple):
     pseudo_labels: dict[str, int] | None  # how many were kept and are right
 
 
-def supervise(stage: Stage, run: Run) -> Supervision:
+def supervise(stage: StageConfig, run: Run) -> Supervision:
     """The stage's streams and their labels; a teacher that labels images does so here, once, un-noised."""
     source, split = run.source, run.split
     labels = np.zeros((len(source.images), len(source.classes)), np.float32)
@@ -49,7 +49,7 @@ def supervise(stage: Stage, run: Run) -> Supervision:
 
 
 def _pseudo_labels(
-    label: Callable[..., tuple[np.ndarray, np.ndarray]], stage: Stage, run: Run, ids: np.ndarray
+    label: Callable[..., tuple[np.ndarray, np.ndarray]], stage: StageConfig, run: Run, ids: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """(labels, copies, how many were kept and are right) of the unlabelled images; the stage's folder has the store.
 
