@@ -208,11 +208,11 @@ def train(
                 with contextlib.nullcontext() if validated else progress.apart():
                     figures, thresholds = validate(predict, current["ema"], run) if judged else (None, ())
                 validated = validated or judged
-                found = scores(figures) if figures and timely else {}
-                if found:
-                    log(i, found)
+                validation_scores = scores(figures) if figures and timely else {}
+                if validation_scores:
+                    log(i, validation_scores)
                 kept = dataclasses.replace(stage.spec, thresholds=thresholds)
-                checkpoint.save(manager, i, current, kept, next(iter(found.values()), None))
+                checkpoint.save(manager, i, current, kept, next(iter(validation_scores.values()), None))
                 files.write_json(folder / SECONDS, {"seconds": round(time.perf_counter() - started, 1)})
 
             current = loop.run(
