@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-from flax import linen as nn
 
 from efficient_jax import keys
 from efficient_jax.experiment.run import Run, key_of, model_spec
@@ -36,7 +35,7 @@ class Stage:
     config: StageConfig
     run: Run
     spec: ModelSpec
-    module: nn.Module
+    module: Any
     apply: Apply
     teachers: tuple[Apply, ...]
     teacher_variables: tuple[Tree, ...]
