@@ -128,9 +128,10 @@ def test_a_tiny_config_trains(name, pictures, tmp_path):
 
 def test_snapshots_are_kept_where_the_learning_rate_is_lowest():
     """The schedule is equation 2 of arXiv 1704.00109; the other stage has another schedule and learning rate."""
-    single, cyclic = (resolved(stage, 100, CLASSIFICATION) for stage in plan(snapshots.get_config().to_dict()).stages)
+    stages = plan(snapshots.get_config().to_dict()).stages
+    single, cyclic = (resolved(stage, 100, CLASSIFICATION) for stage in stages)
     cosine = cyclic.optim | {key: single.optim[key] for key in ("learning_rate", "schedule")}
-    assert (cosine, cyclic.updates, cyclic.batch) == (single.optim, single.updates, single.batch)
+    assert (cosine, cyclic.updates, stages[1].batch) == (single.optim, single.updates, stages[0].batch)
     rate = optimizer.schedule(
         steps=cyclic.updates, **{key: cyclic.optim[key] for key in ("learning_rate", "warmup", "schedule")}
     )
@@ -139,8 +140,8 @@ def test_snapshots_are_kept_where_the_learning_rate_is_lowest():
     expected = cyclic.optim["learning_rate"] / 2 * (np.cos(np.pi * (steps % cycle) / cycle) + 1)
     found = np.asarray(jax.vmap(rate)(steps))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
-    assert cyclic.save_every == cyclic.keep_every == cycle
-    assert cyclic.ema_decay == 0.0
+    assert stages[1].save_every == stages[1].keep_every == cycle
+    assert stages[1].ema_decay == 0.0
     lowest = found.reshape(-1, cycle).argmin(1)
     assert len(lowest) == 5
     assert (lowest == cycle - 1).all()  # the last step before a checkpoint that is kept

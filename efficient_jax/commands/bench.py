@@ -1,6 +1,7 @@
 """bench: how fast a config trains on these devices, where the time goes, and what bounds it."""
 
 import contextlib
+import dataclasses
 import functools
 import platform
 import tempfile
@@ -23,19 +24,17 @@ from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import streams
 from efficient_jax.experiment.dry_run import dry_run
+from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.run import Run, at_size, model_spec, prepare
-from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.targets import Supervision
-from efficient_jax.experiment.teachers import teachers_of
-from efficient_jax.experiment.train import Updates, images_per_update, updates
+from efficient_jax.experiment.train import Updates, build_updates, images_per_update
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.report import tables
 from efficient_jax.training import benchmark, loop, step
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.types import Augment, Batch, Saliency, Tree
-
-ENDLESS = 10**9  # updates: measuring never ends a stage
 
 
 class Logged(Exception):
@@ -100,10 +99,10 @@ def bench(
     console.print(f"figures: {folder / 'bench.json'}", soft_wrap=True)
 
 
-def _measure(stage: Stage, run: Run, span: float, rounds: int) -> dict[str, Any]:
+def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str, Any]:
     images = images_per_update(stage)
-    whole, plain, forward = programs(stage._replace(updates=ENDLESS), run)
-    placed = next(whole.given(0))
+    whole, plain, forward = programs(stage, run)
+    placed = next(whole.given(0, 1))
     lowered = whole.step.lower(*whole.arguments(whole.state, placed))
     start = time.perf_counter()
     compiled = lowered.compile()
@@ -125,7 +124,7 @@ def _measure(stage: Stage, run: Run, span: float, rounds: int) -> dict[str, Any]
         return repeat
 
     def feed(state: Tree) -> Tree:
-        given = whole.given(0)
+        given = whole.given(0, calls)
         jax.block_until_ready([next(given) for _ in range(calls)])
         return state
 
@@ -177,21 +176,19 @@ def _measure(stage: Stage, run: Run, span: float, rounds: int) -> dict[str, Any]
     }
 
 
-def programs(stage: Stage, run: Run) -> Programs:
+def programs(stage: StageConfig, run: Run) -> Programs:
     """What is measured of a stage, with weights that are not trained; so are those of its teachers."""
-    method = stage.method
-    stages = {each.name: each for each in run.stages}
+    stages = {other.name: other for other in run.stages}
     earlier = {name: _new(model_spec(stages[name], run)) for name in stage.teachers if name in stages}
-    taught = teachers_of(stage, run, earlier) if method.needs("teachers") else ((), ())
-    run = at_size(run, stage.size)
-    spec = model_spec(stage, run)
+    quiet = at_size(run, stage.size)._replace(console=Console(quiet=True))
+    opened = Stage.open(stage, quiet, earlier)
     n, classes = len(run.source.images), len(run.source.classes)
     labels = np.eye(classes, dtype=np.float32)[np.arange(n) % classes]  # speed does not ask what they are
     supervision = Supervision(streams(stage, run.source, run.split), labels, None)
-    quiet = run._replace(console=Console(quiet=True))
-    unseen = stage._replace(augment=_none(stage.augment), strong_augment=_none(stage.strong_augment))
-    whole, plain = (updates(each, quiet, supervision, spec, _new(spec), taught) for each in (stage, unseen))
-    return Programs(whole, plain, step.make_forward(plain.loss_fn, updates=stage.updates, devices=run.devices))
+    plain_config = stage._replace(augment=_none(stage.augment), strong_augment=_none(stage.strong_augment))
+    both = opened, dataclasses.replace(opened, config=plain_config)
+    whole, plain = (build_updates(each, supervision, _new(opened.spec)) for each in both)
+    return Programs(whole, plain, step.make_forward(plain.loss_fn, updates=opened.updates, devices=run.devices))
 
 
 def _new(spec: ModelSpec) -> Tree:
@@ -214,13 +211,13 @@ def _none(augment: Augment) -> Augment:
     return apply
 
 
-def _loop(stage: Stage, each: Updates, calls: int, images: int, on_log: Callable, state: Tree) -> Tree:
+def _loop(stage: StageConfig, updates: Updates, calls: int, images: int, on_log: Callable, state: Tree) -> Tree:
     """As a stage trains, but for its checkpoints and for the look at the weights that comes before each."""
-    latest, given = state, each.given(0)
+    latest, given = state, updates.given(0, calls)
 
     def update(state: Tree, _: int) -> tuple[Tree, dict]:
         nonlocal latest
-        latest, metrics = each.update(state, next(given))
+        latest, metrics = updates.update(state, next(given))
         return latest, metrics
 
     with contextlib.suppress(Logged):

@@ -14,6 +14,15 @@ DURATIONS = ("warmup", "period", "boundaries")
 
 
 def check_teachers(where: str, method: str, teachers: tuple[str, ...]) -> None:
+    """Checks that a stage has teachers if and only if its method needs them.
+
+    Args:
+        where: dotted path of the stage's block.
+        method: a name in `METHODS`.
+        teachers: names of stages or runs.
+
+    Raises: UserError otherwise.
+    """
     if bool(teachers) == methods.METHODS[method].needs_teacher:
         return
     if teachers:
@@ -21,14 +30,31 @@ def check_teachers(where: str, method: str, teachers: tuple[str, ...]) -> None:
     raise UserError(f"{where}.teacher: the method {method!r} needs one: the name of an earlier stage")
 
 
-def check_unread(where: str, method: str, given: Mapping[str, Any]) -> None:
-    for key, value in given.items():
+def check_unread(where: str, method: str, settings: Mapping[str, Any]) -> None:
+    """Checks that no setting is given that a method without steps does not read.
+
+    Args:
+        where: dotted path of the stage's block.
+        method: a name in `METHODS`.
+        settings: key -> value; empty or zero if it is not given.
+
+    Raises: UserError for one that is given.
+    """
+    for key, value in settings.items():
         if value:
             raise UserError(f"{where}.{key}: the method {method!r} has no updates and does not read it")
 
 
 def check_optim(optim: Mapping[str, Any], sizes: Mapping[str, int], where: str) -> None:
-    """With placeholders: how many images are labelled is not known yet."""
+    """Checks a stage's optimizer before the number of its images is known: placeholders stand for it.
+
+    Args:
+        optim: the block `config.<stage>.optim`.
+        sizes: stream -> images per step.
+        where: dotted path of the stage's block.
+
+    Raises: UserError for an unknown or negative setting.
+    """
     first = next(iter(sizes.values()))
     optim_now = in_updates(optim, first, first, 100, f"{where}.optim")
     bound = bind(optimizer.optimizer, optim_now, f"{where}.optim")
@@ -39,6 +65,17 @@ def check_optim(optim: Mapping[str, Any], sizes: Mapping[str, int], where: str) 
 
 
 def check_views(where: str, method: str, augment: dict, strong_augment: dict) -> None:
+    """Checks that the augmentations of a stage are those that its method can use.
+
+    Args:
+        where: dotted path of the stage's block.
+        method: a name in `METHODS`.
+        augment: the block of the augmentation.
+        strong_augment: the block of the strong one; {} for none.
+
+    Raises: UserError for a strong view that is missing or not read, and for operations that mix images or ask for
+        saliency where the method does not allow it.
+    """
     entry = methods.METHODS[method]
     two_views = entry.needs("strong_augment")
     if bool(strong_augment) != two_views:
@@ -62,33 +99,64 @@ def check_views(where: str, method: str, augment: dict, strong_augment: dict) ->
 
 
 def check_names(keys: Mapping[str, tuple], where: str) -> None:
+    """Checks that names are strings.
+
+    Args:
+        keys: key of the stage's block -> names.
+        where: dotted path of that block.
+
+    Raises: UserError for the first that is none.
+    """
     for key, names in keys.items():
         if wrong := [name for name in names if not isinstance(name, str)]:
             raise UserError(f"{where}.{key}: {wrong[0]!r} is no name")
 
 
 def mixing(block: Mapping[str, Any]) -> list[str]:
+    """Returns the operations of an augmentation that mix images, sorted.
+
+    Args:
+        block: the block of the augmentation.
+    """
     return sorted(augmentations.operations(block) & augmentations.MIXES.keys())
 
 
 def length_of(forms: Mapping[str, float], where: str) -> tuple[str, float]:
-    """The one of `forms` that is given."""
-    given = [(unit, amount) for unit, amount in forms.items() if amount]
-    if len(given) != 1:
-        shown = " and ".join(f"{unit} = {amount}" for unit, amount in given) or "none of them is given"
+    """Returns the one length of a stage that is given.
+
+    Args:
+        forms: unit -> amount, 0 if it is not given.
+        where: dotted path of the stage's block.
+
+    Returns: (unit, amount above 0).
+
+    Raises: UserError for none, several, or a negative one.
+    """
+    lengths = [(unit, amount) for unit, amount in forms.items() if amount]
+    if len(lengths) != 1:
+        shown = " and ".join(f"{unit} = {amount}" for unit, amount in lengths) or "none of them is given"
         raise UserError(f"{where}: want one of {', '.join(forms)}; {shown}")
-    unit, amount = given[0]
+    unit, amount = lengths[0]
     if amount < 0:
         raise UserError(f"{where}.{unit}: {amount} is negative")
     return unit, float(amount)
 
 
 def in_updates(block: Mapping[str, Any], batch: int, labelled: int, updates: int, where: str) -> dict[str, Any]:
-    """`config.<stage>.optim` with every duration in updates, those of its schedule too."""
+    """Returns `config.<stage>.optim` with every duration in steps, those of its schedule too.
+
+    Args:
+        block: that block.
+        batch: images of the first stream per step.
+        labelled: images of the first stream.
+        updates: steps of the stage.
+        where: dotted path of the block.
+
+    Raises: UserError for two forms of one duration, or an unknown schedule.
+    """
     measures = {"batch": batch, "epoch": labelled, "updates": updates}
-    given = block
+    share = block.get("warmup_percent", 0.0)
     block = durations.resolve(block, DURATIONS[:1], **measures, where=where)
-    share = given.get("warmup_percent", 0.0)
     if isinstance(share, int | float) and 0 < share < 100:  # it leaves something to train, also where it is rounded up
         block["warmup"] = min(block["warmup"], updates - 1)
     if isinstance(block.get("schedule"), Mapping):
@@ -98,5 +166,14 @@ def in_updates(block: Mapping[str, Any], batch: int, labelled: int, updates: int
 
 
 def at_least(value: int, least: int, where: str) -> None:
+    """Checks a count.
+
+    Args:
+        value: the count.
+        least: the smallest allowed one.
+        where: dotted path of its key.
+
+    Raises: UserError for a smaller one.
+    """
     if value < least:
         raise UserError(f"{where}: {value} is less than {least}")

@@ -12,7 +12,7 @@ from efficient_jax.data import generated as drawing
 from efficient_jax.data.sources import PICTURES, SOURCES
 from efficient_jax.data.stream import FEEDS
 from efficient_jax.errors import UserError, nearest
-from efficient_jax.experiment.stage_config import Stage, at_least, augment_blocks, stage
+from efficient_jax.experiment.stage_config import StageConfig, at_least, augment_blocks, stage
 from efficient_jax.models import pretrained
 from efficient_jax.settings import bind, bind_named, choose
 from efficient_jax.training import checkpoint
@@ -29,7 +29,7 @@ class Plan(NamedTuple):
     generated: dict[str, Any]  # images to draw of each class, or a folder of them, and their weight; {} for none
     duplicates: str  # what to do about images that equal one of the test: "refuse" or "drop"
     label_changing: tuple[str, ...]  # operations after which a label may be wrong
-    stages: tuple[Stage, ...]
+    stages: tuple[StageConfig, ...]
     warnings: tuple[str, ...]  # what to say before training
 
 

@@ -25,6 +25,7 @@ from efficient_jax.experiment import stage_config
 from efficient_jax.methods import METHODS
 from efficient_jax.optim import optimizer, schedules
 from efficient_jax.settings import choose, meanings, parameters
+from efficient_jax.tasks import TASKS
 
 Path = tuple[str, ...]
 EMPTY: dict[str, Any] = {}
@@ -121,11 +122,20 @@ def _stage_blocks(name: str, stage: Mapping[str, Any]) -> Iterator[Block]:
     if method and method.trains:
         yield _block((name, "batch"), stage_config.batch_sizes)
         yield from _optimizer_blocks((name, "optim"), stage.get("optim", EMPTY))
-    if method and method.label:
-        yield _block((name, "pseudo_labels"), method.label)
+    if method and method.pseudo_labels:
+        yield _pseudo_label_block((name, "pseudo_labels"))
     yield from _augment_blocks((name, "augment"), stage.get("augment", EMPTY))
     if method and method.needs("strong_augment"):
         yield from _augment_blocks((name, "strong_augment"), stage.get("strong_augment", EMPTY))
+
+
+def _pseudo_label_block(path: Path) -> Block:
+    """The settings of every task's pseudo-labels: which task it is, only the data says."""
+    blocks = [_block(path, task.pseudo_labels) for task in TASKS.values() if task.pseudo_labels]
+    first, *others = reversed(blocks)
+    for block in others:  # the first task's defaults
+        first = Block(path, {**first.parameters, **block.parameters}, {**first.meanings, **block.meanings})
+    return first
 
 
 def _optimizer_blocks(path: Path, optim: Mapping[str, Any]) -> Iterator[Block]:

@@ -17,7 +17,7 @@ from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment import split_table
 from efficient_jax.experiment.config import Plan, plan
 from efficient_jax.experiment.leaks import listed
-from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.workdir import read_config
 from efficient_jax.methods import METHODS
 from efficient_jax.settings import choose
@@ -160,7 +160,7 @@ def _room_here(devices: int) -> int:
     return min(decode.free_memory(), about["bytes_limit"] - about["bytes_in_use"]) // 2
 
 
-def streams(stage: Stage, source: dataset.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def streams(stage: StageConfig, source: dataset.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The images of each stream of the stage. Raises: UserError where what to omit is not known."""
     where = f"config.{stage.name}.omit"
     for stream in stage.batch if stage.omit else ():
@@ -171,7 +171,7 @@ def streams(stage: Stage, source: dataset.Source, split: Mapping[str, np.ndarray
     return {stream: without_omitted(stage, source, split[stream]) for stream in stage.batch}
 
 
-def without_omitted(stage: Stage, source: dataset.Source, ids: np.ndarray) -> np.ndarray:
+def without_omitted(stage: StageConfig, source: dataset.Source, ids: np.ndarray) -> np.ndarray:
     """Those of `ids` that the stage sees."""
     numbers = dict(zip(source.classes, range(len(source.classes)), strict=True))
     omitted = [choose(name, numbers, f"config.{stage.name}.omit") for name in stage.omit]
@@ -238,7 +238,7 @@ def check_streams(
     return rows
 
 
-def check_labels(stage: Stage, source: dataset.Source) -> None:
+def check_labels(stage: StageConfig, source: dataset.Source) -> None:
     labels = TASKS[source.task].labels
     if source.task != "classification" and not stage.method.needs("task"):
         fitting = " or ".join(repr(name) for name, method in METHODS.items() if method.needs("task"))

@@ -8,7 +8,7 @@ import numpy as np
 
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import is_weights
-from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.models import pretrained
 from efficient_jax.training import checkpoint
 from efficient_jax.training.trained import Trained
@@ -22,8 +22,8 @@ IN_TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "dtype")
 
 
 def normalisation(
-    stage: Stage,
-    stages: Mapping[str, Stage],
+    stage: StageConfig,
+    stages: Mapping[str, StageConfig],
     data: tuple[tuple[float, ...], tuple[float, ...]],
     open_trained: Open = Trained.open,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -63,7 +63,7 @@ def normalisation(
 
 
 def variables(
-    stage: Stage,
+    stage: StageConfig,
     fresh: Tree,
     classes: tuple[str, ...],
     image_shape: tuple[int, int, int],
@@ -104,7 +104,9 @@ def variables(
     return started, lines
 
 
-def _published(stage: Stage, fresh: Tree, image_shape: tuple[int, int, int], where: str) -> tuple[Tree, list[str]]:
+def _published(
+    stage: StageConfig, fresh: Tree, image_shape: tuple[int, int, int], where: str
+) -> tuple[Tree, list[str]]:
     settings = stage.model[1]
     try:
         arrays = pretrained.read(stage.init)
@@ -123,7 +125,7 @@ def _published(stage: Stage, fresh: Tree, image_shape: tuple[int, int, int], whe
     return loaded, lines
 
 
-def check(model: tuple[str, Mapping[str, Any]], variables: Tree, stage: Stage, fresh: Tree) -> None:
+def check(model: tuple[str, Mapping[str, Any]], variables: Tree, stage: StageConfig, fresh: Tree) -> None:
     """Checks that variables mean in the model of a stage what they meant where they come from.
 
     Args:

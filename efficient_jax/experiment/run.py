@@ -17,7 +17,7 @@ from efficient_jax.experiment import initialise
 from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.dataset import check_streams, load_data, load_run
 from efficient_jax.experiment.leaks import without_held_out
-from efficient_jax.experiment.stage_config import Stage, resolved
+from efficient_jax.experiment.stage_config import Resolved, StageConfig, resolved
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import batches, checkpoint, parallel
@@ -38,7 +38,8 @@ class Run(NamedTuple):
     mean: tuple[float, ...]  # of the images that are not for the test
     std: tuple[float, ...]
     framing: dict[str, Any]  # how pictures became images
-    stages: tuple[Stage, ...]  # with durations in updates
+    stages: tuple[StageConfig, ...]
+    resolved: dict[str, Resolved]  # what the data decide of each stage
     kept: dict[Any, Any]  # what `once` made
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
@@ -86,7 +87,7 @@ def reopened(workdir: Path, where: str, console: Console) -> Run:
     settings, source, split = load_run(workdir, where, functools.partial(console.print, soft_wrap=True))
     devices = parallel.pick_devices({}, 0)
     placed = batches.place(source.images, devices)
-    return Run(workdir, settings["seed"], devices, console, source, split, 0.0, placed, (), (), {}, (), {})
+    return Run(workdir, settings["seed"], devices, console, source, split, 0.0, placed, (), (), {}, (), {}, {})
 
 
 def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
@@ -106,13 +107,15 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
     images = source.images  # never those of the test tell the mean
     mean, std = images.mean_std(pool) if isinstance(images, Streamed) else statistics.mean_std(images[pool])
     framing = framing_of(plan)
-    stages = tuple(
-        resolved(stage, len(next(iter(rows[stage.name].values()), split["labelled"])), TASKS[source.task])
+    task = TASKS[source.task]
+    stages = {
+        stage.name: resolved(stage, len(next(iter(rows[stage.name].values()), split["labelled"])), task)
         for stage in plan.stages
-    )
+    }
     placed = batches.place(images, devices)
     weight = plan.generated.get("weight", 0.0)
-    return Run(workdir, plan.seed, devices, console, source, split, weight, placed, mean, std, framing, stages, {})
+    common = (workdir, plan.seed, devices, console, source, split, weight, placed, mean, std, framing)
+    return Run(*common, plan.stages, stages, {})
 
 
 def _with_generated(
@@ -150,12 +153,12 @@ def framing_of(plan: Plan) -> dict[str, Any]:
     return {key: value for key, value in plan.source[1].items() if key in ("fit", "crop", "interpolation")}
 
 
-def image_shape(stage: Stage, run: Run) -> tuple[int, int, int]:
+def image_shape(stage: StageConfig, run: Run) -> tuple[int, int, int]:
     h, w, channels = run.source.images.shape[1:]
     return stage.size or h, stage.size or w, channels
 
 
-def model_spec(stage: Stage, run: Run) -> ModelSpec:
+def model_spec(stage: StageConfig, run: Run) -> ModelSpec:
     """Returns what rebuilds the network of a stage.
 
     Args:
@@ -178,5 +181,5 @@ def model_spec(stage: Stage, run: Run) -> ModelSpec:
     return ModelSpec(name, settings, source.classes, image_shape(stage, run), mean, std, run.framing, source.task)
 
 
-def key_of(stage: Stage, run: Run) -> jax.Array:
+def key_of(stage: StageConfig, run: Run) -> jax.Array:
     return keys.named(jax.random.key(run.seed), stage.name)

@@ -9,128 +9,122 @@ from typing import Any
 import jax
 import numpy as np
 
-from efficient_jax import files, keys, models
+from efficient_jax import files, models
 from efficient_jax.experiment import initialise, results
 from efficient_jax.experiment.fit import correct_head, fit_head
+from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_rows, validate
-from efficient_jax.experiment.run import Run, at_size, image_shape, key_of, model_spec
-from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.experiment.run import Run, at_size, key_of
+from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.targets import Supervision, supervise
-from efficient_jax.experiment.teachers import teachers_of
-from efficient_jax.experiment.train import SECONDS, images_per_update, train, updates
+from efficient_jax.experiment.train import SECONDS, build_updates, images_per_update, train
 from efficient_jax.inference import predictions
 from efficient_jax.methods.views import saliency_of
-from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint, stopping
 from efficient_jax.training.predict import make_predict
-from efficient_jax.types import Apply, Augment, Saliency, Tree
+from efficient_jax.types import Augment, Saliency, Tree
 
 
-def run_stage(stage: Stage, run: Run, stop: stopping.Stop | None = None) -> dict[str, Any]:
+def run_stage(config: StageConfig, run: Run, stop: stopping.Stop | None = None) -> dict[str, Any]:
     """Trains one stage, or finishes it; returns the result, which is also in its folder.
 
     Args:
-        stage: the stage, one of `run.stages`.
+        config: of the stage, one of `run.stages`.
         run: what all stages share.
         stop: asked before and after training and after every step; None: nobody asks to stop.
 
     Raises: Stopped, when `stop` says so; what was trained is saved.
     """
     stop = stop or stopping.Stop()
-    folder = run.workdir / stage.name
+    folder = run.workdir / config.name
     folder.mkdir(exist_ok=True)
     if (folder / "result.json").exists():
         return files.read_json(folder / "result.json")
     earlier = files.read_json(folder / SECONDS)["seconds"] if (folder / SECONDS).exists() else 0.0
     started = time.perf_counter() - earlier
-    supervision = supervise(stage, run)
-    stop.check(f"before the first step of stage {stage.name!r}")
-    run = at_size(run, stage.size)
-    spec = model_spec(stage, run)
-    module, apply = spec.build()
-    variables = _initialised(stage, run, spec, module)
-    _keep_samples(stage, run, supervision, apply, variables)
-    predict = make_predict(apply, run.devices, TASKS[run.source.task])
-    ema = _learned(stage, run, supervision, spec, apply, predict, variables, started, stop)
-    stop.check(f"after the last step of stage {stage.name!r}")
-    result = _judged(stage, run, supervision, predict, variables, ema)
+    supervision = supervise(config, run)
+    stop.check(f"before the first step of stage {config.name!r}")
+    stage = Stage.open(config, at_size(run, config.size))
+    variables = _initialised(stage)
+    _keep_samples(stage, supervision, variables)
+    predict = make_predict(stage.apply, run.devices, TASKS[run.source.task])
+    ema = _learned(stage, supervision, predict, variables, started, stop)
+    stop.check(f"after the last step of stage {config.name!r}")
+    result = _judged(stage, supervision, predict, variables, ema)
     result["seconds"] = round(time.perf_counter() - started, 1)
     files.write_json(folder / "result.json", result)
     return result
 
 
-def _initialised(stage: Stage, run: Run, spec: ModelSpec, module: Any) -> Tree:
-    """The variables before the first update: new ones, or those of `stage.init`."""
+def _initialised(stage: Stage) -> Tree:
+    """The variables before the first step: new ones, or those of `init`."""
+    config, run, spec = stage.config, stage.run, stage.spec
     shape = spec.input_shape
-    if shape != image_shape(stage, run):
-        run.console.print(f"{stage.name}: grey images, repeated in the {shape[-1]} channels of the network")
-    variables = models.init(module, keys.named(key_of(stage, run), "init"), shape)
-    if stage.init:
-        variables, said = initialise.variables(stage, variables, run.source.classes, shape, run.trained)
-        for line in said:
-            run.console.print(f"{stage.name}: {line}", soft_wrap=True)
+    if shape != spec.image_shape:
+        run.console.print(f"{config.name}: grey images, repeated in the {shape[-1]} channels of the network")
+    variables = models.init(stage.module, stage.key("init"), shape)
+    if config.init:
+        variables, lines = initialise.variables(config, variables, run.source.classes, shape, run.trained)
+        for line in lines:
+            run.console.print(f"{config.name}: {line}", soft_wrap=True)
         mean, std = (" ".join(f"{value:.3f}" for value in values) for values in (spec.mean, spec.std))
-        run.console.print(f"{stage.name}: images normalised by mean {mean} and std {std}", soft_wrap=True)
+        run.console.print(f"{config.name}: images normalised by mean {mean} and std {std}", soft_wrap=True)
     return variables
 
 
-def _keep_samples(stage: Stage, run: Run, supervision: Supervision, apply: Apply, variables: Tree) -> None:
+def _keep_samples(stage: Stage, supervision: Supervision, variables: Tree) -> None:
     """Keeps some images of each stream in the folder of the stage, as the network will see them."""
+    config, run = stage.config, stage.run
     data = {"image": run.source.images, "label": supervision.labels, **run.source.objects}
-    views = views_of(stage, saliency_of(apply, variables, TASKS[run.source.task].loss))
-    results.samples(run.workdir / stage.name, views, data, supervision.rows, key_of(stage, run))
+    views = views_of(config, saliency_of(stage.apply, variables, TASKS[run.source.task].loss))
+    results.samples(run.workdir / config.name, views, data, supervision.rows, key_of(config, run))
 
 
 def _learned(
-    stage: Stage,
-    run: Run,
-    supervision: Supervision,
-    spec: ModelSpec,
-    apply: Apply,
-    predict: Callable,
-    variables: Tree,
-    started: float,
-    stop: stopping.Stop,
+    stage: Stage, supervision: Supervision, predict: Callable, variables: Tree, started: float, stop: stopping.Stop
 ) -> Tree:
     """The variables after training, or with a fitted or corrected head."""
+    run, method = stage.run, stage.config.method
     if TASKS[run.source.task].thresholds and not len(run.split["validation"]):
-        run.console.print(f"{stage.name}: no validation images, so the threshold of every label is 0.5")
-    method = stage.method
+        run.console.print(f"{stage.config.name}: no validation images, so the threshold of every label is 0.5")
     if method.fit:
-        return fit_head(method.fit, stage, run, spec, apply, predict, variables, supervision.labels)
+        return fit_head(method.fit, stage, predict, variables, supervision.labels)
     if method.correct:
-        return correct_head(method.correct, stage, run, spec, predict, variables)
-    taught = teachers_of(stage, run) if method.needs("teachers") else ((), ())
-    each = updates(stage, run, supervision, spec, variables, taught)
-    return train(stage, run, spec, predict, each, started, stop)
+        return correct_head(method.correct, stage, predict, variables)
+    return train(stage, predict, build_updates(stage, supervision, variables), started, stop)
 
 
-def _judged(
-    stage: Stage, run: Run, supervision: Supervision, predict: Callable, variables: Tree, ema: Tree
-) -> dict[str, Any]:
+def _judged(stage: Stage, supervision: Supervision, predict: Callable, variables: Tree, ema: Tree) -> dict[str, Any]:
     """The result of the stage, without its seconds; its predictions are kept in its folder."""
-    folder = run.workdir / stage.name
+    config, run = stage.config, stage.run
+    folder = run.workdir / config.name
     validation, thresholds = validate(predict, ema, run, folder / predictions.FILES["validation"])
     tested = predict_rows(predict, ema, run.split["test"], run)
-    learned = supervision.rows.get("labelled", () if stage.batch else run.split["labelled"])
+    learned = supervision.rows.get("labelled", () if config.batch else run.split["labelled"])
     return {
-        "stage": stage.name,
+        "stage": config.name,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "labels": len(np.intersect1d(learned, run.split["labelled"])),  # without generated images
         "updates": stage.updates,
         "update": checkpoint.chosen(folder),  # whose weights the figures are of: the best on validation, or the last
-        "images_seen": stage.updates * images_per_update(stage),
+        "images_seen": stage.updates * images_per_update(config),
         "pseudo_labels": supervision.pseudo_labels,
         "validation": validation,
         **results.judge(folder, run.source, run.split["test"], tested, thresholds),
     }
 
 
-def views_of(stage: Stage, saliency: Saliency) -> dict[str, Augment]:
-    """How the images of each stream are augmented, where twice the second time; `saliency` for operations that ask."""
-    strong = stage.method.needs("strong_augment")
+def views_of(config: StageConfig, saliency: Saliency) -> dict[str, Augment]:
+    """Returns the augmentation of each stream; the strong one where images are augmented twice.
+
+    Args:
+        config: of the stage.
+        saliency: for operations that ask for it, see `methods.views.saliency_of`.
+    """
+    strong = config.method.needs("strong_augment")
     chosen = {
-        stream: stage.strong_augment if strong and stream == "unlabelled" else stage.augment for stream in stage.batch
+        stream: config.strong_augment if strong and stream == "unlabelled" else config.augment
+        for stream in config.batch
     }
-    return {stream: functools.partial(each, saliency=saliency) for stream, each in chosen.items()}
+    return {stream: functools.partial(augment, saliency=saliency) for stream, augment in chosen.items()}

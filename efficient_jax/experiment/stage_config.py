@@ -27,8 +27,16 @@ from efficient_jax.types import Augment, Batch, Saliency
 NOTHING: dict[str, Any] = {}
 
 
-class Stage(NamedTuple):
-    """One stage: one model, trained with one method on one mixture of data."""
+class Resolved(NamedTuple):
+    """What the data decide of a stage: its durations, by the number of images, and settings that the task reads."""
+
+    updates: int  # 0 for methods that fit
+    optim: dict[str, Any]  # keyword arguments of `optimizer.optimizer` but `steps` and `layers`
+    pseudo_labels: dict[str, Any]  # keyword arguments of the task's `pseudo_labels`
+
+
+class StageConfig(NamedTuple):
+    """The checked config of a stage: one model, trained with one method on one mixture of data."""
 
     name: str
     model: tuple[str, dict[str, Any]]
@@ -45,8 +53,7 @@ class Stage(NamedTuple):
     balanced: bool  # labelled images of rare classes come more often
     augment: Augment
     strong_augment: Augment
-    optim: dict[str, Any]  # as configured; from `resolved` on, the arguments of `optim.optimizer`
-    updates: int  # 0 until `resolved` where `length` counts epochs or examples; and for methods that fit
+    optim: dict[str, Any]  # as configured, see `resolved`
     length: tuple[str, float]  # "updates", "epochs" or "examples", and how many
     norm_axis: str
     mean: tuple[float, ...]  # () for what belongs to the weights or the data
@@ -91,7 +98,7 @@ def stage(
     save_every: int = 500,
     keep_every: int = 0,
     accumulate: int = 1,
-) -> Stage:
+) -> StageConfig:
     """Returns a stage, checked.
 
     Args:
@@ -194,7 +201,7 @@ def stage(
         choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
     if not 0.0 <= ema_decay < 1.0:
         raise UserError(f"{where}.ema_decay: {ema_decay} is not in 0.0 .. 1.0 (1.0 excluded)")
-    return Stage(
+    return StageConfig(
         name=name,
         model=(named, architecture),
         method=entry,
@@ -211,7 +218,6 @@ def stage(
         augment=augmentation,
         strong_augment=strong_augmentation,
         optim=dict(optim),
-        updates=updates,
         length=length,
         norm_axis=norm_axis,
         mean=mean,
@@ -225,21 +231,20 @@ def stage(
     )
 
 
-def resolved(stage: Stage, images: int, task: Task) -> Stage:
-    """Returns the stage with its durations in updates, and all settings of its pseudo-labels.
+def resolved(stage: StageConfig, images: int, task: Task) -> Resolved:
+    """Returns a stage's durations in steps, and all settings of its pseudo-labels.
 
     Args:
-        stage: as configured.
+        stage: its config.
         images: number of images in its first stream: the labelled ones, or the others where it learns from no labels.
         task: what the labels are.
 
     Raises: UserError for two durations where there should be one, or that do not fit into each other, and for
         pseudo-labels that the task does not make.
     """
-    if stage.method.pseudo_labels:
-        stage = stage._replace(pseudo_labels=_pseudo_labels(stage, task))
     if not stage.batch:
-        return stage
+        return Resolved(0, {}, {})
+    pseudo_labels = _pseudo_labels(stage, task) if stage.method.pseudo_labels else {}
     where, batch = f"config.{stage.name}", next(iter(stage.batch.values()))
     unit, amount = stage.length
     updates = max(1, round(amount * {"updates": 1.0, "epochs": images / batch, "examples": 1.0 / batch}[unit]))
@@ -250,7 +255,7 @@ def resolved(stage: Stage, images: int, task: Task) -> Stage:
             f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage; "
             "warmup_percent is a share of them"
         )
-    return stage._replace(updates=updates, optim=bound)
+    return Resolved(updates, bound, pseudo_labels)
 
 
 def _check_pseudo_labels(block: Mapping[str, Any], where: str) -> None:
@@ -266,7 +271,7 @@ def _check_pseudo_labels(block: Mapping[str, Any], where: str) -> None:
     raise errors[0]
 
 
-def _pseudo_labels(stage: Stage, task: Task) -> dict[str, Any]:
+def _pseudo_labels(stage: StageConfig, task: Task) -> dict[str, Any]:
     if task.pseudo_labels is None:
         raise UserError(f"config.{stage.name}.method: there are no pseudo-labels where an image has {task.labels}")
     return bind(task.pseudo_labels, stage.pseudo_labels, f"config.{stage.name}.pseudo_labels")

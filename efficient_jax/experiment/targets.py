@@ -10,7 +10,7 @@ from efficient_jax.experiment import pseudo_label_store
 from efficient_jax.experiment.dataset import streams, without_omitted
 from efficient_jax.experiment.predict import predict_rows
 from efficient_jax.experiment.run import Run
-from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training import checkpoint, parallel
@@ -25,7 +25,7 @@ class Supervision(NamedTuple):
     pseudo_labels: dict[str, int] | None  # how many were kept and are right
 
 
-def supervise(stage: Stage, run: Run) -> Supervision:
+def supervise(stage: StageConfig, run: Run) -> Supervision:
     """The stage's streams and their labels; a teacher that labels images does so here, once, un-noised."""
     source, split = run.source, run.split
     labels = np.zeros((len(source.images), len(source.classes)), np.float32)
@@ -47,16 +47,17 @@ def supervise(stage: Stage, run: Run) -> Supervision:
     return Supervision(rows, labels, counts)
 
 
-def _pseudo_labels(stage: Stage, run: Run, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """(labels, copies, how many were kept and are right) of the unlabelled images; the stage's folder has the store.
 
     An interrupted stage takes the predictions from there, if they are the same teachers'.
     """
+    settings = run.resolved[stage.name].pseudo_labels
     source, folder, names = run.source, run.workdir / stage.name, ", ".join(stage.teachers)
     applies, variables = teachers_of(stage, run)
     hashes = ", ".join(checkpoint.fingerprint(tree) for tree in variables)
     asked: dict[str, Any] = {"teacher": names, "teacher_hash": hashes, "class_map": stage.class_map}
-    asked |= {"method": stage.method_name, "settings": stage.pseudo_labels, "seed": run.seed}
+    asked |= {"method": stage.method_name, "settings": settings, "seed": run.seed}
     probabilities = pseudo_label_store.read(folder, asked, ids)
     if probabilities is None:
         predicted = [
@@ -74,10 +75,10 @@ def _pseudo_labels(stage: Stage, run: Run, ids: np.ndarray) -> tuple[np.ndarray,
     label = TASKS[source.task].pseudo_labels
     assert label
     try:
-        labels, copies = label(probabilities, run.seed, **stage.pseudo_labels)
+        labels, copies = label(probabilities, run.seed, **settings)
     except UserError as error:
         raise UserError(f"config.{stage.name}.{error}") from error
-    round_ = pseudo_label_store.Round(ids, probabilities, labels, copies, stage.pseudo_labels["threshold"])
+    round_ = pseudo_label_store.Round(ids, probabilities, labels, copies, settings["threshold"])
     audit = pseudo_label_store.audit(source, run.split["labelled"], round_, stage.batch["unlabelled"])
     pseudo_label_store.write(folder, source, round_, asked | audit)
     counts = {name: audit[name] for name in ("pool", "kept", "known", "right")}

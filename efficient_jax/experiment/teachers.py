@@ -9,7 +9,7 @@ from jaxtyping import Array
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import class_map
 from efficient_jax.experiment.run import Run, image_shape, model_spec
-from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
 from efficient_jax.types import Apply, Tree
@@ -18,7 +18,7 @@ NOTHING: dict[str, Tree] = {}
 
 
 def teachers_of(
-    stage: Stage, run: Run, earlier: Mapping[str, Tree] = NOTHING
+    stage: StageConfig, run: Run, earlier: Mapping[str, Tree] = NOTHING
 ) -> tuple[tuple[Apply, ...], tuple[Tree, ...]]:
     """Returns the teachers of a stage, with logits of the student's classes.
 
@@ -44,7 +44,7 @@ def teachers_of(
     return tuple(applies), tuple(trees)
 
 
-def _teaching(stage: Stage, run: Run, name: str, spec: ModelSpec) -> Apply:
+def _teaching(stage: StageConfig, run: Run, name: str, spec: ModelSpec) -> Apply:
     """Returns the function of the teacher `name`, with logits of the student's classes where they are read."""
     _, apply = spec.build()
     where = stage.where_teachers

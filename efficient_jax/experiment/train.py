@@ -13,22 +13,21 @@ import jax
 import numpy as np
 import optax
 
-from efficient_jax import files, keys
+from efficient_jax import files
 from efficient_jax.data import sampling
 from efficient_jax.data.stream import Streamed
+from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import scores, validate
-from efficient_jax.experiment.run import Run, image_shape, key_of
-from efficient_jax.experiment.stage_config import Stage
+from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.targets import Supervision
 from efficient_jax.methods import build_loss
-from efficient_jax.models.spec import ModelSpec
 from efficient_jax.optim import optimizer
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.loss import LossFn
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.training.step import Given
-from efficient_jax.types import Apply, Tree
+from efficient_jax.types import Tree
 
 SECONDS = "seconds.json"
 """In the folder of a stage: how long it has trained until its newest checkpoint, all attempts together."""
@@ -42,51 +41,91 @@ class Updates(NamedTuple):
     loss_fn: LossFn
     step: Any  # pmapped
     arguments: Callable[[Tree, Given], tuple]  # of `step`
-    given: Callable[[int], Iterator[Given]]  # from update number i on: its images, and of those around it
+    given: Callable[[int, int], Iterator[Given]]  # from step number i to j: its images, and of those around it
 
     def update(self, current: Tree, given: Given) -> tuple[Tree, dict]:
         """The next state, and the sums of the metrics."""
         return self.step(*self.arguments(current, given))
 
 
-def updates(
-    stage: Stage,
-    run: Run,
-    supervision: Supervision,
-    spec: ModelSpec,
-    variables: Tree,
-    taught: tuple[tuple[Apply, ...], tuple[Tree, ...]] = ((), ()),
-) -> Updates:
-    """Everything that the loop needs, placed on the devices and ready to compile; `taught`: the teachers that the
-    method's loss asks."""
-    method, model = stage.method, (spec.build()[1], variables)
-    teachers, theirs = taught
+class Program(NamedTuple):
+    """What a training step is made of."""
+
+    loss_fn: LossFn
+    tx: optax.GradientTransformation
+    table: list[optimizer.Row]  # which rule of the optimizer claims what
+    frozen: Tree  # which parameters do not train
+    added: Tree  # parameters that the method trains beside the model
+
+
+def build_program(stage: Stage, variables: Tree) -> Program:
+    """Returns the loss and the optimizer of a stage. The dry run traces what it returns.
+
+    Args:
+        stage: a stage with a method that trains.
+        variables: of its network, arrays or their shapes.
+
+    Raises: UserError for a rule that claims nothing, and for what the method's loss cannot be built of.
+    """
+    config = stage.config
+    added = _added_parameters(stage, variables)
+    params = variables["params"] | added
+    frozen = optimizer.frozen(params, stage.optim["rules"])
+    module, apply = stage.spec.build(config.norm_axis or None, frozen)
+    *lower, last = module.layers()
+    layers = (*lower, "|".join([last, *(f"{name}/.*" for name in added)]))  # as fast as the head
+    tx, table = optimizer.optimizer(params, steps=stage.updates, layers=layers, **stage.optim)
+    views = config.augment, config.strong_augment
+    task = TASKS[stage.run.source.task]
+    loss_fn = build_loss(config.method, apply, *views, stage.teachers, task, config.method_settings)
+    return Program(loss_fn, tx, table, frozen, added)
+
+
+def _added_parameters(stage: Stage, variables: Tree) -> Tree:
+    """What the method trains beside the model; {} for most."""
+    make = stage.config.method.parameters
+    if not make:
+        return {}
+    image = jax.ShapeDtypeStruct((1, *stage.spec.image_shape), np.uint8)
+    networks = (stage.apply, variables), (stage.teachers[0], stage.teacher_variables[0])
+    intermediates = [
+        jax.eval_shape(lambda v, x, apply=apply: apply(v, x, False, None)[0][1], tree, image)
+        for apply, tree in networks
+    ]
+    return make(stage.key("method"), *intermediates, **stage.config.method_settings)
+
+
+def build_updates(stage: Stage, supervision: Supervision, variables: Tree) -> Updates:
+    """Returns everything that the loop needs, placed on the devices and ready to compile.
+
+    Args:
+        stage: a stage with a method that trains.
+        supervision: its streams and labels.
+        variables: of its network, before the first step.
+
+    Raises: UserError as `build_program`.
+    """
+    config, run, method = stage.config, stage.run, stage.config.method
     counts = targets(run.source, run.split["labelled"]).sum(0)
-    theirs_placed, counts_placed = parallel.replicate((theirs, counts), run.devices)
-    of_method = parameters_of_method(stage, run, keys.named(key_of(stage, run), "method"), model, teachers, theirs)
-    frozen = optimizer.frozen(variables["params"] | of_method, stage.optim["rules"])
-    module, apply = spec.build(stage.norm_axis or None, frozen)
-    tx, table = optimizer_of(stage, module, variables["params"], of_method)
-    for line in optimizer.table_lines(table):
-        run.console.print(f"{stage.name}: {line}", soft_wrap=True)
-    loss_fn = build_loss(
-        method, apply, stage.augment, stage.strong_augment, teachers, TASKS[run.source.task], stage.method_settings
-    )
+    teachers_placed, counts_placed = parallel.replicate((stage.teacher_variables, counts), run.devices)
+    program = build_program(stage, variables)
+    for line in optimizer.table_lines(program.table):
+        run.console.print(f"{config.name}: {line}", soft_wrap=True)
     memory = method.memory(supervision.rows, len(run.images)) if method.memory else None
     beside = {"label": supervision.labels, **run.source.objects}
     data = batches.resident(run.images) | parallel.replicate(beside, run.devices)
     train_step = step.make_train_step(
-        loss_fn,
-        tx,
+        program.loss_fn,
+        program.tx,
         updates=stage.updates,
-        ema_decay=stage.ema_decay,
+        ema_decay=config.ema_decay,
         devices=run.devices,
-        frozen=frozen,
-        average_state=not stage.norm_axis,
-        accumulate=stage.accumulate,
+        frozen=program.frozen,
+        average_state=not config.norm_axis,
+        accumulate=config.accumulate,
     )
-    key = parallel.replicate(keys.named(key_of(stage, run), "train"), run.devices)
-    orders = {stream: zlib.crc32(f"{run.seed}/{stage.name}/{stream}".encode()) for stream in stage.batch}
+    key = parallel.replicate(stage.key("train"), run.devices)
+    orders = {stream: zlib.crc32(f"{run.seed}/{config.name}/{stream}".encode()) for stream in config.batch}
 
     together = 1 if isinstance(run.images, Streamed) else CHUNK
 
@@ -94,54 +133,67 @@ def updates(
         steps = range(number * together, (number + 1) * together)
         rows = {
             stream: np.stack([sampling.batch_at(supervision.rows[stream], size, i, orders[stream]) for i in steps])
-            for stream, size in stage.batch.items()
+            for stream, size in config.batch.items()
         }
         return {stream: batches.given(run.images, rows[stream], run.devices) for stream in rows}
 
-    def from_update(first: int) -> Iterator[Given]:
-        chunks = range(first // together, -(-stage.updates // together))
+    def between(first: int, end: int) -> Iterator[Given]:
+        chunks = range(first // together, -(-end // together))
         made = batches.ahead(chunk, chunks) if together == 1 else map(chunk, chunks)
-        repeated = itertools.chain.from_iterable(itertools.repeat(each, together) for each in made)
+        repeated = itertools.chain.from_iterable(itertools.repeat(steps, together) for steps in made)
         return itertools.islice(repeated, first % together, None)
 
     return Updates(
-        state=parallel.replicate(state.create(variables, tx, of_method, memory), run.devices),
-        loss_fn=loss_fn,
+        state=parallel.replicate(state.create(variables, program.tx, program.added, memory), run.devices),
+        loss_fn=program.loss_fn,
         step=train_step,
-        arguments=lambda current, given: (current, theirs_placed, counts_placed, data, key, given),
-        given=from_update,
+        arguments=lambda current, given: (current, teachers_placed, counts_placed, data, key, given),
+        given=between,
     )
 
 
 def train(
     stage: Stage,
-    run: Run,
-    spec: ModelSpec,
     predict: Callable,
-    each: Updates,
+    updates: Updates,
     started: float,
     stop: stopping.Stop,
 ) -> Tree:
-    """The averaged variables after all updates, or the best of them on validation where there is such a split."""
+    """Trains a stage, from its newest checkpoint on if it has any.
+
+    Args:
+        stage: a stage with a method that trains.
+        predict: computes probabilities, see `training.predict.make_predict`.
+        updates: of `build_updates`.
+        started: `time.perf_counter()` when the stage began, less the seconds of earlier attempts.
+        stop: asked after every step.
+
+    Returns: the averaged variables after the last step; with a validation split those of the best checkpoint.
+
+    Raises: Stopped, when `stop` says so; what was trained is saved.
+    """
+    config, run = stage.config, stage.run
     of_schedule = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
     rate = optimizer.schedule(steps=stage.updates, **of_schedule)
-    folder, task = run.workdir / stage.name, TASKS[run.source.task]
-    where = f"stage {stage.name!r}"
-    with checkpoint.saving(folder, where, stage.keep_every) as manager:
+    folder, task = run.workdir / config.name, TASKS[run.source.task]
+    where = f"stage {config.name!r}"
+    with checkpoint.saving(folder, where, config.keep_every) as manager:
         say = functools.partial(run.console.print, soft_wrap=True)
-        first, current = checkpoint.newest(manager, each.state, run.devices, lambda said: say(f"{stage.name}: {said}"))
+        first, current = checkpoint.newest(
+            manager, updates.state, run.devices, lambda said: say(f"{config.name}: {said}")
+        )
         if first:
-            say(f"{stage.name}: goes on after step {first:,} of {stage.updates:,}")
+            say(f"{config.name}: goes on after step {first:,} of {stage.updates:,}")
         stop.after = "compiling and one update, with a checkpoint"
         with (
             files.metrics_log(folder, first) as log,
-            StageProgress(run.console, stage.name, first=first, updates=stage.updates) as progress,
+            StageProgress(run.console, config.name, first=first, updates=stage.updates) as progress,
         ):
-            given = each.given(first)
+            given = updates.given(first, stage.updates)
             validated = False
 
             def update(current: Tree, _: int) -> tuple[Tree, dict]:
-                made = each.update(current, next(given))
+                made = updates.update(current, next(given))
                 progress.compiled()
                 stop.after = "this update, with a checkpoint"
                 return made
@@ -153,16 +205,16 @@ def train(
             def on_save(i: int, current: Tree) -> None:
                 nonlocal validated
                 parallel.assert_replicas_agree(current)
-                timely = i % stage.save_every == 0 or i == stage.updates  # a stop must not make another the best
+                timely = i % config.save_every == 0 or i == stage.updates  # a stop must not make another the best
                 judged = timely or task.thresholds is not None
                 with contextlib.nullcontext() if validated else progress.apart():
                     figures, thresholds = validate(predict, current["ema"], run) if judged else (None, ())
                 validated = validated or judged
-                found = scores(task, figures) if figures and timely else {}
-                if found:
-                    log(i, found)
-                kept = dataclasses.replace(spec, thresholds=thresholds)
-                checkpoint.save(manager, i, current, kept, next(iter(found.values()), None))
+                validation_scores = scores(task, figures) if figures and timely else {}
+                if validation_scores:
+                    log(i, validation_scores)
+                kept = dataclasses.replace(stage.spec, thresholds=thresholds)
+                checkpoint.save(manager, i, current, kept, next(iter(validation_scores.values()), None))
                 files.write_json(folder / SECONDS, {"seconds": round(time.perf_counter() - started, 1)})
 
             current = loop.run(
@@ -170,18 +222,18 @@ def train(
                 current,
                 first=first,
                 updates=stage.updates,
-                log_every=stage.log_every,
-                save_every=stage.save_every,
-                images_per_update=images_per_update(stage),
+                log_every=config.log_every,
+                save_every=config.save_every,
+                images_per_update=images_per_update(config),
                 log=on_log,
                 save=on_save,
                 stop=stop,
                 where=where,
             )
         manager.wait_until_finished()
-        if first % stage.save_every and first != stage.updates and first in manager.all_steps():
+        if first % config.save_every and first != stage.updates and first in manager.all_steps():
             manager.delete(first)  # of a stop: no snapshot that an unstopped run has
-    with checkpoint.open_manager(folder, stage.keep_every) as manager:
+    with checkpoint.open_manager(folder, config.keep_every) as manager:
         best = checkpoint.best_step(manager)
         if best is not None and best != stage.updates:
             current = checkpoint.restore(manager, best, current, run.devices)
@@ -189,30 +241,10 @@ def train(
     return current["ema"]
 
 
-def images_per_update(stage: Stage) -> int:
-    """How many the network is trained on, those with a strong view twice."""
-    return sum(stage.batch.values()) + stage.method.needs("strong_augment") * stage.batch.get("unlabelled", 0)
+def images_per_update(config: StageConfig) -> int:
+    """Returns how many images the network is trained on in a step, those with a strong view twice.
 
-
-def optimizer_of(
-    stage: Stage, module: Any, params: Tree, of_method: Tree
-) -> tuple[optax.GradientTransformation, list[optimizer.Row]]:
-    """As `optimizer.optimizer`; what the method trains beside the model is in the layer of the head."""
-    *lower, last = module.layers()
-    layers = (*lower, "|".join([last, *(f"{name}/.*" for name in of_method)]))
-    return optimizer.optimizer(params | of_method, steps=stage.updates, layers=layers, **stage.optim)
-
-
-def parameters_of_method(
-    stage: Stage, run: Run, key: jax.Array, model: tuple[Apply, Tree], teachers: tuple[Apply, ...], theirs: Tree
-) -> Tree:
-    """What the method trains beside the model; {} for most."""
-    make = stage.method.parameters
-    if not make:
-        return {}
-    image = jax.ShapeDtypeStruct((1, *image_shape(stage, run)), np.uint8)
-    seen = [
-        jax.eval_shape(lambda v, x, apply=apply: apply(v, x, False, None)[0][1], variables, image)
-        for apply, variables in (model, (teachers[0], theirs[0]))
-    ]
-    return make(key, *seen, **stage.method_settings)
+    Args:
+        config: of the config.
+    """
+    return sum(config.batch.values()) + config.method.needs("strong_augment") * config.batch.get("unlabelled", 0)

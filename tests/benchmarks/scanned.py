@@ -63,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = prepare(plan(config.to_dict()), Path(folder), Console(quiet=True))
         whole = programs(run.stages[0], run).whole
-    given = next(whole.given(0))
+    given = next(whole.given(0, 1))
     compare("quickstart", whole.step, lambda state: whole.arguments(state, given), whole.state, list(run.devices))
 
 

@@ -73,8 +73,8 @@ def only_steps() -> None:
         run = prepare(plan(config.to_dict()), Path(folder), Console(quiet=True))
         (stage,) = run.stages
         whole = programs(stage, run).whole
-    given, state = next(whole.given(0)), whole.state
-    for _ in range(stage.updates):
+    given, state = next(whole.given(0, 1)), whole.state
+    for _ in range(run.resolved[stage.name].updates):
         state, metrics = whole.step(*whole.arguments(state, given))
         jax.block_until_ready(metrics)
 

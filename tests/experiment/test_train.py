@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from efficient_jax import files, losses, models
-from efficient_jax.experiment.run import model_spec
+from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.targets import supervise
-from efficient_jax.experiment.train import updates
+from efficient_jax.experiment.train import build_updates
 from efficient_jax.training.stopping import Stop, Stopped
 from efficient_jax.training.trained import Trained
 from tests.tiny_run import SHAPE, prepared, run, stage
@@ -26,14 +26,14 @@ def test_the_loss_knows_how_many_of_each_class_are_labelled(tmp_path):
     for beta in (0.0, 0.999):
         block = stage("supervised") | {"method": {"name": "supervised", "class_balance": beta}}
         ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": block}, labels_per_class=0, test=8)
-        (each,) = ready.stages
-        spec = model_spec(each, ready)
-        variables = models.init(spec.build()[0], jax.random.key(0), SHAPE)
+        (config,) = ready.stages
+        opened = Stage.open(config, ready)
+        variables = models.init(opened.module, jax.random.key(0), SHAPE)
         variables["params"]["head"] = jax.tree.map(np.zeros_like, variables["params"]["head"])
-        each_update = updates(each, ready, supervise(each, ready), spec, variables)
-        given = next(each_update.given(0))
+        updates = build_updates(opened, supervise(config, ready), variables)
+        given = next(updates.given(0, 1))
         counts = np.bincount(labels[np.asarray(given["labelled"]["index"])[:, 0].ravel()], minlength=2)
-        first.append(float(each_update.update(each_update.state, given)[1]["loss"][0]))
+        first.append(float(updates.update(updates.state, given)[1]["loss"][0]))
     weights = np.array(losses.class_weights(np.array([54.0, 18.0], np.float32), 0.999))
     np.testing.assert_allclose(first, [8 * np.log(2), counts @ weights * np.log(2)], rtol=1e-5)  # all are undecided
 

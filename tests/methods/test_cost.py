@@ -10,9 +10,10 @@ from rich.console import Console
 from configs import few_labels, puzzle_mix, semi_supervised
 from efficient_jax import losses, models
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.run import model_spec, prepare
+from efficient_jax.experiment.opened_stage import Stage
+from efficient_jax.experiment.run import prepare
 from efficient_jax.experiment.targets import supervise
-from efficient_jax.experiment.train import updates
+from efficient_jax.experiment.train import build_updates
 from efficient_jax.optim import optimizer
 from efficient_jax.training import benchmark, parallel
 
@@ -36,11 +37,10 @@ def large_network() -> dict:
 
 def ready(stage, run):
     """(specification, first variables, updates, what one of them is given)."""
-    spec = model_spec(stage, run)
-    module, _ = spec.build()
-    variables = models.init(module, jax.random.key(0), spec.input_shape)
-    each = updates(stage, run, supervise(stage, run), spec, variables)
-    return spec, variables, each, next(each.given(0))
+    opened = Stage.open(stage, run)
+    variables = models.init(opened.module, jax.random.key(0), opened.spec.input_shape)
+    updates = build_updates(opened, supervise(stage, run), variables)
+    return opened.spec, variables, updates, next(updates.given(0, 1))
 
 
 @pytest.mark.bench
@@ -82,7 +82,7 @@ def test_fixmatch_against_the_bare_forward_and_backward(config, calls, tmp_path,
     run = prepare(plan(config() | {"devices": 2}), tmp_path, Console(quiet=True))
     (stage,) = run.stages
     spec, variables, each, given = ready(stage, run)
-    still = optimizer.frozen(variables["params"], stage.optim["rules"])
+    still = optimizer.frozen(variables["params"], run.resolved[stage.name].optim["rules"])
     _, apply = spec.build(stage.norm_axis or None, still)
     count = (stage.batch["labelled"] + 2 * stage.batch["unlabelled"]) // 2
 

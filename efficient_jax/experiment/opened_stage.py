@@ -1,0 +1,64 @@
+"""A stage, opened: what training, fitting and the dry run need of it, built once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from efficient_jax import keys
+from efficient_jax.experiment.run import Run, key_of, model_spec
+from efficient_jax.experiment.stage_config import StageConfig
+from efficient_jax.experiment.teachers import teachers_of
+from efficient_jax.models.spec import ModelSpec
+from efficient_jax.types import Apply, Tree
+
+NOTHING: dict[str, Tree] = {}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a run, with its network and its teachers; opened once by `Stage.open`.
+
+    Args:
+        config: its checked config.
+        run: what all stages share.
+        spec: what rebuilds its network.
+        module: the network, for evaluation: each device has its own batch statistics.
+        apply: its function.
+        teachers: networks that its loss asks; () if it asks none.
+        teacher_variables: variables of each teacher, arrays or their shapes.
+        updates: how many steps it trains; 0 for methods that fit.
+        optim: keyword arguments of `optimizer.optimizer` but `steps` and `layers`.
+    """
+
+    config: StageConfig
+    run: Run
+    spec: ModelSpec
+    module: Any
+    apply: Apply
+    teachers: tuple[Apply, ...]
+    teacher_variables: tuple[Tree, ...]
+    updates: int
+    optim: dict[str, Any]
+
+    @classmethod
+    def open(cls, config: StageConfig, run: Run, earlier: Mapping[str, Tree] = NOTHING) -> "Stage":
+        """Builds the network of a stage and reads its teachers.
+
+        Args:
+            config: one of `run.stages`.
+            run: its run; with images of the size of the stage, if the stage is going to train.
+            earlier: stage -> shapes of its variables, of the stages that need not be trained yet.
+
+        Raises: UserError as `run.model_spec` and `teachers.teachers_of`.
+        """
+        spec = model_spec(config, run)
+        module, apply = spec.build()
+        teachers, theirs = teachers_of(config, run, earlier) if config.method.needs("teachers") else ((), ())
+        resolved = run.resolved[config.name]
+        return cls(config, run, spec, module, apply, teachers, theirs, resolved.updates, resolved.optim)
+
+    def key(self, name: str) -> jax.Array:
+        """Returns the random key of the stage that is called `name`."""
+        return keys.named(key_of(self.config, self.run), name)
