@@ -8,8 +8,9 @@ from rich.console import Console
 
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.errors import UserError
-from efficient_jax.evaluation.members import by_model, load, member, named, prepared
+from efficient_jax.evaluation.members import by_model, member, named, prepared
 from efficient_jax.inference import predictions
+from efficient_jax.training.trained import Trained
 
 CONSOLE = Console(file=io.StringIO(), width=200)
 
@@ -24,8 +25,7 @@ def test_stars_stand_for_names(tmp_path):
 
 def test_a_finished_stage_has_left_what_its_model_predicts(trained):
     left = member(str(trained / "net"), CONSOLE)
-    at_best = load(str(trained / "net"))
-    again = by_model("", *at_best, prepared(trained, CONSOLE))
+    again = by_model(Trained.open(str(trained / "net"), "test"), prepared(trained, CONSOLE))
     for split in predictions.FILES:
         one, other = (getattr(each, split) for each in (left, again))
         for name in one._fields:
