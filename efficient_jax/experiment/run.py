@@ -58,7 +58,7 @@ class Run(NamedTuple):
         Raises: UserError if it is not trained.
         """
         inside = self.workdir / name
-        if (inside / checkpoint.FOLDER).is_dir():
+        if inside.parent == self.workdir and (inside / checkpoint.FOLDER).is_dir():
             return Trained.open(str(inside), where)
         return self.once(("checkpoint", name), lambda: Trained.open(name, where))
 
