@@ -157,8 +157,12 @@ def test_every_operation_is_tested_here():
     assert set(SETTINGS) == set(augment.OPS | augment.MIXES)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize(("channels", "dtype"), [(1, jnp.uint8), (3, jnp.uint8), (3, jnp.float32)])
+@pytest.mark.parametrize(
+    ("name", "channels", "dtype"),
+    [(name, channels, jnp.uint8) for name in SETTINGS for channels in (1, 3)]
+    # The others: test_any_content.py, of uint8 and float32 images.
+    + [(name, 3, jnp.float32) for name in (*augment.MIXES, "augmix", "center_crop")],
+)
 def test_range_dtype_and_other_entries_are_kept(key, name, dtype, channels):
     before = batch(channels, dtype, objects=name == "copy_paste")
     after = compiled(name)(jax.random.split(key, 8), before)
