@@ -19,6 +19,21 @@ jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parent
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+LAUNCHING = ("subprocess", "tests.commands.launch", "tests.tiny_run", "efficient_jax.experiment.stage")
+TRAINED = {"teacher", "trained"}  # fixtures that train a stage
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks `unit`: by the imports of its module and its fixtures, a test launches no process and trains no stage."""
+    for item in items:
+        if item.get_closest_marker("slow") or item.get_closest_marker("bench"):
+            continue  # `-m unit` takes the place of the `-m` in pyproject.toml, which leaves them out
+        names = vars(item.module).values()
+        used = {getattr(each, "__module__", None) or getattr(each, "__name__", None) for each in names}
+        if used.isdisjoint(LAUNCHING) and TRAINED.isdisjoint(item.fixturenames):
+            item.add_marker("unit")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def not_too_many_programs():
     """Each compiled program holds some of the 65,530 memory maps that Linux allows a process; beyond, XLA aborts."""

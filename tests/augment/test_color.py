@@ -23,13 +23,13 @@ PICTURES = {
     "digit": (255 * RNG.random((24, 21, 1)) ** 8).astype(np.uint8),
     "pixel": np.array([[[200, 31, 90]]], np.uint8),
 }
-FIXED = {
-    "autocontrast": (color.autocontrast, ImageOps.autocontrast),
-    "equalize": (color.equalize, ImageOps.equalize),
-    "grayscale": (color.grayscale, lambda im: im.convert("L").convert(im.mode)),
-    "invert": (color.invert, ImageOps.invert),
-    "posterize": (partial(color.posterize, bits=3), lambda im: ImageOps.posterize(im, 3)),
-    "solarize": (partial(color.solarize, threshold=90), lambda im: ImageOps.solarize(im, 90)),
+FIXED = {  # compiled once for each shape
+    "autocontrast": (jax.jit(color.autocontrast), ImageOps.autocontrast),
+    "equalize": (jax.jit(color.equalize), ImageOps.equalize),
+    "grayscale": (jax.jit(color.grayscale), lambda im: im.convert("L").convert(im.mode)),
+    "invert": (jax.jit(color.invert), ImageOps.invert),
+    "posterize": (jax.jit(partial(color.posterize, bits=3)), lambda im: ImageOps.posterize(im, 3)),
+    "solarize": (jax.jit(partial(color.solarize, threshold=90)), lambda im: ImageOps.solarize(im, 90)),
 }
 
 
@@ -82,7 +82,7 @@ def falls_short(ours, image, theirs):
 @pytest.mark.parametrize("name", FIXED)
 def test_operations_without_a_draw(image, name):
     op, operation = FIXED[name]
-    ours, theirs = np.asarray(applied(jax.jit(op), image)), pillow(image, operation)
+    ours, theirs = np.asarray(applied(op, image)), pillow(image, operation)
     if name == "autocontrast":
         theirs = theirs + falls_short(ours, image, theirs).astype(np.uint8)
     np.testing.assert_array_equal(ours, theirs)
@@ -91,7 +91,7 @@ def test_operations_without_a_draw(image, name):
 @pytest.mark.parametrize("name", FIXED)
 def test_operations_on_floats_are_those_on_levels(image, name):
     """Up to the rounding of a uint8 result."""
-    op = jax.jit(FIXED[name][0])
+    op = FIXED[name][0]
     levels, floats = (np.asarray(applied(op, x), np.float32) for x in (image, dtypes.to_float(image)))
     rounding = {"autocontrast": 1.0, "grayscale": 0.51}.get(name, 1e-3)
     assert np.abs(255 * floats - levels).max() <= rounding
@@ -104,7 +104,7 @@ def test_tables_do_what_the_operations_do(image, name):
         tables = getattr(pointwise, f"{name}_tables")(pixels, channels)
         return packed.unpack(packed.look_up(pixels, tables), channels)
 
-    np.testing.assert_array_equal(jax.jit(through_tables)(image), applied(jax.jit(FIXED[name][0]), image))
+    np.testing.assert_array_equal(jax.jit(through_tables)(image), applied(FIXED[name][0], image))
 
 
 @pytest.mark.parametrize("size", [8, 9])

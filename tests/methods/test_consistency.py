@@ -123,7 +123,7 @@ def mapped(loss_fn, state, batch, keys, count):
         return jax.lax.psum(loss, parallel.AXIS) / jax.lax.psum(aux.weight, parallel.AXIS), aux.model_state["memory"]
 
     shares = jax.tree.map(cut, (batch, keys))
-    return jax.vmap(one, axis_name=parallel.AXIS)(*shares)
+    return jax.jit(jax.vmap(one, axis_name=parallel.AXIS))(*shares)
 
 
 def indexed(batch, index):

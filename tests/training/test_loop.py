@@ -83,10 +83,11 @@ def test_a_loss_that_is_not_finite_stops_and_is_not_saved():
     assert saved == [3]
 
 
-def test_ten_runs_of_600_pmapped_steps_on_two_devices_finish():
+@pytest.mark.parametrize("runs", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_600_pmapped_steps_on_two_devices_finish(runs):
     """A free-running pmap loop hangs on CPU (training/parallel.py); XLA then ends the process after 40 seconds."""
     problem = make(2)
-    for _ in range(10):
+    for _ in range(runs):
         state = loop.run(
             problem.update,
             jax.tree.map(jnp.copy, problem.state),  # the first step donates it
