@@ -254,7 +254,7 @@ def _pointing(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, Any]
         return {}
     heats = network.heat(network.variables, seen.images[rows], truth[rows])
     points = {kind: judge.peaks(heat) for kind, heat in heats.items()}
-    points["the middle of the picture"] = np.full((len(rows), 2), 0.5)
+    points["the middle of the image"] = np.full((len(rows), 2), 0.5)
     hits = {what: int(judge.pointing_game(each, targets[rows]).sum()) for what, each in points.items()}
     return {"images": len(rows), "hits": hits, "chance": float(targets[rows].mean())}
 
