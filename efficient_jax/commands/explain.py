@@ -60,7 +60,7 @@ def explain(members: str = "", images: str = "mistakes", layer: str = "", workdi
     """Writes WORKDIR/explain.html: heat maps of `members`, RUN[/STAGE] separated by commas, and explain.json, figures.
 
     `images` are the most confident "mistakes" on the images held out of the run, and some right answers; or numbers of
-    images of the run, as in its predictions.npz, separated by commas; or a folder of pictures. Convolutional networks
+    images of the run, as in its predictions.npz, separated by commas; or a folder of images. Convolutional networks
     get Grad-CAM at `layer`, an intermediate of theirs such as "stage2" (by default the last), transformers attention.
     """
     console = Console(markup=False, highlight=False)
@@ -143,10 +143,10 @@ def _images(folder: Path, images: str, description: Mapping[str, Any], say: Call
     if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
         files = picture_files.pictures(Path(images), where).files if Path(images).is_dir() else []
         if not files:
-            raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
+            raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of images")
         pixels = trained.framed(files[:CHOSEN], trained.framing(description), where)
         labels = np.full((len(pixels), count) if description["multi_label"] else len(pixels), -1)
-        about = f"{len(pixels):,} of the {counted(len(files), 'picture')} below {images}."
+        about = f"{len(pixels):,} of the {counted(len(files), 'image')} below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
     settings, source, split = load_run(folder.parent, "--members", say)
     if images == "mistakes":
