@@ -155,6 +155,7 @@ def _section(found: Member, scores: dict[str, Any], run: Run | None) -> dict[str
         "name": found.name,
         "about": evaluation.described(found.about),
         "names": test.classes,
+        "shares": test.shares,
         "classes": evaluation.class_rows(scores.get("classes", [])),
         "slices": evaluation.slice_rows(scores.get("slices", [])),
         "confusion": None if several else page.confusion(test.labels, found.answers, test.classes),

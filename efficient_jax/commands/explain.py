@@ -151,10 +151,10 @@ def _images(folder: Path, images: str, spec: ModelSpec, say: Callable[[str], Non
     if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
         files = picture_files.pictures(Path(images), where).files if Path(images).is_dir() else []
         if not files:
-            raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of pictures")
+            raise UserError(f"{where}: {images!r} is neither 'mistakes', nor numbers, nor a folder of images")
         pixels = framed(files[:CHOSEN], spec.picture_framing(), where)
         labels = TASKS[spec.task].unknown(len(pixels), count)
-        about = f"{len(pixels):,} of the {counted(len(files), 'picture')} below {images}."
+        about = f"{len(pixels):,} of the {counted(len(files), 'image')} below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
     settings, source, split = load_run(folder.parent, "--members", say)
     if images == "mistakes":
@@ -257,7 +257,7 @@ def _pointing(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, Any]
         return {}
     heats = network.heat(network.variables, seen.images[rows], truth[rows])
     points = {kind: judge.peaks(heat) for kind, heat in heats.items()}
-    points["the middle of the picture"] = np.full((len(rows), 2), 0.5)
+    points["the middle of the image"] = np.full((len(rows), 2), 0.5)
     hits = {what: int(judge.pointing_game(each, targets[rows]).sum()) for what, each in points.items()}
     return {"images": len(rows), "hits": hits, "chance": float(targets[rows].mean())}
 

@@ -19,7 +19,7 @@ from efficient_jax.models import pretrained
 from efficient_jax.report import plots, tables
 from efficient_jax.tasks import TASKS
 
-EXAMPLES, CLASSES = 9, 40  # pictures of a class, and classes with pictures: what keeps the page small
+EXAMPLES, CLASSES = 9, 40  # images of a class, and classes with images: what keeps the page small
 EXTREMES, GALLERY = 6, 24
 SMALL, MIDDLE = 56, 48  # pixels
 MEASURES = {
@@ -120,7 +120,7 @@ def _facts(found: Survey, source: Source, split: Mapping[str, np.ndarray], suspe
         counts, areas, overlaps = found.objects[:3]
         facts["objects"] = (
             f"{counts.sum():,}, {counts.mean():.1f} an image, at most {counts.max()}; median "
-            f"{100 * np.median(areas):.1f}% of the picture; {100 * (overlaps > 0).mean():.0f}% overlap another"
+            f"{100 * np.median(areas):.1f}% of the image; {100 * (overlaps > 0).mean():.0f}% overlap another"
         )
         facts |= _hidden(found.objects, "box_mask" in source.objects)
     odd = {
@@ -141,7 +141,7 @@ def _hidden(objects: Objects, masks: bool) -> dict[str, str]:
     return {
         "occlusion": f"{100 * covered:.0f}% of the objects have {by} {100 * COVERED:.0f}% of their box or more; which "
         "of both is in front is not known",
-        "truncation": f"{100 * objects.at_border.mean():.0f}% of the objects end at the border of the picture, "
+        "truncation": f"{100 * objects.at_border.mean():.0f}% of the objects end at the border of the image, "
         f"{100 * objects.cropped.mean():.0f}% are cut by the crop to a square",
     }
 
@@ -176,8 +176,8 @@ def _measures(found: Survey, source: Source) -> list[dict[str, Any]]:
     panels = [(*MEASURES[name], values) for name, values in _finite(found).items()]
     if source.sizes is not None:
         h, w = source.sizes[found.ids].T
-        panels.append(("size", "shorter side of the picture, pixels", ("smallest", "largest"), np.minimum(h, w)))
-        panels.append(("aspect ratio", "width / height of the picture", ("tallest", "widest"), w / h))
+        panels.append(("size", "shorter side of the image, pixels", ("smallest", "largest"), np.minimum(h, w)))
+        panels.append(("aspect ratio", "width / height of the image", ("tallest", "widest"), w / h))
     panels.append(("distance", f"of {found.features} from the mean", ("commonest", "rarest"), found.distance))
     rows = []
     for name, about, ends, values in panels:

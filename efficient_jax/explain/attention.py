@@ -1,6 +1,6 @@
-"""Where the tokens of a transformer look: the weights of one layer, and of all layers together (arXiv 2005.00928).
+"""Attention maps of a transformer: the weights of one layer, and their rollout over all layers (arXiv 2005.00928).
 
-What they show belongs to the image, whatever the class that is asked about.
+Attention maps depend on the image only, not on a class.
 """
 
 import math
@@ -13,18 +13,34 @@ from efficient_jax.errors import UserError
 
 
 def weights(intermediates: Mapping[str, Array]) -> list[Float[Array, "b heads n n"]]:
-    """Of each layer, from the input on. Raises: UserError where the network has none."""
-    found = [intermediates[name] for i in range(len(intermediates)) if (name := f"attention{i + 1}") in intermediates]
-    if not found:
+    """Returns the attention weights of each layer, from the input on.
+
+    Args:
+        intermediates: name -> array, as the network returns them; attention is "attention1", "attention2", ...
+
+    Returns:
+        For each layer weights [b heads n n] of n tokens; each row sums to 1.
+
+    Raises:
+        UserError: the network has no attention.
+    """
+    layers = [intermediates[name] for i in range(len(intermediates)) if (name := f"attention{i + 1}") in intermediates]
+    if not layers:
         raise UserError("attention maps are for transformers; this network has no attention")
-    return found
+    return layers
 
 
 def rollout(layers: Sequence[Float[Array, "b heads n n"]]) -> Float[Array, "b n n"]:
-    """How much of each token of the input (column) has come to each token of the last layer (row); rows sum to 1.
+    """Returns the attention rollout: the share of each input token (column) in each output token (row).
 
-    The product over the layers of half the mean of the heads and half the identity, which stands for the residual
-    connection: the last layer on the left.
+    It is the product over the layers, the last on the left, of half the mean of the heads and half the identity, which
+    stands for the residual connection (arXiv 2005.00928).
+
+    Args:
+        layers: attention weights of each layer, from the input on, as from `weights`.
+
+    Returns:
+        [b n n], 0..1; each row sums to 1.
     """
     identity = jnp.eye(layers[0].shape[-1])
     total = identity
@@ -35,16 +51,38 @@ def rollout(layers: Sequence[Float[Array, "b heads n n"]]) -> Float[Array, "b n 
 
 
 def over_patches(attention: Float[Array, "b n n"], size: tuple[int, ...]) -> Float[Array, "b rows columns"]:
-    """What the head sees of each patch of an image of `size` (h, w): the row of the class token, which comes first, or
-    where there is none the mean of all rows."""
+    """Returns attention as a map over patches: the class token's row, or the mean of all rows without a class token.
+
+    Args:
+        attention: [b n n], rows attend to columns; a class token comes first.
+        size: (h, w) of the image in pixels.
+
+    Returns:
+        [b rows columns], one value per patch.
+
+    Raises:
+        UserError: n is not a number of square patches of such an image, with or without a class token.
+    """
     rows, columns = grid(attention.shape[-1], size)
     seen = attention.mean(1) if rows * columns == attention.shape[-1] else attention[:, 0, 1:]
     return seen.reshape(-1, rows, columns)
 
 
 def grid(tokens: int, size: tuple[int, ...]) -> tuple[int, int]:
-    """(rows, columns) of the square patches that fill an image of `size` (h, w), one token each and perhaps a class
-    token: never both, since of areas h w / side^2 no two differ by 1. Raises: UserError where no patches do."""
+    """Returns (rows, columns) of the square patches behind `tokens`.
+
+    Whether one of the tokens is a class token is unambiguous: no two numbers of patches h w / side^2 differ by 1.
+
+    Args:
+        tokens: the number of tokens, a class token included.
+        size: (h, w) of the image in pixels.
+
+    Returns:
+        (rows, columns) of the grid of patches.
+
+    Raises:
+        UserError: no square patches fill the image with so many tokens.
+    """
     h, w = size
     for patches in range(max(tokens - 1, 1), tokens + 1):
         side = math.isqrt(h * w // patches)

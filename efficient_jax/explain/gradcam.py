@@ -1,7 +1,6 @@
-"""Grad-CAM (arXiv 1610.02391): where a convolutional network sees what speaks for a class."""
+"""Grad-CAM (arXiv 1610.02391): heat maps of the evidence for a class in a convolutional network."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.extend.core as jex
@@ -20,11 +19,21 @@ Images = Shaped[Array, "b h w c"]
 def grad_cam(
     network: Network, images: Images, classes: Int[Array, " b"], layer: str = ""
 ) -> Float[Array, "b _rows _columns"]:
-    """A map for each image, 0.0 and above, of the size of the feature map: ReLU(sum_k a_k A_k), where a_k is the mean
-    over the pixels of d logit / d A_k. 0.0 everywhere: nothing in the map speaks for the class.
+    """Returns ReLU(sum_k a_k A_k) of the feature maps A_k, where a_k is the mean over pixels of d logit / d A_k.
 
-    The logit of `classes` is that before the softmax, of which the other classes would be a part. `layer` names the
-    intermediate; "" is that of the last convolution. Raises: UserError where the network has no such.
+    The logit is taken before the softmax, since a probability also depends on the other classes (arXiv 1610.02391).
+
+    Args:
+        network: images -> (logits, intermediates), in evaluation mode and not jitted.
+        images: [b h w c], as the network takes them.
+        classes: the class index that each map is for, 0 .. classes - 1.
+        layer: name of the intermediate, e.g. "stage3"; "" is the last stage.
+
+    Returns:
+        A map per image, 0.0 and above, of the size of the feature map; 0.0 everywhere: no evidence for the class.
+
+    Raises:
+        UserError: the network has no feature maps or no such `layer`, or is jitted.
     """
     maps, rest = split(network, images, layer)
 
@@ -35,8 +44,19 @@ def grad_cam(
     return jax.nn.relu(jnp.einsum("bhwk,bk->bhw", maps.astype(jnp.float32), weights))
 
 
-def feature_map(intermediates: Mapping[str, Any], layer: str = "") -> str:
-    """The name of the intermediate: `layer`, or the last "stage". Raises: UserError where there is none."""
+def feature_map(intermediates: Mapping[str, Array], layer: str = "") -> str:
+    """Returns the name of the intermediate to explain: `layer`, or the last stage.
+
+    Args:
+        intermediates: name -> array, as the network returns them; feature maps are "stage1", "stage2", ...
+        layer: the name asked for, or "" for the last stage.
+
+    Returns:
+        A key of `intermediates`.
+
+    Raises:
+        UserError: there are no stages, or none is called `layer`.
+    """
     stages = [name for name in intermediates if name.startswith("stage")]
     if not stages:
         raise UserError("Grad-CAM is for convolutional networks; this one has no feature maps")
@@ -46,10 +66,21 @@ def feature_map(intermediates: Mapping[str, Any], layer: str = "") -> str:
 def split(
     network: Network, images: Images, layer: str
 ) -> tuple[Float[Array, "b h2 w2 k"], Callable[[Float[Array, "b h2 w2 k"]], Float[Array, "b classes"]]]:
-    """(the intermediate `layer`, as for `grad_cam`, the rest of the network: a function of it that returns the logits).
+    """Cuts the network in two at an intermediate.
 
-    Models are not written in two halves, but the program that JAX makes of one can be cut at any intermediate: in the
-    rest nothing computes it, and it is an input.
+    Models are not written in two halves, but the jaxpr of one can be cut at any intermediate: in the second half the
+    intermediate is an input.
+
+    Args:
+        network: images -> (logits, intermediates), in evaluation mode and not jitted.
+        images: [b h w c], as the network takes them.
+        layer: name of the intermediate; "" is the last stage.
+
+    Returns:
+        (the intermediate [b h2 w2 k], the second half: a function of the intermediate that returns the logits).
+
+    Raises:
+        UserError: the network has no feature maps or no such `layer`, or is jitted.
     """
     program, (_, seen) = jax.make_jaxpr(network, return_shape=True)(images)
     whole, place = program.jaxpr, program.jaxpr.outvars[1 + sorted(seen).index(feature_map(seen, layer))]

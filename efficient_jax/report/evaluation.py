@@ -32,7 +32,7 @@ def results(about: Mapping[str, Any]) -> list[Result]:
     scores = {short[name]: of for name, of in about["members"].items()}
     said, (first, *rest), rows = _scores(scores, f"Members in {folder}:" if folder else "")
     rows = [[row[0], _update_and_views(of), *row[1:]] for row, of in zip(rows, scores.values(), strict=True)]
-    found: list[Result] = [(said, [first, "update, views", *rest], rows)]
+    found: list[Result] = [(said, [first, "step, views", *rest], rows)]
     found += [(f"{name}: {described(of, short)}", [], []) for name, of in scores.items() if "members" in of]
     if tempered := [_tempered(name, of) for name, of in scores.items() if "temperature" in of]:
         found.append(("Divided by the temperature that fits their validation images:", TEMPERED_HEADERS, tempered))
@@ -65,8 +65,8 @@ def described(about: Mapping[str, Any], short: Mapping[str, str] = NOTHING) -> s
         listed = list(dict.fromkeys(view or "not known" for view in each))
         return f"{', '.join(parts)}; views: {', '.join(listed)}"
     if "stage" in about:
-        return f"{about['stage']}, weights of update {_known(about['update'])}; views: {views}"
-    return f"{about['file']}, a file; its update and views are not known" if "file" in about else ""
+        return f"{about['stage']}, weights of step {_known(about['update'])}; views: {views}"
+    return f"{about['file']}, a file; its step and views are not known" if "file" in about else ""
 
 
 def _update_and_views(of: Mapping[str, Any]) -> str:

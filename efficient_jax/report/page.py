@@ -24,7 +24,7 @@ def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def facts(result: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, str]:
     if "test" not in result:
-        last = f"last logged at update {metrics['step'][-1]:,.0f}" if metrics else "not started"
+        last = f"last logged at step {metrics['step'][-1]:,.0f}" if metrics else "not started"
         return {"not finished": last}
     several = tables.has_several_labels(result)
     found = {}
@@ -39,7 +39,7 @@ def facts(result: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, s
     if "calibration_error" in result:
         found["calibration error"] = tables.figure(result["calibration_error"], ".4f")
     if result.get("update") is not None:
-        found["weights of update"] = f"{result['update']:,}"
+        found["weights of step"] = f"{result['update']:,}"
     found["seconds"] = f"{result['seconds']:,.0f}"
     if "images_per_second" in metrics:
         found["images per second (median)"] = f"{np.nanmedian(metrics['images_per_second']):,.0f}"

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
-# Okabe and Ito's palette, told apart with any colour vision; yellow is too faint for a line on white.
+# Okabe and Ito's palette, told apart with any color vision; yellow is too faint for a line on white.
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
 STYLES = ["-", "--", "-.", ":"]
 TILE = 96  # pixels: larger images are shrunk
@@ -49,7 +49,7 @@ def png(image: UInt8[np.ndarray, "h w 3"], scale: int = 1) -> Picture:
 
 
 def rgb(image: UInt8[np.ndarray, "h w c"], side: int = TILE) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Three channels (grey is repeated, what lies beyond the third left out) and no side above `side`."""
+    """Three channels (gray is repeated, what lies beyond the third left out) and no side above `side`."""
     image = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
     if max(image.shape) <= side:
         return image
@@ -120,7 +120,7 @@ def smooth(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " points"]:
 
 
 def learning_curves(curves: dict[str, dict[str, np.ndarray]], metric: str) -> str | None:
-    """`metric` against updates as an SVG, a line per stage; None where no stage logged it."""
+    """`metric` against steps as an SVG, a line per stage; None where no stage logged it."""
     logged = {stage: of for stage, of in curves.items() if metric in of and np.isfinite(of[metric]).any()}
     if not logged:
         return None
@@ -130,9 +130,12 @@ def learning_curves(curves: dict[str, dict[str, np.ndarray]], metric: str) -> st
         axes = figure.add_axes((0.12, 0.15, 0.86, 0.82))
         for i, stage in enumerate(curves):  # the same color in every figure
             if stage in logged:
-                (line,) = axes.plot(smooth(logged[stage]["step"]), smooth(logged[stage][metric]), label=stage)
+                values = smooth(logged[stage][metric])
+                (line,) = axes.plot(smooth(logged[stage]["step"]), values, label=stage)
                 line.set(color=COLORS[i % len(COLORS)], linestyle=STYLES[i % len(STYLES)])
-        axes.set_xlabel("updates")
+                if np.isfinite(values).sum() == 1:  # a line of one point is invisible
+                    line.set_marker("o")
+        axes.set_xlabel("steps")
         axes.grid(color="#e4e4e4", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)

@@ -13,10 +13,30 @@ from efficient_jax.errors import UserError
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
+    """Returns the object in a JSON file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The object; {} if there is no such file.
+    """
+    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return content
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any]:
+    """Returns the config of a run.
+
+    Args:
+        workdir: the folder of the run.
+
+    Returns:
+        The content of its config.json.
+
+    Raises:
+        UserError: there is no config.json with stages.
+    """
     config = read_json(workdir / "config.json")
     if not config.get("stages"):
         raise UserError(f"no config.json with stages in {workdir}: give the --workdir of a `train` run")
@@ -24,14 +44,31 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def read_results(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
-    """One dict per stage in running order; `{"stage": name}` alone for a stage that is not finished."""
+    """Returns the results of all stages in running order.
+
+    Args:
+        workdir: the folder of a run.
+
+    Returns:
+        The result.json of each stage, with its name as "stage"; only "stage" for a stage that is not finished.
+
+    Raises:
+        UserError: there is no config.json with stages.
+    """
     workdir = pathlib.Path(workdir)
     stages = read_config(workdir)["stages"]
     return [{**read_json(workdir / stage / "result.json"), "stage": stage} for stage in stages]
 
 
 def read_metrics(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The columns of a `metrics.jsonl`, sorted by step; NaN where a line lacks a metric."""
+    """Returns the columns of a `metrics.jsonl`, sorted by step.
+
+    Args:
+        path: the file.
+
+    Returns:
+        metric -> float64, one value per logged step, NaN where it lacks the metric; {} if there is no such file.
+    """
     if not path.exists():
         return {}
     lines: dict[int, dict[str, float]] = {}
@@ -48,6 +85,14 @@ def read_metrics(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of an `.npz` file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        name -> array; {} if there is no such file.
+    """
     if not path.exists():
         return {}
     with np.load(path) as arrays:

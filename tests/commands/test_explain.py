@@ -52,7 +52,7 @@ def test_chosen_images_and_folders(teacher, tmp_path):
     [
         ({"members": ""}, "--members=RUN.* is missing"),
         ({"members": "nowhere"}, "neither a run nor a stage"),
-        ({"images": "mistake"}, "neither 'mistakes', nor numbers, nor a folder of pictures"),
+        ({"images": "mistake"}, "neither 'mistakes', nor numbers, nor a folder of images"),
         ({"images": "3,999"}, "there is no image 999; the run has 240"),
         ({"layer": "stage7"}, "layer: unknown name 'stage7'; did you mean"),
         ({"workdir": "/proc/here"}, "cannot write to '/proc/here'"),
@@ -72,7 +72,7 @@ def test_the_pointing_game_is_played_on_images_with_objects():
     objects = {"boxes": boxes, "box_visible": np.array([[1.0], [1.0], [0.0]])}
     seen = Seen(images, ["a", "b", "c"], np.zeros(3, int), objects, (4, 4), "")
     found = _pointing(network, seen, seen.labels)
-    assert found == {"images": 2, "hits": {"Grad-CAM": 1, "the middle of the picture": 1}, "chance": 5 / 32}
+    assert found == {"images": 2, "hits": {"Grad-CAM": 1, "the middle of the image": 1}, "chance": 5 / 32}
     assert _pointing(network, seen._replace(objects={}), seen.labels) == {}
 
 

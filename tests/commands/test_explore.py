@@ -76,7 +76,7 @@ def test_objects_are_described(tmp_path, monkeypatch):
     text = run_here(tmp_path / "page", source=source, labels_per_class=10, test=20)
     facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text))
     assert facts["occlusion"].startswith("67% of the objects have the box of another over 25% of their box or more")
-    said = "0% of the objects end at the border of the picture, 33% are cut by the crop to a square"
+    said = "0% of the objects end at the border of the image, 33% are cut by the crop to a square"
     assert facts["truncation"] == said
     # 400, 100 and (15 - 10) * 6 = 30 of 1,600 pixels; twice as large, sqrt(0.5 * 0.0625) * 80 = 14.1
     assert "<td>cutout: size = 14</td><td>the median object takes 6.2% of the image, of which this hides" in text

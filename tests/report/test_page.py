@@ -164,7 +164,7 @@ def test_a_run_under_way_is_shown_as_far_as_it_is(workdir):
         log.write('{"step": 40, "lo')
     text = write_report(workdir).read_text()
     assert Page(text).cells[8:16] == ["student", *["–"] * 6, "not finished"]
-    assert "last logged at update 30" in text
+    assert "last logged at step 30" in text
 
 
 def test_only_the_config_is_needed(tmp_path):

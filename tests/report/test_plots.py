@@ -57,7 +57,7 @@ def test_curves_keep_any_name_as_text():
     uri = plots.learning_curves({"$\\frac<b>$": columns, "日本": columns}, "loss")
     svg = xml.etree.ElementTree.fromstring(base64.b64decode(uri.split(",")[1]))
     texts = {element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")}
-    assert {"$\\frac<b>$", "日本", "updates"} <= texts
+    assert {"$\\frac<b>$", "日本", "steps"} <= texts
 
 
 def test_no_curve_without_a_number():
