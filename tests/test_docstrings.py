@@ -19,7 +19,11 @@ DONE = (  # rooms whose docstrings are checked, one a line
     "metrics",
     "models",
     "optim",
+<<<<<<< HEAD
     "tasks",
+=======
+    "selection",
+>>>>>>> w/augdocs
 )
 
 

@@ -1,1 +1,1 @@
-"""Which images to label next."""
+"""Active learning: which unlabelled images to label next."""

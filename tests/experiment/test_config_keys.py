@@ -14,6 +14,7 @@ from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.stage_config import resolved
 from efficient_jax.optim import optimizer, schedules
 from efficient_jax.settings import bind_named
+from efficient_jax.tasks import CLASSIFICATION
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "common")
@@ -62,11 +63,12 @@ def test_the_defaults_that_help_shows_are_those_of_the_functions(name):
 
 def whole(stage):
     """The stage with its durations in steps, and with the defaults of the optimizer's own blocks."""
-    optim = dict(resolved(stage, 1000).optim)
+    settled = resolved(stage, 1000, CLASSIFICATION)
+    optim = dict(settled.optim)
     for block, options in (("algorithm", optimizer.ALGORITHMS), ("schedule", schedules.SCHEDULES)):
         if block in optim:
             optim[block] = bind_named(options, optim[block], block)
-    return resolved(stage, 1000)._replace(optim=optim, augment=None, strong_augment=None)
+    return settled._replace(optim=optim), stage._replace(optim={}, augment=None, strong_augment=None, pseudo_labels={})
 
 
 def is_shown(dotted, key):
