@@ -19,11 +19,8 @@ DONE = (  # rooms whose docstrings are checked, one a line
     "metrics",
     "models",
     "optim",
-<<<<<<< HEAD
-    "tasks",
-=======
     "selection",
->>>>>>> w/augdocs
+    "tasks",
 )
 
 

@@ -58,7 +58,8 @@ class Run(NamedTuple):
         Raises: UserError if it is not trained.
         """
         inside = self.workdir / name
-        if inside.parent == self.workdir and (inside / checkpoint.FOLDER).is_dir():
+        own = any(stage.name == name for stage in self.stages)  # workdir / "/other/run" is /other/run
+        if own and (inside / checkpoint.FOLDER).is_dir():
             return Trained.open(str(inside), where)
         return self.once(("checkpoint", name), lambda: Trained.open(name, where))
 

@@ -141,5 +141,5 @@ def test_every_key_that_a_readme_names_is_one():
     blocks = {".".join(dotted.split(".")[:i]) for dotted in known for i in range(1, dotted.count(".") + 1)}
     text = "\n".join(path.read_text() for path in [ROOT / "README.md", *ROOT.glob("efficient_jax/**/README.md")])
     named = set(re.findall(r"\bconfig\.((?:STAGE|data|seed|devices|stages)[\w.]*\w)", text))
-    assert len(named) > 10
+    assert len(named) > 5
     assert not named - known - blocks

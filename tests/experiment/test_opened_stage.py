@@ -11,7 +11,7 @@ from tests.tiny_run import SHAPE, prepared, stage
 @pytest.fixture
 def ready(images, tmp_path):
     first = stage("supervised", updates=0, epochs=2.0, size=16)
-    student = stage("distill", teacher="first", method={"name": "distill", "hard_weight": 0.0}, size=16)
+    student = stage("distill", teacher="first", size=16) | {"method": {"name": "distill", "hard_weight": 0.0}}
     return prepared(images, tmp_path, {"first": first, "student": student})
 
 
