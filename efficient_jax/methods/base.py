@@ -1,4 +1,4 @@
-"""What a method is: a loss function whose signature says what it needs; or a fit or a correction without steps."""
+"""What a method is: a loss that is trained, a fit or a correction, whose signature says what it needs."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -13,24 +13,24 @@ from efficient_jax.types import Apply, Augment, Tree
 
 
 class Method(NamedTuple):
-    """One of `loss`, `fit` and `correct`, and what cannot be read off its signature.
+    """One function, `loss`, `fit` or `correct`, and what its signature does not say.
 
-    Parameters that are not keyword-only are what the stage gives: `apply`, `augment`, `strong_augment` (a second,
-    stronger augmentation of unlabelled images), `teachers` (networks that run in every step; their labels are soft, so
-    that the method can do without labelled images), `task` (what a label is: a method with it serves every task, others
-    classification only). Keyword-only parameters are the settings of the config's block.
+    Its positional parameters come from the stage: `apply`, `augment`, `strong_augment` (a second, stronger augmentation
+    for unlabelled images), `teachers` (networks that run in every step; the method then needs no labelled images) and
+    `task` (what the labels are; a method without it is for classification only). Its keyword-only parameters are the
+    settings of the config's block `method`.
     """
 
     loss: Callable[..., LossFn] | None = None
-    fit: Callable[..., Choice] | None = None  # a head for the features of a network that stays as it is
-    correct: Callable[..., np.ndarray] | None = None  # what to add to its logits, by its unlabelled images
-    unlabelled: bool = False  # learns from the stream "unlabelled" too
-    pseudo_labels: bool = False  # learns a teacher's labels, which the task makes before training
-    mixes: bool = True  # whether the augmentation may mix images: two views of one image must stay comparable
-    saliency: bool = False  # computes the saliency of images for operations that ask for it, see `views.saliency_of`
-    memory: Callable[[dict[str, np.ndarray], int], Tree] | None = None  # of (rows of each stream, images)
-    parameters: Callable[..., Tree] | None = None  # what it trains beside the model, by both's intermediates
-    any_classes: bool = False  # its teacher may know others, since nobody reads what it predicts
+    fit: Callable[..., Choice] | None = None  # fits a linear head to the features of a frozen network
+    correct: Callable[..., np.ndarray] | None = None  # returns the bias of the logits from predictions
+    unlabelled: bool = False  # reads the stream "unlabelled"
+    pseudo_labels: bool = False  # learns labels that the task makes of a teacher's predictions
+    mixes: bool = True  # whether the augmentation may mix images, which leaves no two views of one image
+    saliency: bool = False  # computes the saliency that some operations need, see `views.saliency_of`
+    memory: Callable[[dict[str, np.ndarray], int], Tree] | None = None  # (indices by stream, images) -> first memory
+    parameters: Callable[..., Tree] | None = None  # what it trains beside the model, see `regressors`
+    any_classes: bool = False  # whether the teacher may have other classes: only its features are read
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -43,7 +43,11 @@ class Method(NamedTuple):
         return self.loss is not None
 
     def needs(self, name: str) -> bool:
-        """Whether its function has a parameter called `name`."""
+        """Returns whether the method's function has a parameter of this name.
+
+        Args:
+            name: of a parameter.
+        """
         return name in inspect.signature(self.function).parameters
 
     @property
@@ -63,13 +67,15 @@ def build_loss(
     """Returns the loss function of a method that trains.
 
     Args:
-        method: has a `loss`.
+        method: one that trains.
         apply: the network that is trained.
         augment: the stage's augmentation.
-        strong_augment: its second one; read by methods that need it.
-        teachers: the teachers' networks; read by methods that need them.
-        task: what the labels are; read by methods that serve every task.
+        strong_augment: the stage's second augmentation; for methods that need it.
+        teachers: the teachers' networks; for methods that need them.
+        task: what the labels are; for methods that serve every task.
         settings: the keyword-only parameters of the method's loss.
+
+    Raises: UserError for settings out of range.
     """
     assert method.loss, "a method that fits has no loss"
     available = {"apply": apply, "augment": augment, "strong_augment": strong_augment, "teachers": teachers}

@@ -1,5 +1,5 @@
-"""What FixMatch, FlexMatch and UDA share: the weakly augmented view of an unlabelled image says what the strongly
-augmented one should give."""
+"""What FixMatch, FlexMatch and UDA share: the strongly augmented view of an unlabelled image learns the prediction of
+its weakly augmented view."""
 
 from collections.abc import Callable
 
@@ -13,22 +13,40 @@ from efficient_jax.tasks.classification import right
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 
-Judge = Callable[[Float[Array, "m classes"], Tree, Batch], tuple[Float[Array, "m classes"], Float[Array, " m"], Tree]]
-"""`judge(logits, memory, examples) -> (targets, mask, memory)`: what the logits of the weak views teach, for which
-images (1.0, else 0.0), and the renewed memory, None for methods that have none."""
+PseudoLabels = Callable[
+    [Float[Array, "m classes"], Tree, Batch], tuple[Float[Array, "m classes"], Float[Array, " m"], Tree]
+]
+"""`pseudo_labels(logits, memory, examples) -> (targets, mask, memory)`: targets from the logits of the weak views, 1.0
+for each image that is learned (else 0.0), and the renewed memory, None for methods without one."""
 
 
 def weak_to_strong(
     apply: Apply,
     augment: Augment,
     strong_augment: Augment,
-    judge: Judge,
+    pseudo_labels: PseudoLabels,
     *,
     unlabelled_weight: float,
     label_smoothing: float,
 ) -> LossFn:
-    """Mean cross-entropy of the labelled images, plus `unlabelled_weight` times the mean over all unlabelled images,
-    those not taken too, of the masked cross-entropy between target and strong view."""
+    """Returns the loss of weak and strong views.
+
+    It is the mean cross-entropy of the labelled images, plus `unlabelled_weight` times the mean, over all unlabelled
+    images, of the cross-entropy between target and strong view; it is 0 for images that are not learned.
+
+    Args:
+        apply: the network.
+        augment: the stage's augmentation, which makes the weak views.
+        strong_augment: the stage's second augmentation, which makes the strong views.
+        pseudo_labels: makes targets of the logits of the weak views.
+        unlabelled_weight: weight of the loss of the unlabelled images, 0.0 or more.
+        label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
+
+    Returns: a loss function whose metrics are "accuracy" of the labelled images and "taken", the share of the
+        unlabelled images that are learned.
+
+    Raises: UserError for a negative weight.
+    """
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
 
     def loss_fn(params, model_state, context, batch, keys):
@@ -39,7 +57,7 @@ def weak_to_strong(
         (logits, _), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)
         m = len(seen["label"]) - n
         weak = jax.lax.stop_gradient(logits[n : n + m])
-        targets, mask, memory = judge(weak, memory, batch["unlabelled"])
+        targets, mask, memory = pseudo_labels(weak, memory, batch["unlabelled"])
         labelled = cross_entropy(logits[:n], seen["label"][:n], label_smoothing)
         unlabelled = mask * cross_entropy(logits[n + m :], targets)
         return labelled.sum() + unlabelled_weight * unlabelled.sum() * (n / m), Aux(

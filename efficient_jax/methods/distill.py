@@ -19,10 +19,25 @@ def distill(
     soft_weight: float = 0.9,
     hard_weight: float = 0.1,
 ) -> LossFn:
-    """`soft_weight` T^2 KL(teachers || student), the mean over all images, plus `hard_weight` cross-entropy, the mean
-    over the labelled ones. The teachers (`context.teachers`, in evaluation mode) see the view that the student sees,
-    mixed images too; with `hard_weight` 0.0, no labels and many updates that is function matching (arXiv 2106.05237).
-    Of several teachers the target is the mean probability at temperature T.
+    """Returns the loss of knowledge distillation.
+
+    It is `soft_weight` T^2 KL(teachers || student), the mean over all images, plus `hard_weight` times the mean
+    cross-entropy of the labelled images. The target of several teachers is their mean probability at temperature T. The
+    teachers, in evaluation mode, see the student's view, mixed images too: with `hard_weight` 0.0, no labels and many
+    steps that is function matching (arXiv 2106.05237).
+
+    Args:
+        apply: the network.
+        augment: the stage's augmentation.
+        teachers: the teachers' networks; their variables come in the context of a step.
+        temperature: T, divides the logits of student and teachers, above 0.0.
+        soft_weight: weight of the teachers' probabilities, 0.0 or more.
+        hard_weight: weight of the labels, 0.0 or more; 0.0 needs no labelled images.
+
+    Returns: a loss function whose metrics are "accuracy" of the labelled images and "agreement", the share of all
+        images on which student and teachers predict the same class.
+
+    Raises: UserError for a setting out of range, and for two weights of 0.0.
     """
 
     if temperature <= 0.0:
@@ -33,11 +48,11 @@ def distill(
     def loss_fn(params, model_state, context, batch, keys):
         seen, model_keys, n = one_view(augment, batch, keys)
         (logits, _), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)
-        taught = [
+        teacher_logits = [
             teacher(variables, seen["image"], False, None)[0][0]
             for teacher, variables in zip(teachers, context.teachers, strict=True)
         ]
-        target = ensemble(jnp.stack(taught), temperature)
+        target = ensemble(jnp.stack(teacher_logits), temperature)
         soft, total = distillation(logits, target, temperature).sum(), float(len(logits))
         hard, metrics = with_labels(logits, seen["label"], n, hard_weight)
         metrics["agreement"] = (right(logits, target).sum(), total)

@@ -1,4 +1,4 @@
-"""Distillation of what a teacher sees inside: it may know other classes, and have other widths and sizes."""
+"""Distillation of a teacher's intermediate features: it may have other classes, widths and image sizes."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,12 +22,26 @@ LOSSES: dict[str, Callable] = {"fitnet": fitnet, "attention": attention, **BATCH
 def feature_distill(
     apply: Apply, augment: Augment, teachers: tuple[Apply, ...], *, terms: tuple, hard_weight: float = 1.0
 ) -> LossFn:
-    """The weighted sum of `terms`, the mean over all images, plus `hard_weight` cross-entropy, the mean over the
-    labelled ones. A term is (loss, weight, student's intermediate, teacher's): of `feature_losses` "fitnet",
-    "attention", "similarity", "distance" or "angle", between two intermediates by the names that the models give them.
+    """Returns the loss of feature distillation.
 
-    Those between the images of a batch see that of all devices. The published weights, 1000, 3000, 25 and 50 for the
-    last four, are for batches of 64 to 128. The teacher sees the view of the student, in evaluation mode.
+    It is the weighted sum of `terms`, the mean over all images, plus `hard_weight` times the mean cross-entropy of the
+    labelled images. A term is (loss, weight, student's intermediate, teacher's intermediate). The loss is "fitnet",
+    "attention", "similarity", "distance" or "angle" of `losses.features`; the intermediates have the names that the
+    models give them. The published weights of the last four, 1000, 3000, 25 and 50, are for batches of 64 to 128.
+
+    "similarity", "distance" and "angle" compare the images of a batch with each other, on all devices together. The
+    teacher, in evaluation mode, sees the student's view.
+
+    Args:
+        apply: the network.
+        augment: the stage's augmentation.
+        teachers: the network of the one teacher; its variables come in the context of a step.
+        terms: one or more tuples (loss, weight above 0.0, student's intermediate, teacher's intermediate).
+        hard_weight: weight of the labels, 0.0 or more; 0.0 needs no labelled images.
+
+    Returns: a loss function whose metrics are "accuracy" of the labelled images and the mean loss of each term.
+
+    Raises: UserError for a term that is malformed, for a negative weight, and for more or fewer than one teacher.
     """
     _check(terms, hard_weight)
     if len(teachers) != 1:
@@ -42,9 +56,9 @@ def feature_distill(
         for name, weight, student, teacher in terms:
             pair = _pair(ours, jax.lax.stop_gradient(theirs), student, teacher)
             if name in BATCH:
-                everybody = jax.lax.all_gather(pair, parallel.AXIS, tiled=True)
+                of_all_devices = jax.lax.all_gather(pair, parallel.AXIS, tiled=True)
                 own = jax.lax.axis_index(parallel.AXIS) * len(logits) + jnp.arange(len(logits), dtype=jnp.int32)
-                losses = BATCH[name](*everybody, own)
+                losses = BATCH[name](*of_all_devices, own)
             else:
                 regressor = params["regressor"][f"{student}-{teacher}"] if name == "fitnet" else {}
                 losses = LOSSES[name](*pair, **regressor)
@@ -63,19 +77,32 @@ def regressors(
     terms: tuple,
     hard_weight: float,
 ) -> Tree:
-    """{"regressor": ...}, what "fitnet" trains beside the student; {} where no term needs it. The leaf is no `kernel`:
-    weight decay of it would ask the student for larger features."""
+    """Returns the parameters that "fitnet" trains beside the student: a linear map for each of its terms.
+
+    Its weight is not called `kernel`, so that it gets no weight decay, which would ask the student for larger features.
+
+    Args:
+        key: random key of the initial weights.
+        student: shape of each intermediate of the student.
+        teacher: shape of each intermediate of the teacher.
+        terms: as in `feature_distill`.
+        hard_weight: as in `feature_distill`; only checked.
+
+    Returns: {"regressor": {"student's-teacher's intermediate": {"weight": [c d], "bias": [d]}}}, {} without "fitnet".
+
+    Raises: UserError for a term that is malformed, names an unknown intermediate, or compares shapes that do not fit.
+    """
     _check(terms, hard_weight)
-    found = {}
+    maps = {}
     for i, (name, _, ours, theirs) in enumerate(terms):
         a, b = _pair(student, teacher, ours, theirs)
         if name == "fitnet":
             c, d = a.shape[-1], b.shape[-1]
             weight = jax.random.normal(jax.random.fold_in(key, i), (c, d)) * c**-0.5
-            found[f"{ours}-{theirs}"] = {"weight": weight, "bias": jnp.zeros(d)}
+            maps[f"{ours}-{theirs}"] = {"weight": weight, "bias": jnp.zeros(d)}
         if name in ("fitnet", "attention"):
             jax.eval_shape(same_size, a, b)
-    return {"regressor": found} if found else {}
+    return {"regressor": maps} if maps else {}
 
 
 def _pair(ours: Mapping[str, Any], theirs: Mapping[str, Any], student: str, teacher: str) -> tuple[Array, Array]:

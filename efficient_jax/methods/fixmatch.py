@@ -18,10 +18,25 @@ def fixmatch(
     unlabelled_weight: float = 1.0,
     label_smoothing: float = 0.0,
 ) -> LossFn:
-    """An image is taken when the probability of its class reaches `threshold`; above 1.0 none is, for a control."""
+    """Returns the loss of FixMatch: the strong view of an unlabelled image learns the class of its weak view.
+
+    An image is learned when the highest probability of its weak view reaches `threshold` (section 2.2 of the paper).
+
+    Args:
+        apply: the network.
+        augment: the stage's augmentation, which makes the weak views.
+        strong_augment: the stage's second augmentation, which makes the strong views.
+        threshold: probability from which on a prediction is learned, 0.0 or more; above 1.0 none is (a control).
+        unlabelled_weight: weight of the loss of the unlabelled images, 0.0 or more.
+        label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
+
+    Returns: see `consistency.weak_to_strong`.
+
+    Raises: UserError for a negative threshold or weight.
+    """
     settings.not_negative(threshold, "threshold")
 
-    def judge(logits, memory, examples):
+    def pseudo_labels(logits, memory, examples):
         del examples
         targets = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1])
         sure = jax.nn.softmax(logits).max(-1) >= threshold
@@ -31,7 +46,7 @@ def fixmatch(
         apply,
         augment,
         strong_augment,
-        judge,
+        pseudo_labels,
         unlabelled_weight=unlabelled_weight,
         label_smoothing=label_smoothing,
     )

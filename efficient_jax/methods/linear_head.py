@@ -196,15 +196,15 @@ def choose(
     taken.
 
     Args:
-        features: of n examples, `views` augmented copies of the same ones, set behind set. The copies of one are in one
-            fold, or they would answer for each other.
+        features: of n examples: `views` augmented copies of the dataset, one behind the other. All copies of an example
+            are in one fold, so that none is validated on its own copy.
         targets: of the same n examples.
         kind: "ridge" or "logistic".
-        seed: of the folds.
+        seed: seed of the folds.
         validation: (features, targets) of the examples on which the penalty is chosen; None: stratified folds of the
             examples themselves.
         head: of the task.
-        views: 1 or more.
+        views: number of copies, 1 or more.
         l2: the penalty; 0.0 chooses one.
 
     Raises: UserError for an unknown kind, and where no held-out example has a label.

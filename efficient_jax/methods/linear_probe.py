@@ -1,4 +1,4 @@
-"""A linear head on the features of a frozen network, without updates: seconds where training takes minutes.
+"""A linear head on the features of a frozen network, without training steps: seconds in place of minutes.
 
 Features of every labelled image are computed once; the head is the closed form of ridge regression, or logistic
 regression, with the best of many penalties.
@@ -30,14 +30,16 @@ def linear_probe(
     fits the held-out examples (`linear_head.ridge_scale`). Where no example could be held out they are not calibrated.
 
     Args:
-        features: of the labelled images, each `views` times, set behind set.
-        labels: their targets.
-        seed: of the folds.
-        validation: (features, targets) on which the penalty is chosen; None: by cross-validation.
+        features: of the labelled images; of `views` augmented copies of the dataset, one behind the other.
+        labels: targets of the same images.
+        seed: seed of the folds of cross-validation.
+        validation: (features, targets) on which the penalty is chosen; None chooses it by cross-validation.
         task: what the labels are.
-        views: 1 or more.
-        head: "ridge" or "logistic".
-        l2: penalty; 0.0 chooses one.
+        views: number of copies, 1 or more.
+        head: "ridge" or "logistic" regression.
+        l2: penalty of the squared weights, 0.0 or more; 0.0 chooses the best of many.
+
+    Returns: the head, and the penalty with which it was fitted.
 
     Raises: UserError for settings out of range, and for a task without linear heads.
     """

@@ -19,11 +19,24 @@ def mean_teacher(
     ramp: float = 0.25,
     label_smoothing: float = 0.0,
 ) -> LossFn:
-    """Mean cross-entropy of the labelled images, plus `unlabelled_weight` times the mean over all images of the mean
-    square difference between the student's probabilities and its teacher's.
+    """Returns the loss of Mean Teacher.
 
-    The teacher is the stage's moving average (`ema_decay`), noised like the student. The weight rises as
-    exp(-5 (1 - t)^2) until t reaches 1 after the share `ramp` of the updates.
+    It is the mean cross-entropy of the labelled images, plus a weight times the mean squared difference between the
+    probabilities of student and teacher, over all images and classes. The teacher is the stage's moving average
+    (`ema_decay`), with augmentation and dropout like the student. The weight rises as exp(-5 (1 - t)^2), where t rises
+    linearly from 0 to 1 (appendix B of the paper).
+
+    Args:
+        apply: the network.
+        augment: the stage's augmentation.
+        unlabelled_weight: weight of the squared difference after the ramp, 0.0 or more.
+        ramp: share of the steps in which that weight rises, in 0..1 (0 excluded).
+        label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
+
+    Returns: a loss function whose metrics are "accuracy" of the labelled images and "agreement", the share of all
+        images on which student and teacher predict the same class.
+
+    Raises: UserError for a setting out of range.
     """
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
     settings.share(ramp, "ramp")
@@ -36,10 +49,10 @@ def mean_teacher(
         (teacher_logits, _), _ = apply(average, other["image"], True, other_keys)
         total = len(logits)
         labelled = cross_entropy(logits[:n], seen["label"][:n], label_smoothing)
-        apart = jnp.square(jax.nn.softmax(logits) - jax.nn.softmax(teacher_logits)).mean(-1)
+        difference = jnp.square(jax.nn.softmax(logits) - jax.nn.softmax(teacher_logits)).mean(-1)
         weight = unlabelled_weight * jnp.exp(-5.0 * jnp.square(1.0 - jnp.minimum(context.progress / ramp, 1.0)))
         agree = right(logits, teacher_logits).sum()
-        return labelled.sum() + weight * apart.sum() * (n / total), Aux(
+        return labelled.sum() + weight * difference.sum() * (n / total), Aux(
             float(n),
             model_state,
             {

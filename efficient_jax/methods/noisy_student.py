@@ -29,11 +29,14 @@ def noisy_student(
 
     Args:
         apply: the network.
-        augment: of the images.
-        task: its loss is learned, "accuracy" counts what it calls right.
-        unlabelled_weight: weight of a pseudo-labelled image, 0 or more.
-        label_smoothing: of the labels of people, in 0..1 (1 excluded): pseudo-labels are soft already.
-        class_balance: of the labels of people, see `supervised`: pseudo-labels are balanced by the task.
+        augment: the stage's augmentation.
+        task: what the labels are; it has the loss and the metric "accuracy".
+        unlabelled_weight: weight of a pseudo-labelled image, 0.0 or more; a labelled one has 1.0.
+        label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
+        class_balance: beta of the class weights of labelled images, in 0..1 (1 excluded); 0.0 weighs all equally.
+
+    Returns: a loss function whose metrics are "accuracy" of the labelled images and "pseudo_label_accuracy".
+        Pseudo-labels, by default soft and balanced already, are neither smoothed nor weighted.
 
     Raises: UserError for a setting out of range, and as `supervised`.
     """

@@ -1,4 +1,4 @@
-"""The bias that a network takes from training images of too many or too few of a class, taken out again."""
+"""Corrects the bias of a network that was trained with other class frequencies than those of its test images."""
 
 import numpy as np
 from jaxtyping import Float
@@ -12,10 +12,16 @@ LEAST = 1e-30  # of a probability: float32 has none that is smaller and not 0
 def prior_correction(
     probabilities: Float[np.ndarray, "n classes"], frequencies: Float[np.ndarray, " classes"]
 ) -> Float[np.ndarray, " classes"]:
-    """What to add to the logits so that the mean of the probabilities becomes `frequencies`, its own mean being 0.
+    """Returns the bias of the logits with which the mean of the probabilities becomes `frequencies`.
 
     Hinton chose such a bias by the test error (arXiv 1503.02531, section 3); here no label is read: it is the minimum
     of the convex mean logsumexp(log p + bias) - frequencies @ bias.
+
+    Args:
+        probabilities: of the unlabelled images, one distribution for each.
+        frequencies: of each class, above 0; their sum need not be 1.
+
+    Returns: float64, what is added to the logits; its mean is 0.
 
     Raises: UserError where a class has no frequency.
     """

@@ -20,10 +20,23 @@ def pseudo_label(
     ramp: float = 0.4,
     label_smoothing: float = 0.0,
 ) -> LossFn:
-    """Mean cross-entropy of the labelled images, plus a weight times the mean over all unlabelled images of the
-    cross-entropy with their own most probable class, where its probability reaches `threshold`.
+    """Returns the loss of pseudo-labels: the network learns its own confident predictions.
 
-    The weight rises evenly to `unlabelled_weight` within the share `ramp` of the updates (0.4: USB's setting).
+    It is the mean cross-entropy of the labelled images, plus a weight times the mean, over all unlabelled images, of
+    the cross-entropy with their own most probable class; it is 0 where that class's probability is below `threshold`.
+
+    Args:
+        apply: the network.
+        augment: the stage's augmentation.
+        threshold: probability from which on a prediction is learned, 0.0 or more; above 1.0 none is (a control).
+        unlabelled_weight: weight of the loss of the unlabelled images after the ramp, 0.0 or more.
+        ramp: share of the steps in which that weight rises linearly from 0.0, in 0..1 (0 excluded; USB takes 0.4).
+        label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
+
+    Returns: a loss function whose metrics are "accuracy" of the labelled images and "taken", the share of the
+        unlabelled images that are learned.
+
+    Raises: UserError for a setting out of range.
     """
     settings.not_negative(threshold, "threshold")
     settings.not_negative(unlabelled_weight, "unlabelled_weight")

@@ -1,4 +1,4 @@
-"""Learning from the images that people labelled."""
+"""Supervised learning from labelled images."""
 
 from efficient_jax.losses.labels import class_weights
 from efficient_jax.methods import settings
@@ -15,13 +15,15 @@ def supervised(
 
     Args:
         apply: the network.
-        augment: of the images.
-        task: its loss is learned, "accuracy" counts what it calls right.
-        label_smoothing: in 0..1 (1 excluded), see the losses of the task.
-        class_balance: beta of `losses.class_weights` in 0..1 (1 excluded), which weighs classes by how rare they are
-            among the labelled images, `context.class_counts` [classes]: 0.0 all alike, 0.9 to 0.9999 rare ones more.
+        augment: the stage's augmentation.
+        task: what the labels are; it has the loss and the metric "accuracy".
+        label_smoothing: smoothing of the labels, in 0..1 (1 excluded).
+        class_balance: beta of the class weights in 0..1 (1 excluded): 0.0 all equal, 0.9 to 0.9999 rare classes more.
 
-    Raises: UserError for a `class_balance` where the loss of the task has no weights of classes.
+    Returns: a loss function whose metric is "accuracy". Class weights are those of `losses.labels.class_weights` for
+        the labelled images of each class.
+
+    Raises: UserError for a `class_balance` where the loss of the task has no class weights.
     """
     settings.class_balance(class_balance, task)
 

@@ -21,14 +21,29 @@ def uda(
     unlabelled_weight: float = 1.0,
     label_smoothing: float = 0.0,
 ) -> LossFn:
-    """Probabilities are sharpened by `temperature` below 1.0; an image is taken when its highest probability before
-    that is above `threshold`. The paper's KL divergence is this cross-entropy less the target's entropy, a constant.
+    """Returns the loss of UDA: the strong view of an image learns the sharpened probabilities of its weak view.
+
+    An image is learned when its highest probability, before sharpening, is above `threshold`. The paper's KL divergence
+    is this cross-entropy less the entropy of the target, a constant.
+
+    Args:
+        apply: the network.
+        augment: the stage's augmentation, which makes the weak views.
+        strong_augment: the stage's second augmentation, which makes the strong views.
+        temperature: divides the weak view's logits, above 0.0; below 1.0 it sharpens the targets.
+        threshold: probability above which a prediction is learned, 0.0 or more; from 1.0 on none is (a control).
+        unlabelled_weight: weight of the loss of the unlabelled images, 0.0 or more.
+        label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
+
+    Returns: see `consistency.weak_to_strong`.
+
+    Raises: UserError for a temperature that is not above 0.0, and for a negative threshold or weight.
     """
     settings.not_negative(threshold, "threshold")
     if temperature <= 0.0:
         raise UserError(f"method.temperature: {temperature} is not above 0.0")
 
-    def judge(logits, memory, examples):
+    def pseudo_labels(logits, memory, examples):
         del examples
         sure = jax.nn.softmax(logits).max(-1) > threshold
         return jax.nn.softmax(logits / temperature), sure.astype(jnp.float32), memory
@@ -37,7 +52,7 @@ def uda(
         apply,
         augment,
         strong_augment,
-        judge,
+        pseudo_labels,
         unlabelled_weight=unlabelled_weight,
         label_smoothing=label_smoothing,
     )

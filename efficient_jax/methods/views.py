@@ -1,4 +1,4 @@
-"""What every method begins with: augmented views of its examples."""
+"""Augmented views of a batch, with which every method begins, and parts of losses that several methods share."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from efficient_jax.types import Apply, Augment, Batch, Saliency, Tree
 
 Keys = dict[str, Key[Array, " ?b"]]
 Losses = Callable[[Float[Array, "b classes"], Float[Array, "b classes"]], Float[Array, " b"]]
-"""`losses(logits, labels)`: of each image."""
+"""`losses(logits, labels) -> [b]`: the loss of each image."""
 
 
 def one_view(
@@ -29,12 +29,12 @@ def one_view(
     Args:
         augment: the augmentation of a batch.
         batch: examples of each stream.
-        keys: one random key for each of them.
-        which: another name draws another view of the same images.
-        saliency: for operations that ask for it, see `saliency_of`.
+        keys: one random key for each example.
+        which: prefix of the names of random keys; another prefix draws another view of the same images.
+        saliency: for operations that need it, see `saliency_of`.
 
-    Returns: (the labelled images and behind them the unlabelled ones; a key of the model for each; how many are
-        labelled).
+    Returns: (the labelled images, then the unlabelled ones; the model's random key for each image; number of labelled
+        images).
     """
     names = [name for name in ("labelled", "unlabelled") if name in batch]
     entries = batch[names[0]].keys() - {"index"}
@@ -50,14 +50,14 @@ def saliency_of(apply: Apply, variables: Tree, losses: Losses) -> Saliency:
 
     That is the norm, over the channels, of the gradient of an image's loss by the pixel (arXiv 2009.06962, section 3).
     The network is in evaluation mode, without dropout and with its running batch statistics, so that images of a batch
-    have nothing to do with each other. No gradient reaches `variables`.
+    do not depend on each other. No gradient reaches `variables`.
 
     Args:
         apply: the network.
         variables: its parameters and state.
         losses: `losses(logits, labels) -> [b]`, the method's loss of each image.
 
-    Returns: `saliency(batch) -> float32 [b h w]`, of "image", uint8 or float in 0..1, and "label".
+    Returns: `saliency(batch) -> float32 [b h w]`; it reads "image", uint8 or float in 0..1, and "label".
     """
     still = jax.lax.stop_gradient(variables)
 
@@ -75,16 +75,16 @@ def saliency_of(apply: Apply, variables: Tree, losses: Losses) -> Saliency:
 def two_views(
     augment: Augment, strong_augment: Augment, batch: dict[str, Batch], keys: Keys
 ) -> tuple[Batch, Key[Array, " n"], int]:
-    """Returns one view of all images and behind it a second, strong view of the unlabelled ones.
+    """Returns one view of all images, then a second, strong view of the unlabelled ones.
 
-    One forward pass sees all three parts, so batch statistics are common. "label" stays that of one view: it is
-    shorter than "image" by the unlabelled images.
+    One forward pass sees all three parts, so batch statistics are common. "label" belongs to the first view: it is
+    shorter than "image" by the number of unlabelled images.
 
     Args:
         augment: the augmentation of the first view.
         strong_augment: the augmentation of the second view.
         batch: examples of the streams "labelled" and "unlabelled".
-        keys: one random key for each of them.
+        keys: one random key for each example.
 
     Returns: as `one_view`.
     """
