@@ -184,7 +184,7 @@ def train(
         )
         if first:
             say(f"{config.name}: goes on after step {first:,} of {stage.updates:,}")
-        stop.after = "compiling and one update, with a checkpoint"
+        stop.after = "compiling and one step, with a checkpoint"
         with (
             files.metrics_log(folder, first) as log,
             StageProgress(run.console, config.name, first=first, updates=stage.updates) as progress,
@@ -195,7 +195,7 @@ def train(
             def update(current: Tree, _: int) -> tuple[Tree, dict]:
                 made = updates.update(current, next(given))
                 progress.compiled()
-                stop.after = "this update, with a checkpoint"
+                stop.after = "this step, with a checkpoint"
                 return made
 
             def on_log(i: int, values: Mapping[str, float]) -> None:

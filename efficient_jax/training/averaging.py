@@ -11,31 +11,55 @@ from efficient_jax.types import Apply, Tree
 
 
 def mean(trees: Sequence[Tree]) -> Tree:
-    """The mean of every leaf, taken in float64: of iterates stochastic weight averaging (arXiv 1803.05407), of
-    fine-tuned models a uniform soup (arXiv 2203.05482). Batch statistics want `batch_statistics` afterwards."""
+    """Returns the mean of every leaf, taken in float64.
+
+    Of iterates that is stochastic weight averaging (arXiv 1803.05407), of fine-tuned models a uniform soup (arXiv
+    2203.05482). Batch statistics are computed again afterwards, see `batch_statistics`.
+
+    Args:
+        trees: one or more, of the same structure, shapes and dtypes.
+
+    Returns: a tree of numpy arrays with the dtypes of the first tree.
+    """
     return jax.tree.map(lambda *x: np.mean(np.stack(x), 0, np.float64).astype(x[0].dtype), *trees)
 
 
 def greedy_soup(trees: Sequence[Tree], score: Callable[[Tree], float]) -> tuple[list[int], list[float]]:
-    """(the models in the soup, its score after each): from the best one on, each joins in the order of its own score,
-    if the score of the mean with it is no lower than without (arXiv 2203.05482, recipe 1), and so never below that of
-    the best. `score` is of the mean as it would be used, batch statistics included, on validation images.
+    """Chooses the models of a greedy soup (arXiv 2203.05482, recipe 1).
+
+    Models join in the order of their own scores, the best first, if the score of the mean with them is no lower than
+    without. The soup is therefore never worse than the best model.
+
+    Args:
+        trees: weights of each model.
+        score: of the mean as it is used, batch statistics included, on validation images; higher is better.
+
+    Returns: (indices of the models in the soup, its score after each of them).
     """
-    own = [score(tree) for tree in trees]
-    first, *others = sorted(range(len(trees)), key=lambda i: (-own[i], i))
-    chosen, scores = [first], [own[first]]
+    single_scores = [score(tree) for tree in trees]
+    first, *others = sorted(range(len(trees)), key=lambda i: (-single_scores[i], i))
+    chosen, scores = [first], [single_scores[first]]
     for i in others:
-        found = score(mean([trees[j] for j in [*chosen, i]]))
-        if found >= scores[-1]:
+        score_with_it = score(mean([trees[j] for j in [*chosen, i]]))
+        if score_with_it >= scores[-1]:
             chosen.append(i)
-            scores.append(found)
+            scores.append(score_with_it)
     return chosen, scores
 
 
 def batch_statistics(apply: Apply, variables: Tree, batches: Iterable[Array]) -> Tree:
-    """`variables` with the batch statistics that their weights have on `batches` of images, each normalised by its own
-    as in training, without dropout. From raw moments: the spread between batches counts too, which a mean of variances
-    leaves out. Variables without batch statistics stay as they are."""
+    """Returns variables with the batch statistics that their weights have on some images.
+
+    Every batch is normalised by its own statistics as in training, but without dropout. The result comes from raw
+    moments, which include the spread between batches; a mean of variances leaves it out.
+
+    Args:
+        apply: the network.
+        variables: of the network. Those without batch statistics are returned as they are.
+        batches: one or more batches of images, uint8 or float32 [b h w c]; b may differ.
+
+    Returns: the variables, with batch statistics as numpy arrays in float32.
+    """
     if "batch_stats" not in variables:
         return variables
 

@@ -1,4 +1,4 @@
-"""What the devices are given of a set: all of its images once, or with every batch those that are in it."""
+"""Moves images to devices: the whole dataset once if it fits, otherwise batch by batch."""
 
 import collections
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,41 +15,75 @@ from efficient_jax.training import parallel
 from efficient_jax.types import Tree
 
 AHEAD = 2
-"""Batches that are decoded while the devices work: one to wait for, one more because pictures take unequally long."""
+"""Batches that are decoded while the devices work: one that is next, one more because decoding times differ."""
 
 Images = jax.Array | Streamed
-"""uint8 [n h w c], on every device or decoded when asked for."""
+"""uint8 [n h w c], on every device or decoded on access."""
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
 def place(images: np.ndarray | Streamed, devices: Sequence[jax.Device]) -> Images:
+    """Copies the images of a dataset to every device, unless they are streamed.
+
+    Args:
+        images: uint8 [n h w c].
+        devices: on which they are placed.
+    """
     return images if isinstance(images, Streamed) else parallel.replicate(images, devices)
 
 
 def resident(images: Images) -> Tree:
-    """What lies on every device, to be looked up by "index"."""
+    """Returns the data that stay on every device, from which `taken` takes images by their index.
+
+    Args:
+        images: as from `place`.
+
+    Returns: {"image": [n h w c]}, {} where images are streamed.
+    """
     return {} if isinstance(images, Streamed) else {"image": images}
 
 
 def given(images: Images, rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> dict[str, Array]:
-    """What comes with global batches: their "index" [devices *steps share], and the "image" where none is resident."""
+    """Returns the inputs of one or several steps, on their devices.
+
+    Args:
+        images: as from `place`.
+        rows: indices of the images of global batches.
+        devices: each batch is split over these.
+
+    Returns: "index" [devices *steps share], and "image" [devices *steps share h w c] where images are streamed.
+    """
     index = parallel.shared(rows, devices)
     if not isinstance(images, Streamed):
         return {"index": index}
     return {"index": index, "image": parallel.shared_by(images.__getitem__, rows, devices)}
 
 
-def taken(data: Tree, given: dict[str, Array]) -> dict[str, Array]:
-    """On a device: the examples of its share, whatever it is not given looked up in `data`."""
-    return {name: values[given["index"]] for name, values in data.items()} | given
+def taken(data: Tree, inputs: dict[str, Array]) -> dict[str, Array]:
+    """Returns the examples of a device's share of a batch; for use within a mapped function.
+
+    Args:
+        data: name -> values of all images, as from `resident`, and labels.
+        inputs: as from `given`, without the axis of the devices; they replace entries of `data`.
+
+    Returns: name -> values of the share, with "index".
+    """
+    return {name: values[inputs["index"]] for name, values in data.items()} | inputs
 
 
 def padded(
     images: Images, rows: Int[np.ndarray, " n"], size: int, devices: Sequence[jax.Device]
 ) -> Iterator[dict[str, Array]]:
-    """What is `given` of `rows` in batches of `size`; the last repeats a row until it is full."""
+    """Yields the inputs of all batches of some images, see `given`.
+
+    Args:
+        images: as from `place`.
+        rows: indices of the images.
+        size: images of a batch; the last batch is filled up with the first image.
+        devices: each batch is split over these.
+    """
 
     def make(part: tuple[np.ndarray, int]) -> dict[str, Array]:
         return given(images, part[0], devices)
@@ -59,7 +93,12 @@ def padded(
 
 
 def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """`make(item)` of each, in order, while other threads make the next ones. What `make` raises comes in its turn."""
+    """Yields `make(item)` for every item, in order, while other threads make the next ones.
+
+    Args:
+        make: called in a thread; what it raises is raised when the result would be yielded.
+        items: its arguments.
+    """
     waiting: collections.deque[Future[Made]] = collections.deque()
     with ThreadPoolExecutor(AHEAD, "batch") as pool:
         try:
@@ -70,5 +109,5 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for left in waiting:
-                left.cancel()
+            for future in waiting:
+                future.cancel()

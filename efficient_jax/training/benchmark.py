@@ -1,4 +1,4 @@
-"""How fast programs are, one beside the other, and what the devices could do at best."""
+"""Measures the speed of compiled programs, alternating between them, and the peak rates of the devices."""
 
 import statistics
 import time
@@ -17,23 +17,31 @@ MATRIX = {"cpu": 1536}  # rows of the matrices that are multiplied; elsewhere 81
 
 
 class Rates(NamedTuple):
-    """What all devices reach together."""
+    """The highest rates that all devices reach together."""
 
     flops: float  # multiplications and additions a second, in products of matrices
     bytes: float  # read and written a second, in copies
 
 
 class Cost(NamedTuple):
-    """Of a compiled program, on all devices."""
+    """The cost of a compiled program, on all devices."""
 
     flops: float
     bytes: float  # read and written
-    resident: int  # bytes a device holds: what the program is given and gives
-    temporary: int  # bytes a device needs beside
+    resident: int  # bytes on each device: arguments and results of the program
+    temporary: int  # more bytes on each device while it runs
 
 
 def cost(lowered: Any, compiled: Any, devices: int) -> Cost:
-    """Operations are those of the program as written: XLA's own kernels do not say theirs."""
+    """Returns the cost of a program by XLA's analysis.
+
+    Operations are counted before compilation: XLA's own kernels do not report theirs.
+
+    Args:
+        lowered: the program, as from `jax.stages.Wrapped.lower`.
+        compiled: the same, compiled.
+        devices: number of devices.
+    """
     memory = compiled.memory_analysis()
     kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     moved = compiled.cost_analysis()["bytes accessed"]
@@ -43,7 +51,15 @@ def cost(lowered: Any, compiled: Any, devices: int) -> Cost:
 def alternated(
     functions: Mapping[str, Callable[[Tree], Tree]], state: Tree, repeats: int
 ) -> tuple[dict[str, list[float]], Tree]:
-    """Seconds of each function in every round, the first not counted, and the state that all of them handed on."""
+    """Measures functions one after the other in every round, so that all see the same load of the machine.
+
+    Args:
+        functions: name -> function of a state that returns the next one.
+        state: the first state; every function gets the one that the function before it returned.
+        repeats: rounds that count; one more before them does not.
+
+    Returns: (name -> seconds in each round, the last state).
+    """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for repeat in range(repeats + 1):
         for name, function in functions.items():
@@ -55,7 +71,15 @@ def alternated(
 
 
 def calls_within(function: Callable[[Tree], Tree], state: Tree, seconds: float) -> tuple[int, Tree]:
-    """How many calls of a function that compiles in its first take so long, and the last state."""
+    """Returns how many calls of a function take some seconds.
+
+    Args:
+        function: of a state, returns the next one; its first call, which compiles, is not measured.
+        state: the first state.
+        seconds: how long the calls shall take.
+
+    Returns: (number of calls, 1 or more; the last state).
+    """
     state = jax.block_until_ready(function(state))
     calls = 1
     while True:
@@ -63,26 +87,37 @@ def calls_within(function: Callable[[Tree], Tree], state: Tree, seconds: float) 
         for _ in range(calls):
             state = function(state)
         jax.block_until_ready(state)
-        taken = time.perf_counter() - start
-        if taken > seconds / 10:
-            return max(1, round(calls * seconds / taken)), state
+        elapsed = time.perf_counter() - start
+        if elapsed > seconds / 10:
+            return max(1, round(calls * seconds / elapsed)), state
         calls *= 2
 
 
 def rates(devices: Sequence[jax.Device], dtype: str, repeats: int = 7) -> Rates:
-    """The best of several tries, all devices at once."""
+    """Measures the highest rates of matrix products and of copies, on all devices at once.
+
+    Args:
+        devices: the devices.
+        dtype: of the matrices, such as "float32" or "bfloat16".
+        repeats: measurements, of which the best counts.
+    """
     n = MATRIX.get(jax.default_backend(), 8192)
     matrices = jnp.full((len(devices), n, n), 1 / n, dtype)
     product = parallel.pmap(lambda x: x @ x, devices, in_axes=(0,), out_axes=0)
     values = jnp.zeros((len(devices), COPIED // 4), np.float32)
     copy = parallel.pmap(lambda x: x + 1, devices, in_axes=(0,), out_axes=0)
     best = []
-    for function, given in ((product, matrices), (copy, values)):
-        seconds, _ = alternated({"": function}, jax.block_until_ready(function(given)), repeats)
+    for function, argument in ((product, matrices), (copy, values)):
+        seconds, _ = alternated({"": function}, jax.block_until_ready(function(argument)), repeats)
         best.append(min(seconds[""]))
     return Rates(len(devices) * 2 * n**3 / best[0], len(devices) * 2 * COPIED / best[1])
 
 
 def ratio(one: Sequence[float], other: Sequence[float]) -> float:
-    """The median over rounds of `other` to `one`."""
+    """Returns the median over rounds of the ratio of two measurements.
+
+    Args:
+        one: seconds in each round, the denominators.
+        other: seconds in the same rounds, the numerators.
+    """
     return statistics.median(b / a for a, b in zip(one, other, strict=True))

@@ -1,7 +1,7 @@
-"""Checkpoints with orbax: asynchronous, atomic, the newest always and the best on validation where there is one.
+"""Checkpoints with orbax, asynchronous and atomic: the newest ones stay, and the best one by validation score.
 
-A stage's folder holds everything needed to use its model: the train state, and as JSON the `ModelSpec` that
-rebuilds the network.
+The folder of a stage holds everything that its model needs: the train state, and as JSON the `ModelSpec` that rebuilds
+the network.
 """
 
 import contextlib
@@ -28,9 +28,14 @@ DAMAGED = (ValueError, KeyError, TypeError, OSError)  # what orbax, tensorstore 
 
 
 def open_manager(stage: Path, keep_every: int = 0) -> ocp.CheckpointManager:
-    """The checkpoints of the stage in folder `stage`. As a context manager it waits for the last save.
+    """Returns the checkpoint manager of a stage. As a context manager it waits for the last save.
 
-    Beside the newest and the best those of every `keep_every`-th update stay, if that is not 0."""
+    Args:
+        stage: folder of the stage.
+        keep_every: also keeps the checkpoint of every so many steps, beside the newest and the best; 0: none.
+
+    Raises: UserError where the scores of a checkpoint cannot be read.
+    """
     newest = policies.LatestN(n=NEWEST)
     score = operator.itemgetter("validation")
     best = policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
@@ -52,13 +57,13 @@ def save(manager: ocp.CheckpointManager, step: int, state: Tree, spec: ModelSpec
     """Starts to save; returns as soon as the state is copied.
 
     Args:
-        manager: of `saving`.
+        manager: as from `saving`.
         step: number of steps that were trained.
         state: the train state; "ema" are the variables that `load` returns.
         spec: what rebuilds the network.
-        validation: score that the best checkpoint has most of; None if there are no validation images.
+        validation: score on validation images, higher is better; None if there are none.
     """
-    copied = jax.tree.map(np.array, state)  # what orbax is given as jax.Arrays it wants spread over all processes
+    copied = jax.tree.map(np.array, state)  # orbax wants jax.Arrays to be spread over all processes
     manager.save(
         step,
         args=ocp.args.Composite(state=ocp.args.StandardSave(copied), model=ocp.args.JsonSave(spec.to_json())),
@@ -68,9 +73,14 @@ def save(manager: ocp.CheckpointManager, step: int, state: Tree, spec: ModelSpec
 
 @contextlib.contextmanager
 def saving(stage: Path, where: str, keep_every: int = 0) -> Iterator[ocp.CheckpointManager]:
-    """`open_manager` for those that save; a failed save is heard of later, at the latest when it closes.
+    """Opens a checkpoint manager for saving. A failed save is reported later, at the latest when it closes.
 
-    Raises: UserError naming `where` when what is saved cannot be written.
+    Args:
+        stage: folder of the stage.
+        where: what an error names.
+        keep_every: as in `open_manager`.
+
+    Raises: UserError naming `where` when a checkpoint cannot be written.
     """
     try:
         with open_manager(stage, keep_every) as manager:
@@ -78,8 +88,8 @@ def saving(stage: Path, where: str, keep_every: int = 0) -> Iterator[ocp.Checkpo
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and "os_error_code" not in str(error):  # tensorstore's
             raise
-        said = re.search(r"[^:]+(?= \[os_error_code)", str(error))
-        why = said[0].strip() if said else error
+        reason = re.search(r"[^:]+(?= \[os_error_code)", str(error))
+        why = reason[0].strip() if reason else error
         raise UserError(
             f"{where}: a checkpoint cannot be written ({why}); those before it are whole: make room, and give the same "
             "command again"
@@ -87,14 +97,27 @@ def saving(stage: Path, where: str, keep_every: int = 0) -> Iterator[ocp.Checkpo
 
 
 def best_step(manager: ocp.CheckpointManager) -> int | None:
-    """The step with the best validation score, the later of equals; the newest where none has a score; None if none."""
+    """Returns the step of the best checkpoint.
+
+    Args:
+        manager: the checkpoints of a stage.
+
+    Returns: the step with the highest validation score, the later one of equal ones; the newest where none has a score;
+        None where there is no checkpoint.
+    """
     scores = {step: (manager.metrics(step) or {}).get("validation") for step in manager.all_steps()}
     scored = {step: score for step, score in scores.items() if score is not None}
     return max(scored, key=lambda step: (scored[step], step)) if scored else manager.latest_step()
 
 
 def restore(manager: ocp.CheckpointManager, step: int, like: Tree, devices: Sequence[jax.Device]) -> Tree:
-    """The state saved at `step`, replicated over `devices`; `like` has its structure, shapes and dtypes.
+    """Reads the train state of a checkpoint and replicates it.
+
+    Args:
+        manager: the checkpoints of a stage.
+        step: after which step it was saved.
+        like: a state with its structure, shapes and dtypes.
+        devices: on which it is placed.
 
     Raises: UserError listing what differs, when the checkpoint is of another architecture.
     """
@@ -103,42 +126,57 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree, devices: Sequ
     if differences:
         raise UserError(f"{manager.directory}/{step} is a checkpoint of another architecture: {differences}")
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
-    found = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
-    return parallel.replicate(found, devices)
+    state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+    return parallel.replicate(state, devices)
 
 
 def newest(
     manager: ocp.CheckpointManager, like: Tree, devices: Sequence[jax.Device], say: Callable[[str], None]
 ) -> tuple[int, Tree]:
-    """(update, state) of the newest checkpoint that can be read; (0, `like`) where there is none. Damaged ones after it
-    are said and removed, so that their updates can be saved again.
+    """Reads the newest checkpoint that is not damaged. Damaged ones after it are deleted, to be saved again.
 
-    Raises: UserError where none of them can be read, and for one of another architecture, as `restore`.
+    Args:
+        manager: the checkpoints of a stage.
+        like: the state before the first step, on the devices.
+        devices: on which the state is placed.
+        say: shows a line for each damaged checkpoint.
+
+    Returns: (step, state); (0, `like`) where there is no checkpoint.
+
+    Raises: UserError where all checkpoints are damaged, and for one of another architecture, as `restore`.
     """
     damaged: list[int] = []
     for step in sorted(manager.all_steps(), reverse=True):
         try:
             state = restore(manager, step, like, devices)
         except DAMAGED as error:
-            say(f"the checkpoint of update {step} is damaged ({_why(error)}); taking the one before")
+            say(f"the checkpoint of step {step} is damaged ({_why(error)}); taking the one before")
             damaged.append(step)
             continue
-        for each in damaged:
-            manager.delete(each)
+        for damaged_step in damaged:
+            manager.delete(damaged_step)
         return step, state
-    if damaged:  # or the disk is; what may be whole is not thrown away
+    if damaged:  # nothing is deleted: the disk may be at fault, and the checkpoints whole
         raise UserError(f"no checkpoint in {manager.directory} can be read; delete the folder to begin the stage anew")
     return 0, like
 
 
 def steps(stage: Path) -> list[int]:
-    """The updates after which a stage's checkpoints that are there were saved."""
+    """Returns the steps of all checkpoints of a stage, in order.
+
+    Args:
+        stage: folder of the stage.
+    """
     with open_manager(stage) as manager:
         return sorted(manager.all_steps())
 
 
 def chosen(stage: Path) -> int | None:
-    """The step of the checkpoint that `load` takes by default, the best or newest; None where there is none."""
+    """Returns the step of the checkpoint that `load` takes by default, see `best_step`.
+
+    Args:
+        stage: folder of the stage.
+    """
     if not (stage / FOLDER).is_dir():
         return None
     with open_manager(stage) as manager:
@@ -183,8 +221,8 @@ def _load(stage: Path, where: str, step: int | None) -> Saved:
         if step is None:
             raise UserError(f"{where}: {str(stage)!r} has no finished checkpoint")
         if step not in manager.all_steps():
-            there = ", ".join(map(str, sorted(manager.all_steps())))
-            raise UserError(f"{where}: {str(stage)!r} has no checkpoint of update {step}; it has {there}")
+            known = ", ".join(map(str, sorted(manager.all_steps())))
+            raise UserError(f"{where}: {str(stage)!r} has no checkpoint of step {step}; it has {known}")
         host = jax.tree.map(
             lambda x: np.empty(x.shape, x.dtype),
             manager.item_metadata(step)["state"],
@@ -197,7 +235,13 @@ def _load(stage: Path, where: str, step: int | None) -> Saved:
 
 
 def fingerprint(variables: Tree) -> str:
-    """A hash of the names, shapes and every bit of variables: the same on any machine."""
+    """Returns a hash of the names, dtypes, shapes and values of variables; it is the same on every machine.
+
+    Args:
+        variables: arrays.
+
+    Returns: 16 hexadecimal digits.
+    """
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         values = np.asarray(leaf)
@@ -207,7 +251,14 @@ def fingerprint(variables: Tree) -> str:
 
 
 def compare(saved: Tree, wanted: Tree) -> str:
-    """'' when both trees have the same leaves and shapes, else the first differences in words."""
+    """Describes in which leaves and shapes two trees differ.
+
+    Args:
+        saved: a tree of arrays or their shapes, from a checkpoint.
+        wanted: the same of the model.
+
+    Returns: the first differences in words; "" for none.
+    """
     a, b = (
         {
             jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)

@@ -1,4 +1,4 @@
-"""The loop over updates: keeps the devices busy, watches the loss, logs and saves."""
+"""The training loop: keeps the devices busy, checks that the loss is finite, logs and saves."""
 
 import collections
 import math
@@ -30,29 +30,40 @@ def run(
     stop: Callable[[], bool],
     where: str,
 ) -> Tree:
-    """State after `updates` updates, `first` of which are done already.
+    """Trains until the last step and returns the state.
 
-    `step(state, i)` does update i; `log(i, metrics)` gets the mean metrics of the updates since the last log;
-    `save(i, state)` comes after the losses of all updates before it and the state itself were seen to be finite; once
-    `stop()` it comes after the update under way, and is the last thing done.
+    Args:
+        step: `step(state, i) -> (state, metrics)` does the step after i steps; metrics are name -> (sum, count).
+        state: after `first` steps.
+        first: steps that are done already.
+        updates: steps of the stage, those included.
+        log_every: steps between two calls of `log`; the last step and every `save_every`-th are logged too.
+        save_every: steps between two calls of `save`; the last step is saved too.
+        images_per_update: images of a step, for the metric "images_per_second".
+        log: `log(i, metrics)` gets the mean of every metric over the steps since its last call.
+        save: `save(i, state)` gets the state after i steps, when it and all losses before it are known to be finite.
+        stop: asked after every step; once it is True, the step is saved and training ends.
+        where: what an error names.
 
-    Raises: UserError naming `where` and the update when loss or state are not finite; what was saved is untouched.
-    Stopped, where it was asked to stop.
+    Returns: the state after `updates` steps.
+
+    Raises: UserError naming `where` and the step when loss or state are not finite; saved checkpoints stay as they are.
+        Stopped, where `stop` is True.
     """
     in_flight: collections.deque[tuple[int, dict]] = collections.deque()
     unlogged: list[dict] = []
     clock = time.perf_counter()
 
     def checked(number: int) -> list[dict]:
-        """What is not logged yet. Together: nothing leaves the devices in the updates between."""
+        """Returns the metrics that are not logged yet, fetched together: no step between waits for a transfer."""
         values = jax.device_get(unlogged)
-        for at, of_update in enumerate(values, number - len(values) + 1):
-            if not math.isfinite(of_update["loss"][0]):
-                raise UserError(_diverged(where, at, f"the loss is {of_update['loss'][0]}"))
+        for step_number, step_metrics in enumerate(values, number - len(values) + 1):
+            if not math.isfinite(step_metrics["loss"][0]):
+                raise UserError(_diverged(where, step_number, f"the loss is {step_metrics['loss'][0]}"))
         return values
 
     def finish(number: int, metrics: dict) -> None:
-        """Waits for one update. Later ones keep the devices busy meanwhile, so logging costs them nothing."""
+        """Waits for one step. Later ones keep the devices busy meanwhile, so that logging costs no time."""
         nonlocal clock, unlogged
         jax.block_until_ready(metrics)
         unlogged.append(metrics)
@@ -67,7 +78,7 @@ def run(
     for i in range(first, updates):
         state, metrics = step(state, i)
         if i == first:
-            clock = time.perf_counter()  # it was compiled, which is not training
+            clock = time.perf_counter()  # the first step compiles, which is no training time
         in_flight.append((i + 1, metrics))
         stopped = stop()
         at_save = (i + 1) % save_every == 0 or i + 1 == updates or stopped
@@ -75,18 +86,18 @@ def run(
             finish(*in_flight.popleft())
         if at_save:
             checked(i + 1)
-            # The loss is that of the weights before the update: those after it may be lost already.
+            # The loss belongs to the weights before the step: those after it may not be finite.
             if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(state))):
                 raise UserError(_diverged(where, i + 1, "the weights are not finite"))
             save(i + 1, state)
             if stopped:
-                raise Stopped(f"{where}: stopped after update {i + 1} of {updates}")
-            clock = time.perf_counter()  # saving is not training
+                raise Stopped(f"{where}: stopped after step {i + 1} of {updates}")
+            clock = time.perf_counter()  # saving is no training time
     return state
 
 
-def _diverged(where: str, update: int, what: str) -> str:
+def _diverged(where: str, step_number: int, what: str) -> str:
     return (
-        f"{where}: {what} in update {update}; the last checkpoint is kept. "
+        f"{where}: {what} in step {step_number}; the last checkpoint is kept. "
         "Lower optim.learning_rate, lengthen optim.warmup, or look at the method's settings"
     )

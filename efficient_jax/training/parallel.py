@@ -22,23 +22,28 @@ AXIS = "device"
 
 
 def pick_devices(batches: Mapping[str, int], asked: int) -> list[jax.Device]:
-    """The devices that share every one of the named batches evenly.
+    """Chooses devices over which every batch is split evenly, equally many of each process.
 
-    `asked` = 0 takes as many as possible; each process has as many of them. A device's share is even where there are
-    several, because mixing pairs neighbours.
+    Where there are several devices, the share of each is an even number of images, because mixing pairs neighbours.
 
-    Raises: UserError when `asked` devices do not exist or do not divide a batch.
+    Args:
+        batches: name for messages -> images of the batch.
+        asked: number of devices; 0 takes as many as possible.
+
+    Raises: UserError when there are fewer devices, or when they do not divide a batch.
     """
-    there, parts = jax.device_count(), jax.process_count()
-    if asked > there:
-        raise UserError(f"devices: {asked} asked, but there are {there} ({jax.default_backend()}); 0 takes what fits")
+    available, parts = jax.device_count(), jax.process_count()
+    if asked > available:
+        raise UserError(
+            f"devices: {asked} asked, but there are {available} ({jax.default_backend()}); 0 takes what fits"
+        )
     if asked % parts:
         raise UserError(f"devices: {asked} do not divide among {parts} processes; 0 takes what fits")
-    for count in [asked] if asked else range(there, 0, -parts):
-        odd = [name for name, size in batches.items() if size % (2 * count if count > 1 else 1)]
-        if not odd:
+    for count in [asked] if asked else range(available, 0, -parts):
+        uneven = [name for name, size in batches.items() if size % (2 * count if count > 1 else 1)]
+        if not uneven:
             return [device for i in range(parts) for device in jax.local_devices(i)[: count // parts]]
-    name = odd[0]
+    name = uneven[0]
     raise UserError(
         f"{name}: {counted(batches[name], 'image does', 'images do')} not divide into an even number for each of "
         f"{counted(count, 'device')}; "
@@ -47,17 +52,30 @@ def pick_devices(batches: Mapping[str, int], asked: int) -> list[jax.Device]:
 
 
 def mine(devices: Sequence[jax.Device]) -> list[jax.Device]:
-    """Those of this process. Each places its own; `jax.pmap` alone knows of the others."""
+    """Returns the devices of this process, the only ones on which it can place arrays.
+
+    Args:
+        devices: of all processes.
+    """
     return [device for device in devices if device.process_index == jax.process_index()]
 
 
 def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
-    """`tree` on every device, placed once: what pmap gets with `in_axes=None` and is not placed so, it copies at
-    every call."""
+    """Copies a tree to every device of this process. Other arguments with `in_axes=None` are copied at every call.
+
+    Args:
+        tree: arrays.
+        devices: of all processes.
+    """
     return jax.device_put(tree, replicated(devices))
 
 
 def replicated(devices: Sequence[jax.Device]) -> NamedSharding:
+    """Returns the sharding of arrays that are copied to every device of this process.
+
+    Args:
+        devices: of all processes.
+    """
     return NamedSharding(Mesh(np.array(mine(devices)), (AXIS,)), PartitionSpec())
 
 
@@ -69,19 +87,37 @@ def pmap(
     out_axes: int | tuple | None,
     donate: tuple = (),
 ) -> Callable:
-    """`function` on every device; an argument or result with axis None is the same on all of them."""
+    """Returns a function that runs on every device, compiled.
+
+    Args:
+        function: may use collectives over `AXIS`.
+        devices: of all processes.
+        in_axes: for each argument its axis of the devices; None: the argument is the same on all devices.
+        out_axes: the same for the results.
+        donate: indices of arguments whose memory the results may take.
+    """
     return jax.pmap(
         function, axis_name=AXIS, devices=devices, in_axes=in_axes, out_axes=out_axes, donate_argnums=donate
     )
 
 
 def keys_of_share(key: PRNGKeyArray, n: int) -> Key[Array, " n"]:
-    """One key for each of this device's `n` examples, by their position in the global batch."""
+    """Returns the random key of each example on this device, by its position in the global batch.
+
+    Args:
+        key: random key of the batch, the same on all devices.
+        n: examples on this device.
+    """
     return keys.by_position(key, jax.lax.axis_index(AXIS) * n, n)
 
 
 def shared(rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> Int[Array, " mine *steps share"]:
-    """Global batches cut into the devices' shares, each on its device."""
+    """Splits the indices of global batches over the devices, and places each share on its device.
+
+    Args:
+        rows: indices of images.
+        devices: of all processes; their number divides b.
+    """
     return jax.device_put(_shares(rows, devices), _split(devices))
 
 
@@ -90,18 +126,30 @@ def shared_by(
     rows: Int[np.ndarray, "*steps b"],
     devices: Sequence[jax.Device],
 ) -> Shaped[Array, " mine *steps_share_shape"]:
-    """As `shared`, of what `look_up` knows of each row. It is asked for the rows of this process' devices only."""
+    """Splits global batches over the devices like `shared`, and places values in place of indices.
+
+    Args:
+        look_up: returns the values of indices; called with those of this process' devices only.
+        rows: indices of images.
+        devices: of all processes; their number divides b.
+    """
     return jax.device_put(look_up(_shares(rows, devices)), _split(devices))
 
 
 def collected(batches: Iterable[Shaped[Array, " mine share *shape"]]) -> Shaped[np.ndarray, " images *shape"]:
-    """What all devices, also those of other processes, have found of batches, in the order of the images."""
+    """Gathers the results of all devices, those of other processes too.
+
+    Args:
+        batches: one or more results of a mapped function, in the order of the batches.
+
+    Returns: the results in the order of the images.
+    """
     shares = distributed.gathered(np.stack([np.asarray(batch) for batch in batches], 1))
     return shares.swapaxes(0, 1).reshape(-1, *shares.shape[3:])
 
 
 def _shares(rows: np.ndarray, devices: Sequence[jax.Device]) -> np.ndarray:
-    """Of this process' devices."""
+    """Returns the shares of this process' devices."""
     shares = np.moveaxis(rows.reshape(*rows.shape[:-1], len(devices), -1), -2, 0)
     return shares[[device.process_index == jax.process_index() for device in devices]]
 
@@ -111,18 +159,25 @@ def _split(devices: Sequence[jax.Device]) -> NamedSharding:
 
 
 def gathered(tree: Tree) -> Tree:
-    """Within a mapped function: the shares of all devices, one behind the other, the same on all of them."""
+    """Concatenates the shares of all devices, within a mapped function; the result is the same on all of them.
+
+    Args:
+        tree: arrays of this device's share.
+    """
     return jax.lax.all_gather(tree, AXIS, tiled=True)
 
 
 def assert_replicas_agree(tree: Tree) -> None:
-    """`out_axes=None` trusts that devices computed the same; one forgotten psum and they train apart.
+    """Checks that all devices hold the same values, which `out_axes=None` presumes; a missing psum breaks it.
+
+    Args:
+        tree: arrays that are copied to every device.
 
     Raises: AssertionError naming the first leaf that differs between devices.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     sums = [[zlib.crc32(np.asarray(shard.data).tobytes()) for shard in leaf.addressable_shards] for _, leaf in leaves]
-    of_devices = distributed.gathered(np.array(sums, np.uint32).T)
-    for (path, _), disagree in zip(leaves, (of_devices != of_devices[0]).any(0), strict=True):
+    checksums = distributed.gathered(np.array(sums, np.uint32).T)
+    for (path, _), disagree in zip(leaves, (checksums != checksums[0]).any(0), strict=True):
         if disagree:
             raise AssertionError(f"devices disagree about {jax.tree_util.keystr(path)}")

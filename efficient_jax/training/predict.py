@@ -42,9 +42,9 @@ def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str
 
 
 def make_predict(apply: Apply, devices: Sequence[jax.Device], task: Task) -> Callable:
-    """Returns `predict(variables, data, given) -> probabilities [devices share classes]`, pmapped.
+    """Returns `predict(variables, data, inputs) -> probabilities [devices share classes]`, pmapped.
 
-    `data` and `given` are as in `step.make_train_step`, for one stream and without k.
+    `data` and `inputs` are those of one stream for one step, see `batches.resident` and `batches.given`.
 
     Args:
         apply: the network.
@@ -52,8 +52,8 @@ def make_predict(apply: Apply, devices: Sequence[jax.Device], task: Task) -> Cal
         task: makes probabilities of its logits.
     """
 
-    def predict(variables: Tree, data: Tree, given: dict[str, jax.Array]) -> jax.Array:
-        (logits, _), _ = apply(variables, batches.taken(data, given)["image"], False, None)
+    def predict(variables: Tree, data: Tree, inputs: dict[str, jax.Array]) -> jax.Array:
+        (logits, _), _ = apply(variables, batches.taken(data, inputs)["image"], False, None)
         return task.probabilities(logits)
 
     return parallel.pmap(predict, devices, in_axes=(None, None, 0), out_axes=0)
@@ -68,20 +68,38 @@ def collect_predictions(
     batch: int,
     devices: Sequence[jax.Device],
 ) -> np.ndarray:
-    """Probabilities float32 [len(rows) classes] of the images at `rows`; the last batch is padded, none is dropped."""
+    """Predicts images. The last batch is filled up, so that no image is left out.
+
+    Args:
+        predict: as from `make_predict`.
+        variables: replicated on the devices.
+        images: as from `batches.place`.
+        rows: indices of the n images to predict.
+        batch: images of a batch, over all devices.
+        devices: those of `predict`.
+
+    Returns: probabilities, float32 [n ... classes].
+    """
     data = batches.resident(images)
-    each = batches.padded(images, rows, batch, devices)
-    return parallel.collected(predict(variables, data, given) for given in each)[: len(rows)]
+    padded = batches.padded(images, rows, batch, devices)
+    return parallel.collected(predict(variables, data, inputs) for inputs in padded)[: len(rows)]
 
 
 def make_extract(apply: Apply, augment: Augment, devices: Sequence[jax.Device]) -> Callable:
-    """`extract(variables, data, key, given) -> (features, labels)`, pmapped: what the head of a frozen network sees of
-    augmented images, and their labels; `data` and `given` as in `make_predict`."""
+    """Returns `extract(variables, data, key, inputs) -> (features, labels)`, pmapped; see `make_predict`.
+
+    Features are those that the head of the network gets; labels are those of the augmented images.
+
+    Args:
+        apply: the network.
+        augment: augmentation of the images.
+        devices: on which it runs.
+    """
 
     def extract(
-        variables: Tree, data: Tree, key: jax.Array, given: dict[str, jax.Array]
+        variables: Tree, data: Tree, key: jax.Array, inputs: dict[str, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
-        batch = batches.taken(data, given)
+        batch = batches.taken(data, inputs)
         index = batch.pop("index")
         keys = jax.vmap(lambda image: jax.random.fold_in(key, image))(index)  # the same in batches of any size
         seen = augment(keys, batch)
@@ -101,12 +119,23 @@ def extract_rows(
     batch: int,
     devices: Sequence[jax.Device],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(features [len(rows) d], labels [len(rows) classes]) of the images at `rows`, as `collect_predictions`; of `data`
-    the "image" may be streamed, what is beside it is replicated."""
-    beside = dict(data)
-    images = beside.pop("image")
-    placed = batches.resident(images) | beside
-    each = batches.padded(images, rows, batch, devices)
-    found = [[np.asarray(values) for values in extract(variables, placed, key, given)] for given in each]
-    features, targets = (parallel.collected(of_batches)[: len(rows)] for of_batches in zip(*found, strict=True))
+    """Computes the features of images. The last batch is filled up, so that no image is left out.
+
+    Args:
+        extract: as from `make_extract`.
+        variables: replicated on the devices.
+        data: "image" as from `batches.place`, and what else examples have, replicated.
+        rows: indices of the n images.
+        key: random key of the augmentation, replicated; the key of an image does not depend on its batch.
+        batch: images of a batch, over all devices.
+        devices: those of `extract`.
+
+    Returns: (features float32 [n d], labels [n classes]).
+    """
+    other_data = dict(data)
+    images = other_data.pop("image")
+    placed = batches.resident(images) | other_data
+    padded = batches.padded(images, rows, batch, devices)
+    outputs = [[np.asarray(values) for values in extract(variables, placed, key, inputs)] for inputs in padded]
+    features, targets = (parallel.collected(parts)[: len(rows)] for parts in zip(*outputs, strict=True))
     return features, targets

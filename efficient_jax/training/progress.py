@@ -1,4 +1,4 @@
-"""A live bar for each stage on a terminal, plain lines elsewhere."""
+"""Shows the progress of a stage: a live bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import time
@@ -12,12 +12,12 @@ LINE_EVERY = 10.0  # seconds between plain lines
 
 
 class StageProgress:
-    """Shows how far a stage is; a context manager. The time left does not count what was compiled."""
+    """Shows how far a stage is; a context manager. The remaining time is estimated without compilation."""
 
     def __init__(self, console: Console, name: str, *, first: int, updates: int) -> None:
         self._console, self._name, self._updates, self._first = console, name, updates, first
         self._shown = time.perf_counter()
-        self._started: float | None = None  # when the step was compiled, later by what is `apart`
+        self._started: float | None = None  # when the first step was done, later by the time within `apart`
         self._bar = Progress(
             TextColumn("{task.description:>12}"),
             BarColumn(),
@@ -37,23 +37,29 @@ class StageProgress:
         self._bar.stop()
 
     def compiled(self) -> None:
-        """The step is compiled: from now on the time counts. Later calls change nothing."""
+        """Says that the step is compiled: the time counts from the first call on. Later calls change nothing."""
         self._started = self._started or time.perf_counter()
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """What comes once, such as a first validation that compiles, says nothing of the time left."""
+        """Within, the time does not count: for work that comes once, such as a first validation that compiles."""
         begun = time.perf_counter()
         yield
         if self._started:
             self._started += time.perf_counter() - begun
 
     def show(self, step: int, values: Mapping[str, float]) -> None:
+        """Shows the bar after a step; without a terminal a line, but no more than one in 10 seconds.
+
+        Args:
+            step: number of steps that are done.
+            values: metrics; "images_per_second" and "loss" are shown.
+        """
         status = f"{values['images_per_second']:,.0f} images/s  loss {values['loss']:.3f}"
         self._bar.update(self._task, completed=step, status=status)
         now = time.perf_counter()
         if not self._console.is_terminal and (now - self._shown > LINE_EVERY or step == self._updates):
             seconds = (now - (self._started or now)) / (step - self._first)
             left = seconds * (self._updates - step)
-            self._console.print(f"{self._name}: update {step}/{self._updates}, {status}, {left:.0f} s left")
+            self._console.print(f"{self._name}: step {step}/{self._updates}, {status}, {left:.0f} s left")
             self._shown = now

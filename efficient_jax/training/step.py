@@ -13,17 +13,17 @@ from efficient_jax.training.state import update_ema
 from efficient_jax.types import Batch, Tree
 
 Given = dict[str, dict[str, jax.Array]]
-"""Stream -> what a step is given of it."""
+"""Stream -> its inputs of a step, see `Step`."""
 
 Step = Callable[..., tuple[Tree, dict[str, tuple[jax.Array, jax.Array]]]]
-"""`step(state, teachers, class_counts, data, key, given) -> (state, metrics)`
+"""`step(state, teachers, class_counts, data, key, inputs) -> (state, metrics)`
 
 state         see `state.create`; donated
 teachers      variables of each teacher, replicated
 class_counts  labelled images of each class, replicated
 data          {"image": uint8 [n h w c], "label": float32 [n classes]} and what else `types.Example` names, replicated
 key           the random key of the stage, replicated
-given         {stream: {"index": [devices k share]}}, the images of k steps, of which step i takes entry i % k: sent
+inputs        {stream: {"index": [devices k share]}}, the images of k steps, of which step i takes entry i % k: sent
               together, they cost the host nothing per step. An "image" [devices k share h w c] beside the index takes
               the place of that in data
 metrics       name -> (sum, count)
@@ -61,9 +61,9 @@ def make_train_step(
     def trained(params: Tree) -> Tree:
         return jax.tree.map(lambda p, f: jax.lax.stop_gradient(p) if f else p, params, frozen) if frozen else params
 
-    def step(state: Tree, teachers: tuple, class_counts: jax.Array, data: Tree, key: jax.Array, given: Given):
+    def step(state: Tree, teachers: tuple, class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Given):
         context = loss_context(state, teachers, class_counts, updates)
-        batch, keys = _batch(state["step"], data, key, given)
+        batch, keys = _batch(state["step"], data, key, inputs)
 
         def of_part(model_state: Tree, part: tuple[dict, dict]) -> tuple[Tree, Tree]:
             (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
@@ -109,9 +109,9 @@ def make_forward(loss_fn: LossFn, *, updates: int, devices: Sequence[jax.Device]
         devices: the batch is split over these.
     """
 
-    def forward(state: Tree, teachers: tuple, class_counts: jax.Array, data: Tree, key: jax.Array, given: Given):
+    def forward(state: Tree, teachers: tuple, class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Given):
         context = loss_context(state, teachers, class_counts, updates)
-        loss, aux = loss_fn(state["params"], state["model_state"], context, *_batch(state["step"], data, key, given))
+        loss, aux = loss_fn(state["params"], state["model_state"], context, *_batch(state["step"], data, key, inputs))
         renewed = state | {"step": state["step"] + 1, "model_state": aux.model_state}
         return renewed, jax.lax.psum(loss, parallel.AXIS)
 
@@ -119,11 +119,11 @@ def make_forward(loss_fn: LossFn, *, updates: int, devices: Sequence[jax.Device]
 
 
 def _batch(
-    number: jax.Array, data: Tree, key: jax.Array, given: Given
+    number: jax.Array, data: Tree, key: jax.Array, inputs: Given
 ) -> tuple[dict[str, Batch], dict[str, jax.Array]]:
     """Returns the examples of each stream on this device, and their random keys."""
     step_key = jax.random.fold_in(key, number)
-    now = jax.tree.map(lambda values: values[number % len(values)], given)
+    now = jax.tree.map(lambda values: values[number % len(values)], inputs)
     batch = {name: batches.taken(data, of_stream) for name, of_stream in now.items()}
     keys = {
         name: parallel.keys_of_share(random_keys.named(step_key, name), len(examples["index"]))

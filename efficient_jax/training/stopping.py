@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: said at once, and what is done is saved before the end."""
+"""Ctrl-C and SIGTERM while training: reported at once; training ends after the next checkpoint."""
 
 import contextlib
 import os
@@ -15,37 +15,45 @@ GRACE = 2.0
 
 
 class Stopped(Exception):
-    """Training was asked to stop, and did where nothing is lost."""
+    """Training was asked to stop, and stopped where no work is lost."""
 
 
 class Stop:
-    """Whether training was asked to stop.
+    """Whether training was asked to stop: `stop()` is True from then on.
 
-    `after` says what is finished first, in words; where it is "", nothing would be lost and a signal interrupts at
-    once. The request stays in any case: an interrupt can get lost inside a callback, and the next question finds it.
+    `after` says in words what is finished first. Where it is "", no work would be lost, and a signal interrupts at
+    once. The request stays in any case: an interrupt can get lost inside a callback, and the next call sees it.
     """
 
     def __init__(self, several: bool = False) -> None:
         self.after, self.requested, self._several = "", False, several
 
     def __call__(self) -> bool:
-        """Of several processes all get the same answer, and have to ask equally often."""
+        """Returns the same on all processes, which have to call it equally often."""
         return distributed.asked_to_stop() if self._several else self.requested
 
     def check(self, where: str) -> None:
-        """Raises: Stopped, saying `where`, when training was asked to stop."""
+        """Stops here, if training was asked to stop.
+
+        Args:
+            where: where training is, for the message.
+
+        Raises: Stopped.
+        """
         if self():
             raise Stopped(f"stopped {where}")
 
 
 @contextlib.contextmanager
 def listening(say: Callable[[str], None]) -> Iterator[Stop]:
-    """Within, the first SIGINT or SIGTERM is said at once and only noted in what is yielded, or interrupts where that
-    has nothing to finish; a second SIGINT interrupts as ever.
+    """Defers the first SIGINT or SIGTERM: the yielded `stop()` becomes True. A second SIGINT interrupts at once.
 
-    Python runs handlers between its own instructions, so not while XLA compiles: a thread hears the signals too,
-    speaks, and ends the process where a second Ctrl-C does not get through. Only the main thread can listen: in any
-    other nothing changes.
+    Where `stop.after` is "", the first signal interrupts at once too. Python runs signal handlers between its own
+    instructions, so not while XLA compiles: a thread gets the signals too, reports them, and ends the process where a
+    second Ctrl-C has no effect. Only the main thread can handle signals: in any other nothing changes.
+
+    Args:
+        say: shows a line; called in another thread.
     """
     several = distributed.several()
     stop = Stop(several)
@@ -55,23 +63,23 @@ def listening(say: Callable[[str], None]) -> Iterator[Stop]:
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
-        again, stop.requested = stop.requested, True
-        if several and not again:
+        requested_before, stop.requested = stop.requested, True
+        if several and not requested_before:
             distributed.ask_to_stop()
-        # A sweep that was interrupted terminates its trial, which heard the same Ctrl-C.
-        if number == signal.SIGINT if again else not stop.after:
+        # A sweep that was interrupted terminates its trial, which got the same Ctrl-C.
+        if number == signal.SIGINT if requested_before else not stop.after:
             raise KeyboardInterrupt
 
     numbers = [signal.SIGINT] if several else [signal.SIGINT, signal.SIGTERM]
-    heard = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]  # as whoever began it
-    ears, mouth = socket.socketpair()
-    mouth.setblocking(False)
+    handled = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]  # ignored ones stay so
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
     ended = threading.Event()
 
-    def speak() -> None:
+    def report() -> None:
         count = 0
-        while number := ears.recv(1):
-            if number[0] not in heard:
+        while number := receiver.recv(1):
+            if number[0] not in handled:
                 continue
             count += 1
             if count == 1:
@@ -80,10 +88,10 @@ def listening(say: Callable[[str], None]) -> Iterator[Stop]:
                 say("stopped; the same command carries on from the last checkpoint")
                 os._exit(130)
 
-    speaker = threading.Thread(target=speak, name="signals", daemon=True)
-    speaker.start()
-    before = {number: signal.signal(number, note) for number in heard}
-    descriptor = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+    reporter = threading.Thread(target=report, name="signals", daemon=True)
+    reporter.start()
+    before = {number: signal.signal(number, note) for number in handled}
+    descriptor = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     try:
         yield stop
     finally:
@@ -91,6 +99,6 @@ def listening(say: Callable[[str], None]) -> Iterator[Stop]:
         signal.set_wakeup_fd(descriptor)
         for number, handler in before.items():
             signal.signal(number, handler)
-        mouth.close()
-        speaker.join()
-        ears.close()
+        sender.close()
+        reporter.join()
+        receiver.close()

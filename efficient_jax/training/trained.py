@@ -86,7 +86,7 @@ def stage_and_step(name: str, where: str) -> tuple[Path, int | None]:
     if not at or Path(name).exists():
         return stage_folder(Path(name), where), None
     if not step.isdigit():
-        raise UserError(f"{where}: {name!r} wants the number of an update behind the @, or * for all that were kept")
+        raise UserError(f"{where}: {name!r} wants the number of a step behind the @, or * for all that were kept")
     return stage_folder(Path(path), where), int(step)
 
 

@@ -152,7 +152,7 @@ def fill(process, checkpoints):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_the_step_compiles_is_said_at_once(number, tmp_path):
-    """And it ends after one update, with a checkpoint."""
+    """And it ends after one step, with a checkpoint."""
     ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     cold = {"XDG_CACHE_HOME": str(tmp_path / "nothing compiled")}
     process = start("train", *LONG, f"--workdir={tmp_path / 'run'}", environment=cold)
@@ -163,11 +163,11 @@ def test_a_signal_while_the_step_compiles_is_said_at_once(number, tmp_path):
         time.sleep(0.01)
     process.send_signal(number)
     said = next(line for line in process.stdout if line.startswith("stopping"))
-    assert said == "stopping after compiling and one update, with a checkpoint; a second Ctrl-C stops at once\n"
+    assert said == "stopping after compiling and one step, with a checkpoint; a second Ctrl-C stops at once\n"
     assert not checkpoint.steps(stage)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 75
-    assert err == "stage 'augmented': stopped after update 1 of 60; the same command carries on from there\n"
+    assert err == "stage 'augmented': stopped after step 1 of 60; the same command carries on from there\n"
     assert checkpoint.steps(stage) == [1]
 
 
@@ -188,8 +188,8 @@ def test_stopped_the_same_command_ends_as_the_uninterrupted_run(how, whole, tmp_
         assert err.count("\n") == 1
     if how == terminate:
         assert process.returncode == 75
-        assert "stopping after this update" in out
-        assert err.startswith("stage 'augmented': stopped after update ")
+        assert "stopping after this step" in out
+        assert err.startswith("stage 'augmented': stopped after step ")
         assert err.endswith("of 60; the same command carries on from there\n")
     ends_as(whole, killed)
 
@@ -218,7 +218,7 @@ def test_two_processes_are_as_one_also_after_one_has_died(whole, tmp_path):
     errs = [process.communicate(timeout=60)[1] for process in both]
     codes = [process.returncode for process in both]
     assert codes in ([75, 75], [0, 0]), errs  # together; a fast machine is done within that second
-    assert all(("stage 'augmented': stopped after update" in err) == (codes[0] == 75) for err in errs)
+    assert all(("stage 'augmented': stopped after step" in err) == (codes[0] == 75) for err in errs)
 
     both = [start("train", *flags, f"--process={number}") for number in range(2)]
     outs = [process.communicate(timeout=300) for process in both]
@@ -262,7 +262,7 @@ def test_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
     code, _, err = launch("train", *flags)
     assert code == 2
     assert err.startswith("error: stage 'supervised': the ")
-    assert "in update" in err
+    assert "in step" in err
     assert err.count("\n") == 1
     assert not (tmp_path / "supervised" / "result.json").exists()
     variables = Trained.open(str(tmp_path / "supervised"), "test").variables

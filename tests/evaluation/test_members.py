@@ -40,8 +40,8 @@ def test_a_finished_stage_has_left_what_its_model_predicts(trained):
     ("flags", "message"),
     [
         ({"members": "{run}/net,{run}/wide", "soup": "uniform"}, r"^--soup: settings of .*wide' is .*'width': 5"),
-        ({"members": "{run}/net@7"}, r"has no checkpoint of update 7; it has 3, 6, 9"),
-        ({"members": "{run}/net@last"}, r"wants the number of an update behind the @"),
+        ({"members": "{run}/net@7"}, r"has no checkpoint of step 7; it has 3, 6, 9"),
+        ({"members": "{run}/net@last"}, r"wants the number of a step behind the @"),
         ({"members": "{run}/net,{run}/wide", "weights": "1"}, r"^--weights: 1 for 2 members"),
         ({"members": "{run}/net,{run}/wide", "weights": "1,x"}, r"^--weights: '1,x'; want numbers"),
         ({"members": "{run}/net", "vote": "sofd"}, r"^--vote: unknown name 'sofd'; did you mean 'soft'"),

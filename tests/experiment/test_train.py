@@ -77,7 +77,7 @@ def test_a_resumed_stage_says_where_it_goes_on_and_counts_all_its_seconds(images
     (each,) = ready.stages
     with pytest.raises(Stopped, match="stopped before the first step of stage 's'"):
         run_stage(each, ready, After(1))
-    with pytest.raises(Stopped, match=r"stage 's': stopped after update 3 of 6"):
+    with pytest.raises(Stopped, match=r"stage 's': stopped after step 3 of 6"):
         run_stage(each, ready, After(4))
     assert "goes on" not in said.getvalue()
     spent = files.read_json(tmp_path / "s" / "seconds.json")["seconds"]

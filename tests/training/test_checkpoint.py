@@ -97,7 +97,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path):
         step, state = checkpoint.newest(manager, tree(0.0), jax.local_devices()[:1], said.append)
         assert (step, float(state["params"]["w"][0, 0])) == (1, 1.0)
         assert len(said) == 1
-        assert "update 2 is damaged" in said[0]
+        assert "step 2 is damaged" in said[0]
         checkpoint.save(manager, 2, tree(2.0), SPEC, None)  # its place is free
     with checkpoint.open_manager(tmp_path) as manager:
         assert checkpoint.newest(manager, tree(0.0), jax.local_devices()[:1], said.append)[0] == 2

@@ -50,9 +50,9 @@ def test_carries_on_after_the_updates_that_are_done():
 
 
 def test_asked_to_stop_it_saves_after_the_update_under_way():
-    with pytest.raises(Stopped, match=r"stage 's': stopped after update 4 of 7"):
+    with pytest.raises(Stopped, match=r"stage 's': stopped after step 4 of 7"):
         run(stop=lambda done: len(done) == 4)
-    with pytest.raises(Stopped, match=r"stage 's': stopped after update 7 of 7"):
+    with pytest.raises(Stopped, match=r"stage 's': stopped after step 7 of 7"):
         run(stop=lambda done: len(done) == 7)
 
 
@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_stops_and_is_not_saved():
     def step(state, i):
         return state, {"loss": (jnp.float32("nan") if i == 4 else jnp.float32(1), jnp.float32(1))}
 
-    with pytest.raises(UserError, match=r"stage 's': the loss is nan in update 5"):
+    with pytest.raises(UserError, match=r"stage 's': the loss is nan in step 5"):
         loop.run(
             step,
             0,

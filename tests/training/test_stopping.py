@@ -25,7 +25,7 @@ def heard():
 def test_a_signal_is_noted_and_a_second_ctrl_c_interrupts():
     said, before = [], signal.getsignal(signal.SIGTERM)
     with contextlib.suppress(Stopped), listening(said.append) as stop:
-        stop.after = "this update"
+        stop.after = "this step"
         assert not stop()
         stop.check("too early")
         signal.raise_signal(signal.SIGTERM)
@@ -37,7 +37,7 @@ def test_a_signal_is_noted_and_a_second_ctrl_c_interrupts():
             stop.check("before stage 'b'")
     assert signal.getsignal(signal.SIGTERM) == before
     assert signal.set_wakeup_fd(-1) == -1
-    assert said == ["stopping after this update; a second Ctrl-C stops at once"]
+    assert said == ["stopping after this step; a second Ctrl-C stops at once"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -32,9 +32,9 @@ def test_a_step_behind_the_at_is_a_checkpoint_of_the_stage(run, tmp_path):
         opened = Trained.open(str(tmp_path / name), "here")
         assert opened.step == step
         np.testing.assert_array_equal(opened.variables["params"]["head"]["bias"], step)
-    with pytest.raises(UserError, match=r"^here: .* has no checkpoint of update 3; it has 1, 2$"):
+    with pytest.raises(UserError, match=r"^here: .* has no checkpoint of step 3; it has 1, 2$"):
         Trained.open(str(tmp_path / "a@b@3"), "here")
-    with pytest.raises(UserError, match=r"^here: '.*a@b@x' wants the number of an update behind the @"):
+    with pytest.raises(UserError, match=r"^here: '.*a@b@x' wants the number of a step behind the @"):
         Trained.open(str(tmp_path / "a@b@x"), "here")
 
 
