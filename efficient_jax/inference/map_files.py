@@ -1,4 +1,4 @@
-"""Maps of the class of each pixel as files of other programs: a folder with a .png or .npz for each image."""
+"""Reads segmentation maps of other programs: a folder with a .png or .npz for each image."""
 
 import zipfile
 from pathlib import Path
@@ -14,21 +14,33 @@ SUFFIXES = (".png", ".npz")
 
 
 def files(folder: Path, where: str) -> dict[str, Path]:
-    """Returns name without suffix -> file, of the maps in `folder`. Raises: UserError naming `where` for none."""
-    found = [path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES] if folder.is_dir() else []
-    named = {path.stem: path for path in found}
-    if len(named) < len(found):
+    """Returns the files of the maps in a folder by their names without suffix.
+
+    Args:
+        folder: has a .png or .npz for each image.
+        where: what an error names.
+
+    Raises: UserError for a folder without maps, and for two maps of one name.
+    """
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES] if folder.is_dir() else []
+    named = {path.stem: path for path in paths}
+    if len(named) < len(paths):
         raise UserError(f"{where}: {str(folder)!r} has two maps of one name; want one .png or .npz for each image")
-    if not found:
+    if not paths:
         raise UserError(f"{where}: no .png or .npz in {str(folder)!r}; want a folder with a map for each image")
     return named
 
 
 def read(path: Path, where: str) -> Int[np.ndarray, "h w"] | Float[np.ndarray, "h w classes"]:
-    """Returns the map in a file: classes, int [h w], of a grey or palette .png or an .npz; or the probabilities of an
-    .npz, float [h w classes]. An .npz has one array.
+    """Reads a map: a class or the probabilities of all classes for each pixel.
 
-    Raises: UserError naming `where` for a file that cannot be read or holds something else.
+    Args:
+        path: a gray or palette .png with classes, or an .npz with one array of classes or probabilities.
+        where: what an error names.
+
+    Returns: classes, int32 [h w], or probabilities, float [h w classes].
+
+    Raises: UserError for a file that cannot be read or holds something else.
     """
     try:
         if path.suffix == ".npz":

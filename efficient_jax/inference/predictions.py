@@ -1,4 +1,4 @@
-"""What a member predicted, as a file: an ensemble never needs the models again, and other programs can join it."""
+"""Files of predictions: ensembles are evaluated without running models, and other programs' predictions can join."""
 
 import re
 import zipfile
@@ -20,20 +20,22 @@ from efficient_jax.tasks import TASKS, of_labels
 
 SUFFIXES = (".npz", ".csv")
 FILES = {"test": "predictions.npz", "validation": "validation.npz"}
-"""In the folder of a stage."""
+"""Split -> name of the file in the folder of a stage."""
 
 NAMED = 3
 
 
 class Predictions(NamedTuple):
-    """Of some images of a data set."""
+    """Predictions for some images of a dataset."""
 
-    ids: Int[np.ndarray, " n"]  # their numbers in it
+    ids: Int[np.ndarray, " n"]  # indices of the images in the dataset
     probabilities: Float[np.ndarray, "n *hw classes"]
     labels: np.ndarray  # int32 [n ...] as `task` has them, -1 where nobody has labelled the image
     classes: tuple[str, ...]
-    images: tuple[str, ...]  # their names
-    contents: tuple[str, ...] = ()  # their content hashes, as `dataset.contents`; () where the file does not have them
+    images: tuple[str, ...]  # names of the images
+    contents: tuple[
+        str, ...
+    ] = ()  # content hashes of the images, as `dataset.contents`; () where the file does not have them
     shares: bool = False  # whether `probabilities` are shares of a hard vote, which have no likelihood
     task: str = "classification"  # what a label is: a name of `tasks.TASKS`
 
@@ -44,46 +46,53 @@ def of(source: Source, ids: Int[np.ndarray, " n"], probabilities: Float[np.ndarr
     Args:
         source: the dataset.
         ids: indices of the images.
-        probabilities: of these images.
+        probabilities: predictions for these images.
     """
     names, contents = tuple(source.name(i) for i in ids), dataset.contents(source, ids)
     return Predictions(ids, probabilities, source.labels[ids], source.classes, names, contents, task=source.task)
 
 
-def write(path: Path, found: Predictions) -> None:
+def write(path: Path, predictions: Predictions) -> None:
     """Writes a file of predictions, whole or not at all.
 
     Args:
         path: an .npz of `id`, `image`, `content`, `label`, `probabilities`, `classes` and `task`; or, unless labels are
             of pixels, a .csv with a line for each image: id, image, content, label (the class's name, or of several
             labels 0 and 1 in columns `label(class)`), and columns `p(class)`.
-        found: the predictions.
+        predictions: what is written.
     """
     if path.suffix == ".npz":
-        texts = {"image": np.array(found.images), "classes": np.array(found.classes), "task": np.array(found.task)}
-        texts |= {"content": np.array(found.contents)} if found.contents else {}
-        arrays = {"id": found.ids, "probabilities": found.probabilities, "label": found.labels}
-        arrays |= {"shares": np.array(True)} if found.shares else {}
-        return files.write_npz(path, arrays | texts)
-    task = TASKS[found.task]
-    names, labels = task.label_columns(found.classes), task.to_columns(found.labels, found.classes)
-    contents = [found.contents] if found.contents else []
-    columns = [found.ids, found.images, *contents, *labels, *found.probabilities.T]
-    header = ["id", "image", *["content"] * len(contents), *names, *(f"p({name})" for name in found.classes)]
+        texts = {"image": predictions.images, "classes": predictions.classes, "task": predictions.task}
+        texts |= {"content": predictions.contents} if predictions.contents else {}
+        arrays = {"id": predictions.ids, "probabilities": predictions.probabilities, "label": predictions.labels}
+        arrays |= {"shares": np.array(True)} if predictions.shares else {}
+        return files.write_npz(path, arrays | {name: np.array(value) for name, value in texts.items()})
+    task, classes = TASKS[predictions.task], predictions.classes
+    names, labels = task.label_columns(classes), task.to_columns(predictions.labels, classes)
+    contents = [predictions.contents] if predictions.contents else []
+    columns = [predictions.ids, predictions.images, *contents, *labels, *predictions.probabilities.T]
+    header = ["id", "image", *["content"] * len(contents), *names, *(f"p({name})" for name in classes)]
     return files.write_text(path, files.csv_text(header, zip(*columns, strict=True)))
 
 
 def read(path: Path, where: str) -> Predictions:
-    """Raises: UserError naming `where` for a file that is not there, or whose probabilities are none."""
+    """Reads a file of predictions, see `write`. In files of other programs labels, names and classes may be missing.
+
+    Args:
+        path: an .npz, or else a .csv.
+        where: what an error names.
+
+    Raises: UserError for a file that does not exist or holds no probabilities.
+    """
     if not path.is_file():
         raise UserError(f"{where}: no file {str(path)!r}")
     try:
-        found = _from_npz(path) if path.suffix == ".npz" else _from_csv(path, where)
+        predictions = _from_npz(path) if path.suffix == ".npz" else _from_csv(path, where)
     except (KeyError, ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{where}: {str(path)!r} does not hold predictions: {what}") from error
-    _check(found, f"{where}: {str(path)!r}")
-    return found
+    _check(predictions, f"{where}: {str(path)!r}")
+    return predictions
 
 
 def _from_npz(path: Path) -> Predictions:
@@ -94,7 +103,7 @@ def _from_npz(path: Path) -> Predictions:
         images = _strings(arrays["image"]) if "image" in arrays else _numbered(ids)
         contents = _strings(arrays["content"]) if "content" in arrays else ()
         shares = "shares" in arrays and bool(arrays["shares"])
-        task = str(arrays["task"]) if "task" in arrays else of_labels(labels).name  # none: of another program
+        task = str(arrays["task"]) if "task" in arrays else of_labels(labels).name  # files of other programs have none
     if task not in TASKS:
         raise ValueError(f"its task is {task!r}; want one of {', '.join(TASKS)}")
     classes = tuple(map(normal, _strings(classes)))
@@ -122,7 +131,7 @@ def _from_csv(path: Path, where: str) -> Predictions:
 
 
 def _labels(table: delimited.Table, classes: tuple[str, ...]) -> Int[np.ndarray, " n"]:
-    """Class numbers of the column `label`, -1 where it has no label or is not there."""
+    """Returns the class indices of the column `label`, -1 where there is no label or no such column."""
     numbers = {name: number for number, name in enumerate(classes)}
     names = list(map(normal, table.column("label"))) if "label" in table.names else [""] * len(table.rows)
     for row, name in enumerate(names):
@@ -139,46 +148,56 @@ def _strings(values: np.ndarray) -> tuple[str, ...]:
     return tuple(str(value) for value in values)
 
 
-def _check(found: Predictions, where: str) -> None:
-    task = TASKS[found.task]
-    *shape, count = found.probabilities.shape or (-1,)
-    lengths = {len(found.ids), len(found.labels), len(found.images), len(found.contents or found.ids), *shape[:1]}
+def _check(predictions: Predictions, where: str) -> None:
+    task = TASKS[predictions.task]
+    *shape, count = predictions.probabilities.shape or (-1,)
+    lengths = {
+        len(predictions.ids),
+        len(predictions.labels),
+        len(predictions.images),
+        len(predictions.contents or predictions.ids),
+        *shape[:1],
+    }
     if (
         len(shape) not in (1, 3)
         or len(lengths) > 1
-        or found.labels.shape != task.label_shape(found.probabilities.shape)
-        or count != len(found.classes)
+        or predictions.labels.shape != task.label_shape(predictions.probabilities.shape)
+        or count != len(predictions.classes)
     ):
         raise UserError(
-            f"{where} has probabilities {list(found.probabilities.shape)} for "
-            f"{counted(len(found.ids), 'id')}, labels {list(found.labels.shape)} and "
-            f"{counted(len(found.classes), 'class', 'classes')}; want [ids classes], or of "
+            f"{where} has probabilities {list(predictions.probabilities.shape)} for "
+            f"{counted(len(predictions.ids), 'id')}, labels {list(predictions.labels.shape)} and "
+            f"{counted(len(predictions.classes), 'class', 'classes')}; want [ids classes], or of "
             "pixels [ids h w classes]"
         )
-    sums = found.probabilities.sum(-1, dtype=np.float64)
-    inside = ((found.probabilities >= 0.0) & (found.probabilities <= 1.0)).all(-1)  # in this form nan is wrong too
+    sums = predictions.probabilities.sum(-1, dtype=np.float64)
+    inside = ((predictions.probabilities >= 0.0) & (predictions.probabilities <= 1.0)).all(-1)  # also False for nan
     if len(wrong := np.argwhere(~(inside & (np.abs(sums - 1.0) <= 1e-3) if task.exclusive else inside))):
         at = tuple(wrong[0])
+        rows = counted(len(np.unique(wrong[:, 0])), "row is not probabilities", "rows are not probabilities")
         raise UserError(
-            f"{where}: the probabilities of {counted(len(np.unique(wrong[:, 0])), 'image')} are none, first "
-            f"of {found.images[at[0]]!r}: {found.probabilities[at].round(4).tolist()}; want numbers in 0 .. 1"
+            f"{where}: {rows}, first that of {predictions.images[at[0]]!r}: "
+            f"{predictions.probabilities[at].round(4).tolist()}; want numbers in 0 .. 1"
             + (f" whose sum is 1, not {sums[at]:.4f}" if task.exclusive else "")
         )
-    if not task.by_image and len(strange := np.setdiff1d(found.labels, [*range(count), NOT_COUNTED])):
+    if not task.by_image and len(strange := np.setdiff1d(predictions.labels, [*range(count), NOT_COUNTED])):
         raise UserError(f"{where}: pixels are labelled {strange[:NAMED].tolist()}; want 0 .. {count - 1}, or 255: none")
-    if len(np.unique(found.ids)) < len(found.ids):
+    if len(np.unique(predictions.ids)) < len(predictions.ids):
         raise UserError(f"{where} has an id twice")
 
 
 def rows_of(wanted: Predictions, among: Predictions) -> tuple[Int[np.ndarray, " n"], str]:
     """Finds the images of one set of predictions in another.
 
-    Images are the same if their content is; without hashes, if their names are; a file of another program that has
-    neither numbers them as the run does.
+    Images are identified by content; without content hashes by name; in files of other programs that have neither by
+    their index.
 
-    Returns:
-        (for each image of `wanted` its row in `among`, -1 where it is not there; what identified the images: "content",
-        "name" or "id").
+    Args:
+        wanted: predictions for the images to find.
+        among: predictions for the images among which they are searched.
+
+    Returns: (for each image of `wanted` its row in `among`, -1 where there is none; what identified the images:
+        "content", "name" or "id").
     """
     if wanted.contents and among.contents:
         return identity.rows_of(wanted.images, wanted.contents, among.images, among.contents), "content"
@@ -187,33 +206,37 @@ def rows_of(wanted: Predictions, among: Predictions) -> tuple[Int[np.ndarray, " 
     return identity.rows_of_names([str(i) for i in wanted.ids], [str(i) for i in among.ids]), "id"
 
 
-def same_images(found: Sequence[Predictions]) -> bool:
-    """Whether all are of the same images, in any order."""
-    first = found[0]
-    pairs = ((rows_of(first, other)[0], rows_of(other, first)[0]) for other in found)
-    return all((one >= 0).all() and (back >= 0).all() for one, back in pairs)
+def same_images(members: Sequence[Predictions]) -> bool:
+    """Returns whether all predictions are for the same images, in any order.
+
+    Args:
+        members: one or more.
+    """
+    first = members[0]
+    pairs = ((rows_of(first, other)[0], rows_of(other, first)[0]) for other in members)
+    return all((there >= 0).all() and (back >= 0).all() for there, back in pairs)
 
 
-def _named(found: Predictions) -> bool:
-    return found.images not in ((), _numbered(found.ids))
+def _named(predictions: Predictions) -> bool:
+    return predictions.images not in ((), _numbered(predictions.ids))
 
 
 def matched(
-    found: Sequence[Predictions], names: Sequence[str], where: str, more: Callable[[str], None] | None = None
+    members: Sequence[Predictions], names: Sequence[str], where: str, more: Callable[[str], None] | None = None
 ) -> list[Predictions]:
-    """All in the order of the first, with its ids, names and labels.
+    """Returns all predictions in the order of the first, with its indices, names and labels.
 
     Args:
-        found: predictions of the same images, see `rows_of`.
-        names: what they are called in a message.
+        members: predictions for the same images, see `rows_of`.
+        names: name of each member for messages.
         where: what an error names.
-        more: takes a line on images that only others than the first have and that are left out; None: an error.
+        more: shows a line on images that the first member does not have, which are left out; None: they are an error.
 
     Raises: UserError where images, labels or classes are not the same.
     """
-    first = found[0]
+    first = members[0]
     result = []
-    for name, other in zip(names, found, strict=True):
+    for name, other in zip(names, members, strict=True):
         if other.classes != first.classes:
             raise UserError(
                 f"{where}: classes of {name!r} are {list(other.classes)}, those of {names[0]!r} {list(first.classes)}"
@@ -222,10 +245,10 @@ def matched(
         back, _ = rows_of(other, first)
         if (missing := np.flatnonzero(order < 0)).size:
             raise UserError(_apart(first, names[0], missing, other, name, by, where))
-        if (beside := np.flatnonzero(back < 0)).size and more is None:
-            raise UserError(_apart(other, name, beside, first, names[0], by, where))
-        if beside.size and more:
-            more(f"{name}: left out {counted(len(beside), 'image')} that {names[0]!r} does not have")
+        if (additional := np.flatnonzero(back < 0)).size and more is None:
+            raise UserError(_apart(other, name, additional, first, names[0], by, where))
+        if additional.size and more:
+            more(f"{name}: left out {counted(len(additional), 'image')} that {names[0]!r} does not have")
         labels = other.labels[order]
         known = labels if (labels >= 0).any() else first.labels  # a file of another program may have none
         if not np.array_equal(known, first.labels):
@@ -239,14 +262,20 @@ def matched(
 
 
 def _apart(
-    found: Predictions, name: str, rows: Int[np.ndarray, " m"], other: Predictions, other_name: str, by: str, where: str
+    predictions: Predictions,
+    name: str,
+    rows: Int[np.ndarray, " m"],
+    other: Predictions,
+    other_name: str,
+    by: str,
+    where: str,
 ) -> str:
-    """What to say of images that are in one file only, found by "content", "name" or "id"."""
+    """Returns the message on images that are in one file only, compared by "content", "name" or "id"."""
     if by == "id":
-        shown = f"such as ids {found.ids[rows[:NAMED]].tolist()}"
+        shown = f"such as ids {predictions.ids[rows[:NAMED]].tolist()}"
     else:
-        changed = by == "content" and found.images[rows[0]] in set(other.images)
-        shown = "such as " + ", ".join(repr(found.images[row]) for row in rows[:NAMED])
+        changed = by == "content" and predictions.images[rows[0]] in set(other.images)
+        shown = "such as " + ", ".join(repr(predictions.images[row]) for row in rows[:NAMED])
         shown += ", whose file is another one there" if changed else ""
     which = counted(len(rows), f"image of {name!r} is", f"images of {name!r} are")
     return f"{where}: {which} not in {other_name!r}, compared by {by}, {shown}"

@@ -1,8 +1,8 @@
-"""Test-time augmentation: predict several views of each image and combine what is said.
+"""Test-time augmentation: predicts several views of each image and combines the predictions.
 
-A view is a turn, a shift and a zoom, each with its inverse, so that maps of pixels can be brought back too. A flip or
-a turn may change what an image shows: not for digits and text, and `d4` only where there is no up and down, such as
-seen through a microscope or from the air.
+A view is a flip, a rotation, a shift and a zoom, each with its inverse, so that predictions of pixels can be mapped
+back to the image. A flip or a rotation may change the class of an image: do not take them for digits and text, and `d4`
+only where there is no up and down, as in microscopy or aerial images.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,18 +20,18 @@ Size = tuple[int, int]
 
 
 class View(NamedTuple):
-    """What is done to an image, in this order; the default is nothing, the identity."""
+    """A transformation of an image, in the order of its fields; the default is the identity."""
 
     flip: bool = False  # left to right
     turns: int = 0  # quarter turns, counter-clockwise
-    shift: tuple[float, float] = (0.0, 0.0)  # down and to the right, in shares of the sides; the edge is repeated
-    zoom: float = 1.0  # a window of 1 / zoom of the sides becomes the image; 1.0 and above
-    anchor: tuple[float, float] = (0.5, 0.5)  # where the window is: from (0.0, 0.0), upper left, to (1.0, 1.0)
+    shift: tuple[float, float] = (0.0, 0.0)  # down and right, as shares of height and width; the edge is repeated
+    zoom: float = 1.0  # a window of 1 / zoom of height and width is enlarged; 1.0 or more
+    anchor: tuple[float, float] = (0.5, 0.5)  # position of the window: from (0.0, 0.0), upper left, to (1.0, 1.0)
 
 
 IDENTITY = View()
 SHIFT, ZOOM = 1 / 16, 8 / 7
-TIE = 1e-3  # votes that the mean of probabilities counts for, where classes have equally many
+TIE = 1e-3  # weight of the mean probability in votes, which decides between classes with equally many
 CORNERS = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
 CROPS = tuple(View(zoom=ZOOM, anchor=anchor) for anchor in ((0.5, 0.5), *CORNERS))
 
@@ -46,19 +46,28 @@ VIEWS: dict[str, tuple[View, ...]] = {
 }
 """Names for lists of views. The image itself is always the first.
 
-none       the image
-flips      and its mirror image, left to right
-d4         the eight symmetries of a square: their mean is the same whichever way the image is turned or mirrored
-shifts     and moved by a sixteenth of its sides (at least a pixel) up, down, to the left and to the right
-crops      and its middle and four corners, windows of 7/8 of the sides
+none       the image alone
+flips      the image, and its mirror image left to right
+d4         the eight symmetries of a square: their mean does not depend on the orientation of the image
+shifts     the image, and shifted by 1/16 of its size (at least a pixel) up, down, left and right
+crops      the image, its center and its four corners, windows of 7/8 of its size
 ten_crops  the views of `crops`, and their mirror images
-scales     and its middle at 7/8 and 3/4 of the sides
+scales     the image, and its center at 7/8 and 3/4 of its size
 """
 
 
 def show(images: Images, view: View, method: str = "linear") -> Images:
-    """The images as `view` shows them, of the same size and dtype. `method` of a zoom: "linear", or "nearest" for
-    masks of classes. Raises: UserError for a quarter turn of an image that is not square, or a zoom below 1.0."""
+    """Transforms images.
+
+    Args:
+        images: of any dtype.
+        view: the transformation.
+        method: interpolation of a zoom: "linear", or "nearest" for masks of classes.
+
+    Returns: images of the same size and dtype.
+
+    Raises: UserError for a quarter turn of images that are not square, and for a zoom below 1.0.
+    """
     _, h, w, _ = images.shape
     _check(view, (h, w))
     images = jnp.rot90(images[:, :, ::-1] if view.flip else images, view.turns, (1, 2))
@@ -70,8 +79,17 @@ def show(images: Images, view: View, method: str = "linear") -> Images:
 def restore(
     maps: Shaped[Array, "b h w k"], view: View, method: str = "linear"
 ) -> tuple[Shaped[Array, "b h w k"], Bool[Array, "h w"]]:
-    """(maps of a view's pixels, such as the probabilities of their classes, brought back to the image; the pixels that
-    the view shows: all others are 0). The inverse of `show`: exactly, but for a "linear" zoom."""
+    """Maps predictions of a view's pixels back to the image: the inverse of `show`, exact but for a "linear" zoom.
+
+    Args:
+        maps: values of the pixels of the view, such as the probabilities of their classes.
+        view: the transformation.
+        method: interpolation of a zoom, "linear" or "nearest".
+
+    Returns: (maps of the image, 0 where the view does not show the pixel; which pixels it shows).
+
+    Raises: UserError as `show`.
+    """
     _, h, w, _ = maps.shape
     _check(view, (h, w))
     (down, right), (top, left, rows, columns) = _pixels(view, (h, w))
@@ -90,12 +108,27 @@ def restore(
 def predictions(
     classify: Callable[[Images], Float[Array, "b *hw classes"]], images: Images, views: Sequence[View]
 ) -> Float[Array, "v b *hw classes"]:
-    """What `classify` says of each view; jit-able, and `classify` is compiled once."""
+    """Predicts every view. May be compiled; `classify` is compiled once.
+
+    Args:
+        classify: returns the probabilities of images.
+        images: of any dtype.
+        views: the transformations, the identity among them.
+
+    Raises: UserError as `all_views`.
+    """
     return jax.lax.map(classify, all_views(images, views))
 
 
 def all_views(images: Images, views: Sequence[View]) -> Shaped[Array, "v b h w c"]:
-    """For a classifier that cannot be compiled: ask it about each. Raises: UserError without the identity."""
+    """Returns the images of all views, also for classifiers that cannot be compiled.
+
+    Args:
+        images: of any dtype.
+        views: the transformations, the identity among them.
+
+    Raises: UserError without the identity, and as `show`.
+    """
     if IDENTITY not in views:
         raise UserError("test-time augmentation: the image itself, View(), is missing among the views")
     return jnp.stack([show(images, view) for view in views])
@@ -104,47 +137,81 @@ def all_views(images: Images, views: Sequence[View]) -> Shaped[Array, "v b h w c
 def restored(
     maps: Float[Array, "v b h w classes"], views: Sequence[View]
 ) -> tuple[Float[Array, "v b h w classes"], Float[Array, "v 1 h w"]]:
-    """(the maps of all views brought back to the image, the weights with which `mean` and `vote` count them: 0.0 where
-    a view does not show a pixel)."""
-    found, seen = zip(*(restore(each, view) for each, view in zip(maps, views, strict=True)), strict=True)
-    return jnp.stack(found), jnp.stack(seen).astype(jnp.float32)[:, None]
+    """Maps predictions of all views back to the image.
+
+    Args:
+        maps: values of the pixels of each view.
+        views: the transformations.
+
+    Returns: (maps of the image; weights for `mean` and `vote`, 0.0 where a view does not show a pixel, else 1.0).
+
+    Raises: UserError as `show`.
+    """
+    parts = [restore(view_maps, view) for view_maps, view in zip(maps, views, strict=True)]
+    image_maps, shown = zip(*parts, strict=True)
+    return jnp.stack(image_maps), jnp.stack(shown).astype(jnp.float32)[:, None]
 
 
 def mean(
-    said: Float[Array, "v *b classes"], weights: Float[Array, "v *#b"] | None = None
+    probabilities: Float[Array, "v *b classes"], weights: Float[Array, "v *#b"] | None = None
 ) -> Float[Array, "*b classes"]:
-    """The mean over the views. In order of size, so that the order of the views does not matter to the last bit: over a
-    group such as `d4` the mean is exactly the same for every view of an image."""
+    """Returns the mean over the views.
+
+    Values are added in order of size, so that the order of the views does not change a bit: over a group such as `d4`
+    the mean is exactly the same for every view of an image.
+
+    Args:
+        probabilities: of every view.
+        weights: of every view, 0 or more; None: equal ones.
+    """
     if weights is None:
-        return jnp.sort(said, axis=0).mean(0)
+        return jnp.sort(probabilities, axis=0).mean(0)
     weights = weights[..., None]
-    return jnp.sort(said * weights, axis=0).sum(0) / weights.sum(0)
+    return jnp.sort(probabilities * weights, axis=0).sum(0) / weights.sum(0)
 
 
-def vote(said: Float[Array, "v *b classes"], weights: Float[Array, "v *#b"] | None = None) -> Int[Array, " *b"]:
-    """The class that most views say; among those with as many the one of the larger mean, then the first."""
-    ballots = jax.nn.one_hot(said.argmax(-1), said.shape[-1])
+def vote(
+    probabilities: Float[Array, "v *b classes"], weights: Float[Array, "v *#b"] | None = None
+) -> Int[Array, " *b"]:
+    """Returns the class that most views predict; of equal ones that with the largest mean probability, then the first.
+
+    Args:
+        probabilities: of every view.
+        weights: of every view, 0 or more; None: equal ones.
+    """
+    ballots = jax.nn.one_hot(probabilities.argmax(-1), probabilities.shape[-1])
     counts = (ballots if weights is None else ballots * weights[..., None]).sum(0)
     most = counts == counts.max(-1, keepdims=True)
-    return jnp.where(most, mean(said, weights), -jnp.inf).argmax(-1)
+    return jnp.where(most, mean(probabilities, weights), -jnp.inf).argmax(-1)
 
 
 def asked(text: str, where: str) -> tuple[tuple[View, ...], str]:
-    """Returns (views, vote) of `text`: a name of `VIEWS` with :soft, the default, or :hard behind it.
+    """Returns the views and the vote that a setting names.
 
-    soft: the mean of the views' probabilities. hard: the answer of most views.
-    Raises: UserError naming `where`, with the nearest name.
+    Args:
+        text: a name of `VIEWS`, followed by ":soft", the default, for the mean of the views' probabilities, or by
+            ":hard" for the class that most views predict.
+        where: what an error names.
+
+    Returns: (views, "soft" or "hard").
+
+    Raises: UserError, with the nearest name, for an unknown one.
     """
     name, _, vote = text.partition(":")
     choose(vote or "soft", dict.fromkeys(("soft", "hard")), f"{where}: the vote of the views")
     return choose(name, VIEWS, where), vote or "soft"
 
 
-def shares(said: Float[Array, "v *b classes"]) -> Float[Array, "*b classes"]:
-    """Returns the share of the views whose most probable class it is; among classes of equal shares that of the larger
-    mean is ahead by 0.1% of a vote, so that the largest is what `vote` answers, and none is 0."""
-    ballots = jax.nn.one_hot(said.argmax(-1), said.shape[-1]).sum(0)
-    return (ballots + TIE * mean(said)) / (len(said) + TIE)
+def shares(probabilities: Float[Array, "v *b classes"]) -> Float[Array, "*b classes"]:
+    """Returns the share of the views that predict each class.
+
+    The mean probability counts like 0.1% of a vote, so that no share is 0 and the largest one is that of `vote`.
+
+    Args:
+        probabilities: of every view.
+    """
+    ballots = jax.nn.one_hot(probabilities.argmax(-1), probabilities.shape[-1]).sum(0)
+    return (ballots + TIE * mean(probabilities)) / (len(probabilities) + TIE)
 
 
 def _check(view: View, size: Size) -> None:

@@ -1,4 +1,4 @@
-"""Several members' probabilities as one answer, for images and for each pixel of a map. Plain numpy, on the host."""
+"""Combines the probabilities of several members into one, for images and for pixels. Plain numpy, on the host."""
 
 from collections.abc import Callable
 
@@ -9,20 +9,37 @@ from efficient_jax.errors import UserError
 
 Members = Float[np.ndarray, "m *n classes"]
 Answer = tuple[Float[np.ndarray, "*n classes"], Int[np.ndarray, " *n"]]
-"""(probabilities, the class answered)"""
+"""(probabilities, index of the predicted class)"""
 
 EQUAL = 1e-9  # sums of weights that differ by less are equal
 
 
 def soft(probabilities: Members, weights: Float[np.ndarray, " m"]) -> Answer:
-    """The weighted mean of probabilities. Its log-likelihood is, for each example, no worse than the members' mean."""
+    """Returns the weighted mean of the probabilities, and its most probable class.
+
+    The log-likelihood of the mean is, for each example, no worse than the mean log-likelihood of the members.
+
+    Args:
+        probabilities: of every member.
+        weights: of every member, 0 or more, one of them above 0.
+
+    Raises: UserError for other weights.
+    """
     mean = np.tensordot(_shares(weights, len(probabilities)), probabilities, 1).astype(probabilities.dtype)
     return mean, mean.argmax(-1)
 
 
 def hard(probabilities: Members, weights: Float[np.ndarray, " m"]) -> Answer:
-    """The weighted share of the members whose most probable class it is; of those with the largest share the one
-    with the highest weighted mean of probabilities is answered, of equal ones the first."""
+    """Returns the weighted share of the members that predict each class, and the class with the largest share.
+
+    Of classes with equal shares the one with the highest weighted mean probability is predicted, then the first.
+
+    Args:
+        probabilities: of every member; a member predicts its most probable class.
+        weights: of every member, 0 or more, one of them above 0.
+
+    Raises: UserError for other weights.
+    """
     votes = probabilities.argmax(-1)[..., None] == np.arange(probabilities.shape[-1])
     share = np.tensordot(_shares(weights, len(probabilities)), votes, 1).astype(probabilities.dtype)
     mean, _ = soft(probabilities, weights)
@@ -43,11 +60,16 @@ def _shares(weights: Float[np.ndarray, " m"], members: int) -> Float[np.ndarray,
 
 
 def greedy(probabilities: Members, labels: Int[np.ndarray, " n"]) -> tuple[list[int], list[float]]:
-    """(members in the order in which they join, accuracy of the soft vote after each): who adds what.
+    """Orders members greedily by what they add to the soft vote.
 
-    Each round adds the member with which the vote is right most often; of equal ones that with the best
-    log-likelihood, then the first. Labels are of images that no member was trained on, and on which no claim rests
-    afterwards: validation.
+    Each round adds the member with which the vote has the highest accuracy; of equal ones that with the best
+    log-likelihood, then the first.
+
+    Args:
+        probabilities: of every member, [m n classes].
+        labels: true class of each image. Take validation images: test figures would be optimistic afterwards.
+
+    Returns: (indices of the members in the order in which they join, accuracy of the vote after each of them).
     """
     chosen: list[int] = []
     scores: list[float] = []

@@ -171,24 +171,24 @@ def pseudo_labels(
     soft: bool = True,
     shuffled: bool = False,
 ) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, " n"]]:
-    """Returns the pseudo-labels of a noisy student (arXiv 1911.04252), (targets float32, copies int32).
+    """Returns the pseudo-labels of a noisy student (arXiv 1911.04252).
 
-    An image is kept (copies > 0) if its highest probability reaches `threshold`. With `balance`, every class gets
-    `per_class` copies: of the thresholds 0.01 apart from `threshold` on, the highest that still leaves `per_class`
-    images is taken, and each of these is copied per_class / count times, the fraction by a coin, as the paper's code
-    does.
+    An image is kept if its highest probability reaches `threshold`. With `balance`, every class gets `per_class`
+    copies, as in the paper's code: its threshold is the highest one, in steps of 0.01 from `threshold` on, that leaves
+    at least `per_class` images, and each of these is copied per_class / count times, the fraction at random.
 
     Args:
-        probabilities: a teacher's, one distribution per image.
-        seed: of the coins and of the permutation.
-        threshold: lowest probability of a kept image, in 0..1 (1 excluded).
+        probabilities: predictions of the teacher, one distribution per image.
+        seed: seed of the random fractions and of the permutation.
+        threshold: probability from which on an image is kept, in 0..1 (1 excluded).
         balance: whether all classes get equally many copies.
-        per_class: copies of each class; 0: the mean number of kept images.
-        soft: whether targets are the probabilities, else one-hot.
-        shuffled: whether the kept labels are dealt out at random: the negative control, in which everything stays the
-            same but what the teacher knows of an image.
+        per_class: copies of each class, 0 or more; 0: the mean number of kept images per class.
+        soft: whether targets are probabilities (True) or one-hot (False).
+        shuffled: whether the kept labels are permuted at random between their images (a negative control).
 
-    Raises: UserError if nothing is kept.
+    Returns: (targets float32, copies of each image int32, 0 where the image is not kept).
+
+    Raises: UserError for a setting out of range, and if no image is kept.
     """
     if not 0.0 <= threshold < 1.0:
         raise UserError(f"pseudo_labels.threshold: {threshold} is not in 0.0 .. 1.0 (1.0 excluded)")

@@ -142,21 +142,21 @@ def confidence(probabilities: Probabilities) -> Probabilities:
 def pseudo_labels(
     probabilities: Probabilities, seed: int, *, threshold: float = 0.9, soft: bool = False
 ) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, " n"]]:
-    """Returns pseudo-labels that are taken class by class as in UPS (arXiv 2101.06329), (targets float32, copies).
+    """Returns pseudo-labels that are selected class by class as in UPS (arXiv 2101.06329).
 
-    A class of which the teacher is certain becomes 0 or 1; an uncertain one stays the probability: rounded it would
-    often be wrong, and left out it would need a mask for each class, while as a target it pulls the student no further
-    than to the teacher's own doubt. An image is kept (copies 1, else 0) if the teacher is certain of at least one
-    class: to ask for all would keep few images where there are many classes, and an image with none certain would teach
-    doubts only.
+    A class is certain if p or 1 - p reaches `threshold`; its target is 0 or 1. The target of an uncertain class is the
+    teacher's probability: rounded it would often be wrong, and without a target it would need a mask per class. An
+    image is kept if at least one class is certain; to require all would keep few images where there are many classes.
 
     Args:
-        probabilities: a teacher's, of each class.
+        probabilities: predictions of the teacher, one probability per class.
         seed: not used.
-        threshold: p or 1 - p of a certain class, between 0.5 and 1.0.
-        soft: whether certain classes stay probabilities too.
+        threshold: p or 1 - p from which on a class is certain, between 0.5 and 1.0 (both excluded).
+        soft: whether the targets of certain classes are probabilities too.
 
-    Raises: UserError if nothing is kept.
+    Returns: (targets float32, copies of each image int32, 0 where the image is not kept, else 1).
+
+    Raises: UserError for a threshold out of range, and if no image is kept.
     """
     del seed
     if not HALF < threshold < 1.0:

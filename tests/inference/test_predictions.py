@@ -62,9 +62,12 @@ def test_files_of_other_programs(tmp_path, encoding, delimiter):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,p(a),p(b)\n1,0.5,0.6\n", r"1 image are none, first of 'image 1': \[0.5, 0.6.*sum is 1, not 1\.1000"),
-        ("id,p(a),p(b)\n1,nan,0.6\n", "1 image are none"),
-        ("id,p(a),p(b)\n1,-0.5,1.5\n", "1 image are none"),
+        (
+            "id,p(a),p(b)\n1,0.5,0.6\n",
+            r"1 row is not probabilities, first that of 'image 1': \[0.5, 0.6.*sum is 1, not 1\.1000",
+        ),
+        ("id,p(a),p(b)\n1,nan,0.6\n", "1 row is not probabilities"),
+        ("id,p(a),p(b)\n1,-0.5,1.5\n", "1 row is not probabilities"),
         ("id,p(a),p(b)\n1,0.5,0.5\n1,0.5,0.5\n", "has an id twice"),
         ("id,label,p(a),p(b)\n1,c,0.5,0.5\n", r", column 'label': unknown class 'c'; there is: a, b"),
         ("id,p(a),p(a)\n1,0.5,0.5\n", r"it has two columns 'p\(a\)'"),
