@@ -1,1 +1,1 @@
-"""Trained stages and files of predictions, judged from disk: single members, votes, soups, slices, out-of-fold."""
+"""Evaluates trained stages and files of predictions: single members, votes, soups, slices, out-of-fold predictions."""

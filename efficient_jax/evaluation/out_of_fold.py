@@ -1,4 +1,4 @@
-"""What the runs of all folds say of images that they were not trained on."""
+"""Out-of-fold predictions: every labelled image is predicted by the run that was not trained on it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ class OutOfFold(NamedTuple):
 
     classes: tuple[str, ...]
     names: tuple[str, ...]  # files, or "image 7"
-    ids: Int[np.ndarray, " n"]  # their numbers in the source
+    ids: Int[np.ndarray, " n"]  # indices of the images in the source
     probabilities: Float[np.ndarray, "n classes"]
     labels: Int[np.ndarray, "n ..."]
     folds: Int[np.ndarray, " n"]
@@ -26,10 +26,13 @@ class OutOfFold(NamedTuple):
 
 
 def gather(stages: Sequence[Path]) -> OutOfFold:
-    """The validation predictions of finished stages, RUN/STAGE, one of each fold.
+    """Reads the validation predictions of the stages of all folds.
 
-    Predictions are a little better than those of new images where a run chose something on its fold: the best
-    checkpoint, the l2 of a linear probe.
+    They are a little better than predictions of new images where a run chose something on its fold: the best
+    checkpoint, or the penalty of a linear probe.
+
+    Args:
+        stages: folders of finished stages, RUN/STAGE, one of each fold.
 
     Raises: UserError for a stage without validation predictions, runs on other images, or folds that overlap.
     """
@@ -50,16 +53,16 @@ def gather(stages: Sequence[Path]) -> OutOfFold:
         parts.append(OutOfFold(part.classes, part.images, part.ids, part.probabilities, part.labels, folds, part.task))
     if not parts:
         raise UserError("no stages to gather out-of-fold predictions of")
-    every = np.concatenate([part.ids for part in parts])
+    ids = np.concatenate([part.ids for part in parts])
     names = [name for part in parts for name in part.names]
-    order = np.argsort(every, kind="stable")
-    if len(twice := np.flatnonzero(np.diff(every[order]) == 0)):
+    order = np.argsort(ids, kind="stable")
+    if len(twice := np.flatnonzero(np.diff(ids[order]) == 0)):
         name = names[order[twice[0]]]
         raise UserError(f"{name} was held out by two of the stages; want one stage of each fold and one seed")
     return OutOfFold(
         classes=parts[0].classes,
         names=tuple(names[i] for i in order),
-        ids=every[order],
+        ids=ids[order],
         probabilities=np.concatenate([part.probabilities for part in parts])[order],
         labels=np.concatenate([part.labels for part in parts])[order],
         folds=np.concatenate([part.folds for part in parts])[order],
@@ -67,11 +70,17 @@ def gather(stages: Sequence[Path]) -> OutOfFold:
     )
 
 
-def write_csv(path: Path, found: OutOfFold) -> None:
-    """A line for each image: name, fold, label, and the probability of each class."""
+def write_csv(path: Path, predictions: OutOfFold) -> None:
+    """Writes a line for each image: name, fold, label, and the probability of each class.
+
+    Args:
+        path: of the file.
+        predictions: as from `gather`.
+    """
     rows = []
-    labels = TASKS[found.task].names(found.labels, found.classes)
-    for name, fold, label, row in zip(found.names, found.folds, labels, found.probabilities, strict=True):
-        rows.append([name, fold, " ".join(label or ()), *(f"{value:.6f}" for value in row)])
-    header = ["image", "fold", "label", *(f"p({name})" for name in found.classes)]
+    labels = TASKS[predictions.task].names(predictions.labels, predictions.classes)
+    columns = predictions.names, predictions.folds, labels, predictions.probabilities
+    for name, fold, label, probabilities in zip(*columns, strict=True):
+        rows.append([name, fold, " ".join(label or ()), *(f"{value:.6f}" for value in probabilities)])
+    header = ["image", "fold", "label", *(f"p({name})" for name in predictions.classes)]
     files.write_text(path, files.csv_text(header, rows))

@@ -1,4 +1,4 @@
-"""Soups: the mean of the weights of several members of one architecture, as a member of its own."""
+"""Soups: a member whose weights are the mean of those of several members of one architecture."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from efficient_jax.training import averaging, checkpoint
 from efficient_jax.training.trained import Trained
 from efficient_jax.types import Tree
 
-BATCH = 256  # images whose statistics are taken together
+BATCH = 256  # images of a batch for batch statistics
 
 
 SOUPS = ("uniform", "greedy")
@@ -27,12 +27,12 @@ def soup_of(
 ) -> tuple[Member, Trained, list[str]]:
     """Averages the weights of members of one architecture.
 
-    Batch statistics are taken again, of the labelled and unlabelled images of the first member's run, unaugmented.
+    Batch statistics are computed again on the labelled and unlabelled images of the first member's run, unaugmented.
 
     Args:
         names: members with weights, see `members.named`; two or more.
         kind: "uniform" takes all, "greedy" those that do not lower the accuracy on validation images.
-        console: shows what became of the images of a run since.
+        console: shows how the images of the run have changed since.
         views: test-time augmentation of the prediction, as for `tta.asked`.
 
     Returns: (its predictions, its weights, the names of the members in it).
@@ -40,10 +40,10 @@ def soup_of(
     Raises: UserError for members with other parameters, images or classes than the first, and for "greedy" without
         the same validation images of one class each.
     """
-    everyone = [Trained.open(name, WHERE) for name in names]
-    first, spec = everyone[0], everyone[0].spec
+    members = [Trained.open(name, WHERE) for name in names]
+    first, spec = members[0], members[0].spec
     task = TASKS[spec.task]
-    for trained in everyone:
+    for trained in members:
         theirs, ours = trained.spec.to_json(), spec.to_json()
         for key in ("model", "settings", "classes", "image_shape", "mean", "std"):
             if theirs[key] != ours[key]:
@@ -57,7 +57,7 @@ def soup_of(
     _, apply = spec.build()
     seen = at_model_size(run, spec)
     ids = np.sort(np.concatenate([run.split["labelled"], run.split["unlabelled"]]))
-    ids = np.random.default_rng(0).permutation(ids)  # sorted by class, batches would be less like the whole
+    ids = np.random.default_rng(0).permutation(ids)  # in order they may be sorted by class
     if not len(ids):
         raise UserError(f"--soup: no training image of {names[0]!r} is left, and batch statistics are of these")
 
@@ -70,7 +70,7 @@ def soup_of(
         assert validation
         return float((validation.probabilities.argmax(1) == validation.labels).mean())
 
-    trees = [trained.variables for trained in everyone]
+    trees = [trained.variables for trained in members]
     chosen = list(range(len(names)))
     if kind == "greedy":
         if not len(run.split["validation"]) or not task.one_class:
@@ -79,7 +79,7 @@ def soup_of(
                 "config.data.validation, or take uniform"
             )
         chosen_on = _validation_contents(run)
-        for trained in everyone:  # on images that one was trained on it would be chosen
+        for trained in members:  # a member that was trained on these images would be chosen
             if _validation_contents(run_of_stage(trained, console)) != chosen_on:
                 raise UserError(f"--soup: {trained.name!r} has other validation images than {names[0]!r}; take uniform")
         chosen, _ = averaging.greedy_soup(trees, validation_accuracy)

@@ -1,4 +1,4 @@
-"""How a member answers when the test images are turned."""
+"""Accuracy of a member on rotated test images."""
 
 import functools
 from collections.abc import Sequence
@@ -14,12 +14,23 @@ from efficient_jax.evaluation.members import WHERE, answered_rightly, at_model_s
 from efficient_jax.training import batches
 from efficient_jax.training.trained import Trained
 
-BATCH = 256  # images that are turned together
+BATCH = 256  # images that are rotated together
 
 
 def turned(name: str, degrees: Sequence[float], console: Console, views: str = "none") -> list[dict[str, Any]]:
-    """How many test images the model of `name` answers rightly, through `views`, when they are turned by 0 and by
-    `degrees`, the mean of both ways; what is turned in from outside is black."""
+    """Counts right predictions on rotated test images. Pixels from outside the image are black.
+
+    Args:
+        name: of a trained stage, as for `Trained.open`.
+        degrees: angles; for each the images are rotated clockwise and counter-clockwise.
+        console: shows how the images of the run have changed since.
+        views: test-time augmentation, as for `tta.asked`.
+
+    Returns: for 0 and every angle "degrees", "correct", the mean number of right predictions of both directions, and
+        "n", the number of images.
+
+    Raises: UserError for a name without a trained stage, and as `members.by_model`.
+    """
     trained = Trained.open(name, WHERE)
     run = run_of_stage(trained, console)
     seen, ids = at_model_size(run, trained.spec), run.split["test"]
@@ -35,10 +46,11 @@ def turned(name: str, degrees: Sequence[float], console: Console, views: str = "
         images = np.concatenate([np.asarray(turn(part, angle)) for part in parts])
         source = Source(images, seen.source.labels[ids], seen.source.classes, task=seen.source.task)
         split = {"test": np.arange(len(ids)), "validation": none}
-        there = seen._replace(source=source, split=split, images=batches.place(images, run.devices))
-        return int(answered_rightly(by_model(trained, there, views)).sum())
+        rotated = seen._replace(source=source, split=split, images=batches.place(images, run.devices))
+        return int(answered_rightly(by_model(trained, rotated, views)).sum())
 
-    ways = {angle: (angle, -angle) if angle else (0.0,) for angle in (0.0, *degrees)}
-    return [  # the two ways are of the same images: no more of them than there are
-        {"degrees": angle, "correct": sum(map(right, both)) / len(both), "n": len(ids)} for angle, both in ways.items()
+    directions = {angle: (angle, -angle) if angle else (0.0,) for angle in (0.0, *degrees)}
+    return [  # the mean: both directions have the same images
+        {"degrees": angle, "correct": sum(map(right, both)) / len(both), "n": len(ids)}
+        for angle, both in directions.items()
     ]

@@ -1,4 +1,4 @@
-"""What several members make of the same images: their vote, how alike they err, who adds what."""
+"""Several members on the same images: their vote, how similar their errors are, and what each adds to the vote."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,53 +13,73 @@ from efficient_jax.metrics import agreement
 from efficient_jax.tasks import TASKS
 
 
-def together(found: Sequence[Member], vote: str, weights: Sequence[float]) -> Member:
-    """Their vote. Thresholds of several labels are the weighted means of the members'."""
-    task = TASKS[found[0].test.task]
+def together(members: Sequence[Member], vote: str, weights: Sequence[float]) -> Member:
+    """Returns the vote of several members as a member. Its thresholds are the weighted means of the members'.
+
+    Args:
+        members: one or more, as from `members.aligned`.
+        vote: "soft", the mean probability, or "hard", the share of the members that predict each class.
+        weights: of every member, 0 or more; () for equal ones.
+
+    Raises: UserError for a hard vote where an image can have several labels, and for negative weights.
+    """
+    task = TASKS[members[0].test.task]
     if vote == "hard" and not task.exclusive:
         raise UserError(
             "--vote: hard counts one answer for each image; where an image can have several labels take soft"
         )
-    shares = np.asarray(weights or np.ones(len(found)))
+    shares = np.asarray(weights or np.ones(len(members)))
     parts: dict[str, Predictions] = {}
     answers: dict[str, np.ndarray] = {}
     for split in predictions.FILES:
-        several = [of for each in found if (of := getattr(each, split))]
-        if len(several) < len(found) or (split == "validation" and not predictions.same_images(several)):
+        several = [part for member in members if (part := getattr(member, split))]
+        if len(several) < len(members) or (split == "validation" and not predictions.same_images(several)):
             continue  # folds and seeds have validation images of their own
-        several = predictions.matched(several, [each.name for each in found], WHERE)
-        probabilities, answers[split] = voting.VOTES[vote](np.stack([of.probabilities for of in several]), shares)
-        voted = vote == "hard" or any(of.shares for of in several)
+        several = predictions.matched(several, [member.name for member in members], WHERE)
+        probabilities, answers[split] = voting.VOTES[vote](np.stack([part.probabilities for part in several]), shares)
+        voted = vote == "hard" or any(part.shares for part in several)
         parts[split] = several[0]._replace(probabilities=probabilities, shares=voted)
-    thresholds = np.average([each.thresholds for each in found], 0, shares).tolist() if task.thresholds else ()
-    joint = answering(f"{vote} vote of {len(found)}", parts["test"], parts.get("validation"), thresholds)
-    views = [each.about.get("views") for each in found]
-    about = {"vote": vote, "members": [each.name for each in found], "weights": shares.tolist(), "update": None}
+    thresholds = np.average([member.thresholds for member in members], 0, shares).tolist() if task.thresholds else ()
+    joint = answering(f"{vote} vote of {len(members)}", parts["test"], parts.get("validation"), thresholds)
+    views = [member.about.get("views") for member in members]
+    about = {"vote": vote, "members": [member.name for member in members], "weights": shares.tolist(), "update": None}
     joint = joint._replace(about=about | {"views": views[0] if len(set(views)) == 1 else views})
     return joint if task.thresholds else joint._replace(answers=answers["test"])
 
 
-def comparison(found: Sequence[Member]) -> list[dict[str, Any]]:
-    """For each pair of members of one class an image: how alike they err, and what the second won and lost."""
-    tests = predictions.matched([each.test for each in found], [each.name for each in found], WHERE)
+def comparison(members: Sequence[Member]) -> list[dict[str, Any]]:
+    """Compares the predictions of every pair of members, where an image has one class.
+
+    Args:
+        members: two or more, as from `members.aligned`.
+
+    Returns: for each pair "first" and "second", the names; the fields of `agreement.Agreement`; "won" and "lost", the
+        images that only the second or only the first predicts correctly; "p_value" of this difference.
+    """
+    tests = predictions.matched([member.test for member in members], [member.name for member in members], WHERE)
     answers = [test.probabilities.argmax(1) for test in tests]
     rows = []
-    for i in range(len(found)):
-        for j in range(i + 1, len(found)):
+    for i in range(len(members)):
+        for j in range(i + 1, len(members)):
             changed = agreement.change(answers[i], answers[j], tests[0].labels)
-            row = {"first": found[i].name, "second": found[j].name}
+            row = {"first": members[i].name, "second": members[j].name}
             row |= agreement.agreement(answers[i], answers[j], tests[0].labels)._asdict()
             won, lost = int(changed.won.sum()), int(changed.lost.sum())
             rows.append(row | {"won": won, "lost": lost, "p_value": changed.p_value})
     return rows
 
 
-def selection(found: Sequence[Member]) -> list[dict[str, Any]]:
-    """Who adds what: members in the order in which a greedy choice takes them, each once, and the accuracy of the soft
-    vote after each on validation images; none where these are not the same for all."""
-    several = [each.validation for each in found if each.validation]
-    if len(several) < len(found) or not predictions.same_images(several):
+def selection(members: Sequence[Member]) -> list[dict[str, Any]]:
+    """Orders members by what they add to the soft vote on validation images, see `voting.greedy`.
+
+    Args:
+        members: one or more, of images with one class.
+
+    Returns: "member" and "accuracy" of the vote after it joined; empty where not all have the same validation images.
+    """
+    several = [member.validation for member in members if member.validation]
+    if len(several) < len(members) or not predictions.same_images(several):
         return []
-    several = predictions.matched(several, [each.name for each in found], WHERE)
-    chosen, scores = voting.greedy(np.stack([of.probabilities for of in several]), several[0].labels)
-    return [{"member": found[i].name, "accuracy": score} for i, score in zip(chosen, scores, strict=True)]
+    several = predictions.matched(several, [member.name for member in members], WHERE)
+    chosen, scores = voting.greedy(np.stack([part.probabilities for part in several]), several[0].labels)
+    return [{"member": members[i].name, "accuracy": score} for i, score in zip(chosen, scores, strict=True)]

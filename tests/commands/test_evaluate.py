@@ -76,7 +76,7 @@ def test_a_file_without_labels_has_those_of_another_in_any_order(tmp_path):
     new, known, _ = about["members"].values()
     assert (new["correct"], known["correct"]) == (1, 3)
     assert [(pair["won"], pair["lost"]) for pair in about["pairs"]] == [(3, 1)]
-    with pytest.raises(UserError, match="nobody says what the images show"):
+    with pytest.raises(UserError, match="no member has labels of the images"):
         evaluate(members=f"{tmp_path}/new.npz")
 
 
