@@ -15,6 +15,7 @@ from efficient_jax import models
 DONE = (  # rooms whose docstrings are checked, one a line
     "detection",
     "evaluation",
+    "experiment",
     "explain",
     "inference",
     "losses",

@@ -1,4 +1,4 @@
-"""Parts of a stage's block, checked: what does not fit together is said with its key."""
+"""Checks of parts of a stage's block; errors name the key."""
 
 import inspect
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def check_unread(where: str, method: str, settings: Mapping[str, Any]) -> None:
     """
     for key, value in settings.items():
         if value:
-            raise UserError(f"{where}.{key}: the method {method!r} has no updates and does not read it")
+            raise UserError(f"{where}.{key}: the method {method!r} takes no steps and does not read it")
 
 
 def check_optim(optim: Mapping[str, Any], sizes: Mapping[str, int], where: str) -> None:

@@ -1,4 +1,4 @@
-"""A teacher with other classes than its student: which of its classes mean which of the student's."""
+"""Teachers with other classes than their student: maps the classes of the teacher to those of the student."""
 
 from collections.abc import Mapping
 from unicodedata import normalize
@@ -16,16 +16,25 @@ from efficient_jax.types import Apply, Tree
 def mapped(
     apply: Apply, class_map: Mapping[str, str], theirs: tuple[str, ...], ours: tuple[str, ...], where: str
 ) -> Apply:
-    """The teacher `apply` with logits of the classes `ours`, whose probabilities are the sums of those of the classes
-    that `class_map` {teacher's: student's} joins; what it does not name is left out, and the rest adds up to 1.
+    """Wraps a teacher so that its logits are those of the student's classes.
 
-    Raises: UserError naming `where` for a class that teacher or student does not have, and for one of the student's
-    that none is mapped to.
+    The probability of a student's class is the sum of those of the teacher's classes that are mapped to it. Classes
+    that are not mapped are left out, and the probabilities of the others sum to 1.
+
+    Args:
+        apply: the network of the teacher.
+        class_map: class of the teacher -> class of the student.
+        theirs: names of the teacher's classes.
+        ours: names of the student's classes.
+        where: what an error names.
+
+    Raises: UserError for a class that teacher or student does not have, and for a class of the student to which none is
+        mapped.
     """
     class_map = {normalize("NFC", their): normalize("NFC", our) for their, our in class_map.items()}
-    for theirs_named, ours_named in class_map.items():
-        settings.choose(theirs_named, dict.fromkeys(theirs), f"{where}: classes of the teacher")
-        settings.choose(ours_named, dict.fromkeys(ours), f"{where}: classes of the data")
+    for their_class, our_class in class_map.items():
+        settings.choose(their_class, dict.fromkeys(theirs), f"{where}: classes of the teacher")
+        settings.choose(our_class, dict.fromkeys(ours), f"{where}: classes of the data")
     if missing := [name for name in ours if name not in class_map.values()]:
         raise UserError(f"{where}: no class of the teacher is mapped to {missing[0]!r}")
     columns = np.array([theirs.index(name) for name in class_map])
@@ -41,7 +50,13 @@ def mapped(
 
 
 def logsumexp_by(logits: Float[Array, "b n"], group: np.ndarray, groups: int) -> Float[Array, "b groups"]:
-    """logsumexp over the columns of each group; none is empty."""
+    """Returns the logsumexp over the columns of each group.
+
+    Args:
+        logits: of each example.
+        group: group of each column, int [n] in 0..groups - 1; no group is empty.
+        groups: number of groups.
+    """
     z = logits.astype(jnp.float32).T
     top = jax.ops.segment_max(z, group, groups)
     return (top + jnp.log(jax.ops.segment_sum(jnp.exp(z - top[group]), group, groups))).T

@@ -1,4 +1,4 @@
-"""A config, checked: every block bound to the function that will read it, before anything compiles."""
+"""Checks a config: binds every block to the function that reads it, before anything compiles."""
 
 import os
 import re
@@ -21,23 +21,30 @@ NOTHING: dict[str, Any] = {}
 
 
 class Plan(NamedTuple):
+    """A checked config."""
+
     seed: int
-    devices: int
-    source: tuple[str, dict[str, Any]]
+    devices: int  # number of devices; 0: as many as share every batch evenly
+    source: tuple[str, dict[str, Any]]  # name and settings
     split: dict[str, Any]  # sizes, folds and how to draw: arguments of `data.split.split`
-    feed: str  # where its images are: "memory", "stream", or "" for what fits
-    generated: dict[str, Any]  # images to draw of each class, or a folder of them, and their weight; {} for none
-    duplicates: str  # what to do about images that equal one of the test: "refuse" or "drop"
+    feed: str  # "memory", "stream", or "": in memory if the images fit
+    generated: dict[str, Any]  # settings of generated images, see `data.generated`; {} for none
+    duplicates: str  # what happens to images that equal a test image: "refuse" or "drop"
     label_changing: tuple[str, ...]  # operations after which a label may be wrong
     stages: tuple[StageConfig, ...]
-    warnings: tuple[str, ...]  # what to say before training
+    warnings: tuple[str, ...]  # lines to show before training
 
 
 def plan(config: Mapping[str, Any]) -> Plan:
-    """The plan that `config` describes.
+    """Checks a config.
 
-    `config.stages` names the stages in running order, `config.<name>` is a stage's block; a block that is not named
-    is checked all the same. Raises: UserError for a key or value that nothing reads or that does not fit.
+    `config.stages` names the stages in the order in which they are trained; `config.<name>` is the block of a stage.
+    Blocks that are not named there are checked too.
+
+    Args:
+        config: a nested dict.
+
+    Raises: UserError for a key that nothing reads, and for a value that does not fit.
     """
     reserved = ("seed", "devices", "data", "stages")
     blocks = {name: b for name, b in config.items() if name not in reserved and isinstance(b, Mapping)}
@@ -68,10 +75,10 @@ def plan(config: Mapping[str, Any]) -> Plan:
 
 
 def experiment(*, seed: int, stages: tuple, data: dict, devices: int = 0) -> dict[str, Any]:
-    """Returns the checked top level of a config; a block of a stage stands beside these keys, under its name.
+    """Returns the checked top level of a config; the blocks of stages are beside these keys.
 
     Args:
-        seed: of all random draws, 0 to 2^32 - 1.
+        seed: seed of all random draws, 0 to 2^32 - 1.
         stages: names of the stages, in the order in which they are trained.
         data: where the images come from; see `data`.
         devices: number of devices; 0 takes as many as share every batch evenly.
@@ -152,7 +159,7 @@ def data(
 
 
 def _expanded(value: Any, where: str) -> Any:
-    """A path with its environment variables, such as $EFFICIENT_JAX_DATA, replaced; other values as they are."""
+    """Replaces environment variables in a path, such as $EFFICIENT_JAX_DATA; returns other values as they are."""
     if not isinstance(value, str):
         return value
     path = os.path.expandvars(value)
@@ -162,14 +169,18 @@ def _expanded(value: Any, where: str) -> Any:
 
 
 def is_weights(reference: str) -> bool:
-    """Whether `reference` names weights that others trained, by their name or by the ending of a file's."""
+    """Returns whether a reference means published weights: a name of packaged ones, or a file of weights.
+
+    Args:
+        reference: of a stage's `init`.
+    """
     return reference in pretrained.PACKAGED or Path(reference).suffix in pretrained.weights.READERS
 
 
 def _check_reference(
     reference: str, names: tuple[str, ...], position: int, where: str, or_weights: bool = False
 ) -> None:
-    """A stage that comes earlier, a folder with checkpoints, or to begin with weights that others trained."""
+    """Checks that a reference is an earlier stage, a folder with checkpoints, or (`or_weights`) published weights."""
     if not reference or reference in names[:position] or (Path(reference) / checkpoint.FOLDER).is_dir():
         return
     if or_weights and is_weights(reference):
@@ -179,7 +190,7 @@ def _check_reference(
             f"{where}: stage {reference!r} comes later; it must come before {names[position]!r} in config.stages"
         )
     packaged = list(pretrained.PACKAGED) if or_weights else []
-    stages = [str(found.parent) for found in Path(reference).glob(f"*/{checkpoint.FOLDER}")]  # `reference` is a run
+    stages = [str(path.parent) for path in Path(reference).glob(f"*/{checkpoint.FOLDER}")]  # `reference` is a run
     raise UserError(
         f"{where}: {reference!r} is neither an earlier stage nor the folder of a trained one"
         + (", nor weights that others trained" if or_weights else "")

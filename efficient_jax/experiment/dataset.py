@@ -1,4 +1,4 @@
-"""The images of a plan, and which of them are for what."""
+"""Loads the dataset of an experiment and splits it."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,8 +25,8 @@ from efficient_jax.tasks import TASKS, targets
 
 NO_TEST = "config.data.test: 0 asked, and the source has no test images of its own; say how many"
 
-
 Check = Callable[[dataset.Source, Mapping[str, np.ndarray]], Any]
+"""`check(source, split)` raises a UserError for images that do not fit a plan."""
 
 
 def load_data(
@@ -34,24 +34,26 @@ def load_data(
 ) -> tuple[dataset.Source, dict[str, np.ndarray]]:
     """Loads the images of a plan and draws its split.
 
-    What sizes and labels alone tell is checked before pictures are decoded, which can take long.
+    Sizes and labels are checked before images are decoded, which can take long.
 
     Args:
         plan: the checked config.
-        cache: a folder for decoded pictures, or for what is known of streamed ones.
-        check: is also called before, with a source without its pixels and its split; raises UserError.
+        cache: folder for decoded images, or for the metadata of streamed ones; None: none.
+        check: called before decoding, with a source without pixels and its split.
 
-    Returns:
-        (images, part -> indices of its images).
+    Returns: (images, part -> indices of its images).
+
+    Raises: UserError for a source without images or test images, for sizes that do not fit, for images that equal a
+        test image if duplicates are refused, and as `check`.
     """
     _check_sizes(plan)
 
     def check_known(
         labels: np.ndarray, classes: tuple[str, ...], tests: int, groups: np.ndarray | None, task: str
     ) -> None:
-        unseen = np.broadcast_to(np.uint8(0), (len(labels), 1, 1, 1))
-        given = {"test": np.arange(len(labels) - tests, len(labels))} if tests else {}
-        source = dataset.Source(unseen, labels, classes, given, groups=groups, task=task)
+        no_pixels = np.broadcast_to(np.uint8(0), (len(labels), 1, 1, 1))
+        fixed_parts = {"test": np.arange(len(labels) - tests, len(labels))} if tests else {}
+        source = dataset.Source(no_pixels, labels, classes, fixed_parts, groups=groups, task=task)
         if not TASKS[task].one_class:  # iterative stratification of many labels takes as long as decoding
             for stage in plan.stages if check else ():
                 check_labels(stage, source)
@@ -62,12 +64,12 @@ def load_data(
 
     source, hashes = _source(plan, cache, check_known)
     split = _split(plan, source, _by_content(hashes))
-    apart = len(source.images) - sum(map(len, split.values()))
-    if source.groups is not None and apart and not plan.split["unlabelled"]:
-        source = _noted(source, f"left out {counted(apart, 'image')} whose groups are held out")
+    left_out = len(source.images) - sum(map(len, split.values()))
+    if source.groups is not None and left_out and not plan.split["unlabelled"]:
+        source = _noted(source, f"left out {counted(left_out, 'image')} whose groups are held out")
     source, split = _without_test_images(plan, source, split, hashes)
-    asked = plan.split["labels_per_class"], plan.split["folds"]
-    for note in split_notes(split, source.labels, source.classes, *asked):
+    sizes = plan.split["labels_per_class"], plan.split["folds"]
+    for note in split_notes(split, source.labels, source.classes, *sizes):
         source = _noted(source, note)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := leakage.contradictions(hashes, source.labels, labelled):
@@ -78,15 +80,14 @@ def load_data(
 def load_run(
     run: Path, where: str, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], dataset.Source, dict[str, np.ndarray]]:
-    """Loads the images of a run as it had them, with the parts in its `split.csv`: nothing is drawn again.
+    """Loads the images of a run with the parts in its `split.csv`: nothing is drawn again.
 
     Args:
-        run: its folder.
+        run: folder of the run.
         where: the flag that an error names.
-        say: shows a line on what was added, renamed, relabelled or removed since.
+        say: shows a line on images that were added, renamed, relabelled or removed since.
 
-    Returns:
-        (settings of its config, images by the indices of the run, part -> indices of its images).
+    Returns: (its config, images by the indices of the run, part -> indices of its images).
 
     Raises: UserError if there is no run, or a test or validation image is gone or changed.
     """
@@ -116,7 +117,7 @@ def _split(plan: Plan, source: dataset.Source, order: np.ndarray | None) -> dict
 
 
 def _check_sizes(plan: Plan) -> None:
-    """That a source of pictures has test images of its own, or `config.data.test` asks for some, and not both."""
+    """Checks that a source of files has test images of its own, or that `config.data.test` asks for some; not both."""
     name, settings = plan.source
     if name not in PICTURES:
         return
@@ -134,80 +135,99 @@ def _check_sizes(plan: Plan) -> None:
 def _source(
     plan: Plan, cache: Path | None, check: Callable[..., None] | None = None
 ) -> tuple[dataset.Source, list[bytes]]:
-    """(all images of a plan, the hash of the pixels of each). `check`: see `stream.Feed`."""
+    """Returns (all images of a plan, the hash of the pixels of each). `check`: see `stream.Feed`."""
     name, settings = plan.source
-    given = {"feed": Feed(plan.feed, _room(plan.devices), cache, check)} if name in PICTURES else {}
-    source = SOURCES[name](**settings | given)
+    feed = {"feed": Feed(plan.feed, _room(plan.devices), cache, check)} if name in PICTURES else {}
+    source = SOURCES[name](**settings | feed)
     if not len(source.images):
         raise UserError(f"config.data.source: {name!r} has no images")
     hashes = dataset.digests(source)
-    if source.contents is None:  # also of what is resized later
+    if source.contents is None:  # kept also when images are resized later
         source = source._replace(contents=np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), -1))
     return source, hashes
 
 
 def _room(devices: int) -> int:
-    """How many bytes the images may take: half of what is free, here and on the devices, which have them all. Of
-    several processes the least that one has, since all must do the same."""
+    """Returns how many bytes the images may take: half of the free memory of the host and of a device.
+
+    Every device holds all images. Of several processes the smallest number counts, so that all do the same.
+    """
     return int(distributed.gathered(np.array([_room_here(devices) / distributed.on_this_host()])).min())
 
 
 def _room_here(devices: int) -> int:
     used = jax.local_devices()[: devices or None]
     about = used[0].memory_stats()
-    if not about:  # CPU: each device has them in the same memory, beside those here
+    if not about:  # CPU: the copies of all devices share the memory with the host's
         return decode.free_memory() // (2 * (1 + len(used)))
     return min(decode.free_memory(), about["bytes_limit"] - about["bytes_in_use"]) // 2
 
 
 def streams(stage: StageConfig, source: dataset.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The images of each stream of the stage. Raises: UserError where what to omit is not known."""
+    """Returns the images of each stream of a stage.
+
+    Args:
+        stage: its config.
+        source: the dataset.
+        split: part -> indices of its images.
+
+    Returns: stream -> indices of its images, without those of omitted classes.
+
+    Raises: UserError for an omitted class that does not exist, and for `omit` where images have no labels.
+    """
     where = f"config.{stage.name}.omit"
     for stream in stage.batch if stage.omit else ():
         labels = source.labels[split[stream]]
         if unknown := int((~TASKS[source.task].known(labels)).sum()):
-            images = counted(unknown, f"image that is {stream}", f"images that are {stream}")
-            raise UserError(f"{where}: nobody knows the classes of {images}")
+            images = counted(unknown, f"image of the {stream} stream has", f"images of the {stream} stream have")
+            raise UserError(f"{where}: needs labels, but {images} none")
     return {stream: without_omitted(stage, source, split[stream]) for stream in stage.batch}
 
 
 def without_omitted(stage: StageConfig, source: dataset.Source, ids: np.ndarray) -> np.ndarray:
-    """Those of `ids` that the stage sees."""
-    numbers = dict(zip(source.classes, range(len(source.classes)), strict=True))
-    omitted = [choose(name, numbers, f"config.{stage.name}.omit") for name in stage.omit]
+    """Returns indices without the images of classes that a stage omits.
+
+    Args:
+        stage: its config.
+        source: the dataset.
+        ids: indices of labelled images.
+
+    Raises: UserError for an omitted class that does not exist.
+    """
+    class_indices = dict(zip(source.classes, range(len(source.classes)), strict=True))
+    omitted = [choose(name, class_indices, f"config.{stage.name}.omit") for name in stage.omit]
     return ids[~targets(source, ids)[:, omitted].any(1)] if omitted else ids
 
 
 def _without_test_images(
     plan: Plan, source: dataset.Source, split: dict[str, np.ndarray], hashes: list[bytes]
 ) -> tuple[dataset.Source, dict[str, np.ndarray]]:
-    """Refuses images of other parts that equal one of the test, or leaves them out, and as many others are drawn."""
-    if not (found := leakage.of_test(hashes, split["test"])):
+    """Refuses images of other parts that equal a test image, or leaves them out and draws as many others."""
+    if not (copies := leakage.of_test(hashes, split["test"])):
         return source, split
-    counts = {name: int(np.isin(ids, list(found)).sum()) for name, ids in split.items()}
+    counts = {name: int(np.isin(ids, list(copies)).sum()) for name, ids in split.items()}
     if not any(counts.values()):
         return source, split
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    said = f"a test image, pixel for pixel ({shown}): {listed(list(found.items()), source)}"
+    what = f"a test image, pixel for pixel ({shown}): {listed(list(copies.items()), source)}"
     if plan.duplicates == "refuse":
         raise UserError(
-            f"config.data: {counted(sum(counts.values()), 'image equals', 'images equal')} {said}; remove "
+            f"config.data: {counted(sum(counts.values()), 'image equals', 'images equal')} {what}; remove "
             'them, or leave them out with config.data.duplicates="drop"'
         )
-    rest = np.setdiff1d(np.arange(len(hashes)), list(found))
-    given = {"test": np.searchsorted(rest, split["test"])}
-    again = split_images(
+    rest = np.setdiff1d(np.arange(len(hashes)), list(copies))
+    new_split = split_images(
         source.labels[rest],
         source.classes,
         seed=plan.seed,
-        given=given,
+        given={"test": np.searchsorted(rest, split["test"])},
         groups=None if source.groups is None else source.groups[rest],
         order=_by_content([hashes[i] for i in rest]),
         **plan.split | {"test": 0},
     )
-    left_out = counted(len(found), "image that equals", "images that equal")
-    return _noted(source, f"left out {left_out} {said}"), {
-        name: rest[ids].astype(np.int32) for name, ids in again.items()
+    left_out = counted(len(copies), "image that equals", "images that equal")
+    return _noted(source, f"left out {left_out} {what}"), {
+        name: rest[ids].astype(np.int32) for name, ids in new_split.items()
     }
 
 
@@ -222,7 +242,17 @@ def _noted(source: dataset.Source, note: str) -> dataset.Source:
 def check_streams(
     plan: Plan, source: dataset.Source, split: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The images of each stream of each stage. Raises: UserError for a method or a batch that the labels do not fit."""
+    """Checks the stages of a plan against its dataset.
+
+    Args:
+        plan: the checked config.
+        source: the dataset.
+        split: part -> indices of its images.
+
+    Returns: stage -> stream -> indices of its images.
+
+    Raises: UserError for a method that does not fit the labels, for a stream without images, and as `streams`.
+    """
     for stage in plan.stages:
         check_labels(stage, source)
     rows = {stage.name: streams(stage, source, split) for stage in plan.stages}
@@ -239,6 +269,14 @@ def check_streams(
 
 
 def check_labels(stage: StageConfig, source: dataset.Source) -> None:
+    """Checks that a stage can learn from the labels of a dataset.
+
+    Args:
+        stage: its config.
+        source: the dataset.
+
+    Raises: UserError for a method, or a balanced batch, that does not fit its task.
+    """
     labels = TASKS[source.task].labels
     if source.task != "classification" and not stage.method.needs("task"):
         fitting = " or ".join(repr(name) for name, method in METHODS.items() if method.needs("task"))

@@ -18,42 +18,57 @@ SMALL = 32  # pixels
 
 
 class Leak(NamedTuple):
-    """Images that are nearly the same, on both sides of a split."""
+    """Images that are nearly equal and in different parts of a split."""
 
-    said: str
-    pairs: np.ndarray  # int [p 2]: the held-out image, the other
-    distances: np.ndarray
+    said: str  # the line that is shown
+    pairs: np.ndarray  # int [p 2], indices of the held-out image and of the other
+    distances: np.ndarray  # [p], see `data.leakage`
 
 
 def leaks(source: dataset.Source, split: Mapping[str, np.ndarray]) -> list[Leak]:
-    """Near duplicates of test images in all other parts, and of validation images among the labelled and generated.
+    """Finds near duplicates of test images in all other parts, and of validation images in what is trained on.
 
-    Only said, never acted upon: two photographs of one thing leak, two digits that look alike do not, and who knows
-    the images can tell which they are.
+    They are shown and not removed: two photographs of one object are a leak, two digits that look alike are none.
+
+    Args:
+        source: the dataset.
+        split: part -> indices of its images.
+
+    Returns: up to two leaks, that of the test images first.
     """
     rest = np.concatenate([ids for name, ids in split.items() if name != "test"])
-    images: Any = source.images  # or what is read as one array
-    found = []
+    images: Any = source.images  # an array, or read like one
+    result = []
     learned = np.concatenate([split[name] for name in ("labelled", "generated") if name in split])
-    called = "labelled or generated" if "generated" in split else "labelled"
-    for held_out, ids, others in (("test", "other", rest), ("validation", called, learned)):
+    learned_name = "labelled or generated" if "generated" in split else "labelled"
+    for held_out, other_name, others in (("test", "other", rest), ("validation", learned_name, learned)):
         near = alike(images, split[held_out], others)
         if len(near.pairs):
             count = len(np.unique(near.pairs[:, 0]))
             what = counted(count, f"{held_out} image nearly equals", f"{held_out} images nearly equal")
-            said = f"{what} {ids} images: {listed(near.pairs.tolist(), source)}"
-            found.append(Leak(said, *near))
-    return found
+            line = f"{what} {other_name} images: {listed(near.pairs.tolist(), source)}"
+            result.append(Leak(line, *near))
+    return result
 
 
 def trained_before(plan: Plan, source: dataset.Source, split: Mapping[str, np.ndarray]) -> list[str]:
-    """Lines on test images that were labelled images of another run whose stage this one starts from or learns from.
+    """Finds test images that were training images of another run whose stage is a start or a teacher here.
 
-    A split is drawn from the images that are there: a run on more images tests on some that an earlier run trained on.
+    A split is drawn from all images of a dataset: a run on a larger one may test on images that an earlier run was
+    trained on.
+
+    Args:
+        plan: the checked config.
+        source: the dataset.
+        split: part -> indices of its images.
+
+    Returns: a line for each stage and each such run.
+
+    Raises: UserError for a `split.csv` that is damaged.
     """
     tested = set(dataset.contents(source, split["test"]))
     own = {stage.name for stage in plan.stages}
-    found = []
+    lines = []
     for stage in plan.stages:
         for reference in dict.fromkeys((stage.init, *stage.teachers)):
             run = Path(reference).parent
@@ -61,18 +76,24 @@ def trained_before(plan: Plan, source: dataset.Source, split: Mapping[str, np.nd
                 continue
             about = files.read_json(run / "run.json")["data"]
             table = split_table.read(run, about["classes"], TASKS[about["task"]], "split")
-            theirs = {of for of, part in zip(table.contents, table.parts, strict=True) if part == "labelled"}
+            theirs = {one for one, part in zip(table.contents, table.parts, strict=True) if part == "labelled"}
             if both := len(tested & theirs):
-                found.append(
+                lines.append(
                     f"{both:,} of {len(tested):,} test images were labelled images of {reference!r}, which stage "
                     f"{stage.name!r} takes: its test figures are too good; fix the test images, such as with "
                     "config.data.source.test_path"
                 )
-    return found
+    return lines
 
 
 def alike(images: Any, held_out: np.ndarray, others: np.ndarray) -> leakage.Near:
-    """Of thousands of small drawings many look alike: there only what is surely one image."""
+    """Returns pairs of near duplicates. Of small images many look alike: there only almost equal ones count.
+
+    Args:
+        images: uint8 [n h w c], an array or read like one.
+        held_out: indices of the images on one side.
+        others: indices of the images on the other side.
+    """
     near = leakage.near(images, held_out, others)
     if max(images.shape[1:3]) > SMALL:
         return near
@@ -83,30 +104,44 @@ def alike(images: Any, held_out: np.ndarray, others: np.ndarray) -> leakage.Near
 def without_held_out(
     plan: Plan, source: dataset.Source, split: Mapping[str, np.ndarray], read: generated.Generated
 ) -> generated.Generated:
-    """Refuses generated images that equal a test or validation image, or leaves them out, as `config.data.duplicates`.
+    """Refuses generated images that equal a test or validation image, or leaves them out.
 
-    A generator may have learned images by heart that are held out here.
+    A generator may have memorised images that are held out here.
+
+    Args:
+        plan: the checked config; its `duplicates` says which of both.
+        source: the dataset.
+        split: part -> indices of its images.
+        read: the generated images.
+
+    Raises: UserError if such images are refused, or if no others are left.
     """
     held_out = np.concatenate([split["test"], split["validation"]])
     known = dict(zip(identity.digests(source.images[held_out]), held_out.tolist(), strict=True))
-    found = {row: known[each] for row, each in enumerate(identity.digests(read.images)) if each in known}
-    if not found:
+    copies = {row: known[digest] for row, digest in enumerate(identity.digests(read.images)) if digest in known}
+    if not copies:
         return read
-    pairs = listed(list(found.items()), source._replace(names=read.names), source)
-    number = counted(len(found), "generated image that equals", "generated images that equal")
-    said = f"{number} a test or validation image, pixel for pixel: {pairs}"
+    pairs = listed(list(copies.items()), source._replace(names=read.names), source)
+    number = counted(len(copies), "generated image that equals", "generated images that equal")
+    what = f"{number} a test or validation image, pixel for pixel: {pairs}"
     if plan.duplicates == "refuse":
         raise UserError(
-            f'config.data.generated.path: {said}; remove them, or leave them out with config.data.duplicates="drop"'
+            f'config.data.generated.path: {what}; remove them, or leave them out with config.data.duplicates="drop"'
         )
-    kept = np.setdiff1d(np.arange(len(read.images)), list(found))
+    kept = np.setdiff1d(np.arange(len(read.images)), list(copies))
     if not len(kept):
-        raise UserError(f"config.data.generated.path: no image is left without the {said}")
+        raise UserError(f"config.data.generated.path: no image is left without the {what}")
     return generated.Generated(
-        read.images[kept], read.labels[kept], tuple(read.names[i] for i in kept), (*read.notes, f"left out {said}")
+        read.images[kept], read.labels[kept], tuple(read.names[i] for i in kept), (*read.notes, f"left out {what}")
     )
 
 
 def listed(pairs: Sequence[tuple[int, int]], source: dataset.Source, second: dataset.Source | None = None) -> str:
-    """`second` is where the second of each pair is, if not in `source`."""
+    """Returns the names of pairs of images as text, "a.png = b.png, ...", of the first few.
+
+    Args:
+        pairs: indices of the two images of each pair.
+        source: the dataset of the first ones.
+        second: the dataset of the second ones; None: the same.
+    """
     return few([f"{source.name(one)} = {(second or source).name(other)}" for one, other in pairs], NAMED)

@@ -1,4 +1,4 @@
-"""A stage, opened: what training, fitting and the dry run need of it, built once."""
+"""An opened stage: what training, fitting and the dry run need of a stage, built once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Stage:
         run: what all stages share.
         spec: what rebuilds its network.
         module: the network, for evaluation: each device has its own batch statistics.
-        apply: its function.
-        teachers: networks that its loss asks; () if it asks none.
+        apply: the network as a function.
+        teachers: networks that run in every step of its loss; () for methods without.
         teacher_variables: variables of each teacher, arrays or their shapes.
         updates: how many steps it trains; 0 for methods that fit.
         optim: keyword arguments of `optimizer.optimizer` but `steps` and `layers`.
@@ -60,5 +60,9 @@ class Stage:
         return cls(config, run, spec, module, apply, teachers, theirs, resolved.updates, resolved.optim)
 
     def key(self, name: str) -> jax.Array:
-        """Returns the random key of the stage that is called `name`."""
+        """Returns a random key of the stage.
+
+        Args:
+            name: what it is for; another name gives an independent key.
+        """
         return keys.named(key_of(self.config, self.run), name)

@@ -1,4 +1,4 @@
-"""What the variables of a stage predict for images of its run, and what that says of them."""
+"""Predicts images of a run with the variables of a stage, and evaluates them on its validation images."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,15 +13,30 @@ from efficient_jax.training.predict import collect_predictions
 from efficient_jax.types import Tree
 
 PREDICT_BATCH = 512
-PREDICT_PIXELS = 2**19  # in a batch on CPU: larger ones gain nothing and leave its caches
+PREDICT_PIXELS = 2**19  # of a batch on CPU: larger ones are no faster and do not fit into its caches
 
 
 def predict_rows(predict: Any, variables: Tree, ids: np.ndarray, run: Run) -> np.ndarray:
+    """Predicts images of a run.
+
+    Args:
+        predict: as from `training.predict.make_predict`.
+        variables: replicated on the devices.
+        ids: indices of the images.
+        run: what all stages share.
+
+    Returns: probabilities, float32 [n ... classes].
+    """
     return collect_predictions(predict, variables, run.images, ids, batch=predict_batch(run, ids), devices=run.devices)
 
 
 def predict_batch(run: Run, ids: np.ndarray) -> int:
-    """A multiple of the number of devices."""
+    """Returns how many images a batch of predictions has: a multiple of the number of devices.
+
+    Args:
+        run: what all stages share.
+        ids: indices of the images to predict.
+    """
     h, w = run.source.images.shape[1:3]
     most = PREDICT_PIXELS // (h * w) if run.devices[0].platform == "cpu" else PREDICT_BATCH
     count = len(run.devices)
@@ -31,13 +46,13 @@ def predict_batch(run: Run, ids: np.ndarray) -> int:
 def validate(
     predict: Any, variables: Tree, run: Run, file: Path | None = None
 ) -> tuple[dict[str, Any] | None, tuple[float, ...]]:
-    """Judges variables on the validation images.
+    """Evaluates variables on the validation images.
 
     Args:
-        predict: as from `make_predict`.
+        predict: as from `training.predict.make_predict`.
         variables: replicated on the devices.
         run: what all stages share.
-        file: where the predictions are written; None: nowhere.
+        file: file to which the predictions are written; None: none.
 
     Returns: (the counts of the task, None where there are no validation images; the thresholds that are best on these
         images, so that F1 is a little optimistic, () where the task has none).
@@ -56,7 +71,7 @@ def validate(
 
 
 def scores(task: Task, counts: Mapping[str, Any]) -> dict[str, float]:
-    """Returns what to log of validation; the best checkpoint has the most of the first.
+    """Returns the validation metrics that are logged. The best checkpoint is that with the highest first one.
 
     Args:
         task: what the labels are.

@@ -1,5 +1,5 @@
-"""The store of a round of pseudo-labels: `pseudo_labels.csv`, a line for each image of the pool, and
-`pseudo_labels.json`, who said so and what came of it."""
+"""Stores the pseudo-labels of a stage: `pseudo_labels.csv`, a line for each unlabelled image, and `pseudo_labels.json`,
+the teacher, the settings and statistics."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -21,44 +21,54 @@ NAMED = 10
 
 
 class Round(NamedTuple):
-    """What a teacher said of the unlabelled images, and what was made of it."""
+    """The predictions of a teacher for the unlabelled images, and the pseudo-labels made of them."""
 
     ids: Int[np.ndarray, " n"]
     probabilities: Float[np.ndarray, "n classes"]
-    labels: Float[np.ndarray, "n classes"]  # learned from; with shuffled ones not what the teacher said
+    labels: Float[np.ndarray, "n classes"]  # targets of the student; other than the predictions if they are shuffled
     copies: Int[np.ndarray, " n"]  # 0 where the image is not kept
     threshold: float
 
 
-def write(folder: Path, source: Source, found: Round, about: Mapping[str, Any]) -> None:
+def write(folder: Path, source: Source, pseudo_labels: Round, about: Mapping[str, Any]) -> None:
     """Writes both files, each whole or not at all.
 
-    In the table `hidden` is what a person said, shown to no model, "" where nobody did; the confidence that of the
-    surest label; names of several labels stand behind each other with a semicolon.
+    In the table, `hidden` is the true label, which no model sees, "" where it is not known; `confidence` is that of the
+    most certain label; several labels are separated by semicolons.
 
     Args:
-        folder: of the stage.
+        folder: folder of the stage.
         source: the dataset.
-        found: the round.
-        about: who said so and what came of it, as JSON.
+        pseudo_labels: what is written.
+        about: the teacher, the settings and statistics, as JSON.
     """
-    import pyarrow as pa  # a quarter of a second, which runs without pseudo-labels need not pay
+    import pyarrow as pa  # takes 0.25 s, which runs without pseudo-labels save
     from pyarrow import csv
 
     task = TASKS[source.task]
-    label, truth = _names(task, task.answers(found.labels, ()), source), _names(task, source.labels[found.ids], source)
+    ids, probabilities = pseudo_labels.ids, pseudo_labels.probabilities
+    label = _names(task, task.answers(pseudo_labels.labels, ()), source)
+    truth = _names(task, source.labels[ids], source)
     assert task.confidence
-    confidence = task.confidence(found.probabilities).max(1)
-    columns = [found.ids, [source.name(i) for i in found.ids], label, confidence, found.copies, truth]
+    confidence = task.confidence(probabilities).max(1)
+    columns = [ids, [source.name(i) for i in ids], label, confidence, pseudo_labels.copies, truth]
     names = [*COLUMNS, *(f"p({name})" for name in source.classes)]
-    table = pa.Table.from_arrays([pa.array(each) for each in (*columns, *found.probabilities.T)], names)
+    table = pa.Table.from_arrays([pa.array(column) for column in (*columns, *probabilities.T)], names)
     with files.whole(folder / TABLE) as file:
         csv.write_csv(table, file)  # floats by the shortest decimals that give the same bits when read
-    files.write_json(folder / ABOUT, about)  # last: it vouches for the table
+    files.write_json(folder / ABOUT, about)  # last: where it exists, the table is complete
 
 
 def read(folder: Path, asked: Mapping[str, Any], ids: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n classes"] | None:
-    """The probabilities of the store in `folder`; None unless it is of the images `ids` and `asked` in all respects."""
+    """Reads the predictions of a teacher from the folder of a stage, if they are the wanted ones.
+
+    Args:
+        folder: folder of the stage.
+        asked: entries of `pseudo_labels.json` that have to be equal, such as the teacher and the settings.
+        ids: indices of the images, which have to be equal too.
+
+    Returns: the probabilities; None where there are none, or others.
+    """
     if not (folder / ABOUT).is_file() or not (folder / TABLE).is_file():
         return None
     about = files.read_json(folder / ABOUT)
@@ -82,55 +92,56 @@ def read(folder: Path, asked: Mapping[str, Any], ids: Int[np.ndarray, " n"]) -> 
     return np.stack([column.to_numpy() for column in table.columns[1:]], axis=1)
 
 
-def audit(source: Source, labelled: Int[np.ndarray, " m"], found: Round, batch: int) -> dict[str, Any]:
-    """What to know of a round before training on it, as JSON.
+def audit(source: Source, labelled: Int[np.ndarray, " m"], pseudo_labels: Round, batch: int) -> dict[str, Any]:
+    """Returns statistics of pseudo-labels, as JSON.
 
-    pool, kept       images
-    known, right     of the labels kept those of which a person's is known, and of them those that agree
-    pool_known, pool_right                 the same of all that the teacher said
-    classes          for each, beside its `labelled` images, `copies` and those `true` in the pool, how many images are
-                     taken for it: in the `pool`, and of the `kept` ones (`right`, `wrong`, `unknown`)
-    confidence       the same for each bin of confidence
-    without          classes of which no pseudo-label was kept
-    warnings         lines for people
+    pool, kept              unlabelled images, and those of them that are kept
+    known, right            kept labels of images with a known true label, and those of them that equal it
+    pool_known, pool_right  the same for all predictions
+    classes                 for each class the images predicted as it, in the `pool` and among the `kept` ones (`right`,
+                            `wrong`, `unknown`); its `labelled` images, its `copies`, and the `true` ones in the pool
+    confidence              the same numbers of images for each bin of confidence
+    without                 classes without pseudo-labels
+    warnings                lines to show
 
-    Where an image can have several labels, known and right, and the bins, count each label that the teacher is certain
-    of, present or absent; the classes those present.
+    Where an image can have several labels, "known", "right" and the bins count every label of which the teacher is
+    certain, present or absent; the classes count those that are present.
 
     Args:
         source: the dataset.
         labelled: indices of the labelled images.
-        found: the round.
+        pseudo_labels: predictions and labels.
         batch: pseudo-labelled images of one step.
     """
     k, task = len(source.classes), TASKS[source.task]
     assert task.confidence
     assert task.decided
-    truth = source.labels[found.ids]
+    truth = source.labels[pseudo_labels.ids]
     known, present = np.repeat(task.known(truth)[:, None], k, axis=1), task.members(truth, k)
     counts = task.members(source.labels[labelled], k).sum(0)
-    taught, used_labels = (task.members(task.answers(p, ()), k) for p in (found.probabilities, found.labels))
-    confidence = task.confidence(found.probabilities)
-    pool = task.decided(found.probabilities, 0.0)
-    used = (found.copies[:, None] > 0) & task.decided(found.labels, found.threshold)
-    judged = known, taught == present, used_labels == present
-    shape = np.broadcast_to(np.arange(k), taught.shape)
-    classes = _table(source.classes, shape, pool & taught, used & used_labels, *judged)
-    copies = (used & used_labels).T @ found.copies
+    probabilities, labels = pseudo_labels.probabilities, pseudo_labels.labels
+    predicted, used_labels = (task.members(task.answers(p, ()), k) for p in (probabilities, labels))
+    confidence = task.confidence(probabilities)
+    pool = task.decided(probabilities, 0.0)
+    used = (pseudo_labels.copies[:, None] > 0) & task.decided(labels, pseudo_labels.threshold)
+    correct = known, predicted == present, used_labels == present
+    class_indices = np.broadcast_to(np.arange(k), predicted.shape)
+    classes = _table(source.classes, class_indices, pool & predicted, used & used_labels, *correct)
+    copies = (used & used_labels).T @ pseudo_labels.copies
     for number, row in enumerate(classes):
         row |= {"labelled": int(counts[number]), "true": int(present[:, number].sum()), "copies": int(copies[number])}
     bins = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(CONFIDENCES)]
-    levels = _table(bins, np.digitize(confidence, CONFIDENCES[1:-1]), pool, used, *judged)
+    levels = _table(bins, np.digitize(confidence, CONFIDENCES[1:-1]), pool, used, *correct)
     without = [row["name"] for row in classes if not row["kept"]]
     warnings = []
-    kept = int((found.copies > 0).sum())
+    kept = int((pseudo_labels.copies > 0).sum())
     if kept < batch:
         less = counted(kept, "image is", "images are")
         warnings.append(f"{less} less than one batch of {batch}; lower pseudo_labels.threshold")
     if without:
         warnings.append(f"classes without pseudo-labels: {few(without, NAMED)}")
     return {
-        "pool": len(found.ids),
+        "pool": len(pseudo_labels.ids),
         "kept": kept,
         "known": sum(row["right"] + row["wrong"] for row in levels),
         **{name: sum(row[name] for row in levels) for name in ("right", "pool_known", "pool_right")},
@@ -147,21 +158,21 @@ def _table(
     pool: Bool[np.ndarray, "n classes"],
     used: Bool[np.ndarray, "n classes"],
     known: Bool[np.ndarray, "n classes"],
-    said_right: Bool[np.ndarray, "n classes"],
-    given_right: Bool[np.ndarray, "n classes"],
+    pool_right: Bool[np.ndarray, "n classes"],
+    used_right: Bool[np.ndarray, "n classes"],
 ) -> list[dict[str, Any]]:
-    """A row for each of `names`, which `group` counts, of what the teacher said and of what is used of it."""
+    """Returns counts of predictions (`pool`) and of labels that are used, a row for each name; `group`: which row."""
     masks = {
         "pool": pool,
         "pool_known": pool & known,
-        "pool_right": pool & known & said_right,
+        "pool_right": pool & known & pool_right,
         "kept": used,
-        "right": used & known & given_right,
-        "wrong": used & known & ~given_right,
+        "right": used & known & used_right,
+        "wrong": used & known & ~used_right,
         "unknown": used & ~known,
     }
     counts = {name: np.bincount(group[mask], minlength=len(names)).tolist() for name, mask in masks.items()}
-    return [{"name": name} | {of: counts[of][i] for of in counts} for i, name in enumerate(names)]
+    return [{"name": name} | {key: counts[key][i] for key in counts} for i, name in enumerate(names)]
 
 
 def _names(task: Task, labels: np.ndarray, source: Source) -> list[str]:

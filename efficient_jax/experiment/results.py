@@ -1,4 +1,4 @@
-"""What a trained stage leaves for the report: predictions, mistakes, and what its images looked like."""
+"""Writes what the report shows of a trained stage: predictions, mistakes, and samples of its images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,11 +24,11 @@ def judge(
     """Writes the test predictions and the worst mistakes.
 
     Args:
-        folder: of the stage.
+        folder: folder of the stage.
         source: the dataset.
         ids: indices of the test images.
-        probabilities: what the network predicts for them, float32 [n ... classes].
-        thresholds: probability from which on a class is answered, of tasks that have thresholds.
+        probabilities: predictions for them, float32 [n ... classes].
+        thresholds: probability of each class from which on it is predicted, for tasks that have thresholds.
 
     Returns: "test", the counts of the task, "thresholds" where there are any, and the likelihood.
     """
@@ -61,10 +61,16 @@ def _shown(task: Task, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray
     return np.array([", ".join(names or ()) or "nothing" for names in task.names(labels, classes)], str)
 
 
-def keep_leaks(folder: Path, source: Source, found: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
-    """Writes pictures of the nearest pairs across parts; `found` as from `leaks.leaks`."""
-    if found:
-        ids = np.concatenate([pairs[:PAIRS] for _, pairs, _ in found])
+def keep_leaks(folder: Path, source: Source, leaks: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    """Writes the images of near duplicates in different parts, of the first few pairs.
+
+    Args:
+        folder: folder of the run.
+        source: the dataset.
+        leaks: as from `leaks.leaks`; for none nothing is written.
+    """
+    if leaks:
+        ids = np.concatenate([pairs[:PAIRS] for _, pairs, _ in leaks])
         files.write_npz(folder / "leaks.npz", {"images": source.images[ids], "id": ids})
 
 
@@ -75,16 +81,24 @@ def samples(
     rows: Mapping[str, np.ndarray],
     key: jax.Array,
 ) -> None:
-    """Writes some images of each stream of `data`, a batch, and versions of them, augmented as in the step."""
+    """Writes some images of each stream, and several augmented versions of each.
+
+    Args:
+        folder: folder of the stage.
+        augment: stream -> its augmentation.
+        data: "image", "label" and what else examples have, of all images.
+        rows: stream -> indices of its images.
+        key: random key of the augmentation.
+    """
     arrays = {}
     for stream, ids in rows.items():
         chosen = ids[np.linspace(0, len(ids) - 1, SAMPLES).astype(int)]
         repeated = np.tile(chosen, VERSIONS)  # another image beside each, because mixing pairs neighbours
-        each = keys.by_position(keys.named(key, stream), 0, len(repeated))
-        seen = jax.jit(augment[stream])(each, {name: x[repeated] for name, x in data.items()})["image"]
-        seen = np.asarray(seen)
-        seen = seen if seen.dtype == np.uint8 else np.round(seen * 255).astype(np.uint8)
+        image_keys = keys.by_position(keys.named(key, stream), 0, len(repeated))
+        batch = {name: x[repeated] for name, x in data.items()}
+        augmented = np.asarray(jax.jit(augment[stream])(image_keys, batch)["image"])
+        augmented = augmented if augmented.dtype == np.uint8 else np.round(augmented * 255).astype(np.uint8)
         prefix = "" if stream == "labelled" else f"{stream}_"
         arrays[f"{prefix}raw"] = data["image"][chosen]
-        arrays[f"{prefix}augmented"] = seen.reshape(VERSIONS, SAMPLES, *seen.shape[1:]).swapaxes(0, 1)
+        arrays[f"{prefix}augmented"] = augmented.reshape(VERSIONS, SAMPLES, *augmented.shape[1:]).swapaxes(0, 1)
     files.write_npz(folder / "samples.npz", arrays)

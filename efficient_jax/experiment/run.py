@@ -1,4 +1,4 @@
-"""From a checked plan to what all stages share: devices, data, splits."""
+"""A run: what all stages of a checked config share, such as devices, data and split."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -33,26 +33,31 @@ class Run(NamedTuple):
     console: Console
     source: dataset.Source
     split: dict[str, np.ndarray]
-    weight: float  # of the images in split["generated"], where there are any
-    images: batches.Images  # the source's, replicated where they fit
-    mean: tuple[float, ...]  # of the images that are not for the test
+    weight: float  # of the images in split["generated"], if there are any
+    images: batches.Images  # those of the source, replicated where they fit
+    mean: tuple[float, ...]  # of each channel, over the training images
     std: tuple[float, ...]
     framing: dict[str, Any]  # how pictures became images
     stages: tuple[StageConfig, ...]
-    resolved: dict[str, Resolved]  # what the data decide of each stage
-    kept: dict[Any, Any]  # what `once` made
+    resolved: dict[str, Resolved]  # stage -> settings that depend on the data
+    kept: dict[Any, Any]  # results of `once`
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Returns `make()`, which is called once for all stages; `key` says of what."""
+        """Returns `make()`, which is called once for all stages.
+
+        Args:
+            key: hashable, names the result.
+            make: called if there is no result of this key yet.
+        """
         if key not in self.kept:
             self.kept[key] = make()
         return self.kept[key]
 
     def trained(self, name: str, where: str) -> Trained:
-        """Reads what a stage begins with or learns from; a stage of another run, which does not change, is read once.
+        """Reads the start or a teacher of a stage. A stage of another run, which does not change, is read once.
 
         Args:
-            name: a trained stage of this run, or one of another as for `Trained.open`.
+            name: a trained stage of this run, or one of another run as for `Trained.open`.
             where: the key that an error names.
 
         Raises: UserError if it is not trained.
@@ -65,7 +70,12 @@ class Run(NamedTuple):
 
 
 def at_size(run: Run, size: int) -> Run:
-    """`run` with its images resized to squares of `size` pixels; 0: as they are."""
+    """Returns a run with its images resized to squares.
+
+    Args:
+        run: the run.
+        size: height and width in pixels; 0: images stay as they are.
+    """
     images = run.source.images
     resized = images.resized(size) if isinstance(images, Streamed) else decode.resized(images, size)
     if resized is images:
@@ -79,9 +89,9 @@ def reopened(workdir: Path, where: str, console: Console) -> Run:
     """A run that was trained, with its images on all devices and its stored split; none of its stages is prepared.
 
     Args:
-        workdir: the folder of the run.
+        workdir: folder of the run.
         where: the flag that an error names.
-        console: shows in one line what became of its images since.
+        console: shows in one line how its images have changed since.
 
     Raises: UserError as `dataset.load_run`.
     """
@@ -92,7 +102,15 @@ def reopened(workdir: Path, where: str, console: Console) -> Run:
 
 
 def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
-    """Picks devices and splits data. Raises: UserError when a batch does not divide or images are too few."""
+    """Loads and splits the data of a checked config, and places it on devices.
+
+    Args:
+        plan: the checked config.
+        workdir: folder of the run.
+        console: shows the lines of the run.
+
+    Raises: UserError when the devices do not divide a batch, and as `dataset.load_data` and `dataset.check_streams`.
+    """
     sizes = {
         f"config.{s.name}.batch.{stream}{f' / {s.accumulate}' if s.accumulate > 1 else ''}": size // s.accumulate
         for s in plan.stages
@@ -105,7 +123,7 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
         source, split = _with_generated(source, split, plan)
     rows = check(source, split)
     pool = np.concatenate([split["labelled"], split["unlabelled"]])
-    images = source.images  # never those of the test tell the mean
+    images = source.images  # test images do not count for the mean
     mean, std = images.mean_std(pool) if isinstance(images, Streamed) else statistics.mean_std(images[pool])
     framing = framing_of(plan)
     task = TASKS[source.task]
@@ -122,7 +140,7 @@ def prepare(plan: Plan, workdir: Path, console: Console) -> Run:
 def _with_generated(
     source: dataset.Source, split: dict[str, np.ndarray], plan: Plan
 ) -> tuple[dataset.Source, dict[str, np.ndarray]]:
-    """Adds images as a part of their own: drawn from the labelled ones alone, or read from a folder."""
+    """Adds generated images as the part "generated": drawn from the labelled images, or read from a folder."""
     where, images = "config.data.generated", source.images
     if isinstance(images, Streamed):
         raise UserError(f'{where}: wants images in memory; set config.data.feed="memory"')
@@ -131,10 +149,10 @@ def _with_generated(
     settings = {name: value for name, value in plan.generated.items() if name != "weight"}
     if path := settings.pop("path", ""):
         read = generated.read(path, source.classes, images.shape[1:], framing_of(plan))
-        made, of, names, notes = without_held_out(plan, source, split, read)
+        made, labels, names, notes = without_held_out(plan, source, split, read)
     else:
         ids = split["labelled"]
-        made, of = generated.generate(images[ids], source.labels[ids], source.classes, seed=plan.seed, **settings)
+        made, labels = generated.generate(images[ids], source.labels[ids], source.classes, seed=plan.seed, **settings)
         names = tuple(f"generated {i}" for i in range(len(made)))
         notes = (f"{counted(len(made), 'image was', 'images were')} drawn from the {len(ids):,} labelled ones",)
     hashes = np.frombuffer(b"".join(identity.digests(made)), np.uint8).reshape(len(made), -1)
@@ -142,7 +160,7 @@ def _with_generated(
     more = source._replace(
         images=np.concatenate([images, made]),
         contents=np.concatenate([source.contents, hashes]),
-        labels=np.concatenate([source.labels, of]),
+        labels=np.concatenate([source.labels, labels]),
         names=(*before, *names),
         notes=(*source.notes, *notes),
     )
@@ -150,11 +168,21 @@ def _with_generated(
 
 
 def framing_of(plan: Plan) -> dict[str, Any]:
-    """How the source makes images of pictures; {} where it has arrays."""
+    """Returns how the source crops and resizes the files of images; {} where it reads arrays.
+
+    Args:
+        plan: the checked config.
+    """
     return {key: value for key, value in plan.source[1].items() if key in ("fit", "crop", "interpolation")}
 
 
 def image_shape(stage: StageConfig, run: Run) -> tuple[int, int, int]:
+    """Returns (height, width, channels) of the images of a stage, in pixels.
+
+    Args:
+        stage: its config.
+        run: its run.
+    """
     h, w, channels = run.source.images.shape[1:]
     return stage.size or h, stage.size or w, channels
 
@@ -183,4 +211,10 @@ def model_spec(stage: StageConfig, run: Run) -> ModelSpec:
 
 
 def key_of(stage: StageConfig, run: Run) -> jax.Array:
+    """Returns the random key of a stage.
+
+    Args:
+        stage: its config.
+        run: its run.
+    """
     return keys.named(jax.random.key(run.seed), stage.name)

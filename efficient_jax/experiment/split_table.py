@@ -1,7 +1,7 @@
-"""`split.csv` of a run: which image is in which part, so that whoever reads the run's images again has the same parts.
+"""`split.csv` of a run: which image is in which part of the split.
 
-A split is drawn once, when the run begins. Afterwards images are found again by name and content, whatever was added,
-renamed or removed since: a split that is drawn again from other images tests on images that were trained on.
+A split is drawn once, when the run begins. Afterwards its images are identified by name and content, whatever was
+added, renamed or removed since: a new split of other images would test on images that were trained on.
 """
 
 import csv
@@ -20,7 +20,7 @@ from efficient_jax.errors import UserError, few
 from efficient_jax.tasks import TASKS, Task
 
 FILE = "split.csv"
-LEFT_OUT = "left out"  # the part of images that the run did not use
+LEFT_OUT = "left out"  # part of the images that the run did not use
 HELD_OUT = ("test", "validation")
 GENERATED = "generated"
 NAMED = 3
@@ -36,7 +36,7 @@ class Table(NamedTuple):
 
 
 def text(source: Source, split: Mapping[str, np.ndarray]) -> str:
-    """The content of `split.csv`: a line for each image with its part, index, name, content hash and label.
+    """Returns the content of `split.csv`: a line for each image with its part, index, name, content hash and label.
 
     Args:
         source: the images of the run.
@@ -90,21 +90,20 @@ def read(workdir: Path, classes: Sequence[str], task: Task, where: str) -> Table
 def restored(
     source: Source, table: Table, classes: tuple[str, ...], run: Path, where: str, say: Callable[[str], None]
 ) -> tuple[Source, dict[str, Int[np.ndarray, " m"]]]:
-    """The images of a run as it had them: its indices, labels and parts, without images that were added since.
+    """Returns the images of a run with its indices, labels and parts, without images that were added since.
 
-    Images are found by content; of equal ones by name. Those with another name now are the same images. Training images
-    that are gone or changed are left out of their part. What is different is said in one line.
+    Images are identified by content, equal ones by name; they may have been renamed. Training images that are missing
+    or changed are left out of their part. One line says what is different.
 
     Args:
-        source: the images that are there now.
+        source: the images as they are now.
         table: the split of the run.
-        classes: of the run.
-        run: its folder, for messages.
+        classes: names of the classes of the run.
+        run: folder of the run, for messages.
         where: what an error names.
         say: shows a line.
 
-    Returns:
-        (the images by the indices of the run, part -> indices). An index that is in no part has no image of its own.
+    Returns: (images by the indices of the run, part -> indices). An index in no part has no image of its own.
 
     Raises: UserError naming a test or validation image that is gone or whose content has changed.
     """
@@ -113,9 +112,9 @@ def restored(
     parts = np.array(table.parts)
     missing = np.flatnonzero(rows < 0)
     if len(held_out := missing[np.isin(parts[missing], HELD_OUT)]):
-        i, there = held_out[0], set(source.names)
-        how = "is gone" if there else "is gone or changed"
-        how = "has other content than in the run" if table.names[i] in there else how
+        i, current_names = held_out[0], set(source.names)
+        how = "is gone" if current_names else "is gone or changed"
+        how = "has other content than in the run" if table.names[i] in current_names else how
         more = f" (and {len(held_out) - 1:,} more)" if len(held_out) > 1 else ""
         raise UserError(
             f"{where}: {parts[i]} image {table.names[i]!r} of {str(run)!r} {how}{more}; put it back: "
@@ -125,21 +124,21 @@ def restored(
     if changes:
         say(f"{run}: its images are those of {FILE}: {'; '.join(changes)}")
     split = {part: np.flatnonzero((parts == part) & (rows >= 0)) for part in ("labelled", "unlabelled", *HELD_OUT)}
-    found = source if np.array_equal(rows, np.arange(len(now))) else _at(source, np.maximum(rows, 0))
-    return found._replace(labels=table.labels, classes=classes, names=table.names if source.names else ()), split
+    images = source if np.array_equal(rows, np.arange(len(now))) else _at(source, np.maximum(rows, 0))
+    return images._replace(labels=table.labels, classes=classes, names=table.names if source.names else ()), split
 
 
 def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[np.ndarray, " n"]) -> list[str]:
-    """What is different from the run, for people."""
-    found = np.flatnonzero(rows >= 0)
-    added = len(source.images) - len(np.unique(rows[found]))
+    """Describes what is different from the run."""
+    kept = np.flatnonzero(rows >= 0)
+    added = len(source.images) - len(np.unique(rows[kept]))
     trained = np.array(table.parts) != LEFT_OUT
     gone = [table.names[i] for i in np.flatnonzero((rows < 0) & trained)]
-    renamed = [table.names[i] for i in found if source.names and source.names[rows[i]] != table.names[i]]
+    renamed = [table.names[i] for i in kept if source.names and source.names[rows[i]] != table.names[i]]
     task = TASKS[source.task]
-    theirs = [names and frozenset(names) for names in task.names(source.labels[rows[found]], source.classes)]
-    ours = [names and frozenset(names) for names in task.names(table.labels[found], classes)]
-    relabelled = [table.names[i] for i, one, other in zip(found, ours, theirs, strict=True) if one != other]
+    theirs = [names and frozenset(names) for names in task.names(source.labels[rows[kept]], source.classes)]
+    ours = [names and frozenset(names) for names in task.names(table.labels[kept], classes)]
+    relabelled = [table.names[i] for i, one, other in zip(kept, ours, theirs, strict=True) if one != other]
     changes = [f"{_count(added)} added since and left out"] if added else []
     for names, what in (
         (gone, "of the training gone or changed and left out"),
@@ -152,7 +151,7 @@ def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[n
 
 
 def _at(source: Source, rows: Int[np.ndarray, " n"]) -> Source:
-    """The images `rows` of a source, without the parts that it fixes."""
+    """Returns the images of some rows of a source, without the parts that it fixes."""
     images = source.images.at(rows) if isinstance(source.images, Streamed) else source.images[rows]
 
     def of_each(values: Any) -> Any:

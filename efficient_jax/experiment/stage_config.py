@@ -1,4 +1,4 @@
-"""A stage's block of a config, checked: each part bound to the function that will read it."""
+"""Checks the block of a stage in a config: binds each part to the function that reads it."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ NOTHING: dict[str, Any] = {}
 
 
 class Resolved(NamedTuple):
-    """What the data decide of a stage: its durations, by the number of images, and settings that the task reads."""
+    """Settings of a stage that depend on the data: durations, by the number of images, and those of the task."""
 
     updates: int  # 0 for methods that fit
     optim: dict[str, Any]  # keyword arguments of `optimizer.optimizer` but `steps` and `layers`
@@ -49,7 +49,7 @@ class StageConfig(NamedTuple):
     init: str
     size: int  # of its images, in pixels; 0 for those of the source
     omit: tuple[str, ...]  # classes that it does not see
-    batch: dict[str, int]  # stream -> images of it in each update
+    batch: dict[str, int]  # stream -> images of it in each step
     balanced: bool  # labelled images of rare classes come more often
     augment: Augment
     strong_augment: Augment
@@ -153,7 +153,7 @@ def stage(
     lengths = {"updates": updates, "epochs": epochs, "examples": examples}
     if entry.trains:
         if views:
-            raise UserError(f"{where}.views: the method {chosen!r} augments in every update and does not read it")
+            raise UserError(f"{where}.views: the method {chosen!r} augments in every step and does not read it")
         sizes = batch_sizes(where, entry, **bind(batch_sizes, batch, f"{where}.batch"))
         length = length_of(lengths, where)
         check_optim(optim, sizes, where)
@@ -252,7 +252,7 @@ def resolved(stage: StageConfig, images: int, task: Task) -> Resolved:
     bound = bind(optimizer.optimizer, optim, f"{where}.optim")
     if not 0 <= bound["warmup"] < updates:
         raise UserError(
-            f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the updates of the stage; "
+            f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the steps of the stage; "
             "warmup_percent is a share of them"
         )
     return Resolved(updates, bound, pseudo_labels)
@@ -278,7 +278,11 @@ def _pseudo_labels(stage: StageConfig, task: Task) -> dict[str, Any]:
 
 
 def augment_blocks(stage: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The augmentations in the block of a stage, by their keys."""
+    """Returns the augmentations in the block of a stage, by their keys.
+
+    Args:
+        stage: the block; without `augment` that is {}.
+    """
     return {key: stage.get(key, NOTHING) for key in ("augment", "strong_augment") if stage.get(key) or key == "augment"}
 
 

@@ -1,4 +1,4 @@
-"""What a stage learns from: streams of images, and the labels of people and teachers."""
+"""The targets of a stage: streams of images, with true labels or pseudo-labels."""
 
 from typing import Any, NamedTuple
 
@@ -18,15 +18,22 @@ from efficient_jax.training.predict import make_predict
 
 
 class Supervision(NamedTuple):
-    """What a stage learns from."""
+    """The streams of a stage and their targets."""
 
-    rows: dict[str, np.ndarray]  # stream -> images, those that count double twice
-    labels: np.ndarray  # float32 [n classes]: people's, or the teacher's; zeros where there is neither
-    pseudo_labels: dict[str, int] | None  # how many were kept and are right
+    rows: dict[str, np.ndarray]  # stream -> indices of its images, of some several times
+    labels: np.ndarray  # float32 [n classes], true or pseudo-labels; zeros where there is neither
+    pseudo_labels: dict[str, int] | None  # numbers of images, see `pseudo_label_store.audit`
 
 
 def supervise(stage: StageConfig, run: Run) -> Supervision:
-    """The stage's streams and their labels; a teacher that labels images does so here, once, un-noised."""
+    """Returns the streams of a stage and their targets. A teacher makes its pseudo-labels here, without augmentation.
+
+    Args:
+        stage: its config.
+        run: its run.
+
+    Raises: UserError for pseudo-labels of which none is kept, and for teachers that do not fit.
+    """
     source, split = run.source, run.split
     labels = np.zeros((len(source.images), len(source.classes)), np.float32)
     labels[split["labelled"]] = targets(source, split["labelled"])
@@ -48,9 +55,9 @@ def supervise(stage: StageConfig, run: Run) -> Supervision:
 
 
 def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """(labels, copies, how many were kept and are right) of the unlabelled images; the stage's folder has the store.
+    """Returns (labels, copies, numbers of images) of the unlabelled images, which are stored in the stage's folder.
 
-    An interrupted stage takes the predictions from there, if they are the same teachers'.
+    An interrupted stage reads the predictions from there, if they are those of the same teachers.
     """
     settings = run.resolved[stage.name].pseudo_labels
     source, folder, names = run.source, run.workdir / stage.name, ", ".join(stage.teachers)
@@ -72,10 +79,10 @@ def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.nd
         probabilities = np.mean(predicted, axis=0)
     else:
         run.console.print(f"{stage.name}: predictions of {names} are those of {pseudo_label_store.TABLE}")
-    label = TASKS[source.task].pseudo_labels
-    assert label
+    make_labels = TASKS[source.task].pseudo_labels
+    assert make_labels
     try:
-        labels, copies = label(probabilities, run.seed, **settings)
+        labels, copies = make_labels(probabilities, run.seed, **settings)
     except UserError as error:
         raise UserError(f"config.{stage.name}.{error}") from error
     round_ = pseudo_label_store.Round(ids, probabilities, labels, copies, settings["threshold"])

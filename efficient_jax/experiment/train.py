@@ -1,4 +1,4 @@
-"""Trains a stage: builds its updates, and runs the loop with its checkpoints and log."""
+"""Trains a stage: builds its steps, and runs the loop with its checkpoints and log."""
 
 import contextlib
 import dataclasses
@@ -31,29 +31,36 @@ from efficient_jax.types import Tree
 
 SECONDS = "seconds.json"
 """In the folder of a stage: how long it has trained until its newest checkpoint, all attempts together."""
-CHUNK = 64  # updates whose indices are sent to the devices together
+CHUNK = 64  # steps whose indices are sent to the devices together
 
 
 class Updates(NamedTuple):
-    """The updates of a stage."""
+    """The steps of a stage."""
 
     state: Tree  # before the first
     loss_fn: LossFn
     step: Any  # pmapped
     arguments: Callable[[Tree, Given], tuple]  # of `step`
-    given: Callable[[int, int], Iterator[Given]]  # from step number i to j: its images, and of those around it
+    given: Callable[[int, int], Iterator[Given]]  # (first, end) -> inputs of each step; an entry may hold several
 
-    def update(self, current: Tree, given: Given) -> tuple[Tree, dict]:
-        """The next state, and the sums of the metrics."""
-        return self.step(*self.arguments(current, given))
+    def update(self, current: Tree, inputs: Given) -> tuple[Tree, dict]:
+        """Does a step.
+
+        Args:
+            current: the state; donated.
+            inputs: images of the step, from `given`.
+
+        Returns: (next state, name of a metric -> (sum, count)).
+        """
+        return self.step(*self.arguments(current, inputs))
 
 
 class Program(NamedTuple):
-    """What a training step is made of."""
+    """The parts of a training step."""
 
     loss_fn: LossFn
     tx: optax.GradientTransformation
-    table: list[optimizer.Row]  # which rule of the optimizer claims what
+    table: list[optimizer.Row]  # parameters of each rule of the optimizer
     frozen: Tree  # which parameters do not train
     added: Tree  # parameters that the method trains beside the model
 
@@ -73,7 +80,7 @@ def build_program(stage: Stage, variables: Tree) -> Program:
     frozen = optimizer.frozen(params, stage.optim["rules"])
     module, apply = stage.spec.build(config.norm_axis or None, frozen)
     *lower, last = module.layers()
-    layers = (*lower, "|".join([last, *(f"{name}/.*" for name in added)]))  # as fast as the head
+    layers = (*lower, "|".join([last, *(f"{name}/.*" for name in added)]))  # added ones get the head's learning rate
     tx, table = optimizer.optimizer(params, steps=stage.updates, layers=layers, **stage.optim)
     views = config.augment, config.strong_augment
     task = TASKS[stage.run.source.task]
@@ -82,7 +89,7 @@ def build_program(stage: Stage, variables: Tree) -> Program:
 
 
 def _added_parameters(stage: Stage, variables: Tree) -> Tree:
-    """What the method trains beside the model; {} for most."""
+    """Returns the parameters that the method trains beside the model; {} for most."""
     make = stage.config.method.parameters
     if not make:
         return {}
@@ -112,8 +119,8 @@ def build_updates(stage: Stage, supervision: Supervision, variables: Tree) -> Up
     for line in optimizer.table_lines(program.table):
         run.console.print(f"{config.name}: {line}", soft_wrap=True)
     memory = method.memory(supervision.rows, len(run.images)) if method.memory else None
-    beside = {"label": supervision.labels, **run.source.objects}
-    data = batches.resident(run.images) | parallel.replicate(beside, run.devices)
+    other_data = {"label": supervision.labels, **run.source.objects}
+    data = batches.resident(run.images) | parallel.replicate(other_data, run.devices)
     train_step = step.make_train_step(
         program.loss_fn,
         program.tx,
@@ -147,7 +154,7 @@ def build_updates(stage: Stage, supervision: Supervision, variables: Tree) -> Up
         state=parallel.replicate(state.create(variables, program.tx, program.added, memory), run.devices),
         loss_fn=program.loss_fn,
         step=train_step,
-        arguments=lambda current, given: (current, teachers_placed, counts_placed, data, key, given),
+        arguments=lambda current, inputs: (current, teachers_placed, counts_placed, data, key, inputs),
         given=between,
     )
 
@@ -180,7 +187,7 @@ def train(
     with checkpoint.saving(folder, where, config.keep_every) as manager:
         say = functools.partial(run.console.print, soft_wrap=True)
         first, current = checkpoint.newest(
-            manager, updates.state, run.devices, lambda said: say(f"{config.name}: {said}")
+            manager, updates.state, run.devices, lambda line: say(f"{config.name}: {line}")
         )
         if first:
             say(f"{config.name}: goes on after step {first:,} of {stage.updates:,}")
@@ -189,11 +196,11 @@ def train(
             files.metrics_log(folder, first) as log,
             StageProgress(run.console, config.name, first=first, updates=stage.updates) as progress,
         ):
-            given = updates.given(first, stage.updates)
+            inputs = updates.given(first, stage.updates)
             validated = False
 
             def update(current: Tree, _: int) -> tuple[Tree, dict]:
-                made = updates.update(current, next(given))
+                made = updates.update(current, next(inputs))
                 progress.compiled()
                 stop.after = "this step, with a checkpoint"
                 return made

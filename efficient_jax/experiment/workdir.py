@@ -1,4 +1,4 @@
-"""A workdir belongs to one experiment, one set of data and one run at a time."""
+"""Checks that a workdir belongs to one experiment, one dataset and one process at a time."""
 
 import contextlib
 import fcntl
@@ -19,7 +19,16 @@ LOCK = ".lock"
 
 
 def writable(path: Path, flag: str) -> Path:
-    """The folder, created where it is not there. Raises: UserError naming `flag` when nothing can be written there."""
+    """Creates a folder if it does not exist, and checks that files can be written there.
+
+    Args:
+        path: of the folder.
+        flag: what an error names.
+
+    Returns: the path.
+
+    Raises: UserError when nothing can be written.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -31,10 +40,13 @@ def writable(path: Path, flag: str) -> Path:
 
 @contextlib.contextmanager
 def claimed(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
-    """Holds `workdir` for a run of `config`, creating it; what is in it stays as it is. Of several processes the first
-    holds it for all.
+    """Locks the folder of a run, creating it; its files stay as they are. Of several processes the first locks it.
 
-    Raises: UserError when it cannot be written, is in use, or holds something else.
+    Args:
+        workdir: the folder.
+        config: of the run.
+
+    Raises: UserError when it cannot be written, is in use, or holds another experiment or other files.
     """
     if not distributed.is_first():
         distributed.wait("workdir")
@@ -60,16 +72,24 @@ def claimed(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
 
 
 def check_data(workdir: Path, fingerprint: str, generated: str = "") -> None:
-    """That a run carries on with the data it began with: with other images its split would be another too.
+    """Checks that a run continues with the data with which it began: with other images its split would differ.
 
-    `generated` is the fingerprint of the generated images that were read from a folder, "" where there are none.
+    Args:
+        workdir: folder of the run.
+        fingerprint: of the images and labels.
+        generated: fingerprint of generated images that are read from a folder; "" for none.
+
+    Raises: UserError for another fingerprint.
     """
     about = workdir / "run.json"
     if not about.exists():
         return
     before = files.read_json(about)["data"]
-    said = {"fingerprint": ("images or labels", fingerprint), "generated_fingerprint": ("generated images", generated)}
-    for key, (what, now) in said.items():
+    current = {
+        "fingerprint": ("images or labels", fingerprint),
+        "generated_fingerprint": ("generated images", generated),
+    }
+    for key, (what, now) in current.items():
         if (then := before.get(key, "")) != now:
             raise UserError(
                 f"--workdir: {str(workdir)!r} was begun with other {what} (fingerprint {then}, now {now}); give a new "
@@ -78,9 +98,14 @@ def check_data(workdir: Path, fingerprint: str, generated: str = "") -> None:
 
 
 def keep_split(workdir: Path, source: Source, split: Mapping[str, np.ndarray]) -> None:
-    """Writes which image is in which part to `split.csv`, see `split_table`; where that is there, it must say the same.
+    """Writes the split of a run to `split.csv`, see `split_table`; one that exists has to be equal.
 
-    Raises: UserError where it says something else: another version of a library may draw other images.
+    Args:
+        workdir: folder of the run.
+        source: the dataset.
+        split: part -> indices of its images.
+
+    Raises: UserError where it is not equal: another version of a library may draw other images.
     """
     text, path = split_table.text(source, split), workdir / split_table.FILE
     if not path.exists():
@@ -127,7 +152,14 @@ def _differences(there: Any, here: Any, where: str) -> Iterator[str]:
 
 
 def read_config(workdir: Path, where: str) -> dict[str, Any]:
-    """The config of a run, with tuples where it had them. UserError naming `where` if there is none."""
+    """Reads the config of a run, with tuples where it had them.
+
+    Args:
+        workdir: folder of the run.
+        where: what an error names.
+
+    Raises: UserError if there is none.
+    """
     if not (workdir / "config.json").is_file():
         raise UserError(f"{where}: {str(workdir)!r} has no config.json, so it is no run")
     return _tuples(files.read_json(workdir / "config.json"))

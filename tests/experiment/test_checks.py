@@ -36,7 +36,7 @@ def test_what_two_views_do_not_fit_with(changes, message):
 
 def test_a_correction_reads_no_views():
     block = {"model": {"name": "cnn"}, "method": {"name": "prior_correction"}, "init": "first", "views": 2}
-    with pytest.raises(UserError, match=r"^config\.student\.views: the method 'prior_correction' has no updates"):
+    with pytest.raises(UserError, match=r"^config\.student\.views: the method 'prior_correction' takes no steps"):
         plan(CONFIG | {"student": block})
 
 
@@ -50,7 +50,7 @@ def test_some_stream_must_have_images():
     ("changes", "message"),
     [
         ({"init": ""}, "config.probe.init: the method 'linear_probe' needs a trained network"),
-        ({"updates": 5}, "config.probe.updates: the method 'linear_probe' has no updates and does not read it"),
+        ({"updates": 5}, "config.probe.updates: the method 'linear_probe' takes no steps and does not read it"),
         ({"augment": {"ops": ("flip",)}}, "config.probe.views: 0; `augment` wants 1 or more"),
         ({"augment": {"ops": ("mixup",)}, "views": 1}, "config.probe.augment: 'mixup' mixes images, so that held-out"),
         ({"init": "efficientnet-lite9"}, "config.probe.init: 'efficientnet-lite9' is neither an earlier stage nor"),

@@ -75,7 +75,7 @@ def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
         ("first.epochs", 1.0, "config.first: want one of updates, epochs, examples; updates = 10 and epochs = 1.0"),
         ("first.norm_axis", "x", "config.first.norm_axis: 'x' is neither 'device' nor ''"),
         ("first.mean", (0.5,), "config.first: mean (0.5,) and std () want a number for each channel"),
-        ("first.views", 2, "config.first.views: the method 'supervised' augments in every update"),
+        ("first.views", 2, "config.first.views: the method 'supervised' augments in every step"),
         ("first.optim.schedule", {"name": "cosin"}, "config.first.optim.schedule.name: unknown name 'cosin'; did you"),
         ("first.optim.warmup_epochs", 1.0, "config.first.optim: warmup and warmup_epochs are both given; give one"),
         ("first.optim.layers", ("a",), "config.first.optim.layers: no such key"),

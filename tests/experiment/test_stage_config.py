@@ -55,7 +55,7 @@ def test_durations_of_the_optimizer_are_resolved_with_the_stage():
 
 def test_warmup_must_leave_something_to_train():
     first = plan(changed("first.optim.warmup", 10)).stages[0]
-    message = r"^config\.first\.optim\.warmup: 10 is not in 0 \.\. 9, the updates of the stage; warmup_percent is a"
+    message = r"^config\.first\.optim\.warmup: 10 is not in 0 \.\. 9, the steps of the stage; warmup_percent is a"
     with pytest.raises(UserError, match=message):
         resolved(first, 100, CLASSIFICATION)
 

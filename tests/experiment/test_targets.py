@@ -144,7 +144,7 @@ def test_what_cannot_be_omitted_is_said(all_known, tmp_path, omit, message):
 
 def test_what_nobody_has_labelled_cannot_be_omitted(images, teacher, tmp_path):
     with pytest.raises(
-        UserError, match=r"^config\.s\.omit: nobody knows the classes of 90 images that are unlabelled$"
+        UserError, match=r"^config\.s\.omit: needs labels, but 90 images of the unlabelled stream have none$"
     ):
         run(images, tmp_path, {"s": stage("distill", teacher=str(teacher), omit=("1",))})
 
