@@ -62,10 +62,10 @@ def keys_of(config: Mapping[str, Any]) -> dict[str, Key]:
     """
     known = {}
     for block in _blocks(config):
-        given = _at(config, block.path)
+        values = _at(config, block.path)
         for name, parameter in block.parameters.items():
             default = None if parameter.default is parameter.empty else parameter.default
-            value = given.get(name, default)
+            value = values.get(name, default)
             known[".".join((*block.path, name))] = Key(
                 value, default, parameter.annotation, block.meanings.get(name, "")
             )
@@ -130,7 +130,7 @@ def _stage_blocks(name: str, stage: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _pseudo_label_block(path: Path) -> Block:
-    """The settings of every task's pseudo-labels: which task it is, only the data says."""
+    """Returns the settings of every task's pseudo-labels: the task is not known before the data is."""
     blocks = [_block(path, task.pseudo_labels) for task in TASKS.values() if task.pseudo_labels]
     first, *others = reversed(blocks)
     for block in others:  # the first task's defaults
@@ -246,7 +246,7 @@ def _made(config: ConfigDict, known: Mapping[str, Key], blocks: list[str]) -> Co
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:
-    """A tuple as the command line writes it: "('a', 'b')" or "a"."""
+    """Returns the tuple that a text on the command line means: "('a', 'b')" or "a"."""
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value)
@@ -256,7 +256,7 @@ def _tuple(value: Any) -> tuple[Any, ...]:
 
 
 def _prototype(key: Key, value: Any) -> Any:
-    """What stands for the key until the override is read, of the type that it shall have."""
+    """Returns a placeholder of the key's type, until the override is read."""
     union = key.annotation.__args__ if isinstance(key.annotation, UnionType) else (key.annotation,)
     kinds = [getattr(kind, "__origin__", kind) for kind in union]
     written_as_tuple = isinstance(value, tuple) or (isinstance(value, str) and value.lstrip().startswith("("))
@@ -277,14 +277,14 @@ def _free_key(known: Mapping[str, Key], blocks: list[str]) -> Key | None:
 
 
 def _unknown(dotted: str, known: Mapping[str, Key]) -> str:
-    """Says at which part a path is wrong, and what there is."""
+    """Returns a message with the first wrong part of a path, and the nearest key."""
     parts = dotted.split(".")
     for i in range(len(parts)):
         before = ".".join(parts[:i])
         prefix = f"{before}." if before else ""
-        there = {key.removeprefix(prefix).split(".")[0] for key in known if key.startswith(prefix)}
-        if parts[i] not in there:
-            return f"--config.{prefix}{parts[i]}: no such key{nearest(parts[i], there)}"
+        keys = {key.removeprefix(prefix).split(".")[0] for key in known if key.startswith(prefix)}
+        if parts[i] not in keys:
+            return f"--config.{prefix}{parts[i]}: no such key{nearest(parts[i], keys)}"
     return f"--config.{dotted}: a block, not a key"
 
 

@@ -1,4 +1,4 @@
-"""The dry run: every stage is traced, so that what does not fit is said before the first one trains."""
+"""The dry run: traces every stage, so that errors are reported before the first one is trained."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,13 +22,13 @@ from efficient_jax.types import Tree
 
 
 def dry_run(run: Run) -> None:
-    """Traces every stage of `run` as it will train; nothing is trained.
+    """Traces every stage of a run. Nothing is trained.
 
     Args:
         run: the run, before its first stage.
 
-    Raises: UserError for a strength or rate out of range, a rule that claims nothing, a teacher or start that does
-        not fit, an image too small for the model.
+    Raises: UserError for a setting out of range, an optimizer rule without parameters, a teacher or start that does not
+        fit, and images too small for the model.
     """
     shapes: dict[str, Tree] = {}
     for config in run.stages:
@@ -39,7 +39,7 @@ def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:
     """Traces a stage; returns the shapes of its variables. `earlier`: those of the stages before it."""
     config, run = stage.config, stage.run
     where = f"config.{config.name}"
-    if not config.method.needs("teachers"):  # of methods that ask them before training
+    if not config.method.needs("teachers"):  # those that make pseudo-labels before training
         teachers_of(config, run, earlier)
     try:
         variables = _shapes(stage)
@@ -49,7 +49,7 @@ def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:
             _try_fit(stage)
     except UserError as error:
         raise error if str(error).startswith(where) else UserError(f"{where}: {error}") from error
-    except Exception as error:  # of whoever wrote the loss, with its traceback
+    except Exception as error:  # an error in a loss function keeps its traceback
         error.add_note(f"while {where} was traced")
         raise
     if config.init in earlier:
@@ -61,7 +61,7 @@ def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:
 
 
 def _shapes(stage: Stage) -> Tree:
-    """The shapes of a stage's variables. Raises: UserError where its network has none for the images."""
+    """Returns the shapes of a stage's variables; UserError where its images do not fit the network."""
     shape = stage.spec.input_shape
     try:
         variables = jax.eval_shape(lambda key: models.init(stage.module, key, shape), jax.random.key(0))
@@ -72,7 +72,7 @@ def _shapes(stage: Stage) -> Tree:
 
 
 def _check_pixels(module: Any, variables: Tree, shape: tuple[int, ...]) -> None:
-    """That the image is not used up before the head: the mean over no pixels is no number."""
+    """Checks that pixels are left before the head: the mean over no pixels is NaN."""
     images = jax.ShapeDtypeStruct((1, *shape), np.float32)
     _, seen = jax.eval_shape(lambda v, x: module.apply(v, x, train=False), variables, images)
     if gone := [name for name, value in seen.items() if 0 in value.shape]:
@@ -91,7 +91,7 @@ def _trace_step(stage: Stage, variables: Tree) -> None:
     }
     batch = dict.fromkeys(config.batch, examples)
     task = TASKS[run.source.task]
-    if task.pseudo_labels and method.pseudo_labels:  # on probabilities that no threshold refuses
+    if task.pseudo_labels and method.pseudo_labels:  # with probabilities that reach every threshold
         task.pseudo_labels(np.eye(2, dtype=np.float32), run.seed, **run.resolved[config.name].pseudo_labels)
     program = build_program(stage, variables)
     model_state = {name: tree for name, tree in variables.items() if name != "params"}

@@ -1,4 +1,4 @@
-"""Fits the head of a network that stays as it is, or corrects its bias; both are saved like a trained stage."""
+"""Fits the head of a frozen network, or corrects its bias; both are saved like a trained stage."""
 
 import dataclasses
 import json
@@ -27,11 +27,11 @@ def fit_head(
     """Fits the head of a network to the features of the labelled images, and saves it.
 
     Args:
-        fit: of the method.
+        fit: the function of the method, see `methods.Method`.
         stage: a stage with a method that fits.
         predict: computes probabilities, see `training.predict.make_predict`.
-        variables: of the network.
-        labels: distributions over classes, or several labels, of all images.
+        variables: variables of the network.
+        labels: targets of all images, float32 [n classes].
 
     Returns: the variables with the head, on the devices.
     """
@@ -50,7 +50,7 @@ def fit_head(
     plain = augment.build((), {}, "")
 
     def unaugmented(part: str) -> np.ndarray:
-        """The same for all heads on one network."""
+        """Returns features without augmentation, computed once for all heads on the same network."""
         return run.once(("features", network, about, part), lambda: features(run.split[part], plain, 0)[0])
 
     labelled, ids = run.split["labelled"], run.split["validation"]
@@ -58,15 +58,17 @@ def fit_head(
         views = [features(labelled, config.augment, i) for i in range(config.views)]
     else:
         views = [(unaugmented("labelled"), labels[labelled])]
-    seen, labels_seen = (np.concatenate(each) for each in zip(*views, strict=True))
+    all_features, all_labels = (np.concatenate(parts) for parts in zip(*views, strict=True))
     held = (unaugmented("validation"), targets(run.source, ids)) if len(ids) else None
     task = TASKS[run.source.task]
-    choice = fit(seen, labels_seen, run.seed, held, task, len(views), **config.method_settings)
+    choice = fit(all_features, all_labels, run.seed, held, task, len(views), **config.method_settings)
     assert task.head
     score = "" if np.isnan(choice.score) else f", {100 * choice.score:.1f}% {task.head.score_name} on held-out images"
     if np.isnan(choice.score) and config.method_settings.get("head") == "ridge":
         score = "; its probabilities are not calibrated: too few classes have two labelled images"
-    run.console.print(f"{config.name}: {len(seen):,} x {seen.shape[1]:,} features, l2 = {choice.l2:.3g}{score}")
+    run.console.print(
+        f"{config.name}: {' x '.join(f'{n:,}' for n in all_features.shape)} features, l2 = {choice.l2:.3g}{score}"
+    )
     head = {"kernel": choice.kernel.astype(np.float32), "bias": choice.bias.astype(np.float32)}
     return _with_head(head, stage, predict, variables)
 
@@ -77,15 +79,15 @@ def correct_head(
     predict: Callable,
     variables: Tree,
 ) -> Tree:
-    """Moves the bias of a network's head by what it predicts for the unlabelled images, and saves it.
+    """Corrects the bias of a network's head by its predictions for the unlabelled images, and saves it.
 
     Args:
-        correct: of the method.
+        correct: the function of the method, see `methods.Method`.
         stage: a stage with a method that corrects.
         predict: computes probabilities, see `training.predict.make_predict`.
-        variables: of the network.
+        variables: variables of the network.
 
-    Returns: the variables with the bias, on the devices.
+    Returns: the variables with the new bias, on the devices.
     """
     config, run = stage.config, stage.run
     probabilities = predict_rows(predict, parallel.replicate(variables, run.devices), run.split["unlabelled"], run)
@@ -98,7 +100,7 @@ def correct_head(
 
 
 def _with_head(head: Tree, stage: Stage, predict: Callable, variables: Tree) -> Tree:
-    """`variables` with another head, saved like those of a training."""
+    """Returns variables with another head, and saves them like those of a trained stage."""
     variables = variables | {"params": variables["params"] | {"head": head}}
     placed = parallel.replicate(variables, stage.run.devices)
     with checkpoint.saving(stage.run.workdir / stage.config.name, f"stage {stage.config.name!r}") as manager:

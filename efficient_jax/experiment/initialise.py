@@ -1,5 +1,6 @@
-"""What a stage begins with: new variables, those of another stage, or weights that others trained; and the
-normalisation of images that belongs to them."""
+"""The start of a stage: new variables, those of another stage, or published weights.
+
+The normalisation of images that belongs to them comes with them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ Open = Callable[[str, str], Trained]
 """Like `Trained.open`: a name and the key that an error names."""
 
 IN_TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "dtype")
-"""Settings of models with which the same weights are the same function."""
+"""Settings of models that do not change the function of the same weights in evaluation."""
 
 
 def normalisation(
@@ -29,7 +30,7 @@ def normalisation(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Returns the mean and the standard deviation with which the images of a stage are normalised.
 
-    `config.<stage>.mean` and `.std` come first, then those of what the stage begins with, then those of the data.
+    `config.<stage>.mean` and `.std` come first, then those of the start of the stage, then those of the data.
 
     Args:
         stage: the stage.
@@ -126,7 +127,7 @@ def _published(
 
 
 def check(model: tuple[str, Mapping[str, Any]], variables: Tree, stage: StageConfig, fresh: Tree) -> None:
-    """Checks that variables mean in the model of a stage what they meant where they come from.
+    """Checks that the model of a stage computes the same function of variables as the model that they come from.
 
     Args:
         model: name and settings of the model that they come from.

@@ -143,7 +143,7 @@ def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[n
     for names, what in (
         (gone, "of the training gone or changed and left out"),
         (renamed, "renamed"),
-        (relabelled, "with another label now, judged by that of the run"),
+        (relabelled, "with another label now, evaluated with that of the run"),
     ):
         if names:
             changes.append(f"{_count(len(names))} {what} ({few(names, NAMED)})")

@@ -1,5 +1,5 @@
-"""Runs the stages of a plan in order. Each has its folder under the workdir, resumes from its newest checkpoint, and
-is left alone when it is finished."""
+"""Runs a stage: each has its folder under the workdir, resumes from its newest checkpoint, and is not run again when it
+is finished."""
 
 import functools
 import time
@@ -27,14 +27,16 @@ from efficient_jax.types import Augment, Saliency, Tree
 
 
 def run_stage(config: StageConfig, run: Run, stop: stopping.Stop | None = None) -> dict[str, Any]:
-    """Trains one stage, or finishes it; returns the result, which is also in its folder.
+    """Trains a stage, from its newest checkpoint on if it has any, and evaluates it.
 
     Args:
-        config: of the stage, one of `run.stages`.
+        config: config of the stage, one of `run.stages`.
         run: what all stages share.
-        stop: asked before and after training and after every step; None: nobody asks to stop.
+        stop: called before and after training and after every step; None: it runs to its end.
 
-    Raises: Stopped, when `stop` says so; what was trained is saved.
+    Returns: the result, which is also in its folder as `result.json`.
+
+    Raises: Stopped, when `stop` is True; the training so far is saved. UserError for what does not fit.
     """
     stop = stop or stopping.Stop()
     folder = run.workdir / config.name
@@ -58,11 +60,11 @@ def run_stage(config: StageConfig, run: Run, stop: stopping.Stop | None = None) 
 
 
 def _initialised(stage: Stage) -> Tree:
-    """The variables before the first step: new ones, or those of `init`."""
+    """Returns the variables before the first step: new ones, or those of `init`."""
     config, run, spec = stage.config, stage.run, stage.spec
     shape = spec.input_shape
     if shape != spec.image_shape:
-        run.console.print(f"{config.name}: grey images, repeated in the {shape[-1]} channels of the network")
+        run.console.print(f"{config.name}: gray images, repeated in the {shape[-1]} channels of the network")
     variables = models.init(stage.module, stage.key("init"), shape)
     if config.init:
         variables, lines = initialise.variables(config, variables, run.source.classes, shape, run.trained)
@@ -74,7 +76,7 @@ def _initialised(stage: Stage) -> Tree:
 
 
 def _keep_samples(stage: Stage, supervision: Supervision, variables: Tree) -> None:
-    """Keeps some images of each stream in the folder of the stage, as the network will see them."""
+    """Writes augmented images of each stream to the folder of the stage, see `results.samples`."""
     config, run = stage.config, stage.run
     data = {"image": run.source.images, "label": supervision.labels, **run.source.objects}
     views = views_of(config, saliency_of(stage.apply, variables, TASKS[run.source.task].loss))
@@ -84,7 +86,7 @@ def _keep_samples(stage: Stage, supervision: Supervision, variables: Tree) -> No
 def _learned(
     stage: Stage, supervision: Supervision, predict: Callable, variables: Tree, started: float, stop: stopping.Stop
 ) -> Tree:
-    """The variables after training, or with a fitted or corrected head."""
+    """Returns the variables after training, or with a fitted or corrected head."""
     run, method = stage.run, stage.config.method
     if TASKS[run.source.task].thresholds and not len(run.split["validation"]):
         run.console.print(f"{stage.config.name}: no validation images, so the threshold of every label is 0.5")
@@ -96,7 +98,7 @@ def _learned(
 
 
 def _judged(stage: Stage, supervision: Supervision, predict: Callable, variables: Tree, ema: Tree) -> dict[str, Any]:
-    """The result of the stage, without its seconds; its predictions are kept in its folder."""
+    """Returns the result of the stage, without its seconds, and writes its predictions to its folder."""
     config, run = stage.config, stage.run
     folder = run.workdir / config.name
     validation, thresholds = validate(predict, ema, run, folder / predictions.FILES["validation"])
@@ -107,7 +109,7 @@ def _judged(stage: Stage, supervision: Supervision, predict: Callable, variables
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "labels": len(np.intersect1d(learned, run.split["labelled"])),  # without generated images
         "updates": stage.updates,
-        "update": checkpoint.chosen(folder),  # whose weights the figures are of: the best on validation, or the last
+        "update": checkpoint.chosen(folder),  # of the evaluated checkpoint: the best on validation, or the last
         "images_seen": stage.updates * images_per_update(config),
         "pseudo_labels": supervision.pseudo_labels,
         "validation": validation,
@@ -116,11 +118,11 @@ def _judged(stage: Stage, supervision: Supervision, predict: Callable, variables
 
 
 def views_of(config: StageConfig, saliency: Saliency) -> dict[str, Augment]:
-    """Returns the augmentation of each stream; the strong one where images are augmented twice.
+    """Returns the augmentation of each stream: the strong one for unlabelled images of methods with two views.
 
     Args:
-        config: of the stage.
-        saliency: for operations that ask for it, see `methods.views.saliency_of`.
+        config: config of the stage.
+        saliency: for operations that need it, see `methods.views.saliency_of`.
     """
     strong = config.method.needs("strong_augment")
     chosen = {

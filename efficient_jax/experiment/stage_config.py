@@ -102,7 +102,7 @@ def stage(
     """Returns a stage, checked.
 
     Args:
-        name: of the stage, `config.<name>`.
+        name: name of the stage, `config.<name>`.
         model: `name` of an architecture and its settings.
         method: `name` of a method and its settings.
         batch: images in a step.
@@ -111,23 +111,23 @@ def stage(
         optim: the optimizer, its rules and its schedule.
         updates: number of steps; one of `updates`, `epochs` and `examples` says how long to train.
         epochs: passes over the labelled images, or over the unlabelled ones with `batch.labelled` = 0.
-        examples: images of these that are seen.
+        examples: images of these that are trained on.
         pseudo_labels: how labels of a teacher are filtered, for methods that make them.
         teacher: an earlier stage, or the folder of a stage of another run.
-        teachers: several of these, whose mean probability is learned.
-        class_map: the class of the data that each class of the teachers means, where they know other classes.
+        teachers: several of these; their mean probability is learned.
+        class_map: class of the teachers -> class of the data, where they have other classes.
         init: what training starts from: an earlier stage, a folder, a file of weights, or a name of packaged weights.
         size: height and width in pixels to which images are resized; 0: as they are.
         omit: classes whose images are in no stream of the stage.
-        norm_axis: over what batch statistics are taken: "device", the images of all devices, or "", each for itself.
-        mean: of each channel, 0..1, in place of that which belongs to the weights or the data.
-        std: of each channel, above 0.
+        norm_axis: "device" computes batch statistics over all devices, "" on each device separately.
+        mean: mean of each channel, 0..1; (): that of the start, or else of the data.
+        std: standard deviation of each channel, above 0.0; () as for `mean`.
         views: augmented copies of each labelled image, for methods that fit a head; 0: the image as it is.
         ema_decay: largest decay of the moving average of the weights, 0.0 to 1.0 (1.0 excluded).
         log_every: steps between two lines of the log.
         save_every: steps between two checkpoints; the newest two and the best stay.
         keep_every: also keeps the checkpoint of every so many steps, a multiple of `save_every`; 0: none.
-        accumulate: parts of a batch, taken one after the other to save memory.
+        accumulate: parts of a batch, computed one after the other to save memory, 1 or more.
 
     Raises: UserError for values that do not fit together.
     """
@@ -259,7 +259,7 @@ def resolved(stage: StageConfig, images: int, task: Task) -> Resolved:
 
 
 def _check_pseudo_labels(block: Mapping[str, Any], where: str) -> None:
-    """Checks settings that one task or another reads: which one it is, only the data says."""
+    """Checks the settings of pseudo-labels by any task: the task is not known before the data is."""
     errors = []
     for task in TASKS.values():
         if task.pseudo_labels:
@@ -311,7 +311,7 @@ def batch_sizes(
 
 
 def _augment(block: Mapping[str, Any], where: str) -> Augment:
-    """`config.<stage>.augment`: `ops` in order, and a block of settings for each that has any."""
+    """Builds the augmentation of a block `config.<stage>.augment`; its errors name the block."""
     ops = bind(_ops, {"ops": block.get("ops", ())}, where)["ops"]
     augment = augmentations.build(ops, block, where)
 

@@ -25,7 +25,7 @@ def teachers_of(
     Args:
         stage: the student.
         run: its run.
-        earlier: stage -> shapes of its variables, of the stages that need not be trained yet; these stand for theirs.
+        earlier: stage -> shapes of its variables, of stages that need not be trained yet; taken in place of variables.
 
     Returns: (their functions, their variables).
 
@@ -72,7 +72,7 @@ def _teaching(stage: StageConfig, run: Run, name: str, spec: ModelSpec) -> Apply
 
 
 def _resizing(apply: Apply, shape: tuple[int, ...]) -> Apply:
-    """`apply` of a network that knows images of `shape`, for others too."""
+    """Returns the function of a network for images of any size, which are resized to `shape`."""
 
     def resizing(variables: Tree, images: Array, train: bool, keys: Array | None) -> tuple:
         if images.shape[1:] != shape:

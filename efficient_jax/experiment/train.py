@@ -70,9 +70,9 @@ def build_program(stage: Stage, variables: Tree) -> Program:
 
     Args:
         stage: a stage with a method that trains.
-        variables: of its network, arrays or their shapes.
+        variables: variables of its network, arrays or their shapes.
 
-    Raises: UserError for a rule that claims nothing, and for what the method's loss cannot be built of.
+    Raises: UserError for an optimizer rule without parameters, and for settings of the method out of range.
     """
     config = stage.config
     added = _added_parameters(stage, variables)
@@ -107,8 +107,8 @@ def build_updates(stage: Stage, supervision: Supervision, variables: Tree) -> Up
 
     Args:
         stage: a stage with a method that trains.
-        supervision: its streams and labels.
-        variables: of its network, before the first step.
+        supervision: its streams and targets.
+        variables: variables of its network, before the first step.
 
     Raises: UserError as `build_program`.
     """
@@ -171,13 +171,13 @@ def train(
     Args:
         stage: a stage with a method that trains.
         predict: computes probabilities, see `training.predict.make_predict`.
-        updates: of `build_updates`.
+        updates: as from `build_updates`.
         started: `time.perf_counter()` when the stage began, less the seconds of earlier attempts.
-        stop: asked after every step.
+        stop: called after every step.
 
-    Returns: the averaged variables after the last step; with a validation split those of the best checkpoint.
+    Returns: the averaged variables after the last step; with validation images those of the best checkpoint.
 
-    Raises: Stopped, when `stop` says so; what was trained is saved.
+    Raises: Stopped, when `stop` is True; the training so far is saved. UserError where loss or weights are not finite.
     """
     config, run = stage.config, stage.run
     of_schedule = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
@@ -212,12 +212,12 @@ def train(
             def on_save(i: int, current: Tree) -> None:
                 nonlocal validated
                 parallel.assert_replicas_agree(current)
-                timely = i % config.save_every == 0 or i == stage.updates  # a stop must not make another the best
-                judged = timely or task.thresholds is not None
+                regular = i % config.save_every == 0 or i == stage.updates  # a stop adds no candidate for the best
+                evaluated = regular or task.thresholds is not None
                 with contextlib.nullcontext() if validated else progress.apart():
-                    figures, thresholds = validate(predict, current["ema"], run) if judged else (None, ())
-                validated = validated or judged
-                validation_scores = scores(task, figures) if figures and timely else {}
+                    counts, thresholds = validate(predict, current["ema"], run) if evaluated else (None, ())
+                validated = validated or evaluated
+                validation_scores = scores(task, counts) if counts and regular else {}
                 if validation_scores:
                     log(i, validation_scores)
                 kept = dataclasses.replace(stage.spec, thresholds=thresholds)
@@ -239,7 +239,7 @@ def train(
             )
         manager.wait_until_finished()
         if first % config.save_every and first != stage.updates and first in manager.all_steps():
-            manager.delete(first)  # of a stop: no snapshot that an unstopped run has
+            manager.delete(first)  # saved by a stop; an uninterrupted run does not have it
     with checkpoint.open_manager(folder, config.keep_every) as manager:
         best = checkpoint.best_step(manager)
         if best is not None and best != stage.updates:
@@ -249,9 +249,9 @@ def train(
 
 
 def images_per_update(config: StageConfig) -> int:
-    """Returns how many images the network is trained on in a step, those with a strong view twice.
+    """Returns how many images the network is trained on in a step; those with two views count twice.
 
     Args:
-        config: of the config.
+        config: config of the stage.
     """
     return sum(config.batch.values()) + config.method.needs("strong_augment") * config.batch.get("unlabelled", 0)

@@ -211,7 +211,7 @@ def test_labels_are_those_of_the_run(begun):
     name, pixels, label = ITEMS[number]
     other = next(each for each in CLASSES if each != label)
     (line,) = begun.same([*ITEMS[:number], (name, pixels, other), *ITEMS[number + 1 :]])
-    assert f"1 image with another label now, judged by that of the run ({begun.source.name(index)})" in line
+    assert f"1 image with another label now, evaluated with that of the run ({begun.source.name(index)})" in line
 
 
 @pytest.mark.parametrize("kind", ["folder", "npz"])
