@@ -1,6 +1,7 @@
 """The start of a stage: new variables, those of another stage, or published weights.
 
-The normalisation of images that belongs to them comes with them."""
+The normalisation of images that belongs to them comes with them.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any

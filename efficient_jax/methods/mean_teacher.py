@@ -30,7 +30,7 @@ def mean_teacher(
         apply: the network.
         augment: the stage's augmentation.
         unlabelled_weight: weight of the squared difference after the ramp, 0.0 or more.
-        ramp: share of the steps in which that weight rises, in 0..1 (0 excluded).
+        ramp: share of the steps in which `unlabelled_weight` rises, in 0..1 (0 excluded).
         label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
 
     Returns: a loss function whose metrics are "accuracy" of the labelled images and "agreement", the share of all

@@ -30,7 +30,7 @@ def pseudo_label(
         augment: the stage's augmentation.
         threshold: probability from which on a prediction is learned, 0.0 or more; above 1.0 none is (a control).
         unlabelled_weight: weight of the loss of the unlabelled images after the ramp, 0.0 or more.
-        ramp: share of the steps in which that weight rises linearly from 0.0, in 0..1 (0 excluded; USB takes 0.4).
+        ramp: share of the steps in which `unlabelled_weight` rises linearly from 0.0, in 0..1 (0 excluded); 0.4 in USB.
         label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
 
     Returns: a loss function whose metrics are "accuracy" of the labelled images and "taken", the share of the

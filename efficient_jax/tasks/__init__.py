@@ -1,4 +1,4 @@
-"""What a label is and how an answer is judged, one file for each task; a new task is one file and one line here."""
+"""Tasks: what a label is and how predictions are evaluated. A new task is one file and one line here."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,7 +19,7 @@ __all__ = ["CLASSIFICATION", "MULTI_LABEL", "SEGMENTATION", "TASKS", "Column", "
 
 
 def of_labels(labels: np.ndarray) -> Task:
-    """Returns the task of labels that a file of another program holds, by their shape.
+    """Returns the task of labels from a file of another program, by their shape.
 
     Args:
         labels: [n] for one class, [n k] for several labels, [n h w] for a class for each pixel.
@@ -28,11 +28,11 @@ def of_labels(labels: np.ndarray) -> Task:
 
 
 def targets(source: Source, ids: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m k"]:
-    """Returns what is learned of labelled images, float32: soft labels where the source has them.
+    """Returns the targets of labelled images, float32: soft labels where the dataset has them.
 
     Args:
         source: the dataset.
-        ids: indices of images.
+        ids: indices of labelled images.
     """
     if source.soft_labels is not None:
         return source.soft_labels[ids]

@@ -1,4 +1,4 @@
-"""What a task is: the pure functions that say what a label is and how an answer is judged."""
+"""What a task is: pure functions that define labels, loss, predicted labels and metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 Names = tuple[str, ...] | None
-"""The classes of one image; None where nobody has labelled it."""
+"""The names of the classes of one image; None where it has no label."""
 
 
 class Column(NamedTuple):
@@ -17,19 +17,19 @@ class Column(NamedTuple):
     header: str
     key: str  # name of the figure
     form: str = ".2f"  # format of the number
-    factor: float = 100.0  # what the figure is multiplied by, 100 for a share that is shown in percent
+    factor: float = 100.0  # factor of the figure, 100 for a share that is shown in percent
 
 
 class Head(NamedTuple):
-    """What fitting a linear head to features needs to know of a task, in numpy on the host.
+    """The functions of a task with which a linear head is fitted to features, in numpy on the host.
 
     loss(logits, targets)          -> (sum of the losses in float64, gradient by the logits), both [n classes]
     mean_loss(logits, targets)     -> their mean over the examples, up to a constant factor
     probabilities(logits)          -> of the same shape [*b classes]
-    prior(targets)                 -> what an example without information would have as targets, [n 1] or a number
+    prior(targets)                 -> targets of an example without information, [n 1] or a number
     strata(targets)                -> (the group of each example by which folds are stratified, int [n]; whether it is
                                       the only one of a group that must be trained on, bool [n])
-    score(predictions, targets)    -> how good they are, higher is better, 0..1; raises UserError without any label
+    score(predictions, targets)    -> 0..1, higher is better; raises UserError without any label
     """
 
     loss: Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
@@ -38,30 +38,31 @@ class Head(NamedTuple):
     prior: Callable[[np.ndarray], np.ndarray | float]
     strata: Callable[[np.ndarray], tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]]
     score: Callable[[np.ndarray, np.ndarray], float]
-    score_name: str  # how a message calls the score
-    threshold: float  # regression to targets of 0 and 1 answers a class from here on; 0.0: the largest is answered
+    score_name: str  # name of the score in messages
+    threshold: float  # ridge predicts a class from here on; 0.0: it predicts the largest
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a label is and how an answer is judged: nobody else asks which task it is.
+    """What a label is and how predictions are evaluated: no other code depends on which task it is.
 
     Arrays on the host are numpy, those in the step are traced. In shapes n is the number of images and k the number of
-    classes; labels [n ...] are of the shape `label_shape`, -1 in the whole row where nobody has labelled the image.
+    classes; labels [n ...] are of the shape `label_shape`, -1 in the whole row of an image without a label. Answers are
+    predicted labels, of the same shape.
     """
 
     name: str  # its key in `TASKS`
     labels: str  # what an image has, for messages: "one class"
-    one_class: bool  # an answer is one class, so that classes can be confused, balanced and compared between models
-    by_image: bool  # an image is answered rightly or wrongly as a whole, and not pixel by pixel
-    exclusive: bool  # probabilities of an answer sum to 1, so that hard votes and a softmax have a meaning
+    one_class: bool  # an image has one class, so that there is a confusion matrix, and balanced classes
+    by_image: bool  # an image is right or wrong as a whole, and not pixel by pixel
+    exclusive: bool  # probabilities sum to 1, so that there are hard votes and a softmax
 
     label_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     """(shape of probabilities) -> shape of the labels of the same images."""
     targets: Callable[[np.ndarray, int], Float[np.ndarray, "n ..."]]
     """(labels, k) -> float32 targets of the loss, zeros where the label is -1."""
     members: Callable[[np.ndarray, int], Bool[np.ndarray, "n k"]]
-    """(labels, k) -> which images are known to have which classes."""
+    """(labels, k) -> whether an image has a class; False for images without a label."""
     label_columns: Callable[[Sequence[str]], list[str]]
     """(class names) -> headers of the columns of a CSV file that hold the label of an image."""
     to_columns: Callable[[np.ndarray, Sequence[str]], list[Sequence[Any]]]
@@ -77,7 +78,7 @@ class Task:
     logits: Callable[[Float[Array, "*b k"]], Float[Array, "*b k"]]
     """(probabilities) -> logits with these probabilities."""
     right: Callable[[Array, Array], Float[Array, " b"]]
-    """(logits, targets) -> 1.0 for each example that is answered rightly, else 0.0 (or a share)."""
+    """(logits, targets) -> 1.0 for each example that is right, else 0.0 (or a share)."""
 
     answers: Callable[[np.ndarray, Sequence[float]], np.ndarray]
     """(probabilities, thresholds) -> int answers, of the shape of labels."""
@@ -90,42 +91,42 @@ class Task:
     metrics: Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str], bool], dict[str, Any]]
     """(probabilities, labels, answers, class names, whether the probabilities are shares of votes) -> all metrics."""
     severity: Callable[[np.ndarray, np.ndarray], Float[np.ndarray, " n"]]
-    """(probabilities, labels) -> how bad it is of each image to be wrong; the worst mistakes are shown first."""
-    severity_name: str  # what that is, "confidence" or "loss"
+    """(probabilities, labels) -> severity of a wrong prediction; the most severe ones are shown first."""
+    severity_name: str  # what it is: "confidence" or "loss"
 
-    headline: str  # what the share correct / n is called: "accuracy"
+    headline: str  # name of the share correct / n: "accuracy"
     columns: tuple[Column, ...] = ()  # figures of `counts` that the table of stages shows beside it
     metric_columns: tuple[Column, ...] = ()  # figures of `metrics` that `evaluate` shows beside it
 
     thresholds: Callable[[np.ndarray, np.ndarray], Float[np.ndarray, " k"]] | None = None
-    """(probabilities, labels) of a validation set, perhaps of no image -> probability from which on a class is
-    answered; None where answers have no thresholds."""
+    """(probabilities, labels) of a validation set, which may be empty -> probability from which on a class is
+    predicted; None for tasks without thresholds."""
     pseudo_labels: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
-    """(probabilities, seed, settings by keyword) of a teacher -> (targets, copies int32 [n], 0 where the image is not
-    kept); None where there are none."""
+    """(probabilities of a teacher, seed, settings by keyword) -> (targets, copies int32 [n], 0 where the image is not
+    kept); None for tasks without pseudo-labels."""
     confidence: Callable[[np.ndarray], Float[np.ndarray, "n k"]] | None = None
-    """(probabilities) -> how sure each class is to be as answered."""
+    """(probabilities) -> probability that each class is as predicted."""
     decided: Callable[[np.ndarray, float], Bool[np.ndarray, "n k"]] | None = None
-    """(probabilities or targets, threshold) -> which classes of an image a pseudo-label decides on."""
+    """(probabilities or targets, threshold) -> for which classes of an image a pseudo-label is certain."""
     calibrated: Callable[..., dict[str, float]] | None = None
-    """(probabilities and labels of the validation set, probabilities and labels of the test set) -> what a temperature
-    that is fitted to the former makes of the latter."""
+    """(probabilities and labels of the validation set, probabilities and labels of the test set) -> the temperature
+    that is fitted to the former, and metrics of the latter with it."""
     head: Head | None = None  # None where no linear head can be fitted
 
     def correct(self, answers: np.ndarray, labels: np.ndarray) -> Bool[np.ndarray, " n"]:
-        """Returns which images are answered rightly as a whole.
+        """Returns which images are predicted correctly as a whole.
 
         Args:
-            answers: as from the field `answers`.
+            answers: predicted labels, as from the field `answers`.
             labels: of the same images and shape.
         """
         return np.all(answers == labels, axis=tuple(range(1, labels.ndim)))
 
     def known(self, labels: np.ndarray) -> Bool[np.ndarray, " n"]:
-        """Returns which images somebody has labelled.
+        """Returns which images have a label.
 
         Args:
-            labels: of n images.
+            labels: labels of n images.
         """
         return np.all(labels >= 0, axis=tuple(range(1, labels.ndim)))
 
@@ -133,10 +134,10 @@ class Task:
         """Returns the names of the classes that each image has.
 
         Args:
-            labels: of n images.
+            labels: labels of n images.
             classes: name of each class.
 
-        Returns: one tuple of names per image, None where nobody has labelled it.
+        Returns: one tuple of names per image, None where it has no label.
         """
         return [
             tuple(name for name, member in zip(classes, row, strict=True) if member) if known else None
@@ -144,7 +145,7 @@ class Task:
         ]
 
     def unknown(self, count: int, classes: int) -> Int[np.ndarray, "n ..."]:
-        """Returns the labels of images that nobody has labelled, int32, all -1.
+        """Returns the labels of images without a label, int32, all -1.
 
         Args:
             count: number of images.

@@ -1,4 +1,4 @@
-"""One class for each image: labels int32 [n], the index of the class, -1 where nobody has labelled the image."""
+"""One class for each image: labels int32 [n], the index of the class, -1 for images without a label."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -202,7 +202,7 @@ def pseudo_labels(
     classes = probabilities.shape[1]
     if balance:
         wanted = per_class or max(1, round(copies.sum() / classes))
-        coins = rng.random(len(copies))
+        draws = rng.random(len(copies))
         for number in range(classes):
             in_class = predicted == number
             levels = np.append(threshold, np.arange(np.floor(threshold * 100) + 1, 100) / 100).astype(confidence.dtype)
@@ -210,27 +210,27 @@ def pseudo_labels(
             enough = np.flatnonzero(reached >= wanted)
             chosen = enough[-1] if len(enough) else 0
             rate = wanted / max(reached[chosen], 1)
-            drawn = sampling.copies(np.full(len(coins), rate), coins)
+            drawn = sampling.copies(np.full(len(draws), rate), draws)
             copies[in_class] = np.where(confidence >= levels[chosen], drawn, 0)[in_class]
         for number in set(predicted[confidence >= threshold]) - set(predicted[copies > 0]):
-            # Coins that all fell wrong leave a rare class its surest image.
+            # A rare class may have drawn no copy at all: it keeps its most confident image.
             copies[np.where(predicted == number, confidence, -1.0).argmax()] = 1
     labels = probabilities if soft else np.eye(classes)[predicted]
     if shuffled:
         kept = np.flatnonzero(copies)
         labels = labels.copy()
-        dealt = rng.permutation(kept)
-        labels[kept], copies[kept] = labels[dealt], copies[dealt]  # with its copies: the balance stays too
+        permuted = rng.permutation(kept)
+        labels[kept], copies[kept] = labels[permuted], copies[permuted]  # with their copies: classes stay balanced
     return labels.astype(np.float32), copies
 
 
 def suggestion(confidence: Float[np.ndarray, " n"]) -> str:
-    """Returns what to say if a threshold keeps nothing: one that keeps at least half of the images.
+    """Returns the end of a message on a threshold that keeps no image: one that keeps at least half of them.
 
     Args:
-        confidence: of each image.
+        confidence: highest probability of each image.
     """
-    half = np.floor(100 * np.median(confidence)) / 100  # rounded down, so that the half is kept
+    half = np.floor(100 * np.median(confidence)) / 100  # rounded down, so that at least half is kept
     return f"the highest confidence is {confidence.max():.3f}; {half:.2f} would keep at least half of the images"
 
 

@@ -1,5 +1,5 @@
-"""Any number of the classes for each image: labels int32 [n k], 0 or 1 for each class, a row of -1 where nobody has
-labelled the image."""
+"""Any number of classes for each image: labels int32 [n k], 0 or 1 for each class, a row of -1 for images without a
+label."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from efficient_jax.tasks.classification import suggestion
 Labels = Int[np.ndarray, "n k"]
 Probabilities = Float[np.ndarray, "n k"]
 HALF = 0.5
-"""The threshold of every class where no validation image says better, and in the step."""
+"""The threshold of every class without validation images, and in training."""
 
 
 def targets(labels: Labels, classes: int) -> Float[np.ndarray, "n k"]:
