@@ -1,4 +1,4 @@
-"""Trained networks, ready to predict pictures of any size."""
+"""Trained networks that predict images of any size."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Network:
     """A trained network as a function of images.
 
     Args:
-        spec: what it knows and how its images are prepared.
+        spec: its classes, and how its images are prepared.
         predict: uint8 [n h w c] -> (probabilities float32 [n classes], features float32 [n d]), for any n.
     """
 
@@ -42,7 +42,7 @@ def network(trained: Trained, batch: int = 256, views: Sequence[tta.View] = (tta
 
     Args:
         trained: the weights.
-        batch: most images in one program; few programs serve all numbers of images.
+        batch: largest batch, in images; few compiled programs serve all numbers of images.
         views: transformations of each image whose probabilities are averaged.
     """
     _, apply = trained.spec.build()
@@ -57,7 +57,7 @@ def network(trained: Trained, batch: int = 256, views: Sequence[tta.View] = (tta
         return task.probabilities(logits), seen["features"].astype(np.float32)
 
     def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # The last part is filled up, so that few programs serve all; of no images there is one part all the same.
+        # The last part is filled up, so that few programs serve all; without images there is one part too.
         parts = [images[i : i + batch] for i in range(0, max(len(images), 1), batch)]
         filled = [_fill(part, program_size(len(part), batch)) for part in parts]
         outputs = [
@@ -72,7 +72,7 @@ def network(trained: Trained, batch: int = 256, views: Sequence[tta.View] = (tta
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained network that says which classes images show: `classifier(images)` is `classifier.predict(images)`."""
+    """A trained network that predicts classes of images: `classifier(images)` is `classifier.predict(images)`."""
 
     network: Network
 
@@ -83,7 +83,7 @@ class Classifier:
         Args:
             name: a run, a stage, a stage at a kept step or packaged weights, as for `Trained.open`.
             where: the flag or function that an error names.
-            batch: most images in one program.
+            batch: largest batch, in images.
 
         Raises: UserError, with the nearest name, for a path that holds no trained stage.
         """
@@ -96,12 +96,12 @@ class Classifier:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels of the images that the network sees."""
+        """Height and width of the network's images, in pixels."""
         return self.network.spec.image_shape[:2]
 
     @property
     def thresholds(self) -> tuple[float, ...]:
-        """For each class the probability from which on an image has it, where it can have several; else empty."""
+        """For each class the probability from which on it is predicted, where an image can have several; else empty."""
         return self.network.spec.thresholds
 
     def predict(self, images: Pictures) -> Float[np.ndarray, "*n classes"]:
@@ -110,10 +110,10 @@ class Classifier:
         Args:
             images: one image or any number of them: files (a path or their content), PIL images, and uint8 arrays
                 [h w c] or [h w] of any size, which are prepared as in training. An array [h w c] or [n h w c] of
-                `image_size` is taken as it is.
+                `image_size` is not changed.
 
-        Returns: float32 [classes] for one image, [n classes] for several; probabilities sum to 1, but for a network
-            that knows several labels for each image, of which each has a probability by itself.
+        Returns: float32 [classes] for one image, [n classes] for several. Probabilities sum to 1, except for networks
+            with several labels for each image.
 
         Raises: UserError for arrays of another dtype or shape and for files that cannot be read.
         """
@@ -140,16 +140,16 @@ class Classifier:
 
 
 def framed(images: Iterable[Any], framing: Framing, where: str) -> np.ndarray:
-    """Returns pictures of any size as images.
+    """Crops and resizes images of any size.
 
     Args:
         images: files (a path or their content), PIL images and uint8 arrays [h w c] or [h w].
-        framing: how a picture becomes an image.
+        framing: size, crop and interpolation.
         where: the flag or function that an error names.
 
     Returns: uint8 [n size size channels].
 
-    Raises: UserError for those that cannot be read.
+    Raises: UserError for images that cannot be read.
     """
     pictures = [_picture(image, framing.channels, f"{where}: image {i}") for i, image in enumerate(images)]
     decoded = decode.decode_all(pictures.__getitem__, len(pictures), framing)
@@ -171,11 +171,11 @@ def _picture(image: Any, channels: int, where: str) -> decode.Picture:
 
 
 def program_size(count: int, batch: int) -> int:
-    """Returns how many images a program takes: a power of 4, so that there are few programs and one image is cheap.
+    """Returns the batch size of a program: a power of 4, so that few programs are compiled and one image is cheap.
 
     Args:
         count: images to predict, 0 or more.
-        batch: most images in one program.
+        batch: largest batch, in images.
     """
     return min(batch, 4 ** (((max(count, 1) - 1).bit_length() + 1) // 2))
 

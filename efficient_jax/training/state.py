@@ -1,4 +1,4 @@
-"""What a train step carries: a plain dict, saved and restored as a whole."""
+"""The train state: a plain dict that a step renews, saved and restored as a whole."""
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ def create(variables: Tree, tx: optax.GradientTransformation, of_method: Tree = 
     """Returns the state before the first step.
 
     Args:
-        variables: of the model, "params" and what a forward pass renews.
+        variables: variables of the model, "params" and what a forward pass renews.
         tx: the optimizer.
-        of_method: parameters that the method trains beside the model's; they end with it.
-        memory: what the method remembers from step to step; None for methods that remember nothing.
+        of_method: parameters that the method trains beside the model's; they are not part of the trained model.
+        memory: state of the method from step to step; None for methods without.
 
     Returns: a dict of
         step: int32, how many steps are done

@@ -23,12 +23,12 @@ teachers      variables of each teacher, replicated
 class_counts  labelled images of each class, replicated
 data          {"image": uint8 [n h w c], "label": float32 [n classes]} and what else `types.Example` names, replicated
 key           the random key of the stage, replicated
-inputs        {stream: {"index": [devices k share]}}, the images of k steps, of which step i takes entry i % k: sent
-              together, they cost the host nothing per step. An "image" [devices k share h w c] beside the index takes
-              the place of that in data
+inputs        {stream: {"index": [devices k share]}}, the indices of the images of k steps, of which step i takes entry
+              i % k: sent together, they cost the host no time per step. An "image" [devices k share h w c] replaces
+              that of `data`
 metrics       name -> (sum, count)
 """
-ARGUMENTS = (None, None, None, None, None, 0)  # which axis of each argument is that of the devices
+ARGUMENTS = (None, None, None, None, None, 0)  # axis of the devices of each argument
 
 
 def make_train_step(
@@ -44,18 +44,18 @@ def make_train_step(
 ) -> Step:
     """Returns the pmapped train step.
 
-    Gradients are summed over devices and divided by the summed weights, so that uneven and masked batches are exact.
+    Gradients are summed over devices and divided by the summed weights, so that they are exact for masked batches too.
 
     Args:
         loss_fn: the loss of a method, see `loss.LossFn`.
         tx: the optimizer.
-        updates: how many steps there will be.
+        updates: number of steps of the stage.
         ema_decay: largest decay of the moving average, in 0..1.
         devices: the batch is split over these.
-        frozen: for each parameter whether it does not train; no gradient of it is computed. None: all train.
-        average_state: averages the model state over devices, for models whose devices renew it each for itself.
-        accumulate: parts of each device's share, taken one after the other to save memory. The step is the same
-            but for what relates the images of a batch to each other, such as batch statistics.
+        frozen: for each parameter whether it is not trained; no gradient of it is computed. None: all are trained.
+        average_state: averages the model state over devices, for models with batch statistics of each device.
+        accumulate: parts of each device's share, computed one after the other to save memory. The step is the same,
+            except for losses and statistics that relate the images of a batch to each other.
     """
 
     def trained(params: Tree) -> Tree:
@@ -71,9 +71,9 @@ def make_train_step(
             )
             return aux.model_state, (grads, loss, aux.weight, aux.metrics)
 
-        def add(so_far: tuple[Tree, Tree], part: tuple[dict, dict]) -> tuple[tuple[Tree, Tree], None]:
-            model_state, sums = of_part(so_far[0], part)
-            return (model_state, jax.tree.map(lambda x, y: x + y, so_far[1], sums)), None
+        def add(total: tuple[Tree, Tree], part: tuple[dict, dict]) -> tuple[tuple[Tree, Tree], None]:
+            model_state, sums = of_part(total[0], part)
+            return (model_state, jax.tree.map(lambda x, y: x + y, total[1], sums)), None
 
         parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), (batch, keys))
         model_state, sums = of_part(state["model_state"], jax.tree.map(lambda x: x[0], parts))
@@ -99,13 +99,13 @@ def make_train_step(
 
 
 def make_forward(loss_fn: LossFn, *, updates: int, devices: Sequence[jax.Device]) -> Step:
-    """Returns the train step as far as the loss, to measure it: `metrics` is the loss.
+    """Returns the forward pass of the train step, to measure it: `metrics` is the loss.
 
     Its state counts the steps, so that calls wait for each other as steps do.
 
     Args:
-        loss_fn: the loss of a method.
-        updates: how many steps there will be.
+        loss_fn: the loss of a method, see `loss.LossFn`.
+        updates: number of steps of the stage.
         devices: the batch is split over these.
     """
 

@@ -19,7 +19,7 @@ class Trained:
     """A network with trained weights.
 
     Args:
-        name: how it was asked for, as in `Trained.open`.
+        name: the name with which it was opened, see `Trained.open`.
         spec: what rebuilds the network and prepares its images.
         variables: averaged (EMA) variables, numpy arrays.
         folder: folder of its stage; None for packaged weights.
@@ -72,7 +72,7 @@ def _packaged(name: str) -> Trained:
 
 
 def stage_and_step(name: str, where: str) -> tuple[Path, int | None]:
-    """Returns what "RUN", "RUN/STAGE" or "RUN/STAGE@500" means.
+    """Returns the stage and the step that "RUN", "RUN/STAGE" or "RUN/STAGE@500" names.
 
     Args:
         name: path of a run or a stage, with the step of a checkpoint after the last "@".
@@ -80,7 +80,7 @@ def stage_and_step(name: str, where: str) -> tuple[Path, int | None]:
 
     Returns: (folder of the stage, step or None).
 
-    Raises: UserError as `stage_folder`, and for a step that is no number.
+    Raises: UserError as `stage_folder`, and for a step that is not a number.
     """
     path, at, step = name.rpartition("@")
     if not at or Path(name).exists():
