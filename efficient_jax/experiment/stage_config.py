@@ -43,30 +43,31 @@ class StageConfig(NamedTuple):
     method: methods.Method
     method_name: str
     method_settings: dict[str, Any]
-    pseudo_labels: dict[str, Any]  # as configured; from `resolved` on, the arguments of the task's `pseudo_labels`
+    pseudo_labels: dict[str, Any]  # as configured; `resolved` returns the arguments of the task's function
     teachers: tuple[str, ...]
-    class_map: dict[str, str]  # the teachers' class -> the student's; {} where they are the same
+    class_map: dict[str, str]  # class of the teachers -> class of the student; {} where they are the same
     init: str
-    size: int  # of its images, in pixels; 0 for those of the source
-    omit: tuple[str, ...]  # classes that it does not see
+    size: int  # height and width of its images, in pixels; 0: those of the source
+    omit: tuple[str, ...]  # classes whose images are left out
     batch: dict[str, int]  # stream -> images of it in each step
-    balanced: bool  # labelled images of rare classes come more often
+    balanced: bool  # whether labelled images of rare classes are repeated
     augment: Augment
     strong_augment: Augment
     optim: dict[str, Any]  # as configured, see `resolved`
     length: tuple[str, float]  # "updates", "epochs" or "examples", and how many
     norm_axis: str
-    mean: tuple[float, ...]  # () for what belongs to the weights or the data
+    mean: tuple[float, ...]  # (): that of the start, or else of the data
     std: tuple[float, ...]
     views: int
     ema_decay: float
     log_every: int
     save_every: int
     keep_every: int
-    accumulate: int  # parts of each device's share, one after the other
+    accumulate: int  # parts of each device's share, computed one after the other
 
     @property
     def where_teachers(self) -> str:
+        """The key of the teachers, for errors."""
         return f"config.{self.name}.teacher{'s' if len(self.teachers) > 1 else ''}"
 
 

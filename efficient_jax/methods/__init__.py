@@ -1,4 +1,4 @@
-"""Methods by name; the step, the loop and the checkpoint are the same for all of them."""
+"""Training methods by name; all share the train step, the loop and the checkpoints."""
 
 from efficient_jax.methods import (
     distill,

@@ -34,12 +34,14 @@ class Method(NamedTuple):
 
     @property
     def function(self) -> Callable[..., Any]:
+        """The one of `loss`, `fit` and `correct` that the method has."""
         function = self.loss or self.fit or self.correct
         assert function, "a method has a loss, a fit or a correction"
         return function
 
     @property
     def trains(self) -> bool:
+        """Whether the method trains in steps."""
         return self.loss is not None
 
     def needs(self, name: str) -> bool:
@@ -52,6 +54,7 @@ class Method(NamedTuple):
 
     @property
     def needs_teacher(self) -> bool:
+        """Whether a stage with this method needs teachers."""
         return self.needs("teachers") or self.pseudo_labels
 
 

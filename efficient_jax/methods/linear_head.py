@@ -1,7 +1,7 @@
 """Linear heads on cached features, without a training loop: ridge regression and logistic regression, on the host.
 
 Targets are float [n classes], as a task makes them: one-hot or soft for one class per image, any 0/1 pattern for
-several labels, where logistic regression is one against the rest. What depends on that is in the task's `Head`. The
+several labels, where logistic regression is one against the rest. The task's `Head` has the functions that differ. The
 bias is not penalised. A kernel is [d classes] and computes logits = features @ kernel + bias.
 """
 
@@ -23,10 +23,10 @@ Path = tuple[Float[np.ndarray, "penalties d classes"], Float[np.ndarray, "penalt
 Data = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n classes"]]
 
 FOLDS = 5
-SCALES = (0.01, 1000.0)  # between which that of ridge is sought
+SCALES = (0.01, 1000.0)  # range of the scale of ridge's logits
 ITERATIONS = 1000
-EXACT, ROUGH = (1e-5, np.float64), (1e-3, np.float32)  # the latter is enough to choose a penalty by
-THREADS = 1  # more gain little on such thin products; on a busy machine they cost ten times
+EXACT, ROUGH = (1e-5, np.float64), (1e-3, np.float32)  # (tolerance, dtype); ROUGH is enough to choose a penalty
+THREADS = 1  # more are hardly faster on such thin products, and ten times slower on a busy machine
 
 
 class Choice(NamedTuple):
@@ -34,9 +34,9 @@ class Choice(NamedTuple):
 
     kernel: Float[np.ndarray, "d classes"]
     bias: Float[np.ndarray, " classes"]
-    l2: float
-    score: float  # of the held-out examples; nan where none could be held out
-    scale: float = 1.0  # of kernel and bias that makes logits of them: that of ridge is fitted to held-out examples
+    l2: float  # the penalty
+    score: float  # on the held-out examples; nan where none could be held out
+    scale: float = 1.0  # factor that makes logits of predictions; ridge's is fitted to the held-out examples
 
 
 def ridge(features: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n classes"], l2: float) -> Weights:
@@ -69,20 +69,22 @@ def ridge_path(
     mean, mean_target = features.mean(0, dtype=np.float64), targets.mean(0, dtype=np.float64)
     x, y = features - mean, targets - mean_target
     values, directions = _principal(x)
-    seen = directions.T @ (x.T @ y)
-    kernels = np.stack([directions @ (seen / (values + l2)[:, None]) for l2 in l2s])
+    projected = directions.T @ (x.T @ y)
+    kernels = np.stack([directions @ (projected / (values + l2)[:, None]) for l2 in l2s])
     return kernels, mean_target - mean @ kernels
 
 
 def _principal(
     x: Float[np.ndarray, "n d"],
 ) -> tuple[Float[np.ndarray, " rank"], Float[np.ndarray, "d rank"]]:
-    """The eigenvalues of x.T @ x that are not 0 and their eigenvectors, by the smaller of the two Gram matrices. A
-    penalised kernel has no other components."""
+    """Returns the eigenvalues of x.T @ x that are not 0 and their eigenvectors, by the smaller Gram matrix.
+
+    A penalised kernel has no other components.
+    """
     wide = x.shape[0] < x.shape[1]
     with threadpool_limits(THREADS):
         values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
-    kept = values > 1e-10 * values[-1]  # below, `vectors` are noise
+    kept = values > 1e-10 * values[-1]  # eigenvectors of smaller ones are noise
     values, vectors = values[kept], vectors[:, kept]
     return values, x.T @ vectors / np.sqrt(values) if wide else vectors
 
@@ -99,9 +101,9 @@ def logistic(
 
     Args:
         features: of n examples.
-        targets: of the same examples. Of one class per image, targets that sum to w count w times.
+        targets: of the same examples. With one class per image, an example whose targets sum to w counts w times.
         l2: penalty, above 0.
-        head: of the task: one softmax, or a sigmoid for each class.
+        head: functions of the task: one softmax, or a sigmoid for each class.
 
     Raises: UserError for shapes that do not fit, and for a penalty that is not above 0.
     """
@@ -126,9 +128,9 @@ def logistic_path(
         features: of n examples.
         targets: of the same examples.
         l2s: penalties, all above 0.
-        head: of the task.
-        precision: (tolerance, dtype): it ends where no entry of the gradient is above the tolerance, half of whose
-            square is about what the loss could still lose by that entry; products are computed in the dtype.
+        head: functions of the task.
+        precision: (tolerance, dtype): iterations end when no entry of the gradient is above the tolerance, t; the loss
+            could then fall by about t^2 / 2 per entry. Products are computed in the dtype.
 
     Raises: UserError as `logistic`.
     """
@@ -192,8 +194,8 @@ def choose(
     """Returns the linear head on all features with the best of many penalties.
 
     The best has the highest score of the task; between equal ones the squared error of the predictions decides. The
-    only example of a class is not held out; where most are the only ones, none is, and the penalty in the middle is
-    taken.
+    only example of a class is not held out. Where most examples are the only ones of their class, none is held out, and
+    the middle penalty is taken.
 
     Args:
         features: of n examples: `views` augmented copies of the dataset, one behind the other. All copies of an example
@@ -203,7 +205,7 @@ def choose(
         seed: seed of the folds.
         validation: (features, targets) of the examples on which the penalty is chosen; None: stratified folds of the
             examples themselves.
-        head: of the task.
+        head: functions of the task.
         views: number of copies, 1 or more.
         l2: the penalty; 0.0 chooses one.
 
@@ -228,8 +230,8 @@ def choose(
             train = fold != k
             out_of_fold[:, ~train] = predict((features[train], targets[train]), features[~train])
         truth, predictions = targets[fold >= 0], out_of_fold[:, fold >= 0]
-    asked, score, l2, scale = l2, np.nan, l2s[len(l2s) // 2], 1.0
-    if len(truth) and (truth.any() or not asked):
+    fixed_l2, score, l2, scale = l2, np.nan, l2s[len(l2s) // 2], 1.0
+    if len(truth) and (truth.any() or not fixed_l2):
         scores = [head.score(predicted, truth) for predicted in predictions]
         errors = [np.square(predicted - truth).mean() for predicted in predictions]
         best = max(range(len(l2s)), key=lambda i: (scores[i], -errors[i]))
@@ -243,17 +245,16 @@ def choose(
 def ridge_scale(
     predicted: Float[np.ndarray, "n classes"], targets: Float[np.ndarray, "n classes"], head: Head
 ) -> float:
-    """Returns the factor that makes logits of ridge's predictions, under which the targets are most likely.
+    """Returns the factor that makes logits of ridge's predictions, by maximum likelihood of the targets.
 
-    Ridge predicts about 0 and 1, and a softmax of these is nearly even whatever they say. The targets count as if one
-    more example had all classes in equal shares (Platt 1999): without it the factor would be infinite where all
-    predictions are right.
+    Ridge predicts values near 0 and 1, whose softmax is nearly uniform. Targets are smoothed as if one more example had
+    all classes in equal shares (Platt 1999): otherwise the factor would be infinite where all predictions are right.
 
     Args:
-        predicted: of examples that the head was not fitted to. Their distance from the threshold of the task is
-            scaled, so that this remains the threshold.
+        predicted: predictions for examples that the head was not fitted to. Their distance from the threshold of the
+            task is scaled, so that the threshold stays the same.
         targets: of the same examples.
-        head: of the task.
+        head: functions of the task.
     """
     n = len(targets)
     soft = (n * targets + head.prior(targets)) / (n + 1)
@@ -265,9 +266,11 @@ def ridge_scale(
 
 
 def _folds(targets: Float[np.ndarray, "n classes"], seed: int, head: Head) -> Int[np.ndarray, " n"]:
-    """The fold of each example: those of a class are dealt out in turn, so that one with few is never held out as a
-    whole; -1, always trained on, for the only one of its class, and for all where those are most: the rest would prefer
-    penalties with which only their class is predicted. (scikit-learn's folds want at least one of a class for each.)
+    """Returns the fold of each example, -1 for those that are always trained on.
+
+    The examples of a class are distributed over the folds in turn, so that no class is held out as a whole. Always
+    trained on is the only example of a class; and all, where most are the only ones of their class: the others would
+    favour penalties with which only their class is predicted. (scikit-learn wants an example of every class per fold.)
     """
     labels, alone = head.strata(targets)
     order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels, alone))
