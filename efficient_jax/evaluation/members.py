@@ -157,7 +157,7 @@ def run_of_stage(trained: Trained, console: Console) -> Run:
     Raises: UserError for packaged weights, which belong to no run, and as `prepared`.
     """
     if trained.folder is None:
-        raise UserError(f"{WHERE}: {trained.name!r} is no stage of a run, so it has no test images")
+        raise UserError(f"{WHERE}: {trained.name!r} is not a stage of a run, so it has no test images")
     return prepared(trained.folder.parent, console)
 
 

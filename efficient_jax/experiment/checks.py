@@ -26,7 +26,7 @@ def check_teachers(where: str, method: str, teachers: tuple[str, ...]) -> None:
     if bool(teachers) == methods.METHODS[method].needs_teacher:
         return
     if teachers:
-        raise UserError(f"{where}.teacher: the method {method!r} has no use for {', '.join(map(repr, teachers))}")
+        raise UserError(f"{where}.teacher: the method {method!r} does not read {', '.join(map(repr, teachers))}")
     raise UserError(f"{where}.teacher: the method {method!r} needs one: the name of an earlier stage")
 
 
@@ -109,7 +109,7 @@ def check_names(keys: Mapping[str, tuple], where: str) -> None:
     """
     for key, names in keys.items():
         if wrong := [name for name in names if not isinstance(name, str)]:
-            raise UserError(f"{where}.{key}: {wrong[0]!r} is no name")
+            raise UserError(f"{where}.{key}: {wrong[0]!r} is not a string")
 
 
 def mixing(block: Mapping[str, Any]) -> list[str]:

@@ -99,7 +99,7 @@ def variables(
         lines += [f"pos_embed: {change}"] if change else []
     if spec.classes != classes:
         others = counted(len(spec.classes), "other class", "other classes")
-        lines += [f"the head is new: {stage.init} knows {others}"]
+        lines += [f"the head is new: {stage.init} has {others}"]
         params["head"] = fresh["params"]["head"]
     started = trained.variables | {"params": params}
     check((spec.name, spec.settings), started, stage, fresh)
@@ -119,7 +119,7 @@ def _published(
     for key, value in implied.items():
         if settings.get(key, value) != value:
             raise UserError(
-                f"{where}: {stage.init!r} was trained with config.{stage.name}.model.{key} = {value}; say so"
+                f"{where}: {stage.init!r} was trained with config.{stage.name}.model.{key} = {value}; set it"
             )
     lines = str(report).splitlines()
     if "tensorflow" in settings.keys() - implied.keys():

@@ -191,7 +191,7 @@ def stage(
         at_least(count, 1, f"{where}.{key}")
     at_least(keep_every, 0, f"{where}.keep_every")
     if keep_every % save_every:
-        raise UserError(f"{where}.keep_every: {keep_every} is no multiple of save_every, {save_every}")
+        raise UserError(f"{where}.keep_every: {keep_every} is not a multiple of save_every, {save_every}")
     if entry.fit and mixes:
         raise UserError(
             f"{where}.augment: {mixes[0]!r} mixes images, so that held-out ones would have been trained on; the method "
@@ -305,9 +305,7 @@ def batch_sizes(
     at_least(labelled, 0 if entry.needs("teachers") and unlabelled else 1, f"{where}.batch.labelled")
     at_least(unlabelled, 0, f"{where}.batch.unlabelled")
     if unlabelled and not entry.unlabelled:
-        raise UserError(
-            f"{where}.batch.unlabelled: {unlabelled} asked, but the method learns from labelled images only"
-        )
+        raise UserError(f"{where}.batch.unlabelled: {unlabelled} images, but the method reads labelled images only")
     return {stream: size for stream, size in (("labelled", labelled), ("unlabelled", unlabelled)) if size}
 
 

@@ -53,7 +53,7 @@ def _teaching(stage: StageConfig, run: Run, name: str, spec: ModelSpec) -> Apply
         apply = _resizing(apply, shape)
     elif shape != image_shape(stage, run):
         raise UserError(
-            f"{where}: {name!r} knows images {list(shape)} and would see those of the stage, "
+            f"{where}: {name!r} takes images {list(shape)}, but those of the stage are "
             f"{list(image_shape(stage, run))}; set config.{stage.name}.size"
         )
     if stage.method.any_classes:
@@ -65,7 +65,7 @@ def _teaching(stage: StageConfig, run: Run, name: str, spec: ModelSpec) -> Apply
         return class_map.mapped(apply, stage.class_map, theirs, ours, f"config.{stage.name}.class_map")
     if theirs != ours:
         raise UserError(
-            f"{where}: {name!r} knows the classes {list(theirs)}, the data has {list(ours)}; say which mean which "
+            f"{where}: {name!r} has the classes {list(theirs)}, the data has {list(ours)}; map them "
             f"with config.{stage.name}.class_map, or take the method 'feature_distill'"
         )
     return apply

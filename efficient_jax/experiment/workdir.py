@@ -161,7 +161,7 @@ def read_config(workdir: Path, where: str) -> dict[str, Any]:
     Raises: UserError if there is none.
     """
     if not (workdir / "config.json").is_file():
-        raise UserError(f"{where}: {str(workdir)!r} has no config.json, so it is no run")
+        raise UserError(f"{where}: {str(workdir)!r} has no config.json, so it is not a run")
     return _tuples(files.read_json(workdir / "config.json"))
 
 

@@ -29,7 +29,7 @@ def class_balance(value: float, task: Task) -> None:
     Raises: UserError for a task whose loss has none.
     """
     if value and "weights" not in inspect.signature(task.loss).parameters:
-        raise UserError(f"method.class_balance: {value} weighs classes, but an image has {task.labels}; say 0.0")
+        raise UserError(f"method.class_balance: {value} weighs classes, but an image has {task.labels}; set it to 0.0")
 
 
 def share(value: float, name: str) -> None:

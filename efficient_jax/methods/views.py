@@ -114,7 +114,9 @@ def with_labels(
     """
     if not labelled:
         if weight:
-            raise UserError(f"method.hard_weight: {weight} asked, but batch.labelled is 0; say hard_weight = 0.0")
+            raise UserError(
+                f"method.hard_weight: {weight} needs labels, but batch.labelled is 0; set hard_weight = 0.0"
+            )
         return 0.0, {}
     accuracy = {"accuracy": (right(logits, labels)[:labelled].sum(), float(labelled))}
     if not weight:

@@ -160,7 +160,7 @@ def pseudo_labels(
     """
     del seed
     if not HALF < threshold < 1.0:
-        raise UserError(f"pseudo_labels.threshold: {threshold} is not between 0.5 and 1.0: below it yes is no as well")
+        raise UserError(f"pseudo_labels.threshold: {threshold} is not between 0.5 and 1.0 (both excluded)")
     sure = certain(probabilities, threshold)
     if not sure.any():
         highest = confidence(probabilities).max(1)

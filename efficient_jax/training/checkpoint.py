@@ -202,7 +202,7 @@ def load(stage: Path, where: str, step: int | None = None) -> Saved:
     Raises: UserError if there is none, or a damaged one.
     """
     if not (stage / FOLDER).is_dir():
-        raise UserError(f"{where}: {str(stage)!r} is no trained stage (it has no folder {FOLDER!r})")
+        raise UserError(f"{where}: {str(stage)!r} is not a trained stage (it has no folder {FOLDER!r})")
     try:
         return _load(stage, where, step)
     except DAMAGED as error:

@@ -26,7 +26,7 @@ def test_an_operation_that_wants_saliency_is_for_methods_that_compute_it():
         ({"augment": {"ops": ("mixup",)}}, r"augment: 'mixup' mixes images, but the method 'fixmatch' compares views"),
         ({"strong_augment": {"ops": ("cutmix",)}}, r"strong_augment: 'cutmix' mixes images"),
         ({"batch": {"labelled": 8}}, r"batch\.unlabelled: the method 'fixmatch' needs some"),
-        ({"teacher": "first"}, r"teacher: the method 'fixmatch' has no use for 'first'"),
+        ({"teacher": "first"}, r"teacher: the method 'fixmatch' does not read 'first'"),
     ],
 )
 def test_what_two_views_do_not_fit_with(changes, message):

@@ -94,7 +94,7 @@ def test_the_padding_that_the_names_tell_is_asked_for(tmp_path, name, tensorflow
     init, fresh = weights(tmp_path, name)
     there = stage(init, name="efficientnet", tensorflow=tensorflow)
     assert initialise.variables(there, fresh, CLASSES, (32, 32, 3))[1] == ["loaded 3 arrays"]
-    message = rf"^config\.s\.init: .* was trained with config\.s\.model\.tensorflow = {tensorflow}; say so$"
+    message = rf"^config\.s\.init: .* was trained with config\.s\.model\.tensorflow = {tensorflow}; set it$"
     other = stage(init, name="efficientnet", tensorflow=not tensorflow)
     with pytest.raises(UserError, match=message):
         initialise.variables(other, fresh, CLASSES, (32, 32, 3))

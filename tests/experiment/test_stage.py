@@ -128,7 +128,7 @@ def test_a_student_can_do_without_labels(images, teacher, tmp_path):
     soft = {"name": "distill", "hard_weight": 0.0}
     (found,) = run(images, tmp_path, {"s": block | {"method": soft}})
     assert (found["labels"], found["updates"], found["images_seen"]) == (0, 12, 96)  # 198 images without labels
-    with pytest.raises(UserError, match=r"config\.s: method\.hard_weight: 0\.1 asked, but batch\.labelled is 0"):
+    with pytest.raises(UserError, match=r"config\.s: method\.hard_weight: 0\.1 needs labels, but batch\.labelled is 0"):
         run(images, tmp_path / "hard", {"s": block})
 
 

@@ -116,7 +116,7 @@ def test_it_can_do_without_labelled_images():
 
 
 def test_a_weight_of_labels_that_are_not_there_is_said():
-    with pytest.raises(UserError, match=r"method\.hard_weight: 0\.1 asked, but batch\.labelled is 0"):
+    with pytest.raises(UserError, match=r"method\.hard_weight: 0\.1 needs labels, but batch\.labelled is 0"):
         without_labels(hard_weight=0.1)
 
 

@@ -142,7 +142,7 @@ def test_it_can_do_without_labels():
 
 
 def test_labels_that_are_not_there_are_said():
-    with pytest.raises(UserError, match=r"method\.hard_weight: 1\.0 asked, but batch\.labelled is 0"):
+    with pytest.raises(UserError, match=r"method\.hard_weight: 1\.0 needs labels, but batch\.labelled is 0"):
         trained(1, terms=ALL[1:2], labelled=False)
 
 

@@ -104,7 +104,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path):
 
 
 def test_no_checkpoint_is_said(tmp_path):
-    with pytest.raises(UserError, match=r"here: .* is no trained stage"):
+    with pytest.raises(UserError, match=r"here: .* is not a trained stage"):
         checkpoint.load(tmp_path, "here")
 
 
