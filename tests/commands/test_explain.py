@@ -9,6 +9,7 @@ from PIL import Image
 
 from efficient_jax.commands.explain import MISTAKES, RIGHT, Network, Seen, _pointing, _truth, explain
 from efficient_jax.errors import UserError
+from efficient_jax.tasks import MULTI_LABEL
 from tests.report.test_page import Page
 
 
@@ -21,7 +22,7 @@ def test_mistakes_and_right_answers_are_on_the_page(teacher, tmp_path):
     explain(f"{teacher},{teacher.parent}", layer="stage1", workdir=str(tmp_path))
     assert sorted(each.name for each in tmp_path.iterdir()) == ["explain.html", "explain.json"]
     text, captions = shown(tmp_path)
-    assert "Most confident mistakes" in text
+    assert "Mistakes with the largest confidence" in text
     assert "30 of the 30 test images" in text
     right = json.loads((teacher / "result.json").read_text())["test"]["correct"]
     pictures = 2 * min(right, RIGHT) + 3 * min(30 - right, MISTAKES)
@@ -78,4 +79,4 @@ def test_the_pointing_game_is_played_on_images_with_objects():
 
 def test_where_an_image_has_several_labels_the_truth_is_the_one_least_seen():
     labels, probabilities = np.array([[1, 1, 0], [0, 0, 0], [-1, -1, -1]]), np.array([[0.9, 0.2, 0.1]] * 3)
-    assert _truth(labels, probabilities).tolist() == [1, -1, -1]
+    assert _truth(MULTI_LABEL, labels, probabilities).tolist() == [1, -1, -1]
