@@ -33,6 +33,7 @@ from efficient_jax.experiment.workdir import writable
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.report import tables
 from efficient_jax.training import benchmark, loop, step
+from efficient_jax.training.labels import Labels
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.types import Augment, Batch, Saliency, Tree
 
@@ -183,7 +184,7 @@ def programs(stage: StageConfig, run: Run) -> Programs:
     quiet = at_size(run, stage.size)._replace(console=Console(quiet=True))
     opened = Stage.open(stage, quiet, earlier)
     n, classes = len(run.source.images), len(run.source.classes)
-    labels = np.eye(classes, dtype=np.float32)[np.arange(n) % classes]  # speed does not ask what they are
+    labels = Labels((np.arange(n, dtype=np.int32) % classes)[:, None], None)  # speed does not ask what they are
     supervision = Supervision(streams(stage, run.source, run.split), labels, None)
     plain_config = stage._replace(augment=_none(stage.augment), strong_augment=_none(stage.strong_augment))
     both = opened, dataclasses.replace(opened, config=plain_config)

@@ -11,6 +11,7 @@ from efficient_jax import files, keys
 from efficient_jax.data.dataset import Source
 from efficient_jax.inference import predictions
 from efficient_jax.tasks import TASKS, Task
+from efficient_jax.training.labels import Labels, of, on_host
 from efficient_jax.types import Augment
 
 SAMPLES, VERSIONS = 8, 4
@@ -72,6 +73,8 @@ def samples(
     folder: Path,
     augment: Mapping[str, Augment],
     data: Mapping[str, Any],
+    labels: Labels,
+    classes: int,
     rows: Mapping[str, np.ndarray],
     key: jax.Array,
 ) -> None:
@@ -81,7 +84,9 @@ def samples(
         chosen = ids[np.linspace(0, len(ids) - 1, SAMPLES).astype(int)]
         repeated = np.tile(chosen, VERSIONS)  # another image beside each, because mixing pairs neighbours
         each = keys.by_position(keys.named(key, stream), 0, len(repeated))
-        seen = jax.jit(augment[stream])(each, {name: x[repeated] for name, x in data.items()})["image"]
+        batch = {name: x[repeated] for name, x in data.items()}
+        batch["label"] = on_host(of(labels, repeated), classes)
+        seen = jax.jit(augment[stream])(each, batch)["image"]
         seen = np.asarray(seen)
         seen = seen if seen.dtype == np.uint8 else np.round(seen * 255).astype(np.uint8)
         prefix = "" if stream == "labelled" else f"{stream}_"

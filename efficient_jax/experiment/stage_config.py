@@ -49,6 +49,7 @@ class StageConfig(NamedTuple):
     init: str
     size: int  # of its images, in pixels; 0 for those of the source
     omit: tuple[str, ...]  # classes that it does not see
+    soft_classes: int  # of which a soft label keeps the probability; 0 for all of up to 100, else 10
     batch: dict[str, int]  # stream -> images of it in each update
     balanced: bool  # labelled images of rare classes come more often
     augment: Augment
@@ -89,6 +90,7 @@ def stage(
     init: str = "",
     size: int = 0,
     omit: tuple = (),
+    soft_classes: int = 0,
     norm_axis: str = "device",
     mean: tuple = (),
     std: tuple = (),
@@ -119,6 +121,7 @@ def stage(
         init: what training starts from: an earlier stage, a folder, a file of weights, or a name of packaged weights.
         size: height and width in pixels to which images are resized; 0: as they are.
         omit: classes whose images are in no stream of the stage.
+        soft_classes: most probable classes that a soft label keeps; 0: all of up to 100 classes, otherwise 10.
         norm_axis: over what batch statistics are taken: "device", the images of all devices, or "", each for itself.
         mean: of each channel, 0..1, in place of that which belongs to the weights or the data.
         std: of each channel, above 0.
@@ -145,6 +148,7 @@ def stage(
     if class_map and (entry.any_classes or not teachers):
         raise UserError(f"{where}.class_map: the method {chosen!r} does not read it")
     at_least(size, 0, f"{where}.size")
+    at_least(soft_classes, 0, f"{where}.soft_classes")
     at_least(accumulate, 1, f"{where}.accumulate")
     if norm_axis not in ("device", ""):
         raise UserError(f"{where}.norm_axis: {norm_axis!r} is neither 'device' nor ''")
@@ -213,6 +217,7 @@ def stage(
         init=init,
         size=size,
         omit=omit,
+        soft_classes=soft_classes,
         batch=sizes,
         balanced=batch.get("balanced", False),
         augment=augmentation,

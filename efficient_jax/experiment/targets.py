@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efficient_jax.data import sampling
+from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import pseudo_label_store
 from efficient_jax.experiment.dataset import streams, without_omitted
@@ -12,8 +13,9 @@ from efficient_jax.experiment.predict import predict_rows
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.teachers import teachers_of
-from efficient_jax.tasks import TASKS, targets
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint, parallel
+from efficient_jax.training.labels import Labels, hard, soft, table
 from efficient_jax.training.predict import make_predict
 
 
@@ -21,30 +23,38 @@ class Supervision(NamedTuple):
     """What a stage learns from."""
 
     rows: dict[str, np.ndarray]  # stream -> images, those that count double twice
-    labels: np.ndarray  # float32 [n classes]: people's, or the teacher's; zeros where there is neither
+    labels: Labels  # of all images: people's, or the teacher's; none where there is neither
     pseudo_labels: dict[str, int] | None  # how many were kept and are right
 
 
 def supervise(stage: StageConfig, run: Run) -> Supervision:
     """The stage's streams and their labels; a teacher that labels images does so here, once, un-noised."""
     source, split = run.source, run.split
-    labels = np.zeros((len(source.images), len(source.classes)), np.float32)
-    labels[split["labelled"]] = targets(source, split["labelled"])
+    parts = [(split["labelled"], _of_people(stage, source, split["labelled"]))]
     rows = streams(stage, source, split)
     if stage.balanced:
         rows["labelled"] = np.repeat(rows["labelled"], sampling.balanced(source.labels[rows["labelled"]], run.seed))
     if "generated" in split and "labelled" in rows:
         drawn = without_omitted(stage, source, split["generated"])
-        labels[drawn] = targets(source, drawn)
+        parts.append((drawn, _of_people(stage, source, drawn)))
         coins = np.random.default_rng(run.seed).random(len(drawn))
         copies = sampling.copies(np.full(len(drawn), run.weight), coins)
         rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
-    if not stage.method.pseudo_labels:
-        return Supervision(rows, labels, None)
-    ids = rows["unlabelled"]
-    labels[ids], copies, counts = _pseudo_labels(stage, run, ids)
-    rows["unlabelled"] = np.repeat(ids, copies)
-    return Supervision(rows, labels, counts)
+    counts = None
+    if stage.method.pseudo_labels:
+        ids = rows["unlabelled"]
+        taught, copies, counts = _pseudo_labels(stage, run, ids)
+        parts.append((ids, soft(taught, stage.soft_classes, exclusive=TASKS[source.task].exclusive)))
+        rows["unlabelled"] = np.repeat(ids, copies)
+    return Supervision(rows, table(len(source.images), len(source.classes), parts), counts)
+
+
+def _of_people(stage: StageConfig, source: Source, rows: np.ndarray) -> Labels:
+    """What people said of some images, or another generator."""
+    task, classes = TASKS[source.task], len(source.classes)
+    if source.soft_labels is not None:
+        return soft(source.soft_labels[rows], stage.soft_classes, exclusive=task.exclusive)
+    return hard(lambda part: task.members(source.labels[part], classes), rows, classes)
 
 
 def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:

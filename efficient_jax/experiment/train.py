@@ -22,8 +22,9 @@ from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.targets import Supervision
 from efficient_jax.methods import build_loss
 from efficient_jax.optim import optimizer
-from efficient_jax.tasks import TASKS, targets
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
+from efficient_jax.training.labels import counts
 from efficient_jax.training.loss import LossFn
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.training.step import Given
@@ -106,8 +107,8 @@ def build_updates(stage: Stage, supervision: Supervision, variables: Tree) -> Up
     Raises: UserError as `build_program`.
     """
     config, run, method = stage.config, stage.run, stage.config.method
-    counts = targets(run.source, run.split["labelled"]).sum(0)
-    teachers_placed, counts_placed = parallel.replicate((stage.teacher_variables, counts), run.devices)
+    class_counts = counts(supervision.labels, run.split["labelled"], len(run.source.classes))
+    teachers_placed, counts_placed = parallel.replicate((stage.teacher_variables, class_counts), run.devices)
     program = build_program(stage, variables)
     for line in optimizer.table_lines(program.table):
         run.console.print(f"{config.name}: {line}", soft_wrap=True)

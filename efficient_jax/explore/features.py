@@ -9,6 +9,7 @@ from efficient_jax.data.decode import resized
 from efficient_jax.models import pretrained
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.training import parallel
+from efficient_jax.training.labels import Labels
 from efficient_jax.training.predict import extract_rows, make_extract
 
 WEIGHTS, SIZE, BATCH = "efficientnet-lite0", 96, 32
@@ -27,8 +28,8 @@ def lite0(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n 1280"]:
     )
     variables, _ = pretrained.load(pretrained.read(WEIGHTS), shapes)
     devices = jax.local_devices()
-    extract = make_extract(apply, augment.build((), {}, ""), devices)
-    data = {"image": resized(images, SIZE), "label": np.zeros((len(images), 1), np.float32)}
+    extract = make_extract(apply, augment.build((), {}, ""), 1, devices)
+    data = {"image": resized(images, SIZE), "label": Labels(np.zeros((len(images), 1), np.int32), None)}
     seen, _ = extract_rows(
         extract,
         parallel.replicate(variables, devices),

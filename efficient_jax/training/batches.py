@@ -3,7 +3,7 @@
 import collections
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Array, Int
 
 from efficient_jax.data import sampling
 from efficient_jax.data.stream import Streamed
-from efficient_jax.training import parallel
+from efficient_jax.training import labels, parallel
 from efficient_jax.types import Tree
 
 AHEAD = 2
@@ -43,7 +43,17 @@ def given(images: Images, rows: Int[np.ndarray, "*steps b"], devices: Sequence[j
 
 def taken(data: Tree, given: dict[str, Array]) -> dict[str, Array]:
     """On a device: the examples of its share, whatever it is not given looked up in `data`."""
-    return {name: values[given["index"]] for name, values in data.items()} | given
+    return jax.tree.map(lambda values: values[given["index"]], data) | given
+
+
+def labelled(examples: dict[str, Any], classes: int) -> dict[str, Array]:
+    """Returns examples with one vector of probabilities as the label of each.
+
+    Args:
+        examples: as from `taken`; their "label" is a `Labels`.
+        classes: number of classes.
+    """
+    return examples | {"label": labels.dense(examples["label"], classes)}
 
 
 def padded(

@@ -74,14 +74,14 @@ def collect_predictions(
     return parallel.collected(predict(variables, data, given) for given in each)[: len(rows)]
 
 
-def make_extract(apply: Apply, augment: Augment, devices: Sequence[jax.Device]) -> Callable:
+def make_extract(apply: Apply, augment: Augment, classes: int, devices: Sequence[jax.Device]) -> Callable:
     """`extract(variables, data, key, given) -> (features, labels)`, pmapped: what the head of a frozen network sees of
     augmented images, and their labels; `data` and `given` as in `make_predict`."""
 
     def extract(
         variables: Tree, data: Tree, key: jax.Array, given: dict[str, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
-        batch = batches.taken(data, given)
+        batch = batches.labelled(batches.taken(data, given), classes)
         index = batch.pop("index")
         keys = jax.vmap(lambda image: jax.random.fold_in(key, image))(index)  # the same in batches of any size
         seen = augment(keys, batch)
