@@ -1,4 +1,4 @@
-"""Pictures with objects, as COCO's JSON files describe them, and PNG files of the class of each pixel."""
+"""Images with objects, annotated in COCO's JSON format, and PNG files of the class of each pixel."""
 
 import json
 from collections import Counter
@@ -41,18 +41,33 @@ def coco(
     channels: int = 3,
     unreadable: int = 0,
 ) -> Source:
-    """The pictures of a JSON file of COCO (`images`, `annotations`, `categories`), which are in `folder` ("": beside
-    it); `test_path` and `test_folder` are those of the test pictures.
+    """Returns the images, labels and objects of a JSON file in COCO's format (`images`, `annotations`, `categories`).
 
-    The labels of a picture are the categories that are seen in it, in the order of their ids; with `task`
-    "classification" the one category (-1 where there is none). `objects` says what of them to keep (`types.Example`):
-    "boxes", with `box_visible` and `box_label`, the class or -1; "box_mask", from polygons or run lengths; "keypoints",
-    those that are labelled, whether hidden or not (COCO's 1 and 2). Rows are as many as the most objects of a picture;
-    `most_objects` keeps its largest, 0 all. Crowds give labels only. `masks_path` is a folder of PNG files, named as
-    the pictures, whose value is the class of the pixel: `mask`. All of it goes through the crop and the resize of the
-    pictures, which `efficient_jax.data.framing.place` describes; `unreadable` and `feed` are as in `folder`.
+    Labels are the categories of an image's annotations, in the order of the category ids. Crowds count as labels only,
+    not as objects. Objects and masks go through the crop and the resize of the images (`data.framing.place`).
 
-    Raises: UserError for files that do not fit each other, and for too many pictures that cannot be read.
+    Args:
+        feed: whether images are decoded once or on access, see `data.stream.Feed`; no config key of the source.
+        path: the JSON file.
+        size: side of the square images, in pixels; 0: as they are stored, which must then be one size for all.
+        folder: folder of the image files; "": that of the JSON file.
+        test_path: JSON file of the test images, with the same categories; "": the test set is drawn.
+        test_folder: folder of the test images; "": `folder`, or that of `test_path`.
+        masks_path: folder of PNG files named as the images, whose values are the classes of the pixels; "": none.
+        task: "multi_label", or "classification" where an image has one category (-1 where it has none).
+        objects: annotations to keep: "boxes", "box_mask" (of polygons or run lengths), "keypoints" (COCO's 1 and 2).
+        most_objects: the largest objects of an image that are kept, at most so many; 0: all.
+        fit: how an image becomes a square: "crop" (its middle), "squash" or "pad"; see `data.framing.place`.
+        crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
+        interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
+        channels: 3 (color) or 1 (gray).
+        unreadable: up to so many images that cannot be read are left out and listed; more are an error.
+
+    Returns: a dataset with the images of `path` and `test_path`, in this order. Its `objects` are named as in
+    `types.Example`, with `box_label` int32 [n objects], the class or -1; there are as many rows as the image with the
+    most objects needs.
+
+    Raises: UserError for files that do not fit each other, and for too many unreadable images.
     """
     choose(task, dict.fromkeys(TASKS), f"{WHERE}.task")
     for kind in objects:

@@ -1,4 +1,4 @@
-"""A folder of pictures and a table (CSV) that says what they show."""
+"""Image files in a folder, and a table (CSV) of their labels."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -37,20 +37,35 @@ def table(
     channels: int = 3,
     unreadable: int = 0,
 ) -> Source:
-    """A row for each picture in the CSV `path`, and in `test_path` for each test picture; the first row names columns.
-    Files that `efficient_jax.data.delimited.read` reads: also with other delimiters and encodings.
+    """Returns the images that the rows of a table name, with their labels.
 
-    `file`     the column of the pictures' names below `folder` ("": where the CSV is), to which `suffix`, such as
-               ".jpg", is added
-    `label`    the column of the class, or with a `separator` such as "|" of the names of all labels; empty where nobody
-               has labelled the picture, or a name of `efficient_jax.data.class_names.NO_LABEL`, such as -1 or nan
-    `labels`   in place of it several columns, 0 or 1 for the label of this name; empty all where nobody has labelled it
-    `group`    the column of what belongs together, a person or a scene; "": there is none
+    The table has a row for each image; its first row names the columns. `data.delimited.read` describes the delimiters
+    and encodings. Classes are in the order of their names (of their numbers, where all are numbers), or of the columns.
 
-    Classes are in the order of their names (of their numbers, where all are numbers), or of the columns. How pictures
-    become squares of `size` pixels, `unreadable` (also files that are not there) and `feed` are as in `folder`.
+    Args:
+        feed: whether images are decoded once or on access, see `data.stream.Feed`; no config key of the source.
+        path: the table, a text file.
+        size: side of the square images, in pixels; 0: as they are stored, which must then be one size for all.
+        folder: folder of the image files; "": that of the table.
+        test_path: table of the test images, with the same columns; "": the test set is drawn.
+        file: column of the image files, relative to `folder`.
+        suffix: added to each name in that column, such as ".jpg".
+        label: column of the class, or with `separator` of all labels; empty, or as in `class_names.NO_LABEL`:
+            unlabelled.
+        labels: in place of `label`, one column of 0 or 1 for each class; all empty: unlabelled.
+        separator: what separates several labels in the column `label`, such as "|"; "": one label for each image.
+        group: column of what belongs together (a person, a scene) and is never split; "": none.
+        fit: how an image becomes a square: "crop" (its middle), "squash" or "pad"; see `data.framing.place`.
+        crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
+        interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
+        channels: 3 (color) or 1 (gray).
+        unreadable: up to so many images that are missing or cannot be read are left out and listed; more are an error.
 
-    Raises: UserError for tables, columns or labels that do not fit, a picture named twice, too many unreadable files.
+    Returns: a dataset with the images of `path` and `test_path`, in this order; its task is "multi_label" with `labels`
+    or a `separator`, else "classification".
+
+    Raises: UserError for tables, columns or labels that do not fit, an image that is named twice, and too many
+    unreadable images.
     """
     if len(labels) == 1 or (labels and separator):
         raise UserError(f"{WHERE}.labels: want several columns and no separator; one column is {WHERE}.label")
