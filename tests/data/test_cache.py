@@ -45,7 +45,7 @@ def test_the_second_time_only_what_could_not_be_read_is_opened(decoded):
     np.testing.assert_array_equal(second.images, first.images)
     np.testing.assert_array_equal(second.rows, [0, 1])
     assert second.unreadable == first.unreadable == {2: "not an image"}
-    assert tuple(second.notes) == first.notes == ("2 of 3 images were grey: repeated in three channels",)
+    assert tuple(second.notes) == first.notes == ("2 of 3 images were gray: repeated in three channels",)
 
 
 def test_no_folder_is_no_cache(decoded, tmp_path):

@@ -46,9 +46,9 @@ def npz(*, path: str) -> Source:
     images, labels = content["images"], content["labels"]
     test_part = _test(content, len(images), path)
     images = images[..., None] if images.ndim == 3 else images
-    channels_first = (
+    channels_first = (  # no image has more than 4 channels
         images.ndim == 4 and images.shape[1] in (1, 3, 4) and images.shape[3] > 4
-    )  # no image has more than 4 channels
+    )
     if images.dtype != np.uint8 or images.ndim != 4 or channels_first:
         transpose = ", and their channels seem to be first: say images.transpose(0, 2, 3, 1)" if channels_first else ""
         raise UserError(
@@ -99,12 +99,7 @@ def _test(content: Mapping[str, np.ndarray], count: int, path: str) -> Mapping[s
     if "test" not in content:
         return NOTHING
     test = content["test"]
-    if (
-        test.ndim != 1
-        or test.dtype.kind not in "iu"
-        or test.min(initial=0) < 0
-        or test.max(initial=0) >= count
-    ):
+    if test.ndim != 1 or test.dtype.kind not in "iu" or test.min(initial=0) < 0 or test.max(initial=0) >= count:
         raise UserError(
             f"config.data.source.path: test of {path!r} is {test.dtype} {list(test.shape)}; want indices of images, "
             f"from 0 to {count - 1}"
