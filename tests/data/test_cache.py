@@ -86,7 +86,7 @@ def test_a_damaged_file_is_said_and_replaced(decoded, tmp_path, capsys, damage):
 def test_a_folder_that_cannot_be_written_is_said(decoded, tmp_path, capsys):
     (tmp_path / "cache").write_text("a file")
     assert decoded()[0] == [0, 1, 2]
-    assert "decoded pictures are not kept in" in capsys.readouterr().out
+    assert "decoded images are not kept in" in capsys.readouterr().out
 
 
 def test_what_takes_no_time_is_not_kept(decoded, tmp_path, monkeypatch):
