@@ -81,7 +81,7 @@ def _read(file: Path) -> Decoded | None:
             images, rows, *metadata = (arrays[name] for name in ("images", "rows", "sizes", "contents"))
             return Decoded(images, rows, {int(row): why for row, why in unreadable.items()}, notes, *metadata)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        say(f"{file} is damaged ({error}): the pictures are decoded again")
+        say(f"{file} is damaged ({error}): the images are decoded again")
         return None
 
 

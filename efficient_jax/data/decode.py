@@ -153,7 +153,7 @@ def each(
     # PIL warns of what is listed here, or of what does not change pixels.
     with warnings.catch_warnings(), ThreadPoolExecutor(CORES) as pool:
         warnings.simplefilter("ignore")
-        parts = list(watched(pool.map(decode, range(0, count, CHUNK)), "decoding pictures", CHUNK, count))
+        parts = list(watched(pool.map(decode, range(0, count, CHUNK)), "decoding images", CHUNK, count))
     changes = sum((part for part, _ in parts), Counter())
     unreadable = {row: why for _, failed in parts for row, why in failed.items()}
     change_counts = ((number, change) for change, number in sorted(changes.items()))
@@ -272,7 +272,7 @@ def _convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]
         image = Image.fromarray((np.asarray(image).astype(np.uint32) * 255 // 65535).astype(np.uint8))
         changes.append("had 16 bits: 65535 became 255")
     if image.mode in ("I", "F"):
-        raise ValueError("32-bit pixels, whose black and white nobody knows; store 8 or 16 bits")
+        raise ValueError("32-bit pixels, whose black and white are unknown; store 8 or 16 bits")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)

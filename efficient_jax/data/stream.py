@@ -229,7 +229,7 @@ def _keep(table: Path, known: Known, unreadable: dict[int, str], notes: tuple[st
         about = json.dumps({"unreadable": list(unreadable.items()), "notes": notes})
         write_npz(table, known._asdict() | {"said": np.array(about)})
     except OSError as error:
-        cache.say(f"what is known of the pictures is not kept in {table.parent}: {error.strerror}")
+        cache.say(f"the metadata of the images is not cached in {table.parent}: {error.strerror}")
 
 
 def _kept(table: Path) -> tuple[Known, dict[int, str], tuple[str, ...]] | None:
@@ -246,7 +246,7 @@ def _kept(table: Path) -> tuple[Known, dict[int, str], tuple[str, ...]] | None:
 
 def _changed(name: str, how: str) -> str:
     return (
-        f"config.data.source: {name} {how}; put the picture back as it was, and the same command carries on from the "
+        f"config.data.source: {name} {how}; put the image back as it was, and the same command carries on from the "
         "last checkpoint"
     )
 

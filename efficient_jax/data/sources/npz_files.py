@@ -153,6 +153,6 @@ def _several(labels: np.ndarray, path: str) -> np.ndarray:
         row = int(np.flatnonzero(~valid)[0])
         raise UserError(
             f"config.data.source.path: labels of {path!r} are {labels[row].tolist()} for image {row}; want 0 and 1, or "
-            "-1 in the whole row where nobody has labelled the image"
+            "-1 in the whole row where the image is unlabelled"
         )
     return labels

@@ -102,7 +102,7 @@ def _check_classes(path: str, names: tuple[str, ...]) -> None:
     if not names:
         count = len(pictures(Path(path), where).files)
         raise UserError(
-            f"{where}: {path!r} has no class folders, but {counted(count, 'picture')}; want a folder for each "
+            f"{where}: {path!r} has no class folders, but {counted(count, 'image')}; want a folder for each "
             f"class, such as {path}/cat/1.jpg and {path}/dog/2.jpg"
         )
     if len(names) == 1:

@@ -87,14 +87,14 @@ def _builder(name: str, data_dir: str) -> Any:
     where = "config.data.source.dataset"
     if re.match(r"[\w-]+:[a-zA-Z_]", name):
         raise UserError(
-            f"{where}: {name!r} is a collection of somebody else, which tfds downloads; want its own data sets"
+            f"{where}: {name!r} is a community collection, which tfds downloads; want one of its own datasets"
         )
     try:
         return tensorflow_datasets.builder(name, **({"data_dir": data_dir} if data_dir else {}))
     except tensorflow_datasets.core.DatasetNotFoundError as error:
         known = tensorflow_datasets.list_builders(with_community_datasets=False)
-        raise UserError(f"{where}: tfds has no data set {name!r}{nearest(name.split('/')[0], known)}") from error
-    except (ValueError, AssertionError, ImportError) as error:  # a config, a version, a data set that needs TensorFlow
+        raise UserError(f"{where}: tfds has no dataset {name!r}{nearest(name.split('/')[0], known)}") from error
+    except (ValueError, AssertionError, ImportError) as error:  # a config, a version, a dataset that needs TensorFlow
         raise UserError(f"{where}: {name!r}: {_line(error)}") from error
 
 
@@ -124,7 +124,7 @@ def _part(name: str, data_dir: str, builder: Any, split: str, setting: str) -> A
         raise UserError(
             f"config.data.source.dataset: {name!r} is not there as array_record (looked in {builder.data_dir}); with a "
             f"network and TensorFlow, `tfds build {name} --file_format=array_record{option}` makes it; or put its "
-            "pictures into one folder for each class and say config.data.source.name=folder"
+            "images into one folder for each class and say config.data.source.name=folder"
         ) from error
     except ValueError as error:
         raise UserError(f"config.data.source.{setting}: {_line(error)}") from error
