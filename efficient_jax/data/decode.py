@@ -60,7 +60,8 @@ def resized(images: UInt8[np.ndarray, "n h w c"], size: int) -> UInt8[np.ndarray
     """
     if not size or images.shape[1:3] == (size, size):
         return images
-    return decode_all(images.__getitem__, len(images), squash(size, images.shape[-1])).images
+    decoded: np.ndarray = decode_all(images.__getitem__, len(images), squash(size, images.shape[-1])).images
+    return decoded
 
 
 def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> Decoded:

@@ -7,13 +7,16 @@ import itertools
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Num
 
 from efficient_jax.data.class_names import is_no_label, normal
 from efficient_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 DELIMITERS = ",;\t|"
 MARKS = {  # longer ones before their own prefixes
@@ -143,7 +146,7 @@ def _text(content: bytes, path: str, where: str) -> tuple[str, tuple[str, ...]]:
     return text, notes
 
 
-def _reader(text: str, delimiter: str):
+def _reader(text: str, delimiter: str) -> "Reader":
     return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
 
 

@@ -58,7 +58,8 @@ def mahalanobis(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
     mean, directions = _components(features, count)
     scores = (features - mean) @ directions
     scale = scores.std(0)
-    return np.sqrt(np.square(scores / np.where(scale > 0, scale, 1)).mean(1))
+    distances: np.ndarray = np.sqrt(np.square(scores / np.where(scale > 0, scale, 1)).mean(1))
+    return distances
 
 
 def outliers(distances: Float[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
@@ -86,7 +87,8 @@ def nearest_agree(
     with threadpool_limits(THREADS):
         _, nearest = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(features).kneighbors(moved)
     others = np.where(nearest[:, 0] == np.arange(len(labels)), nearest[:, 1], nearest[:, 0])
-    return labels[others] == labels
+    agrees: np.ndarray = labels[others] == labels
+    return agrees
 
 
 def _components(

@@ -47,7 +47,8 @@ def sample(model: Gaussian, count: int, rng: np.random.Generator) -> Float[np.nd
     """
     k, d = model.basis.shape
     within = rng.standard_normal((count, k)) @ model.basis
-    return model.mean + within + np.sqrt(model.noise) * rng.standard_normal((count, d))
+    points: np.ndarray = model.mean + within + np.sqrt(model.noise) * rng.standard_normal((count, d))
+    return points
 
 
 class Generated(NamedTuple):

@@ -68,7 +68,8 @@ def noise(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
     """
     h, w = levels.shape[1:]
     twice = _second(_second(levels, 1), 2)  # the mask is the product of [1 -2 1] both ways
-    return np.sqrt(np.pi / 2) / (6 * (w - 2) * (h - 2)) * np.abs(twice).sum((1, 2))
+    deviation: np.ndarray = np.sqrt(np.pi / 2) / (6 * (w - 2) * (h - 2)) * np.abs(twice).sum((1, 2))
+    return deviation
 
 
 def sharpness(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
@@ -79,7 +80,9 @@ def sharpness(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
 
     Returns: float [n], in levels squared.
     """
-    return (_second(levels, 1)[:, :, 1:-1] + _second(levels, 2)[:, 1:-1]).var((1, 2))
+    laplacian: np.ndarray = _second(levels, 1)[:, :, 1:-1] + _second(levels, 2)[:, 1:-1]
+    variance: np.ndarray = laplacian.var((1, 2))
+    return variance
 
 
 def edge_width(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:

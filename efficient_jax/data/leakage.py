@@ -156,7 +156,8 @@ def _area(pixels: int, points: int) -> Float[np.ndarray, "points pixels"]:
     """Returns the share of each pixel in each of `points` equal parts of the side."""
     edges, left = np.linspace(0, pixels, points + 1)[:, None], np.arange(pixels)
     covered = np.minimum(edges[1:], left + 1) - np.maximum(edges[:-1], left)
-    return (np.maximum(covered, 0) * points / pixels).astype(np.float32)
+    share: np.ndarray = np.maximum(covered, 0) * points / pixels
+    return share.astype(np.float32)
 
 
 def _window(grid: np.ndarray, mirror: int, y: float, x: float) -> np.ndarray:
@@ -205,8 +206,10 @@ def _distances(one: np.ndarray, other: np.ndarray, versions: np.ndarray) -> Floa
     causes = np.stack([seen, *np.gradient(seen, axis=(1, 2))], 1).reshape(len(one), 3, -1)
     causes, known = (values - values.mean(-1, keepdims=True) for values in (causes, known.reshape(len(one), 1, -1)))
     inner, outer = causes @ causes.mT + FLAT * np.eye(3, dtype=np.float32), causes @ known.mT
-    explained = (outer.mT @ np.linalg.solve(inner, outer))[:, 0, 0]
-    return 1 - np.sqrt(np.clip(explained / np.maximum(np.square(known).sum((1, 2)), FLAT), 0, 1))
+    explained: np.ndarray = (outer.mT @ np.linalg.solve(inner, outer))[:, 0, 0]
+    share: np.ndarray = np.clip(explained / np.maximum(np.square(known).sum((1, 2)), FLAT), 0, 1)
+    correlation: np.ndarray = np.sqrt(share)
+    return 1 - correlation
 
 
 def _fine(grid: np.ndarray) -> Float[np.ndarray, "p y x c"]:

@@ -26,7 +26,8 @@ def batch_at(rows: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:
     """
     epochs, positions = np.divmod(np.arange(step * size, (step + 1) * size), len(rows))
     parts = [_permutation(len(rows), seed, int(e))[positions[epochs == e]] for e in np.unique(epochs)]
-    return rows[np.concatenate(parts)]
+    batch: np.ndarray = rows[np.concatenate(parts)]
+    return batch
 
 
 def copies(rates: Float[np.ndarray, " n"], coins: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
@@ -37,7 +38,8 @@ def copies(rates: Float[np.ndarray, " n"], coins: Float[np.ndarray, " n"]) -> In
         coins: float [n], drawn uniformly from 0..1.
     """
     whole = np.floor(rates).astype(np.int32)
-    return whole + (coins < rates - whole)
+    counts: np.ndarray = whole + (coins < rates - whole)
+    return counts
 
 
 def balanced(classes: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:

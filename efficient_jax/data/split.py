@@ -231,7 +231,8 @@ def _of_other_groups(ids: np.ndarray, held_out: np.ndarray, groups: np.ndarray |
 
 def _known(labels: np.ndarray) -> np.ndarray:
     """Returns a mask of the labelled images."""
-    return np.all(labels >= 0, axis=tuple(range(1, labels.ndim)))
+    mask: np.ndarray = np.all(labels >= 0, axis=tuple(range(1, labels.ndim)))
+    return mask
 
 
 def _given_test(ids: np.ndarray, labels: np.ndarray, size: int) -> np.ndarray:
@@ -318,12 +319,14 @@ def _stratified_of_several(ids: np.ndarray, labels: np.ndarray, size: int, seed:
     share = labels.sum(0) * size / len(ids)
 
     def chi_squared(counts: np.ndarray) -> np.ndarray:
-        return np.asarray((np.square(counts - share) / np.maximum(share, 1e-9)).sum(-1))
+        total: np.ndarray = (np.square(counts - share) / np.maximum(share, 1e-9)).sum(-1)
+        return total
 
     def moved(part: np.ndarray, into: bool) -> np.ndarray:
         candidates = np.flatnonzero(part != into)
         after = labels[part].sum(0) + (1 if into else -1) * labels[candidates]
-        return np.logical_xor(part, np.arange(len(part)) == candidates[chi_squared(after).argmin()])
+        result: np.ndarray = part ^ (np.arange(len(part)) == candidates[chi_squared(after).argmin()])
+        return result
 
     while part.sum() != size:
         part = moved(part, into=part.sum() < size)

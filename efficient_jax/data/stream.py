@@ -139,7 +139,8 @@ class Streamed:
     def constant(self) -> Bool[np.ndarray, " n"]:
         """Returns a mask bool [n] of images whose pixels are all equal, before they are resized."""
         _, _, _, (h, w, _) = self._decoding
-        return (h * w * self.known.squares == self.known.sums**2).all(1)
+        mask: np.ndarray = (h * w * self.known.squares == self.known.sums**2).all(1)
+        return mask
 
     def _image(self, place: int) -> UInt8[np.ndarray, "h w c"]:
         read, name, framing, stored = self._decoding

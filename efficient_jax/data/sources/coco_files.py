@@ -33,7 +33,7 @@ def coco(
     test_folder: str = "",
     masks_path: str = "",
     task: str = "multi_label",
-    objects: tuple = ("boxes",),
+    objects: tuple[str, ...] = ("boxes",),
     most_objects: int = 0,
     fit: str = "crop",
     crop: float = 1.0,
@@ -193,7 +193,7 @@ def _check_size(content: bytes, picture: Picture) -> None:
 
 
 def _objects(
-    pictures: Sequence[Picture], class_indices: dict[int, int], kinds: tuple, most: int, framing: Framing
+    pictures: Sequence[Picture], class_indices: dict[int, int], kinds: tuple[str, ...], most: int, framing: Framing
 ) -> dict[str, np.ndarray]:
     """Returns `types.Example`'s boxes and what belongs to them, for all images."""
     annotations = [_largest(picture.annotations, most) for picture in pictures]

@@ -89,7 +89,8 @@ def parquet(
     feed.labelled(labels, classes, tests)
 
     def read(row: int) -> bytes:
-        if not (content := pictures[row].as_py()):
+        content: bytes | None = pictures[row].as_py()
+        if not content:
             raise ValueError("no bytes, perhaps only a path")
         return content
 

@@ -28,7 +28,7 @@ def table(
     file: str = "file",
     suffix: str = "",
     label: str = "label",
-    labels: tuple = (),
+    labels: tuple[str, ...] = (),
     separator: str = "",
     group: str = "",
     fit: str = "crop",

@@ -66,7 +66,8 @@ def tfds(
         part, position = rows[row]
         example = part[position]
         labels[row] = example[label]
-        return example[image]
+        content: bytes | np.ndarray = example[image]
+        return content
 
     about, prepared = f"{dataset} {split} {test_split}", sorted(Path(builder.data_dir).glob("*"))
     framing = Framing(size, fit, crop, interpolation, channels)
