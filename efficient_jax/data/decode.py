@@ -202,8 +202,8 @@ def listed(unreadable: dict[str, str]) -> str:
     Args:
         unreadable: name -> reason.
     """
-    named = few([f"{name} ({why})" for name, why in unreadable.items()], NAMED)
-    return f"{counted(len(unreadable), 'unreadable image')}: {named}"
+    examples = few([f"{name} ({why})" for name, why in unreadable.items()], NAMED)
+    return f"{counted(len(unreadable), 'unreadable image')}: {examples}"
 
 
 def left_out(decoded: Decoded, name: Callable[[int], str], most: int, where: str) -> Decoded:

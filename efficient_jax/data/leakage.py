@@ -13,7 +13,7 @@ VERSIONS = [(mirror, y, x) for mirror in (1, -1) for y in STEPS for x in STEPS]
 ORDERS, NEIGHBOURS = 12, 16  # random orders of the bits, and hashes that are compared in each
 MOST_BITS = 12  # most bits that may differ where thumbnails are compared
 COMPARED = 24  # thumbnails that each image is compared with, those of the fewest differing bits
-MOST_DISTANCE, SURE = 0.2, 0.02
+MOST_DISTANCE, SURE = 0.2, 0.02  # 1 - correlation: no duplicates beyond the first, certain ones up to the second
 CROWD = 5  # if the fifth neighbour is less than twice as far, such images all look alike, for example digits 1
 FLAT = 1e-3  # gray levels: smaller differences are rounding
 CHUNK = 1024  # images that are processed at once
@@ -44,7 +44,7 @@ def contradictions(
     """
     first: dict[bytes, int] = {}
     pairs = [(first.setdefault(hashes[i], int(i)), int(i)) for i in ids]
-    return [(one, other) for one, other in pairs if np.any(labels[one] != labels[other])]
+    return [(first_index, index) for first_index, index in pairs if np.any(labels[first_index] != labels[index])]
 
 
 class Near(NamedTuple):
@@ -87,7 +87,7 @@ def near(
         bits = np.bitwise_count(query_hashes[query] ^ known[match])
         candidates.append(np.unique(((query * len(second) + match) * DIGIT + bits) * DIGIT + version_index))
     pair, rest = np.divmod(np.sort(np.concatenate(candidates)), DIGIT * DIGIT)
-    fewest_bits = np.diff(pair, prepend=-1) > 0  # of a pair the version of the fewest bits
+    fewest_bits = np.diff(pair, prepend=-1) > 0  # the version of each pair in which the fewest bits differ
     query, match = np.divmod(pair[fewest_bits], max(1, len(second)))
     bits, version = np.divmod(rest[fewest_bits], DIGIT)
     order = np.flatnonzero(first[query] != second[match])
@@ -162,12 +162,15 @@ def _area(pixels: int, points: int) -> Float[np.ndarray, "points pixels"]:
 
 def _window(grid: np.ndarray, mirror: int, y: float, x: float) -> np.ndarray:
     """Returns the image, mirrored and shifted by (y, x) points; between two points it is the mean of both."""
-    seen = grid[:, :, ::mirror]
-    for axis, move in ((1, y), (2, x)):
-        size = seen.shape[axis] - 2 * MARGIN
-        both = [np.take(seen, np.arange(size) + MARGIN + int(at), axis) for at in {np.floor(move), np.ceil(move)}]
-        seen = both[0] if len(both) == 1 else (both[0] + both[1]) / np.float32(2)
-    return seen
+    shifted = grid[:, :, ::mirror]
+    for axis, shift in ((1, y), (2, x)):
+        size = shifted.shape[axis] - 2 * MARGIN
+        neighbours = [
+            np.take(shifted, np.arange(size) + MARGIN + int(position), axis)
+            for position in {np.floor(shift), np.ceil(shift)}
+        ]
+        shifted = neighbours[0] if len(neighbours) == 1 else (neighbours[0] + neighbours[1]) / np.float32(2)
+    return shifted
 
 
 def _orders(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -192,21 +195,25 @@ def _neighbours(hashes: np.ndarray, orders: list[tuple[np.ndarray, np.ndarray, n
 
 
 def _reordered(hashes: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Returns hashes whose bits are in another order."""
     bits = np.unpackbits(np.ascontiguousarray(hashes)[:, None].view(np.uint8), axis=1)[:, order]
     return np.ascontiguousarray(np.packbits(bits, axis=1)).view(">u8")[:, 0].astype(np.uint64)
 
 
-def _distances(one: np.ndarray, other: np.ndarray, versions: np.ndarray) -> Float[np.ndarray, " p"]:
-    one, other = _fine(one), _fine(other)
-    seen = np.empty_like(_window(other, *VERSIONS[0]))
+def _distances(queries: np.ndarray, matches: np.ndarray, versions: np.ndarray) -> Float[np.ndarray, " p"]:
+    """Returns 1 - the correlation of pairs of thumbnails, after the best brightness, contrast and small shift."""
+    queries, matches = _fine(queries), _fine(matches)
+    transformed = np.empty_like(_window(matches, *VERSIONS[0]))
     for version in np.unique(versions):
-        seen[versions == version] = _window(one[versions == version], *VERSIONS[version])
-    known = _window(other, *VERSIONS[0])
-    # What a shift by less than a point changes is the gradient times the shift.
-    causes = np.stack([seen, *np.gradient(seen, axis=(1, 2))], 1).reshape(len(one), 3, -1)
-    causes, known = (values - values.mean(-1, keepdims=True) for values in (causes, known.reshape(len(one), 1, -1)))
-    inner, outer = causes @ causes.mT + FLAT * np.eye(3, dtype=np.float32), causes @ known.mT
-    explained: np.ndarray = (outer.mT @ np.linalg.solve(inner, outer))[:, 0, 0]
+        transformed[versions == version] = _window(queries[versions == version], *VERSIONS[version])
+    known = _window(matches, *VERSIONS[0])
+    # A shift by less than a point changes the image by the gradient times the shift.
+    regressors = np.stack([transformed, *np.gradient(transformed, axis=(1, 2))], 1).reshape(len(queries), 3, -1)
+    regressors, known = (
+        values - values.mean(-1, keepdims=True) for values in (regressors, known.reshape(len(queries), 1, -1))
+    )
+    gram, products = regressors @ regressors.mT + FLAT * np.eye(3, dtype=np.float32), regressors @ known.mT
+    explained: np.ndarray = (products.mT @ np.linalg.solve(gram, products))[:, 0, 0]
     share: np.ndarray = np.clip(explained / np.maximum(np.square(known).sum((1, 2)), FLAT), 0, 1)
     correlation: np.ndarray = np.sqrt(share)
     return 1 - correlation

@@ -159,6 +159,6 @@ def note(passed_over: Counter[str]) -> tuple[str, ...]:
         return ()
     ordered = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
     listed = ", ".join(f"{count:,} {reason}" for reason, count in ordered[:REASONS])
-    more = sum(count for _, count in ordered[REASONS:])
-    others = f", {more:,} others" if more else ""
+    other_count = sum(count for _, count in ordered[REASONS:])
+    others = f", {other_count:,} others" if other_count else ""
     return (f"files and folders that were passed over: {listed}{others}",)

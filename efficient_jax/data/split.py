@@ -76,12 +76,12 @@ def split(
         if labels.ndim == 2 and len(ids) and not labels[ids].any():
             raise UserError(f"config.data.{name}: none of its {counted(len(ids), 'image')} has a label; ask for more")
     rng = np.random.default_rng(seed)
-    draw = _drawn if labels.ndim == 1 else _drawn_of_several
-    labelled_ids = np.sort(draw(rest, labels, classes, labels_per_class, rng))
+    draw_labelled = _drawn if labels.ndim == 1 else _drawn_of_several
+    labelled_ids = np.sort(draw_labelled(rest, labels, classes, labels_per_class, rng))
     if folds:
         ids = labelled_ids if order is None else order[np.isin(order, labelled_ids)]
-        number = folds_of(labels[ids], folds, seed, None if groups is None else groups[ids], stratify, classes)
-        labelled_ids, validation_ids = np.sort(ids[number != fold]), ids[number == fold]
+        fold_of = folds_of(labels[ids], folds, seed, None if groups is None else groups[ids], stratify, classes)
+        labelled_ids, validation_ids = np.sort(ids[fold_of != fold]), ids[fold_of == fold]
     pool = np.setdiff1d(np.arange(len(labels)), np.concatenate([labelled_ids, validation_ids, test_ids]))
     pool = _of_other_groups(pool, np.concatenate([validation_ids, test_ids]), groups)
     if unlabelled > len(pool):
@@ -192,9 +192,10 @@ def folds_of(
 def _drawn(
     rest: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], labels_per_class: int, rng: np.random.Generator
 ) -> np.ndarray:
+    """Returns the indices of labelled images: `labels_per_class` of each class, or all that are left."""
     labelled = []
-    for number, name in enumerate(classes):
-        members = rest[labels[rest] == number]
+    for index, name in enumerate(classes):
+        members = rest[labels[rest] == index]
         if not len(members):
             raise UserError(
                 f"config.data.labels_per_class: {labels_per_class or 'all'} asked, but class {name!r} has 0 images "
@@ -208,6 +209,7 @@ def _drawn(
 def _drawn_of_several(
     rest: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], labels_per_class: int, rng: np.random.Generator
 ) -> np.ndarray:
+    """Returns the indices of labelled images that have several labels, drawn as `split` describes."""
     shows = labels[rest] == 1
     for name, count in zip(classes, shows.sum(0), strict=True):
         if not count:
@@ -218,14 +220,15 @@ def _drawn_of_several(
     if not labels_per_class:
         return rest
     drawn = np.zeros(len(rest), bool)
-    for number in np.argsort(shows.sum(0), kind="stable"):
-        others = np.flatnonzero(shows[:, number] & ~drawn)
-        wanted = labels_per_class - (shows[:, number] & drawn).sum()
-        drawn[rng.choice(others, np.clip(wanted, 0, len(others)), replace=False)] = True
+    for index in np.argsort(shows.sum(0), kind="stable"):
+        candidates = np.flatnonzero(shows[:, index] & ~drawn)
+        wanted = labels_per_class - (shows[:, index] & drawn).sum()
+        drawn[rng.choice(candidates, np.clip(wanted, 0, len(candidates)), replace=False)] = True
     return rest[drawn]
 
 
 def _of_other_groups(ids: np.ndarray, held_out: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Returns the indices whose group has no held-out image."""
     return ids if groups is None else ids[~np.isin(groups[ids], groups[held_out])]
 
 
@@ -236,9 +239,10 @@ def _known(labels: np.ndarray) -> np.ndarray:
 
 
 def _given_test(ids: np.ndarray, labels: np.ndarray, size: int) -> np.ndarray:
+    """Returns the test images that the dataset fixes, which are checked."""
     if size:
-        own = counted(len(ids), "test image")
-        raise UserError(f"config.data.test: {size} asked, but the source has {own} of its own; say 0")
+        own_images = counted(len(ids), "test image")
+        raise UserError(f"config.data.test: {size} asked, but the source has {own_images} of its own; say 0")
     count = _known(labels[ids]).sum()
     if count == 0 or count < len(ids):
         raise UserError(

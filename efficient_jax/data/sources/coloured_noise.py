@@ -22,13 +22,13 @@ def synthetic(*, classes: int, size: int, images: int, channels: int = 3, seed: 
 
     Raises: UserError for a number that is too small.
     """
-    for name, value, least in (("classes", classes, 2), ("size", size, 1), ("images", images, classes)):
-        if value < least:
-            raise UserError(f"config.data.source.{name}: {value} asked; want at least {least}")
+    for name, value, minimum in (("classes", classes, 2), ("size", size, 1), ("images", images, classes)):
+        if value < minimum:
+            raise UserError(f"config.data.source.{name}: {value} asked; want at least {minimum}")
     if channels < 1:
         raise UserError(f"config.data.source.channels: {channels} asked; want at least 1")
     rng = np.random.default_rng(seed)
     labels = np.arange(images, dtype=np.int32) % classes
     pixels = rng.integers(0, 128, (images, size, size, channels), dtype=np.uint8)
     pixels += rng.integers(0, 128, (classes, channels), dtype=np.uint8)[labels][:, None, None]
-    return Source(pixels, labels, tuple(str(number) for number in range(classes)))
+    return Source(pixels, labels, tuple(str(index) for index in range(classes)))

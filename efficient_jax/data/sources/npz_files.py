@@ -77,13 +77,13 @@ def npz(*, path: str) -> Source:
             f"config.data.source.path: labels of {path!r} are {labels.dtype} {list(labels.shape)}; "
             f"want one integer or name for each of the {len(images)} images, or for each a row of 0 and 1"
         )
-    named, description = _class_names(content, 0 if soft is None else soft.shape[1]), f"labels of {path!r}"
-    if soft is not None and soft.shape[1] != len(named):
+    names, description = _class_names(content, 0 if soft is None else soft.shape[1]), f"labels of {path!r}"
+    if soft is not None and soft.shape[1] != len(names):
         raise UserError(
-            f"config.data.source.path: soft_labels of {path!r} are {list(soft.shape)}, but there are {len(named)} "
+            f"config.data.source.path: soft_labels of {path!r} are {list(soft.shape)}, but there are {len(names)} "
             "classes; want a column for each"
         )
-    labels, classes, notes = class_names.of_array(labels, named, "config.data.source.path", description)
+    labels, classes, notes = class_names.of_array(labels, names, "config.data.source.path", description)
     if soft is not None:
         _check_sums(soft, np.flatnonzero(labels >= 0), path)
     return Source(images, labels, classes, test_part, notes, soft_labels=soft)
