@@ -55,8 +55,9 @@ def coco(
         test_folder: folder of the test images; "": `folder`, or that of `test_path`.
         masks_path: folder of PNG files named as the images, whose values are the classes of the pixels; "": none.
         task: "multi_label", or "classification" where an image has one category (-1 where it has none).
-        objects: annotations to keep: "boxes", "box_mask" (of polygons or run lengths), "keypoints" (COCO's 1 and 2).
-        most_objects: the largest objects of an image that are kept, at most so many; 0: all.
+        objects: annotations to keep, of "boxes", "box_mask" (polygons or run lengths) and "keypoints" (visibility 1 or
+            2); any of them brings the boxes; (): none.
+        most_objects: number of objects of an image that are kept, the largest ones; 0: all.
         fit: how an image becomes a square: "crop" (its middle), "squash" or "pad"; see `data.framing.place`.
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
