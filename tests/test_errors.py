@@ -39,7 +39,7 @@ def test_what_is_said_of_one_picture(teacher, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(1, "1 of 3 images was grey: repeated in three channels"), (2, "2 of 3 images were grey: rep")]
+    ("number", "said"), [(1, "1 of 3 images was gray: repeated in three channels"), (2, "2 of 3 images were gray: rep")]
 )
 def test_the_verb_of_what_was_changed_agrees(number, said):
     pictures = [np.full((4, 4), 9, np.uint8)] * number + [np.full((4, 4, 3), 9, np.uint8)] * (3 - number)
