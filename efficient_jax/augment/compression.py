@@ -49,10 +49,19 @@ _INVERSE = np.round(_BASIS * 2**_INVERSE_BITS).astype(np.float32)
 
 
 def jpeg(key: PRNGKeyArray, example: Example, *, quality_min: int = 30, quality_max: int = 95) -> Example:
-    """Saves and loads the picture as JPEG, at a quality uniform in quality_min..quality_max (1 to 100).
+    """Compresses the image as JPEG and decodes it, at a random quality.
 
-    Channels: 1, or 3 with chroma of half the resolution. On average within a level of Pillow at the same quality.
-    Float images are rounded to 256 levels.
+    Images have 1 channel, or 3 with chroma of half the resolution. The result is on average within a level of Pillow's
+    at the same quality. Float images are rounded to 256 levels.
+
+    Args:
+        key, example: see types.Example.
+        quality_min: lowest quality, in 1..100; the quality is a whole number uniform in quality_min..quality_max.
+        quality_max: highest quality, in quality_min..100.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for qualities that are not in order in 1..100, and for another number of channels.
     """
     if not 1 <= quality_min <= quality_max <= 100:
         raise UserError(f"jpeg: 1 <= quality_min <= quality_max <= 100 does not hold for {quality_min}, {quality_max}")
@@ -63,6 +72,16 @@ def jpeg(key: PRNGKeyArray, example: Example, *, quality_min: int = 30, quality_
 
 
 def compressed(image: UInt8[Array, "h w c"], quality: Int32[Array, ""]) -> UInt8[Array, "h w c"]:
+    """Returns the image that a JPEG file of this quality holds.
+
+    Args:
+        image: uint8 [h w c] of 1 or 3 channels.
+        quality: int32 scalar in 1..100.
+
+    Returns: uint8 [h w c].
+
+    Raises: UserError for another number of channels.
+    """
     height, width, channels = image.shape
     if channels == 1:
         plane = _to_multiple(image[..., 0].astype(jnp.int32), 8, 8)
@@ -94,7 +113,13 @@ def compressed(image: UInt8[Array, "h w c"], quality: Int32[Array, ""]) -> UInt8
 
 
 def quantization(quality: Int32[Array, ""]) -> Int32[Array, "2 64"]:
-    """The steps of luma and of chroma coefficients at a quality of 1..100."""
+    """Returns the quantization steps of luma [0] and chroma [1] coefficients (ITU-T T.81, tables K.1 and K.2).
+
+    Args:
+        quality: int32 scalar in 1..100; 50 gives the tables themselves.
+
+    Returns: int32 [2 64] in 1..255, row by row of the 8x8 block.
+    """
     percent = jnp.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     return jnp.clip((_STEPS * percent + 50) // 100, 1, 255)
 

@@ -56,7 +56,13 @@ class Warp(NamedTuple):
 
 
 def chains(ops: Sequence[str]) -> list[tuple[int, int]]:
-    """(first, behind the last) of the operations that become one: two or more that resample, and what joins them."""
+    """Returns which operations become one: two or more that resample, and what joins them.
+
+    Args:
+        ops: names of operations in order.
+
+    Returns: (first, behind the last) of each group, as indices into `ops`.
+    """
     found = []
     for belongs, group in itertools.groupby(range(len(ops)), lambda i: ops[i] in RESAMPLED or ops[i] in JOINING):
         warps = [i for i in group if belongs and ops[i] in RESAMPLED]
@@ -66,12 +72,15 @@ def chains(ops: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def chain(steps: Sequence[Step]) -> Augmentation:
-    """One augmentation that does what `steps` do, with as few resamples as possible; see the top of this file.
+    """Returns one augmentation that does what `steps` do, with as few resamples as possible; see the top of this file.
 
     Args:
-      steps: operations of RESAMPLED and JOINING with all of their settings; each draws from `fold_in(key, position)`.
+        steps: operations of RESAMPLED and JOINING with all of their settings; each draws from `fold_in(key, position)`.
 
     Returns: `(key, example) -> example`.
+
+    Raises: UserError, when it is called, for settings that an operation refuses, and for a step with a probability
+        below 1 that changes the size.
     """
 
     def apply(key: PRNGKeyArray, example: Example) -> Example:
