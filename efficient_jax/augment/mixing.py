@@ -22,9 +22,9 @@ KNOTS = 4096  # of the table of a Beta distribution
 
 
 def mixup(keys: Key[Array, " b"], batch: Batch, *, alpha: float = 0.2) -> Batch:
-    """Returns `weight * image + (1 - weight) * partner`, the label alike, weight ~ Beta(alpha, alpha) (arXiv 1710.09412).
+    """Returns `weight * image + (1 - weight) * partner`, the label alike (arXiv 1710.09412).
 
-    Every example draws its own weight.
+    Every example draws its own weight from Beta(alpha, alpha).
 
     Args:
         keys: one key for each example.

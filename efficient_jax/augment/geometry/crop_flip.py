@@ -94,9 +94,10 @@ def _mirror(coin: Bool[Array, ""], axis: int) -> Inverse:
 
 
 def rot90(key: PRNGKeyArray, example: Example) -> Example:
-    """Turns the image by a random number of quarter turns; only half turns where it is not square, since shapes are fixed.
+    """Turns the image by a random number of quarter turns; by 0 or 180 degrees where it is not square.
 
-    With `flip` before it, the eight symmetries of the square are equally likely.
+    With `flip` before it, the eight symmetries of the square are equally likely. Shapes are fixed, so that an image
+    that is not square gets no odd number of quarter turns.
 
     Args:
         key, example: see types.Example.
