@@ -15,12 +15,30 @@ from efficient_jax.augment.kernels.resample import Matrix
 
 
 def shear_rows(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -> Pixels:
-    """For a matrix that is the identity but for matrix[0, 1]."""
+    """Shears packed pixels along x.
+
+    Args:
+        pixels: packed pixels [h w].
+        matrix: inverse warp from `resample.fixed_point`, the identity but for matrix[0, 1].
+        fill: packed pixel that lies outside.
+        channels: channels of the pixels, in 1..4.
+
+    Returns: packed pixels [h w].
+    """
     return _slide(pixels, matrix[0, 1], resample.fraction_bits(pixels.shape), fill, channels)
 
 
 def shear_columns(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -> Pixels:
-    """For a matrix that is the identity but for matrix[1, 0]."""
+    """Shears packed pixels along y.
+
+    Args:
+        pixels: packed pixels [h w].
+        matrix: inverse warp from `resample.fixed_point`, the identity but for matrix[1, 0].
+        fill: packed pixel that lies outside.
+        channels: channels of the pixels, in 1..4.
+
+    Returns: packed pixels [h w].
+    """
     return _slide(pixels.T, matrix[1, 0], resample.fraction_bits(pixels.shape), fill, channels).T
 
 
@@ -40,7 +58,16 @@ def _slide(pixels: Pixels, slope: Int32[Array, ""], bits: int, fill: int, channe
 
 
 def translate(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -> Pixels:
-    """For a matrix that is the identity but for whole numbers in its last column."""
+    """Moves packed pixels by whole pixels.
+
+    Args:
+        pixels: packed pixels [h w].
+        matrix: inverse warp from `resample.fixed_point`, the identity but for whole numbers in its last column.
+        fill: packed pixel that lies outside.
+        channels: not used; `shear_rows` and `resample` have it.
+
+    Returns: packed pixels [h w].
+    """
     del channels
     height, width = pixels.shape
     shift = matrix[:, 2] >> resample.fraction_bits(pixels.shape)

@@ -25,12 +25,20 @@ NEAREST = 1e-6  # of depths in a perspective, where that of the centre of the im
 
 
 def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) -> Example:
-    """Every entry but the image, changed by inverse warps, the first change first.
+    """Returns the example with every entry but the image changed by inverse warps.
 
-    inverses: each takes a point (x, y, 1) of its output to the point of its input, in pixels from the centre of the
-    picture; the last row is (0, 0, 1), or that of a perspective. size: (height, width) of all outputs.
-    Boxes are moved by the product of the changes, so that hulls of hulls do not grow; what one of the changes
-    moved out of the picture does not come back with the next.
+    Boxes are moved by the product of the changes, so that hulls of hulls do not grow; what one of the changes moved out
+    of the image does not come back with the next.
+
+    Args:
+        example: see types.Example.
+        inverses: in order of the changes; each takes a point (x, y, 1) of its output to the point of its input, in
+            pixels from the center of the image; the last row is (0, 0, 1), or that of a perspective.
+        size: (height, width) of all outputs.
+
+    Returns: the example; its image is the old one.
+
+    Raises: UserError for entries that `entries.check` refuses.
     """
     example = entries.check(example)
     old = example["image"].shape[:2]
@@ -64,9 +72,15 @@ def move_to(
     forward: Callable[[Points], Points],
     points_per_side: int,
 ) -> Example:
-    """Every entry but the image, where output pixel (i, j) shows the point `seen` (x, y) from the upper left pixel.
+    """Returns the example with every entry but the image changed, given the point that each pixel shows.
 
-    forward: the change of a point, from the centre of the picture. points_per_side: see `carry`.
+    Args:
+        example: see types.Example.
+        seen: (x, y) of the point that output pixel (i, j) shows, in pixels from the center of the upper left pixel.
+        forward: takes points of the input to points of the output, in pixels from the center of the image.
+        points_per_side: how many points of each side of a box are moved, see `carry`.
+
+    Returns: the example; its image is the old one.
     """
     old = example["image"].shape[:2]
     look = partial(_nearest_to, seen=seen)
@@ -84,11 +98,17 @@ def carry(
     look: Callable[[Shaped[Array, "h w"]], Shaped[Array, "h2 w2"]],
     points_per_side: int = 1,
 ) -> Example:
-    """Every entry but the image, changed by functions of points, which count from the centre of the picture.
+    """Returns the example with every entry but the image changed by functions of points.
 
-    changes: in order, each from a point of its input to the point of its output, and the size of that. look: a mask
-    resampled by all of them.
-    points_per_side: how many points of each side of a box are moved; 1, its corner, where lines stay straight.
+    Args:
+        example: see types.Example.
+        old: (height, width) of the image.
+        changes: in order, each from points of its input to points of its output, in pixels from the center of the
+            image, and the (height, width) of the output.
+        look: resamples a mask by all of them.
+        points_per_side: how many points of each side of a box are moved; 1, its corner, where lines stay straight.
+
+    Returns: the example; its image is the old one.
     """
     moved = dict(example)
     if "mask" in example:
@@ -150,11 +170,24 @@ def _overlap(box: Float[Array, " 4"], window: Float[Array, " 4"]) -> Float[Array
 
 
 def area(boxes: Float[Array, "*n 4"]) -> Float[Array, " *n"]:
+    """Returns the areas of boxes.
+
+    Args:
+        boxes: (left, top, right, bottom) each.
+
+    Returns: square pixels.
+    """
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def boxes_of_masks(box_mask: Bool[Array, "n h w"]) -> Float[Array, "n 4"]:
-    """The smallest box around the pixels of each mask, (0, 0, 0, 0) where it has none."""
+    """Returns the smallest box around the pixels of each mask.
+
+    Args:
+        box_mask: the pixels of each object.
+
+    Returns: (left, top, right, bottom) in pixels, (0, 0, 0, 0) where a mask has none.
+    """
 
     def ends(line: Bool[Array, "n length"]) -> tuple[Array, Array]:
         place = jnp.arange(line.shape[1], dtype=jnp.int32)
@@ -173,6 +206,14 @@ def _centre(size: Size, less: int) -> Float[Array, " 2"]:
 
 
 def project(matrix: Inverse, points: Points) -> Points:
+    """Returns points changed by a matrix.
+
+    Args:
+        matrix: affine or a perspective.
+        points: (x, y) in pixels from the center of the image.
+
+    Returns: the points; one beyond the horizon of a perspective is far outside.
+    """
     x, y = points.T
     along_x, along_y, depth = (row[0] * x + row[1] * y + row[2] for row in matrix)
     depth = jnp.maximum(depth, NEAREST)  # a point beyond the horizon is far outside, not mirrored into the image
@@ -180,7 +221,13 @@ def project(matrix: Inverse, points: Points) -> Points:
 
 
 def inverted(matrix: Inverse) -> Inverse:
-    """The inverse by cofactors: no call to LAPACK for nine numbers, in a loop over images."""
+    """Returns the inverse by cofactors: no call to LAPACK for nine numbers, in a loop over images.
+
+    Args:
+        matrix: 3x3, not singular.
+
+    Returns: its inverse.
+    """
     a, b, c = matrix
     cofactors = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
     return cofactors / jnp.dot(a, cofactors[:, 0], precision="highest")
@@ -189,10 +236,19 @@ def inverted(matrix: Inverse) -> Inverse:
 def filter_boxes(
     key: PRNGKeyArray, example: Example, *, min_area: float = 0.0, min_visibility: float = 0.0, at_most: int = 0
 ) -> Example:
-    """Drops boxes of less than `min_area` square pixels, or with less than `min_visibility` of the object in view.
+    """Drops boxes that are too small or too little in view.
 
-    Dropped means `box_visible` = 0.0, a box of zeros and an empty `box_mask`. at_most: so many rows are kept, those
-    with an object first and in order; 0 keeps all rows.
+    Dropped means `box_visible` = 0.0, a box of zeros and an empty `box_mask`.
+
+    Args:
+        key, example: see types.Example.
+        min_area: smallest area of a box that is kept, in square pixels, 0.0 or more.
+        min_visibility: smallest share of the object that is in view, in 0..1.
+        at_most: rows that are kept, those with an object first and in order, 0 or more; 0 keeps all rows.
+
+    Returns: the example; without boxes it is unchanged.
+
+    Raises: UserError for settings outside their ranges.
     """
     del key
     if min_area < 0 or not 0 <= min_visibility <= 1 or at_most < 0:
