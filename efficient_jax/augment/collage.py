@@ -164,7 +164,7 @@ def _pixels(box_mask: Bool[Array, "n h w"]) -> Float[Array, " n"]:
 
 
 def _at(mask: Bool[Array, "h w"], points: Float[Array, "k 2"]) -> Bool[Array, " k"]:
-    """The mask where the points are; False outside."""
+    """Returns the mask at the points, False outside."""
     x, y = jnp.round(points).astype(jnp.int32).T
     height, width = mask.shape
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
@@ -172,7 +172,7 @@ def _at(mask: Bool[Array, "h w"], points: Float[Array, "k 2"]) -> Bool[Array, " 
 
 
 def _objects(example: Example) -> Example:
-    """What has a row for each object or keypoint."""
+    """Returns the entries that have a row for each object or keypoint."""
     return {name: x for name, x in example.items() if name.startswith(("boxes", "box_", "keypoint"))}
 
 

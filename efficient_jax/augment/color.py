@@ -1,5 +1,7 @@
-"""Operations on levels and channels, drawn or not: brightness, contrast, saturation, hue and gamma, the first four
-together (`color_jitter`), and those of Pillow's ImageOps.
+"""Operations on levels and channels.
+
+They are brightness, contrast, saturation, hue and gamma, the first four together (`color_jitter`), and those of
+Pillow's ImageOps.
 
 uint8 levels are changed as integers, float ones without rounding, see `kernels.pointwise`.
 """
@@ -406,7 +408,7 @@ def _factors(name: str, strength: Range) -> tuple[float, float]:
 def _turns(name: str, strength: Range) -> tuple[float, float]:
     low, high = ranges.changes(strength, f"{name}: strength")
     if not -0.5 <= low <= high <= 0.5:
-        raise UserError(f"{name}: strength {strength} is not in 0..0.5; 0.5 is half the colour circle either way")
+        raise UserError(f"{name}: strength {strength} is not in 0..0.5; 0.5 is half the color circle either way")
     return 6 * low * SIXTH, 6 * high * SIXTH
 
 

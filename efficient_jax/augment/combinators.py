@@ -1,4 +1,4 @@
-"""Combinators: an augmentation that sends each image through some of the augmentations it is given.
+"""Combinators: augmentations that apply some of several augmentations to each image.
 
 On CPU an image goes through what was drawn for it and nothing else; accelerators run everything and select.
 Augmentations are any `(key, example) -> example`; those to choose from return the same entries, shapes and dtypes.
@@ -238,7 +238,7 @@ def shared(augmentations: tuple[Augmentation, ...]) -> tuple[tuple[Augmentation,
 
 
 def _parts(augmentation: Any) -> Any:
-    """What makes two partials equal; python compares them by identity."""
+    """Returns a key that is equal for equal partials, which python compares by identity."""
     if isinstance(augmentation, partial):
         return augmentation.func, augmentation.args, augmentation.keywords
     return augmentation

@@ -1,6 +1,6 @@
-"""What JPEG does to a picture, without the file: everything but the entropy coder, which loses nothing.
+"""JPEG compression of an image without a file: everything but the entropy coder, which is lossless.
 
-As libjpeg does it (ITU-T T.81, T.871): YCbCr, chroma of half the resolution, discrete cosine transforms of 8x8 blocks,
+It follows libjpeg (ITU-T T.81, T.871): YCbCr, chroma of half the resolution, discrete cosine transforms of 8x8 blocks,
 coefficients rounded to multiples of a table's entries. All sums are of integers, so that no pixel depends on how the
 arithmetic was compiled. libjpeg rounds between the passes of its transform; we do not.
 """
@@ -90,12 +90,12 @@ def compressed(image: UInt8[Array, "h w c"], quality: Int32[Array, ""]) -> UInt8
         raise UserError(f"jpeg takes 1 or 3 channels, this image has {channels}")
     red, green, blue = (_to_multiple(image[..., i].astype(jnp.int32), 2, 16) for i in range(3))
     luma = (19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16
-    centre = (128 << 16) + (1 << 15) - 1
-    chroma_blue = (-11059 * red - 21709 * green + 32768 * blue + centre) >> 16
-    chroma_red = (32768 * red - 27439 * green - 5329 * blue + centre) >> 16
+    center = (128 << 16) + (1 << 15) - 1
+    chroma_blue = (-11059 * red - 21709 * green + 32768 * blue + center) >> 16
+    chroma_red = (32768 * red - 27439 * green - 5329 * blue + center) >> 16
     both = _halved(chroma_blue | chroma_red << 16)
 
-    # One picture with both chroma planes side by side under the luma, so that one product transforms all blocks.
+    # One image with both chroma planes side by side under the luma, so that one product transforms all blocks.
     below = _to_multiple(jnp.concatenate([both & 255, both >> 16], axis=1), 8, 1)
     luma = _to_multiple(luma, 8, 1)
     planes = _quantized(jnp.concatenate([luma, below]), len(luma), quality)
@@ -125,7 +125,7 @@ def quantization(quality: Int32[Array, ""]) -> Int32[Array, "2 64"]:
 
 
 def _quantized(plane: Plane, luma_rows: int, quality: Int32[Array, ""]) -> Plane:
-    """Every 8x8 block with rounded coefficients; the rows from `luma_rows` on are chroma."""
+    """Rounds the coefficients of every 8x8 block; the rows from `luma_rows` on are chroma."""
     height, width = plane.shape
     blocks = (plane - 128).astype(jnp.float32).reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2).reshape(-1, 64)
     is_luma = (np.arange(len(blocks)) < luma_rows * width // 64)[:, None]
@@ -148,7 +148,7 @@ def _to_multiple(plane: Plane, rows: int, columns: int) -> Plane:
 
 
 def _halved(both: Plane) -> Plane:
-    """The mean of 2x2 pixels, rounded up and down in turn."""
+    """Returns the mean of 2x2 pixels, rounded up and down in turn."""
     height, width = both.shape
     pairs = both.reshape(height // 2, 2 * width)
     pairs = (pairs[:, :width] + pairs[:, width:]).reshape(height // 2, width // 2, 2)
@@ -157,9 +157,9 @@ def _halved(both: Plane) -> Plane:
 
 
 def _doubled(both: Plane) -> Plane:
-    """libjpeg's "fancy" upsampling: weights 9, 3, 3 and 1 for the four nearest pixels.
+    """Upsamples as libjpeg's "fancy" upsampling: weights 9, 3, 3 and 1 for the four nearest pixels.
 
-    libjpeg repeats pixels instead where a picture is less than five wide.
+    libjpeg repeats pixels instead where an image is less than five wide.
     """
     height, width = both.shape
     around = jnp.pad(both, ((1, 1), (0, 0)), mode="edge")

@@ -1,6 +1,6 @@
-"""The check of an example's entries, and the wrapper that makes every operation, mix and choice perform it.
+"""Checks the entries of an example, and wraps every operation, mix and combinator with that check.
 
-Shapes and dtypes are known while a program is traced, so a compiled program contains nothing of the check. The entries
+Shapes and dtypes are known while a program is traced, so the check costs nothing in a compiled program. The entries
 and their meaning are those of `efficient_jax.types.Example`.
 """
 
@@ -163,7 +163,7 @@ def _array(x: Any) -> Array:
 
 
 def _require_shapes(example: Example, lead: int) -> None:
-    """That targets have the size of the image and each other's numbers of objects and keypoints."""
+    """Checks that targets have the size of the image and agree in their numbers of objects and keypoints."""
     height, width = example["image"].shape[lead:][:2]
     sizes = {"h": (height, "image"), "w": (width, "image")}  # of a dimension, and which entry has it
     for name in [name for name in MOVED if name in example] + sorted(example.keys() - MOVED.keys()):

@@ -1,4 +1,4 @@
-"""Operations that hide part of the picture."""
+"""Operations that hide part of the image."""
 
 import math
 
@@ -119,7 +119,7 @@ def gridmask(
     if not 0 <= ratio <= 1:
         raise UserError(f"gridmask: ratio {ratio} is not in 0..1, the share of each period that is kept")
     if not 0 < d_min <= d_max:
-        raise UserError(f"gridmask: d_min {d_min} and d_max {d_max} are not in order above 0, in sides of the picture")
+        raise UserError(f"gridmask: d_min {d_min} and d_max {d_max} are not in order above 0, in sides of the image")
     image = example["image"]
     height, width, channels = image.shape
     shortest, longest = (max(1, round(d * min(height, width))) for d in (d_min, d_max))
@@ -142,7 +142,7 @@ def gridmask(
 def _turned_squares(
     angle: Array, period: Integer, bar: Integer, down: Integer, across: Integer, size: tuple[int, int]
 ) -> Bool[Array, "h w"]:
-    """The squares of a grid turned counter-clockwise by an angle in radians about the centre of the image."""
+    """Returns a mask of a grid's squares, turned counter-clockwise about the image's center by an angle in radians."""
     bits = resample.fraction_bits(size)
     cos, sin = (jnp.round(f(angle) * (1 << bits)).astype(jnp.int32) for f in (jnp.cos, jnp.sin))
     y = (jnp.arange(size[0], dtype=jnp.int32) - size[0] // 2)[:, None]

@@ -1,8 +1,9 @@
-"""Operations on neighbourhoods: each pixel becomes a weighted mean of those around it. Beyond its border the picture
-is mirrored about the outermost pixels, over and over where it is small.
+"""Operations on neighbourhoods: each pixel becomes a weighted mean of the pixels around it.
 
-A picture is handled as rows [h, w * c] whose neighbours are c apart: long loops that vectorise, whatever c is. The
-weights of uint8 pictures are integers out of tables, so that no pixel depends on how the arithmetic was compiled.
+Beyond its border the image is mirrored about the outermost pixels, repeatedly where it is small.
+
+An image is handled as rows [h, w * c] whose neighbours are c apart: long loops that vectorise, whatever c is. The
+weights of uint8 images are integers out of tables, so that no pixel depends on how the arithmetic was compiled.
 """
 
 from functools import partial
@@ -20,8 +21,8 @@ from efficient_jax.augment.ranges import Range
 from efficient_jax.errors import UserError
 from efficient_jax.types import Example
 
-SIGMAS = 1024  # gaussian_blur draws one of so many deviations
-ANGLES = 256  # and motion_blur one of so many directions
+SIGMAS = 1024  # standard deviations that gaussian_blur draws from
+ANGLES = 256  # directions that motion_blur draws from
 _BITS = 16  # integer weights sum to 2**16
 
 
@@ -44,7 +45,7 @@ def smooth(pixels: Pixels) -> Pixels:
 
 
 def _thirteenth(total: Num[Array, " ..."]) -> Num[Array, " ..."]:
-    """`total / 13` rounded, as a multiplication: exact for sums of 13 bytes."""
+    """Returns `total / 13` rounded, by a multiplication: exact for sums of 13 bytes."""
     return (2 * total + 13) * 10083 >> 18
 
 
@@ -182,7 +183,7 @@ def _gathered(
     *,
     shape: tuple[int, int],
 ) -> Shaped[Array, "h w"]:
-    """The weighted sum of pieces of `shape` that start at (y, x). For use inside a `platform_loop`."""
+    """Returns the weighted sum of windows of `shape` that start at (y, x). For use inside a `platform_loop`."""
     exact = padded.dtype == jnp.uint8
     dtype = jnp.dtype(jnp.int32) if exact else padded.dtype
     total = jnp.full(shape, (1 << _BITS) // 2 if exact else 0, dtype)
@@ -192,13 +193,13 @@ def _gathered(
 
 
 def _choose(key: PRNGKeyArray, table: Shaped[np.ndarray, " n *rest"]) -> Shaped[Array, " *rest"]:
-    """A uniformly drawn row."""
+    """Returns a uniformly drawn row."""
     row = (jax.random.uniform(key) * len(table)).astype(jnp.int32)
     return jnp.asarray(table).at[row].get(mode="promise_in_bounds")
 
 
 def _in_integers(kernels: Float[np.ndarray, "n taps"]) -> Shaped[np.ndarray, "n taps"]:
-    """Weights as uint32 that sum to 2**16 exactly: a picture of one level stays as it is."""
+    """Returns weights as uint32 that sum to 2**16 exactly, so that a constant image stays as it is."""
     integers = np.round(kernels * (1 << _BITS)).astype(np.int64)
     rest = (1 << _BITS) - integers.sum(axis=1)
     integers[np.arange(len(integers)), integers.argmax(axis=1)] += rest
@@ -206,7 +207,7 @@ def _in_integers(kernels: Float[np.ndarray, "n taps"]) -> Shaped[np.ndarray, "n 
 
 
 def _mirrored(image: Shaped[Array, "h w c"], *, rows: int = 0, columns: int = 0) -> Shaped[Array, "ph pwc"]:
-    """Rows of the picture, longer by so many pixels on each side."""
+    """Returns the rows of the image, mirrored by `rows` and `columns` pixels on each side."""
     padded = jnp.pad(image, ((rows, rows), (columns, columns), (0, 0)), mode="reflect")
     return padded.reshape(len(padded), -1)
 
@@ -214,7 +215,7 @@ def _mirrored(image: Shaped[Array, "h w c"], *, rows: int = 0, columns: int = 0)
 def _correlate(
     x: Shaped[Array, "ph pw"], weights: Num[Array, " taps"] | list[int], *, axis: int, step: int = 1
 ) -> Num[Array, "h w"]:
-    """The weighted sum of elements `step` apart, for a symmetric kernel."""
+    """Returns the weighted sum of elements `step` apart, for a symmetric kernel."""
     dtype = getattr(weights, "dtype", x.dtype)
     middle = len(weights) // 2
     size = x.shape[axis] - 2 * middle * step

@@ -1,5 +1,7 @@
-"""Operations that mix two examples. The partner of example i is its neighbour i ^ 1: in a shuffled batch as good as
-any other, and on the same device whenever each device holds an even number of examples.
+"""Operations that mix two examples.
+
+The partner of example i is its neighbour i ^ 1: in a shuffled batch as good as any other, and on the same device
+whenever each device holds an even number of examples.
 
 Labels are mixed as the pixels are. Classes of pixels (`mask`) are pasted with the pixels, never blended.
 """
@@ -60,8 +62,8 @@ def cutmix(keys: Key[Array, " b"], batch: Batch, *, alpha: float = 1.0) -> Batch
     """
     _refuse_targets(batch, "cutmix", "boxes", "box_mask", "keypoints")
     image = batch["image"]
-    drawn, *centre = uniforms(keys, 3)
-    rectangle, share = _rectangles(1 - beta(drawn, alpha, "cutmix"), centre, image.shape[1:3])
+    drawn, *center = uniforms(keys, 3)
+    rectangle, share = _rectangles(1 - beta(drawn, alpha, "cutmix"), center, image.shape[1:3])
     mixed = {"image": _paste(image, partner(image), rectangle)}
     if "mask" in batch:
         mask = batch["mask"][..., None]
@@ -94,12 +96,12 @@ def mixup_or_cutmix(
         raise UserError(f"mixup_or_cutmix: cutmix_share {cutmix_share} is not in 0..1")
     _refuse_targets(batch, "mixup_or_cutmix", "mask", "boxes", "box_mask", "keypoints")
     image = dtypes.to_float(batch["image"])
-    coin, drawn, *centre = uniforms(keys, 4)
+    coin, drawn, *center = uniforms(keys, 4)
     cut = coin < cutmix_share
     # Each leaves the image of the other as it is: a weight of one, a rectangle without pixels.
     weight = jnp.where(cut, 1.0, beta(drawn, mixup_alpha, "mixup_or_cutmix"))
     area = jnp.where(cut, 1 - beta(drawn, cutmix_alpha, "mixup_or_cutmix"), 0.0)
-    rectangle, share = _rectangles(area, centre, image.shape[1:3])
+    rectangle, share = _rectangles(area, center, image.shape[1:3])
     mixed = _paste(_blend(image, weight), partner(image), rectangle)
     own = weight * (1 - share)
     return batch | {"image": mixed} | mixed_label(batch, [own, 1 - own])
@@ -148,14 +150,14 @@ def saliency_cutmix(
         raise UserError(
             f"saliency_cutmix: {blocks} x {blocks} blocks do not divide images of {height} x {width} pixels"
         )
-    drawn, *centre = uniforms(keys, 3)
+    drawn, *center = uniforms(keys, 3)
     count = jnp.round((1 - beta(drawn, alpha, "saliency_cutmix")) * blocks**2).astype(jnp.int32)
     shown = _in_blocks(saliency(batch) if saliency else batch["saliency"], blocks).sum((2, 4))
     shown /= jnp.maximum(shown.sum((1, 2), keepdims=True), 1e-30)
     loss = shown - partner(shown)
     loss += smoothness * _beside(loss)
     middles = jnp.arange(blocks, dtype=jnp.float32) + 0.5
-    y, x = (jnp.abs(middles - blocks * c[:, None]) for c in centre)
+    y, x = (jnp.abs(middles - blocks * c[:, None]) for c in center)
     distance = jnp.maximum(y[:, :, None], x[:, None])
     order = jax.vmap(jnp.lexsort)((distance.reshape(b, -1), loss.reshape(b, -1)))
     pasted = (jnp.argsort(order) < count[:, None]).reshape(b, blocks, 1, blocks, 1)
@@ -251,16 +253,16 @@ def _blend(image: Shaped[Array, "b h w c"], weight: Float[Array, " b"]) -> Float
 
 
 def _rectangles(
-    area: Float[Array, " b"], centre: list[Float[Array, " b"]], size: tuple[int, ...]
+    area: Float[Array, " b"], center: list[Float[Array, " b"]], size: tuple[int, ...]
 ) -> tuple[tuple[Array, ...], Float[Array, " b"]]:
-    """(top, left, rows, columns), of the picture's proportions and clipped at its borders; and the share it covers."""
-    (top, rows), (left, columns) = (_interval(area, c, side) for c, side in zip(centre, size, strict=True))
+    """Returns ((top, left, rows, columns) in the image's proportions, clipped at its borders; its share)."""
+    (top, rows), (left, columns) = (_interval(area, c, side) for c, side in zip(center, size, strict=True))
     return (top, left, rows, columns), (rows * columns).astype(jnp.float32) / (size[0] * size[1])
 
 
-def _interval(area: Float[Array, " b"], centre: Float[Array, " b"], side: int) -> tuple[Array, Array]:
+def _interval(area: Float[Array, " b"], center: Float[Array, " b"], side: int) -> tuple[Array, Array]:
     length = (jnp.sqrt(area) * side).astype(jnp.int32)
-    start = scaled(centre, side) - length // 2
+    start = scaled(center, side) - length // 2
     first = jnp.maximum(start, 0)
     return first, jnp.minimum(start + length, side) - first
 
@@ -275,7 +277,7 @@ def _in_blocks(entry: Shaped[Array, "b h w *c"], blocks: int) -> Shaped[Array, "
 
 
 def _beside(loss: Float[Array, "b n n"]) -> Float[Array, "b n n"]:
-    """The mean over the two to four neighbours of each block."""
+    """Returns the mean over the two to four neighbours of each block."""
 
     def total(x: Array) -> Array:
         ring = jnp.pad(x, ((0, 0), (1, 1), (1, 1)))

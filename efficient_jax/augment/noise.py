@@ -1,4 +1,4 @@
-"""Operations that change each pixel for itself, at random.
+"""Operations that add noise to each pixel independently.
 
 uint8 noise is looked up in tables by random integers, so that no pixel depends on how the arithmetic was compiled.
 """
@@ -97,7 +97,7 @@ def salt_and_pepper(key: PRNGKeyArray, example: Example, *, amount: float = 0.1)
 
 
 def _draw(key: PRNGKeyArray) -> tuple[Float[Array, ""], UInt32[Array, " 2"]]:
-    """A number uniform in [0, 1), and a seed for `hashed`."""
+    """Draws a number uniform in [0, 1), and a seed for `hashed`."""
     words = jax.random.bits(key, (3,))
     return (words[0] >> 8).astype(jnp.float32) / 2**24, words[1:]
 
@@ -126,7 +126,7 @@ def _normal_quantiles() -> np.ndarray:
 
 
 def _poisson_quantiles(photons: float) -> UInt8[np.ndarray, "256 n"]:
-    """Of each level the results, in levels, that are equally probable."""
+    """Returns the equally probable results of each level, in levels."""
     level = np.arange(256)
     most = np.ceil((level[:-1] + 0.5) * photons / 255) - 1  # the largest count that is rounded to this level
     below = special.pdtr(most, level[:, None] * photons / 255)

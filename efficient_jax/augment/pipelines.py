@@ -1,4 +1,4 @@
-"""Augmentations one after the other, and the pipeline that a config's block describes."""
+"""Builds the augmentation pipeline that a config's block describes, and applies augmentations to batches."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -111,7 +111,7 @@ class _Step(NamedTuple):
 
 
 def _steps(names: tuple[str, ...], blocks: Blocks, where: str, asked: str, inside: tuple[str, ...]) -> list[_Step]:
-    """What `names`, the value of the key `asked`, stand for; neighbouring changes of geometry are one step."""
+    """Returns the steps of `names`, the value of the key `asked`; neighbouring changes of geometry are one step."""
     several_names(names, asked)
     steps = [_step(name, blocks, where, asked, inside) for name in names]
     for start, stop in reversed(fused.chains([step.op for step in steps])):
@@ -132,7 +132,7 @@ def _step(name: str, blocks: Blocks, where: str, asked: str, inside: tuple[str, 
 
 
 def _resolved(name: str, blocks: Blocks, where: str, asked: str) -> tuple[str, dict[str, Any], float]:
-    """The operation that `name` stands for, its settings, and the probability that it is applied."""
+    """Returns the operation of `name`, its settings, and the probability that it is applied."""
     if not isinstance(name, str):
         raise UserError(f"{asked}: want names of operations, got {name!r} ({type(name).__name__})")
     block, at = blocks.get(name, {}), f"{where}.{name}"
@@ -156,7 +156,7 @@ def _resolved(name: str, blocks: Blocks, where: str, asked: str) -> tuple[str, d
 def _augmentation(
     op: str, name: str, settings: dict[str, Any], blocks: Blocks, where: str, inside: tuple[str, ...]
 ) -> Augmentation:
-    """`op` with its settings, and with the operations that the block `name` names for it."""
+    """Returns `op` with its settings, and with the operations that the block `name` names for it."""
 
     def named(key: str) -> tuple[str, ...]:
         names = blocks.get(name, {}).get(key, ())
@@ -181,7 +181,7 @@ def _augmentation(
 
 
 def _mixing_some(mix: Augment, probability: float) -> Augment:
-    """A mix that leaves each example as it was with probability 1 - `probability`."""
+    """Returns a mix that leaves each example as it was with probability 1 - `probability`."""
 
     def apply(keys: Key[Array, " b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
         mixed = augmented(mix, keys, batch, saliency)

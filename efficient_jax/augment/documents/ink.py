@@ -1,6 +1,6 @@
 """Ink: operations on printed pages, dark on white, and what they share with those on paper.
 
-Most draw each pixel some way towards another picture, often plain black or white (`towards`). The ways are integers,
+Most move each pixel some way towards another image, often black or white (`towards`). The ways are integers,
 so that no pixel of a uint8 image depends on how the arithmetic was compiled. Each operation runs in a loop of its own:
 where two met, XLA CPU would compute the pixels of the first anew for every byte that the second reads.
 """
@@ -55,7 +55,7 @@ def ink_bleed(key: PRNGKeyArray, example: Example, *, strength: float = 0.8, rad
 
 
 def _darkest(image: Image, radius: int) -> Image:
-    """The minimum over the square of pixels within `radius`, of each channel by itself."""
+    """Returns the minimum over the square of pixels within `radius`, channel by channel."""
     height, width, _ = image.shape
     around = ((radius, radius), (radius, radius), (0, 0))
     padded = jnp.pad(image, around, constant_values=white(image))
@@ -147,8 +147,8 @@ def blot(
 
     def along(axis: int) -> Float[Array, "parts length"]:
         length = image.shape[axis]
-        centre = (place[axis] * (16 * length)).astype(jnp.int32) + (largest * (4 * aside[axis] - 2)).astype(jnp.int32)
-        apart = abs(16 * jnp.arange(length, dtype=jnp.int32) - centre[..., None])
+        center = (place[axis] * (16 * length)).astype(jnp.int32) + (largest * (4 * aside[axis] - 2)).astype(jnp.int32)
+        apart = abs(16 * jnp.arange(length, dtype=jnp.int32) - center[..., None])
         entry = jnp.minimum(64 * apart // reach[..., None], 256)
         return bell.at[entry].get(mode="promise_in_bounds").reshape(-1, length)
 
@@ -273,7 +273,7 @@ def clouds(seed: Seed, height: int, width: int, cells: tuple[int, int]) -> Int32
 
 
 def _exactly(a: Float[Array, "h n"], b: Float[Array, "n w"]) -> Float[Array, "h w"]:
-    """The product of matrices of integers. Sums below 2**24 are exact in float32, in whichever order."""
+    """Returns the product of matrices of integers. Sums below 2**24 are exact in float32, in whichever order."""
     return jnp.matmul(a, b, precision="highest")
 
 

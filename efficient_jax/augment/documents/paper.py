@@ -21,7 +21,7 @@ from efficient_jax.augment.kernels import dtypes, loops, packed, pointwise
 from efficient_jax.errors import UserError
 from efficient_jax.types import Example
 
-_ANGLES = 256  # lighting_gradient draws one of so many directions
+_ANGLES = 256  # directions that lighting_gradient draws from
 
 
 def paper_tint(key: PRNGKeyArray, example: Example, *, lightness: float = 0.85, warmth: float = 0.15) -> Example:
@@ -149,7 +149,7 @@ def lighting_gradient(key: PRNGKeyArray, example: Example, *, strength: float = 
     x, y = jnp.round(slopes * amount.astype(jnp.float32)).astype(jnp.int32)
 
     def shade(image: Image, x: Int32[Array, ""], y: Int32[Array, ""], amount: Int32[Array, ""]) -> Image:
-        across = 2 * jnp.arange(width, dtype=jnp.int32) - (width - 1)  # in half pixels from the centre: integers
+        across = 2 * jnp.arange(width, dtype=jnp.int32) - (width - 1)  # in half pixels from the center: integers
         down = (2 * jnp.arange(height, dtype=jnp.int32) - (height - 1))[:, None]
         missing = (x * across + y * down + 128 * amount) >> 8
         return towards(image, BLACK, jnp.clip(missing, 0, amount))

@@ -1,7 +1,7 @@
 """Printed pages that look scanned: ink, paper and light, in the manner of Augraphy (arXiv 2208.14558).
 
-A page is dark ink on white. The operations of `ink` change it, those of `paper` a blank sheet; `document` prints one
-on the other and lets the rest happen to both.
+A page is dark ink on white. The operations of `ink` change it, those of `paper` change a blank sheet; `document`
+prints one on the other and applies further operations to both.
 """
 
 from collections.abc import Callable

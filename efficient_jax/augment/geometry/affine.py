@@ -224,12 +224,12 @@ def shear(
 ) -> Example:
     """Shears the image about its center, along x and along y, each amount uniform.
 
+    A positive `x` moves rows below the center to the left, a positive `y` columns right of the center up.
+
     Args:
         key, example: see types.Example.
-        x: largest shift of a row per row from the center, in pixels, 0.0 or more; or a range (lowest, highest):
-            positive moves what is below the center to the left.
-        y: largest shift of a column per column from the center, in pixels, 0.0 or more; or a range (lowest, highest):
-            positive moves what is right of the center up.
+        x: largest shear of rows either way, in pixels per pixel, 0.0 or more; or a range (lowest, highest).
+        y: largest shear of columns either way, in pixels per pixel, 0.0 or more; or a range (lowest, highest).
         fill: level outside the image where `border` is constant, in 0..1, one level or one for each channel.
         border: what lies outside the image: constant, edge or reflect, see `affine`; masks always get 0.
 
@@ -298,6 +298,9 @@ def affine(
 ) -> Example:
     """Shears, zooms, turns and moves the image in one bilinear resample; every amount is uniform in its range.
 
+    The border `reflect` mirrors the image about its outermost pixels. Boxes are those of the object itself, whatever
+    the border shows.
+
     Args:
         key, example: see types.Example.
         rotate: largest angle either way in degrees, 0.0 or more; or a range (lowest, highest).
@@ -306,8 +309,7 @@ def affine(
         translate: largest shift either way as a share of the width and of the height, 0.0 or more; or a range.
         scale: zooms by up to 1 + scale and its inverse, uniform in the logarithm, 0.0 or more; or a range of factors.
         fill: level outside the image where `border` is constant, in 0..1, one level or one for each channel.
-        border: what lies outside the image: constant (`fill`), edge (the nearest pixel) or reflect (mirrored about the
-            outermost pixels). Masks always get 0 outside, and boxes are of the object itself.
+        border: what lies outside the image: constant (`fill`), edge (nearest pixel) or reflect; masks always get 0.
 
     Returns: the example with its image, masks, boxes and keypoints changed.
 
@@ -383,7 +385,7 @@ MATRICES: dict[str, Callable[..., Inverse]] = {
 
 
 def _draw(key: PRNGKeyArray, *limits: tuple[float, float]) -> Float[Array, " n"]:
-    """A number uniform in each range (lowest, highest)."""
+    """Draws a number uniform in each range (lowest, highest)."""
     middle = jnp.array([(low + high) / 2 for low, high in limits], jnp.float32)
     half = jnp.array([(high - low) / 2 for low, high in limits], jnp.float32)
     return middle + jax.random.uniform(key, (len(limits),), minval=-1.0) * half

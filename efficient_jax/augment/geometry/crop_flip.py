@@ -1,4 +1,4 @@
-"""Changes that move whole pixels or the picture's frame: flips, quarter turns, crop, pad, resize."""
+"""Changes that move whole pixels or the image's frame: flips, quarter turns, crop, pad, resize."""
 
 import math
 from collections.abc import Callable
@@ -226,7 +226,7 @@ def _at(top: Array, left: Array, old: Size, size: Size) -> Inverse:
 def _room(old: Size, size: Size, name: str) -> np.ndarray:
     room = np.array(old) - size
     if (room < 0).any() or min(size) < 1:
-        raise UserError(f"{name}: a window of {size[0]} x {size[1]} does not fit into a picture of {old[0]} x {old[1]}")
+        raise UserError(f"{name}: a window of {size[0]} x {size[1]} does not fit into an image of {old[0]} x {old[1]}")
     return room
 
 
@@ -326,7 +326,7 @@ def random_window(key: PRNGKeyArray, old: Size, area_min: float, area_max: float
 def _areas_that_fit(
     height: int, width: int, area_min: float, area_max: float, log_ratio: float
 ) -> Float[np.ndarray, " q"] | None:
-    """257 quantiles of the area of windows that fit, in pixels: one draw where others draw again and again."""
+    """Returns 257 quantiles of the area of windows that fit, in pixels: one draw instead of repeated ones."""
     areas = np.linspace(area_min, area_max, 4097) * (height * width)
     shapes = np.minimum(log_ratio, np.log(width**2 / areas)) - np.maximum(-log_ratio, np.log(areas / height**2))
     weight = np.maximum(shapes, 0) if log_ratio > 0 else (shapes >= 0).astype(float)
@@ -339,7 +339,7 @@ def _areas_that_fit(
 
 
 def _show(example: Example, window: Window, size: Size) -> Example:
-    """The window of the image, at `size`."""
+    """Returns the example with a window of its image at `size`."""
     image = example["image"]
     moved = targets.move(example, through_window(window, image.shape[:2], size), size)
     return moved | {"image": shown(image, window, size)}
@@ -356,8 +356,8 @@ def through_window(window: Window, old: Size, size: Size) -> Inverse:
     Returns: matrix from points of the result to points of the image, see `kernels.matrices`.
     """
     top, left, rows, columns = window
-    right_of_centre, below_centre = left + (columns - old[1]) / 2, top + (rows - old[0]) / 2
-    return compose(translation(-right_of_centre, -below_centre), zooming(size[1] / columns, size[0] / rows))
+    right_of_center, below_center = left + (columns - old[1]) / 2, top + (rows - old[0]) / 2
+    return compose(translation(-right_of_center, -below_center), zooming(size[1] / columns, size[0] / rows))
 
 
 def shown(image: Shaped[Array, "h w c"], window: Window, size: Size) -> Shaped[Array, "h2 w2 c"]:
@@ -380,7 +380,7 @@ def shown(image: Shaped[Array, "h w c"], window: Window, size: Size) -> Shaped[A
 
 
 def _averaged(image: Shaped[Array, "h w c"], window: Window, size: Size) -> Shaped[Array, "h2 w2 c"]:
-    """With a triangle filter as wide as an output pixel, as Pillow; a product with a matrix for each axis."""
+    """Resizes with Pillow's triangle filter as wide as an output pixel: a matrix product for each axis."""
     factor = jnp.array(size, jnp.float32) / window[2:]
     shown = jax.image.scale_and_translate(
         image.astype(jnp.float32),

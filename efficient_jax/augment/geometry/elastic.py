@@ -14,7 +14,7 @@ from efficient_jax.augment.kernels.resample import Size
 from efficient_jax.errors import UserError
 from efficient_jax.types import Example
 
-Field = Float[Array, "2 h w"]  # how far along x and along y each pixel of the new picture looks into the old one
+Field = Float[Array, "2 h w"]  # how far along x and along y each pixel of the new image looks into the old one
 Seen = tuple[Float[Array, "h w"], Float[Array, "h w"]]
 Forward = Callable[[targets.Points], targets.Points]
 POINTS_PER_SIDE = 8  # of a box, moved to find its hull
@@ -82,14 +82,14 @@ def random_bending(key: PRNGKeyArray, size: Size, *, alpha: float, sigma: float)
 
 
 def _gaussian(length: int, sigma: float) -> Float[np.ndarray, "n n"]:
-    """A blur as a matrix. Beyond the border is nothing, so pixels next to it move less."""
+    """Returns a blur as a matrix. Beyond the border is 0, so pixels next to it move less."""
     distance = np.arange(length)[:, None] - np.arange(length)
     kernel = np.exp(-(np.arange(-8 * int(np.ceil(sigma)), 8 * int(np.ceil(sigma)) + 1) ** 2) / (2 * sigma**2))
     return (np.exp(-(distance**2) / (2 * sigma**2)) / kernel.sum()).astype(np.float32)
 
 
 def _against(field: Field, points: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
-    """Where points of the old picture, from its centre, lie in the new one."""
+    """Returns points of the new image for points of the old one, both from the center."""
     _, height, width = field.shape
     start = points + jnp.array([(width - 1) / 2, (height - 1) / 2])
     place = start

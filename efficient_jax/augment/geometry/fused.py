@@ -1,4 +1,4 @@
-"""Neighbouring changes of geometry as one: the image is resampled once, and boxes are taken from the corners once.
+"""Fuses neighbouring changes of geometry: the image is resampled once, and boxes are taken from the corners once.
 
 The hull of a turned box is larger than the object, and the hull of a turned hull larger still. So whatever stands
 between two changes of geometry (a flip, a crop, a resize, an elastic change) joins them: its matrix is multiplied with
@@ -32,6 +32,8 @@ Image = Shaped[Array, "h w *c"]
 
 
 class Step(NamedTuple):
+    """One operation of a chain, with all of its settings."""
+
     op: str
     settings: Mapping[str, Any]
     probability: float = 1.0
@@ -181,7 +183,7 @@ def _nearest(seen: elastic.Seen, mask: Image) -> Image:
 
 
 def _joined(one: Warp | Part, other: Warp | Part) -> Warp | None:
-    """The product, where both are matrices that show the same outside."""
+    """Returns the product where both are matrices with the same border and fill, else None."""
     if isinstance(one, Part) or isinstance(other, Part):
         return None
     if one.outside and other.outside and _outside(one.outside) != _outside(other.outside):

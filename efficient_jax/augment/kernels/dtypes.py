@@ -1,4 +1,4 @@
-"""What an image may be: its dtypes, its shape, and a fill as levels of its dtype."""
+"""Dtypes and shapes of images: their checks, conversions, and a fill as levels of a dtype."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The loop over images that suits the platform."""
+"""The loop over images that is fastest on the platform: one by one on CPU, batched on accelerators."""
 
 from collections.abc import Callable
 from typing import Any

@@ -10,9 +10,9 @@ from efficient_jax.augment.kernels.resample import Size
 from efficient_jax.augment.kernels.targets import Inverse
 
 Scalar = Float[Array, ""] | float
-# An inverse warp takes a point (x, y, 1) of the new picture to the point of the old one that it shows. x grows to
-# the right, y downwards, and (0, 0) is the centre of the picture, ((w - 1) / 2, (h - 1) / 2), so no matrix depends
-# on the picture's size. Changing a picture by A and then by B is changing it by A @ B.
+# An inverse warp takes a point (x, y, 1) of the new image to the point of the old one that it shows. x grows to
+# the right, y downwards, and (0, 0) is the center of the image, ((w - 1) / 2, (h - 1) / 2), so no matrix depends
+# on the image's size. Changing an image by A and then by B is changing it by A @ B.
 
 
 def rotation(degrees: Scalar) -> Inverse:
@@ -85,8 +85,8 @@ def from_points(old: Float[Array, "3 2"], new: Float[Array, "3 2"], size: Size) 
 
     Returns: the inverse warp.
     """
-    centre = jnp.array([(size[1] - 1) / 2, (size[0] - 1) / 2], jnp.float32)
-    corners = [jnp.concatenate([(points - centre).T, jnp.ones((1, 3))]) for points in (old, new)]
+    center = jnp.array([(size[1] - 1) / 2, (size[0] - 1) / 2], jnp.float32)
+    corners = [jnp.concatenate([(points - center).T, jnp.ones((1, 3))]) for points in (old, new)]
     return jnp.matmul(corners[0], targets.inverted(corners[1]), precision="highest")
 
 

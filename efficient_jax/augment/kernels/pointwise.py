@@ -18,12 +18,12 @@ from efficient_jax.augment.kernels.packed import Pixels, channel
 from efficient_jax.errors import UserError
 
 ONE = 1024  # the factor that changes nothing
-SIXTH = 1 << 16  # a sixth of the colour circle
+SIXTH = 1 << 16  # a sixth of the color circle
 Integer = Int32[Array, ""]
 Table = Int32[Array, " 256"]
 Tables = Int32[Array, "c 256"]
 Levels = Num[Array, " ..."]  # int32 or float32
-Picture = Pixels | Float[Array, "h w c"]  # what holds the channels of a uint8 and of a float image
+Picture = Pixels | Float[Array, "h w c"]  # packed pixels of a uint8 image, or a float image
 
 LEVELS = np.arange(256, dtype=np.int32)
 
@@ -54,7 +54,7 @@ def from_planes(levels: list[Levels]) -> Picture:
 
 
 def _shift_down(x: Num[Array, " ..."], bits: int, *, half: bool = False) -> Num[Array, " ..."]:
-    """`x / 2**bits`; integers are rounded down, with `half` to the nearest."""
+    """Returns `x / 2**bits`; integers are rounded down, with `half` to the nearest."""
     if x.dtype != jnp.int32:
         return x / 2**bits
     return (x + (half << (bits - 1))) >> bits
@@ -116,7 +116,7 @@ def blend(reference: Pixels, pixels: Pixels, factor: Integer, channels: int) -> 
 
 def _red_green_blue(picture: Picture, channels: int) -> list[Levels]:
     if channels != 3:
-        raise UserError(f"colour operations take 1 or 3 channels, this image has {channels}")
+        raise UserError(f"color operations take 1 or 3 channels, this image has {channels}")
     return planes(picture, channels)
 
 

@@ -2,8 +2,8 @@
 
 Coordinates and weights are integers, so the pixels do not depend on how a compiler arranged the arithmetic around
 them. An affine change (`warp`), a grid of rows and columns (`stretch`) and a point for each pixel (`warp_to`) are
-three forms of one thing, each as fast as it can be. Positions are (x, y), in pixels from the centre of a picture,
-((w - 1) / 2, (h - 1) / 2), for matrices, and from the centre of the upper left pixel for single points.
+three forms of one thing, each as fast as it can be. Positions are (x, y), in pixels from the center of an image,
+((w - 1) / 2, (h - 1) / 2), for matrices, and from the center of the upper left pixel for single points.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Size = tuple[int, ...]  # height, width
 Position = Int32[Array, "h w"]
 MOST_OUT = 16.0
 BORDERS = ("constant", "edge", "reflect")
-"""What is seen outside an image: a constant level, the nearest pixel, or the image mirrored about the centre of its
+"""What is seen outside an image: a constant level, the nearest pixel, or the image mirrored about the center of its
 outermost pixels. The modes of the same name of `numpy.pad`; scipy.ndimage says constant, nearest and mirror."""
 _HALF = 0x00800080
 
@@ -74,9 +74,9 @@ def within_limits(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Floa
 
 
 def _affine_positions(matrix: Matrix, source: Size, size: Size, border: str) -> tuple[Position, Position]:
-    """Where each output pixel looks: (x, y) with `fraction_bits + 1` bits behind the point."""
+    """Returns the point that each output pixel shows: (x, y) with `fraction_bits + 1` bits behind the point."""
     bits = fraction_bits(source, size)
-    across = 2 * jnp.arange(size[1], dtype=jnp.int32) - (size[1] - 1)  # in half pixels from the centre: integers
+    across = 2 * jnp.arange(size[1], dtype=jnp.int32) - (size[1] - 1)  # in half pixels from the center: integers
     down = (2 * jnp.arange(size[0], dtype=jnp.int32) - (size[0] - 1))[:, None]
 
     def along(row: Int32[Array, " 3"], length: int) -> Position:
@@ -87,12 +87,12 @@ def _affine_positions(matrix: Matrix, source: Size, size: Size, border: str) -> 
 
 
 def _onto_ring(position: Position, length: int, bits: int) -> Position:
-    """Points more than a pixel outside move onto the ring around the picture, where everything is fill."""
+    """Clips points more than a pixel outside to the ring around the image, where everything is fill."""
     return jnp.clip(position, -(1 << bits), (length << bits) - 1)
 
 
 def _inside(position: Position, length: int, bits: int, border: str) -> Position:
-    """The point that the border mode shows in place of one outside."""
+    """Returns the point that the border mode shows in place of one outside."""
     last = (length - 1) << bits
     if border == "edge":
         return jnp.clip(position, 0, last)
@@ -118,11 +118,11 @@ def fixed_points(points: Float[Array, "h w"], length: int, border: str = "consta
     return _inside(jnp.round(nearest * (1 << _POINT_BITS)).astype(jnp.int32), length, _POINT_BITS, border)
 
 
-_POINT_BITS = 14  # float32 has no more for pictures of 1000 pixels
+_POINT_BITS = 14  # float32 has no more for images of 1000 pixels
 
 
 def _start(x: Position, y: Position, width: int, bits: int) -> Position:
-    """The index of each point's upper left neighbour in a flat plane with a ring of one fill pixel around it."""
+    """Returns the index of each point's upper left neighbour in a flat plane with a ring of fill pixels around it."""
     return ((y >> bits) + 1) * (width + 2) + (x >> bits) + 1
 
 
@@ -277,7 +277,7 @@ def warp_to(
 def _each_plane(
     image: Shaped[Array, "h w c"], how: Array, fill: Fill, packed: Callable, plane: Callable, **settings: Any
 ) -> Shaped[Array, "h2 w2 c"]:
-    """uint8 pixels whole through `packed`, float channels one by one through `plane`."""
+    """Sends uint8 pixels whole through `packed`, and float channels one by one through `plane`."""
     channels = image.shape[-1]
     levels = cast(list[float], dtypes.fill_levels(fill, channels, jnp.float32))
     if image.dtype == jnp.uint8 and channels > 4:
@@ -317,7 +317,7 @@ def nearest(
 
 
 def _from_corner(inverse: Float[Array, "2 3"], source: Size, size: Size) -> Matrix:
-    """`fixed_point`, from the upper left pixel instead of the centre, and with Pillow's rounding.
+    """Returns `fixed_point` from the upper left pixel instead of the center, with Pillow's rounding.
 
     Pillow rounds the constant from the unrounded matrix; the difference decides about one pixel in a thousand.
     """

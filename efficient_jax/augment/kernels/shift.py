@@ -43,17 +43,17 @@ def shear_columns(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -
 
 
 def _slide(pixels: Pixels, slope: Int32[Array, ""], bits: int, fill: int, channels: int) -> Pixels:
-    """Rows moved to the left by `slope` per row below the centre."""
+    """Moves rows to the left by `slope` per row below the center."""
     height, width = pixels.shape
 
     def slide(pixels: Pixels, slope: Int32[Array, ""]) -> Pixels:
-        place = slope * (2 * jnp.arange(height, dtype=jnp.int32) - (height - 1))  # rows from the centre, in halves
+        place = slope * (2 * jnp.arange(height, dtype=jnp.int32) - (height - 1))  # rows from the center, in halves
         start = jnp.clip(place >> (bits + 1), -width - 1, width) + width + 1
         padded = jnp.pad(pixels, ((0, 0), (width + 1, width + 1)), constant_values=jnp.uint32(fill))
         seen = jax.vmap(lambda row, start: lax.dynamic_slice(row, (start,), (width + 1,)))(padded, start)
         return resample.lerp(seen[:, :-1], seen[:, 1:], resample.weight(place, bits + 1)[:, None], channels)
 
-    # With an axis more XLA CPU vectorizes the gather: 24 us instead of 60 for a picture of 224 x 224.
+    # With an axis more XLA CPU vectorizes the gather: 24 us instead of 60 for an image of 224 x 224.
     return jax.vmap(slide)(pixels[None], slope[None])[0]
 
 

@@ -1,6 +1,6 @@
-"""What belongs to an image moves with it: masks, boxes and keypoints under the same change of geometry.
+"""Changes of geometry for what belongs to an image: masks, boxes and keypoints.
 
-Boxes are hulls of the moved corners, clipped to the picture. Arrays keep their size, so nothing is taken out:
+Boxes are hulls of the moved corners, clipped to the image. Arrays keep their size, so nothing is taken out:
 `box_visible` says how much of each object is left, the product over all changes, and 0.0 that there is nothing.
 """
 
@@ -19,9 +19,9 @@ from efficient_jax.types import Example
 
 Inverse = Float[Array, "3 3"]
 Points = Float[Array, "n 2"]
-Change = tuple[Callable[[Points], Points], Size]  # of points from the centre of the image; the new (height, width)
+Change = tuple[Callable[[Points], Points], Size]  # of points from the center of the image; the new (height, width)
 MOVED = ("mask", "boxes", "box_mask", "keypoints")
-NEAREST = 1e-6  # of depths in a perspective, where that of the centre of the image is 1
+NEAREST = 1e-6  # of depths in a perspective, where that of the center of the image is 1
 
 
 def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) -> Example:
@@ -55,11 +55,11 @@ def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) ->
     moved = carry(example, old, changes, look)
     if old != size:
         return moved
-    unchanged = jnp.all(layers == jnp.eye(3))  # then bit for bit, which adding and taking off the centre is not
+    unchanged = jnp.all(layers == jnp.eye(3))  # then equal to the bit; adding and subtracting the center rounds
     if "boxes" in example:
         kept = unchanged & (moved["box_visible"] > 0)
         ordered = jnp.sort(example["boxes"].reshape(-1, 2, 2), axis=1).reshape(-1, 4)
-        inside = jnp.clip(ordered, 0, jnp.tile(2 * _centre(size, 0), 2))
+        inside = jnp.clip(ordered, 0, jnp.tile(2 * _center(size, 0), 2))
         moved["boxes"] = jnp.where(kept[:, None], inside, moved["boxes"])
     if "keypoints" in example:
         moved["keypoints"] = jnp.where(unchanged, example["keypoints"], moved["keypoints"])
@@ -118,11 +118,11 @@ def carry(
     if "boxes" in example:
         moved |= _boxes(example, old, changes, points_per_side)
     if "keypoints" in example:
-        points = example["keypoints"] - _centre(old, 1)
+        points = example["keypoints"] - _center(old, 1)
         visible = example["keypoint_visible"]
         for change, size in changes:
             points = change(points)
-            place = points + _centre(size, 1)
+            place = points + _center(size, 1)
             visible &= jnp.all((place >= -0.5) & (place < jnp.array([size[1] - 0.5, size[0] - 0.5])), axis=1)
         moved |= {"keypoints": place, "keypoint_visible": visible}
     return moved
@@ -145,13 +145,13 @@ def _boxes(example: Example, old: Size, changes: list[Change], points_per_side: 
         share = jnp.float32(1)
         for change, size in changes:
             seen = hull(window, change)
-            window = _overlap(seen, jnp.tile(_centre(size, 0), 2) * jnp.array([-1.0, -1.0, 1.0, 1.0]))
+            window = _overlap(seen, jnp.tile(_center(size, 0), 2) * jnp.array([-1.0, -1.0, 1.0, 1.0]))
             share *= area(window) / jnp.maximum(area(seen), _TINY)
         return _overlap(whole, window), share
 
-    boxes, share = jax.vmap(through)(example["boxes"] - jnp.tile(_centre(old, 0), 2))
+    boxes, share = jax.vmap(through)(example["boxes"] - jnp.tile(_center(old, 0), 2))
     visible = jnp.where(area(boxes) > 0, example["box_visible"] * share, 0.0)
-    kept = jnp.where((visible > 0)[:, None], boxes + jnp.tile(_centre(changes[-1][1], 0), 2), 0.0)
+    kept = jnp.where((visible > 0)[:, None], boxes + jnp.tile(_center(changes[-1][1], 0), 2), 0.0)
     return {"boxes": kept, "box_visible": visible}
 
 
@@ -200,8 +200,8 @@ def boxes_of_masks(box_mask: Bool[Array, "n h w"]) -> Float[Array, "n 4"]:
     return jnp.where((right > 0)[:, None], boxes, 0.0)
 
 
-def _centre(size: Size, less: int) -> Float[Array, " 2"]:
-    """The centre of the picture from its corner (less = 0), or from the centre of its first pixel (less = 1)."""
+def _center(size: Size, less: int) -> Float[Array, " 2"]:
+    """Returns the image's center (x, y) from its corner (less = 0) or the center of its first pixel (less = 1)."""
     return jnp.array([(size[1] - less) / 2, (size[0] - less) / 2], jnp.float32)
 
 

@@ -1,4 +1,4 @@
-"""AugMix (arXiv 1912.02781): chains of operations, blended with each other and with the picture itself."""
+"""AugMix (arXiv 1912.02781): chains of operations, blended with each other and with the image itself."""
 
 import jax
 import jax.numpy as jnp
@@ -46,15 +46,16 @@ def augmix(
 ) -> Example:
     """Returns `m * image + (1 - m) * sum(w[i] * chain[i])` of `width` chains of operations (arXiv 1912.02781).
 
-    The weights are w ~ Dirichlet(alpha, ...) and m ~ Beta(alpha, alpha). The paper's training loss compares the
-    predictions for two such images and the clean one; this is the image alone. Float images are rounded to 256 levels.
+    The weights are w ~ Dirichlet(alpha, ...) and m ~ Beta(alpha, alpha). Every operation draws its magnitude from 0.1
+    to `severity`; at 10 that is rotate 30 degrees, shear 0.3, translate a third of the side, posterize to 0 bits (from
+    4 at 0), solarize everything. The paper's training loss compares the predictions for two such images and the clean
+    one; this is the image alone. Float images are rounded to 256 levels.
 
     Args:
         key, example: see types.Example; without mask, boxes, box_mask and keypoints.
         width: chains that are blended, 1 or more.
         depth: operations in a chain, 1 or more; -1 draws 1, 2 or 3 for each chain.
-        severity: largest magnitude of an operation, in 0.1..10; each draws its own from 0.1 up. At 10: rotate 30
-            degrees, shear 0.3, translate a third of the side, posterize from 4 bits to 0, solarize everything.
+        severity: largest magnitude of an operation, in 0.1..10.
         alpha: parameter of the distributions of the weights, above 0.0; 1.0 is uniform.
         fill: level outside the image, in 0..1, one level or one for each channel.
 
@@ -69,7 +70,7 @@ def augmix(
         )
     moved = [name for name in targets.MOVED if name in example]
     if moved:
-        raise UserError(f"augmix blends pictures that are turned and shifted differently: no place for {moved[0]!r}")
+        raise UserError(f"augmix blends images that are turned and shifted differently: no place for {moved[0]!r}")
     image = example["image"]
     size, channels = image.shape[:2], image.shape[2]
     drawn, amounts = draw_chains(jax.random.fold_in(key, 0), size, width, depth, severity)
@@ -82,8 +83,8 @@ def augmix(
 
     chains = jax.vmap(chain)(drawn, amounts)
     weights = mixing_weights(jax.random.fold_in(key, 1), width, alpha)
-    pictures = jnp.concatenate([levels[None], chains]).astype(jnp.int32)
-    mixed = jnp.sum(weights[:, None, None, None] * pictures, axis=0)
+    images = jnp.concatenate([levels[None], chains]).astype(jnp.int32)
+    mixed = jnp.sum(weights[:, None, None, None] * images, axis=0)
     out = ((mixed + _WHOLE // 2) // _WHOLE).astype(jnp.uint8)
     return example | {"image": out if image.dtype == jnp.uint8 else dtypes.to_float(out).astype(image.dtype)}
 
@@ -125,7 +126,7 @@ def mixing_weights(key: PRNGKeyArray, width: int, alpha: float) -> Int32[Array, 
 
     Returns: integers in 4096ths that sum to 4096 exactly.
     """
-    # Shares of gamma variates are distributed so, and the logarithm of Gamma(1) is quickly drawn and compiled.
+    # Normalised gamma variates are Dirichlet, and the logarithm of Gamma(1) is quickly drawn and compiled.
     shape = (2 + width,)
     logs = -jax.random.gumbel(key, shape) if alpha == 1 else jax.random.loggamma(key, alpha, shape)
     kept, chains = jax.nn.softmax(logs[:2])[0], jax.nn.softmax(logs[2:])

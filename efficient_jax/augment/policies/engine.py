@@ -1,4 +1,4 @@
-"""What runs a drawn sequence of operations on an image, under RandAugment and its relatives.
+"""Runs a drawn sequence of operations on an image, for RandAugment and its relatives.
 
 Policies differ in what they draw: each layer is the index of an operation and an integer amount in its own unit.
 On CPU a switch runs what was drawn and nothing else; accelerators get the same pixels without a branch.
@@ -24,7 +24,7 @@ from efficient_jax.types import Example
 Amount = Int32[Array, ""]
 Layers = Int32[Array, " layers"]
 Ranges = Mapping[str, tuple[float, float]]
-"""Operation -> what it changes at the smallest and the largest magnitude, in its unit."""
+"""Operation -> its amounts at the smallest and the largest magnitude, in its unit."""
 
 
 class Operation(NamedTuple):
@@ -227,7 +227,7 @@ def _as_float(matrices: Int32[Array, "layers 2 3"], size: Size) -> Float[Array, 
 
 
 def _select(ops: tuple[str, ...], drawn: Array, options: dict[str, Array], otherwise: Array) -> Array:
-    """The option of the operation that was drawn, where it has one."""
+    """Returns the option of the operation that was drawn, or `otherwise` where it has none."""
     for name, value in options.items():
         places = np.flatnonzero(np.array(ops) == name).astype(np.int32)  # several where it is to be drawn more often
         otherwise = jnp.where(jnp.any(drawn == places), value, otherwise)
@@ -304,7 +304,7 @@ def branchless(
         unchanged = jnp.broadcast_to(pointwise.LEVELS, (channels, 256))
         pixels = packed.look_up(pixels, _select(ops, drawn, tables, unchanged))
     references = {name: REFERENCES[name](pixels, channels) for name in REFERENCES if name in ops}
-    # With itself as the reference a picture stays as it is, whatever the factor.
+    # With itself as the reference an image stays as it is, whatever the factor.
     return pointwise.blend(_select(ops, drawn, references, pixels), pixels, amount, channels) if references else pixels
 
 

@@ -62,7 +62,8 @@ def randaugment(
 ) -> Example:
     """Applies `layers` random operations at one magnitude, drawn for each image (arXiv 1909.13719).
 
-    Largest changes: rotate 30 degrees, shear 0.3, translate 0.45 of the side, factors 0.1 and 1.9 (brightness,
+    At magnitude 0 only autocontrast, equalize and invert change the image. The scale ends at 10 as in timm. Largest
+    changes: rotate 30 degrees, shear 0.3, translate 0.45 of the side, factors 0.1 and 1.9 (brightness,
     contrast, color, sharpness), posterize to 4 bits, solarize everything, solarize_add 110. Their sign is drawn.
     Geometry is about the center. Float images are rounded to 256 levels. Where an image has one channel, `color`
     changes nothing.
@@ -70,8 +71,7 @@ def randaugment(
     Args:
         key, example: see types.Example.
         layers: operations applied one after the other, 0 or more; 0 changes nothing.
-        magnitude: strength of every operation, in 0..10; at 0 only autocontrast, equalize and invert change the image.
-            The scale of the paper and of torchvision ends at 30, timm's at 10.
+        magnitude: strength of every operation, in 0..10 (of the paper's and torchvision's scale to 30 take a third).
         magnitude_std: standard deviation of normal noise on the magnitude, 0.0 or more; the sum is clipped to 0..10.
         layer_probability: probability that a layer does anything, in 0..1; timm's is 0.5.
         ops: operations that are drawn from, names of `engine.OPERATIONS`; a name that stands twice is twice as likely.
