@@ -102,7 +102,7 @@ def test_a_member_is_judged_on_validation_images(tmp_path, monkeypatch):
     text = run_here(tmp_path / "page", members=run, predictions=run, validation=40)
     assert "On 40 of the 40 validation images of its run." in text
     assert Page(text).cells.count("mean of classes") == 2  # after a flip, and a change of brightness
-    assert "No answer changes after saturation." in text
+    assert "No prediction changes with saturation." in text
     with np.load(tmp_path / "run" / "augmented" / "validation.npz") as arrays:
         rows, _ = label_errors.suspects(arrays["label"], arrays["probabilities"])
         names = arrays["image"][rows]
