@@ -171,8 +171,8 @@ def agreement_line(results: Sequence[dict[str, Any]]) -> str:
     return (
         f"Validation and test accuracy of {measured.models}: correlation {measured.pearson:.2f} [{measured.low:.2f}, "
         f"{measured.high:.2f}], of ranks {measured.spearman:.2f}, slope {measured.slope:.2f}. "
-        f"With {n_validation:,} validation and {counted(n_test, 'test image')} about {measured.ceiling:.2f} is the most "
-        f"to expect{enough}"
+        f"With {n_validation:,} validation and {counted(n_test, 'test image')} about {measured.ceiling:.2f} is the "
+        f"most to expect{enough}"
     )
 
 
