@@ -15,6 +15,7 @@ from efficient_jax import models
 DONE = (  # rooms whose docstrings are checked, one a line
     "detection",
     "explain",
+    "explore",
     "losses",
     "metrics",
     "models",
