@@ -48,17 +48,20 @@ def evaluate(
         members: RUN, RUN/STAGE, RUN/STAGE@STEP (@*: all checkpoints that were kept), or files of predictions (.npz,
             .csv), separated by commas; * stands for any name. Or detections (COCO results, .json), or folders of
             maps (.png of classes, .npz of classes or probabilities).
-        vote: how members answer together: soft, the mean of their probabilities, or hard, the most frequent answer.
-        weights: a number for each member in the vote, separated by commas; empty: all alike.
+        vote: how members are combined: soft, the mean of their probabilities, or hard, the most frequent class.
+        weights: weight of each member in the vote, separated by commas; empty: all alike.
         soup: uniform or greedy: also evaluates the mean of the members' weights, with batch statistics of its own.
-        tta: views of every image by whose mean a network answers: none, flips, d4, shifts, crops, ten_crops or scales;
-            d4:hard counts the answers of the views.
+        tta: views of each image over which predictions are averaged: none, flips, d4, shifts, crops, ten_crops or
+            scales; d4:hard counts the predicted classes instead.
         turn: degrees, such as 5,15,45: also evaluates on test images turned by these.
-        truth: for detections and maps: the COCO file or folder that says what is right.
-        fuse: how boxes of several detectors are combined: wbf, nmw, nms or soft_nms; behind a colon the confidence of
+        truth: for detections and maps: the COCO file or the folder of the true ones.
+        fuse: how boxes of several detectors are combined: wbf, nmw, nms or soft_nms; after a colon the confidence of
             wbf (wbf:box_and_model) or the decay of soft_nms (soft_nms:linear).
-        iou: overlap from which on boxes are the same object, 0 to 1 (1 excluded); empty: the default of `fuse`.
+        iou: IoU from which on boxes are the same object, 0 to below 1; empty: the default of `fuse`.
         out: folder for evaluation.html, evaluation.json, predictions.npz (of the last row) and the soup; empty: none.
+
+    Raises:
+        UserError: a flag is wrong, or a member does not exist or does not fit the others.
     """
     console = Console(markup=False, highlight=False)
     if not members:
