@@ -150,8 +150,8 @@ def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str
                 raise Logged
 
         timed["loop"] = functools.partial(_loop, stage, whole, calls, images, on_log)
-        taken, _ = benchmark.alternated(timed, state, rounds)
-    seconds = {name: [t / calls for t in times] for name, times in taken.items()}
+        durations, _ = benchmark.alternated(timed, state, rounds)
+    seconds = {name: [t / calls for t in times] for name, times in durations.items()}
     rates = benchmark.rates(run.devices, stage.model[1].get("dtype", "float32"))
     limits = {"operations": cost.flops / rates.flops, "bytes": cost.bytes / rates.bytes}
     return {

@@ -215,7 +215,8 @@ def _member_map(file: Path, labels: np.ndarray) -> np.ndarray:
         raise UserError(
             f"--members: {str(file)!r} has pixels of class 255, which means no class; want 0..254 at every pixel"
         )
-    return (values[..., None] == np.arange(values.max(initial=0) + 1)).astype(np.float32)
+    one_hot: np.ndarray = values[..., None] == np.arange(values.max(initial=0) + 1)
+    return one_hot.astype(np.float32)
 
 
 def _same(maps: Sequence[np.ndarray]) -> np.ndarray:

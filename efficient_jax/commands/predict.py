@@ -197,6 +197,6 @@ def _write_ranking(
     write_text(page.with_suffix(".csv"), csv_text(header, lines))
     rows = [dict(zip(("image", "classes", "margin", "score"), values, strict=True)) for values in ranked]
     files = [predicted.files[i] for i in chosen]
-    shown = decode.decode_all(files.__getitem__, len(files), Framing(SHOWN_SIZE, "pad"))
-    labelling.write_page(page, rank, rows, shown.images)
+    thumbnails = decode.decode_all(files.__getitem__, len(files), Framing(SHOWN_SIZE, "pad"))
+    labelling.write_page(page, rank, rows, thumbnails.images)
     return page

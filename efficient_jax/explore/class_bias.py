@@ -69,7 +69,8 @@ class Accuracies(NamedTuple):
     def slopes(self) -> Float[np.ndarray, " classes"]:
         """Returns the change of accuracy per step of strength, by least squares; negative is a loss."""
         x = np.arange(len(self.steps)) - (len(self.steps) - 1) / 2
-        return x @ self.per_class() / (x @ x)
+        slopes: np.ndarray = x @ self.per_class() / (x @ x)
+        return slopes
 
 
 def accuracies(

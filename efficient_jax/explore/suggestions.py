@@ -28,44 +28,44 @@ class Suggestion(NamedTuple):
 
 
 def suggestions(
-    found: Survey, classes: tuple[str, ...], sizes: np.ndarray | None, size: int, fit: str
+    measured: Survey, classes: tuple[str, ...], sizes: np.ndarray | None, size: int, fit: str
 ) -> list[Suggestion]:
     """Returns the suggestions for a dataset.
 
     Args:
-        found: the measurements.
+        measured: the survey of the dataset.
         classes: class names.
         sizes: int [n 2], height and width of the images as stored, of those that are not held out; None: not known.
         size: side of the squares that images become, pixels; 0: they keep their size.
         fit: how they become squares, see `data.framing`.
     """
     return [
-        *_of_classes(found, classes),
-        *_of_moves(found),
-        *_of_light(found),
-        *_of_edges(found),
+        *_of_classes(measured, classes),
+        *_of_moves(measured),
+        *_of_light(measured),
+        *_of_edges(measured),
         *(_of_sizes(sizes, size, fit) if sizes is not None and size else ()),
-        *_of_objects(found, size),
+        *_of_objects(measured, size),
     ]
 
 
-def _of_classes(found: Survey, classes: tuple[str, ...]) -> list[Suggestion]:
-    labelled, advice = found.counts["labelled"], []
+def _of_classes(measured: Survey, classes: tuple[str, ...]) -> list[Suggestion]:
+    labelled, advice = measured.counts["labelled"], []
     most, least = int(labelled.argmax()), int(labelled.argmin())
-    if found.imbalance >= IMBALANCED:
+    if measured.imbalance >= IMBALANCED:
         largest, smallest = (f"{labelled[label]:,} labelled {classes[label]}" for label in (most, least))
-        why = f"{largest}, {smallest}: {found.imbalance:.1f} to 1"
+        why = f"{largest}, {smallest}: {measured.imbalance:.1f} to 1"
         advice.append(Suggestion(True, "batch.balanced = True, or method.class_balance = 0.999", why))
     if labelled[least] < FEW:
-        unlabelled = int(found.counts["unlabelled"].sum()) + found.unknown["unlabelled"]
+        unlabelled = int(measured.counts["unlabelled"].sum()) + measured.unknown["unlabelled"]
         beside = f", and {counted(unlabelled, 'unlabelled image')}: use a semi-supervised method" if unlabelled else ""
         why = f"{counted(labelled[least], 'label')} of {classes[least]}{beside}"
         advice.append(Suggestion(True, "strong augmentation: randaugment, cutout", why, ("randaugment", "cutout")))
     return advice
 
 
-def _of_moves(found: Survey) -> list[Suggestion]:
-    clear = {name: move for name, move in found.moves.items() if move.before - move.chance > 3 * move.error}
+def _of_moves(measured: Survey) -> list[Suggestion]:
+    clear = {name: move for name, move in measured.moves.items() if move.before - move.chance > 3 * move.error}
     advice = []
     for take in (True, False):
         some = {n: m for n, m in clear.items() if (m.kept >= LOOKS_THE_SAME if take else m.kept <= LOOKS_DIFFERENT)}
@@ -80,30 +80,30 @@ def _of_moves(found: Survey) -> list[Suggestion]:
     return advice
 
 
-def _of_light(found: Survey) -> list[Suggestion]:
+def _of_light(measured: Survey) -> list[Suggestion]:
     """Suggests color operations.
 
     Illumination changes the mean and the brightest pixels alike; where only the mean varies, the content does.
     """
     advice = []
-    brightness = min(found.within["brightness"], found.within["highlights"])
-    strengths = {"brightness": brightness, "contrast": min(found.within["contrast"], found.within["highlights"])}
+    brightness = min(measured.within["brightness"], measured.within["highlights"])
+    strengths = {"brightness": brightness, "contrast": min(measured.within["contrast"], measured.within["highlights"])}
     variation = " and ".join(f"{name} varies by {100 * value:.0f}%" for name, value in strengths.items())
     if brightness >= VARIES:  # a factor uniform in 1 +- s varies by s / sqrt(3)
         block = ", ".join(f"{name} = {min(STRONGEST, np.sqrt(3) * value):.1f}" for name, value in strengths.items())
         advice.append(Suggestion(True, f"color_jitter: {block}", f"within a class {variation}", ("color_jitter",)))
     elif not np.isnan(brightness):
         advice.append(Suggestion(False, "color_jitter", f"within a class {variation} only", ("color_jitter",)))
-    if found.colorless > 0.99 and len(found.mean) == 3:
-        why = f"the channels are equal in {100 * found.colorless:.1f}% of the images"
+    if measured.colorless > 0.99 and len(measured.mean) == 3:
+        why = f"the channels are equal in {100 * measured.colorless:.1f}% of the images"
         advice.append(
             Suggestion(False, "saturation, hue; config.data.source.channels = 1 suffices", why, ("saturation", "hue"))
         )
     return advice
 
 
-def _of_edges(found: Survey) -> list[Suggestion]:
-    widths = found.quality.edge_width[~found.held_out]
+def _of_edges(measured: Survey) -> list[Suggestion]:
+    widths = measured.quality.edge_width[~measured.held_out]
     if np.isnan(widths).all():
         return []
     median, wide = np.nanquantile(widths, (0.5, 0.95))
@@ -143,10 +143,10 @@ def _of_sizes(sizes: np.ndarray, size: int, fit: str) -> list[Suggestion]:
     return advice
 
 
-def _of_objects(found: Survey, size: int) -> list[Suggestion]:
-    if found.objects is None or not len(found.objects.overlaps):
+def _of_objects(measured: Survey, size: int) -> list[Suggestion]:
+    if measured.objects is None or not len(measured.objects.overlaps):
         return []
-    return [*_copy_paste(found.objects), *(_cutout(found.objects, size) if size else ())]
+    return [*_copy_paste(measured.objects), *(_cutout(measured.objects, size) if size else ())]
 
 
 def _cutout(objects: Objects, size: int) -> list[Suggestion]:

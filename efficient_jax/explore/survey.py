@@ -56,9 +56,7 @@ class Survey(NamedTuple):
     quality: image_quality.Quality  # of the sample
     colorless: float  # fraction of training images of the sample whose channels are equal
     features: str  # name of the features from which distances are computed
-    spread: Float[
-        np.ndarray, " classes"
-    ]  # RMS distance from the class mean relative to that of all; NaN: too few images
+    spread: Float[np.ndarray, " classes"]  # RMS distance from the class mean relative to that of all; or NaN
     distance: Float[np.ndarray, " m"]  # Mahalanobis distance from the mean, about 1
     outliers: Int[np.ndarray, " k"]  # indices, the farthest first
     within: dict[str, float]  # measure -> coefficient of variation within the classes of labelled images, or NaN
@@ -146,7 +144,8 @@ def _constant(source: Source) -> Bool[np.ndarray, " n"]:
 
 def _some(ids: Int[np.ndarray, " n"], most: int) -> Int[np.ndarray, " m"]:
     """Returns at most `most` of the indices, evenly spaced."""
-    return ids[np.linspace(0, len(ids) - 1, min(most, len(ids))).astype(int)]
+    spaced: np.ndarray = ids[np.linspace(0, len(ids) - 1, min(most, len(ids))).astype(int)]
+    return spaced
 
 
 def _within(values: Float[np.ndarray, " n"], members: Bool[np.ndarray, "n classes"]) -> float:

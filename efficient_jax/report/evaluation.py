@@ -199,20 +199,20 @@ def mistakes(
     return page.mistakes(arrays | {"images": images[ids[order]], "confidence": confidence[order]})
 
 
-def changes(images: Any, of: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def changes(images: Any, changed: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Counts the images whose prediction changed, and shows at most `SHOWN_CHANGES` of each kind.
 
     Args:
         images: all images of the dataset, indexed by arrays of indices: uint8 [h w c] each.
-        of: kind of change, "won" or "lost" -> int [n], indices of its images.
+        changed: kind of change, "won" or "lost" -> int [n], indices of its images.
 
     Returns:
         kind -> number of images, and "{kind}_images" -> a strip of some of them, None if there are none.
     """
     summary: dict[str, Any] = {}
-    for name, ids in of.items():
+    for kind, ids in changed.items():
         some = ids[np.linspace(0, len(ids) - 1, min(SHOWN_CHANGES, len(ids))).astype(int)]
-        summary |= {name: len(ids), f"{name}_images": plots.strip(images[some]) if len(some) else None}
+        summary |= {kind: len(ids), f"{kind}_images": plots.strip(images[some]) if len(some) else None}
     return summary
 
 

@@ -32,11 +32,11 @@ def picture(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"] | 
     size = tuple(max(1, round(scale * side)) for side in image.shape[1::-1])
     smooth = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     color = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
-    shown = np.asarray(Image.fromarray(np.ascontiguousarray(color)).resize(size, smooth))
+    resized = np.asarray(Image.fromarray(np.ascontiguousarray(color)).resize(size, smooth))
     if heat is None:
-        return plots.png(shown)
+        return plots.png(resized)
     warm = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    gray = shown.mean(-1, keepdims=True)
+    gray = resized.mean(-1, keepdims=True)
     mixed = STRENGTH * 255 * COLORS(np.asarray(warm))[..., :3] + (1 - STRENGTH) * gray
     return plots.png(mixed.round().astype(np.uint8))
 

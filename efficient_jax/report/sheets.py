@@ -73,10 +73,10 @@ def _tinted(image: UInt8[np.ndarray, "h w 3"], mask: Int[np.ndarray, "h w"]) -> 
 
 
 def _rim(shape: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The pixels of a shape that touch what is outside it."""
+    """Returns the pixels of a shape that touch a pixel outside of it."""
     around = np.pad(shape, 1)
-    inner: np.ndarray = around[2:, 1:-1] & around[:-2, 1:-1] & around[1:-1, 2:] & around[1:-1, :-2]
-    return shape & ~inner
+    rim: np.ndarray = shape & ~(around[2:, 1:-1] & around[:-2, 1:-1] & around[1:-1, 2:] & around[1:-1, :-2])
+    return rim
 
 
 def _pixels(box: Float[np.ndarray, " 4"], scale: int) -> tuple[float, float, float, float]:
