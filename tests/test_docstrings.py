@@ -14,13 +14,16 @@ from efficient_jax import models
 
 DONE = (  # rooms whose docstrings are checked, one a line
     "augment",
+    "commands",
     "data",
     "detection",
     "explain",
+    "explore",
     "losses",
     "metrics",
     "models",
     "optim",
+    "report",
     "selection",
     "tasks",
 )

@@ -45,7 +45,7 @@ def test_chosen_images_and_folders(teacher, tmp_path):
     text, captions = shown(tmp_path)
     assert "&lt;b&gt;.png" in text
     assert len(captions) == 2
-    assert captions[1].startswith("says 2, ")  # the brightest of three classes
+    assert captions[1].startswith("predicted 2, ")  # the brightest of three classes
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_chosen_images_and_folders(teacher, tmp_path):
     [
         ({"members": ""}, "--members=RUN.* is missing"),
         ({"members": "nowhere"}, "neither a run nor a stage"),
-        ({"images": "mistake"}, "neither 'mistakes', nor numbers, nor a folder of images"),
+        ({"images": "mistake"}, "neither 'mistakes', nor indices, nor a folder of images"),
         ({"images": "3,999"}, "there is no image 999; the run has 240"),
         ({"layer": "stage7"}, "layer: unknown name 'stage7'; did you mean"),
         ({"workdir": "/proc/here"}, "cannot write to '/proc/here'"),
