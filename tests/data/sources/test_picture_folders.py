@@ -141,7 +141,7 @@ def test_photographs_of_telephones_are_not_passed_over(pets, monkeypatch):
     [
         (["cat/1.png"], "nowhere", "path: 'nowhere' is not there; want a folder"),
         (["cat/1.png"], "cat/1.png", "path: 'cat/1.png' is a file; want a folder"),
-        (["1.png", "2.png"], ".", "path: '.' has no class folders, but 2 pictures; want a folder for each class"),
+        (["1.png", "2.png"], ".", "path: '.' has no class folders, but 2 images; want a folder for each class"),
         (["cat/1.png", "unlabelled/2.png"], ".", "path: '.' has one class only, 'cat'; want two or more"),
         (["cat/1.png", "dog/1.txt"], ".", "path: class 'dog' has no images in 'dog'"),
         (
