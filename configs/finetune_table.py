@@ -4,7 +4,7 @@
         --config.data.source.path=labels.csv --config.data.source.folder=pictures --config.data.test=100
 
 `file` and `label` name the columns; `suffix=.jpg` is for names without an ending, `group` for a column of what belongs
-together. For several labels an image, `method.name` of both stages must be one that learns them, see the README.
+together. Where an image can have several labels, `labels` names columns of 0 and 1 in place of `label`.
 """
 
 from ml_collections import ConfigDict

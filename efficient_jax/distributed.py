@@ -1,7 +1,6 @@
-"""Several processes that train one model: who they are, who writes, and what they tell one another.
+"""Several processes that train one model: which one this is, whether it writes, and how they exchange values.
 
-Each runs the same program, and feeds and computes on its own devices; `jax.distributed` joins them.
-"""
+Each runs the same program, and feeds and computes on its own devices; `jax.distributed` joins them."""
 
 import itertools
 import os
@@ -19,26 +18,31 @@ from efficient_jax.errors import UserError
 
 AUTO = "auto"
 SILENT = 60
-"""Seconds after which a process that is not heard of is taken for dead, and the others end."""
+"""Seconds without a heartbeat after which a process counts as dead, and the others end."""
 
 
 def join(processes: str, process: int, coordinator: str) -> None:
-    """Makes this one of several processes: `process` of `processes`, the first of which listens at `coordinator`, a
-    host and a port. With processes="auto", what Slurm, Open MPI, Kubernetes or a TPU pod say in the environment.
+    """Joins this process to the others. Must be called before JAX looks for devices.
 
-    To be called before any device is looked at. Raises: UserError where that does not fit together, or nobody answers.
+    Args:
+        processes: number of processes; "auto": Slurm, Open MPI, Kubernetes or a TPU pod tell it, and the rest, in the
+            environment.
+        process: index of this one, in 0..processes-1.
+        coordinator: host:port at which process 0 listens.
+
+    Raises: UserError for arguments that do not fit each other, and where the processes do not connect.
     """
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     if processes != AUTO:
         count = _number(processes, "processes")
         if not 0 <= process < count:
             raise UserError(f"--process: {process} is not in 0 .. {count - 1}, the numbers of {count} processes")
         if not coordinator.rpartition(":")[2].isdecimal():
             raise UserError(f"--coordinator: {coordinator!r} is no host:port at which process 0 can be reached")
-        given = {"coordinator_address": coordinator, "num_processes": count, "process_id": process}
+        arguments = {"coordinator_address": coordinator, "num_processes": count, "process_id": process}
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
-        jax.distributed.initialize(**given, heartbeat_timeout_seconds=SILENT, shutdown_timeout_seconds=SILENT)
+        jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=SILENT, shutdown_timeout_seconds=SILENT)
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"--processes={processes}: the processes do not find each other ({str(error).splitlines()[0]}); without a "
@@ -54,35 +58,50 @@ def _number(text: str, name: str) -> int:
 
 
 def several() -> bool:
+    """Returns whether several processes train the model."""
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks. Without others no device is looked at: a sweep leaves
-    them to its trials."""
+    """Returns whether this process is the one that writes and prints.
+
+    A single process does not look for devices here: a sweep leaves them to its trials.
+    """
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def wait(name: str) -> None:
-    """Until all processes are here."""
+    """Waits until all processes have called it.
+
+    Args:
+        name: of the point in the program, the same in all processes.
+    """
     if several():
         multihost_utils.sync_global_devices(name)
 
 
 def on_this_host() -> int:
-    """How many of the processes share this machine."""
+    """Returns how many of the processes share this machine."""
     host = np.array([zlib.crc32(platform.node().encode())], np.uint32)
     return int((gathered(host) == host).sum())
 
 
 def ended(error: Exception) -> bool:
-    """Whether `error` is what a collective says when another process has ended."""
+    """Returns whether an error is what a collective raises when another process has ended.
+
+    Args:
+        error: what was raised.
+    """
     words = "gloo|nccl|connection|socket|heartbeat|unavailable|coordination"
     return several() and re.search(words, str(error), re.IGNORECASE) is not None
 
 
 def gathered(mine: np.ndarray) -> np.ndarray:
-    """The arrays of all processes, one behind the other."""
+    """Returns the arrays of all processes, concatenated along the first axis in the order of processes.
+
+    Args:
+        mine: [n ...], of this process, with the same shape and dtype in all.
+    """
     return np.asarray(multihost_utils.process_allgather(mine, tiled=True)) if several() else mine
 
 
@@ -90,13 +109,14 @@ _asked = itertools.count()
 
 
 def asked_to_stop() -> bool:
-    """Whether all processes shall stop now, since one of them got a SIGTERM: the same answer in each, which all have to
-    ask for equally often."""
-    return multihost_utils.reached_preemption_sync_point(
-        next(_asked)
-    )  # JAX names a point; one that is past never comes
+    """Returns whether all processes should stop now, since one of them got a SIGTERM.
+
+    The answer is the same in all processes, which must call it equally often.
+    """
+    # JAX takes the index of a point, which must never repeat.
+    return multihost_utils.reached_preemption_sync_point(next(_asked))
 
 
 def ask_to_stop() -> None:
-    """JAX hears the SIGTERM, and tells the other processes."""
+    """Asks all processes to stop: sends SIGTERM to this one, which JAX tells the others."""
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,23 +1,33 @@
-"""Errors that the user can mend, and the parts that their messages are made of."""
+"""The error for mistakes that the user can correct, and functions that write parts of its message."""
 
 import difflib
 from collections.abc import Iterable, Sequence
 
-LISTED = 100  # names in a message
+LISTED = 100  # most names that a message lists
 
 
 class UserError(Exception):
-    """Something the user can mend: shown as one line, exit code 2. Says what is wrong, where, and what to do."""
+    """A mistake that the user can correct, shown as one line (exit code 2): what is wrong, where, and what to do."""
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """The number with its noun: "1 image", "1,200 images". `plural` is what has more than an s, such as a verb:
-    `counted(n, "image is", "images are")`."""
+    """Returns a number with its noun: "1 image", "1,200 images".
+
+    Args:
+        number: how many.
+        noun: the singular, also with a verb: "image is".
+        plural: for more than an added s: `counted(n, "image is", "images are")`.
+    """
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """'; did you mean X?' when one of `words` is close to `word`, else which words there are, or how many."""
+    """Returns "; did you mean 'X'?" for a name X close to `word`, else which names there are, or how many.
+
+    Args:
+        word: the unknown name.
+        words: the known names.
+    """
     words = sorted(words)
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if close:

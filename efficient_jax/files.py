@@ -1,5 +1,5 @@
-"""What a run writes beside its checkpoints: JSON files, metrics by the line, TensorBoard events. A killed run
-leaves no half file, and of several processes only the first writes. All JSON is made by `json_text`."""
+"""Writes and reads the files of a run: JSON, metrics by the line, TensorBoard events. A killed run leaves no partial
+file, and of several processes only the first writes. All JSON is made by `json_text`."""
 
 import contextlib
 import csv
@@ -18,14 +18,27 @@ from efficient_jax import distributed
 
 
 def write_text(path: Path, content: str) -> None:
-    """Ends of lines as they are."""
+    """Writes a text file in UTF-8, with line ends as they are.
+
+    Args:
+        path: the file; replaced where it exists.
+        content: its text.
+
+    Raises: OSError where it cannot be written.
+    """
     with whole(path) as file:
         file.write(content.encode())
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
-    """Returns `content` as JSON with null for every number that is not finite: of all readers only Python's takes NaN
-    and Infinity. What reads it has None there."""
+    """Returns JSON with null for every number that is not finite: only Python's readers accept NaN and Infinity.
+
+    Args:
+        content: dicts, lists, tuples, text, numbers, bool and None.
+        indent: spaces per level; None: all on one line.
+
+    Raises: TypeError for other values.
+    """
     return json.dumps(_finite(content), indent=indent, allow_nan=False)
 
 
@@ -38,26 +51,55 @@ def _finite(value: Any) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file.
+
+    Args:
+        path: the file; replaced where it exists.
+        content: as for `json_text`.
+
+    Raises: OSError where it cannot be written.
+    """
     write_text(path, json_text(content, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:
+    """Returns the content of a JSON file.
+
+    Args:
+        path: the file.
+
+    Raises: OSError where it cannot be read, ValueError where it is not JSON.
+    """
     return json.loads(path.read_text())
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Returns a table as CSV.
+
+    Args:
+        header: name of each column.
+        rows: cells of each row, as many as columns.
+    """
     text = io.StringIO()
     csv.writer(text).writerows([header, *rows])
     return text.getvalue()
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays to a compressed .npz file.
+
+    Args:
+        path: the file; replaced where it exists.
+        arrays: name -> array.
+
+    Raises: OSError where it cannot be written.
+    """
     with whole(path) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 class _Nowhere(io.RawIOBase):
-    """Takes what is written. Other than /dev/null, whose every position is 0, it cannot be sought in: a zip asks."""
+    """Discards what is written. Unlike /dev/null, whose position is always 0, it is not seekable: zip asks."""
 
     def writable(self) -> bool:
         return True
@@ -68,11 +110,19 @@ class _Nowhere(io.RawIOBase):
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[io.BufferedWriter]:
-    """A file to write, which is there once all of it is."""
+    """Yields a file to write, which appears under its name once it is complete; on an error it does not.
+
+    Processes other than the first write nothing.
+
+    Args:
+        path: the file; replaced where it exists.
+
+    Raises: OSError where it cannot be written.
+    """
     if not distributed.is_first():
         yield io.BufferedWriter(_Nowhere())
         return
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # decoded pictures are kept for several runs
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # several runs may write the same cache
     try:
         with part.open("wb") as file:
             yield file
@@ -83,19 +133,28 @@ def whole(path: Path) -> Iterator[io.BufferedWriter]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; half lines, which killed runs leave, are left out."""
-    found = []
+    """Returns the records of a JSON-lines file, empty where there is no file; incomplete lines of killed runs are left
+    out.
+
+    Args:
+        path: the file.
+    """
+    records = []
     for line in path.read_text().split("\n")[:-1] if path.exists() else []:
         with contextlib.suppress(json.JSONDecodeError):
-            found.append(json.loads(line))
-    return found
+            records.append(json.loads(line))
+    return records
 
 
 @contextlib.contextmanager
 def metrics_log(folder: Path, first: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """`write(step, values)`: a line of `metrics.jsonl` and TensorBoard scalars of a stage.
+    """Yields `write(step, values)`, which adds a line to a stage's `metrics.jsonl` and its TensorBoard scalars.
 
-    What was logged after step `first` is cut off: a resumed run writes it again.
+    Processes other than the first write nothing.
+
+    Args:
+        folder: of the stage.
+        first: the last step that stays; what was logged after it is removed, since a resumed run writes it again.
     """
     if not distributed.is_first():
         yield lambda *_: None

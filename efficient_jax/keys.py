@@ -1,4 +1,4 @@
-"""Randomness is an argument: every key follows from the run's seed, a name, the step and a position."""
+"""Random keys: each follows from the run's seed, a name, the step and a position in the batch."""
 
 import zlib
 
@@ -8,19 +8,34 @@ from jaxtyping import Array, Key, PRNGKeyArray
 
 
 def named(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
-    """The key for something called `name`; it does not depend on what else has a name."""
+    """Returns the key of a name; it does not depend on what other names there are.
+
+    Args:
+        key: the key to derive it from.
+        name: what the key is for.
+    """
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def by_position(key: PRNGKeyArray, first: int | Array, n: int) -> Key[Array, " n"]:
-    """One key for each of the `n` positions of the global batch from `first` on.
+    """Returns one key for each of `n` positions of the global batch.
 
-    By position and not by image: with few labels an image stands several times in one batch, and each time
-    should be augmented in another way.
+    By position and not by image: with few labels an image is in one batch several times, and should be augmented
+    differently each time.
+
+    Args:
+        key: of the step.
+        first: first position, 0 or more.
+        n: number of positions.
     """
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(n))
 
 
 def view(keys: Key[Array, " n"], name: str) -> Key[Array, " n"]:
-    """The keys for one use (an augmented view, the model's dropout) of the same examples."""
+    """Returns the keys of one use (an augmented view, the model's dropout) of the same examples.
+
+    Args:
+        keys: one for each of n examples.
+        name: of the use.
+    """
     return jax.vmap(lambda key: named(key, name))(keys)

@@ -1,4 +1,4 @@
-"""The vocabulary of the package: what flows between augmentation, models, methods and the train step."""
+"""Types of the values that augmentation, models, methods and the train step exchange."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,19 +11,19 @@ Tree = Any
 Example = dict[str, Array]
 """One image and what belongs to it:
 
-image             [h w c], uint8 in 0..255 or float32 in 0..1; bfloat16 and float16 are computed in float32 and come
-                  back as they were. Float images outside 0..1 are refused where an operation is called with values;
-                  inside `jit` and `vmap` nobody can see them, and operations on levels clip them
-label             float32 [classes], a distribution over classes (one-hot when a person gave the label); where an
-                  image can have several, 0 or 1 for each
-mask              integer [h w], the class of each pixel; 0 is the background, and what lies outside the picture
-boxes             float32 [n 4], (left, top, right, bottom) in pixels from the upper left corner: the whole picture
+image             [h w c], uint8 in 0..255 or float32 in 0..1; bfloat16 and float16 are computed in float32 and
+                  returned in their dtype. Float images outside 0..1 are an error where an operation is called with
+                  concrete values; inside `jit` and `vmap` they are unknown, and operations on levels clip them
+label             float32 [classes], a distribution over classes (one-hot for a label by a person); where an
+                  image can have several labels, 0 or 1 for each
+mask              integer [h w], the class of each pixel; 0 is the background, and what lies outside the image
+boxes             float32 [n 4], (left, top, right, bottom) in pixels from the upper left corner: the whole image
                   is (0, 0, w, h)
-box_visible       float32 [n], how much of the object is still in the picture, 1.0 for all of it; 0.0 where there is
-                  no object, since arrays keep their size. Comes with `boxes`
+box_visible       float32 [n], the share of the object that is still in the image; 0.0 also where there is no object,
+                  since arrays keep their size. Comes with `boxes`
 box_mask          bool [n h w], the pixels of each object
-box_*             [n ...], whatever else belongs to an object (its class, say) and does not change
-keypoints         float32 [k 2], (x, y) in pixels from the centre of the upper left pixel
+box_*             [n ...], anything else that belongs to an object (such as its class) and does not change
+keypoints         float32 [k 2], (x, y) in pixels from the center of the upper left pixel
 keypoint_visible  bool [k]. Comes with `keypoints`
 
 Every operation checks sizes, shapes and dtypes (`augment.entries.check`) and returns these dtypes. Visibilities that
@@ -37,21 +37,21 @@ Augmentation = Callable[[PRNGKeyArray, Example], Example]
 """Pure: the same key and example give the same result, in a batch of any size, on any number of devices."""
 
 Saliency = Callable[[Batch], Float[Array, "b h w"]]
-"""How much each pixel of a batch matters to a network, 0 or more."""
+"""Returns how much each pixel of a batch matters to a network, 0 or more."""
 
 Augment = Callable[..., Batch]
-"""`augment(keys, batch) -> batch`: an augmentation of a whole batch, one key for each example. One with a third
-argument `saliency` is also given a `Saliency` function, or None: see `augment.augmented`."""
+"""`augment(keys, batch) -> batch`: an augmentation of a whole batch, one key for each example. With a third
+parameter `saliency` it also gets a `Saliency` function, or None: see `augment.augmented`."""
 
 Apply = Callable[..., tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]]
-"""`apply(variables, images, train, keys) -> ((logits, intermediates), state)`: a model seen from outside.
+"""`apply(variables, images, train, keys) -> ((logits, intermediates), state)`: the forward pass of a model.
 `images` are uint8 or float32 as in `Example`; `keys` holds one key per image (dropout, stochastic depth);
-`state` are the variables that a forward pass renews (batch statistics)."""
+`state` are the variables that a forward pass updates (batch statistics)."""
 
 
 class Aux(NamedTuple):
     """What a method's loss function returns beside the sum of its losses."""
 
     weight: Float[Array, ""] | float  # what the summed loss (and its gradient) is divided by, after psum
-    model_state: Tree  # the variables that the forward pass renewed
+    model_state: Tree  # the variables that the forward pass updated
     metrics: dict[str, tuple[Array, Array | float]]  # name -> (sum, count)

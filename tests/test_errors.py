@@ -26,20 +26,20 @@ def test_another_plural_and_a_verb():
     assert [counted(n, "image is", "images are") for n in (1, 2)] == ["1 image is", "2 images are"]
 
 
-def test_what_is_said_of_one_picture(teacher, tmp_path, capsys):
+def test_what_is_said_of_one_image(teacher, tmp_path, capsys):
     folder = tmp_path / "one"
     folder.mkdir()
     Image.new("L", (9, 9), 30).save(folder / "a.png")
     (folder / "b.jpg").write_bytes(b"no picture")
     predict(members=str(teacher), images=str(folder), out=str(tmp_path / "p.csv"))
     said = capsys.readouterr().out
-    assert "1 picture: " in said
+    assert "1 image: " in said
     assert "1 unreadable image: " in said
     assert not ONE_OF_MANY.search(said)
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(1, "1 of 3 images was grey: repeated in three channels"), (2, "2 of 3 images were grey: rep")]
+    ("number", "said"), [(1, "1 of 3 images was gray: repeated in three channels"), (2, "2 of 3 images were gray: rep")]
 )
 def test_the_verb_of_what_was_changed_agrees(number, said):
     pictures = [np.full((4, 4), 9, np.uint8)] * number + [np.full((4, 4, 3), 9, np.uint8)] * (3 - number)

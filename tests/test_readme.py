@@ -56,7 +56,7 @@ def test_long_commands_are_in_a_readme():
     assert set(LONG) <= {command for block in BLOCKS for command in block}
 
 
-@pytest.mark.parametrize("block", filter(None, RUN), ids=lambda block: block[0][17:60])
+@pytest.mark.parametrize("block", [block for block in RUN if block], ids=lambda block: block[0][17:60])
 def test_the_commands_of_a_block_run_in_order(block, folder):
     for command in block:
         tiny = re.sub(r"(configs/\w+\.py)", r"\1:tiny", command)

@@ -17,12 +17,22 @@ SIZE_OF_MOSAIC = 4
 
 
 def mosaic(keys: Key[Array, " b"], batch: Batch, *, center_min: float = 0.25) -> Batch:
-    """Four pictures side by side, seen through a window of one picture's size around the corner where they meet.
+    """Puts four images side by side, and shows a window of one image's size around the corner where they meet.
 
     In place of image i stand i (upper left), i ^ 1 (upper right), i ^ 2 and i ^ 3 (below), unscaled, each the part next
     to the common corner, as in YOLOv4 (arXiv 2004.10934). The corner is uniform in center_min..1 - center_min of either
     side. Labels are mixed as the pixels are. Boxes are clipped, and `box_visible` is multiplied by the share of their
-    area that is left; four times as many boxes and keypoints come out, picture by picture.
+    area that is left.
+
+    Args:
+        keys: one key for each example.
+        batch: see types.Example, with a leading axis; a multiple of 4 examples.
+        center_min: nearest that the corner is to a border, as a share of the side, in 0..0.5; 0.5 is the middle.
+
+    Returns: the batch with four times as many boxes and keypoints, image by image.
+
+    Raises: UserError for a `center_min` outside 0..0.5, another number of examples, and labels that are not
+        distributions.
     """
     if not 0 <= center_min <= 0.5:
         raise UserError(f"mosaic: center_min {center_min} is not in 0..0.5, the nearest that the corner is to a border")
@@ -83,13 +93,24 @@ def _shifted_boxes(example: Example, shift: Float[Array, " 2"], height: int, wid
 def copy_paste(
     keys: Key[Array, " b"], batch: Batch, *, object_probability: float = 0.5, min_visible: float = 0.1
 ) -> Batch:
-    """Pastes objects of the partner, each with `object_probability`, at the place where they are (arXiv 2012.07177).
+    """Pastes objects of the partner at the place where they are (arXiv 2012.07177).
 
-    The batch has `boxes` and `box_mask`. Own objects lose the pixels that are covered: their boxes become tight around
-    what is left, `box_visible` is multiplied by its share of their pixels, and is 0.0 below a share of `min_visible`.
-    Twice as many objects come out, first the own, then the partner's, visible where they were pasted; keypoints alike.
-    `mask` takes the partner's classes at the pasted pixels, and labels are mixed as the pixels are.
-    The paper changes the sizes of both pictures at random before: a random resized crop or an affine map.
+    Own objects lose the pixels that are covered: their boxes become tight around what is left, and `box_visible` is
+    multiplied by its share of their pixels. `mask` takes the partner's classes at the pasted pixels, and labels are
+    mixed as the pixels are. The paper changes the sizes of both images at random before: a random resized crop or an
+    affine map.
+
+    Args:
+        keys: one key for each example.
+        batch: see types.Example, with a leading axis; has `boxes` and `box_mask`.
+        object_probability: probability that an object of the partner is pasted, in 0..1, drawn for each object.
+        min_visible: smallest share of an own object's pixels, in 0..1; with less left its `box_visible` becomes 0.0.
+
+    Returns: the batch with twice as many objects, first the own, then the partner's, visible where they were pasted;
+        keypoints alike.
+
+    Raises: UserError for settings outside their ranges, a batch without boxes or box_mask, an odd number of examples,
+        and labels that are not distributions.
     """
     if not 0 <= object_probability <= 1 or not 0 <= min_visible <= 1:
         raise UserError(
@@ -143,7 +164,7 @@ def _pixels(box_mask: Bool[Array, "n h w"]) -> Float[Array, " n"]:
 
 
 def _at(mask: Bool[Array, "h w"], points: Float[Array, "k 2"]) -> Bool[Array, " k"]:
-    """The mask where the points are; False outside."""
+    """Returns the mask at the points, False outside."""
     x, y = jnp.round(points).astype(jnp.int32).T
     height, width = mask.shape
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
@@ -151,7 +172,7 @@ def _at(mask: Bool[Array, "h w"], points: Float[Array, "k 2"]) -> Bool[Array, " 
 
 
 def _objects(example: Example) -> Example:
-    """What has a row for each object or keypoint."""
+    """Returns the entries that have a row for each object or keypoint."""
     return {name: x for name, x in example.items() if name.startswith(("boxes", "box_", "keypoint"))}
 
 

@@ -1,5 +1,7 @@
-"""Operations on levels and channels, drawn or not: brightness, contrast, saturation, hue and gamma, the first four
-together (`color_jitter`), and those of Pillow's ImageOps.
+"""Operations on levels and channels.
+
+They are brightness, contrast, saturation, hue and gamma, the first four together (`color_jitter`), and those of
+Pillow's ImageOps.
 
 uint8 levels are changed as integers, float ones without rounding, see `kernels.pointwise`.
 """
@@ -26,7 +28,15 @@ Amount = Num[Array, ""]  # of a factor 1024ths, of a turn SIXTHs: int32 for a ui
 
 
 def by_level(example: Example, change: Callable[[Levels], Levels]) -> Example:
-    """The example with each level of its image changed; `change` sees [h w c]."""
+    """Returns the example with each level of its image changed.
+
+    Args:
+        example: see types.Example.
+        change: takes and returns the levels [h w c] on the scale 0..255, int32 of a uint8 image, float32 of a float
+            image.
+
+    Returns: the example; results for float images are clipped to 0..1, those for uint8 images have to be in 0..255.
+    """
     image = example["image"]
     if image.dtype == jnp.uint8:
         return example | {"image": change(image.astype(jnp.int32)).astype(jnp.uint8)}
@@ -34,7 +44,15 @@ def by_level(example: Example, change: Callable[[Levels], Levels]) -> Example:
 
 
 def by_pixel(example: Example, change: Callable[[Picture, int], Picture]) -> Example:
-    """The example with each pixel of its image changed; `change` sees a picture and how many channels it has."""
+    """Returns the example with each pixel of its image changed.
+
+    Args:
+        example: see types.Example.
+        change: takes an image, packed pixels or float [h w c], and its number of channels; returns an image of that
+            form.
+
+    Returns: the example; float images are clipped to 0..1.
+    """
     image = example["image"]
     channels = image.shape[-1]
     if image.dtype == jnp.uint8:
@@ -43,7 +61,16 @@ def by_pixel(example: Example, change: Callable[[Picture, int], Picture]) -> Exa
 
 
 def posterize(key: PRNGKeyArray, example: Example, *, bits: int = 4) -> Example:
-    """Keeps the `bits` (0..8) highest bits of each level; a float image is rounded to 256 levels before."""
+    """Keeps the `bits` highest bits of each level; a float image is rounded to 256 levels before.
+
+    Args:
+        key, example: see types.Example.
+        bits: highest bits that are kept, in 0..8; 8 keeps all levels.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for `bits` outside 0..8.
+    """
     del key
     if not 0 <= bits <= 8:
         raise UserError(f"posterize: bits {bits} is not in 0..8, the highest bits to be kept")
@@ -51,14 +78,33 @@ def posterize(key: PRNGKeyArray, example: Example, *, bits: int = 4) -> Example:
 
 
 def solarize(key: PRNGKeyArray, example: Example, *, threshold: int = 128) -> Example:
-    """Inverts the levels from `threshold` on: 0 inverts all, 256 nothing, whether the image is uint8 or float."""
+    """Inverts the levels from `threshold` on.
+
+    Args:
+        key, example: see types.Example.
+        threshold: first level that is inverted, in 0..256, of float images too; 0 inverts all, 256 nothing.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for a threshold outside 0..256.
+    """
     del key
     _check_threshold("solarize", threshold)
     return by_level(example, lambda levels: pointwise.solarized(levels, threshold))
 
 
 def solarize_add(key: PRNGKeyArray, example: Example, *, amount: int = 110, threshold: int = 128) -> Example:
-    """Adds a number uniform in 0..amount to the levels (0..255) below `threshold`; clips (arXiv 1909.13719)."""
+    """Adds a whole number uniform in 0..amount to the levels below `threshold`, and clips (arXiv 1909.13719).
+
+    Args:
+        key, example: see types.Example.
+        amount: the most that is added to a level, in 0..255.
+        threshold: first level that stays as it is, in 0..256, of float images too.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges.
+    """
     _check_threshold("solarize_add", threshold)
     if not 0 <= amount <= 255:
         raise UserError(f"solarize_add: amount {amount} is not in 0..255, the most that is added to a level")
@@ -78,8 +124,11 @@ def brightness_add(key: PRNGKeyArray, example: Example, *, amount: Range = 0.2) 
     adjust_brightness; `reference + constant` of Pillow's ImageChops.add.
 
     Args:
-      amount: as a share of white, the largest change either way, or a range (lowest, highest) in -1..1: (0.0, 0.3)
-        only brightens. uint8 levels change by a whole number of levels.
+        key, example: see types.Example.
+        amount: largest change either way as a share of white, in 0..1; or a range (lowest, highest) in -1..1: (0.0,
+            0.3) only brightens.
+
+    Returns: the example with its image changed; uint8 levels change by a whole number of levels.
 
     Raises: UserError for amounts beyond 1.
     """
@@ -101,13 +150,25 @@ def _check_threshold(name: str, threshold: int) -> None:
 
 
 def invert(key: PRNGKeyArray, example: Example) -> Example:
-    """Turns white into black."""
+    """Inverts all levels: white becomes black.
+
+    Args:
+        key, example: see types.Example.
+
+    Returns: the example with its image changed.
+    """
     del key
     return by_level(example, lambda levels: 255 - levels)
 
 
 def autocontrast(key: PRNGKeyArray, example: Example) -> Example:
-    """Stretches each channel to the whole range; a flat one stays as it is."""
+    """Stretches the levels of each channel to the whole range; a constant channel stays as it is.
+
+    Args:
+        key, example: see types.Example.
+
+    Returns: the example with its image changed.
+    """
     del key
     image = example["image"]
     low, high = (pointwise.over_pixels(f, image) for f in (jnp.min, jnp.max))
@@ -120,7 +181,13 @@ def autocontrast(key: PRNGKeyArray, example: Example) -> Example:
 
 
 def equalize(key: PRNGKeyArray, example: Example) -> Example:
-    """Makes each channel's histogram as flat as a table can; a float image is rounded to 256 levels before."""
+    """Makes each channel's histogram as flat as a table can; a float image is rounded to 256 levels before.
+
+    Args:
+        key, example: see types.Example.
+
+    Returns: the example with its image changed.
+    """
     del key
     image = example["image"]
     channels = image.shape[-1]
@@ -130,13 +197,25 @@ def equalize(key: PRNGKeyArray, example: Example) -> Example:
 
 
 def grayscale(key: PRNGKeyArray, example: Example) -> Example:
-    """Puts the luma (ITU-R 601-2) in every channel."""
+    """Puts the luma (ITU-R 601-2) in every channel.
+
+    Args:
+        key, example: see types.Example.
+
+    Returns: the example with its image changed.
+    """
     del key
     return by_pixel(example, pointwise.gray)
 
 
 def channel_shuffle(key: PRNGKeyArray, example: Example) -> Example:
-    """Puts the channels in a random order, each equally likely."""
+    """Puts the channels in a random order, each order equally likely.
+
+    Args:
+        key, example: see types.Example.
+
+    Returns: the example with its image changed.
+    """
     order = jnp.argsort(jax.random.uniform(key, (example["image"].shape[-1],)))
 
     def shuffled(picture: Picture, channels: int) -> Picture:
@@ -149,7 +228,16 @@ def channel_shuffle(key: PRNGKeyArray, example: Example) -> Example:
 
 
 def channel_drop(key: PRNGKeyArray, example: Example, *, fill: float = 0.0) -> Example:
-    """Fills one channel, each equally likely, with `fill`, in 0..1. An image of one channel stays as it is."""
+    """Fills one channel, each equally likely. An image of one channel stays as it is.
+
+    Args:
+        key, example: see types.Example.
+        fill: level of the channel that is dropped, in 0..1.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for a fill outside 0..1.
+    """
     image = example["image"]
     channels = image.shape[-1]
     if channels == 1:
@@ -160,39 +248,77 @@ def channel_drop(key: PRNGKeyArray, example: Example, *, fill: float = 0.0) -> E
 
 
 def brightness(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
-    """Multiplies the levels by a factor uniform in [max(0, 1 - strength), 1 + strength]; clips.
+    """Multiplies the levels by a factor uniform in [max(0, 1 - strength), 1 + strength], and clips.
 
-    strength: or a pair, the lowest and the highest factor: (1.0, 1.5) only brightens. So for contrast and saturation.
+    Args:
+        key, example: see types.Example.
+        strength: largest relative change either way, 0.0 or more; or a range of factors (lowest, highest): (1.0, 1.5)
+            only brightens.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for a negative strength, or a range that is not in order.
     """
     factor = _amounts(jax.random.uniform(key), example, *_factors("brightness", strength))
     return by_level(example, lambda levels: pointwise.blend_levels(0, levels, factor))
 
 
 def contrast(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
-    """Multiplies each level's distance from the mean luma by such a factor; clips."""
+    """Multiplies each level's distance from the image's mean luma by a random factor, and clips.
+
+    Args:
+        key, example: see types.Example.
+        strength: largest relative change either way, 0.0 or more; or a range of factors (lowest, highest).
+
+    Returns: the example with its image changed. The factor is uniform in [max(0, 1 - strength), 1 + strength].
+
+    Raises: UserError for a negative strength, or a range that is not in order.
+    """
     factor = _amounts(jax.random.uniform(key), example, *_factors("contrast", strength))
     return by_pixel(example, partial(_contrast, factor))
 
 
 def saturation(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
-    """Multiplies each level's distance from the pixel's luma by such a factor; clips."""
+    """Multiplies each level's distance from the pixel's luma by a random factor, and clips.
+
+    Args:
+        key, example: see types.Example.
+        strength: largest relative change either way, 0.0 or more; or a range of factors (lowest, highest).
+
+    Returns: the example with its image changed. The factor is uniform in [max(0, 1 - strength), 1 + strength].
+
+    Raises: UserError for a negative strength, or a range that is not in order.
+    """
     factor = _amounts(jax.random.uniform(key), example, *_factors("saturation", strength))
     return by_pixel(example, partial(_saturation, factor))
 
 
 def hue(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
-    """Turns the hue of HSV by a fraction of the colour circle uniform in [-strength, strength], at most 0.5.
+    """Turns the hue of HSV by a fraction of the color circle uniform in [-strength, strength].
 
-    strength: or a pair, the lowest and the highest turn.
+    Args:
+        key, example: see types.Example.
+        strength: largest turn either way, in 0..0.5 color circles; or a range (lowest, highest) in -0.5..0.5.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for a turn beyond half the color circle, or a range that is not in order.
     """
     turn = _amounts(jax.random.uniform(key), example, *_turns("hue", strength))
     return by_pixel(example, partial(_hue, turn))
 
 
 def gamma(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
-    """Raises the levels, as fractions of white, to a power log-uniform between 1 / (1 + strength) and 1 + strength.
+    """Raises the levels, as fractions of white, to a power log-uniform in 1 / (1 + strength)..1 + strength.
 
-    strength: or a pair, the lowest and the highest power: (1.0, 2.0) only darkens.
+    Args:
+        key, example: see types.Example.
+        strength: powers up to 1 + strength and their inverses, 0.0 or more; or a range of powers (lowest, highest):
+            (1.0, 2.0) only darkens.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for a negative strength, or a range that is not in order from 0.001 on.
     """
     low, high = ranges.logarithms(strength, "gamma: strength")
     image = example["image"]
@@ -216,9 +342,22 @@ def color_jitter(
     saturation: Range = 0.0,
     hue: Range = 0.0,
 ) -> Example:
-    """The four operations of these names at these strengths, in an order that each image draws (0.0 leaves one out).
+    """Applies brightness, contrast, saturation and hue in an order that is drawn for each image.
 
     uint8 levels are rounded after each of them.
+
+    Args:
+        key, example: see types.Example.
+        brightness: largest relative change either way, 0.0 or more, or a range of factors; 0.0 leaves the operation
+            out.
+        contrast: largest relative change either way, 0.0 or more, or a range of factors; 0.0 leaves the operation out.
+        saturation: largest relative change either way, 0.0 or more, or a range of factors; 0.0 leaves the operation
+            out.
+        hue: largest turn either way, in 0..0.5 color circles, or a range of turns; 0.0 leaves the operation out.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges, see the operations of these names.
     """
     strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
     names = [name for name in strengths if strengths[name] != 0]
@@ -269,7 +408,7 @@ def _factors(name: str, strength: Range) -> tuple[float, float]:
 def _turns(name: str, strength: Range) -> tuple[float, float]:
     low, high = ranges.changes(strength, f"{name}: strength")
     if not -0.5 <= low <= high <= 0.5:
-        raise UserError(f"{name}: strength {strength} is not in 0..0.5; 0.5 is half the colour circle either way")
+        raise UserError(f"{name}: strength {strength} is not in 0..0.5; 0.5 is half the color circle either way")
     return 6 * low * SIXTH, 6 * high * SIXTH
 
 

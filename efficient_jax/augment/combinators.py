@@ -1,4 +1,4 @@
-"""Combinators: an augmentation that sends each image through some of the augmentations it is given.
+"""Combinators: augmentations that apply some of several augmentations to each image.
 
 On CPU an image goes through what was drawn for it and nothing else; accelerators run everything and select.
 Augmentations are any `(key, example) -> example`; those to choose from return the same entries, shapes and dtypes.
@@ -29,14 +29,31 @@ _DRAWN = 0xC1A55  # split(key)[0] is fold_in(key, 0), which combinators inside d
 
 
 def with_probability(augmentation: Augmentation, probability: float) -> Augmentation:
-    """The augmentation, or nothing."""
+    """Returns an augmentation that applies the given one with a probability, and else changes nothing.
+
+    Args:
+        augmentation: `(key, example) -> example` that keeps entries, shapes and dtypes.
+        probability: in 0..1.
+
+    Returns: `(key, example) -> example`.
+
+    Raises: UserError for a probability outside 0..1.
+    """
     if not 0 <= probability <= 1:
         raise UserError(f"with_probability: {probability} is not in 0..1")
     return one_of((augmentation, nothing), weights=(probability, 1 - probability))
 
 
 def sequence(augmentations: tuple[Augmentation, ...]) -> Augmentation:
-    """All of the augmentations in order, as one: for a place where one is chosen. Each draws from keys of its own."""
+    """Returns all of the augmentations in order, as one: for a place where one is chosen.
+
+    Args:
+        augmentations: `(key, example) -> example` each; each draws from a key of its own. A config names them in `ops`.
+
+    Returns: `(key, example) -> example`.
+
+    Raises: UserError for what is not a tuple of functions.
+    """
     require_augmentations("sequence", augmentations)
 
     def apply(key: PRNGKeyArray, example: Example) -> Example:
@@ -48,12 +65,28 @@ def sequence(augmentations: tuple[Augmentation, ...]) -> Augmentation:
 
 
 def nothing(key: PRNGKeyArray, example: Example) -> Example:
+    """Returns the example as it is.
+
+    Args:
+        key, example: see types.Example.
+
+    Returns: the example.
+    """
     del key
     return example
 
 
 def one_of(augmentations: tuple[Augmentation, ...], *, weights: tuple[float, ...] = ()) -> Augmentation:
-    """One of the augmentations, each as likely as its weight says; without weights all are equally likely."""
+    """Returns an augmentation that applies one of those given, drawn for each image.
+
+    Args:
+        augmentations: `(key, example) -> example` each. A config names them in `ops`.
+        weights: relative probability of each augmentation, 0.0 or more, not all 0.0; () makes all equally likely.
+
+    Returns: `(key, example) -> example`.
+
+    Raises: UserError for weights that do not fit, and for augmentations that return other entries, shapes or dtypes.
+    """
     require_augmentations("one_of", augmentations)
     weights = tuple(weights) or (1.0,) * len(augmentations)
     if not augmentations or len(weights) != len(augmentations) or min(weights) < 0 or sum(weights) <= 0:
@@ -70,9 +103,20 @@ def one_of(augmentations: tuple[Augmentation, ...], *, weights: tuple[float, ...
 
 
 def some_of(augmentations: tuple[Augmentation, ...], *, n_min: int, n_max: int, replace: bool = False) -> Augmentation:
-    """From `n_min` to `n_max` of the augmentations, how many is uniform for each image, in random order.
+    """Returns an augmentation that applies from `n_min` to `n_max` of those given, in random order.
 
-    replace: the same one may come again.
+    How many is uniform, drawn for each image.
+
+    Args:
+        augmentations: `(key, example) -> example` each. A config names them in `ops`.
+        n_min: fewest that are applied, 0 or more.
+        n_max: most that are applied, `n_min` or more; without `replace` at most as many as there are.
+        replace: whether the same augmentation may be drawn again.
+
+    Returns: `(key, example) -> example`.
+
+    Raises: UserError for counts outside their ranges, and for augmentations that return other entries, shapes or
+        dtypes.
     """
     require_augmentations("some_of", augmentations)
     count = len(augmentations)
@@ -97,10 +141,29 @@ def some_of(augmentations: tuple[Augmentation, ...], *, n_min: int, n_max: int, 
 
 
 def switch(augmentations: tuple[Augmentation, ...], index: Array, key: PRNGKeyArray, example: Example) -> Example:
+    """Applies the augmentation of an index.
+
+    Args:
+        augmentations: `(key, example) -> example` each, which return the same entries, shapes and dtypes.
+        index: int32 scalar in 0..len(augmentations) - 1.
+        key, example: see types.Example.
+
+    Returns: the example of that augmentation.
+    """
     return lax.switch(index, augmentations, key, example)
 
 
 def require_alike(where: str, augmentations: tuple[Augmentation, ...], key: PRNGKeyArray, example: Example) -> None:
+    """Checks that all augmentations return the same entries, shapes and dtypes, without running them.
+
+    Args:
+        where: the combinator, for the error message.
+        augmentations: `(key, example) -> example` each, one or more.
+        key, example: what they are called with.
+
+    Raises: UserError naming the augmentation and the first entry that differs.
+    """
+
     def returned(augmentation: Augmentation) -> dict[str, str]:
         shapes = jax.eval_shape(augmentation, key, example)
         return {entry: f"as {a.dtype}{list(a.shape)}" for entry, a in shapes.items()}
@@ -120,10 +183,19 @@ def _name(augmentation: Augmentation) -> str:
 
 
 def by_class(augmentations: tuple[Augmentation, ...]) -> Augmentation:
-    """The augmentation of the example's class, the largest entry of its label (arXiv 2204.03632), the first of several.
+    """Returns the augmentation of the example's class, the largest entry of its label (arXiv 2204.03632).
 
-    All draw from the same key: the same augmentation for every class is that augmentation, bit for bit. An image
-    that nobody labelled (its label is all zeros) is treated as one of a class drawn at random.
+    Of several equal entries the first one counts. All draw from the same key: the same augmentation for every class is
+    that augmentation, bit for bit. An image without a label (all zeros) is treated as one of a class drawn at random.
+
+    Args:
+        augmentations: `(key, example) -> example` for each class. In a config: `of`, an operation, with tuples of
+            settings.
+
+    Returns: `(key, example) -> example`.
+
+    Raises: UserError for no augmentations, an example without a label or of another number of classes, and for
+        augmentations that return other entries, shapes or dtypes.
     """
     require_augmentations("by_class", augmentations)
     branches, branch_of = shared(augmentations)
@@ -148,7 +220,15 @@ def by_class(augmentations: tuple[Augmentation, ...]) -> Augmentation:
 
 
 def shared(augmentations: tuple[Augmentation, ...]) -> tuple[tuple[Augmentation, ...], np.ndarray]:
-    """(the different ones among the augmentations, for each class the index of its own)."""
+    """Returns the distinct augmentations, and which of them each class has.
+
+    Args:
+        augmentations: one for each class; partials of equal functions and arguments are one.
+
+    Returns: (the distinct ones, int32 [classes] of indices into them).
+
+    Raises: UserError for no augmentations.
+    """
     if not augmentations:
         raise UserError("by_class: no augmentations; want one for each class")
     parts = [_parts(each) for each in augmentations]
@@ -158,7 +238,7 @@ def shared(augmentations: tuple[Augmentation, ...]) -> tuple[tuple[Augmentation,
 
 
 def _parts(augmentation: Any) -> Any:
-    """What makes two partials equal; python compares them by identity."""
+    """Returns a key that is equal for equal partials, which python compares by identity."""
     if isinstance(augmentation, partial):
         return augmentation.func, augmentation.args, augmentation.keywords
     return augmentation
@@ -167,9 +247,15 @@ def _parts(augmentation: Any) -> Any:
 def from_block(
     ops: Mapping[str, Callable[..., Example]], block: Mapping[str, Any], where: str
 ) -> tuple[Augmentation, ...]:
-    """The augmentations that a config's block describes, one for each class.
+    """Returns the augmentations that a config's block describes, one for each class.
 
-    `of` names the operation. A tuple where it takes one value has one for each class; the rest is the same for all.
+    Args:
+        ops: operation -> function.
+        block: `of` names the operation. A tuple where it takes one value has one for each class; the rest is the same
+            for all.
+        where: the dotted path of the block, for errors.
+
+    Returns: the operation with its settings, for each class.
 
     Raises: UserError naming `where` for no such tuple, tuples of different lengths, and what the operation refuses.
     """

@@ -1,6 +1,6 @@
-"""What JPEG does to a picture, without the file: everything but the entropy coder, which loses nothing.
+"""JPEG compression of an image without a file: everything but the entropy coder, which is lossless.
 
-As libjpeg does it (ITU-T T.81, T.871): YCbCr, chroma of half the resolution, discrete cosine transforms of 8x8 blocks,
+It follows libjpeg (ITU-T T.81, T.871): YCbCr, chroma of half the resolution, discrete cosine transforms of 8x8 blocks,
 coefficients rounded to multiples of a table's entries. All sums are of integers, so that no pixel depends on how the
 arithmetic was compiled. libjpeg rounds between the passes of its transform; we do not.
 """
@@ -49,10 +49,19 @@ _INVERSE = np.round(_BASIS * 2**_INVERSE_BITS).astype(np.float32)
 
 
 def jpeg(key: PRNGKeyArray, example: Example, *, quality_min: int = 30, quality_max: int = 95) -> Example:
-    """Saves and loads the picture as JPEG, at a quality uniform in quality_min..quality_max (1 to 100).
+    """Compresses the image as JPEG and decodes it, at a random quality.
 
-    Channels: 1, or 3 with chroma of half the resolution. On average within a level of Pillow at the same quality.
-    Float images are rounded to 256 levels.
+    Images have 1 channel, or 3 with chroma of half the resolution. The result is on average within a level of Pillow's
+    at the same quality. Float images are rounded to 256 levels.
+
+    Args:
+        key, example: see types.Example.
+        quality_min: lowest quality, in 1..100; the quality is a whole number uniform in quality_min..quality_max.
+        quality_max: highest quality, in quality_min..100.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for qualities that are not in order in 1..100, and for another number of channels.
     """
     if not 1 <= quality_min <= quality_max <= 100:
         raise UserError(f"jpeg: 1 <= quality_min <= quality_max <= 100 does not hold for {quality_min}, {quality_max}")
@@ -63,6 +72,16 @@ def jpeg(key: PRNGKeyArray, example: Example, *, quality_min: int = 30, quality_
 
 
 def compressed(image: UInt8[Array, "h w c"], quality: Int32[Array, ""]) -> UInt8[Array, "h w c"]:
+    """Returns the image that a JPEG file of this quality holds.
+
+    Args:
+        image: uint8 [h w c] of 1 or 3 channels.
+        quality: int32 scalar in 1..100.
+
+    Returns: uint8 [h w c].
+
+    Raises: UserError for another number of channels.
+    """
     height, width, channels = image.shape
     if channels == 1:
         plane = _to_multiple(image[..., 0].astype(jnp.int32), 8, 8)
@@ -71,12 +90,12 @@ def compressed(image: UInt8[Array, "h w c"], quality: Int32[Array, ""]) -> UInt8
         raise UserError(f"jpeg takes 1 or 3 channels, this image has {channels}")
     red, green, blue = (_to_multiple(image[..., i].astype(jnp.int32), 2, 16) for i in range(3))
     luma = (19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16
-    centre = (128 << 16) + (1 << 15) - 1
-    chroma_blue = (-11059 * red - 21709 * green + 32768 * blue + centre) >> 16
-    chroma_red = (32768 * red - 27439 * green - 5329 * blue + centre) >> 16
+    center = (128 << 16) + (1 << 15) - 1
+    chroma_blue = (-11059 * red - 21709 * green + 32768 * blue + center) >> 16
+    chroma_red = (32768 * red - 27439 * green - 5329 * blue + center) >> 16
     both = _halved(chroma_blue | chroma_red << 16)
 
-    # One picture with both chroma planes side by side under the luma, so that one product transforms all blocks.
+    # One image with both chroma planes side by side under the luma, so that one product transforms all blocks.
     below = _to_multiple(jnp.concatenate([both & 255, both >> 16], axis=1), 8, 1)
     luma = _to_multiple(luma, 8, 1)
     planes = _quantized(jnp.concatenate([luma, below]), len(luma), quality)
@@ -94,13 +113,19 @@ def compressed(image: UInt8[Array, "h w c"], quality: Int32[Array, ""]) -> UInt8
 
 
 def quantization(quality: Int32[Array, ""]) -> Int32[Array, "2 64"]:
-    """The steps of luma and of chroma coefficients at a quality of 1..100."""
+    """Returns the quantization steps of luma [0] and chroma [1] coefficients (ITU-T T.81, tables K.1 and K.2).
+
+    Args:
+        quality: int32 scalar in 1..100; 50 gives the tables themselves.
+
+    Returns: int32 [2 64] in 1..255, row by row of the 8x8 block.
+    """
     percent = jnp.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     return jnp.clip((_STEPS * percent + 50) // 100, 1, 255)
 
 
 def _quantized(plane: Plane, luma_rows: int, quality: Int32[Array, ""]) -> Plane:
-    """Every 8x8 block with rounded coefficients; the rows from `luma_rows` on are chroma."""
+    """Rounds the coefficients of every 8x8 block; the rows from `luma_rows` on are chroma."""
     height, width = plane.shape
     blocks = (plane - 128).astype(jnp.float32).reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2).reshape(-1, 64)
     is_luma = (np.arange(len(blocks)) < luma_rows * width // 64)[:, None]
@@ -123,7 +148,7 @@ def _to_multiple(plane: Plane, rows: int, columns: int) -> Plane:
 
 
 def _halved(both: Plane) -> Plane:
-    """The mean of 2x2 pixels, rounded up and down in turn."""
+    """Returns the mean of 2x2 pixels, rounded up and down in turn."""
     height, width = both.shape
     pairs = both.reshape(height // 2, 2 * width)
     pairs = (pairs[:, :width] + pairs[:, width:]).reshape(height // 2, width // 2, 2)
@@ -132,9 +157,9 @@ def _halved(both: Plane) -> Plane:
 
 
 def _doubled(both: Plane) -> Plane:
-    """libjpeg's "fancy" upsampling: weights 9, 3, 3 and 1 for the four nearest pixels.
+    """Upsamples as libjpeg's "fancy" upsampling: weights 9, 3, 3 and 1 for the four nearest pixels.
 
-    libjpeg repeats pixels instead where a picture is less than five wide.
+    libjpeg repeats pixels instead where an image is less than five wide.
     """
     height, width = both.shape
     around = jnp.pad(both, ((1, 1), (0, 0)), mode="edge")

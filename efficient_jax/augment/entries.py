@@ -1,6 +1,6 @@
-"""The check of an example's entries, and the wrapper that makes every operation, mix and choice perform it.
+"""Checks the entries of an example, and wraps every operation, mix and combinator with that check.
 
-Shapes and dtypes are known while a program is traced, so a compiled program contains nothing of the check. The entries
+Shapes and dtypes are known while a program is traced, so the check costs nothing in a compiled program. The entries
 and their meaning are those of `efficient_jax.types.Example`.
 """
 
@@ -43,9 +43,14 @@ ROUNDING = 1e-3  # how far a float image may leave 0..1: a quarter of one of 256
 
 
 def checked(augmentation: Callable[..., Example]) -> Callable[..., Example]:
-    """The same augmentation of one example, with its entries checked and in their canonical dtypes.
+    """Returns the same augmentation of one example, with its entries checked and in their canonical dtypes.
 
-    bfloat16 and float16 images are computed in float32 and come back in their own dtype.
+    Args:
+        augmentation: `(key, example, **settings) -> example`. bfloat16 and float16 images are computed in float32 and
+            come back in their own dtype.
+
+    Returns: `(key, example, **settings) -> example`, which raises what `require_keys`, `check` and `require_range`
+        raise.
     """
 
     @functools.wraps(augmentation)
@@ -59,7 +64,16 @@ def checked(augmentation: Callable[..., Example]) -> Callable[..., Example]:
 
 
 def checked_mix(mix: Callable[..., Batch]) -> Callable[..., Batch]:
-    """The same for a mix of a batch, which may be of any range: values are blended or pasted, never clipped."""
+    """Returns the same mix of a batch, with its entries checked and in their canonical dtypes.
+
+    Images may be of any range: values are blended or pasted, never clipped.
+
+    Args:
+        mix: `(keys, batch, ..., **settings) -> batch`. bfloat16 and float16 images are computed in float32 and come
+            back in their own dtype.
+
+    Returns: a function with this signature, which raises what `check_batch` raises.
+    """
 
     @functools.wraps(mix)
     def apply(keys: Key[Array, " b"], batch: Batch, *more: Any, **settings: Any) -> Batch:
@@ -77,9 +91,15 @@ def _in_float32(function: Callable[[Array, Example], Example], key: Array, examp
 
 
 def check_batch(keys: Key[Array, " b"], batch: Batch) -> Batch:
-    """`check` for a batch, and that there is one key for each example.
+    """Returns the batch as `check` does, and checks that there is one key for each example.
 
-    Raises: UserError
+    Args:
+        keys: random keys [b].
+        batch: see types.Example, with a leading axis in every entry.
+
+    Returns: the batch with its image and its targets in their canonical dtypes.
+
+    Raises: UserError for another number of keys, and for what `check` refuses.
     """
     _require_names(batch)
     dtypes.require_image(batch, 1)
@@ -89,16 +109,18 @@ def check_batch(keys: Key[Array, " b"], batch: Batch) -> Batch:
 
 
 def check(example: Example, rows: tuple[int, ...] = ()) -> Example:
-    """The example with its image and its targets as JAX arrays of their canonical dtypes.
+    """Returns the example with its image and its targets as JAX arrays of their canonical dtypes.
 
     Args:
-      example: an `efficient_jax.types.Example`, or a batch of them. Boxes and keypoints become float32. Visibilities
-        of any dtype mean visible above 0: `keypoint_visible` becomes bool, and `box_visible` float32, where booleans
-        and integers are 1.0 above 0. Integers of a `box_mask` above 0 are pixels of the object.
-      rows: the leading axes of every entry: () for one example, (b,) for a batch.
+        example: an `efficient_jax.types.Example`, or a batch of them. Boxes and keypoints become float32. Visibilities
+            of any dtype mean visible above 0: `keypoint_visible` becomes bool, and `box_visible` float32, where
+            booleans and integers are 1.0 above 0. Integers of a `box_mask` above 0 are pixels of the object.
+        rows: the leading axes of every entry: () for one example, (b,) for a batch.
+
+    Returns: the example itself where nothing changes.
 
     Raises: UserError for a missing image, for shapes that do not match the image or each other, for dtypes that are not
-      those of `Example`, for `boxes` without `box_visible`, and for names that look like those of targets.
+        those of `Example`, for `boxes` without `box_visible`, and for names that look like those of targets.
     """
     _require_names(example)
     arrays = {name: _array(x) for name, x in example.items() if name in MOVED or name == "image"}
@@ -141,7 +163,7 @@ def _array(x: Any) -> Array:
 
 
 def _require_shapes(example: Example, lead: int) -> None:
-    """That targets have the size of the image and each other's numbers of objects and keypoints."""
+    """Checks that targets have the size of the image and agree in their numbers of objects and keypoints."""
     height, width = example["image"].shape[lead:][:2]
     sizes = {"h": (height, "image"), "w": (width, "image")}  # of a dimension, and which entry has it
     for name in [name for name in MOVED if name in example] + sorted(example.keys() - MOVED.keys()):
@@ -172,7 +194,14 @@ def _canonical(name: str, x: Shaped[Array, " ..."]) -> Shaped[Array, " ..."]:
 
 
 def require_keys(keys: Any, rows: tuple[int, ...]) -> None:
-    """Raises: UserError unless there is one key for one example, `rows` = (), or one for each of a batch, (b,)."""
+    """Checks that there is one key for one example, or one for each example of a batch.
+
+    Args:
+        keys: random keys, typed or raw uint32.
+        rows: () for one example, (b,) for a batch.
+
+    Raises: UserError for another number of keys, and for what is not a random key.
+    """
     dtype = getattr(keys, "dtype", None)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     if not typed and dtype != jnp.uint32:
@@ -189,7 +218,10 @@ def require_keys(keys: Any, rows: tuple[int, ...]) -> None:
 def require_range(image: Shaped[Array, " *shape"]) -> None:
     """Refuses float images outside 0..1 where their values are known, which they are not while a program is traced.
 
-    Raises: UserError
+    Args:
+        image: uint8 or float, of any shape. Float values may leave 0..1 by ROUNDING.
+
+    Raises: UserError for a float image outside 0..1.
     """
     if image.dtype == jnp.uint8 or isinstance(image, jax.core.Tracer) or not image.size:
         return
@@ -203,7 +235,14 @@ def require_range(image: Shaped[Array, " *shape"]) -> None:
 
 
 def require_augmentations(where: str, augmentations: Sequence[Augmentation]) -> None:
-    """Raises: UserError unless these are several functions `(key, example) -> example`."""
+    """Checks that these are several functions `(key, example) -> example`.
+
+    Args:
+        where: the combinator, for the error message.
+        augmentations: a tuple or list of functions.
+
+    Raises: UserError for anything else.
+    """
     several = isinstance(augmentations, tuple | list)
     if wrong := [each for each in augmentations if not callable(each)] if several else [augmentations]:
         hint = "names stand in a config" if isinstance(wrong[0], str) else "one alone is (augmentation,)"

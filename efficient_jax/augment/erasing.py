@@ -1,4 +1,4 @@
-"""Operations that hide part of the picture."""
+"""Operations that hide part of the image."""
 
 import math
 
@@ -17,10 +17,18 @@ Integer = Int32[Array, ""]
 
 
 def cutout(key: PRNGKeyArray, example: Example, *, size: int, fill: float = 0.0) -> Example:
-    """Fills a square of `size` pixels around a uniformly drawn pixel, clipped at the borders (arXiv 1708.04552).
+    """Fills a square around a uniformly drawn pixel, clipped at the borders (arXiv 1708.04552).
 
-    Less than size^2 pixels are hidden on average, because of the clipping: 19% of a 32x32 picture at size 16.
-    fill: in 0..1.
+    Less than size^2 pixels are hidden on average, because of the clipping: 19% of a 32x32 image at size 16.
+
+    Args:
+        key, example: see types.Example.
+        size: side of the square in pixels, 1 or more.
+        fill: level inside the square, in 0..1.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     if size < 1:
         raise UserError(f"cutout: size {size} is not a side in pixels (1 or more)")
@@ -40,12 +48,23 @@ def random_erasing(
     fill: float = 0.0,
     noise: bool = False,
 ) -> Example:
-    """Fills a rectangle inside the picture (arXiv 1708.04896).
+    """Fills a rectangle inside the image (arXiv 1708.04896).
 
-    Its share of the picture is uniform in area_min..area_max, height / width log-uniform in ratio_min..1/ratio_min, its
-    place uniform; the sides are rounded. Of a rectangle that does not fit, the side that is too long becomes the
-    picture's and the other makes up the area, where the paper draws again.
-    fill: in 0..1. noise: every level uniform instead, the paper's best filling.
+    Its share of the image is uniform in area_min..area_max, height / width is log-uniform in ratio_min..1 / ratio_min,
+    its position is uniform, and the sides are rounded. Where a rectangle does not fit, the side that is too long
+    becomes the image's and the other makes up the area; the paper draws again.
+
+    Args:
+        key, example: see types.Example.
+        area_min: smallest share of the image that is filled, in 0..1.
+        area_max: largest share of the image that is filled, in area_min..1.
+        ratio_min: smallest height / width, above 0.0, at most 1.0; the largest is 1 / ratio_min.
+        fill: level inside the rectangle, in 0..1.
+        noise: whether to fill with uniform noise instead of `fill`, the paper's best filling.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     if not 0 <= area_min <= area_max <= 1:
         raise UserError(f"random_erasing: area_min {area_min} and area_max {area_max} are not in order in 0..1")
@@ -80,18 +99,27 @@ def gridmask(
 ) -> Example:
     """Fills the squares between the bars of a grid (arXiv 2001.04086).
 
-    The grid has a period of d pixels in both directions, uniform in d_min..d_max (shares of the shorter side), and a
-    uniform offset. Its bars are `ratio` * d wide, rounded: 2 ratio - ratio^2 of the picture is kept on average,
-    whatever its size and angle, and all of it at ratio 1.
-    rotate: the grid is turned about the centre by an angle in degrees uniform in +-rotate, or in a range (lowest,
-    highest): (45.0, 45.0) hides diamonds.
-    fill: in 0..1.
+    The grid has a period of d pixels in both directions, d uniform in d_min..d_max, and a uniform offset. Its bars are
+    `ratio` * d wide, rounded: 2 ratio - ratio^2 of the image is kept on average, whatever its size and angle.
+
+    Args:
+        key, example: see types.Example.
+        ratio: width of a bar as a share of the period, in 0..1; 1.0 keeps the whole image.
+        d_min: smallest period as a share of the image's shorter side, above 0.0.
+        d_max: largest period as a share of the image's shorter side, `d_min` or more.
+        rotate: largest angle of the grid either way, in degrees; or a range (lowest, highest): (45.0, 45.0) hides
+            diamonds.
+        fill: level inside the squares, in 0..1.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     least, most = ranges.changes(rotate, "gridmask: rotate")
     if not 0 <= ratio <= 1:
         raise UserError(f"gridmask: ratio {ratio} is not in 0..1, the share of each period that is kept")
     if not 0 < d_min <= d_max:
-        raise UserError(f"gridmask: d_min {d_min} and d_max {d_max} are not in order above 0, in sides of the picture")
+        raise UserError(f"gridmask: d_min {d_min} and d_max {d_max} are not in order above 0, in sides of the image")
     image = example["image"]
     height, width, channels = image.shape
     shortest, longest = (max(1, round(d * min(height, width))) for d in (d_min, d_max))
@@ -114,7 +142,7 @@ def gridmask(
 def _turned_squares(
     angle: Array, period: Integer, bar: Integer, down: Integer, across: Integer, size: tuple[int, int]
 ) -> Bool[Array, "h w"]:
-    """The squares of a grid turned counter-clockwise by an angle in radians about the centre of the image."""
+    """Returns a mask of a grid's squares, turned counter-clockwise about the image's center by an angle in radians."""
     bits = resample.fraction_bits(size)
     cos, sin = (jnp.round(f(angle) * (1 << bits)).astype(jnp.int32) for f in (jnp.cos, jnp.sin))
     y = (jnp.arange(size[0], dtype=jnp.int32) - size[0] // 2)[:, None]
@@ -124,7 +152,14 @@ def _turned_squares(
 
 
 def scaled(uniform: Array, size: Array | int | tuple[int, ...]) -> Int[Array, " *shape"]:
-    """Whole numbers 0..size - 1 from numbers uniform in 0..1: one draw, where those of randint would be three each."""
+    """Returns integers 0..size - 1 from numbers uniform in [0, 1): one draw each, where randint needs three.
+
+    Args:
+        uniform: numbers from jax.random.uniform.
+        size: how many integers there are, 1 or more; its shape broadcasts with that of `uniform`.
+
+    Returns: int32 in the broadcast shape.
+    """
     # jax.random.uniform is at most 1 - 2**-23, and a product with that rounds below the size.
     return (uniform * jnp.asarray(size).astype(jnp.float32)).astype(jnp.int32)
 
@@ -137,7 +172,16 @@ def paint(
     rows: Integer,
     columns: Integer,
 ) -> Shaped[Array, "h w c"]:
-    """`value`, a level or another picture, inside a rectangle that may reach beyond the picture."""
+    """Returns the image with `value` inside a rectangle, which may reach beyond the borders.
+
+    Args:
+        image: [h w c].
+        value: a level, or another image [h w c], of the image's dtype.
+        top, left: upper left pixel of the rectangle, int32 scalars, may be negative.
+        rows, columns: height and width of the rectangle in pixels, int32 scalars, 0 or more.
+
+    Returns: the image [h w c], its dtype kept.
+    """
     height, width, channels = image.shape
     # Rows of w * c levels: one comparison of each with a range, in a loop that becomes vector instructions.
     inside = box(top, left * channels, rows, columns * channels, height, width * channels)
@@ -146,7 +190,15 @@ def paint(
 
 
 def box(top: Integer, left: Integer, rows: Integer, columns: Integer, h: int, w: int) -> Bool[Array, "h w"]:
-    """Where a picture of h x w pixels lies inside a rectangle, which may reach beyond it."""
+    """Returns a mask of a rectangle, which may reach beyond the borders.
+
+    Args:
+        top, left: upper left pixel of the rectangle, int32 scalars, may be negative.
+        rows, columns: height and width of the rectangle in pixels, int32 scalars, 0 or more.
+        h, w: height and width of the mask in pixels.
+
+    Returns: bool [h w], True inside the rectangle.
+    """
     y, x = jnp.arange(h, dtype=jnp.int32) - top, jnp.arange(w, dtype=jnp.int32) - left
     return ((y >= 0) & (y < rows))[:, None] & ((x >= 0) & (x < columns))
 

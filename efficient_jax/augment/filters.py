@@ -1,8 +1,9 @@
-"""Operations on neighbourhoods: each pixel becomes a weighted mean of those around it. Beyond its border the picture
-is mirrored about the outermost pixels, over and over where it is small.
+"""Operations on neighbourhoods: each pixel becomes a weighted mean of the pixels around it.
 
-A picture is handled as rows [h, w * c] whose neighbours are c apart: long loops that vectorise, whatever c is. The
-weights of uint8 pictures are integers out of tables, so that no pixel depends on how the arithmetic was compiled.
+Beyond its border the image is mirrored about the outermost pixels, repeatedly where it is small.
+
+An image is handled as rows [h, w * c] whose neighbours are c apart: long loops that vectorise, whatever c is. The
+weights of uint8 images are integers out of tables, so that no pixel depends on how the arithmetic was compiled.
 """
 
 from functools import partial
@@ -20,13 +21,19 @@ from efficient_jax.augment.ranges import Range
 from efficient_jax.errors import UserError
 from efficient_jax.types import Example
 
-SIGMAS = 1024  # gaussian_blur draws one of so many deviations
-ANGLES = 256  # and motion_blur one of so many directions
+SIGMAS = 1024  # standard deviations that gaussian_blur draws from
+ANGLES = 256  # directions that motion_blur draws from
 _BITS = 16  # integer weights sum to 2**16
 
 
 def smooth(pixels: Pixels) -> Pixels:
-    """Pillow's SMOOTH, what `sharpness` blends with: 3x3 weights 1 around a 5, over 13; the border stays as it is."""
+    """Returns the image of Pillow's SMOOTH filter, the reference of `sharpness`: 3x3 weights 1 around a 5, over 13.
+
+    Args:
+        pixels: packed pixels [h w], see `kernels.packed`.
+
+    Returns: packed pixels [h w]; the outermost ones stay as they are.
+    """
 
     def two_channels(lanes: Pixels) -> Pixels:
         rows = lax.optimization_barrier(lanes[:-2] + lanes[1:-1] + lanes[2:])
@@ -38,17 +45,24 @@ def smooth(pixels: Pixels) -> Pixels:
 
 
 def _thirteenth(total: Num[Array, " ..."]) -> Num[Array, " ..."]:
-    """`total / 13` rounded, as a multiplication: exact for sums of 13 bytes."""
+    """Returns `total / 13` rounded, by a multiplication: exact for sums of 13 bytes."""
     return (2 * total + 13) * 10083 >> 18
 
 
 def sharpness(key: PRNGKeyArray, example: Example, *, strength: Range) -> Example:
-    """Multiplies each level's distance from the smoothed picture by a factor uniform in
-    [max(0, 1 - strength), 1 + strength]; clips. The outermost pixels stay as they are.
+    """Multiplies each level's distance from the smoothed image by a random factor, and clips.
 
-    strength: or a pair, the lowest and the highest factor: (1.0, 2.0) only sharpens.
+    The factor is uniform in [max(0, 1 - strength), 1 + strength]. The outermost pixels stay as they are. uint8 images
+    change as with Pillow's ImageEnhance.Sharpness, level for level.
 
-    uint8 as Pillow's ImageEnhance.Sharpness does it, level for level.
+    Args:
+        key, example: see types.Example.
+        strength: largest relative change either way, 0.0 or more; or a range of factors (lowest, highest): (1.0, 2.0)
+            only sharpens.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for a negative strength, or a range that is not in order.
     """
     low, high = ranges.factors(strength, "sharpness: strength")
     factor = jax.random.uniform(key, minval=low, maxval=high)
@@ -73,12 +87,20 @@ def sharpness(key: PRNGKeyArray, example: Example, *, strength: Range) -> Exampl
 def gaussian_blur(
     key: PRNGKeyArray, example: Example, *, kernel: int = 5, sigma_min: float = 0.1, sigma_max: float = 2.0
 ) -> Example:
-    """Blurs with a normal density whose standard deviation, in pixels, is uniform in [sigma_min, sigma_max].
+    """Blurs with a normal density whose standard deviation is uniform in [sigma_min, sigma_max] for each image.
 
-    kernel: its width in pixels, odd; the weights are normalised over it. SimCLR (arXiv 2002.05709) draws from these
-    deviations and makes the kernel a tenth of the picture's side.
+    SimCLR (arXiv 2002.05709) draws from the default deviations and makes the kernel a tenth of the image's side. uint8
+    results are within 0.6 levels of exact arithmetic.
 
-    uint8 is within 0.6 levels of exact arithmetic.
+    Args:
+        key, example: see types.Example.
+        kernel: width of the kernel in pixels, odd, 1 or more; the weights are normalised over it.
+        sigma_min: smallest standard deviation in pixels, above 0.0.
+        sigma_max: largest standard deviation in pixels, `sigma_min` or more.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     if kernel < 1 or kernel % 2 == 0:
         raise UserError(f"gaussian_blur: kernel {kernel} is not an odd number of pixels")
@@ -106,9 +128,17 @@ def gaussian_blur(
 
 
 def motion_blur(key: PRNGKeyArray, example: Example, *, length: int = 7, angle: float = 90.0) -> Example:
-    """The mean along a line of `length` pixels, as if the camera had moved.
+    """Replaces each pixel by the mean along a line through it, as if the camera had moved.
 
-    angle: the line is at most so many degrees from horizontal, either way; 90 is every direction.
+    Args:
+        key, example: see types.Example.
+        length: length of the line in pixels, 1 or more; 1 changes nothing.
+        angle: largest angle between the line and the horizontal in degrees, either way, in 0..90; 90 is every
+            direction.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     if length < 1 or not 0 <= angle <= 90:
         raise UserError(f"motion_blur: length {length} is not 1 pixel or more, or angle {angle} is not in 0..90")
@@ -128,9 +158,13 @@ def motion_blur(key: PRNGKeyArray, example: Example, *, length: int = 7, angle: 
 
 
 def line_kernels(length: int, angle: float) -> Float[np.ndarray, "angles k k"]:
-    """`length` points a pixel apart on a line through the centre, each shared linearly among its four neighbours.
+    """Returns kernels of `length` points a pixel apart on a line, each shared linearly among its four neighbours.
 
-    The lines turn counter-clockwise from -angle to angle degrees; k is `length`, or the next odd number.
+    Args:
+        length: points on the line, 1 or more.
+        angle: largest angle in degrees; the lines turn counter-clockwise from -angle to angle.
+
+    Returns: float64 [ANGLES k k] that sum to 1 each; k is `length`, or the next odd number.
     """
     radius = length // 2
     turns = np.radians(angle) * (2 * np.arange(ANGLES)[:, None] + 1 - ANGLES) / ANGLES
@@ -149,7 +183,7 @@ def _gathered(
     *,
     shape: tuple[int, int],
 ) -> Shaped[Array, "h w"]:
-    """The weighted sum of pieces of `shape` that start at (y, x). For use inside a `platform_loop`."""
+    """Returns the weighted sum of windows of `shape` that start at (y, x). For use inside a `platform_loop`."""
     exact = padded.dtype == jnp.uint8
     dtype = jnp.dtype(jnp.int32) if exact else padded.dtype
     total = jnp.full(shape, (1 << _BITS) // 2 if exact else 0, dtype)
@@ -159,13 +193,13 @@ def _gathered(
 
 
 def _choose(key: PRNGKeyArray, table: Shaped[np.ndarray, " n *rest"]) -> Shaped[Array, " *rest"]:
-    """A uniformly drawn row."""
+    """Returns a uniformly drawn row."""
     row = (jax.random.uniform(key) * len(table)).astype(jnp.int32)
     return jnp.asarray(table).at[row].get(mode="promise_in_bounds")
 
 
 def _in_integers(kernels: Float[np.ndarray, "n taps"]) -> Shaped[np.ndarray, "n taps"]:
-    """Weights as uint32 that sum to 2**16 exactly: a picture of one level stays as it is."""
+    """Returns weights as uint32 that sum to 2**16 exactly, so that a constant image stays as it is."""
     integers = np.round(kernels * (1 << _BITS)).astype(np.int64)
     rest = (1 << _BITS) - integers.sum(axis=1)
     integers[np.arange(len(integers)), integers.argmax(axis=1)] += rest
@@ -173,7 +207,7 @@ def _in_integers(kernels: Float[np.ndarray, "n taps"]) -> Shaped[np.ndarray, "n 
 
 
 def _mirrored(image: Shaped[Array, "h w c"], *, rows: int = 0, columns: int = 0) -> Shaped[Array, "ph pwc"]:
-    """Rows of the picture, longer by so many pixels on each side."""
+    """Returns the rows of the image, mirrored by `rows` and `columns` pixels on each side."""
     padded = jnp.pad(image, ((rows, rows), (columns, columns), (0, 0)), mode="reflect")
     return padded.reshape(len(padded), -1)
 
@@ -181,7 +215,7 @@ def _mirrored(image: Shaped[Array, "h w c"], *, rows: int = 0, columns: int = 0)
 def _correlate(
     x: Shaped[Array, "ph pw"], weights: Num[Array, " taps"] | list[int], *, axis: int, step: int = 1
 ) -> Num[Array, "h w"]:
-    """The weighted sum of elements `step` apart, for a symmetric kernel."""
+    """Returns the weighted sum of elements `step` apart, for a symmetric kernel."""
     dtype = getattr(weights, "dtype", x.dtype)
     middle = len(weights) // 2
     size = x.shape[axis] - 2 * middle * step

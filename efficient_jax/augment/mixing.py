@@ -1,5 +1,7 @@
-"""Operations that mix two examples. The partner of example i is its neighbour i ^ 1: in a shuffled batch as good as
-any other, and on the same device whenever each device holds an even number of examples.
+"""Operations that mix two examples.
+
+The partner of example i is its neighbour i ^ 1: in a shuffled batch as good as any other, and on the same device
+whenever each device holds an even number of examples.
 
 Labels are mixed as the pixels are. Classes of pixels (`mask`) are pasted with the pixels, never blended.
 """
@@ -22,9 +24,19 @@ KNOTS = 4096  # of the table of a Beta distribution
 
 
 def mixup(keys: Key[Array, " b"], batch: Batch, *, alpha: float = 0.2) -> Batch:
-    """`weight * image + (1 - weight) * partner`, the label alike, weight ~ Beta(alpha, alpha) (arXiv 1710.09412).
+    """Returns `weight * image + (1 - weight) * partner`, the label alike (arXiv 1710.09412).
 
-    Every example draws its own weight. uint8 images become float32 in 0..1; floats keep their dtype and any range.
+    Every example draws its own weight from Beta(alpha, alpha).
+
+    Args:
+        keys: one key for each example.
+        batch: see types.Example, with a leading axis; without mask, boxes, box_mask and keypoints.
+        alpha: parameter of the Beta distribution of the weight, above 0.0; 1.0 is uniform, small values mix little.
+
+    Returns: the mixed batch; uint8 images become float32 in 0..1, float images keep their dtype and may have any range.
+
+    Raises: UserError for an `alpha` that is not positive, an odd number of examples, targets that cannot be blended,
+        and labels that are not distributions.
     """
     _refuse_targets(batch, "mixup", "mask", "boxes", "box_mask", "keypoints")
     (drawn,) = uniforms(keys, 1)
@@ -35,13 +47,23 @@ def mixup(keys: Key[Array, " b"], batch: Batch, *, alpha: float = 0.2) -> Batch:
 def cutmix(keys: Key[Array, " b"], batch: Batch, *, alpha: float = 1.0) -> Batch:
     """Pastes a rectangle of the partner, and mixes the labels as the pixels are mixed (arXiv 1905.04899).
 
-    The rectangle has the picture's proportions, a share 1 - Beta(alpha, alpha) of its area and a uniform centre.
-    It is clipped at the borders, and the label's weight counts what is left of it.
+    The rectangle has the image's proportions, a share 1 - Beta(alpha, alpha) of its area and a uniform center. It is
+    clipped at the borders, and the label's weight counts what is left of it.
+
+    Args:
+        keys: one key for each example.
+        batch: see types.Example, with a leading axis; without boxes, box_mask and keypoints. A mask is pasted too.
+        alpha: parameter of the Beta distribution of the area that is kept, above 0.0; 1.0 is uniform.
+
+    Returns: the mixed batch.
+
+    Raises: UserError for an `alpha` that is not positive, an odd number of examples, targets that cannot be pasted, and
+        labels that are not distributions.
     """
     _refuse_targets(batch, "cutmix", "boxes", "box_mask", "keypoints")
     image = batch["image"]
-    drawn, *centre = uniforms(keys, 3)
-    rectangle, share = _rectangles(1 - beta(drawn, alpha, "cutmix"), centre, image.shape[1:3])
+    drawn, *center = uniforms(keys, 3)
+    rectangle, share = _rectangles(1 - beta(drawn, alpha, "cutmix"), center, image.shape[1:3])
     mixed = {"image": _paste(image, partner(image), rectangle)}
     if "mask" in batch:
         mask = batch["mask"][..., None]
@@ -57,17 +79,29 @@ def mixup_or_cutmix(
     cutmix_alpha: float = 1.0,
     cutmix_share: float = 0.5,
 ) -> Batch:
-    """Either cutmix, with probability `cutmix_share`, or mixup for each example; uint8 images become float32."""
+    """Applies either cutmix or mixup to each example.
+
+    Args:
+        keys: one key for each example.
+        batch: see types.Example, with a leading axis; without mask, boxes, box_mask and keypoints.
+        mixup_alpha: parameter of mixup's Beta distribution, above 0.0, see `mixup`.
+        cutmix_alpha: parameter of cutmix's Beta distribution, above 0.0, see `cutmix`.
+        cutmix_share: probability of cutmix, in 0..1; otherwise mixup.
+
+    Returns: the mixed batch; uint8 images become float32 in 0..1.
+
+    Raises: UserError for settings outside their ranges, and for batches that `mixup` refuses.
+    """
     if not 0 <= cutmix_share <= 1:
         raise UserError(f"mixup_or_cutmix: cutmix_share {cutmix_share} is not in 0..1")
     _refuse_targets(batch, "mixup_or_cutmix", "mask", "boxes", "box_mask", "keypoints")
     image = dtypes.to_float(batch["image"])
-    coin, drawn, *centre = uniforms(keys, 4)
+    coin, drawn, *center = uniforms(keys, 4)
     cut = coin < cutmix_share
     # Each leaves the image of the other as it is: a weight of one, a rectangle without pixels.
     weight = jnp.where(cut, 1.0, beta(drawn, mixup_alpha, "mixup_or_cutmix"))
     area = jnp.where(cut, 1 - beta(drawn, cutmix_alpha, "mixup_or_cutmix"), 0.0)
-    rectangle, share = _rectangles(area, centre, image.shape[1:3])
+    rectangle, share = _rectangles(area, center, image.shape[1:3])
     mixed = _paste(_blend(image, weight), partner(image), rectangle)
     own = weight * (1 - share)
     return batch | {"image": mixed} | mixed_label(batch, [own, 1 - own])
@@ -82,17 +116,29 @@ def saliency_cutmix(
     blocks: int = 4,
     smoothness: float = 0.5,
 ) -> Batch:
-    """Pastes those of `blocks` x `blocks` blocks of the partner that show more than they hide (after arXiv 2009.06962).
+    """Pastes those blocks of the partner that show more than they hide (after arXiv 2009.06962).
 
-    The saliency of each pixel is what `saliency` computes of the batch, the norm of the loss's gradient by the pixel
-    where a method trains; without it the batch has it as an entry `saliency`, float [b h w], 0 or more.
-    A block loses the own saliency less the partner's in it, each as a share of its image's, and `smoothness` times the
-    mean loss of the blocks beside it. A share 1 - Beta(alpha, alpha) of the blocks is pasted, rounded: those that lose
+    A block loses its own saliency less the partner's, each as a share of its image's, and `smoothness` times the mean
+    loss of the blocks beside it. A share 1 - Beta(alpha, alpha) of the blocks is pasted, rounded: those that lose
     least, so that with smoothness 0 no other blocks keep more saliency. Of equal losses, as where the saliency is
     constant, those nearest to a random point come first. The label's weight is the fraction of pixels.
 
-    This is the mask of Puzzle Mix alone: neither does it move the blocks (transport), nor does it count how many
-    neighbours differ (a graph cut), nor blend at several levels.
+    This is the mask of Puzzle Mix alone: it does not move the blocks (transport), does not count how many neighbours
+    differ (a graph cut), and does not blend at several levels.
+
+    Args:
+        keys: one key for each example.
+        batch: see types.Example, with a leading axis; without boxes, box_mask and keypoints. A mask is pasted too.
+        saliency: computes the saliency of each pixel, float [b h w], 0 or more: where a method trains, the norm of the
+            loss's gradient by the pixel. None takes the batch's entry `saliency`, of that form.
+        alpha: parameter of the Beta distribution of the share that is kept, above 0.0; 1.0 is uniform.
+        blocks: blocks down and across the image, 1 or more; a divisor of its height and width.
+        smoothness: weight of the neighbouring blocks' losses, 0.0 or more; 0.0 looks at each block alone.
+
+    Returns: the mixed batch.
+
+    Raises: UserError for settings outside their ranges, a batch without saliency, and for batches that `cutmix`
+        refuses.
     """
     if smoothness < 0:
         raise UserError(f"saliency_cutmix: smoothness {smoothness} is negative; 0 looks at each block alone")
@@ -104,14 +150,14 @@ def saliency_cutmix(
         raise UserError(
             f"saliency_cutmix: {blocks} x {blocks} blocks do not divide images of {height} x {width} pixels"
         )
-    drawn, *centre = uniforms(keys, 3)
+    drawn, *center = uniforms(keys, 3)
     count = jnp.round((1 - beta(drawn, alpha, "saliency_cutmix")) * blocks**2).astype(jnp.int32)
     shown = _in_blocks(saliency(batch) if saliency else batch["saliency"], blocks).sum((2, 4))
     shown /= jnp.maximum(shown.sum((1, 2), keepdims=True), 1e-30)
     loss = shown - partner(shown)
     loss += smoothness * _beside(loss)
     middles = jnp.arange(blocks, dtype=jnp.float32) + 0.5
-    y, x = (jnp.abs(middles - blocks * c[:, None]) for c in centre)
+    y, x = (jnp.abs(middles - blocks * c[:, None]) for c in center)
     distance = jnp.maximum(y[:, :, None], x[:, None])
     order = jax.vmap(jnp.lexsort)((distance.reshape(b, -1), loss.reshape(b, -1)))
     pasted = (jnp.argsort(order) < count[:, None]).reshape(b, blocks, 1, blocks, 1)
@@ -126,7 +172,16 @@ def saliency_cutmix(
 
 
 def partner(x: Shaped[Array, " b *rest"], which: int = 1) -> Shaped[Array, " b *rest"]:
-    """Row i ^ which in place of row i; which: 0 to 3."""
+    """Returns row i ^ which in place of row i.
+
+    Args:
+        x: array with a leading axis of examples.
+        which: 0 (the row itself) to 3; 1 exchanges neighbours.
+
+    Returns: the rows in that order.
+
+    Raises: UserError unless the number of rows is even, or a multiple of 4 where `which` is 2 or 3.
+    """
     if len(x) % 2:
         raise UserError(f"mixing pairs neighbours: each device needs an even number of examples, not {len(x)}")
     if which > 1 and len(x) % 4:
@@ -135,7 +190,16 @@ def partner(x: Shaped[Array, " b *rest"], which: int = 1) -> Shaped[Array, " b *
 
 
 def mixed_label(batch: Batch, weights: list[Float[Array, " b"]]) -> Batch:
-    """The labels of an image, its partner i ^ 1 and so on, times their weights; nothing where there are no labels."""
+    """Returns the labels of an image, its partner i ^ 1 and so on, times their weights.
+
+    Args:
+        batch: float labels [b classes], or none.
+        weights: weights of row i, row i ^ 1, row i ^ 2 and so on; they sum to 1 for each example.
+
+    Returns: {"label": the mixed labels}, empty where the batch has no labels.
+
+    Raises: UserError for labels that are not distributions.
+    """
     if "label" not in batch:
         return {}
     label = batch["label"]
@@ -148,14 +212,31 @@ def mixed_label(batch: Batch, weights: list[Float[Array, " b"]]) -> Batch:
 
 
 def uniforms(keys: Key[Array, " b"], count: int) -> Float[Array, "count b"]:
+    """Returns numbers uniform in [0, 1), drawn for each example from its own key.
+
+    Args:
+        keys: one key for each example.
+        count: numbers for each example.
+
+    Returns: float32 [count b].
+    """
     return jax.vmap(lambda key: jax.random.uniform(key, (count,)), out_axes=1)(keys)
 
 
 def beta(drawn: Float[Array, " b"], alpha: float, name: str) -> Float[Array, " b"]:
-    """Beta(alpha, alpha) from uniform numbers, through a table of its quantiles.
+    """Returns numbers of Beta(alpha, alpha) from uniform numbers, through a table of its quantiles.
 
-    jax.random.beta rejects and draws again until every example has its number, and took longer than the mixing. Here
-    no probability is off by more than 1 / KNOTS.
+    jax.random.beta rejects and draws again until every example has its number, and took longer than the mixing. Here no
+    probability is off by more than 1 / KNOTS.
+
+    Args:
+        drawn: numbers uniform in [0, 1).
+        alpha: both parameters of the distribution, above 0.0.
+        name: the operation, for the error message.
+
+    Returns: one number in 0..1 for each.
+
+    Raises: UserError for an `alpha` that is not positive.
     """
     if alpha <= 0:
         raise UserError(f"{name}: alpha {alpha} is not positive; weights are drawn from Beta(alpha, alpha)")
@@ -172,16 +253,16 @@ def _blend(image: Shaped[Array, "b h w c"], weight: Float[Array, " b"]) -> Float
 
 
 def _rectangles(
-    area: Float[Array, " b"], centre: list[Float[Array, " b"]], size: tuple[int, ...]
+    area: Float[Array, " b"], center: list[Float[Array, " b"]], size: tuple[int, ...]
 ) -> tuple[tuple[Array, ...], Float[Array, " b"]]:
-    """(top, left, rows, columns), of the picture's proportions and clipped at its borders; and the share it covers."""
-    (top, rows), (left, columns) = (_interval(area, c, side) for c, side in zip(centre, size, strict=True))
+    """Returns ((top, left, rows, columns) in the image's proportions, clipped at its borders; its share)."""
+    (top, rows), (left, columns) = (_interval(area, c, side) for c, side in zip(center, size, strict=True))
     return (top, left, rows, columns), (rows * columns).astype(jnp.float32) / (size[0] * size[1])
 
 
-def _interval(area: Float[Array, " b"], centre: Float[Array, " b"], side: int) -> tuple[Array, Array]:
+def _interval(area: Float[Array, " b"], center: Float[Array, " b"], side: int) -> tuple[Array, Array]:
     length = (jnp.sqrt(area) * side).astype(jnp.int32)
-    start = scaled(centre, side) - length // 2
+    start = scaled(center, side) - length // 2
     first = jnp.maximum(start, 0)
     return first, jnp.minimum(start + length, side) - first
 
@@ -196,7 +277,7 @@ def _in_blocks(entry: Shaped[Array, "b h w *c"], blocks: int) -> Shaped[Array, "
 
 
 def _beside(loss: Float[Array, "b n n"]) -> Float[Array, "b n n"]:
-    """The mean over the two to four neighbours of each block."""
+    """Returns the mean over the two to four neighbours of each block."""
 
     def total(x: Array) -> Array:
         ring = jnp.pad(x, ((0, 0), (1, 1), (1, 1)))

@@ -1,4 +1,4 @@
-"""Operations that change each pixel for itself, at random.
+"""Operations that add noise to each pixel independently.
 
 uint8 noise is looked up in tables by random integers, so that no pixel depends on how the arithmetic was compiled.
 """
@@ -21,9 +21,15 @@ _ONE = 1 << 12  # a standard deviation in the table of the normal distribution
 
 
 def gaussian_noise(key: PRNGKeyArray, example: Example, *, std: float = 0.1) -> Example:
-    """Adds normal noise to every value, its standard deviation uniform in [0, std] for each image; clips.
+    """Adds normal noise to every value, its standard deviation uniform in [0, std] for each image, and clips.
 
-    std: for levels in 0..1.
+    Args:
+        key, example: see types.Example.
+        std: largest standard deviation, for levels in 0..1, in 0..1.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for a `std` outside 0..1.
     """
     if not 0 <= std <= 1:
         raise UserError(f"gaussian_noise: std {std} is not in 0..1, where 1 is white")
@@ -41,13 +47,19 @@ def gaussian_noise(key: PRNGKeyArray, example: Example, *, std: float = 0.1) -> 
 
 
 def shot_noise(key: PRNGKeyArray, example: Example, *, photons: float = 60.0) -> Example:
-    """Counts photons: each value is Poisson with a mean of `level * photons` counts, and scaled back; clips.
+    """Counts photons: each value is Poisson with a mean of `level * photons` counts, scaled back and clipped.
 
-    photons: the mean count at full white; the variance of a level in 0..1 is level / photons. imagecorruptions'
-    severities 1 to 5 (arXiv 1903.12261) are 60, 25, 12, 5 and 3.
+    The variance of a level in 0..1 is level / photons. The severities 1 to 5 of imagecorruptions (arXiv 1903.12261) are
+    60, 25, 12, 5 and 3 photons. Each level has a table of 1024 equally probable results, exact to 1/2048 in
+    distribution. Float images are rounded to 256 levels.
 
-    Each level has a table of 1024 equally probable results, exact to 1/2048 in distribution. Float images are rounded
-    to 256 levels.
+    Args:
+        key, example: see types.Example.
+        photons: mean count at full white, above 0.0; fewer give more noise.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for a number of photons that is not positive and finite.
     """
     if not 0 < photons < math.inf:
         raise UserError(f"shot_noise: photons {photons} is not positive; 60 counts at full white are weak noise")
@@ -62,7 +74,16 @@ def shot_noise(key: PRNGKeyArray, example: Example, *, photons: float = 60.0) ->
 
 
 def salt_and_pepper(key: PRNGKeyArray, example: Example, *, amount: float = 0.1) -> Example:
-    """Makes a share of the pixels, uniform in [0, amount] for each image, white or black, half of them each."""
+    """Makes a share of the pixels, uniform in [0, amount] for each image, white or black, half of them each.
+
+    Args:
+        key, example: see types.Example.
+        amount: largest share of the pixels that change, in 0..1.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for an amount outside 0..1.
+    """
     if not 0 <= amount <= 1:
         raise UserError(f"salt_and_pepper: amount {amount} is not a share of the pixels in 0..1")
     image = example["image"]
@@ -76,16 +97,22 @@ def salt_and_pepper(key: PRNGKeyArray, example: Example, *, amount: float = 0.1)
 
 
 def _draw(key: PRNGKeyArray) -> tuple[Float[Array, ""], UInt32[Array, " 2"]]:
-    """A number uniform in [0, 1), and a seed for `hashed`."""
+    """Draws a number uniform in [0, 1), and a seed for `hashed`."""
     words = jax.random.bits(key, (3,))
     return (words[0] >> 8).astype(jnp.float32) / 2**24, words[1:]
 
 
 def hashed(counter: UInt32[Array, " ..."], seed: UInt32[Array, " 2"]) -> UInt32[Array, " ..."]:
-    """Random bits for each counter: the finalizer of MurmurHash3, with the seed's words before and within.
+    """Returns random bits for each counter: the finalizer of MurmurHash3, mixed with the seed before and within.
 
     jax.random.bits draws twenty rounds of threefry for each value, and was the cost of these operations forty times
     over on CPU. Pixel noise does not need that strength.
+
+    Args:
+        counter: uint32 of any shape; equal counters get equal bits.
+        seed: two uint32 words.
+
+    Returns: 32 random bits for each counter, in its shape.
     """
     x = counter * jnp.uint32(0x9E3779B9) + seed[0]
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B) + seed[1]
@@ -99,7 +126,7 @@ def _normal_quantiles() -> np.ndarray:
 
 
 def _poisson_quantiles(photons: float) -> UInt8[np.ndarray, "256 n"]:
-    """Of each level the results, in levels, that are equally probable."""
+    """Returns the equally probable results of each level, in levels."""
     level = np.arange(256)
     most = np.ceil((level[:-1] + 0.5) * photons / 255) - 1  # the largest count that is rounded to this level
     below = special.pdtr(most, level[:, None] * photons / 255)

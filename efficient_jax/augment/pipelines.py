@@ -1,4 +1,4 @@
-"""Augmentations one after the other, and the pipeline that a config's block describes."""
+"""Builds the augmentation pipeline that a config's block describes, and applies augmentations to batches."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -25,7 +25,13 @@ NAMES = {"one_of": ("ops",), "some_of": ("ops",), "sequence": ("ops",), "documen
 
 
 def per_example(augmentation: Augmentation) -> Augment:
-    """An augmentation of one example as one of a batch, which is checked: see `entries.check`."""
+    """Returns an augmentation of one example as one of a batch, which is checked: see `entries.check`.
+
+    Args:
+        augmentation: `(key, example) -> example`.
+
+    Returns: `(keys, batch) -> batch`.
+    """
     each = jax.vmap(entries.checked(augmentation))
 
     def apply(keys: Key[Array, " b"], batch: Batch) -> Batch:
@@ -37,7 +43,14 @@ def per_example(augmentation: Augmentation) -> Augment:
 
 
 def pipeline(augmentations: tuple[Augment, ...]) -> Augment:
-    """Augmentations of batches, in order. Each draws from keys of its own, `fold_in(key, position)`."""
+    """Returns augmentations of batches as one, applied in order.
+
+    Args:
+        augmentations: `(keys, batch) -> batch` each, see types.Augment. Each draws from keys of its own, `fold_in(key,
+            position)`.
+
+    Returns: `(keys, batch, saliency=None) -> batch`, which checks the batch, see `entries.check_batch`.
+    """
 
     def apply(keys: Key[Array, " b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
         batch = entries.check_batch(keys, batch)
@@ -66,14 +79,21 @@ def augmented(augment: Augment, keys: Key[Array, " b"], batch: Batch, saliency: 
 
 
 def build(ops: tuple[str, ...], blocks: Blocks, where: str = "augment") -> Augment:
-    """The pipeline of a config: `ops` in order, `blocks` holding the settings of those that take any.
+    """Returns the pipeline of a config: `ops` in order, `blocks` holding the settings of those that take any.
 
-    A name stands for the operation of that name, or for the one that its block gives as `op`. Every operation takes
-    a `probability`; one_of, some_of and sequence take `ops`, names again, document takes them as `ink`, `paper` and
+    A name stands for the operation of that name, or for the one that its block gives as `op`. Every operation takes a
+    `probability`; one_of, some_of and sequence take `ops`, names again, document takes them as `ink`, `paper` and
     `post`, and by_class takes `of`, a name, with tuples of settings for the classes. Neighbouring changes of geometry
     become one, see `geometry.fused`.
 
-    Raises: UserError for names and settings that do not exist, naming their place `where`.
+    Args:
+        ops: names of operations, or of blocks that have an `op`.
+        blocks: name -> its settings. Blocks that `ops` does not name are checked too.
+        where: the dotted path of the blocks, for errors.
+
+    Returns: `(keys, batch, saliency=None) -> batch`.
+
+    Raises: UserError for names and settings that do not exist, naming their place.
     """
     steps = _steps(ops, blocks, where, f"{where}.ops", ())
     for name in blocks:  # those that are not used today are checked too
@@ -91,7 +111,7 @@ class _Step(NamedTuple):
 
 
 def _steps(names: tuple[str, ...], blocks: Blocks, where: str, asked: str, inside: tuple[str, ...]) -> list[_Step]:
-    """What `names`, the value of the key `asked`, stand for; neighbouring changes of geometry are one step."""
+    """Returns the steps of `names`, the value of the key `asked`; neighbouring changes of geometry are one step."""
     several_names(names, asked)
     steps = [_step(name, blocks, where, asked, inside) for name in names]
     for start, stop in reversed(fused.chains([step.op for step in steps])):
@@ -112,7 +132,7 @@ def _step(name: str, blocks: Blocks, where: str, asked: str, inside: tuple[str, 
 
 
 def _resolved(name: str, blocks: Blocks, where: str, asked: str) -> tuple[str, dict[str, Any], float]:
-    """The operation that `name` stands for, its settings, and the probability that it is applied."""
+    """Returns the operation of `name`, its settings, and the probability that it is applied."""
     if not isinstance(name, str):
         raise UserError(f"{asked}: want names of operations, got {name!r} ({type(name).__name__})")
     block, at = blocks.get(name, {}), f"{where}.{name}"
@@ -136,7 +156,7 @@ def _resolved(name: str, blocks: Blocks, where: str, asked: str) -> tuple[str, d
 def _augmentation(
     op: str, name: str, settings: dict[str, Any], blocks: Blocks, where: str, inside: tuple[str, ...]
 ) -> Augmentation:
-    """`op` with its settings, and with the operations that the block `name` names for it."""
+    """Returns `op` with its settings, and with the operations that the block `name` names for it."""
 
     def named(key: str) -> tuple[str, ...]:
         names = blocks.get(name, {}).get(key, ())
@@ -161,7 +181,7 @@ def _augmentation(
 
 
 def _mixing_some(mix: Augment, probability: float) -> Augment:
-    """A mix that leaves each example as it was with probability 1 - `probability`."""
+    """Returns a mix that leaves each example as it was with probability 1 - `probability`."""
 
     def apply(keys: Key[Array, " b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
         mixed = augmented(mix, keys, batch, saliency)
@@ -180,10 +200,17 @@ def _mixing_some(mix: Augment, probability: float) -> Augment:
 
 
 def operations(block: Blocks) -> set[str]:
-    """Every operation that the pipeline of a config's block may apply: also those among which one is chosen, and those
-    of a policy.
+    """Returns every operation that the pipeline of a config's block may apply.
 
-    Policies that do not let `ops` be chosen count by their own names.
+    Operations among which one is chosen and those of a policy count too. Policies that do not let `ops` be chosen count
+    by their own names.
+
+    Args:
+        block: `ops` and the settings of operations, see `build`.
+
+    Returns: names of operations.
+
+    Raises: UserError if `ops` is not a tuple of names.
     """
     found: set[str] = set()
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""bench: how fast a config trains on these devices, where the time goes, and what bounds it."""
+"""bench: how fast a config trains on these devices, where the time goes, and what limits it."""
 
 import contextlib
 import dataclasses
@@ -33,20 +33,21 @@ from efficient_jax.experiment.workdir import writable
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.report import tables
 from efficient_jax.training import benchmark, loop, step
+from efficient_jax.training.labels import Labels
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.types import Augment, Batch, Saliency, Tree
 
 
 class Logged(Exception):
-    """The last update of a measured loop is logged."""
+    """Raised to end a measured loop once its last step is logged."""
 
 
 class Programs(NamedTuple):
-    """Of one stage. Their states are of one shape: one hands on to the next."""
+    """The measured programs of a stage; their states have the same shapes, so each continues from any other."""
 
-    whole: Updates
-    plain: Updates  # on images that are not augmented
-    forward: Any
+    whole: Updates  # training steps
+    plain: Updates  # training steps without augmentation
+    forward: Any  # the forward pass without augmentation
 
 
 def bench(
@@ -58,44 +59,47 @@ def bench(
 ) -> None:
     """Measures where the time of a training step goes: input, forward and backward pass, augmentation, loop.
 
-    The parts alternate, so that what is compared was measured in the same rounds; shares are medians over these. The
-    limits of the compiled step follow from its operations and bytes, and from what a matrix product and a copy reach on
-    this device. Writes WORKDIR/bench.json.
+    The parts alternate in rounds; shares are medians over the rounds. The limits of the compiled step follow from its
+    operations and bytes, and from the speed of a matrix product and of a copy on this device. Writes
+    WORKDIR/bench.json.
 
     Args:
         config: FILE or FILE:tiny; its weights are not trained.
-        workdir: folder for the figures.
+        workdir: folder for bench.json.
         stage: the stage to measure; empty: all.
         seconds: about how long each part runs in a round, above 0.
         repeats: number of rounds, 1 or more.
+
+    Raises:
+        UserError: a flag or the config is wrong.
     """
     console = Console(markup=False, highlight=False)
     if not 0.0 < seconds < float("inf") or repeats < 1:
         raise UserError(f"--seconds={seconds} --repeats={repeats}: want seconds above 0 and 1 or more repeats")
     checked = plan(config.to_dict())
     if stage:
-        settings.choose(stage, {each.name: each for each in checked.stages}, "--stage")
+        settings.choose(stage, {known.name: known for known in checked.stages}, "--stage")
     folder = writable(Path(workdir), "--workdir")
     run = prepare(checked, folder, console)
     dry_run(run)
-    found = []
-    with tempfile.TemporaryDirectory() as cache:  # or compiling would be measured once only
+    figures = []
+    with tempfile.TemporaryDirectory() as cache:  # an empty cache: compiling is measured in every run
         before = jax.config.values["jax_compilation_cache_dir"]
         _cache(cache)
         try:
-            for each in run.stages:
-                if stage in ("", each.name) and each.batch:
-                    found.append(_measure(each, run, seconds, repeats))
-                    _show(found[-1], console)
-                elif stage in ("", each.name):
-                    console.print(f"{each.name}: {each.method_name} has no updates to measure")
+            for stage_config in run.stages:
+                if stage in ("", stage_config.name) and stage_config.batch:
+                    figures.append(_measure(stage_config, run, seconds, repeats))
+                    _show(figures[-1], console)
+                elif stage in ("", stage_config.name):
+                    console.print(f"{stage_config.name}: {stage_config.method_name} has no steps to measure")
         finally:
             _cache(before)
     device = run.devices[0]
     about = {"backend": device.platform, "device": device.device_kind, "devices": len(run.devices)}
     about |= {"cpu": platform.processor() or platform.machine(), "jax": jax.__version__, "jaxlib": version("jaxlib")}
     about |= {"date": time.strftime("%Y-%m-%d"), "seconds": seconds, "repeats": repeats}
-    files.write_json(folder / "bench.json", {**about, "stages": found})
+    files.write_json(folder / "bench.json", {**about, "stages": figures})
     console.print(f"figures: {folder / 'bench.json'}", soft_wrap=True)
 
 
@@ -110,22 +114,22 @@ def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str
     cost = benchmark.cost(lowered, compiled, len(run.devices))
     operations = plain.step.lower(*plain.arguments(plain.state, placed)).cost_analysis()["flops"] * len(run.devices)
 
-    def once(function: Callable, of: Updates, state: Tree) -> Tree:
-        return function(*of.arguments(state, placed))[0]
+    def once(function: Callable[..., Any], updates: Updates, state: Tree) -> Tree:
+        return function(*updates.arguments(state, placed))[0]
 
     calls, state = benchmark.calls_within(functools.partial(once, whole.step, whole), whole.state, span)
 
-    def repeated(function: Callable, of: Updates) -> Callable[[Tree], Tree]:
+    def repeated(function: Callable[..., Any], updates: Updates) -> Callable[[Tree], Tree]:
         def repeat(state: Tree) -> Tree:
             for _ in range(calls):
-                state = once(function, of, state)
+                state = once(function, updates, state)
             return state
 
         return repeat
 
     def feed(state: Tree) -> Tree:
-        given = whole.given(0, calls)
-        jax.block_until_ready([next(given) for _ in range(calls)])
+        batches = whole.given(0, calls)
+        jax.block_until_ready([next(batches) for _ in range(calls)])
         return state
 
     timed = {
@@ -147,14 +151,14 @@ def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str
                 raise Logged
 
         timed["loop"] = functools.partial(_loop, stage, whole, calls, images, on_log)
-        taken, _ = benchmark.alternated(timed, state, rounds)
-    seconds = {name: [t / calls for t in times] for name, times in taken.items()}
+        durations, _ = benchmark.alternated(timed, state, rounds)
+    seconds = {name: [t / calls for t in times] for name, times in durations.items()}
     rates = benchmark.rates(run.devices, stage.model[1].get("dtype", "float32"))
     limits = {"operations": cost.flops / rates.flops, "bytes": cost.bytes / rates.bytes}
     return {
         "stage": stage.name,
         "images_per_update": images,
-        "rounds": seconds,  # of an update, by part
+        "rounds": seconds,  # of a step, by part
         "seconds_per_update": {name: median(times) for name, times in seconds.items()},
         "images_per_second": {name: images / median(times) for name, times in seconds.items()},
         "share_of_step": {
@@ -177,17 +181,25 @@ def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str
 
 
 def programs(stage: StageConfig, run: Run) -> Programs:
-    """What is measured of a stage, with weights that are not trained; so are those of its teachers."""
+    """Builds the programs of a stage, with untrained weights for the stage and its teachers.
+
+    Args:
+        stage: the stage; it has a batch.
+        run: the run that it belongs to.
+
+    Raises:
+        UserError: the stage does not fit the data.
+    """
     stages = {other.name: other for other in run.stages}
     earlier = {name: _new(model_spec(stages[name], run)) for name in stage.teachers if name in stages}
     quiet = at_size(run, stage.size)._replace(console=Console(quiet=True))
     opened = Stage.open(stage, quiet, earlier)
     n, classes = len(run.source.images), len(run.source.classes)
-    labels = np.eye(classes, dtype=np.float32)[np.arange(n) % classes]  # speed does not ask what they are
+    labels = Labels((np.arange(n, dtype=np.int32) % classes)[:, None], None)  # speed does not depend on them
     supervision = Supervision(streams(stage, run.source, run.split), labels, None)
     plain_config = stage._replace(augment=_none(stage.augment), strong_augment=_none(stage.strong_augment))
-    both = opened, dataclasses.replace(opened, config=plain_config)
-    whole, plain = (build_updates(each, supervision, _new(opened.spec)) for each in both)
+    plain_stage = dataclasses.replace(opened, config=plain_config)
+    whole, plain = (build_updates(variant, supervision, _new(opened.spec)) for variant in (opened, plain_stage))
     return Programs(whole, plain, step.make_forward(plain.loss_fn, updates=opened.updates, devices=run.devices))
 
 
@@ -197,27 +209,29 @@ def _new(spec: ModelSpec) -> Tree:
 
 
 def _none(augment: Augment) -> Augment:
-    """No augmentation, with results of the same shapes."""
+    """Returns a function without augmentation whose results have the shapes of those of `augment`."""
 
     def apply(keys: jax.Array, batch: Batch, saliency: Saliency | None = None) -> Batch:
-        made = jax.eval_shape(lambda keys, batch: augment(keys, batch, saliency), keys, batch)
+        augmented = jax.eval_shape(lambda keys, batch: augment(keys, batch, saliency), keys, batch)
         return {
             name: batch[name].astype(like.dtype)
             if name in batch and batch[name].shape == like.shape
             else jnp.zeros(like.shape, like.dtype)
-            for name, like in made.items()
+            for name, like in augmented.items()
         }
 
     return apply
 
 
-def _loop(stage: StageConfig, updates: Updates, calls: int, images: int, on_log: Callable, state: Tree) -> Tree:
-    """As a stage trains, but for its checkpoints and for the look at the weights that comes before each."""
-    latest, given = state, updates.given(0, calls)
+def _loop(
+    stage: StageConfig, updates: Updates, calls: int, images: int, on_log: Callable[..., None], state: Tree
+) -> Tree:
+    """Runs the loop of a training stage, without checkpoints and without the check of the weights before each."""
+    latest, batches = state, updates.given(0, calls)
 
-    def update(state: Tree, _: int) -> tuple[Tree, dict]:
+    def update(state: Tree, _: int) -> tuple[Tree, dict[str, Any]]:
         nonlocal latest
-        latest, metrics = updates.update(state, next(given))
+        latest, metrics = updates.update(state, next(batches))
         return latest, metrics
 
     with contextlib.suppress(Logged):
@@ -237,9 +251,9 @@ def _loop(stage: StageConfig, updates: Updates, calls: int, images: int, on_log:
     return latest
 
 
-def _show(found: dict[str, Any], console: Console) -> None:
+def _show(figures: dict[str, Any], console: Console) -> None:
     seconds, share, memory, limits = (
-        found[name] for name in ("seconds_per_update", "share_of_step", "memory", "limits")
+        figures[name] for name in ("seconds_per_update", "share_of_step", "memory", "limits")
     )
     rest = 1 - share["augmentation"] - share["forward"]
     rows = [
@@ -247,32 +261,35 @@ def _show(found: dict[str, Any], console: Console) -> None:
         ("backward pass, optimizer, average", seconds["step"] * rest, rest),
         ("augmentation", seconds["step"] * share["augmentation"], share["augmentation"]),
         ("compiled step", seconds["step"], 1.0),
-        ("loop: step, feed, log", seconds["loop"], 1 / found["loop_of_step"]),
+        ("loop: step, feed, log", seconds["loop"], 1 / figures["loop_of_step"]),
         ("feed alone, beside the step", seconds["feed"], share["feed"]),
     ]
-    images = found["images_per_update"]
-    shown = [  # what is a difference of two times can be lost in their noise
-        (name, f"{1000 * taken:.3f}", tables.digits(images / taken), f"{of:.3f}") if taken > 0 else (name, *"–––")
-        for name, taken, of in rows
+    images = figures["images_per_update"]
+    cells = [  # the difference of two times can be below their noise
+        (name, f"{1000 * duration:.3f}", tables.digits(images / duration), f"{part:.3f}")
+        if duration > 0
+        else (name, *"–––")
+        for name, duration, part in rows
     ]
-    console.print(f"{found['stage']}: {counted(images, 'image')} in an update")
-    console.print(tables.rich_table(["part", "ms an update", "images/s", "of the step"], shown))
-    rates, mib = found["rates"], 2**20
-    peak = f", {memory['peak'] / mib:,.1f} at the peak" if memory["peak"] else ""
+    console.print(f"{figures['stage']}: {counted(images, 'image')} per step")
+    console.print(tables.rich_table(["part", "ms per step", "images/s", "of the step"], cells))
+    rates, mib = figures["rates"], 2**20
+    peak = f", {memory['peak'] / mib:,.1f} MiB at the peak" if memory["peak"] else ""
     console.print(
-        f"compiling: {found['compile_seconds']:.1f} s; memory of a device: {memory['resident'] / mib:,.1f} MiB for "
-        f"what the step is given, {memory['temporary'] / mib:,.1f} beside{peak}",
+        f"compiling: {figures['compile_seconds']:.1f} s; memory of a device: {memory['resident'] / mib:,.1f} MiB for "
+        f"arguments and results of the step, {memory['temporary'] / mib:,.1f} MiB temporary{peak}",
         soft_wrap=True,
     )
     console.print(
-        f"an image: {found['flops_per_image'] / 1e9:.4f} GFLOP without augmentation, {found['utilisation']:.1%} of "
-        f"{rates['flops'] / 1e9:,.0f} GFLOP/s (product of matrices); the step's operations take "
-        f"{1000 * limits['operations']:.3f} ms at that rate, its bytes {1000 * limits['bytes']:.3f} ms at "
-        f"{rates['bytes'] / 1e9:.1f} GB/s (copy), if none stays in a cache",
+        f"per image: {figures['flops_per_image'] / 1e9:.4f} GFLOP without augmentation, {figures['utilisation']:.1%} "
+        f"of {rates['flops'] / 1e9:,.0f} GFLOP/s (matrix product); limits of the step: operations "
+        f"{1000 * limits['operations']:.3f} ms at that rate, bytes {1000 * limits['bytes']:.3f} ms at "
+        f"{rates['bytes'] / 1e9:.1f} GB/s (copy) without cache hits",
         soft_wrap=True,
     )
 
 
 def _cache(folder: str | None) -> None:
+    """Sets the folder of the compilation cache."""
     jax.config.update("jax_compilation_cache_dir", folder)
     compilation_cache.reset_cache()

@@ -1,4 +1,4 @@
-"""evaluate: trained members and files of predictions, alone and together, on the test images of their run."""
+"""evaluate: compares trained members and prediction files, alone and combined, on the test images of their run."""
 
 import functools
 import shutil
@@ -27,7 +27,7 @@ from efficient_jax.report import evaluation, page, tables
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint
 
-LINES = 20  # of a table in the terminal
+LINES = 20  # rows of a table in the terminal
 
 
 def evaluate(
@@ -48,17 +48,20 @@ def evaluate(
         members: RUN, RUN/STAGE, RUN/STAGE@STEP (@*: all checkpoints that were kept), or files of predictions (.npz,
             .csv), separated by commas; * stands for any name. Or detections (COCO results, .json), or folders of
             maps (.png of classes, .npz of classes or probabilities).
-        vote: how members answer together: soft, the mean of their probabilities, or hard, the most frequent answer.
-        weights: a number for each member in the vote, separated by commas; empty: all alike.
+        vote: how members are combined: soft, the mean of their probabilities, or hard, the most frequent class.
+        weights: weight of each member in the vote, separated by commas; empty: all alike.
         soup: uniform or greedy: also evaluates the mean of the members' weights, with batch statistics of its own.
-        tta: views of every image by whose mean a network answers: none, flips, d4, shifts, crops, ten_crops or scales;
-            d4:hard counts the answers of the views.
+        tta: views of each image over which predictions are averaged: none, flips, d4, shifts, crops, ten_crops or
+            scales; d4:hard counts the predicted classes instead.
         turn: degrees, such as 5,15,45: also evaluates on test images turned by these.
-        truth: for detections and maps: the COCO file or folder that says what is right.
-        fuse: how boxes of several detectors are combined: wbf, nmw, nms or soft_nms; behind a colon the confidence of
+        truth: for detections and maps: the COCO file or the folder of the true ones.
+        fuse: how boxes of several detectors are combined: wbf, nmw, nms or soft_nms; after a colon the confidence of
             wbf (wbf:box_and_model) or the decay of soft_nms (soft_nms:linear).
-        iou: overlap from which on boxes are the same object, 0 to 1 (1 excluded); empty: the default of `fuse`.
+        iou: IoU from which on boxes are the same object, 0 to below 1; empty: the default of `fuse`.
         out: folder for evaluation.html, evaluation.json, predictions.npz (of the last row) and the soup; empty: none.
+
+    Raises:
+        UserError: a flag is wrong, or a member does not exist or does not fit the others.
     """
     console = Console(markup=False, highlight=False)
     if not members:
@@ -73,59 +76,61 @@ def evaluate(
         raise UserError(f"--weights: {len(shares)} for {counted(len(names), 'member')}; want one for each")
     if truth or fuse or iou or evaluate_files.takes(names):
         if soup or degrees or tta != "none":
-            raise UserError("--soup, --turn and --tta ask models; detections and maps are files")
+            raise UserError("--soup, --turn and --tta need trained members; detections and maps are files")
         evaluate_files.evaluate(names, truth, vote, shares, fuse, iou, out)
         return
     folder = writable(Path(out), "--out") if out else None
     models = [name for name in names if Path(name).suffix not in predictions.SUFFIXES]
     if degrees and not models:
-        raise UserError("--turn: turned images are for a model to see, and all members are files")
+        raise UserError("--turn: prediction files cannot be evaluated on turned images; add a trained member")
     say = functools.partial(console.print, soft_wrap=True)
     singles = aligned([member(name, console, tta) for name in names], say)
-    found = list(singles)
+    evaluated = list(singles)
     if soup:
-        made, mixed, inside = soup_of(names, soup, console, tta)
-        console.print(f"{made.name}: {', '.join(inside)}", soft_wrap=True)
-        found.append(made)
+        soup_member, mixed, inside = soup_of(names, soup, console, tta)
+        console.print(f"{soup_member.name}: {', '.join(inside)}", soft_wrap=True)
+        evaluated.append(soup_member)
         if folder:
             _clear(folder / "soup", names)
             with checkpoint.saving(folder / "soup", "--soup") as manager:
                 checkpoint.save(manager, 0, {"ema": mixed.variables}, mixed.spec, None)
     if len(names) > 1:
-        found.append(together(singles, vote, shares))
-    task = TASKS[found[0].test.task]
-    scores = {each.name: {**each.about} | _scores(each) for each in found}
+        evaluated.append(together(singles, vote, shares))
+    task = TASKS[evaluated[0].test.task]
+    scores = {one.name: {**one.about} | _scores(one) for one in evaluated}
     about: dict[str, Any] = {"members": scores}
     if task.one_class and len(names) > 1:
         about |= {"pairs": comparison(singles), "selection": selection(singles)}
     for name in models if degrees else ():
         scores[name]["turned"] = turned(name, degrees, console, tta)
-    shown = evaluation.results(about)
-    for said, headers, rows in shown:
-        if said:
-            console.print(said, soft_wrap=True)
-        if rows:  # soup and vote are the last
+    results = evaluation.results(about)
+    for caption, headers, rows in results:
+        if caption:
+            console.print(caption, soft_wrap=True)
+        if rows:  # soup and vote are the last two
             console.print(tables.rich_table(headers, rows if len(rows) <= LINES else [*rows[: LINES - 2], *rows[-2:]]))
         if len(rows) > LINES:
-            console.print(f"and {len(rows) - LINES} more before the last two, which --out=DIR keeps", soft_wrap=True)
+            console.print(
+                f"and {len(rows) - LINES} more rows before the last two; --out=DIR writes all of them", soft_wrap=True
+            )
     if folder:
-        predictions.write(folder / "predictions.npz", found[-1].test)
-        files.write_json(folder / "evaluation.json", about)  # also where the run's images are gone
+        predictions.write(folder / "predictions.npz", evaluated[-1].test)
+        files.write_json(folder / "evaluation.json", about)  # first, in case the images of the run are gone
         run = run_of(names, console)
         if run and task.by_image:
-            ids = np.sort(found[0].test.ids)
-            like = slices.measures(run.source, run.split, ids)
-            for each in found:
-                right = answered_rightly(each)[np.argsort(each.test.ids)]
-                scores[each.name]["slices"] = slices.slices(right, like)
+            ids = np.sort(evaluated[0].test.ids)
+            measures = slices.measures(run.source, run.split, ids)
+            for one in evaluated:
+                correct = answered_rightly(one)[np.argsort(one.test.ids)]
+                scores[one.name]["slices"] = slices.slices(correct, measures)
             files.write_json(folder / "evaluation.json", about)
-        sections = [_section(each, scores[each.name], run) for each in found]
-        written = evaluation.write_page(folder, results=shown, changed=_changed(singles, run), members=sections)
+        sections = [_section(one, scores[one.name], run) for one in evaluated]
+        written = evaluation.write_page(folder, results=results, changed=_changed(singles, run), members=sections)
         console.print(f"page: {written}", soft_wrap=True)
 
 
 def _clear(soup: Path, names: Sequence[str]) -> None:
-    """Removes an earlier soup: with one there, orbax would keep that."""
+    """Removes an earlier soup, which orbax would otherwise keep."""
     trained = any((soup / name).exists() for name in ("result.json", "config.json"))
     if trained or any(Path(name.partition("@")[0]).resolve() == soup.resolve() for name in names):
         raise UserError(f"--out: {str(soup)!r} is a stage, a run or a member; choose another folder for the soup")
@@ -139,44 +144,44 @@ def _numbers(text: str, flag: str) -> list[float]:
         raise UserError(f"{flag}: {text!r}; want numbers separated by commas") from error
 
 
-def _scores(found: Member) -> dict[str, Any]:
-    task, classes = TASKS[found.test.task], found.test.classes
+def _scores(one: Member) -> dict[str, Any]:
+    task, classes = TASKS[one.test.task], one.test.classes
     if not task.by_image:
-        return figures(found)
-    answered, true = (task.members(labels, len(classes)) for labels in (found.answers, found.test.labels))
-    return figures(found) | {"classes": classification.per_class(answered, true, classes)}
+        return figures(one)
+    answered, true = (task.members(labels, len(classes)) for labels in (one.answers, one.test.labels))
+    return figures(one) | {"classes": classification.per_class(answered, true, classes)}
 
 
-def _section(found: Member, scores: dict[str, Any], run: Run | None) -> dict[str, Any]:
-    """What the page shows of a member."""
-    test = found.test
+def _section(one: Member, scores: dict[str, Any], run: Run | None) -> dict[str, Any]:
+    """Returns the section of a member on the page."""
+    test = one.test
     several = not TASKS[test.task].one_class
     return {
-        "name": found.name,
-        "about": evaluation.described(found.about),
+        "name": one.name,
+        "about": evaluation.described(one.about),
         "names": test.classes,
         "shares": test.shares,
         "classes": evaluation.class_rows(scores.get("classes", [])),
         "slices": evaluation.slice_rows(scores.get("slices", [])),
-        "confusion": None if several else page.confusion(test.labels, found.answers, test.classes),
+        "confusion": None if several else page.confusion(test.labels, one.answers, test.classes),
         "mistakes": []
         if several or not run
         else evaluation.mistakes(
-            run.source.images, test.ids, found.answers, test.labels, test.probabilities, list(test.classes)
+            run.source.images, test.ids, one.answers, test.labels, test.probabilities, list(test.classes)
         ),
     }
 
 
-def _changed(found: Sequence[Member], run: Run | None) -> list[dict[str, Any]]:
-    """What each member won and lost against the one before it."""
-    if not TASKS[found[0].test.task].one_class or not run:
+def _changed(members: Sequence[Member], run: Run | None) -> list[dict[str, Any]]:
+    """Returns for each member which images it predicts correctly or wrongly unlike the member before it."""
+    if not TASKS[members[0].test.task].one_class or not run:
         return []
-    tests = predictions.matched([each.test for each in found], [each.name for each in found], WHERE)
-    answers = [each.answers[np.argsort(each.test.ids)] for each in found]
+    tests = predictions.matched([one.test for one in members], [one.name for one in members], WHERE)
+    answers = [one.answers[np.argsort(one.test.ids)] for one in members]
     ids, labels = np.sort(tests[0].ids), tests[0].labels[np.argsort(tests[0].ids)]
     rows = []
-    for i in range(1, len(found)):
+    for i in range(1, len(members)):
         won, lost, _ = change(answers[i - 1], answers[i], labels)
-        both = {"won": ids[won], "lost": ids[lost]}
-        rows.append({"first": found[i - 1].name, "second": found[i].name} | evaluation.changes(run.source.images, both))
+        changed = evaluation.changes(run.source.images, {"won": ids[won], "lost": ids[lost]})
+        rows.append({"first": members[i - 1].name, "second": members[i].name} | changed)
     return rows

@@ -1,4 +1,4 @@
-"""evaluate on files of other programs: detections as COCO's JSON, maps of pixels as folders of .png or .npz."""
+"""evaluate for files of other programs: detections as COCO JSON, segmentation maps as folders of .png or .npz."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,7 +22,7 @@ from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.report import evaluation, tables
 from efficient_jax.training import checkpoint
 
-FUSIONS: dict[str, Callable] = {
+FUSIONS: dict[str, Callable[..., Any]] = {
     "nms": boxes.nms,
     "soft_nms": boxes.soft_nms,
     "nmw": fusion.non_maximum_weighted,
@@ -32,13 +32,17 @@ MODES: dict[str, tuple[str, Sequence[str]]] = {
     "soft_nms": ("decay", ("gaussian", "linear")),
     "wbf": ("confidence", tuple(fusion.CONFIDENCES)),
 }
-"""The argument that stands behind a colon, and its values."""
+"""Fusion -> the argument that is given after a colon, and its values."""
 
 HEADERS = ["detector", "AP, %", "AP50, %", "AP75, %", "boxes"]
 
 
 def takes(names: Sequence[str]) -> bool:
-    """Whether a member is a file of detections or a folder of maps."""
+    """Returns whether any member is a file of detections or a folder of maps.
+
+    Args:
+        names: paths.
+    """
     return any(Path(name).suffix == ".json" or _maps(Path(name)) for name in names)
 
 
@@ -51,7 +55,20 @@ def _maps(folder: Path) -> bool:
 def evaluate(
     names: Sequence[str], truth: str, vote: str, weights: Sequence[float], fuse: str, iou: str, out: str
 ) -> None:
-    """As `commands.evaluate.evaluate`, of members that are files of detections or folders of maps."""
+    """Evaluates files of detections or folders of maps, alone and combined; prints a table and writes the page.
+
+    Args:
+        names: files of detections (.json), or folders of maps (.png, .npz).
+        truth: COCO file of the true boxes, or folder of the true maps.
+        vote: how maps are combined, a name of `voting.VOTES`.
+        weights: weight of each member; empty: all alike.
+        fuse: how boxes are combined, FUSION or FUSION:MODE; empty: wbf.
+        iou: IoU from which on boxes are the same object, 0 to below 1; empty: the default of the fusion.
+        out: folder for the results; empty: none.
+
+    Raises:
+        UserError: a flag is missing, wrong or does not apply, or a file does not fit the truth.
+    """
     console = Console(markup=False, highlight=False)
     if not truth:
         raise UserError("--truth is missing: the COCO file or the folder of maps that says what is right")
@@ -59,18 +76,18 @@ def evaluate(
     if weights and len(weights) != len(names):
         raise UserError(f"--weights: {len(weights)} for {counted(len(names), 'member')}; want one for each")
     if Path(truth).suffix == ".json":
-        about, shown = _detections(names, Path(truth), weights, fuse, iou, folder)
+        about, results = _detections(names, Path(truth), weights, fuse, iou, folder)
     else:
         if fuse or iou:
             raise UserError("--fuse and --iou are for boxes; maps are combined by --vote=soft or hard")
-        about, shown = _pixels(names, Path(truth), vote, weights, folder, console)
-    for said, headers, rows in shown[:1]:
-        if said:
-            console.print(said, soft_wrap=True)
+        about, results = _pixels(names, Path(truth), vote, weights, folder, console)
+    for caption, headers, rows in results[:1]:
+        if caption:
+            console.print(caption, soft_wrap=True)
         console.print(tables.rich_table(headers, rows))
     if folder:
         write_json(folder / "evaluation.json", about)
-        written = evaluation.write_page(folder, results=shown, changed=[], members=[])
+        written = evaluation.write_page(folder, results=results, changed=[], members=[])
         console.print(f"page: {written}", soft_wrap=True)
 
 
@@ -82,36 +99,40 @@ def _detections(
     iou: str,
     folder: Path | None,
 ) -> tuple[dict[str, Any], list[evaluation.Result]]:
-    """(what evaluation.json holds, the tables). Writes the fused detections to `folder`."""
-    how = _fusion(fuse or "wbf", iou) if fuse or iou or len(names) > 1 else None
+    """Returns (content of evaluation.json, the tables); writes the fused detections to `folder`."""
+    fuse_boxes = _fusion(fuse or "wbf", iou) if fuse or iou or len(names) > 1 else None
     truth = detection_files.read_truth(path, "--truth")
-    found = {name: detection_files.read_results(Path(name), truth, "--members") for name in names}
-    crowds = f"; crowds left out, which COCO's own figures excuse: {truth.crowds:,}" if truth.crowds else ""
-    count = sum(len(each["labels"]) for each in truth.boxes)
-    said = f"{counted(len(truth.images), 'image')}, {counted(count, 'box', 'boxes')} of "
-    said += f"{counted(len(truth.categories), 'class', 'classes')}{crowds}"
-    if how:
+    detections = {name: detection_files.read_results(Path(name), truth, "--members") for name in names}
+    crowds = (
+        f"; crowd annotations left out, which the official COCO metrics ignore: {truth.crowds:,}"
+        if truth.crowds
+        else ""
+    )
+    count = sum(len(image["labels"]) for image in truth.boxes)
+    caption = f"{counted(len(truth.images), 'image')}, {counted(count, 'box', 'boxes')} of "
+    caption += f"{counted(len(truth.categories), 'class', 'classes')}{crowds}"
+    if fuse_boxes:
         joint = f"{fuse or 'wbf'} of {len(names)}"
-        found[joint] = [combine(models, how, weights) for models in zip(*found.values(), strict=True)]
+        detections[joint] = [combine(models, fuse_boxes, weights) for models in zip(*detections.values(), strict=True)]
         if folder:
-            detection_files.write_results(folder / "detections.json", found[joint], truth)
-    scores = {name: _precision(each, truth) for name, each in found.items()}
+            detection_files.write_results(folder / "detections.json", detections[joint], truth)
+    scores = {name: _precision(found, truth) for name, found in detections.items()}
     within, short = evaluation.shortened(names)
-    said += f". Detections in {within}:" if within else ""
-    called = [short.get(name, name) for name in scores]
+    caption += f". Detections in {within}:" if within else ""
+    shown_names = [short.get(name, name) for name in scores]
     rows = [
-        [name, *(tables.figure(of[key], ".2f", 100) for key in ("ap", "ap50", "ap75")), f"{of['boxes']:,}"]
-        for name, of in zip(called, scores.values(), strict=True)
+        [name, *(tables.figure(metrics[key], ".2f", 100) for key in ("ap", "ap50", "ap75")), f"{metrics['boxes']:,}"]
+        for name, metrics in zip(shown_names, scores.values(), strict=True)
     ]
     of_classes = [
-        [name, *(tables.figure(of["classes"][name], ".2f", 100) for of in scores.values())]
+        [name, *(tables.figure(metrics["classes"][name], ".2f", 100) for metrics in scores.values())]
         for name in next(iter(scores.values()))["classes"]
     ]
     about = {"truth": str(path), "fuse": fuse, "iou": iou, "weights": list(weights), "members": scores}
-    return about, [(said, HEADERS, rows), ("AP of each class, %:", ["class", *called], of_classes)]
+    return about, [(caption, HEADERS, rows), ("AP of each class, %:", ["class", *shown_names], of_classes)]
 
 
-def _fusion(fuse: str, iou: str) -> Callable:
+def _fusion(fuse: str, iou: str) -> Callable[..., Any]:
     name, _, mode = fuse.partition(":")
     how = settings.choose(name, FUSIONS, "--fuse")
     if mode:
@@ -133,21 +154,21 @@ def _fusion(fuse: str, iou: str) -> Callable:
 
 
 def _precision(found: list[Found], truth: detection_files.Truth) -> dict[str, Any]:
-    of = mean_average_precision(found, truth.boxes)
-    each = zip(of["classes"].tolist(), of["each"].mean(1).tolist(), strict=True)
-    classes = {truth.categories[label]: ap for label, ap in each}
-    boxes_found = sum(len(each["labels"]) for each in found)
-    return {name: of[name] for name in ("ap", "ap50", "ap75")} | {"boxes": boxes_found, "classes": classes}
+    metrics = mean_average_precision(found, truth.boxes)
+    precisions = zip(metrics["classes"].tolist(), metrics["each"].mean(1).tolist(), strict=True)
+    classes = {truth.categories[label]: ap for label, ap in precisions}
+    boxes_found = sum(len(image["labels"]) for image in found)
+    return {name: metrics[name] for name in ("ap", "ap50", "ap75")} | {"boxes": boxes_found, "classes": classes}
 
 
 def _pixels(
     names: Sequence[str], path: Path, vote: str, weights: Sequence[float], folder: Path | None, console: Console
 ) -> tuple[dict[str, Any], list[evaluation.Result]]:
-    """(what evaluation.json holds, the tables). Writes the maps of the vote to `folder`/maps."""
-    real = map_files.files(path, "--truth")
+    """Returns (content of evaluation.json, the tables); writes the maps of the vote to `folder`/maps."""
+    truth = map_files.files(path, "--truth")
     members = {name: map_files.files(Path(name), "--members") for name in names}
     for name, files in members.items():
-        if missing := sorted(real.keys() - files.keys()):
+        if missing := sorted(truth.keys() - files.keys()):
             raise UserError(
                 f"--members: {name!r} has no map of {counted(len(missing), 'image')} of --truth, first {missing[0]!r}"
             )
@@ -157,7 +178,7 @@ def _pixels(
     confusion = dict.fromkeys(answered, np.zeros((NOT_COUNTED, NOT_COUNTED), np.int64))
     if folder and joint in answered:
         (folder / "maps").mkdir(exist_ok=True)
-    for stem, file in real.items():
+    for stem, file in truth.items():
         labels = map_files.read(file, "--truth")
         if labels.ndim != 2:
             raise UserError(f"--truth: {str(file)!r} holds probabilities; want the class of each pixel")
@@ -169,21 +190,21 @@ def _pixels(
                 Image.fromarray(answers[joint].astype(np.uint8)).save(folder / "maps" / f"{stem}.png")
         for name, answer in answers.items():
             confusion[name] = confusion[name] + classification.confusion(answer, labels, NOT_COUNTED)
-    there = sum(each.sum(0) + each.sum(1) for each in confusion.values())
-    classes = [str(number) for number in range(int(np.flatnonzero(there).max(initial=0)) + 1)]
+    pixels = sum(counts.sum(0) + counts.sum(1) for counts in confusion.values())
+    classes = [str(label) for label in range(int(np.flatnonzero(pixels).max(initial=0)) + 1)]
     scores = {
-        name: classification.of_confusion(each[: len(classes), : len(classes)], classes)
-        for name, each in confusion.items()
+        name: classification.of_confusion(counts[: len(classes), : len(classes)], classes)
+        for name, counts in confusion.items()
     }
-    extra = sum(len(files.keys() - real.keys()) for files in members.values())
-    said = counted(len(real), "map") + (f"; {extra:,} of members have no truth and are left out" if extra else "")
-    console.print(said, soft_wrap=True)
+    extra = sum(len(files.keys() - truth.keys()) for files in members.values())
+    left_out = f"; {extra:,} of members have no truth and are left out" if extra else ""
+    console.print(f"{counted(len(truth), 'map')}{left_out}", soft_wrap=True)
     about = {"truth": str(path), "vote": vote, "weights": list(weights), "members": scores}
     return about, evaluation.results(about)
 
 
 def _member_map(file: Path, labels: np.ndarray) -> np.ndarray:
-    """Probabilities [h w classes], 0 and 1 where the file has answers only."""
+    """Returns probabilities [h w classes]; one-hot if the file holds classes."""
     values = map_files.read(file, "--members")
     if values.shape[:2] != labels.shape:
         size = " x ".join(map(str, values.shape[:2]))
@@ -191,11 +212,14 @@ def _member_map(file: Path, labels: np.ndarray) -> np.ndarray:
     if values.ndim == 3:
         return values
     if (values == NOT_COUNTED).any():
-        raise UserError(f"--members: {str(file)!r} answers 255, which means no class; want 0..254 at every pixel")
-    return (values[..., None] == np.arange(values.max(initial=0) + 1)).astype(np.float32)
+        raise UserError(
+            f"--members: {str(file)!r} has pixels of class 255, which means no class; want 0..254 at every pixel"
+        )
+    one_hot: np.ndarray = values[..., None] == np.arange(values.max(initial=0) + 1)
+    return one_hot.astype(np.float32)
 
 
 def _same(maps: Sequence[np.ndarray]) -> np.ndarray:
-    """[m h w classes], with as many classes as the map with most has."""
-    most = max(each.shape[-1] for each in maps)
-    return np.stack([np.pad(each, ((0, 0), (0, 0), (0, most - each.shape[-1]))) for each in maps])
+    """Stacks maps to [m h w classes]; classes that a map lacks get probability 0."""
+    classes = max(probabilities.shape[-1] for probabilities in maps)
+    return np.stack([np.pad(p, ((0, 0), (0, 0), (0, classes - p.shape[-1]))) for p in maps])

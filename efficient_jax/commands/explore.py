@@ -1,4 +1,4 @@
-"""explore: look at data and augmentation before training, and at what augmentation does to trained members."""
+"""explore: shows data and augmentation before training, and the class bias of augmentation in trained members."""
 
 import functools
 import json
@@ -29,20 +29,20 @@ from efficient_jax.training.trained import stage_folder
 from efficient_jax.types import Augment
 
 IMAGES, VERSIONS = 10, 4  # of a stage's contact sheet
-EXAMPLES = 4  # of each operation; mixing pairs neighbours
-MEASURED_IMAGES = 2000
+EXAMPLES = 4  # of each operation; an even number, because mixing pairs neighbors
+MEASURED_IMAGES = 2000  # of a member, at most
 
 
 class Member(NamedTuple):
-    """A trained stage, and images on which its answers can be checked."""
+    """A trained stage, and held-out images with labels."""
 
     name: str
     classify: class_bias.Classify
     classes: tuple[str, ...]
-    images: np.ndarray
-    labels: np.ndarray
-    about_images: str
-    augment: dict[str, Any]  # the stage's block
+    images: np.ndarray  # uint8 [n h w c]
+    labels: np.ndarray  # int [n]
+    about_images: str  # sentence on which images these are
+    augment: dict[str, Any]  # the augmentation block of the stage
 
 
 def explore(
@@ -54,17 +54,20 @@ def explore(
 ) -> None:
     """Shows the data and what augmentation does, before training; writes WORKDIR/explore.html.
 
-    The page has figures of the data with suggestions, the pipeline of each stage, and every operation from weak to
+    The page has statistics of the data with suggestions, the pipeline of each stage, and every operation from weak to
     strong.
 
     Args:
         config: FILE or FILE:tiny.
         workdir: folder for the page.
-        members: RUN or RUN/STAGE, separated by commas: also measures what operations cost their accuracy by class.
-        control: a stage trained with the same augmentation for all classes, to compare members with whose augmentation
-            depends on the class.
-        predictions: RUN or RUN/STAGE of each fold, separated by commas: also lists labels that may be wrong, by what
-            these runs predict for the images that they held out.
+        members: RUN or RUN/STAGE, separated by commas: also measures how operations change their accuracy, by class.
+        control: a stage trained with the same augmentation for all classes, for comparison with members whose
+            augmentation depends on the class.
+        predictions: RUN or RUN/STAGE of each fold, separated by commas: also lists labels that may be wrong,
+            according to their predictions for the images that they held out.
+
+    Raises:
+        UserError: the config is wrong, a member does not exist, or predictions are of other data.
     """
     console = Console(markup=False, highlight=False)
     settings = config.to_dict()
@@ -73,7 +76,7 @@ def explore(
     if control and not members:
         raise UserError("explore: --control is for --members=RUN[/STAGE],..., which is missing")
     say = functools.partial(console.print, soft_wrap=True)
-    judged = [_member(name, "--members", say) for name in members.split(",") if members]
+    measured = [_member(name, "--members", say) for name in members.split(",") if members]
     controlling = _member(control, "--control", say).classify if control else None
     for warning in checked.warnings:
         console.print(f"warning: {warning}", soft_wrap=True)
@@ -91,31 +94,33 @@ def explore(
         data=data,
         stages=_stages(checked, settings, source, split["labelled"], key),
         operations=preview.operations(_examples(source, split["labelled"], EXAMPLES), key),
-        members=[_bias(member, controlling, key) for member in judged],
+        members=[_bias(member, controlling, key) for member in measured],
     )
     console.print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
 
 
 def _suspects(stages: str, source: Source) -> list[tuple[int, int]]:
-    """(image, class that it seems to be), the surest first."""
+    """Returns (index of an image, class that it seems to have) of suspected label errors, the most certain first."""
     if not stages:
         return []
     where = "--predictions"
     folders = [stage_folder(Path(name), where) for name in stages.split(",")]
     try:
-        found = out_of_fold.gather(folders)
+        predicted = out_of_fold.gather(folders)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
-    if not TASKS[found.task].one_class:
-        raise UserError(f"{where}: {stages!r} predicts {TASKS[found.task].labels} for each image; want one class")
+    if not TASKS[predicted.task].one_class:
+        raise UserError(f"{where}: {stages!r} predicts {TASKS[predicted.task].labels} for each image; want one class")
     if files.read_json(folders[0].parent / "run.json")["data"]["fingerprint"] != fingerprint(source):
-        raise UserError(f"{where}: {stages!r} saw other images than the config names; give it that run's config.data")
-    rows, seems = label_errors.suspects(found.labels, found.probabilities)
-    return list(zip(found.ids[rows].tolist(), seems.tolist(), strict=True))
+        raise UserError(
+            f"{where}: {stages!r} was trained on other images than the config names; give the config.data of that run"
+        )
+    rows, seems = label_errors.suspects(predicted.labels, predicted.probabilities)
+    return list(zip(predicted.ids[rows].tolist(), seems.tolist(), strict=True))
 
 
 def _examples(source: Source, ids: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """`count` images spread over `ids`, as a batch."""
+    """Returns `count` examples, evenly spaced over `ids`, as a batch."""
     chosen = ids[np.linspace(0, len(ids) - 1, count).astype(int)]
     return {
         "image": source.images[chosen],
@@ -126,22 +131,22 @@ def _examples(source: Source, ids: np.ndarray, count: int) -> dict[str, np.ndarr
 def _stages(
     checked: Plan, settings: dict[str, Any], source: Source, ids: np.ndarray, key: jax.Array
 ) -> list[dict[str, Any]]:
-    """Contact sheets, one for all stages with the same augmentation."""
-    alike: dict[str, list[tuple[str, str, Augment]]] = {}
+    """Returns contact sheets, one for all stages with the same augmentation."""
+    users_of: dict[str, list[tuple[str, str, Augment]]] = {}
     blocks: dict[str, Mapping[str, Any]] = {}
     for stage in checked.stages:
         for key_of, block in augment_blocks(settings[stage.name]).items():
             content = json.dumps(block, sort_keys=True)
-            alike.setdefault(content, []).append((stage.name, key_of, getattr(stage, key_of)))
+            users_of.setdefault(content, []).append((stage.name, key_of, getattr(stage, key_of)))
             blocks[content] = block
     examples = _examples(source, ids, IMAGES)
-    found = []
-    for content, users in alike.items():
+    sections = []
+    for content, users in users_of.items():
         names = [name if key_of == "augment" else f"{name}, strong view" for name, key_of, _ in users]
         ops, (_, _, augment) = blocks[content].get("ops", ()), users[0]
         views = preview.draws(augment, examples, key, VERSIONS) if ops else None
-        found.append(exploration.stage(names, ops, examples["image"], views))
-    return found
+        sections.append(exploration.stage(names, ops, examples["image"], views))
+    return sections
 
 
 def _member(name: str, where: str, say: Callable[[str], None]) -> Member:
@@ -149,8 +154,8 @@ def _member(name: str, where: str, say: Callable[[str], None]) -> Member:
     settings, source, split = load_run(folder.parent, where, say)
     if not TASKS[source.task].one_class:
         raise UserError(
-            f"{where}: {name!r} predicts {TASKS[source.task].labels} for each image; the effect on one class is "
-            "measured"
+            f"{where}: {name!r} predicts {TASKS[source.task].labels} for each image; class bias is "
+            "measured for one class per image"
         )
     ids, about = held_out(split)
     return Member(
@@ -165,7 +170,14 @@ def _member(name: str, where: str, say: Callable[[str], None]) -> Member:
 
 
 def held_out(split: dict[str, np.ndarray]) -> tuple[np.ndarray, str]:
-    """(images of a run that its stages were not trained on, at most `MEASURED_IMAGES`, and which they are)."""
+    """Returns images on which the stages of a run were not trained, validation images if there are any.
+
+    Args:
+        split: part -> indices of its images.
+
+    Returns:
+        (indices, at most `MEASURED_IMAGES`; a sentence on which images these are).
+    """
     kind = "validation" if len(split["validation"]) else "test"
     ids = np.sort(np.random.default_rng(0).permutation(split[kind])[:MEASURED_IMAGES])
     about = f"On {len(ids):,} of the {counted(len(split[kind]), f'{kind} image')} of its run."
@@ -179,9 +191,9 @@ def held_out(split: dict[str, np.ndarray]) -> tuple[np.ndarray, str]:
 
 def _bias(member: Member, control: class_bias.Classify | None, key: jax.Array) -> dict[str, Any]:
     measured = class_bias.of_operations(member.classify, member.images, member.labels, key)
-    counted = {name: found.counts() for name, found in measured.items()}
-    unchanged = [name for name, found in measured.items() if (found.right == found.right[0]).all()]
-    tests = sum((len(found.steps) - 1) * len(np.unique(found.labels)) for found in measured.values())
+    counts = {name: results.counts() for name, results in measured.items()}
+    unchanged = [name for name, results in measured.items() if (results.right == results.right[0]).all()]
+    tests = sum((len(results.steps) - 1) * len(np.unique(results.labels)) for results in measured.values())
     probes = class_bias.shortcuts(
         member.classify, member.images, member.labels, member.augment, member.name, key, control=control
     )
@@ -190,51 +202,61 @@ def _bias(member: Member, control: class_bias.Classify | None, key: jax.Array) -
         "images": member.about_images,
         "warnings": [
             *sentences(class_bias.losses(measured), member.classes),
-            *(_shortcut_said(*probe, member.classes) for probe in probes if probe[2].excess and probe[2].excess[1] > 0),
+            *(
+                _shortcut_warning(*probe, member.classes)
+                for probe in probes
+                if probe[2].excess and probe[2].excess[1] > 0
+            ),
         ],
-        "tests": f"Warnings come from {tests} tests: of each class against the others, among the images that are right "
-        "without the operation, how many are wrong with it (Fisher's exact test, with Holm's correction: 5% for any "
-        "false alarm).",
+        "tests": f"Warnings come from {tests} tests of a class against the others: among images that are predicted "
+        "correctly without the operation, how many are wrong with it (Fisher's exact test with Holm's correction; 5% "
+        "probability of any false alarm).",
         "unchanged": unchanged,
         "operations": [
             {
                 "name": name,
-                "plot": bias.plot(found.steps, *counted[name], member.classes),
-                "headers": bias.headers(found.steps),
-                "rows": bias.rows(*counted[name], found.slopes(), member.classes),
+                "plot": bias.plot(results.steps, *counts[name], member.classes),
+                "headers": bias.headers(results.steps),
+                "rows": bias.rows(*counts[name], results.slopes(), member.classes),
             }
-            for name, found in measured.items()
+            for name, results in measured.items()
             if name not in unchanged
         ],
         "probe_headers": bias.PROBE_HEADERS,
         "probes": [
-            bias.probe_row(applied, _names(classes, member.classes), found[:4], found.excess)
-            for applied, classes, found in probes
+            bias.probe_row(applied, _names(classes, member.classes), probe[:4], probe.excess)
+            for applied, classes, probe in probes
         ],
-        "control": "Excess is their rise less that of the control; above zero with its interval it is a shortcut."
+        "control": "Excess is the rise minus that of the control; a shortcut if its whole interval is above zero."
         if control
-        else "The operation itself may cause a rise: --control=RUN/STAGE, trained with it on all classes, says which.",
+        else "The operation itself may cause a rise: compare with --control=RUN/STAGE, trained with it on all classes.",
     }
 
 
 def sentences(losses: Sequence[class_bias.Loss], classes: Sequence[str]) -> list[str]:
-    """A line for each operation and strength."""
-    found: dict[str, list[str]] = {}
+    """Returns a sentence for each operation and strength.
+
+    Args:
+        losses: as from `class_bias.losses`.
+        classes: class names.
+    """
+    class_losses: dict[str, list[str]] = {}
     for loss in losses:
         lost, others = 100 * loss.lost / loss.n, 100 * loss.others_lost / loss.others_n
-        found.setdefault(f"{loss.operation}, {loss.step}", []).append(
+        class_losses.setdefault(f"{loss.operation}, {loss.step}", []).append(
             f"{classes[loss.label]} ({lost:.0f}% of {loss.n}; the other classes {others:.0f}%)"
         )
     return [
-        f"{what}: right answers are lost clearly more often in {', '.join(those)}." for what, those in found.items()
+        f"{what}: significantly more predictions become wrong in {', '.join(parts)}."
+        for what, parts in class_losses.items()
     ]
 
 
-def _shortcut_said(applied: str, label: list[int], found: class_bias.Shortcut, classes: Sequence[str]) -> str:
-    assert found.excess
+def _shortcut_warning(applied: str, labels: list[int], probe: class_bias.Shortcut, classes: Sequence[str]) -> str:
+    assert probe.excess
     return (
-        f"Shortcut: images of other classes after {applied} are taken for {_names(label, classes)} more often, by "
-        f"{100 * found.excess[0]:.1f} points more than the control takes them."
+        f"Shortcut: after {applied}, images of other classes are predicted as {_names(labels, classes)} more often, by "
+        f"{100 * probe.excess[0]:.1f} points more than by the control."
     )
 
 

@@ -1,4 +1,4 @@
-"""The python files that a command is given: configs and sweeps."""
+"""Loads the Python files that are given to a command: configs and sweeps."""
 
 import runpy
 from pathlib import Path
@@ -9,19 +9,30 @@ from ml_collections import ConfigDict
 from efficient_jax.errors import UserError, nearest
 
 HOME = Path(__file__).parents[2]
-"""The folder of `launch.py`, which has `configs`."""
+"""The folder that holds `launch.py` and `configs`."""
 
 
 def located(flag: str) -> str:
-    """FILE[:ARGUMENT] with the place of the file: as it is where the current folder has it, else below `HOME` where
-    that has it."""
+    """Returns FILE[:ARGUMENT] with FILE as given if it exists in the current folder, otherwise below `HOME`.
+
+    Args:
+        flag: FILE or FILE:ARGUMENT; unchanged if the file is in neither folder.
+    """
     file, *argument = flag.split(":", 1)
     here = Path(file).is_file() or not (HOME / file).is_file()
     return flag if here else ":".join([str(HOME / file), *argument])
 
 
 def load_config(flag: str, where: str) -> ConfigDict:
-    """What `get_config` of FILE[:ARGUMENT] returns, wherever it is `located`. Raises: UserError naming `where`."""
+    """Returns the config that `get_config` of a file returns.
+
+    Args:
+        flag: FILE or FILE:ARGUMENT, see `located`.
+        where: the flag or key, for error messages.
+
+    Raises:
+        UserError: the file does not exist, does not load, or its `get_config` is missing or fails.
+    """
     file, *argument = flag.split(":", 1)
     module = run_file(file, where, "get_config")
     try:
@@ -33,13 +44,24 @@ def load_config(flag: str, where: str) -> ConfigDict:
 
 
 def run_file(file: str, where: str, *names: str) -> dict[str, Any]:
-    """What the python file defines, `names` among it, wherever it is `located`. Raises: UserError naming `where`."""
-    place = located(file)
-    if not Path(place).is_file():
-        known = {str(path.relative_to(folder)) for folder in (Path(), HOME) for path in folder.glob("configs/**/*.py")}
+    """Runs a Python file and returns its global names.
+
+    Args:
+        file: path, see `located`.
+        where: the flag or key, for error messages.
+        *names: names that it has to define.
+
+    Raises:
+        UserError: the file does not exist, does not load, or lacks one of the names.
+    """
+    path = located(file)
+    if not Path(path).is_file():
+        known = {
+            str(config.relative_to(folder)) for folder in (Path(), HOME) for config in folder.glob("configs/**/*.py")
+        }
         raise UserError(f"{where}: no file {file!r}{nearest(file, known)}")
-    try:  # whatever somebody's own python raises
-        module = runpy.run_path(place)
+    try:  # the file may raise anything
+        module = runpy.run_path(path)
     except Exception as error:
         raise UserError(f"{where}: {file!r} does not load: {type(error).__name__}: {error}") from error
     for name in names:

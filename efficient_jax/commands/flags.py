@@ -1,4 +1,4 @@
-"""A command's flags are the parameters of its function; what does not fit them is said in one line."""
+"""Parses the flags of a command, which are the parameters of its function; errors are one line."""
 
 import inspect
 import re
@@ -31,9 +31,10 @@ def parse(command: str, argv: list[str]) -> dict[str, Any]:
 
     Args:
         command: a name of `COMMANDS`.
-        argv: the flags behind it.
+        argv: the flags after the command.
 
-    Raises: UserError for flags and keys that it does not know, and values of another type.
+    Raises:
+        UserError: a flag or config key is unknown, or a value has the wrong type.
     """
     parameters = parameters_of(command)
     argv = joined(argv)
@@ -47,7 +48,7 @@ def parse(command: str, argv: list[str]) -> dict[str, Any]:
             else:
                 DEFINE[parameter.annotation](name, parameter.default, "", flag_values=values)
         if rest := values(["launch.py", *argv])[1:]:
-            raise UserError(f"{command}: {rest[0]!r} is no flag; flags are written --name=value")
+            raise UserError(f"{command}: {rest[0]!r} is not a flag; flags are written --name=value")
     except flags.UnrecognizedFlagError as error:
         owner = next((c for c in COMMANDS if error.flagname in parameters_of(c)), "")
         hint = f"; it belongs to {owner!r}" if owner else nearest(error.flagname, parameters)
@@ -65,9 +66,10 @@ def checked_config(flag: str, argv: list[str]) -> ConfigDict:
 
     Args:
         flag: the value of `--config`.
-        argv: flags, joined; those that begin with `--config.` are overrides.
+        argv: flags as `joined` returns them; those that begin with `--config.` are overrides.
 
-    Raises: UserError for a file that does not load, and a key that no function reads.
+    Raises:
+        UserError: the file does not load, or no function reads a key.
     """
     config = load_config(flag, "--config")
     allow(config, _overrides(argv))
@@ -75,12 +77,24 @@ def checked_config(flag: str, argv: list[str]) -> ConfigDict:
 
 
 def parameters_of(command: str) -> dict[str, inspect.Parameter]:
-    """Returns the parameters of a command's function. Raises: UserError for an unknown command."""
+    """Returns the parameters of a command's function by name.
+
+    Args:
+        command: a name of `COMMANDS`.
+
+    Raises:
+        UserError: there is no such command.
+    """
     return dict(inspect.signature(settings.choose(command, COMMANDS, "command")).parameters)
 
 
 def config_flag(argv: list[str], parameter: inspect.Parameter) -> str:
-    """Returns the last `--config` in joined flags, or the default of the command's parameter."""
+    """Returns the value of the last `--config`, or the default of the parameter.
+
+    Args:
+        argv: flags as `joined` returns them.
+        parameter: the parameter `config` of the command's function.
+    """
     values = [argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")]
     return values[-1] if values else str(parameter.default)
 
@@ -90,8 +104,16 @@ def _overrides(argv: list[str]) -> dict[str, str]:
 
 
 def joined(argv: list[str]) -> list[str]:
-    """`--NAME VALUE` and `-NAME=VALUE` as `--NAME=VALUE`, the form in which the overrides look for the config; of a
-    flag that is given twice the last; `--from=RUN` as the config of that run. Raises: UserError for it and a config."""
+    """Returns flags in the form `--NAME=VALUE`, `--config` first; of a repeated flag only the last is kept.
+
+    `--NAME VALUE` and `-NAME=VALUE` are rewritten, and `--from=RUN` becomes the config of that run.
+
+    Args:
+        argv: the flags after the command, as typed.
+
+    Raises:
+        UserError: both `--from` and `--config` are given.
+    """
     rest, joined = list(argv), []
     while rest:
         argument = rest.pop(0)
@@ -108,7 +130,8 @@ def joined(argv: list[str]) -> list[str]:
                 )
             argument = f"--config={Path(__file__).with_name('repeat.py')}:{argument.removeprefix('--from=')}"
         joined.append(argument)
-    # ml_collections joins tuples that are given twice, and defines overrides once for each config
-    last = {argument.partition("=")[0]: number for number, argument in enumerate(joined)}
-    kept = [a for number, a in enumerate(joined) if "=" not in a or last[a.partition("=")[0]] == number]
-    return sorted(kept, key=lambda argument: not argument.startswith("--config="))  # which it wants before overrides
+    # ml_collections concatenates tuples that are given twice, defines overrides once for each config, and wants the
+    # config before its overrides.
+    last = {argument.partition("=")[0]: index for index, argument in enumerate(joined)}
+    kept = [a for index, a in enumerate(joined) if "=" not in a or last[a.partition("=")[0]] == index]
+    return sorted(kept, key=lambda argument: not argument.startswith("--config="))

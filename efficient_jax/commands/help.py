@@ -1,4 +1,4 @@
-"""What `--help` shows: the flags of a command, and every key of its config."""
+"""`--help`: the flags of a command and every key of its config."""
 
 import inspect
 from collections.abc import Iterator
@@ -20,9 +20,10 @@ def print_help(command: str, argv: list[str]) -> None:
 
     Args:
         command: a name of `COMMANDS`.
-        argv: the flags behind it; `--config` says whose keys are shown, and overrides are in place.
+        argv: the flags after the command; the keys of `--config` are shown with the overrides applied.
 
-    Raises: UserError for an unknown command, and a config that does not load.
+    Raises:
+        UserError: the command is unknown, or the config does not load.
     """
     parameters = flags.parameters_of(command)
     argv = flags.joined([argument for argument in argv if argument not in HELP])
@@ -42,7 +43,7 @@ def print_help(command: str, argv: list[str]) -> None:
 
 
 def _key_tables(config: dict[str, Any]) -> Iterator[tuple[str, list[Row]]]:
-    """(dotted path, rows) of each block that a config may have."""
+    """Yields (dotted path, rows) of each block that a config may have."""
     blocks: dict[str, list[Row]] = {}
     for dotted, key in keys_of(config).items():
         block, _, name = dotted.rpartition(".")

@@ -1,4 +1,4 @@
-"""What explore says of the data: a section of its page, and a table."""
+"""The dataset section of explore's page, and the same as a table for the terminal."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,12 +19,12 @@ from efficient_jax.models import pretrained
 from efficient_jax.report import plots, tables
 from efficient_jax.tasks import TASKS
 
-EXAMPLES, CLASSES = 9, 40  # images of a class, and classes with images: what keeps the page small
-EXTREMES, GALLERY = 6, 24
-SMALL, MIDDLE = 56, 48  # pixels
+EXAMPLES, CLASSES = 9, 40  # images of a class, and classes with images: these limits keep the page small
+EXTREMES, GALLERY = 6, 24  # images at each end of a measure, and in a gallery
+SMALL, MIDDLE = 56, 48  # pixels of an image beside its class, and at an end of a measure
 MEASURES = {
-    "brightness": ("brightness", "mean grey level, 0 to 1", ("darkest", "brightest")),
-    "contrast": ("contrast", "standard deviation of grey levels, 0 to 0.5", ("flattest", "strongest")),
+    "brightness": ("brightness", "mean gray level, 0 to 1", ("darkest", "brightest")),
+    "contrast": ("contrast", "standard deviation of gray levels, 0 to 0.5", ("flattest", "strongest")),
     "noise": ("noise", "levels of 255 (Immerkaer); texture counts too", ("least", "most")),
     "sharpness": ("sharpness", "variance of the Laplacian", ("least", "most")),
     "edge_width": ("edge width", "blur of edges, pixels", ("sharpest", "most blurred")),
@@ -38,33 +38,44 @@ def look(
     split: Mapping[str, np.ndarray],
     suspects: Sequence[tuple[int, int]] = (),
 ) -> tuple[dict[str, Any], Table]:
-    """(the section, the table). `suspects` are (image, class that it seems to be), the surest first."""
+    """Surveys a dataset and describes it.
+
+    Args:
+        plan: the checked config.
+        settings: the config as a dictionary.
+        source: the dataset.
+        split: part -> indices of its images.
+        suspects: (index of an image, class that it seems to have) of suspected label errors, the most certain first.
+
+    Returns:
+        (values of survey.html, table of facts and suggestions for the terminal).
+    """
     network = features.lite0 if _begins_with_lite0(plan, source) else None
     framing = plan.source[1]
-    found = survey(source, split, network, padded=framing.get("fit") == "pad")
-    advice = suggestions.suggestions(found, source.classes, _sizes(found, source), *_square(framing))
-    users = _users(settings)
-    facts = _facts(found, source, split, len(suspects))
+    measured = survey(source, split, network, padded=framing.get("fit") == "pad")
+    advice = suggestions.suggestions(measured, source.classes, _sizes(measured, source), *_square(framing))
+    stages_of = _users(settings)
+    facts = _facts(measured, source, split, len(suspects))
     suggested = [
         {
-            "verdict": "take" if each.take else "leave",
-            "what": each.what,
-            "why": each.why,
-            "stages": ", ".join(dict.fromkeys(stage for op in each.ops for stage in users.get(op, ()))),
+            "verdict": "take" if suggestion.take else "leave",
+            "what": suggestion.what,
+            "why": suggestion.why,
+            "stages": ", ".join(dict.fromkeys(stage for op in suggestion.ops for stage in stages_of.get(op, ()))),
         }
-        for each in advice
+        for suggestion in advice
     ]
     section = {
         "notes": source.notes,
         "facts": facts,
         "suggestions": suggested,
-        "measured": counted(len(found.ids), "image"),
-        "features": found.features,
+        "measured": counted(len(measured.ids), "image"),
+        "features": measured.features,
         "parts": [part for part, ids in split.items() if len(ids)],
-        "classes": _classes(found, source, split),
+        "classes": _classes(measured, source, split),
         "shown": CLASSES,
-        "measures": _measures(found, source),
-        "galleries": [g for g in _galleries(found, source, split, suspects) if g["count"]],
+        "measures": _measures(measured, source),
+        "galleries": [g for g in _galleries(measured, source, split, suspects) if g["count"]],
     }
     rows = [*facts.items(), *((f"{s['verdict']} {s['what']}", s["why"]) for s in suggested)]
     return section, tables.pairs(rows)
@@ -79,8 +90,8 @@ def _begins_with_lite0(plan: Plan, source: Source) -> bool:
     return bool(installed) and asked and source.images.shape[-1] in (1, 3)
 
 
-def _sizes(found: Survey, source: Source) -> np.ndarray | None:
-    return None if source.sizes is None else source.sizes[found.ids[~found.held_out]]
+def _sizes(measured: Survey, source: Source) -> np.ndarray | None:
+    return None if source.sizes is None else source.sizes[measured.ids[~measured.held_out]]
 
 
 def _square(framing: Mapping[str, Any]) -> tuple[int, str]:
@@ -88,7 +99,7 @@ def _square(framing: Mapping[str, Any]) -> tuple[int, str]:
 
 
 def _users(settings: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Operation -> the stages whose augmentation has it."""
+    """Returns operation -> names of the stages that use it."""
     users: dict[str, list[str]] = {}
     for name in settings["stages"]:
         for block in augment_blocks(settings[name]).values():
@@ -97,114 +108,119 @@ def _users(settings: Mapping[str, Any]) -> dict[str, list[str]]:
     return users
 
 
-def _facts(found: Survey, source: Source, split: Mapping[str, np.ndarray], suspects: int) -> dict[str, str]:
-    looks = {
-        name: np.nanquantile(values[~found.held_out], (0.05, 0.5, 0.95)) for name, values in _finite(found).items()
+def _facts(measured: Survey, source: Source, split: Mapping[str, np.ndarray], suspects: int) -> dict[str, str]:
+    quantiles = {
+        name: np.nanquantile(values[~measured.held_out], (0.05, 0.5, 0.95))
+        for name, values in _finite(measured).items()
     }
     facts = {
         "images": ", ".join(f"{len(ids):,} {part}" for part, ids in split.items() if len(ids)),
-        "classes": f"{len(source.classes)}; the largest has {found.imbalance:.1f} times the labels of the smallest, "
-        f"entropy {found.entropy:.2f} of 1",
-        "mean, std": f"({', '.join(f'{m:.4f}' for m in found.mean)}), ({', '.join(f'{s:.4f}' for s in found.std)})",
+        "classes": f"{len(source.classes)}; the largest has {measured.imbalance:.1f} times the labels of the smallest, "
+        f"entropy {measured.entropy:.2f} of 1",
+        "mean, std": ", ".join(
+            f"({', '.join(f'{x:.4f}' for x in values)})" for values in (measured.mean, measured.std)
+        ),
     }
-    for name, (low, middle, high) in looks.items():
+    for name, (low, middle, high) in quantiles.items():
         facts[MEASURES[name][0]] = f"{tables.digits(middle)} [{tables.digits(low)}, {tables.digits(high)}]"
-    sizes = _sizes(found, source)
+    sizes = _sizes(measured, source)
     if sizes is not None and len(sizes):
         sides, (low, middle, high) = sizes.min(1), np.quantile(sizes[:, 1] / sizes[:, 0], (0.05, 0.5, 0.95))
-        facts["pictures"] = (
+        facts["images as stored"] = (
             f"shorter side {np.median(sides):,.0f} pixels, {sides.min():,} to {sides.max():,}; width / height "
             f"{middle:.2f} [{low:.2f}, {high:.2f}]"
         )
-    if found.objects is not None and len(found.objects.areas):
-        counts, areas, overlaps = found.objects[:3]
+    if measured.objects is not None and len(measured.objects.areas):
+        counts, areas, overlaps = measured.objects[:3]
         facts["objects"] = (
-            f"{counts.sum():,}, {counts.mean():.1f} an image, at most {counts.max()}; median "
+            f"{counts.sum():,}, {counts.mean():.1f} per image, at most {counts.max()}; median "
             f"{100 * np.median(areas):.1f}% of the image; {100 * (overlaps > 0).mean():.0f}% overlap another"
         )
-        facts |= _hidden(found.objects, "box_mask" in source.objects)
-    odd = {
-        "equal to another": sum(map(len, found.equal)),
-        "nearly equal pairs": len(found.near.pairs),
-        "of one colour": len(found.constant),
-        "outliers": len(found.outliers),
+        facts |= _hidden(measured.objects, "box_mask" in source.objects)
+    anomalies = {
+        "equal to another": sum(map(len, measured.equal)),
+        "nearly equal pairs": len(measured.near.pairs),
+        "of one color": len(measured.constant),
+        "outliers": len(measured.outliers),
         "suspected label errors": suspects,
     }
-    facts["odd ones"] = ", ".join(f"{count:,} {what}" for what, count in odd.items() if count) or "none"
+    facts["anomalies"] = ", ".join(f"{count:,} {what}" for what, count in anomalies.items() if count) or "none"
     return facts
 
 
 def _hidden(objects: Objects, masks: bool) -> dict[str, str]:
-    """Which objects are not seen as a whole."""
+    """Describes which objects are not entirely visible."""
     covered = float((objects.covered >= COVERED).mean())
     by = "pixels of others in" if masks else "the box of another over"
     return {
         "occlusion": f"{100 * covered:.0f}% of the objects have {by} {100 * COVERED:.0f}% of their box or more; which "
-        "of both is in front is not known",
+        "one is in front is not known",
         "truncation": f"{100 * objects.at_border.mean():.0f}% of the objects end at the border of the image, "
         f"{100 * objects.cropped.mean():.0f}% are cut by the crop to a square",
     }
 
 
-def _finite(found: Survey) -> dict[str, np.ndarray]:
-    """The measures that the images are large enough for."""
-    return {n: values for n in MEASURES if not np.isnan(values := getattr(found.quality, n)).all()}
+def _finite(measured: Survey) -> dict[str, np.ndarray]:
+    """Returns the measures for which the images are large enough."""
+    return {n: values for n in MEASURES if not np.isnan(values := getattr(measured.quality, n)).all()}
 
 
-def _classes(found: Survey, source: Source, split: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    labelled = found.counts["labelled"]
+def _classes(measured: Survey, source: Source, split: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    labelled = measured.counts["labelled"]
     rows = []
-    for number, name in enumerate(source.classes):
-        of = split["labelled"][found.members[split["labelled"], number]]
-        chosen = of[np.linspace(0, len(of) - 1, min(EXAMPLES, len(of))).astype(int)]
+    for label, name in enumerate(source.classes):
+        ids = split["labelled"][measured.members[split["labelled"], label]]
+        chosen = ids[np.linspace(0, len(ids) - 1, min(EXAMPLES, len(ids))).astype(int)]
         rows.append(
             {
                 "name": name,
-                "counts": [f"{found.counts[part][number]:,}" for part, ids in split.items() if len(ids)],
-                "share": 100 * labelled[number] / max(labelled.max(), 1),
-                "spread": tables.figure(found.spread[number], ".2f"),
-                "strip": plots.strip(source.images[chosen], SMALL) if number < CLASSES and len(chosen) else None,
+                "counts": [f"{measured.counts[part][label]:,}" for part, indices in split.items() if len(indices)],
+                "share": 100 * labelled[label] / max(labelled.max(), 1),
+                "spread": tables.figure(measured.spread[label], ".2f"),
+                "strip": plots.strip(source.images[chosen], SMALL) if label < CLASSES and len(chosen) else None,
             }
         )
-    if any(found.unknown.values()):
-        counts = [f"{found.unknown[part]:,}" for part, ids in split.items() if len(ids)]
-        rows.append({"name": "not known", "counts": counts, "share": 0, "spread": "–", "strip": None})
+    if any(measured.unknown.values()):
+        counts = [f"{measured.unknown[part]:,}" for part, ids in split.items() if len(ids)]
+        rows.append({"name": "unknown", "counts": counts, "share": 0, "spread": "–", "strip": None})
     return rows
 
 
-def _measures(found: Survey, source: Source) -> list[dict[str, Any]]:
-    panels = [(*MEASURES[name], values) for name, values in _finite(found).items()]
+def _measures(measured: Survey, source: Source) -> list[dict[str, Any]]:
+    panels = [(*MEASURES[name], values) for name, values in _finite(measured).items()]
     if source.sizes is not None:
-        h, w = source.sizes[found.ids].T
+        h, w = source.sizes[measured.ids].T
         panels.append(("size", "shorter side of the image, pixels", ("smallest", "largest"), np.minimum(h, w)))
         panels.append(("aspect ratio", "width / height of the image", ("tallest", "widest"), w / h))
-    panels.append(("distance", f"of {found.features} from the mean", ("commonest", "rarest"), found.distance))
+    panels.append(
+        ("distance", f"of {measured.features} from the mean", ("most typical", "least typical"), measured.distance)
+    )
     rows = []
     for name, about, ends, values in panels:
         known = np.isfinite(values)
         order = np.argsort(np.where(known, values, np.inf), kind="stable")[: known.sum()]
-        used, held = values[known & ~found.held_out], values[known & found.held_out]
+        used, held = values[known & ~measured.held_out], values[known & measured.held_out]
         strips = zip(ends, (order[:EXTREMES], order[-EXTREMES:]), strict=True)
         rows.append(
             {
                 "name": name,
                 "plot": plots.histogram(used, held, about),
-                "strips": [(end, plots.strip(source.images[found.ids[rows_]], MIDDLE)) for end, rows_ in strips],
+                "strips": [(end, plots.strip(source.images[measured.ids[rows_]], MIDDLE)) for end, rows_ in strips],
             }
         )
     return rows
 
 
 def _galleries(
-    found: Survey, source: Source, split: Mapping[str, np.ndarray], suspects: Sequence[tuple[int, int]]
+    measured: Survey, source: Source, split: Mapping[str, np.ndarray], suspects: Sequence[tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    part = {number: name for name, ids in split.items() for number in ids.tolist()}
-    far = dict(zip(found.ids.tolist(), found.distance.tolist(), strict=True))
+    part = {index: name for name, ids in split.items() for index in ids.tolist()}
+    distances = dict(zip(measured.ids.tolist(), measured.distance.tolist(), strict=True))
 
-    def about(number: int) -> str:
-        (names,) = TASKS[source.task].names(source.labels[[number]], source.classes)
+    def about(index: int) -> str:
+        (names,) = TASKS[source.task].names(source.labels[[index]], source.classes)
         known = [] if names is None else [", ".join(names) or "nothing"]
-        return " · ".join([*known, part[number], Path(source.name(number)).name])
+        return " · ".join([*known, part[index], Path(source.name(index)).name])
 
     def shown(groups: Sequence[Sequence[int]], caption: Any) -> list[dict[str, Any]]:
         return [
@@ -216,28 +232,33 @@ def _galleries(
         return {"title": title, "about": text, "count": len(groups), "pictures": shown(groups, caption)}
 
     seems = dict(suspects)
-    apart = {tuple(pair): each for pair, each in zip(found.near.pairs.tolist(), found.near.distances, strict=True)}
+    apart = {
+        tuple(pair): distance
+        for pair, distance in zip(measured.near.pairs.tolist(), measured.near.distances, strict=True)
+    }
     return [
         gallery(
             "Suspected label errors",
-            "Held-out predictions are surer of another class than they are, on average, of its own images.",
-            [[number] for number, _ in suspects],
-            lambda group: [about(group[0]), f"seems to be {source.classes[seems[group[0]]]}"],
+            "Out-of-fold predictions favor another class, with more confidence than its own images get on average.",
+            [[index] for index, _ in suspects],
+            lambda group: [about(group[0]), f"suggested label: {source.classes[seems[group[0]]]}"],
         ),
-        gallery("Equal images", "Pixel for pixel.", found.equal, lambda group: [about(number) for number in group[:4]]),
+        gallery(
+            "Equal images", "Pixel for pixel.", measured.equal, lambda group: [about(index) for index in group[:4]]
+        ),
         gallery(
             "Nearly equal images",
-            "Mirrored, stored anew, brighter or moved a little, among "
-            f"{counted(found.compared, 'image')}; the nearest first. "
-            "Drawings as simple as digits are alike without being copies.",
-            found.near.pairs.tolist(),
+            "Mirrored, recompressed, brighter or shifted slightly, among "
+            f"{counted(measured.compared, 'image')}; the nearest first. "
+            "Simple drawings such as digits are alike without being copies.",
+            measured.near.pairs.tolist(),
             lambda group: [*map(about, group), f"distance {apart[tuple(group)]:.3f}"],
         ),
-        gallery("Images of one colour", "", [[n] for n in found.constant.tolist()], lambda group: [about(group[0])]),
+        gallery("Images of one color", "", [[n] for n in measured.constant.tolist()], lambda group: [about(group[0])]),
         gallery(
             "Outliers",
-            f"By the Mahalanobis distance of {found.features} from the mean, beyond Tukey's fence; about 1 is usual.",
-            [[n] for n in found.outliers.tolist()],
-            lambda group: [about(group[0]), f"distance {far[group[0]]:.2f}"],
+            f"By the Mahalanobis distance of {measured.features} from the mean, beyond Tukey's fence; typical is 1.",
+            [[n] for n in measured.outliers.tolist()],
+            lambda group: [about(group[0]), f"distance {distances[group[0]]:.2f}"],
         ),
     ]

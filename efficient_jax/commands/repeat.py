@@ -1,4 +1,4 @@
-"""The config of a run that is there, for another: what `--from=WORKDIR` stands for."""
+"""The config of an existing run, to start another from: `--from=WORKDIR` loads this file."""
 
 from pathlib import Path
 
@@ -8,4 +8,12 @@ from efficient_jax.experiment.workdir import read_config
 
 
 def get_config(workdir: str) -> ConfigDict:
+    """Returns the config of a run.
+
+    Args:
+        workdir: folder of the run.
+
+    Raises:
+        UserError: the folder has no config.
+    """
     return ConfigDict(read_config(Path(workdir), "--from"))

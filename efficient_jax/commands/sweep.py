@@ -1,4 +1,4 @@
-"""sweep: many runs of one config, each in a process of its own; resumable; a table at the end."""
+"""sweep: runs many trials of one config, each in its own process; resumable; writes tables and a figure."""
 
 import hashlib
 import json
@@ -21,20 +21,24 @@ from efficient_jax.report import sweep_figure, tables
 
 
 def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
-    """Runs many trials of one config, each in a process of its own, and writes a table; resumable.
+    """Runs many trials of one config, each in its own process, and writes a table; resumable.
 
-    The file has CONFIG, the path of a config, and `trials()`, which yields (group, overrides): a flat dict of dotted
-    keys. It may have COMPARISONS, pairs of (group, stage) whose paired differences are shown; SPLIT, "test" (the
-    default) or "validation", the images that count; VOTES, a dict from a name to the members of a soft vote in each
-    trial's run, as `evaluate --members` without RUN/. Trials with config.data.folds are shown fold by fold, and once
-    all folds of a stage are there a file has their predictions (`efficient_jax.evaluation.out_of_fold`). The tables are
-    also in a .md beside the results, the figure in an .svg. A trial is known by its config: change that, and it runs
-    again. One that fails leaves a line with its error, does not stop the rest, and is tried again the next time.
+    The file defines CONFIG, the path of a config, and `trials()`, which yields (group, overrides): a flat dict of
+    dotted keys. It may define COMPARISONS, pairs of (group, stage) whose paired differences are shown; SPLIT, "test"
+    (the default) or "validation", the images on which accuracy is measured; VOTES, a dict from a name to the members of
+    a soft vote in each trial's run, as `evaluate --members` without RUN/. Trials with config.data.folds are shown fold
+    by fold, and once all folds of a stage are done their predictions are written to one file
+    (`efficient_jax.evaluation.out_of_fold`). The tables are also in a .md beside the results, the figure in an .svg. A
+    trial is identified by its config: when that changes, the trial runs again. A failed trial leaves a line with its
+    error, does not stop the others, and is run again the next time.
 
     Args:
-        sweep: the python file of the sweep.
+        sweep: the Python file of the sweep.
         workdir: folder for the runs; empty: runs/NAME of the file.
-        results: JSON lines that trials are added to; empty: WORKDIR/results.jsonl.
+        results: file of JSON lines to which trials are added; empty: WORKDIR/results.jsonl.
+
+    Raises:
+        UserError: the file does not load, a trial does not fit the config, or the results cannot be written.
     """
     console = Console(markup=False, highlight=False)
     module = run_file(sweep, "--sweep", "CONFIG", "trials")
@@ -50,33 +54,33 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
             if "error" in record:
                 console.print(f"  failed: {record['error']}")
     done = _succeeded(path)
-    found = [done[trial["id"]] for trial in trials if trial["id"] in done]
-    said = described(found, module.get("COMPARISONS", ()))
-    console.out(said)
-    for file in _out_of_fold(found, folder, path):
+    records = [done[trial["id"]] for trial in trials if trial["id"] in done]
+    markdown = described(records, module.get("COMPARISONS", ()))
+    console.out(markdown)
+    for file in _out_of_fold(records, folder, path):
         console.print(f"out-of-fold predictions: {file}", soft_wrap=True)
-    if found:
-        sweep_figure.write_figure(path.with_suffix(".svg"), found)
+    if records:
+        sweep_figure.write_figure(path.with_suffix(".svg"), records)
         about = (module["__doc__"] or "").strip()
         commands = "\n".join(
             shlex.join(["python", "launch.py", *arguments])
-            for each in trials
-            if each["id"] in done
-            for arguments in _commands(module, each["overrides"], Path("runs") / each["id"])
+            for trial in trials
+            if trial["id"] in done
+            for arguments in _commands(module, trial["overrides"], Path("runs") / trial["id"])
         )
-        whole = f"{about}\n\n{said}\nEach trial by itself:\n\n```sh\n{commands}\n```\n"
+        whole = f"{about}\n\n{markdown}\nEach trial by itself:\n\n```sh\n{commands}\n```\n"
         files.write_text(path.with_suffix(".md"), whole)
-    console.print(f"{len(found)} of {counted(len(trials), 'trial')} in {path}")
+    console.print(f"{len(records)} of {counted(len(trials), 'trial')} in {path}")
 
 
-def _out_of_fold(found: list[dict[str, Any]], folder: Path, results: Path) -> list[Path]:
-    """The files with the predictions of all folds, one for each group, stage and seed of which all folds are there."""
+def _out_of_fold(records: list[dict[str, Any]], folder: Path, results: Path) -> list[Path]:
+    """Writes and returns a file of predictions for each group, stage and seed of which all folds are done."""
     complete: dict[tuple[str, str, int], dict[int, Path]] = {}
-    for record in found:
+    for record in records:
         for stage in record["stages"] if "fold" in record else ():
             stages = complete.setdefault((record["group"], stage, record["seed"]), {})
             stages[record["fold"]] = folder / record["id"] / stage
-    folds = {record["group"]: record["folds"] for record in found if "fold" in record}
+    folds = {record["group"]: record["folds"] for record in records if "fold" in record}
     written = []
     for (group, stage, seed), stages in complete.items():
         if len(stages) == folds[group] and all((path / "validation.npz").is_file() for path in stages.values()):
@@ -87,12 +91,13 @@ def _out_of_fold(found: list[dict[str, Any]], folder: Path, results: Path) -> li
 
 
 def _split(module: Mapping[str, Any]) -> str:
-    """The images that count."""
-    return module.get("SPLIT", "test")
+    """Returns the split on which accuracy is measured."""
+    split: str = module.get("SPLIT", "test")
+    return split
 
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:
-    """A line of its own, also after a line that a killed sweep left half written."""
+    """Appends a line, also after a line that a killed sweep left half written."""
     with path.open("a+b") as file:
         if file.tell() and not path.read_bytes().endswith(b"\n"):
             file.write(b"\n")
@@ -100,7 +105,7 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _succeeded(path: Path) -> dict[str, dict[str, Any]]:
-    """The trials in `path` that did not fail, by their id. UserError where it cannot be written."""
+    """Returns id -> record of the trials in `path` that did not fail; raises a UserError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("a").close()
@@ -109,27 +114,42 @@ def _succeeded(path: Path) -> dict[str, dict[str, Any]]:
     return {record["id"]: record for record in files.read_lines(path) if "error" not in record}
 
 
-def described(found: list[dict[str, Any]], comparisons: tuple) -> str:
-    """The tables of a sweep, in markdown."""
-    parts = [tables.markdown(tables.SWEEP_HEADERS, tables.sweep_rows(found))] if found else []
-    if of_folds := tables.fold_rows(found):
-        parts.append(tables.markdown(tables.FOLD_HEADERS, of_folds))
+def described(records: list[dict[str, Any]], comparisons: tuple[Any, ...]) -> str:
+    """Returns the tables of a sweep in markdown.
+
+    Args:
+        records: trial records, see `report.tables`.
+        comparisons: pairs of (group, stage); those without records are left out.
+
+    Raises:
+        UserError: two records have the same group, seed and fold.
+    """
+    parts = [tables.markdown(tables.SWEEP_HEADERS, tables.sweep_rows(records))] if records else []
+    if fold_rows := tables.fold_rows(records):
+        parts.append(tables.markdown(tables.FOLD_HEADERS, fold_rows))
     if agreement := tables.agreement_line(
-        [result for record in found for result in record["stages"].values() if "test" in result]
+        [result for record in records for result in record["stages"].values() if "test" in result]
     ):
         parts.append(f"{agreement}\n")
     rows = []
-    known = {(record["group"], stage) for record in found for stage in record["stages"]}
+    known = {(record["group"], stage) for record in records for stage in record["stages"]}
     for a, b in comparisons:
         if {a, b} <= known:
-            rows.append([" / ".join(a), " / ".join(b), *tables.difference_cells(tables.differences(found, a, b))])
+            rows.append([" / ".join(a), " / ".join(b), *tables.difference_cells(tables.differences(records, a, b))])
     if rows:
         parts.append(tables.markdown(["this", "minus this", "points [95% interval]", "pairs"], rows))
     return "\n".join(parts)
 
 
 def trials_of(module: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What is known of each trial of a sweep before it runs. Raises: UserError for overrides that do not fit."""
+    """Returns the trials of a sweep: "id", "group", "seed", "overrides", and with folds "fold" and "folds".
+
+    Args:
+        module: global names of the file, with CONFIG and `trials`.
+
+    Raises:
+        UserError: overrides do not fit the config, or two trials have the same config.
+    """
     trials = [_trial(module, group, overrides) for group, overrides in module["trials"]()]
     if len({trial["id"] for trial in trials}) < len(trials):
         raise UserError("--sweep: two trials have the same config")
@@ -137,7 +157,7 @@ def trials_of(module: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The id is a hash of the config with the overrides in place, and of the votes where there are any."""
+    """Describes a trial; its id is a hash of the config with the overrides applied, and of VOTES if there are any."""
     config = load_config(module["CONFIG"], "--sweep: CONFIG").lock()
     allow(config, overrides)
     try:
@@ -154,18 +174,18 @@ def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) 
 
 
 def _run(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
-    """{"stages": {name: result}} of one trial, or {"error": its last line}."""
+    """Runs a trial; returns {"stages": {name: result}}, or {"error": last line of its messages}."""
     for arguments in _commands(module, overrides, workdir):
         command = [sys.executable, sys.argv[0], *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
-                _, said = process.communicate()
+                _, messages = process.communicate()
             except KeyboardInterrupt:
-                process.terminate()  # it saves what it has
+                process.terminate()  # it saves a checkpoint
                 process.communicate()
                 raise
         if process.returncode:
-            lines = said.strip().splitlines() or [f"exit code {process.returncode}"]
+            lines = messages.strip().splitlines() or [f"exit code {process.returncode}"]
             return {"error": lines[-1], "command": " ".join(command[1:])}
     about, split = files.read_json(workdir / "run.json"), _split(module)
     results = {
@@ -173,8 +193,8 @@ def _run(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path)
         for name in files.read_json(workdir / "config.json")["stages"]
     }
     stages = {name: _scored(result, split) for name, result in results.items()}
-    images = next(iter(results.values()))[split]
-    votes = {name: voted(_vote_folder(workdir, name), split, images["n"]) for name in _votes(module)}
+    counts = next(iter(results.values()))[split]
+    votes = {name: voted(_vote_folder(workdir, name), split, counts["n"]) for name in _votes(module)}
     return {
         "stages": stages | votes,
         "git_commit": about["git_commit"],
@@ -184,7 +204,8 @@ def _run(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path)
 
 
 def _votes(module: Mapping[str, Any]) -> Mapping[str, str]:
-    return module.get("VOTES", {})
+    votes: Mapping[str, str] = module.get("VOTES", {})
+    return votes
 
 
 def _vote_folder(workdir: Path, name: str) -> Path:
@@ -192,8 +213,8 @@ def _vote_folder(workdir: Path, name: str) -> Path:
 
 
 def _commands(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path) -> list[list[str]]:
-    """The arguments of `launch.py` that make one trial: train, then evaluate for each vote."""
-    flags = [f"--config.{key}={value}".replace("'", '"') for key, value in overrides.items()]  # as a shell likes them
+    """Returns the arguments of `launch.py` for each command of a trial: train, then evaluate for each vote."""
+    flags = [f"--config.{key}={value}".replace("'", '"') for key, value in overrides.items()]  # quoted for a shell
     train = ["train", f"--config={module['CONFIG']}", f"--workdir={workdir}", *flags]
     return [train] + [
         ["evaluate", f"--members={_members(workdir, members)}", f"--out={_vote_folder(workdir, name)}"]
@@ -206,9 +227,15 @@ def _members(workdir: Path, members: str) -> str:
 
 
 def voted(folder: Path, split: str, images: int) -> dict[str, Any]:
-    """The figures of the vote that `evaluate` left in `folder`, of `images` images, as the tables read them.
+    """Returns the metrics of a vote in the form of a stage's result.
 
-    Raises: UserError where there was nothing to vote about.
+    Args:
+        folder: where `evaluate` wrote evaluation.json.
+        split: "test" or "validation".
+        images: number of images of the split.
+
+    Raises:
+        UserError: the vote has only one member.
     """
     about = files.read_json(folder / "evaluation.json")
     if len(about["members"]) < 2:
@@ -221,8 +248,7 @@ def voted(folder: Path, split: str, images: int) -> dict[str, Any]:
 
 
 def _scored(result: dict[str, Any], split: str) -> dict[str, Any]:
-    """A stage's result with the counts of one split on top, as the tables read it; where that is validation, of the
-    test nothing is told."""
-    of_test = ("test", "negative_log_likelihood", "calibration_error")
-    hidden = ("stage", *(of_test if split != "test" else ()))
+    """Returns a stage's result with the counts of `split` at the top level, without test metrics for validation."""
+    test_metrics = ("test", "negative_log_likelihood", "calibration_error")
+    hidden = ("stage", *(test_metrics if split != "test" else ()))
     return {**result[split], **{key: value for key, value in result.items() if key not in hidden}}

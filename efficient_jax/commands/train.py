@@ -1,4 +1,4 @@
-"""train: the stages of a config, in order, then the table and the report."""
+"""train: trains the stages of a config in order, then prints the table and writes the report."""
 
 import datetime
 import functools
@@ -36,17 +36,20 @@ def train(
     process: int = 0,
     coordinator: str = "",
 ) -> None:
-    """Trains the stages of a config, in order. What is trained already is only shown.
+    """Trains the stages of a config in order; finished stages are only shown.
 
-    `--from=RUN`, in place of `--config`, takes the config of another run.
+    `--from=RUN` instead of `--config` takes the config of another run.
 
     Args:
         config: FILE or FILE:tiny, the same stages in two steps each.
-        workdir: folder of the run; the same command on it carries on.
-        processes: number of processes that train together, or "auto": what Slurm, Open MPI, Kubernetes or a TPU pod
-            say; empty: this one alone.
+        workdir: folder of the run; the same command resumes it.
+        processes: number of processes that train together; "auto": as set by Slurm, Open MPI, Kubernetes or a TPU pod;
+            empty: this one alone.
         process: index of this process, from 0.
         coordinator: HOST:PORT at which process 0 can be reached.
+
+    Raises:
+        UserError: the config, its data or a flag is wrong, or the folder belongs to another experiment.
     """
     if processes:
         join(processes, process, coordinator)
@@ -64,11 +67,11 @@ def train(
         files.write_json(folder / "config.json", settings)
         keep_split(folder, run.source, run.split)
         if is_first() and not (folder / "run.json").exists():
-            found = leaks(run.source, run.split)
-            keep_leaks(folder, run.source, found)
+            near_copies = leaks(run.source, run.split)
+            keep_leaks(folder, run.source, near_copies)
             if diff := _git("diff", "--binary", "--no-ext-diff", "--no-color", "HEAD"):
                 (folder / "git.diff").write_bytes(diff)
-            about["data"]["leaks"] = [leak.said for leak in found]
+            about["data"]["leaks"] = [leak.said for leak in near_copies]
             files.write_json(folder / "run.json", about)
         wait("run.json")
         about = files.read_json(folder / "run.json")
@@ -76,8 +79,8 @@ def train(
         console.print(f"{folder}: {names} images; {len(run.devices)} x {run.devices[0].platform}")
         for note in run.source.notes:
             console.print(f"note: {note}", soft_wrap=True)
-        for said in about["data"].get("leaks", ()):
-            console.print(f"warning: {said}; are they the same? Pictures are in the report", soft_wrap=True)
+        for leak in about["data"].get("leaks", ()):
+            console.print(f"warning: {leak}; compare the images in the report", soft_wrap=True)
         for warning in (*checked.warnings, *trained_before(checked, run.source, run.split)):
             console.print(f"warning: {warning}", soft_wrap=True)
         results = []
@@ -114,7 +117,7 @@ def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _given(run: Run) -> Source:
-    """Without the images that were generated, which other seeds and folds have others of."""
+    """Returns the dataset without generated images, which differ between seeds and folds."""
     if "generated" not in run.split:
         return run.source
     count = len(run.source.images) - len(run.split["generated"])
@@ -126,12 +129,12 @@ def _has_folder(config: dict[str, Any]) -> bool:
 
 
 def _read(run: Run) -> Source:
-    """The images that were read from a folder of generated ones."""
+    """Returns the images that were read from a folder of generated images."""
     ids = run.split["generated"]
     return Source(run.source.images[ids], run.source.labels[ids], run.source.classes)
 
 
 def _git(*arguments: str) -> bytes:
-    """What git says of the code's checkout; nothing where it is none."""
+    """Returns the output of git in the checkout of this code; empty if it is not one."""
     done = subprocess.run(["git", *arguments], cwd=Path(__file__).parents[2], capture_output=True, check=False)
     return done.stdout if done.returncode == 0 else b""

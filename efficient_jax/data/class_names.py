@@ -1,4 +1,4 @@
-"""What a label of a source means: the names of the classes and their order, and which values stand for no label."""
+"""Class names: their normal form and order, and the values that mean that an image is unlabelled."""
 
 import re
 import unicodedata
@@ -12,28 +12,46 @@ from jaxtyping import Int
 from efficient_jax.errors import UserError, nearest
 
 NO_LABEL = frozenset({"", "-1", "-1.0", "nan", "na", "n/a", "<na>", "none", "null", "unlabelled", "unlabeled"})
-"""Names, in lower case, that are no class unless a list of classes has them."""
+"""Names, in lower case, that mean unlabelled, unless a list of classes has them."""
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
-NAMED = 5
+NAMED = 5  # most pairs that a note lists
 
 
 def is_no_label(name: str) -> bool:
+    """Returns whether a name means unlabelled: whether it is in `NO_LABEL`.
+
+    Args:
+        name: of any case, also with outer spaces.
+    """
     return name.strip().lower() in NO_LABEL
 
 
 def normal(name: str) -> str:
-    """A class name without outer spaces in Unicode's form NFC: macOS writes e.g. é as two characters, others as one."""
+    """Returns a class name without outer spaces in Unicode's form NFC: macOS writes é as two characters, others as one.
+
+    Args:
+        name: as it was read.
+    """
     return unicodedata.normalize("NFC", writable(name)).strip()
 
 
 def writable(name: str) -> str:
-    """`name` with ? for bytes that are not UTF-8, which names of files can have, and text files cannot."""
+    """Returns a name with ? for bytes that are not UTF-8, which file names can have, and text files cannot.
+
+    Args:
+        name: of a file, as Python returns it.
+    """
     return name.encode(errors="replace").decode()
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Each of the names once, in a total order: by their numbers where all are numbers, equal ones (1, 01) as text."""
+    """Returns distinct names in order: of their numbers where all are numbers (equal ones, 1 and 01, as text), else as
+    text.
+
+    Args:
+        names: also repeated ones.
+    """
     once = set(names)
     if all(map(NUMBER.fullmatch, once)):
         return tuple(sorted(once, key=lambda name: (Decimal(name), name)))
@@ -41,7 +59,14 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_classes(classes: Sequence[str], where: str) -> None:
-    """Raises: UserError naming `where` for a class name that is there twice."""
+    """Checks that class names are distinct.
+
+    Args:
+        classes: name of each class.
+        where: the setting that names them, for messages.
+
+    Raises: UserError for a class name that is there twice.
+    """
     if twice := [name for name, count in Counter(classes).items() if count > 1]:
         raise UserError(f"{where}: {len(twice):,} class names are there twice, such as {twice[0]!r}; want each once")
 
@@ -49,16 +74,15 @@ def check_classes(classes: Sequence[str], where: str) -> None:
 def of_array(
     values: np.ndarray, classes: Sequence[str], where: str, about: str
 ) -> tuple[Int[np.ndarray, " n"], tuple[str, ...], tuple[str, ...]]:
-    """Class numbers of labels that are integers, whole floats, bool or names.
+    """Returns class indices from labels that are integers, whole floats, bool or names.
 
     Args:
         values: [n]; -1, nan, or a name of `NO_LABEL` where there is no label.
-        classes: names of the classes in order, or () for those that `values` has.
-        where: the setting that names the file.
-        about: the labels in messages, such as "labels of 'a.npz'".
+        classes: name of each class, in order; empty: those that `values` has.
+        where: the setting that names the file, for messages.
+        about: what the labels are called in messages, such as "labels of 'a.npz'".
 
-    Returns:
-        (int32 [n], -1 for no label; names of the classes; notes).
+    Returns: (class indices int32 [n], -1: unlabelled; names of the classes; notes).
 
     Raises: UserError for labels of another kind, of no class, or counted from 1.
     """
@@ -101,24 +125,33 @@ def _of_names(
         names = [normal(name.decode() if isinstance(name, bytes) else str(name)) for name in values.tolist()]
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: {about} are bytes that are not UTF-8") from error
-    none = [name for name in names if name not in classes and is_no_label(name)]
-    known = classes or in_order(set(names) - set(none))
-    numbers = dict.fromkeys(none, -1) | {name: number for number, name in enumerate(known)}
+    unlabelled = [name for name in names if name not in classes and is_no_label(name)]
+    known = classes or in_order(set(names) - set(unlabelled))
+    index_of = dict.fromkeys(unlabelled, -1) | {name: index for index, name in enumerate(known)}
     for row, name in enumerate(names):
-        if name not in numbers:
+        if name not in index_of:
             raise UserError(f"{where}: {about} have the class {name!r} in row {row}{nearest(name, known)}")
-    return np.array([numbers[name] for name in names], np.int32), known, note(none, len(names))
+    return np.array([index_of[name] for name in names], np.int32), known, note(unlabelled, len(names))
 
 
 def note(none: Iterable[str], count: int) -> tuple[str, ...]:
-    """Says how many of `count` images have no label, by the names that say so; nothing where all are empty."""
+    """Returns a note on how many images are unlabelled, by the names that say so; none where all names are empty.
+
+    Args:
+        none: the name of each unlabelled image, as in `NO_LABEL`.
+        count: number of all images.
+    """
     words = Counter(none)
     listed = ", ".join(f"{word!r} ({number:,})" for word, number in sorted(words.items()))
     return (f"{words.total():,} of {count:,} images without a label: {listed}",) if any(words) else ()
 
 
 def alike(classes: Sequence[str]) -> tuple[str, ...]:
-    """Notes class names that are kept apart, but may be meant as one: 1 and 01, Cat and cat."""
+    """Returns a note on class names that differ, but may be meant as one: 1 and 01, Cat and cat.
+
+    Args:
+        classes: name of each class.
+    """
     groups: dict[object, list[str]] = {}
     for name in classes:
         groups.setdefault(Decimal(name) if NUMBER.fullmatch(name) else name.casefold(), []).append(name)

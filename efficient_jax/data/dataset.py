@@ -1,4 +1,4 @@
-"""A set of images with its labels, names, groups and objects, and the hashes by which it is known again."""
+"""A dataset: images with labels, names, groups and objects, and the hashes that identify it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,26 +12,31 @@ from efficient_jax.data.decode import Decoded
 from efficient_jax.data.stream import Streamed
 
 NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
-SHOWN_DIGITS = 16  # of a content hash, 64 bits: 100 million images have two alike with a probability of 0.03%
+SHOWN_DIGITS = 16  # of a content hash, 64 bits: 100 million images collide with a probability of 0.03%
 
 
 class Source(NamedTuple):
     """Labelled and unlabelled images of one size."""
 
     images: np.ndarray | Streamed  # uint8 [n h w c]
-    labels: np.ndarray  # int32 [n ...] as `task` has them, -1 where nobody has labelled the image
+    labels: np.ndarray  # int32 [n ...], see `task`; -1: unlabelled
     classes: tuple[str, ...]
-    given: Mapping[str, np.ndarray] = NOTHING  # parts that the source itself fixes: "test" -> its images
-    notes: tuple[str, ...] = ()  # what was done to the images, for people to read
-    names: tuple[str, ...] = ()  # of the files, where each image has one
-    soft_labels: np.ndarray | None = None  # float32 [n classes], what is learned of labelled images in place of labels
-    groups: np.ndarray | None = None  # int32 [n], the same for images that belong together: of one person, one scene
-    objects: Mapping[str, np.ndarray] = NOTHING  # [n ...], what `types.Example` calls boxes, mask, keypoints, ...
-    sizes: np.ndarray | None = None  # int32 [n 2], height and width of the pictures before they were fitted
-    contents: np.ndarray | None = None  # uint8 [n DIGEST], hashes of the files as they are; None: there are no files
+    given: Mapping[str, np.ndarray] = NOTHING  # parts that the source fixes: "test" -> int indices of the test images
+    notes: tuple[str, ...] = ()  # what was done to the images, for the log
+    names: tuple[str, ...] = ()  # file names, or none
+    soft_labels: np.ndarray | None = None  # float32 [n classes], training targets of labelled images in place of labels
+    groups: np.ndarray | None = None  # int32 [n], the same for images that belong together: of a person, a scene
+    objects: Mapping[str, np.ndarray] = NOTHING  # [n ...], boxes, mask, keypoints, ... as in `types.Example`
+    sizes: np.ndarray | None = None  # int32 [n 2], height and width before the resize, in pixels
+    contents: np.ndarray | None = None  # uint8 [n DIGEST], digests of the files; None: there are no files
     task: str = "classification"  # what a label is: a name of `tasks.TASKS`
 
     def name(self, number: int) -> str:
+        """Returns the name of an image for messages.
+
+        Args:
+            number: its index, in 0..n-1.
+        """
         return self.names[number] if self.names else f"image {number}"
 
 
@@ -43,14 +48,14 @@ def of_pictures(
     names: Sequence[str] = (),
     task: str = "classification",
 ) -> Source:
-    """Returns the dataset of decoded pictures.
+    """Returns the dataset of decoded images.
 
     Args:
-        decoded: the pictures that could be read, by their row.
-        labels: int [n ...], of each row.
+        decoded: the images that could be read, with their indices.
+        labels: int [n ...], of all images.
         classes: name of each class.
-        tests: so many of the last rows are the test images.
-        names: file name of each row; none: the images have no names.
+        tests: number of test images, the last ones.
+        names: file name of each image; empty: they have none.
         task: what a label is, a name of `tasks.TASKS`.
     """
     first = int(np.searchsorted(decoded.rows, len(labels) - tests))
@@ -68,13 +73,23 @@ def of_pictures(
 
 
 def digests(source: Source) -> list[bytes]:
-    """A hash of the pixels of each image."""
+    """Returns a hash of the pixels of each image.
+
+    Args:
+        source: the dataset.
+    """
     images = source.images
     return images.digests() if isinstance(images, Streamed) else identity.digests(images)
 
 
 def contents(source: Source, ids: np.ndarray | None = None) -> tuple[str, ...]:
-    """What identifies each image (of `ids`): 16 hex digits of a hash of its file, or of its pixels without a file."""
+    """Returns what identifies each image: `SHOWN_DIGITS` hex digits of a hash of its file, or of its pixels without a
+    file.
+
+    Args:
+        source: the dataset.
+        ids: int [m], indices of the images; None: all.
+    """
     ids = np.arange(len(source.images)) if ids is None else ids
     if source.contents is None:
         return tuple(digest.hex()[:SHOWN_DIGITS] for digest in identity.digests(source.images[ids]))
@@ -82,13 +97,22 @@ def contents(source: Source, ids: np.ndarray | None = None) -> tuple[str, ...]:
 
 
 def shown(hashes: np.ndarray) -> list[str]:
-    """Content hashes uint8 [n DIGEST] as text."""
+    """Returns content hashes as text of `SHOWN_DIGITS` hex digits.
+
+    Args:
+        hashes: uint8 [n DIGEST].
+    """
     return [row.tobytes().hex()[:SHOWN_DIGITS] for row in hashes]
 
 
 def fingerprint(source: Source) -> str:
-    """A hash of images, labels, soft ones too, given parts, groups and objects: a run remembers which data it saw. It
-    is the same wherever the images are."""
+    """Returns a hash of a dataset, 16 hex digits: of pixels, labels, soft labels, fixed parts, groups and objects.
+
+    A run stores it to know its data again. Streamed and in-memory images have equal ones.
+
+    Args:
+        source: the dataset.
+    """
     digest = hashlib.sha256(repr(source.images.shape).encode() + b"".join(digests(source)))
     digest.update(np.ascontiguousarray(source.labels).view(np.uint8).data)
     if source.soft_labels is not None:

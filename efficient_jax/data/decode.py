@@ -1,4 +1,4 @@
-"""Pictures of any mode and orientation are decoded: files, bytes or arrays become uint8 arrays of one shape."""
+"""Decodes images of any mode and orientation: files, bytes or arrays become uint8 arrays of one shape."""
 
 import functools
 import io
@@ -22,47 +22,60 @@ from efficient_jax.errors import UserError, counted, few
 MOST_PIXELS = 100_000_000
 HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")}  # ISO/IEC 23008-12
 ORIENTATION = 0x0112  # the EXIF tag
-CHUNK = 64  # images for which a thread is asked at once
+CHUNK = 64  # images per task of a thread
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-NAMED = 5
+NAMED = 5  # most unreadable images that a message lists
 
 Picture = Path | bytes | np.ndarray
 """A file, the content of a file, or pixels: uint8 [h w] or [h w c]."""
 
 
 class Framed(NamedTuple):
-    """One picture, fitted."""
+    """An image of the common shape."""
 
     image: UInt8[np.ndarray, "h w c"]
-    changes: list[str]
-    size: tuple[int, int]  # height and width before, upright
+    changes: list[str]  # what the conversion to 8-bit RGB or gray changed
+    size: tuple[int, int]  # height and width before the resize, upright, in pixels
 
 
 class Decoded(NamedTuple):
-    """Pictures that could be read, and what became of the others."""
+    """The images that could be read, and why the others could not."""
 
     images: Any  # uint8 [n size size channels], an array or `stream.Streamed`
-    rows: np.ndarray  # int64 [n], which of the pictures asked for these are
-    unreadable: dict[int, str]  # row -> why, in order
-    notes: tuple[str, ...]  # what was changed in how many pictures
-    sizes: np.ndarray  # int32 [n 2], height and width in pixels of the pictures, upright, before they were fitted
-    contents: np.ndarray  # uint8 [n DIGEST], hashes of the files as they are, or of the pixels of arrays
+    rows: np.ndarray  # int64 [n], their indices among all images
+    unreadable: dict[int, str]  # index -> reason, in order
+    notes: tuple[str, ...]  # what was changed in how many images
+    sizes: np.ndarray  # int32 [n 2], height and width before the resize, upright, in pixels
+    contents: np.ndarray  # uint8 [n DIGEST], digests of the files, or of the pixels of arrays
 
 
 def resized(images: UInt8[np.ndarray, "n h w c"], size: int) -> UInt8[np.ndarray, "n size size c"]:
-    """As squares of `size` pixels, with an antialiasing filter; 0: as they are."""
+    """Returns images resized to squares with an antialiasing filter, uint8 [n size size c].
+
+    Args:
+        images: uint8 [n h w c].
+        size: side in pixels; 0: as they are.
+
+    Raises: UserError for images that do not fit into memory.
+    """
     if not size or images.shape[1:3] == (size, size):
         return images
-    return decode_all(images.__getitem__, len(images), squash(size, images.shape[-1])).images
+    decoded: np.ndarray = decode_all(images.__getitem__, len(images), squash(size, images.shape[-1])).images
+    return decoded
 
 
 def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> Decoded:
-    """The pictures `read(0)` .. `read(count - 1)`, decoded and fitted by as many threads as there are cores.
+    """Returns images that are decoded and resized by as many threads as there are cores.
 
-    `read` is called from these threads, once for each picture (and once more for the first where `framing.size` is
-    0). Pictures that cannot be read, or have more than 100 million pixels, are left out and listed.
+    Unreadable images, and those of more than 100 million pixels, are left out and listed.
 
-    Raises: UserError for a framing that does not exist or images that do not fit into memory.
+    Args:
+        read: returns the image of an index: a file, its content, or pixels. Called from the threads, once for each (for
+            the first once more if `framing.size` is 0).
+        count: number of images, whose indices are 0..count-1.
+        framing: how images become one size.
+
+    Raises: UserError for an unknown framing, and for images that do not fit into memory.
     """
     shape, first = shape_of(read, count, framing)
     if first:
@@ -87,7 +100,15 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
 
 
 def shape_of(read: Callable[[int], Picture], count: int, framing: Framing) -> tuple[tuple[int, ...], str]:
-    """(the shape of all images, why the first picture does not tell it or ""). UserError for a framing that is none."""
+    """Returns (the shape [h w c] of all images, why the first does not tell it or "").
+
+    Args:
+        read: returns the image of an index: a file, its content, or pixels.
+        count: number of images.
+        framing: how images become one size; with size 0 the first image is read.
+
+    Raises: UserError for an unknown framing.
+    """
     check(framing)
     if not framing.size and count:
         try:
@@ -104,8 +125,17 @@ def each(
     shape: tuple[int, ...],
     use: Callable[[int, bytes | np.ndarray, Framed], None],
 ) -> tuple[dict[int, str], tuple[str, ...]]:
-    """Every picture decoded once: `use(row, content, framed)`, in the threads that decode, in any order; shows how far
-    that is. Returns (row -> why, of those that cannot be read; what was changed in how many pictures)."""
+    """Decodes every image once, shows the progress, and returns what could not be read.
+
+    Args:
+        read: returns the image of an index: a file, its content, or pixels.
+        count: number of images.
+        framing: how images become one size.
+        shape: shape [h w c] of all images.
+        use: called with (index, encoded image, decoded image), in the threads that decode, in any order.
+
+    Returns: (index -> reason of the unreadable images, notes: what was changed in how many images).
+    """
 
     def decode(start: int) -> tuple[Counter[str], dict[int, str]]:
         changes: Counter[str] = Counter()
@@ -121,43 +151,71 @@ def each(
                 changes.update(framed.changes)
         return changes, failed
 
-    # PIL warns of what is listed here, or of what does not matter to pixels.
+    # PIL warns of what is listed here, or of what does not change pixels.
     with warnings.catch_warnings(), ThreadPoolExecutor(CORES) as pool:
         warnings.simplefilter("ignore")
-        parts = list(watched(pool.map(decode, range(0, count, CHUNK)), "decoding pictures", CHUNK, count))
+        parts = list(watched(pool.map(decode, range(0, count, CHUNK)), "decoding images", CHUNK, count))
     changes = sum((part for part, _ in parts), Counter())
     unreadable = {row: why for _, failed in parts for row, why in failed.items()}
-    noted = ((number, what) for what, number in sorted(changes.items()))
-    return unreadable, tuple(f"{number:,} of {counted(count, 'image')} {_of(number, what)}" for number, what in noted)
+    change_counts = ((number, change) for change, number in sorted(changes.items()))
+    return unreadable, tuple(
+        f"{number:,} of {counted(count, 'image')} {_of(number, change)}" for number, change in change_counts
+    )
 
 
 def _of(number: int, what: str) -> str:
-    """`what`, which says of several images that they were or have something, of `number` of them."""
+    """Returns `what` (were or have something), in the singular for one image."""
     verb, _, rest = what.partition(" ")
     return what if number != 1 else " ".join([{"were": "was", "have": "has"}.get(verb, verb), rest])
 
 
 def loaded(picture: Picture) -> bytes | np.ndarray:
+    """Returns an encoded image with its file read: bytes, or pixels as they are.
+
+    Args:
+        picture: a file, its content, or pixels.
+
+    Raises: OSError for a file that cannot be read.
+    """
     return picture.read_bytes() if isinstance(picture, Path) else picture
 
 
 def frame(picture: Picture, framing: Framing, shape: tuple[int, ...]) -> Framed:
-    """One picture as an image of `shape`. Decoders raise anything."""
+    """Returns one image in the common shape.
+
+    Args:
+        picture: a file, its content, or pixels.
+        framing: how images become one size.
+        shape: the common shape [h w c], for `framing.size` 0.
+
+    Raises: any exception, as decoders do for damaged files.
+    """
     image, changes = _convert(opened(picture), framing.channels)
     pixels = fit(image, *framing[:4]) if framing.size else _stored(image, shape)
     return Framed(pixels, changes, (image.height, image.width))
 
 
 def listed(unreadable: dict[str, str]) -> str:
-    """`2 unreadable images: a.jpg (not an image), b.jpg (...)`; the first few by name."""
-    named = few([f"{name} ({why})" for name, why in unreadable.items()], NAMED)
-    return f"{counted(len(unreadable), 'unreadable image')}: {named}"
+    """Returns a list of unreadable images, the first few by name: "2 unreadable images: a.jpg (not an image), b.jpg
+    (...)".
+
+    Args:
+        unreadable: name -> reason.
+    """
+    examples = few([f"{name} ({why})" for name, why in unreadable.items()], NAMED)
+    return f"{counted(len(unreadable), 'unreadable image')}: {examples}"
 
 
 def left_out(decoded: Decoded, name: Callable[[int], str], most: int, where: str) -> Decoded:
-    """`decoded`, whose notes list the pictures that could not be read by the name of their row.
+    """Returns `decoded` with a note that lists the unreadable images.
 
-    Raises: UserError for more than `most` of them, or when no picture is left.
+    Args:
+        decoded: what `decode_all` returns.
+        name: returns the name of an index for messages.
+        most: how many may be unreadable, 0 or more.
+        where: the setting that names the images, for messages.
+
+    Raises: UserError for more than `most` unreadable images, or when no image is left.
     """
     if not decoded.unreadable:
         return decoded
@@ -172,6 +230,14 @@ def left_out(decoded: Decoded, name: Callable[[int], str], most: int, where: str
 
 
 def opened(picture: Picture) -> Image.Image:
+    """Returns an image of PIL, whose pixels are not decoded yet.
+
+    Args:
+        picture: a file, its content, or pixels uint8 [h w] or [h w c].
+
+    Raises: ValueError for more than 100 million pixels, other dtypes, or HEIC without pillow-heif; OSError for no
+    image.
+    """
     if isinstance(picture, np.ndarray):
         return from_array(picture)
     content = picture if isinstance(picture, bytes) else picture.read_bytes()
@@ -180,8 +246,8 @@ def opened(picture: Picture) -> Image.Image:
     image = Image.open(io.BytesIO(content))
     if image.width * image.height > MOST_PIXELS:
         raise ValueError(f"{image.width:,} x {image.height:,} pixels, more than {MOST_PIXELS:,}")
-    # Not image.draft(): decoding a JPEG at a smaller scale is up to 4 times faster, but moved pixels by up to 33 of
-    # 255 even at three times the wanted size, and then accuracy would depend on how a picture was stored.
+    # No image.draft(): decoding a JPEG at a smaller scale is up to 4 times faster, but changed levels by up to 33 of
+    # 255 even at three times the wanted size. Accuracy would then depend on how an image was stored.
     return image
 
 
@@ -195,36 +261,43 @@ def _learn_heic() -> None:
 
 
 def _convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]:
-    """(the image upright in 8-bit RGB or grey, what that changed)."""
-    changed = []
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # in an MPO the others are previews
-        changed.append("have several frames: the first was taken")
+    """Returns (the image, upright, in 8-bit RGB or gray; what that changed)."""
+    changes = []
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # the others of an MPO are previews
+        changes.append("have several frames: the first was taken")
     if 2 <= image.getexif().get(ORIENTATION, 1) <= 8:
         ImageOps.exif_transpose(image, in_place=True)
-        changed.append("were turned as their EXIF orientation says")
-    grey = Image.getmodebase(image.mode) == "L"
+        changes.append("were turned as their EXIF orientation says")
+    is_gray = Image.getmodebase(image.mode) == "L"
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # a PGM, scaled to 65535
         image = Image.fromarray((np.asarray(image).astype(np.uint32) * 255 // 65535).astype(np.uint8))
-        changed.append("had 16 bits: 65535 became 255")
+        changes.append("had 16 bits: 65535 became 255")
     if image.mode in ("I", "F"):
-        raise ValueError("32-bit pixels, whose black and white nobody knows; store 8 or 16 bits")
+        raise ValueError("32-bit pixels, whose black and white are unknown; store 8 or 16 bits")
     if image.has_transparency_data:
-        colours = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
-        changed.append("have transparency: they were put on white")
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        changes.append("have transparency: they were put on white")
     elif image.mode not in ("RGB", "L", "1", "P"):
-        changed.append(f"were {image.mode}: converted to RGB")
-    if channels == 3 and grey:
-        changed.append("were grey: repeated in three channels")
-    if channels == 1 and not grey:
-        changed.append("had colours: made grey")
+        changes.append(f"were {image.mode}: converted to RGB")
+    if channels == 3 and is_gray:
+        changes.append("were gray: repeated in three channels")
+    if channels == 1 and not is_gray:
+        changes.append("had colors: made gray")
     mode = "L" if channels == 1 else "RGB"
     image.load()
-    return image if image.mode == mode else image.convert("RGB").convert(mode), changed
+    return image if image.mode == mode else image.convert("RGB").convert(mode), changes
 
 
 def pixels(image: Image.Image, channels: int) -> UInt8[np.ndarray, "h w c"]:
-    """Those of an image of PIL, which stays as it is, upright in 8 bits. Raises: ValueError for 32 bits."""
+    """Returns the pixels of a PIL image, upright, in 8 bits, uint8 [h w c]; the image itself is unchanged.
+
+    Args:
+        image: of any mode.
+        channels: 3 (color) or 1 (gray).
+
+    Raises: ValueError for 32-bit pixels.
+    """
     return as_array(_convert(image.copy(), channels)[0])
 
 
@@ -239,13 +312,18 @@ def _stored(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def reason(error: Exception) -> str:
-    said: dict[type[Exception], str] = {UnidentifiedImageError: "not an image", FileNotFoundError: "not there"}
-    text = said.get(type(error)) or str(error) or type(error).__name__
+    """Returns why an image could not be read, in at most 100 characters.
+
+    Args:
+        error: what was raised.
+    """
+    names: dict[type[Exception], str] = {UnidentifiedImageError: "not an image", FileNotFoundError: "not there"}
+    text = names.get(type(error)) or str(error) or type(error).__name__
     return " ".join(text.split())[:100]
 
 
 def free_memory() -> int:
-    """Bytes that can be had: free, or held by caches where the system says so."""
+    """Returns the bytes of memory that are free, with those of caches where the system tells them."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))

@@ -1,4 +1,4 @@
-"""How a picture of any size becomes a square."""
+"""Crop and resize: how an image of any size becomes a square."""
 
 from typing import NamedTuple
 
@@ -12,25 +12,35 @@ from efficient_jax.settings import choose
 FITS = ("crop", "squash", "pad")
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 GREY = 128
-"""What "pad" adds: near 0 once the mean of an image set is subtracted, which is what convolutions pad with."""
+"""The gray level that "pad" adds: near 0 once a dataset's mean is subtracted, as in the padding of convolutions."""
 
 
 class Framing(NamedTuple):
-    """The shape that pictures get."""
+    """How images become one size; see `place`."""
 
-    size: int  # pixels of each side; 0 takes pictures as they are, which must then all have one size
-    fit: str = "crop"
-    crop: float = 1.0
+    size: int  # side in pixels; 0: images stay as they are, and must all have one size
+    fit: str = "crop"  # a name of `FITS`
+    crop: float = 1.0  # share of the shorter side that "crop" keeps, in (0, 1]
     interpolation: str = "bicubic"
-    channels: int = 3  # 1 makes colours grey
+    channels: int = 3  # 3 (color) or 1 (gray)
 
 
 def place(w: int, h: int, size: int, fit: str, crop: float) -> tuple[int, int, int, int]:
-    """(width, height, left, top): the size to which the whole of a picture of w x h pixels is resized, and where its
-    upper left corner then is in the square of `size` pixels that is seen of it.
+    """Returns the size to which an image is resized, and where it lies in the square that is seen.
 
-    "crop": the shorter side becomes round(size / crop), and the square is the middle, as in torchvision's and timm's
-    evaluation. "squash": both sides become `size`. "pad": the longer side becomes `size`, the picture is the middle.
+    "crop": the shorter side becomes round(size / crop), and the square is the middle, as in the evaluation of
+    torchvision and timm. "squash": both sides become `size`. "pad": the longer side becomes `size`, and the image is
+    the middle.
+
+    Args:
+        w: width of the image in pixels, 1 or more.
+        h: height of the image in pixels, 1 or more.
+        size: side of the square in pixels, 1 or more.
+        fit: a name of `FITS`.
+        crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
+
+    Returns: (width, height, left, top) in pixels: the new size, and the image's upper left corner in the square;
+    negative where the square cuts it.
     """
     if fit == "squash":
         return size, size, 0, 0
@@ -45,13 +55,23 @@ def place(w: int, h: int, size: int, fit: str, crop: float) -> tuple[int, int, i
 def fit(
     image: Image.Image | UInt8[np.ndarray, "h w c"], size: int, fit: str, crop: float, interpolation: str
 ) -> UInt8[np.ndarray, "size size c"]:
-    """`image` as a square of `size` pixels, resized as `place` says with an antialiasing filter; "pad" adds grey."""
+    """Returns an image as a square, resized as `place` says with an antialiasing filter; "pad" adds gray.
+
+    Args:
+        image: a PIL image, or uint8 [h w c].
+        size: side of the square in pixels, 1 or more.
+        fit: a name of `FITS`.
+        crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
+        interpolation: a name of `INTERPOLATIONS`.
+
+    Returns: uint8 [size size c].
+    """
     image = from_array(image) if isinstance(image, np.ndarray) else image
     w, h = image.size
     resample = INTERPOLATIONS[interpolation]
     width, height, left, top = place(w, h, size, fit, crop)
     if left < 0 or top < 0 or width > size or height > size:
-        # Only what is kept is resized: the same pixels, and a strip of 1 x 60,000 does not fill the memory.
+        # Only the visible part is resized: equal pixels, and an image of 1 x 60,000 does not fill the memory.
         box = (-left * w / width, -top * h / height, (size - left) * w / width, (size - top) * h / height)
         return as_array(image.resize((size, size), resample, box=box))
     inner = as_array(image.resize((width, height), resample))
@@ -63,27 +83,52 @@ def fit(
 
 
 def squash(size: int, channels: int) -> Framing:
+    """Returns the framing that resizes both sides to `size`.
+
+    Args:
+        size: side of the square in pixels.
+        channels: 3 (color) or 1 (gray).
+    """
     return Framing(size, "squash", channels=channels)
 
 
 def check(framing: Framing) -> None:
+    """Checks the settings of a framing.
+
+    Args:
+        framing: from `config.data.source`.
+
+    Raises: UserError for an unknown name, and for a number out of range.
+    """
     where = "config.data.source"
     choose(framing.fit, dict.fromkeys(FITS), f"{where}.fit")
     choose(framing.interpolation, INTERPOLATIONS, f"{where}.interpolation")
     if framing.size < 0:
         raise UserError(f"{where}.size: {framing.size} is not a number of pixels")
     if not 0 < framing.crop <= 1:
-        raise UserError(f"{where}.crop: {framing.crop} is not a share of the picture, in (0, 1]")
+        raise UserError(f"{where}.crop: {framing.crop} is not a share of the image, in (0, 1]")
     if framing.channels not in (1, 3):
-        raise UserError(f"{where}.channels: {framing.channels} asked; want 3 (colour) or 1 (grey)")
+        raise UserError(f"{where}.channels: {framing.channels} asked; want 3 (color) or 1 (gray)")
 
 
 def from_array(pixels: np.ndarray) -> Image.Image:
+    """Returns an array as a PIL image.
+
+    Args:
+        pixels: uint8 [h w] or [h w c], c of 1, 3 or 4.
+
+    Raises: ValueError for another dtype.
+    """
     if pixels.dtype != np.uint8:
         raise ValueError(f"{pixels.dtype} {list(pixels.shape)}; want uint8")
     return Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
 
 
 def as_array(image: Image.Image) -> np.ndarray:
+    """Returns a PIL image as uint8 [h w c].
+
+    Args:
+        image: of 8-bit channels.
+    """
     pixels = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]

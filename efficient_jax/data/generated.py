@@ -1,5 +1,5 @@
-"""Generated images that join the labelled ones: drawn from a Gaussian of few directions for each class, which is
-fitted to its labelled images, or read from a folder that another generator has filled."""
+"""Generated images that join the labelled ones: drawn from a Gaussian of low rank that is fitted to the labelled images
+of each class, or read from a folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,12 @@ class Gaussian(NamedTuple):
 
 
 def fit(points: Float[np.ndarray, "n d"], components: int) -> Gaussian:
-    """The maximum-likelihood fit with at most `components` directions; n points have n - 1 at most."""
+    """Returns the maximum-likelihood fit of probabilistic principal components (Tipping & Bishop 1999).
+
+    Args:
+        points: float [n d], n of 2 or more.
+        components: most directions of the basis; it has at most n - 1 and d - 1.
+    """
     n, d = points.shape
     mean = points.mean(0)
     _, singular, directions = np.linalg.svd(points - mean, full_matrices=False)
@@ -33,9 +38,17 @@ def fit(points: Float[np.ndarray, "n d"], components: int) -> Gaussian:
 
 
 def sample(model: Gaussian, count: int, rng: np.random.Generator) -> Float[np.ndarray, "count d"]:
+    """Returns `count` points float [count d] that are drawn from a Gaussian.
+
+    Args:
+        model: the Gaussian, of d dimensions.
+        count: number of points, 0 or more.
+        rng: the generator that is drawn from; it advances.
+    """
     k, d = model.basis.shape
     within = rng.standard_normal((count, k)) @ model.basis
-    return model.mean + within + np.sqrt(model.noise) * rng.standard_normal((count, d))
+    points: np.ndarray = model.mean + within + np.sqrt(model.noise) * rng.standard_normal((count, d))
+    return points
 
 
 class Generated(NamedTuple):
@@ -44,13 +57,20 @@ class Generated(NamedTuple):
     images: UInt8[np.ndarray, "n h w c"]
     labels: Int[np.ndarray, " n"]
     names: tuple[str, ...]
-    notes: tuple[str, ...]  # what was done to them, for people to read
+    notes: tuple[str, ...]  # what was done to them, for the log
 
 
 def settings(*, per_class: int = 0, components: int = 8, path: str = "", weight: float = 1.0) -> None:
-    """`config.data.generated`: either `per_class` images of each class are drawn from Gaussians of `components`
-    directions, or `path` names a folder with a folder of generated images for each class, or for some. Each image comes
-    `weight` times as often as an image that a person labelled; 0.0 trains as if there were none."""
+    """Checks the block `config.data.generated`; its parameters are the keys of the block.
+
+    Args:
+        per_class: images of each class that are drawn from a Gaussian, 1 or more; 0 with `path`.
+        components: most directions of that Gaussian for each class, 1 or more.
+        path: folder with a folder of generated images for each class, or for some; "": they are drawn.
+        weight: frequency of a generated image relative to a labelled one, 0.0 or more; 0.0: none is used.
+
+    Raises: UserError for a value out of range, and for both `path` and `per_class`.
+    """
     if path and per_class:
         raise UserError("config.data.generated: path and per_class are both given; give one")
     drawn = () if path else (("per_class", per_class, 1), ("components", components, 1))
@@ -60,16 +80,18 @@ def settings(*, per_class: int = 0, components: int = 8, path: str = "", weight:
 
 
 def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], framing: Mapping[str, Any]) -> Generated:
-    """Reads the images in the class folders of `path`.
+    """Returns the images in the class folders of `path`.
 
     Args:
-        path: A folder with one folder for each class, or for some of them.
-        classes: The classes of the dataset.
-        shape: Height, width and channels of the dataset's images.
+        path: a folder with one folder for each class, or for some of them.
+        classes: name of each class of the dataset.
+        shape: height, width and channels of the dataset's images, in pixels.
         framing: `fit`, `crop` and `interpolation` of `framing.Framing`, as the dataset's images were prepared.
 
+    Returns: the images with their class indices, file names and notes.
+
     Raises: UserError for a folder that is no class, a folder without images, images that cannot be read, and images
-        that do not have `shape` where it is not square.
+    that do not have `shape` where it is not square.
     """
     key = "config.data.generated.path"
     where = f"{key}: {path!r}"
@@ -108,18 +130,29 @@ def generate(
     components: int,
     seed: int,
 ) -> tuple[UInt8[np.ndarray, "m h w c"], Int[np.ndarray, " m"]]:
-    """`per_class` images of each class, and their labels. `images` are those of the training split alone.
+    """Returns images that are drawn from a Gaussian of each class, and their labels.
+
+    Args:
+        images: of the training split only, uint8 [n h w c].
+        labels: class index of each image, int [n].
+        classes: name of each class.
+        per_class: images that are drawn of each class, 1 or more.
+        components: most directions of each Gaussian, see `fit`.
+        seed: of the draws, 0 or more.
+
+    Returns: (images uint8 [m h w c], class indices int32 [m]), m = `per_class` * number of classes, in the order of
+    classes.
 
     Raises: UserError for a class with fewer than two images.
     """
-    rng, made = np.random.default_rng(seed), []
-    for number, name in enumerate(classes):
-        points = images[labels == number].reshape(-1, images[0].size).astype(np.float64)
+    rng, generated = np.random.default_rng(seed), []
+    for index, name in enumerate(classes):
+        points = images[labels == index].reshape(-1, images[0].size).astype(np.float64)
         if len(points) < 2:
             raise UserError(
                 f"config.data.generated: class {name!r} has {counted(len(points), 'labelled image')}; two "
                 "or more have a spread"
             )
         drawn = sample(fit(points, components), per_class, rng)
-        made.append(drawn.round().clip(0, 255).astype(np.uint8).reshape(-1, *images.shape[1:]))
-    return np.concatenate(made), np.repeat(np.arange(len(classes), dtype=np.int32), per_class)
+        generated.append(drawn.round().clip(0, 255).astype(np.uint8).reshape(-1, *images.shape[1:]))
+    return np.concatenate(generated), np.repeat(np.arange(len(classes), dtype=np.int32), per_class)

@@ -1,4 +1,4 @@
-"""Labels that may be wrong, by what held-out predictions say of them."""
+"""Finds labels that may be wrong, from held-out predictions."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -7,16 +7,23 @@ from jaxtyping import Float, Int
 def suspects(
     labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n classes"]
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-    """(rows whose label may be wrong, the surest first; the classes that they seem to be) by confident learning (arXiv
-    1911.00068): rows where another class is at least as probable as it is, on average, in its own images.
+    """Returns rows whose label may be wrong, and the classes that they seem to be, by confident learning (arXiv
+    1911.00068).
 
-    `probabilities` must be of networks that were not trained on the row: of folds. Of those trained on it, they say
-    what was learned by heart.
+    These are rows where another class is at least as probable as it is, on average, in its own images.
+
+    Args:
+        labels: int [n], class indices.
+        probabilities: float [n classes], of networks that were not trained on the row (cross-validation). Those of
+            networks
+            that were show what they memorised.
+
+    Returns: (rows int [m], the surest first; class indices int [m]).
     """
     own = probabilities[np.arange(len(labels)), labels]
     counts = np.bincount(labels, minlength=probabilities.shape[1])
     totals = np.bincount(labels, weights=own, minlength=probabilities.shape[1])
-    thresholds = np.where(counts > 0, totals / np.maximum(counts, 1), np.inf)  # of each class, its mean self-confidence
+    thresholds = np.where(counts > 0, totals / np.maximum(counts, 1), np.inf)  # mean confidence of each class in itself
     confident = np.where(probabilities >= thresholds, probabilities, -1.0)
     seems = confident.argmax(1)
     rows = np.flatnonzero((confident.max(1) >= 0) & (seems != labels))

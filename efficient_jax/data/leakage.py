@@ -1,4 +1,4 @@
-"""Images that are there twice, pixel for pixel or nearly: between training and test that is a leak."""
+"""Finds duplicate images, exact ones and near ones: between training and test they are a leak."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -6,38 +6,49 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8, UInt64
 
-CELL, MARGIN = 2, 1  # points of a grid that make a bit, and those on each side of the image that a shift may uncover
+CELL, MARGIN = 2, 1  # grid points per bit along each axis, and at each border, which a shift may uncover
 GRID = 8 * CELL + 2 * MARGIN, 9 * CELL + 2 * MARGIN
 STEPS = (0.0, -0.5, 0.5, -1.0, 1.0)  # points, each a 19th of the image
 VERSIONS = [(mirror, y, x) for mirror in (1, -1) for y in STEPS for x in STEPS]
-ORDERS, NEIGHBOURS = 12, 16  # random orders of the bits, and hashes looked at in each
-MOST_BITS = 12  # that may differ where thumbnails are compared
-COMPARED = 24  # images that each is compared with on thumbnails, those of the fewest bits
-MOST_DISTANCE, SURE = 0.2, 0.02
-CROWD = 5  # an image whose fifth neighbour is less than twice as far is of a kind that all look alike, such as a 1
-FLAT = 1e-3  # grey levels: a smaller difference is one of rounding
-CHUNK = 1024
-DIGIT = 64  # more than there are versions, and than bits may differ
+ORDERS, NEIGHBOURS = 12, 16  # random orders of the bits, and hashes that are compared in each
+MOST_BITS = 12  # most bits that may differ where thumbnails are compared
+COMPARED = 24  # thumbnails that each image is compared with, those of the fewest differing bits
+MOST_DISTANCE, SURE = 0.2, 0.02  # 1 - correlation: no duplicates beyond the first, certain ones up to the second
+CROWD = 5  # if the fifth neighbour is less than twice as far, such images all look alike, for example digits 1
+FLAT = 1e-3  # gray levels: smaller differences are rounding
+CHUNK = 1024  # images that are processed at once
+DIGIT = 64  # base of packed numbers: above the number of versions and of bits that may differ
 
 
 def of_test(hashes: list[bytes], test: Int[np.ndarray, " t"]) -> dict[int, int]:
-    """Every image that is not for the test and equals one that is -> that test image."""
-    tested = {hashes[i]: int(i) for i in test}
+    """Returns the index of every image that is not a test image and equals one -> that test image.
+
+    Args:
+        hashes: content hash of each image.
+        test: int [t], indices of the test images.
+    """
+    test_index = {hashes[i]: int(i) for i in test}
     others = np.setdiff1d(np.arange(len(hashes)), test)
-    return {int(i): tested[hashes[i]] for i in others if hashes[i] in tested}
+    return {int(i): test_index[hashes[i]] for i in others if hashes[i] in test_index}
 
 
 def contradictions(
     hashes: list[bytes], labels: Int[np.ndarray, " n *classes"], ids: Int[np.ndarray, " m"]
 ) -> list[tuple[int, int]]:
-    """Pairs of equal images with different labels: each of `ids` beside the first of them that equals it."""
+    """Returns pairs of equal images with different labels: (the first of them, another).
+
+    Args:
+        hashes: content hash of each image.
+        labels: int [n] or [n classes], of all images.
+        ids: int [m], indices of the images that are compared.
+    """
     first: dict[bytes, int] = {}
-    beside = [(first.setdefault(hashes[i], int(i)), int(i)) for i in ids]
-    return [(one, other) for one, other in beside if np.any(labels[one] != labels[other])]
+    pairs = [(first.setdefault(hashes[i], int(i)), int(i)) for i in ids]
+    return [(first_index, index) for first_index, index in pairs if np.any(labels[first_index] != labels[index])]
 
 
 class Near(NamedTuple):
-    """Pairs of images that are nearly the same, the nearest first."""
+    """Pairs of near duplicates, the nearest first."""
 
     pairs: Int[np.ndarray, "p 2"]
     distances: Float[np.ndarray, " p"]  # from 0.0 for equal images to `MOST_DISTANCE`
@@ -48,45 +59,50 @@ def near(
     queries: Int[np.ndarray, " q"] | None = None,
     among: Int[np.ndarray, " m"] | None = None,
 ) -> Near:
-    """Which of the images `among` nearly equal one of `queries`: mirrored, stored anew, brighter, or moved a little.
+    """Returns pairs of near duplicates: mirrored, stored anew, brighter, or shifted a little.
 
-    A pair is a query and another image. Without `queries` and `among` all images are compared with all; each pair is
-    there once, the lower number first.
+    The dHashes of each query, mirrored and shifted, are looked up among those of the others as Charikar (2002) does:
+    sorted by their bits in several random orders, hashes that differ in few bits are neighbours in one of them.
+    Candidates are compared on thumbnails without their low frequencies, which all photographs of one kind share. The
+    distance is 1 - the correlation, after the best brightness, contrast and shift by less than a grid point. Beyond
+    `SURE`, it must also be at most half of that to the fifth image: digits look alike and are no copies. Images of one
+    color have no near duplicates. Time is n log n, memory a few kB an image.
 
-    The dHashes of each query, mirrored and moved, are looked up among those of the others as Charikar (2002) does:
-    sorted by their bits in several random orders, hashes that differ in few bits are neighbours in one of them. What is
-    found is compared on thumbnails without their low frequencies, which all photographs of one kind share: the distance
-    is 1 - the correlation, after the best brightness, contrast and shift by less than a point. Beyond `SURE`, it must
-    also be at most half of that to the fifth image: digits look alike and are no copies. Time is n log n, memory a few
-    kB an image. Images of one colour are near nothing.
+    Args:
+        images: uint8 [n h w c].
+        queries: int [q], indices of the images whose duplicates are searched; None: all.
+        among: int [m], indices of the images that are searched; None: all.
+
+    Returns: pairs (query, other image) and their distances. Without `queries` and `among` each pair is there once, the
+    lower index first.
     """
     all_pairs = queries is None and among is None
     first, second = (np.arange(len(images)) if ids is None else np.asarray(ids) for ids in (queries, among))
     hashes, thumbnails = _seen(images, first, VERSIONS)
     (known,), others = (hashes[:1], thumbnails) if all_pairs else _seen(images, second, VERSIONS[:1])
-    found = [np.zeros(0, np.int64)]  # pair, bits and version as one number, because numbers sort quickly
+    candidates = [np.zeros(0, np.int64)]  # pair, bits and version as one number, because numbers sort quickly
     orders = _orders(known)
-    for number, sought in enumerate(hashes if len(second) else ()):
-        one, other = _neighbours(sought, orders)
-        bits = np.bitwise_count(sought[one] ^ known[other])
-        found.append(np.unique(((one * len(second) + other) * DIGIT + bits) * DIGIT + number))
-    pair, rest = np.divmod(np.sort(np.concatenate(found)), DIGIT * DIGIT)
-    new = np.diff(pair, prepend=-1) > 0  # of a pair the version of the fewest bits
-    one, other = np.divmod(pair[new], max(1, len(second)))
-    bits, version = np.divmod(rest[new], DIGIT)
-    order = np.flatnonzero(first[one] != second[other])
-    order = order[np.lexsort((bits[order], one[order]))]
-    order = order[_rank(one[order]) < COMPARED]
+    for version_index, query_hashes in enumerate(hashes if len(second) else ()):
+        query, match = _neighbours(query_hashes, orders)
+        bits = np.bitwise_count(query_hashes[query] ^ known[match])
+        candidates.append(np.unique(((query * len(second) + match) * DIGIT + bits) * DIGIT + version_index))
+    pair, rest = np.divmod(np.sort(np.concatenate(candidates)), DIGIT * DIGIT)
+    fewest_bits = np.diff(pair, prepend=-1) > 0  # the version of each pair in which the fewest bits differ
+    query, match = np.divmod(pair[fewest_bits], max(1, len(second)))
+    bits, version = np.divmod(rest[fewest_bits], DIGIT)
+    order = np.flatnonzero(first[query] != second[match])
+    order = order[np.lexsort((bits[order], query[order]))]
+    order = order[_rank(query[order]) < COMPARED]
     distances = np.concatenate(
-        [np.zeros(0), *(_distances(thumbnails[one[i]], others[other[i]], version[i]) for i in _chunks(order))]
+        [np.zeros(0), *(_distances(thumbnails[query[i]], others[match[i]], version[i]) for i in _chunks(order))]
     )
-    by_distance = np.lexsort((distances, one[order]))
-    one, other, distances = one[order[by_distance]], other[order[by_distance]], distances[by_distance]
+    by_distance = np.lexsort((distances, query[order]))
+    query, match, distances = query[order[by_distance]], match[order[by_distance]], distances[by_distance]
     crowd = np.full(len(first), np.inf)
-    last = _rank(one) == CROWD - 1
-    crowd[one[last]] = distances[last]
-    close = (distances <= SURE) | (distances <= np.minimum(MOST_DISTANCE, crowd[one] / 2))
-    pairs, distances = np.stack([first[one], second[other]], 1)[close], distances[close]
+    last = _rank(query) == CROWD - 1
+    crowd[query[last]] = distances[last]
+    close = (distances <= SURE) | (distances <= np.minimum(MOST_DISTANCE, crowd[query] / 2))
+    pairs, distances = np.stack([first[query], second[match]], 1)[close], distances[close]
     pairs = np.sort(pairs, 1) if all_pairs else pairs
     order = np.argsort(distances, kind="stable")
     _, once = np.unique(pairs[order], axis=0, return_index=True)
@@ -95,13 +111,18 @@ def near(
 
 
 def _rank(ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """Of each entry among those of the same, where `ids` are sorted."""
+    """Returns the rank of each entry among equal ones, where `ids` are sorted."""
     return np.arange(len(ids)) - np.searchsorted(ids, ids)
 
 
 def dhash(grey: Float[np.ndarray, "n 16 18"]) -> UInt64[np.ndarray, " n"]:
-    """A bit for each of 8 x 8 places: whether it is brighter one place to the right. The same for `a * grey + b`,
-    a > 0."""
+    """Returns a hash of 64 bits, uint64 [n]: whether each of 8 x 8 cells has a brighter right neighbour.
+
+    It is the same for `a * grey + b`, a > 0.
+
+    Args:
+        grey: gray levels [n 16 18] in 0..255.
+    """
     n, h, w = grey.shape
     cells = grey.reshape(n, h // CELL, CELL, w // CELL, CELL).mean((2, 4))
     return np.packbits((np.diff(cells) > FLAT).reshape(n, -1), axis=1).view(np.uint64)[:, 0]
@@ -111,8 +132,10 @@ def _chunks(ids: np.ndarray) -> Iterator[np.ndarray]:
     return (ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK))
 
 
-def _seen(images: np.ndarray, ids: np.ndarray, versions: list) -> tuple[np.ndarray, np.ndarray]:
-    """(hashes uint64 [versions ids], thumbnails uint8 [ids *GRID c]) of images."""
+def _seen(
+    images: np.ndarray, ids: np.ndarray, versions: list[tuple[int, float, float]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (hashes uint64 [versions ids], thumbnails uint8 [ids *GRID c]) of images."""
     hashes, thumbnails = [np.zeros((len(versions), 0), np.uint64)], [np.zeros((0, *GRID, images.shape[-1]), np.uint8)]
     for part in _chunks(ids):
         grid = _grid(images[part])
@@ -123,71 +146,81 @@ def _seen(images: np.ndarray, ids: np.ndarray, versions: list) -> tuple[np.ndarr
 
 
 def _grid(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n y x c"]:
-    """Means over the cells of one grid, whatever the size of the images."""
+    """Returns means over the cells of a grid, whatever the size of the images."""
     y, x = (_area(pixels, points) for pixels, points in zip(images.shape[1:3], GRID, strict=True))
     rows = np.tensordot(images.astype(np.float32), y, (1, 1))  # n w c y
     return np.tensordot(rows, x, (1, 1)).transpose(0, 2, 3, 1)
 
 
 def _area(pixels: int, points: int) -> Float[np.ndarray, "points pixels"]:
-    """The share that each pixel has in each of `points` equal parts of the side."""
+    """Returns the share of each pixel in each of `points` equal parts of the side."""
     edges, left = np.linspace(0, pixels, points + 1)[:, None], np.arange(pixels)
     covered = np.minimum(edges[1:], left + 1) - np.maximum(edges[:-1], left)
-    return (np.maximum(covered, 0) * points / pixels).astype(np.float32)
+    share: np.ndarray = np.maximum(covered, 0) * points / pixels
+    return share.astype(np.float32)
 
 
 def _window(grid: np.ndarray, mirror: int, y: float, x: float) -> np.ndarray:
-    """The image, mirrored and moved by (y, x) points; between two points it is the mean of both."""
-    seen = grid[:, :, ::mirror]
-    for axis, move in ((1, y), (2, x)):
-        size = seen.shape[axis] - 2 * MARGIN
-        both = [np.take(seen, np.arange(size) + MARGIN + int(at), axis) for at in {np.floor(move), np.ceil(move)}]
-        seen = both[0] if len(both) == 1 else (both[0] + both[1]) / np.float32(2)
-    return seen
+    """Returns the image, mirrored and shifted by (y, x) points; between two points it is the mean of both."""
+    shifted = grid[:, :, ::mirror]
+    for axis, shift in ((1, y), (2, x)):
+        size = shifted.shape[axis] - 2 * MARGIN
+        neighbours = [
+            np.take(shifted, np.arange(size) + MARGIN + int(position), axis)
+            for position in {np.floor(shift), np.ceil(shift)}
+        ]
+        shifted = neighbours[0] if len(neighbours) == 1 else (neighbours[0] + neighbours[1]) / np.float32(2)
+    return shifted
 
 
 def _orders(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(an order of the bits, the hashes sorted by it, their rows) for each of the orders."""
+    """Returns (an order of the bits, the hashes sorted by it, their rows) for each of the orders."""
     rng = np.random.default_rng(0)
     orders = [rng.permutation(64) for _ in range(ORDERS)]
     reordered = [_reordered(known, order) for order in orders]
-    ranks = [np.argsort(each) for each in reordered]
-    return [(order, each[rank], rank) for order, each, rank in zip(orders, reordered, ranks, strict=True)]
+    ranks = [np.argsort(hashes) for hashes in reordered]
+    return [(order, hashes[rank], rank) for order, hashes, rank in zip(orders, reordered, ranks, strict=True)]
 
 
 def _neighbours(hashes: np.ndarray, orders: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Rows [2 p] (of `hashes`, of what is known) that are near each other in one of the orders."""
-    beside = np.arange(NEIGHBOURS) - NEIGHBOURS // 2
-    found = []
-    for order, there, rank in orders:
-        sought = _reordered(hashes, order)
-        at = np.clip(np.searchsorted(there, sought)[:, None] + beside, 0, len(there) - 1)
-        one, column = np.nonzero(np.bitwise_count(there[at] ^ sought[:, None]) <= MOST_BITS)
-        found.append(np.stack([one, rank[at[one, column]]]))
-    return np.concatenate(found, 1)
+    """Returns rows [2 p] (of `hashes`, of the searched ones) that are near each other in one of the orders."""
+    offsets = np.arange(NEIGHBOURS) - NEIGHBOURS // 2
+    pairs = []
+    for order, ordered, rank in orders:
+        queries = _reordered(hashes, order)
+        places = np.clip(np.searchsorted(ordered, queries)[:, None] + offsets, 0, len(ordered) - 1)
+        row, offset = np.nonzero(np.bitwise_count(ordered[places] ^ queries[:, None]) <= MOST_BITS)
+        pairs.append(np.stack([row, rank[places[row, offset]]]))
+    return np.concatenate(pairs, 1)
 
 
 def _reordered(hashes: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Returns hashes whose bits are in another order."""
     bits = np.unpackbits(np.ascontiguousarray(hashes)[:, None].view(np.uint8), axis=1)[:, order]
     return np.ascontiguousarray(np.packbits(bits, axis=1)).view(">u8")[:, 0].astype(np.uint64)
 
 
-def _distances(one: np.ndarray, other: np.ndarray, versions: np.ndarray) -> Float[np.ndarray, " p"]:
-    one, other = _fine(one), _fine(other)
-    seen = np.empty_like(_window(other, *VERSIONS[0]))
+def _distances(queries: np.ndarray, matches: np.ndarray, versions: np.ndarray) -> Float[np.ndarray, " p"]:
+    """Returns 1 - the correlation of pairs of thumbnails, after the best brightness, contrast and small shift."""
+    queries, matches = _fine(queries), _fine(matches)
+    transformed = np.empty_like(_window(matches, *VERSIONS[0]))
     for version in np.unique(versions):
-        seen[versions == version] = _window(one[versions == version], *VERSIONS[version])
-    known = _window(other, *VERSIONS[0])
-    # What a shift by less than a point changes is the gradient times the shift.
-    causes = np.stack([seen, *np.gradient(seen, axis=(1, 2))], 1).reshape(len(one), 3, -1)
-    causes, known = (each - each.mean(-1, keepdims=True) for each in (causes, known.reshape(len(one), 1, -1)))
-    inner, outer = causes @ causes.mT + FLAT * np.eye(3, dtype=np.float32), causes @ known.mT
-    explained = (outer.mT @ np.linalg.solve(inner, outer))[:, 0, 0]
-    return 1 - np.sqrt(np.clip(explained / np.maximum(np.square(known).sum((1, 2)), FLAT), 0, 1))
+        transformed[versions == version] = _window(queries[versions == version], *VERSIONS[version])
+    known = _window(matches, *VERSIONS[0])
+    # A shift by less than a point changes the image by the gradient times the shift.
+    regressors = np.stack([transformed, *np.gradient(transformed, axis=(1, 2))], 1).reshape(len(queries), 3, -1)
+    regressors, known = (
+        values - values.mean(-1, keepdims=True) for values in (regressors, known.reshape(len(queries), 1, -1))
+    )
+    gram, products = regressors @ regressors.mT + FLAT * np.eye(3, dtype=np.float32), regressors @ known.mT
+    explained: np.ndarray = (products.mT @ np.linalg.solve(gram, products))[:, 0, 0]
+    share: np.ndarray = np.clip(explained / np.maximum(np.square(known).sum((1, 2)), FLAT), 0, 1)
+    correlation: np.ndarray = np.sqrt(share)
+    return 1 - correlation
 
 
 def _fine(grid: np.ndarray) -> Float[np.ndarray, "p y x c"]:
-    """Less the mean of the 3 x 3 points around each."""
+    """Returns the grid less the mean of the 3 x 3 points around each."""
     grid = grid.astype(np.float32)
     around = np.pad(grid, ((0, 0), (1, 1), (1, 1), (0, 0)), "edge")
     y, x = grid.shape[1:3]

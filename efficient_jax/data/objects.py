@@ -1,4 +1,4 @@
-"""Boxes, masks and keypoints follow the pictures that become images of one size."""
+"""Maps boxes, masks and keypoints through the crop and the resize of their images."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,19 +10,25 @@ from PIL import Image, ImageDraw
 from efficient_jax.data.framing import Framing, place
 from efficient_jax.detection.overlap import area
 
-FINER = 4  # polygons are drawn at so many times the size: Pillow's are half a pixel too wide on every side
+FINER = 4  # polygons are drawn at 4 times the size: Pillow's are half a pixel too wide on every side
 
 
 class Window(NamedTuple):
-    """What is seen of a picture: its point x, from the upper left corner, is at `scale * x + offset`."""
+    """What is seen of an image: its point x, from the upper left corner, is at `scale * x + offset`."""
 
     scale: Float[np.ndarray, " 2"]  # along x and y
     offset: Float[np.ndarray, " 2"]
-    size: tuple[int, int]  # width, height of the image
+    size: tuple[int, int]  # width, height of the result, in pixels
 
 
 def window(w: int, h: int, framing: Framing) -> Window:
-    """That of a picture of w x h pixels, as `framing.fit` cuts it."""
+    """Returns the window of an image that `framing.fit` crops and resizes.
+
+    Args:
+        w: width of the image in pixels.
+        h: height of the image in pixels.
+        framing: crop and resize; with size 0 the image stays as it is.
+    """
     if not framing.size:
         return Window(np.ones(2), np.zeros(2), (w, h))
     width, height, left, top = place(w, h, framing.size, framing.fit, framing.crop)
@@ -32,7 +38,14 @@ def window(w: int, h: int, framing: Framing) -> Window:
 def boxes(
     corners: Float[np.ndarray, "n 4"], through: Window
 ) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, " n"]]:
-    """`boxes` and `box_visible` (see `types.Example`) of boxes (left, top, right, bottom) of the picture."""
+    """Returns boxes after the crop and the resize, and the visible share of each.
+
+    Args:
+        corners: float [n 4], (left, top, right, bottom) in pixels of the original image.
+        through: the window.
+
+    Returns: (`boxes` float32 [n 4], `box_visible` float32 [n] in 0..1), see `types.Example`.
+    """
     moved = corners * np.tile(through.scale, 2) + np.tile(through.offset, 2)
     clipped = np.clip(moved, 0, np.tile(through.size, 2))
     visible = area(clipped) / np.maximum(area(moved), 1e-9)
@@ -42,9 +55,14 @@ def boxes(
 def keypoints(
     points: Float[np.ndarray, "k 2"], visible: Shaped[np.ndarray, " k"], through: Window
 ) -> tuple[Float[np.ndarray, "k 2"], Bool[np.ndarray, " k"]]:
-    """`keypoints` and `keypoint_visible` of points from the centre of the picture's first pixel.
+    """Returns keypoints after the crop and the resize, and which of them are visible.
 
-    visible: above 0 where there is a point: bool, COCO's 0, 1 and 2, or float.
+    Args:
+        points: float [k 2], (x, y) in pixels from the center of the upper left pixel of the original image.
+        visible: [k], above 0 where there is a point: bool, COCO's 0, 1 and 2, or float.
+        through: the window.
+
+    Returns: (`keypoints` float32 [k 2], `keypoint_visible` bool [k]), see `types.Example`.
     """
     moved = (points + 0.5) * through.scale + through.offset - 0.5
     inside = ((moved >= -0.5) & (moved < np.array(through.size) - 0.5)).all(1)
@@ -52,23 +70,35 @@ def keypoints(
 
 
 def mask(pixels: Shaped[np.ndarray, "*n h w"], through: Window) -> Shaped[np.ndarray, "*n h2 w2"]:
-    """The pixels nearest to those of the image, 0 outside the picture."""
-    (columns, there), (rows, here) = (
+    """Returns a mask after the crop and the resize to the nearest pixel, 0 outside the original image.
+
+    Args:
+        pixels: [*n h w], of any dtype.
+        through: the window.
+
+    Returns: [*n h2 w2] of the same dtype.
+    """
+    (columns, column_inside), (rows, row_inside) = (
         _nearest(size, through.size[axis], through.scale[axis], through.offset[axis])
         for axis, size in enumerate(pixels.shape[:-3:-1])
     )
-    seen = pixels[..., rows[:, None], columns]
-    return np.where(here[:, None] & there, seen, np.zeros((), pixels.dtype))
+    nearest = pixels[..., rows[:, None], columns]
+    return np.where(row_inside[:, None] & column_inside, nearest, np.zeros((), pixels.dtype))
 
 
 def _nearest(size: int, wanted: int, scale: float, offset: float) -> tuple[np.ndarray, np.ndarray]:
-    """(the pixel that each wanted one shows, whether there is one)."""
+    """Returns (the source pixel of each of `wanted` pixels, whether it is inside the image)."""
     pixel = np.floor((np.arange(wanted) + 0.5 - offset) / scale).astype(int)
     return pixel.clip(0, size - 1), (pixel >= 0) & (pixel < size)
 
 
 def polygons(outlines: Sequence[Float[np.ndarray, "p 2"]], through: Window) -> Bool[np.ndarray, "h2 w2"]:
-    """What at least one of the polygons covers of the image, by more than half of a pixel."""
+    """Returns a mask bool [h2 w2] of the pixels of which polygons cover more than half, after the crop and the resize.
+
+    Args:
+        outlines: float [p 2] each, (x, y) of the corners in pixels of the original image; their union counts.
+        through: the window.
+    """
     width, height = through.size
     drawing = Image.new("L", (FINER * width, FINER * height))
     for outline in outlines:
@@ -78,9 +108,14 @@ def polygons(outlines: Sequence[Float[np.ndarray, "p 2"]], through: Window) -> B
 
 
 def runs(counts: Sequence[int] | str, h: int, w: int) -> Bool[np.ndarray, "h w"]:
-    """The mask of COCO's run lengths: of 0, of 1, of 0, ... down the columns; text packs them (`_unpacked`).
+    """Returns the mask bool [h w] of COCO's run lengths.
 
-    Raises: ValueError where they are not those of h x w pixels.
+    Args:
+        counts: lengths of the runs of 0, of 1, of 0, ... down the columns; or COCO's text of them (`_unpacked`).
+        h: height in pixels.
+        w: width in pixels.
+
+    Raises: ValueError where the lengths do not sum up to h x w pixels.
     """
     lengths = _unpacked(counts) if isinstance(counts, str) else list(counts)
     if any(length < 0 for length in lengths) or sum(lengths) != h * w:
@@ -89,8 +124,9 @@ def runs(counts: Sequence[int] | str, h: int, w: int) -> Bool[np.ndarray, "h w"]
 
 
 def _unpacked(text: str) -> list[int]:
-    """Five bits a character, the lowest first; bit 5: more follow; bit 4 of the last: the sign. From the third on, the
-    difference to the one before the last."""
+    """Returns the run lengths of COCO's text: five bits a character, the lowest first; bit 5: more follow; bit 4 of the
+    last: the sign. From the third length on, it is the difference to the one before the last.
+    """
     lengths: list[int] = []
     value, shift = 0, 0
     for character in text:
@@ -106,7 +142,14 @@ def _unpacked(text: str) -> list[int]:
 
 
 def resized(objects: Mapping[str, np.ndarray], w: int, h: int, size: int) -> dict[str, np.ndarray]:
-    """The objects of images of w x h pixels, resized to squares of `size` pixels; 0: as they are."""
+    """Returns the objects of images that are resized to squares.
+
+    Args:
+        objects: name -> array [n ...], see `types.Example`.
+        w: width of the images in pixels.
+        h: height of the images in pixels.
+        size: side of the squares in pixels; 0: as they are.
+    """
     if not size or (w, h) == (size, size):
         return dict(objects)
     through = window(w, h, Framing(size, "squash"))

@@ -1,4 +1,4 @@
-"""Which files below a folder are pictures, and which of its folders are classes."""
+"""Finds the image files below a folder, and its class folders."""
 
 import functools
 import os
@@ -11,7 +11,7 @@ from PIL import Image
 from efficient_jax.data import class_names
 from efficient_jax.errors import UserError
 
-MORE = {".avif", ".heic", ".heics", ".heif", ".heifs", ".hif", ".mpo"}  # by plugins, or as another format
+MORE = {".avif", ".heic", ".heics", ".heif", ".heifs", ".hif", ".mpo"}  # read by plugins, or as another format
 NO_PIXELS = {
     "BUFR",
     "EPS",
@@ -35,16 +35,33 @@ SYSTEM_FOLDERS = {  # in lower case: thumbnails, deleted files and attributes of
     "system volume information",
     "temporary items",
 }
-REASONS = 8  # that the note lists
+REASONS = 8  # most reasons that a note lists
 
 
 def check_folder(path: str, where: str) -> None:
+    """Checks that a folder exists.
+
+    Args:
+        path: the folder.
+        where: the setting that names it, for messages.
+
+    Raises: UserError where it is no folder.
+    """
     if not Path(path).is_dir():
         raise UserError(f"{where}: {path!r} is {'a file' if Path(path).exists() else 'not there'}; want a folder")
 
 
 def class_folders(path: str, where: str) -> tuple[dict[str, list[Path]], Counter[str]]:
-    """(the folders in the folder `path` by class name, what is passed over there)."""
+    """Returns the class folders in a folder, and how many other entries it has.
+
+    Args:
+        path: the folder.
+        where: the setting that names it, for messages.
+
+    Returns: (class name -> its folders, sorted by name; reason -> number of entries that are passed over).
+
+    Raises: UserError where `path` is no folder.
+    """
     check_folder(path, where)
     folders: dict[str, list[Path]] = {}
     passed_over: Counter[str] = Counter()
@@ -63,20 +80,24 @@ class Walked(NamedTuple):
     """Image files below a folder."""
 
     files: list[Path]
-    passed_over: Counter[str]  # reason -> how many files, or folders, were left out
+    passed_over: Counter[str]  # reason -> number of files, or folders, that are left out
 
 
 def pictures(folder: Path, where: str) -> Walked:
-    """Files below `folder` whose suffix is that of an image, in an order that depends on their names only.
+    """Returns the files below a folder whose suffix is that of an image, in an order that depends on their names only.
 
     Links to folders are followed. Hidden files and folders, and those of the system, are passed over.
 
-    Raises: UserError naming `where` for a folder that cannot be read, or a link that leads back to where it is.
+    Args:
+        folder: searched at any depth.
+        where: the setting that names it, for messages.
+
+    Raises: UserError for a folder that cannot be read, or a link that leads back to where it is.
     """
-    found: list[str] = []
+    files: list[str] = []
     passed_over: Counter[str] = Counter()
     root = str(folder)
-    # (folder, the same without links, those in which the links to it are without links)
+    # (folder, its real path, real paths of the folders with the links to it)
     ahead: list[tuple[str, str, tuple[str, ...]]] = [(root, os.path.realpath(root), ())]
     try:
         while ahead:
@@ -95,15 +116,15 @@ def pictures(folder: Path, where: str) -> Walked:
                     elif reason := _passed_over(entry.name):
                         passed_over[reason] += 1
                     else:
-                        found.append(entry.path)
+                        files.append(entry.path)
     except OSError as error:
         raise UserError(f"{where}: cannot read {str(error.filename or root)!r}: {error.strerror}") from error
-    found.sort(key=lambda file: file.split(os.sep))  # as paths are sorted, but faster
-    return Walked([Path(file) for file in found], passed_over)
+    files.sort(key=lambda file: file.split(os.sep))  # as paths are sorted, but faster
+    return Walked([Path(file) for file in files], passed_over)
 
 
 def _check_loop(link: str, target: str, through: tuple[str, ...], where: str) -> None:
-    """That none of the folders `through` which a walk came is the link's target, or below it."""
+    """Checks that none of the folders `through` which a walk came is the link's target, or below it."""
     if any(f"{folder}{os.sep}".startswith(f"{target.rstrip(os.sep)}{os.sep}") for folder in through):
         raise UserError(f"{where}: the link {link!r} leads back to {target!r}, in which it is itself; remove the link")
 
@@ -113,7 +134,7 @@ def _is_system(folder: str) -> bool:
 
 
 def _passed_over(name: str) -> str:
-    """Why a file is no image, by its name; "" where it is."""
+    """Returns why a file is no image, by its name; "" where it is one."""
     if name.startswith("."):
         return "hidden"
     suffix = os.path.splitext(name)[1].lower()
@@ -122,17 +143,22 @@ def _passed_over(name: str) -> str:
 
 @functools.cache
 def suffixes() -> frozenset[str]:
-    """Of the files that Pillow can decode, in lower case."""
+    """Returns the suffixes of files that Pillow can decode, in lower case, such as .jpg."""
     known = Image.registered_extensions().items()
     return frozenset(suffix for suffix, kind in known if kind in Image.OPEN and kind not in NO_PIXELS) | MORE
 
 
 def note(passed_over: Counter[str]) -> tuple[str, ...]:
-    """Says which files and folders were passed over: how many for each reason."""
+    """Returns a note on the files and folders that were passed over: how many for each reason; none where there are
+    none.
+
+    Args:
+        passed_over: reason -> number.
+    """
     if not passed_over:
         return ()
     ordered = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
     listed = ", ".join(f"{count:,} {reason}" for reason, count in ordered[:REASONS])
-    more = sum(count for _, count in ordered[REASONS:])
-    others = f", {more:,} others" if more else ""
+    other_count = sum(count for _, count in ordered[REASONS:])
+    others = f", {other_count:,} others" if other_count else ""
     return (f"files and folders that were passed over: {listed}{others}",)

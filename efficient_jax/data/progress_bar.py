@@ -1,4 +1,4 @@
-"""How far it is, for what may take long."""
+"""A progress bar for work that may take long."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -8,17 +8,24 @@ from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
-AFTER = 2.0  # seconds without a word
-LINE_EVERY = 10.0  # seconds, where no bar can be drawn
+AFTER = 2.0  # seconds before the bar appears
+LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
 
 def watched(parts: Iterable[T], what: str, each: int, total: int) -> Iterator[T]:
-    """`parts`, of `each` of the `total` things, with a bar on a terminal and plain lines elsewhere."""
+    """Yields `parts`, with a progress bar on a terminal and plain lines elsewhere.
+
+    Args:
+        parts: of the work, in order; each is yielded as it is.
+        what: title of the bar.
+        each: items in a part; the last may have fewer.
+        total: items in all parts.
+    """
     console = get_console()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task(what, total=total)
-    started = said = time.perf_counter()
+    started = printed = time.perf_counter()
     try:
         for number, part in enumerate(parts, 1):
             yield part
@@ -26,9 +33,9 @@ def watched(parts: Iterable[T], what: str, each: int, total: int) -> Iterator[T]
             if console.is_terminal and now - started > AFTER:
                 bar.start()
             bar.update(task, completed=done)
-            if not console.is_terminal and now - said > LINE_EVERY:
+            if not console.is_terminal and now - printed > LINE_EVERY:
                 console.print(f"{what}: {done:,} of {total:,}", markup=False, highlight=False)
-                said = now
+                printed = now
     finally:
         if console.is_terminal:
             bar.stop()

@@ -1,4 +1,4 @@
-"""The order of images: a function of (seed, step), so nothing about it is stored and a resumed run carries on."""
+"""The order of images in training: a function of (seed, step), so a resumed run needs no stored state."""
 
 import functools
 from collections.abc import Iterator
@@ -13,30 +13,54 @@ def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def batch_at(rows: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:
-    """Batch number `step` of an endless stream that visits every row once per epoch, in a new order each time.
+    """Returns the rows of one batch, [size], of an endless stream that visits every row once per epoch.
 
-    Batches run over the ends of epochs, so every batch is full, also when there are fewer rows than `size`.
+    Each epoch has another order. Batches run over the ends of epochs, so every batch is full, also where there are
+    fewer rows than `size`.
+
+    Args:
+        rows: int [n], n of 1 or more.
+        size: rows of a batch, 1 or more.
+        step: index of the batch, 0 or more.
+        seed: of the orders, 0 or more.
     """
     epochs, positions = np.divmod(np.arange(step * size, (step + 1) * size), len(rows))
     parts = [_permutation(len(rows), seed, int(e))[positions[epochs == e]] for e in np.unique(epochs)]
-    return rows[np.concatenate(parts)]
+    batch: np.ndarray = rows[np.concatenate(parts)]
+    return batch
 
 
 def copies(rates: Float[np.ndarray, " n"], coins: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """How often each row comes to be there `rates` times on average: the integer part, and the fraction by
-    `coins` drawn from 0 to 1."""
+    """Returns how often each row is repeated, int [n]: `rates` times on average.
+
+    Args:
+        rates: float [n], 0.0 or more; the integer part is certain, the rest is the probability of one more.
+        coins: float [n], drawn uniformly from 0..1.
+    """
     whole = np.floor(rates).astype(np.int32)
-    return whole + (coins < rates - whole)
+    counts: np.ndarray = whole + (coins < rates - whole)
+    return counts
 
 
 def balanced(classes: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
-    """Copies of rows by which every class has as many as the largest, on average; no row is left out."""
+    """Returns how often each row is repeated, int [n], so that all classes are equally frequent on average.
+
+    Args:
+        classes: int [n], the class index of each row; rows of the largest class are there once, no row is left out.
+        seed: of the draw of fractional repeats, 0 or more.
+    """
     counts = np.bincount(classes)
     return copies(counts.max() / counts[classes], np.random.default_rng(seed).random(len(classes)))
 
 
 def padded(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """`rows` in order in batches of `size`, each with its number of real rows; the last is filled up with row 0."""
+    """Yields (rows [size], number of real rows) of each batch of `rows`, in order; the last is padded with the first
+    row.
+
+    Args:
+        rows: int [n].
+        size: rows of a batch, 1 or more.
+    """
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         yield np.pad(part, (0, size - len(part)), constant_values=rows[0]), len(part)

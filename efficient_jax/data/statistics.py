@@ -1,4 +1,4 @@
-"""What the pixels of a set look like."""
+"""Mean and standard deviation of the pixels of a dataset."""
 
 import math
 from collections.abc import Sequence
@@ -8,9 +8,14 @@ from jaxtyping import Int
 
 
 def mean_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over all pixels of uint8 [n h w c] images, in units of 0..1.
+    """Returns the mean and standard deviation of each channel over all pixels.
 
-    From the histogram: exact, and without a float copy of the images.
+    They come from the histogram: exact, and without a float copy of the images.
+
+    Args:
+        images: uint8 [n h w c], n of 1 or more.
+
+    Returns: (mean, standard deviation) of each channel, in units of 0..1; the latter at least 1/255.
     """
     levels = np.arange(256) / 255
     means, stds = [], []
@@ -25,8 +30,17 @@ def mean_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def of_sums(
     sums: Int[np.ndarray, "n c"], squares: Int[np.ndarray, "n c"], pixels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """`mean_std` of n images of `pixels` each, of which only the sums of the levels 0..255 and of their squares are
-    known. In whole numbers until the last division, so that nothing cancels."""
+    """Returns what `mean_std` does, from the sums of each image.
+
+    Computed in integers until the last division, so that nothing cancels.
+
+    Args:
+        sums: int [n c], the sum of the levels 0..255 of each image.
+        squares: int [n c], the sum of their squares.
+        pixels: number of pixels of an image.
+
+    Returns: (mean, standard deviation) of each channel, in units of 0..1; the latter at least 1/255.
+    """
     n = len(sums) * pixels
     totals = [(int(s), int(q)) for s, q in zip(sums.sum(0), squares.sum(0), strict=True)]
     means = tuple(s / (255 * n) for s, _ in totals)
@@ -34,5 +48,5 @@ def of_sums(
 
 
 def _at_least_a_level(stds: Sequence[float]) -> tuple[float, ...]:
-    """So that a constant channel is not blown up."""
+    """Returns standard deviations of 1/255 or more, so that a constant channel is not divided by 0."""
     return tuple(max(s, 1 / 255) for s in stds)

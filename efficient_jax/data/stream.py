@@ -1,4 +1,4 @@
-"""Sets that do not fit: images that are decoded when they are asked for, and what is known of all of them before."""
+"""Datasets larger than memory: images are decoded on access, and their metadata comes from one initial pass."""
 
 import functools
 import json
@@ -24,12 +24,12 @@ FEEDS = ("", "memory", "stream")
 
 
 class Feed(NamedTuple):
-    """Where the images of a set of pictures are while it is trained on."""
+    """Where the images of a dataset are during training."""
 
-    kind: str = "memory"  # decoded once and kept, or "stream": decoded whenever one is asked for; "": what fits
-    room: int = 0  # bytes, which decided for "" what fits
-    folder: Path | None = None  # where decoded pictures are kept, or what is known of streamed ones
-    check: Callable[..., Any] | None = None  # of `labelled`: raises UserError before anything is decoded
+    kind: str = "memory"  # "memory": decoded once; "stream": decoded on access; "": the former if they fit
+    room: int = 0  # bytes of memory for images, for kind ""
+    folder: Path | None = None  # cache of decoded images, or of the metadata of streamed ones
+    check: Callable[..., Any] | None = None  # what `labelled` calls: raises UserError before images are decoded
 
     def labelled(
         self,
@@ -39,13 +39,13 @@ class Feed(NamedTuple):
         groups: np.ndarray | None = None,
         task: str = "classification",
     ) -> None:
-        """Checks the labels of a source, which calls this as soon as it knows them.
+        """Checks the labels of a dataset; its source calls this as soon as it knows them.
 
         Args:
-            labels: int [n ...], of all pictures.
+            labels: int [n ...], of all images.
             classes: name of each class.
-            tests: so many of the last pictures are the test images.
-            groups: int [n], the same for pictures that belong together; None: there are none.
+            tests: number of test images, the last ones.
+            groups: int [n], the same for images that belong together; None: there are none.
             task: what a label is, a name of `tasks.TASKS`.
 
         Raises: UserError where the config does not fit the labels.
@@ -58,20 +58,20 @@ IN_MEMORY = Feed()
 
 
 class Known(NamedTuple):
-    """What one pass over all pictures finds out of the n that can be read."""
+    """The metadata of the n images that can be read, from one pass over all."""
 
-    rows: Int[np.ndarray, " n"]  # which of the pictures these are
-    contents: UInt8[np.ndarray, "n 16"]  # digests of the files as they are
-    digests: UInt8[np.ndarray, "n 16"]  # of the images
-    sums: Int[np.ndarray, "n c"]  # of the pixels of each channel
-    squares: Int[np.ndarray, "n c"]
-    sizes: Int[np.ndarray, "n 2"]  # height and width of the pictures before they were fitted
+    rows: Int[np.ndarray, " n"]  # their indices among all images
+    contents: UInt8[np.ndarray, "n 16"]  # digests of the files
+    digests: UInt8[np.ndarray, "n 16"]  # digests of the pixels
+    sums: Int[np.ndarray, "n c"]  # of the pixel values of each channel, in 0..255
+    squares: Int[np.ndarray, "n c"]  # sums of their squares
+    sizes: Int[np.ndarray, "n 2"]  # height and width before the resize, in pixels
 
 
 class Streamed:
-    """uint8 images [n h w c] that are decoded when they are asked for: `images[ids]`, as of an array.
+    """uint8 images [n h w c] that are decoded on access, indexed like an array: `images[indices]`.
 
-    By as many threads as there are cores, for any thread. An image is what it was in the first pass, or an error.
+    Decoding takes one thread per core; any thread may ask. An image equals that of the first pass, or is an error.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Streamed:
         self.known = known
         self.shape = (len(known.rows), size or stored[0], size or stored[1], stored[2])
         self._decoding = read, name, framing, stored
-        # For good: warnings.catch_warnings is not for several threads, and what PIL warns of was listed before.
+        # Not undone: warnings.catch_warnings is not thread-safe, and the first pass has listed what PIL warns of.
         warnings.filterwarnings("ignore", module=r"PIL\.")
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, ids: Any) -> UInt8[np.ndarray, "*ids h w c"]:
-        """Raises: UserError naming a picture that cannot be read any more, or is another than it was."""
+        """Returns images by index. Raises: UserError for an image that can no longer be read, or has changed."""
         places = np.arange(len(self))[ids]
         images = np.empty((places.size, *self.shape[1:]), np.uint8)
         part = max(1, min(decode.CHUNK, places.size // (2 * decode.CORES)))
@@ -106,36 +106,50 @@ class Streamed:
         return images.reshape(*places.shape, *self.shape[1:])
 
     def resized(self, size: int) -> "Streamed":
-        """The same images, which are then resized; 0: as they are."""
+        """Returns the images resized to squares after decoding.
+
+        Args:
+            size: side in pixels; 0: as they are.
+        """
         same = not size or self.shape[1:3] == (size, size)
         return self if same else Streamed(*self._decoding, self.known, size)
 
     def at(self, rows: Int[np.ndarray, " m"]) -> "Streamed":
-        """The images `rows` in this order, also several times; nothing is decoded."""
-        known = Known(*(of_all[rows] for of_all in self.known))
+        """Returns the images at some indices, in this order; nothing is decoded.
+
+        Args:
+            rows: int [m], indices, also repeated ones.
+        """
+        known = Known(*(array[rows] for array in self.known))
         return Streamed(*self._decoding, known, 0 if self.shape[1:] == self._decoding[3] else self.shape[1])
 
     def digests(self) -> list[bytes]:
+        """Returns a digest of the pixels of each image, before they are resized."""
         return [row.tobytes() for row in self.known.digests]
 
     def mean_std(self, ids: Int[np.ndarray, " m"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """As `statistics.mean_std` of the images `ids`, before they are resized."""
+        """Returns `statistics.mean_std` of some images, before they are resized.
+
+        Args:
+            ids: int [m], their indices.
+        """
         _, _, _, (h, w, _) = self._decoding
         return statistics.of_sums(self.known.sums[ids], self.known.squares[ids], h * w)
 
     def constant(self) -> Bool[np.ndarray, " n"]:
-        """As `image_quality.constant`, before they are resized: a channel without variance."""
+        """Returns a mask bool [n] of images whose pixels are all equal, before they are resized."""
         _, _, _, (h, w, _) = self._decoding
-        return (h * w * self.known.squares == self.known.sums**2).all(1)
+        mask: np.ndarray = (h * w * self.known.squares == self.known.sums**2).all(1)
+        return mask
 
     def _image(self, place: int) -> UInt8[np.ndarray, "h w c"]:
         read, name, framing, stored = self._decoding
         row = int(self.known.rows[place])
         try:
             content = decode.loaded(read(row))
-        except Exception as error:  # whatever the source reads with
+        except Exception as error:  # a reader may raise anything
             raise UserError(_changed(name(row), f"cannot be read any more ({decode.reason(error)})")) from error
-        # Of the file: a tenth of what a digest of the image costs, and nothing else can have changed.
+        # The file's digest: it costs a tenth of the image's, and nothing else can have changed.
         if digest(content) != self.known.contents[place].tobytes():
             raise UserError(_changed(name(row), "is not what it was at the start"))
         image = decode.frame(content, framing, stored).image
@@ -153,11 +167,23 @@ def pictures(
     files: Sequence[Path],
     about: str,
 ) -> Decoded:
-    """As `cache.decode_all`, or with images that are `Streamed` if the feed says so. `name` is what people call a
-    picture.
+    """Returns all images, decoded (`cache.decode_all`) or `Streamed`, as the feed says.
 
-    Streamed ones are all decoded once before, to leave out those that cannot be read and to know the others; the
-    folder keeps what was found.
+    Streamed images are all decoded once first, for their metadata and to leave out the unreadable ones. The feed's
+    folder keeps that.
+
+    Args:
+        read: returns the image of an index: a file, its content, or pixels.
+        name: returns the name of an index for messages.
+        count: number of images.
+        framing: how images become one size.
+        feed: whether images are decoded on access, and the folder of the cache.
+        files: files that `read` reads, which the cache depends on.
+        about: what `read` takes from them, which the cache depends on.
+
+    Returns: the images that can be read, and what is wrong with the others.
+
+    Raises: UserError for an unknown framing, and for images that do not fit into memory.
     """
     if feed.kind == "memory":
         return cache.decode_all(read, count, framing, feed.folder, files, about)
@@ -166,12 +192,12 @@ def pictures(
     if failed or (not feed.kind and needed <= feed.room):
         return cache.decode_all(read, count, framing, feed.folder, files, about)
     table = feed.folder / f"{cache.key(files, f'{framing} {about}')}.known.npz" if feed.folder else None
-    found = _kept(table) if table else None
-    if not found or cache.mended(read, found[1], framing):
-        found = _pass(read, count, framing, shape)
+    first_pass = _kept(table) if table else None
+    if not first_pass or cache.mended(read, first_pass[1], framing):
+        first_pass = _pass(read, count, framing, shape)
         if table:
-            _keep(table, *found)
-    known, unreadable, notes = found
+            _keep(table, *first_pass)
+    known, unreadable, notes = first_pass
     why = "" if feed.kind else f", more than the {feed.room / 2**30:.2g} GiB that they may take"
     size = f"{count:,} of {' x '.join(map(str, shape))} are {needed / 2**30:.2g} GiB{why}"
     images = Streamed(read, name, framing, shape, known)
@@ -190,8 +216,8 @@ def _pass(
         image, _, sizes[row] = framed
         counts = np.stack([np.bincount(image[..., i].ravel(), minlength=256) for i in range(shape[-1])])
         sums[row], squares[row] = counts @ levels, counts @ levels**2
-        for table, what in ((contents, content), (digests, image)):
-            table[row] = np.frombuffer(digest(what), np.uint8)
+        for table, value in ((contents, content), (digests, image)):
+            table[row] = np.frombuffer(digest(value), np.uint8)
 
     unreadable, notes = decode.each(read, count, framing, shape, know)
     rows = np.setdiff1d(np.arange(count), list(unreadable))
@@ -201,10 +227,10 @@ def _pass(
 def _keep(table: Path, known: Known, unreadable: dict[int, str], notes: tuple[str, ...]) -> None:
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
-        said = json.dumps({"unreadable": list(unreadable.items()), "notes": notes})
-        write_npz(table, known._asdict() | {"said": np.array(said)})
+        about = json.dumps({"unreadable": list(unreadable.items()), "notes": notes})
+        write_npz(table, known._asdict() | {"said": np.array(about)})
     except OSError as error:
-        cache.say(f"what is known of the pictures is not kept in {table.parent}: {error.strerror}")
+        cache.say(f"the metadata of the images is not cached in {table.parent}: {error.strerror}")
 
 
 def _kept(table: Path) -> tuple[Known, dict[int, str], tuple[str, ...]] | None:
@@ -212,16 +238,16 @@ def _kept(table: Path) -> tuple[Known, dict[int, str], tuple[str, ...]] | None:
         return None
     try:
         with table.open("rb") as file, np.load(file) as arrays:
-            said = json.loads(str(arrays["said"]))
+            about = json.loads(str(arrays["said"]))
             known = Known(*(arrays[name] for name in Known._fields))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
-    return known, dict(map(tuple, said["unreadable"])), tuple(said["notes"])
+    return known, dict(map(tuple, about["unreadable"])), tuple(about["notes"])
 
 
 def _changed(name: str, how: str) -> str:
     return (
-        f"config.data.source: {name} {how}; put the picture back as it was, and the same command carries on from the "
+        f"config.data.source: {name} {how}; put the image back as it was, and the same command carries on from the "
         "last checkpoint"
     )
 

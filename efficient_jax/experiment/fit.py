@@ -13,6 +13,7 @@ from efficient_jax.experiment.predict import predict_batch, predict_rows, valida
 from efficient_jax.methods.linear_head import Choice
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training import checkpoint, parallel
+from efficient_jax.training.labels import Labels, of, on_host
 from efficient_jax.training.predict import extract_rows, make_extract
 from efficient_jax.types import Augment, Tree
 
@@ -22,7 +23,7 @@ def fit_head(
     stage: Stage,
     predict: Callable,
     variables: Tree,
-    labels: np.ndarray,
+    labels: Labels,
 ) -> Tree:
     """Fits the head of a network to the features of the labelled images, and saves it.
 
@@ -31,7 +32,7 @@ def fit_head(
         stage: a stage with a method that fits.
         predict: computes probabilities, see `training.predict.make_predict`.
         variables: variables of the network.
-        labels: targets of all images, float32 [n classes].
+        labels: targets of all images.
 
     Returns: the variables with the head, on the devices.
     """
@@ -40,7 +41,7 @@ def fit_head(
     placed = parallel.replicate(variables, run.devices)
 
     def features(ids: np.ndarray, augmentation: Augment, view: int) -> tuple[np.ndarray, np.ndarray]:
-        extract = make_extract(stage.apply, augmentation, run.devices)
+        extract = make_extract(stage.apply, augmentation, len(run.source.classes), run.devices)
         key = parallel.replicate(jax.random.fold_in(stage.key("views"), view), run.devices)
         return extract_rows(extract, placed, data, ids, key=key, batch=predict_batch(run, ids), devices=run.devices)
 
@@ -57,7 +58,7 @@ def fit_head(
     if config.views:
         views = [features(labelled, config.augment, i) for i in range(config.views)]
     else:
-        views = [(unaugmented("labelled"), labels[labelled])]
+        views = [(unaugmented("labelled"), on_host(of(labels, labelled), len(run.source.classes)))]
     all_features, all_labels = (np.concatenate(parts) for parts in zip(*views, strict=True))
     held = (unaugmented("validation"), targets(run.source, ids)) if len(ids) else None
     task = TASKS[run.source.task]

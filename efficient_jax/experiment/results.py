@@ -11,6 +11,7 @@ from efficient_jax import files, keys
 from efficient_jax.data.dataset import Source
 from efficient_jax.inference import predictions
 from efficient_jax.tasks import TASKS, Task
+from efficient_jax.training.labels import Labels, of, on_host
 from efficient_jax.types import Augment
 
 SAMPLES, VERSIONS = 8, 4
@@ -78,6 +79,8 @@ def samples(
     folder: Path,
     augment: Mapping[str, Augment],
     data: Mapping[str, Any],
+    labels: Labels,
+    classes: int,
     rows: Mapping[str, np.ndarray],
     key: jax.Array,
 ) -> None:
@@ -86,7 +89,9 @@ def samples(
     Args:
         folder: folder of the stage.
         augment: stream -> its augmentation.
-        data: "image", "label" and what else examples have, of all images.
+        data: "image" and what else examples have, of all images.
+        labels: of all images.
+        classes: number of classes.
         rows: stream -> indices of its images.
         key: random key of the augmentation.
     """
@@ -96,6 +101,7 @@ def samples(
         repeated = np.tile(chosen, VERSIONS)  # another image beside each, because mixing pairs neighbours
         image_keys = keys.by_position(keys.named(key, stream), 0, len(repeated))
         batch = {name: x[repeated] for name, x in data.items()}
+        batch["label"] = on_host(of(labels, repeated), classes)
         augmented = np.asarray(jax.jit(augment[stream])(image_keys, batch)["image"])
         augmented = augmented if augmented.dtype == np.uint8 else np.round(augmented * 255).astype(np.uint8)
         prefix = "" if stream == "labelled" else f"{stream}_"

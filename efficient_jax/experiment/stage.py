@@ -78,9 +78,10 @@ def _initialised(stage: Stage) -> Tree:
 def _keep_samples(stage: Stage, supervision: Supervision, variables: Tree) -> None:
     """Writes augmented images of each stream to the folder of the stage, see `results.samples`."""
     config, run = stage.config, stage.run
-    data = {"image": run.source.images, "label": supervision.labels, **run.source.objects}
+    data = {"image": run.source.images, **run.source.objects}
     views = views_of(config, saliency_of(stage.apply, variables, TASKS[run.source.task].loss))
-    results.samples(run.workdir / config.name, views, data, supervision.rows, key_of(config, run))
+    labels, classes, key = supervision.labels, len(run.source.classes), key_of(config, run)
+    results.samples(run.workdir / config.name, views, data, labels, classes, supervision.rows, key)
 
 
 def _learned(

@@ -49,6 +49,7 @@ class StageConfig(NamedTuple):
     init: str
     size: int  # height and width of its images, in pixels; 0: those of the source
     omit: tuple[str, ...]  # classes whose images are left out
+    soft_classes: int  # classes whose probabilities a soft label keeps; 0: all of up to 100, else 10
     batch: dict[str, int]  # stream -> images of it in each step
     balanced: bool  # whether labelled images of rare classes are repeated
     augment: Augment
@@ -90,6 +91,7 @@ def stage(
     init: str = "",
     size: int = 0,
     omit: tuple = (),
+    soft_classes: int = 0,
     norm_axis: str = "device",
     mean: tuple = (),
     std: tuple = (),
@@ -120,6 +122,7 @@ def stage(
         init: what training starts from: an earlier stage, a folder, a file of weights, or a name of packaged weights.
         size: height and width in pixels to which images are resized; 0: as they are.
         omit: classes whose images are in no stream of the stage.
+        soft_classes: most probable classes that a soft label keeps; 0: all of up to 100 classes, otherwise 10.
         norm_axis: "device" computes batch statistics over all devices, "" on each device separately.
         mean: mean of each channel, 0..1; (): that of the start, or else of the data.
         std: standard deviation of each channel, above 0.0; () as for `mean`.
@@ -146,6 +149,7 @@ def stage(
     if class_map and (entry.any_classes or not teachers):
         raise UserError(f"{where}.class_map: the method {chosen!r} does not read it")
     at_least(size, 0, f"{where}.size")
+    at_least(soft_classes, 0, f"{where}.soft_classes")
     at_least(accumulate, 1, f"{where}.accumulate")
     if norm_axis not in ("device", ""):
         raise UserError(f"{where}.norm_axis: {norm_axis!r} is neither 'device' nor ''")
@@ -214,6 +218,7 @@ def stage(
         init=init,
         size=size,
         omit=omit,
+        soft_classes=soft_classes,
         batch=sizes,
         balanced=batch.get("balanced", False),
         augment=augmentation,

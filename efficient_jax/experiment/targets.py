@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efficient_jax.data import sampling
+from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import pseudo_label_store
 from efficient_jax.experiment.dataset import streams, without_omitted
@@ -12,8 +13,9 @@ from efficient_jax.experiment.predict import predict_rows
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.teachers import teachers_of
-from efficient_jax.tasks import TASKS, targets
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint, parallel
+from efficient_jax.training.labels import Labels, hard, soft, table
 from efficient_jax.training.predict import make_predict
 
 
@@ -21,7 +23,7 @@ class Supervision(NamedTuple):
     """The streams of a stage and their targets."""
 
     rows: dict[str, np.ndarray]  # stream -> indices of its images, of some several times
-    labels: np.ndarray  # float32 [n classes], true or pseudo-labels; zeros where there is neither
+    labels: Labels  # of all images, true or pseudo-labels; none where there is neither
     pseudo_labels: dict[str, int] | None  # numbers of images, see `pseudo_label_store.audit`
 
 
@@ -35,23 +37,31 @@ def supervise(stage: StageConfig, run: Run) -> Supervision:
     Raises: UserError for pseudo-labels of which none is kept, and for teachers that do not fit.
     """
     source, split = run.source, run.split
-    labels = np.zeros((len(source.images), len(source.classes)), np.float32)
-    labels[split["labelled"]] = targets(source, split["labelled"])
+    parts = [(split["labelled"], _true_labels(stage, source, split["labelled"]))]
     rows = streams(stage, source, split)
     if stage.balanced:
         rows["labelled"] = np.repeat(rows["labelled"], sampling.balanced(source.labels[rows["labelled"]], run.seed))
     if "generated" in split and "labelled" in rows:
         drawn = without_omitted(stage, source, split["generated"])
-        labels[drawn] = targets(source, drawn)
+        parts.append((drawn, _true_labels(stage, source, drawn)))
         coins = np.random.default_rng(run.seed).random(len(drawn))
         copies = sampling.copies(np.full(len(drawn), run.weight), coins)
         rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
-    if not stage.method.pseudo_labels:
-        return Supervision(rows, labels, None)
-    ids = rows["unlabelled"]
-    labels[ids], copies, counts = _pseudo_labels(stage, run, ids)
-    rows["unlabelled"] = np.repeat(ids, copies)
-    return Supervision(rows, labels, counts)
+    counts = None
+    if stage.method.pseudo_labels:
+        ids = rows["unlabelled"]
+        pseudo_labels, copies, counts = _pseudo_labels(stage, run, ids)
+        parts.append((ids, soft(pseudo_labels, stage.soft_classes, exclusive=TASKS[source.task].exclusive)))
+        rows["unlabelled"] = np.repeat(ids, copies)
+    return Supervision(rows, table(len(source.images), len(source.classes), parts), counts)
+
+
+def _true_labels(stage: StageConfig, source: Source, rows: np.ndarray) -> Labels:
+    """Returns the true labels of some images, or those of generated ones."""
+    task, classes = TASKS[source.task], len(source.classes)
+    if source.soft_labels is not None:
+        return soft(source.soft_labels[rows], stage.soft_classes, exclusive=task.exclusive)
+    return hard(lambda part: task.members(source.labels[part], classes), rows, classes)
 
 
 def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:

@@ -22,8 +22,9 @@ from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.targets import Supervision
 from efficient_jax.methods import build_loss
 from efficient_jax.optim import optimizer
-from efficient_jax.tasks import TASKS, targets
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
+from efficient_jax.training.labels import counts
 from efficient_jax.training.loss import LossFn
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.training.step import Given
@@ -113,8 +114,8 @@ def build_updates(stage: Stage, supervision: Supervision, variables: Tree) -> Up
     Raises: UserError as `build_program`.
     """
     config, run, method = stage.config, stage.run, stage.config.method
-    counts = targets(run.source, run.split["labelled"]).sum(0)
-    teachers_placed, counts_placed = parallel.replicate((stage.teacher_variables, counts), run.devices)
+    class_counts = counts(supervision.labels, run.split["labelled"], len(run.source.classes))
+    teachers_placed, counts_placed = parallel.replicate((stage.teacher_variables, class_counts), run.devices)
     program = build_program(stage, variables)
     for line in optimizer.table_lines(program.table):
         run.console.print(f"{config.name}: {line}", soft_wrap=True)
@@ -215,9 +216,9 @@ def train(
                 regular = i % config.save_every == 0 or i == stage.updates  # a stop adds no candidate for the best
                 evaluated = regular or task.thresholds is not None
                 with contextlib.nullcontext() if validated else progress.apart():
-                    counts, thresholds = validate(predict, current["ema"], run) if evaluated else (None, ())
+                    figures, thresholds = validate(predict, current["ema"], run) if evaluated else (None, ())
                 validated = validated or evaluated
-                validation_scores = scores(task, counts) if counts and regular else {}
+                validation_scores = scores(task, figures) if figures and regular else {}
                 if validation_scores:
                     log(i, validation_scores)
                 kept = dataclasses.replace(stage.spec, thresholds=thresholds)

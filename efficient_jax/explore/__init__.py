@@ -1,1 +1,1 @@
-"""What there is before training: what data are like, what operations do to them and to each class."""
+"""Measurements before training: statistics of a dataset, previews of augmentation, class bias of trained members."""

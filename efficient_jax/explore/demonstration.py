@@ -1,4 +1,4 @@
-"""Pictures whose boxes, masks and keypoints are known, because they were put there."""
+"""Demonstration images with known boxes, masks and keypoints."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -10,7 +10,7 @@ Arrays = dict[str, np.ndarray]
 HEIGHT, WIDTH = 96, 120
 COLORS = ((230, 120, 30), (20, 170, 120), (220, 130, 170))  # of the square, the disc and the triangle
 RADII = (14, 11, 16)
-PLACES = (  # (x, y) of their centres in each picture
+CENTERS = (  # (x, y) of their centers in each image
     ((20, 22), (62, 58), (94, 30)),
     ((96, 66), (28, 54), (66, 24)),
     ((56, 28), (102, 62), (24, 68)),
@@ -24,15 +24,15 @@ LINES = (
 
 
 def photographs() -> Arrays:
-    """The two photographs that scikit-learn ships, twice each, with a square, a disc and a triangle pasted on."""
+    """Returns scikit-learn's two sample photographs, twice each, with a square, a disc and a triangle pasted on."""
     size = (WIDTH, HEIGHT)
-    pictures = [ImageOps.fit(Image.fromarray(picture), size) for picture in load_sample_images().images]
-    return _stacked([_with_shapes(np.array(p), places) for p, places in zip(pictures * 2, PLACES, strict=True)])
+    images = [ImageOps.fit(Image.fromarray(image), size) for image in load_sample_images().images]
+    return _stacked([_with_shapes(np.array(i), centers) for i, centers in zip(images * 2, CENTERS, strict=True)])
 
 
-def _with_shapes(image: np.ndarray, places: tuple[tuple[int, int], ...]) -> Arrays:
+def _with_shapes(image: np.ndarray, centers: tuple[tuple[int, int], ...]) -> Arrays:
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    square, disc, triangle = [(x - centre_x, y - centre_y) for centre_x, centre_y in places]
+    square, disc, triangle = [(x - center_x, y - center_y) for center_x, center_y in centers]
     a, b, c = RADII
     inside = np.stack(
         [
@@ -43,8 +43,8 @@ def _with_shapes(image: np.ndarray, places: tuple[tuple[int, int], ...]) -> Arra
     )
     for shape, color in zip(inside, COLORS, strict=True):
         image[shape] = color
-    (left, top), centre, (tip_x, tip_y) = places
-    keypoints = [(left - a, top - a), (left + a, top + a), centre, (tip_x, tip_y - c), (tip_x - c, tip_y + c)]
+    (left, top), center, (tip_x, tip_y) = centers
+    keypoints = [(left - a, top - a), (left + a, top + a), center, (tip_x, tip_y - c), (tip_x - c, tip_y + c)]
     return {
         "image": image,
         "mask": (inside * np.array([1, 2, 3])[:, None, None]).max(0).astype(np.int32),
@@ -56,7 +56,7 @@ def _with_shapes(image: np.ndarray, places: tuple[tuple[int, int], ...]) -> Arra
 
 
 def page() -> Arrays:
-    """Two pages of type, a box around each line."""
+    """Returns two pages of printed text with a box around each line."""
     pages = []
     for lines in LINES:
         sheet = Image.new("RGB", PAGE, "white")
@@ -76,7 +76,7 @@ def page() -> Arrays:
 
 
 def _objects(inside: np.ndarray) -> Arrays:
-    """Boxes of bool masks [n h w]: edges of pixels, not their centres."""
+    """Returns the boxes of bool masks [n h w]; coordinates are edges of pixels, not their centers."""
     boxes = []
     for shape in inside:
         rows, columns = np.flatnonzero(shape.any(1)), np.flatnonzero(shape.any(0))
@@ -89,6 +89,6 @@ def _objects(inside: np.ndarray) -> Arrays:
 
 
 def _stacked(examples: list[Arrays]) -> Arrays:
-    """As a batch, each of a class of its own."""
+    """Returns the examples as a batch, each with a class of its own."""
     batch = {name: np.stack([example[name] for example in examples]) for name in examples[0]}
     return batch | {"label": np.eye(len(examples), dtype=np.float32)}

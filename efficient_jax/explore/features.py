@@ -1,4 +1,4 @@
-"""What a network trained on ImageNet sees in images, for looking at data before anything is trained."""
+"""Features of a network pretrained on ImageNet, to measure a dataset before anything is trained."""
 
 import jax
 import numpy as np
@@ -9,14 +9,21 @@ from efficient_jax.data.decode import resized
 from efficient_jax.models import pretrained
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.training import parallel
+from efficient_jax.training.labels import Labels
 from efficient_jax.training.predict import extract_rows, make_extract
 
 WEIGHTS, SIZE, BATCH = "efficientnet-lite0", 96, 32
 
 
 def lite0(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n 1280"]:
-    """The features of EfficientNet-Lite0, pooled, of squares of 96 pixels. Raises: UserError where its weights are not
-    installed, or the images have neither one channel nor three."""
+    """Returns the pooled features of EfficientNet-Lite0 for images resized to 96 x 96 pixels.
+
+    Args:
+        images: of one channel or three.
+
+    Raises:
+        UserError: the weights are not installed, or the images have another number of channels.
+    """
     published = pretrained.preprocessing_of(WEIGHTS, "efficientnet")
     classes = tuple(map(str, range(1000)))
     spec = ModelSpec("efficientnet", {"variant": "lite0"}, classes, (SIZE, SIZE, 3), published.mean, published.std)
@@ -27,9 +34,9 @@ def lite0(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n 1280"]:
     )
     variables, _ = pretrained.load(pretrained.read(WEIGHTS), shapes)
     devices = jax.local_devices()
-    extract = make_extract(apply, augment.build((), {}, ""), devices)
-    data = {"image": resized(images, SIZE), "label": np.zeros((len(images), 1), np.float32)}
-    seen, _ = extract_rows(
+    extract = make_extract(apply, augment.build((), {}, ""), 1, devices)
+    data = {"image": resized(images, SIZE), "label": Labels(np.zeros((len(images), 1), np.int32), None)}
+    pooled, _ = extract_rows(
         extract,
         parallel.replicate(variables, devices),
         parallel.replicate(data, devices),
@@ -38,4 +45,4 @@ def lite0(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n 1280"]:
         batch=BATCH * len(devices),
         devices=devices,
     )
-    return seen
+    return pooled

@@ -1,6 +1,6 @@
-"""What weak and strong mean for each operation: one table, for looking at them and for measuring what they do.
+"""Weak to strong settings of each operation, for previews and for measuring class bias.
 
-An operation that is not in the table is shown as it is by default.
+An operation that is not in the table is shown with its defaults.
 """
 
 from collections.abc import Mapping
@@ -10,26 +10,25 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 
 class Strengths(NamedTuple):
-    """The values of an operation's settings from weak to strong, with what else it is given."""
+    """The values of an operation's settings from weak to strong."""
 
-    kind: str
-    settings: tuple[str, ...] = ()  # all of them take the same value
-    values: tuple[Any, ...] = ()
-    others: Mapping[str, Any] = NO_SETTINGS
+    kind: str  # one of `KINDS`
+    settings: tuple[str, ...] = ()  # names of the settings that vary; all take the same value
+    values: tuple[Any, ...] = ()  # weak to strong
+    others: Mapping[str, Any] = NO_SETTINGS  # settings that stay fixed
 
     def steps(self) -> dict[str, dict[str, Any]]:
-        """What a step is called -> the keyword arguments of the operation."""
+        """Returns name of the strength -> keyword arguments of the operation, weak to strong."""
         name = ", ".join(self.settings)
-        given = dict(self.others)
-        return {f"{name} {value}": {**dict.fromkeys(self.settings, value), **given} for value in self.values} or {
-            "default": given
-        }
+        if not self.values:
+            return {"default": dict(self.others)}
+        return {f"{name} {value}": {**dict.fromkeys(self.settings, value), **self.others} for value in self.values}
 
 
-GEOMETRY, COLOUR, FILTERS, ERASING = "geometry", "colour", "filters and noise", "erasing"
+GEOMETRY, COLOR, FILTERS, ERASING = "geometry", "color", "filters and noise", "erasing"
 MIXING, POLICIES, DOCUMENTS, OTHERS = "mixing", "policies", "documents", "others"
-KINDS = (GEOMETRY, COLOUR, FILTERS, ERASING, MIXING, POLICIES, DOCUMENTS, OTHERS)
-MEASURED = (GEOMETRY, COLOUR, ERASING)  # the label may depend on what these change or hide
+KINDS = (GEOMETRY, COLOR, FILTERS, ERASING, MIXING, POLICIES, DOCUMENTS, OTHERS)
+MEASURED = (GEOMETRY, COLOR, ERASING)  # kinds that may change or hide what the label depends on
 
 STRENGTHS = {
     "flip": Strengths(GEOMETRY, ("probability",), (1.0,)),
@@ -54,22 +53,22 @@ STRENGTHS = {
     "pad": Strengths(GEOMETRY, ("pixels",), (2, 4, 8)),
     "resize": Strengths(GEOMETRY, ("size",), ((48, 60), (24, 30), (12, 15))),
     "random_resized_crop": Strengths(GEOMETRY, ("area_min",), (0.7, 0.35, 0.08)),
-    "brightness": Strengths(COLOUR, ("strength",), (0.2, 0.5, 0.9)),
-    "brightness_add": Strengths(COLOUR, ("amount",), (0.1, 0.25, 0.5)),
-    "contrast": Strengths(COLOUR, ("strength",), (0.2, 0.5, 0.9)),
-    "saturation": Strengths(COLOUR, ("strength",), (0.2, 0.5, 0.9)),
-    "hue": Strengths(COLOUR, ("strength",), (0.05, 0.15, 0.5)),
-    "gamma": Strengths(COLOUR, ("strength",), (0.2, 0.5, 1.5)),
-    "color_jitter": Strengths(COLOUR, ("brightness", "contrast", "saturation"), (0.2, 0.4, 0.8), {"hue": 0.1}),
-    "posterize": Strengths(COLOUR, ("bits",), (6, 4, 2)),
-    "solarize": Strengths(COLOUR, ("threshold",), (224, 128, 32)),
-    "solarize_add": Strengths(COLOUR, ("amount",), (30, 60, 110)),
-    "invert": Strengths(COLOUR),
-    "autocontrast": Strengths(COLOUR),
-    "equalize": Strengths(COLOUR),
-    "grayscale": Strengths(COLOUR),
-    "channel_shuffle": Strengths(COLOUR),
-    "channel_drop": Strengths(COLOUR),
+    "brightness": Strengths(COLOR, ("strength",), (0.2, 0.5, 0.9)),
+    "brightness_add": Strengths(COLOR, ("amount",), (0.1, 0.25, 0.5)),
+    "contrast": Strengths(COLOR, ("strength",), (0.2, 0.5, 0.9)),
+    "saturation": Strengths(COLOR, ("strength",), (0.2, 0.5, 0.9)),
+    "hue": Strengths(COLOR, ("strength",), (0.05, 0.15, 0.5)),
+    "gamma": Strengths(COLOR, ("strength",), (0.2, 0.5, 1.5)),
+    "color_jitter": Strengths(COLOR, ("brightness", "contrast", "saturation"), (0.2, 0.4, 0.8), {"hue": 0.1}),
+    "posterize": Strengths(COLOR, ("bits",), (6, 4, 2)),
+    "solarize": Strengths(COLOR, ("threshold",), (224, 128, 32)),
+    "solarize_add": Strengths(COLOR, ("amount",), (30, 60, 110)),
+    "invert": Strengths(COLOR),
+    "autocontrast": Strengths(COLOR),
+    "equalize": Strengths(COLOR),
+    "grayscale": Strengths(COLOR),
+    "channel_shuffle": Strengths(COLOR),
+    "channel_drop": Strengths(COLOR),
     "sharpness": Strengths(FILTERS, ("strength",), (0.2, 0.5, 0.9)),
     "gaussian_blur": Strengths(FILTERS, ("sigma_max",), (0.5, 1.0, 3.0), {"kernel": 9}),
     "motion_blur": Strengths(FILTERS, ("length",), (3, 7, 15)),

@@ -1,4 +1,4 @@
-"""What measured numbers of a data set suggest for training, each with its number."""
+"""Rules that turn a survey of a dataset into suggestions for training, each with the number behind it."""
 
 from typing import NamedTuple
 
@@ -8,91 +8,102 @@ from efficient_jax.detection.overlap import HIDING, Objects
 from efficient_jax.errors import counted
 from efficient_jax.explore.survey import Survey
 
-IMBALANCED = 3.0  # the largest class against the smallest
+IMBALANCED = 3.0  # labels of the largest class for each of the smallest
 FEW = 50  # labels of a class
-LOOKS_THE_SAME, LOOKS_DIFFERENT = 0.75, 0.5  # of what nearest neighbours know of the class
-VARIES = 0.05
-BLURRED, SHARP = 1.5, 1.15  # pixels
-STRONGEST = 0.4
-HIDDEN = 0.5  # of an object, by cutout
-SMALLEST = 2  # pixels of a side of cutout
+LOOKS_THE_SAME, LOOKS_DIFFERENT = 0.75, 0.5  # `Move.kept`: nearest-neighbor agreement that remains after a move
+VARIES = 0.05  # coefficient of variation from which on color_jitter is suggested
+BLURRED, SHARP = 1.5, 1.15  # width of edges, pixels
+STRONGEST = 0.4  # of color_jitter
+HIDDEN = 0.5  # fraction of an object that cutout may hide
+SMALLEST = 2  # side of cutout, pixels
 
 
 class Suggestion(NamedTuple):
-    take: bool  # or leave
-    what: str  # as a config says it
+    """A setting to use or to leave out, and the measurement behind it."""
+
+    take: bool  # use it; False: leave it out
+    what: str  # as in a config
     why: str
-    ops: tuple[str, ...] = ()  # the operations in question
+    ops: tuple[str, ...] = ()  # names of the augmentation operations it concerns
 
 
 def suggestions(
-    found: Survey, classes: tuple[str, ...], sizes: np.ndarray | None, size: int, fit: str
+    measured: Survey, classes: tuple[str, ...], sizes: np.ndarray | None, size: int, fit: str
 ) -> list[Suggestion]:
-    """`sizes` [n 2] of the pictures before they became squares of `size` pixels by `fit`, as in `data.framing`."""
+    """Returns the suggestions for a dataset.
+
+    Args:
+        measured: the survey of the dataset.
+        classes: class names.
+        sizes: int [n 2], height and width of the images as stored, of those that are not held out; None: not known.
+        size: side of the squares that images become, pixels; 0: they keep their size.
+        fit: how they become squares, see `data.framing`.
+    """
     return [
-        *_of_classes(found, classes),
-        *_of_moves(found),
-        *_of_light(found),
-        *_of_edges(found),
+        *_of_classes(measured, classes),
+        *_of_moves(measured),
+        *_of_light(measured),
+        *_of_edges(measured),
         *(_of_sizes(sizes, size, fit) if sizes is not None and size else ()),
-        *_of_objects(found, size),
+        *_of_objects(measured, size),
     ]
 
 
-def _of_classes(found: Survey, classes: tuple[str, ...]) -> list[Suggestion]:
-    labelled, said = found.counts["labelled"], []
+def _of_classes(measured: Survey, classes: tuple[str, ...]) -> list[Suggestion]:
+    labelled, advice = measured.counts["labelled"], []
     most, least = int(labelled.argmax()), int(labelled.argmin())
-    if found.imbalance >= IMBALANCED:
-        largest, smallest = (f"{labelled[number]:,} labelled {classes[number]}" for number in (most, least))
-        why = f"{largest}, {smallest}: {found.imbalance:.1f} to 1"
-        said.append(Suggestion(True, "batch.balanced = True, or method.class_balance = 0.999", why))
+    if measured.imbalance >= IMBALANCED:
+        largest, smallest = (f"{labelled[label]:,} labelled {classes[label]}" for label in (most, least))
+        why = f"{largest}, {smallest}: {measured.imbalance:.1f} to 1"
+        advice.append(Suggestion(True, "batch.balanced = True, or method.class_balance = 0.999", why))
     if labelled[least] < FEW:
-        unlabelled = int(found.counts["unlabelled"].sum()) + found.unknown["unlabelled"]
-        beside = f", and {counted(unlabelled, 'image')} without: a method that learns from these" if unlabelled else ""
+        unlabelled = int(measured.counts["unlabelled"].sum()) + measured.unknown["unlabelled"]
+        beside = f", and {counted(unlabelled, 'unlabelled image')}: use a semi-supervised method" if unlabelled else ""
         why = f"{counted(labelled[least], 'label')} of {classes[least]}{beside}"
-        said.append(Suggestion(True, "strong augmentation: randaugment, cutout", why, ("randaugment", "cutout")))
-    return said
+        advice.append(Suggestion(True, "strong augmentation: randaugment, cutout", why, ("randaugment", "cutout")))
+    return advice
 
 
-def _of_moves(found: Survey) -> list[Suggestion]:
-    clear = {name: move for name, move in found.moves.items() if move.before - move.chance > 3 * move.error}
-    said = []
+def _of_moves(measured: Survey) -> list[Suggestion]:
+    clear = {name: move for name, move in measured.moves.items() if move.before - move.chance > 3 * move.error}
+    advice = []
     for take in (True, False):
         some = {n: m for n, m in clear.items() if (m.kept >= LOOKS_THE_SAME if take else m.kept <= LOOKS_DIFFERENT)}
         if some:
             first = next(iter(some.values()))
             after = ", ".join(f"{100 * move.after:.0f}%" for move in some.values())
             why = (
-                f"{after} of the images so moved are nearest to one of their class, {100 * first.before:.0f}% as they "
-                f"are, {100 * first.chance:.0f}% by chance"
+                f"nearest neighbors have the same class for {after} of the images after it, "
+                f"{100 * first.before:.0f}% before, {100 * first.chance:.0f}% by chance"
             )
-            said.append(Suggestion(take, ", ".join(some), why, tuple(some)))
-    return said
+            advice.append(Suggestion(take, ", ".join(some), why, tuple(some)))
+    return advice
 
 
-def _of_light(found: Survey) -> list[Suggestion]:
-    """Light changes the mean and the brightest pixels alike; where only the mean varies it is the content."""
-    said = []
-    brightness = min(found.within["brightness"], found.within["highlights"])
-    strengths = {"brightness": brightness, "contrast": min(found.within["contrast"], found.within["highlights"])}
-    shown = " and ".join(f"{name} by {100 * value:.0f}%" for name, value in strengths.items())
+def _of_light(measured: Survey) -> list[Suggestion]:
+    """Suggests color operations.
+
+    Illumination changes the mean and the brightest pixels alike; where only the mean varies, the content does.
+    """
+    advice = []
+    brightness = min(measured.within["brightness"], measured.within["highlights"])
+    strengths = {"brightness": brightness, "contrast": min(measured.within["contrast"], measured.within["highlights"])}
+    variation = " and ".join(f"{name} varies by {100 * value:.0f}%" for name, value in strengths.items())
     if brightness >= VARIES:  # a factor uniform in 1 +- s varies by s / sqrt(3)
         block = ", ".join(f"{name} = {min(STRONGEST, np.sqrt(3) * value):.1f}" for name, value in strengths.items())
-        said.append(
-            Suggestion(True, f"color_jitter: {block}", f"within a class light varies {shown}", ("color_jitter",))
-        )
+        advice.append(Suggestion(True, f"color_jitter: {block}", f"within a class {variation}", ("color_jitter",)))
     elif not np.isnan(brightness):
-        said.append(Suggestion(False, "color_jitter", f"within a class light varies {shown} only", ("color_jitter",)))
-    if found.colourless > 0.99 and len(found.mean) == 3:
-        why = f"the channels are equal in {100 * found.colourless:.1f}% of the images"
-        said.append(
-            Suggestion(False, "saturation, hue; config.data.source.channels = 1 will do", why, ("saturation", "hue"))
+        advice.append(Suggestion(False, "color_jitter", f"within a class {variation} only", ("color_jitter",)))
+    if measured.colorless > 0.99 and len(measured.mean) == 3:
+        why = f"the channels are equal in {100 * measured.colorless:.1f}% of the images"
+        advice.append(
+            Suggestion(False, "saturation, hue; config.data.source.channels = 1 suffices", why, ("saturation", "hue"))
         )
-    return said
+    return advice
 
 
-def _of_edges(found: Survey) -> list[Suggestion]:
-    widths = found.quality.edge_width[~found.held_out]
+def _of_edges(measured: Survey) -> list[Suggestion]:
+    widths = measured.quality.edge_width[~measured.held_out]
     if np.isnan(widths).all():
         return []
     median, wide = np.nanquantile(widths, (0.5, 0.95))
@@ -103,49 +114,54 @@ def _of_edges(found: Survey) -> list[Suggestion]:
     if wide < SHARP:
         return [
             Suggestion(
-                False, "gaussian_blur", f"95% of the images have edges below {wide:.1f} pixels: none is blurred", op
+                False,
+                "gaussian_blur",
+                f"95% of the images have edges narrower than {wide:.1f} pixels: they are not blurred",
+                op,
             )
         ]
     sigma = np.sqrt(wide**2 - median**2)
-    why = f"edges are {median:.1f} pixels wide, in one image of twenty {wide:.1f} or more"
+    why = f"edges are {median:.1f} pixels wide, in 5% of the images {wide:.1f} or more"
     return [Suggestion(True, f"gaussian_blur: sigma_max = {sigma:.1f}", why, op)]
 
 
 def _of_sizes(sizes: np.ndarray, size: int, fit: str) -> list[Suggestion]:
-    said = []
+    advice = []
     shape = sizes[:, 1] / sizes[:, 0]
     stretched = float(np.quantile(np.maximum(shape, 1 / shape), 0.95))
     lost = float((1 - np.minimum(shape, 1 / shape)).mean())
     small = float((sizes.min(1) < size).mean())
     if fit == "squash" and stretched > 1.1:
-        why = f"the pictures are squashed, one of twenty by {stretched:.2f} or more"
-        said.append(Suggestion(True, f"random_resized_crop: ratio = {stretched:.2f}", why, ("random_resized_crop",)))
+        why = f"images are squashed to squares, 5% of them by {stretched:.2f} or more"
+        advice.append(Suggestion(True, f"random_resized_crop: ratio = {stretched:.2f}", why, ("random_resized_crop",)))
     if fit == "crop" and lost > 0.2:
-        why = f"the cut to a square loses {100 * lost:.0f}% of a picture on average"
-        said.append(Suggestion(True, 'config.data.source.fit = "pad" or "squash"', why))
+        why = f"the crop to a square loses {100 * lost:.0f}% of an image on average"
+        advice.append(Suggestion(True, 'config.data.source.fit = "pad" or "squash"', why))
     if small > 0.1:
-        why = f"{100 * small:.0f}% of the pictures are smaller than the {size} pixels asked for"
-        said.append(Suggestion(True, f"config.data.source.size = {int(np.median(sizes.min(1)))} or less", why))
-    return said
+        why = f"{100 * small:.0f}% of the images are smaller than the {size} pixels of config.data.source.size"
+        advice.append(Suggestion(True, f"config.data.source.size = {int(np.median(sizes.min(1)))} or less", why))
+    return advice
 
 
-def _of_objects(found: Survey, size: int) -> list[Suggestion]:
-    if found.objects is None or not len(found.objects.overlaps):
+def _of_objects(measured: Survey, size: int) -> list[Suggestion]:
+    if measured.objects is None or not len(measured.objects.overlaps):
         return []
-    return [*_copy_paste(found.objects), *(_cutout(found.objects, size) if size else ())]
+    return [*_copy_paste(measured.objects), *(_cutout(measured.objects, size) if size else ())]
 
 
 def _cutout(objects: Objects, size: int) -> list[Suggestion]:
-    """A square that hides at most half of the median object, and not more than the paper's half of a side."""
+    """Suggests a square that hides at most half of the median object, and at most half of a side (arXiv 1708.04552)."""
     median, op = float(np.median(objects.areas)), ("cutout",)
     side = min(int(size * np.sqrt(HIDDEN * median)), size // 2)
-    gone = float((objects.longer <= 0.5).mean())
+    hidden = float((objects.longer <= 0.5).mean())
     why = f"the median object takes {100 * median:.1f}% of the image"
     if side < SMALLEST:
         return [Suggestion(False, "cutout", f"{why}: a square that leaves half of it is {side} pixels wide", op)]
     why += f", of which this hides at most {100 * min(HIDDEN, side**2 / size**2 / median):.0f}%"
     return [
-        Suggestion(True, f"cutout: size = {side}", f"{why}; half of a side hides {100 * gone:.0f}% of the objects", op)
+        Suggestion(
+            True, f"cutout: size = {side}", f"{why}; half of a side hides {100 * hidden:.0f}% of the objects", op
+        )
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a data set is like, measured before training: classes, pixels, sizes, duplicates, outliers, objects."""
+"""Survey of a dataset before training: classes, pixels, sizes, duplicates, outliers, objects."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -14,11 +14,13 @@ from efficient_jax.data.stream import Streamed
 from efficient_jax.detection import overlap
 from efficient_jax.tasks import TASKS
 
-FREEDOM = 10  # degrees of it, below which a spread within classes says nothing
-MEASURED = 5000  # images whose pixels and features are looked at: more take longer and say the same
-DRAWINGS, COMPARED = 32, 1000  # so many images of so few pixels are compared: thousands look alike, which takes minutes
-MOVED = 2000  # labelled images that are mirrored
-SIDE = 16  # pixels of the small pictures that distances are of
+FREEDOM = 10  # degrees of freedom below which the variation within classes is not estimated
+MEASURED = 5000  # images that are measured: more take longer and change no figure noticeably
+# Images of at most 32 pixels a side are compared for near copies only up to 1,000: thousands are alike by chance, and
+# comparing them takes minutes.
+DRAWINGS, COMPARED = 32, 1000
+MOVED = 2000  # labelled images that are mirrored and rotated
+SIDE = 16  # pixels of the thumbnails from which distances are computed
 
 MOVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "flip": lambda images: images[:, :, ::-1],
@@ -28,52 +30,54 @@ MOVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 class Move(NamedTuple):
-    """How many labelled images have their class in common with the nearest other one."""
+    """Fraction of labelled images whose nearest other image has their class, before and after a geometric move."""
 
     before: float
-    after: float  # it itself moved, the other not
-    chance: float  # of two images drawn at random
+    after: float  # only the image itself is moved, the others are not
+    chance: float  # for two images drawn at random
     error: float  # standard error of `before`
 
     @property
     def kept(self) -> float:
-        """The share of what is above chance that remains after the move."""
+        """The fraction of the agreement above chance that remains after the move."""
         return (self.after - self.chance) / (self.before - self.chance)
 
 
 class Survey(NamedTuple):
-    members: Bool[np.ndarray, "n classes"]  # which images are known to be of which classes
-    counts: dict[str, Int[np.ndarray, " classes"]]  # part -> images of each class
-    unknown: dict[str, int]  # part -> images of which nobody knows the class
-    mean: tuple[float, ...]  # of each channel over all pixels of images that are not held out, 0..1
+    """Measurements of the n images of a dataset, most of them on a sample of m images."""
+
+    members: Bool[np.ndarray, "n classes"]  # whether an image is known to have a class
+    counts: dict[str, Int[np.ndarray, " classes"]]  # part of the split -> images of each class
+    unknown: dict[str, int]  # part of the split -> images without a known class
+    mean: tuple[float, ...]  # of each channel over all pixels of the sample that are not held out, 0..1
     std: tuple[float, ...]
-    ids: Int[np.ndarray, " m"]  # the images of what follows
-    held_out: Bool[np.ndarray, " m"]  # which of them are for validation or test
-    quality: image_quality.Quality
-    colourless: float  # share of images whose channels are equal
-    features: str  # what distances are of
-    spread: Float[np.ndarray, " classes"]
-    distance: Float[np.ndarray, " m"]  # Mahalanobis
-    outliers: Int[np.ndarray, " k"]  # ids, the farthest first
-    within: dict[str, float]  # measure -> its coefficient of variation within the classes of labelled images; or nan
-    moves: dict[str, Move]
-    equal: list[list[int]]  # ids of images that equal each other, of the whole set
-    compared: int  # images of which it is known whether they are near another
-    near: leakage.Near  # pairs of ids that are nearly, and not quite, equal
-    constant: Int[np.ndarray, " k"]  # ids of images of one colour, of the whole set
-    objects: overlap.Objects | None
+    ids: Int[np.ndarray, " m"]  # indices of the sample
+    held_out: Bool[np.ndarray, " m"]  # whether an image of the sample is for validation or test
+    quality: image_quality.Quality  # of the sample
+    colorless: float  # fraction of training images of the sample whose channels are equal
+    features: str  # name of the features from which distances are computed
+    spread: Float[np.ndarray, " classes"]  # RMS distance from the class mean relative to that of all; or NaN
+    distance: Float[np.ndarray, " m"]  # Mahalanobis distance from the mean, about 1
+    outliers: Int[np.ndarray, " k"]  # indices, the farthest first
+    within: dict[str, float]  # measure -> coefficient of variation within the classes of labelled images, or NaN
+    moves: dict[str, Move]  # by the names of `MOVES`
+    equal: list[list[int]]  # groups of indices of equal images, in the whole dataset
+    compared: int  # number of images that were compared for `near`
+    near: leakage.Near  # pairs of indices that are nearly, but not exactly, equal
+    constant: Int[np.ndarray, " k"]  # indices of images of one color, in the whole dataset
+    objects: overlap.Objects | None  # None for a dataset without boxes
 
     @property
     def imbalance(self) -> float:
-        """Labelled images of the largest class for each of the smallest."""
+        """Number of labelled images of the largest class for each one of the smallest class."""
         labelled = self.counts["labelled"]
         return float(labelled.max() / max(labelled.min(), 1))
 
     @property
     def entropy(self) -> float:
-        """Of the classes of labelled images, as a share of what equal classes have."""
-        share = self.counts["labelled"] / max(self.counts["labelled"].sum(), 1)
-        return float(-(share * np.log(np.maximum(share, 1e-300))).sum() / np.log(len(share)))
+        """Entropy of the classes of labelled images relative to equally frequent classes, 0..1."""
+        fractions = self.counts["labelled"] / max(self.counts["labelled"].sum(), 1)
+        return float(-(fractions * np.log(np.maximum(fractions, 1e-300))).sum() / np.log(len(fractions)))
 
 
 def survey(
@@ -82,11 +86,13 @@ def survey(
     network: Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n d"]] | None = None,
     padded: bool = False,
 ) -> Survey:
-    """Measures the images of `source` and of its parts, as `load_data` returns them.
+    """Measures a dataset; everything that suggests a setting comes from images that are not held out.
 
-    What suggests something for training is taken from images that are not held out. `network` gives features of
-    photographs; without it distances are of small pictures. `padded`: pictures of `source.sizes` were made square by
-    grey around them, so that their border is not that of the image.
+    Args:
+        source: the dataset.
+        split: part -> indices of its images, as `experiment.dataset.load_data` returns it.
+        network: images -> features, from which distances are computed; None: from principal components of thumbnails.
+        padded: whether images were made square by a gray border, so that the border of the image is inside of it.
     """
     used = np.sort(np.concatenate(list(split.values())))
     ids = _some(used, MEASURED)
@@ -96,14 +102,13 @@ def survey(
     members = task.members(source.labels, len(source.classes))
     compared = ids if max(images.shape[1:3]) > DRAWINGS else _some(ids, COMPARED)
     known = task.known(source.labels)
-    small = resized(images, SIDE)
-    of_pixels = feature_distances.principal(small[~held_out])
-    features = network(images) if network else of_pixels(small)
+    thumbnails = resized(images, SIDE)
+    thumbnail_features = feature_distances.principal(thumbnails[~held_out])
+    features = network(images) if network else thumbnail_features(thumbnails)
     features = features / np.linalg.norm(features, axis=1, keepdims=True) if network else features
-    far = feature_distances.mahalanobis(features)
-    measured = image_quality.quality(images)
+    distances = feature_distances.mahalanobis(features)
     labelled = _some(split["labelled"], MEASURED)
-    light = image_quality.quality(source.images[labelled])
+    labelled_quality = image_quality.quality(source.images[labelled])
     return Survey(
         members=members,
         counts={part: members[rows].sum(0) for part, rows in split.items()},
@@ -111,16 +116,17 @@ def survey(
         **dict(zip(("mean", "std"), statistics.mean_std(images[~held_out]), strict=True)),
         ids=ids,
         held_out=held_out,
-        quality=measured,
-        colourless=float(image_quality.colourless(images[~held_out]).mean()),
+        quality=image_quality.quality(images),
+        colorless=float(image_quality.colourless(images[~held_out]).mean()),
         features="EfficientNet-Lite0's features" if network else f"{SIDE} x {SIDE} pixels",
         spread=feature_distances.spread(features, members[ids]),
-        distance=far,
-        outliers=ids[feature_distances.outliers(far)],
+        distance=distances,
+        outliers=ids[feature_distances.outliers(distances)],
         within={
-            name: _within(getattr(light, name), members[labelled]) for name in ("brightness", "highlights", "contrast")
+            name: _within(getattr(labelled_quality, name), members[labelled])
+            for name in ("brightness", "highlights", "contrast")
         },
-        moves=_moves(source, split["labelled"], of_pixels) if task.one_class else {},
+        moves=_moves(source, split["labelled"], thumbnail_features) if task.one_class else {},
         equal=_groups(digests(source), used),
         compared=len(compared),
         near=_near(images[np.searchsorted(ids, compared)], compared),
@@ -131,18 +137,22 @@ def survey(
 
 def _constant(source: Source) -> Bool[np.ndarray, " n"]:
     images = source.images
-    return images.constant() if isinstance(images, Streamed) else image_quality.constant(images)
+    if isinstance(images, Streamed):
+        return images.constant()
+    return image_quality.constant(images)
 
 
 def _some(ids: Int[np.ndarray, " n"], most: int) -> Int[np.ndarray, " m"]:
-    """At most so many, spread over all."""
-    return ids[np.linspace(0, len(ids) - 1, min(most, len(ids))).astype(int)]
+    """Returns at most `most` of the indices, evenly spaced."""
+    spaced: np.ndarray = ids[np.linspace(0, len(ids) - 1, min(most, len(ids))).astype(int)]
+    return spaced
 
 
 def _within(values: Float[np.ndarray, " n"], members: Bool[np.ndarray, "n classes"]) -> float:
-    """The standard deviation within classes as a share of the mean; nan where too few images say something of it."""
-    squares = sum(np.square(values[of] - values[of].mean()).sum() for of in members.T if of.any())
-    freedom = sum(max(int(of.sum()) - 1, 0) for of in members.T)
+    """Returns the standard deviation within classes relative to the mean; NaN below `FREEDOM` degrees of freedom."""
+    classes = [values[in_class] for in_class in members.T if in_class.any()]
+    squares = sum(np.square(of_class - of_class.mean()).sum() for of_class in classes)
+    freedom = sum(len(of_class) - 1 for of_class in classes)
     return float(np.sqrt(squares / freedom) / max(values.mean(), 1e-9)) if freedom >= FREEDOM else float("nan")
 
 
@@ -151,15 +161,15 @@ def _moves(source: Source, labelled: Int[np.ndarray, " n"], features: feature_di
     images, labels = resized(source.images[ids], SIDE), source.labels[ids]
     if len(ids) < 2 * len(source.classes):
         return {}
-    seen = features(images)
-    before = feature_distances.nearest_agree(seen, labels, seen).mean()
+    unmoved = features(images)
+    before = feature_distances.nearest_agree(unmoved, labels, unmoved).mean()
     chance = np.square(np.bincount(labels) / len(labels)).sum()
     error = np.sqrt(before * (1 - before) / len(labels))
     h, w = source.images.shape[1:3]
     return {
         name: Move(
             float(before),
-            float(feature_distances.nearest_agree(seen, labels, features(move(images))).mean()),
+            float(feature_distances.nearest_agree(unmoved, labels, features(move(images))).mean()),
             float(chance),
             float(error),
         )
@@ -169,17 +179,17 @@ def _moves(source: Source, labelled: Int[np.ndarray, " n"], features: feature_di
 
 
 def _groups(hashes: list[bytes], ids: Int[np.ndarray, " n"]) -> list[list[int]]:
-    found: dict[bytes, list[int]] = {}
-    for number in ids.tolist():
-        found.setdefault(hashes[number], []).append(number)
-    return [group for group in found.values() if len(group) > 1]
+    groups: dict[bytes, list[int]] = {}
+    for index in ids.tolist():
+        groups.setdefault(hashes[index], []).append(index)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _near(images: UInt8[np.ndarray, "n h w c"], ids: Int[np.ndarray, " n"]) -> leakage.Near:
-    pairs, apart = leakage.near(images)
+    pairs, distances = leakage.near(images)
     hashes = identity.digests(images)
     differ = np.array([hashes[one] != hashes[other] for one, other in pairs], bool)
-    return leakage.Near(ids[pairs[differ]], apart[differ])
+    return leakage.Near(ids[pairs[differ]], distances[differ])
 
 
 def _objects(source: Source, ids: Int[np.ndarray, " n"], padded: bool) -> overlap.Objects | None:

@@ -1,4 +1,4 @@
-"""Class bias, as `class_bias` measures it, in cells and a plot."""
+"""Table cells and a plot of class bias, as `explore.class_bias` measures it."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,12 +11,17 @@ from matplotlib.figure import Figure
 from efficient_jax.metrics.accuracy import wilson
 from efficient_jax.report import plots
 
-PRINTED = 20  # classes, those first that lose most
+PRINTED = 20  # classes in a table, those that lose most accuracy
 
 PROBE_HEADERS = ["applied", "trained with it", "before", "after", "control before", "control after", "excess, points"]
 
 
 def headers(steps: Sequence[str]) -> list[str]:
+    """Returns the headers above the cells of `rows`.
+
+    Args:
+        steps: name of each strength of the operation, weak to strong; the first is without it.
+    """
     return ["class", *steps, "slope"]
 
 
@@ -26,19 +31,26 @@ def rows(
     slopes: Float[np.ndarray, " classes"],
     classes: Sequence[str],
 ) -> list[list[str]]:
-    """Mean over classes, worst class, then the classes, steepest loss first; none for classes without images."""
+    """Returns the cells under `headers`: the mean over classes, the worst class, then the `PRINTED` steepest losses.
+
+    Args:
+        right: correct predictions of each class at each strength.
+        n: images of each class; a class without images is left out.
+        slopes: change of accuracy from one strength to the next, as a fraction; negative is a loss.
+        classes: class names.
+    """
     known = np.flatnonzero(n)
     accuracy = right[:, known] / n[known]
     worst = [f"{100 * step.min():.1f} ({classes[known[step.argmin()]]})" for step in accuracy]
     mean = [f"{100 * step.mean():.1f}" for step in accuracy]
-    found = [
+    cells = [
         ["mean of classes", *mean, f"{100 * slopes[known].mean():+.1f}"],
         ["worst class", *worst, f"{100 * slopes[known].min():+.1f}"],
     ]
     for label in known[np.argsort(slopes[known], kind="stable")][:PRINTED]:
-        cells = [_rate(int(step[label]), int(n[label])) for step in right]
-        found.append([classes[label], *cells, f"{100 * slopes[label]:+.1f}"])
-    return found
+        rates = [_rate(int(step[label]), int(n[label])) for step in right]
+        cells.append([classes[label], *rates, f"{100 * slopes[label]:+.1f}"])
+    return cells
 
 
 def plot(
@@ -47,7 +59,17 @@ def plot(
     n: Int[np.ndarray, " classes"],
     classes: Sequence[str],
 ) -> str:
-    """Accuracy against strength as an SVG: every class in gray, their mean, and the worst at the greatest strength."""
+    """Plots accuracy against strength: each class in gray, their mean, and the worst class at the greatest strength.
+
+    Args:
+        steps: name of each strength, weak to strong.
+        right: correct predictions of each class at each strength.
+        n: images of each class; a class without images is left out.
+        classes: class names.
+
+    Returns:
+        An SVG as a data URI.
+    """
     known = np.flatnonzero(n)
     accuracy = 100 * right[:, known] / n[known]
     worst = accuracy[-1].argmin()
@@ -74,10 +96,18 @@ def probe_row(
     rates: Sequence[tuple[int, int] | None],
     excess: tuple[float, float, float] | None,
 ) -> list[str]:
-    """The cells under `PROBE_HEADERS`; `rates` are (found, of how many), of the member and of the control."""
+    """Returns the cells under `PROBE_HEADERS`.
+
+    Args:
+        applied: name of the operation.
+        trained: names of the classes that were trained with it.
+        rates: (images predicted as one of these classes, images), before and after the operation, of the member and
+            then of the control; None where there is no control.
+        excess: rise of the member minus rise of the control, as fractions: mean, low, high; None without a control.
+    """
     cells = [_rate(*rate) if rate else "–" for rate in rates]
-    shown = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in excess)) if excess else "–"
-    return [applied, trained, *cells, shown]
+    excess_cell = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in excess)) if excess else "–"
+    return [applied, trained, *cells, excess_cell]
 
 
 def _rate(part: int, whole: int) -> str:

@@ -1,4 +1,4 @@
-"""`evaluation.html`: what members are worth, where they are wrong, and what one has over another, on one page."""
+"""`evaluation.html`: metrics, mistakes and pairwise comparison of members on one page."""
 
 import os
 import pathlib
@@ -13,9 +13,9 @@ from efficient_jax.report import page, plots, tables, template
 
 Scores = Mapping[str, Mapping[str, Any]]
 Result = tuple[str, Sequence[str], Sequence[Sequence[str]]]
-"""What is said, and headers and rows of a table below it."""
+"""(caption, headers, rows) of a table; a caption alone has no headers and no rows."""
 
-HEADERS = ["member", "test accuracy, % [95% interval]", "balanced, %", "macro F1, %", "NLL", "ECE", "its floor"]
+HEADERS = ["member", "test accuracy, % [95% interval]", "balanced, %", "macro F1, %", "NLL", "ECE", "ECE floor"]
 SEVERAL_LABELS_HEADERS = ["member", "all labels right, % [95% interval]", *tables.SEVERAL_LABELS.values(), "NLL"]
 TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
 PIXEL_HEADERS = ["member", "mean IoU, %", "pixels right, %"]
@@ -27,33 +27,37 @@ CLEAR = 0.05
 
 
 def results(about: Mapping[str, Any]) -> list[Result]:
-    """The tables; `about` is what evaluation.json holds."""
+    """Returns the tables of an evaluation.
+
+    Args:
+        about: content of evaluation.json: "members" (name -> metrics), and where they apply "pairs" and "selection".
+    """
     folder, short = shortened(list(about["members"]))
-    scores = {short[name]: of for name, of in about["members"].items()}
-    said, (first, *rest), rows = _scores(scores, f"Members in {folder}:" if folder else "")
-    rows = [[row[0], _update_and_views(of), *row[1:]] for row, of in zip(rows, scores.values(), strict=True)]
-    found: list[Result] = [(said, [first, "step, views", *rest], rows)]
-    found += [(f"{name}: {described(of, short)}", [], []) for name, of in scores.items() if "members" in of]
-    if tempered := [_tempered(name, of) for name, of in scores.items() if "temperature" in of]:
-        found.append(("Divided by the temperature that fits their validation images:", TEMPERED_HEADERS, tempered))
+    scores = {short[name]: metrics for name, metrics in about["members"].items()}
+    caption, (first, *rest), rows = _scores(scores, f"Members in {folder}:" if folder else "")
+    rows = [[row[0], _step_and_views(metrics), *row[1:]] for row, metrics in zip(rows, scores.values(), strict=True)]
+    sections: list[Result] = [(caption, [first, "step, views", *rest], rows)]
+    sections += [(f"{name}: {described(m, short)}", [], []) for name, m in scores.items() if "members" in m]
+    if tempered := [_tempered(name, metrics) for name, metrics in scores.items() if "temperature" in metrics]:
+        sections.append(("Logits divided by the temperature fitted to validation images:", TEMPERED_HEADERS, tempered))
     if about.get("pairs"):
-        found.append(("", PAIR_HEADERS, [_pair(row, short) for row in about["pairs"]]))
+        sections.append(("", PAIR_HEADERS, [_pair(row, short) for row in about["pairs"]]))
     if about.get("selection"):
         steps = ", ".join(f"{short[row['member']]} {100 * row['accuracy']:.2f}%" for row in about["selection"])
-        found.append((f"Who adds what to a soft vote, on validation images: {steps}", [], []))
-    if turned := {name: of["turned"] for name, of in scores.items() if "turned" in of}:
+        sections.append((f"Greedy soft vote, accuracy on validation images after adding each member: {steps}", [], []))
+    if turned := {name: metrics["turned"] for name, metrics in scores.items() if "turned" in metrics}:
         headers = ["member", *(f"{row['degrees']:g}°" for row in next(iter(turned.values())))]
-        rows = [[name, *(tables.accuracy(row) for row in of)] for name, of in turned.items()]
-        found.append(("Right when the images are turned both ways, % [95% interval]:", headers, rows))
-    return found
+        rows = [[name, *(tables.accuracy(counts) for counts in angles)] for name, angles in turned.items()]
+        sections.append(("Accuracy on images turned both ways, % [95% interval]:", headers, rows))
+    return sections
 
 
 def described(about: Mapping[str, Any], short: Mapping[str, str] = NOTHING) -> str:
-    """What the figures of a member are of, in one sentence.
+    """Returns in one sentence which weights and test-time views the metrics of a member come from.
 
     Args:
         about: `members.Member.about`: "stage" or "file", or "members" and "weights", with "update" and "views".
-        short: names of members -> how they are shown.
+        short: name of a member -> the name shown.
     """
     views = about.get("views")
     if "members" in about:
@@ -61,57 +65,65 @@ def described(about: Mapping[str, Any], short: Mapping[str, str] = NOTHING) -> s
             f"{short.get(name, name)} (weight {weight:g})"
             for name, weight in zip(about["members"], about["weights"], strict=True)
         ]
-        each = views if isinstance(views, list) else [views]
-        listed = list(dict.fromkeys(view or "not known" for view in each))
+        views_of_members = views if isinstance(views, list) else [views]
+        listed = list(dict.fromkeys(view or "not known" for view in views_of_members))
         return f"{', '.join(parts)}; views: {', '.join(listed)}"
     if "stage" in about:
         return f"{about['stage']}, weights of step {_known(about['update'])}; views: {views}"
     return f"{about['file']}, a file; its step and views are not known" if "file" in about else ""
 
 
-def _update_and_views(of: Mapping[str, Any]) -> str:
-    views = of.get("views")
-    return f"{_known(of.get('update'))}, {views if isinstance(views, str) else '–'}"
+def _step_and_views(metrics: Mapping[str, Any]) -> str:
+    views = metrics.get("views")
+    return f"{_known(metrics.get('update'))}, {views if isinstance(views, str) else '–'}"
 
 
-def _known(update: int | None) -> str:
-    return "–" if update is None else str(update)
+def _known(step: int | None) -> str:
+    return "–" if step is None else str(step)
 
 
 def shortened(names: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """(the folder that all members are in, or "", each name -> what is left of it)."""
+    """Returns the folder that all members share, and the names without it.
+
+    Args:
+        names: names of members; paths, or "soft vote of 3" and "uniform soup of 3".
+
+    Returns:
+        (the folder, "" if there is none; name -> shortened name).
+    """
     parents = [os.path.dirname(name) for name in names if not re.search(r"(vote|soup) of \d+$", name)]
     alike = len(parents) > 1 and all(parents) and len(set(map(os.path.isabs, parents))) == 1
     folder = os.path.commonpath(parents) if alike else ""
     return folder, {name: name.removeprefix(f"{folder}/") for name in names}
 
 
-def _scores(scores: Scores, said: str) -> Result:
-    if any("mean_iou" in of for of in scores.values()):
+def _scores(scores: Scores, caption: str) -> Result:
+    if any("mean_iou" in metrics for metrics in scores.values()):
         names = list(next(iter(scores.values()))["iou"])
-        return said, [*PIXEL_HEADERS, *(f"{name}, %" for name in names)], [_pixels(*each) for each in scores.items()]
-    several = any("mean_average_precision" in of for of in scores.values())
+        headers = [*PIXEL_HEADERS, *(f"{name}, %" for name in names)]
+        return caption, headers, [_pixels(name, metrics) for name, metrics in scores.items()]
+    several = any("mean_average_precision" in metrics for metrics in scores.values())
     rows = []
-    for name, of in scores.items():
-        row = [name, tables.accuracy(of)]
+    for name, metrics in scores.items():
+        row = [name, tables.accuracy(metrics)]
         if several:
-            row += tables.several_labels(of)
+            row += tables.several_labels(metrics)
         else:
-            row += [f"{100 * of[key]:.2f}" for key in ("balanced_accuracy", "macro_f1")]
-        row.append(tables.figure(of["negative_log_likelihood"], ".3f"))
-        calibration = [] if several else [tables.figure(of[f"calibration_{key}"], ".3f") for key in ("error", "floor")]
-        rows.append([*row, *calibration])
-    return said, SEVERAL_LABELS_HEADERS if several else HEADERS, rows
+            row += [f"{100 * metrics[key]:.2f}" for key in ("balanced_accuracy", "macro_f1")]
+        row.append(tables.figure(metrics["negative_log_likelihood"], ".3f"))
+        calibration = () if several else ("calibration_error", "calibration_floor")
+        rows.append([*row, *(tables.figure(metrics[key], ".3f") for key in calibration)])
+    return caption, SEVERAL_LABELS_HEADERS if several else HEADERS, rows
 
 
-def _pixels(name: str, of: Mapping[str, Any]) -> list[str]:
-    shares = [of["mean_iou"], of["correct"] / max(of["n"], 1), *of["iou"].values()]
-    return [name, *(tables.figure(share, ".2f", 100) for share in shares)]
+def _pixels(name: str, metrics: Mapping[str, Any]) -> list[str]:
+    fractions = [metrics["mean_iou"], metrics["correct"] / max(metrics["n"], 1), *metrics["iou"].values()]
+    return [name, *(tables.figure(fraction, ".2f", 100) for fraction in fractions)]
 
 
-def _tempered(name: str, of: Mapping[str, Any]) -> list[str]:
+def _tempered(name: str, metrics: Mapping[str, Any]) -> list[str]:
     keys = ("temperature", "tempered_negative_log_likelihood", "tempered_calibration_error")
-    return [name, *(f"{of[key]:.3f}" for key in keys)]
+    return [name, *(f"{metrics[key]:.3f}" for key in keys)]
 
 
 def _pair(row: Mapping[str, Any], short: Mapping[str, str]) -> list[str]:
@@ -127,7 +139,11 @@ def _pair(row: Mapping[str, Any], short: Mapping[str, str]) -> list[str]:
 
 
 def class_rows(classes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The cells under `CLASS_HEADERS`; `classes` as from `classification.per_class`."""
+    """Returns the cells under `CLASS_HEADERS`.
+
+    Args:
+        classes: one mapping per class, as `metrics.classification.per_class` returns them.
+    """
     return [
         [
             row["class"],
@@ -142,7 +158,11 @@ def class_rows(classes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def slice_rows(slices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """As from `slices.slices`, for the template."""
+    """Returns the slices as the template takes them, with numbers as text.
+
+    Args:
+        slices: one mapping per measure, as `evaluation.slices.slices` returns them.
+    """
     return [
         {
             "measure": row["measure"],
@@ -154,29 +174,46 @@ def slice_rows(slices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _values(of: bool | Sequence[float]) -> str:
-    return ("yes" if of else "no") if isinstance(of, bool) else " to ".join(map(tables.digits, of))
+def _values(values: bool | Sequence[float]) -> str:
+    return ("yes" if values else "no") if isinstance(values, bool) else " to ".join(map(tables.digits, values))
 
 
 def mistakes(
     images: Any, ids: np.ndarray, answers: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: list[str]
 ) -> list[dict[str, Any]]:
-    """The most confident ones; `images` [ids] are those that the others are of, with one class each."""
-    sure = probabilities[np.arange(len(ids)), answers]
+    """Returns the most confident mistakes as the template takes them, at most `page.SHOWN_MISTAKES`.
+
+    Args:
+        images: all images of the dataset, indexed by arrays of indices: uint8 [h w c] each.
+        ids: int [n], the index of each test image in `images`.
+        answers: int [n], predicted classes.
+        labels: int [n], true classes.
+        probabilities: float [n classes].
+        classes: class names.
+    """
+    confidence = probabilities[np.arange(len(ids)), answers]
     wrong = np.flatnonzero(answers != labels)
-    order = wrong[np.argsort(-sure[wrong], kind="stable")][: page.SHOWN_MISTAKES]
+    order = wrong[np.argsort(-confidence[wrong], kind="stable")][: page.SHOWN_MISTAKES]
     names = np.array(classes)
     arrays = {"true_names": names[labels[order]], "predicted_names": names[answers[order]]}
-    return page.mistakes(arrays | {"images": images[ids[order]], "confidence": sure[order]})
+    return page.mistakes(arrays | {"images": images[ids[order]], "confidence": confidence[order]})
 
 
-def changes(images: Any, of: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """For each name how many images [ids] there are, and pictures of some."""
-    found: dict[str, Any] = {}
-    for name, ids in of.items():
+def changes(images: Any, changed: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Counts the images whose prediction changed, and shows at most `SHOWN_CHANGES` of each kind.
+
+    Args:
+        images: all images of the dataset, indexed by arrays of indices: uint8 [h w c] each.
+        changed: kind of change, "won" or "lost" -> int [n], indices of its images.
+
+    Returns:
+        kind -> number of images, and "{kind}_images" -> a strip of some of them, None if there are none.
+    """
+    summary: dict[str, Any] = {}
+    for kind, ids in changed.items():
         some = ids[np.linspace(0, len(ids) - 1, min(SHOWN_CHANGES, len(ids))).astype(int)]
-        found |= {name: len(ids), f"{name}_images": plots.strip(images[some]) if len(some) else None}
-    return found
+        summary |= {kind: len(ids), f"{kind}_images": plots.strip(images[some]) if len(some) else None}
+    return summary
 
 
 def write_page(
@@ -186,7 +223,18 @@ def write_page(
     changed: Sequence[Mapping[str, Any]],
     members: Sequence[Mapping[str, Any]],
 ) -> pathlib.Path:
-    """Writes `folder/evaluation.html`, over one that is there. `changed` and `members`: see the template."""
+    """Writes `folder/evaluation.html`; an existing file is replaced.
+
+    Args:
+        folder: where to write.
+        results: tables, as `results` returns them.
+        changed: "first" and "second", names of two members, with what `changes` returns for them.
+        members: section of each member: "name", "about", "names" (of classes), "shares" (whether probabilities are
+            shares of votes), "classes", "slices", "confusion" and "mistakes".
+
+    Returns:
+        The path of the page.
+    """
     _, short = shortened([member["name"] for member in members])
     values = {
         "title": folder.resolve().name,

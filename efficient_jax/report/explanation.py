@@ -1,4 +1,4 @@
-"""`explain.html`: where networks look, in pictures and figures, on one page that loads nothing from elsewhere."""
+"""`explain.html`: heat maps and their tests on one self-contained page."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -13,31 +13,42 @@ from efficient_jax.metrics.accuracy import mean_correlation
 from efficient_jax.report import plots, tables, template
 
 NAME = "explain.html"
-SIDE = 160  # pixels of the longer side of a picture
-COLOURS = matplotlib.colormaps["inferno"]
-STRENGTH = 0.6  # of the colours, the rest is the picture in grey
+SIDE = 160  # pixels of the longer side of an image
+COLORS = matplotlib.colormaps["inferno"]
+STRENGTH = 0.6  # weight of the colors; the rest is the image in gray
 
-TRUST_HEADERS = ["random weights in", "maps", "images", "maps of one value", "rank correlation [95% interval]"]
+TRUST_HEADERS = ["random weights in", "maps", "images", "constant maps", "rank correlation [95% interval]"]
 POINTING_HEADERS = ["where it points", "images", "on an object, % [95% interval]"]
 
 
 def picture(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"] | None = None) -> plots.Picture:
-    """The image at about `SIDE` pixels, under `heat` (0 dark to 1 bright) where it is given."""
+    """Returns the image with its longer side at `SIDE` pixels, blended with a heat map.
+
+    Args:
+        image: one channel, or three and more of which the first three are shown.
+        heat: 0 (dark) to 1 (bright); None: the image alone.
+    """
     scale = SIDE / max(image.shape[:2])
     size = tuple(max(1, round(scale * side)) for side in image.shape[1::-1])
     smooth = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
-    colours = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
-    shown = np.asarray(Image.fromarray(np.ascontiguousarray(colours)).resize(size, smooth))
+    color = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
+    resized = np.asarray(Image.fromarray(np.ascontiguousarray(color)).resize(size, smooth))
     if heat is None:
-        return plots.png(shown)
+        return plots.png(resized)
     warm = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    grey = shown.mean(-1, keepdims=True)
-    mixed = STRENGTH * 255 * COLOURS(np.asarray(warm))[..., :3] + (1 - STRENGTH) * grey
+    gray = resized.mean(-1, keepdims=True)
+    mixed = STRENGTH * 255 * COLORS(np.asarray(warm))[..., :3] + (1 - STRENGTH) * gray
     return plots.png(mixed.round().astype(np.uint8))
 
 
 def trust_row(what: str, name: str, correlations: Float[np.ndarray, " n"]) -> list[str]:
-    """The cells under `TRUST_HEADERS`, the mean and interval by Fisher's z; NaN where a map has one value only."""
+    """Returns the cells under `TRUST_HEADERS`; mean and interval by Fisher's z transformation.
+
+    Args:
+        what: the layers with random weights.
+        name: the kind of map.
+        correlations: rank correlation per image; NaN where a map is constant.
+    """
     known = correlations[~np.isnan(correlations)]
     cell = "–"
     if len(known) > 1:
@@ -46,13 +57,30 @@ def trust_row(what: str, name: str, correlations: Float[np.ndarray, " n"]) -> li
 
 
 def pointing_rows(images: int, hits: Mapping[str, int], chance: float) -> list[list[str]]:
-    """The cells under `POINTING_HEADERS`."""
+    """Returns the cells under `POINTING_HEADERS`, with one row for chance.
+
+    Args:
+        images: number of images.
+        hits: what points -> images in which it points at an object.
+        chance: fraction of pixels that are on an object, 0..1.
+    """
     rows = [[what, f"{images:,}", tables.accuracy({"correct": count, "n": images})] for what, count in hits.items()]
     return [*rows, ["a random pixel", f"{images:,}", f"{100 * chance:.2f}"]]
 
 
 def write_page(folder: pathlib.Path, *, title: str, about: str, members: Sequence[Mapping[str, Any]]) -> pathlib.Path:
-    """Writes `folder/explain.html`, over one that is there. `members`: see the template."""
+    """Writes `folder/explain.html`; an existing file is replaced.
+
+    Args:
+        folder: where to write.
+        title: heading of the page.
+        about: sentence below the heading.
+        members: section of each member: "name", "images" and "maps" (sentences), "sheets" (heading, figures), "trust"
+            (rows as from `trust_row`) and "pointing" (as from `pointing_rows`, may be empty).
+
+    Returns:
+        The path of the page.
+    """
     members = [{"anchor": f"member-{number}", **member} for number, member in enumerate(members)]
     values = {
         "title": title,

@@ -1,5 +1,4 @@
-"""`explore.html`: what data are like and what a config's augmentation does, on one page that loads nothing from
-elsewhere."""
+"""`explore.html`: statistics of a dataset and contact sheets of augmentation on one self-contained page."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,17 @@ NAME = "explore.html"
 def stage(
     names: Sequence[str], ops: Sequence[str], raw: np.ndarray | None = None, views: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """Stages with the same augmentation, and their contact sheet."""
+    """Returns the section of stages that share an augmentation.
+
+    Args:
+        names: names of the stages.
+        ops: names of the operations, in order.
+        raw: uint8 [n h w c], images as stored; None: no contact sheet.
+        views: uint8 [n versions h w c], augmented versions of `raw`; None: no contact sheet.
+
+    Returns:
+        "names", "ops" and "sheet", a `plots.Picture` or None.
+    """
     sheet = plots.contact_sheet(raw, views) if raw is not None and views is not None else None
     return {"names": names, "ops": ops, "sheet": sheet}
 
@@ -31,19 +40,29 @@ def write_page(
     operations: Mapping[str, Mapping[str, sheets.Sheet]],
     members: Sequence[Mapping[str, Any]] = (),
 ) -> pathlib.Path:
-    """Writes `folder/explore.html`, over one that is there.
+    """Writes `folder/explore.html`; an existing file is replaced.
 
-    data: see survey.html; {} leaves it out. stages: as from `stage`. operations: kind -> operation -> its sheet.
-    members: see the template.
+    Args:
+        folder: where to write.
+        title: heading of the page.
+        about: sentence below the heading.
+        warnings: what the config may have wrong, one sentence each.
+        data: section of the dataset, the values of survey.html; {} leaves it out.
+        stages: as from `stage`.
+        operations: kind of operation -> operation -> its sheet.
+        members: class bias of each member, the values that explore.html reads of `member`.
+
+    Returns:
+        The path of the page.
     """
     kinds = [
         {
             "anchor": f"kind-{number}",
             "name": kind,
-            "operations": [{"name": name, "columns": sheets.columns(sheet)} for name, sheet in found.items()],
-            "drawn": any("mask" in batch for sheet in found.values() for batch in sheet.values()),
+            "operations": [{"name": name, "columns": sheets.columns(sheet)} for name, sheet in of_kind.items()],
+            "drawn": any("mask" in batch for sheet in of_kind.values() for batch in sheet.values()),
         }
-        for number, (kind, found) in enumerate(operations.items())
+        for number, (kind, of_kind) in enumerate(operations.items())
     ]
     members = [{"anchor": f"member-{number}", **member} for number, member in enumerate(members)]
     values = {
@@ -57,7 +76,7 @@ def write_page(
         "sections": [
             *([("data", "the data")] if data else []),
             ("stages", "stages"),
-            *((each["anchor"], each["name"]) for each in (*kinds, *members)),
+            *((section["anchor"], section["name"]) for section in (*kinds, *members)),
         ],
     }
     return template.write(folder / NAME, "explore.html", values)

@@ -1,4 +1,4 @@
-"""`..._to_label.html`: the pictures that are most worth labelling, on one page that loads nothing from elsewhere."""
+"""`..._to_label.html`: the images most worth labelling on one self-contained page."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,14 @@ def write_page(path: pathlib.Path, rank: str, rows: Sequence[Mapping[str, Any]],
     """Writes the page of the images to label next.
 
     Args:
-        path: the page.
-        rank: the name of the ranking.
+        path: file to write.
+        rank: name of the ranking.
         rows: for each image "image", its file; "classes", the most probable (name, probability), in order; "margin",
-            the difference of the first two; "score", that of the ranking.
-        images: uint8 [n h w c], theirs.
+            the difference of the first two probabilities; "score", its value in the ranking.
+        images: uint8 [n h w c], the images of `rows`.
+
+    Returns:
+        The path of the page.
     """
     pictures = [{**row, "picture": plots.single(image)} for row, image in zip(rows, images, strict=True)]
     return template.write(path, "labelling.html", {"rank": rank, "pictures": pictures})

@@ -1,4 +1,4 @@
-"""`report.html`: everything a run folder says, on one page that loads nothing from elsewhere."""
+"""`report.html`: results, curves, images, mistakes and config of a run on one self-contained page."""
 
 import pathlib
 from collections.abc import Sequence
@@ -15,7 +15,12 @@ SHOWN_MISTAKES = 24
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """(`block.key`, value) as `--config.block.key=value` names them."""
+    """Returns (dotted key, value) of every value of a config, named as in `--config.block.key=value`.
+
+    Args:
+        config: nested dictionaries.
+        prefix: stands before each key; "" or a dotted path that ends in a dot.
+    """
     items: list[tuple[str, Any]] = []
     for key, value in config.items():
         items += flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
@@ -23,30 +28,45 @@ def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def facts(result: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, str]:
+    """Returns the numbers of a stage by name: accuracy, negative log-likelihood, calibration error, step, speed.
+
+    Args:
+        result: result.json of the stage, as `results.read_results` returns it.
+        metrics: columns of its metrics.jsonl, {} if it has not started.
+    """
     if "test" not in result:
         last = f"last logged at step {metrics['step'][-1]:,.0f}" if metrics else "not started"
         return {"not finished": last}
     several = tables.has_several_labels(result)
-    found = {}
+    numbers = {}
     for part in ("test", "validation"):
         if counts := result.get(part):
             what = "all labels right" if several else "accuracy"
-            found[f"{part} {what}, %"] = f"{tables.accuracy(counts)} of {counts['n']:,}"
+            numbers[f"{part} {what}, %"] = f"{tables.accuracy(counts)} of {counts['n']:,}"
             if several:
                 names = [f"{part} {name}" for name in tables.SEVERAL_LABELS.values()]
-                found |= zip(names, tables.several_labels(counts), strict=True)
-    found["negative log-likelihood"] = tables.figure(result["negative_log_likelihood"], ".4f")
+                numbers |= zip(names, tables.several_labels(counts), strict=True)
+    numbers["negative log-likelihood"] = tables.figure(result["negative_log_likelihood"], ".4f")
     if "calibration_error" in result:
-        found["calibration error"] = tables.figure(result["calibration_error"], ".4f")
+        numbers["calibration error"] = tables.figure(result["calibration_error"], ".4f")
     if result.get("update") is not None:
-        found["weights of step"] = f"{result['update']:,}"
-    found["seconds"] = f"{result['seconds']:,.0f}"
+        numbers["weights of step"] = f"{result['update']:,}"
+    numbers["seconds"] = f"{result['seconds']:,.0f}"
     if "images_per_second" in metrics:
-        found["images per second (median)"] = f"{np.nanmedian(metrics['images_per_second']):,.0f}"
-    return found
+        numbers["images per second (median)"] = f"{np.nanmedian(metrics['images_per_second']):,.0f}"
+    return numbers
 
 
 def sheets(samples: dict[str, np.ndarray]) -> list[tuple[str, plots.Picture]]:
+    """Returns a contact sheet for each kind of training image that a stage has.
+
+    Args:
+        samples: arrays of samples.npz: uint8 images "raw" [n h w c] and "augmented" [n versions h w c], and the same
+            of unlabelled images as "unlabelled_raw" and "unlabelled_augmented"; {} for none.
+
+    Returns:
+        ("labelled" or "unlabelled", sheet).
+    """
     kinds = [("labelled", "raw", "augmented"), ("unlabelled", "unlabelled_raw", "unlabelled_augmented")]
     return [
         (kind, plots.contact_sheet(samples[raw], samples[augmented]))
@@ -56,12 +76,20 @@ def sheets(samples: dict[str, np.ndarray]) -> list[tuple[str, plots.Picture]]:
 
 
 def leaks(arrays: dict[str, np.ndarray]) -> plots.Picture | None:
-    """Held-out images above, what nearly equals them below."""
+    """Returns a sheet of held-out images, each above the training images that nearly equal it.
+
+    Args:
+        arrays: arrays of leaks.npz, "images" uint8 [n 1+m h w c] with the held-out one first; {} for none.
+    """
     return plots.contact_sheet(arrays["images"][:, 0], arrays["images"][:, 1:]) if arrays else None
 
 
 def pseudo_labels(about: dict[str, Any]) -> dict[str, Any] | None:
-    """What the page shows of a `pseudo_labels.json`."""
+    """Returns the pseudo-label section of a stage, None if it has none.
+
+    Args:
+        about: content of pseudo_labels.json; {} if there is no such file.
+    """
     if not about:
         return None
     rows = about["classes"]
@@ -76,6 +104,17 @@ def pseudo_labels(about: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def confusion(labels: Int[np.ndarray, " n"], answers: Int[np.ndarray, " n"], classes: Sequence[str]) -> dict[str, Any]:
+    """Returns a confusion matrix as the template takes it.
+
+    Args:
+        labels: true classes.
+        answers: predicted classes.
+        classes: class names.
+
+    Returns:
+        "counts" and "shade", nested lists [k k]; above `PRINTED_CLASSES` classes instead "picture", a heat map, and
+        "pairs", the most frequent mistakes.
+    """
     counts = plots.confusion(labels, answers, len(classes))
     if len(classes) > PRINTED_CLASSES:
         return {"picture": plots.heat_map(counts), "pairs": plots.most_confused(counts)}
@@ -83,10 +122,11 @@ def confusion(labels: Int[np.ndarray, " n"], answers: Int[np.ndarray, " n"], cla
 
 
 def mistakes(arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Returns what the page shows of each mistake.
+    """Returns mistakes as the template takes them, at most `SHOWN_MISTAKES`.
 
     Args:
-        arrays: "images", "true_names" and "predicted_names" of each, and "loss" or "confidence"; {} for none.
+        arrays: "images", "true_names", "predicted_names", and "loss" or "confidence", all in the order to show; {} for
+            none.
     """
     if not arrays:
         return []
@@ -104,49 +144,62 @@ def mistakes(arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 
 
 def class_names(run: dict[str, Any], count: int) -> list[str]:
-    """Names from `run.json`; a class without a name goes by its index."""
+    """Returns the class names of a run; a class without a name is called by its index.
+
+    Args:
+        run: content of run.json; {} if there is no such file.
+        count: number of classes at least.
+    """
     names = [str(name) for name in run.get("data", {}).get("classes", [])]
     return names + [str(i) for i in range(len(names), count)]
 
 
 def stage_section(
-    folder: pathlib.Path, result: dict[str, Any], metrics: dict, run: dict, confusions: bool = True
+    folder: pathlib.Path,
+    result: dict[str, Any],
+    metrics: dict[str, np.ndarray],
+    run: dict[str, Any],
+    confusions: bool = True,
 ) -> dict[str, Any]:
-    """Returns what the page shows of a stage.
+    """Returns the section of a stage, the values that page.html reads of `stage`.
 
     Args:
-        folder: of the stage.
-        result: its `result.json`.
-        metrics: the columns of its `metrics.jsonl`.
-        run: the `run.json`.
-        confusions: whether a class can be taken for another: whether each image has one class.
+        folder: folder of the stage.
+        result: its result.json, as `results.read_results` returns it.
+        metrics: columns of its metrics.jsonl.
+        run: content of run.json.
+        confusions: whether to show a confusion matrix; only where each image has exactly one class.
     """
     kinds = ("samples", "predictions", "mistakes")
     arrays = {kind: read_arrays(folder / f"{kind}.npz") for kind in kinds}
-    widths = [of["probabilities"].shape[1] for of in arrays.values() if "probabilities" in of]
+    widths = [content["probabilities"].shape[1] for content in arrays.values() if "probabilities" in content]
     classes = class_names(run, max(widths, default=0))
-    said = arrays["predictions"]
+    predictions = arrays["predictions"]
     return {
         "name": result["stage"],
         "facts": facts(result, metrics),
         "classes": classes,
         "sheets": sheets(arrays["samples"]),
         "pseudo_labels": pseudo_labels(read_json(folder / "pseudo_labels.json")),
-        "confusion": confusion(said["label"], said["probabilities"].argmax(1), classes)
-        if said and confusions
+        "confusion": confusion(predictions["label"], predictions["probabilities"].argmax(1), classes)
+        if predictions and confusions
         else None,
         "mistakes": mistakes(arrays["mistakes"]),
     }
 
 
 def write_report(workdir: str | pathlib.Path, confusions: bool = True) -> pathlib.Path:
-    """Writes `workdir/report.html`; a run under way is shown as far as it is.
+    """Writes `workdir/report.html`; an unfinished run is shown as far as it is.
 
     Args:
-        workdir: the folder of the run.
-        confusions: whether a class can be taken for another: whether each image has one class.
+        workdir: folder of the run.
+        confusions: whether to show confusion matrices; only where each image has exactly one class.
 
-    Returns: the path of the page.
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: there is no config.json with stages.
     """
     workdir = pathlib.Path(workdir)
     config, run, results = read_config(workdir), read_json(workdir / "run.json"), read_results(workdir)

@@ -1,4 +1,4 @@
-"""What the page draws: curves as SVG, pictures as PNG (both data URIs), bars and matrices as counts.
+"""Graphics of the pages: curves as SVG and images as PNG or JPEG (all data URIs), confusion matrices as counts.
 
 Bars and the small confusion matrix are laid out in HTML, where text stays text: a class name needs no font
 of matplotlib's, wraps on a phone, and costs no drawing time.
@@ -37,11 +37,22 @@ class Picture(NamedTuple):
 
 
 def data_uri(media: str, data: bytes) -> str:
+    """Returns a base64 data URI.
+
+    Args:
+        media: media type, such as "image/png".
+        data: content of the file.
+    """
     return f"data:{media};base64,{base64.b64encode(data).decode()}"
 
 
 def png(image: UInt8[np.ndarray, "h w 3"], scale: int = 1) -> Picture:
-    """The browser scales up (`image-rendering: pixelated`), so the file stays small."""
+    """Returns an image as PNG; the browser scales it up (`image-rendering: pixelated`), so the file stays small.
+
+    Args:
+        image: RGB.
+        scale: CSS pixels per image pixel, 1 or more.
+    """
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "png")
     height, width = image.shape[:2]
@@ -49,17 +60,27 @@ def png(image: UInt8[np.ndarray, "h w 3"], scale: int = 1) -> Picture:
 
 
 def rgb(image: UInt8[np.ndarray, "h w c"], side: int = TILE) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Three channels (gray is repeated, what lies beyond the third left out) and no side above `side`."""
+    """Returns an image with three channels, shrunk so that no side exceeds `side`.
+
+    Args:
+        image: fewer than three channels: the first is repeated; more: the first three are kept.
+        side: pixels, 1 or more.
+    """
     image = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
     if max(image.shape) <= side:
         return image
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    picture.thumbnail((side, side))
-    return np.asarray(picture)
+    thumbnail = Image.fromarray(np.ascontiguousarray(image))
+    thumbnail.thumbnail((side, side))
+    return np.asarray(thumbnail)
 
 
 def strip(images: Iterable[UInt8[np.ndarray, "h w c"]], side: int = TILE) -> Picture:
-    """Images beside each other, none larger than `side`; a JPEG where they are photographs, an eighth of a PNG."""
+    """Returns images side by side: above `PIXEL_ART` pixels a JPEG, which takes an eighth of a PNG, else a PNG.
+
+    Args:
+        images: one or more, of any sizes and channels.
+        side: largest side of an image in the strip, pixels.
+    """
     tiles = [rgb(image, side) for image in images]
     height, width = np.max([tile.shape[:2] for tile in tiles], axis=0)
     sheet = np.full((height, len(tiles) * (width + 2) - 2, 3), 255, np.uint8)
@@ -73,7 +94,16 @@ def strip(images: Iterable[UInt8[np.ndarray, "h w c"]], side: int = TILE) -> Pic
 
 
 def histogram(values: Float[np.ndarray, " n"], others: Float[np.ndarray, " m"], label: str) -> str:
-    """Shares of `values` as bars, of `others` as a line, over the middle 99% of both, as an SVG."""
+    """Plots the distribution of `values` as bars and of `others` as a line, over the middle 99% of both.
+
+    Args:
+        values: one or more; NaN and infinity do not count.
+        others: may be empty.
+        label: label of the horizontal axis.
+
+    Returns:
+        An SVG as a data URI.
+    """
     both = np.concatenate([values, others])
     low, high = np.quantile(both[np.isfinite(both)], (0.005, 0.995))
     edges = np.linspace(low, high if high > low else low + 1, 41)
@@ -94,13 +124,18 @@ def histogram(values: Float[np.ndarray, " n"], others: Float[np.ndarray, " m"], 
 
 
 def contact_sheet(raw: UInt8[np.ndarray, "n h w c"], views: UInt8[np.ndarray, "n m h2 w2 c"]) -> Picture:
-    """A column per image: as stored on top, its augmented versions below. As many as fit the page."""
+    """Returns a sheet with a column per image: as stored on top, its augmented versions below.
+
+    Args:
+        raw: images as stored; as many are shown as fit into `SHEET_WIDTH` pixels.
+        views: m augmented versions of each, of which `SHEET_VIEWS` are shown.
+    """
     columns = [[rgb(image), *map(rgb, versions[:SHEET_VIEWS])] for image, versions in zip(raw, views, strict=True)]
     height, width = np.max([tile.shape[:2] for column in columns for tile in column], axis=0)
     scale = max(1, TILE // max(height, width))
     columns = columns[: max(1, SHEET_WIDTH // ((width + 1) * scale))]
     rows = len(columns[0])
-    top = 3  # parts the first row from those below
+    top = 3  # pixels between the first row and those below
     sheet = np.full((rows * (height + 1) - 1 + top, len(columns) * (width + 1) - 1, 3), 255, np.uint8)
     for x, column in enumerate(columns):
         for y, tile in enumerate(column):
@@ -110,18 +145,35 @@ def contact_sheet(raw: UInt8[np.ndarray, "n h w c"], views: UInt8[np.ndarray, "n
 
 
 def single(image: UInt8[np.ndarray, "h w c"]) -> Picture:
+    """Returns one image as PNG, its longer side scaled to about `TILE` pixels.
+
+    Args:
+        image: any number of channels, see `rgb`.
+    """
     image = rgb(image)
     return png(image, max(1, TILE // max(image.shape[:2])))
 
 
 def smooth(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " points"]:
-    """Means of at most `CURVE_POINTS` neighbouring stretches."""
+    """Returns means of consecutive values, at most `CURVE_POINTS` of them.
+
+    Args:
+        values: one or more.
+    """
     return np.array([part.mean() for part in np.array_split(values, min(len(values), CURVE_POINTS))])
 
 
 def learning_curves(curves: dict[str, dict[str, np.ndarray]], metric: str) -> str | None:
-    """`metric` against steps as an SVG, a line per stage; None where no stage logged it."""
-    logged = {stage: of for stage, of in curves.items() if metric in of and np.isfinite(of[metric]).any()}
+    """Plots a metric against steps, a line per stage.
+
+    Args:
+        curves: stage -> its metrics by name, with "step", as `results.read_metrics` returns them.
+        metric: name of the metric.
+
+    Returns:
+        An SVG as a data URI; None if no stage logged the metric.
+    """
+    logged = {name: m for name, m in curves.items() if metric in m and np.isfinite(m[metric]).any()}
     if not logged:
         return None
     with matplotlib.rc_context(SVG), warnings.catch_warnings():
@@ -143,23 +195,45 @@ def learning_curves(curves: dict[str, dict[str, np.ndarray]], metric: str) -> st
 
 
 def svg(figure: Figure) -> str:
+    """Returns a figure as an SVG data URI, without a date.
+
+    Args:
+        figure: not bound to a window.
+    """
     buffer = io.BytesIO()
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     return data_uri("image/svg+xml", buffer.getvalue())
 
 
 def confusion(label: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], classes: int) -> Int[np.ndarray, "k k"]:
-    """Counts of images, rows true, columns predicted."""
+    """Returns the confusion matrix: counts of images, rows true, columns predicted.
+
+    Args:
+        label: true classes, 0 .. `classes` - 1.
+        predicted: predicted classes, 0 .. `classes` - 1.
+        classes: number of classes k.
+    """
     return np.bincount(label * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def shade(counts: Int[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
-    """0..1 within each true class; square root, so that a few mistakes show beside many right answers."""
-    return np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+    """Returns the color depth of each cell of a confusion matrix, 0..1.
+
+    The depth is the square root of the share of the row: a few mistakes stay visible beside many correct predictions.
+
+    Args:
+        counts: as from `confusion`.
+    """
+    depth: np.ndarray = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+    return depth
 
 
 def heat_map(counts: Int[np.ndarray, "k k"]) -> Picture:
-    """For too many classes to print numbers: right answers blue, mistakes red, both on white."""
+    """Returns a confusion matrix as an image: correct predictions blue, mistakes red, both on white.
+
+    Args:
+        counts: as from `confusion`.
+    """
     depth = shade(counts)[..., None]
     right = np.eye(len(counts), dtype=bool)[..., None]
     full = np.where(right, np.array([0x00, 0x72, 0xB2]), np.array([0xD5, 0x5E, 0x00]))
@@ -167,8 +241,13 @@ def heat_map(counts: Int[np.ndarray, "k k"]) -> Picture:
 
 
 def most_confused(counts: Int[np.ndarray, "k k"], pairs: int = 12) -> list[tuple[int, int, int]]:
-    """(true, predicted, images) of the commonest mistakes, most first."""
+    """Returns (true class, predicted class, number of images) of the most frequent mistakes, most frequent first.
+
+    Args:
+        counts: as from `confusion`.
+        pairs: how many at most, 1 or more.
+    """
     wrong = counts * ~np.eye(len(counts), dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")[:pairs]
-    found = [(int(i // len(counts)), int(i % len(counts)), int(wrong.flat[i])) for i in order]
-    return [pair for pair in found if pair[2]]
+    most = [(int(i // len(counts)), int(i % len(counts)), int(wrong.flat[i])) for i in order]
+    return [pair for pair in most if pair[2]]

@@ -1,4 +1,4 @@
-"""Examples as pictures, what belongs to them drawn on top."""
+"""Examples as images, with masks, boxes and keypoints drawn on top."""
 
 from collections.abc import Mapping
 
@@ -14,14 +14,18 @@ Sheet = Mapping[str, Mapping[str, Shaped[np.ndarray, " b *rest"]]]
 
 ROWS, DRAWN_ROWS = 4, 2
 DRAWN = ("mask", "box_mask", "boxes", "keypoints")
-DRAWN_SIDE = 256  # pictures are enlarged to about this where lines are drawn on them
+DRAWN_SIDE = 256  # pixels: images are enlarged to about this where lines are drawn on them
 GAP = 4
 PALETTE = [tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in plots.COLORS]
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
 def columns(sheet: Sheet) -> list[tuple[str, plots.Picture]]:
-    """Each heading with the first examples below each other, all enlarged alike."""
+    """Returns (heading, the first examples below each other), all enlarged by the same factor.
+
+    Args:
+        sheet: one heading or more; the same number of examples under each.
+    """
     first = next(iter(sheet.values()))
     drawn = any(name in first for name in DRAWN)
     scale = max(1, (DRAWN_SIDE if drawn else plots.TILE) // max(first["image"].shape[1:3]))
@@ -35,7 +39,12 @@ def _column(examples: Mapping[str, np.ndarray], rows: int, scale: int) -> plots.
 
 
 def tile(example: Example, scale: int) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """An example (see `types.Example`), `scale` times enlarged: classes of pixels in colours, objects in outline."""
+    """Returns an enlarged example, its pixel classes tinted, object masks outlined, boxes and keypoints drawn.
+
+    Args:
+        example: see `types.Example`; "image" is uint8.
+        scale: factor, 1 or more.
+    """
     if not any(name in example for name in DRAWN):
         image = plots.rgb(example["image"])
         return image.repeat(scale, 0).repeat(scale, 1)
@@ -44,8 +53,8 @@ def tile(example: Example, scale: int) -> UInt8[np.ndarray, "h2 w2 3"]:
     image = image.repeat(scale, 0).repeat(scale, 1)
     for shape in example.get("box_mask", ()):
         image[_rim(shape.repeat(scale, 0).repeat(scale, 1))] = WHITE
-    picture = Image.fromarray(image)
-    draw = ImageDraw.Draw(picture)
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
     if "boxes" in example:
         for number, (box, visible) in enumerate(zip(example["boxes"], example["box_visible"], strict=True)):
             if visible > 0:
@@ -55,7 +64,7 @@ def tile(example: Example, scale: int) -> UInt8[np.ndarray, "h2 w2 3"]:
         for (x, y), visible in zip(scale * (example["keypoints"] + 0.5), example["keypoint_visible"], strict=True):
             if visible > 0:
                 draw.ellipse((x - 4, y - 4, x + 3, y + 3), WHITE, BLACK)
-    return np.asarray(picture)
+    return np.asarray(canvas)
 
 
 def _tinted(image: UInt8[np.ndarray, "h w 3"], mask: Int[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
@@ -64,12 +73,13 @@ def _tinted(image: UInt8[np.ndarray, "h w 3"], mask: Int[np.ndarray, "h w"]) -> 
 
 
 def _rim(shape: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The pixels of a shape that touch what is outside it."""
+    """Returns the pixels of a shape that touch a pixel outside of it."""
     around = np.pad(shape, 1)
-    return shape & ~(around[2:, 1:-1] & around[:-2, 1:-1] & around[1:-1, 2:] & around[1:-1, :-2])
+    rim: np.ndarray = shape & ~(around[2:, 1:-1] & around[:-2, 1:-1] & around[1:-1, 2:] & around[1:-1, :-2])
+    return rim
 
 
 def _pixels(box: Float[np.ndarray, " 4"], scale: int) -> tuple[float, float, float, float]:
-    """From the edges of a box to its first and last pixel."""
+    """Returns the first and last pixel of a box that is given by its edges."""
     left, top, right, bottom = np.round(scale * box).tolist()
     return left, top, max(left, right - 1), max(top, bottom - 1)

@@ -13,13 +13,17 @@ from matplotlib.figure import Figure
 from efficient_jax.report.plots import COLORS
 from efficient_jax.report.tables import by_seed
 
-MARKS = "o^x"  # where stages are more than colours
+MARKS = "o^x"  # the next one where there are more stages than colors
 
 
 def write_figure(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """Writes an SVG: a column per group and in it a bar mark (the mean) per stage, the seeds as dots.
 
-    The file is the same for the same records: it carries no date and no random ids.
+    The file is the same for the same records: it carries no date and no random identifiers.
+
+    Args:
+        path: file to write; an existing one is replaced.
+        records: as `tables` describes them, one or more.
     """
     groups = list(dict.fromkeys(record["group"] for record in records))
     stages = list(dict.fromkeys(stage for record in records for stage in record["stages"]))
@@ -31,11 +35,11 @@ def write_figure(path: Path, records: Sequence[dict[str, Any]]) -> None:
             mark = MARKS[number // len(COLORS) % len(MARKS)]
             offset = (number - (len(stages) - 1) / 2) * 0.8 / len(stages)
             for column, group in enumerate(groups):
-                found = list(by_seed(records, group, stage).values())
-                if found:
-                    x = np.full(len(found), column + offset)
-                    axes.plot(x, found, mark, color=color, markersize=2.5, alpha=0.6)
-                    axes.plot(x[:1], [np.mean(found)], "_", color=color, markersize=13, markeredgewidth=2.2)
+                accuracies = list(by_seed(records, group, stage).values())
+                if accuracies:
+                    x = np.full(len(accuracies), column + offset)
+                    axes.plot(x, accuracies, mark, color=color, markersize=2.5, alpha=0.6)
+                    axes.plot(x[:1], [np.mean(accuracies)], "_", color=color, markersize=13, markeredgewidth=2.2)
             axes.plot([], [], mark, color=color, label=stage, markersize=6)
         axes.set_xticks(range(len(groups)), [group.replace(", ", ",\n") for group in groups])
         axes.set_ylabel("accuracy, %")

@@ -1,4 +1,4 @@
-"""Tables as plain cells, and the two ways to show them: rich for the terminal, markdown for files.
+"""Tables as text cells, and two renderers: rich for the terminal, markdown for files.
 
 A trial record is one line of a sweep's JSONL: `{"group": str, "seed": int, "stages": {stage: {"correct": int,
 "n": int}}}`, the stages in running order. Stages are compared within a seed: the same labelled split and the
@@ -24,7 +24,7 @@ STAGE_HEADERS = [
     "stage",
     "parameters",
     "labels",
-    "updates",
+    "steps",
     "images seen",
     "pseudo-labels kept",
     "right, %",
@@ -35,20 +35,42 @@ SWEEP_HEADERS = ["group", "stage", "seeds", "accuracy, %", "compared with", "poi
 
 
 def percent(part: int | None, whole: int, digits: int = 1) -> str:
+    """Returns `part` of `whole` in percent without the sign, a dash where either is unknown or `whole` is 0.
+
+    Args:
+        part: count, 0 .. `whole`; None: unknown.
+        whole: count.
+        digits: decimals.
+    """
     return f"{100 * part / whole:.{digits}f}" if whole and part is not None else "–"
 
 
 def digits(value: float) -> str:
+    """Returns a number with three significant digits, from 100 on as an integer with thousands separators.
+
+    Args:
+        value: 0 or more.
+    """
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def figure(value: float | None, form: str, factor: float = 1.0) -> str:
-    """Returns `factor * value` in the format `form`, a dash where there is none: None, as JSON has it, or NaN."""
+    """Returns a formatted number, a dash where it is missing.
+
+    Args:
+        value: None (as in JSON) or NaN where it is missing.
+        form: format specification, such as ".2f".
+        factor: the value is multiplied by it, e.g. 100 for percent.
+    """
     return "–" if value is None or np.isnan(value) else format(factor * value, form)
 
 
 def accuracy(counts: Mapping[str, Any]) -> str:
-    """`{"correct", "n"}` as percent with its 95% Wilson interval."""
+    """Returns accuracy in percent with its 95% Wilson interval, a dash without images.
+
+    Args:
+        counts: "correct" and "n", number of correct predictions and of images.
+    """
     if not counts["n"]:
         return "–"
     low, high = wilson(counts["correct"], counts["n"])
@@ -56,11 +78,20 @@ def accuracy(counts: Mapping[str, Any]) -> str:
 
 
 def has_several_labels(result: dict[str, Any]) -> bool:
-    """Whether images have any number of labels: "correct" then counts those with all of them right."""
+    """Returns whether each image has any number of labels; "correct" then counts images with all labels right.
+
+    Args:
+        result: result.json of a stage.
+    """
     return "mean_average_precision" in result.get("test", {})
 
 
 def stage_headers(results: list[dict[str, Any]]) -> list[str]:
+    """Returns the headers above the cells of `stage_rows`.
+
+    Args:
+        results: as from `results.read_results`.
+    """
     if not any(map(has_several_labels, results)):
         return STAGE_HEADERS
     # A terminal of 80 columns has room for pseudo-labels only where there are any.
@@ -69,12 +100,20 @@ def stage_headers(results: list[dict[str, Any]]) -> list[str]:
 
 
 def several_labels(counts: Mapping[str, Any]) -> list[str]:
-    """The cells under `SEVERAL_LABELS`."""
+    """Returns the cells under `SEVERAL_LABELS`.
+
+    Args:
+        counts: metrics of one split, 0..1, by the names in `SEVERAL_LABELS`.
+    """
     return [f"{100 * counts[name]:.2f}" for name in SEVERAL_LABELS]
 
 
 def stage_rows(results: list[dict[str, Any]]) -> list[list[str]]:
-    """The cells under `stage_headers`; `results` as from `results.read_results`."""
+    """Returns the cells under `stage_headers`, a row per stage.
+
+    Args:
+        results: as from `results.read_results`.
+    """
     rows = []
     width = len(stage_headers(results))
     for result in results:
@@ -96,20 +135,29 @@ def _any_pseudo_labels(results: list[dict[str, Any]]) -> bool:
 
 
 def _pseudo_labels(counts: dict[str, int] | None) -> list[str]:
-    """How many were kept, and how many of those of known true label are right."""
+    """Returns the number kept, and the percentage right among those whose true label is known."""
     if not counts:
         return ["–", "–"]
     missing = counts["classes_without"]
-    warning = f", {missing} class{'es' if missing > 1 else ''} without" if missing else ""
+    warning = f", {counted(missing, 'class', 'classes')} without" if missing else ""
     return [f"{counts['kept']:,}{warning}", percent(counts["right"], counts["known"])]
 
 
 def stage_table(results: list[dict[str, Any]]) -> Table:
+    """Returns the stages of a run as a table for the terminal.
+
+    Args:
+        results: as from `results.read_results`.
+    """
     return rich_table(stage_headers(results), stage_rows(results))
 
 
 def agreement_line(results: Sequence[dict[str, Any]]) -> str:
-    """A sentence on whether validation tells what the test says; "" below 3 results that have both."""
+    """Returns a sentence on how validation and test accuracy correlate over models; "" for fewer than 3 models.
+
+    Args:
+        results: results of stages; those with "validation" and "test" counts are compared.
+    """
     pairs = [(result["validation"], result["test"]) for result in results if result.get("validation")]
     if not pairs:
         return ""
@@ -117,13 +165,14 @@ def agreement_line(results: Sequence[dict[str, Any]]) -> str:
         np.array([counts["correct"] / counts["n"] for counts in side]) for side in zip(*pairs, strict=True)
     )
     n_validation, n_test = (counts["n"] for counts in pairs[0])
-    if not (found := agreement(validation, test, n_validation, n_test)):
+    if not (measured := agreement(validation, test, n_validation, n_test)):
         return ""
-    enough = "." if found.ceiling else ": they are too few to tell these apart."
+    enough = "." if measured.ceiling else ": they are too few to tell these apart."
     return (
-        f"Validation and test accuracy of {found.models}: correlation {found.pearson:.2f} [{found.low:.2f}, "
-        f"{found.high:.2f}], of ranks {found.spearman:.2f}, slope {found.slope:.2f}. With {n_validation:,} validation "
-        f"and {counted(n_test, 'test image')} about {found.ceiling:.2f} is the most to expect{enough}"
+        f"Validation and test accuracy of {measured.models}: correlation {measured.pearson:.2f} [{measured.low:.2f}, "
+        f"{measured.high:.2f}], of ranks {measured.spearman:.2f}, slope {measured.slope:.2f}. "
+        f"With {n_validation:,} validation and {counted(n_test, 'test image')} about {measured.ceiling:.2f} is the "
+        f"most to expect{enough}"
     )
 
 
@@ -141,7 +190,19 @@ class Difference(NamedTuple):
 
 
 def by_seed(records: Iterable[Record], group: str, stage: str) -> dict[int | tuple[int, int], float]:
-    """Accuracy in percent of each seed that ran `stage` in `group`; of each (seed, fold) in a sweep over folds."""
+    """Returns the accuracy of a stage for each seed of a group.
+
+    Args:
+        records: trial records, see the module.
+        group: name of the group.
+        stage: name of the stage.
+
+    Returns:
+        seed, or (seed, fold) in a sweep over folds -> accuracy in percent.
+
+    Raises:
+        UserError: two records have the same seed and fold.
+    """
     accuracies: dict[int | tuple[int, int], float] = {}
     for record in records:
         counts = record["stages"].get(stage)
@@ -155,8 +216,18 @@ def by_seed(records: Iterable[Record], group: str, stage: str) -> dict[int | tup
 
 
 def differences(records: Sequence[Record], a: tuple[str, str], b: tuple[str, str]) -> Difference:
-    """Accuracy of `a` minus that of `b`, each a (group, stage), also across groups. The mean of the folds of a seed,
-    which share most of their training images, counts as one."""
+    """Returns accuracy of `a` minus accuracy of `b`, paired by seed.
+
+    Folds of one seed share most of their training images, so their mean counts as one value.
+
+    Args:
+        records: trial records, see the module.
+        a: (group, stage).
+        b: (group, stage), possibly of another group.
+
+    Raises:
+        UserError: no record has `a` or `b`, or two records have the same seed and fold.
+    """
     for chosen in (a, b):
         known = {(record["group"], stage) for record in records for stage in record["stages"]}
         if chosen not in known:
@@ -164,25 +235,29 @@ def differences(records: Sequence[Record], a: tuple[str, str], b: tuple[str, str
             raise UserError(f"no record of {' / '.join(chosen)}; the nearest is {' '.join(near) or 'none'}")
     first, second = by_seed(records, *a), by_seed(records, *b)
     both, unpaired = first.keys() & second.keys(), sorted(first.keys() ^ second.keys())
-    one, other = (_of_seeds({run: of[run] for run in both}) for of in (first, second))
+    one, other = (_mean_over_folds({run: runs[run] for run in both}) for runs in (first, second))
     pairs = sorted(one)
     if len(pairs) < 2:
         mean = one[pairs[0]] - other[pairs[0]] if pairs else float("nan")
         return Difference(mean, float("nan"), float("nan"), pairs, unpaired)
-    first_paired, second_paired = (np.array([of[seed] for seed in pairs]) for of in (one, other))
+    first_paired, second_paired = (np.array([seeds[seed] for seed in pairs]) for seeds in (one, other))
     mean, low, high = paired_difference(first_paired, second_paired)
     return Difference(mean, low, high, pairs, unpaired)
 
 
-def _of_seeds(found: Mapping[Any, float]) -> dict[int, float]:
+def _mean_over_folds(accuracies: Mapping[Any, float]) -> dict[int, float]:
     folds: dict[int, list[float]] = {}
-    for run, accuracy in found.items():
+    for run, accuracy in accuracies.items():
         folds.setdefault(run[0] if isinstance(run, tuple) else run, []).append(accuracy)
-    return {seed: sum(each) / len(each) for seed, each in folds.items()}
+    return {seed: sum(values) / len(values) for seed, values in folds.items()}
 
 
 def difference_cells(difference: Difference) -> list[str]:
-    """Points with interval, and the number of pairs with the seeds that were left out."""
+    """Returns two cells: points with 95% interval, and the number of pairs with the seeds that were left out.
+
+    Args:
+        difference: as from `differences`.
+    """
     count = len(difference.pairs)
     interval = f"[{difference.low:+.2f}, {difference.high:+.2f}]" if count > 1 else "[no interval]"
     points = f"{difference.mean:+.2f} {interval}" if count else "–"
@@ -191,9 +266,14 @@ def difference_cells(difference: Difference) -> list[str]:
 
 
 def sweep_rows(records: Sequence[Record], baseline: str | None = None) -> list[list[str]]:
-    """The cells under `SWEEP_HEADERS`, groups and stages in order of first appearance.
+    """Returns the cells under `SWEEP_HEADERS`, groups and stages in order of first appearance.
 
-    Each stage is compared with the stage before it, or with the stage named `baseline` of the same group.
+    Args:
+        records: trial records, see the module.
+        baseline: name of the stage of the same group with which each stage is compared; None: the stage before it.
+
+    Raises:
+        UserError: two records of a group have the same seed and fold, or a group lacks the baseline.
     """
     rows = []
     for group in dict.fromkeys(record["group"] for record in records):
@@ -213,18 +293,30 @@ FOLD_HEADERS = ["group", "stage", "seed", "accuracy of each fold, %", "mean, %",
 
 
 def fold_rows(records: Sequence[Record]) -> list[list[str]]:
-    """The cells under `FOLD_HEADERS`, for sweeps over folds; the mean is that of the folds that ran."""
+    """Returns the cells under `FOLD_HEADERS`, none for a sweep without folds; the mean is over the folds that ran.
+
+    Args:
+        records: trial records, see the module.
+    """
     runs = dict.fromkeys((r["group"], stage, r["seed"]) for r in records if "fold" in r for stage in r["stages"])
     rows = []
     for group, stage, seed in runs:
         of_seed = [record for record in records if record["seed"] == seed]
-        found = [value for _, value in sorted(by_seed(of_seed, group, stage).items())]
-        spread = f"{np.std(found, ddof=1):.2f}" if len(found) > 1 else "–"
-        rows.append([group, stage, str(seed), " ".join(f"{v:.1f}" for v in found), f"{np.mean(found):.2f}", spread])
+        accuracies = [value for _, value in sorted(by_seed(of_seed, group, stage).items())]
+        spread = f"{np.std(accuracies, ddof=1):.2f}" if len(accuracies) > 1 else "–"
+        rows.append(
+            [group, stage, str(seed), " ".join(f"{v:.1f}" for v in accuracies), f"{np.mean(accuracies):.2f}", spread]
+        )
     return rows
 
 
 def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Returns a table for the terminal whose first column is never cut.
+
+    Args:
+        headers: one per column; a long one wraps.
+        rows: cells, as many as headers.
+    """
     table = Table(box=box.SIMPLE, padding=0, show_edge=False)
     for i, (header, *cells) in enumerate(zip(headers, *rows, strict=True)):
         # A narrow terminal takes its width from the headers and the interval, never from a name or a count.
@@ -237,7 +329,11 @@ def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> Table:
-    """Names with what is to say of them, which wraps."""
+    """Returns a table of names and descriptions for the terminal; descriptions wrap.
+
+    Args:
+        rows: (name, description).
+    """
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in rows:
         table.add_row(Text(name), Text(value))
@@ -245,6 +341,13 @@ def pairs(rows: Iterable[tuple[str, str]]) -> Table:
 
 
 def markdown(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a markdown table that ends in a newline; bars are escaped, newlines become spaces.
+
+    Args:
+        headers: one per column.
+        rows: cells, as many as headers.
+    """
+
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 

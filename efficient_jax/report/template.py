@@ -1,4 +1,4 @@
-"""Pages from templates: whole or not at all, and whatever somebody typed stays text."""
+"""Pages from Jinja templates: written atomically, with every value escaped."""
 
 import os
 import pathlib
@@ -10,10 +10,19 @@ from efficient_jax.errors import counted
 
 
 def write(path: pathlib.Path, template: str, values: dict[str, Any]) -> pathlib.Path:
-    """Writes the page, over one that is there, and returns its path."""
+    """Writes a page atomically; an existing file is replaced.
+
+    Args:
+        path: file to write.
+        template: name of a template in this folder.
+        values: every variable that the template reads.
+
+    Returns:
+        `path`.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,  # class names, paths and the command are whatever somebody typed
+        autoescape=True,  # class names, paths and the command are user input
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

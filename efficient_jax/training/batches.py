@@ -3,7 +3,7 @@
 import collections
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Array, Int
 
 from efficient_jax.data import sampling
 from efficient_jax.data.stream import Streamed
-from efficient_jax.training import parallel
+from efficient_jax.training import labels, parallel
 from efficient_jax.types import Tree
 
 AHEAD = 2
@@ -70,7 +70,17 @@ def taken(data: Tree, inputs: dict[str, Array]) -> dict[str, Array]:
 
     Returns: name -> values of the share, with "index".
     """
-    return {name: values[inputs["index"]] for name, values in data.items()} | inputs
+    return jax.tree.map(lambda values: values[inputs["index"]], data) | inputs
+
+
+def labelled(examples: dict[str, Any], classes: int) -> dict[str, Array]:
+    """Returns examples with one vector of probabilities as the label of each.
+
+    Args:
+        examples: as from `taken`; their "label" is a `Labels`.
+        classes: number of classes.
+    """
+    return examples | {"label": labels.dense(examples["label"], classes)}
 
 
 def padded(

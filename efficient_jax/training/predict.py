@@ -85,7 +85,7 @@ def collect_predictions(
     return parallel.collected(predict(variables, data, inputs) for inputs in padded)[: len(rows)]
 
 
-def make_extract(apply: Apply, augment: Augment, devices: Sequence[jax.Device]) -> Callable:
+def make_extract(apply: Apply, augment: Augment, classes: int, devices: Sequence[jax.Device]) -> Callable:
     """Returns `extract(variables, data, key, inputs) -> (features, labels)`, pmapped; see `make_predict`.
 
     Features are those that the head of the network gets; labels are those of the augmented images.
@@ -93,13 +93,14 @@ def make_extract(apply: Apply, augment: Augment, devices: Sequence[jax.Device]) 
     Args:
         apply: the network.
         augment: augmentation of the images.
+        classes: number of classes.
         devices: on which it runs.
     """
 
     def extract(
         variables: Tree, data: Tree, key: jax.Array, inputs: dict[str, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
-        batch = batches.taken(data, inputs)
+        batch = batches.labelled(batches.taken(data, inputs), classes)
         index = batch.pop("index")
         keys = jax.vmap(lambda image: jax.random.fold_in(key, image))(index)  # the same in batches of any size
         seen = augment(keys, batch)

@@ -21,7 +21,7 @@ Step = Callable[..., tuple[Tree, dict[str, tuple[jax.Array, jax.Array]]]]
 state         see `state.create`; donated
 teachers      variables of each teacher, replicated
 class_counts  labelled images of each class, replicated
-data          {"image": uint8 [n h w c], "label": float32 [n classes]} and what else `types.Example` names, replicated
+data          {"image": uint8 [n h w c], "label": `labels.Labels`} and what else `types.Example` names, replicated
 key           the random key of the stage, replicated
 inputs        {stream: {"index": [devices k share]}}, the indices of the images of k steps, of which step i takes entry
               i % k: sent together, they cost the host no time per step. An "image" [devices k share h w c] replaces
@@ -63,7 +63,7 @@ def make_train_step(
 
     def step(state: Tree, teachers: tuple, class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Given):
         context = loss_context(state, teachers, class_counts, updates)
-        batch, keys = _batch(state["step"], data, key, inputs)
+        batch, keys = _batch(state["step"], len(class_counts), data, key, inputs)
 
         def of_part(model_state: Tree, part: tuple[dict, dict]) -> tuple[Tree, Tree]:
             (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
@@ -111,7 +111,8 @@ def make_forward(loss_fn: LossFn, *, updates: int, devices: Sequence[jax.Device]
 
     def forward(state: Tree, teachers: tuple, class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Given):
         context = loss_context(state, teachers, class_counts, updates)
-        loss, aux = loss_fn(state["params"], state["model_state"], context, *_batch(state["step"], data, key, inputs))
+        batch_and_keys = _batch(state["step"], len(class_counts), data, key, inputs)
+        loss, aux = loss_fn(state["params"], state["model_state"], context, *batch_and_keys)
         renewed = state | {"step": state["step"] + 1, "model_state": aux.model_state}
         return renewed, jax.lax.psum(loss, parallel.AXIS)
 
@@ -119,12 +120,12 @@ def make_forward(loss_fn: LossFn, *, updates: int, devices: Sequence[jax.Device]
 
 
 def _batch(
-    number: jax.Array, data: Tree, key: jax.Array, inputs: Given
+    number: jax.Array, classes: int, data: Tree, key: jax.Array, inputs: Given
 ) -> tuple[dict[str, Batch], dict[str, jax.Array]]:
     """Returns the examples of each stream on this device, and their random keys."""
     step_key = jax.random.fold_in(key, number)
     now = jax.tree.map(lambda values: values[number % len(values)], inputs)
-    batch = {name: batches.taken(data, of_stream) for name, of_stream in now.items()}
+    batch = {name: batches.labelled(batches.taken(data, of_stream), classes) for name, of_stream in now.items()}
     keys = {
         name: parallel.keys_of_share(random_keys.named(step_key, name), len(examples["index"]))
         for name, examples in batch.items()

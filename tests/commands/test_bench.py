@@ -40,7 +40,7 @@ def measured(images, tmp_path, *names, **flags) -> list[dict]:
 
 def test_figures_agree(images, tmp_path, capsys):
     (found,) = measured(images, tmp_path, "teacher")
-    assert "teacher: 8 images in an update" in capsys.readouterr().out
+    assert "teacher: 8 images per step" in capsys.readouterr().out
     seconds = found["seconds_per_update"]
     assert seconds.keys() == {"feed", "forward", "plain", "step", "loop"}
     assert all(value > 0 for value in seconds.values())
@@ -73,7 +73,7 @@ def test_stages_need_no_trained_teacher(images, tmp_path, capsys):
     (found,) = measured(images, tmp_path, "fixmatch")
     assert (found["stage"], found["images_per_update"]) == ("fixmatch", 24)
     assert measured(images, tmp_path, *BLOCKS, stage="head") == []
-    assert "head: linear_probe has no updates to measure" in capsys.readouterr().out
+    assert "head: linear_probe has no steps to measure" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

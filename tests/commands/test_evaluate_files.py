@@ -58,7 +58,7 @@ def test_detectors_are_judged_and_fused(files, tmp_path, fuse, capsys):
     given = {"members": f"{folder}/a.json,{folder}/b.json", "truth": f"{folder}/truth.json", "fuse": fuse}
     evaluate(**given, weights="2,1", iou="0.6", out=str(tmp_path / "out"))
     said = capsys.readouterr().out
-    assert "crowds left out, which COCO's own figures excuse: 1." in said
+    assert "crowd annotations left out, which the official COCO metrics ignore: 1." in said
     assert max(map(len, said.splitlines()[1:6])) <= 80
     together = [combine(models, partial(FUSED[fuse], iou=0.6), (2.0, 1.0)) for models in zip(*detectors, strict=True)]
     about = json.loads((tmp_path / "out" / "evaluation.json").read_text())
@@ -100,7 +100,7 @@ def wrong(entry=None, **changed):
         (wrong(), {"fuse": "soft_nms", "iou": "0.5"}, "gaussian of soft_nms has no threshold"),
         (wrong(), {"iou": "1.5"}, r"--iou: '1\.5'; want a number"),
         (wrong(), {"weights": "1,2"}, "--weights: 2 for 1 member;"),
-        (wrong(), {"tta": "flips"}, "--soup, --turn and --tta ask models"),
+        (wrong(), {"tta": "flips"}, "--soup, --turn and --tta need trained members"),
     ],
 )
 def test_what_is_wrong_with_detections_is_said(files, tmp_path, content, flags, message):
@@ -161,7 +161,7 @@ def test_weights_count_in_a_soft_vote_of_maps(maps):
     [
         (lambda f: Image.new("RGB", (3, 2)).save(f / "one.png"), "its pixels are RGB"),
         (lambda f: Image.new("L", (2, 3)).save(f / "one.png"), "is 3 x 2 pixels, its truth 2 x 3"),
-        (lambda f: Image.new("L", (3, 2), 255).save(f / "one.png"), "answers 255"),
+        (lambda f: Image.new("L", (3, 2), 255).save(f / "one.png"), "has pixels of class 255"),
         (lambda f: (f / "one.png").unlink(), "has no map of 1 image of --truth, first 'one'"),
         (lambda f: np.savez(f / "one.npz", np.zeros((2, 3), int)), "has two maps of one name"),
         (lambda f: ((f / "one.png").unlink(), np.savez(f / "one.npz", np.ones((2, 3, 2)))), "holds no probabilities"),

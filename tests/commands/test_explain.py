@@ -9,6 +9,7 @@ from PIL import Image
 
 from efficient_jax.commands.explain import MISTAKES, RIGHT, Network, Seen, _pointing, _truth, explain
 from efficient_jax.errors import UserError
+from efficient_jax.tasks import MULTI_LABEL
 from tests.report.test_page import Page
 
 
@@ -21,7 +22,7 @@ def test_mistakes_and_right_answers_are_on_the_page(teacher, tmp_path):
     explain(f"{teacher},{teacher.parent}", layer="stage1", workdir=str(tmp_path))
     assert sorted(each.name for each in tmp_path.iterdir()) == ["explain.html", "explain.json"]
     text, captions = shown(tmp_path)
-    assert "Most confident mistakes" in text
+    assert "Mistakes with the largest confidence" in text
     assert "30 of the 30 test images" in text
     right = json.loads((teacher / "result.json").read_text())["test"]["correct"]
     pictures = 2 * min(right, RIGHT) + 3 * min(30 - right, MISTAKES)
@@ -44,7 +45,7 @@ def test_chosen_images_and_folders(teacher, tmp_path):
     text, captions = shown(tmp_path)
     assert "&lt;b&gt;.png" in text
     assert len(captions) == 2
-    assert captions[1].startswith("says 2, ")  # the brightest of three classes
+    assert captions[1].startswith("predicted 2, ")  # the brightest of three classes
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_chosen_images_and_folders(teacher, tmp_path):
     [
         ({"members": ""}, "--members=RUN.* is missing"),
         ({"members": "nowhere"}, "neither a run nor a stage"),
-        ({"images": "mistake"}, "neither 'mistakes', nor numbers, nor a folder of images"),
+        ({"images": "mistake"}, "neither 'mistakes', nor indices, nor a folder of images"),
         ({"images": "3,999"}, "there is no image 999; the run has 240"),
         ({"layer": "stage7"}, "layer: unknown name 'stage7'; did you mean"),
         ({"workdir": "/proc/here"}, "cannot write to '/proc/here'"),
@@ -78,4 +79,4 @@ def test_the_pointing_game_is_played_on_images_with_objects():
 
 def test_where_an_image_has_several_labels_the_truth_is_the_one_least_seen():
     labels, probabilities = np.array([[1, 1, 0], [0, 0, 0], [-1, -1, -1]]), np.array([[0.9, 0.2, 0.1]] * 3)
-    assert _truth(labels, probabilities).tolist() == [1, -1, -1]
+    assert _truth(MULTI_LABEL, labels, probabilities).tolist() == [1, -1, -1]

@@ -97,12 +97,12 @@ def test_a_member_is_judged_on_validation_images(tmp_path, monkeypatch):
     assert "\nwarning: config.augmented.augment applies 'affine', named in config.data.label_changing" in out
     little(monkeypatch)
     run = str(tmp_path / "run")
-    with pytest.raises(UserError, match=r"^--predictions: .* saw other images than the config names"):
+    with pytest.raises(UserError, match=r"^--predictions: .* was trained on other images than the config names"):
         run_here(tmp_path / "page", predictions=run, test=500, source={"name": "synthetic", **SYNTHETIC})
     text = run_here(tmp_path / "page", members=run, predictions=run, validation=40)
     assert "On 40 of the 40 validation images of its run." in text
     assert Page(text).cells.count("mean of classes") == 2  # after a flip, and a change of brightness
-    assert "No answer changes after saturation." in text
+    assert "No prediction changes with saturation." in text
     with np.load(tmp_path / "run" / "augmented" / "validation.npz") as arrays:
         rows, _ = label_errors.suspects(arrays["label"], arrays["probabilities"])
         names = arrays["image"][rows]
@@ -125,9 +125,9 @@ def test_losses_of_an_operation_and_strength_are_one_line():
     loss = class_bias.Loss("flip", "always", 1, 3, 4, 1, 20)
     lines = sentences([loss, loss._replace(label=2), loss._replace(step="never")], ("0", "1", "2"))
     assert lines == [
-        "flip, always: right answers are lost clearly more often in 1 (75% of 4; the other classes 5%), "
+        "flip, always: significantly more predictions become wrong in 1 (75% of 4; the other classes 5%), "
         "2 (75% of 4; the other classes 5%).",
-        "flip, never: right answers are lost clearly more often in 1 (75% of 4; the other classes 5%).",
+        "flip, never: significantly more predictions become wrong in 1 (75% of 4; the other classes 5%).",
     ]
 
 

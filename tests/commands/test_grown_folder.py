@@ -136,7 +136,7 @@ def test_every_stored_figure_says_what_it_is_of(grown, tmp_path, capsys):
     shown, page = capsys.readouterr().out, (tmp_path / "evaluation.html").read_text()
     assert "soft vote of 2: net@3 (weight 2), net@6 (weight 1); views: flips" in shown
     assert "3, flips" in page
-    assert f"Figures of {net}, weights of step 3; views: flips." in page
+    assert f"Metrics of {net}, weights of step 3; views: flips." in page
     evaluate(members=net, out=str(tmp_path))
     of = read_json(tmp_path / "evaluation.json")["members"][net]
     assert (of["views"], of["update"]) == ("none", read_json(grown / "run" / "net" / "result.json")["update"])

@@ -45,7 +45,7 @@ def test_the_second_time_only_what_could_not_be_read_is_opened(decoded):
     np.testing.assert_array_equal(second.images, first.images)
     np.testing.assert_array_equal(second.rows, [0, 1])
     assert second.unreadable == first.unreadable == {2: "not an image"}
-    assert tuple(second.notes) == first.notes == ("2 of 3 images were grey: repeated in three channels",)
+    assert tuple(second.notes) == first.notes == ("2 of 3 images were gray: repeated in three channels",)
 
 
 def test_no_folder_is_no_cache(decoded, tmp_path):
@@ -86,7 +86,7 @@ def test_a_damaged_file_is_said_and_replaced(decoded, tmp_path, capsys, damage):
 def test_a_folder_that_cannot_be_written_is_said(decoded, tmp_path, capsys):
     (tmp_path / "cache").write_text("a file")
     assert decoded()[0] == [0, 1, 2]
-    assert "decoded pictures are not kept in" in capsys.readouterr().out
+    assert "decoded images are not kept in" in capsys.readouterr().out
 
 
 def test_what_takes_no_time_is_not_kept(decoded, tmp_path, monkeypatch):

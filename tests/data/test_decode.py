@@ -38,7 +38,7 @@ def with_palette(transparent):
 
 
 WHITE = "1 of 1 image has transparency: they were put on white"
-GREY = "1 of 1 image was grey: repeated in three channels"
+GREY = "1 of 1 image was gray: repeated in three channels"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_every_mode_becomes_rgb_and_is_counted(content, expected, notes):
 def test_colours_become_grey_where_one_channel_is_wanted():
     pixels, notes = one(encoded(Image.new("RGB", (1, 1), (0, 255, 0))), channels=1)
     np.testing.assert_array_equal(pixels, [[[150]]])  # the luma of ITU-R 601: 0.587 green
-    assert notes == ("1 of 1 image had colours: made grey",)
+    assert notes == ("1 of 1 image had colors: made gray",)
     assert one(encoded(Image.new("L", (1, 1), 77)), channels=1)[1] == ()
 
 
@@ -161,9 +161,9 @@ def test_as_they_are_stored_pictures_have_one_size():
         (Framing(8, "squish"), "fit: unknown name 'squish'; did you mean 'squash'?"),
         (Framing(8, interpolation="cubic"), "interpolation: unknown name 'cubic'; did you mean 'bicubic'?"),
         (Framing(-1), "size: -1 is not a number of pixels"),
-        (Framing(8, crop=0.0), "crop: 0.0 is not a share of the picture"),
-        (Framing(8, crop=1.5), "crop: 1.5 is not a share of the picture"),
-        (Framing(8, channels=4), "channels: 4 asked; want 3 (colour) or 1 (grey)"),
+        (Framing(8, crop=0.0), "crop: 0.0 is not a share of the image"),
+        (Framing(8, crop=1.5), "crop: 1.5 is not a share of the image"),
+        (Framing(8, channels=4), "channels: 4 asked; want 3 (color) or 1 (gray)"),
     ],
 )
 def test_a_framing_that_does_not_exist_is_said(framing, message):

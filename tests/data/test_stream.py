@@ -105,7 +105,7 @@ def replace_it(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (os.remove, "cannot be read any more (not there); put the picture back"),
+        (os.remove, "cannot be read any more (not there); put the image back"),
         (break_it, "is not what it was at the start; put"),
         (replace_it, "is not what it was at the start; put"),
     ],

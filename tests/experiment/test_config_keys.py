@@ -8,12 +8,13 @@ import pytest
 
 from efficient_jax.commands import flags
 from efficient_jax.commands.files import load_config
+from efficient_jax.data.sources import SOURCES
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import config_keys
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.stage_config import resolved
 from efficient_jax.optim import optimizer, schedules
-from efficient_jax.settings import bind_named
+from efficient_jax.settings import bind_named, parameters
 from efficient_jax.tasks import CLASSIFICATION
 
 ROOT = Path(__file__).parents[2]
@@ -132,7 +133,7 @@ def test_what_is_no_key_is_said(override, message):
 
 
 def test_every_key_that_a_readme_names_is_one():
-    known = set()
+    known = {f"data.source.{key}" for source in SOURCES.values() for key in parameters(source)}
     for name in CONFIGS:
         config = config_of(name).to_dict()
         for dotted in config_keys.keys_of(config):

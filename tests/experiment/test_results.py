@@ -6,6 +6,7 @@ import pytest
 
 from efficient_jax.data.dataset import Source
 from efficient_jax.experiment import results
+from efficient_jax.training.labels import Labels
 
 N, CLASSES = 40, 3
 RNG = np.random.default_rng(0)
@@ -75,9 +76,9 @@ def test_samples_are_images_of_each_stream_and_their_versions(tmp_path, key):
         del keys
         return batch | {"image": batch["image"].astype("float32") / 255.0}
 
-    labels = np.eye(CLASSES, dtype=np.float32)[SOURCE.labels]
+    labels = Labels(SOURCE.labels[:, None], None)
     rows = {"labelled": np.arange(20), "unlabelled": np.arange(30, 33)}
-    results.samples(tmp_path, dict.fromkeys(rows, to_float), {"image": SOURCE.images, "label": labels}, rows, key)
+    results.samples(tmp_path, dict.fromkeys(rows, to_float), {"image": SOURCE.images}, labels, CLASSES, rows, key)
     arrays = read(tmp_path / "samples.npz")
     for prefix, ids in (("", rows["labelled"]), ("unlabelled_", rows["unlabelled"])):
         raw, augmented = arrays[f"{prefix}raw"], arrays[f"{prefix}augmented"]
@@ -95,13 +96,13 @@ def test_versions_of_an_image_differ_and_mix_with_other_images(tmp_path, key):
         del keys
         return batch | {"image": batch["image"][np.arange(32) ^ 1]}
 
-    labels = np.eye(CLASSES, dtype=np.float32)[SOURCE.labels]
+    labels = Labels(SOURCE.labels[:, None], None)
     results.samples(
-        tmp_path, {"labelled": draw}, {"image": SOURCE.images, "label": labels}, {"labelled": np.arange(20)}, key
+        tmp_path, {"labelled": draw}, {"image": SOURCE.images}, labels, CLASSES, {"labelled": np.arange(20)}, key
     )
     assert len(np.unique(read(tmp_path / "samples.npz")["augmented"].reshape(32, -1), axis=0)) == 32
     results.samples(
-        tmp_path, {"labelled": partner}, {"image": SOURCE.images, "label": labels}, {"labelled": np.arange(20)}, key
+        tmp_path, {"labelled": partner}, {"image": SOURCE.images}, labels, CLASSES, {"labelled": np.arange(20)}, key
     )
     arrays = read(tmp_path / "samples.npz")
     np.testing.assert_array_equal(arrays["augmented"][:, 0], arrays["raw"][np.arange(8) ^ 1])

@@ -54,17 +54,17 @@ def test_every_operation_is_shown_one_that_is_not_in_the_table_as_it_is_by_defau
     only("flip", "brightness", "mixup", table=("brightness", "mixup"))
     found = preview.operations(DATA, key)
     assert {kind: list(each) for kind, each in found.items()} == {
-        "colour": ["brightness"],
+        "color": ["brightness"],
         "mixing": ["mixup"],
         "others": ["flip"],
     }
     assert list(found["others"]["flip"]) == ["as stored", "default"]
-    assert list(found["colour"]["brightness"]) == ["as stored", "strength 0.2", "strength 0.5", "strength 0.9"]
+    assert list(found["color"]["brightness"]) == ["as stored", "strength 0.2", "strength 0.5", "strength 0.9"]
 
 
 def test_colours_are_shown_on_the_data_or_on_pictures_that_have_some(key, only):
     only("brightness", "saturation", table=("brightness", "saturation"))
-    found = preview.operations(DATA, key)["colour"]
+    found = preview.operations(DATA, key)["color"]
     np.testing.assert_array_equal(found["brightness"]["as stored"]["image"], DATA["image"])
     assert found["saturation"]["as stored"]["image"].shape[-1] == 3
     assert (found["saturation"]["strength 0.9"]["image"] != found["saturation"]["as stored"]["image"]).any()

@@ -39,7 +39,7 @@ CASES = {
     "a mirror of digits": (CALM._replace(moves={"flip": Move(0.76, 0.42, 0.1, 0.04)}), False, "flip", "42%"),
     "light": (CALM._replace(within=LIGHT), True, "color_jitter: brightness = 0.2", "10%"),
     "even light": (CALM._replace(within=LIGHT | {"highlights": 0.01}), False, "color_jitter", "1%"),
-    "no colours": (CALM._replace(colourless=1.0, mean=(0.5, 0.5, 0.5)), False, "saturation", "100.0%"),
+    "no colors": (CALM._replace(colorless=1.0, mean=(0.5, 0.5, 0.5)), False, "saturation", "100.0%"),
     "blurred images": (CALM._replace(quality=edges(2.0)), False, "gaussian_blur", "2.4 pixels"),
     "sharp images": (CALM._replace(quality=edges(0.4)), False, "gaussian_blur", "0.6 pixels"),
     "some blurred": (CALM._replace(quality=edges(1.0)), True, "gaussian_blur: sigma_max = 0.8", "1.5"),

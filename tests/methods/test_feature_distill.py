@@ -13,6 +13,7 @@ from efficient_jax.losses import features
 from efficient_jax.methods.feature_distill import feature_distill, regressors
 from efficient_jax.optim import optimizer
 from efficient_jax.training import parallel, state, step
+from efficient_jax.training.labels import soft
 from tests.methods.fake import context
 from tests.training.problem import unchanged
 
@@ -58,7 +59,7 @@ def problem(count, terms=ALL, hard_weight=1.0, labelled=True):
     tx, _ = optimizer.optimizer(VARIABLES["params"] | of_method, steps=10, **settings)
     compiled = step.make_train_step(loss_fn, tx, updates=10, ema_decay=0.9, devices=devices)
     data, key, taught, counts = parallel.replicate(
-        ({"image": IMAGES, "label": LABELS}, jax.random.key(1), (TAUGHT,), LABELS.sum(0)), devices
+        ({"image": IMAGES, "label": soft(LABELS)}, jax.random.key(1), (TAUGHT,), LABELS.sum(0)), devices
     )
 
     def update(current, i):

@@ -79,7 +79,7 @@ def test_a_stage_says_what_it_does(text):
 
 
 def test_members_are_judged_in_words_and_cells(text):
-    for said in ("flip: class bee", "From 2 tests.", "No answer changes after hue.", "No control."):
+    for said in ("flip: class bee", "From 2 tests.", "No prediction changes with hue.", "No control."):
         assert said in text
     assert Page(text).cells[-11:-7] == [ATTACK, "1", "2", "3"]
 

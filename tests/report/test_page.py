@@ -177,7 +177,7 @@ def test_only_the_config_is_needed(tmp_path):
 
 def test_a_mistake_has_the_names_of_its_classes(workdir):
     text = write_report(workdir).read_text()
-    assert "is <b>b</b><br>said <b>&lt;script&gt;alert(1)&lt;/script&gt;</b>, 70.0%" in text
+    assert "is <b>b</b><br>predicted <b>&lt;script&gt;alert(1)&lt;/script&gt;</b>, 70.0%" in text
 
 
 def test_no_mistakes_and_no_samples(workdir):
@@ -218,7 +218,7 @@ def test_several_labels_have_no_confusion_matrix(workdir):
     text = write_report(workdir, confusions=False).read_text()
     assert "Confusion matrix" not in text
     assert "Mistakes with the largest loss" in text
-    assert "is <b>nothing</b><br>said <b>&lt;i&gt;, b</b>, loss 0.500" in text
+    assert "is <b>nothing</b><br>predicted <b>&lt;i&gt;, b</b>, loss 0.500" in text
     assert "of the test images with all labels right" in text
     assert "test accuracy" not in text
     assert Page(text).cells[5:9] == ["80.00 [71.12, 86.66]", "71.00", "72.00", "73.00"]

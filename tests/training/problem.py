@@ -11,6 +11,7 @@ from efficient_jax.methods.supervised import supervised
 from efficient_jax.optim import optimizer
 from efficient_jax.tasks import CLASSIFICATION
 from efficient_jax.training import parallel, state, step
+from efficient_jax.training.labels import soft
 from efficient_jax.types import Augment, Batch, Tree
 
 BATCH, UPDATES, CLASSES = 16, 20, 4
@@ -58,7 +59,7 @@ def make(
     )
     loss_fn = supervised(models.make_apply(module, (0.5,), (0.25,)), augment, CLASSIFICATION)
     compiled = step.make_train_step(loss_fn, tx, updates=UPDATES, ema_decay=0.9, devices=devices, accumulate=accumulate)
-    placed = ({"image": images, "label": labels}, labels.sum(0), jax.random.key(1))
+    placed = ({"image": images, "label": soft(labels)}, labels.sum(0), jax.random.key(1))
     data, counts, key = parallel.replicate(placed, devices)
 
     def arguments(current: Tree, i: int) -> tuple:

@@ -5,13 +5,14 @@ import numpy as np
 
 from efficient_jax import augment
 from efficient_jax.training import parallel
+from efficient_jax.training.labels import soft
 from efficient_jax.training.predict import extract_rows, make_extract
 
 
 def test_views_of_an_image_are_the_same_in_batches_of_any_size():
     """Features of a model that sees pixels as they are."""
     rng = np.random.default_rng(0)
-    data = {"image": rng.integers(0, 256, (12, 4, 4, 1), np.uint8), "label": np.eye(12, dtype=np.float32)}
+    data = {"image": rng.integers(0, 256, (12, 4, 4, 1), np.uint8), "label": soft(np.eye(12, dtype=np.float32))}
     jitter = augment.build(("brightness",), {"brightness": {"strength": 0.9}})
 
     def apply(variables, images, train, keys):
@@ -20,7 +21,7 @@ def test_views_of_an_image_are_the_same_in_batches_of_any_size():
 
     def features(count, batch):
         devices = jax.local_devices()[:count]
-        extract = make_extract(apply, jitter, devices)
+        extract = make_extract(apply, jitter, 12, devices)
         placed, key = parallel.replicate((data, jax.random.key(0)), devices)
         return extract_rows(extract, {}, placed, np.arange(12), key=key, batch=batch, devices=devices)
 

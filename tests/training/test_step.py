@@ -10,6 +10,7 @@ import pytest
 
 from efficient_jax import augment
 from efficient_jax.training import parallel, step
+from efficient_jax.training.labels import Labels
 from efficient_jax.training.state import create
 from efficient_jax.types import Aux
 from tests.training.problem import losses, make
@@ -120,7 +121,7 @@ def test_what_a_loss_is_given():
     compiled = step.make_train_step(loss_fn, tx, updates=4, ema_decay=0.9, devices=devices)
     first = create({"params": {"w": jnp.float32(3.0)}}, tx, memory=np.zeros(8, np.int32))
     assert set(first["ema"]) == {"params"}
-    data = {"image": np.zeros((8, 1, 1, 1), np.uint8)}
+    data = {"image": np.zeros((8, 1, 1, 1), np.uint8), "label": Labels(np.zeros((8, 1), np.int32), None)}
     current, counts, data, key = parallel.replicate((first, np.ones(4, np.float32), data, jax.random.key(0)), devices)
     for i in range(3):
         rows = parallel.shared(np.array([[1, 2, 3, 5]]), devices)

@@ -1,1 +1,1 @@
-"""What happens to printed pages: the ink, the paper and the light on it, and a scan of the sheet."""
+"""Operations on printed pages: the ink, the paper and the light on it, and a scan of the sheet."""

@@ -1,6 +1,6 @@
 """Ink: operations on printed pages, dark on white, and what they share with those on paper.
 
-Most draw each pixel some way towards another picture, often plain black or white (`towards`). The ways are integers,
+Most move each pixel some way towards another image, often black or white (`towards`). The ways are integers,
 so that no pixel of a uint8 image depends on how the arithmetic was compiled. Each operation runs in a loop of its own:
 where two met, XLA CPU would compute the pixels of the first anew for every byte that the second reads.
 """
@@ -27,10 +27,20 @@ Seed = UInt32[Array, " 2"]
 
 
 def ink_bleed(key: PRNGKeyArray, example: Example, *, strength: float = 0.8, radius: int = 1) -> Example:
-    """Strokes grow, with ragged edges: each pixel goes some way towards the darkest within `radius` pixels.
+    """Makes strokes grow, with ragged edges: each pixel moves towards the darkest level within `radius` pixels.
 
-    The way is noise with details of two pixels, in [0, amount], with an amount uniform in [0, strength] for each
-    image.
+    How far it moves is noise with details of two pixels, in [0, amount], with an amount uniform in [0, strength] for
+    each image.
+
+    Args:
+        key, example: see types.Example.
+        strength: largest share of the way towards the darkest level, in 0..1.
+        radius: half the width of the square that is searched, in pixels, 0 or more; 1 makes strokes at most two pixels
+            thicker.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     if radius < 0:
         raise UserError(f"ink_bleed: radius {radius} is negative; 1 makes strokes at most two pixels thicker")
@@ -45,7 +55,7 @@ def ink_bleed(key: PRNGKeyArray, example: Example, *, strength: float = 0.8, rad
 
 
 def _darkest(image: Image, radius: int) -> Image:
-    """The minimum over the square of pixels within `radius`, of each channel by itself."""
+    """Returns the minimum over the square of pixels within `radius`, channel by channel."""
     height, width, _ = image.shape
     around = ((radius, radius), (radius, radius), (0, 0))
     padded = jnp.pad(image, around, constant_values=white(image))
@@ -54,11 +64,19 @@ def _darkest(image: Image, radius: int) -> Image:
 
 
 def fading(key: PRNGKeyArray, example: Example, *, strength: float = 0.6, cells: tuple[int, int] = (4, 4)) -> Example:
-    """Ink becomes lighter, more in some places than in others.
+    """Makes ink lighter, more in some places than in others.
 
     It loses a share that is smooth noise in [0, amount], with an amount uniform in [0, strength] for each image.
-    cells: the noise changes so many times down and across the page; (1, 60) makes streaks down the page, as a worn
-    drum does.
+
+    Args:
+        key, example: see types.Example.
+        strength: largest share of the ink that is lost, in 0..1.
+        cells: how many times the noise changes (down, across) the page, 1 or more each; (1, 60) makes streaks down the
+            page, as a worn drum does.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     if len(cells) != 2 or min(cells) < 1:
         raise UserError(f"fading: cells {cells} are not (down, across), 1 or more each")
@@ -74,9 +92,16 @@ def fading(key: PRNGKeyArray, example: Example, *, strength: float = 0.6, cells:
 
 
 def dithering(key: PRNGKeyArray, example: Example, *, size: int = 4) -> Example:
-    """Black and white only: luma against the thresholds of Bayer's ordered dither. Nothing is random.
+    """Makes the image black and white: luma against the thresholds of Bayer's ordered dither. Nothing is random.
 
-    size: the side of the matrix, a power of two; a gray area shows `round(size^2 * level)` white pixels in each.
+    Args:
+        key, example: see types.Example.
+        size: side of the matrix in pixels, a power of two; a gray area shows `round(size^2 * level)` white pixels in
+            each.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for a size that is not a power of two.
     """
     del key
     if size < 1 or size & (size - 1):
@@ -95,10 +120,18 @@ def dithering(key: PRNGKeyArray, example: Example, *, size: int = 4) -> Example:
 def blot(
     key: PRNGKeyArray, example: Example, *, strength: float = 0.8, count: int = 2, radius: float = 0.02
 ) -> Example:
-    """`count` drops of ink anywhere on the page, each run together from four round ones.
+    """Puts drops of ink anywhere on the page, each merged from four round ones.
 
-    strength: how dark; uniform in [0, strength] for each image. radius: of the round ones, as a share of the page's
-    shorter side; at most uniform in [0, radius] for each drop.
+    Args:
+        key, example: see types.Example.
+        strength: largest darkness of the drops, in 0..1; uniform in [0, strength] for each image.
+        count: drops on the page, in 1..255.
+        radius: largest radius of the round ones as a share of the page's shorter side, above 0.0, at most 1.0; each
+            drop's limit is uniform in [0, radius].
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     if not 1 <= count <= 255 or not 0 < radius <= 1:
         raise UserError(f"blot: want count in 1..255 and 0 < radius <= 1, got {count} and {radius}")
@@ -114,8 +147,8 @@ def blot(
 
     def along(axis: int) -> Float[Array, "parts length"]:
         length = image.shape[axis]
-        centre = (place[axis] * (16 * length)).astype(jnp.int32) + (largest * (4 * aside[axis] - 2)).astype(jnp.int32)
-        apart = abs(16 * jnp.arange(length, dtype=jnp.int32) - centre[..., None])
+        center = (place[axis] * (16 * length)).astype(jnp.int32) + (largest * (4 * aside[axis] - 2)).astype(jnp.int32)
+        apart = abs(16 * jnp.arange(length, dtype=jnp.int32) - center[..., None])
         entry = jnp.minimum(64 * apart // reach[..., None], 256)
         return bell.at[entry].get(mode="promise_in_bounds").reshape(-1, length)
 
@@ -128,7 +161,15 @@ def blot(
 
 
 def towards(image: Image, target: Image | float, way: Way) -> Image:
-    """`way / ONE` of the way from the image to the target, another image or a level in 0..1."""
+    """Moves each pixel `way / ONE` of the way from the image to the target.
+
+    Args:
+        image: [h w c], uint8 or float.
+        target: another image of this shape and dtype, or a level in 0..1.
+        way: int32 [h w] in 0..ONE; 0 keeps the pixel, ONE gives the target.
+
+    Returns: the image, its dtype kept.
+    """
     if image.dtype != jnp.uint8:
         return image + (way.astype(image.dtype) / ONE)[..., None] * (target - image)
     channels = image.shape[2]
@@ -141,7 +182,13 @@ def towards(image: Image, target: Image | float, way: Way) -> Image:
 
 
 def multiply(one: Image, other: Image) -> Image:
-    """Of the light that one lets through, what the other does."""
+    """Returns the product of two images as shares of white, as of two filters that light passes.
+
+    Args:
+        one, other: images of one dtype whose shapes broadcast.
+
+    Returns: the product; uint8 levels are rounded.
+    """
     if one.dtype != jnp.uint8:
         return one * other
     product = one.astype(jnp.uint16) * other.astype(jnp.uint16) + 128
@@ -149,24 +196,55 @@ def multiply(one: Image, other: Image) -> Image:
 
 
 def white(image: Image) -> Shaped[Array, ""]:
+    """Returns the level of white.
+
+    Args:
+        image: gives the dtype.
+
+    Returns: 255 for uint8, else 1, as a scalar of that dtype.
+    """
     return jnp.asarray(255 if image.dtype == jnp.uint8 else 1, image.dtype)
 
 
 def draw(key: PRNGKeyArray, count: int) -> tuple[Float[Array, " count"], Seed]:
-    """Numbers uniform in [0, 1), and a seed for noise."""
+    """Draws uniform numbers, and a seed for noise.
+
+    Args:
+        key: a random key.
+        count: how many numbers.
+
+    Returns: (float32 numbers in [0, 1), two uint32 words).
+    """
     words = jax.random.bits(key, (count + 2,))
     return (words[2:] >> 8).astype(jnp.float32) / 2**24, words[:2]
 
 
 def up_to(most: float, u: Float[Array, " *n"], name: str) -> Int32[Array, " *n"]:
-    """The share `u` of `most`, where ONE is 1."""
+    """Returns the share `u` of `most`, as an integer where ONE is 1.
+
+    Args:
+        most: the largest amount, in 0..1.
+        u: numbers uniform in [0, 1).
+        name: the operation and its argument, for the error message.
+
+    Returns: int32 in 0..most * ONE, rounded down.
+
+    Raises: UserError for a `most` outside 0..1.
+    """
     if not 0 <= most <= 1:
         raise UserError(f"{name} {most} is not in 0..1")
     return (u * (most * ONE)).astype(jnp.int32)
 
 
 def grain(seed: Seed, height: int, width: int) -> Int32[Array, "h w"]:
-    """Noise in 0..255 with details of two pixels; its mean is 127, its standard deviation 55."""
+    """Returns noise in 0..255 with details of two pixels; its mean is 127, its standard deviation 55.
+
+    Args:
+        seed: two uint32 words.
+        height, width: size of the field in pixels.
+
+    Returns: int32 [h w].
+    """
     x = _bytes(seed, height + 2, width + 2).astype(jnp.int32)
     rows = lax.optimization_barrier(x[:, :-2] + 2 * x[:, 1:-1] + x[:, 2:])  # else it is computed three times
     total = rows[:-2] + 2 * rows[1:-1] + rows[2:]  # 16 times a mean, now stretched about the middle
@@ -174,7 +252,15 @@ def grain(seed: Seed, height: int, width: int) -> Int32[Array, "h w"]:
 
 
 def clouds(seed: Seed, height: int, width: int, cells: tuple[int, int]) -> Int32[Array, "h w"]:
-    """Noise in 0..255: uniform at the corners of `cells`, so many down and across, and smooth between them."""
+    """Returns smooth noise in 0..255, uniform at the corners of the cells.
+
+    Args:
+        seed: two uint32 words.
+        height, width: size of the field in pixels.
+        cells: how many cells (down, across), 1 or more each.
+
+    Returns: int32 [h w].
+    """
 
     def weights(length: int, cells: int) -> Float[Array, "length corners"]:
         place = cells * (np.arange(length) + 0.5) / length
@@ -187,7 +273,7 @@ def clouds(seed: Seed, height: int, width: int, cells: tuple[int, int]) -> Int32
 
 
 def _exactly(a: Float[Array, "h n"], b: Float[Array, "n w"]) -> Float[Array, "h w"]:
-    """The product of matrices of integers. Sums below 2**24 are exact in float32, in whichever order."""
+    """Returns the product of matrices of integers. Sums below 2**24 are exact in float32, in whichever order."""
     return jnp.matmul(a, b, precision="highest")
 
 

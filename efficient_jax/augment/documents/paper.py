@@ -21,14 +21,23 @@ from efficient_jax.augment.kernels import dtypes, loops, packed, pointwise
 from efficient_jax.errors import UserError
 from efficient_jax.types import Example
 
-_ANGLES = 256  # lighting_gradient draws one of so many directions
+_ANGLES = 256  # directions that lighting_gradient draws from
 
 
 def paper_tint(key: PRNGKeyArray, example: Example, *, lightness: float = 0.85, warmth: float = 0.15) -> Example:
-    """A sheet of another white: the image times a colour.
+    """Multiplies the image by a color: a sheet of another white.
 
     Its red is uniform in lightness..1; green has the share w / 2.5 less than red, blue the share w, with w uniform in
     0..warmth. Images of one channel are multiplied by its luma.
+
+    Args:
+        key, example: see types.Example; 1 or 3 channels.
+        lightness: lowest level of the sheet's red, in 0..1, where 1.0 is white.
+        warmth: largest share by which blue is darker than red, in 0..1; 0.0 is gray.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges, and for another number of channels.
     """
     if not 0 <= lightness <= 1:
         raise UserError(f"paper_tint: lightness {lightness} is not in 0..1, where 1 is white")
@@ -47,9 +56,18 @@ def paper_tint(key: PRNGKeyArray, example: Example, *, lightness: float = 0.85, 
 
 
 def texture(key: PRNGKeyArray, example: Example, *, strength: float = 0.15, scale: int = 16) -> Example:
-    """Uneven paper: darker by the mean of two noises, one with details of two pixels, one of `scale` pixels.
+    """Makes the paper uneven: darker by the mean of two noises, one with details of two pixels, one of `scale` pixels.
 
     Both are smooth and in [0, amount], with an amount uniform in [0, strength] for each image.
+
+    Args:
+        key, example: see types.Example.
+        strength: largest share of the light that is lost, in 0..1.
+        scale: size of the coarse details in pixels, 1 or more.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     if scale < 1:
         raise UserError(f"texture: scale {scale} is not in pixels, 1 or more")
@@ -68,10 +86,20 @@ def texture(key: PRNGKeyArray, example: Example, *, strength: float = 0.15, scal
 def folding_shadow(
     key: PRNGKeyArray, example: Example, *, strength: float = 0.3, folds: int = 1, reach: float = 0.1
 ) -> Example:
-    """A sheet that was folded: on one side of each fold a shadow, on the other, half as strong, a shine.
+    """Shades the sheet along folds: a shadow on one side of each, a shine half as strong on the other.
 
-    Folds lie anywhere, down or across the page. At the fold the shadow takes an amount of the light that is uniform
-    in [0, strength] for each fold; it ends `reach` of the page's side away.
+    Folds lie anywhere, down or across the page. At the fold the shadow takes an amount of the light that is uniform in
+    [0, strength] for each fold.
+
+    Args:
+        key, example: see types.Example.
+        strength: largest share of the light that a shadow takes, in 0..1.
+        folds: number of folds, 1 or more.
+        reach: distance at which a shadow ends, as a share of the page's side, above 0.0, at most 1.0.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     if folds < 1 or not 0 < reach <= 1:
         raise UserError(f"folding_shadow: want folds >= 1 and 0 < reach <= 1, got {folds} and {reach}")
@@ -97,9 +125,17 @@ def folding_shadow(
 
 
 def lighting_gradient(key: PRNGKeyArray, example: Example, *, strength: float = 0.4) -> Example:
-    """A lamp on one side: light falls off linearly across the picture, in any direction.
+    """Darkens the image linearly in a random direction, as a lamp on one side does.
 
     On the far corner an amount is missing that is uniform in [0, strength] for each image, on the near one nothing.
+
+    Args:
+        key, example: see types.Example.
+        strength: largest share of the light that is missing on the far corner, in 0..1.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for a strength outside 0..1.
     """
     image = example["image"]
     height, width, _ = image.shape
@@ -113,7 +149,7 @@ def lighting_gradient(key: PRNGKeyArray, example: Example, *, strength: float = 
     x, y = jnp.round(slopes * amount.astype(jnp.float32)).astype(jnp.int32)
 
     def shade(image: Image, x: Int32[Array, ""], y: Int32[Array, ""], amount: Int32[Array, ""]) -> Image:
-        across = 2 * jnp.arange(width, dtype=jnp.int32) - (width - 1)  # in half pixels from the centre: integers
+        across = 2 * jnp.arange(width, dtype=jnp.int32) - (width - 1)  # in half pixels from the center: integers
         down = (2 * jnp.arange(height, dtype=jnp.int32) - (height - 1))[:, None]
         missing = (x * across + y * down + 128 * amount) >> 8
         return towards(image, BLACK, jnp.clip(missing, 0, amount))

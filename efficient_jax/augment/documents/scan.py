@@ -1,7 +1,7 @@
 """Printed pages that look scanned: ink, paper and light, in the manner of Augraphy (arXiv 2208.14558).
 
-A page is dark ink on white. The operations of `ink` change it, those of `paper` a blank sheet; `document` prints one
-on the other and lets the rest happen to both.
+A page is dark ink on white. The operations of `ink` change it, those of `paper` change a blank sheet; `document`
+prints one on the other and applies further operations to both.
 """
 
 from collections.abc import Callable
@@ -50,13 +50,23 @@ def document(
     overlay: str = "multiply",
     opacity: float = 1.0,
 ) -> Example:
-    """The page through `ink`, printed on a white sheet that went through `paper`, and both through `post`.
+    """Applies `ink` to the page, prints it on a white sheet that went through `paper`, and applies `post` to both.
 
-    overlay: `multiply` as transparent ink, `min` the darker of the two, `normal` the ink's picture covers the sheet.
-    opacity: of the print, in 0..1; `normal` with 0.7 is seven parts of ink to three of paper.
+    Masks, boxes and keypoints belong to the page: what in `ink` and `post` moves it moves them, what moves the sheet
+    does not.
 
-    Masks, boxes and keypoints belong to the page: what in `ink` and `post` moves it moves them, what moves the
-    sheet does not.
+    Args:
+        key, example: see types.Example.
+        ink: augmentations of the page; a config names operations.
+        paper: augmentations of the white sheet; a config names operations.
+        post: augmentations of the print; a config names operations.
+        overlay: how the page is printed: multiply (as transparent ink), min (the darker of the two) or normal (the page
+            covers the sheet).
+        opacity: opacity of the print, in 0..1; `normal` with 0.7 is seven parts of ink to three of paper.
+
+    Returns: the example with its image changed, and its masks, boxes and keypoints where it was moved.
+
+    Raises: UserError for an opacity outside 0..1, and for an unknown overlay.
     """
     if not 0 <= opacity <= 1:
         raise UserError(f"document: opacity {opacity} is not in 0..1")
@@ -77,12 +87,19 @@ def document(
 
 
 def document_scan(key: PRNGKeyArray, example: Example, *, strength: float = 1.0) -> Example:
-    """A page as if printed, left in a drawer and scanned: a `document` whose phases are drawn for each image.
+    """Changes a page as if it had been printed, left in a drawer and scanned: a `document` with random phases.
 
-    Ink: it bleeds (on half of the pages), fades in patches (a third) or streaks (a fifth), blots (a sixth), is
-    dithered (a tenth). Paper: tinted, most often uneven (2/3), folded twice (a third). Post: uneven light (half),
-    a small skew (half), blur of at most 0.9 pixels, noise (a third), JPEG of quality 30 to 95 (half).
-    strength: in 0..1; multiplies these probabilities and the amounts, 0 changes nothing.
+    Ink: it bleeds (on half of the pages), fades in patches (a third) or streaks (a fifth), blots (a sixth), is dithered
+    (a tenth). Paper: tinted, most often uneven (2/3), folded twice (a third). Post: uneven light (half), a small skew
+    (half), blur of at most 0.9 pixels, noise (a third), JPEG of quality 30 to 95 (half).
+
+    Args:
+        key, example: see types.Example.
+        strength: factor of these probabilities and of the amounts, in 0..1; 0.0 changes nothing.
+
+    Returns: the example with its image changed, and its masks, boxes and keypoints where the page is skewed.
+
+    Raises: UserError for a strength outside 0..1.
     """
     if not 0 <= strength <= 1:
         raise UserError(f"document_scan: strength {strength} is not in 0..1")

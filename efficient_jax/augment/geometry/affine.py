@@ -31,13 +31,18 @@ from efficient_jax.types import Example
 def transform(
     example: Example, inverse: Inverse, fill: Fill = 0.0, border: str = "constant", size: Size | None = None
 ) -> Example:
-    """The image (bilinear), its masks, boxes and keypoints, changed by an affine inverse warp.
+    """Changes the image (bilinear), its masks, boxes and keypoints by an affine inverse warp.
 
     Args:
-      inverse: takes a point of the new image to the point of the old one that it shows, see `kernels.matrices`.
-      fill: what lies outside where `border` is constant, in 0..1, one level or one for each channel.
-      border: constant, edge or reflect (`resample.BORDERS`); masks always get 0.
-      size: (height, width) of the new image; None keeps the size.
+        example: see types.Example.
+        inverse: takes a point of the new image to the point of the old one that it shows, see `kernels.matrices`.
+        fill: what lies outside where `border` is constant, in 0..1, one level or one for each channel.
+        border: constant, edge or reflect (`resample.BORDERS`); masks always get 0.
+        size: (height, width) of the new image; None keeps the size.
+
+    Returns: the changed example.
+
+    Raises: UserError for an unknown border, and for a fill outside 0..1.
     """
     image = example["image"]
     old = image.shape[:2]
@@ -47,26 +52,79 @@ def transform(
 
 
 def within_limits(inverse: Inverse, old: Size, size: Size) -> Inverse:
-    """An affine inverse warp within the limits of `resample.warp`."""
+    """Returns an affine inverse warp clipped to the limits of `resample.warp`.
+
+    Args:
+        inverse: takes a point of the new image to the point of the old one that it shows.
+        old, size: (height, width) of the old and of the new image.
+
+    Returns: the matrix, with its first two rows clipped.
+    """
     return inverse.at[:2].set(resample.within_limits(inverse[:2], old, size))
 
 
 def random_rotation(key: PRNGKeyArray, size: Size, *, degrees: Range = 30.0) -> Inverse:
+    """Returns the inverse warp of `rotate`.
+
+    Args:
+        key: a random key.
+        size: (height, width) of the image.
+        degrees: largest angle either way, 0.0 or more; or a range (lowest, highest).
+
+    Returns: the matrix, see `kernels.matrices`.
+
+    Raises: UserError for a negative angle, or a range that is not in order.
+    """
     del size
     return rotation(_draw(key, ranges.changes(degrees, "rotate: degrees"))[0])
 
 
 def random_shear(key: PRNGKeyArray, size: Size, *, x: Range = 0.3, y: Range = 0.0) -> Inverse:
+    """Returns the inverse warp of `shear`.
+
+    Args:
+        key: a random key.
+        size: (height, width) of the image.
+        x, y: largest shear either way along x and along y, in pixels per pixel, 0.0 or more; or ranges (lowest,
+            highest).
+
+    Returns: the matrix, see `kernels.matrices`.
+
+    Raises: UserError for a negative amount, or a range that is not in order.
+    """
     del size
     return shearing(*_draw(key, ranges.changes(x, "shear: x"), ranges.changes(y, "shear: y")))
 
 
 def random_translation(key: PRNGKeyArray, size: Size, *, x: Range = 0.1, y: Range = 0.1) -> Inverse:
+    """Returns the inverse warp of `translate`.
+
+    Args:
+        key: a random key.
+        size: (height, width) of the image.
+        x, y: largest shift either way as a share of the width and of the height, 0.0 or more; or ranges (lowest,
+            highest).
+
+    Returns: the matrix, see `kernels.matrices`.
+
+    Raises: UserError for a negative amount, or a range that is not in order.
+    """
     right, down = _draw(key, ranges.changes(x, "translate: x"), ranges.changes(y, "translate: y"))
     return translation(right * size[1], down * size[0])
 
 
 def random_zoom(key: PRNGKeyArray, size: Size, *, scale: Range = 0.2) -> Inverse:
+    """Returns the inverse warp of `scale`.
+
+    Args:
+        key: a random key.
+        size: (height, width) of the image.
+        scale: zooms by up to 1 + scale and its inverse, 0.0 or more; or a range of factors (lowest, highest).
+
+    Returns: the matrix, see `kernels.matrices`.
+
+    Raises: UserError for a negative amount, or a range that is not in order from 0.001 on.
+    """
     del size
     factor = jnp.exp(_draw(key, ranges.logarithms(scale, "scale: scale"))[0])
     return zooming(factor, factor)
@@ -81,6 +139,17 @@ def random_affine(
     translate: Range = 0.0,
     scale: Range = 0.0,
 ) -> Inverse:
+    """Returns the inverse warp of `affine`: shear, zoom, turn and shift in this order.
+
+    Args:
+        key: a random key.
+        size: (height, width) of the image.
+        rotate, shear, translate, scale: amounts, see `affine`.
+
+    Returns: the matrix, see `kernels.matrices`.
+
+    Raises: UserError for a negative amount, or a range that is not in order.
+    """
     amounts = {"rotate": rotate, "shear": shear, "translate": translate}
     turns, shears, shifts = (ranges.changes(amount, f"affine: {name}") for name, amount in amounts.items())
     along = [(shifts[0] * length, shifts[1] * length) for length in (size[1], size[0])]
@@ -92,6 +161,17 @@ def random_affine(
 
 
 def random_perspective(key: PRNGKeyArray, size: Size, *, distortion: float = 0.5) -> Inverse:
+    """Returns the inverse warp of `perspective`.
+
+    Args:
+        key: a random key.
+        size: (height, width) of the image.
+        distortion: largest shift of a corner as a share of half the side, in 0..2/3 (2/3 excluded).
+
+    Returns: the matrix, see `kernels.matrices`.
+
+    Raises: UserError for a distortion outside its range.
+    """
     if not 0 <= distortion < 2 / 3:
         raise UserError(f"perspective: distortion {distortion} is not in 0..0.66, the share of half a side")
     height, width = size
@@ -118,9 +198,17 @@ def _through_points(
 def rotate(
     key: PRNGKeyArray, example: Example, *, degrees: Range = 30.0, fill: Fill = 0.0, border: str = "constant"
 ) -> Example:
-    """Turns the picture counter-clockwise about its centre by an angle uniform in +-degrees.
+    """Turns the image counter-clockwise about its center by an angle uniform in +-degrees.
 
-    degrees: or a range (lowest, highest): (0.0, 30.0) turns one way only. fill, border: see `affine`.
+    Args:
+        key, example: see types.Example.
+        degrees: largest angle either way, 0.0 or more; or a range (lowest, highest): (0.0, 30.0) turns one way only.
+        fill: level outside the image where `border` is constant, in 0..1, one level or one for each channel.
+        border: what lies outside the image: constant, edge or reflect, see `affine`; masks always get 0.
+
+    Returns: the example with its image, masks, boxes and keypoints changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     return transform(example, random_rotation(key, example["image"].shape[:2], degrees=degrees), fill, border)
 
@@ -134,10 +222,20 @@ def shear(
     fill: Fill = 0.0,
     border: str = "constant",
 ) -> Example:
-    """Shears about the centre by at most so many pixels per pixel, along x and along y, uniform either way.
+    """Shears the image about its center, along x and along y, each amount uniform.
 
-    x, y: or ranges (lowest, highest); positive x moves what is below the centre to the left. fill, border: see
-    `affine`.
+    A positive `x` moves rows below the center to the left, a positive `y` columns right of the center up.
+
+    Args:
+        key, example: see types.Example.
+        x: largest shear of rows either way, in pixels per pixel, 0.0 or more; or a range (lowest, highest).
+        y: largest shear of columns either way, in pixels per pixel, 0.0 or more; or a range (lowest, highest).
+        fill: level outside the image where `border` is constant, in 0..1, one level or one for each channel.
+        border: what lies outside the image: constant, edge or reflect, see `affine`; masks always get 0.
+
+    Returns: the example with its image, masks, boxes and keypoints changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     return transform(example, random_shear(key, example["image"].shape[:2], x=x, y=y), fill, border)
 
@@ -151,9 +249,19 @@ def translate(
     fill: Fill = 0.0,
     border: str = "constant",
 ) -> Example:
-    """Moves the picture by at most these fractions of its width and height, uniform either way, not whole pixels.
+    """Moves the image by uniform shares of its width and height, not by whole pixels.
 
-    x, y: or ranges (lowest, highest); positive is to the right and down. fill, border: see `affine`.
+    Args:
+        key, example: see types.Example.
+        x: largest shift either way as a share of the width, 0.0 or more; or a range (lowest, highest), positive to the
+            right.
+        y: largest shift either way as a share of the height, 0.0 or more; or a range (lowest, highest), positive down.
+        fill: level outside the image where `border` is constant, in 0..1, one level or one for each channel.
+        border: what lies outside the image: constant, edge or reflect, see `affine`; masks always get 0.
+
+    Returns: the example with its image, masks, boxes and keypoints changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     return transform(example, random_translation(key, example["image"].shape[:2], x=x, y=y), fill, border)
 
@@ -161,9 +269,18 @@ def translate(
 def scale(
     key: PRNGKeyArray, example: Example, *, scale: Range = 0.2, fill: Fill = 0.0, border: str = "constant"
 ) -> Example:
-    """Zooms about the centre; the logarithm of the factor is uniform between 1 / (1 + scale) and 1 + scale.
+    """Zooms about the center; the logarithm of the factor is uniform.
 
-    scale: or the lowest and the highest factor: (1.0, 1.5) only enlarges. fill, border: see `affine`.
+    Args:
+        key, example: see types.Example.
+        scale: zooms by up to 1 + scale and its inverse, 0.0 or more; or a range of factors (lowest, highest): (1.0,
+            1.5) only enlarges.
+        fill: level outside the image where `border` is constant, in 0..1, one level or one for each channel.
+        border: what lies outside the image: constant, edge or reflect, see `affine`; masks always get 0.
+
+    Returns: the example with its image, masks, boxes and keypoints changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     return transform(example, random_zoom(key, example["image"].shape[:2], scale=scale), fill, border)
 
@@ -179,16 +296,24 @@ def affine(
     fill: Fill = 0.0,
     border: str = "constant",
 ) -> Example:
-    """A random affine change in one bilinear resample; every amount is uniform in its range.
+    """Shears, zooms, turns and moves the image in one bilinear resample; every amount is uniform in its range.
 
-    Each is the largest amount either way, or a range (lowest, highest).
-    rotate: at most so many degrees either way.
-    shear: at most so many pixels per pixel, along x and along y.
-    translate: at most this fraction of the width and of the height.
-    scale: the logarithm of the zoom is uniform between 1 / (1 + scale) and 1 + scale; of a range, of its factors.
-    fill: what lies outside the picture, in 0..1, one level or one for each channel.
-    border: constant (`fill`), edge (the nearest pixel) or reflect (mirrored about the outermost pixels); masks
-    always get 0 outside, and boxes are of the object itself.
+    The border `reflect` mirrors the image about its outermost pixels. Boxes are those of the object itself, whatever
+    the border shows.
+
+    Args:
+        key, example: see types.Example.
+        rotate: largest angle either way in degrees, 0.0 or more; or a range (lowest, highest).
+        shear: largest shear either way along x and along y, in pixels per pixel, 0.0 or more; or a range (lowest,
+            highest).
+        translate: largest shift either way as a share of the width and of the height, 0.0 or more; or a range.
+        scale: zooms by up to 1 + scale and its inverse, uniform in the logarithm, 0.0 or more; or a range of factors.
+        fill: level outside the image where `border` is constant, in 0..1, one level or one for each channel.
+        border: what lies outside the image: constant (`fill`), edge (nearest pixel) or reflect; masks always get 0.
+
+    Returns: the example with its image, masks, boxes and keypoints changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     size = example["image"].shape[:2]
     inverse = random_affine(key, size, rotate=rotate, shear=shear, translate=translate, scale=scale)
@@ -204,12 +329,17 @@ def affine_from_points(
     fill: Fill = 0.0,
     border: str = "constant",
 ) -> Example:
-    """The affine change that moves three points of the image from `old` to `new`; nothing is random.
+    """Applies the affine change that moves three points of the image from `old` to `new`; nothing is random.
 
     Args:
-      old, new: three points (x, y) each, not on one line, in pixels from the centre of the upper left pixel, as in
-        cv2.getAffineTransform.
-      fill, border: what lies outside, see `affine`.
+        key, example: see types.Example.
+        old: three points (x, y), not on one line, in pixels from the center of the upper left pixel
+            (cv2.getAffineTransform).
+        new: where these points are afterwards, three points (x, y), not on one line, in the same pixels.
+        fill: level outside the image where `border` is constant, in 0..1, one level or one for each channel.
+        border: what lies outside the image: constant, edge or reflect, see `affine`; masks always get 0.
+
+    Returns: the example with its image, masks, boxes and keypoints changed.
 
     Raises: UserError for other than three points, or points on one line.
     """
@@ -220,10 +350,20 @@ def affine_from_points(
 def perspective(
     key: PRNGKeyArray, example: Example, *, distortion: float = 0.5, fill: Fill = 0.0, border: str = "constant"
 ) -> Example:
-    """Moves each corner inwards, across and down by at most `distortion` of half the side, uniform.
+    """Moves each corner inwards, across and down, by uniform shares of half the side.
 
-    The law of torchvision.transforms.RandomPerspective. From 2/3 on the picture could fold over. fill, border: what
-    lies outside, see `affine`.
+    The corners are distributed as in torchvision.transforms.RandomPerspective.
+
+    Args:
+        key, example: see types.Example.
+        distortion: largest shift of a corner as a share of half the side, in 0..2/3 (2/3, where it could fold,
+            excluded).
+        fill: level outside the image where `border` is constant, in 0..1, one level or one for each channel.
+        border: what lies outside the image: constant, edge or reflect, see `affine`; masks always get 0.
+
+    Returns: the example with its image, masks, boxes and keypoints changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     image = example["image"]
     size = image.shape[:2]
@@ -245,7 +385,7 @@ MATRICES: dict[str, Callable[..., Inverse]] = {
 
 
 def _draw(key: PRNGKeyArray, *limits: tuple[float, float]) -> Float[Array, " n"]:
-    """A number uniform in each range (lowest, highest)."""
+    """Draws a number uniform in each range (lowest, highest)."""
     middle = jnp.array([(low + high) / 2 for low, high in limits], jnp.float32)
     half = jnp.array([(high - low) / 2 for low, high in limits], jnp.float32)
     return middle + jax.random.uniform(key, (len(limits),), minval=-1.0) * half

@@ -1,4 +1,4 @@
-"""Changes that move whole pixels or the picture's frame: flips, quarter turns, crop, pad, resize."""
+"""Changes that move whole pixels or the image's frame: flips, quarter turns, crop, pad, resize."""
 
 import math
 from collections.abc import Callable
@@ -23,16 +23,34 @@ Window = Float[Array, " 4"]  # top, left, height, width, in pixels and parts of 
 def flip(
     key: PRNGKeyArray, example: Example, *, probability: float = 0.5, keypoint_pairs: tuple[tuple[int, int], ...] = ()
 ) -> Example:
-    """Mirrors the picture left to right with this probability. Not for text and digits.
+    """Mirrors the image left to right. Not for text and digits.
 
-    keypoint_pairs: rows of `keypoints` that change places in the mirror (the left and the right eye).
+    Args:
+        key, example: see types.Example.
+        probability: probability that an image is mirrored, in 0..1.
+        keypoint_pairs: pairs of rows of `keypoints` that change places in the mirror: ((0, 1),) for the left and the
+            right eye.
+
+    Returns: the example with its image, masks, boxes and keypoints mirrored or not.
+
+    Raises: UserError for a probability outside 0..1, and for pairs that are not rows of `keypoints`.
     """
     coin = _coin(key, probability, "flip")
     return swapped(_flipped(example, coin, axis=1), coin, keypoint_pairs)
 
 
 def swapped(example: Example, coin: Bool[Array, ""], keypoint_pairs: tuple[tuple[int, int], ...]) -> Example:
-    """The example with the rows of each pair of keypoints exchanged where the coin says so."""
+    """Returns the example with the rows of each pair of keypoints exchanged where the coin says so.
+
+    Args:
+        example: see types.Example.
+        coin: whether to exchange them, bool scalar.
+        keypoint_pairs: pairs of rows of `keypoints`.
+
+    Returns: the example; without keypoints or pairs it is unchanged.
+
+    Raises: UserError for pairs that are not rows of `keypoints`.
+    """
     if "keypoints" not in example or not keypoint_pairs:
         return example
     order = np.arange(len(example["keypoints"]))
@@ -45,7 +63,16 @@ def swapped(example: Example, coin: Bool[Array, ""], keypoint_pairs: tuple[tuple
 
 
 def flip_vertical(key: PRNGKeyArray, example: Example, *, probability: float = 0.5) -> Example:
-    """Turns the picture upside down, as water mirrors it, with this probability."""
+    """Mirrors the image upside down.
+
+    Args:
+        key, example: see types.Example.
+        probability: probability that an image is mirrored, in 0..1.
+
+    Returns: the example with its image, masks, boxes and keypoints mirrored or not.
+
+    Raises: UserError for a probability outside 0..1.
+    """
     return _flipped(example, _coin(key, probability, "flip_vertical"), axis=0)
 
 
@@ -67,9 +94,15 @@ def _mirror(coin: Bool[Array, ""], axis: int) -> Inverse:
 
 
 def rot90(key: PRNGKeyArray, example: Example) -> Example:
-    """A random number of quarter turns; only half turns where the picture is not square, since shapes are fixed.
+    """Turns the image by a random number of quarter turns; by 0 or 180 degrees where it is not square.
 
-    With `flip` before it, the eight symmetries of the square, equally likely.
+    With `flip` before it, the eight symmetries of the square are equally likely. Shapes are fixed, so that an image
+    that is not square gets no odd number of quarter turns.
+
+    Args:
+        key, example: see types.Example.
+
+    Returns: the example with its image, masks, boxes and keypoints turned.
     """
     image = example["image"]
     turns, inverse = _quarter_turns(key, image.shape[:2])
@@ -86,9 +119,17 @@ def _quarter_turns(key: PRNGKeyArray, size: Size) -> tuple[Int32[Array, ""], Inv
 
 
 def pad(key: PRNGKeyArray, example: Example, *, pixels: int, border: str = "constant", fill: Fill = 0.0) -> Example:
-    """`pixels` more on every side.
+    """Adds pixels on every side.
 
-    border: constant (`fill` in 0..1, one level or one for each channel), reflect or edge; masks always get 0.
+    Args:
+        key, example: see types.Example.
+        pixels: pixels added on each of the four sides, 0 or more.
+        border: what is added: constant (`fill`), reflect or edge (`resample.BORDERS`); masks always get 0.
+        fill: level of a constant border, in 0..1, one level or one for each channel.
+
+    Returns: the example with a larger image, and its masks, boxes and keypoints moved.
+
+    Raises: UserError for a negative number of pixels, an unknown border, and a fill outside 0..1.
     """
     del key
     image = example["image"]
@@ -122,10 +163,18 @@ def crop(
     border: str = "constant",
     fill: Fill = 0.0,
 ) -> Example:
-    """A window of `size` (height, width) at a random place; (0, 0) keeps the picture's size.
+    """Cuts out a window at a uniformly drawn place.
 
-    padding: the picture is padded first, as `pad` does: 4 pixels, reflected, is common for CIFAR-10.
-    border, fill: of the padding, see `pad`.
+    Args:
+        key, example: see types.Example.
+        size: (height, width) of the window in pixels, 1 or more each; (0, 0) keeps the image's size.
+        padding: pixels added on every side before, as by `pad`, 0 or more; 4, reflected, is common for CIFAR-10.
+        border: what the padding shows: constant (`fill`), reflect or edge; masks always get 0.
+        fill: level of a constant padding, in 0..1, one level or one for each channel.
+
+    Returns: the example with the window as its image, and its masks, boxes and keypoints moved.
+
+    Raises: UserError for a window that does not fit into the padded image, and for settings outside their ranges.
     """
     new = _size(example["image"].shape, size, "crop")
     padded = _padded(example["image"].shape[:2], padding, border, "crop")
@@ -142,7 +191,16 @@ def _corner(key: PRNGKeyArray, old: Size, size: Size) -> tuple[Array, Array]:
 
 
 def center_crop(key: PRNGKeyArray, example: Example, *, size: tuple[int, int]) -> Example:
-    """The window of `size` (height, width) in the middle."""
+    """Cuts out the window in the middle.
+
+    Args:
+        key, example: see types.Example.
+        size: (height, width) of the window in pixels, 1 or more each; (0, 0) keeps the image's size.
+
+    Returns: the example with the window as its image, and its masks, boxes and keypoints moved.
+
+    Raises: UserError for a window that does not fit into the image.
+    """
     del key
     new = _size(example["image"].shape, size, "center_crop")
     return _window(example, *_middle(example["image"].shape[:2], new), new)
@@ -168,7 +226,7 @@ def _at(top: Array, left: Array, old: Size, size: Size) -> Inverse:
 def _room(old: Size, size: Size, name: str) -> np.ndarray:
     room = np.array(old) - size
     if (room < 0).any() or min(size) < 1:
-        raise UserError(f"{name}: a window of {size[0]} x {size[1]} does not fit into a picture of {old[0]} x {old[1]}")
+        raise UserError(f"{name}: a window of {size[0]} x {size[1]} does not fit into an image of {old[0]} x {old[1]}")
     return room
 
 
@@ -181,7 +239,16 @@ def _size(old: Size, size: tuple[int, int], name: str) -> Size:
 
 
 def resize(key: PRNGKeyArray, example: Example, *, size: tuple[int, int]) -> Example:
-    """The whole picture at another size, bilinear; where it gets smaller each pixel averages what it covers."""
+    """Resizes the whole image, bilinear; where it gets smaller each pixel averages what it covers.
+
+    Args:
+        key, example: see types.Example.
+        size: (height, width) of the result in pixels, 1 or more each; (0, 0) keeps the image's size.
+
+    Returns: the example with its image, masks, boxes and keypoints at the new size.
+
+    Raises: UserError for another form of `size`.
+    """
     del key
     return _show(example, *_whole(example["image"].shape[:2], size))
 
@@ -199,19 +266,41 @@ def random_resized_crop(
     area_max: float = 1.0,
     ratio: float = 4 / 3,
 ) -> Example:
-    """A window of random area and shape, resized to `size` (height, width); (0, 0) keeps the picture's size.
+    """Resizes a window of random area and shape (arXiv 1409.4842).
 
-    Area uniform in area_min..area_max of the picture's, the logarithm of width / height uniform in
-    1 / ratio..ratio, among the windows that fit (torchvision draws until one does), at a uniform place; where none
-    fits, the largest window of an allowed shape in the middle. arXiv 1409.4842. Its edges are not rounded to
-    pixels, and next to them the picture beyond is seen.
+    The area is uniform in area_min..area_max of the image's, the logarithm of width / height uniform in 1 /
+    ratio..ratio, among the windows that fit (torchvision draws until one does), at a uniform place; where none fits,
+    the largest window of an allowed shape in the middle. Its edges are not rounded to pixels, and next to them the
+    image beyond is seen.
+
+    Args:
+        key, example: see types.Example.
+        size: (height, width) of the result in pixels, 1 or more each; (0, 0) keeps the image's size.
+        area_min: smallest share of the image's area that the window has, above 0.0.
+        area_max: largest share of the image's area that the window has, in area_min..1.
+        ratio: largest width / height of the window, 1.0 or more; the smallest is 1 / ratio.
+
+    Returns: the example with its image, masks, boxes and keypoints at the new size.
+
+    Raises: UserError for settings outside their ranges.
     """
     window = random_window(key, example["image"].shape[:2], area_min, area_max, ratio)
     return _show(example, window, _size(example["image"].shape, size, "random_resized_crop"))
 
 
 def random_window(key: PRNGKeyArray, old: Size, area_min: float, area_max: float, ratio: float) -> Window:
-    """The window that `random_resized_crop` shows of an image of the size `old`."""
+    """Returns the window that `random_resized_crop` shows of an image.
+
+    Args:
+        key: a random key.
+        old: (height, width) of the image.
+        area_min, area_max: smallest and largest area as a share of the image's, above 0.0 and in order up to 1.0.
+        ratio: largest width / height, 1.0 or more; the smallest is 1 / ratio.
+
+    Returns: (top, left, height, width) in pixels and parts of them.
+
+    Raises: UserError for settings outside their ranges.
+    """
     if not 0 < area_min <= area_max <= 1 or ratio < 1:
         got = f"{area_min}, {area_max}, {ratio}"
         raise UserError(f"random_resized_crop: want 0 < area_min <= area_max <= 1 and ratio >= 1, got {got}")
@@ -237,7 +326,7 @@ def random_window(key: PRNGKeyArray, old: Size, area_min: float, area_max: float
 def _areas_that_fit(
     height: int, width: int, area_min: float, area_max: float, log_ratio: float
 ) -> Float[np.ndarray, " q"] | None:
-    """257 quantiles of the area of windows that fit, in pixels: one draw where others draw again and again."""
+    """Returns 257 quantiles of the area of windows that fit, in pixels: one draw instead of repeated ones."""
     areas = np.linspace(area_min, area_max, 4097) * (height * width)
     shapes = np.minimum(log_ratio, np.log(width**2 / areas)) - np.maximum(-log_ratio, np.log(areas / height**2))
     weight = np.maximum(shapes, 0) if log_ratio > 0 else (shapes >= 0).astype(float)
@@ -250,19 +339,37 @@ def _areas_that_fit(
 
 
 def _show(example: Example, window: Window, size: Size) -> Example:
-    """The window of the image, at `size`."""
+    """Returns the example with a window of its image at `size`."""
     image = example["image"]
     moved = targets.move(example, through_window(window, image.shape[:2], size), size)
     return moved | {"image": shown(image, window, size)}
 
 
 def through_window(window: Window, old: Size, size: Size) -> Inverse:
+    """Returns the inverse warp that shows a window at another size.
+
+    Args:
+        window: (top, left, height, width) in the image, in pixels.
+        old: (height, width) of the image.
+        size: (height, width) of the result.
+
+    Returns: matrix from points of the result to points of the image, see `kernels.matrices`.
+    """
     top, left, rows, columns = window
-    right_of_centre, below_centre = left + (columns - old[1]) / 2, top + (rows - old[0]) / 2
-    return compose(translation(-right_of_centre, -below_centre), zooming(size[1] / columns, size[0] / rows))
+    right_of_center, below_center = left + (columns - old[1]) / 2, top + (rows - old[0]) / 2
+    return compose(translation(-right_of_center, -below_center), zooming(size[1] / columns, size[0] / rows))
 
 
 def shown(image: Shaped[Array, "h w c"], window: Window, size: Size) -> Shaped[Array, "h2 w2 c"]:
+    """Returns a window of the image at another size: bilinear, or averaged where a side is smaller than the image's.
+
+    Args:
+        image: [h w c], uint8 or float.
+        window: (top, left, height, width) in the image, in pixels.
+        size: (height, width) of the result.
+
+    Returns: [h2 w2 c] of `size`, the dtype kept.
+    """
     height, width, _ = image.shape
     if size[0] < height or size[1] < width:
         return _averaged(image, window, size)
@@ -273,7 +380,7 @@ def shown(image: Shaped[Array, "h w c"], window: Window, size: Size) -> Shaped[A
 
 
 def _averaged(image: Shaped[Array, "h w c"], window: Window, size: Size) -> Shaped[Array, "h2 w2 c"]:
-    """With a triangle filter as wide as an output pixel, as Pillow; a product with a matrix for each axis."""
+    """Resizes with Pillow's triangle filter as wide as an output pixel: a matrix product for each axis."""
     factor = jnp.array(size, jnp.float32) / window[2:]
     shown = jax.image.scale_and_translate(
         image.astype(jnp.float32),

@@ -14,7 +14,7 @@ from efficient_jax.augment.kernels.resample import Size
 from efficient_jax.errors import UserError
 from efficient_jax.types import Example
 
-Field = Float[Array, "2 h w"]  # how far along x and along y each pixel of the new picture looks into the old one
+Field = Float[Array, "2 h w"]  # how far along x and along y each pixel of the new image looks into the old one
 Seen = tuple[Float[Array, "h w"], Float[Array, "h w"]]
 Forward = Callable[[targets.Points], targets.Points]
 POINTS_PER_SIDE = 8  # of a box, moved to find its hull
@@ -31,10 +31,20 @@ def elastic(
 ) -> Example:
     """Moves every pixel by its own random amount, smooth over neighbours (Simard et al. 2003).
 
-    The displacement is noise, uniform in -1..1, blurred by a Gaussian of `sigma` pixels and multiplied by `alpha`:
-    its standard deviation is about 0.16 alpha / sigma pixels. Beyond 0.3 sigma the picture begins to fold.
-    Points and the corners of boxes are moved by inverting the field, ten steps of a fixed-point iteration.
-    fill, border: what lies outside, see `affine`.
+    The displacement is noise, uniform in -1..1, blurred by a Gaussian of `sigma` pixels and multiplied by `alpha`: its
+    standard deviation is about 0.16 alpha / sigma pixels. Beyond 0.3 sigma the image begins to fold. Points and the
+    corners of boxes are moved by inverting the field, ten steps of a fixed-point iteration.
+
+    Args:
+        key, example: see types.Example.
+        alpha: factor of the blurred noise in pixels, 0.0 or more; 0.0 changes nothing.
+        sigma: standard deviation of the Gaussian in pixels, above 0.0.
+        fill: level outside the image where `border` is constant, in 0..1, one level or one for each channel.
+        border: what lies outside the image: constant, edge or reflect, see `affine`; masks always get 0.
+
+    Returns: the example with its image, masks, boxes and keypoints changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     image = example["image"]
     seen, forward = random_bending(key, image.shape[:2], alpha=alpha, sigma=sigma)
@@ -43,7 +53,19 @@ def elastic(
 
 
 def random_bending(key: PRNGKeyArray, size: Size, *, alpha: float, sigma: float) -> tuple[Seen, Forward]:
-    """(the points that the pixels show, from the upper left pixel; the change of points, from the centre)."""
+    """Returns the displacements of `elastic`, as the points that pixels show and as a change of points.
+
+    Args:
+        key: a random key.
+        size: (height, width) of the image.
+        alpha: factor of the blurred noise in pixels, 0.0 or more.
+        sigma: standard deviation of the Gaussian in pixels, above 0.0.
+
+    Returns: ((x, y) float [h w], the points that the pixels show, in pixels from the upper left pixel; a function from
+        points of the old image to points of the new one, in pixels from the center).
+
+    Raises: UserError for settings outside their ranges.
+    """
     if alpha < 0 or sigma <= 0:
         raise UserError(f"elastic: want alpha >= 0 and sigma > 0, got {alpha} and {sigma}")
     height, width = size
@@ -60,14 +82,14 @@ def random_bending(key: PRNGKeyArray, size: Size, *, alpha: float, sigma: float)
 
 
 def _gaussian(length: int, sigma: float) -> Float[np.ndarray, "n n"]:
-    """A blur as a matrix. Beyond the border is nothing, so pixels next to it move less."""
+    """Returns a blur as a matrix. Beyond the border is 0, so pixels next to it move less."""
     distance = np.arange(length)[:, None] - np.arange(length)
     kernel = np.exp(-(np.arange(-8 * int(np.ceil(sigma)), 8 * int(np.ceil(sigma)) + 1) ** 2) / (2 * sigma**2))
     return (np.exp(-(distance**2) / (2 * sigma**2)) / kernel.sum()).astype(np.float32)
 
 
 def _against(field: Field, points: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
-    """Where points of the old picture, from its centre, lie in the new one."""
+    """Returns points of the new image for points of the old one, both from the center."""
     _, height, width = field.shape
     start = points + jnp.array([(width - 1) / 2, (height - 1) / 2])
     place = start
@@ -78,9 +100,18 @@ def _against(field: Field, points: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
 
 
 def grid_distortion(key: PRNGKeyArray, example: Example, *, steps: int = 5, limit: float = 0.3) -> Example:
-    """Cuts the picture into `steps` columns and rows and stretches each by a factor uniform in 1 +- limit.
+    """Cuts the image into columns and rows and stretches each by a factor uniform in 1 +- limit.
 
-    All are scaled to fill the picture again: nothing leaves it.
+    All are scaled to fill the image again: nothing leaves it.
+
+    Args:
+        key, example: see types.Example.
+        steps: columns, and rows, 1 or more.
+        limit: largest relative change of a column's width or a row's height, in 0..1 (1 excluded).
+
+    Returns: the example with its image, masks, boxes and keypoints changed.
+
+    Raises: UserError for settings outside their ranges.
     """
     if steps < 1 or not 0 <= limit < 1:
         raise UserError(f"grid_distortion: want steps >= 1 and 0 <= limit < 1, got {steps} and {limit}")

@@ -1,4 +1,4 @@
-"""Neighbouring changes of geometry as one: the image is resampled once, and boxes are taken from the corners once.
+"""Fuses neighbouring changes of geometry: the image is resampled once, and boxes are taken from the corners once.
 
 The hull of a turned box is larger than the object, and the hull of a turned hull larger still. So whatever stands
 between two changes of geometry (a flip, a crop, a resize, an elastic change) joins them: its matrix is multiplied with
@@ -32,6 +32,8 @@ Image = Shaped[Array, "h w *c"]
 
 
 class Step(NamedTuple):
+    """One operation of a chain, with all of its settings."""
+
     op: str
     settings: Mapping[str, Any]
     probability: float = 1.0
@@ -56,7 +58,13 @@ class Warp(NamedTuple):
 
 
 def chains(ops: Sequence[str]) -> list[tuple[int, int]]:
-    """(first, behind the last) of the operations that become one: two or more that resample, and what joins them."""
+    """Returns which operations become one: two or more that resample, and what joins them.
+
+    Args:
+        ops: names of operations in order.
+
+    Returns: (first, behind the last) of each group, as indices into `ops`.
+    """
     found = []
     for belongs, group in itertools.groupby(range(len(ops)), lambda i: ops[i] in RESAMPLED or ops[i] in JOINING):
         warps = [i for i in group if belongs and ops[i] in RESAMPLED]
@@ -66,12 +74,15 @@ def chains(ops: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def chain(steps: Sequence[Step]) -> Augmentation:
-    """One augmentation that does what `steps` do, with as few resamples as possible; see the top of this file.
+    """Returns one augmentation that does what `steps` do, with as few resamples as possible; see the top of this file.
 
     Args:
-      steps: operations of RESAMPLED and JOINING with all of their settings; each draws from `fold_in(key, position)`.
+        steps: operations of RESAMPLED and JOINING with all of their settings; each draws from `fold_in(key, position)`.
 
     Returns: `(key, example) -> example`.
+
+    Raises: UserError, when it is called, for settings that an operation refuses, and for a step with a probability
+        below 1 that changes the size.
     """
 
     def apply(key: PRNGKeyArray, example: Example) -> Example:
@@ -172,7 +183,7 @@ def _nearest(seen: elastic.Seen, mask: Image) -> Image:
 
 
 def _joined(one: Warp | Part, other: Warp | Part) -> Warp | None:
-    """The product, where both are matrices that show the same outside."""
+    """Returns the product where both are matrices with the same border and fill, else None."""
     if isinstance(one, Part) or isinstance(other, Part):
         return None
     if one.outside and other.outside and _outside(one.outside) != _outside(other.outside):

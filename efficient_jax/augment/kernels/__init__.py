@@ -1,1 +1,1 @@
-"""What the operations are made of: packed pixels, dtypes, loops, resamplers, and the targets that move along."""
+"""Building blocks of the operations: packed pixels, dtypes, loops, resamplers, and the targets that move along."""

@@ -1,4 +1,4 @@
-"""What an image may be: its dtypes, its shape, and a fill as levels of its dtype."""
+"""Dtypes and shapes of images: their checks, conversions, and a fill as levels of a dtype."""
 
 from typing import Any
 
@@ -14,7 +14,12 @@ FLOATS = tuple(map(jnp.dtype, ("float32", "bfloat16", "float16")))
 
 
 def to_float(image: Shaped[Array, " *shape"]) -> Float[Array, " *shape"]:
-    """uint8 0..255 becomes float32 0..1; a float image stays as it is.
+    """Returns uint8 0..255 as float32 0..1; a float image stays as it is.
+
+    Args:
+        image: uint8 or float, of any shape.
+
+    Returns: the image, in the same shape.
 
     Raises: UserError for other dtypes.
     """
@@ -23,7 +28,12 @@ def to_float(image: Shaped[Array, " *shape"]) -> Float[Array, " *shape"]:
 
 
 def to_uint8(image: Shaped[Array, " *shape"]) -> UInt8[Array, " *shape"]:
-    """float 0..1 becomes uint8 0..255, clipped and rounded; a uint8 image stays as it is.
+    """Returns float 0..1 as uint8 0..255, clipped and rounded; a uint8 image stays as it is.
+
+    Args:
+        image: uint8 or float, of any shape.
+
+    Returns: uint8 levels, in the same shape.
 
     Raises: UserError for other dtypes.
     """
@@ -34,7 +44,13 @@ def to_uint8(image: Shaped[Array, " *shape"]) -> UInt8[Array, " *shape"]:
 
 
 def require_dtype(image: Shaped[Array, " *shape"]) -> None:
-    """Raises: UserError unless the dtype is one of images: uint8, float32, bfloat16 or float16."""
+    """Checks that the dtype is one of images: uint8, float32, bfloat16 or float16.
+
+    Args:
+        image: of any shape.
+
+    Raises: UserError for other dtypes.
+    """
     dtype = jax.dtypes.canonicalize_dtype(image.dtype)
     if dtype == jnp.uint8 or dtype in FLOATS:
         return
@@ -45,7 +61,14 @@ def require_dtype(image: Shaped[Array, " *shape"]) -> None:
 
 
 def require_image(example: Example, lead: int = 0) -> None:
-    """Raises: UserError for what is not one image, or with `lead` = 1 not a batch of images."""
+    """Checks that an example has one image, or a batch images, of a known dtype.
+
+    Args:
+        example: has an entry `image`.
+        lead: number of leading axes: 0 for one example, 1 for a batch.
+
+    Raises: UserError for a missing or empty image, another number of axes, and other dtypes.
+    """
     image = example.get("image")
     if image is None:
         raise UserError("an example has an entry 'image', [h w c]; this one has " + (", ".join(example) or "nothing"))
@@ -59,14 +82,30 @@ def require_image(example: Example, lead: int = 0) -> None:
 
 
 def filling(fill: float, dtype: Any = jnp.uint8) -> int | float:
-    """`fill`, in 0..1, as the level of an image of this dtype."""
+    """Returns `fill` as the level of an image of this dtype.
+
+    Args:
+        fill: a level in 0..1.
+        dtype: uint8 or a float dtype.
+
+    Returns: a level in 0..255 for uint8, rounded; `fill` itself for floats.
+
+    Raises: UserError for a level that is not in 0..1.
+    """
     if not 0 <= fill <= 1:
         raise UserError(f"fill {fill} is not in 0..1, from black to white; of 255 levels take a 255th")
     return round(255 * fill) if dtype == jnp.uint8 else fill
 
 
 def fill_levels(fill: Fill, channels: int, dtype: Any = jnp.uint8) -> list[int | float]:
-    """`fill` as the level of each channel of an image of this dtype.
+    """Returns `fill` as the level of each channel of an image of this dtype.
+
+    Args:
+        fill: one level in 0..1, or one for each channel.
+        channels: channels of the image, 1 or more.
+        dtype: uint8 or a float dtype.
+
+    Returns: levels as those of `filling`.
 
     Raises: UserError for a level that is not in 0..1, and for another number of levels than there are channels.
     """

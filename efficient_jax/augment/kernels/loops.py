@@ -1,4 +1,4 @@
-"""The loop over images that suits the platform."""
+"""The loop over images that is fastest on the platform: one by one on CPU, batched on accelerators."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +10,17 @@ from jaxtyping import Array
 
 
 def platform_loop(one: Callable, many: Callable | None = None) -> Callable:
-    """`one(*trees)` with a batch rule of its own: on CPU a loop of `one`, elsewhere `many` (default: its vmap).
+    """Returns `one(*trees)` with a batch rule of its own: on CPU a loop of `one`, elsewhere `many`.
 
-    XLA CPU recomputes cheap producers inside every consumer that it fuses. In a loop over images they are scalars
-    and rows in cache; in a batched program they are whole arrays, and 2 to 6 times slower. And vmap(lax.switch)
-    runs every branch for every image. `many` must give the same pixels as `one` does. Arguments and result are
-    trees of arrays, an example say.
+    XLA CPU recomputes cheap producers inside every consumer that it fuses. In a loop over images they are scalars and
+    rows in cache; in a batched program they are whole arrays, and 2 to 6 times slower. And vmap(lax.switch) runs every
+    branch for every image.
+
+    Args:
+        one: takes and returns trees of arrays, such as an example, of one image.
+        many: the same for a batch, with a leading axis in every array; must give the same pixels. Default: `vmap(one)`.
+
+    Returns: a function with the signature of `one`, to be vmapped.
     """
     many = many or jax.vmap(one)
 

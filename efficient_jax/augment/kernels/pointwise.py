@@ -18,62 +18,119 @@ from efficient_jax.augment.kernels.packed import Pixels, channel
 from efficient_jax.errors import UserError
 
 ONE = 1024  # the factor that changes nothing
-SIXTH = 1 << 16  # a sixth of the colour circle
+SIXTH = 1 << 16  # a sixth of the color circle
 Integer = Int32[Array, ""]
 Table = Int32[Array, " 256"]
 Tables = Int32[Array, "c 256"]
 Levels = Num[Array, " ..."]  # int32 or float32
-Picture = Pixels | Float[Array, "h w c"]  # what holds the channels of a uint8 and of a float image
+Picture = Pixels | Float[Array, "h w c"]  # packed pixels of a uint8 image, or a float image
 
 LEVELS = np.arange(256, dtype=np.int32)
 
 
 def planes(picture: Picture, channels: int) -> list[Levels]:
+    """Returns the levels of each channel.
+
+    Args:
+        picture: packed pixels, or float [h w c] in 0..1.
+        channels: channels of the image.
+
+    Returns: [h w] each on the scale 0..255, int32 of packed pixels, else float.
+    """
     if picture.dtype == jnp.uint32:
         return [channel(picture, i) for i in range(channels)]
     return [255 * picture[..., i] for i in range(channels)]
 
 
 def from_planes(levels: list[Levels]) -> Picture:
+    """Returns the image that has these levels, the inverse of `planes`.
+
+    Args:
+        levels: [h w] of each channel on the scale 0..255, int32 or float.
+
+    Returns: packed pixels of int32 levels, float [h w c] in 0..1 of float ones.
+    """
     return packed.pack_planes(levels) if levels[0].dtype == jnp.int32 else jnp.stack(levels, axis=-1) / 255
 
 
 def _shift_down(x: Num[Array, " ..."], bits: int, *, half: bool = False) -> Num[Array, " ..."]:
-    """`x / 2**bits`; integers are rounded down, with `half` to the nearest."""
+    """Returns `x / 2**bits`; integers are rounded down, with `half` to the nearest."""
     if x.dtype != jnp.int32:
         return x / 2**bits
     return (x + (half << (bits - 1))) >> bits
 
 
 def over_pixels(reduction: Callable, levels: Levels) -> Levels:
-    """XLA CPU takes row by row twice as fast as pixel by pixel, but would merge the two reductions."""
+    """Reduces the first two axes, one after the other.
+
+    XLA CPU takes row by row twice as fast as pixel by pixel, but would merge the two reductions.
+
+    Args:
+        reduction: takes an array and an `axis`, such as jnp.max.
+        levels: [h w ...].
+
+    Returns: the reduced array, without these axes.
+    """
     return reduction(lax.optimization_barrier(reduction(levels, axis=0)), axis=0)
 
 
 def blend_levels(reference: Levels | int, levels: Levels, factor: Num[Array, ""]) -> Levels:
-    """`reference + factor * (levels - reference)`, rounded down as Pillow does, clipped to 0..255."""
+    """Returns `reference + factor * (levels - reference)`, rounded down as Pillow does, clipped to 0..255.
+
+    Args:
+        reference: levels that a factor of 0 gives.
+        levels: levels that a factor of ONE keeps.
+        factor: in 1024ths, 0 or more; int32 for int32 levels.
+
+    Returns: levels; float ones are clipped, not rounded.
+    """
     return jnp.clip(_shift_down(reference * ONE + factor * (levels - reference), 10), 0, 255)
 
 
 def blend_planes(references: list[Levels | int], picture: Picture, factor: Num[Array, ""]) -> Picture:
-    """Each channel moved away from (factor > ONE) or towards (< ONE) its reference levels."""
+    """Moves each channel away from (factor > ONE) or towards (factor < ONE) its reference levels.
+
+    Args:
+        references: reference levels of each channel.
+        picture: packed pixels, or float [h w c] in 0..1.
+        factor: in 1024ths, 0 or more.
+
+    Returns: the changed image, in the form of `picture`.
+    """
     levels = planes(picture, len(references))
     return from_planes([blend_levels(r, x, factor) for r, x in zip(references, levels, strict=True)])
 
 
 def blend(reference: Pixels, pixels: Pixels, factor: Integer, channels: int) -> Pixels:
-    """The same for a reference picture."""
+    """Moves each channel away from (factor > ONE) or towards (factor < ONE) a reference image.
+
+    Args:
+        reference, pixels: packed pixels [h w].
+        factor: in 1024ths, 0 or more.
+        channels: channels of the images, in 1..4.
+
+    Returns: packed pixels [h w].
+    """
     return blend_planes([*planes(reference, channels)], pixels, factor)
 
 
 def _red_green_blue(picture: Picture, channels: int) -> list[Levels]:
     if channels != 3:
-        raise UserError(f"colour operations take 1 or 3 channels, this image has {channels}")
+        raise UserError(f"color operations take 1 or 3 channels, this image has {channels}")
     return planes(picture, channels)
 
 
 def luma(picture: Picture, channels: int) -> Levels:
-    """Pillow's convert("L"): ITU-R 601-2, integers rounded."""
+    """Returns Pillow's convert("L"): ITU-R 601-2, integers rounded.
+
+    Args:
+        picture: packed pixels, or float [h w c] in 0..1.
+        channels: 1 or 3.
+
+    Returns: levels [h w] on the scale 0..255.
+
+    Raises: UserError for another number of channels.
+    """
     if channels == 1:
         return planes(picture, 1)[0]
     red, green, blue = _red_green_blue(picture, channels)
@@ -81,12 +138,30 @@ def luma(picture: Picture, channels: int) -> Levels:
 
 
 def gray(picture: Picture, channels: int) -> Picture:
-    """What `color` (saturation) blends with. A picture of one channel is its own gray."""
+    """Returns the luma in every channel, the reference of `color` (saturation).
+
+    Args:
+        picture: packed pixels, or float [h w c] in 0..1.
+        channels: 1 or 3; an image of one channel is its own gray.
+
+    Returns: the gray image, in the form of `picture`.
+
+    Raises: UserError for another number of channels.
+    """
     return from_planes([luma(picture, channels)] * channels)
 
 
 def mean_level(picture: Picture, channels: int) -> Num[Array, ""]:
-    """What `contrast` blends with: the mean luma, of integers rounded."""
+    """Returns the mean luma, the reference of `contrast`; that of integers is rounded.
+
+    Args:
+        picture: packed pixels, or float [h w c] in 0..1.
+        channels: 1 or 3.
+
+    Returns: a scalar on the scale 0..255.
+
+    Raises: UserError for another number of channels.
+    """
     levels = luma(picture, channels)
     if levels.dtype != jnp.int32:
         return jnp.mean(levels)
@@ -95,9 +170,18 @@ def mean_level(picture: Picture, channels: int) -> Num[Array, ""]:
 
 
 def turn_hue(picture: Picture, turn: Num[Array, ""], channels: int) -> Picture:
-    """Adds `turn`, at most 3 SIXTHs either way, to the hue of HSV; integers are rounded to the nearest level.
+    """Adds `turn` to the hue of HSV; integers are rounded to the nearest level.
 
     A turn keeps value and chroma, so hue times chroma is all that is needed, and nothing is divided by the chroma.
+
+    Args:
+        picture: packed pixels, or float [h w c] in 0..1.
+        turn: in 65536ths of a sixth of the color circle (SIXTH), at most 3 SIXTHs either way.
+        channels: 1 or 3; an image of one channel stays as it is.
+
+    Returns: the changed image, in the form of `picture`.
+
+    Raises: UserError for another number of channels.
     """
     if channels == 1:
         return picture
@@ -119,45 +203,101 @@ def turn_hue(picture: Picture, turn: Num[Array, ""], channels: int) -> Picture:
 
 
 def brightness_table(factor: Integer) -> Table:
+    """Returns the table that multiplies levels by a factor.
+
+    Args:
+        factor: in 1024ths, 0 or more.
+
+    Returns: the new level of each level.
+    """
     return blend_levels(0, jnp.asarray(LEVELS), factor)
 
 
 def contrast_table(mean: Integer, factor: Integer) -> Table:
+    """Returns the table that multiplies the distance of levels from the mean by a factor.
+
+    Args:
+        mean: level in 0..255, see `mean_level`.
+        factor: in 1024ths, 0 or more.
+
+    Returns: the new level of each level.
+    """
     return blend_levels(mean, jnp.asarray(LEVELS), factor)
 
 
 def posterized(levels: Levels, bits: Integer | int) -> Int32[Array, " ..."]:
+    """Returns levels of which only the highest bits are kept.
+
+    Args:
+        levels: on the scale 0..255; float ones are rounded before.
+        bits: highest bits that are kept, in 0..8.
+
+    Returns: int32 levels.
+    """
     return jnp.round(levels).astype(jnp.int32) & ~((1 << (8 - bits)) - 1)
 
 
 def posterize_table(bits: Integer) -> Table:
-    """Keeps the `bits` (0..8) highest bits."""
+    """Returns the table that keeps the highest bits of levels.
+
+    Args:
+        bits: highest bits that are kept, in 0..8.
+
+    Returns: the new level of each level.
+    """
     return posterized(jnp.asarray(LEVELS), bits)
 
 
 def solarized(levels: Levels, threshold: Integer | int) -> Levels:
+    """Returns levels of which those from `threshold` on are inverted.
+
+    Args:
+        levels: on the scale 0..255.
+        threshold: first level that is inverted, in 0..256; float levels are rounded to compare.
+
+    Returns: levels of the same dtype.
+    """
     return jnp.where(jnp.round(levels) < threshold, levels, 255 - levels)
 
 
 def solarize_table(threshold: Integer) -> Table:
-    """Inverts the levels from `threshold` on: 0 inverts all, 256 nothing."""
+    """Returns the table that inverts the levels from `threshold` on.
+
+    Args:
+        threshold: in 0..256: 0 inverts all, 256 nothing.
+
+    Returns: the new level of each level.
+    """
     return solarized(jnp.asarray(LEVELS), threshold)
 
 
 def stretched(
     levels: Int32[Array, " ..."], low: Int32[Array, " ..."], high: Int32[Array, " ..."]
 ) -> Int32[Array, " ..."]:
-    """Takes low..high to 0..255, rounded down. Where low is high, nothing changes."""
+    """Returns levels with low..high mapped to 0..255, rounded down.
+
+    Args:
+        levels: on the scale 0..255.
+        low, high: levels that become 0 and 255. Where they are equal, nothing changes.
+
+    Returns: int32 levels, clipped to 0..255.
+    """
     # Divided as floats, since that is vectorised; the half keeps a whole quotient whole if the division is inexact.
     above, span = (255 * (levels - low)).astype(jnp.float32), jnp.maximum(high - low, 1).astype(jnp.float32)
     return jnp.where(high > low, jnp.clip((above + 0.5) / span, 0, 255).astype(jnp.int32), levels)
 
 
 def autocontrast_tables(pixels: Pixels, channels: int) -> Tables:
-    """Stretches each channel to 0..255, rounded down.
+    """Returns tables that stretch each channel to 0..255, rounded down.
 
-    Pillow computes this in float64 and falls one level short in 0.4% of the entries where the quotient is whole
-    (its white may become 254); here those entries are exact.
+    Pillow computes this in float64 and falls one level short in 0.4% of the entries where the quotient is whole (its
+    white may become 254); here those entries are exact.
+
+    Args:
+        pixels: packed pixels [h w].
+        channels: channels of the image, in 1..4.
+
+    Returns: the new level of each level, for each channel.
     """
     levels = jnp.stack(planes(pixels, channels))
     low, high = (jax.vmap(lambda x, f=f: over_pixels(f, x))(levels) for f in (jnp.min, jnp.max))
@@ -165,7 +305,14 @@ def autocontrast_tables(pixels: Pixels, channels: int) -> Tables:
 
 
 def equalize_tables(pixels: Pixels, channels: int) -> Tables:
-    """Makes each channel's histogram as flat as a table can."""
+    """Returns tables that make each channel's histogram as flat as a table can.
+
+    Args:
+        pixels: packed pixels [h w].
+        channels: channels of the image, in 1..4.
+
+    Returns: the new level of each level, for each channel.
+    """
 
     def table(levels: Int32[Array, "h w"]) -> Table:
         counts = jnp.zeros(256, jnp.int32).at[levels.reshape(-1)].add(1, mode="promise_in_bounds")

@@ -2,8 +2,8 @@
 
 Coordinates and weights are integers, so the pixels do not depend on how a compiler arranged the arithmetic around
 them. An affine change (`warp`), a grid of rows and columns (`stretch`) and a point for each pixel (`warp_to`) are
-three forms of one thing, each as fast as it can be. Positions are (x, y), in pixels from the centre of a picture,
-((w - 1) / 2, (h - 1) / 2), for matrices, and from the centre of the upper left pixel for single points.
+three forms of one thing, each as fast as it can be. Positions are (x, y), in pixels from the center of an image,
+((w - 1) / 2, (h - 1) / 2), for matrices, and from the center of the upper left pixel for single points.
 """
 
 from collections.abc import Callable
@@ -25,18 +25,32 @@ Size = tuple[int, ...]  # height, width
 Position = Int32[Array, "h w"]
 MOST_OUT = 16.0
 BORDERS = ("constant", "edge", "reflect")
-"""What is seen outside an image: a constant level, the nearest pixel, or the image mirrored about the centre of its
+"""What is seen outside an image: a constant level, the nearest pixel, or the image mirrored about the center of its
 outermost pixels. The modes of the same name of `numpy.pad`; scipy.ndimage says constant, nearest and mirror."""
 _HALF = 0x00800080
 
 
 def fraction_bits(*sizes: Size) -> int:
-    """Bits behind the point of an integer matrix: as many as keep every coordinate inside int32."""
+    """Returns the bits behind the point of an integer matrix: as many as keep every coordinate inside int32.
+
+    Args:
+        *sizes: (height, width) of every image that the matrix connects.
+
+    Returns: at most 16 bits.
+    """
     return min(16, 25 - max(height + width for height, width in sizes).bit_length())
 
 
 def fixed_point(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Matrix:
-    """The integer form of an inverse warp, which zooms out at most MOST_OUT times beyond what `size` makes smaller."""
+    """Returns the integer form of an inverse warp.
+
+    Args:
+        matrix: takes a point of the output to the point of the input, in pixels from the center. It zooms out at most
+            MOST_OUT times beyond what `size` makes smaller.
+        source, size: (height, width) of the input and of the output.
+
+    Returns: integers with `fraction_bits(source, size)` bits behind the point.
+    """
     return jnp.round(_scaled(matrix, source, size)).astype(jnp.int32)
 
 
@@ -45,6 +59,14 @@ def _scaled(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Float[Arra
 
 
 def within_limits(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Float[Array, "2 3"]:
+    """Returns an inverse warp clipped to what integer coordinates can hold.
+
+    Args:
+        matrix: takes a point of the output to the point of the input, in pixels from the center.
+        source, size: (height, width) of the input and of the output.
+
+    Returns: the matrix: it zooms out at most MOST_OUT times beyond what `size` makes smaller.
+    """
     down, across = (MOST_OUT * max(1.0, old / new) for old, new in zip(source, size, strict=True))
     far = 2.0 * max(sum(source), sum(size))
     limit = jnp.array([[across, MOST_OUT, far], [MOST_OUT, down, far]])
@@ -52,9 +74,9 @@ def within_limits(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Floa
 
 
 def _affine_positions(matrix: Matrix, source: Size, size: Size, border: str) -> tuple[Position, Position]:
-    """Where each output pixel looks: (x, y) with `fraction_bits + 1` bits behind the point."""
+    """Returns the point that each output pixel shows: (x, y) with `fraction_bits + 1` bits behind the point."""
     bits = fraction_bits(source, size)
-    across = 2 * jnp.arange(size[1], dtype=jnp.int32) - (size[1] - 1)  # in half pixels from the centre: integers
+    across = 2 * jnp.arange(size[1], dtype=jnp.int32) - (size[1] - 1)  # in half pixels from the center: integers
     down = (2 * jnp.arange(size[0], dtype=jnp.int32) - (size[0] - 1))[:, None]
 
     def along(row: Int32[Array, " 3"], length: int) -> Position:
@@ -65,12 +87,12 @@ def _affine_positions(matrix: Matrix, source: Size, size: Size, border: str) -> 
 
 
 def _onto_ring(position: Position, length: int, bits: int) -> Position:
-    """Points more than a pixel outside move onto the ring around the picture, where everything is fill."""
+    """Clips points more than a pixel outside to the ring around the image, where everything is fill."""
     return jnp.clip(position, -(1 << bits), (length << bits) - 1)
 
 
 def _inside(position: Position, length: int, bits: int, border: str) -> Position:
-    """The point that the border mode shows in place of one outside."""
+    """Returns the point that the border mode shows in place of one outside."""
     last = (length - 1) << bits
     if border == "edge":
         return jnp.clip(position, 0, last)
@@ -81,18 +103,26 @@ def _inside(position: Position, length: int, bits: int, border: str) -> Position
 
 
 def fixed_points(points: Float[Array, "h w"], length: int, border: str = "constant") -> Position:
-    """Coordinates of single points as integers with `_POINT_BITS` bits behind the point."""
+    """Returns coordinates of single points as integers with `_POINT_BITS` bits behind the point.
+
+    Args:
+        points: one coordinate, in pixels from the center of the first pixel.
+        length: pixels of the image along that coordinate.
+        border: which point is shown in place of one outside, one of BORDERS.
+
+    Returns: int32 in the same shape.
+    """
     if border == "reflect":
         points = lax.rem(jnp.abs(points), jnp.asarray(max(2.0 * (length - 1), 1.0), points.dtype))
     nearest = jnp.clip(points, -1.0, 2.0 * length)  # before rounding: a far point would not fit
     return _inside(jnp.round(nearest * (1 << _POINT_BITS)).astype(jnp.int32), length, _POINT_BITS, border)
 
 
-_POINT_BITS = 14  # float32 has no more for pictures of 1000 pixels
+_POINT_BITS = 14  # float32 has no more for images of 1000 pixels
 
 
 def _start(x: Position, y: Position, width: int, bits: int) -> Position:
-    """The index of each point's upper left neighbour in a flat plane with a ring of one fill pixel around it."""
+    """Returns the index of each point's upper left neighbour in a flat plane with a ring of fill pixels around it."""
     return ((y >> bits) + 1) * (width + 2) + (x >> bits) + 1
 
 
@@ -101,13 +131,28 @@ def _taps(values: Shaped[Array, " n"], start: Position, width: int) -> list[Shap
 
 
 def weight(position: Int32[Array, " *shape"], bits: int) -> UInt32[Array, " *shape"]:
-    """The fraction of a position, rounded to 0..256."""
+    """Returns the fraction of a position, rounded to 0..256.
+
+    Args:
+        position: integers with `bits` bits behind the point.
+        bits: 9 or more.
+
+    Returns: uint32 in the same shape.
+    """
     fraction = position & ((1 << bits) - 1)
     return ((fraction + (1 << (bits - 9))) >> (bits - 8)).astype(jnp.uint32)
 
 
 def lerp(a: Pixels, b: Pixels, weight: UInt32[Array, "h w"], channels: int) -> Pixels:
-    """`a + (b - a) * weight / 256`, rounded, in every byte; `weight` in 0..256."""
+    """Returns `a + (b - a) * weight / 256`, rounded, in every byte.
+
+    Args:
+        a, b: packed pixels.
+        weight: of `b`, in 0..256.
+        channels: channels of the pixels, in 1..4.
+
+    Returns: packed pixels.
+    """
     even = ((a & EVEN) * (256 - weight) + (b & EVEN) * weight + _HALF) >> 8
     if channels == 1:
         return even & 255
@@ -142,7 +187,18 @@ def resample(
     size: Size | None = None,
     border: str = "constant",
 ) -> Pixels:
-    """Bilinear inverse warp of packed pixels, for use inside a `platform_loop`; `fill` is a packed pixel."""
+    """Returns a bilinear inverse warp of packed pixels, for use inside a `platform_loop`.
+
+    Args:
+        pixels: packed pixels [h w].
+        matrix: inverse warp from `fixed_point`.
+        fill: packed pixel that lies outside where `border` is constant.
+        channels: channels of the pixels, in 1..4.
+        size: (height, width) of the output; None keeps the size.
+        border: one of BORDERS.
+
+    Returns: packed pixels of `size`.
+    """
     size = size or pixels.shape
     bits = fraction_bits(pixels.shape, size) + 1
     return _bilinear(pixels, *_affine_positions(matrix, pixels.shape, size, border), bits, fill, channels)
@@ -162,12 +218,21 @@ def warp(
     size: Size | None = None,
     border: str = "constant",
 ) -> Shaped[Array, "h2 w2 c"]:
-    """Bilinear inverse warp of a uint8 or float image, its dtype kept.
+    """Returns a bilinear inverse warp of a uint8 or float image.
 
-    `inverse` takes a point of the output (x, y, 1) to the point of the input that it shows, both in pixels from
-    the centre of their picture. Outside lies what `border` says, one of BORDERS; of constant it is `fill`, in 0..1
-    for either dtype, one level or one for each channel. The weights of uint8 images have 8 bits: the result is within
-    2 levels of exact arithmetic.
+    The weights of uint8 images have 8 bits: the result is within 2 levels of exact arithmetic.
+
+    Args:
+        image: [h w c].
+        inverse: takes a point of the output (x, y, 1) to the point of the input that it shows, both in pixels from the
+            center of their image; within the limits of `fixed_point`.
+        fill: level outside where `border` is constant, in 0..1 for either dtype, one level or one for each channel.
+        size: (height, width) of the output; None keeps the size.
+        border: one of BORDERS.
+
+    Returns: the image of `size`, its dtype kept.
+
+    Raises: UserError for an unknown border, and for a fill outside 0..1.
     """
     size = size or image.shape[:2]
     matrix = fixed_point(inverse, image.shape[:2], size)
@@ -185,9 +250,17 @@ def warp_to(
     fill: Fill = 0.0,
     border: str = "constant",
 ) -> Shaped[Array, "h2 w2 c"]:
-    """Output pixel (i, j) shows the point (x[i, j], y[i, j]), from the centre of the upper left pixel; bilinear.
+    """Returns an image of which each pixel shows its own point of the input; bilinear.
 
-    fill, border: what lies outside, see `warp`.
+    Args:
+        image: [h w c].
+        x, y: the point that output pixel (i, j) shows, in pixels from the center of the upper left pixel.
+        fill: level outside where `border` is constant, in 0..1, one level or one for each channel.
+        border: one of BORDERS.
+
+    Returns: the image, its dtype kept.
+
+    Raises: UserError for an unknown border, and for a fill outside 0..1.
     """
 
     def packed(pixels: Pixels, points: Int32[Array, "2 h2 w2"], *, fill: int, channels: int) -> Pixels:
@@ -204,7 +277,7 @@ def warp_to(
 def _each_plane(
     image: Shaped[Array, "h w c"], how: Array, fill: Fill, packed: Callable, plane: Callable, **settings: Any
 ) -> Shaped[Array, "h2 w2 c"]:
-    """uint8 pixels whole through `packed`, float channels one by one through `plane`."""
+    """Sends uint8 pixels whole through `packed`, and float channels one by one through `plane`."""
     channels = image.shape[-1]
     levels = cast(list[float], dtypes.fill_levels(fill, channels, jnp.float32))
     if image.dtype == jnp.uint8 and channels > 4:
@@ -222,7 +295,15 @@ def _each_plane(
 def nearest(
     mask: Shaped[Array, "h w"], inverse: Float[Array, "2 3"], size: Size | None = None
 ) -> Shaped[Array, "h2 w2"]:
-    """The same inverse warp as `warp` for values that cannot be mixed: the pixel that holds the point, 0 outside."""
+    """Returns the inverse warp of `warp` for values that cannot be mixed: the pixel that holds the point, 0 outside.
+
+    Args:
+        mask: [h w].
+        inverse: takes a point of the output to the point of the input, in pixels from the center.
+        size: (height, width) of the output; None keeps the size.
+
+    Returns: the mask of `size`, its dtype kept.
+    """
     size = size or mask.shape
     bits = fraction_bits(mask.shape, size)
 
@@ -236,7 +317,7 @@ def nearest(
 
 
 def _from_corner(inverse: Float[Array, "2 3"], source: Size, size: Size) -> Matrix:
-    """`fixed_point`, from the upper left pixel instead of the centre, and with Pillow's rounding.
+    """Returns `fixed_point` from the upper left pixel instead of the center, with Pillow's rounding.
 
     Pillow rounds the constant from the unrounded matrix; the difference decides about one pixel in a thousand.
     """
@@ -251,7 +332,14 @@ def _from_corner(inverse: Float[Array, "2 3"], source: Size, size: Size) -> Matr
 def nearest_to(
     mask: Shaped[Array, "h w"], x: Float[Array, "h2 w2"], y: Float[Array, "h2 w2"]
 ) -> Shaped[Array, "h2 w2"]:
-    """The same as `warp_to` for values that cannot be mixed."""
+    """Returns the resample of `warp_to` for values that cannot be mixed: the pixel that holds the point, 0 outside.
+
+    Args:
+        mask: [h w].
+        x, y: the point that output pixel (i, j) shows, in pixels from the center of the upper left pixel.
+
+    Returns: the mask, its dtype kept.
+    """
     return _pick(mask, fixed_points(x, mask.shape[1]), fixed_points(y, mask.shape[0]), _POINT_BITS)
 
 
@@ -263,9 +351,16 @@ def _pick(mask: Shaped[Array, "h w"], x: Position, y: Position, bits: int) -> Sh
 
 
 def stretch(image: Shaped[Array, "h w c"], y: Float[Array, " h2"], x: Float[Array, " w2"]) -> Shaped[Array, "h2 w2 c"]:
-    """Output pixel (i, j) shows the point (x[j], y[i]), from the centre of the upper left pixel; bilinear.
+    """Returns an image of which pixel (i, j) shows the point (x[j], y[i]); bilinear.
 
-    Points outside show the nearest pixel of the border. Two taps down, then two across, where a warp takes four.
+    Points outside show the nearest pixel of the border. It takes two taps down, then two across, where a warp takes
+    four.
+
+    Args:
+        image: [h w c].
+        y, x: in pixels from the center of the upper left pixel.
+
+    Returns: the image, its dtype kept.
     """
     height, width, channels = image.shape
     if image.dtype == jnp.uint8 and channels > 4:

@@ -15,32 +15,59 @@ from efficient_jax.augment.kernels.resample import Matrix
 
 
 def shear_rows(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -> Pixels:
-    """For a matrix that is the identity but for matrix[0, 1]."""
+    """Shears packed pixels along x.
+
+    Args:
+        pixels: packed pixels [h w].
+        matrix: inverse warp from `resample.fixed_point`, the identity but for matrix[0, 1].
+        fill: packed pixel that lies outside.
+        channels: channels of the pixels, in 1..4.
+
+    Returns: packed pixels [h w].
+    """
     return _slide(pixels, matrix[0, 1], resample.fraction_bits(pixels.shape), fill, channels)
 
 
 def shear_columns(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -> Pixels:
-    """For a matrix that is the identity but for matrix[1, 0]."""
+    """Shears packed pixels along y.
+
+    Args:
+        pixels: packed pixels [h w].
+        matrix: inverse warp from `resample.fixed_point`, the identity but for matrix[1, 0].
+        fill: packed pixel that lies outside.
+        channels: channels of the pixels, in 1..4.
+
+    Returns: packed pixels [h w].
+    """
     return _slide(pixels.T, matrix[1, 0], resample.fraction_bits(pixels.shape), fill, channels).T
 
 
 def _slide(pixels: Pixels, slope: Int32[Array, ""], bits: int, fill: int, channels: int) -> Pixels:
-    """Rows moved to the left by `slope` per row below the centre."""
+    """Moves rows to the left by `slope` per row below the center."""
     height, width = pixels.shape
 
     def slide(pixels: Pixels, slope: Int32[Array, ""]) -> Pixels:
-        place = slope * (2 * jnp.arange(height, dtype=jnp.int32) - (height - 1))  # rows from the centre, in halves
+        place = slope * (2 * jnp.arange(height, dtype=jnp.int32) - (height - 1))  # rows from the center, in halves
         start = jnp.clip(place >> (bits + 1), -width - 1, width) + width + 1
         padded = jnp.pad(pixels, ((0, 0), (width + 1, width + 1)), constant_values=jnp.uint32(fill))
         seen = jax.vmap(lambda row, start: lax.dynamic_slice(row, (start,), (width + 1,)))(padded, start)
         return resample.lerp(seen[:, :-1], seen[:, 1:], resample.weight(place, bits + 1)[:, None], channels)
 
-    # With an axis more XLA CPU vectorizes the gather: 24 us instead of 60 for a picture of 224 x 224.
+    # With an axis more XLA CPU vectorizes the gather: 24 us instead of 60 for an image of 224 x 224.
     return jax.vmap(slide)(pixels[None], slope[None])[0]
 
 
 def translate(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -> Pixels:
-    """For a matrix that is the identity but for whole numbers in its last column."""
+    """Moves packed pixels by whole pixels.
+
+    Args:
+        pixels: packed pixels [h w].
+        matrix: inverse warp from `resample.fixed_point`, the identity but for whole numbers in its last column.
+        fill: packed pixel that lies outside.
+        channels: not used; `shear_rows` and `resample` have it.
+
+    Returns: packed pixels [h w].
+    """
     del channels
     height, width = pixels.shape
     shift = matrix[:, 2] >> resample.fraction_bits(pixels.shape)

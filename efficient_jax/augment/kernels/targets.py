@@ -1,6 +1,6 @@
-"""What belongs to an image moves with it: masks, boxes and keypoints under the same change of geometry.
+"""Changes of geometry for what belongs to an image: masks, boxes and keypoints.
 
-Boxes are hulls of the moved corners, clipped to the picture. Arrays keep their size, so nothing is taken out:
+Boxes are hulls of the moved corners, clipped to the image. Arrays keep their size, so nothing is taken out:
 `box_visible` says how much of each object is left, the product over all changes, and 0.0 that there is nothing.
 """
 
@@ -19,18 +19,26 @@ from efficient_jax.types import Example
 
 Inverse = Float[Array, "3 3"]
 Points = Float[Array, "n 2"]
-Change = tuple[Callable[[Points], Points], Size]  # of points from the centre of the image; the new (height, width)
+Change = tuple[Callable[[Points], Points], Size]  # of points from the center of the image; the new (height, width)
 MOVED = ("mask", "boxes", "box_mask", "keypoints")
-NEAREST = 1e-6  # of depths in a perspective, where that of the centre of the image is 1
+NEAREST = 1e-6  # of depths in a perspective, where that of the center of the image is 1
 
 
 def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) -> Example:
-    """Every entry but the image, changed by inverse warps, the first change first.
+    """Returns the example with every entry but the image changed by inverse warps.
 
-    inverses: each takes a point (x, y, 1) of its output to the point of its input, in pixels from the centre of the
-    picture; the last row is (0, 0, 1), or that of a perspective. size: (height, width) of all outputs.
-    Boxes are moved by the product of the changes, so that hulls of hulls do not grow; what one of the changes
-    moved out of the picture does not come back with the next.
+    Boxes are moved by the product of the changes, so that hulls of hulls do not grow; what one of the changes moved out
+    of the image does not come back with the next.
+
+    Args:
+        example: see types.Example.
+        inverses: in order of the changes; each takes a point (x, y, 1) of its output to the point of its input, in
+            pixels from the center of the image; the last row is (0, 0, 1), or that of a perspective.
+        size: (height, width) of all outputs.
+
+    Returns: the example; its image is the old one.
+
+    Raises: UserError for entries that `entries.check` refuses.
     """
     example = entries.check(example)
     old = example["image"].shape[:2]
@@ -47,11 +55,11 @@ def move(example: Example, inverses: Float[Array, "*layers 3 3"], size: Size) ->
     moved = carry(example, old, changes, look)
     if old != size:
         return moved
-    unchanged = jnp.all(layers == jnp.eye(3))  # then bit for bit, which adding and taking off the centre is not
+    unchanged = jnp.all(layers == jnp.eye(3))  # then equal to the bit; adding and subtracting the center rounds
     if "boxes" in example:
         kept = unchanged & (moved["box_visible"] > 0)
         ordered = jnp.sort(example["boxes"].reshape(-1, 2, 2), axis=1).reshape(-1, 4)
-        inside = jnp.clip(ordered, 0, jnp.tile(2 * _centre(size, 0), 2))
+        inside = jnp.clip(ordered, 0, jnp.tile(2 * _center(size, 0), 2))
         moved["boxes"] = jnp.where(kept[:, None], inside, moved["boxes"])
     if "keypoints" in example:
         moved["keypoints"] = jnp.where(unchanged, example["keypoints"], moved["keypoints"])
@@ -64,9 +72,15 @@ def move_to(
     forward: Callable[[Points], Points],
     points_per_side: int,
 ) -> Example:
-    """Every entry but the image, where output pixel (i, j) shows the point `seen` (x, y) from the upper left pixel.
+    """Returns the example with every entry but the image changed, given the point that each pixel shows.
 
-    forward: the change of a point, from the centre of the picture. points_per_side: see `carry`.
+    Args:
+        example: see types.Example.
+        seen: (x, y) of the point that output pixel (i, j) shows, in pixels from the center of the upper left pixel.
+        forward: takes points of the input to points of the output, in pixels from the center of the image.
+        points_per_side: how many points of each side of a box are moved, see `carry`.
+
+    Returns: the example; its image is the old one.
     """
     old = example["image"].shape[:2]
     look = partial(_nearest_to, seen=seen)
@@ -84,11 +98,17 @@ def carry(
     look: Callable[[Shaped[Array, "h w"]], Shaped[Array, "h2 w2"]],
     points_per_side: int = 1,
 ) -> Example:
-    """Every entry but the image, changed by functions of points, which count from the centre of the picture.
+    """Returns the example with every entry but the image changed by functions of points.
 
-    changes: in order, each from a point of its input to the point of its output, and the size of that. look: a mask
-    resampled by all of them.
-    points_per_side: how many points of each side of a box are moved; 1, its corner, where lines stay straight.
+    Args:
+        example: see types.Example.
+        old: (height, width) of the image.
+        changes: in order, each from points of its input to points of its output, in pixels from the center of the
+            image, and the (height, width) of the output.
+        look: resamples a mask by all of them.
+        points_per_side: how many points of each side of a box are moved; 1, its corner, where lines stay straight.
+
+    Returns: the example; its image is the old one.
     """
     moved = dict(example)
     if "mask" in example:
@@ -98,11 +118,11 @@ def carry(
     if "boxes" in example:
         moved |= _boxes(example, old, changes, points_per_side)
     if "keypoints" in example:
-        points = example["keypoints"] - _centre(old, 1)
+        points = example["keypoints"] - _center(old, 1)
         visible = example["keypoint_visible"]
         for change, size in changes:
             points = change(points)
-            place = points + _centre(size, 1)
+            place = points + _center(size, 1)
             visible &= jnp.all((place >= -0.5) & (place < jnp.array([size[1] - 0.5, size[0] - 0.5])), axis=1)
         moved |= {"keypoints": place, "keypoint_visible": visible}
     return moved
@@ -125,13 +145,13 @@ def _boxes(example: Example, old: Size, changes: list[Change], points_per_side: 
         share = jnp.float32(1)
         for change, size in changes:
             seen = hull(window, change)
-            window = _overlap(seen, jnp.tile(_centre(size, 0), 2) * jnp.array([-1.0, -1.0, 1.0, 1.0]))
+            window = _overlap(seen, jnp.tile(_center(size, 0), 2) * jnp.array([-1.0, -1.0, 1.0, 1.0]))
             share *= area(window) / jnp.maximum(area(seen), _TINY)
         return _overlap(whole, window), share
 
-    boxes, share = jax.vmap(through)(example["boxes"] - jnp.tile(_centre(old, 0), 2))
+    boxes, share = jax.vmap(through)(example["boxes"] - jnp.tile(_center(old, 0), 2))
     visible = jnp.where(area(boxes) > 0, example["box_visible"] * share, 0.0)
-    kept = jnp.where((visible > 0)[:, None], boxes + jnp.tile(_centre(changes[-1][1], 0), 2), 0.0)
+    kept = jnp.where((visible > 0)[:, None], boxes + jnp.tile(_center(changes[-1][1], 0), 2), 0.0)
     return {"boxes": kept, "box_visible": visible}
 
 
@@ -150,11 +170,24 @@ def _overlap(box: Float[Array, " 4"], window: Float[Array, " 4"]) -> Float[Array
 
 
 def area(boxes: Float[Array, "*n 4"]) -> Float[Array, " *n"]:
+    """Returns the areas of boxes.
+
+    Args:
+        boxes: (left, top, right, bottom) each.
+
+    Returns: square pixels.
+    """
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def boxes_of_masks(box_mask: Bool[Array, "n h w"]) -> Float[Array, "n 4"]:
-    """The smallest box around the pixels of each mask, (0, 0, 0, 0) where it has none."""
+    """Returns the smallest box around the pixels of each mask.
+
+    Args:
+        box_mask: the pixels of each object.
+
+    Returns: (left, top, right, bottom) in pixels, (0, 0, 0, 0) where a mask has none.
+    """
 
     def ends(line: Bool[Array, "n length"]) -> tuple[Array, Array]:
         place = jnp.arange(line.shape[1], dtype=jnp.int32)
@@ -167,12 +200,20 @@ def boxes_of_masks(box_mask: Bool[Array, "n h w"]) -> Float[Array, "n 4"]:
     return jnp.where((right > 0)[:, None], boxes, 0.0)
 
 
-def _centre(size: Size, less: int) -> Float[Array, " 2"]:
-    """The centre of the picture from its corner (less = 0), or from the centre of its first pixel (less = 1)."""
+def _center(size: Size, less: int) -> Float[Array, " 2"]:
+    """Returns the image's center (x, y) from its corner (less = 0) or the center of its first pixel (less = 1)."""
     return jnp.array([(size[1] - less) / 2, (size[0] - less) / 2], jnp.float32)
 
 
 def project(matrix: Inverse, points: Points) -> Points:
+    """Returns points changed by a matrix.
+
+    Args:
+        matrix: affine or a perspective.
+        points: (x, y) in pixels from the center of the image.
+
+    Returns: the points; one beyond the horizon of a perspective is far outside.
+    """
     x, y = points.T
     along_x, along_y, depth = (row[0] * x + row[1] * y + row[2] for row in matrix)
     depth = jnp.maximum(depth, NEAREST)  # a point beyond the horizon is far outside, not mirrored into the image
@@ -180,7 +221,13 @@ def project(matrix: Inverse, points: Points) -> Points:
 
 
 def inverted(matrix: Inverse) -> Inverse:
-    """The inverse by cofactors: no call to LAPACK for nine numbers, in a loop over images."""
+    """Returns the inverse by cofactors: no call to LAPACK for nine numbers, in a loop over images.
+
+    Args:
+        matrix: 3x3, not singular.
+
+    Returns: its inverse.
+    """
     a, b, c = matrix
     cofactors = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
     return cofactors / jnp.dot(a, cofactors[:, 0], precision="highest")
@@ -189,10 +236,19 @@ def inverted(matrix: Inverse) -> Inverse:
 def filter_boxes(
     key: PRNGKeyArray, example: Example, *, min_area: float = 0.0, min_visibility: float = 0.0, at_most: int = 0
 ) -> Example:
-    """Drops boxes of less than `min_area` square pixels, or with less than `min_visibility` of the object in view.
+    """Drops boxes that are too small or too little in view.
 
-    Dropped means `box_visible` = 0.0, a box of zeros and an empty `box_mask`. at_most: so many rows are kept, those
-    with an object first and in order; 0 keeps all rows.
+    Dropped means `box_visible` = 0.0, a box of zeros and an empty `box_mask`.
+
+    Args:
+        key, example: see types.Example.
+        min_area: smallest area of a box that is kept, in square pixels, 0.0 or more.
+        min_visibility: smallest share of the object that is in view, in 0..1.
+        at_most: rows that are kept, those with an object first and in order, 0 or more; 0 keeps all rows.
+
+    Returns: the example; without boxes it is unchanged.
+
+    Raises: UserError for settings outside their ranges.
     """
     del key
     if min_area < 0 or not 0 <= min_visibility <= 1 or at_most < 0:

@@ -1,4 +1,4 @@
-"""AugMix (arXiv 1912.02781): chains of operations, blended with each other and with the picture itself."""
+"""AugMix (arXiv 1912.02781): chains of operations, blended with each other and with the image itself."""
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,13 @@ _WHOLE = 4096  # weights count 4096ths, so that pixels are integers whose sum no
 
 
 def largest(size: tuple[int, ...]) -> engine.Ranges:
+    """Returns the ranges of AugMix' operations on images of this size.
+
+    Args:
+        size: (height, width) in pixels.
+
+    Returns: see `engine.Ranges`.
+    """
     height, width = size
     return engine.ranges(
         rotate=30, shear=0.3, translate=(width / 3, height / 3), factor=0.0, posterize=(4, 0), solarize=(256, 0)
@@ -37,16 +44,24 @@ def augmix(
     alpha: float = 1.0,
     fill: dtypes.Fill = 0.0,
 ) -> Example:
-    """A mix of `width` chains of operations, mixed with the picture: `m * image + (1 - m) * sum(w[i] * chain[i])`.
+    """Returns `m * image + (1 - m) * sum(w[i] * chain[i])` of `width` chains of operations (arXiv 1912.02781).
 
-    depth: operations in a chain; -1: each chain draws 1, 2 or 3.
-    severity: every operation draws its magnitude from 0.1 to this, on a scale to 10: rotate 30 degrees, shear 0.3,
-    translate a third of the side, posterize from 4 bits to 0, solarize from nothing to everything.
-    alpha: w ~ Dirichlet(alpha, ...), m ~ Beta(alpha, alpha). fill: what lies outside the image, in 0..1,
-    one level or one for each channel.
+    The weights are w ~ Dirichlet(alpha, ...) and m ~ Beta(alpha, alpha). Every operation draws its magnitude from 0.1
+    to `severity`; at 10 that is rotate 30 degrees, shear 0.3, translate a third of the side, posterize to 0 bits (from
+    4 at 0), solarize everything. The paper's training loss compares the predictions for two such images and the clean
+    one; this is the image alone. Float images are rounded to 256 levels.
 
-    The paper's training loss compares the predictions for two such pictures and the clean one; this is the picture.
-    Float images are rounded to 256 levels.
+    Args:
+        key, example: see types.Example; without mask, boxes, box_mask and keypoints.
+        width: chains that are blended, 1 or more.
+        depth: operations in a chain, 1 or more; -1 draws 1, 2 or 3 for each chain.
+        severity: largest magnitude of an operation, in 0.1..10.
+        alpha: parameter of the distributions of the weights, above 0.0; 1.0 is uniform.
+        fill: level outside the image, in 0..1, one level or one for each channel.
+
+    Returns: the example with its image changed.
+
+    Raises: UserError for settings outside their ranges, and for an example with masks, boxes or keypoints.
     """
     if width < 1 or not (depth == -1 or depth >= 1) or alpha <= 0 or not 0.1 <= severity <= MAX_SEVERITY:
         raise UserError(
@@ -55,7 +70,7 @@ def augmix(
         )
     moved = [name for name in targets.MOVED if name in example]
     if moved:
-        raise UserError(f"augmix blends pictures that are turned and shifted differently: no place for {moved[0]!r}")
+        raise UserError(f"augmix blends images that are turned and shifted differently: no place for {moved[0]!r}")
     image = example["image"]
     size, channels = image.shape[:2], image.shape[2]
     drawn, amounts = draw_chains(jax.random.fold_in(key, 0), size, width, depth, severity)
@@ -68,8 +83,8 @@ def augmix(
 
     chains = jax.vmap(chain)(drawn, amounts)
     weights = mixing_weights(jax.random.fold_in(key, 1), width, alpha)
-    pictures = jnp.concatenate([levels[None], chains]).astype(jnp.int32)
-    mixed = jnp.sum(weights[:, None, None, None] * pictures, axis=0)
+    images = jnp.concatenate([levels[None], chains]).astype(jnp.int32)
+    mixed = jnp.sum(weights[:, None, None, None] * images, axis=0)
     out = ((mixed + _WHOLE // 2) // _WHOLE).astype(jnp.uint8)
     return example | {"image": out if image.dtype == jnp.uint8 else dtypes.to_float(out).astype(image.dtype)}
 
@@ -77,7 +92,17 @@ def augmix(
 def draw_chains(
     key: PRNGKeyArray, size: tuple[int, ...], width: int, depth: int, severity: float
 ) -> tuple[Int32[Array, "width layers"], Int32[Array, "width layers"]]:
-    """Which of OPS each layer of each chain is, len(OPS) where a chain is shorter, and the amounts."""
+    """Draws the operations of every chain and their amounts.
+
+    Args:
+        key: a random key.
+        size: (height, width) of the image in pixels.
+        width: chains, 1 or more.
+        depth: operations in a chain, 1 or more; -1 draws 1, 2 or 3 for each chain.
+        severity: largest magnitude, in 0.1..10.
+
+    Returns: (the index into OPS of each layer of each chain, len(OPS) where a chain is shorter; the amounts).
+    """
     layers = _MAX_DEPTH if depth == -1 else depth
     draws = jax.random.uniform(key, (3 * layers + 1, width))
     which, magnitude, sign = draws[:-1].reshape(3, layers, width).swapaxes(1, 2)
@@ -92,8 +117,16 @@ def draw_chains(
 
 
 def mixing_weights(key: PRNGKeyArray, width: int, alpha: float) -> Int32[Array, " 1+width"]:
-    """In 4096ths, of the picture itself and of the chains. They sum to 1 exactly."""
-    # Shares of gamma variates are distributed so, and the logarithm of Gamma(1) is quickly drawn and compiled.
+    """Draws the weights of the image itself [0] and of the chains.
+
+    Args:
+        key: a random key.
+        width: chains, 1 or more.
+        alpha: parameter of the Dirichlet and the Beta distribution, above 0.0.
+
+    Returns: integers in 4096ths that sum to 4096 exactly.
+    """
+    # Normalised gamma variates are Dirichlet, and the logarithm of Gamma(1) is quickly drawn and compiled.
     shape = (2 + width,)
     logs = -jax.random.gumbel(key, shape) if alpha == 1 else jax.random.loggamma(key, alpha, shape)
     kept, chains = jax.nn.softmax(logs[:2])[0], jax.nn.softmax(logs[2:])

@@ -98,6 +98,13 @@ POLICIES = {"imagenet": IMAGENET, "cifar10": CIFAR10, "svhn": SVHN}
 
 
 def largest(size: tuple[int, ...]) -> engine.Ranges:
+    """Returns the ranges of AutoAugment's operations on images of this size.
+
+    Args:
+        size: (height, width) in pixels.
+
+    Returns: see `engine.Ranges`.
+    """
     height, width = size
     return engine.ranges(
         rotate=30,
@@ -110,10 +117,19 @@ def largest(size: tuple[int, ...]) -> engine.Ranges:
 
 
 def autoaugment(key: PRNGKeyArray, example: Example, *, policy: str = "imagenet", fill: Fill = 0.0) -> Example:
-    """One of the policy's 25 pairs of operations, each of the two with its probability and magnitude.
+    """Applies one of the policy's 25 pairs of operations, each of the two with its probability and magnitude.
 
-    policy: imagenet, cifar10 or svhn. fill: what lies outside the picture, in 0..1. Ranges and tables are
-    torchvision's; signs are drawn; geometry is about the centre. Float images are rounded to 256 levels.
+    The policies are those of arXiv 1805.09501, ranges and tables torchvision's. Signs are drawn, and geometry is about
+    the center. Float images are rounded to 256 levels.
+
+    Args:
+        key, example: see types.Example.
+        policy: dataset on which the policy was searched: imagenet, cifar10 or svhn.
+        fill: level outside the image, in 0..1, one level or one for each channel.
+
+    Returns: the example with its image, masks, boxes and keypoints changed.
+
+    Raises: UserError for an unknown policy, and for a fill outside 0..1.
     """
     pairs = settings.choose(policy, POLICIES, "autoaugment.policy")
     ops = tuple(sorted({name for pair in pairs for name, _, _ in pair}))

@@ -1,4 +1,4 @@
-"""What runs a drawn sequence of operations on an image, under RandAugment and its relatives.
+"""Runs a drawn sequence of operations on an image, for RandAugment and its relatives.
 
 Policies differ in what they draw: each layer is the index of an operation and an integer amount in its own unit.
 On CPU a switch runs what was drawn and nothing else; accelerators get the same pixels without a branch.
@@ -24,7 +24,7 @@ from efficient_jax.types import Example
 Amount = Int32[Array, ""]
 Layers = Int32[Array, " layers"]
 Ranges = Mapping[str, tuple[float, float]]
-"""Operation -> what it changes at the smallest and the largest magnitude, in its unit."""
+"""Operation -> its amounts at the smallest and the largest magnitude, in its unit."""
 
 
 class Operation(NamedTuple):
@@ -63,7 +63,18 @@ def ranges(
     posterize: tuple[float, float],
     solarize: tuple[float, float],
 ) -> Ranges:
-    """translate: (x, y) in pixels. factor: the largest distance from 1."""
+    """Returns what each operation changes at the smallest and the largest magnitude.
+
+    Args:
+        rotate: largest angle in degrees.
+        shear: largest shear in pixels per pixel.
+        translate: largest shifts (x, y) in pixels.
+        factor: largest distance of a factor from 1 (brightness, contrast, color, sharpness).
+        posterize: bits that are kept at the smallest and the largest magnitude, in 0..8.
+        solarize: thresholds at the smallest and the largest magnitude, in 0..256.
+
+    Returns: operation -> its amounts at magnitudes 0 and 1; those of solarize_add are 0 and 110 levels.
+    """
     across, down = translate
     return {
         "rotate": (0, rotate),
@@ -78,7 +89,15 @@ def ranges(
 
 
 def amount_table(limits: Ranges, ops: Sequence[str], levels: np.ndarray) -> Int32[np.ndarray, "2 ops levels"]:
-    """The amounts of every operation at magnitudes `levels`, of which 1 is the largest; [1] in the other direction."""
+    """Returns the amounts of every operation at each magnitude, in steps of its unit.
+
+    Args:
+        limits: amounts at the smallest and the largest magnitude, see `ranges`; an operation that is not in it has 0.
+        ops: names of OPERATIONS.
+        levels: magnitudes in 0..1, where 1 is the largest.
+
+    Returns: int32 [2 ops levels]; [1] holds the changes in the other direction, equal to [0] for an unsigned operation.
+    """
 
     def amounts(name: str, sign: int) -> np.ndarray:
         start, end = limits.get(name, (0, 0))
@@ -139,9 +158,18 @@ REFERENCES: dict[str, Callable[[Pixels, int], Pixels]] = {
 
 
 def sequence(example: Example, drawn: Layers, amounts: Layers, *, ops: tuple[str, ...], fill: Fill) -> Example:
-    """The image, its masks, boxes and keypoints through `ops[drawn[0]]`, `ops[drawn[1]]`, ...
+    """Applies `ops[drawn[0]]`, `ops[drawn[1]]`, ... to the image, its masks, boxes and keypoints.
 
-    Where an index is len(ops) nothing happens. Float images are rounded to 256 levels.
+    Args:
+        example: see types.Example. Float images are rounded to 256 levels.
+        drawn: index of each layer's operation; len(ops) does nothing.
+        amounts: amount of each layer, in steps of its operation's unit.
+        ops: names of OPERATIONS.
+        fill: level outside the image, in 0..1, one level or one for each channel.
+
+    Returns: the changed example.
+
+    Raises: UserError for a fill outside 0..1.
     """
     image = example["image"]
     channels = image.shape[-1]
@@ -154,7 +182,17 @@ def sequence(example: Example, drawn: Layers, amounts: Layers, *, ops: tuple[str
 
 
 def loop(ops: tuple[str, ...], fill: Fill, channels: int) -> Callable[[Pixels, Layers, Layers, Array], Pixels]:
-    """`(pixels, drawn, amounts, matrices) -> pixels`, to be vmapped: see `platform_loop`."""
+    """Returns `(pixels, drawn, amounts, matrices) -> pixels`, to be vmapped: see `platform_loop`.
+
+    Args:
+        ops: names of OPERATIONS.
+        fill: level outside the image, in 0..1, one level or one for each channel.
+        channels: channels of the packed pixels, in 1..4.
+
+    Returns: the function; `drawn`, `amounts` and `matrices` have a row for each layer.
+
+    Raises: UserError, when it is called, for a fill outside 0..1.
+    """
 
     def layers(layer: Callable, *arrays: Array) -> Pixels:
         pixel = packed.fill_pixel(fill, channels)
@@ -165,6 +203,17 @@ def loop(ops: tuple[str, ...], fill: Fill, channels: int) -> Callable[[Pixels, L
 
 
 def matrix_of_each(drawn: Layers, amounts: Layers, *, ops: tuple[str, ...], size: Size) -> Int32[Array, "layers 2 3"]:
+    """Returns the matrix of each layer, the identity for operations that do not move pixels.
+
+    Args:
+        drawn: index of each layer's operation in `ops`.
+        amounts: amount of each layer, in steps of its operation's unit.
+        ops: names of OPERATIONS.
+        size: (height, width) of the image.
+
+    Returns: inverse warps with `resample.fraction_bits(size)` bits behind the point.
+    """
+
     def matrix(op: Int32[Array, ""], amount: Amount) -> Matrix:
         unchanged = jnp.eye(2, 3, dtype=jnp.int32) * (1 << resample.fraction_bits(size))
         return _select(ops, op, {name: MATRICES[name](amount, size) for name in MATRICES if name in ops}, unchanged)
@@ -178,7 +227,7 @@ def _as_float(matrices: Int32[Array, "layers 2 3"], size: Size) -> Float[Array, 
 
 
 def _select(ops: tuple[str, ...], drawn: Array, options: dict[str, Array], otherwise: Array) -> Array:
-    """The option of the operation that was drawn, where it has one."""
+    """Returns the option of the operation that was drawn, or `otherwise` where it has none."""
     for name, value in options.items():
         places = np.flatnonzero(np.array(ops) == name).astype(np.int32)  # several where it is to be drawn more often
         otherwise = jnp.where(jnp.any(drawn == places), value, otherwise)
@@ -195,7 +244,19 @@ def switch(
     fill: int,
     channels: int,
 ) -> Pixels:
-    """One layer; under vmap this would run everything."""
+    """Applies one layer through a branch; under vmap this would run every operation.
+
+    Args:
+        pixels: packed pixels [h w].
+        drawn: index of the operation in `ops`; len(ops) does nothing.
+        amount: in steps of the operation's unit.
+        matrix: of the layer, see `matrix_of_each`.
+        ops: names of OPERATIONS.
+        fill: packed pixel that lies outside the image.
+        channels: channels of the pixels, in 1..4.
+
+    Returns: packed pixels [h w].
+    """
 
     def branch(name: str) -> Callable[[Pixels, Amount, Matrix], Pixels]:
         def run(pixels: Pixels, amount: Amount, matrix: Matrix) -> Pixels:
@@ -223,7 +284,19 @@ def branchless(
     fill: int,
     channels: int,
 ) -> Pixels:
-    """The same layer without a branch: one resample, one table and one blend, two of them idle."""
+    """Applies the same layer as `switch` without a branch: one resample, one table and one blend, two of them idle.
+
+    Args:
+        pixels: packed pixels [h w].
+        drawn: index of the operation in `ops`; len(ops) does nothing.
+        amount: in steps of the operation's unit.
+        matrix: of the layer, see `matrix_of_each`.
+        ops: names of OPERATIONS.
+        fill: packed pixel that lies outside the image.
+        channels: channels of the pixels, in 1..4.
+
+    Returns: packed pixels [h w], the same as those of `switch`.
+    """
     if any(name in MATRICES for name in ops):
         pixels = resample.resample(pixels, matrix, fill=fill, channels=channels)
     tables = {name: _tables(name, amount, pixels, channels) for name in TABLES if name in ops}
@@ -231,7 +304,7 @@ def branchless(
         unchanged = jnp.broadcast_to(pointwise.LEVELS, (channels, 256))
         pixels = packed.look_up(pixels, _select(ops, drawn, tables, unchanged))
     references = {name: REFERENCES[name](pixels, channels) for name in REFERENCES if name in ops}
-    # With itself as the reference a picture stays as it is, whatever the factor.
+    # With itself as the reference an image stays as it is, whatever the factor.
     return pointwise.blend(_select(ops, drawn, references, pixels), pixels, amount, channels) if references else pixels
 
 

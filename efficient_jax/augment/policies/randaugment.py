@@ -26,7 +26,13 @@ _BINS = 31
 
 
 def largest(size: tuple[int, ...]) -> engine.Ranges:
-    """RandAugment's, on pictures of this size."""
+    """Returns the ranges of RandAugment's operations on images of this size.
+
+    Args:
+        size: (height, width) in pixels.
+
+    Returns: see `engine.Ranges`.
+    """
     height, width = size
     return engine.ranges(
         rotate=30,
@@ -54,18 +60,26 @@ def randaugment(
     ops: tuple[str, ...] = OPS,
     fill: dtypes.Fill = 0.0,
 ) -> Example:
-    """`layers` times: one of `ops` at `magnitude`, each image with draws of its own (arXiv 1909.13719).
+    """Applies `layers` random operations at one magnitude, drawn for each image (arXiv 1909.13719).
 
-    magnitude: 0 (nothing changes, but for autocontrast, equalize and invert) to MAX_LEVEL = 10 (the largest change),
-    for every operation; the sign is drawn. The paper's and torchvision's scale ends at 30, timm's at 10.
-    magnitude_std: standard deviation of normal noise on it, afterwards clipped to the scale.
-    layer_probability: that a layer does anything; timm's is 0.5.
-    ops: of `engine.OPERATIONS`. fill: what lies outside the image, in 0..1,
-    one level or one for each channel.
+    At magnitude 0 only autocontrast, equalize and invert change the image. The scale ends at 10 as in timm. Largest
+    changes: rotate 30 degrees, shear 0.3, translate 0.45 of the side, factors 0.1 and 1.9 (brightness,
+    contrast, color, sharpness), posterize to 4 bits, solarize everything, solarize_add 110. Their sign is drawn.
+    Geometry is about the center. Float images are rounded to 256 levels. Where an image has one channel, `color`
+    changes nothing.
 
-    Largest changes: rotate 30 degrees, shear 0.3, translate 0.45 of the side, factors 0.1 and 1.9 (brightness,
-    contrast, color, sharpness), posterize to 4 bits, solarize everything, solarize_add 110. Geometry is about the
-    centre. Float images are rounded to 256 levels. Where a picture has one channel, `color` changes nothing.
+    Args:
+        key, example: see types.Example.
+        layers: operations applied one after the other, 0 or more; 0 changes nothing.
+        magnitude: strength of every operation, in 0..10 (of the paper's and torchvision's scale to 30 take a third).
+        magnitude_std: standard deviation of normal noise on the magnitude, 0.0 or more; the sum is clipped to 0..10.
+        layer_probability: probability that a layer does anything, in 0..1; timm's is 0.5.
+        ops: operations that are drawn from, names of `engine.OPERATIONS`; a name that stands twice is twice as likely.
+        fill: level outside the image, in 0..1, one level or one for each channel.
+
+    Returns: the example with its image, masks, boxes and keypoints changed.
+
+    Raises: UserError for settings outside their ranges, and for unknown or no operations.
     """
     if not 0 <= magnitude <= MAX_LEVEL:
         raise UserError(f"randaugment: magnitude {magnitude} is not in 0..{MAX_LEVEL}; of a scale to 30, take a third")
@@ -94,12 +108,18 @@ def randaugment(
 
 
 def trivialaugment(key: PRNGKeyArray, example: Example, *, fill: dtypes.Fill = 0.0) -> Example:
-    """One operation of OPS at one of 31 magnitudes, both uniform: TrivialAugmentWide (arXiv 2103.10158).
+    """Applies one operation of OPS at one of 31 magnitudes, both uniform: TrivialAugmentWide (arXiv 2103.10158).
 
-    Nothing to tune. Its ranges are wide: rotate 135 degrees, shear 0.99, translate 32 pixels (of pictures of any
-    size), factors 0.01 and 1.99, posterize to 2 bits, solarize everything. fill: outside the image, in 0..1, one
-    level or one for each channel.
-    Otherwise as `randaugment`.
+    There is nothing to tune. The ranges are wide: rotate 135 degrees, shear 0.99, translate 32 pixels (of images of any
+    size), factors 0.01 and 1.99, posterize to 2 bits, solarize everything. Otherwise as `randaugment`.
+
+    Args:
+        key, example: see types.Example.
+        fill: level outside the image, in 0..1, one level or one for each channel.
+
+    Returns: the example with its image, masks, boxes and keypoints changed.
+
+    Raises: UserError for a fill outside 0..1.
     """
     which, bin_, sign = jax.random.uniform(key, (3, 1))
     drawn = (which * len(OPS)).astype(jnp.int32)
@@ -118,10 +138,16 @@ _THREE = combinators.one_of(
 
 
 def three_augment(key: PRNGKeyArray, example: Example) -> Example:
-    """3-Augment of DeiT III (arXiv 2204.07118): grayscale, solarize or blur, equally likely; then colour jitter.
+    """Applies 3-Augment of DeiT III (arXiv 2204.07118): grayscale, solarize or blur, then color jitter.
 
-    solarize inverts levels from 128 on, the blur's sigma is uniform in 0.1..2.0 pixels, and the jitter changes
-    brightness, contrast and saturation by 0.3. The recipe's crop and flip are operations of their own.
+    The three are equally likely. solarize inverts levels from 128 on, the blur's sigma is uniform in 0.1..2.0 pixels,
+    and the jitter changes brightness, contrast and saturation by 0.3. The recipe's crop and flip are operations of
+    their own.
+
+    Args:
+        key, example: see types.Example.
+
+    Returns: the example with its image changed.
     """
     chosen, jittered = jax.random.split(key)
     example = _THREE(chosen, example)

@@ -1,4 +1,4 @@
-"""Where images come from: a file for each kind of source, and the names by which `config.data.source` asks for them."""
+"""The sources of images, by the names that `config.data.source.name` chooses them by; one module for each kind."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ PICTURES: dict[str, Callable[..., Source]] = {
     "table": picture_tables.table,
     "tfds": tfds_records.tfds,
 }
-"""Pictures that have to be decoded; `feed`, which is no setting, says whether at once or when they are used."""
+"""Sources of encoded images. Their first parameter `feed`, no config key, says whether these are decoded on access."""
 
 SOURCES: dict[str, Callable[..., Source]] = PICTURES | {
     "digits": handwritten_digits.digits,
@@ -29,5 +29,4 @@ SOURCES: dict[str, Callable[..., Source]] = PICTURES | {
     "npz": npz_files.npz,
     "synthetic": coloured_noise.synthetic,
 }
-"""Where images come from: each source returns every image with its label, as numpy arrays on the host; images that do
-not fit there are decoded when they are asked for."""
+"""All sources: each returns every image with its label, as numpy arrays in host memory or decoded on access."""

@@ -1,4 +1,4 @@
-"""Pictures with objects, as COCO's JSON files describe them, and PNG files of the class of each pixel."""
+"""Images with objects, annotated in COCO's JSON format, and PNG files of the class of each pixel."""
 
 import json
 from collections import Counter
@@ -33,7 +33,7 @@ def coco(
     test_folder: str = "",
     masks_path: str = "",
     task: str = "multi_label",
-    objects: tuple = ("boxes",),
+    objects: tuple[str, ...] = ("boxes",),
     most_objects: int = 0,
     fit: str = "crop",
     crop: float = 1.0,
@@ -41,18 +41,34 @@ def coco(
     channels: int = 3,
     unreadable: int = 0,
 ) -> Source:
-    """The pictures of a JSON file of COCO (`images`, `annotations`, `categories`), which are in `folder` ("": beside
-    it); `test_path` and `test_folder` are those of the test pictures.
+    """Returns the images, labels and objects of a JSON file in COCO's format (`images`, `annotations`, `categories`).
 
-    The labels of a picture are the categories that are seen in it, in the order of their ids; with `task`
-    "classification" the one category (-1 where there is none). `objects` says what of them to keep (`types.Example`):
-    "boxes", with `box_visible` and `box_label`, the class or -1; "box_mask", from polygons or run lengths; "keypoints",
-    those that are labelled, whether hidden or not (COCO's 1 and 2). Rows are as many as the most objects of a picture;
-    `most_objects` keeps its largest, 0 all. Crowds give labels only. `masks_path` is a folder of PNG files, named as
-    the pictures, whose value is the class of the pixel: `mask`. All of it goes through the crop and the resize of the
-    pictures, which `efficient_jax.data.framing.place` describes; `unreadable` and `feed` are as in `folder`.
+    Labels are the categories of an image's annotations, in the order of the category ids. Crowds count as labels only,
+    not as objects. Objects and masks go through the crop and the resize of the images (`data.framing.place`).
 
-    Raises: UserError for files that do not fit each other, and for too many pictures that cannot be read.
+    Args:
+        feed: whether images are decoded once or on access, see `data.stream.Feed`; no config key of the source.
+        path: the JSON file.
+        size: side of the square images, in pixels; 0: as they are stored, which must then be one size for all.
+        folder: folder of the image files; "": that of the JSON file.
+        test_path: JSON file of the test images, with the same categories; "": the test set is drawn.
+        test_folder: folder of the test images; "": `folder`, or that of `test_path`.
+        masks_path: folder of PNG files named as the images, whose values are the classes of the pixels; "": none.
+        task: "multi_label", or "classification" where an image has one category (-1 where it has none).
+        objects: annotations to keep, of "boxes", "box_mask" (polygons or run lengths) and "keypoints" (visibility 1 or
+            2); any of them brings the boxes; (): none.
+        most_objects: number of objects of an image that are kept, the largest ones; 0: all.
+        fit: how an image becomes a square: "crop" (its middle), "squash" or "pad"; see `data.framing.place`.
+        crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
+        interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
+        channels: 3 (color) or 1 (gray).
+        unreadable: up to so many images that cannot be read are left out and listed; more are an error.
+
+    Returns: a dataset with the images of `path` and `test_path`, in this order. Its `objects` are named as in
+    `types.Example`, with `box_label` int32 [n objects], the class or -1; there are as many rows as the image with the
+    most objects needs.
+
+    Raises: UserError for files that do not fit each other, and for too many unreadable images.
     """
     choose(task, dict.fromkeys(TASKS), f"{WHERE}.task")
     for kind in objects:
@@ -62,13 +78,13 @@ def coco(
         parts.append(_read(test_path, test_folder or folder, "test_path"))
         if parts[1].categories != parts[0].categories:
             raise UserError(f"{WHERE}.test_path: the categories of {test_path!r} are not those of {path!r}")
-    numbers = {category: number for number, category in enumerate(parts[0].categories)}
+    class_indices = {category: index for index, category in enumerate(parts[0].categories)}
     classes = tuple(parts[0].categories.values())
     pictures = [picture for part in parts for picture in part.pictures]
-    if len(twice := [name for name, n in Counter(p.file for p in pictures).items() if n > 1]):
-        named = counted(len(twice), "file is", "files are")
-        raise UserError(f"{WHERE}.path: {named} named twice, such as {str(twice[0])!r}")
-    labels = np.stack([_labels(picture, numbers) for picture in pictures])
+    if len(repeated := [name for name, n in Counter(p.file for p in pictures).items() if n > 1]):
+        count = counted(len(repeated), "file is", "files are")
+        raise UserError(f"{WHERE}.path: {count} named twice, such as {str(repeated[0])!r}")
+    labels = np.stack([_labels(picture, class_indices) for picture in pictures])
     if task == "classification":
         labels = _single(labels, pictures)
 
@@ -81,19 +97,19 @@ def coco(
 
     framing, files = Framing(size, fit, crop, interpolation, channels), [picture.file for picture in pictures]
     measured = f"annotated as {[(picture.width, picture.height) for picture in pictures]}"  # which `read` compares
-    called = [str(file) for file in files]
-    decoded = stream.pictures(read, called.__getitem__, len(files), framing, feed, files, measured)
-    decoded = left_out(decoded, called.__getitem__, unreadable, f"{WHERE}.path")
+    file_names = [str(file) for file in files]
+    decoded = stream.pictures(read, file_names.__getitem__, len(files), framing, feed, files, measured)
+    decoded = left_out(decoded, file_names.__getitem__, unreadable, f"{WHERE}.path")
     seen = [pictures[row] for row in decoded.rows]
-    source = of_pictures(decoded, labels, classes, len(parts[1].pictures) if test_path else 0, called, task)
-    found = _objects(seen, numbers, objects, most_objects, framing) if objects else {}
+    source = of_pictures(decoded, labels, classes, len(parts[1].pictures) if test_path else 0, file_names, task)
+    arrays = _objects(seen, class_indices, objects, most_objects, framing) if objects else {}
     if masks_path:
-        found["mask"] = np.stack([_mask(Path(masks_path), picture, framing) for picture in seen])
-    return source._replace(objects=found)
+        arrays["mask"] = np.stack([_mask(Path(masks_path), picture, framing) for picture in seen])
+    return source._replace(objects=arrays)
 
 
 class Picture(NamedTuple):
-    """An entry of `images` with its annotations."""
+    """An entry of `images` with its annotations; width and height are in pixels."""
 
     file: Path
     name: str
@@ -103,7 +119,7 @@ class Picture(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A JSON file."""
+    """The content of a JSON file: names of the categories by their id, and the images."""
 
     categories: dict[int, str]
     pictures: list[Picture]
@@ -122,7 +138,7 @@ def _read(path: str, folder: str, setting: str) -> Part:
         raise UserError(f"{where}: {path!r} has not the lists {', '.join(names)} of COCO; it has {has}")
     root = Path(folder) if folder else Path(path).parent
     if not root.is_dir():
-        raise UserError(f"{WHERE}.folder: {str(root)!r} is not there; want the folder of the pictures of {path!r}")
+        raise UserError(f"{WHERE}.folder: {str(root)!r} is not there; want the folder of the images of {path!r}")
     entry: Any = None
     try:
         pictures = {}
@@ -153,23 +169,23 @@ def _read(path: str, folder: str, setting: str) -> Part:
     return Part(categories, list(pictures.values()))
 
 
-def _labels(picture: Picture, numbers: dict[int, int]) -> np.ndarray:
-    labels = np.zeros(len(numbers), np.int32)
-    labels[[numbers[each["category_id"]] for each in picture.annotations]] = 1
+def _labels(picture: Picture, class_indices: dict[int, int]) -> np.ndarray:
+    labels = np.zeros(len(class_indices), np.int32)
+    labels[[class_indices[annotation["category_id"]] for annotation in picture.annotations]] = 1
     return labels
 
 
 def _single(labels: np.ndarray, pictures: Sequence[Picture]) -> np.ndarray:
     if (several := labels.sum(1) > 1).any():
         raise UserError(
-            f"{WHERE}.task: {counted(several.sum(), 'picture has', 'pictures have')} several categories, such "
+            f"{WHERE}.task: {counted(several.sum(), 'image has', 'images have')} several categories, such "
             f"as {pictures[several.argmax()].name!r}; say 'multi_label'"
         )
     return np.where(labels.any(1), labels.argmax(1), -1)
 
 
 def _check_size(content: bytes, picture: Picture) -> None:
-    """That the picture, stood upright, has the size in which its objects were measured."""
+    """Checks that the image, upright, has the size to which its annotations refer."""
     image = decode.opened(content)
     turned = 5 <= image.getexif().get(ORIENTATION, 1) <= 8
     w, h = image.size[::-1] if turned else image.size
@@ -178,67 +194,70 @@ def _check_size(content: bytes, picture: Picture) -> None:
 
 
 def _objects(
-    pictures: Sequence[Picture], numbers: dict[int, int], kinds: tuple, most: int, framing: Framing
+    pictures: Sequence[Picture], class_indices: dict[int, int], kinds: tuple[str, ...], most: int, framing: Framing
 ) -> dict[str, np.ndarray]:
-    """`types.Example`'s boxes and what belongs to them, for each picture."""
-    each = [_largest(picture.annotations, most) for picture in pictures]
-    rows = max(map(len, each))
+    """Returns `types.Example`'s boxes and what belongs to them, for all images."""
+    annotations = [_largest(picture.annotations, most) for picture in pictures]
+    rows = max(map(len, annotations))
     width, height = geometry.window(pictures[0].width, pictures[0].height, framing).size
-    shape = len(each), rows
-    if "box_mask" in kinds and len(each) * rows * width * height > free_memory():
+    shape = len(annotations), rows
+    if "box_mask" in kinds and len(annotations) * rows * width * height > free_memory():
         raise UserError(
-            f"{WHERE}.objects: box_mask of {counted(len(each), 'image')} x {counted(rows, 'object')} x "
+            f"{WHERE}.objects: box_mask of {counted(len(annotations), 'image')} x {counted(rows, 'object')} x "
             f"{height} x {width} pixels are more "
             f"than the memory; ask for fewer with {WHERE}.most_objects, or for a smaller size"
         )
-    points = max((len(found.get("keypoints", ())) // 3 for of_one in each for found in of_one), default=0)
-    made: dict[str, np.ndarray] = {
+    points = max((len(annotation.get("keypoints", ())) // 3 for kept in annotations for annotation in kept), default=0)
+    arrays: dict[str, np.ndarray] = {
         "boxes": np.zeros((*shape, 4), np.float32),
         "box_visible": np.zeros(shape, np.float32),
         "box_label": np.full(shape, -1, np.int32),
     }
     if "box_mask" in kinds:
-        made["box_mask"] = np.zeros((*shape, height, width), bool)
+        arrays["box_mask"] = np.zeros((*shape, height, width), bool)
     if "keypoints" in kinds:
-        made["keypoints"] = np.zeros((*shape, points, 2), np.float32)
-        made["keypoint_visible"] = np.zeros((*shape, points), bool)
-    for i, (picture, of_one) in enumerate(zip(pictures, each, strict=True)):
-        if not of_one:
+        arrays["keypoints"] = np.zeros((*shape, points, 2), np.float32)
+        arrays["keypoint_visible"] = np.zeros((*shape, points), bool)
+    for i, (picture, kept) in enumerate(zip(pictures, annotations, strict=True)):
+        if not kept:
             continue
-        through, n = geometry.window(picture.width, picture.height, framing), len(of_one)
-        measured = np.array([found["bbox"] for found in of_one], float)
+        through, n = geometry.window(picture.width, picture.height, framing), len(kept)
+        measured = np.array([annotation["bbox"] for annotation in kept], float)
         corners = np.concatenate([measured[:, :2], measured[:, :2] + measured[:, 2:]], 1)
-        made["boxes"][i, :n], made["box_visible"][i, :n] = geometry.boxes(corners, through)
-        made["box_label"][i, :n] = [numbers[found["category_id"]] for found in of_one]
-        for j, found in enumerate(of_one):
+        arrays["boxes"][i, :n], arrays["box_visible"][i, :n] = geometry.boxes(corners, through)
+        arrays["box_label"][i, :n] = [class_indices[annotation["category_id"]] for annotation in kept]
+        for j, annotation in enumerate(kept):
             if "box_mask" in kinds:
-                made["box_mask"][i, j] = _instance(found, picture, through)
-            if "keypoints" in kinds and found.get("keypoints"):
-                x, y, flag = np.array(found["keypoints"], float).reshape(-1, 3).T
+                arrays["box_mask"][i, j] = _instance(annotation, picture, through)
+            if "keypoints" in kinds and annotation.get("keypoints"):
+                x, y, flag = np.array(annotation["keypoints"], float).reshape(-1, 3).T
                 moved = geometry.keypoints(np.stack([x, y], 1), flag, through)
-                made["keypoints"][i, j, : len(x)], made["keypoint_visible"][i, j, : len(x)] = moved
+                arrays["keypoints"][i, j, : len(x)], arrays["keypoint_visible"][i, j, : len(x)] = moved
     if "keypoints" in kinds:
-        made["keypoints"] = made["keypoints"].reshape(len(each), -1, 2)
-        made["keypoint_visible"] = made["keypoint_visible"].reshape(len(each), -1)
-    return made
+        arrays["keypoints"] = arrays["keypoints"].reshape(len(annotations), -1, 2)
+        arrays["keypoint_visible"] = arrays["keypoint_visible"].reshape(len(annotations), -1)
+    return arrays
 
 
 def _largest(annotations: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """Objects of some area, no crowds, in their order."""
-    area = [each["bbox"][2] * each["bbox"][3] * (min(each["bbox"][2:]) > 0) for each in annotations]
-    single = [i for i, each in enumerate(annotations) if area[i] > 0 and not each.get("iscrowd")]
+    """Returns the objects of some area that are no crowds, the `most` largest (0: all), in their order."""
+    area = [
+        annotation["bbox"][2] * annotation["bbox"][3] * (min(annotation["bbox"][2:]) > 0) for annotation in annotations
+    ]
+    single = [i for i, annotation in enumerate(annotations) if area[i] > 0 and not annotation.get("iscrowd")]
     kept = sorted(single, key=lambda i: -area[i])[:most] if most else single
     return [annotations[i] for i in sorted(kept)]
 
 
-def _instance(found: dict[str, Any], picture: Picture, through: geometry.Window) -> np.ndarray:
-    said = found.get("segmentation")
+def _instance(annotation: dict[str, Any], picture: Picture, through: geometry.Window) -> np.ndarray:
+    """Returns the mask of an object after the crop and the resize."""
+    segmentation = annotation.get("segmentation")
     try:
-        if isinstance(said, dict):
-            if list(said["size"]) != [picture.height, picture.width]:
-                raise ValueError(f"size {said['size']}")
-            return geometry.mask(geometry.runs(said["counts"], picture.height, picture.width), through)
-        outlines = [np.array(outline, float).reshape(-1, 2) for outline in said or ()]
+        if isinstance(segmentation, dict):
+            if list(segmentation["size"]) != [picture.height, picture.width]:
+                raise ValueError(f"size {segmentation['size']}")
+            return geometry.mask(geometry.runs(segmentation["counts"], picture.height, picture.width), through)
+        outlines = [np.array(outline, float).reshape(-1, 2) for outline in segmentation or ()]
         if not outlines:
             raise ValueError("there is none")
         return geometry.polygons(outlines, through)
@@ -254,9 +273,9 @@ def _mask(folder: Path, picture: Picture, framing: Framing) -> np.ndarray:
     try:
         with Image.open(file) as image:
             if image.mode not in ("L", "P", "1"):
-                raise ValueError(f"it is {image.mode}; want 8-bit numbers of classes")
+                raise ValueError(f"it is {image.mode}; want 8-bit class indices")
             if image.size != (picture.width, picture.height):
-                raise ValueError(f"{image.size} pixels, the picture has {picture.width} x {picture.height}")
+                raise ValueError(f"{image.size} pixels, the image has {picture.width} x {picture.height}")
             pixels = np.asarray(image).astype(np.uint8)
     except (OSError, ValueError) as error:
         reason = "not there" if isinstance(error, FileNotFoundError) else str(error)

@@ -1,4 +1,4 @@
-"""An .npz of images and labels, or of soft labels."""
+"""Datasets in an .npz file: images with labels, soft labels or both."""
 
 import zipfile
 import zlib
@@ -13,13 +13,22 @@ from efficient_jax.errors import UserError, counted
 
 
 def npz(*, path: str) -> Source:
-    """Your own images: an .npz with `images` uint8 [n h w] or [n h w c], `labels` [n], integers counted from 0 (-1
-    where there is none) or names, and, if you like, `classes`, the names in order, and `test`, the numbers of the
-    images to test on. Where an image can
-    have several labels: `labels` [n classes], 0 or 1 (or bool), a row of -1 for an image that nobody has labelled.
+    """Returns the images and labels of an .npz file.
 
-    `soft_labels` floats [n classes], each row at least 0 and of sum 1, are learned from in place of the labels of
-    labelled images. Without `labels` their most probable classes take that place, and rows of -1 are unlabelled.
+    Its arrays: `images` uint8 [n h w] or [n h w c]; `labels` [n], integers from 0 on (-1: unlabelled) or class names,
+    or [n classes] of 0 and 1 where an image can have several labels (a row of -1: unlabelled). Optional are `classes`,
+    the class names in order; `test`, the indices of the test images; and `soft_labels`, floats [n classes] whose rows
+    are 0 or more and sum to 1.
+
+    Soft labels are the training targets of labelled images, in place of their labels. Without `labels` the label is the
+    most probable class, and rows of -1 are unlabelled.
+
+    Args:
+        path: the .npz file; its arrays are `images`, `labels` and, optionally, `classes`, `test` and `soft_labels`.
+
+    Returns: a dataset; its task is "multi_label" for labels [n classes], else "classification".
+
+    Raises: UserError for a file that is no .npz, and for arrays that are missing or do not fit each other.
     """
     file = Path(path)
     if not file.is_file():
@@ -35,11 +44,13 @@ def npz(*, path: str) -> Source:
             f"config.data.source.path: {path!r} has no array {sorted(missing)[0]!r}; it has {sorted(content)}"
         )
     images, labels = content["images"], content["labels"]
-    given = _test(content, len(images), path)
+    test_part = _test(content, len(images), path)
     images = images[..., None] if images.ndim == 3 else images
-    first = images.ndim == 4 and images.shape[1] in (1, 3, 4) and images.shape[3] > 4  # more channels than any picture
-    if images.dtype != np.uint8 or images.ndim != 4 or first:
-        transpose = ", and their channels seem to be first: say images.transpose(0, 2, 3, 1)" if first else ""
+    channels_first = (  # no image has more than 4 channels
+        images.ndim == 4 and images.shape[1] in (1, 3, 4) and images.shape[3] > 4
+    )
+    if images.dtype != np.uint8 or images.ndim != 4 or channels_first:
+        transpose = ", and their channels seem to be first: say images.transpose(0, 2, 3, 1)" if channels_first else ""
         raise UserError(
             f"config.data.source.path: images of {path!r} are {images.dtype} {list(images.shape)}{_of_floats(images)}; "
             f"want uint8 [n h w c], 0 to 255{transpose}"
@@ -60,26 +71,26 @@ def npz(*, path: str) -> Source:
                 f"config.data.source.path: labels of {path!r} are {list(labels.shape)}, but there are {len(classes)} "
                 "classes; want a column of labels for each"
             )
-        return Source(images, labels, classes, given, task="multi_label")
+        return Source(images, labels, classes, test_part, task="multi_label")
     if labels.shape != images.shape[:1]:
         raise UserError(
             f"config.data.source.path: labels of {path!r} are {labels.dtype} {list(labels.shape)}; "
             f"want one integer or name for each of the {len(images)} images, or for each a row of 0 and 1"
         )
-    named, about = _class_names(content, 0 if soft is None else soft.shape[1]), f"labels of {path!r}"
-    if soft is not None and soft.shape[1] != len(named):
+    names, description = _class_names(content, 0 if soft is None else soft.shape[1]), f"labels of {path!r}"
+    if soft is not None and soft.shape[1] != len(names):
         raise UserError(
-            f"config.data.source.path: soft_labels of {path!r} are {list(soft.shape)}, but there are {len(named)} "
+            f"config.data.source.path: soft_labels of {path!r} are {list(soft.shape)}, but there are {len(names)} "
             "classes; want a column for each"
         )
-    labels, classes, notes = class_names.of_array(labels, named, "config.data.source.path", about)
+    labels, classes, notes = class_names.of_array(labels, names, "config.data.source.path", description)
     if soft is not None:
         _check_sums(soft, np.flatnonzero(labels >= 0), path)
-    return Source(images, labels, classes, given, notes, soft_labels=soft)
+    return Source(images, labels, classes, test_part, notes, soft_labels=soft)
 
 
 def _class_names(content: Mapping[str, np.ndarray], count: int) -> tuple[str, ...]:
-    """`classes`, or where there are none numbers up to `count`."""
+    """Returns the array `classes`, or "0" to `count - 1` where there is none."""
     names = content.get("classes", np.arange(count)).ravel()
     return tuple(np.char.decode(names).tolist() if names.dtype.kind == "S" else map(str, names.tolist()))
 
@@ -87,27 +98,27 @@ def _class_names(content: Mapping[str, np.ndarray], count: int) -> tuple[str, ..
 def _test(content: Mapping[str, np.ndarray], count: int, path: str) -> Mapping[str, np.ndarray]:
     if "test" not in content:
         return NOTHING
-    ids = content["test"]
-    if ids.ndim != 1 or ids.dtype.kind not in "iu" or ids.min(initial=0) < 0 or ids.max(initial=0) >= count:
+    test = content["test"]
+    if test.ndim != 1 or test.dtype.kind not in "iu" or test.min(initial=0) < 0 or test.max(initial=0) >= count:
         raise UserError(
-            f"config.data.source.path: test of {path!r} is {ids.dtype} {list(ids.shape)}; want numbers of images, "
+            f"config.data.source.path: test of {path!r} is {test.dtype} {list(test.shape)}; want indices of images, "
             f"from 0 to {count - 1}"
         )
-    return {"test": np.unique(ids).astype(np.int32)}
+    return {"test": np.unique(test).astype(np.int32)}
 
 
 def _of_floats(images: np.ndarray) -> str:
-    """What has to be known to make uint8 of them."""
+    """Returns the value range and the non-finite images of float images, which a conversion to uint8 needs to know."""
     if images.dtype.kind != "f" or not images.size:
         return ""
     bad = int((~np.isfinite(images)).reshape(len(images), -1).any(1).sum())
     finite = images[np.isfinite(images)]
-    among = f" from {finite.min():.4g} to {finite.max():.4g}" if finite.size else ""
-    return among + (f", {bad:,} of them with NaN or infinite pixels" if bad else "")
+    value_range = f" from {finite.min():.4g} to {finite.max():.4g}" if finite.size else ""
+    return value_range + (f", {bad:,} of them with NaN or infinite pixels" if bad else "")
 
 
 def _soft(content: dict[str, np.ndarray], path: str) -> np.ndarray | None:
-    """The `soft_labels` of an .npz; adds `labels` to it where there are none."""
+    """Returns the `soft_labels` of an .npz; adds `labels` to `content` where there are none."""
     if "soft_labels" not in content:
         return None
     soft = content["soft_labels"]
@@ -120,9 +131,9 @@ def _soft(content: dict[str, np.ndarray], path: str) -> np.ndarray | None:
     return soft.astype(np.float32)
 
 
-def _check_sums(soft: np.ndarray, ids: np.ndarray, path: str) -> None:
-    sums = soft[ids].sum(1, dtype=np.float64)
-    wrong = ids[~((np.abs(sums - 1.0) <= 1e-3) & (soft[ids] >= 0.0).all(1))]  # in this form nan is wrong too
+def _check_sums(soft: np.ndarray, labelled: np.ndarray, path: str) -> None:
+    sums = soft[labelled].sum(1, dtype=np.float64)
+    wrong = labelled[~((np.abs(sums - 1.0) <= 1e-3) & (soft[labelled] >= 0.0).all(1))]  # in this form nan is wrong too
     if len(wrong):
         raise UserError(
             f"config.data.source.path: soft_labels of {path!r} want rows of numbers from 0 on whose sum is 1; those of "
@@ -132,16 +143,16 @@ def _check_sums(soft: np.ndarray, ids: np.ndarray, path: str) -> None:
 
 
 def _several(labels: np.ndarray, path: str) -> np.ndarray:
-    """Checks labels [n classes]."""
+    """Returns labels [n classes], which are checked."""
     if labels.shape[1] < 2:
         raise UserError(
             f"config.data.source.path: labels of {path!r} are {list(labels.shape)}; want two or more columns, or [n]"
         )
-    fit = np.isin(labels, (0, 1)).all(1) | (labels == -1).all(1)
-    if not fit.all():
-        row = int(np.flatnonzero(~fit)[0])
+    valid = np.isin(labels, (0, 1)).all(1) | (labels == -1).all(1)
+    if not valid.all():
+        row = int(np.flatnonzero(~valid)[0])
         raise UserError(
             f"config.data.source.path: labels of {path!r} are {labels[row].tolist()} for image {row}; want 0 and 1, or "
-            "-1 in the whole row where nobody has labelled the image"
+            "-1 in the whole row where the image is unlabelled"
         )
     return labels

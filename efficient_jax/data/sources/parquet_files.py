@@ -1,4 +1,4 @@
-"""Parquet files of encoded pictures, as Hugging Face's data sets store them."""
+"""Parquet files of encoded images, as Hugging Face's datasets store them."""
 
 import glob
 import json
@@ -32,24 +32,39 @@ def parquet(
     channels: int = 3,
     unreadable: int = 0,
 ) -> Source:
-    """Files of one image column (encoded, alone or as {bytes, path}) and one of labels, null where there is none:
-    integers from 0 on, bool, whole floats, or names, also as a dictionary.
+    """Returns the images and labels of Parquet files.
 
-    `path`, `test_path` (whose images are the test images) and `unlabelled_path` (whose labels, if any, are not read)
-    name a file or, with *, several. `image` and `label` name the columns where they are not called image or img, and
-    label. `size` 0 takes the images as they are stored, which must then all have one size; else see
-    `efficient_jax.data.framing.place`. The names of the classes come from the file where it has them. Up to
-    `unreadable` images that cannot be read are left out, and listed. `feed`: see `efficient_jax.data.stream`.
+    The image column holds encoded images, as bytes or as {bytes, path}. The label column holds integers from 0 on,
+    bool, whole floats or class names (also as a dictionary); null is unlabelled. Class names come from the file's
+    metadata where it has them.
 
-    Raises: UserError for files, columns or labels that do not fit, and for too many images that cannot be read.
+    Args:
+        feed: whether images are decoded once or on access, see `data.stream.Feed`; no config key of the source.
+        path: the file, or with * several, such as data/train-*.parquet.
+        size: side of the square images, in pixels; 0: as they are stored, which must then be one size for all.
+        test_path: file or files of the test images, with the same columns and classes; "": the test set is drawn.
+        unlabelled_path: file or files of more images, whose labels are not read; "": none.
+        image: name of the image column; "": image or img.
+        label: name of the label column; "": label.
+        fit: how an image becomes a square: "crop" (its middle), "squash" or "pad"; see `data.framing.place`.
+        crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
+        interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
+        channels: 3 (color) or 1 (gray).
+        unreadable: up to so many images that cannot be read are left out and listed; more are an error.
+
+    Returns: a dataset with the images of `path`, `unlabelled_path` and `test_path`, in this order.
+
+    Raises: UserError for files, columns or labels that do not fit, and for too many unreadable images.
     """
     columns = {"image": image, "label": label}
     pictures, labels, classes = _read(path, columns, "config.data.source.path")
     if unlabelled_path:
-        more, none, _ = _read(unlabelled_path, {"image": image}, "config.data.source.unlabelled_path")
-        if not more:
+        unlabelled_pictures, no_labels, _ = _read(
+            unlabelled_path, {"image": image}, "config.data.source.unlabelled_path"
+        )
+        if not unlabelled_pictures:
             raise UserError(f"config.data.source.unlabelled_path: no images in {unlabelled_path!r}")
-        pictures, labels = _joined(pictures, more), _both(labels, none)
+        pictures, labels = _joined(pictures, unlabelled_pictures), _both(labels, no_labels)
     declared, tests = classes, 0
     if labels.dtype.kind == "U" and not classes:
         classes = in_order(name for name in map(normal, labels.tolist()) if not is_no_label(name))
@@ -74,12 +89,13 @@ def parquet(
     feed.labelled(labels, classes, tests)
 
     def read(row: int) -> bytes:
-        if not (content := pictures[row].as_py()):
+        content: bytes | None = pictures[row].as_py()
+        if not content:
             raise ValueError("no bytes, perhaps only a path")
         return content
 
     framing = Framing(size, fit, crop, interpolation, channels)
-    files = [file for each in (path, unlabelled_path, test_path) for file in _files(each)]
+    files = [file for name in (path, unlabelled_path, test_path) for file in _files(name)]
     decoded = stream.pictures(read, lambda row: f"row {row} of {path!r}", len(pictures), framing, feed, files, image)
     decoded = left_out(decoded, lambda row: f"row {row}", unreadable, f"config.data.source.path: {path!r}")
     source = of_pictures(decoded, labels, classes, tests)
@@ -97,18 +113,18 @@ def _joined(first: Any, second: Any) -> Any:
 
 
 def _both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Labels, of which -1 is none; among names that is an empty one."""
+    """Returns both arrays of labels as one; -1 (unlabelled) becomes "" among names."""
     if first.dtype.kind == "U" and second.dtype.kind != "U":
         second = np.full(len(second), "")
     return np.concatenate([first, second])
 
 
 def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarray, tuple[str, ...]]:
-    """(encoded images, labels, names of the classes or ()) of the files that `path` names, in the order of names.
+    """Returns (encoded images, labels, class names or ()) of the files `path`, in the order of their names.
 
-    `columns` says of "image" and "label" what the column is called, or ""; without "label" all labels are -1.
+    `columns` has the column names of "image" and "label", "" for the usual ones; without "label" all labels are -1.
     """
-    import pyarrow as pa  # a quarter of a second, which other sources need not pay
+    import pyarrow as pa  # takes 0.25 s, so only where it is needed
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -131,8 +147,8 @@ def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarr
     pictures = pictures.cast(pa.large_binary())
     if "label" not in names:
         return pictures, np.full(len(pictures), -1), ()
-    known = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    classes = known.get("info", {}).get("features", {}).get(names["label"], {}).get("names", ())
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    classes = features.get("info", {}).get("features", {}).get(names["label"], {}).get("names", ())
     check_classes(classes := tuple(map(normal, classes)), f"{where}: {path!r}")
     labels = table[names["label"]]
     if pa.types.is_dictionary(labels.type):
@@ -149,11 +165,11 @@ def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarr
 
 
 def _column(role: str, name: str, names: list[str], path: str) -> str:
-    """The column called `name`, or, where that is "", the first of the usual ones."""
-    found = [each for each in ((name,) if name else USUAL[role]) if each in names]
-    if not found:
+    """Returns `name`, or for "" the first of the usual column names that the file has."""
+    present = [column for column in ((name,) if name else USUAL[role]) if column in names]
+    if not present:
         raise UserError(
             f"config.data.source.{role}: {path!r} has no column {name or ' or '.join(USUAL[role])}; it has "
             f"{', '.join(names)}"
         )
-    return found[0]
+    return present[0]

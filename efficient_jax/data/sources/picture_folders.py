@@ -1,4 +1,4 @@
-"""Folders of pictures, one folder for each class."""
+"""Image files in one folder for each class."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -29,62 +29,72 @@ def folder(
     channels: int = 3,
     unreadable: int = 0,
 ) -> Source:
-    """Your own pictures: `path/cat/1.jpg`, `path/dog/any/where/2.png`, and `path/unlabelled/3.jpg` without a label.
+    """Returns the images of a folder with one folder for each class.
 
-    Classes are the folders of `path` in the order of their names, without a label are those in folders with a name of
-    `efficient_jax.data.class_names.NO_LABEL`. `test_path`, a folder of the same classes, fixes
-    the test images; `unlabelled_path` names a folder with more pictures without a label, anywhere below it. Pictures
-    become squares of `size` pixels (0: they stay as they are, all of one size), see
-    `efficient_jax.data.framing.place`; up to `unreadable` files that cannot be read are left out, and listed.
-    `feed`: see `efficient_jax.data.stream`.
+    For example `path/cat/1.jpg`, `path/dog/any/where/2.png`, and `path/unlabelled/3.jpg` for an unlabelled image.
+    Classes are in the order of their names. Folders named as in `data.class_names.NO_LABEL` hold unlabelled images.
 
-    Raises: UserError for folders laid out in another way, too many unreadable files, settings that do not exist.
+    Args:
+        feed: whether images are decoded once or on access, see `data.stream.Feed`; no config key of the source.
+        path: the folder of the class folders.
+        size: side of the square images, in pixels; 0: as they are stored, which must then be one size for all.
+        test_path: folder with the same class folders, of the test images; "": the test set is drawn.
+        unlabelled_path: folder of more, unlabelled images, at any depth; "": none.
+        fit: how an image becomes a square: "crop" (its middle), "squash" or "pad"; see `data.framing.place`.
+        crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
+        interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
+        channels: 3 (color) or 1 (gray).
+        unreadable: up to so many images that cannot be read are left out and listed; more are an error.
+
+    Returns: a dataset with the images of `path`, `unlabelled_path` and `test_path`, in this order.
+
+    Raises: UserError for folders laid out in another way, too many unreadable images, and unknown settings.
     """
     where = "config.data.source.path"
     folders, passed_over = class_folders(path, where)
     names = tuple(name for name in sorted(folders) if not class_names.is_no_label(name))
     _check_classes(path, names)
-    parts, none = [], []
+    parts, unlabelled_names = [], []
     for name in (*names, *sorted(folders.keys() - {*names})):
-        found = _joined(pictures(folder, where) for folder in folders[name])
-        if name in names and not found.files:
-            raise UserError(f"{where}: class {name!r} has no pictures in {str(folders[name][0])!r}")
-        parts.append((names.index(name) if name in names else -1, found))
-        none += [] if name in names else [name] * len(found.files)
+        walked = _joined(pictures(folder, where) for folder in folders[name])
+        if name in names and not walked.files:
+            raise UserError(f"{where}: class {name!r} has no images in {str(folders[name][0])!r}")
+        parts.append((names.index(name) if name in names else -1, walked))
+        unlabelled_names += [] if name in names else [name] * len(walked.files)
     if unlabelled_path:
         parts.append((-1, _unlabelled(unlabelled_path)))
     tests = []
     if test_path:
-        test_folders, beside = class_folders(test_path, "config.data.source.test_path")
-        passed_over += beside
+        test_folders, test_passed_over = class_folders(test_path, "config.data.source.test_path")
+        passed_over += test_passed_over
         for name in sorted(test_folders):
             if name not in names:
                 raise UserError(
                     f"config.data.source.test_path: class {name!r} is not in {path!r}{nearest(name, names)}"
                 )
-            each = (pictures(folder, "config.data.source.test_path") for folder in test_folders[name])
-            tests.append((names.index(name), _joined(each)))
-        if not any(found.files for _, found in tests):
-            raise UserError(f"config.data.source.test_path: no pictures in the folders of {test_path!r}")
-    files = [file for _, found in parts + tests for file in found.files]
-    labels = np.repeat([label for label, _ in parts + tests], [len(found.files) for _, found in parts + tests])
-    feed.labelled(labels, names, sum(len(found.files) for _, found in tests))
+            of_class = (pictures(folder, "config.data.source.test_path") for folder in test_folders[name])
+            tests.append((names.index(name), _joined(of_class)))
+        if not any(walked.files for _, walked in tests):
+            raise UserError(f"config.data.source.test_path: no images in the folders of {test_path!r}")
+    files = [file for _, walked in parts + tests for file in walked.files]
+    labels = np.repeat([label for label, _ in parts + tests], [len(walked.files) for _, walked in parts + tests])
+    feed.labelled(labels, names, sum(len(walked.files) for _, walked in tests))
     framing = Framing(size, fit, crop, interpolation, channels)
-    called = [class_names.writable(str(file)) for file in files]
-    decoded = stream.pictures(files.__getitem__, called.__getitem__, len(files), framing, feed, files, "")
-    decoded = left_out(decoded, called.__getitem__, unreadable, where)
-    source = of_pictures(decoded, labels, names, sum(len(found.files) for _, found in tests), called)
-    passed_over += _joined(found for _, found in parts + tests).passed_over
-    notes = *class_names.note(none, len(files)), *note(passed_over)
+    file_names = [class_names.writable(str(file)) for file in files]
+    decoded = stream.pictures(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
+    decoded = left_out(decoded, file_names.__getitem__, unreadable, where)
+    source = of_pictures(decoded, labels, names, sum(len(walked.files) for _, walked in tests), file_names)
+    passed_over += _joined(walked for _, walked in parts + tests).passed_over
+    notes = *class_names.note(unlabelled_names, len(files)), *note(passed_over)
     return source._replace(notes=(*source.notes, *notes))
 
 
 def _unlabelled(path: str) -> Walked:
     where = "config.data.source.unlabelled_path"
     check_folder(path, where)
-    if not (found := pictures(Path(path), where)).files:
-        raise UserError(f"{where}: no pictures in {path!r} or the folders below it")
-    return found
+    if not (walked := pictures(Path(path), where)).files:
+        raise UserError(f"{where}: no images in {path!r} or the folders below it")
+    return walked
 
 
 def _check_classes(path: str, names: tuple[str, ...]) -> None:
@@ -92,7 +102,7 @@ def _check_classes(path: str, names: tuple[str, ...]) -> None:
     if not names:
         count = len(pictures(Path(path), where).files)
         raise UserError(
-            f"{where}: {path!r} has no class folders, but {counted(count, 'picture')}; want a folder for each "
+            f"{where}: {path!r} has no class folders, but {counted(count, 'image')}; want a folder for each "
             f"class, such as {path}/cat/1.jpg and {path}/dog/2.jpg"
         )
     if len(names) == 1:

@@ -1,4 +1,4 @@
-"""A folder of pictures and a table (CSV) that says what they show."""
+"""Image files in a folder, and a table (CSV) of their labels."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def table(
     file: str = "file",
     suffix: str = "",
     label: str = "label",
-    labels: tuple = (),
+    labels: tuple[str, ...] = (),
     separator: str = "",
     group: str = "",
     fit: str = "crop",
@@ -37,20 +37,35 @@ def table(
     channels: int = 3,
     unreadable: int = 0,
 ) -> Source:
-    """A row for each picture in the CSV `path`, and in `test_path` for each test picture; the first row names columns.
-    Files that `efficient_jax.data.delimited.read` reads: also with other delimiters and encodings.
+    """Returns the images that the rows of a table name, with their labels.
 
-    `file`     the column of the pictures' names below `folder` ("": where the CSV is), to which `suffix`, such as
-               ".jpg", is added
-    `label`    the column of the class, or with a `separator` such as "|" of the names of all labels; empty where nobody
-               has labelled the picture, or a name of `efficient_jax.data.class_names.NO_LABEL`, such as -1 or nan
-    `labels`   in place of it several columns, 0 or 1 for the label of this name; empty all where nobody has labelled it
-    `group`    the column of what belongs together, a person or a scene; "": there is none
+    The table has a row for each image; its first row names the columns. `data.delimited.read` describes the delimiters
+    and encodings. Classes are in the order of their names (of their numbers, where all are numbers), or of the columns.
 
-    Classes are in the order of their names (of their numbers, where all are numbers), or of the columns. How pictures
-    become squares of `size` pixels, `unreadable` (also files that are not there) and `feed` are as in `folder`.
+    Args:
+        feed: whether images are decoded once or on access, see `data.stream.Feed`; no config key of the source.
+        path: the table, a text file.
+        size: side of the square images, in pixels; 0: as they are stored, which must then be one size for all.
+        folder: folder of the image files; "": that of the table.
+        test_path: table of the test images, with the same columns; "": the test set is drawn.
+        file: column of the image files, relative to `folder`.
+        suffix: added to each name in that column, such as ".jpg".
+        label: column of the class, or with `separator` of all labels; empty, or as in `class_names.NO_LABEL`:
+            unlabelled.
+        labels: in place of `label`, one column of 0 or 1 for each class; all empty: unlabelled.
+        separator: what separates several labels in the column `label`, such as "|"; "": one label for each image.
+        group: column of what belongs together (a person, a scene) and is never split; "": none.
+        fit: how an image becomes a square: "crop" (its middle), "squash" or "pad"; see `data.framing.place`.
+        crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
+        interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
+        channels: 3 (color) or 1 (gray).
+        unreadable: up to so many images that are missing or cannot be read are left out and listed; more are an error.
 
-    Raises: UserError for tables, columns or labels that do not fit, a picture named twice, too many unreadable files.
+    Returns: a dataset with the images of `path` and `test_path`, in this order; its task is "multi_label" with `labels`
+    or a `separator`, else "classification".
+
+    Raises: UserError for tables, columns or labels that do not fit, an image that is named twice, and too many
+    unreadable images.
     """
     if len(labels) == 1 or (labels and separator):
         raise UserError(f"{WHERE}.labels: want several columns and no separator; one column is {WHERE}.label")
@@ -62,8 +77,8 @@ def table(
     root = Path(folder) if folder else Path(path).parent
     if not root.is_dir():
         raise UserError(f"{WHERE}.folder: {folder!r} is {'a file' if root.exists() else 'not there'}; want a folder")
-    names = [name + suffix for each in tables for name in each.column(file)]
-    _check_names(names, [each for each in tables for _ in each.rows], file)
+    names = [name + suffix for part in tables for name in part.column(file)]
+    _check_names(names, [part for part in tables for _ in part.rows], file)
     classes = tuple(map(normal, labels)) or _classes(tables[0], label, separator)
     check_classes(classes, f"{WHERE}.labels")
     if len(classes) < 2:
@@ -72,43 +87,43 @@ def table(
             "'nan', 'none' and the like are no label)"
         )
     if labels:
-        truth = [_truth(each, labels) for each in tables]
+        truth = [_truth(part, labels) for part in tables]
     else:
-        truth = [_labels(each, label, classes, separator) for each in tables]
+        truth = [_labels(part, label, classes, separator) for part in tables]
     files = [_spelled(root / name) for name in names]
-    if not any(each.is_file() for each in files):
+    if not any(map(Path.is_file, files)):
         raise UserError(
             f"{WHERE}.folder: none of the {counted(len(files), 'file')} of {path!r} is there, such as "
             f"{str(files[0])!r}; say where with {WHERE}.folder, or how their names end with {WHERE}.suffix"
         )
     tests = len(tables[1].rows) if test_path else 0
-    groups = _groups([name for each in tables for name in each.column(group)]) if group else None
+    groups = _groups([name for part in tables for name in part.column(group)]) if group else None
     task = "multi_label" if labels or separator else "classification"
     feed.labelled(np.concatenate(truth), classes, tests, groups, task)
-    framing, called = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
-    decoded = stream.pictures(files.__getitem__, called.__getitem__, len(files), framing, feed, files, "")
-    decoded = left_out(decoded, called.__getitem__, unreadable, f"{WHERE}.path")
-    source = of_pictures(decoded, np.concatenate(truth), classes, tests, called, task)
-    cells = [] if labels else [cell for each in tables for cell in each.column(label)]
-    said = note(filter(is_no_label, cells), len(names))
-    source = source._replace(notes=(*source.notes, *said, *(line for each in tables for line in each.notes)))
+    framing, file_names = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
+    decoded = stream.pictures(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
+    decoded = left_out(decoded, file_names.__getitem__, unreadable, f"{WHERE}.path")
+    source = of_pictures(decoded, np.concatenate(truth), classes, tests, file_names, task)
+    cells = [] if labels else [cell for part in tables for cell in part.column(label)]
+    unlabelled_note = note(filter(is_no_label, cells), len(names))
+    source = source._replace(notes=(*source.notes, *unlabelled_note, *(line for part in tables for line in part.notes)))
     return source if groups is None else source._replace(groups=groups[decoded.rows])
 
 
 def _read(path: str, where: str, columns: Sequence[tuple[str, str]]) -> Table:
-    """`columns`: pairs of the setting and the column that it names."""
-    found = delimited.read(path, where, [column for _, column in columns])
+    """Returns a table that has `columns`: pairs of a setting and the column that it names."""
+    content = delimited.read(path, where, [column for _, column in columns])
     for setting, column in columns:
-        if (count := found.names.count(normal(column))) != 1:
-            said = "; it has two of this name" if count else nearest(column, found.names)
-            raise UserError(f"{WHERE}.{setting}: {path!r} has no column {column!r}{said}")
-    if not found.rows:
+        if (count := content.names.count(normal(column))) != 1:
+            hint = "; it has two of this name" if count else nearest(column, content.names)
+            raise UserError(f"{WHERE}.{setting}: {path!r} has no column {column!r}{hint}")
+    if not content.rows:
         raise UserError(f"{where}: {path!r} has no rows")
-    return found
+    return content
 
 
 def _spelled(file: Path) -> Path:
-    """`file`, or where it is not there the one whose name is the same in another normal form of Unicode."""
+    """Returns `file`, or where it does not exist the one whose name is the same in another normal form of Unicode."""
     if str(file).isascii() or file.exists():
         return file
     forms = (Path(unicodedata.normalize(form, str(file))) for form in ("NFC", "NFD"))
@@ -117,62 +132,62 @@ def _spelled(file: Path) -> Path:
 
 def _check_names(names: list[str], tables: list[Table], column: str) -> None:
     first: dict[str, int] = {}
-    twice = [(first.setdefault(name, i), i) for i, name in enumerate(names)]
-    if pairs := [(one, other) for one, other in twice if one != other]:
-        one, other = pairs[0]
-        which = f"{tables[one].path!r}" + (f" and {tables[other].path!r}" if tables[one] is not tables[other] else "")
+    same_name = [(first.setdefault(name, i), i) for i, name in enumerate(names)]
+    if pairs := [(row, repeat) for row, repeat in same_name if row != repeat]:
+        row, repeat = pairs[0]
+        which = f"{tables[row].path!r}" + (f" and {tables[repeat].path!r}" if tables[row] is not tables[repeat] else "")
         raise UserError(
-            f"{tables[other].where}: {len(pairs):,} rows name a picture again that another row names: "
+            f"{tables[repeat].where}: {len(pairs):,} rows name an image again that another row names: "
             f"{', '.join(repr(names[i]) for _, i in pairs[:NAMED])} in column {column!r} of {which}; want one row each"
         )
 
 
-def _classes(found: Table, column: str, separator: str) -> tuple[str, ...]:
-    return in_order(name for names in _names(found, column, separator) for name in names)
+def _classes(content: Table, column: str, separator: str) -> tuple[str, ...]:
+    return in_order(name for names in _names(content, column, separator) for name in names)
 
 
-def _names(found: Table, column: str, separator: str) -> list[list[str]]:
-    """The classes of each row: none where nobody has labelled the picture.
+def _names(content: Table, column: str, separator: str) -> list[list[str]]:
+    """Returns the classes of each row: none where the image is unlabelled.
 
-    Raises: UserError for a row that has classes, and also says that it has none.
+    Raises: UserError for a row that has both classes and a name that means unlabelled.
     """
     result = []
-    for row, cell in enumerate(found.column(column)):
+    for row, cell in enumerate(content.column(column)):
         parts = [normal(part) for part in (cell.split(separator) if separator else [cell]) if part.strip()]
         names = [part for part in parts if not is_no_label(part)]
         if names and len(names) < len(parts):
-            raise UserError(f"{found.at(row, column)} {cell!r} has classes and a name that is no label; want either")
+            raise UserError(f"{content.at(row, column)} {cell!r} has classes and a name that is no label; want either")
         result.append(names)
     return result
 
 
-def _labels(found: Table, column: str, classes: Sequence[str], separator: str) -> np.ndarray:
-    """[n], or with a separator [n classes]."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = np.full((len(found.rows), len(classes)) if separator else len(found.rows), -1)
-    for row, names in enumerate(_names(found, column, separator)):
-        if unknown := [name for name in names if name not in numbers]:
-            raise UserError(f"{found.at(row, column)} unknown class {unknown[0]!r}{nearest(unknown[0], classes)}")
+def _labels(content: Table, column: str, classes: Sequence[str], separator: str) -> np.ndarray:
+    """Returns class indices [n], or with a separator 0 or 1 [n classes]; -1: unlabelled."""
+    class_indices = {name: index for index, name in enumerate(classes)}
+    labels = np.full((len(content.rows), len(classes)) if separator else len(content.rows), -1)
+    for row, names in enumerate(_names(content, column, separator)):
+        if unknown := [name for name in names if name not in class_indices]:
+            raise UserError(f"{content.at(row, column)} unknown class {unknown[0]!r}{nearest(unknown[0], classes)}")
         if names:
-            labels[row] = np.isin(classes, names) if separator else numbers[names[0]]
+            labels[row] = np.isin(classes, names) if separator else class_indices[names[0]]
     return labels
 
 
-def _truth(found: Table, columns: Sequence[str]) -> np.ndarray:
-    """[n classes] from a column for each."""
-    cells = np.array([found.column(column) for column in columns]).T
+def _truth(content: Table, columns: Sequence[str]) -> np.ndarray:
+    """Returns labels [n classes] from a column for each class; -1: unlabelled."""
+    cells = np.array([content.column(column) for column in columns]).T
     labels = np.array([[-1 if is_no_label(cell) else TRUTH.get(cell.lower(), 2) for cell in row] for row in cells])
     wrong = (labels == 2) | ((labels == -1) & (labels >= 0).any(1, keepdims=True))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise UserError(
-            f"{found.at(row, columns[column])} {str(cells[row, column])!r}; want 0 or 1 in all columns of labels, or "
-            "nothing in all where nobody has labelled the picture"
+            f"{content.at(row, columns[column])} {str(cells[row, column])!r}; want 0 or 1 in all columns of labels, or "
+            "nothing in all where the image is unlabelled"
         )
     return labels
 
 
 def _groups(names: list[str]) -> np.ndarray:
-    """A number for each name; where there is none the picture is a group of its own."""
+    """Returns an index for each name; an image without a name is a group of its own."""
     single = [name or f"\0{row}" for row, name in enumerate(names)]
     return np.unique(single, return_inverse=True)[1].astype(np.int32)

@@ -1,4 +1,4 @@
-"""Data sets of tensorflow_datasets that somebody has prepared as array_record; reading needs no TensorFlow."""
+"""Datasets of tensorflow_datasets that are prepared as array_record; reading them needs no TensorFlow."""
 
 import re
 from pathlib import Path
@@ -27,15 +27,28 @@ def tfds(
     interpolation: str = "bicubic",
     channels: int = 3,
 ) -> Source:
-    """The images of `split`, and those of `test_split` ("" for none) for the test; slices such as train[:90%] too.
+    """Returns a split of a prepared dataset of tensorflow_datasets, and a second one as its test images.
 
-    `dataset` may have a config and version: imagenette/320px-v2:1.0.0. Nothing is downloaded: `data_dir`, by default
-    ~/tensorflow_datasets, has what `tfds build` left there. Pictures become squares of `size` pixels (0: they stay as
-    they are, all of one size), see `efficient_jax.data.framing.place`. `feed`: see `efficient_jax.data.stream`.
+    Nothing is downloaded: `tfds build` must have prepared the dataset.
 
-    Raises: UserError for a data set that is unknown, not of classes of images, or not there.
+    Args:
+        feed: whether images are decoded once or on access, see `data.stream.Feed`; no config key of the source.
+        dataset: its name, also with config and version: imagenette/320px-v2:1.0.0.
+        size: side of the square images, in pixels; 0: as they are stored, which must then be one size for all.
+        data_dir: folder in which `tfds build` has prepared it; "": ~/tensorflow_datasets.
+        split: the split to read, also a slice: train[:90%].
+        test_split: the split of the test images, also a slice; "": the test set is drawn.
+        fit: how an image becomes a square: "crop" (its middle), "squash" or "pad"; see `data.framing.place`.
+        crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
+        interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
+        channels: 3 (color) or 1 (gray).
+
+    Returns: a dataset with the images of `split` and `test_split`, in this order.
+
+    Raises: UserError for a dataset that is unknown, not prepared or not of images with one class, and for unreadable
+    images.
     """
-    import tensorflow_datasets  # over half a second, which other sources need not pay
+    import tensorflow_datasets  # takes over 0.5 s, so only where it is needed
 
     builder = _builder(dataset, data_dir)
     image, label = _columns(dataset, builder.info)
@@ -43,8 +56,8 @@ def tfds(
     if test_split:
         parts.append(_part(dataset, data_dir, builder, test_split, "test_split"))
     for part in parts:
-        # What is stored, for efficient_jax.data.decode: tfds returns a palette's indices and the inks of CMYK as if
-        # they were colours. Set afterwards, since mock_data needs TensorFlow where as_data_source is told decoders.
+        # Stored bytes, which data.decode decodes: tfds returns palette indices and CMYK values as if they were RGB.
+        # Set afterwards, since mock_data needs TensorFlow where as_data_source gets decoders.
         part.decoders = {image: tensorflow_datasets.decode.SkipDecoding()}
     rows = [(part, row) for part in parts for row in range(len(part))]
     labels = np.full(len(rows), -1, np.int64)
@@ -53,12 +66,13 @@ def tfds(
         part, position = rows[row]
         example = part[position]
         labels[row] = example[label]
-        return example[image]
+        content: bytes | np.ndarray = example[image]
+        return content
 
     about, prepared = f"{dataset} {split} {test_split}", sorted(Path(builder.data_dir).glob("*"))
     framing = Framing(size, fit, crop, interpolation, channels)
     decoded = stream.pictures(read, lambda row: f"row {row} of {dataset!r}", len(rows), framing, feed, prepared, about)
-    for row in np.flatnonzero(labels < 0):  # of pictures that were decoded before, and not read now
+    for row in np.flatnonzero(labels < 0):  # images from the cache of decoded ones were not read
         read(int(row))
     if decoded.unreadable:
         failed = listed({f"row {row}": why for row, why in decoded.unreadable.items()})
@@ -74,19 +88,19 @@ def _builder(name: str, data_dir: str) -> Any:
     where = "config.data.source.dataset"
     if re.match(r"[\w-]+:[a-zA-Z_]", name):
         raise UserError(
-            f"{where}: {name!r} is a collection of somebody else, which tfds downloads; want its own data sets"
+            f"{where}: {name!r} is a community collection, which tfds downloads; want one of its own datasets"
         )
     try:
         return tensorflow_datasets.builder(name, **({"data_dir": data_dir} if data_dir else {}))
     except tensorflow_datasets.core.DatasetNotFoundError as error:
         known = tensorflow_datasets.list_builders(with_community_datasets=False)
-        raise UserError(f"{where}: tfds has no data set {name!r}{nearest(name.split('/')[0], known)}") from error
-    except (ValueError, AssertionError, ImportError) as error:  # a config, a version, a data set that needs TensorFlow
+        raise UserError(f"{where}: tfds has no dataset {name!r}{nearest(name.split('/')[0], known)}") from error
+    except (ValueError, AssertionError, ImportError) as error:  # a config, a version, a dataset that needs TensorFlow
         raise UserError(f"{where}: {name!r}: {_line(error)}") from error
 
 
 def _columns(name: str, info: Any) -> tuple[str, str]:
-    """The features that hold the image and its class."""
+    """Returns the names of the features that hold the image and its class."""
     import tensorflow_datasets
 
     keys = info.supervised_keys
@@ -111,7 +125,7 @@ def _part(name: str, data_dir: str, builder: Any, split: str, setting: str) -> A
         raise UserError(
             f"config.data.source.dataset: {name!r} is not there as array_record (looked in {builder.data_dir}); with a "
             f"network and TensorFlow, `tfds build {name} --file_format=array_record{option}` makes it; or put its "
-            "pictures into one folder for each class and say config.data.source.name=folder"
+            "images into one folder for each class and say config.data.source.name=folder"
         ) from error
     except ValueError as error:
         raise UserError(f"config.data.source.{setting}: {_line(error)}") from error

@@ -134,7 +134,7 @@ def test_smaller_crops_average(key):
 @pytest.mark.parametrize(
     ("op", "settings", "message"),
     [
-        (crop_flip.crop, {"size": (20, 20)}, "20 x 20 does not fit into a picture of 7 x 12"),
+        (crop_flip.crop, {"size": (20, 20)}, "20 x 20 does not fit into an image of 7 x 12"),
         (crop_flip.center_crop, {"size": (0, 4)}, "1 or more each"),
         (crop_flip.resize, {"size": (0, 3)}, "1 or more"),
         (crop_flip.pad, {"pixels": 1, "border": "reflct"}, "did you mean 'reflect'"),

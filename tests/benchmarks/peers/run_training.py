@@ -30,6 +30,7 @@ from efficient_jax.models import CNN, EfficientNet, ResNet
 from efficient_jax.optim import optimizer
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import parallel, state, step
+from efficient_jax.training.labels import Labels
 from efficient_jax.training.predict import make_predict
 
 jax.config.update("jax_num_cpu_devices", CORES)
@@ -105,7 +106,7 @@ def our_steps(module: Callable, images: np.ndarray, labels: np.ndarray) -> tuple
     loss = supervised(apply, unchanged, TASKS["classification"])
     update = step.make_train_step(loss, tx, updates=100_000, ema_decay=0.99, devices=devices)
     predict = make_predict(apply, devices, TASKS["classification"])
-    data = parallel.replicate({"image": images, "label": np.eye(CLASSES, dtype=np.float32)[labels]}, devices)
+    data = parallel.replicate({"image": images, "label": Labels(labels[:, None].astype(np.int32), None)}, devices)
     key, counts = parallel.replicate((jax.random.key(0), np.ones(CLASSES, np.float32)), devices)
     rows = np.arange(len(images))
     given = {"labelled": {"index": parallel.shared(rows[None], devices)}}

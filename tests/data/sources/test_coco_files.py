@@ -121,10 +121,10 @@ def test_test_pictures_and_what_cannot_be_read():
         ({"annotations": [{"image_id": 1, "category_id": 3}]}, {}, "path: 'a.json' has an entry {'image_id': 1, 'ca"),
         ({"images": [{**e, "file_name": "1.png"} for e in IMAGES]}, {}, "path: 1 file is named twice, such as '1.p"),
         ({}, {"objects": ("box",)}, "objects: unknown name 'box'; did you mean 'boxes'?"),
-        ({}, {"task": "classification"}, "task: 1 picture has several categories, such as '1.png'; say 'multi_label'"),
-        ({}, {"folder": "nowhere"}, "folder: 'nowhere' is not there; want the folder of the pictures of 'a.json'"),
+        ({}, {"task": "classification"}, "task: 1 image has several categories, such as '1.png'; say 'multi_label'"),
+        ({}, {"folder": "nowhere"}, "folder: 'nowhere' is not there; want the folder of the images of 'a.json'"),
         ({}, {"masks_path": "nowhere"}, "masks_path: 'nowhere/1.png': not there"),
-        ({}, {"masks_path": "."}, "masks_path: '1.png': it is RGB; want 8-bit numbers of classes"),
+        ({}, {"masks_path": "."}, "masks_path: '1.png': it is RGB; want 8-bit class indices"),
         (
             {"images": [{**e, "width": 10, "height": 20} for e in IMAGES]},
             {},

@@ -95,7 +95,7 @@ def test_pictures_anywhere_below_a_folder_join_the_pool(pets, tmp_path):
     [
         ("nowhere", "'nowhere' is not there; want a folder"),
         ("file.png", "'file.png' is a file; want a folder"),
-        ("empty", "no pictures in 'empty' or the folders below it"),
+        ("empty", "no images in 'empty' or the folders below it"),
     ],
 )
 def test_no_unlabelled_pictures_are_said(pets, tmp_path, monkeypatch, path, message):
@@ -141,9 +141,9 @@ def test_photographs_of_telephones_are_not_passed_over(pets, monkeypatch):
     [
         (["cat/1.png"], "nowhere", "path: 'nowhere' is not there; want a folder"),
         (["cat/1.png"], "cat/1.png", "path: 'cat/1.png' is a file; want a folder"),
-        (["1.png", "2.png"], ".", "path: '.' has no class folders, but 2 pictures; want a folder for each class"),
+        (["1.png", "2.png"], ".", "path: '.' has no class folders, but 2 images; want a folder for each class"),
         (["cat/1.png", "unlabelled/2.png"], ".", "path: '.' has one class only, 'cat'; want two or more"),
-        (["cat/1.png", "dog/1.txt"], ".", "path: class 'dog' has no pictures in 'dog'"),
+        (["cat/1.png", "dog/1.txt"], ".", "path: class 'dog' has no images in 'dog'"),
         (
             ["Train/cat/1.png", "val/cat/1.png"],
             ".",
@@ -169,7 +169,7 @@ def test_another_layout_is_said(tmp_path, monkeypatch, files, path, message):
         ({"cats/1.png": 0}, "class 'cats' is not in '{pets}'; did you mean 'cat'?"),
         ({"cat/1.png": 0, "unlabelled/1.png": 0}, "class 'unlabelled' is not in '{pets}'; there is: cat, dog"),
         ({}, "'{test}' is not there; want a folder"),
-        ({"loose.png": 0}, "no pictures in the folders of '{test}'"),
+        ({"loose.png": 0}, "no images in the folders of '{test}'"),
     ],
 )
 def test_test_images_of_other_classes_are_said(pets, tmp_path, files, message):

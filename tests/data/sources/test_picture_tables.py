@@ -150,7 +150,7 @@ def test_files_that_are_not_there_are_left_out_up_to_a_limit():
             {"separator": "|"},
             "path: line 3 of 'a.csv', column 'label': 'y|none' has classes and a name that is no label; want either",
         ),
-        ("file,label\na.png,x\na.png,y\n", {}, "path: 1 rows name a picture again that another row names: 'a.png' in "),
+        ("file,label\na.png,x\na.png,y\n", {}, "path: 1 rows name an image again that another row names: 'a.png' in "),
         (
             "file,x,y\na.png,1,2\n",
             {"labels": ("x", "y")},
@@ -179,7 +179,7 @@ def test_a_table_that_does_not_fit_is_said(rows, settings, message):
         ),
         (
             "file,label\nb.png,cat\n",
-            "test_path: 1 rows name a picture again that another row names: 'b.png' in column 'file' of 'a.csv' and "
+            "test_path: 1 rows name an image again that another row names: 'b.png' in column 'file' of 'a.csv' and "
             "'test.csv'; want one row each",
         ),
     ],

@@ -110,8 +110,8 @@ def test_absent_data_are_said_at_once_with_two_ways_to_get_them(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("oxford_flower102", "tfds has no data set 'oxford_flower102'; did you mean 'oxford_flowers102'?"),
-        ("huggingface:mnist", "'huggingface:mnist' is a collection of somebody else"),
+        ("oxford_flower102", "tfds has no dataset 'oxford_flower102'; did you mean 'oxford_flowers102'?"),
+        ("huggingface:mnist", "'huggingface:mnist' is a community collection"),
         ("mnist/no_such", "'mnist/no_such': Failed to construct dataset"),
         ("mnist:9.9.9", "'mnist:9.9.9': Failed to construct dataset"),
         ("celeb_a", "'celeb_a' does not pair images with classes; it has image, landmarks, attributes"),

@@ -1,0 +1,53 @@
+"""The READMEs of `data/` and `models/` list every source and model with exactly its settings; their examples work."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+from efficient_jax.commands.flags import checked_config
+from efficient_jax.data.class_names import NO_LABEL
+from efficient_jax.data.sources import PICTURES, SOURCES
+from efficient_jax.experiment.config import plan
+from efficient_jax.models import GIVEN, MODELS
+from tests.commands.launch import ROOT
+
+DATA, NETWORKS = ((ROOT / f"efficient_jax/{room}/README.md").read_text() for room in ("data", "models"))
+SOURCE_ROWS = re.findall(r"^\| `(\w+)` \| .* \|(?: (`.*`))? \| `(--.*)` \|$", DATA, re.MULTILINE)
+MODEL_ROWS = re.findall(r"^\| `(\w+)` \| .* \| (`\w+=.*`) \|$", NETWORKS, re.MULTILINE)
+FRAMING = re.findall(r"^\| `(\w+)` \| [^|]* \|$", DATA, re.MULTILINE)
+
+
+def test_every_source_and_model_is_listed_once():
+    assert sorted(name for name, *_ in SOURCE_ROWS) == sorted(SOURCES)
+    assert sorted(name for name, _ in MODEL_ROWS) == sorted(MODELS)
+
+
+@pytest.mark.parametrize(("name", "cell", "flags"), SOURCE_ROWS)
+def test_a_source_has_the_settings_of_its_row_and_its_example_is_a_config(name, cell, flags):
+    parameters = inspect.signature(SOURCES[name]).parameters.values()
+    shared = set(FRAMING) - ({"unreadable"} if name == "tfds" else set()) if name in PICTURES else set()
+    assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == shared | set(re.findall(r"`(\w+)`", cell))
+    config = checked_config("configs/finetune.py", ["--config=configs/finetune.py", *flags.split()])
+    assert plan(config.to_dict()).source[0] == name
+
+
+@pytest.mark.parametrize(("name", "cell"), MODEL_ROWS)
+def test_a_model_has_the_settings_of_its_row(name, cell):
+    shown = {key: eval(value) for key, value in re.findall(r"`(\w+)=([^`]+)`", cell)}
+    parameters = inspect.signature(MODELS[name]).parameters
+    assert shown == {key: p.default for key, p in parameters.items() if key not in GIVEN}
+
+
+def test_all_names_of_no_label_are_listed():
+    paragraph = re.search(r"### No label\n(.*?)\n\n###", DATA, re.DOTALL)
+    assert paragraph
+    assert NO_LABEL - {""} <= set(re.findall(r"`([^`]+)`", paragraph[1]))
+
+
+def test_the_example_of_models_runs():
+    scope = {"images": np.zeros((2, 32, 32, 3), np.uint8)}
+    (code,) = re.findall(r"```python\n(.*?)```", NETWORKS, re.DOTALL)
+    exec(code, scope)
+    assert scope["logits"].shape == (2, 2)
