@@ -38,8 +38,8 @@ def print_help(command: str, argv: list[str]) -> None:
         config = flags.parse(command, argv)["config"]
         console.print(f"\nKeys of {flag}; each is set by --config.KEY=VALUE. An asterisk: set in the file.")
         for title, keys in _key_tables(config.to_dict()):
-            console.print()
-            console.print(_table((title, "value", "meaning"), keys))
+            console.print(f"\n{title}", style="bold")
+            console.print(_table(("  key", "value", "meaning"), [(f"  {key}", *rest) for key, *rest in keys]))
 
 
 def _key_tables(config: dict[str, Any]) -> Iterator[tuple[str, list[Row]]]:

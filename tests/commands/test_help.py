@@ -25,7 +25,7 @@ def test_every_key_of_a_config_is_shown_with_what_was_overridden(capsys, monkeyp
     print_help("train", ["--config=configs/quickstart.py", "--config.student.accumulate=4"])
     shown = capsys.readouterr().out
     for block in ("config.data.source", "config.student.augment.cutout", "config.distilled.optim.schedule"):
-        assert f"\n{block} " in shown
+        assert f"\n{block}\n" in shown
     rows = [line.split()[:3] for line in shown.splitlines()]
     assert ["accumulate", "4", "*"] in rows
     assert rows.count(["accumulate", "1", "parts"]) == 4  # of the other stages
