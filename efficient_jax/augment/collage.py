@@ -168,7 +168,8 @@ def _at(mask: Bool[Array, "h w"], points: Float[Array, "k 2"]) -> Bool[Array, " 
     x, y = jnp.round(points).astype(jnp.int32).T
     height, width = mask.shape
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return inside & mask[jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)]
+    is_set: Array = inside & mask[jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)]
+    return is_set
 
 
 def _objects(example: Example) -> Example:

@@ -375,9 +375,11 @@ def color_jitter(
         @loops.platform_loop
         def one(picture: Picture, order: Int32[Array, " n"], amounts: Num[Array, " n"]) -> Picture:
             def step(i: Array, picture: Picture) -> Picture:
-                return lax.switch(order[i], steps, amounts[order[i]], picture)
+                jittered: Picture = lax.switch(order[i], steps, amounts[order[i]], picture)
+                return jittered
 
-            return lax.fori_loop(0, len(steps), step, picture)
+            jittered: Picture = lax.fori_loop(0, len(steps), step, picture)
+            return jittered
 
         return one(picture, order, amounts)
 
@@ -415,13 +417,14 @@ def _turns(name: str, strength: Range) -> tuple[float, float]:
 def _amounts(uniform: Float[Array, " *n"], example: Example, low: Any, high: Any) -> Num[Array, " *n"]:
     low, high = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
     if example["image"].dtype != jnp.uint8:
-        return low + (high - low) * uniform
+        between: Array = low + (high - low) * uniform
+        return between
     # Whole numbers from one product: a sum of floats may round differently in another program.
     least, most = jnp.round(low), jnp.round(high)
     return least.astype(jnp.int32) + (uniform * (most - least + 1)).astype(jnp.int32)
 
 
-_STEPS: dict[str, tuple[Callable, Callable]] = {
+_STEPS: dict[str, tuple[Callable[[str, Range], tuple[float, float]], Callable[..., Picture]]] = {
     "brightness": (_factors, _brightness),
     "contrast": (_factors, _contrast),
     "saturation": (_factors, _saturation),

@@ -127,7 +127,8 @@ def some_of(augmentations: tuple[Augmentation, ...], *, n_min: int, n_max: int, 
         def layer(example: Example, drawn: tuple[Array, Array]) -> tuple[Example, None]:
             return switch((*augmentations, nothing), drawn[0], drawn[1], example), None
 
-        return lax.scan(layer, example, (indices, keys))[0]
+        augmented: Example = lax.scan(layer, example, (indices, keys))[0]
+        return augmented
 
     def apply(key: PRNGKeyArray, example: Example) -> Example:
         draw, own = jax.random.split(key)
@@ -150,7 +151,8 @@ def switch(augmentations: tuple[Augmentation, ...], index: Array, key: PRNGKeyAr
 
     Returns: the example of that augmentation.
     """
-    return lax.switch(index, augmentations, key, example)
+    augmented: Example = lax.switch(index, augmentations, key, example)
+    return augmented
 
 
 def require_alike(where: str, augmentations: tuple[Augmentation, ...], key: PRNGKeyArray, example: Example) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Int, Int32, PRNGKeyArray, Shaped
 
 from efficient_jax.augment import ranges
 from efficient_jax.augment.kernels import dtypes, resample
+from efficient_jax.augment.kernels.barrier import barrier
 from efficient_jax.augment.noise import hashed as random_bits
 from efficient_jax.augment.ranges import Range
 from efficient_jax.errors import UserError
@@ -133,7 +134,7 @@ def gridmask(
         return example | {"image": jnp.where(hidden[..., None], _level(image, fill), image)}
     rows = (jnp.arange(height, dtype=jnp.int32) + down) % period >= bar
     columns = (jnp.arange(width * channels, dtype=jnp.int32) // channels + across) % period >= bar
-    rows, columns = jax.lax.optimization_barrier((rows, columns))  # else every level divides anew
+    rows, columns = barrier((rows, columns))  # else every level divides anew
     hidden = rows[:, None] & columns
     flat = image.reshape(height, width * channels)
     return example | {"image": jnp.where(hidden, _level(image, fill), flat).reshape(image.shape)}

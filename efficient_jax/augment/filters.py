@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int32, Num, PRNGKeyArray, Shaped
 
 from efficient_jax.augment import ranges
 from efficient_jax.augment.kernels import loops
+from efficient_jax.augment.kernels.barrier import barrier
 from efficient_jax.augment.kernels.packed import EVEN, Pixels
 from efficient_jax.augment.ranges import Range
 from efficient_jax.errors import UserError
@@ -36,7 +37,7 @@ def smooth(pixels: Pixels) -> Pixels:
     """
 
     def two_channels(lanes: Pixels) -> Pixels:
-        rows = lax.optimization_barrier(lanes[:-2] + lanes[1:-1] + lanes[2:])
+        rows = barrier(lanes[:-2] + lanes[1:-1] + lanes[2:])
         total = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * lanes[1:-1, 1:-1]
         return _thirteenth(total & 0xFFFF) | _thirteenth(total >> 16) << 16
 
@@ -172,7 +173,8 @@ def line_kernels(length: int, angle: float) -> Float[np.ndarray, "angles k k"]:
     x, y = radius + along * np.cos(turns), radius - along * np.sin(turns)
     pixel = np.arange(2 * radius + 1)
     near_x, near_y = (np.maximum(0, 1 - np.abs(p[..., None] - pixel)) for p in (x, y))
-    return np.einsum("apy,apx->ayx", near_y, near_x) / length
+    lines: np.ndarray = np.einsum("apy,apx->ayx", near_y, near_x) / length
+    return lines
 
 
 def _gathered(

@@ -114,7 +114,7 @@ def hashed(counter: UInt32[Array, " ..."], seed: UInt32[Array, " 2"]) -> UInt32[
 
     Returns: 32 random bits for each counter, in its shape.
     """
-    x = counter * jnp.uint32(0x9E3779B9) + seed[0]
+    x: Array = counter * jnp.uint32(0x9E3779B9) + seed[0]
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B) + seed[1]
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)
@@ -122,7 +122,8 @@ def hashed(counter: UInt32[Array, " ..."], seed: UInt32[Array, " 2"]) -> UInt32[
 
 def _normal_quantiles() -> np.ndarray:
     middle = (np.arange(2**_NORMAL_BITS) + 0.5) / 2**_NORMAL_BITS
-    return np.round(_ONE * special.ndtri(middle)).astype(np.int16)
+    quantiles: np.ndarray = np.round(_ONE * special.ndtri(middle)).astype(np.int16)
+    return quantiles
 
 
 def _poisson_quantiles(photons: float) -> UInt8[np.ndarray, "256 n"]:

@@ -19,7 +19,7 @@ from efficient_jax.settings import bind, choose, several_names
 from efficient_jax.types import Augment, Augmentation, Batch, Saliency
 
 Blocks = Mapping[str, Any]
-KNOWN: dict[str, Callable] = {**OPS, **MIXES, **CHOICES, **PHASED}
+KNOWN: dict[str, Callable[..., Any]] = {**OPS, **MIXES, **CHOICES, **PHASED}
 NAMES = {"one_of": ("ops",), "some_of": ("ops",), "sequence": ("ops",), "document": ("ink", "paper", "post")}
 """Operation -> the keys of its block that name other operations."""
 

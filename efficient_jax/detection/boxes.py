@@ -98,7 +98,7 @@ def search(first: Array, last: Array, value: Callable[..., Any], carry: Any, flo
     """
     lane = lax.iota(jnp.int32, LANES)
 
-    def scan_block(k: Array, state: tuple) -> tuple:
+    def scan_block(k: Array, state: tuple[Any, ...]) -> tuple[Any, ...]:
         carry, maxima, block = state
         at = first + k * LANES
         values, carry = value(at, at + lane < last, carry)
@@ -106,7 +106,8 @@ def search(first: Array, last: Array, value: Callable[..., Any], carry: Any, flo
 
     start = carry, jnp.full(LANES, floor), jnp.zeros(LANES, jnp.int32)
     carry, maxima, block = lax.fori_loop(0, (last - first + LANES - 1) // LANES, scan_block, start)
-    indices = jnp.where(maxima == maxima.max(), first + block * LANES + lane, jnp.iinfo(jnp.int32).max)
+    none: int = jnp.iinfo(jnp.int32).max  # type: ignore[no-untyped-call]
+    indices = jnp.where(maxima == maxima.max(), first + block * LANES + lane, none)
     return carry, maxima.max(), indices.min()
 
 
@@ -131,7 +132,7 @@ def founders(detections: Detections, threshold: Array, fused: bool) -> Int[Array
     boxes, scores, labels = (detections[name][order] for name in ("boxes", "scores", "labels"))
     new_class = jnp.append(True, labels[1:] != labels[:-1])
 
-    def assign(i: Array, state: tuple) -> tuple:
+    def assign(i: Array, state: tuple[Any, ...]) -> tuple[Any, ...]:
         positions, sums, cluster_of, first, count = state
         first, box = jnp.where(new_class[i], count, first), boxes[i]
 
@@ -234,7 +235,7 @@ def lowered(detections: Detections, factor: Callable[[Array], Array], minimum_sc
     lasts = lax.cummin(jnp.append(jnp.where(new_group, position, n), n)[1:], reverse=True)
     best = jnp.lexsort((-scores, labels, ~valid)).astype(jnp.int32)  # the first of a class is its best box
 
-    def pick(i: Array, state: tuple) -> tuple:
+    def pick(i: Array, state: tuple[Any, ...]) -> tuple[Any, ...]:
         remaining, final, current = state
         current = jnp.where(new_group[i], best[i], current)
         score, box = remaining[current], lax.dynamic_slice(edges, (0, current), (4, 1))

@@ -99,7 +99,7 @@ def _read(path: Path, where: str) -> Any:
 def _by_image(
     entries: list[Any], images: np.ndarray, categories: dict[int, str], where: str, names: tuple[str, ...]
 ) -> list[Found]:
-    rows: list[list[tuple]] = [[] for _ in images]
+    rows: list[list[tuple[Any, ...]]] = [[] for _ in images]
     index_of = {image: number for number, image in enumerate(images.tolist())}
     for number, entry in enumerate(entries):
         try:
@@ -121,7 +121,7 @@ def _by_image(
     ]
 
 
-def _arrays(rows: list[tuple], names: tuple[str, ...]) -> Found:
+def _arrays(rows: list[tuple[Any, ...]], names: tuple[str, ...]) -> Found:
     boxes, scores, labels = zip(*rows, strict=True) if rows else ((), (), ())
     arrays = {"boxes": np.array(boxes, np.float64), "scores": np.array(scores), "labels": np.array(labels, np.int32)}
     return {name: arrays[name] for name in names}

@@ -1,6 +1,7 @@
 """COCO's mean average precision of detections, on the host."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -13,7 +14,7 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 
 
-def mean_average_precision(predicted: Sequence[Found], truth: Sequence[Found], most: int = 100) -> dict:
+def mean_average_precision(predicted: Sequence[Found], truth: Sequence[Found], most: int = 100) -> dict[str, Any]:
     """Returns COCO's average precision (AP) of predicted boxes.
 
     In each image the `most` best boxes of a class, by descending score, are matched to the unmatched true box that they
@@ -41,8 +42,8 @@ def mean_average_precision(predicted: Sequence[Found], truth: Sequence[Found], m
     if not any(len(image["labels"]) for image in truth):
         raise UserError("truth: no boxes at all; average precision needs at least one")
     classes, counts = np.unique(np.concatenate([image["labels"] for image in truth]), return_counts=True)
-    scores: dict[int, list] = {label: [] for label in classes.tolist()}
-    hits: dict[int, list] = {label: [] for label in classes.tolist()}
+    scores: dict[int, list[np.ndarray]] = {label: [] for label in classes.tolist()}
+    hits: dict[int, list[np.ndarray]] = {label: [] for label in classes.tolist()}
     for detections, true in zip(predicted, truth, strict=True):
         for label in np.intersect1d(detections["labels"], classes).tolist():
             ranking = np.flatnonzero(detections["labels"] == label)
@@ -78,7 +79,7 @@ def matched(boxes: Float[np.ndarray, "n 4"], true: Float[np.ndarray, "m 4"]) -> 
     return hits
 
 
-def average_precision(scores: list, hits: list, true: int) -> Float[np.ndarray, " thresholds"]:
+def average_precision(scores: list[np.ndarray], hits: list[np.ndarray], true: int) -> Float[np.ndarray, " thresholds"]:
     """Returns the interpolated average precision of one class at each threshold of `THRESHOLDS`.
 
     Args:

@@ -35,7 +35,8 @@ def area(boxes: Float[np.ndarray, "*a 4"]) -> Float[np.ndarray, " *a"]:
     Returns:
         float [*a]; 0.0 for empty boxes.
     """
-    return np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(-1)
+    areas: np.ndarray = np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(-1)
+    return areas
 
 
 def objects(

@@ -42,6 +42,7 @@ def read(path: Path, where: str) -> Int[np.ndarray, "h w"] | Float[np.ndarray, "
 
     Raises: UserError for a file that cannot be read or holds something else.
     """
+    values: np.ndarray
     try:
         if path.suffix == ".npz":
             with np.load(path) as arrays:

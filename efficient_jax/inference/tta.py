@@ -117,7 +117,8 @@ def predictions(
 
     Raises: UserError as `all_views`.
     """
-    return jax.lax.map(classify, all_views(images, views))
+    probabilities: Array = jax.lax.map(classify, all_views(images, views))
+    return probabilities
 
 
 def all_views(images: Images, views: Sequence[View]) -> Shaped[Array, "v b h w c"]:
@@ -234,5 +235,7 @@ def _resized(images: Shaped[Array, "b h w c"], size: Size, method: str) -> Shape
         return images
     shape = (len(images), *size, images.shape[-1])
     if method == "nearest" or jnp.issubdtype(images.dtype, jnp.floating):
-        return jax.image.resize(images, shape, method)
-    return jax.image.resize(images.astype(jnp.float32), shape, method).round().astype(images.dtype)
+        resized: Array = jax.image.resize(images, shape, method)
+        return resized
+    rounded: Array = jax.image.resize(images.astype(jnp.float32), shape, method).round()
+    return rounded.astype(images.dtype)

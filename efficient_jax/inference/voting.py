@@ -56,7 +56,8 @@ def _shares(weights: Float[np.ndarray, " m"], members: int) -> Float[np.ndarray,
         raise UserError(f"weights of members: {weights.tolist()} for {members} members; want one for each")
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
         raise UserError(f"weights of members: {weights.tolist()}; want numbers from 0 on, one of them above 0")
-    return weights / weights.sum()
+    shares: np.ndarray = weights / weights.sum()
+    return shares
 
 
 def greedy(probabilities: Members, labels: Int[np.ndarray, " n"]) -> tuple[list[int], list[float]]:

@@ -150,7 +150,8 @@ def _tiles(n: int, m: int) -> Float[np.ndarray, "m n"]:
     """Returns the weights of n pixels in the means of m tiles."""
     first, last = np.arange(m) * n // m, -(-(np.arange(m) + 1) * n // m)
     inside = (np.arange(n) >= first[:, None]) & (np.arange(n) < last[:, None])
-    return inside / inside.sum(1, keepdims=True)
+    weights: np.ndarray = inside / inside.sum(1, keepdims=True)
+    return weights
 
 
 def _distances(x: Float[Array, "b d"]) -> Float[Array, "b b"]:

@@ -35,7 +35,8 @@ def cross_entropy(
     """
     _check_smoothing(label_smoothing)
     _check_targets("cross_entropy", logits, targets)
-    return optax.softmax_cross_entropy(logits, weights * optax.smooth_labels(targets, label_smoothing))
+    losses: Array = optax.softmax_cross_entropy(logits, weights * optax.smooth_labels(targets, label_smoothing))
+    return losses
 
 
 def class_weights(counts: Float[Array, " classes"], beta: float) -> Float[Array, " classes"]:
@@ -77,7 +78,8 @@ def sigmoid_cross_entropy(
     _check_smoothing(label_smoothing)
     _check_targets("sigmoid_cross_entropy", logits, targets)
     smoothed = (1.0 - label_smoothing) * targets + label_smoothing / 2.0
-    return optax.sigmoid_binary_cross_entropy(logits, smoothed).mean(-1)
+    losses: Array = optax.sigmoid_binary_cross_entropy(logits, smoothed).mean(-1)
+    return losses
 
 
 def _check_smoothing(label_smoothing: float) -> None:

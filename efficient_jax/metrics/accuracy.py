@@ -3,7 +3,7 @@
 Plain numpy, on the host.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -203,7 +203,8 @@ def label_losses(probabilities: Probabilities, labels: Labels) -> Float[np.ndarr
     Returns: one loss per image.
     """
     p = np.where(labels, probabilities, 1.0 - probabilities)
-    return -np.log(np.maximum(p, np.finfo(np.float32).tiny), dtype=np.float64).mean(1)
+    losses: np.ndarray = -np.log(np.maximum(p, np.finfo(np.float32).tiny), dtype=np.float64).mean(1)
+    return losses
 
 
 def thresholds(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, " classes"]:
@@ -232,7 +233,7 @@ def thresholds(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray
     return best_thresholds
 
 
-def several_labels(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict:
+def several_labels(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:
     """Returns the metrics of multi-label predictions.
 
     Args:

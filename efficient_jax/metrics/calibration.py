@@ -81,4 +81,5 @@ def tempered(probabilities: Probabilities, temperature: float) -> Probabilities:
     """
     scaled = np.log(np.maximum(probabilities.astype(np.float64), TINY)) / temperature
     scaled -= scaled.max(1, keepdims=True)
-    return np.exp(scaled) / np.exp(scaled).sum(1, keepdims=True)
+    calibrated: np.ndarray = np.exp(scaled) / np.exp(scaled).sum(1, keepdims=True)
+    return calibrated

@@ -107,7 +107,9 @@ def _share(part: int, whole: int) -> list[float] | None:
     return [float(part / whole), *accuracy.wilson(int(part), int(whole))] if whole else None
 
 
-def of_pixels(answers: Int[np.ndarray, "n h w"], labels: Int[np.ndarray, "n h w"], classes: Sequence[str]) -> dict:
+def of_pixels(
+    answers: Int[np.ndarray, "n h w"], labels: Int[np.ndarray, "n h w"], classes: Sequence[str]
+) -> dict[str, Any]:
     """Returns the metrics of predicted class maps over all pixels of all images (semantic segmentation).
 
     Args:
@@ -140,7 +142,7 @@ def confusion(
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def of_confusion(confusion: Int[np.ndarray, "classes classes"], classes: Sequence[str]) -> dict:
+def of_confusion(confusion: Int[np.ndarray, "classes classes"], classes: Sequence[str]) -> dict[str, Any]:
     """Returns the metrics of `of_pixels` from a confusion matrix.
 
     Args:

@@ -63,7 +63,9 @@ def make_apply(module: nn.Module, mean: tuple[float, ...], std: tuple[float, ...
     Returns: `apply(variables, images, train, keys) -> ((logits, intermediates), state)`.
     """
 
-    def evaluate_frozen(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+    def evaluate_frozen(
+        call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: nn.module.InterceptorContext
+    ) -> Any:
         layer = context.module
         if isinstance(layer, Norm) and _frozen(frozen, layer.path):
             return call(args[0], False)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,12 +70,13 @@ def convolve(
         fast = conv_matmul
     else:
         return conv_plain(x, kernel, stride, pads)
-    return jax.lax.platform_dependent(
+    features: Array = jax.lax.platform_dependent(
         x,
         kernel,
         cpu=lambda x, k: fast(x, k, stride, pads),
         default=lambda x, k: conv_plain(x, k, stride, pads),
     )
+    return features
 
 
 def convolve_pooled(
@@ -93,12 +95,13 @@ def convolve_pooled(
     if x.shape[-1] > FEW_CHANNELS or kernel.shape[2] < x.shape[-1]:
         return max_pool(convolve(x, kernel, stride, pad))
     pads = _pads(x, len(kernel), stride, pad)
-    return jax.lax.platform_dependent(
+    features: Array = jax.lax.platform_dependent(
         x,
         kernel,
         cpu=lambda x, k: conv_matmul_pooled(x, k, stride, pads),
         default=lambda x, k: max_pool(conv_plain(x, k, stride, pads)),
     )
+    return features
 
 
 Pads = tuple[tuple[int, int], ...]
@@ -149,7 +152,9 @@ def conv_matmul(
     return _patches(x, len(kernel), stride, pads) @ kernel.reshape(-1, kernel.shape[-1])
 
 
-def _conv_matmul_backward(stride: int, pads: Pads, kept: tuple[Array, Array], g: Float[Array, "b h2 w2 f"]) -> tuple:
+def _conv_matmul_backward(
+    stride: int, pads: Pads, kept: tuple[Array, Array], g: Float[Array, "b h2 w2 f"]
+) -> tuple[Array, Array]:
     """Gradient of `conv_matmul`: automatic differentiation would transpose `g`, pixel by pixel, before the product."""
     x, kernel = kept
     patches, pull = jax.vjp(lambda x: _patches(x, len(kernel), stride, pads), x)
@@ -207,12 +212,16 @@ def conv_shifted(
 
     def of_image(image: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
         terms = zip(_shifted(image[None], len(kernel), stride, pads), weights, strict=True)
-        return sum(patch * weight for patch, weight in terms)[0]
+        total: Array = sum(patch * weight for patch, weight in terms)
+        return total[0]
 
-    return jax.lax.map(of_image, x)
+    features: Array = jax.lax.map(of_image, x)
+    return features
 
 
-def _conv_shifted_backward(stride: int, pads: Pads, kept: tuple[Array, Array], g: Float[Array, "b h2 w2 c"]) -> tuple:
+def _conv_shifted_backward(
+    stride: int, pads: Pads, kept: tuple[Array, Array], g: Float[Array, "b h2 w2 c"]
+) -> tuple[Array, Array]:
     """Gradient of `conv_shifted`: automatic differentiation would scatter, and sum pixels channel by channel."""
     x, kernel = kept
     size = len(kernel)
@@ -289,7 +298,7 @@ def _along(x: Float[Array, " *all"], axes: tuple[int, ...]) -> list[Float[Array,
     """Returns `x` at every index along `axes`, in row-major order."""
     slices = []
     for position in np.ndindex(*(x.shape[axis] for axis in axes)):
-        index: list = [slice(None)] * x.ndim
+        index: list[Any] = [slice(None)] * x.ndim
         for axis, i in zip(axes, position, strict=True):
             index[axis] = i
         slices.append(x[tuple(index)])

@@ -151,7 +151,8 @@ class Block(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None
     ) -> Float[Array, "b h/stride w/stride f"]:
-        y, inner = x, x.shape[-1] * self.expansion
+        y: Array = x
+        inner = x.shape[-1] * self.expansion
         # The published names number the norms of a block, so that they depend on whether there is an expansion.
         depthwise_norm, projection, projection_norm = "bn1", "conv_pw", "bn2"
         if self.expansion > 1:

@@ -209,7 +209,8 @@ def layer_norm(x: Float[Array, "b n d"], name: str) -> Float[Array, "b n d"]:
 
     Returns: tokens of the same shape and dtype.
     """
-    return nn.LayerNorm(epsilon=1e-6, name=name)(x.astype(jnp.float32)).astype(x.dtype)
+    normalised: Array = nn.LayerNorm(epsilon=1e-6, name=name)(x.astype(jnp.float32))
+    return normalised.astype(x.dtype)
 
 
 def resample_pos_embed(

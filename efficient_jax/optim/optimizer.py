@@ -5,7 +5,7 @@ Ordered rules freeze, slow down or speed up layers; layer decay lowers the learn
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -42,8 +42,8 @@ def optimizer(
     weight_decay: float,
     clip: float,
     rules: tuple[tuple[str, float], ...],
-    algorithm: dict = ADAMW,
-    schedule: dict = schedules.COSINE,
+    algorithm: dict[str, Any] = ADAMW,
+    schedule: dict[str, Any] = schedules.COSINE,
     layer_decay: float = 1.0,
 ) -> tuple[optax.GradientTransformation, list[Row]]:
     """Returns the optimizer of a stage, and a table of the parameters that each rule claims.
@@ -201,7 +201,7 @@ def table_lines(table: Iterable[Row]) -> list[str]:
     return ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
 
 
-def _path(path: tuple) -> str:
+def _path(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 

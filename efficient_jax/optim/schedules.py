@@ -165,7 +165,8 @@ def cyclic(
     def repeated(step: Any) -> jax.Array:  # optax.sgdr_schedule computes every cycle at every step
         bounds = jnp.array(starts)
         cycle = jnp.clip(jnp.searchsorted(bounds, step, side="right"), 1, len(starts) - 1)
-        return once((step - bounds[cycle - 1]) / (bounds[cycle] - bounds[cycle - 1]))
+        rate: jax.Array = once((step - bounds[cycle - 1]) / (bounds[cycle] - bounds[cycle - 1]))
+        return rate
 
     return repeated
 

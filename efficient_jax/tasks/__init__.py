@@ -35,5 +35,6 @@ def targets(source: Source, ids: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m 
         ids: indices of labelled images.
     """
     if source.soft_labels is not None:
-        return source.soft_labels[ids]
+        soft_labels: np.ndarray = source.soft_labels[ids]
+        return soft_labels
     return TASKS[source.task].targets(source.labels[ids], len(source.classes))

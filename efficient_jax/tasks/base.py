@@ -120,7 +120,8 @@ class Task:
             answers: predicted labels, as from the field `answers`.
             labels: of the same images and shape.
         """
-        return np.all(answers == labels, axis=tuple(range(1, labels.ndim)))
+        right: np.ndarray = np.all(answers == labels, axis=tuple(range(1, labels.ndim)))
+        return right
 
     def known(self, labels: np.ndarray) -> Bool[np.ndarray, " n"]:
         """Returns which images have a label.
@@ -128,7 +129,8 @@ class Task:
         Args:
             labels: labels of n images.
         """
-        return np.all(labels >= 0, axis=tuple(range(1, labels.ndim)))
+        known: np.ndarray = np.all(labels >= 0, axis=tuple(range(1, labels.ndim)))
+        return known
 
     def names(self, labels: np.ndarray, classes: Sequence[str]) -> list[Names]:
         """Returns the names of the classes that each image has.

@@ -37,7 +37,8 @@ def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
         labels: class index of each image.
         classes: number of classes k.
     """
-    return labels[:, None] == np.arange(classes)
+    is_class: np.ndarray = labels[:, None] == np.arange(classes)
+    return is_class
 
 
 def to_columns(labels: Labels, classes: Sequence[str]) -> list[Sequence[Any]]:
@@ -90,7 +91,8 @@ def answers(probabilities: Probabilities, thresholds: Sequence[float] = ()) -> L
         thresholds: not used: the largest probability decides.
     """
     del thresholds
-    return probabilities.argmax(-1)
+    predicted: np.ndarray = probabilities.argmax(-1)
+    return predicted
 
 
 def counts(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
         classes: number of classes k.
     """
     del classes
-    return labels == 1
+    has_class: np.ndarray = labels == 1
+    return has_class
 
 
 def from_columns(columns: Sequence[Sequence[str]], classes: Sequence[str]) -> Labels:
@@ -136,7 +137,8 @@ def confidence(probabilities: Probabilities) -> Probabilities:
     Args:
         probabilities: of each class, in 0..1.
     """
-    return np.maximum(probabilities, 1 - probabilities)
+    confidence: np.ndarray = np.maximum(probabilities, 1 - probabilities)
+    return confidence
 
 
 def pseudo_labels(

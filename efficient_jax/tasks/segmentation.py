@@ -24,7 +24,8 @@ def targets(labels: Labels, classes: int) -> Float[np.ndarray, "n h w k"]:
         labels: class index of each pixel.
         classes: number of classes k.
     """
-    return (labels[..., None] == np.arange(classes)).astype(np.float32)
+    one_hot: np.ndarray = (labels[..., None] == np.arange(classes)).astype(np.float32)
+    return one_hot
 
 
 def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
@@ -34,7 +35,8 @@ def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
         labels: class index of each pixel.
         classes: number of classes k.
     """
-    return np.any(targets(labels, classes), axis=(1, 2))
+    present: np.ndarray = np.any(targets(labels, classes), axis=(1, 2))
+    return present
 
 
 def loss(
@@ -113,7 +115,8 @@ def losses(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, " 
     counted = labels != NOT_COUNTED
     index = np.where(counted, labels, 0)[..., None]
     p = np.maximum(np.take_along_axis(probabilities, index, -1)[..., 0], np.finfo(np.float32).tiny)
-    return -(np.log(p, dtype=np.float64) * counted).sum((1, 2)) / np.maximum(counted.sum((1, 2)), 1)
+    losses: np.ndarray = -(np.log(p, dtype=np.float64) * counted).sum((1, 2)) / np.maximum(counted.sum((1, 2)), 1)
+    return losses
 
 
 def _no_columns(*_: object) -> Any:

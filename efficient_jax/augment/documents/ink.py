@@ -10,11 +10,11 @@ from functools import reduce
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Int32, PRNGKeyArray, Shaped, UInt32
 
 from efficient_jax.augment import noise
 from efficient_jax.augment.kernels import loops, packed, pointwise, resample
+from efficient_jax.augment.kernels.barrier import barrier
 from efficient_jax.errors import UserError
 from efficient_jax.types import Example
 
@@ -246,7 +246,7 @@ def grain(seed: Seed, height: int, width: int) -> Int32[Array, "h w"]:
     Returns: int32 [h w].
     """
     x = _bytes(seed, height + 2, width + 2).astype(jnp.int32)
-    rows = lax.optimization_barrier(x[:, :-2] + 2 * x[:, 1:-1] + x[:, 2:])  # else it is computed three times
+    rows = barrier(x[:, :-2] + 2 * x[:, 1:-1] + x[:, 2:])  # else it is computed three times
     total = rows[:-2] + 2 * rows[1:-1] + rows[2:]  # 16 times a mean, now stretched about the middle
     return jnp.clip((total - 1020) >> 3, 0, 255)
 

@@ -85,7 +85,8 @@ def _gaussian(length: int, sigma: float) -> Float[np.ndarray, "n n"]:
     """Returns a blur as a matrix. Beyond the border is 0, so pixels next to it move less."""
     distance = np.arange(length)[:, None] - np.arange(length)
     kernel = np.exp(-(np.arange(-8 * int(np.ceil(sigma)), 8 * int(np.ceil(sigma)) + 1) ** 2) / (2 * sigma**2))
-    return (np.exp(-(distance**2) / (2 * sigma**2)) / kernel.sum()).astype(np.float32)
+    blur: np.ndarray = (np.exp(-(distance**2) / (2 * sigma**2)) / kernel.sum()).astype(np.float32)
+    return blur
 
 
 def _against(field: Field, points: Float[Array, "n 2"]) -> Float[Array, "n 2"]:

@@ -56,7 +56,8 @@ def require_dtype(image: Shaped[Array, " *shape"]) -> None:
         return
     how = "x.astype(jnp.float32)"
     if jnp.issubdtype(dtype, jnp.integer):
-        how = f"levels of 0..255 are x.astype(jnp.uint8), those of all of {dtype} {how} / {jnp.iinfo(dtype).max}"
+        highest = jnp.iinfo(dtype).max  # type: ignore[no-untyped-call]
+        how = f"levels of 0..255 are x.astype(jnp.uint8), those of all of {dtype} {how} / {highest}"
     raise UserError(f"an image is uint8 in 0..255 or float32, bfloat16 or float16 in 0..1, not {dtype}; {how}")
 
 

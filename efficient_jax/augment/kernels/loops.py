@@ -1,15 +1,17 @@
 """The loop over images that is fastest on the platform: one by one on CPU, batched on accelerators."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+T = TypeVar("T")
 
-def platform_loop(one: Callable, many: Callable | None = None) -> Callable:
+
+def platform_loop(one: Callable[..., T], many: Callable[..., T] | None = None) -> Callable[..., T]:
     """Returns `one(*trees)` with a batch rule of its own: on CPU a loop of `one`, elsewhere `many`.
 
     XLA CPU recomputes cheap producers inside every consumer that it fuses. In a loop over images they are scalars and
@@ -30,7 +32,7 @@ def platform_loop(one: Callable, many: Callable | None = None) -> Callable:
         return lax.platform_dependent(*trees, cpu=lambda *t: lax.map(lambda each: one(*each), t), default=many)
 
     @batch.def_vmap
-    def merge_axes(size: int, is_batched: list, *trees: Any) -> tuple[Any, Any]:
+    def merge_axes(size: int, is_batched: list[Any], *trees: Any) -> tuple[Any, Any]:
         def merged(batched: bool, a: Array) -> Array:
             a = a if batched else jnp.broadcast_to(a, (size, *a.shape))
             return a.reshape(size * a.shape[1], *a.shape[2:])

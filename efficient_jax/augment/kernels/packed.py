@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int, Int32, UInt8, UInt32
 
+from efficient_jax.augment.kernels.barrier import barrier
 from efficient_jax.augment.kernels.dtypes import Fill, fill_levels, require_image
 from efficient_jax.errors import UserError
 
@@ -111,8 +112,8 @@ def look_up(pixels: Pixels, tables: Int[Array, "c 256"]) -> Pixels:
     Returns: packed pixels [h w].
     """
     shifted = tables.astype(jnp.uint32) << (8 * jnp.arange(len(tables), dtype=jnp.uint32))[:, None]
-    flat = lax.optimization_barrier(shifted.reshape(-1))  # else each pixel computes its entry anew
-    out = flat.at[channel(pixels, 0)].get(mode="promise_in_bounds")
+    flat = barrier(shifted.reshape(-1))  # else each pixel computes its entry anew
+    out: Array = flat.at[channel(pixels, 0)].get(mode="promise_in_bounds")
     for index in range(1, len(tables)):
         out |= flat.at[channel(pixels, index) + 256 * index].get(mode="promise_in_bounds")
     return out

@@ -10,10 +10,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Int32, Num
 
 from efficient_jax.augment.kernels import packed
+from efficient_jax.augment.kernels.barrier import barrier
 from efficient_jax.augment.kernels.packed import Pixels, channel
 from efficient_jax.errors import UserError
 
@@ -56,11 +56,12 @@ def from_planes(levels: list[Levels]) -> Picture:
 def _shift_down(x: Num[Array, " ..."], bits: int, *, half: bool = False) -> Num[Array, " ..."]:
     """Returns `x / 2**bits`; integers are rounded down, with `half` to the nearest."""
     if x.dtype != jnp.int32:
-        return x / 2**bits
+        divisor: int = 2**bits
+        return x / divisor
     return (x + (half << (bits - 1))) >> bits
 
 
-def over_pixels(reduction: Callable, levels: Levels) -> Levels:
+def over_pixels(reduction: Callable[..., Array], levels: Levels) -> Levels:
     """Reduces the first two axes, one after the other.
 
     XLA CPU takes row by row twice as fast as pixel by pixel, but would merge the two reductions.
@@ -71,7 +72,7 @@ def over_pixels(reduction: Callable, levels: Levels) -> Levels:
 
     Returns: the reduced array, without these axes.
     """
-    return reduction(lax.optimization_barrier(reduction(levels, axis=0)), axis=0)
+    return reduction(barrier(reduction(levels, axis=0)), axis=0)
 
 
 def blend_levels(reference: Levels | int, levels: Levels, factor: Num[Array, ""]) -> Levels:

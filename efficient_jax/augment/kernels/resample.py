@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int32, Shaped, UInt32
 
 from efficient_jax.augment.kernels import dtypes, loops
+from efficient_jax.augment.kernels.barrier import barrier
 from efficient_jax.augment.kernels.dtypes import Fill
 from efficient_jax.augment.kernels.packed import EVEN, Pixels, fill_pixel, pack, unpack
 from efficient_jax.settings import choose
@@ -55,7 +56,8 @@ def fixed_point(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Matrix
 
 
 def _scaled(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Float[Array, "2 3"]:
-    return within_limits(matrix, source, size) * 2 ** fraction_bits(source, size)
+    unit: int = 2 ** fraction_bits(source, size)
+    return within_limits(matrix, source, size) * unit
 
 
 def within_limits(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Float[Array, "2 3"]:
@@ -157,14 +159,15 @@ def lerp(a: Pixels, b: Pixels, weight: UInt32[Array, "h w"], channels: int) -> P
     if channels == 1:
         return even & 255
     odd = ((a >> 8) & EVEN) * (256 - weight) + ((b >> 8) & EVEN) * weight + _HALF
-    return (even & EVEN) | (odd & jnp.uint32(0xFF00FF00))
+    pixels: Pixels = (even & EVEN) | (odd & jnp.uint32(0xFF00FF00))
+    return pixels
 
 
 def _bilinear(pixels: Pixels, x: Position, y: Position, bits: int, fill: int, channels: int) -> Pixels:
     width = pixels.shape[1]
     ringed = jnp.pad(pixels, 1, constant_values=jnp.uint32(fill)).reshape(-1)
-    start, across, down = lax.optimization_barrier((_start(x, y, width, bits), weight(x, bits), weight(y, bits)))
-    a, b, c, d = lax.optimization_barrier(_taps(ringed, start, width))
+    start, across, down = barrier((_start(x, y, width, bits), weight(x, bits), weight(y, bits)))
+    a, b, c, d = barrier(_taps(ringed, start, width))
     return lerp(lerp(a, b, across, channels), lerp(c, d, across, channels), down, channels)
 
 
@@ -172,8 +175,8 @@ def _bilinear_float(plane: Float[Array, "h w"], x: Position, y: Position, bits: 
     width = plane.shape[1]
     across, down = ((position & ((1 << bits) - 1)).astype(plane.dtype) / (1 << bits) for position in (x, y))
     ringed = jnp.pad(plane, 1, constant_values=fill).reshape(-1)
-    start, across, down = lax.optimization_barrier((_start(x, y, width, bits), across, down))
-    a, b, c, d = lax.optimization_barrier(_taps(ringed, start, width))
+    start, across, down = barrier((_start(x, y, width, bits), across, down))
+    a, b, c, d = barrier(_taps(ringed, start, width))
     upper, lower = a + across * (b - a), c + across * (d - c)
     return upper + down * (lower - upper)
 
@@ -275,7 +278,12 @@ def warp_to(
 
 
 def _each_plane(
-    image: Shaped[Array, "h w c"], how: Array, fill: Fill, packed: Callable, plane: Callable, **settings: Any
+    image: Shaped[Array, "h w c"],
+    how: Array,
+    fill: Fill,
+    packed: Callable[..., Array],
+    plane: Callable[..., Array],
+    **settings: Any,
 ) -> Shaped[Array, "h2 w2 c"]:
     """Sends uint8 pixels whole through `packed`, and float channels one by one through `plane`."""
     channels = image.shape[-1]
@@ -346,7 +354,7 @@ def nearest_to(
 def _pick(mask: Shaped[Array, "h w"], x: Position, y: Position, bits: int) -> Shaped[Array, "h2 w2"]:
     half = 1 << (bits - 1)
     ringed = jnp.pad(mask, 1).reshape(-1)
-    start = lax.optimization_barrier(_start(x + half, y + half, mask.shape[1], bits))
+    start = barrier(_start(x + half, y + half, mask.shape[1], bits))
     return ringed.at[start].get(mode="promise_in_bounds")
 
 
@@ -375,10 +383,10 @@ def stretch(image: Shaped[Array, "h w c"], y: Float[Array, " h2"], x: Float[Arra
 
     def packed(pixels: Pixels, down: Int32[Array, " h2"], across: Int32[Array, " w2"]) -> Pixels:
         upper, lower = (pixels.at[i].get(mode="promise_in_bounds") for i in neighbours(down, height))
-        lines = lax.optimization_barrier(lerp(upper, lower, weight(down, _POINT_BITS)[:, None], channels))
+        lines = barrier(lerp(upper, lower, weight(down, _POINT_BITS)[:, None], channels))
         columns = [lines.at[:, i].get(mode="promise_in_bounds") for i in neighbours(across, width)]
-        left, right = lax.optimization_barrier(columns)
-        return lax.optimization_barrier(lerp(left, right, weight(across, _POINT_BITS), channels))
+        left, right = barrier(columns)
+        return barrier(lerp(left, right, weight(across, _POINT_BITS), channels))
 
     down, across = fixed(y, height), fixed(x, width)
     if image.dtype == jnp.uint8:

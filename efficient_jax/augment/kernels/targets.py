@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from efficient_jax.augment import entries
 from efficient_jax.augment.kernels import resample
+from efficient_jax.augment.kernels.barrier import barrier
 from efficient_jax.augment.kernels.resample import Size
 from efficient_jax.errors import UserError
 from efficient_jax.types import Example
@@ -194,7 +195,7 @@ def boxes_of_masks(box_mask: Bool[Array, "n h w"]) -> Float[Array, "n 4"]:
         return jnp.min(jnp.where(line, place, line.shape[1]), axis=1), jnp.max(jnp.where(line, place + 1, 0), axis=1)
 
     # Without the barrier every comparison of the ends reads the whole masks anew.
-    columns, rows = jax.lax.optimization_barrier((jnp.any(box_mask, axis=1), jnp.any(box_mask, axis=2)))
+    columns, rows = barrier((jnp.any(box_mask, axis=1), jnp.any(box_mask, axis=2)))
     (left, right), (top, bottom) = ends(columns), ends(rows)
     boxes = jnp.stack([left, top, right, bottom], axis=1).astype(jnp.float32)
     return jnp.where((right > 0)[:, None], boxes, 0.0)

@@ -194,10 +194,11 @@ def loop(ops: tuple[str, ...], fill: Fill, channels: int) -> Callable[[Pixels, L
     Raises: UserError, when it is called, for a fill outside 0..1.
     """
 
-    def layers(layer: Callable, *arrays: Array) -> Pixels:
+    def layers(layer: Callable[..., Pixels], *arrays: Array) -> Pixels:
         pixel = packed.fill_pixel(fill, channels)
         one_layer = partial(layer, ops=ops, fill=pixel, channels=channels)
-        return lax.scan(lambda pixels, each: (one_layer(pixels, *each), None), arrays[0], arrays[1:])[0]
+        out: Pixels = lax.scan(lambda pixels, each: (one_layer(pixels, *each), None), arrays[0], arrays[1:])[0]
+        return out
 
     return loops.platform_loop(partial(layers, switch), jax.vmap(partial(layers, branchless)))
 
@@ -271,7 +272,8 @@ def switch(
 
         return run
 
-    return lax.switch(drawn, [branch(name) for name in (*ops, "identity")], pixels, amount, matrix)
+    out: Pixels = lax.switch(drawn, [branch(name) for name in (*ops, "identity")], pixels, amount, matrix)
+    return out
 
 
 def branchless(

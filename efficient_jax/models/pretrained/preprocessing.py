@@ -99,8 +99,8 @@ def implied(weights: str | Path, state: Mapping[str, np.ndarray]) -> dict[str, A
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        config = json.loads(file.read_text())
-        return config | {}
+        config: dict[str, Any] = json.loads(file.read_text()) | {}
+        return config
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file}: not a config.json of timm or Hugging Face ({error})") from None
 

@@ -75,7 +75,7 @@ class Record:
     """
 
     name = ""  # such as "argparse.Namespace"
-    args: tuple
+    args: tuple[Any, ...]
     items: dict[Any, Any]  # the items of a dict
     state: Any  # the attributes of another object
 
