@@ -106,8 +106,8 @@ def search(first: Array, last: Array, value: Callable[..., Any], carry: Any, flo
 
     start = carry, jnp.full(LANES, floor), jnp.zeros(LANES, jnp.int32)
     carry, maxima, block = lax.fori_loop(0, (last - first + LANES - 1) // LANES, scan_block, start)
-    none: int = jnp.iinfo(jnp.int32).max  # type: ignore[no-untyped-call]
-    indices = jnp.where(maxima == maxima.max(), first + block * LANES + lane, none)
+    highest: int = jnp.iinfo(jnp.int32).max  # type: ignore[no-untyped-call]
+    indices = jnp.where(maxima == maxima.max(), first + block * LANES + lane, highest)
     return carry, maxima.max(), indices.min()
 
 

@@ -137,8 +137,8 @@ def confidence(probabilities: Probabilities) -> Probabilities:
     Args:
         probabilities: of each class, in 0..1.
     """
-    confidence: np.ndarray = np.maximum(probabilities, 1 - probabilities)
-    return confidence
+    certainty: np.ndarray = np.maximum(probabilities, 1 - probabilities)
+    return certainty
 
 
 def pseudo_labels(

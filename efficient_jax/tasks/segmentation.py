@@ -115,8 +115,8 @@ def losses(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, " 
     counted = labels != NOT_COUNTED
     index = np.where(counted, labels, 0)[..., None]
     p = np.maximum(np.take_along_axis(probabilities, index, -1)[..., 0], np.finfo(np.float32).tiny)
-    losses: np.ndarray = -(np.log(p, dtype=np.float64) * counted).sum((1, 2)) / np.maximum(counted.sum((1, 2)), 1)
-    return losses
+    nll: np.ndarray = -(np.log(p, dtype=np.float64) * counted).sum((1, 2)) / np.maximum(counted.sum((1, 2)), 1)
+    return nll
 
 
 def _no_columns(*_: object) -> Any:
