@@ -49,9 +49,13 @@ Apply = Callable[..., tuple[tuple[Float[Array, "b classes"], dict[str, Array]], 
 `state` are the variables that a forward pass updates (batch statistics)."""
 
 
+Metrics = dict[str, tuple[Array, Array | float]]
+"""Name of a metric -> (sum, count)."""
+
+
 class Aux(NamedTuple):
     """What a method's loss function returns beside the sum of its losses."""
 
     weight: Float[Array, ""] | float  # what the summed loss (and its gradient) is divided by, after psum
     model_state: Tree  # the variables that the forward pass updated
-    metrics: dict[str, tuple[Array, Array | float]]  # name -> (sum, count)
+    metrics: Metrics

@@ -64,7 +64,7 @@ def check_optim(optim: Mapping[str, Any], sizes: Mapping[str, int], where: str) 
     bind_named(optimizer.ALGORITHMS, bound["algorithm"], f"{where}.optim.algorithm")
 
 
-def check_views(where: str, method: str, augment: dict, strong_augment: dict) -> None:
+def check_views(where: str, method: str, augment: dict[str, Any], strong_augment: dict[str, Any]) -> None:
     """Checks that the augmentations of a stage are those that its method can use.
 
     Args:
@@ -98,7 +98,7 @@ def check_views(where: str, method: str, augment: dict, strong_augment: dict) ->
             )
 
 
-def check_names(keys: Mapping[str, tuple], where: str) -> None:
+def check_names(keys: Mapping[str, tuple[Any, ...]], where: str) -> None:
     """Checks that names are strings.
 
     Args:

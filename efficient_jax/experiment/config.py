@@ -12,7 +12,8 @@ from efficient_jax.data import generated as drawing
 from efficient_jax.data.sources import PICTURES, SOURCES
 from efficient_jax.data.stream import FEEDS
 from efficient_jax.errors import UserError, nearest
-from efficient_jax.experiment.stage_config import StageConfig, at_least, augment_blocks, stage
+from efficient_jax.experiment.checks import at_least
+from efficient_jax.experiment.stage_config import StageConfig, augment_blocks, stage
 from efficient_jax.models import pretrained
 from efficient_jax.settings import bind, bind_named, choose
 from efficient_jax.training import checkpoint
@@ -74,7 +75,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
     )
 
 
-def experiment(*, seed: int, stages: tuple, data: dict, devices: int = 0) -> dict[str, Any]:
+def experiment(*, seed: int, stages: tuple[str, ...], data: dict[str, Any], devices: int = 0) -> dict[str, Any]:
     """Returns the checked top level of a config; the blocks of stages are beside these keys.
 
     Args:
@@ -94,7 +95,7 @@ def experiment(*, seed: int, stages: tuple, data: dict, devices: int = 0) -> dic
 
 def data(
     *,
-    source: dict,
+    source: dict[str, Any],
     labels_per_class: int = 0,
     test: int = 0,
     validation: int = 0,
@@ -103,9 +104,9 @@ def data(
     stratify: bool = True,
     unlabelled: int = 0,
     feed: str = "",
-    generated: dict = NOTHING,
+    generated: dict[str, Any] = NOTHING,
     duplicates: str = "refuse",
-    label_changing: tuple = (),
+    label_changing: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Returns the checked block `config.data` as fields of `Plan`.
 

@@ -160,7 +160,8 @@ def _room_here(devices: int) -> int:
     about = used[0].memory_stats()
     if not about:  # CPU: the copies of all devices share the memory with the host's
         return decode.free_memory() // (2 * (1 + len(used)))
-    return min(decode.free_memory(), about["bytes_limit"] - about["bytes_in_use"]) // 2
+    unused: int = about["bytes_limit"] - about["bytes_in_use"]
+    return min(decode.free_memory(), unused) // 2
 
 
 def streams(stage: StageConfig, source: dataset.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

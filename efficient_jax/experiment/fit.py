@@ -14,14 +14,14 @@ from efficient_jax.methods.linear_head import Choice
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.labels import Labels, of, on_host
-from efficient_jax.training.predict import extract_rows, make_extract
+from efficient_jax.training.predict import Predict, extract_rows, make_extract
 from efficient_jax.types import Augment, Tree
 
 
 def fit_head(
     fit: Callable[..., Choice],
     stage: Stage,
-    predict: Callable,
+    predict: Predict,
     variables: Tree,
     labels: Labels,
 ) -> Tree:
@@ -77,7 +77,7 @@ def fit_head(
 def correct_head(
     correct: Callable[..., np.ndarray],
     stage: Stage,
-    predict: Callable,
+    predict: Predict,
     variables: Tree,
 ) -> Tree:
     """Corrects the bias of a network's head by its predictions for the unlabelled images, and saves it.
@@ -100,7 +100,7 @@ def correct_head(
     return _with_head(head, stage, predict, variables)
 
 
-def _with_head(head: Tree, stage: Stage, predict: Callable, variables: Tree) -> Tree:
+def _with_head(head: Tree, stage: Stage, predict: Predict, variables: Tree) -> Tree:
     """Returns variables with another head, and saves them like those of a trained stage."""
     variables = variables | {"params": variables["params"] | {"head": head}}
     placed = parallel.replicate(variables, stage.run.devices)

@@ -9,14 +9,14 @@ import numpy as np
 from efficient_jax.experiment.run import Run
 from efficient_jax.inference import predictions
 from efficient_jax.tasks import TASKS, Task
-from efficient_jax.training.predict import collect_predictions
+from efficient_jax.training.predict import Predict, collect_predictions
 from efficient_jax.types import Tree
 
 PREDICT_BATCH = 512
 PREDICT_PIXELS = 2**19  # of a batch on CPU: larger ones are no faster and do not fit into its caches
 
 
-def predict_rows(predict: Any, variables: Tree, ids: np.ndarray, run: Run) -> np.ndarray:
+def predict_rows(predict: Predict, variables: Tree, ids: np.ndarray, run: Run) -> np.ndarray:
     """Predicts images of a run.
 
     Args:
@@ -44,7 +44,7 @@ def predict_batch(run: Run, ids: np.ndarray) -> int:
 
 
 def validate(
-    predict: Any, variables: Tree, run: Run, file: Path | None = None
+    predict: Predict, variables: Tree, run: Run, file: Path | None = None
 ) -> tuple[dict[str, Any] | None, tuple[float, ...]]:
     """Evaluates variables on the validation images.
 

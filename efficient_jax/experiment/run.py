@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -22,6 +22,8 @@ from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import batches, checkpoint, parallel
 from efficient_jax.training.trained import Trained
+
+T = TypeVar("T")
 
 
 class Run(NamedTuple):
@@ -42,7 +44,7 @@ class Run(NamedTuple):
     resolved: dict[str, Resolved]  # stage -> settings that depend on the data
     kept: dict[Any, Any]  # results of `once`
 
-    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+    def once(self, key: Any, make: Callable[[], T]) -> T:
         """Returns `make()`, which is called once for all stages.
 
         Args:
@@ -51,7 +53,8 @@ class Run(NamedTuple):
         """
         if key not in self.kept:
             self.kept[key] = make()
-        return self.kept[key]
+        result: T = self.kept[key]
+        return result
 
     def trained(self, name: str, where: str) -> Trained:
         """Reads the start or a teacher of a stage. A stage of another run, which does not change, is read once.

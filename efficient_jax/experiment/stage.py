@@ -3,7 +3,6 @@ is finished."""
 
 import functools
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,7 +21,7 @@ from efficient_jax.inference import predictions
 from efficient_jax.methods.views import saliency_of
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint, stopping
-from efficient_jax.training.predict import make_predict
+from efficient_jax.training.predict import Predict, make_predict
 from efficient_jax.types import Augment, Saliency, Tree
 
 
@@ -42,7 +41,8 @@ def run_stage(config: StageConfig, run: Run, stop: stopping.Stop | None = None) 
     folder = run.workdir / config.name
     folder.mkdir(exist_ok=True)
     if (folder / "result.json").exists():
-        return files.read_json(folder / "result.json")
+        finished: dict[str, Any] = files.read_json(folder / "result.json")
+        return finished
     earlier = files.read_json(folder / SECONDS)["seconds"] if (folder / SECONDS).exists() else 0.0
     started = time.perf_counter() - earlier
     supervision = supervise(config, run)
@@ -85,7 +85,7 @@ def _keep_samples(stage: Stage, supervision: Supervision, variables: Tree) -> No
 
 
 def _learned(
-    stage: Stage, supervision: Supervision, predict: Callable, variables: Tree, started: float, stop: stopping.Stop
+    stage: Stage, supervision: Supervision, predict: Predict, variables: Tree, started: float, stop: stopping.Stop
 ) -> Tree:
     """Returns the variables after training, or with a fitted or corrected head."""
     run, method = stage.run, stage.config.method
@@ -98,7 +98,7 @@ def _learned(
     return train(stage, predict, build_updates(stage, supervision, variables), started, stop)
 
 
-def _judged(stage: Stage, supervision: Supervision, predict: Callable, variables: Tree, ema: Tree) -> dict[str, Any]:
+def _judged(stage: Stage, supervision: Supervision, predict: Predict, variables: Tree, ema: Tree) -> dict[str, Any]:
     """Returns the result of the stage, without its seconds, and writes its predictions to its folder."""
     config, run = stage.config, stage.run
     folder = run.workdir / config.name

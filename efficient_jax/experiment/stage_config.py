@@ -75,26 +75,26 @@ class StageConfig(NamedTuple):
 def stage(
     name: str,
     *,
-    model: dict,
-    method: dict,
-    batch: dict = NOTHING,
-    augment: dict = NOTHING,
-    strong_augment: dict = NOTHING,
-    optim: dict = NOTHING,
+    model: dict[str, Any],
+    method: dict[str, Any],
+    batch: dict[str, Any] = NOTHING,
+    augment: dict[str, Any] = NOTHING,
+    strong_augment: dict[str, Any] = NOTHING,
+    optim: dict[str, Any] = NOTHING,
     updates: int = 0,
     epochs: float = 0.0,
     examples: int = 0,
-    pseudo_labels: dict = NOTHING,
+    pseudo_labels: dict[str, Any] = NOTHING,
     teacher: str = "",
-    teachers: tuple = (),
-    class_map: dict = NOTHING,
+    teachers: tuple[str, ...] = (),
+    class_map: dict[str, str] = NOTHING,
     init: str = "",
     size: int = 0,
-    omit: tuple = (),
+    omit: tuple[str, ...] = (),
     soft_classes: int = 0,
     norm_axis: str = "device",
-    mean: tuple = (),
-    std: tuple = (),
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
     views: int = 0,
     ema_decay: float = 0.99,
     log_every: int = 50,
@@ -328,5 +328,5 @@ def _augment(block: Mapping[str, Any], where: str) -> Augment:
     return named
 
 
-def _ops(*, ops: tuple) -> None:
+def _ops(*, ops: tuple[str, ...]) -> None:
     del ops

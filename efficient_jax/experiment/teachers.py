@@ -74,7 +74,9 @@ def _teaching(stage: StageConfig, run: Run, name: str, spec: ModelSpec) -> Apply
 def _resizing(apply: Apply, shape: tuple[int, ...]) -> Apply:
     """Returns the function of a network for images of any size, which are resized to `shape`."""
 
-    def resizing(variables: Tree, images: Array, train: bool, keys: Array | None) -> tuple:
+    def resizing(
+        variables: Tree, images: Array, train: bool, keys: Array | None
+    ) -> tuple[tuple[Array, dict[str, Array]], Tree]:
         if images.shape[1:] != shape:
             wide = jax.image.resize(images.astype(np.float32), (len(images), *shape), "cubic")
             images = wide.round().clip(0, 255).astype(np.uint8)

@@ -26,9 +26,10 @@ from efficient_jax.tasks import TASKS
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.labels import counts
 from efficient_jax.training.loss import LossFn
+from efficient_jax.training.predict import Predict
 from efficient_jax.training.progress import StageProgress
 from efficient_jax.training.step import Given
-from efficient_jax.types import Tree
+from efficient_jax.types import Metrics, Tree
 
 SECONDS = "seconds.json"
 """In the folder of a stage: how long it has trained until its newest checkpoint, all attempts together."""
@@ -40,11 +41,11 @@ class Updates(NamedTuple):
 
     state: Tree  # before the first
     loss_fn: LossFn
-    step: Any  # pmapped
-    arguments: Callable[[Tree, Given], tuple]  # of `step`
+    step: Any  # a `Step`, pmapped
+    arguments: Callable[[Tree, Given], tuple[Any, ...]]  # of `step`
     given: Callable[[int, int], Iterator[Given]]  # (first, end) -> inputs of each step; an entry may hold several
 
-    def update(self, current: Tree, inputs: Given) -> tuple[Tree, dict]:
+    def update(self, current: Tree, inputs: Given) -> tuple[Tree, Metrics]:
         """Does a step.
 
         Args:
@@ -53,7 +54,8 @@ class Updates(NamedTuple):
 
         Returns: (next state, name of a metric -> (sum, count)).
         """
-        return self.step(*self.arguments(current, inputs))
+        renewed: tuple[Tree, Metrics] = self.step(*self.arguments(current, inputs))
+        return renewed
 
 
 class Program(NamedTuple):
@@ -94,7 +96,7 @@ def _added_parameters(stage: Stage, variables: Tree) -> Tree:
     make = stage.config.method.parameters
     if not make:
         return {}
-    image = jax.ShapeDtypeStruct((1, *stage.spec.image_shape), np.uint8)
+    image = jax.ShapeDtypeStruct((1, *stage.spec.image_shape), np.uint8)  # type: ignore[no-untyped-call]
     networks = (stage.apply, variables), (stage.teachers[0], stage.teacher_variables[0])
     intermediates = [
         jax.eval_shape(lambda v, x, apply=apply: apply(v, x, False, None)[0][1], tree, image)
@@ -162,7 +164,7 @@ def build_updates(stage: Stage, supervision: Supervision, variables: Tree) -> Up
 
 def train(
     stage: Stage,
-    predict: Callable,
+    predict: Predict,
     updates: Updates,
     started: float,
     stop: stopping.Stop,
@@ -200,7 +202,7 @@ def train(
             inputs = updates.given(first, stage.updates)
             validated = False
 
-            def update(current: Tree, _: int) -> tuple[Tree, dict]:
+            def update(current: Tree, _: int) -> tuple[Tree, Metrics]:
                 made = updates.update(current, next(inputs))
                 progress.compiled()
                 stop.after = "this step, with a checkpoint"

@@ -162,7 +162,8 @@ def read_config(workdir: Path, where: str) -> dict[str, Any]:
     """
     if not (workdir / "config.json").is_file():
         raise UserError(f"{where}: {str(workdir)!r} has no config.json, so it is not a run")
-    return _tuples(files.read_json(workdir / "config.json"))
+    config: dict[str, Any] = _tuples(files.read_json(workdir / "config.json"))
+    return config
 
 
 def _tuples(value: Any) -> Any:

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float
 
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.methods import settings
-from efficient_jax.methods.views import two_views
+from efficient_jax.methods.views import Keys, two_views
 from efficient_jax.tasks.classification import right
-from efficient_jax.training.loss import LossFn
+from efficient_jax.training.loss import LossContext, LossFn
 from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 
 PseudoLabels = Callable[
@@ -49,7 +49,9 @@ def weak_to_strong(
     """
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
 
-    def loss_fn(params, model_state, context, batch, keys):
+    def loss_fn(
+        params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
+    ) -> tuple[Array, Aux]:
         del context
         memory = model_state.get("memory")
         model_state = {name: tree for name, tree in model_state.items() if name != "memory"}

@@ -1,13 +1,14 @@
 """Knowledge distillation (arXiv 1503.02531): a student learns its frozen teachers' probabilities."""
 
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import distillation, ensemble
-from efficient_jax.methods.views import one_view, with_labels
+from efficient_jax.methods.views import Keys, one_view, with_labels
 from efficient_jax.tasks.classification import right
-from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment, Aux
+from efficient_jax.training.loss import LossContext, LossFn
+from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 
 
 def distill(
@@ -45,7 +46,9 @@ def distill(
     if min(soft_weight, hard_weight) < 0.0 or soft_weight + hard_weight == 0.0:
         raise UserError(f"method: soft_weight {soft_weight} and hard_weight {hard_weight} are negative, or both 0.0")
 
-    def loss_fn(params, model_state, context, batch, keys):
+    def loss_fn(
+        params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
+    ) -> tuple[Array, Aux]:
         seen, model_keys, n = one_view(augment, batch, keys)
         (logits, _), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)
         teacher_logits = [

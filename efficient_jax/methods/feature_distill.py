@@ -10,17 +10,20 @@ from jaxtyping import Array, PRNGKeyArray
 from efficient_jax.errors import UserError
 from efficient_jax.losses.features import BATCH, attention, fitnet, same_size
 from efficient_jax.methods import settings
-from efficient_jax.methods.views import one_view, with_labels
+from efficient_jax.methods.views import Keys, one_view, with_labels
 from efficient_jax.settings import choose
 from efficient_jax.training import parallel
-from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment, Aux, Tree
+from efficient_jax.training.loss import LossContext, LossFn
+from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 
-LOSSES: dict[str, Callable] = {"fitnet": fitnet, "attention": attention, **BATCH}
+LOSSES: dict[str, Callable[..., Array]] = {"fitnet": fitnet, "attention": attention, **BATCH}
+
+Terms = tuple[tuple[str, float, str, str], ...]
+"""(loss, weight, student's intermediate, teacher's intermediate) of each term."""
 
 
 def feature_distill(
-    apply: Apply, augment: Augment, teachers: tuple[Apply, ...], *, terms: tuple, hard_weight: float = 1.0
+    apply: Apply, augment: Augment, teachers: tuple[Apply, ...], *, terms: Terms, hard_weight: float = 1.0
 ) -> LossFn:
     """Returns the loss of feature distillation.
 
@@ -47,11 +50,14 @@ def feature_distill(
     if len(teachers) != 1:
         raise UserError(f"teachers: {len(teachers)} are named, feature_distill learns from one")
 
-    def loss_fn(params, model_state, context, batch, keys):
+    def loss_fn(
+        params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
+    ) -> tuple[Array, Aux]:
         seen, model_keys, n = one_view(augment, batch, keys)
         (logits, ours), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)
         (_, theirs), _ = teachers[0](context.teachers[0], seen["image"], False, None)
         total = float(len(logits))
+        loss: Any  # an array from the first term on
         loss, metrics = with_labels(logits, seen["label"], n, hard_weight)
         for name, weight, student, teacher in terms:
             pair = _pair(ours, jax.lax.stop_gradient(theirs), student, teacher)
@@ -74,7 +80,7 @@ def regressors(
     student: Mapping[str, jax.ShapeDtypeStruct],
     teacher: Mapping[str, jax.ShapeDtypeStruct],
     *,
-    terms: tuple,
+    terms: Terms,
     hard_weight: float,
 ) -> Tree:
     """Returns the parameters that "fitnet" trains beside the student: a linear map for each of its terms.
@@ -110,7 +116,7 @@ def _pair(ours: Mapping[str, Any], theirs: Mapping[str, Any], student: str, teac
     return choose(student, ours, f"{where}student"), choose(teacher, theirs, f"{where}teacher")
 
 
-def _check(terms: tuple, hard_weight: float) -> None:
+def _check(terms: Terms, hard_weight: float) -> None:
     for term in terms:
         match term:
             case (str() as name, float() | int() as weight, str(), str()) if weight > 0.0:

@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from efficient_jax.methods import settings
 from efficient_jax.methods.consistency import weak_to_strong
 from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment
+from efficient_jax.types import Apply, Augment, Batch, Tree
 
 
 def fixmatch(
@@ -36,7 +37,7 @@ def fixmatch(
     """
     settings.not_negative(threshold, "threshold")
 
-    def pseudo_labels(logits, memory, examples):
+    def pseudo_labels(logits: Array, memory: Tree, examples: Batch) -> tuple[Array, Array, Tree]:
         del examples
         targets = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1])
         sure = jax.nn.softmax(logits).max(-1) >= threshold

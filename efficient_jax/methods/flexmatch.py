@@ -11,7 +11,7 @@ from efficient_jax.methods import settings
 from efficient_jax.methods.consistency import weak_to_strong
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment
+from efficient_jax.types import Apply, Augment, Batch, Tree
 
 UNSURE, OUTSIDE = -1, -2  # of an image that was never predicted surely; of one that is not in the pool
 
@@ -45,7 +45,7 @@ def flexmatch(
     """
     settings.not_negative(threshold, "threshold")
 
-    def pseudo_labels(logits, memory, examples):
+    def pseudo_labels(logits: Array, memory: Tree, examples: Batch) -> tuple[Array, Array, Tree]:
         predicted, confidence = logits.argmax(-1), jax.nn.softmax(logits).max(-1)
         classes = logits.shape[-1]
         taken = confidence >= thresholds(memory, classes, threshold)[predicted]

@@ -2,13 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.methods import settings
-from efficient_jax.methods.views import one_view
+from efficient_jax.methods.views import Keys, one_view
 from efficient_jax.tasks.classification import right
-from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment, Aux
+from efficient_jax.training.loss import LossContext, LossFn
+from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 
 
 def mean_teacher(
@@ -41,7 +42,9 @@ def mean_teacher(
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
     settings.share(ramp, "ramp")
 
-    def loss_fn(params, model_state, context, batch, keys):
+    def loss_fn(
+        params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
+    ) -> tuple[Array, Aux]:
         seen, model_keys, n = one_view(augment, batch, keys)
         other, other_keys, _ = one_view(augment, batch, keys, "other_")
         (logits, _), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)

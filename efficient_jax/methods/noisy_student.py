@@ -5,13 +5,14 @@ predictions; the student, at least as large, trains on both with input noise (au
 """
 
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from efficient_jax.losses.labels import class_weights
 from efficient_jax.methods import settings
-from efficient_jax.methods.views import one_view, saliency_of
+from efficient_jax.methods.views import Keys, one_view, saliency_of
 from efficient_jax.tasks import Task
-from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment, Aux
+from efficient_jax.training.loss import LossContext, LossFn
+from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 
 
 def noisy_student(
@@ -43,15 +44,17 @@ def noisy_student(
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
     settings.class_balance(class_balance, task)
 
-    def loss_fn(params, model_state, context, batch, keys):
+    def loss_fn(
+        params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
+    ) -> tuple[Array, Aux]:
         n = len(batch["labelled"]["label"])
         weights = (class_weights(context.class_counts, class_balance),) if class_balance else ()
 
-        def losses_of(logits, targets):
+        def losses_of(logits: Array, targets: Array) -> tuple[Array, Array]:
             labelled = task.loss(logits[:n], targets[:n], label_smoothing, *weights)
             return labelled, task.loss(logits[n:], targets[n:])
 
-        def together(logits, targets):
+        def together(logits: Array, targets: Array) -> Array:
             return jnp.concatenate(losses_of(logits, targets))
 
         variables = {"params": params, **model_state}

@@ -38,4 +38,5 @@ def prior_correction(
     start = np.log(wanted) - np.log(np.maximum(probabilities.mean(0, dtype=np.float64), LEAST))
     options = {"gtol": 1e-8, "ftol": 0.0, "maxiter": 1000}
     bias = optimize.minimize(loss, start, method="L-BFGS-B", jac=True, options=options).x
-    return bias - bias.mean()
+    centered: np.ndarray = bias - bias.mean()
+    return centered

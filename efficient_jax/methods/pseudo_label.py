@@ -2,13 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.methods import settings
-from efficient_jax.methods.views import one_view
+from efficient_jax.methods.views import Keys, one_view
 from efficient_jax.tasks.classification import right
-from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment, Aux
+from efficient_jax.training.loss import LossContext, LossFn
+from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 
 
 def pseudo_label(
@@ -42,7 +43,9 @@ def pseudo_label(
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
     settings.share(ramp, "ramp")
 
-    def loss_fn(params, model_state, context, batch, keys):
+    def loss_fn(
+        params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
+    ) -> tuple[Array, Aux]:
         seen, model_keys, n = one_view(augment, batch, keys)
         (logits, _), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)
         m = len(logits) - n

@@ -1,11 +1,13 @@
 """Supervised learning from labelled images."""
 
+from jaxtyping import Array
+
 from efficient_jax.losses.labels import class_weights
 from efficient_jax.methods import settings
-from efficient_jax.methods.views import one_view, saliency_of
+from efficient_jax.methods.views import Keys, one_view, saliency_of
 from efficient_jax.tasks import Task
-from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment, Aux
+from efficient_jax.training.loss import LossContext, LossFn
+from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 
 
 def supervised(
@@ -27,10 +29,12 @@ def supervised(
     """
     settings.class_balance(class_balance, task)
 
-    def loss_fn(params, model_state, context, batch, keys):
+    def loss_fn(
+        params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
+    ) -> tuple[Array, Aux]:
         weights = (class_weights(context.class_counts, class_balance),) if class_balance else ()
 
-        def losses_of(logits, targets):
+        def losses_of(logits: Array, targets: Array) -> Array:
             return task.loss(logits, targets, label_smoothing, *weights)
 
         variables = {"params": params, **model_state}

@@ -3,12 +3,13 @@ one."""
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from efficient_jax.errors import UserError
 from efficient_jax.methods import settings
 from efficient_jax.methods.consistency import weak_to_strong
 from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment
+from efficient_jax.types import Apply, Augment, Batch, Tree
 
 
 def uda(
@@ -43,7 +44,7 @@ def uda(
     if temperature <= 0.0:
         raise UserError(f"method.temperature: {temperature} is not above 0.0")
 
-    def pseudo_labels(logits, memory, examples):
+    def pseudo_labels(logits: Array, memory: Tree, examples: Batch) -> tuple[Array, Array, Tree]:
         del examples
         sure = jax.nn.softmax(logits).max(-1) > threshold
         return jax.nn.softmax(logits / temperature), sure.astype(jnp.float32), memory

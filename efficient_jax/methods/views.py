@@ -11,7 +11,7 @@ from efficient_jax import keys as random_keys
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.tasks.classification import right
-from efficient_jax.types import Apply, Augment, Batch, Saliency, Tree
+from efficient_jax.types import Apply, Augment, Batch, Metrics, Saliency, Tree
 
 Keys = dict[str, Key[Array, " ?b"]]
 Losses = Callable[[Float[Array, "b classes"], Float[Array, "b classes"]], Float[Array, " b"]]
@@ -99,7 +99,7 @@ def two_views(
 
 def with_labels(
     logits: Float[Array, "b classes"], labels: Float[Array, "b classes"], labelled: int, weight: float
-) -> tuple[Float[Array, ""] | float, dict[str, tuple]]:
+) -> tuple[Float[Array, ""] | float, Metrics]:
     """Returns the loss of the labelled images for a method that also learns something else from all images.
 
     Args:
@@ -118,7 +118,7 @@ def with_labels(
                 f"method.hard_weight: {weight} needs labels, but batch.labelled is 0; set hard_weight = 0.0"
             )
         return 0.0, {}
-    accuracy = {"accuracy": (right(logits, labels)[:labelled].sum(), float(labelled))}
+    accuracy: Metrics = {"accuracy": (right(logits, labels)[:labelled].sum(), float(labelled))}
     if not weight:
         return 0.0, accuracy
     return weight * cross_entropy(logits[:labelled], labels[:labelled]).sum() * (len(logits) / labelled), accuracy

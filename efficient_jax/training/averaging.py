@@ -88,7 +88,7 @@ def batch_statistics(apply: Apply, variables: Tree, batches: Iterable[Array]) ->
     }
 
 
-def _each(change: Callable, tree: Tree) -> Tree:
+def _each(change: Callable[[Tree], Tree], tree: Tree) -> Tree:
     """`tree` with the statistics of each layer changed."""
     if isinstance(tree, tuple) or set(tree) == {"mean", "var"}:
         return change(tree)

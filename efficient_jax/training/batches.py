@@ -70,7 +70,8 @@ def taken(data: Tree, inputs: dict[str, Array]) -> dict[str, Array]:
 
     Returns: name -> values of the share, with "index".
     """
-    return jax.tree.map(lambda values: values[inputs["index"]], data) | inputs
+    examples: dict[str, Array] = jax.tree.map(lambda values: values[inputs["index"]], data)
+    return examples | inputs
 
 
 def labelled(examples: dict[str, Any], classes: int) -> dict[str, Array]:

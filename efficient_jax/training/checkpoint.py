@@ -107,7 +107,8 @@ def best_step(manager: ocp.CheckpointManager) -> int | None:
     """
     scores = {step: (manager.metrics(step) or {}).get("validation") for step in manager.all_steps()}
     scored = {step: score for step, score in scores.items() if score is not None}
-    return max(scored, key=lambda step: (scored[step], step)) if scored else manager.latest_step()
+    best: int | None = max(scored, key=lambda step: (scored[step], step)) if scored else manager.latest_step()
+    return best
 
 
 def restore(manager: ocp.CheckpointManager, step: int, like: Tree, devices: Sequence[jax.Device]) -> Tree:

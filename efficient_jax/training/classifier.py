@@ -118,7 +118,8 @@ class Classifier:
         Raises: UserError for arrays of another dtype or shape and for files that cannot be read.
         """
         if isinstance(images, str | Path | bytes | Image.Image):
-            return self.predict([images])[0]
+            only: np.ndarray = self.predict([images])[0]
+            return only
         if not hasattr(images, "__array__"):
             if not isinstance(images, Iterable):
                 raise UserError(f"predict: got {images!r}; want {self._wanted()}")
@@ -129,7 +130,8 @@ class Classifier:
         if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3, 4) or not (as_it_is or channels in (1, 3, 4)):
             raise UserError(f"predict: got {pixels.dtype} {list(pixels.shape)}; want {self._wanted()}")
         if pixels.ndim < 4:
-            return self.predict(pixels[None] if as_it_is else [pixels])[0]
+            single: np.ndarray = self.predict(pixels[None] if as_it_is else [pixels])[0]
+            return single
         return self.network.predict(pixels)[0] if as_it_is else self.predict(list(pixels))
 
     __call__ = predict
@@ -156,7 +158,8 @@ def framed(images: Iterable[Any], framing: Framing, where: str) -> np.ndarray:
     if decoded.unreadable:
         names = [str(p) if isinstance(p, Path) else f"image {i}" for i, p in enumerate(pictures)]
         raise UserError(f"{where}: {decode.listed({names[i]: why for i, why in decoded.unreadable.items()})}")
-    return decoded.images
+    prepared: np.ndarray = decoded.images
+    return prepared
 
 
 def _picture(image: Any, channels: int, where: str) -> decode.Picture:
@@ -177,7 +180,8 @@ def program_size(count: int, batch: int) -> int:
         count: images to predict, 0 or more.
         batch: largest batch, in images.
     """
-    return min(batch, 4 ** (((max(count, 1) - 1).bit_length() + 1) // 2))
+    size: int = 4 ** (((max(count, 1) - 1).bit_length() + 1) // 2)
+    return min(batch, size)
 
 
 def _fill(images: np.ndarray, size: int) -> np.ndarray:

@@ -135,7 +135,8 @@ def counts(labels: Labels, rows: Int[np.ndarray, " m"], classes: int) -> Float[n
     """
     some = of(labels, rows)
     if some.ids is None:
-        return np.asarray(some.probabilities).sum(0)
+        totals: np.ndarray = np.asarray(some.probabilities).sum(0)
+        return totals
     weights = None if some.probabilities is None else np.asarray(some.probabilities).ravel()
     return np.bincount(np.asarray(some.ids).ravel(), weights, classes + 1)[:classes].astype(np.float32)
 

@@ -10,14 +10,17 @@ import numpy as np
 
 from efficient_jax.errors import UserError
 from efficient_jax.training.stopping import Stopped
-from efficient_jax.types import Tree
+from efficient_jax.types import Metrics, Tree
+
+Fetched = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Metrics of a step, on the host."""
 
 IN_FLIGHT = 2
 """Steps that may wait on the devices. More gains nothing, and a free-running loop can hang on CPU."""
 
 
 def run(
-    step: Callable[[Tree, int], tuple[Tree, dict]],
+    step: Callable[[Tree, int], tuple[Tree, Metrics]],
     state: Tree,
     *,
     first: int,
@@ -50,22 +53,22 @@ def run(
     Raises: UserError naming `where` and the step when loss or state are not finite; saved checkpoints stay as they are.
         Stopped, where `stop` is True.
     """
-    in_flight: collections.deque[tuple[int, dict]] = collections.deque()
-    unlogged: list[dict] = []
+    in_flight: collections.deque[tuple[int, Metrics]] = collections.deque()
+    unlogged: list[Metrics] = []
     clock = time.perf_counter()
 
-    def checked(number: int) -> list[dict]:
+    def checked(number: int) -> list[Fetched]:
         """Returns the metrics that are not logged yet, fetched together: no step between waits for a transfer."""
-        values = jax.device_get(unlogged)
+        values: list[Fetched] = jax.device_get(unlogged)
         for step_number, step_metrics in enumerate(values, number - len(values) + 1):
             if not math.isfinite(step_metrics["loss"][0]):
                 raise UserError(_diverged(where, step_number, f"the loss is {step_metrics['loss'][0]}"))
         return values
 
-    def finish(number: int, metrics: dict) -> None:
+    def finish(number: int, metrics: Metrics) -> None:
         """Waits for one step. Later ones keep the devices busy meanwhile, so that logging costs no time."""
         nonlocal clock, unlogged
-        jax.block_until_ready(metrics)
+        jax.block_until_ready(metrics)  # type: ignore[no-untyped-call]
         unlogged.append(metrics)
         if number % log_every == 0 or number % save_every == 0 or number == updates:
             now = time.perf_counter()

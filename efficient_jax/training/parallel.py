@@ -7,6 +7,7 @@ in an all-reduce starve the device they wait for), and the loop keeps at most tw
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -76,17 +77,17 @@ def replicated(devices: Sequence[jax.Device]) -> NamedSharding:
     Args:
         devices: of all processes.
     """
-    return NamedSharding(Mesh(np.array(mine(devices)), (AXIS,)), PartitionSpec())
+    return NamedSharding(Mesh(np.array(mine(devices)), (AXIS,)), PartitionSpec())  # type: ignore[no-untyped-call]
 
 
 def pmap(
-    function: Callable,
+    function: Callable[..., Any],
     devices: Sequence[jax.Device],
     *,
-    in_axes: tuple,
-    out_axes: int | tuple | None,
-    donate: tuple = (),
-) -> Callable:
+    in_axes: tuple[Any, ...],
+    out_axes: int | tuple[Any, ...] | None,
+    donate: tuple[int, ...] = (),
+) -> Callable[..., Any]:
     """Returns a function that runs on every device, compiled.
 
     Args:
@@ -96,9 +97,10 @@ def pmap(
         out_axes: the same for the results.
         donate: indices of arguments whose memory the results may take.
     """
-    return jax.pmap(
+    mapped: Callable[..., Any] = jax.pmap(
         function, axis_name=AXIS, devices=devices, in_axes=in_axes, out_axes=out_axes, donate_argnums=donate
     )
+    return mapped
 
 
 def keys_of_share(key: PRNGKeyArray, n: int) -> Key[Array, " n"]:
@@ -118,7 +120,8 @@ def shared(rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> 
         rows: indices of images.
         devices: of all processes; their number divides b.
     """
-    return jax.device_put(_shares(rows, devices), _split(devices))
+    placed: Array = jax.device_put(_shares(rows, devices), _split(devices))
+    return placed
 
 
 def shared_by(
@@ -133,7 +136,8 @@ def shared_by(
         rows: indices of images.
         devices: of all processes; their number divides b.
     """
-    return jax.device_put(look_up(_shares(rows, devices)), _split(devices))
+    placed: Array = jax.device_put(look_up(_shares(rows, devices)), _split(devices))
+    return placed
 
 
 def collected(batches: Iterable[Shaped[Array, " mine share *shape"]]) -> Shaped[np.ndarray, " images *shape"]:
@@ -155,7 +159,7 @@ def _shares(rows: np.ndarray, devices: Sequence[jax.Device]) -> np.ndarray:
 
 
 def _split(devices: Sequence[jax.Device]) -> NamedSharding:
-    return NamedSharding(Mesh(np.array(mine(devices)), (AXIS,)), PartitionSpec(AXIS))
+    return NamedSharding(Mesh(np.array(mine(devices)), (AXIS,)), PartitionSpec(AXIS))  # type: ignore[no-untyped-call]
 
 
 def gathered(tree: Tree) -> Tree:

@@ -12,6 +12,12 @@ from efficient_jax.tasks import Task
 from efficient_jax.training import batches, parallel
 from efficient_jax.types import Apply, Augment, Tree
 
+Predict = Callable[[Tree, Tree, dict[str, jax.Array]], jax.Array]
+"""`predict(variables, data, inputs) -> probabilities [devices share classes]`, see `make_predict`."""
+
+Extract = Callable[[Tree, Tree, jax.Array, dict[str, jax.Array]], tuple[jax.Array, jax.Array]]
+"""`extract(variables, data, key, inputs) -> (features [devices share d], labels)`, see `make_extract`."""
+
 
 def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str = "soft") -> Apply:
     """Wraps `apply`, for predicting, with test-time augmentation: returns the log of the mean probability over `views`.
@@ -29,7 +35,9 @@ def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str
     if vote == "hard" and not task.exclusive:
         raise UserError("--tta: hard counts one answer for each view; where an image can have several labels take soft")
 
-    def seen_through(variables: Tree, images: jax.Array, train: bool, keys: jax.Array | None) -> tuple:
+    def seen_through(
+        variables: Tree, images: jax.Array, train: bool, keys: jax.Array | None
+    ) -> tuple[tuple[jax.Array, dict[str, jax.Array]], Tree]:
         def classify(view: jax.Array) -> jax.Array:
             return task.probabilities(apply(variables, view, False, None)[0][0])
 
@@ -41,7 +49,7 @@ def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str
     return seen_through
 
 
-def make_predict(apply: Apply, devices: Sequence[jax.Device], task: Task) -> Callable:
+def make_predict(apply: Apply, devices: Sequence[jax.Device], task: Task) -> Predict:
     """Returns `predict(variables, data, inputs) -> probabilities [devices share classes]`, pmapped.
 
     `data` and `inputs` are those of one stream for one step, see `batches.resident` and `batches.given`.
@@ -60,7 +68,7 @@ def make_predict(apply: Apply, devices: Sequence[jax.Device], task: Task) -> Cal
 
 
 def collect_predictions(
-    predict: Callable,
+    predict: Predict,
     variables: Tree,
     images: batches.Images,
     rows: np.ndarray,
@@ -85,7 +93,7 @@ def collect_predictions(
     return parallel.collected(predict(variables, data, inputs) for inputs in padded)[: len(rows)]
 
 
-def make_extract(apply: Apply, augment: Augment, classes: int, devices: Sequence[jax.Device]) -> Callable:
+def make_extract(apply: Apply, augment: Augment, classes: int, devices: Sequence[jax.Device]) -> Extract:
     """Returns `extract(variables, data, key, inputs) -> (features, labels)`, pmapped; see `make_predict`.
 
     Features are those that the head of the network gets; labels are those of the augmented images.
@@ -111,7 +119,7 @@ def make_extract(apply: Apply, augment: Augment, classes: int, devices: Sequence
 
 
 def extract_rows(
-    extract: Callable,
+    extract: Extract,
     variables: Tree,
     data: Tree,
     rows: np.ndarray,

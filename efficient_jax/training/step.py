@@ -10,12 +10,15 @@ from efficient_jax.optim import optimizer
 from efficient_jax.training import batches, parallel
 from efficient_jax.training.loss import LossFn, loss_context
 from efficient_jax.training.state import update_ema
-from efficient_jax.types import Batch, Tree
+from efficient_jax.types import Batch, Metrics, Tree
 
 Given = dict[str, dict[str, jax.Array]]
 """Stream -> its inputs of a step, see `Step`."""
 
-Step = Callable[..., tuple[Tree, dict[str, tuple[jax.Array, jax.Array]]]]
+BatchAndKeys = tuple[dict[str, Batch], dict[str, jax.Array]]
+"""(stream -> examples, stream -> random key of each example), on one device."""
+
+Step = Callable[..., tuple[Tree, Metrics]]
 """`step(state, teachers, class_counts, data, key, inputs) -> (state, metrics)`
 
 state         see `state.create`; donated
@@ -61,17 +64,19 @@ def make_train_step(
     def trained(params: Tree) -> Tree:
         return jax.tree.map(lambda p, f: jax.lax.stop_gradient(p) if f else p, params, frozen) if frozen else params
 
-    def step(state: Tree, teachers: tuple, class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Given):
+    def step(
+        state: Tree, teachers: tuple[Tree, ...], class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Given
+    ) -> tuple[Tree, Metrics]:
         context = loss_context(state, teachers, class_counts, updates)
         batch, keys = _batch(state["step"], len(class_counts), data, key, inputs)
 
-        def of_part(model_state: Tree, part: tuple[dict, dict]) -> tuple[Tree, Tree]:
+        def of_part(model_state: Tree, part: BatchAndKeys) -> tuple[Tree, Tree]:
             (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
                 state["params"], model_state, context, *part
             )
             return aux.model_state, (grads, loss, aux.weight, aux.metrics)
 
-        def add(total: tuple[Tree, Tree], part: tuple[dict, dict]) -> tuple[tuple[Tree, Tree], None]:
+        def add(total: tuple[Tree, Tree], part: BatchAndKeys) -> tuple[tuple[Tree, Tree], None]:
             model_state, sums = of_part(total[0], part)
             return (model_state, jax.tree.map(lambda x, y: x + y, total[1], sums)), None
 
@@ -81,8 +86,8 @@ def make_train_step(
             (model_state, sums), _ = jax.lax.scan(add, (model_state, sums), jax.tree.map(lambda x: x[1:], parts))
         variables = {name: tree for name, tree in model_state.items() if name in state["ema"]}  # without a memory
         if average_state:
-            variables = jax.lax.pmean(variables, parallel.AXIS)
-        grads, loss, weight, metrics = jax.lax.psum(sums, parallel.AXIS)
+            variables = jax.lax.pmean(variables, parallel.AXIS)  # type: ignore[no-untyped-call]
+        grads, loss, weight, metrics = jax.lax.psum(sums, parallel.AXIS)  # type: ignore[no-untyped-call]
         grads = jax.tree.map(lambda g: g / weight, grads)
         params, opt = optimizer.update(tx, grads, state["opt"], state["params"])
         of_model = {name: params[name] for name in state["ema"]["params"]}
@@ -109,19 +114,19 @@ def make_forward(loss_fn: LossFn, *, updates: int, devices: Sequence[jax.Device]
         devices: the batch is split over these.
     """
 
-    def forward(state: Tree, teachers: tuple, class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Given):
+    def forward(
+        state: Tree, teachers: tuple[Tree, ...], class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Given
+    ) -> tuple[Tree, jax.Array]:
         context = loss_context(state, teachers, class_counts, updates)
         batch_and_keys = _batch(state["step"], len(class_counts), data, key, inputs)
         loss, aux = loss_fn(state["params"], state["model_state"], context, *batch_and_keys)
         renewed = state | {"step": state["step"] + 1, "model_state": aux.model_state}
-        return renewed, jax.lax.psum(loss, parallel.AXIS)
+        return renewed, jax.lax.psum(loss, parallel.AXIS)  # type: ignore[no-untyped-call]
 
     return parallel.pmap(forward, devices, in_axes=ARGUMENTS, out_axes=None, donate=(0,))
 
 
-def _batch(
-    number: jax.Array, classes: int, data: Tree, key: jax.Array, inputs: Given
-) -> tuple[dict[str, Batch], dict[str, jax.Array]]:
+def _batch(number: jax.Array, classes: int, data: Tree, key: jax.Array, inputs: Given) -> BatchAndKeys:
     """Returns the examples of each stream on this device, and their random keys."""
     step_key = jax.random.fold_in(key, number)
     now = jax.tree.map(lambda values: values[number % len(values)], inputs)

@@ -102,7 +102,7 @@ def stage_folder(path: Path, where: str) -> Path:
     if (path / checkpoint.FOLDER).is_dir():
         return path
     if (path / "config.json").is_file():
-        names = files.read_json(path / "config.json")["stages"]
+        names: list[str] = files.read_json(path / "config.json")["stages"]
         finished = [name for name in names if (path / name / "result.json").is_file()]
         if not finished:
             raise UserError(f"{where}: no stage of {str(path)!r} is finished; train it first")
