@@ -57,9 +57,9 @@ def main(argv: list[str]) -> int:
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda of: None if isinstance(of.exc_value, RuntimeError) else sys.__unraisablehook__(of)
-    jax.config.update("jax_num_cpu_devices", CORES)  # type: ignore[no-untyped-call]
-    jax.config.update("jax_compilation_cache_dir", str(cache / "efficient_jax" / "xla"))  # type: ignore[no-untyped-call]
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # type: ignore[no-untyped-call]
+    jax.config.update("jax_num_cpu_devices", CORES)
+    jax.config.update("jax_compilation_cache_dir", str(cache / "efficient_jax" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, which a script's background job ignores
     try:
         if set(HELP) & set(rest):

@@ -40,7 +40,7 @@ def join(processes: str, process: int, coordinator: str) -> None:
         if not coordinator.rpartition(":")[2].isdecimal():
             raise UserError(f"--coordinator: {coordinator!r} is no host:port at which process 0 can be reached")
         arguments = {"coordinator_address": coordinator, "num_processes": count, "process_id": process}
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")  # type: ignore[no-untyped-call]
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=SILENT, shutdown_timeout_seconds=SILENT)
     except (RuntimeError, ValueError) as error:

@@ -129,7 +129,7 @@ def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str
 
     def feed(state: Tree) -> Tree:
         batches = whole.given(0, calls)
-        jax.block_until_ready([next(batches) for _ in range(calls)])  # type: ignore[no-untyped-call]
+        jax.block_until_ready([next(batches) for _ in range(calls)])
         return state
 
     timed = {
@@ -291,5 +291,5 @@ def _show(figures: dict[str, Any], console: Console) -> None:
 
 def _cache(folder: str | None) -> None:
     """Sets the folder of the compilation cache."""
-    jax.config.update("jax_compilation_cache_dir", folder)  # type: ignore[no-untyped-call]
+    jax.config.update("jax_compilation_cache_dir", folder)
     compilation_cache.reset_cache()

@@ -38,7 +38,7 @@ def parse(command: str, argv: list[str]) -> dict[str, Any]:
     """
     parameters = parameters_of(command)
     argv = joined(argv)
-    values = flags.FlagValues()  # type: ignore[no-untyped-call]
+    values = flags.FlagValues()
     try:
         for name, parameter in parameters.items():
             if name == "config":

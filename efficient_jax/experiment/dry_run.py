@@ -73,7 +73,7 @@ def _shapes(stage: Stage) -> Tree:
 
 def _check_pixels(module: Any, variables: Tree, shape: tuple[int, ...]) -> None:
     """Checks that pixels are left before the head: the mean over no pixels is NaN."""
-    images = jax.ShapeDtypeStruct((1, *shape), np.float32)  # type: ignore[no-untyped-call]
+    images = jax.ShapeDtypeStruct((1, *shape), np.float32)
     _, seen = jax.eval_shape(lambda v, x: module.apply(v, x, train=False), variables, images)
     if gone := [name for name, value in seen.items() if 0 in value.shape]:
         raise ValueError(f"no pixels are left at {gone[0]!r}; take larger images")

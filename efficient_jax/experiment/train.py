@@ -96,7 +96,7 @@ def _added_parameters(stage: Stage, variables: Tree) -> Tree:
     make = stage.config.method.parameters
     if not make:
         return {}
-    image = jax.ShapeDtypeStruct((1, *stage.spec.image_shape), np.uint8)  # type: ignore[no-untyped-call]
+    image = jax.ShapeDtypeStruct((1, *stage.spec.image_shape), np.uint8)
     networks = (stage.apply, variables), (stage.teachers[0], stage.teacher_variables[0])
     intermediates = [
         jax.eval_shape(lambda v, x, apply=apply: apply(v, x, False, None)[0][1], tree, image)

@@ -41,7 +41,7 @@ class Norm(nn.Module):
             axes = tuple(range(x.ndim - 1))
             moments = jnp.stack([wide.mean(axes), jnp.square(wide).mean(axes)])
             if self.axis:
-                moments = jax.lax.pmean(moments, self.axis)  # type: ignore[no-untyped-call]
+                moments = jax.lax.pmean(moments, self.axis)
             mean, var = moments[0], jnp.maximum(moments[1] - jnp.square(moments[0]), 0.0)
             keep = self.momentum
             running_mean.value = keep * running_mean.value + (1.0 - keep) * mean

@@ -201,7 +201,7 @@ def svg(figure: Figure) -> str:
         figure: not bound to a window.
     """
     buffer = io.BytesIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     return data_uri("image/svg+xml", buffer.getvalue())
 
 

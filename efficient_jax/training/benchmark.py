@@ -64,7 +64,7 @@ def alternated(
     for repeat in range(repeats + 1):
         for name, function in functions.items():
             start = time.perf_counter()
-            state = jax.block_until_ready(function(state))  # type: ignore[no-untyped-call]
+            state = jax.block_until_ready(function(state))
             if repeat:
                 seconds[name].append(time.perf_counter() - start)
     return seconds, state
@@ -80,13 +80,13 @@ def calls_within(function: Callable[[Tree], Tree], state: Tree, seconds: float) 
 
     Returns: (number of calls, 1 or more; the last state).
     """
-    state = jax.block_until_ready(function(state))  # type: ignore[no-untyped-call]
+    state = jax.block_until_ready(function(state))
     calls = 1
     while True:
         start = time.perf_counter()
         for _ in range(calls):
             state = function(state)
-        jax.block_until_ready(state)  # type: ignore[no-untyped-call]
+        jax.block_until_ready(state)
         elapsed = time.perf_counter() - start
         if elapsed > seconds / 10:
             return max(1, round(calls * seconds / elapsed)), state
@@ -108,7 +108,7 @@ def rates(devices: Sequence[jax.Device], dtype: str, repeats: int = 7) -> Rates:
     copy = parallel.pmap(lambda x: x + 1, devices, in_axes=(0,), out_axes=0)
     best = []
     for function, argument in ((product, matrices), (copy, values)):
-        first = jax.block_until_ready(function(argument))  # type: ignore[no-untyped-call]
+        first = jax.block_until_ready(function(argument))
         seconds, _ = alternated({"": function}, first, repeats)
         best.append(min(seconds[""]))
     return Rates(len(devices) * 2 * n**3 / best[0], len(devices) * 2 * COPIED / best[1])

@@ -68,7 +68,7 @@ def run(
     def finish(number: int, metrics: Metrics) -> None:
         """Waits for one step. Later ones keep the devices busy meanwhile, so that logging costs no time."""
         nonlocal clock, unlogged
-        jax.block_until_ready(metrics)  # type: ignore[no-untyped-call]
+        jax.block_until_ready(metrics)
         unlogged.append(metrics)
         if number % log_every == 0 or number % save_every == 0 or number == updates:
             now = time.perf_counter()

@@ -77,7 +77,7 @@ def replicated(devices: Sequence[jax.Device]) -> NamedSharding:
     Args:
         devices: of all processes.
     """
-    return NamedSharding(Mesh(np.array(mine(devices)), (AXIS,)), PartitionSpec())  # type: ignore[no-untyped-call]
+    return NamedSharding(Mesh(np.array(mine(devices)), (AXIS,)), PartitionSpec())
 
 
 def pmap(
@@ -159,7 +159,7 @@ def _shares(rows: np.ndarray, devices: Sequence[jax.Device]) -> np.ndarray:
 
 
 def _split(devices: Sequence[jax.Device]) -> NamedSharding:
-    return NamedSharding(Mesh(np.array(mine(devices)), (AXIS,)), PartitionSpec(AXIS))  # type: ignore[no-untyped-call]
+    return NamedSharding(Mesh(np.array(mine(devices)), (AXIS,)), PartitionSpec(AXIS))
 
 
 def gathered(tree: Tree) -> Tree:

@@ -86,8 +86,8 @@ def make_train_step(
             (model_state, sums), _ = jax.lax.scan(add, (model_state, sums), jax.tree.map(lambda x: x[1:], parts))
         variables = {name: tree for name, tree in model_state.items() if name in state["ema"]}  # without a memory
         if average_state:
-            variables = jax.lax.pmean(variables, parallel.AXIS)  # type: ignore[no-untyped-call]
-        grads, loss, weight, metrics = jax.lax.psum(sums, parallel.AXIS)  # type: ignore[no-untyped-call]
+            variables = jax.lax.pmean(variables, parallel.AXIS)
+        grads, loss, weight, metrics = jax.lax.psum(sums, parallel.AXIS)
         grads = jax.tree.map(lambda g: g / weight, grads)
         params, opt = optimizer.update(tx, grads, state["opt"], state["params"])
         of_model = {name: params[name] for name in state["ema"]["params"]}
@@ -121,7 +121,7 @@ def make_forward(loss_fn: LossFn, *, updates: int, devices: Sequence[jax.Device]
         batch_and_keys = _batch(state["step"], len(class_counts), data, key, inputs)
         loss, aux = loss_fn(state["params"], state["model_state"], context, *batch_and_keys)
         renewed = state | {"step": state["step"] + 1, "model_state": aux.model_state}
-        return renewed, jax.lax.psum(loss, parallel.AXIS)  # type: ignore[no-untyped-call]
+        return renewed, jax.lax.psum(loss, parallel.AXIS)
 
     return parallel.pmap(forward, devices, in_axes=ARGUMENTS, out_axes=None, donate=(0,))
 

@@ -17,5 +17,5 @@ def barrier(values: T) -> T:
 
     Returns: `lax.optimization_barrier(values)`.
     """
-    kept: T = lax.optimization_barrier(values)  # type: ignore[no-untyped-call]
+    kept: T = lax.optimization_barrier(values)
     return kept

@@ -146,7 +146,7 @@ def load(
     unwrapped = names.unwrap(state)
     arrays = {name: a for name, a in unwrapped.state.items() if not name.endswith("num_batches_tracked")}
     state = names.to_timm(arrays)
-    initial = flatten_dict(variables)  # type: ignore[no-untyped-call]
+    initial = flatten_dict(variables)
     paths = {_name(path): path for path in initial}
     why = _no_head(state, initial[paths[HEAD[1]]].size, unwrapped.prefix) if head else "as requested"
     new = HEAD if why else ()
@@ -178,7 +178,7 @@ def load(
         listed = "; ".join(f"{len(entries)} {kind}: {few(entries, 4)}" for kind, entries in problems.items() if entries)
         raise UserError(f"{where}: the weights do not fit the model: {listed}{_guess(state, paths)}")
     report = Report(_source(unwrapped), tuple(wanted), tuple(reshaped), new, tuple(left), why)
-    return unflatten_dict(initial | loaded), report  # type: ignore[no-untyped-call]
+    return unflatten_dict(initial | loaded), report
 
 
 def _source(unwrapped: names.Unwrapped) -> str:
