@@ -16,7 +16,7 @@ from efficient_jax import files
 from efficient_jax.commands.files import load_config, run_file
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import out_of_fold
-from efficient_jax.experiment.config_keys import allow
+from efficient_jax.experiment.config_keys import allow, departures
 from efficient_jax.report import sweep_figure, tables
 
 
@@ -157,7 +157,7 @@ def trials_of(module: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Describes a trial; its id is a hash of the config with the overrides applied, and of VOTES if there are any."""
+    """Describes a trial; its id is a hash of its config without the defaults, and of VOTES if there are any."""
     config = load_config(module["CONFIG"], "--sweep: CONFIG").lock()
     allow(config, overrides)
     try:
@@ -167,7 +167,7 @@ def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) 
     folds = config.data.get("folds", 0)
     if _split(module) == "validation" and not config.data.validation and not folds:
         raise UserError(f"--sweep: SPLIT is 'validation', but {group!r} has no validation images")
-    content = config.to_dict() | ({"VOTES": module["VOTES"]} if "VOTES" in module else {})
+    content = departures(config.to_dict()) | ({"VOTES": module["VOTES"]} if "VOTES" in module else {})
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     trial = {"id": digest, "group": group, "seed": config.seed, "overrides": dict(overrides)}
     return trial | ({"fold": config.data.fold, "folds": folds} if folds else {})

@@ -2,7 +2,7 @@
 
 A config file lists what differs from the defaults. Its blocks are the keyword-only parameters of the functions that
 read them, so all other keys, their types and their meaning are known. Only keys that are overridden are added to a
-config: what a run stores, and the id of a sweep's trial, stay those of the file and the overrides.
+config: what a run stores is what the file and the overrides say.
 """
 
 import ast
@@ -70,6 +70,19 @@ def keys_of(config: Mapping[str, Any]) -> dict[str, Key]:
                 value, default, parameter.annotation, block.meanings.get(name, "")
             )
     return known
+
+
+def departures(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys of a config whose values are not the defaults, by dotted path: what the experiment is.
+
+    Defaults that a file writes out, and keys that a later version adds, do not change it.
+
+    Args:
+        config: a nested dict.
+
+    Raises: UserError as `keys_of`.
+    """
+    return {dotted: key.value for dotted, key in keys_of(config).items() if key.value != key.default}
 
 
 def allow(config: ConfigDict, overrides: Mapping[str, Any]) -> None:

@@ -85,6 +85,18 @@ def test_nothing_is_added_but_what_is_overridden():
     assert after == before
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_an_experiment_is_what_departs_from_the_defaults(name):
+    config = config_of(name)
+    before = config_keys.departures(config.to_dict())
+    assert "seed" in before
+    keys = config_keys.keys_of(config.to_dict())
+    config_keys.allow(config, {dotted: key.default for dotted, key in keys.items() if is_shown(dotted, key)})
+    assert config_keys.departures(config.to_dict()) == before
+    config.seed = 7
+    assert config_keys.departures(config.to_dict()) == before | {"seed": 7}
+
+
 def test_a_block_that_the_file_does_not_have():
     config = parsed("quickstart", "student.optim.schedule.name=step", "student.optim.schedule.factor=0.2")
     assert config.student.optim.schedule.to_dict() == {"name": "step", "factor": 0.2}
