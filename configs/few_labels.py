@@ -70,10 +70,10 @@ def get_config(arg: str = "") -> ConfigDict:
         "teacher": "fixmatch",
         "method": {
             "name": "distill",
-            "temperature": 4.0,
+            "temperature": 4.0,  # 1 to 20
             "soft_weight": 0.9,
             "hard_weight": 0.1,
-        },  # temperature 1 to 20
+        },
         "batch": {"labelled": 16, "unlabelled": 48},
         "augment": {"ops": ("random_resized_crop", "flip"), "random_resized_crop": {"area_min": 0.35}},
         "optim": common.adamw(learning_rate=3e-3, warmup_percent=10.0),
