@@ -1,148 +1,160 @@
-"""What the configs share."""
+"""Blocks that several configs use: data, optimizers, augmentations, and the `:tiny` form."""
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from efficient_jax.errors import UserError
 
+NORMS = (".*bn./.*", 0.0)
+"""Rule of an optimizer that freezes normalisations: statistics of ImageNet are better than those of few images."""
+
 
 def experiment(arg: str) -> tuple[ConfigDict, bool]:
-    """(what every config begins with, whether `:tiny` was asked: the same stages, two updates each)."""
+    """Returns (the keys that every config begins with, whether its `:tiny` form is asked for).
+
+    Args:
+        arg: what follows the colon of `--config=FILE:ARG`, "" or "tiny".
+
+    Raises: UserError for another `arg`.
+    """
     if arg not in ("", "tiny"):
         raise UserError(f"--config: unknown argument {arg!r} after the colon; there is: tiny")
     return ConfigDict({"seed": 0, "devices": 0}), arg == "tiny"  # devices: as many as share every batch evenly
 
 
 def cifar10(tiny: bool, labels_per_class: int = 0) -> ConfigDict:
-    """The parquet files of Hugging Face's cifar10."""
+    """Returns the data block of CIFAR-10, the parquet files of Hugging Face's cifar10.
+
+    Args:
+        tiny: drawn images in its place.
+        labels_per_class: labels that are used, of each class; 0: all.
+    """
     if tiny:
         return stand_in(classes=10, labels_per_class=min(labels_per_class, 2))
     source = {"name": "parquet", "path": "cifar10/train.parquet", "test_path": "cifar10/test.parquet"}
-    return ConfigDict({"source": source, "labels_per_class": labels_per_class, "test": 0, "validation": 0})
+    return ConfigDict({"source": source, "labels_per_class": labels_per_class})
 
 
-def adamw(*, learning_rate: float = 3e-3, warmup_percent: float = 5.0) -> ConfigDict:
-    """AdamW with cosine decay; all parameters learn at the same rate."""
-    block = {
-        "learning_rate": learning_rate,
-        "warmup": 0,
-        "weight_decay": 1e-2,
-        "clip": 1.0,
-        "rules": ((".*", 1.0),),
-    }
-    return ConfigDict(block | ({"warmup_percent": warmup_percent} if warmup_percent else {}))
-
-
-NORMS = (".*bn./.*", 0.0)
-"""Freezes normalisations: ImageNet's batch statistics are better than those of few images."""
-
-LITE = {"name": "efficientnet", "variant": "lite0", "dropout": 0.2, "stochastic_depth": 0.0}
-
-
-def pictures(*, size: int) -> ConfigDict:
-    """Folders of pictures, one for each class; the test images in folders of their own, or `test` of the others."""
-    source = {"name": "folder", "path": "my_images", "test_path": "", "size": size, "fit": "crop"}
-    return ConfigDict({"source": source, "labels_per_class": 0, "test": 0, "validation": 0})
-
-
-def lite_head() -> ConfigDict:
-    """A logistic head on the features of EfficientNet-Lite0, as ImageNet left it."""
-    return ConfigDict(
-        {
-            "model": LITE,
-            "init": "efficientnet-lite0",
-            "method": {"name": "linear_probe", "head": "logistic", "l2": 0.0},
-            "views": 0,
-            "augment": {"ops": ()},
-        }
-    )
-
-
-def lite(
-    *, rules: tuple, updates: int = 0, epochs: float = 0.0, init: str = "", layer_decay: float = 1.0
+def adamw(
+    *,
+    learning_rate: float = 3e-3,
+    warmup_percent: float = 5.0,
+    layer_decay: float = 1.0,
+    rules: tuple[tuple[str, float], ...] = ((".*", 1.0),),
 ) -> ConfigDict:
-    """EfficientNet-Lite0, trained on 32 pictures an update: cropped, mirrored, and a little of their colour changed."""
-    optim = adamw(learning_rate=1e-3, warmup_percent=10.0)
-    optim.update({"layer_decay": layer_decay, "rules": rules})
+    """Returns an optimizer block: AdamW, weight decay 0.01, gradients clipped to norm 1, cosine decay.
+
+    Args:
+        learning_rate: the highest one, after the warm-up.
+        warmup_percent: length of the linear warm-up, in percent of the steps.
+        layer_decay: factor of the learning rate from each layer to the one below, in (0, 1].
+        rules: pairs (regular expression of parameter paths, factor of the learning rate); the first that matches holds.
+    """
     return ConfigDict(
         {
-            "model": LITE | {"norm_momentum": 0.9},
-            "init": init,
-            "method": {"name": "supervised", "label_smoothing": 0.1},
-            "batch": {"labelled": 32},
-            "augment": {
-                "ops": ("random_resized_crop", "flip", "color_jitter"),
-                "random_resized_crop": {"area_min": 0.35},
-                "color_jitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2},
-            },
-            "optim": optim,
-            "updates": updates,
-            "epochs": epochs,
-            "ema_decay": 0.95,
-            "log_every": 20,
-            "save_every": 1000,
+            "learning_rate": learning_rate,
+            "warmup_percent": warmup_percent,
+            "weight_decay": 1e-2,
+            "clip": 1.0,
+            "layer_decay": layer_decay,
+            "rules": rules,
         }
     )
 
 
-def noise() -> ConfigDict:
-    """Input noise for photographs: RandAugment behind the crop, and a hole."""
-    return ConfigDict(
-        {
-            "ops": ("random_resized_crop", "flip", "randaugment", "cutout"),
-            "random_resized_crop": {"area_min": 0.35},
-            "randaugment": {"layers": 2, "magnitude": 9.0, "magnitude_std": 0.5},
-            "cutout": {"size": 24},
-        }
-    )
+def linear_head(*, head: str) -> ConfigDict:
+    """Returns a stage that fits a linear head to features of EfficientNet-Lite0, frozen as ImageNet left it.
+
+    Args:
+        head: "logistic" or "ridge".
+    """
+    model = {"name": "efficientnet", "variant": "lite0", "dropout": 0.2, "stochastic_depth": 0.0}
+    method = {"name": "linear_probe", "head": head}
+    return ConfigDict({"model": model, "init": "efficientnet-lite0", "method": method})
 
 
-def lite_student(*, teacher: str, rules: tuple, updates: int, init: str = "", layer_decay: float = 1.0) -> ConfigDict:
-    """A noisy student: as `lite`, and three unlabelled pictures for each labelled one, under more noise."""
-    block = lite(init=init, updates=updates, rules=rules, layer_decay=layer_decay)
-    block.model.stochastic_depth = 0.2
-    block.update(
-        {
-            "method": {"name": "noisy_student", "unlabelled_weight": 1.0, "label_smoothing": 0.1},
-            "teacher": teacher,
-            "batch": {"labelled": 32, "unlabelled": 96},
-            "augment": noise(),
-            "pseudo_labels": {"threshold": 0.3, "balance": True, "per_class": 0, "soft": True},
-        }
-    )
-    return block
+def lite(*, variant: str, stochastic_depth: float) -> dict[str, Any]:
+    """Returns the model block of an EfficientNet-Lite that is trained for few steps.
+
+    Args:
+        variant: "lite0" to "lite4".
+        stochastic_depth: rate of the last block, in [0, 1).
+    """
+    return {
+        "name": "efficientnet",
+        "variant": variant,
+        "dropout": 0.2,
+        "stochastic_depth": stochastic_depth,
+        "norm_momentum": 0.9,
+    }
 
 
-def strong() -> ConfigDict:
-    """RandAugment, then CutMix or MixUp: for long training on few images."""
-    return ConfigDict(
-        {
-            "ops": ("random_resized_crop", "flip", "randaugment", "mixup_or_cutmix"),
-            "random_resized_crop": {"area_min": 0.25},
-            "randaugment": {"layers": 2, "magnitude": 9.0, "magnitude_std": 0.5},
-            "mixup_or_cutmix": {"mixup_alpha": 0.2, "cutmix_alpha": 1.0},
-        }
-    )
+def crops() -> dict[str, Any]:
+    """Returns the usual augmentation of photographs: a random crop, a flip, and a small change of color."""
+    return {
+        "ops": ("random_resized_crop", "flip", "color_jitter"),
+        "random_resized_crop": {"area_min": 0.35},
+        "color_jitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2},
+    }
+
+
+def noise() -> dict[str, Any]:
+    """Returns the input noise of a student on photographs: a random crop, a flip, RandAugment and cutout."""
+    return {
+        "ops": ("random_resized_crop", "flip", "randaugment", "cutout"),
+        "random_resized_crop": {"area_min": 0.35},
+        "randaugment": {"layers": 2, "magnitude": 9.0, "magnitude_std": 0.5},
+        "cutout": {"size": 24},
+    }
+
+
+def strong() -> dict[str, Any]:
+    """Returns an augmentation for long training on few images: RandAugment, then CutMix or MixUp."""
+    return {
+        "ops": ("random_resized_crop", "flip", "randaugment", "mixup_or_cutmix"),
+        "random_resized_crop": {"area_min": 0.25},
+        "randaugment": {"layers": 2, "magnitude": 9.0, "magnitude_std": 0.5},
+        "mixup_or_cutmix": {"mixup_alpha": 0.2, "cutmix_alpha": 1.0},
+    }
+
+
+def tfds(*, dataset: str, size: int, test_split: str) -> dict[str, Any]:
+    """Returns the data block of a dataset of tensorflow-datasets that is prepared as array_record.
+
+    Args:
+        dataset: its name there.
+        size: height and width of the images, in pixels.
+        test_split: name of the split with the test images.
+    """
+    source = {"name": "tfds", "dataset": dataset, "size": size, "test_split": test_split, "crop": 0.875}
+    return {"source": source}
 
 
 def stand_in(*, classes: int, labels_per_class: int = 0, size: int = 32) -> ConfigDict:
-    """What `:tiny` takes in place of a data set that has to be downloaded."""
+    """Returns the data block of the `:tiny` form where the dataset would have to be downloaded: drawn images.
+
+    Args:
+        classes: number of classes; `4 * classes` images are drawn, and `classes` of them are test images.
+        labels_per_class: labels that are used, of each class; 0: all.
+        size: height and width of the images, in pixels.
+    """
     source = {"name": "synthetic", "classes": classes, "size": size, "images": 4 * classes}
-    return ConfigDict({"source": source, "labels_per_class": labels_per_class, "test": classes, "validation": 0})
-
-
-def tfds(*, name: str, size: int, split: str = "train", test_split: str = "test") -> ConfigDict:
-    """A data set of tensorflow-datasets, prepared as array_record."""
-    source = {"dataset": name, "size": size, "split": split, "test_split": test_split, "data_dir": "", "crop": 0.875}
-    return ConfigDict({"source": {"name": "tfds"} | source, "labels_per_class": 0, "test": 0, "validation": 0})
+    return ConfigDict({"source": source, "labels_per_class": labels_per_class, "test": classes})
 
 
 def sgd(*, learning_rate: float, weight_decay: float, warmup_percent: float = 0.0) -> ConfigDict:
-    """Nesterov momentum with cosine decay."""
+    """Returns an optimizer block: SGD with Nesterov momentum 0.9 and cosine decay.
+
+    Args:
+        learning_rate: the highest one, after the warm-up.
+        weight_decay: coefficient, 0.0 or more, of kernels only; added to the gradient.
+        warmup_percent: length of the linear warm-up, in percent of the steps.
+    """
     return ConfigDict(
         {
             "algorithm": {"name": "sgd", "momentum": 0.9},
             "learning_rate": learning_rate,
-            "warmup": 0,
             "warmup_percent": warmup_percent,
             "weight_decay": weight_decay,
             "clip": 0.0,
@@ -152,7 +164,7 @@ def sgd(*, learning_rate: float, weight_decay: float, warmup_percent: float = 0.
 
 
 def shrink(config: ConfigDict) -> ConfigDict:
-    """The `:tiny` form: the same stages, two updates of few images each."""
+    """Returns `config` in its `:tiny` form: each stage is trained for two steps of at most 16 images."""
     for name in config.stages:
         block = config[name]
         if "optim" not in block:
@@ -165,7 +177,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
         if "unlabelled" in block.batch:
             block.batch.unlabelled = min(block.batch.unlabelled, 16)
         if "pseudo_labels" in block:
-            block.pseudo_labels.threshold = 0.0  # two updates make no confident teacher
+            block.pseudo_labels.threshold = 0.0  # two steps make no confident teacher
     return config
 
 

@@ -1,10 +1,14 @@
-"""A linear head on the features of a frozen network: your own pictures, in seconds.
+"""Linear heads on the features of a frozen pretrained network, fitted to your own images.
 
     python launch.py --config=configs/linear_probe.py --config.data.source.path=my_images --workdir=runs/probe
 
-A folder for each class. The network is EfficientNet-Lite0 as ImageNet left it, at 160 pixels; for another size say
-`--config.data.source.size=224`, for another network change `model` and `init` in a copy of this file. Test images come
-from `--config.data.source.test_path=FOLDER`, or `--config.data.test=200` keeps so many of the others.
+`my_images` has a folder for each class. Test images come from `--config.data.source.test_path=FOLDER`, or
+`--config.data.test=200` keeps 200 of the others. The network is EfficientNet-Lite0 as ImageNet left it, at 160 pixels;
+for another network change `model` and `init` in a copy of this file.
+
+Two CPU cores: 1.5 minutes with 3,000 images. Expected: 72.0% test accuracy with `logistic` (341 photographs of clothing
+in 10 classes, 20 labels per class, 3 seeds, 96 pixels: stage `head` of few_labels.py; 2026-11-21). `ridge` is not
+measured.
 """
 
 from ml_collections import ConfigDict
@@ -14,10 +18,8 @@ from configs import common
 
 def get_config(arg: str = "") -> ConfigDict:
     config, tiny = common.experiment(arg)
-    config.data = common.pictures(size=32 if tiny else 160)
-    config.data.update({"folds": 0, "fold": 0})
+    config.data = {"source": {"name": "folder", "path": "my_images", "size": 32 if tiny else 160}}  # 96 to 224
     config.stages = ("ridge", "logistic")
-    config.ridge = common.lite_head()
-    config.ridge.method.head = "ridge"
-    config.logistic = common.lite_head()
+    config.ridge = common.linear_head(head="ridge")
+    config.logistic = common.linear_head(head="logistic")
     return config

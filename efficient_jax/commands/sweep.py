@@ -165,12 +165,12 @@ def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) 
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"--sweep: {dict(overrides)} does not fit {module['CONFIG']!r}: {error}") from error
     folds = config.data.get("folds", 0)
-    if _split(module) == "validation" and not config.data.validation and not folds:
+    if _split(module) == "validation" and not config.data.get("validation", 0) and not folds:
         raise UserError(f"--sweep: SPLIT is 'validation', but {group!r} has no validation images")
     content = departures(config.to_dict()) | ({"VOTES": module["VOTES"]} if "VOTES" in module else {})
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     trial = {"id": digest, "group": group, "seed": config.seed, "overrides": dict(overrides)}
-    return trial | ({"fold": config.data.fold, "folds": folds} if folds else {})
+    return trial | ({"fold": config.data.get("fold", 0), "folds": folds} if folds else {})
 
 
 def _run(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
