@@ -7,7 +7,7 @@ r"""A pretrained network on your own images that a table (CSV) describes: the st
 images with the same value are never split between training and test. Where an image can have several labels, `labels`
 names columns of 0 and 1, in place of `label`.
 
-Not measured with a table; two CPU cores need 2 minutes for 200 images, as with finetune.py.
+Not measured.
 """
 
 from ml_collections import ConfigDict
