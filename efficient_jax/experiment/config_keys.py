@@ -274,7 +274,7 @@ def _prototype(key: Key, value: Any) -> Any:
     kinds = [getattr(kind, "__origin__", kind) for kind in union]
     written_as_tuple = isinstance(value, tuple) or (isinstance(value, str) and value.lstrip().startswith("("))
     if written_as_tuple and tuple in kinds:
-        return ()
+        return key.default if isinstance(key.default, tuple) else ()
     plain = next((kind for kind in kinds if kind in PLAIN and kind is not tuple), kinds[0])
     if isinstance(key.default, plain if isinstance(plain, type) else object) and key.default is not None:
         return key.default

@@ -118,7 +118,7 @@ def test_what_cannot_be_is_said(key, augmentations, change, message):
 
 
 def settings(block):
-    return [each.keywords for each in from_block(augment.OPS, block, "here", ("key", "example"))]
+    return [each.keywords for each in from_block(augment.OPS, block, "here")]
 
 
 def test_a_tuple_is_one_value_for_each_class():

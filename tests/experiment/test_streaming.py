@@ -99,7 +99,7 @@ def test_a_picture_that_vanishes_stops_the_run_which_then_carries_on(pictures, k
     content, save = lost.read_bytes(), checkpoint.save
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", lambda *args: (save(*args), lost.unlink(missing_ok=True)))
-        with pytest.raises(UserError, match=rf"^config.data.source: {lost} cannot be read any more .*; put the pict"):
+        with pytest.raises(UserError, match=rf"^config.data.source: {lost} cannot be read any more .*; put the image"):
             run(ready)
     lost.write_bytes(content)
     assert not (tmp_path / "teacher/result.json").exists()
