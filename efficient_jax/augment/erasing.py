@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Int32, PRNGKeyArray, Shaped
 
 from efficient_jax.augment import ranges
-from efficient_jax.augment.kernels import dtypes, resample
+from efficient_jax.augment.kernels import dtypes, positions
 from efficient_jax.augment.kernels.barrier import barrier
 from efficient_jax.augment.noise import hashed as random_bits
 from efficient_jax.augment.ranges import Range
@@ -144,7 +144,7 @@ def _turned_squares(
     angle: Array, period: Integer, bar: Integer, down: Integer, across: Integer, size: tuple[int, int]
 ) -> Bool[Array, "h w"]:
     """Returns a mask of a grid's squares, turned counter-clockwise about the image's center by an angle in radians."""
-    bits = resample.fraction_bits(size)
+    bits = positions.fraction_bits(size)
     cos, sin = (jnp.round(f(angle) * (1 << bits)).astype(jnp.int32) for f in (jnp.cos, jnp.sin))
     y = (jnp.arange(size[0], dtype=jnp.int32) - size[0] // 2)[:, None]
     x = jnp.arange(size[1], dtype=jnp.int32) - size[1] // 2

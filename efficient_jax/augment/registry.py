@@ -5,19 +5,13 @@ from collections.abc import Callable
 from efficient_jax.augment.collage import copy_paste, mosaic
 from efficient_jax.augment.color import (
     autocontrast,
-    brightness,
     brightness_add,
     channel_drop,
     channel_shuffle,
-    color_jitter,
-    contrast,
     equalize,
-    gamma,
     grayscale,
-    hue,
     invert,
     posterize,
-    saturation,
     solarize,
     solarize_add,
 )
@@ -38,17 +32,10 @@ from efficient_jax.augment.geometry.affine import (
     shear,
     translate,
 )
-from efficient_jax.augment.geometry.crop_flip import (
-    center_crop,
-    crop,
-    flip,
-    flip_vertical,
-    pad,
-    random_resized_crop,
-    resize,
-    rot90,
-)
+from efficient_jax.augment.geometry.crop_flip import center_crop, crop, flip, flip_vertical, pad, rot90
 from efficient_jax.augment.geometry.elastic import elastic, grid_distortion
+from efficient_jax.augment.geometry.resize import random_resized_crop, resize
+from efficient_jax.augment.jitter import brightness, color_jitter, contrast, gamma, hue, saturation
 from efficient_jax.augment.kernels.targets import filter_boxes
 from efficient_jax.augment.mixing import cutmix, mixup, mixup_or_cutmix, saliency_cutmix
 from efficient_jax.augment.noise import gaussian_noise, salt_and_pepper, shot_noise

@@ -17,7 +17,7 @@ from efficient_jax.commands.files import load_config, run_file
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.experiment.config_keys import allow, departures
-from efficient_jax.report import sweep_figure, tables
+from efficient_jax.report import sweep_figure, sweep_tables, tables
 
 
 def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
@@ -124,9 +124,9 @@ def described(records: list[dict[str, Any]], comparisons: tuple[Any, ...]) -> st
     Raises:
         UserError: two records have the same group, seed and fold.
     """
-    parts = [tables.markdown(tables.SWEEP_HEADERS, tables.sweep_rows(records))] if records else []
-    if fold_rows := tables.fold_rows(records):
-        parts.append(tables.markdown(tables.FOLD_HEADERS, fold_rows))
+    parts = [tables.markdown(sweep_tables.SWEEP_HEADERS, sweep_tables.sweep_rows(records))] if records else []
+    if fold_rows := sweep_tables.fold_rows(records):
+        parts.append(tables.markdown(sweep_tables.FOLD_HEADERS, fold_rows))
     if agreement := tables.agreement_line(
         [result for record in records for result in record["stages"].values() if "test" in result]
     ):
@@ -135,7 +135,9 @@ def described(records: list[dict[str, Any]], comparisons: tuple[Any, ...]) -> st
     known = {(record["group"], stage) for record in records for stage in record["stages"]}
     for a, b in comparisons:
         if {a, b} <= known:
-            rows.append([" / ".join(a), " / ".join(b), *tables.difference_cells(tables.differences(records, a, b))])
+            rows.append(
+                [" / ".join(a), " / ".join(b), *sweep_tables.difference_cells(sweep_tables.differences(records, a, b))]
+            )
     if rows:
         parts.append(tables.markdown(["this", "minus this", "points [95% interval]", "pairs"], rows))
     return "\n".join(parts)

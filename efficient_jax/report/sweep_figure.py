@@ -11,7 +11,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from efficient_jax.report.plots import COLORS
-from efficient_jax.report.tables import by_seed
+from efficient_jax.report.sweep_tables import by_seed
 
 MARKS = "o^x"  # the next one where there are more stages than colors
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efficient_jax import augment
-from efficient_jax.augment.geometry import affine
+from efficient_jax.augment.geometry import affine, random_matrices
 from efficient_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -170,7 +170,7 @@ def test_neighbouring_matrices_are_resampled_once(key):
     alone = jax.jit(augment.build(("rotate",), blocks)).lower(jax.random.split(key, N), BATCH)
     assert lowered.as_text().count("gather") == alone.as_text().count("gather") > 0
     keys = [jax.random.fold_in(jax.random.fold_in(k, 0), 1) for k in jax.random.split(key, N)]
-    matrices = [affine.random_rotation(k, (6, 6), degrees=30.0) for k in keys[:4]]
+    matrices = [random_matrices.random_rotation(k, (6, 6), degrees=30.0) for k in keys[:4]]
     expected = [affine.transform({"image": BATCH["image"][i]}, m)["image"] for i, m in enumerate(matrices)]
     np.testing.assert_array_equal(chained[:4], np.stack(expected))
 

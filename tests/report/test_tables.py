@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from efficient_jax.errors import UserError
-from efficient_jax.report import tables
+from efficient_jax.report import sweep_tables, tables
 
 PSEUDO = {"pool": 50, "kept": 40, "known": 0, "right": 0, "classes_without": 0}
 
@@ -119,7 +119,7 @@ def test_a_terminal_table_may_be_empty():
 
 def test_paired_difference_by_hand():
     of = {"base": {0: 80, 1: 70, 2: 60}, "more": {0: 81, 1: 72, 2: 63}}
-    difference = tables.differences(records("g", of), ("g", "more"), ("g", "base"))
+    difference = sweep_tables.differences(records("g", of), ("g", "more"), ("g", "base"))
     # differences 1, 2, 3: mean 2, sd 1, t(0.975, 2) = 4.30265, half width 4.30265 / sqrt(3) = 2.48414
     assert difference.mean == pytest.approx(2.0)
     assert (difference.low, difference.high) == pytest.approx((-0.48414, 4.48414), abs=1e-5)
@@ -129,13 +129,13 @@ def test_paired_difference_by_hand():
 def test_pairs_go_by_seed_not_by_line():
     of = {"base": {0: 80, 1: 70, 2: 60}, "more": {0: 81, 1: 72, 2: 63}}
     forward = records("a", of)
-    difference = tables.differences([*forward[::-1], *records("b", of)], ("a", "more"), ("b", "base"))
+    difference = sweep_tables.differences([*forward[::-1], *records("b", of)], ("a", "more"), ("b", "base"))
     assert difference.mean == pytest.approx(2.0)
 
 
 def test_unpaired_seeds_are_dropped_and_named():
     of = {"base": {0: 80, 1: 70, 7: 10}, "more": {0: 81, 1: 73, 9: 99}}
-    first, second = tables.sweep_rows(records("g", of))
+    first, second = sweep_tables.sweep_rows(records("g", of))
     assert first == ["g", "base", "3", "53.33", "–", "–", "–"]
     # differences 1, 3: mean 2, sd sqrt(2), t(0.975, 1) = 12.7062, half width 12.7062
     assert second == [
@@ -150,21 +150,21 @@ def test_unpaired_seeds_are_dropped_and_named():
 
 
 def test_one_pair_has_no_interval():
-    difference = tables.differences(records("g", {"a": {0: 80}, "b": {0: 75}}), ("g", "a"), ("g", "b"))
+    difference = sweep_tables.differences(records("g", {"a": {0: 80}, "b": {0: 75}}), ("g", "a"), ("g", "b"))
     assert difference.mean == pytest.approx(5.0)
     assert math.isnan(difference.low)
-    assert tables.difference_cells(difference) == ["+5.00 [no interval]", "1"]
+    assert sweep_tables.difference_cells(difference) == ["+5.00 [no interval]", "1"]
 
 
 def test_without_a_pair_there_is_no_difference():
-    _, row = tables.sweep_rows(records("g", {"a": {0: 80}, "b": {1: 75}}))
+    _, row = sweep_tables.sweep_rows(records("g", {"a": {0: 80}, "b": {1: 75}}))
     assert row[5:] == ["–", "0 (unpaired, left out: seeds 0, 1)"]
 
 
 def test_stages_are_compared_with_the_previous_one_or_with_the_baseline():
     trials = records("g", {"a": {0: 50, 1: 50}, "b": {0: 60, 1: 60}, "c": {0: 61, 1: 61}})
-    assert [row[4] for row in tables.sweep_rows(trials)] == ["–", "a", "b"]
-    rows = tables.sweep_rows(trials, baseline="a")
+    assert [row[4] for row in sweep_tables.sweep_rows(trials)] == ["–", "a", "b"]
+    rows = sweep_tables.sweep_rows(trials, baseline="a")
     assert [row[4] for row in rows] == ["–", "a", "a"]
     assert rows[2][5] == "+11.00 [+11.00, +11.00]"
 
@@ -172,12 +172,12 @@ def test_stages_are_compared_with_the_previous_one_or_with_the_baseline():
 def test_a_seed_recorded_twice_is_refused():
     trials = records("g", {"a": {3: 50}})
     with pytest.raises(UserError, match=r"seed 3 of 'g' is recorded twice"):
-        tables.sweep_rows(trials + trials)
+        sweep_tables.sweep_rows(trials + trials)
 
 
 def test_unknown_stage_names_the_nearest():
     with pytest.raises(UserError, match=r"no record of g / studnet; the nearest is g / student"):
-        tables.differences(records("g", {"student": {0: 1}, "a": {0: 1}}), ("g", "studnet"), ("g", "a"))
+        sweep_tables.differences(records("g", {"student": {0: 1}, "a": {0: 1}}), ("g", "studnet"), ("g", "a"))
 
 
 def test_markdown_keeps_bars_inside_cells():
@@ -189,9 +189,9 @@ def test_folds_are_shown_beside_each_other():
         {"group": "few", "seed": 0, "fold": fold, "stages": {"head": {"correct": correct, "n": 10}}}
         for fold, correct in ((1, 7), (0, 5), (2, 9))
     ]
-    assert tables.fold_rows(records) == [["few", "head", "0", "50.0 70.0 90.0", "70.00", "20.00"]]
-    assert tables.sweep_rows(records)[0][2:4] == ["3", "70.00"]
-    assert tables.fold_rows([{"group": "few", "seed": 0, "stages": {}}]) == []
+    assert sweep_tables.fold_rows(records) == [["few", "head", "0", "50.0 70.0 90.0", "70.00", "20.00"]]
+    assert sweep_tables.sweep_rows(records)[0][2:4] == ["3", "70.00"]
+    assert sweep_tables.fold_rows([{"group": "few", "seed": 0, "stages": {}}]) == []
 
 
 def test_validation_is_compared_with_the_test():

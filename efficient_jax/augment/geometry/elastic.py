@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from efficient_jax.augment.kernels import loops, resample, targets
 from efficient_jax.augment.kernels.dtypes import Fill
-from efficient_jax.augment.kernels.resample import Size
+from efficient_jax.augment.kernels.positions import Size
 from efficient_jax.errors import UserError
 from efficient_jax.types import Example
 

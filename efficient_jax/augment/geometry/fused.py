@@ -18,16 +18,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray, Shaped
 
-from efficient_jax.augment.geometry import affine, crop_flip, elastic
+from efficient_jax.augment.geometry import affine, crop_flip, elastic, resize
 from efficient_jax.augment.kernels import matrices, resample, targets
 from efficient_jax.augment.kernels.dtypes import Fill
-from efficient_jax.augment.kernels.resample import Size
+from efficient_jax.augment.kernels.positions import Size
 from efficient_jax.augment.kernels.targets import Inverse
 from efficient_jax.errors import UserError
 from efficient_jax.types import Augmentation, Example
 
 RESAMPLED = (*affine.MATRICES, "elastic")
-JOINING = (*crop_flip.MATRICES, *crop_flip.WINDOWS)  # between two of those
+JOINING = (*crop_flip.MATRICES, *resize.WINDOWS)  # between two of those
 Image = Shaped[Array, "h w *c"]
 
 
@@ -135,14 +135,14 @@ def _drawn(step: Step, key: PRNGKeyArray, old: Size) -> Warp | Part:
         alpha, sigma = settings["alpha"], settings["sigma"]
         seen, forward = elastic.random_bending(key, old, alpha=alpha, sigma=sigma)
         return _bent(seen, forward, old, coin, around)
-    if step.op in crop_flip.WINDOWS:
-        window, size = crop_flip.WINDOWS[step.op](key, old, **settings)
+    if step.op in resize.WINDOWS:
+        window, size = resize.WINDOWS[step.op](key, old, **settings)
         _keeps(step, old, size)
         if coin is not None:
             window = jnp.where(coin, window, jnp.array([0, 0, *old], jnp.float32))
-        inverse = crop_flip.through_window(window, old, size)
+        inverse = resize.through_window(window, old, size)
         warp = Warp(inverse, old, size, ("constant", 0.0), straight=True)
-        return _part(warp)._replace(image=partial(crop_flip.shown, window=window, size=size))
+        return _part(warp)._replace(image=partial(resize.shown, window=window, size=size))
     if step.op in crop_flip.MATRICES:
         inverse, size = crop_flip.MATRICES[step.op](key, old, **settings)
         outside = around if settings.get("padding", settings.get("pixels", 0)) else None

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from efficient_jax.augment.kernels import targets
-from efficient_jax.augment.kernels.resample import Size
+from efficient_jax.augment.kernels.positions import Size
 from efficient_jax.augment.kernels.targets import Inverse
 
 Scalar = Float[Array, ""] | float

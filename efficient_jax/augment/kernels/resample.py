@@ -12,115 +12,28 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Int32, Shaped, UInt32
 
 from efficient_jax.augment.kernels import dtypes, loops
 from efficient_jax.augment.kernels.barrier import barrier
 from efficient_jax.augment.kernels.dtypes import Fill
 from efficient_jax.augment.kernels.packed import EVEN, Pixels, fill_pixel, pack, unpack
+from efficient_jax.augment.kernels.positions import (
+    BORDERS,
+    POINT_BITS,
+    Matrix,
+    Position,
+    Size,
+    affine_positions,
+    fixed_point,
+    fixed_points,
+    fraction_bits,
+    from_corner,
+    onto_ring,
+)
 from efficient_jax.settings import choose
 
-Matrix = Int32[Array, "2 3"]
-Size = tuple[int, ...]  # height, width
-Position = Int32[Array, "h w"]
-MOST_OUT = 16.0
-BORDERS = ("constant", "edge", "reflect")
-"""What is seen outside an image: a constant level, the nearest pixel, or the image mirrored about the center of its
-outermost pixels. The modes of the same name of `numpy.pad`; scipy.ndimage says constant, nearest and mirror."""
 _HALF = 0x00800080
-
-
-def fraction_bits(*sizes: Size) -> int:
-    """Returns the bits behind the point of an integer matrix: as many as keep every coordinate inside int32.
-
-    Args:
-        *sizes: (height, width) of every image that the matrix connects.
-
-    Returns: at most 16 bits.
-    """
-    return min(16, 25 - max(height + width for height, width in sizes).bit_length())
-
-
-def fixed_point(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Matrix:
-    """Returns the integer form of an inverse warp.
-
-    Args:
-        matrix: takes a point of the output to the point of the input, in pixels from the center. It zooms out at most
-            MOST_OUT times beyond what `size` makes smaller.
-        source, size: (height, width) of the input and of the output.
-
-    Returns: integers with `fraction_bits(source, size)` bits behind the point.
-    """
-    return jnp.round(_scaled(matrix, source, size)).astype(jnp.int32)
-
-
-def _scaled(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Float[Array, "2 3"]:
-    unit: int = 2 ** fraction_bits(source, size)
-    return within_limits(matrix, source, size) * unit
-
-
-def within_limits(matrix: Float[Array, "2 3"], source: Size, size: Size) -> Float[Array, "2 3"]:
-    """Returns an inverse warp clipped to what integer coordinates can hold.
-
-    Args:
-        matrix: takes a point of the output to the point of the input, in pixels from the center.
-        source, size: (height, width) of the input and of the output.
-
-    Returns: the matrix: it zooms out at most MOST_OUT times beyond what `size` makes smaller.
-    """
-    down, across = (MOST_OUT * max(1.0, old / new) for old, new in zip(source, size, strict=True))
-    far = 2.0 * max(sum(source), sum(size))
-    limit = jnp.array([[across, MOST_OUT, far], [MOST_OUT, down, far]])
-    return jnp.clip(matrix, -limit, limit)
-
-
-def _affine_positions(matrix: Matrix, source: Size, size: Size, border: str) -> tuple[Position, Position]:
-    """Returns the point that each output pixel shows: (x, y) with `fraction_bits + 1` bits behind the point."""
-    bits = fraction_bits(source, size)
-    across = 2 * jnp.arange(size[1], dtype=jnp.int32) - (size[1] - 1)  # in half pixels from the center: integers
-    down = (2 * jnp.arange(size[0], dtype=jnp.int32) - (size[0] - 1))[:, None]
-
-    def along(row: Int32[Array, " 3"], length: int) -> Position:
-        position = row[0] * across + row[1] * down + (2 * row[2] + ((length - 1) << bits))
-        return _inside(position, length, bits + 1, border)
-
-    return along(matrix[0], source[1]), along(matrix[1], source[0])
-
-
-def _onto_ring(position: Position, length: int, bits: int) -> Position:
-    """Clips points more than a pixel outside to the ring around the image, where everything is fill."""
-    return jnp.clip(position, -(1 << bits), (length << bits) - 1)
-
-
-def _inside(position: Position, length: int, bits: int, border: str) -> Position:
-    """Returns the point that the border mode shows in place of one outside."""
-    last = (length - 1) << bits
-    if border == "edge":
-        return jnp.clip(position, 0, last)
-    if border == "reflect":
-        folded = lax.rem(jnp.abs(position), jnp.int32(max(2 * last, 1)))
-        return jnp.minimum(folded, 2 * last - folded)
-    return _onto_ring(position, length, bits)
-
-
-def fixed_points(points: Float[Array, "h w"], length: int, border: str = "constant") -> Position:
-    """Returns coordinates of single points as integers with `_POINT_BITS` bits behind the point.
-
-    Args:
-        points: one coordinate, in pixels from the center of the first pixel.
-        length: pixels of the image along that coordinate.
-        border: which point is shown in place of one outside, one of BORDERS.
-
-    Returns: int32 in the same shape.
-    """
-    if border == "reflect":
-        points = lax.rem(jnp.abs(points), jnp.asarray(max(2.0 * (length - 1), 1.0), points.dtype))
-    nearest = jnp.clip(points, -1.0, 2.0 * length)  # before rounding: a far point would not fit
-    return _inside(jnp.round(nearest * (1 << _POINT_BITS)).astype(jnp.int32), length, _POINT_BITS, border)
-
-
-_POINT_BITS = 14  # float32 has no more for images of 1000 pixels
 
 
 def _start(x: Position, y: Position, width: int, bits: int) -> Position:
@@ -204,14 +117,14 @@ def resample(
     """
     size = size or pixels.shape
     bits = fraction_bits(pixels.shape, size) + 1
-    return _bilinear(pixels, *_affine_positions(matrix, pixels.shape, size, border), bits, fill, channels)
+    return _bilinear(pixels, *affine_positions(matrix, pixels.shape, size, border), bits, fill, channels)
 
 
 def _resample_float(
     plane: Float[Array, "h w"], matrix: Matrix, fill: Float[Array, ""], *, size: Size, border: str
 ) -> Float[Array, "h w"]:
     bits = fraction_bits(plane.shape, size) + 1
-    return _bilinear_float(plane, *_affine_positions(matrix, plane.shape, size, border), bits, fill)
+    return _bilinear_float(plane, *affine_positions(matrix, plane.shape, size, border), bits, fill)
 
 
 def warp(
@@ -267,10 +180,10 @@ def warp_to(
     """
 
     def packed(pixels: Pixels, points: Int32[Array, "2 h2 w2"], *, fill: int, channels: int) -> Pixels:
-        return _bilinear(pixels, points[0], points[1], _POINT_BITS, fill, channels)
+        return _bilinear(pixels, points[0], points[1], POINT_BITS, fill, channels)
 
     def plane(values: Float[Array, "h w"], points: Int32[Array, "2 h2 w2"], fill: Float[Array, ""]) -> Array:
-        return _bilinear_float(values, points[0], points[1], _POINT_BITS, fill)
+        return _bilinear_float(values, points[0], points[1], POINT_BITS, fill)
 
     height, width = image.shape[:2]
     points = jnp.stack([fixed_points(x, width, _known(border)), fixed_points(y, height, border)])
@@ -318,23 +231,10 @@ def nearest(
     def one(mask: Shaped[Array, "h w"], matrix: Matrix) -> Shaped[Array, "h2 w2"]:
         columns, rows = jnp.arange(size[1]), jnp.arange(size[0])[:, None]
         positions = (row[0] * columns + row[1] * rows + row[2] for row in matrix)
-        x, y = (_onto_ring(p, length, bits) for p, length in zip(positions, mask.shape[::-1], strict=True))
+        x, y = (onto_ring(p, length, bits) for p, length in zip(positions, mask.shape[::-1], strict=True))
         return _pick(mask, x, y, bits)
 
-    return loops.platform_loop(one)(mask, _from_corner(inverse, mask.shape, size))
-
-
-def _from_corner(inverse: Float[Array, "2 3"], source: Size, size: Size) -> Matrix:
-    """Returns `fixed_point` from the upper left pixel instead of the center, with Pillow's rounding.
-
-    Pillow rounds the constant from the unrounded matrix; the difference decides about one pixel in a thousand.
-    """
-    scaled, fixed = _scaled(inverse, source, size), fixed_point(inverse, source, size)
-    last, old_last = (jnp.array([width - 1, height - 1]) for height, width in (size, source))
-    twice = (old_last << fraction_bits(source, size)) - fixed[:, :2] @ last
-    rest = (scaled - fixed.astype(jnp.float32))[:, :2] * last.astype(jnp.float32) / 2
-    offset = jnp.round((twice & 1).astype(jnp.float32) / 2 + scaled[:, 2] - jnp.sum(rest, axis=1))
-    return fixed.at[:, 2].set((twice >> 1) + offset.astype(jnp.int32))
+    return loops.platform_loop(one)(mask, from_corner(inverse, mask.shape, size))
 
 
 def nearest_to(
@@ -348,7 +248,7 @@ def nearest_to(
 
     Returns: the mask, its dtype kept.
     """
-    return _pick(mask, fixed_points(x, mask.shape[1]), fixed_points(y, mask.shape[0]), _POINT_BITS)
+    return _pick(mask, fixed_points(x, mask.shape[1]), fixed_points(y, mask.shape[0]), POINT_BITS)
 
 
 def _pick(mask: Shaped[Array, "h w"], x: Position, y: Position, bits: int) -> Shaped[Array, "h2 w2"]:
@@ -375,25 +275,25 @@ def stretch(image: Shaped[Array, "h w c"], y: Float[Array, " h2"], x: Float[Arra
         return jnp.concatenate([stretch(image[..., i : i + 4], y, x) for i in range(0, channels, 4)], axis=-1)
 
     def fixed(points: Float[Array, " n"], length: int) -> Int32[Array, " n"]:
-        return jnp.round(jnp.clip(points, 0.0, length - 1.0) * (1 << _POINT_BITS)).astype(jnp.int32)
+        return jnp.round(jnp.clip(points, 0.0, length - 1.0) * (1 << POINT_BITS)).astype(jnp.int32)
 
     def neighbours(position: Int32[Array, " n"], length: int) -> tuple[Array, Array]:
-        first = position >> _POINT_BITS
+        first = position >> POINT_BITS
         return first, jnp.minimum(first + 1, length - 1)
 
     def packed(pixels: Pixels, down: Int32[Array, " h2"], across: Int32[Array, " w2"]) -> Pixels:
         upper, lower = (pixels.at[i].get(mode="promise_in_bounds") for i in neighbours(down, height))
-        lines = barrier(lerp(upper, lower, weight(down, _POINT_BITS)[:, None], channels))
+        lines = barrier(lerp(upper, lower, weight(down, POINT_BITS)[:, None], channels))
         columns = [lines.at[:, i].get(mode="promise_in_bounds") for i in neighbours(across, width)]
         left, right = barrier(columns)
-        return barrier(lerp(left, right, weight(across, _POINT_BITS), channels))
+        return barrier(lerp(left, right, weight(across, POINT_BITS), channels))
 
     down, across = fixed(y, height), fixed(x, width)
     if image.dtype == jnp.uint8:
         return unpack(loops.platform_loop(packed)(pack(image), down, across), channels)
 
     def fraction(position: Int32[Array, " n"]) -> Float[Array, "n 1"]:
-        return (position & ((1 << _POINT_BITS) - 1)).astype(image.dtype)[:, None] / (1 << _POINT_BITS)
+        return (position & ((1 << POINT_BITS) - 1)).astype(image.dtype)[:, None] / (1 << POINT_BITS)
 
     upper, lower = (image[i] for i in neighbours(down, height))
     lines = upper + fraction(down)[:, None] * (lower - upper)

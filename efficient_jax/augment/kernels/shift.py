@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int32
 
-from efficient_jax.augment.kernels import resample
+from efficient_jax.augment.kernels import positions, resample
 from efficient_jax.augment.kernels.packed import Pixels
-from efficient_jax.augment.kernels.resample import Matrix
+from efficient_jax.augment.kernels.positions import Matrix
 
 
 def shear_rows(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -> Pixels:
@@ -19,13 +19,13 @@ def shear_rows(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -> P
 
     Args:
         pixels: packed pixels [h w].
-        matrix: inverse warp from `resample.fixed_point`, the identity but for matrix[0, 1].
+        matrix: inverse warp from `positions.fixed_point`, the identity but for matrix[0, 1].
         fill: packed pixel that lies outside.
         channels: channels of the pixels, in 1..4.
 
     Returns: packed pixels [h w].
     """
-    return _slide(pixels, matrix[0, 1], resample.fraction_bits(pixels.shape), fill, channels)
+    return _slide(pixels, matrix[0, 1], positions.fraction_bits(pixels.shape), fill, channels)
 
 
 def shear_columns(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -> Pixels:
@@ -33,13 +33,13 @@ def shear_columns(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -
 
     Args:
         pixels: packed pixels [h w].
-        matrix: inverse warp from `resample.fixed_point`, the identity but for matrix[1, 0].
+        matrix: inverse warp from `positions.fixed_point`, the identity but for matrix[1, 0].
         fill: packed pixel that lies outside.
         channels: channels of the pixels, in 1..4.
 
     Returns: packed pixels [h w].
     """
-    return _slide(pixels.T, matrix[1, 0], resample.fraction_bits(pixels.shape), fill, channels).T
+    return _slide(pixels.T, matrix[1, 0], positions.fraction_bits(pixels.shape), fill, channels).T
 
 
 def _slide(pixels: Pixels, slope: Int32[Array, ""], bits: int, fill: int, channels: int) -> Pixels:
@@ -62,7 +62,7 @@ def translate(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -> Pi
 
     Args:
         pixels: packed pixels [h w].
-        matrix: inverse warp from `resample.fixed_point`, the identity but for whole numbers in its last column.
+        matrix: inverse warp from `positions.fixed_point`, the identity but for whole numbers in its last column.
         fill: packed pixel that lies outside.
         channels: not used; `shear_rows` and `resample` have it.
 
@@ -70,7 +70,7 @@ def translate(pixels: Pixels, matrix: Matrix, *, fill: int, channels: int) -> Pi
     """
     del channels
     height, width = pixels.shape
-    shift = matrix[:, 2] >> resample.fraction_bits(pixels.shape)
+    shift = matrix[:, 2] >> positions.fraction_bits(pixels.shape)
     padded = jnp.pad(pixels, ((height, height), (width, width)), constant_values=jnp.uint32(fill))
     top, left = jnp.clip(height + shift[1], 0, 2 * height), jnp.clip(width + shift[0], 0, 2 * width)
     return lax.dynamic_slice(padded, (top, left), (height, width))

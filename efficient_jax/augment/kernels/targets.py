@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 from efficient_jax.augment import entries
 from efficient_jax.augment.kernels import resample
 from efficient_jax.augment.kernels.barrier import barrier
-from efficient_jax.augment.kernels.resample import Size
+from efficient_jax.augment.kernels.positions import Size
 from efficient_jax.errors import UserError
 from efficient_jax.types import Example
 

@@ -15,10 +15,10 @@ from jax import lax
 from jaxtyping import Array, Float, Int32
 
 from efficient_jax.augment import filters
-from efficient_jax.augment.kernels import dtypes, loops, packed, pointwise, resample, shift, targets
+from efficient_jax.augment.kernels import dtypes, loops, packed, pointwise, positions, resample, shift, targets
 from efficient_jax.augment.kernels.dtypes import Fill
 from efficient_jax.augment.kernels.packed import Pixels
-from efficient_jax.augment.kernels.resample import Matrix, Size
+from efficient_jax.augment.kernels.positions import Matrix, Size
 from efficient_jax.types import Example
 
 Amount = Int32[Array, ""]
@@ -113,13 +113,13 @@ _SINES = np.round(2**16 * np.sin(2 * np.pi * np.arange(_TURN) / _TURN)).astype(n
 
 
 def _rotation(amount: Amount, size: Size) -> Matrix:
-    sines = jnp.asarray(_SINES) >> (16 - resample.fraction_bits(size))
+    sines = jnp.asarray(_SINES) >> (16 - positions.fraction_bits(size))
     sin, cos = sines[amount % _TURN], sines[(amount + _TURN // 4) % _TURN]
     return jnp.stack([cos, -sin, jnp.int32(0), sin, cos, jnp.int32(0)]).reshape(2, 3)
 
 
 def _entry(amount: Amount, size: Size, *, row: int, column: int, per_unit: int) -> Matrix:
-    one = 1 << resample.fraction_bits(size)
+    one = 1 << positions.fraction_bits(size)
     return (jnp.eye(2, 3, dtype=jnp.int32) * one).at[row, column].set(amount * one // per_unit)
 
 
@@ -212,18 +212,18 @@ def matrix_of_each(drawn: Layers, amounts: Layers, *, ops: tuple[str, ...], size
         ops: names of OPERATIONS.
         size: (height, width) of the image.
 
-    Returns: inverse warps with `resample.fraction_bits(size)` bits behind the point.
+    Returns: inverse warps with `positions.fraction_bits(size)` bits behind the point.
     """
 
     def matrix(op: Int32[Array, ""], amount: Amount) -> Matrix:
-        unchanged = jnp.eye(2, 3, dtype=jnp.int32) * (1 << resample.fraction_bits(size))
+        unchanged = jnp.eye(2, 3, dtype=jnp.int32) * (1 << positions.fraction_bits(size))
         return _select(ops, op, {name: MATRICES[name](amount, size) for name in MATRICES if name in ops}, unchanged)
 
     return jax.vmap(matrix)(drawn, amounts)
 
 
 def _as_float(matrices: Int32[Array, "layers 2 3"], size: Size) -> Float[Array, "layers 3 3"]:
-    upper = matrices.astype(jnp.float32) / (1 << resample.fraction_bits(size))
+    upper = matrices.astype(jnp.float32) / (1 << positions.fraction_bits(size))
     return jnp.concatenate([upper, jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), (len(upper), 1, 3))], axis=1)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from efficient_jax import settings
-from efficient_jax.augment import color, combinators, filters
+from efficient_jax.augment import color, combinators, filters, jitter
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.augment.policies import engine
 from efficient_jax.errors import UserError
@@ -151,4 +151,4 @@ def three_augment(key: PRNGKeyArray, example: Example) -> Example:
     """
     chosen, jittered = jax.random.split(key)
     example = _THREE(chosen, example)
-    return color.color_jitter(jittered, example, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.0)
+    return jitter.color_jitter(jittered, example, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.0)

@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.ndimage import minimum_filter
 
 from efficient_jax import augment
-from efficient_jax.augment.geometry import affine
+from efficient_jax.augment.geometry import affine, random_matrices
 from efficient_jax.augment.kernels import matrices
 from efficient_jax.errors import UserError
 
@@ -30,15 +30,15 @@ def test_affine_draws_within_its_ranges(key):
 @pytest.mark.parametrize(
     ("draw", "settings", "entry", "largest"),
     [
-        (affine.random_rotation, {"degrees": 30.0}, (1, 0), 0.5),
-        (affine.random_shear, {"x": 0.3}, (0, 1), 0.3),
-        (affine.random_translation, {"x": 0.25, "y": 0.0}, (0, 2), 10.0),
-        (affine.random_zoom, {"scale": 0.25}, (0, 0), 1.25),
+        (random_matrices.random_rotation, {"degrees": 30.0}, (1, 0), 0.5),
+        (random_matrices.random_shear, {"x": 0.3}, (0, 1), 0.3),
+        (random_matrices.random_translation, {"x": 0.25, "y": 0.0}, (0, 2), 10.0),
+        (random_matrices.random_zoom, {"scale": 0.25}, (0, 0), 1.25),
     ],
 )
 def test_draws_fill_their_range(key, draw, settings, entry, largest):
     entries = jax.jit(jax.vmap(lambda k: draw(k, (30, 40), **settings)))(jax.random.split(key, 500))[:, *entry]
-    least = 0.8 if draw is affine.random_zoom else -largest
+    least = 0.8 if draw is random_matrices.random_zoom else -largest
     assert least - 1e-5 <= entries.min() < least + 0.05 * abs(largest)
     assert largest - 0.05 * abs(largest) < entries.max() <= largest + 1e-5
 
@@ -52,17 +52,17 @@ def test_ranges_are_one_sided(key, limits):
     def entries(draw, name, unit):
         return jax.vmap(lambda k: draw(k, (30, 40), **{name: (low * unit, high * unit)}))(keys)
 
-    turned = entries(affine.random_rotation, "degrees", 1.0)
+    turned = entries(random_matrices.random_rotation, "degrees", 1.0)
     angles = np.degrees(np.arctan2(turned[:, 1, 0], turned[:, 0, 0]))
-    moved = -entries(affine.random_affine, "translate", 0.01)[:, :2, 2] / jnp.array([40.0, 30.0])
-    sheared = entries(affine.random_shear, "x", 0.01)[:, 0, 1]
+    moved = -entries(random_matrices.random_affine, "translate", 0.01)[:, :2, 2] / jnp.array([40.0, 30.0])
+    sheared = entries(random_matrices.random_shear, "x", 0.01)[:, 0, 1]
     for amounts in (angles, np.asarray(moved).ravel() * 100, sheared * 100):
         assert low - 1e-4 <= amounts.min() <= low + 0.05 * (high - low) + 1e-4
         assert high - 0.05 * (high - low) - 1e-4 <= amounts.max() <= high + 1e-4
 
 
 def test_a_range_of_a_zoom_is_its_factors(key):
-    draws = jax.vmap(lambda k: affine.random_zoom(k, (30, 40), scale=(1.0, 1.5)))(jax.random.split(key, 300))
+    draws = jax.vmap(lambda k: random_matrices.random_zoom(k, (30, 40), scale=(1.0, 1.5)))(jax.random.split(key, 300))
     factors = 1 / np.asarray(draws[:, 0, 0])
     assert 1 - 1e-5 <= factors.min() < 1.03
     assert 1.45 < factors.max() <= 1.5 + 1e-5
@@ -71,8 +71,8 @@ def test_a_range_of_a_zoom_is_its_factors(key):
 
 def test_a_number_draws_what_it_drew(key):
     expected = matrices.rotation(jax.random.uniform(key, (1,), minval=-1.0)[0] * 30)
-    np.testing.assert_array_equal(affine.random_rotation(key, (3, 4), degrees=30.0), expected)
-    np.testing.assert_array_equal(affine.random_rotation(key, (3, 4), degrees=(-30.0, 30.0)), expected)
+    np.testing.assert_array_equal(random_matrices.random_rotation(key, (3, 4), degrees=30.0), expected)
+    np.testing.assert_array_equal(random_matrices.random_rotation(key, (3, 4), degrees=(-30.0, 30.0)), expected)
 
 
 OLD, NEW = ((50.0, 50.0), (200.0, 50.0), (50.0, 200.0)), ((100.0, 100.0), (200.0, 50.0), (100.0, 250.0))

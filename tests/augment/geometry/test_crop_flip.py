@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from efficient_jax.augment.geometry import crop_flip
+from efficient_jax.augment.geometry import crop_flip, resize
 from efficient_jax.errors import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
@@ -83,16 +83,16 @@ def test_resize_is_pillows(key, size, dtype):
     image = np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR), int)
     scale = 1 if dtype == np.uint8 else 255
-    out = crop_flip.resize(key, {"image": jnp.asarray((image / dtype(scale)).astype(dtype))}, size=size)["image"]
+    out = resize.resize(key, {"image": jnp.asarray((image / dtype(scale)).astype(dtype))}, size=size)["image"]
     assert out.dtype == dtype
     assert np.abs(np.asarray(out) * np.float64(scale) - expected).max() <= 2
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (20, 40)])
 def test_crops_have_the_law_of_drawing_until_one_fits(key, shape, monkeypatch):
-    monkeypatch.setattr(crop_flip, "_show", window_only)
+    monkeypatch.setattr(resize, "_show", window_only)
     height, width = shape
-    windows = many(crop_flip.random_resized_crop, np.zeros((height, width, 1), np.uint8), key, 4000)
+    windows = many(resize.random_resized_crop, np.zeros((height, width, 1), np.uint8), key, 4000)
     rng = np.random.default_rng(0)
     area, ratio = rng.uniform(0.08, 1, 40000) * height * width, np.exp(rng.uniform(-1, 1, 40000) * np.log(4 / 3))
     rows, columns = np.sqrt(area / ratio), np.sqrt(area * ratio)
@@ -105,20 +105,20 @@ def test_crops_have_the_law_of_drawing_until_one_fits(key, shape, monkeypatch):
 
 
 def test_where_no_shape_fits_the_middle_is_shown(key, monkeypatch):
-    monkeypatch.setattr(crop_flip, "_show", window_only)
-    window = crop_flip.random_resized_crop(key, {"image": jnp.zeros((4, 40, 3))}, area_min=0.5)["image"]
+    monkeypatch.setattr(resize, "_show", window_only)
+    window = resize.random_resized_crop(key, {"image": jnp.zeros((4, 40, 3))}, area_min=0.5)["image"]
     np.testing.assert_allclose(window, [0, 20 - 8 / 3, 4, 16 / 3], rtol=1e-6)
 
 
 def test_the_whole_picture_is_the_identity(key):
-    whole = crop_flip.random_resized_crop(key, {"image": jnp.asarray(NOISE)}, area_min=1.0, ratio=1.0)["image"]
+    whole = resize.random_resized_crop(key, {"image": jnp.asarray(NOISE)}, area_min=1.0, ratio=1.0)["image"]
     np.testing.assert_array_equal(whole, NOISE)
 
 
 def test_a_crop_of_a_ramp_is_a_ramp(key):
     """The step between neighbours tells the window's size, the middle its place."""
     ramp = jnp.broadcast_to(jnp.linspace(0, 1, 41)[None, :, None], (41, 41, 1))
-    out = many(crop_flip.random_resized_crop, ramp, key, 20, area_min=0.2, area_max=0.5)[..., 0]
+    out = many(resize.random_resized_crop, ramp, key, 20, area_min=0.2, area_max=0.5)[..., 0]
     steps = np.diff(out[:, 20], axis=1)[:, 5:-5]
     np.testing.assert_allclose(steps, np.broadcast_to(steps[:, :1], steps.shape), atol=2e-5)
     assert (steps[:, 0] < 1 / 40).all()
@@ -127,7 +127,7 @@ def test_a_crop_of_a_ramp_is_a_ramp(key):
 def test_smaller_crops_average(key):
     """Stripes one pixel wide become gray when they are made smaller, not stripes of another width."""
     stripes = jnp.broadcast_to((jnp.arange(64) % 2).astype(jnp.float32)[None, :, None], (64, 64, 1))
-    out = many(crop_flip.random_resized_crop, stripes, key, 8, size=(16, 16), area_min=0.9)
+    out = many(resize.random_resized_crop, stripes, key, 8, size=(16, 16), area_min=0.9)
     assert np.abs(out[:, :, 2:-2] - 0.5).max() < 0.1
 
 
@@ -136,11 +136,11 @@ def test_smaller_crops_average(key):
     [
         (crop_flip.crop, {"size": (20, 20)}, "20 x 20 does not fit into an image of 7 x 12"),
         (crop_flip.center_crop, {"size": (0, 4)}, "1 or more each"),
-        (crop_flip.resize, {"size": (0, 3)}, "1 or more"),
+        (resize.resize, {"size": (0, 3)}, "1 or more"),
         (crop_flip.pad, {"pixels": 1, "border": "reflct"}, "did you mean 'reflect'"),
         (crop_flip.crop, {"border": "wrap"}, "crop.border"),
         (crop_flip.center_crop, {"size": (8,)}, "1 or more each"),
-        (crop_flip.random_resized_crop, {"area_min": 0.0}, "area_min"),
+        (resize.random_resized_crop, {"area_min": 0.0}, "area_min"),
         (crop_flip.flip, {"probability": 1.5}, r"not in 0\.\.1"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from efficient_jax.augment.kernels import matrices, resample
+from efficient_jax.augment.kernels import matrices, positions, resample
 
 warp = jax.jit(resample.warp, static_argnames=("fill", "size"))
 warp_to = jax.jit(resample.warp_to, static_argnames="fill")
@@ -106,7 +106,7 @@ def test_nearest_shear_and_shift_are_pillows(size, inverse):
 MODES = {"constant": "grid-constant", "edge": "nearest", "reflect": "mirror"}
 
 
-@pytest.mark.parametrize("border", resample.BORDERS)
+@pytest.mark.parametrize("border", positions.BORDERS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_borders_are_scipys(border, dtype, channels):
@@ -135,7 +135,7 @@ def test_borders_are_scipys(border, dtype, channels):
         assert difference.max() <= (2.5 if dtype == np.uint8 else 0.6)
 
 
-@pytest.mark.parametrize("border", resample.BORDERS)
+@pytest.mark.parametrize("border", positions.BORDERS)
 def test_whole_pixels_outside_are_numpys(border):
     image = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
     around = {"constant_values": 0} if border == "constant" else {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from efficient_jax.augment.kernels import matrices, packed, resample, targets
+from efficient_jax.augment.kernels import matrices, packed, positions, resample, targets
 from efficient_jax.augment.policies import engine
 
 OPS = tuple(engine.OPERATIONS)
@@ -84,7 +84,7 @@ def test_shears_and_shifts_are_what_the_resampler_does(name, size):
 )
 def test_matrices_are_those_of_geometry(name, value, inverse):
     amount = jnp.int32(round(value * engine.OPERATIONS[name].steps))
-    matrix = engine.MATRICES[name](amount, SIZE) / (1 << resample.fraction_bits(SIZE))
+    matrix = engine.MATRICES[name](amount, SIZE) / (1 << positions.fraction_bits(SIZE))
     np.testing.assert_allclose(matrix, inverse[:2], atol=3e-5)
 
 

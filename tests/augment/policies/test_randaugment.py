@@ -172,7 +172,7 @@ def test_three_augment_is_one_of_three_and_jitter(key, monkeypatch):
         assert (brightness, contrast, saturation, hue) == (0.3, 0.3, 0.3, 0.0)
         return example
 
-    monkeypatch.setattr(randaugment.color, "color_jitter", same)
+    monkeypatch.setattr(randaugment.jitter, "color_jitter", same)
     image = pictures(1, 14, 3)[0]
     keys = jax.random.split(key, 600)
     out = np.asarray(jax.jit(jax.vmap(lambda key: randaugment.three_augment(key, {"image": image})["image"]))(keys))
