@@ -44,11 +44,11 @@ def soup_of(
     first, spec = members[0], members[0].spec
     task = TASKS[spec.task]
     for trained in members:
-        theirs, ours = trained.spec.to_json(), spec.to_json()
+        record, wanted = trained.spec.to_json(), spec.to_json()
         for key in ("model", "settings", "classes", "image_shape", "mean", "std"):
-            if theirs[key] != ours[key]:
+            if record[key] != wanted[key]:
                 raise UserError(
-                    f"--soup: {key} of {trained.name!r} is {theirs[key]}, of {first.name!r} {ours[key]}; weights of "
+                    f"--soup: {key} of {trained.name!r} is {record[key]}, of {first.name!r} {wanted[key]}; weights of "
                     "different networks have no mean, but --vote takes any"
                 )
         if differences := checkpoint.compare(trained.variables, first.variables):

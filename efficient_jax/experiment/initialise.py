@@ -138,10 +138,10 @@ def check(model: tuple[str, Mapping[str, Any]], variables: Tree, stage: StageCon
 
     Raises: UserError for another architecture.
     """
-    theirs, ours = ({"name": name} | dict(settings) for name, settings in (model, stage.model))
-    keys = ["name"] if theirs["name"] != ours["name"] else [key for key in ours if key not in IN_TRAINING]
+    start, wanted = ({"name": name} | dict(settings) for name, settings in (model, stage.model))
+    keys = ["name"] if start["name"] != wanted["name"] else [key for key in wanted if key not in IN_TRAINING]
     differences = "; ".join(
-        f"model.{key} is {theirs[key]!r} there, {ours[key]!r} here" for key in keys if theirs[key] != ours[key]
+        f"model.{key} is {start[key]!r} there, {wanted[key]!r} here" for key in keys if start[key] != wanted[key]
     )
     if differences := differences or checkpoint.compare(variables, fresh):
         raise UserError(

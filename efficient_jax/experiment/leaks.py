@@ -76,8 +76,8 @@ def trained_before(plan: Plan, source: dataset.Source, split: Mapping[str, np.nd
                 continue
             about = files.read_json(run / "run.json")["data"]
             table = split_table.read(run, about["classes"], TASKS[about["task"]], "split")
-            theirs = {one for one, part in zip(table.contents, table.parts, strict=True) if part == "labelled"}
-            if both := len(tested & theirs):
+            learned_from = {one for one, part in zip(table.contents, table.parts, strict=True) if part == "labelled"}
+            if both := len(tested & learned_from):
                 lines.append(
                     f"{both:,} of {len(tested):,} test images were labelled images of {reference!r}, which stage "
                     f"{stage.name!r} takes: its test figures are too good; fix the test images, such as with "

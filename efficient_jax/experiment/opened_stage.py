@@ -55,9 +55,9 @@ class Stage:
         """
         spec = model_spec(config, run)
         module, apply = spec.build()
-        teachers, theirs = teachers_of(config, run, earlier) if config.method.needs("teachers") else ((), ())
+        teachers, teacher_variables = teachers_of(config, run, earlier) if config.method.needs("teachers") else ((), ())
         resolved = run.resolved[config.name]
-        return cls(config, run, spec, module, apply, teachers, theirs, resolved.updates, resolved.optim)
+        return cls(config, run, spec, module, apply, teachers, teacher_variables, resolved.updates, resolved.optim)
 
     def key(self, name: str) -> jax.Array:
         """Returns a random key of the stage.

@@ -136,9 +136,9 @@ def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[n
     gone = [table.names[i] for i in np.flatnonzero((rows < 0) & trained)]
     renamed = [table.names[i] for i in kept if source.names and source.names[rows[i]] != table.names[i]]
     task = TASKS[source.task]
-    theirs = [names and frozenset(names) for names in task.names(source.labels[rows[kept]], source.classes)]
-    ours = [names and frozenset(names) for names in task.names(table.labels[kept], classes)]
-    relabelled = [table.names[i] for i, one, other in zip(kept, ours, theirs, strict=True) if one != other]
+    labels_now = [names and frozenset(names) for names in task.names(source.labels[rows[kept]], source.classes)]
+    run_labels = [names and frozenset(names) for names in task.names(table.labels[kept], classes)]
+    relabelled = [table.names[i] for i, before, now in zip(kept, run_labels, labels_now, strict=True) if before != now]
     changes = [f"{_count(added)} added since and left out"] if added else []
     for names, what in (
         (gone, "of the training gone or changed and left out"),

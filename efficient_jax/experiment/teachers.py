@@ -48,7 +48,7 @@ def _teaching(stage: StageConfig, run: Run, name: str, spec: ModelSpec) -> Apply
     """Returns the function of the teacher `name`, with logits of the student's classes where they are read."""
     _, apply = spec.build()
     where = stage.where_teachers
-    theirs, ours, shape = spec.classes, run.source.classes, spec.image_shape
+    teacher_classes, classes, shape = spec.classes, run.source.classes, spec.image_shape
     if stage.method.pseudo_labels:
         apply = _resizing(apply, shape)
     elif shape != image_shape(stage, run):
@@ -62,10 +62,10 @@ def _teaching(stage: StageConfig, run: Run, name: str, spec: ModelSpec) -> Apply
         predicted, wanted = (TASKS[task].labels for task in (spec.task, run.source.task))
         raise UserError(f"{where}: {name!r} predicts {predicted} for each image, not {wanted}")
     if stage.class_map:
-        return class_map.mapped(apply, stage.class_map, theirs, ours, f"config.{stage.name}.class_map")
-    if theirs != ours:
+        return class_map.mapped(apply, stage.class_map, teacher_classes, classes, f"config.{stage.name}.class_map")
+    if teacher_classes != classes:
         raise UserError(
-            f"{where}: {name!r} has the classes {list(theirs)}, the data has {list(ours)}; map them "
+            f"{where}: {name!r} has the classes {list(teacher_classes)}, the data has {list(classes)}; map them "
             f"with config.{stage.name}.class_map, or take the method 'feature_distill'"
         )
     return apply
