@@ -144,11 +144,12 @@ def _stage_blocks(name: str, stage: Mapping[str, Any]) -> Iterator[Block]:
 
 def _pseudo_label_block(path: Path) -> Block:
     """Returns the settings of every task's pseudo-labels: the task is not known before the data is."""
-    blocks = [_block(path, task.pseudo_labels) for task in TASKS.values() if task.pseudo_labels]
-    first, *others = reversed(blocks)
-    for block in others:  # the first task's defaults
-        first = Block(path, {**first.parameters, **block.parameters}, {**first.meanings, **block.meanings})
-    return first
+    merged = Block(path, {}, {})
+    for task in TASKS.values():  # of settings that several tasks have, the first one's
+        if task.pseudo_labels:
+            block = _block(path, task.pseudo_labels)
+            merged = Block(path, {**block.parameters, **merged.parameters}, {**block.meanings, **merged.meanings})
+    return merged
 
 
 def _optimizer_blocks(path: Path, optim: Mapping[str, Any]) -> Iterator[Block]:
@@ -276,9 +277,7 @@ def _prototype(key: Key, value: Any) -> Any:
     if written_as_tuple and tuple in kinds:
         return key.default if isinstance(key.default, tuple) else ()
     plain = next((kind for kind in kinds if kind in PLAIN and kind is not tuple), kinds[0])
-    if isinstance(key.default, plain if isinstance(plain, type) else object) and key.default is not None:
-        return key.default
-    return PLAIN.get(plain, key.default)
+    return key.default if type(key.default) is plain else PLAIN.get(plain, key.default)
 
 
 def _free_key(known: Mapping[str, Key], blocks: list[str]) -> Key | None:

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from efficient_jax.data.dataset import Source
-from efficient_jax.tasks.base import Column, Head, Task
+from efficient_jax.tasks.base import Head, Task
 from efficient_jax.tasks.classification import CLASSIFICATION
 from efficient_jax.tasks.multi_label import MULTI_LABEL
 from efficient_jax.tasks.segmentation import SEGMENTATION
@@ -15,7 +15,7 @@ TASKS: dict[str, Task] = {
     "segmentation": SEGMENTATION,
 }
 
-__all__ = ["CLASSIFICATION", "MULTI_LABEL", "SEGMENTATION", "TASKS", "Column", "Head", "Task", "of_labels", "targets"]
+__all__ = ["CLASSIFICATION", "MULTI_LABEL", "SEGMENTATION", "TASKS", "Head", "Task", "of_labels", "targets"]
 
 
 def of_labels(labels: np.ndarray) -> Task:

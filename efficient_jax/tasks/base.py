@@ -11,15 +11,6 @@ Names = tuple[str, ...] | None
 """The names of the classes of one image; None where it has no label."""
 
 
-class Column(NamedTuple):
-    """A column of a table of results."""
-
-    header: str
-    key: str  # name of the figure
-    form: str = ".2f"  # format of the number
-    factor: float = 100.0  # factor of the figure, 100 for a share that is shown in percent
-
-
 class Head(NamedTuple):
     """The functions of a task with which a linear head is fitted to features, in numpy on the host.
 
@@ -93,10 +84,6 @@ class Task:
     severity: Callable[[np.ndarray, np.ndarray], Float[np.ndarray, " n"]]
     """(probabilities, labels) -> severity of a wrong prediction; the most severe ones are shown first."""
     severity_name: str  # what it is: "confidence" or "loss"
-
-    headline: str  # name of the share correct / n: "accuracy"
-    columns: tuple[Column, ...] = ()  # figures of `counts` that the table of stages shows beside it
-    metric_columns: tuple[Column, ...] = ()  # figures of `metrics` that `evaluate` shows beside it
 
     thresholds: Callable[[np.ndarray, np.ndarray], Float[np.ndarray, " k"]] | None = None
     """(probabilities, labels) of a validation set, which may be empty -> probability from which on a class is

@@ -14,7 +14,7 @@ from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.metrics import accuracy, calibration
 from efficient_jax.metrics import classification as metrics
-from efficient_jax.tasks.base import Column, Head, Task
+from efficient_jax.tasks.base import Head, Task
 
 Labels = Int[np.ndarray, " n"]
 Probabilities = Float[np.ndarray, "n k"]
@@ -290,14 +290,6 @@ CLASSIFICATION = Task(
     metrics=all_metrics,
     severity=lambda probabilities, _: probabilities.max(1),
     severity_name="confidence",
-    headline="accuracy",
-    metric_columns=(
-        Column("balanced, %", "balanced_accuracy"),
-        Column("macro F1, %", "macro_f1"),
-        Column("NLL", "negative_log_likelihood", ".3f", 1.0),
-        Column("ECE", "calibration_error", ".3f", 1.0),
-        Column("its floor", "calibration_floor", ".3f", 1.0),
-    ),
     pseudo_labels=pseudo_labels,
     confidence=_confidence,
     decided=_decided,

@@ -13,7 +13,7 @@ from scipy import special
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import sigmoid_cross_entropy
 from efficient_jax.metrics import accuracy
-from efficient_jax.tasks.base import Column, Head, Task
+from efficient_jax.tasks.base import Head, Task
 from efficient_jax.tasks.classification import suggestion
 
 Labels = Int[np.ndarray, "n k"]
@@ -197,11 +197,6 @@ HEAD = Head(
     threshold=HALF,
 )
 
-COLUMNS = (
-    Column("mAP, %", "mean_average_precision"),
-    Column("micro F1, %", "micro_f1"),
-    Column("macro F1, %", "macro_f1"),
-)
 
 MULTI_LABEL = Task(
     name="multi_label",
@@ -226,9 +221,6 @@ MULTI_LABEL = Task(
     metrics=all_metrics,
     severity=accuracy.label_losses,
     severity_name="loss",
-    headline="all labels right",
-    columns=COLUMNS,
-    metric_columns=(*COLUMNS, Column("NLL", "negative_log_likelihood", ".3f", 1.0)),
     thresholds=accuracy.thresholds,
     pseudo_labels=pseudo_labels,
     confidence=confidence,

@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
-from efficient_jax.metrics.classification import NOT_COUNTED, confusion, of_pixels
-from efficient_jax.tasks.base import Column, Task
+from efficient_jax.metrics.classification import NOT_COUNTED, of_pixels
+from efficient_jax.tasks.base import Task
 from efficient_jax.tasks.classification import answers, probabilities
 
 Labels = Int[np.ndarray, "n h w"]
@@ -90,10 +90,8 @@ def counts(probabilities: Probabilities, labels: Labels, answers: Labels) -> dic
         labels: true class index of each pixel.
         answers: predicted class index of each pixel.
     """
-    matrix = confusion(answers, labels, probabilities.shape[-1])
-    union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
-    shares = np.diag(matrix)[union > 0] / union[union > 0]
-    return {"correct": int(np.trace(matrix)), "n": int(matrix.sum()), "mean_iou": float(shares.mean())}
+    metrics = of_pixels(answers, labels, tuple(map(str, range(probabilities.shape[-1]))))
+    return {name: metrics[name] for name in ("correct", "n", "mean_iou")}
 
 
 def scores(counts: Mapping[str, Any]) -> dict[str, float]:
@@ -146,7 +144,4 @@ SEGMENTATION = Task(
     metrics=all_metrics,
     severity=losses,
     severity_name="loss",
-    headline="pixels right",
-    columns=(Column("mean IoU, %", "mean_iou"),),
-    metric_columns=(Column("mean IoU, %", "mean_iou"),),
 )
