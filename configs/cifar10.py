@@ -33,7 +33,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "clip": 0.0,
             "rules": ((".*", 1.0),),
         },
-        "updates": 0,
+        "steps": 0,
         "epochs": 60.0,  # 30.0 to 200.0
         "save_every": 1000,
     }

@@ -169,7 +169,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
         block = config[name]
         if "optim" not in block:
             continue
-        block.update({"updates": 2, "epochs": 0.0})
+        block.update({"steps": 2, "epochs": 0.0})
         for key in ("warmup", "warmup_epochs", "warmup_percent"):
             if key in block.optim:
                 block.optim[key] = type(block.optim[key])(0)
@@ -281,5 +281,5 @@ def cnn_stage(
         "batch": {"labelled": labelled, "unlabelled": unlabelled},
         "augment": augment,
         "optim": small_adamw(learning_rate=3e-3, steps=steps, warmup_steps=50),  # rate: 1e-3 to 1e-2
-        "updates": steps,
+        "steps": steps,
     }

@@ -56,7 +56,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "clip": 1.0,
             "rules": ((".*", 1.0),),
         },
-        "updates": 500,
+        "steps": 500,
         "ema_decay": 0.0,
         "save_every": 50,
         "keep_every": 50,

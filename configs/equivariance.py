@@ -40,7 +40,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch": {"labelled": 64},
         "augment": {"ops": ()},
         "optim": common.small_adamw(learning_rate=1e-3, steps=500, warmup_steps=0),  # the rate of configs/hinton.py
-        "updates": 500,
+        "steps": 500,
     }
     config.cnn = {
         "model": {"name": "cnn", "width": 16},
@@ -48,7 +48,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch": {"labelled": 64},
         "augment": {"ops": ()},
         "optim": common.small_adamw(learning_rate=3e-3, steps=500, warmup_steps=0),  # the rate of the quickstart
-        "updates": 500,
+        "steps": 500,
     }
     return common.shrink(config) if tiny else config
 

@@ -44,7 +44,7 @@ def mlp_stage(*, method: dict, width: int, dropout: float = 0.0, augment: dict |
         "batch": {"labelled": 128},
         "augment": augment or {"ops": ()},
         "optim": common.small_adamw(learning_rate=1e-3, steps=2000, warmup_steps=0),  # rate: 3e-4 to 3e-3
-        "updates": 2000,
+        "steps": 2000,
         "log_every": 100,
         "save_every": 2000,
     }

@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch": {"labelled": 64},
         "augment": {"ops": ()},
         "optim": common.small_adamw(learning_rate=3e-3, steps=300, warmup_steps=50),
-        "updates": 300,
+        "steps": 300,
     }
     config.augmented = {
         "model": {"name": "cnn", "width": 16, "dropout": 0.3},  # dropout: 0.0 to 0.5
@@ -35,7 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch": {"labelled": 64},
         "augment": mild(),
         "optim": common.small_adamw(learning_rate=3e-3, steps=1000, warmup_steps=50),  # rate: 1e-3 to 1e-2
-        "updates": 1000,
+        "steps": 1000,
     }
     config.student = {
         "model": {"name": "cnn", "width": 16, "dropout": 0.3},
@@ -45,7 +45,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch": {"labelled": 32, "unlabelled": 96},  # 1 to 7 unlabelled images for each labelled one
         "augment": noise(),
         "optim": common.small_adamw(learning_rate=3e-3, steps=1000, warmup_steps=50),
-        "updates": 1000,
+        "steps": 1000,
     }
     config.student2 = {
         "model": {"name": "cnn", "width": 24, "dropout": 0.3},
@@ -55,7 +55,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch": {"labelled": 32, "unlabelled": 96},
         "augment": noise(),
         "optim": common.small_adamw(learning_rate=3e-3, steps=1000, warmup_steps=50),
-        "updates": 1000,
+        "steps": 1000,
     }
     config.distilled = {
         "model": {"name": "cnn", "width": 8},
@@ -64,7 +64,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch": {"labelled": 32, "unlabelled": 96},
         "augment": mild(),
         "optim": common.small_adamw(learning_rate=3e-3, steps=1000, warmup_steps=50),
-        "updates": 1000,
+        "steps": 1000,
     }
     return common.shrink(config) if tiny else config
 

@@ -23,7 +23,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch": {"labelled": 64},
         "augment": {"ops": ()},
         "optim": common.small_adamw(learning_rate=3e-3, steps=300, warmup_steps=50),
-        "updates": 300,
+        "steps": 300,
     }
     config.augmented = {
         "model": {"name": "cnn", "width": 16, "dropout": 0.3},  # dropout: 0.0 to 0.5
@@ -31,7 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch": {"labelled": 64},
         "augment": common.digits_mild(),
         "optim": common.small_adamw(learning_rate=3e-3, steps=1000, warmup_steps=50),  # rate: 1e-3 to 1e-2
-        "updates": 1000,
+        "steps": 1000,
     }
     config.student = {
         "model": {"name": "cnn", "width": 16, "dropout": 0.3},
@@ -41,7 +41,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch": {"labelled": 32, "unlabelled": 96},  # 1 to 7 unlabelled images for each labelled one
         "augment": common.digits_noise(),
         "optim": common.small_adamw(learning_rate=3e-3, steps=1000, warmup_steps=50),
-        "updates": 1000,
+        "steps": 1000,
     }
     config.student2 = {
         "model": {"name": "cnn", "width": 24, "dropout": 0.3},
@@ -51,7 +51,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch": {"labelled": 32, "unlabelled": 96},
         "augment": common.digits_noise(),
         "optim": common.small_adamw(learning_rate=3e-3, steps=1000, warmup_steps=50),
-        "updates": 1000,
+        "steps": 1000,
     }
     config.distilled = {
         "model": {"name": "cnn", "width": 8},
@@ -60,6 +60,6 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch": {"labelled": 32, "unlabelled": 96},
         "augment": common.digits_mild(),
         "optim": common.small_adamw(learning_rate=3e-3, steps=1000, warmup_steps=50),
-        "updates": 1000,
+        "steps": 1000,
     }
     return common.shrink(config) if tiny else config

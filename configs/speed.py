@@ -39,7 +39,7 @@ def stage(*, model: dict[str, Any]) -> ConfigDict:
                 "randaugment": {"layers": 2, "magnitude": 9.0},
             },
             "optim": common.adamw(learning_rate=1e-3),
-            "updates": 1000,
+            "steps": 1000,
             "ema_decay": 0.999,
             "log_every": 100,
             "save_every": 1000,

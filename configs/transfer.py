@@ -59,7 +59,7 @@ def trained(*, init: str, rules: tuple[tuple[str, float], ...], layer_decay: flo
                 layer_decay=layer_decay,
                 rules=rules,
             ),
-            "updates": 100,  # 100 with 100 images, 1,000 with 3,000
+            "steps": 100,  # 100 with 100 images, 1,000 with 3,000
             "ema_decay": 0.95,  # 0.9 to 0.999, higher with more steps
             "log_every": 20,
             "save_every": 1000,

@@ -29,16 +29,16 @@ def several_names(names: Sequence[str], where: str) -> Sequence[str]:
     return names
 
 
-def parameters(function: Callable[..., Any], given: Collection[str] = ()) -> dict[str, inspect.Parameter]:
+def parameters(function: Callable[..., Any], supplied: Collection[str] = ()) -> dict[str, inspect.Parameter]:
     """Returns the parameters of a function that are settings: the keyword-only ones. The caller gives the others.
 
     Args:
-        function: a function; or a class, whose settings are all parameters but those named in `given`.
-        given: parameters of a class that are no settings.
+        function: a function; or a class, whose settings are all parameters but those named in `supplied`.
+        supplied: parameters of a class that are no settings.
     """
     known = inspect.signature(function).parameters
     if inspect.isclass(function):
-        return {name: parameter for name, parameter in known.items() if name not in given}
+        return {name: parameter for name, parameter in known.items() if name not in supplied}
     return {name: parameter for name, parameter in known.items() if parameter.kind is parameter.KEYWORD_ONLY}
 
 
@@ -66,7 +66,7 @@ def meanings(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def bind(
-    function: Callable[..., Any], block: Mapping[str, Any], where: str, given: Collection[str] = ()
+    function: Callable[..., Any], block: Mapping[str, Any], where: str, supplied: Collection[str] = ()
 ) -> dict[str, Any]:
     """Returns the settings that `block` gives to `function`, defaults filled in.
 
@@ -76,13 +76,13 @@ def bind(
         function: its keyword-only parameters are the settings, see `parameters`.
         block: setting -> value.
         where: the dotted path of the block, for errors.
-        given: parameters of a class that are no settings.
+        supplied: parameters of a class that are no settings.
 
     Raises: UserError for an unknown, missing or ill-typed key.
     """
     if not isinstance(block, Mapping):
         raise UserError(f"{where}: expected a block of settings, got {block!r} ({type(block).__name__})")
-    settings = parameters(function, given)
+    settings = parameters(function, supplied)
     for key in block:
         if key not in settings:
             raise UserError(f"{where}.{key}: no such key{nearest(str(key), settings)}")
@@ -95,7 +95,7 @@ def bind(
 
 
 def bind_named(
-    options: Mapping[str, Callable[..., Any]], block: Mapping[str, Any], where: str, given: Collection[str] = ()
+    options: Mapping[str, Callable[..., Any]], block: Mapping[str, Any], where: str, supplied: Collection[str] = ()
 ) -> tuple[str, dict[str, Any]]:
     """Returns (name, settings) of a block whose `name` chooses the function that its other keys are bound to.
 
@@ -103,14 +103,14 @@ def bind_named(
         options: name -> function.
         block: "name" and the settings of the function.
         where: the dotted path of the block, for errors.
-        given: see `bind`.
+        supplied: see `bind`.
 
     Raises: UserError for an unknown name, and as `bind`.
     """
     if "name" not in block:
         raise UserError(f"{where}.name: missing{nearest('', options)}")
     function = choose(block["name"], options, f"{where}.name")
-    return block["name"], bind(function, {k: v for k, v in block.items() if k != "name"}, where, given)
+    return block["name"], bind(function, {k: v for k, v in block.items() if k != "name"}, where, supplied)
 
 
 def _typed(value: Any, wanted: Any, where: str) -> Any:

@@ -46,7 +46,7 @@ parameter `saliency` it also gets a `Saliency` function, or None: see `augment.a
 Apply = Callable[..., tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]]
 """`apply(variables, images, train, keys) -> ((logits, intermediates), state)`: the forward pass of a model.
 `images` are uint8 or float32 as in `Example`; `keys` holds one key per image (dropout, stochastic depth);
-`state` are the variables that a forward pass updates (batch statistics)."""
+`state` are the variables that a forward pass steps (batch statistics)."""
 
 
 Metrics = dict[str, tuple[Array, Array | float]]

@@ -66,5 +66,5 @@ def two(tmp_path_factory) -> str:
 def teacher(images, tmp_path_factory) -> pathlib.Path:
     """A trained stage of another run."""
     workdir = tmp_path_factory.mktemp("teacher")
-    tiny_run.run(images, workdir, {"teacher": tiny_run.stage("supervised", updates=30)})
+    tiny_run.run(images, workdir, {"teacher": tiny_run.stage("supervised", steps=30)})
     return workdir / "teacher"

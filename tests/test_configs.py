@@ -1,4 +1,4 @@
-"""Every config says what it wants in full form, and trains two updates of each stage in its `:tiny` form."""
+"""Every config says what it wants in full form, and trains two steps of each stage in its `:tiny` form."""
 
 import functools
 from pathlib import Path
@@ -75,24 +75,24 @@ def test_how_long_the_warm_up_of_a_config_is(name):
     assert {stage: resolved(stages[stage], images, CLASSIFICATION).optim["warmup"] for stage in expected} == expected
 
 
-@pytest.mark.parametrize("updates", [1, 2, 30])
+@pytest.mark.parametrize("steps", [1, 2, 30])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_one_flag_shortens_a_stage_of_any_config(name, updates):
+def test_one_flag_shortens_a_stage_of_any_config(name, steps):
     """Also one that the file measures in epochs; the warm-up is a share of what is left."""
-    flags_of = [f"--config.{stage.name}.updates={updates}" for stage in plan_of(name).stages if stage.batch]
+    flags_of = [f"--config.{stage.name}.steps={steps}" for stage in plan_of(name).stages if stage.batch]
     config = flags.parse("train", [f"--config=configs/{name}.py", *flags_of])["config"]
     for stage, before in zip(plan(config.to_dict()).stages, plan_of(name).stages, strict=True):
         found, long = resolved(stage, 1000, CLASSIFICATION), resolved(before, 1000, CLASSIFICATION)
         if stage.batch:
-            assert found.updates == updates
-            share = found.optim["warmup"] / updates - long.optim["warmup"] / long.updates
-            assert abs(share) <= 0.5 / updates + 0.5 / long.updates or found.optim["warmup"] == min(1, updates - 1)
+            assert found.steps == steps
+            share = found.optim["warmup"] / steps - long.optim["warmup"] / long.steps
+            assert abs(share) <= 0.5 / steps + 0.5 / long.steps or found.optim["warmup"] == min(1, steps - 1)
 
 
 @pytest.mark.parametrize(
     "given",
     [
-        ("snapshots", "snapshots.updates=600", "single.optim.learning_rate=0.03"),
+        ("snapshots", "snapshots.steps=600", "single.optim.learning_rate=0.03"),
         ("equivariance", "data.source.path=runs/equivariance_images/shifted.npz", "mlp.model.width=30"),
         ("generated_folder", "data.generated.path=other", "data.generated.weight=0.0", "data.source.size=96"),
         ("flowers102_densenet", "sgd.augment.randaugment.magnitude=5.0", "modern.epochs=2.0"),
@@ -122,7 +122,7 @@ def test_a_tiny_config_trains(name, pictures, tmp_path):
     run = begun(config.to_dict(), tmp_path, Console(quiet=True))
     for stage in run.stages:
         found = run_stage(stage, run)
-        assert found["updates"] == (2 if stage.batch else 0)
+        assert found["steps"] == (2 if stage.batch else 0)
         assert np.isfinite(found["negative_log_likelihood"])
 
 
@@ -131,11 +131,11 @@ def test_snapshots_are_kept_where_the_learning_rate_is_lowest():
     stages = plan(snapshots.get_config().to_dict()).stages
     single, cyclic = (resolved(stage, 100, CLASSIFICATION) for stage in stages)
     cosine = cyclic.optim | {key: single.optim[key] for key in ("learning_rate", "schedule")}
-    assert (cosine, cyclic.updates, stages[1].batch) == (single.optim, single.updates, stages[0].batch)
+    assert (cosine, cyclic.steps, stages[1].batch) == (single.optim, single.steps, stages[0].batch)
     rate = optimizer.schedule(
-        steps=cyclic.updates, **{key: cyclic.optim[key] for key in ("learning_rate", "warmup", "schedule")}
+        steps=cyclic.steps, **{key: cyclic.optim[key] for key in ("learning_rate", "warmup", "schedule")}
     )
-    steps = np.arange(cyclic.updates)
+    steps = np.arange(cyclic.steps)
     cycle = snapshots.CYCLE
     expected = cyclic.optim["learning_rate"] / 2 * (np.cos(np.pi * (steps % cycle) / cycle) + 1)
     found = np.asarray(jax.vmap(rate)(steps))

@@ -15,7 +15,7 @@ from efficient_jax.augment.entries import checked
 from efficient_jax.data.sources import SOURCES
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import load_data
-from efficient_jax.experiment.results import judge
+from efficient_jax.experiment.results import evaluate_stage
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.methods import METHODS
 from efficient_jax.models import MODELS, init
@@ -47,7 +47,7 @@ def five() -> Iterator[None]:
 def config(**changes: object) -> dict:
     """A config of one stage on the tour's source, with its method, model and operation."""
     added = {"model": {"name": "linear"}, "batch": {"labelled": 8}, "augment": {"ops": ("fog",)}}
-    net = stage("confidence_penalty", updates=2, **added) | changes
+    net = stage("confidence_penalty", steps=2, **added) | changes
     data = {"source": SOURCE, "labels_per_class": 4, "test": 20}
     return {"seed": 0, "devices": 1, "stages": ("net",), "data": data, "net": net}
 
@@ -73,7 +73,7 @@ def test_the_method_trains_two_steps_with_the_model_the_operation_and_the_source
     run = begun(settings, tmp_path, Console(file=io.StringIO()))
     begin(tmp_path, settings, run.source, run.split)
     result = run_stage(run.stages[0], run)
-    assert result["updates"] == 2
+    assert result["steps"] == 2
     assert result["test"]["n"] == 20
 
 
@@ -116,7 +116,7 @@ def test_the_task_judges(tmp_path):
     source = source._replace(task="levels", classes=("low", "middle", "high"))
     tested = split["test"]
     answers = source.labels[tested] + 1
-    result = judge(tmp_path, source, tested, np.eye(3, dtype=np.float32)[answers], ())
+    result = evaluate_stage(tmp_path, source, tested, np.eye(3, dtype=np.float32)[answers], ())
     assert result["test"]["distance"] == 1.0
     assert result["test"]["correct"] == 0
     assert TASKS["levels"].scores(result["test"]) == {"closeness": -1.0}

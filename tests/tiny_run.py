@@ -26,14 +26,14 @@ def shades(path: Path, labels: np.ndarray, **more) -> str:
     return str(path)
 
 
-def stage(method: str, updates: int = 2, **changes) -> dict:
+def stage(method: str, steps: int = 2, **changes) -> dict:
     block = {
         "model": {"name": "cnn", "width": 4},
         "method": {"name": method},
         "batch": {"labelled": 8} if method == "supervised" else {"labelled": 8, "unlabelled": 8},
         "augment": {"ops": ()},
         "optim": {"learning_rate": 1e-2, "warmup": 0, "weight_decay": 0.0, "clip": 1.0, "rules": ((".*", 1.0),)},
-        "updates": updates,
+        "steps": steps,
         "ema_decay": 0.9,
     }
     return block | changes

@@ -13,18 +13,18 @@ SOURCE = {"data.source.path": f"{DATA}/train", "data.source.test_path": f"{DATA}
 TUNED = ("two_rates", "layerwise")
 PLAIN = {f"{stage}.augment.ops": () for stage in ("scratch", *TUNED)}
 AUGMENTED = {"head.views": 8, "head.augment.ops": ("random_resized_crop", "flip")}
-UPDATES = {10: 100, 50: 200}
+STEPS = {10: 100, 50: 200}
 
 
 def trials():
     for seed in range(3):
-        for labels, updates in UPDATES.items():
+        for labels, steps in STEPS.items():
             for name, changes in (("augmented", AUGMENTED), ("plain", PLAIN)):
-                lengths = {f"{stage}.updates": updates for stage in ("scratch", *TUNED)}
+                lengths = {f"{stage}.steps": steps for stage in ("scratch", *TUNED)}
                 overrides = {"seed": seed, "data.labels_per_class": labels, **SOURCE, **lengths, **changes}
                 yield f"{labels} labels per class, {name}", overrides
         if seed == 0:
-            lengths = {"two_rates.updates": 960, "layerwise.updates": 960}
+            lengths = {"two_rates.steps": 960, "layerwise.steps": 960}
             everything = {"seed": 0, "stages": ("head", *TUNED), **SOURCE, **lengths}
             yield "all labels, augmented", everything
             yield "all labels, 160 pixels", everything | {"data.source.size": 160, "stages": ("head", "layerwise")}
@@ -32,11 +32,11 @@ def trials():
 
 COMPARISONS = tuple(
     ((f"{labels} labels per class, {name}", stage), (f"{labels} labels per class, {name}", "head"))
-    for labels in UPDATES
+    for labels in STEPS
     for name in ("augmented", "plain")
     for stage in ("scratch", *TUNED)
 ) + tuple(
     ((f"{labels} labels per class, augmented", stage), (f"{labels} labels per class, plain", stage))
-    for labels in UPDATES
+    for labels in STEPS
     for stage in ("scratch", "head", *TUNED)
 )

@@ -28,7 +28,7 @@ from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.run import Run, at_size, model_spec, prepare
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.targets import Supervision
-from efficient_jax.experiment.train import Updates, build_updates, images_per_update
+from efficient_jax.experiment.train import TrainSteps, build_train_steps, images_per_step
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.report import tables
@@ -45,8 +45,8 @@ class Logged(Exception):
 class Programs(NamedTuple):
     """The measured programs of a stage; their states have the same shapes, so each continues from any other."""
 
-    whole: Updates  # training steps
-    plain: Updates  # training steps without augmentation
+    whole: TrainSteps  # training steps
+    plain: TrainSteps  # training steps without augmentation
     forward: Any  # the forward pass without augmentation
 
 
@@ -104,9 +104,9 @@ def bench(
 
 
 def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str, Any]:
-    images = images_per_update(stage)
+    images = images_per_step(stage)
     whole, plain, forward = programs(stage, run)
-    placed = next(whole.given(0, 1))
+    placed = next(whole.inputs(0, 1))
     lowered = whole.step.lower(*whole.arguments(whole.state, placed))
     start = time.perf_counter()
     compiled = lowered.compile()
@@ -114,21 +114,21 @@ def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str
     cost = benchmark.cost(lowered, compiled, len(run.devices))
     operations = plain.step.lower(*plain.arguments(plain.state, placed)).cost_analysis()["flops"] * len(run.devices)
 
-    def once(function: Callable[..., Any], updates: Updates, state: Tree) -> Tree:
-        return function(*updates.arguments(state, placed))[0]
+    def once(function: Callable[..., Any], train_steps: TrainSteps, state: Tree) -> Tree:
+        return function(*train_steps.arguments(state, placed))[0]
 
     calls, state = benchmark.calls_within(functools.partial(once, whole.step, whole), whole.state, span)
 
-    def repeated(function: Callable[..., Any], updates: Updates) -> Callable[[Tree], Tree]:
+    def repeated(function: Callable[..., Any], train_steps: TrainSteps) -> Callable[[Tree], Tree]:
         def repeat(state: Tree) -> Tree:
             for _ in range(calls):
-                state = once(function, updates, state)
+                state = once(function, train_steps, state)
             return state
 
         return repeat
 
     def feed(state: Tree) -> Tree:
-        batches = whole.given(0, calls)
+        batches = whole.inputs(0, calls)
         jax.block_until_ready([next(batches) for _ in range(calls)])
         return state
 
@@ -141,7 +141,7 @@ def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str
     with (
         tempfile.TemporaryDirectory() as folder,
         files.metrics_log(Path(folder), 0) as log,
-        StageProgress(Console(quiet=True), "", first=0, updates=calls) as progress,
+        StageProgress(Console(quiet=True), "", first=0, steps=calls) as progress,
     ):
 
         def on_log(i: int, values: dict[str, float]) -> None:
@@ -157,9 +157,9 @@ def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str
     limits = {"operations": cost.flops / rates.flops, "bytes": cost.bytes / rates.bytes}
     return {
         "stage": stage.name,
-        "images_per_update": images,
+        "images_per_step": images,
         "rounds": seconds,  # of a step, by part
-        "seconds_per_update": {name: median(times) for name, times in seconds.items()},
+        "seconds_per_step": {name: median(times) for name, times in seconds.items()},
         "images_per_second": {name: images / median(times) for name, times in seconds.items()},
         "share_of_step": {
             "augmentation": 1 - benchmark.ratio(seconds["step"], seconds["plain"]),
@@ -199,8 +199,8 @@ def programs(stage: StageConfig, run: Run) -> Programs:
     supervision = Supervision(streams(stage, run.source, run.split), labels, None)
     plain_config = stage._replace(augment=_none(stage.augment), strong_augment=_none(stage.strong_augment))
     plain_stage = dataclasses.replace(opened, config=plain_config)
-    whole, plain = (build_updates(variant, supervision, _new(opened.spec)) for variant in (opened, plain_stage))
-    return Programs(whole, plain, step.make_forward(plain.loss_fn, updates=opened.updates, devices=run.devices))
+    whole, plain = (build_train_steps(variant, supervision, _new(opened.spec)) for variant in (opened, plain_stage))
+    return Programs(whole, plain, step.make_forward(plain.loss_fn, steps=opened.steps, devices=run.devices))
 
 
 def _new(spec: ModelSpec) -> Tree:
@@ -224,25 +224,25 @@ def _none(augment: Augment) -> Augment:
 
 
 def _loop(
-    stage: StageConfig, updates: Updates, calls: int, images: int, on_log: Callable[..., None], state: Tree
+    stage: StageConfig, train_steps: TrainSteps, calls: int, images: int, on_log: Callable[..., None], state: Tree
 ) -> Tree:
     """Runs the loop of a training stage, without checkpoints and without the check of the weights before each."""
-    latest, batches = state, updates.given(0, calls)
+    latest, batches = state, train_steps.inputs(0, calls)
 
-    def update(state: Tree, _: int) -> tuple[Tree, dict[str, Any]]:
+    def run_step(state: Tree, _: int) -> tuple[Tree, dict[str, Any]]:
         nonlocal latest
-        latest, metrics = updates.update(state, next(batches))
+        latest, metrics = train_steps.run(state, next(batches))
         return latest, metrics
 
     with contextlib.suppress(Logged):
         loop.run(
-            update,
+            run_step,
             state,
             first=0,
-            updates=calls,
+            steps=calls,
             log_every=stage.log_every,
             save_every=calls + 1,
-            images_per_update=images,
+            images_per_step=images,
             log=on_log,
             save=lambda *_: None,
             stop=lambda: False,
@@ -253,7 +253,7 @@ def _loop(
 
 def _show(figures: dict[str, Any], console: Console) -> None:
     seconds, share, memory, limits = (
-        figures[name] for name in ("seconds_per_update", "share_of_step", "memory", "limits")
+        figures[name] for name in ("seconds_per_step", "share_of_step", "memory", "limits")
     )
     rest = 1 - share["augmentation"] - share["forward"]
     rows = [
@@ -264,7 +264,7 @@ def _show(figures: dict[str, Any], console: Console) -> None:
         ("loop: step, feed, log", seconds["loop"], 1 / figures["loop_of_step"]),
         ("feed alone, beside the step", seconds["feed"], share["feed"]),
     ]
-    images = figures["images_per_update"]
+    images = figures["images_per_step"]
     cells = [  # the difference of two times can be below their noise
         (name, f"{1000 * duration:.3f}", tables.digits(images / duration), f"{part:.3f}")
         if duration > 0

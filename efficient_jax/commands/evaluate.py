@@ -14,13 +14,13 @@ from efficient_jax.commands import evaluate_files
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import slices
 from efficient_jax.evaluation.members import WHERE, Member, aligned, answered_rightly, figures, member, named, run_of
+from efficient_jax.evaluation.rotated import rotated
 from efficient_jax.evaluation.soup import SOUPS, soup_of
-from efficient_jax.evaluation.turned import turned
 from efficient_jax.evaluation.votes import comparison, selection, together
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.inference import predictions, voting
-from efficient_jax.inference.tta import asked
+from efficient_jax.inference.tta import parse_views
 from efficient_jax.metrics import classification
 from efficient_jax.metrics.agreement import change
 from efficient_jax.report import evaluation, page, tables
@@ -68,7 +68,7 @@ def evaluate(
         raise UserError("evaluate: --members=RUN[/STAGE],... is missing")
     settings.choose(vote, voting.VOTES, "--vote")
     names = named(members)
-    asked(tta, "--tta")
+    parse_views(tta, "--tta")
     if soup:
         settings.choose(soup, dict.fromkeys(SOUPS), "--soup")
     degrees, shares = _numbers(turn, "--turn"), _numbers(weights, "--weights")
@@ -102,7 +102,7 @@ def evaluate(
     if task.one_class and len(names) > 1:
         about |= {"pairs": comparison(singles), "selection": selection(singles)}
     for name in models if degrees else ():
-        scores[name]["turned"] = turned(name, degrees, console, tta)
+        scores[name]["turned"] = rotated(name, degrees, console, tta)
     results = evaluation.results(about)
     for caption, headers, rows in results:
         if caption:

@@ -13,12 +13,12 @@ from rich.console import Console
 from efficient_jax import explain as maps
 from efficient_jax import models
 from efficient_jax.commands.explore import held_out
-from efficient_jax.data import decode, picture_files, sampling
+from efficient_jax.data import decode, image_files, sampling
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.dataset import load_run
 from efficient_jax.experiment.predict import PREDICT_PIXELS
 from efficient_jax.experiment.workdir import writable
-from efficient_jax.explain import judge
+from efficient_jax.explain import trust
 from efficient_jax.files import write_json
 from efficient_jax.metrics import accuracy
 from efficient_jax.models.spec import ModelSpec
@@ -123,7 +123,7 @@ def _explained(name: str, images: str, layer: str, console: Console) -> tuple[di
         "pointing": explanation.pointing_rows(**pointing) if pointing else [],
     }
     means = {what: {kind: _mean(correlations[kind]) for kind in kinds} for what, correlations in trust.items()}
-    origin = {"stage": str(trained.folder), "update": trained.step, "images": seen.about}
+    origin = {"stage": str(trained.folder), "step": trained.step, "images": seen.about}
     return section, origin | {"rank_correlation_with_random_weights": means, "pointing_game": pointing}
 
 
@@ -137,7 +137,7 @@ def _network(trained: Trained, layer: str) -> Network:
     @jax.jit
     def heat(variables: Any, images: jax.Array, classes: jax.Array) -> dict[str, jax.Array]:
         heats = maps.heat_maps(lambda x: apply(variables, x, False, None)[0], images, classes, layer)
-        return {kind: judge.enlarged(heat, images.shape[1:3]) for kind, heat in heats.items()}
+        return {kind: trust.enlarged(heat, images.shape[1:3]) for kind, heat in heats.items()}
 
     variables = jax.device_put(trained.variables)
     return Network(variables, trained.spec, _in_batches(probabilities), _in_batches(heat))
@@ -161,10 +161,10 @@ def _images(folder: Path, images: str, spec: ModelSpec, say: Callable[[str], Non
     """Loads the images that --images names; raises a UserError that names the flag."""
     where, count = "--images", len(spec.classes)
     if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
-        files = picture_files.pictures(Path(images), where).files if Path(images).is_dir() else []
+        files = image_files.pictures(Path(images), where).files if Path(images).is_dir() else []
         if not files:
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor indices, nor a folder of images")
-        pixels = framed(files[:CHOSEN], spec.picture_framing(), where)
+        pixels = framed(files[:CHOSEN], spec.image_framing(), where)
         labels = TASKS[spec.task].unknown(len(pixels), count)
         about = f"{len(pixels):,} of the {counted(len(files), 'image')} below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
@@ -256,8 +256,8 @@ def _trust(network: Network, images: np.ndarray, classes: np.ndarray) -> dict[st
         del parts["the head"]
     correlations = {}
     for what, part in parts.items():
-        random = network.heat(judge.randomised(network.variables, untrained, part), images, classes)
-        correlations[what] = {name: judge.rank_correlations(true_maps[name], random[name]) for name in true_maps}
+        random = network.heat(trust.randomised(network.variables, untrained, part), images, classes)
+        correlations[what] = {name: trust.rank_correlations(true_maps[name], random[name]) for name in true_maps}
     return correlations
 
 
@@ -266,15 +266,15 @@ def _pointing(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, Any]
     images in which it points at an object) and "chance" (fraction of pixels on objects)."""
     if not {"boxes", "mask"} & set(seen.objects):
         return {}
-    targets = judge.targets(seen.objects, seen.size)
+    targets = trust.targets(seen.objects, seen.size)
     rows = np.flatnonzero(targets.any((1, 2)) & (truth >= 0))
     rows = rows[_spread(len(rows), POINTED)]
     if not len(rows):
         return {}
     heats = network.heat(network.variables, seen.images[rows], truth[rows])
-    points = {kind: judge.peaks(heat) for kind, heat in heats.items()}
+    points = {kind: trust.peaks(heat) for kind, heat in heats.items()}
     points["the middle of the image"] = np.full((len(rows), 2), 0.5)
-    hits = {what: int(judge.pointing_game(peaks, targets[rows]).sum()) for what, peaks in points.items()}
+    hits = {what: int(trust.pointing_game(peaks, targets[rows]).sum()) for what, peaks in points.items()}
     return {"images": len(rows), "hits": hits, "chance": float(targets[rows].mean())}
 
 

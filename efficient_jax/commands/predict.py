@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from efficient_jax import settings
-from efficient_jax.data import dataset, decode, picture_files
+from efficient_jax.data import dataset, decode, image_files
 from efficient_jax.data.class_names import writable
 from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError, counted
@@ -91,7 +91,7 @@ def predict(
     console.print(f"{counted(len(predicted.files), 'image')}: {path}", soft_wrap=True)
     if predicted.unreadable:
         console.print(f"left out {decode.listed(predicted.unreadable)}", soft_wrap=True)
-    for note in picture_files.note(passed_over):
+    for note in image_files.note(passed_over):
         console.print(f"note: {note}", soft_wrap=True)
     if rank:
         scores = uncertainty.RANKINGS[rank](predicted.probabilities)
@@ -118,12 +118,12 @@ def _networks(names: str, views: Sequence[View]) -> list[Network]:
     return [network(member, CHUNK, views) for member in members]
 
 
-def _files(images: str) -> picture_files.Walked:
+def _files(images: str) -> image_files.Walked:
     if not images:
         raise UserError("predict: --images=FOLDER is missing")
     if not Path(images).is_dir():
         raise UserError(f"--images: {images!r} is {'a file' if Path(images).exists() else 'not there'}; want a folder")
-    walked = picture_files.pictures(Path(images), "--images")
+    walked = image_files.pictures(Path(images), "--images")
     if not walked.files:
         raise UserError(f"--images: no images in {images!r} or the folders below it")
     return walked
@@ -133,7 +133,7 @@ def _predict(networks: Sequence[Network], files: list[Path], console: Console) -
     read: list[Path] = []
     parts, features, contents = [], [], []
     unreadable: dict[str, str] = {}
-    framings = [member.spec.picture_framing() for member in networks]
+    framings = [member.spec.image_framing() for member in networks]
     for chunk in track(_chunks(files), "predicting", -(-len(files) // CHUNK), console=console, transient=True):
         decoded = {  # once for all members with the same framing
             framing: decode.decode_all(chunk.__getitem__, len(chunk), framing) for framing in set(framings)

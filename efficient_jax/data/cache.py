@@ -19,7 +19,7 @@ from efficient_jax.data.framing import Framing
 from efficient_jax.errors import counted
 from efficient_jax.files import whole
 
-FOLDER = "decoded_pictures"
+FOLDER = "decoded_images"
 WORTH = 2.0  # seconds of decoding; what took less is not cached
 
 

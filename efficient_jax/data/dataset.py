@@ -21,7 +21,7 @@ class Source(NamedTuple):
     images: np.ndarray | Streamed  # uint8 [n h w c]
     labels: np.ndarray  # int32 [n ...], see `task`; -1: unlabelled
     classes: tuple[str, ...]
-    given: Mapping[str, np.ndarray] = NOTHING  # parts that the source fixes: "test" -> int indices of the test images
+    fixed: Mapping[str, np.ndarray] = NOTHING  # parts that the source fixes: "test" -> int indices of the test images
     notes: tuple[str, ...] = ()  # what was done to the images, for the log
     names: tuple[str, ...] = ()  # file names, or none
     soft_labels: np.ndarray | None = None  # float32 [n classes], training targets of labelled images in place of labels
@@ -40,7 +40,7 @@ class Source(NamedTuple):
         return self.names[number] if self.names else f"image {number}"
 
 
-def of_pictures(
+def of_images(
     decoded: Decoded,
     labels: np.ndarray,
     classes: tuple[str, ...],
@@ -63,7 +63,7 @@ def of_pictures(
         images=decoded.images,
         labels=labels[decoded.rows].astype(np.int32),
         classes=classes,
-        given={"test": np.arange(first, len(decoded.rows))} if tests else {},
+        fixed={"test": np.arange(first, len(decoded.rows))} if tests else {},
         notes=(*decoded.notes, *class_names.alike(classes)),
         names=tuple(names[row] for row in decoded.rows) if names else (),
         sizes=decoded.sizes,
@@ -117,7 +117,7 @@ def fingerprint(source: Source) -> str:
     digest.update(np.ascontiguousarray(source.labels).view(np.uint8).data)
     if source.soft_labels is not None:
         digest.update(source.soft_labels.tobytes())
-    for name, ids in sorted(source.given.items()):
+    for name, ids in sorted(source.fixed.items()):
         digest.update(name.encode() + ids.astype(np.int64).tobytes())
     if source.groups is not None:
         digest.update(b"groups" + source.groups.tobytes())

@@ -94,7 +94,7 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
         images[row], sizes[row] = framed.image, framed.size
         contents[row] = np.frombuffer(digest(content), np.uint8)
 
-    unreadable, notes = each(read, count, framing, shape, keep)
+    unreadable, notes = decode_files(read, count, framing, shape, keep)
     rows = np.setdiff1d(np.arange(count), list(unreadable))
     return Decoded(images[rows] if unreadable else images, rows, unreadable, notes, sizes[rows], contents[rows])
 
@@ -118,7 +118,7 @@ def shape_of(read: Callable[[int], Picture], count: int, framing: Framing) -> tu
     return (framing.size, framing.size, framing.channels), ""
 
 
-def each(
+def decode_files(
     read: Callable[[int], Picture],
     count: int,
     framing: Framing,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from efficient_jax.data import decode, picture_files
+from efficient_jax.data import decode, image_files
 from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError, counted, nearest
 
@@ -97,11 +97,11 @@ def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], frami
     where = f"{key}: {path!r}"
     indices = {name: index for index, name in enumerate(classes)}
     files: list[tuple[Path, int]] = []
-    folders, passed_over = picture_files.class_folders(path, key)
+    folders, passed_over = image_files.class_folders(path, key)
     for name, of_class in folders.items():
         if name not in indices:
             raise UserError(f"{where}: folder {name!r} is none of the {len(classes)} classes{nearest(name, classes)}")
-        for walked in (picture_files.pictures(inside, key) for inside in of_class):
+        for walked in (image_files.pictures(inside, key) for inside in of_class):
             files += [(file, indices[name]) for file in walked.files]
             passed_over += walked.passed_over
     if not files:
@@ -116,7 +116,7 @@ def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], frami
         raise UserError(f"{where}: its images have {list(decoded.images.shape[1:])} pixels, the data's {list(shape)}")
     notes = (
         f"{counted(len(files), 'generated image was', 'generated images were')} read from {path}",
-        *(f"generated: {n}" for n in (*decoded.notes, *picture_files.note(passed_over))),
+        *(f"generated: {n}" for n in (*decoded.notes, *image_files.note(passed_over))),
     )
     return Generated(decoded.images, np.array([index for _, index in files], np.int32), names, notes)
 

@@ -30,7 +30,7 @@ def split(
     fold: int = 0,
     stratify: bool = True,
     unlabelled: int = 0,
-    given: Mapping[str, np.ndarray] = NOTHING,
+    fixed: Mapping[str, np.ndarray] = NOTHING,
     groups: Int[np.ndarray, " n"] | None = None,
     order: Int[np.ndarray, " n"] | None = None,
 ) -> dict[str, np.ndarray]:
@@ -48,13 +48,13 @@ def split(
         classes: name of each class.
         labels_per_class: labelled images of each class, at most; 0: all that validation and test leave.
         validation: number of validation images, 0 or more.
-        test: number of test images, 0 or more; 0 where `given` has them.
+        test: number of test images, 0 or more; 0 where `fixed` has them.
         seed: of all draws but the test images, 0 or more.
         folds: number of parts that the labelled images are cut into for cross-validation; 0: none.
         fold: index of the fold that is the validation set, in 0..folds-1; the folds are the same for each.
         stratify: whether validation, test and folds have equal shares of each class.
         unlabelled: number of images that are neither labelled nor held out; 0: all of them.
-        given: indices [t] of the test images under "test", where the dataset fixes them; else empty.
+        fixed: indices [t] of the test images under "test", where the dataset fixes them; else empty.
         groups: int [n], the same for images that belong together; None: there are none.
         order: int [n], the images in an order of their content, so that folds do not depend on file names; None: as
             listed.
@@ -66,8 +66,8 @@ def split(
     (known,) = np.nonzero(_known(labels))
     if not len(known):
         raise UserError("config.data.source: no image has a label; want some of each class")
-    if "test" in given:
-        test_ids = _given_test(given["test"], labels, test)
+    if "test" in fixed:
+        test_ids = _given_test(fixed["test"], labels, test)
         rest = _of_other_groups(np.setdiff1d(known, test_ids), test_ids, groups)
     else:
         rest, test_ids = _part(known, labels, test, TEST_SEED, "config.data.test", groups, stratify, classes)

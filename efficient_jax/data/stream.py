@@ -219,7 +219,7 @@ def _pass(
         for table, value in ((contents, content), (digests, image)):
             table[row] = np.frombuffer(digest(value), np.uint8)
 
-    unreadable, notes = decode.each(read, count, framing, shape, know)
+    unreadable, notes = decode.decode_files(read, count, framing, shape, know)
     rows = np.setdiff1d(np.arange(count), list(unreadable))
     return Known(rows, contents[rows], digests[rows], sums[rows], squares[rows], sizes[rows]), unreadable, notes
 

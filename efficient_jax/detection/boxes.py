@@ -90,7 +90,7 @@ def search(first: Array, last: Array, value: Callable[..., Any], carry: Any, flo
         last: index after the last one, int32 scalar.
         value: `value(at, inside, carry) -> (values [LANES], carry)` for the indices at, at + 1, ...; `inside` is bool
             [LANES], False for indices from `last` on.
-        carry: state that `value` reads and updates from block to block.
+        carry: state that `value` reads and steps from block to block.
         floor: values at or below this do not count, float scalar.
 
     Returns:

@@ -68,14 +68,14 @@ def member(name: str, console: Console, views: str = "none") -> Member:
     Args:
         name: RUN, RUN/STAGE, RUN/STAGE@STEP, or a file of predictions.
         console: shows how the images of the run have changed since.
-        views: test-time augmentation, as for `tta.asked`; other than "none" it runs the model of a stage.
+        views: test-time augmentation, as for `tta.parse_views`; other than "none" it runs the model of a stage.
 
     Raises: UserError for a name that is none of these.
     """
     if Path(name).suffix in predictions.SUFFIXES:
         test = predictions.read(Path(name), WHERE)
         made = answering(name, test, None, (0.5,) * len(test.classes))
-        return made._replace(about={"file": name, "update": None, "views": None})
+        return made._replace(about={"file": name, "step": None, "views": None})
     folder, step = stage_and_step(name, WHERE)
     if step is not None or views != "none" or not (folder / predictions.FILES["test"]).is_file():
         made = by_model(Trained.open(name, WHERE), prepared(folder.parent, console), views)
@@ -88,7 +88,7 @@ def member(name: str, console: Console, views: str = "none") -> Member:
             files.read_json(folder / "result.json").get("thresholds", ()),
         )
     update = checkpoint.chosen(folder) if step is None else step
-    return made._replace(about={"stage": str(folder), "update": update, "views": views})
+    return made._replace(about={"stage": str(folder), "step": update, "views": views})
 
 
 def answering(name: str, test: Predictions, validation: Predictions | None, thresholds: Sequence[float]) -> Member:
@@ -167,13 +167,13 @@ def by_model(trained: Trained, run: Run, views: str = "none") -> Member:
     Args:
         trained: the model.
         run: its run, as from `prepared`.
-        views: test-time augmentation, as for `tta.asked`.
+        views: test-time augmentation, as for `tta.parse_views`.
 
     Raises: UserError for unknown views, and for a hard vote where an image can have several labels.
     """
     _, apply = trained.spec.build()
     task = TASKS[trained.spec.task]
-    seen_views, vote = tta.asked(views, "--tta")
+    seen_views, vote = tta.parse_views(views, "--tta")
     if views != "none":
         apply = through_views(apply, seen_views, task, vote)
     predict = make_predict(apply, run.devices, task)
@@ -183,7 +183,7 @@ def by_model(trained: Trained, run: Run, views: str = "none") -> Member:
     for split in predictions.FILES:
         if len(ids := run.split[split]):
             probabilities = predict_rows(predict, placed, ids, resized)
-            predicted[split] = predictions.of(run.source, ids, probabilities)._replace(shares=vote == "hard")
+            predicted[split] = predictions.gather(run.source, ids, probabilities)._replace(shares=vote == "hard")
     return answering(trained.name, predicted["test"], predicted.get("validation"), trained.spec.thresholds)
 
 

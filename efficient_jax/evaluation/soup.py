@@ -33,7 +33,7 @@ def soup_of(
         names: members with weights, see `members.named`; two or more.
         kind: "uniform" takes all, "greedy" those that do not lower the accuracy on validation images.
         console: shows how the images of the run have changed since.
-        views: test-time augmentation of the prediction, as for `tta.asked`.
+        views: test-time augmentation of the prediction, as for `tta.parse_views`.
 
     Returns: (its predictions, its weights, the names of the members in it).
 
@@ -90,7 +90,7 @@ def soup_of(
         thresholds = tuple(task.thresholds(member.validation.probabilities, member.validation.labels).tolist())
         member = answering(soup.name, member.test, member.validation, thresholds)
         soup = dataclasses.replace(soup, spec=dataclasses.replace(spec, thresholds=thresholds))
-    about = {"soup": kind, "members": inside, "weights": [1.0] * len(inside), "update": None, "views": views}
+    about = {"soup": kind, "members": inside, "weights": [1.0] * len(inside), "step": None, "views": views}
     return member._replace(about=about), soup, inside
 
 

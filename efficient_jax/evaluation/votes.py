@@ -42,7 +42,7 @@ def together(members: Sequence[Member], vote: str, weights: Sequence[float]) -> 
     thresholds = np.average([member.thresholds for member in members], 0, shares).tolist() if task.thresholds else ()
     joint = answering(f"{vote} vote of {len(members)}", parts["test"], parts.get("validation"), thresholds)
     views = [member.about.get("views") for member in members]
-    about = {"vote": vote, "members": [member.name for member in members], "weights": shares.tolist(), "update": None}
+    about = {"vote": vote, "members": [member.name for member in members], "weights": shares.tolist(), "step": None}
     joint = joint._replace(about=about | {"views": views[0] if len(set(views)) == 1 else views})
     return joint if task.thresholds else joint._replace(answers=answers["test"])
 

@@ -56,7 +56,7 @@ def check_optim(optim: Mapping[str, Any], sizes: Mapping[str, int], where: str) 
     Raises: UserError for an unknown or negative setting.
     """
     first = next(iter(sizes.values()))
-    optim_now = in_updates(optim, first, first, 100, f"{where}.optim")
+    optim_now = in_steps(optim, first, first, 100, f"{where}.optim")
     bound = bind(optimizer.optimizer, optim_now, f"{where}.optim")
     for key in ("learning_rate", "weight_decay", "clip"):
         if bound[key] < 0.0:
@@ -142,23 +142,23 @@ def length_of(forms: Mapping[str, float], where: str) -> tuple[str, float]:
     return unit, float(amount)
 
 
-def in_updates(block: Mapping[str, Any], batch: int, labelled: int, updates: int, where: str) -> dict[str, Any]:
+def in_steps(block: Mapping[str, Any], batch: int, labelled: int, steps: int, where: str) -> dict[str, Any]:
     """Returns `config.<stage>.optim` with every duration in steps, those of its schedule too.
 
     Args:
         block: that block.
         batch: images of the first stream per step.
         labelled: images of the first stream.
-        updates: steps of the stage.
+        steps: steps of the stage.
         where: dotted path of the block.
 
     Raises: UserError for two forms of one duration, or an unknown schedule.
     """
-    measures = {"batch": batch, "epoch": labelled, "updates": updates}
+    measures = {"batch": batch, "epoch": labelled, "steps": steps}
     share = block.get("warmup_percent", 0.0)
     block = durations.resolve(block, DURATIONS[:1], **measures, where=where)
     if isinstance(share, int | float) and 0 < share < 100:  # it leaves something to train, also where it is rounded up
-        block["warmup"] = min(block["warmup"], updates - 1)
+        block["warmup"] = min(block["warmup"], steps - 1)
     if isinstance(block.get("schedule"), Mapping):
         block["schedule"] = durations.resolve(block["schedule"], DURATIONS[1:], **measures, where=f"{where}.schedule")
         bind_named(schedules.SCHEDULES, block["schedule"], f"{where}.schedule")

@@ -128,7 +128,7 @@ def _blocks(config: Mapping[str, Any]) -> Iterator[Block]:
 def _stage_blocks(name: str, stage: Mapping[str, Any]) -> Iterator[Block]:
     inner = ("model", "method", "batch", "augment", "strong_augment", "optim", "pseudo_labels")
     yield _block((name,), stage_config.stage, leaves_out=inner)
-    yield _named((name, "model"), stage.get("model", EMPTY), models.MODELS, models.GIVEN)
+    yield _named((name, "model"), stage.get("model", EMPTY), models.MODELS, models.SUPPLIED)
     functions = {method_name: method.function for method_name, method in METHODS.items()}
     yield _named((name, "method"), stage.get("method", EMPTY), functions)
     method = METHODS.get(stage.get("method", EMPTY).get("name", ""))
@@ -195,8 +195,8 @@ def _operation(path: Path, function: Callable[..., Any], block: Mapping[str, Any
     return Block(path, {**read.parameters, **more}, {**read.meanings, **what})
 
 
-def _block(path: Path, function: Callable[..., Any], given: tuple[str, ...] = (), leaves_out: Path = ()) -> Block:
-    read = {name: p for name, p in parameters(function, given).items() if name not in leaves_out}
+def _block(path: Path, function: Callable[..., Any], supplied: tuple[str, ...] = (), leaves_out: Path = ()) -> Block:
+    read = {name: p for name, p in parameters(function, supplied).items() if name not in leaves_out}
     return Block(path, read, meanings(function))
 
 
@@ -204,7 +204,7 @@ def _named(
     path: Path,
     block: Mapping[str, Any],
     options: Mapping[str, Callable[..., Any]],
-    given: tuple[str, ...] = (),
+    supplied: tuple[str, ...] = (),
     default: Any = inspect.Parameter.empty,
 ) -> Block:
     """A block whose `name` chooses the function that reads its other keys; `default` where there is no block."""
@@ -213,7 +213,7 @@ def _named(
     if "name" not in block:
         return Block(path, {"name": named}, what)
     function = choose(block["name"], options, f"config.{'.'.join(path)}.name")
-    read = _block(path, function, given)
+    read = _block(path, function, supplied)
     return Block(path, {"name": named, **read.parameters}, {**read.meanings, **what})
 
 

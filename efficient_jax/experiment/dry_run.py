@@ -98,7 +98,7 @@ def _trace_step(stage: Stage, variables: Tree) -> None:
     if method.memory:
         model_state["memory"] = method.memory({stream: np.arange(2) for stream in batch}, 2)
     counts = jnp.ones(len(run.source.classes))
-    context = loss_context({"step": np.int32(0), "ema": variables}, stage.teacher_variables, counts, stage.updates)
+    context = loss_context({"step": np.int32(0), "ema": variables}, stage.teacher_variables, counts, stage.steps)
     keys = dict.fromkeys(batch, jax.random.split(jax.random.key(0)))
     on_a_device = jax.vmap(program.loss_fn, in_axes=None, axis_name=parallel.AXIS, axis_size=1)
     jax.eval_shape(on_a_device, variables["params"] | program.added, model_state, context, batch, keys)

@@ -13,7 +13,7 @@ from efficient_jax.experiment.predict import predict_batch, predict_rows, valida
 from efficient_jax.methods.linear_head import Choice
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training import checkpoint, parallel
-from efficient_jax.training.labels import Labels, of, on_host
+from efficient_jax.training.labels import Labels, on_host, take
 from efficient_jax.training.predict import Predict, extract_rows, make_extract
 from efficient_jax.types import Augment, Tree
 
@@ -58,7 +58,7 @@ def fit_head(
     if config.views:
         views = [features(labelled, config.augment, i) for i in range(config.views)]
     else:
-        views = [(unaugmented("labelled"), on_host(of(labels, labelled), len(run.source.classes)))]
+        views = [(unaugmented("labelled"), on_host(take(labels, labelled), len(run.source.classes)))]
     all_features, all_labels = (np.concatenate(parts) for parts in zip(*views, strict=True))
     held = (unaugmented("validation"), targets(run.source, ids)) if len(ids) else None
     task = TASKS[run.source.task]

@@ -28,7 +28,7 @@ class Stage:
         apply: the network as a function.
         teachers: networks that run in every step of its loss; () for methods without.
         teacher_variables: variables of each teacher, arrays or their shapes.
-        updates: how many steps it trains; 0 for methods that fit.
+        steps: how many steps it trains; 0 for methods that fit.
         optim: keyword arguments of `optimizer.optimizer` but `steps` and `layers`.
     """
 
@@ -39,7 +39,7 @@ class Stage:
     apply: Apply
     teachers: tuple[Apply, ...]
     teacher_variables: tuple[Tree, ...]
-    updates: int
+    steps: int
     optim: dict[str, Any]
 
     @classmethod
@@ -57,7 +57,7 @@ class Stage:
         module, apply = spec.build()
         teachers, teacher_variables = teachers_of(config, run, earlier) if config.method.needs("teachers") else ((), ())
         resolved = run.resolved[config.name]
-        return cls(config, run, spec, module, apply, teachers, teacher_variables, resolved.updates, resolved.optim)
+        return cls(config, run, spec, module, apply, teachers, teacher_variables, resolved.steps, resolved.optim)
 
     def key(self, name: str) -> jax.Array:
         """Returns a random key of the stage.

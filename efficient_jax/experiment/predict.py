@@ -62,7 +62,7 @@ def validate(
     if len(ids):
         probabilities = predict_rows(predict, variables, ids, run)
         if file:
-            predictions.write(file, predictions.of(run.source, ids, probabilities))
+            predictions.write(file, predictions.gather(run.source, ids, probabilities))
     else:
         probabilities = np.zeros((0, len(run.source.classes)), np.float32)
     thresholds = tuple(task.thresholds(probabilities, labels).tolist()) if task.thresholds else ()

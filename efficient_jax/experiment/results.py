@@ -11,7 +11,7 @@ from efficient_jax import files, keys
 from efficient_jax.data.dataset import Source
 from efficient_jax.inference import predictions
 from efficient_jax.tasks import TASKS, Task
-from efficient_jax.training.labels import Labels, of, on_host
+from efficient_jax.training.labels import Labels, on_host, take
 from efficient_jax.types import Augment
 
 SAMPLES, VERSIONS = 8, 4
@@ -19,7 +19,7 @@ MISTAKES = 32
 PAIRS = 12
 
 
-def judge(
+def evaluate_stage(
     folder: Path, source: Source, ids: np.ndarray, probabilities: np.ndarray, thresholds: Sequence[float] = ()
 ) -> dict[str, Any]:
     """Writes the test predictions and the worst mistakes.
@@ -34,7 +34,7 @@ def judge(
     Returns: "test", the counts of the task, "thresholds" where there are any, and the likelihood.
     """
     task, labels = TASKS[source.task], source.labels[ids]
-    predictions.write(folder / predictions.FILES["test"], predictions.of(source, ids, probabilities))
+    predictions.write(folder / predictions.FILES["test"], predictions.gather(source, ids, probabilities))
     answers, severity = task.answers(probabilities, thresholds), task.severity(probabilities, labels)
     wrong = np.flatnonzero(~task.correct(answers, labels))
     worst = wrong[np.argsort(-severity[wrong], kind="stable")][:MISTAKES]
@@ -101,7 +101,7 @@ def samples(
         repeated = np.tile(chosen, VERSIONS)  # another image beside each, because mixing pairs neighbours
         image_keys = keys.by_position(keys.named(key, stream), 0, len(repeated))
         batch = {name: x[repeated] for name, x in data.items()}
-        batch["label"] = on_host(of(labels, repeated), classes)
+        batch["label"] = on_host(take(labels, repeated), classes)
         augmented = np.asarray(jax.jit(augment[stream])(image_keys, batch)["image"])
         augmented = augmented if augmented.dtype == np.uint8 else np.round(augmented * 255).astype(np.uint8)
         prefix = "" if stream == "labelled" else f"{stream}_"

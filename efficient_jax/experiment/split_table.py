@@ -160,7 +160,7 @@ def _at(source: Source, rows: Int[np.ndarray, " n"]) -> Source:
     return source._replace(
         images=images,
         labels=source.labels[rows],
-        given=NOTHING,
+        fixed=NOTHING,
         names=tuple(source.names[row] for row in rows) if source.names else (),
         soft_labels=of_each(source.soft_labels),
         groups=of_each(source.groups),

@@ -16,7 +16,7 @@ from efficient_jax.experiment.predict import predict_rows, validate
 from efficient_jax.experiment.run import Run, at_size, key_of
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.targets import Supervision, supervise
-from efficient_jax.experiment.train import SECONDS, build_updates, images_per_update, train
+from efficient_jax.experiment.train import SECONDS, build_train_steps, images_per_step, train
 from efficient_jax.inference import predictions
 from efficient_jax.methods.views import saliency_of
 from efficient_jax.tasks import TASKS
@@ -95,7 +95,7 @@ def _learned(
         return fit_head(method.fit, stage, predict, variables, supervision.labels)
     if method.correct:
         return correct_head(method.correct, stage, predict, variables)
-    return train(stage, predict, build_updates(stage, supervision, variables), started, stop)
+    return train(stage, predict, build_train_steps(stage, supervision, variables), started, stop)
 
 
 def _judged(stage: Stage, supervision: Supervision, predict: Predict, variables: Tree, ema: Tree) -> dict[str, Any]:
@@ -109,12 +109,12 @@ def _judged(stage: Stage, supervision: Supervision, predict: Predict, variables:
         "stage": config.name,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "labels": len(np.intersect1d(learned, run.split["labelled"])),  # without generated images
-        "updates": stage.updates,
-        "update": checkpoint.chosen(folder),  # of the evaluated checkpoint: the best on validation, or the last
-        "images_seen": stage.updates * images_per_update(config),
+        "steps": stage.steps,
+        "step": checkpoint.chosen(folder),  # of the evaluated checkpoint: the best on validation, or the last
+        "images_seen": stage.steps * images_per_step(config),
         "pseudo_labels": supervision.pseudo_labels,
         "validation": validation,
-        **results.judge(folder, run.source, run.split["test"], tested, thresholds),
+        **results.evaluate_stage(folder, run.source, run.split["test"], tested, thresholds),
     }
 
 

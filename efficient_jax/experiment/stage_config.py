@@ -15,7 +15,7 @@ from efficient_jax.experiment.checks import (
     check_teachers,
     check_unread,
     check_views,
-    in_updates,
+    in_steps,
     length_of,
     mixing,
 )
@@ -30,7 +30,7 @@ NOTHING: dict[str, Any] = {}
 class Resolved(NamedTuple):
     """Settings of a stage that depend on the data: durations, by the number of images, and those of the task."""
 
-    updates: int  # 0 for methods that fit
+    steps: int  # 0 for methods that fit
     optim: dict[str, Any]  # keyword arguments of `optimizer.optimizer` but `steps` and `layers`
     pseudo_labels: dict[str, Any]  # keyword arguments of the task's `pseudo_labels`
 
@@ -55,7 +55,7 @@ class StageConfig(NamedTuple):
     augment: Augment
     strong_augment: Augment
     optim: dict[str, Any]  # as configured, see `resolved`
-    length: tuple[str, float]  # "updates", "epochs" or "examples", and how many
+    length: tuple[str, float]  # "steps", "epochs" or "examples", and how many
     norm_axis: str
     mean: tuple[float, ...]  # (): that of the start, or else of the data
     std: tuple[float, ...]
@@ -81,7 +81,7 @@ def stage(
     augment: dict[str, Any] = NOTHING,
     strong_augment: dict[str, Any] = NOTHING,
     optim: dict[str, Any] = NOTHING,
-    updates: int = 0,
+    steps: int = 0,
     epochs: float = 0.0,
     examples: int = 0,
     pseudo_labels: dict[str, Any] = NOTHING,
@@ -112,7 +112,7 @@ def stage(
         augment: `ops`, the names of operations in order, and a block of settings for each that has any.
         strong_augment: the same for the second view of unlabelled images, for methods that have one.
         optim: the optimizer, its rules and its schedule.
-        updates: number of steps; one of `updates`, `epochs` and `examples` says how long to train.
+        steps: number of steps; one of `steps`, `epochs` and `examples` says how long to train.
         epochs: passes over the labelled images, or over the unlabelled ones with `batch.labelled` = 0.
         examples: images of these that are trained on.
         pseudo_labels: how labels of a teacher are filtered, for methods that make them.
@@ -155,7 +155,7 @@ def stage(
         raise UserError(f"{where}.norm_axis: {norm_axis!r} is neither 'device' nor ''")
     if len(mean) != len(std) or not all(deviation > 0.0 for deviation in std):
         raise UserError(f"{where}: mean {mean} and std {std} want a number for each channel, std above 0.0")
-    lengths = {"updates": updates, "epochs": epochs, "examples": examples}
+    lengths = {"steps": steps, "epochs": epochs, "examples": examples}
     if entry.trains:
         if views:
             raise UserError(f"{where}.views: the method {chosen!r} augments in every step and does not read it")
@@ -171,7 +171,7 @@ def stage(
             raise UserError(
                 f"{where}.init: the method {chosen!r} needs a trained network: an earlier stage, or weights"
             )
-        sizes, length = {}, ("updates", 0.0)
+        sizes, length = {}, ("steps", 0.0)
     if batch.get("balanced") and settings.get("class_balance"):
         raise UserError(f"{where}: batch.balanced and method.class_balance both correct for rare classes; take one")
     if entry.unlabelled and not entry.needs("teachers") and not batch.get("unlabelled"):
@@ -201,7 +201,7 @@ def stage(
             f"{where}.augment: {mixes[0]!r} mixes images, so that held-out ones would have been trained on; the method "
             f"{chosen!r} wants augmentation of single images"
         )
-    named, architecture = bind_named(models.MODELS, model, f"{where}.model", models.GIVEN)
+    named, architecture = bind_named(models.MODELS, model, f"{where}.model", models.SUPPLIED)
     if "dtype" in architecture:
         choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
     if not 0.0 <= ema_decay < 1.0:
@@ -253,15 +253,15 @@ def resolved(stage: StageConfig, images: int, task: Task) -> Resolved:
     pseudo_labels = _pseudo_labels(stage, task) if stage.method.pseudo_labels else {}
     where, batch = f"config.{stage.name}", next(iter(stage.batch.values()))
     unit, amount = stage.length
-    updates = max(1, round(amount * {"updates": 1.0, "epochs": images / batch, "examples": 1.0 / batch}[unit]))
-    optim = in_updates(stage.optim, batch, images, updates, f"{where}.optim")
+    steps = max(1, round(amount * {"steps": 1.0, "epochs": images / batch, "examples": 1.0 / batch}[unit]))
+    optim = in_steps(stage.optim, batch, images, steps, f"{where}.optim")
     bound = bind(optimizer.optimizer, optim, f"{where}.optim")
-    if not 0 <= bound["warmup"] < updates:
+    if not 0 <= bound["warmup"] < steps:
         raise UserError(
-            f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {updates - 1}, the steps of the stage; "
+            f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {steps - 1}, the steps of the stage; "
             "warmup_percent is a share of them"
         )
-    return Resolved(updates, bound, pseudo_labels)
+    return Resolved(steps, bound, pseudo_labels)
 
 
 def _check_pseudo_labels(block: Mapping[str, Any], where: str) -> None:

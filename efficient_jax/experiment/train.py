@@ -28,7 +28,7 @@ from efficient_jax.training.labels import counts
 from efficient_jax.training.loss import LossFn
 from efficient_jax.training.predict import Predict
 from efficient_jax.training.progress import StageProgress
-from efficient_jax.training.step import Given
+from efficient_jax.training.step import Inputs
 from efficient_jax.types import Metrics, Tree
 
 SECONDS = "seconds.json"
@@ -36,21 +36,21 @@ SECONDS = "seconds.json"
 CHUNK = 64  # steps whose indices are sent to the devices together
 
 
-class Updates(NamedTuple):
+class TrainSteps(NamedTuple):
     """The steps of a stage."""
 
     state: Tree  # before the first
     loss_fn: LossFn
     step: Any  # a `Step`, pmapped
-    arguments: Callable[[Tree, Given], tuple[Any, ...]]  # of `step`
-    given: Callable[[int, int], Iterator[Given]]  # (first, end) -> inputs of each step; an entry may hold several
+    arguments: Callable[[Tree, Inputs], tuple[Any, ...]]  # of `step`
+    inputs: Callable[[int, int], Iterator[Inputs]]  # (first, end) -> inputs of each step; an entry may hold several
 
-    def update(self, current: Tree, inputs: Given) -> tuple[Tree, Metrics]:
+    def run(self, current: Tree, inputs: Inputs) -> tuple[Tree, Metrics]:
         """Does a step.
 
         Args:
             current: the state; donated.
-            inputs: images of the step, from `given`.
+            inputs: images of the step, from `inputs`.
 
         Returns: (next state, name of a metric -> (sum, count)).
         """
@@ -84,7 +84,7 @@ def build_program(stage: Stage, variables: Tree) -> Program:
     module, apply = stage.spec.build(config.norm_axis or None, frozen)
     *lower, last = module.layers()
     layers = (*lower, "|".join([last, *(f"{name}/.*" for name in added)]))  # added ones get the head's learning rate
-    tx, table = optimizer.optimizer(params, steps=stage.updates, layers=layers, **stage.optim)
+    tx, table = optimizer.optimizer(params, steps=stage.steps, layers=layers, **stage.optim)
     views = config.augment, config.strong_augment
     task = TASKS[stage.run.source.task]
     loss_fn = build_loss(config.method, apply, *views, stage.teachers, task, config.method_settings)
@@ -105,7 +105,7 @@ def _added_parameters(stage: Stage, variables: Tree) -> Tree:
     return make(stage.key("method"), *intermediates, **stage.config.method_settings)
 
 
-def build_updates(stage: Stage, supervision: Supervision, variables: Tree) -> Updates:
+def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -> TrainSteps:
     """Returns everything that the loop needs, placed on the devices and ready to compile.
 
     Args:
@@ -127,7 +127,7 @@ def build_updates(stage: Stage, supervision: Supervision, variables: Tree) -> Up
     train_step = step.make_train_step(
         program.loss_fn,
         program.tx,
-        updates=stage.updates,
+        steps=stage.steps,
         ema_decay=config.ema_decay,
         devices=run.devices,
         frozen=program.frozen,
@@ -139,33 +139,33 @@ def build_updates(stage: Stage, supervision: Supervision, variables: Tree) -> Up
 
     together = 1 if isinstance(run.images, Streamed) else CHUNK
 
-    def chunk(number: int) -> Given:
+    def chunk(number: int) -> Inputs:
         steps = range(number * together, (number + 1) * together)
         rows = {
             stream: np.stack([sampling.batch_at(supervision.rows[stream], size, i, orders[stream]) for i in steps])
             for stream, size in config.batch.items()
         }
-        return {stream: batches.given(run.images, rows[stream], run.devices) for stream in rows}
+        return {stream: batches.on_devices(run.images, rows[stream], run.devices) for stream in rows}
 
-    def between(first: int, end: int) -> Iterator[Given]:
+    def between(first: int, end: int) -> Iterator[Inputs]:
         chunks = range(first // together, -(-end // together))
         made = batches.ahead(chunk, chunks) if together == 1 else map(chunk, chunks)
         repeated = itertools.chain.from_iterable(itertools.repeat(steps, together) for steps in made)
         return itertools.islice(repeated, first % together, None)
 
-    return Updates(
+    return TrainSteps(
         state=parallel.replicate(state.create(variables, program.tx, program.added, memory), run.devices),
         loss_fn=program.loss_fn,
         step=train_step,
         arguments=lambda current, inputs: (current, teachers_placed, counts_placed, data, key, inputs),
-        given=between,
+        inputs=between,
     )
 
 
 def train(
     stage: Stage,
     predict: Predict,
-    updates: Updates,
+    train_steps: TrainSteps,
     started: float,
     stop: stopping.Stop,
 ) -> Tree:
@@ -174,7 +174,7 @@ def train(
     Args:
         stage: a stage with a method that trains.
         predict: computes probabilities, see `training.predict.make_predict`.
-        updates: as from `build_updates`.
+        train_steps: as from `build_train_steps`.
         started: `time.perf_counter()` when the stage began, less the seconds of earlier attempts.
         stop: called after every step.
 
@@ -184,26 +184,26 @@ def train(
     """
     config, run = stage.config, stage.run
     of_schedule = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
-    rate = optimizer.schedule(steps=stage.updates, **of_schedule)
+    rate = optimizer.schedule(steps=stage.steps, **of_schedule)
     folder, task = run.workdir / config.name, TASKS[run.source.task]
     where = f"stage {config.name!r}"
     with checkpoint.saving(folder, where, config.keep_every) as manager:
         say = functools.partial(run.console.print, soft_wrap=True)
         first, current = checkpoint.newest(
-            manager, updates.state, run.devices, lambda line: say(f"{config.name}: {line}")
+            manager, train_steps.state, run.devices, lambda line: say(f"{config.name}: {line}")
         )
         if first:
-            say(f"{config.name}: goes on after step {first:,} of {stage.updates:,}")
+            say(f"{config.name}: goes on after step {first:,} of {stage.steps:,}")
         stop.after = "compiling and one step, with a checkpoint"
         with (
             files.metrics_log(folder, first) as log,
-            StageProgress(run.console, config.name, first=first, updates=stage.updates) as progress,
+            StageProgress(run.console, config.name, first=first, steps=stage.steps) as progress,
         ):
-            inputs = updates.given(first, stage.updates)
+            inputs = train_steps.inputs(first, stage.steps)
             validated = False
 
-            def update(current: Tree, _: int) -> tuple[Tree, Metrics]:
-                made = updates.update(current, next(inputs))
+            def run_step(current: Tree, _: int) -> tuple[Tree, Metrics]:
+                made = train_steps.run(current, next(inputs))
                 progress.compiled()
                 stop.after = "this step, with a checkpoint"
                 return made
@@ -215,7 +215,7 @@ def train(
             def on_save(i: int, current: Tree) -> None:
                 nonlocal validated
                 parallel.assert_replicas_agree(current)
-                regular = i % config.save_every == 0 or i == stage.updates  # a stop adds no candidate for the best
+                regular = i % config.save_every == 0 or i == stage.steps  # a stop adds no candidate for the best
                 evaluated = regular or task.thresholds is not None
                 with contextlib.nullcontext() if validated else progress.apart():
                     figures, thresholds = validate(predict, current["ema"], run) if evaluated else (None, ())
@@ -228,30 +228,30 @@ def train(
                 files.write_json(folder / SECONDS, {"seconds": round(time.perf_counter() - started, 1)})
 
             current = loop.run(
-                update,
+                run_step,
                 current,
                 first=first,
-                updates=stage.updates,
+                steps=stage.steps,
                 log_every=config.log_every,
                 save_every=config.save_every,
-                images_per_update=images_per_update(config),
+                images_per_step=images_per_step(config),
                 log=on_log,
                 save=on_save,
                 stop=stop,
                 where=where,
             )
         manager.wait_until_finished()
-        if first % config.save_every and first != stage.updates and first in manager.all_steps():
+        if first % config.save_every and first != stage.steps and first in manager.all_steps():
             manager.delete(first)  # saved by a stop; an uninterrupted run does not have it
     with checkpoint.open_manager(folder, config.keep_every) as manager:
         best = checkpoint.best_step(manager)
-        if best is not None and best != stage.updates:
+        if best is not None and best != stage.steps:
             current = checkpoint.restore(manager, best, current, run.devices)
     stop.after = ""
     return current["ema"]
 
 
-def images_per_update(config: StageConfig) -> int:
+def images_per_step(config: StageConfig) -> int:
     """Returns how many images the network is trained on in a step; those with two views count twice.
 
     Args:

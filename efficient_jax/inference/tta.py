@@ -186,7 +186,7 @@ def vote(
     return jnp.where(most, mean(probabilities, weights), -jnp.inf).argmax(-1)
 
 
-def asked(text: str, where: str) -> tuple[tuple[View, ...], str]:
+def parse_views(text: str, where: str) -> tuple[tuple[View, ...], str]:
     """Returns the views and the vote that a setting names.
 
     Args:

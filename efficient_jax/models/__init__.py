@@ -27,7 +27,7 @@ MODELS = {
     "vit": ViT,
 }
 
-GIVEN = ("classes", "norm_axis", "parent", "name")
+SUPPLIED = ("classes", "norm_axis", "parent", "name")
 """Fields of a model that are no settings: the stage gives the first two, flax the others."""
 
 DTYPES = dict.fromkeys(("float32", "bfloat16"))

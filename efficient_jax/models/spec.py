@@ -44,7 +44,7 @@ class ModelSpec:
         """(height, width, channels) behind the normalisation: gray images have the channels of the weights there."""
         return *self.image_shape[:2], len(self.mean)
 
-    def picture_framing(self) -> Framing:
+    def image_framing(self) -> Framing:
         """Returns how pictures of any size become images of the network.
 
         Raises: UserError if its images are not square.

@@ -6,8 +6,8 @@ from typing import Any
 from efficient_jax.errors import UserError
 
 UNITS = ("", "_epochs", "_examples", "_percent")
-LENGTHS = ("updates", "epochs", "examples")
-"""The keys that can give the length of a stage; `updates` counts steps."""
+LENGTHS = ("steps", "epochs", "examples")
+"""The keys that can give the length of a stage; `steps` counts steps."""
 
 
 def override(config: MutableMapping[str, Any], paths: Collection[str]) -> None:
@@ -15,7 +15,7 @@ def override(config: MutableMapping[str, Any], paths: Collection[str]) -> None:
 
     Args:
         config: a config whose values at `paths` have been overridden already; changed in place.
-        paths: dotted keys, such as "teacher.updates" or "teacher.optim.warmup". If two forms of one duration are among
+        paths: dotted keys, such as "teacher.steps" or "teacher.optim.warmup". If two forms of one duration are among
             them, neither becomes 0, so that `resolve` reports the contradiction.
     """
     for path in paths:
@@ -32,7 +32,7 @@ def override(config: MutableMapping[str, Any], paths: Collection[str]) -> None:
 
 
 def resolve(
-    block: Mapping[str, Any], names: tuple[str, ...], *, batch: int, epoch: int, updates: int, where: str
+    block: Mapping[str, Any], names: tuple[str, ...], *, batch: int, epoch: int, steps: int, where: str
 ) -> dict[str, Any]:
     """Returns `block` with each duration of `names` in whole steps, in whichever form it is given.
 
@@ -46,7 +46,7 @@ def resolve(
         names: the durations X.
         batch: labelled examples in a step.
         epoch: number of labelled examples; 0 while it is unknown.
-        updates: steps of the stage; 0 while they are unknown.
+        steps: steps of the stage; 0 while they are unknown.
         where: dotted path of the block, for messages.
 
     Returns: the settings with one key X for each duration, without its other forms. A duration without any key in
@@ -54,7 +54,7 @@ def resolve(
 
     Raises: UserError for a duration that is given in two forms, is negative or not a number, or has an unknown unit.
     """
-    steps_in = dict(zip(UNITS, (1.0, epoch / batch, 1.0 / batch, updates / 100.0), strict=True))
+    steps_in = dict(zip(UNITS, (1.0, epoch / batch, 1.0 / batch, steps / 100.0), strict=True))
     resolved = dict(block)
     for name in names:
         forms = {name + unit: size for unit, size in steps_in.items() if name + unit in block}

@@ -56,7 +56,7 @@ def described(about: Mapping[str, Any], short: Mapping[str, str] = NOTHING) -> s
     """Returns in one sentence which weights and test-time views the metrics of a member come from.
 
     Args:
-        about: `members.Member.about`: "stage" or "file", or "members" and "weights", with "update" and "views".
+        about: `members.Member.about`: "stage" or "file", or "members" and "weights", with "step" and "views".
         short: name of a member -> the name shown.
     """
     views = about.get("views")
@@ -69,13 +69,13 @@ def described(about: Mapping[str, Any], short: Mapping[str, str] = NOTHING) -> s
         listed = list(dict.fromkeys(view or "not known" for view in views_of_members))
         return f"{', '.join(parts)}; views: {', '.join(listed)}"
     if "stage" in about:
-        return f"{about['stage']}, weights of step {_known(about['update'])}; views: {views}"
+        return f"{about['stage']}, weights of step {_known(about['step'])}; views: {views}"
     return f"{about['file']}, a file; its step and views are not known" if "file" in about else ""
 
 
 def _step_and_views(metrics: Mapping[str, Any]) -> str:
     views = metrics.get("views")
-    return f"{_known(metrics.get('update'))}, {views if isinstance(views, str) else '–'}"
+    return f"{_known(metrics.get('step'))}, {views if isinstance(views, str) else '–'}"
 
 
 def _known(step: int | None) -> str:

@@ -49,8 +49,8 @@ def facts(result: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, s
     numbers["negative log-likelihood"] = tables.figure(result["negative_log_likelihood"], ".4f")
     if "calibration_error" in result:
         numbers["calibration error"] = tables.figure(result["calibration_error"], ".4f")
-    if result.get("update") is not None:
-        numbers["weights of step"] = f"{result['update']:,}"
+    if result.get("step") is not None:
+        numbers["weights of step"] = f"{result['step']:,}"
     numbers["seconds"] = f"{result['seconds']:,.0f}"
     if "images_per_second" in metrics:
         numbers["images per second (median)"] = f"{np.nanmedian(metrics['images_per_second']):,.0f}"

@@ -117,7 +117,7 @@ def stage_rows(results: list[dict[str, Any]]) -> list[list[str]]:
         if "test" not in result:
             rows.append([result["stage"], *["–"] * (width - 2), "not finished"])
             continue
-        counts = [f"{result[name]:,}" for name in ("parameters", "labels", "updates", "images_seen")]
+        counts = [f"{result[name]:,}" for name in ("parameters", "labels", "steps", "images_seen")]
         pseudo = _pseudo_labels(result["pseudo_labels"])
         several = []
         if has_several_labels(result):

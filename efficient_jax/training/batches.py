@@ -45,7 +45,7 @@ def resident(images: Images) -> Tree:
     return {} if isinstance(images, Streamed) else {"image": images}
 
 
-def given(images: Images, rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> dict[str, Array]:
+def on_devices(images: Images, rows: Int[np.ndarray, "*steps b"], devices: Sequence[jax.Device]) -> dict[str, Array]:
     """Returns the inputs of one or several steps, on their devices.
 
     Args:
@@ -97,7 +97,7 @@ def padded(
     """
 
     def make(part: tuple[np.ndarray, int]) -> dict[str, Array]:
-        return given(images, part[0], devices)
+        return on_devices(images, part[0], devices)
 
     parts = sampling.padded(rows, size)
     return ahead(make, parts) if isinstance(images, Streamed) else map(make, parts)

@@ -123,7 +123,7 @@ class Classifier:
         if not hasattr(images, "__array__"):
             if not isinstance(images, Iterable):
                 raise UserError(f"predict: got {images!r}; want {self._wanted()}")
-            return self.network.predict(framed(images, self.network.spec.picture_framing(), "predict"))[0]
+            return self.network.predict(framed(images, self.network.spec.image_framing(), "predict"))[0]
         pixels = np.asarray(images)
         channels = pixels.shape[-1] if pixels.ndim > 2 else 1
         as_it_is = pixels.shape[-3:] == self.network.spec.image_shape

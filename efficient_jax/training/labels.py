@@ -134,7 +134,7 @@ def counts(labels: Labels, rows: Int[np.ndarray, " m"], classes: int) -> Float[n
         rows: indices of these images.
         classes: number of classes.
     """
-    some = of(labels, rows)
+    some = take(labels, rows)
     if some.ids is None:
         totals: np.ndarray = np.asarray(some.probabilities).sum(0)
         return totals
@@ -142,7 +142,7 @@ def counts(labels: Labels, rows: Int[np.ndarray, " m"], classes: int) -> Float[n
     return np.bincount(np.asarray(some.ids).ravel(), weights, classes + 1)[:classes].astype(np.float32)
 
 
-def of(labels: Labels, rows: Int[np.ndarray, " m"]) -> Labels:
+def take(labels: Labels, rows: Int[np.ndarray, " m"]) -> Labels:
     """Returns the labels of some images.
 
     Args:

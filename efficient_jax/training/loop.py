@@ -24,10 +24,10 @@ def run(
     state: Tree,
     *,
     first: int,
-    updates: int,
+    steps: int,
     log_every: int,
     save_every: int,
-    images_per_update: int,
+    images_per_step: int,
     log: Callable[[int, dict[str, float]], None],
     save: Callable[[int, Tree], None],
     stop: Callable[[], bool],
@@ -39,16 +39,16 @@ def run(
         step: `step(state, i) -> (state, metrics)` does the step after i steps; metrics are name -> (sum, count).
         state: after `first` steps.
         first: steps that are done already.
-        updates: steps of the stage, those included.
+        steps: steps of the stage, those included.
         log_every: steps between two calls of `log`; the last step and every `save_every`-th are logged too.
         save_every: steps between two calls of `save`; the last step is saved too.
-        images_per_update: images of a step, for the metric "images_per_second".
+        images_per_step: images of a step, for the metric "images_per_second".
         log: `log(i, metrics)` gets the mean of every metric over the steps since its last call.
         save: `save(i, state)` gets the state after i steps, when it and all losses before it are known to be finite.
         stop: asked after every step; once it is True, the step is saved and training ends.
         where: what an error names.
 
-    Returns: the state after `updates` steps.
+    Returns: the state after `steps` steps.
 
     Raises: UserError naming `where` and the step when loss or state are not finite; saved checkpoints stay as they are.
         Stopped, where `stop` is True.
@@ -70,21 +70,21 @@ def run(
         nonlocal clock, unlogged
         jax.block_until_ready(metrics)
         unlogged.append(metrics)
-        if number % log_every == 0 or number % save_every == 0 or number == updates:
+        if number % log_every == 0 or number % save_every == 0 or number == steps:
             now = time.perf_counter()
             values = checked(number)
             sums = {name: [sum(m[name][k].item() for m in values) for k in (0, 1)] for name in metrics}
             means = {name: total / max(count, 1e-12) for name, (total, count) in sums.items()}
-            log(number, means | {"images_per_second": len(unlogged) * images_per_update / (now - clock)})
+            log(number, means | {"images_per_second": len(unlogged) * images_per_step / (now - clock)})
             clock, unlogged = now, []
 
-    for i in range(first, updates):
+    for i in range(first, steps):
         state, metrics = step(state, i)
         if i == first:
             clock = time.perf_counter()  # the first step compiles, which is no training time
         in_flight.append((i + 1, metrics))
         stopped = stop()
-        at_save = (i + 1) % save_every == 0 or i + 1 == updates or stopped
+        at_save = (i + 1) % save_every == 0 or i + 1 == steps or stopped
         while len(in_flight) > (0 if at_save else IN_FLIGHT):
             finish(*in_flight.popleft())
         if at_save:
@@ -94,7 +94,7 @@ def run(
                 raise UserError(_diverged(where, i + 1, "the weights are not finite"))
             save(i + 1, state)
             if stopped:
-                raise Stopped(f"{where}: stopped after step {i + 1} of {updates}")
+                raise Stopped(f"{where}: stopped after step {i + 1} of {steps}")
             clock = time.perf_counter()  # saving is no training time
     return state
 

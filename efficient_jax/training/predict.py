@@ -52,7 +52,7 @@ def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str
 def make_predict(apply: Apply, devices: Sequence[jax.Device], task: Task) -> Predict:
     """Returns `predict(variables, data, inputs) -> probabilities [devices share classes]`, pmapped.
 
-    `data` and `inputs` are those of one stream for one step, see `batches.resident` and `batches.given`.
+    `data` and `inputs` are those of one stream for one step, see `batches.resident` and `batches.on_devices`.
 
     Args:
         apply: the network.

@@ -14,8 +14,8 @@ LINE_EVERY = 10.0  # seconds between plain lines
 class StageProgress:
     """Shows how far a stage is; a context manager. The remaining time is estimated without compilation."""
 
-    def __init__(self, console: Console, name: str, *, first: int, updates: int) -> None:
-        self._console, self._name, self._updates, self._first = console, name, updates, first
+    def __init__(self, console: Console, name: str, *, first: int, steps: int) -> None:
+        self._console, self._name, self._steps, self._first = console, name, steps, first
         self._shown = time.perf_counter()
         self._started: float | None = None  # when the first step was done, later by the time within `apart`
         self._bar = Progress(
@@ -27,7 +27,7 @@ class StageProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task(name, total=updates, completed=first, status="compiling")
+        self._task = self._bar.add_task(name, total=steps, completed=first, status="compiling")
 
     def __enter__(self) -> "StageProgress":
         self._bar.start()
@@ -58,8 +58,8 @@ class StageProgress:
         status = f"{values['images_per_second']:,.0f} images/s  loss {values['loss']:.3f}"
         self._bar.update(self._task, completed=step, status=status)
         now = time.perf_counter()
-        if not self._console.is_terminal and (now - self._shown > LINE_EVERY or step == self._updates):
+        if not self._console.is_terminal and (now - self._shown > LINE_EVERY or step == self._steps):
             seconds = (now - (self._started or now)) / (step - self._first)
-            left = seconds * (self._updates - step)
-            self._console.print(f"{self._name}: step {step}/{self._updates}, {status}, {left:.0f} s left")
+            left = seconds * (self._steps - step)
+            self._console.print(f"{self._name}: step {step}/{self._steps}, {status}, {left:.0f} s left")
             self._shown = now

@@ -12,7 +12,7 @@ from efficient_jax.training.loss import LossFn, loss_context
 from efficient_jax.training.state import update_ema
 from efficient_jax.types import Batch, Metrics, Tree
 
-Given = dict[str, dict[str, jax.Array]]
+Inputs = dict[str, dict[str, jax.Array]]
 """Stream -> its inputs of a step, see `Step`."""
 
 BatchAndKeys = tuple[dict[str, Batch], dict[str, jax.Array]]
@@ -38,7 +38,7 @@ def make_train_step(
     loss_fn: LossFn,
     tx: optax.GradientTransformation,
     *,
-    updates: int,
+    steps: int,
     ema_decay: float,
     devices: Sequence[jax.Device],
     frozen: Tree = None,
@@ -52,7 +52,7 @@ def make_train_step(
     Args:
         loss_fn: the loss of a method, see `loss.LossFn`.
         tx: the optimizer.
-        updates: number of steps of the stage.
+        steps: number of steps of the stage.
         ema_decay: largest decay of the moving average, in 0..1.
         devices: the batch is split over these.
         frozen: for each parameter whether it is not trained; no gradient of it is computed. None: all are trained.
@@ -65,9 +65,9 @@ def make_train_step(
         return jax.tree.map(lambda p, f: jax.lax.stop_gradient(p) if f else p, params, frozen) if frozen else params
 
     def step(
-        state: Tree, teachers: tuple[Tree, ...], class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Given
+        state: Tree, teachers: tuple[Tree, ...], class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Inputs
     ) -> tuple[Tree, Metrics]:
-        context = loss_context(state, teachers, class_counts, updates)
+        context = loss_context(state, teachers, class_counts, steps)
         batch, keys = _batch(state["step"], len(class_counts), data, key, inputs)
 
         def of_part(model_state: Tree, part: BatchAndKeys) -> tuple[Tree, Tree]:
@@ -103,21 +103,21 @@ def make_train_step(
     return parallel.pmap(step, devices, in_axes=ARGUMENTS, out_axes=None, donate=(0,))
 
 
-def make_forward(loss_fn: LossFn, *, updates: int, devices: Sequence[jax.Device]) -> Step:
+def make_forward(loss_fn: LossFn, *, steps: int, devices: Sequence[jax.Device]) -> Step:
     """Returns the forward pass of the train step, to measure it: `metrics` is the loss.
 
     Its state counts the steps, so that calls wait for each other as steps do.
 
     Args:
         loss_fn: the loss of a method, see `loss.LossFn`.
-        updates: number of steps of the stage.
+        steps: number of steps of the stage.
         devices: the batch is split over these.
     """
 
     def forward(
-        state: Tree, teachers: tuple[Tree, ...], class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Given
+        state: Tree, teachers: tuple[Tree, ...], class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Inputs
     ) -> tuple[Tree, jax.Array]:
-        context = loss_context(state, teachers, class_counts, updates)
+        context = loss_context(state, teachers, class_counts, steps)
         batch_and_keys = _batch(state["step"], len(class_counts), data, key, inputs)
         loss, aux = loss_fn(state["params"], state["model_state"], context, *batch_and_keys)
         renewed = state | {"step": state["step"] + 1, "model_state": aux.model_state}
@@ -126,7 +126,7 @@ def make_forward(loss_fn: LossFn, *, updates: int, devices: Sequence[jax.Device]
     return parallel.pmap(forward, devices, in_axes=ARGUMENTS, out_axes=None, donate=(0,))
 
 
-def _batch(number: jax.Array, classes: int, data: Tree, key: jax.Array, inputs: Given) -> BatchAndKeys:
+def _batch(number: jax.Array, classes: int, data: Tree, key: jax.Array, inputs: Inputs) -> BatchAndKeys:
     """Returns the examples of each stream on this device, and their random keys."""
     step_key = jax.random.fold_in(key, number)
     now = jax.tree.map(lambda values: values[number % len(values)], inputs)

@@ -68,7 +68,7 @@ def test_boxes_of_masks_are_scipys():
     np.testing.assert_array_equal(jax.jit(boxes_of_masks)(masks), [tight(mask) for mask in masks])
 
 
-def test_mosaic_shows_four_pictures_around_their_corner(key):
+def test_mosaic_shows_four_images_around_their_corner(key):
     _, after = run(mosaic, key)
     which, y, x = (after["image"][..., i].astype(int) for i in range(3))
     rows = (which[:, :, 0] ^ np.arange(B)[:, None]) < 2  # above the corner

@@ -194,7 +194,7 @@ def test_one_channel_stays_as_it_is(op, dtype):
     np.testing.assert_allclose(applied(op, image), image, rtol=1e-6)
 
 
-def test_the_mean_of_a_large_white_picture_is_white():
+def test_the_mean_of_a_large_white_image_is_white():
     """The sum is beyond int32."""
     white = jax.ShapeDtypeStruct((), jnp.uint32)
     mean = jax.jit(lambda level: pointwise.mean_level(jnp.broadcast_to(level, (4096, 4096)), 1)).lower(white).compile()

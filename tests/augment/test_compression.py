@@ -49,7 +49,7 @@ def test_within_a_level_of_pillow_on_average(shape, quality):
     assert np.abs(levels.mean(axis=(0, 1, 2))).max() < 0.1
 
 
-def test_below_the_picture_chroma_is_repeated():
+def test_below_the_image_chroma_is_repeated():
     """As libjpeg does. Repeating the pixels instead makes a difference of two levels in noise."""
     assert np.abs(difference((40, 32, 3), 50, blur=0.0)).mean() < 1.0
 
@@ -79,7 +79,7 @@ def test_quality_is_drawn_from_its_range(key):
     assert (equal.sum(axis=0) > 15).all()
 
 
-def test_floats_become_the_picture_of_their_levels(key):
+def test_floats_become_the_image_of_their_levels(key):
     image = picture(20, 19, 3)
     op = jax.jit(lambda image: jpeg(key, {"image": image})["image"])
     np.testing.assert_array_equal(np.round(255 * op(image / np.float32(255))), op(image))

@@ -122,7 +122,7 @@ def test_cutmix_pastes_what_the_paper_pastes(key, side):
         assert abs(expected - 77 / 240) < 0.02  # the limit of large pictures
 
 
-def test_cutmix_has_the_proportions_of_the_picture(key):
+def test_cutmix_has_the_proportions_of_the_image(key):
     image = jnp.broadcast_to((jnp.arange(400) % 2)[:, None, None, None].astype(jnp.float32), (400, 8, 32, 1))
     other = np.asarray(run(cutmix, key, {"image": image}, alpha=1.0)["image"][..., 0]) != np.asarray(image[..., 0])
     rows, columns = other.any(2).sum(1), other.any(1).sum(1)

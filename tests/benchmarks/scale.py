@@ -42,7 +42,7 @@ def measure(root: Path, count: int) -> dict:
     import jax
 
     from efficient_jax.data.sampling import batch_at
-    from efficient_jax.data.sources.picture_folders import folder
+    from efficient_jax.data.sources.image_folders import folder
     from efficient_jax.data.stream import Feed
     from efficient_jax.training import batches
 
@@ -57,7 +57,7 @@ def measure(root: Path, count: int) -> dict:
     found["known_mib"] = resident()
     rows = np.arange(count)
     steps = range(count // BATCH)
-    made = batches.ahead(lambda i: batches.given(source.images, batch_at(rows, BATCH, i, 0)[None], devices), steps)
+    made = batches.ahead(lambda i: batches.on_devices(source.images, batch_at(rows, BATCH, i, 0)[None], devices), steps)
     start, seen = time.perf_counter(), []
     for number, given in enumerate(made):
         jax.block_until_ready(given)

@@ -1,4 +1,4 @@
-"""Do several updates in one call pay, where an update is shorter than its dispatch?
+"""Do several steps in one call pay, where a step is shorter than its dispatch?
 
     python -m tests.benchmarks.scanned
 
@@ -48,7 +48,7 @@ def compare(name: str, step: Callable, arguments: Callable[[Tree], tuple], state
     seconds, _ = benchmark.alternated(functions, state, ROUNDS)
     each = 1000 * min(seconds["one"]) / (rounds * TOGETHER)
     print(
-        f"{name}: {each:.2f} ms an update; speed in scans of {TOGETHER}: "
+        f"{name}: {each:.2f} ms a step; speed in scans of {TOGETHER}: "
         f"{benchmark.ratio(seconds['together'], seconds['one']):.3f}",
         flush=True,
     )

@@ -4,7 +4,7 @@ programs were compiled before, and peak memory.
     python -m tests.benchmarks.whole_runs
 
 Each run is a process of its own. The first has an empty compilation cache. A start lasts until the metrics of the first
-update are on disk, the import of everything included; how long that takes by itself is measured too. Memory is the most
+step are on disk, the import of everything included; how long that takes by itself is measured too. Memory is the most
 that a process held that trains, checkpoints and report included, and one that has loaded the same and only calls the
 step.
 """
@@ -39,14 +39,14 @@ def ended(arguments: Sequence[str], cache: Path) -> tuple[float, float]:
     return time.perf_counter() - start, usage.ru_maxrss / 2**10
 
 
-def until_first_update(folder: Path, cache: Path) -> float:
+def until_first_step(folder: Path, cache: Path) -> float:
     start = time.perf_counter()
     stage = f"--config.stages=('{STAGE}',)", f"--config.{STAGE}.log_every=1"
     training = process(["launch.py", "train", f"--workdir={folder}", *stage], cache)
     metrics = folder / STAGE / "metrics.jsonl"
     while not (metrics.exists() and metrics.stat().st_size):
         if training.poll() is not None:
-            raise SystemExit("training ended before its first update")
+            raise SystemExit("training ended before its first step")
         time.sleep(0.01)
     taken = time.perf_counter() - start
     training.kill()
@@ -55,7 +55,7 @@ def until_first_update(folder: Path, cache: Path) -> float:
 
 
 def only_steps() -> None:
-    """The updates of the stage, and nothing else."""
+    """The steps of the stage, and nothing else."""
     from rich.console import Console
 
     import launch  # all of it: what is imported is not what training needs
@@ -74,7 +74,7 @@ def only_steps() -> None:
         (stage,) = run.stages
         whole = programs(stage, run).whole
     given, state = next(whole.given(0, 1)), whole.state
-    for _ in range(run.resolved[stage.name].updates):
+    for _ in range(run.resolved[stage.name].steps):
         state, metrics = whole.step(*whole.arguments(state, given))
         jax.block_until_ready(metrics)
 
@@ -83,7 +83,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         here, cache = Path(folder), Path(folder) / "cache"
         whole, _ = ended(["launch.py", f"--workdir={here / 'quickstart'}"], cache)
-        starts = [until_first_update(here / f"start{i}", cache) for i in range(REPEATS)]
+        starts = [until_first_step(here / f"start{i}", cache) for i in range(REPEATS)]
         imports = [ended(["-c", "import launch"], cache)[0] for _ in range(REPEATS)]
         train = ["launch.py", "train", f"--config.stages=('{STAGE}',)"]
         peaks = {

@@ -41,7 +41,7 @@ def measured(images, tmp_path, *names, **flags) -> list[dict]:
 def test_figures_agree(images, tmp_path, capsys):
     (found,) = measured(images, tmp_path, "teacher")
     assert "teacher: 8 images per step" in capsys.readouterr().out
-    seconds = found["seconds_per_update"]
+    seconds = found["seconds_per_step"]
     assert seconds.keys() == {"feed", "forward", "plain", "step", "loop"}
     assert all(value > 0 for value in seconds.values())
     np.testing.assert_allclose(found["images_per_second"]["step"], 8 / seconds["step"])
@@ -69,9 +69,9 @@ def test_no_negative_time_is_printed(images, tmp_path, capsys, monkeypatch):
 def test_stages_need_no_trained_teacher(images, tmp_path, capsys):
     """Those that are measured by themselves are not either."""
     (found,) = measured(images, tmp_path, *BLOCKS, stage="distilled")
-    assert (found["stage"], found["images_per_update"]) == ("distilled", 16)
+    assert (found["stage"], found["images_per_step"]) == ("distilled", 16)
     (found,) = measured(images, tmp_path, "fixmatch")
-    assert (found["stage"], found["images_per_update"]) == ("fixmatch", 24)
+    assert (found["stage"], found["images_per_step"]) == ("fixmatch", 24)
     assert measured(images, tmp_path, *BLOCKS, stage="head") == []
     assert "head: linear_probe has no steps to measure" in capsys.readouterr().out
 

@@ -88,7 +88,7 @@ def test_a_member_is_judged_on_validation_images(tmp_path, monkeypatch):
         "from configs.quickstart import get_config as quickstart\n"
         "def get_config():\n"
         "    config = quickstart('tiny')\n"
-        "    config.stages, config.augmented.updates, config.data.validation = ('augmented',), 60, 40\n"
+        "    config.stages, config.augmented.steps, config.data.validation = ('augmented',), 60, 40\n"
         "    config.data.label_changing = ('affine',)\n"
         "    return config\n"
     )

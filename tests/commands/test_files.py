@@ -24,8 +24,8 @@ def elsewhere(tmp_path, monkeypatch):
     "argv", [[], ["--config=configs/quickstart.py:tiny"], ["--config", "configs/quickstart.py:tiny"]]
 )
 def test_the_shipped_configs_are_found_from_any_folder(argv):
-    config = flags.parse("train", [*argv, "--config.student.updates=7"])["config"]
-    assert config.student.updates == 7
+    config = flags.parse("train", [*argv, "--config.student.steps=7"])["config"]
+    assert config.student.steps == 7
     assert (
         config.to_dict().keys() == files.load_config(str(files.HOME / "configs/quickstart.py"), "test").to_dict().keys()
     )

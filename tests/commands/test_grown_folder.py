@@ -47,7 +47,7 @@ def grown(tmp_path_factory):
     root = tmp_path_factory.mktemp("grown")
     draw(root / "data", 0, 48)
     source = {"name": "folder", "path": str(root / "data"), "size": 8, "channels": 1}
-    stage = tiny_run.stage("supervised", updates=6, save_every=3, keep_every=3, log_every=6, ema_decay=0.0)
+    stage = tiny_run.stage("supervised", steps=6, save_every=3, keep_every=3, log_every=6, ema_decay=0.0)
     config = {"seed": 0, "devices": 2, "stages": ("net",), "net": stage}
     config["data"] = {"source": source, "labels_per_class": 8, "test": 12, "validation": 8}
     train(ConfigDict(config), str(root / "run"))
@@ -74,7 +74,7 @@ def stored(grown, part="test"):
         {"members": "{net}@*", "soup": "greedy"},
         {"members": "{net}"},
     ],
-    ids=["tta", "update", "turn", "soup", "stored"],
+    ids=["tta", "step", "turn", "soup", "stored"],
 )
 def test_evaluate_sees_the_test_images_of_the_run(grown, tmp_path, flags, capsys):
     flags = {name: value.format(net=grown / "run" / "net") for name, value in flags.items()}
@@ -95,7 +95,7 @@ def test_evaluate_sees_the_test_images_of_the_run(grown, tmp_path, flags, capsys
     )
 
 
-def test_the_pictures_of_the_page_are_those_of_the_run(grown):
+def test_the_images_of_the_page_are_those_of_the_run(grown):
     """Stored indices mean the images that they meant."""
     test, run = stored(grown), members.run_of([str(grown / "run")], Console(quiet=True))
     assert tuple(run.source.name(i) for i in test.ids) == test.images
@@ -113,7 +113,7 @@ def test_explain_and_explore_look_at_held_out_images_of_the_run(grown, tmp_path,
     assert set(names) == {"/".join(Path(name).parts[-2:]) for name in held_out.images}
     assert capsys.readouterr().out.count("images added since and left out") == 1
     about = json.loads((tmp_path / "explain.json").read_text())[str(grown / "run")]
-    assert about["update"] == read_json(grown / "run" / "net" / "result.json")["update"]
+    assert about["step"] == read_json(grown / "run" / "net" / "result.json")["step"]
     said = []
     member = _member(str(grown / "run"), "--members", said.append)
     assert len(said) == 1
@@ -127,7 +127,7 @@ def test_every_stored_figure_says_what_it_is_of(grown, tmp_path, capsys):
     evaluate(members=f"{net}@3,{net}@6", tta="flips", weights="2,1", soup="uniform", out=str(tmp_path))
     found = read_json(tmp_path / "evaluation.json")["members"]
     assert {name: of["views"] for name, of in found.items()} == dict.fromkeys(found, "flips")
-    assert [of["update"] for of in found.values()] == [3, 6, None, None]
+    assert [of["step"] for of in found.values()] == [3, 6, None, None]
     assert [of.get("stage") for of in found.values()] == [net, net, None, None]
     names = [f"{net}@3", f"{net}@6"]
     assert (found["uniform soup of 2"]["members"], found["uniform soup of 2"]["soup"]) == (names, "uniform")
@@ -139,7 +139,7 @@ def test_every_stored_figure_says_what_it_is_of(grown, tmp_path, capsys):
     assert f"Metrics of {net}, weights of step 3; views: flips." in page
     evaluate(members=net, out=str(tmp_path))
     of = read_json(tmp_path / "evaluation.json")["members"][net]
-    assert (of["views"], of["update"]) == ("none", read_json(grown / "run" / "net" / "result.json")["update"])
+    assert (of["views"], of["step"]) == ("none", read_json(grown / "run" / "net" / "result.json")["step"])
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz"])
@@ -183,7 +183,7 @@ def test_a_new_run_says_that_its_start_was_trained_on_its_test_images(grown):
     assert trained_before(plan(config), *load_run(grown / "run", "test", print)[1:]) == []
 
 
-def test_a_test_picture_that_is_gone_ends_with_its_name(grown, tmp_path):
+def test_a_test_image_that_is_gone_ends_with_its_name(grown, tmp_path):
     for name in ("data", "run"):
         shutil.copytree(grown / name, tmp_path / name)
     config = (tmp_path / "run" / "config.json").read_text()

@@ -35,7 +35,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_every_picture_has_its_classes(teacher, pictures, tmp_path, capsys):
+def test_every_image_has_its_classes(teacher, pictures, tmp_path, capsys):
     predict(members=str(teacher), images=str(pictures), out=str(tmp_path / "p.csv"), top=2)
     found = rows(tmp_path / "p.csv")
     assert [row["image"].removeprefix(f"{pictures}/") for row in found] == [
@@ -53,7 +53,7 @@ def test_every_picture_has_its_classes(teacher, pictures, tmp_path, capsys):
     np.testing.assert_allclose(stored.probabilities, expected, atol=1e-6)
 
 
-def test_pictures_to_label_are_on_a_page(teacher, pictures, tmp_path):
+def test_images_to_label_are_on_a_page(teacher, pictures, tmp_path):
     both = f"{teacher},{teacher}"
     predict(members=both, images=str(pictures), out=str(tmp_path / "p.npz"), rank="disagreement", count=3)
     found = rows(tmp_path / "p_to_label.csv")

@@ -99,7 +99,7 @@ def test_a_run_is_repeated_from_its_folder(run, tmp_path):
 LONG = [
     TINY,
     "--config.stages=('augmented',)",
-    "--config.augmented.updates=60",
+    "--config.augmented.steps=60",
     "--config.augmented.save_every=10",
     "--config.augmented.log_every=5",
 ]
@@ -254,7 +254,7 @@ def test_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
         TINY,
         f"--workdir={tmp_path}",
         "--config.stages=('supervised',)",
-        "--config.supervised.updates=30",
+        "--config.supervised.steps=30",
         "--config.supervised.save_every=1",
         "--config.supervised.optim.warmup=29",
         "--config.supervised.optim.learning_rate=1e30",
@@ -274,7 +274,7 @@ BAD = {
     "no run to repeat": (["--from=nowhere"], "--from: 'nowhere' has no config.json"),
     "an unknown config file": (["--config=configs/quikstart.py"], "did you mean 'configs/quickstart.py'?"),
     "an unknown key": ([TINY, "--config.student.optim.learning_rte=1"], "did you mean 'learning_rate'?"),
-    "a value of another type": ([TINY, "--config.student.updates=many"], "--config.student.updates=many"),
+    "a value of another type": ([TINY, "--config.student.steps=many"], "--config.student.steps=many"),
     "another command's flag": (["train", TINY, "--members=x"], "no flag --members; it belongs to 'evaluate'"),
     "an unknown flag": (["--workdri=x"], "no flag --workdri; did you mean 'workdir'?"),
     "too many devices": ([TINY, "--config.devices=500"], "500 asked"),

@@ -84,7 +84,7 @@ def test_colours_become_grey_where_one_channel_is_wanted():
         (8, np.rot90(UPRIGHT, -1)),
     ],
 )
-def test_pictures_stand_as_their_exif_says(orientation, stored):
+def test_images_stand_as_their_exif_says(orientation, stored):
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels, notes = one(encoded(np.ascontiguousarray(stored), exif=exif))
@@ -147,7 +147,7 @@ def test_heic_is_read():
     assert notes == ()
 
 
-def test_as_they_are_stored_pictures_have_one_size():
+def test_as_they_are_stored_images_have_one_size():
     pictures = [encoded(np.zeros(shape, np.uint8)) for shape in ((3, 5, 3), (3, 5, 3), (5, 3, 3))]
     assert decode_all(pictures.__getitem__, 2, Framing(0)).images.shape == (2, 3, 5, 3)
     found = decode_all(pictures.__getitem__, 3, Framing(0))
@@ -190,7 +190,7 @@ def test_resized_images_are_pillows():
     assert decode.resized(images, 0) is images
 
 
-def test_sizes_are_those_of_the_upright_pictures_that_could_be_read():
+def test_sizes_are_those_of_the_upright_images_that_could_be_read():
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = encoded(UPRIGHT, "JPEG", exif=exif)

@@ -36,7 +36,7 @@ def test_crop_keeps_the_middle_squash_keeps_all_and_pad_adds_grey():
 
 
 @pytest.mark.parametrize("way", ["crop", "squash", "pad"])
-def test_a_picture_of_that_size_is_left_alone(way):
+def test_a_image_of_that_size_is_left_alone(way):
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     np.testing.assert_array_equal(fit(pixels, 16, way, 1.0, "bicubic"), pixels)
     np.testing.assert_array_equal(fit(pixels[..., :1], 16, way, 1.0, "bicubic"), pixels[..., :1])

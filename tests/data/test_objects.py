@@ -26,7 +26,7 @@ def box_of(mask):
 
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("framing", FRAMINGS, ids=str)
-def test_a_box_its_mask_and_its_picture_stay_together(framing, turned):
+def test_a_box_its_mask_and_its_image_stay_together(framing, turned):
     """The box is that of the fitted mask, and the mask covers the pixels that are bright in the fitted picture."""
     h, w, box = (W, H, BOX[[1, 0, 3, 2]]) if turned else (H, W, BOX)
     through, drawn = objects.window(w, h, framing), rectangle(box, h, w)
@@ -63,7 +63,7 @@ def test_a_keypoint_stays_on_its_pixel(framing):
     assert np.abs([columns.mean() - x, rows.mean() - y]).max() <= 0.5
 
 
-def test_a_keypoint_out_of_the_picture_or_hidden_is_not_visible():
+def test_a_keypoint_out_of_the_image_or_hidden_is_not_visible():
     through = objects.window(60, 40, Framing(40))
     points, visible = objects.keypoints(np.array([[9.0, 0], [10, 0], [49, 39], [49, 39]]), np.arange(4) < 3, through)
     np.testing.assert_allclose(points, [[-1, 0], [0, 0], [39, 39], [39, 39]])

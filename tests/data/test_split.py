@@ -13,10 +13,10 @@ LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, -1], [100, 67,
 GIVEN = np.flatnonzero(LABELS >= 0)[10:50]
 
 
-def make(seed=0, labels_per_class=5, validation=30, test=41, given=()):
-    parts = {"test": np.array(given, int)} if len(given) else {}
+def make(seed=0, labels_per_class=5, validation=30, test=41, fixed=()):
+    parts = {"test": np.array(fixed, int)} if len(fixed) else {}
     return split(
-        LABELS, CLASSES, labels_per_class=labels_per_class, validation=validation, test=test, seed=seed, given=parts
+        LABELS, CLASSES, labels_per_class=labels_per_class, validation=validation, test=test, seed=seed, fixed=parts
     )
 
 
@@ -130,16 +130,16 @@ def test_a_part_that_cannot_be_stratified_is_said(part, size):
         make(**{part: size})
 
 
-@pytest.mark.parametrize("given", [(), GIVEN])
-def test_zero_labels_per_class_are_all_that_are_left(given):
-    parts = make(labels_per_class=0, test=0 if len(given) else 41, given=given)
+@pytest.mark.parametrize("fixed", [(), GIVEN])
+def test_zero_labels_per_class_are_all_that_are_left(fixed):
+    parts = make(labels_per_class=0, test=0 if len(fixed) else 41, fixed=fixed)
     np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(len(LABELS)))
     np.testing.assert_array_equal(parts["unlabelled"], np.flatnonzero(LABELS == -1))
     assert len(parts["validation"]) == 30
 
 
 def test_a_given_test_part_takes_the_place_of_a_drawn_one():
-    parts = make(test=0, given=GIVEN)
+    parts = make(test=0, fixed=GIVEN)
     np.testing.assert_array_equal(parts["test"], GIVEN)
     np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(len(LABELS)))
     counts, left = (
@@ -151,13 +151,13 @@ def test_a_given_test_part_takes_the_place_of_a_drawn_one():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"given": GIVEN}, r"^config\.data\.test: 41 asked, but the source has 40 test images of its own; say 0$"),
+        ({"fixed": GIVEN}, r"^config\.data\.test: 41 asked, but the source has 40 test images of its own; say 0$"),
         (
-            {"given": np.flatnonzero(LABELS < 1)[:30], "test": 0},
+            {"fixed": np.flatnonzero(LABELS < 1)[:30], "test": 0},
             r"^config\.data\.source: \d\d of its 30 test images have a label; take other",
         ),
         (
-            {"given": np.flatnonzero(LABELS == 2), "test": 0, "labels_per_class": 0},
+            {"fixed": np.flatnonzero(LABELS == 2), "test": 0, "labels_per_class": 0},
             r"^config\.data\.labels_per_class: all asked, but class 'c' has 0 images left",
         ),
     ],
@@ -169,7 +169,7 @@ def test_a_given_test_part_that_does_not_fit_is_said(settings, message):
 
 def test_a_given_test_part_without_images_is_said():
     with pytest.raises(UserError, match="0 of its 0 test images have a label"):
-        split(LABELS, CLASSES, labels_per_class=1, validation=0, test=0, seed=0, given={"test": np.arange(0)})
+        split(LABELS, CLASSES, labels_per_class=1, validation=0, test=0, seed=0, fixed={"test": np.arange(0)})
 
 
 TAGS = (np.random.default_rng(1).random((300, 3)) < [0.5, 0.2, 0.03]).astype(np.int32)
@@ -177,11 +177,11 @@ TAGS[np.random.default_rng(2).permutation(300)[:20]] = -1
 KNOWN = np.flatnonzero(TAGS[:, 0] >= 0)
 
 
-def several(labels=TAGS, seed=0, labels_per_class=5, validation=60, test=70, given=()):
-    parts = {"test": np.array(given)} if len(given) else {}
+def several(labels=TAGS, seed=0, labels_per_class=5, validation=60, test=70, fixed=()):
+    parts = {"test": np.array(fixed)} if len(fixed) else {}
     names = tuple(str(number) for number in range(labels.shape[1]))
     sizes = {"labels_per_class": labels_per_class, "validation": validation, "test": test}
-    return split(labels, names, seed=seed, given=parts, **sizes)
+    return split(labels, names, seed=seed, fixed=parts, **sizes)
 
 
 def test_images_with_several_labels_are_in_one_part():
@@ -241,7 +241,7 @@ def test_no_more_are_drawn_than_a_class_lacks():
 
 
 def test_zero_labels_per_class_are_all_known_images():
-    parts = several(labels_per_class=0, test=0, given=KNOWN[:50])
+    parts = several(labels_per_class=0, test=0, fixed=KNOWN[:50])
     np.testing.assert_array_equal(parts["unlabelled"], np.flatnonzero(TAGS[:, 0] == -1))
     np.testing.assert_array_equal(parts["test"], KNOWN[:50])
 
@@ -259,7 +259,7 @@ def test_seeds_share_the_test_images_of_several_labels():
     [
         ({"test": 280}, r"config\.data\.test: cannot take 280 stratified images of 280 \("),
         ({"validation": 400}, r"config\.data\.validation: cannot take 400 stratified images of 210 \("),
-        ({"test": 0, "given": np.flatnonzero(TAGS[:, 0] < 1)[:40]}, r"config\.data\.source: \d+ of its 40 test images"),
+        ({"test": 0, "fixed": np.flatnonzero(TAGS[:, 0] < 1)[:40]}, r"config\.data\.source: \d+ of its 40 test images"),
         ({"labels": TAGS * [1, 1, 0]}, r"labels_per_class: no image of class '2' is left after"),
         (
             {"labels": np.eye(200, 2, dtype=np.int32), "test": 1, "validation": 0},

@@ -10,8 +10,8 @@ from PIL import Image
 
 from efficient_jax.data import cache, decode, statistics, stream
 from efficient_jax.data.dataset import digests, fingerprint
+from efficient_jax.data.sources.image_folders import folder
 from efficient_jax.data.sources.parquet_files import parquet
-from efficient_jax.data.sources.picture_folders import folder
 from efficient_jax.errors import UserError
 from tests.data.sources.test_parquet_files import hugging, write
 
@@ -110,7 +110,7 @@ def replace_it(path):
         (replace_it, "is not what it was at the start; put"),
     ],
 )
-def test_a_picture_that_changes_later_is_named(noise, change, message):
+def test_a_image_that_changes_later_is_named(noise, change, message):
     """Never a wrong or an empty image."""
     source = folder(**noise, feed=STREAM)
     name = source.names[3]

@@ -26,7 +26,7 @@ def folds(tmp_path):
         stage.mkdir(parents=True)
         ids = np.arange(fold, N, 3)
         found = np.stack([ids / 10, 1 - ids / 10], 1).astype(np.float32)
-        predictions.write(stage / predictions.FILES["validation"], predictions.of(SOURCE, ids, found))
+        predictions.write(stage / predictions.FILES["validation"], predictions.gather(SOURCE, ids, found))
         about = {"data": {"fingerprint": "same", "classes": ["a", "b"]}}
         (stage.parent / "run.json").write_text(json.dumps(about))
         (stage.parent / "config.json").write_text(json.dumps({"data": {"fold": fold}}))

@@ -16,7 +16,7 @@ def stage(**changes):
             "clip": 1.0,
             "rules": ((".*", 1.0),),
         },
-        "updates": 10,
+        "steps": 10,
     } | changes
 
 

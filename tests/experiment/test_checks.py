@@ -50,7 +50,7 @@ def test_some_stream_must_have_images():
     ("changes", "message"),
     [
         ({"init": ""}, "config.probe.init: the method 'linear_probe' needs a trained network"),
-        ({"updates": 5}, "config.probe.updates: the method 'linear_probe' takes no steps and does not read it"),
+        ({"steps": 5}, "config.probe.steps: the method 'linear_probe' takes no steps and does not read it"),
         ({"augment": {"ops": ("flip",)}}, "config.probe.views: 0; `augment` wants 1 or more"),
         ({"augment": {"ops": ("mixup",)}, "views": 1}, "config.probe.augment: 'mixup' mixes images, so that held-out"),
         ({"init": "efficientnet-lite9"}, "config.probe.init: 'efficientnet-lite9' is neither an earlier stage nor"),

@@ -69,10 +69,10 @@ def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
         ("data.source", {"name": "npz"}, "config.data.source.path: missing, and it has no default"),
         ("data.source", {}, "config.data.source.name: missing; there is: coco, digits, folder, mnist5k, npz, "),
         ("first.name", "x", "config.first.name: no such key"),
-        ("first.updats", 1, "config.first.updats: no such key; did you mean 'updates'?"),
-        ("first.updates", 0, "config.first: want one of updates, epochs, examples; none of them is given"),
-        ("first.updates", -1, "config.first.updates: -1 is negative"),
-        ("first.epochs", 1.0, "config.first: want one of updates, epochs, examples; updates = 10 and epochs = 1.0"),
+        ("first.updats", 1, "config.first.updats: no such key; did you mean 'steps'?"),
+        ("first.steps", 0, "config.first: want one of steps, epochs, examples; none of them is given"),
+        ("first.steps", -1, "config.first.steps: -1 is negative"),
+        ("first.epochs", 1.0, "config.first: want one of steps, epochs, examples; steps = 10 and epochs = 1.0"),
         ("first.norm_axis", "x", "config.first.norm_axis: 'x' is neither 'device' nor ''"),
         ("first.mean", (0.5,), "config.first: mean (0.5,) and std () want a number for each channel"),
         ("first.views", 2, "config.first.views: the method 'supervised' augments in every step"),
@@ -132,8 +132,8 @@ def test_rare_classes_are_corrected_for_once():
 
 
 def test_a_block_that_no_stage_names_is_checked_too():
-    with pytest.raises(UserError, match=r"^config\.student\.updates: -1 is negative$"):
-        plan(changed("student.updates", -1) | {"stages": ("first",)})
+    with pytest.raises(UserError, match=r"^config\.student\.steps: -1 is negative$"):
+        plan(changed("student.steps", -1) | {"stages": ("first",)})
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_classes_of_a_class_map_are_the_users_own():
     ("override", "message"),
     [
         ("student.acumulate=2", "--config.student.acumulate: no such key; did you mean 'accumulate'?"),
-        ("studnt.updates=2", "--config.studnt: no such key; did you mean 'student'?"),
+        ("studnt.steps=2", "--config.studnt: no such key; did you mean 'student'?"),
         ("student.method.name=fixmtch", "config.student.method.name: unknown name 'fixmtch'; did you mean 'fixmatch'?"),
     ],
 )

@@ -15,7 +15,7 @@ from efficient_jax.errors import UserError
 from efficient_jax.experiment import run
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import load_data
-from tests.data.sources.test_picture_folders import fill
+from tests.data.sources.test_image_folders import fill
 from tests.experiment.plans import CONFIG
 
 
@@ -116,7 +116,7 @@ UNFIT = {
 
 @pytest.mark.parametrize("kind", ["folder", "table", "parquet"])
 @pytest.mark.parametrize("name", UNFIT)
-def test_what_needs_no_picture_is_said_before_one_is_decoded(name, kind, tmp_path, monkeypatch):
+def test_what_needs_no_image_is_said_before_one_is_decoded(name, kind, tmp_path, monkeypatch):
     source, data, said = UNFIT[name]
     monkeypatch.chdir(tmp_path)
     fill(tmp_path, **{f"train/{'ab'[i % 2]}/{i:02}.png": i for i in range(12)})

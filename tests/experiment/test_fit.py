@@ -1,4 +1,4 @@
-"""Heads that are fitted or corrected without updates."""
+"""Heads that are fitted or corrected without steps."""
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from tests.tiny_run import run, stage, tuned
 
 
 @pytest.mark.parametrize("head", ["ridge", "logistic"])
-def test_a_head_is_fitted_without_updates(images, teacher, tmp_path, head):
+def test_a_head_is_fitted_without_steps(images, teacher, tmp_path, head):
     probe = {"model": stage("supervised")["model"], "method": {"name": "linear_probe", "head": head}, "init": "first"}
     first = stage("supervised", init=str(teacher))
     found = run(images, tmp_path, {"first": first, "probe": probe})[1]
@@ -22,7 +22,7 @@ def test_a_head_is_fitted_without_updates(images, teacher, tmp_path, head):
 
 def test_a_fitted_head_is_where_training_may_start(images, teacher, tmp_path):
     probe = {"model": stage("supervised")["model"], "method": {"name": "linear_probe"}, "init": str(teacher)}
-    block = tuned(((".*", 0.0),), init="probe", updates=2)
+    block = tuned(((".*", 0.0),), init="probe", steps=2)
     run(images, tmp_path, {"probe": probe | {"views": 3, "augment": {"ops": ("flip",)}}, "then": block})
     before, after = (Trained.open(str(tmp_path / name), "test").variables for name in ("probe", "then"))
     jax.tree.map(np.testing.assert_array_equal, before, after)
@@ -50,7 +50,7 @@ def test_features_of_a_probe_are_computed_once_for_all_heads(images, teacher, tm
 def test_a_bias_is_put_right_by_the_images_without_labels(images, tmp_path):
     """A student that has never seen a class learns of it from the frequencies; all but its bias stays."""
     block = {"model": stage("supervised")["model"], "method": {"name": "prior_correction"}, "init": "blind"}
-    blind = stage("supervised", omit=("1",), updates=30)
+    blind = stage("supervised", omit=("1",), steps=30)
     before, after = run(images, tmp_path, {"blind": blind, "corrected": block})
     assert after["test"]["correct"] > before["test"]["correct"]
     start, end = (Trained.open(str(tmp_path / name), "test").variables for name in ("blind", "corrected"))

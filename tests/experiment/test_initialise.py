@@ -19,7 +19,7 @@ CLASSES = ("a", "b")
 def stage(init, **model):
     """The stage "s" that begins with `init`."""
     optim = {"learning_rate": 1e-3, "weight_decay": 0.0, "clip": 0.0, "rules": ((".*", 1.0),)}
-    block = {"model": model, "method": {"name": "supervised"}, "batch": {"labelled": 8}, "optim": optim, "updates": 2}
+    block = {"model": model, "method": {"name": "supervised"}, "batch": {"labelled": 8}, "optim": optim, "steps": 2}
     config = {"seed": 0, "data": {"source": {"name": "mnist5k"}, "test": 10}, "stages": ("s",)}
     return plan(config | {"s": block | {"init": str(init)}}).stages[0]
 

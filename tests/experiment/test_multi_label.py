@@ -43,8 +43,8 @@ def run(images, workdir, stages, validation=40, **data):
     return [run_stage(each, prepared) for each in prepared.stages], said.getvalue()
 
 
-def block(updates=80, **changes):
-    return stage("supervised", updates=updates, batch={"labelled": 16}, save_every=20, **changes)
+def block(steps=80, **changes):
+    return stage("supervised", steps=steps, batch={"labelled": 16}, save_every=20, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_evaluate_and_the_report_agree(trained, tmp_path):
 
 
 def test_without_validation_images_the_thresholds_are_a_half(images, tmp_path):
-    (result,), said = run(images, tmp_path, {"net": block(updates=2)}, validation=0)
+    (result,), said = run(images, tmp_path, {"net": block(steps=2)}, validation=0)
     assert "net: no validation images, so the threshold of every label is 0.5" in said
     assert result["thresholds"] == [0.5, 0.5]
     assert result["validation"] is None
@@ -110,7 +110,7 @@ def test_without_validation_images_the_thresholds_are_a_half(images, tmp_path):
 
 def test_mixed_images_are_learned_from(images, tmp_path):
     augment = {"ops": ("mixup", "cutmix"), "mixup": {"alpha": 0.2}, "cutmix": {"alpha": 1.0}}
-    (result,), _ = run(images, tmp_path, {"net": block(updates=150, augment=augment)}, labels_per_class=20)
+    (result,), _ = run(images, tmp_path, {"net": block(steps=150, augment=augment)}, labels_per_class=20)
     assert 20 <= result["labels"] <= 40
     assert result["test"]["mean_average_precision"] > 0.9
 
@@ -138,7 +138,7 @@ def test_a_teacher_of_several_labels_is_refused_where_each_image_has_one_class(i
 def test_a_teacher_labels_images_label_by_label(images, trained, tmp_path):
     """30 images of which nobody knows, and those that a label for a class leaves over."""
     teacher = str(trained[0] / "net")
-    student = stage("noisy_student", updates=40, teacher=teacher, pseudo_labels={"threshold": 0.8})
+    student = stage("noisy_student", steps=40, teacher=teacher, pseudo_labels={"threshold": 0.8})
     (result,), said = run(images, tmp_path, {"s": student}, labels_per_class=10)
     found = result["pseudo_labels"]
     assert found["pool"] == 230 - 50 - 40 - result["labels"]

@@ -10,14 +10,14 @@ from tests.tiny_run import SHAPE, prepared, stage
 
 @pytest.fixture
 def ready(images, tmp_path):
-    first = stage("supervised", updates=0, epochs=2.0, size=16)
+    first = stage("supervised", steps=0, epochs=2.0, size=16)
     student = stage("distill", teacher="first", size=16) | {"method": {"name": "distill", "hard_weight": 0.0}}
     return prepared(images, tmp_path, {"first": first, "student": student})
 
 
 def test_a_stage_knows_its_steps_and_the_size_of_its_images(ready):
     opened = Stage.open(ready.stages[0], ready)
-    assert opened.updates == 3  # 2 epochs of 12 labelled images, 8 in a step
+    assert opened.steps == 3  # 2 epochs of 12 labelled images, 8 in a step
     assert opened.spec.image_shape == (16, 16, SHAPE[-1])
     assert opened.optim["algorithm"] == {"name": "adamw"}
     assert opened.teachers == opened.teacher_variables == ()

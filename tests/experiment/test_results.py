@@ -24,7 +24,7 @@ def read(path):
 def test_the_figures_are_those_of_the_predictions(tmp_path):
     probabilities = np.tile(np.array([0.8, 0.1, 0.1], np.float32), (N, 1))
     zeros = (SOURCE.labels[IDS] == 0).sum()
-    figures = results.judge(tmp_path, SOURCE, IDS, probabilities)
+    figures = results.evaluate_stage(tmp_path, SOURCE, IDS, probabilities)
     assert figures["test"] == {"correct": zeros, "n": N}
     expected = -(zeros * np.log(0.8) + (N - zeros) * np.log(0.1)) / N
     assert figures["negative_log_likelihood"] == pytest.approx(expected, rel=1e-6)
@@ -37,7 +37,7 @@ def test_the_figures_are_those_of_the_predictions(tmp_path):
 
 def test_mistakes_are_wrong_and_the_surest_come_first(tmp_path):
     p = RNG.dirichlet(np.ones(CLASSES), N).astype(np.float32)
-    figures = results.judge(tmp_path, SOURCE, IDS, p)
+    figures = results.evaluate_stage(tmp_path, SOURCE, IDS, p)
     mistakes = read(tmp_path / "mistakes.npz")
     wrong = p.argmax(1) != SOURCE.labels[IDS]
     assert len(mistakes["id"]) == wrong.sum() == N - figures["test"]["correct"]
@@ -48,14 +48,16 @@ def test_mistakes_are_wrong_and_the_surest_come_first(tmp_path):
 
 
 def test_no_mistakes(tmp_path):
-    results.judge(tmp_path, SOURCE, IDS, np.eye(CLASSES, dtype=np.float32)[SOURCE.labels[IDS]])
+    results.evaluate_stage(tmp_path, SOURCE, IDS, np.eye(CLASSES, dtype=np.float32)[SOURCE.labels[IDS]])
     assert read(tmp_path / "mistakes.npz")["images"].shape == (0, 4, 4, 1)
 
 
 def test_of_several_labels_the_mistakes_with_the_largest_loss_come_first(tmp_path):
     tags = RNG.integers(0, 2, (60, CLASSES)).astype(np.int32)
     p = RNG.random((N, CLASSES)).astype(np.float32)
-    figures = results.judge(tmp_path, SOURCE._replace(labels=tags, task="multi_label"), IDS, p, [0.5, 0.3, 0.9])
+    figures = results.evaluate_stage(
+        tmp_path, SOURCE._replace(labels=tags, task="multi_label"), IDS, p, [0.5, 0.3, 0.9]
+    )
     said = p >= [0.5, 0.3, 0.9]
     wrong = (said != tags[IDS]).any(1)
     assert figures["test"]["correct"] == N - wrong.sum()

@@ -1,4 +1,4 @@
-"""Stages wired to each other, on tiny images with few updates."""
+"""Stages wired to each other, on tiny images with few steps."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def test_what_can_be_learned_is_learned(teacher):
 @pytest.mark.parametrize("method", ["fixmatch", "flexmatch", "uda", "mean_teacher", "pseudo_label"])
 def test_a_network_that_is_its_own_teacher_learns(images, tmp_path, method):
     two_views = METHODS[method].needs("strong_augment")
-    (found,) = run(images, tmp_path, {"s": stage(method, updates=40, **(STRONG if two_views else {}))})
+    (found,) = run(images, tmp_path, {"s": stage(method, steps=40, **(STRONG if two_views else {}))})
     assert found["test"]["correct"] >= 20  # of 30; 10 by chance
     assert found["images_seen"] == 40 * (24 if two_views else 16)
 
@@ -43,7 +43,7 @@ def test_devices_do_not_change_the_losses_of_any_method(images, teacher, tmp_pat
         strong = STRONG if METHODS[name].needs("strong_augment") else {}
         taught = {"teacher": str(teacher)} if METHODS[name].needs_teacher else {}
         batch = {"labelled": 16, "unlabelled": 16}
-        blocks[name] = stage(name, updates=3, log_every=1, batch=batch, **strong, **taught)
+        blocks[name] = stage(name, steps=3, log_every=1, batch=batch, **strong, **taught)
     counts = (1, jax.device_count())
     for devices in counts:
         run(images, tmp_path / str(devices), blocks, devices=devices)
@@ -75,7 +75,7 @@ def test_stages_of_other_sizes(images, teacher, tmp_path):
     """A student on images of another size has its teacher's labels; the next stage goes on as before."""
     labels = {"threshold": 0.0, "balance": False}
     blocks = {
-        "student": stage("noisy_student", updates=30, teacher=str(teacher), size=16, pseudo_labels=labels),
+        "student": stage("noisy_student", steps=30, teacher=str(teacher), size=16, pseudo_labels=labels),
         "fixed": stage("supervised", init="student"),
         "again": stage("noisy_student", teacher="student", pseudo_labels=labels),
     }
@@ -105,7 +105,7 @@ def test_a_start_is_where_training_starts(images, teacher, tmp_path):
 
 def test_a_finished_stage_is_not_trained_again(images, teacher):
     before = (teacher / "metrics.jsonl").stat().st_mtime_ns
-    run(images, teacher.parent, {"teacher": stage("supervised", updates=30)})
+    run(images, teacher.parent, {"teacher": stage("supervised", steps=30)})
     assert (teacher / "metrics.jsonl").stat().st_mtime_ns == before
 
 
@@ -123,11 +123,11 @@ def test_what_a_teacher_sees_needs_no_classes_in_common(two, teacher, tmp_path):
 
 
 def test_a_student_can_do_without_labels(images, teacher, tmp_path):
-    block = stage("distill", teacher=str(teacher), updates=0, epochs=0.5)
+    block = stage("distill", teacher=str(teacher), steps=0, epochs=0.5)
     block |= {"batch": {"labelled": 0, "unlabelled": 8}}
     soft = {"name": "distill", "hard_weight": 0.0}
     (found,) = run(images, tmp_path, {"s": block | {"method": soft}})
-    assert (found["labels"], found["updates"], found["images_seen"]) == (0, 12, 96)  # 198 images without labels
+    assert (found["labels"], found["steps"], found["images_seen"]) == (0, 12, 96)  # 198 images without labels
     with pytest.raises(UserError, match=r"config\.s: method\.hard_weight: 0\.1 needs labels, but batch\.labelled is 0"):
         run(images, tmp_path / "hard", {"s": block})
 
@@ -137,7 +137,7 @@ HEAD_ONLY = (("head/.*", 1.0), (".*", 0.0))
 
 def test_a_frozen_backbone_keeps_every_bit(images, teacher, tmp_path):
     """Parameters and batch statistics, in the average that a stage hands on too."""
-    run(images, tmp_path, {"probe": tuned(HEAD_ONLY, init=str(teacher), updates=5)})
+    run(images, tmp_path, {"probe": tuned(HEAD_ONLY, init=str(teacher), steps=5)})
     before, after = (Trained.open(str(path), "test").variables for path in (teacher, tmp_path / "probe"))
     assert (before["params"].pop("head")["kernel"] != after["params"].pop("head")["kernel"]).any()
     jax.tree.map(np.testing.assert_array_equal, before, after)
@@ -161,5 +161,5 @@ def test_grey_images_may_enter_a_network_for_colours(images, tmp_path):
 
 
 def test_a_stage_may_be_measured_in_epochs(images, tmp_path):
-    (found,) = run(images, tmp_path, {"s": stage("supervised", updates=0) | {"epochs": 2.0}})
-    assert found["updates"] == 3  # 12 labelled images, 8 in an update
+    (found,) = run(images, tmp_path, {"s": stage("supervised", steps=0) | {"epochs": 2.0}})
+    assert found["steps"] == 3  # 12 labelled images, 8 in an update

@@ -35,19 +35,19 @@ def test_operations_that_change_labels_are_warned_of(augment):
 
 
 @pytest.mark.parametrize(
-    ("length", "updates"),
-    [({"updates": 7}, 7), ({"epochs": 2.5}, 250), ({"examples": 80}, 10), ({"epochs": 0.001}, 1)],
+    ("length", "steps"),
+    [({"steps": 7}, 7), ({"epochs": 2.5}, 250), ({"examples": 80}, 10), ({"epochs": 0.001}, 1)],
 )
-def test_how_long_a_stage_trains_may_be_said_in_three_ways(length, updates):
+def test_how_long_a_stage_trains_may_be_said_in_three_ways(length, steps):
     optim = stage()["optim"] | {"warmup": 0}
-    (first,) = plan(CONFIG | {"stages": ("first",), "first": stage(optim=optim, updates=0) | length}).stages
-    assert resolved(first, 800, CLASSIFICATION).updates == updates  # of 8 images
+    (first,) = plan(CONFIG | {"stages": ("first",), "first": stage(optim=optim, steps=0) | length}).stages
+    assert resolved(first, 800, CLASSIFICATION).steps == steps  # of 8 images
 
 
 def test_durations_of_the_optimizer_are_resolved_with_the_stage():
     optim = stage()["optim"] | {"warmup": 0, "warmup_percent": 10.0}
     optim["schedule"] = {"name": "step", "boundaries_epochs": (1.0, 1.5), "factor": 0.1}
-    block = stage(optim=optim, updates=0, epochs=2.0)
+    block = stage(optim=optim, steps=0, epochs=2.0)
     (first,) = plan(CONFIG | {"stages": ("first",), "first": block}).stages
     found = resolved(first, 800, CLASSIFICATION).optim
     assert (found["warmup"], found["schedule"]["boundaries"]) == (20, (100, 150))
@@ -71,10 +71,10 @@ def test_several_teachers_are_each_an_earlier_stage():
 
 
 def test_without_labels_durations_count_the_other_images():
-    block = stage(**DISTILL | {"batch": {"labelled": 0, "unlabelled": 16}}, teacher="first", updates=0, epochs=2.0)
+    block = stage(**DISTILL | {"batch": {"labelled": 0, "unlabelled": 16}}, teacher="first", steps=0, epochs=2.0)
     found = plan(CONFIG | {"stages": ("first", "student"), "student": block}).stages[1]
     assert found.batch == {"unlabelled": 16}
-    assert resolved(found, 800, CLASSIFICATION).updates == 100
+    assert resolved(found, 800, CLASSIFICATION).steps == 100
 
 
 def test_a_strong_view_is_built(key):
@@ -92,9 +92,9 @@ def test_strong_operations_that_change_labels_are_warned_of():
     assert "config.student" in warning
 
 
-def test_a_method_that_fits_has_no_updates():
+def test_a_method_that_fits_has_no_steps():
     probe = plan(CONFIG | {"stages": ("first", "probe"), "probe": PROBE}).stages[1]
-    assert resolved(probe, 100, CLASSIFICATION).updates == 0
+    assert resolved(probe, 100, CLASSIFICATION).steps == 0
     assert (probe.batch, probe.method_settings) == ({}, {"head": "logistic", "l2": 0.0})
 
 

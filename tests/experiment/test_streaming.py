@@ -21,7 +21,7 @@ from tests.tiny_run import begun, stage
 
 MLP = {"name": "mlp", "width": 8}
 STAGES = {
-    "teacher": stage("supervised", model=MLP, updates=12, save_every=4, augment={"ops": ("flip", "mixup")}),
+    "teacher": stage("supervised", model=MLP, steps=12, save_every=4, augment={"ops": ("flip", "mixup")}),
     "head": {"model": MLP, "method": {"name": "linear_probe"}, "init": "teacher"},
     "student": stage("noisy_student", model=MLP, teacher="teacher", size=6, pseudo_labels={"threshold": 0.0}),
 }
@@ -92,7 +92,7 @@ def test_two_processes_that_stream_are_as_one(pictures, kept, tmp_path):
         np.testing.assert_allclose(two.ravel(), one, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_a_picture_that_vanishes_stops_the_run_which_then_carries_on(pictures, kept, tmp_path, monkeypatch):
+def test_a_image_that_vanishes_stops_the_run_which_then_carries_on(pictures, kept, tmp_path, monkeypatch):
     """From the checkpoint before; and ends as if nothing had been."""
     ready = prepared(pictures, tmp_path, "stream", {"teacher": STAGES["teacher"]})
     lost = Path(ready.source.names[ready.split["labelled"][0]])

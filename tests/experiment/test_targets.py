@@ -108,7 +108,7 @@ def test_a_class_map_makes_its_labels_those_of_the_student(two, teacher, tmp_pat
 
 def test_several_teachers_label_with_their_mean(images, teacher, tmp_path):
     labels = {"threshold": 0.0, "balance": False}
-    blocks = {"other": stage("supervised", updates=4, model={"name": "mlp", "width": 8})}
+    blocks = {"other": stage("supervised", steps=4, model={"name": "mlp", "width": 8})}
     for name, teachers in (("a", (str(teacher),)), ("b", ("other",)), ("both", (str(teacher), "other"))):
         blocks[name] = stage("noisy_student", teachers=teachers, pseudo_labels=labels)
     blocks["small"] = stage("distill", teachers=(str(teacher), "other"))

@@ -1,4 +1,4 @@
-"""The updates of a stage and their loop: what is counted, resumed, chosen."""
+"""The steps of a stage and their loop: what is counted, resumed, chosen."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from efficient_jax import files, losses, models
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.targets import supervise
-from efficient_jax.experiment.train import build_updates
+from efficient_jax.experiment.train import build_train_steps
 from efficient_jax.training.stopping import Stop, Stopped
 from efficient_jax.training.trained import Trained
 from tests.tiny_run import SHAPE, prepared, run, stage
@@ -30,17 +30,17 @@ def test_the_loss_knows_how_many_of_each_class_are_labelled(tmp_path):
         opened = Stage.open(config, ready)
         variables = models.init(opened.module, jax.random.key(0), SHAPE)
         variables["params"]["head"] = jax.tree.map(np.zeros_like, variables["params"]["head"])
-        updates = build_updates(opened, supervise(config, ready), variables)
-        given = next(updates.given(0, 1))
+        steps = build_train_steps(opened, supervise(config, ready), variables)
+        given = next(steps.inputs(0, 1))
         counts = np.bincount(labels[np.asarray(given["labelled"]["index"])[:, 0].ravel()], minlength=2)
-        first.append(float(updates.update(updates.state, given)[1]["loss"][0]))
+        first.append(float(steps.run(steps.state, given)[1]["loss"][0]))
     weights = np.array(losses.class_weights(np.array([54.0, 18.0], np.float32), 0.999))
     np.testing.assert_allclose(first, [8 * np.log(2), counts @ weights * np.log(2)], rtol=1e-5)  # all are undecided
 
 
 def test_with_validation_the_best_checkpoint_is_the_result(images, tmp_path):
     """Every checkpoint is scored; the result has the score of the best."""
-    (found,) = run(images, tmp_path, {"s": stage("supervised", updates=6, save_every=1, log_every=6)}, validation=30)
+    (found,) = run(images, tmp_path, {"s": stage("supervised", steps=6, save_every=1, log_every=6)}, validation=30)
     lines = [json.loads(line) for line in (tmp_path / "s" / "metrics.jsonl").read_text().splitlines()]
     scores = [line["validation_accuracy"] for line in lines if "validation_accuracy" in line]
     assert len(scores) == 6
@@ -72,7 +72,7 @@ class After(Stop):
 def test_a_resumed_stage_says_where_it_goes_on_and_counts_all_its_seconds(images, tmp_path):
     """The first question comes before the first step, the last after the last one; what was trained is what an
     unstopped run trains."""
-    said, block = io.StringIO(), stage("supervised", updates=6, save_every=2)
+    said, block = io.StringIO(), stage("supervised", steps=6, save_every=2)
     ready = prepared(images, tmp_path, {"s": block}, said)
     (each,) = ready.stages
     with pytest.raises(Stopped, match="stopped before the first step of stage 's'"):

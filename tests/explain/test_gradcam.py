@@ -9,7 +9,7 @@ import pytest
 
 from efficient_jax import models
 from efficient_jax.errors import UserError
-from efficient_jax.explain import gradcam, heat_maps, judge
+from efficient_jax.explain import gradcam, heat_maps, trust
 from efficient_jax.models import densenet, efficientnet
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)
@@ -102,12 +102,12 @@ def test_it_points_at_planted_squares():
     rng = np.random.default_rng(0)
     corners = rng.integers(0, 24, (20, 2))
     boxes = np.concatenate([corners[:, ::-1], corners[:, ::-1] + 8], axis=1)[:, None].astype(np.float32)
-    targets = judge.targets({"boxes": boxes, "box_visible": np.ones((20, 1))}, (32, 32))
+    targets = trust.targets({"boxes": boxes, "box_visible": np.ones((20, 1))}, (32, 32))
     images = np.where(targets[..., None], 255, rng.integers(0, 100, (20, 32, 32, 1))).astype(np.uint8)
     maps = gradcam.grad_cam(squares, images, np.ones(20, int), "stage1")
-    assert judge.pointing_game(judge.peaks(maps), targets).all()
+    assert trust.pointing_game(trust.peaks(maps), targets).all()
     against = gradcam.grad_cam(squares, images, np.zeros(20, int), "stage1")
-    assert not judge.pointing_game(judge.peaks(against), targets).any()
+    assert not trust.pointing_game(trust.peaks(against), targets).any()
     nothing = gradcam.grad_cam(squares, images[:1] * 0, np.ones(1, int), "stage1")
     assert not nothing.any()  # black all over speaks against class 1, and is not stretched to a map that does
 

@@ -62,7 +62,7 @@ def test_every_operation_is_shown_one_that_is_not_in_the_table_as_it_is_by_defau
     assert list(found["color"]["brightness"]) == ["as stored", "strength 0.2", "strength 0.5", "strength 0.9"]
 
 
-def test_colours_are_shown_on_the_data_or_on_pictures_that_have_some(key, only):
+def test_colours_are_shown_on_the_data_or_on_images_that_have_some(key, only):
     only("brightness", "saturation", table=("brightness", "saturation"))
     found = preview.operations(DATA, key)["color"]
     np.testing.assert_array_equal(found["brightness"]["as stored"]["image"], DATA["image"])
@@ -84,7 +84,7 @@ def test_an_operation_that_fails_on_everything_is_said(key, only, monkeypatch):
         preview.operations(DATA, key)
 
 
-def test_boxes_of_the_photographs_move_with_the_picture(key):
+def test_boxes_of_the_photographs_move_with_the_image(key):
     columns = preview.columns("flip", Strengths(GEOMETRY, ("probability",), (1.0,)), demonstration.photographs(), key)
     before, after = columns["as stored"], columns["probability 1.0"]
     np.testing.assert_array_equal(after["image"], before["image"][:, :, ::-1])

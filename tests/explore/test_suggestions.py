@@ -85,7 +85,7 @@ def test_balanced_classes_of_many_labels_suggest_nothing():
     assert not [what for what in said(CALM) if "balance" in what or "strong" in what]
 
 
-def test_sizes_and_shapes_of_pictures():
+def test_sizes_and_shapes_of_images():
     wide, square = np.tile([[100, 200]], (9, 1)), np.tile([[64, 64]], (9, 1))
     assert "50%" in said(CALM, wide, 64)['config.data.source.fit = "pad" or "squash"'].why
     assert "2.00" in said(CALM, wide, 64, "squash")["random_resized_crop: ratio = 2.00"].why

@@ -131,14 +131,14 @@ def test_the_largest_share_is_the_answer_of_the_vote():
 
 
 def test_names_of_views_and_their_vote():
-    assert tta.asked("flips", "x") == tta.asked("flips:soft", "x") == (VIEWS["flips"], "soft")
-    assert tta.asked("d4:hard", "x") == (VIEWS["d4"], "hard")
+    assert tta.parse_views("flips", "x") == tta.parse_views("flips:soft", "x") == (VIEWS["flips"], "soft")
+    assert tta.parse_views("d4:hard", "x") == (VIEWS["d4"], "hard")
     for text, message in {
         "flip:hard": "x: unknown name 'flip'; did you mean",
         "d4:hart": "did you mean 'hard'",
     }.items():
         with pytest.raises(UserError, match=message):
-            tta.asked(text, "x")
+            tta.parse_views(text, "x")
 
 
 def test_what_cannot_be_done_is_said():

@@ -13,7 +13,7 @@ from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.run import prepare
 from efficient_jax.experiment.targets import supervise
-from efficient_jax.experiment.train import build_updates
+from efficient_jax.experiment.train import build_train_steps
 from efficient_jax.optim import optimizer
 from efficient_jax.training import benchmark, parallel
 
@@ -36,11 +36,11 @@ def large_network() -> dict:
 
 
 def ready(stage, run):
-    """(specification, first variables, updates, what one of them is given)."""
+    """(specification, first variables, steps, what one of them is given)."""
     opened = Stage.open(stage, run)
     variables = models.init(opened.module, jax.random.key(0), opened.spec.input_shape)
-    updates = build_updates(opened, supervise(stage, run), variables)
-    return opened.spec, variables, updates, next(updates.given(0, 1))
+    steps = build_train_steps(opened, supervise(stage, run), variables)
+    return opened.spec, variables, steps, next(steps.inputs(0, 1))
 
 
 @pytest.mark.bench

@@ -57,7 +57,7 @@ def problem(count, terms=ALL, hard_weight=1.0, labelled=True):
     settings = {"learning_rate": 1e-2, "weight_decay": 0.0, "clip": 0.0, "rules": ((".*", 1.0),)}
     settings["algorithm"] = {"name": "sgd"}
     tx, _ = optimizer.optimizer(VARIABLES["params"] | of_method, steps=10, **settings)
-    compiled = step.make_train_step(loss_fn, tx, updates=10, ema_decay=0.9, devices=devices)
+    compiled = step.make_train_step(loss_fn, tx, steps=10, ema_decay=0.9, devices=devices)
     data, key, taught, counts = parallel.replicate(
         ({"image": IMAGES, "label": soft(LABELS)}, jax.random.key(1), (TAUGHT,), LABELS.sum(0)), devices
     )
@@ -73,7 +73,7 @@ def problem(count, terms=ALL, hard_weight=1.0, labelled=True):
 
 @functools.cache
 def trained(count, **settings):
-    """(losses of three updates, the state after them, on the host)."""
+    """(losses of three steps, the state after them, on the host)."""
     update, _ = problem(count, **settings)
     current = jax.tree.map(jnp.copy, problem(count, **settings)[1])  # the state is donated
     found = []

@@ -149,7 +149,7 @@ def test_layers_run_from_the_stem_to_the_head():
 
 
 @pytest.mark.usefixtures("tiny")
-def test_intermediates_halve_the_picture_and_end_in_the_logits():
+def test_intermediates_halve_the_image_and_end_in_the_logits():
     module = EfficientNet(5, "tiny")
     variables = numbers(shapes("tiny", 5))
     logits, seen = jax.jit(functools.partial(module.apply, train=False))(variables, pictures((2, 40, 32, 3)))

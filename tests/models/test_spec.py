@@ -45,9 +45,9 @@ def test_gray_images_have_the_channels_of_the_weights_in_the_network():
     assert logits.shape == (2, 3)
 
 
-def test_pictures_become_images_of_the_network():
-    framing = SPEC.picture_framing()
+def test_images_become_images_of_the_network():
+    framing = SPEC.image_framing()
     assert (framing.size, framing.channels, framing.fit) == (8, 1, "pad")
     oblong = ModelSpec("cnn", {}, ("a", "b"), (8, 6, 1), (0.1,), (0.2,))
     with pytest.raises(UserError, match="8 x 6 pixels"):
-        oblong.picture_framing()
+        oblong.image_framing()

@@ -3,7 +3,7 @@ import pytest
 from efficient_jax.errors import UserError
 from efficient_jax.optim.durations import override, resolve
 
-STAGE = {"batch": 32, "epoch": 100, "updates": 200, "where": "config.finetune.optim"}  # 3.125 updates an epoch
+STAGE = {"batch": 32, "epoch": 100, "steps": 200, "where": "config.finetune.optim"}  # 3.125 steps an epoch
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,10 @@ def test_rounding(examples, steps):
     assert resolve({"period_examples": examples}, ("period",), **STAGE) == {"period": steps}
 
 
-@pytest.mark.parametrize("default", [{"updates": 0}, {"updates_percent": 0.0}, {"updates": 0, "updates_examples": 0}])
+@pytest.mark.parametrize("default", [{"steps": 0}, {"steps_percent": 0.0}, {"steps": 0, "steps_examples": 0}])
 def test_zero_is_not_given(default):
-    assert resolve(default | {"updates_epochs": 32}, ("updates",), **STAGE) == {"updates": 100}
-    assert resolve(default, ("updates",), **STAGE) == {"updates": 0}
+    assert resolve(default | {"steps_epochs": 32}, ("steps",), **STAGE) == {"steps": 100}
+    assert resolve(default, ("steps",), **STAGE) == {"steps": 0}
 
 
 def test_an_empty_tuple_is_not_given():
@@ -59,7 +59,7 @@ def test_an_empty_tuple_is_not_given():
     [
         ({"warmup": 3, "warmup_epochs": 1}, {}, "warmup and warmup_epochs are both given; give one"),
         ({"warmup_percent": 3, "warmup_examples": 1}, {}, "warmup_examples and warmup_percent are both given"),
-        ({"warmup_percent": 5}, {"updates": 0}, "warmup_percent cannot be converted to steps here; "
+        ({"warmup_percent": 5}, {"steps": 0}, "warmup_percent cannot be converted to steps here; "
          "give one of warmup, warmup_epochs, warmup_examples"),
         ({"warmup_epochs": 5}, {"epoch": 0}, "warmup_epochs cannot be converted to steps here"),
     ],
@@ -90,15 +90,15 @@ def test_what_is_no_duration_is_refused(block, message):
 
 def test_a_flag_replaces_the_form_that_the_config_gives():
     optim = {"warmup": 0, "warmup_percent": 5.0, "schedule": {"period": 0, "period_epochs": 2.0, "final": 0.1}}
-    config = {"seed": 3, "s": {"updates": 30, "epochs": 60.0, "optim": optim | {"warmup": 7}}}
+    config = {"seed": 3, "s": {"steps": 30, "epochs": 60.0, "optim": optim | {"warmup": 7}}}
     config["s"]["optim"]["schedule"]["period"] = 9
-    override(config, ["seed", "s.updates", "s.optim.warmup", "s.optim.schedule.period", "s.optim.schedule.final"])
+    override(config, ["seed", "s.steps", "s.optim.warmup", "s.optim.schedule.period", "s.optim.schedule.final"])
     schedule = {"period": 9, "period_epochs": 0.0, "final": 0.1}
     expected = {"warmup": 7, "warmup_percent": 0.0, "schedule": schedule}
-    assert config == {"seed": 3, "s": {"updates": 30, "epochs": 0.0, "optim": expected}}
+    assert config == {"seed": 3, "s": {"steps": 30, "epochs": 0.0, "optim": expected}}
 
 
 def test_two_forms_that_flags_give_contradict_each_other_as_ever():
-    config = {"s": {"updates": 30, "epochs": 2.0}, "t": {"updates": 0, "epochs": 2.0}}
-    override(config, ["s.updates", "s.epochs", "t.updates"])
-    assert config == {"s": {"updates": 30, "epochs": 2.0}, "t": {"updates": 0, "epochs": 2.0}}
+    config = {"s": {"steps": 30, "epochs": 2.0}, "t": {"steps": 0, "epochs": 2.0}}
+    override(config, ["s.steps", "s.epochs", "t.steps"])
+    assert config == {"s": {"steps": 30, "epochs": 2.0}, "t": {"steps": 0, "epochs": 2.0}}

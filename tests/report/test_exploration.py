@@ -68,7 +68,7 @@ def test_every_link_has_its_section(text):
     assert {attributes["href"][1:] for attributes in tags if "href" in attributes} <= ids
 
 
-def test_a_picture_for_every_strength_of_every_operation(text):
+def test_a_image_for_every_strength_of_every_operation(text):
     shown = re.findall(r'alt="(\w+), ([\w ]+)"', text)
     assert shown == [(name, step) for name in ("flip", "crop", "new") for step in ("as stored", "much")]
 

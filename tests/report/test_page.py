@@ -78,7 +78,7 @@ def write_stage(folder, *, correct, teacher=None):
         "stage": folder.name,
         "parameters": 4321,
         "labels": 20,
-        "updates": 30,
+        "steps": 30,
         "images_seen": 960,
         "pseudo_labels": {"pool": 3, "kept": 2, "known": 2, "right": 1, "classes_without": 1} if teacher else None,
         "test": {"correct": correct, "n": 100},

@@ -32,7 +32,7 @@ def test_a_box_is_the_pixels_inside_its_edges():
     assert len(color_at(tile, (100, 100, 100))) == GRAY.size - len(rim)
 
 
-def test_a_box_of_the_whole_picture_is_its_border():
+def test_a_box_of_the_whole_image_is_its_border():
     boxes = np.array([[0, 0, 12, 10]], np.float32)
     tile = sheets.tile(example(boxes=boxes, box_visible=np.ones(1, np.float32)), 3)
     rim = color_at(tile, sheets.PALETTE[1])
@@ -64,7 +64,7 @@ def test_an_object_is_outlined_inside_its_pixels():
     assert color_at(sheets.tile(example(box_mask=shape), 1), sheets.WHITE) == rim
 
 
-def test_nothing_to_draw_is_the_picture_enlarged_by_whole_pixels():
+def test_nothing_to_draw_is_the_image_enlarged_by_whole_pixels():
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     np.testing.assert_array_equal(sheets.tile({"image": image}, 3)[1::3, 1::3], image)
 

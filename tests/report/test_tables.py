@@ -16,7 +16,7 @@ def result(stage, **changes):
         "stage": stage,
         "parameters": 1234567,
         "labels": 100,
-        "updates": 2000,
+        "steps": 2000,
         "images_seen": 256000,
         "pseudo_labels": None,
         "test": {"correct": 90, "n": 100},

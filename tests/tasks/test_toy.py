@@ -31,7 +31,7 @@ def test_a_third_task_is_trained_and_judged(tmp_path, monkeypatch):
     source = dataset.SOURCES["npz"]
     monkeypatch.setitem(dataset.SOURCES, "npz", lambda *, path: source(path=path)._replace(task="levels"))
     images = shades(tmp_path / "a.npz", np.arange(240) % 3)
-    stages = {"net": stage("supervised", updates=60, save_every=20), "probe": stage("linear_probe")}
+    stages = {"net": stage("supervised", steps=60, save_every=20), "probe": stage("linear_probe")}
     stages["probe"] = {key: stages["probe"][key] for key in ("model", "method")} | {"init": "net"}
     data = {"source": {"name": "npz", "path": images}, "labels_per_class": 0, "test": 30, "validation": 30}
     config = {"seed": 0, "devices": 2, "stages": tuple(stages), "data": data, **stages}

@@ -14,7 +14,7 @@ from efficient_jax.training import parallel, state, step
 from efficient_jax.training.labels import soft
 from efficient_jax.types import Augment, Batch, Tree
 
-BATCH, UPDATES, CLASSES = 16, 20, 4
+BATCH, STEPS, CLASSES = 16, 20, 4
 SHAPE = (8, 8, 1)
 
 
@@ -50,7 +50,7 @@ def make(
     variables = models.init(module, jax.random.key(0), SHAPE)
     tx, _ = optimizer.optimizer(
         variables["params"],
-        steps=UPDATES,
+        steps=STEPS,
         learning_rate=learning_rate,
         warmup=0,
         weight_decay=1e-2,
@@ -58,7 +58,7 @@ def make(
         rules=((".*", 1.0),),
     )
     loss_fn = supervised(models.make_apply(module, (0.5,), (0.25,)), augment, CLASSIFICATION)
-    compiled = step.make_train_step(loss_fn, tx, updates=UPDATES, ema_decay=0.9, devices=devices, accumulate=accumulate)
+    compiled = step.make_train_step(loss_fn, tx, steps=STEPS, ema_decay=0.9, devices=devices, accumulate=accumulate)
     placed = ({"image": images, "label": soft(labels)}, labels.sum(0), jax.random.key(1))
     data, counts, key = parallel.replicate(placed, devices)
 
@@ -72,10 +72,10 @@ def make(
     return Problem(update, parallel.replicate(state.create(variables, tx), devices), devices, compiled, arguments)
 
 
-def losses(problem: Problem, updates: int = UPDATES) -> tuple[list[float], Tree]:
+def losses(problem: Problem, steps: int = STEPS) -> tuple[list[float], Tree]:
     """The loss of each update, and the last state."""
     current, found = problem.state, []
-    for i in range(updates):
+    for i in range(steps):
         current, metrics = problem.update(current, i)
         total, weight = metrics["loss"]
         found.append(total.item() / weight.item())

@@ -31,9 +31,9 @@ def save(folder, scores):
 def test_half_a_run_restored_ends_as_the_whole_run(tmp_path):
     """k steps, save, restore, k steps == 2k steps, bit for bit; the restored half on states placed anew."""
     problem = make(2)
-    _, whole = losses(problem, updates=8)
+    _, whole = losses(problem, steps=8)
     problem = make(2)
-    _, half = losses(problem, updates=4)
+    _, half = losses(problem, steps=4)
     with checkpoint.open_manager(tmp_path) as manager:
         checkpoint.save(manager, 4, half, SPEC, None)
         manager.wait_until_finished()

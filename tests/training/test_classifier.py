@@ -96,7 +96,7 @@ def colour(tmp_path_factory):
     return Classifier.open(str(folder), batch=4)
 
 
-def test_pictures_of_any_size_are_framed_as_in_training(colour, tmp_path):
+def test_images_of_any_size_are_framed_as_in_training(colour, tmp_path):
     large = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     file = tmp_path / "large.png"
     Image.fromarray(large).save(file)
@@ -134,7 +134,7 @@ def test_an_image_whose_white_is_unknown_is_said(colour):
         colour.predict([np.zeros((8, 8, 3), np.uint8), Image.new("F", (8, 8))])
 
 
-def test_pictures_that_cannot_be_read_are_named(colour, tmp_path):
+def test_images_that_cannot_be_read_are_named(colour, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"^predict: 1 unreadable image: .*broken\.jpg \(not an image\)$"):
         colour([tmp_path / "broken.jpg"])

@@ -12,8 +12,8 @@ from efficient_jax.training.stopping import Stopped
 from tests.training.problem import make
 
 
-def run(first: int = 0, updates: int = 7, stop=lambda _: False) -> tuple[int, list, list]:
-    """A state that counts updates; the loss of update i (from 1) is i."""
+def run(first: int = 0, steps: int = 7, stop=lambda _: False) -> tuple[int, list, list]:
+    """A state that counts steps; the loss of update i (from 1) is i."""
     logged, saved, done = [], [], []
 
     def step(state, i):
@@ -24,10 +24,10 @@ def run(first: int = 0, updates: int = 7, stop=lambda _: False) -> tuple[int, li
         step,
         first,
         first=first,
-        updates=updates,
+        steps=steps,
         log_every=2,
         save_every=3,
-        images_per_update=8,
+        images_per_step=8,
         log=lambda i, values: logged.append((i, values["loss"])),
         save=lambda i, state: saved.append((i, state)),
         stop=lambda: stop(done),
@@ -49,7 +49,7 @@ def test_carries_on_after_the_updates_that_are_done():
     assert (state, logged, saved) == (7, [(7, 7.0)], [(7, 7)])
 
 
-def test_asked_to_stop_it_saves_after_the_update_under_way():
+def test_asked_to_stop_it_saves_after_the_step_under_way():
     with pytest.raises(Stopped, match=r"stage 's': stopped after step 4 of 7"):
         run(stop=lambda done: len(done) == 4)
     with pytest.raises(Stopped, match=r"stage 's': stopped after step 7 of 7"):
@@ -71,10 +71,10 @@ def test_a_loss_that_is_not_finite_stops_and_is_not_saved():
             step,
             0,
             first=0,
-            updates=9,
+            steps=9,
             log_every=2,
             save_every=3,
-            images_per_update=1,
+            images_per_step=1,
             log=lambda *_: None,
             save=lambda i, _: saved.append(i),
             stop=lambda: False,
@@ -92,10 +92,10 @@ def test_600_pmapped_steps_on_two_devices_finish(runs):
             problem.update,
             jax.tree.map(jnp.copy, problem.state),  # the first step donates it
             first=0,
-            updates=600,
+            steps=600,
             log_every=100,
             save_every=600,
-            images_per_update=1,
+            images_per_step=1,
             log=lambda *_: None,
             save=lambda *_: None,
             stop=lambda: False,
@@ -116,10 +116,10 @@ def test_images_per_second_do_not_count_what_the_first_step_compiles(first):
         step,
         0,
         first=first,
-        updates=first + 4,
+        steps=first + 4,
         log_every=2,
         save_every=4,
-        images_per_update=8,
+        images_per_step=8,
         log=lambda _, values: logged.append(values["images_per_second"]),
         save=lambda *_: None,
         stop=lambda: False,

@@ -26,7 +26,7 @@ def clock(monkeypatch):
 def test_the_time_left_does_not_count_what_was_compiled(clock):
     """300 s for the step, then 0.1 s each; a validation that compiles once is left out, one that does not counts."""
     out = io.StringIO()
-    with progress.StageProgress(Console(file=out, width=200), "s", first=0, updates=200) as shown:
+    with progress.StageProgress(Console(file=out, width=200), "s", first=0, steps=200) as shown:
         clock.passes(300.0)
         shown.compiled()
         clock.passes(5.0)

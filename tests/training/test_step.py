@@ -68,7 +68,7 @@ def test_collectives(network, count):
     assert len(re.findall(r" (?:all-|collective-|reduce-scatter)[\w-]*\(", program)) == count
 
 
-def test_nothing_moves_between_host_and_devices_in_an_update():
+def test_nothing_moves_between_host_and_devices_in_a_step():
     problem = make(2)
     first, _ = problem.update(problem.state, 0)
     arguments = problem.arguments(first, 1)
@@ -106,7 +106,7 @@ def test_ema_starts_as_the_mean_of_the_weights():
 
 
 def test_what_a_loss_is_given():
-    """The place of each image, the average before the update, the share of updates done; a memory is kept as it is
+    """The place of each image, the average before the update, the share of steps done; a memory is kept as it is
     renewed, and is no part of the average."""
     devices = jax.local_devices()[:2]
 
@@ -118,7 +118,7 @@ def test_what_a_loss_is_given():
         return params["w"] * len(batch["labelled"]["index"]), Aux(4.0, renewed, about)
 
     tx = optax.sgd(1.0)
-    compiled = step.make_train_step(loss_fn, tx, updates=4, ema_decay=0.9, devices=devices)
+    compiled = step.make_train_step(loss_fn, tx, steps=4, ema_decay=0.9, devices=devices)
     first = create({"params": {"w": jnp.float32(3.0)}}, tx, memory=np.zeros(8, np.int32))
     assert set(first["ema"]) == {"params"}
     data = {"image": np.zeros((8, 1, 1, 1), np.uint8), "label": Labels(np.zeros((8, 1), np.int32), None)}

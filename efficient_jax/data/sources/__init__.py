@@ -5,20 +5,20 @@ from collections.abc import Callable
 from efficient_jax.data.dataset import Source
 from efficient_jax.data.sources import (
     coco_files,
-    coloured_noise,
+    colored_noise,
     handwritten_digits,
+    image_folders,
+    image_tables,
     npz_files,
     parquet_files,
-    picture_folders,
-    picture_tables,
     tfds_records,
 )
 
 PICTURES: dict[str, Callable[..., Source]] = {
     "coco": coco_files.coco,
-    "folder": picture_folders.folder,
+    "folder": image_folders.folder,
     "parquet": parquet_files.parquet,
-    "table": picture_tables.table,
+    "table": image_tables.table,
     "tfds": tfds_records.tfds,
 }
 """Sources of encoded images. Their first parameter `feed`, no config key, says whether these are decoded on access."""
@@ -27,6 +27,6 @@ SOURCES: dict[str, Callable[..., Source]] = PICTURES | {
     "digits": handwritten_digits.digits,
     "mnist5k": handwritten_digits.mnist5k,
     "npz": npz_files.npz,
-    "synthetic": coloured_noise.synthetic,
+    "synthetic": colored_noise.synthetic,
 }
 """All sources: each returns every image with its label, as numpy arrays in host memory or decoded on access."""

@@ -12,7 +12,7 @@ from PIL import Image
 from efficient_jax.data import decode, stream
 from efficient_jax.data import objects as geometry
 from efficient_jax.data.class_names import normal
-from efficient_jax.data.dataset import Source, of_pictures
+from efficient_jax.data.dataset import Source, of_images
 from efficient_jax.data.decode import ORIENTATION, free_memory, left_out
 from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError, counted
@@ -101,7 +101,7 @@ def coco(
     decoded = stream.pictures(read, file_names.__getitem__, len(files), framing, feed, files, measured)
     decoded = left_out(decoded, file_names.__getitem__, unreadable, f"{WHERE}.path")
     seen = [pictures[row] for row in decoded.rows]
-    source = of_pictures(decoded, labels, classes, len(parts[1].pictures) if test_path else 0, file_names, task)
+    source = of_images(decoded, labels, classes, len(parts[1].pictures) if test_path else 0, file_names, task)
     arrays = _objects(seen, class_indices, objects, most_objects, framing) if objects else {}
     if masks_path:
         arrays["mask"] = np.stack([_mask(Path(masks_path), picture, framing) for picture in seen])

@@ -9,7 +9,7 @@ import numpy as np
 
 from efficient_jax.data import stream
 from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, of_array
-from efficient_jax.data.dataset import Source, of_pictures
+from efficient_jax.data.dataset import Source, of_images
 from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError
@@ -59,17 +59,15 @@ def parquet(
     columns = {"image": image, "label": label}
     pictures, labels, classes = _read(path, columns, "config.data.source.path")
     if unlabelled_path:
-        unlabelled_pictures, no_labels, _ = _read(
-            unlabelled_path, {"image": image}, "config.data.source.unlabelled_path"
-        )
-        if not unlabelled_pictures:
+        unlabelled_images, no_labels, _ = _read(unlabelled_path, {"image": image}, "config.data.source.unlabelled_path")
+        if not unlabelled_images:
             raise UserError(f"config.data.source.unlabelled_path: no images in {unlabelled_path!r}")
-        pictures, labels = _joined(pictures, unlabelled_pictures), _both(labels, no_labels)
+        pictures, labels = _joined(pictures, unlabelled_images), _both(labels, no_labels)
     declared, tests = classes, 0
     if labels.dtype.kind == "U" and not classes:
         classes = in_order(name for name in map(normal, labels.tolist()) if not is_no_label(name))
     if test_path:
-        test_pictures, test_labels, test_classes = _read(test_path, columns, "config.data.source.test_path")
+        test_images, test_labels, test_classes = _read(test_path, columns, "config.data.source.test_path")
         if test_classes != declared:
             raise UserError(
                 f"config.data.source.test_path: classes of {test_path!r} are {test_classes or 'without names'}, those "
@@ -82,7 +80,7 @@ def parquet(
             )
         if classes:
             of_array(test_labels, classes, "config.data.source.test_path", f"labels of {test_path!r}")
-        pictures, tests = _joined(pictures, test_pictures), len(test_pictures)
+        pictures, tests = _joined(pictures, test_images), len(test_images)
         labels = _both(labels, test_labels)
     labels, classes, notes = of_array(labels, classes, "config.data.source.path", f"labels of {path!r}")
 
@@ -98,7 +96,7 @@ def parquet(
     files = [file for name in (path, unlabelled_path, test_path) for file in _files(name)]
     decoded = stream.pictures(read, lambda row: f"row {row} of {path!r}", len(pictures), framing, feed, files, image)
     decoded = left_out(decoded, lambda row: f"row {row}", unreadable, f"config.data.source.path: {path!r}")
-    source = of_pictures(decoded, labels, classes, tests)
+    source = of_images(decoded, labels, classes, tests)
     return source._replace(notes=(*source.notes, *notes))
 
 

@@ -78,7 +78,7 @@ def test_a_number_draws_what_it_drew(key):
 OLD, NEW = ((50.0, 50.0), (200.0, 50.0), (50.0, 200.0)), ((100.0, 100.0), (200.0, 50.0), (100.0, 250.0))
 
 
-def test_three_points_move_the_picture_as_pillow_does(key):
+def test_three_points_move_the_image_as_pillow_does(key):
     height, width = 260, 300
     y, x = np.mgrid[:height, :width]
     waves = [127 + 100 * np.sin(x / a + y / b) for a, b in ((9, 14), (20, 8), (13, 30))]
@@ -151,7 +151,7 @@ def test_every_change_knows_borders_and_a_fill_for_each_channel(key, name, dtype
         op(key, white, border="reflct")
 
 
-def test_perspective_keeps_the_picture_inside(key):
+def test_perspective_keeps_the_image_inside(key):
     white = {"image": jnp.full((31, 40, 1), 255, jnp.uint8)}
     still = affine.perspective(key, white, distortion=0.0)["image"]
     np.testing.assert_array_equal(still, 255)

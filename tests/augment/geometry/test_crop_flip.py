@@ -37,7 +37,7 @@ def test_quarter_turns_are_equally_likely(key):
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
-def test_wide_pictures_make_half_turns(key):
+def test_wide_images_make_half_turns(key):
     images = many(crop_flip.rot90, WIDE, key, 100)
     counts = [(images == np.rot90(WIDE, k)).all((1, 2, 3)).sum() for k in (0, 2)]
     assert sum(counts) == 100
@@ -110,7 +110,7 @@ def test_where_no_shape_fits_the_middle_is_shown(key, monkeypatch):
     np.testing.assert_allclose(window, [0, 20 - 8 / 3, 4, 16 / 3], rtol=1e-6)
 
 
-def test_the_whole_picture_is_the_identity(key):
+def test_the_whole_image_is_the_identity(key):
     whole = resize.random_resized_crop(key, {"image": jnp.asarray(NOISE)}, area_min=1.0, ratio=1.0)["image"]
     np.testing.assert_array_equal(whole, NOISE)
 

@@ -191,7 +191,7 @@ def test_far_zooms_move_everything_alike():
     np.testing.assert_allclose(tight(np.asarray(out["mask"])), out["boxes"][0], atol=1)
 
 
-def test_masks_of_pictures_squeezed_one_way_and_stretched_the_other(key):
+def test_masks_of_images_squeezed_one_way_and_stretched_the_other(key):
     rows = jnp.broadcast_to(jnp.arange(64)[:, None], (64, 8))
     image = (4 * rows).astype(jnp.uint8)[..., None]
     out = resize.resize(key, {"image": image, "mask": rows}, size=(8, 64))

@@ -29,8 +29,8 @@ import torch
 from PIL import Image
 
 from efficient_jax.data import stream
+from efficient_jax.data.sources.image_folders import folder
 from efficient_jax.data.sources.parquet_files import parquet
-from efficient_jax.data.sources.picture_folders import folder
 from efficient_jax.training import batches
 
 BATCH, WORKERS, REPEATS, MOST = 32, 2, 7, 768
@@ -73,7 +73,7 @@ def ours(images: stream.Streamed, order: np.ndarray) -> Callable[[], int]:
     devices = jax.local_devices()[:1]
 
     def make(rows: np.ndarray) -> jax.Array:
-        return batches.given(images, rows, devices)["image"]
+        return batches.on_devices(images, rows, devices)["image"]
 
     return lambda: sum(
         jax.block_until_ready(each).shape[1] for each in batches.ahead(make, np.split(order, len(order) // BATCH))

@@ -104,7 +104,7 @@ def our_steps(module: Callable, images: np.ndarray, labels: np.ndarray) -> tuple
     settings = {"learning_rate": 1e-3, "weight_decay": 1e-2, "clip": 0.0, "rules": ((".*", 1.0),)}
     tx, _ = optimizer.optimizer(variables["params"], steps=100_000, **settings)
     loss = supervised(apply, unchanged, TASKS["classification"])
-    update = step.make_train_step(loss, tx, updates=100_000, ema_decay=0.99, devices=devices)
+    update = step.make_train_step(loss, tx, steps=100_000, ema_decay=0.99, devices=devices)
     predict = make_predict(apply, devices, TASKS["classification"])
     data = parallel.replicate({"image": images, "label": Labels(labels[:, None].astype(np.int32), None)}, devices)
     key, counts = parallel.replicate((jax.random.key(0), np.ones(CLASSES, np.float32)), devices)

@@ -47,7 +47,7 @@ def write(name="a.json", **content):
     return name
 
 
-def test_labels_are_the_categories_of_a_picture():
+def test_labels_are_the_categories_of_a_image():
     source = coco(path=write(), size=10)
     assert source.classes == ("cat", "dog")
     np.testing.assert_array_equal(source.labels, [[1, 1], [0, 0], [1, 0]])
@@ -57,7 +57,7 @@ def test_labels_are_the_categories_of_a_picture():
     np.testing.assert_array_equal(single.labels, [-1, -1, 0])
 
 
-def test_boxes_are_padded_and_cut_as_the_pictures():
+def test_boxes_are_padded_and_cut_as_the_images():
     """Of 20 x 10 pixels the columns 5 to 15 are seen; the crowd and what has no area are no objects."""
     found = coco(path=write(), size=10).objects
     assert found.keys() == {"boxes", "box_visible", "box_label"}
@@ -94,11 +94,11 @@ def test_masks_of_classes_come_from_a_folder():
     assert found["mask"].dtype == np.uint8
 
 
-def test_test_pictures_and_what_cannot_be_read():
+def test_test_images_and_what_cannot_be_read():
     test = write("test.json", images=[{**IMAGES[2], "id": 1}], annotations=[square(1, 7, 8, 2, 4)])
     Path("2.png").write_bytes(b"broken")
     source = coco(path=write(images=IMAGES[:2], annotations=ANNOTATIONS[:1]), test_path=test, size=10, unreadable=1)
-    np.testing.assert_array_equal(source.given["test"], [1])
+    np.testing.assert_array_equal(source.fixed["test"], [1])
     np.testing.assert_array_equal(source.labels, [[0, 1], [0, 1]])
     np.testing.assert_array_equal(source.objects["boxes"][:, 0], [[1, 2, 5, 6], [3, 2, 7, 6]])
     assert source.notes[-1] == "left out 1 unreadable image: 2.png (not an image)"

@@ -39,7 +39,7 @@ def test_as_hugging_face_stores_them(tmp_path):
     np.testing.assert_array_equal(source.labels, [1, 0, -1])
     assert (source.images.dtype, source.labels.dtype) == (np.uint8, np.int32)
     assert source.classes == ("cat", "dog")
-    assert source.given == {}
+    assert source.fixed == {}
     assert parquet(path=path, size=8, channels=1).images.shape == (3, 8, 8, 1)
 
 
@@ -97,7 +97,7 @@ def test_files_in_order_and_a_test_file(tmp_path):
     source = parquet(path=str(tmp_path / "train-*.parquet"), test_path=test)
     np.testing.assert_array_equal(source.images[:, 0, 0, 0], [0, 1, 10, 11, 50, 10])
     np.testing.assert_array_equal(source.labels, [0, 0, 1, 1, 0, 1])
-    np.testing.assert_array_equal(source.given["test"], [4, 5])
+    np.testing.assert_array_equal(source.fixed["test"], [4, 5])
 
 
 def test_files_without_labels_join_the_pool(tmp_path):
@@ -107,7 +107,7 @@ def test_files_without_labels_join_the_pool(tmp_path):
     source = parquet(path=path, test_path=test, unlabelled_path=more)
     np.testing.assert_array_equal(source.images[:, 0, 0, 0], [1, 2, 4, 5, 3])
     np.testing.assert_array_equal(source.labels, [0, 1, -1, -1, 1])
-    np.testing.assert_array_equal(source.given["test"], [4])
+    np.testing.assert_array_equal(source.fixed["test"], [4])
     none = write(tmp_path / "d.parquet", {"image": pa.array([], pa.binary())})
     with pytest.raises(UserError, match=r"^config\.data\.source\.unlabelled_path: no images in "):
         parquet(path=path, unlabelled_path=none)
@@ -192,7 +192,7 @@ def test_cifar10():
     source = parquet(path=str(DATA / "cifar10/train.parquet"), test_path=str(DATA / "cifar10/test.parquet"))
     assert source.images.shape == (60_000, 32, 32, 3)
     assert " ".join(source.classes) == "airplane automobile bird cat deer dog frog horse ship truck"
-    np.testing.assert_array_equal(np.bincount(source.labels[source.given["test"]]), [1000] * 10)
+    np.testing.assert_array_equal(np.bincount(source.labels[source.fixed["test"]]), [1000] * 10)
     np.testing.assert_array_equal(np.bincount(source.labels), [6000] * 10)
 
 

@@ -56,7 +56,7 @@ def test_a_prepared_data_set(prepared):
     assert source.images.shape == (9, 8, 8, 3)
     assert np.abs(source.images[:6].astype(int) - CYAN).max() <= 2  # JPEG
     np.testing.assert_array_equal(source.labels, [0, 1, 0, 1, 0, 1, 0, 1, 0])
-    np.testing.assert_array_equal(source.given["test"], [6, 7, 8])
+    np.testing.assert_array_equal(source.fixed["test"], [6, 7, 8])
     assert source.classes == ("cat", "dog")
     assert source.notes == ("3 of 9 images were CMYK: converted to RGB",)
 
@@ -67,7 +67,7 @@ def test_slices_and_no_test_images(prepared):
     )
     assert source.images.shape == (4, 8, 8, 1)
     np.testing.assert_array_equal(source.labels, [0, 1, 0, 1])
-    assert source.given == {}
+    assert source.fixed == {}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_public_data_set_as_mock_data():
     assert source.images.shape == (8, 16, 16, 3)
     assert len(source.classes) == 102
     assert 0 <= source.labels.min() <= source.labels.max() < 102
-    np.testing.assert_array_equal(source.given["test"], [4, 5, 6, 7])
+    np.testing.assert_array_equal(source.fixed["test"], [4, 5, 6, 7])
 
 
 def test_absent_data_are_said_at_once_with_two_ways_to_get_them(tmp_path):

@@ -282,7 +282,7 @@ def module_of(parameters, buffers=(), modules=()):
 def test_a_module_that_was_saved_whole_is_its_state_dict(form, tmp_path, torch):
     inner = module_of({"weight": tensor(torch), "bias": None}, {"running_mean": tensor(torch, (1,))})
     file = tmp_path / "a.pth"
-    file.write_bytes(WRITERS[form]({"ema": module_of({}, modules={"fc": inner}), "updates": 3}, bytes(8)))
+    file.write_bytes(WRITERS[form]({"ema": module_of({}, modules={"fc": inner}), "steps": 3}, bytes(8)))
     assert list(torch_file.read(file)) == ["ema.fc.weight", "ema.fc.running_mean"]
 
 

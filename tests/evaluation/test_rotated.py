@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 
 from efficient_jax.evaluation.members import member, prepared
-from efficient_jax.evaluation.turned import turned
+from efficient_jax.evaluation.rotated import rotated
 from efficient_jax.training.classifier import Classifier
 
 CONSOLE = Console(file=io.StringIO(), width=200)
@@ -15,7 +15,7 @@ CONSOLE = Console(file=io.StringIO(), width=200)
 def test_images_turned_both_ways(trained):
     """A quarter turn moves pixels and changes none, so the model says of them what it says of turned images."""
     name = str(trained / "net")
-    straight, quarter = turned(name, [90.0], CONSOLE)
+    straight, quarter = rotated(name, [90.0], CONSOLE)
     test = member(name, CONSOLE).test
     classify = Classifier.open(name)
     images = prepared(trained, CONSOLE).source.images[test.ids]

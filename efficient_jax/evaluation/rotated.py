@@ -17,14 +17,14 @@ from efficient_jax.training.trained import Trained
 BATCH = 256  # images that are rotated together
 
 
-def turned(name: str, degrees: Sequence[float], console: Console, views: str = "none") -> list[dict[str, Any]]:
+def rotated(name: str, degrees: Sequence[float], console: Console, views: str = "none") -> list[dict[str, Any]]:
     """Counts right predictions on rotated test images. Pixels from outside the image are black.
 
     Args:
         name: of a trained stage, as for `Trained.open`.
         degrees: angles; for each the images are rotated clockwise and counter-clockwise.
         console: shows how the images of the run have changed since.
-        views: test-time augmentation, as for `tta.asked`.
+        views: test-time augmentation, as for `tta.parse_views`.
 
     Returns: for 0 and every angle "degrees", "correct", the mean number of right predictions of both directions, and
         "n", the number of images.

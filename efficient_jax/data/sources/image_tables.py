@@ -8,7 +8,7 @@ import numpy as np
 
 from efficient_jax.data import delimited, stream
 from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, note
-from efficient_jax.data.dataset import Source, of_pictures
+from efficient_jax.data.dataset import Source, of_images
 from efficient_jax.data.decode import NAMED, left_out
 from efficient_jax.data.delimited import Table
 from efficient_jax.data.framing import Framing
@@ -103,7 +103,7 @@ def table(
     framing, file_names = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
     decoded = stream.pictures(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
     decoded = left_out(decoded, file_names.__getitem__, unreadable, f"{WHERE}.path")
-    source = of_pictures(decoded, np.concatenate(truth), classes, tests, file_names, task)
+    source = of_images(decoded, np.concatenate(truth), classes, tests, file_names, task)
     cells = [] if labels else [cell for part in tables for cell in part.column(label)]
     unlabelled_note = note(filter(is_no_label, cells), len(names))
     source = source._replace(notes=(*source.notes, *unlabelled_note, *(line for part in tables for line in part.notes)))

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efficient_jax.data.sources.picture_tables import table
+from efficient_jax.data.sources.image_tables import table
 from efficient_jax.errors import UserError
-from tests.data.sources.test_picture_folders import fill
+from tests.data.sources.test_image_folders import fill
 
 ROWS = "file,label,person,cat,dog\na.png,dog,Ann,0,1\nb.png,cat,,1,0\nc.png,,Ann,,\nd.png,cat|dog,Bob,1,1\n"
 
@@ -24,7 +24,7 @@ def write(rows, name="a.csv"):
     return name
 
 
-def test_one_class_for_each_picture():
+def test_one_class_for_each_image():
     path = write("who;file;label\n1;c.png; dog \n2;a.png;cat\n\n3;b.png;\n")
     source = table(path=path, size=4)
     assert source.classes == ("cat", "dog")
@@ -51,7 +51,7 @@ def test_groups_and_who_belongs_to_none():
     assert source.groups.dtype == np.int32
 
 
-def test_a_table_of_test_pictures_and_a_folder_and_a_suffix():
+def test_a_table_of_test_images_and_a_folder_and_a_suffix():
     fill(Path("pictures"), **{"x.png": 30, "y.png": 31, "z.png": 32})
     path = write("id,breed,kennel\nx,10,k\ny,9,l\n")
     test = write("kennel,id,breed\nk,z,10\n", "test.csv")
@@ -61,7 +61,7 @@ def test_a_table_of_test_pictures_and_a_folder_and_a_suffix():
     assert source.classes == ("9", "10")
     np.testing.assert_array_equal(source.labels, [1, 0, 1])
     np.testing.assert_array_equal(source.images[:, 0, 0, 0], [30, 31, 32])
-    np.testing.assert_array_equal(source.given["test"], [2])
+    np.testing.assert_array_equal(source.fixed["test"], [2])
     assert source.groups[0] == source.groups[2] != source.groups[1]
 
 
@@ -184,7 +184,7 @@ def test_a_table_that_does_not_fit_is_said(rows, settings, message):
         ),
     ],
 )
-def test_test_pictures_that_do_not_fit_are_said(rows, message):
+def test_test_images_that_do_not_fit_are_said(rows, message):
     path = write("file,label\na.png,dog\nb.png,cat\n")
     with pytest.raises(UserError) as error:
         table(path=path, test_path=write(rows, "test.csv"), size=4)

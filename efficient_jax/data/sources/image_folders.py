@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from efficient_jax.data import class_names, stream
-from efficient_jax.data.dataset import Source, of_pictures
+from efficient_jax.data.dataset import Source, of_images
 from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
-from efficient_jax.data.picture_files import Walked, check_folder, class_folders, note, pictures
+from efficient_jax.data.image_files import Walked, check_folder, class_folders, note, pictures
 from efficient_jax.errors import UserError, counted, nearest
 
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
@@ -83,7 +83,7 @@ def folder(
     file_names = [class_names.writable(str(file)) for file in files]
     decoded = stream.pictures(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
     decoded = left_out(decoded, file_names.__getitem__, unreadable, where)
-    source = of_pictures(decoded, labels, names, sum(len(walked.files) for _, walked in tests), file_names)
+    source = of_images(decoded, labels, names, sum(len(walked.files) for _, walked in tests), file_names)
     passed_over += _joined(walked for _, walked in parts + tests).passed_over
     notes = *class_names.note(unlabelled_names, len(files)), *note(passed_over)
     return source._replace(notes=(*source.notes, *notes))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efficient_jax.data.picture_files import pictures
+from efficient_jax.data.image_files import pictures
 from efficient_jax.errors import UserError
 
 

@@ -16,11 +16,11 @@ from PIL import Image
 from efficient_jax.commands.predict import _files
 from efficient_jax.data import decode
 from efficient_jax.data.framing import Framing
-from efficient_jax.data.picture_files import suffixes
+from efficient_jax.data.image_files import suffixes
 from efficient_jax.data.sources.coco_files import coco
+from efficient_jax.data.sources.image_folders import folder
+from efficient_jax.data.sources.image_tables import table
 from efficient_jax.data.sources.parquet_files import parquet
-from efficient_jax.data.sources.picture_folders import folder
-from efficient_jax.data.sources.picture_tables import table
 from efficient_jax.data.split import split
 from efficient_jax.errors import UserError
 
@@ -50,14 +50,14 @@ def test_folders_are_classes_and_names_give_the_order(pets):
     np.testing.assert_array_equal(source.labels, [0, 0, 0, 1, 1, -1])
     assert source.images.shape == (6, 4, 4, 3)
     assert (source.images.dtype, source.labels.dtype) == (np.uint8, np.int32)
-    assert source.given == {}
+    assert source.fixed == {}
     assert source.notes == (
         "1 of 6 images without a label: 'unlabelled' (1)",
         "files and folders that were passed over: 1 .txt, 1 beside the class folders, 1 folder '.hidden', 1 hidden",
     )
 
 
-def test_settings_reach_the_pictures(pets):
+def test_settings_reach_the_images(pets):
     assert folder(path=pets, size=0).images.shape == (5, 6, 4, 3)
     assert folder(path=pets, size=8, channels=1).images.shape == (5, 8, 8, 1)
     assert (folder(path=pets, size=6, fit="pad").images[:, :, 0] == 128).all()
@@ -70,21 +70,21 @@ def test_settings_reach_the_pictures(pets):
 def test_a_second_folder_fixes_the_test_images(pets, tmp_path):
     test = fill(tmp_path / "test", **{"dog/a.png": 100, "cat/b.png": 101, "cat/a.png": 102})
     source = folder(path=pets, test_path=test, size=4)
-    np.testing.assert_array_equal(source.images[source.given["test"]][:, 0, 0, 0], [102, 101, 100])
-    np.testing.assert_array_equal(source.labels[source.given["test"]], [0, 0, 1])
-    parts = split(source.labels, source.classes, labels_per_class=0, validation=0, test=0, seed=0, given=source.given)
-    np.testing.assert_array_equal(parts["test"], source.given["test"])
+    np.testing.assert_array_equal(source.images[source.fixed["test"]][:, 0, 0, 0], [102, 101, 100])
+    np.testing.assert_array_equal(source.labels[source.fixed["test"]], [0, 0, 1])
+    parts = split(source.labels, source.classes, labels_per_class=0, validation=0, test=0, seed=0, given=source.fixed)
+    np.testing.assert_array_equal(parts["test"], source.fixed["test"])
     np.testing.assert_array_equal(source.images[parts["labelled"]][:, 0, 0, 0], [3, 4, 5, 1, 2])
 
 
-def test_pictures_anywhere_below_a_folder_join_the_pool(pets, tmp_path):
+def test_images_anywhere_below_a_folder_join_the_pool(pets, tmp_path):
     """Behind the labelled ones and before those of the test, under the names of their files."""
     more = fill(tmp_path / "more", **{"b.png": 8, "a/x/1.png": 7, ".hidden.png": 6})
     test = fill(tmp_path / "test", **{"dog/a.png": 100})
     source = folder(path=pets, test_path=test, unlabelled_path=more, size=4)
     np.testing.assert_array_equal(source.images[:, 0, 0, 0], [3, 4, 5, 1, 2, 7, 8, 100])
     np.testing.assert_array_equal(source.labels, [0, 0, 0, 1, 1, -1, -1, 1])
-    np.testing.assert_array_equal(source.given["test"], [7])
+    np.testing.assert_array_equal(source.fixed["test"], [7])
     assert [source.name(i) for i in (0, 5, 7)] == [f"{pets}/cat/1.png", f"{more}/a/x/1.png", f"{test}/dog/a.png"]
 
 
@@ -96,7 +96,7 @@ def test_pictures_anywhere_below_a_folder_join_the_pool(pets, tmp_path):
         ("empty", "no images in 'empty' or the folders below it"),
     ],
 )
-def test_no_unlabelled_pictures_are_said(pets, tmp_path, monkeypatch, path, message):
+def test_no_unlabelled_images_are_said(pets, tmp_path, monkeypatch, path, message):
     monkeypatch.chdir(tmp_path)
     fill(Path("."), **{"file.png": 1})
     Path("empty/below").mkdir(parents=True)
@@ -118,7 +118,7 @@ def test_so_many_unreadable_files_are_left_out_and_listed(pets, tmp_path):
     source = folder(path=pets, test_path=test, size=4, unreadable=2)
     np.testing.assert_array_equal(source.images[:, 0, 0, 0], [3, 5, 1, 2, 100, 102])
     np.testing.assert_array_equal(source.labels, [0, 0, 1, 1, 1, 1])
-    np.testing.assert_array_equal(source.given["test"], [4, 5])
+    np.testing.assert_array_equal(source.fixed["test"], [4, 5])
     assert source.names[1:3] == (f"{pets}/cat/2.tif", f"{pets}/dog/a/z.bmp")
     (note,) = source.notes
     assert note.startswith(f"left out 2 unreadable images: {pets}/cat/10.png (not an image), ")
@@ -263,7 +263,7 @@ def test_names_that_are_not_utf_8_can_be_written(tmp_path):
     assert source.names == (f"{path}/cat/a.png", f"{path}/do?g/b?.png")
 
 
-def test_what_systems_leave_behind_is_no_picture(pets):
+def test_what_systems_leave_behind_is_no_image(pets):
     more = {
         "@eaDir/1.png": 8,
         "cat/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg": 8,
@@ -319,4 +319,4 @@ def test_the_clothing_photographs():
     source = folder(path=str(DATA / "clothing/train"), test_path=str(DATA / "clothing/validation"), size=16)
     assert " ".join(source.classes) == "dress hat longsleeve outwear pants shirt shoes shorts skirt t-shirt"
     np.testing.assert_array_equal(np.bincount(source.labels), [273, 137, 504, 208, 517, 319, 224, 227, 124, 876])
-    assert len(source.given["test"]) == 341
+    assert len(source.fixed["test"]) == 341

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from efficient_jax.data.sources.coloured_noise import synthetic
+from efficient_jax.data.sources.colored_noise import synthetic
 from efficient_jax.errors import UserError
 
 
