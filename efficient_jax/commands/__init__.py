@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from efficient_jax.commands import bench, evaluate, explain, explore, predict, sweep, train
+from efficient_jax.commands import bench, evaluate, explain, explore, predict, select, sweep, train
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train.train,
     "evaluate": evaluate.evaluate,
     "predict": predict.predict,
+    "select": select.select,
     "explain": explain.explain,
     "explore": explore.explore,
     "sweep": sweep.sweep,
