@@ -43,12 +43,10 @@ def folder(tmp_path_factory):
     code, _, err = launch("--config=configs/quickstart.py:tiny", f"--workdir={folder}/runs/quickstart")
     assert code == 0, err
     rng = np.random.default_rng(0)
-    for i in range(150):
-        (folder / f"my_images/{i % 3}").mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(rng.integers(0, 256, (20 + i, 40, 3), np.uint8))
-        picture.save(folder / f"my_images/{i % 3}/{i}.jpg")
-    (folder / "new_images").mkdir()
-    shutil.copy(folder / "my_images/0/0.jpg", folder / "new_images/new.jpg")
+    for i in range(200):
+        name = f"my_images/{i % 3}/{i}.jpg" if i < 150 else f"new_images/{i}.jpg"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20 + i, 40, 3), np.uint8)).save(folder / name)
     return folder
 
 

@@ -87,7 +87,7 @@ def test_labelled_images_cover_and_are_not_chosen(folder, tmp_path):
         (folder / name).mkdir()
         for i in range(group, 18, 3):
             (folder / f"{i:02d} 📷.png").rename(folder / name / f"{i:02d}.png")
-    found, names = chosen(folder, tmp_path, count=1)
+    _, names = chosen(folder, tmp_path, count=1)
     assert int(names[0].removeprefix("unlabelled/")[:2]) % 3 == 2
     _, names = chosen(folder, tmp_path, count=24)
     assert not any(name.startswith(("dark", "gray")) for name in names)
