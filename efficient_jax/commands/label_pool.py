@@ -63,14 +63,15 @@ def key(path: Path) -> str:
     return unicodedata.normalize("NFC", os.path.normpath(path))
 
 
-def of_table(table: str, images: str) -> Known:
+def of_table(found: Sequence[Path], images: str, table: str) -> Known:
     """Reads a table of labels: a column `file`, relative to the folder, and a column `label`, empty without a label.
 
     In a column `part`, if there is one, "test" and "validation" mark images that are held out.
 
     Args:
-        table: path of the table, as `data.delimited.read` describes it.
+        found: the image files.
         images: the folder.
+        table: path of the table, as `data.delimited.read` describes it.
 
     Raises: UserError for a file that cannot be read, or has other columns, or none of whose files is in the folder.
     """
@@ -79,7 +80,7 @@ def of_table(table: str, images: str) -> Known:
         if content.names.count(name) != 1:
             raise UserError(f"--labels: {table!r} has no column {name!r}{nearest(name, content.names)}")
     names = [key(Path(images) / name) for name in content.column("file")]
-    if names and not any(map(os.path.exists, names)):
+    if names and {*map(key, found)}.isdisjoint(names):
         raise UserError(
             f"--labels: none of the {counted(len(names), 'file')} of {table!r} is in {images!r}, such as "
             f"{content.column('file')[0]!r}"

@@ -51,7 +51,9 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
     if count < 1:
         raise UserError(f"--count: {count} is too small; want 1 or more")
     found = folder_images.walked(images, "select")
-    known = label_pool.of_table(labels, images) if labels else label_pool.of_class_folders(found.files, images)
+    known = (
+        label_pool.of_table(found.files, images, labels) if labels else label_pool.of_class_folders(found.files, images)
+    )
     trained = [Trained.open(name, "--members") for name in members.split(",") if members]
     networks = folder_images.networks(trained)
     if trained and not (task := TASKS[trained[0].spec.task]).one_class:

@@ -26,7 +26,7 @@ from efficient_jax.selection.uncertainty import margin
 BLOCK = 512  # images whose gains are computed together, in parts of `PART` on each core
 PART = 64
 TIE = 1e-6  # gains that differ relatively by less are equal: rounding; the lower index is chosen
-SAMPLE = 1000  # images whose median distance is taken
+SAMPLE = 1000  # images whose distances give the width of the kernel
 LEAST_WIDTH = 0.1  # of the median distance: two labelled copies would make a kernel in which nothing covers anything
 SURE = 0.5  # of the mean uncertainty: less uncertain images are chosen last
 
@@ -89,18 +89,17 @@ def width(points: Float[np.ndarray, "n d"], labelled: Indices = (), seed: int = 
     Args:
         points: of the images, as `pool.points` returns them.
         labelled: indices of the labelled images; with fewer than two it is the median distance.
-        seed: of the images whose distances are computed, of large pools, 0 or more.
+        seed: of the images whose distances are computed, at most 1,000 of both kinds, 0 or more.
 
     Returns: a distance above 0, at least a tenth of the median.
     """
     rows = pool.sampled(np.arange(len(points)), SAMPLE, seed)
-    median = float(np.median(_distances(points[rows]))) if len(rows) > 1 else 0.0
-    if median == 0.0:
+    distances = _distances(points[rows])
+    if not len(distances):  # all images are copies
         return 1.0
-    known = pool.sampled(np.unique(np.asarray(labelled, np.int64)), pool.EXACT, seed)
-    if len(known) < 2:
-        return median
-    return max(float(_distances(points[known]).min()), LEAST_WIDTH * median)
+    median = float(np.median(distances))
+    known = _distances(points[pool.sampled(np.unique(np.asarray(labelled, np.int64)), SAMPLE, seed)])
+    return max(float(known.min()), LEAST_WIDTH * median) if len(known) else median
 
 
 def shares(
@@ -177,8 +176,8 @@ def _chosen(
 def _greedy(group: Int[np.ndarray, " n"], gains: Gains, count: int) -> Iterator[int]:
     """Yields the image of a group with the highest gain, `count` times; gains may shrink in between, but never grow."""
     bounds = np.full(len(group), np.inf)
-    for _ in range(count):
-        order = np.argsort(-bounds, kind="stable")
+    for chosen in range(count):  # which have the lowest bounds
+        order = np.argsort(-bounds, kind="stable")[: len(bounds) - chosen]
         best, seen = -np.inf, 0
         while seen < len(order) and bounds[order[seen]] >= best * (1 - TIE):
             block = order[seen : seen + BLOCK]
@@ -203,5 +202,5 @@ def _distances(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " pairs"]:
         squared = squares[i : i + BLOCK, None] + squares - 2 * part @ points.T
         upper = np.triu(squared, i + 1)
         nonzero.append(upper[upper > 1e-9])
-    distances: np.ndarray = np.sqrt(np.concatenate(nonzero))
+    distances: np.ndarray = np.sqrt(np.concatenate([np.zeros(0), *nonzero]))
     return distances

@@ -135,7 +135,9 @@ def table() -> str:
                 if (arm, how) != ARMS[0]:
                     pairs = zip(values.T, of_arm[ARMS[0]].T, strict=True)
                     gains = [paired_difference(*pair) for pair in pairs]
-                    cells = [f"{cell} ({g[0]:+.1f} [{g[1]:+.1f}, {g[2]:+.1f}])" for cell, g in zip(cells, gains, strict=True)]
+                    cells = [
+                        f"{cell} ({g[0]:+.1f} [{g[1]:+.1f}, {g[2]:+.1f}])" for cell, g in zip(cells, gains, strict=True)
+                    ]
                 lines.append(f"| `{arm}` | {how} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
