@@ -11,7 +11,7 @@ from PIL import Image
 from efficient_jax import files
 from efficient_jax.commands.files import run_file
 from efficient_jax.commands.sweep import trials_of
-from tests.benchmarks import growth
+from tests.benchmarks import growth, selection
 from tests.benchmarks.peers.table import table, training
 from tests.commands.launch import ROOT, launch
 
@@ -126,6 +126,7 @@ def test_the_tables_of_the_benchmarks_are_those_of_the_committed_runs():
         assert table(runs, size) in shown
     assert training() in shown
     assert growth.table() in shown
+    assert selection.table() in READMES["configs/README.md"]
 
 
 def test_the_map_names_what_there_is():

@@ -22,10 +22,10 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def shade(level, seed, side=64):
-    """Smooth noise around a gray level: its own image, like no other."""
-    coarse = np.random.default_rng(seed).integers(0, 60, (8, 8, 3), np.uint8) + np.uint8(level)
-    return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+def noise(group, seed, side=64):
+    """Smooth noise around one of three colors: no copy of any other."""
+    coarse = np.random.default_rng(seed).integers(0, 60, (8, 8, 3)) + 150 * np.eye(3, dtype=int)[group]
+    return Image.fromarray(coarse.astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +40,11 @@ def no_pretrained_network(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three groups of 12 images without a label, in a folder with spaces and umlauts."""
+    """Red, green and blue: 12 images each, without a label, in a folder with spaces and umlauts."""
     folder = tmp_path / "meine Bücher"
     folder.mkdir()
     for i in range(36):
-        shade(80 * (i % 3), i).save(folder / f"{i:02d} 📷.png")
+        noise(i % 3, i).save(folder / f"{i:02d} 📷.png")
     return folder
 
 
@@ -72,7 +72,7 @@ def test_the_page_shows_every_image_with_its_reason(folder, tmp_path):
     shutil.copy(folder / "00 📷.png", folder / "<script>&.png")
     for i in range(36):
         (folder / f"{i:02d} 📷.png").unlink()
-    shade(120, 99, 500).save(folder / "large.png")
+    noise(0, 99, 500).save(folder / "large.png")
     _, names = chosen(folder, tmp_path, count=2)
     page = (tmp_path / "out" / "to_label.html").read_text()
     assert sorted(names) == ["<script>&.png", "large.png"]
@@ -186,7 +186,7 @@ def test_images_that_a_run_tests_on_are_not_offered(teacher, folder, tmp_path):
         ({"out": "to_label.txt"}, r"--out: 'to_label\.txt' is no \.csv"),
         ({"members": "nowhere"}, "--members: 'nowhere' is neither a run nor a stage of one"),
         ({"labels": "nowhere.csv"}, r"--labels: cannot read 'nowhere\.csv': No such file"),
-        ({"labels": "{table}"}, "--labels: '.*' has no column 'label'; there is: file, lable"),
+        ({"labels": "{table}"}, "--labels: '.*' has no column 'label'; did you mean 'lable'"),
         ({"labels": "{elsewhere}"}, "--labels: none of the 1 file of '.*' is in '.*', such as 'x.png'"),
     ],
 )
