@@ -38,12 +38,12 @@ class Pool(NamedTuple):
             unreadable: number of files that cannot be read.
         """
         counts = {
-            "already labelled": self.labelled.sum(),
+            "labelled": self.labelled.sum(),
             "held out for test or validation": self.held_out.sum(),
-            "duplicates of other images": self.copies.sum(),
+            "copies of other images": self.copies.sum(),
             "unreadable": unreadable,
         }
-        return [f"{int(count):,} {what}" for what, count in counts.items() if count]
+        return [f"{what} ({int(count):,})" for what, count in counts.items() if count]
 
 
 class Known(NamedTuple):

@@ -91,9 +91,7 @@ def test_labelled_images_cover_and_are_not_chosen(folder, tmp_path):
     assert int(names[0].removeprefix("unlabelled/")[:2]) % 3 == 2
     _, names = chosen(folder, tmp_path, count=24)
     assert not any(name.startswith(("dark", "gray")) for name in names)
-    with pytest.raises(
-        UserError, match=r"--count: 25 asked, and 24 images of .* \(12 already labelled; labels are tho"
-    ):
+    with pytest.raises(UserError, match=r"--count: 25 asked, and 24 images of .* \(labelled \(12\); labels are tho"):
         chosen(folder, tmp_path, count=25)
 
 
@@ -132,7 +130,10 @@ def test_duplicates_and_unreadable_images_are_left_out(folder, tmp_path, capsys)
     _, names = chosen(folder, tmp_path, count=34, labels=str(table))
     assert sorted(names) == sorted(f"{i:02d} 📷.png" for i in range(36) if i not in (2, 3))
     out = capsys.readouterr().out
-    assert "Left out: 1 already labelled, 1 held out for test or validation, 4 duplicates of other images, 1 unr" in out
+    assert (
+        "Left out: labelled (1), held out for test or validation (1), copies of other images (4), unreadable (1)."
+        in out
+    )
     assert "95 broken.png (not an image)" in out
 
 
@@ -204,9 +205,7 @@ def test_all_labelled_is_said(folder, tmp_path):
     (folder / "cat").mkdir()
     for i in range(36):
         (folder / f"{i:02d} 📷.png").rename(folder / "cat" / f"{i}.png")
-    with pytest.raises(
-        UserError, match=r"0 images of .* \(36 already labelled; labels are those of the class folders cat"
-    ):
+    with pytest.raises(UserError, match=r"0 images of .* \(labelled \(36\); labels are those of the class folders cat"):
         chosen(folder, tmp_path, count=1)
 
 
