@@ -112,7 +112,9 @@ def of_class_folders(found: Sequence[Path], images: str) -> Known:
         )
     of_class = {folder.name for name in classes for folder in folders[name]}
     labelled = {key(file) for file in found if file.relative_to(images).parts[0] in of_class}
-    return Known(labelled, set(), f"the class folders {few(classes)}")
+    return Known(
+        labelled, set(), f"the class folders {few(classes)}" if classes else "class folders, which it has none of"
+    )
 
 
 def parts_of_run(member: Trained) -> dict[str, str]:

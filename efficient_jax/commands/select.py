@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 from rich.console import Console
 
 from efficient_jax.commands import folder_images, label_pool
+from efficient_jax.commands.label_pool import Pool
 from efficient_jax.data import decode, delimited, image_files
 from efficient_jax.data.class_names import is_no_label, writable
 from efficient_jax.data.framing import Framing
@@ -23,6 +26,15 @@ from efficient_jax.training.trained import Trained
 THUMBNAIL = 40  # pixels, of the images among which duplicates are searched
 SHOWN_SIZE, SHOWN = 224, 300  # pixels of an image on the page, and how many it has
 HEADER = ["file", "label", "order", "covers", "reason"]
+
+
+class Choice(NamedTuple):
+    """The images to label, in order."""
+
+    images: Int[np.ndarray, " count"]  # indices
+    covers: Float[np.ndarray, " count"]  # share of the unlabelled images that are nearest to each
+    reasons: list[str]  # why each was chosen
+    how: str  # how all were chosen, a sentence
 
 
 def select(images: str = "", count: int = 40, members: str = "", labels: str = "", out: str = "to_label.csv") -> None:
@@ -59,7 +71,7 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
     if trained and not (task := TASKS[trained[0].spec.task]).one_class:
         raise UserError(f"--members: they predict {task.labels} for each image; want one class, or no members")
     first, about_features = features.available(networks[0] if networks else None)
-    seen = folder_images.read(found.files, networks or ([first] if first else []), console, THUMBNAIL)
+    seen = folder_images.read(found.files, networks or [*filter(None, [first])], console, THUMBNAIL)
     pool = label_pool.pool(seen, known, [label_pool.parts_of_run(member) for member in trained])
     left_out = pool.notes(len(seen.unreadable))
     if count > pool.free.sum():
@@ -68,25 +80,13 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
             f"({', '.join(left_out) or 'there are no more'}; labels are those of {known.how})"
         )
     vectors = seen.features if first else features.components(seen.thumbnails)
-    rows = np.flatnonzero(pool.free | pool.labelled)
-    labelled = np.flatnonzero(pool.labelled[rows])
-    if trained:
-        probabilities, about_members = _tempered(trained, seen.probabilities)
-        chosen = coverage.uncertainty_coverage(vectors[rows], probabilities[rows], count, labelled)
-        how = f"What they cover is weighted by how unsure {about_members} are (UHerding, arXiv 2412.20644)."
-        likely = _likely(probabilities[rows[chosen]], trained[0].spec.classes)
-    else:
-        chosen = coverage.coverage(vectors[rows], count, labelled)
-        how = "They cover the pool as well as so few images can (MaxHerding, arXiv 2407.12212)."
-        likely = [""] * count
-    covers = coverage.shares(vectors[rows], chosen, labelled)
-    picks = [seen.files[i] for i in rows[chosen]]
-    reasons = [f"{guess}nearest to {100 * share:.1f}% of the pool" for guess, share in zip(likely, covers, strict=True)]
+    choice = _choose(vectors, seen.probabilities, pool, trained, count)
+    picks = [seen.files[i] for i in choice.images]
     names = [writable(str(file.relative_to(images))) for file in picks]
-    columns = names, [""] * count, range(1, count + 1), [f"{share:.4f}" for share in covers], reasons
+    columns = names, [""] * count, range(1, count + 1), [f"{share:.4f}" for share in choice.covers], choice.reasons
     about = [
         f"{counted(count, 'image')} of {int(pool.free.sum()):,} without a label, in the order in which they were "
-        f"chosen. {how} Images are compared by {about_features}.",
+        f"chosen. {choice.how} Images are compared by {about_features}.",
         "They are no random sample: figures that are measured on them, such as accuracy or calibration, do not hold "
         "for other images. Draw images for a test at random, before the first choice.",
         *([f"Left out: {', '.join(left_out)}."] if left_out else []),
@@ -94,7 +94,7 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, csv_text(HEADER, zip(*columns, strict=True)))
-        page = _write_page(path.with_suffix(".html"), about, names, reasons, picks)
+        page = _write_page(path.with_suffix(".html"), about, names, choice.reasons, picks)
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
     for line in about:
@@ -104,6 +104,28 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
     for note in image_files.note(found.passed_over):
         console.print(f"note: {note}", soft_wrap=True)
     console.print(f"to label next: {path}, {page}", soft_wrap=True)
+
+
+def _choose(
+    vectors: np.ndarray, probabilities: np.ndarray, pool: Pool, members: Sequence[Trained], count: int
+) -> Choice:
+    """Chooses images of a pool, by what members predict, or without any by the features alone."""
+    rows = np.flatnonzero(pool.free | pool.labelled)
+    vectors, labelled = vectors[rows], np.flatnonzero(pool.labelled[rows])
+    if members:
+        tempered, what = _tempered(members, probabilities[:, rows])
+        chosen = coverage.uncertainty_coverage(vectors, tempered, count, labelled)
+        how = f"What they cover is weighted by how unsure {what} are (UHerding, arXiv 2412.20644)."
+        guesses = _likely(tempered[chosen], members[0].spec.classes)
+    else:
+        chosen = coverage.coverage(vectors, count, labelled)
+        how = "They cover the pool as well as so few images can (MaxHerding, arXiv 2407.12212)."
+        guesses = [""] * count
+    covers = coverage.shares(vectors, chosen, labelled)
+    reasons = [
+        f"{guess}nearest to {100 * share:.1f}% of the pool" for guess, share in zip(guesses, covers, strict=True)
+    ]
+    return Choice(rows[chosen], covers, reasons, how)
 
 
 def _check_out(path: Path) -> None:
