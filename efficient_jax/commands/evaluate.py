@@ -1,23 +1,31 @@
 """evaluate: compares trained members and prediction files, alone and combined, on the test images of their run."""
 
-import functools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from efficient_jax import files, settings
 from efficient_jax.commands import evaluate_files
+from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import slices
-from efficient_jax.evaluation.members import WHERE, Member, aligned, answered_rightly, figures, member, named, run_of
+from efficient_jax.evaluation.members import (
+    WHERE,
+    Member,
+    aligned,
+    answered_rightly,
+    figures,
+    first_data,
+    member,
+    named,
+)
 from efficient_jax.evaluation.rotated import rotated
 from efficient_jax.evaluation.soup import SOUPS, soup_of
 from efficient_jax.evaluation.votes import comparison, selection, together
-from efficient_jax.experiment.run import Run
+from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
@@ -63,7 +71,6 @@ def evaluate(
     Raises:
         UserError: a flag is wrong, or a member does not exist or does not fit the others.
     """
-    console = Console(markup=False, highlight=False)
     if not members:
         raise UserError("evaluate: --members=RUN[/STAGE],... is missing")
     settings.choose(vote, voting.VOTES, "--vote")
@@ -83,12 +90,11 @@ def evaluate(
     models = [name for name in names if Path(name).suffix not in predictions.SUFFIXES]
     if degrees and not models:
         raise UserError("--turn: prediction files cannot be evaluated on turned images; add a trained member")
-    say = functools.partial(console.print, soft_wrap=True)
-    singles = aligned([member(name, console, tta) for name in names], say)
+    singles = aligned([member(name, log, tta) for name in names], log)
     evaluated = list(singles)
     if soup:
-        soup_member, mixed, inside = soup_of(names, soup, console, tta)
-        console.print(f"{soup_member.name}: {', '.join(inside)}", soft_wrap=True)
+        soup_member, mixed, inside = soup_of(names, soup, log, tta)
+        log(f"{soup_member.name}: {', '.join(inside)}")
         evaluated.append(soup_member)
         if folder:
             _clear(folder / "soup", names)
@@ -102,31 +108,31 @@ def evaluate(
     if task.one_class and len(names) > 1:
         about |= {"pairs": comparison(singles), "selection": selection(singles)}
     for name in models if degrees else ():
-        scores[name]["turned"] = rotated(name, degrees, console, tta)
+        scores[name]["turned"] = [counts._asdict() for counts in rotated(name, degrees, log, tta)]
     results = evaluation.results(about)
     for caption, headers, rows in results:
         if caption:
-            console.print(caption, soft_wrap=True)
+            log(caption)
         if rows:  # soup and vote are the last two
-            console.print(tables.rich_table(headers, rows if len(rows) <= LINES else [*rows[: LINES - 2], *rows[-2:]]))
-        if len(rows) > LINES:
-            console.print(
-                f"and {len(rows) - LINES} more rows before the last two; --out=DIR writes all of them", soft_wrap=True
+            console().print(
+                tables.rich_table(headers, rows if len(rows) <= LINES else [*rows[: LINES - 2], *rows[-2:]])
             )
+        if len(rows) > LINES:
+            log(f"and {len(rows) - LINES} more rows before the last two; --out=DIR writes all of them")
     if folder:
         predictions.write(folder / "predictions.npz", evaluated[-1].test)
         files.write_json(folder / "evaluation.json", about)  # first, in case the images of the run are gone
-        run = run_of(names, console)
-        if run and task.by_image:
+        data = first_data(names, log)
+        if data and task.by_image:
             ids = np.sort(evaluated[0].test.ids)
-            measures = slices.measures(run.source, run.split, ids)
+            measures = slices.measures(data.source, data.split, ids)
             for one in evaluated:
                 correct = answered_rightly(one)[np.argsort(one.test.ids)]
                 scores[one.name]["slices"] = slices.slices(correct, measures)
             files.write_json(folder / "evaluation.json", about)
-        sections = [_section(one, scores[one.name], run) for one in evaluated]
-        written = evaluation.write_page(folder, results=results, changed=_changed(singles, run), members=sections)
-        console.print(f"page: {written}", soft_wrap=True)
+        sections = [_section(one, scores[one.name], data) for one in evaluated]
+        written = evaluation.write_page(folder, results=results, changed=_changed(singles, data), members=sections)
+        log(f"page: {written}")
 
 
 def _clear(soup: Path, names: Sequence[str]) -> None:
@@ -152,7 +158,7 @@ def _scores(one: Member) -> dict[str, Any]:
     return figures(one) | {"classes": classification.per_class(answered, true, classes)}
 
 
-def _section(one: Member, scores: dict[str, Any], run: Run | None) -> dict[str, Any]:
+def _section(one: Member, scores: dict[str, Any], data: Data | None) -> dict[str, Any]:
     """Returns the section of a member on the page."""
     test = one.test
     several = not TASKS[test.task].one_class
@@ -165,16 +171,16 @@ def _section(one: Member, scores: dict[str, Any], run: Run | None) -> dict[str, 
         "slices": evaluation.slice_rows(scores.get("slices", [])),
         "confusion": None if several else page.confusion(test.labels, one.answers, test.classes),
         "mistakes": []
-        if several or not run
+        if several or not data
         else evaluation.mistakes(
-            run.source.images, test.ids, one.answers, test.labels, test.probabilities, list(test.classes)
+            data.source.images, test.ids, one.answers, test.labels, test.probabilities, list(test.classes)
         ),
     }
 
 
-def _changed(members: Sequence[Member], run: Run | None) -> list[dict[str, Any]]:
+def _changed(members: Sequence[Member], data: Data | None) -> list[dict[str, Any]]:
     """Returns for each member which images it predicts correctly or wrongly unlike the member before it."""
-    if not TASKS[members[0].test.task].one_class or not run:
+    if not TASKS[members[0].test.task].one_class or not data:
         return []
     tests = predictions.matched([one.test for one in members], [one.name for one in members], WHERE)
     answers = [one.answers[np.argsort(one.test.ids)] for one in members]
@@ -182,6 +188,6 @@ def _changed(members: Sequence[Member], run: Run | None) -> list[dict[str, Any]]
     rows = []
     for i in range(1, len(members)):
         won, lost, _ = change(answers[i - 1], answers[i], labels)
-        changed = evaluation.changes(run.source.images, {"won": ids[won], "lost": ids[lost]})
+        changed = evaluation.changes(data.source.images, {"won": ids[won], "lost": ids[lost]})
         rows.append({"first": members[i - 1].name, "second": members[i].name} | changed)
     return rows

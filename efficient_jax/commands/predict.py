@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
 from efficient_jax import settings
 from efficient_jax.data import dataset, decode, image_files
 from efficient_jax.data.class_names import writable
 from efficient_jax.data.framing import Framing
+from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.files import csv_text, write_text
 from efficient_jax.inference import predictions
@@ -64,7 +64,6 @@ def predict(
     Raises:
         UserError: a member or the folder does not exist, members do not fit each other, or no image can be read.
     """
-    console = Console(markup=False, highlight=False)
     path = Path(out)
     for flag, number in (("--top", top), ("--count", count)):
         if number < 1:
@@ -80,7 +79,7 @@ def predict(
             raise UserError("--rank: disagreement needs several members; give two or more, or rank by entropy")
         if not task.one_class:
             raise UserError(f"--rank: members predict {task.labels} for each image; the rankings are of one class")
-    predicted = _predict(networks, files, console)
+    predicted = _predict(networks, files)
     mean = predicted.probabilities.mean(0)
     classes = networks[0].spec.classes
     try:
@@ -88,16 +87,16 @@ def predict(
         _write(path, predicted, mean, classes, top, task)
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
-    console.print(f"{counted(len(predicted.files), 'image')}: {path}", soft_wrap=True)
+    log(f"{counted(len(predicted.files), 'image')}: {path}")
     if predicted.unreadable:
-        console.print(f"left out {decode.listed(predicted.unreadable)}", soft_wrap=True)
+        log(f"left out {decode.listed(predicted.unreadable)}")
     for note in image_files.note(passed_over):
-        console.print(f"note: {note}", soft_wrap=True)
+        log(f"note: {note}")
     if rank:
         scores = uncertainty.RANKINGS[rank](predicted.probabilities)
         chosen = uncertainty.diverse(predicted.features, scores, count)
         page = _write_ranking(path, predicted, mean, classes, chosen, scores, rank)
-        console.print(f"to label next: {page.with_suffix('.csv')}, {page}", soft_wrap=True)
+        log(f"to label next: {page.with_suffix('.csv')}, {page}")
 
 
 def _networks(names: str, views: Sequence[View]) -> list[Network]:
@@ -129,12 +128,12 @@ def _files(images: str) -> image_files.Walked:
     return walked
 
 
-def _predict(networks: Sequence[Network], files: list[Path], console: Console) -> Predicted:
+def _predict(networks: Sequence[Network], files: list[Path]) -> Predicted:
     read: list[Path] = []
     parts, features, contents = [], [], []
     unreadable: dict[str, str] = {}
     framings = [member.spec.image_framing() for member in networks]
-    for chunk in track(_chunks(files), "predicting", -(-len(files) // CHUNK), console=console, transient=True):
+    for chunk in track(_chunks(files), "predicting", -(-len(files) // CHUNK), console=console(), transient=True):
         decoded = {  # once for all members with the same framing
             framing: decode.decode_all(chunk.__getitem__, len(chunk), framing) for framing in set(framings)
         }

@@ -39,8 +39,8 @@ def run(images, workdir, stages, validation=40, **data):
     config = {"seed": 0, "devices": 2, "stages": tuple(stages), "data": data, **stages}
     said = io.StringIO()
     prepared = begun(config, workdir, Console(file=said, width=200))
-    begin(workdir, config, prepared.source, prepared.split)
-    return [run_stage(each, prepared) for each in prepared.stages], said.getvalue()
+    begin(workdir, config, prepared.data)
+    return [run_stage(each, prepared) for each in prepared.plan.stages], said.getvalue()
 
 
 def block(steps=80, **changes):

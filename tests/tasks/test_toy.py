@@ -36,8 +36,8 @@ def test_a_third_task_is_trained_and_judged(tmp_path, monkeypatch):
     data = {"source": {"name": "npz", "path": images}, "labels_per_class": 0, "test": 30, "validation": 30}
     config = {"seed": 0, "devices": 2, "stages": tuple(stages), "data": data, **stages}
     run = begun(config, tmp_path, Console(file=io.StringIO()))
-    begin(tmp_path, config, run.source, run.split)
-    for each in run.stages:
+    begin(tmp_path, config, run.data)
+    for each in run.plan.stages:
         result = run_stage(each, run)
         assert result["test"]["distance"] < 0.1
         assert result["test"]["correct"] >= 27
