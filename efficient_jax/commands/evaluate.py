@@ -109,7 +109,7 @@ def evaluate(
         about |= {"pairs": comparison(singles), "selection": selection(singles)}
     for name in models if degrees else ():
         scores[name]["turned"] = [counts._asdict() for counts in rotated(name, degrees, log, tta)]
-    results = evaluation.results(about)
+    results = evaluation.results(about, task.metric_columns)
     for caption, headers, rows in results:
         if caption:
             log(caption)

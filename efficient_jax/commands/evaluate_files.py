@@ -20,6 +20,7 @@ from efficient_jax.inference import map_files, voting
 from efficient_jax.metrics import classification
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.report import evaluation, tables
+from efficient_jax.tasks import SEGMENTATION
 from efficient_jax.training import checkpoint
 
 FUSIONS: dict[str, Callable[..., Any]] = {
@@ -199,7 +200,7 @@ def _pixels(
     left_out = f"; {extra:,} of members have no truth and are left out" if extra else ""
     log(f"{counted(len(truth), 'map')}{left_out}")
     about = {"truth": str(path), "vote": vote, "weights": list(weights), "members": scores}
-    return about, evaluation.results(about)
+    return about, evaluation.results(about, SEGMENTATION.metric_columns)
 
 
 def _member_map(file: Path, labels: np.ndarray) -> np.ndarray:

@@ -244,7 +244,7 @@ def voted(folder: Path, split: str, images: int) -> dict[str, Any]:
         return {"correct": round(about["selection"][-1]["accuracy"] * images), "n": images}
     figures = list(about["members"].values())[-1]
     kept = ("correct", "n", "negative_log_likelihood", "calibration_error")
-    return {name: figures[name] for name in kept} | {"members": len(about["members"]) - 1}
+    return {name: figures[name] for name in kept if name in figures} | {"members": len(about["members"]) - 1}
 
 
 def _scored(result: dict[str, Any], split: str) -> dict[str, Any]:

@@ -83,8 +83,9 @@ def train(
                 log(f"{stage.name}: finished before")
             results.append(run_stage(stage, run, stop))
         if is_first():
-            console().print(tables.stage_table(results))
-            log(f"report: {page.write_report(folder, run.data.task.one_class)}")
+            task = run.data.task
+            console().print(tables.stage_table(results, task.columns))
+            log(f"report: {page.write_report(folder, task.columns, task.one_class, not task.exclusive)}")
 
 
 def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import sigmoid_cross_entropy
 from efficient_jax.metrics import accuracy
 from efficient_jax.tasks.base import Head, Task
-from efficient_jax.tasks.classification import suggestion
+from efficient_jax.tasks.classification import LIKELIHOOD, suggestion
+from efficient_jax.types import INTERVAL, Column
 
 Labels = Int[np.ndarray, "n k"]
 Probabilities = Float[np.ndarray, "n k"]
@@ -197,6 +198,12 @@ HEAD = Head(
     threshold=HALF,
 )
 
+COLUMNS = (
+    Column("correct", "all labels right, %", INTERVAL),
+    Column("mean_average_precision", "mAP, %"),
+    Column("micro_f1", "micro F1, %"),
+    Column("macro_f1", "macro F1, %"),
+)
 
 MULTI_LABEL = Task(
     name="multi_label",
@@ -216,9 +223,11 @@ MULTI_LABEL = Task(
     right=right,
     answers=answers,
     counts=accuracy.several_labels,
+    columns=COLUMNS,
     scores=scores,
     likelihood=likelihood,
     metrics=all_metrics,
+    metric_columns=(*COLUMNS, LIKELIHOOD),
     severity=accuracy.label_losses,
     severity_name="loss",
     thresholds=accuracy.thresholds,
