@@ -15,6 +15,7 @@ from efficient_jax.data import cache, dataset, decode, leakage, objects
 from efficient_jax.data.sources import PICTURES, SOURCES
 from efficient_jax.data.split import notes as split_notes
 from efficient_jax.data.split import split as split_images
+from efficient_jax.data.stratification import Stratification
 from efficient_jax.data.stream import Feed, Streamed
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment import split_table
@@ -72,7 +73,7 @@ def load_data(
         source = _noted(source, f"left out {counted(left_out, 'image')} whose groups are held out")
     source, split = _without_test_images(plan, source, split, hashes)
     sizes = plan.split["labels_per_class"], plan.split["folds"]
-    for note in split_notes(split, source.labels, source.classes, *sizes):
+    for note in split_notes(split, source.labels, source.classes, *sizes, _stratification(source)):
         source = _noted(source, note)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := leakage.contradictions(hashes, source.labels, labelled):
@@ -166,6 +167,7 @@ def _split(plan: Plan, source: dataset.Source, order: np.ndarray | None) -> dict
     split = split_images(
         source.labels,
         source.classes,
+        _stratification(source),
         seed=plan.seed,
         fixed=source.fixed,
         groups=source.groups,
@@ -175,6 +177,13 @@ def _split(plan: Plan, source: dataset.Source, order: np.ndarray | None) -> dict
     if not len(split["test"]):
         raise UserError(NO_TEST)
     return split
+
+
+def _stratification(source: dataset.Source) -> Stratification:
+    task = TASKS[source.task]
+    if not task.stratification:
+        raise UserError(f"config.data.source: images with {task.labels} cannot be split; there are no methods for them")
+    return task.stratification
 
 
 def _check_sizes(plan: Plan) -> None:
@@ -245,6 +254,7 @@ def _without_test_images(
     new_split = split_images(
         source.labels[rest],
         source.classes,
+        _stratification(source),
         seed=plan.seed,
         fixed={"test": np.searchsorted(rest, split["test"])},
         groups=None if source.groups is None else source.groups[rest],

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from efficient_jax.data.stratification import Stratification
 from efficient_jax.types import Column
 
 Names = tuple[str, ...] | None
@@ -50,6 +51,7 @@ class Task:
     by_image: bool  # an image is right or wrong as a whole, and not pixel by pixel
     exclusive: bool  # probabilities sum to 1, so that there are hard votes and a softmax
 
+    stratification: Stratification | None  # how a dataset is split by its labels; None where it cannot be
     label_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     """(shape of probabilities) -> shape of the labels of the same images."""
     targets: Callable[[np.ndarray, int], Float[np.ndarray, "n ..."]]

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy import special
 
 from efficient_jax.data import sampling
+from efficient_jax.data.stratification import ONE_CLASS
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.metrics import accuracy, calibration
@@ -277,6 +278,7 @@ CLASSIFICATION = Task(
     one_class=True,
     by_image=True,
     exclusive=True,
+    stratification=ONE_CLASS,
     label_shape=lambda shape: shape[:-1],
     targets=targets,
     members=members,

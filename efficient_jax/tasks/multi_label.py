@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy import special
 
+from efficient_jax.data.stratification import SEVERAL_LABELS
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import sigmoid_cross_entropy
 from efficient_jax.metrics import accuracy
@@ -211,6 +212,7 @@ MULTI_LABEL = Task(
     one_class=False,
     by_image=True,
     exclusive=False,
+    stratification=SEVERAL_LABELS,
     label_shape=lambda shape: shape,
     targets=targets,
     members=members,

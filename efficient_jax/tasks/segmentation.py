@@ -130,6 +130,7 @@ SEGMENTATION = Task(
     one_class=False,
     by_image=False,
     exclusive=True,
+    stratification=None,
     label_shape=lambda shape: shape[:-1],
     targets=targets,
     members=members,
