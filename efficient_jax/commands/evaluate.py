@@ -103,7 +103,7 @@ def evaluate(
     if len(names) > 1:
         evaluated.append(together(singles, vote, shares))
     task = TASKS[evaluated[0].test.task]
-    scores = {one.name: {**one.about} | _scores(one) for one in evaluated}
+    scores = {one.name: {**one.origin} | _scores(one) for one in evaluated}
     about: dict[str, Any] = {"members": scores}
     if task.one_class and len(names) > 1:
         about |= {"pairs": comparison(singles), "selection": selection(singles)}
@@ -164,7 +164,7 @@ def _section(one: Member, scores: dict[str, Any], data: Data | None) -> dict[str
     several = not TASKS[test.task].one_class
     return {
         "name": one.name,
-        "about": evaluation.described(one.about),
+        "about": evaluation.described(one.origin),
         "names": test.classes,
         "shares": test.shares,
         "classes": evaluation.class_rows(scores.get("classes", [])),

@@ -40,6 +40,20 @@ class Source(NamedTuple):
         return self.names[number] if self.names else f"image {number}"
 
 
+class Labelling(NamedTuple):
+    """What is known of images before they are decoded; each field as that of `Source`."""
+
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    fixed: Mapping[str, np.ndarray]
+    groups: np.ndarray | None
+    task: str
+    soft_labels: np.ndarray | None = None
+
+
+Labelled = Source | Labelling
+
+
 def of_images(
     decoded: Decoded,
     labels: np.ndarray,

@@ -41,7 +41,7 @@ class Member(NamedTuple):
     validation: Predictions | None  # None where its run has no validation images, and for files
     thresholds: tuple[float, ...]  # probability of each class from which on it is predicted; () without
     answers: np.ndarray  # int [n ...], predicted labels of the test images
-    about: Mapping[str, Any] = NOTHING  # origin of stored figures: stage and step, or members and weights; views
+    origin: Mapping[str, Any] = NOTHING  # of stored figures: stage and step, or members and weights; views
 
 
 def named(text: str) -> list[str]:
@@ -81,7 +81,7 @@ def member(name: str, log: Log, views: str = "none") -> Member:
     if Path(name).suffix in predictions.SUFFIXES:
         test = predictions.read(Path(name), WHERE)
         of_file = answering(name, test, None, (0.5,) * len(test.classes))
-        return of_file._replace(about={"file": name, "step": None, "views": None})
+        return of_file._replace(origin={"file": name, "step": None, "views": None})
     folder, step = stage_and_step(name, WHERE)
     if step is not None or views != "none" or not (folder / predictions.FILES["test"]).is_file():
         result = by_model(Trained.open(name, WHERE), run_data(folder.parent, log), views)
@@ -94,7 +94,7 @@ def member(name: str, log: Log, views: str = "none") -> Member:
             files.read_json(folder / "result.json").get("thresholds", ()),
         )
     chosen = checkpoint.chosen(folder) if step is None else step
-    return result._replace(about={"stage": str(folder), "step": chosen, "views": views})
+    return result._replace(origin={"stage": str(folder), "step": chosen, "views": views})
 
 
 def answering(name: str, test: Predictions, validation: Predictions | None, thresholds: Sequence[float]) -> Member:
@@ -134,9 +134,9 @@ def aligned(members: Sequence[Member], log: Log) -> list[Member]:
         )
     result = []
     for one in members:
-        more = None if (one.test.labels >= 0).any() else log
-        _, test = predictions.matched([known.test, one.test], [known.name, one.name], WHERE, more)
-        result.append(answering(one.name, test, one.validation, one.thresholds)._replace(about=one.about))
+        left_out = None if (one.test.labels >= 0).any() else log
+        _, test = predictions.matched([known.test, one.test], [known.name, one.name], WHERE, left_out)
+        result.append(answering(one.name, test, one.validation, one.thresholds)._replace(origin=one.origin))
     return result
 
 

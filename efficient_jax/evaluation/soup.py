@@ -86,8 +86,8 @@ def soup_of(names: Sequence[str], kind: str, log: Log, views: str = "none") -> t
         thresholds = tuple(task.thresholds(member.validation.probabilities, member.validation.labels).tolist())
         member = answering(soup.name, member.test, member.validation, thresholds)
         soup = dataclasses.replace(soup, spec=dataclasses.replace(spec, thresholds=thresholds))
-    about = {"soup": kind, "members": inside, "weights": [1.0] * len(inside), "step": None, "views": views}
-    return member._replace(about=about), soup, inside
+    origin = {"soup": kind, "members": inside, "weights": [1.0] * len(inside), "step": None, "views": views}
+    return member._replace(origin=origin), soup, inside
 
 
 def _validation_contents(data: Data) -> list[str]:

@@ -29,8 +29,8 @@ from efficient_jax.training import batches, parallel
 
 NO_TEST = "config.data.test: 0 asked, and the source has no test images of its own; say how many"
 
-Check = Callable[[dataset.Source, Mapping[str, np.ndarray]], Any]
-"""`check(source, split)` raises a UserError for images that do not fit a plan."""
+Check = Callable[[dataset.Labelled, Mapping[str, np.ndarray]], Any]
+"""`check(labelled, split)` raises a UserError for images that do not fit a plan."""
 
 
 def load_data(
@@ -43,7 +43,7 @@ def load_data(
     Args:
         plan: the checked config.
         cache: folder for decoded images, or for the metadata of streamed ones; None: none.
-        check: called before decoding, with a source without pixels and its split.
+        check: called before decoding, with the labels and the split.
 
     Returns: (images, part -> indices of its images).
 
@@ -55,16 +55,15 @@ def load_data(
     def check_known(
         labels: np.ndarray, classes: tuple[str, ...], tests: int, groups: np.ndarray | None, task: str
     ) -> None:
-        no_pixels = np.broadcast_to(np.uint8(0), (len(labels), 1, 1, 1))
         fixed_parts = {"test": np.arange(len(labels) - tests, len(labels))} if tests else {}
-        source = dataset.Source(no_pixels, labels, classes, fixed_parts, groups=groups, task=task)
+        known = dataset.Labelling(labels, classes, fixed_parts, groups, task)
         if not TASKS[task].one_class:  # iterative stratification of many labels takes as long as decoding
             for stage in plan.stages if check else ():
-                check_labels(stage, source)
+                check_labels(stage, known)
             return
-        split = _split(plan, source, None)
+        split = _split(plan, known, None)
         if check:
-            check(source, split)
+            check(known, split)
 
     source, hashes = _source(plan, cache, check_known)
     split = _split(plan, source, _by_content(hashes))
@@ -163,14 +162,14 @@ class Data:
         return decode.resized(self.source.images[ids], 0 if same else spec.image_shape[0])
 
 
-def _split(plan: Plan, source: dataset.Source, order: np.ndarray | None) -> dict[str, np.ndarray]:
+def _split(plan: Plan, labelled: dataset.Labelled, order: np.ndarray | None) -> dict[str, np.ndarray]:
     split = split_images(
-        source.labels,
-        source.classes,
-        _stratification(source),
+        labelled.labels,
+        labelled.classes,
+        _stratification(labelled),
         seed=plan.seed,
-        fixed=source.fixed,
-        groups=source.groups,
+        fixed=labelled.fixed,
+        groups=labelled.groups,
         order=order,
         **plan.split,
     )
@@ -179,8 +178,8 @@ def _split(plan: Plan, source: dataset.Source, order: np.ndarray | None) -> dict
     return split
 
 
-def _stratification(source: dataset.Source) -> Stratification:
-    task = TASKS[source.task]
+def _stratification(labelled: dataset.Labelled) -> Stratification:
+    task = TASKS[labelled.task]
     if not task.stratification:
         raise UserError(f"config.data.source: images with {task.labels} cannot be split; there are no methods for them")
     return task.stratification
@@ -192,12 +191,12 @@ def _check_sizes(plan: Plan) -> None:
     if name not in PICTURES:
         return
     setting = "test_split" if name == "tfds" else "test_path"
-    own, asked = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
-    if not own and not asked:
+    own, size = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
+    if not own and not size:
         raise UserError(f"{NO_TEST}, or where they are with config.data.source.{setting}")
-    if own and asked:
+    if own and size:
         raise UserError(
-            f"config.data.test: {asked} asked, but the source has test images of its own, "
+            f"config.data.test: {size} asked, but the source has test images of its own, "
             f"config.data.source.{setting}={own}; say 0"
         )
 
@@ -227,10 +226,10 @@ def _room(devices: int) -> int:
 
 def _room_here(devices: int) -> int:
     used = jax.local_devices()[: devices or None]
-    about = used[0].memory_stats()
-    if not about:  # CPU: the copies of all devices share the memory with the host's
+    memory = used[0].memory_stats()
+    if not memory:  # CPU: the copies of all devices share the memory with the host's
         return decode.free_memory() // (2 * (1 + len(used)))
-    unused: int = about["bytes_limit"] - about["bytes_in_use"]
+    unused: int = memory["bytes_limit"] - memory["bytes_in_use"]
     return min(decode.free_memory(), unused) // 2
 
 

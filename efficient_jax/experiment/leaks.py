@@ -74,10 +74,12 @@ def trained_before(plan: Plan, source: dataset.Source, split: Mapping[str, np.nd
             run = Path(reference).parent
             if reference in own or not all((run / name).is_file() for name in (split_table.FILE, "run.json")):
                 continue
-            about = files.read_json(run / "run.json")["data"]
-            table = split_table.read(run, about["classes"], TASKS[about["task"]], "split")
-            learned_from = {one for one, part in zip(table.contents, table.parts, strict=True) if part == "labelled"}
-            if both := len(tested & learned_from):
+            record = files.read_json(run / "run.json")["data"]
+            table = split_table.read(run, record["classes"], TASKS[record["task"]], "split")
+            labelled = {
+                content for content, part in zip(table.contents, table.parts, strict=True) if part == "labelled"
+            }
+            if both := len(tested & labelled):
                 lines.append(
                     f"{both:,} of {len(tested):,} test images were labelled images of {reference!r}, which stage "
                     f"{stage.name!r} takes: its test figures are too good; fix the test images, such as with "
@@ -128,11 +130,11 @@ def without_held_out(
         raise UserError(
             f'config.data.generated.path: {what}; remove them, or leave them out with config.data.duplicates="drop"'
         )
-    kept = np.setdiff1d(np.arange(len(read.images)), list(copies))
-    if not len(kept):
+    left = np.setdiff1d(np.arange(len(read.images)), list(copies))
+    if not len(left):
         raise UserError(f"config.data.generated.path: no image is left without the {what}")
     return generated.Generated(
-        read.images[kept], read.labels[kept], tuple(read.names[i] for i in kept), (*read.notes, f"left out {what}")
+        read.images[left], read.labels[left], tuple(read.names[i] for i in left), (*read.notes, f"left out {what}")
     )
 
 

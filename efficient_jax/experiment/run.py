@@ -172,14 +172,14 @@ def _with_generated(
         notes = (f"{counted(len(drawn), 'image was', 'images were')} drawn from the {len(ids):,} labelled ones",)
     hashes = np.frombuffer(b"".join(identity.digests(drawn)), np.uint8).reshape(len(drawn), -1)
     before = source.names or tuple(source.name(i) for i in range(len(images)))
-    more = source._replace(
+    extended = source._replace(
         images=np.concatenate([images, drawn]),
         contents=np.concatenate([source.contents, hashes]),
         labels=np.concatenate([source.labels, labels]),
         names=(*before, *names),
         notes=(*source.notes, *notes),
     )
-    return more, split | {"generated": np.arange(len(images), len(more.images), dtype=np.int32)}, fingerprint
+    return extended, split | {"generated": np.arange(len(images), len(extended.images), dtype=np.int32)}, fingerprint
 
 
 def framing_of(plan: Plan) -> dict[str, Any]:

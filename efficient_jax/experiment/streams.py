@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from efficient_jax.data.dataset import Source
+from efficient_jax.data.dataset import Labelled
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.stage_config import StageConfig
@@ -13,12 +13,12 @@ from efficient_jax.settings import choose
 from efficient_jax.tasks import TASKS, targets
 
 
-def streams(stage: StageConfig, source: Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def streams(stage: StageConfig, source: Labelled, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the images of each stream of a stage.
 
     Args:
         stage: its config.
-        source: the dataset.
+        source: the dataset, or what is known of it before it is decoded.
         split: part -> indices of its images.
 
     Returns: stream -> indices of its images, without those of omitted classes.
@@ -34,12 +34,12 @@ def streams(stage: StageConfig, source: Source, split: Mapping[str, np.ndarray])
     return {stream: without_omitted(stage, source, split[stream]) for stream in stage.batch}
 
 
-def without_omitted(stage: StageConfig, source: Source, ids: np.ndarray) -> np.ndarray:
+def without_omitted(stage: StageConfig, source: Labelled, ids: np.ndarray) -> np.ndarray:
     """Returns indices without the images of classes that a stage omits.
 
     Args:
         stage: its config.
-        source: the dataset.
+        source: the dataset, or what is known of it before it is decoded.
         ids: indices of labelled images.
 
     Raises: UserError for an omitted class that does not exist.
@@ -49,12 +49,12 @@ def without_omitted(stage: StageConfig, source: Source, ids: np.ndarray) -> np.n
     return ids[~targets(source, ids)[:, omitted].any(1)] if omitted else ids
 
 
-def check_streams(plan: Plan, source: Source, split: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+def check_streams(plan: Plan, source: Labelled, split: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
     """Checks the stages of a plan against its dataset.
 
     Args:
         plan: the checked config.
-        source: the dataset.
+        source: the dataset, or what is known of it before it is decoded.
         split: part -> indices of its images.
 
     Returns: stage -> stream -> indices of its images.
@@ -76,12 +76,12 @@ def check_streams(plan: Plan, source: Source, split: Mapping[str, np.ndarray]) -
     return rows
 
 
-def check_labels(stage: StageConfig, source: Source) -> None:
+def check_labels(stage: StageConfig, source: Labelled) -> None:
     """Checks that a stage can learn from the labels of a dataset.
 
     Args:
         stage: its config.
-        source: the dataset.
+        source: the dataset, or what is known of it before it is decoded.
 
     Raises: UserError for a method, or a balanced batch, that does not fit its task.
     """

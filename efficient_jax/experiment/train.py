@@ -181,8 +181,8 @@ def train(
     Raises: Stopped, when `stop` is True; the training so far is saved. UserError where loss or weights are not finite.
     """
     config, run = stage.config, stage.run
-    of_schedule = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
-    rate = optimizer.schedule(steps=stage.steps, **of_schedule)
+    of_rate = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
+    rate = optimizer.schedule(steps=stage.steps, **of_rate)
     folder, task = run.workdir / config.name, run.data.task
     where = f"stage {config.name!r}"
     with checkpoint.saving(folder, where, config.keep_every) as manager:

@@ -54,7 +54,7 @@ def described(about: Mapping[str, Any], short: Mapping[str, str] = NOTHING) -> s
     """Returns in one sentence which weights and test-time views the metrics of a member come from.
 
     Args:
-        about: `members.Member.about`: "stage" or "file", or "members" and "weights", with "step" and "views".
+        about: `members.Member.origin`: "stage" or "file", or "members" and "weights", with "step" and "views".
         short: name of a member -> the name shown.
     """
     views = about.get("views")
