@@ -78,7 +78,7 @@ def bench(
         raise UserError(f"--seconds={seconds} --repeats={repeats}: want seconds above 0 and 1 or more repeats")
     checked = plan(config.to_dict())
     if stage:
-        settings.choose(stage, {known.name: known for known in checked.stages}, "--stage")
+        settings.choose(stage, checked.by_name, "--stage")
     folder = writable(Path(workdir), "--workdir")
     run = Run.open(checked, folder, console())
     dry_run(run)
@@ -190,7 +190,7 @@ def programs(stage: StageConfig, run: Run) -> Programs:
     Raises:
         UserError: the stage does not fit the data.
     """
-    stages = {other.name: other for other in run.plan.stages}
+    stages = run.plan.by_name
     earlier = {name: _new(run.spec(stages[name])) for name in stage.teachers if name in stages}
     quiet = run._replace(data=run.data.resized(stage.size), console=Console(quiet=True))
     opened = Stage.open(stage, quiet, earlier)

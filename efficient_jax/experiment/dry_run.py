@@ -52,8 +52,7 @@ def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:
         error.add_note(f"while {where} was traced")
         raise
     if config.init in earlier:
-        start = next(other for other in run.plan.stages if other.name == config.init)
-        initialise.check(start.model, earlier[config.init], config, variables)
+        initialise.check(run.plan.by_name[config.init].model, earlier[config.init], config, variables)
     elif config.init:
         initialise.variables(config, variables, run.data.source.classes, stage.spec.input_shape, run.trained)
     return variables

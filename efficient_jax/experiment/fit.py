@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from efficient_jax import augment
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_batch, predict_rows, validate
-from efficient_jax.methods.linear_head import Choice
 from efficient_jax.tasks import targets
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.labels import Labels, on_host, take
@@ -18,17 +16,10 @@ from efficient_jax.training.predict import Predict, extract_rows, make_extract
 from efficient_jax.types import Augment, Tree
 
 
-def fit_head(
-    fit: Callable[..., Choice],
-    stage: Stage,
-    predict: Predict,
-    variables: Tree,
-    labels: Labels,
-) -> Tree:
+def fit_head(stage: Stage, predict: Predict, variables: Tree, labels: Labels) -> Tree:
     """Fits the head of a network to the features of the labelled images, and saves it.
 
     Args:
-        fit: the function of the method, see `methods.Method`.
         stage: a stage with a method that fits.
         predict: computes probabilities, see `training.predict.make_predict`.
         variables: variables of the network.
@@ -66,7 +57,10 @@ def fit_head(
         views = [(unaugmented("labelled"), on_host(take(labels, labelled), len(source.classes)))]
     all_features, all_labels = (np.concatenate(parts) for parts in zip(*views, strict=True))
     held = (unaugmented("validation"), targets(source, ids)) if len(ids) else None
-    choice = fit(all_features, all_labels, run.plan.seed, held, data.task, len(views), **config.method_settings)
+    assert config.method.fit
+    choice = config.method.fit(
+        all_features, all_labels, run.plan.seed, held, data.task, len(views), **config.method_settings
+    )
     assert data.task.head
     figure = f", {100 * choice.score:.1f}% {data.task.head.score_name} on held-out images"
     score = "" if np.isnan(choice.score) else figure
@@ -77,16 +71,10 @@ def fit_head(
     return _with_head(layer, stage, predict, variables)
 
 
-def correct_head(
-    correct: Callable[..., np.ndarray],
-    stage: Stage,
-    predict: Predict,
-    variables: Tree,
-) -> Tree:
+def correct_head(stage: Stage, predict: Predict, variables: Tree) -> Tree:
     """Corrects the bias of a network's head by its predictions for the unlabelled images, and saves it.
 
     Args:
-        correct: the function of the method, see `methods.Method`.
         stage: a stage with a method that corrects.
         predict: computes probabilities, see `training.predict.make_predict`.
         variables: variables of the network.
@@ -96,7 +84,8 @@ def correct_head(
     data, placed = stage.run.data, parallel.replicate(variables, stage.run.data.devices)
     probabilities = predict_rows(predict, placed, data.images, data.split["unlabelled"], data.devices)
     class_shares = targets(data.source, data.split["labelled"]).mean(0)
-    shift = correct(probabilities, class_shares, **stage.config.method_settings)
+    assert stage.config.method.correct
+    shift = stage.config.method.correct(probabilities, class_shares, **stage.config.method_settings)
     moved = ", ".join(f"{name} {by:+.2f}" for name, by in zip(data.source.classes, shift, strict=True))
     stage.log(f"bias {moved}")
     head = variables["params"]["head"]

@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -81,8 +81,7 @@ class Run(NamedTuple):
             stage.name: resolved(stage, len(next(iter(rows[stage.name].values()), split["labelled"])), data.task)
             for stage in plan.stages
         }
-        prints = fingerprint, generated_fingerprint
-        return cls(plan, workdir, console, data, *prints, mean, std, settings, Shared())
+        return cls(plan, workdir, console, data, fingerprint, generated_fingerprint, mean, std, settings, Shared())
 
     def trained(self, name: str, where: str) -> Trained:
         """Reads the start or a teacher of a stage. A stage of another run, which does not change, is read once.
@@ -93,9 +92,8 @@ class Run(NamedTuple):
 
         Raises: UserError if it is not trained.
         """
-        inside = self.workdir / name
-        own = any(stage.name == name for stage in self.plan.stages)  # workdir / "/other/run" is /other/run
-        if own and (inside / checkpoint.FOLDER).is_dir():
+        inside = self.workdir / name  # workdir / "/other/run" is /other/run
+        if name in self.plan.by_name and (inside / checkpoint.FOLDER).is_dir():
             return Trained.open(str(inside), where)
         if name not in self.shared.trained:
             self.shared.trained[name] = Trained.open(name, where)
@@ -127,8 +125,7 @@ class Run(NamedTuple):
 
         Raises: UserError if the normalisation has other channels than the images.
         """
-        stages = {other.name: other for other in self.plan.stages}
-        mean, std = initialise.normalisation(stage, stages, (self.mean, self.std), self.trained)
+        mean, std = initialise.normalisation(stage, self.plan.by_name, (self.mean, self.std), self.trained)
         shape, source = self.image_shape(stage), self.data.source
         if shape[-1] not in (1, len(mean)):
             raise UserError(
@@ -136,7 +133,7 @@ class Run(NamedTuple):
                 f"{stage.init or 'the stage'} has {len(mean)}; make them {len(mean)}, where the source reads pictures "
                 f"with config.data.source.channels={len(mean)}"
             )
-        return ModelSpec(*stage.model, source.classes, shape, mean, std, framing_of(self.plan), source.task)
+        return ModelSpec(*stage.model, source.classes, shape, mean, std, self.plan.framing, source.task)
 
     def key(self, stage: StageConfig) -> jax.Array:
         """Returns the random key of a stage.
@@ -161,7 +158,7 @@ def _with_generated(
         raise UserError(f"{where}: is for images of one class each, without soft labels and objects")
     settings = {name: value for name, value in plan.generated.items() if name != "weight"}
     if path := settings.pop("path", ""):
-        read = generated.read(path, source.classes, images.shape[1:], framing_of(plan))
+        read = generated.read(path, source.classes, images.shape[1:], plan.framing)
         drawn, labels, names, notes = without_held_out(plan, source, split, read)
         fingerprint = dataset.images_fingerprint(drawn, labels)
     else:
@@ -180,12 +177,3 @@ def _with_generated(
         notes=(*source.notes, *notes),
     )
     return extended, split | {"generated": np.arange(len(images), len(extended.images), dtype=np.int32)}, fingerprint
-
-
-def framing_of(plan: Plan) -> dict[str, Any]:
-    """Returns how the source crops and resizes the files of images; {} where it reads arrays.
-
-    Args:
-        plan: the checked config.
-    """
-    return {key: value for key, value in plan.source[1].items() if key in ("fit", "crop", "interpolation")}

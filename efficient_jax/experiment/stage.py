@@ -91,9 +91,9 @@ def _learned(
     if data.task.thresholds and not len(data.split["validation"]):
         stage.log("no validation images, so the threshold of every label is 0.5")
     if method.fit:
-        return fit_head(method.fit, stage, predict, variables, supervision.labels)
+        return fit_head(stage, predict, variables, supervision.labels)
     if method.correct:
-        return correct_head(method.correct, stage, predict, variables)
+        return correct_head(stage, predict, variables)
     return train(stage, predict, build_train_steps(stage, supervision, variables), started, stop)
 
 

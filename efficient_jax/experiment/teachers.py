@@ -31,11 +31,10 @@ def teachers_of(
 
     Raises: UserError for one whose classes or images are not those of the student.
     """
-    stages = {other.name: other for other in run.plan.stages}
     applies, trees = [], []
     for name in stage.teachers:
         if name in earlier:
-            spec, variables = run.spec(stages[name]), earlier[name]
+            spec, variables = run.spec(run.plan.by_name[name]), earlier[name]
         else:
             trained = run.trained(name, stage.where_teachers)
             spec, variables = trained.spec, trained.variables
