@@ -21,6 +21,7 @@ from efficient_jax.evaluation.members import (
     first_data,
     member,
     named,
+    run_opener,
 )
 from efficient_jax.evaluation.rotated import rotated
 from efficient_jax.evaluation.soup import SOUPS, soup_of
@@ -90,10 +91,11 @@ def evaluate(
     models = [name for name in names if Path(name).suffix not in predictions.SUFFIXES]
     if degrees and not models:
         raise UserError("--turn: prediction files cannot be evaluated on turned images; add a trained member")
-    singles = aligned([member(name, log, tta) for name in names], log)
+    open_run = run_opener(log)
+    singles = aligned([member(name, open_run, tta) for name in names], log)
     evaluated = list(singles)
     if soup:
-        soup_member, mixed, inside = soup_of(names, soup, log, tta)
+        soup_member, mixed, inside = soup_of(names, soup, open_run, tta)
         log(f"{soup_member.name}: {', '.join(inside)}")
         evaluated.append(soup_member)
         if folder:
@@ -108,7 +110,7 @@ def evaluate(
     if task.one_class and len(names) > 1:
         about |= {"pairs": comparison(singles), "selection": selection(singles)}
     for name in models if degrees else ():
-        scores[name]["turned"] = [counts._asdict() for counts in rotated(name, degrees, log, tta)]
+        scores[name]["turned"] = [counts._asdict() for counts in rotated(name, degrees, open_run, tta)]
     results = evaluation.results(about, task.metric_columns)
     for caption, headers, rows in results:
         if caption:
@@ -122,7 +124,7 @@ def evaluate(
     if folder:
         predictions.write(folder / "predictions.npz", evaluated[-1].test)
         files.write_json(folder / "evaluation.json", about)  # first, in case the images of the run are gone
-        data = first_data(names, log)
+        data = first_data(names, open_run)
         if data and task.by_image:
             ids = np.sort(evaluated[0].test.ids)
             measures = slices.measures(data.source, data.split, ids)

@@ -29,6 +29,8 @@ WHERE = "--members"
 
 Log = Callable[[str], None]
 """Shows a line."""
+Open = Callable[[Path], Data]
+"""(folder of a run) -> its images, see `run_opener`."""
 Predictor = Callable[[Tree, batches.Images, np.ndarray], np.ndarray]
 """(variables, images as from `batches.place`, indices [n]) -> probabilities, float32 [n ... classes]."""
 
@@ -68,12 +70,12 @@ def named(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def member(name: str, log: Log, views: str = "none") -> Member:
+def member(name: str, open_run: Open, views: str = "none") -> Member:
     """Returns the predictions of a member. Those of a finished stage are on disk; otherwise its model is run.
 
     Args:
         name: RUN, RUN/STAGE, RUN/STAGE@STEP, or a file of predictions.
-        log: shows how the images of the run have changed since.
+        open_run: as from `run_opener`.
         views: test-time augmentation, as for `tta.parse_views`; other than "none" it runs the model of a stage.
 
     Raises: UserError for a name that is none of these.
@@ -84,7 +86,7 @@ def member(name: str, log: Log, views: str = "none") -> Member:
         return of_file._replace(origin={"file": name, "step": None, "views": None})
     folder, step = stage_and_step(name, WHERE)
     if step is not None or views != "none" or not (folder / predictions.FILES["test"]).is_file():
-        result = by_model(Trained.open(name, WHERE), run_data(folder.parent, log), views)
+        result = by_model(Trained.open(name, WHERE), open_run(folder.parent), views)
     else:
         validation = folder / predictions.FILES["validation"]
         result = answering(
@@ -140,31 +142,27 @@ def aligned(members: Sequence[Member], log: Log) -> list[Member]:
     return result
 
 
-@functools.lru_cache(maxsize=1)
-def run_data(workdir: Path, log: Log) -> Data:
-    """Returns the images of a run with its split; those of the last run stay in memory.
+def run_opener(log: Log) -> Open:
+    """Returns a function that opens the images of a run; those of the last run stay in memory.
 
     Args:
-        workdir: folder of the run.
-        log: shows how its images have changed since.
-
-    Raises: UserError as `Data.reopen`.
+        log: shows how the images of a run have changed since.
     """
-    return Data.reopen(workdir, WHERE, log)
+    return functools.lru_cache(maxsize=1)(lambda workdir: Data.reopen(workdir, WHERE, log))
 
 
-def data_of(trained: Trained, log: Log) -> Data:
-    """Returns the images of the run of a trained stage, see `run_data`.
+def data_of(trained: Trained, open_run: Open) -> Data:
+    """Returns the images of the run of a trained stage, see `Data.reopen`.
 
     Args:
         trained: the stage.
-        log: shows how the images of the run have changed since.
+        open_run: as from `run_opener`.
 
-    Raises: UserError for packaged weights, which belong to no run, and as `run_data`.
+    Raises: UserError for packaged weights, which belong to no run, and as `Data.reopen`.
     """
     if trained.folder is None:
         raise UserError(f"{WHERE}: {trained.name!r} is not a stage of a run, so it has no test images")
-    return run_data(trained.folder.parent, log)
+    return open_run(trained.folder.parent)
 
 
 def predictor(spec: ModelSpec, devices: Sequence[jax.Device], views: str = "none") -> Predictor:
@@ -195,7 +193,7 @@ def by_model(trained: Trained, data: Data, views: str = "none") -> Member:
 
     Args:
         trained: the model.
-        data: images of its run, as from `run_data`.
+        data: images of its run, as from `data_of`.
         views: test-time augmentation, as for `tta.parse_views`.
 
     Raises: UserError as `predictor`.
@@ -210,19 +208,19 @@ def by_model(trained: Trained, data: Data, views: str = "none") -> Member:
     return answering(trained.name, predicted["test"], predicted.get("validation"), trained.spec.thresholds)
 
 
-def first_data(names: Sequence[str], log: Log) -> Data | None:
-    """Returns the images of the run of the first member that belongs to one, see `run_data`.
+def first_data(names: Sequence[str], open_run: Open) -> Data | None:
+    """Returns the images of the run of the first member that belongs to one, see `Data.reopen`.
 
     Args:
         names: as for `member`.
-        log: shows how the images of the run have changed since.
+        open_run: as from `run_opener`.
 
     Returns: None where all members are files, or stages without the rest of their run.
 
-    Raises: UserError as `run_data`.
+    Raises: UserError as `Data.reopen`.
     """
     workdir = next(filter(None, map(run_folder, names)), None)
-    return run_data(workdir, log) if workdir else None
+    return open_run(workdir) if workdir else None
 
 
 def run_folder(name: str) -> Path | None:

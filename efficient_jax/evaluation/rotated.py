@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from efficient_jax.augment.kernels import matrices, resample
-from efficient_jax.evaluation.members import WHERE, Log, data_of, predictor
+from efficient_jax.evaluation.members import WHERE, Open, data_of, predictor
 from efficient_jax.training import batches
 from efficient_jax.training.trained import Trained
 
@@ -23,13 +23,13 @@ class Rotated(NamedTuple):
     n: int
 
 
-def rotated(name: str, degrees: Sequence[float], log: Log, views: str = "none") -> list[Rotated]:
+def rotated(name: str, degrees: Sequence[float], open_run: Open, views: str = "none") -> list[Rotated]:
     """Counts right predictions on rotated test images. Pixels from outside the image are black.
 
     Args:
         name: of a trained stage, as for `Trained.open`.
         degrees: angles; for each the images are rotated clockwise and counter-clockwise.
-        log: shows how the images of the run have changed since.
+        open_run: as from `members.run_opener`.
         views: test-time augmentation, as for `tta.parse_views`.
 
     Returns: the counts for 0 and for every angle.
@@ -37,7 +37,7 @@ def rotated(name: str, degrees: Sequence[float], log: Log, views: str = "none") 
     Raises: UserError for a name without a trained stage, and as `members.data_of` and `members.predictor`.
     """
     trained = Trained.open(name, WHERE)
-    data = data_of(trained, log)
+    data = data_of(trained, open_run)
     ids, images = data.split["test"], data.for_model(trained.spec).source.images
     labels, predict = data.source.labels[ids], predictor(trained.spec, data.devices, views)
 

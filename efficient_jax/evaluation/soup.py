@@ -8,7 +8,7 @@ import numpy as np
 
 from efficient_jax.data import dataset
 from efficient_jax.errors import UserError
-from efficient_jax.evaluation.members import WHERE, Log, Member, answering, by_model, data_of, predictor
+from efficient_jax.evaluation.members import WHERE, Member, Open, answering, by_model, data_of, predictor
 from efficient_jax.experiment.dataset import Data
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import averaging, checkpoint
@@ -19,7 +19,7 @@ BATCH = 256  # images of a batch for batch statistics
 SOUPS = ("uniform", "greedy")
 
 
-def soup_of(names: Sequence[str], kind: str, log: Log, views: str = "none") -> tuple[Member, Trained, list[str]]:
+def soup_of(names: Sequence[str], kind: str, open_run: Open, views: str = "none") -> tuple[Member, Trained, list[str]]:
     """Averages the weights of members of one architecture.
 
     Batch statistics are computed again on the labelled and unlabelled images of the first member's run, unaugmented.
@@ -27,7 +27,7 @@ def soup_of(names: Sequence[str], kind: str, log: Log, views: str = "none") -> t
     Args:
         names: members with weights, see `members.named`; two or more.
         kind: "uniform" takes all, "greedy" those that do not lower the accuracy on validation images.
-        log: shows how the images of the run have changed since.
+        open_run: as from `members.run_opener`.
         views: test-time augmentation of the prediction, as for `tta.parse_views`.
 
     Returns: (its predictions, its weights, the names of the members in it).
@@ -48,7 +48,7 @@ def soup_of(names: Sequence[str], kind: str, log: Log, views: str = "none") -> t
                 )
         if differences := checkpoint.compare(trained.variables, first.variables):
             raise UserError(f"--soup: {trained.name!r} is of another architecture than {first.name!r}: {differences}")
-    data = data_of(first, log)
+    data = data_of(first, open_run)
     _, apply = spec.build()
     resized, validation = data.for_model(spec), data.split["validation"]
     ids = np.sort(np.concatenate([data.split["labelled"], data.split["unlabelled"]]))
@@ -76,7 +76,7 @@ def soup_of(names: Sequence[str], kind: str, log: Log, views: str = "none") -> t
             )
         chosen_on = _validation_contents(data)
         for trained in members:  # a member that was trained on these images would be chosen
-            if _validation_contents(data_of(trained, log)) != chosen_on:
+            if _validation_contents(data_of(trained, open_run)) != chosen_on:
                 raise UserError(f"--soup: {trained.name!r} has other validation images than {names[0]!r}; take uniform")
         chosen, _ = averaging.greedy_soup(trees, validation_accuracy)
     inside = [names[i] for i in chosen]

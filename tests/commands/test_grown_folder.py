@@ -56,7 +56,6 @@ def grown(tmp_path_factory):
     test = predictions.read(root / "run" / "net" / "predictions.npz", "test")
     renamed = Path(test.images[3])
     renamed.rename(renamed.with_name("zzz.png"))
-    members.run_data.cache_clear()
     return root
 
 
@@ -96,7 +95,7 @@ def test_evaluate_sees_the_test_images_of_the_run(grown, tmp_path, flags, capsys
 
 def test_the_images_of_the_page_are_those_of_the_run(grown):
     """Stored indices mean the images that they meant."""
-    test, data = stored(grown), members.first_data([str(grown / "run")], print)
+    test, data = stored(grown), members.first_data([str(grown / "run")], members.run_opener(print))
     assert tuple(data.source.name(i) for i in test.ids) == test.images
     files = {digest(path.read_bytes()).hex()[:16]: path for path in (grown / "data").rglob("*.png")}
     for content, image in zip(test.contents, data.source.images[test.ids], strict=True):
@@ -193,7 +192,7 @@ def test_a_test_image_that_is_gone_ends_with_its_name(grown, tmp_path):
     for command in (
         lambda: evaluate(members=run, tta="flips"),
         lambda: explain(run, workdir=str(tmp_path / "page")),
-        lambda: _member(run, "--members", print),
+        lambda: _member(run, "--members"),
     ):
         with pytest.raises(UserError, match=rf"^--members: test image '{re.escape(str(gone))}' of .* is gone"):
             command()

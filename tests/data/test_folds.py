@@ -94,7 +94,7 @@ def test_folds_follow_content_and_not_the_order_of_files():
     moved = RNG.permutation(len(LABELS))
     settings = {"test": 0, "labels_per_class": 0, "fixed": {"test": np.flatnonzero(content < 9)}}
     first = parts(order=np.argsort(content), **settings)
-    settings["given"] = {"test": np.flatnonzero(content[moved] < 9)}
+    settings["fixed"] = {"test": np.flatnonzero(content[moved] < 9)}
     second = parts(LABELS[moved], order=np.argsort(content[moved]), **settings)
     assert set(content[first["validation"]]) == set(content[moved][second["validation"]])
     assert 0 < len(first["validation"]) < len(first["labelled"])
