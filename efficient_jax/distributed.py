@@ -1,7 +1,8 @@
-"""Several processes that train one model: which one this is, whether it writes, and how they exchange values.
+"""Several processes that train one model: which one this is, whether it writes and prints, how they exchange values.
 
 Each runs the same program, and feeds and computes on its own devices; `jax.distributed` joins them."""
 
+import functools
 import itertools
 import os
 import platform
@@ -13,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from rich.console import Console
 
 from efficient_jax.errors import UserError
 
@@ -68,6 +70,21 @@ def is_first() -> bool:
     A single process does not look for devices here: a sweep leaves them to its trials.
     """
     return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+@functools.cache
+def console() -> Console:
+    """Returns the console of all lines, tables and progress bars of this process; silent unless it is the first one."""
+    return Console(markup=False, highlight=False, quiet=not is_first())
+
+
+def log(line: str) -> None:
+    """Shows a line as it is: its brackets are no markup, and a long one is not broken.
+
+    Args:
+        line: the text.
+    """
+    console().print(line, soft_wrap=True)
 
 
 def wait(name: str) -> None:

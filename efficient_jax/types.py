@@ -59,3 +59,16 @@ class Aux(NamedTuple):
     weight: Float[Array, ""] | float  # what the summed loss (and its gradient) is divided by, after psum
     model_state: Tree  # the variables that the forward pass updated
     metrics: Metrics
+
+
+INTERVAL = "interval"
+"""The `form` of a share that is shown with its 95% interval."""
+
+
+class Column(NamedTuple):
+    """How tables and pages show a figure of a task."""
+
+    name: str  # of the figure; "correct" is shown as its share of "n", and one that is given by class in columns of it
+    header: str
+    form: str = ".2f"  # format specification, or `INTERVAL`
+    factor: float = 100.0  # the figure is multiplied by it

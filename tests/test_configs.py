@@ -120,7 +120,7 @@ def test_a_tiny_config_trains(name, pictures, tmp_path):
         Image.new("RGB", (40, 50), "red").save(generated / "1.png")
         config.data.generated.path = str(generated.parent)
     run = begun(config.to_dict(), tmp_path, Console(quiet=True))
-    for stage in run.stages:
+    for stage in run.plan.stages:
         found = run_stage(stage, run)
         assert found["steps"] == (2 if stage.batch else 0)
         assert np.isfinite(found["negative_log_likelihood"])

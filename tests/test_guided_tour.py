@@ -71,8 +71,8 @@ def test_the_files_of_the_tour_exist():
 def test_the_method_trains_two_steps_with_the_model_the_operation_and_the_source(tmp_path):
     settings = config()
     run = begun(settings, tmp_path, Console(file=io.StringIO()))
-    begin(tmp_path, settings, run.source, run.split)
-    result = run_stage(run.stages[0], run)
+    begin(tmp_path, settings, run.data)
+    result = run_stage(run.plan.stages[0], run)
     assert result["steps"] == 2
     assert result["test"]["n"] == 20
 

@@ -11,7 +11,7 @@ from efficient_jax import files
 from efficient_jax.data.dataset import fingerprint
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dry_run import dry_run
-from efficient_jax.experiment.run import Run, prepare
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.workdir import keep_split
 
@@ -58,24 +58,25 @@ def run(images: str, workdir, stages: dict, validation: int = 0, devices: int = 
     }
     workdir.mkdir(exist_ok=True)
     prepared = begun(config, workdir, Console(quiet=True))
-    begin(workdir, config, prepared.source, prepared.split)
-    return [run_stage(stage, prepared) for stage in prepared.stages]
+    begin(workdir, config, prepared.data)
+    return [run_stage(stage, prepared) for stage in prepared.plan.stages]
 
 
 def begun(config: dict, workdir: Path, console: Console) -> Run:
     """The run as `train` begins it: prepared, and every stage traced."""
-    prepared = prepare(plan(config), workdir, console)
+    prepared = Run.open(plan(config), workdir, console)
     dry_run(prepared)
     return prepared
 
 
-def begin(workdir, config, source, split):
+def begin(workdir, config, data):
     """Writes what `train` leaves of a run before its stages, as far as other commands read it."""
     files.write_json(workdir / "config.json", config)
-    data = {"source": config["data"]["source"]["name"], "fingerprint": fingerprint(source), "classes": source.classes}
-    data |= {"task": source.task, "notes": source.notes, **{part: len(ids) for part, ids in split.items()}}
+    source, split = data.source, data.split
+    record = {"source": config["data"]["source"]["name"], "fingerprint": fingerprint(source), "classes": source.classes}
+    record |= {"task": source.task, "notes": source.notes, **{part: len(ids) for part, ids in split.items()}}
     about = {"command": "", "time": "", "git_commit": None, "git_dirty": False, "versions": {}, "devices": []}
-    files.write_json(workdir / "run.json", about | {"data": data})
+    files.write_json(workdir / "run.json", about | {"data": record})
     keep_split(workdir, source, split)
 
 

@@ -20,13 +20,14 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from efficient_jax import files, keys, models, settings
+from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.dataset import streams
 from efficient_jax.experiment.dry_run import dry_run
 from efficient_jax.experiment.opened_stage import Stage
-from efficient_jax.experiment.run import Run, at_size, model_spec, prepare
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
+from efficient_jax.experiment.streams import streams
 from efficient_jax.experiment.targets import Supervision
 from efficient_jax.experiment.train import TrainSteps, build_train_steps, images_per_step
 from efficient_jax.experiment.workdir import writable
@@ -73,46 +74,45 @@ def bench(
     Raises:
         UserError: a flag or the config is wrong.
     """
-    console = Console(markup=False, highlight=False)
     if not 0.0 < seconds < float("inf") or repeats < 1:
         raise UserError(f"--seconds={seconds} --repeats={repeats}: want seconds above 0 and 1 or more repeats")
     checked = plan(config.to_dict())
     if stage:
-        settings.choose(stage, {known.name: known for known in checked.stages}, "--stage")
+        settings.choose(stage, checked.by_name, "--stage")
     folder = writable(Path(workdir), "--workdir")
-    run = prepare(checked, folder, console)
+    run = Run.open(checked, folder, console())
     dry_run(run)
     figures = []
     with tempfile.TemporaryDirectory() as cache:  # an empty cache: compiling is measured in every run
         before = jax.config.values["jax_compilation_cache_dir"]
         _cache(cache)
         try:
-            for stage_config in run.stages:
+            for stage_config in checked.stages:
                 if stage in ("", stage_config.name) and stage_config.batch:
                     figures.append(_measure(stage_config, run, seconds, repeats))
-                    _show(figures[-1], console)
+                    _show(figures[-1])
                 elif stage in ("", stage_config.name):
-                    console.print(f"{stage_config.name}: {stage_config.method_name} has no steps to measure")
+                    log(f"{stage_config.name}: {stage_config.method_name} has no steps to measure")
         finally:
             _cache(before)
-    device = run.devices[0]
-    about = {"backend": device.platform, "device": device.device_kind, "devices": len(run.devices)}
+    device = run.data.devices[0]
+    about = {"backend": device.platform, "device": device.device_kind, "devices": len(run.data.devices)}
     about |= {"cpu": platform.processor() or platform.machine(), "jax": jax.__version__, "jaxlib": version("jaxlib")}
     about |= {"date": time.strftime("%Y-%m-%d"), "seconds": seconds, "repeats": repeats}
     files.write_json(folder / "bench.json", {**about, "stages": figures})
-    console.print(f"figures: {folder / 'bench.json'}", soft_wrap=True)
+    log(f"figures: {folder / 'bench.json'}")
 
 
 def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str, Any]:
-    images = images_per_step(stage)
+    images, devices = images_per_step(stage), run.data.devices
     whole, plain, forward = programs(stage, run)
     placed = next(whole.inputs(0, 1))
     lowered = whole.step.lower(*whole.arguments(whole.state, placed))
     start = time.perf_counter()
     compiled = lowered.compile()
     compiling = time.perf_counter() - start
-    cost = benchmark.cost(lowered, compiled, len(run.devices))
-    operations = plain.step.lower(*plain.arguments(plain.state, placed)).cost_analysis()["flops"] * len(run.devices)
+    cost = benchmark.cost(lowered, compiled, len(devices))
+    operations = plain.step.lower(*plain.arguments(plain.state, placed)).cost_analysis()["flops"] * len(devices)
 
     def once(function: Callable[..., Any], train_steps: TrainSteps, state: Tree) -> Tree:
         return function(*train_steps.arguments(state, placed))[0]
@@ -153,7 +153,7 @@ def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str
         timed["loop"] = functools.partial(_loop, stage, whole, calls, images, on_log)
         durations, _ = benchmark.alternated(timed, state, rounds)
     seconds = {name: [t / calls for t in times] for name, times in durations.items()}
-    rates = benchmark.rates(run.devices, stage.model[1].get("dtype", "float32"))
+    rates = benchmark.rates(devices, stage.model[1].get("dtype", "float32"))
     limits = {"operations": cost.flops / rates.flops, "bytes": cost.bytes / rates.bytes}
     return {
         "stage": stage.name,
@@ -175,7 +175,7 @@ def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str
         "memory": {
             "resident": cost.resident,
             "temporary": cost.temporary,
-            "peak": (run.devices[0].memory_stats() or {}).get("peak_bytes_in_use"),
+            "peak": (devices[0].memory_stats() or {}).get("peak_bytes_in_use"),
         },
     }
 
@@ -190,17 +190,18 @@ def programs(stage: StageConfig, run: Run) -> Programs:
     Raises:
         UserError: the stage does not fit the data.
     """
-    stages = {other.name: other for other in run.stages}
-    earlier = {name: _new(model_spec(stages[name], run)) for name in stage.teachers if name in stages}
-    quiet = at_size(run, stage.size)._replace(console=Console(quiet=True))
+    stages = run.plan.by_name
+    earlier = {name: _new(run.spec(stages[name])) for name in stage.teachers if name in stages}
+    quiet = run._replace(data=run.data.resized(stage.size), console=Console(quiet=True))
     opened = Stage.open(stage, quiet, earlier)
-    n, classes = len(run.source.images), len(run.source.classes)
+    source, split = run.data.source, run.data.split
+    n, classes = len(source.images), len(source.classes)
     labels = Labels((np.arange(n, dtype=np.int32) % classes)[:, None], None)  # speed does not depend on them
-    supervision = Supervision(streams(stage, run.source, run.split), labels, None)
+    supervision = Supervision(streams(stage, source, split), labels, None)
     plain_config = stage._replace(augment=_none(stage.augment), strong_augment=_none(stage.strong_augment))
     plain_stage = dataclasses.replace(opened, config=plain_config)
     whole, plain = (build_train_steps(variant, supervision, _new(opened.spec)) for variant in (opened, plain_stage))
-    return Programs(whole, plain, step.make_forward(plain.loss_fn, steps=opened.steps, devices=run.devices))
+    return Programs(whole, plain, step.make_forward(plain.loss_fn, steps=opened.steps, devices=run.data.devices))
 
 
 def _new(spec: ModelSpec) -> Tree:
@@ -251,7 +252,7 @@ def _loop(
     return latest
 
 
-def _show(figures: dict[str, Any], console: Console) -> None:
+def _show(figures: dict[str, Any]) -> None:
     seconds, share, memory, limits = (
         figures[name] for name in ("seconds_per_step", "share_of_step", "memory", "limits")
     )
@@ -271,21 +272,19 @@ def _show(figures: dict[str, Any], console: Console) -> None:
         else (name, *"–––")
         for name, duration, part in rows
     ]
-    console.print(f"{figures['stage']}: {counted(images, 'image')} per step")
-    console.print(tables.rich_table(["part", "ms per step", "images/s", "of the step"], cells))
+    log(f"{figures['stage']}: {counted(images, 'image')} per step")
+    console().print(tables.rich_table(["part", "ms per step", "images/s", "of the step"], cells))
     rates, mib = figures["rates"], 2**20
     peak = f", {memory['peak'] / mib:,.1f} MiB at the peak" if memory["peak"] else ""
-    console.print(
+    log(
         f"compiling: {figures['compile_seconds']:.1f} s; memory of a device: {memory['resident'] / mib:,.1f} MiB for "
-        f"arguments and results of the step, {memory['temporary'] / mib:,.1f} MiB temporary{peak}",
-        soft_wrap=True,
+        f"arguments and results of the step, {memory['temporary'] / mib:,.1f} MiB temporary{peak}"
     )
-    console.print(
+    log(
         f"per image: {figures['flops_per_image'] / 1e9:.4f} GFLOP without augmentation, {figures['utilisation']:.1%} "
         f"of {rates['flops'] / 1e9:,.0f} GFLOP/s (matrix product); limits of the step: operations "
         f"{1000 * limits['operations']:.3f} ms at that rate, bytes {1000 * limits['bytes']:.3f} ms at "
-        f"{rates['bytes'] / 1e9:.1f} GB/s (copy) without cache hits",
-        soft_wrap=True,
+        f"{rates['bytes'] / 1e9:.1f} GB/s (copy) without cache hits"
     )
 
 

@@ -22,7 +22,7 @@ USAGE = """python launch.py [COMMAND] [--flag=value ...]
 
     train      the stages of a config, in order (the default; without any flag: configs/quickstart.py)
     evaluate   trained members, alone and together, on the test images
-    predict    trained members on a folder of new images, and which of these to label next
+    predict    trained members on a folder of new images
     select     which images of a folder to label next, with a model or without
     explain    a page that shows where trained members look, and whether that can be trusted
     explore    a page that shows the data, and what the augmentation of a config does

@@ -1,23 +1,32 @@
 """evaluate: compares trained members and prediction files, alone and combined, on the test images of their run."""
 
-import functools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from efficient_jax import files, settings
 from efficient_jax.commands import evaluate_files
+from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import slices
-from efficient_jax.evaluation.members import WHERE, Member, aligned, answered_rightly, figures, member, named, run_of
+from efficient_jax.evaluation.members import (
+    WHERE,
+    Member,
+    aligned,
+    answered_rightly,
+    figures,
+    first_data,
+    member,
+    named,
+    run_opener,
+)
 from efficient_jax.evaluation.rotated import rotated
 from efficient_jax.evaluation.soup import SOUPS, soup_of
 from efficient_jax.evaluation.votes import comparison, selection, together
-from efficient_jax.experiment.run import Run
+from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
@@ -63,7 +72,6 @@ def evaluate(
     Raises:
         UserError: a flag is wrong, or a member does not exist or does not fit the others.
     """
-    console = Console(markup=False, highlight=False)
     if not members:
         raise UserError("evaluate: --members=RUN[/STAGE],... is missing")
     settings.choose(vote, voting.VOTES, "--vote")
@@ -83,12 +91,12 @@ def evaluate(
     models = [name for name in names if Path(name).suffix not in predictions.SUFFIXES]
     if degrees and not models:
         raise UserError("--turn: prediction files cannot be evaluated on turned images; add a trained member")
-    say = functools.partial(console.print, soft_wrap=True)
-    singles = aligned([member(name, console, tta) for name in names], say)
+    open_run = run_opener(log)
+    singles = aligned([member(name, open_run, tta) for name in names], log)
     evaluated = list(singles)
     if soup:
-        soup_member, mixed, inside = soup_of(names, soup, console, tta)
-        console.print(f"{soup_member.name}: {', '.join(inside)}", soft_wrap=True)
+        soup_member, mixed, inside = soup_of(names, soup, open_run, tta)
+        log(f"{soup_member.name}: {', '.join(inside)}")
         evaluated.append(soup_member)
         if folder:
             _clear(folder / "soup", names)
@@ -97,36 +105,36 @@ def evaluate(
     if len(names) > 1:
         evaluated.append(together(singles, vote, shares))
     task = TASKS[evaluated[0].test.task]
-    scores = {one.name: {**one.about} | _scores(one) for one in evaluated}
+    scores = {one.name: {**one.origin} | _scores(one) for one in evaluated}
     about: dict[str, Any] = {"members": scores}
     if task.one_class and len(names) > 1:
         about |= {"pairs": comparison(singles), "selection": selection(singles)}
     for name in models if degrees else ():
-        scores[name]["turned"] = rotated(name, degrees, console, tta)
-    results = evaluation.results(about)
+        scores[name]["turned"] = [counts._asdict() for counts in rotated(name, degrees, open_run, tta)]
+    results = evaluation.results(about, task.metric_columns)
     for caption, headers, rows in results:
         if caption:
-            console.print(caption, soft_wrap=True)
+            log(caption)
         if rows:  # soup and vote are the last two
-            console.print(tables.rich_table(headers, rows if len(rows) <= LINES else [*rows[: LINES - 2], *rows[-2:]]))
-        if len(rows) > LINES:
-            console.print(
-                f"and {len(rows) - LINES} more rows before the last two; --out=DIR writes all of them", soft_wrap=True
+            console().print(
+                tables.rich_table(headers, rows if len(rows) <= LINES else [*rows[: LINES - 2], *rows[-2:]])
             )
+        if len(rows) > LINES:
+            log(f"and {len(rows) - LINES} more rows before the last two; --out=DIR writes all of them")
     if folder:
         predictions.write(folder / "predictions.npz", evaluated[-1].test)
         files.write_json(folder / "evaluation.json", about)  # first, in case the images of the run are gone
-        run = run_of(names, console)
-        if run and task.by_image:
+        data = first_data(names, open_run)
+        if data and task.by_image:
             ids = np.sort(evaluated[0].test.ids)
-            measures = slices.measures(run.source, run.split, ids)
+            measures = slices.measures(data.source, data.split, ids)
             for one in evaluated:
                 correct = answered_rightly(one)[np.argsort(one.test.ids)]
                 scores[one.name]["slices"] = slices.slices(correct, measures)
             files.write_json(folder / "evaluation.json", about)
-        sections = [_section(one, scores[one.name], run) for one in evaluated]
-        written = evaluation.write_page(folder, results=results, changed=_changed(singles, run), members=sections)
-        console.print(f"page: {written}", soft_wrap=True)
+        sections = [_section(one, scores[one.name], data) for one in evaluated]
+        written = evaluation.write_page(folder, results=results, changed=_changed(singles, data), members=sections)
+        log(f"page: {written}")
 
 
 def _clear(soup: Path, names: Sequence[str]) -> None:
@@ -152,29 +160,29 @@ def _scores(one: Member) -> dict[str, Any]:
     return figures(one) | {"classes": classification.per_class(answered, true, classes)}
 
 
-def _section(one: Member, scores: dict[str, Any], run: Run | None) -> dict[str, Any]:
+def _section(one: Member, scores: dict[str, Any], data: Data | None) -> dict[str, Any]:
     """Returns the section of a member on the page."""
     test = one.test
     several = not TASKS[test.task].one_class
     return {
         "name": one.name,
-        "about": evaluation.described(one.about),
+        "about": evaluation.described(one.origin),
         "names": test.classes,
         "shares": test.shares,
         "classes": evaluation.class_rows(scores.get("classes", [])),
         "slices": evaluation.slice_rows(scores.get("slices", [])),
         "confusion": None if several else page.confusion(test.labels, one.answers, test.classes),
         "mistakes": []
-        if several or not run
+        if several or not data
         else evaluation.mistakes(
-            run.source.images, test.ids, one.answers, test.labels, test.probabilities, list(test.classes)
+            data.source.images, test.ids, one.answers, test.labels, test.probabilities, list(test.classes)
         ),
     }
 
 
-def _changed(members: Sequence[Member], run: Run | None) -> list[dict[str, Any]]:
+def _changed(members: Sequence[Member], data: Data | None) -> list[dict[str, Any]]:
     """Returns for each member which images it predicts correctly or wrongly unlike the member before it."""
-    if not TASKS[members[0].test.task].one_class or not run:
+    if not TASKS[members[0].test.task].one_class or not data:
         return []
     tests = predictions.matched([one.test for one in members], [one.name for one in members], WHERE)
     answers = [one.answers[np.argsort(one.test.ids)] for one in members]
@@ -182,6 +190,6 @@ def _changed(members: Sequence[Member], run: Run | None) -> list[dict[str, Any]]
     rows = []
     for i in range(1, len(members)):
         won, lost, _ = change(answers[i - 1], answers[i], labels)
-        changed = evaluation.changes(run.source.images, {"won": ids[won], "lost": ids[lost]})
+        changed = evaluation.changes(data.source.images, {"won": ids[won], "lost": ids[lost]})
         rows.append({"first": members[i - 1].name, "second": members[i].name} | changed)
     return rows

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
 
 from efficient_jax import settings
 from efficient_jax.detection import boxes, detection_files, fusion
 from efficient_jax.detection.detections import Found, combine
 from efficient_jax.detection.mean_average_precision import mean_average_precision
+from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.files import write_json
@@ -20,6 +20,7 @@ from efficient_jax.inference import map_files, voting
 from efficient_jax.metrics import classification
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.report import evaluation, tables
+from efficient_jax.tasks import SEGMENTATION
 from efficient_jax.training import checkpoint
 
 FUSIONS: dict[str, Callable[..., Any]] = {
@@ -69,7 +70,6 @@ def evaluate(
     Raises:
         UserError: a flag is missing, wrong or does not apply, or a file does not fit the truth.
     """
-    console = Console(markup=False, highlight=False)
     if not truth:
         raise UserError("--truth is missing: the COCO file or the folder of maps that says what is right")
     folder = writable(Path(out), "--out") if out else None
@@ -80,15 +80,15 @@ def evaluate(
     else:
         if fuse or iou:
             raise UserError("--fuse and --iou are for boxes; maps are combined by --vote=soft or hard")
-        about, results = _pixels(names, Path(truth), vote, weights, folder, console)
+        about, results = _pixels(names, Path(truth), vote, weights, folder)
     for caption, headers, rows in results[:1]:
         if caption:
-            console.print(caption, soft_wrap=True)
-        console.print(tables.rich_table(headers, rows))
+            log(caption)
+        console().print(tables.rich_table(headers, rows))
     if folder:
         write_json(folder / "evaluation.json", about)
         written = evaluation.write_page(folder, results=results, changed=[], members=[])
-        console.print(f"page: {written}", soft_wrap=True)
+        log(f"page: {written}")
 
 
 def _detections(
@@ -162,7 +162,7 @@ def _precision(found: list[Found], truth: detection_files.Truth) -> dict[str, An
 
 
 def _pixels(
-    names: Sequence[str], path: Path, vote: str, weights: Sequence[float], folder: Path | None, console: Console
+    names: Sequence[str], path: Path, vote: str, weights: Sequence[float], folder: Path | None
 ) -> tuple[dict[str, Any], list[evaluation.Result]]:
     """Returns (content of evaluation.json, the tables); writes the maps of the vote to `folder`/maps."""
     truth = map_files.files(path, "--truth")
@@ -198,9 +198,9 @@ def _pixels(
     }
     extra = sum(len(files.keys() - truth.keys()) for files in members.values())
     left_out = f"; {extra:,} of members have no truth and are left out" if extra else ""
-    console.print(f"{counted(len(truth), 'map')}{left_out}", soft_wrap=True)
+    log(f"{counted(len(truth), 'map')}{left_out}")
     about = {"truth": str(path), "vote": vote, "weights": list(weights), "members": scores}
-    return about, evaluation.results(about)
+    return about, evaluation.results(about, SEGMENTATION.metric_columns)
 
 
 def _member_map(file: Path, labels: np.ndarray) -> np.ndarray:

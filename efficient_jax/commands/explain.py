@@ -1,6 +1,5 @@
 """explain: heat maps of trained members on a page, with tests of whether they can be trusted."""
 
-import functools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,14 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from rich.console import Console
 
 from efficient_jax import explain as maps
 from efficient_jax import models
 from efficient_jax.commands.explore import held_out
-from efficient_jax.data import decode, image_files, sampling
+from efficient_jax.data import image_files, sampling
+from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted
-from efficient_jax.experiment.dataset import load_run
+from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.predict import PREDICT_PIXELS
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.explain import trust
@@ -77,27 +76,26 @@ def explain(members: str = "", images: str = "mistakes", layer: str = "", workdi
     Raises:
         UserError: a member, image or layer does not exist, or the folder cannot be written.
     """
-    console = Console(markup=False, highlight=False)
     if not members:
         raise UserError("explain: --members=RUN[/STAGE],... is missing")
     folder = writable(Path(workdir), "--workdir")
     sections, figures = [], {}
     for name in members.split(","):
-        section, figures[name] = _explained(name, images, layer, console)
+        section, figures[name] = _explained(name, images, layer)
         sections.append(section)
     write_json(folder / "explain.json", figures)
     about = "Bright: the pixels that support a class (Grad-CAM), or to which a transformer attends."
     page = explanation.write_page(folder, title="Where networks look", about=about, members=sections)
-    console.print(f"page: {page}", soft_wrap=True)
+    log(f"page: {page}")
 
 
-def _explained(name: str, images: str, layer: str, console: Console) -> tuple[dict[str, Any], dict[str, Any]]:
+def _explained(name: str, images: str, layer: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns (section of a member on the page, its metrics)."""
     trained = Trained.open(name, "--members")
     if not trained.folder:
         raise UserError(f"--members: {name!r} is not a stage of a run; train one that starts from these weights")
     network = _network(trained, layer)
-    seen = _images(trained.folder, images, trained.spec, functools.partial(console.print, soft_wrap=True))
+    seen = _images(trained.folder, images, trained.spec)
     probabilities = network.probabilities(network.variables, seen.images)
     predicted = probabilities.argmax(1)
     truth = _truth(TASKS[trained.spec.task], seen.labels, probabilities)
@@ -157,7 +155,7 @@ def _in_batches(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _images(folder: Path, images: str, spec: ModelSpec, say: Callable[[str], None]) -> Seen:
+def _images(folder: Path, images: str, spec: ModelSpec) -> Seen:
     """Loads the images that --images names; raises a UserError that names the flag."""
     where, count = "--images", len(spec.classes)
     if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
@@ -168,20 +166,21 @@ def _images(folder: Path, images: str, spec: ModelSpec, say: Callable[[str], Non
         labels = TASKS[spec.task].unknown(len(pixels), count)
         about = f"{len(pixels):,} of the {counted(len(files), 'image')} below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
-    settings, source, split = load_run(folder.parent, "--members", say)
+    data = Data.reopen(folder.parent, "--members", log)
+    source = data.source
     if images == "mistakes":
-        ids, about = held_out(split)
+        ids, about = held_out(data.split)
     else:
         ids = np.array(images.split(","), int)[:CHOSEN]
         about = f"{counted(len(ids), 'image')} chosen; the network may have been trained on them."
         if ids.max() >= len(source.images):
             raise UserError(f"{where}: there is no image {ids.max()}; the run has {len(source.images):,}, from 0 on")
-        if len(missing := np.setdiff1d(ids, np.concatenate([*split.values()]))):
+        if len(missing := np.setdiff1d(ids, np.concatenate([*data.split.values()]))):
             raise UserError(
                 f"{where}: image {missing[0]}, {source.name(missing[0])!r}, was not used, or is gone or changed"
             )
     return Seen(
-        decode.resized(source.images[ids], settings[folder.name].get("size", 0)),
+        data.pixels(ids, spec),
         ["/".join(Path(source.name(index)).parts[-2:]) for index in ids],
         source.labels[ids],
         {name: values[ids] for name, values in source.objects.items()},

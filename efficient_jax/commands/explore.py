@@ -1,26 +1,25 @@
 """explore: shows data and augmentation before training, and the class bias of augmentation in trained members."""
 
-import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from efficient_jax import files
 from efficient_jax.commands.look import look
-from efficient_jax.data import cache, decode, label_errors
+from efficient_jax.data import cache, label_errors
 from efficient_jax.data.dataset import Source, fingerprint
+from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.experiment.config import Plan, plan
-from efficient_jax.experiment.dataset import load_data, load_run
+from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.experiment.stage_config import augment_blocks
-from efficient_jax.experiment.workdir import writable
+from efficient_jax.experiment.workdir import read_config, writable
 from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import bias, exploration
 from efficient_jax.tasks import TASKS, targets
@@ -69,21 +68,19 @@ def explore(
     Raises:
         UserError: the config is wrong, a member does not exist, or predictions are of other data.
     """
-    console = Console(markup=False, highlight=False)
     settings = config.to_dict()
     checked = plan(settings)
     folder = writable(Path(workdir), "--workdir")
     if control and not members:
         raise UserError("explore: --control is for --members=RUN[/STAGE],..., which is missing")
-    say = functools.partial(console.print, soft_wrap=True)
-    measured = [_member(name, "--members", say) for name in members.split(",") if members]
-    controlling = _member(control, "--control", say).classify if control else None
+    measured = [_member(name, "--members") for name in members.split(",") if members]
+    controlling = _member(control, "--control").classify if control else None
     for warning in checked.warnings:
-        console.print(f"warning: {warning}", soft_wrap=True)
+        log(f"warning: {warning}")
     key = jax.random.key(checked.seed)
     source, split = load_data(checked, folder.parent / cache.FOLDER)
     data, table = look(checked, settings, source, split, _suspects(predictions, source))
-    console.print(table)
+    console().print(table)
     page = exploration.write_page(
         folder,
         title=", ".join(settings["stages"]),
@@ -96,7 +93,7 @@ def explore(
         operations=preview.operations(_examples(source, split["labelled"], EXAMPLES), key),
         members=[_bias(member, controlling, key) for member in measured],
     )
-    console.print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
+    log(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)")
 
 
 def _suspects(stages: str, source: Source) -> list[tuple[int, int]]:
@@ -149,23 +146,23 @@ def _stages(
     return sections
 
 
-def _member(name: str, where: str, say: Callable[[str], None]) -> Member:
+def _member(name: str, where: str) -> Member:
     folder = stage_folder(Path(name), where)
-    settings, source, split = load_run(folder.parent, where, say)
-    if not TASKS[source.task].one_class:
+    data, classify = Data.reopen(folder.parent, where, log), Classifier.open(str(folder))
+    if not data.task.one_class:
         raise UserError(
-            f"{where}: {name!r} predicts {TASKS[source.task].labels} for each image; class bias is "
-            "measured for one class per image"
+            f"{where}: {name!r} predicts {data.task.labels} for each image; class bias is measured for one class per "
+            "image"
         )
-    ids, about = held_out(split)
+    ids, about = held_out(data.split)
     return Member(
         name=name,
-        classify=Classifier.open(str(folder)),
-        classes=source.classes,
-        images=decode.resized(source.images[ids], settings[folder.name].get("size", 0)),
-        labels=source.labels[ids],
+        classify=classify,
+        classes=data.source.classes,
+        images=data.pixels(ids, classify.network.spec),
+        labels=data.source.labels[ids],
         about_images=about,
-        augment=settings[folder.name]["augment"],
+        augment=read_config(folder.parent, where)[folder.name]["augment"],
     )
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
 from efficient_jax.data import dataset, decode, image_files
 from efficient_jax.data.class_names import writable
 from efficient_jax.data.framing import squash
+from efficient_jax.distributed import console
 from efficient_jax.errors import UserError
 from efficient_jax.inference.tta import IDENTITY, View
 from efficient_jax.training.classifier import Network, network
@@ -72,13 +72,12 @@ def walked(images: str, command: str) -> image_files.Walked:
     return found
 
 
-def read(files: Sequence[Path], members: Sequence[Network], console: Console, side: int = 0) -> Seen:
+def read(files: Sequence[Path], members: Sequence[Network], side: int = 0) -> Seen:
     """Decodes files and runs networks on them.
 
     Args:
         files: of the images.
         members: of one task, with the same classes; none: only thumbnails are made.
-        console: shows the progress.
         side: of the square thumbnails, in pixels; 0: none are kept.
 
     Raises: UserError where none can be read.
@@ -87,7 +86,7 @@ def read(files: Sequence[Path], members: Sequence[Network], console: Console, si
     kept: list[Path] = []
     probabilities, features, thumbnails, sizes, contents = [], [], [], [], []
     unreadable: dict[str, str] = {}
-    for chunk in track(_chunks(files), "reading images", -(-len(files) // CHUNK), console=console, transient=True):
+    for chunk in track(_chunks(files), "reading images", -(-len(files) // CHUNK), console=console(), transient=True):
         decoded = {  # once for all members with the same framing
             one: decode.decode_all(chunk.__getitem__, len(chunk), one) for one in dict.fromkeys(framings)
         }

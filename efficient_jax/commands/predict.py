@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from efficient_jax import settings
 from efficient_jax.commands import folder_images
 from efficient_jax.commands.folder_images import Seen
 from efficient_jax.data import decode, image_files
 from efficient_jax.data.class_names import writable
+from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.files import csv_text, write_text
 from efficient_jax.inference import predictions
@@ -41,7 +41,6 @@ def predict(
     Raises:
         UserError: a member or the folder does not exist, members do not fit each other, or no image can be read.
     """
-    console = Console(markup=False, highlight=False)
     path = Path(out)
     if top < 1:
         raise UserError(f"--top: {top} is too small; want 1 or more")
@@ -53,7 +52,7 @@ def predict(
     task = TASKS[networks[0].spec.task]
     if path.suffix not in predictions.SUFFIXES:
         raise UserError(f"--out: {out!r} is neither a .csv nor an .npz")
-    predicted = folder_images.read(files, networks, console)
+    predicted = folder_images.read(files, networks)
     mean = predicted.probabilities.mean(0)
     classes = networks[0].spec.classes
     try:
@@ -61,11 +60,11 @@ def predict(
         _write(path, predicted, mean, classes, top, task)
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
-    console.print(f"{counted(len(predicted.files), 'image')}: {path}", soft_wrap=True)
+    log(f"{counted(len(predicted.files), 'image')}: {path}")
     if predicted.unreadable:
-        console.print(f"left out {decode.listed(predicted.unreadable)}", soft_wrap=True)
+        log(f"left out {decode.listed(predicted.unreadable)}")
     for note in image_files.note(passed_over):
-        console.print(f"note: {note}", soft_wrap=True)
+        log(f"note: {note}")
 
 
 def _write(path: Path, predicted: Seen, mean: np.ndarray, classes: tuple[str, ...], top: int, task: Task) -> None:

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from rich.console import Console
 
 from efficient_jax.commands import folder_images, label_pool
 from efficient_jax.commands.label_pool import Pool
 from efficient_jax.data import decode, delimited, image_files
 from efficient_jax.data.class_names import is_no_label, writable
 from efficient_jax.data.framing import Framing
+from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.explore import features
 from efficient_jax.files import csv_text, write_text
@@ -57,7 +57,6 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
     Raises:
         UserError: the folder, a member or the table does not exist or does not fit, or fewer images are left.
     """
-    console = Console(markup=False, highlight=False)
     path = Path(out)
     _check_out(path)
     if count < 1:
@@ -71,7 +70,7 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
     if trained and not (task := TASKS[trained[0].spec.task]).one_class:
         raise UserError(f"--members: they predict {task.labels} for each image; want one class, or no members")
     first, about_features = features.available(networks[0] if networks else None)
-    seen = folder_images.read(found.files, networks or [*filter(None, [first])], console, THUMBNAIL)
+    seen = folder_images.read(found.files, networks or [*filter(None, [first])], THUMBNAIL)
     pool = label_pool.pool(seen, known, [label_pool.parts_of_run(member) for member in trained])
     left_out = pool.notes(len(seen.unreadable))
     if count > pool.free.sum():
@@ -98,12 +97,12 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
     for line in about:
-        console.print(line, soft_wrap=True)
+        log(line)
     if seen.unreadable:
-        console.print(f"left out {decode.listed(seen.unreadable)}", soft_wrap=True)
+        log(f"left out {decode.listed(seen.unreadable)}")
     for note in image_files.note(found.passed_over):
-        console.print(f"note: {note}", soft_wrap=True)
-    console.print(f"to label next: {path}, {page}", soft_wrap=True)
+        log(f"note: {note}")
+    log(f"to label next: {path}, {page}")
 
 
 def _choose(

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from efficient_jax import files
 from efficient_jax.commands.files import PROGRAM, load_config, run_file
+from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.experiment.config_keys import allow, departures
@@ -40,7 +39,6 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
     Raises:
         UserError: the file does not load, a trial does not fit the config, or the results cannot be written.
     """
-    console = Console(markup=False, highlight=False)
     module = run_file(sweep, "--sweep", "CONFIG", "trials")
     trials = trials_of(module)
     folder = Path(workdir or f"runs/{Path(sweep).stem}")
@@ -48,17 +46,17 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
     done = _succeeded(path)
     for number, trial in enumerate(trials, 1):
         if trial["id"] not in done:
-            console.print(f"trial {number}/{len(trials)}: {trial['group']}, {trial['overrides']}")
+            log(f"trial {number}/{len(trials)}: {trial['group']}, {trial['overrides']}")
             record = trial | _run(module, trial["overrides"], folder / trial["id"])
             _append(path, record)
             if "error" in record:
-                console.print(f"  failed: {record['error']}")
+                log(f"  failed: {record['error']}")
     done = _succeeded(path)
     records = [done[trial["id"]] for trial in trials if trial["id"] in done]
     markdown = described(records, module.get("COMPARISONS", ()))
-    console.out(markdown)
+    console().out(markdown)
     for file in _out_of_fold(records, folder, path):
-        console.print(f"out-of-fold predictions: {file}", soft_wrap=True)
+        log(f"out-of-fold predictions: {file}")
     if records:
         sweep_figure.write_figure(path.with_suffix(".svg"), records)
         about = (module["__doc__"] or "").strip()
@@ -70,7 +68,7 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
         )
         whole = f"{about}\n\n{markdown}\nEach trial by itself:\n\n```sh\n{commands}\n```\n"
         files.write_text(path.with_suffix(".md"), whole)
-    console.print(f"{len(records)} of {counted(len(trials), 'trial')} in {path}")
+    log(f"{len(records)} of {counted(len(trials), 'trial')} in {path}")
 
 
 def _out_of_fold(records: list[dict[str, Any]], folder: Path, results: Path) -> list[Path]:
@@ -246,7 +244,7 @@ def voted(folder: Path, split: str, images: int) -> dict[str, Any]:
         return {"correct": round(about["selection"][-1]["accuracy"] * images), "n": images}
     figures = list(about["members"].values())[-1]
     kept = ("correct", "n", "negative_log_likelihood", "calibration_error")
-    return {name: figures[name] for name in kept} | {"members": len(about["members"]) - 1}
+    return {name: figures[name] for name in kept if name in figures} | {"members": len(about["members"]) - 1}
 
 
 def _scored(result: dict[str, Any], split: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """train: trains the stages of a config in order, then prints the table and writes the report."""
 
 import datetime
-import functools
 import subprocess
 import sys
 from importlib import metadata
@@ -9,22 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
-from rich import get_console
-from rich.console import Console
 
 from efficient_jax import files
 from efficient_jax.commands.files import CHECKOUT, HOME
-from efficient_jax.data.dataset import Source, fingerprint
-from efficient_jax.distributed import is_first, join, wait
+from efficient_jax.distributed import console, is_first, join, log, wait
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dry_run import dry_run
 from efficient_jax.experiment.leaks import leaks, trained_before
 from efficient_jax.experiment.results import keep_leaks
-from efficient_jax.experiment.run import Run, prepare
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.workdir import check_data, claimed, keep_split
 from efficient_jax.report import page, tables
-from efficient_jax.tasks import TASKS
 from efficient_jax.training import stopping
 
 PACKAGES = ("efficient_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
@@ -54,49 +49,48 @@ def train(
     """
     if processes:
         join(processes, process, coordinator)
-    console = Console(markup=False, highlight=False, quiet=not is_first())
-    get_console().quiet = not is_first()
     settings = config.to_dict()
     checked = plan(settings)
     folder = Path(workdir)
-    say = functools.partial(console.print, soft_wrap=True)
-    with claimed(folder, settings), stopping.listening(say) as stop:
-        run = prepare(checked, folder, console)
+    with claimed(folder, settings), stopping.listening(log) as stop:
+        run = Run.open(checked, folder, console())
         dry_run(run)
         about = _about(run, settings)
-        check_data(folder, about["data"]["fingerprint"], about["data"]["generated_fingerprint"])
+        source, split, devices = run.data.source, run.data.split, run.data.devices
+        check_data(folder, run.fingerprint, run.generated_fingerprint)
         files.write_json(folder / "config.json", settings)
-        keep_split(folder, run.source, run.split)
+        keep_split(folder, source, split)
         if is_first() and not (folder / "run.json").exists():
-            near_copies = leaks(run.source, run.split)
-            keep_leaks(folder, run.source, near_copies)
+            near_copies = leaks(source, split)
+            keep_leaks(folder, source, near_copies)
             if diff := _git("diff", "--binary", "--no-ext-diff", "--no-color", "HEAD"):
                 (folder / "git.diff").write_bytes(diff)
-            about["data"]["leaks"] = [leak.said for leak in near_copies]
+            about["data"]["leaks"] = [leak.line for leak in near_copies]
             files.write_json(folder / "run.json", about)
         wait("run.json")
         about = files.read_json(folder / "run.json")
-        names = ", ".join(f"{len(ids)} {name}" for name, ids in run.split.items() if len(ids))
-        console.print(f"{folder}: {names} images; {len(run.devices)} x {run.devices[0].platform}")
-        for note in run.source.notes:
-            console.print(f"note: {note}", soft_wrap=True)
+        names = ", ".join(f"{len(ids)} {name}" for name, ids in split.items() if len(ids))
+        log(f"{folder}: {names} images; {len(devices)} x {devices[0].platform}")
+        for note in source.notes:
+            log(f"note: {note}")
         for leak in about["data"].get("leaks", ()):
-            console.print(f"warning: {leak}; compare the images in the report", soft_wrap=True)
-        for warning in (*checked.warnings, *trained_before(checked, run.source, run.split)):
-            console.print(f"warning: {warning}", soft_wrap=True)
+            log(f"warning: {leak}; compare the images in the report")
+        for warning in (*checked.warnings, *trained_before(checked, source, split)):
+            log(f"warning: {warning}")
         results = []
-        for stage in run.stages:
+        for stage in checked.stages:
             stop.check(f"before stage {stage.name!r}")
             if (folder / stage.name / "result.json").exists():
-                console.print(f"{stage.name}: finished before")
+                log(f"{stage.name}: finished before")
             results.append(run_stage(stage, run, stop))
         if is_first():
-            console.print(tables.stage_table(results))
-            console.print(f"report: {page.write_report(folder, TASKS[run.source.task].one_class)}", soft_wrap=True)
+            task = run.data.task
+            console().print(tables.stage_table(results, task.columns))
+            log(f"report: {page.write_report(folder, task.columns, task.one_class, not task.exclusive)}")
 
 
 def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
-    commit = _git("rev-parse", "HEAD").decode().strip()
+    commit, data = _git("rev-parse", "HEAD").decode().strip(), run.data
     return {
         "command": " ".join(["python", *sys.argv]),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -104,35 +98,17 @@ def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
         "git_dirty": bool(commit and _git("status", "--porcelain")),
         "git_untracked": _git("ls-files", "--others", "--exclude-standard").decode().splitlines(),
         "versions": {"python": sys.version.split()[0], **{name: metadata.version(name) for name in PACKAGES}},
-        "devices": [str(device) for device in run.devices],
+        "devices": [str(device) for device in data.devices],
         "data": {
             "source": config["data"]["source"]["name"],
-            "fingerprint": fingerprint(_given(run)),
-            "generated_fingerprint": fingerprint(_read(run)) if _has_folder(config) else "",
-            "classes": list(run.source.classes),
-            "task": run.source.task,
-            "notes": list(run.source.notes),
-            **{name: len(ids) for name, ids in run.split.items()},
+            "fingerprint": run.fingerprint,
+            "generated_fingerprint": run.generated_fingerprint,
+            "classes": list(data.source.classes),
+            "task": data.source.task,
+            "notes": list(data.source.notes),
+            **{name: len(ids) for name, ids in data.split.items()},
         },
     }
-
-
-def _given(run: Run) -> Source:
-    """Returns the dataset without generated images, which differ between seeds and folds."""
-    if "generated" not in run.split:
-        return run.source
-    count = len(run.source.images) - len(run.split["generated"])
-    return run.source._replace(images=run.source.images[:count], labels=run.source.labels[:count])
-
-
-def _has_folder(config: dict[str, Any]) -> bool:
-    return bool(config["data"].get("generated", {}).get("path"))
-
-
-def _read(run: Run) -> Source:
-    """Returns the images that were read from a folder of generated images."""
-    ids = run.split["generated"]
-    return Source(run.source.images[ids], run.source.labels[ids], run.source.classes)
 
 
 def _git(*arguments: str) -> bytes:

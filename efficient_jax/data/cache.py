@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from rich import get_console
 
 from efficient_jax.data import decode, framing
 from efficient_jax.data.decode import Decoded, Picture
 from efficient_jax.data.framing import Framing
+from efficient_jax.distributed import log
 from efficient_jax.errors import counted
 from efficient_jax.files import whole
 
@@ -81,7 +81,7 @@ def _read(file: Path) -> Decoded | None:
             images, rows, *metadata = (arrays[name] for name in ("images", "rows", "sizes", "contents"))
             return Decoded(images, rows, {int(row): why for row, why in unreadable.items()}, notes, *metadata)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        say(f"{file} is damaged ({error}): the images are decoded again")
+        log(f"{file} is damaged ({error}): the images are decoded again")
         return None
 
 
@@ -105,16 +105,7 @@ def _write(file: Path, decoded: Decoded) -> None:
             images, rows, _, _, sizes, contents = decoded
             np.savez(stream, images=images, rows=rows, sizes=sizes, contents=contents, about=np.array(about))
     except OSError as error:
-        say(f"decoded images are not kept in {file.parent}: {error.strerror}")
+        log(f"decoded images are not kept in {file.parent}: {error.strerror}")
     else:
         kept = counted(len(decoded.images), "decoded image is", "decoded images are")
-        say(f"{kept} kept in {file} for the next run")
-
-
-def say(line: str) -> None:
-    """Prints a line as it is, on the console that progress bars use.
-
-    Args:
-        line: text without markup.
-    """
-    get_console().print(line, markup=False, highlight=False, soft_wrap=True)
+        log(f"{kept} kept in {file} for the next run")

@@ -40,6 +40,20 @@ class Source(NamedTuple):
         return self.names[number] if self.names else f"image {number}"
 
 
+class Labelling(NamedTuple):
+    """What is known of images before they are decoded; each field as that of `Source`."""
+
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    fixed: Mapping[str, np.ndarray]
+    groups: np.ndarray | None
+    task: str
+    soft_labels: np.ndarray | None = None
+
+
+Labelled = Source | Labelling
+
+
 def of_images(
     decoded: Decoded,
     labels: np.ndarray,
@@ -113,8 +127,7 @@ def fingerprint(source: Source) -> str:
     Args:
         source: the dataset.
     """
-    digest = hashlib.sha256(repr(source.images.shape).encode() + b"".join(digests(source)))
-    digest.update(np.ascontiguousarray(source.labels).view(np.uint8).data)
+    digest = hashlib.sha256(_pixels_and_labels(source.images.shape, digests(source), source.labels))
     if source.soft_labels is not None:
         digest.update(source.soft_labels.tobytes())
     for name, ids in sorted(source.fixed.items()):
@@ -125,3 +138,17 @@ def fingerprint(source: Source) -> str:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return digest.hexdigest()[:16]
+
+
+def images_fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
+    """Returns the `fingerprint` of images that have labels and nothing else.
+
+    Args:
+        images: uint8 [n h w c].
+        labels: int32 [n ...].
+    """
+    return hashlib.sha256(_pixels_and_labels(images.shape, identity.digests(images), labels)).hexdigest()[:16]
+
+
+def _pixels_and_labels(shape: tuple[int, ...], digests: Sequence[bytes], labels: np.ndarray) -> bytes:
+    return repr(shape).encode() + b"".join(digests) + labels.tobytes()

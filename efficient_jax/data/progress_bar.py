@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from efficient_jax.distributed import console, log
 
 T = TypeVar("T")
 AFTER = 2.0  # seconds before the bar appears
@@ -21,21 +22,20 @@ def watched(parts: Iterable[T], what: str, each: int, total: int) -> Iterator[T]
         each: items in a part; the last may have fewer.
         total: items in all parts.
     """
-    console = get_console()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    bar = Progress(*columns, console=console, transient=True)
+    bar = Progress(*columns, console=console(), transient=True)
     task = bar.add_task(what, total=total)
     started = printed = time.perf_counter()
     try:
         for number, part in enumerate(parts, 1):
             yield part
             now, done = time.perf_counter(), min(number * each, total)
-            if console.is_terminal and now - started > AFTER:
+            if console().is_terminal and now - started > AFTER:
                 bar.start()
             bar.update(task, completed=done)
-            if not console.is_terminal and now - printed > LINE_EVERY:
-                console.print(f"{what}: {done:,} of {total:,}", markup=False, highlight=False)
+            if not console().is_terminal and now - printed > LINE_EVERY:
+                log(f"{what}: {done:,} of {total:,}")
                 printed = now
     finally:
-        if console.is_terminal:
+        if console().is_terminal:
             bar.stop()

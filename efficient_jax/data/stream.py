@@ -17,6 +17,7 @@ from efficient_jax.data import cache, decode, statistics
 from efficient_jax.data.decode import Decoded, Picture
 from efficient_jax.data.framing import Framing, squash
 from efficient_jax.data.identity import DIGEST, digest
+from efficient_jax.distributed import log
 from efficient_jax.errors import UserError
 from efficient_jax.files import write_npz
 
@@ -230,7 +231,7 @@ def _keep(table: Path, known: Known, unreadable: dict[int, str], notes: tuple[st
         about = json.dumps({"unreadable": list(unreadable.items()), "notes": notes})
         write_npz(table, known._asdict() | {"said": np.array(about)})
     except OSError as error:
-        cache.say(f"the metadata of the images is not cached in {table.parent}: {error.strerror}")
+        log(f"the metadata of the images is not cached in {table.parent}: {error.strerror}")
 
 
 def _kept(table: Path) -> tuple[Known, dict[int, str], tuple[str, ...]] | None:

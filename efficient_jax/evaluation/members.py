@@ -7,24 +7,32 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool
-from rich.console import Console
 
 from efficient_jax import files
 from efficient_jax.errors import UserError, counted
+from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.predict import predict_rows
-from efficient_jax.experiment.run import Run, at_size, reopened
 from efficient_jax.inference import predictions, tta
 from efficient_jax.inference.predictions import Predictions
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
-from efficient_jax.training import checkpoint, parallel
+from efficient_jax.training import batches, checkpoint, parallel
 from efficient_jax.training.predict import make_predict, through_views
 from efficient_jax.training.trained import Trained, stage_and_step
+from efficient_jax.types import Tree
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 WHERE = "--members"
+
+Log = Callable[[str], None]
+"""Shows a line."""
+Open = Callable[[Path], Data]
+"""(folder of a run) -> its images, see `run_opener`."""
+Predictor = Callable[[Tree, batches.Images, np.ndarray], np.ndarray]
+"""(variables, images as from `batches.place`, indices [n]) -> probabilities, float32 [n ... classes]."""
 
 
 class Member(NamedTuple):
@@ -35,7 +43,7 @@ class Member(NamedTuple):
     validation: Predictions | None  # None where its run has no validation images, and for files
     thresholds: tuple[float, ...]  # probability of each class from which on it is predicted; () without
     answers: np.ndarray  # int [n ...], predicted labels of the test images
-    about: Mapping[str, Any] = NOTHING  # origin of stored figures: stage and step, or members and weights; views
+    origin: Mapping[str, Any] = NOTHING  # of stored figures: stage and step, or members and weights; views
 
 
 def named(text: str) -> list[str]:
@@ -62,33 +70,33 @@ def named(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def member(name: str, console: Console, views: str = "none") -> Member:
+def member(name: str, open_run: Open, views: str = "none") -> Member:
     """Returns the predictions of a member. Those of a finished stage are on disk; otherwise its model is run.
 
     Args:
         name: RUN, RUN/STAGE, RUN/STAGE@STEP, or a file of predictions.
-        console: shows how the images of the run have changed since.
+        open_run: as from `run_opener`.
         views: test-time augmentation, as for `tta.parse_views`; other than "none" it runs the model of a stage.
 
     Raises: UserError for a name that is none of these.
     """
     if Path(name).suffix in predictions.SUFFIXES:
         test = predictions.read(Path(name), WHERE)
-        made = answering(name, test, None, (0.5,) * len(test.classes))
-        return made._replace(about={"file": name, "step": None, "views": None})
+        of_file = answering(name, test, None, (0.5,) * len(test.classes))
+        return of_file._replace(origin={"file": name, "step": None, "views": None})
     folder, step = stage_and_step(name, WHERE)
     if step is not None or views != "none" or not (folder / predictions.FILES["test"]).is_file():
-        made = by_model(Trained.open(name, WHERE), prepared(folder.parent, console), views)
+        result = by_model(Trained.open(name, WHERE), open_run(folder.parent), views)
     else:
         validation = folder / predictions.FILES["validation"]
-        made = answering(
+        result = answering(
             name,
             predictions.read(folder / predictions.FILES["test"], WHERE),
             predictions.read(validation, WHERE) if validation.is_file() else None,
             files.read_json(folder / "result.json").get("thresholds", ()),
         )
-    update = checkpoint.chosen(folder) if step is None else step
-    return made._replace(about={"stage": str(folder), "step": update, "views": views})
+    chosen = checkpoint.chosen(folder) if step is None else step
+    return result._replace(origin={"stage": str(folder), "step": chosen, "views": views})
 
 
 def answering(name: str, test: Predictions, validation: Predictions | None, thresholds: Sequence[float]) -> Member:
@@ -105,7 +113,7 @@ def answering(name: str, test: Predictions, validation: Predictions | None, thre
     return Member(name, test, validation, thresholds, task.answers(test.probabilities, thresholds))
 
 
-def aligned(members: Sequence[Member], say: Callable[[str], None]) -> list[Member]:
+def aligned(members: Sequence[Member], log: Log) -> list[Member]:
     """Returns members with the indices, order and labels of the test images of one of them.
 
     That is the first member of a run, or else the first with labels. Images are identified by content or name, see
@@ -114,7 +122,7 @@ def aligned(members: Sequence[Member], say: Callable[[str], None]) -> list[Membe
 
     Args:
         members: one or more.
-        say: shows a line on images that are left out.
+        log: shows a line on images that are left out.
 
     Raises: UserError where no member has labels, or only for some images, and where the images are not the same.
     """
@@ -128,88 +136,91 @@ def aligned(members: Sequence[Member], say: Callable[[str], None]) -> list[Membe
         )
     result = []
     for one in members:
-        more = None if (one.test.labels >= 0).any() else say
-        _, test = predictions.matched([known.test, one.test], [known.name, one.name], WHERE, more)
-        result.append(answering(one.name, test, one.validation, one.thresholds)._replace(about=one.about))
+        left_out = None if (one.test.labels >= 0).any() else log
+        _, test = predictions.matched([known.test, one.test], [known.name, one.name], WHERE, left_out)
+        result.append(answering(one.name, test, one.validation, one.thresholds)._replace(origin=one.origin))
     return result
 
 
-@functools.lru_cache(maxsize=1)
-def prepared(workdir: Path, console: Console) -> Run:
-    """Returns a run with its images and its split, on the devices; the last one is kept in memory.
+def run_opener(log: Log) -> Open:
+    """Returns a function that opens the images of a run; those of the last run stay in memory.
 
     Args:
-        workdir: folder of the run.
-        console: shows how its images have changed since.
-
-    Raises: UserError as `run.reopened`.
+        log: shows how the images of a run have changed since.
     """
-    return reopened(workdir, WHERE, console)
+    return functools.lru_cache(maxsize=1)(lambda workdir: Data.reopen(workdir, WHERE, log))
 
 
-def run_of_stage(trained: Trained, console: Console) -> Run:
-    """Returns the run of a trained stage, see `prepared`.
+def data_of(trained: Trained, open_run: Open) -> Data:
+    """Returns the images of the run of a trained stage, see `Data.reopen`.
 
     Args:
         trained: the stage.
-        console: shows how the images of the run have changed since.
+        open_run: as from `run_opener`.
 
-    Raises: UserError for packaged weights, which belong to no run, and as `prepared`.
+    Raises: UserError for packaged weights, which belong to no run, and as `Data.reopen`.
     """
     if trained.folder is None:
         raise UserError(f"{WHERE}: {trained.name!r} is not a stage of a run, so it has no test images")
-    return prepared(trained.folder.parent, console)
+    return open_run(trained.folder.parent)
 
 
-def by_model(trained: Trained, run: Run, views: str = "none") -> Member:
-    """Runs a model on the test and validation images of a run.
+def predictor(spec: ModelSpec, devices: Sequence[jax.Device], views: str = "none") -> Predictor:
+    """Returns a function that predicts images with weights of a network; it compiles once.
 
     Args:
-        trained: the model.
-        run: its run, as from `prepared`.
+        spec: of the network.
+        devices: on which it runs; those that hold the images.
         views: test-time augmentation, as for `tta.parse_views`.
 
     Raises: UserError for unknown views, and for a hard vote where an image can have several labels.
     """
-    _, apply = trained.spec.build()
-    task = TASKS[trained.spec.task]
-    seen_views, vote = tta.parse_views(views, "--tta")
+    _, apply = spec.build()
+    task = TASKS[spec.task]
     if views != "none":
-        apply = through_views(apply, seen_views, task, vote)
-    predict = make_predict(apply, run.devices, task)
-    resized = at_model_size(run, trained.spec)
-    placed = parallel.replicate(trained.variables, run.devices)
-    predicted: dict[str, Predictions] = {}
-    for split in predictions.FILES:
-        if len(ids := run.split[split]):
-            probabilities = predict_rows(predict, placed, ids, resized)
-            predicted[split] = predictions.gather(run.source, ids, probabilities)._replace(shares=vote == "hard")
+        parsed_views, vote = tta.parse_views(views, "--tta")
+        apply = through_views(apply, parsed_views, task, vote)
+    predict = make_predict(apply, devices, task)
+
+    def probabilities(variables: Tree, images: batches.Images, ids: np.ndarray) -> np.ndarray:
+        return predict_rows(predict, parallel.replicate(variables, devices), images, ids, devices)
+
+    return probabilities
+
+
+def by_model(trained: Trained, data: Data, views: str = "none") -> Member:
+    """Runs a model on the test and validation images of a run.
+
+    Args:
+        trained: the model.
+        data: images of its run, as from `data_of`.
+        views: test-time augmentation, as for `tta.parse_views`.
+
+    Raises: UserError as `predictor`.
+    """
+    predict = predictor(trained.spec, data.devices, views)
+    images, shares = data.for_model(trained.spec).images, tta.parse_views(views, "--tta")[1] == "hard"
+    predicted = {
+        split: predictions.gather(data.source, ids, predict(trained.variables, images, ids))._replace(shares=shares)
+        for split in predictions.FILES
+        if len(ids := data.split[split])
+    }
     return answering(trained.name, predicted["test"], predicted.get("validation"), trained.spec.thresholds)
 
 
-def at_model_size(run: Run, spec: ModelSpec) -> Run:
-    """Returns a run with its images resized to those of a model.
-
-    Args:
-        run: as from `prepared`.
-        spec: of the model.
-    """
-    return run if spec.image_shape == run.source.images.shape[1:] else at_size(run, spec.image_shape[0])
-
-
-def run_of(names: Sequence[str], console: Console) -> Run | None:
-    """Returns the run of the first member that belongs to one, see `prepared`.
+def first_data(names: Sequence[str], open_run: Open) -> Data | None:
+    """Returns the images of the run of the first member that belongs to one, see `Data.reopen`.
 
     Args:
         names: as for `member`.
-        console: shows how the images of the run have changed since.
+        open_run: as from `run_opener`.
 
     Returns: None where all members are files, or stages without the rest of their run.
 
-    Raises: UserError as `prepared`.
+    Raises: UserError as `Data.reopen`.
     """
     workdir = next(filter(None, map(run_folder, names)), None)
-    return prepared(workdir, console) if workdir else None
+    return open_run(workdir) if workdir else None
 
 
 def run_folder(name: str) -> Path | None:

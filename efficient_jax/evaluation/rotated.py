@@ -2,55 +2,57 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from rich.console import Console
 
 from efficient_jax.augment.kernels import matrices, resample
-from efficient_jax.data.dataset import Source
-from efficient_jax.evaluation.members import WHERE, answered_rightly, at_model_size, by_model, run_of_stage
+from efficient_jax.evaluation.members import WHERE, Open, data_of, predictor
 from efficient_jax.training import batches
 from efficient_jax.training.trained import Trained
 
 BATCH = 256  # images that are rotated together
 
 
-def rotated(name: str, degrees: Sequence[float], console: Console, views: str = "none") -> list[dict[str, Any]]:
+class Rotated(NamedTuple):
+    """Right predictions on rotated images."""
+
+    degrees: float
+    correct: float  # the mean of both directions, which have the same images
+    n: int
+
+
+def rotated(name: str, degrees: Sequence[float], open_run: Open, views: str = "none") -> list[Rotated]:
     """Counts right predictions on rotated test images. Pixels from outside the image are black.
 
     Args:
         name: of a trained stage, as for `Trained.open`.
         degrees: angles; for each the images are rotated clockwise and counter-clockwise.
-        console: shows how the images of the run have changed since.
+        open_run: as from `members.run_opener`.
         views: test-time augmentation, as for `tta.parse_views`.
 
-    Returns: for 0 and every angle "degrees", "correct", the mean number of right predictions of both directions, and
-        "n", the number of images.
+    Returns: the counts for 0 and for every angle.
 
-    Raises: UserError for a name without a trained stage, and as `members.by_model`.
+    Raises: UserError for a name without a trained stage, and as `members.data_of` and `members.predictor`.
     """
     trained = Trained.open(name, WHERE)
-    run = run_of_stage(trained, console)
-    seen, ids = at_model_size(run, trained.spec), run.split["test"]
-    none = np.arange(0)
+    data = data_of(trained, open_run)
+    ids, images = data.split["test"], data.for_model(trained.spec).source.images
+    labels, predict = data.source.labels[ids], predictor(trained.spec, data.devices, views)
 
     @jax.jit
     @functools.partial(jax.vmap, in_axes=(0, None))
     def turn(image: jax.Array, angle: float) -> jax.Array:
         return resample.warp(image, matrices.rotation(angle)[:2])
 
-    def right(angle: float) -> int:
-        parts = [seen.source.images[ids[i : i + BATCH]] for i in range(0, len(ids), BATCH)]
-        images = np.concatenate([np.asarray(turn(part, angle)) for part in parts])
-        source = Source(images, seen.source.labels[ids], seen.source.classes, task=seen.source.task)
-        split = {"test": np.arange(len(ids)), "validation": none}
-        rotated = seen._replace(source=source, split=split, images=batches.place(images, run.devices))
-        return int(answered_rightly(by_model(trained, rotated, views)).sum())
+    def correct(angle: float) -> int:
+        parts = (images[ids[i : i + BATCH]] for i in range(0, len(ids), BATCH))
+        turned = np.concatenate([np.asarray(turn(part, angle)) for part in parts])
+        placed = batches.place(turned, data.devices)
+        probabilities = predict(trained.variables, placed, np.arange(len(ids)))
+        answers = data.task.answers(probabilities, trained.spec.thresholds)
+        return int(data.task.correct(answers, labels).sum())
 
     directions = {angle: (angle, -angle) if angle else (0.0,) for angle in (0.0, *degrees)}
-    return [  # the mean: both directions have the same images
-        {"degrees": angle, "correct": sum(map(right, both)) / len(both), "n": len(ids)}
-        for angle, both in directions.items()
-    ]
+    return [Rotated(angle, sum(map(correct, both)) / len(both), len(ids)) for angle, both in directions.items()]

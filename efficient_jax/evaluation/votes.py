@@ -41,9 +41,9 @@ def together(members: Sequence[Member], vote: str, weights: Sequence[float]) -> 
         parts[split] = several[0]._replace(probabilities=probabilities, shares=voted)
     thresholds = np.average([member.thresholds for member in members], 0, shares).tolist() if task.thresholds else ()
     joint = answering(f"{vote} vote of {len(members)}", parts["test"], parts.get("validation"), thresholds)
-    views = [member.about.get("views") for member in members]
-    about = {"vote": vote, "members": [member.name for member in members], "weights": shares.tolist(), "step": None}
-    joint = joint._replace(about=about | {"views": views[0] if len(set(views)) == 1 else views})
+    views = [member.origin.get("views") for member in members]
+    origin = {"vote": vote, "members": [member.name for member in members], "weights": shares.tolist(), "step": None}
+    joint = joint._replace(origin=origin | {"views": views[0] if len(set(views)) == 1 else views})
     return joint if task.thresholds else joint._replace(answers=answers["test"])
 
 

@@ -35,6 +35,16 @@ class Plan(NamedTuple):
     stages: tuple[StageConfig, ...]
     warnings: tuple[str, ...]  # lines to show before training
 
+    @property
+    def by_name(self) -> dict[str, StageConfig]:
+        """The stages by their names."""
+        return {stage.name: stage for stage in self.stages}
+
+    @property
+    def framing(self) -> dict[str, Any]:
+        """How the source crops and resizes the files of images; {} where it reads arrays."""
+        return {key: value for key, value in self.source[1].items() if key in ("fit", "crop", "interpolation")}
+
 
 def plan(config: Mapping[str, Any]) -> Plan:
     """Checks a config.

@@ -164,12 +164,12 @@ def _augment_blocks(path: Path, augment: Mapping[str, Any]) -> Iterator[Block]:
     """The block itself, and one for each operation that is named in it, also those that operations name."""
     ops = inspect.Parameter("ops", inspect.Parameter.KEYWORD_ONLY, default=(), annotation=tuple)
     yield Block(path, {"ops": ops}, {"ops": "names of operations, or of blocks beside it, applied in this order"})
-    waiting, seen = list(augment.get("ops", ())), set()
+    waiting, visited = list(augment.get("ops", ())), set()
     while waiting:
         name = waiting.pop(0)
-        if not isinstance(name, str) or name in seen:
+        if not isinstance(name, str) or name in visited:
             continue
-        seen.add(name)
+        visited.add(name)
         block = _at(augment, (name,))
         op = block.get("op", name)
         function = choose(op, pipelines.KNOWN, f"config.{'.'.join(path)}.ops")

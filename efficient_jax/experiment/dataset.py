@@ -1,6 +1,9 @@
-"""Loads the dataset of an experiment and splits it."""
+"""The dataset of an experiment: loads it, splits it, and loads it again for a run that was trained."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,25 +11,26 @@ import jax
 import numpy as np
 
 from efficient_jax import distributed, files
-from efficient_jax.data import cache, dataset, decode, leakage
+from efficient_jax.data import cache, dataset, decode, leakage, objects
 from efficient_jax.data.sources import PICTURES, SOURCES
 from efficient_jax.data.split import notes as split_notes
 from efficient_jax.data.split import split as split_images
-from efficient_jax.data.stream import Feed
+from efficient_jax.data.stratification import Stratification
+from efficient_jax.data.stream import Feed, Streamed
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment import split_table
 from efficient_jax.experiment.config import Plan, plan
 from efficient_jax.experiment.leaks import listed
-from efficient_jax.experiment.stage_config import StageConfig
+from efficient_jax.experiment.streams import check_labels
 from efficient_jax.experiment.workdir import read_config
-from efficient_jax.methods import METHODS
-from efficient_jax.settings import choose
-from efficient_jax.tasks import TASKS, targets
+from efficient_jax.models.spec import ModelSpec
+from efficient_jax.tasks import TASKS, Task
+from efficient_jax.training import batches, parallel
 
 NO_TEST = "config.data.test: 0 asked, and the source has no test images of its own; say how many"
 
-Check = Callable[[dataset.Source, Mapping[str, np.ndarray]], Any]
-"""`check(source, split)` raises a UserError for images that do not fit a plan."""
+Check = Callable[[dataset.Labelled, Mapping[str, np.ndarray]], Any]
+"""`check(labelled, split)` raises a UserError for images that do not fit a plan."""
 
 
 def load_data(
@@ -39,7 +43,7 @@ def load_data(
     Args:
         plan: the checked config.
         cache: folder for decoded images, or for the metadata of streamed ones; None: none.
-        check: called before decoding, with a source without pixels and its split.
+        check: called before decoding, with the labels and the split.
 
     Returns: (images, part -> indices of its images).
 
@@ -51,16 +55,15 @@ def load_data(
     def check_known(
         labels: np.ndarray, classes: tuple[str, ...], tests: int, groups: np.ndarray | None, task: str
     ) -> None:
-        no_pixels = np.broadcast_to(np.uint8(0), (len(labels), 1, 1, 1))
         fixed_parts = {"test": np.arange(len(labels) - tests, len(labels))} if tests else {}
-        source = dataset.Source(no_pixels, labels, classes, fixed_parts, groups=groups, task=task)
+        known = dataset.Labelling(labels, classes, fixed_parts, groups, task)
         if not TASKS[task].one_class:  # iterative stratification of many labels takes as long as decoding
             for stage in plan.stages if check else ():
-                check_labels(stage, source)
+                check_labels(stage, known)
             return
-        split = _split(plan, source, None)
+        split = _split(plan, known, None)
         if check:
-            check(source, split)
+            check(known, split)
 
     source, hashes = _source(plan, cache, check_known)
     split = _split(plan, source, _by_content(hashes))
@@ -69,45 +72,104 @@ def load_data(
         source = _noted(source, f"left out {counted(left_out, 'image')} whose groups are held out")
     source, split = _without_test_images(plan, source, split, hashes)
     sizes = plan.split["labels_per_class"], plan.split["folds"]
-    for note in split_notes(split, source.labels, source.classes, *sizes):
+    for note in split_notes(split, source.labels, source.classes, *sizes, _stratification(source)):
         source = _noted(source, note)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := leakage.contradictions(hashes, source.labels, labelled):
-        source = _noted(source, f"equal images have different labels: {listed(pairs, source)}")
+        source = _noted(source, f"equal images have different labels: {listed(pairs, source.name)}")
     return source, split
 
 
-def load_run(
-    run: Path, where: str, say: Callable[[str], None]
-) -> tuple[dict[str, Any], dataset.Source, dict[str, np.ndarray]]:
-    """Loads the images of a run with the parts in its `split.csv`: nothing is drawn again.
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The images of a run with their split, and the devices on which they are predicted.
 
     Args:
-        run: folder of the run.
-        where: the flag that an error names.
-        say: shows a line on images that were added, renamed, relabelled or removed since.
-
-    Returns: (its config, images by the indices of the run, part -> indices of its images).
-
-    Raises: UserError if there is no run, or a test or validation image is gone or changed.
+        source: the dataset.
+        split: part -> indices of its images.
+        devices: those that hold the images.
     """
-    settings = read_config(run, where)
-    if not (run / "run.json").is_file():
-        raise UserError(f"{where}: {str(run)!r} has no run.json, so its classes are not known; give a run of `train`")
-    about = files.read_json(run / "run.json")["data"]
-    classes = tuple(about["classes"])
-    table = split_table.read(run, classes, TASKS[about["task"]], where)
-    source, _ = _source(plan(settings)._replace(devices=0), run.parent / cache.FOLDER)
-    return settings, *split_table.restored(source, table, classes, run, where, say)
+
+    source: dataset.Source
+    split: dict[str, np.ndarray]
+    devices: Sequence[jax.Device]
+
+    @classmethod
+    def reopen(cls, run: Path, where: str, log: Callable[[str], None]) -> "Data":
+        """Loads the images of a run that was trained, with the parts in its `split.csv`: nothing is drawn again.
+
+        Args:
+            run: folder of the run.
+            where: the flag that an error names.
+            log: shows a line on images that were added, renamed, relabelled or removed since.
+
+        Returns: the images by the indices of the run.
+
+        Raises: UserError if there is no run, or a test or validation image is gone or changed.
+        """
+        config = read_config(run, where)
+        if not (run / "run.json").is_file():
+            raise UserError(
+                f"{where}: {str(run)!r} has no run.json, so its classes are not known; give a run of `train`"
+            )
+        record = files.read_json(run / "run.json")["data"]
+        classes = tuple(record["classes"])
+        table = split_table.read(run, classes, TASKS[record["task"]], where)
+        source, _ = _source(plan(config)._replace(devices=0), run.parent / cache.FOLDER)
+        source, split = split_table.restored(source, table, classes, run, where, log)
+        return cls(source, split, parallel.pick_devices({}, 0))
+
+    @functools.cached_property
+    def images(self) -> batches.Images:
+        """The images, copied to every device by the first use of them, or streamed."""
+        return batches.place(self.source.images, self.devices)
+
+    @property
+    def task(self) -> Task:
+        """What the labels are."""
+        return TASKS[self.source.task]
+
+    def resized(self, size: int) -> "Data":
+        """Returns the data with images and objects resized to squares.
+
+        Args:
+            size: height and width in pixels; 0: images stay as they are.
+        """
+        images = self.source.images
+        resized = images.resized(size) if isinstance(images, Streamed) else decode.resized(images, size)
+        if resized is images:
+            return self
+        h, w = images.shape[1:3]
+        placed_objects = objects.resized(self.source.objects, w, h, size)
+        return dataclasses.replace(self, source=self.source._replace(images=resized, objects=placed_objects))
+
+    def for_model(self, spec: ModelSpec) -> "Data":
+        """Returns the data with images of the size that a network takes.
+
+        Args:
+            spec: of the network.
+        """
+        return self if spec.image_shape == self.source.images.shape[1:] else self.resized(spec.image_shape[0])
+
+    def pixels(self, ids: np.ndarray, spec: ModelSpec) -> np.ndarray:
+        """Returns some images of the size that a network takes, uint8 [m h w c]; the others are not resized.
+
+        Args:
+            ids: int [m], indices of the images.
+            spec: of the network.
+        """
+        same = spec.image_shape == self.source.images.shape[1:]
+        return decode.resized(self.source.images[ids], 0 if same else spec.image_shape[0])
 
 
-def _split(plan: Plan, source: dataset.Source, order: np.ndarray | None) -> dict[str, np.ndarray]:
+def _split(plan: Plan, labelled: dataset.Labelled, order: np.ndarray | None) -> dict[str, np.ndarray]:
     split = split_images(
-        source.labels,
-        source.classes,
+        labelled.labels,
+        labelled.classes,
+        _stratification(labelled),
         seed=plan.seed,
-        fixed=source.fixed,
-        groups=source.groups,
+        fixed=labelled.fixed,
+        groups=labelled.groups,
         order=order,
         **plan.split,
     )
@@ -116,18 +178,25 @@ def _split(plan: Plan, source: dataset.Source, order: np.ndarray | None) -> dict
     return split
 
 
+def _stratification(labelled: dataset.Labelled) -> Stratification:
+    task = TASKS[labelled.task]
+    if not task.stratification:
+        raise UserError(f"config.data.source: images with {task.labels} cannot be split; there are no methods for them")
+    return task.stratification
+
+
 def _check_sizes(plan: Plan) -> None:
     """Checks that a source of files has test images of its own, or that `config.data.test` asks for some; not both."""
     name, settings = plan.source
     if name not in PICTURES:
         return
     setting = "test_split" if name == "tfds" else "test_path"
-    own, asked = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
-    if not own and not asked:
+    own, size = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
+    if not own and not size:
         raise UserError(f"{NO_TEST}, or where they are with config.data.source.{setting}")
-    if own and asked:
+    if own and size:
         raise UserError(
-            f"config.data.test: {asked} asked, but the source has test images of its own, "
+            f"config.data.test: {size} asked, but the source has test images of its own, "
             f"config.data.source.{setting}={own}; say 0"
         )
 
@@ -157,47 +226,11 @@ def _room(devices: int) -> int:
 
 def _room_here(devices: int) -> int:
     used = jax.local_devices()[: devices or None]
-    about = used[0].memory_stats()
-    if not about:  # CPU: the copies of all devices share the memory with the host's
+    memory = used[0].memory_stats()
+    if not memory:  # CPU: the copies of all devices share the memory with the host's
         return decode.free_memory() // (2 * (1 + len(used)))
-    unused: int = about["bytes_limit"] - about["bytes_in_use"]
+    unused: int = memory["bytes_limit"] - memory["bytes_in_use"]
     return min(decode.free_memory(), unused) // 2
-
-
-def streams(stage: StageConfig, source: dataset.Source, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the images of each stream of a stage.
-
-    Args:
-        stage: its config.
-        source: the dataset.
-        split: part -> indices of its images.
-
-    Returns: stream -> indices of its images, without those of omitted classes.
-
-    Raises: UserError for an omitted class that does not exist, and for `omit` where images have no labels.
-    """
-    where = f"config.{stage.name}.omit"
-    for stream in stage.batch if stage.omit else ():
-        labels = source.labels[split[stream]]
-        if unknown := int((~TASKS[source.task].known(labels)).sum()):
-            images = counted(unknown, f"image of the {stream} stream has", f"images of the {stream} stream have")
-            raise UserError(f"{where}: needs labels, but {images} none")
-    return {stream: without_omitted(stage, source, split[stream]) for stream in stage.batch}
-
-
-def without_omitted(stage: StageConfig, source: dataset.Source, ids: np.ndarray) -> np.ndarray:
-    """Returns indices without the images of classes that a stage omits.
-
-    Args:
-        stage: its config.
-        source: the dataset.
-        ids: indices of labelled images.
-
-    Raises: UserError for an omitted class that does not exist.
-    """
-    class_indices = dict(zip(source.classes, range(len(source.classes)), strict=True))
-    omitted = [choose(name, class_indices, f"config.{stage.name}.omit") for name in stage.omit]
-    return ids[~targets(source, ids)[:, omitted].any(1)] if omitted else ids
 
 
 def _without_test_images(
@@ -210,7 +243,7 @@ def _without_test_images(
     if not any(counts.values()):
         return source, split
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    what = f"a test image, pixel for pixel ({shown}): {listed(list(copies.items()), source)}"
+    what = f"a test image, pixel for pixel ({shown}): {listed(list(copies.items()), source.name)}"
     if plan.duplicates == "refuse":
         raise UserError(
             f"config.data: {counted(sum(counts.values()), 'image equals', 'images equal')} {what}; remove "
@@ -220,6 +253,7 @@ def _without_test_images(
     new_split = split_images(
         source.labels[rest],
         source.classes,
+        _stratification(source),
         seed=plan.seed,
         fixed={"test": np.searchsorted(rest, split["test"])},
         groups=None if source.groups is None else source.groups[rest],
@@ -238,52 +272,3 @@ def _by_content(hashes: list[bytes]) -> np.ndarray:
 
 def _noted(source: dataset.Source, note: str) -> dataset.Source:
     return source._replace(notes=(*source.notes, note))
-
-
-def check_streams(
-    plan: Plan, source: dataset.Source, split: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, np.ndarray]]:
-    """Checks the stages of a plan against its dataset.
-
-    Args:
-        plan: the checked config.
-        source: the dataset.
-        split: part -> indices of its images.
-
-    Returns: stage -> stream -> indices of its images.
-
-    Raises: UserError for a method that does not fit the labels, for a stream without images, and as `streams`.
-    """
-    for stage in plan.stages:
-        check_labels(stage, source)
-    rows = {stage.name: streams(stage, source, split) for stage in plan.stages}
-    for stage in plan.stages:
-        for stream, size in stage.batch.items():
-            if not len(rows[stage.name][stream]):
-                raise UserError(
-                    f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
-                    "config.data.labels_per_class, or add images without a label"
-                )
-        if stage.method.correct and not len(split["unlabelled"]):
-            raise UserError(f"config.{stage.name}.method: {stage.method_name!r} needs images without labels; none is")
-    return rows
-
-
-def check_labels(stage: StageConfig, source: dataset.Source) -> None:
-    """Checks that a stage can learn from the labels of a dataset.
-
-    Args:
-        stage: its config.
-        source: the dataset.
-
-    Raises: UserError for a method, or a balanced batch, that does not fit its task.
-    """
-    labels = TASKS[source.task].labels
-    if source.task != "classification" and not stage.method.needs("task"):
-        fitting = " or ".join(repr(name) for name, method in METHODS.items() if method.needs("task"))
-        raise UserError(
-            f"config.{stage.name}.method: {stage.method_name!r} does not fit data with {labels} for each image; "
-            f"take {fitting}"
-        )
-    if stage.balanced and not TASKS[source.task].one_class:
-        raise UserError(f"config.{stage.name}.batch.balanced: images with {labels} are in no one class")

@@ -15,7 +15,6 @@ from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import build_program
-from efficient_jax.tasks import TASKS
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import loss_context
 from efficient_jax.types import Tree
@@ -31,7 +30,7 @@ def dry_run(run: Run) -> None:
         fit, and images too small for the model.
     """
     shapes: dict[str, Tree] = {}
-    for config in run.stages:
+    for config in run.plan.stages:
         shapes[config.name] = _traced(Stage.open(config, run, shapes), shapes)
 
 
@@ -53,10 +52,9 @@ def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:
         error.add_note(f"while {where} was traced")
         raise
     if config.init in earlier:
-        start = next(other for other in run.stages if other.name == config.init)
-        initialise.check(start.model, earlier[config.init], config, variables)
+        initialise.check(run.plan.by_name[config.init].model, earlier[config.init], config, variables)
     elif config.init:
-        initialise.variables(config, variables, run.source.classes, stage.spec.input_shape, run.trained)
+        initialise.variables(config, variables, run.data.source.classes, stage.spec.input_shape, run.trained)
     return variables
 
 
@@ -74,30 +72,29 @@ def _shapes(stage: Stage) -> Tree:
 def _check_pixels(module: Any, variables: Tree, shape: tuple[int, ...]) -> None:
     """Checks that pixels are left before the head: the mean over no pixels is NaN."""
     images = jax.ShapeDtypeStruct((1, *shape), np.float32)
-    _, seen = jax.eval_shape(lambda v, x: module.apply(v, x, train=False), variables, images)
-    if gone := [name for name, value in seen.items() if 0 in value.shape]:
+    _, intermediates = jax.eval_shape(lambda v, x: module.apply(v, x, train=False), variables, images)
+    if gone := [name for name, value in intermediates.items() if 0 in value.shape]:
         raise ValueError(f"no pixels are left at {gone[0]!r}; take larger images")
 
 
 def _trace_step(stage: Stage, variables: Tree) -> None:
     """Traces the loss of a step on two images of each stream, on one device."""
-    config, run, method = stage.config, stage.run, stage.config.method
-    h, w = run.source.images.shape[1:3]
-    two = {name: values[:2] for name, values in run.source.objects.items()}
+    config, run, method, data = stage.config, stage.run, stage.config.method, stage.run.data
+    h, w = data.source.images.shape[1:3]
+    two = {name: values[:2] for name, values in data.source.objects.items()}
     examples = objects.resized(two, w, h, config.size) | {
         "image": np.zeros((2, *stage.spec.image_shape), np.uint8),
-        "label": np.zeros((2, len(run.source.classes)), np.float32),
+        "label": np.zeros((2, len(data.source.classes)), np.float32),
         "index": np.arange(2, dtype=np.int32),
     }
     batch = dict.fromkeys(config.batch, examples)
-    task = TASKS[run.source.task]
-    if task.pseudo_labels and method.pseudo_labels:  # with probabilities that reach every threshold
-        task.pseudo_labels(np.eye(2, dtype=np.float32), run.seed, **run.resolved[config.name].pseudo_labels)
+    if data.task.pseudo_labels and method.pseudo_labels:  # with probabilities that reach every threshold
+        data.task.pseudo_labels(np.eye(2, dtype=np.float32), run.plan.seed, **run.resolved[config.name].pseudo_labels)
     program = build_program(stage, variables)
     model_state = {name: tree for name, tree in variables.items() if name != "params"}
     if method.memory:
         model_state["memory"] = method.memory({stream: np.arange(2) for stream in batch}, 2)
-    counts = jnp.ones(len(run.source.classes))
+    counts = jnp.ones(len(data.source.classes))
     context = loss_context({"step": np.int32(0), "ema": variables}, stage.teacher_variables, counts, stage.steps)
     keys = dict.fromkeys(batch, jax.random.split(jax.random.key(0)))
     on_a_device = jax.vmap(program.loss_fn, in_axes=None, axis_name=parallel.AXIS, axis_size=1)
@@ -106,7 +103,7 @@ def _trace_step(stage: Stage, variables: Tree) -> None:
 
 def _try_fit(stage: Stage) -> None:
     """Fits a head to four images."""
-    method, labels = stage.config.method, np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
+    method, labels, run = stage.config.method, np.eye(2, dtype=np.float32)[[0, 1, 0, 1]], stage.run
     assert method.fit
-    task = TASKS[stage.run.source.task]
-    method.fit(np.eye(4, dtype=np.float32), labels, stage.run.seed, None, task, **stage.config.method_settings)
+    settings = stage.config.method_settings
+    method.fit(np.eye(4, dtype=np.float32), labels, run.plan.seed, None, run.data.task, **settings)

@@ -1,6 +1,6 @@
 """Leaks: held-out images that equal, or nearly equal, images that a model learns from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ SMALL = 32  # pixels
 class Leak(NamedTuple):
     """Images that are nearly equal and in different parts of a split."""
 
-    said: str  # the line that is shown
+    line: str  # the line that is shown
     pairs: np.ndarray  # int [p 2], indices of the held-out image and of the other
     distances: np.ndarray  # [p], see `data.leakage`
 
@@ -46,7 +46,7 @@ def leaks(source: dataset.Source, split: Mapping[str, np.ndarray]) -> list[Leak]
         if len(near.pairs):
             count = len(np.unique(near.pairs[:, 0]))
             what = counted(count, f"{held_out} image nearly equals", f"{held_out} images nearly equal")
-            line = f"{what} {other_name} images: {listed(near.pairs.tolist(), source)}"
+            line = f"{what} {other_name} images: {listed(near.pairs.tolist(), source.name)}"
             result.append(Leak(line, *near))
     return result
 
@@ -74,10 +74,12 @@ def trained_before(plan: Plan, source: dataset.Source, split: Mapping[str, np.nd
             run = Path(reference).parent
             if reference in own or not all((run / name).is_file() for name in (split_table.FILE, "run.json")):
                 continue
-            about = files.read_json(run / "run.json")["data"]
-            table = split_table.read(run, about["classes"], TASKS[about["task"]], "split")
-            learned_from = {one for one, part in zip(table.contents, table.parts, strict=True) if part == "labelled"}
-            if both := len(tested & learned_from):
+            record = files.read_json(run / "run.json")["data"]
+            table = split_table.read(run, record["classes"], TASKS[record["task"]], "split")
+            labelled = {
+                content for content, part in zip(table.contents, table.parts, strict=True) if part == "labelled"
+            }
+            if both := len(tested & labelled):
                 lines.append(
                     f"{both:,} of {len(tested):,} test images were labelled images of {reference!r}, which stage "
                     f"{stage.name!r} takes: its test figures are too good; fix the test images, such as with "
@@ -121,27 +123,29 @@ def without_held_out(
     copies = {row: known[digest] for row, digest in enumerate(identity.digests(read.images)) if digest in known}
     if not copies:
         return read
-    pairs = listed(list(copies.items()), source._replace(names=read.names), source)
+    pairs = listed(list(copies.items()), read.names.__getitem__, source.name)
     number = counted(len(copies), "generated image that equals", "generated images that equal")
     what = f"{number} a test or validation image, pixel for pixel: {pairs}"
     if plan.duplicates == "refuse":
         raise UserError(
             f'config.data.generated.path: {what}; remove them, or leave them out with config.data.duplicates="drop"'
         )
-    kept = np.setdiff1d(np.arange(len(read.images)), list(copies))
-    if not len(kept):
+    left = np.setdiff1d(np.arange(len(read.images)), list(copies))
+    if not len(left):
         raise UserError(f"config.data.generated.path: no image is left without the {what}")
     return generated.Generated(
-        read.images[kept], read.labels[kept], tuple(read.names[i] for i in kept), (*read.notes, f"left out {what}")
+        read.images[left], read.labels[left], tuple(read.names[i] for i in left), (*read.notes, f"left out {what}")
     )
 
 
-def listed(pairs: Sequence[tuple[int, int]], source: dataset.Source, second: dataset.Source | None = None) -> str:
+def listed(
+    pairs: Sequence[tuple[int, int]], name: Callable[[int], str], second: Callable[[int], str] | None = None
+) -> str:
     """Returns the names of pairs of images as text, "a.png = b.png, ...", of the first few.
 
     Args:
         pairs: indices of the two images of each pair.
-        source: the dataset of the first ones.
-        second: the dataset of the second ones; None: the same.
+        name: index -> name of the first ones.
+        second: index -> name of the second ones; None: as `name`.
     """
-    return few([f"{source.name(one)} = {(second or source).name(other)}" for one, other in pairs], NAMED)
+    return few([f"{name(one)} = {(second or name)(other)}" for one, other in pairs], NAMED)

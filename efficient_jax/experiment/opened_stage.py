@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from efficient_jax import keys
-from efficient_jax.experiment.run import Run, key_of, model_spec
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.models.spec import ModelSpec
@@ -47,13 +47,13 @@ class Stage:
         """Builds the network of a stage and reads its teachers.
 
         Args:
-            config: one of `run.stages`.
+            config: one of `run.plan.stages`.
             run: its run; with images of the size of the stage, if the stage is going to train.
             earlier: stage -> shapes of its variables, of the stages that need not be trained yet.
 
-        Raises: UserError as `run.model_spec` and `teachers.teachers_of`.
+        Raises: UserError as `Run.spec` and `teachers.teachers_of`.
         """
-        spec = model_spec(config, run)
+        spec = run.spec(config)
         module, apply = spec.build()
         teachers, teacher_variables = teachers_of(config, run, earlier) if config.method.needs("teachers") else ((), ())
         resolved = run.resolved[config.name]
@@ -65,4 +65,12 @@ class Stage:
         Args:
             name: what it is for; another name gives an independent key.
         """
-        return keys.named(key_of(self.config, self.run), name)
+        return keys.named(self.run.key(self.config), name)
+
+    def log(self, line: str) -> None:
+        """Shows a line after the name of the stage.
+
+        Args:
+            line: text without markup.
+        """
+        self.run.log(self.config.name, line)

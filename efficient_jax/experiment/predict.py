@@ -1,14 +1,16 @@
-"""Predicts images of a run with the variables of a stage, and evaluates them on its validation images."""
+"""Predicts images with the variables of a network, and evaluates it on validation images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from efficient_jax.experiment.run import Run
+from efficient_jax.experiment.dataset import Data
 from efficient_jax.inference import predictions
-from efficient_jax.tasks import TASKS, Task
+from efficient_jax.tasks import Task
+from efficient_jax.training import batches
 from efficient_jax.training.predict import Predict, collect_predictions
 from efficient_jax.types import Tree
 
@@ -16,55 +18,58 @@ PREDICT_BATCH = 512
 PREDICT_PIXELS = 2**19  # of a batch on CPU: larger ones are no faster and do not fit into its caches
 
 
-def predict_rows(predict: Predict, variables: Tree, ids: np.ndarray, run: Run) -> np.ndarray:
-    """Predicts images of a run.
+def predict_rows(
+    predict: Predict, variables: Tree, images: batches.Images, ids: np.ndarray, devices: Sequence[jax.Device]
+) -> np.ndarray:
+    """Predicts images.
 
     Args:
         predict: as from `training.predict.make_predict`.
         variables: replicated on the devices.
-        ids: indices of the images.
-        run: what all stages share.
+        images: as from `batches.place`.
+        ids: int [n], indices of the images to predict.
+        devices: those of `predict`.
 
     Returns: probabilities, float32 [n ... classes].
     """
-    return collect_predictions(predict, variables, run.images, ids, batch=predict_batch(run, ids), devices=run.devices)
+    size = predict_batch(images.shape, len(ids), devices)
+    return collect_predictions(predict, variables, images, ids, batch=size, devices=devices)
 
 
-def predict_batch(run: Run, ids: np.ndarray) -> int:
+def predict_batch(shape: tuple[int, ...], count: int, devices: Sequence[jax.Device]) -> int:
     """Returns how many images a batch of predictions has: a multiple of the number of devices.
 
     Args:
-        run: what all stages share.
-        ids: indices of the images to predict.
+        shape: of the images, (n, height, width, channels).
+        count: number of images to predict.
+        devices: each batch is split over these.
     """
-    h, w = run.source.images.shape[1:3]
-    most = PREDICT_PIXELS // (h * w) if run.devices[0].platform == "cpu" else PREDICT_BATCH
-    count = len(run.devices)
-    return min(max(min(most, PREDICT_BATCH) // count, 1), -(-len(ids) // count)) * count
+    most = PREDICT_PIXELS // (shape[1] * shape[2]) if devices[0].platform == "cpu" else PREDICT_BATCH
+    return min(max(min(most, PREDICT_BATCH) // len(devices), 1), -(-count // len(devices))) * len(devices)
 
 
 def validate(
-    predict: Predict, variables: Tree, run: Run, file: Path | None = None
+    predict: Predict, variables: Tree, data: Data, file: Path | None = None
 ) -> tuple[dict[str, Any] | None, tuple[float, ...]]:
     """Evaluates variables on the validation images.
 
     Args:
         predict: as from `training.predict.make_predict`.
         variables: replicated on the devices.
-        run: what all stages share.
+        data: images and split.
         file: file to which the predictions are written; None: none.
 
     Returns: (the counts of the task, None where there are no validation images; the thresholds that are best on these
         images, so that F1 is a little optimistic, () where the task has none).
     """
-    task, ids = TASKS[run.source.task], run.split["validation"]
-    labels = run.source.labels[ids]
+    task, source, ids = data.task, data.source, data.split["validation"]
+    labels = source.labels[ids]
     if len(ids):
-        probabilities = predict_rows(predict, variables, ids, run)
+        probabilities = predict_rows(predict, variables, data.images, ids, data.devices)
         if file:
-            predictions.write(file, predictions.gather(run.source, ids, probabilities))
+            predictions.write(file, predictions.gather(source, ids, probabilities))
     else:
-        probabilities = np.zeros((0, len(run.source.classes)), np.float32)
+        probabilities = np.zeros((0, len(source.classes)), np.float32)
     thresholds = tuple(task.thresholds(probabilities, labels).tolist()) if task.thresholds else ()
     counts = task.counts(probabilities, labels, task.answers(probabilities, thresholds)) if len(ids) else None
     return counts, thresholds

@@ -30,7 +30,7 @@ class Round(NamedTuple):
     threshold: float
 
 
-def write(folder: Path, source: Source, pseudo_labels: Round, about: Mapping[str, Any]) -> None:
+def write(folder: Path, source: Source, pseudo_labels: Round, record: Mapping[str, Any]) -> None:
     """Writes both files, each whole or not at all.
 
     In the table, `hidden` is the true label, which no model sees, "" where it is not known; `confidence` is that of the
@@ -40,7 +40,7 @@ def write(folder: Path, source: Source, pseudo_labels: Round, about: Mapping[str
         folder: folder of the stage.
         source: the dataset.
         pseudo_labels: what is written.
-        about: the teacher, the settings and statistics, as JSON.
+        record: the teacher, the settings and statistics, as JSON.
     """
     import pyarrow as pa  # takes 0.25 s, which runs without pseudo-labels save
     from pyarrow import csv
@@ -56,28 +56,28 @@ def write(folder: Path, source: Source, pseudo_labels: Round, about: Mapping[str
     table = pa.Table.from_arrays([pa.array(column) for column in (*columns, *probabilities.T)], names)
     with files.whole(folder / TABLE) as file:
         csv.write_csv(table, file)  # floats by the shortest decimals that give the same bits when read
-    files.write_json(folder / ABOUT, about)  # last: where it exists, the table is complete
+    files.write_json(folder / ABOUT, record)  # last: where it exists, the table is complete
 
 
-def read(folder: Path, asked: Mapping[str, Any], ids: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n classes"] | None:
+def read(folder: Path, origin: Mapping[str, Any], ids: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n classes"] | None:
     """Reads the predictions of a teacher from the folder of a stage, if they are the wanted ones.
 
     Args:
         folder: folder of the stage.
-        asked: entries of `pseudo_labels.json` that have to be equal, such as the teacher and the settings.
+        origin: entries of `pseudo_labels.json` that have to be equal, such as the teacher and the settings.
         ids: indices of the images, which have to be equal too.
 
     Returns: the probabilities; None where there are none, or others.
     """
     if not (folder / ABOUT).is_file() or not (folder / TABLE).is_file():
         return None
-    about = files.read_json(folder / ABOUT)
-    if {name: about.get(name) for name in asked} != asked:
+    record = files.read_json(folder / ABOUT)
+    if {name: record.get(name) for name in origin} != origin:
         return None
     import pyarrow as pa
     from pyarrow import csv
 
-    names = [f"f{number}" for number in range(len(COLUMNS) + len(about["classes"]))]
+    names = [f"f{number}" for number in range(len(COLUMNS) + len(record["classes"]))]
     table = csv.read_csv(
         folder / TABLE,
         csv.ReadOptions(skip_rows_after_names=1, column_names=names),  # by position: two classes may have one name
@@ -134,15 +134,15 @@ def audit(source: Source, labelled: Int[np.ndarray, " m"], pseudo_labels: Round,
     levels = _table(bins, np.digitize(confidence, CONFIDENCES[1:-1]), pool, used, *correct)
     without = [row["name"] for row in classes if not row["kept"]]
     warnings = []
-    kept = int((pseudo_labels.copies > 0).sum())
-    if kept < batch:
-        less = counted(kept, "image is", "images are")
+    kept_count = int((pseudo_labels.copies > 0).sum())
+    if kept_count < batch:
+        less = counted(kept_count, "image is", "images are")
         warnings.append(f"{less} less than one batch of {batch}; lower pseudo_labels.threshold")
     if without:
         warnings.append(f"classes without pseudo-labels: {few(without, NAMED)}")
     return {
         "pool": len(pseudo_labels.ids),
-        "kept": kept,
+        "kept": kept_count,
         "known": sum(row["right"] + row["wrong"] for row in levels),
         **{name: sum(row[name] for row in levels) for name in ("right", "pool_known", "pool_right")},
         "classes": classes,

@@ -130,15 +130,17 @@ def restored(
 
 def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[np.ndarray, " n"]) -> list[str]:
     """Describes what is different from the run."""
-    kept = np.flatnonzero(rows >= 0)
-    added = len(source.images) - len(np.unique(rows[kept]))
+    present = np.flatnonzero(rows >= 0)
+    added = len(source.images) - len(np.unique(rows[present]))
     trained = np.array(table.parts) != LEFT_OUT
     gone = [table.names[i] for i in np.flatnonzero((rows < 0) & trained)]
-    renamed = [table.names[i] for i in kept if source.names and source.names[rows[i]] != table.names[i]]
+    renamed = [table.names[i] for i in present if source.names and source.names[rows[i]] != table.names[i]]
     task = TASKS[source.task]
-    labels_now = [names and frozenset(names) for names in task.names(source.labels[rows[kept]], source.classes)]
-    run_labels = [names and frozenset(names) for names in task.names(table.labels[kept], classes)]
-    relabelled = [table.names[i] for i, before, now in zip(kept, run_labels, labels_now, strict=True) if before != now]
+    labels_now = [names and frozenset(names) for names in task.names(source.labels[rows[present]], source.classes)]
+    run_labels = [names and frozenset(names) for names in task.names(table.labels[present], classes)]
+    relabelled = [
+        table.names[i] for i, before, now in zip(present, run_labels, labels_now, strict=True) if before != now
+    ]
     changes = [f"{_count(added)} added since and left out"] if added else []
     for names, what in (
         (gone, "of the training gone or changed and left out"),
@@ -154,7 +156,7 @@ def _at(source: Source, rows: Int[np.ndarray, " n"]) -> Source:
     """Returns the images of some rows of a source, without the parts that it fixes."""
     images = source.images.at(rows) if isinstance(source.images, Streamed) else source.images[rows]
 
-    def of_each(values: Any) -> Any:
+    def selected(values: Any) -> Any:
         return None if values is None else values[rows]
 
     return source._replace(
@@ -162,11 +164,11 @@ def _at(source: Source, rows: Int[np.ndarray, " n"]) -> Source:
         labels=source.labels[rows],
         fixed=NOTHING,
         names=tuple(source.names[row] for row in rows) if source.names else (),
-        soft_labels=of_each(source.soft_labels),
-        groups=of_each(source.groups),
+        soft_labels=selected(source.soft_labels),
+        groups=selected(source.groups),
         objects={name: values[rows] for name, values in source.objects.items()},
-        sizes=of_each(source.sizes),
-        contents=of_each(source.contents),
+        sizes=selected(source.sizes),
+        contents=selected(source.contents),
     )
 
 

@@ -13,13 +13,12 @@ from efficient_jax.experiment import initialise, results
 from efficient_jax.experiment.fit import correct_head, fit_head
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_rows, validate
-from efficient_jax.experiment.run import Run, at_size, key_of
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.targets import Supervision, supervise
 from efficient_jax.experiment.train import SECONDS, build_train_steps, images_per_step, train
 from efficient_jax.inference import predictions
 from efficient_jax.methods.views import saliency_of
-from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint, stopping
 from efficient_jax.training.predict import Predict, make_predict
 from efficient_jax.types import Augment, Saliency, Tree
@@ -29,7 +28,7 @@ def run_stage(config: StageConfig, run: Run, stop: stopping.Stop | None = None) 
     """Trains a stage, from its newest checkpoint on if it has any, and evaluates it.
 
     Args:
-        config: config of the stage, one of `run.stages`.
+        config: config of the stage, one of `run.plan.stages`.
         run: what all stages share.
         stop: called before and after training and after every step; None: it runs to its end.
 
@@ -47,13 +46,13 @@ def run_stage(config: StageConfig, run: Run, stop: stopping.Stop | None = None) 
     started = time.perf_counter() - earlier
     supervision = supervise(config, run)
     stop.check(f"before the first step of stage {config.name!r}")
-    stage = Stage.open(config, at_size(run, config.size))
+    stage = Stage.open(config, run._replace(data=run.data.resized(config.size)))
     variables = _initialised(stage)
     _keep_samples(stage, supervision, variables)
-    predict = make_predict(stage.apply, run.devices, TASKS[run.source.task])
+    predict = make_predict(stage.apply, run.data.devices, run.data.task)
     ema = _learned(stage, supervision, predict, variables, started, stop)
     stop.check(f"after the last step of stage {config.name!r}")
-    result = _judged(stage, supervision, predict, variables, ema)
+    result = _evaluated(stage, supervision, predict, variables, ema)
     result["seconds"] = round(time.perf_counter() - started, 1)
     files.write_json(folder / "result.json", result)
     return result
@@ -64,57 +63,57 @@ def _initialised(stage: Stage) -> Tree:
     config, run, spec = stage.config, stage.run, stage.spec
     shape = spec.input_shape
     if shape != spec.image_shape:
-        run.console.print(f"{config.name}: gray images, repeated in the {shape[-1]} channels of the network")
+        stage.log(f"gray images, repeated in the {shape[-1]} channels of the network")
     variables = models.init(stage.module, stage.key("init"), shape)
     if config.init:
-        variables, lines = initialise.variables(config, variables, run.source.classes, shape, run.trained)
+        variables, lines = initialise.variables(config, variables, run.data.source.classes, shape, run.trained)
         for line in lines:
-            run.console.print(f"{config.name}: {line}", soft_wrap=True)
+            stage.log(line)
         mean, std = (" ".join(f"{value:.3f}" for value in values) for values in (spec.mean, spec.std))
-        run.console.print(f"{config.name}: images normalised by mean {mean} and std {std}", soft_wrap=True)
+        stage.log(f"images normalised by mean {mean} and std {std}")
     return variables
 
 
 def _keep_samples(stage: Stage, supervision: Supervision, variables: Tree) -> None:
     """Writes augmented images of each stream to the folder of the stage, see `results.samples`."""
-    config, run = stage.config, stage.run
-    data = {"image": run.source.images, **run.source.objects}
-    views = views_of(config, saliency_of(stage.apply, variables, TASKS[run.source.task].loss))
-    labels, classes, key = supervision.labels, len(run.source.classes), key_of(config, run)
-    results.samples(run.workdir / config.name, views, data, labels, classes, supervision.rows, key)
+    config, run, source = stage.config, stage.run, stage.run.data.source
+    arrays = {"image": source.images, **source.objects}
+    views = views_of(config, saliency_of(stage.apply, variables, run.data.task.loss))
+    labels, classes, key = supervision.labels, len(source.classes), run.key(config)
+    results.samples(run.workdir / config.name, views, arrays, labels, classes, supervision.rows, key)
 
 
 def _learned(
     stage: Stage, supervision: Supervision, predict: Predict, variables: Tree, started: float, stop: stopping.Stop
 ) -> Tree:
     """Returns the variables after training, or with a fitted or corrected head."""
-    run, method = stage.run, stage.config.method
-    if TASKS[run.source.task].thresholds and not len(run.split["validation"]):
-        run.console.print(f"{stage.config.name}: no validation images, so the threshold of every label is 0.5")
+    data, method = stage.run.data, stage.config.method
+    if data.task.thresholds and not len(data.split["validation"]):
+        stage.log("no validation images, so the threshold of every label is 0.5")
     if method.fit:
-        return fit_head(method.fit, stage, predict, variables, supervision.labels)
+        return fit_head(stage, predict, variables, supervision.labels)
     if method.correct:
-        return correct_head(method.correct, stage, predict, variables)
+        return correct_head(stage, predict, variables)
     return train(stage, predict, build_train_steps(stage, supervision, variables), started, stop)
 
 
-def _judged(stage: Stage, supervision: Supervision, predict: Predict, variables: Tree, ema: Tree) -> dict[str, Any]:
+def _evaluated(stage: Stage, supervision: Supervision, predict: Predict, variables: Tree, ema: Tree) -> dict[str, Any]:
     """Returns the result of the stage, without its seconds, and writes its predictions to its folder."""
-    config, run = stage.config, stage.run
-    folder = run.workdir / config.name
-    validation, thresholds = validate(predict, ema, run, folder / predictions.FILES["validation"])
-    tested = predict_rows(predict, ema, run.split["test"], run)
-    learned = supervision.rows.get("labelled", () if config.batch else run.split["labelled"])
+    config, data = stage.config, stage.run.data
+    folder, split = stage.run.workdir / config.name, data.split
+    validation, thresholds = validate(predict, ema, data, folder / predictions.FILES["validation"])
+    tested = predict_rows(predict, ema, data.images, split["test"], data.devices)
+    learned = supervision.rows.get("labelled", () if config.batch else split["labelled"])
     return {
         "stage": config.name,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
-        "labels": len(np.intersect1d(learned, run.split["labelled"])),  # without generated images
+        "labels": len(np.intersect1d(learned, split["labelled"])),  # without generated images
         "steps": stage.steps,
         "step": checkpoint.chosen(folder),  # of the evaluated checkpoint: the best on validation, or the last
         "images_seen": stage.steps * images_per_step(config),
         "pseudo_labels": supervision.pseudo_labels,
         "validation": validation,
-        **results.evaluate_stage(folder, run.source, run.split["test"], tested, thresholds),
+        **results.evaluate_stage(folder, data.source, split["test"], tested, thresholds),
     }
 
 

@@ -8,10 +8,10 @@ from efficient_jax.data import sampling
 from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import pseudo_label_store
-from efficient_jax.experiment.dataset import streams, without_omitted
 from efficient_jax.experiment.predict import predict_rows
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
+from efficient_jax.experiment.streams import streams, without_omitted
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint, parallel
@@ -36,22 +36,22 @@ def supervise(stage: StageConfig, run: Run) -> Supervision:
 
     Raises: UserError for pseudo-labels of which none is kept, and for teachers that do not fit.
     """
-    source, split = run.source, run.split
+    source, split, seed = run.data.source, run.data.split, run.plan.seed
     parts = [(split["labelled"], _true_labels(stage, source, split["labelled"]))]
     rows = streams(stage, source, split)
     if stage.balanced:
-        rows["labelled"] = np.repeat(rows["labelled"], sampling.balanced(source.labels[rows["labelled"]], run.seed))
+        rows["labelled"] = np.repeat(rows["labelled"], sampling.balanced(source.labels[rows["labelled"]], seed))
     if "generated" in split and "labelled" in rows:
         drawn = without_omitted(stage, source, split["generated"])
         parts.append((drawn, _true_labels(stage, source, drawn)))
-        coins = np.random.default_rng(run.seed).random(len(drawn))
-        copies = sampling.copies(np.full(len(drawn), run.weight), coins)
+        coins = np.random.default_rng(seed).random(len(drawn))
+        copies = sampling.copies(np.full(len(drawn), run.plan.generated["weight"]), coins)
         rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
     counts = None
     if stage.method.pseudo_labels:
         ids = rows["unlabelled"]
         pseudo_labels, copies, counts = _pseudo_labels(stage, run, ids)
-        parts.append((ids, soft(pseudo_labels, stage.soft_classes, exclusive=TASKS[source.task].exclusive)))
+        parts.append((ids, soft(pseudo_labels, stage.soft_classes, exclusive=run.data.task.exclusive)))
         rows["unlabelled"] = np.repeat(ids, copies)
     return Supervision(rows, table(len(source.images), len(source.classes), parts), counts)
 
@@ -69,37 +69,38 @@ def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.nd
 
     An interrupted stage reads the predictions from there, if they are those of the same teachers.
     """
-    settings = run.resolved[stage.name].pseudo_labels
-    source, folder, names = run.source, run.workdir / stage.name, ", ".join(stage.teachers)
+    settings, seed, folder = run.resolved[stage.name].pseudo_labels, run.plan.seed, run.workdir / stage.name
+    data, names = run.data, ", ".join(stage.teachers)
     applies, variables = teachers_of(stage, run)
     hashes = ", ".join(checkpoint.fingerprint(tree) for tree in variables)
-    asked: dict[str, Any] = {"teacher": names, "teacher_hash": hashes, "class_map": stage.class_map}
-    asked |= {"method": stage.method_name, "settings": settings, "seed": run.seed}
-    probabilities = pseudo_label_store.read(folder, asked, ids)
+    origin: dict[str, Any] = {"teacher": names, "teacher_hash": hashes, "class_map": stage.class_map}
+    origin |= {"method": stage.method_name, "settings": settings, "seed": seed}
+    probabilities = pseudo_label_store.read(folder, origin, ids)
     if probabilities is None:
         predicted = [
             predict_rows(
-                make_predict(apply, run.devices, TASKS[source.task]),
-                parallel.replicate(tree, run.devices),
+                make_predict(apply, data.devices, data.task),
+                parallel.replicate(tree, data.devices),
+                data.images,
                 ids,
-                run,
+                data.devices,
             )
             for apply, tree in zip(applies, variables, strict=True)
         ]
         probabilities = np.mean(predicted, axis=0)
     else:
-        run.console.print(f"{stage.name}: predictions of {names} are those of {pseudo_label_store.TABLE}")
-    make_labels = TASKS[source.task].pseudo_labels
+        run.log(stage.name, f"predictions of {names} are those of {pseudo_label_store.TABLE}")
+    make_labels = data.task.pseudo_labels
     assert make_labels
     try:
-        labels, copies = make_labels(probabilities, run.seed, **settings)
+        labels, copies = make_labels(probabilities, seed, **settings)
     except UserError as error:
         raise UserError(f"config.{stage.name}.{error}") from error
     round_ = pseudo_label_store.Round(ids, probabilities, labels, copies, settings["threshold"])
-    audit = pseudo_label_store.audit(source, run.split["labelled"], round_, stage.batch["unlabelled"])
-    pseudo_label_store.write(folder, source, round_, asked | audit)
+    audit = pseudo_label_store.audit(data.source, data.split["labelled"], round_, stage.batch["unlabelled"])
+    pseudo_label_store.write(folder, data.source, round_, origin | audit)
     counts = {name: audit[name] for name in ("pool", "kept", "known", "right")}
-    run.console.print(f"{stage.name}: {counts['kept']:,} of {counts['pool']:,} pseudo-labels kept")
+    run.log(stage.name, f"{counts['kept']:,} of {counts['pool']:,} pseudo-labels kept")
     for warning in audit["warnings"]:
-        run.console.print(f"{stage.name}: {warning}", soft_wrap=True)
+        run.log(stage.name, warning)
     return labels, copies, counts | {"classes_without": len(audit["without"])}

@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import class_map
-from efficient_jax.experiment.run import Run, image_shape, model_spec
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
@@ -31,11 +31,10 @@ def teachers_of(
 
     Raises: UserError for one whose classes or images are not those of the student.
     """
-    stages = {other.name: other for other in run.stages}
     applies, trees = [], []
     for name in stage.teachers:
         if name in earlier:
-            spec, variables = model_spec(stages[name], run), earlier[name]
+            spec, variables = run.spec(run.plan.by_name[name]), earlier[name]
         else:
             trained = run.trained(name, stage.where_teachers)
             spec, variables = trained.spec, trained.variables
@@ -48,18 +47,19 @@ def _teaching(stage: StageConfig, run: Run, name: str, spec: ModelSpec) -> Apply
     """Returns the function of the teacher `name`, with logits of the student's classes where they are read."""
     _, apply = spec.build()
     where = stage.where_teachers
-    teacher_classes, classes, shape = spec.classes, run.source.classes, spec.image_shape
+    teacher_classes, classes = spec.classes, run.data.source.classes
+    shape, stage_shape = spec.image_shape, run.image_shape(stage)
     if stage.method.pseudo_labels:
         apply = _resizing(apply, shape)
-    elif shape != image_shape(stage, run):
+    elif shape != stage_shape:
         raise UserError(
-            f"{where}: {name!r} takes images {list(shape)}, but those of the stage are "
-            f"{list(image_shape(stage, run))}; set config.{stage.name}.size"
+            f"{where}: {name!r} takes images {list(shape)}, but those of the stage are {list(stage_shape)}; set "
+            f"config.{stage.name}.size"
         )
     if stage.method.any_classes:
         return apply
-    if spec.task != run.source.task:
-        predicted, wanted = (TASKS[task].labels for task in (spec.task, run.source.task))
+    if spec.task != run.data.task.name:
+        predicted, wanted = TASKS[spec.task].labels, run.data.task.labels
         raise UserError(f"{where}: {name!r} predicts {predicted} for each image, not {wanted}")
     if stage.class_map:
         return class_map.mapped(apply, stage.class_map, teacher_classes, classes, f"config.{stage.name}.class_map")

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import itertools
 import time
 import zlib
@@ -22,7 +21,6 @@ from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.targets import Supervision
 from efficient_jax.methods import build_loss
 from efficient_jax.optim import optimizer
-from efficient_jax.tasks import TASKS
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.labels import counts
 from efficient_jax.training.loss import LossFn
@@ -86,8 +84,7 @@ def build_program(stage: Stage, variables: Tree) -> Program:
     layers = (*lower, "|".join([last, *(f"{name}/.*" for name in added)]))  # added ones get the head's learning rate
     tx, table = optimizer.optimizer(params, steps=stage.steps, layers=layers, **stage.optim)
     views = config.augment, config.strong_augment
-    task = TASKS[stage.run.source.task]
-    loss_fn = build_loss(config.method, apply, *views, stage.teachers, task, config.method_settings)
+    loss_fn = build_loss(config.method, apply, *views, stage.teachers, stage.run.data.task, config.method_settings)
     return Program(loss_fn, tx, table, frozen, added)
 
 
@@ -115,29 +112,30 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
 
     Raises: UserError as `build_program`.
     """
-    config, run, method = stage.config, stage.run, stage.config.method
-    class_counts = counts(supervision.labels, run.split["labelled"], len(run.source.classes))
-    teachers_placed, counts_placed = parallel.replicate((stage.teacher_variables, class_counts), run.devices)
+    config, method, run_data = stage.config, stage.config.method, stage.run.data
+    images, devices = run_data.images, run_data.devices
+    class_counts = counts(supervision.labels, run_data.split["labelled"], len(run_data.source.classes))
+    teachers_placed, counts_placed = parallel.replicate((stage.teacher_variables, class_counts), devices)
     program = build_program(stage, variables)
     for line in optimizer.table_lines(program.table):
-        run.console.print(f"{config.name}: {line}", soft_wrap=True)
-    memory = method.memory(supervision.rows, len(run.images)) if method.memory else None
-    other_data = {"label": supervision.labels, **run.source.objects}
-    data = batches.resident(run.images) | parallel.replicate(other_data, run.devices)
+        stage.log(line)
+    memory = method.memory(supervision.rows, len(images)) if method.memory else None
+    other_data = {"label": supervision.labels, **run_data.source.objects}
+    data = batches.resident(images) | parallel.replicate(other_data, devices)
     train_step = step.make_train_step(
         program.loss_fn,
         program.tx,
         steps=stage.steps,
         ema_decay=config.ema_decay,
-        devices=run.devices,
+        devices=devices,
         frozen=program.frozen,
         average_state=not config.norm_axis,
         accumulate=config.accumulate,
     )
-    key = parallel.replicate(stage.key("train"), run.devices)
-    orders = {stream: zlib.crc32(f"{run.seed}/{config.name}/{stream}".encode()) for stream in config.batch}
+    key = parallel.replicate(stage.key("train"), devices)
+    orders = {stream: zlib.crc32(f"{stage.run.plan.seed}/{config.name}/{stream}".encode()) for stream in config.batch}
 
-    together = 1 if isinstance(run.images, Streamed) else CHUNK
+    together = 1 if isinstance(images, Streamed) else CHUNK
 
     def chunk(number: int) -> Inputs:
         steps = range(number * together, (number + 1) * together)
@@ -145,16 +143,16 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
             stream: np.stack([sampling.batch_at(supervision.rows[stream], size, i, orders[stream]) for i in steps])
             for stream, size in config.batch.items()
         }
-        return {stream: batches.on_devices(run.images, rows[stream], run.devices) for stream in rows}
+        return {stream: batches.on_devices(images, rows[stream], devices) for stream in rows}
 
     def between(first: int, end: int) -> Iterator[Inputs]:
         chunks = range(first // together, -(-end // together))
-        made = batches.ahead(chunk, chunks) if together == 1 else map(chunk, chunks)
-        repeated = itertools.chain.from_iterable(itertools.repeat(steps, together) for steps in made)
+        inputs = batches.ahead(chunk, chunks) if together == 1 else map(chunk, chunks)
+        repeated = itertools.chain.from_iterable(itertools.repeat(steps, together) for steps in inputs)
         return itertools.islice(repeated, first % together, None)
 
     return TrainSteps(
-        state=parallel.replicate(state.create(variables, program.tx, program.added, memory), run.devices),
+        state=parallel.replicate(state.create(variables, program.tx, program.added, memory), devices),
         loss_fn=program.loss_fn,
         step=train_step,
         arguments=lambda current, inputs: (current, teachers_placed, counts_placed, data, key, inputs),
@@ -183,17 +181,14 @@ def train(
     Raises: Stopped, when `stop` is True; the training so far is saved. UserError where loss or weights are not finite.
     """
     config, run = stage.config, stage.run
-    of_schedule = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
-    rate = optimizer.schedule(steps=stage.steps, **of_schedule)
-    folder, task = run.workdir / config.name, TASKS[run.source.task]
+    of_rate = {key: stage.optim[key] for key in ("learning_rate", "warmup", "schedule")}
+    rate = optimizer.schedule(steps=stage.steps, **of_rate)
+    folder, task = run.workdir / config.name, run.data.task
     where = f"stage {config.name!r}"
     with checkpoint.saving(folder, where, config.keep_every) as manager:
-        say = functools.partial(run.console.print, soft_wrap=True)
-        first, current = checkpoint.newest(
-            manager, train_steps.state, run.devices, lambda line: say(f"{config.name}: {line}")
-        )
+        first, current = checkpoint.newest(manager, train_steps.state, run.data.devices, stage.log)
         if first:
-            say(f"{config.name}: goes on after step {first:,} of {stage.steps:,}")
+            stage.log(f"goes on after step {first:,} of {stage.steps:,}")
         stop.after = "compiling and one step, with a checkpoint"
         with (
             files.metrics_log(folder, first) as log,
@@ -203,10 +198,10 @@ def train(
             validated = False
 
             def run_step(current: Tree, _: int) -> tuple[Tree, Metrics]:
-                made = train_steps.run(current, next(inputs))
+                renewed = train_steps.run(current, next(inputs))
                 progress.compiled()
                 stop.after = "this step, with a checkpoint"
-                return made
+                return renewed
 
             def on_log(i: int, values: Mapping[str, float]) -> None:
                 log(i, {**values, "learning_rate": float(rate(i - 1))})
@@ -218,13 +213,13 @@ def train(
                 regular = i % config.save_every == 0 or i == stage.steps  # a stop adds no candidate for the best
                 evaluated = regular or task.thresholds is not None
                 with contextlib.nullcontext() if validated else progress.apart():
-                    figures, thresholds = validate(predict, current["ema"], run) if evaluated else (None, ())
+                    figures, thresholds = validate(predict, current["ema"], run.data) if evaluated else (None, ())
                 validated = validated or evaluated
                 validation_scores = scores(task, figures) if figures and regular else {}
                 if validation_scores:
                     log(i, validation_scores)
-                kept = dataclasses.replace(stage.spec, thresholds=thresholds)
-                checkpoint.save(manager, i, current, kept, next(iter(validation_scores.values()), None))
+                spec = dataclasses.replace(stage.spec, thresholds=thresholds)
+                checkpoint.save(manager, i, current, spec, next(iter(validation_scores.values()), None))
                 files.write_json(folder / SECONDS, {"seconds": round(time.perf_counter() - started, 1)})
 
             current = loop.run(
@@ -246,7 +241,7 @@ def train(
     with checkpoint.open_manager(folder, config.keep_every) as manager:
         best = checkpoint.best_step(manager)
         if best is not None and best != stage.steps:
-            current = checkpoint.restore(manager, best, current, run.devices)
+            current = checkpoint.restore(manager, best, current, run.data.devices)
     stop.after = ""
     return current["ema"]
 

@@ -81,10 +81,10 @@ def check_data(workdir: Path, fingerprint: str, generated: str = "") -> None:
 
     Raises: UserError for another fingerprint.
     """
-    about = workdir / "run.json"
-    if not about.exists():
+    record = workdir / "run.json"
+    if not record.exists():
         return
-    before = files.read_json(about)["data"]
+    before = files.read_json(record)["data"]
     current = {
         "fingerprint": ("images or labels", fingerprint),
         "generated_fingerprint": ("generated images", generated),

@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.report import page, plots, tables, template
+from efficient_jax.types import Column
 
-Scores = Mapping[str, Mapping[str, Any]]
 Result = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 """(caption, headers, rows) of a table; a caption alone has no headers and no rows."""
 
-HEADERS = ["member", "test accuracy, % [95% interval]", "balanced, %", "macro F1, %", "NLL", "ECE", "ECE floor"]
-SEVERAL_LABELS_HEADERS = ["member", "all labels right, % [95% interval]", *tables.SEVERAL_LABELS.values(), "NLL"]
 TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
-PIXEL_HEADERS = ["member", "mean IoU, %", "pixels right, %"]
 PAIR_HEADERS = ["first", "second", "differ, %", "errors' correlation", "won", "lost", "p"]
 CLASS_HEADERS = ["class", "images", "answered", "recall, % [95% interval]", "precision, % [95% interval]", "F1, %"]
 SHOWN_CHANGES = 10
@@ -26,17 +23,18 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 CLEAR = 0.05
 
 
-def results(about: Mapping[str, Any]) -> list[Result]:
+def results(about: Mapping[str, Any], columns: Sequence[Column]) -> list[Result]:
     """Returns the tables of an evaluation.
 
     Args:
         about: content of evaluation.json: "members" (name -> metrics), and where they apply "pairs" and "selection".
+        columns: the metrics of the task.
     """
     folder, short = shortened(list(about["members"]))
     scores = {short[name]: metrics for name, metrics in about["members"].items()}
-    caption, (first, *rest), rows = _scores(scores, f"Members in {folder}:" if folder else "")
-    rows = [[row[0], _step_and_views(metrics), *row[1:]] for row, metrics in zip(rows, scores.values(), strict=True)]
-    sections: list[Result] = [(caption, [first, "step, views", *rest], rows)]
+    headers = ["member", "step, views", *tables.headers(columns, next(iter(scores.values())))]
+    rows = [[name, _step_and_views(metrics), *tables.cells(columns, metrics)] for name, metrics in scores.items()]
+    sections: list[Result] = [(f"Members in {folder}:" if folder else "", headers, rows)]
     sections += [(f"{name}: {described(m, short)}", [], []) for name, m in scores.items() if "members" in m]
     if tempered := [_tempered(name, metrics) for name, metrics in scores.items() if "temperature" in metrics]:
         sections.append(("Logits divided by the temperature fitted to validation images:", TEMPERED_HEADERS, tempered))
@@ -56,7 +54,7 @@ def described(about: Mapping[str, Any], short: Mapping[str, str] = NOTHING) -> s
     """Returns in one sentence which weights and test-time views the metrics of a member come from.
 
     Args:
-        about: `members.Member.about`: "stage" or "file", or "members" and "weights", with "step" and "views".
+        about: `members.Member.origin`: "stage" or "file", or "members" and "weights", with "step" and "views".
         short: name of a member -> the name shown.
     """
     views = about.get("views")
@@ -95,30 +93,6 @@ def shortened(names: Sequence[str]) -> tuple[str, dict[str, str]]:
     alike = len(parents) > 1 and all(parents) and len(set(map(os.path.isabs, parents))) == 1
     folder = os.path.commonpath(parents) if alike else ""
     return folder, {name: name.removeprefix(f"{folder}/") for name in names}
-
-
-def _scores(scores: Scores, caption: str) -> Result:
-    if any("mean_iou" in metrics for metrics in scores.values()):
-        names = list(next(iter(scores.values()))["iou"])
-        headers = [*PIXEL_HEADERS, *(f"{name}, %" for name in names)]
-        return caption, headers, [_pixels(name, metrics) for name, metrics in scores.items()]
-    several = any("mean_average_precision" in metrics for metrics in scores.values())
-    rows = []
-    for name, metrics in scores.items():
-        row = [name, tables.accuracy(metrics)]
-        if several:
-            row += tables.several_labels(metrics)
-        else:
-            row += [f"{100 * metrics[key]:.2f}" for key in ("balanced_accuracy", "macro_f1")]
-        row.append(tables.figure(metrics["negative_log_likelihood"], ".3f"))
-        calibration = () if several else ("calibration_error", "calibration_floor")
-        rows.append([*row, *(tables.figure(metrics[key], ".3f") for key in calibration)])
-    return caption, SEVERAL_LABELS_HEADERS if several else HEADERS, rows
-
-
-def _pixels(name: str, metrics: Mapping[str, Any]) -> list[str]:
-    fractions = [metrics["mean_iou"], metrics["correct"] / max(metrics["n"], 1), *metrics["iou"].values()]
-    return [name, *(tables.figure(fraction, ".2f", 100) for fraction in fractions)]
 
 
 def _tempered(name: str, metrics: Mapping[str, Any]) -> list[str]:

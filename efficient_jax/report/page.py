@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from efficient_jax.report import plots, tables, template
 from efficient_jax.report.results import read_arrays, read_config, read_json, read_metrics, read_results
+from efficient_jax.types import INTERVAL, Column
 
 PRINTED_CLASSES = 20  # a confusion matrix of more classes is drawn without numbers
 SHOWN_MISTAKES = 24
@@ -27,25 +28,23 @@ def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return items
 
 
-def facts(result: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, str]:
-    """Returns the numbers of a stage by name: accuracy, negative log-likelihood, calibration error, step, speed.
+def facts(result: dict[str, Any], metrics: dict[str, np.ndarray], columns: Sequence[Column]) -> dict[str, str]:
+    """Returns the numbers of a stage by name: figures of its task, likelihood, calibration error, step, speed.
 
     Args:
         result: result.json of the stage, as `results.read_results` returns it.
         metrics: columns of its metrics.jsonl, {} if it has not started.
+        columns: the figures of the task.
     """
     if "test" not in result:
         last = f"last logged at step {metrics['step'][-1]:,.0f}" if metrics else "not started"
         return {"not finished": last}
-    several = tables.has_several_labels(result)
     numbers = {}
     for part in ("test", "validation"):
         if counts := result.get(part):
-            what = "all labels right" if several else "accuracy"
-            numbers[f"{part} {what}, %"] = f"{tables.accuracy(counts)} of {counts['n']:,}"
-            if several:
-                names = [f"{part} {name}" for name in tables.SEVERAL_LABELS.values()]
-                numbers |= zip(names, tables.several_labels(counts), strict=True)
+            for column, cell in zip(columns, tables.cells(columns, counts), strict=True):
+                of_all = f" of {counts['n']:,}" if column.form == INTERVAL else ""
+                numbers[f"{part} {column.header}"] = f"{cell}{of_all}"
     numbers["negative log-likelihood"] = tables.figure(result["negative_log_likelihood"], ".4f")
     if "calibration_error" in result:
         numbers["calibration error"] = tables.figure(result["calibration_error"], ".4f")
@@ -159,7 +158,8 @@ def stage_section(
     result: dict[str, Any],
     metrics: dict[str, np.ndarray],
     run: dict[str, Any],
-    confusions: bool = True,
+    columns: Sequence[Column],
+    confusions: bool,
 ) -> dict[str, Any]:
     """Returns the section of a stage, the values that page.html reads of `stage`.
 
@@ -168,6 +168,7 @@ def stage_section(
         result: its result.json, as `results.read_results` returns it.
         metrics: columns of its metrics.jsonl.
         run: content of run.json.
+        columns: the figures of the task.
         confusions: whether to show a confusion matrix; only where each image has exactly one class.
     """
     kinds = ("samples", "predictions", "mistakes")
@@ -177,7 +178,7 @@ def stage_section(
     predictions = arrays["predictions"]
     return {
         "name": result["stage"],
-        "facts": facts(result, metrics),
+        "facts": facts(result, metrics, columns),
         "classes": classes,
         "sheets": sheets(arrays["samples"]),
         "pseudo_labels": pseudo_labels(read_json(folder / "pseudo_labels.json")),
@@ -188,12 +189,16 @@ def stage_section(
     }
 
 
-def write_report(workdir: str | pathlib.Path, confusions: bool = True) -> pathlib.Path:
+def write_report(
+    workdir: str | pathlib.Path, columns: Sequence[Column], confusions: bool = True, several_labels: bool = False
+) -> pathlib.Path:
     """Writes `workdir/report.html`; an unfinished run is shown as far as it is.
 
     Args:
         workdir: folder of the run.
+        columns: the figures of the task.
         confusions: whether to show confusion matrices; only where each image has exactly one class.
+        several_labels: whether an image can have several labels.
 
     Returns:
         The path of the page.
@@ -210,17 +215,19 @@ def write_report(workdir: str | pathlib.Path, confusions: bool = True) -> pathli
         "workdir": str(workdir),
         "run": run,
         "config": flatten(config),
-        "headers": tables.stage_headers(results),
-        "rows": tables.stage_rows(results),
+        "headers": tables.stage_headers(results, columns),
+        "rows": tables.stage_rows(results, columns),
         "curves": {
             "Loss of the training batches, as augmented": plots.learning_curves(curves, "loss"),
             "Accuracy on the training batches, as augmented": plots.learning_curves(curves, "accuracy"),
         },
         "agreement": tables.agreement_line([result for result in results if "test" in result]),
         "leaks": {"said": run.get("data", {}).get("leaks", []), "sheet": leaks(read_arrays(workdir / "leaks.npz"))},
-        "stages": [stage_section(workdir / r["stage"], r, curves[r["stage"]], run, confusions) for r in results],
+        "stages": [
+            stage_section(workdir / r["stage"], r, curves[r["stage"]], run, columns, confusions) for r in results
+        ],
         "last": finished[-1] if finished else None,
-        "several_labels": any(map(tables.has_several_labels, results)),
+        "several_labels": several_labels,
         "accuracy": tables.accuracy,
         "percent": tables.percent,
     }

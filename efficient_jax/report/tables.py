@@ -7,6 +7,7 @@ same initialization differ far less than two seeds do.
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from efficient_jax.errors import counted
 from efficient_jax.metrics.accuracy import agreement, wilson
+from efficient_jax.types import INTERVAL, Column
 
 Record = dict[str, Any]
 STAGE_HEADERS = [
@@ -24,11 +26,9 @@ STAGE_HEADERS = [
     "labels",
     "steps",
     "images seen",
-    "pseudo-labels kept",
-    "right, %",
-    "test accuracy, % [95% interval]",
 ]
-SEVERAL_LABELS = {"mean_average_precision": "mAP, %", "micro_f1": "micro F1, %", "macro_f1": "macro F1, %"}
+PSEUDO_LABEL_HEADERS = ["pseudo-labels kept", "right, %"]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def percent(part: int | None, whole: int, digits: int = 1) -> str:
@@ -74,56 +74,70 @@ def accuracy(counts: Mapping[str, Any]) -> str:
     return f"{percent(counts['correct'], counts['n'], 2)} [{100 * low:.2f}, {100 * high:.2f}]"
 
 
-def has_several_labels(result: dict[str, Any]) -> bool:
-    """Returns whether each image has any number of labels; "correct" then counts images with all labels right.
+def headers(columns: Sequence[Column], figures: Mapping[str, Any] = NOTHING) -> list[str]:
+    """Returns the headers of some figures of test images.
 
     Args:
-        result: result.json of a stage.
+        columns: what is shown.
+        figures: of one model; from these are the names of the classes where a figure is given by class.
     """
-    return "mean_average_precision" in result.get("test", {})
+    names = []
+    for column in columns:
+        if isinstance(by_class := figures.get(column.name), Mapping):
+            names += [f"{name}, %" for name in by_class]
+        else:
+            names.append(f"test {column.header} [95% interval]" if column.form == INTERVAL else column.header)
+    return names
 
 
-def stage_headers(results: list[dict[str, Any]]) -> list[str]:
+def cells(columns: Sequence[Column], figures: Mapping[str, Any]) -> list[str]:
+    """Returns the cells under `headers`, a dash for a figure that is missing.
+
+    Args:
+        columns: what is shown.
+        figures: counts or metrics by name, with "correct" and "n".
+    """
+    texts = []
+    for column in columns:
+        value = figures.get(column.name)
+        if column.form == INTERVAL:
+            texts.append(accuracy(figures))
+            continue
+        if column.name == "correct":
+            value = figures["correct"] / figures["n"] if figures["n"] else None
+        values = value.values() if isinstance(value, Mapping) else [value]
+        texts += [figure(number, column.form, column.factor) for number in values]
+    return texts
+
+
+def stage_headers(results: list[dict[str, Any]], columns: Sequence[Column]) -> list[str]:
     """Returns the headers above the cells of `stage_rows`.
 
     Args:
         results: as from `results.read_results`.
+        columns: the figures of the task.
     """
-    if not any(map(has_several_labels, results)):
-        return STAGE_HEADERS
-    # A terminal of 80 columns has room for pseudo-labels only where there are any.
-    pseudo = STAGE_HEADERS[5:7] if _any_pseudo_labels(results) else []
-    return [*STAGE_HEADERS[:5], *pseudo, "all labels right, % [95% interval]", *SEVERAL_LABELS.values()]
+    # A terminal of 80 columns has room for several figures, or for pseudo-labels where there are none.
+    pseudo = PSEUDO_LABEL_HEADERS if len(columns) == 1 or _any_pseudo_labels(results) else []
+    return [*STAGE_HEADERS, *pseudo, *headers(columns)]
 
 
-def several_labels(counts: Mapping[str, Any]) -> list[str]:
-    """Returns the cells under `SEVERAL_LABELS`.
-
-    Args:
-        counts: metrics of one split, 0..1, by the names in `SEVERAL_LABELS`.
-    """
-    return [f"{100 * counts[name]:.2f}" for name in SEVERAL_LABELS]
-
-
-def stage_rows(results: list[dict[str, Any]]) -> list[list[str]]:
+def stage_rows(results: list[dict[str, Any]], columns: Sequence[Column]) -> list[list[str]]:
     """Returns the cells under `stage_headers`, a row per stage.
 
     Args:
         results: as from `results.read_results`.
+        columns: the figures of the task.
     """
     rows = []
-    width = len(stage_headers(results))
+    names = stage_headers(results, columns)
     for result in results:
         if "test" not in result:
-            rows.append([result["stage"], *["–"] * (width - 2), "not finished"])
+            rows.append([result["stage"], *["–"] * (len(names) - 2), "not finished"])
             continue
         counts = [f"{result[name]:,}" for name in ("parameters", "labels", "steps", "images_seen")]
-        pseudo = _pseudo_labels(result["pseudo_labels"])
-        several = []
-        if has_several_labels(result):
-            pseudo = pseudo if _any_pseudo_labels(results) else []
-            several = several_labels(result["test"])
-        rows.append([result["stage"], *counts, *pseudo, accuracy(result["test"]), *several])
+        pseudo = _pseudo_labels(result["pseudo_labels"]) if PSEUDO_LABEL_HEADERS[0] in names else []
+        rows.append([result["stage"], *counts, *pseudo, *cells(columns, result["test"])])
     return rows
 
 
@@ -140,13 +154,14 @@ def _pseudo_labels(counts: dict[str, int] | None) -> list[str]:
     return [f"{counts['kept']:,}{warning}", percent(counts["right"], counts["known"])]
 
 
-def stage_table(results: list[dict[str, Any]]) -> Table:
+def stage_table(results: list[dict[str, Any]], columns: Sequence[Column]) -> Table:
     """Returns the stages of a run as a table for the terminal.
 
     Args:
         results: as from `results.read_results`.
+        columns: the figures of the task.
     """
-    return rich_table(stage_headers(results), stage_rows(results))
+    return rich_table(stage_headers(results, columns), stage_rows(results, columns))
 
 
 def agreement_line(results: Sequence[dict[str, Any]]) -> str:

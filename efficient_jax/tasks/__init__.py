@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from efficient_jax.data.dataset import Source
+from efficient_jax.data.dataset import Labelled
 from efficient_jax.tasks.base import Head, Task
 from efficient_jax.tasks.classification import CLASSIFICATION
 from efficient_jax.tasks.multi_label import MULTI_LABEL
@@ -27,7 +27,7 @@ def of_labels(labels: np.ndarray) -> Task:
     return {1: CLASSIFICATION, 2: MULTI_LABEL}.get(labels.ndim, SEGMENTATION)
 
 
-def targets(source: Source, ids: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m k"]:
+def targets(source: Labelled, ids: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m k"]:
     """Returns the targets of labelled images, float32: soft labels where the dataset has them.
 
     Args:

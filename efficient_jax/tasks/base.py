@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from efficient_jax.data.stratification import Stratification
+from efficient_jax.types import Column
+
 Names = tuple[str, ...] | None
 """The names of the classes of one image; None where it has no label."""
 
@@ -48,6 +51,7 @@ class Task:
     by_image: bool  # an image is right or wrong as a whole, and not pixel by pixel
     exclusive: bool  # probabilities sum to 1, so that there are hard votes and a softmax
 
+    stratification: Stratification | None  # how a dataset is split by its labels; None where it cannot be
     label_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     """(shape of probabilities) -> shape of the labels of the same images."""
     targets: Callable[[np.ndarray, int], Float[np.ndarray, "n ..."]]
@@ -75,12 +79,14 @@ class Task:
     """(probabilities, thresholds) -> int answers, of the shape of labels."""
     counts: Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, Any]]
     """(probabilities, labels, answers) -> "correct" and "n", and the figures that `scores` and `columns` name."""
+    columns: tuple[Column, ...]  # the figures of `counts` that tables and pages of trained stages show
     scores: Callable[[Mapping[str, Any]], dict[str, float]]
     """(counts) -> the figures of a validation set that are logged; the first one selects the checkpoint."""
     likelihood: Callable[[np.ndarray, np.ndarray], dict[str, float]]
     """(probabilities, labels) -> "negative_log_likelihood", and "calibration_error" where there is one."""
     metrics: Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str], bool], dict[str, Any]]
     """(probabilities, labels, answers, class names, whether the probabilities are shares of votes) -> all metrics."""
+    metric_columns: tuple[Column, ...]  # the figures of `metrics` that tables of evaluated members show
     severity: Callable[[np.ndarray, np.ndarray], Float[np.ndarray, " n"]]
     """(probabilities, labels) -> severity of a wrong prediction; the most severe ones are shown first."""
     severity_name: str  # what it is: "confidence" or "loss"

@@ -10,11 +10,13 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy import special
 
 from efficient_jax.data import sampling
+from efficient_jax.data.stratification import ONE_CLASS
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.metrics import accuracy, calibration
 from efficient_jax.metrics import classification as metrics
 from efficient_jax.tasks.base import Head, Task
+from efficient_jax.types import INTERVAL, Column
 
 Labels = Int[np.ndarray, " n"]
 Probabilities = Float[np.ndarray, "n k"]
@@ -256,6 +258,9 @@ def _strata(targets: np.ndarray) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray
     return labels, np.bincount(labels)[labels] == 1
 
 
+RIGHT = Column("correct", "accuracy, %", INTERVAL)
+LIKELIHOOD = Column("negative_log_likelihood", "NLL", ".3f", 1.0)
+
 HEAD = Head(
     loss=_head_loss,
     mean_loss=lambda logits, targets: float(-(targets * special.log_softmax(logits, axis=1)).sum(1).mean()),
@@ -273,6 +278,7 @@ CLASSIFICATION = Task(
     one_class=True,
     by_image=True,
     exclusive=True,
+    stratification=ONE_CLASS,
     label_shape=lambda shape: shape[:-1],
     targets=targets,
     members=members,
@@ -285,9 +291,18 @@ CLASSIFICATION = Task(
     right=right,
     answers=answers,
     counts=counts,
+    columns=(RIGHT,),
     scores=scores,
     likelihood=likelihood,
     metrics=all_metrics,
+    metric_columns=(
+        RIGHT,
+        Column("balanced_accuracy", "balanced, %"),
+        Column("macro_f1", "macro F1, %"),
+        LIKELIHOOD,
+        Column("calibration_error", "ECE", ".3f", 1.0),
+        Column("calibration_floor", "ECE floor", ".3f", 1.0),
+    ),
     severity=lambda probabilities, _: probabilities.max(1),
     severity_name="confidence",
     pseudo_labels=pseudo_labels,

@@ -10,11 +10,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy import special
 
+from efficient_jax.data.stratification import SEVERAL_LABELS
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import sigmoid_cross_entropy
 from efficient_jax.metrics import accuracy
 from efficient_jax.tasks.base import Head, Task
-from efficient_jax.tasks.classification import suggestion
+from efficient_jax.tasks.classification import LIKELIHOOD, suggestion
+from efficient_jax.types import INTERVAL, Column
 
 Labels = Int[np.ndarray, "n k"]
 Probabilities = Float[np.ndarray, "n k"]
@@ -197,6 +199,12 @@ HEAD = Head(
     threshold=HALF,
 )
 
+COLUMNS = (
+    Column("correct", "all labels right, %", INTERVAL),
+    Column("mean_average_precision", "mAP, %"),
+    Column("micro_f1", "micro F1, %"),
+    Column("macro_f1", "macro F1, %"),
+)
 
 MULTI_LABEL = Task(
     name="multi_label",
@@ -204,6 +212,7 @@ MULTI_LABEL = Task(
     one_class=False,
     by_image=True,
     exclusive=False,
+    stratification=SEVERAL_LABELS,
     label_shape=lambda shape: shape,
     targets=targets,
     members=members,
@@ -216,9 +225,11 @@ MULTI_LABEL = Task(
     right=right,
     answers=answers,
     counts=accuracy.several_labels,
+    columns=COLUMNS,
     scores=scores,
     likelihood=likelihood,
     metrics=all_metrics,
+    metric_columns=(*COLUMNS, LIKELIHOOD),
     severity=accuracy.label_losses,
     severity_name="loss",
     thresholds=accuracy.thresholds,

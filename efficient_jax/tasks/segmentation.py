@@ -12,6 +12,7 @@ from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.metrics.classification import NOT_COUNTED, of_pixels
 from efficient_jax.tasks.base import Task
 from efficient_jax.tasks.classification import answers, probabilities
+from efficient_jax.types import Column
 
 Labels = Int[np.ndarray, "n h w"]
 Probabilities = Float[np.ndarray, "n h w k"]
@@ -121,12 +122,15 @@ def _no_columns(*_: object) -> Any:
     raise UserError("maps of pixels do not fit into a .csv; take an .npz")
 
 
+COLUMNS = (Column("mean_iou", "mean IoU, %"), Column("correct", "pixels right, %"))
+
 SEGMENTATION = Task(
     name="segmentation",
     labels="a class for each pixel",
     one_class=False,
     by_image=False,
     exclusive=True,
+    stratification=None,
     label_shape=lambda shape: shape[:-1],
     targets=targets,
     members=members,
@@ -139,9 +143,11 @@ SEGMENTATION = Task(
     right=right,
     answers=answers,
     counts=counts,
+    columns=COLUMNS,
     scores=scores,
     likelihood=lambda probabilities, labels: {"negative_log_likelihood": float(losses(probabilities, labels).mean())},
     metrics=all_metrics,
+    metric_columns=(*COLUMNS, Column("iou", "IoU, %")),
     severity=losses,
     severity_name="loss",
 )

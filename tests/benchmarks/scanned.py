@@ -19,7 +19,7 @@ from rich.console import Console
 from configs import quickstart
 from efficient_jax.commands.bench import programs
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.run import prepare
+from efficient_jax.experiment.run import Run
 from efficient_jax.training import benchmark, parallel
 from efficient_jax.types import Tree
 from tests.training import problem
@@ -61,10 +61,10 @@ def main() -> None:
     config = quickstart.get_config()
     config.stages = ("augmented",)
     with tempfile.TemporaryDirectory() as folder:
-        run = prepare(plan(config.to_dict()), Path(folder), Console(quiet=True))
-        whole = programs(run.stages[0], run).whole
+        run = Run.open(plan(config.to_dict()), Path(folder), Console(quiet=True))
+        whole = programs(run.plan.stages[0], run).whole
     given = next(whole.given(0, 1))
-    compare("quickstart", whole.step, lambda state: whole.arguments(state, given), whole.state, list(run.devices))
+    compare("quickstart", whole.step, lambda state: whole.arguments(state, given), whole.state, list(run.data.devices))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def only_steps() -> None:
     from efficient_jax.commands import command_line  # all of it: what is imported is not what training needs
     from efficient_jax.commands.bench import programs
     from efficient_jax.experiment.config import plan
-    from efficient_jax.experiment.run import prepare
+    from efficient_jax.experiment.run import Run
 
     command_line.cores_are_devices()
     jax.config.update("jax_compilation_cache_dir", f"{os.environ['XDG_CACHE_HOME']}/steps")  # compiling needs the most
@@ -70,8 +70,8 @@ def only_steps() -> None:
     config = quickstart.get_config()
     config.stages = (STAGE,)
     with tempfile.TemporaryDirectory() as folder:
-        run = prepare(plan(config.to_dict()), Path(folder), Console(quiet=True))
-        (stage,) = run.stages
+        run = Run.open(plan(config.to_dict()), Path(folder), Console(quiet=True))
+        (stage,) = run.plan.stages
         whole = programs(stage, run).whole
     given, state = next(whole.given(0, 1)), whole.state
     for _ in range(run.resolved[stage.name].steps):

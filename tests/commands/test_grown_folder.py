@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from PIL import Image
-from rich.console import Console
 
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.commands.explain import explain
@@ -21,7 +20,7 @@ from efficient_jax.data.identity import digest
 from efficient_jax.errors import UserError
 from efficient_jax.evaluation import members
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.dataset import load_data, load_run
+from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.experiment.leaks import trained_before
 from efficient_jax.experiment.workdir import read_config
 from efficient_jax.files import read_json
@@ -57,7 +56,6 @@ def grown(tmp_path_factory):
     test = predictions.read(root / "run" / "net" / "predictions.npz", "test")
     renamed = Path(test.images[3])
     renamed.rename(renamed.with_name("zzz.png"))
-    members.prepared.cache_clear()
     return root
 
 
@@ -97,13 +95,13 @@ def test_evaluate_sees_the_test_images_of_the_run(grown, tmp_path, flags, capsys
 
 def test_the_images_of_the_page_are_those_of_the_run(grown):
     """Stored indices mean the images that they meant."""
-    test, run = stored(grown), members.run_of([str(grown / "run")], Console(quiet=True))
-    assert tuple(run.source.name(i) for i in test.ids) == test.images
+    test, data = stored(grown), members.first_data([str(grown / "run")], members.run_opener(print))
+    assert tuple(data.source.name(i) for i in test.ids) == test.images
     files = {digest(path.read_bytes()).hex()[:16]: path for path in (grown / "data").rglob("*.png")}
-    for content, image in zip(test.contents, run.source.images[test.ids], strict=True):
+    for content, image in zip(test.contents, data.source.images[test.ids], strict=True):
         np.testing.assert_array_equal(image[..., 0], np.asarray(Image.open(files[content])))
-    left = {image.tobytes() for image in run.source.images[run.split["labelled"]]}
-    assert not left & {image.tobytes() for image in run.source.images[test.ids]}
+    left = {image.tobytes() for image in data.source.images[data.split["labelled"]]}
+    assert not left & {image.tobytes() for image in data.source.images[test.ids]}
 
 
 def test_explain_and_explore_look_at_held_out_images_of_the_run(grown, tmp_path, capsys):
@@ -114,9 +112,8 @@ def test_explain_and_explore_look_at_held_out_images_of_the_run(grown, tmp_path,
     assert capsys.readouterr().out.count("images added since and left out") == 1
     about = json.loads((tmp_path / "explain.json").read_text())[str(grown / "run")]
     assert about["step"] == read_json(grown / "run" / "net" / "result.json")["step"]
-    said = []
-    member = _member(str(grown / "run"), "--members", said.append)
-    assert len(said) == 1
+    member = _member(str(grown / "run"), "--members")
+    assert capsys.readouterr().out.count("images added since and left out") == 1
     np.testing.assert_array_equal(member.labels, held_out.labels)
     pixels = [np.asarray(Image.open(name)) for name in held_out.images]
     np.testing.assert_array_equal(member.images[..., 0], pixels)
@@ -180,7 +177,8 @@ def test_a_new_run_says_that_its_start_was_trained_on_its_test_images(grown):
     (line,) = trained_before(started, source, split)
     net = str(grown / "run" / "net")
     assert line.startswith(f"{both} of 40 test images were labelled images of {net!r}, which stage 'other' takes")
-    assert trained_before(plan(config), *load_run(grown / "run", "test", print)[1:]) == []
+    data = Data.reopen(grown / "run", "test", print)
+    assert trained_before(plan(config), data.source, data.split) == []
 
 
 def test_a_test_image_that_is_gone_ends_with_its_name(grown, tmp_path):
@@ -194,7 +192,7 @@ def test_a_test_image_that_is_gone_ends_with_its_name(grown, tmp_path):
     for command in (
         lambda: evaluate(members=run, tta="flips"),
         lambda: explain(run, workdir=str(tmp_path / "page")),
-        lambda: _member(run, "--members", print),
+        lambda: _member(run, "--members"),
     ):
         with pytest.raises(UserError, match=rf"^--members: test image '{re.escape(str(gone))}' of .* is gone"):
             command()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from efficient_jax.data.split import folds_of, split
+from efficient_jax.data.stratification import ONE_CLASS, SEVERAL_LABELS
 from efficient_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -39,7 +40,9 @@ def label_distribution_distance(labels: np.ndarray, folds: np.ndarray) -> float:
 
 def test_several_labels_are_spread_as_published_and_better_than_at_random():
     tags = (np.random.default_rng(0).random((600, 6)) < [0.5, 0.3, 0.2, 0.1, 0.05, 0.01]).astype(np.int32)
-    near, random = (label_distribution_distance(tags, folds_of(tags, 10, 0, stratify=s)) for s in (True, False))
+    near, random = (
+        label_distribution_distance(tags, folds_of(tags, 10, 0, None, s, (), SEVERAL_LABELS)) for s in (True, False)
+    )
     assert near == pytest.approx(0.0103, abs=0.006)
     assert random == pytest.approx(0.0824, abs=0.02)
 
@@ -57,7 +60,7 @@ def test_every_image_is_in_one_fold_and_no_group_in_two(n, folds, seed, grouped,
     rng = np.random.default_rng(n)
     labels = rng.integers(0, 2, (n, 3)) if several else np.arange(n) % 2
     groups = rng.permutation(n) // 3 if grouped else None
-    found = folds_of(labels, folds, seed, groups, stratify)
+    found = folds_of(labels, folds, seed, groups, stratify, (), SEVERAL_LABELS if several else ONE_CLASS)
     assert set(found) == set(range(folds))
     if groups is not None:
         assert all(len(set(found[groups == group])) == 1 for group in set(groups))
@@ -89,9 +92,9 @@ def test_the_folds_of_the_labelled_images_are_their_partition():
 def test_folds_follow_content_and_not_the_order_of_files():
     content = RNG.permutation(len(LABELS))  # what the hash of each image would give
     moved = RNG.permutation(len(LABELS))
-    settings = {"test": 0, "labels_per_class": 0, "given": {"test": np.flatnonzero(content < 9)}}
+    settings = {"test": 0, "labels_per_class": 0, "fixed": {"test": np.flatnonzero(content < 9)}}
     first = parts(order=np.argsort(content), **settings)
-    settings["given"] = {"test": np.flatnonzero(content[moved] < 9)}
+    settings["fixed"] = {"test": np.flatnonzero(content[moved] < 9)}
     second = parts(LABELS[moved], order=np.argsort(content[moved]), **settings)
     assert set(content[first["validation"]]) == set(content[moved][second["validation"]])
     assert 0 < len(first["validation"]) < len(first["labelled"])
@@ -111,7 +114,7 @@ def test_nothing_of_a_group_that_is_held_out_is_in_another_part():
     """Also without a label, and where the source says what the test images are."""
     groups = np.arange(len(LABELS)) // 3
     drawn = parts(labels_per_class=5, groups=groups)
-    given = parts(folds=0, test=0, labels_per_class=5, given={"test": np.arange(0, len(LABELS), 30)}, groups=groups)
+    given = parts(folds=0, test=0, labels_per_class=5, fixed={"test": np.arange(0, len(LABELS), 30)}, groups=groups)
     for found in (drawn, given):
         held_out = set(groups[np.concatenate([found["test"], found["validation"]])])
         assert len(found["unlabelled"])

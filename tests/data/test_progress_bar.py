@@ -5,13 +5,16 @@ import io
 import pytest
 from rich.console import Console
 
+from efficient_jax import distributed
 from efficient_jax.data import progress_bar
 
 
 @pytest.fixture(params=[True, False], ids=["terminal", "file"])
 def shown(request, monkeypatch):
     out = io.StringIO()
-    monkeypatch.setattr(progress_bar, "get_console", lambda: Console(file=out, force_terminal=request.param, width=80))
+    console = Console(file=out, force_terminal=request.param, width=80)
+    for module in (progress_bar, distributed):
+        monkeypatch.setattr(module, "console", lambda: console)
 
     def run():
         assert list(progress_bar.watched(iter("abc"), "reading", 4, 10)) == ["a", "b", "c"]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from efficient_jax.data.split import _stratified, notes, split
+from efficient_jax.data.split import notes, split
+from efficient_jax.data.stratification import SEVERAL_LABELS
 from efficient_jax.errors import UserError
 
 CLASSES = ("a", "b", "c")
@@ -84,7 +85,7 @@ def test_classes_that_a_part_leaves_out_are_noted(stratify):
 def test_labels_that_a_part_leaves_out_are_noted():
     tags = np.array([[1, 0], [0, 1], [1, 1], [-1, -1]])
     parts = {"labelled": np.array([1, 2]), "validation": np.array([0]), "test": np.array([], int)}
-    assert notes(parts, tags, ("a", "b"), 2, 0) == (
+    assert notes(parts, tags, ("a", "b"), 2, 0, SEVERAL_LABELS) == (
         "validation images show none of 'b' (of 2): its validation accuracy is not measured",
         "config.data.labels_per_class: 2 asked, but of labelled images 'a' has 1",
     )
@@ -181,7 +182,7 @@ def several(labels=TAGS, seed=0, labels_per_class=5, validation=60, test=70, fix
     parts = {"test": np.array(fixed)} if len(fixed) else {}
     names = tuple(str(number) for number in range(labels.shape[1]))
     sizes = {"labels_per_class": labels_per_class, "validation": validation, "test": test}
-    return split(labels, names, seed=seed, fixed=parts, **sizes)
+    return split(labels, names, SEVERAL_LABELS, seed=seed, fixed=parts, **sizes)
 
 
 def test_images_with_several_labels_are_in_one_part():
@@ -205,7 +206,7 @@ def test_parts_of_many_labels_have_the_size_asked_for(size):
     rng = np.random.default_rng(0)
     tags = (rng.random((500, 20)) < rng.uniform(0.05, 0.5, 20)).astype(np.int32)
     for seed in range(5):
-        rest, part = _stratified(np.arange(1000, 1500), np.repeat(tags, 3, 0), size, seed, "")
+        rest, part = SEVERAL_LABELS.part(np.arange(1000, 1500), np.repeat(tags, 3, 0), size, seed, (), "")
         assert (len(part), len(rest)) == (size, 500 - size)
         np.testing.assert_array_equal(np.sort(np.concatenate([rest, part])), np.arange(1000, 1500))
 
@@ -214,7 +215,7 @@ def test_many_labels_are_stratified_better_than_the_package_does():
     rng = np.random.default_rng(0)
     tags = (rng.random((500, 20)) < rng.uniform(0.05, 0.5, 20)).astype(np.int32)
     for seed in range(5):
-        _, part = _stratified(np.arange(500), tags, 100, seed, "")
+        _, part = SEVERAL_LABELS.part(np.arange(500), tags, 100, seed, (), "")
         assert np.abs(tags[part].sum(0) - tags.sum(0) / 5).max() < 1.5
 
 

@@ -1,18 +1,15 @@
 """Members alone, and what cannot be judged."""
 
-import io
-
 import numpy as np
 import pytest
-from rich.console import Console
 
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.errors import UserError
-from efficient_jax.evaluation.members import WHERE, by_model, member, named, prepared
+from efficient_jax.evaluation.members import WHERE, by_model, member, named, run_opener
 from efficient_jax.inference import predictions
 from efficient_jax.training.trained import Trained
 
-CONSOLE = Console(file=io.StringIO(), width=200)
+OPEN = run_opener(print)
 
 
 def test_stars_stand_for_names(tmp_path):
@@ -24,8 +21,8 @@ def test_stars_stand_for_names(tmp_path):
 
 
 def test_a_finished_stage_has_left_what_its_model_predicts(trained):
-    left = member(str(trained / "net"), CONSOLE)
-    again = by_model(Trained.open(str(trained / "net"), WHERE), prepared(trained, CONSOLE))
+    left = member(str(trained / "net"), OPEN)
+    again = by_model(Trained.open(str(trained / "net"), WHERE), OPEN(trained))
     for split in predictions.FILES:
         one, other = (getattr(each, split) for each in (left, again))
         for name in one._fields:

@@ -1,18 +1,16 @@
 """Soups of snapshots."""
 
-import io
 import json
 
 import numpy as np
-from rich.console import Console
 
 from efficient_jax.commands.evaluate import evaluate
-from efficient_jax.evaluation.members import member, named
+from efficient_jax.evaluation.members import member, named, run_opener
 from efficient_jax.evaluation.soup import soup_of
 from efficient_jax.inference import predictions
 from efficient_jax.training.trained import Trained
 
-CONSOLE = Console(file=io.StringIO(), width=200)
+OPEN = run_opener(print)
 
 
 def test_snapshots_vote_and_make_a_soup(trained, tmp_path):
@@ -31,17 +29,17 @@ def test_snapshots_vote_and_make_a_soup(trained, tmp_path):
     losses = [found["members"][name]["negative_log_likelihood"] for name in names]
     assert found["members"]["soft vote of 3"]["negative_log_likelihood"] <= np.mean(losses)
     voted = predictions.read(out / "predictions.npz", "test")
-    every = [member(name, CONSOLE).test.probabilities for name in names]
+    every = [member(name, OPEN).test.probabilities for name in names]
     np.testing.assert_allclose(voted.probabilities, np.mean(every, 0), atol=1e-6)
 
 
 def test_a_greedy_soup_is_no_worse_on_validation_than_its_best_member(trained):
     names = named(f"{trained / 'net'}@*")
-    made, _, inside = soup_of(names, "greedy", CONSOLE)
+    made, _, inside = soup_of(names, "greedy", OPEN)
 
     def right(of):
         return (of.validation.probabilities.argmax(1) == of.validation.labels).sum()
 
     assert set(inside) <= set(names)
-    alone = [soup_of([name], "uniform", CONSOLE)[0] for name in names]  # with batch statistics of its kind
+    alone = [soup_of([name], "uniform", OPEN)[0] for name in names]  # with batch statistics of its kind
     assert right(made) >= max(map(right, alone))

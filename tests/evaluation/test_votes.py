@@ -1,19 +1,17 @@
 """Votes of views and of members."""
 
-import io
 import json
 
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
 from efficient_jax import files
 from efficient_jax.commands.evaluate import evaluate
-from efficient_jax.evaluation.members import member
+from efficient_jax.evaluation.members import member, run_opener
 from efficient_jax.inference import predictions, tta
 from efficient_jax.training.classifier import Classifier
 
-CONSOLE = Console(file=io.StringIO(), width=200)
+OPEN = run_opener(print)
 
 
 def test_views_vote(trained, images, tmp_path):
@@ -31,7 +29,7 @@ def test_views_vote(trained, images, tmp_path):
 
 
 def test_a_file_of_another_program_votes(trained, tmp_path):
-    own = member(str(trained / "wide"), CONSOLE)
+    own = member(str(trained / "wide"), OPEN)
     predictions.write(tmp_path / "p.csv", own.test._replace(probabilities=np.eye(3, dtype=np.float32)[own.test.labels]))
     evaluate(members=f"{trained / 'wide'},{tmp_path / 'p.csv'}", vote="hard", weights="1,2.5", out=str(tmp_path / "o"))
     found = files.read_json(tmp_path / "o" / "evaluation.json")["members"]

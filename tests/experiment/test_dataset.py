@@ -136,7 +136,7 @@ def test_what_needs_no_image_is_said_before_one_is_decoded(name, kind, tmp_path,
     def decoded(*_):
         raise AssertionError("a picture was decoded")
 
-    monkeypatch.setattr(decode, "each", decoded)
+    monkeypatch.setattr(decode, "decode_files", decoded)
     data = {"source": {"name": kind, "size": 4} | source, "labels_per_class": 0} | data
     with pytest.raises(UserError, match=re.escape(said)):
-        run.prepare(plan(CONFIG | {"data": data}), tmp_path / "run", Console(quiet=True))
+        run.Run.open(plan(CONFIG | {"data": data}), tmp_path / "run", Console(quiet=True))

@@ -27,8 +27,8 @@ def test_leaks_of_test_and_of_validation_are_said_with_names(tmp_path):
     test, validation = leaks(SOURCE, SPLIT)
     assert {tuple(pair) for pair in test.pairs.tolist()} == {(20, 0), (2, 22)}
     assert validation.pairs.tolist() == [[1, 21]]
-    assert test.said.startswith("2 test images nearly equal other images: ")
-    assert validation.said == "1 validation image nearly equals labelled images: 1.png = 21.png"
+    assert test.line.startswith("2 test images nearly equal other images: ")
+    assert validation.line == "1 validation image nearly equals labelled images: 1.png = 21.png"
     results.keep_leaks(tmp_path, SOURCE, [test, validation])
     with np.load(tmp_path / "leaks.npz") as arrays:
         np.testing.assert_array_equal(arrays["images"], IMAGES[arrays["id"]])
@@ -41,7 +41,7 @@ def test_near_copies_of_held_out_images_among_generated_ones_are_said():
     test, validation = leaks(SOURCE, generated)
     assert (2, 22) in {tuple(pair) for pair in test.pairs.tolist()}
     assert validation.pairs.tolist() == [[1, 21]]
-    assert validation.said == "1 validation image nearly equals labelled or generated images: 1.png = 21.png"
+    assert validation.line == "1 validation image nearly equals labelled or generated images: 1.png = 21.png"
 
 
 def test_near_duplicates_within_a_part_are_no_leak(tmp_path):

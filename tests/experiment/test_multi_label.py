@@ -14,6 +14,7 @@ from efficient_jax.errors import UserError
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.metrics import accuracy
 from efficient_jax.report.page import write_report
+from efficient_jax.tasks import MULTI_LABEL
 from efficient_jax.training.trained import Trained
 from tests.tiny_run import begin, begun, stage
 
@@ -39,8 +40,8 @@ def run(images, workdir, stages, validation=40, **data):
     config = {"seed": 0, "devices": 2, "stages": tuple(stages), "data": data, **stages}
     said = io.StringIO()
     prepared = begun(config, workdir, Console(file=said, width=200))
-    begin(workdir, config, prepared.source, prepared.split)
-    return [run_stage(each, prepared) for each in prepared.stages], said.getvalue()
+    begin(workdir, config, prepared.data)
+    return [run_stage(each, prepared) for each in prepared.plan.stages], said.getvalue()
 
 
 def block(steps=80, **changes):
@@ -95,7 +96,7 @@ def test_evaluate_and_the_report_agree(trained, tmp_path):
     for name, result in zip(names, results, strict=True):
         assert {key: scores[name][key] for key in result["test"]} == pytest.approx(result["test"])
     assert scores["soft vote of 2"]["mean_average_precision"] > 0.99
-    text = write_report(workdir, confusions=False).read_text()
+    text = write_report(workdir, MULTI_LABEL.columns, False, True).read_text()
     assert "mAP, %" in text
     assert "Confusion matrix" not in text
 
@@ -146,7 +147,7 @@ def test_a_teacher_labels_images_label_by_label(images, trained, tmp_path):
     assert found["right"] / found["known"] > 0.97
     assert f"s: {found['kept']} of {found['pool']} pseudo-labels kept" in said
     assert result["test"]["mean_average_precision"] > 0.95
-    assert "present or absent" in write_report(tmp_path, confusions=False).read_text()
+    assert "present or absent" in write_report(tmp_path, MULTI_LABEL.columns, False, True).read_text()
 
 
 def test_pseudo_labels_are_refused(images, tmp_path):

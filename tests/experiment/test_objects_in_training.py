@@ -45,7 +45,7 @@ def prepared(source, folder, objects, *ops, **settings):
 
 def test_a_stage_with_copy_paste_trains(source, tmp_path):
     run = prepared(source, tmp_path, ("box_mask",), "copy_paste", copy_paste={"object_probability": 1.0})
-    result = run_stage(run.stages[0], run)
+    result = run_stage(run.plan.stages[0], run)
     assert np.isfinite(result["negative_log_likelihood"])
     samples = np.load(tmp_path / "net" / "samples.npz")
     raw, pasted = samples["raw"], samples["augmented"][:, 0]

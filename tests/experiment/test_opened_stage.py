@@ -16,7 +16,7 @@ def ready(images, tmp_path):
 
 
 def test_a_stage_knows_its_steps_and_the_size_of_its_images(ready):
-    opened = Stage.open(ready.stages[0], ready)
+    opened = Stage.open(ready.plan.stages[0], ready)
     assert opened.steps == 3  # 2 epochs of 12 labelled images, 8 in a step
     assert opened.spec.image_shape == (16, 16, SHAPE[-1])
     assert opened.optim["algorithm"] == {"name": "adamw"}
@@ -25,17 +25,17 @@ def test_a_stage_knows_its_steps_and_the_size_of_its_images(ready):
 
 def test_shapes_stand_for_the_variables_of_a_teacher_that_is_not_trained_yet(ready):
     shapes = {"head": {"kernel": jax.ShapeDtypeStruct((4, 3), "float32")}}
-    opened = Stage.open(ready.stages[1], ready, {"first": shapes})
+    opened = Stage.open(ready.plan.stages[1], ready, {"first": shapes})
     assert opened.teacher_variables == (shapes,)
     assert len(opened.teachers) == 1
 
 
 def test_a_teacher_that_is_not_trained_cannot_be_opened(ready):
     with pytest.raises(UserError, match=r"^config\.student\.teacher: 'first'"):
-        Stage.open(ready.stages[1], ready)
+        Stage.open(ready.plan.stages[1], ready)
 
 
 def test_keys_of_a_stage_differ_by_stage_and_purpose(ready):
-    first, student = (Stage.open(config, ready, {"first": {}}) for config in ready.stages)
+    first, student = (Stage.open(config, ready, {"first": {}}) for config in ready.plan.stages)
     keys = [first.key("init"), first.key("train"), student.key("init")]
     assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == 3

@@ -23,6 +23,6 @@ def test_what_a_stage_begins_with_is_left_as_it_is(two, teacher, tmp_path):
     blocks = {name: stage("supervised", init=str(teacher)) for name in ("a", "b")}
     ready = prepared(two, tmp_path, blocks)
     before = jax.tree.map(np.copy, ready.trained(str(teacher), "test").variables)
-    for each in ready.stages:
+    for each in ready.plan.stages:
         run_stage(each, ready)
     jax.tree.map(np.testing.assert_array_equal, ready.trained(str(teacher), "test").variables, before)

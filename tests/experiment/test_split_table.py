@@ -12,7 +12,7 @@ from PIL import Image
 from efficient_jax import files
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.dataset import load_data, load_run
+from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.experiment.workdir import keep_split
 from tests.experiment.plans import CONFIG, stage
 
@@ -111,8 +111,8 @@ class Begun:
         """(images, parts, lines that are shown) when the source has other items."""
         write(self.kind, self.root, items)
         said = []
-        _, source, split = load_run(self.run, where, said.append)
-        return source, split, said
+        data = Data.reopen(self.run, where, said.append)
+        return data.source, data.split, said
 
     def same(self, items, without=()):
         """Reads the changed source; what each part has is what the run had; returns what is said."""

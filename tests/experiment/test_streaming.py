@@ -52,7 +52,7 @@ def prepared(pictures: Path, workdir: Path, feed: str, stages: dict) -> Run:
 def run(ready: Run) -> dict[str, Any]:
     """What the stages leave: their results, what they logged and predicted."""
     left: dict[str, Any] = {}
-    for each in ready.stages:
+    for each in ready.plan.stages:
         folder = ready.workdir / each.name
         left[each.name] = run_stage(each, ready) | {"seconds": 0}
         log = (folder / "metrics.jsonl").read_text() if each.batch else ""
@@ -95,7 +95,7 @@ def test_two_processes_that_stream_are_as_one(pictures, kept, tmp_path):
 def test_a_image_that_vanishes_stops_the_run_which_then_carries_on(pictures, kept, tmp_path, monkeypatch):
     """From the checkpoint before; and ends as if nothing had been."""
     ready = prepared(pictures, tmp_path, "stream", {"teacher": STAGES["teacher"]})
-    lost = Path(ready.source.names[ready.split["labelled"][0]])
+    lost = Path(ready.data.source.names[ready.data.split["labelled"][0]])
     content, save = lost.read_bytes(), checkpoint.save
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", lambda *args: (save(*args), lost.unlink(missing_ok=True)))

@@ -1,5 +1,6 @@
 """What stages learn from: streams, and the labels of people and teachers."""
 
+import dataclasses
 import io
 import re
 
@@ -11,7 +12,6 @@ from PIL import Image
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.targets import supervise
-from efficient_jax.training import parallel
 from efficient_jax.training.labels import on_host
 from tests.tiny_run import SHAPE, prepared, run, shades, stage, stored
 
@@ -32,7 +32,7 @@ def test_a_threshold_that_nothing_reaches_stops_before_training(images, teacher,
     block = stage("noisy_student", teacher=str(teacher), pseudo_labels={"threshold": 0.999999})
     ready = prepared(images, tmp_path, {"s": block})
     with pytest.raises(UserError) as error:
-        run_stage(ready.stages[0], ready)
+        run_stage(ready.plan.stages[0], ready)
     message = r"config\.s\.pseudo_labels\.threshold: no image reaches 0\.999999; the highest confidence is 0\.\d+; "
     assert re.fullmatch(message + r"0\.\d\d would keep at least half of the images", str(error.value))
     assert not (tmp_path / "s" / "checkpoints").exists()
@@ -43,30 +43,29 @@ def test_an_interrupted_stage_takes_the_predictions_of_the_store(images, teacher
     block = stage("noisy_student", teacher=str(teacher), pseudo_labels={"threshold": 0.0, "balance": False})
     ready = prepared(images, tmp_path, {"s": block}, said := io.StringIO())
     (tmp_path / "s").mkdir()
-    first = supervise(ready.stages[0], ready)
+    first = supervise(ready.plan.stages[0], ready)
     assert "are those of pseudo_labels.csv" not in said.getvalue()
     table, about = tmp_path / "s" / "pseudo_labels.csv", tmp_path / "s" / "pseudo_labels.json"
-    again = supervise(ready.stages[0], ready)
+    again = supervise(ready.plan.stages[0], ready)
     assert f"s: predictions of {teacher} are those of pseudo_labels.csv" in said.getvalue()
     np.testing.assert_array_equal(vectors(again), vectors(first))
     np.testing.assert_array_equal(again.rows["unlabelled"], first.rows["unlabelled"])
     head, *lines = table.read_text().splitlines()
     table.write_text("\n".join([head, *(",".join([*line.split(",")[:-3], "1", "0", "0"]) for line in lines)]) + "\n")
-    assert (vectors(supervise(ready.stages[0], ready))[ready.split["unlabelled"]] == [1, 0, 0]).all()
+    assert (vectors(supervise(ready.plan.stages[0], ready))[ready.data.split["unlabelled"]] == [1, 0, 0]).all()
     about.write_text(about.read_text().replace('"teacher_hash": "', '"teacher_hash": "0'))
-    np.testing.assert_array_equal(vectors(supervise(ready.stages[0], ready)), vectors(first))
+    np.testing.assert_array_equal(vectors(supervise(ready.plan.stages[0], ready)), vectors(first))
 
 
 def test_pseudo_labels_do_not_depend_on_the_number_of_devices(images, teacher, tmp_path):
     block = stage("noisy_student", teacher=str(teacher), pseudo_labels={"threshold": 0.0})
     found = []
     for devices in (1, 4):
-        ready = prepared(images, tmp_path, {"s": block})._replace(devices=jax.devices()[:devices])
-        ready = ready._replace(
-            images=parallel.replicate(ready.source.images, ready.devices), workdir=tmp_path / str(devices)
-        )
+        ready = prepared(images, tmp_path, {"s": block})
+        data = dataclasses.replace(ready.data, devices=jax.devices()[:devices])
+        ready = ready._replace(data=data, workdir=tmp_path / str(devices))
         (ready.workdir / "s").mkdir(parents=True)
-        found.append(supervise(ready.stages[0], ready))
+        found.append(supervise(ready.plan.stages[0], ready))
     np.testing.assert_allclose(vectors(found[0]), vectors(found[1]), atol=1e-6)
     np.testing.assert_array_equal(found[0].rows["unlabelled"], found[1].rows["unlabelled"])
 
@@ -77,9 +76,9 @@ def test_rare_classes_come_as_often_as_others(tmp_path):
     np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
     block = stage("supervised", batch={"labelled": 8, "balanced": True})
     ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": block}, labels_per_class=0, test=8)
-    rows = supervise(ready.stages[0], ready).rows["labelled"]
+    rows = supervise(ready.plan.stages[0], ready).rows["labelled"]
     np.testing.assert_array_equal(np.bincount(labels[rows]), [54, 54])
-    np.testing.assert_array_equal(np.unique(rows), ready.split["labelled"])
+    np.testing.assert_array_equal(np.unique(rows), ready.data.split["labelled"])
 
 
 def test_soft_labels_are_what_is_learned(tmp_path):
@@ -87,9 +86,9 @@ def test_soft_labels_are_what_is_learned(tmp_path):
     soft = rng.dirichlet(np.ones(3), 90).astype(np.float32)
     np.savez(tmp_path / "a.npz", images=rng.integers(0, 256, (90, *SHAPE), np.uint8), soft_labels=soft)
     ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": stage("supervised")}, test=9)
-    ids = ready.split["labelled"]
+    ids = ready.data.split["labelled"]
     np.testing.assert_array_equal(np.bincount(soft[ids].argmax(1)), [4, 4, 4])
-    np.testing.assert_array_equal(vectors(supervise(ready.stages[0], ready))[ids], soft[ids])
+    np.testing.assert_array_equal(vectors(supervise(ready.plan.stages[0], ready))[ids], soft[ids])
 
 
 CLASS_MAP = {"0": "dark", "1": "bright", "2": "bright"}
@@ -161,13 +160,13 @@ def test_generated_images_are_learned_by_their_weight(images, tmp_path):
     for weight in (0.0, 0.5):
         drawn = {"per_class": 20, "components": 2, "weight": weight}
         ready = prepared(images, tmp_path, {"s": stage("supervised")}, generated=drawn)
-        found = supervise(ready.stages[0], ready)
+        found = supervise(ready.plan.stages[0], ready)
         rows[weight] = found.rows["labelled"]
-        assert len(ready.source.images) == 300
-        assert (ready.split["generated"] >= 240).all()
-        assert all((ids < 240).all() for part, ids in ready.split.items() if part != "generated")
+        assert len(ready.data.source.images) == 300
+        assert (ready.data.split["generated"] >= 240).all()
+        assert all((ids < 240).all() for part, ids in ready.data.split.items() if part != "generated")
     plain = prepared(images, tmp_path, {"s": stage("supervised")})
-    np.testing.assert_array_equal(rows[0.0], supervise(plain.stages[0], plain).rows["labelled"])
+    np.testing.assert_array_equal(rows[0.0], supervise(plain.plan.stages[0], plain).rows["labelled"])
     added = rows[0.5][rows[0.5] >= 240]
     assert 20 <= len(added) <= 40  # of 60
     np.testing.assert_array_equal(vectors(found)[added].argmax(1), (added - 240) // 20)
@@ -186,26 +185,28 @@ def test_images_of_a_folder_are_learned_and_nothing_else(images, tmp_path):
     made = np.random.default_rng(1).integers(0, 256, (40, *SHAPE), np.uint8)
     path = folder_of(made, tmp_path / "made")
     plain = prepared(images, tmp_path, {"s": stage("supervised")})
-    before = supervise(plain.stages[0], plain).rows["labelled"]
+    before = supervise(plain.plan.stages[0], plain).rows["labelled"]
     for weight, least, most in ((0.0, 0, 0), (0.5, 10, 30), (1.0, 40, 40)):
         ready = prepared(images, tmp_path, {"s": stage("supervised")}, generated={"path": path, "weight": weight})
-        found = supervise(ready.stages[0], ready)
+        found = supervise(ready.plan.stages[0], ready)
         added = found.rows["labelled"][found.rows["labelled"] >= 240]
         assert least <= len(added) <= most
         np.testing.assert_array_equal(found.rows["labelled"][: len(before)], before)
         assert (vectors(found)[added].argmax(1) == 1).all()
-        for part, ids in plain.split.items():
-            np.testing.assert_array_equal(ready.split[part], ids)
+        for part, ids in plain.data.split.items():
+            np.testing.assert_array_equal(ready.data.split[part], ids)
         assert (ready.mean, ready.std) == (plain.mean, plain.std)
-    order = [int(ready.source.name(i).rpartition("/")[2].removesuffix(".png")) for i in ready.split["generated"]]
-    np.testing.assert_array_equal(ready.source.images[ready.split["generated"]], made[order])
+    order = [
+        int(ready.data.source.name(i).rpartition("/")[2].removesuffix(".png")) for i in ready.data.split["generated"]
+    ]
+    np.testing.assert_array_equal(ready.data.source.images[ready.data.split["generated"]], made[order])
 
 
 def test_a_generated_image_that_is_held_out_is_refused(images, tmp_path):
     """Of the test and of the validation part; `duplicates` = "drop" leaves it out."""
     ready = prepared(images, tmp_path, {"s": stage("supervised")}, validation=15)
-    held_out = [ready.split["test"][3], ready.split["validation"][5]]
-    made = np.concatenate([ready.source.images[held_out], np.zeros((2, *SHAPE), np.uint8)])
+    held_out = [ready.data.split["test"][3], ready.data.split["validation"][5]]
+    made = np.concatenate([ready.data.source.images[held_out], np.zeros((2, *SHAPE), np.uint8)])
     generated = {"path": folder_of(made, tmp_path / "made")}
     given = {"validation": 15, "generated": generated}
     with pytest.raises(UserError) as error:
@@ -217,8 +218,8 @@ def test_a_generated_image_that_is_held_out_is_refused(images, tmp_path):
         'with config.data.duplicates="drop"'
     )
     ready = prepared(images, tmp_path, {"s": stage("supervised")}, **given, duplicates="drop")
-    assert [ready.source.name(i) for i in ready.split["generated"]] == [f"{path}/1/2.png", f"{path}/1/3.png"]
-    assert any(note.startswith("left out 2 generated images that equal") for note in ready.source.notes)
+    assert [ready.data.source.name(i) for i in ready.data.split["generated"]] == [f"{path}/1/2.png", f"{path}/1/3.png"]
+    assert any(note.startswith("left out 2 generated images that equal") for note in ready.data.source.notes)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_what_cannot_be_generated_is_said(images, tmp_path, drawn, message):
 def test_the_pool_may_be_limited(images, tmp_path):
     ready = prepared(images, tmp_path, {"s": stage("supervised")}, unlabelled=50)
     whole = prepared(images, tmp_path, {"s": stage("supervised")})
-    assert len(ready.split["unlabelled"]) == 50
-    assert set(ready.split["unlabelled"]) < set(whole.split["unlabelled"])
+    assert len(ready.data.split["unlabelled"]) == 50
+    assert set(ready.data.split["unlabelled"]) < set(whole.data.split["unlabelled"])
     with pytest.raises(UserError, match=r"^config\.data\.unlabelled: 500 asked, but 198 images are left"):
         prepared(images, tmp_path, {"s": stage("supervised")}, unlabelled=500)

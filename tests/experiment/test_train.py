@@ -26,7 +26,7 @@ def test_the_loss_knows_how_many_of_each_class_are_labelled(tmp_path):
     for beta in (0.0, 0.999):
         block = stage("supervised") | {"method": {"name": "supervised", "class_balance": beta}}
         ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": block}, labels_per_class=0, test=8)
-        (config,) = ready.stages
+        (config,) = ready.plan.stages
         opened = Stage.open(config, ready)
         variables = models.init(opened.module, jax.random.key(0), SHAPE)
         variables["params"]["head"] = jax.tree.map(np.zeros_like, variables["params"]["head"])
@@ -74,7 +74,7 @@ def test_a_resumed_stage_says_where_it_goes_on_and_counts_all_its_seconds(images
     unstopped run trains."""
     said, block = io.StringIO(), stage("supervised", steps=6, save_every=2)
     ready = prepared(images, tmp_path, {"s": block}, said)
-    (each,) = ready.stages
+    (each,) = ready.plan.stages
     with pytest.raises(Stopped, match="stopped before the first step of stage 's'"):
         run_stage(each, ready, After(1))
     with pytest.raises(Stopped, match=r"stage 's': stopped after step 3 of 6"):
@@ -90,6 +90,6 @@ def test_a_resumed_stage_says_where_it_goes_on_and_counts_all_its_seconds(images
     assert run_stage(each, ready)["seconds"] > 1000
     whole = prepared(images, tmp_path / "whole", {"s": block})
     whole.workdir.mkdir()
-    assert run_stage(whole.stages[0], whole)["seconds"] < 1000
+    assert run_stage(whole.plan.stages[0], whole)["seconds"] < 1000
     one, other = (Trained.open(str(path / "s"), "test").variables for path in (tmp_path, tmp_path / "whole"))
     jax.tree.map(np.testing.assert_array_equal, one, other)

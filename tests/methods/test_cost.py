@@ -11,7 +11,7 @@ from configs import few_labels, puzzle_mix, semi_supervised
 from efficient_jax import losses, models
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.opened_stage import Stage
-from efficient_jax.experiment.run import prepare
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.targets import supervise
 from efficient_jax.experiment.train import build_train_steps
 from efficient_jax.optim import optimizer
@@ -50,8 +50,8 @@ def test_saliency_against_cutmix(tmp_path, capsys):
     config = puzzle_mix.get_config()
     source = {"name": "synthetic", "classes": 10, "size": 32, "images": 4000}
     config.data = {"source": source, "labels_per_class": 100, "test": 1000}
-    run = prepare(plan(config.to_dict() | {"devices": 2}), tmp_path, Console(quiet=True))
-    stages = {stage.name: ready(stage, run)[2:] for stage in run.stages}
+    run = Run.open(plan(config.to_dict() | {"devices": 2}), tmp_path, Console(quiet=True))
+    stages = {stage.name: ready(stage, run)[2:] for stage in run.plan.stages}
 
     def repeated(name):
         each, given = stages[name]
@@ -79,8 +79,8 @@ def test_fixmatch_against_the_bare_forward_and_backward(config, calls, tmp_path,
     """The whole step, with its augmentation, optimizer and average, against the gradient of a cross-entropy of the same
     images, labelled, weak and strong, in one program."""
     jax.config.update("jax_disable_most_optimizations", False)  # unlike in other tests
-    run = prepare(plan(config() | {"devices": 2}), tmp_path, Console(quiet=True))
-    (stage,) = run.stages
+    run = Run.open(plan(config() | {"devices": 2}), tmp_path, Console(quiet=True))
+    (stage,) = run.plan.stages
     spec, variables, each, given = ready(stage, run)
     still = optimizer.frozen(variables["params"], run.resolved[stage.name].optim["rules"])
     _, apply = spec.build(stage.norm_axis or None, still)
@@ -97,10 +97,10 @@ def test_fixmatch_against_the_bare_forward_and_backward(config, calls, tmp_path,
         # The next call waits for this one, as a step does: collectives of two in flight may block each other on CPU.
         return variables | {"params": jax.tree.map(lambda p, g: p - 1e-9 * g, variables["params"], grads)}
 
-    compiled = parallel.pmap(gradient, run.devices, in_axes=(None, 0), out_axes=None)
-    seen = parallel.replicate(variables, run.devices)
-    rows = np.arange(2 * count) % len(run.source.images)
-    images = parallel.shared_by(run.source.images.__getitem__, rows, run.devices)
+    compiled = parallel.pmap(gradient, run.data.devices, in_axes=(None, 0), out_axes=None)
+    seen = parallel.replicate(variables, run.data.devices)
+    rows = np.arange(2 * count) % len(run.data.source.images)
+    images = parallel.shared_by(run.data.source.images.__getitem__, rows, run.data.devices)
 
     def bare(both):
         seen, state = both

@@ -11,6 +11,9 @@ from efficient_jax.errors import UserError
 from efficient_jax.report import tables
 from efficient_jax.report.page import write_report
 from efficient_jax.report.results import read_metrics, read_results
+from efficient_jax.tasks import CLASSIFICATION, MULTI_LABEL
+
+ACCURACY = CLASSIFICATION.columns
 
 ATTACK = "<script>alert(1)</script>"
 
@@ -115,7 +118,7 @@ def workdir(tmp_path):
 
 
 def test_every_name_is_escaped(workdir):
-    text = write_report(workdir).read_text()
+    text = write_report(workdir, ACCURACY).read_text()
     assert not [tag for tag, _ in Page(text).tags if tag == "script"]
     # command, config, teacher; two matrices of two headers each; two mistakes; of the pseudo-labels a
     # bar, a share and a warning; a note
@@ -123,7 +126,7 @@ def test_every_name_is_escaped(workdir):
 
 
 def test_nothing_is_loaded_from_elsewhere(workdir):
-    tags = Page(write_report(workdir).read_text()).tags
+    tags = Page(write_report(workdir, ACCURACY).read_text()).tags
     links = [value for _, attributes in tags for name, value in attributes.items() if name in ("src", "href")]
     assert links
     assert all(link.startswith(("data:image/", "#")) for link in links)
@@ -131,19 +134,19 @@ def test_nothing_is_loaded_from_elsewhere(workdir):
 
 
 def test_every_link_has_its_section(workdir):
-    tags = [attributes for _, attributes in Page(write_report(workdir).read_text()).tags]
+    tags = [attributes for _, attributes in Page(write_report(workdir, ACCURACY).read_text()).tags]
     ids = {attributes["id"] for attributes in tags if "id" in attributes}
     assert {attributes["href"][1:] for attributes in tags if "href" in attributes} <= ids
 
 
 def test_table_has_the_cells_of_the_terminal_in_the_order_of_the_config(workdir):
-    rows = tables.stage_rows(read_results(workdir))
+    rows = tables.stage_rows(read_results(workdir), ACCURACY)
     assert [row[0] for row in rows] == ["teacher", "student"]
-    assert Page(write_report(workdir).read_text()).cells[:16] == [*rows[0], *rows[1]]
+    assert Page(write_report(workdir, ACCURACY).read_text()).cells[:16] == [*rows[0], *rows[1]]
 
 
 def test_numbers_of_the_run(workdir):
-    page = Page(write_report(workdir).read_text())
+    page = Page(write_report(workdir, ACCURACY).read_text())
     text = workdir.joinpath("report.html").read_text()
     assert page.cells[16:20] == ["1", "", "1", "1"]  # confusion matrix of the first stage
     # class, bar, kept, right of kept, copies, in pool, right of pool, found of those that are there
@@ -162,21 +165,21 @@ def test_a_run_under_way_is_shown_as_far_as_it_is(workdir):
     (workdir / "student" / "result.json").unlink()
     with (workdir / "student" / "metrics.jsonl").open("a") as log:
         log.write('{"step": 40, "lo')
-    text = write_report(workdir).read_text()
+    text = write_report(workdir, ACCURACY).read_text()
     assert Page(text).cells[8:16] == ["student", *["–"] * 6, "not finished"]
     assert "last logged at step 30" in text
 
 
 def test_only_the_config_is_needed(tmp_path):
     (tmp_path / "config.json").write_text('{"stages": ["only"]}')
-    text = write_report(tmp_path).read_text()
+    text = write_report(tmp_path, ACCURACY).read_text()
     assert Page(text).cells == ["only", *["–"] * 6, "not finished"]
     assert "not started" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "report.html"]
 
 
 def test_a_mistake_has_the_names_of_its_classes(workdir):
-    text = write_report(workdir).read_text()
+    text = write_report(workdir, ACCURACY).read_text()
     assert "is <b>b</b><br>predicted <b>&lt;script&gt;alert(1)&lt;/script&gt;</b>, 70.0%" in text
 
 
@@ -187,7 +190,7 @@ def test_no_mistakes_and_no_samples(workdir):
         path = workdir / stage / "mistakes.npz"
         np.savez(path, images=images, id=empty, true_names=empty, predicted_names=empty, confidence=empty)
         np.savez(workdir / stage / "samples.npz", raw=images, augmented=images[:, None])
-    text = write_report(workdir).read_text()
+    text = write_report(workdir, ACCURACY).read_text()
     assert "Most confident mistakes" not in text
     assert "Training images" not in text
 
@@ -196,7 +199,7 @@ def test_many_classes_are_drawn_with_the_commonest_mistakes(workdir):
     label = np.arange(30)
     probabilities = np.eye(30, dtype=np.float32)[np.where(label == 7, 8, label)]
     np.savez(workdir / "teacher" / "predictions.npz", id=label, probabilities=probabilities, label=label)
-    cells = Page(write_report(workdir).read_text()).cells
+    cells = Page(write_report(workdir, ACCURACY).read_text()).cells
     assert cells[16:19] == ["7", "8", "1"]
 
 
@@ -215,7 +218,7 @@ def test_several_labels_have_no_confusion_matrix(workdir):
     wrong = {"images": images, "true_names": shown, "predicted_names": shown[::-1]}
     np.savez(stage / "mistakes.npz", **wrong, loss=np.array([1.25, 0.5]))
     (workdir / "config.json").write_text('{"stages": ["teacher"]}')
-    text = write_report(workdir, confusions=False).read_text()
+    text = write_report(workdir, MULTI_LABEL.columns, False, True).read_text()
     assert "Confusion matrix" not in text
     assert "Mistakes with the largest loss" in text
     assert "is <b>nothing</b><br>predicted <b>&lt;i&gt;, b</b>, loss 0.500" in text
@@ -225,16 +228,16 @@ def test_several_labels_have_no_confusion_matrix(workdir):
 
 
 def test_a_failed_report_leaves_the_old_one(workdir):
-    before = write_report(workdir).read_text()
+    before = write_report(workdir, ACCURACY).read_text()
     (workdir / "student" / "result.json").write_text('{"test": {}}')
     with pytest.raises(KeyError):
-        write_report(workdir)
+        write_report(workdir, ACCURACY)
     assert (workdir / "report.html").read_text() == before
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no config\.json with stages"):
-        write_report(tmp_path)
+        write_report(tmp_path, ACCURACY)
 
 
 def test_what_a_resumed_run_logs_again_counts_once(tmp_path):

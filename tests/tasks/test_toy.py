@@ -9,7 +9,9 @@ from rich.console import Console
 
 from efficient_jax.experiment import dataset
 from efficient_jax.experiment.stage import run_stage
+from efficient_jax.report import page, tables
 from efficient_jax.tasks import CLASSIFICATION, TASKS
+from efficient_jax.types import Column
 from tests.tiny_run import begin, begun, shades, stage
 
 LEVELS = dataclasses.replace(
@@ -22,6 +24,7 @@ LEVELS = dataclasses.replace(
         "n": len(labels),
         "distance": float(np.abs(answers - labels).mean()),
     },
+    columns=(*CLASSIFICATION.columns, Column("distance", "mean distance", ".3f", 1.0)),
     scores=lambda counts: {"closeness": -counts["distance"]},
 )
 
@@ -36,11 +39,15 @@ def test_a_third_task_is_trained_and_judged(tmp_path, monkeypatch):
     data = {"source": {"name": "npz", "path": images}, "labels_per_class": 0, "test": 30, "validation": 30}
     config = {"seed": 0, "devices": 2, "stages": tuple(stages), "data": data, **stages}
     run = begun(config, tmp_path, Console(file=io.StringIO()))
-    begin(tmp_path, config, run.source, run.split)
-    for each in run.stages:
-        result = run_stage(each, run)
+    begin(tmp_path, config, run.data)
+    results = [run_stage(each, run) for each in run.plan.stages]
+    for result in results:
         assert result["test"]["distance"] < 0.1
         assert result["test"]["correct"] >= 27
     logged = (tmp_path / "net" / "metrics.jsonl").read_text()
     assert "validation_closeness" in logged
     assert "validation_accuracy" not in logged
+    assert tables.stage_headers(results, LEVELS.columns)[-1] == "mean distance"
+    distances = [f"{result['test']['distance']:.3f}" for result in results]
+    assert [row[-1] for row in tables.stage_rows(results, LEVELS.columns)] == distances
+    assert "validation mean distance" in page.write_report(tmp_path, LEVELS.columns).read_text()

@@ -72,7 +72,7 @@ def test_a_second_folder_fixes_the_test_images(pets, tmp_path):
     source = folder(path=pets, test_path=test, size=4)
     np.testing.assert_array_equal(source.images[source.fixed["test"]][:, 0, 0, 0], [102, 101, 100])
     np.testing.assert_array_equal(source.labels[source.fixed["test"]], [0, 0, 1])
-    parts = split(source.labels, source.classes, labels_per_class=0, validation=0, test=0, seed=0, given=source.fixed)
+    parts = split(source.labels, source.classes, labels_per_class=0, validation=0, test=0, seed=0, fixed=source.fixed)
     np.testing.assert_array_equal(parts["test"], source.fixed["test"])
     np.testing.assert_array_equal(source.images[parts["labelled"]][:, 0, 0, 0], [3, 4, 5, 1, 2])
 

@@ -1,0 +1,96 @@
+"""The streams of a stage: which images it learns from, and whether they fit its method."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from efficient_jax.data.dataset import Labelled
+from efficient_jax.errors import UserError, counted
+from efficient_jax.experiment.config import Plan
+from efficient_jax.experiment.stage_config import StageConfig
+from efficient_jax.methods import METHODS
+from efficient_jax.settings import choose
+from efficient_jax.tasks import TASKS, targets
+
+
+def streams(stage: StageConfig, source: Labelled, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the images of each stream of a stage.
+
+    Args:
+        stage: its config.
+        source: the dataset, or what is known of it before it is decoded.
+        split: part -> indices of its images.
+
+    Returns: stream -> indices of its images, without those of omitted classes.
+
+    Raises: UserError for an omitted class that does not exist, and for `omit` where images have no labels.
+    """
+    where = f"config.{stage.name}.omit"
+    for stream in stage.batch if stage.omit else ():
+        labels = source.labels[split[stream]]
+        if unknown := int((~TASKS[source.task].known(labels)).sum()):
+            images = counted(unknown, f"image of the {stream} stream has", f"images of the {stream} stream have")
+            raise UserError(f"{where}: needs labels, but {images} none")
+    return {stream: without_omitted(stage, source, split[stream]) for stream in stage.batch}
+
+
+def without_omitted(stage: StageConfig, source: Labelled, ids: np.ndarray) -> np.ndarray:
+    """Returns indices without the images of classes that a stage omits.
+
+    Args:
+        stage: its config.
+        source: the dataset, or what is known of it before it is decoded.
+        ids: indices of labelled images.
+
+    Raises: UserError for an omitted class that does not exist.
+    """
+    class_indices = dict(zip(source.classes, range(len(source.classes)), strict=True))
+    omitted = [choose(name, class_indices, f"config.{stage.name}.omit") for name in stage.omit]
+    return ids[~targets(source, ids)[:, omitted].any(1)] if omitted else ids
+
+
+def check_streams(plan: Plan, source: Labelled, split: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Checks the stages of a plan against its dataset.
+
+    Args:
+        plan: the checked config.
+        source: the dataset, or what is known of it before it is decoded.
+        split: part -> indices of its images.
+
+    Returns: stage -> stream -> indices of its images.
+
+    Raises: UserError for a method that does not fit the labels, for a stream without images, and as `streams`.
+    """
+    for stage in plan.stages:
+        check_labels(stage, source)
+    rows = {stage.name: streams(stage, source, split) for stage in plan.stages}
+    for stage in plan.stages:
+        for stream, size in stage.batch.items():
+            if not len(rows[stage.name][stream]):
+                raise UserError(
+                    f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
+                    "config.data.labels_per_class, or add images without a label"
+                )
+        if stage.method.correct and not len(split["unlabelled"]):
+            raise UserError(f"config.{stage.name}.method: {stage.method_name!r} needs images without labels; none is")
+    return rows
+
+
+def check_labels(stage: StageConfig, source: Labelled) -> None:
+    """Checks that a stage can learn from the labels of a dataset.
+
+    Args:
+        stage: its config.
+        source: the dataset, or what is known of it before it is decoded.
+
+    Raises: UserError for a method, or a balanced batch, that does not fit its task.
+    """
+    labels = TASKS[source.task].labels
+    if source.task != "classification" and not stage.method.needs("task"):
+        fitting = " or ".join(repr(name) for name, method in METHODS.items() if method.needs("task"))
+        raise UserError(
+            f"config.{stage.name}.method: {stage.method_name!r} does not fit data with {labels} for each image; "
+            f"take {fitting}"
+        )
+    if stage.balanced and not TASKS[source.task].one_class:
+        raise UserError(f"config.{stage.name}.batch.balanced: images with {labels} are in no one class")
