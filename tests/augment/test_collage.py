@@ -205,19 +205,21 @@ def test_copy_paste_shows_the_keypoints_of_what_is_in_front(key):
 
 
 def test_bad_input_is_refused(key):
+    def traced(op, batch, **settings):
+        jax.eval_shape(partial(op, **settings), jax.random.split(key, len(batch["image"])), batch)
+
     batch = pictures(4)
-    keys = jax.random.split(key, 4)
     with pytest.raises(UserError, match="center_min"):
-        mosaic(keys, batch, center_min=0.6)
+        traced(mosaic, batch, center_min=0.6)
     with pytest.raises(UserError, match="multiple of 4 examples, not 6"):
-        mosaic(jax.random.split(key, 6), pictures(6))
+        traced(mosaic, pictures(6))
     with pytest.raises(UserError, match="copy_paste: object_probability"):
-        copy_paste(keys, batch, object_probability=1.5)
+        traced(copy_paste, batch, object_probability=1.5)
     for name, message in (("box_mask", "box_mask"), ("boxes", "'boxes'"), ("box_visible", "box_visible")):
         with pytest.raises(UserError, match=message):
-            augment.copy_paste(keys, {k: x for k, x in batch.items() if k != name})
+            traced(augment.copy_paste, {k: x for k, x in batch.items() if k != name})
     with pytest.raises(UserError, match="distributions"):
-        copy_paste(keys, batch | {"label": jnp.arange(4)})
+        traced(copy_paste, batch | {"label": jnp.arange(4)})
 
 
 def test_copy_paste_takes_only_objects_that_are_there(key):

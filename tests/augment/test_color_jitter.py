@@ -22,7 +22,7 @@ ALL = {name: STRENGTHS[name] for name in ("brightness", "contrast", "saturation"
 
 
 def batched(op, image, keys, **settings):
-    return jax.vmap(lambda key: op(key, {"image": jnp.asarray(image)}, **settings)["image"])(keys)
+    return jax.jit(jax.vmap(lambda key: op(key, {"image": jnp.asarray(image)}, **settings)["image"]))(keys)
 
 
 @jax.jit
@@ -110,11 +110,17 @@ def test_factors_of_a_great_strength_begin_at_zero(key):
     np.testing.assert_allclose(np.sort(factors), np.linspace(0, 4, 1000), atol=0.2)
 
 
-@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.float32])
-def test_amounts_reach_both_ends(dtype):
-    least_and_most = jnp.array([0.0, 1 - 2**-23])
-    amounts = jitter._amounts(least_and_most, {"image": jnp.zeros((1, 1, 1), dtype)}, 614.0, 1434.0)
-    np.testing.assert_allclose(amounts, [614, 1434], atol=0 if dtype == jnp.uint8 else 1e-3)
+@pytest.mark.parametrize(("drawn", "factor"), [(0.0, 614), (1 - 2**-23, 1434)])
+def test_amounts_reach_both_ends(key, drawn, factor, monkeypatch):
+    """The least and the most that can be drawn; all levels together tell neighbouring factors apart."""
+    monkeypatch.setattr(jax.random, "uniform", lambda *_: jnp.float32(drawn))
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1) * np.ones(3, np.uint8)
+    found = jitter.brightness(key, {"image": jnp.asarray(levels)}, strength=0.4)["image"]
+    np.testing.assert_array_equal(found, by_pillow("Brightness")(levels, factor))
+    inner = np.float32(factor) + (1 if factor < ONE else -1)
+    assert (found != by_pillow("Brightness")(levels, inner)).any()
+    half = jitter.brightness(key, {"image": jnp.full((1, 1, 1), 0.5)}, strength=0.4)["image"].item()
+    assert half == pytest.approx(0.3 if factor < ONE else 0.7, abs=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -144,12 +150,7 @@ def test_gamma_keeps_black_and_white(key, dtype):
 AMOUNTS = np.array([1600, 500, 1500, 3 * SIXTH], np.int32)
 
 
-@pytest.fixture
-def fixed_amounts(monkeypatch):
-    monkeypatch.setattr(jitter, "_amounts", lambda *_: jnp.asarray(AMOUNTS))
-
-
-def test_images_draw_each_of_the_24_orders_for_themselves(key, fixed_amounts):  # noqa: ARG001
+def test_images_draw_each_of_the_24_orders_for_themselves(key):
     steps = [
         by_pillow("Brightness"),
         by_pillow("Contrast"),
@@ -163,7 +164,8 @@ def test_images_draw_each_of_the_24_orders_for_themselves(key, fixed_amounts):  
             image = steps[i](image, AMOUNTS[i])
         expected[image.tobytes()] = order
     assert len(expected) == 24
-    out = jax.jit(partial(batched, jitter.color_jitter, **ALL))(NOISE, jax.random.split(key, 2400))
+    ends = {name: (amount / ONE, amount / ONE) for name, amount in zip(ALL, AMOUNTS, strict=True)} | {"hue": (0.5, 0.5)}
+    out = batched(jitter.color_jitter, NOISE, jax.random.split(key, 2400), **ends)
     orders = [expected[image.tobytes()] for image in np.asarray(out)]
     assert stats.chisquare([orders.count(order) for order in expected.values()]).pvalue > 1e-3
     neighbours = np.mean([a == b for a, b in zip(orders[1:], orders[:-1], strict=True)])

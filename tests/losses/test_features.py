@@ -7,8 +7,9 @@ import pytest
 
 from efficient_jax.errors import UserError
 from efficient_jax.losses import features
-from efficient_jax.losses.features import BATCH, attention, fitnet, same_size
 
+attention, fitnet, same_size = (jax.jit(f) for f in (features.attention, features.fitnet, features.same_size))
+BATCH = {name: jax.jit(f) for name, f in features.BATCH.items()}
 B = 6
 OWN = jnp.arange(B, dtype=jnp.int32)
 RNG = np.random.default_rng(0)
@@ -120,7 +121,7 @@ def test_the_gradient_of_distance_is_that_of_finite_differences():
     def along(step):
         return BATCH["distance"](x + step * direction, Y, OWN).sum()
 
-    np.testing.assert_allclose(jax.grad(along)(0.0), (along(1e-2) - along(-1e-2)) / 2e-2, rtol=1e-2)
+    np.testing.assert_allclose(jax.jit(jax.grad(along))(0.0), (along(1e-2) - along(-1e-2)) / 2e-2, rtol=1e-2)
 
 
 def test_attention_is_that_of_the_authors():

@@ -23,6 +23,11 @@ def half(keys, batch):
     return batch | {"image": batch["image"] / 2}
 
 
+def computed(loss_fn, batch, keys):
+    """(loss, aux) in one program."""
+    return jax.jit(lambda batch, keys: loss_fn(PARAMS, {}, context(), batch, keys))(batch, keys)
+
+
 def expected(batch, targets, mask, weight):
     labelled = cross_entropies(batch["labelled"]["image"], batch["labelled"]["label"])
     unlabelled = mask * cross_entropies(batch["unlabelled"]["image"] / 2, targets)
@@ -31,9 +36,7 @@ def expected(batch, targets, mask, weight):
 
 def test_fixmatch_teaches_the_sure_class():
     batch, keys = make()
-    loss, aux = fixmatch(fake(), unchanged, half, threshold=0.8, unlabelled_weight=2.0)(
-        PARAMS, {}, context(), batch, keys
-    )
+    loss, aux = computed(fixmatch(fake(), unchanged, half, threshold=0.8, unlabelled_weight=2.0), batch, keys)
     p = softmax(batch["unlabelled"]["image"])
     mask = p.max(1) >= 0.8
     assert 0 < mask.sum() < 4
@@ -44,7 +47,7 @@ def test_fixmatch_teaches_the_sure_class():
 def test_uda_teaches_sharpened_probabilities_of_those_sure_before():
     batch, keys = make()
     loss_fn = uda(fake(), unchanged, half, threshold=0.8, temperature=0.4, unlabelled_weight=2.0)
-    loss, aux = loss_fn(PARAMS, {}, context(), batch, keys)
+    loss, aux = computed(loss_fn, batch, keys)
     p = softmax(batch["unlabelled"]["image"])
     sharp = softmax(batch["unlabelled"]["image"] / 0.4)
     np.testing.assert_allclose(loss / aux.weight, expected(batch, sharp, p.max(1) > 0.8, 2.0), rtol=1e-6)
@@ -52,7 +55,7 @@ def test_uda_teaches_sharpened_probabilities_of_those_sure_before():
 
 def test_uda_changes_with_its_temperature():
     batch, keys = make()
-    losses = [uda(fake(), unchanged, half, temperature=t)(PARAMS, {}, context(), batch, keys)[0] for t in (0.4, 1.0)]
+    losses = [computed(uda(fake(), unchanged, half, temperature=t), batch, keys)[0] for t in (0.4, 1.0)]
     assert abs(losses[0] - losses[1]) > 1e-3
 
 
@@ -63,8 +66,13 @@ def test_above_one_only_the_labels_teach(method):
     control = method(fake(), noise, noise, threshold=1.1)
     plain = supervised(fake(), noise, CLASSIFICATION)
     alone = {"labelled": batch["labelled"]}, {"labelled": keys["labelled"]}
-    (loss, aux), gradient = jax.value_and_grad(control, has_aux=True)(PARAMS, {}, context(), batch, keys)
-    (plain_loss, plain_aux), plain_gradient = jax.value_and_grad(plain, has_aux=True)(PARAMS, {}, context(), *alone)
+
+    @jax.jit
+    def both():
+        given = (control, (batch, keys)), (plain, alone)
+        return [jax.value_and_grad(loss, has_aux=True)(PARAMS, {}, context(), *of) for loss, of in given]
+
+    ((loss, aux), gradient), ((plain_loss, plain_aux), plain_gradient) = both()
     np.testing.assert_allclose(loss / aux.weight, plain_loss / plain_aux.weight, rtol=1e-6)
     np.testing.assert_allclose(gradient["scale"] / aux.weight, plain_gradient["scale"] / plain_aux.weight, rtol=1e-5)
     assert aux.metrics["taken"][0] == 0.0
@@ -82,7 +90,7 @@ def test_the_gradient_flows_through_the_strong_view_only(method):
 
     params = {"scales": jnp.ones(3)}
     loss_fn = method(parted, unchanged, half, threshold=0.5)
-    gradient = jax.grad(lambda p: loss_fn(p, {}, context(), batch, keys)[0])(params)["scales"]
+    gradient = jax.jit(jax.grad(lambda p: loss_fn(p, {}, context(), batch, keys)[0]))(params)["scales"]
     assert gradient[1] == 0.0
     assert abs(gradient[0]) > 0.01
     assert abs(gradient[2]) > 0.01
@@ -95,8 +103,8 @@ def test_the_order_of_the_unlabelled_does_not_matter(method):
     shuffled = batch | {"unlabelled": {name: value[order] for name, value in batch["unlabelled"].items()}}
     shuffled_keys = keys | {"unlabelled": keys["unlabelled"][order]}
     loss_fn = method(fake(), noise, noise, threshold=0.5)
-    loss, _ = loss_fn(PARAMS, {}, context(), batch, keys)
-    np.testing.assert_allclose(loss_fn(PARAMS, {}, context(), shuffled, shuffled_keys)[0], loss, rtol=1e-6)
+    losses = [computed(loss_fn, *of)[0] for of in ((batch, keys), (shuffled, shuffled_keys))]
+    np.testing.assert_allclose(*losses, rtol=1e-6)
 
 
 def test_views_of_an_image_are_of_the_same_image_drawn_apart():

@@ -1,5 +1,6 @@
 """The thresholds of classes, and what is remembered."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ def test_thresholds(remembered, expected):
 
 
 def test_more_sure_images_never_lower_a_threshold():
-    found = [float(thresholds(jnp.array([0] * 8 + [1] * n, jnp.int32), 2, 0.95)[1]) for n in range(9)]
+    run = jax.jit(thresholds, static_argnums=(1, 2))
+    remembered = [jnp.array([0] * 8 + [1] * n + [OUTSIDE] * (8 - n), jnp.int32) for n in range(9)]
+    found = [float(run(each, 2, 0.95)[1]) for each in remembered]
     assert found == sorted(found)
     np.testing.assert_allclose(found[-1], 0.95, rtol=1e-6)
 

@@ -96,9 +96,10 @@ def test_a_method_mixes_by_it_and_learns_through_the_mixed_images_alone(name):
         return method(linear, view)(params, {}, context(), batch, keys)[0]
 
     params = VARIABLES["params"]
-    found, expected = (jax.value_and_grad(loss)(params, view, of) for view, of in ((asking, batch), (as_entry, given)))
+    of_view = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    found, expected = (of_view(params, view, of) for view, of in ((asking, batch), (as_entry, given)))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, expected)
-    assert abs(found[0] - loss(params, lambda _, batch: batch, batch)) > 1e-3
+    assert abs(found[0] - of_view(params, lambda _, batch: batch, batch)[0]) > 1e-3
 
 
 @pytest.mark.parametrize("probability", [1.0, 0.5])
@@ -112,7 +113,8 @@ def test_it_is_of_the_images_that_the_operation_gets(probability):
 
     blocks = {"pad": {"pixels": 2}, "saliency_cutmix": {"probability": probability}}
     keys = jax.random.split(jax.random.key(0), N)
-    made = augment.build(("cutmix", "pad", "saliency_cutmix", "cutmix"), blocks)(keys, BATCH, saliency)
+    build = augment.build(("cutmix", "pad", "saliency_cutmix", "cutmix"), blocks)
+    made = jax.eval_shape(lambda keys, batch: build(keys, batch, saliency), keys, BATCH)
     assert seen == [(N, SIDE + 4, SIDE + 4, CHANNELS)]
     assert set(made) == {"image", "label"}
     with pytest.raises(UserError, match="no entry 'saliency'"):

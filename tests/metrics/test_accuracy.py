@@ -72,10 +72,12 @@ def test_thresholds_have_the_best_f1_of_all(seed):
     probabilities = np.clip(rng.integers(0, 11, labels.shape) / 10 + 0.2 * (labels - 0.5), 0, 1).astype(np.float32)
     found = accuracy.thresholds(probabilities, labels)
     for k, threshold in enumerate(found):
-        scores = {t: f1_score(labels[:, k], probabilities[:, k] >= t, zero_division=0) for t in np.linspace(0, 1, 1001)}
-        best = max(scores.values())
-        assert f1_score(labels[:, k], probabilities[:, k] >= threshold) == best
-        if scores[0.5] == best:
+        predicted = probabilities[:, k] >= np.linspace(0, 1, 1001)[:, None]
+        # F1 in one go; for 15,000 calls of scikit-learn it takes 10 seconds
+        scores = 2 * (predicted & (labels[:, k] == 1)).sum(1) / (predicted.sum(1) + labels[:, k].sum())
+        best = scores.max()
+        assert f1_score(labels[:, k], probabilities[:, k] >= threshold) == pytest.approx(best, rel=1e-12)
+        if scores[500] == best:
             assert threshold == 0.5
 
 

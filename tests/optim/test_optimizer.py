@@ -23,15 +23,19 @@ def params():
 @pytest.fixture
 def net():
     """Four layers."""
-    keys = jax.random.split(jax.random.key(0), 5)
+    rng = np.random.default_rng(0)
+
+    def normal(*shape):
+        return jnp.asarray(rng.standard_normal(shape), jnp.float32)
+
     return {
-        "stem": {"conv": {"kernel": jax.random.normal(keys[0], (3, 2))}, "norm": {"scale": jnp.ones(2)}},
+        "stem": {"conv": {"kernel": normal(3, 2)}, "norm": {"scale": jnp.ones(2)}},
         "layer1": {
-            "0": {"conv": {"kernel": jax.random.normal(keys[1], (2, 2))}, "norm": {"scale": jnp.ones(2)}},
-            "1": {"conv": {"kernel": jax.random.normal(keys[2], (2, 2))}, "norm": {"scale": jnp.ones(2)}},
+            "0": {"conv": {"kernel": normal(2, 2)}, "norm": {"scale": jnp.ones(2)}},
+            "1": {"conv": {"kernel": normal(2, 2)}, "norm": {"scale": jnp.ones(2)}},
         },
         "norm": {"scale": jnp.ones(2)},
-        "head": {"kernel": jax.random.normal(keys[3], (2, 3)), "bias": jax.random.normal(keys[4], (3,))},
+        "head": {"kernel": normal(2, 3), "bias": normal(3)},
     }
 
 

@@ -21,7 +21,7 @@ BLOCKS = {
 def multipliers(name, *, steps=100, warmup=0, **settings):
     """Of every step, and of the one after the last."""
     rate = schedule(learning_rate=1.0, steps=steps, warmup=warmup, schedule={"name": name, **settings})
-    return np.array(jax.vmap(rate)(jnp.arange(steps + 1)))
+    return np.array(jax.jit(jax.vmap(rate))(jnp.arange(steps + 1)))
 
 
 def test_every_schedule_is_tested():
@@ -31,8 +31,8 @@ def test_every_schedule_is_tested():
 @pytest.mark.parametrize("warmup", [0, 7])
 def test_cosine_is_the_one_of_optax_bit_for_bit(warmup):
     with jax.numpy_dtype_promotion("standard"):
-        theirs = jax.vmap(optax.warmup_cosine_decay_schedule(0.0, 3e-3, warmup, 60))(jnp.arange(60))
-    ours = jax.vmap(schedule(learning_rate=3e-3, steps=60, warmup=warmup))(jnp.arange(60))
+        theirs = jax.jit(jax.vmap(optax.warmup_cosine_decay_schedule(0.0, 3e-3, warmup, 60)))(jnp.arange(60))
+    ours = jax.jit(jax.vmap(schedule(learning_rate=3e-3, steps=60, warmup=warmup)))(jnp.arange(60))
     np.testing.assert_array_equal(ours, theirs)
 
 
@@ -68,13 +68,13 @@ def test_cycles_grow_and_restart_at_the_peak():
 def test_cycles_are_those_of_optax(growth, lengths):
     cycles = [{"init_value": 1.0, "peak_value": 1.0, "warmup_steps": 0, "decay_steps": n} for n in lengths]
     with jax.numpy_dtype_promotion("standard"):
-        theirs = jax.vmap(optax.sgdr_schedule(cycles))(jnp.arange(101))
+        theirs = jax.jit(jax.vmap(optax.sgdr_schedule(cycles)))(jnp.arange(101))
     np.testing.assert_allclose(multipliers("cyclic", period=8, growth=growth), theirs, atol=1e-6)
 
 
 def test_one_cycle_is_the_one_of_optax():
     with jax.numpy_dtype_promotion("standard"):
-        theirs = jax.vmap(optax.cosine_onecycle_schedule(100, 1.0))(jnp.arange(101))
+        theirs = jax.jit(jax.vmap(optax.cosine_onecycle_schedule(100, 1.0)))(jnp.arange(101))
     found = multipliers("one_cycle")
     np.testing.assert_allclose(found, theirs, atol=1e-6)
     np.testing.assert_allclose(found[[0, 15, 30, 65]], [0.04, 0.52, 1.0, 0.500002], rtol=1e-5)

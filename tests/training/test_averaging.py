@@ -41,7 +41,7 @@ def test_a_greedy_soup_is_never_worse_than_the_best():
 @pytest.fixture(scope="module")
 def network():
     module = models.MODELS["cnn"](classes=3, width=4, dropout=0.5)
-    apply = models.make_apply(module, (0.5,), (0.25,))
+    apply = jax.jit(models.make_apply(module, (0.5,), (0.25,)), static_argnums=2)
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (48, 8, 8, 1)), jnp.uint8)
     return apply, models.init(module, jax.random.key(0), (8, 8, 1)), images
 

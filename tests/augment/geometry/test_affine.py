@@ -50,7 +50,7 @@ def test_ranges_are_one_sided(key, limits):
     keys = jax.random.split(key, 200)
 
     def entries(draw, name, unit):
-        return jax.vmap(lambda k: draw(k, (30, 40), **{name: (low * unit, high * unit)}))(keys)
+        return jax.jit(jax.vmap(lambda k: draw(k, (30, 40), **{name: (low * unit, high * unit)})))(keys)
 
     turned = entries(random_matrices.random_rotation, "degrees", 1.0)
     angles = np.degrees(np.arctan2(turned[:, 1, 0], turned[:, 0, 0]))
@@ -62,7 +62,8 @@ def test_ranges_are_one_sided(key, limits):
 
 
 def test_a_range_of_a_zoom_is_its_factors(key):
-    draws = jax.vmap(lambda k: random_matrices.random_zoom(k, (30, 40), scale=(1.0, 1.5)))(jax.random.split(key, 300))
+    draw = jax.jit(jax.vmap(lambda k: random_matrices.random_zoom(k, (30, 40), scale=(1.0, 1.5))))
+    draws = draw(jax.random.split(key, 300))
     factors = 1 / np.asarray(draws[:, 0, 0])
     assert 1 - 1e-5 <= factors.min() < 1.03
     assert 1.45 < factors.max() <= 1.5 + 1e-5
@@ -86,7 +87,7 @@ def test_three_points_move_the_image_as_pillow_does(key):
     image = np.stack(waves, -1).astype(np.uint8)
     points = jnp.array(OLD, jnp.float32)
     example = {"image": jnp.asarray(image), "keypoints": points, "keypoint_visible": jnp.ones(3, bool)}
-    out = affine.affine_from_points(key, example, old=OLD, new=NEW)
+    out = jax.jit(partial(affine.affine_from_points, old=OLD, new=NEW))(key, example)
     np.testing.assert_allclose(out["keypoints"], NEW, atol=1e-3)
     forward = np.array(NEW).T @ np.linalg.inv(np.vstack([np.array(OLD).T, np.ones(3)]))
     np.testing.assert_allclose(forward, [[2 / 3, 0, 200 / 3], [-1 / 3, 1, 200 / 3]], atol=1e-9)
@@ -141,10 +142,16 @@ def test_every_change_knows_borders_and_a_fill_for_each_channel(key, name, dtype
     most = 255 if dtype == np.uint8 else 1
     white = {"image": jnp.full((12, 12, 3), most, dtype)}
     op = partial(augment.OPS[name], **OUTSIDE[name])
-    for border in ("edge", "reflect"):
-        np.testing.assert_array_equal(op(key, white, border=border)["image"], most)
     fill = (0.2, 0.4, 0.6)
-    seen = jax.vmap(lambda k: op(k, white, fill=fill)["image"])(jax.random.split(key, 4))
+
+    @jax.jit
+    @jax.vmap
+    def run(key):
+        return [op(key, white, **how)["image"] for how in ({"border": "edge"}, {"border": "reflect"}, {"fill": fill})]
+
+    *others, seen = run(jax.random.split(key, 4))
+    for other in others:
+        np.testing.assert_array_equal(other, most)
     np.testing.assert_allclose(np.asarray(seen, np.float64).min((0, 1, 2)), np.array(fill) * most, atol=1e-6)
     with pytest.raises(UserError, match="2 levels, the image 3 channels"):
         op(key, white, fill=(0.1, 0.2))
@@ -154,7 +161,7 @@ def test_every_change_knows_borders_and_a_fill_for_each_channel(key, name, dtype
 
 def test_perspective_keeps_the_image_inside(key):
     white = {"image": jnp.full((31, 40, 1), 255, jnp.uint8)}
-    still = affine.perspective(key, white, distortion=0.0)["image"]
+    still = jax.jit(partial(affine.perspective, distortion=0.0))(key, white)["image"]
     np.testing.assert_array_equal(still, 255)
     seen = jax.jit(jax.vmap(lambda k: affine.perspective(k, white)["image"]))(jax.random.split(key, 64)) > 127
     share = np.asarray(seen).mean((1, 2, 3))

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +12,6 @@ from efficient_jax.errors import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
 WIDE = NOISE[:7]
-
-
-def window_only(_example, window, _size):
-    return {"image": window}
 
 
 def many(op, image, key, n, **settings):
@@ -84,16 +82,17 @@ def test_resize_is_pillows(key, size, dtype):
     image = np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR), int)
     scale = 1 if dtype == np.uint8 else 255
-    out = resize.resize(key, {"image": jnp.asarray((image / dtype(scale)).astype(dtype))}, size=size)["image"]
+    given = {"image": jnp.asarray((image / dtype(scale)).astype(dtype))}
+    out = jax.jit(partial(resize.resize, size=size))(key, given)["image"]
     assert out.dtype == dtype
     assert np.abs(np.asarray(out) * np.float64(scale) - expected).max() <= 2
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (20, 40)])
-def test_crops_have_the_law_of_drawing_until_one_fits(key, shape, monkeypatch):
-    monkeypatch.setattr(resize, "_show", window_only)
+def test_crops_have_the_law_of_drawing_until_one_fits(key, shape):
     height, width = shape
-    windows = many(resize.random_resized_crop, np.zeros((height, width, 1), np.uint8), key, 4000)
+    draw = jax.jit(jax.vmap(lambda k: resize.random_window(k, shape, 0.08, 1.0, 4 / 3)))
+    windows = np.asarray(draw(jax.random.split(key, 4000)))
     rng = np.random.default_rng(0)
     area, ratio = rng.uniform(0.08, 1, 40000) * height * width, np.exp(rng.uniform(-1, 1, 40000) * np.log(4 / 3))
     rows, columns = np.sqrt(area / ratio), np.sqrt(area * ratio)
@@ -105,10 +104,12 @@ def test_crops_have_the_law_of_drawing_until_one_fits(key, shape, monkeypatch):
     assert (windows[:, :2] + windows[:, 2:] <= np.array(shape) + 1e-3).all()
 
 
-def test_where_no_shape_fits_the_middle_is_shown(key, monkeypatch):
-    monkeypatch.setattr(resize, "_show", window_only)
-    window = resize.random_resized_crop(key, {"image": jnp.zeros((4, 40, 3))}, area_min=0.5)["image"]
+def test_where_no_shape_fits_the_middle_is_shown(key):
+    window = resize.random_window(key, (4, 40), 0.5, 1.0, 4 / 3)
     np.testing.assert_allclose(window, [0, 20 - 8 / 3, 4, 16 / 3], rtol=1e-6)
+    image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (4, 40, 3), dtype=np.uint8))
+    found = jax.jit(partial(resize.random_resized_crop, area_min=0.5))(key, {"image": image})["image"]
+    np.testing.assert_array_equal(found, jax.jit(resize.shown, static_argnums=2)(image, window, (4, 40)))
 
 
 def test_the_whole_image_is_the_identity(key):

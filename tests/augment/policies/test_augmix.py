@@ -13,7 +13,7 @@ WHOLE = 4096
 
 @pytest.mark.parametrize(("width", "alpha"), [(3, 1.0), (2, 2.0)])
 def test_weights_are_convex_and_of_the_right_law(width, alpha, key):
-    weights = np.asarray(jax.vmap(lambda key: mixing_weights(key, width, alpha))(jax.random.split(key, 4000)))
+    weights = np.asarray(jax.jit(jax.vmap(lambda key: mixing_weights(key, width, alpha)))(jax.random.split(key, 4000)))
     assert (weights.sum(1) == WHOLE).all()
     assert (weights >= 0).all()
     kept, chains = weights[:, 0] / WHOLE, weights[:, 1:] / weights[:, 1:].sum(1, keepdims=True).clip(1)
@@ -40,7 +40,7 @@ def test_one_chain_is_a_blend_with_one_sequence(key, monkeypatch):
 
 def draws(key, **settings):
     keys, settings = jax.random.split(key, 3000), {"width": 2, "depth": 2, "severity": 4.0} | settings
-    drawn, amounts = jax.vmap(lambda key: augmix.draw_chains(key, (30, 60), **settings))(keys)
+    drawn, amounts = jax.jit(jax.vmap(lambda key: augmix.draw_chains(key, (30, 60), **settings)))(keys)
     return np.asarray(drawn), np.asarray(amounts)
 
 

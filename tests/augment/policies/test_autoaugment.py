@@ -51,7 +51,8 @@ def draws(monkeypatch, policy, n):
 
     monkeypatch.setattr(engine, "sequence", record)
     keys, image = jax.random.split(jax.random.key(0), n), jnp.zeros((64, 64, 3), jnp.uint8)
-    out = jax.vmap(lambda key: {**autoaugment.autoaugment(key, {"image": image}, policy=policy), "image": 0})(keys)
+    run = jax.vmap(lambda key: {**autoaugment.autoaugment(key, {"image": image}, policy=policy), "image": 0})
+    out = jax.jit(run)(keys)
     return np.asarray(out["drawn"]), np.asarray(out["amounts"]), names[0]
 
 

@@ -124,7 +124,7 @@ def test_amounts_count_steps_of_the_unit():
 
 def test_an_index_beyond_the_operations_does_nothing():
     image = pictures(1, 3)[0]
-    run = partial(engine.sequence, ops=("invert",), fill=0.0)
+    run = jax.jit(partial(engine.sequence, ops=("invert",), fill=0.0))
     out = run({"image": image}, jnp.array([1, 0, 1]), jnp.zeros(3, jnp.int32))
     np.testing.assert_array_equal(out["image"], 255 - image)
 
@@ -132,8 +132,10 @@ def test_an_index_beyond_the_operations_does_nothing():
 def test_an_operation_may_be_there_twice():
     image = {"image": pictures(1, 3)[0]}
     for name, amount in (("rotate", 500), ("invert", 0), ("color", 300)):
-        once = engine.sequence(image, jnp.array([0]), jnp.array([amount]), ops=(name,), fill=0.0)
-        twice = engine.sequence(image, jnp.array([2]), jnp.array([amount]), ops=(name, "identity", name), fill=0.0)
+        once, twice = (
+            jax.jit(partial(engine.sequence, ops=ops, fill=0.0))(image, jnp.array([drawn]), jnp.array([amount]))
+            for drawn, ops in ((0, (name,)), (2, (name, "identity", name)))
+        )
         assert (once["image"] != image["image"]).any()
         np.testing.assert_array_equal(twice["image"], once["image"])
 
@@ -162,4 +164,4 @@ def test_masks_boxes_and_keypoints_move_with_the_image():
 def test_images_alone_need_no_targets(monkeypatch):
     monkeypatch.setattr(targets, "move", None)  # not called
     example = {"image": pictures(1, 1)[0], "label": jnp.ones(3)}
-    engine.sequence(example, jnp.array([0]), jnp.array([9]), ops=("rotate",), fill=0.0)
+    jax.eval_shape(partial(engine.sequence, ops=("rotate",), fill=0.0), example, jnp.array([0]), jnp.array([9]))

@@ -24,7 +24,7 @@ def pictures(n, side, channels):
 
 
 def batched(images, keys, **settings):
-    return jax.vmap(lambda key, image: randaugment.randaugment(key, {"image": image}, **settings)["image"])(
+    return jax.jit(jax.vmap(lambda key, image: randaugment.randaugment(key, {"image": image}, **settings)["image"]))(
         keys, images
     )
 
