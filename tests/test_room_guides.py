@@ -10,7 +10,7 @@ from efficient_jax.commands.flags import checked_config
 from efficient_jax.data.class_names import NO_LABEL
 from efficient_jax.data.sources import PICTURES, SOURCES
 from efficient_jax.experiment.config import plan
-from efficient_jax.models import GIVEN, MODELS
+from efficient_jax.models import MODELS, SUPPLIED
 from tests.commands.launch import ROOT
 
 DATA, NETWORKS = ((ROOT / f"efficient_jax/{room}/README.md").read_text() for room in ("data", "models"))
@@ -37,7 +37,7 @@ def test_a_source_has_the_settings_of_its_row_and_its_example_is_a_config(name, 
 def test_a_model_has_the_settings_of_its_row(name, cell):
     shown = {key: eval(value) for key, value in re.findall(r"`(\w+)=([^`]+)`", cell)}
     parameters = inspect.signature(MODELS[name]).parameters
-    assert shown == {key: p.default for key, p in parameters.items() if key not in GIVEN}
+    assert shown == {key: p.default for key, p in parameters.items() if key not in SUPPLIED}
 
 
 def test_all_names_of_no_label_are_listed():
