@@ -16,14 +16,17 @@ import numpy as np
 import pytest
 
 from tests import tiny_run
+from tests.commands import launch
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parents[1] / ".cache" / "xla"))
+CACHE = pathlib.Path(__file__).parents[1] / ".cache"
+os.environ["XDG_CACHE_HOME"] = str(CACHE)  # of launched processes, which so share what is compiled here
+jax.config.update("jax_compilation_cache_dir", str(CACHE / "efficient_jax" / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 LAUNCHING = ("subprocess", "tests.commands.launch", "tests.tiny_run", "efficient_jax.experiment.stage")
-TRAINED = {"teacher", "trained"}  # fixtures that train a stage
+TRAINED = {"teacher", "trained", "quickstart"}  # fixtures that train a stage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -71,3 +74,10 @@ def teacher(images, tmp_path_factory) -> pathlib.Path:
     workdir = tmp_path_factory.mktemp("teacher")
     tiny_run.run(images, workdir, {"teacher": tiny_run.stage("supervised", steps=30)})
     return workdir / "teacher"
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory) -> tuple[pathlib.Path, str]:
+    """The quickstart in its `:tiny` form, for reading only: its folder, and what it printed."""
+    workdir = tiny_run.once(tmp_path_factory, "quickstart", launch.quickstart) / launch.NAME
+    return workdir, (workdir.parent / "printed.txt").read_text()

@@ -13,7 +13,7 @@ from efficient_jax.commands.files import run_file
 from efficient_jax.commands.sweep import trials_of
 from tests.benchmarks import growth, selection
 from tests.benchmarks.peers.table import table, training
-from tests.commands.launch import ROOT, launch
+from tests.commands.launch import ROOT, call
 
 FOLDERS = ("", "configs", "efficient_jax", "tests")
 PATHS = [p for folder in FOLDERS for p in sorted((ROOT / folder).glob("**/README.md" if folder else "README.md"))]
@@ -37,11 +37,10 @@ RUN = [[c for c in block if c not in LONG and c not in SWEEPS] for block in BLOC
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(quickstart, tmp_path_factory):
     """Where the README's paths lead to in the tests: a tiny quickstart and somebody's images."""
     folder = tmp_path_factory.mktemp("readme")
-    code, _, err = launch("--config=configs/quickstart.py:tiny", f"--workdir={folder}/runs/quickstart")
-    assert code == 0, err
+    shutil.copytree(quickstart[0], folder / "runs" / "quickstart")
     rng = np.random.default_rng(0)
     for i in range(200):
         name = f"my_images/{i % 3}/{i}.jpg" if i < 150 else f"new_images/{i}.jpg"
@@ -60,12 +59,13 @@ def test_the_commands_of_a_block_run_in_order(block, folder):
         tiny = re.sub(r"(configs/\w+\.py)", r"\1:tiny", command)
         here = tiny.replace("runs/", f"{folder}/runs/")
         here = re.sub(r"=(my_images|new_images)", rf"={folder}/\1", here)
-        code, _, err = launch(*shlex.split(here)[2:])
-        assert code == 0, f"{command}: {err}"
+        arguments = shlex.split(here)[2:]
+        trains = arguments[0] == "train" or arguments[0].startswith("--")
+        call(*arguments, *(["--config.devices=2"] if trains else []))  # as many as the quickstart has compiled for
 
 
 @pytest.mark.parametrize("command", SWEEPS)
-def test_the_results_of_a_sweep_are_committed_and_shown(command, tmp_path):
+def test_the_results_of_a_sweep_are_committed_and_shown(command, tmp_path, capsys):
     """With all trials there the command only draws, here on a copy of the results."""
     flags = dict(re.findall(r"--(\w+)=(\S+)", command))
     results = ROOT / flags["results"]
@@ -74,9 +74,8 @@ def test_the_results_of_a_sweep_are_committed_and_shown(command, tmp_path):
     assert not missing, f"{len(missing)} trials are missing: {command}"
     copy = tmp_path / results.name
     shutil.copy(results, copy)
-    code, out, err = launch("sweep", f"--sweep={flags['sweep']}", f"--results={copy}", f"--workdir={tmp_path}")
-    assert code == 0, err
-    assert out.count("\n| ") > 2
+    call("sweep", f"--sweep={flags['sweep']}", f"--results={copy}", f"--workdir={tmp_path}")
+    assert capsys.readouterr().out.count("\n| ") > 2
     assert copy.with_suffix(".md").read_text() == results.with_suffix(".md").read_text()
     assert f"{results.stem}.md" in READMES["configs/README.md"]
     assert copy.with_suffix(".svg").exists()  # its bytes depend on the version of matplotlib

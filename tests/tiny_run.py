@@ -1,7 +1,10 @@
 """Runs of tiny stages on three classes that differ in brightness."""
 
 import csv
+import fcntl
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +98,17 @@ def prepared(images, workdir, stages, said=None, **data):
 def stored(folder) -> list[dict[str, str]]:
     with (folder / "pseudo_labels.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` has filled in the first of the worker processes of pytest that asked for it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # shared by all workers
+    folder, made = base / f"{name} of all", base / f"{name} is made"
+    with (base / f"{name} lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder

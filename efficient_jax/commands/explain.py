@@ -98,11 +98,11 @@ def _explained(name: str, images: str, layer: str) -> tuple[dict[str, Any], dict
     seen = _images(trained.folder, images, trained.spec)
     probabilities = network.probabilities(network.variables, seen.images)
     predicted = probabilities.argmax(1)
-    truth = _truth(TASKS[trained.spec.task], seen.labels, probabilities)
+    truth = true_classes(TASKS[trained.spec.task], seen.labels, probabilities)
     groups = _groups(images, seen, probabilities, trained.spec)
     some = _spread(len(seen.images), TRUSTED)
     trust = _trust(network, seen.images[some], predicted[some])
-    pointing = _pointing(network, seen, truth)
+    pointing = pointing_game(network, seen, truth)
     classes = trained.spec.classes
     kinds = list(trust["all layers"])
     section = {
@@ -189,8 +189,14 @@ def _images(folder: Path, images: str, spec: ModelSpec) -> Seen:
     )
 
 
-def _truth(task: Task, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Returns the class of each image, -1 where unknown; of several classes the least probable one."""
+def true_classes(task: Task, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns the class of each image, -1 where unknown; of several classes the least probable one.
+
+    Args:
+        task: of the network.
+        labels: as in `Source`, of n images.
+        probabilities: [n classes], the network's.
+    """
     members = task.members(labels, probabilities.shape[1])
     return np.where(members.any(1), np.where(members, probabilities, np.inf).argmin(1), -1)
 
@@ -260,9 +266,18 @@ def _trust(network: Network, images: np.ndarray, classes: np.ndarray) -> dict[st
     return correlations
 
 
-def _pointing(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, Any]:
-    """Plays the pointing game: {} without objects, otherwise "images" (their number), "hits" (what points -> number of
-    images in which it points at an object) and "chance" (fraction of pixels on objects)."""
+def pointing_game(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, Any]:
+    """Plays the pointing game of arXiv 1608.00507: does the brightest pixel of a map lie on an object?
+
+    Args:
+        network: draws the maps.
+        seen: images with their objects.
+        truth: int [n], their classes; -1 where unknown.
+
+    Returns:
+        {} without objects, otherwise "images" (their number), "hits" (what points -> number of images in which it
+        points at an object) and "chance" (fraction of pixels on objects).
+    """
     if not {"boxes", "mask"} & set(seen.objects):
         return {}
     targets = trust.targets(seen.objects, seen.size)

@@ -1,6 +1,7 @@
 """evaluate: what it computes, and members from the command line."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.errors import UserError
 from efficient_jax.evaluation.members import Member, figures
 from efficient_jax.inference.predictions import Predictions
-from tests.commands.launch import TINY, launch
 
 
 def test_several_labels_are_scored_at_their_thresholds():
@@ -25,17 +25,14 @@ def test_several_labels_are_scored_at_their_thresholds():
     assert found_at_half["negative_log_likelihood"] == -np.log([0.4, 0.4, 0.6, 0.6]).mean()
 
 
-def test_members_and_their_vote(tmp_path):
-    assert launch("train", TINY, "--config.stages=('supervised','augmented')", f"--workdir={tmp_path / 'r'}")[0] == 0
-    out = tmp_path / "out"
-    code, shown, err = launch("evaluate", f"--members={tmp_path / 'r'},{tmp_path / 'r' / 'supervised'}", f"--out={out}")
-    assert code == 0, err
-    assert "soft vote of 2" in shown
+def test_members_and_their_vote(quickstart, tmp_path, capsys):
+    run, out = shutil.copytree(quickstart[0], tmp_path / "r"), tmp_path / "out"  # a name without a comma
+    evaluate(members=f"{run},{run / 'supervised'}", out=str(out))
+    assert "soft vote of 2" in capsys.readouterr().out
     scores = json.loads((out / "evaluation.json").read_text())["members"]
-    for name in ("supervised", "augmented"):
-        saved = json.loads((tmp_path / "r" / name / "result.json").read_text())["test"]
-        member = str(tmp_path / "r") if name == "augmented" else str(tmp_path / "r" / name)
-        assert scores[member]["correct"] == saved["correct"]
+    for name, member in (("supervised", run / "supervised"), ("distilled", run)):
+        saved = json.loads((run / name / "result.json").read_text())["test"]
+        assert scores[str(member)]["correct"] == saved["correct"]
     losses = [s["negative_log_likelihood"] for s in scores.values()]
     assert losses[-1] <= np.mean(losses[:-1])  # Jensen
     page = (out / "evaluation.html").read_text()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficient_jax.commands.explain import MISTAKES, RIGHT, Network, Seen, _pointing, _truth, explain
+from efficient_jax.commands.explain import MISTAKES, RIGHT, Network, Seen, explain, pointing_game, true_classes
 from efficient_jax.errors import UserError
 from efficient_jax.tasks import MULTI_LABEL
 from tests.report.test_page import Page
@@ -72,11 +72,11 @@ def test_the_pointing_game_is_played_on_images_with_objects():
     boxes = np.array([[[0, 3, 1, 4]], [[2, 2, 4, 4]], [[0, 0, 1, 1]]], np.float32)
     objects = {"boxes": boxes, "box_visible": np.array([[1.0], [1.0], [0.0]])}
     seen = Seen(images, ["a", "b", "c"], np.zeros(3, int), objects, (4, 4), "")
-    found = _pointing(network, seen, seen.labels)
+    found = pointing_game(network, seen, seen.labels)
     assert found == {"images": 2, "hits": {"Grad-CAM": 1, "the middle of the image": 1}, "chance": 5 / 32}
-    assert _pointing(network, seen._replace(objects={}), seen.labels) == {}
+    assert pointing_game(network, seen._replace(objects={}), seen.labels) == {}
 
 
 def test_where_an_image_has_several_labels_the_truth_is_the_one_least_seen():
     labels, probabilities = np.array([[1, 1, 0], [0, 0, 0], [-1, -1, -1]]), np.array([[0.9, 0.2, 0.1]] * 3)
-    assert _truth(MULTI_LABEL, labels, probabilities).tolist() == [1, -1, -1]
+    assert true_classes(MULTI_LABEL, labels, probabilities).tolist() == [1, -1, -1]

@@ -16,7 +16,7 @@ from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import load_data
 from efficient_jax.explore import class_bias, preview
 from tests import tiny_run
-from tests.commands.launch import TINY, launch
+from tests.commands.launch import TINY, call
 from tests.report.test_page import Page
 
 SYNTHETIC = {"classes": 10, "size": 28, "images": 700, "channels": 1}
@@ -38,10 +38,14 @@ def run_here(tmp_path, *, members="", control="", predictions="", **data):
     return (tmp_path / "explore.html").read_text()
 
 
-def test_every_operation_of_the_catalogue_is_on_the_page(tmp_path):
-    code, out, err = launch("explore", TINY, f"--workdir={tmp_path}")
-    assert (code, err) == (0, "")
-    said, page = out.rstrip().rsplit("\n", 1)
+@pytest.mark.parametrize("strengths", [1, pytest.param(9, marks=pytest.mark.slow)])
+def test_every_operation_of_the_catalogue_is_on_the_page(strengths, tmp_path, capsys, monkeypatch):
+    """At its largest strength; `-m slow`: at all. Each is a program, and most of the time goes into compiling."""
+    table = {name: each._replace(values=each.values[-strengths:]) for name, each in preview.STRENGTHS.items()}
+    monkeypatch.setattr(preview, "STRENGTHS", table)
+    monkeypatch.setenv("COLUMNS", "120")
+    call("explore", TINY, f"--workdir={tmp_path}")
+    said, page = capsys.readouterr().out.rstrip().rsplit("\n", 1)
     assert re.fullmatch(rf"page: {tmp_path / 'explore.html'} \(\d\.\d MB\)", page)
     assert "100 labelled, 3,900 unlabelled, 1,000 test" in said
     assert "leave flip, flip_vertical, rot90" in said
@@ -82,19 +86,12 @@ def test_objects_are_described(tmp_path, monkeypatch):
     assert "<td>cutout: size = 14</td><td>the median object takes 6.2% of the image, of which this hides" in text
 
 
-def test_a_member_is_judged_on_validation_images(tmp_path, monkeypatch):
-    file = tmp_path / "config.py"
-    file.write_text(
-        "from configs.quickstart import get_config as quickstart\n"
-        "def get_config():\n"
-        "    config = quickstart('tiny')\n"
-        "    config.stages, config.augmented.steps, config.data.validation = ('augmented',), 60, 40\n"
-        "    config.data.label_changing = ('affine',)\n"
-        "    return config\n"
-    )
-    code, out, err = launch("train", f"--config={file}", f"--workdir={tmp_path / 'run'}")
-    assert code == 0, err
-    assert "\nwarning: config.augmented.augment applies 'affine', named in config.data.label_changing" in out
+def test_a_member_is_judged_on_validation_images(tmp_path, monkeypatch, capsys):
+    data = ["--config.data.validation=40", "--config.data.label_changing=('affine',)"]
+    stages = ["--config.stages=('augmented',)", "--config.augmented.steps=60", "--config.devices=1"]
+    call("train", TINY, f"--workdir={tmp_path / 'run'}", *data, *stages)
+    warning = "\nwarning: config.augmented.augment applies 'affine', named in config.data.label_changing"
+    assert warning in capsys.readouterr().out
     little(monkeypatch)
     run = str(tmp_path / "run")
     with pytest.raises(UserError, match=r"^--predictions: .* was trained on other images than the config names"):
@@ -150,13 +147,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_and_exit_code_2(name, tmp_path):
+def test_bad_input_is_refused(name, tmp_path, capsys):
     arguments, expected = BAD[name]
     if not any(a.startswith("--workdir") or a == "exploer" for a in arguments):
         arguments = [*arguments, f"--workdir={tmp_path}"]
-    code, out, err = launch(*arguments)
-    assert (code, out, err.count("\n")) == (2, "", 1), err
-    assert expected in err
+    with pytest.raises(UserError) as error:
+        call(*arguments)
+    assert expected in str(error.value)
+    assert capsys.readouterr().out == ""
 
 
 def test_settings_that_fit_no_image_are_said_with_their_stage(tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.commands.explain import explain
-from efficient_jax.commands.explore import _member
+from efficient_jax.commands.explore import explore
 from efficient_jax.commands.predict import predict
 from efficient_jax.commands.train import train
 from efficient_jax.data.identity import digest
@@ -23,6 +23,7 @@ from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.experiment.leaks import trained_before
 from efficient_jax.experiment.workdir import read_config
+from efficient_jax.explore import class_bias, preview
 from efficient_jax.files import read_json
 from efficient_jax.inference import predictions
 from tests import tiny_run
@@ -47,7 +48,7 @@ def grown(tmp_path_factory):
     draw(root / "data", 0, 48)
     source = {"name": "folder", "path": str(root / "data"), "size": 8, "channels": 1}
     stage = tiny_run.stage("supervised", steps=6, save_every=3, keep_every=3, log_every=6, ema_decay=0.0)
-    config = {"seed": 0, "devices": 2, "stages": ("net",), "net": stage}
+    config = {"seed": 0, "devices": 1, "stages": ("net",), "net": stage}
     config["data"] = {"source": source, "labels_per_class": 8, "test": 12, "validation": 8}
     train(ConfigDict(config), str(root / "run"))
     draw(root / "data", 48, 96)
@@ -104,7 +105,7 @@ def test_the_images_of_the_page_are_those_of_the_run(grown):
     assert not left & {image.tobytes() for image in data.source.images[test.ids]}
 
 
-def test_explain_and_explore_look_at_held_out_images_of_the_run(grown, tmp_path, capsys):
+def test_explain_and_explore_look_at_held_out_images_of_the_run(grown, tmp_path, capsys, monkeypatch):
     explain(str(grown / "run"), layer="stage1", workdir=str(tmp_path))
     names = re.findall(r"<figcaption>(.*)</figcaption>", (tmp_path / "explain.html").read_text())
     held_out = stored(grown, "validation")
@@ -112,11 +113,29 @@ def test_explain_and_explore_look_at_held_out_images_of_the_run(grown, tmp_path,
     assert capsys.readouterr().out.count("images added since and left out") == 1
     about = json.loads((tmp_path / "explain.json").read_text())[str(grown / "run")]
     assert about["step"] == read_json(grown / "run" / "net" / "result.json")["step"]
-    member = _member(str(grown / "run"), "--members")
+
+    class Measured(Exception):
+        """In place of the measurement, which takes long."""
+
+    def measure(_, images, labels, __):
+        raise Measured(images, labels)
+
+    monkeypatch.setattr(class_bias, "of_operations", measure)
+    monkeypatch.setattr(preview, "OPS", {})
+    monkeypatch.setattr(preview, "MIXES", {})
+    with pytest.raises(Measured) as measured:
+        explored(grown / "run", tmp_path)
+    images, labels = measured.value.args
     assert capsys.readouterr().out.count("images added since and left out") == 1
-    np.testing.assert_array_equal(member.labels, held_out.labels)
-    pixels = [np.asarray(Image.open(name)) for name in held_out.images]
-    np.testing.assert_array_equal(member.images[..., 0], pixels)
+    np.testing.assert_array_equal(labels, held_out.labels)
+    np.testing.assert_array_equal(images[..., 0], [np.asarray(Image.open(name)) for name in held_out.images])
+
+
+def explored(run, folder):
+    """`explore` of the grown folder, in which a class has few images, with the run as the member."""
+    config = read_config(run, "test")
+    data = config["data"] | {"labels_per_class": 1}
+    explore(ConfigDict(config | {"data": data}), str(folder), members=str(run))
 
 
 def test_every_stored_figure_says_what_it_is_of(grown, tmp_path, capsys):
@@ -192,7 +211,7 @@ def test_a_test_image_that_is_gone_ends_with_its_name(grown, tmp_path):
     for command in (
         lambda: evaluate(members=run, tta="flips"),
         lambda: explain(run, workdir=str(tmp_path / "page")),
-        lambda: _member(run, "--members"),
+        lambda: explored(tmp_path / "run", tmp_path / "page"),
     ):
         with pytest.raises(UserError, match=rf"^--members: test image '{re.escape(str(gone))}' of .* is gone"):
             command()

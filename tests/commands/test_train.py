@@ -2,9 +2,10 @@
 
 import functools
 import json
-import os
 import random
+import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,32 +17,11 @@ import numpy as np
 import pytest
 
 import efficient_jax
+from efficient_jax.errors import UserError
 from efficient_jax.training import checkpoint
 from efficient_jax.training.trained import Trained
-from tests.commands.launch import ROOT, TINY, launch, start
-
-WITHOUT_NETWORK = """
-import runpy, sys
-
-def refuse(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"):
-        raise RuntimeError(f"{event}: {arguments}")
-
-sys.addaudithook(refuse)
-sys.argv = ["launch.py", *sys.argv[1:]]
-runpy.run_path("launch.py", run_name="__main__")
-"""
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A finished tiny quickstart: (workdir, what it printed). Nothing reached for the network."""
-    workdir = tmp_path_factory.mktemp("runs") / "die erste, für alle" / "quickstart"
-    command = [sys.executable, "-c", WITHOUT_NETWORK, "train", TINY, f"--workdir={workdir}"]
-    environment = os.environ | {"COLUMNS": "120", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return workdir, done.stdout
+from tests.commands.launch import TINY, WITHOUT_NETWORK, Forked, call, launch, start
+from tests.tiny_run import once
 
 
 def test_the_network_is_forbidden_in_these_tests():
@@ -51,25 +31,30 @@ def test_the_network_is_forbidden_in_these_tests():
     assert "RuntimeError: urllib.Request" in done.stderr
 
 
-def test_every_stage_is_in_the_table_and_the_report(run):
-    workdir, out = run
+def test_every_stage_is_in_the_table_and_the_report(quickstart):
+    workdir, out = quickstart
     page = (workdir / "report.html").read_text()
     for stage in ("supervised", "augmented", "student", "student2", "distilled"):
         assert stage in out.split("95% interval")[1]
         assert stage in page
 
 
-def test_a_finished_run_is_only_shown(run):
-    workdir, _ = run
+@pytest.fixture
+def copied(quickstart, tmp_path):
+    """A copy of the quickstart, for what may write to it."""
+    return shutil.copytree(quickstart[0], tmp_path / "quickstart")
+
+
+def test_a_finished_run_is_only_shown(copied, capsys):
+    workdir = copied
     before = {p: p.stat().st_mtime_ns for p in workdir.rglob("checkpoints/*")}
-    code, out, _ = launch("train", TINY, f"--workdir={workdir}")
-    assert code == 0
-    assert out.count("finished before") == 5
+    call("train", TINY, f"--workdir={workdir}")
+    assert capsys.readouterr().out.count("finished before") == 5
     assert before == {p: p.stat().st_mtime_ns for p in workdir.rglob("checkpoints/*")}
 
 
-def test_the_loaded_model_says_what_the_run_predicted(run):
-    workdir, _ = run
+def test_the_loaded_model_says_what_the_run_predicted(quickstart):
+    workdir, _ = quickstart
     images = np.load(workdir / "distilled" / "mistakes.npz")
     probabilities = efficient_jax.load(str(workdir))(images["images"])
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
@@ -77,16 +62,16 @@ def test_the_loaded_model_says_what_the_run_predicted(run):
     np.testing.assert_allclose(probabilities.max(1), images["confidence"], atol=1e-5)
 
 
-def test_the_run_says_what_made_it(run):
-    workdir, _ = run
+def test_the_run_says_what_made_it(quickstart):
+    workdir, _ = quickstart
     about = json.loads((workdir / "run.json").read_text())
     assert about["command"].startswith("python launch.py train --config=configs/quickstart.py:tiny")
     assert about["data"]["labelled"] == 100
     assert set(about["versions"]) >= {"jax", "flax", "optax", "orbax-checkpoint"}
 
 
-def test_a_run_is_repeated_from_its_folder(run, tmp_path):
-    workdir, _ = run
+def test_a_run_is_repeated_from_its_folder(quickstart, tmp_path):
+    workdir, _ = quickstart
     only = "--config.stages=('supervised',)"
     code, _, err = launch("train", f"--from={workdir}", only, f"--workdir={tmp_path / 'again'}")
     assert code == 0, err
@@ -102,15 +87,18 @@ LONG = [
     "--config.augmented.steps=60",
     "--config.augmented.save_every=10",
     "--config.augmented.log_every=5",
+    "--config.augmented.augment.ops=('flip',)",  # which compiles quickly, and draws as every operation does
 ]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """An uninterrupted run."""
-    workdir = tmp_path_factory.mktemp("whole")
-    assert launch("train", *LONG, f"--workdir={workdir}")[0] == 0
-    return Trained.open(str(workdir / "augmented"), "test").variables
+
+    def train(folder):
+        assert launch("train", *LONG, f"--workdir={folder / 'run'}")[0] == 0
+
+    return Trained.open(str(once(tmp_path_factory, "whole", train) / "run" / "augmented"), "test").variables
 
 
 @pytest.mark.parametrize(
@@ -120,7 +108,7 @@ def test_killed_at_random_times_a_run_ends_as_the_uninterrupted_one(times, whole
     rng = random.Random(times)
     metrics = tmp_path / "augmented" / "metrics.jsonl"
     for step in sorted(rng.choices(range(5, 60, 5), k=times)):
-        process = start("train", *LONG, f"--workdir={tmp_path}")
+        process = Forked("train", *LONG, f"--workdir={tmp_path}")
         while not (metrics.exists() and f'"step": {step},' in metrics.read_text()):
             assert process.poll() is None, "it ended before it was killed"
             time.sleep(0.01)
@@ -176,7 +164,7 @@ def test_a_signal_while_the_step_compiles_is_said_at_once(number, tmp_path):
 @pytest.mark.parametrize("how", [terminate, fill])
 def test_stopped_the_same_command_ends_as_the_uninterrupted_run(how, whole, tmp_path):
     killed = tmp_path / "killed"
-    process = start("train", *LONG, f"--workdir={killed}")
+    process = Forked("train", *LONG, f"--workdir={killed}")
     metrics = killed / "augmented" / "metrics.jsonl"
     while not (metrics.exists() and '"step": 25' in metrics.read_text()):
         assert process.poll() is None, "it ended before it was stopped"
@@ -200,7 +188,7 @@ def test_two_processes_are_as_one_also_after_one_has_died(whole, tmp_path):
     with socket.create_server(("localhost", 0)) as free:
         port = free.getsockname()[1]
     flags = [*LONG, "--config.devices=2", f"--workdir={tmp_path}", "--processes=2", f"--coordinator=localhost:{port}"]
-    first, second = (start("train", *flags, f"--process={number}") for number in range(2))
+    first, second = (Forked("train", *flags, f"--process={number}") for number in range(2))
     metrics = tmp_path / "augmented" / "metrics.jsonl"
     while not (metrics.exists() and '"step": 25' in metrics.read_text()):
         assert first.poll() is second.poll() is None, "they ended before they were stopped"
@@ -212,7 +200,7 @@ def test_two_processes_are_as_one_also_after_one_has_died(whole, tmp_path):
     second.communicate()
 
     before = metrics.stat().st_mtime_ns
-    both = [start("train", *flags, f"--process={number}") for number in range(2)]
+    both = [Forked("train", *flags, f"--process={number}") for number in range(2)]
     while metrics.stat().st_mtime_ns == before:  # until it carries on: JAX needs a second to hear and tell the other
         assert both[0].poll() is both[1].poll() is None, "they ended before they were stopped"
         time.sleep(0.01)
@@ -222,7 +210,7 @@ def test_two_processes_are_as_one_also_after_one_has_died(whole, tmp_path):
     assert codes in ([75, 75], [0, 0]), errs  # together; a fast machine is done within that second
     assert all(("stage 'augmented': stopped after step" in err) == (codes[0] == 75) for err in errs)
 
-    both = [start("train", *flags, f"--process={number}") for number in range(2)]
+    both = [Forked("train", *flags, f"--process={number}") for number in range(2)]
     outs = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], outs
     assert "report: " in outs[0][0]
@@ -237,17 +225,20 @@ def test_two_processes_are_as_one_also_after_one_has_died(whole, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--processes=two"], "error: --processes: 'two' is no number"),
-        (["--processes=2", "--process=2"], "error: --process: 2 is not in 0 .. 1, the numbers of 2 processes"),
-        (["--processes=2"], "error: --coordinator: '' is no host:port at which process 0 can be reached"),
-        (["--processes=auto"], "error: --processes=auto: the processes do not find each other ("),
+        (["--processes=two"], "--processes: 'two' is no number"),
+        (["--processes=2", "--process=2"], "--process: 2 is not in 0 .. 1, the numbers of 2 processes"),
+        (["--processes=2"], "--coordinator: '' is no host:port at which process 0 can be reached"),
     ],
 )
 def test_processes_that_do_not_fit_are_said(flags, said, tmp_path):
-    code, _, err = launch("train", TINY, f"--workdir={tmp_path}", *flags)
-    assert code == 2
-    assert err.startswith(said)
-    assert err.count("\n") == 1
+    with pytest.raises(UserError, match=f"^{re.escape(said)}"):
+        call("train", TINY, f"--workdir={tmp_path}", *flags)
+
+
+def test_processes_that_nobody_has_started_are_said(tmp_path):
+    code, _, err = launch("train", TINY, f"--workdir={tmp_path}", "--processes=auto")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("error: --processes=auto: the processes do not find each other (")
 
 
 def test_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
@@ -256,16 +247,14 @@ def test_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
         TINY,
         f"--workdir={tmp_path}",
         "--config.stages=('supervised',)",
+        "--config.devices=2",
         "--config.supervised.steps=30",
         "--config.supervised.save_every=1",
         "--config.supervised.optim.warmup=29",
         "--config.supervised.optim.learning_rate=1e30",
     ]
-    code, _, err = launch("train", *flags)
-    assert code == 2
-    assert err.startswith("error: stage 'supervised': the ")
-    assert "in step" in err
-    assert err.count("\n") == 1
+    with pytest.raises(UserError, match=r"^stage 'supervised': the .* in step"):
+        call(*flags)
     assert not (tmp_path / "supervised" / "result.json").exists()
     variables = Trained.open(str(tmp_path / "supervised"), "test").variables
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
@@ -289,32 +278,37 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_and_exit_code_2(name, tmp_path):
+def test_bad_input_is_refused(name, tmp_path, capsys):
     arguments, expected = BAD[name]
-    if not any(a.startswith("--workdir") or a == "trian" for a in arguments):
-        arguments = [*arguments, f"--workdir={tmp_path / 'run'}"]
-    code, out, err = launch(*arguments)
-    assert (code, out, err.count("\n")) == (2, "", 1), err
-    assert err.startswith("error: ")
-    assert expected in err
+    with pytest.raises(UserError) as error:
+        call(*in_folder(arguments, tmp_path))
+    assert expected in str(error.value)
+    assert capsys.readouterr().out == ""
     assert {path.name for path in (tmp_path / "run").glob("*")} <= {".lock"}  # it can be used once the input is right
 
 
-def test_a_workdir_of_another_experiment_is_left_alone(run):
-    workdir, _ = run
-    code, _, err = launch("train", TINY, "--config.seed=1", f"--workdir={workdir}")
-    assert code == 2
-    assert "holds another experiment: config.seed is 0 there, 1 here" in err
+@pytest.mark.parametrize("name", ["an unknown key", "an odd batch"])
+def test_bad_input_is_one_line_and_exit_code_2(name, tmp_path):
+    """Of the flags, and of the command."""
+    arguments, expected = BAD[name]
+    code, out, err = launch(*in_folder(arguments, tmp_path))
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("error: ")
+    assert expected in err
 
 
-def test_a_start_of_another_architecture_is_refused(run, tmp_path):
-    workdir, _ = run
-    code, _, err = launch(
-        "train",
-        TINY,
-        f"--workdir={tmp_path / 'new'}",
-        "--config.stages=('supervised',)",
-        f"--config.supervised.init={workdir / 'student2'}",
-    )
-    assert code == 2
-    assert "is a checkpoint of another architecture: " in err
+def in_folder(arguments, folder):
+    """The arguments, with a workdir below `folder` where they have none."""
+    has_one = any(argument.startswith("--workdir") or argument == "trian" for argument in arguments)
+    return arguments if has_one else [*arguments, f"--workdir={folder / 'run'}"]
+
+
+def test_a_workdir_of_another_experiment_is_left_alone(copied):
+    with pytest.raises(UserError, match=r"holds another experiment: config\.seed is 0 there, 1 here"):
+        call("train", TINY, "--config.seed=1", f"--workdir={copied}")
+
+
+def test_a_start_of_another_architecture_is_refused(quickstart, tmp_path):
+    stages = ["--config.stages=('supervised',)", f"--config.supervised.init={quickstart[0] / 'student2'}"]
+    with pytest.raises(UserError, match="is a checkpoint of another architecture: "):
+        call("train", TINY, f"--workdir={tmp_path / 'new'}", *stages)

@@ -10,8 +10,8 @@ from tests.tiny_run import prepared, run, stage
 
 def test_a_stage_of_another_run_is_restored_once(images, teacher, tmp_path, monkeypatch):
     """For its normalisation, the dry run, as a start and as a teacher, of two stages."""
-    restored, load = [], checkpoint._load
-    monkeypatch.setattr(checkpoint, "_load", lambda stage, *rest: restored.append(stage) or load(stage, *rest))
+    restored, load = [], checkpoint.load
+    monkeypatch.setattr(checkpoint, "load", lambda stage, *rest: restored.append(stage) or load(stage, *rest))
     student = stage("noisy_student", init=str(teacher), teacher=str(teacher), pseudo_labels={"threshold": 0.0})
     _, second = run(images, tmp_path, {"a": student, "b": stage("distill", init=str(teacher), teacher="a")})
     assert restored.count(teacher) == 1

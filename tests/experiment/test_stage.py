@@ -34,32 +34,34 @@ def test_a_network_that_is_its_own_teacher_learns(images, tmp_path, method):
 
 STRONG = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}}
 LEARNED = ("distill", "noisy_student", "fixmatch", "flexmatch", "uda", "mean_teacher", "pseudo_label")
+NORMALISED = ("noisy_student", "flexmatch")
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="test_eight_devices runs it, in a process that has them")
+def test_devices_do_not_change_the_losses_of_any_method(images, teacher, tmp_path):
+    """One and eight; also four where the network normalises over all devices."""
+    blocks: dict = {}
+    for name in LEARNED:
+        strong = STRONG if METHODS[name].needs("strong_augment") else {}
+        taught = {"teacher": str(teacher)} if METHODS[name].needs_teacher else {}
+        network = {} if name in NORMALISED else {"model": {"name": "mlp", "width": 8}}
+        batch = {"labelled": 16, "unlabelled": 16}
+        blocks[name] = stage(name, steps=3, log_every=1, batch=batch, **strong, **taught, **network)
+    counts = {1: LEARNED, 8: LEARNED, 4: NORMALISED}
+    for devices, names in counts.items():
+        run(images, tmp_path / str(devices), {name: blocks[name] for name in names}, devices=devices)
+    losses = {
+        (devices, name): [line["loss"] for line in files.read_lines(tmp_path / str(devices) / name / "metrics.jsonl")]
+        for devices, names in counts.items()
+        for name in names
+    }
+    for (devices, name), found in losses.items():
+        assert len(found) == 3
+        np.testing.assert_allclose(found, losses[1, name], rtol=1e-5, err_msg=f"{name}, {devices} devices")
 
 
 @pytest.mark.versions
-def test_devices_do_not_change_the_losses_of_any_method(images, teacher, tmp_path):
-    """As many as there are; where these are eight, as in the test below, of every one."""
-    blocks: dict = {}
-    methods = LEARNED if jax.device_count() == 8 else ("noisy_student", "flexmatch")
-    for name in methods:
-        strong = STRONG if METHODS[name].needs("strong_augment") else {}
-        taught = {"teacher": str(teacher)} if METHODS[name].needs_teacher else {}
-        batch = {"labelled": 16, "unlabelled": 16}
-        blocks[name] = stage(name, steps=3, log_every=1, batch=batch, **strong, **taught)
-    counts = (1, jax.device_count())
-    for devices in counts:
-        run(images, tmp_path / str(devices), blocks, devices=devices)
-    for name in methods:
-        one, many = (
-            [line["loss"] for line in files.read_lines(tmp_path / str(devices) / name / "metrics.jsonl")]
-            for devices in counts
-        )
-        assert len(one) == 3
-        np.testing.assert_allclose(many, one, rtol=1e-5, err_msg=name)
-
-
 def test_eight_devices():
-    """In a process that has them."""
     test = f"{Path(__file__).relative_to(ROOT)}::test_devices_do_not_change_the_losses_of_any_method"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "0", test],

@@ -16,7 +16,7 @@ from efficient_jax.errors import UserError
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.training import batches, checkpoint, parallel
-from tests.commands.launch import start
+from tests.commands.launch import Forked
 from tests.tiny_run import begun, stage
 
 MLP = {"name": "mlp", "width": 8}
@@ -83,7 +83,7 @@ def test_two_processes_that_stream_are_as_one(pictures, kept, tmp_path):
     files.write_json(tmp_path / "config.json", configured(pictures, "stream", STAGES))
     workdir = tmp_path / "run"
     flags = [f"--from={tmp_path}", f"--workdir={workdir}", "--processes=2", f"--coordinator={address}"]
-    both = [start("train", *flags, f"--process={number}") for number in range(2)]
+    both = [Forked("train", *flags, f"--process={number}") for number in range(2)]
     said = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     for name in STAGES:

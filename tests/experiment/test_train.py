@@ -24,7 +24,9 @@ def test_the_loss_knows_how_many_of_each_class_are_labelled(tmp_path):
     np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
     first = []
     for beta in (0.0, 0.999):
-        block = stage("supervised") | {"method": {"name": "supervised", "class_balance": beta}}
+        block = stage("supervised", model={"name": "mlp", "width": 4}) | {
+            "method": {"name": "supervised", "class_balance": beta}
+        }
         ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": block}, labels_per_class=0, test=8)
         (config,) = ready.plan.stages
         opened = Stage.open(config, ready)
