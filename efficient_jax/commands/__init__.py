@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from efficient_jax.commands import bench, evaluate, explain, explore, predict, sweep, train
+from efficient_jax.commands import bench, evaluate, explain, explore, label, predict, sweep, train
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train.train,
@@ -10,6 +10,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict.predict,
     "explain": explain.explain,
     "explore": explore.explore,
+    "label": label.label,
     "sweep": sweep.sweep,
     "bench": bench.bench,
 }

@@ -1,0 +1,397 @@
+"use strict";
+// One image or nine are shown, further ones are loaded ahead. A key becomes a request; the next image appears when the
+// answer is on disk. Text from outside only ever becomes textContent.
+
+const $ = (id) => document.getElementById(id);
+const KEYS = [..."123456789abcdefghijklmnopqrstuvwxyz"];
+const AHEAD = 4; // images beyond those shown
+const PAUSE = 60000; // ms: a longer gap between answers is no work
+const tab = sessionStorage.tab ||= crypto.randomUUID();
+
+let about = {}, view = { classes: [], progress: {} };
+let nine = localStorage.nine === "1", list = "open";
+let cells = []; // what is shown: {item, answer, chosen: Set}
+let ahead = []; // items to come
+let here = 0; // index of the cell that keys act on
+let busy = false, turn = 0, filter = "", times = [];
+const pictures = new Map(); // index -> {image, state: "loading" | "ready" | "failed", reason}
+
+const long = () => view.classes.length > KEYS.length;
+const numbered = () => view.classes.some((name) => /\d/.test(name)); // then digits narrow the list, too
+const cell = () => cells[here];
+const open = () => cells.filter((each) => !each.answer);
+
+async function ask(name, extra = {}) {
+  const held = [...open().map((each) => each.item), ...ahead].map((item) => item.index);
+  const request = { tab, list, held, count: (nine ? 9 : 1) + (nine ? 9 : AHEAD), ...extra };
+  const reply = await fetch(name, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) });
+  const content = await reply.json();
+  if (!reply.ok) throw new Error(content.error);
+  return content;
+}
+
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+// Loads the image of an item once; what is neither shown nor to come is forgotten.
+function picture(item) {
+  const size = nine ? "grid" : "one";
+  const known = pictures.get(item.index);
+  if (known && (known.size === size || known.size === "one")) return known;
+  const image = element("img", { alt: `image to label: ${item.file}`, draggable: false });
+  const loaded = { image, size, state: "loading", reason: "" };
+  pictures.set(item.index, loaded);
+  image.src = `${size}/${item.index}`;
+  loaded.done = image.decode().then(
+    () => { loaded.state = "ready"; image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= 300); },
+    async () => {
+      loaded.state = "failed";
+      loaded.reason = await fetch(image.src).then((reply) => reply.ok ? "" : reply.json().then((said) => said.error), () => "the program has stopped");
+    },
+  ).then(() => cells.some((each) => each.item.index === item.index) && draw());
+  return loaded;
+}
+
+function forget() {
+  const kept = new Set([...cells.map((each) => each.item), ...ahead].map((item) => item.index));
+  for (const index of pictures.keys()) if (!kept.has(index)) pictures.delete(index);
+}
+
+// Takes over what the server says: `items` are those held that are still open, then further ones.
+function receive(next) {
+  view = next;
+  const items = new Map(next.items.map((item) => [item.index, item]));
+  if (next.undone !== null && next.undone !== undefined) {
+    const again = cells.findIndex((each) => each.item.index === next.undone);
+    if (again >= 0) {
+      cells[again] = fresh(items.get(next.undone));
+      here = again;
+    } else {
+      cells = [fresh(items.get(next.undone)), ...open()].slice(0, nine ? 9 : 1);
+      here = 0;
+    }
+  }
+  cells = cells.filter((each) => each.answer || items.has(each.item.index)); // others have answered the rest
+  for (const each of open()) {
+    const item = items.get(each.item.index);
+    if (each.item.guesses === null && item.guesses) each.chosen = new Set(known(item));
+    each.item = item;
+  }
+  const shown = new Set(cells.map((each) => each.item.index));
+  ahead = next.items.filter((item) => !shown.has(item.index));
+  const size = nine ? 9 : 1;
+  if (!open().length) {
+    cells = ahead.splice(0, size).map(fresh);
+    here = 0;
+  } else if (cells.length < size) {
+    cells.push(...ahead.splice(0, size - cells.length).map(fresh));
+  }
+  if (!cell() || cell().answer) here = Math.max(0, following());
+  [...cells.map((each) => each.item), ...ahead].forEach(picture);
+  forget();
+  draw();
+}
+
+const known = (item) => item.chosen.filter((name) => view.classes.includes(name));
+const fresh = (item) => ({ item, answer: null, chosen: new Set(known(item)) });
+
+// The next cell without an answer after the one that keys act on, around the end; -1: none.
+function following() {
+  const order = cells.map((_, i) => (here + i) % cells.length);
+  return order.find((i) => !cells[i].answer) ?? -1;
+}
+
+async function send(name, extra = {}) {
+  if (busy) return false;
+  busy = true;
+  turn++;
+  try {
+    const next = await ask(name, { id: crypto.randomUUID(), ...extra });
+    if (name === "answer") for (const answer of extra.answers) cells.find((each) => each.item.index === answer.index).answer = answer;
+    problem("");
+    receive(next);
+    return true;
+  } catch (error) {
+    problem(error instanceof TypeError ? "Not saved: the program that serves this page has stopped. Start it again, and open the address that it prints." : `Nothing was changed: ${error.message}`);
+    return false;
+  } finally {
+    busy = false;
+  }
+}
+
+function problem(text) {
+  $("problem").hidden = !text;
+  $("problem").textContent = text;
+}
+
+// Answers cells: nothing that has not been seen can have a label.
+async function answer(which, kind, labels = () => []) {
+  const seen = which.filter((each) => each && !each.answer && pictures.get(each.item.index)?.state !== "loading");
+  const able = kind === "skip" ? seen : seen.filter((each) => pictures.get(each.item.index).state === "ready");
+  if (!able.length) return seen.length && problem("This image cannot be read: it can only be skipped.");
+  const answers = able.map((each) => ({ id: crypto.randomUUID(), index: each.item.index, kind, labels: labels(each) }));
+  const said = answers.length > 1 ? `${answers.length} images` : `${able[0].item.file}: ${kind === "label" ? answers[0].labels.join(", ") : NAMES[kind]}`;
+  if (await send("answer", { answers })) {
+    const now = performance.now();
+    if (kind !== "skip") times.push(...answers.map(() => now));
+    times = times.slice(-40);
+    $("last").textContent = said;
+    draw();
+  }
+}
+
+const NAMES = { none: "none of these", unsure: "unsure", skip: "skipped" };
+
+function choose(name) {
+  filter = "";
+  closeFinder();
+  if (!about.several) return answer([cell()], "label", () => [name]);
+  if (cell() && !cell().chosen.delete(name)) cell().chosen.add(name);
+  draw();
+}
+
+function accept() {
+  const ready = open().filter((each) => each.chosen.size);
+  if (ready.length) return answer(ready, "label", (each) => [...each.chosen]);
+  if (cell()) problem(about.several ? "Choose one class or more, or 0 for none of these." : "There is no guess to accept: choose a class.");
+}
+
+async function undo() {
+  const before = $("last").textContent;
+  if (await send("undo")) $("last").textContent = view.undone === null ? "nothing left to undo" : `undone: ${cell().item.file}`;
+  else $("last").textContent = before;
+}
+
+function openFinder(text = "") {
+  $("finder").hidden = false;
+  $("find").value = filter = text;
+  $("find").focus();
+  draw();
+}
+
+function closeFinder() {
+  filter = "";
+  $("find").value = "";
+  if (!long()) $("finder").hidden = true;
+  document.activeElement?.blur?.();
+}
+
+function adder(shown) {
+  $("adder").hidden = !shown;
+  $("add").value = "";
+  if (shown) $("add").focus(); else document.activeElement?.blur?.();
+}
+
+function toggleNine() {
+  nine = !nine;
+  localStorage.nine = nine ? "1" : "0";
+  ahead = [...open().map((each) => each.item), ...ahead];
+  cells = [];
+  here = 0;
+  pictures.clear();
+  return send("next");
+}
+
+function lookAt(other) {
+  list = other;
+  cells = [];
+  ahead = [];
+  return send("next");
+}
+
+function zoom() {
+  if ($("zoom").open) return $("zoom").close();
+  const current = cell();
+  if (!current || pictures.get(current.item.index)?.state !== "ready") return;
+  const image = element("img", { alt: `enlarged: ${current.item.file}`, src: `zoom/${current.item.index}` });
+  image.onload = () => image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= 300);
+  $("zoom").replaceChildren(image);
+  $("zoom").className = "fit";
+  $("zoom").showModal();
+}
+
+const COMMANDS = [
+  ["accept", "↵", "accept", accept],
+  ["none", "0", "none of these", () => answer([cell()], "none")],
+  ["unsure", "?", "unsure", () => answer([cell()], "unsure")],
+  ["skip", "-", "skip", () => answer([cell()], "skip")],
+  ["undo", "⌫", "undo", undo],
+  ["zoom", "␣", "zoom", zoom],
+  ["nine", "#", "nine", toggleNine],
+  ["add", "+", "new class", () => adder($("adder").hidden)],
+];
+
+// Classes that are shown, with their keys: all of a short list; of a long one those that fit what was typed.
+function shown() {
+  const named = view.classes.map((name, i) => ({ name, key: KEYS[i] ?? "" }));
+  if (!filter && !long()) return named;
+  const text = filter.normalize("NFC").toLowerCase();
+  const starts = named.filter((each) => each.name.toLowerCase().startsWith(text));
+  const has = named.filter((each) => !each.name.toLowerCase().startsWith(text) && each.name.toLowerCase().includes(text));
+  const guessed = new Set((cell()?.item.guesses ?? []).map(([name]) => name));
+  const found = filter ? [...starts, ...has] : [...named.filter((e) => guessed.has(e.name)), ...named.filter((e) => !guessed.has(e.name))];
+  return found.map((each, i) => ({ name: each.name, key: i < 9 && !numbered() ? String(i + 1) : "" }));
+}
+
+function rate() {
+  let time = 0, count = 0;
+  for (let i = 1; i < times.length; i++) if (times[i] - times[i - 1] < PAUSE) { time += times[i] - times[i - 1]; count++; }
+  return count > 2 && time ? Math.round(60000 * count / time) : 0;
+}
+
+function draw() {
+  const { progress } = view, done = progress.label + progress.none + progress.unsure;
+  const amount = (n) => n.toLocaleString("en");
+  const parts = progress.review === null || progress.review === undefined
+    ? [`${amount(done)} of ${amount(progress.all)}`] : [`${amount(progress.review)} to review`];
+  if (rate()) parts.push(`${amount(rate())} a minute`);
+  $("progress").textContent = parts.join(" · ");
+  $("bar").style.width = `${100 * done / Math.max(progress.all, 1)}%`;
+  drawStage();
+  drawAbout();
+  const guesses = new Map(cell()?.item.guesses ?? []);
+  const chosen = cell()?.chosen ?? new Set();
+  $("classes").replaceChildren(...shown().map(({ name, key }) => {
+    const p = guesses.get(name);
+    const button = element("button", { type: "button", className: chosen.has(name) ? "chosen" : "", title: name, onclick: clicked(() => choose(name)) });
+    if (about.several) button.setAttribute("aria-pressed", chosen.has(name));
+    if (key) button.append(element("kbd", { textContent: key }));
+    button.append(element("span", { textContent: name }));
+    if (p !== undefined) {
+      const line = element("i");
+      line.style.width = `${100 * p}%`;
+      button.append(element("small", { textContent: `${Math.round(100 * p)}%` }), line);
+    }
+    return button;
+  }));
+  if (long()) $("finder").hidden = false;
+}
+
+function drawStage() {
+  $("stage").className = nine && cells.length ? "stage nine" : "stage";
+  if (!cells.length) return $("stage").replaceChildren(nothing());
+  $("stage").replaceChildren(...cells.map((each, i) => {
+    const { image, state, reason } = picture(each.item);
+    const inside = element("div", { className: "picture" });
+    if (state === "ready") inside.append(image);
+    if (state === "failed") inside.append(element("p", { className: "failed" }, element("strong", { textContent: "This image cannot be read" }), reason));
+    const guess = [...each.chosen].join(", ");
+    const p = (each.item.guesses ?? []).find(([name]) => name === guess)?.[1];
+    const text = each.answer ? (each.answer.kind === "label" ? each.answer.labels.join(", ") : NAMES[each.answer.kind])
+      : guess && nine ? guess + (p === undefined ? "" : ` ${Math.round(100 * p)}%`) + " ?" : "";
+    const figure = element("figure", { className: `${i === here ? "here" : ""} ${each.answer ? "answered" : ""}` }, inside,
+      element("figcaption", {}, element("span", { textContent: each.item.file, title: each.item.file }), element("b", { textContent: text })));
+    figure.dataset.index = each.item.index;
+    figure.dataset.file = each.item.file;
+    figure.dataset.state = state;
+    if (i === here) figure.setAttribute("aria-current", "true");
+    figure.onclick = () => { if (nine && here !== i) { here = i; draw(); } else zoom(); };
+    return figure;
+  }));
+}
+
+function nothing() {
+  const { progress } = view, box = element("div", { className: "nothing" });
+  if (view.loading && progress.review !== null) {
+    box.append(element("p", { textContent: "The model looks at the labelled images …" }));
+    return box;
+  }
+  box.append(element("p", { textContent: progress.review === 0 ? "No disagreements are left." : list === "open" ? "Every image has an answer." : "None are left here." }));
+  for (const [kind, text] of [["skip", "skipped"], ["unsure", "unsure"]])
+    if (progress[kind] && progress.review === null && list !== kind) box.append(element("button", { type: "button", textContent: `Show the ${progress[kind]} ${text}`, onclick: clicked(() => lookAt(kind)) }), " ");
+  if (list !== "open") box.append(element("button", { type: "button", textContent: "Back to the others", onclick: clicked(() => lookAt("open")) }));
+  return box;
+}
+
+function drawAbout() {
+  const item = cell()?.item, parts = [];
+  if (view.notice) parts.push(`${view.notice} `);
+  if (item && item.said.length) {
+    const given = element("strong", { textContent: item.said.map(([, what]) => what).join(" / ") });
+    parts.push("Labelled ", given, ` by ${item.said.map(([who]) => who).join(", ")}. `);
+  }
+  if (item && item.guesses === null) parts.push("The model has not seen this image yet.");
+  $("about").replaceChildren(...parts);
+  $("about").hidden = !parts.length;
+}
+
+// A click leaves the keyboard with the page; a button reached by Tab keeps the focus.
+const clicked = (action) => (event) => {
+  if (event.detail) event.currentTarget.blur();
+  return action();
+};
+
+function move(step) {
+  if (!nine) return step === 1 ? answer([cell()], "skip") : undefined;
+  here = Math.min(Math.max(here + step, 0), cells.length - 1);
+  draw();
+}
+
+document.addEventListener("keydown", (event) => {
+  const { key } = event, inText = event.target instanceof HTMLInputElement;
+  if (event.isComposing || event.altKey || ((event.ctrlKey || event.metaKey) && key !== "z")) return;
+  if ($("zoom").open) {
+    if (key === " ") { event.preventDefault(); zoom(); }
+    if (key === "Enter") { event.preventDefault(); $("zoom").classList.toggle("fit"); }
+    return;
+  }
+  if (inText) return textKey(event);
+  const onButton = event.target instanceof HTMLButtonElement;
+  if (onButton && (key === "Enter" || key === " ")) return;
+  if (event.repeat && !key.startsWith("Arrow")) return event.preventDefault();
+  const row = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 3, ArrowUp: -3 }[key];
+  const commands = { Enter: "accept", 0: "none", "?": "unsure", "-": "skip", Backspace: "undo", " ": "zoom", "#": "nine", "+": "add", "=": "add" };
+  const command = COMMANDS.find(([name]) => name === (event.ctrlKey || event.metaKey ? "undo" : commands[key]));
+  const digit = key >= "1" && key <= "9" && key.length === 1;
+  if (command) { event.preventDefault(); command[3](); }
+  else if (row && (nine || Math.abs(row) === 1)) { event.preventDefault(); move(row); }
+  else if (key === "/" && view.classes.length) { event.preventDefault(); openFinder(); }
+  else if (key === "Escape") { closeFinder(); adder(false); problem(""); draw(); }
+  else if (long() && (!digit || numbered())) { if (key.length === 1) { event.preventDefault(); openFinder(key); } }
+  else {
+    const found = shown().find((each) => each.key === key.toLowerCase());
+    if (found) { event.preventDefault(); choose(found.name); }
+  }
+});
+
+function textKey(event) {
+  if (event.key === "Escape") { event.preventDefault(); closeFinder(); adder(false); draw(); }
+  if (event.target.id !== "find") return;
+  const found = shown();
+  const picked = event.key === "Enter" ? found[0] : found.find((each) => each.key === event.key && /^[1-9]$/.test(event.key));
+  if (event.key === "Enter" || picked) event.preventDefault();
+  if (picked) choose(picked.name);
+}
+
+$("find").addEventListener("input", () => { filter = $("find").value; draw(); });
+$("adder").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (!$("add").value.trim()) return adder(false);
+  if (await send("class", { name: $("add").value })) adder(false);
+});
+$("zoom").addEventListener("click", () => $("zoom").close());
+$("commands").append(...COMMANDS.map(([name, key, text, action]) => {
+  const button = element("button", { type: "button", onclick: clicked(action), ariaKeyShortcuts: key }, element("span", { textContent: text }), element("kbd", { textContent: key }));
+  button.dataset.name = name;
+  return button;
+}));
+
+// Guesses that were not there yet; what comes late, after an answer, is not taken.
+setInterval(async () => {
+  const waits = view.loading && (!cells.length || cells.some((each) => each.item.guesses === null));
+  if (!waits || busy || document.hidden) return;
+  const asked = turn;
+  const next = await ask("next").catch(() => null);
+  if (next && asked === turn) receive(next);
+}, 1000);
+
+fetch("about").then((reply) => reply.json()).then((content) => {
+  about = content;
+  $("folder").textContent = about.name;
+  document.title = `Label ${about.name}`;
+  $("commands").querySelector("[data-name=accept] span").textContent = about.several ? "save" : "accept";
+  return send("next");
+});
