@@ -93,7 +93,7 @@ def test_versions_are_made_once_while_they_are_kept_and_memory_stays_bounded():
 def test_few_images_are_decoded_at_once():
     running, most, mutex = [0], [0], threading.Lock()
 
-    def make(index, side):
+    def make(_index, _side):
         with mutex:
             running[0] += 1
             most[0] = max(most[0], running[0])
