@@ -35,6 +35,7 @@ def label(
     out: str = "labels.csv",
     name: str = "",
     several: bool = False,
+    test: int = 0,
     port: int = 0,
 ) -> None:
     """Serves a page on which the images of a folder are labelled, one key for each image; Ctrl-C ends it.
@@ -54,6 +55,8 @@ def label(
         out: table of labels, .csv. A table that is there is added to.
         name: who labels, kept with every answer; empty: the user of this machine.
         several: an image can have several labels; OUT then has a column of 0 and 1 for each class.
+        test: so many images are drawn at random for the test and shown first, before anything is labelled or chosen;
+            the column part of OUT says test. Only figures on a random draw hold for the rest.
         port: of this machine, where the page is served; 0: a free one.
 
     Raises:
@@ -68,10 +71,15 @@ def label(
         raise UserError("label: give --members, which guess new labels, or --review, which look for wrong ones")
     trained, where, who = members or review, "--members" if members else "--review", name or _user()
     listed, notes = image_list.listed(images, "--images")
-    store = Store(Path(out), several)
-    work = Session(listed, store, Queue(_ordered(listed, order)), who, bool(review))
-    if store.answers.outcomes and work.gone.total() == len(store.answers.outcomes):
-        raise UserError(f"--out: {out!r} has the labels of other images than {images!r}; give another --out")
+    store = Store(Path(out), several, set(listed.names))
+    if test < 0:
+        raise UserError(f"--test: {test} is too small; want 0 or more")
+    try:
+        session.draw(store, listed.names, test, who)
+    except session.Refused as error:
+        raise UserError(f"--test: {error}") from error
+    first = [index for index, file in enumerate(listed.names) if file in store.answers.parts]
+    work = Session(listed, store, Queue(_ordered(listed, order), first), who, bool(review))
     opened = _start(store, classes, trained, where, who)
     try:
         serving = server.serve(work, port)
@@ -142,6 +150,10 @@ def _about(work: Session, images: str) -> str:
         f"{counted(len(work.images.names), 'image')} of {images!r}, {classes}",
         f"answers: {work.store.table}, with who said what and when in {work.store.log}",
     ]
+    if drawn := len(work.queue.first):
+        lines.append(
+            f"{counted(drawn, 'image')} at random for the test come first: only figures on these hold for the rest"
+        )
     if counts.total():
         lines.append(f"carries on: {_counted(counts)}")
     if gone := work.gone.total():

@@ -10,18 +10,19 @@ KINDS = ("label", "none", "unsure", "skip")
 """A class or several; none of the classes; not sure; later."""
 
 DECIDED = ("label", "none")
+PARTS = ("test", "validation")  # images that are held out, drawn at random
 
 
 class Event(NamedTuple):
-    """One line of the log: an answer, an undo, or an added class."""
+    """One line of the log: an answer, an undo, an added class, or an image that is held out."""
 
     id: str  # chosen by the page, so that a repeated request changes nothing
     time: str  # UTC, ISO 8601
     who: str
     tab: str  # the tab of a browser; "": read from a table
-    kind: str  # a name of `KINDS`, "undo" or "class"
-    file: str = ""  # of an answer: the image, relative to the folder
-    labels: tuple[str, ...] = ()  # of "label": the classes; of "class": the added one
+    kind: str  # a name of `KINDS`, "undo", "class" or "part"
+    file: str = ""  # of an answer or a part: the image, relative to the folder
+    labels: tuple[str, ...] = ()  # of "label": the classes; of "class": the added one; of "part": its name
     of: str = ""  # of "undo": the id of the answer that is taken back
 
     def record(self) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def event(record: Mapping[str, Any], where: str) -> Event:
         read = Event(**{**record, "labels": tuple(record.get("labels", ()))})
     except TypeError as error:
         raise UserError(f"{where} is no answer of the labelling page; give another --out") from error
-    if read.kind not in (*KINDS, "undo", "class"):
+    if read.kind not in (*KINDS, "undo", "class", "part"):
         raise UserError(f"{where} has an answer of the unknown kind {read.kind!r}; a newer version wrote it")
     return read
 
@@ -56,6 +57,7 @@ class Answers:
 
     def __init__(self) -> None:
         self.classes: list[str] = []  # in the order in which they were added
+        self.parts: dict[str, str] = {}  # file -> a name of `PARTS`
         self.seen: set[str] = set()  # ids of all events
         self.standing: dict[str, Event] = {}  # id -> answer that is not undone, in the order of the log
         self.outcomes: dict[str, Event] = {}  # file -> the answer that counts
@@ -64,7 +66,7 @@ class Answers:
         self._of_file: dict[str, list[Event]] = {}  # standing, in the order of the log
 
     def apply(self, event: Event) -> str:
-        """Takes one more event into account, and returns the file whose outcome may have changed, or "".
+        """Takes one more event into account, and returns the file whose row may have changed, or "".
 
         Args:
             event: the next one of the log; one whose id was seen before changes nothing.
@@ -75,6 +77,9 @@ class Answers:
         if event.kind == "class":
             self.classes += [name for name in event.labels if name not in self.classes]
             return ""
+        if event.kind == "part":
+            self.parts[event.file] = event.labels[0]
+            return event.file
         if event.kind == "undo":
             undone = self.standing.pop(event.of, None)
             if undone is None:

@@ -167,12 +167,13 @@ class Guesses:
         """Orders the queue anew when labels have arrived; runs in a thread of its own.
 
         Args:
-            labelled: returns the indices of the images that are labelled by now.
+            labelled: returns the indices of the images that are labelled by now. Those that come first in the queue are
+                neither counted nor chosen: they are a random draw.
         """
         while self._choose and not self._stopped.is_set():
             self._labels_changed.wait()
             self._labels_changed.clear()
-            images = np.array(sorted(self._features.keys()))
+            images = np.array(sorted(self._features.keys() - self._queue.first))
             if len(images) and not self._stopped.is_set():
                 done = np.flatnonzero(np.isin(images, labelled()))
                 count = min(AHEAD, len(images) - len(done))

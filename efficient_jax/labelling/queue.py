@@ -12,11 +12,15 @@ class Queue:
 
     Args:
         order: indices of the images, the first to be labelled first.
+        first: indices that come before all others, whatever the order becomes.
         clock: seconds, from any zero.
     """
 
-    def __init__(self, order: Sequence[int], clock: Callable[[], float] = time.monotonic) -> None:
-        self._order, self._clock, self._mutex = tuple(order), clock, threading.Lock()
+    def __init__(
+        self, order: Sequence[int], first: Sequence[int] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.first = tuple(first)
+        self._order, self._clock, self._mutex = tuple(dict.fromkeys([*first, *order])), clock, threading.Lock()
         self._held: dict[str, tuple[float, frozenset[int]]] = {}  # tab -> (when it was last seen, its images)
 
     @property
@@ -30,7 +34,7 @@ class Queue:
         Args:
             order: indices of the images; those that are missing follow in the order of before.
         """
-        first = dict.fromkeys(order)
+        first = dict.fromkeys([*self.first, *order])
         self._order = (*first, *(index for index in self._order if index not in first))
 
     def tabs(self) -> set[str]:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from efficient_jax.data.class_names import is_no_label, normal
 from efficient_jax.labelling import tables
 from efficient_jax.labelling.answers import KINDS, Event, said
@@ -196,6 +198,7 @@ class Session:
         return {
             "index": index,
             "file": file,
+            "part": self.store.answers.parts.get(file, ""),
             "guesses": guesses,
             "chosen": self.guesses.preselected(index) if self.guesses else [],
             "said": [[answer.who, said(answer)] for answer in self.store.answers.of(file)],
@@ -234,6 +237,35 @@ def start(store: Store, classes: Sequence[str], who: str) -> None:
     names = [class_name(name, store.several) for name in classes]
     new = [name for name in dict.fromkeys(names) if name not in store.answers.classes]
     store.add(*(Event(uuid.uuid4().hex, now(), who, "", "class", labels=(name,)) for name in new))
+
+
+def draw(store: Store, names: Sequence[str], count: int, who: str) -> None:
+    """Draws the images of the test at random, so that there are `count`; those of an earlier run stay.
+
+    Args:
+        store: the answers.
+        names: of all images.
+        count: how many are wanted, 0 or more.
+        who: name of the person.
+
+    Raises: Refused where images were labelled before the draw, or there are too few; OSError where they cannot be
+        written.
+    """
+    answers = store.answers
+    missing = count - sum(part == "test" for part in answers.parts.values())
+    if missing <= 0:
+        return
+    labelled = sum(file not in answers.parts for file in answers.outcomes)
+    if labelled:
+        raise Refused(
+            f"{labelled:,} images have an answer, and the rest is no random draw of all; draw before the first"
+        )
+    free = [name for name in names if name not in answers.parts]
+    if missing > len(free):
+        raise Refused(f"{count:,} images are more than there are")
+    drawn = sorted(np.random.default_rng(len(answers.parts)).permutation(len(free))[:missing].tolist())
+    events = [Event(uuid.uuid4().hex, now(), who, "", "part", free[i], ("test",)) for i in drawn]
+    store.add(*events)
 
 
 def _text(request: Mapping[str, Any], name: str) -> str:

@@ -8,13 +8,13 @@ import shutil
 import threading
 import uuid
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from efficient_jax import files
 from efficient_jax.errors import UserError
 from efficient_jax.labelling import tables
-from efficient_jax.labelling.answers import Answers, Event, event
+from efficient_jax.labelling.answers import PARTS, Answers, Event, event
 
 try:
     import fcntl
@@ -39,12 +39,13 @@ class Store:
     Args:
         table: the table of labels; its log has the suffix `LOG`.
         several: whether an image can have several labels; the log of an earlier run must agree.
+        images: names of the images; answers to none of these are those of another folder. None: of any.
         where: the flag that names the table, for messages.
 
     Raises: UserError where either file cannot be written or holds something else.
     """
 
-    def __init__(self, table: Path, several: bool, where: str = "--out") -> None:
+    def __init__(self, table: Path, several: bool, images: Collection[str] | None = None, where: str = "--out") -> None:
         self.table, self.log, self.several = table, table.with_suffix(LOG), several
         self.answers = Answers()
         self._rows: dict[str, str] = {}  # file -> its line of the table
@@ -57,7 +58,7 @@ class Store:
             with self._turn():
                 self._begin()
                 self._catch_up()
-                self._take_edits()
+                self._take_edits(images)
                 self._write_table()
         except OSError as error:
             raise UserError(f"{where}: cannot write {error.filename or str(table)!r}: {error.strerror}") from error
@@ -167,16 +168,22 @@ class Store:
         if line:
             self._rows[file] = line
 
-    def _take_edits(self) -> None:
+    def _take_edits(self, images: Collection[str] | None) -> None:
         """Adds what somebody else has written into the table since it was written."""
-        if not self.table.exists() or not self.table.stat().st_size:
+        there = self.table.exists() and self.table.stat().st_size
+        rows, columns = tables.read(str(self.table), self._where, self.several) if there else ([], [])
+        known = {*self.answers.outcomes, *(row.file for row in rows)}
+        if images is not None and known and known.isdisjoint(images):
+            raise UserError(f"{self._where}: {str(self.table)!r} has the labels of other images; give another --out")
+        if not there:
             return
-        rows, columns = tables.read(str(self.table), self._where, self.several)
         classes = tables.classes_of(columns) if self.several else []
         if columns != tables.header(classes, self.several):  # what else it has is lost when it is written
             shutil.copy2(self.table, self.table.with_suffix(f".before{self.table.suffix}"))
         events = [self._event("class", labels=(name,)) for name in classes if name not in self.answers.classes]
         for row in rows:
+            if row.part in PARTS and row.file not in self.answers.parts:
+                events.append(self._event("part", file=row.file, labels=(row.part,)))
             outcome = self.answers.outcomes.get(row.file)
             if row.labels == (outcome.labels if outcome else ()) and (
                 not row.none or (outcome and outcome.kind == "none")

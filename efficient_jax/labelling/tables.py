@@ -7,9 +7,9 @@ from efficient_jax.data import delimited
 from efficient_jax.data.class_names import is_no_label, normal
 from efficient_jax.errors import UserError, few
 from efficient_jax.files import csv_text
-from efficient_jax.labelling.answers import Answers, said
+from efficient_jax.labelling.answers import DECIDED, Answers, said
 
-ABOUT = ("answer", "who", "time", "said")  # columns behind the labels
+ABOUT = ("part", "answer", "who", "time", "said")  # columns behind the labels
 TRUE = ("1", "1.0", "true")
 
 
@@ -24,7 +24,7 @@ def header(classes: Sequence[str], several: bool) -> list[str]:
 
 
 def row(file: str, answers: Answers, several: bool) -> str:
-    """Returns the line of an image, "" where nothing was said of it but "skip".
+    """Returns the line of an image, "" where there is nothing to say of it but "skip".
 
     Without a class the label is empty, which means unlabelled; of several labels "none" is 0 for every class.
 
@@ -34,16 +34,18 @@ def row(file: str, answers: Answers, several: bool) -> str:
         several: whether an image can have several labels.
     """
     outcome = answers.outcomes.get(file)
-    if outcome is None or outcome.kind == "skip":
+    part = answers.parts.get(file, "")
+    if not part and (outcome is None or outcome.kind == "skip"):
         return ""
-    labels: list[Any] = [*outcome.labels] or [""]
+    labels: list[Any] = [*outcome.labels] if outcome and outcome.labels else [""]
     if several:
-        decided = outcome.kind != "unsure"
-        labels = [int(name in outcome.labels) if decided else "" for name in answers.classes]
+        decided = outcome is not None and outcome.kind in DECIDED
+        labels = [int(name in labels) if decided else "" for name in answers.classes]
     everyone = "; ".join(f"{answer.who}: {said(answer)}" for answer in reversed(answers.of(file)))
     # Readers strip the spaces around a cell, which belong to the name of a file.
     name = file if file == file.strip() else f"./{file}"
-    return csv_text([name, *labels, outcome.kind, outcome.who, outcome.time, everyone], [])
+    decisive = (outcome.kind, outcome.who, outcome.time) if outcome else ("", "", "")
+    return csv_text([name, *labels, part, *decisive, everyone], [])
 
 
 def classes_of(columns: Sequence[str]) -> list[str]:
@@ -61,6 +63,7 @@ class Row(NamedTuple):
     file: str
     labels: tuple[str, ...]
     none: bool  # 0 for every class
+    part: str  # as in `answers.PARTS`, or ""
     who: str  # "": the table does not say
     time: str  # "": the table does not say
 
@@ -92,6 +95,6 @@ def read(path: str, where: str, several: bool) -> tuple[list[Row], list[str]]:
             none = not labels and any(texts[name][i] for name in classes)
         else:
             labels = () if is_no_label(texts["label"][i]) else (normal(texts["label"][i]),)
-        who, time = (texts.get(name, nothing)[i] for name in ("who", "time"))
-        rows.append(Row(file.removeprefix("./"), labels, none, who, time))
+        part, who, time = (texts.get(name, nothing)[i] for name in ("part", "who", "time"))
+        rows.append(Row(file.removeprefix("./"), labels, none, part.lower(), who, time))
     return rows, list(table.names)

@@ -143,7 +143,8 @@ let from = 0, before = "";
 document.addEventListener("keydown", () => { from = performance.now(); before = here(); }, true);
 function here() { return document.querySelector(".here")?.dataset.file; }
 new MutationObserver(() => {
-  if (from && here() !== before && document.querySelector(".here img")) { took.push(performance.now() - from); from = 0; }
+  const next = from && here() !== before && document.querySelector(".here img");
+  if (next) { took.push(performance.now() - from); from = 0; }
 }).observe(document.getElementById("stage"), { childList: true });
 """
 

@@ -1,5 +1,6 @@
 """What the page is told: images, undo, two tabs, two people, review."""
 
+import csv
 import uuid
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from efficient_jax.labelling.guesses import Guesses, Members
 from efficient_jax.labelling.images import Images
 from efficient_jax.labelling.queue import Queue
-from efficient_jax.labelling.session import Refused, Session, start
+from efficient_jax.labelling.session import Refused, Session, draw, start
 from efficient_jax.labelling.store import Store
 
 NAMES = ("0.png", "1.png", "2.png", "3.png")
@@ -199,3 +200,34 @@ def test_review_shows_disagreements_suspected_errors_first(tmp_path):
     assert outcomes(work)["1.png"] == ("label", ("dog",))
     assert items(ask(work, "undo", held=[2], count=2)) == [1, 2]
     assert outcomes(work)["1.png"] == ("label", ("cat",))
+
+
+def test_test_images_are_drawn_once_come_first_and_stand_in_the_table(tmp_path):
+    work = session(tmp_path)
+    draw(work.store, NAMES, 2, "anna")
+    first = [NAMES.index(name) for name in work.store.answers.parts]
+    assert len(first) == 2
+    work.queue = Queue([3, 2, 1, 0], first)
+    work.queue.reorder([i for i in range(4) if i not in first])
+    view = ask(work, count=4)
+    assert items(view)[:2] == first
+    assert [item["part"] for item in view["items"]] == ["test", "test", "", ""]
+    say(work, first[0])
+    with (tmp_path / "labels.csv").open() as file:
+        assert {(row["file"], row["part"], row["label"]) for row in csv.DictReader(file)} == {
+            (NAMES[first[0]], "test", "cat"),
+            (NAMES[first[1]], "test", ""),
+        }
+    again = session(tmp_path)
+    draw(again.store, NAMES, 2, "anna")
+    assert again.store.answers.parts == work.store.answers.parts
+
+
+def test_nothing_is_drawn_for_the_test_after_images_were_chosen(tmp_path):
+    work = session(tmp_path)
+    with pytest.raises(Refused, match="more than there are"):
+        draw(work.store, NAMES, 5, "anna")
+    say(work, 0)
+    with pytest.raises(Refused, match="1 images have an answer"):
+        draw(work.store, NAMES, 2, "anna")
+    assert not work.store.answers.parts

@@ -175,7 +175,7 @@ def test_what_somebody_has_written_into_the_table_is_kept(tmp_path):
     store = Store(path, False)
     store.add(*(answer(i, f"{i}") for i in range(3)))
     store.close()
-    text = path.read_text().replace("0,cat", "0,dog").replace("1,cat", "1,") + "new,bird,,,,\n"
+    text = path.read_text().replace("0,cat", "0,dog").replace("1,cat", "1,") + "new,bird,,,,,\n"
     path.write_text(text)
     opened(path)
     assert [(row["file"], row["label"], row["who"]) for row in rows(path)] == [

@@ -309,6 +309,7 @@ function nothing() {
 function drawAbout() {
   const item = cell()?.item, parts = [];
   if (view.notice) parts.push(`${view.notice} `);
+  if (item && item.part) parts.push("A random image for the test: figures on these can be trusted. ");
   if (item && item.said.length) {
     const given = element("strong", { textContent: item.said.map(([, what]) => what).join(" / ") });
     parts.push("Labelled ", given, ` by ${item.said.map(([who]) => who).join(", ")}. `);
