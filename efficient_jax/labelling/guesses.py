@@ -18,6 +18,7 @@ from efficient_jax.training.trained import Trained
 CHUNK = 64  # images that are predicted together: the first guesses are there soon
 SHOWN = 3  # classes of a guess
 AHEAD = 64  # images that are chosen anew when labels arrive
+POOL = 2000  # images among which they are chosen, drawn at random, so that it takes milliseconds
 UNSHOWN = 0.005  # a guess that is less probable is not shown
 
 Choose = Callable[
@@ -105,8 +106,9 @@ class Guesses:
         values = self._probabilities.get(index)
         if values is None:
             return []
-        chosen = values >= self.members.thresholds if self.members.thresholds else values == values.max()
-        return [self.members.classes[k] for k in np.flatnonzero(chosen)]
+        if not self.members.thresholds:
+            return [self.members.classes[values.argmax()]]
+        return [self.members.classes[k] for k in np.flatnonzero(values >= self.members.thresholds)]
 
     def disagreements(self, labels: Mapping[int, str]) -> list[int]:
         """Returns the images whose label is not what the members predict, suspected label errors first.
@@ -141,9 +143,8 @@ class Guesses:
         while not self._stopped.is_set():
             rest = [index for index in self._queue.order if index not in self._seen]
             if not rest:
-                return
+                return self.labels_changed()
             self._chunk(rest[:CHUNK])
-            self.labels_changed()
 
     def _chunk(self, indices: Sequence[int]) -> None:
         files, known = [], []
@@ -173,14 +174,17 @@ class Guesses:
         while self._choose and not self._stopped.is_set():
             self._labels_changed.wait()
             self._labels_changed.clear()
-            images = np.array(sorted(self._features.keys() - self._queue.first))
-            if len(images) and not self._stopped.is_set():
-                done = np.flatnonzero(np.isin(images, labelled()))
-                count = min(AHEAD, len(images) - len(done))
-                if count > 0:
-                    features = np.stack([self._features[i] for i in images.tolist()])
-                    probabilities = np.stack([self._probabilities[i] for i in images.tolist()])
-                    self._queue.reorder(images[self._choose(features, probabilities, count, done)].tolist())
+            known = self._features.keys() - self._queue.first
+            done = known.intersection(labelled())
+            free = np.array(sorted(known - done), np.int64)
+            if not len(free) or self._stopped.is_set():
+                continue
+            pool = np.sort(np.random.default_rng(0).permutation(free)[:POOL]).tolist()
+            images = [*sorted(done), *pool]
+            features = np.stack([self._features[i] for i in images])
+            probabilities = np.stack([self._probabilities[i] for i in images])
+            chosen = self._choose(features, probabilities, min(AHEAD, len(pool)), np.arange(len(done)))
+            self._queue.reorder([images[k] for k in chosen])
 
     def stop(self) -> None:
         """Ends the threads."""

@@ -42,6 +42,15 @@ class Queue:
         with self._mutex:
             return {tab for tab, (seen, _) in self._held.items() if self._clock() - seen < HELD}
 
+    def leave(self, tab: str) -> None:
+        """Gives the images of a tab to others.
+
+        Args:
+            tab: its id.
+        """
+        with self._mutex:
+            self._held.pop(tab, None)
+
     def take(
         self,
         tab: str,

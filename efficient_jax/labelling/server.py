@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from efficient_jax.data import decode
+from efficient_jax.errors import UserError
 from efficient_jax.files import json_text
 from efficient_jax.labelling.images import SIZES, Versions, encoded
 from efficient_jax.labelling.session import Refused, Session
@@ -113,8 +114,8 @@ def _handler(session: Session, versions: Versions, token: str) -> type[BaseHTTPR
             return _json(200, session.call(path, request))
         except Refused as error:
             return _json(400, {"error": str(error)})
-        except OSError as error:
-            return _json(507, {"error": f"not saved: {error.strerror}"})
+        except (OSError, UserError) as error:
+            return _json(507, {"error": f"not saved: {getattr(error, 'strerror', None) or error}"})
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

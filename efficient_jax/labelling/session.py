@@ -69,7 +69,7 @@ class Session:
         """Answers a request of the page.
 
         Args:
-            name: "next", "answer", "undo" or "class".
+            name: "next", "answer", "undo", "class", or "leave" when the page is closed.
             request: "tab", its id; "held", indices of the images that it shows or has loaded; "count", how many it
                 wants; "list", a name of `LISTS`; and what `name` needs.
 
@@ -86,6 +86,9 @@ class Session:
         if name not in actions:
             raise Refused(f"no such request: {name[:LONGEST]!r}")
         tab = _text(request, "tab")
+        if name == "leave":
+            self.queue.leave(tab)
+            return {}
         held = request.get("held", [])
         count = request.get("count", 1)
         if not isinstance(held, list) or len(held) > MOST or not all(map(self._is_image, held)):
@@ -194,7 +197,7 @@ class Session:
 
     def _item(self, index: int) -> dict[str, Any]:
         file = self.images.names[index]
-        guesses = self.guesses.of(index) if self.guesses else []
+        guesses = self.guesses.of(index) if self.guesses else None if self.loading else []
         return {
             "index": index,
             "file": file,

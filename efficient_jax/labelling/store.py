@@ -58,6 +58,8 @@ class Store:
             with self._turn():
                 self._begin()
                 self._catch_up()
+                if not self._read:
+                    raise UserError(f"{where}: {str(self.log)!r} is no log of the labelling page; give another --out")
                 self._take_edits(images)
                 self._write_table()
         except OSError as error:

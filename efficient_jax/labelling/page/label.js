@@ -389,6 +389,9 @@ setInterval(async () => {
   if (next && asked === turn) receive(next);
 }, 1000);
 
+// Its images are then free for other tabs, and its answers for their undo.
+addEventListener("pagehide", () => navigator.sendBeacon("leave", new Blob([JSON.stringify({ tab })], { type: "application/json" })));
+
 fetch("about").then((reply) => reply.json()).then((content) => {
   about = content;
   $("folder").textContent = about.name;
