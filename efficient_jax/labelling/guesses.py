@@ -51,7 +51,7 @@ def opened(names: str, where: str) -> Members:
         if (member.spec.classes, member.spec.task) != (first.classes, first.task):
             raise UserError(f"{where}: {member.name!r} has other classes than {trained[0].name!r}; want the same")
     networks = [network(member, CHUNK) for member in trained]
-    framings = [member.spec.picture_framing() for member in networks]
+    framings = [member.spec.image_framing() for member in networks]
 
     def predict(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         decoded = {framing: decode.decode_all(files.__getitem__, len(files), framing) for framing in set(framings)}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from efficient_jax.data import decode, delimited, picture_files
+from efficient_jax.data import decode, delimited, image_files
 from efficient_jax.data.class_names import writable
 from efficient_jax.errors import UserError
 
@@ -56,8 +56,8 @@ def listed(folder: str, where: str) -> tuple[Images, tuple[str, ...]]:
 
     Raises: UserError where it is no folder or has no images.
     """
-    picture_files.check_folder(folder, where)
-    walked = picture_files.pictures(Path(folder), where)
+    image_files.check_folder(folder, where)
+    walked = image_files.pictures(Path(folder), where)
     root = os.path.realpath(folder)
     left_out = Counter(walked.passed_over)
     parents: dict[str, bool] = {}  # folder -> whether it is inside
@@ -74,7 +74,7 @@ def listed(folder: str, where: str) -> tuple[Images, tuple[str, ...]]:
             names.append(name)
     if not names:
         raise UserError(f"{where}: no images in {folder!r} or the folders below it")
-    return Images(root, tuple(names)), picture_files.note(left_out)
+    return Images(root, tuple(names)), image_files.note(left_out)
 
 
 def _inside(path: str, root: str) -> bool:
