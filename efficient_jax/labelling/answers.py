@@ -26,8 +26,8 @@ class Event(NamedTuple):
     of: str = ""  # of "undo": the id of the answer that is taken back
 
     def record(self) -> dict[str, Any]:
-        """Returns the record that `event` reads, without empty fields."""
-        return {name: value for name, value in self._asdict().items() if value}
+        """Returns the record that `event` reads, without fields that are empty by default."""
+        return {name: value for name, value in self._asdict().items() if value or name not in self._field_defaults}
 
 
 def event(record: Mapping[str, Any], where: str) -> Event:

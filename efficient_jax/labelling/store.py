@@ -60,6 +60,8 @@ class Store:
                 self._catch_up()
                 if not self._read:
                     raise UserError(f"{where}: {str(self.log)!r} is no log of the labelling page; give another --out")
+                self._append(b"")  # ends the line that a killed process has left
+                self._catch_up()
                 self._take_edits(images)
                 self._write_table()
         except OSError as error:

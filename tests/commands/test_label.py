@@ -58,16 +58,17 @@ def test_the_address_is_there_at_once_and_the_end_says_what_comes_next(folder):
     with urllib.request.urlopen(address) as page:
         assert page.status == 200
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (0, "")
+    out = process.stdout.read()
+    assert (process.communicate(timeout=30)[1], process.returncode) == ("", 0)
     assert f"3 images of '{folder}/images', 2 classes: cat, dog" in out
     assert "note: files and folders that were passed over: 1 .txt" in out
     assert "0 answers in this session; in " in out
     (folder / "my labels.csv").write_text("file,label\nä.png,cat\n")
     process = start("label", *flags)
-    address = process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=30)
+    with urllib.request.urlopen(process.stdout.readline().split()[-1]):
+        process.send_signal(signal.SIGTERM)
+    out = process.stdout.read()
+    process.communicate(timeout=30)
     assert "carries on: 1 labelled" in out
     quoted = f"'--config.data.source.path={folder}/my labels.csv' --config.data.source.folder={folder}/images"
     assert f"next: python launch.py train --config=configs/finetune_table.py {quoted}\n" in out

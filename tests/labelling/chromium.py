@@ -45,6 +45,10 @@ class Tab:
             pass
         self._number = 0
 
+    def close(self) -> None:
+        self._stream.close()
+        self._socket.close()
+
     def call(self, method: str, **parameters):
         self._number += 1
         message = json.dumps({"id": self._number, "method": method, "params": parameters}).encode()
@@ -109,11 +113,13 @@ class Tab:
 class Browser:
     def __init__(self, port: int) -> None:
         self._port = port
+        self.tabs: list[Tab] = []
 
     def tab(self, address: str = "about:blank") -> Tab:
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}/json/new?{address}", method="PUT")
         with urllib.request.urlopen(request) as reply:
             tab = Tab(json.load(reply)["webSocketDebuggerUrl"])
+        self.tabs.append(tab)
         tab.call("Page.enable")
         return tab
 
@@ -133,7 +139,10 @@ def browser() -> Iterator[Browser]:
                     assert process.poll() is None, "chromium has ended"
                     assert time.monotonic() < end, "chromium does not listen"
                     time.sleep(0.05)
-                yield Browser(int(said.read_text().split("\n")[0]))
+                started = Browser(int(said.read_text().split("\n")[0]))
+                yield started
+                for tab in started.tabs:
+                    tab.close()
             finally:
                 process.terminate()
                 process.wait(20)

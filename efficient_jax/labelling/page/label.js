@@ -5,6 +5,7 @@
 const $ = (id) => document.getElementById(id);
 const KEYS = [..."123456789abcdefghijklmnopqrstuvwxyz"];
 const AHEAD = 4; // images beyond those shown
+const TINY = 64; // pixels: up to this side each of them is shown
 const PAUSE = 60000; // ms: a longer gap between answers is no work
 const tab = sessionStorage.tab ||= crypto.randomUUID();
 
@@ -46,7 +47,7 @@ function picture(item) {
   pictures.set(item.index, loaded);
   image.src = `${size}/${item.index}`;
   loaded.done = image.decode().then(
-    () => { loaded.state = "ready"; image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= 300); },
+    () => { loaded.state = "ready"; image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= TINY); },
     async () => {
       loaded.state = "failed";
       loaded.reason = await fetch(image.src).then((reply) => reply.ok ? "" : reply.json().then((said) => said.error), () => "the program has stopped");
@@ -207,7 +208,7 @@ function zoom() {
   const current = cell();
   if (!current || pictures.get(current.item.index)?.state !== "ready") return;
   const image = element("img", { alt: `enlarged: ${current.item.file}`, src: `zoom/${current.item.index}` });
-  image.onload = () => image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= 300);
+  image.onload = () => image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= TINY);
   $("zoom").replaceChildren(image);
   $("zoom").className = "fit";
   $("zoom").showModal();
@@ -231,8 +232,8 @@ function shown() {
   const text = filter.normalize("NFC").toLowerCase();
   const starts = named.filter((each) => each.name.toLowerCase().startsWith(text));
   const has = named.filter((each) => !each.name.toLowerCase().startsWith(text) && each.name.toLowerCase().includes(text));
-  const guessed = new Set((cell()?.item.guesses ?? []).map(([name]) => name));
-  const found = filter ? [...starts, ...has] : [...named.filter((e) => guessed.has(e.name)), ...named.filter((e) => !guessed.has(e.name))];
+  const rank = new Map((cell()?.item.guesses ?? []).map(([name], i) => [name, i - KEYS.length]));
+  const found = filter ? [...starts, ...has] : named.toSorted((a, b) => (rank.get(a.name) ?? 0) - (rank.get(b.name) ?? 0));
   return found.map((each, i) => ({ name: each.name, key: i < 9 && !numbered() ? String(i + 1) : "" }));
 }
 
@@ -247,16 +248,18 @@ function draw() {
   const amount = (n) => n.toLocaleString("en");
   const parts = progress.review === null || progress.review === undefined
     ? [`${amount(done)} of ${amount(progress.all)}`] : [`${amount(progress.review)} to review`];
-  if (rate()) parts.push(`${amount(rate())} a minute`);
+  if (rate()) parts.push(`${amount(rate())} per minute`);
   $("progress").textContent = parts.join(" · ");
   $("bar").style.width = `${100 * done / Math.max(progress.all, 1)}%`;
   drawStage();
   drawAbout();
   const guesses = new Map(cell()?.item.guesses ?? []);
   const chosen = cell()?.chosen ?? new Set();
+  const focused = document.activeElement?.dataset.class;
   $("classes").replaceChildren(...shown().map(({ name, key }) => {
     const p = guesses.get(name);
     const button = element("button", { type: "button", className: chosen.has(name) ? "chosen" : "", title: name, onclick: clicked(() => choose(name)) });
+    button.dataset.class = name;
     if (about.several) button.setAttribute("aria-pressed", chosen.has(name));
     if (key) button.append(element("kbd", { textContent: key }));
     button.append(element("span", { textContent: name }));
@@ -267,6 +270,8 @@ function draw() {
     }
     return button;
   }));
+  $("commands").querySelector("[data-name=accept]").disabled = !open().some((each) => each.chosen.size);
+  if (focused !== undefined) [...$("classes").children].find((button) => button.dataset.class === focused)?.focus();
   if (long()) $("finder").hidden = false;
 }
 
@@ -342,7 +347,7 @@ document.addEventListener("keydown", (event) => {
   if (inText) return textKey(event);
   const onButton = event.target instanceof HTMLButtonElement;
   if (onButton && (key === "Enter" || key === " ")) return;
-  if (event.repeat && !key.startsWith("Arrow")) return event.preventDefault();
+  if (event.repeat && !(nine && key.startsWith("Arrow"))) return event.preventDefault();
   const row = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 3, ArrowUp: -3 }[key];
   const commands = { Enter: "accept", 0: "none", "?": "unsure", "-": "skip", Backspace: "undo", " ": "zoom", "#": "nine", "+": "add", "=": "add" };
   const command = COMMANDS.find(([name]) => name === (event.ctrlKey || event.metaKey ? "undo" : commands[key]));
