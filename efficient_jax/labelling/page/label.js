@@ -5,6 +5,7 @@
 const $ = (id) => document.getElementById(id);
 const KEYS = [..."123456789abcdefghijklmnopqrstuvwxyz"];
 const AHEAD = 4; // images beyond those shown
+const LISTED = 60; // classes that are shown of a long list
 const TINY = 64; // pixels: up to this side each of them is shown
 const PAUSE = 60000; // ms: a longer gap between answers is no work
 const tab = sessionStorage.tab ||= crypto.randomUUID();
@@ -256,7 +257,8 @@ function draw() {
   const guesses = new Map(cell()?.item.guesses ?? []);
   const chosen = cell()?.chosen ?? new Set();
   const focused = document.activeElement?.dataset.class;
-  $("classes").replaceChildren(...shown().map(({ name, key }) => {
+  const found = shown();
+  $("classes").replaceChildren(...found.slice(0, LISTED).map(({ name, key }) => {
     const p = guesses.get(name);
     const button = element("button", { type: "button", className: chosen.has(name) ? "chosen" : "", title: name, onclick: clicked(() => choose(name)) });
     button.dataset.class = name;
@@ -270,6 +272,8 @@ function draw() {
     }
     return button;
   }));
+  if (found.length > LISTED) $("classes").append(element("p", { textContent: `${amount(found.length - LISTED)} more: type to narrow` }));
+  if (!found.length) $("classes").append(element("p", { textContent: "No such class; + adds one." }));
   $("commands").querySelector("[data-name=accept]").disabled = !open().some((each) => each.chosen.size);
   if (focused !== undefined) [...$("classes").children].find((button) => button.dataset.class === focused)?.focus();
   if (long()) $("finder").hidden = false;
