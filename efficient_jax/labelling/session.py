@@ -142,7 +142,7 @@ class Session:
         if last is None:
             return None
         self.store.add(Event(_text(request, "id"), now(), self.who, tab, "undo", of=last.id))
-        self.answered -= 1
+        self.answered -= last.tab in self._tabs
         index = self.index_of.get(last.file)
         if index is not None:
             self._reviewed.discard(index)

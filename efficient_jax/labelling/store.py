@@ -22,6 +22,7 @@ except ImportError:  # Windows, where one process at a time can label
     fcntl = None  # type: ignore[assignment]
 
 VERSION = 1
+BINARY = getattr(os, "O_BINARY", 0)  # Windows
 LOG = ".jsonl"  # suffix of the log, which lies beside the table
 
 
@@ -54,7 +55,7 @@ class Store:
         self._read, self._where, self._mutex = 0, where, threading.RLock()
         try:
             table.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._descriptor = os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o644)
             with self._turn():
                 self._begin()
                 self._catch_up()
@@ -105,7 +106,7 @@ class Store:
     def _begin(self) -> None:
         """Writes the first line of the log, where it is not there or only in part."""
         line = files.json_text({"version": VERSION, "several": self.several}).encode() + b"\n"
-        written = os.pread(self._descriptor, len(line), 0)
+        written = self._bytes(0, len(line))
         if written != line and line.startswith(written):
             os.ftruncate(self._descriptor, 0)
             self._append(line)
@@ -132,10 +133,7 @@ class Store:
         size = os.fstat(self._descriptor).st_size
         if size < self._read:
             raise UserError(f"{self._where}: {str(self.log)!r} became shorter while it was in use")
-        content = b""
-        while len(content) < size - self._read:
-            content += os.pread(self._descriptor, size - self._read - len(content), self._read + len(content))
-        for line in content.split(b"\n")[:-1]:
+        for line in self._bytes(self._read, size).split(b"\n")[:-1]:
             where = f"{self._where}: byte {self._read} of {str(self.log)!r}"
             first = self._read == 0
             self._read += len(line) + 1
@@ -149,6 +147,13 @@ class Store:
                 self._check(record)
             elif file := self.answers.apply(event(record, where)):
                 self._changed(file)
+
+    def _bytes(self, start: int, end: int) -> bytes:
+        os.lseek(self._descriptor, start, os.SEEK_SET)  # where lines are added does not depend on it
+        content = b""
+        while part := os.read(self._descriptor, end - start - len(content)):
+            content += part
+        return content
 
     def _check(self, record: object) -> None:
         if not isinstance(record, dict) or record.get("version") != VERSION:

@@ -165,10 +165,12 @@ def test_a_key_takes_less_than_50_ms_with_20000_images_and_memory_stays_flat(tmp
             Image.fromarray(photograph + np.uint8(i // 1000)).save(tmp_path / f"images/{i:05}.jpg")
         else:
             os.link(tmp_path / f"images/{i // 1000 * 1000:05}.jpg", tmp_path / f"images/{i:05}.jpg")
+    labelled = "".join(f"{i:05}.jpg,cat\n" for i in range(15_000))
+    (tmp_path / "labels.csv").write_text(f"file,label\n{labelled}")
     labelling = Labelling(tmp_path, "--classes=cat,dog")
     with browser() as chromium:
         tab = chromium.tab(labelling.address)
-        shown(tab)
+        assert shown(tab) == "15000.jpg"
         tab.evaluate(MEASURE)
         memory = []
         for i in range(60):
@@ -179,5 +181,6 @@ def test_a_key_takes_less_than_50_ms_with_20000_images_and_memory_stays_flat(tmp
         labelling.end()
     print(f"a key: {took[len(took) // 2]:.0f} ms (median), {took[-1]:.0f} ms at most; memory {memory}")
     assert len(took) == 60
+    assert len(read(tmp_path)) == 15_060
     assert took[15] < 50  # a quarter of them, since other tests run beside this one
     assert memory[1] - memory[0] < 50e6
