@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import json
 import shlex
 import threading
 import warnings
@@ -175,7 +176,7 @@ def _guess(work: Session, trained: str, where: str, opened: Members | None, cons
         console.print(f"no guesses: {error}", soft_wrap=True)
         return
     if unknown := [name for name in members.classes if name not in work.store.answers.classes]:
-        work.notice = f"The model also knows classes that are not here: {few(unknown)}."
+        work.notice = f"The model also knows classes that are not here: {few(unknown, 3)}."
     reviewing = work.review is not None
     found = Guesses(members, work.images, work.queue, None if reviewing else CHOOSE)
     work.guesses = found
@@ -199,6 +200,7 @@ def _ended(work: Session, images: str, out: str) -> str:
         command = ["python", "launch.py", "train", "--config=configs/finetune_table.py"]
         command += [f"--config.data.source.path={out}", f"--config.data.source.folder={images}"]
         if work.store.several:
-            command.append(f"--config.data.source.labels={tuple(answers.classes)}")
+            names = ",".join(json.dumps(name, ensure_ascii=False) for name in answers.classes)
+            command.append(f"--config.data.source.labels=({names},)")
         lines.append(f"next: {shlex.join(command)}")
     return "\n".join(lines)

@@ -57,7 +57,7 @@ class Queue:
         held: Collection[int],
         count: int,
         wanted: Callable[[int], bool],
-        among: Iterable[int] | None = None,
+        among: Iterable[int],
     ) -> list[int]:
         """Returns the images of a tab: those it holds that are still wanted, then further ones.
 
@@ -66,7 +66,7 @@ class Queue:
             held: what it shows or has loaded, in order.
             count: how many it wants in all.
             wanted: whether an image is to be shown.
-            among: indices in the order to choose from; None: `order`.
+            among: indices to choose from, in order.
         """
         with self._mutex:
             now = self._clock()
@@ -74,7 +74,7 @@ class Queue:
             others = frozenset().union(*(images for name, (_, images) in self._held.items() if name != tab))
             taken = [index for index in dict.fromkeys(held) if wanted(index)]
             mine = {*taken, *others}
-            for index in self._order if among is None else among:
+            for index in among:
                 if len(taken) >= count:
                     break
                 if index not in mine and wanted(index):

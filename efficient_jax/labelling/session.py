@@ -3,7 +3,7 @@
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -165,11 +165,16 @@ class Session:
 
     def _view(self, tab: str, held: Sequence[int], count: int, which: str, undone: int | None) -> dict[str, Any]:
         answers, names = self.store.answers, self.images.names
-        among: Sequence[int] | None = self.review
+        among: Iterable[int]
         if undone is not None:
             held = [undone, *(index for index in held if index != undone)]
             count = max(count, len(held))
-        if which != "open":
+        if self.review is not None:
+            among = self.review
+        elif which == "open":  # a generator: most of a large folder may be answered, and `wanted` is slower
+            closed, again = answers.outcomes, self._reopened
+            among = (index for index in self.queue.order if names[index] not in closed or index in again)
+        else:
             of_kind = [event.file for event in answers.standing.values() if event.kind == which]
             among = [self.index_of[file] for file in of_kind if file in self.index_of]
 

@@ -275,6 +275,7 @@ function draw() {
   if (found.length > LISTED) $("classes").append(element("p", { textContent: `${amount(found.length - LISTED)} more: type to narrow` }));
   if (!found.length) $("classes").append(element("p", { textContent: "No such class; + adds one." }));
   $("commands").querySelector("[data-name=accept]").disabled = !open().some((each) => each.chosen.size);
+  $("classes").querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
   if (focused !== undefined) [...$("classes").children].find((button) => button.dataset.class === focused)?.focus();
   if (long()) $("finder").hidden = false;
 }
@@ -317,11 +318,11 @@ function nothing() {
 
 function drawAbout() {
   const item = cell()?.item, parts = [];
-  if (view.notice) parts.push(`${view.notice} `);
-  if (item && item.part) parts.push("A random image for the test: figures on these can be trusted. ");
+  if (view.notice) parts.push(element("span", { textContent: view.notice }));
+  if (item && item.part) parts.push(element("span", { textContent: "A random image for the test: figures on these can be trusted." }));
   if (item && item.said.length) {
     const given = element("strong", { textContent: item.said.map(([, what]) => what).join(" / ") });
-    parts.push("Labelled ", given, ` by ${item.said.map(([who]) => who).join(", ")}. `);
+    parts.push(element("span", {}, "Labelled ", given, ` by ${item.said.map(([who]) => who).join(", ")}.`));
   }
   if (item && item.guesses === null) parts.push("The model has not seen this image yet.");
   $("about").replaceChildren(...parts);
