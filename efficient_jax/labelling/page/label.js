@@ -141,7 +141,7 @@ async function answer(which, kind, labels = () => []) {
     if (kind !== "skip") times.push(...answers.map(() => now));
     times = times.slice(-40);
     $("last").textContent = said;
-    draw();
+    drawProgress();
   }
 }
 
@@ -244,14 +244,19 @@ function rate() {
   return count > 2 && time ? Math.round(60000 * count / time) : 0;
 }
 
-function draw() {
+const amount = (n) => n.toLocaleString("en");
+
+function drawProgress() {
   const { progress } = view, done = progress.label + progress.none + progress.unsure;
-  const amount = (n) => n.toLocaleString("en");
   const parts = progress.review === null || progress.review === undefined
     ? [`${amount(done)} of ${amount(progress.all)}`] : [`${amount(progress.review)} to review`];
   if (rate()) parts.push(`${amount(rate())} per minute`);
   $("progress").textContent = parts.join(" · ");
   $("bar").style.width = `${100 * done / Math.max(progress.all, 1)}%`;
+}
+
+function draw() {
+  drawProgress();
   drawStage();
   drawAbout();
   const guesses = new Map(cell()?.item.guesses ?? []);
