@@ -25,6 +25,7 @@ PAGE = Path(__file__).with_name("page")
 FILES = {
     "": ("label.html", "text/html"),
     "label.css": ("label.css", "text/css"),
+    "draw.js": ("draw.js", "text/javascript"),
     "label.js": ("label.js", "text/javascript"),
 }
 HEADERS = {

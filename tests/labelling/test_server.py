@@ -70,7 +70,12 @@ def label(index=0, name="cat", **more):
 def test_the_page_and_its_images_are_there(served):
     serving, _ = served
     root = f"/{serving.token}/"
-    for path, kind in (("", "text/html"), ("label.js", "text/javascript"), ("label.css", "text/css")):
+    for path, kind in (
+        ("", "text/html"),
+        ("label.js", "text/javascript"),
+        ("draw.js", "text/javascript"),
+        ("label.css", "text/css"),
+    ):
         status, headers, _ = ask(serving, "GET", root + path, Origin=None)
         assert (status, headers.get_content_type()) == (200, kind)
         assert "default-src 'none'" in headers["Content-Security-Policy"]
@@ -163,7 +168,7 @@ def test_a_name_with_html_stays_text(served):
     (item,) = [item for item in json.loads(content)["items"] if item["file"] == HOSTILE]
     assert ask(serving, "POST", f"/{serving.token}/answer", label(item["index"]))[0] == 200
     assert HOSTILE in store.table.read_text()
-    script = server.PAGE.joinpath("label.js").read_text()
+    script = "".join(path.read_text() for path in server.PAGE.glob("*.js"))
     assert "innerHTML" not in script
     assert "insertAdjacentHTML" not in script
     assert "document.write" not in script
