@@ -10,21 +10,22 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float, Int
 from rich.console import Console
 
 from efficient_jax.data import class_names, delimited
 from efficient_jax.errors import UserError, counted, few, nearest
 from efficient_jax.labelling import guesses, server, session
 from efficient_jax.labelling import images as image_list
-from efficient_jax.labelling.guesses import Choose, Guesses, Members
+from efficient_jax.labelling.guesses import Guesses, Members
 from efficient_jax.labelling.images import Images
 from efficient_jax.labelling.queue import Queue
 from efficient_jax.labelling.session import Session
 from efficient_jax.labelling.store import Store
 from efficient_jax.models.pretrained import PACKAGED
+from efficient_jax.selection import uncertainty
 from efficient_jax.training.trained import stage_and_step
-
-CHOOSE: Choose | None = None  # how the order follows what members are unsure of, as labels arrive
 
 
 def label(
@@ -178,7 +179,8 @@ def _guess(work: Session, trained: str, where: str, opened: Members | None, cons
     if unknown := [name for name in members.classes if name not in work.store.answers.classes]:
         work.notice = f"The model also knows classes that are not here: {few(unknown, 3)}."
     reviewing = work.review is not None
-    found = Guesses(members, work.images, work.queue, None if reviewing else CHOOSE)
+    choose = None if reviewing or members.thresholds else least_certain
+    found = Guesses(members, work.images, work.queue, choose)
     work.guesses = found
     labels = work.labels() if reviewing else {}
 
@@ -190,6 +192,26 @@ def _guess(work: Session, trained: str, where: str, opened: Members | None, cons
     threading.Thread(target=found.follow, args=(work.done,), daemon=True).start()
     found.predict([*labels], finished)
     work.loading = False
+
+
+def least_certain(
+    features: Float[np.ndarray, "n d"],
+    probabilities: Float[np.ndarray, "n classes"],
+    count: int,
+    labelled: Int[np.ndarray, " m"],
+) -> Int[np.ndarray, " k"]:
+    """Returns the images to label next, as `guesses.Choose`: those with the smallest margin.
+
+    Args:
+        features: one vector per image, not read.
+        probabilities: of the classes of each image.
+        count: how many are wanted.
+        labelled: indices of the labelled images, which are not chosen.
+    """
+    del features
+    scores = uncertainty.margin(probabilities[None])
+    scores[labelled] = -1.0
+    return np.argsort(-scores, kind="stable")[:count]
 
 
 def _ended(work: Session, images: str, out: str) -> str:
