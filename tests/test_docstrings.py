@@ -22,6 +22,7 @@ DONE = (  # rooms whose docstrings are checked, one a line
     "explain",
     "explore",
     "inference",
+    "labelling",
     "losses",
     "methods",
     "metrics",

@@ -16,7 +16,7 @@ LAYERS = (  # each may import from those before it, and from its own as long as 
     {"methods"},
     {"experiment"},
     {"evaluation"},
-    {"explain", "explore"},
+    {"explain", "explore", "labelling"},
     {"commands"},
     {"launch"},
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from efficient_jax.commands import bench, evaluate, explain, explore, predict, select, sweep, train
+from efficient_jax.commands import bench, evaluate, explain, explore, label, predict, select, sweep, train
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train.train,
@@ -11,6 +11,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "select": select.select,
     "explain": explain.explain,
     "explore": explore.explore,
+    "label": label.label,
     "sweep": sweep.sweep,
     "bench": bench.bench,
 }

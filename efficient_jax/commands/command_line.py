@@ -26,6 +26,7 @@ USAGE = """python launch.py [COMMAND] [--flag=value ...]
     select     which images of a folder to label next, with a model or without
     explain    a page that shows where trained members look, and whether that can be trusted
     explore    a page that shows the data, and what the augmentation of a config does
+    label      a page in the browser on which the images of a folder are labelled
     sweep      many runs of one config, resumable, with a table at the end
     bench      how fast a config trains on these devices, where the time goes, and what bounds it
 

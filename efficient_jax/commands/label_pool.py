@@ -21,6 +21,7 @@ from efficient_jax.tasks import TASKS
 from efficient_jax.training.trained import Trained
 
 HELD_OUT = ("test", "validation")
+ANSWERED = ("none", "unsure")
 
 
 class Pool(NamedTuple):
@@ -66,7 +67,8 @@ def key(path: Path) -> str:
 def of_table(found: Sequence[Path], images: str, table: str) -> Known:
     """Reads a table of labels: a column `file`, relative to the folder, and a column `label`, empty without a label.
 
-    In a column `part`, if there is one, "test" and "validation" mark images that are held out.
+    In a column `part`, if there is one, "test" and "validation" mark images that are held out. In a column `answer`, as
+    `label` writes it, "none" and "unsure" mark images that somebody has looked at: they count as labelled.
 
     Args:
         found: the image files.
@@ -75,7 +77,7 @@ def of_table(found: Sequence[Path], images: str, table: str) -> Known:
 
     Raises: UserError for a file that cannot be read, or has other columns, or none of whose files is in the folder.
     """
-    content = delimited.read(table, "--labels", ("file", "label", "part"))
+    content = delimited.read(table, "--labels", ("file", "label", "part", "answer"))
     for name in ("file", "label"):
         if content.names.count(name) != 1:
             raise UserError(f"--labels: {table!r} has no column {name!r}{nearest(name, content.names)}")
@@ -86,10 +88,11 @@ def of_table(found: Sequence[Path], images: str, table: str) -> Known:
             f"{content.column('file')[0]!r}"
         )
     parts = content.column("part") if "part" in content.names else [""] * len(names)
-    rows = list(zip(names, content.column("label"), parts, strict=True))
+    answers = content.column("answer") if "answer" in content.names else [""] * len(names)
+    rows = list(zip(names, content.column("label"), parts, answers, strict=True))
     return Known(
-        {name for name, label, _ in rows if not class_names.is_no_label(label)},
-        {name for name, _, part in rows if part.lower() in HELD_OUT},
+        {name for name, label, _, answer in rows if answer in ANSWERED or not class_names.is_no_label(label)},
+        {name for name, _, part, _ in rows if part.lower() in HELD_OUT},
         repr(table),
     )
 

@@ -1,0 +1,205 @@
+"""label: enters labels in the browser, on a page that this machine serves to itself."""
+
+import contextlib
+import getpass
+import json
+import shlex
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from efficient_jax.commands.files import PROGRAM
+from efficient_jax.data import class_names, delimited
+from efficient_jax.distributed import log
+from efficient_jax.errors import UserError, counted, few, nearest
+from efficient_jax.labelling import guesses, server, session
+from efficient_jax.labelling import images as image_list
+from efficient_jax.labelling.guesses import Guesses, Members
+from efficient_jax.labelling.images import Images
+from efficient_jax.labelling.queue import Queue
+from efficient_jax.labelling.session import Session
+from efficient_jax.labelling.store import Store
+from efficient_jax.models.pretrained import PACKAGED
+from efficient_jax.selection.coverage import uncertainty_coverage
+from efficient_jax.training.trained import stage_and_step
+
+
+def label(
+    images: str = "",
+    classes: str = "",
+    members: str = "",
+    review: str = "",
+    order: str = "",
+    out: str = "labels.csv",
+    name: str = "",
+    several: bool = False,
+    test: int = 0,
+    port: int = 0,
+) -> None:
+    """Serves a page on which the images of a folder are labelled, one key for each image; Ctrl-C ends it.
+
+    Only this machine can open the page, at the address that is printed. Every answer is on disk before the next image
+    appears: in a log beside OUT, with time and person, and in OUT, which is what the source "table" reads. The same
+    command carries on where it stopped.
+
+    Args:
+        images: folder of images, which may have other folders in it.
+        classes: names, separated by commas, in the order of their keys; empty: those of OUT or of the members.
+        members: RUN or RUN/STAGE, separated by commas: their predictions are selected when an image appears, and the
+            order follows what they are unsure of.
+        review: RUN or RUN/STAGE, separated by commas: shows the labelled images whose label they do not predict,
+            suspected label errors first. Members that were trained on these labels find fewer.
+        order: table with a column file, as `select` writes it: these images come first; empty: in the order of names.
+        out: table of labels, .csv. A table that is there is added to.
+        name: who labels, kept with every answer; empty: the user of this machine.
+        several: an image can have several labels; OUT then has a column of 0 and 1 for each class.
+        test: so many images are drawn at random for the test and shown first, before anything is labelled or chosen;
+            the column part of OUT says test. Only figures on a random draw hold for the rest.
+        port: of this machine, where the page is served; 0: a free one.
+
+    Raises:
+        UserError: the folder, a member or the order does not exist, OUT holds something else, or the port is taken.
+    """
+    if not images:
+        raise UserError("label: --images=FOLDER is missing")
+    if Path(out).suffix != ".csv":
+        raise UserError(f"--out: {out!r} is no .csv")
+    if members and review:
+        raise UserError("label: give --members, which guess new labels, or --review, which look for wrong ones")
+    trained, where, who = members or review, "--members" if members else "--review", name or _user()
+    listed, notes = image_list.listed(images, "--images")
+    store = Store(Path(out), several, set(listed.names))
+    if test < 0:
+        raise UserError(f"--test: {test} is too small; want 0 or more")
+    try:
+        session.draw(store, listed.names, test, who)
+    except session.Refused as error:
+        raise UserError(f"--test: {error}") from error
+    first = [index for index, file in enumerate(listed.names) if file in store.answers.parts]
+    work = Session(listed, store, Queue(_ordered(listed, order), first), who, bool(review))
+    opened = _start(store, classes, trained, where, who)
+    try:
+        serving = server.serve(work, port)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--port: cannot listen at {port} ({error}); leave it out for a free one") from error
+    log(f"label at {serving.address}\n{_about(work, images)}")
+    for note in notes:
+        log(f"note: {note}")
+    if trained:
+        work.loading = True
+        threading.Thread(target=_guess, args=(work, trained, where, opened), daemon=True).start()
+    with contextlib.suppress(KeyboardInterrupt), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of images that are shown all the same
+        serving.serve_forever(poll_interval=0.1)
+    serving.server_close()
+    if work.guesses:
+        work.guesses.stop()
+    log(f"\n{_ended(work, images, out)}")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without names of users
+        return "someone"
+
+
+def _ordered(listed: Images, order: str) -> Sequence[int]:
+    """Returns the indices of all images, those of a table first."""
+    every = range(len(listed.names))
+    if not order:
+        return every
+    table = delimited.read(order, "--order", ["file"])
+    if "file" not in table.names:
+        raise UserError(f"--order: {order!r} has no column 'file'{nearest('file', table.names)}")
+    index_of = {class_names.normal(name): index for index, name in enumerate(listed.names)}
+    names = [class_names.normal(name).removeprefix("./") for name in table.column("file")]
+    first = dict.fromkeys(index_of[name] for name in names if name in index_of)
+    if not first:
+        raise UserError(f"--order: none of the {counted(len(names), 'file')} of {order!r} is in the folder of --images")
+    return (*first, *(index for index in every if index not in first))
+
+
+def _start(store: Store, classes: str, trained: str, where: str, who: str) -> Members | None:
+    """Adds the classes to the log; returns the members where they had to be read for their classes."""
+    names: Sequence[str] = [name for name in classes.split(",") if name.strip()]
+    opened = None
+    if trained and not (names or store.answers.classes):
+        opened = guesses.opened(trained, where)
+        names = opened.classes
+    for name in trained.split(",") if trained and not opened else ():
+        if name not in PACKAGED:
+            stage_and_step(name, where)  # a wrong name is an error now, not when the page is open
+    try:
+        session.start(store, names, who)
+    except session.Refused as error:
+        raise UserError(f"--classes: {error}") from error
+    if not store.answers.classes:
+        raise UserError("label: --classes=cat,dog,... is missing")
+    return opened
+
+
+def _about(work: Session, images: str) -> str:
+    answers = work.store.answers
+    counts = answers.counts - work.gone
+    classes = f"{counted(len(answers.classes), 'class', 'classes')}: {few(answers.classes, 12)}"
+    lines = [
+        f"{counted(len(work.images.names), 'image')} of {images!r}, {classes}",
+        f"answers: {work.store.table}, with who said what and when in {work.store.log}",
+    ]
+    if drawn := len(work.queue.first):
+        lines.append(
+            f"{counted(drawn, 'image')} at random for the test come first: only figures on these hold for the rest"
+        )
+    if counts.total():
+        lines.append(f"carries on: {_counted(counts)}")
+    if gone := work.gone.total():
+        lines.append(f"note: {counted(gone, 'image')} with an answer {'is' if gone == 1 else 'are'} no longer there")
+    return "\n".join([*lines, "Ctrl-C ends it; nothing is lost, and the same command carries on"])
+
+
+def _counted(counts: Counter[str]) -> str:
+    names = {"label": "labelled", "none": "none of the classes", "unsure": "unsure", "skip": "skipped"}
+    return ", ".join(f"{counts[kind]:,} {name}" for kind, name in names.items() if counts[kind]) or "nothing labelled"
+
+
+def _guess(work: Session, trained: str, where: str, opened: Members | None) -> None:
+    """Predicts the images in the background, while the page is in use."""
+    try:
+        members = opened or guesses.opened(trained, where)
+    except Exception as error:  # the page goes on without guesses, and says why
+        work.notice, work.loading = f"No guesses: {' '.join(str(error).split())}", False
+        log(f"no guesses: {error}")
+        return
+    if unknown := [name for name in members.classes if name not in work.store.answers.classes]:
+        work.notice = f"The model also knows classes that are not here: {few(unknown, 3)}."
+    reviewing = work.review is not None
+    choose = None if reviewing or members.thresholds else uncertainty_coverage
+    found = Guesses(members, work.images, work.queue, choose)
+    work.guesses = found
+    labels = work.labels() if reviewing else {}
+
+    def finished() -> None:
+        if reviewing:
+            work.review = found.disagreements(labels)
+            work.loading = False
+
+    threading.Thread(target=found.follow, args=(work.done,), daemon=True).start()
+    found.predict([*labels], finished)
+    work.loading = False
+
+
+def _ended(work: Session, images: str, out: str) -> str:
+    """Returns what was done, and the command that comes next."""
+    answers = work.store.answers
+    lines = [f"{counted(work.answered, 'answer')} in this session; in {out}: {_counted(answers.counts)}"]
+    if answers.counts["label"]:
+        command = [*PROGRAM.split(), "train", "--config=configs/finetune_table.py"]
+        command += [f"--config.data.source.path={out}", f"--config.data.source.folder={images}"]
+        if work.store.several:
+            names = ",".join(json.dumps(name, ensure_ascii=False) for name in answers.classes)
+            command.append(f"--config.data.source.labels=({names},)")
+        lines.append(f"next: {shlex.join(command)}")
+    return "\n".join(lines)
