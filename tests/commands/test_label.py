@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficient_jax.commands.label import least_certain
 from tests.commands.launch import launch, start
 
 
@@ -81,8 +80,3 @@ def test_labels_of_another_folder_are_left_alone(folder):
     assert code == 2
     assert "has the labels of other images" in err
     assert (folder / "labels.csv").read_text() == "file,label\nelsewhere.png,cat\n"
-
-
-def test_the_least_certain_of_the_unlabelled_images_come_first():
-    probabilities = np.array([[0.5, 0.5], [0.9, 0.1], [0.6, 0.4], [0.7, 0.3]])
-    assert least_certain(np.zeros((4, 1)), probabilities, 2, np.array([0])).tolist() == [2, 3]

@@ -99,10 +99,19 @@ def test_a_table_says_what_is_labelled_and_held_out(folder, tmp_path):
     (folder / "2024").mkdir()
     (folder / "01 📷.png").rename(folder / "2024/a.png")
     table = tmp_path / "labels.csv"
-    table.write_text("file,label,part\n00 📷.png,cat,\n2024/a.png,none,\n02 📷.png,,test\n03 📷.png,dog,validation\n")
+    table.write_text(
+        "file,label,part,answer\n00 📷.png,cat,,label\n2024/a.png,,,none\n02 📷.png,,test,skip\n03 📷.png,dog,validation,\n"
+    )
     _, names = chosen(folder, tmp_path, count=33, labels=str(table))
     assert set(names).isdisjoint({"00 📷.png", "02 📷.png", "03 📷.png"})
     assert "2024/a.png" in names
+
+
+def test_images_that_somebody_has_looked_at_are_not_offered_again(folder, tmp_path):
+    (tmp_path / "labels.csv").write_text("file,label,answer\n00 📷.png,,none\n01 📷.png,,unsure\n02 📷.png,,skip\n")
+    _, names = chosen(folder, tmp_path, count=34, labels=str(tmp_path / "labels.csv"))
+    assert set(names).isdisjoint({"00 📷.png", "01 📷.png"})
+    assert "02 📷.png" in names
 
 
 def test_a_filled_table_is_read_as_labels_and_never_overwritten(folder, tmp_path):
