@@ -99,9 +99,7 @@ def test_a_table_says_what_is_labelled_and_held_out(folder, tmp_path):
     (folder / "2024").mkdir()
     (folder / "01 📷.png").rename(folder / "2024/a.png")
     table = tmp_path / "labels.csv"
-    table.write_text(
-        "file,label,part,answer\n00 📷.png,cat,,label\n2024/a.png,,,none\n02 📷.png,,test,skip\n03 📷.png,dog,validation,\n"
-    )
+    table.write_text("file,label,part\n00 📷.png,cat,\n2024/a.png,none,\n02 📷.png,,test\n03 📷.png,dog,validation\n")
     _, names = chosen(folder, tmp_path, count=33, labels=str(table))
     assert set(names).isdisjoint({"00 📷.png", "02 📷.png", "03 📷.png"})
     assert "2024/a.png" in names
