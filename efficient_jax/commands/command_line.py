@@ -13,7 +13,7 @@ import jax
 
 from efficient_jax import distributed
 from efficient_jax.commands import COMMANDS, flags
-from efficient_jax.commands.files import HOME
+from efficient_jax.commands.files import HOME, PROGRAM
 from efficient_jax.commands.help import HELP, print_help
 from efficient_jax.errors import UserError
 from efficient_jax.training.stopping import Stopped
@@ -32,8 +32,7 @@ USAGE = """python launch.py [COMMAND] [--flag=value ...]
 --config.key=value overrides. A config or sweep is looked for in the current folder, then among those of the package;
 all other paths are of the current folder. Bad input ends with one line and exit code 2. Ctrl-C and SIGTERM finish the
 step under way, save and end with 75; a second Ctrl-C, or a signal outside of training, ends at once with 130. The same
-command carries on from the last checkpoint. Where the package is installed, `efficient-jax` is the same as `python
-launch.py`.
+command carries on from the last checkpoint.
 """
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -59,7 +58,7 @@ def main(argv: list[str]) -> int:
     """
     command, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("train", argv)
     if argv and argv[0] in HELP:
-        return _shown(lambda: print(USAGE))
+        return _shown(lambda: print(USAGE.replace("python launch.py", PROGRAM)))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     # Orbax speaks of every save, and of a failed one asyncio and the threads left behind complain beside our one line.
     logging.getLogger("absl").setLevel(logging.CRITICAL)

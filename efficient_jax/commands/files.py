@@ -15,6 +15,9 @@ CHECKOUT = Path(__file__).parents[2]
 HOME = CHECKOUT if (CHECKOUT / "launch.py").is_file() else Path(sysconfig.get_path("data"), "share", "efficient_jax")
 """The folder that holds `configs`: the checkout, or where a wheel puts them."""
 
+PROGRAM = "python launch.py" if HOME == CHECKOUT else "efficient-jax"
+"""What a user types before the name of a command."""
+
 
 def located(flag: str) -> str:
     """Returns FILE[:ARGUMENT] with FILE as given if it exists in the current folder, otherwise below `HOME`.
