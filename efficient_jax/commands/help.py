@@ -9,6 +9,7 @@ from rich.table import Table
 
 from efficient_jax import settings
 from efficient_jax.commands import COMMANDS, flags
+from efficient_jax.commands.files import PROGRAM
 from efficient_jax.experiment.config_keys import keys_of
 
 HELP = ("--help", "-h", "--h")
@@ -29,7 +30,7 @@ def print_help(command: str, argv: list[str]) -> None:
     argv = flags.joined([argument for argument in argv if argument not in HELP])
     function, console = COMMANDS[command], Console(markup=False, highlight=False)
     about = inspect.cleandoc(function.__doc__ or "").split("\n\nArgs:")[0]
-    console.print(f"python launch.py {command} [--flag=value ...]\n\n{about}\n")
+    console.print(f"{PROGRAM} {command} [--flag=value ...]\n\n{about}\n")
     meanings = settings.meanings(function)
     rows: list[Row] = [(f"--{name}", _shown(p.default), meanings.get(name, "")) for name, p in parameters.items()]
     console.print(_table(("flag", "default", "meaning"), rows))

@@ -13,6 +13,7 @@ from rich import get_console
 from rich.console import Console
 
 from efficient_jax import files
+from efficient_jax.commands.files import CHECKOUT, HOME
 from efficient_jax.data.dataset import Source, fingerprint
 from efficient_jax.distributed import is_first, join, wait
 from efficient_jax.experiment.config import plan
@@ -136,5 +137,7 @@ def _read(run: Run) -> Source:
 
 def _git(*arguments: str) -> bytes:
     """Returns the output of git in the checkout of this code; empty if it is not one."""
-    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parents[2], capture_output=True, check=False)
+    if HOME != CHECKOUT:  # a virtual environment may lie in somebody else's repository
+        return b""
+    done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, check=False)
     return done.stdout if done.returncode == 0 else b""

@@ -113,7 +113,9 @@ def whole(tmp_path_factory):
     return Trained.open(str(workdir / "augmented"), "test").variables
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "times", [pytest.param(3, marks=pytest.mark.versions), pytest.param(20, marks=pytest.mark.slow)]
+)
 def test_killed_at_random_times_a_run_ends_as_the_uninterrupted_one(times, whole, tmp_path):
     rng = random.Random(times)
     metrics = tmp_path / "augmented" / "metrics.jsonl"
