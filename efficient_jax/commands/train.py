@@ -2,6 +2,7 @@
 
 import datetime
 import functools
+import json
 import subprocess
 import sys
 from importlib import metadata
@@ -23,10 +24,12 @@ from efficient_jax.experiment.results import keep_leaks
 from efficient_jax.experiment.run import Run, prepare
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.workdir import check_data, claimed, keep_split
-from efficient_jax.report import page, tables
+from efficient_jax.report import tables
+from efficient_jax.report.results import read_results
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import stopping
 
+PARTS = ("labelled", "unlabelled", "generated", "validation", "test")
 PACKAGES = ("efficient_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
@@ -61,6 +64,9 @@ def train(
     folder = Path(workdir)
     say = functools.partial(console.print, soft_wrap=True)
     with claimed(folder, settings), stopping.listening(say) as stop:
+        if _is_finished(folder, settings):
+            _show(folder, console)
+            return
         run = prepare(checked, folder, console)
         dry_run(run)
         about = _about(run, settings)
@@ -84,15 +90,49 @@ def train(
             console.print(f"warning: {leak}; compare the images in the report", soft_wrap=True)
         for warning in (*checked.warnings, *trained_before(checked, run.source, run.split)):
             console.print(f"warning: {warning}", soft_wrap=True)
-        results = []
         for stage in run.stages:
             stop.check(f"before stage {stage.name!r}")
             if (folder / stage.name / "result.json").exists():
                 console.print(f"{stage.name}: finished before")
-            results.append(run_stage(stage, run, stop))
+            run_stage(stage, run, stop)
         if is_first():
-            console.print(tables.stage_table(results))
-            console.print(f"report: {page.write_report(folder, TASKS[run.source.task].one_class)}", soft_wrap=True)
+            _show_results(folder, console)
+
+
+def _is_finished(folder: Path, config: dict[str, Any]) -> bool:
+    """Returns whether every stage of exactly this config is finished, so that nothing has to be read or checked."""
+    needed = ["config.json", "run.json", *(f"{stage}/result.json" for stage in config["stages"])]
+    return all((folder / name).exists() for name in needed) and files.read_json(folder / "config.json") == json.loads(
+        files.json_text(config)
+    )
+
+
+def _show(folder: Path, console: Console) -> None:
+    """Shows a finished run."""
+    about = files.read_json(folder / "run.json")["data"]
+    names = ", ".join(f"{about[part]} {part}" for part in PARTS if about.get(part))
+    console.print(f"{folder}: {names} images; they are not read again")
+    for result in read_results(folder):
+        console.print(f"{result['stage']}: finished before")
+    if is_first():
+        _show_results(folder, console)
+
+
+def _show_results(folder: Path, console: Console) -> None:
+    """Shows the results of a run, and writes its report."""
+    results = read_results(folder)
+    console.print("\nTest images", style="bold")
+    console.print(tables.stage_table(results))
+    if tables.best(results) is not None:
+        console.print(tables.BEST_LEGEND)
+    if paired := tables.paired_rows(results):
+        console.print("\nEach stage against its teacher and its start, on the same test images", style="bold")
+        console.print(tables.rich_table(tables.PAIRED_HEADERS, paired))
+        console.print(tables.PAIRED_LEGEND)
+    from efficient_jax.report import page  # loads matplotlib, after the table is shown
+
+    one_class = TASKS[files.read_json(folder / "run.json")["data"]["task"]].one_class
+    console.print(f"\nreport: {page.write_report(folder, one_class)}", soft_wrap=True)
 
 
 def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:

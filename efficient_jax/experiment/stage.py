@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from efficient_jax import files, models
-from efficient_jax.experiment import initialise, results
+from efficient_jax.experiment import compare, initialise, results
 from efficient_jax.experiment.fit import correct_head, fit_head
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_rows, validate
@@ -115,6 +115,7 @@ def _judged(stage: Stage, supervision: Supervision, predict: Predict, variables:
         "pseudo_labels": supervision.pseudo_labels,
         "validation": validation,
         **results.evaluate_stage(folder, run.source, run.split["test"], tested, thresholds),
+        "compared": compare.with_earlier(config, run, tested, thresholds),
     }
 
 

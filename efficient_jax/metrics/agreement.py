@@ -77,4 +77,5 @@ def sign_test(won: int, lost: int) -> float:
     for k in range(min(won, lost)):
         term = term * (differ - k) // (k + 1)  # the binomial coefficient of k + 1, exactly
         tail += term
-    return min(1.0, 2 * tail / 2**differ)
+    chance: float = 2 * tail / 2**differ
+    return min(1.0, chance)
