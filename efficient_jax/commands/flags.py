@@ -38,6 +38,10 @@ def parse(command: str, argv: list[str]) -> dict[str, Any]:
     """
     parameters = parameters_of(command)
     argv = joined(argv)
+    if command == "train":
+        from efficient_jax.commands import images_flag  # loads what only --images needs
+
+        argv = joined(images_flag.rewritten(argv))
     values = flags.FlagValues()
     try:
         for name, parameter in parameters.items():

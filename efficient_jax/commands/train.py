@@ -36,6 +36,8 @@ PACKAGES = ("efficient_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint
 def train(
     config: ConfigDict = "configs/quickstart.py",
     workdir: str = "runs/quickstart",
+    images: str = "",
+    labels: str = "",
     processes: str = "",
     process: int = 0,
     coordinator: str = "",
@@ -47,6 +49,8 @@ def train(
     Args:
         config: FILE or FILE:tiny, the same stages in two steps each.
         workdir: folder of the run; the same command resumes it.
+        images: FOLDER with a folder of images for each class, and "unlabelled" for others: chooses the config by them.
+        labels: table (.csv) of the classes of the images in `images`, where these are not in a folder for each class.
         processes: number of processes that train together; "auto": as set by Slurm, Open MPI, Kubernetes or a TPU pod;
             empty: this one alone.
         process: index of this process, from 0.
@@ -55,6 +59,7 @@ def train(
     Raises:
         UserError: the config, its data or a flag is wrong, or the folder belongs to another experiment.
     """
+    del images, labels  # `commands.images_flag` has replaced them by a config
     if processes:
         join(processes, process, coordinator)
     console = Console(markup=False, highlight=False, quiet=not is_first())
