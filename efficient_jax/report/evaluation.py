@@ -21,9 +21,30 @@ TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
 PIXEL_HEADERS = ["member", "mean IoU, %", "pixels right, %"]
 PAIR_HEADERS = ["first", "second", "differ, %", "errors' correlation", "won", "lost", "p"]
 CLASS_HEADERS = ["class", "images", "answered", "recall, % [95% interval]", "precision, % [95% interval]", "F1, %"]
+MEANINGS = {
+    "balanced, %": "mean recall of the classes",
+    "NLL": "negative log-likelihood of the true labels, in nats; lower is better",
+    "ECE": "expected calibration error, the distance between confidence and accuracy; lower is better",
+    "ECE floor": "ECE to expect of a calibrated member with so many images",
+    "differ, %": "images with different predictions",
+    "errors' correlation": "1 if both err on the same images; the lower, the more a vote gains",
+    "won": "images that only the second classifies correctly",
+    "lost": "images that only the first classifies correctly",
+    "p": "probability of such a difference by chance (exact sign test, two-sided)",
+}
+"""Header -> what the figures under it mean, for those that need it."""
 SHOWN_CHANGES = 10
 NOTHING: Mapping[str, str] = MappingProxyType({})
 CLEAR = 0.05
+
+
+def legend(headers: Sequence[str]) -> str:
+    """Returns what the figures of a table mean, in one paragraph; "" where none needs it.
+
+    Args:
+        headers: of its columns.
+    """
+    return "; ".join(f"{header}: {MEANINGS[header]}" for header in headers if header in MEANINGS)
 
 
 def results(about: Mapping[str, Any]) -> list[Result]:
@@ -34,14 +55,16 @@ def results(about: Mapping[str, Any]) -> list[Result]:
     """
     folder, short = shortened(list(about["members"]))
     scores = {short[name]: metrics for name, metrics in about["members"].items()}
-    caption, (first, *rest), rows = _scores(scores, f"Members in {folder}:" if folder else "")
+    caption, (first, *rest), rows = _scores(scores, f"Test images, members in {folder}:" if folder else "Test images:")
     rows = [[row[0], _step_and_views(metrics), *row[1:]] for row, metrics in zip(rows, scores.values(), strict=True)]
     sections: list[Result] = [(caption, [first, "step, views", *rest], rows)]
     sections += [(f"{name}: {described(m, short)}", [], []) for name, m in scores.items() if "members" in m]
     if tempered := [_tempered(name, metrics) for name, metrics in scores.items() if "temperature" in metrics]:
         sections.append(("Logits divided by the temperature fitted to validation images:", TEMPERED_HEADERS, tempered))
     if about.get("pairs"):
-        sections.append(("", PAIR_HEADERS, [_pair(row, short) for row in about["pairs"]]))
+        sections.append(
+            ("Pairs of members on the same images:", PAIR_HEADERS, [_pair(row, short) for row in about["pairs"]])
+        )
     if about.get("selection"):
         steps = ", ".join(f"{short[row['member']]} {100 * row['accuracy']:.2f}%" for row in about["selection"])
         sections.append((f"Greedy soft vote, accuracy on validation images after adding each member: {steps}", [], []))
