@@ -3,8 +3,10 @@
 import errno
 import logging
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,8 @@ from efficient_jax.errors import UserError
 
 USAGE = """python launch.py [COMMAND] [--flag=value ...]
 
-    train      the stages of a config, in order (the default; without any flag: configs/quickstart.py)
+    train      the stages of a config, in order (the default; without any flag: configs/quickstart.py);
+               --images=FOLDER chooses the config by your images
     evaluate   trained members, alone and together, on the test images
     predict    trained members on a folder of new images, and which of these to label next
     explain    a page that shows where trained members look, and whether that can be trusted
@@ -38,7 +41,7 @@ NEXT = {
     "bench": "compile a step of every stage, measure it",
 }
 """Command -> its next steps, for the line that is shown before anything is loaded."""
-NAMING = ("--config", "--images", "--from", "--sweep", "--members", "--workdir")
+NAMING = ("--config", "--images", "--from", "--sweep", "--members")
 """Flags that the first line repeats."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -121,14 +124,16 @@ def main(argv: list[str]) -> int:
 
 
 def first_line(command: str, argv: list[str]) -> str:
-    """Returns the line that a command begins with: what it is about to load, and what comes next.
+    """Returns what a command begins with: what it is about to load, and what comes next; a long line is wrapped.
 
     Args:
         command: a key of `NEXT`.
         argv: the flags after the command.
     """
     named = [flag for flag in argv if flag.partition("=")[0] in NAMING]
-    return f"{command}{' ' if named else ''}{' '.join(named)}: loading JAX; next: {NEXT[command]}"
+    line = f"{' '.join([command, *named])}: loading JAX; next: {NEXT[command]}"
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _several() -> bool:

@@ -23,8 +23,9 @@ def test_a_wheel_has_every_config():
     assert all(pattern.startswith(f"{folder}/") for folder, patterns in of_folder.items() for pattern in patterns)
 
 
-def test_the_first_line_comes_before_jax_is_loaded():
+def test_the_first_line_comes_before_jax_is_loaded(monkeypatch):
     """It says what is loaded and what comes next; loading JAX takes more than half a second."""
+    monkeypatch.setenv("COLUMNS", "120")
     asks = (
         "import sys; from efficient_jax.commands.command_line import first_line; "
         "print(first_line('train', ['--images=a', '--config.seed=1']), 'jax' in sys.modules)"
