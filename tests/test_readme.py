@@ -11,7 +11,7 @@ from PIL import Image
 from efficient_jax import files
 from efficient_jax.commands.files import run_file
 from efficient_jax.commands.sweep import trials_of
-from tests.benchmarks import growth
+from tests.benchmarks import growth, selection
 from tests.benchmarks.peers.table import table, training
 from tests.commands.launch import ROOT, launch
 
@@ -43,12 +43,10 @@ def folder(tmp_path_factory):
     code, _, err = launch("--config=configs/quickstart.py:tiny", f"--workdir={folder}/runs/quickstart")
     assert code == 0, err
     rng = np.random.default_rng(0)
-    for i in range(150):
-        (folder / f"my_images/{i % 3}").mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(rng.integers(0, 256, (20 + i, 40, 3), np.uint8))
-        picture.save(folder / f"my_images/{i % 3}/{i}.jpg")
-    (folder / "new_images").mkdir()
-    shutil.copy(folder / "my_images/0/0.jpg", folder / "new_images/new.jpg")
+    for i in range(200):
+        name = f"my_images/{i % 3}/{i}.jpg" if i < 150 else f"new_images/{i}.jpg"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20 + i, 40, 3), np.uint8)).save(folder / name)
     return folder
 
 
@@ -128,6 +126,7 @@ def test_the_tables_of_the_benchmarks_are_those_of_the_committed_runs():
         assert table(runs, size) in shown
     assert training() in shown
     assert growth.table() in shown
+    assert selection.table() in READMES["configs/README.md"]
 
 
 def test_the_map_names_what_there_is():

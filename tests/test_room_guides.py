@@ -1,5 +1,6 @@
 """The READMEs of `data/` and `models/` list every source and model with exactly its settings; their examples work."""
 
+import importlib
 import inspect
 import re
 
@@ -10,10 +11,12 @@ from efficient_jax.commands.flags import checked_config
 from efficient_jax.data.class_names import NO_LABEL
 from efficient_jax.data.sources import PICTURES, SOURCES
 from efficient_jax.experiment.config import plan
-from efficient_jax.models import GIVEN, MODELS
+from efficient_jax.models import MODELS, SUPPLIED
 from tests.commands.launch import ROOT
 
-DATA, NETWORKS = ((ROOT / f"efficient_jax/{room}/README.md").read_text() for room in ("data", "models"))
+DATA, NETWORKS, SELECTION = (
+    (ROOT / f"efficient_jax/{room}/README.md").read_text() for room in ("data", "models", "selection")
+)
 SOURCE_ROWS = re.findall(r"^\| `(\w+)` \| .* \|(?: (`.*`))? \| `(--.*)` \|$", DATA, re.MULTILINE)
 MODEL_ROWS = re.findall(r"^\| `(\w+)` \| .* \| (`\w+=.*`) \|$", NETWORKS, re.MULTILINE)
 FRAMING = re.findall(r"^\| `(\w+)` \| [^|]* \|$", DATA, re.MULTILINE)
@@ -37,7 +40,7 @@ def test_a_source_has_the_settings_of_its_row_and_its_example_is_a_config(name, 
 def test_a_model_has_the_settings_of_its_row(name, cell):
     shown = {key: eval(value) for key, value in re.findall(r"`(\w+)=([^`]+)`", cell)}
     parameters = inspect.signature(MODELS[name]).parameters
-    assert shown == {key: p.default for key, p in parameters.items() if key not in GIVEN}
+    assert shown == {key: p.default for key, p in parameters.items() if key not in SUPPLIED}
 
 
 def test_all_names_of_no_label_are_listed():
@@ -51,3 +54,17 @@ def test_the_example_of_models_runs():
     (code,) = re.findall(r"```python\n(.*?)```", NETWORKS, re.DOTALL)
     exec(code, scope)
     assert scope["logits"].shape == (2, 2)
+
+
+def test_the_example_of_selection_runs():
+    rng = np.random.default_rng(0)
+    scope = {"features": rng.normal(size=(100, 8)), "probabilities": rng.dirichlet(np.ones(3), 100)}
+    (code,) = re.findall(r"```python\n(.*?)```", SELECTION, re.DOTALL)
+    exec(code, scope)
+    assert len(set(scope["labelled"].tolist())) == 60
+    assert 0.99 < scope["part"].sum() <= 1.01
+
+
+def test_the_table_of_selection_names_what_there_is():
+    for module, function in re.findall(r"`(\w+)\.(\w+)`", SELECTION):
+        assert callable(getattr(importlib.import_module(f"efficient_jax.selection.{module}"), function))

@@ -19,7 +19,8 @@ USAGE = """python launch.py [COMMAND] [--flag=value ...]
     train      the stages of a config, in order (the default; without any flag: configs/quickstart.py);
                --images=FOLDER chooses the config by your images
     evaluate   trained members, alone and together, on the test images
-    predict    trained members on a folder of new images, and which of these to label next
+    predict    trained members on a folder of new images
+    select     which images of a folder to label next, with a model or without
     explain    a page that shows where trained members look, and whether that can be trusted
     explore    a page that shows the data, and what the augmentation of a config does
     sweep      many runs of one config, resumable, with a table at the end
@@ -35,6 +36,7 @@ NEXT = {
     "train": "read the images, check every stage, train",
     "evaluate": "read the images of the run, predict, compare",
     "predict": "read the new images, predict",
+    "select": "read the images, compute their features, choose",
     "explain": "read the images of the run, draw the maps of each member",
     "explore": "read the images, measure them, write the page",
     "sweep": "train the trials that are missing, one after the other",

@@ -14,17 +14,18 @@ IMAGES_PER_COMPONENT = 10
 THREADS = 1  # of BLAS: more of them wait for each other on a busy machine
 
 
-def principal(images: UInt8[np.ndarray, "n h w c"]) -> Features:
-    """Returns a function that maps images to their scores on the first 32 principal components of `images`.
+def principal(images: UInt8[np.ndarray, "n h w c"], count: int = COMPONENTS) -> Features:
+    """Returns a function that maps images to their scores on the first principal components of `images`.
 
     Args:
         images: uint8 [n h w c], small ones; those that are mapped have the same shape.
+        count: number of components, 1 or more.
     """
 
     def rows(images: np.ndarray) -> Float[np.ndarray, "n d"]:
         return images.reshape(len(images), -1).astype(np.float32) / 255
 
-    mean, directions = _components(rows(images), COMPONENTS)
+    mean, directions = _components(rows(images), count)
     return lambda images: (rows(images) - mean) @ directions
 
 

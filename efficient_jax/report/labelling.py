@@ -1,4 +1,4 @@
-"""`..._to_label.html`: the images most worth labelling on one self-contained page."""
+"""`to_label.html`: the images to label next, large enough to see, on one self-contained page."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,22 @@ import numpy as np
 
 from efficient_jax.report import plots, template
 
+SIDE = 224  # pixels: larger images are shrunk
 
-def write_page(path: pathlib.Path, rank: str, rows: Sequence[Mapping[str, Any]], images: np.ndarray) -> pathlib.Path:
+
+def write_page(
+    path: pathlib.Path, about: Sequence[str], rows: Sequence[Mapping[str, Any]], images: np.ndarray
+) -> pathlib.Path:
     """Writes the page of the images to label next.
 
     Args:
         path: file to write.
-        rank: name of the ranking.
-        rows: for each image "image", its file; "classes", the most probable (name, probability), in order; "margin",
-            the difference of the first two probabilities; "score", its value in the ranking.
+        about: paragraphs on how they were chosen.
+        rows: for each image "order", from 1 on; "image", its file; and "reason", why it was chosen.
         images: uint8 [n h w c], the images of `rows`.
 
     Returns:
         The path of the page.
     """
-    pictures = [{**row, "picture": plots.single(image)} for row, image in zip(rows, images, strict=True)]
-    return template.write(path, "labelling.html", {"rank": rank, "pictures": pictures})
+    pictures = [{**row, "picture": plots.strip([image], SIDE)} for row, image in zip(rows, images, strict=True)]
+    return template.write(path, "labelling.html", {"about": about, "pictures": pictures})

@@ -53,32 +53,6 @@ def test_every_image_has_its_classes(teacher, pictures, tmp_path, capsys):
     np.testing.assert_allclose(stored.probabilities, expected, atol=1e-6)
 
 
-def test_images_to_label_are_on_a_page(teacher, pictures, tmp_path):
-    both = f"{teacher},{teacher}"
-    predict(members=both, images=str(pictures), out=str(tmp_path / "p.npz"), rank="disagreement", count=3)
-    found = rows(tmp_path / "p_to_label.csv")
-    assert len(found) == 3
-    assert {float(row["score"]) for row in found} == {0.0}  # one that says the same twice
-    page = (tmp_path / "p_to_label.html").read_text()
-    assert page.count("<img") == 3
-    assert "<script>" not in page
-
-
-def test_the_page_shows_margin_and_probabilities(teacher, pictures, tmp_path):
-    """The margin is the difference of the two highest probabilities, small where the members are unsure."""
-    predict(members=str(teacher), images=str(pictures), out=str(tmp_path / "p.csv"), rank="margin", count=3)
-    probabilities = {row["image"]: np.array([row[f"p({k})"] for k in "012"], float) for row in rows(tmp_path / "p.csv")}
-    found, page = rows(tmp_path / "p_to_label.csv"), (tmp_path / "p_to_label.html").read_text()
-    for row in found:
-        third, second, first = np.sort(probabilities[row["image"]])
-        assert float(row["margin"]) == pytest.approx(first - second, abs=1e-6)
-        assert float(row["score"]) == pytest.approx(1 - (first - second), abs=1e-6)
-        assert float(row["confidence2"]) == pytest.approx(second, abs=1e-6)
-        for text in (f"margin {first - second:.3f}", *(f" {100 * p:.1f}%" for p in (first, second, third))):
-            assert text in page
-    assert [float(row["margin"]) for row in found] == sorted(float(row["margin"]) for row in found)
-
-
 def test_views_are_averaged(teacher):
     """Over mirror images the answer for a picture and its mirror image is the same; it lies between both."""
     images = np.random.default_rng(0).integers(0, 256, (4, *tiny_run.SHAPE), np.uint8)
@@ -97,8 +71,6 @@ def test_views_are_averaged(teacher):
         ({"images": "{empty}"}, "--images: no images in"),
         ({"out": "p.txt"}, r"--out: 'p\.txt' is neither a \.csv nor an \.npz"),
         ({"top": 0}, "--top: 0 is too small; want 1 or more"),
-        ({"rank": "entropie"}, "--rank: unknown name 'entropie'; did you mean 'entropy'"),
-        ({"rank": "disagreement"}, "give two or more"),
         ({"tta": "flip"}, "--tta: unknown name 'flip'; did you mean 'flips'"),
     ],
 )

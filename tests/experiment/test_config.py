@@ -69,7 +69,7 @@ def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
         ("data.source", {"name": "npz"}, "config.data.source.path: missing, and it has no default"),
         ("data.source", {}, "config.data.source.name: missing; there is: coco, digits, folder, mnist5k, npz, "),
         ("first.name", "x", "config.first.name: no such key"),
-        ("first.updats", 1, "config.first.updats: no such key; did you mean 'steps'?"),
+        ("first.stpes", 1, "config.first.stpes: no such key; did you mean 'steps'?"),
         ("first.steps", 0, "config.first: want one of steps, epochs, examples; none of them is given"),
         ("first.steps", -1, "config.first.steps: -1 is negative"),
         ("first.epochs", 1.0, "config.first: want one of steps, epochs, examples; steps = 10 and epochs = 1.0"),
