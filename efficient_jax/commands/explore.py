@@ -220,7 +220,7 @@ def _bias(member: Member, control: class_bias.Classify | None, key: jax.Array) -
                 if probe[2].excess and probe[2].excess[1] > 0
             ),
         ],
-        "summary": [_summary(name, results, member.classes) for name, results in measured.items()],
+        "summary": [summary(name, results, member.classes) for name, results in measured.items()],
         "tests": f"Warnings come from {tests} tests of a class against the others: among images that are predicted "
         "correctly without the operation, how many are wrong with it (Fisher's exact test with Holm's correction; 5% "
         "probability of any false alarm).",
@@ -246,8 +246,14 @@ def _bias(member: Member, control: class_bias.Classify | None, key: jax.Array) -
     }
 
 
-def _summary(name: str, results: class_bias.Accuracies, classes: Sequence[str]) -> list[str]:
-    """Returns the cells under `SUMMARY_HEADERS` of an operation."""
+def summary(name: str, results: class_bias.Accuracies, classes: Sequence[str]) -> list[str]:
+    """Returns the cells under `SUMMARY_HEADERS`.
+
+    Args:
+        name: of the operation.
+        results: what its strengths do to a member.
+        classes: class names.
+    """
     accuracy = 100 * results.right.mean(1)
     losses = 100 * (results.per_class()[0] - results.per_class()[-1])
     worst = int(np.nanargmax(losses))
