@@ -3,24 +3,21 @@
 import errno
 import logging
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-
-from efficient_jax import distributed
-from efficient_jax.commands import COMMANDS, flags
-from efficient_jax.commands.files import HOME, PROGRAM
-from efficient_jax.commands.help import HELP, print_help
+from efficient_jax.commands import HELP
 from efficient_jax.errors import UserError
-from efficient_jax.training.stopping import Stopped
 
 USAGE = """python launch.py [COMMAND] [--flag=value ...]
 
-    train      the stages of a config, in order (the default; without any flag: configs/quickstart.py)
+    train      the stages of a config, in order (the default; without any flag: configs/quickstart.py);
+               --images=FOLDER chooses the config by your images
     evaluate   trained members, alone and together, on the test images
     predict    trained members on a folder of new images
     select     which images of a folder to label next, with a model or without
@@ -36,6 +33,20 @@ all other paths are of the current folder. Bad input ends with one line and exit
 step under way, save and end with 75; a second Ctrl-C, or a signal outside of training, ends at once with 130. The same
 command carries on from the last checkpoint.
 """
+NEXT = {
+    "train": "read the images, check every stage, train",
+    "evaluate": "read the images of the run, predict, compare",
+    "predict": "read the new images, predict",
+    "select": "read the images, compute their features, choose",
+    "explain": "read the images of the run, draw the maps of each member",
+    "explore": "read the images, measure them, write the page",
+    "label": "read the names of the images, open the page",
+    "sweep": "train the trials that are missing, one after the other",
+    "bench": "compile a step of every stage, measure it",
+}
+"""Command -> its next steps, for the line that is shown before anything is loaded."""
+NAMING = ("--config", "--images", "--from", "--sweep", "--members")
+"""Flags that the first line repeats."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -46,7 +57,7 @@ def run() -> None:
     except Exception:
         traceback.print_exc()
         code = 1
-    if code and distributed.several():  # an orderly end would wait for others, which may be gone
+    if code and _several():  # an orderly end would wait for others, which may be gone
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
@@ -60,7 +71,21 @@ def main(argv: list[str]) -> int:
     """
     command, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("train", argv)
     if argv and argv[0] in HELP:
+        from efficient_jax.commands.files import PROGRAM
+
         return _shown(lambda: print(USAGE.replace("python launch.py", PROGRAM)))
+    helps = bool(set(HELP) & set(rest))
+    if not helps and command in NEXT:
+        print(first_line(command, rest), flush=True)  # loading JAX takes seconds
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's lines about slow compilation; the time is shown instead
+    import jax
+
+    from efficient_jax import distributed
+    from efficient_jax.commands import flags, function_of
+    from efficient_jax.commands.files import HOME
+    from efficient_jax.commands.help import print_help
+    from efficient_jax.training.stopping import Stopped
+
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     # Orbax speaks of every save, and of a failed one asyncio and the threads left behind complain beside our one line.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -73,10 +98,10 @@ def main(argv: list[str]) -> int:
         sys.path.insert(0, str(HOME))  # configs import each other
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, which a script's background job ignores
     try:
-        if set(HELP) & set(rest):
+        if helps:
             return _shown(lambda: print_help(command, rest))
         arguments = flags.parse(command, rest)
-        COMMANDS[command](**arguments)
+        function_of(command)(**arguments)
     except UserError as error:
         print("error:", *str(error).split(), file=sys.stderr)  # one line, also where it quotes somebody's exception
         return 2
@@ -102,8 +127,32 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def first_line(command: str, argv: list[str]) -> str:
+    """Returns what a command begins with: what it is about to load, and what comes next; a long line is wrapped.
+
+    Args:
+        command: a key of `NEXT`.
+        argv: the flags after the command.
+    """
+    named = [flag for flag in argv if flag.partition("=")[0] in NAMING]
+    line = f"{' '.join([command, *named])}: loading JAX; next: {NEXT[command]}"
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _several() -> bool:
+    """Returns whether several processes train the model; without JAX there is one."""
+    if "jax" not in sys.modules:
+        return False
+    from efficient_jax import distributed
+
+    return distributed.several()
+
+
 def cores_are_devices() -> None:
     """Makes each CPU core a device of JAX; before the first computation, see `training/parallel.py`."""
+    import jax
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("NPROC", str(max(16, 2 * cores)))
     jax.config.update("jax_num_cpu_devices", cores)

@@ -114,11 +114,13 @@ def evaluate(
     results = evaluation.results(about, task.metric_columns)
     for caption, headers, rows in results:
         if caption:
-            log(caption)
+            log(f"\n{caption}" if rows else caption)
         if rows:  # soup and vote are the last two
             console().print(
                 tables.rich_table(headers, rows if len(rows) <= LINES else [*rows[: LINES - 2], *rows[-2:]])
             )
+            if legend := evaluation.legend(headers):
+                console().print(legend)
         if len(rows) > LINES:
             log(f"and {len(rows) - LINES} more rows before the last two; --out=DIR writes all of them")
     if folder:

@@ -1,6 +1,7 @@
 """train: trains the stages of a config in order, then prints the table and writes the report."""
 
 import datetime
+import json
 import subprocess
 import sys
 from importlib import metadata
@@ -19,15 +20,20 @@ from efficient_jax.experiment.results import keep_leaks
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.workdir import check_data, claimed, keep_split
-from efficient_jax.report import page, tables
+from efficient_jax.report import tables
+from efficient_jax.report.results import read_results
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import stopping
 
+PARTS = ("labelled", "unlabelled", "generated", "validation", "test")
 PACKAGES = ("efficient_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
 def train(
     config: ConfigDict = "configs/quickstart.py",
     workdir: str = "runs/quickstart",
+    images: str = "",
+    labels: str = "",
     processes: str = "",
     process: int = 0,
     coordinator: str = "",
@@ -39,6 +45,8 @@ def train(
     Args:
         config: FILE or FILE:tiny, the same stages in two steps each.
         workdir: folder of the run; the same command resumes it.
+        images: FOLDER with a folder of images for each class, and "unlabelled" for others: chooses the config by them.
+        labels: table (.csv) of the classes of the images in `images`, where these are not in a folder for each class.
         processes: number of processes that train together; "auto": as set by Slurm, Open MPI, Kubernetes or a TPU pod;
             empty: this one alone.
         process: index of this process, from 0.
@@ -47,12 +55,16 @@ def train(
     Raises:
         UserError: the config, its data or a flag is wrong, or the folder belongs to another experiment.
     """
+    del images, labels  # `commands.images_flag` has replaced them by a config
     if processes:
         join(processes, process, coordinator)
     settings = config.to_dict()
     checked = plan(settings)
     folder = Path(workdir)
     with claimed(folder, settings), stopping.listening(log) as stop:
+        if _is_finished(folder, settings):
+            _show(folder)
+            return
         run = Run.open(checked, folder, console())
         dry_run(run)
         about = _about(run, settings)
@@ -77,16 +89,49 @@ def train(
             log(f"warning: {leak}; compare the images in the report")
         for warning in (*checked.warnings, *trained_before(checked, source, split)):
             log(f"warning: {warning}")
-        results = []
         for stage in checked.stages:
             stop.check(f"before stage {stage.name!r}")
             if (folder / stage.name / "result.json").exists():
                 log(f"{stage.name}: finished before")
-            results.append(run_stage(stage, run, stop))
+            run_stage(stage, run, stop)
         if is_first():
-            task = run.data.task
-            console().print(tables.stage_table(results, task.columns))
-            log(f"report: {page.write_report(folder, task.columns, task.one_class, not task.exclusive)}")
+            _show_results(folder)
+
+
+def _is_finished(folder: Path, config: dict[str, Any]) -> bool:
+    """Returns whether every stage of exactly this config is finished, so that nothing has to be read or checked."""
+    needed = ["config.json", "run.json", *(f"{stage}/result.json" for stage in config["stages"])]
+    return all((folder / name).exists() for name in needed) and files.read_json(folder / "config.json") == json.loads(
+        files.json_text(config)
+    )
+
+
+def _show(folder: Path) -> None:
+    """Shows a finished run."""
+    about = files.read_json(folder / "run.json")["data"]
+    names = ", ".join(f"{about[part]} {part}" for part in PARTS if about.get(part))
+    log(f"{folder}: {names} images; they are not read again")
+    for result in read_results(folder):
+        log(f"{result['stage']}: finished before")
+    if is_first():
+        _show_results(folder)
+
+
+def _show_results(folder: Path) -> None:
+    """Shows the results of a run, and writes its report."""
+    results = read_results(folder)
+    task = TASKS[files.read_json(folder / "run.json")["data"]["task"]]
+    console().print("\nTest images", style="bold")
+    console().print(tables.stage_table(results, task.columns))
+    if tables.best(results) is not None:
+        console().print(tables.BEST_LEGEND)
+    if paired := tables.paired_rows(results):
+        console().print("\nEach stage against its teacher and its start, on the same test images", style="bold")
+        console().print(tables.rich_table(tables.PAIRED_HEADERS, paired))
+        console().print(tables.PAIRED_LEGEND)
+    from efficient_jax.report import page  # loads matplotlib, after the table is shown
+
+    log(f"\nreport: {page.write_report(folder, task.columns, task.one_class, not task.exclusive)}")
 
 
 def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:

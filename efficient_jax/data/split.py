@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
-from sklearn.model_selection import GroupKFold, KFold
 
 from efficient_jax.data.stratification import NAMED, ONE_CLASS, Parts, Stratification, assigned
 from efficient_jax.errors import UserError, counted, few
@@ -165,6 +164,8 @@ def folds_of(
         raise UserError(f"config.data.folds: {folds} asked, and {counted(unit_count, *units)} labelled; ask for fewer")
     if stratify:
         return stratification.folds(labels, folds, seed, groups, classes)
+    from sklearn.model_selection import GroupKFold, KFold  # takes 0.5 s, so only where it is needed
+
     splitter = KFold if groups is None else GroupKFold
     return assigned(splitter(folds, shuffle=True, random_state=seed), labels, groups, folds)
 

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStratifiedShuffleSplit
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from efficient_jax.errors import UserError, counted, few
 
@@ -78,6 +76,8 @@ def _part(ids: np.ndarray, labels: np.ndarray, size: int, seed: int, classes: Se
             f"{few(single, NAMED)}, and of each class want two or more; label more of them, or say "
             "config.data.stratify=False"
         )
+    from sklearn.model_selection import train_test_split  # takes 0.5 s, so only where it is needed
+
     rest, part = train_test_split(ids, test_size=size, stratify=labels[ids], random_state=seed)
     return rest, part
 
@@ -93,6 +93,8 @@ def _folds(labels: np.ndarray, folds: int, seed: int, groups: np.ndarray | None,
                 f"config.data.folds: {folds} asked, and class {classes[index] if classes else index!r} has "
                 f"{counted(count, *units)}; ask for fewer, or say config.data.stratify=False"
             )
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
     return assigned(splitter(folds, shuffle=True, random_state=seed), labels, groups, folds)
 
@@ -133,6 +135,8 @@ def _part_of_several(
     """
     del classes, where
     labels = labels[ids]
+    from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
+
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
     ((_, chosen),) = splitter.split(ids, labels)
     part = np.isin(np.arange(len(ids)), chosen)
@@ -163,6 +167,8 @@ def _folds_of_several(
         of_groups = np.zeros((len(names), labels.shape[1]), labels.dtype)
         np.maximum.at(of_groups, member, labels)
         return _folds_of_several(of_groups, folds, seed, None, classes)[member]
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+
     splitter = MultilabelStratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
     return assigned(splitter, labels, None, folds)
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from efficient_jax import augment
+from efficient_jax.data import progress_bar
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_batch, predict_rows, validate
 from efficient_jax.tasks import targets
@@ -36,7 +37,8 @@ def fit_head(stage: Stage, predict: Predict, variables: Tree, labels: Labels) ->
         extract = make_extract(stage.apply, augmentation, len(source.classes), devices)
         key = parallel.replicate(jax.random.fold_in(stage.key("views"), view), devices)
         batch = predict_batch(source.images.shape, len(ids), devices)
-        return extract_rows(extract, placed, examples, ids, key=key, batch=batch, devices=devices)
+        with progress_bar.waiting(f"{config.name}: computing features of {len(ids):,} images", run.console):
+            return extract_rows(extract, placed, examples, ids, key=key, batch=batch, devices=devices)
 
     without_head = {name: tree for name, tree in variables["params"].items() if name != "head"}
     network = checkpoint.fingerprint(variables | {"params": without_head})
@@ -58,9 +60,10 @@ def fit_head(stage: Stage, predict: Predict, variables: Tree, labels: Labels) ->
     all_features, all_labels = (np.concatenate(parts) for parts in zip(*views, strict=True))
     held = (unaugmented("validation"), targets(source, ids)) if len(ids) else None
     assert config.method.fit
-    choice = config.method.fit(
-        all_features, all_labels, run.plan.seed, held, data.task, len(views), **config.method_settings
-    )
+    with progress_bar.waiting(f"{config.name}: fitting the head", run.console):
+        choice = config.method.fit(
+            all_features, all_labels, run.plan.seed, held, data.task, len(views), **config.method_settings
+        )
     assert data.task.head
     figure = f", {100 * choice.score:.1f}% {data.task.head.score_name} on held-out images"
     score = "" if np.isnan(choice.score) else figure

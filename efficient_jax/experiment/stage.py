@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from efficient_jax import files, models
-from efficient_jax.experiment import initialise, results
+from efficient_jax.data import progress_bar
+from efficient_jax.experiment import compare, initialise, results
 from efficient_jax.experiment.fit import correct_head, fit_head
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_rows, validate
@@ -102,7 +103,8 @@ def _evaluated(stage: Stage, supervision: Supervision, predict: Predict, variabl
     config, data = stage.config, stage.run.data
     folder, split = stage.run.workdir / config.name, data.split
     validation, thresholds = validate(predict, ema, data, folder / predictions.FILES["validation"])
-    tested = predict_rows(predict, ema, data.images, split["test"], data.devices)
+    with progress_bar.waiting(f"{config.name}: predicting the test images", stage.run.console):
+        tested = predict_rows(predict, ema, data.images, split["test"], data.devices)
     learned = supervision.rows.get("labelled", () if config.batch else split["labelled"])
     return {
         "stage": config.name,
@@ -114,6 +116,7 @@ def _evaluated(stage: Stage, supervision: Supervision, predict: Predict, variabl
         "pseudo_labels": supervision.pseudo_labels,
         "validation": validation,
         **results.evaluate_stage(folder, data.source, split["test"], tested, thresholds),
+        "compared": compare.with_earlier(config, stage.run, tested, thresholds),
     }
 
 

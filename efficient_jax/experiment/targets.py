@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efficient_jax.data import sampling
+from efficient_jax.data import progress_bar, sampling
 from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import pseudo_label_store
@@ -77,16 +77,17 @@ def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.nd
     origin |= {"method": stage.method_name, "settings": settings, "seed": seed}
     probabilities = pseudo_label_store.read(folder, origin, ids)
     if probabilities is None:
-        predicted = [
-            predict_rows(
-                make_predict(apply, data.devices, data.task),
-                parallel.replicate(tree, data.devices),
-                data.images,
-                ids,
-                data.devices,
-            )
-            for apply, tree in zip(applies, variables, strict=True)
-        ]
+        with progress_bar.waiting(f"{stage.name}: predicting {len(ids):,} images", run.console):
+            predicted = [
+                predict_rows(
+                    make_predict(apply, data.devices, data.task),
+                    parallel.replicate(tree, data.devices),
+                    data.images,
+                    ids,
+                    data.devices,
+                )
+                for apply, tree in zip(applies, variables, strict=True)
+            ]
         probabilities = np.mean(predicted, axis=0)
     else:
         run.log(stage.name, f"predictions of {names} are those of {pseudo_label_store.TABLE}")

@@ -117,8 +117,9 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
     class_counts = counts(supervision.labels, run_data.split["labelled"], len(run_data.source.classes))
     teachers_placed, counts_placed = parallel.replicate((stage.teacher_variables, class_counts), devices)
     program = build_program(stage, variables)
+    stage.run.console.print(f"\n{config.name}: {stage.steps:,} steps; learning rates of its parameters:")
     for line in optimizer.table_lines(program.table):
-        stage.log(line)
+        stage.run.console.print(f"  {line}", soft_wrap=True)
     memory = method.memory(supervision.rows, len(images)) if method.memory else None
     other_data = {"label": supervision.labels, **run_data.source.objects}
     data = batches.resident(images) | parallel.replicate(other_data, devices)

@@ -18,9 +18,30 @@ Result = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
 PAIR_HEADERS = ["first", "second", "differ, %", "errors' correlation", "won", "lost", "p"]
 CLASS_HEADERS = ["class", "images", "answered", "recall, % [95% interval]", "precision, % [95% interval]", "F1, %"]
+MEANINGS = {
+    "balanced, %": "mean recall of the classes",
+    "NLL": "negative log-likelihood of the true labels, in nats; lower is better",
+    "ECE": "expected calibration error, the distance between confidence and accuracy; lower is better",
+    "ECE floor": "ECE to expect of a calibrated member with so many images",
+    "differ, %": "images with different predictions",
+    "errors' correlation": "1 if both err on the same images; the lower, the more a vote gains",
+    "won": "images that only the second classifies correctly",
+    "lost": "images that only the first classifies correctly",
+    "p": "probability of such a difference by chance (exact sign test, two-sided)",
+}
+"""Header -> what the figures under it mean, for those that need it."""
 SHOWN_CHANGES = 10
 NOTHING: Mapping[str, str] = MappingProxyType({})
 CLEAR = 0.05
+
+
+def legend(headers: Sequence[str]) -> str:
+    """Returns what the figures of a table mean, in one paragraph; "" where none needs it.
+
+    Args:
+        headers: of its columns.
+    """
+    return "; ".join(f"{header}: {MEANINGS[header]}" for header in headers if header in MEANINGS)
 
 
 def results(about: Mapping[str, Any], columns: Sequence[Column]) -> list[Result]:
@@ -34,12 +55,14 @@ def results(about: Mapping[str, Any], columns: Sequence[Column]) -> list[Result]
     scores = {short[name]: metrics for name, metrics in about["members"].items()}
     headers = ["member", "step, views", *tables.headers(columns, next(iter(scores.values())))]
     rows = [[name, _step_and_views(metrics), *tables.cells(columns, metrics)] for name, metrics in scores.items()]
-    sections: list[Result] = [(f"Members in {folder}:" if folder else "", headers, rows)]
+    sections: list[Result] = [(f"Test images, members in {folder}:" if folder else "Test images:", headers, rows)]
     sections += [(f"{name}: {described(m, short)}", [], []) for name, m in scores.items() if "members" in m]
     if tempered := [_tempered(name, metrics) for name, metrics in scores.items() if "temperature" in metrics]:
         sections.append(("Logits divided by the temperature fitted to validation images:", TEMPERED_HEADERS, tempered))
     if about.get("pairs"):
-        sections.append(("", PAIR_HEADERS, [_pair(row, short) for row in about["pairs"]]))
+        sections.append(
+            ("Pairs of members on the same images:", PAIR_HEADERS, [_pair(row, short) for row in about["pairs"]])
+        )
     if about.get("selection"):
         steps = ", ".join(f"{short[row['member']]} {100 * row['accuracy']:.2f}%" for row in about["selection"])
         sections.append((f"Greedy soft vote, accuracy on validation images after adding each member: {steps}", [], []))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from efficient_jax.commands import COMMANDS, flags
+from efficient_jax.commands import function_of, flags
 
 ROOT = Path(__file__).parents[2]
 TINY = "--config=configs/quickstart.py:tiny"
@@ -24,6 +24,9 @@ TINY = "--config=configs/quickstart.py:tiny"
 FORKS = """
 import json, os, runpy, signal, sys, warnings
 import launch
+from efficient_jax.commands import function_of, flags, function_of, help
+for command in COMMANDS:
+    function_of(command)
 warnings.filterwarnings("ignore", "os.fork")
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait
 for line in sys.stdin:
@@ -120,7 +123,7 @@ def call(*arguments: str) -> None:
     named = bool(arguments) and not arguments[0].startswith("-")
     command, rest = (arguments[0], arguments[1:]) if named else ("train", arguments)
     parsed = flags.parse(command, [*rest])
-    COMMANDS[command](**parsed)
+    function_of(command)(**parsed)
 
 
 WITHOUT_NETWORK = """

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from efficient_jax import augment
-from efficient_jax.commands.explore import MEASURED_IMAGES, explore, held_out, sentences
+from efficient_jax.commands.explore import MEASURED_IMAGES, explore, held_out, sentences, summary
 from efficient_jax.commands.files import load_config
 from efficient_jax.data import label_errors
 from efficient_jax.errors import UserError
@@ -175,3 +175,9 @@ def test_members_with_several_labels_are_refused(tmp_path):
     tiny_run.begin(tmp_path / "r", config, *load_data(plan(config)))
     with pytest.raises(UserError, match=r"^--members: .* predicts several labels for each image"):
         run_here(tmp_path / "page", members=str(tmp_path / "r" / "s"))
+
+
+def test_the_terminal_names_the_class_that_loses_most():
+    right = np.array([[1, 1, 1, 1], [1, 1, 0, 1], [1, 1, 0, 0]], bool)
+    measured = class_bias.Accuracies(("none", "weak", "strong"), right, np.array([0, 0, 1, 1]))
+    assert summary("flip", measured, ("a", "b")) == ["flip", "75.0", "50.0", "-50.0", "b, 100.0"]

@@ -49,7 +49,10 @@ def test_a_finished_run_is_only_shown(copied, capsys):
     workdir = copied
     before = {p: p.stat().st_mtime_ns for p in workdir.rglob("checkpoints/*")}
     call("train", TINY, f"--workdir={workdir}")
-    assert capsys.readouterr().out.count("finished before") == 5
+    out = capsys.readouterr().out
+    assert out.count("finished before") == 5
+    assert "they are not read again" in out
+    assert "Each stage against its teacher" in out
     assert before == {p: p.stat().st_mtime_ns for p in workdir.rglob("checkpoints/*")}
 
 
