@@ -181,7 +181,13 @@ def _changed(members: Sequence[Member], run: Run | None) -> list[dict[str, Any]]
     ids, labels = np.sort(tests[0].ids), tests[0].labels[np.argsort(tests[0].ids)]
     rows = []
     for i in range(1, len(members)):
-        won, lost, _ = change(answers[i - 1], answers[i], labels)
-        changed = evaluation.changes(run.source.images, {"won": ids[won], "lost": ids[lost]})
-        rows.append({"first": members[i - 1].name, "second": members[i].name} | changed)
+        before, after = answers[i - 1], answers[i]
+        won, lost, _ = change(before, after, labels)
+        shown = {
+            kind: evaluation.changes(
+                run.source.images, ids[which], labels[which], before[which], after[which], tests[0].classes
+            )
+            for kind, which in (("won", won), ("lost", lost))
+        }
+        rows.append({"first": members[i - 1].name, "second": members[i].name} | shown)
     return rows

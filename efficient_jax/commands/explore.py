@@ -15,7 +15,7 @@ from efficient_jax import files
 from efficient_jax.commands.look import look
 from efficient_jax.data import cache, decode, label_errors
 from efficient_jax.data.dataset import Source, fingerprint
-from efficient_jax.errors import UserError, counted
+from efficient_jax.errors import UserError, class_name, counted
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.experiment.config import Plan, plan
 from efficient_jax.experiment.dataset import load_data, load_run
@@ -244,7 +244,7 @@ def sentences(losses: Sequence[class_bias.Loss], classes: Sequence[str]) -> list
     for loss in losses:
         lost, others = 100 * loss.lost / loss.n, 100 * loss.others_lost / loss.others_n
         class_losses.setdefault(f"{loss.operation}, {loss.step}", []).append(
-            f"{classes[loss.label]} ({lost:.0f}% of {loss.n}; the other classes {others:.0f}%)"
+            f"{class_name(classes[loss.label])} ({lost:.0f}% of {loss.n}; the other classes {others:.0f}%)"
         )
     return [
         f"{what}: significantly more predictions become wrong in {', '.join(parts)}."
@@ -261,4 +261,4 @@ def _shortcut_warning(applied: str, labels: list[int], probe: class_bias.Shortcu
 
 
 def _names(labels: list[int], classes: Sequence[str]) -> str:
-    return ", ".join(classes[label] for label in labels)
+    return ", ".join(class_name(classes[label]) for label in labels)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from efficient_jax.report import plots, template
+from efficient_jax.report import plots, site
 
 
 def write_page(path: pathlib.Path, rank: str, rows: Sequence[Mapping[str, Any]], images: np.ndarray) -> pathlib.Path:
@@ -23,4 +23,4 @@ def write_page(path: pathlib.Path, rank: str, rows: Sequence[Mapping[str, Any]],
         The path of the page.
     """
     pictures = [{**row, "picture": plots.single(image)} for row, image in zip(rows, images, strict=True)]
-    return template.write(path, "labelling.html", {"rank": rank, "pictures": pictures})
+    return site.write(path, "labelling.html", {"rank": rank, "pictures": pictures})

@@ -6,12 +6,27 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+from sklearn.metrics import average_precision_score
 
-from efficient_jax.report import plots, tables, template
+from efficient_jax.metrics.classification import per_class
+from efficient_jax.report import charts, plots, site, tables
 from efficient_jax.report.results import read_arrays, read_config, read_json, read_metrics, read_results
+from efficient_jax.report.summary import COMPARISON_HEADERS, accuracy_first, comparison_rows, headline
 
 PRINTED_CLASSES = 20  # a confusion matrix of more classes is drawn without numbers
 SHOWN_MISTAKES = 24
+LABEL_HEADERS = [
+    "label",
+    "F1, %",
+    "average precision, %",
+    "images",
+    "threshold",
+    "recall, % [95% interval]",
+    "precision, % [95% interval]",
+]
+WORDS = ["accuracy", "95% interval", "augmentation", "calibration error, ECE", "confusion matrix", "loss", "won, lost"]
+WORDS += ["negative log-likelihood, NLL", "p", "pseudo-label", "recall", "stage", "start", "step", "teacher"]
+SEVERAL_WORDS = ["all labels right", "average precision, mAP", "F1", "precision", "threshold"]
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -57,7 +72,7 @@ def facts(result: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, s
     return numbers
 
 
-def sheets(samples: dict[str, np.ndarray]) -> list[tuple[str, plots.Picture]]:
+def sheets(samples: dict[str, np.ndarray]) -> list[tuple[str, list[plots.Picture], bool]]:
     """Returns a contact sheet for each kind of training image that a stage has.
 
     Args:
@@ -65,23 +80,45 @@ def sheets(samples: dict[str, np.ndarray]) -> list[tuple[str, plots.Picture]]:
             of unlabelled images as "unlabelled_raw" and "unlabelled_augmented"; {} for none.
 
     Returns:
-        ("labelled" or "unlabelled", sheet).
+        ("labelled" or "unlabelled", columns of the sheet, whether augmentation changes the images).
     """
     kinds = [("labelled", "raw", "augmented"), ("unlabelled", "unlabelled_raw", "unlabelled_augmented")]
     return [
-        (kind, plots.contact_sheet(samples[raw], samples[augmented]))
+        (kind, *plots.contact_sheet(samples[raw], samples[augmented]))
         for kind, raw, augmented in kinds
         if raw in samples and augmented in samples and len(samples[raw])
     ]
 
 
-def leaks(arrays: dict[str, np.ndarray]) -> plots.Picture | None:
-    """Returns a sheet of held-out images, each above the training images that nearly equal it.
+def leaks(arrays: dict[str, np.ndarray]) -> list[plots.Picture]:
+    """Returns a column for each held-out image, above the training images that nearly equal it.
 
     Args:
         arrays: arrays of leaks.npz, "images" uint8 [n 1+m h w c] with the held-out one first; {} for none.
     """
-    return plots.contact_sheet(arrays["images"][:, 0], arrays["images"][:, 1:]) if arrays else None
+    return plots.contact_sheet(arrays["images"][:, 0], arrays["images"][:, 1:])[0] if arrays else []
+
+
+def label_rows(arrays: dict[str, np.ndarray], thresholds: Sequence[float], classes: Sequence[str]) -> list[list[str]]:
+    """Returns the cells under `LABEL_HEADERS` where each image has any number of labels.
+
+    Args:
+        arrays: arrays of predictions.npz: "label" [n k], 0 or 1, and "probabilities" [n k]; others give no rows.
+        thresholds: probability of each label from which on it is predicted; none: 0.5.
+        classes: name of each label.
+    """
+    if not arrays or arrays["label"].ndim != 2:
+        return []
+    true, probabilities = arrays["label"] == 1, arrays["probabilities"]
+    levels = list(thresholds) or [0.5] * true.shape[1]
+    counts = per_class(probabilities >= np.array(levels), true, classes[: true.shape[1]])
+    rows = []
+    for k, row in enumerate(counts):
+        precision = average_precision_score(true[:, k], probabilities[:, k]) if row["true"] else np.nan
+        right = [tables.accuracy({"correct": row["right"], "n": row[whole]}) for whole in ("true", "answered")]
+        f1, mean = tables.figure(row["f1"], ".1f", 100), tables.figure(precision, ".1f", 100)
+        rows.append([row["class"], f1, mean, f"{row['true']:,}", f"{levels[k]:.2f}", *right])
+    return rows
 
 
 def pseudo_labels(about: dict[str, Any]) -> dict[str, Any] | None:
@@ -137,7 +174,7 @@ def mistakes(arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
             "picture": plots.single(image),
             "true": str(true),
             "predicted": str(predicted),
-            "how": f"loss {value:.3f}" if how == "loss" else f"{100 * value:.1f}%",
+            "how": f"loss {value:.3f}" if how == "loss" else f"probability {100 * value:.1f}%",
         }
         for image, true, predicted, value in zip(*columns, strict=True)
     ]
@@ -181,6 +218,7 @@ def stage_section(
         "classes": classes,
         "sheets": sheets(arrays["samples"]),
         "pseudo_labels": pseudo_labels(read_json(folder / "pseudo_labels.json")),
+        "labels": label_rows(predictions, result.get("thresholds") or (), classes),
         "confusion": confusion(predictions["label"], predictions["probabilities"].argmax(1), classes)
         if predictions and confusions
         else None,
@@ -203,25 +241,48 @@ def write_report(workdir: str | pathlib.Path, confusions: bool = True) -> pathli
     """
     workdir = pathlib.Path(workdir)
     config, run, results = read_config(workdir), read_json(workdir / "run.json"), read_results(workdir)
-    curves = {result["stage"]: read_metrics(workdir / result["stage"] / "metrics.jsonl") for result in results}
+    metrics = {result["stage"]: read_metrics(workdir / result["stage"] / "metrics.jsonl") for result in results}
     finished = [result for result in results if "test" in result]
+    headers = tables.stage_headers(results)
+    several = any(map(tables.has_several_labels, results))
     values = {
         "title": workdir.resolve().name,
         "workdir": str(workdir),
         "run": run,
         "config": flatten(config),
-        "headers": tables.stage_headers(results),
-        "rows": tables.stage_rows(results),
-        "curves": {
-            "Loss of the training batches, as augmented": plots.learning_curves(curves, "loss"),
-            "Accuracy on the training batches, as augmented": plots.learning_curves(curves, "accuracy"),
-        },
-        "agreement": tables.agreement_line([result for result in results if "test" in result]),
+        "headline": headline(finished),
+        "headers": accuracy_first(headers, headers),
+        "rows": [accuracy_first(row, headers) for row in tables.stage_rows(results)],
+        "results": results,
+        "comparison_headers": COMPARISON_HEADERS,
+        "comparisons": comparison_rows(workdir, results),
+        "curves": _curves(metrics, finished),
+        "validated": any(name.startswith("validation_") for columns in metrics.values() for name in columns),
+        "agreement": tables.agreement_line(finished),
         "leaks": {"said": run.get("data", {}).get("leaks", []), "sheet": leaks(read_arrays(workdir / "leaks.npz"))},
-        "stages": [stage_section(workdir / r["stage"], r, curves[r["stage"]], run, confusions) for r in results],
-        "last": finished[-1] if finished else None,
-        "several_labels": any(map(tables.has_several_labels, results)),
-        "accuracy": tables.accuracy,
+        "stages": [stage_section(workdir / r["stage"], r, metrics[r["stage"]], run, confusions) for r in results],
+        "several_labels": several,
+        "label_headers": LABEL_HEADERS,
         "percent": tables.percent,
+        "words": WORDS + SEVERAL_WORDS * several,
     }
-    return template.write(workdir / "report.html", "page.html", values)
+    return site.write(workdir / "report.html", "page.html", values)
+
+
+def _curves(
+    metrics: dict[str, dict[str, np.ndarray]], finished: Sequence[dict[str, Any]]
+) -> dict[str, dict[str, charts.Chart]]:
+    """Returns caption -> stage -> chart; captions without a chart are left out."""
+    accuracies = {r["stage"]: r["test"]["correct"] / max(r["test"]["n"], 1) for r in finished}
+    precisions = {
+        r["stage"]: r["test"]["mean_average_precision"] for r in finished if "mean_average_precision" in r["test"]
+    }
+    ious = {r["stage"]: r["test"]["mean_iou"] for r in finished if "mean_iou" in r["test"]}
+    right = "accuracy, %" if not precisions else "all labels right, %"
+    drawn = {
+        "Accuracy": charts.learning_curves(metrics, "accuracy", right, 100, accuracies),
+        "Mean average precision": charts.learning_curves(metrics, "mean_average_precision", "mAP, %", 100, precisions),
+        "Mean intersection over union": charts.learning_curves(metrics, "mean_iou", "mean IoU, %", 100, ious),
+        "Loss": charts.learning_curves(metrics, "loss", "loss", 1, {}),
+    }
+    return {caption: panels for caption, panels in drawn.items() if panels}
