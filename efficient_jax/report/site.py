@@ -84,7 +84,7 @@ def update(run: pathlib.Path) -> None:
     about = read_json(run / "run.json")
     finished = [result for result in results if "test" in result]
     made = {entry.name.partition(":")[0] for entry in entries}
-    program = about.get("command", "python launch.py train").split(" train")[0]
+    program = (about.get("command") or "python launch.py").split(" train")[0]
     values = {
         "title": run.resolve().name,
         "run": about,
