@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from sklearn.metrics import average_precision_score
 
+from efficient_jax.errors import class_name
 from efficient_jax.metrics.classification import per_class
 from efficient_jax.report import charts, plots, site, tables
 from efficient_jax.report.results import read_arrays, read_config, read_json, read_metrics, read_results
@@ -72,22 +73,37 @@ def facts(result: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, s
     return numbers
 
 
-def sheets(samples: dict[str, np.ndarray]) -> list[tuple[str, list[plots.Picture], bool]]:
+def sheets(
+    samples: dict[str, np.ndarray], classes: Sequence[str]
+) -> list[tuple[str, list[plots.Picture], list[str], bool]]:
     """Returns a contact sheet for each kind of training image that a stage has.
 
     Args:
-        samples: arrays of samples.npz: uint8 images "raw" [n h w c] and "augmented" [n versions h w c], and the same
-            of unlabelled images as "unlabelled_raw" and "unlabelled_augmented"; {} for none.
+        samples: arrays of samples.npz: uint8 images "raw" [n h w c] and "augmented" [n versions h w c], their "targets"
+            [n k], and the same of unlabelled images with "unlabelled_" before each name; {} for none.
+        classes: class names.
 
     Returns:
-        ("labelled" or "unlabelled", columns of the sheet, whether augmentation changes the images).
+        ("labelled" or "unlabelled", columns of the sheet, caption of each, whether augmentation changes the images).
     """
-    kinds = [("labelled", "raw", "augmented"), ("unlabelled", "unlabelled_raw", "unlabelled_augmented")]
-    return [
-        (kind, *plots.contact_sheet(samples[raw], samples[augmented]))
-        for kind, raw, augmented in kinds
-        if raw in samples and augmented in samples and len(samples[raw])
-    ]
+    sections = []
+    for kind, prefix in (("labelled", ""), ("unlabelled", "unlabelled_")):
+        raw, views = samples.get(f"{prefix}raw"), samples.get(f"{prefix}augmented")
+        if raw is None or views is None or not len(raw):
+            continue
+        columns, changed = plots.contact_sheet(raw, views)
+        targets = samples.get(f"{prefix}targets", np.zeros((len(raw), 0)))
+        captions = [_target(target, classes) for target in targets[: len(columns)]]
+        sections.append((kind, columns, captions, changed))
+    return sections
+
+
+def _target(target: Float[np.ndarray, " k"], classes: Sequence[str]) -> str:
+    """Returns the classes that an image is trained to have, "" for none; uncertain ones with their probability."""
+    certain = np.flatnonzero(target >= 0.5)
+    likely = certain if len(certain) else target.argsort()[::-1][: int(target.any())]
+    percents = [f" {100 * target[k]:.0f}%" if target[k] < 0.995 else "" for k in likely]
+    return ", ".join(f"{class_name(classes[k])}{percent}" for k, percent in zip(likely, percents, strict=True))
 
 
 def leaks(arrays: dict[str, np.ndarray]) -> list[plots.Picture]:
@@ -209,14 +225,19 @@ def stage_section(
     """
     kinds = ("samples", "predictions", "mistakes")
     arrays = {kind: read_arrays(folder / f"{kind}.npz") for kind in kinds}
-    widths = [content["probabilities"].shape[1] for content in arrays.values() if "probabilities" in content]
+    widths = [
+        content[name].shape[1]
+        for content in arrays.values()
+        for name in ("probabilities", "targets")
+        if name in content
+    ]
     classes = class_names(run, max(widths, default=0))
     predictions = arrays["predictions"]
     return {
         "name": result["stage"],
         "facts": facts(result, metrics),
         "classes": classes,
-        "sheets": sheets(arrays["samples"]),
+        "sheets": sheets(arrays["samples"], classes),
         "pseudo_labels": pseudo_labels(read_json(folder / "pseudo_labels.json")),
         "labels": label_rows(predictions, result.get("thresholds") or (), classes),
         "confusion": confusion(predictions["label"], predictions["probabilities"].argmax(1), classes)

@@ -242,6 +242,22 @@ def test_images_that_training_does_not_change_are_shown_once(workdir):
     assert dict(map(reversed, heights)) == {"teacher": "96", "student": str((8 + 2 + 8 + 1 + 8) * 12)}
 
 
+def test_a_training_image_has_its_class_or_what_the_teacher_says(workdir):
+    images = np.zeros((3, 8, 8, 1), np.uint8)
+    views, targets = images[:, None], np.array([[0, 1], [0.3, 0.7], [0, 0]])
+    unlabelled = {"unlabelled_raw": images, "unlabelled_augmented": views, "unlabelled_targets": targets}
+    run = json.loads((workdir / "run.json").read_text())
+    run["data"]["classes"] = ["ant", "bee"]
+    (workdir / "run.json").write_text(json.dumps(run))
+    np.savez(
+        workdir / "student" / "samples.npz", raw=images, augmented=views, targets=np.eye(2)[[0, 1, 0]], **unlabelled
+    )
+    text = write_report(workdir).read_text()
+    captions = re.findall(r"<figcaption>(.*)</figcaption></figure>", text.partition('id="stage-2"')[2])
+    shown = [caption for line in captions for caption in re.findall(r"(?:^|<figcaption>)([^<]*)", line)]
+    assert shown[:6] == ["ant", "bee", "ant", "bee", "bee 70%", ""]
+
+
 def test_classes_that_are_numbers_are_called_classes(workdir):
     run = json.loads((workdir / "run.json").read_text())
     run["data"]["classes"] = ["0", "1"]
