@@ -270,6 +270,7 @@ def write_report(workdir: str | pathlib.Path, confusions: bool = True) -> pathli
         "title": workdir.resolve().name,
         "workdir": str(workdir),
         "run": run,
+        "notes": run.get("data", {}).get("notes", []),
         "config": flatten(config),
         "headline": headline(finished),
         "headers": accuracy_first(headers, headers),

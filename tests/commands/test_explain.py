@@ -15,7 +15,7 @@ from tests.report.test_page import Page
 
 def shown(folder):
     text = (folder / "explain.html").read_text()
-    return text, re.findall(r'alt="([^"]+)"', text)
+    return text, re.findall(r'class="pixels"[^>]* alt="([^"]+)"', text)
 
 
 def test_mistakes_and_right_answers_are_on_the_page(teacher, tmp_path):

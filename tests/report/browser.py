@@ -5,10 +5,19 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WITH_PIPE = """
+import fcntl, os, sys
+copies = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for copy, wanted in zip(copies, (3, 4)):
+    os.dup2(copy, wanted)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Starts Chromium, which reads commands from descriptor 3 and writes answers to descriptor 4."""
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--hide-scrollbars")
 
 
@@ -24,8 +33,9 @@ class Browser:
         command_end, self._to = os.pipe()
         self._from, answer_end = os.pipe()
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        shell = f'exec "$@" 3<&{command_end} 4>&{answer_end}'  # Chromium reads descriptor 3 and writes descriptor 4
-        command = ["/bin/sh", "-c", shell, "sh", chromium, *FLAGS, f"--user-data-dir={self._profile.name}"]
+        ends = [str(command_end), str(answer_end)]
+        flags = [*FLAGS, f"--user-data-dir={self._profile.name}"]
+        command = [sys.executable, "-c", WITH_PIPE, *ends, chromium, *flags]
         self._process = subprocess.Popen(
             command, pass_fds=(command_end, answer_end), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -56,5 +56,5 @@ def test_versions_that_equal_the_image_are_left_out_and_equal_versions_are_one()
 
 
 def test_large_images_are_shrunk_and_small_ones_enlarged_by_a_whole_factor():
-    assert decoded(plots.single(np.zeros((300, 150, 3), np.uint8))).shape == (96, 48, 4)
+    assert decoded(plots.single(np.zeros((300, 150, 3), np.uint8))).shape[:2] == (96, 48)
     assert plots.single(np.zeros((28, 28, 1), np.uint8)).width == 84
