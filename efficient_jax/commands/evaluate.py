@@ -59,6 +59,7 @@ def evaluate(
             wbf (wbf:box_and_model) or the decay of soft_nms (soft_nms:linear).
         iou: IoU from which on boxes are the same object, 0 to below 1; empty: the default of `fuse`.
         out: folder for evaluation.html, evaluation.json, predictions.npz (of the last row) and the soup; empty: none.
+            The index of a run links to the page in a folder inside it, such as RUN/evaluation.
 
     Raises:
         UserError: a flag is wrong, or a member does not exist or does not fit the others.

@@ -59,7 +59,7 @@ def explore(
 
     Args:
         config: FILE or FILE:tiny.
-        workdir: folder for the page.
+        workdir: folder for the page; that of a run, whose index then links to it, or another.
         members: RUN or RUN/STAGE, separated by commas: also measures how operations change their accuracy, by class.
         control: a stage trained with the same augmentation for all classes, for comparison with members whose
             augmentation depends on the class.

@@ -94,7 +94,7 @@ def sheets(
         columns, changed = plots.contact_sheet(raw, views)
         targets = samples.get(f"{prefix}targets", np.zeros((len(raw), 0)))
         captions = [_target(target, classes) for target in targets[: len(columns)]]
-        sections.append((kind, columns, captions, changed))
+        sections.append((kind, columns, captions if any(captions) else [], changed))
     return sections
 
 
@@ -264,7 +264,7 @@ def write_report(workdir: str | pathlib.Path, confusions: bool = True) -> pathli
     config, run, results = read_config(workdir), read_json(workdir / "run.json"), read_results(workdir)
     metrics = {result["stage"]: read_metrics(workdir / result["stage"] / "metrics.jsonl") for result in results}
     finished = [result for result in results if "test" in result]
-    headers = tables.stage_headers(results)
+    headers, rows = _said(tables.stage_headers(results), tables.stage_rows(results))
     several = any(map(tables.has_several_labels, results))
     values = {
         "title": workdir.resolve().name,
@@ -274,7 +274,7 @@ def write_report(workdir: str | pathlib.Path, confusions: bool = True) -> pathli
         "config": flatten(config),
         "headline": headline(finished),
         "headers": accuracy_first(headers, headers),
-        "rows": [accuracy_first(row, headers) for row in tables.stage_rows(results)],
+        "rows": [accuracy_first(row, headers) for row in rows],
         "results": results,
         "comparison_headers": COMPARISON_HEADERS,
         "comparisons": comparison_rows(workdir, results),
@@ -289,6 +289,12 @@ def write_report(workdir: str | pathlib.Path, confusions: bool = True) -> pathli
         "words": WORDS + SEVERAL_WORDS * several,
     }
     return site.write(workdir / "report.html", "page.html", values)
+
+
+def _said(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Returns a table without the columns that hold nothing but dashes."""
+    kept = [i for i in range(len(headers)) if any(row[i] != "–" for row in rows)]
+    return [headers[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def _curves(
