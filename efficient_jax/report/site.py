@@ -6,6 +6,7 @@ A page that is written into the folder of a run, or into a folder directly insid
 
 import os
 import pathlib
+import urllib.parse
 from typing import Any, NamedTuple
 
 import jinja2
@@ -17,42 +18,52 @@ from efficient_jax.report.summary import COMPARISON_HEADERS, comparison_rows, he
 INDEX = "index.html"
 MENU = "<!-- menu -->"
 """Stands before and after the menu in every page; no other text can hold it, because values are escaped."""
-NOT_YET = {
-    "explore": (
-        "Data and augmentation",
-        "explore --from={run} --workdir={run}",
-        "what the data look like, and every augmentation",
+
+
+class Kind(NamedTuple):
+    """A kind of page."""
+
+    name: str  # in the menu
+    about: str  # what it shows
+    command: str  # arguments that make it
+
+
+KINDS = {
+    "report.html": Kind(
+        "Report",
+        "Results, learning curves, training images, mistakes and the config.",
+        "train --from={run} --workdir={run}",
     ),
-    "evaluate": ("Evaluation", "evaluate --members={run} --out={run}/evaluation", "accuracy by class and by image"),
-    "explain": ("Heat maps", "explain --members={run}", "where the network looks"),
-    "label": (
+    "explore.html": Kind(
+        "Data and augmentation",
+        "Classes, appearance, duplicates, and what each operation does to images.",
+        "explore --from={run} --workdir={run}",
+    ),
+    "evaluation.html": Kind(
+        "Evaluation",
+        "Networks and votes compared on test images: by class, by property, by image.",
+        "evaluate --members={run} --out={run}/evaluation",
+    ),
+    "explain.html": Kind(
+        "Heat maps", "Where the networks look, and whether the maps can be trusted.", "explain --members={run}"
+    ),
+    "_to_label.html": Kind(
         "To label next",
+        "The images whose labels would help most.",
         "predict --members={run} --images=FOLDER --rank=entropy --out={run}/new/predictions.csv",
-        "which new images are worth labelling",
     ),
 }
-"""Command -> (name of its page, its arguments, what the page shows)."""
+"""How the name of a file ends -> what kind of page it is."""
+ONE_CLASS = {"_to_label.html"}
+"""Kinds that need one class for each image."""
 
 
 class Entry(NamedTuple):
     """A page of a site."""
 
     name: str  # in the menu
-    about: str  # what it shows
+    kind: Kind
     path: pathlib.Path
-
-
-KINDS = {
-    "report.html": ("Report", "Results, learning curves, training images, mistakes and the config."),
-    "explore.html": (
-        "Data and augmentation",
-        "Classes, appearance, duplicates, and what each operation does to images.",
-    ),
-    "evaluation.html": ("Evaluation", "Members and votes compared on test images: by class, by property, by image."),
-    "explain.html": ("Heat maps", "Where the networks look, and whether the maps can be trusted."),
-    "_to_label.html": ("To label next", "The images whose labels would help most."),
-}
-"""How the name of a file ends -> (name in the menu, what the page shows)."""
 
 
 def write(path: pathlib.Path, template: str, values: dict[str, Any]) -> pathlib.Path:
@@ -83,8 +94,8 @@ def update(run: pathlib.Path) -> None:
     results = read_results(run)
     about = read_json(run / "run.json")
     finished = [result for result in results if "test" in result]
-    made = {entry.name.partition(":")[0] for entry in entries}
     program = (about.get("command") or "python launch.py").split(" train")[0]
+    one_class = about.get("data", {}).get("task", "classification") == "classification"
     values = {
         "title": run.resolve().name,
         "run": about,
@@ -94,9 +105,9 @@ def update(run: pathlib.Path) -> None:
         "comparisons": comparison_rows(run, results),
         "entries": [(entry, _link(entry.path, run)) for entry in entries],
         "missing": [
-            (name, f"{program} {arguments.format(run=run)}", shows)
-            for name, arguments, shows in NOT_YET.values()
-            if name not in made
+            (kind, f"{program} {kind.command.format(run=run)}")
+            for ending, kind in KINDS.items()
+            if kind not in {entry.kind for entry in entries} and (one_class or ending not in ONE_CLASS)
         ],
     }
     _replace(run / INDEX, _render("index.html", values))
@@ -115,11 +126,11 @@ def pages(run: pathlib.Path) -> list[Entry]:
     """
     files = [*sorted(run.glob("*.html")), *sorted(run.glob("*/*.html"))]
     entries = []
-    for ending, (name, about) in KINDS.items():
+    for ending, kind in KINDS.items():
         of_kind = [file for file in files if file.name.endswith(ending) and MENU in file.read_text(encoding="utf-8")]
         for file in of_kind:
             which = f": {file.relative_to(run).with_suffix('')}" if len(of_kind) > 1 else ""
-            entries.append(Entry(name + which, about, file))
+            entries.append(Entry(kind.name + which, kind, file))
     return entries
 
 
@@ -129,11 +140,7 @@ def _is_run(folder: pathlib.Path) -> bool:
 
 def _link(path: pathlib.Path, folder: pathlib.Path) -> str:
     """Returns the address of a file on a page in `folder`."""
-    return "/".join(map(_quoted, pathlib.Path(os.path.relpath(path, folder)).parts))
-
-
-def _quoted(part: str) -> str:
-    return "".join(f"%{ord(letter):02X}" if letter in "%?#:\\" else letter for letter in part)
+    return urllib.parse.quote(pathlib.Path(os.path.relpath(path, folder)).as_posix())
 
 
 def _render(template: str, values: dict[str, Any]) -> str:
