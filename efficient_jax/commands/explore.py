@@ -22,7 +22,7 @@ from efficient_jax.experiment.dataset import load_data, load_run
 from efficient_jax.experiment.stage_config import augment_blocks
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.explore import class_bias, preview
-from efficient_jax.report import bias, exploration, tables
+from efficient_jax.report import bias, exploration
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training.classifier import Classifier
 from efficient_jax.training.trained import stage_folder
@@ -84,9 +84,6 @@ def explore(
     source, split = load_data(checked, folder.parent / cache.FOLDER)
     data, table = look(checked, settings, source, split, _suspects(predictions, source))
     console.print(table)
-    biases = [_bias(member, controlling, key) for member in measured]
-    for each in biases:
-        _print_bias(each, console)
     page = exploration.write_page(
         folder,
         title=", ".join(settings["stages"]),
@@ -97,7 +94,7 @@ def explore(
         data=data,
         stages=_stages(checked, settings, source, split["labelled"], key),
         operations=preview.operations(_examples(source, split["labelled"], EXAMPLES), key),
-        members=biases,
+        members=[_bias(member, controlling, key) for member in measured],
     )
     console.print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
 
@@ -234,15 +231,6 @@ def _bias(member: Member, control: class_bias.Classify | None, key: jax.Array) -
         if control
         else "The operation itself may cause a rise: compare with --control=RUN/STAGE, trained with it on all classes.",
     }
-
-
-def _print_bias(section: Mapping[str, Any], console: Console) -> None:
-    """Prints what the page shows in detail of a member: accuracy under each operation, and warnings."""
-    console.print(f"\n{section['name']}: {section['images']}", soft_wrap=True)
-    operations = {operation["name"]: operation["rows"] for operation in section["operations"]}
-    console.print(tables.rich_table(bias.SUMMARY_HEADERS, bias.summary_rows(operations)))
-    for warning in section["warnings"] or ["No class loses significantly more accuracy than the others."]:
-        console.print(warning, soft_wrap=True)
 
 
 def sentences(losses: Sequence[class_bias.Loss], classes: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Table cells and a plot of class bias, as `explore.class_bias` measures it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,7 +10,6 @@ from efficient_jax.report import charts
 
 PRINTED = 20  # classes in a table, those that lose most accuracy
 
-SUMMARY_HEADERS = ["operation", "accuracy without, %", "at its strongest, %", "worst class then, %"]
 PROBE_HEADERS = ["applied", "trained with it", "before", "after", "control before", "control after", "excess, points"]
 
 
@@ -49,16 +48,6 @@ def rows(
         rates = [_rate(int(step[label]), int(n[label])) for step in right]
         cells.append([classes[label], *rates, f"{100 * slopes[label]:+.1f}"])
     return cells
-
-
-def summary_rows(operations: Mapping[str, Sequence[Sequence[str]]]) -> list[list[str]]:
-    """Returns the cells under `SUMMARY_HEADERS`, a row for each operation, those that cost most accuracy first.
-
-    Args:
-        operations: name -> its cells, as from `rows`.
-    """
-    cells = [[name, mean[1], mean[-2], worst[-2]] for name, (mean, worst, *_) in operations.items()]
-    return sorted(cells, key=lambda row: float(row[2]) - float(row[1]))
 
 
 def plot(

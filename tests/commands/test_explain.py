@@ -45,7 +45,7 @@ def test_chosen_images_and_folders(teacher, tmp_path):
     text, captions = shown(tmp_path)
     assert "&lt;b&gt;.png" in text
     assert len(captions) == 2
-    assert captions[1].startswith("predicted 2, ")  # the brightest of three classes
+    assert captions[1].startswith("predicted class 2, ")  # the brightest of three classes
 
 
 @pytest.mark.parametrize(

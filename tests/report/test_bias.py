@@ -27,12 +27,6 @@ def test_of_many_classes_those_are_printed_that_lose_most():
     assert [row[0] for row in rows[2:]] == [str(49 - i) for i in range(bias.PRINTED)]
 
 
-def test_the_operation_that_costs_most_comes_first():
-    harmless = bias.rows(RIGHT[[0, 0]], N, SLOPES, CLASSES)
-    cells = bias.summary_rows({"flip": harmless, "rotate": bias.rows(RIGHT, N, SLOPES, CLASSES)})
-    assert cells == [["rotate", "91.7", "73.3", "25.0 (beetle)"], ["flip", "91.7", "91.7", "75.0 (beetle)"]]
-
-
 def test_the_plot_names_the_worst_class_at_the_greatest_strength():
     shapes = bias.plot(("none", "much 1"), RIGHT, N, CLASSES).shapes
     assert [shape.label for shape in shapes if shape.label] == ["beetle", "mean of classes"]
