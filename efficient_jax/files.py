@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from efficient_jax import distributed
 
@@ -159,6 +158,8 @@ def metrics_log(folder: Path, first: int) -> Iterator[Callable[[int, Mapping[str
     if not distributed.is_first():
         yield lambda *_: None
         return
+    from tensorboardX import SummaryWriter  # takes 0.1 s, which only training needs
+
     path = folder / "metrics.jsonl"
     kept = [record for record in read_lines(path) if record["step"] <= first]
     write_text(path, "".join(json_text(record) + "\n" for record in kept))

@@ -12,8 +12,8 @@ import operator
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, Key, Shaped
-from scipy import special
 
 from efficient_jax.augment.erasing import paint, scaled
 from efficient_jax.augment.kernels import dtypes
@@ -240,7 +240,7 @@ def beta(drawn: Float[Array, " b"], alpha: float, name: str) -> Float[Array, " b
     """
     if alpha <= 0:
         raise UserError(f"{name}: alpha {alpha} is not positive; weights are drawn from Beta(alpha, alpha)")
-    table = jnp.asarray(special.betaincinv(alpha, alpha, np.arange(KNOTS + 1) / KNOTS), jnp.float32)
+    table = jnp.asarray(scipy.special.betaincinv(alpha, alpha, np.arange(KNOTS + 1) / KNOTS), jnp.float32)
     position = drawn * KNOTS
     index = position.astype(jnp.int32)
     below, above = (table.at[index + i].get(mode="promise_in_bounds") for i in (0, 1))

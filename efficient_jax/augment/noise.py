@@ -8,8 +8,8 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8, UInt32
-from scipy import special
 
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.errors import UserError
@@ -122,7 +122,7 @@ def hashed(counter: UInt32[Array, " ..."], seed: UInt32[Array, " 2"]) -> UInt32[
 
 def _normal_quantiles() -> np.ndarray:
     middle = (np.arange(2**_NORMAL_BITS) + 0.5) / 2**_NORMAL_BITS
-    quantiles: np.ndarray = np.round(_ONE * special.ndtri(middle)).astype(np.int16)
+    quantiles: np.ndarray = np.round(_ONE * scipy.special.ndtri(middle)).astype(np.int16)
     return quantiles
 
 
@@ -130,6 +130,6 @@ def _poisson_quantiles(photons: float) -> UInt8[np.ndarray, "256 n"]:
     """Returns the equally probable results of each level, in levels."""
     level = np.arange(256)
     most = np.ceil((level[:-1] + 0.5) * photons / 255) - 1  # the largest count that is rounded to this level
-    below = special.pdtr(most, level[:, None] * photons / 255)
+    below = scipy.special.pdtr(most, level[:, None] * photons / 255)
     middle = (np.arange(2**_POISSON_BITS) + 0.5) / 2**_POISSON_BITS
     return np.stack([np.searchsorted(row, middle) for row in below]).astype(np.uint8)

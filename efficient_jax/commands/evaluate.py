@@ -107,9 +107,11 @@ def evaluate(
     results = evaluation.results(about)
     for caption, headers, rows in results:
         if caption:
-            console.print(caption, soft_wrap=True)
+            console.print(f"\n{caption}" if rows else caption, style="bold" if rows else None, soft_wrap=not rows)
         if rows:  # soup and vote are the last two
             console.print(tables.rich_table(headers, rows if len(rows) <= LINES else [*rows[: LINES - 2], *rows[-2:]]))
+            if legend := evaluation.legend(headers):
+                console.print(legend)
         if len(rows) > LINES:
             console.print(
                 f"and {len(rows) - LINES} more rows before the last two; --out=DIR writes all of them", soft_wrap=True

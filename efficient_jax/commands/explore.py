@@ -13,7 +13,7 @@ from rich.console import Console
 
 from efficient_jax import files
 from efficient_jax.commands.look import look
-from efficient_jax.data import cache, decode, label_errors
+from efficient_jax.data import cache, decode, label_errors, progress_bar
 from efficient_jax.data.dataset import Source, fingerprint
 from efficient_jax.errors import UserError, class_name, counted
 from efficient_jax.evaluation import out_of_fold
@@ -22,7 +22,7 @@ from efficient_jax.experiment.dataset import load_data, load_run
 from efficient_jax.experiment.stage_config import augment_blocks
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.explore import class_bias, preview
-from efficient_jax.report import bias, exploration
+from efficient_jax.report import bias, exploration, tables
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training.classifier import Classifier
 from efficient_jax.training.trained import stage_folder
@@ -30,6 +30,7 @@ from efficient_jax.types import Augment
 
 IMAGES, VERSIONS = 10, 4  # of a stage's contact sheet
 EXAMPLES = 4  # of each operation; an even number, because mixing pairs neighbors
+SUMMARY_HEADERS = ["operation", "weakest, %", "strongest, %", "points", "loses most"]
 MEASURED_IMAGES = 2000  # of a member, at most
 
 
@@ -82,8 +83,19 @@ def explore(
         console.print(f"warning: {warning}", soft_wrap=True)
     key = jax.random.key(checked.seed)
     source, split = load_data(checked, folder.parent / cache.FOLDER)
-    data, table = look(checked, settings, source, split, _suspects(predictions, source))
+    with progress_bar.waiting("measuring the images", console):
+        data, table = look(checked, settings, source, split, _suspects(predictions, source))
+    console.print("\nThe data, and what it suggests", style="bold")
     console.print(table)
+    about_members = []
+    for member in measured:
+        with progress_bar.waiting(f"{member.name}: predicting images under every operation", console):
+            about_members.append(_bias(member, controlling, key))
+        _show_bias(about_members[-1], console)
+    with progress_bar.waiting("drawing the augmentation of every stage", console):
+        stages = _stages(checked, settings, source, split["labelled"], key)
+    with progress_bar.waiting("drawing every operation from weak to strong", console):
+        operations = preview.operations(_examples(source, split["labelled"], EXAMPLES), key)
     page = exploration.write_page(
         folder,
         title=", ".join(settings["stages"]),
@@ -92,9 +104,9 @@ def explore(
         + ", ".join(f"{len(ids):,} {name}" for name, ids in split.items()),
         warnings=checked.warnings,
         data=data,
-        stages=_stages(checked, settings, source, split["labelled"], key),
-        operations=preview.operations(_examples(source, split["labelled"], EXAMPLES), key),
-        members=[_bias(member, controlling, key) for member in measured],
+        stages=stages,
+        operations=operations,
+        members=about_members,
     )
     console.print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
 
@@ -208,6 +220,7 @@ def _bias(member: Member, control: class_bias.Classify | None, key: jax.Array) -
                 if probe[2].excess and probe[2].excess[1] > 0
             ),
         ],
+        "summary": [_summary(name, results, member.classes) for name, results in measured.items()],
         "tests": f"Warnings come from {tests} tests of a class against the others: among images that are predicted "
         "correctly without the operation, how many are wrong with it (Fisher's exact test with Holm's correction; 5% "
         "probability of any false alarm).",
@@ -231,6 +244,31 @@ def _bias(member: Member, control: class_bias.Classify | None, key: jax.Array) -
         if control
         else "The operation itself may cause a rise: compare with --control=RUN/STAGE, trained with it on all classes.",
     }
+
+
+def _summary(name: str, results: class_bias.Accuracies, classes: Sequence[str]) -> list[str]:
+    """Returns the cells under `SUMMARY_HEADERS` of an operation."""
+    accuracy = 100 * results.right.mean(1)
+    losses = 100 * (results.per_class()[0] - results.per_class()[-1])
+    worst = int(np.nanargmax(losses))
+    loses = f"{classes[worst]}, {losses[worst]:.1f}" if losses[worst] > 0 else "none"
+    return [name, f"{accuracy[1]:.1f}", f"{accuracy[-1]:.1f}", f"{accuracy[-1] - accuracy[0]:+.1f}", loses]
+
+
+def _show_bias(about: Mapping[str, Any], console: Console) -> None:
+    """Prints what the page says of a member: accuracy under each operation, warnings, and shortcuts."""
+    console.print(f"\n{about['name']} under augmentation of the images", style="bold")
+    console.print(about["images"])
+    console.print(tables.rich_table(SUMMARY_HEADERS, about["summary"]))
+    console.print(
+        "points: change by the strongest form; loses most: the class whose accuracy falls by the most points."
+    )
+    for warning in about["warnings"]:
+        console.print(f"warning: {warning}")
+    if about["probes"]:
+        console.print(f"\n{about['name']}: shortcuts", style="bold")
+        console.print(tables.rich_table(about["probe_headers"], about["probes"]))
+        console.print(about["control"])
 
 
 def sentences(losses: Sequence[class_bias.Loss], classes: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Loads the Python files that are given to a command: configs and sweeps."""
 
 import runpy
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,14 @@ from ml_collections import ConfigDict
 
 from efficient_jax.errors import UserError, nearest
 
-HOME = Path(__file__).parents[2]
-"""The folder that holds `launch.py` and `configs`."""
+CHECKOUT = Path(__file__).parents[2]
+"""The folder that holds `launch.py`, where the package is not installed from a wheel."""
+
+HOME = CHECKOUT if (CHECKOUT / "launch.py").is_file() else Path(sysconfig.get_path("data"), "share", "efficient_jax")
+"""The folder that holds `configs`: the checkout, or where a wheel puts them."""
+
+PROGRAM = "python launch.py" if HOME == CHECKOUT else "efficient-jax"
+"""What a user types before the name of a command."""
 
 
 def located(flag: str) -> str:

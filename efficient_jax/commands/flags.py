@@ -10,7 +10,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from efficient_jax import settings
-from efficient_jax.commands import COMMANDS
+from efficient_jax.commands import COMMANDS, function_of
 from efficient_jax.commands.files import load_config
 from efficient_jax.errors import UserError, nearest
 from efficient_jax.experiment.config_keys import allow
@@ -30,7 +30,7 @@ def parse(command: str, argv: list[str]) -> dict[str, Any]:
     """Returns the arguments that `argv` gives to a command's function.
 
     Args:
-        command: a name of `COMMANDS`.
+        command: one of `COMMANDS`.
         argv: the flags after the command.
 
     Raises:
@@ -38,6 +38,10 @@ def parse(command: str, argv: list[str]) -> dict[str, Any]:
     """
     parameters = parameters_of(command)
     argv = joined(argv)
+    if command == "train":
+        from efficient_jax.commands import images_flag  # loads what only --images needs
+
+        argv = joined(images_flag.rewritten(argv))
     values = flags.FlagValues()
     try:
         for name, parameter in parameters.items():
@@ -80,12 +84,13 @@ def parameters_of(command: str) -> dict[str, inspect.Parameter]:
     """Returns the parameters of a command's function by name.
 
     Args:
-        command: a name of `COMMANDS`.
+        command: one of `COMMANDS`.
 
     Raises:
         UserError: there is no such command.
     """
-    return dict(inspect.signature(settings.choose(command, COMMANDS, "command")).parameters)
+    settings.choose(command, dict.fromkeys(COMMANDS), "command")
+    return dict(inspect.signature(function_of(command)).parameters)
 
 
 def config_flag(argv: list[str], parameter: inspect.Parameter) -> str:

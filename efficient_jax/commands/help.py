@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from efficient_jax import settings
-from efficient_jax.commands import COMMANDS, flags
+from efficient_jax.commands import flags, function_of
+from efficient_jax.commands.command_line import HELP
+from efficient_jax.commands.files import PROGRAM
 from efficient_jax.experiment.config_keys import keys_of
 
-HELP = ("--help", "-h", "--h")
 Row = tuple[str, ...]
 
 
@@ -19,7 +20,7 @@ def print_help(command: str, argv: list[str]) -> None:
     """Prints the flags of a command and the keys of its config: values or defaults, and what they mean.
 
     Args:
-        command: a name of `COMMANDS`.
+        command: one of `COMMANDS`.
         argv: the flags after the command; the keys of `--config` are shown with the overrides applied.
 
     Raises:
@@ -27,9 +28,9 @@ def print_help(command: str, argv: list[str]) -> None:
     """
     parameters = flags.parameters_of(command)
     argv = flags.joined([argument for argument in argv if argument not in HELP])
-    function, console = COMMANDS[command], Console(markup=False, highlight=False)
+    function, console = function_of(command), Console(markup=False, highlight=False)
     about = inspect.cleandoc(function.__doc__ or "").split("\n\nArgs:")[0]
-    console.print(f"python launch.py {command} [--flag=value ...]\n\n{about}\n")
+    console.print(f"{PROGRAM} {command} [--flag=value ...]\n\n{about}\n")
     meanings = settings.meanings(function)
     rows: list[Row] = [(f"--{name}", _shown(p.default), meanings.get(name, "")) for name, p in parameters.items()]
     console.print(_table(("flag", "default", "meaning"), rows))

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from efficient_jax import files
-from efficient_jax.commands.files import load_config, run_file
+from efficient_jax.commands.files import PROGRAM, load_config, run_file
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.experiment.config_keys import allow, departures
@@ -63,7 +63,7 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
         sweep_figure.write_figure(path.with_suffix(".svg"), records)
         about = (module["__doc__"] or "").strip()
         commands = "\n".join(
-            shlex.join(["python", "launch.py", *arguments])
+            f"{PROGRAM} {shlex.join(arguments)}"
             for trial in trials
             if trial["id"] in done
             for arguments in _commands(module, trial["overrides"], Path("runs") / trial["id"])

@@ -2,6 +2,7 @@
 
 import datetime
 import functools
+import json
 import subprocess
 import sys
 from importlib import metadata
@@ -13,6 +14,7 @@ from rich import get_console
 from rich.console import Console
 
 from efficient_jax import files
+from efficient_jax.commands.files import CHECKOUT, HOME
 from efficient_jax.data.dataset import Source, fingerprint
 from efficient_jax.distributed import is_first, join, wait
 from efficient_jax.experiment.config import plan
@@ -22,16 +24,20 @@ from efficient_jax.experiment.results import keep_leaks
 from efficient_jax.experiment.run import Run, prepare
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.workdir import check_data, claimed, keep_split
-from efficient_jax.report import page, tables
+from efficient_jax.report import tables
+from efficient_jax.report.results import read_results
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import stopping
 
+PARTS = ("labelled", "unlabelled", "generated", "validation", "test")
 PACKAGES = ("efficient_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
 def train(
     config: ConfigDict = "configs/quickstart.py",
     workdir: str = "runs/quickstart",
+    images: str = "",
+    labels: str = "",
     processes: str = "",
     process: int = 0,
     coordinator: str = "",
@@ -43,6 +49,8 @@ def train(
     Args:
         config: FILE or FILE:tiny, the same stages in two steps each.
         workdir: folder of the run; the same command resumes it.
+        images: FOLDER with a folder of images for each class, and "unlabelled" for others: chooses the config by them.
+        labels: table (.csv) of the classes of the images in `images`, where these are not in a folder for each class.
         processes: number of processes that train together; "auto": as set by Slurm, Open MPI, Kubernetes or a TPU pod;
             empty: this one alone.
         process: index of this process, from 0.
@@ -51,6 +59,7 @@ def train(
     Raises:
         UserError: the config, its data or a flag is wrong, or the folder belongs to another experiment.
     """
+    del images, labels  # `commands.images_flag` has replaced them by a config
     if processes:
         join(processes, process, coordinator)
     console = Console(markup=False, highlight=False, quiet=not is_first())
@@ -60,6 +69,9 @@ def train(
     folder = Path(workdir)
     say = functools.partial(console.print, soft_wrap=True)
     with claimed(folder, settings), stopping.listening(say) as stop:
+        if _is_finished(folder, settings):
+            _show(folder, console)
+            return
         run = prepare(checked, folder, console)
         dry_run(run)
         about = _about(run, settings)
@@ -83,15 +95,49 @@ def train(
             console.print(f"warning: {leak}; compare the images in the report", soft_wrap=True)
         for warning in (*checked.warnings, *trained_before(checked, run.source, run.split)):
             console.print(f"warning: {warning}", soft_wrap=True)
-        results = []
         for stage in run.stages:
             stop.check(f"before stage {stage.name!r}")
             if (folder / stage.name / "result.json").exists():
                 console.print(f"{stage.name}: finished before")
-            results.append(run_stage(stage, run, stop))
+            run_stage(stage, run, stop)
         if is_first():
-            console.print(tables.stage_table(results))
-            console.print(f"report: {page.write_report(folder, TASKS[run.source.task].one_class)}", soft_wrap=True)
+            _show_results(folder, console)
+
+
+def _is_finished(folder: Path, config: dict[str, Any]) -> bool:
+    """Returns whether every stage of exactly this config is finished, so that nothing has to be read or checked."""
+    needed = ["config.json", "run.json", *(f"{stage}/result.json" for stage in config["stages"])]
+    return all((folder / name).exists() for name in needed) and files.read_json(folder / "config.json") == json.loads(
+        files.json_text(config)
+    )
+
+
+def _show(folder: Path, console: Console) -> None:
+    """Shows a finished run."""
+    about = files.read_json(folder / "run.json")["data"]
+    names = ", ".join(f"{about[part]} {part}" for part in PARTS if about.get(part))
+    console.print(f"{folder}: {names} images; they are not read again")
+    for result in read_results(folder):
+        console.print(f"{result['stage']}: finished before")
+    if is_first():
+        _show_results(folder, console)
+
+
+def _show_results(folder: Path, console: Console) -> None:
+    """Shows the results of a run, and writes its report."""
+    results = read_results(folder)
+    console.print("\nTest images", style="bold")
+    console.print(tables.stage_table(results))
+    if tables.best(results) is not None:
+        console.print(tables.BEST_LEGEND)
+    if paired := tables.paired_rows(results):
+        console.print("\nEach stage against its teacher and its start, on the same test images", style="bold")
+        console.print(tables.rich_table(tables.PAIRED_HEADERS, paired))
+        console.print(tables.PAIRED_LEGEND)
+    from efficient_jax.report import page  # loads matplotlib, after the table is shown
+
+    one_class = TASKS[files.read_json(folder / "run.json")["data"]["task"]].one_class
+    console.print(f"\nreport: {page.write_report(folder, one_class)}", soft_wrap=True)
 
 
 def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
@@ -136,5 +182,7 @@ def _read(run: Run) -> Source:
 
 def _git(*arguments: str) -> bytes:
     """Returns the output of git in the checkout of this code; empty if it is not one."""
-    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parents[2], capture_output=True, check=False)
+    if HOME != CHECKOUT:  # a virtual environment may lie in somebody else's repository
+        return b""
+    done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, check=False)
     return done.stdout if done.returncode == 0 else b""

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 Features = Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n d"]]
@@ -84,6 +83,8 @@ def nearest_agree(
         labels: int [n], class indices.
         moved: float [n d], of the same images, transformed or not.
     """
+    from sklearn.neighbors import NearestNeighbors  # takes 0.5 s, so only where it is needed
+
     with threadpool_limits(THREADS):
         _, nearest = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(features).kneighbors(moved)
     others = np.where(nearest[:, 0] == np.arange(len(labels)), nearest[:, 1], nearest[:, 0])

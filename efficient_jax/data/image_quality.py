@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float, UInt8
-from scipy import ndimage
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 CHUNK_PIXELS = 2**21  # pixels per task of a thread, so that it needs little memory
@@ -97,7 +97,9 @@ def edge_width(levels: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
     Returns: float [n], in pixels: about 0.4 where edges are as sharp as pixels allow, NaN where there are none.
     """
     before = sharpness(levels)
-    left = sharpness(ndimage.gaussian_filter(levels, (0, 1, 1), mode="nearest")) / np.where(before > 0, before, np.nan)
+    left = sharpness(scipy.ndimage.gaussian_filter(levels, (0, 1, 1), mode="nearest")) / np.where(
+        before > 0, before, np.nan
+    )
     share = np.minimum(left, 0.99) ** (2 / 3)  # s^2 / (s^2 + 1)
     return np.sqrt(share / (1 - share))
 

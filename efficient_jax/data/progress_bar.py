@@ -1,11 +1,14 @@
-"""A progress bar for work that may take long."""
+"""A progress bar for work that may take long, and the elapsed time of work whose length is not known."""
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich import get_console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
 AFTER = 2.0  # seconds before the bar appears
@@ -39,3 +42,33 @@ def watched(parts: Iterable[T], what: str, each: int, total: int) -> Iterator[T]
     finally:
         if console.is_terminal:
             bar.stop()
+
+
+@contextlib.contextmanager
+def waiting(what: str, console: Console | None = None) -> Iterator[None]:
+    """Within, shows the elapsed time of work that cannot say how far it is: a spinner, or a line every 10 seconds.
+
+    Args:
+        what: what is being done, such as "student: compiling".
+        console: where it is shown; None: rich's own.
+    """
+    console, done, started = console or get_console(), threading.Event(), time.perf_counter()
+
+    def show() -> None:
+        if not console.is_terminal:
+            while not done.wait(LINE_EVERY):
+                seconds = time.perf_counter() - started
+                console.print(f"{what}, {seconds:.0f} s", markup=False, highlight=False, soft_wrap=True)
+        elif not done.wait(AFTER):
+            with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
+                task = bar.add_task("", total=None)
+                while not done.wait(0.2):
+                    bar.update(task, description=f"{what}, {time.perf_counter() - started:.0f} s")
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

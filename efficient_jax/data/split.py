@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStratifiedShuffleSplit
 from jaxtyping import Int
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from efficient_jax.errors import UserError, counted, few
 
@@ -177,8 +175,13 @@ def folds_of(
     multi_label = labels.ndim == 2 and stratify
     splitter: Any
     if groups is not None:
+        from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
         splitter = (StratifiedGroupKFold if stratify else GroupKFold)(folds, shuffle=True, random_state=seed)
     else:
+        from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+        from sklearn.model_selection import KFold, StratifiedKFold
+
         kind = MultilabelStratifiedKFold if multi_label else StratifiedKFold if stratify else KFold
         splitter = kind(n_splits=folds, shuffle=True, random_state=seed)
     fold_of = np.empty(len(labels), np.int32)
@@ -299,6 +302,8 @@ def _stratified(ids: np.ndarray, labels: np.ndarray, size: int, seed: int, where
     """Returns (the other indices, `size` of `ids` with the same shares of classes)."""
     if size == 0:
         return ids, ids[:0]
+    from sklearn.model_selection import train_test_split  # takes 0.5 s, so only where it is needed
+
     try:
         if labels.ndim == 2:
             return _stratified_of_several(ids, labels[ids], size, seed)
@@ -317,6 +322,8 @@ def _stratified_of_several(ids: np.ndarray, labels: np.ndarray, size: int, seed:
     With many labels that makes parts a few per cent too large or too small, whose shares are hardly better than chance.
     So images are then moved one by one that lower chi-squared the most, until none does.
     """
+    from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
+
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
     ((_, chosen),) = splitter.split(ids, labels)
     part = np.isin(np.arange(len(ids)), chosen)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Int, Shaped
-from scipy import stats
 
 from efficient_jax.data import image_quality
 from efficient_jax.data.dataset import Source
@@ -66,14 +66,14 @@ def slices(right: Bool[np.ndarray, " n"], properties: Mapping[str, Shaped[np.nda
         if x.dtype == bool:
             groups = [(False, ~x), (True, x)]
             table = [[int((correct & mask).sum()), int((~correct & mask).sum())] for _, mask in groups]
-            p_values.append(stats.fisher_exact(table)[1])
+            p_values.append(scipy.stats.fisher_exact(table)[1])
         else:
             edges = np.unique(np.quantile(x, np.linspace(0, 1, PARTS + 1)[1:-1]))
             part = np.searchsorted(edges, x, side="left")
             masks = [part == k for k in range(len(edges) + 1) if (part == k).any()]
             groups = [([float(x[mask].min()), float(x[mask].max())], mask) for mask in masks]
             both = correct.any() and not correct.all()
-            p_values.append(stats.mannwhitneyu(x[correct], x[~correct]).pvalue if both else 1.0)
+            p_values.append(scipy.stats.mannwhitneyu(x[correct], x[~correct]).pvalue if both else 1.0)
         parts = [
             {"values": values, "correct": int(correct[mask].sum()), "n": int(mask.sum())} for values, mask in groups
         ]

@@ -120,12 +120,13 @@ def _blocks(config: Mapping[str, Any]) -> Iterator[Block]:
     yield _named(("data", "source"), data.get("source", EMPTY), SOURCES)
     yield _block(("data", "generated"), generated.settings)
     stages = [name for name, block in config.items() if isinstance(block, Mapping) and name != "data"]
+    task = _likely_task(data.get("source", EMPTY))
     order = {name: i for i, name in enumerate(config.get("stages", ()))}
     for name in sorted(stages, key=lambda name: order.get(name, len(order))):
-        yield from _stage_blocks(name, config[name])
+        yield from _stage_blocks(name, config[name], task)
 
 
-def _stage_blocks(name: str, stage: Mapping[str, Any]) -> Iterator[Block]:
+def _stage_blocks(name: str, stage: Mapping[str, Any], task: str) -> Iterator[Block]:
     inner = ("model", "method", "batch", "augment", "strong_augment", "optim", "pseudo_labels")
     yield _block((name,), stage_config.stage, leaves_out=inner)
     yield _named((name, "model"), stage.get("model", EMPTY), models.MODELS, models.SUPPLIED)
@@ -136,18 +137,24 @@ def _stage_blocks(name: str, stage: Mapping[str, Any]) -> Iterator[Block]:
         yield _block((name, "batch"), stage_config.batch_sizes)
         yield from _optimizer_blocks((name, "optim"), stage.get("optim", EMPTY))
     if method and method.pseudo_labels:
-        yield _pseudo_label_block((name, "pseudo_labels"))
+        yield _pseudo_label_block((name, "pseudo_labels"), task)
     yield from _augment_blocks((name, "augment"), stage.get("augment", EMPTY))
     if method and method.needs("strong_augment"):
         yield from _augment_blocks((name, "strong_augment"), stage.get("strong_augment", EMPTY))
 
 
-def _pseudo_label_block(path: Path) -> Block:
-    """Returns the settings of every task's pseudo-labels: the task is not known before the data is."""
+def _likely_task(source: Mapping[str, Any]) -> str:
+    """Returns the task that the settings of a source say; of an .npz file only the file does."""
+    coco = source.get("name") == "coco" and source.get("task", "multi_label") == "multi_label"
+    return "multi_label" if coco or source.get("labels") or source.get("separator") else "classification"
+
+
+def _pseudo_label_block(path: Path, task: str) -> Block:
+    """Returns the settings of every task's pseudo-labels: the task is not certain before the data is read."""
     merged = Block(path, {}, {})
-    for task in TASKS.values():  # of settings that several tasks have, the first one's
-        if task.pseudo_labels:
-            block = _block(path, task.pseudo_labels)
+    for one in (TASKS[task], *TASKS.values()):  # of settings that several tasks have, the first one's
+        if one.pseudo_labels:
+            block = _block(path, one.pseudo_labels)
             merged = Block(path, {**block.parameters, **merged.parameters}, {**block.meanings, **merged.meanings})
     return merged
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from efficient_jax import models
-from efficient_jax.data import objects
+from efficient_jax.data import objects, progress_bar
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import initialise
 from efficient_jax.experiment.opened_stage import Stage
@@ -32,7 +32,8 @@ def dry_run(run: Run) -> None:
     """
     shapes: dict[str, Tree] = {}
     for config in run.stages:
-        shapes[config.name] = _traced(Stage.open(config, run, shapes), shapes)
+        with progress_bar.waiting(f"{config.name}: checking its settings", run.console):
+            shapes[config.name] = _traced(Stage.open(config, run, shapes), shapes)
 
 
 def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:

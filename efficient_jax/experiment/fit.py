@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from efficient_jax import augment
+from efficient_jax.data import progress_bar
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_batch, predict_rows, validate
 from efficient_jax.methods.linear_head import Choice
@@ -43,7 +44,8 @@ def fit_head(
     def features(ids: np.ndarray, augmentation: Augment, view: int) -> tuple[np.ndarray, np.ndarray]:
         extract = make_extract(stage.apply, augmentation, len(run.source.classes), run.devices)
         key = parallel.replicate(jax.random.fold_in(stage.key("views"), view), run.devices)
-        return extract_rows(extract, placed, data, ids, key=key, batch=predict_batch(run, ids), devices=run.devices)
+        with progress_bar.waiting(f"{config.name}: computing features of {len(ids):,} images", run.console):
+            return extract_rows(extract, placed, data, ids, key=key, batch=predict_batch(run, ids), devices=run.devices)
 
     without_head = {name: tree for name, tree in variables["params"].items() if name != "head"}
     network = checkpoint.fingerprint(variables | {"params": without_head})
@@ -62,7 +64,8 @@ def fit_head(
     all_features, all_labels = (np.concatenate(parts) for parts in zip(*views, strict=True))
     held = (unaugmented("validation"), targets(run.source, ids)) if len(ids) else None
     task = TASKS[run.source.task]
-    choice = fit(all_features, all_labels, run.seed, held, task, len(views), **config.method_settings)
+    with progress_bar.waiting(f"{config.name}: fitting the head", run.console):
+        choice = fit(all_features, all_labels, run.seed, held, task, len(views), **config.method_settings)
     assert task.head
     score = "" if np.isnan(choice.score) else f", {100 * choice.score:.1f}% {task.head.score_name} on held-out images"
     if np.isnan(choice.score) and config.method_settings.get("head") == "ridge":

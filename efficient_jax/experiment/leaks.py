@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efficient_jax import files
-from efficient_jax.data import dataset, generated, identity, leakage
+from efficient_jax.data import dataset, generated, identity, leakage, progress_bar
 from efficient_jax.errors import UserError, counted, few
 from efficient_jax.experiment import split_table
 from efficient_jax.experiment.config import Plan
@@ -42,7 +42,8 @@ def leaks(source: dataset.Source, split: Mapping[str, np.ndarray]) -> list[Leak]
     learned = np.concatenate([split[name] for name in ("labelled", "generated") if name in split])
     learned_name = "labelled or generated" if "generated" in split else "labelled"
     for held_out, other_name, others in (("test", "other", rest), ("validation", learned_name, learned)):
-        near = alike(images, split[held_out], others)
+        with progress_bar.waiting(f"comparing {held_out} images with the {other_name} ones"):
+            near = alike(images, split[held_out], others)
         if len(near.pairs):
             count = len(np.unique(near.pairs[:, 0]))
             what = counted(count, f"{held_out} image nearly equals", f"{held_out} images nearly equal")

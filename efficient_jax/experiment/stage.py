@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from efficient_jax import files, models
-from efficient_jax.experiment import initialise, results
+from efficient_jax.data import progress_bar
+from efficient_jax.experiment import compare, initialise, results
 from efficient_jax.experiment.fit import correct_head, fit_head
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_rows, validate
@@ -103,7 +104,8 @@ def _judged(stage: Stage, supervision: Supervision, predict: Predict, variables:
     config, run = stage.config, stage.run
     folder = run.workdir / config.name
     validation, thresholds = validate(predict, ema, run, folder / predictions.FILES["validation"])
-    tested = predict_rows(predict, ema, run.split["test"], run)
+    with progress_bar.waiting(f"{config.name}: predicting the test images", run.console):
+        tested = predict_rows(predict, ema, run.split["test"], run)
     learned = supervision.rows.get("labelled", () if config.batch else run.split["labelled"])
     return {
         "stage": config.name,
@@ -115,6 +117,7 @@ def _judged(stage: Stage, supervision: Supervision, predict: Predict, variables:
         "pseudo_labels": supervision.pseudo_labels,
         "validation": validation,
         **results.evaluate_stage(folder, run.source, run.split["test"], tested, thresholds),
+        "compared": compare.with_earlier(config, run, tested, thresholds),
     }
 
 

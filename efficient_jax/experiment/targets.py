@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efficient_jax.data import sampling
+from efficient_jax.data import progress_bar, sampling
 from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import pseudo_label_store
@@ -77,15 +77,16 @@ def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.nd
     asked |= {"method": stage.method_name, "settings": settings, "seed": run.seed}
     probabilities = pseudo_label_store.read(folder, asked, ids)
     if probabilities is None:
-        predicted = [
-            predict_rows(
-                make_predict(apply, run.devices, TASKS[source.task]),
-                parallel.replicate(tree, run.devices),
-                ids,
-                run,
-            )
-            for apply, tree in zip(applies, variables, strict=True)
-        ]
+        with progress_bar.waiting(f"{stage.name}: predicting {len(ids):,} images", run.console):
+            predicted = [
+                predict_rows(
+                    make_predict(apply, run.devices, TASKS[source.task]),
+                    parallel.replicate(tree, run.devices),
+                    ids,
+                    run,
+                )
+                for apply, tree in zip(applies, variables, strict=True)
+            ]
         probabilities = np.mean(predicted, axis=0)
     else:
         run.console.print(f"{stage.name}: predictions of {names} are those of {pseudo_label_store.TABLE}")

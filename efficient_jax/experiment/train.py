@@ -119,8 +119,9 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
     class_counts = counts(supervision.labels, run.split["labelled"], len(run.source.classes))
     teachers_placed, counts_placed = parallel.replicate((stage.teacher_variables, class_counts), run.devices)
     program = build_program(stage, variables)
+    run.console.print(f"\n{config.name}: {stage.steps:,} steps; learning rates of its parameters:")
     for line in optimizer.table_lines(program.table):
-        run.console.print(f"{config.name}: {line}", soft_wrap=True)
+        run.console.print(f"  {line}", soft_wrap=True)
     memory = method.memory(supervision.rows, len(run.images)) if method.memory else None
     other_data = {"label": supervision.labels, **run.source.objects}
     data = batches.resident(run.images) | parallel.replicate(other_data, run.devices)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Bool, Float, Shaped
-from scipy import stats
 
 from efficient_jax.types import Tree
 
@@ -39,7 +39,7 @@ def rank_correlations(a: Float[np.ndarray, "b h w"], b: Float[np.ndarray, "b h w
     Returns:
         -1..1 for each image; NaN where one of its maps is constant.
     """
-    ranks = [stats.rankdata(np.asarray(maps).reshape(len(maps), -1), axis=1) for maps in (a, b)]
+    ranks = [scipy.stats.rankdata(np.asarray(maps).reshape(len(maps), -1), axis=1) for maps in (a, b)]
     x, y = (rank - rank.mean(1, keepdims=True) for rank in ranks)
     scale = np.sqrt((x**2).sum(1) * (y**2).sum(1))
     correlations: np.ndarray = np.divide((x * y).sum(1), scale, out=np.full(len(x), np.nan), where=scale > 0)

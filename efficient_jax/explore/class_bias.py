@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float, Int, UInt8
-from scipy import stats
 
 from efficient_jax.augment import OPS
 from efficient_jax.augment.combinators import from_block, shared
@@ -167,7 +167,7 @@ def _lost(results: Accuracies, step: int, label: int) -> tuple[int, int, int, in
 def _p(test: Loss) -> float:
     """Returns the p-value: the probability of as many or more losses in this class under random assignment."""
     total = test.n + test.others_n
-    return float(stats.hypergeom.sf(test.lost - 1, total, test.lost + test.others_lost, test.n))
+    return float(scipy.stats.hypergeom.sf(test.lost - 1, total, test.lost + test.others_lost, test.n))
 
 
 class Rate(NamedTuple):

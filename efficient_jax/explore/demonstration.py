@@ -2,7 +2,6 @@
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from sklearn.datasets import load_sample_images
 
 Arrays = dict[str, np.ndarray]
 """An example or a batch on the host: see `types.Example`."""
@@ -25,6 +24,8 @@ LINES = (
 
 def photographs() -> Arrays:
     """Returns scikit-learn's two sample photographs, twice each, with a square, a disc and a triangle pasted on."""
+    from sklearn.datasets import load_sample_images  # takes 0.5 s, so only where it is needed
+
     size = (WIDTH, HEIGHT)
     images = [ImageOps.fit(Image.fromarray(image), size) for image in load_sample_images().images]
     return _stacked([_with_shapes(np.array(i), centers) for i, centers in zip(images * 2, CENTERS, strict=True)])

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy import optimize
 from threadpoolctl import threadpool_limits
 
 from efficient_jax import settings
@@ -155,7 +155,7 @@ def logistic_path(
         scale = 1.0 / np.sqrt((y.var() or 1.0) * values[:, None] + shrinkage)
         start, arguments = (weights / scale).ravel(), ((coordinates * scale.T).astype(dtype), shrinkage * scale**2)
         with threadpool_limits(THREADS):
-            optimum = optimize.minimize(loss, start, arguments, "L-BFGS-B", jac=True, options=options).x
+            optimum = scipy.optimize.minimize(loss, start, arguments, "L-BFGS-B", jac=True, options=options).x
         weights = optimum.reshape(weights.shape) * scale
         kernel = directions @ weights[:-1]
         heads[l2] = (kernel, weights[-1] - mean @ kernel)
@@ -262,7 +262,7 @@ def ridge_scale(
     def loss(log_scale: float) -> float:
         return head.mean_loss(np.exp(log_scale) * (predicted - head.threshold), soft)
 
-    return float(np.exp(optimize.minimize_scalar(loss, bounds=np.log(SCALES), method="bounded").x))
+    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=np.log(SCALES), method="bounded").x))
 
 
 def _folds(targets: Float[np.ndarray, "n classes"], seed: int, head: Head) -> Int[np.ndarray, " n"]:

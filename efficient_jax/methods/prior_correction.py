@@ -1,8 +1,8 @@
 """Corrects the bias of a network that was trained with other class frequencies than those of its test images."""
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import optimize, special
 
 from efficient_jax.errors import UserError
 
@@ -32,11 +32,11 @@ def prior_correction(
 
     def loss(bias: np.ndarray) -> tuple[float, np.ndarray]:
         logits = log_p + bias
-        mean = special.softmax(logits, axis=1).mean(0)
-        return special.logsumexp(logits, axis=1).mean() - wanted @ bias, mean - wanted
+        mean = scipy.special.softmax(logits, axis=1).mean(0)
+        return scipy.special.logsumexp(logits, axis=1).mean() - wanted @ bias, mean - wanted
 
     start = np.log(wanted) - np.log(np.maximum(probabilities.mean(0, dtype=np.float64), LEAST))
     options = {"gtol": 1e-8, "ftol": 0.0, "maxiter": 1000}
-    bias = optimize.minimize(loss, start, method="L-BFGS-B", jac=True, options=options).x
+    bias = scipy.optimize.minimize(loss, start, method="L-BFGS-B", jac=True, options=options).x
     centered: np.ndarray = bias - bias.mean()
     return centered

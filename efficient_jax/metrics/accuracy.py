@@ -3,12 +3,12 @@
 Plain numpy, on the host.
 """
 
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy import stats
-from sklearn.metrics import average_precision_score, f1_score
 
 Probabilities = Float[np.ndarray, "n classes"]
 Labels = Int[np.ndarray, "n classes"]
@@ -27,7 +27,7 @@ def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
     Returns: (low, high), both in 0..1.
     """
-    z = stats.norm.ppf((1.0 + level) / 2.0)
+    z = NormalDist().inv_cdf((1.0 + level) / 2.0)
     p = correct / n
     centre = p + z**2 / (2 * n)
     half = z * np.sqrt(p * (1.0 - p) / n + z**2 / (4 * n**2))
@@ -56,7 +56,7 @@ def paired_difference(
     if n < 2:
         raise ValueError(f"an interval needs at least 2 pairs, not {n}")
     mean = difference.mean()
-    half = stats.t.ppf((1.0 + level) / 2.0, n - 1) * difference.std(ddof=1) / np.sqrt(n)
+    half = scipy.stats.t.ppf((1.0 + level) / 2.0, n - 1) * difference.std(ddof=1) / np.sqrt(n)
     return float(mean), float(mean - half), float(mean + half)
 
 
@@ -138,11 +138,11 @@ def agreement(
     low, high = np.nanpercentile(np.where(spread > 1e-12, correlations, np.nan), [2.5, 97.5])
     return Agreement(
         models=both.shape[1],
-        pearson=float(stats.pearsonr(*both).statistic),
+        pearson=float(scipy.stats.pearsonr(*both).statistic),
         low=float(low),
         high=float(high),
-        spearman=float(stats.spearmanr(*both).statistic),
-        slope=float(stats.linregress(*both).slope),
+        spearman=float(scipy.stats.spearmanr(*both).statistic),
+        slope=float(scipy.stats.linregress(*both).slope),
         ceiling=noise_ceiling(variance, float(larger.mean()), n_validation, n_test),
     )
 
@@ -188,6 +188,8 @@ def mean_average_precision(probabilities: Probabilities, labels: Labels) -> floa
 
     Returns: a mean in 0..1.
     """
+    from sklearn.metrics import average_precision_score  # takes 0.5 s, so only where it is needed
+
     occur = np.flatnonzero(labels.any(0))
     return float(np.mean([average_precision_score(labels[:, k], probabilities[:, k]) for k in occur]))
 
@@ -247,6 +249,8 @@ def several_labels(probabilities: Probabilities, labels: Labels, answers: Labels
         micro_f1: F1 of all answers together
         macro_f1: mean of F1 over the classes that occur
     """
+    from sklearn.metrics import f1_score  # takes 0.5 s, so only where it is needed
+
     return {
         "correct": int((answers == labels).all(1).sum()),
         "n": len(labels),

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
-from scipy import stats
-from sklearn.metrics import cohen_kappa_score
 
 
 class Agreement(NamedTuple):
@@ -30,6 +28,8 @@ def agreement(a: Int[np.ndarray, " n"], b: Int[np.ndarray, " n"], labels: Int[np
 
     Returns: an `Agreement`.
     """
+    from sklearn.metrics import cohen_kappa_score  # takes 0.5 s, so only where it is needed
+
     right_a, right_b = a == labels, b == labels
     with np.errstate(invalid="ignore"):
         both, neither = (right_a & right_b).sum(), (~right_a & ~right_b).sum()
@@ -61,6 +61,21 @@ def change(a: Int[np.ndarray, " n"], b: Int[np.ndarray, " n"], labels: Int[np.nd
     Returns: a `Change`; its p-value is 1.0 if no image differs.
     """
     won, lost = (b == labels) & (a != labels), (a == labels) & (b != labels)
-    differ = int(won.sum() + lost.sum())
-    p = stats.binomtest(int(won.sum()), differ).pvalue if differ else 1.0
-    return Change(won, lost, float(p))
+    return Change(won, lost, sign_test(int(won.sum()), int(lost.sum())))
+
+
+def sign_test(won: int, lost: int) -> float:
+    """Returns the p-value of the exact two-sided test that won and lost are equally likely (McNemar 1947).
+
+    Args:
+        won: number of images on which only one model is right.
+        lost: number of images on which only the other is right.
+
+    Returns: a probability; 1.0 if both are 0.
+    """
+    differ, term, tail = won + lost, 1, 1
+    for k in range(min(won, lost)):
+        term = term * (differ - k) // (k + 1)  # the binomial coefficient of k + 1, exactly
+        tail += term
+    chance: float = 2 * tail / 2**differ
+    return min(1.0, chance)

@@ -4,8 +4,8 @@ Plain numpy, on the host.
 """
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy import optimize
 
 Probabilities = Float[np.ndarray, "n classes"]
 TINY = float(np.finfo(np.float32).tiny)
@@ -66,7 +66,7 @@ def temperature(probabilities: Probabilities, labels: Int[np.ndarray, " n"]) -> 
         p = tempered(probabilities, float(np.exp(log_t)))[np.arange(len(labels)), labels]
         return float(-np.log(np.maximum(p, TINY)).mean())
 
-    optimum = optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    optimum = scipy.optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
     return float(np.exp(optimum.x)) if optimum.fun < loss(0.0) else 1.0
 
 

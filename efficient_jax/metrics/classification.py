@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import f1_score, recall_score
 
 from efficient_jax.metrics import accuracy, calibration
 
@@ -35,6 +34,8 @@ def figures(probabilities: Probabilities, labels: Labels, answers: Labels, share
         brier: mean squared distance to the one-hot label, 0..2
         calibration_error, calibration_floor: see `calibration`
     """
+    from sklearn.metrics import f1_score, recall_score  # takes 0.5 s, so only where it is needed
+
     metrics = {
         "correct": int((answers == labels).sum()),
         "n": len(labels),

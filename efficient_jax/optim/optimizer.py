@@ -184,21 +184,32 @@ def frozen(params: Tree, rules: tuple[tuple[str, float], ...]) -> Tree:
 
 
 def table_lines(table: Iterable[Row]) -> list[str]:
-    """Returns the table of rules as aligned lines of text, the heading first.
+    """Returns which parameters have which learning rate, as aligned lines of text, the heading first.
 
     Args:
         table: the rows that `optimizer` returns.
 
-    Returns: one line per row, after the heading.
+    Returns: one line per distinct multiplier of the learning rate, after the heading.
     """
-    cells = [("rule", "layer", "tensors", "parameters", "multiplier", "weight decay")]
+    rows_of: dict[float, list[Row]] = {}
     for row in table:
-        layer = "all" if row.layer < 0 else str(row.layer)
-        decay = f"{row.weight_decay:g} on {row.decayed:,}" if row.decayed else "none"
-        rate = f"{row.multiplier:.4g}" if row.multiplier else "frozen"
-        cells.append((row.rule, layer, f"{row.tensors:,}", f"{row.parameters:,}", rate, decay))
+        rows_of.setdefault(row.multiplier, []).append(row)
+    cells = [("learning rate", "tensors", "parameters", "weight decay", "layers", "rules")]
+    for multiplier, rows in sorted(rows_of.items()):
+        decayed, decay = sum(row.decayed for row in rows), max(row.weight_decay for row in rows)
+        layers = sorted({row.layer for row in rows})
+        cells.append(
+            (
+                f"x {multiplier:.4g}" if multiplier else "frozen",
+                f"{sum(row.tensors for row in rows):,}",
+                f"{sum(row.parameters for row in rows):,}",
+                f"{decay:g} on {decayed:,}" if decayed else "none",
+                "all" if layers[0] < 0 else str(layers[0]) if len(layers) == 1 else f"{layers[0]}-{layers[-1]}",
+                ", ".join(dict.fromkeys(row.rule for row in rows)),
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
+    return ["  ".join([*map(str.rjust, line[:-1], widths), line[-1]]) for line in cells]
 
 
 def _path(path: tuple[Any, ...]) -> str:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.ticker import MaxNLocator
 
 CURVE_POINTS = 200
 PANEL = (300, 170)  # width and height of a chart, units of its view box: CSS pixels where there is room
@@ -227,8 +226,12 @@ def _padded(values: Float[np.ndarray, " n"]) -> Limits:
 
 
 def _round_values(limits: Limits, count: int) -> list[tuple[float, str]]:
-    values = MaxNLocator(count, steps=[1, 2, 5, 10]).tick_values(*limits)
-    return [(float(v), f"{v:,.6g}") for v in values if limits[0] <= v <= limits[1]]
+    """Returns multiples of 1, 2 or 5 times a power of ten, `count` or fewer between two limits, and their texts."""
+    rough = (limits[1] - limits[0]) / count
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.999 * rough)
+    first, last = np.ceil(limits[0] / step - 1e-9), np.floor(limits[1] / step + 1e-9)
+    return [(float(step * k), f"{step * k:,.6g}") for k in np.arange(first, last + 1)]
 
 
 def _scaled(values: Float[np.ndarray, " n"], limits: Limits, ends: Limits) -> Float[np.ndarray, " n"]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.report import page, plots, site, tables
-from efficient_jax.report.summary import CLEAR, accuracy_first, p_value
+from efficient_jax.report.summary import CLEAR, accuracy_first
 
 Scores = Mapping[str, Mapping[str, Any]]
 Result = tuple[str, Sequence[str], Sequence[Sequence[str]]]
@@ -34,7 +34,28 @@ WORDS = [
     "vote",
 ]
 WORDS += ["negative log-likelihood, NLL", "won, lost", "precision", "recall", "slice", "soup", "errors' correlation"]
+MEANINGS = {
+    "balanced, %": "mean recall of the classes",
+    "NLL": "negative log-likelihood of the true labels, in nats; lower is better",
+    "ECE": "expected calibration error, the distance between confidence and accuracy; lower is better",
+    "ECE floor": "ECE to expect of a calibrated member with so many images",
+    "differ, %": "images with different predictions",
+    "errors' correlation": "1 if both err on the same images; the lower, the more a vote gains",
+    "won": "images that only the second classifies correctly",
+    "lost": "images that only the first classifies correctly",
+    "p": "probability of such a difference by chance (exact sign test, two-sided)",
+}
+"""Header -> what the figures under it mean, for those that need it."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+def legend(headers: Sequence[str]) -> str:
+    """Returns what the figures of a table mean, in one paragraph; "" where none needs it.
+
+    Args:
+        headers: of its columns.
+    """
+    return "; ".join(f"{header}: {MEANINGS[header]}" for header in headers if header in MEANINGS)
 
 
 def results(about: Mapping[str, Any]) -> list[Result]:
@@ -45,14 +66,16 @@ def results(about: Mapping[str, Any]) -> list[Result]:
     """
     folder, short = shortened(list(about["members"]))
     scores = {short[name]: metrics for name, metrics in about["members"].items()}
-    caption, (first, *rest), rows = _scores(scores, f"Members in {folder}:" if folder else "")
+    caption, (first, *rest), rows = _scores(scores, f"Test images, members in {folder}:" if folder else "Test images:")
     rows = [[row[0], _step_and_views(metrics), *row[1:]] for row, metrics in zip(rows, scores.values(), strict=True)]
     sections: list[Result] = [(caption, [first, "step, views", *rest], rows)]
     sections += [(f"{name}: {described(m, short)}", [], []) for name, m in scores.items() if "members" in m]
     if tempered := [_tempered(name, metrics) for name, metrics in scores.items() if "temperature" in metrics]:
         sections.append(("Logits divided by the temperature fitted to validation images:", TEMPERED_HEADERS, tempered))
     if about.get("pairs"):
-        sections.append(("", PAIR_HEADERS, [_pair(row, short) for row in about["pairs"]]))
+        sections.append(
+            ("Pairs of members on the same images:", PAIR_HEADERS, [_pair(row, short) for row in about["pairs"]])
+        )
     if about.get("selection"):
         steps = ", ".join(f"{short[row['member']]} {100 * row['accuracy']:.2f}%" for row in about["selection"])
         sections.append((f"Greedy soft vote, accuracy on validation images after adding each member: {steps}", [], []))
@@ -145,7 +168,7 @@ def _pair(row: Mapping[str, Any], short: Mapping[str, str]) -> list[str]:
         *numbers,
         str(row["won"]),
         str(row["lost"]),
-        p_value(row["p_value"]),
+        tables.p_value(row["p_value"]),
     ]
 
 
@@ -178,7 +201,7 @@ def slice_rows(slices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {
             "measure": row["measure"],
             "parts": [(_values(part["values"]), tables.accuracy(part), f"{part['n']:,}") for part in row["parts"]],
-            "p": p_value(row["p_value"]),
+            "p": tables.p_value(row["p_value"]),
             "sure": row["p_value"] <= CLEAR,
         }
         for row in slices

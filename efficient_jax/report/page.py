@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.metrics import average_precision_score
 
 from efficient_jax.errors import class_name
 from efficient_jax.metrics.classification import per_class
@@ -125,6 +124,8 @@ def label_rows(arrays: dict[str, np.ndarray], thresholds: Sequence[float], class
     """
     if not arrays or arrays["label"].ndim != 2:
         return []
+    from sklearn.metrics import average_precision_score  # takes 0.5 s, so only where it is needed
+
     true, probabilities = arrays["label"] == 1, arrays["probabilities"]
     levels = list(thresholds) or [0.5] * true.shape[1]
     counts = per_class(probabilities >= np.array(levels), true, classes[: true.shape[1]])
@@ -264,7 +265,7 @@ def write_report(workdir: str | pathlib.Path, confusions: bool = True) -> pathli
     config, run, results = read_config(workdir), read_json(workdir / "run.json"), read_results(workdir)
     metrics = {result["stage"]: read_metrics(workdir / result["stage"] / "metrics.jsonl") for result in results}
     finished = [result for result in results if "test" in result]
-    headers, rows = _said(tables.stage_headers(results), tables.stage_rows(results))
+    headers, rows = tables.filled(tables.stage_headers(results), tables.stage_rows(results))
     several = any(map(tables.has_several_labels, results))
     values = {
         "title": workdir.resolve().name,
@@ -277,7 +278,7 @@ def write_report(workdir: str | pathlib.Path, confusions: bool = True) -> pathli
         "rows": [accuracy_first(row, headers) for row in rows],
         "results": results,
         "comparison_headers": COMPARISON_HEADERS,
-        "comparisons": comparison_rows(workdir, results),
+        "comparisons": comparison_rows(config, results),
         "curves": _curves(metrics, finished),
         "validated": any(name.startswith("validation_") for columns in metrics.values() for name in columns),
         "agreement": tables.agreement_line(finished),
@@ -289,12 +290,6 @@ def write_report(workdir: str | pathlib.Path, confusions: bool = True) -> pathli
         "words": WORDS + SEVERAL_WORDS * several,
     }
     return site.write(workdir / "report.html", "page.html", values)
-
-
-def _said(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """Returns a table without the columns that hold nothing but dashes."""
-    kept = [i for i in range(len(headers)) if any(row[i] != "–" for row in rows)]
-    return [headers[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def _curves(

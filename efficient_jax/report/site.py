@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from efficient_jax.errors import class_name, counted
-from efficient_jax.report.results import read_json, read_results
+from efficient_jax.report.results import read_config, read_json, read_results
 from efficient_jax.report.summary import COMPARISON_HEADERS, comparison_rows, headline
 
 INDEX = "index.html"
@@ -102,7 +102,7 @@ def update(run: pathlib.Path) -> None:
         "headline": headline(finished),
         "stages": results,
         "comparison_headers": COMPARISON_HEADERS,
-        "comparisons": comparison_rows(run, results),
+        "comparisons": comparison_rows(read_config(run), results),
         "entries": [(entry, _link(entry.path, run)) for entry in entries],
         "missing": [
             (kind, f"{program} {kind.command.format(run=run)}")

@@ -5,12 +5,14 @@ A trial record is one line of a sweep's JSONL: `{"group": str, "seed": int, "sta
 same initialization differ far less than two seeds do.
 """
 
+import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +30,12 @@ STAGE_HEADERS = [
     "right, %",
     "test accuracy, % [95% interval]",
 ]
+PAIRED_HEADERS = ["stage", "compared with", "points", "won", "lost", "p"]
+PAIRED_LEGEND = (
+    "won, lost: test images that only the stage, or only the one it is compared with, classifies correctly; p: "
+    "probability of a difference as large by chance (exact sign test, two-sided); from 0.05 on there may be none."
+)
+BEST_LEGEND = "*: the best of these stages on the test images; chosen by them, it is a little too good."
 SEVERAL_LABELS = {"mean_average_precision": "mAP, %", "micro_f1": "micro F1, %", "macro_f1": "macro F1, %"}
 
 
@@ -60,6 +68,15 @@ def figure(value: float | None, form: str, factor: float = 1.0) -> str:
         factor: the value is multiplied by it, e.g. 100 for percent.
     """
     return "–" if value is None or np.isnan(value) else format(factor * value, form)
+
+
+def p_value(p: float) -> str:
+    """Returns a p-value with three decimals, or that it is below.
+
+    Args:
+        p: 0..1.
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def accuracy(counts: Mapping[str, Any]) -> str:
@@ -140,13 +157,52 @@ def _pseudo_labels(counts: dict[str, int] | None) -> list[str]:
     return [f"{counts['kept']:,}{warning}", percent(counts["right"], counts["known"])]
 
 
-def stage_table(results: list[dict[str, Any]]) -> Table:
-    """Returns the stages of a run as a table for the terminal.
+def stage_table(results: list[dict[str, Any]]) -> Group:
+    """Returns the stages of a run as a table for the terminal, without columns in which there is nothing.
+
+    The best of several stages has an asterisk, see `BEST_LEGEND`.
 
     Args:
         results: as from `results.read_results`.
     """
-    return rich_table(stage_headers(results), stage_rows(results))
+    rows = [[f"{row[0]} *" if i == best(results) else row[0], *row[1:]] for i, row in enumerate(stage_rows(results))]
+    return rich_table(*filled(stage_headers(results), rows))
+
+
+def filled(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Returns a table without the columns in which there is nothing but dashes.
+
+    Args:
+        headers: one per column.
+        rows: cells, as many as headers.
+    """
+    kept = [i for i in range(len(headers)) if not rows or any(row[i] != "–" for row in rows)]
+    return [headers[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+def best(results: Sequence[dict[str, Any]]) -> int | None:
+    """Returns the index of the stage with the most correct test images, the first of equal ones; None if one is alone.
+
+    Args:
+        results: as from `results.read_results`.
+    """
+    correct = {i: result["test"]["correct"] for i, result in enumerate(results) if result.get("test", {}).get("n")}
+    return max(correct, key=lambda i: correct[i]) if len(correct) > 1 else None
+
+
+def paired_rows(results: Iterable[dict[str, Any]]) -> list[list[str]]:
+    """Returns the cells under `PAIRED_HEADERS`, a row for each stage and each of its teachers and starts.
+
+    Args:
+        results: as from `results.read_results`; the entry "compared" is what is shown.
+    """
+    rows = []
+    for result in results:
+        for pair in result.get("compared", ()):
+            points = f"{100 * (pair['won'] - pair['lost']) / pair['n']:+.2f}"
+            won, lost = f"{pair['won']:,}", f"{pair['lost']:,}"
+            rows.append([result["stage"], pair["stage"], points, won, lost, p_value(pair["p"])])
+    return rows
 
 
 def agreement_line(results: Sequence[dict[str, Any]]) -> str:
@@ -173,20 +229,43 @@ def agreement_line(results: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Returns a table for the terminal whose first column is never cut.
+def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Group:
+    """Returns a table for the terminal in which nothing is cut: what is too wide wraps, or follows in a second table.
 
     Args:
         headers: one per column; a long one wraps.
         rows: cells, as many as headers.
     """
+    columns = list(zip(headers, *rows, strict=True))
+    least = [_least(column, i == 0) for i, column in enumerate(columns)]
+    width, parts = shutil.get_terminal_size().columns, [[0]]
+    for i in range(1, len(columns)):
+        if len(parts[-1]) > 1 and sum(least[k] + 1 for k in parts[-1]) + least[i] > width:
+            parts.append([0])
+        parts[-1].append(i)
+    return Group(*(_fitting_table([columns[i] for i in part], [least[i] for i in part], width) for part in parts))
+
+
+def _least(column: Sequence[str], is_name: bool) -> int:
+    """Returns the least width of a column: names stay whole, other cells wrap between words, headers at hyphens too."""
+    header, *cells = column
+    words = [*header.replace("-", "- ").split(), *(cells if is_name else (word for c in cells for word in c.split()))]
+    return max(map(len, words), default=1)
+
+
+def _fitting_table(columns: Sequence[Sequence[str]], widths: list[int], width: int) -> Table:
+    """Returns a table of columns with at least these widths; what is left of `width` keeps intervals whole first."""
+    spare = width - sum(widths) - len(widths) + 1
+    order = sorted(range(len(columns)), key=lambda i: not any("[" in cell for cell in columns[i][1:]))
+    for i in order:
+        wanted = max(map(len, columns[i][1:]), default=len(columns[i][0])) - widths[i]
+        given = min(max(wanted, 0), max(spare, 0))
+        widths[i], spare = widths[i] + given, spare - given
     table = Table(box=box.SIMPLE, padding=0, show_edge=False)
-    for i, (header, *cells) in enumerate(zip(headers, *rows, strict=True)):
-        # A narrow terminal takes its width from the headers and the interval, never from a name or a count.
-        header = textwrap.fill(header, max(map(len, cells), default=80), break_long_words=False)
-        whole = max(len(word) for text in (header, *cells) for word in text.split())
-        table.add_column(Text(header), justify="right" if i else "left", min_width=whole, no_wrap=i == 0)
-    for row in rows:
+    for i, (header, *_) in enumerate(columns):
+        wrapped = textwrap.fill(header, widths[i], break_long_words=False)
+        table.add_column(Text(wrapped), justify="right" if i else "left", width=widths[i], no_wrap=i == 0)
+    for row in zip(*(cells for _, *cells in columns), strict=True):
         table.add_row(*map(Text, row))  # Text: a stage called [red] is not markup
     return table
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy import sparse
 
 TINY = float(np.finfo(np.float32).tiny)
 WITHIN = 0.5  # candidates score at least this share of the `count`-th highest score
@@ -107,7 +107,7 @@ def clusters(features: Float[np.ndarray, "n d"], weights: Scores, count: int) ->
     cluster: Int[np.ndarray, " n"] = (directions @ centres.T).argmax(1)
     for _ in range(ROUNDS):
         sums = (
-            sparse.csr_array((shares.astype(directions.dtype), (cluster, rows)), (len(centres), len(directions)))
+            scipy.sparse.csr_array((shares.astype(directions.dtype), (cluster, rows)), (len(centres), len(directions)))
             @ directions
         )
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Bool, Float, Int
-from scipy import special
 
 from efficient_jax.data import sampling
 from efficient_jax.errors import UserError
@@ -246,7 +246,7 @@ def _decided(probabilities: Probabilities, threshold: float) -> Bool[np.ndarray,
 
 
 def _head_loss(logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
-    log_p = special.log_softmax(logits, axis=1)
+    log_p = scipy.special.log_softmax(logits, axis=1)
     total = -(targets * log_p).sum(dtype=np.float64)
     return total, targets.sum(1, keepdims=True) * np.exp(log_p) - targets
 
@@ -258,8 +258,8 @@ def _strata(targets: np.ndarray) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray
 
 HEAD = Head(
     loss=_head_loss,
-    mean_loss=lambda logits, targets: float(-(targets * special.log_softmax(logits, axis=1)).sum(1).mean()),
-    probabilities=lambda logits: special.softmax(logits, axis=-1),
+    mean_loss=lambda logits, targets: float(-(targets * scipy.special.log_softmax(logits, axis=1)).sum(1).mean()),
+    probabilities=lambda logits: scipy.special.softmax(logits, axis=-1),
     prior=lambda targets: targets.sum(1, keepdims=True) / targets.shape[1],
     strata=_strata,
     score=lambda predictions, targets: float((predictions.argmax(1) == targets.argmax(1)).mean()),

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Bool, Float, Int
-from scipy import special
 
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import sigmoid_cross_entropy
@@ -173,7 +173,7 @@ def pseudo_labels(
 
 def _head_loss(logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
     total = (np.logaddexp(0.0, logits) - targets * logits).sum(dtype=np.float64)
-    return total, special.expit(logits) - targets
+    return total, scipy.special.expit(logits) - targets
 
 
 def _strata(targets: np.ndarray) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
@@ -189,7 +189,7 @@ def _score(predictions: np.ndarray, targets: np.ndarray) -> float:
 HEAD = Head(
     loss=_head_loss,
     mean_loss=lambda logits, targets: float((np.logaddexp(0.0, logits) - targets * logits).mean()),
-    probabilities=special.expit,
+    probabilities=lambda logits: scipy.special.expit(logits),  # scipy loads its parts where they are used
     prior=lambda _: HALF,
     strata=_strata,
     score=_score,

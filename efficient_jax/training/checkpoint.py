@@ -10,24 +10,25 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
 from efficient_jax.errors import UserError, few
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.training import parallel
 from efficient_jax.types import Tree
 
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp  # takes 0.6 s, so only where a checkpoint is opened
+
 FOLDER = "checkpoints"
 NEWEST = 2
 DAMAGED = (ValueError, KeyError, TypeError, OSError)  # what orbax, tensorstore and json raise
 
 
-def open_manager(stage: Path, keep_every: int = 0) -> ocp.CheckpointManager:
+def open_manager(stage: Path, keep_every: int = 0) -> "ocp.CheckpointManager":
     """Returns the checkpoint manager of a stage. As a context manager it waits for the last save.
 
     Args:
@@ -36,6 +37,9 @@ def open_manager(stage: Path, keep_every: int = 0) -> ocp.CheckpointManager:
 
     Raises: UserError where the scores of a checkpoint cannot be read.
     """
+    import orbax.checkpoint as ocp
+    from orbax.checkpoint import checkpoint_managers as policies
+
     newest = policies.LatestN(n=NEWEST)
     score = operator.itemgetter("validation")
     best = policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
@@ -53,7 +57,7 @@ def open_manager(stage: Path, keep_every: int = 0) -> ocp.CheckpointManager:
         ) from error
 
 
-def save(manager: ocp.CheckpointManager, step: int, state: Tree, spec: ModelSpec, validation: float | None) -> None:
+def save(manager: "ocp.CheckpointManager", step: int, state: Tree, spec: ModelSpec, validation: float | None) -> None:
     """Starts to save; returns as soon as the state is copied.
 
     Args:
@@ -63,6 +67,8 @@ def save(manager: ocp.CheckpointManager, step: int, state: Tree, spec: ModelSpec
         spec: what rebuilds the network.
         validation: score on validation images, higher is better; None if there are none.
     """
+    import orbax.checkpoint as ocp
+
     copied = jax.tree.map(np.array, state)  # orbax wants jax.Arrays to be spread over all processes
     manager.save(
         step,
@@ -72,7 +78,7 @@ def save(manager: ocp.CheckpointManager, step: int, state: Tree, spec: ModelSpec
 
 
 @contextlib.contextmanager
-def saving(stage: Path, where: str, keep_every: int = 0) -> Iterator[ocp.CheckpointManager]:
+def saving(stage: Path, where: str, keep_every: int = 0) -> Iterator["ocp.CheckpointManager"]:
     """Opens a checkpoint manager for saving. A failed save is reported later, at the latest when it closes.
 
     Args:
@@ -96,7 +102,7 @@ def saving(stage: Path, where: str, keep_every: int = 0) -> Iterator[ocp.Checkpo
         ) from error
 
 
-def best_step(manager: ocp.CheckpointManager) -> int | None:
+def best_step(manager: "ocp.CheckpointManager") -> int | None:
     """Returns the step of the best checkpoint.
 
     Args:
@@ -111,7 +117,7 @@ def best_step(manager: ocp.CheckpointManager) -> int | None:
     return best
 
 
-def restore(manager: ocp.CheckpointManager, step: int, like: Tree, devices: Sequence[jax.Device]) -> Tree:
+def restore(manager: "ocp.CheckpointManager", step: int, like: Tree, devices: Sequence[jax.Device]) -> Tree:
     """Reads the train state of a checkpoint and replicates it.
 
     Args:
@@ -122,6 +128,8 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree, devices: Sequ
 
     Raises: UserError listing what differs, when the checkpoint is of another architecture.
     """
+    import orbax.checkpoint as ocp
+
     saved = manager.item_metadata(step)["state"]
     differences = compare(saved, like)
     if differences:
@@ -132,7 +140,7 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree, devices: Sequ
 
 
 def newest(
-    manager: ocp.CheckpointManager, like: Tree, devices: Sequence[jax.Device], say: Callable[[str], None]
+    manager: "ocp.CheckpointManager", like: Tree, devices: Sequence[jax.Device], say: Callable[[str], None]
 ) -> tuple[int, Tree]:
     """Reads the newest checkpoint that is not damaged. Damaged ones after it are deleted, to be saved again.
 
@@ -217,6 +225,8 @@ def _why(error: Exception) -> str:
 
 
 def _load(stage: Path, where: str, step: int | None) -> Saved:
+    import orbax.checkpoint as ocp
+
     with open_manager(stage) as manager:
         step = best_step(manager) if step is None else step
         if step is None:

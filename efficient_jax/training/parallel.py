@@ -1,7 +1,7 @@
 """Devices: which are used, how arrays are placed on them, and the only `jax.pmap` of the package.
 
-On CPU the cores are devices. Two precautions keep pmapped programs from hanging there: `launch.py` and the tests
-set NPROC before jax is imported (XLA's thread pool must be larger than the number of devices, or threads parked
+On CPU the cores are devices. Two precautions keep pmapped programs from hanging there: the command line and the tests
+set NPROC before the first computation (XLA's thread pool must be larger than the number of devices, or threads parked
 in an all-reduce starve the device they wait for), and the loop keeps at most two steps in flight.
 """
 

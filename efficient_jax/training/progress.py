@@ -1,6 +1,7 @@
 """Shows the progress of a stage: a live bar on a terminal, plain lines elsewhere."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,7 +21,7 @@ class StageProgress:
         self._started: float | None = None  # when the first step was done, later by the time within `apart`
         self._bar = Progress(
             TextColumn("{task.description:>12}"),
-            BarColumn(),
+            BarColumn(bar_width=16),  # so that a line fits in 80 columns
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[status]}"),
@@ -29,16 +30,32 @@ class StageProgress:
         )
         self._task = self._bar.add_task(name, total=steps, completed=first, status="compiling")
 
+        self._compiled = threading.Event()
+        self._waiting = threading.Thread(target=self._show_compiling, daemon=True)  # XLA leaves other threads running
+
     def __enter__(self) -> "StageProgress":
         self._bar.start()
+        self._waiting.start()
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._compiled.set()
+        self._waiting.join()
         self._bar.stop()
+
+    def _show_compiling(self) -> None:
+        """Shows for how long the step has been compiling, until it is compiled."""
+        started, terminal = time.perf_counter(), self._console.is_terminal
+        while not self._compiled.wait(1.0 if terminal else LINE_EVERY):
+            status = f"compiling, {time.perf_counter() - started:.0f} s"
+            self._bar.update(self._task, status=status)
+            if not terminal:
+                self._console.print(f"{self._name}: {status}")
 
     def compiled(self) -> None:
         """Says that the step is compiled: the time counts from the first call on. Later calls change nothing."""
         self._started = self._started or time.perf_counter()
+        self._compiled.set()
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:

@@ -65,6 +65,7 @@ def enhanced(image, factor):
     return {name: packed.unpack(pixels, channels) for name, pixels in out.items()}
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("factor", FACTORS)
 def test_enhance_operations(image, factor):
     for name, ours in enhanced(image, factor).items():
@@ -79,6 +80,7 @@ def falls_short(ours, image, theirs):
     return whole & (ours.astype(int) - theirs == 1)
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("name", FIXED)
 def test_operations_without_a_draw(image, name):
     op, operation = FIXED[name]
@@ -221,6 +223,7 @@ def test_bad_settings_are_refused(op, message):
         applied(op, PICTURES["pixel"])
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("constant", [-51, -1, 0, 102, 255])
 def test_an_added_constant_is_pillows(key, dtype, constant):

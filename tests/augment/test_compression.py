@@ -40,6 +40,7 @@ def difference(shape, quality, blur):
     return np.asarray(jax.vmap(compressed, (0, None))(images, jnp.int32(quality)), int) - theirs
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("shape", [(48, 64, 3), (37, 51, 3), (41, 30, 1)])
 @pytest.mark.parametrize("quality", [5, 30, 75, 95])
 def test_within_a_level_of_pillow_on_average(shape, quality):

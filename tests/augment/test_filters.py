@@ -29,6 +29,7 @@ def by_scipy(image, sigma, kernel):
     return ndimage.gaussian_filter(image.astype(np.float64), sigma, radius=kernel // 2, mode="mirror", axes=(0, 1))
 
 
+@pytest.mark.versions
 def test_sharpness_is_pillows_at_uniform_factors():
     image = picture(24, 21, 3)
     enhance = ImageEnhance.Sharpness(Image.fromarray(image)).enhance

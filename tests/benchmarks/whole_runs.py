@@ -58,13 +58,13 @@ def only_steps() -> None:
     """The steps of the stage, and nothing else."""
     from rich.console import Console
 
-    import launch  # all of it: what is imported is not what training needs
     from configs import quickstart
+    from efficient_jax.commands import command_line  # all of it: what is imported is not what training needs
     from efficient_jax.commands.bench import programs
     from efficient_jax.experiment.config import plan
     from efficient_jax.experiment.run import prepare
 
-    jax.config.update("jax_num_cpu_devices", launch.CORES)
+    command_line.cores_are_devices()
     jax.config.update("jax_compilation_cache_dir", f"{os.environ['XDG_CACHE_HOME']}/steps")  # compiling needs the most
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     config = quickstart.get_config()

@@ -16,6 +16,9 @@ TINY = "--config=configs/quickstart.py:tiny"
 FORKS = """
 import json, os, runpy, signal, sys, warnings
 import launch
+from efficient_jax.commands import COMMANDS, flags, function_of, help
+for command in COMMANDS:
+    function_of(command)
 warnings.filterwarnings("ignore", "os.fork")
 for line in sys.stdin:
     arguments, files = json.loads(line)

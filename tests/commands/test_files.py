@@ -20,6 +20,7 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     "argv", [[], ["--config=configs/quickstart.py:tiny"], ["--config", "configs/quickstart.py:tiny"]]
 )

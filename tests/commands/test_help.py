@@ -2,7 +2,7 @@
 
 import pytest
 
-from efficient_jax.commands import COMMANDS, flags
+from efficient_jax.commands import COMMANDS, flags, function_of
 from efficient_jax.commands.help import print_help
 from efficient_jax.errors import UserError
 from efficient_jax.settings import meanings
@@ -17,7 +17,7 @@ def test_every_flag_is_shown_with_its_meaning(command, capsys, monkeypatch):
     assert max(map(len, shown.splitlines())) <= 80
     for name in flags.parameters_of(command):
         assert f"--{name}" in shown
-        assert meanings(COMMANDS[command])[name].split()[0] in shown
+        assert meanings(function_of(command))[name].split()[0] in shown
 
 
 def test_every_key_of_a_config_is_shown_with_what_was_overridden(capsys, monkeypatch):

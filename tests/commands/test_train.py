@@ -65,6 +65,8 @@ def test_a_finished_run_is_only_shown(run):
     code, out, _ = launch("train", TINY, f"--workdir={workdir}")
     assert code == 0
     assert out.count("finished before") == 5
+    assert "they are not read again" in out
+    assert "Each stage against its teacher" in out
     assert before == {p: p.stat().st_mtime_ns for p in workdir.rglob("checkpoints/*")}
 
 
@@ -113,7 +115,9 @@ def whole(tmp_path_factory):
     return Trained.open(str(workdir / "augmented"), "test").variables
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "times", [pytest.param(3, marks=pytest.mark.versions), pytest.param(20, marks=pytest.mark.slow)]
+)
 def test_killed_at_random_times_a_run_ends_as_the_uninterrupted_one(times, whole, tmp_path):
     rng = random.Random(times)
     metrics = tmp_path / "augmented" / "metrics.jsonl"
@@ -292,7 +296,8 @@ def test_bad_input_is_one_line_and_exit_code_2(name, tmp_path):
     if not any(a.startswith("--workdir") or a == "trian" for a in arguments):
         arguments = [*arguments, f"--workdir={tmp_path / 'run'}"]
     code, out, err = launch(*arguments)
-    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert (code, err.count("\n")) == (2, 1), err
+    assert out.count("\n") <= 2  # what is being loaded
     assert err.startswith("error: ")
     assert expected in err
     assert {path.name for path in (tmp_path / "run").glob("*")} <= {".lock"}  # it can be used once the input is right

@@ -1,6 +1,7 @@
 """What takes long is watched; what does not is left in peace."""
 
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -32,3 +33,19 @@ def test_slow_things_are_shown(shown, monkeypatch):
     assert "10" in said
     if "\x1b" not in said:
         assert said.splitlines() == ["reading: 4 of 10", "reading: 8 of 10", "reading: 10 of 10"]
+
+
+def test_work_of_unknown_length_shows_the_elapsed_time(monkeypatch):
+    monkeypatch.setattr(progress_bar, "LINE_EVERY", 0.01)
+    out = io.StringIO()
+    with progress_bar.waiting("compiling", Console(file=out, width=80)):
+        while out.getvalue().count("\n") < 2:
+            time.sleep(0.001)
+    assert set(out.getvalue().splitlines()) == {"compiling, 0 s"}
+
+
+def test_work_that_is_done_at_once_shows_nothing():
+    out = io.StringIO()
+    with progress_bar.waiting("compiling", Console(file=out, width=80)):
+        pass
+    assert out.getvalue() == ""

@@ -9,6 +9,7 @@ from efficient_jax.training.trained import Trained
 from tests.tiny_run import run, stage, tuned
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("head", ["ridge", "logistic"])
 def test_a_head_is_fitted_without_steps(images, teacher, tmp_path, head):
     probe = {"model": stage("supervised")["model"], "method": {"name": "linear_probe", "head": head}, "init": "first"}
@@ -47,6 +48,7 @@ def test_features_of_a_probe_are_computed_once_for_all_heads(images, teacher, tm
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.versions
 def test_a_bias_is_put_right_by_the_images_without_labels(images, tmp_path):
     """A student that has never seen a class learns of it from the frequencies; all but its bias stays."""
     block = {"model": stage("supervised")["model"], "method": {"name": "prior_correction"}, "init": "blind"}

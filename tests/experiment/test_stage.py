@@ -23,6 +23,7 @@ def test_what_can_be_learned_is_learned(teacher):
     assert found["test"] == {"correct": 30, "n": 30}
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("method", ["fixmatch", "flexmatch", "uda", "mean_teacher", "pseudo_label"])
 def test_a_network_that_is_its_own_teacher_learns(images, tmp_path, method):
     two_views = METHODS[method].needs("strong_augment")
@@ -35,6 +36,7 @@ STRONG = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}}
 LEARNED = ("distill", "noisy_student", "fixmatch", "flexmatch", "uda", "mean_teacher", "pseudo_label")
 
 
+@pytest.mark.versions
 def test_devices_do_not_change_the_losses_of_any_method(images, teacher, tmp_path):
     """As many as there are; where these are eight, as in the test below, of every one."""
     blocks: dict = {}
@@ -88,6 +90,7 @@ def test_stages_of_other_sizes(images, teacher, tmp_path):
     assert seen["raw"].shape[1:] == (16, 16, 1)
 
 
+@pytest.mark.versions
 def test_a_teacher_is_the_same_after_training(images, teacher, tmp_path):
     before = Trained.open(str(teacher), "test").variables
     run(images, tmp_path, {"small": stage("distill", teacher=str(teacher))})
@@ -109,6 +112,7 @@ def test_a_finished_stage_is_not_trained_again(images, teacher):
     assert (teacher / "metrics.jsonl").stat().st_mtime_ns == before
 
 
+@pytest.mark.versions
 def test_what_a_teacher_sees_needs_no_classes_in_common(two, teacher, tmp_path):
     """What the method trains beside the student is neither handed on nor counted; the layers of a rate know it."""
     terms = (("fitnet", 1.0, "stage2", "stage3"), ("similarity", 10.0, "features", "features"))

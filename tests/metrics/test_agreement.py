@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import matthews_corrcoef
 
-from efficient_jax.metrics.agreement import agreement, change
+from efficient_jax.metrics.agreement import agreement, change, sign_test
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +42,9 @@ def test_what_was_won_and_lost():
     assert (found.won.sum(), found.lost.sum()) == (8, 1)
     assert found.p_value == pytest.approx(20 / 512)
     assert change(a, a, labels).p_value == 1.0
+
+
+@pytest.mark.parametrize(("won", "lost"), [(0, 0), (1, 0), (3, 3), (30, 12), (700, 900)])
+def test_the_sign_test_is_the_exact_binomial_one(won, lost):
+    expected = stats.binomtest(won, won + lost).pvalue if won + lost else 1.0
+    assert sign_test(won, lost) == pytest.approx(expected, rel=1e-9)

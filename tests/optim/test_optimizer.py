@@ -164,11 +164,21 @@ def test_the_table_as_text(net):
     settings = SETTINGS | {"weight_decay": 0.1, "layer_decay": 0.75, "layers": LAYERS}
     _, table = optimizer.optimizer(net, **(settings | {"rules": (("stem/.*", 0.0), *ALL)}))
     assert optimizer.table_lines(table) == [
-        "rule     layer  tensors  parameters  multiplier  weight decay",
-        "stem/.*      0        2           8      frozen          none",
-        ".*           1        2           6      0.5625      0.1 on 4",
-        ".*           2        2           6        0.75      0.1 on 4",
-        ".*           3        3          11           1      0.1 on 6",
+        "learning rate  tensors  parameters  weight decay  layers  rules",
+        "       frozen        2           8          none       0  stem/.*",
+        "     x 0.5625        2           6      0.1 on 4       1  .*",
+        "       x 0.75        2           6      0.1 on 4       2  .*",
+        "          x 1        3          11      0.1 on 6       3  .*",
+    ]
+
+
+def test_the_table_as_text_has_a_line_for_each_multiplier(net):
+    rules = (("stem/.*", 0.5), ("head/.*", 0.5), *ALL)
+    _, table = optimizer.optimizer(net, **(SETTINGS | {"weight_decay": 0.1, "rules": rules}))
+    assert optimizer.table_lines(table) == [
+        "learning rate  tensors  parameters  weight decay  layers  rules",
+        "        x 0.5        4          17     0.1 on 12     all  stem/.*, head/.*",
+        "          x 1        5          14      0.1 on 8     all  .*",
     ]
 
 

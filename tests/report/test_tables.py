@@ -113,6 +113,27 @@ def test_narrow_terminal_cuts_no_number():
     assert {"1,234,567", "256,000", "90.00", "[82.56,", "94.48]"} <= set(words)
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_table_that_is_too_wide_goes_on_below(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    headers = ["member", *(f"column{i}" for i in range(12))]
+    text = shown(tables.rich_table(headers, [["a_long_name", *(f"{i}.2345678" for i in range(12))]]), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert {*headers, *(f"{i}.2345678" for i in range(12))} <= set(text.split())
+
+
+def test_the_best_of_several_stages_is_marked(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    better = result("b", test={"correct": 95, "n": 100})
+    assert "b *" in shown(tables.stage_table([result("a"), better]), 80)
+    assert "*" not in shown(tables.stage_table([better]), 80)
+
+
+def test_a_stage_is_shown_beside_its_teacher():
+    student = result("student", compared=[{"stage": "teacher", "won": 8, "lost": 1, "n": 200, "p": 0.0390625}])
+    assert tables.paired_rows([result("teacher"), student]) == [["student", "teacher", "+3.50", "8", "1", "0.039"]]
+
+
 def test_a_terminal_table_may_be_empty():
     assert "stage" in shown(tables.stage_table([]), 80)
 

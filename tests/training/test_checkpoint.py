@@ -28,6 +28,7 @@ def save(folder, scores):
     return checkpoint.open_manager(folder)
 
 
+@pytest.mark.versions
 def test_half_a_run_restored_ends_as_the_whole_run(tmp_path):
     """k steps, save, restore, k steps == 2k steps, bit for bit; the restored half on states placed anew."""
     problem = make(2)

@@ -1,6 +1,7 @@
 """How far a stage is, and how long the rest takes."""
 
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -41,3 +42,13 @@ def test_the_time_left_does_not_count_what_was_compiled(clock):
         shown.show(150, {"images_per_second": 640.0, "loss": 1.0})
     lines = [line.rpartition(", ")[2] for line in out.getvalue().splitlines()]
     assert lines == ["15 s left", "10 s left", "15 s left"]
+
+
+def test_compilation_shows_the_elapsed_time(monkeypatch):
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.01)
+    out = io.StringIO()
+    with progress.StageProgress(Console(file=out, width=200), "s", first=0, steps=200) as shown:
+        while out.getvalue().count("\n") < 2:
+            time.sleep(0.001)
+        shown.compiled()
+    assert set(out.getvalue().splitlines()) == {"s: compiling, 0 s"}

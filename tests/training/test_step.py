@@ -31,6 +31,7 @@ def test_devices_do_not_change_the_losses(count):
     np.testing.assert_allclose(many, one, rtol=1e-5)
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("count", [2, 4])
 def test_devices_do_not_change_the_losses_with_augmentation(count):
     ops = AUGMENT["ops"]

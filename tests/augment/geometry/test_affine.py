@@ -78,6 +78,7 @@ def test_a_number_draws_what_it_drew(key):
 OLD, NEW = ((50.0, 50.0), (200.0, 50.0), (50.0, 200.0)), ((100.0, 100.0), (200.0, 50.0), (100.0, 250.0))
 
 
+@pytest.mark.versions
 def test_three_points_move_the_image_as_pillow_does(key):
     height, width = 260, 300
     y, x = np.mgrid[:height, :width]

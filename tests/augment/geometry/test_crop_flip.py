@@ -77,6 +77,7 @@ def test_center_crop_is_the_middle(key):
     np.testing.assert_array_equal(middle, WIDE[2:5, 3:9])
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("size", [(16, 20), (60, 60), (33, 60), (20, 47)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_resize_is_pillows(key, size, dtype):

@@ -82,6 +82,7 @@ def test_stretch_agrees_with_scipy(dtype):
     assert np.abs(out - expected).max() < (2 if dtype == np.uint8 else 0.05)
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("size", [33, 64, 224])
 @pytest.mark.parametrize("degrees", [7.0, 30.0, -13.3, 45.0, 90.0])
 def test_nearest_rotation_is_pillows(size, degrees):
@@ -90,6 +91,7 @@ def test_nearest_rotation_is_pillows(size, degrees):
     np.testing.assert_array_equal(nearest(mask, matrices.rotation(degrees)[:2]), expected)
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("size", [33, 64, 224])
 @pytest.mark.parametrize(
     "inverse", [matrices.shearing(0.3, 0.0), matrices.shearing(0.0, -0.27), matrices.translation(5.0, -9.0)]

@@ -93,6 +93,7 @@ def solarize_add(image, amount):
     return np.where(levels < 128, np.minimum(levels + amount, 255), levels)
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     ("name", "amount", "expected"),
     [

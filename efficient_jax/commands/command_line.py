@@ -1,0 +1,164 @@
+"""The command line: `python launch.py` in a checkout, `efficient-jax` where the package is installed."""
+
+import errno
+import logging
+import os
+import shutil
+import signal
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from efficient_jax.errors import UserError
+
+USAGE = """python launch.py [COMMAND] [--flag=value ...]
+
+    train      the stages of a config, in order (the default; without any flag: configs/quickstart.py);
+               --images=FOLDER chooses the config by your images
+    evaluate   trained members, alone and together, on the test images
+    predict    trained members on a folder of new images, and which of these to label next
+    explain    a page that shows where trained members look, and whether that can be trusted
+    explore    a page that shows the data, and what the augmentation of a config does
+    sweep      many runs of one config, resumable, with a table at the end
+    bench      how fast a config trains on these devices, where the time goes, and what bounds it
+
+`python launch.py COMMAND --help` shows the flags of a command and, with --config=FILE, every key of the config, which
+--config.key=value overrides. A config or sweep is looked for in the current folder, then among those of the package;
+all other paths are of the current folder. Bad input ends with one line and exit code 2. Ctrl-C and SIGTERM finish the
+step under way, save and end with 75; a second Ctrl-C, or a signal outside of training, ends at once with 130. The same
+command carries on from the last checkpoint.
+"""
+HELP = ("--help", "-h", "--h")
+NEXT = {
+    "train": "read the images, check every stage, train",
+    "evaluate": "read the images of the run, predict, compare",
+    "predict": "read the new images, predict",
+    "explain": "read the images of the run, draw the maps of each member",
+    "explore": "read the images, measure them, write the page",
+    "sweep": "train the trials that are missing, one after the other",
+    "bench": "compile a step of every stage, measure it",
+}
+"""Command -> its next steps, for the line that is shown before anything is loaded."""
+NAMING = ("--config", "--images", "--from", "--sweep", "--members")
+"""Flags that the first line repeats."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def run() -> None:
+    """Runs the command of `sys.argv` and ends the process with its exit code."""
+    try:
+        code = main(sys.argv[1:])
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    if code and _several():  # an orderly end would wait for others, which may be gone
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def main(argv: list[str]) -> int:
+    """Runs a command and returns its exit code; what a user can put right is one line on standard error.
+
+    Args:
+        argv: the command, "train" if it is left out, and its flags.
+    """
+    command, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("train", argv)
+    if argv and argv[0] in HELP:
+        from efficient_jax.commands.files import PROGRAM
+
+        return _shown(lambda: print(USAGE.replace("python launch.py", PROGRAM)))
+    helps = bool(set(HELP) & set(rest))
+    if not helps and command in NEXT:
+        print(first_line(command, rest), flush=True)  # loading JAX takes seconds
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's lines about slow compilation; the time is shown instead
+    import jax
+
+    from efficient_jax import distributed
+    from efficient_jax.commands import flags, function_of
+    from efficient_jax.commands.files import HOME
+    from efficient_jax.commands.help import print_help
+    from efficient_jax.training.stopping import Stopped
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    # Orbax speaks of every save, and of a failed one asyncio and the threads left behind complain beside our one line.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda of: None if isinstance(of.exc_value, RuntimeError) else sys.__unraisablehook__(of)
+    cores_are_devices()
+    jax.config.update("jax_compilation_cache_dir", str(cache / "efficient_jax" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if str(HOME) not in sys.path:
+        sys.path.insert(0, str(HOME))  # configs import each other
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, which a script's background job ignores
+    try:
+        if helps:
+            return _shown(lambda: print_help(command, rest))
+        arguments = flags.parse(command, rest)
+        function_of(command)(**arguments)
+    except UserError as error:
+        print("error:", *str(error).split(), file=sys.stderr)  # one line, also where it quotes somebody's exception
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        what = f"error: cannot write {error.filename or 'a file'}: {error.strerror}"
+        print(f"{what}; make room, and give the same command again", file=sys.stderr)
+        return 2
+    except jax.errors.JaxRuntimeError as error:
+        if not distributed.ended(error):
+            raise
+        what = f"error: another process has ended ({str(error).splitlines()[0]})"
+        print(f"{what}; the same command in all of them carries on from the last checkpoint", file=sys.stderr)
+        return 75
+    except Stopped as stopped:
+        print(f"{stopped}; the same command carries on from there", file=sys.stderr)
+        return 75  # EX_TEMPFAIL
+    except KeyboardInterrupt:
+        carries_on = "; the same command carries on from the last checkpoint" if command in ("train", "sweep") else ""
+        print(f"stopped{carries_on}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def first_line(command: str, argv: list[str]) -> str:
+    """Returns what a command begins with: what it is about to load, and what comes next; a long line is wrapped.
+
+    Args:
+        command: a key of `NEXT`.
+        argv: the flags after the command.
+    """
+    named = [flag for flag in argv if flag.partition("=")[0] in NAMING]
+    line = f"{' '.join([command, *named])}: loading JAX; next: {NEXT[command]}"
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _several() -> bool:
+    """Returns whether several processes train the model; without JAX there is one."""
+    if "jax" not in sys.modules:
+        return False
+    from efficient_jax import distributed
+
+    return distributed.several()
+
+
+def cores_are_devices() -> None:
+    """Makes each CPU core a device of JAX; before the first computation, see `training/parallel.py`."""
+    import jax
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("NPROC", str(max(16, 2 * cores)))
+    jax.config.update("jax_num_cpu_devices", cores)
+
+
+def _shown(show: Callable[[], None]) -> int:
+    """Shows help, also to a program such as `head` that reads a part of it only."""
+    try:
+        show()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,38 @@
+"""What an installed package has in place of `launch.py` and its folder."""
+
+import pkgutil
+import subprocess
+import sys
+import tomllib
+
+from efficient_jax.commands import COMMANDS, command_line
+from tests.commands.launch import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_installed_command_is_that_of_launch():
+    assert pkgutil.resolve_name(PROJECT["project"]["scripts"]["efficient-jax"]) is command_line.run
+
+
+def test_a_wheel_has_every_config():
+    shipped = PROJECT["tool"]["setuptools"]["data-files"]
+    of_folder = {folder.removeprefix("share/efficient_jax/"): patterns for folder, patterns in shipped.items()}
+    found = {path for patterns in of_folder.values() for pattern in patterns for path in ROOT.glob(pattern)}
+    assert found == set((ROOT / "configs").rglob("*.py"))
+    assert all(pattern.startswith(f"{folder}/") for folder, patterns in of_folder.items() for pattern in patterns)
+
+
+def test_the_first_line_comes_before_jax_is_loaded(monkeypatch):
+    """It says what is loaded and what comes next; loading JAX takes more than half a second."""
+    monkeypatch.setenv("COLUMNS", "120")
+    asks = (
+        "import sys; from efficient_jax.commands.command_line import first_line; "
+        "print(first_line('train', ['--images=a', '--config.seed=1']), 'jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", asks], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "train --images=a: loading JAX; next: read the images, check every stage, train False\n"
+
+
+def test_every_command_has_a_first_line():
+    assert set(command_line.NEXT) == set(COMMANDS)

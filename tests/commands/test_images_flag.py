@@ -1,0 +1,108 @@
+"""train --images: what is found in a folder becomes flags of a config."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficient_jax.commands import flags
+from efficient_jax.commands.images_flag import rewritten
+from efficient_jax.errors import UserError
+
+
+def fill(folder, count, color=True):
+    folder.mkdir(parents=True)
+    for i in range(count):
+        pixels = np.full((40, 50, 3), 7 * i, np.uint8)
+        pixels[..., 0] += 100 * color
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("cat", "dog"):
+        fill(tmp_path / "pets" / name, 5)
+    return tmp_path / "pets"
+
+
+def test_a_folder_becomes_a_config_that_is_shown_and_can_be_overridden(folder, capsys):
+    arguments = flags.parse("train", [f"--images={folder}", "--config.finetuned.steps=7", "--config.seed=3"])
+    config = arguments["config"]
+    assert (config.data.source.path, config.data.test) == (str(folder), 2)
+    assert (config.finetuned.steps, config.seed) == (7, 3)
+    assert arguments["workdir"] == "runs/pets"
+    shown = capsys.readouterr().out
+    assert "10 labelled images in 2 classes (5 each)" in " ".join(shown.split())
+    assert "recipe: configs/finetune.py" in shown
+    command = shown.splitlines()[-1].split()[3:]
+    again = flags.parse("train", command)
+    assert again["config"].to_dict() == config.to_dict()
+
+
+def test_parts_and_the_pool_are_found(tmp_path):
+    root = tmp_path / "all"
+    for part in ("train", "validation"):
+        for name in ("cat", "dog"):
+            fill(root / part / name, 4)
+    fill(root / "train" / "unlabelled", 9)
+    found = rewritten([f"--images={root}"])
+    assert f"--config.data.source.test_path={root / 'validation'}" in found
+    assert "--config=configs/few_labels.py" in found
+    assert not any("data.test=" in flag for flag in found)
+
+
+def test_a_table_names_the_classes(tmp_path):
+    fill(tmp_path / "all", 10)
+    rows = [f"{i}.png,{'cat' if i % 2 else 'dog'}" for i in range(10)]
+    (tmp_path / "labels.csv").write_text("\n".join(["filename,class", *rows]))
+    config = flags.parse("train", [f"--images={tmp_path / 'all'}", f"--labels={tmp_path / 'labels.csv'}"])["config"]
+    assert config.data.source.to_dict() | {"size": 0} == {
+        "name": "table",
+        "path": str(tmp_path / "labels.csv"),
+        "folder": str(tmp_path / "all"),
+        "file": "filename",
+        "label": "class",
+        "size": 0,
+    }
+
+
+def bad(name, tmp_path):
+    root = tmp_path / name
+    root.mkdir()
+    if name == "loose":
+        fill(root / "x", 1)
+        (root / "x" / "0.png").rename(root / "0.png")
+        (root / "x").rmdir()
+    for label, count in {"one": {"a": 3}, "single": {"a": 3, "b": 1}, "hollow": {"a": 3, "b": 0}}.get(name, {}).items():
+        fill(root / label, count)
+    if name == "corrupt":
+        for label in "ab":
+            (root / label).mkdir()
+            for i in range(3):
+                (root / label / f"{i}.png").write_bytes(b"no image")
+    return root
+
+
+SAID = {
+    "empty": "has no images; want a folder for each class",
+    "loose": "has 1 image, but no folder for each class",
+    "one": "has one class only, 'a'; want two or more classes",
+    "single": "b: one labelled image; want two or more of each class",
+    "hollow": "class 'b' has no images",
+    "corrupt": "none of the images can be read",
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_folders_that_cannot_be_learned_from_are_refused_in_one_line(name, tmp_path):
+    with pytest.raises(UserError, match=SAID[name]) as error:
+        rewritten([f"--images={bad(name, tmp_path)}"])
+    assert "\n" not in str(error.value)
+
+
+def test_flags_that_contradict_are_refused(folder):
+    with pytest.raises(UserError, match="--config is given too"):
+        rewritten([f"--images={folder}", "--config=configs/finetune.py"])
+    with pytest.raises(UserError, match="--images=FOLDER, which is missing"):
+        rewritten(["--labels=x.csv"])
+    with pytest.raises(UserError, match="'nowhere' is not there; want a folder"):
+        rewritten(["--images=nowhere"])
