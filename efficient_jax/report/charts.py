@@ -231,7 +231,7 @@ def _round_values(limits: Limits, count: int) -> list[tuple[float, str]]:
     power = 10.0 ** np.floor(np.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.999 * rough)
     first, last = np.ceil(limits[0] / step - 1e-9), np.floor(limits[1] / step + 1e-9)
-    return [(float(step * k), f"{step * k:,.6g}") for k in np.arange(first, last + 1)]
+    return [(float(step * k), f"{step * k:,.6g}") for k in range(int(first), int(last) + 1)]
 
 
 def _scaled(values: Float[np.ndarray, " n"], limits: Limits, ends: Limits) -> Float[np.ndarray, " n"]:
