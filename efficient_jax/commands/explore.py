@@ -23,6 +23,7 @@ from efficient_jax.experiment.stage_config import augment_blocks
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import bias, exploration, tables
+from efficient_jax.report.page import caption
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training.classifier import Classifier
 from efficient_jax.training.trained import stage_folder
@@ -152,12 +153,14 @@ def _stages(
             users_of.setdefault(content, []).append((stage.name, key_of, getattr(stage, key_of)))
             blocks[content] = block
     examples = _examples(source, ids, IMAGES)
+    by_image = TASKS[source.task].by_image
+    captions = [caption(target, source.classes) for target in examples["label"]] if by_image else ()
     sections = []
     for content, users in users_of.items():
         names = [name if key_of == "augment" else f"{name}, strong view" for name, key_of, _ in users]
         ops, (_, _, augment) = blocks[content].get("ops", ()), users[0]
         views = preview.draws(augment, examples, key, VERSIONS) if ops else None
-        sections.append(exploration.stage(names, ops, examples["image"], views))
+        sections.append(exploration.stage(names, ops, examples["image"], views, captions))
     return sections
 
 

@@ -12,7 +12,11 @@ NAME = "explore.html"
 
 
 def stage(
-    names: Sequence[str], ops: Sequence[str], raw: np.ndarray | None = None, views: np.ndarray | None = None
+    names: Sequence[str],
+    ops: Sequence[str],
+    raw: np.ndarray | None = None,
+    views: np.ndarray | None = None,
+    captions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns the section of stages that share an augmentation.
 
@@ -21,14 +25,15 @@ def stage(
         ops: names of the operations, in order.
         raw: uint8 [n h w c], images as stored; None: no contact sheet.
         views: uint8 [n versions h w c], augmented versions of `raw`; None: training does not change them.
+        captions: below each image; none: no captions.
 
     Returns:
-        "names", "ops", "sheet", columns of images, and "changed", whether augmentation changes them.
+        "names", "ops", "sheet", columns of images, "captions" and "changed", whether augmentation changes the images.
     """
     if raw is None:
-        return {"names": names, "ops": ops, "sheet": [], "changed": True}
+        return {"names": names, "ops": ops, "sheet": [], "captions": [], "changed": True}
     columns, changed = plots.contact_sheet(raw, raw[:, None] if views is None else views)
-    return {"names": names, "ops": ops, "sheet": columns, "changed": changed}
+    return {"names": names, "ops": ops, "sheet": columns, "captions": captions, "changed": changed}
 
 
 def write_page(

@@ -92,13 +92,18 @@ def sheets(
             continue
         columns, changed = plots.contact_sheet(raw, views)
         targets = samples.get(f"{prefix}targets", np.zeros((len(raw), 0)))
-        captions = [_target(target, classes) for target in targets[: len(columns)]]
+        captions = [caption(target, classes) for target in targets[: len(columns)]]
         sections.append((kind, columns, captions if any(captions) else [], changed))
     return sections
 
 
-def _target(target: Float[np.ndarray, " k"], classes: Sequence[str]) -> str:
-    """Returns the classes that an image is trained to have, "" for none; uncertain ones with their probability."""
+def caption(target: Float[np.ndarray, " k"], classes: Sequence[str]) -> str:
+    """Returns the classes that an image is trained to have, "" for none; uncertain ones with their probability.
+
+    Args:
+        target: probability of each class, as the loss takes it.
+        classes: class names.
+    """
     certain = np.flatnonzero(target >= 0.5)
     likely = certain if len(certain) else target.argsort()[::-1][: int(target.any())]
     percents = [f" {100 * target[k]:.0f}%" if target[k] < 0.995 else "" for k in likely]
