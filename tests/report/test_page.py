@@ -166,7 +166,7 @@ def test_a_run_under_way_is_shown_as_far_as_it_is(workdir):
     with (workdir / "student" / "metrics.jsonl").open("a") as log:
         log.write('{"step": 40, "lo')
     text = write_report(workdir).read_text()
-    assert Page(text).cells[8:16] == ["student", "not finished", *["–"] * 6]
+    assert Page(text).cells[6:12] == ["student", "not finished", *["–"] * 4]
     assert "last logged at step 30" in text
 
 
