@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 
+HELP = ("--help", "-h", "--h")
 COMMANDS = ("train", "evaluate", "predict", "explain", "explore", "sweep", "bench")
 
 

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from efficient_jax.commands import HELP
 from efficient_jax.errors import UserError
 
 USAGE = """python launch.py [COMMAND] [--flag=value ...]
@@ -30,7 +31,6 @@ all other paths are of the current folder. Bad input ends with one line and exit
 step under way, save and end with 75; a second Ctrl-C, or a signal outside of training, ends at once with 130. The same
 command carries on from the last checkpoint.
 """
-HELP = ("--help", "-h", "--h")
 NEXT = {
     "train": "read the images, check every stage, train",
     "evaluate": "read the images of the run, predict, compare",

@@ -82,7 +82,7 @@ def evaluate(
             raise UserError("--fuse and --iou are for boxes; maps are combined by --vote=soft or hard")
         about, results = _pixels(names, Path(truth), vote, weights, folder, console)
     for caption, headers, rows in results[:1]:
-        console.print(f"\n{caption or 'Results'}", style="bold")
+        console.print(f"\n{caption or 'Results'}", soft_wrap=True)
         console.print(tables.rich_table(headers, rows))
     if folder:
         write_json(folder / "evaluation.json", about)

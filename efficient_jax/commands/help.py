@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from efficient_jax import settings
-from efficient_jax.commands import flags, function_of
-from efficient_jax.commands.command_line import HELP
+from efficient_jax.commands import HELP, flags, function_of
 from efficient_jax.commands.files import PROGRAM
 from efficient_jax.experiment.config_keys import keys_of
 

@@ -108,7 +108,11 @@ def survey(
     features = features / np.linalg.norm(features, axis=1, keepdims=True) if network else features
     distances = feature_distances.mahalanobis(features)
     labelled = _some(split["labelled"], MEASURED)
-    labelled_quality = image_quality.quality(source.images[labelled])
+    quality = image_quality.quality(images)
+    if np.isin(labelled, ids).all():  # in a small dataset all images are in the sample
+        labelled_quality = image_quality.Quality(*(values[np.searchsorted(ids, labelled)] for values in quality))
+    else:
+        labelled_quality = image_quality.quality(source.images[labelled])
     return Survey(
         members=members,
         counts={part: members[rows].sum(0) for part, rows in split.items()},
@@ -116,7 +120,7 @@ def survey(
         **dict(zip(("mean", "std"), statistics.mean_std(images[~held_out]), strict=True)),
         ids=ids,
         held_out=held_out,
-        quality=image_quality.quality(images),
+        quality=quality,
         colorless=float(image_quality.colourless(images[~held_out]).mean()),
         features="EfficientNet-Lite0's features" if network else f"{SIDE} x {SIDE} pixels",
         spread=feature_distances.spread(features, members[ids]),

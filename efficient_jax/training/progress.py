@@ -19,6 +19,7 @@ class StageProgress:
         self._console, self._name, self._steps, self._first = console, name, steps, first
         self._shown = time.perf_counter()
         self._started: float | None = None  # when the first step was done, later by the time within `apart`
+        self._line = (0.0, first)  # time of the last line, likewise, and the steps that were done then
         self._bar = Progress(
             TextColumn("{task.description:>12}"),
             BarColumn(bar_width=16),  # so that a line fits in 80 columns
@@ -54,7 +55,9 @@ class StageProgress:
 
     def compiled(self) -> None:
         """Says that the step is compiled: the time counts from the first call on. Later calls change nothing."""
-        self._started = self._started or time.perf_counter()
+        if self._started is None:
+            self._started = time.perf_counter()
+            self._line = (self._started, self._first)
         self._compiled.set()
 
     @contextlib.contextmanager
@@ -63,7 +66,9 @@ class StageProgress:
         begun = time.perf_counter()
         yield
         if self._started:
-            self._started += time.perf_counter() - begun
+            passed = time.perf_counter() - begun
+            self._started += passed
+            self._line = (self._line[0] + passed, self._line[1])
 
     def show(self, step: int, values: Mapping[str, float]) -> None:
         """Shows the bar after a step; without a terminal a line, but no more than one in 10 seconds.
@@ -76,7 +81,8 @@ class StageProgress:
         self._bar.update(self._task, completed=step, status=status)
         now = time.perf_counter()
         if not self._console.is_terminal and (now - self._shown > LINE_EVERY or step == self._steps):
-            seconds = (now - (self._started or now)) / (step - self._first)
-            left = seconds * (self._steps - step)
+            # Since the last line, where that is faster: whatever slowed the first steps down is over.
+            begins = (self._started or now, self._first), self._line
+            left = min((now - begun) / max(step - done, 1) for begun, done in begins) * (self._steps - step)
             self._console.print(f"{self._name}: step {step}/{self._steps}, {status}, {left:.0f} s left")
-            self._shown = now
+            self._shown, self._line = now, (now, step)

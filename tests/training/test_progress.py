@@ -44,6 +44,18 @@ def test_the_time_left_does_not_count_what_was_compiled(clock):
     assert lines == ["15 s left", "10 s left", "15 s left"]
 
 
+def test_slow_first_steps_do_not_count_for_ever(clock):
+    """20 steps of 16 s, then 1 s each: the second line says what the rest takes."""
+    out = io.StringIO()
+    with progress.StageProgress(Console(file=out, width=200), "s", first=0, steps=100) as shown:
+        shown.compiled()
+        clock.passes(320.0)
+        shown.show(20, {"images_per_second": 2.0, "loss": 1.0})
+        clock.passes(20.0)
+        shown.show(40, {"images_per_second": 32.0, "loss": 1.0})
+    assert out.getvalue().splitlines()[-1].endswith(", 60 s left")
+
+
 def test_compilation_shows_the_elapsed_time(monkeypatch):
     monkeypatch.setattr(progress, "LINE_EVERY", 0.01)
     out = io.StringIO()
