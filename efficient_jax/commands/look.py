@@ -193,7 +193,12 @@ def _measures(measured: Survey, source: Source) -> list[dict[str, Any]]:
         panels.append(("size", "shorter side of the image, pixels", ("smallest", "largest"), np.minimum(h, w)))
         panels.append(("aspect ratio", "width / height of the image", ("tallest", "widest"), w / h))
     panels.append(
-        ("distance", f"of {measured.features} from the mean", ("most typical", "least typical"), measured.distance)
+        (
+            "distance",
+            f"distance of {measured.features} from the mean",
+            ("most typical", "least typical"),
+            measured.distance,
+        )
     )
     rows = []
     for name, about, ends, values in panels:

@@ -180,7 +180,7 @@ def histogram(values: Float[np.ndarray, " n"], others: Float[np.ndarray, " m"], 
     low, high = np.quantile(both[np.isfinite(both)], (0.005, 0.995))
     edges = np.linspace(low, high if high > low else low + 1, 33)
     shares = [100 * np.histogram(of, edges)[0] / max(len(of), 1) for of in (values, others)]
-    axes = Axes((480, 190), RIGHT, (edges[0], edges[-1]), (0.0, max(float(np.max(shares)), 1e-9)))
+    axes = Axes((380, 165), RIGHT, (edges[0], edges[-1]), (0.0, max(float(np.max(shares)), 1e-9)))
     outlines = [axes.at(edges.repeat(2), np.concatenate([[0], share.repeat(2), [0]])) for share in shares]
     shapes = [Shape("area", _path(outlines[0])), *([Shape("second", _path(outlines[1]))] if len(others) else [])]
     about = f"Histogram of {title}: the middle 99% of the images lie between {low:.3g} and {high:.3g}"
