@@ -21,6 +21,15 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def class_name(name: str) -> str:
+    """Returns how a sentence calls a class: "class 3" where the name is a number, which alone looks like a count.
+
+    Args:
+        name: name of the class.
+    """
+    return f"class {name}" if name.replace(".", "").replace("-", "").isdigit() else name
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """Returns "; did you mean 'X'?" for a name X close to `word`, else which names there are, or how many.
 

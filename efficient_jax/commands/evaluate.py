@@ -68,6 +68,7 @@ def evaluate(
             wbf (wbf:box_and_model) or the decay of soft_nms (soft_nms:linear).
         iou: IoU from which on boxes are the same object, 0 to below 1; empty: the default of `fuse`.
         out: folder for evaluation.html, evaluation.json, predictions.npz (of the last row) and the soup; empty: none.
+            The index of a run links to the page in a folder inside it, such as RUN/evaluation.
 
     Raises:
         UserError: a flag is wrong, or a member does not exist or does not fit the others.
@@ -191,7 +192,13 @@ def _changed(members: Sequence[Member], data: Data | None) -> list[dict[str, Any
     ids, labels = np.sort(tests[0].ids), tests[0].labels[np.argsort(tests[0].ids)]
     rows = []
     for i in range(1, len(members)):
-        won, lost, _ = change(answers[i - 1], answers[i], labels)
-        changed = evaluation.changes(data.source.images, {"won": ids[won], "lost": ids[lost]})
-        rows.append({"first": members[i - 1].name, "second": members[i].name} | changed)
+        before, after = answers[i - 1], answers[i]
+        won, lost, _ = change(before, after, labels)
+        shown = {
+            kind: evaluation.changes(
+                data.source.images, ids[which], labels[which], before[which], after[which], tests[0].classes
+            )
+            for kind, which in (("won", won), ("lost", lost))
+        }
+        rows.append({"first": members[i - 1].name, "second": members[i].name} | shown)
     return rows

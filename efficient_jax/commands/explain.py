@@ -13,7 +13,7 @@ from efficient_jax import models
 from efficient_jax.commands.explore import held_out
 from efficient_jax.data import image_files, sampling
 from efficient_jax.distributed import log
-from efficient_jax.errors import UserError, counted
+from efficient_jax.errors import UserError, class_name, counted
 from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.predict import PREDICT_PIXELS
 from efficient_jax.experiment.workdir import writable
@@ -24,7 +24,7 @@ from efficient_jax.models.spec import ModelSpec
 from efficient_jax.report import explanation
 from efficient_jax.tasks import TASKS, Task
 from efficient_jax.training.classifier import framed
-from efficient_jax.training.trained import Trained
+from efficient_jax.training.trained import Trained, stage_folder
 
 MISTAKES, RIGHT, CHOSEN = 24, 12, 64  # images on the page, at most
 TRUSTED, POINTED = 64, 500  # images for the two tests, at most
@@ -61,7 +61,7 @@ class Network(NamedTuple):
     heat: Callable[..., dict[str, np.ndarray]]  # (variables, images, classes [n]) -> kind of map -> [n h w], 0..1
 
 
-def explain(members: str = "", images: str = "mistakes", layer: str = "", workdir: str = "runs/explain") -> None:
+def explain(members: str = "", images: str = "mistakes", layer: str = "", workdir: str = "") -> None:
     """Draws heat maps of where networks look and tests them; writes WORKDIR/explain.html and explain.json.
 
     Convolutional networks get Grad-CAM, transformers attention.
@@ -71,14 +71,14 @@ def explain(members: str = "", images: str = "mistakes", layer: str = "", workdi
         images: "mistakes": the most confident mistakes on held-out images and some correct predictions; or indices of
             images as in the run's predictions.npz, separated by commas; or a folder.
         layer: the intermediate for Grad-CAM, such as "stage2"; empty: the last one.
-        workdir: folder for the page.
+        workdir: folder for the page; empty: the run of the first member, whose index then links to it.
 
     Raises:
         UserError: a member, image or layer does not exist, or the folder cannot be written.
     """
     if not members:
         raise UserError("explain: --members=RUN[/STAGE],... is missing")
-    folder = writable(Path(workdir), "--workdir")
+    folder = writable(Path(workdir) if workdir else _run_of(members.split(",")[0]), "--workdir")
     sections, figures = [], {}
     for name in members.split(","):
         section, figures[name] = _explained(name, images, layer)
@@ -87,6 +87,11 @@ def explain(members: str = "", images: str = "mistakes", layer: str = "", workdi
     about = "Bright: the pixels that support a class (Grad-CAM), or to which a transformer attends."
     page = explanation.write_page(folder, title="Where networks look", about=about, members=sections)
     log(f"page: {page}")
+
+
+def _run_of(name: str) -> Path:
+    """Returns the folder of the run that a member belongs to."""
+    return stage_folder(Path(name), "--members").parent
 
 
 def _explained(name: str, images: str, layer: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -234,9 +239,12 @@ def _figures(
     for_truth = network.heat(network.variables, seen.images, np.maximum(truth, 0))
     figures = []
     for i, image in enumerate(seen.images):
-        answers = [(f"predicted {classes[predicted[i]]}, {100 * probabilities[i, predicted[i]]:.0f}%", for_predicted)]
+        shown = [
+            f"{class_name(classes[label])}, {100 * probabilities[i, label]:.0f}%" for label in (predicted[i], truth[i])
+        ]
+        answers = [(f"predicted {shown[0]}", for_predicted)]
         if truth[i] not in (-1, predicted[i]):
-            answers.append((f"true {classes[truth[i]]}, {100 * probabilities[i, truth[i]]:.0f}%", for_truth))
+            answers.append((f"true {shown[1]}", for_truth))
         if "Grad-CAM" in for_predicted:
             heats = [(what, maps_of_class["Grad-CAM"][i]) for what, maps_of_class in answers]
             first = "as stored"

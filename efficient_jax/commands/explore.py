@@ -14,7 +14,7 @@ from efficient_jax.commands.look import look
 from efficient_jax.data import cache, label_errors, progress_bar
 from efficient_jax.data.dataset import Source, fingerprint
 from efficient_jax.distributed import console, log
-from efficient_jax.errors import UserError, counted
+from efficient_jax.errors import UserError, class_name, counted
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.experiment.config import Plan, plan
 from efficient_jax.experiment.dataset import Data, load_data
@@ -22,6 +22,7 @@ from efficient_jax.experiment.stage_config import augment_blocks
 from efficient_jax.experiment.workdir import read_config, writable
 from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import bias, exploration, tables
+from efficient_jax.report.page import caption
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training.classifier import Classifier
 from efficient_jax.training.trained import stage_folder
@@ -59,7 +60,7 @@ def explore(
 
     Args:
         config: FILE or FILE:tiny.
-        workdir: folder for the page.
+        workdir: folder for the page; that of a run, whose index then links to it, or another.
         members: RUN or RUN/STAGE, separated by commas: also measures how operations change their accuracy, by class.
         control: a stage trained with the same augmentation for all classes, for comparison with members whose
             augmentation depends on the class.
@@ -149,12 +150,14 @@ def _stages(
             users_of.setdefault(content, []).append((stage.name, key_of, getattr(stage, key_of)))
             blocks[content] = block
     examples = _examples(source, ids, IMAGES)
+    by_image = TASKS[source.task].by_image
+    captions = [caption(target, source.classes) for target in examples["label"]] if by_image else ()
     sections = []
     for content, users in users_of.items():
         names = [name if key_of == "augment" else f"{name}, strong view" for name, key_of, _ in users]
         ops, (_, _, augment) = blocks[content].get("ops", ()), users[0]
         views = preview.draws(augment, examples, key, VERSIONS) if ops else None
-        sections.append(exploration.stage(names, ops, examples["image"], views))
+        sections.append(exploration.stage(names, ops, examples["image"], views, captions))
     return sections
 
 
@@ -285,7 +288,7 @@ def sentences(losses: Sequence[class_bias.Loss], classes: Sequence[str]) -> list
     for loss in losses:
         lost, others = 100 * loss.lost / loss.n, 100 * loss.others_lost / loss.others_n
         class_losses.setdefault(f"{loss.operation}, {loss.step}", []).append(
-            f"{classes[loss.label]} ({lost:.0f}% of {loss.n}; the other classes {others:.0f}%)"
+            f"{class_name(classes[loss.label])} ({lost:.0f}% of {loss.n}; the other classes {others:.0f}%)"
         )
     return [
         f"{what}: significantly more predictions become wrong in {', '.join(parts)}."
@@ -302,4 +305,4 @@ def _shortcut_warning(applied: str, labels: list[int], probe: class_bias.Shortcu
 
 
 def _names(labels: list[int], classes: Sequence[str]) -> str:
-    return ", ".join(classes[label] for label in labels)
+    return ", ".join(class_name(classes[label]) for label in labels)

@@ -16,7 +16,7 @@ from efficient_jax.experiment.stage_config import augment_blocks
 from efficient_jax.explore import features, suggestions
 from efficient_jax.explore.survey import Survey, survey
 from efficient_jax.models import pretrained
-from efficient_jax.report import plots, tables
+from efficient_jax.report import charts, plots, tables
 from efficient_jax.tasks import TASKS
 
 EXAMPLES, CLASSES = 9, 40  # images of a class, and classes with images: these limits keep the page small
@@ -193,7 +193,12 @@ def _measures(measured: Survey, source: Source) -> list[dict[str, Any]]:
         panels.append(("size", "shorter side of the image, pixels", ("smallest", "largest"), np.minimum(h, w)))
         panels.append(("aspect ratio", "width / height of the image", ("tallest", "widest"), w / h))
     panels.append(
-        ("distance", f"of {measured.features} from the mean", ("most typical", "least typical"), measured.distance)
+        (
+            "distance",
+            f"distance of {measured.features} from the mean",
+            ("most typical", "least typical"),
+            measured.distance,
+        )
     )
     rows = []
     for name, about, ends, values in panels:
@@ -204,7 +209,7 @@ def _measures(measured: Survey, source: Source) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "plot": plots.histogram(used, held, about),
+                "plot": charts.histogram(used, held, about),
                 "strips": [(end, plots.strip(source.images[measured.ids[rows_]], MIDDLE)) for end, rows_ in strips],
             }
         )

@@ -84,7 +84,7 @@ def samples(
     rows: Mapping[str, np.ndarray],
     key: jax.Array,
 ) -> None:
-    """Writes some images of each stream, and several augmented versions of each.
+    """Writes some images of each stream with their targets, and several augmented versions of each.
 
     Args:
         folder: folder of the stage.
@@ -106,5 +106,6 @@ def samples(
         augmented = augmented if augmented.dtype == np.uint8 else np.round(augmented * 255).astype(np.uint8)
         prefix = "" if stream == "labelled" else f"{stream}_"
         arrays[f"{prefix}raw"] = data["image"][chosen]
+        arrays[f"{prefix}targets"] = on_host(take(labels, chosen), classes)
         arrays[f"{prefix}augmented"] = augmented.reshape(VERSIONS, SAMPLES, *augmented.shape[1:]).swapaxes(0, 1)
     files.write_npz(folder / "samples.npz", arrays)

@@ -17,7 +17,7 @@ from efficient_jax.augment.kernels import dtypes
 from efficient_jax.errors import UserError
 from efficient_jax.explore import demonstration
 from efficient_jax.explore.demonstration import Arrays
-from efficient_jax.explore.strengths import COLOR, DOCUMENTS, ERASING, FILTERS, KINDS, OTHERS, STRENGTHS, Strengths
+from efficient_jax.explore.strengths import DOCUMENTS, KINDS, OTHERS, STRENGTHS, Strengths
 from efficient_jax.types import Augment
 
 AS_STORED = "as stored"
@@ -53,8 +53,8 @@ def draws(
 def operations(data: Arrays, key: jax.Array) -> dict[str, dict[str, Columns]]:
     """Applies every operation that a config can name, at each of its strengths.
 
-    Geometry and mixing are shown on photographs with known boxes, masks and keypoints, document operations on pages of
-    text, the others on `data`.
+    Each is shown on `data` if it accepts and changes these images, else on photographs with known boxes, masks and
+    keypoints or without them; document operations are shown on pages of text.
 
     Args:
         data: a batch of images with labels, an even number because mixing pairs neighbors.
@@ -68,12 +68,11 @@ def operations(data: Arrays, key: jax.Array) -> dict[str, dict[str, Columns]]:
     """
     photographs = demonstration.photographs()
     only_images = {name: photographs[name] for name in ("image", "label", "saliency")}
-    on_data = (data, only_images)
-    batches = dict.fromkeys((COLOR, FILTERS, ERASING), on_data) | {DOCUMENTS: (demonstration.page(),)}
+    batches = {DOCUMENTS: (demonstration.page(),)}
 
     def applied(name: str) -> Columns:
         strengths = STRENGTHS.get(name, Strengths(OTHERS))
-        return _columns_of_first(name, strengths, batches.get(strengths.kind, (photographs, *on_data)), key)
+        return _columns_of_first(name, strengths, batches.get(strengths.kind, (data, photographs, only_images)), key)
 
     names = [*OPS, *MIXES]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time goes into compiling

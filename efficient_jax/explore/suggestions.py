@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from efficient_jax.detection.overlap import HIDING, Objects
-from efficient_jax.errors import counted
+from efficient_jax.errors import class_name, counted
 from efficient_jax.explore.survey import Survey
 
 IMBALANCED = 3.0  # labels of the largest class for each of the smallest
@@ -53,13 +53,13 @@ def _of_classes(measured: Survey, classes: tuple[str, ...]) -> list[Suggestion]:
     labelled, advice = measured.counts["labelled"], []
     most, least = int(labelled.argmax()), int(labelled.argmin())
     if measured.imbalance >= IMBALANCED:
-        largest, smallest = (f"{labelled[label]:,} labelled {classes[label]}" for label in (most, least))
+        largest, smallest = (f"{labelled[label]:,} labelled {class_name(classes[label])}" for label in (most, least))
         why = f"{largest}, {smallest}: {measured.imbalance:.1f} to 1"
         advice.append(Suggestion(True, "batch.balanced = True, or method.class_balance = 0.999", why))
     if labelled[least] < FEW:
         unlabelled = int(measured.counts["unlabelled"].sum()) + measured.unknown["unlabelled"]
         beside = f", and {counted(unlabelled, 'unlabelled image')}: use a semi-supervised method" if unlabelled else ""
-        why = f"{counted(labelled[least], 'label')} of {classes[least]}{beside}"
+        why = f"{counted(labelled[least], 'label')} of {class_name(classes[least])}{beside}"
         advice.append(Suggestion(True, "strong augmentation: randaugment, cutout", why, ("randaugment", "cutout")))
     return advice
 

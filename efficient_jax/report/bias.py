@@ -1,15 +1,12 @@
 """Table cells and a plot of class bias, as `explore.class_bias` measures it."""
 
-import warnings
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib.figure import Figure
 
 from efficient_jax.metrics.accuracy import wilson
-from efficient_jax.report import plots
+from efficient_jax.report import charts
 
 PRINTED = 20  # classes in a table, those that lose most accuracy
 
@@ -58,36 +55,17 @@ def plot(
     right: Int[np.ndarray, "steps classes"],
     n: Int[np.ndarray, " classes"],
     classes: Sequence[str],
-) -> str:
-    """Plots accuracy against strength: each class in gray, their mean, and the worst class at the greatest strength.
+) -> charts.Chart:
+    """Draws accuracy against strength: each class faintly, their mean, and the worst class at the greatest strength.
 
     Args:
         steps: name of each strength, weak to strong.
         right: correct predictions of each class at each strength.
         n: images of each class; a class without images is left out.
         classes: class names.
-
-    Returns:
-        An SVG as a data URI.
     """
     known = np.flatnonzero(n)
-    accuracy = 100 * right[:, known] / n[known]
-    worst = accuracy[-1].argmin()
-    with matplotlib.rc_context(plots.SVG), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure = Figure(figsize=(5.4, 3.0))
-        axes = figure.add_axes((0.11, 0.17, 0.85, 0.8))
-        x = np.arange(len(steps))
-        axes.plot(x, accuracy, color="#c4c7cc", linewidth=1)
-        axes.plot(x, accuracy.mean(axis=1), color=plots.COLORS[0], linewidth=2.2, marker="o", label="mean of classes")
-        axes.plot(x, accuracy[:, worst], color=plots.COLORS[1], linewidth=1.6, label=classes[known[worst]])
-        axes.set_xticks(x, [step.replace(" ", "\n") for step in steps])
-        axes.set_ylim(-3, 103)
-        axes.set_ylabel("accuracy, %")
-        axes.grid(color="#e4e4e4", linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
-        return plots.svg(figure)
+    return charts.strengths(steps, 100 * right[:, known] / n[known], [classes[int(k)] for k in known])
 
 
 def probe_row(

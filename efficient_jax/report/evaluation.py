@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from efficient_jax.report import page, plots, tables, template
+from efficient_jax.report import page, plots, site, tables
+from efficient_jax.report.summary import CLEAR, accuracy_first
 from efficient_jax.types import Column
 
 Result = tuple[str, Sequence[str], Sequence[Sequence[str]]]
@@ -17,7 +18,19 @@ Result = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
 TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
 PAIR_HEADERS = ["first", "second", "differ, %", "errors' correlation", "won", "lost", "p"]
-CLASS_HEADERS = ["class", "images", "answered", "recall, % [95% interval]", "precision, % [95% interval]", "F1, %"]
+CLASS_HEADERS = ["class", "recall, % [95% interval]", "precision, % [95% interval]", "F1, %", "images", "predicted"]
+SHOWN_CHANGES = 16
+WORDS = [
+    "accuracy",
+    "95% interval",
+    "balanced accuracy",
+    "calibration error, ECE",
+    "confusion matrix",
+    "F1",
+    "p",
+    "vote",
+]
+WORDS += ["negative log-likelihood, NLL", "won, lost", "precision", "recall", "slice", "soup", "errors' correlation"]
 MEANINGS = {
     "balanced, %": "mean recall of the classes",
     "NLL": "negative log-likelihood of the true labels, in nats; lower is better",
@@ -30,9 +43,7 @@ MEANINGS = {
     "p": "probability of such a difference by chance (exact sign test, two-sided)",
 }
 """Header -> what the figures under it mean, for those that need it."""
-SHOWN_CHANGES = 10
 NOTHING: Mapping[str, str] = MappingProxyType({})
-CLEAR = 0.05
 
 
 def legend(headers: Sequence[str]) -> str:
@@ -131,7 +142,7 @@ def _pair(row: Mapping[str, Any], short: Mapping[str, str]) -> list[str]:
         *numbers,
         str(row["won"]),
         str(row["lost"]),
-        f"{row['p_value']:.3f}",
+        tables.p_value(row["p_value"]),
     ]
 
 
@@ -144,11 +155,11 @@ def class_rows(classes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [
         [
             row["class"],
-            f"{row['true']:,}",
-            f"{row['answered']:,}",
             tables.accuracy({"correct": row["right"], "n": row["true"]}),
             tables.accuracy({"correct": row["right"], "n": row["answered"]}),
             f"{100 * row['f1']:.1f}",
+            f"{row['true']:,}",
+            f"{row['answered']:,}",
         ]
         for row in classes
     ]
@@ -164,7 +175,7 @@ def slice_rows(slices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {
             "measure": row["measure"],
             "parts": [(_values(part["values"]), tables.accuracy(part), f"{part['n']:,}") for part in row["parts"]],
-            "p": f"{row['p_value']:.3f}",
+            "p": tables.p_value(row["p_value"]),
             "sure": row["p_value"] <= CLEAR,
         }
         for row in slices
@@ -196,21 +207,28 @@ def mistakes(
     return page.mistakes(arrays | {"images": images[ids[order]], "confidence": confidence[order]})
 
 
-def changes(images: Any, changed: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Counts the images whose prediction changed, and shows at most `SHOWN_CHANGES` of each kind.
+def changes(
+    images: Any, ids: np.ndarray, labels: np.ndarray, before: np.ndarray, after: np.ndarray, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Counts some images whose prediction changed, and shows at most `SHOWN_CHANGES` of them.
 
     Args:
         images: all images of the dataset, indexed by arrays of indices: uint8 [h w c] each.
-        changed: kind of change, "won" or "lost" -> int [n], indices of its images.
+        ids: int [n], the indices of those that changed.
+        labels: int [n], true classes.
+        before: int [n], predicted classes of the first member.
+        after: int [n], predicted classes of the second member.
+        classes: class names.
 
     Returns:
-        kind -> number of images, and "{kind}_images" -> a strip of some of them, None if there are none.
+        "count", and "shown": "picture" and the names "true", "before" and "after" of each.
     """
-    summary: dict[str, Any] = {}
-    for kind, ids in changed.items():
-        some = ids[np.linspace(0, len(ids) - 1, min(SHOWN_CHANGES, len(ids))).astype(int)]
-        summary |= {kind: len(ids), f"{kind}_images": plots.strip(images[some]) if len(some) else None}
-    return summary
+    some = np.linspace(0, len(ids) - 1, min(SHOWN_CHANGES, len(ids))).astype(int)
+    pictures = map(plots.single, images[ids[some]]) if len(some) else ()
+    names = np.array(classes)
+    columns = zip(pictures, names[labels[some]], names[before[some]], names[after[some]], strict=False)
+    keys = ("picture", "true", "before", "after")
+    return {"count": len(ids), "shown": [dict(zip(keys, values, strict=True)) for values in columns]}
 
 
 def write_page(
@@ -225,7 +243,8 @@ def write_page(
     Args:
         folder: where to write.
         results: tables, as `results` returns them.
-        changed: "first" and "second", names of two members, with what `changes` returns for them.
+        changed: "first" and "second", names of two members, and as "won" and "lost" what `changes` returns for the
+            images that only the second and only the first predicts correctly.
         members: section of each member: "name", "about", "names" (of classes), "shares" (whether probabilities are
             shares of votes), "classes", "slices", "confusion" and "mistakes".
 
@@ -235,10 +254,16 @@ def write_page(
     _, short = shortened([member["name"] for member in members])
     values = {
         "title": folder.resolve().name,
-        "results": results,
+        "results": [
+            (caption, accuracy_first(headers, headers), [accuracy_first(row, headers) for row in rows])
+            if rows
+            else (caption, headers, rows)
+            for caption, headers, rows in results
+        ],
         "changed": changed,
         "members": [{"anchor": f"member-{number}", **member} for number, member in enumerate(members)],
         "short": short,
         "class_headers": CLASS_HEADERS,
+        "words": WORDS,
     }
-    return template.write(folder / "evaluation.html", "evaluation.html", values)
+    return site.write(folder / "evaluation.html", "evaluation.html", values)

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from efficient_jax.metrics.accuracy import mean_correlation
-from efficient_jax.report import plots, tables, template
+from efficient_jax.report import plots, site, tables
 
 NAME = "explain.html"
 SIDE = 160  # pixels of the longer side of an image
@@ -34,11 +34,17 @@ def picture(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"] | 
     color = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
     resized = np.asarray(Image.fromarray(np.ascontiguousarray(color)).resize(size, smooth))
     if heat is None:
-        return plots.png(resized)
+        return plots.encoded(np.ascontiguousarray(resized), lossless=scale > 1)
     warm = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
     gray = resized.mean(-1, keepdims=True)
     mixed = STRENGTH * 255 * COLORS(np.asarray(warm))[..., :3] + (1 - STRENGTH) * gray
-    return plots.png(mixed.round().astype(np.uint8))
+    return plots.encoded(mixed.round().astype(np.uint8), lossless=False)
+
+
+def scale() -> plots.Picture:
+    """Returns the colors from 0 to 1 side by side, as they lie over middle gray."""
+    colors = STRENGTH * 255 * COLORS(np.linspace(0, 1, 144))[None, :, :3] + (1 - STRENGTH) * 128
+    return plots.encoded(colors.round().astype(np.uint8))
 
 
 def trust_row(what: str, name: str, correlations: Float[np.ndarray, " n"]) -> list[str]:
@@ -86,7 +92,8 @@ def write_page(folder: pathlib.Path, *, title: str, about: str, members: Sequenc
         "title": title,
         "about": about,
         "members": members,
+        "scale": scale(),
         "trust_headers": TRUST_HEADERS,
         "pointing_headers": POINTING_HEADERS,
     }
-    return template.write(folder / NAME, "explain.html", values)
+    return site.write(folder / NAME, "explain.html", values)

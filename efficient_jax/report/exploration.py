@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from efficient_jax.report import plots, sheets, template
+from efficient_jax.report import plots, sheets, site
 
 NAME = "explore.html"
 
 
 def stage(
-    names: Sequence[str], ops: Sequence[str], raw: np.ndarray | None = None, views: np.ndarray | None = None
+    names: Sequence[str],
+    ops: Sequence[str],
+    raw: np.ndarray | None = None,
+    views: np.ndarray | None = None,
+    captions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns the section of stages that share an augmentation.
 
@@ -20,13 +24,16 @@ def stage(
         names: names of the stages.
         ops: names of the operations, in order.
         raw: uint8 [n h w c], images as stored; None: no contact sheet.
-        views: uint8 [n versions h w c], augmented versions of `raw`; None: no contact sheet.
+        views: uint8 [n versions h w c], augmented versions of `raw`; None: training does not change them.
+        captions: below each image; none: no captions.
 
     Returns:
-        "names", "ops" and "sheet", a `plots.Picture` or None.
+        "names", "ops", "sheet", columns of images, "captions" and "changed", whether augmentation changes the images.
     """
-    sheet = plots.contact_sheet(raw, views) if raw is not None and views is not None else None
-    return {"names": names, "ops": ops, "sheet": sheet}
+    if raw is None:
+        return {"names": names, "ops": ops, "sheet": [], "captions": [], "changed": True}
+    columns, changed = plots.contact_sheet(raw, raw[:, None] if views is None else views)
+    return {"names": names, "ops": ops, "sheet": columns, "captions": captions, "changed": changed}
 
 
 def write_page(
@@ -79,4 +86,4 @@ def write_page(
             *((section["anchor"], section["name"]) for section in (*kinds, *members)),
         ],
     }
-    return template.write(folder / NAME, "explore.html", values)
+    return site.write(folder / NAME, "explore.html", values)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from efficient_jax.report import plots, template
+from efficient_jax.report import plots, site
 
 SIDE = 224  # pixels: larger images are shrunk
 
@@ -26,4 +26,4 @@ def write_page(
         The path of the page.
     """
     pictures = [{**row, "picture": plots.strip([image], SIDE)} for row, image in zip(rows, images, strict=True)]
-    return template.write(path, "labelling.html", {"about": about, "pictures": pictures})
+    return site.write(path, "labelling.html", {"about": about, "pictures": pictures})

@@ -5,14 +5,29 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from efficient_jax.report import plots, tables, template
+from efficient_jax.errors import class_name
+from efficient_jax.metrics.classification import per_class
+from efficient_jax.report import charts, plots, site, tables
 from efficient_jax.report.results import read_arrays, read_config, read_json, read_metrics, read_results
+from efficient_jax.report.summary import COMPARISON_HEADERS, accuracy_first, comparison_rows, headline
 from efficient_jax.types import INTERVAL, Column
 
 PRINTED_CLASSES = 20  # a confusion matrix of more classes is drawn without numbers
 SHOWN_MISTAKES = 24
+LABEL_HEADERS = [
+    "label",
+    "F1, %",
+    "average precision, %",
+    "images",
+    "threshold",
+    "recall, % [95% interval]",
+    "precision, % [95% interval]",
+]
+WORDS = ["accuracy", "95% interval", "augmentation", "calibration error, ECE", "confusion matrix", "loss", "won, lost"]
+WORDS += ["negative log-likelihood, NLL", "p", "pseudo-label", "recall", "stage", "start", "step", "teacher"]
+SEVERAL_WORDS = ["all labels right", "average precision, mAP", "F1", "precision", "threshold"]
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -56,31 +71,75 @@ def facts(result: dict[str, Any], metrics: dict[str, np.ndarray], columns: Seque
     return numbers
 
 
-def sheets(samples: dict[str, np.ndarray]) -> list[tuple[str, plots.Picture]]:
+def sheets(
+    samples: dict[str, np.ndarray], classes: Sequence[str]
+) -> list[tuple[str, list[plots.Picture], list[str], bool]]:
     """Returns a contact sheet for each kind of training image that a stage has.
 
     Args:
-        samples: arrays of samples.npz: uint8 images "raw" [n h w c] and "augmented" [n versions h w c], and the same
-            of unlabelled images as "unlabelled_raw" and "unlabelled_augmented"; {} for none.
+        samples: arrays of samples.npz: uint8 images "raw" [n h w c] and "augmented" [n versions h w c], their "targets"
+            [n k], and the same of unlabelled images with "unlabelled_" before each name; {} for none.
+        classes: class names.
 
     Returns:
-        ("labelled" or "unlabelled", sheet).
+        ("labelled" or "unlabelled", columns of the sheet, caption of each, whether augmentation changes the images).
     """
-    kinds = [("labelled", "raw", "augmented"), ("unlabelled", "unlabelled_raw", "unlabelled_augmented")]
-    return [
-        (kind, plots.contact_sheet(samples[raw], samples[augmented]))
-        for kind, raw, augmented in kinds
-        if raw in samples and augmented in samples and len(samples[raw])
-    ]
+    sections = []
+    for kind, prefix in (("labelled", ""), ("unlabelled", "unlabelled_")):
+        raw, views = samples.get(f"{prefix}raw"), samples.get(f"{prefix}augmented")
+        if raw is None or views is None or not len(raw):
+            continue
+        columns, changed = plots.contact_sheet(raw, views)
+        targets = samples.get(f"{prefix}targets", np.zeros((len(raw), 0)))
+        captions = [caption(target, classes) for target in targets[: len(columns)]]
+        sections.append((kind, columns, captions if any(captions) else [], changed))
+    return sections
 
 
-def leaks(arrays: dict[str, np.ndarray]) -> plots.Picture | None:
-    """Returns a sheet of held-out images, each above the training images that nearly equal it.
+def caption(target: Float[np.ndarray, " k"], classes: Sequence[str]) -> str:
+    """Returns the classes that an image is trained to have, "" for none; uncertain ones with their probability.
+
+    Args:
+        target: probability of each class, as the loss takes it.
+        classes: class names.
+    """
+    certain = np.flatnonzero(target >= 0.5)
+    likely = certain if len(certain) else target.argsort()[::-1][: int(target.any())]
+    percents = [f" {100 * target[k]:.0f}%" if target[k] < 0.995 else "" for k in likely]
+    return ", ".join(f"{class_name(classes[k])}{percent}" for k, percent in zip(likely, percents, strict=True))
+
+
+def leaks(arrays: dict[str, np.ndarray]) -> list[plots.Picture]:
+    """Returns a column for each held-out image, above the training images that nearly equal it.
 
     Args:
         arrays: arrays of leaks.npz, "images" uint8 [n 1+m h w c] with the held-out one first; {} for none.
     """
-    return plots.contact_sheet(arrays["images"][:, 0], arrays["images"][:, 1:]) if arrays else None
+    return plots.contact_sheet(arrays["images"][:, 0], arrays["images"][:, 1:])[0] if arrays else []
+
+
+def label_rows(arrays: dict[str, np.ndarray], thresholds: Sequence[float], classes: Sequence[str]) -> list[list[str]]:
+    """Returns the cells under `LABEL_HEADERS` where each image has any number of labels.
+
+    Args:
+        arrays: arrays of predictions.npz: "label" [n k], 0 or 1, and "probabilities" [n k]; others give no rows.
+        thresholds: probability of each label from which on it is predicted; none: 0.5.
+        classes: name of each label.
+    """
+    if not arrays or arrays["label"].ndim != 2:
+        return []
+    from sklearn.metrics import average_precision_score  # takes 0.5 s, so only where it is needed
+
+    true, probabilities = arrays["label"] == 1, arrays["probabilities"]
+    levels = list(thresholds) or [0.5] * true.shape[1]
+    counts = per_class(probabilities >= np.array(levels), true, classes[: true.shape[1]])
+    rows = []
+    for k, row in enumerate(counts):
+        precision = average_precision_score(true[:, k], probabilities[:, k]) if row["true"] else np.nan
+        right = [tables.accuracy({"correct": row["right"], "n": row[whole]}) for whole in ("true", "answered")]
+        f1, mean = tables.figure(row["f1"], ".1f", 100), tables.figure(precision, ".1f", 100)
+        rows.append([row["class"], f1, mean, f"{row['true']:,}", f"{levels[k]:.2f}", *right])
+    return rows
 
 
 def pseudo_labels(about: dict[str, Any]) -> dict[str, Any] | None:
@@ -136,7 +195,7 @@ def mistakes(arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
             "picture": plots.single(image),
             "true": str(true),
             "predicted": str(predicted),
-            "how": f"loss {value:.3f}" if how == "loss" else f"{100 * value:.1f}%",
+            "how": f"loss {value:.3f}" if how == "loss" else f"probability {100 * value:.1f}%",
         }
         for image, true, predicted, value in zip(*columns, strict=True)
     ]
@@ -173,15 +232,21 @@ def stage_section(
     """
     kinds = ("samples", "predictions", "mistakes")
     arrays = {kind: read_arrays(folder / f"{kind}.npz") for kind in kinds}
-    widths = [content["probabilities"].shape[1] for content in arrays.values() if "probabilities" in content]
+    widths = [
+        content[name].shape[1]
+        for content in arrays.values()
+        for name in ("probabilities", "targets")
+        if name in content
+    ]
     classes = class_names(run, max(widths, default=0))
     predictions = arrays["predictions"]
     return {
         "name": result["stage"],
         "facts": facts(result, metrics, columns),
         "classes": classes,
-        "sheets": sheets(arrays["samples"]),
+        "sheets": sheets(arrays["samples"], classes),
         "pseudo_labels": pseudo_labels(read_json(folder / "pseudo_labels.json")),
+        "labels": label_rows(predictions, result.get("thresholds") or (), classes),
         "confusion": confusion(predictions["label"], predictions["probabilities"].argmax(1), classes)
         if predictions and confusions
         else None,
@@ -208,27 +273,50 @@ def write_report(
     """
     workdir = pathlib.Path(workdir)
     config, run, results = read_config(workdir), read_json(workdir / "run.json"), read_results(workdir)
-    curves = {result["stage"]: read_metrics(workdir / result["stage"] / "metrics.jsonl") for result in results}
+    metrics = {result["stage"]: read_metrics(workdir / result["stage"] / "metrics.jsonl") for result in results}
     finished = [result for result in results if "test" in result]
+    headers, rows = tables.filled(tables.stage_headers(results, columns), tables.stage_rows(results, columns))
     values = {
         "title": workdir.resolve().name,
         "workdir": str(workdir),
         "run": run,
+        "notes": run.get("data", {}).get("notes", []),
         "config": flatten(config),
-        "headers": tables.stage_headers(results, columns),
-        "rows": tables.stage_rows(results, columns),
-        "curves": {
-            "Loss of the training batches, as augmented": plots.learning_curves(curves, "loss"),
-            "Accuracy on the training batches, as augmented": plots.learning_curves(curves, "accuracy"),
-        },
-        "agreement": tables.agreement_line([result for result in results if "test" in result]),
+        "headline": headline(finished),
+        "headers": accuracy_first(headers, headers),
+        "rows": [accuracy_first(row, headers) for row in rows],
+        "results": results,
+        "comparison_headers": COMPARISON_HEADERS,
+        "comparisons": comparison_rows(config, results),
+        "curves": _curves(metrics, finished),
+        "validated": any(name.startswith("validation_") for columns in metrics.values() for name in columns),
+        "agreement": tables.agreement_line(finished),
         "leaks": {"said": run.get("data", {}).get("leaks", []), "sheet": leaks(read_arrays(workdir / "leaks.npz"))},
         "stages": [
-            stage_section(workdir / r["stage"], r, curves[r["stage"]], run, columns, confusions) for r in results
+            stage_section(workdir / r["stage"], r, metrics[r["stage"]], run, columns, confusions) for r in results
         ],
-        "last": finished[-1] if finished else None,
         "several_labels": several_labels,
-        "accuracy": tables.accuracy,
+        "label_headers": LABEL_HEADERS,
         "percent": tables.percent,
+        "words": WORDS + SEVERAL_WORDS * several_labels,
     }
-    return template.write(workdir / "report.html", "page.html", values)
+    return site.write(workdir / "report.html", "page.html", values)
+
+
+def _curves(
+    metrics: dict[str, dict[str, np.ndarray]], finished: Sequence[dict[str, Any]]
+) -> dict[str, dict[str, charts.Chart]]:
+    """Returns caption -> stage -> chart; captions without a chart are left out."""
+    accuracies = {r["stage"]: r["test"]["correct"] / max(r["test"]["n"], 1) for r in finished}
+    precisions = {
+        r["stage"]: r["test"]["mean_average_precision"] for r in finished if "mean_average_precision" in r["test"]
+    }
+    ious = {r["stage"]: r["test"]["mean_iou"] for r in finished if "mean_iou" in r["test"]}
+    right = "accuracy, %" if not precisions else "all labels right, %"
+    drawn = {
+        "Accuracy": charts.learning_curves(metrics, "accuracy", right, 100, accuracies),
+        "Mean average precision": charts.learning_curves(metrics, "mean_average_precision", "mAP, %", 100, precisions),
+        "Mean intersection over union": charts.learning_curves(metrics, "mean_iou", "mean IoU, %", 100, ious),
+        "Loss": charts.learning_curves(metrics, "loss", "loss", 1, {}),
+    }
+    return {caption: panels for caption, panels in drawn.items() if panels}

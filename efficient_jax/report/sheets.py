@@ -35,7 +35,7 @@ def columns(sheet: Sheet) -> list[tuple[str, plots.Picture]]:
 
 def _column(examples: Mapping[str, np.ndarray], rows: int, scale: int) -> plots.Picture:
     tiles = [tile({name: values[i] for name, values in examples.items()}, scale) for i in range(rows)]
-    return plots.png(np.concatenate([np.pad(t, ((0, GAP), (0, 0), (0, 0)), constant_values=255) for t in tiles])[:-GAP])
+    return plots.encoded(plots.arranged(tiles, [0, *[GAP] * rows], below=True), lossless=False)
 
 
 def tile(example: Example, scale: int) -> UInt8[np.ndarray, "h2 w2 3"]:

@@ -70,6 +70,15 @@ def figure(value: float | None, form: str, factor: float = 1.0) -> str:
     return "–" if value is None or np.isnan(value) else format(factor * value, form)
 
 
+def p_value(p: float) -> str:
+    """Returns a p-value with three decimals, or that it is below.
+
+    Args:
+        p: 0..1.
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def accuracy(counts: Mapping[str, Any]) -> str:
     """Returns accuracy in percent with its 95% Wilson interval, a dash without images.
 
@@ -175,10 +184,18 @@ def stage_table(results: list[dict[str, Any]], columns: Sequence[Column]) -> Gro
         [f"{row[0]} *" if i == best(results) else row[0], *row[1:]]
         for i, row in enumerate(stage_rows(results, columns))
     ]
-    whole = zip(stage_headers(results, columns), *rows, strict=True)
-    filled = [column for column in whole if not rows or set(column[1:]) != {"–"}]
-    headers, *kept = zip(*filled, strict=True)
-    return rich_table(headers, kept)
+    return rich_table(*filled(stage_headers(results, columns), rows))
+
+
+def filled(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Returns a table without the columns in which there is nothing but dashes.
+
+    Args:
+        headers: one per column.
+        rows: cells, as many as headers.
+    """
+    kept = [i for i in range(len(headers)) if not rows or any(row[i] != "–" for row in rows)]
+    return [headers[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def best(results: Sequence[dict[str, Any]]) -> int | None:
@@ -201,8 +218,8 @@ def paired_rows(results: Iterable[dict[str, Any]]) -> list[list[str]]:
     for result in results:
         for pair in result.get("compared", ()):
             points = f"{100 * (pair['won'] - pair['lost']) / pair['n']:+.2f}"
-            p = "< 0.001" if pair["p"] < 0.001 else f"{pair['p']:.3f}"
-            rows.append([result["stage"], pair["stage"], points, f"{pair['won']:,}", f"{pair['lost']:,}", p])
+            won, lost = f"{pair['won']:,}", f"{pair['lost']:,}"
+            rows.append([result["stage"], pair["stage"], points, won, lost, p_value(pair["p"])])
     return rows
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from efficient_jax.commands import function_of, flags
+from efficient_jax.commands import flags, function_of
 
 ROOT = Path(__file__).parents[2]
 TINY = "--config=configs/quickstart.py:tiny"

@@ -15,7 +15,7 @@ from tests.report.test_page import Page
 
 def shown(folder):
     text = (folder / "explain.html").read_text()
-    return text, re.findall(r'alt="([^"]+)"', text)
+    return text, re.findall(r'class="pixels"[^>]* alt="([^"]+)"', text)
 
 
 def test_mistakes_and_right_answers_are_on_the_page(teacher, tmp_path):
@@ -45,7 +45,7 @@ def test_chosen_images_and_folders(teacher, tmp_path):
     text, captions = shown(tmp_path)
     assert "&lt;b&gt;.png" in text
     assert len(captions) == 2
-    assert captions[1].startswith("predicted 2, ")  # the brightest of three classes
+    assert captions[1].startswith("predicted class 2, ")  # the brightest of three classes
 
 
 @pytest.mark.parametrize(

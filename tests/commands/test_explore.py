@@ -53,8 +53,8 @@ def test_every_operation_of_the_catalogue_is_on_the_page(strengths, tmp_path, ca
     text = (tmp_path / "explore.html").read_text()
     drawn = {name for name, step in re.findall(r'alt="(\w+), ([^"]+)"', text) if step != "as stored"}
     assert drawn == set(augment.OPS | augment.MIXES)
-    sheets = re.findall(r'alt="contact sheet of ([^"]+)"', text)
-    assert sheets == ["augmented, distilled", "student, student2"]
+    sheets = re.findall(r'alt="contact sheet of ([^"]+), image 1"', text)
+    assert sheets == ["supervised", "augmented, distilled", "student, student2"]
     assert "supervised: no augmentation" in text
 
 
@@ -122,9 +122,9 @@ def test_losses_of_an_operation_and_strength_are_one_line():
     loss = class_bias.Loss("flip", "always", 1, 3, 4, 1, 20)
     lines = sentences([loss, loss._replace(label=2), loss._replace(step="never")], ("0", "1", "2"))
     assert lines == [
-        "flip, always: significantly more predictions become wrong in 1 (75% of 4; the other classes 5%), "
-        "2 (75% of 4; the other classes 5%).",
-        "flip, never: significantly more predictions become wrong in 1 (75% of 4; the other classes 5%).",
+        "flip, always: significantly more predictions become wrong in class 1 (75% of 4; the other classes 5%), "
+        "class 2 (75% of 4; the other classes 5%).",
+        "flip, never: significantly more predictions become wrong in class 1 (75% of 4; the other classes 5%).",
     ]
 
 

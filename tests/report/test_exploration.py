@@ -1,4 +1,4 @@
-"""The page of pictures, from arrays."""
+"""The page of images, from arrays."""
 
 import re
 

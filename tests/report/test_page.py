@@ -120,29 +120,32 @@ def workdir(tmp_path):
 def test_every_name_is_escaped(workdir):
     text = write_report(workdir, ACCURACY).read_text()
     assert not [tag for tag, _ in Page(text).tags if tag == "script"]
-    # command, config, teacher; two matrices of two headers each; two mistakes; of the pseudo-labels a
-    # bar, a share and a warning; a note
-    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3 + 2 * 2 + 2 + 3 + 1
+    # command, config, teacher; two matrices of two headers each; two mistakes with their alternative texts; of the
+    # pseudo-labels a bar, a share and a warning; a note
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3 + 2 * 2 + 2 * 2 + 3 + 1
 
 
 def test_nothing_is_loaded_from_elsewhere(workdir):
     tags = Page(write_report(workdir, ACCURACY).read_text()).tags
     links = [value for _, attributes in tags for name, value in attributes.items() if name in ("src", "href")]
     assert links
-    assert all(link.startswith(("data:image/", "#")) for link in links)
+    assert {link for link in links if not link.startswith(("data:image/", "#"))} == {"index.html", "report.html"}
     assert not {"link", "iframe", "object"} & {tag for tag, _ in tags}
 
 
 def test_every_link_has_its_section(workdir):
     tags = [attributes for _, attributes in Page(write_report(workdir, ACCURACY).read_text()).tags]
     ids = {attributes["id"] for attributes in tags if "id" in attributes}
-    assert {attributes["href"][1:] for attributes in tags if "href" in attributes} <= ids
+    hrefs = {attributes["href"] for attributes in tags if "href" in attributes}
+    assert {href[1:] for href in hrefs if href.startswith("#")} <= ids
+    assert all((workdir / href).is_file() for href in hrefs if not href.startswith("#"))
 
 
-def test_table_has_the_cells_of_the_terminal_in_the_order_of_the_config(workdir):
+def test_table_has_the_cells_of_the_terminal_with_the_accuracy_first(workdir):
     rows = tables.stage_rows(read_results(workdir), ACCURACY)
     assert [row[0] for row in rows] == ["teacher", "student"]
-    assert Page(write_report(workdir, ACCURACY).read_text()).cells[:16] == [*rows[0], *rows[1]]
+    wanted = [[name, accuracy, *others] for name, *others, accuracy in rows]
+    assert Page(write_report(workdir, ACCURACY).read_text()).cells[:16] == [*wanted[0], *wanted[1]]
 
 
 def test_numbers_of_the_run(workdir):
@@ -166,21 +169,21 @@ def test_a_run_under_way_is_shown_as_far_as_it_is(workdir):
     with (workdir / "student" / "metrics.jsonl").open("a") as log:
         log.write('{"step": 40, "lo')
     text = write_report(workdir, ACCURACY).read_text()
-    assert Page(text).cells[8:16] == ["student", *["–"] * 6, "not finished"]
+    assert Page(text).cells[6:12] == ["student", "not finished", *["–"] * 4]
     assert "last logged at step 30" in text
 
 
 def test_only_the_config_is_needed(tmp_path):
     (tmp_path / "config.json").write_text('{"stages": ["only"]}')
     text = write_report(tmp_path, ACCURACY).read_text()
-    assert Page(text).cells == ["only", *["–"] * 6, "not finished"]
+    assert Page(text).cells == ["only", "not finished"]
     assert "not started" in text
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "index.html", "report.html"]
 
 
 def test_a_mistake_has_the_names_of_its_classes(workdir):
     text = write_report(workdir, ACCURACY).read_text()
-    assert "is <b>b</b><br>predicted <b>&lt;script&gt;alert(1)&lt;/script&gt;</b>, 70.0%" in text
+    assert "true <b>b</b><br>predicted <b>&lt;script&gt;alert(1)&lt;/script&gt;</b><br>probability 70.0%" in text
 
 
 def test_no_mistakes_and_no_samples(workdir):
@@ -221,10 +224,57 @@ def test_several_labels_have_no_confusion_matrix(workdir):
     text = write_report(workdir, MULTI_LABEL.columns, False, True).read_text()
     assert "Confusion matrix" not in text
     assert "Mistakes with the largest loss" in text
-    assert "is <b>nothing</b><br>predicted <b>&lt;i&gt;, b</b>, loss 0.500" in text
-    assert "of the test images with all labels right" in text
+    assert "true <b>nothing</b><br>predicted <b>&lt;i&gt;, b</b><br>loss 0.500" in text
+    assert "Test images with all labels right" in text
     assert "test accuracy" not in text
-    assert Page(text).cells[5:9] == ["80.00 [71.12, 86.66]", "71.00", "72.00", "73.00"]
+    cells = Page(text).cells
+    assert cells[1:5] == ["80.00 [71.12, 86.66]", "71.00", "72.00", "73.00"]
+    # of the second label: predicted for all three, of which two have it
+    assert cells[16:20] == ["$\\frac", "80.0", "66.7", "2"]
+    assert cells[20].startswith("0.40")
+    assert cells[22].startswith("66.67 [")
+
+
+def test_images_that_training_does_not_change_are_shown_once(workdir):
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
+    np.savez(workdir / "teacher" / "samples.npz", raw=images, augmented=np.stack([images, images], axis=1))
+    np.savez(workdir / "student" / "samples.npz", raw=images, augmented=np.stack([images, 255 - images], axis=1))
+    text = write_report(workdir, ACCURACY).read_text()
+    assert text.count("As stored: training does not augment them.") == 1
+    heights = re.findall(r'height="(\d+)" alt="labelled training images of (\w+), image 1"', text)
+    assert dict(map(reversed, heights)) == {"teacher": "96", "student": str((8 + 2 + 8 + 1 + 8) * 12)}
+
+
+def test_a_training_image_has_its_class_or_what_the_teacher_says(workdir):
+    images = np.zeros((3, 8, 8, 1), np.uint8)
+    views, targets = images[:, None], np.array([[0, 1], [0.3, 0.7], [0, 0]])
+    unlabelled = {"unlabelled_raw": images, "unlabelled_augmented": views, "unlabelled_targets": targets}
+    run = json.loads((workdir / "run.json").read_text())
+    run["data"]["classes"] = ["ant", "bee"]
+    (workdir / "run.json").write_text(json.dumps(run))
+    np.savez(
+        workdir / "student" / "samples.npz", raw=images, augmented=views, targets=np.eye(2)[[0, 1, 0]], **unlabelled
+    )
+    text = write_report(workdir, ACCURACY).read_text()
+    assert re.findall(r"image \d\"><figcaption>([^<]*)<", text) == ["ant", "bee", "ant", "bee", "bee 70%", ""]
+
+
+def test_classes_that_are_numbers_are_called_classes(workdir):
+    run = json.loads((workdir / "run.json").read_text())
+    run["data"]["classes"] = ["0", "1"]
+    (workdir / "run.json").write_text(json.dumps(run))
+    mistakes = {"images": np.zeros((1, 8, 8, 1), np.uint8), "true_names": ["0"], "predicted_names": ["1"]}
+    np.savez(workdir / "student" / "mistakes.npz", **mistakes, confidence=np.array([0.6]))
+    assert "true <b>class 0</b><br>predicted <b>class 1</b>" in write_report(workdir, ACCURACY).read_text()
+
+
+def test_validation_is_drawn_beside_training(workdir):
+    assert "This run has no validation images." in write_report(workdir, ACCURACY).read_text()
+    with (workdir / "student" / "metrics.jsonl").open("a") as log:
+        log.write("".join(json.dumps({"step": step, "validation_accuracy": step / 50}) + "\n" for step in (10, 30)))
+    text = write_report(workdir, ACCURACY).read_text()
+    assert "accuracy, % of student over 30 steps: training ends at 30, validation ends at 60, test is 90" in text
+    assert "accuracy, % of teacher over 30 steps: training ends at 30, test is 80" in text
 
 
 def test_a_failed_report_leaves_the_old_one(workdir):

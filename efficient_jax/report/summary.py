@@ -1,0 +1,64 @@
+"""What a run shows first: its best and its last stage, and each stage beside the one that it was made from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from efficient_jax.report import tables
+
+CLEAR = 0.05
+"""p-value up to which a difference is called clear."""
+COMPARISON_HEADERS = ["stage", "change, points", "in words", "images won", "images lost", "p"]
+
+
+def headline(finished: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Returns the best and the last stage, once if they are the same.
+
+    Args:
+        finished: result.json of every finished stage, in running order.
+
+    Returns:
+        For each "what" ("best stage" or "last stage"), "stage", "accuracy" in percent and its "interval".
+    """
+    if not finished:
+        return []
+    best, last = tables.best(finished), len(finished) - 1
+    if best is None:
+        chosen = {"stage": last}
+    elif best == last:
+        chosen = {"best and last stage": last}
+    else:
+        chosen = {"best stage": best, "last stage": last}
+    cells = {what: tables.accuracy(finished[i]["test"]).partition(" ") for what, i in chosen.items()}
+    return [
+        {"what": what, "stage": finished[chosen[what]]["stage"], "accuracy": number, "interval": interval}
+        for what, (number, _, interval) in cells.items()
+    ]
+
+
+def comparison_rows(config: Mapping[str, Any], results: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Returns the cells under `COMPARISON_HEADERS`: every stage beside its teachers and the stage that it starts from.
+
+    Args:
+        config: content of config.json, which says what an earlier stage is to a later one.
+        results: as from `results.read_results`; the entry "compared" is what is shown.
+    """
+    rows = []
+    for result in results:
+        for pair in result.get("compared", ()):
+            points = 100 * (pair["won"] - pair["lost"]) / pair["n"]
+            role = "start" if config[result["stage"]].get("init") == pair["stage"] else "teacher"
+            said = ("better than" if points > 0 else "worse than") if pair["p"] <= CLEAR else "not told apart from"
+            counts = [f"{pair['won']:,}", f"{pair['lost']:,}", tables.p_value(pair["p"])]
+            rows.append([result["stage"], f"{points:+.2f}", f"{said} {pair['stage']}, its {role}", *counts])
+    return rows
+
+
+def accuracy_first(cells: Sequence[str], headers: Sequence[str]) -> list[str]:
+    """Returns the cells of a row with the accuracy and what follows it right after the name: a phone shows these.
+
+    Args:
+        cells: one per header.
+        headers: the first that names a 95% interval is that of the accuracy; without one nothing moves.
+    """
+    at = next((i for i, header in enumerate(headers) if "95% interval" in header), 1)
+    return [cells[0], *cells[at:], *cells[1:at]]
