@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from efficient_jax import files
+from efficient_jax.commands import images_flag
 from efficient_jax.commands.files import run_file
 from efficient_jax.commands.sweep import trials_of
 from tests.benchmarks import growth, selection
@@ -60,6 +61,9 @@ def test_the_commands_of_a_block_run_in_order(block, folder):
         here = tiny.replace("runs/", f"{folder}/runs/")
         here = re.sub(r"=(my_images|new_images)", rf"={folder}/\1", here)
         arguments = shlex.split(here)[2:]
+        if arguments[0] == "train" and any(flag.startswith("--images=") for flag in arguments):
+            flags = images_flag.rewritten(arguments[1:])  # of a config in full; the tiny form has its own steps
+            arguments = ["train", *(re.sub(r"(\.py)$", r"\1:tiny", flag) for flag in flags if ".steps=" not in flag)]
         trains = arguments[0] == "train" or arguments[0].startswith("--")
         call(*arguments, *(["--config.devices=2"] if trains else []))  # as many as the quickstart has compiled for
 
