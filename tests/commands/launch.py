@@ -24,7 +24,7 @@ TINY = "--config=configs/quickstart.py:tiny"
 FORKS = """
 import json, os, runpy, signal, sys, warnings
 import launch
-from efficient_jax.commands import function_of, flags, function_of, help
+from efficient_jax.commands import COMMANDS, flags, function_of, help
 for command in COMMANDS:
     function_of(command)
 warnings.filterwarnings("ignore", "os.fork")

@@ -7,11 +7,12 @@ from efficient_jax import augment
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.commands.explain import explain
 from efficient_jax.commands.explore import explore
-from efficient_jax.commands.predict import predict
 from efficient_jax.commands.repeat import get_config
+from efficient_jax.commands.select import select
 from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import site
 from efficient_jax.report.page import write_report
+from efficient_jax.tasks import CLASSIFICATION
 from tests import tiny_run
 from tests.report import browser
 
@@ -55,12 +56,12 @@ def pages(images, tmp_path_factory):
         patch.setattr(preview, "MIXES", {})
         patch.setattr(class_bias, "OPS", few)
         explore(get_config(str(run)), str(run), members=str(run))
-    write_report(run)
+    write_report(run, CLASSIFICATION.columns)
     explain(str(run), layer="stage1")
     evaluate(f"{run},{run}/teacher_with_a_long_name", turn="10", out=str(run / "evaluation"))
     (run / "new").mkdir()
     Image.new("L", (20, 20), 99).save(run / "new" / "one.png")
-    predict(str(run), str(run / "new"), str(run / "new" / "p.csv"), rank="entropy")
+    select(images=str(run / "new"), count=1, members=str(run), out=str(run / "new" / "to_label.csv"))
     return [run / site.INDEX, *(entry.path for entry in site.pages(run))]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from efficient_jax.report import labelling, site
 from efficient_jax.report.page import write_report
+from efficient_jax.tasks import CLASSIFICATION
 from tests.report.test_page import workdir  # noqa: F401
 
 
@@ -21,9 +22,9 @@ def menu(path):
 def run(workdir):  # noqa: F811
     folder = workdir / "new #1"
     folder.mkdir()
-    write_report(workdir)
-    row = {"image": "a.png", "classes": [("x", 0.6), ("y", 0.4)], "margin": 0.2, "score": 1.0}
-    labelling.write_page(folder / "p_to_label.html", "entropy", [row], np.zeros((1, 8, 8, 3), np.uint8))
+    write_report(workdir, CLASSIFICATION.columns)
+    row = {"order": 1, "image": "a.png", "reason": "covers 3%"}
+    labelling.write_page(folder / "p_to_label.html", ["Chosen by coverage."], [row], np.zeros((1, 8, 8, 3), np.uint8))
     return workdir
 
 
@@ -70,7 +71,7 @@ def test_two_pages_of_a_kind_have_the_names_of_their_files(run):
 
 
 def test_a_page_outside_of_a_run_stands_alone(tmp_path):
-    row = {"image": "a.png", "classes": [("x", 0.6), ("y", 0.4)], "margin": 0.2, "score": 1.0}
-    labelling.write_page(tmp_path / "p_to_label.html", "entropy", [row], np.zeros((1, 8, 8, 3), np.uint8))
+    row = {"order": 1, "image": "a.png", "reason": "covers 3%"}
+    labelling.write_page(tmp_path / "p_to_label.html", ["Chosen by coverage."], [row], np.zeros((1, 8, 8, 3), np.uint8))
     assert [path.name for path in tmp_path.iterdir()] == ["p_to_label.html"]
     assert menu(tmp_path / "p_to_label.html") == []
