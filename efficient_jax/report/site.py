@@ -47,14 +47,14 @@ KINDS = {
     "explain.html": Kind(
         "Heat maps", "Where the networks look, and whether the maps can be trusted.", "explain --members={run}"
     ),
-    "_to_label.html": Kind(
+    "to_label.html": Kind(
         "To label next",
         "The images whose labels would help most.",
-        "predict --members={run} --images=FOLDER --rank=entropy --out={run}/new/predictions.csv",
+        "select --images=FOLDER --members={run} --out={run}/new/to_label.csv",
     ),
 }
 """How the name of a file ends -> what kind of page it is."""
-ONE_CLASS = {"_to_label.html"}
+ONE_CLASS = {"to_label.html"}
 """Kinds that need one class for each image."""
 
 

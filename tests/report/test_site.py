@@ -46,15 +46,15 @@ def test_every_page_links_to_every_other(run):
 def test_the_index_says_how_to_make_what_is_missing(run):
     text = (run / "index.html").read_text()
     assert f"python launch.py explain --members={run}" in text
-    assert "--rank=entropy" not in text
+    assert "launch.py select" not in text
     shutil.rmtree(run / "new #1")
     site.update(run)
-    assert "--rank=entropy" in (run / "index.html").read_text()
+    assert "launch.py select" in (run / "index.html").read_text()
     about = json.loads((run / "run.json").read_text())
     about["data"]["task"] = "multi_label"  # which cannot be ranked
     (run / "run.json").write_text(json.dumps(about))
     site.update(run)
-    assert "--rank=entropy" not in (run / "index.html").read_text()
+    assert "launch.py select" not in (run / "index.html").read_text()
 
 
 def test_a_page_that_is_gone_leaves_the_menu(run):
