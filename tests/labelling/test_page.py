@@ -168,8 +168,8 @@ def test_a_key_takes_less_than_50_ms_with_20000_images_and_memory_stays_flat(tmp
             os.link(tmp_path / f"images/{i // 1000 * 1000:05}.jpg", tmp_path / f"images/{i:05}.jpg")
     labelled = "".join(f"{i:05}.jpg,cat\n" for i in range(15_000))
     (tmp_path / "labels.csv").write_text(f"file,label\n{labelled}")
-    labelling = Labelling(tmp_path, "--classes=cat,dog")
     with browser() as chromium:
+        labelling = Labelling(tmp_path, "--classes=cat,dog")
         tab = chromium.tab(labelling.address)
         assert shown(tab) == "15000.jpg"
         tab.evaluate(MEASURE)
