@@ -49,6 +49,12 @@ def not_too_many_programs():
         jax.clear_caches()
 
 
+@pytest.fixture(autouse=True)
+def no_process_is_left():
+    yield
+    launch.end_started()
+
+
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(0)

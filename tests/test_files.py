@@ -41,7 +41,7 @@ def test_numbers_that_are_not_finite_are_null(tmp_path):
 
 
 def test_json_has_one_writer():
-    """Beside it only strings are dumped: keys and hashes of configs, and names within an .npz."""
+    """Beside it only strings are dumped: keys and hashes of configs, names within an .npz or a flag."""
     package = Path(files.__file__).parent
     users = {p.relative_to(package).as_posix() for p in package.rglob("*.py") if "json.dump" in p.read_text()}
     assert users == {
@@ -51,6 +51,7 @@ def test_json_has_one_writer():
         "experiment/fit.py",
         "commands/sweep.py",
         "commands/explore.py",
+        "commands/label.py",
     }
 
 

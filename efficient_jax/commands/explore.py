@@ -163,12 +163,13 @@ def _stages(
 
 def _member(name: str, where: str) -> Member:
     folder = stage_folder(Path(name), where)
-    data, classify = Data.reopen(folder.parent, where, log), Classifier.open(str(folder))
+    data = Data.reopen(folder.parent, where, log)
     if not data.task.one_class:
         raise UserError(
             f"{where}: {name!r} predicts {data.task.labels} for each image; class bias is measured for one class per "
             "image"
         )
+    classify = Classifier.open(str(folder))
     ids, about = held_out(data.split)
     return Member(
         name=name,

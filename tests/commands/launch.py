@@ -47,6 +47,11 @@ for line in sys.stdin:
 """
 
 
+# An alarm outlasts the start of another program, and whoever set it: a server ends also where pytest was killed.
+LIMITED = "import os, signal, sys; signal.alarm(300); os.execv(sys.argv[1], sys.argv[1:])"
+STARTED: list[subprocess.Popen] = []
+
+
 class Forked:
     """A process that is forked; its methods are those of `subprocess.Popen`."""
 
@@ -100,15 +105,29 @@ def forks() -> subprocess.Popen:
 
 
 def start(*arguments: str, environment: Mapping[str, str] = {}) -> subprocess.Popen:
-    """A process that begins from nothing."""
-    return subprocess.Popen(
-        [sys.executable, "launch.py", *arguments],
+    """A process that begins from nothing. It ends with its test (conftest.py), or after five minutes."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LIMITED, sys.executable, "launch.py", *arguments],
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "120", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    STARTED.append(process)
+    return process
+
+
+def address_of(process: subprocess.Popen) -> str:
+    """The address that `label` prints, after the lines on what is loaded."""
+    return next(line.split()[-1] for line in process.stdout if line.startswith("label at "))
+
+
+def end_started() -> None:
+    """Ends what a test that failed has left running."""
+    while STARTED:
+        with STARTED.pop() as process:  # closes its pipes
+            process.kill()
 
 
 def launch(*arguments: str) -> tuple[int | None, str, str]:

@@ -13,7 +13,7 @@ from efficient_jax.commands.files import load_config
 from efficient_jax.data import label_errors
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.dataset import load_data
+from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.explore import class_bias, preview
 from tests import tiny_run
 from tests.commands.launch import TINY, call
@@ -172,7 +172,7 @@ def test_members_with_several_labels_are_refused(tmp_path):
     (tmp_path / "r" / "s" / "checkpoints").mkdir(parents=True)
     config = load_config("configs/quickstart.py:tiny", "test").to_dict()
     config["data"] = {"source": {"name": "npz", "path": str(tmp_path / "a.npz")}, "test": 20}
-    tiny_run.begin(tmp_path / "r", config, *load_data(plan(config)))
+    tiny_run.begin(tmp_path / "r", config, Data(*load_data(plan(config)), devices=()))
     with pytest.raises(UserError, match=r"^--members: .* predicts several labels for each image"):
         run_here(tmp_path / "page", members=str(tmp_path / "r" / "s"))
 

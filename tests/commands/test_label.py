@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.commands.launch import launch, start
+from tests.commands.launch import address_of, launch, start
 
 
 @pytest.fixture
@@ -54,7 +54,8 @@ def test_the_address_is_there_at_once_and_the_end_says_what_comes_next(folder):
         f"--out={folder}/my labels.csv",
     )
     process = start("label", *flags, "--name=anna")
-    address = re.fullmatch(r"label at (http://127.0.0.1:\d+/\S+/)\n", process.stdout.readline())[1]
+    address = address_of(process)
+    assert re.fullmatch(r"http://127.0.0.1:\d+/\S+/", address)
     with urllib.request.urlopen(address) as page:
         assert page.status == 200
     process.send_signal(signal.SIGINT)
@@ -65,7 +66,7 @@ def test_the_address_is_there_at_once_and_the_end_says_what_comes_next(folder):
     assert "0 answers in this session; in " in out
     (folder / "my labels.csv").write_text("file,label\nä.png,cat\n")
     process = start("label", *flags)
-    with urllib.request.urlopen(process.stdout.readline().split()[-1]):
+    with urllib.request.urlopen(address_of(process)):
         process.send_signal(signal.SIGTERM)
     out = process.stdout.read()
     process.communicate(timeout=30)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.commands.launch import start
+from tests.commands.launch import address_of, start
 from tests.labelling.chromium import browser
 
 COUNT = 100
@@ -37,10 +37,8 @@ class Labelling:
     def __init__(self, folder: Path, *flags: str) -> None:
         arguments = [f"--images={folder / 'images'}", f"--out={folder / 'labels.csv'}", "--name=anna", *flags]
         self.process = start("label", *arguments)
-        self.said = self.process.stdout.readline()
-        match = re.fullmatch(r"label at (http://127\.0\.0\.1:\d+/[\w-]{32}/)\n", self.said)
-        assert match, self.said + self.process.stderr.read()
-        self.address = match[1]
+        self.address = address_of(self.process)
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", self.address)
 
     def end(self, how: int = signal.SIGINT) -> str:
         self.process.send_signal(how)
@@ -168,8 +166,8 @@ def test_a_key_takes_less_than_50_ms_with_20000_images_and_memory_stays_flat(tmp
             os.link(tmp_path / f"images/{i // 1000 * 1000:05}.jpg", tmp_path / f"images/{i:05}.jpg")
     labelled = "".join(f"{i:05}.jpg,cat\n" for i in range(15_000))
     (tmp_path / "labels.csv").write_text(f"file,label\n{labelled}")
-    labelling = Labelling(tmp_path, "--classes=cat,dog")
     with browser() as chromium:
+        labelling = Labelling(tmp_path, "--classes=cat,dog")
         tab = chromium.tab(labelling.address)
         assert shown(tab) == "15000.jpg"
         tab.evaluate(MEASURE)
