@@ -194,7 +194,8 @@ class Store:
             if row.part in PARTS and row.file not in self.answers.parts:
                 events.append(self._event("part", file=row.file, labels=(row.part,)))
             outcome = self.answers.outcomes.get(row.file)
-            if row.labels == (outcome.labels if outcome else ()) and (
+            # Labels of a row have the order of the columns, those of an answer any order.
+            if {*row.labels} == {*(outcome.labels if outcome else ())} and (
                 not row.none or (outcome and outcome.kind == "none")
             ):
                 continue

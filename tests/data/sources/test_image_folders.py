@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from efficient_jax.commands.predict import _files
+from efficient_jax.commands.folder_images import walked
 from efficient_jax.data import decode
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.image_files import suffixes
@@ -209,7 +209,7 @@ def test_every_suffix_that_pillow_opens_is_read_by_every_source(tmp_path, monkey
     source = folder(path="pets", size=8)
     assert sorted(source.names) == sorted(files)
     assert not [note for note in source.notes if "left out" in note or "passed over" in note]
-    assert sorted(map(str, _files("pets").files)) == sorted(files)
+    assert sorted(map(str, walked("pets", "predict").files)) == sorted(files)
     Path("a.csv").write_text("file,label\n" + "".join(map("{},{}\n".format, files, labels)))
     assert table(path="a.csv", size=8).names == tuple(files)
     pq.write_table(pa.table({"image": [Path(file).read_bytes() for file in files], "label": labels}), "a.parquet")

@@ -25,7 +25,7 @@ def test_an_npz_becomes_a_source(tmp_path):
     assert source.classes == ("0", "1")
     named = npz(path=write(tmp_path, images=IMAGES, labels=LABELS, classes=np.array(["cat", "dog", "owl"])))
     assert named.classes == ("cat", "dog", "owl")
-    assert npz(path=write(tmp_path, images=IMAGES, labels=LABELS, test=[3, 0])).given["test"].tolist() == [0, 3]
+    assert npz(path=write(tmp_path, images=IMAGES, labels=LABELS, test=[3, 0])).fixed["test"].tolist() == [0, 3]
 
 
 def test_labels_of_an_npz_may_be_names(tmp_path):
