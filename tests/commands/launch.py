@@ -48,7 +48,13 @@ for line in sys.stdin:
 
 
 # An alarm outlasts the start of another program, and whoever set it: a server ends also where pytest was killed.
-LIMITED = "import os, signal, sys; signal.alarm(300); os.execv(sys.argv[1], sys.argv[1:])"
+# Ctrl-C works also where pytest runs in the background of a script, whose children ignore it.
+LIMITED = """
+import os, signal, sys
+signal.alarm(300)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 STARTED: list[subprocess.Popen] = []
 
 

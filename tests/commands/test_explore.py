@@ -47,7 +47,7 @@ def test_every_operation_of_the_catalogue_is_on_the_page(strengths, tmp_path, ca
     call("explore", TINY, f"--workdir={tmp_path}")
     said, page = capsys.readouterr().out.rstrip().rsplit("\n", 1)
     assert re.fullmatch(rf"page: {tmp_path / 'explore.html'} \(\d\.\d MB\)", page)
-    assert "100 labelled, 3,900 unlabelled, 1,000 test" in said
+    assert "100 labelled, 3,900 unlabelled, 1,000" in said
     assert "leave flip, flip_vertical, rot90" in said
     assert [each.name for each in tmp_path.iterdir()] == ["explore.html"]
     text = (tmp_path / "explore.html").read_text()

@@ -177,7 +177,7 @@ def test_evaluate_takes_what_predict_wrote_for_the_test_images(grown, tmp_path, 
     assert one["correct"] == other["correct"] == vote["correct"]
     assert one["n"] == 12
     assert one["negative_log_likelihood"] == pytest.approx(other["negative_log_likelihood"], rel=1e-4)
-    left_out = "images that " in capsys.readouterr().out
+    left_out = ": left out " in capsys.readouterr().out
     assert left_out == (folder == "all")
 
 
