@@ -10,10 +10,10 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 # XLA's older emitters of CPU code compile in three quarters of the time, and one part of code in less than 32 do;
 # `XLA_FLAGS= pytest` takes those that a run has.
-EMITTERS = (
-    " --xla_cpu_use_fusion_emitters=false" if metadata.version("jaxlib").startswith("0.10.") else ""
-)  # later: none
-os.environ.setdefault("XLA_FLAGS", f"--xla_cpu_parallel_codegen_split_count=1{EMITTERS}")
+FLAGS = ["--xla_cpu_parallel_codegen_split_count=1"]
+if metadata.version("jaxlib").startswith("0.10."):  # later ones do not know this flag
+    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 
 import jax
 import numpy as np
