@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import special
 
 from efficient_jax.metrics import accuracy, calibration
 
@@ -51,6 +52,12 @@ def test_the_floor_is_what_a_calibrated_model_is_given(calibrated):
         found = calibration.expected_calibration_error(probabilities[:n], labels[:n])
         assert found == pytest.approx(calibration.floor(probabilities[:n]), rel=0.5)
     assert calibration.floor(probabilities[:200]) > 3 * calibration.floor(probabilities)
+
+
+def test_a_temperature_divides_the_logits():
+    logits = np.random.default_rng(0).normal(0, 3, (20, 5))
+    tempered = calibration.tempered(special.softmax(logits, 1), 2.5)
+    np.testing.assert_allclose(tempered, special.softmax(logits / 2.5, 1), rtol=1e-9)
 
 
 def test_a_temperature_is_found_again(calibrated):

@@ -4,9 +4,24 @@ import jax
 import numpy as np
 
 from efficient_jax import augment
-from efficient_jax.training import parallel
+from efficient_jax.tasks import CLASSIFICATION
+from efficient_jax.training import batches, parallel
 from efficient_jax.training.labels import soft
-from efficient_jax.training.predict import extract_rows, make_extract
+from efficient_jax.training.predict import collect_predictions, extract_rows, make_extract, make_predict
+
+
+def test_the_network_sees_the_images_as_they_are_in_the_order_of_the_rows():
+    images, rows = np.random.default_rng(0).integers(0, 9, (7, 2, 3, 1), np.uint8), np.array([5, 0, 6, 6, 2])
+    devices = jax.local_devices()[:2]
+
+    def apply(variables, images, train, keys):
+        del variables, train, keys
+        return (images.reshape(len(images), -1).astype(np.float32), {}), {}
+
+    predict = make_predict(apply, devices, CLASSIFICATION)
+    placed = batches.place(images, devices)
+    found = collect_predictions(predict, {}, placed, rows, batch=4, devices=devices)
+    np.testing.assert_allclose(found, jax.nn.softmax(images[rows].reshape(5, 6).astype(np.float32)), rtol=1e-6)
 
 
 def test_views_of_an_image_are_the_same_in_batches_of_any_size():
