@@ -9,7 +9,7 @@ import pytest
 
 from efficient_jax.commands.flags import checked_config
 from efficient_jax.data.class_names import NO_LABEL
-from efficient_jax.data.sources import PICTURES, SOURCES
+from efficient_jax.data.sources import ENCODED, SOURCES
 from efficient_jax.experiment.config import plan
 from efficient_jax.models import MODELS, SUPPLIED
 from tests.commands.launch import ROOT
@@ -30,7 +30,7 @@ def test_every_source_and_model_is_listed_once():
 @pytest.mark.parametrize(("name", "cell", "flags"), SOURCE_ROWS)
 def test_a_source_has_the_settings_of_its_row_and_its_example_is_a_config(name, cell, flags):
     parameters = inspect.signature(SOURCES[name]).parameters.values()
-    shared = set(FRAMING) - ({"unreadable"} if name == "tfds" else set()) if name in PICTURES else set()
+    shared = set(FRAMING) - ({"unreadable"} if name == "tfds" else set()) if name in ENCODED else set()
     assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == shared | set(re.findall(r"`(\w+)`", cell))
     config = checked_config("configs/finetune.py", ["--config=configs/finetune.py", *flags.split()])
     assert plan(config.to_dict()).source[0] == name

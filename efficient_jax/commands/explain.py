@@ -164,7 +164,7 @@ def _images(folder: Path, images: str, spec: ModelSpec) -> Seen:
     """Loads the images that --images names; raises a UserError that names the flag."""
     where, count = "--images", len(spec.classes)
     if images != "mistakes" and not re.fullmatch(r"\d+(,\d+)*", images):
-        files = image_files.pictures(Path(images), where).files if Path(images).is_dir() else []
+        files = image_files.walk(Path(images), where).files if Path(images).is_dir() else []
         if not files:
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor indices, nor a folder of images")
         pixels = framed(files[:CHOSEN], spec.image_framing(), where)

@@ -66,10 +66,10 @@ def walked(images: str, command: str) -> image_files.Walked:
     if not images:
         raise UserError(f"{command}: --images=FOLDER is missing")
     image_files.check_folder(images, "--images")
-    found = image_files.pictures(Path(images), "--images")
-    if not found.files:
+    walked = image_files.walk(Path(images), "--images")
+    if not walked.files:
         raise UserError(f"--images: no images in {images!r} or the folders below it")
-    return found
+    return walked
 
 
 def read(files: Sequence[Path], members: Sequence[Network], side: int = 0) -> Seen:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from efficient_jax.commands.files import PROGRAM
 from efficient_jax.data import class_names, delimited
-from efficient_jax.data.image_files import check_folder, class_folders, pictures
+from efficient_jax.data.image_files import check_folder, class_folders, walk
 from efficient_jax.errors import UserError, counted, few
 from efficient_jax.explore import recipes
 from efficient_jax.models.pretrained import weights
@@ -28,7 +28,7 @@ FILE_COLUMNS = ("file", "filename", "file_name", "image", "path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
 
 
-class Found(NamedTuple):
+class Contents(NamedTuple):
     """What was found in a folder."""
 
     counts: dict[str, int]  # class -> labelled images
@@ -59,35 +59,35 @@ def rewritten(argv: list[str]) -> list[str]:
             "--images: chooses the config, but --config is given too; give one of both. --config.KEY=VALUE beside "
             "--images changes what it chooses"
         )
-    found = _of_table(values["images"], values["labels"]) if values.get("labels") else _of_folder(values["images"])
-    opened, unreadable = _opened(found.files)
-    _check(values["images"], found, unreadable)
+    contents = _of_table(values["images"], values["labels"]) if values.get("labels") else _of_folder(values["images"])
+    opened, unreadable = _opened(contents.files)
+    _check(values["images"], contents, unreadable)
     data = recipes.Data(
-        classes=len(found.counts),
-        labels=sum(found.counts.values()),
-        fewest=min(found.counts.values()),
-        pool=found.pool,
+        classes=len(contents.counts),
+        labels=sum(contents.counts.values()),
+        fewest=min(contents.counts.values()),
+        pool=contents.pool,
         side=int(np.median([min(size) for size, _ in opened])),
         gray=all(gray for _, gray in opened),
-        tests=found.tests,
+        tests=contents.tests,
         pretrained=_has_weights(),
     )
     recipe = recipes.choose(data)
-    overrides = {f"data.source.{name}": value for name, value in found.source.items()} | recipe.overrides
+    overrides = {f"data.source.{name}": value for name, value in contents.source.items()} | recipe.overrides
     chosen = [f"--config={recipe.config}", *(f"--config.{key}={value}" for key, value in overrides.items())]
-    given = [argument for argument in argv if not argument.startswith(("--images=", "--labels="))]
+    passed_flags = [argument for argument in argv if not argument.startswith(("--images=", "--labels="))]
     if "workdir" not in values:
-        given.append(f"--workdir=runs/{Path(values['images']).resolve().name}")
-    names = {argument.partition("=")[0] for argument in given}
-    flags = [*(argument for argument in chosen if argument.partition("=")[0] not in names), *given]
+        passed_flags.append(f"--workdir=runs/{Path(values['images']).resolve().name}")
+    names = {argument.partition("=")[0] for argument in passed_flags}
+    flags = [*(argument for argument in chosen if argument.partition("=")[0] not in names), *passed_flags]
     if values.get("process", "0") == "0":
-        _say(values["images"], found, data, recipe, opened, unreadable, flags)
+        _say(values["images"], contents, data, recipe, opened, unreadable, flags)
     return flags
 
 
 def _say(
     path: str,
-    found: Found,
+    contents: Contents,
     data: recipes.Data,
     recipe: recipes.Recipe,
     opened: Sequence[tuple[tuple[int, int], bool]],
@@ -95,12 +95,13 @@ def _say(
     flags: Sequence[str],
 ) -> None:
     """Prints what was found, why which config is taken, and the command that does the same without looking."""
-    most, least = max(found.counts.values()), data.fewest
-    each = f"{least:,} each" if least == most else f"{least:,} to {most:,} each"
+    most, least = max(contents.counts.values()), data.fewest
+    per_class = f"{least:,} each" if least == most else f"{least:,} to {most:,} each"
     sides = sorted(min(size) for size, _ in opened)
     lines = [
-        f"{path}: {data.labels:,} labelled images in {data.classes} classes ({each}), {data.pool:,} without a label, "
-        + (f"{counted(data.tests, 'test image')} in {found.source.get('test_path')}" if data.tests else "")
+        f"{path}: {data.labels:,} labelled images in {data.classes} classes ({per_class}), "
+        f"{data.pool:,} without a label, "
+        + (f"{counted(data.tests, 'test image')} in {contents.source.get('test_path')}" if data.tests else "")
         + ("" if data.tests else f"of which {recipe.overrides['data.test']:,} labelled ones are kept for the test")
         + f"; {'gray' if data.gray else 'color'}, shorter side {sides[0]} to {sides[-1]} pixels",
         f"recipe: {recipe.config}; {recipe.reason}",
@@ -122,7 +123,7 @@ def _quoted(flag: str) -> str:
     return f'"{flag}"' if "'" in flag and not set(flag) & set('"$`\\!') else shlex.quote(flag)
 
 
-def _of_folder(path: str) -> Found:
+def _of_folder(path: str) -> Contents:
     """Returns what is in a folder of class folders, or of one for training and others for the test and the rest."""
     check_folder(path, "--images")
     folders, _ = class_folders(path, "--images")
@@ -135,25 +136,25 @@ def _of_folder(path: str) -> Found:
         if "unlabelled" in roles:
             source["unlabelled_path"] = str(roles["unlabelled"])
         folders, _ = class_folders(source["path"], "--images")
-    walked = {name: [file for f in paths for file in pictures(f, "--images").files] for name, paths in folders.items()}
+    walked = {name: [file for f in paths for file in walk(f, "--images").files] for name, paths in folders.items()}
     labelled = {name: files for name, files in walked.items() if not class_names.is_no_label(name)}
     pool = [file for name, files in walked.items() if class_names.is_no_label(name) for file in files]
     if "unlabelled_path" in source:
-        pool += pictures(Path(source["unlabelled_path"]), "--images").files
-    tests = pictures(test, "--images").files if test else []
+        pool += walk(Path(source["unlabelled_path"]), "--images").files
+    tests = walk(test, "--images").files if test else []
     if tests:
         source["test_path"] = str(test)
     counts = {name: len(files) for name, files in labelled.items()}
-    if not counts and (loose := pictures(Path(path), "--images").files):
+    if not counts and (loose := walk(Path(path), "--images").files):
         raise UserError(
             f"--images: {path!r} has {counted(len(loose), 'image')}, but no folder for each class; sort the images "
             "into such folders, or name their classes with --labels=TABLE.csv"
         )
     files = [file for part in labelled.values() for file in part] + pool + tests
-    return Found(counts, len(pool), len(tests), files, source)
+    return Contents(counts, len(pool), len(tests), files, source)
 
 
-def _of_table(path: str, labels: str) -> Found:
+def _of_table(path: str, labels: str) -> Contents:
     """Returns what a table says of the images in a folder."""
     check_folder(path, "--images")
     table = delimited.read(Path(labels), "--labels", (*FILE_COLUMNS, *LABEL_COLUMNS))
@@ -169,7 +170,7 @@ def _of_table(path: str, labels: str) -> Found:
     known = [name for name in classes if not class_names.is_no_label(name)]
     files = [Path(path) / name for name in table.column(file)]
     source = {"name": "table", "path": labels, "folder": path, "file": file, "label": label}
-    return Found(dict(Counter(known)), len(classes) - len(known), 0, files, source)
+    return Contents(dict(Counter(known)), len(classes) - len(known), 0, files, source)
 
 
 def _opened(files: Sequence[Path]) -> tuple[list[tuple[tuple[int, int], bool]], list[str]]:
@@ -187,12 +188,12 @@ def _opened(files: Sequence[Path]) -> tuple[list[tuple[tuple[int, int], bool]], 
     return opened, unreadable
 
 
-def _check(path: str, found: Found, unreadable: Sequence[str]) -> None:
+def _check(path: str, contents: Contents, unreadable: Sequence[str]) -> None:
     """Checks that something can be learned from what was found."""
-    counts = found.counts
-    if not found.files:
+    counts = contents.counts
+    if not contents.files:
         raise UserError(f"--images: {path!r} has no images; want a folder for each class, such as {path}/cat/1.jpg")
-    if unreadable and len(unreadable) == min(len(found.files), SAMPLE):
+    if unreadable and len(unreadable) == min(len(contents.files), SAMPLE):
         raise UserError(f"--images: none of the images can be read, first {unreadable[0]!r}; are they images?")
     if empty := [name for name, count in counts.items() if not count]:
         raise UserError(f"--images: class {empty[0]!r} has no images; add some, or remove the folder")
@@ -200,7 +201,7 @@ def _check(path: str, found: Found, unreadable: Sequence[str]) -> None:
         only = f"one class only, {next(iter(counts))!r}" if counts else "no labelled image"
         raise UserError(f"--images: {path!r} has {only}; want two or more classes")
     alone = [name for name, count in counts.items() if count == 1]
-    if alone and not found.tests:
+    if alone and not contents.tests:
         raise UserError(
             f"--images: {few(alone, 3)}: one labelled image; want two or more of each class, one to learn from and "
             "one to test on"

@@ -177,17 +177,17 @@ def _guess(work: Session, trained: str, where: str, opened: Members | None) -> N
         work.notice = f"The model also knows classes that are not here: {few(unknown, 3)}."
     reviewing = work.review is not None
     choose = None if reviewing or members.thresholds else uncertainty_coverage
-    found = Guesses(members, work.images, work.queue, choose)
-    work.guesses = found
+    predictor = Guesses(members, work.images, work.queue, choose)
+    work.guesses = predictor
     labels = work.labels() if reviewing else {}
 
     def finished() -> None:
         if reviewing:
-            work.review = found.disagreements(labels)
+            work.review = predictor.disagreements(labels)
             work.loading = False
 
-    threading.Thread(target=found.follow, args=(work.done,), daemon=True).start()
-    found.predict([*labels], finished)
+    threading.Thread(target=predictor.follow, args=(work.done,), daemon=True).start()
+    predictor.predict([*labels], finished)
     work.loading = False
 
 

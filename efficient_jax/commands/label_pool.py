@@ -64,14 +64,14 @@ def key(path: Path) -> str:
     return unicodedata.normalize("NFC", os.path.normpath(path))
 
 
-def of_table(found: Sequence[Path], images: str, table: str) -> Known:
+def of_table(image_paths: Sequence[Path], images: str, table: str) -> Known:
     """Reads a table of labels: a column `file`, relative to the folder, and a column `label`, empty without a label.
 
     In a column `part`, if there is one, "test" and "validation" mark images that are held out. In a column `answer`, as
     `label` writes it, "none" and "unsure" mark images that somebody has looked at: they count as labelled.
 
     Args:
-        found: the image files.
+        image_paths: the image files.
         images: the folder.
         table: path of the table, as `data.delimited.read` describes it.
 
@@ -82,7 +82,7 @@ def of_table(found: Sequence[Path], images: str, table: str) -> Known:
         if content.names.count(name) != 1:
             raise UserError(f"--labels: {table!r} has no column {name!r}{nearest(name, content.names)}")
     names = [key(Path(images) / name) for name in content.column("file")]
-    if names and {*map(key, found)}.isdisjoint(names):
+    if names and {*map(key, image_paths)}.isdisjoint(names):
         raise UserError(
             f"--labels: none of the {counted(len(names), 'file')} of {table!r} is in {images!r}, such as "
             f"{content.column('file')[0]!r}"
@@ -97,11 +97,11 @@ def of_table(found: Sequence[Path], images: str, table: str) -> Known:
     )
 
 
-def of_class_folders(found: Sequence[Path], images: str) -> Known:
+def of_class_folders(image_paths: Sequence[Path], images: str) -> Known:
     """Returns what class folders say: their images are labelled, those in `unlabelled` or in no folder are not.
 
     Args:
-        found: the image files.
+        image_paths: the image files.
         images: the folder.
 
     Raises: UserError where the folders are those of a split, such as train and test.
@@ -113,8 +113,8 @@ def of_class_folders(found: Sequence[Path], images: str) -> Known:
             f"--images: {images!r} has the folders {few(classes)}, which are no classes; give the one to choose from, "
             f"such as --images={Path(images) / classes[0]}"
         )
-    of_class = {folder.name for name in classes for folder in folders[name]}
-    labelled = {key(file) for file in found if file.relative_to(images).parts[0] in of_class}
+    class_folder_names = {folder.name for name in classes for folder in folders[name]}
+    labelled = {key(file) for file in image_paths if file.relative_to(images).parts[0] in class_folder_names}
     return Known(
         labelled, set(), f"the class folders {few(classes)}" if classes else "class folders, which it has none of"
     )

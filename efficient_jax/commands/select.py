@@ -61,16 +61,18 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
     _check_out(path)
     if count < 1:
         raise UserError(f"--count: {count} is too small; want 1 or more")
-    found = folder_images.walked(images, "select")
+    walked = folder_images.walked(images, "select")
     known = (
-        label_pool.of_table(found.files, images, labels) if labels else label_pool.of_class_folders(found.files, images)
+        label_pool.of_table(walked.files, images, labels)
+        if labels
+        else label_pool.of_class_folders(walked.files, images)
     )
     trained = [Trained.open(name, "--members") for name in members.split(",") if members]
     networks = folder_images.networks(trained)
     if trained and not (task := TASKS[trained[0].spec.task]).one_class:
         raise UserError(f"--members: they predict {task.labels} for each image; want one class, or no members")
     first, about_features = features.available(networks[0] if networks else None)
-    seen = folder_images.read(found.files, networks or [*filter(None, [first])], THUMBNAIL)
+    seen = folder_images.read(walked.files, networks or [*filter(None, [first])], THUMBNAIL)
     pool = label_pool.pool(seen, known, [label_pool.parts_of_run(member) for member in trained])
     left_out = pool.notes(len(seen.unreadable))
     if count > pool.free.sum():
@@ -100,7 +102,7 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
         log(line)
     if seen.unreadable:
         log(f"left out {decode.listed(seen.unreadable)}")
-    for note in image_files.note(found.passed_over):
+    for note in image_files.note(walked.passed_over):
         log(f"note: {note}")
     log(f"to label next: {path}, {page}")
 

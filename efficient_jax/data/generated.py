@@ -101,7 +101,7 @@ def read(path: str, classes: tuple[str, ...], shape: tuple[int, int, int], frami
     for name, of_class in folders.items():
         if name not in indices:
             raise UserError(f"{where}: folder {name!r} is none of the {len(classes)} classes{nearest(name, classes)}")
-        for walked in (image_files.pictures(inside, key) for inside in of_class):
+        for walked in (image_files.walk(inside, key) for inside in of_class):
             files += [(file, indices[name]) for file in walked.files]
             passed_over += walked.passed_over
     if not files:

@@ -83,7 +83,7 @@ class Walked(NamedTuple):
     passed_over: Counter[str]  # reason -> number of files, or folders, that are left out
 
 
-def pictures(folder: Path, where: str) -> Walked:
+def walk(folder: Path, where: str) -> Walked:
     """Returns the files below a folder whose suffix is that of an image, in an order that depends on their names only.
 
     Links to folders are followed. Hidden files and folders, and those of the system, are passed over.

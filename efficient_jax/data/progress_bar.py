@@ -26,21 +26,22 @@ def watched(parts: Iterable[T], what: str, each: int, total: int) -> Iterator[T]
         total: items in all parts.
     """
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    bar = Progress(*columns, console=console(), transient=True)
+    shown = console()
+    bar = Progress(*columns, console=shown, transient=True)
     task = bar.add_task(what, total=total)
     started = printed = time.perf_counter()
     try:
         for number, part in enumerate(parts, 1):
             yield part
             now, done = time.perf_counter(), min(number * each, total)
-            if console().is_terminal and now - started > AFTER:
+            if shown.is_terminal and now - started > AFTER:
                 bar.start()
             bar.update(task, completed=done)
-            if not console().is_terminal and now - printed > LINE_EVERY:
+            if not shown.is_terminal and now - printed > LINE_EVERY:
                 log(f"{what}: {done:,} of {total:,}")
                 printed = now
     finally:
-        if console().is_terminal:
+        if shown.is_terminal:
             bar.stop()
 
 

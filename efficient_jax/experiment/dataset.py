@@ -12,7 +12,7 @@ import numpy as np
 
 from efficient_jax import distributed, files
 from efficient_jax.data import cache, dataset, decode, leakage, objects
-from efficient_jax.data.sources import PICTURES, SOURCES
+from efficient_jax.data.sources import ENCODED, SOURCES
 from efficient_jax.data.split import notes as split_notes
 from efficient_jax.data.split import split as split_images
 from efficient_jax.data.stratification import Stratification
@@ -188,7 +188,7 @@ def _stratification(labelled: dataset.Labelled) -> Stratification:
 def _check_sizes(plan: Plan) -> None:
     """Checks that a source of files has test images of its own, or that `config.data.test` asks for some; not both."""
     name, settings = plan.source
-    if name not in PICTURES:
+    if name not in ENCODED:
         return
     setting = "test_split" if name == "tfds" else "test_path"
     own, size = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
@@ -206,7 +206,7 @@ def _source(
 ) -> tuple[dataset.Source, list[bytes]]:
     """Returns (all images of a plan, the hash of the pixels of each). `check`: see `stream.Feed`."""
     name, settings = plan.source
-    feed = {"feed": Feed(plan.feed, _room(plan.devices), cache, check)} if name in PICTURES else {}
+    feed = {"feed": Feed(plan.feed, _room(plan.devices), cache, check)} if name in ENCODED else {}
     source = SOURCES[name](**settings | feed)
     if not len(source.images):
         raise UserError(f"config.data.source: {name!r} has no images")

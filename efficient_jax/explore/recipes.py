@@ -50,11 +50,11 @@ def choose(data: Data) -> Recipe:
     has_pool = data.pool >= data.labels and data.fewest < MANY
     if (data.gray and data.side <= PHOTO_SIDE) or not data.pretrained:
         return _small(data, has_pool, test)
-    each = f"{data.labels / data.classes:.0f} labels per class"
+    amount = f"{data.labels / data.classes:.0f} labels per class"
     if has_pool:
         overrides = test | {"data.labels_per_class": 0, "stages": ("head", "finetuned", "student")}
         reason = (
-            f"{each} and {data.pool:,} images without a label: on clothing with 20 labels per class a noisy student "
+            f"{amount} and {data.pool:,} images without a label: on clothing with 20 labels per class a noisy student "
             "reached 82.5%, fine-tuning alone 79.0% (configs/sweeps/results/few_labels.md)"
         )
         return Recipe("configs/few_labels.py", overrides, reason)
@@ -64,7 +64,7 @@ def choose(data: Data) -> Recipe:
     known = min(TRANSFER, key=lambda labels: abs(labels - data.labels / data.classes))
     finetuned, head = TRANSFER[known]
     reason = (
-        f"{each}, and {'too few' if data.pool else 'no'} images without a label: on clothing with {known} labels per "
+        f"{amount}, and {'too few' if data.pool else 'no'} images without a label: on clothing with {known} labels per "
         f"class fine-tuning an ImageNet network reached {finetuned}%, a linear head {head}% "
         "(configs/sweeps/results/transfer.md)"
     )

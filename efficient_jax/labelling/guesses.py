@@ -120,10 +120,10 @@ class Guesses:
         known = [i for i, name in labels.items() if name in index_of and i in self._probabilities]
         if not known:
             return []
-        images, given = np.array(known), np.array([index_of[labels[i]] for i in known])
+        images, given_labels = np.array(known), np.array([index_of[labels[i]] for i in known])
         probabilities = np.stack([self._probabilities[i] for i in known])
-        suspects, _ = label_errors.suspects(given, probabilities)
-        margin = probabilities.max(1) - probabilities[np.arange(len(given)), given]
+        suspects, _ = label_errors.suspects(given_labels, probabilities)
+        margin = probabilities.max(1) - probabilities[np.arange(len(given_labels)), given_labels]
         others = [row for row in np.argsort(-margin, kind="stable") if margin[row] > 0 and row not in set(suspects)]
         ordered: list[int] = images[[*suspects, *others]].tolist()
         return ordered

@@ -57,7 +57,7 @@ def listed(folder: str, where: str) -> tuple[Images, tuple[str, ...]]:
     Raises: UserError where it is no folder or has no images.
     """
     image_files.check_folder(folder, where)
-    walked = image_files.pictures(Path(folder), where)
+    walked = image_files.walk(Path(folder), where)
     root = os.path.realpath(folder)
     left_out = Counter(walked.passed_over)
     parents: dict[str, bool] = {}  # folder -> whether it is inside

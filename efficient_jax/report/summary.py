@@ -45,11 +45,11 @@ def comparison_rows(config: Mapping[str, Any], results: Sequence[dict[str, Any]]
     rows = []
     for result in results:
         for pair in result.get("compared", ()):
-            points = 100 * (pair["won"] - pair["lost"]) / pair["n"]
             role = "start" if config[result["stage"]].get("init") == pair["stage"] else "teacher"
-            said = ("better than" if points > 0 else "worse than") if pair["p"] <= CLEAR else "not told apart from"
-            counts = [f"{pair['won']:,}", f"{pair['lost']:,}", tables.p_value(pair["p"])]
-            rows.append([result["stage"], f"{points:+.2f}", f"{said} {pair['stage']}, its {role}", *counts])
+            points, *counts = tables.pair_cells(pair)
+            better = "better than" if pair["won"] > pair["lost"] else "worse than"
+            verdict = better if pair["p"] <= CLEAR else "not told apart from"
+            rows.append([result["stage"], points, f"{verdict} {pair['stage']}, its {role}", *counts])
     return rows
 
 

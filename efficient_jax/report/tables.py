@@ -208,19 +208,25 @@ def best(results: Sequence[dict[str, Any]]) -> int | None:
     return max(correct, key=lambda i: correct[i]) if len(correct) > 1 else None
 
 
+def pair_cells(pair: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Returns the cells of a paired comparison: the difference in points, images won, images lost, and p.
+
+    Args:
+        pair: "won", "lost", "n" and "p", as `compare.with_earlier` returns them.
+    """
+    points = 100 * (pair["won"] - pair["lost"]) / pair["n"]
+    return f"{points:+.2f}", f"{pair['won']:,}", f"{pair['lost']:,}", p_value(pair["p"])
+
+
 def paired_rows(results: Iterable[dict[str, Any]]) -> list[list[str]]:
     """Returns the cells under `PAIRED_HEADERS`, a row for each stage and each of its teachers and starts.
 
     Args:
         results: as from `results.read_results`; the entry "compared" is what is shown.
     """
-    rows = []
-    for result in results:
-        for pair in result.get("compared", ()):
-            points = f"{100 * (pair['won'] - pair['lost']) / pair['n']:+.2f}"
-            won, lost = f"{pair['won']:,}", f"{pair['lost']:,}"
-            rows.append([result["stage"], pair["stage"], points, won, lost, p_value(pair["p"])])
-    return rows
+    return [
+        [result["stage"], pair["stage"], *pair_cells(pair)] for result in results for pair in result.get("compared", ())
+    ]
 
 
 def agreement_line(results: Sequence[dict[str, Any]]) -> str:

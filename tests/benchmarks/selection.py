@@ -10,6 +10,7 @@ at each number of labels. The penalty of the head is chosen among the labelled i
 Adds to `selection.jsonl` what is not in it; `python -m tests.benchmarks.selection` prints the table.
 """
 
+import functools
 import json
 import sys
 from collections.abc import Callable
@@ -68,6 +69,10 @@ def head(x: np.ndarray, y: np.ndarray, labelled: np.ndarray, classes: int) -> Ca
     return lambda rows: linear_head.CLASSIFICATION_HEAD.probabilities(rows @ fitted.kernel + fitted.bias)
 
 
+def _predicted(x: np.ndarray, y: np.ndarray, labelled: np.ndarray, classes: int) -> np.ndarray:
+    return head(x, y, labelled, classes)(x)
+
+
 def measure(arm: str, how: str, x: np.ndarray, y: np.ndarray, test: tuple[np.ndarray, np.ndarray], seed: int) -> dict:
     classes = int(y.max()) + 1
     labelled = np.zeros(0, int)
@@ -78,7 +83,8 @@ def measure(arm: str, how: str, x: np.ndarray, y: np.ndarray, test: tuple[np.nda
             labelled = chosen(arm, x, y, labels, (), seed, lambda: np.zeros(0))
         else:
             known = labelled
-            more = chosen(first, x, y, labels - len(known), known, seed, lambda: head(x, y, known, classes)(x))  # noqa: B023
+            model = functools.partial(_predicted, x, y, known, classes)
+            more = chosen(first, x, y, labels - len(known), known, seed, model)
             labelled = np.concatenate([labelled, more])
         predicted = head(x, y, labelled, classes)(test[0]).argmax(1)
         accuracies.append(round(100 * float((predicted == test[1]).mean()), 2))

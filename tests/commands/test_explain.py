@@ -10,7 +10,7 @@ from PIL import Image
 from efficient_jax.commands.explain import MISTAKES, RIGHT, Network, Seen, explain, pointing_game, true_classes
 from efficient_jax.errors import UserError
 from efficient_jax.tasks import MULTI_LABEL
-from tests.report.test_page import Page
+from tests.report.stored_run import Page
 
 
 def shown(folder):

@@ -17,7 +17,7 @@ from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.explore import class_bias, preview
 from tests import tiny_run
 from tests.commands.launch import TINY, call
-from tests.report.test_page import Page
+from tests.report.stored_run import Page
 
 SYNTHETIC = {"classes": 10, "size": 28, "images": 700, "channels": 1}
 

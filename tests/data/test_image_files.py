@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efficient_jax.data.image_files import pictures
+from efficient_jax.data.image_files import walk
 from efficient_jax.errors import UserError
 
 
@@ -23,7 +23,7 @@ def test_the_walk_finds_what_the_standard_library_finds(tmp_path_factory, names)
         for file in ("x.png", "y.JPG", "z.txt"):
             (root / name / file).touch()
     expected = sorted(p for p in root.rglob("*") if p.suffix.lower() in (".png", ".jpg"))
-    found = pictures(root, "")
+    found = walk(root, "")
     assert found.files == expected
     assert found.passed_over[".txt"] == len(expected) // 2
 
@@ -34,4 +34,4 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UserError, match=r"^key: cannot read 'x/closed': Permission denied$"):
-        pictures(tmp_path, "key")
+        walk(tmp_path, "key")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.report import bias, exploration
-from tests.report.test_page import ATTACK, Page
+from tests.report.stored_run import ATTACK, Page
 
 IMAGES = np.zeros((4, 8, 8, 1), np.uint8)
 SHEET = {"as stored": {"image": IMAGES}, "much": {"image": IMAGES + 9}}

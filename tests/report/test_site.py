@@ -10,7 +10,6 @@ import pytest
 from efficient_jax.report import labelling, site
 from efficient_jax.report.page import write_report
 from efficient_jax.tasks import CLASSIFICATION
-from tests.report.test_page import workdir  # noqa: F401
 
 
 def menu(path):
@@ -19,7 +18,7 @@ def menu(path):
 
 
 @pytest.fixture
-def run(workdir):  # noqa: F811
+def run(workdir):
     folder = workdir / "new #1"
     folder.mkdir()
     write_report(workdir, CLASSIFICATION.columns)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from efficient_jax.report import charts, exploration, plots
-from tests.report.test_page import ATTACK, Page
+from tests.report.stored_run import ATTACK, Page
 
 PICTURE = plots.strip([np.zeros((8, 8, 3), np.uint8)])
 DATA = {

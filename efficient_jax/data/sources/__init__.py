@@ -14,7 +14,7 @@ from efficient_jax.data.sources import (
     tfds_records,
 )
 
-PICTURES: dict[str, Callable[..., Source]] = {
+ENCODED: dict[str, Callable[..., Source]] = {
     "coco": coco_files.coco,
     "folder": image_folders.folder,
     "parquet": parquet_files.parquet,
@@ -23,7 +23,7 @@ PICTURES: dict[str, Callable[..., Source]] = {
 }
 """Sources of encoded images. Their first parameter `feed`, no config key, says whether these are decoded on access."""
 
-SOURCES: dict[str, Callable[..., Source]] = PICTURES | {
+SOURCES: dict[str, Callable[..., Source]] = ENCODED | {
     "digits": handwritten_digits.digits,
     "mnist5k": handwritten_digits.mnist5k,
     "npz": npz_files.npz,

@@ -10,7 +10,7 @@ from efficient_jax.data import class_names, stream
 from efficient_jax.data.dataset import Source, of_images
 from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
-from efficient_jax.data.image_files import Walked, check_folder, class_folders, note, pictures
+from efficient_jax.data.image_files import Walked, check_folder, class_folders, note, walk
 from efficient_jax.errors import UserError, counted, nearest
 
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
@@ -56,7 +56,7 @@ def folder(
     _check_classes(path, names)
     parts, unlabelled_names = [], []
     for name in (*names, *sorted(folders.keys() - {*names})):
-        walked = _joined(pictures(folder, where) for folder in folders[name])
+        walked = _joined(walk(folder, where) for folder in folders[name])
         if name in names and not walked.files:
             raise UserError(f"{where}: class {name!r} has no images in {str(folders[name][0])!r}")
         parts.append((names.index(name) if name in names else -1, walked))
@@ -72,7 +72,7 @@ def folder(
                 raise UserError(
                     f"config.data.source.test_path: class {name!r} is not in {path!r}{nearest(name, names)}"
                 )
-            of_class = (pictures(folder, "config.data.source.test_path") for folder in test_folders[name])
+            of_class = (walk(folder, "config.data.source.test_path") for folder in test_folders[name])
             tests.append((names.index(name), _joined(of_class)))
         if not any(walked.files for _, walked in tests):
             raise UserError(f"config.data.source.test_path: no images in the folders of {test_path!r}")
@@ -92,7 +92,7 @@ def folder(
 def _unlabelled(path: str) -> Walked:
     where = "config.data.source.unlabelled_path"
     check_folder(path, where)
-    if not (walked := pictures(Path(path), where)).files:
+    if not (walked := walk(Path(path), where)).files:
         raise UserError(f"{where}: no images in {path!r} or the folders below it")
     return walked
 
@@ -100,7 +100,7 @@ def _unlabelled(path: str) -> Walked:
 def _check_classes(path: str, names: tuple[str, ...]) -> None:
     where = "config.data.source.path"
     if not names:
-        count = len(pictures(Path(path), where).files)
+        count = len(walk(Path(path), where).files)
         raise UserError(
             f"{where}: {path!r} has no class folders, but {counted(count, 'image')}; want a folder for each "
             f"class, such as {path}/cat/1.jpg and {path}/dog/2.jpg"
