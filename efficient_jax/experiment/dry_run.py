@@ -94,7 +94,7 @@ def _trace_step(stage: Stage, variables: Tree) -> None:
     program = build_program(stage, variables)
     model_state = {name: tree for name, tree in variables.items() if name != "params"}
     if method.memory:
-        model_state["memory"] = method.memory({stream: np.arange(2) for stream in batch}, 2)
+        model_state["memory"] = method.memory({stream: np.arange(2) for stream in batch}, 2, len(data.source.classes))
     counts = jnp.ones(len(data.source.classes))
     context = loss_context({"step": np.int32(0), "ema": variables}, stage.teacher_variables, counts, stage.steps)
     keys = dict.fromkeys(batch, jax.random.split(jax.random.key(0)))

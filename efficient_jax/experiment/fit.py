@@ -75,7 +75,7 @@ def fit_head(stage: Stage, predict: Predict, variables: Tree, labels: Labels) ->
 
 
 def correct_head(stage: Stage, predict: Predict, variables: Tree) -> Tree:
-    """Corrects the bias of a network's head by its predictions for the unlabelled images, and saves it.
+    """Corrects the bias of a network's head by class frequencies, and saves it.
 
     Args:
         stage: a stage with a method that corrects.
@@ -85,10 +85,12 @@ def correct_head(stage: Stage, predict: Predict, variables: Tree) -> Tree:
     Returns: the variables with the new bias, on the devices.
     """
     data, placed = stage.run.data, parallel.replicate(variables, stage.run.data.devices)
-    probabilities = predict_rows(predict, placed, data.images, data.split["unlabelled"], data.devices)
-    class_shares = targets(data.source, data.split["labelled"]).mean(0)
-    assert stage.config.method.correct
-    shift = stage.config.method.correct(probabilities, class_shares, **stage.config.method_settings)
+    method, inputs = stage.config.method, {"frequencies": targets(data.source, data.split["labelled"]).mean(0)}
+    if method.needs("probabilities"):
+        unlabelled = data.split["unlabelled"]
+        inputs["probabilities"] = predict_rows(predict, placed, data.images, unlabelled, data.devices)
+    assert method.correct
+    shift = method.correct(**inputs, **stage.config.method_settings)
     moved = ", ".join(f"{name} {by:+.2f}" for name, by in zip(data.source.classes, shift, strict=True))
     stage.log(f"bias {moved}")
     head = variables["params"]["head"]

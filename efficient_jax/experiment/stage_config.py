@@ -172,8 +172,9 @@ def stage(
                 f"{where}.init: the method {chosen!r} needs a trained network: an earlier stage, or weights"
             )
         sizes, length = {}, ("steps", 0.0)
-    if batch.get("balanced") and settings.get("class_balance"):
-        raise UserError(f"{where}: batch.balanced and method.class_balance both correct for rare classes; take one")
+    for correction in ("class_balance", "logit_adjustment"):
+        if batch.get("balanced") and settings.get(correction):
+            raise UserError(f"{where}: batch.balanced and method.{correction} both correct for rare classes; take one")
     if entry.unlabelled and not entry.needs("teachers") and not batch.get("unlabelled"):
         raise UserError(f"{where}.batch.unlabelled: the method {chosen!r} needs some: 1 or more")
     if pseudo_labels and not entry.pseudo_labels:

@@ -71,7 +71,7 @@ def check_streams(plan: Plan, source: Labelled, split: Mapping[str, np.ndarray])
                     f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
                     "config.data.labels_per_class, or add images without a label"
                 )
-        if stage.method.correct and not len(split["unlabelled"]):
+        if stage.method.correct and stage.method.needs("probabilities") and not len(split["unlabelled"]):
             raise UserError(f"config.{stage.name}.method: {stage.method_name!r} needs images without labels; none is")
     return rows
 

@@ -120,7 +120,8 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
     stage.run.console.print(f"\n{config.name}: {stage.steps:,} steps; learning rates of its parameters:")
     for line in optimizer.table_lines(program.table):
         stage.run.console.print(f"  {line}", soft_wrap=True)
-    memory = method.memory(supervision.rows, len(images)) if method.memory else None
+    classes = len(run_data.source.classes)
+    memory = method.memory(supervision.rows, len(images), classes) if method.memory else None
     other_data = {"label": supervision.labels, **run_data.source.objects}
     data = batches.resident(images) | parallel.replicate(other_data, devices)
     train_step = step.make_train_step(

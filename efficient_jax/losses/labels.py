@@ -60,6 +60,19 @@ def class_weights(counts: Float[Array, " classes"], beta: float) -> Float[Array,
     return weights * (counts.sum() / (counts * weights).sum())
 
 
+def log_prior(counts: Float[Array, " classes"]) -> Float[Array, " classes"]:
+    """Returns the logarithm of each class's share of the labelled images.
+
+    Added to the logits in a cross-entropy, it makes the network learn logits for equally frequent classes (arXiv
+    2007.07314, equation 10); subtracted from the logits of a trained network, it does so afterwards (equation 9).
+
+    Args:
+        counts: labelled images of each class. A class without images counts as one with 1.
+    """
+    counts = jnp.maximum(counts, 1.0)
+    return jnp.log(counts / counts.sum())
+
+
 def sigmoid_cross_entropy(
     logits: Float[Array, "*b classes"], targets: Float[Array, "*b classes"], label_smoothing: float = 0.0
 ) -> Float[Array, " *b"]:

@@ -1,15 +1,21 @@
 """Training methods by name; all share the train step, the loop and the checkpoints."""
 
 from efficient_jax.methods import (
+    adamatch,
+    consistency,
+    debiaspl,
     distill,
     feature_distill,
     fixmatch,
     flexmatch,
+    freematch,
     linear_probe,
+    logit_adjustment,
     mean_teacher,
     noisy_student,
     prior_correction,
     pseudo_label,
+    softmatch,
     supervised,
     uda,
 )
@@ -19,6 +25,7 @@ METHODS = {
     "supervised": Method(supervised.supervised, saliency=True),
     "noisy_student": Method(noisy_student.noisy_student, unlabelled=True, pseudo_labels=True, saliency=True),
     "linear_probe": Method(fit=linear_probe.linear_probe),
+    "logit_adjustment": Method(correct=logit_adjustment.logit_adjustment),
     "prior_correction": Method(correct=prior_correction.prior_correction),
     "distill": Method(distill.distill, unlabelled=True),
     "feature_distill": Method(
@@ -29,9 +36,13 @@ METHODS = {
     ),
     "pseudo_label": Method(pseudo_label.pseudo_label, unlabelled=True, mixes=False),
     "mean_teacher": Method(mean_teacher.mean_teacher, unlabelled=True, mixes=False),
-    "uda": Method(uda.uda, unlabelled=True, mixes=False),
-    "fixmatch": Method(fixmatch.fixmatch, unlabelled=True, mixes=False),
+    "uda": Method(uda.uda, unlabelled=True, mixes=False, memory=consistency.memory),
+    "fixmatch": Method(fixmatch.fixmatch, unlabelled=True, mixes=False, memory=consistency.memory),
     "flexmatch": Method(flexmatch.flexmatch, unlabelled=True, mixes=False, memory=flexmatch.memory),
+    "freematch": Method(freematch.freematch, unlabelled=True, mixes=False, memory=freematch.memory),
+    "softmatch": Method(softmatch.softmatch, unlabelled=True, mixes=False, memory=softmatch.memory),
+    "adamatch": Method(adamatch.adamatch, unlabelled=True, mixes=False, memory=consistency.memory),
+    "debiaspl": Method(debiaspl.debiaspl, unlabelled=True, mixes=False, memory=consistency.memory),
 }
 
 __all__ = ["METHODS", "Method", "build_loss"]

@@ -23,12 +23,15 @@ class Method(NamedTuple):
 
     loss: Callable[..., LossFn] | None = None
     fit: Callable[..., Choice] | None = None  # fits a linear head to the features of a frozen network
-    correct: Callable[..., np.ndarray] | None = None  # returns the bias of the logits from predictions
+    correct: Callable[..., np.ndarray] | None = None
+    """(`frequencies` of the classes of labelled images; `probabilities` of unlabelled ones, if it has this parameter)
+    -> bias of the logits"""
     unlabelled: bool = False  # reads the stream "unlabelled"
     pseudo_labels: bool = False  # learns labels that the task makes of a teacher's predictions
     mixes: bool = True  # whether the augmentation may mix images, which leaves no two views of one image
     saliency: bool = False  # computes the saliency that some operations need, see `views.saliency_of`
-    memory: Callable[[dict[str, np.ndarray], int], Tree] | None = None  # (indices by stream, images) -> first memory
+    memory: Callable[[dict[str, np.ndarray], int, int], Tree] | None = None
+    """(indices of the images of each stream, number of images, number of classes) -> memory before the first step"""
     parameters: Callable[..., Tree] | None = None  # what it trains beside the model, see `regressors`
     any_classes: bool = False  # whether the teacher may have other classes: only its features are read
 

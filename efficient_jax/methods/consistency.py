@@ -1,74 +1,144 @@
-"""What FixMatch, FlexMatch and UDA share: the strongly augmented view of an unlabelled image learns the prediction of
-its weakly augmented view."""
+"""What FixMatch and its relatives share: the strong view of an unlabelled image learns the prediction of its weak view.
 
-from collections.abc import Callable
+Each method is a judge: it says what is learned, and with which weight."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from efficient_jax.losses.labels import cross_entropy
-from efficient_jax.methods import settings
+from efficient_jax.methods import marginals, settings
 from efficient_jax.methods.views import Keys, two_views
+from efficient_jax.settings import choose
 from efficient_jax.tasks.classification import right
 from efficient_jax.training.loss import LossContext, LossFn
 from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 
-PseudoLabels = Callable[
-    [Float[Array, "m classes"], Tree, Batch], tuple[Float[Array, "m classes"], Float[Array, " m"], Tree]
-]
-"""`pseudo_labels(logits, memory, examples) -> (targets, mask, memory)`: targets from the logits of the weak views, 1.0
-for each image that is learned (else 0.0), and the renewed memory, None for methods without one."""
+
+class Views(NamedTuple):
+    """What the network predicts in one step, without gradient."""
+
+    labelled: Float[Array, "n classes"]  # logits of the labelled images
+    weak: Float[Array, "m classes"]  # logits of the weak views of the unlabelled images
+    aligned: Float[Array, "m classes"]  # the same after alignment; equal to `weak` without
+    image_index: Int[Array, " m"]  # of each unlabelled image, in the dataset
+    marginals: Tree  # moving averages with those of this step, see `marginals.first`
+
+
+class Judgement(NamedTuple):
+    """What the strong views learn."""
+
+    targets: Float[Array, "m classes"]  # distributions over classes
+    weights: Float[Array, " m"]  # of each image, in 0..1; 0.0 where it is not learned
+    memory: Tree  # what the judge remembers; as it was for judges that remember nothing
+
+
+Judge = Callable[[Views, Tree], Judgement]
+"""`judge(views, memory) -> Judgement`."""
 
 
 def weak_to_strong(
     apply: Apply,
     augment: Augment,
     strong_augment: Augment,
-    pseudo_labels: PseudoLabels,
+    judge: Judge,
     *,
     unlabelled_weight: float,
     label_smoothing: float,
+    alignment: str,
+    fairness_weight: float,
+    momentum: float,
+    margin: float = 0.0,
 ) -> LossFn:
     """Returns the loss of weak and strong views.
 
     It is the mean cross-entropy of the labelled images, plus `unlabelled_weight` times the mean, over all unlabelled
-    images, of the cross-entropy between target and strong view; it is 0 for images that are not learned.
+    images, of weight times cross-entropy between target and strong view, plus `fairness_weight` times the fairness.
 
     Args:
         apply: the network.
         augment: the stage's augmentation, which makes the weak views.
         strong_augment: the stage's second augmentation, which makes the strong views.
-        pseudo_labels: makes targets of the logits of the weak views.
+        judge: says what the strong views learn.
         unlabelled_weight: weight of the loss of the unlabelled images, 0.0 or more.
         label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
+        alignment: "uniform" or "labelled", see `marginals.aligned`; "" does not align.
+        fairness_weight: weight of `marginals.fairness`, 0.0 or more.
+        momentum: of the moving averages, in 0..1 (1 excluded).
+        margin: times the logarithm of the mean prediction is added to the strong views' logits, 0.0 or more.
 
-    Returns: a loss function whose metrics are "accuracy" of the labelled images and "taken", the share of the
-        unlabelled images that are learned.
+    Returns: a loss function whose metrics are "accuracy" of the labelled images and "taken", the mean weight of the
+        unlabelled images. It reads and renews the memory, see `memory`.
 
-    Raises: UserError for a negative weight.
+    Raises: UserError for a setting out of range.
     """
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
+    settings.not_negative(fairness_weight, "fairness_weight")
+    settings.below_one(momentum, "momentum")
+    choose(alignment, marginals.ALIGNMENTS, "method.alignment")
 
     def loss_fn(
         params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
     ) -> tuple[Array, Aux]:
         del context
-        memory = model_state.get("memory")
+        before = model_state["memory"]
         model_state = {name: tree for name, tree in model_state.items() if name != "memory"}
         seen, model_keys, n = two_views(augment, strong_augment, batch, keys)
         (logits, _), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)
         m = len(seen["label"]) - n
-        weak = jax.lax.stop_gradient(logits[n : n + m])
-        targets, mask, memory = pseudo_labels(weak, memory, batch["unlabelled"])
+        strong, still = logits[n + m :], jax.lax.stop_gradient(logits)
+        means = marginals.renewed(before["marginals"], still[:n], still[n : n + m], momentum)
+        aligned = marginals.aligned(still[n : n + m], means, alignment)
+        views = Views(still[:n], still[n : n + m], aligned, batch["unlabelled"]["index"], means)
+        judgement = judge(views, before["judge"])
         labelled = cross_entropy(logits[:n], seen["label"][:n], label_smoothing)
-        unlabelled = mask * cross_entropy(logits[n + m :], targets)
-        return labelled.sum() + unlabelled_weight * unlabelled.sum() * (n / m), Aux(
+        shifted = strong + margin * jnp.log(means["weak"]) if margin else strong
+        unlabelled = judgement.weights * cross_entropy(shifted, judgement.targets)
+        loss = labelled.sum() + unlabelled_weight * unlabelled.sum() * (n / m)
+        if fairness_weight:
+            loss += fairness_weight * n * marginals.fairness(strong, judgement.weights, means)
+        return loss, Aux(
             float(n),
-            model_state if memory is None else model_state | {"memory": memory},
+            model_state | {"memory": {"marginals": means, "judge": judgement.memory}},
             {
                 "accuracy": (right(logits[:n], seen["label"][:n]).sum(), float(n)),
-                "taken": (mask.sum(), float(m)),
+                "taken": (judgement.weights.sum(), float(m)),
             },
         )
 
     return loss_fn
+
+
+def memory(rows: Mapping[str, np.ndarray], images: int, classes: int) -> Tree:
+    """Returns the memory before the first step of a judge that remembers nothing itself.
+
+    Args:
+        rows: indices of the images of each stream.
+        images: number of images of the dataset.
+        classes: number of classes.
+    """
+    del rows, images
+    return {"marginals": marginals.first(classes), "judge": {}}
+
+
+def sure(logits: Float[Array, "m classes"], threshold: Float[Array, " m"] | float) -> Float[Array, " m"]:
+    """Returns 1.0 for each image whose highest probability reaches the threshold, else 0.0.
+
+    Args:
+        logits: one row per image.
+        threshold: of each image, or one for all.
+    """
+    return (jax.nn.softmax(logits).max(-1) >= threshold).astype(jnp.float32)
+
+
+def one_hot(logits: Float[Array, "m classes"]) -> Float[Array, "m classes"]:
+    """Returns the most probable class of each image as a distribution.
+
+    Args:
+        logits: one row per image.
+    """
+    return jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=jnp.float32)

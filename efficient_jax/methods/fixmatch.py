@@ -1,13 +1,9 @@
 """FixMatch (arXiv 2001.07685): where the weak view is sure of a class, the strong view learns it."""
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array
-
 from efficient_jax.methods import settings
-from efficient_jax.methods.consistency import weak_to_strong
+from efficient_jax.methods.consistency import Judgement, Views, one_hot, sure, weak_to_strong
 from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment, Batch, Tree
+from efficient_jax.types import Apply, Augment, Tree
 
 
 def fixmatch(
@@ -18,6 +14,9 @@ def fixmatch(
     threshold: float = 0.95,
     unlabelled_weight: float = 1.0,
     label_smoothing: float = 0.0,
+    alignment: str = "",
+    fairness_weight: float = 0.0,
+    momentum: float = 0.999,
 ) -> LossFn:
     """Returns the loss of FixMatch: the strong view of an unlabelled image learns the class of its weak view.
 
@@ -30,24 +29,27 @@ def fixmatch(
         threshold: probability from which on a prediction is learned, 0.0 or more; above 1.0 none is (a control).
         unlabelled_weight: weight of the loss of the unlabelled images, 0.0 or more.
         label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
+        alignment: "uniform" or "labelled" aligns the predictions of weak views (`marginals.aligned`); "" does not.
+        fairness_weight: weight of FreeMatch's fairness (`marginals.fairness`), 0.0 or more.
+        momentum: of the moving averages, in 0..1 (1 excluded); in 1,000 steps 0.99 follows faster.
 
     Returns: see `consistency.weak_to_strong`.
 
-    Raises: UserError for a negative threshold or weight.
+    Raises: UserError for a setting out of range.
     """
     settings.not_negative(threshold, "threshold")
 
-    def pseudo_labels(logits: Array, memory: Tree, examples: Batch) -> tuple[Array, Array, Tree]:
-        del examples
-        targets = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1])
-        sure = jax.nn.softmax(logits).max(-1) >= threshold
-        return targets, sure.astype(jnp.float32), memory
+    def judge(views: Views, memory: Tree) -> Judgement:
+        return Judgement(one_hot(views.aligned), sure(views.aligned, threshold), memory)
 
     return weak_to_strong(
         apply,
         augment,
         strong_augment,
-        pseudo_labels,
+        judge,
         unlabelled_weight=unlabelled_weight,
         label_smoothing=label_smoothing,
+        alignment=alignment,
+        fairness_weight=fairness_weight,
+        momentum=momentum,
     )

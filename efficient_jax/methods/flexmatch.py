@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from efficient_jax.methods import settings
-from efficient_jax.methods.consistency import weak_to_strong
+from efficient_jax.methods import consistency, settings
+from efficient_jax.methods.consistency import Judgement, Views, one_hot, sure, weak_to_strong
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment, Batch, Tree
+from efficient_jax.types import Apply, Augment, Tree
 
 UNSURE, OUTSIDE = -1, -2  # of an image that was never predicted surely; of one that is not in the pool
 
@@ -24,6 +23,9 @@ def flexmatch(
     threshold: float = 0.95,
     unlabelled_weight: float = 1.0,
     label_smoothing: float = 0.0,
+    alignment: str = "",
+    fairness_weight: float = 0.0,
+    momentum: float = 0.999,
 ) -> LossFn:
     """Returns the loss of FlexMatch: FixMatch with a threshold for each class.
 
@@ -38,41 +40,49 @@ def flexmatch(
         threshold: highest threshold of a class, 0.0 or more; above 1.0 no prediction is learned (a control).
         unlabelled_weight: weight of the loss of the unlabelled images, 0.0 or more.
         label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
+        alignment: "uniform" or "labelled" aligns the predictions of weak views (`marginals.aligned`); "" does not.
+        fairness_weight: weight of FreeMatch's fairness (`marginals.fairness`), 0.0 or more.
+        momentum: of the moving averages, in 0..1 (1 excluded); in 1,000 steps 0.99 follows faster.
 
-    Returns: see `consistency.weak_to_strong`; it reads and renews the memory.
+    Returns: see `consistency.weak_to_strong`.
 
-    Raises: UserError for a negative threshold or weight.
+    Raises: UserError for a setting out of range.
     """
     settings.not_negative(threshold, "threshold")
 
-    def pseudo_labels(logits: Array, memory: Tree, examples: Batch) -> tuple[Array, Array, Tree]:
-        predicted, confidence = logits.argmax(-1), jax.nn.softmax(logits).max(-1)
-        classes = logits.shape[-1]
-        taken = confidence >= thresholds(memory, classes, threshold)[predicted]
-        sure = jnp.where(confidence >= threshold, predicted, UNSURE)
-        renewed = remember(memory, *parallel.gathered((examples["index"], sure)))
-        return jax.nn.one_hot(predicted, classes), taken.astype(jnp.float32), renewed
+    def judge(views: Views, memory: Tree) -> Judgement:
+        predicted, classes = views.aligned.argmax(-1), views.aligned.shape[-1]
+        learned = sure(views.aligned, thresholds(memory, classes, threshold)[predicted])
+        last = jnp.where(sure(views.aligned, threshold) > 0.0, predicted, UNSURE)
+        return Judgement(
+            one_hot(views.aligned), learned, remember(memory, *parallel.gathered((views.image_index, last)))
+        )
 
     return weak_to_strong(
         apply,
         augment,
         strong_augment,
-        pseudo_labels,
+        judge,
         unlabelled_weight=unlabelled_weight,
         label_smoothing=label_smoothing,
+        alignment=alignment,
+        fairness_weight=fairness_weight,
+        momentum=momentum,
     )
 
 
-def memory(rows: Mapping[str, np.ndarray], images: int) -> Int[np.ndarray, " images"]:
+def memory(rows: Mapping[str, np.ndarray], images: int, classes: int) -> Tree:
     """Returns the memory before the first step: no image was predicted surely.
 
     Args:
         rows: indices of the images of each stream; "unlabelled" is read.
         images: number of images of the dataset.
+        classes: number of classes.
 
-    Returns: int32, UNSURE for each unlabelled image, OUTSIDE for all others.
+    Returns: "judge" is int32 [images], UNSURE for each unlabelled image, OUTSIDE for all others.
     """
-    return np.where(np.isin(np.arange(images), rows["unlabelled"]), UNSURE, OUTSIDE).astype(np.int32)
+    last = np.where(np.isin(np.arange(images), rows["unlabelled"]), UNSURE, OUTSIDE).astype(np.int32)
+    return consistency.memory(rows, images, classes) | {"judge": last}
 
 
 def thresholds(memory: Int[Array, " images"], classes: int, threshold: float) -> Float[Array, " classes"]:

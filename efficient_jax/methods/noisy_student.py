@@ -7,7 +7,7 @@ predictions; the student, at least as large, trains on both with input noise (au
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from efficient_jax.losses.labels import class_weights
+from efficient_jax.losses.labels import class_weights, log_prior
 from efficient_jax.methods import settings
 from efficient_jax.methods.views import Keys, one_view, saliency_of
 from efficient_jax.tasks import Task
@@ -23,6 +23,7 @@ def noisy_student(
     unlabelled_weight: float = 1.0,
     label_smoothing: float = 0.0,
     class_balance: float = 0.0,
+    logit_adjustment: float = 0.0,
 ) -> LossFn:
     """Returns the weighted mean loss of labelled (weight 1) and pseudo-labelled images.
 
@@ -35,23 +36,25 @@ def noisy_student(
         unlabelled_weight: weight of a pseudo-labelled image, 0.0 or more; a labelled one has 1.0.
         label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
         class_balance: beta of the class weights of labelled images, in 0..1 (1 excluded); 0.0 weighs all equally.
+        logit_adjustment: factor of the log prior in the loss of labelled images, 0.0 or more, see `supervised`.
 
     Returns: a loss function whose metrics are "accuracy" of the labelled images and "pseudo_label_accuracy".
-        Pseudo-labels, by default soft and balanced already, are neither smoothed nor weighted.
+        Pseudo-labels, by default soft and balanced already, are neither smoothed nor weighted nor adjusted.
 
     Raises: UserError for a setting out of range, and as `supervised`.
     """
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
-    settings.class_balance(class_balance, task)
+    settings.class_balance(class_balance, logit_adjustment, task)
 
     def loss_fn(
         params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
     ) -> tuple[Array, Aux]:
         n = len(batch["labelled"]["label"])
         weights = (class_weights(context.class_counts, class_balance),) if class_balance else ()
+        shift = logit_adjustment * log_prior(context.class_counts) if logit_adjustment else 0.0
 
         def losses_of(logits: Array, targets: Array) -> tuple[Array, Array]:
-            labelled = task.loss(logits[:n], targets[:n], label_smoothing, *weights)
+            labelled = task.loss(logits[:n] + shift, targets[:n], label_smoothing, *weights)
             return labelled, task.loss(logits[n:], targets[n:])
 
         def together(logits: Array, targets: Array) -> Array:

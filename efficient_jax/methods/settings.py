@@ -19,17 +19,23 @@ def not_negative(value: float, name: str) -> None:
         raise UserError(f"method.{name}: {value} is negative")
 
 
-def class_balance(value: float, task: Task) -> None:
-    """Checks that the loss of the task has class weights where a method needs them.
+def class_balance(value: float, adjustment: float, task: Task) -> None:
+    """Checks settings that correct for rare classes: at most one of them, and for a task with one class per image.
 
     Args:
-        value: `method.class_balance`; 0.0 needs none.
+        value: `method.class_balance`; 0.0 does not correct.
+        adjustment: `method.logit_adjustment`; 0.0 does not correct.
         task: what the labels are.
 
-    Raises: UserError for a task whose loss has none.
+    Raises: UserError for both settings together, for a negative `adjustment`, and for a task whose loss has no weights
+        of classes.
     """
-    if value and "weights" not in inspect.signature(task.loss).parameters:
-        raise UserError(f"method.class_balance: {value} weighs classes, but an image has {task.labels}; set it to 0.0")
+    not_negative(adjustment, "logit_adjustment")
+    name, chosen = ("class_balance", value) if value else ("logit_adjustment", adjustment)
+    if value and adjustment:
+        raise UserError("method: class_balance and logit_adjustment both correct for rare classes; take one")
+    if chosen and "weights" not in inspect.signature(task.loss).parameters:
+        raise UserError(f"method.{name}: {chosen} weighs classes, but an image has {task.labels}; set it to 0.0")
 
 
 def share(value: float, name: str) -> None:
@@ -43,3 +49,16 @@ def share(value: float, name: str) -> None:
     """
     if not 0.0 < value <= 1.0:
         raise UserError(f"method.{name}: {value} is not in 0.0 .. 1.0 (0.0 excluded)")
+
+
+def below_one(value: float, name: str) -> None:
+    """Checks that a setting is in 0..1 (1 excluded).
+
+    Args:
+        value: of the setting.
+        name: key of the setting in the block `method`.
+
+    Raises: UserError for a value outside.
+    """
+    if not 0.0 <= value < 1.0:
+        raise UserError(f"method.{name}: {value} is not in 0.0 .. 1.0 (1.0 excluded)")

@@ -3,13 +3,12 @@ one."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from efficient_jax.errors import UserError
 from efficient_jax.methods import settings
-from efficient_jax.methods.consistency import weak_to_strong
+from efficient_jax.methods.consistency import Judgement, Views, weak_to_strong
 from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment, Batch, Tree
+from efficient_jax.types import Apply, Augment, Tree
 
 
 def uda(
@@ -21,6 +20,9 @@ def uda(
     threshold: float = 0.8,
     unlabelled_weight: float = 1.0,
     label_smoothing: float = 0.0,
+    alignment: str = "",
+    fairness_weight: float = 0.0,
+    momentum: float = 0.999,
 ) -> LossFn:
     """Returns the loss of UDA: the strong view of an image learns the sharpened probabilities of its weak view.
 
@@ -35,25 +37,30 @@ def uda(
         threshold: probability above which a prediction is learned, 0.0 or more; from 1.0 on none is (a control).
         unlabelled_weight: weight of the loss of the unlabelled images, 0.0 or more.
         label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
+        alignment: "uniform" or "labelled" aligns the predictions of weak views (`marginals.aligned`); "" does not.
+        fairness_weight: weight of FreeMatch's fairness (`marginals.fairness`), 0.0 or more.
+        momentum: of the moving averages, in 0..1 (1 excluded); in 1,000 steps 0.99 follows faster.
 
     Returns: see `consistency.weak_to_strong`.
 
-    Raises: UserError for a temperature that is not above 0.0, and for a negative threshold or weight.
+    Raises: UserError for a setting out of range.
     """
     settings.not_negative(threshold, "threshold")
     if temperature <= 0.0:
         raise UserError(f"method.temperature: {temperature} is not above 0.0")
 
-    def pseudo_labels(logits: Array, memory: Tree, examples: Batch) -> tuple[Array, Array, Tree]:
-        del examples
-        sure = jax.nn.softmax(logits).max(-1) > threshold
-        return jax.nn.softmax(logits / temperature), sure.astype(jnp.float32), memory
+    def judge(views: Views, memory: Tree) -> Judgement:
+        learned = jax.nn.softmax(views.aligned).max(-1) > threshold
+        return Judgement(jax.nn.softmax(views.aligned / temperature), learned.astype(jnp.float32), memory)
 
     return weak_to_strong(
         apply,
         augment,
         strong_augment,
-        pseudo_labels,
+        judge,
         unlabelled_weight=unlabelled_weight,
         label_smoothing=label_smoothing,
+        alignment=alignment,
+        fairness_weight=fairness_weight,
+        momentum=momentum,
     )

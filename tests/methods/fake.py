@@ -41,6 +41,7 @@ def make(labelled=2, unlabelled=4):
         name: {
             "image": jnp.asarray(2 * rng.standard_normal((n, 1, 1, CLASSES)), jnp.float32),
             "label": jnp.asarray(hard[name] if name == "labelled" else 0.7 * hard[name] + 0.1),
+            "index": jnp.arange(n, dtype=jnp.int32),
         }
         for name, n in sizes.items()
     }

@@ -6,26 +6,29 @@ import numpy as np
 import pytest
 
 from efficient_jax.errors import UserError
-from efficient_jax.methods.fixmatch import fixmatch
-from efficient_jax.methods.flexmatch import OUTSIDE, UNSURE, flexmatch, memory
+from efficient_jax.methods import METHODS
+from efficient_jax.methods.flexmatch import OUTSIDE, UNSURE
+from efficient_jax.methods.marginals import first
 from efficient_jax.methods.supervised import supervised
-from efficient_jax.methods.uda import uda
+from efficient_jax.methods.views import two_views
 from efficient_jax.tasks import CLASSIFICATION
 from efficient_jax.training import parallel
 from tests.methods.fake import CLASSES, PARAMS, context, cross_entropies, fake, make, noise, softmax, unchanged
+from tests.methods.fake_steps import first_memory, half, stepped
 
-METHODS = [fixmatch, uda]
-
-
-def half(keys, batch):
-    """A strong view whose logits are half as large."""
-    del keys
-    return batch | {"image": batch["image"] / 2}
+THRESHOLDED = ["fixmatch", "uda"]
+EVERY = ["adamatch", "debiaspl", "fixmatch", "flexmatch", "freematch", "softmatch", "uda"]
 
 
-def computed(loss_fn, batch, keys):
-    """(loss, aux) in one program."""
-    return jax.jit(lambda batch, keys: loss_fn(PARAMS, {}, context(), batch, keys))(batch, keys)
+def computed(name, batch, keys, **settings):
+    """(loss, gradient, metrics) of a method, for views that are the image and its half."""
+    return run(name, (unchanged, half), batch, keys, **settings)
+
+
+def run(name, views, batch, keys, **settings):
+    method = METHODS[name]
+    loss, gradient, _, metrics = stepped(method.loss(fake(), *views, **settings), first_memory(method), batch, keys)
+    return loss[0], gradient[0], jax.tree.map(lambda values: values[0], metrics)
 
 
 def expected(batch, targets, mask, weight):
@@ -36,102 +39,107 @@ def expected(batch, targets, mask, weight):
 
 def test_fixmatch_teaches_the_sure_class():
     batch, keys = make()
-    loss, aux = computed(fixmatch(fake(), unchanged, half, threshold=0.8, unlabelled_weight=2.0), batch, keys)
+    loss, _, metrics = computed("fixmatch", batch, keys, threshold=0.8, unlabelled_weight=2.0)
     p = softmax(batch["unlabelled"]["image"])
     mask = p.max(1) >= 0.8
     assert 0 < mask.sum() < 4
-    np.testing.assert_allclose(loss / aux.weight, expected(batch, np.eye(CLASSES)[p.argmax(1)], mask, 2.0), rtol=1e-6)
-    assert aux.metrics["taken"] == (float(mask.sum()), 4.0)
+    np.testing.assert_allclose(loss, expected(batch, np.eye(CLASSES)[p.argmax(1)], mask, 2.0), rtol=1e-6)
+    np.testing.assert_array_equal(metrics["taken"], [mask.sum(), 4.0])
 
 
 def test_uda_teaches_sharpened_probabilities_of_those_sure_before():
     batch, keys = make()
-    loss_fn = uda(fake(), unchanged, half, threshold=0.8, temperature=0.4, unlabelled_weight=2.0)
-    loss, aux = computed(loss_fn, batch, keys)
+    loss, _, _ = computed("uda", batch, keys, threshold=0.8, temperature=0.4, unlabelled_weight=2.0)
     p = softmax(batch["unlabelled"]["image"])
     sharp = softmax(batch["unlabelled"]["image"] / 0.4)
-    np.testing.assert_allclose(loss / aux.weight, expected(batch, sharp, p.max(1) > 0.8, 2.0), rtol=1e-6)
+    np.testing.assert_allclose(loss, expected(batch, sharp, p.max(1) > 0.8, 2.0), rtol=1e-6)
 
 
 def test_uda_changes_with_its_temperature():
     batch, keys = make()
-    losses = [computed(uda(fake(), unchanged, half, temperature=t), batch, keys)[0] for t in (0.4, 1.0)]
+    losses = [computed("uda", batch, keys, temperature=t)[0] for t in (0.4, 1.0)]
     assert abs(losses[0] - losses[1]) > 1e-3
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_above_one_only_the_labels_teach(method):
+@pytest.mark.parametrize("name", THRESHOLDED)
+def test_above_one_only_the_labels_teach(name):
     """A network without BatchNorm, whose other images do not matter."""
     batch, keys = make()
-    control = method(fake(), noise, noise, threshold=1.1)
-    plain = supervised(fake(), noise, CLASSIFICATION)
     alone = {"labelled": batch["labelled"]}, {"labelled": keys["labelled"]}
-
-    @jax.jit
-    def both():
-        given = (control, (batch, keys)), (plain, alone)
-        return [jax.value_and_grad(loss, has_aux=True)(PARAMS, {}, context(), *of) for loss, of in given]
-
-    ((loss, aux), gradient), ((plain_loss, plain_aux), plain_gradient) = both()
-    np.testing.assert_allclose(loss / aux.weight, plain_loss / plain_aux.weight, rtol=1e-6)
-    np.testing.assert_allclose(gradient["scale"] / aux.weight, plain_gradient["scale"] / plain_aux.weight, rtol=1e-5)
-    assert aux.metrics["taken"][0] == 0.0
+    plain = supervised(fake(), noise, CLASSIFICATION)
+    (plain_loss, plain_aux), plain_gradient = jax.jit(jax.value_and_grad(plain, has_aux=True))(
+        PARAMS, {}, context(), *alone
+    )
+    loss, gradient, metrics = run(name, (noise, noise), batch, keys, threshold=1.1)
+    np.testing.assert_allclose(loss, plain_loss / plain_aux.weight, rtol=1e-6)
+    np.testing.assert_allclose(gradient, plain_gradient["scale"] / plain_aux.weight, rtol=1e-5)
+    assert metrics["taken"][0] == 0.0
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_gradient_flows_through_the_strong_view_only(method):
+@pytest.mark.parametrize("name", EVERY)
+def test_the_gradient_flows_through_the_strong_view_only(name):
     """Of a network with one parameter for each part of the forward pass."""
     batch, keys = make()
+    method = METHODS[name]
 
     def parted(variables, images, train, keys):
         del train, keys
         scales = jnp.repeat(variables["params"]["scales"], jnp.array([2, 4, 4]), total_repeat_length=10)
         return (images.reshape(10, CLASSES) * scales[:, None], {}), {}
 
-    params = {"scales": jnp.ones(3)}
-    loss_fn = method(parted, unchanged, half, threshold=0.5)
-    gradient = jax.jit(jax.grad(lambda p: loss_fn(p, {}, context(), batch, keys)[0]))(params)["scales"]
+    settings = {"threshold": 0.5} if method.needs("threshold") else {}
+    loss_fn = method.loss(parted, unchanged, half, **settings)
+
+    def loss(params):
+        return loss_fn(params, first_memory(method), context(), batch, keys)[0]
+
+    on_a_device = jax.vmap(jax.grad(loss), in_axes=None, axis_name=parallel.AXIS, axis_size=1)
+    gradient = jax.jit(on_a_device)({"scales": jnp.ones(3)})["scales"][0]
     assert gradient[1] == 0.0
     assert abs(gradient[0]) > 0.01
     assert abs(gradient[2]) > 0.01
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_order_of_the_unlabelled_does_not_matter(method):
+@pytest.mark.parametrize("name", EVERY)
+def test_the_order_of_the_unlabelled_does_not_matter(name):
     batch, keys = make()
     order = np.array([2, 0, 3, 1])
-    shuffled = batch | {"unlabelled": {name: value[order] for name, value in batch["unlabelled"].items()}}
+    shuffled = batch | {"unlabelled": {entry: value[order] for entry, value in batch["unlabelled"].items()}}
     shuffled_keys = keys | {"unlabelled": keys["unlabelled"][order]}
-    loss_fn = method(fake(), noise, noise, threshold=0.5)
-    losses = [computed(loss_fn, *of)[0] for of in ((batch, keys), (shuffled, shuffled_keys))]
+    losses = [run(name, (noise, noise), *both)[0] for both in ((batch, keys), (shuffled, shuffled_keys))]
     np.testing.assert_allclose(*losses, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("alignment", ["", "labelled"])
+def test_four_devices_are_one(name, alignment):
+    """Losses, gradients and memory, with every part switched on."""
+    batch, keys = make(labelled=4, unlabelled=8)
+    method = METHODS[name]
+    parts = {"fairness_weight": 0.1, "alignment": alignment, "momentum": 0.5}
+    loss_fn = method.loss(fake(), noise, noise, **parts)
+    one, four = (stepped(loss_fn, first_memory(method, range(8)), batch, keys, count) for count in (1, 4))
+    for device in range(4):
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x[device], y[0], rtol=2e-6), four, one)  # noqa: B023
 
 
 def test_views_of_an_image_are_of_the_same_image_drawn_apart():
     batch, keys = make()
-    seen = []
-    fixmatch(fake(seen), noise, noise)(PARAMS, {}, context(), batch, keys)
-    ((images, train, model_keys),) = seen
-    assert train
+    seen, model_keys, labelled = two_views(noise, noise, batch, keys)
+    assert labelled == 2
     assert len(np.unique(np.asarray(jax.random.key_data(model_keys)), axis=0)) == 10
-    drawn = np.asarray(images) - np.concatenate([batch[s]["image"] for s in ("labelled", "unlabelled", "unlabelled")])
+    images = [batch[stream]["image"] for stream in ("labelled", "unlabelled", "unlabelled")]
+    drawn = np.asarray(seen["image"]) - np.concatenate(images)
     assert np.abs(drawn).min() > 1e-4  # each is drawn
     assert np.abs(drawn[2:6] - drawn[6:]).min() > 1e-4  # by keys of its own
     assert np.abs(drawn).max() < 6.0  # and added to its own image
 
 
-def mapped(loss_fn, state, batch, keys, count):
-    """The loss on `count` devices, which share the batch."""
-
-    def cut(x):
-        return x.reshape(count, -1, *x.shape[1:])
-
-    def one(batch, keys):
-        loss, aux = loss_fn(PARAMS, state, context(), batch, keys)
-        return jax.lax.psum(loss, parallel.AXIS) / jax.lax.psum(aux.weight, parallel.AXIS), aux.model_state["memory"]
-
-    shares = jax.tree.map(cut, (batch, keys))
-    return jax.jit(jax.vmap(one, axis_name=parallel.AXIS))(*shares)
+def test_the_network_is_in_training_mode():
+    seen, method = [], METHODS["fixmatch"]
+    stepped(method.loss(fake(seen), noise, noise), first_memory(method), *make())
+    ((_, train, _),) = seen
+    assert train is True
 
 
 def indexed(batch, index):
@@ -142,40 +150,45 @@ def test_flexmatch_lowers_the_threshold_of_rare_classes():
     """Class 0 was sure 8 times, class 1 4 times, class 2 never: 0.9, 0.9 * 0.5 / 1.5 and 0."""
     batch, keys = make(unlabelled=16)
     old = jnp.array([0] * 8 + [1] * 4 + [UNSURE] * 4 + [OUTSIDE] * 2, jnp.int32)
-    batch = indexed(batch, np.arange(16))
-    loss, (remembered,) = mapped(flexmatch(fake(), unchanged, half, threshold=0.9), {"memory": old}, batch, keys, 1)
+    state = {"memory": {"marginals": first(CLASSES), "judge": old}}
+    loss_fn = METHODS["flexmatch"].loss(fake(), unchanged, half, threshold=0.9)
+    loss, _, memory, _ = stepped(loss_fn, state, indexed(batch, np.arange(16)), keys)
     p = softmax(batch["unlabelled"]["image"])
     mask = p.max(1) >= np.array([0.9, 0.3, 0.0])[p.argmax(1)]
     assert mask.sum() < 16
     np.testing.assert_allclose(loss[0], expected(batch, np.eye(CLASSES)[p.argmax(1)], mask, 1.0), rtol=1e-5)
     kept = np.where(p.max(1) >= 0.9, p.argmax(1), old[:16])  # counted at the threshold of all
-    np.testing.assert_array_equal(remembered, [*kept, OUTSIDE, OUTSIDE])
+    np.testing.assert_array_equal(memory["judge"][0], [*kept, OUTSIDE, OUTSIDE])
     assert not np.array_equal(kept, old[:16])
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_flexmatch_remembers_the_same_on_all_devices(count):
     batch, keys = make(labelled=4, unlabelled=8)
-    batch = indexed(batch, [5, 1, 2, 5, 4, 0, 2, 7])  # 5 and 2 stand twice
-    start = memory({"unlabelled": np.arange(8)}, 9)
-    loss_fn = flexmatch(fake(), unchanged, unchanged, threshold=0.6)
-    loss, remembered = mapped(loss_fn, {"memory": start}, indexed(batch, batch["unlabelled"]["index"]), keys, count)
-    p = softmax(batch["unlabelled"]["image"])
-    by_hand = start.copy()
-    for row, found in zip([5, 1, 2, 5, 4, 0, 2, 7], p, strict=True):
-        by_hand[row] = found.argmax() if found.max() >= 0.6 else by_hand[row]
-    np.testing.assert_array_equal(remembered, np.tile(by_hand, (count, 1)))
+    rows = [5, 1, 2, 5, 4, 0, 2, 7]  # 5 and 2 stand twice
+    state = first_memory(METHODS["flexmatch"], range(8))
+    loss_fn = METHODS["flexmatch"].loss(fake(), unchanged, unchanged, threshold=0.6)
+    loss, _, memory, _ = stepped(loss_fn, state, indexed(batch, rows), keys, count)
+    by_hand = state["memory"]["judge"].copy()
+    for row, p in zip(rows, softmax(batch["unlabelled"]["image"]), strict=True):
+        by_hand[row] = p.argmax() if p.max() >= 0.6 else by_hand[row]
+    np.testing.assert_array_equal(memory["judge"], np.tile(by_hand, (count, 1)))
     assert len(set(np.asarray(loss).tolist())) == 1
 
 
 @pytest.mark.parametrize(
-    ("method", "settings", "message"),
+    ("name", "settings", "message"),
     [
-        (fixmatch, {"threshold": -0.1}, "method.threshold: -0.1 is negative"),
-        (flexmatch, {"unlabelled_weight": -1.0}, "method.unlabelled_weight: -1.0 is negative"),
-        (uda, {"temperature": 0.0}, "method.temperature: 0.0 is not above 0.0"),
+        ("fixmatch", {"threshold": -0.1}, "method.threshold: -0.1 is negative"),
+        ("flexmatch", {"unlabelled_weight": -1.0}, "method.unlabelled_weight: -1.0 is negative"),
+        ("uda", {"temperature": 0.0}, "method.temperature: 0.0 is not above 0.0"),
+        ("softmatch", {"deviations": 0.0}, "method.deviations: 0.0 is not above 0.0"),
+        ("debiaspl", {"debias": -1.0}, "method.debias: -1.0 is negative"),
+        ("freematch", {"fairness_weight": -1.0}, "method.fairness_weight: -1.0 is negative"),
+        ("adamatch", {"momentum": 1.0}, r"method.momentum: 1.0 is not in 0.0 .. 1.0 \(1.0 excluded\)"),
+        ("fixmatch", {"alignment": "labeled"}, "method.alignment: unknown name 'labeled'; did you mean 'labelled'"),
     ],
 )
-def test_bad_settings(method, settings, message):
+def test_bad_settings(name, settings, message):
     with pytest.raises(UserError, match=message):
-        method(fake(), unchanged, unchanged, **settings)
+        METHODS[name].loss(fake(), unchanged, unchanged, **settings)

@@ -32,7 +32,7 @@ def test_more_sure_images_never_lower_a_threshold():
 
 def test_only_the_pool_is_remembered():
     np.testing.assert_array_equal(
-        memory({"unlabelled": np.array([1, 3, 3])}, 5), [OUTSIDE, UNSURE, OUTSIDE, UNSURE, OUTSIDE]
+        memory({"unlabelled": np.array([1, 3, 3])}, 5, 3)["judge"], [OUTSIDE, UNSURE, OUTSIDE, UNSURE, OUTSIDE]
     )
 
 

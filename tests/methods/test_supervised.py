@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import class_weights
 from efficient_jax.methods.supervised import supervised
 from efficient_jax.tasks import CLASSIFICATION
@@ -44,3 +45,17 @@ def test_rare_classes_may_weigh_more(beta):
     weights = np.asarray(class_weights(counts, beta))[labels.argmax(1)]
     np.testing.assert_allclose(loss, (weights * cross_entropies(images, labels)).sum(), rtol=1e-6)
     assert aux.weight == 5.0
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_the_log_prior_is_added_to_the_logits(strength):
+    batch, keys = make(labelled=5, unlabelled=0)
+    loss_fn = supervised(fake(), unchanged, CLASSIFICATION, logit_adjustment=strength)
+    loss, _ = loss_fn(PARAMS, {}, context(class_counts=jnp.asarray([100.0, 10.0, 0.0])), batch, keys)
+    logits = np.asarray(batch["labelled"]["image"]).reshape(5, -1) + strength * np.log(np.array([100, 10, 1]) / 111)
+    np.testing.assert_allclose(loss, cross_entropies(logits, batch["labelled"]["label"]).sum(), rtol=1e-6)
+
+
+def test_two_corrections_of_rare_classes_are_refused():
+    with pytest.raises(UserError, match="class_balance and logit_adjustment both correct for rare classes; take one"):
+        supervised(fake(), unchanged, CLASSIFICATION, logit_adjustment=1.0, class_balance=0.9)
