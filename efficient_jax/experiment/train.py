@@ -133,6 +133,7 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
         frozen=program.frozen,
         average_state=not config.norm_axis,
         accumulate=config.accumulate,
+        sam=config.sam,
     )
     key = parallel.replicate(stage.key("train"), devices)
     orders = {stream: zlib.crc32(f"{stage.run.plan.seed}/{config.name}/{stream}".encode()) for stream in config.batch}

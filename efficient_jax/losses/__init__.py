@@ -1,7 +1,14 @@
 """Losses per example, on labels and on features; the caller reduces."""
 
+from efficient_jax.losses.distillation import distillation, ensemble, relation_distances, standardised
 from efficient_jax.losses.features import angle, attention, distance, fitnet, same_size, similarity
-from efficient_jax.losses.labels import class_weights, cross_entropy, distillation, ensemble, sigmoid_cross_entropy
+from efficient_jax.losses.labels import (
+    class_weights,
+    cross_entropy,
+    generalized_cross_entropy,
+    log_prior,
+    sigmoid_cross_entropy,
+)
 
 __all__ = [
     "angle",
@@ -12,7 +19,11 @@ __all__ = [
     "distillation",
     "ensemble",
     "fitnet",
+    "generalized_cross_entropy",
+    "log_prior",
+    "relation_distances",
     "same_size",
     "sigmoid_cross_entropy",
     "similarity",
+    "standardised",
 ]

@@ -1,4 +1,4 @@
-"""Losses between logits and labels or a teacher's logits, one per example.
+"""Losses between logits and labels, one per example.
 
 The caller reduces, since only it knows the weights and the devices.
 """
@@ -34,7 +34,7 @@ def cross_entropy(
         outside its range.
     """
     _check_smoothing(label_smoothing)
-    _check_targets("cross_entropy", logits, targets)
+    check_targets("cross_entropy", logits, targets)
     losses: Array = optax.softmax_cross_entropy(logits, weights * optax.smooth_labels(targets, label_smoothing))
     return losses
 
@@ -58,6 +58,29 @@ def class_weights(counts: Float[Array, " classes"], beta: float) -> Float[Array,
     # The factor 1 - beta cancels in the scaling. expm1, since 1 - beta^n loses digits where beta^n is near 1.
     weights = -1.0 / jnp.expm1(jnp.maximum(counts, 1.0) * log_beta)
     return weights * (counts.sum() / (counts * weights).sum())
+
+
+def generalized_cross_entropy(
+    logits: Float[Array, "*b classes"], targets: Float[Array, "*b classes"], q: float
+) -> Float[Array, " *b"]:
+    """Returns the generalized cross entropy (1 - p^q) / q, which wrong labels harm less (arXiv 1805.07836).
+
+    p is the probability of the label; of a target that is a distribution the mean over its classes is taken.
+
+    Args:
+        logits: of any leading shape.
+        targets: distributions over the classes, in the same shape.
+        q: in 0..1 (0 excluded). Near 0.0 it is the cross entropy; 1.0 is 1 - p, the mean absolute error.
+
+    Returns: one loss per example.
+
+    Raises: UserError for targets that are not distributions, and for a `q` outside its range.
+    """
+    if not 0.0 < q <= 1.0:
+        raise UserError(f"q: {q} is not in 0.0 .. 1.0 (0.0 excluded)")
+    check_targets("generalized_cross_entropy", logits, targets)
+    losses = -jnp.expm1(q * jax.nn.log_softmax(logits)) / q  # expm1, since 1 - p^q loses digits for a small q
+    return jnp.sum(targets * losses, axis=-1)
 
 
 def log_prior(counts: Float[Array, " classes"]) -> Float[Array, " classes"]:
@@ -89,7 +112,7 @@ def sigmoid_cross_entropy(
         `label_smoothing` outside its range.
     """
     _check_smoothing(label_smoothing)
-    _check_targets("sigmoid_cross_entropy", logits, targets)
+    check_targets("sigmoid_cross_entropy", logits, targets)
     smoothed = (1.0 - label_smoothing) * targets + label_smoothing / 2.0
     losses: Array = optax.sigmoid_binary_cross_entropy(logits, smoothed).mean(-1)
     return losses
@@ -100,49 +123,19 @@ def _check_smoothing(label_smoothing: float) -> None:
         raise UserError(f"label_smoothing: {label_smoothing} is not in 0.0 .. 1.0 (1.0 excluded)")
 
 
-def _check_targets(name: str, logits: Array, targets: Array) -> None:
+def check_targets(name: str, logits: Array, targets: Array) -> None:
+    """Checks that targets are floats in the shape of the logits.
+
+    Args:
+        name: of the loss, for the message.
+        logits: of any shape.
+        targets: what the loss compares them with.
+
+    Raises: UserError if they are not.
+    """
     if targets.shape == logits.shape and jnp.issubdtype(targets.dtype, jnp.floating):
         return
     classes = logits.shape[-1]
     shapes = f"targets are {targets.dtype} {list(targets.shape)}, want float {list(logits.shape)}, as the logits"
     how = f"jax.nn.one_hot(targets, {classes})" if targets.shape == logits.shape[:-1] else "targets.astype(float32)"
     raise UserError(f"{name}: {shapes}" + (f": {how}" if jnp.issubdtype(targets.dtype, jnp.integer) else ""))
-
-
-def distillation(
-    student_logits: Float[Array, "*b classes"], teacher_logits: Float[Array, "*b classes"], temperature: float
-) -> Float[Array, " *b"]:
-    """Returns T^2 KL(teacher || student) of the distributions at temperature T, in nats (arXiv 1503.02531).
-
-    The factor T^2 keeps the size of the gradient when T changes.
-
-    Args:
-        student_logits: of any leading shape.
-        teacher_logits: for the same images and classes; they get no gradient.
-        temperature: T, above 0, the divisor of both logits.
-
-    Returns: one loss per example.
-
-    Raises: UserError if the shapes differ.
-    """
-    _check_targets("distillation", student_logits, teacher_logits)
-    student = jax.nn.log_softmax(student_logits / temperature)
-    teacher = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_logits) / temperature)
-    return temperature**2 * jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
-
-
-def ensemble(logits: Float[Array, "members *b classes"], temperature: float) -> Float[Array, "*b classes"]:
-    """Returns logits whose probabilities at `temperature` are the mean over the members of an ensemble.
-
-    Distilling an ensemble so is section 2 of arXiv 1503.02531.
-
-    Args:
-        logits: of each member.
-        temperature: above 0, the divisor of all logits.
-
-    Returns: logits of the ensemble. Those of a single member are returned as they are.
-    """
-    if len(logits) == 1:
-        return logits[0]  # log_softmax and logsumexp would round
-    log_p = jax.nn.log_softmax(logits / temperature)
-    return temperature * (jax.nn.logsumexp(log_p, axis=0) - math.log(len(logits)))

@@ -34,8 +34,31 @@ def class_balance(value: float, adjustment: float, task: Task) -> None:
     name, chosen = ("class_balance", value) if value else ("logit_adjustment", adjustment)
     if value and adjustment:
         raise UserError("method: class_balance and logit_adjustment both correct for rare classes; take one")
-    if chosen and "weights" not in inspect.signature(task.loss).parameters:
-        raise UserError(f"method.{name}: {chosen} weighs classes, but an image has {task.labels}; set it to 0.0")
+    if chosen:
+        _one_class(chosen, name, task)
+
+
+def gce(q: float, other: float, task: Task) -> None:
+    """Checks the setting `gce`.
+
+    Args:
+        q: `method.gce`; 0.0 is the loss of the task.
+        other: a correction of that loss, 0.0 where there is none.
+        task: what the labels are.
+
+    Raises: UserError for a value outside 0..1, for another correction beside it, and for several labels per image.
+    """
+    if not 0.0 <= q <= 1.0:
+        raise UserError(f"method.gce: {q} is not in 0.0 .. 1.0")
+    if q and other:
+        raise UserError("method.gce: has no label_smoothing, class_balance or logit_adjustment; set them to 0.0")
+    if q:
+        _one_class(q, "gce", task)
+
+
+def _one_class(value: float, name: str, task: Task) -> None:
+    if "weights" not in inspect.signature(task.loss).parameters:
+        raise UserError(f"method.{name}: {value} is for one class per image; here it has {task.labels}; set it to 0.0")
 
 
 def share(value: float, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from jaxtyping import Array
 
-from efficient_jax.losses.labels import class_weights, log_prior
+from efficient_jax.losses.labels import class_weights, generalized_cross_entropy, log_prior
 from efficient_jax.methods import settings
 from efficient_jax.methods.views import Keys, one_view, saliency_of
 from efficient_jax.tasks import Task
@@ -18,6 +18,7 @@ def supervised(
     label_smoothing: float = 0.0,
     class_balance: float = 0.0,
     logit_adjustment: float = 0.0,
+    gce: float = 0.0,
 ) -> LossFn:
     """Returns the mean loss of the stream "labelled".
 
@@ -29,6 +30,8 @@ def supervised(
         class_balance: beta of the class weights in 0..1 (1 excluded): 0.0 all equal, 0.9 to 0.9999 rare classes more.
         logit_adjustment: factor of the log prior that is added to the logits in the loss (arXiv 2007.07314), 0.0 or
             more; 1.0 learns logits for equally frequent classes.
+        gce: q of the generalized cross entropy, which wrong labels harm less (arXiv 1805.07836), such as 0.7; 0.0: the
+            loss of the task. It has no other corrections.
 
     Returns: a loss function whose metric is "accuracy". Class weights are those of `losses.labels.class_weights` for
         the labelled images of each class.
@@ -36,6 +39,7 @@ def supervised(
     Raises: UserError for both corrections together, and for one where the loss of the task has no class weights.
     """
     settings.class_balance(class_balance, logit_adjustment, task)
+    settings.gce(gce, label_smoothing or class_balance or logit_adjustment, task)
 
     def loss_fn(
         params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
@@ -45,6 +49,8 @@ def supervised(
         shift = logit_adjustment * log_prior(context.class_counts) if logit_adjustment else 0.0
 
         def losses_of(logits: Array, targets: Array) -> Array:
+            if gce:
+                return generalized_cross_entropy(logits, targets, gce)
             return task.loss(logits + shift, targets, label_smoothing, *weights)
 
         variables = {"params": params, **model_state}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from efficient_jax import keys as random_keys
@@ -31,6 +32,7 @@ inputs        {stream: {"index": [devices k share]}}, the indices of the images 
               that of `data`
 metrics       name -> (sum, count)
 """
+TINY = 1e-12
 ARGUMENTS = (None, None, None, None, None, 0)  # axis of the devices of each argument
 
 
@@ -44,6 +46,7 @@ def make_train_step(
     frozen: Tree = None,
     average_state: bool = False,
     accumulate: int = 1,
+    sam: float = 0.0,
 ) -> Step:
     """Returns the pmapped train step.
 
@@ -59,6 +62,8 @@ def make_train_step(
         average_state: averages the model state over devices, for models with batch statistics of each device.
         accumulate: parts of each device's share, computed one after the other to save memory. The step is the same,
             except for losses and statistics that relate the images of a batch to each other.
+        sam: distance rho along the gradient at which the gradient is taken anew (arXiv 2010.01412), 0.0 or more; with
+            0.0 it is not. The second pass sees the same views; batch statistics and metrics are those of the first.
     """
 
     def trained(params: Tree) -> Tree:
@@ -69,21 +74,29 @@ def make_train_step(
     ) -> tuple[Tree, Metrics]:
         context = loss_context(state, teachers, class_counts, steps)
         batch, keys = _batch(state["step"], len(class_counts), data, key, inputs)
-
-        def of_part(model_state: Tree, part: BatchAndKeys) -> tuple[Tree, Tree]:
-            (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
-                state["params"], model_state, context, *part
-            )
-            return aux.model_state, (grads, loss, aux.weight, aux.metrics)
-
-        def add(total: tuple[Tree, Tree], part: BatchAndKeys) -> tuple[tuple[Tree, Tree], None]:
-            model_state, sums = of_part(total[0], part)
-            return (model_state, jax.tree.map(lambda x, y: x + y, total[1], sums)), None
-
         parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), (batch, keys))
-        model_state, sums = of_part(state["model_state"], jax.tree.map(lambda x: x[0], parts))
-        if accumulate > 1:
-            (model_state, sums), _ = jax.lax.scan(add, (model_state, sums), jax.tree.map(lambda x: x[1:], parts))
+
+        def gradients(params: Tree) -> tuple[Tree, Tree]:
+            def of_part(model_state: Tree, part: BatchAndKeys) -> tuple[Tree, Tree]:
+                (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
+                    params, model_state, context, *part
+                )
+                return aux.model_state, (grads, loss, aux.weight, aux.metrics)
+
+            def add(total: tuple[Tree, Tree], part: BatchAndKeys) -> tuple[tuple[Tree, Tree], None]:
+                model_state, sums = of_part(total[0], part)
+                return (model_state, jax.tree.map(lambda x, y: x + y, total[1], sums)), None
+
+            model_state, sums = of_part(state["model_state"], jax.tree.map(lambda x: x[0], parts))
+            if accumulate > 1:
+                (model_state, sums), _ = jax.lax.scan(add, (model_state, sums), jax.tree.map(lambda x: x[1:], parts))
+            return model_state, sums
+
+        model_state, sums = gradients(state["params"])
+        if sam:
+            climbed = _climbed(state["params"], jax.lax.psum(sums[0], parallel.AXIS), sam)
+            _, (grads, *_) = gradients(climbed)
+            sums = (grads, *sums[1:])
         variables = {name: tree for name, tree in model_state.items() if name in state["ema"]}  # without a memory
         if average_state:
             variables = jax.lax.pmean(variables, parallel.AXIS)
@@ -124,6 +137,12 @@ def make_forward(loss_fn: LossFn, *, steps: int, devices: Sequence[jax.Device]) 
         return renewed, jax.lax.psum(loss, parallel.AXIS)
 
     return parallel.pmap(forward, devices, in_axes=ARGUMENTS, out_axes=None, donate=(0,))
+
+
+def _climbed(params: Tree, gradient: Tree, distance: float) -> Tree:
+    """Returns the parameters at a distance along the gradient."""
+    norm = jnp.maximum(optax.tree.norm(gradient), TINY)
+    return jax.tree.map(lambda p, g: p + (distance * g / norm).astype(p.dtype), params, gradient)
 
 
 def _batch(number: jax.Array, classes: int, data: Tree, key: jax.Array, inputs: Inputs) -> BatchAndKeys:

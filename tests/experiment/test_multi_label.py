@@ -164,5 +164,5 @@ def test_classes_of_several_labels_are_not_balanced(images, tmp_path):
 
 def test_classes_of_several_labels_do_not_weigh(images, tmp_path):
     changes = {"method": {"name": "supervised", "class_balance": 0.9}}
-    with pytest.raises(UserError, match=r"^config\.s: method\.class_balance: 0.9 .* an image has several labels; set"):
+    with pytest.raises(UserError, match=r"^config\.s: method\.class_balance: 0.9 .* it has several labels; set"):
         run(images, tmp_path, {"s": block() | changes})
