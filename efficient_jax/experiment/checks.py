@@ -165,11 +165,11 @@ def in_steps(block: Mapping[str, Any], batch: int, labelled: int, steps: int, wh
     return block
 
 
-def at_least(value: int, least: int, where: str) -> None:
-    """Checks a count.
+def at_least(value: float, least: float, where: str) -> None:
+    """Checks that a number is large enough.
 
     Args:
-        value: the count.
+        value: the number.
         least: the smallest allowed one.
         where: dotted path of its key.
 

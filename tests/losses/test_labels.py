@@ -12,76 +12,6 @@ def logits(key):
     return jax.random.normal(key, (2, 3, 5)) * 3.0  # student and teacher, 3 examples, 5 classes
 
 
-def test_distillation_is_zero_with_zero_gradient_up_to_a_shift(logits):
-    student, teacher = logits[0], logits[0] + 2.5
-    loss, gradient = jax.jit(jax.value_and_grad(lambda z: losses.distillation(z, teacher, 4.0).sum()))(student)
-    np.testing.assert_allclose(loss, 0.0, atol=1e-5)
-    np.testing.assert_allclose(gradient, 0.0, atol=1e-5)
-
-
-def test_distillation_is_t_squared_kl(logits):
-    student, teacher = np.asarray(logits, np.float64)
-
-    def softmax(z):
-        return np.exp(z) / np.exp(z).sum(-1, keepdims=True)
-
-    p, q = softmax(teacher / 4.0), softmax(student / 4.0)
-    expected = 16.0 * (p * np.log(p / q)).sum(-1)
-    np.testing.assert_allclose(losses.distillation(*logits, 4.0), expected, rtol=1e-4)
-
-
-@pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_gradient_of_distillation_is_t_times_the_difference_of_probabilities(logits, temperature):
-    student, teacher = logits
-    gradient = jax.jit(jax.grad(lambda z: losses.distillation(z, teacher, temperature).sum()))(student)
-    difference = jax.nn.softmax(student / temperature) - jax.nn.softmax(teacher / temperature)
-    np.testing.assert_allclose(gradient, temperature * difference, atol=1e-5)
-
-
-def test_hot_distillation_matches_centred_logits(logits):
-    student, teacher = logits
-    gradient = jax.jit(jax.grad(lambda z: losses.distillation(z, teacher, 1000.0).sum()))(student)
-    student, teacher = (z - z.mean(-1, keepdims=True) for z in (student, teacher))
-    np.testing.assert_allclose(gradient, (student - teacher) / 5, atol=5e-3)
-
-
-def test_the_gradient_norm_is_bounded_in_the_temperature(logits):
-    """As for hot ones: without T^2 it would fall with 1 / T^2, to a millionth here."""
-    student, teacher = logits
-    gradient = jax.jit(jax.grad(lambda z, t: losses.distillation(z, teacher, t).sum()))
-    norms = [np.linalg.norm(gradient(student, t)) for t in (1.0, 4.0, 20.0, 1000.0)]
-    limit = np.linalg.norm((student - teacher) - (student - teacher).mean(-1, keepdims=True)) / 5
-    np.testing.assert_allclose(norms[-1], limit, rtol=0.02)
-    assert max(norms) < 2.0 * limit
-    assert min(norms) > 0.2 * limit
-
-
-def test_an_ensemble_has_the_mean_probabilities_at_the_temperature(logits):
-    for temperature in (1.0, 4.0):
-        found = jax.nn.softmax(losses.ensemble(logits, temperature) / temperature)
-        np.testing.assert_allclose(found, jax.nn.softmax(logits / temperature).mean(0), atol=1e-6)
-
-
-def test_an_ensemble_of_one_is_that_one_up_to_a_shift(logits):
-    found = losses.ensemble(logits[:1], 4.0)
-    np.testing.assert_allclose(jax.nn.log_softmax(found), jax.nn.log_softmax(logits[0]), atol=1e-5)
-
-
-def test_an_ensemble_of_sure_members_is_finite():
-    found = losses.ensemble(jnp.array([[[500.0, 0.0]], [[0.0, 500.0]]]), 1.0)
-    np.testing.assert_allclose(jax.nn.softmax(found), [[0.5, 0.5]], rtol=1e-6)
-
-
-def test_no_gradient_reaches_the_teacher(logits):
-    gradient = jax.jit(jax.grad(lambda z: losses.distillation(logits[0], z, 2.0).sum()))(logits[1])
-    np.testing.assert_array_equal(gradient, 0.0)
-
-
-def test_distillation_is_finite_where_softmax_underflows():
-    student, teacher = jnp.array([[500.0, 0.0]]), jnp.array([[0.0, 500.0]])
-    np.testing.assert_allclose(losses.distillation(student, teacher, 1.0), [500.0], rtol=1e-6)
-
-
 def test_uniform_logits_cost_log_classes_whatever_the_target():
     targets = jnp.array([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
     for smoothing in (0.0, 0.1):
@@ -183,6 +113,26 @@ def test_targets_that_are_no_distributions_are_refused(loss, targets, message):
         loss(np.zeros((2, 3), np.float32), targets)
 
 
-def test_a_teacher_of_other_classes_is_refused():
-    with pytest.raises(UserError, match=r"^distillation: targets are float32 \[2, 1\], want float \[2, 3\]"):
-        losses.distillation(np.zeros((2, 3), np.float32), np.zeros((2, 1), np.float32), 1.0)
+def test_generalized_cross_entropy_is_its_formula(logits):
+    target = np.array([1, 0, 4])
+    p = np.asarray(jax.nn.softmax(logits[0]), np.float64)[np.arange(3), target]
+    found = losses.generalized_cross_entropy(logits[0], jax.nn.one_hot(target, 5), 0.7)
+    np.testing.assert_allclose(found, (1 - p**0.7) / 0.7, rtol=1e-5)
+
+
+def test_generalized_cross_entropy_goes_from_cross_entropy_to_the_absolute_error(logits):
+    target = jax.nn.one_hot(np.array([1, 0, 4]), 5)
+    p = (jax.nn.softmax(logits[0]) * target).sum(-1)
+    np.testing.assert_allclose(losses.generalized_cross_entropy(logits[0], target, 1.0), 1 - p, rtol=1e-5)
+    almost = losses.generalized_cross_entropy(logits[0], target, 1e-6)
+    np.testing.assert_allclose(almost, losses.cross_entropy(logits[0], target), rtol=1e-4)
+
+
+@pytest.mark.parametrize("q", [0.0, 1.1])
+def test_a_q_out_of_range_is_said(logits, q):
+    with pytest.raises(UserError, match=r"^q: .* is not in 0\.0 \.\. 1\.0 \(0\.0 excluded\)"):
+        losses.generalized_cross_entropy(logits[0], jax.nn.softmax(logits[1]), q)
+
+
+def test_the_log_prior_counts_an_absent_class_once():
+    np.testing.assert_allclose(losses.log_prior(jnp.array([6.0, 3.0, 0.0])), np.log([0.6, 0.3, 0.1]), rtol=1e-6)

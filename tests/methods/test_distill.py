@@ -9,6 +9,7 @@ from scipy.special import log_softmax, softmax
 from efficient_jax import augment
 from efficient_jax.errors import UserError
 from efficient_jax.methods.distill import distill
+from efficient_jax.training import parallel
 from tests.methods.fake import CLASSES, PARAMS, context, cross_entropies, fake, make, noise, unchanged
 
 TAUGHT = context(({"params": {"scale": PARAMS["scale"] * -0.5}, "batch_stats": {}},))
@@ -139,3 +140,38 @@ def test_without_hard_weight_shuffled_labels_give_the_same_gradient_bit_for_bit(
         loss_fn = distill(fake(), noise, (fake(),), hard_weight=weight)
         grad = jax.jit(jax.grad(lambda p, b, loss_fn=loss_fn: loss_fn(p, {}, TAUGHT, b, keys)[0]))
         assert (grad(PARAMS, batch)["scale"] == grad(PARAMS, shuffled)["scale"]) == same
+
+
+def test_with_standardised_logits_only_their_relations_are_learned():
+    """The teacher's logits are half as large: nothing is left to learn."""
+    batch, keys = make()
+    loss_fn = distill(fake(), unchanged, (fake(),), loss="standardised", hard_weight=0.0)
+    loss, _ = loss_fn(PARAMS, {}, context((of_scale(0.5),)), batch, keys)
+    np.testing.assert_allclose(loss, 0.0, atol=1e-4)
+    loss, _ = loss_fn(PARAMS, {}, TAUGHT, batch, keys)
+    assert loss > 1.0
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_dist_relates_the_images_of_all_devices(count):
+    batch, keys = make(labelled=4, unlabelled=8)
+    loss_fn = distill(fake(), unchanged, (fake(),), loss="dist", temperature=2.0, soft_weight=1.0, hard_weight=0.0)
+
+    def one(batch, keys):
+        loss, aux = loss_fn(PARAMS, {}, TAUGHT, batch, keys)
+        return jax.lax.psum(loss, parallel.AXIS) / jax.lax.psum(aux.weight, parallel.AXIS)
+
+    shares = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), (batch, keys))
+    z = np.concatenate([stream["image"] for stream in batch.values()]).reshape(-1, CLASSES).astype(np.float64)
+    student, teacher = softmax(z / 2, axis=1), softmax(-z / 4, axis=1)
+    of_images, of_classes = (
+        np.mean([1 - np.corrcoef(*rows)[0, 1] for rows in zip(x, y, strict=True)])
+        for x, y in ((student, teacher), (student.T, teacher.T))
+    )
+    found = jax.jit(jax.vmap(one, axis_name=parallel.AXIS))(*shares)
+    np.testing.assert_allclose(found, 4 * (of_images + of_classes), rtol=1e-4)
+
+
+def test_an_unknown_loss_is_said():
+    with pytest.raises(UserError, match=r"method\.loss: unknown name 'dits'; did you mean 'dist'"):
+        distill(fake(), unchanged, (fake(),), loss="dits")

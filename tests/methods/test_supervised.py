@@ -59,3 +59,20 @@ def test_the_log_prior_is_added_to_the_logits(strength):
 def test_two_corrections_of_rare_classes_are_refused():
     with pytest.raises(UserError, match="class_balance and logit_adjustment both correct for rare classes; take one"):
         supervised(fake(), unchanged, CLASSIFICATION, logit_adjustment=1.0, class_balance=0.9)
+
+
+def test_the_generalized_cross_entropy_takes_the_place_of_the_loss():
+    batch, keys = make(labelled=5, unlabelled=0)
+    loss, _ = supervised(fake(), unchanged, CLASSIFICATION, gce=0.7)(PARAMS, {}, context(), batch, keys)
+    images, labels = batch["labelled"]["image"], np.asarray(batch["labelled"]["label"])
+    p = np.exp(-cross_entropies(images, labels))
+    np.testing.assert_allclose(loss, ((1 - p**0.7) / 0.7).sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"gce": 1.5}, "method.gce: 1.5 is not in"), ({"gce": 0.7, "label_smoothing": 0.1}, "has no label_smoothing")],
+)
+def test_bad_settings_of_gce(settings, message):
+    with pytest.raises(UserError, match=message):
+        supervised(fake(), unchanged, CLASSIFICATION, **settings)

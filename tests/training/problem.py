@@ -40,6 +40,7 @@ def make(
     learning_rate: float = 1e-3,
     network: str = "cnn",
     accumulate: int = 1,
+    sam: float = 0.0,
 ) -> Problem:
     """The same problem on `count` devices, whatever their number."""
     devices = jax.local_devices()[:count]
@@ -58,7 +59,9 @@ def make(
         rules=((".*", 1.0),),
     )
     loss_fn = supervised(models.make_apply(module, (0.5,), (0.25,)), augment, CLASSIFICATION)
-    compiled = step.make_train_step(loss_fn, tx, steps=STEPS, ema_decay=0.9, devices=devices, accumulate=accumulate)
+    compiled = step.make_train_step(
+        loss_fn, tx, steps=STEPS, ema_decay=0.9, devices=devices, accumulate=accumulate, sam=sam
+    )
     placed = ({"image": images, "label": soft(labels)}, labels.sum(0), jax.random.key(1))
     data, counts, key = parallel.replicate(placed, devices)
 

@@ -62,6 +62,33 @@ def test_accumulated_gradients_are_those_of_the_whole_batch():
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
 
 
+def test_sam_takes_the_gradient_along_the_gradient():
+    """Of the loss w @ A w / 2 of one weight vector: w is replaced by w + rho A w / |A w| in its gradient A w."""
+    a, w = np.diag([1.0, 10.0]).astype(np.float32), np.array([3.0, 4.0], np.float32)
+
+    def loss_fn(params, model_state, context, batch, keys):
+        del context, keys
+        n = float(len(batch["labelled"]["label"]))
+        return n * 0.5 * params["w"] @ a @ params["w"], Aux(n, model_state, {})
+
+    compiled = step.make_train_step(
+        loss_fn, optax.sgd(0.1), steps=1, ema_decay=0.0, devices=jax.local_devices()[:2], sam=0.5
+    )
+    problem = make(2)
+    _, teachers, counts, data, key, inputs = problem.arguments(None, 0)
+    state = parallel.replicate(create({"params": {"w": w}}, optax.sgd(0.1)), problem.devices)
+    state, _ = compiled(state, teachers, counts, data, key, inputs)
+    gradient = a @ w
+    expected = w - 0.1 * a @ (w + 0.5 * gradient / np.linalg.norm(gradient))
+    np.testing.assert_allclose(state["params"]["w"], expected, rtol=1e-5)
+
+
+def test_sam_is_the_same_on_four_devices_and_differs_from_plain_steps():
+    one, four = (losses(make(count, sam=0.05), steps=5)[0] for count in (1, 4))
+    np.testing.assert_allclose(four, one, rtol=1e-5)
+    assert not np.allclose(one, plain(1)[0][:5], rtol=1e-4)
+
+
 @pytest.mark.parametrize(("network", "count"), [("mlp", 1), ("cnn", 7)])
 def test_collectives(network, count):
     """One for all gradients and metrics; two for each of the three normalisations, forward and backward."""
