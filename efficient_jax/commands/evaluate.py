@@ -30,7 +30,7 @@ from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
-from efficient_jax.metrics import classification
+from efficient_jax.metrics import classification, conformal
 from efficient_jax.metrics.agreement import change
 from efficient_jax.report import evaluation, page, tables
 from efficient_jax.tasks import TASKS
@@ -49,6 +49,8 @@ def evaluate(
     truth: str = "",
     fuse: str = "",
     iou: str = "",
+    coverage: float = 0.0,
+    sets: str = "threshold",
     out: str = "",
 ) -> None:
     """Compares networks and files of predictions on test images, alone and together.
@@ -67,6 +69,8 @@ def evaluate(
         fuse: how boxes of several detectors are combined: wbf, nmw, nms or soft_nms; after a colon the confidence of
             wbf (wbf:box_and_model) or the decay of soft_nms (soft_nms:linear).
         iou: IoU from which on boxes are the same object, 0 to below 1; empty: the default of `fuse`.
+        coverage: also measures prediction sets that contain the true class with this probability, such as 0.9.
+        sets: score of these sets: threshold, aps or raps; with :by_class the promise holds for each class.
         out: folder for evaluation.html, evaluation.json, predictions.npz (of the last row) and the soup; empty: none.
             The index of a run links to the page in a folder inside it, such as RUN/evaluation.
 
@@ -88,6 +92,9 @@ def evaluate(
             raise UserError("--soup, --turn and --tta need trained members; detections and maps are files")
         evaluate_files.evaluate(names, truth, vote, shares, fuse, iou, out)
         return
+    score, _, by_class = sets.partition(":")
+    settings.choose(score, conformal.SCORES, "--sets")
+    settings.choose(by_class, dict.fromkeys(("", "by_class")), "--sets")
     folder = writable(Path(out), "--out") if out else None
     models = [name for name in names if Path(name).suffix not in predictions.SUFFIXES]
     if degrees and not models:
@@ -107,6 +114,8 @@ def evaluate(
         evaluated.append(together(singles, vote, shares))
     task = TASKS[evaluated[0].test.task]
     scores = {one.name: {**one.origin} | _scores(one) for one in evaluated}
+    for one in evaluated if coverage else ():
+        scores[one.name]["sets"] = _sets(one, coverage, score, bool(by_class))
     about: dict[str, Any] = {"members": scores}
     if task.one_class and len(names) > 1:
         about |= {"pairs": comparison(singles), "selection": selection(singles)}
@@ -161,6 +170,20 @@ def _scores(one: Member) -> dict[str, Any]:
         return figures(one)
     answered, true = (task.members(labels, len(classes)) for labels in (one.answers, one.test.labels))
     return figures(one) | {"classes": classification.per_class(answered, true, classes)}
+
+
+def _sets(one: Member, coverage: float, score: str, by_class: bool) -> dict[str, float]:
+    """Returns the figures of a member's prediction sets."""
+    test, task = one.test, TASKS[one.test.task]
+    if not task.one_class or test.shares:
+        what = f"an image has {task.labels}" if not task.one_class else "shares of a hard vote are no probabilities"
+        raise UserError(f"--coverage: sets are for images of one class; {what}")
+    known = task.known(test.labels)
+    try:
+        figures = conformal.measured(test.probabilities[known], test.labels[known], coverage, score, by_class)
+    except UserError as error:
+        raise UserError(f"--coverage: half of the test images calibrate: {error}") from error
+    return {"promised": coverage} | figures
 
 
 def _section(one: Member, scores: dict[str, Any], data: Data | None) -> dict[str, Any]:

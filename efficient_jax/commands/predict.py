@@ -1,5 +1,6 @@
 """predict: predictions of trained members for new images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from efficient_jax.data.class_names import writable
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.files import csv_text, write_text
-from efficient_jax.inference import predictions
+from efficient_jax.inference import prediction_sets, predictions
 from efficient_jax.inference.tta import VIEWS
+from efficient_jax.metrics import conformal
 from efficient_jax.tasks import TASKS, Task
 from efficient_jax.training.trained import Trained
 
@@ -25,6 +27,7 @@ def predict(
     out: str = "predictions.csv",
     tta: str = "none",
     top: int = 3,
+    coverage: float = 0.0,
 ) -> None:
     """Writes what networks predict for every image below a folder.
 
@@ -37,6 +40,8 @@ def predict(
         tta: views of each image over which predictions are averaged: none, flips, d4, shifts, crops, ten_crops or
             scales.
         top: number of classes that are listed for each image, 1 or more.
+        coverage: adds a column `set`: classes, with | between them, of which one is true with this probability, such
+            as 0.9. It holds for images like the test images, which calibrate it; 0.0: no such column.
 
     Raises:
         UserError: a member or the folder does not exist, members do not fit each other, or no image can be read.
@@ -48,6 +53,7 @@ def predict(
         raise UserError("predict: --members=RUN[/STAGE],... is missing")
     trained = [Trained.open(name, "--members") for name in members.split(",")]
     networks = folder_images.networks(trained, settings.choose(tta, VIEWS, "--tta"))
+    limits = _limits(trained, coverage, tta, path) if coverage else None
     files, passed_over = folder_images.walked(images, "predict")
     task = TASKS[networks[0].spec.task]
     if path.suffix not in predictions.SUFFIXES:
@@ -57,7 +63,7 @@ def predict(
     classes = networks[0].spec.classes
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, predicted, mean, classes, top, task)
+        _write(path, predicted, mean, classes, top, task, limits)
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
     log(f"{counted(len(predicted.files), 'image')}: {path}")
@@ -67,7 +73,26 @@ def predict(
         log(f"note: {note}")
 
 
-def _write(path: Path, predicted: Seen, mean: np.ndarray, classes: tuple[str, ...], top: int, task: Task) -> None:
+def _limits(trained: Sequence[Trained], coverage: float, tta: str, path: Path) -> conformal.Calibration:
+    if tta != "none":
+        raise UserError(f"--coverage: test images were predicted without views, which --tta={tta} averages; take none")
+    if path.suffix != ".csv":
+        raise UserError(f"--coverage: {path.suffix} files have no column `set`; take --out=predictions.csv")
+    fitted = prediction_sets.calibrated([one.folder for one in trained], coverage, "threshold", False, "--coverage")
+    low, high = conformal.coverage_interval(fitted.images, coverage)
+    log(f"sets calibrated with {counted(fitted.images, 'test image')}: {low:.1%} to {high:.1%} contain the true class")
+    return fitted
+
+
+def _write(
+    path: Path,
+    predicted: Seen,
+    mean: np.ndarray,
+    classes: tuple[str, ...],
+    top: int,
+    task: Task,
+    limits: conformal.Calibration | None,
+) -> None:
     """Writes the columns that `evaluate` reads, in a .csv preceded by the most probable classes."""
     names, ids = tuple(writable(str(file)) for file in predicted.files), np.arange(len(predicted.files))
     contents = predicted.contents
@@ -81,6 +106,9 @@ def _write(path: Path, predicted: Seen, mean: np.ndarray, classes: tuple[str, ..
     for k in order.T:
         columns += [[classes[label] for label in k], mean[ids, k]]
     head = [f"{what}{'' if r == 1 else r}" for r in ranks for what in ("class", "confidence")]
+    if limits:
+        head.append("set")
+        columns.append(["|".join(names) for names in prediction_sets.names_of(conformal.sets(mean, limits), classes)])
     unlabelled = task.label_columns(classes)
     columns += [[""] * len(ids)] * len(unlabelled)
     header = ["id", "image", "content", *head, *unlabelled, *(f"p({name})" for name in classes)]

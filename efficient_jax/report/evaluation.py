@@ -18,6 +18,7 @@ Result = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
 TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
 PAIR_HEADERS = ["first", "second", "differ, %", "errors' correlation", "won", "lost", "p"]
+SET_HEADERS = ["member", "promised, %", "covered, %", "[95% of calibrations]", "classes in a set", "empty sets, %"]
 CLASS_HEADERS = ["class", "recall, % [95% interval]", "precision, % [95% interval]", "F1, %", "images", "predicted"]
 SHOWN_CHANGES = 16
 WORDS = [
@@ -40,6 +41,8 @@ MEANINGS = {
     "errors' correlation": "1 if both err on the same images; the lower, the more a vote gains",
     "won": "images that only the second classifies correctly",
     "lost": "images that only the first classifies correctly",
+    "covered, %": "sets that contain the true class",
+    "[95% of calibrations]": "where the coverage is for 95% of draws of so many calibration images",
     "p": "probability of such a difference by chance (exact sign test, two-sided)",
 }
 """Header -> what the figures under it mean, for those that need it."""
@@ -77,11 +80,24 @@ def results(about: Mapping[str, Any], columns: Sequence[Column]) -> list[Result]
     if about.get("selection"):
         steps = ", ".join(f"{short[row['member']]} {100 * row['accuracy']:.2f}%" for row in about["selection"])
         sections.append((f"Greedy soft vote, accuracy on validation images after adding each member: {steps}", [], []))
+    if sized := {name: metrics["sets"] for name, metrics in scores.items() if "sets" in metrics}:
+        sections.append(
+            (
+                "Prediction sets, calibrated with half of the test images and counted on the other half:",
+                SET_HEADERS,
+                [[name, *_sets(figures)] for name, figures in sized.items()],
+            )
+        )
     if turned := {name: metrics["turned"] for name, metrics in scores.items() if "turned" in metrics}:
         headers = ["member", *(f"{row['degrees']:g}°" for row in next(iter(turned.values())))]
         rows = [[name, *(tables.accuracy(counts) for counts in angles)] for name, angles in turned.items()]
         sections.append(("Accuracy on images turned both ways, % [95% interval]:", headers, rows))
     return sections
+
+
+def _sets(figures: Mapping[str, float]) -> list[str]:
+    shares = [f"{100 * figures[name]:.1f}" for name in ("promised", "coverage", "low", "high", "empty")]
+    return [shares[0], shares[1], f"[{shares[2]}, {shares[3]}]", f"{figures['size']:.2f}", shares[4]]
 
 
 def described(about: Mapping[str, Any], short: Mapping[str, str] = NOTHING) -> str:

@@ -13,7 +13,8 @@ from PIL import Image
 from efficient_jax.data import decode
 from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError
-from efficient_jax.inference import tta
+from efficient_jax.inference import prediction_sets, tta
+from efficient_jax.metrics import conformal
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
 from efficient_jax.training.predict import through_views
@@ -75,6 +76,7 @@ class Classifier:
     """A trained network that predicts classes of images: `classifier(images)` is `classifier.predict(images)`."""
 
     network: Network
+    folder: Path | None = None  # folder of the stage; None for packaged weights
 
     @classmethod
     def open(cls, name: str, where: str = "load", batch: int = 256) -> "Classifier":
@@ -87,7 +89,8 @@ class Classifier:
 
         Raises: UserError, with the nearest name, for a path that holds no trained stage.
         """
-        return cls(network(Trained.open(name, where), batch))
+        trained = Trained.open(name, where)
+        return cls(network(trained, batch), trained.folder)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -135,6 +138,25 @@ class Classifier:
         return self.network.predict(pixels)[0] if as_it_is else self.predict(list(pixels))
 
     __call__ = predict
+
+    def predict_set(
+        self, images: Pictures, coverage: float = 0.9, score: str = "threshold", by_class: bool = False
+    ) -> list[tuple[str, ...]]:
+        """Returns for each image a set of classes that contains the true one with a promised probability.
+
+        The promise holds for images like the test images of the stage's run, which calibrate the sets.
+
+        Args:
+            images: as for `predict`, several.
+            coverage: the promised probability, in 0..1 (both excluded).
+            score: "threshold", "aps" or "raps", see `metrics.conformal.scores`.
+            by_class: promises the coverage for each class that has enough test images.
+
+        Raises: UserError as `predict` and `inference.prediction_sets.calibrated`.
+        """
+        fitted = prediction_sets.calibrated([self.folder], coverage, score, by_class, "predict_set")
+        probabilities = self.predict(images)
+        return prediction_sets.names_of(conformal.sets(np.atleast_2d(probabilities), fitted), self.classes)
 
     def _wanted(self) -> str:
         h, w, channels = self.network.spec.image_shape

@@ -114,3 +114,30 @@ def test_several_labels_have_no_hard_vote(tmp_path):
 def test_missing_members_are_said(members, said):
     with pytest.raises(UserError, match=said):
         evaluate(members=members)
+
+
+def test_prediction_sets_of_files_are_measured(tmp_path, capsys):
+    """A network that is right about 400 of 500 images, and always equally sure."""
+    labels = np.arange(500) % 2
+    p = np.where(np.arange(500) % 5 > 0, 0.7, 0.3)
+    probabilities = np.stack([np.where(labels == 0, p, 1 - p), np.where(labels == 0, 1 - p, p)], 1)
+    np.savez(tmp_path / "p.npz", id=np.arange(500), probabilities=probabilities, label=labels)
+    evaluate(members=f"{tmp_path}/p.npz", coverage=0.9, sets="aps", out=str(tmp_path / "out"))
+    assert "Prediction sets, calibrated with half" in capsys.readouterr().out
+    (scores,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["members"].values()
+    assert scores["sets"]["coverage"] == 1.0  # 0.9 needs both classes: one alone covers 0.8
+    assert scores["sets"]["size"] == 2.0
+    assert "promised" in (tmp_path / "out" / "evaluation.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"coverage": 0.9, "sets": "apps"}, "--sets: unknown name 'apps'; did you mean 'aps'"),
+        ({"coverage": 0.9}, "--coverage: half of the test images calibrate: coverage: 2 .* cannot promise 0.9"),
+    ],
+)
+def test_sets_that_cannot_be_measured_are_refused(tmp_path, settings, message):
+    np.savez(tmp_path / "p.npz", id=np.arange(4), probabilities=np.full((4, 2), 0.5), label=np.arange(4) % 2)
+    with pytest.raises(UserError, match=message):
+        evaluate(members=f"{tmp_path}/p.npz", **settings)

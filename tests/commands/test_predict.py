@@ -12,6 +12,7 @@ from efficient_jax.commands.predict import predict
 from efficient_jax.errors import UserError
 from efficient_jax.inference import predictions
 from efficient_jax.inference.tta import VIEWS
+from efficient_jax.metrics import conformal
 from efficient_jax.training.classifier import network
 from efficient_jax.training.trained import Trained
 from tests import tiny_run
@@ -51,6 +52,40 @@ def test_every_image_has_its_classes(teacher, pictures, tmp_path, capsys):
     assert re.search(r"left out 2 unreadable images: .*<script>\.png.*broken\.jpg", capsys.readouterr().out)
     stored = predictions.read(tmp_path / "p.csv", "test")  # `evaluate` takes it as a member
     np.testing.assert_allclose(stored.probabilities, expected, atol=1e-6)
+
+
+def test_sets_are_calibrated_with_the_test_images(teacher, pictures, tmp_path, capsys):
+    predict(members=str(teacher), images=str(pictures), out=str(tmp_path / "p.csv"), coverage=0.8)
+    found = rows(tmp_path / "p.csv")
+    test = predictions.read(teacher / "predictions.npz", "test")
+    fitted = conformal.calibrate(test.probabilities, test.labels, 0.8)
+    p = np.array([[float(row[f"p({name})"]) for name in test.classes] for row in found])
+    expected = [
+        {name for name, inside in zip(test.classes, row, strict=True) if inside} for row in 1 - p <= fitted.limits
+    ]
+    assert [set(row["set"].split("|")) - {""} for row in found] == expected
+    assert re.search(
+        rf"sets calibrated with {len(test.ids)} test images: .*% to .*% contain the true class", capsys.readouterr().out
+    )
+    stored = predictions.read(tmp_path / "p.csv", "test")
+    assert stored.classes == test.classes
+    classify = efficient_jax.load(str(teacher))
+    assert list(map(set, classify.predict_set([row["image"] for row in found], coverage=0.8))) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"coverage": 0.9999}, r"^--coverage: coverage: \d+ calibration images cannot promise 0\.9999"),
+        ({"coverage": 0.9, "tta": "flips"}, "^--coverage: test images were predicted without views"),
+        ({"coverage": 0.9, "out": "p.npz"}, "^--coverage: .npz files have no column `set`"),
+        ({"coverage": 0.9, "members": "efficientnet-lite0"}, "^--coverage: packaged weights have no test images"),
+    ],
+)
+def test_sets_that_cannot_be_promised_are_refused(teacher, pictures, tmp_path, settings, message):
+    out = tmp_path / settings.pop("out", "p.csv")
+    with pytest.raises(UserError, match=message):
+        predict(**{"members": str(teacher), "images": str(pictures), "out": str(out)} | settings)
 
 
 def test_views_are_averaged(teacher):
