@@ -24,7 +24,9 @@ def test_what_can_be_learned_is_learned(teacher):
 
 
 @pytest.mark.versions
-@pytest.mark.parametrize("method", ["fixmatch", "flexmatch", "uda", "mean_teacher", "pseudo_label"])
+@pytest.mark.parametrize(
+    "method", ["fixmatch", "flexmatch", "freematch", "softmatch", "uda", "mean_teacher", "pseudo_label"]
+)
 def test_a_network_that_is_its_own_teacher_learns(images, tmp_path, method):
     two_views = METHODS[method].needs("strong_augment")
     (found,) = run(images, tmp_path, {"s": stage(method, steps=40, **(STRONG if two_views else {}))})
@@ -33,7 +35,17 @@ def test_a_network_that_is_its_own_teacher_learns(images, tmp_path, method):
 
 
 STRONG = {"strong_augment": {"ops": ("cutout",), "cutout": {"size": 2}}}
-LEARNED = ("distill", "noisy_student", "fixmatch", "flexmatch", "uda", "mean_teacher", "pseudo_label")
+LEARNED = (
+    "distill",
+    "noisy_student",
+    "fixmatch",
+    "flexmatch",
+    "freematch",
+    "softmatch",
+    "uda",
+    "mean_teacher",
+    "pseudo_label",
+)
 NORMALISED = ("noisy_student", "flexmatch")
 
 
