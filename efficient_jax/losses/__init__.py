@@ -1,7 +1,7 @@
 """Losses per example, on labels and on features; the caller reduces."""
 
 from efficient_jax.losses.distillation import distillation, ensemble, relation_distances, standardised
-from efficient_jax.losses.features import angle, attention, distance, fitnet, same_size, similarity
+from efficient_jax.losses.features import angle, attention, cosine, distance, fitnet, same_size, similarity
 from efficient_jax.losses.labels import (
     class_weights,
     cross_entropy,
@@ -9,11 +9,13 @@ from efficient_jax.losses.labels import (
     log_prior,
     sigmoid_cross_entropy,
 )
+from efficient_jax.losses.self_supervised import nt_xent, sigreg
 
 __all__ = [
     "angle",
     "attention",
     "class_weights",
+    "cosine",
     "cross_entropy",
     "distance",
     "distillation",
@@ -21,9 +23,11 @@ __all__ = [
     "fitnet",
     "generalized_cross_entropy",
     "log_prior",
+    "nt_xent",
     "relation_distances",
     "same_size",
     "sigmoid_cross_entropy",
+    "sigreg",
     "similarity",
     "standardised",
 ]

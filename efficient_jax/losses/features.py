@@ -38,6 +38,32 @@ def fitnet(
     return _mean(jnp.square(student @ weight + bias - teacher))
 
 
+def cosine(
+    student: Float[Array, "b *hw c"],
+    teacher: Float[Array, "b *hw2 d"],
+    weight: Float[Array, "c d"],
+    bias: Float[Array, " d"],
+) -> Float[Array, " b"]:
+    """Returns 0.9 (1 - cosine) + 0.1 smooth L1 of a linear map of the student's features (arXiv 2312.06709).
+
+    Learning the features of a pretrained network so needs no labels: a good start for few of them.
+
+    Args:
+        student: as in `fitnet`.
+        teacher: as in `fitnet`.
+        weight: as in `fitnet`.
+        bias: as in `fitnet`.
+
+    Returns: one loss per image, the mean over its pixels or tokens.
+
+    Raises: UserError, as `same_size`.
+    """
+    student, teacher = same_size(student, teacher)
+    mapped = student @ weight + bias
+    angles = 1.0 - (_unit(mapped) * _unit(teacher)).sum(-1)
+    return 0.9 * _mean(angles[..., None]) + 0.1 * _huber(mapped, teacher)
+
+
 def attention(student: Float[Array, "b *hw c"], teacher: Float[Array, "b *hw2 d"]) -> Float[Array, " b"]:
     """Returns the mean squared difference of spatial attention maps (arXiv 1612.03928).
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from efficient_jax.errors import UserError
-from efficient_jax.losses.features import BATCH, attention, fitnet, same_size
+from efficient_jax.losses.features import BATCH, attention, cosine, fitnet, same_size
 from efficient_jax.methods import settings
 from efficient_jax.methods.views import Keys, one_view, with_labels
 from efficient_jax.settings import choose
@@ -16,7 +16,9 @@ from efficient_jax.training import parallel
 from efficient_jax.training.loss import LossContext, LossFn
 from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
 
-LOSSES: dict[str, Callable[..., Array]] = {"fitnet": fitnet, "attention": attention, **BATCH}
+MAPPED: dict[str, Callable[..., Array]] = {"fitnet": fitnet, "cosine": cosine}
+"""Losses with a linear map of the student's features, which is trained too."""
+LOSSES: dict[str, Callable[..., Array]] = {**MAPPED, "attention": attention, **BATCH}
 
 Terms = tuple[tuple[str, float, str, str], ...]
 """(loss, weight, student's intermediate, teacher's intermediate) of each term."""
@@ -29,8 +31,8 @@ def feature_distill(
 
     It is the weighted sum of `terms`, the mean over all images, plus `hard_weight` times the mean cross-entropy of the
     labelled images. A term is (loss, weight, student's intermediate, teacher's intermediate). The loss is "fitnet",
-    "attention", "similarity", "distance" or "angle" of `losses.features`; the intermediates have the names that the
-    models give them. The published weights of the last four, 1000, 3000, 25 and 50, are for batches of 64 to 128.
+    "cosine", "attention", "similarity", "distance" or "angle" of `losses.features`; the intermediates have the names
+    that the models give them. The published weights of the last four, 1000, 3000, 25 and 50, are for batches of 64 to 128.
 
     "similarity", "distance" and "angle" compare the images of a batch with each other, on all devices together. The
     teacher, in evaluation mode, sees the student's view.
@@ -66,7 +68,7 @@ def feature_distill(
                 own = jax.lax.axis_index(parallel.AXIS) * len(logits) + jnp.arange(len(logits), dtype=jnp.int32)
                 losses = BATCH[name](*of_all_devices, own)
             else:
-                regressor = params["regressor"][f"{student}-{teacher}"] if name == "fitnet" else {}
+                regressor = params["regressor"][f"{student}-{teacher}"] if name in MAPPED else {}
                 losses = LOSSES[name](*pair, **regressor)
             loss += weight * losses.sum()
             metrics[f"{name}_{student}"] = (losses.sum(), total)
@@ -83,7 +85,7 @@ def regressors(
     terms: Terms,
     hard_weight: float,
 ) -> Tree:
-    """Returns the parameters that "fitnet" trains beside the student: a linear map for each of its terms.
+    """Returns the parameters that "fitnet" and "cosine" train beside the student: a linear map for each term.
 
     Its weight is not called `kernel`, so that it gets no weight decay, which would ask the student for larger features.
 
@@ -94,7 +96,7 @@ def regressors(
         terms: as in `feature_distill`.
         hard_weight: as in `feature_distill`; only checked.
 
-    Returns: {"regressor": {"student's-teacher's intermediate": {"weight": [c d], "bias": [d]}}}, {} without "fitnet".
+    Returns: {"regressor": {"student's-teacher's intermediate": {"weight": [c d], "bias": [d]}}}, {} without these.
 
     Raises: UserError for a term that is malformed, names an unknown intermediate, or compares shapes that do not fit.
     """
@@ -102,11 +104,11 @@ def regressors(
     maps = {}
     for i, (name, _, ours, theirs) in enumerate(terms):
         a, b = _pair(student, teacher, ours, theirs)
-        if name == "fitnet":
+        if name in MAPPED:
             c, d = a.shape[-1], b.shape[-1]
             weight = jax.random.normal(jax.random.fold_in(key, i), (c, d)) * c**-0.5
             maps[f"{ours}-{theirs}"] = {"weight": weight, "bias": jnp.zeros(d)}
-        if name in ("fitnet", "attention"):
+        if name in (*MAPPED, "attention"):
             jax.eval_shape(same_size, a, b)
     return {"regressor": maps} if maps else {}
 

@@ -163,3 +163,14 @@ def test_tiles_overlap_where_the_size_is_no_multiple():
 def test_what_cannot_be_laid_on_each_other_is_said(shapes):
     with pytest.raises(UserError, match="have no common size"):
         features.same_size(*(jnp.zeros(shape) for shape in shapes))
+
+
+def test_cosine_is_its_formula():
+    rng = np.random.default_rng(0)
+    student, teacher, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4), (3, 5), (4, 5)))
+    mapped = student.astype(np.float64) @ weight
+    cosines = (mapped * teacher).sum(1) / np.linalg.norm(mapped, axis=1) / np.linalg.norm(teacher, axis=1)
+    gap = np.abs(mapped - teacher)
+    smooth = np.where(gap < 1, gap**2 / 2, gap - 0.5).mean(1)
+    found = features.cosine(student, teacher, weight, np.zeros(5, np.float32))
+    np.testing.assert_allclose(found, 0.9 * (1 - cosines) + 0.1 * smooth, rtol=1e-5)
