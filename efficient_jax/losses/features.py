@@ -60,7 +60,7 @@ def cosine(
     """
     student, teacher = same_size(student, teacher)
     mapped = student @ weight + bias
-    angles = 1.0 - (_unit(mapped) * _unit(teacher)).sum(-1)
+    angles = 1.0 - (unit(mapped) * unit(teacher)).sum(-1)
     return 0.9 * _mean(angles[..., None]) + 0.1 * _huber(mapped, teacher)
 
 
@@ -78,7 +78,7 @@ def attention(student: Float[Array, "b *hw c"], teacher: Float[Array, "b *hw2 d"
 
     Raises: UserError, as `same_size`.
     """
-    maps = [_unit(jnp.square(x).sum(-1).reshape(len(x), -1)) for x in same_size(student, teacher)]
+    maps = [unit(jnp.square(x).sum(-1).reshape(len(x), -1)) for x in same_size(student, teacher)]
     return jnp.square(maps[0] - maps[1]).mean(1)
 
 
@@ -97,7 +97,7 @@ def similarity(
 
     Returns: one loss for each image of `own`.
     """
-    rows = [_unit(x[own] @ x.T) for x in map(_flat, (student, teacher))]
+    rows = [unit(x[own] @ x.T) for x in map(_flat, (student, teacher))]
     return jnp.square(rows[0] - rows[1]).mean(1)
 
 
@@ -188,7 +188,7 @@ def _distances(x: Float[Array, "b d"]) -> Float[Array, "b b"]:
 
 
 def _cosines(x: Float[Array, "b d"], own: Int[Array, " n"]) -> Float[Array, "n b b"]:
-    directions = _unit(x - x[own][:, None])
+    directions = unit(x - x[own][:, None])
     return directions @ directions.swapaxes(1, 2)
 
 
@@ -201,7 +201,12 @@ def _norm(x: Float[Array, "*b d"]) -> Float[Array, "*b 1"]:
     return jnp.where(square > 0.0, jnp.sqrt(jnp.where(square > 0.0, square, 1.0)), 0.0)
 
 
-def _unit(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+def unit(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    """Returns vectors of length 1; a vector of zeros stays, with gradient 0.
+
+    Args:
+        x: vectors on the last axis.
+    """
     norm = _norm(x)
     return x / jnp.where(norm > 0.0, norm, 1.0)
 

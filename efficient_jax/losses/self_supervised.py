@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from efficient_jax.losses.features import unit
+
 KNOTS, LAST_KNOT = 17, 3.0  # of the integral of `sigreg`, as in the paper
 
 
@@ -22,8 +24,7 @@ def nt_xent(
 
     Returns: the mean of both views' losses for each image of `own`.
     """
-    views = jnp.concatenate([first, second])
-    views = views / jnp.maximum(jnp.linalg.norm(views, axis=1, keepdims=True), 1e-12)
+    views = unit(jnp.concatenate([first, second]))
     count = len(first)
     rows, pairs = jnp.concatenate([own, own + count]), jnp.concatenate([own + count, own])
     similarity = views[rows] @ views.T / temperature

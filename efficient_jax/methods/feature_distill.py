@@ -32,7 +32,8 @@ def feature_distill(
     It is the weighted sum of `terms`, the mean over all images, plus `hard_weight` times the mean cross-entropy of the
     labelled images. A term is (loss, weight, student's intermediate, teacher's intermediate). The loss is "fitnet",
     "cosine", "attention", "similarity", "distance" or "angle" of `losses.features`; the intermediates have the names
-    that the models give them. The published weights of the last four, 1000, 3000, 25 and 50, are for batches of 64 to 128.
+    that the models give them. The published weights of the last four, 1000, 3000, 25 and 50, are for batches of 64 to
+    128.
 
     "similarity", "distance" and "angle" compare the images of a batch with each other, on all devices together. The
     teacher, in evaluation mode, sees the student's view.

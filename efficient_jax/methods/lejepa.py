@@ -13,7 +13,7 @@ from efficient_jax.methods import pretraining
 from efficient_jax.methods.views import Keys
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import LossContext, LossFn
-from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
+from efficient_jax.types import Apply, Augment, Aux, Batch, Metrics, Tree
 
 GLOBAL = ("", "second_")
 
@@ -54,7 +54,8 @@ def lejepa(
         raise UserError(f"method.regularisation: {regularisation} is not in 0.0 .. 1.0")
     if local_views < 0:
         raise UserError(f"method.local_views: {local_views} is negative")
-    augments = dict.fromkeys(GLOBAL, augment) | {f"local{i}_": strong_augment for i in range(local_views)}
+    augments: dict[str, Augment] = dict.fromkeys(GLOBAL, augment)
+    augments |= {f"local{i}_": strong_augment for i in range(local_views)}
 
     def loss_fn(
         params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
@@ -65,12 +66,13 @@ def lejepa(
         count = float(together.shape[1])
         center = (views[GLOBAL[0]] + views[GLOBAL[1]]) / 2.0
         distances = jnp.square(together - center).mean((0, 2))
-        first_key = parallel.gathered(next(iter(keys.values())))[0]  # the same on all devices
-        key = random_keys.named(first_key, "directions")
+        first_image = jax.random.key_data(next(iter(keys.values()))[:1])
+        key = jax.random.wrap_key_data(parallel.gathered(first_image)[0])  # the same on all devices
+        key = random_keys.named(key, "directions")
         every = jnp.stack([parallel.gathered(view) for view in views.values()])
         regular = jnp.stack([sigreg(view, key, directions) for view in every]).mean()
         loss = (1.0 - regularisation) * distances.sum() + regularisation * count * regular
-        metrics = {"distance": (distances.sum(), count), "sigreg": (regular * count, count)}
+        metrics: Metrics = {"distance": (distances.sum(), count), "sigreg": (regular * count, count)}
         return loss, Aux(count, model_state, metrics)
 
     return loss_fn

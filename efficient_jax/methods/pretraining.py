@@ -44,16 +44,8 @@ def projected(params: Tree, features: Float[Array, "b d"]) -> Float[Array, "b e"
     p, x = params["projector"], features.astype(jnp.float32)
     centered = x - x.mean(-1, keepdims=True)
     normal = centered / jnp.sqrt(jnp.square(centered).mean(-1, keepdims=True) + 1e-6)
-    return jax.nn.relu(normal @ p["hidden_weight"] + p["hidden_bias"]) @ p["weight"] + p["bias"]
-
-
-def unit(x: Float[Array, "b d"]) -> Float[Array, "b d"]:
-    """Returns rows of length 1.
-
-    Args:
-        x: projections.
-    """
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    result: Array = jax.nn.relu(normal @ p["hidden_weight"] + p["hidden_bias"]) @ p["weight"] + p["bias"]
+    return result
 
 
 def projected_views(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from efficient_jax.errors import UserError
+from efficient_jax.losses.features import unit
 from efficient_jax.losses.self_supervised import nt_xent
 from efficient_jax.methods import pretraining
 from efficient_jax.methods.views import Keys
@@ -44,7 +45,7 @@ def simclr(apply: Apply, augment: Augment, *, temperature: float = 0.2, hidden: 
         count = len(views[""])
         first, second = parallel.gathered((views[""], views["second_"]))
         own = jax.lax.axis_index(parallel.AXIS) * count + jnp.arange(count, dtype=jnp.int32)
-        nearest = (pretraining.unit(first[own]) @ pretraining.unit(second).T).argmax(1)
+        nearest = (unit(first[own]) @ unit(second).T).argmax(1)
         matched = (nearest == own).astype(jnp.float32).sum()
         losses = nt_xent(first, second, own, temperature)
         return losses.sum(), Aux(float(count), model_state, {"matched": (matched, float(count))})
