@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efficient_jax.methods.linear_head import Choice
+from efficient_jax.methods.linear_probe import Probe
 from efficient_jax.tasks import Task
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Tree
@@ -22,7 +22,7 @@ class Method(NamedTuple):
     """
 
     loss: Callable[..., LossFn] | None = None
-    fit: Callable[..., Choice] | None = None  # fits a linear head to the features of a frozen network
+    fit: Callable[..., Probe] | None = None  # fits a head to the features of a frozen network
     correct: Callable[..., np.ndarray] | None = None  # returns the bias of the logits from predictions
     unlabelled: bool = False  # reads the stream "unlabelled"
     pseudo_labels: bool = False  # learns labels that the task makes of a teacher's predictions

@@ -36,6 +36,7 @@ class Choice(NamedTuple):
     bias: Float[np.ndarray, " classes"]
     l2: float  # the penalty
     score: float  # on the held-out examples; nan where none could be held out
+    error: float = np.nan  # mean squared error of the predictions for them
     scale: float = 1.0  # factor that makes logits of predictions; ridge's is fitted to the held-out examples
 
 
@@ -221,25 +222,94 @@ def choose(
         logits = held @ kernels + biases[:, None]
         return logits if kind == "ridge" else head.probabilities(logits)
 
-    if validation:
-        truth, predictions = validation[1], predict((features, targets), validation[0])
-    else:
-        fold = np.tile(_folds(targets[: len(targets) // views], seed, head), views)
-        out_of_fold = np.zeros((len(l2s), *targets.shape))
-        for k in range(fold.max() + 1):
-            train = fold != k
-            out_of_fold[:, ~train] = predict((features[train], targets[train]), features[~train])
-        truth, predictions = targets[fold >= 0], out_of_fold[:, fold >= 0]
-    fixed_l2, score, l2, scale = l2, np.nan, l2s[len(l2s) // 2], 1.0
+    truth, predictions = held_out(predict, (features, targets), seed, validation, head, views)
+    fixed_l2, score, error, l2, scale = l2, np.nan, np.nan, l2s[len(l2s) // 2], 1.0
     if len(truth) and (truth.any() or not fixed_l2):
-        scores = [head.score(predicted, truth) for predicted in predictions]
-        errors = [np.square(predicted - truth).mean() for predicted in predictions]
-        best = max(range(len(l2s)), key=lambda i: (scores[i], -errors[i]))
-        score, l2 = scores[best], l2s[best]
+        best, score, error = best_of(predictions, truth, head)
+        l2 = l2s[best]
         if kind == "ridge":
             scale = ridge_scale(predictions[best], truth, head)
     (kernel,), (bias,) = fit(features, targets, (l2,), **extra)
-    return Choice(kernel, bias, l2, score, scale)
+    return Choice(kernel, bias, l2, score, error, scale)
+
+
+def held_out(
+    predict: Callable[[Data, Float[np.ndarray, "m d"]], Float[np.ndarray, "candidates m classes"]],
+    data: Data,
+    seed: int,
+    validation: Data | None,
+    head: Head,
+    views: int = 1,
+) -> tuple[Float[np.ndarray, "h classes"], Float[np.ndarray, "candidates h classes"]]:
+    """Returns the targets of the held-out examples, and what heads predict for them that were fitted to the others.
+
+    Args:
+        predict: (training examples, features of others) -> predictions of each candidate.
+        data: features and targets of the examples, `views` copies one behind the other.
+        seed: seed of the folds.
+        validation: examples that are held out in place of folds; None: folds.
+        head: functions of the task.
+        views: number of copies, 1 or more.
+    """
+    if validation:
+        return validation[1], predict(data, validation[0])
+    features, targets = data
+    fold = np.tile(_folds(targets[: len(targets) // views], seed, head), views)
+    inside = np.flatnonzero(fold >= 0)
+    if not len(inside):
+        return targets[:0], predict(data, features[:1])[:, :0]
+    parts = [predict((features[fold != k], targets[fold != k]), features[fold == k]) for k in range(fold.max() + 1)]
+    order = np.argsort(np.concatenate([np.flatnonzero(fold == k) for k in range(fold.max() + 1)]))
+    return targets[inside], np.concatenate(parts, 1)[:, order]
+
+
+def best_of(
+    predictions: Float[np.ndarray, "candidates h classes"], truth: Float[np.ndarray, "h classes"], head: Head
+) -> tuple[int, float, float]:
+    """Returns the candidate with the highest score, of equal ones that with the smallest squared error, and both.
+
+    Args:
+        predictions: of each candidate for the held-out examples.
+        truth: targets of the same examples.
+        head: functions of the task.
+    """
+    scores = [head.score(predicted, truth) for predicted in predictions]
+    errors = [float(np.square(predicted - truth).mean()) for predicted in predictions]
+    best = max(range(len(predictions)), key=lambda i: (scores[i], -errors[i]))
+    return best, scores[best], errors[best]
+
+
+def calibrated(
+    features: Float[np.ndarray, "n d"],
+    targets: Float[np.ndarray, "n classes"],
+    seed: int,
+    validation: Data | None,
+    task_head: Head,
+    views: int = 1,
+    *,
+    kind: str,
+    l2: float = 0.0,
+) -> Choice:
+    """Returns `choose` with a kernel and a bias that compute logits.
+
+    "ridge" predicts 0 to 1: its logits are these predictions, less the threshold of the task, times the factor that
+    fits the held-out examples (`ridge_scale`). Where no example could be held out they are not calibrated.
+
+    Args:
+        features: of the labelled images; of `views` augmented copies of the dataset, one behind the other.
+        targets: of the same images.
+        seed: seed of the folds of cross-validation.
+        validation: (features, targets) on which the penalty is chosen; None chooses it by cross-validation.
+        task_head: functions of the task.
+        views: number of copies, 1 or more.
+        kind: "ridge" or "logistic".
+        l2: penalty of the squared weights, 0.0 or more; 0.0 chooses the best of many.
+
+    Raises: UserError as `choose`.
+    """
+    choice = choose(features, targets, kind=kind, seed=seed, validation=validation, head=task_head, views=views, l2=l2)
+    bias = choice.bias - task_head.threshold if kind == "ridge" else choice.bias
+    return choice._replace(kernel=choice.scale * choice.kernel, bias=choice.scale * bias)
 
 
 def ridge_scale(
