@@ -9,6 +9,15 @@ from efficient_jax.errors import UserError
 NORMS = (".*bn./.*", 0.0)
 """Rule of an optimizer that freezes normalisations: statistics of ImageNet are better than those of few images."""
 
+HEAD_ONLY = (("head/.*", 1.0), (".*", 0.0))
+"""Rules that train the head alone."""
+LN_TUNE = (("head/.*", 1.0), (r".*(norm|bn|downsample/)\d*/(scale|bias)", 1.0), (".*", 0.0))
+"""Rules that train the head and the scales and biases of all normalisations (LN-Tune, arXiv 2304.01917)."""
+BITFIT = (("head/.*", 1.0), (".*/bias", 1.0), (".*", 0.0))
+"""Rules that train the head and all biases (BitFit, arXiv 2106.10199)."""
+LORA = (("(head|lora)/.*", 1.0), (".*", 0.0))
+"""Rules that train the head and the adapters of a stage with `lora` (arXiv 2106.09685)."""
+
 
 def experiment(arg: str) -> tuple[ConfigDict, bool]:
     """Returns (the keys that every config begins with, whether its `:tiny` form is asked for).

@@ -19,7 +19,7 @@ from efficient_jax.types import Tree
 Open = Callable[[str, str], Trained]
 """Like `Trained.open`: a name and the key that an error names."""
 
-IN_TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "dtype")
+IN_TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "dtype", "remat")
 """Settings of models that do not change the function of the same weights in evaluation."""
 
 

@@ -6,6 +6,7 @@ import jax
 import optax
 
 from efficient_jax import keys as random_keys
+from efficient_jax.models import adapters
 from efficient_jax.optim import optimizer
 from efficient_jax.training import batches, parallel
 from efficient_jax.training.loss import LossFn, loss_context
@@ -44,6 +45,7 @@ def make_train_step(
     frozen: Tree = None,
     average_state: bool = False,
     accumulate: int = 1,
+    merge: adapters.Merge = adapters.none,
 ) -> Step:
     """Returns the pmapped train step.
 
@@ -59,6 +61,8 @@ def make_train_step(
         average_state: averages the model state over devices, for models with batch statistics of each device.
         accumulate: parts of each device's share, computed one after the other to save memory. The step is the same,
             except for losses and statistics that relate the images of a batch to each other.
+        merge: makes the parameters of the network of those that train; the moving average is that of the merged ones,
+            since a mean of products is not the product of the means.
     """
 
     def trained(params: Tree) -> Tree:
@@ -90,7 +94,8 @@ def make_train_step(
         grads, loss, weight, metrics = jax.lax.psum(sums, parallel.AXIS)
         grads = jax.tree.map(lambda g: g / weight, grads)
         params, opt = optimizer.update(tx, grads, state["opt"], state["params"])
-        of_model = {name: params[name] for name in state["ema"]["params"]}
+        network = merge(params)
+        of_model = {name: network[name] for name in state["ema"]["params"]}
         renewed = {
             "step": state["step"] + 1,
             "params": params,
