@@ -4,7 +4,7 @@
 
 CLOTHING has the folders `train` and `validation`, with a folder for each class; the latter are the test images.
 Features of all images are computed once, at 96 pixels. Each of five seeds draws labelled images of every class, for all
-heads alike; with all labels it only draws folds. `best` is the head that cross-validation on the labelled images chooses.
+heads alike; with all labels it only draws folds. `best` is the head that cross-validation on labelled images chooses.
 `linear` is trained in 300 steps of 32 features by AdamW with a learning rate of 1e-2, which was not tuned. Adds to
 `heads.jsonl` what is not in it; without a folder it prints the table.
 """

@@ -312,3 +312,17 @@ def test_parameters_are_found_beside_the_state_of_an_optimizer():
     state, expected = vit.from_npz(saved | {"opt/state/step": np.zeros(())}), vit.from_npz(arrays)
     assert state.keys() == expected.keys()
     np.testing.assert_array_equal(state["head.weight"], expected["head.weight"])
+
+
+def test_remat_leaves_logits_and_gradients_as_they_are(images):
+    """It is in the program: every block is computed again."""
+    _, variables = jitted()
+    key = jax.random.split(jax.random.key(0), len(images))
+
+    def gradient(remat):
+        module = ViT(CLASSES, "tiny/8", dropout=0.1, stochastic_depth=0.2, remat=remat)
+        return jax.grad(lambda v: (module.apply(v, images, True, key)[0] ** 2).sum())
+
+    plain, again = (jax.jit(gradient(remat))(variables) for remat in (False, True))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), plain, again)
+    assert "checkpoint" in str(jax.make_jaxpr(gradient(True))(variables))
