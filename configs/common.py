@@ -73,10 +73,10 @@ def adamw(
 
 
 def linear_head(*, head: str) -> ConfigDict:
-    """Returns a stage that fits a linear head to features of EfficientNet-Lite0, frozen as ImageNet left it.
+    """Returns a stage that fits a head to features of EfficientNet-Lite0, frozen as ImageNet left it.
 
     Args:
-        head: "logistic" or "ridge".
+        head: "logistic", "ridge", "cosine", "knn", or "best", which chooses one by cross-validation.
     """
     model = {"name": "efficientnet", "variant": "lite0", "dropout": 0.2, "stochastic_depth": 0.0}
     method = {"name": "linear_probe", "head": head}

@@ -126,7 +126,7 @@ def _cosine_path(features: np.ndarray, targets: np.ndarray, head: Head) -> list[
 
 
 def tip_adapter(
-    embeddings: Float[np.ndarray, "classes d"],
+    embeddings: Float[np.ndarray, "classes d"], alphas: tuple[float, ...] = ALPHAS
 ) -> Callable[[Data, int, Data | None, Head, int], Fitted]:
     """Returns a function like `knn` that fits Tip-Adapter (arXiv 2111.03930).
 
@@ -135,11 +135,12 @@ def tip_adapter(
 
     Args:
         embeddings: of the text of each class, in the order of the classes, from the same model as the features.
+        alphas: weights of the labelled images to choose from, the first for lack of images; (0.0,) is zero-shot.
     """
     kernel = unit(embeddings).T
 
     def fit(data: Data, seed: int, validation: Data | None, head: Head, views: int = 1) -> Fitted:
-        pairs = [(alpha, beta) for alpha in ALPHAS for beta in (BETAS if alpha else BETAS[:1])]
+        pairs = [(alpha, beta) for alpha in alphas for beta in (BETAS if alpha else BETAS[:1])]
 
         def predict(train: Data, held: Features) -> Float[np.ndarray, "pairs m classes"]:
             x = unit(held)

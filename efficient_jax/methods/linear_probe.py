@@ -21,7 +21,8 @@ from efficient_jax.tasks import Head, Task
 
 Pools = Mapping[str, Float[np.ndarray, "n d"]]
 Fit = Callable[[linear_head.Data, int, linear_head.Data | None, Head, int], Fitted]
-HEADS = (*linear_head.KINDS, "cosine", "knn", "tip_adapter")
+OF_TEXT = ("tip_adapter", "zero_shot")  # heads that start from embeddings of the text of each class
+HEADS = (*linear_head.KINDS, "cosine", "knn", *OF_TEXT)
 BEST = "best"
 
 
@@ -60,12 +61,13 @@ def linear_probe(
         task: what the labels are.
         classes: name of each class.
         views: number of copies, 1 or more.
-        head: "ridge", "logistic", "cosine", "knn", "tip_adapter" or "best".
+        head: "ridge", "logistic", "cosine", "knn", "tip_adapter", "zero_shot" (the same without labelled images) or
+            "best".
         pool: "network", the features of the network's own head; of transformers also "cls", "mean" of the patches,
             and "cls_mean", both; or "best".
         l2: penalty of the squared weights of "ridge" and "logistic", 0.0 or more; 0.0 chooses the best of many.
         class_embeddings: .npz file with an array for each class, the embedding of its text by the model of the image
-            features; for "tip_adapter", which "best" then tries too.
+            features; for "tip_adapter" and "zero_shot". "best" then tries the former too.
 
     Raises: UserError for settings out of range, a task without heads, and class embeddings that do not fit.
     """
@@ -78,7 +80,9 @@ def linear_probe(
     settings.choose(pool, dict.fromkeys([*features, BEST]), "method.pool")
     pools = _different(features) if pool == BEST else (pool,)
     reasons = {(name, of): _reason(name, features[of], task, embeddings) for name in HEADS for of in pools}
-    candidates = [key for key in reasons if key[0] == head or (head == BEST and not reasons[key])]
+    candidates = [
+        key for key in reasons if key[0] == head or (head == BEST and key[0] != "zero_shot" and not reasons[key])
+    ]
     candidates = candidates or list(reasons)
     if why := reasons[candidates[0]]:
         raise UserError(f"method.{why}")
@@ -112,18 +116,19 @@ def _reason(name: str, features: np.ndarray, task: Task, embeddings: np.ndarray 
     """Returns why a head cannot be fitted, after the "method." of its key; "" where it can."""
     if name not in linear_head.KINDS and not task.exclusive:
         return f"head: {name!r} is for one class per image; where an image has {task.labels} take 'ridge' or 'logistic'"
-    if name != "tip_adapter":
-        return "" if len(features) else f"head: {name!r} needs labelled images; 'tip_adapter' does not"
+    if name not in OF_TEXT:
+        return "" if len(features) else f"head: {name!r} needs labelled images; 'zero_shot' does not"
     if embeddings is None:
-        return "class_embeddings: 'tip_adapter' needs an .npz file with the embedding of the text of each class"
+        return f"class_embeddings: {name!r} needs an .npz file with the embedding of the text of each class"
     if embeddings.shape[1] != features.shape[1]:
         return f"class_embeddings: vectors of {embeddings.shape[1]} numbers, but the features have {features.shape[1]}"
     return ""
 
 
 def _fit(name: str, l2: float, embeddings: np.ndarray | None) -> Fit:
-    if embeddings is not None and name == "tip_adapter":
-        return feature_heads.tip_adapter(embeddings)
+    if embeddings is not None and name in OF_TEXT:
+        alphas = feature_heads.ALPHAS if name == "tip_adapter" else (0.0,)
+        return feature_heads.tip_adapter(embeddings, alphas)
     if name not in linear_head.KINDS:
         return {"cosine": feature_heads.cosine, "knn": feature_heads.knn}[name]
 

@@ -117,7 +117,7 @@ def test_the_average_is_that_of_merged_kernels(network):
     [
         ({"rank": 0}, "lora.rank: 0 is less than 1"),
         ({"rank": 4, "alpha": -1.0}, "lora.alpha: -1.0 is negative"),
-        ({"rank": 4, "targets": "qw"}, "lora.targets: unknown name 'qw'; did you mean 'qv'"),
+        ({"rank": 4, "targets": "al"}, "lora.targets: unknown name 'al'; did you mean 'all'"),
     ],
 )
 def test_settings_out_of_range_are_said(network, settings, message):
