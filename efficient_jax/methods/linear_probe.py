@@ -75,6 +75,9 @@ def linear_probe(
         raise UserError(f"method: a linear head cannot be fitted where an image has {task.labels}")
     if l2 < 0.0:
         raise UserError(f"method.l2: {l2} is negative; 0.0 chooses one")
+    for key, given, readers in (("l2", l2, linear_head.KINDS), ("class_embeddings", class_embeddings, OF_TEXT)):
+        if given and head in HEADS and head not in readers:
+            raise UserError(f"method.{key}: the head {head!r} does not read it; {' and '.join(map(repr, readers))} do")
     embeddings = read_embeddings(class_embeddings, classes) if class_embeddings else None
     settings.choose(head, dict.fromkeys([*HEADS, BEST]), "method.head")
     settings.choose(pool, dict.fromkeys([*features, BEST]), "method.pool")
@@ -155,7 +158,7 @@ def read_embeddings(path: str, classes: Sequence[str]) -> Float[np.ndarray, "cla
     try:
         with np.load(Path(path)) as arrays:
             known = {name: arrays[name].reshape(-1).astype(np.float32) for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{where}: {path!r} cannot be read as .npz: {error}") from error
     if missing := [name for name in classes if name not in known]:
         raise UserError(f"{where}: {path!r} has no class {few([*map(repr, missing)])}{nearest(missing[0], known)}")

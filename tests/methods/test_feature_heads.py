@@ -128,7 +128,9 @@ def test_validation_images_choose_in_place_of_folds():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"head": "nkk"}, "method.head: unknown name 'nkk'; did you mean 'knn'"),
+        ({"head": "logistc"}, "method.head: unknown name 'logistc'; did you mean 'logistic'"),
+        ({"head": "knn", "l2": 0.5}, "method.l2: the head 'knn' does not read it; 'ridge' and 'logistic' do"),
+        ({"class_embeddings": "x.npz"}, "method.class_embeddings: the head 'logistic' does not read it"),
         ({"pool": "cls"}, "method.pool: unknown name 'cls'"),
         ({"head": "tip_adapter"}, "method.class_embeddings: 'tip_adapter' needs an"),
         ({"head": "knn", "task": MULTI_LABEL}, "method.head: 'knn' is for one class per image"),
