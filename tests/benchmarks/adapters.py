@@ -1,12 +1,16 @@
 """What training a head, norms, LoRA or all of a ViT-S/16 costs: parameters, memory and time of a step.
 
     python -m tests.benchmarks.adapters
+    python -m tests.benchmarks.adapters kept
 
 Random weights, 8 images of 224 pixels, one device; the memory is what XLA allocates for a step beside its arguments
 (`memory_analysis`). The programs take turns in one process; times are medians, given as ratios to `full`.
+`kept` prints what the forward pass keeps for the backward pass, with `remat` and without, as JAX traces it: on CPU, XLA
+removes the barriers of `jax.checkpoint` and finds the same computation twice, so that `remat` changes nothing there.
 """
 
 import statistics
+import sys
 import time
 
 import jax
@@ -79,5 +83,19 @@ def main() -> None:
         print(f"| {name} | {trained:,} | {memory:,.0f} | {kept:,.1f} | {ratio:.2f} | {medians[name]:.2f} |")
 
 
+def kept() -> None:
+    for remat in (False, True):
+        module = models.ViT(CLASSES, "S/16", remat=remat)
+        variables = jax.eval_shape(lambda: models.init(module, jax.random.key(0), (SIZE, SIZE, 3)))  # noqa: B023
+        apply = models.make_apply(module, (0.5,) * 3, (0.5,) * 3)
+        images = jax.ShapeDtypeStruct((IMAGES, SIZE, SIZE, 3), np.uint8)
+
+        def backward(variables, images, apply=apply):
+            return jax.vjp(lambda variables: apply(variables, images, True, None)[0][0], variables)[1]
+
+        sizes = [x.size * x.dtype.itemsize for x in jax.tree.leaves(jax.eval_shape(backward, variables, images))]
+        print(f"remat={remat}: {sum(sizes) / 1e6:,.0f} MB, the weights among them")
+
+
 if __name__ == "__main__":
-    main()
+    kept() if sys.argv[1:] == ["kept"] else main()

@@ -23,7 +23,7 @@ from efficient_jax import files
 from efficient_jax.data import decode
 from efficient_jax.data.framing import Framing
 from efficient_jax.explore import features
-from efficient_jax.methods.linear_probe import HEADS, linear_probe
+from efficient_jax.methods.linear_probe import linear_probe
 from efficient_jax.metrics import accuracy, calibration
 from efficient_jax.models import heads
 from efficient_jax.optim import optimizer
@@ -31,7 +31,7 @@ from efficient_jax.tasks import CLASSIFICATION
 
 FILE = Path(__file__).with_suffix(".jsonl")
 SEEDS, LABELS, STEPS, BATCH = range(5), (4, 20, 0), 300, 32
-ARMS = (*HEADS[:-1], "linear", "best")
+ARMS = ("ridge", "logistic", "cosine", "knn", "linear", "best")
 
 
 def read(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
