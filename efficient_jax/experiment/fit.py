@@ -54,11 +54,12 @@ def fit_head(stage: Stage, variables: Tree, labels: Labels) -> Fit:
         if (network, part) not in run.shared.features:
             file = run.workdir.parent / feature_cache.FOLDER / f"{network}.npz"
             contents = dataset.contents(source, split[part])
-            pools = feature_cache.known(contents, file, stage.log)
+            alone = jax.process_count() == 1  # of several, one might have the file, and the others compute together
+            pools = feature_cache.known(contents, file, stage.log) if alone else None
             if pools is None:
                 started = time.perf_counter()
                 pools = compute(split[part], plain, 0)[0]
-                if time.perf_counter() - started > WORTH:
+                if alone and time.perf_counter() - started > WORTH:
                     feature_cache.keep(contents, pools, file, stage.log)
             run.shared.features[network, part] = pools
         return run.shared.features[network, part]

@@ -3,7 +3,10 @@
 import os
 
 import numpy as np
+import pytest
 
+from efficient_jax.errors import UserError
+from efficient_jax.evaluation.soup import soup_of
 from efficient_jax.experiment import feature_cache, fit
 from tests.tiny_run import run, stage
 
@@ -64,5 +67,7 @@ def test_a_second_run_with_another_head_reads_them(images, teacher, tmp_path, mo
     found = run(images, tmp_path / "two", {"knn": knn, "tuned": stage("supervised", init="knn")})
     assert extracted == [12]
     assert found[0]["test"] == {"correct": 30, "n": 30}
+    with pytest.raises(UserError, match="which holds labelled images"):
+        soup_of([str(tmp_path / "two" / "knn")] * 2, "uniform", lambda _: None)
     run(images, tmp_path / "three", {"knn": knn | {"init": str(tmp_path / "two" / "tuned")}})
     assert extracted == [12, 12]

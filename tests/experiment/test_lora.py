@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from efficient_jax import models
+from efficient_jax import keys, models
 from efficient_jax.errors import UserError
 from efficient_jax.models import vit
 from efficient_jax.training import checkpoint
@@ -16,31 +16,30 @@ VIT = {"name": "vit", "variant": "tiny/4"}
 
 
 def test_a_stage_with_lora_hands_on_an_ordinary_network(images, tmp_path, monkeypatch):
-    """Only queries and values have moved, and the head; a head is then chosen on its features, and used."""
+    """Only queries and values have moved, and the head. Another head is fitted to its tokens, and trained further."""
     monkeypatch.setitem(vit.SIZES, "tiny", (12, 1, 2))
-    start = tuned(((".*", 0.0),), model=VIT, steps=1)
-    lora = tuned(common.LORA, model=VIT, init="start", lora={"rank": 2}, steps=3)
-    best = {"model": VIT, "init": "lora", "method": {"name": "linear_probe", "head": "best", "pool": "best"}}
-    tuned_again = tuned(common.LN_TUNE, model=VIT, init="best", steps=1)
-    results = run(images, tmp_path, {"start": start, "lora": lora, "best": best, "norms": tuned_again})
-    before, after, fitted = (Trained.open(str(tmp_path / name), "test") for name in ("start", "lora", "best"))
-    module, _ = after.spec.build()
-    fresh = jax.eval_shape(lambda: models.init(module, jax.random.key(0), after.spec.input_shape))
-    assert not checkpoint.compare(after.variables, fresh)
-    one, other = (dict(tree.variables["params"]) for tree in (before, after))
-    for tree in (one, other):
-        tree.pop("head")
-    packed = [tree["blocks"]["0"]["attn"]["qkv"].pop("kernel").reshape(12, 3, 12) for tree in (one, other)]
-    jax.tree.map(np.testing.assert_array_equal, one, other)
+    lora = tuned(common.LORA, model=VIT, lora={"rank": 2})
+    method = {"name": "linear_probe", "head": "cosine", "pool": "cls_mean"}
+    head = {"model": VIT, "init": "lora", "method": method}
+    norms = tuned(common.LN_TUNE, model=VIT, init="head", steps=1)
+    run(images, tmp_path, {"lora": lora, "head": head, "norms": norms})
+    lora, head, norms = (Trained.open(str(tmp_path / name), "test") for name in ("lora", "head", "norms"))
+    module, _ = lora.spec.build()
+    key = keys.named(keys.named(jax.random.key(0), "lora"), "init")
+    fresh = models.init(module, key, lora.spec.input_shape)
+    assert not checkpoint.compare(lora.variables, fresh)
+    before, after = ({**tree["params"], "head": None} for tree in (fresh, lora.variables))
+    packed = [tree["blocks"]["0"]["attn"]["qkv"].pop("kernel").reshape(12, 3, 12) for tree in (before, after)]
+    jax.tree.map(np.testing.assert_array_equal, before, after)
     np.testing.assert_array_equal(*(kernel[:, 1] for kernel in packed))
     assert all((packed[0][:, part] != packed[1][:, part]).any() for part in (0, 2))
     with checkpoint.open_manager(tmp_path / "lora") as manager:
-        assert set(manager.item_metadata(3)["state"]["params"]["lora"]["blocks"]["0"]["attn"]) == {"q", "v"}
-    tried = results[2]["heads"]
-    assert len(tried) == 12  # "cls" is what its own head takes
-    assert (tried[0]["head"], tried[0]["pool"]) == (fitted.spec.head["name"], fitted.spec.head["pool"]) or (
-        tried[0]["head"] in ("ridge", "logistic") and fitted.spec.head["name"] == "linear"
-    )
+        assert set(manager.item_metadata(2)["state"]["params"]["lora"]["blocks"]["0"]["attn"]) == {"q", "v"}
+    assert head.spec.head == norms.spec.head == {"name": "cosine", "pool": "cls_mean"}
+    assert norms.variables["params"]["head"]["kernel"].shape == (24, 3)
+    still, moved = (tree.variables["params"]["blocks"]["0"] for tree in (head, norms))
+    np.testing.assert_array_equal(still["attn"]["qkv"]["kernel"], moved["attn"]["qkv"]["kernel"])
+    assert (still["norm1"]["scale"] != moved["norm1"]["scale"]).any()
 
 
 def test_a_network_without_attention_is_said_before_training(images, tmp_path):
