@@ -12,7 +12,8 @@ import scipy
 from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
-from efficient_jax.methods.linear_head import THREADS, Data, best_of, held_out, ridge_scale
+from efficient_jax.methods.held_out import Data, best_of, held_out
+from efficient_jax.methods.linear_head import THREADS, ridge_scale
 from efficient_jax.models.heads import CLIP_SCALE, NEIGHBOURS, TEMPERATURE
 from efficient_jax.selection.pool import unit
 from efficient_jax.tasks import Head

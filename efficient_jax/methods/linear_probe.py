@@ -17,10 +17,11 @@ from efficient_jax import settings
 from efficient_jax.errors import UserError, few, nearest
 from efficient_jax.methods import feature_heads, linear_head
 from efficient_jax.methods.feature_heads import Fitted
+from efficient_jax.methods.held_out import Data
 from efficient_jax.tasks import Head, Task
 
 Pools = Mapping[str, Float[np.ndarray, "n d"]]
-Fit = Callable[[linear_head.Data, int, linear_head.Data | None, Head, int], Fitted]
+Fit = Callable[[Data, int, Data | None, Head, int], Fitted]
 OF_TEXT = ("tip_adapter", "zero_shot")  # heads that start from embeddings of the text of each class
 HEADS = (*linear_head.KINDS, "cosine", "knn", *OF_TEXT)
 BEST = "best"
@@ -135,7 +136,7 @@ def _fit(name: str, l2: float, embeddings: np.ndarray | None) -> Fit:
     if name not in linear_head.KINDS:
         return {"cosine": feature_heads.cosine, "knn": feature_heads.knn}[name]
 
-    def linear(data: linear_head.Data, seed: int, held: linear_head.Data | None, head: Head, views: int) -> Fitted:
+    def linear(data: Data, seed: int, held: Data | None, head: Head, views: int) -> Fitted:
         choice = linear_head.calibrated(*data, seed, held, head, views, kind=name, l2=l2)
         about = f"l2 = {choice.l2:.3g}"
         if name == "ridge" and math.isnan(choice.score):
