@@ -9,6 +9,15 @@ from efficient_jax.errors import UserError
 NORMS = (".*bn./.*", 0.0)
 """Rule of an optimizer that freezes normalisations: statistics of ImageNet are better than those of few images."""
 
+HEAD_ONLY = (("head/.*", 1.0), (".*", 0.0))
+"""Rules that train the head alone."""
+LN_TUNE = (("head/.*", 1.0), (r".*(norm|bn|downsample/)\d*/(scale|bias)", 1.0), (".*", 0.0))
+"""Rules that train the head and the scales and biases of all normalisations (LN-Tune, arXiv 2304.01917)."""
+BITFIT = (("head/.*", 1.0), (".*/bias", 1.0), (".*", 0.0))
+"""Rules that train the head and all biases (BitFit, arXiv 2106.10199)."""
+LORA = (("(head|lora)/.*", 1.0), (".*", 0.0))
+"""Rules that train the head and the adapters of a stage with `lora` (arXiv 2106.09685)."""
+
 
 def experiment(arg: str) -> tuple[ConfigDict, bool]:
     """Returns (the keys that every config begins with, whether its `:tiny` form is asked for).
@@ -64,10 +73,10 @@ def adamw(
 
 
 def linear_head(*, head: str) -> ConfigDict:
-    """Returns a stage that fits a linear head to features of EfficientNet-Lite0, frozen as ImageNet left it.
+    """Returns a stage that fits a head to features of EfficientNet-Lite0, frozen as ImageNet left it.
 
     Args:
-        head: "logistic" or "ridge".
+        head: "logistic", "ridge", "cosine", "knn", or "best", which chooses one by cross-validation.
     """
     model = {"name": "efficientnet", "variant": "lite0", "dropout": 0.2, "stochastic_depth": 0.0}
     method = {"name": "linear_probe", "head": head}

@@ -10,6 +10,7 @@ from efficient_jax.data import dataset
 from efficient_jax.errors import UserError
 from efficient_jax.evaluation.members import WHERE, Member, Open, answering, by_model, data_of, predictor
 from efficient_jax.experiment.dataset import Data
+from efficient_jax.models import heads
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import averaging, checkpoint
 from efficient_jax.training.trained import Trained
@@ -38,9 +39,14 @@ def soup_of(names: Sequence[str], kind: str, open_run: Open, views: str = "none"
     members = [Trained.open(name, WHERE) for name in names]
     first, spec = members[0], members[0].spec
     task = TASKS[spec.task]
+    if spec.head["name"] not in heads.TRAINED:
+        raise UserError(
+            f"--soup: the head of {first.name!r} is {spec.head['name']!r}, which holds labelled images: they have no "
+            "mean, but --vote takes any"
+        )
     for trained in members:
         record, wanted = trained.spec.to_json(), spec.to_json()
-        for key in ("model", "settings", "classes", "image_shape", "mean", "std"):
+        for key in ("model", "settings", "classes", "image_shape", "mean", "std", "head"):
             if record[key] != wanted[key]:
                 raise UserError(
                     f"--soup: {key} of {trained.name!r} is {record[key]}, of {first.name!r} {wanted[key]}; weights of "

@@ -23,6 +23,7 @@ from efficient_jax.errors import UserError, nearest
 from efficient_jax.experiment import config as experiment_config
 from efficient_jax.experiment import stage_config
 from efficient_jax.methods import METHODS
+from efficient_jax.models import adapters
 from efficient_jax.optim import optimizer, schedules
 from efficient_jax.settings import choose, meanings, parameters
 from efficient_jax.tasks import TASKS
@@ -127,7 +128,7 @@ def _blocks(config: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _stage_blocks(name: str, stage: Mapping[str, Any], task: str) -> Iterator[Block]:
-    inner = ("model", "method", "batch", "augment", "strong_augment", "optim", "pseudo_labels")
+    inner = ("model", "method", "batch", "augment", "strong_augment", "optim", "lora", "pseudo_labels")
     yield _block((name,), stage_config.stage, leaves_out=inner)
     yield _named((name, "model"), stage.get("model", EMPTY), models.MODELS, models.SUPPLIED)
     functions = {method_name: method.function for method_name, method in METHODS.items()}
@@ -136,6 +137,7 @@ def _stage_blocks(name: str, stage: Mapping[str, Any], task: str) -> Iterator[Bl
     if method and method.trains:
         yield _block((name, "batch"), stage_config.batch_sizes)
         yield from _optimizer_blocks((name, "optim"), stage.get("optim", EMPTY))
+        yield _block((name, "lora"), adapters.lora)
     if method and method.pseudo_labels:
         yield _pseudo_label_block((name, "pseudo_labels"), task)
     yield from _augment_blocks((name, "augment"), stage.get("augment", EMPTY))

@@ -15,6 +15,7 @@ from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import build_program
+from efficient_jax.models import heads
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import loss_context
 from efficient_jax.types import Tree
@@ -43,10 +44,13 @@ def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:
         teachers_of(config, run, earlier)
     try:
         variables = _shapes(stage)
+        if dict(stage.spec.head) != heads.LINEAR:  # of a start that is trained
+            head = run.trained(config.init, f"{where}.init").variables["params"]["head"]
+            variables = variables | {"params": variables["params"] | {"head": head}}
         if config.method.trains:
             _trace_step(stage, variables)
         elif config.method.fit:
-            _try_fit(stage)
+            _try_fit(stage, variables)
     except UserError as error:
         raise error if str(error).startswith(where) else UserError(f"{where}: {error}") from error
     except Exception as error:  # an error in a loss function keeps its traceback
@@ -55,7 +59,9 @@ def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:
     if config.init in earlier:
         initialise.check(run.plan.by_name[config.init].model, earlier[config.init], config, variables)
     elif config.init:
-        initialise.variables(config, variables, run.data.source.classes, stage.spec.input_shape, run.trained)
+        initialise.variables(
+            config, variables, run.data.source.classes, stage.spec.input_shape, run.trained, stage.spec.head
+        )
     return variables
 
 
@@ -102,9 +108,13 @@ def _trace_step(stage: Stage, variables: Tree) -> None:
     jax.eval_shape(on_a_device, variables["params"] | program.added, model_state, context, batch, keys)
 
 
-def _try_fit(stage: Stage) -> None:
-    """Fits a head to four images."""
-    method, labels, run = stage.config.method, np.eye(2, dtype=np.float32)[[0, 1, 0, 1]], stage.run
+def _try_fit(stage: Stage, variables: Tree) -> None:
+    """Fits a head to four images of the first two classes."""
+    method, run, spec = stage.config.method, stage.run, stage.spec
     assert method.fit
-    settings = stage.config.method_settings
-    method.fit(np.eye(4, dtype=np.float32), labels, run.plan.seed, None, run.data.task, **settings)
+    image = jax.ShapeDtypeStruct((1, *spec.image_shape), np.uint8)
+    (_, seen), _ = jax.eval_shape(lambda v, x: stage.apply(v, x, False, None), variables, image)
+    shapes = jax.eval_shape(lambda seen: heads.features(seen, getattr(stage.module, "prefix_tokens", 0)), seen)
+    features = {pool: np.eye(4, shape.shape[1], dtype=np.float32) for pool, shape in shapes.items()}
+    labels = np.eye(max(2, len(spec.classes)), dtype=np.float32)[[0, 1, 0, 1]][:, : len(spec.classes)]
+    method.fit(features, labels, run.plan.seed, None, run.data.task, spec.classes, **stage.config.method_settings)

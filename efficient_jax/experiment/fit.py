@@ -2,87 +2,136 @@
 
 import dataclasses
 import json
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from efficient_jax import augment
-from efficient_jax.data import progress_bar
+from efficient_jax.data import dataset, progress_bar
+from efficient_jax.experiment import feature_cache
+from efficient_jax.experiment.feature_cache import Pools
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_batch, predict_rows, validate
-from efficient_jax.tasks import targets
+from efficient_jax.methods.linear_probe import Probe
+from efficient_jax.models.spec import ModelSpec
+from efficient_jax.tasks import Task, targets
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.labels import Labels, on_host, take
-from efficient_jax.training.predict import Predict, extract_rows, make_extract
+from efficient_jax.training.predict import Predict, extract_rows, make_extract, make_predict
 from efficient_jax.types import Augment, Tree
 
+WORTH = 2.0  # seconds of computing features; what took less is not kept on disk
 
-def fit_head(stage: Stage, predict: Predict, variables: Tree, labels: Labels) -> Tree:
+
+class Fit(NamedTuple):
+    """A network with a fitted or corrected head."""
+
+    spec: ModelSpec
+    predict: Predict
+    variables: Tree  # on the devices
+    tried: list[dict[str, Any]]  # heads that were compared, the chosen one first, see `methods.linear_probe.Probe`
+
+
+def fit_head(stage: Stage, variables: Tree, labels: Labels) -> Fit:
     """Fits the head of a network to the features of the labelled images, and saves it.
 
     Args:
         stage: a stage with a method that fits.
-        predict: computes probabilities, see `training.predict.make_predict`.
         variables: variables of the network.
         labels: targets of all images.
-
-    Returns: the variables with the head, on the devices.
     """
     config, run, data = stage.config, stage.run, stage.run.data
-    source, split, devices = data.source, data.split, data.devices
-    examples = {"image": data.images, "label": parallel.replicate(labels, devices)}
-    placed = parallel.replicate(variables, devices)
-
-    def features(ids: np.ndarray, augmentation: Augment, view: int) -> tuple[np.ndarray, np.ndarray]:
-        extract = make_extract(stage.apply, augmentation, len(source.classes), devices)
-        key = parallel.replicate(jax.random.fold_in(stage.key("views"), view), devices)
-        batch = predict_batch(source.images.shape, len(ids), devices)
-        with progress_bar.waiting(f"{config.name}: computing features of {len(ids):,} images", run.console):
-            return extract_rows(extract, placed, examples, ids, key=key, batch=batch, devices=devices)
-
-    without_head = {name: tree for name, tree in variables["params"].items() if name != "head"}
-    network = checkpoint.fingerprint(variables | {"params": without_head})
-    preprocessing = json.dumps(dataclasses.replace(stage.spec, classes=()).to_json(), sort_keys=True)
+    source, split = data.source, data.split
+    compute = _computing(stage, variables, labels)
+    network = _network(stage, variables)
     plain = augment.build((), {}, "")
 
-    def unaugmented(part: str) -> np.ndarray:
+    def unaugmented(part: str) -> Pools:
         """Returns features without augmentation, computed once for all heads on the same network."""
-        entry = network, preprocessing, part
-        if entry not in run.shared.features:
-            run.shared.features[entry] = features(split[part], plain, 0)[0]
-        return run.shared.features[entry]
+        if (network, part) not in run.shared.features:
+            file = run.workdir.parent / feature_cache.FOLDER / f"{network}.npz"
+            contents = dataset.contents(source, split[part])
+            alone = jax.process_count() == 1  # of several, one might have the file, and the others compute together
+            pools = feature_cache.known(contents, file, stage.log) if alone else None
+            if pools is None:
+                started = time.perf_counter()
+                pools = compute(split[part], plain, 0)[0]
+                if alone and time.perf_counter() - started > WORTH:
+                    feature_cache.keep(contents, pools, file, stage.log)
+            run.shared.features[network, part] = pools
+        return run.shared.features[network, part]
 
-    labelled, ids = split["labelled"], split["validation"]
     if config.views:
-        views = [features(labelled, config.augment, i) for i in range(config.views)]
+        views = [compute(split["labelled"], config.augment, i) for i in range(config.views)]
     else:
-        views = [(unaugmented("labelled"), on_host(take(labels, labelled), len(source.classes)))]
-    all_features, all_labels = (np.concatenate(parts) for parts in zip(*views, strict=True))
+        views = [(unaugmented("labelled"), on_host(take(labels, split["labelled"]), len(source.classes)))]
+    pools, all_labels = jax.tree.map(lambda *parts: np.concatenate(parts), *views)
+    ids = split["validation"]
     held = (unaugmented("validation"), targets(source, ids)) if len(ids) else None
     assert config.method.fit
     with progress_bar.waiting(f"{config.name}: fitting the head", run.console):
-        choice = config.method.fit(
-            all_features, all_labels, run.plan.seed, held, data.task, len(views), **config.method_settings
+        probe = config.method.fit(
+            pools, all_labels, run.plan.seed, held, data.task, source.classes, len(views), **config.method_settings
         )
-    assert data.task.head
-    figure = f", {100 * choice.score:.1f}% {data.task.head.score_name} on held-out images"
-    score = "" if np.isnan(choice.score) else figure
-    if np.isnan(choice.score) and config.method_settings.get("head") == "ridge":
-        score = "; its probabilities are not calibrated: too few classes have two labelled images"
-    stage.log(f"{' x '.join(f'{n:,}' for n in all_features.shape)} features, l2 = {choice.l2:.3g}{score}")
-    layer = {"kernel": choice.kernel.astype(np.float32), "bias": choice.bias.astype(np.float32)}
-    return _with_head(layer, stage, predict, variables)
+    for line in _lines(probe, pools, data.task):
+        stage.log(line)
+    params = {name: np.asarray(values, np.float32) for name, values in probe.head.params.items()}
+    head = {"name": probe.head.name, "pool": probe.pool}
+    return _with_head(params, dataclasses.replace(stage.spec, head=head), stage, variables, probe.tried)
 
 
-def correct_head(stage: Stage, predict: Predict, variables: Tree) -> Tree:
+def _computing(
+    stage: Stage, variables: Tree, labels: Labels
+) -> Callable[[np.ndarray, Augment, int], tuple[Pools, np.ndarray]]:
+    """Returns a function (indices of images, augmentation, number of the view) -> (features, labels)."""
+    run, data = stage.run, stage.run.data
+    devices, placed = data.devices, parallel.replicate(variables, data.devices)
+    examples = {"image": data.images, "label": parallel.replicate(labels, devices)}
+    prefix_tokens = getattr(stage.module, "prefix_tokens", 0)
+
+    def compute(ids: np.ndarray, augmentation: Augment, view: int) -> tuple[Pools, np.ndarray]:
+        extract = make_extract(stage.apply, prefix_tokens, augmentation, len(data.source.classes), devices)
+        key = parallel.replicate(jax.random.fold_in(stage.key("views"), view), devices)
+        batch = predict_batch(data.source.images.shape, len(ids), devices)
+        with progress_bar.waiting(f"{stage.config.name}: computing features of {len(ids):,} images", run.console):
+            return extract_rows(extract, placed, examples, ids, key=key, batch=batch, devices=devices)
+
+    return compute
+
+
+def _network(stage: Stage, variables: Tree) -> str:
+    """Returns a hash of all that the features of an image depend on: weights but the head, and its preparation."""
+    without_head = {name: tree for name, tree in variables["params"].items() if name != "head"}
+    record = dataclasses.replace(stage.spec, classes=()).to_json()
+    preparation = np.frombuffer(json.dumps(record, sort_keys=True).encode(), np.uint8)
+    return checkpoint.fingerprint(variables | {"params": without_head, "preparation": preparation})
+
+
+def _lines(probe: Probe, pools: Pools, task: Task) -> list[str]:
+    """Returns lines on the head, and a table of those that were tried where there are several."""
+    assert task.head
+    shape, head = " x ".join(f"{n:,}" for n in pools[probe.pool].shape), probe.head
+    score = "" if np.isnan(head.score) else f", {100 * head.score:.1f}% {task.head.score_name} on held-out images"
+    lines = [f"{shape} features, {head.about}{score}"]
+    if len(probe.tried) > 1:
+        lines.append(f"{'head':<12} {'features':<9} {task.head.score_name + ', %':>8} {'error':>7}  settings")
+        lines += [
+            f"{row['head']:<12} {row['pool']:<9} {100 * row['score']:8.1f} {row['error']:7.4f}  {row['about']}"
+            for row in probe.tried
+        ]
+    return lines
+
+
+def correct_head(stage: Stage, predict: Predict, variables: Tree) -> Fit:
     """Corrects the bias of a network's head by class frequencies, and saves it.
 
     Args:
         stage: a stage with a method that corrects.
         predict: computes probabilities, see `training.predict.make_predict`.
         variables: variables of the network.
-
-    Returns: the variables with the new bias, on the devices.
     """
     data, placed = stage.run.data, parallel.replicate(variables, stage.run.data.devices)
     method, inputs = stage.config.method, {"frequencies": targets(data.source, data.split["labelled"]).mean(0)}
@@ -95,14 +144,16 @@ def correct_head(stage: Stage, predict: Predict, variables: Tree) -> Tree:
     stage.log(f"bias {moved}")
     head = variables["params"]["head"]
     head = head | {"bias": (head["bias"] + shift).astype(np.float32)}
-    return _with_head(head, stage, predict, variables)
+    return _with_head(head, stage.spec, stage, variables, [])
 
 
-def _with_head(head: Tree, stage: Stage, predict: Predict, variables: Tree) -> Tree:
-    """Returns variables with another head, and saves them like those of a trained stage."""
-    variables = variables | {"params": variables["params"] | {"head": head}}
-    placed = parallel.replicate(variables, stage.run.data.devices)
+def _with_head(head: Tree, spec: ModelSpec, stage: Stage, variables: Tree, tried: list[dict[str, Any]]) -> Fit:
+    """Returns a network with another head, and saves it like that of a trained stage."""
+    data = stage.run.data
+    placed = parallel.replicate(variables | {"params": variables["params"] | {"head": head}}, data.devices)
+    predict = make_predict(spec.build()[1], data.devices, data.task)
     with checkpoint.saving(stage.run.workdir / stage.config.name, f"stage {stage.config.name!r}") as manager:
-        _, thresholds = validate(predict, placed, stage.run.data)
-        checkpoint.save(manager, 0, {"ema": placed}, dataclasses.replace(stage.spec, thresholds=thresholds), None)
-    return placed
+        _, thresholds = validate(predict, placed, data)
+        spec = dataclasses.replace(spec, thresholds=thresholds)
+        checkpoint.save(manager, 0, {"ema": placed}, spec, None)
+    return Fit(spec, predict, placed, tried)

@@ -11,7 +11,7 @@ import numpy as np
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import is_weights
 from efficient_jax.experiment.stage_config import StageConfig
-from efficient_jax.models import pretrained
+from efficient_jax.models import heads, pretrained
 from efficient_jax.training import checkpoint
 from efficient_jax.training.trained import Trained
 from efficient_jax.types import Tree
@@ -19,7 +19,7 @@ from efficient_jax.types import Tree
 Open = Callable[[str, str], Trained]
 """Like `Trained.open`: a name and the key that an error names."""
 
-IN_TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "dtype")
+IN_TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "dtype", "remat")
 """Settings of models that do not change the function of the same weights in evaluation."""
 
 
@@ -64,16 +64,32 @@ def normalisation(
     return spec.mean, spec.std
 
 
+def head(stage: StageConfig, classes: tuple[str, ...], open_trained: Open = Trained.open) -> Mapping[str, str]:
+    """Returns the head of a stage before its first step: that of its start where it can go on with it.
+
+    Args:
+        stage: the stage; its start is trained.
+        classes: names of the classes of the data.
+        open_trained: reads a stage of the run or of another.
+    """
+    if stage.method.fit or not stage.init or is_weights(stage.init):
+        return heads.LINEAR
+    spec = open_trained(stage.init, f"config.{stage.name}.init").spec
+    kept = spec.classes == classes and (stage.method.correct or spec.head["name"] in heads.TRAINED)
+    return spec.head if kept else heads.LINEAR
+
+
 def variables(
     stage: StageConfig,
     fresh: Tree,
     classes: tuple[str, ...],
     image_shape: tuple[int, int, int],
     open_trained: Open = Trained.open,
+    head: Mapping[str, str] = heads.LINEAR,
 ) -> tuple[Tree, list[str]]:
     """Returns new variables with every parameter that `stage.init` has in place of theirs.
 
-    The head stays new if the classes differ.
+    The head stays new if the classes differ, or if the stage has another kind of head.
 
     Args:
         stage: a stage with `init`.
@@ -81,6 +97,7 @@ def variables(
         classes: names of the classes of the data.
         image_shape: (height, width, channels) in pixels of the images of the model.
         open_trained: reads a stage of the run or of another.
+        head: of the stage, see the function `head`.
 
     Returns: (variables, lines for the log).
 
@@ -100,7 +117,12 @@ def variables(
     if spec.classes != classes:
         others = counted(len(spec.classes), "other class", "other classes")
         lines += [f"the head is new: {stage.init} has {others}"]
-        params["head"] = fresh["params"]["head"]
+    elif dict(spec.head) != dict(head):
+        ends = f"{spec.head['name']!r} on {spec.head['pool']!r}"
+        lines += [] if stage.method.fit else [f"the head is new: that of {stage.init} is {ends}, which is not trained"]
+    else:
+        fresh = fresh | {"params": fresh["params"] | {"head": params["head"]}}  # of the shapes of that kind of head
+    params["head"] = fresh["params"]["head"]
     started = trained.variables | {"params": params}
     check((spec.name, spec.settings), started, stage, fresh)
     return started, lines

@@ -1,7 +1,7 @@
 """A run: what all stages of a checked config share, such as their data and what is computed once for them."""
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from efficient_jax import keys
 from efficient_jax.data import cache, dataset, generated, identity, statistics
 from efficient_jax.data.stream import Streamed
 from efficient_jax.errors import UserError, counted
-from efficient_jax.experiment import initialise
+from efficient_jax.experiment import feature_cache, initialise
 from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.experiment.leaks import without_held_out
@@ -31,8 +31,8 @@ class Shared:
 
     trained: dict[str, Trained] = field(default_factory=dict)
     """Stages of other runs, which do not change, by the name with which a config gives them."""
-    features: dict[tuple[str, str, str], np.ndarray] = field(default_factory=dict)
-    """Features of unaugmented images, by the fingerprint of the network, its preprocessing, and the part."""
+    features: dict[tuple[str, str], feature_cache.Pools] = field(default_factory=dict)
+    """Features of unaugmented images, by the hash of the network and the part."""
 
 
 class Run(NamedTuple):
@@ -133,7 +133,9 @@ class Run(NamedTuple):
                 f"{stage.init or 'the stage'} has {len(mean)}; make them {len(mean)}, where the source reads pictures "
                 f"with config.data.source.channels={len(mean)}"
             )
-        return ModelSpec(*stage.model, source.classes, shape, mean, std, self.plan.framing, source.task)
+        spec = ModelSpec(*stage.model, source.classes, shape, mean, std, self.plan.framing, source.task)
+        waits = stage.init in self.plan.by_name and not (self.workdir / stage.init / "result.json").is_file()
+        return spec if waits else replace(spec, head=initialise.head(stage, source.classes, self.trained))
 
     def key(self, stage: StageConfig) -> jax.Array:
         """Returns the random key of a stage.

@@ -11,7 +11,7 @@ import numpy as np
 from efficient_jax import files, models
 from efficient_jax.data import progress_bar
 from efficient_jax.experiment import compare, initialise, results
-from efficient_jax.experiment.fit import correct_head, fit_head
+from efficient_jax.experiment.fit import Fit, correct_head, fit_head
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_rows, validate
 from efficient_jax.experiment.run import Run
@@ -21,7 +21,7 @@ from efficient_jax.experiment.train import SECONDS, build_train_steps, images_pe
 from efficient_jax.inference import predictions
 from efficient_jax.methods.views import saliency_of
 from efficient_jax.training import checkpoint, stopping
-from efficient_jax.training.predict import Predict, make_predict
+from efficient_jax.training.predict import make_predict
 from efficient_jax.types import Augment, Saliency, Tree
 
 
@@ -50,10 +50,9 @@ def run_stage(config: StageConfig, run: Run, stop: stopping.Stop | None = None) 
     stage = Stage.open(config, run._replace(data=run.data.resized(config.size)))
     variables = _initialised(stage)
     _keep_samples(stage, supervision, variables)
-    predict = make_predict(stage.apply, run.data.devices, run.data.task)
-    ema = _learned(stage, supervision, predict, variables, started, stop)
+    trained = _learned(stage, supervision, variables, started, stop)
     stop.check(f"after the last step of stage {config.name!r}")
-    result = _evaluated(stage, supervision, predict, variables, ema)
+    result = _evaluated(stage, supervision, trained)
     result["seconds"] = round(time.perf_counter() - started, 1)
     files.write_json(folder / "result.json", result)
     return result
@@ -67,7 +66,8 @@ def _initialised(stage: Stage) -> Tree:
         stage.log(f"gray images, repeated in the {shape[-1]} channels of the network")
     variables = models.init(stage.module, stage.key("init"), shape)
     if config.init:
-        variables, lines = initialise.variables(config, variables, run.data.source.classes, shape, run.trained)
+        classes = run.data.source.classes
+        variables, lines = initialise.variables(config, variables, classes, shape, run.trained, spec.head)
         for line in lines:
             stage.log(line)
         mean, std = (" ".join(f"{value:.3f}" for value in values) for values in (spec.mean, spec.std))
@@ -84,31 +84,33 @@ def _keep_samples(stage: Stage, supervision: Supervision, variables: Tree) -> No
     results.samples(run.workdir / config.name, views, arrays, labels, classes, supervision.rows, key)
 
 
-def _learned(
-    stage: Stage, supervision: Supervision, predict: Predict, variables: Tree, started: float, stop: stopping.Stop
-) -> Tree:
-    """Returns the variables after training, or with a fitted or corrected head."""
+def _learned(stage: Stage, supervision: Supervision, variables: Tree, started: float, stop: stopping.Stop) -> Fit:
+    """Returns the network after training, or with a fitted or corrected head."""
     data, method = stage.run.data, stage.config.method
     if data.task.thresholds and not len(data.split["validation"]):
         stage.log("no validation images, so the threshold of every label is 0.5")
     if method.fit:
-        return fit_head(stage, predict, variables, supervision.labels)
+        return fit_head(stage, variables, supervision.labels)
+    predict = make_predict(stage.apply, data.devices, data.task)
     if method.correct:
         return correct_head(stage, predict, variables)
-    return train(stage, predict, build_train_steps(stage, supervision, variables), started, stop)
+    ema = train(stage, predict, build_train_steps(stage, supervision, variables), started, stop)
+    return Fit(stage.spec, predict, ema, [])
 
 
-def _evaluated(stage: Stage, supervision: Supervision, predict: Predict, variables: Tree, ema: Tree) -> dict[str, Any]:
+def _evaluated(stage: Stage, supervision: Supervision, trained: Fit) -> dict[str, Any]:
     """Returns the result of the stage, without its seconds, and writes its predictions to its folder."""
     config, data = stage.config, stage.run.data
     folder, split = stage.run.workdir / config.name, data.split
-    validation, thresholds = validate(predict, ema, data, folder / predictions.FILES["validation"])
+    validation, thresholds = validate(
+        trained.predict, trained.variables, data, folder / predictions.FILES["validation"]
+    )
     with progress_bar.waiting(f"{config.name}: predicting the test images", stage.run.console):
-        tested = predict_rows(predict, ema, data.images, split["test"], data.devices)
+        tested = predict_rows(trained.predict, trained.variables, data.images, split["test"], data.devices)
     learned = supervision.rows.get("labelled", () if config.batch else split["labelled"])
     return {
         "stage": config.name,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.variables["params"])),
         "labels": len(np.intersect1d(learned, split["labelled"])),  # without generated images
         "steps": stage.steps,
         "step": checkpoint.chosen(folder),  # of the evaluated checkpoint: the best on validation, or the last
@@ -116,6 +118,7 @@ def _evaluated(stage: Stage, supervision: Supervision, predict: Predict, variabl
         "pseudo_labels": supervision.pseudo_labels,
         "validation": validation,
         **results.evaluate_stage(folder, data.source, split["test"], tested, thresholds),
+        **({"heads": trained.tried} if trained.tried else {}),
         "compared": compare.with_earlier(config, stage.run, tested, thresholds),
     }
 

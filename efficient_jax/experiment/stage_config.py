@@ -19,6 +19,7 @@ from efficient_jax.experiment.checks import (
     length_of,
     mixing,
 )
+from efficient_jax.models import adapters
 from efficient_jax.optim import optimizer
 from efficient_jax.settings import bind, bind_named, choose
 from efficient_jax.tasks import TASKS, Task
@@ -45,6 +46,7 @@ class StageConfig(NamedTuple):
     method_settings: dict[str, Any]
     pseudo_labels: dict[str, Any]  # as configured; `resolved` returns the arguments of the task's function
     teachers: tuple[str, ...]
+    vote: str  # of several teachers: "soft" or "hard"
     class_map: dict[str, str]  # class of the teachers -> class of the student; {} where they are the same
     init: str
     size: int  # height and width of its images, in pixels; 0: those of the source
@@ -55,6 +57,7 @@ class StageConfig(NamedTuple):
     augment: Augment
     strong_augment: Augment
     optim: dict[str, Any]  # as configured, see `resolved`
+    lora: dict[str, Any]  # keyword arguments of `adapters.lora`; {}: no adapters
     length: tuple[str, float]  # "steps", "epochs" or "examples", and how many
     norm_axis: str
     mean: tuple[float, ...]  # (): that of the start, or else of the data
@@ -82,12 +85,14 @@ def stage(
     augment: dict[str, Any] = NOTHING,
     strong_augment: dict[str, Any] = NOTHING,
     optim: dict[str, Any] = NOTHING,
+    lora: dict[str, Any] = NOTHING,
     steps: int = 0,
     epochs: float = 0.0,
     examples: int = 0,
     pseudo_labels: dict[str, Any] = NOTHING,
     teacher: str = "",
     teachers: tuple[str, ...] = (),
+    vote: str = "soft",
     class_map: dict[str, str] = NOTHING,
     init: str = "",
     size: int = 0,
@@ -114,12 +119,16 @@ def stage(
         augment: `ops`, the names of operations in order, and a block of settings for each that has any.
         strong_augment: the same for the second view of unlabelled images, for methods that have one.
         optim: the optimizer, its rules and its schedule.
+        lora: low-rank adapters of the attention of a "vit" (arXiv 2106.09685): `rank`, `alpha` and `targets`. The rules
+            of the optimizer freeze the rest: (("(head|lora)/.*", 1.0), (".*", 0.0)).
         steps: number of steps; one of `steps`, `epochs` and `examples` says how long to train.
         epochs: passes over the labelled images, or over the unlabelled ones with `batch.labelled` = 0.
         examples: images of these that are trained on.
         pseudo_labels: how labels of a teacher are filtered, for methods that make them.
         teacher: an earlier stage, or the folder of a stage of another run.
-        teachers: several of these; their mean probability is learned.
+        teachers: several of these; what they say together is learned.
+        vote: how several teachers make pseudo-labels: "soft", their mean probability, or "hard", the share of them that
+            answer each class (V-PET, arXiv 2503.09707).
         class_map: class of the teachers -> class of the data, where they have other classes.
         init: what training starts from: an earlier stage, a folder, a file of weights, or a name of packaged weights.
         size: height and width in pixels to which images are resized; 0: as they are.
@@ -149,6 +158,9 @@ def stage(
         raise UserError(f"{where}: teacher and teachers are both given; give one")
     teachers = (teacher,) if teacher else teachers
     check_teachers(where, chosen, teachers)
+    choose(vote, dict.fromkeys(("soft", "hard")), f"{where}.vote")
+    if vote == "hard" and not entry.pseudo_labels:
+        raise UserError(f"{where}.vote: the method {chosen!r} makes no pseudo-labels, whose teachers could vote")
     check_names({"teachers": teachers, "omit": omit, "class_map": tuple(class_map.values())}, where)
     if class_map and (entry.any_classes or not teachers):
         raise UserError(f"{where}.class_map: the method {chosen!r} does not read it")
@@ -170,7 +182,7 @@ def stage(
     else:
         if views < 0 or (augment.get("ops", ()) and not views):
             raise UserError(f"{where}.views: {views}; `augment` wants 1 or more augmented copies of each image")
-        unread = {"batch": batch, "optim": optim, "omit": omit, "pseudo_labels": pseudo_labels, **lengths}
+        unread = {"batch": batch, "optim": optim, "lora": lora, "omit": omit, "pseudo_labels": pseudo_labels, **lengths}
         check_unread(where, chosen, unread | ({"views": views} if entry.correct else {}))
         if not init:
             raise UserError(
@@ -220,6 +232,7 @@ def stage(
         method_settings=settings,
         pseudo_labels=dict(pseudo_labels),
         teachers=teachers,
+        vote=vote,
         class_map=dict(class_map),
         init=init,
         size=size,
@@ -230,6 +243,7 @@ def stage(
         augment=augmentation,
         strong_augment=strong_augmentation,
         optim=dict(optim),
+        lora=bind(adapters.lora, lora, f"{where}.lora") if lora else {},
         length=length,
         norm_axis=norm_axis,
         mean=mean,
@@ -287,6 +301,8 @@ def _check_pseudo_labels(block: Mapping[str, Any], where: str) -> None:
 def _pseudo_labels(stage: StageConfig, task: Task) -> dict[str, Any]:
     if task.pseudo_labels is None:
         raise UserError(f"config.{stage.name}.method: there are no pseudo-labels where an image has {task.labels}")
+    if stage.vote == "hard" and not task.exclusive:
+        raise UserError(f"config.{stage.name}.vote: hard counts one answer per teacher; an image has {task.labels}")
     return bind(task.pseudo_labels, stage.pseudo_labels, f"config.{stage.name}.pseudo_labels")
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from efficient_jax.data import progress_bar, sampling
@@ -13,6 +14,7 @@ from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.streams import streams, without_omitted
 from efficient_jax.experiment.teachers import teachers_of
+from efficient_jax.inference import tta
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.labels import Labels, hard, soft, table
@@ -74,7 +76,7 @@ def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.nd
     applies, variables = teachers_of(stage, run)
     hashes = ", ".join(checkpoint.fingerprint(tree) for tree in variables)
     origin: dict[str, Any] = {"teacher": names, "teacher_hash": hashes, "class_map": stage.class_map}
-    origin |= {"method": stage.method_name, "settings": settings, "seed": seed}
+    origin |= {"vote": stage.vote, "method": stage.method_name, "settings": settings, "seed": seed}
     probabilities = pseudo_label_store.read(folder, origin, ids)
     if probabilities is None:
         with progress_bar.waiting(f"{stage.name}: predicting {len(ids):,} images", run.console):
@@ -88,7 +90,7 @@ def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.nd
                 )
                 for apply, tree in zip(applies, variables, strict=True)
             ]
-        probabilities = np.mean(predicted, axis=0)
+        probabilities = np.asarray(tta.shares(jnp.stack(predicted))) if stage.vote == "hard" else np.mean(predicted, 0)
     else:
         run.log(stage.name, f"predictions of {names} are those of {pseudo_label_store.TABLE}")
     make_labels = data.task.pseudo_labels

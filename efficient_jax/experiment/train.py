@@ -20,6 +20,7 @@ from efficient_jax.experiment.predict import scores, validate
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.targets import Supervision
 from efficient_jax.methods import build_loss
+from efficient_jax.models import adapters
 from efficient_jax.optim import optimizer
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.labels import counts
@@ -63,7 +64,8 @@ class Program(NamedTuple):
     tx: optax.GradientTransformation
     table: list[optimizer.Row]  # parameters of each rule of the optimizer
     frozen: Tree  # which parameters do not train
-    added: Tree  # parameters that the method trains beside the model
+    added: Tree  # parameters that the method or an adapter trains beside those of the model
+    merge: adapters.Merge  # makes the parameters of the model of all
 
 
 def build_program(stage: Stage, variables: Tree) -> Program:
@@ -77,6 +79,10 @@ def build_program(stage: Stage, variables: Tree) -> Program:
     """
     config = stage.config
     added = _added_parameters(stage, variables)
+    merge: adapters.Merge = adapters.none
+    if config.lora:
+        pairs, merge = adapters.lora(stage.key("lora"), variables["params"], **config.lora)
+        added |= pairs
     params = variables["params"] | added
     frozen = optimizer.frozen(params, stage.optim["rules"])
     module, apply = stage.spec.build(config.norm_axis or None, frozen)
@@ -84,8 +90,15 @@ def build_program(stage: Stage, variables: Tree) -> Program:
     layers = (*lower, "|".join([last, *(f"{name}/.*" for name in added)]))  # added ones get the head's learning rate
     tx, table = optimizer.optimizer(params, steps=stage.steps, layers=layers, **stage.optim)
     views = config.augment, config.strong_augment
-    loss_fn = build_loss(config.method, apply, *views, stage.teachers, stage.run.data.task, config.method_settings)
-    return Program(loss_fn, tx, table, frozen, added)
+    loss_fn = build_loss(
+        config.method,
+        adapters.merging(apply, merge),
+        *views,
+        stage.teachers,
+        stage.run.data.task,
+        config.method_settings,
+    )
+    return Program(loss_fn, tx, table, frozen, added, merge)
 
 
 def _added_parameters(stage: Stage, variables: Tree) -> Tree:
@@ -134,6 +147,7 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
         average_state=not config.norm_axis,
         accumulate=config.accumulate,
         sam=config.sam,
+        merge=program.merge,
     )
     key = parallel.replicate(stage.key("train"), devices)
     orders = {stream: zlib.crc32(f"{stage.run.plan.seed}/{config.name}/{stream}".encode()) for stream in config.batch}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efficient_jax.methods.linear_head import Choice
+from efficient_jax.methods.linear_probe import Probe
 from efficient_jax.tasks import Task
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Tree
@@ -22,7 +22,7 @@ class Method(NamedTuple):
     """
 
     loss: Callable[..., LossFn] | None = None
-    fit: Callable[..., Choice] | None = None  # fits a linear head to the features of a frozen network
+    fit: Callable[..., Probe] | None = None  # fits a head to the features of a frozen network
     correct: Callable[..., np.ndarray] | None = None
     """(`frequencies` of the classes of labelled images; `probabilities` of unlabelled ones, if it has this parameter)
     -> bias of the logits"""

@@ -10,19 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from efficient_jax import settings
 from efficient_jax.errors import UserError
+from efficient_jax.methods.held_out import Data, best_of, held_out
 from efficient_jax.tasks import Head
 from efficient_jax.tasks.classification import HEAD as CLASSIFICATION_HEAD
 
 Weights = tuple[Float[np.ndarray, "d classes"], Float[np.ndarray, " classes"]]
 Path = tuple[Float[np.ndarray, "penalties d classes"], Float[np.ndarray, "penalties classes"]]
-Data = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n classes"]]
 
-FOLDS = 5
 SCALES = (0.01, 1000.0)  # range of the scale of ridge's logits
 ITERATIONS = 1000
 EXACT, ROUGH = (1e-5, np.float64), (1e-3, np.float32)  # (tolerance, dtype); ROUGH is enough to choose a penalty
@@ -36,6 +35,7 @@ class Choice(NamedTuple):
     bias: Float[np.ndarray, " classes"]
     l2: float  # the penalty
     score: float  # on the held-out examples; nan where none could be held out
+    error: float = np.nan  # mean squared error of the predictions for them
     scale: float = 1.0  # factor that makes logits of predictions; ridge's is fitted to the held-out examples
 
 
@@ -221,25 +221,48 @@ def choose(
         logits = held @ kernels + biases[:, None]
         return logits if kind == "ridge" else head.probabilities(logits)
 
-    if validation:
-        truth, predictions = validation[1], predict((features, targets), validation[0])
-    else:
-        fold = np.tile(_folds(targets[: len(targets) // views], seed, head), views)
-        out_of_fold = np.zeros((len(l2s), *targets.shape))
-        for k in range(fold.max() + 1):
-            train = fold != k
-            out_of_fold[:, ~train] = predict((features[train], targets[train]), features[~train])
-        truth, predictions = targets[fold >= 0], out_of_fold[:, fold >= 0]
-    fixed_l2, score, l2, scale = l2, np.nan, l2s[len(l2s) // 2], 1.0
+    truth, predictions = held_out(predict, (features, targets), seed, validation, head, views)
+    fixed_l2, score, error, l2, scale = l2, np.nan, np.nan, l2s[len(l2s) // 2], 1.0
     if len(truth) and (truth.any() or not fixed_l2):
-        scores = [head.score(predicted, truth) for predicted in predictions]
-        errors = [np.square(predicted - truth).mean() for predicted in predictions]
-        best = max(range(len(l2s)), key=lambda i: (scores[i], -errors[i]))
-        score, l2 = scores[best], l2s[best]
+        best, score, error = best_of(predictions, truth, head)
+        l2 = l2s[best]
         if kind == "ridge":
             scale = ridge_scale(predictions[best], truth, head)
     (kernel,), (bias,) = fit(features, targets, (l2,), **extra)
-    return Choice(kernel, bias, l2, score, scale)
+    return Choice(kernel, bias, l2, score, error, scale)
+
+
+def calibrated(
+    features: Float[np.ndarray, "n d"],
+    targets: Float[np.ndarray, "n classes"],
+    seed: int,
+    validation: Data | None,
+    task_head: Head,
+    views: int = 1,
+    *,
+    kind: str,
+    l2: float = 0.0,
+) -> Choice:
+    """Returns `choose` with a kernel and a bias that compute logits.
+
+    "ridge" predicts 0 to 1: its logits are these predictions, less the threshold of the task, times the factor that
+    fits the held-out examples (`ridge_scale`). Where no example could be held out they are not calibrated.
+
+    Args:
+        features: of the labelled images; of `views` augmented copies of the dataset, one behind the other.
+        targets: of the same images.
+        seed: seed of the folds of cross-validation.
+        validation: (features, targets) on which the penalty is chosen; None chooses it by cross-validation.
+        task_head: functions of the task.
+        views: number of copies, 1 or more.
+        kind: "ridge" or "logistic".
+        l2: penalty of the squared weights, 0.0 or more; 0.0 chooses the best of many.
+
+    Raises: UserError as `choose`.
+    """
+    choice = choose(features, targets, kind=kind, seed=seed, validation=validation, head=task_head, views=views, l2=l2)
+    bias = choice.bias - task_head.threshold if kind == "ridge" else choice.bias
+    return choice._replace(kernel=choice.scale * choice.kernel, bias=choice.scale * bias)
 
 
 def ridge_scale(
@@ -263,20 +286,6 @@ def ridge_scale(
         return head.mean_loss(np.exp(log_scale) * (predicted - head.threshold), soft)
 
     return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=np.log(SCALES), method="bounded").x))
-
-
-def _folds(targets: Float[np.ndarray, "n classes"], seed: int, head: Head) -> Int[np.ndarray, " n"]:
-    """Returns the fold of each example, -1 for those that are always trained on.
-
-    The examples of a class are distributed over the folds in turn, so that no class is held out as a whole. Always
-    trained on is the only example of a class; and all, where most are the only ones of their class: the others would
-    favour penalties with which only their class is predicted. (scikit-learn wants an example of every class per fold.)
-    """
-    labels, alone = head.strata(targets)
-    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels, alone))
-    folds = np.empty(len(labels), int)
-    folds[order] = np.arange(len(labels)) % min(FOLDS, len(labels))
-    return np.where(alone | (len(labels) == 1) | (alone.mean() > 0.5), -1, folds)
 
 
 def _check(features: np.ndarray, targets: np.ndarray, l2s: tuple[float, ...]) -> None:

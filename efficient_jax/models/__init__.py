@@ -1,5 +1,6 @@
 """Models by name, their initialisation, and the function through which the rest of the package calls them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
 
+from efficient_jax.models import heads
 from efficient_jax.models.cnn import CNN
 from efficient_jax.models.densenet import DenseNet
 from efficient_jax.models.efficientnet import EfficientNet
@@ -48,7 +50,13 @@ def init(module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int, int]
     return jax.jit(lambda key: module.init(key, images, train=False, keys=None))(key)
 
 
-def make_apply(module: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], frozen: Tree = None) -> Apply:
+def make_apply(
+    module: nn.Module,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    frozen: Tree = None,
+    head: Mapping[str, Any] = heads.LINEAR,
+) -> Apply:
     """Returns a function of the package's signature (`types.Apply`) that normalises images and applies the module.
 
     With `train=True` it returns the new batch statistics, with `train=False` those in its arguments.
@@ -59,14 +67,19 @@ def make_apply(module: nn.Module, mean: tuple[float, ...], std: tuple[float, ...
         std: standard deviation of each channel, above 0.
         frozen: a tree like the parameters of bools, true where a parameter does not train; None: all train. A layer
             with only frozen parameters runs as in evaluation: it keeps its batch statistics and drops nothing.
+        head: `name` in `heads.HEADS` and `pool`, the features that it takes; another than the model's own replaces it.
 
     Returns: `apply(variables, images, train, keys) -> ((logits, intermediates), state)`.
     """
 
-    def evaluate_frozen(
+    own_head = dict(head) == heads.LINEAR
+
+    def intercept(
         call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: nn.module.InterceptorContext
     ) -> Any:
         layer = context.module
+        if layer.path == ("head",) and not own_head:
+            return jnp.zeros((len(args[0]), layer.features))  # in its place; its parameters are those of `head`
         if isinstance(layer, Norm) and _frozen(frozen, layer.path):
             return call(args[0], False)
         if isinstance(layer, Dropout | StochasticDepth) and _frozen(frozen, layer.path[:-1]):
@@ -83,12 +96,16 @@ def make_apply(module: nn.Module, mean: tuple[float, ...], std: tuple[float, ...
             images = images.astype(jnp.float32) / 255.0
         x = (images - jnp.array(mean, jnp.float32)) / jnp.array(std, jnp.float32)
         state: Tree = {name: tree for name, tree in variables.items() if name != "params"}
-        if train:
-            with nn.intercept_methods(evaluate_frozen):
-                outputs, state = module.apply(variables, x, train=True, keys=keys, mutable=list(state))
-        else:
-            outputs = module.apply(variables, x, train=False, keys=None)
-        return outputs, state
+        with nn.intercept_methods(intercept):
+            if train:
+                (logits, seen), state = module.apply(variables, x, train=True, keys=keys, mutable=list(state))
+            else:
+                logits, seen = module.apply(variables, x, train=False, keys=None)
+        if not own_head:
+            taken = heads.features(seen, getattr(module, "prefix_tokens", 0))[head["pool"]]
+            logits = heads.HEADS[head["name"]](variables["params"]["head"], taken)
+            seen = seen | {"features": taken, "logits": logits}
+        return (logits, seen), state
 
     return apply
 

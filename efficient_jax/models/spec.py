@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError
-from efficient_jax.models import MODELS, make_apply
+from efficient_jax.models import MODELS, heads, make_apply
 from efficient_jax.types import Apply, Tree
 
 
@@ -27,6 +27,7 @@ class ModelSpec:
             images; empty if the source had arrays.
         task: "classification" (one class for each image) or "multi_label" (each class is present or absent).
         thresholds: of "multi_label", for each class the probability from which on it is present; else empty.
+        head: `name` in `heads.HEADS`, and `pool`, the features that it takes, see `heads.features`.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ModelSpec:
     framing: Mapping[str, Any] = field(default_factory=dict)
     task: str = "classification"
     thresholds: tuple[float, ...] = ()
+    head: Mapping[str, str] = field(default_factory=heads.LINEAR.copy)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -65,7 +67,7 @@ class ModelSpec:
         Returns: (flax module, its function of `types.Apply`).
         """
         module = MODELS[self.name](classes=len(self.classes), norm_axis=norm_axis, **self.settings)
-        return module, make_apply(module, self.mean, self.std, frozen)
+        return module, make_apply(module, self.mean, self.std, frozen, self.head)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the record that is saved with the weights; `from_json` reads it."""
@@ -79,6 +81,7 @@ class ModelSpec:
             "framing": dict(self.framing),
             "task": self.task,
             "thresholds": list(self.thresholds),
+            "head": dict(self.head),
         }
 
     @classmethod
@@ -101,4 +104,5 @@ class ModelSpec:
             record["framing"],
             record["task"],
             tuple(record["thresholds"]),
+            record["head"],
         )

@@ -33,8 +33,8 @@ class ViT(nn.Module):
     The sides of the image are multiples of the patch size. The position embedding has the grid of the image at
     initialisation; `resample_pos_embed` converts it to another grid.
 
-    Intermediates: attention1, attention2 ... [b heads n n] and block1, block2 ... [b n d] of each block, features
-    [b d], logits [b classes].
+    Intermediates: attention1, attention2 ... [b heads n n] and block1, block2 ... [b n d] of each block, tokens [b n d]
+    (normalised, `prefix_tokens` first), features [b d], logits [b classes].
 
     Args:
         classes: number of classes.
@@ -46,6 +46,8 @@ class ViT(nn.Module):
         tanh_gelu: whether GELU is its tanh approximation. Weights that `from_npz` reads were trained with it, torch's
             were not.
         dtype: "float32" or "bfloat16" for the computation; parameters, norm statistics and logits are float32.
+        remat: whether the backward pass computes each block again and keeps no activations of it: less memory, more
+            time, the same gradients (arXiv 1604.06174).
         norm_axis: unused, since nothing here depends on the batch.
 
     Raises: UserError for an unknown variant or pooling, an image that patches do not fill, or a rate outside its range.
@@ -58,6 +60,7 @@ class ViT(nn.Module):
     stochastic_depth: float = 0.0
     tanh_gelu: bool = False
     dtype: str = "float32"
+    remat: bool = False
     norm_axis: str | None = None
 
     @nn.compact
@@ -79,11 +82,17 @@ class ViT(nn.Module):
         positions = self.param("pos_embed", nn.initializers.normal(0.02), (1, *x.shape[1:]), jnp.float32)
         x = Dropout(self.dropout, name="pos_drop")(x + positions.astype(x.dtype), keys)
         rates = np.linspace(0.0, self.stochastic_depth, depth)  # linear from 0 to the rate, as in timm and big_vision
-        encoder = Encoder(heads, tuple(map(float, rates)), self.dropout, self.tanh_gelu, name="blocks")
+        encoder = Encoder(heads, tuple(map(float, rates)), self.dropout, self.tanh_gelu, self.remat, name="blocks")
         x, intermediates = encoder(x, keys)
-        features = intermediates["features"] = pool(layer_norm(x, "norm").astype(jnp.float32))
+        tokens = intermediates["tokens"] = layer_norm(x, "norm").astype(jnp.float32)
+        features = intermediates["features"] = pool(tokens)
         intermediates["logits"] = nn.Dense(self.classes, name="head")(features)
         return intermediates["logits"], intermediates
+
+    @property
+    def prefix_tokens(self) -> int:
+        """The number of tokens in front of the patches: 1, a class token, or 0."""
+        return int(self.pool == "token")
 
     def layers(self) -> tuple[str, ...]:
         """Returns regular expressions of parameter paths, one per layer from the input to the head.
@@ -132,14 +141,16 @@ class Encoder(nn.Module):
     drop_rates: tuple[float, ...]
     dropout: float
     tanh_gelu: bool
+    remat: bool
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None
     ) -> tuple[Float[Array, "b n d"], dict[str, Array]]:
         intermediates = {}
+        make_block = nn.remat(Block) if self.remat else Block
         for i, rate in enumerate(self.drop_rates):
-            block = Block(self.heads, rate, self.dropout, self.tanh_gelu, name=str(i))
+            block = make_block(self.heads, rate, self.dropout, self.tanh_gelu, name=str(i))
             x, intermediates[f"attention{i + 1}"] = block(x, keys)
             intermediates[f"block{i + 1}"] = x
         return x, intermediates

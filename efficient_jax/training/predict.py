@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from efficient_jax.errors import UserError
 from efficient_jax.inference import tta
+from efficient_jax.models import heads
 from efficient_jax.tasks import Task
 from efficient_jax.training import batches, parallel
 from efficient_jax.types import Apply, Augment, Tree
@@ -15,8 +15,8 @@ from efficient_jax.types import Apply, Augment, Tree
 Predict = Callable[[Tree, Tree, dict[str, jax.Array]], jax.Array]
 """`predict(variables, data, inputs) -> probabilities [devices share classes]`, see `make_predict`."""
 
-Extract = Callable[[Tree, Tree, jax.Array, dict[str, jax.Array]], tuple[jax.Array, jax.Array]]
-"""`extract(variables, data, key, inputs) -> (features [devices share d], labels)`, see `make_extract`."""
+Extract = Callable[[Tree, Tree, jax.Array, dict[str, jax.Array]], tuple[dict[str, jax.Array], jax.Array]]
+"""`extract(variables, data, key, inputs) -> (pool -> features [devices share d], labels)`, see `make_extract`."""
 
 
 def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str = "soft") -> Apply:
@@ -93,13 +93,16 @@ def collect_predictions(
     return parallel.collected(predict(variables, data, inputs) for inputs in padded)[: len(rows)]
 
 
-def make_extract(apply: Apply, augment: Augment, classes: int, devices: Sequence[jax.Device]) -> Extract:
+def make_extract(
+    apply: Apply, prefix_tokens: int, augment: Augment, classes: int, devices: Sequence[jax.Device]
+) -> Extract:
     """Returns `extract(variables, data, key, inputs) -> (features, labels)`, pmapped; see `make_predict`.
 
-    Features are those that the head of the network gets; labels are those of the augmented images.
+    Features are all that a head can take, see `models.heads.features`; labels are those of the augmented images.
 
     Args:
         apply: the network.
+        prefix_tokens: number of its tokens in front of the patches.
         augment: augmentation of the images.
         classes: number of classes.
         devices: on which it runs.
@@ -107,13 +110,13 @@ def make_extract(apply: Apply, augment: Augment, classes: int, devices: Sequence
 
     def extract(
         variables: Tree, data: Tree, key: jax.Array, inputs: dict[str, jax.Array]
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> tuple[dict[str, jax.Array], jax.Array]:
         batch = batches.labelled(batches.taken(data, inputs), classes)
         index = batch.pop("index")
         keys = jax.vmap(lambda image: jax.random.fold_in(key, image))(index)  # the same in batches of any size
         seen = augment(keys, batch)
         (_, intermediates), _ = apply(variables, seen["image"], False, None)
-        return intermediates["features"].astype(jnp.float32), seen["label"]
+        return heads.features(intermediates, prefix_tokens), seen["label"]
 
     return parallel.pmap(extract, devices, in_axes=(None, None, None, 0), out_axes=0)
 
@@ -127,7 +130,7 @@ def extract_rows(
     key: jax.Array,
     batch: int,
     devices: Sequence[jax.Device],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Computes the features of images. The last batch is filled up, so that no image is left out.
 
     Args:
@@ -139,12 +142,12 @@ def extract_rows(
         batch: images of a batch, over all devices.
         devices: those of `extract`.
 
-    Returns: (features float32 [n d], labels [n classes]).
+    Returns: (pool -> features float32 [n d], labels [n classes]).
     """
     other_data = dict(data)
     images = other_data.pop("image")
     placed = batches.resident(images) | other_data
     padded = batches.padded(images, rows, batch, devices)
-    outputs = [[np.asarray(values) for values in extract(variables, placed, key, inputs)] for inputs in padded]
-    features, targets = (parallel.collected(parts)[: len(rows)] for parts in zip(*outputs, strict=True))
+    outputs = [jax.tree.map(np.asarray, extract(variables, placed, key, inputs)) for inputs in padded]
+    features, targets = jax.tree.map(lambda *parts: parallel.collected(parts)[: len(rows)], *outputs)
     return features, targets

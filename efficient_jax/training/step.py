@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from efficient_jax import keys as random_keys
+from efficient_jax.models import adapters
 from efficient_jax.optim import optimizer
 from efficient_jax.training import batches, parallel
 from efficient_jax.training.loss import LossFn, loss_context
@@ -47,6 +48,7 @@ def make_train_step(
     average_state: bool = False,
     accumulate: int = 1,
     sam: float = 0.0,
+    merge: adapters.Merge = adapters.none,
 ) -> Step:
     """Returns the pmapped train step.
 
@@ -64,6 +66,8 @@ def make_train_step(
             except for losses and statistics that relate the images of a batch to each other.
         sam: distance rho along the gradient at which the gradient is taken anew (arXiv 2010.01412), 0.0 or more; with
             0.0 it is not. The second pass sees the same views; batch statistics and metrics are those of the first.
+        merge: makes the parameters of the network of those that train; the moving average is that of the merged ones,
+            since a mean of products is not the product of the means.
     """
 
     def trained(params: Tree) -> Tree:
@@ -103,7 +107,8 @@ def make_train_step(
         grads, loss, weight, metrics = jax.lax.psum(sums, parallel.AXIS)
         grads = jax.tree.map(lambda g: g / weight, grads)
         params, opt = optimizer.update(tx, grads, state["opt"], state["params"])
-        of_model = {name: params[name] for name in state["ema"]["params"]}
+        network = merge(params)
+        of_model = {name: network[name] for name in state["ema"]["params"]}
         renewed = {
             "step": state["step"] + 1,
             "params": params,

@@ -4,7 +4,7 @@ from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from efficient_jax.errors import UserError
-from efficient_jax.methods import linear_head
+from efficient_jax.methods import held_out, linear_head
 from efficient_jax.tasks import CLASSIFICATION, MULTI_LABEL
 
 rng = np.random.default_rng(0)
@@ -181,7 +181,7 @@ def test_classes_with_few_images_or_none(kind, counts):
 
 def test_no_class_is_held_out_as_a_whole():
     labels = np.repeat(np.arange(4), (1, 2, 3, 9))
-    folds = linear_head._folds(np.eye(4)[labels], 0, CLASSIFICATION.head)
+    folds = held_out._folds(np.eye(4)[labels], 0, CLASSIFICATION.head)
     assert folds[0] == -1
     for label in (1, 2, 3):
         counts = np.bincount(folds[labels == label], minlength=5)

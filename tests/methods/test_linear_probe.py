@@ -6,7 +6,6 @@ from scipy import special
 
 from efficient_jax.errors import UserError
 from efficient_jax.methods import linear_head
-from efficient_jax.methods.linear_probe import linear_probe
 from efficient_jax.metrics import accuracy, calibration
 from efficient_jax.tasks import CLASSIFICATION, MULTI_LABEL
 
@@ -17,7 +16,7 @@ TAGS = (FEATURES[:, :3] + 0.3 * RNG.standard_normal((40, 3)) > 0.4).astype(float
 
 @pytest.mark.parametrize("l2", [0.0, 1.5])
 def test_of_several_labels_each_has_a_head_by_itself(l2):
-    both = linear_probe(FEATURES, TAGS, 0, None, MULTI_LABEL, head="logistic", l2=l2)
+    both = linear_head.calibrated(FEATURES, TAGS, 0, None, MULTI_LABEL.head, kind="logistic", l2=l2)
     alone = linear_head.logistic(FEATURES, TAGS[:, 1:2], both.l2, MULTI_LABEL.head)
     np.testing.assert_allclose(both.kernel[:, 1:2], alone[0], atol=1e-3)
     np.testing.assert_allclose(both.bias[1], alone[1][0], atol=1e-3)
@@ -26,7 +25,7 @@ def test_of_several_labels_each_has_a_head_by_itself(l2):
 @pytest.mark.parametrize("l2", [0.0, 1.5])
 def test_half_way_is_the_threshold_of_ridge(l2):
     """A sigmoid of 0.5 belongs to a prediction of 0.5."""
-    choice = linear_probe(FEATURES, TAGS, 0, None, MULTI_LABEL, head="ridge", l2=l2)
+    choice = linear_head.calibrated(FEATURES, TAGS, 0, None, MULTI_LABEL.head, kind="ridge", l2=l2)
     kernel, bias = linear_head.ridge(FEATURES, TAGS, choice.l2)
     scaled = choice.scale * (FEATURES @ kernel + bias - 0.5)
     np.testing.assert_allclose(FEATURES @ choice.kernel + choice.bias, scaled, atol=1e-9)
@@ -35,7 +34,7 @@ def test_half_way_is_the_threshold_of_ridge(l2):
 @pytest.mark.parametrize("validation", [None, (FEATURES[::2], np.eye(3)[TAGS.argmax(1)][::2])])
 def test_one_class_is_ridges_answer(validation):
     classes = np.eye(3)[TAGS.argmax(1)]
-    choice = linear_probe(FEATURES, classes, 0, validation, CLASSIFICATION, head="ridge", l2=1.5)
+    choice = linear_head.calibrated(FEATURES, classes, 0, validation, CLASSIFICATION.head, kind="ridge", l2=1.5)
     kernel, bias = linear_head.ridge(FEATURES, classes, 1.5)
     np.testing.assert_allclose(choice.kernel, choice.scale * kernel)
     np.testing.assert_allclose(choice.bias, choice.scale * bias)
@@ -54,7 +53,7 @@ def test_probabilities_of_ridge_are_calibrated(spread, task):
         targets = np.eye(classes)[labels]
         return features, np.maximum(targets, np.roll(targets, 1, 1)) if task is MULTI_LABEL else targets
 
-    choice = linear_probe(*drawn(200), 0, None, task, head="ridge")
+    choice = linear_head.calibrated(*drawn(200), 0, None, task.head, kind="ridge")
     features, targets = drawn(2000)
     logits = features @ choice.kernel + choice.bias
     if task is MULTI_LABEL:
@@ -78,11 +77,11 @@ def test_the_scale_by_hand():
 
 @pytest.mark.parametrize("l2", [0.0, 1.5])
 def test_what_cannot_be_held_out_is_not_calibrated(l2):
-    choice = linear_probe(FEATURES[:3], np.eye(3), 0, None, CLASSIFICATION, head="ridge", l2=l2)
+    choice = linear_head.calibrated(FEATURES[:3], np.eye(3), 0, None, CLASSIFICATION.head, kind="ridge", l2=l2)
     assert (np.isnan(choice.score), choice.scale) == (True, 1.0)
 
 
 @pytest.mark.parametrize("l2", [0.0, 1.5])
 def test_an_unknown_head_is_said(l2):
     with pytest.raises(UserError, match="unknown name 'rigde'; did you mean 'ridge'"):
-        linear_probe(FEATURES, TAGS, 0, None, MULTI_LABEL, head="rigde", l2=l2)
+        linear_head.calibrated(FEATURES, TAGS, 0, None, MULTI_LABEL.head, kind="rigde", l2=l2)

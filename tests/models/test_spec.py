@@ -1,5 +1,6 @@
 """What rebuilds a network survives JSON, and builds what it says."""
 
+import dataclasses
 import json
 
 import jax
@@ -26,6 +27,8 @@ SPEC = ModelSpec(
 def test_a_specification_comes_back_from_json():
     record = json.loads(json.dumps(SPEC.to_json()))
     assert ModelSpec.from_json(record) == SPEC
+    other = dataclasses.replace(SPEC, head={"name": "knn", "pool": "mean"})
+    assert ModelSpec.from_json(json.loads(json.dumps(other.to_json()))) == other != SPEC
     assert record["model"] == "cnn"
     assert record["task"] == "multi_label"
 

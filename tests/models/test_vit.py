@@ -97,10 +97,14 @@ def test_intermediates_are_named_and_end_in_the_logits(images, pool):
     logits, seen = run(variables, images, False, None)
     n = 5 if pool == "token" else 4
     blocks = {"block1": (n, 24), "block2": (n, 24), "attention1": (3, n, n), "attention2": (3, n, n)}
-    expected = blocks | {"features": (24,), "logits": (CLASSES,)}
+    expected = blocks | {"tokens": (n, 24), "features": (24,), "logits": (CLASSES,)}
     assert {name: value.shape[1:] for name, value in seen.items()} == expected
     head = variables["params"]["head"]
     np.testing.assert_allclose(logits, seen["features"] @ head["kernel"] + head["bias"], atol=1e-5)
+    prefix = ViT(CLASSES, "tiny/8", pool).prefix_tokens
+    pooled = seen["tokens"][:, 0] if prefix else seen["tokens"].mean(1)
+    assert (prefix, seen["tokens"].shape[1]) == (n - 4, n)
+    np.testing.assert_allclose(seen["features"], pooled, atol=1e-6)
 
 
 def test_what_a_token_gives_to_all_tokens_sums_to_one(images):
@@ -308,3 +312,18 @@ def test_parameters_are_found_beside_the_state_of_an_optimizer():
     state, expected = vit.from_npz(saved | {"opt/state/step": np.zeros(())}), vit.from_npz(arrays)
     assert state.keys() == expected.keys()
     np.testing.assert_array_equal(state["head.weight"], expected["head.weight"])
+
+
+def test_remat_leaves_logits_and_gradients_as_they_are(images):
+    """It is in the program: every block is computed again."""
+    _, variables = jitted()
+    key = jax.random.split(jax.random.key(0), len(images))
+
+    def gradient(remat):
+        module = ViT(CLASSES, "tiny/8", dropout=0.1, stochastic_depth=0.2, remat=remat)
+        return jax.grad(lambda v: (module.apply(v, images, True, key)[0] ** 2).sum())
+
+    plain, again = (jax.jit(gradient(remat))(variables) for remat in (False, True))
+    largest = max(np.abs(x).max() for x in jax.tree.leaves(plain))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0.0, atol=1e-6 * largest), plain, again)
+    assert "checkpoint" in str(jax.make_jaxpr(gradient(True))(variables))
