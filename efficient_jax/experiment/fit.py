@@ -1,6 +1,7 @@
 """Fits the head of a frozen network, or corrects its bias; both are saved like a trained stage."""
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from efficient_jax.experiment import feature_cache
 from efficient_jax.experiment.feature_cache import Pools
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_batch, predict_rows, validate
-from efficient_jax.methods.linear_probe import Probe
+from efficient_jax.methods.linear_probe import Probe, linear_probe
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import Task, targets
 from efficient_jax.training import checkpoint, parallel
@@ -35,13 +36,14 @@ class Fit(NamedTuple):
     tried: list[dict[str, Any]]  # heads that were compared, the chosen one first, see `methods.linear_probe.Probe`
 
 
-def fit_head(stage: Stage, variables: Tree, labels: Labels) -> Fit:
+def fit_head(stage: Stage, variables: Tree, labels: Labels, step: int = 0) -> Fit:
     """Fits the head of a network to the features of the labelled images, and saves it.
 
     Args:
-        stage: a stage with a method that fits.
+        stage: a stage with a method that fits, or one whose method trains no head: that gets the nearest neighbours.
         variables: variables of the network.
         labels: targets of all images.
+        step: number of the checkpoint.
     """
     config, run, data = stage.config, stage.run, stage.run.data
     source, split = data.source, data.split
@@ -71,16 +73,41 @@ def fit_head(stage: Stage, variables: Tree, labels: Labels) -> Fit:
     pools, all_labels = jax.tree.map(lambda *parts: np.concatenate(parts), *views)
     ids = split["validation"]
     held = (unaugmented("validation"), targets(source, ids)) if len(ids) else None
-    assert config.method.fit
+    fit = config.method.fit or functools.partial(linear_probe, head=untrained(data.task))
+    fit_settings = config.method_settings if config.method.fit else {}
     with progress_bar.waiting(f"{config.name}: fitting the head", run.console):
-        probe = config.method.fit(
-            pools, all_labels, run.plan.seed, held, data.task, source.classes, len(views), **config.method_settings
-        )
+        probe = fit(pools, all_labels, run.plan.seed, held, data.task, source.classes, len(views), **fit_settings)
     for line in _lines(probe, pools, data.task):
         stage.log(line)
     params = {name: np.asarray(values, np.float32) for name, values in probe.head.params.items()}
     head = {"name": probe.head.name, "pool": probe.pool}
-    return _with_head(params, dataclasses.replace(stage.spec, head=head), stage, variables, probe.tried)
+    return _with_head(params, dataclasses.replace(stage.spec, head=head), stage, variables, probe.tried, step)
+
+
+def untrained(task: Task) -> str:
+    """Returns the name of the head of a network whose own head is not trained.
+
+    Args:
+        task: what the labels are; the nearest neighbours are for one class per image.
+    """
+    return "knn" if task.exclusive else "ridge"
+
+
+def head_score(stage: Stage, variables: Tree, labels: Labels) -> float:
+    """Returns how well the features of a network serve the labelled images, with the head `untrained`.
+
+    Args:
+        stage: a stage whose method trains no head.
+        variables: variables of the network.
+        labels: targets of all images.
+
+    Returns: the score of the task by cross-validation, in 0..1; NaN for too few images.
+    """
+    run, data = stage.run, stage.run.data
+    labelled = data.split["labelled"]
+    pools, targets_of = _computing(stage, variables, labels)(labelled, augment.build((), {}, ""), 0)
+    head = untrained(data.task)
+    return linear_probe(pools, targets_of, run.plan.seed, None, data.task, data.source.classes, head=head).head.score
 
 
 def _computing(
@@ -147,7 +174,9 @@ def correct_head(stage: Stage, predict: Predict, variables: Tree) -> Fit:
     return _with_head(head, stage.spec, stage, variables, [])
 
 
-def _with_head(head: Tree, spec: ModelSpec, stage: Stage, variables: Tree, tried: list[dict[str, Any]]) -> Fit:
+def _with_head(
+    head: Tree, spec: ModelSpec, stage: Stage, variables: Tree, tried: list[dict[str, Any]], step: int = 0
+) -> Fit:
     """Returns a network with another head, and saves it like that of a trained stage."""
     data = stage.run.data
     placed = parallel.replicate(variables | {"params": variables["params"] | {"head": head}}, data.devices)
@@ -155,5 +184,5 @@ def _with_head(head: Tree, spec: ModelSpec, stage: Stage, variables: Tree, tried
     with checkpoint.saving(stage.run.workdir / stage.config.name, f"stage {stage.config.name!r}") as manager:
         _, thresholds = validate(predict, placed, data)
         spec = dataclasses.replace(spec, thresholds=thresholds)
-        checkpoint.save(manager, 0, {"ema": placed}, spec, None)
+        checkpoint.save(manager, step, {"ema": placed}, spec, None)
     return Fit(spec, predict, placed, tried)

@@ -11,7 +11,7 @@ import numpy as np
 from efficient_jax import files, models
 from efficient_jax.data import progress_bar
 from efficient_jax.experiment import compare, initialise, results
-from efficient_jax.experiment.fit import Fit, correct_head, fit_head
+from efficient_jax.experiment.fit import Fit, correct_head, fit_head, head_score, untrained
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_rows, validate
 from efficient_jax.experiment.run import Run
@@ -94,8 +94,15 @@ def _learned(stage: Stage, supervision: Supervision, variables: Tree, started: f
     predict = make_predict(stage.apply, data.devices, data.task)
     if method.correct:
         return correct_head(stage, predict, variables)
-    ema = train(stage, predict, build_train_steps(stage, supervision, variables), started, stop)
-    return Fit(stage.spec, predict, ema, [])
+    train_steps = build_train_steps(stage, supervision, variables)
+    if method.trains_head(stage.config.method_settings):
+        return Fit(stage.spec, predict, train(stage, predict, train_steps, started, stop), [])
+
+    def measure(ema: Tree) -> dict[str, float]:
+        return {f"{untrained(data.task)}_score": head_score(stage, ema, supervision.labels)}
+
+    ema = train(stage, predict, train_steps, started, stop, measure)
+    return fit_head(stage, jax.device_get(ema), supervision.labels, step=stage.steps + 1)
 
 
 def _evaluated(stage: Stage, supervision: Supervision, trained: Fit) -> dict[str, Any]:

@@ -330,7 +330,8 @@ def batch_sizes(
     Raises: UserError for sizes that the method does not take.
     """
     del balanced  # the caller reads it
-    at_least(labelled, 0 if entry.needs("teachers") and unlabelled else 1, f"{where}.batch.labelled")
+    without_labels = unlabelled and (entry.needs("teachers") or not entry.labels)
+    at_least(labelled, 0 if without_labels else 1, f"{where}.batch.labelled")
     at_least(unlabelled, 0, f"{where}.batch.unlabelled")
     if unlabelled and not entry.unlabelled:
         raise UserError(f"{where}.batch.unlabelled: {unlabelled} images, but the method reads labelled images only")

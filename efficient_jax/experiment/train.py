@@ -107,7 +107,8 @@ def _added_parameters(stage: Stage, variables: Tree) -> Tree:
     if not make:
         return {}
     image = jax.ShapeDtypeStruct((1, *stage.spec.image_shape), np.uint8)
-    networks = (stage.apply, variables), (stage.teachers[0], stage.teacher_variables[0])
+    teacher = zip(stage.teachers[:1], stage.teacher_variables[:1], strict=True)
+    networks = [(stage.apply, variables), *teacher]
     intermediates = [
         jax.eval_shape(lambda v, x, apply=apply: apply(v, x, False, None)[0][1], tree, image)
         for apply, tree in networks
@@ -183,6 +184,7 @@ def train(
     train_steps: TrainSteps,
     started: float,
     stop: stopping.Stop,
+    measure: Callable[[Tree], dict[str, float]] | None = None,
 ) -> Tree:
     """Trains a stage, from its newest checkpoint on if it has any.
 
@@ -192,6 +194,8 @@ def train(
         train_steps: as from `build_train_steps`.
         started: `time.perf_counter()` when the stage began, less the seconds of earlier attempts.
         stop: called after every step.
+        measure: returns figures of the averaged variables, in place of those of validation images; for methods that
+            train no head.
 
     Returns: the averaged variables after the last step; with validation images those of the best checkpoint.
 
@@ -203,6 +207,8 @@ def train(
     folder, task = run.workdir / config.name, run.data.task
     where = f"stage {config.name!r}"
     with checkpoint.saving(folder, where, config.keep_every) as manager:
+        for beyond in [step for step in manager.all_steps() if step > stage.steps]:
+            manager.delete(beyond)  # a head that was fitted after the last step, before the stage was stopped
         first, current = checkpoint.newest(manager, train_steps.state, run.data.devices, stage.log)
         if first:
             stage.log(f"goes on after step {first:,} of {stage.steps:,}")
@@ -228,7 +234,10 @@ def train(
                 nonlocal validated
                 parallel.assert_replicas_agree(current)
                 regular = i % config.save_every == 0 or i == stage.steps  # a stop adds no candidate for the best
-                evaluated = regular or task.thresholds is not None
+                evaluated = not measure and (regular or task.thresholds is not None)
+                if measure and regular:
+                    with progress.apart():
+                        log(i, measure(current["ema"]))
                 with contextlib.nullcontext() if validated else progress.apart():
                     figures, thresholds = validate(predict, current["ema"], run.data) if evaluated else (None, ())
                 validated = validated or evaluated

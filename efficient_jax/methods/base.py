@@ -33,6 +33,7 @@ class Method(NamedTuple):
     memory: Callable[[dict[str, np.ndarray], int, int], Tree] | None = None
     """(indices of the images of each stream, number of images, number of classes) -> memory before the first step"""
     parameters: Callable[..., Tree] | None = None  # what it trains beside the model, see `regressors`
+    labels: bool = True  # whether it learns labels, of people or teachers; else it learns features
     any_classes: bool = False  # whether the teacher may have other classes: only its features are read
 
     @property
@@ -54,6 +55,14 @@ class Method(NamedTuple):
             name: of a parameter.
         """
         return name in inspect.signature(self.function).parameters
+
+    def trains_head(self, settings: Mapping[str, Any]) -> bool:
+        """Returns whether the loss reaches the head. Where not, one is fitted to the labelled images after training.
+
+        Args:
+            settings: of the method.
+        """
+        return self.labels and (not self.any_classes or settings["hard_weight"] > 0.0)
 
     @property
     def needs_teacher(self) -> bool:
