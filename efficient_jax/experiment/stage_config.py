@@ -222,6 +222,7 @@ def stage(
     named, architecture = bind_named(models.MODELS, model, f"{where}.model", models.SUPPLIED)
     if "dtype" in architecture:
         choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
+    bound_lora = bind(adapters.lora, lora, f"{where}.lora")
     if not 0.0 <= ema_decay < 1.0:
         raise UserError(f"{where}.ema_decay: {ema_decay} is not in 0.0 .. 1.0 (1.0 excluded)")
     return StageConfig(
@@ -243,7 +244,7 @@ def stage(
         augment=augmentation,
         strong_augment=strong_augmentation,
         optim=dict(optim),
-        lora=bind(adapters.lora, lora, f"{where}.lora") if lora else {},
+        lora=bound_lora if bound_lora["rank"] else {},
         length=length,
         norm_axis=norm_axis,
         mean=mean,

@@ -34,7 +34,9 @@ def none(params: Tree) -> Tree:
     return params
 
 
-def lora(key: PRNGKeyArray, params: Tree, *, rank: int, alpha: float = 0.0, targets: str = "qv") -> tuple[Tree, Merge]:
+def lora(
+    key: PRNGKeyArray, params: Tree, *, rank: int = 0, alpha: float = 0.0, targets: str = "qv"
+) -> tuple[Tree, Merge]:
     """Returns new A and B for the attention of a network, and the function that merges them.
 
     A is drawn from a normal distribution of variance 1 / rank, B is 0: the first forward pass is that of the network.
@@ -42,7 +44,7 @@ def lora(key: PRNGKeyArray, params: Tree, *, rank: int, alpha: float = 0.0, targ
     Args:
         key: random key of A.
         params: parameters of the network, arrays or their shapes.
-        rank: r, columns of A and rows of B, usually 4 to 16.
+        rank: r, columns of A and rows of B, usually 4 to 16; 0, in a config: no adapters.
         alpha: A B is multiplied by alpha / r; 0.0: alpha = r.
         targets: "qv", queries and values, or "all": also keys and the projection behind attention.
 

@@ -95,7 +95,8 @@ def test_strong_operations_that_change_labels_are_warned_of():
 def test_a_method_that_fits_has_no_steps():
     probe = plan(CONFIG | {"stages": ("first", "probe"), "probe": PROBE}).stages[1]
     assert resolved(probe, 100, CLASSIFICATION).steps == 0
-    assert (probe.batch, probe.method_settings) == ({}, {"head": "logistic", "l2": 0.0})
+    defaults = {"head": "logistic", "pool": "network", "l2": 0.0, "class_embeddings": ""}
+    assert (probe.batch, probe.method_settings) == ({}, defaults)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int8", "bf16"])

@@ -326,4 +326,4 @@ def test_remat_leaves_logits_and_gradients_as_they_are(images):
     plain, again = (jax.jit(gradient(remat))(variables) for remat in (False, True))
     largest = max(np.abs(x).max() for x in jax.tree.leaves(plain))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0.0, atol=1e-6 * largest), plain, again)
-    assert "checkpoint" in str(jax.make_jaxpr(gradient(True))(variables))
+    assert str(jax.make_jaxpr(gradient(True))(variables)).count("remat") >= 2
