@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from efficient_jax.commands.folder_images import walked
 from efficient_jax.data import decode
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.image_files import suffixes
@@ -23,6 +22,7 @@ from efficient_jax.data.sources.image_tables import table
 from efficient_jax.data.sources.parquet_files import parquet
 from efficient_jax.data.split import split
 from efficient_jax.errors import UserError
+from efficient_jax.evaluation.folder_images import walked
 
 DATA = Path(os.environ.get("EFFICIENT_JAX_DATA", "none"))
 
