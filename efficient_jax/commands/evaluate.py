@@ -32,7 +32,7 @@ from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
 from efficient_jax.metrics import classification
 from efficient_jax.metrics.agreement import change
-from efficient_jax.report import evaluation, page, tables
+from efficient_jax.report import evaluation, glossary, page, tables
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint
 
@@ -120,7 +120,7 @@ def evaluate(
             console().print(
                 tables.rich_table(headers, rows if len(rows) <= LINES else [*rows[: LINES - 2], *rows[-2:]])
             )
-            if legend := evaluation.legend(headers):
+            if legend := glossary.legend(headers):
                 console().print(legend)
         if len(rows) > LINES:
             log(f"and {len(rows) - LINES} more rows before the last two; --out=DIR writes all of them")

@@ -17,42 +17,20 @@ Result = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 """(caption, headers, rows) of a table; a caption alone has no headers and no rows."""
 
 TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
-PAIR_HEADERS = ["first", "second", "differ, %", "errors' correlation", "won", "lost", "p"]
+PAIR_HEADERS = ["member", "compared with", "differ, %", "errors' correlation", "won", "lost", "p"]
 CLASS_HEADERS = ["class", "recall, % [95% interval]", "precision, % [95% interval]", "F1, %", "images", "predicted"]
 SHOWN_CHANGES = 16
-WORDS = [
-    "accuracy",
-    "95% interval",
-    "balanced accuracy",
-    "calibration error, ECE",
-    "confusion matrix",
-    "F1",
+WORDS = ["accuracy", "95% interval", "balanced accuracy", "calibration error, ECE", "confusion matrix", "differ"]
+WORDS += [
+    "ECE floor",
+    "errors' correlation",
+    "F1, macro F1, micro F1",
+    "negative log-likelihood, NLL",
     "p",
-    "vote",
+    "precision",
 ]
-WORDS += ["negative log-likelihood, NLL", "won, lost", "precision", "recall", "slice", "soup", "errors' correlation"]
-MEANINGS = {
-    "balanced, %": "mean recall of the classes",
-    "NLL": "negative log-likelihood of the true labels, in nats; lower is better",
-    "ECE": "expected calibration error, the distance between confidence and accuracy; lower is better",
-    "ECE floor": "ECE to expect of a calibrated member with so many images",
-    "differ, %": "images with different predictions",
-    "errors' correlation": "1 if both err on the same images; the lower, the more a vote gains",
-    "won": "images that only the second classifies correctly",
-    "lost": "images that only the first classifies correctly",
-    "p": "probability of such a difference by chance (exact sign test, two-sided)",
-}
-"""Header -> what the figures under it mean, for those that need it."""
+WORDS += ["recall", "slice", "soup", "temperature", "vote", "won, lost"]
 NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-def legend(headers: Sequence[str]) -> str:
-    """Returns what the figures of a table mean, in one paragraph; "" where none needs it.
-
-    Args:
-        headers: of its columns.
-    """
-    return "; ".join(f"{header}: {MEANINGS[header]}" for header in headers if header in MEANINGS)
 
 
 def results(about: Mapping[str, Any], columns: Sequence[Column]) -> list[Result]:
@@ -137,8 +115,8 @@ def _tempered(name: str, metrics: Mapping[str, Any]) -> list[str]:
 def _pair(row: Mapping[str, Any], short: Mapping[str, str]) -> list[str]:
     numbers = [f"{100 * row['disagreement']:.1f}", tables.figure(row["error_correlation"], ".2f")]
     return [
-        short[row["first"]],
         short[row["second"]],
+        short[row["first"]],
         *numbers,
         str(row["won"]),
         str(row["lost"]),
