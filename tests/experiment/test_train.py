@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss
 
 from efficient_jax import files, losses, models
 from efficient_jax.experiment.opened_stage import Stage
@@ -47,6 +48,10 @@ def test_with_validation_the_best_checkpoint_is_the_result(images, tmp_path):
     scores = [line["validation_accuracy"] for line in lines if "validation_accuracy" in line]
     assert len(scores) == 6
     assert found["validation"]["correct"] == round(30 * max(scores))
+    logged = {line["step"]: line["validation_loss"] for line in lines if "validation_loss" in line}
+    kept = np.load(tmp_path / "s" / "validation.npz")
+    expected = log_loss(kept["label"], kept["probabilities"].astype(float), labels=range(3))
+    assert logged[found["step"]] == pytest.approx(expected, rel=1e-5)
 
 
 def test_devices_may_normalise_each_for_itself(images, tmp_path):

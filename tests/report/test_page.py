@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.errors import UserError
+from efficient_jax.files import read_json, write_json
 from efficient_jax.report import tables
 from efficient_jax.report.page import write_report
 from efficient_jax.report.results import read_metrics, read_results
@@ -70,6 +71,12 @@ def test_a_run_under_way_is_shown_as_far_as_it_is(workdir):
     text = write_report(workdir, ACCURACY).read_text()
     assert Page(text).cells[6:12] == ["student", "not finished", *["–"] * 4]
     assert "last logged at step 30" in text
+
+
+def test_a_run_without_git_has_an_unknown_commit(workdir):
+    about = read_json(workdir / "run.json")
+    write_json(workdir / "run.json", about | {"git_commit": None, "git_dirty": False})
+    assert re.search(r"git commit</t\w>\s*<td>unknown</td>", write_report(workdir, ACCURACY).read_text())
 
 
 def test_only_the_config_is_needed(tmp_path):
@@ -174,6 +181,14 @@ def test_validation_is_drawn_beside_training(workdir):
     text = write_report(workdir, ACCURACY).read_text()
     assert "accuracy, % of student over 30 steps: training ends at 30, validation ends at 60, test is 90" in text
     assert "accuracy, % of teacher over 30 steps: training ends at 30, test is 80" in text
+
+
+def test_the_validation_loss_is_drawn_beside_that_of_training(workdir):
+    with (workdir / "student" / "metrics.jsonl").open("a") as log:
+        log.write("".join(json.dumps({"step": step, "validation_loss": 4 / step}) + "\n" for step in (10, 30)))
+    text = write_report(workdir, ACCURACY).read_text()
+    assert re.search(r"loss of student over 30 steps: training ends at [\d.]+, validation ends at 0\.133", text)
+    assert "of validation images the negative log-likelihood" in text
 
 
 def test_a_failed_report_leaves_the_old_one(workdir):
