@@ -10,16 +10,14 @@ from PIL import Image, UnidentifiedImageError
 
 from efficient_jax.data import class_names, delimited
 from efficient_jax.data.image_files import check_folder, class_folders, walk
+from efficient_jax.data.sources.image_folders import TEST, TRAIN
 from efficient_jax.errors import UserError, counted, few
 from efficient_jax.explore.recipes import Data
 from efficient_jax.models.pretrained import weights
 
 SAMPLE = 200  # images that are opened
-PARTS = {  # role -> names of the folder that has it
-    "train": ("train", "training"),
-    "test": ("test", "testing", "validation", "valid", "val"),
-    "unlabelled": ("unlabelled", "unlabeled"),
-}
+PARTS = {"train": TRAIN, "test": TEST, "unlabelled": ("unlabelled", "unlabeled")}
+"""What a folder holds -> the names, in lower case, that say so, the most usual first."""
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
 
@@ -75,7 +73,8 @@ def _of_folder(path: str) -> _Listed:
     """Returns what is in a folder of class folders, or of one for training and others for the test and the rest."""
     check_folder(path, "--images")
     folders, _ = class_folders(path, "--images")
-    roles = {role: folders[name][0] for role, names in PARTS.items() for name in reversed(names) if name in folders}
+    named = {name.lower(): paths[0] for name, paths in folders.items()}
+    roles = {role: named[name] for role, names in PARTS.items() for name in reversed(names) if name in named}
     source: dict[str, Any] = {"path": path}
     test: Path | None = None
     if "train" in roles:

@@ -17,10 +17,10 @@ from efficient_jax.errors import UserError, counted, few, nearest
 from efficient_jax.evaluation.folder_images import Seen
 from efficient_jax.experiment import split_table
 from efficient_jax.experiment.leaks import SMALL
+from efficient_jax.labelling.answers import PARTS as HELD_OUT
 from efficient_jax.tasks import TASKS
 from efficient_jax.training.trained import Trained
 
-HELD_OUT = ("test", "validation")
 ANSWERED = ("none", "unsure")
 
 

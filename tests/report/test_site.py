@@ -50,7 +50,7 @@ def test_the_index_says_how_to_make_what_is_missing(run):
     site.update(run)
     assert "launch.py select" in (run / "index.html").read_text()
     about = json.loads((run / "run.json").read_text())
-    about["data"]["task"] = "multi_label"  # which cannot be ranked
+    about["data"]["one_class"] = False  # which cannot be ranked
     (run / "run.json").write_text(json.dumps(about))
     site.update(run)
     assert "launch.py select" not in (run / "index.html").read_text()

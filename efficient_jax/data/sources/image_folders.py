@@ -13,7 +13,10 @@ from efficient_jax.data.framing import Framing
 from efficient_jax.data.image_files import Walked, check_folder, class_folders, note, walk
 from efficient_jax.errors import UserError, counted, nearest
 
-PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+TRAIN = ("train", "training")
+TEST = ("test", "testing", "validation", "valid", "val")
+PARTS = {*TRAIN, *TEST}
+"""Names of folders, in lower case, that are parts of a dataset and no classes."""
 
 
 def folder(
