@@ -229,12 +229,12 @@ def _galleries(
 
     def shown(groups: Sequence[Sequence[int]], caption: Any) -> list[dict[str, Any]]:
         return [
-            {"picture": plots.strip(source.images[list(group)[:4]]), "lines": caption(group)}
+            {"image": plots.strip(source.images[list(group)[:4]]), "lines": caption(group)}
             for group in groups[:GALLERY]
         ]
 
     def gallery(title: str, text: str, groups: Sequence[Sequence[int]], caption: Any) -> dict[str, Any]:
-        return {"title": title, "about": text, "count": len(groups), "pictures": shown(groups, caption)}
+        return {"title": title, "about": text, "count": len(groups), "images": shown(groups, caption)}
 
     seems = dict(suspects)
     apart = {

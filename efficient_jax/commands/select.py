@@ -168,7 +168,7 @@ def _write_page(
     shown = picks[:SHOWN]
     images = decode.decode_all(shown.__getitem__, len(shown), Framing(SHOWN_SIZE, "pad")).images
     rows = [
-        {"order": order, "image": name, "reason": reason}
+        {"order": order, "name": name, "reason": reason}
         for order, (name, reason) in enumerate(zip(names[:SHOWN], reasons, strict=False), 1)
     ]
     return labelling.write_page(path, about, rows, images)

@@ -199,13 +199,13 @@ def changes(
         classes: class names.
 
     Returns:
-        "count", and "shown": "picture" and the names "true", "before" and "after" of each.
+        "count", and "shown": "image" and the names "true", "before" and "after" of each.
     """
     some = np.linspace(0, len(ids) - 1, min(SHOWN_CHANGES, len(ids))).astype(int)
-    pictures = map(plots.single, images[ids[some]]) if len(some) else ()
+    shown = map(plots.single, images[ids[some]]) if len(some) else ()
     names = np.array(classes)
-    columns = zip(pictures, names[labels[some]], names[before[some]], names[after[some]], strict=False)
-    keys = ("picture", "true", "before", "after")
+    columns = zip(shown, names[labels[some]], names[before[some]], names[after[some]], strict=False)
+    keys = ("image", "true", "before", "after")
     return {"count": len(ids), "shown": [dict(zip(keys, values, strict=True)) for values in columns]}
 
 

@@ -73,7 +73,7 @@ def facts(result: dict[str, Any], metrics: dict[str, np.ndarray], columns: Seque
 
 def sheets(
     samples: dict[str, np.ndarray], classes: Sequence[str]
-) -> list[tuple[str, list[plots.Picture], list[str], bool]]:
+) -> list[tuple[str, list[plots.EmbeddedImage], list[str], bool]]:
     """Returns a contact sheet for each kind of training image that a stage has.
 
     Args:
@@ -109,7 +109,7 @@ def caption(target: Float[np.ndarray, " k"], classes: Sequence[str]) -> str:
     return ", ".join(f"{class_name(classes[k])}{percent}" for k, percent in zip(likely, percents, strict=True))
 
 
-def leaks(arrays: dict[str, np.ndarray]) -> list[plots.Picture]:
+def leaks(arrays: dict[str, np.ndarray]) -> list[plots.EmbeddedImage]:
     """Returns a column for each held-out image, above the training images that nearly equal it.
 
     Args:
@@ -170,12 +170,12 @@ def confusion(labels: Int[np.ndarray, " n"], answers: Int[np.ndarray, " n"], cla
         classes: class names.
 
     Returns:
-        "counts" and "shade", nested lists [k k]; above `PRINTED_CLASSES` classes instead "picture", a heat map, and
+        "counts" and "shade", nested lists [k k]; above `PRINTED_CLASSES` classes instead "image", a heat map, and
         "pairs", the most frequent mistakes.
     """
     counts = plots.confusion(labels, answers, len(classes))
     if len(classes) > PRINTED_CLASSES:
-        return {"picture": plots.heat_map(counts), "pairs": plots.most_confused(counts)}
+        return {"image": plots.heat_map(counts), "pairs": plots.most_confused(counts)}
     return {"counts": counts.tolist(), "shade": plots.shade(counts).tolist()}
 
 
@@ -192,7 +192,7 @@ def mistakes(arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     columns = [arrays[name][:SHOWN_MISTAKES] for name in ("images", "true_names", "predicted_names", how)]
     return [
         {
-            "picture": plots.single(image),
+            "image": plots.single(image),
             "true": str(true),
             "predicted": str(predicted),
             "how": f"loss {value:.3f}" if how == "loss" else f"probability {100 * value:.1f}%",

@@ -20,13 +20,13 @@ STREAM = stream.Feed("stream")
 
 @pytest.fixture
 def noise(tmp_path):
-    """Two classes of 20 pictures of noise each, one of which is not an image."""
+    """Two classes of 20 images of noise each, one of which is not an image."""
     rng = np.random.default_rng(0)
     for i in range(40):
         path = tmp_path / f"set/{'ab'[i % 2]}/{i:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (12, 9 + i % 4, 3), np.uint8)).save(path)
-    (tmp_path / "set/a/07.png").write_bytes(b"no picture")
+    (tmp_path / "set/a/07.png").write_bytes(b"no image")
     return {"path": str(tmp_path / "set"), "size": 8, "unreadable": 1}
 
 

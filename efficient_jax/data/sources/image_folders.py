@@ -84,7 +84,7 @@ def folder(
     feed.labelled(labels, names, sum(len(walked.files) for _, walked in tests))
     framing = Framing(size, fit, crop, interpolation, channels)
     file_names = [class_names.writable(str(file)) for file in files]
-    decoded = stream.pictures(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
+    decoded = stream.load(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
     decoded = left_out(decoded, file_names.__getitem__, unreadable, where)
     source = of_images(decoded, labels, names, sum(len(walked.files) for _, walked in tests), file_names)
     passed_over += _joined(walked for _, walked in parts + tests).passed_over

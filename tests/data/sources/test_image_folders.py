@@ -1,4 +1,4 @@
-"""Folders of pictures: which are classes, which are test images, and what is said of any other layout."""
+"""Folders of images: which are classes, which are test images, and what is said of any other layout."""
 
 import io
 import json
@@ -28,7 +28,7 @@ DATA = Path(os.environ.get("EFFICIENT_JAX_DATA", "none"))
 
 
 def fill(root, **values):
-    """Pictures of one grey: `fill(root, **{"cat/a.png": 7})`."""
+    """Images of one grey: `fill(root, **{"cat/a.png": 7})`."""
     for name, value in values.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 6), (value,) * 3).save(root / name)
@@ -43,7 +43,7 @@ def pets(tmp_path):
 
 def test_folders_are_classes_and_names_give_the_order(pets):
     fill(Path(pets), **{"unlabelled/x.png": 9, ".hidden/x.png": 8, "cat/._1.png": 8, "loose.png": 8})
-    (Path(pets) / "cat" / "notes.txt").write_text("no picture")
+    (Path(pets) / "cat" / "notes.txt").write_text("no image")
     source = folder(path=pets, size=4)
     assert source.classes == ("cat", "dog")
     np.testing.assert_array_equal(source.images[:, 0, 0, 0], [3, 4, 5, 1, 2, 9])
