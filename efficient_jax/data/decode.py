@@ -1,6 +1,5 @@
 """Decodes images of any mode and orientation: files, bytes or arrays become uint8 arrays of one shape."""
 
-import functools
 import io
 import os
 import warnings
@@ -251,7 +250,6 @@ def opened(stored: ImageLike) -> Image.Image:
     return image
 
 
-@functools.cache
 def _learn_heic() -> None:
     try:
         import pillow_heif

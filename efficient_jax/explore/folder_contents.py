@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from efficient_jax.data import class_names, delimited
+from efficient_jax.data import class_names, decode, delimited
 from efficient_jax.data.image_files import check_folder, class_folders, walk
 from efficient_jax.data.sources.image_folders import TEST, TRAIN
 from efficient_jax.errors import UserError, counted, few
@@ -126,11 +125,11 @@ def _opened(files: Sequence[Path]) -> tuple[list[tuple[tuple[int, int], bool]], 
     opened, unreadable = [], []
     for file in chosen if files else ():
         try:
-            with Image.open(file) as image:
+            with decode.opened(file) as image:
                 small = image.convert("RGB").resize((16, 16))
                 channels = np.asarray(small).astype(int)
                 opened.append((image.size, bool((np.ptp(channels, axis=-1) <= 2).all())))
-        except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
+        except Exception:  # a damaged file makes decoders raise anything
             unreadable.append(str(file))
     return opened, unreadable
 

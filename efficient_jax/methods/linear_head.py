@@ -224,7 +224,7 @@ def choose(
     if validation:
         truth, predictions = validation[1], predict((features, targets), validation[0])
     else:
-        fold = np.tile(_folds(targets[: len(targets) // views], seed, head), views)
+        fold = np.tile(folds(targets[: len(targets) // views], seed, head), views)
         out_of_fold = np.zeros((len(l2s), *targets.shape))
         for k in range(fold.max() + 1):
             train = fold != k
@@ -265,18 +265,23 @@ def ridge_scale(
     return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=np.log(SCALES), method="bounded").x))
 
 
-def _folds(targets: Float[np.ndarray, "n classes"], seed: int, head: Head) -> Int[np.ndarray, " n"]:
+def folds(targets: Float[np.ndarray, "n classes"], seed: int, head: Head) -> Int[np.ndarray, " n"]:
     """Returns the fold of each example, -1 for those that are always trained on.
 
     The examples of a class are distributed over the folds in turn, so that no class is held out as a whole. Always
     trained on is the only example of a class; and all, where most are the only ones of their class: the others would
     favour penalties with which only their class is predicted. (scikit-learn wants an example of every class per fold.)
+
+    Args:
+        targets: of n examples.
+        seed: of the order within a class, 0 or more.
+        head: what the targets are.
     """
     labels, alone = head.strata(targets)
     order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels, alone))
-    folds = np.empty(len(labels), int)
-    folds[order] = np.arange(len(labels)) % min(FOLDS, len(labels))
-    return np.where(alone | (len(labels) == 1) | (alone.mean() > 0.5), -1, folds)
+    fold = np.empty(len(labels), int)
+    fold[order] = np.arange(len(labels)) % min(FOLDS, len(labels))
+    return np.where(alone | (len(labels) == 1) | (alone.mean() > 0.5), -1, fold)
 
 
 def _check(features: np.ndarray, targets: np.ndarray, l2s: tuple[float, ...]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from efficient_jax.augment.compression import _doubled, compressed, jpeg, quantization
+from efficient_jax.augment.compression import compressed, doubled, jpeg, quantization
 from efficient_jax.errors import UserError
 
 compressed = jax.jit(compressed)
@@ -58,7 +58,7 @@ def test_below_the_image_chroma_is_repeated():
 def test_chroma_is_doubled_with_halves_rounded_up_and_down_in_turn():
     """0 and 2 become 0, 0.5, 1.5 and 2."""
     both = jnp.array([[0, 2]], jnp.int32) * 0x10001
-    np.testing.assert_array_equal(_doubled(both), np.array([[0, 0, 2, 2]] * 2) * 0x10001)
+    np.testing.assert_array_equal(doubled(both), np.array([[0, 0, 2, 2]] * 2) * 0x10001)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 1, 1), (9, 17, 3), (16, 16, 1)])

@@ -130,7 +130,6 @@ HEADER_OF_HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
 
 def test_heic_says_what_it_wants(monkeypatch):
-    decode._learn_heic.cache_clear()
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
     found = decode_all([HEADER_OF_HEIC].__getitem__, 1, Framing(8))
     assert found.unreadable == {0: "HEIC, which wants pip install pillow-heif"}
@@ -138,7 +137,6 @@ def test_heic_says_what_it_wants(monkeypatch):
 
 def test_heic_is_read():
     pillow_heif = pytest.importorskip("pillow_heif")
-    decode._learn_heic.cache_clear()
     content = io.BytesIO()
     pillow_heif.from_pillow(Image.new("RGB", (64, 48), (200, 100, 50))).save(content, quality=90)
     pixels, notes = one(content.getvalue())

@@ -126,7 +126,6 @@ def test_so_many_unreadable_files_are_left_out_and_listed(pets, tmp_path):
 
 def test_photographs_of_telephones_are_not_passed_over(pets, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
-    decode._learn_heic.cache_clear()
     (Path(pets) / "cat" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     with pytest.raises(
         UserError, match=r"1 unreadable image: .*IMG_1\.HEIC \(HEIC, which wants pip install pillow-heif\)"
