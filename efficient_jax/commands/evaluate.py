@@ -27,6 +27,7 @@ from efficient_jax.evaluation.rotated import rotated
 from efficient_jax.evaluation.soup import SOUPS, soup_of
 from efficient_jax.evaluation.votes import comparison, selection, together
 from efficient_jax.experiment.dataset import Data
+from efficient_jax.experiment.results import file_name
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
@@ -178,7 +179,13 @@ def _section(one: Member, scores: dict[str, Any], data: Data | None) -> dict[str
         "mistakes": []
         if several or not data
         else evaluation.mistakes(
-            data.source.images, test.ids, one.answers, test.labels, test.probabilities, list(test.classes)
+            data.source.images,
+            test.ids,
+            one.answers,
+            test.labels,
+            test.probabilities,
+            list(test.classes),
+            [file_name(data.source, i) for i in test.ids],
         ),
     }
 
@@ -196,7 +203,13 @@ def _changed(members: Sequence[Member], data: Data | None) -> list[dict[str, Any
         won, lost, _ = change(before, after, labels)
         shown = {
             kind: evaluation.changes(
-                data.source.images, ids[which], labels[which], before[which], after[which], tests[0].classes
+                data.source.images,
+                ids[which],
+                labels[which],
+                before[which],
+                after[which],
+                tests[0].classes,
+                [file_name(data.source, i) for i in ids[which]],
             )
             for kind, which in (("won", won), ("lost", lost))
         }

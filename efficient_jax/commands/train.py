@@ -73,7 +73,7 @@ def train(
         keep_split(folder, source, split)
         if is_first() and not (folder / "run.json").exists():
             near_copies = leaks(source, split)
-            keep_leaks(folder, source, near_copies)
+            keep_leaks(folder, source, split, near_copies)
             if diff := git("diff", "--binary", "--no-ext-diff", "--no-color", "HEAD"):
                 (folder / "git.diff").write_bytes(diff)
             about["data"]["leaks"] = [leak.line for leak in near_copies]

@@ -165,7 +165,13 @@ def _values(values: bool | Sequence[float]) -> str:
 
 
 def mistakes(
-    images: Any, ids: np.ndarray, answers: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: list[str]
+    images: Any,
+    ids: np.ndarray,
+    answers: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: list[str],
+    file_names: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Returns the most confident mistakes as the template takes them, at most `page.SHOWN_MISTAKES`.
 
@@ -176,17 +182,25 @@ def mistakes(
         labels: int [n], true classes.
         probabilities: float [n classes].
         classes: class names.
+        file_names: of the n images, as they are shown.
     """
     confidence = probabilities[np.arange(len(ids)), answers]
     wrong = np.flatnonzero(answers != labels)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")][: page.SHOWN_MISTAKES]
     names = np.array(classes)
     arrays = {"true_names": names[labels[order]], "predicted_names": names[answers[order]]}
+    arrays["file_names"] = np.array(file_names)[order]
     return page.mistakes(arrays | {"images": images[ids[order]], "confidence": confidence[order]})
 
 
 def changes(
-    images: Any, ids: np.ndarray, labels: np.ndarray, before: np.ndarray, after: np.ndarray, classes: Sequence[str]
+    images: Any,
+    ids: np.ndarray,
+    labels: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    classes: Sequence[str],
+    file_names: Sequence[str],
 ) -> dict[str, Any]:
     """Counts some images whose prediction changed, and shows at most `SHOWN_CHANGES` of them.
 
@@ -197,16 +211,18 @@ def changes(
         before: int [n], predicted classes of the first member.
         after: int [n], predicted classes of the second member.
         classes: class names.
+        file_names: of the n images, as they are shown.
 
     Returns:
-        "count", and "shown": "image" and the names "true", "before" and "after" of each.
+        "count", and "shown": "image", the classes "true", "before" and "after", and "file" of each.
     """
     some = np.linspace(0, len(ids) - 1, min(SHOWN_CHANGES, len(ids))).astype(int)
     shown = map(plots.single, images[ids[some]]) if len(some) else ()
     names = np.array(classes)
-    columns = zip(shown, names[labels[some]], names[before[some]], names[after[some]], strict=False)
-    keys = ("image", "true", "before", "after")
-    return {"count": len(ids), "shown": [dict(zip(keys, values, strict=True)) for values in columns]}
+    columns = (names[classes_of[some]] for classes_of in (labels, before, after))
+    rows = zip(shown, *columns, np.array(file_names, str)[some], strict=False)
+    keys = ("image", "true", "before", "after", "file")
+    return {"count": len(ids), "shown": [dict(zip(keys, values, strict=True)) for values in rows]}
 
 
 def write_page(

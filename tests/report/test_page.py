@@ -89,7 +89,9 @@ def test_only_the_config_is_needed(tmp_path):
 
 def test_a_mistake_has_the_names_of_its_classes(workdir):
     text = write_report(workdir, ACCURACY).read_text()
-    assert "true <b>b</b><br>predicted <b>&lt;script&gt;alert(1)&lt;/script&gt;</b><br>probability 70.0%" in text
+    assert (
+        "true <b>b</b><br>predicted <b>&lt;script&gt;alert(1)&lt;/script&gt;</b><br>probability 70.0%<br>3.png" in text
+    )
 
 
 def test_no_mistakes_and_no_samples(workdir):
@@ -97,7 +99,9 @@ def test_no_mistakes_and_no_samples(workdir):
     images = np.zeros((0, 8, 8, 1), np.uint8)
     for stage in ("teacher", "student"):
         path = workdir / stage / "mistakes.npz"
-        np.savez(path, images=images, id=empty, true_names=empty, predicted_names=empty, confidence=empty)
+        np.savez(
+            path, images=images, id=empty, true_names=empty, predicted_names=empty, confidence=empty, file_names=empty
+        )
         np.savez(workdir / stage / "samples.npz", raw=images, augmented=images[:, None])
     text = write_report(workdir, ACCURACY).read_text()
     assert "Most confident mistakes" not in text
@@ -124,13 +128,13 @@ def test_several_labels_have_no_confusion_matrix(workdir):
     np.savez(stage / "predictions.npz", id=np.arange(3), probabilities=probabilities, label=tags)
     images = np.zeros((2, 8, 8, 1), np.uint8)
     shown = np.array(["<i>, b", "nothing"])
-    wrong = {"images": images, "true_names": shown, "predicted_names": shown[::-1]}
+    wrong = {"images": images, "true_names": shown, "predicted_names": shown[::-1], "file_names": ["1.png", "2.png"]}
     np.savez(stage / "mistakes.npz", **wrong, loss=np.array([1.25, 0.5]))
     (workdir / "config.json").write_text('{"stages": ["teacher"]}')
     text = write_report(workdir, MULTI_LABEL.columns, False, True).read_text()
     assert "Confusion matrix" not in text
     assert "Mistakes with the largest loss" in text
-    assert "true <b>nothing</b><br>predicted <b>&lt;i&gt;, b</b><br>loss 0.500" in text
+    assert "true <b>nothing</b><br>predicted <b>&lt;i&gt;, b</b><br>loss 0.500<br>2.png" in text
     assert "Test images with all labels right" in text
     assert "test accuracy" not in text
     cells = Page(text).cells
@@ -155,6 +159,7 @@ def test_a_training_image_has_its_class_or_what_the_teacher_says(workdir):
     images = np.zeros((3, 8, 8, 1), np.uint8)
     views, targets = images[:, None], np.array([[0, 1], [0.3, 0.7], [0, 0]])
     unlabelled = {"unlabelled_raw": images, "unlabelled_augmented": views, "unlabelled_targets": targets}
+    unlabelled["unlabelled_names"] = np.array(["1.png", "2.png", "3.png"])
     run = json.loads((workdir / "run.json").read_text())
     run["data"]["classes"] = ["ant", "bee"]
     (workdir / "run.json").write_text(json.dumps(run))
@@ -162,14 +167,26 @@ def test_a_training_image_has_its_class_or_what_the_teacher_says(workdir):
         workdir / "student" / "samples.npz", raw=images, augmented=views, targets=np.eye(2)[[0, 1, 0]], **unlabelled
     )
     text = write_report(workdir, ACCURACY).read_text()
-    assert re.findall(r"image \d\"><figcaption>([^<]*)<", text) == ["ant", "bee", "ant", "bee", "bee 70%", ""]
+    assert re.findall(r"image \d\"><figcaption>([^<]*)<", text) == [
+        "ant",
+        "bee",
+        "ant",
+        "bee · 1.png",
+        "bee 70% · 2.png",
+        "3.png",
+    ]
 
 
 def test_classes_that_are_numbers_are_called_classes(workdir):
     run = json.loads((workdir / "run.json").read_text())
     run["data"]["classes"] = ["0", "1"]
     (workdir / "run.json").write_text(json.dumps(run))
-    mistakes = {"images": np.zeros((1, 8, 8, 1), np.uint8), "true_names": ["0"], "predicted_names": ["1"]}
+    mistakes = {
+        "images": np.zeros((1, 8, 8, 1), np.uint8),
+        "true_names": ["0"],
+        "predicted_names": ["1"],
+        "file_names": [""],
+    }
     np.savez(workdir / "student" / "mistakes.npz", **mistakes, confidence=np.array([0.6]))
     assert "true <b>class 0</b><br>predicted <b>class 1</b>" in write_report(workdir, ACCURACY).read_text()
 
