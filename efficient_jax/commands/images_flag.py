@@ -55,16 +55,17 @@ def _say(path: str, contents: Contents, recipe: Recipe, flags: Sequence[str]) ->
     """Prints what was found, why which config is taken, and the command that does the same without looking."""
     data, (shortest, longest) = contents.data, contents.sides
     least, most = data.fewest, contents.most
+    tests = data.tests or recipe.overrides["data.test"]
     per_class = f"{least:,} each" if least == most else f"{least:,} to {most:,} each"
+    side = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
+    where = f"{counted(tests, 'test image')} in {contents.source.get('test_path')}"
     lines = [
         f"{path}: {data.labels:,} labelled images in {data.classes} classes ({per_class}), "
-        f"{data.pool:,} without a label, "
-        + (f"{counted(data.tests, 'test image')} in {contents.source.get('test_path')}" if data.tests else "")
-        + ("" if data.tests else f"of which {recipe.overrides['data.test']:,} labelled ones are kept for the test")
-        + f"; {'gray' if data.gray else 'color'}, shorter side {shortest} to {longest} pixels",
+        f"{where if data.tests else f'{tests:,} of them kept for the test'}, "
+        f"{f'{data.pool:,}' if data.pool else 'none'} without a label; "
+        f"{'gray' if data.gray else 'color'}, shorter side {side} pixels",
         f"recipe: {recipe.config}; {recipe.reason}",
     ]
-    tests = data.tests or recipe.overrides["data.test"]
     if tests < FEW_TESTS:
         points = min(98 / np.sqrt(tests), 50)
         lines.append(f"note: with {counted(tests, 'test image')} the accuracy is known to +-{points:.0f} points only")
