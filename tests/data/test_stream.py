@@ -126,8 +126,9 @@ def test_the_first_pass_is_kept_for_as_long_as_the_files_are(noise, tmp_path, mo
     feed = stream.Feed("stream", folder=tmp_path)
     first = folder(**noise, feed=feed)
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "decode_files", None)
+        patch.setattr(decode, "decode_files", passed := mock.Mock(wraps=decode.decode_files))
         again = folder(**noise, feed=feed)
+        assert [call.args[1] for call in passed.call_args_list] == [1]  # only the unreadable image is tried again
     assert (again.notes, again.names, fingerprint(again)) == (first.notes, first.names, fingerprint(first))
     np.testing.assert_array_equal(again.images[np.arange(40)], first.images[np.arange(40)])
     with monkeypatch.context() as patch:  # a package is there now, with which the unreadable ones can be read
