@@ -70,7 +70,10 @@ def _say(path: str, contents: Contents, recipe: Recipe, flags: Sequence[str]) ->
         points = min(98 / np.sqrt(tests), 50)
         lines.append(f"note: with {counted(tests, 'test image')} the accuracy is known to +-{points:.0f} points only")
     if contents.unreadable:
-        lines.append(f"note: cannot be read: {few(list(contents.unreadable), 3)}")
+        lines.append(
+            f"note: cannot be read: {few(contents.unreadable, 3)}; mend or remove them, or leave out up to so many "
+            "with --config.data.source.unreadable"
+        )
     lines.append("the same command in full; --config.KEY=VALUE changes it, --help shows every key:")
     console = Console(markup=False, highlight=False)
     for line in lines:
