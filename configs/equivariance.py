@@ -72,7 +72,7 @@ def variants() -> dict[str, dict[str, np.ndarray]]:
     pixels = rng.permutation(images[0].size)
     shuffled = images.reshape(len(images), -1)[:, pixels].reshape(images.shape)
     named = {"plain": images, "shifted": shifted, "shuffled": shuffled}
-    return {name: {"images": pictures, "labels": labels, "test": test} for name, pictures in named.items()}
+    return {name: {"images": variant, "labels": labels, "test": test} for name, variant in named.items()}
 
 
 def write() -> None:

@@ -32,9 +32,9 @@ SMALL = {"name": "cnn", "width": 4}
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """Two classes of pictures, as folders, as a table and as an .npz; others without a label, and one generated."""
-    root = tmp_path_factory.mktemp("pictures")
+def image_folder(tmp_path_factory) -> Path:
+    """Two classes of images, as folders, as a table and as an .npz; others without a label, and one generated."""
+    root = tmp_path_factory.mktemp("images")
     pixels = np.random.default_rng(0).integers(0, 256, (48, 40, 50, 3), np.uint8)
     rows = ["file,label"]
     for i, image in enumerate(pixels):
@@ -52,10 +52,10 @@ def pictures(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def start(pictures, tmp_path_factory) -> str:
+def start(image_folder, tmp_path_factory) -> str:
     """A small trained network, in place of one that ImageNet has trained."""
     workdir = tmp_path_factory.mktemp("start")
-    data = {"source": {"name": "folder", "path": f"{pictures}/classes", "size": 32}, "test": 8}
+    data = {"source": {"name": "folder", "path": f"{image_folder}/classes", "size": 32}, "test": 8}
     run = begun(
         {"seed": 0, "devices": 2, "stages": ("net",), "data": data, "net": tiny_run.stage("supervised")}, workdir, QUIET
     )
@@ -126,12 +126,12 @@ def test_flags_override_a_config(given):
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name not in README])
-def test_a_tiny_config_trains(name, pictures, start, tmp_path):
+def test_a_tiny_config_trains(name, image_folder, start, tmp_path):
     """Every stage is traced as it is. Small networks train in place of those whose programs take long to compile and
     are trained by others: EfficientNets (test_readme.py: finetune and few_labels) and ResNets (RESNETS)."""
     config = load_config(f"configs/{name}.py:tiny", "--config")
     config.devices = 2
-    with_data(config, pictures)
+    with_data(config, image_folder)
     run = begun(config.to_dict(), tmp_path, QUIET)
     lightened = [lighten(config[each], start) for each in config.stages if name not in RESNETS]
     if any(lightened):
@@ -142,18 +142,18 @@ def test_a_tiny_config_trains(name, pictures, start, tmp_path):
         assert np.isfinite(found["negative_log_likelihood"])
 
 
-def with_data(config, pictures):
-    """Pictures in place of what the user of a config has."""
+def with_data(config, image_folder):
+    """Images in place of what the user of a config has."""
     source = config.data.source
     if source.name in ("folder", "table", "npz"):
         paths = {"folder": "classes", "table": "labels.csv", "npz": "images.npz"}
-        source.path, config.data.test = f"{pictures}/{paths[source.name]}", 8
+        source.path, config.data.test = f"{image_folder}/{paths[source.name]}", 8
     if config.data.get("labels_per_class") == 10 and source.name == "npz":
         config.data.labels_per_class = 4
     if source.name == "folder" and any(config[name].get("batch", {}).get("unlabelled") for name in config.stages):
-        source.unlabelled_path = f"{pictures}/unlabelled"
+        source.unlabelled_path = f"{image_folder}/unlabelled"
     if config.data.get("generated", {}).get("path"):
-        config.data.generated.path = f"{pictures}/generated"
+        config.data.generated.path = f"{image_folder}/generated"
 
 
 def lighten(block, start):

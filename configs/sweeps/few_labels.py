@@ -1,4 +1,4 @@
-"""20 labels per class, and the other pictures without: what each way of using them gives. Clothing, three seeds.
+"""20 labels per class, and the other images without: what each way of using them gives. Clothing, three seeds.
 
     python launch.py sweep --sweep=configs/sweeps/few_labels.py --results=configs/sweeps/results/few_labels.jsonl
 

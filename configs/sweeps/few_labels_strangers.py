@@ -1,4 +1,4 @@
-r"""As few_labels.py, and again with 500 pictures of CIFAR-10, which show none of the classes, among the unlabelled.
+r"""As few_labels.py, and again with 500 images of CIFAR-10, which show none of the classes, among the unlabelled.
 
     python launch.py sweep --sweep=configs/sweeps/few_labels_strangers.py \
         --results=configs/sweeps/results/few_labels_strangers.jsonl

@@ -1,12 +1,12 @@
-"""Few labels: five folds of them in place of a validation part, so that each labelled picture is held out once.
+"""Few labels: five folds of them in place of a validation part, so that each labelled image is held out once.
 
     python launch.py sweep --sweep=configs/sweeps/folds.py
 
 A linear head on frozen features, 20 labels per class. The table has the accuracy of each fold, their mean and standard
-deviation; `runs/folds/*.out_of_fold.csv` what each picture's run, which had not seen it, says of it. For your own
-pictures change DATA in a copy of this file. The photographs (CC0, github.com/alexeygrigorev/clothing-dataset-small) are
+deviation; `runs/folds/*.out_of_fold.csv` what each image's run, which had not seen it, says of it. For your own
+images change DATA in a copy of this file. The photographs (CC0, github.com/alexeygrigorev/clothing-dataset-small) are
 expected in $EFFICIENT_JAX_DATA/clothing. A stage that chooses by validation, as a linear head does its l2, chooses by
-the fold that is held out: its accuracy there is a little better than on new pictures.
+the fold that is held out: its accuracy there is a little better than on new images.
 """
 
 CONFIG = "configs/linear_probe.py"

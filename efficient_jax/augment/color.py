@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray
 
 from efficient_jax.augment import ranges
 from efficient_jax.augment.kernels import dtypes, loops, packed, pointwise
-from efficient_jax.augment.kernels.pointwise import Levels, Picture
+from efficient_jax.augment.kernels.pointwise import AnyPixels, Levels
 from efficient_jax.augment.ranges import Range
 from efficient_jax.errors import UserError
 from efficient_jax.types import Example
@@ -33,7 +33,7 @@ def by_level(example: Example, change: Callable[[Levels], Levels]) -> Example:
     return example | {"image": jnp.clip(change(255 * image) / 255, 0, 1)}
 
 
-def by_pixel(example: Example, change: Callable[[Picture, int], Picture]) -> Example:
+def by_pixel(example: Example, change: Callable[[AnyPixels, int], AnyPixels]) -> Example:
     """Returns the example with each pixel of its image changed.
 
     Args:
@@ -208,11 +208,11 @@ def channel_shuffle(key: PRNGKeyArray, example: Example) -> Example:
     """
     order = jnp.argsort(jax.random.uniform(key, (example["image"].shape[-1],)))
 
-    def shuffled(picture: Picture, channels: int) -> Picture:
-        if picture.dtype != jnp.uint32:
-            return picture[..., order]
+    def shuffled(image: AnyPixels, channels: int) -> AnyPixels:
+        if image.dtype != jnp.uint32:
+            return image[..., order]
         bits = 8 * order.astype(jnp.uint32)
-        return packed.pack_planes([((picture >> bits[i]) & 255).astype(jnp.int32) for i in range(channels)])
+        return packed.pack_planes([((image >> bits[i]) & 255).astype(jnp.int32) for i in range(channels)])
 
     return by_pixel(example, shuffled)
 

@@ -103,7 +103,7 @@ def compressed(image: UInt8[Array, "h w c"], quality: Int32[Array, ""]) -> UInt8
     half_height, half_width = -(-height // 2), -(-width // 2)
     below = planes[len(luma) : len(luma) + half_height]
     right = luma.shape[1] // 2
-    both = _doubled(below[:, :half_width] | below[:, right : right + half_width] << 16)[:height, :width]
+    both = doubled(below[:, :half_width] | below[:, right : right + half_width] << 16)[:height, :width]
     luma = planes[:height, :width]
     chroma_blue, chroma_red = (both & 255) - 128, (both >> 16) - 128
     red = luma + ((91881 * chroma_red + (1 << 15)) >> 16)
@@ -156,10 +156,15 @@ def _halved(both: Plane) -> Plane:
     return (pairs[..., 0] + pairs[..., 1] + rounding) >> 2 & 0xFF00FF
 
 
-def _doubled(both: Plane) -> Plane:
+def doubled(both: Plane) -> Plane:
     """Upsamples as libjpeg's "fancy" upsampling: weights 9, 3, 3 and 1 for the four nearest pixels.
 
     libjpeg repeats pixels instead where an image is less than five wide.
+
+    Args:
+        both: two planes of levels in 0..255 in one, int32 [h w]: the second in the upper 16 bits.
+
+    Returns: int32 [2h 2w], the two planes likewise.
     """
     height, width = both.shape
     around = jnp.pad(both, ((1, 1), (0, 0)), mode="edge")

@@ -167,7 +167,7 @@ def scaled(uniform: Array, size: Array | int | tuple[int, ...]) -> Int[Array, " 
 
 def paint(
     image: Shaped[Array, "h w c"],
-    value: Shaped[Array, " *picture"],
+    value: Shaped[Array, " *image"],
     top: Integer,
     left: Integer,
     rows: Integer,

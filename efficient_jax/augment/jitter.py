@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int32, Num, PRNGKeyArray
 from efficient_jax.augment import ranges
 from efficient_jax.augment.color import by_level, by_pixel
 from efficient_jax.augment.kernels import loops, pointwise
-from efficient_jax.augment.kernels.pointwise import LEVELS, ONE, SIXTH, Picture
+from efficient_jax.augment.kernels.pointwise import LEVELS, ONE, SIXTH, AnyPixels
 from efficient_jax.augment.ranges import Range
 from efficient_jax.errors import UserError
 from efficient_jax.types import Example
@@ -144,37 +144,37 @@ def color_jitter(
     orders = jnp.array(list(itertools.permutations(range(len(names)))), jnp.int32)
     order = orders[(which * len(orders)).astype(jnp.int32)]
 
-    def jitter(picture: Picture, channels: int) -> Picture:
+    def jitter(image: AnyPixels, channels: int) -> AnyPixels:
         steps = [partial(_STEPS[name][1], channels=channels) for name in names]
 
         @loops.platform_loop
-        def one(picture: Picture, order: Int32[Array, " n"], amounts: Num[Array, " n"]) -> Picture:
-            def step(i: Array, picture: Picture) -> Picture:
-                jittered: Picture = lax.switch(order[i], steps, amounts[order[i]], picture)
+        def one(image: AnyPixels, order: Int32[Array, " n"], amounts: Num[Array, " n"]) -> AnyPixels:
+            def step(i: Array, image: AnyPixels) -> AnyPixels:
+                jittered: AnyPixels = lax.switch(order[i], steps, amounts[order[i]], image)
                 return jittered
 
-            jittered: Picture = lax.fori_loop(0, len(steps), step, picture)
+            jittered: AnyPixels = lax.fori_loop(0, len(steps), step, image)
             return jittered
 
-        return one(picture, order, amounts)
+        return one(image, order, amounts)
 
     return by_pixel(example, jitter)
 
 
-def _brightness(factor: Amount, picture: Picture, channels: int) -> Picture:
-    return pointwise.blend_planes([0] * channels, picture, factor)
+def _brightness(factor: Amount, image: AnyPixels, channels: int) -> AnyPixels:
+    return pointwise.blend_planes([0] * channels, image, factor)
 
 
-def _contrast(factor: Amount, picture: Picture, channels: int) -> Picture:
-    return pointwise.blend_planes([pointwise.mean_level(picture, channels)] * channels, picture, factor)
+def _contrast(factor: Amount, image: AnyPixels, channels: int) -> AnyPixels:
+    return pointwise.blend_planes([pointwise.mean_level(image, channels)] * channels, image, factor)
 
 
-def _saturation(factor: Amount, picture: Picture, channels: int) -> Picture:
-    return pointwise.blend_planes([pointwise.luma(picture, channels)] * channels, picture, factor)
+def _saturation(factor: Amount, image: AnyPixels, channels: int) -> AnyPixels:
+    return pointwise.blend_planes([pointwise.luma(image, channels)] * channels, image, factor)
 
 
-def _hue(turn: Amount, picture: Picture, channels: int) -> Picture:
-    return pointwise.turn_hue(picture, turn, channels)
+def _hue(turn: Amount, image: AnyPixels, channels: int) -> AnyPixels:
+    return pointwise.turn_hue(image, turn, channels)
 
 
 def _factors(name: str, strength: Range) -> tuple[float, float]:
@@ -199,7 +199,7 @@ def _amounts(uniform: Float[Array, " *n"], example: Example, low: Any, high: Any
     return least.astype(jnp.int32) + (uniform * (most - least + 1)).astype(jnp.int32)
 
 
-_STEPS: dict[str, tuple[Callable[[str, Range], tuple[float, float]], Callable[..., Picture]]] = {
+_STEPS: dict[str, tuple[Callable[[str, Range], tuple[float, float]], Callable[..., AnyPixels]]] = {
     "brightness": (_factors, _brightness),
     "contrast": (_factors, _contrast),
     "saturation": (_factors, _saturation),

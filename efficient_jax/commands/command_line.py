@@ -16,22 +16,25 @@ from efficient_jax.errors import UserError
 
 USAGE = """python launch.py [COMMAND] [--flag=value ...]
 
-    train      the stages of a config, in order (the default; without any flag: configs/quickstart.py);
-               --images=FOLDER chooses the config by your images
+    train      the stages of a config, in order (the default; without any flag:
+               configs/quickstart.py); --images=FOLDER chooses the config by
+               your images
     evaluate   trained members, alone and together, on the test images
     predict    trained members on a folder of new images
     select     which images of a folder to label next, with a model or without
-    explain    a page that shows where trained members look, and whether that can be trusted
-    explore    a page that shows the data, and what the augmentation of a config does
-    label      a page in the browser on which the images of a folder are labelled
+    explain    a page: where trained members look, and whether to trust that
+    explore    a page: the data, and what the augmentation of a config does
+    label      a page in the browser on which a folder of images is labelled
     sweep      many runs of one config, resumable, with a table at the end
-    bench      how fast a config trains on these devices, where the time goes, and what bounds it
+    bench      how fast a config trains on these devices, and what bounds it
 
-`python launch.py COMMAND --help` shows the flags of a command and, with --config=FILE, every key of the config, which
---config.key=value overrides. A config or sweep is looked for in the current folder, then among those of the package;
-all other paths are of the current folder. Bad input ends with one line and exit code 2. Ctrl-C and SIGTERM finish the
-step under way, save and end with 75; a second Ctrl-C, or a signal outside of training, ends at once with 130. The same
-command carries on from the last checkpoint.
+`python launch.py COMMAND --help` shows the flags of a command and, with
+--config=FILE, every key of the config, which --config.key=value overrides. A
+config or sweep is looked for in the current folder, then among those of the
+package; all other paths are of the current folder. Bad input ends with one line
+and exit code 2. Ctrl-C and SIGTERM finish the step under way, save and end with
+75; a second Ctrl-C, or a signal outside of training, ends at once with 130. The
+same command carries on from the last checkpoint.
 """
 NEXT = {
     "train": "read the images, check every stage, train",

@@ -27,12 +27,13 @@ from efficient_jax.evaluation.rotated import rotated
 from efficient_jax.evaluation.soup import SOUPS, soup_of
 from efficient_jax.evaluation.votes import comparison, selection, together
 from efficient_jax.experiment.dataset import Data
+from efficient_jax.experiment.results import file_name
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
 from efficient_jax.metrics import classification, conformal
 from efficient_jax.metrics.agreement import change
-from efficient_jax.report import evaluation, page, tables
+from efficient_jax.report import evaluation, glossary, page, tables
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint
 
@@ -129,7 +130,7 @@ def evaluate(
             console().print(
                 tables.rich_table(headers, rows if len(rows) <= LINES else [*rows[: LINES - 2], *rows[-2:]])
             )
-            if legend := evaluation.legend(headers):
+            if legend := glossary.legend(headers):
                 console().print(legend)
         if len(rows) > LINES:
             log(f"and {len(rows) - LINES} more rows before the last two; --out=DIR writes all of them")
@@ -201,7 +202,13 @@ def _section(one: Member, scores: dict[str, Any], data: Data | None) -> dict[str
         "mistakes": []
         if several or not data
         else evaluation.mistakes(
-            data.source.images, test.ids, one.answers, test.labels, test.probabilities, list(test.classes)
+            data.source.images,
+            test.ids,
+            one.answers,
+            test.labels,
+            test.probabilities,
+            list(test.classes),
+            [file_name(data.source, i) for i in test.ids],
         ),
     }
 
@@ -219,7 +226,13 @@ def _changed(members: Sequence[Member], data: Data | None) -> list[dict[str, Any
         won, lost, _ = change(before, after, labels)
         shown = {
             kind: evaluation.changes(
-                data.source.images, ids[which], labels[which], before[which], after[which], tests[0].classes
+                data.source.images,
+                ids[which],
+                labels[which],
+                before[which],
+                after[which],
+                tests[0].classes,
+                [file_name(data.source, i) for i in ids[which]],
             )
             for kind, which in (("won", won), ("lost", lost))
         }

@@ -251,10 +251,11 @@ def _figures(
         else:  # the same for every class
             heats = [(kind, maps_of_kind[i]) for kind, maps_of_kind in for_predicted.items()]
             first = "; ".join(what for what, _ in answers)
-        pictures = [(first, explanation.picture(image))]
+        shown_images = [(first, explanation.overlay(image))]
         for what, heat in heats:
-            pictures.append((what if heat.any() else f"{what}: no pixel supports it", explanation.picture(image, heat)))
-        figures.append({"name": seen.names[i], "pictures": pictures})
+            caption = what if heat.any() else f"{what}: no pixel supports it"
+            shown_images.append((caption, explanation.overlay(image, heat)))
+        figures.append({"name": seen.names[i], "images": shown_images})
     return figures
 
 

@@ -1,6 +1,7 @@
-"""Loads the Python files that are given to a command: configs and sweeps."""
+"""Where the program lies: its configs and commit; loads the Python files that are given to a command."""
 
 import runpy
+import subprocess
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,21 @@ HOME = CHECKOUT if (CHECKOUT / "launch.py").is_file() else Path(sysconfig.get_pa
 
 PROGRAM = "python launch.py" if HOME == CHECKOUT else "efficient-jax"
 """What a user types before the name of a command."""
+
+
+def git(*arguments: str) -> bytes:
+    """Returns the output of git in the checkout of this code; empty where there is no checkout, or no git.
+
+    Args:
+        *arguments: of git.
+    """
+    if HOME != CHECKOUT:  # a virtual environment may lie in somebody else's repository
+        return b""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, check=False)
+    except OSError:  # git is not installed
+        return b""
+    return done.stdout if done.returncode == 0 else b""
 
 
 def located(flag: str) -> str:

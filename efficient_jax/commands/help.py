@@ -28,8 +28,10 @@ def print_help(command: str, argv: list[str]) -> None:
     parameters = flags.parameters_of(command)
     argv = flags.joined([argument for argument in argv if argument not in HELP])
     function, console = function_of(command), Console(markup=False, highlight=False)
-    about = inspect.cleandoc(function.__doc__ or "").split("\n\nArgs:")[0]
-    console.print(f"{PROGRAM} {command} [--flag=value ...]\n\n{about}\n")
+    about = inspect.cleandoc(function.__doc__ or "").split("\n\nArgs:")[0].split("\n\n")
+    console.print(f"{PROGRAM} {command} [--flag=value ...]\n")
+    for paragraph in about:
+        console.print(f"{' '.join(paragraph.split())}\n")
     meanings = settings.meanings(function)
     rows: list[Row] = [(f"--{name}", _shown(p.default), meanings.get(name, "")) for name, p in parameters.items()]
     console.print(_table(("flag", "default", "meaning"), rows))

@@ -1,7 +1,6 @@
 """The dataset section of explore's page, and the same as a table for the terminal."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,12 @@ from efficient_jax.data.dataset import Source
 from efficient_jax.detection.overlap import COVERED, Objects
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import Plan
+from efficient_jax.experiment.results import captions
 from efficient_jax.experiment.stage_config import augment_blocks
 from efficient_jax.explore import features, suggestions
 from efficient_jax.explore.survey import Survey, survey
 from efficient_jax.models import pretrained
 from efficient_jax.report import charts, plots, tables
-from efficient_jax.tasks import TASKS
 
 EXAMPLES, CLASSES = 9, 40  # images of a class, and classes with images: these limits keep the page small
 EXTREMES, GALLERY = 6, 24  # images at each end of a measure, and in a gallery
@@ -219,22 +218,17 @@ def _measures(measured: Survey, source: Source) -> list[dict[str, Any]]:
 def _galleries(
     measured: Survey, source: Source, split: Mapping[str, np.ndarray], suspects: Sequence[tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    part = {index: name for name, ids in split.items() for index in ids.tolist()}
+    about = captions(source, split)
     distances = dict(zip(measured.ids.tolist(), measured.distance.tolist(), strict=True))
-
-    def about(index: int) -> str:
-        (names,) = TASKS[source.task].names(source.labels[[index]], source.classes)
-        known = [] if names is None else [", ".join(names) or "nothing"]
-        return " · ".join([*known, part[index], Path(source.name(index)).name])
 
     def shown(groups: Sequence[Sequence[int]], caption: Any) -> list[dict[str, Any]]:
         return [
-            {"picture": plots.strip(source.images[list(group)[:4]]), "lines": caption(group)}
+            {"image": plots.strip(source.images[list(group)[:4]]), "lines": caption(group)}
             for group in groups[:GALLERY]
         ]
 
     def gallery(title: str, text: str, groups: Sequence[Sequence[int]], caption: Any) -> dict[str, Any]:
-        return {"title": title, "about": text, "count": len(groups), "pictures": shown(groups, caption)}
+        return {"title": title, "about": text, "count": len(groups), "images": shown(groups, caption)}
 
     seems = dict(suspects)
     apart = {

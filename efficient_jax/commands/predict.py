@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from efficient_jax import settings
-from efficient_jax.commands import folder_images
-from efficient_jax.commands.folder_images import Seen
 from efficient_jax.data import decode, image_files
 from efficient_jax.data.class_names import writable
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted
+from efficient_jax.evaluation import folder_images
+from efficient_jax.evaluation.folder_images import Seen
 from efficient_jax.files import csv_text, write_text
 from efficient_jax.inference import prediction_sets, predictions
 from efficient_jax.inference.tta import VIEWS

@@ -7,16 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from efficient_jax.commands import folder_images, label_pool
-from efficient_jax.commands.label_pool import Pool
 from efficient_jax.data import decode, delimited, image_files
 from efficient_jax.data.class_names import is_no_label, writable
 from efficient_jax.data.framing import Framing
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted
+from efficient_jax.evaluation import folder_images
 from efficient_jax.explore import features
 from efficient_jax.files import csv_text, write_text
 from efficient_jax.inference import predictions
+from efficient_jax.labelling import label_pool
+from efficient_jax.labelling.label_pool import Pool
 from efficient_jax.metrics import calibration
 from efficient_jax.report import labelling
 from efficient_jax.selection import coverage
@@ -167,7 +168,7 @@ def _write_page(
     shown = picks[:SHOWN]
     images = decode.decode_all(shown.__getitem__, len(shown), Framing(SHOWN_SIZE, "pad")).images
     rows = [
-        {"order": order, "image": name, "reason": reason}
+        {"order": order, "name": name, "reason": reason}
         for order, (name, reason) in enumerate(zip(names[:SHOWN], reasons, strict=False), 1)
     ]
     return labelling.write_page(path, about, rows, images)

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from efficient_jax import files
-from efficient_jax.commands.files import CHECKOUT, HOME
+from efficient_jax.commands.files import git
 from efficient_jax.distributed import console, is_first, join, log, wait
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dry_run import dry_run
@@ -20,7 +19,7 @@ from efficient_jax.experiment.results import keep_leaks
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.workdir import check_data, claimed, keep_split
-from efficient_jax.report import tables
+from efficient_jax.report import glossary, tables
 from efficient_jax.report.results import read_results
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import stopping
@@ -74,8 +73,8 @@ def train(
         keep_split(folder, source, split)
         if is_first() and not (folder / "run.json").exists():
             near_copies = leaks(source, split)
-            keep_leaks(folder, source, near_copies)
-            if diff := _git("diff", "--binary", "--no-ext-diff", "--no-color", "HEAD"):
+            keep_leaks(folder, source, split, near_copies)
+            if diff := git("diff", "--binary", "--no-ext-diff", "--no-color", "HEAD"):
                 (folder / "git.diff").write_bytes(diff)
             about["data"]["leaks"] = [leak.line for leak in near_copies]
             files.write_json(folder / "run.json", about)
@@ -128,20 +127,20 @@ def _show_results(folder: Path) -> None:
     if paired := tables.paired_rows(results):
         console().print("\nEach stage against its teacher and its start, on the same test images", style="bold")
         console().print(tables.rich_table(tables.PAIRED_HEADERS, paired))
-        console().print(tables.PAIRED_LEGEND)
+        console().print(glossary.legend(tables.PAIRED_HEADERS[2:]))
     from efficient_jax.report import page  # loads matplotlib, after the table is shown
 
     log(f"\nreport: {page.write_report(folder, task.columns, task.one_class, not task.exclusive)}")
 
 
 def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
-    commit, data = _git("rev-parse", "HEAD").decode().strip(), run.data
+    commit, data = git("rev-parse", "HEAD").decode().strip(), run.data
     return {
         "command": " ".join(["python", *sys.argv]),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "git_commit": commit or None,
-        "git_dirty": bool(commit and _git("status", "--porcelain")),
-        "git_untracked": _git("ls-files", "--others", "--exclude-standard").decode().splitlines(),
+        "git_dirty": bool(commit and git("status", "--porcelain")),
+        "git_untracked": git("ls-files", "--others", "--exclude-standard").decode().splitlines(),
         "versions": {"python": sys.version.split()[0], **{name: metadata.version(name) for name in PACKAGES}},
         "devices": [str(device) for device in data.devices],
         "data": {
@@ -150,15 +149,8 @@ def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
             "generated_fingerprint": run.generated_fingerprint,
             "classes": list(data.source.classes),
             "task": data.source.task,
+            "one_class": data.task.one_class,
             "notes": list(data.source.notes),
             **{name: len(ids) for name, ids in data.split.items()},
         },
     }
-
-
-def _git(*arguments: str) -> bytes:
-    """Returns the output of git in the checkout of this code; empty if it is not one."""
-    if HOME != CHECKOUT:  # a virtual environment may lie in somebody else's repository
-        return b""
-    done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, check=False)
-    return done.stdout if done.returncode == 0 else b""

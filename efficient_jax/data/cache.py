@@ -13,7 +13,7 @@ import numpy as np
 import PIL
 
 from efficient_jax.data import decode, framing
-from efficient_jax.data.decode import Decoded, Picture
+from efficient_jax.data.decode import Decoded, ImageLike
 from efficient_jax.data.framing import Framing
 from efficient_jax.distributed import log
 from efficient_jax.errors import counted
@@ -24,7 +24,12 @@ WORTH = 2.0  # seconds of decoding; what took less is not cached
 
 
 def decode_all(
-    read: Callable[[int], Picture], count: int, framing: Framing, cache: Path | None, files: Sequence[Path], about: str
+    read: Callable[[int], ImageLike],
+    count: int,
+    framing: Framing,
+    cache: Path | None,
+    files: Sequence[Path],
+    about: str,
 ) -> Decoded:
     """Returns `decode.decode_all` of the images, from the cache where it has them.
 
@@ -85,7 +90,7 @@ def _read(file: Path) -> Decoded | None:
         return None
 
 
-def mended(read: Callable[[int], Picture], unreadable: Mapping[int, str], framing: Framing) -> bool:
+def mended(read: Callable[[int], ImageLike], unreadable: Mapping[int, str], framing: Framing) -> bool:
     """Returns whether an image that could not be read now can, for example with a package that is now installed.
 
     Args:

@@ -1,6 +1,5 @@
 """Decodes images of any mode and orientation: files, bytes or arrays become uint8 arrays of one shape."""
 
-import functools
 import io
 import os
 import warnings
@@ -26,7 +25,7 @@ CHUNK = 64  # images per task of a thread
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 NAMED = 5  # most unreadable images that a message lists
 
-Picture = Path | bytes | np.ndarray
+ImageLike = Path | bytes | np.ndarray
 """A file, the content of a file, or pixels: uint8 [h w] or [h w c]."""
 
 
@@ -64,7 +63,7 @@ def resized(images: UInt8[np.ndarray, "n h w c"], size: int) -> UInt8[np.ndarray
     return decoded
 
 
-def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> Decoded:
+def decode_all(read: Callable[[int], ImageLike], count: int, framing: Framing) -> Decoded:
     """Returns images that are decoded and resized by as many threads as there are cores.
 
     Unreadable images, and those of more than 100 million pixels, are left out and listed.
@@ -99,7 +98,7 @@ def decode_all(read: Callable[[int], Picture], count: int, framing: Framing) -> 
     return Decoded(images[rows] if unreadable else images, rows, unreadable, notes, sizes[rows], contents[rows])
 
 
-def shape_of(read: Callable[[int], Picture], count: int, framing: Framing) -> tuple[tuple[int, ...], str]:
+def shape_of(read: Callable[[int], ImageLike], count: int, framing: Framing) -> tuple[tuple[int, ...], str]:
     """Returns (the shape [h w c] of all images, why the first does not tell it or "").
 
     Args:
@@ -119,7 +118,7 @@ def shape_of(read: Callable[[int], Picture], count: int, framing: Framing) -> tu
 
 
 def decode_files(
-    read: Callable[[int], Picture],
+    read: Callable[[int], ImageLike],
     count: int,
     framing: Framing,
     shape: tuple[int, ...],
@@ -169,28 +168,28 @@ def _of(number: int, what: str) -> str:
     return what if number != 1 else " ".join([{"were": "was", "have": "has"}.get(verb, verb), rest])
 
 
-def loaded(picture: Picture) -> bytes | np.ndarray:
+def loaded(stored: ImageLike) -> bytes | np.ndarray:
     """Returns an encoded image with its file read: bytes, or pixels as they are.
 
     Args:
-        picture: a file, its content, or pixels.
+        stored: a file, its content, or pixels.
 
     Raises: OSError for a file that cannot be read.
     """
-    return picture.read_bytes() if isinstance(picture, Path) else picture
+    return stored.read_bytes() if isinstance(stored, Path) else stored
 
 
-def frame(picture: Picture, framing: Framing, shape: tuple[int, ...]) -> Framed:
+def frame(stored: ImageLike, framing: Framing, shape: tuple[int, ...]) -> Framed:
     """Returns one image in the common shape.
 
     Args:
-        picture: a file, its content, or pixels.
+        stored: a file, its content, or pixels.
         framing: how images become one size.
         shape: the common shape [h w c], for `framing.size` 0.
 
     Raises: any exception, as decoders do for damaged files.
     """
-    image, changes = _convert(opened(picture), framing.channels)
+    image, changes = _convert(opened(stored), framing.channels)
     pixels = fit(image, *framing[:4]) if framing.size else _stored(image, shape)
     return Framed(pixels, changes, (image.height, image.width))
 
@@ -229,18 +228,18 @@ def left_out(decoded: Decoded, name: Callable[[int], str], most: int, where: str
     return decoded._replace(notes=(*decoded.notes, f"left out {failed}"))
 
 
-def opened(picture: Picture) -> Image.Image:
+def opened(stored: ImageLike) -> Image.Image:
     """Returns an image of PIL, whose pixels are not decoded yet.
 
     Args:
-        picture: a file, its content, or pixels uint8 [h w] or [h w c].
+        stored: a file, its content, or pixels uint8 [h w] or [h w c].
 
     Raises: ValueError for more than 100 million pixels, other dtypes, or HEIC without pillow-heif; OSError for no
     image.
     """
-    if isinstance(picture, np.ndarray):
-        return from_array(picture)
-    content = picture if isinstance(picture, bytes) else picture.read_bytes()
+    if isinstance(stored, np.ndarray):
+        return from_array(stored)
+    content = stored if isinstance(stored, bytes) else stored.read_bytes()
     if content[4:12] in HEIC:
         _learn_heic()
     image = Image.open(io.BytesIO(content))
@@ -251,7 +250,6 @@ def opened(picture: Picture) -> Image.Image:
     return image
 
 
-@functools.cache
 def _learn_heic() -> None:
     try:
         import pillow_heif

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from efficient_jax.data import cache, decode, statistics
-from efficient_jax.data.decode import Decoded, Picture
+from efficient_jax.data.decode import Decoded, ImageLike
 from efficient_jax.data.framing import Framing, squash
 from efficient_jax.data.identity import DIGEST, digest
 from efficient_jax.distributed import log
@@ -77,7 +77,7 @@ class Streamed:
 
     def __init__(
         self,
-        read: Callable[[int], Picture],
+        read: Callable[[int], ImageLike],
         name: Callable[[int], str],
         framing: Framing,
         stored: tuple[int, ...],
@@ -159,8 +159,8 @@ class Streamed:
         return image
 
 
-def pictures(
-    read: Callable[[int], Picture],
+def load(
+    read: Callable[[int], ImageLike],
     name: Callable[[int], str],
     count: int,
     framing: Framing,
@@ -207,7 +207,7 @@ def pictures(
 
 
 def _pass(
-    read: Callable[[int], Picture], count: int, framing: Framing, shape: tuple[int, ...]
+    read: Callable[[int], ImageLike], count: int, framing: Framing, shape: tuple[int, ...]
 ) -> tuple[Known, dict[int, str], tuple[str, ...]]:
     contents, digests = np.zeros((2, count, DIGEST), np.uint8)
     sums, squares = np.zeros((2, count, shape[-1]), np.int64)

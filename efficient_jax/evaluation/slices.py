@@ -35,7 +35,7 @@ def measures(
     }
     if source.sizes is not None:
         h, w = source.sizes[ids].T
-        properties |= {"shorter side of the picture": np.minimum(h, w), "width / height": w / h}
+        properties |= {"shorter side, as stored": np.minimum(h, w), "width / height": w / h}
     if "boxes" in source.objects:
         properties["objects"] = (source.objects["box_visible"][ids] > 0).sum(1)
     rest = np.concatenate([others for name, others in split.items() if name != "test"])

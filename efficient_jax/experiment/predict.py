@@ -59,8 +59,8 @@ def validate(
         data: images and split.
         file: file to which the predictions are written; None: none.
 
-    Returns: (the counts of the task, None where there are no validation images; the thresholds that are best on these
-        images, so that F1 is a little optimistic, () where the task has none).
+    Returns: (the counts and the likelihood of the task, None without validation images; the thresholds that are best
+        on these images, so that F1 is a little optimistic, () where the task has none).
     """
     task, source, ids = data.task, data.source, data.split["validation"]
     labels = source.labels[ids]
@@ -71,15 +71,20 @@ def validate(
     else:
         probabilities = np.zeros((0, len(source.classes)), np.float32)
     thresholds = tuple(task.thresholds(probabilities, labels).tolist()) if task.thresholds else ()
-    counts = task.counts(probabilities, labels, task.answers(probabilities, thresholds)) if len(ids) else None
-    return counts, thresholds
+    if not len(ids):
+        return None, thresholds
+    counts = task.counts(probabilities, labels, task.answers(probabilities, thresholds))
+    return counts | task.likelihood(probabilities, labels), thresholds
 
 
 def scores(task: Task, counts: Mapping[str, Any]) -> dict[str, float]:
     """Returns the validation metrics that are logged. The best checkpoint is that with the highest first one.
 
+    The loss is the negative log-likelihood, whatever the method minimizes.
+
     Args:
         task: what the labels are.
         counts: as from `validate`.
     """
-    return {f"validation_{name}": value for name, value in task.scores(counts).items()}
+    logged = task.scores(counts) | {"loss": counts["negative_log_likelihood"]}
+    return {f"validation_{name}": value for name, value in logged.items()}

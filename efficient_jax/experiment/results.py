@@ -1,6 +1,6 @@
 """Writes what the report shows of a trained stage: predictions, mistakes, and samples of its images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def evaluate_stage(
             "predicted": answers[worst].astype(np.int32),
             "true_names": _shown(task, labels[worst], source.classes),
             "predicted_names": _shown(task, answers[worst], source.classes),
+            "file_names": np.array([file_name(source, i) for i in ids[worst]], str),
             task.severity_name: severity[worst],
         },
     )
@@ -62,17 +63,57 @@ def _shown(task: Task, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray
     return np.array([", ".join(names or ()) or "nothing" for names in task.names(labels, classes)], str)
 
 
-def keep_leaks(folder: Path, source: Source, leaks: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
-    """Writes the images of near duplicates in different parts, of the first few pairs.
+def file_name(source: Source, index: int) -> str:
+    """Returns the name of an image as captions show it: of a file without its folders.
+
+    Args:
+        source: the dataset.
+        index: of the image.
+    """
+    return Path(source.name(index)).name
+
+
+def captions(source: Source, split: Mapping[str, np.ndarray]) -> Callable[[int], str]:
+    """Returns a function that describes the image of an index: its classes, its part and its name.
+
+    Args:
+        source: the dataset.
+        split: part -> indices of its images.
+    """
+    part = {index: name for name, ids in split.items() for index in ids.tolist()}
+
+    def caption(index: int) -> str:
+        (names,) = TASKS[source.task].names(source.labels[[index]], source.classes)
+        known = [] if names is None else [", ".join(names) or "nothing"]
+        return " · ".join([*known, part[index], file_name(source, index)])
+
+    return caption
+
+
+def keep_leaks(
+    folder: Path,
+    source: Source,
+    split: Mapping[str, np.ndarray],
+    leaks: Sequence[tuple[str, np.ndarray, np.ndarray]],
+) -> None:
+    """Writes the images of near duplicates in different parts with their captions, of the first few pairs.
 
     Args:
         folder: folder of the run.
         source: the dataset.
+        split: part -> indices of its images.
         leaks: as from `leaks.leaks`; for none nothing is written.
     """
-    if leaks:
-        ids = np.concatenate([pairs[:PAIRS] for _, pairs, _ in leaks])
-        files.write_npz(folder / "leaks.npz", {"images": source.images[ids], "id": ids})
+    if not leaks:
+        return
+    ids = np.concatenate([pairs[:PAIRS] for _, pairs, _ in leaks])
+    distances = np.concatenate([of_pairs[:PAIRS] for _, _, of_pairs in leaks])
+    caption = captions(source, split)
+    lines = [
+        [*map(caption, pair), f"distance {distance:.3f}"]
+        for pair, distance in zip(ids.tolist(), distances, strict=True)
+    ]
+    files.write_npz(folder / "leaks.npz", {"images": source.images[ids], "id": ids, "lines": np.array(lines, str)})
 
 
 def samples(
@@ -83,8 +124,9 @@ def samples(
     classes: int,
     rows: Mapping[str, np.ndarray],
     key: jax.Array,
+    name: Callable[[int], str],
 ) -> None:
-    """Writes some images of each stream with their targets, and several augmented versions of each.
+    """Writes some images of each stream with their targets and names, and several augmented versions of each.
 
     Args:
         folder: folder of the stage.
@@ -94,6 +136,7 @@ def samples(
         classes: number of classes.
         rows: stream -> indices of its images.
         key: random key of the augmentation.
+        name: index of an image -> its name.
     """
     arrays = {}
     for stream, ids in rows.items():
@@ -106,6 +149,7 @@ def samples(
         augmented = augmented if augmented.dtype == np.uint8 else np.round(augmented * 255).astype(np.uint8)
         prefix = "" if stream == "labelled" else f"{stream}_"
         arrays[f"{prefix}raw"] = data["image"][chosen]
+        arrays[f"{prefix}names"] = np.array([*map(name, chosen)], str)
         arrays[f"{prefix}targets"] = on_host(take(labels, chosen), classes)
         arrays[f"{prefix}augmented"] = augmented.reshape(VERSIONS, SAMPLES, *augmented.shape[1:]).swapaxes(0, 1)
     files.write_npz(folder / "samples.npz", arrays)

@@ -130,7 +130,7 @@ class Run(NamedTuple):
         if shape[-1] not in (1, len(mean)):
             raise UserError(
                 f"config.{stage.name}: the images have {shape[-1]} channels, the normalisation that belongs to "
-                f"{stage.init or 'the stage'} has {len(mean)}; make them {len(mean)}, where the source reads pictures "
+                f"{stage.init or 'the stage'} has {len(mean)}; make them {len(mean)}, where the source reads images "
                 f"with config.data.source.channels={len(mean)}"
             )
         spec = ModelSpec(*stage.model, source.classes, shape, mean, std, self.plan.framing, source.task)

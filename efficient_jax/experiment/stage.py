@@ -81,7 +81,8 @@ def _keep_samples(stage: Stage, supervision: Supervision, variables: Tree) -> No
     arrays = {"image": source.images, **source.objects}
     views = views_of(config, saliency_of(stage.apply, variables, run.data.task.loss))
     labels, classes, key = supervision.labels, len(source.classes), run.key(config)
-    results.samples(run.workdir / config.name, views, arrays, labels, classes, supervision.rows, key)
+    name = functools.partial(results.file_name, source)
+    results.samples(run.workdir / config.name, views, arrays, labels, classes, supervision.rows, key, name)
 
 
 def _learned(stage: Stage, supervision: Supervision, variables: Tree, started: float, stop: stopping.Stop) -> Fit:

@@ -85,12 +85,12 @@ def check_labels(stage: StageConfig, source: Labelled) -> None:
 
     Raises: UserError for a method, or a balanced batch, that does not fit its task.
     """
-    labels = TASKS[source.task].labels
-    if source.task != "classification" and not stage.method.needs("task"):
+    task = TASKS[source.task]
+    if not task.one_class and not stage.method.needs("task"):
         fitting = " or ".join(repr(name) for name, method in METHODS.items() if method.needs("task"))
         raise UserError(
-            f"config.{stage.name}.method: {stage.method_name!r} does not fit data with {labels} for each image; "
+            f"config.{stage.name}.method: {stage.method_name!r} does not fit data with {task.labels} for each image; "
             f"take {fitting}"
         )
-    if stage.balanced and not TASKS[source.task].one_class:
-        raise UserError(f"config.{stage.name}.batch.balanced: images with {labels} are in no one class")
+    if stage.balanced and not task.one_class:
+        raise UserError(f"config.{stage.name}.batch.balanced: images with {task.labels} are in no one class")

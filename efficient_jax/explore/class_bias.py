@@ -133,6 +133,12 @@ class Loss(NamedTuple):
     others_lost: int  # the same of all other classes
     others_n: int
 
+    @property
+    def p_value(self) -> float:
+        """The probability of as many or more losses in this class under random assignment."""
+        total = self.n + self.others_n
+        return float(scipy.stats.hypergeom.sf(self.lost - 1, total, self.lost + self.others_lost, self.n))
+
 
 def losses(measured: Mapping[str, Accuracies], level: float = 0.05) -> list[Loss]:
     """Returns the classes that lose significantly more than the others, each at the weakest such strength.
@@ -150,7 +156,7 @@ def losses(measured: Mapping[str, Accuracies], level: float = 0.05) -> list[Loss
         for label in np.unique(results.labels).tolist()
         for index, step in enumerate(results.steps[1:], 1)
     ]
-    clear = holm(np.array([_p(test) for test in tests])) <= level
+    clear = holm(np.array([test.p_value for test in tests])) <= level
     weakest: dict[tuple[str, int], Loss] = {}
     for test, is_clear in zip(tests, clear, strict=True):
         if is_clear:
@@ -162,12 +168,6 @@ def _lost(results: Accuracies, step: int, label: int) -> tuple[int, int, int, in
     before, here = results.right[0], results.labels == label
     lost = before & ~results.right[step]
     return tuple(int(count.sum()) for count in (lost & here, before & here, lost & ~here, before & ~here))  # type: ignore[return-value]
-
-
-def _p(test: Loss) -> float:
-    """Returns the p-value: the probability of as many or more losses in this class under random assignment."""
-    total = test.n + test.others_n
-    return float(scipy.stats.hypergeom.sf(test.lost - 1, total, test.lost + test.others_lost, test.n))
 
 
 class Rate(NamedTuple):

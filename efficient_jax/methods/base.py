@@ -17,8 +17,8 @@ class Method(NamedTuple):
 
     Its positional parameters come from the stage: `apply`, `augment`, `strong_augment` (a second, stronger augmentation
     for unlabelled images), `teachers` (networks that run in every step; the method then needs no labelled images) and
-    `task` (what the labels are; a method without it is for classification only). Its keyword-only parameters are the
-    settings of the config's block `method`.
+    `task` (what the labels are; a method without it is for images with one class each). Its keyword-only parameters are
+    the settings of the config's block `method`.
     """
 
     loss: Callable[..., LossFn] | None = None

@@ -33,7 +33,7 @@ def held_out(
     if validation:
         return validation[1], predict(data, validation[0])
     features, targets = data
-    fold = np.tile(_folds(targets[: len(targets) // views], seed, head), views)
+    fold = np.tile(folds(targets[: len(targets) // views], seed, head), views)
     inside = np.flatnonzero(fold >= 0)
     if not len(inside):
         return targets[:0], predict(data, features[:1])[:, :0]
@@ -58,15 +58,20 @@ def best_of(
     return best, scores[best], errors[best]
 
 
-def _folds(targets: Float[np.ndarray, "n classes"], seed: int, head: Head) -> Int[np.ndarray, " n"]:
+def folds(targets: Float[np.ndarray, "n classes"], seed: int, head: Head) -> Int[np.ndarray, " n"]:
     """Returns the fold of each example, -1 for those that are always trained on.
 
     The examples of a class are distributed over the folds in turn, so that no class is held out as a whole. Always
     trained on is the only example of a class; and all, where most are the only ones of their class: the others would
     favour penalties with which only their class is predicted. (scikit-learn wants an example of every class per fold.)
+
+    Args:
+        targets: of n examples.
+        seed: of the order within a class, 0 or more.
+        head: what the targets are.
     """
     labels, alone = head.strata(targets)
     order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels, alone))
-    folds = np.empty(len(labels), int)
-    folds[order] = np.arange(len(labels)) % min(FOLDS, len(labels))
-    return np.where(alone | (len(labels) == 1) | (alone.mean() > 0.5), -1, folds)
+    fold = np.empty(len(labels), int)
+    fold[order] = np.arange(len(labels)) % min(FOLDS, len(labels))
+    return np.where(alone | (len(labels) == 1) | (alone.mean() > 0.5), -1, fold)

@@ -23,7 +23,7 @@ class ModelSpec:
         image_shape: (height, width, channels) in pixels of the images that the network is given.
         mean: mean of each channel, of pixels in 0..1. Gray images are repeated to as many channels.
         std: standard deviation of each channel, above 0.
-        framing: `fit`, `crop` and `interpolation` of `data.framing.Framing`, with which pictures of any size became
+        framing: `fit`, `crop` and `interpolation` of `data.framing.Framing`, with which images of any size became
             images; empty if the source had arrays.
         task: "classification" (one class for each image) or "multi_label" (each class is present or absent).
         thresholds: of "multi_label", for each class the probability from which on it is present; else empty.
@@ -47,13 +47,13 @@ class ModelSpec:
         return *self.image_shape[:2], len(self.mean)
 
     def image_framing(self) -> Framing:
-        """Returns how pictures of any size become images of the network.
+        """Returns how images of any size are prepared for the network.
 
         Raises: UserError if its images are not square.
         """
         h, w, channels = self.image_shape
         if h != w:
-            raise UserError(f"the model knows images of {h} x {w} pixels; pictures of any size become squares only")
+            raise UserError(f"the model knows images of {h} x {w} pixels; images of any size become squares only")
         return Framing(size=h, channels=channels, **self.framing)
 
     def build(self, norm_axis: str | None = None, frozen: Tree = None) -> tuple[nn.Module, Apply]:

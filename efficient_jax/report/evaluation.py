@@ -17,45 +17,22 @@ Result = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 """(caption, headers, rows) of a table; a caption alone has no headers and no rows."""
 
 TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
-PAIR_HEADERS = ["first", "second", "differ, %", "errors' correlation", "won", "lost", "p"]
-SET_HEADERS = ["member", "promised, %", "covered, %", "[95% of calibrations]", "classes in a set", "empty sets, %"]
+PAIR_HEADERS = ["member", "compared with", "differ, %", "errors' correlation", "won", "lost", "p"]
+SET_HEADERS = ["member", "promised, %", "covered, %", "[95% interval of coverage]", "classes in a set", "empty sets, %"]
 CLASS_HEADERS = ["class", "recall, % [95% interval]", "precision, % [95% interval]", "F1, %", "images", "predicted"]
 SHOWN_CHANGES = 16
-WORDS = [
-    "accuracy",
-    "95% interval",
-    "balanced accuracy",
-    "calibration error, ECE",
-    "confusion matrix",
-    "F1",
+WORDS = ["accuracy", "95% interval", "balanced accuracy", "calibration error, ECE", "confusion matrix", "differ"]
+WORDS += [
+    "ECE floor",
+    "errors' correlation",
+    "covered",
+    "F1, macro F1, micro F1",
+    "negative log-likelihood, NLL",
     "p",
-    "vote",
+    "precision",
 ]
-WORDS += ["negative log-likelihood, NLL", "won, lost", "precision", "recall", "slice", "soup", "errors' correlation"]
-MEANINGS = {
-    "balanced, %": "mean recall of the classes",
-    "NLL": "negative log-likelihood of the true labels, in nats; lower is better",
-    "ECE": "expected calibration error, the distance between confidence and accuracy; lower is better",
-    "ECE floor": "ECE to expect of a calibrated member with so many images",
-    "differ, %": "images with different predictions",
-    "errors' correlation": "1 if both err on the same images; the lower, the more a vote gains",
-    "won": "images that only the second classifies correctly",
-    "lost": "images that only the first classifies correctly",
-    "covered, %": "sets that contain the true class",
-    "[95% of calibrations]": "where the coverage is for 95% of draws of so many calibration images",
-    "p": "probability of such a difference by chance (exact sign test, two-sided)",
-}
-"""Header -> what the figures under it mean, for those that need it."""
+WORDS += ["recall", "slice", "soup", "temperature", "vote", "won, lost"]
 NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-def legend(headers: Sequence[str]) -> str:
-    """Returns what the figures of a table mean, in one paragraph; "" where none needs it.
-
-    Args:
-        headers: of its columns.
-    """
-    return "; ".join(f"{header}: {MEANINGS[header]}" for header in headers if header in MEANINGS)
 
 
 def results(about: Mapping[str, Any], columns: Sequence[Column]) -> list[Result]:
@@ -153,8 +130,8 @@ def _tempered(name: str, metrics: Mapping[str, Any]) -> list[str]:
 def _pair(row: Mapping[str, Any], short: Mapping[str, str]) -> list[str]:
     numbers = [f"{100 * row['disagreement']:.1f}", tables.figure(row["error_correlation"], ".2f")]
     return [
-        short[row["first"]],
         short[row["second"]],
+        short[row["first"]],
         *numbers,
         str(row["won"]),
         str(row["lost"]),
@@ -203,7 +180,13 @@ def _values(values: bool | Sequence[float]) -> str:
 
 
 def mistakes(
-    images: Any, ids: np.ndarray, answers: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: list[str]
+    images: Any,
+    ids: np.ndarray,
+    answers: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: list[str],
+    file_names: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Returns the most confident mistakes as the template takes them, at most `page.SHOWN_MISTAKES`.
 
@@ -214,17 +197,25 @@ def mistakes(
         labels: int [n], true classes.
         probabilities: float [n classes].
         classes: class names.
+        file_names: of the n images, as they are shown.
     """
     confidence = probabilities[np.arange(len(ids)), answers]
     wrong = np.flatnonzero(answers != labels)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")][: page.SHOWN_MISTAKES]
     names = np.array(classes)
     arrays = {"true_names": names[labels[order]], "predicted_names": names[answers[order]]}
+    arrays["file_names"] = np.array(file_names)[order]
     return page.mistakes(arrays | {"images": images[ids[order]], "confidence": confidence[order]})
 
 
 def changes(
-    images: Any, ids: np.ndarray, labels: np.ndarray, before: np.ndarray, after: np.ndarray, classes: Sequence[str]
+    images: Any,
+    ids: np.ndarray,
+    labels: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    classes: Sequence[str],
+    file_names: Sequence[str],
 ) -> dict[str, Any]:
     """Counts some images whose prediction changed, and shows at most `SHOWN_CHANGES` of them.
 
@@ -235,16 +226,18 @@ def changes(
         before: int [n], predicted classes of the first member.
         after: int [n], predicted classes of the second member.
         classes: class names.
+        file_names: of the n images, as they are shown.
 
     Returns:
-        "count", and "shown": "picture" and the names "true", "before" and "after" of each.
+        "count", and "shown": "image", the classes "true", "before" and "after", and "file" of each.
     """
     some = np.linspace(0, len(ids) - 1, min(SHOWN_CHANGES, len(ids))).astype(int)
-    pictures = map(plots.single, images[ids[some]]) if len(some) else ()
+    shown = map(plots.single, images[ids[some]]) if len(some) else ()
     names = np.array(classes)
-    columns = zip(pictures, names[labels[some]], names[before[some]], names[after[some]], strict=False)
-    keys = ("picture", "true", "before", "after")
-    return {"count": len(ids), "shown": [dict(zip(keys, values, strict=True)) for values in columns]}
+    columns = (names[classes_of[some]] for classes_of in (labels, before, after))
+    rows = zip(shown, *columns, np.array(file_names, str)[some], strict=False)
+    keys = ("image", "true", "before", "after", "file")
+    return {"count": len(ids), "shown": [dict(zip(keys, values, strict=True)) for values in rows]}
 
 
 def write_page(

@@ -21,7 +21,7 @@ TRUST_HEADERS = ["random weights in", "maps", "images", "constant maps", "rank c
 POINTING_HEADERS = ["where it points", "images", "on an object, % [95% interval]"]
 
 
-def picture(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"] | None = None) -> plots.Picture:
+def overlay(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"] | None = None) -> plots.EmbeddedImage:
     """Returns the image with its longer side at `SIDE` pixels, blended with a heat map.
 
     Args:
@@ -41,7 +41,7 @@ def picture(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"] | 
     return plots.encoded(mixed.round().astype(np.uint8), lossless=False)
 
 
-def scale() -> plots.Picture:
+def scale() -> plots.EmbeddedImage:
     """Returns the colors from 0 to 1 side by side, as they lie over middle gray."""
     colors = STRENGTH * 255 * COLORS(np.linspace(0, 1, 144))[None, :, :3] + (1 - STRENGTH) * 128
     return plots.encoded(colors.round().astype(np.uint8))

@@ -19,11 +19,11 @@ def write_page(
     Args:
         path: file to write.
         about: paragraphs on how they were chosen.
-        rows: for each image "order", from 1 on; "image", its file; and "reason", why it was chosen.
+        rows: for each image "order", from 1 on; "name", its file; and "reason", why it was chosen.
         images: uint8 [n h w c], the images of `rows`.
 
     Returns:
         The path of the page.
     """
-    pictures = [{**row, "picture": plots.strip([image], SIDE)} for row, image in zip(rows, images, strict=True)]
-    return site.write(path, "labelling.html", {"about": about, "pictures": pictures})
+    shown = [{**row, "image": plots.strip([image], SIDE)} for row, image in zip(rows, images, strict=True)]
+    return site.write(path, "labelling.html", {"about": about, "images": shown})

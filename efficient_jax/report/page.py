@@ -27,7 +27,7 @@ LABEL_HEADERS = [
 ]
 WORDS = ["accuracy", "95% interval", "augmentation", "calibration error, ECE", "confusion matrix", "loss", "won, lost"]
 WORDS += ["negative log-likelihood, NLL", "p", "pseudo-label", "recall", "stage", "start", "step", "teacher"]
-SEVERAL_WORDS = ["all labels right", "average precision, mAP", "F1", "precision", "threshold"]
+SEVERAL_WORDS = ["all labels right", "average precision, mAP", "F1, macro F1, micro F1", "precision", "threshold"]
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -73,12 +73,12 @@ def facts(result: dict[str, Any], metrics: dict[str, np.ndarray], columns: Seque
 
 def sheets(
     samples: dict[str, np.ndarray], classes: Sequence[str]
-) -> list[tuple[str, list[plots.Picture], list[str], bool]]:
+) -> list[tuple[str, list[plots.EmbeddedImage], list[str], bool]]:
     """Returns a contact sheet for each kind of training image that a stage has.
 
     Args:
         samples: arrays of samples.npz: uint8 images "raw" [n h w c] and "augmented" [n versions h w c], their "targets"
-            [n k], and the same of unlabelled images with "unlabelled_" before each name; {} for none.
+            [n k] and "names" [n], and the same of unlabelled images with "unlabelled_" before each; {} for none.
         classes: class names.
 
     Returns:
@@ -91,7 +91,9 @@ def sheets(
             continue
         columns, changed = plots.contact_sheet(raw, views)
         targets = samples.get(f"{prefix}targets", np.zeros((len(raw), 0)))
-        captions = [caption(target, classes) for target in targets[: len(columns)]]
+        names = samples.get(f"{prefix}names", np.full(len(raw), ""))
+        described = [(caption(target, classes), str(name)) for target, name in zip(targets, names, strict=True)]
+        captions = [" · ".join(filter(None, parts)) for parts in described[: len(columns)]]
         sections.append((kind, columns, captions if any(captions) else [], changed))
     return sections
 
@@ -109,13 +111,17 @@ def caption(target: Float[np.ndarray, " k"], classes: Sequence[str]) -> str:
     return ", ".join(f"{class_name(classes[k])}{percent}" for k, percent in zip(likely, percents, strict=True))
 
 
-def leaks(arrays: dict[str, np.ndarray]) -> list[plots.Picture]:
-    """Returns a column for each held-out image, above the training images that nearly equal it.
+def leaks(arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Returns pairs of near duplicates as the template takes them: "image", both side by side, and "lines" below it.
 
     Args:
-        arrays: arrays of leaks.npz, "images" uint8 [n 1+m h w c] with the held-out one first; {} for none.
+        arrays: arrays of leaks.npz: "images" uint8 [n 2 h w c] with the held-out one first, and "lines" [n 3], on both
+            and on the distance between them; {} for none.
     """
-    return plots.contact_sheet(arrays["images"][:, 0], arrays["images"][:, 1:])[0] if arrays else []
+    if not arrays:
+        return []
+    pairs = zip(arrays["images"], arrays["lines"].tolist(), strict=True)
+    return [{"image": plots.strip(images), "lines": lines} for images, lines in pairs]
 
 
 def label_rows(arrays: dict[str, np.ndarray], thresholds: Sequence[float], classes: Sequence[str]) -> list[list[str]]:
@@ -170,12 +176,12 @@ def confusion(labels: Int[np.ndarray, " n"], answers: Int[np.ndarray, " n"], cla
         classes: class names.
 
     Returns:
-        "counts" and "shade", nested lists [k k]; above `PRINTED_CLASSES` classes instead "picture", a heat map, and
+        "counts" and "shade", nested lists [k k]; above `PRINTED_CLASSES` classes instead "image", a heat map, and
         "pairs", the most frequent mistakes.
     """
     counts = plots.confusion(labels, answers, len(classes))
     if len(classes) > PRINTED_CLASSES:
-        return {"picture": plots.heat_map(counts), "pairs": plots.most_confused(counts)}
+        return {"image": plots.heat_map(counts), "pairs": plots.most_confused(counts)}
     return {"counts": counts.tolist(), "shade": plots.shade(counts).tolist()}
 
 
@@ -183,21 +189,23 @@ def mistakes(arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Returns mistakes as the template takes them, at most `SHOWN_MISTAKES`.
 
     Args:
-        arrays: "images", "true_names", "predicted_names", and "loss" or "confidence", all in the order to show; {} for
-            none.
+        arrays: "images", "true_names", "predicted_names", "file_names", and "loss" or "confidence", all in the order to
+            show; {} for none.
     """
     if not arrays:
         return []
     how = "loss" if "loss" in arrays else "confidence"
-    columns = [arrays[name][:SHOWN_MISTAKES] for name in ("images", "true_names", "predicted_names", how)]
+    names = ("images", "true_names", "predicted_names", how, "file_names")
+    columns = [arrays[name][:SHOWN_MISTAKES] for name in names]
     return [
         {
-            "picture": plots.single(image),
+            "image": plots.single(image),
             "true": str(true),
             "predicted": str(predicted),
             "how": f"loss {value:.3f}" if how == "loss" else f"probability {100 * value:.1f}%",
+            "file": str(file),
         }
-        for image, true, predicted, value in zip(*columns, strict=True)
+        for image, true, predicted, value, file in zip(*columns, strict=True)
     ]
 
 
@@ -291,7 +299,7 @@ def write_report(
         "curves": _curves(metrics, finished),
         "validated": any(name.startswith("validation_") for columns in metrics.values() for name in columns),
         "agreement": tables.agreement_line(finished),
-        "leaks": {"said": run.get("data", {}).get("leaks", []), "sheet": leaks(read_arrays(workdir / "leaks.npz"))},
+        "leaks": {"said": run.get("data", {}).get("leaks", []), "images": leaks(read_arrays(workdir / "leaks.npz"))},
         "stages": [
             stage_section(workdir / r["stage"], r, metrics[r["stage"]], run, columns, confusions) for r in results
         ],

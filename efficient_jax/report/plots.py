@@ -21,7 +21,7 @@ PIXEL_ART = 32  # pixels: images up to this are enlarged, and stored without los
 QUALITY = 85  # of WebP: a tenth of the size of a PNG of a photograph
 
 
-class Picture(NamedTuple):
+class EmbeddedImage(NamedTuple):
     """A data URI and the size in CSS pixels at which to show it."""
 
     src: str
@@ -29,7 +29,7 @@ class Picture(NamedTuple):
     height: int
 
 
-def encoded(image: UInt8[np.ndarray, "h w c"], scale: int = 1, lossless: bool = True) -> Picture:
+def encoded(image: UInt8[np.ndarray, "h w c"], scale: int = 1, lossless: bool = True) -> EmbeddedImage:
     """Returns an image as PNG or WebP; the browser scales it up (`image-rendering: pixelated`).
 
     Args:
@@ -41,7 +41,7 @@ def encoded(image: UInt8[np.ndarray, "h w c"], scale: int = 1, lossless: bool = 
     Image.fromarray(image).save(buffer, kind, **({} if lossless else {"quality": QUALITY}))
     data = base64.b64encode(buffer.getvalue()).decode()
     height, width = image.shape[:2]
-    return Picture(f"data:image/{kind};base64,{data}", width * scale, height * scale)
+    return EmbeddedImage(f"data:image/{kind};base64,{data}", width * scale, height * scale)
 
 
 def rgb(image: UInt8[np.ndarray, "h w c"], side: int = TILE) -> UInt8[np.ndarray, "h2 w2 3"]:
@@ -80,7 +80,7 @@ def arranged(tiles: Iterable[UInt8[np.ndarray, "h w 3"]], gaps: Iterable[int], b
     return sheet
 
 
-def strip(images: Iterable[UInt8[np.ndarray, "h w c"]], side: int = TILE) -> Picture:
+def strip(images: Iterable[UInt8[np.ndarray, "h w c"]], side: int = TILE) -> EmbeddedImage:
     """Returns images side by side.
 
     Args:
@@ -95,7 +95,7 @@ def strip(images: Iterable[UInt8[np.ndarray, "h w c"]], side: int = TILE) -> Pic
 
 def contact_sheet(
     raw: UInt8[np.ndarray, "n h w c"], views: UInt8[np.ndarray, "n m h2 w2 c"]
-) -> tuple[list[Picture], bool]:
+) -> tuple[list[EmbeddedImage], bool]:
     """Returns a column per image, as stored on top and its augmented versions below.
 
     Args:
@@ -121,7 +121,7 @@ def contact_sheet(
     return [encoded(arranged(column, gaps, below=True), scale, small) for column in columns], changed
 
 
-def single(image: UInt8[np.ndarray, "h w c"]) -> Picture:
+def single(image: UInt8[np.ndarray, "h w c"]) -> EmbeddedImage:
     """Returns one image, its longer side scaled to about `TILE` pixels.
 
     Args:
@@ -153,7 +153,7 @@ def shade(counts: Int[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
     return depth
 
 
-def heat_map(counts: Int[np.ndarray, "k k"]) -> Picture:
+def heat_map(counts: Int[np.ndarray, "k k"]) -> EmbeddedImage:
     """Returns a confusion matrix as an image: correct predictions blue, mistakes orange, transparent where empty.
 
     Args:

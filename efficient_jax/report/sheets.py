@@ -20,7 +20,7 @@ PALETTE = [tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in plot
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
-def columns(sheet: Sheet) -> list[tuple[str, plots.Picture]]:
+def columns(sheet: Sheet) -> list[tuple[str, plots.EmbeddedImage]]:
     """Returns (heading, the first examples below each other), all enlarged by the same factor.
 
     Args:
@@ -33,7 +33,7 @@ def columns(sheet: Sheet) -> list[tuple[str, plots.Picture]]:
     return [(heading, _column(examples, rows, scale)) for heading, examples in sheet.items()]
 
 
-def _column(examples: Mapping[str, np.ndarray], rows: int, scale: int) -> plots.Picture:
+def _column(examples: Mapping[str, np.ndarray], rows: int, scale: int) -> plots.EmbeddedImage:
     tiles = [tile({name: values[i] for name, values in examples.items()}, scale) for i in range(rows)]
     return plots.encoded(plots.arranged(tiles, [0, *[GAP] * rows], below=True), lossless=False)
 

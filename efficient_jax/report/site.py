@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from efficient_jax.errors import class_name, counted
+from efficient_jax.report.glossary import TERMS
 from efficient_jax.report.results import read_config, read_json, read_results
 from efficient_jax.report.summary import COMPARISON_HEADERS, comparison_rows, headline
 
@@ -95,7 +96,7 @@ def update(run: pathlib.Path) -> None:
     about = read_json(run / "run.json")
     finished = [result for result in results if "test" in result]
     program = (about.get("command") or "python launch.py").split(" train")[0]
-    one_class = about.get("data", {}).get("task", "classification") == "classification"
+    one_class = about.get("data", {}).get("one_class", True)
     values = {
         "title": run.resolve().name,
         "run": about,
@@ -151,6 +152,7 @@ def _render(template: str, values: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["terms"] = TERMS
     environment.filters["counted"] = counted
     environment.filters["class_name"] = class_name
     environment.tests["text"] = lambda cell: cell[:1].isalpha()

@@ -32,10 +32,6 @@ STAGE_HEADERS = [
 PSEUDO_LABEL_HEADERS = ["pseudo-labels kept", "right, %"]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 PAIRED_HEADERS = ["stage", "compared with", "points", "won", "lost", "p"]
-PAIRED_LEGEND = (
-    "won, lost: test images that only the stage, or only the one it is compared with, classifies correctly; p: "
-    "probability of a difference as large by chance (exact sign test, two-sided); from 0.05 on there may be none."
-)
 BEST_LEGEND = "*: the best of these stages on the test images; chosen by them, it is a little too good."
 
 

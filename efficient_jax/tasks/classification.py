@@ -297,7 +297,7 @@ CLASSIFICATION = Task(
     metrics=all_metrics,
     metric_columns=(
         RIGHT,
-        Column("balanced_accuracy", "balanced, %"),
+        Column("balanced_accuracy", "balanced accuracy, %"),
         Column("macro_f1", "macro F1, %"),
         LIKELIHOOD,
         Column("calibration_error", "ECE", ".3f", 1.0),

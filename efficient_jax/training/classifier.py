@@ -21,8 +21,8 @@ from efficient_jax.training.predict import through_views
 from efficient_jax.training.trained import Trained
 from efficient_jax.types import Tree
 
-Picture = str | Path | bytes | Image.Image | UInt8[np.ndarray, "h w c"]
-Pictures = Picture | UInt8[np.ndarray, "n h w c"] | Iterable[Picture]
+AnyImage = str | Path | bytes | Image.Image | UInt8[np.ndarray, "h w c"]
+AnyImages = AnyImage | UInt8[np.ndarray, "n h w c"] | Iterable[AnyImage]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Classifier:
         """For each class the probability from which on it is predicted, where an image can have several; else empty."""
         return self.network.spec.thresholds
 
-    def predict(self, images: Pictures) -> Float[np.ndarray, "*n classes"]:
+    def predict(self, images: AnyImages) -> Float[np.ndarray, "*n classes"]:
         """Returns the probability of each class.
 
         Args:
@@ -140,7 +140,7 @@ class Classifier:
     __call__ = predict
 
     def predict_set(
-        self, images: Pictures, coverage: float = 0.9, score: str = "threshold", by_class: bool = False
+        self, images: Images, coverage: float = 0.9, score: str = "threshold", by_class: bool = False
     ) -> list[tuple[str, ...]]:
         """Returns for each image a set of classes that contains the true one with a promised probability.
 
@@ -175,16 +175,16 @@ def framed(images: Iterable[Any], framing: Framing, where: str) -> np.ndarray:
 
     Raises: UserError for images that cannot be read.
     """
-    pictures = [_picture(image, framing.channels, f"{where}: image {i}") for i, image in enumerate(images)]
-    decoded = decode.decode_all(pictures.__getitem__, len(pictures), framing)
+    listed = [_image_like(image, framing.channels, f"{where}: image {i}") for i, image in enumerate(images)]
+    decoded = decode.decode_all(listed.__getitem__, len(listed), framing)
     if decoded.unreadable:
-        names = [str(p) if isinstance(p, Path) else f"image {i}" for i, p in enumerate(pictures)]
+        names = [str(image) if isinstance(image, Path) else f"image {i}" for i, image in enumerate(listed)]
         raise UserError(f"{where}: {decode.listed({names[i]: why for i, why in decoded.unreadable.items()})}")
     prepared: np.ndarray = decoded.images
     return prepared
 
 
-def _picture(image: Any, channels: int, where: str) -> decode.Picture:
+def _image_like(image: Any, channels: int, where: str) -> decode.ImageLike:
     if isinstance(image, str | Path):
         return Path(image)
     if isinstance(image, bytes):

@@ -1,4 +1,4 @@
-"""Whatever the key, the picture and the boxes: a result within its range, or one line of explanation; never a NaN."""
+"""Whatever the key, the image and the boxes: a result within its range, or one line of explanation; never a NaN."""
 
 from functools import lru_cache
 
@@ -34,7 +34,7 @@ def image(content, shape, seed, dtype):
 
 
 def targets(shape, boxes, seed):
-    """Boxes anywhere, inside the picture or not, empty or not; empty and full masks."""
+    """Boxes anywhere, inside the image or not, empty or not; empty and full masks."""
     height, width, _ = shape
     rng = np.random.default_rng(seed)
     return {

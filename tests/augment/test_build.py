@@ -119,7 +119,7 @@ NOTHING = {
     "document_scan": {"strength": 0.0},
     "randaugment": {"magnitude": 0.0, "ops": ("rotate", "shear_y", "color", "posterize", "sharpness")},
 }
-OUTCOMES = {  # of eight draws for one picture, at least; 6 where nothing is said
+OUTCOMES = {  # of eight draws for one image, at least; 6 where nothing is said
     **dict.fromkeys(("posterize", "solarize", "equalize", "autocontrast", "invert", "grayscale"), 1),
     **dict.fromkeys(("center_crop", "pad", "resize", "filter_boxes", "dithering"), 1),
     "affine_from_points": 1,

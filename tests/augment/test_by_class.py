@@ -27,7 +27,7 @@ def rotations(degrees=ANGLES):
 
 
 def paint(level, calls=None):
-    """Fills the picture with `level`; counts how often it is traced."""
+    """Fills the image with `level`; counts how often it is traced."""
 
     def augmentation(key, example):
         del key

@@ -25,8 +25,8 @@ def tight(mask):
     return (columns.start, rows.start, columns.stop, rows.stop)
 
 
-def pictures(b=B):
-    """Every pixel says which picture it is from, and where; two rectangles that do not overlap, and a missing one."""
+def numbered_images(b=B):
+    """Every pixel says which image it is from, and where; two rectangles that do not overlap, and a missing one."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     image = np.stack(np.broadcast_arrays(np.arange(b)[:, None, None], y, x), -1).astype(np.uint8)
@@ -51,7 +51,7 @@ def pictures(b=B):
 
 
 def run(op, key, batch=None, **settings):
-    before = pictures() if batch is None else batch
+    before = numbered_images() if batch is None else batch
     after = jax.jit(partial(op, **settings))(jax.random.split(key, len(before["image"])), before)
     return {k: np.asarray(x) for k, x in before.items()}, {k: np.asarray(x) for k, x in after.items()}
 
@@ -178,7 +178,7 @@ def test_copy_paste_drops_what_is_nearly_covered(key):
 
 
 def test_copy_paste_draws_each_object_for_itself(key):
-    many = {name: jnp.tile(x[:2], (500, *[1] * (x.ndim - 1))) for name, x in pictures().items()}
+    many = {name: jnp.tile(x[:2], (500, *[1] * (x.ndim - 1))) for name, x in numbered_images().items()}
     _, after = run(copy_paste, key, many, object_probability=0.3)
     pasted = after["box_visible"][:, N : N + 2] > 0  # the third object is not there
     assert np.abs(pasted.mean(0) - 0.3).max() < 5 * (0.21 / 1000) ** 0.5
@@ -208,11 +208,11 @@ def test_bad_input_is_refused(key):
     def traced(op, batch, **settings):
         jax.eval_shape(partial(op, **settings), jax.random.split(key, len(batch["image"])), batch)
 
-    batch = pictures(4)
+    batch = numbered_images(4)
     with pytest.raises(UserError, match="center_min"):
         traced(mosaic, batch, center_min=0.6)
     with pytest.raises(UserError, match="multiple of 4 examples, not 6"):
-        traced(mosaic, pictures(6))
+        traced(mosaic, numbered_images(6))
     with pytest.raises(UserError, match="copy_paste: object_probability"):
         traced(copy_paste, batch, object_probability=1.5)
     for name, message in (("box_mask", "box_mask"), ("boxes", "'boxes'"), ("box_visible", "box_visible")):
@@ -223,9 +223,9 @@ def test_bad_input_is_refused(key):
 
 
 def test_copy_paste_takes_only_objects_that_are_there(key):
-    hidden = pictures() | {"box_visible": jnp.zeros((B, N))}
+    hidden = numbered_images() | {"box_visible": jnp.zeros((B, N))}
     before, after = run(copy_paste, key, hidden, object_probability=1.0)
     np.testing.assert_array_equal(after["image"], before["image"])
-    empty = pictures() | {"box_visible": jnp.ones((B, N))}  # the third is said to be there, but has no pixels
+    empty = numbered_images() | {"box_visible": jnp.ones((B, N))}  # the third is said to be there, but has no pixels
     _, after = run(copy_paste, key, empty, object_probability=1.0)
     np.testing.assert_array_equal(after["box_visible"][:, N:], np.broadcast_to([1, 1, 0], (B, N)))

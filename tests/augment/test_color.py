@@ -16,7 +16,7 @@ from efficient_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
 FACTORS = np.array([0, 102, 333, 1024, 1500, 1946], np.int32)  # in 1024ths
-PICTURES = {
+IMAGES = {
     "noise": RNG.integers(0, 256, (24, 21, 3), dtype=np.uint8),
     "dull": (RNG.normal(90, 20, (24, 21, 3)).clip(37, 170)).astype(np.uint8),
     "flat": np.full((24, 21, 3), 77, np.uint8),
@@ -33,9 +33,9 @@ FIXED = {
 }
 
 
-@pytest.fixture(params=PICTURES)
+@pytest.fixture(params=IMAGES)
 def image(request):
-    return PICTURES[request.param]
+    return IMAGES[request.param]
 
 
 def pillow(image, operation):
@@ -200,7 +200,7 @@ def test_one_channel_is_dropped(key, dtype, value):
 @pytest.mark.parametrize("op", [color.grayscale, color.channel_drop, color.channel_shuffle])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_one_channel_stays_as_it_is(op, dtype):
-    image = PICTURES["digit"] if dtype == np.uint8 else PICTURES["digit"] / np.float32(255)
+    image = IMAGES["digit"] if dtype == np.uint8 else IMAGES["digit"] / np.float32(255)
     np.testing.assert_allclose(applied(op, image), image, rtol=1e-6)
 
 
@@ -228,14 +228,14 @@ def test_colour_needs_one_or_three_channels(image):
 )
 def test_bad_settings_are_refused(op, message):
     with pytest.raises(UserError, match=message):
-        applied(op, PICTURES["pixel"])
+        applied(op, IMAGES["pixel"])
 
 
 @pytest.mark.versions
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("constant", [-51, -1, 0, 102, 255])
 def test_an_added_constant_is_pillows(key, dtype, constant):
-    image = PICTURES["noise"]
+    image = IMAGES["noise"]
     plane = Image.fromarray(np.full_like(image, abs(constant)))
     add = ImageChops.add if constant >= 0 else ImageChops.subtract
     expected = np.asarray(add(Image.fromarray(image), plane), np.float64)

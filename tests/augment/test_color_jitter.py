@@ -92,7 +92,7 @@ def test_every_draw_is_one_of_pillows(key, name, enhancer):
     """A strength of 1/32 draws 65 factors."""
     out = np.asarray(batched(getattr(jitter, name), NOISE, jax.random.split(key, 64), strength=1 / 32))
     expected = {by_pillow(enhancer)(NOISE, factor).tobytes() for factor in range(ONE - 32, ONE + 33)}
-    drawn = {picture.tobytes() for picture in out}
+    drawn = {image.tobytes() for image in out}
     assert drawn <= expected
     assert len(drawn) > 10
 

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from efficient_jax.augment.compression import _doubled, compressed, jpeg, quantization
+from efficient_jax.augment.compression import compressed, doubled, jpeg, quantization
 from efficient_jax.errors import UserError
 
 compressed = jax.jit(compressed)
 
 
-def picture(height, width, channels, blur=2.0, seed=0):
+def random_image(height, width, channels, blur=2.0, seed=0):
     noise = np.random.default_rng(seed).normal(0, 1, (height, width, channels))
     noise = ndimage.gaussian_filter(noise, (blur, blur, 0), mode="nearest")
     return np.clip(128 + 60 * noise / noise.std(), 0, 255).astype(np.uint8)
@@ -34,8 +34,8 @@ def test_quantization_tables(quality):
 
 
 def difference(shape, quality, blur):
-    """Of ten pictures, in levels."""
-    images = np.stack([picture(*shape, blur, seed) for seed in range(10)])
+    """Of ten images, in levels."""
+    images = np.stack([random_image(*shape, blur, seed) for seed in range(10)])
     theirs = np.stack([np.asarray(saved(image, quality), int).reshape(shape) for image in images])
     return np.asarray(jax.vmap(compressed, (0, None))(images, jnp.int32(quality)), int) - theirs
 
@@ -58,7 +58,7 @@ def test_below_the_image_chroma_is_repeated():
 def test_chroma_is_doubled_with_halves_rounded_up_and_down_in_turn():
     """0 and 2 become 0, 0.5, 1.5 and 2."""
     both = jnp.array([[0, 2]], jnp.int32) * 0x10001
-    np.testing.assert_array_equal(_doubled(both), np.array([[0, 0, 2, 2]] * 2) * 0x10001)
+    np.testing.assert_array_equal(doubled(both), np.array([[0, 0, 2, 2]] * 2) * 0x10001)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 1, 1), (9, 17, 3), (16, 16, 1)])
@@ -71,7 +71,7 @@ def test_one_level_is_pillows(shape, level):
 
 
 def test_quality_is_drawn_from_its_range(key):
-    image = picture(16, 16, 3, 0.5)
+    image = random_image(16, 16, 3, 0.5)
     draw = jax.vmap(lambda key: jpeg(key, {"image": image}, quality_min=20, quality_max=22)["image"])
     outcomes = np.stack([compressed(image, jnp.int32(quality)) for quality in (20, 21, 22)])
     assert len(np.unique(outcomes, axis=0)) == 3
@@ -81,7 +81,7 @@ def test_quality_is_drawn_from_its_range(key):
 
 
 def test_floats_become_the_image_of_their_levels(key):
-    image = picture(20, 19, 3)
+    image = random_image(20, 19, 3)
     op = jax.jit(lambda image: jpeg(key, {"image": image})["image"])
     np.testing.assert_array_equal(np.round(255 * op(image / np.float32(255))), op(image))
 

@@ -14,7 +14,7 @@ B = 2000
 
 
 def hidden(key, op, shape, n=B, **settings):
-    """Which pixels of a white picture are black, in `n` draws."""
+    """Which pixels of a white image are black, in `n` draws."""
     example = {"image": jnp.ones((*shape, 1))}
     run = jax.jit(jax.vmap(lambda key: op(key, example, **settings)["image"][..., 0] == 0))
     return np.asarray(run(jax.random.split(key, n)))
@@ -88,7 +88,7 @@ def test_noise_is_uniform_over_the_levels(key, dtype):
 
 @pytest.mark.parametrize(("ratio", "d"), [(0.6, 10), (0.4, 5), (0.5, 14)])
 def test_gridmask_keeps_what_the_paper_keeps(key, ratio, d):
-    """Each pixel is kept 2r - r^2 of the time, whether the grid is finer or coarser than the picture."""
+    """Each pixel is kept 2r - r^2 of the time, whether the grid is finer or coarser than the image."""
     grids = hidden(key, gridmask, (10, 10), n=4 * B, ratio=ratio, d_min=d / 10, d_max=d / 10)
     kept, expected = 1 - grids.mean(0), 2 * ratio - ratio**2
     assert np.abs(kept - expected).max() < 5 * (expected * (1 - expected) / (4 * B)) ** 0.5

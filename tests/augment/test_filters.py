@@ -10,7 +10,7 @@ from efficient_jax.errors import UserError
 RNG = np.random.default_rng(0)
 
 
-def picture(height, width, channels):
+def random_image(height, width, channels):
     return RNG.integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
@@ -31,7 +31,7 @@ def by_scipy(image, sigma, kernel):
 
 @pytest.mark.versions
 def test_sharpness_is_pillows_at_uniform_factors():
-    image = picture(24, 21, 3)
+    image = random_image(24, 21, 3)
     enhance = ImageEnhance.Sharpness(Image.fromarray(image)).enhance
     pillows = np.stack([np.asarray(enhance(factor / 1024)) for factor in range(2049)])
     equal = (drawn("sharpness", 24, image, strength=1.0)[:, None] == pillows).all((2, 3, 4))
@@ -40,21 +40,21 @@ def test_sharpness_is_pillows_at_uniform_factors():
 
 
 def test_sharpness_of_floats(key):
-    image, op = picture(9, 12, 1), applied("sharpness", strength=1.0)
+    image, op = random_image(9, 12, 1), applied("sharpness", strength=1.0)
     floats = op(key, image / np.float32(255))
     assert np.abs(255 * floats - op(key, image)).max() < 2  # the reference and the result are rounded
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (2, 5, 1), (5, 2, 3)])
 def test_sharpness_leaves_what_is_all_border(key, shape):
-    image = picture(*shape)
+    image = random_image(*shape)
     np.testing.assert_array_equal(applied("sharpness", strength=1.0)(key, image), image)
 
 
-@pytest.mark.parametrize("shape", [(17, 12, 3), (9, 14, 1), (3, 2, 3), (1, 1, 1)])  # kernels reach over small pictures
+@pytest.mark.parametrize("shape", [(17, 12, 3), (9, 14, 1), (3, 2, 3), (1, 1, 1)])  # kernels reach over small images
 @pytest.mark.parametrize(("sigma", "kernel"), [(0.1, 5), (0.8, 3), (2.0, 9)])
 def test_gaussian_blur_agrees_with_scipy(key, shape, sigma, kernel):
-    image = picture(*shape)
+    image = random_image(*shape)
     expected = by_scipy(image, sigma, kernel)
     op = applied("gaussian_blur", kernel=kernel, sigma_min=sigma, sigma_max=sigma)
     assert np.abs(op(key, image) - expected).max() < 0.6
@@ -68,7 +68,7 @@ def test_wide_gaussian_blur_of_sharp_edges(key):
 
 
 def test_blurs_add_their_variances(key):
-    image = picture(60, 60, 1).astype(np.float32) / 255
+    image = random_image(60, 60, 1).astype(np.float32) / 255
 
     def op(sigma):
         return applied("gaussian_blur", kernel=21, sigma_min=sigma, sigma_max=sigma)
@@ -94,7 +94,7 @@ def test_one_level_stays_as_it_is(name, level):
 
 @pytest.mark.parametrize(("length", "weights"), [(1, [1]), (3, [1, 1, 1]), (4, [0.5, 1, 1, 1, 0.5])])
 def test_horizontal_motion(key, length, weights):
-    image = picture(6, 9, 3)
+    image = random_image(6, 9, 3)
     expected = ndimage.correlate1d(image.astype(np.float64), np.array(weights) / length, axis=1, mode="mirror")
     op = applied("motion_blur", length=length, angle=0.0)
     assert np.abs(op(key, image) - expected).max() < 0.51
@@ -131,7 +131,7 @@ def test_motion_angle_is_at_most_angle():
 
 @pytest.mark.parametrize("shape", [(19, 19, 3), (3, 4, 1)])
 def test_motion_blur_is_the_convolution_with_a_line(shape):
-    image = picture(*shape)
+    image = random_image(*shape)
     kernel = traces(90.0, 1)[0][0]  # of the same key
     expected = ndimage.correlate(image.astype(np.float64), kernel[..., None], mode="mirror")
     blurred = drawn("motion_blur", 1, image, length=13)[0]
@@ -151,4 +151,4 @@ def test_motion_blur_is_the_convolution_with_a_line(shape):
 )
 def test_bad_settings_are_refused(key, name, settings):
     with pytest.raises(UserError, match=name):
-        getattr(filters, name)(key, {"image": picture(4, 4, 1)}, **settings)
+        getattr(filters, name)(key, {"image": random_image(4, 4, 1)}, **settings)

@@ -119,7 +119,7 @@ def test_cutmix_pastes_what_the_paper_pastes(key, side):
     fractions = pasted(run(cutmix, key, black_and_white(B, side), alpha=1.0))
     assert abs(fractions.mean() - expected) < 5 * fractions.std() / B**0.5
     if side == 64:
-        assert abs(expected - 77 / 240) < 0.02  # the limit of large pictures
+        assert abs(expected - 77 / 240) < 0.02  # the limit of large images
 
 
 def test_cutmix_has_the_proportions_of_the_image(key):

@@ -16,7 +16,7 @@ def drawn(name, n, image, **settings):
 
 @pytest.fixture(scope="module")
 def normal():
-    """Noise of 100 gray pictures."""
+    """Noise of 100 gray images."""
     return drawn("gaussian_noise", 100, jnp.full((40, 41, 3), 0.5), std=0.1) - 0.5
 
 

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.growth > tests/benchmarks/growth.jsonl
 
-The quickstart's teacher on drawn pictures of three channels, measured by `bench`; each point in a process of its own.
+The quickstart's teacher on drawn images of three channels, measured by `bench`; each point in a process of its own.
 `python -m tests.benchmarks.growth table` shows both ends of what is there, with the exponents, which are slopes of
 logarithms, and draws it as `growth.svg`, beside what `tests/benchmarks/scale.py` measures of the number of files.
 Memory is what XLA plans for a device beside what the step is given; that of files is the process's.
@@ -35,7 +35,7 @@ POINTS = {
     "size": (32, 64, 96, 128, 192, 256, 384),
     "devices": (1, 2, 4, 8),
 }
-BATCH_OF_SIZES = 32  # the largest pictures want 16 times as much memory
+BATCH_OF_SIZES = 32  # the largest images want 16 times as much memory
 
 
 def measure(batch: int, size: int, devices: int) -> dict:

@@ -1,4 +1,4 @@
-"""What of planted near duplicates is found, and what else: recall and precision on somebody's own pictures.
+"""What of planted near duplicates is found, and what else: recall and precision on somebody's own images.
 
     python tests/benchmarks/planted.py folder my_images 160
     python tests/benchmarks/planted.py parquet train.parquet 0 10000

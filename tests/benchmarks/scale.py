@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.scale 12500 25000 50000 100000 >> tests/benchmarks/scale.jsonl
 
-For each number of files, in a process of its own: pictures of 32 x 32 in ten folders of classes, seconds until they are
+For each number of files, in a process of its own: images of 32 x 32 in ten folders of classes, seconds until they are
 known (each is decoded once) and again from what was kept, and the memory of the process before and over an epoch of
 batches of 128 that are decoded and placed as in training.
 """
@@ -70,7 +70,7 @@ def measure(root: Path, count: int) -> dict:
 def main(counts: list[int]) -> None:
     for count in counts:
         with tempfile.TemporaryDirectory() as place:
-            root = Path(place) / "pictures"
+            root = Path(place) / "images"
             root.mkdir()
             write(root, count)
             subprocess.run([sys.executable, "-m", "tests.benchmarks.scale", "of", str(root), str(count)], check=True)

@@ -43,7 +43,7 @@ def test_members_and_their_vote(quickstart, tmp_path, capsys):
 
 
 def test_files_of_maps_vote_for_each_pixel(tmp_path):
-    """Each of two is sure of one half of the picture, rightly, and unsure of the other, wrongly; a pixel is unknown."""
+    """Each of two is sure of one half of the image, rightly, and unsure of the other, wrongly; a pixel is unknown."""
     labels = np.array([[[0, 0, 1, 1], [0, 255, 1, 1]]], np.int32)
     right, wrong = np.eye(2)[labels % 255], np.eye(2)[1 - labels % 255]
     left = (np.arange(4) < 2)[:, None]

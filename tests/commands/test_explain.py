@@ -25,8 +25,8 @@ def test_mistakes_and_right_answers_are_on_the_page(teacher, tmp_path):
     assert "Mistakes with the largest confidence" in text
     assert "30 of the 30 test images" in text
     right = json.loads((teacher / "result.json").read_text())["test"]["correct"]
-    pictures = 2 * min(right, RIGHT) + 3 * min(30 - right, MISTAKES)
-    assert len(captions) == 2 * pictures  # two members
+    count = 2 * min(right, RIGHT) + 3 * min(30 - right, MISTAKES)
+    assert len(captions) == 2 * count  # two members
     found = json.loads((tmp_path / "explain.json").read_text())[str(teacher)]
     correlations = [of["Grad-CAM"] for of in found["rank_correlation_with_random_weights"].values()]
     assert all(-1 <= each < 0.99 for each in correlations)

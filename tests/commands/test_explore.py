@@ -66,7 +66,7 @@ def test_a_second_call_overwrites_the_page(tmp_path, monkeypatch):
 
 
 def test_objects_are_described(tmp_path, monkeypatch):
-    """Each picture of 60 x 40 has a small object in a larger one, and one that the crop to the middle 40 cuts."""
+    """Each image of 60 x 40 has a small object in a larger one, and one that the crop to the middle 40 cuts."""
     little(monkeypatch)
     rng, images, annotations = np.random.default_rng(0), [], []
     for number in range(60):

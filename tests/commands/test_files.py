@@ -1,5 +1,7 @@
 """Configs and sweeps are found in the current folder, then beside launch.py."""
 
+import subprocess
+
 import pytest
 
 from efficient_jax.commands import files, flags
@@ -59,3 +61,18 @@ def test_a_file_that_is_nowhere_is_said_with_the_nearest_name(elsewhere):
     (elsewhere / "configs/mine.py").write_text(OWN)
     with pytest.raises(UserError, match=r"did you mean 'configs/mine.py'"):
         flags.parse("train", ["--config=configs/mime.py"])
+
+
+def test_without_git_the_commit_is_unknown(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert files.git("rev-parse", "HEAD") == b""
+
+
+def test_in_a_folder_that_is_no_checkout_the_commit_is_unknown(elsewhere, monkeypatch):
+    monkeypatch.setattr(files, "CHECKOUT", elsewhere)
+    monkeypatch.setattr(files, "HOME", elsewhere)
+    assert files.git("rev-parse", "HEAD") == b""
+    subprocess.run(["git", "init", "--quiet"], cwd=elsewhere, check=True)
+    assert files.git("rev-parse", "--is-inside-work-tree") == b"true\n"
+    monkeypatch.setattr(files, "HOME", elsewhere / "share")  # as in a wheel, beside which another repository may lie
+    assert files.git("rev-parse", "--is-inside-work-tree") == b""

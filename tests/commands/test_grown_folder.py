@@ -32,7 +32,7 @@ CLASSES = ("bright", "dark")
 
 
 def draw(folder, first, last):
-    """Pictures of two classes that differ in brightness."""
+    """Images of two classes that differ in brightness."""
     for i in range(first, last):
         pixels = np.random.default_rng(i).integers(0, 200, (8, 8), np.uint8) + np.uint8(55 * (i % 2 == 0))
         path = folder / CLASSES[i % 2] / f"{i % 10}{i:03}.png"
@@ -42,7 +42,7 @@ def draw(folder, first, last):
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory):
-    """A trained run of 48 pictures, to which 48 came, also of a class between the others; a test picture has another
+    """A trained run of 48 images, to which 48 came, also of a class between the others; a test image has another
     name."""
     root = tmp_path_factory.mktemp("grown")
     draw(root / "data", 0, 48)
@@ -161,16 +161,16 @@ def test_every_stored_figure_says_what_it_is_of(grown, tmp_path, capsys):
 @pytest.mark.parametrize("suffix", ["csv", "npz"])
 @pytest.mark.parametrize("folder", ["all", "test"])
 def test_evaluate_takes_what_predict_wrote_for_the_test_images(grown, tmp_path, suffix, folder, capsys):
-    """Of all pictures, or of the test pictures alone, in another folder under other names."""
-    test, pictures = stored(grown), grown / "data"
+    """Of all images, or of the test images alone, in another folder under other names."""
+    test, images = stored(grown), grown / "data"
     if folder == "test":
-        pictures = tmp_path / "copies"
-        pictures.mkdir()
+        images = tmp_path / "copies"
+        images.mkdir()
         there = {digest(path.read_bytes()).hex()[:16]: path for path in (grown / "data").rglob("*.png")}
         for i, content in enumerate(test.contents):
-            shutil.copy(there[content], pictures / f"{99 - i}.png")
+            shutil.copy(there[content], images / f"{99 - i}.png")
     file = tmp_path / f"p.{suffix}"
-    predict(members=str(grown / "run"), images=str(pictures), out=str(file))
+    predict(members=str(grown / "run"), images=str(images), out=str(file))
     capsys.readouterr()
     evaluate(members=f"{file},{grown / 'run'}", out=str(tmp_path / "out"))
     one, other, vote = read_json(tmp_path / "out" / "evaluation.json")["members"].values()

@@ -1,5 +1,7 @@
 """What `--help` shows at 80 columns."""
 
+import itertools
+
 import pytest
 
 from efficient_jax.commands import COMMANDS, flags, function_of
@@ -18,6 +20,14 @@ def test_every_flag_is_shown_with_its_meaning(command, capsys, monkeypatch):
     for name in flags.parameters_of(command):
         assert f"--{name}" in shown
         assert meanings(function_of(command))[name].split()[0] in shown
+
+
+def test_a_paragraph_is_wrapped_once(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    print_help("select", ["--help"])
+    _, _, paragraph, _ = capsys.readouterr().out.split("\n\n", 3)
+    lines = paragraph.splitlines()
+    assert all(len(line) + 1 + len(after.split()[0]) > 80 for line, after in itertools.pairwise(lines))
 
 
 def test_every_key_of_a_config_is_shown_with_what_was_overridden(capsys, monkeypatch):

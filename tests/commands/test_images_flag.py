@@ -1,20 +1,11 @@
 """train --images: what is found in a folder becomes flags of a config."""
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from efficient_jax.commands import flags
 from efficient_jax.commands.images_flag import rewritten
 from efficient_jax.errors import UserError
-
-
-def fill(folder, count, color=True):
-    folder.mkdir(parents=True)
-    for i in range(count):
-        pixels = np.full((40, 50, 3), 7 * i, np.uint8)
-        pixels[..., 0] += 100 * color
-        Image.fromarray(pixels).save(folder / f"{i}.png")
+from tests.explore.test_folder_contents import fill
 
 
 @pytest.fixture
@@ -63,40 +54,6 @@ def test_a_table_names_the_classes(tmp_path):
         "label": "class",
         "size": 0,
     }
-
-
-def bad(name, tmp_path):
-    root = tmp_path / name
-    root.mkdir()
-    if name == "loose":
-        fill(root / "x", 1)
-        (root / "x" / "0.png").rename(root / "0.png")
-        (root / "x").rmdir()
-    for label, count in {"one": {"a": 3}, "single": {"a": 3, "b": 1}, "hollow": {"a": 3, "b": 0}}.get(name, {}).items():
-        fill(root / label, count)
-    if name == "corrupt":
-        for label in "ab":
-            (root / label).mkdir()
-            for i in range(3):
-                (root / label / f"{i}.png").write_bytes(b"no image")
-    return root
-
-
-SAID = {
-    "empty": "has no images; want a folder for each class",
-    "loose": "has 1 image, but no folder for each class",
-    "one": "has one class only, 'a'; want two or more classes",
-    "single": "b: one labelled image; want two or more of each class",
-    "hollow": "class 'b' has no images",
-    "corrupt": "none of the images can be read",
-}
-
-
-@pytest.mark.parametrize("name", SAID)
-def test_folders_that_cannot_be_learned_from_are_refused_in_one_line(name, tmp_path):
-    with pytest.raises(UserError, match=SAID[name]) as error:
-        rewritten([f"--images={bad(name, tmp_path)}"])
-    assert "\n" not in str(error.value)
 
 
 def test_flags_that_contradict_are_refused(folder):

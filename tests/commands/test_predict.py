@@ -1,4 +1,4 @@
-"""predict: new pictures, by trained members."""
+"""predict: new images, by trained members."""
 
 import csv
 import re
@@ -19,14 +19,14 @@ from tests import tiny_run
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Two dark and two bright pictures of other sizes, and two that are none."""
+def image_folder(tmp_path_factory):
+    """Two dark and two bright images of other sizes, and two that are none."""
     folder = tmp_path_factory.mktemp("new") / "a folder"
     (folder / "deep").mkdir(parents=True)
     for name, level in {"a.png": 20, "deep/b.jpg": 30, "c.png": 220, "deep/d.png": 210}.items():
         noise = np.random.default_rng(level).integers(0, 30, (12, 9), np.uint8)
         Image.fromarray(noise + np.uint8(level)).save(folder / name)
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "broken.jpg").write_bytes(b"no image")
     (folder / "<script>.png").write_bytes(b"")
     return folder
 
@@ -36,10 +36,10 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_every_image_has_its_classes(teacher, pictures, tmp_path, capsys):
-    predict(members=str(teacher), images=str(pictures), out=str(tmp_path / "p.csv"), top=2)
+def test_every_image_has_its_classes(teacher, image_folder, tmp_path, capsys):
+    predict(members=str(teacher), images=str(image_folder), out=str(tmp_path / "p.csv"), top=2)
     found = rows(tmp_path / "p.csv")
-    assert [row["image"].removeprefix(f"{pictures}/") for row in found] == [
+    assert [row["image"].removeprefix(f"{image_folder}/") for row in found] == [
         "a.png",
         "c.png",
         "deep/b.jpg",
@@ -89,7 +89,7 @@ def test_sets_that_cannot_be_promised_are_refused(teacher, pictures, tmp_path, s
 
 
 def test_views_are_averaged(teacher):
-    """Over mirror images the answer for a picture and its mirror image is the same; it lies between both."""
+    """Over mirror images the answer for an image and its mirror image is the same; it lies between both."""
     images = np.random.default_rng(0).integers(0, 256, (4, *tiny_run.SHAPE), np.uint8)
     weights = Trained.open(str(teacher), "test")
     plain, mean = (network(weights, 4, VIEWS[name]).predict for name in ("none", "flips"))
@@ -109,7 +109,7 @@ def test_views_are_averaged(teacher):
         ({"tta": "flip"}, "--tta: unknown name 'flip'; did you mean 'flips'"),
     ],
 )
-def test_what_cannot_be_predicted_is_said(teacher, pictures, tmp_path, flags, message):
+def test_what_cannot_be_predicted_is_said(teacher, image_folder, tmp_path, flags, message):
     changes = {name: value.format(empty=tmp_path) if isinstance(value, str) else value for name, value in flags.items()}
     with pytest.raises(UserError, match=message):
-        predict(**{"members": str(teacher), "images": str(pictures), "out": str(tmp_path / "p.csv")} | changes)
+        predict(**{"members": str(teacher), "images": str(image_folder), "out": str(tmp_path / "p.csv")} | changes)

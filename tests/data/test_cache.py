@@ -1,4 +1,4 @@
-"""Decoded pictures are found again as long as the files, and what is asked of them, are the same."""
+"""Decoded images are found again as long as the files, and what is asked of them, are the same."""
 
 import os
 

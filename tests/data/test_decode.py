@@ -1,4 +1,4 @@
-"""Pictures of every mode are decoded; what cannot be read is listed, what was changed is counted."""
+"""Images of every mode are decoded; what cannot be read is listed, what was changed is counted."""
 
 import io
 import sys
@@ -25,7 +25,7 @@ def encoded(image, kind="PNG", **settings):
 
 
 def one(content, channels=3):
-    """(the pixels, the notes) of one picture that can be read."""
+    """(the pixels, the notes) of one image that can be read."""
     found = decode_all([content].__getitem__, 1, Framing(0, channels=channels))
     assert found.unreadable == {}
     return found.images[0], found.notes
@@ -103,7 +103,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_keeps_its_order(tmp_path):
     whole = [encoded(np.full((4, 4, 3), value, np.uint8)) for value in range(150)]
     bad = {
         0: b"",
-        3: b"no picture",
+        3: b"no image",
         64: encoded(SMOOTH, "JPEG")[:-200],
         70: encoded(SMOOTH)[:-200],
         100: encoded(np.zeros((1, 1), np.float32), "TIFF"),
@@ -111,9 +111,9 @@ def test_what_cannot_be_read_is_listed_and_the_rest_keeps_its_order(tmp_path):
         149: np.zeros((4, 4, 3), np.float32),
     }
     (tmp_path / "5.png").write_bytes(whole[5])
-    pictures = [bad.get(row, content) for row, content in enumerate(whole)]
-    pictures[5], pictures[6], pictures[7] = tmp_path / "5.png", np.full((4, 4, 3), 6, np.uint8), tmp_path / "no.png"
-    found = decode_all(pictures.__getitem__, 150, Framing(4))
+    stored = [bad.get(row, content) for row, content in enumerate(whole)]
+    stored[5], stored[6], stored[7] = tmp_path / "5.png", np.full((4, 4, 3), 6, np.uint8), tmp_path / "no.png"
+    found = decode_all(stored.__getitem__, 150, Framing(4))
     assert list(found.unreadable) == [0, 3, 7, 64, 70, 100, 101, 149]
     np.testing.assert_array_equal(found.rows, [row for row in range(150) if row not in found.unreadable])
     np.testing.assert_array_equal(
@@ -130,7 +130,6 @@ HEADER_OF_HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
 
 def test_heic_says_what_it_wants(monkeypatch):
-    decode._learn_heic.cache_clear()
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
     found = decode_all([HEADER_OF_HEIC].__getitem__, 1, Framing(8))
     assert found.unreadable == {0: "HEIC, which wants pip install pillow-heif"}
@@ -138,7 +137,6 @@ def test_heic_says_what_it_wants(monkeypatch):
 
 def test_heic_is_read():
     pillow_heif = pytest.importorskip("pillow_heif")
-    decode._learn_heic.cache_clear()
     content = io.BytesIO()
     pillow_heif.from_pillow(Image.new("RGB", (64, 48), (200, 100, 50))).save(content, quality=90)
     pixels, notes = one(content.getvalue())
@@ -148,9 +146,9 @@ def test_heic_is_read():
 
 
 def test_as_they_are_stored_images_have_one_size():
-    pictures = [encoded(np.zeros(shape, np.uint8)) for shape in ((3, 5, 3), (3, 5, 3), (5, 3, 3))]
-    assert decode_all(pictures.__getitem__, 2, Framing(0)).images.shape == (2, 3, 5, 3)
-    found = decode_all(pictures.__getitem__, 3, Framing(0))
+    stored = [encoded(np.zeros(shape, np.uint8)) for shape in ((3, 5, 3), (3, 5, 3), (5, 3, 3))]
+    assert decode_all(stored.__getitem__, 2, Framing(0)).images.shape == (2, 3, 5, 3)
+    found = decode_all(stored.__getitem__, 3, Framing(0))
     assert found.unreadable == {2: "3 x 5 pixels, but the first has 5 x 3: say config.data.source.size"}
     assert decode_all([b""].__getitem__, 1, Framing(0)).unreadable == {0: "not an image"}
 

@@ -1,4 +1,4 @@
-"""Pictures become squares."""
+"""Images become squares."""
 
 import numpy as np
 import pytest

@@ -29,14 +29,14 @@ def test_equal_images_of_different_labels_are_found():
 
 
 def clouds(count: int, size: int, seed: int = 0) -> np.ndarray:
-    """Smooth colour pictures with fine detail, no two alike."""
+    """Smooth colour images with fine detail, no two alike."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 255, (count, size // 8, size // 8, 3)).repeat(8, 1).repeat(8, 2)
     fine = rng.uniform(-60, 60, (count, size // 2, size // 2, 1)).repeat(2, 1).repeat(2, 2)
     return np.clip(coarse + fine, 20, 235).astype(np.uint8)
 
 
-PICTURES = clouds(300, 40)[:, 4:36, 4:36]
+CLOUDS = clouds(300, 40)[:, 4:36, 4:36]
 MOVED = clouds(300, 40)[:, 2:34, 3:35]
 
 
@@ -47,16 +47,16 @@ def stored_anew(image: np.ndarray) -> np.ndarray:
 
 
 PLANTED = {
-    "mirrored": PICTURES[:20, :, ::-1],
-    "stored anew": np.stack([stored_anew(image) for image in PICTURES[20:40]]),
+    "mirrored": CLOUDS[:20, :, ::-1],
+    "stored anew": np.stack([stored_anew(image) for image in CLOUDS[20:40]]),
     "moved by 2 and 1 pixels": MOVED[40:60],
-    "darker, of less contrast": (PICTURES[60:80] * 0.6 + 40).astype(np.uint8),
-    "mirrored and stored anew": np.stack([stored_anew(image[:, ::-1].copy()) for image in PICTURES[80:100]]),
+    "darker, of less contrast": (CLOUDS[60:80] * 0.6 + 40).astype(np.uint8),
+    "mirrored and stored anew": np.stack([stored_anew(image[:, ::-1].copy()) for image in CLOUDS[80:100]]),
 }
 
 
 def test_near_duplicates_are_found_and_nothing_else():
-    images = np.concatenate([PICTURES, *PLANTED.values()])
+    images = np.concatenate([CLOUDS, *PLANTED.values()])
     found = leakage.near(images)
     wanted = {(i, 300 + i) for i in range(100)}
     said = {(int(i), int(j)) for i, j in found.pairs}
@@ -66,7 +66,7 @@ def test_near_duplicates_are_found_and_nothing_else():
 
 
 def test_queries_are_looked_up_among_other_images_only():
-    images = np.concatenate([PICTURES, PICTURES[:20, :, ::-1]])
+    images = np.concatenate([CLOUDS, CLOUDS[:20, :, ::-1]])
     found = leakage.near(images, np.arange(300, 310), np.arange(5, 300))
     assert {tuple(pair) for pair in found.pairs.tolist()} == {(300 + i, i) for i in range(5, 10)}
     assert len(leakage.near(images, np.arange(0), np.arange(9)).pairs) == 0

@@ -1,4 +1,4 @@
-"""Boxes, masks and keypoints go where their pictures go."""
+"""Boxes, masks and keypoints go where their images go."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def box_of(mask):
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("framing", FRAMINGS, ids=str)
 def test_a_box_its_mask_and_its_image_stay_together(framing, turned):
-    """The box is that of the fitted mask, and the mask covers the pixels that are bright in the fitted picture."""
+    """The box is that of the fitted mask, and the mask covers the pixels that are bright in the fitted image."""
     h, w, box = (W, H, BOX[[1, 0, 3, 2]]) if turned else (H, W, BOX)
     through, drawn = objects.window(w, h, framing), rectangle(box, h, w)
     corners = box.reshape(2, 2)
@@ -54,11 +54,11 @@ def test_what_is_cut_off_counts_by_its_share():
 
 @pytest.mark.parametrize("framing", FRAMINGS, ids=str)
 def test_a_keypoint_stays_on_its_pixel(framing):
-    """The picture is one bright block of 4 x 4 around the point."""
+    """The image is one bright block of 4 x 4 around the point."""
     through = objects.window(W, H, framing)
-    picture = rectangle(np.array([28, 18, 32, 22]))
+    image = rectangle(np.array([28, 18, 32, 22]))
     ((x, y),), visible = objects.keypoints(np.array([[29.5, 19.5]]), np.array([True]), through)
-    rows, columns = objects.mask(picture, through).nonzero()
+    rows, columns = objects.mask(image, through).nonzero()
     assert visible.all()
     assert np.abs([columns.mean() - x, rows.mean() - y]).max() <= 0.5
 

@@ -20,13 +20,13 @@ STREAM = stream.Feed("stream")
 
 @pytest.fixture
 def noise(tmp_path):
-    """Two classes of 20 pictures of noise each, one of which is not an image."""
+    """Two classes of 20 images of noise each, one of which is not an image."""
     rng = np.random.default_rng(0)
     for i in range(40):
         path = tmp_path / f"set/{'ab'[i % 2]}/{i:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (12, 9 + i % 4, 3), np.uint8)).save(path)
-    (tmp_path / "set/a/07.png").write_bytes(b"no picture")
+    (tmp_path / "set/a/07.png").write_bytes(b"no image")
     return {"path": str(tmp_path / "set"), "size": 8, "unreadable": 1}
 
 
@@ -126,13 +126,14 @@ def test_the_first_pass_is_kept_for_as_long_as_the_files_are(noise, tmp_path, mo
     feed = stream.Feed("stream", folder=tmp_path)
     first = folder(**noise, feed=feed)
     with monkeypatch.context() as patch:
-        patch.setattr(stream, "_pass", None)
+        patch.setattr(decode, "decode_files", passed := mock.Mock(wraps=decode.decode_files))
         again = folder(**noise, feed=feed)
+        assert [call.args[1] for call in passed.call_args_list] == [1]  # only the unreadable image is tried again
     assert (again.notes, again.names, fingerprint(again)) == (first.notes, first.names, fingerprint(first))
     np.testing.assert_array_equal(again.images[np.arange(40)], first.images[np.arange(40)])
     with monkeypatch.context() as patch:  # a package is there now, with which the unreadable ones can be read
         patch.setattr(cache, "mended", lambda *_: True)
-        patch.setattr(stream, "_pass", passed := mock.Mock(wraps=stream._pass))
+        patch.setattr(decode, "decode_files", passed := mock.Mock(wraps=decode.decode_files))
         folder(**noise, feed=feed)
         passed.assert_called_once()
     replace_it(Path(first.names[3]))

@@ -25,7 +25,7 @@ def test_what_is_hidden_of_objects():
     assert found.cropped.tolist() == [False, False, True]
     assert overlap.objects(here, np.ones((1, 3)), (64, 64)).at_border.tolist() == [False, False, True]
     framed = overlap.objects(here, np.ones((1, 3)), (64, 64), borders=np.array([[0.0, 10.4, 64, 53.6]]))
-    assert framed.at_border.tolist() == [True, False, True]  # a picture with grey above and below
+    assert framed.at_border.tolist() == [True, False, True]  # an image with grey above and below
 
 
 def test_masks_say_more_of_what_is_hidden_than_boxes():

@@ -24,8 +24,8 @@ def load(source, **data):
 
 
 @pytest.fixture
-def pictures(tmp_path, monkeypatch):
-    """Two classes with 6 pictures each, and 4 for the test; of the pool two and of class b one equal one of those."""
+def image_folder(tmp_path, monkeypatch):
+    """Two classes with 6 images each, and 4 for the test; of the pool two and of class b one equal one of those."""
     monkeypatch.chdir(tmp_path)
     fill(tmp_path, **{f"train/{'ab'[i % 2]}/{i:02}.png": i for i in range(12)})
     fill(tmp_path, **{f"test/{'ab'[i % 2]}/{i:02}.png": i for i in range(11, 15)})
@@ -34,9 +34,9 @@ def pictures(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("feed", ["memory", "stream"])
-def test_images_of_the_test_are_refused_and_listed(pictures, feed):
+def test_images_of_the_test_are_refused_and_listed(image_folder, feed):
     with pytest.raises(UserError) as error:
-        load(pictures, feed=feed)
+        load(image_folder, feed=feed)
     assert str(error.value) == (
         "config.data: 3 images equal a test image, pixel for pixel (1 labelled, 2 unlabelled): "
         "train/b/11.png = test/b/11.png, more/13.png = test/b/13.png, more/14.png = test/a/14.png; "
@@ -45,9 +45,9 @@ def test_images_of_the_test_are_refused_and_listed(pictures, feed):
 
 
 @pytest.mark.parametrize("feed", ["memory", "stream"])
-def test_images_of_the_test_may_be_left_out(pictures, feed):
+def test_images_of_the_test_may_be_left_out(image_folder, feed):
     """Of every part, and nothing else."""
-    source, split = load(pictures, duplicates="drop", feed=feed)
+    source, split = load(image_folder, duplicates="drop", feed=feed)
     grey = {name: sorted(source.images[ids][:, 0, 0, 0].tolist()) for name, ids in split.items()}
     assert grey == {
         "labelled": [*range(11)],
@@ -59,10 +59,10 @@ def test_images_of_the_test_may_be_left_out(pictures, feed):
 
 
 @pytest.mark.parametrize(("free", "streamed"), [(2**20, False), (9000, True)])
-def test_what_takes_more_than_half_of_the_memory_is_streamed(pictures, monkeypatch, free, streamed):
+def test_what_takes_more_than_half_of_the_memory_is_streamed(image_folder, monkeypatch, free, streamed):
     """23 images of 48 bytes, here and on each of four devices."""
     monkeypatch.setattr(decode, "free_memory", lambda: free)
-    source, _ = load(pictures, duplicates="drop")
+    source, _ = load(image_folder, duplicates="drop")
     assert isinstance(source.images, Streamed) == streamed
     assert any("more than the 8.4e-07 GiB that they may take" in note for note in source.notes) == streamed
 
@@ -134,7 +134,7 @@ def test_what_needs_no_image_is_said_before_one_is_decoded(name, kind, tmp_path,
     source = {key: f"{value}{end}" for key, value in ({"path": "train"} | source).items()}
 
     def decoded(*_):
-        raise AssertionError("a picture was decoded")
+        raise AssertionError("an image was decoded")
 
     monkeypatch.setattr(decode, "decode_files", decoded)
     data = {"source": {"name": kind, "size": 4} | source, "labels_per_class": 0} | data

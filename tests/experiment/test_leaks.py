@@ -29,11 +29,17 @@ def test_leaks_of_test_and_of_validation_are_said_with_names(tmp_path):
     assert validation.pairs.tolist() == [[1, 21]]
     assert test.line.startswith("2 test images nearly equal other images: ")
     assert validation.line == "1 validation image nearly equals labelled images: 1.png = 21.png"
-    results.keep_leaks(tmp_path, SOURCE, [test, validation])
+    results.keep_leaks(tmp_path, SOURCE, SPLIT, [test, validation])
     with np.load(tmp_path / "leaks.npz") as arrays:
         np.testing.assert_array_equal(arrays["images"], IMAGES[arrays["id"]])
         assert arrays["id"].shape == (3, 2)
-        assert min(column.height for column in page.leaks(dict(arrays))) > 2 * 32
+        shown = page.leaks(dict(arrays))
+    assert min(each["image"].width for each in shown) > 2 * 32
+    assert shown[2]["lines"] == [
+        "b · validation · 1.png",
+        "b · labelled · 21.png",
+        f"distance {validation.distances[0]:.3f}",
+    ]
 
 
 def test_near_copies_of_held_out_images_among_generated_ones_are_said():
@@ -47,7 +53,7 @@ def test_near_copies_of_held_out_images_among_generated_ones_are_said():
 def test_near_duplicates_within_a_part_are_no_leak(tmp_path):
     inside = {"labelled": np.arange(24), "unlabelled": np.arange(24, 30), "validation": np.arange(0), "test": [30, 31]}
     assert leaks(SOURCE, {name: np.asarray(ids) for name, ids in inside.items()}) == []
-    results.keep_leaks(tmp_path, SOURCE, [])
+    results.keep_leaks(tmp_path, SOURCE, inside, [])
     assert not list(tmp_path.iterdir())
 
 

@@ -16,7 +16,7 @@ SIDE, COUNT = 8, 40
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Black pictures with a white square of 2 x 2, to the left or to the right."""
+    """Black images with a white square of 2 x 2, to the left or to the right."""
     folder = tmp_path_factory.mktemp("coco")
     annotations = []
     for number in range(COUNT):

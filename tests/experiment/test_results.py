@@ -52,6 +52,13 @@ def test_no_mistakes(tmp_path):
     assert read(tmp_path / "mistakes.npz")["images"].shape == (0, 4, 4, 1)
 
 
+def test_a_mistake_has_the_name_of_its_file(tmp_path):
+    named = SOURCE._replace(names=tuple(f"some/folder/{i}.png" for i in range(60)))
+    results.evaluate_stage(tmp_path, named, IDS, np.eye(CLASSES, dtype=np.float32)[(SOURCE.labels[IDS] + 1) % CLASSES])
+    mistakes = read(tmp_path / "mistakes.npz")
+    assert mistakes["file_names"].tolist() == [f"{i}.png" for i in mistakes["id"]]
+
+
 def test_of_several_labels_the_mistakes_with_the_largest_loss_come_first(tmp_path):
     tags = RNG.integers(0, 2, (60, CLASSES)).astype(np.int32)
     p = RNG.random((N, CLASSES)).astype(np.float32)
@@ -73,20 +80,26 @@ def test_of_several_labels_the_mistakes_with_the_largest_loss_come_first(tmp_pat
     assert mistakes["true_names"].tolist() == shown
 
 
+def sampled(folder, augment, rows, key):
+    labels = Labels(SOURCE.labels[:, None], None)
+    results.samples(folder, augment, {"image": SOURCE.images}, labels, CLASSES, rows, key, SOURCE.name)
+
+
 def test_samples_are_images_of_each_stream_and_their_versions(tmp_path, key):
     def to_float(keys, batch):
         del keys
         return batch | {"image": batch["image"].astype("float32") / 255.0}
 
-    labels = Labels(SOURCE.labels[:, None], None)
     rows = {"labelled": np.arange(20), "unlabelled": np.arange(30, 33)}
-    results.samples(tmp_path, dict.fromkeys(rows, to_float), {"image": SOURCE.images}, labels, CLASSES, rows, key)
+    sampled(tmp_path, dict.fromkeys(rows, to_float), rows, key)
     arrays = read(tmp_path / "samples.npz")
     for prefix, ids in (("", rows["labelled"]), ("unlabelled_", rows["unlabelled"])):
         raw, augmented = arrays[f"{prefix}raw"], arrays[f"{prefix}augmented"]
         assert {image.tobytes() for image in raw} <= {SOURCE.images[i].tobytes() for i in ids}
         assert augmented.dtype == np.uint8
         np.testing.assert_array_equal(augmented, np.repeat(raw[:, None], 4, axis=1))
+        by_name = [SOURCE.images[int(name.removeprefix("image "))] for name in arrays[f"{prefix}names"]]
+        np.testing.assert_array_equal(raw, by_name)
 
 
 def test_versions_of_an_image_differ_and_mix_with_other_images(tmp_path, key):
@@ -98,13 +111,8 @@ def test_versions_of_an_image_differ_and_mix_with_other_images(tmp_path, key):
         del keys
         return batch | {"image": batch["image"][np.arange(32) ^ 1]}
 
-    labels = Labels(SOURCE.labels[:, None], None)
-    results.samples(
-        tmp_path, {"labelled": draw}, {"image": SOURCE.images}, labels, CLASSES, {"labelled": np.arange(20)}, key
-    )
+    sampled(tmp_path, {"labelled": draw}, {"labelled": np.arange(20)}, key)
     assert len(np.unique(read(tmp_path / "samples.npz")["augmented"].reshape(32, -1), axis=0)) == 32
-    results.samples(
-        tmp_path, {"labelled": partner}, {"image": SOURCE.images}, labels, CLASSES, {"labelled": np.arange(20)}, key
-    )
+    sampled(tmp_path, {"labelled": partner}, {"labelled": np.arange(20)}, key)
     arrays = read(tmp_path / "samples.npz")
     np.testing.assert_array_equal(arrays["augmented"][:, 0], arrays["raw"][np.arange(8) ^ 1])

@@ -22,12 +22,12 @@ CLASSES = ("cat", "dog")
 SPLIT = {"labels_per_class": 3, "test": 4, "validation": 4}
 
 
-def picture(seed):
+def random_image(seed):
     return np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
 
 
 def item(number, label):
-    return f"{number:02}", picture(number), label
+    return f"{number:02}", random_image(number), label
 
 
 ITEMS = [item(i, CLASSES[i % 2]) for i in range(20)]
@@ -139,11 +139,11 @@ def test_an_unchanged_source_gives_the_parts_of_the_run_and_says_nothing(begun):
 def test_added_images_are_left_out_and_counted(begun):
     """They come before, between and after the others, and with them a class that moves the indices of the others."""
     more = [
-        ("00a", picture(100), "ape"),
+        ("00a", random_image(100), "ape"),
         *ITEMS[:7],
-        ("06a", picture(101), "cat"),
+        ("06a", random_image(101), "cat"),
         *ITEMS[7:],
-        ("99", picture(102), "dog"),
+        ("99", random_image(102), "dog"),
     ]
     (line,) = begun.same(more)
     assert line == f"{begun.run}: its images are those of split.csv: 3 images added since and left out"
@@ -228,7 +228,7 @@ def test_one_of_two_equal_images_stands_for_both(kind, tmp_path):
 
 def test_streamed_images_are_the_same(tmp_path):
     begun = Begun("folder", tmp_path, feed="stream")
-    begun.same([("00a", picture(100), "ape"), *ITEMS[1:], ("zz", *ITEMS[0][1:])])
+    begun.same([("00a", random_image(100), "ape"), *ITEMS[1:], ("zz", *ITEMS[0][1:])])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A run whose pictures are decoded when they are used is the run that keeps them, bit for bit, and resumes as that."""
+"""A run whose images are decoded when they are used is the run that keeps them, bit for bit, and resumes as that."""
 
 import json
 import socket
@@ -28,9 +28,9 @@ STAGES = {
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
+def image_folder(tmp_path_factory) -> Path:
     """Three classes that differ in brightness, and more without a label."""
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for i in range(60):
         path = folder / ("unlabelled" if i > 44 else "abc"[i % 3]) / f"{i}.png"
         path.parent.mkdir(exist_ok=True)
@@ -38,15 +38,15 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
-def configured(pictures: Path, feed: str, stages: dict) -> dict[str, Any]:
-    source = {"name": "folder", "path": str(pictures), "size": 8}
+def configured(image_folder: Path, feed: str, stages: dict) -> dict[str, Any]:
+    source = {"name": "folder", "path": str(image_folder), "size": 8}
     data = {"source": source, "feed": feed, "labels_per_class": 5, "test": 12, "validation": 6}
     return {"seed": 0, "devices": 2, "stages": tuple(stages), "data": data, **stages}
 
 
-def prepared(pictures: Path, workdir: Path, feed: str, stages: dict) -> Run:
+def prepared(image_folder: Path, workdir: Path, feed: str, stages: dict) -> Run:
     workdir.mkdir(exist_ok=True)
-    return begun(configured(pictures, feed, stages), workdir, Console(quiet=True))
+    return begun(configured(image_folder, feed, stages), workdir, Console(quiet=True))
 
 
 def run(ready: Run) -> dict[str, Any]:
@@ -63,24 +63,24 @@ def run(ready: Run) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def kept(pictures, tmp_path_factory):
-    ready = prepared(pictures, tmp_path_factory.mktemp("kept"), "memory", STAGES)
+def kept(image_folder, tmp_path_factory):
+    ready = prepared(image_folder, tmp_path_factory.mktemp("kept"), "memory", STAGES)
     return run(ready) | {"normalisation": (ready.mean, ready.std)}
 
 
-def test_the_same_run(pictures, kept, tmp_path):
+def test_the_same_run(image_folder, kept, tmp_path):
     """Training, augmentation, a head on features, pseudo-labels, images of another size, evaluation."""
-    ready = prepared(pictures, tmp_path, "stream", STAGES)
+    ready = prepared(image_folder, tmp_path, "stream", STAGES)
     np.testing.assert_allclose((ready.mean, ready.std), kept["normalisation"], rtol=1e-14)
     streamed = run(ready)
     assert streamed == {name: kept[name] for name in streamed}
 
 
-def test_two_processes_that_stream_are_as_one(pictures, kept, tmp_path):
-    """Each decodes the pictures of its own device."""
+def test_two_processes_that_stream_are_as_one(image_folder, kept, tmp_path):
+    """Each decodes the images of its own device."""
     with socket.create_server(("localhost", 0)) as free:
         address = f"localhost:{free.getsockname()[1]}"
-    files.write_json(tmp_path / "config.json", configured(pictures, "stream", STAGES))
+    files.write_json(tmp_path / "config.json", configured(image_folder, "stream", STAGES))
     workdir = tmp_path / "run"
     flags = [f"--from={tmp_path}", f"--workdir={workdir}", "--processes=2", f"--coordinator={address}"]
     both = [Forked("train", *flags, f"--process={number}") for number in range(2)]
@@ -92,9 +92,9 @@ def test_two_processes_that_stream_are_as_one(pictures, kept, tmp_path):
         np.testing.assert_allclose(two.ravel(), one, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_a_image_that_vanishes_stops_the_run_which_then_carries_on(pictures, kept, tmp_path, monkeypatch):
+def test_an_image_that_vanishes_stops_the_run_which_then_carries_on(image_folder, kept, tmp_path, monkeypatch):
     """From the checkpoint before; and ends as if nothing had been."""
-    ready = prepared(pictures, tmp_path, "stream", {"teacher": STAGES["teacher"]})
+    ready = prepared(image_folder, tmp_path, "stream", {"teacher": STAGES["teacher"]})
     lost = Path(ready.data.source.names[ready.data.split["labelled"][0]])
     content, save = lost.read_bytes(), checkpoint.save
     with monkeypatch.context() as patch:

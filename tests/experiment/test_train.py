@@ -47,6 +47,10 @@ def test_with_validation_the_best_checkpoint_is_the_result(images, tmp_path):
     scores = [line["validation_accuracy"] for line in lines if "validation_accuracy" in line]
     assert len(scores) == 6
     assert found["validation"]["correct"] == round(30 * max(scores))
+    logged = {line["step"]: line["validation_loss"] for line in lines if "validation_loss" in line}
+    kept = np.load(tmp_path / "s" / "validation.npz")
+    of_truth = kept["probabilities"][np.arange(30), kept["label"]]
+    assert logged[found["step"]] == pytest.approx(-np.log(of_truth).mean(), rel=1e-5)
 
 
 def test_devices_may_normalise_each_for_itself(images, tmp_path):

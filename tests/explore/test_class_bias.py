@@ -86,7 +86,7 @@ def test_images_that_were_wrong_before_are_not_lost():
 def test_one_test_is_fishers(lost, others):
     test = Loss("op", "step", 0, lost, 20, others, 60)
     table = [[lost, 20 - lost], [others, 60 - others]]
-    np.testing.assert_allclose(class_bias._p(test), fisher_exact(table, alternative="greater").pvalue, rtol=1e-9)
+    np.testing.assert_allclose(test.p_value, fisher_exact(table, alternative="greater").pvalue, rtol=1e-9)
 
 
 def test_many_tests_need_more_than_one_does():
@@ -94,7 +94,7 @@ def test_many_tests_need_more_than_one_does():
     labels = np.repeat([0, 1], 20)
     right = np.ones((2, 40), bool)
     right[1, :5] = False
-    p = class_bias._p(Loss("op", "some", 0, 5, 20, 0, 20))
+    p = Loss("op", "some", 0, 5, 20, 0, 20).p_value
     assert 0.01 < p < 0.05 / 2
     one = Accuracies(("none", "some"), right, labels)
     assert [test.label for test in losses({"op": one})] == [0]

@@ -181,7 +181,7 @@ def test_classes_with_few_images_or_none(kind, counts):
 
 def test_no_class_is_held_out_as_a_whole():
     labels = np.repeat(np.arange(4), (1, 2, 3, 9))
-    folds = held_out._folds(np.eye(4)[labels], 0, CLASSIFICATION.head)
+    folds = held_out.folds(np.eye(4)[labels], 0, CLASSIFICATION.head)
     assert folds[0] == -1
     for label in (1, 2, 3):
         counts = np.bincount(folds[labels == label], minlength=5)

@@ -42,7 +42,7 @@ def numbers(variables):
     return unflatten_dict({path: draw(path, leaf) for path, leaf in flatten_dict(variables).items()})
 
 
-def pictures(shape=(2, 32, 32, 3)):
+def random_images(shape=(2, 32, 32, 3)):
     return np.random.RandomState(0).normal(size=shape).astype(np.float32)
 
 
@@ -56,7 +56,7 @@ def fields(kind, names, module):
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note):
-        jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), pictures())
+        jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), random_images())
     return found
 
 
@@ -114,7 +114,7 @@ def test_features_are_multiples_of_8_at_most_a_tenth_below(features, width, roun
 def test_logits_are_those_of_timm():
     """timm 1.0.31's tf_efficientnet_lite0 with the weights of `numbers`; the variants of B0 are in test_parity.py."""
     module = EfficientNet(3, "lite0", tensorflow=True)
-    logits, _ = jax.jit(functools.partial(module.apply, train=False))(numbers(shapes("lite0", 3)), pictures())
+    logits, _ = jax.jit(functools.partial(module.apply, train=False))(numbers(shapes("lite0", 3)), random_images())
     expected = [[1.017417, 0.163555, 0.668237], [0.634985, -0.845276, 0.331180]]
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
@@ -145,7 +145,7 @@ def test_layers_run_from_the_stem_to_the_head():
 def test_intermediates_halve_the_image_and_end_in_the_logits():
     module = EfficientNet(5, "tiny")
     variables = numbers(shapes("tiny", 5))
-    logits, seen = jax.jit(functools.partial(module.apply, train=False))(variables, pictures((2, 40, 32, 3)))
+    logits, seen = jax.jit(functools.partial(module.apply, train=False))(variables, random_images((2, 40, 32, 3)))
     stages = {"stage1": (10, 8, 8), "stage2": (5, 4, 8), "stage3": (3, 2, 16), "stage4": (2, 1, 32)}
     stages["stage5"] = (2, 1, 128)
     assert {name: value.shape[1:] for name, value in seen.items()} == stages | {"features": (128,), "logits": (5,)}
@@ -170,7 +170,7 @@ def test_dropout_is_the_variants_unless_given(setting, rate):
 @pytest.mark.parametrize(("dropout", "stochastic_depth"), [(0.5, 0.0), (0.0, 0.5)])
 def test_units_and_blocks_are_dropped_in_training_only(key, dropout, stochastic_depth):
     module = EfficientNet(3, "tiny", dropout=dropout, stochastic_depth=stochastic_depth)
-    variables, images, keys = numbers(shapes("tiny", 3)), pictures((8, 32, 32, 3)), jax.random.split(key, 8)
+    variables, images, keys = numbers(shapes("tiny", 3)), random_images((8, 32, 32, 3)), jax.random.split(key, 8)
 
     def logits(keys, train):
         return module.apply(variables, images, train=train, keys=keys, mutable=["batch_stats"])[0][0]
@@ -184,7 +184,7 @@ def test_units_and_blocks_are_dropped_in_training_only(key, dropout, stochastic_
 def test_bfloat16_computes_with_float32_parameters():
     module = EfficientNet(3, "tiny", dtype="bfloat16")
     (_, seen), variables = jax.eval_shape(
-        lambda x: module.init_with_output(jax.random.key(0), x, train=False), pictures()
+        lambda x: module.init_with_output(jax.random.key(0), x, train=False), random_images()
     )
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     assert {name: str(value.dtype) for name, value in seen.items()} == {
@@ -210,6 +210,6 @@ def test_resolutions_are_the_published_ones():
 
 def test_an_unknown_variant_is_refused_with_the_nearest(key):
     with pytest.raises(UserError, match=r"model\.variant: unknown name 'light0'; did you mean 'lite0'\?"):
-        EfficientNet(3, "light0").init(key, pictures(), train=False)
+        EfficientNet(3, "light0").init(key, random_images(), train=False)
     with pytest.raises(UserError, match="'B0'"):
         resolution("B0")

@@ -63,6 +63,7 @@ def write_stage(folder, *, correct, teacher=None):
         predicted=one - 1,
         true_names=np.array(["b"]),
         predicted_names=np.array([ATTACK]),
+        file_names=np.array(["3.png"]),
         confidence=np.array([0.7]),
     )
     if teacher:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.errors import UserError
+from efficient_jax.files import read_json, write_json
 from efficient_jax.report import tables
 from efficient_jax.report.page import write_report
 from efficient_jax.report.results import read_metrics, read_results
@@ -72,6 +73,12 @@ def test_a_run_under_way_is_shown_as_far_as_it_is(workdir):
     assert "last logged at step 30" in text
 
 
+def test_a_run_without_git_has_an_unknown_commit(workdir):
+    about = read_json(workdir / "run.json")
+    write_json(workdir / "run.json", about | {"git_commit": None, "git_dirty": False})
+    assert "<dt>git commit</dt><dd>unknown</dd>" in write_report(workdir, ACCURACY).read_text()
+
+
 def test_only_the_config_is_needed(tmp_path):
     (tmp_path / "config.json").write_text('{"stages": ["only"]}')
     text = write_report(tmp_path, ACCURACY).read_text()
@@ -82,7 +89,9 @@ def test_only_the_config_is_needed(tmp_path):
 
 def test_a_mistake_has_the_names_of_its_classes(workdir):
     text = write_report(workdir, ACCURACY).read_text()
-    assert "true <b>b</b><br>predicted <b>&lt;script&gt;alert(1)&lt;/script&gt;</b><br>probability 70.0%" in text
+    assert (
+        "true <b>b</b><br>predicted <b>&lt;script&gt;alert(1)&lt;/script&gt;</b><br>probability 70.0%<br>3.png" in text
+    )
 
 
 def test_no_mistakes_and_no_samples(workdir):
@@ -90,7 +99,9 @@ def test_no_mistakes_and_no_samples(workdir):
     images = np.zeros((0, 8, 8, 1), np.uint8)
     for stage in ("teacher", "student"):
         path = workdir / stage / "mistakes.npz"
-        np.savez(path, images=images, id=empty, true_names=empty, predicted_names=empty, confidence=empty)
+        np.savez(
+            path, images=images, id=empty, true_names=empty, predicted_names=empty, confidence=empty, file_names=empty
+        )
         np.savez(workdir / stage / "samples.npz", raw=images, augmented=images[:, None])
     text = write_report(workdir, ACCURACY).read_text()
     assert "Most confident mistakes" not in text
@@ -117,13 +128,13 @@ def test_several_labels_have_no_confusion_matrix(workdir):
     np.savez(stage / "predictions.npz", id=np.arange(3), probabilities=probabilities, label=tags)
     images = np.zeros((2, 8, 8, 1), np.uint8)
     shown = np.array(["<i>, b", "nothing"])
-    wrong = {"images": images, "true_names": shown, "predicted_names": shown[::-1]}
+    wrong = {"images": images, "true_names": shown, "predicted_names": shown[::-1], "file_names": ["1.png", "2.png"]}
     np.savez(stage / "mistakes.npz", **wrong, loss=np.array([1.25, 0.5]))
     (workdir / "config.json").write_text('{"stages": ["teacher"]}')
     text = write_report(workdir, MULTI_LABEL.columns, False, True).read_text()
     assert "Confusion matrix" not in text
     assert "Mistakes with the largest loss" in text
-    assert "true <b>nothing</b><br>predicted <b>&lt;i&gt;, b</b><br>loss 0.500" in text
+    assert "true <b>nothing</b><br>predicted <b>&lt;i&gt;, b</b><br>loss 0.500<br>2.png" in text
     assert "Test images with all labels right" in text
     assert "test accuracy" not in text
     cells = Page(text).cells
@@ -148,6 +159,7 @@ def test_a_training_image_has_its_class_or_what_the_teacher_says(workdir):
     images = np.zeros((3, 8, 8, 1), np.uint8)
     views, targets = images[:, None], np.array([[0, 1], [0.3, 0.7], [0, 0]])
     unlabelled = {"unlabelled_raw": images, "unlabelled_augmented": views, "unlabelled_targets": targets}
+    unlabelled["unlabelled_names"] = np.array(["1.png", "2.png", "3.png"])
     run = json.loads((workdir / "run.json").read_text())
     run["data"]["classes"] = ["ant", "bee"]
     (workdir / "run.json").write_text(json.dumps(run))
@@ -155,14 +167,26 @@ def test_a_training_image_has_its_class_or_what_the_teacher_says(workdir):
         workdir / "student" / "samples.npz", raw=images, augmented=views, targets=np.eye(2)[[0, 1, 0]], **unlabelled
     )
     text = write_report(workdir, ACCURACY).read_text()
-    assert re.findall(r"image \d\"><figcaption>([^<]*)<", text) == ["ant", "bee", "ant", "bee", "bee 70%", ""]
+    assert re.findall(r"image \d\"><figcaption>([^<]*)<", text) == [
+        "ant",
+        "bee",
+        "ant",
+        "bee · 1.png",
+        "bee 70% · 2.png",
+        "3.png",
+    ]
 
 
 def test_classes_that_are_numbers_are_called_classes(workdir):
     run = json.loads((workdir / "run.json").read_text())
     run["data"]["classes"] = ["0", "1"]
     (workdir / "run.json").write_text(json.dumps(run))
-    mistakes = {"images": np.zeros((1, 8, 8, 1), np.uint8), "true_names": ["0"], "predicted_names": ["1"]}
+    mistakes = {
+        "images": np.zeros((1, 8, 8, 1), np.uint8),
+        "true_names": ["0"],
+        "predicted_names": ["1"],
+        "file_names": [""],
+    }
     np.savez(workdir / "student" / "mistakes.npz", **mistakes, confidence=np.array([0.6]))
     assert "true <b>class 0</b><br>predicted <b>class 1</b>" in write_report(workdir, ACCURACY).read_text()
 
@@ -174,6 +198,14 @@ def test_validation_is_drawn_beside_training(workdir):
     text = write_report(workdir, ACCURACY).read_text()
     assert "accuracy, % of student over 30 steps: training ends at 30, validation ends at 60, test is 90" in text
     assert "accuracy, % of teacher over 30 steps: training ends at 30, test is 80" in text
+
+
+def test_the_validation_loss_is_drawn_beside_that_of_training(workdir):
+    with (workdir / "student" / "metrics.jsonl").open("a") as log:
+        log.write("".join(json.dumps({"step": step, "validation_loss": 4 / step}) + "\n" for step in (10, 30)))
+    text = write_report(workdir, ACCURACY).read_text()
+    assert re.search(r"loss of student over 30 steps: training ends at [\d.]+, validation ends at 0\.133", text)
+    assert "of validation images the negative log-likelihood" in text
 
 
 def test_a_failed_report_leaves_the_old_one(workdir):

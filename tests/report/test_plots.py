@@ -10,8 +10,8 @@ from sklearn.metrics import confusion_matrix
 from efficient_jax.report import plots
 
 
-def decoded(picture):
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.src.split(",")[1]))))
+def decoded(embedded):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(embedded.src.split(",")[1]))))
 
 
 def test_confusion_is_scikit_learns():

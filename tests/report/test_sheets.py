@@ -1,4 +1,4 @@
-"""Pictures of examples: known pixels."""
+"""Images of examples: known pixels."""
 
 import base64
 import io
@@ -11,8 +11,8 @@ from efficient_jax.report import plots, sheets
 GRAY = np.full((10, 12, 1), 100, np.uint8)
 
 
-def pixels(picture):
-    data = base64.b64decode(picture.src.partition(",")[2])
+def pixels(embedded):
+    data = base64.b64decode(embedded.src.partition(",")[2])
     return np.asarray(Image.open(io.BytesIO(data)))
 
 

@@ -22,7 +22,7 @@ def run(workdir):
     folder = workdir / "new #1"
     folder.mkdir()
     write_report(workdir, CLASSIFICATION.columns)
-    row = {"order": 1, "image": "a.png", "reason": "covers 3%"}
+    row = {"order": 1, "name": "a.png", "reason": "covers 3%"}
     labelling.write_page(folder / "p_to_label.html", ["Chosen by coverage."], [row], np.zeros((1, 8, 8, 3), np.uint8))
     return workdir
 
@@ -50,7 +50,7 @@ def test_the_index_says_how_to_make_what_is_missing(run):
     site.update(run)
     assert "launch.py select" in (run / "index.html").read_text()
     about = json.loads((run / "run.json").read_text())
-    about["data"]["task"] = "multi_label"  # which cannot be ranked
+    about["data"]["one_class"] = False  # which cannot be ranked
     (run / "run.json").write_text(json.dumps(about))
     site.update(run)
     assert "launch.py select" not in (run / "index.html").read_text()
@@ -70,7 +70,7 @@ def test_two_pages_of_a_kind_have_the_names_of_their_files(run):
 
 
 def test_a_page_outside_of_a_run_stands_alone(tmp_path):
-    row = {"order": 1, "image": "a.png", "reason": "covers 3%"}
+    row = {"order": 1, "name": "a.png", "reason": "covers 3%"}
     labelling.write_page(tmp_path / "p_to_label.html", ["Chosen by coverage."], [row], np.zeros((1, 8, 8, 3), np.uint8))
     assert [path.name for path in tmp_path.iterdir()] == ["p_to_label.html"]
     assert menu(tmp_path / "p_to_label.html") == []

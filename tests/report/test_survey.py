@@ -10,7 +10,7 @@ from PIL import Image
 from efficient_jax.report import charts, exploration, plots
 from tests.report.stored_run import ATTACK, Page
 
-PICTURE = plots.strip([np.zeros((8, 8, 3), np.uint8)])
+EMBEDDED = plots.strip([np.zeros((8, 8, 3), np.uint8)])
 DATA = {
     "notes": [ATTACK],
     "facts": {"images": "3 labelled"},
@@ -24,12 +24,10 @@ DATA = {
         {
             "name": "noise",
             "plot": charts.histogram(np.arange(9.0), np.zeros(0), "noise, levels"),
-            "strips": [("least", PICTURE)],
+            "strips": [("least", EMBEDDED)],
         }
     ],
-    "galleries": [
-        {"title": "Outliers", "about": "", "count": 30, "pictures": [{"picture": PICTURE, "lines": [ATTACK]}]}
-    ],
+    "galleries": [{"title": "Outliers", "about": "", "count": 30, "images": [{"image": EMBEDDED, "lines": [ATTACK]}]}],
 }
 
 
@@ -44,8 +42,8 @@ def test_names_of_the_data_are_escaped_and_what_is_left_out_is_said(tmp_path):
 
 @pytest.mark.parametrize(("side", "kind", "shape"), [(28, "PNG", (28, 58)), (400, "WEBP", (96, 194))])
 def test_photographs_beside_each_other_are_shrunk_and_no_png(side, kind, shape):
-    picture = plots.strip([np.full((side, side, 3), 40, np.uint8)] * 2)
-    image = Image.open(io.BytesIO(base64.b64decode(picture.src.split(",")[1])))
+    embedded = plots.strip([np.full((side, side, 3), 40, np.uint8)] * 2)
+    image = Image.open(io.BytesIO(base64.b64decode(embedded.src.split(",")[1])))
     assert image.format == kind
     assert np.asarray(image).shape[:2] == shape
-    assert picture.width == (3 if side == 28 else 1) * shape[1]
+    assert embedded.width == (3 if side == 28 else 1) * shape[1]

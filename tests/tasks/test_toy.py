@@ -7,11 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from efficient_jax.data.dataset import Source
 from efficient_jax.experiment import dataset
+from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.stage import run_stage
+from efficient_jax.experiment.streams import check_labels
 from efficient_jax.report import page, tables
 from efficient_jax.tasks import CLASSIFICATION, TASKS
 from efficient_jax.types import Column
+from tests.experiment.plans import CONFIG, WEAK_AND_STRONG
+from tests.experiment.plans import stage as block
 from tests.tiny_run import begin, begun, shades, stage
 
 LEVELS = dataclasses.replace(
@@ -27,6 +32,15 @@ LEVELS = dataclasses.replace(
     columns=(*CLASSIFICATION.columns, Column("distance", "mean distance", ".3f", 1.0)),
     scores=lambda counts: {"closeness": -counts["distance"]},
 )
+
+
+def test_methods_for_one_class_fit_a_third_task_of_one_class(monkeypatch):
+    monkeypatch.setitem(TASKS, "levels", LEVELS)
+    *_, student = plan(CONFIG | {"student": block(**WEAK_AND_STRONG)}).stages
+    assert not student.method.needs("task")
+    check_labels(
+        student, Source(np.zeros((1, 4, 4, 1), np.uint8), np.zeros(1, np.int32), ("low", "high"), task="levels")
+    )
 
 
 def test_a_third_task_is_trained_and_judged(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A trained network predicts pictures of any size."""
+"""A trained network predicts images of any size."""
 
 import dataclasses
 from pathlib import Path
@@ -86,7 +86,7 @@ def test_one_image_has_the_probabilities_that_it_has_among_others(classify):
 
 @pytest.fixture(scope="module")
 def colour(tmp_path_factory):
-    """A stage trained on squashed pictures of 8 x 8 pixels."""
+    """A stage trained on squashed images of 8 x 8 pixels."""
     folder = tmp_path_factory.mktemp("colour")
     framing = {"fit": "squash", "crop": 1.0, "interpolation": "bilinear"}
     spec = ModelSpec("cnn", {"width": 2}, ("cat", "dog"), (8, 8, 3), (0.5,) * 3, (0.2,) * 3, framing)

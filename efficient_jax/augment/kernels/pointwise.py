@@ -23,26 +23,26 @@ Integer = Int32[Array, ""]
 Table = Int32[Array, " 256"]
 Tables = Int32[Array, "c 256"]
 Levels = Num[Array, " ..."]  # int32 or float32
-Picture = Pixels | Float[Array, "h w c"]  # packed pixels of a uint8 image, or a float image
+AnyPixels = Pixels | Float[Array, "h w c"]  # packed pixels of a uint8 image, or a float image
 
 LEVELS = np.arange(256, dtype=np.int32)
 
 
-def planes(picture: Picture, channels: int) -> list[Levels]:
+def planes(image: AnyPixels, channels: int) -> list[Levels]:
     """Returns the levels of each channel.
 
     Args:
-        picture: packed pixels, or float [h w c] in 0..1.
+        image: packed pixels, or float [h w c] in 0..1.
         channels: channels of the image.
 
     Returns: [h w] each on the scale 0..255, int32 of packed pixels, else float.
     """
-    if picture.dtype == jnp.uint32:
-        return [channel(picture, i) for i in range(channels)]
-    return [255 * picture[..., i] for i in range(channels)]
+    if image.dtype == jnp.uint32:
+        return [channel(image, i) for i in range(channels)]
+    return [255 * image[..., i] for i in range(channels)]
 
 
-def from_planes(levels: list[Levels]) -> Picture:
+def from_planes(levels: list[Levels]) -> AnyPixels:
     """Returns the image that has these levels, the inverse of `planes`.
 
     Args:
@@ -88,17 +88,17 @@ def blend_levels(reference: Levels | int, levels: Levels, factor: Num[Array, ""]
     return jnp.clip(_shift_down(reference * ONE + factor * (levels - reference), 10), 0, 255)
 
 
-def blend_planes(references: list[Levels | int], picture: Picture, factor: Num[Array, ""]) -> Picture:
+def blend_planes(references: list[Levels | int], image: AnyPixels, factor: Num[Array, ""]) -> AnyPixels:
     """Moves each channel away from (factor > ONE) or towards (factor < ONE) its reference levels.
 
     Args:
         references: reference levels of each channel.
-        picture: packed pixels, or float [h w c] in 0..1.
+        image: packed pixels, or float [h w c] in 0..1.
         factor: in 1024ths, 0 or more.
 
-    Returns: the changed image, in the form of `picture`.
+    Returns: the changed image, in the form of `image`.
     """
-    levels = planes(picture, len(references))
+    levels = planes(image, len(references))
     return from_planes([blend_levels(r, x, factor) for r, x in zip(references, levels, strict=True)])
 
 
@@ -115,17 +115,17 @@ def blend(reference: Pixels, pixels: Pixels, factor: Integer, channels: int) -> 
     return blend_planes([*planes(reference, channels)], pixels, factor)
 
 
-def _red_green_blue(picture: Picture, channels: int) -> list[Levels]:
+def _red_green_blue(image: AnyPixels, channels: int) -> list[Levels]:
     if channels != 3:
         raise UserError(f"color operations take 1 or 3 channels, this image has {channels}")
-    return planes(picture, channels)
+    return planes(image, channels)
 
 
-def luma(picture: Picture, channels: int) -> Levels:
+def luma(image: AnyPixels, channels: int) -> Levels:
     """Returns Pillow's convert("L"): ITU-R 601-2, integers rounded.
 
     Args:
-        picture: packed pixels, or float [h w c] in 0..1.
+        image: packed pixels, or float [h w c] in 0..1.
         channels: 1 or 3.
 
     Returns: levels [h w] on the scale 0..255.
@@ -133,60 +133,60 @@ def luma(picture: Picture, channels: int) -> Levels:
     Raises: UserError for another number of channels.
     """
     if channels == 1:
-        return planes(picture, 1)[0]
-    red, green, blue = _red_green_blue(picture, channels)
+        return planes(image, 1)[0]
+    red, green, blue = _red_green_blue(image, channels)
     return _shift_down(19595 * red + 38470 * green + 7471 * blue, 16, half=True)
 
 
-def gray(picture: Picture, channels: int) -> Picture:
+def gray(image: AnyPixels, channels: int) -> AnyPixels:
     """Returns the luma in every channel, the reference of `color` (saturation).
 
     Args:
-        picture: packed pixels, or float [h w c] in 0..1.
+        image: packed pixels, or float [h w c] in 0..1.
         channels: 1 or 3; an image of one channel is its own gray.
 
-    Returns: the gray image, in the form of `picture`.
+    Returns: the gray image, in the form of `image`.
 
     Raises: UserError for another number of channels.
     """
-    return from_planes([luma(picture, channels)] * channels)
+    return from_planes([luma(image, channels)] * channels)
 
 
-def mean_level(picture: Picture, channels: int) -> Num[Array, ""]:
+def mean_level(image: AnyPixels, channels: int) -> Num[Array, ""]:
     """Returns the mean luma, the reference of `contrast`; that of integers is rounded.
 
     Args:
-        picture: packed pixels, or float [h w c] in 0..1.
+        image: packed pixels, or float [h w c] in 0..1.
         channels: 1 or 3.
 
     Returns: a scalar on the scale 0..255.
 
     Raises: UserError for another number of channels.
     """
-    levels = luma(picture, channels)
+    levels = luma(image, channels)
     if levels.dtype != jnp.int32:
         return jnp.mean(levels)
     total = over_pixels(jnp.sum, levels.astype(jnp.uint32))  # room for 2**24 pixels
     return ((total + levels.size // 2) // levels.size).astype(jnp.int32)
 
 
-def turn_hue(picture: Picture, turn: Num[Array, ""], channels: int) -> Picture:
+def turn_hue(image: AnyPixels, turn: Num[Array, ""], channels: int) -> AnyPixels:
     """Adds `turn` to the hue of HSV; integers are rounded to the nearest level.
 
     A turn keeps value and chroma, so hue times chroma is all that is needed, and nothing is divided by the chroma.
 
     Args:
-        picture: packed pixels, or float [h w c] in 0..1.
+        image: packed pixels, or float [h w c] in 0..1.
         turn: in 65536ths of a sixth of the color circle (SIXTH), at most 3 SIXTHs either way.
         channels: 1 or 3; an image of one channel stays as it is.
 
-    Returns: the changed image, in the form of `picture`.
+    Returns: the changed image, in the form of `image`.
 
     Raises: UserError for another number of channels.
     """
     if channels == 1:
-        return picture
-    red, green, blue = _red_green_blue(picture, channels)
+        return image
+    red, green, blue = _red_green_blue(image, channels)
     value = jnp.maximum(jnp.maximum(red, green), blue)
     darkest = jnp.minimum(jnp.minimum(red, green), blue)
     chroma = value - darkest

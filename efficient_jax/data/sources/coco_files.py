@@ -80,35 +80,35 @@ def coco(
             raise UserError(f"{WHERE}.test_path: the categories of {test_path!r} are not those of {path!r}")
     class_indices = {category: index for index, category in enumerate(parts[0].categories)}
     classes = tuple(parts[0].categories.values())
-    pictures = [picture for part in parts for picture in part.pictures]
-    if len(repeated := [name for name, n in Counter(p.file for p in pictures).items() if n > 1]):
+    images = [image for part in parts for image in part.images]
+    if len(repeated := [name for name, n in Counter(p.file for p in images).items() if n > 1]):
         count = counted(len(repeated), "file is", "files are")
         raise UserError(f"{WHERE}.path: {count} named twice, such as {str(repeated[0])!r}")
-    labels = np.stack([_labels(picture, class_indices) for picture in pictures])
+    labels = np.stack([_labels(image, class_indices) for image in images])
     if task == "classification":
-        labels = _single(labels, pictures)
+        labels = _single(labels, images)
 
-    feed.labelled(labels, classes, len(parts[1].pictures) if test_path else 0, task=task)
+    feed.labelled(labels, classes, len(parts[1].images) if test_path else 0, task=task)
 
     def read(row: int) -> bytes:
-        content = pictures[row].file.read_bytes()
-        _check_size(content, pictures[row])
+        content = images[row].file.read_bytes()
+        _check_size(content, images[row])
         return content
 
-    framing, files = Framing(size, fit, crop, interpolation, channels), [picture.file for picture in pictures]
-    measured = f"annotated as {[(picture.width, picture.height) for picture in pictures]}"  # which `read` compares
+    framing, files = Framing(size, fit, crop, interpolation, channels), [image.file for image in images]
+    measured = f"annotated as {[(image.width, image.height) for image in images]}"  # which `read` compares
     file_names = [str(file) for file in files]
-    decoded = stream.pictures(read, file_names.__getitem__, len(files), framing, feed, files, measured)
+    decoded = stream.load(read, file_names.__getitem__, len(files), framing, feed, files, measured)
     decoded = left_out(decoded, file_names.__getitem__, unreadable, f"{WHERE}.path")
-    seen = [pictures[row] for row in decoded.rows]
-    source = of_images(decoded, labels, classes, len(parts[1].pictures) if test_path else 0, file_names, task)
+    seen = [images[row] for row in decoded.rows]
+    source = of_images(decoded, labels, classes, len(parts[1].images) if test_path else 0, file_names, task)
     arrays = _objects(seen, class_indices, objects, most_objects, framing) if objects else {}
     if masks_path:
-        arrays["mask"] = np.stack([_mask(Path(masks_path), picture, framing) for picture in seen])
+        arrays["mask"] = np.stack([_mask(Path(masks_path), image, framing) for image in seen])
     return source._replace(objects=arrays)
 
 
-class Picture(NamedTuple):
+class CocoImage(NamedTuple):
     """An entry of `images` with its annotations; width and height are in pixels."""
 
     file: Path
@@ -122,7 +122,7 @@ class Part(NamedTuple):
     """The content of a JSON file: names of the categories by their id, and the images."""
 
     categories: dict[int, str]
-    pictures: list[Picture]
+    images: list[CocoImage]
 
 
 def _read(path: str, folder: str, setting: str) -> Part:
@@ -141,65 +141,65 @@ def _read(path: str, folder: str, setting: str) -> Part:
         raise UserError(f"{WHERE}.folder: {str(root)!r} is not there; want the folder of the images of {path!r}")
     entry: Any = None
     try:
-        pictures = {}
+        images = {}
         for entry in content["images"]:
-            if entry["id"] in pictures:
+            if entry["id"] in images:
                 raise ValueError("this id is there twice")
             size = int(entry["width"]), int(entry["height"])
-            pictures[entry["id"]] = Picture(root / entry["file_name"], entry["file_name"], *size, [])
+            images[entry["id"]] = CocoImage(root / entry["file_name"], entry["file_name"], *size, [])
         categories = {
             entry["id"]: normal(str(entry["name"])) for entry in sorted(content["categories"], key=lambda c: c["id"])
         }
         for entry in content["annotations"]:
             if len(entry.get("keypoints", ())) % 3:
                 raise ValueError("its keypoints are no rows of x, y, visibility")
-            if entry["category_id"] not in categories or entry["image_id"] not in pictures:
+            if entry["category_id"] not in categories or entry["image_id"] not in images:
                 raise ValueError("no such category or image")
             if len(entry["bbox"]) != 4 or not np.isfinite(np.array(entry["bbox"], float)).all():
                 raise ValueError("bbox wants four numbers")
-            pictures[entry["image_id"]].annotations.append(entry)
+            images[entry["image_id"]].annotations.append(entry)
     except (KeyError, TypeError, ValueError) as error:
         about = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{where}: {path!r} has an entry {str(entry)[:80]} ...: {about}") from error
-    if not pictures or len(set(categories.values())) != len(content["categories"]) or len(categories) < 2:
+    if not images or len(set(categories.values())) != len(content["categories"]) or len(categories) < 2:
         raise UserError(
-            f"{where}: {path!r} has {counted(len(pictures), 'image')} and the categories "
+            f"{where}: {path!r} has {counted(len(images), 'image')} and the categories "
             f"{', '.join(categories.values())}; want some, and two categories or more, each id and name once"
         )
-    return Part(categories, list(pictures.values()))
+    return Part(categories, list(images.values()))
 
 
-def _labels(picture: Picture, class_indices: dict[int, int]) -> np.ndarray:
+def _labels(image: CocoImage, class_indices: dict[int, int]) -> np.ndarray:
     labels = np.zeros(len(class_indices), np.int32)
-    labels[[class_indices[annotation["category_id"]] for annotation in picture.annotations]] = 1
+    labels[[class_indices[annotation["category_id"]] for annotation in image.annotations]] = 1
     return labels
 
 
-def _single(labels: np.ndarray, pictures: Sequence[Picture]) -> np.ndarray:
+def _single(labels: np.ndarray, images: Sequence[CocoImage]) -> np.ndarray:
     if (several := labels.sum(1) > 1).any():
         raise UserError(
             f"{WHERE}.task: {counted(several.sum(), 'image has', 'images have')} several categories, such "
-            f"as {pictures[several.argmax()].name!r}; say 'multi_label'"
+            f"as {images[several.argmax()].name!r}; say 'multi_label'"
         )
     return np.where(labels.any(1), labels.argmax(1), -1)
 
 
-def _check_size(content: bytes, picture: Picture) -> None:
+def _check_size(content: bytes, image: CocoImage) -> None:
     """Checks that the image, upright, has the size to which its annotations refer."""
-    image = decode.opened(content)
-    turned = 5 <= image.getexif().get(ORIENTATION, 1) <= 8
-    w, h = image.size[::-1] if turned else image.size
-    if (w, h) != (picture.width, picture.height):
-        raise ValueError(f"{w} x {h} pixels, but its annotations are of {picture.width} x {picture.height}")
+    opened = decode.opened(content)
+    turned = 5 <= opened.getexif().get(ORIENTATION, 1) <= 8
+    w, h = opened.size[::-1] if turned else opened.size
+    if (w, h) != (image.width, image.height):
+        raise ValueError(f"{w} x {h} pixels, but its annotations are of {image.width} x {image.height}")
 
 
 def _objects(
-    pictures: Sequence[Picture], class_indices: dict[int, int], kinds: tuple[str, ...], most: int, framing: Framing
+    images: Sequence[CocoImage], class_indices: dict[int, int], kinds: tuple[str, ...], most: int, framing: Framing
 ) -> dict[str, np.ndarray]:
     """Returns `types.Example`'s boxes and what belongs to them, for all images."""
-    annotations = [_largest(picture.annotations, most) for picture in pictures]
+    annotations = [_largest(image.annotations, most) for image in images]
     rows = max(map(len, annotations))
-    width, height = geometry.window(pictures[0].width, pictures[0].height, framing).size
+    width, height = geometry.window(images[0].width, images[0].height, framing).size
     shape = len(annotations), rows
     if "box_mask" in kinds and len(annotations) * rows * width * height > free_memory():
         raise UserError(
@@ -218,17 +218,17 @@ def _objects(
     if "keypoints" in kinds:
         arrays["keypoints"] = np.zeros((*shape, points, 2), np.float32)
         arrays["keypoint_visible"] = np.zeros((*shape, points), bool)
-    for i, (picture, kept) in enumerate(zip(pictures, annotations, strict=True)):
+    for i, (image, kept) in enumerate(zip(images, annotations, strict=True)):
         if not kept:
             continue
-        through, n = geometry.window(picture.width, picture.height, framing), len(kept)
+        through, n = geometry.window(image.width, image.height, framing), len(kept)
         measured = np.array([annotation["bbox"] for annotation in kept], float)
         corners = np.concatenate([measured[:, :2], measured[:, :2] + measured[:, 2:]], 1)
         arrays["boxes"][i, :n], arrays["box_visible"][i, :n] = geometry.boxes(corners, through)
         arrays["box_label"][i, :n] = [class_indices[annotation["category_id"]] for annotation in kept]
         for j, annotation in enumerate(kept):
             if "box_mask" in kinds:
-                arrays["box_mask"][i, j] = _instance(annotation, picture, through)
+                arrays["box_mask"][i, j] = _instance(annotation, image, through)
             if "keypoints" in kinds and annotation.get("keypoints"):
                 x, y, flag = np.array(annotation["keypoints"], float).reshape(-1, 3).T
                 moved = geometry.keypoints(np.stack([x, y], 1), flag, through)
@@ -249,35 +249,35 @@ def _largest(annotations: Sequence[dict[str, Any]], most: int) -> list[dict[str,
     return [annotations[i] for i in sorted(kept)]
 
 
-def _instance(annotation: dict[str, Any], picture: Picture, through: geometry.Window) -> np.ndarray:
+def _instance(annotation: dict[str, Any], image: CocoImage, through: geometry.Window) -> np.ndarray:
     """Returns the mask of an object after the crop and the resize."""
     segmentation = annotation.get("segmentation")
     try:
         if isinstance(segmentation, dict):
-            if list(segmentation["size"]) != [picture.height, picture.width]:
+            if list(segmentation["size"]) != [image.height, image.width]:
                 raise ValueError(f"size {segmentation['size']}")
-            return geometry.mask(geometry.runs(segmentation["counts"], picture.height, picture.width), through)
+            return geometry.mask(geometry.runs(segmentation["counts"], image.height, image.width), through)
         outlines = [np.array(outline, float).reshape(-1, 2) for outline in segmentation or ()]
         if not outlines:
             raise ValueError("there is none")
         return geometry.polygons(outlines, through)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{WHERE}.objects: an object of {picture.name!r} has no segmentation of polygons or run lengths ({error}); "
+            f"{WHERE}.objects: an object of {image.name!r} has no segmentation of polygons or run lengths ({error}); "
             "leave out 'box_mask'"
         ) from error
 
 
-def _mask(folder: Path, picture: Picture, framing: Framing) -> np.ndarray:
-    file = (folder / picture.name).with_suffix(".png")
+def _mask(folder: Path, image: CocoImage, framing: Framing) -> np.ndarray:
+    file = (folder / image.name).with_suffix(".png")
     try:
-        with Image.open(file) as image:
-            if image.mode not in ("L", "P", "1"):
-                raise ValueError(f"it is {image.mode}; want 8-bit class indices")
-            if image.size != (picture.width, picture.height):
-                raise ValueError(f"{image.size} pixels, the image has {picture.width} x {picture.height}")
-            pixels = np.asarray(image).astype(np.uint8)
+        with Image.open(file) as opened:
+            if opened.mode not in ("L", "P", "1"):
+                raise ValueError(f"it is {opened.mode}; want 8-bit class indices")
+            if opened.size != (image.width, image.height):
+                raise ValueError(f"{opened.size} pixels, the image has {image.width} x {image.height}")
+            pixels = np.asarray(opened).astype(np.uint8)
     except (OSError, ValueError) as error:
         reason = "not there" if isinstance(error, FileNotFoundError) else str(error)
         raise UserError(f"{WHERE}.masks_path: {str(file)!r}: {reason}") from error
-    return geometry.mask(pixels, geometry.window(picture.width, picture.height, framing))
+    return geometry.mask(pixels, geometry.window(image.width, image.height, framing))

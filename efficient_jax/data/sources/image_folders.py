@@ -13,7 +13,10 @@ from efficient_jax.data.framing import Framing
 from efficient_jax.data.image_files import Walked, check_folder, class_folders, note, walk
 from efficient_jax.errors import UserError, counted, nearest
 
-PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+TRAIN = ("train", "training")
+TEST = ("test", "testing", "validation", "valid", "val")
+PARTS = {*TRAIN, *TEST}
+"""Names of folders, in lower case, that are parts of a dataset and no classes."""
 
 
 def folder(
@@ -81,7 +84,7 @@ def folder(
     feed.labelled(labels, names, sum(len(walked.files) for _, walked in tests))
     framing = Framing(size, fit, crop, interpolation, channels)
     file_names = [class_names.writable(str(file)) for file in files]
-    decoded = stream.pictures(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
+    decoded = stream.load(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
     decoded = left_out(decoded, file_names.__getitem__, unreadable, where)
     source = of_images(decoded, labels, names, sum(len(walked.files) for _, walked in tests), file_names)
     passed_over += _joined(walked for _, walked in parts + tests).passed_over

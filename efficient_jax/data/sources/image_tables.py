@@ -101,7 +101,7 @@ def table(
     task = "multi_label" if labels or separator else "classification"
     feed.labelled(np.concatenate(truth), classes, tests, groups, task)
     framing, file_names = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
-    decoded = stream.pictures(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
+    decoded = stream.load(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
     decoded = left_out(decoded, file_names.__getitem__, unreadable, f"{WHERE}.path")
     source = of_images(decoded, np.concatenate(truth), classes, tests, file_names, task)
     cells = [] if labels else [cell for part in tables for cell in part.column(label)]

@@ -57,12 +57,12 @@ def parquet(
     Raises: UserError for files, columns or labels that do not fit, and for too many unreadable images.
     """
     columns = {"image": image, "label": label}
-    pictures, labels, classes = _read(path, columns, "config.data.source.path")
+    images, labels, classes = _read(path, columns, "config.data.source.path")
     if unlabelled_path:
         unlabelled_images, no_labels, _ = _read(unlabelled_path, {"image": image}, "config.data.source.unlabelled_path")
         if not unlabelled_images:
             raise UserError(f"config.data.source.unlabelled_path: no images in {unlabelled_path!r}")
-        pictures, labels = _joined(pictures, unlabelled_images), _both(labels, no_labels)
+        images, labels = _joined(images, unlabelled_images), _both(labels, no_labels)
     declared, tests = classes, 0
     if labels.dtype.kind == "U" and not classes:
         classes = in_order(name for name in map(normal, labels.tolist()) if not is_no_label(name))
@@ -80,21 +80,21 @@ def parquet(
             )
         if classes:
             of_array(test_labels, classes, "config.data.source.test_path", f"labels of {test_path!r}")
-        pictures, tests = _joined(pictures, test_images), len(test_images)
+        images, tests = _joined(images, test_images), len(test_images)
         labels = _both(labels, test_labels)
     labels, classes, notes = of_array(labels, classes, "config.data.source.path", f"labels of {path!r}")
 
     feed.labelled(labels, classes, tests)
 
     def read(row: int) -> bytes:
-        content: bytes | None = pictures[row].as_py()
+        content: bytes | None = images[row].as_py()
         if not content:
             raise ValueError("no bytes, perhaps only a path")
         return content
 
     framing = Framing(size, fit, crop, interpolation, channels)
     files = [file for name in (path, unlabelled_path, test_path) for file in _files(name)]
-    decoded = stream.pictures(read, lambda row: f"row {row} of {path!r}", len(pictures), framing, feed, files, image)
+    decoded = stream.load(read, lambda row: f"row {row} of {path!r}", len(images), framing, feed, files, image)
     decoded = left_out(decoded, lambda row: f"row {row}", unreadable, f"config.data.source.path: {path!r}")
     source = of_images(decoded, labels, classes, tests)
     return source._replace(notes=(*source.notes, *notes))
@@ -135,16 +135,16 @@ def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarr
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{where}: {path!r} is not parquet files of the same columns ({reason})") from error
-    pictures = table[names["image"]]
-    if pa.types.is_struct(pictures.type) and pictures.type.get_field_index("bytes") >= 0:
-        pictures = pc.struct_field(pictures, "bytes")
-    if not (pa.types.is_binary(pictures.type) or pa.types.is_large_binary(pictures.type)):
+    images = table[names["image"]]
+    if pa.types.is_struct(images.type) and images.type.get_field_index("bytes") >= 0:
+        images = pc.struct_field(images, "bytes")
+    if not (pa.types.is_binary(images.type) or pa.types.is_large_binary(images.type)):
         raise UserError(
-            f"{where}: column {names['image']!r} of {path!r} holds {pictures.type}; want encoded images (binary)"
+            f"{where}: column {names['image']!r} of {path!r} holds {images.type}; want encoded images (binary)"
         )
-    pictures = pictures.cast(pa.large_binary())
+    images = images.cast(pa.large_binary())
     if "label" not in names:
-        return pictures, np.full(len(pictures), -1), ()
+        return images, np.full(len(images), -1), ()
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     classes = features.get("info", {}).get("features", {}).get(names["label"], {}).get("names", ())
     check_classes(classes := tuple(map(normal, classes)), f"{where}: {path!r}")
@@ -152,13 +152,13 @@ def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarr
     if pa.types.is_dictionary(labels.type):
         labels = labels.cast(labels.type.value_type)
     if pa.types.is_integer(labels.type) or pa.types.is_null(labels.type):
-        return pictures, pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), classes
+        return images, pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), classes
     if pa.types.is_floating(labels.type):
-        return pictures, pc.fill_null(labels.cast(pa.float64()), np.nan).to_numpy(), classes
+        return images, pc.fill_null(labels.cast(pa.float64()), np.nan).to_numpy(), classes
     if pa.types.is_boolean(labels.type):
-        return pictures, pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), classes or ("False", "True")
+        return images, pc.fill_null(labels.cast(pa.int64()), -1).to_numpy(), classes or ("False", "True")
     if pa.types.is_string(labels.type) or pa.types.is_large_string(labels.type):
-        return pictures, np.array([name or "" for name in labels.to_pylist()], str), classes
+        return images, np.array([name or "" for name in labels.to_pylist()], str), classes
     raise UserError(f"{where}: column {names['label']!r} of {path!r} holds {labels.type}; want integers or names")
 
 

@@ -71,7 +71,7 @@ def tfds(
 
     about, prepared = f"{dataset} {split} {test_split}", sorted(Path(builder.data_dir).glob("*"))
     framing = Framing(size, fit, crop, interpolation, channels)
-    decoded = stream.pictures(read, lambda row: f"row {row} of {dataset!r}", len(rows), framing, feed, prepared, about)
+    decoded = stream.load(read, lambda row: f"row {row} of {dataset!r}", len(rows), framing, feed, prepared, about)
     for row in np.flatnonzero(labels < 0):  # images from the cache of decoded ones were not read
         read(int(row))
     if decoded.unreadable:

@@ -70,8 +70,8 @@ function drawStage() {
   $("stage").className = nine && cells.length ? "stage nine" : "stage";
   if (!cells.length) return $("stage").replaceChildren(nothing());
   $("stage").replaceChildren(...cells.map((each, i) => {
-    const { image, state, reason } = picture(each.item);
-    const inside = element("div", { className: "picture" });
+    const { image, state, reason } = imageOf(each.item);
+    const inside = element("div", { className: "image" });
     if (state === "ready") inside.append(image);
     if (state === "failed") inside.append(element("p", { className: "failed" }, element("strong", { textContent: "This image cannot be read" }), reason));
     const guess = [...each.chosen].join(", ");

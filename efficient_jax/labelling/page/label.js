@@ -16,7 +16,7 @@ let cells = []; // what is shown: {item, answer, chosen: Set}
 let ahead = []; // items to come
 let here = 0; // index of the cell that keys act on
 let busy = false, turn = 0, filter = "", times = [];
-const pictures = new Map(); // index -> {image, state: "loading" | "ready" | "failed", reason}
+const images = new Map(); // index -> {image, state: "loading" | "ready" | "failed", reason}
 
 const long = () => view.classes.length > KEYS.length;
 const numbered = () => view.classes.some((name) => /\d/.test(name)); // then digits narrow the list, too
@@ -33,13 +33,13 @@ async function ask(name, extra = {}) {
 }
 
 // Loads the image of an item once; what is neither shown nor to come is forgotten.
-function picture(item) {
+function imageOf(item) {
   const size = nine ? "grid" : "one";
-  const known = pictures.get(item.index);
+  const known = images.get(item.index);
   if (known && (known.size === size || known.size === "one")) return known;
   const image = element("img", { alt: `image to label: ${item.file}`, draggable: false });
   const loaded = { image, size, state: "loading", reason: "" };
-  pictures.set(item.index, loaded);
+  images.set(item.index, loaded);
   image.src = `${size}/${item.index}`;
   loaded.done = image.decode().then(
     () => { loaded.state = "ready"; image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= TINY); },
@@ -53,7 +53,7 @@ function picture(item) {
 
 function forget() {
   const kept = new Set([...cells.map((each) => each.item), ...ahead].map((item) => item.index));
-  for (const index of pictures.keys()) if (!kept.has(index)) pictures.delete(index);
+  for (const index of images.keys()) if (!kept.has(index)) images.delete(index);
 }
 
 // Takes over what the server says: `items` are those held that are still open, then further ones.
@@ -86,7 +86,7 @@ function receive(next) {
     cells.push(...ahead.splice(0, size - cells.length).map(fresh));
   }
   if (!cell() || cell().answer) here = Math.max(0, following());
-  [...cells.map((each) => each.item), ...ahead].forEach(picture);
+  [...cells.map((each) => each.item), ...ahead].forEach(imageOf);
   forget();
   draw();
 }
@@ -125,8 +125,8 @@ function problem(text) {
 
 // Answers cells: nothing that has not been seen can have a label.
 async function answer(which, kind, labels = () => []) {
-  const seen = which.filter((each) => each && !each.answer && pictures.get(each.item.index)?.state !== "loading");
-  const able = kind === "skip" ? seen : seen.filter((each) => pictures.get(each.item.index).state === "ready");
+  const seen = which.filter((each) => each && !each.answer && images.get(each.item.index)?.state !== "loading");
+  const able = kind === "skip" ? seen : seen.filter((each) => images.get(each.item.index).state === "ready");
   if (!able.length) return seen.length && problem("This image cannot be read: it can only be skipped.");
   const answers = able.map((each) => ({ id: crypto.randomUUID(), index: each.item.index, kind, labels: labels(each) }));
   const said = answers.length > 1 ? `${answers.length} images` : `${able[0].item.file}: ${kind === "label" ? answers[0].labels.join(", ") : NAMES[kind]}`;
@@ -187,7 +187,7 @@ function toggleNine() {
   ahead = [...open().map((each) => each.item), ...ahead];
   cells = [];
   here = 0;
-  pictures.clear();
+  images.clear();
   return send("next");
 }
 
@@ -201,7 +201,7 @@ function lookAt(other) {
 function zoom() {
   if ($("zoom").open) return $("zoom").close();
   const current = cell();
-  if (!current || pictures.get(current.item.index)?.state !== "ready") return;
+  if (!current || images.get(current.item.index)?.state !== "ready") return;
   const image = element("img", { alt: `enlarged: ${current.item.file}`, src: `zoom/${current.item.index}` });
   image.onload = () => image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= TINY);
   $("zoom").replaceChildren(image);

@@ -147,7 +147,7 @@ def load(
     arrays = {name: a for name, a in unwrapped.state.items() if not name.endswith("num_batches_tracked")}
     state = names.to_timm(arrays)
     initial = flatten_dict(variables)
-    paths = {_name(path): path for path in initial}
+    paths = {timm_name(path): path for path in initial}
     why = _no_head(state, initial[paths[HEAD[1]]].size, unwrapped.prefix) if head else "as requested"
     new = HEAD if why else ()
     wanted = {name: path for name, path in paths.items() if name not in new}
@@ -188,8 +188,12 @@ def _source(unwrapped: names.Unwrapped) -> str:
     return source + (f", not from {few([repr(other) for other in unwrapped.others], 4)}" if unwrapped.others else "")
 
 
-def _name(path: tuple[str, ...]) -> str:
-    """Returns timm's name of a path: ("params", "layer1", "0", "conv1", "kernel") -> "layer1.0.conv1.weight"."""
+def timm_name(path: tuple[str, ...]) -> str:
+    """Returns timm's name of a parameter, such as "layer1.0.conv1.weight".
+
+    Args:
+        path: of the parameter, such as ("params", "layer1", "0", "conv1", "kernel").
+    """
     return ".".join((*path[1:-1], LEAVES.get(path[-1], path[-1])))
 
 

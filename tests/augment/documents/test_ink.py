@@ -83,8 +83,8 @@ def test_blots_are_dark_spots_with_soft_edges_anywhere(key):
     white = np.full((60, 90, 1), 255, np.uint8)
     blotted = batch(ink.blot, key, white, 400, strength=1.0, count=1, radius=0.06)[..., 0]
     dark = 255.0 - blotted
-    assert len({picture.tobytes() for picture in blotted}) > 380
-    assert np.quantile([len(np.unique(picture)) for picture in blotted], 0.9) > 15  # white, its darkest, the edge
+    assert len({image.tobytes() for image in blotted}) > 380
+    assert np.quantile([len(np.unique(image)) for image in blotted], 0.9) > 15  # white, its darkest, the edge
     places = np.array([ndimage.center_of_mass(drop) for drop in dark if drop.any()])
     np.testing.assert_allclose(places.mean(0), [29.5, 44.5], rtol=0.08)
     np.testing.assert_allclose(places.std(0), [60 / 12**0.5, 90 / 12**0.5], rtol=0.1)

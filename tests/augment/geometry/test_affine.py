@@ -17,7 +17,7 @@ NOISE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
 
 
 def test_affine_draws_within_its_ranges(key):
-    """A point off the centre of a large picture shows the shift, and stays within its range."""
+    """A point off the centre of a large image shows the shift, and stays within its range."""
     image = jnp.zeros((41, 41, 1)).at[20, 20].set(1.0)
     shifted = jax.jit(jax.vmap(lambda key: affine.affine(key, {"image": image}, translate=0.25)["image"][..., 0]))
     mass = shifted(jax.random.split(key, 256))
@@ -95,9 +95,9 @@ def test_three_points_move_the_image_as_pillow_does(key):
     from_corner = back[:, 2] + back[:, :2] @ [-0.5, -0.5] + 0.5  # Pillow counts from the corner of the first pixel
     data = [*back[0, :2], from_corner[0], *back[1, :2], from_corner[1]]
 
-    def pillows(picture):
+    def pillows(image):
         how = Image.Transform.AFFINE, data, Image.Resampling.BILINEAR
-        return np.asarray(Image.fromarray(picture).transform((width, height), *how), int)
+        return np.asarray(Image.fromarray(image).transform((width, height), *how), int)
 
     inside = minimum_filter(pillows(np.full((height, width), 255, np.uint8)), 5) == 255
     assert inside.mean() > 0.2

@@ -56,7 +56,7 @@ def run(ops, keys=KEYS, blocks=BLOCKS, example=None):
 
 
 def matrices(ops, key):
-    """The forward change in float64, from the corner of the old picture to that of the new one; and the new size."""
+    """The forward change in float64, from the corner of the old image to that of the new one; and the new size."""
     (start, stop), size = fused.chains([BLOCKS.get(name, {}).get("op", name) for name in ops])[0], (HEIGHT, WIDTH)
     assert (start, stop) == (0, len(ops))
     forward = np.eye(3)
@@ -169,7 +169,7 @@ def test_whole_pixels_stay_whole_between_resamples():
     windows = np.lib.stride_tricks.sliding_window_view(padded, (26, 33, 3)).reshape(-1, 26, 33, 3)
     for image in out["image"]:
         assert (windows == image[3:-3, 3:-3]).all((1, 2, 3)).any()
-        # beyond the window the picture goes on, where there is one: nothing is cut in between
+        # beyond the window the image goes on, where there is one: nothing is cut in between
         grown = np.pad(np.asarray(scene()["image"])[:, ::-1], ((8, 8), (8, 8), (0, 0)))
         wider = np.lib.stride_tricks.sliding_window_view(grown, (32, 39, 3)).reshape(-1, 32, 39, 3)
         assert (wider == image).all((1, 2, 3)).any()

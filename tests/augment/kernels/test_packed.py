@@ -7,13 +7,13 @@ from efficient_jax.augment.kernels import dtypes, loops, packed
 from efficient_jax.errors import UserError
 
 
-def picture(height, width, channels, seed=0):
+def random_image(height, width, channels, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_unpack_undoes_pack(channels):
-    image = jnp.asarray(picture(5, 6, channels))
+    image = jnp.asarray(random_image(5, 6, channels))
     np.testing.assert_array_equal(packed.unpack(packed.pack(image), channels), image)
 
 

@@ -14,7 +14,7 @@ stretch = jax.jit(resample.stretch)
 TILTED = np.array([[0.9, 0.25, 1.3], [-0.2, 1.1, -2.6]], np.float32)
 
 
-def picture(height, width, channels, seed=0):
+def random_image(height, width, channels, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
@@ -31,7 +31,7 @@ def by_scipy(plane, matrix, fill, size):
 @pytest.mark.parametrize("shape", [(28, 28, 1), (20, 31, 3)])
 @pytest.mark.parametrize("size", [None, (17, 40)])
 def test_warp_agrees_with_scipy(shape, size):
-    image = picture(*shape)
+    image = random_image(*shape)
     expected = np.stack([by_scipy(image[..., i], TILTED, 51, size or shape[:2]) for i in range(shape[2])], -1)
     assert np.abs(np.asarray(warp(image, TILTED, fill=0.2, size=size)) - expected).max() < 2
     as_float = warp(image.astype(np.float32) / 255, TILTED, fill=0.2, size=size)
@@ -41,7 +41,7 @@ def test_warp_agrees_with_scipy(shape, size):
 @pytest.mark.parametrize("shape", [(8, 8, 1), (9, 9, 3), (1, 1, 3), (5, 4, 6)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_identity_is_exact(shape, dtype):
-    image = picture(*shape).astype(dtype)
+    image = random_image(*shape).astype(dtype)
     np.testing.assert_array_equal(warp(image, np.eye(2, 3, dtype=np.float32)), image)
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     np.testing.assert_array_equal(warp_to(image, x, y), image)
@@ -50,15 +50,15 @@ def test_identity_is_exact(shape, dtype):
 
 def test_far_outside_is_fill():
     far = np.array([[4.0, 0, 1e6], [0, 4.0, -1e6]], np.float32)
-    np.testing.assert_array_equal(warp(picture(6, 7, 3), far, fill=1.0), 255)
+    np.testing.assert_array_equal(warp(random_image(6, 7, 3), far, fill=1.0), 255)
     y = x = np.full((2, 2), -1e30, np.float32)
-    np.testing.assert_array_equal(warp_to(picture(6, 7, 3), x, y, fill=1.0), 255)
-    assert not nearest(picture(6, 7, 1)[..., 0] | 1, far).any()
+    np.testing.assert_array_equal(warp_to(random_image(6, 7, 3), x, y, fill=1.0), 255)
+    assert not nearest(random_image(6, 7, 1)[..., 0] | 1, far).any()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_points_agree_with_scipy(dtype):
-    rng, image = np.random.default_rng(1), picture(20, 31, 3)
+    rng, image = np.random.default_rng(1), random_image(20, 31, 3)
     y, x = rng.uniform(-3, 23, (9, 8)).astype(np.float32), rng.uniform(-3, 34, (9, 8)).astype(np.float32)
     expected = np.stack(
         [ndimage.map_coordinates(image[..., i].astype(float), [y, x], order=1, mode="grid-constant") for i in range(3)],
@@ -71,7 +71,7 @@ def test_points_agree_with_scipy(dtype):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_stretch_agrees_with_scipy(dtype):
-    rng, image = np.random.default_rng(1), picture(20, 31, 3)
+    rng, image = np.random.default_rng(1), random_image(20, 31, 3)
     y, x = rng.uniform(-3, 23, 9).astype(np.float32), rng.uniform(-3, 34, 8).astype(np.float32)
     points = np.meshgrid(y, x, indexing="ij")
     expected = np.stack(
@@ -86,7 +86,7 @@ def test_stretch_agrees_with_scipy(dtype):
 @pytest.mark.parametrize("size", [33, 64, 224])
 @pytest.mark.parametrize("degrees", [7.0, 30.0, -13.3, 45.0, 90.0])
 def test_nearest_rotation_is_pillows(size, degrees):
-    mask = picture(size, size + 4, 1)[..., 0]
+    mask = random_image(size, size + 4, 1)[..., 0]
     expected = Image.fromarray(mask).rotate(degrees, Image.Resampling.NEAREST)
     np.testing.assert_array_equal(nearest(mask, matrices.rotation(degrees)[:2]), expected)
 
@@ -97,9 +97,9 @@ def test_nearest_rotation_is_pillows(size, degrees):
     "inverse", [matrices.shearing(0.3, 0.0), matrices.shearing(0.0, -0.27), matrices.translation(5.0, -9.0)]
 )
 def test_nearest_shear_and_shift_are_pillows(size, inverse):
-    mask, matrix = picture(size, size + 4, 1)[..., 0], np.asarray(inverse, np.float64)
+    mask, matrix = random_image(size, size + 4, 1)[..., 0], np.asarray(inverse, np.float64)
     centre = np.array([(size + 4) / 2, size / 2])
-    offset = matrix[:2, 2] + centre - matrix[:2, :2] @ centre  # Pillow counts from the corner of the picture
+    offset = matrix[:2, 2] + centre - matrix[:2, :2] @ centre  # Pillow counts from the corner of the image
     data = np.column_stack([matrix[:2, :2], offset]).ravel().tolist()
     expected = Image.fromarray(mask).transform(mask.shape[::-1], Image.Transform.AFFINE, data, Image.Resampling.NEAREST)
     np.testing.assert_array_equal(nearest(mask, inverse[:2]), expected)
@@ -111,7 +111,7 @@ MODES = {"constant": "grid-constant", "edge": "nearest", "reflect": "mirror"}
 @pytest.mark.parametrize("border", positions.BORDERS)
 @pytest.mark.parametrize(("dtype", "channels"), [(np.uint8, 1), (np.uint8, 3), (np.uint8, 5), (np.float32, 3)])
 def test_borders_are_scipys(border, dtype, channels):
-    """Twice the picture's size all around it, so that reflections are reflected again."""
+    """Twice the image's size all around it, so that reflections are reflected again."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (7, 9, channels), dtype=np.uint8)
     size, fill = (31, 40), tuple(np.linspace(0.2, 1.0, channels).tolist())

@@ -22,14 +22,14 @@ def test_weights_are_convex_and_of_the_right_law(width, alpha, key):
     assert stats.kstest(seen, stats.beta(alpha, alpha * (width - 1)).cdf).pvalue > 1e-3
 
 
-def pictures(key, n, size=9):
+def random_images(key, n, size=9):
     return jax.random.randint(key, (n, size, size, 3), 0, 256).astype(jnp.uint8)
 
 
 def test_one_chain_is_a_blend_with_one_sequence(key, monkeypatch):
     """With a chain that inverts, every pixel x becomes x + (1 - m) * (255 - 2 x) with one m for the image."""
     monkeypatch.setattr(augmix, "OPS", ("invert",))
-    image = pictures(key, 1)[0]
+    image = random_images(key, 1)[0]
     run = jax.jit(jax.vmap(lambda key: augmix.augmix(key, {"image": image}, width=1, depth=1)["image"]))
     out = np.asarray(run(jax.random.split(key, 200)), float)
     change = 255 - 2 * np.asarray(image, float)
@@ -68,7 +68,7 @@ def test_operations_and_magnitudes_are_uniform(key):
 
 def test_dtypes_and_the_rest_of_the_example(key, monkeypatch):
     monkeypatch.setattr(augmix, "OPS", ("rotate", "equalize"))
-    image, keys = pictures(key, 4), jax.random.split(key, 4)
+    image, keys = random_images(key, 4), jax.random.split(key, 4)
     run = jax.jit(jax.vmap(lambda key, image: augmix.augmix(key, {"image": image, "label": jnp.ones(2)})))
     as_uint8, as_float = run(keys, image), run(keys, image.astype(jnp.float32) / 255)
     assert as_uint8["image"].dtype == jnp.uint8

@@ -13,11 +13,11 @@ OPS = tuple(engine.OPERATIONS)
 SIZE = (10, 13)
 LIMITS = engine.ranges(
     rotate=140, shear=0.99, translate=(15, 15), factor=0.99, posterize=(8, 2), solarize=(256, 0)
-)  # wide, and beyond the picture
+)  # wide, and beyond the image
 TABLE = engine.amount_table(LIMITS, OPS, np.arange(9) / 8)
 
 
-def pictures(n, channels, size=SIZE):
+def random_images(n, channels, size=SIZE):
     return jnp.asarray(np.random.default_rng(0).integers(0, 256, (n, *size, channels), dtype=np.uint8))
 
 
@@ -48,7 +48,7 @@ def through(images, drawn, amounts, layer):
 def test_both_forms_give_the_same_pixels(channels, key):
     which, amounts = every_amount()
     second = jax.random.permutation(key, len(which))
-    images = pictures(len(which), channels)
+    images = random_images(len(which), channels)
     layers = jnp.stack([which, which[second]], 1), jnp.stack([amounts, amounts[second]], 1)
     by_switch, by_mask = (through(images, *layers, layer) for layer in (engine.switch, engine.branchless))
     np.testing.assert_array_equal(by_switch, by_mask)
@@ -63,7 +63,7 @@ def test_shears_and_shifts_are_what_the_resampler_does(name, size):
         np.unique(np.linspace(-1.2 * steps, 1.2 * steps, 41).astype(np.int32)) if steps > 1 else np.arange(-45, 46)
     )
     matrices = jax.vmap(lambda amount: engine.MATRICES[name](amount, size))(jnp.asarray(amounts, jnp.int32))
-    pixels = packed.pack(pictures(1, 3, size)[0])
+    pixels = packed.pack(random_images(1, 3, size)[0])
     special, general = (
         jax.jit(jax.vmap(partial(f, pixels, fill=0x123456, channels=3)))(matrices)
         for f in (engine.RESAMPLERS[name], resample.resample)
@@ -109,7 +109,7 @@ def solarize_add(image, amount):
     ],
 )
 def test_levels_are_those_of_pillow(name, amount, expected):
-    image = pictures(1, 3)
+    image = random_images(1, 3)
     layers = jnp.array([[OPS.index(name)]], jnp.int32), jnp.array([[amount]], jnp.int32)
     out = through(image, *layers, engine.branchless)[0]
     np.testing.assert_array_equal(out, expected(Image.fromarray(np.asarray(image[0]))))
@@ -123,14 +123,14 @@ def test_amounts_count_steps_of_the_unit():
 
 
 def test_an_index_beyond_the_operations_does_nothing():
-    image = pictures(1, 3)[0]
+    image = random_images(1, 3)[0]
     run = jax.jit(partial(engine.sequence, ops=("invert",), fill=0.0))
     out = run({"image": image}, jnp.array([1, 0, 1]), jnp.zeros(3, jnp.int32))
     np.testing.assert_array_equal(out["image"], 255 - image)
 
 
 def test_an_operation_may_be_there_twice():
-    image = {"image": pictures(1, 3)[0]}
+    image = {"image": random_images(1, 3)[0]}
     for name, amount in (("rotate", 500), ("invert", 0), ("color", 300)):
         once, twice = (
             jax.jit(partial(engine.sequence, ops=ops, fill=0.0))(image, jnp.array([drawn]), jnp.array([amount]))
@@ -163,5 +163,5 @@ def test_masks_boxes_and_keypoints_move_with_the_image():
 
 def test_images_alone_need_no_targets(monkeypatch):
     monkeypatch.setattr(targets, "move", None)  # not called
-    example = {"image": pictures(1, 1)[0], "label": jnp.ones(3)}
+    example = {"image": random_images(1, 1)[0], "label": jnp.ones(3)}
     jax.eval_shape(partial(engine.sequence, ops=("rotate",), fill=0.0), example, jnp.array([0]), jnp.array([9]))

@@ -14,7 +14,7 @@ from efficient_jax.errors import UserError
 FEW = ("rotate", "equalize", "color")  # one of each kind
 
 
-def pictures(n, side, channels):
+def random_images(n, side, channels):
     """Smooth enough that a larger change of geometry is a larger change of levels."""
     y, x = np.mgrid[:side, :side] / side
     waves = [np.sin(0.7 * i + 2.5 * x + i * y) * np.cos(i * x - y + c) for i in range(n) for c in range(channels)]
@@ -33,7 +33,7 @@ def test_severity_grows_with_magnitude():
     ops = tuple(op for op in engine.OPERATIONS if op not in ("identity", "autocontrast", "equalize", "invert"))
     steps = [0.0, 2.5, 5.0, 10.0]
     table = engine.amount_table(randaugment.largest((16, 16)), ops, np.array(steps) / randaugment.MAX_LEVEL)
-    image = {"image": pictures(1, 16, 3)[0]}
+    image = {"image": random_images(1, 16, 3)[0]}
     run = jax.jit(jax.vmap(partial(engine.sequence, image, ops=ops, fill=0.4)))
     drawn = jnp.repeat(jnp.arange(len(ops)), len(steps))[:, None]
     for direction in (0, 1):
@@ -62,18 +62,18 @@ def test_operations_are_drawn_uniformly_and_independently(key):
     out = jax.jit(partial(batched, layers=1, magnitude=10.0, ops=names))(images, jax.random.split(key, 4000))
     autocontrast = pointwise.autocontrast_tables(packed.pack(ramp), 1)[0].astype(jnp.uint8)
     expected = [ramp, 255 - ramp, ramp & 0xF0, autocontrast[ramp.astype(jnp.int32)]]
-    counts = [int((out == picture).all((1, 2, 3)).sum()) for picture in expected]
+    counts = [int((out == image).all((1, 2, 3)).sum()) for image in expected]
     assert sum(counts) == 4000
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_no_layers_is_the_identity(key):
-    images = pictures(2, 8, 3)
+    images = random_images(2, 8, 3)
     np.testing.assert_array_equal(batched(images, jax.random.split(key, 2), layers=0), images)
 
 
 def test_color_leaves_one_channel_alone(key):
-    images = pictures(4, 8, 1)
+    images = random_images(4, 8, 1)
     np.testing.assert_array_equal(batched(images, jax.random.split(key, 4), ops=("color",)), images)
 
 
@@ -86,13 +86,13 @@ def test_magnitude_noise_varies_the_strength(key):
 
 
 def test_float_images_are_what_uint8_images_are(key):
-    images, keys = pictures(8, 10, 3), jax.random.split(key, 8)
+    images, keys = random_images(8, 10, 3), jax.random.split(key, 8)
     run = jax.jit(partial(batched, ops=FEW))
     np.testing.assert_allclose(run(dtypes.to_float(images), keys), dtypes.to_float(run(images, keys)), atol=1e-6)
 
 
 def test_nested_vmap_and_pmap_give_the_same_pixels(key):
-    images, keys = pictures(8, 10, 3), jax.random.split(key, 8)
+    images, keys = random_images(8, 10, 3), jax.random.split(key, 8)
     run = partial(batched, ops=FEW)
     flat = jax.jit(run)(images, keys)
     nested = jax.jit(jax.vmap(run))(images.reshape(4, 2, 10, 10, 3), keys.reshape(4, 2))
@@ -173,7 +173,7 @@ def test_three_augment_is_one_of_three_and_jitter(key, monkeypatch):
         return example
 
     monkeypatch.setattr(randaugment.jitter, "color_jitter", same)
-    image = pictures(1, 14, 3)[0]
+    image = random_images(1, 14, 3)[0]
     keys = jax.random.split(key, 600)
     out = np.asarray(jax.jit(jax.vmap(lambda key: randaugment.three_augment(key, {"image": image})["image"]))(keys))
     gray = np.asarray(color.grayscale(key, {"image": image})["image"])
@@ -189,7 +189,7 @@ def test_three_augment_is_one_of_three_and_jitter(key, monkeypatch):
 
 
 def test_bad_settings_are_refused(key):
-    example = {"image": pictures(1, 8, 3)[0]}
+    example = {"image": random_images(1, 8, 3)[0]}
     with pytest.raises(UserError, match=r"0\.\.10"):
         randaugment.randaugment(key, example, magnitude=27.0)
     with pytest.raises(UserError, match="did you mean 'shear_x'"):

@@ -1,4 +1,4 @@
-"""Streamed pictures beside PyTorch's DataLoader with two workers: one process, alternating, median of the ratios.
+"""Streamed images beside PyTorch's DataLoader with two workers: one process, alternating, median of the ratios.
 
 Runs where this package's data sources and torch are in one environment:
 
@@ -36,18 +36,18 @@ from efficient_jax.training import batches
 BATCH, WORKERS, REPEATS, MOST = 32, 2, 7, 768
 
 
-class Pictures(torch.utils.data.Dataset):
+class Images(torch.utils.data.Dataset):
     """Files, or the contents of files."""
 
-    def __init__(self, pictures: Sequence, size: int) -> None:
-        self.pictures, self.size = pictures, size
+    def __init__(self, images: Sequence, size: int) -> None:
+        self.images, self.size = images, size
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, i: int) -> torch.Tensor:
-        picture = self.pictures[i]
-        with Image.open(picture if isinstance(picture, str) else io.BytesIO(picture.as_py())) as opened:
+        image = self.images[i]
+        with Image.open(image if isinstance(image, str) else io.BytesIO(image.as_py())) as opened:
             image = opened.convert("RGB")
         w, h = image.size
         if min(w, h) != self.size:
@@ -58,9 +58,9 @@ class Pictures(torch.utils.data.Dataset):
         return torch.from_numpy(np.array(image.crop((left, top, left + self.size, top + self.size))))
 
 
-def theirs(pictures: Sequence, order: np.ndarray, size: int) -> Callable[[], int]:
+def theirs(images: Sequence, order: np.ndarray, size: int) -> Callable[[], int]:
     loader = torch.utils.data.DataLoader(
-        Pictures(pictures, size),
+        Images(images, size),
         batch_size=BATCH,
         sampler=order.tolist(),
         num_workers=WORKERS,
@@ -85,16 +85,16 @@ def main(path: str, sizes: list[str]) -> None:
     files = folder(path=path, size=8, feed=feed).names
     with tempfile.TemporaryDirectory() as temporary:
         content = pa.array([{"bytes": Path(file).read_bytes()} for file in files])
-        table = f"{temporary}/pictures.parquet"
+        table = f"{temporary}/images.parquet"
         pq.write_table(pa.table({"image": content, "label": [i % 2 for i in range(len(files))]}), table)
         encoded = pa.chunked_array([content.field("bytes")])
         order = np.random.default_rng(0).permutation(len(files))[: MOST // BATCH * BATCH]
         for size in map(int, sizes or ("160", "128")):
-            for name, pictures, source in (
+            for name, images, source in (
                 ("folder", files, lambda size=size: folder(path=path, size=size, feed=feed)),
                 ("parquet", encoded, lambda size=size: parquet(path=table, size=size, feed=feed)),
             ):
-                both = ours(source().images, order), theirs(pictures, order, size)
+                both = ours(source().images, order), theirs(images, order, size)
                 times = []
                 for _ in range(REPEATS + 1):
                     times.append([])

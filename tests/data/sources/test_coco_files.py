@@ -35,7 +35,7 @@ ANNOTATIONS = [
 
 
 @pytest.fixture(autouse=True)
-def pictures(tmp_path, monkeypatch):
+def image_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in (1, 2, 3):
         Image.new("RGB", (20, 10), (number,) * 3).save(f"{number}.png")

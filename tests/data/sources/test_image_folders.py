@@ -1,4 +1,4 @@
-"""Folders of pictures: which are classes, which are test images, and what is said of any other layout."""
+"""Folders of images: which are classes, which are test images, and what is said of any other layout."""
 
 import io
 import json
@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from efficient_jax.commands.folder_images import walked
 from efficient_jax.data import decode
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.image_files import suffixes
@@ -23,12 +22,13 @@ from efficient_jax.data.sources.image_tables import table
 from efficient_jax.data.sources.parquet_files import parquet
 from efficient_jax.data.split import split
 from efficient_jax.errors import UserError
+from efficient_jax.evaluation.folder_images import walked
 
 DATA = Path(os.environ.get("EFFICIENT_JAX_DATA", "none"))
 
 
 def fill(root, **values):
-    """Pictures of one grey: `fill(root, **{"cat/a.png": 7})`."""
+    """Images of one grey: `fill(root, **{"cat/a.png": 7})`."""
     for name, value in values.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 6), (value,) * 3).save(root / name)
@@ -43,7 +43,7 @@ def pets(tmp_path):
 
 def test_folders_are_classes_and_names_give_the_order(pets):
     fill(Path(pets), **{"unlabelled/x.png": 9, ".hidden/x.png": 8, "cat/._1.png": 8, "loose.png": 8})
-    (Path(pets) / "cat" / "notes.txt").write_text("no picture")
+    (Path(pets) / "cat" / "notes.txt").write_text("no image")
     source = folder(path=pets, size=4)
     assert source.classes == ("cat", "dog")
     np.testing.assert_array_equal(source.images[:, 0, 0, 0], [3, 4, 5, 1, 2, 9])
@@ -126,7 +126,6 @@ def test_so_many_unreadable_files_are_left_out_and_listed(pets, tmp_path):
 
 def test_photographs_of_telephones_are_not_passed_over(pets, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
-    decode._learn_heic.cache_clear()
     (Path(pets) / "cat" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     with pytest.raises(
         UserError, match=r"1 unreadable image: .*IMG_1\.HEIC \(HEIC, which wants pip install pillow-heif\)"

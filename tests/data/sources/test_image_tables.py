@@ -1,4 +1,4 @@
-"""A folder of pictures and a CSV: what its columns mean, and what is said of one that does not fit."""
+"""A folder of images and a CSV: what its columns mean, and what is said of one that does not fit."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ ROWS = "file,label,person,cat,dog\na.png,dog,Ann,0,1\nb.png,cat,,1,0\nc.png,,Ann
 
 
 @pytest.fixture(autouse=True)
-def pictures(tmp_path, monkeypatch):
+def image_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fill(Path("."), **{f"{name}.png": value for value, name in enumerate("abcdefgh")})
     Path("train.csv").write_text(ROWS)
@@ -52,11 +52,11 @@ def test_groups_and_who_belongs_to_none():
 
 
 def test_a_table_of_test_images_and_a_folder_and_a_suffix():
-    fill(Path("pictures"), **{"x.png": 30, "y.png": 31, "z.png": 32})
+    fill(Path("images"), **{"x.png": 30, "y.png": 31, "z.png": 32})
     path = write("id,breed,kennel\nx,10,k\ny,9,l\n")
     test = write("kennel,id,breed\nk,z,10\n", "test.csv")
     source = table(
-        path=path, folder="pictures", test_path=test, file="id", suffix=".png", label="breed", group="kennel", size=4
+        path=path, folder="images", test_path=test, file="id", suffix=".png", label="breed", group="kennel", size=4
     )
     assert source.classes == ("9", "10")
     np.testing.assert_array_equal(source.labels, [1, 0, 1])

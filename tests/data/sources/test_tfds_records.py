@@ -15,7 +15,7 @@ CYAN = (0, 255, 255)
 
 
 class EfficientPets(tensorflow_datasets.core.GeneratorBasedBuilder):
-    """Cyan pictures of different sizes, some of them stored as palettes or inks, in the colour that they have."""
+    """Cyan images of different sizes, some of them stored as palettes or inks, in the colour that they have."""
 
     VERSION = tensorflow_datasets.core.Version("1.0.0")
 

@@ -232,7 +232,7 @@ class TestPositions:
     def load(self, grid, sides, image=None):
         module = models.ViT(5, "tiny/4")
         ours = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, *sides, 3)), train=False))
-        flat = {weights._name(path): leaf.shape for path, leaf in flatten_dict(ours).items()}
+        flat = {weights.timm_name(path): leaf.shape for path, leaf in flatten_dict(ours).items()}
         torch_shapes = {
             name: s[::-1] if len(s) == 2 else (s[3], s[2], s[0], s[1]) if len(s) == 4 else s for name, s in flat.items()
         }

@@ -1,0 +1,68 @@
+"""Terms and their meanings: the words at the end of every page, and the legends under tables in the terminal."""
+
+from collections.abc import Sequence
+
+TERMS = {
+    "accuracy": "Share of the images whose predicted class is the true one.",
+    "95% interval": "Wilson's interval: the accuracy on endless test images of the same kind lies in it 95 times of "
+    "100. It says nothing about how much another random seed would change.",
+    "all labels right": "Share of the images of which every label, present or absent, is predicted correctly.",
+    "augmentation": "Random changes to training images, such as shifts and rotations, so that the network learns to "
+    "ignore them.",
+    "average precision, mAP": "How well the predicted probabilities of a label rank images with it above images "
+    "without it, from 0 to 100%; mAP is the mean over labels.",
+    "balanced accuracy": "Mean over the classes of the share that is predicted correctly: rare classes count as much "
+    "as frequent ones.",
+    "calibration error, ECE": "Mean gap between confidence and accuracy: at 0, predictions with 80% confidence are "
+    "right 80% of the time.",
+    "confidence": "The probability of the predicted class.",
+    "confusion matrix": "How many images of each true class (row) are predicted as each class (column). Correct "
+    "predictions lie on the diagonal.",
+    "covered": "Share of the prediction sets that contain the true class. The interval is that of the coverage over "
+    "95% of draws of so many calibration images.",
+    "differ": "Share of the images for which two networks predict different classes.",
+    "ECE floor": "The calibration error that perfect calibration would show with as few images.",
+    "errors' correlation": "From -1 to 1: whether two networks are wrong on the same images. Votes gain most where it "
+    "is low.",
+    "F1, macro F1, micro F1": "The harmonic mean of precision and recall. Macro: the mean over classes; micro: of all "
+    "labels together.",
+    "Grad-CAM": "A map of the pixels that raise the network's score for one class.",
+    "IoU, mean IoU": "Intersection over union: the pixels that both the prediction and the truth give a class, divided "
+    "by those that one of them does.",
+    "loss": "What training minimizes: low when the correct class gets a high probability.",
+    "margin": "The probability of the most probable class minus that of the second.",
+    "negative log-likelihood, NLL": "Mean of -log(probability of the true class): 0 is perfect, and confident mistakes "
+    "cost most.",
+    "p": "Probability of a difference at least this large if both were equally good (McNemar's exact test of won "
+    "against lost). Up to 0.05 a difference is called clear.",
+    "precision": "Of the images predicted as a class, the share that has it.",
+    "pseudo-label": "A label that a trained network, the teacher, gives to an image without one.",
+    "rank correlation": "From -1 to 1: whether two maps order the pixels alike.",
+    "recall": "Of the images of a class, the share that is predicted as it.",
+    "slice": "The test images within a range of one property, such as brightness.",
+    "soup": "One network whose weights are the mean of the weights of several.",
+    "spread": "How different the images of a class are, relative to all images: small is uniform, above 1 is mixed.",
+    "stage": "One network and its training; later stages can learn from earlier ones.",
+    "start": "The stage or the weights from which training continues.",
+    "step": "One change of the weights, computed from one batch of images.",
+    "teacher": "The stage whose predictions another stage learns.",
+    "temperature": "What logits are divided by, fitted to the validation images; above 1, the network was too "
+    "confident.",
+    "threshold": "The probability from which on a label is predicted as present.",
+    "won, lost": "Test images that only the network itself predicts correctly, and those that only the network it is "
+    "compared with does.",
+    "vote": "A prediction from several networks: the mean of their probabilities (soft), or the most frequent class "
+    "(hard).",
+}
+"""Names of a term, separated by commas -> its meaning."""
+
+
+def legend(headers: Sequence[str]) -> str:
+    """Returns what the figures of a table mean, a line for each term; "" where there is none.
+
+    Args:
+        headers: of its columns: names of terms, with or without a unit, such as "differ, %".
+    """
+    names = {name: term for term in TERMS for name in term.split(", ")}
+    terms = dict.fromkeys(names[name] for header in headers if (name := header.removesuffix(", %")) in names)
+    return "\n".join(f"{term}: {TERMS[term]}" for term in terms)
