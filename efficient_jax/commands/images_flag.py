@@ -10,11 +10,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 
+from efficient_jax.commands import label_pool
 from efficient_jax.commands.files import PROGRAM
 from efficient_jax.data import class_names, delimited
 from efficient_jax.data.image_files import check_folder, class_folders, walk
 from efficient_jax.errors import UserError, counted, few
 from efficient_jax.explore import recipes
+from efficient_jax.labelling import tables
+from efficient_jax.labelling.answers import HELD_OUT
 from efficient_jax.models.pretrained import weights
 
 FEW_TESTS = 100
@@ -26,14 +29,16 @@ PARTS = {  # role -> names of the folder that has it
 }
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
+ABOUT_COLUMNS = ("part", "answer")  # of the table that `label` writes
 
 
 class Contents(NamedTuple):
     """What was found in a folder."""
 
     counts: dict[str, int]  # class -> labelled images
+    labels: int  # labelled images
     pool: int  # images without a label
-    tests: int  # test images in a folder of their own
+    tests: int  # test images in a folder of their own, or that the table names
     files: list[Path]
     source: dict[str, Any]  # settings of the source that reads them
 
@@ -64,7 +69,7 @@ def rewritten(argv: list[str]) -> list[str]:
     _check(values["images"], contents, unreadable)
     data = recipes.Data(
         classes=len(contents.counts),
-        labels=sum(contents.counts.values()),
+        labels=contents.labels,
         fewest=min(contents.counts.values()),
         pool=contents.pool,
         side=int(np.median([min(size) for size, _ in opened])),
@@ -74,6 +79,8 @@ def rewritten(argv: list[str]) -> list[str]:
     )
     recipe = recipes.choose(data)
     overrides = {f"data.source.{name}": value for name, value in contents.source.items()} | recipe.overrides
+    if contents.source.get("rest"):  # copies of test images are left out and listed
+        overrides["data.duplicates"] = "drop"
     chosen = [f"--config={recipe.config}", *(f"--config.{key}={value}" for key, value in overrides.items())]
     passed_flags = [argument for argument in argv if not argument.startswith(("--images=", "--labels="))]
     if "workdir" not in values:
@@ -101,7 +108,7 @@ def _say(
     lines = [
         f"{path}: {data.labels:,} labelled images in {data.classes} classes ({per_class}), "
         f"{data.pool:,} without a label, "
-        + (f"{counted(data.tests, 'test image')} in {contents.source.get('test_path')}" if data.tests else "")
+        + (f"{counted(data.tests, 'test image')} in {contents.source.get('test_path', 'the table')}" * bool(data.tests))
         + ("" if data.tests else f"of which {recipe.overrides['data.test']:,} labelled ones are kept for the test")
         + f"; {'gray' if data.gray else 'color'}, shorter side {sides[0]} to {sides[-1]} pixels",
         f"recipe: {recipe.config}; {recipe.reason}",
@@ -151,7 +158,7 @@ def _of_folder(path: str) -> Contents:
             "into such folders, or name their classes with --labels=TABLE.csv"
         )
     files = [file for part in labelled.values() for file in part] + pool + tests
-    return Contents(counts, len(pool), len(tests), files, source)
+    return Contents(counts, sum(counts.values()), len(pool), len(tests), files, source)
 
 
 def _of_table(path: str, labels: str) -> Contents:
@@ -161,16 +168,37 @@ def _of_table(path: str, labels: str) -> Contents:
     columns = {name.lower(): name for name in table.names}
     file = next((columns[name] for name in FILE_COLUMNS if name in columns), None)
     label = next((columns[name] for name in LABEL_COLUMNS if name in columns), None)
-    if file is None or label is None:
+    several = [] if label or "said" not in table.names else tables.classes_of(table.names)  # of `label --several`
+    if file is None or not (label or several):
         raise UserError(
             f"--labels: {labels!r} has the columns {few(list(table.names))}; want one of {', '.join(FILE_COLUMNS)} and "
             f"one of {', '.join(LABEL_COLUMNS)}, or take configs/finetune_table.py, which names the columns"
         )
-    classes = [class_names.normal(name) for name in table.column(label)]
-    known = [name for name in classes if not class_names.is_no_label(name)]
+    about = {name: columns[name] for name in ABOUT_COLUMNS if name in columns}
+    parts = [cell.lower() for cell in table.column(about["part"])] if "part" in about else [""] * len(table.rows)
+    if several:
+        cells = zip(*map(table.column, several), strict=True)
+        classes = [[name for name, cell in zip(several, row, strict=True) if cell in tables.TRUE] for row in cells]
+    else:
+        assert label
+        classes = [[] if class_names.is_no_label(cell) else [class_names.normal(cell)] for cell in table.column(label)]
+    learned = [names for names, part in zip(classes, parts, strict=True) if part not in HELD_OUT]
+    tests = sum(part == "test" and bool(names) for names, part in zip(classes, parts, strict=True))
+    chosen = sum(part == "selected" and bool(names) for names, part in zip(classes, parts, strict=True))
+    labelled = sum(map(bool, learned))
+    if not tests and chosen and chosen == labelled:
+        command = shlex.join([*PROGRAM.split(), "label", f"--images={path}", f"--out={labels}", "--test=40"])
+        raise UserError(
+            f"--labels: all {chosen:,} labelled images of {labels!r} were selected, so no figure on them holds for "
+            f"others; label some that are drawn at random for the test: {command}"
+        )
     files = [Path(path) / name for name in table.column(file)]
-    source = {"name": "table", "path": labels, "folder": path, "file": file, "label": label}
-    return Contents(dict(Counter(known)), len(classes) - len(known), 0, files, source)
+    others = len({*map(label_pool.key, walk(Path(path), "--images").files)} - {*map(label_pool.key, files)})
+    source = {"name": "table", "path": labels, "folder": path, "file": file, **about, "rest": True}
+    source |= {"labels": tuple(several)} if several else {"label": label}
+    pool = 0 if several else others + sum(not names for names in learned)
+    counts = Counter(name for names in learned for name in names)
+    return Contents(counts, labelled, pool, tests, files, source)
 
 
 def _opened(files: Sequence[Path]) -> tuple[list[tuple[tuple[int, int], bool]], list[str]]:
