@@ -61,8 +61,37 @@ def test_a_table_names_the_classes(tmp_path):
         "folder": str(tmp_path / "all"),
         "file": "filename",
         "label": "class",
+        "rest": True,
         "size": 0,
     }
+
+
+def labelled(tmp_path, parts):
+    """Images of which some are labelled, with the part of each, as `label` writes them."""
+    fill(tmp_path / "all", 30)
+    rows = [f"{i}.png,{'cat' if i % 2 else 'dog'},{part},label" for i, part in enumerate(parts)]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label,part,answer", *rows, ""]))
+    return [f"--images={tmp_path / 'all'}", f"--labels={tmp_path / 'labels.csv'}"]
+
+
+def test_the_test_images_of_a_table_are_those_of_the_run_and_the_rest_is_the_pool(tmp_path, capsys):
+    flag = labelled(tmp_path, ["test"] * 4 + ["selected"] * 6)
+    found = rewritten(flag)
+    assert {"--config.data.source.part=part", "--config.data.source.rest=True", "--config.data.duplicates=drop"} <= {
+        *found
+    }
+    assert not any("data.test=" in argument for argument in found)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "6 labelled images in 2 classes (3 each), 20 without a label, 4 test images in the table" in shown
+    assert "--config=configs/few_labels.py" in found
+
+
+def test_labels_that_were_all_selected_have_no_test(tmp_path):
+    flag = labelled(tmp_path, ["selected"] * 6)
+    with pytest.raises(
+        UserError, match=r"all 6 labelled images of .* were selected.*: python launch\.py label .*--test"
+    ):
+        rewritten(flag)
 
 
 def bad(name, tmp_path):
