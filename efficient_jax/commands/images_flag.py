@@ -84,7 +84,8 @@ def rewritten(argv: list[str]) -> list[str]:
     chosen = [f"--config={recipe.config}", *(f"--config.{key}={value}" for key, value in overrides.items())]
     passed_flags = [argument for argument in argv if not argument.startswith(("--images=", "--labels="))]
     if "workdir" not in values:
-        passed_flags.append(f"--workdir=runs/{Path(values['images']).resolve().name}")
+        count = f"_{contents.labels + contents.tests}" * bool(values.get("labels"))  # more labels are another run
+        passed_flags.append(f"--workdir=runs/{Path(values['images']).resolve().name}{count}")
     names = {argument.partition("=")[0] for argument in passed_flags}
     flags = [*(argument for argument in chosen if argument.partition("=")[0] not in names), *passed_flags]
     if values.get("process", "0") == "0":
