@@ -66,7 +66,7 @@ def select(
         labels: table with the columns file (below FOLDER) and label; class folders then have no meaning. Images whose
             column part says test or validation are not chosen.
         test: number of images that are also drawn at random for the test, which come first; -1: 40, or a fifth of the
-            images where that is fewer, if nothing is labelled or held out yet, else none.
+            images where that is fewer, if there are no members and nothing is labelled or held out yet, else none.
         out: the file, .csv; the page is beside it, .html.
 
     Raises:
@@ -91,7 +91,7 @@ def select(
     first, about_features = features.available(networks[0] if networks else None)
     seen = folder_images.read(walked.files, networks or [*filter(None, [first])], THUMBNAIL)
     pool = label_pool.pool(seen, known, [label_pool.parts_of_run(member) for member in trained])
-    drawn, pool = _drawn(pool, test)
+    drawn, pool = _drawn(pool, 0 if trained and test < 0 else test)
     left_out = pool.notes(len(seen.unreadable))
     if count > pool.free.sum():
         raise UserError(
