@@ -13,11 +13,11 @@ from rich.console import Console
 from efficient_jax.commands import label_pool
 from efficient_jax.commands.files import PROGRAM
 from efficient_jax.data import class_names, delimited
+from efficient_jax.data.dataset import HELD_OUT
 from efficient_jax.data.image_files import check_folder, class_folders, walk
 from efficient_jax.errors import UserError, counted, few
 from efficient_jax.explore import recipes
 from efficient_jax.labelling import tables
-from efficient_jax.labelling.answers import HELD_OUT
 from efficient_jax.models.pretrained import weights
 
 FEW_TESTS = 100

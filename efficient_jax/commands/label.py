@@ -11,11 +11,11 @@ from pathlib import Path
 
 from efficient_jax.commands.files import PROGRAM
 from efficient_jax.data import class_names, delimited
+from efficient_jax.data.dataset import HELD_OUT
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted, few, nearest
 from efficient_jax.labelling import guesses, server, session
 from efficient_jax.labelling import images as image_list
-from efficient_jax.labelling.answers import HELD_OUT
 from efficient_jax.labelling.guesses import Guesses, Members
 from efficient_jax.labelling.images import Images
 from efficient_jax.labelling.queue import Queue

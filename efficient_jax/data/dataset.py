@@ -12,7 +12,8 @@ from efficient_jax.data.decode import Decoded
 from efficient_jax.data.stream import Streamed
 
 NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
-FIXED = ("test", "validation", "selected")
+HELD_OUT = ("test", "validation")
+FIXED = (*HELD_OUT, "selected")
 """Parts that a source can fix: held-out images, and labelled ones that were chosen and so are no random sample."""
 SHOWN_DIGITS = 16  # of a content hash, 64 bits: 100 million images collide with a probability of 0.03%
 

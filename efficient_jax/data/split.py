@@ -72,6 +72,8 @@ def split(
     held_out: dict[str, np.ndarray] = {}
     for name in (name for name in sizes if name in fixed):
         held_out[name] = _fixed_part(fixed[name], labels, name, sizes[name][0])
+    if folds and "validation" in fixed:
+        raise UserError(f"config.data.folds: {folds} asked, but the source has validation images of its own; say 0")
     rest = np.setdiff1d(known, np.concatenate([known[:0], *held_out.values()]))
     for ids in held_out.values():
         rest = _of_other_groups(rest, ids, groups)

@@ -10,7 +10,6 @@ KINDS = ("label", "none", "unsure", "skip")
 """A class or several; none of the classes; not sure; later."""
 
 DECIDED = ("label", "none")
-HELD_OUT = ("test", "validation")  # parts of images that are drawn at random
 
 
 class Event(NamedTuple):

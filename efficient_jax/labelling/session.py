@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.data.class_names import is_no_label, normal
+from efficient_jax.data.dataset import HELD_OUT
 from efficient_jax.labelling import tables
-from efficient_jax.labelling.answers import HELD_OUT, KINDS, Event, said
+from efficient_jax.labelling.answers import KINDS, Event, said
 from efficient_jax.labelling.guesses import Guesses
 from efficient_jax.labelling.images import Images
 from efficient_jax.labelling.queue import Queue

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 from efficient_jax.data import delimited
 from efficient_jax.data.class_names import is_no_label, normal
+from efficient_jax.data.dataset import HELD_OUT
 from efficient_jax.errors import UserError, few
 from efficient_jax.files import csv_text
-from efficient_jax.labelling.answers import DECIDED, HELD_OUT, Answers, said
+from efficient_jax.labelling.answers import DECIDED, Answers, said
 
 ABOUT = ("part", "answer", "who", "time", "said")  # columns behind the labels
 TRUE = ("1", "1.0", "true")

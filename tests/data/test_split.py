@@ -208,6 +208,8 @@ def test_given_validation_images_are_those():
     assert not np.isin(GIVEN, parts["labelled"]).any()
     with pytest.raises(UserError, match=r"config\.data\.validation: 3 asked, but the source has 20 validation images"):
         draws(LABELS, fixed, validation=3)
+    with pytest.raises(UserError, match=r"config\.data\.folds: 2 asked, but the source has validation images"):
+        draws(LABELS, fixed, folds=2)
 
 
 def test_a_given_test_part_without_images_is_said():

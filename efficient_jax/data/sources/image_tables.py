@@ -9,7 +9,7 @@ import numpy as np
 
 from efficient_jax.data import delimited, stream
 from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, note
-from efficient_jax.data.dataset import FIXED, Source, last_test, of_images
+from efficient_jax.data.dataset import FIXED, HELD_OUT, Source, last_test, of_images
 from efficient_jax.data.decode import NAMED, left_out
 from efficient_jax.data.delimited import Table
 from efficient_jax.data.framing import Framing
@@ -143,7 +143,7 @@ def _parts(content: Table, part: str, answer: str, truth: np.ndarray) -> tuple[l
             )
     unknown = (truth < 0).any(axis=tuple(range(1, truth.ndim)))
     none = np.array([bool(answer) and cell.lower() == "none" for cell in (content.column(answer) if answer else parts)])
-    held_out = np.isin(parts, ("test", "validation"))
+    held_out = np.isin(parts, HELD_OUT)
     counts = {
         "of none of the classes": int((none & unknown).sum()),
         "held out without a label": int((held_out & unknown & ~none).sum()),
