@@ -191,7 +191,7 @@ def _stratification(labelled: dataset.Labelled) -> Stratification:
 def _check_sizes(plan: Plan) -> None:
     """Checks that a source of files has test images of its own, or that `config.data.test` asks for some; not both."""
     name, settings = plan.source
-    if name not in ENCODED:
+    if name not in ENCODED or settings.get("part"):  # a column names them: the split checks it
         return
     setting = "test_split" if name == "tfds" else "test_path"
     own, size = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
