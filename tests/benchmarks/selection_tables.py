@@ -18,6 +18,8 @@ ROUNDS = (40, 60, 80)
 Records = Sequence[dict[str, Any]]
 Arm = tuple[str, str]  # (selection, "at once" or "in rounds")
 CONTROL: Arm = ("uniform", "at once")
+ONCE: Arm = ("coverage", "at once")
+ROUND: Arm = ("uncertainty_coverage", "in rounds")
 
 
 class Experiment(NamedTuple):
@@ -53,14 +55,19 @@ def accuracies(records: Records, experiment: Experiment, labels: int) -> dict[Ar
     return found
 
 
-def cell(of_arm: dict[int, float], control: dict[int, float] | None) -> str:
-    """The mean accuracy, and the paired difference from the control with its 95% interval."""
-    mean = f"{np.mean([*of_arm.values()]):.1f}"
-    pairs = [(of_arm[seed], control[seed]) for seed in of_arm if seed in control] if control else []
-    if len(pairs) < 2 or of_arm is control:
-        return mean
-    gain, low, high = paired_difference(*np.array(pairs).T)
-    return f"{mean} ({gain:+.1f} [{low:+.1f}, {high:+.1f}])"
+def gain(of_arm: dict[int, float], other: dict[int, float]) -> str:
+    """The mean paired difference with its 95% interval, "" with fewer than two pairs."""
+    pairs = [(of_arm[seed], other[seed]) for seed in of_arm if seed in other]
+    if len(pairs) < 2:
+        return ""
+    mean, low, high = paired_difference(*np.array(pairs).T)
+    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def cell(of_arm: dict[int, float], control: dict[int, float]) -> str:
+    """The mean accuracy, and in brackets the gain over a control."""
+    difference = gain(of_arm, control) if of_arm is not control else ""
+    return f"{np.mean([*of_arm.values()]):.1f}" + (f" ({difference})" if difference else "")
 
 
 def tables(records: Records) -> str:
@@ -75,8 +82,13 @@ def tables(records: Records) -> str:
         heading = " | ".join(f"{labels} labels" for labels in experiment.labels)
         lines += [f"| {experiment.title}, {pools} pools | | {heading} |", "| --- " * (len(columns) + 2) + "|"]
         for arm, how in arms:
-            cells = [cell(column[arm, how], column.get(CONTROL)) if (arm, how) in column else "" for column in columns]
+            cells = [
+                cell(column[arm, how], column.get(CONTROL, {})) if (arm, how) in column else "" for column in columns
+            ]
             lines.append(f"| `{arm}` | {how} | {' | '.join(cells)} |")
+        both = [(column.get(ROUND, {}), column.get(ONCE, {})) for column in columns]
+        if experiment.labels == ROUNDS and any(gain(*pair) for pair in both):
+            lines.append(f"| in rounds minus `coverage` at once | | {' | '.join(gain(*pair) for pair in both)} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -84,8 +96,7 @@ def tables(records: Records) -> str:
 def draw(records: Records) -> None:
     """Draws accuracy against labels of the experiments with 40, 60 and 80: at random, at once, in rounds."""
     shown = [each for each in EXPERIMENTS if each.labels == ROUNDS and accuracies(records, each, ROUNDS[-1])]
-    lines = {CONTROL: "at random", ("coverage", "at once"): "chosen at once"}
-    lines["uncertainty_coverage", "in rounds"] = "chosen in rounds, by the model"
+    lines = {CONTROL: "at random", ONCE: "chosen at once", ROUND: "chosen in rounds, by the model"}
     with matplotlib.rc_context({"svg.hashsalt": "selection", "font.size": 9, "svg.fonttype": "path"}):
         figure = Figure(figsize=(2.5 * len(shown) + 0.8, 2.9), layout="constrained")
         for axes, experiment in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
@@ -97,5 +108,5 @@ def draw(records: Records) -> None:
             axes.set(title=experiment.title, xlabel="labels", xticks=ROUNDS)
             axes.spines[["top", "right"]].set_visible(False)
         figure.axes[0].set_ylabel("test accuracy, %")
-        figure.axes[0].legend(frameon=False, loc="best")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, ncols=3, loc="outside upper center")
         FigureCanvasSVG(figure).print_svg(FIGURE, metadata={"Date": None})
