@@ -47,7 +47,8 @@ def train(
         config: FILE or FILE:tiny, the same stages in two steps each.
         workdir: folder of the run; the same command resumes it.
         images: FOLDER with a folder of images for each class, and "unlabelled" for others: chooses the config by them.
-        labels: table (.csv) of the classes of the images in `images`, where these are not in a folder for each class.
+        labels: table (.csv) of the classes of the images in `images`, where these are not in a folder for each class;
+            its column part, as `label` writes it, says which are for the test. Images that no row names are unlabelled.
         processes: number of processes that train together; "auto": as set by Slurm, Open MPI, Kubernetes or a TPU pod;
             empty: this one alone.
         process: index of this process, from 0.
