@@ -86,6 +86,19 @@ def test_the_test_images_of_a_table_are_those_of_the_run_and_the_rest_is_the_poo
     assert "--config=configs/few_labels.py" in found
 
 
+def test_several_labels_of_an_image_are_columns(tmp_path):
+    fill(tmp_path / "all", 12)
+    rows = [f"{i}.png,{i % 2},{int(i > 3)},{'test' * (i < 4)},label,Ann,," for i in range(10)]
+    header = "file,red,new,part,answer,who,time,said"
+    (tmp_path / "labels.csv").write_text("\n".join([header, *rows, "10.png,,,,unsure,Ann,,", ""]))
+    flag = [f"--images={tmp_path / 'all'}", f"--labels={tmp_path / 'labels.csv'}"]
+    source = flags.parse("train", flag)["config"].data.source
+    assert (source.labels, source.part) == (("red", "new"), "part")
+    found = rewritten(flag)
+    assert "--config=configs/finetune.py" in found
+    assert not any("data.test=" in argument for argument in found)
+
+
 def test_labels_that_were_all_selected_have_no_test(tmp_path):
     flag = labelled(tmp_path, ["selected"] * 6)
     with pytest.raises(
