@@ -40,10 +40,13 @@ def rewritten(argv: list[str]) -> list[str]:
     contents = folder_contents.read(values["images"], values.get("labels", ""))
     recipe = recipes.choose(contents.data)
     overrides = {f"data.source.{name}": value for name, value in contents.source.items()} | recipe.overrides
+    if contents.source.get("rest"):  # copies of test images are left out and listed
+        overrides["data.duplicates"] = "drop"
     chosen = [f"--config={recipe.config}", *(f"--config.{key}={value}" for key, value in overrides.items())]
     passed_flags = [argument for argument in argv if not argument.startswith(("--images=", "--labels="))]
     if "workdir" not in values:
-        passed_flags.append(f"--workdir=runs/{Path(values['images']).resolve().name}")
+        labels = f"_{contents.data.labels + contents.data.tests}" * bool(values.get("labels"))  # more are another run
+        passed_flags.append(f"--workdir=runs/{Path(values['images']).resolve().name}{labels}")
     names = {argument.partition("=")[0] for argument in passed_flags}
     flags = [*(argument for argument in chosen if argument.partition("=")[0] not in names), *passed_flags]
     if values.get("process", "0") == "0":
@@ -58,7 +61,7 @@ def _say(path: str, contents: Contents, recipe: Recipe, flags: Sequence[str]) ->
     tests = data.tests or recipe.overrides["data.test"]
     per_class = f"{least:,} each" if least == most else f"{least:,} to {most:,} each"
     side = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
-    where = f"{counted(tests, 'test image')} in {contents.source.get('test_path')}"
+    where = f"{counted(tests, 'test image')} in {contents.source.get('test_path', 'the table')}"
     lines = [
         f"{path}: {data.labels:,} labelled images in {data.classes} classes ({per_class}), "
         f"{where if data.tests else f'{tests:,} of them kept for the test'}, "

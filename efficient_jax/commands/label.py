@@ -2,7 +2,6 @@
 
 import contextlib
 import getpass
-import json
 import shlex
 import threading
 import warnings
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from efficient_jax.commands.files import PROGRAM
 from efficient_jax.data import class_names, delimited
+from efficient_jax.data.dataset import HELD_OUT
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted, few, nearest
 from efficient_jax.labelling import guesses, server, session
@@ -52,11 +52,13 @@ def label(
         review: RUN or RUN/STAGE, separated by commas: shows the labelled images whose label they do not predict,
             suspected label errors first. Members that were trained on these labels find fewer.
         order: table with a column file, as `select` writes it: these images come first; empty: in the order of names.
+            Its column part, where there is one, says which of them are a random draw for the test; the column part of
+            OUT says "selected" of the others, so that no figure on them is taken for one on random images.
         out: table of labels, .csv. A table that is there is added to.
         name: who labels, kept with every answer; empty: the user of this machine.
         several: an image can have several labels; OUT then has a column of 0 and 1 for each class.
-        test: so many images are drawn at random for the test and shown first, before anything is labelled or chosen;
-            the column part of OUT says test. Only figures on a random draw hold for the rest.
+        test: so many images are drawn at random for the test and shown first, of those without an answer; the column
+            part of OUT says test. Only figures on a random draw hold for the rest.
         port: of this machine, where the page is served; 0: a free one.
 
     Raises:
@@ -73,12 +75,18 @@ def label(
     store = Store(Path(out), several, set(listed.names))
     if test < 0:
         raise UserError(f"--test: {test} is too small; want 0 or more")
+    parts = _order(listed, order)
+    held_out = {listed.names[index]: part for index, part in parts.items() if part in HELD_OUT}
+    for part in HELD_OUT:
+        store.add(*session.part_events(store, (name for name in held_out if held_out[name] == part), part, who))
     try:
         session.draw(store, listed.names, test, who)
     except session.Refused as error:
         raise UserError(f"--test: {error}") from error
-    first = [index for index, file in enumerate(listed.names) if file in store.answers.parts]
-    work = Session(listed, store, Queue(_ordered(listed, order), first), who, bool(review))
+    first = [index for index, file in enumerate(listed.names) if store.answers.parts.get(file) in HELD_OUT]
+    selected = [index for index, part in parts.items() if part not in HELD_OUT]
+    queue = Queue((*parts, *range(len(listed.names))), first, selected)
+    work = Session(listed, store, queue, who, bool(review))
     opened = _start(store, classes, trained, where, who)
     try:
         serving = server.serve(work, port)
@@ -106,20 +114,20 @@ def _user() -> str:
         return "someone"
 
 
-def _ordered(listed: Images, order: str) -> Sequence[int]:
-    """Returns the indices of all images, those of a table first."""
-    every = range(len(listed.names))
+def _order(listed: Images, order: str) -> dict[int, str]:
+    """Returns index -> part of the images that a table names, in its order; the part is "" where it says none."""
     if not order:
-        return every
+        return {}
     table = delimited.read(order, "--order", ["file"])
     if "file" not in table.names:
         raise UserError(f"--order: {order!r} has no column 'file'{nearest('file', table.names)}")
     index_of = {class_names.normal(name): index for index, name in enumerate(listed.names)}
     names = [class_names.normal(name).removeprefix("./") for name in table.column("file")]
-    first = dict.fromkeys(index_of[name] for name in names if name in index_of)
-    if not first:
+    parts = table.column("part") if "part" in table.names else [""] * len(names)
+    known = {index_of[name]: part.lower() for name, part in zip(names, parts, strict=True) if name in index_of}
+    if not known:
         raise UserError(f"--order: none of the {counted(len(names), 'file')} of {order!r} is in the folder of --images")
-    return (*first, *(index for index in every if index not in first))
+    return known
 
 
 def _start(store: Store, classes: str, trained: str, where: str, who: str) -> Members | None:
@@ -196,10 +204,8 @@ def _ended(work: Session, images: str, out: str) -> str:
     answers = work.store.answers
     lines = [f"{counted(work.answered, 'answer')} in this session; in {out}: {_counted(answers.counts)}"]
     if answers.counts["label"]:
-        command = [*PROGRAM.split(), "train", "--config=configs/finetune_table.py"]
-        command += [f"--config.data.source.path={out}", f"--config.data.source.folder={images}"]
-        if work.store.several:
-            names = ",".join(json.dumps(name, ensure_ascii=False) for name in answers.classes)
-            command.append(f"--config.data.source.labels=({names},)")
+        labelled = answers.counts["label"]
+        workdir = f"runs/{Path(images).resolve().name}_{labelled}"  # of each round its own
+        command = [*PROGRAM.split(), "train", f"--images={images}", f"--labels={out}", f"--workdir={workdir}"]
         lines.append(f"next: {shlex.join(command)}")
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """select: which images of a folder to label next."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from efficient_jax.commands.files import PROGRAM
 from efficient_jax.data import decode, delimited, image_files
 from efficient_jax.data.class_names import is_no_label, writable
 from efficient_jax.data.framing import Framing
@@ -26,7 +28,9 @@ from efficient_jax.training.trained import Trained
 
 THUMBNAIL = 40  # pixels, of the images among which duplicates are searched
 SHOWN_SIZE, SHOWN = 224, 300  # pixels of an image on the page, and how many it has
-HEADER = ["file", "label", "order", "covers", "reason"]
+HEADER = ["file", "label", "part", "order", "covers", "reason"]
+CLAIM = "their figure can be trusted; the others are chosen."
+TEST, TEST_SHARE = 40, 5  # images that are drawn for the test, and at most one in so many
 
 
 class Choice(NamedTuple):
@@ -38,13 +42,22 @@ class Choice(NamedTuple):
     how: str  # how all were chosen, a sentence
 
 
-def select(images: str = "", count: int = 40, members: str = "", labels: str = "", out: str = "to_label.csv") -> None:
+def select(
+    images: str = "",
+    count: int = 40,
+    members: str = "",
+    labels: str = "",
+    test: int = -1,
+    out: str = "to_label.csv",
+) -> None:
     """Chooses the images of a folder that are most worth labelling, and shows them on a page.
 
     Without members it chooses images that cover the folder best (MaxHerding); with members, those that cover best what
     these are unsure of (UHerding). Never an image that has a label, is a test or validation image of the members, is a
-    duplicate of another image, or cannot be read. OUT has the columns file, label, order, covers and reason: once the
-    column label is filled in, it is a table of labels, for --labels and for the source "table".
+    duplicate of another image, or cannot be read. Before the first choice images for a test are drawn at random, which
+    are never chosen: only figures on these hold for the rest. OUT has the columns file, label, part ("test" or
+    "selected"), order, covers and reason: once the column label is filled in, it is a table of labels, for --labels and
+    for the source "table".
 
     Args:
         images: folder of images. Those in class folders (FOLDER/cat) are labelled; those in FOLDER/unlabelled or in no
@@ -53,6 +66,8 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
         members: RUN or RUN/STAGE, separated by commas; empty: no model is needed.
         labels: table with the columns file (below FOLDER) and label; class folders then have no meaning. Images whose
             column part says test or validation are not chosen.
+        test: number of images that are also drawn at random for the test, which come first; -1: 40, or a fifth of the
+            images where that is fewer, if there are no members and nothing is labelled or held out yet, else none.
         out: the file, .csv; the page is beside it, .html.
 
     Raises:
@@ -62,6 +77,8 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
     _check_out(path)
     if count < 1:
         raise UserError(f"--count: {count} is too small; want 1 or more")
+    if test < -1:
+        raise UserError(f"--test: {test} is too small; want 0 or more, or -1 for the default")
     walked = folder_images.walked(images, "select")
     known = (
         label_pool.of_table(walked.files, images, labels)
@@ -75,6 +92,7 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
     first, about_features = features.available(networks[0] if networks else None)
     seen = folder_images.read(walked.files, networks or [*filter(None, [first])], THUMBNAIL)
     pool = label_pool.pool(seen, known, [label_pool.parts_of_run(member) for member in trained])
+    drawn, pool = _drawn(pool, 0 if trained and test < 0 else test)
     left_out = pool.notes(len(seen.unreadable))
     if count > pool.free.sum():
         raise UserError(
@@ -83,20 +101,25 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
         )
     vectors = seen.features if first else features.components(seen.thumbnails)
     choice = _choose(vectors, seen.probabilities, pool, trained, count)
-    picks = [seen.files[i] for i in choice.images]
+    picks = [seen.files[i] for i in (*drawn, *choice.images)]
     names = [writable(str(file.relative_to(images))) for file in picks]
-    columns = names, [""] * count, range(1, count + 1), [f"{share:.4f}" for share in choice.covers], choice.reasons
+    tests = len(drawn)
+    reasons = [*["at random, for the test"] * tests, *choice.reasons]
+    parts = ["test"] * tests + ["selected"] * count
+    covers = [""] * tests + [f"{share:.4f}" for share in choice.covers]
+    columns = names, [""] * len(names), parts, range(1, len(names) + 1), covers, reasons
     about = [
+        *([f"{counted(tests, 'random image')} for the test: {CLAIM}"] if tests else []),
         f"{counted(count, 'image')} of {int(pool.free.sum()):,} without a label, in the order in which they were "
         f"chosen. {choice.how} Images are compared by {about_features}.",
-        "They are no random sample: figures that are measured on them, such as accuracy or calibration, do not hold "
-        "for other images. Draw images for a test at random, before the first choice.",
+        "The chosen ones are no random sample: figures that are measured on them, such as accuracy or calibration, do "
+        "not hold for other images.",
         *([f"Left out: {', '.join(left_out)}."] if left_out else []),
     ]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, csv_text(HEADER, zip(*columns, strict=True)))
-        page = _write_page(path.with_suffix(".html"), about, names, choice.reasons, picks)
+        page = _write_page(path.with_suffix(".html"), about, names, reasons, picks)
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
     for line in about:
@@ -106,6 +129,23 @@ def select(images: str = "", count: int = 40, members: str = "", labels: str = "
     for note in image_files.note(walked.passed_over):
         log(f"note: {note}")
     log(f"to label next: {path}, {page}")
+    command = [*PROGRAM.split(), "label", f"--images={images}", f"--order={out}"]
+    command += [f"--members={members}"] if members else []
+    command += [f"--out={labels}"] if labels else []
+    classes = "" if members or labels else " --classes=cat,dog   (your classes)"
+    log(f"next: {shlex.join(command)}{classes}")
+
+
+def _drawn(pool: Pool, test: int) -> tuple[Int[np.ndarray, " test"], Pool]:
+    """Returns the images that are drawn at random for the test, and the pool in which they are held out."""
+    free = np.flatnonzero(pool.free)
+    if test < 0:
+        test = 0 if (pool.labelled | pool.held_out).any() else min(TEST, len(free) // TEST_SHARE)
+    if test > len(free):
+        raise UserError(f"--test: {test} asked, and {counted(len(free), 'image')} can be drawn")
+    drawn = np.random.default_rng(0).permutation(free)[:test]
+    is_drawn = np.isin(np.arange(len(pool.free)), drawn)
+    return drawn, pool._replace(held_out=pool.held_out | is_drawn, free=pool.free & ~is_drawn)
 
 
 def _choose(

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from efficient_jax import files
-from efficient_jax.commands.files import git
+from efficient_jax.commands.files import PROGRAM, git
 from efficient_jax.distributed import console, is_first, join, log, wait
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dry_run import dry_run
@@ -45,7 +46,8 @@ def train(
         config: FILE or FILE:tiny, the same stages in two steps each.
         workdir: folder of the run; the same command resumes it.
         images: FOLDER with a folder of images for each class, and "unlabelled" for others: chooses the config by them.
-        labels: table (.csv) of the classes of the images in `images`, where these are not in a folder for each class.
+        labels: table (.csv) of the classes of the images in `images`, where these are not in a folder for each class;
+            its column part, as `label` writes it, says which are for the test. Images that no row names are unlabelled.
         processes: number of processes that train together; "auto": as set by Slurm, Open MPI, Kubernetes or a TPU pod;
             empty: this one alone.
         process: index of this process, from 0.
@@ -98,11 +100,18 @@ def train(
 
 
 def _is_finished(folder: Path, config: dict[str, Any]) -> bool:
-    """Returns whether every stage of exactly this config is finished, so that nothing has to be read or checked."""
+    """Returns whether every stage of exactly this config is finished, so that nothing has to be read or checked.
+
+    A table of labels that was written since is read again: it may have other labels.
+    """
     needed = ["config.json", "run.json", *(f"{stage}/result.json" for stage in config["stages"])]
-    return all((folder / name).exists() for name in needed) and files.read_json(folder / "config.json") == json.loads(
-        files.json_text(config)
-    )
+    if not all((folder / name).exists() for name in needed):
+        return False
+    table = Path(str(config["data"]["source"].get("path")))
+    if table.is_file() and table.stat().st_mtime > (folder / "run.json").stat().st_mtime:
+        return False
+    same: bool = files.read_json(folder / "config.json") == json.loads(files.json_text(config))
+    return same
 
 
 def _show(folder: Path) -> None:
@@ -131,6 +140,10 @@ def _show_results(folder: Path) -> None:
     from efficient_jax.report import page  # loads matplotlib, after the table is shown
 
     log(f"\nreport: {page.write_report(folder, task.columns, task.one_class, not task.exclusive)}")
+    source = files.read_json(folder / "config.json")["data"]["source"]
+    if source.get("rest") and task.one_class:  # labels that `label` has entered: others may be worth more
+        flags = [f"--images={source['folder']}", f"--labels={source['path']}", f"--members={folder}", "--count=20"]
+        log(f"label more: {shlex.join([*PROGRAM.split(), 'select', *flags])}")
 
 
 def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from efficient_jax.data.decode import Decoded
 from efficient_jax.data.stream import Streamed
 
 NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
+HELD_OUT = ("test", "validation")
+FIXED = (*HELD_OUT, "selected")
+"""Parts that a source can fix: held-out images, and labelled ones that were chosen and so are no random sample."""
 SHOWN_DIGITS = 16  # of a content hash, 64 bits: 100 million images collide with a probability of 0.03%
 
 
@@ -21,7 +24,7 @@ class Source(NamedTuple):
     images: np.ndarray | Streamed  # uint8 [n h w c]
     labels: np.ndarray  # int32 [n ...], see `task`; -1: unlabelled
     classes: tuple[str, ...]
-    fixed: Mapping[str, np.ndarray] = NOTHING  # parts that the source fixes: "test" -> int indices of the test images
+    fixed: Mapping[str, np.ndarray] = NOTHING  # name of `FIXED` -> int indices of its images
     notes: tuple[str, ...] = ()  # what was done to the images, for the log
     names: tuple[str, ...] = ()  # file names, or none
     soft_labels: np.ndarray | None = None  # float32 [n classes], training targets of labelled images in place of labels
@@ -58,7 +61,7 @@ def of_images(
     decoded: Decoded,
     labels: np.ndarray,
     classes: tuple[str, ...],
-    tests: int,
+    fixed: Mapping[str, np.ndarray] = NOTHING,
     names: Sequence[str] = (),
     task: str = "classification",
 ) -> Source:
@@ -68,22 +71,31 @@ def of_images(
         decoded: the images that could be read, with their indices.
         labels: int [n ...], of all images.
         classes: name of each class.
-        tests: number of test images, the last ones.
+        fixed: parts that the source fixes: name of `FIXED` -> indices among all images.
         names: file name of each image; empty: they have none.
         task: what a label is, a name of `tasks.TASKS`.
     """
-    first = int(np.searchsorted(decoded.rows, len(labels) - tests))
     return Source(
         images=decoded.images,
         labels=labels[decoded.rows].astype(np.int32),
         classes=classes,
-        fixed={"test": np.arange(first, len(decoded.rows))} if tests else {},
+        fixed={part: np.flatnonzero(np.isin(decoded.rows, ids)) for part, ids in fixed.items()},
         notes=(*decoded.notes, *class_names.alike(classes)),
         names=tuple(names[row] for row in decoded.rows) if names else (),
         sizes=decoded.sizes,
         contents=decoded.contents,
         task=task,
     )
+
+
+def last_test(images: int, tests: int) -> dict[str, np.ndarray]:
+    """Returns the parts of a dataset whose last images are those of the test.
+
+    Args:
+        images: number of all images.
+        tests: number of test images; 0: the source fixes none.
+    """
+    return {"test": np.arange(images - tests, images)} if tests else {}
 
 
 def digests(source: Source) -> list[bytes]:

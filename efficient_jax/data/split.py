@@ -52,30 +52,52 @@ def split(
         fold: index of the fold that is the validation set, in 0..folds-1; the folds are the same for each.
         stratify: whether validation, test and folds have equal shares of each class.
         unlabelled: number of images that are neither labelled nor held out; 0: all of them.
-        fixed: indices [t] of the test images under "test", where the dataset fixes them; else empty.
+        fixed: parts that the dataset fixes, as in `dataset.Source`: under "test" and "validation" the indices of all
+            their images, under "selected" those of images that were chosen to be labelled: none is drawn for test,
+            validation or folds, since figures on them do not hold for others.
         groups: int [n], the same for images that belong together; None: there are none.
         order: int [n], the images in an order of their content, so that folds do not depend on file names; None: as
             listed.
 
     Returns: int32 indices, sorted, under "labelled", "unlabelled", "validation" and "test".
 
-    Raises: UserError for too few images, two test sets, a class without labelled images, or a fold that would be empty.
+    Raises: UserError for too few images, a part that is both fixed and drawn, a class without labelled images that no
+        fixed test image has, or a fold that would be empty.
     """
     (known,) = np.nonzero(_known(labels))
     if not len(known):
         raise UserError("config.data.source: no image has a label; want some of each class")
     by = stratification if stratify else None
-    if "test" in fixed:
-        test_ids = _given_test(fixed["test"], labels, test)
-        rest = _of_other_groups(np.setdiff1d(known, test_ids), test_ids, groups)
-    else:
-        rest, test_ids = _part(known, labels, test, TEST_SEED, "config.data.test", groups, classes, by)
-    rest, validation_ids = _part(rest, labels, validation, seed, "config.data.validation", groups, classes, by)
-    for name, ids in (("test", test_ids), ("validation", validation_ids)):
+    sizes = {"test": (test, TEST_SEED), "validation": (validation, seed)}
+    held_out: dict[str, np.ndarray] = {}
+    for name in (name for name in sizes if name in fixed):
+        held_out[name] = _fixed_part(fixed[name], labels, name, sizes[name][0])
+    if folds and "validation" in fixed:
+        raise UserError(f"config.data.folds: {folds} asked, but the source has validation images of its own; say 0")
+    rest = np.setdiff1d(known, np.concatenate([known[:0], *held_out.values()]))
+    for ids in held_out.values():
+        rest = _of_other_groups(rest, ids, groups)
+    selected = np.intersect1d(rest, fixed.get("selected", rest[:0]))
+    rest = np.setdiff1d(rest, selected)
+    asked = {f"config.data.{name}": size for name, (size, _) in sizes.items()} | {"config.data.folds": folds}
+    for where, size in asked.items():
+        if len(selected) and size and (where == "config.data.folds" or size >= len(rest)):
+            raise UserError(
+                f"{where}: {size} asked, but {len(selected):,} of {len(selected) + len(rest):,} labelled images were "
+                "selected: no figure on them holds for others. Draw some at random with `label --test`, or say 0"
+            )
+    for name, (size, part_seed) in sizes.items():
+        if name not in held_out:
+            where = f"config.data.{name}"
+            rest, held_out[name] = _part(rest, labels, size, part_seed, where, groups, classes, by)
+    test_ids, validation_ids = held_out["test"], held_out["validation"]
+    rest = _of_other_groups(np.concatenate([rest, selected]), np.concatenate([test_ids, validation_ids]), groups)
+    _check_classes(rest, labels, classes, stratification, labels_per_class, test_ids if "test" in fixed else rest[:0])
+    for name, ids in held_out.items():
         if len(ids) and not stratification.counts(labels[ids], len(classes)).any():
             raise UserError(f"config.data.{name}: none of its {counted(len(ids), 'image')} has a label; ask for more")
     rng = np.random.default_rng(seed)
-    labelled_ids = np.sort(stratification.draw(rest, labels, classes, labels_per_class, rng))
+    labelled_ids = np.sort(stratification.draw(rest, labels, labels_per_class, rng))
     if folds:
         ids = labelled_ids if order is None else order[np.isin(order, labelled_ids)]
         fold_of = folds_of(
@@ -127,6 +149,9 @@ def notes(
         and (missing := np.flatnonzero((class_counts(parts[name]) == 0) & (everywhere > 0)).tolist())
     ]
     labelled = class_counts(np.concatenate([parts["labelled"], parts["validation"]] if folds else [parts["labelled"]]))
+    if unlearned := np.flatnonzero((labelled == 0) & (everywhere > 0)).tolist():
+        named = few([f"{classes[k]!r} (of {everywhere[k]:,})" for k in unlearned], NAMED)
+        lines.append(f"labelled images show none of {named}: it is not learned, and its test images count as wrong")
     if fewer := np.flatnonzero(labelled < labels_per_class).tolist():
         listed = few([f"{classes[k]!r} has {labelled[k]:,}" for k in fewer], NAMED)
         lines.append(f"config.data.labels_per_class: {labels_per_class} asked, but of labelled images {listed}")
@@ -181,18 +206,35 @@ def _known(labels: np.ndarray) -> np.ndarray:
     return mask
 
 
-def _given_test(ids: np.ndarray, labels: np.ndarray, size: int) -> np.ndarray:
-    """Returns the test images that the dataset fixes, which are checked."""
+def _fixed_part(ids: np.ndarray, labels: np.ndarray, name: str, size: int) -> np.ndarray:
+    """Returns the test or validation images that the dataset fixes, which are checked."""
     if size:
-        own_images = counted(len(ids), "test image")
-        raise UserError(f"config.data.test: {size} asked, but the source has {own_images} of its own; say 0")
+        own_images = counted(len(ids), f"{name} image")
+        raise UserError(f"config.data.{name}: {size} asked, but the source has {own_images} of its own; say 0")
     count = _known(labels[ids]).sum()
     if count == 0 or count < len(ids):
         raise UserError(
-            f"config.data.source: {count} of its {counted(len(ids), 'test image has', 'test images have')} a label; "
-            "take other test images, or none and say config.data.test"
+            f"config.data.source: {count} of its {counted(len(ids), f'{name} image has', f'{name} images have')} a "
+            f"label; take other {name} images, or none and say config.data.{name}"
         )
     return ids
+
+
+def _check_classes(
+    rest: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    stratification: Stratification,
+    labels_per_class: int,
+    fixed_test: np.ndarray,
+) -> None:
+    """Checks that each class has an image to learn from, unless only test images that the dataset fixes have it."""
+    counts, tested = (stratification.counts(labels[ids], len(classes)) for ids in (rest, fixed_test))
+    if missing := [name for name, count, test in zip(classes, counts, tested, strict=True) if not count and not test]:
+        raise UserError(
+            f"config.data.labels_per_class: {labels_per_class or 'all'} asked, but class {missing[0]!r} has 0 images "
+            "left after the test and validation images; label more of it, or ask for fewer of those"
+        )
 
 
 def _part(

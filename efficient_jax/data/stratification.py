@@ -18,8 +18,8 @@ class Stratification(NamedTuple):
 
     counts: Callable[[np.ndarray, int], np.ndarray]
     """(labels, number of classes k) -> images of each class, int [k]."""
-    draw: Callable[[np.ndarray, np.ndarray, Sequence[str], int, np.random.Generator], np.ndarray]
-    """(ids, labels, class names, images of each class, 0 for all, generator) -> ids of labelled images, see `split`."""
+    draw: Callable[[np.ndarray, np.ndarray, int, np.random.Generator], np.ndarray]
+    """(ids, labels, images of each class, 0 for all, generator) -> ids of labelled images, see `split`."""
     groups: Callable[[np.ndarray, np.ndarray], list[np.ndarray]]
     """(ids, labels) -> ids of the images of each class that groups must not lie in one part of."""
     part: Callable[[np.ndarray, np.ndarray, int, int, Sequence[str], str], Parts]
@@ -52,17 +52,10 @@ def _class_counts(labels: np.ndarray, classes: int) -> np.ndarray:
     return np.bincount(labels[labels >= 0], minlength=classes)
 
 
-def _draw(
-    ids: np.ndarray, labels: np.ndarray, classes: Sequence[str], labels_per_class: int, rng: np.random.Generator
-) -> np.ndarray:
+def _draw(ids: np.ndarray, labels: np.ndarray, labels_per_class: int, rng: np.random.Generator) -> np.ndarray:
     labelled = []
-    for index, name in enumerate(classes):
+    for index in np.unique(labels[ids]):
         members = ids[labels[ids] == index]
-        if not len(members):
-            raise UserError(
-                f"config.data.labels_per_class: {labels_per_class or 'all'} asked, but class {name!r} has 0 images "
-                "left after the test and validation images; label more of it, or ask for fewer of those"
-            )
         enough = 0 < labels_per_class <= len(members)
         labelled.append(rng.choice(members, labels_per_class, replace=False) if enough else members)
     return np.concatenate(labelled)
@@ -106,15 +99,9 @@ def _label_counts(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _draw_of_several(
-    ids: np.ndarray, labels: np.ndarray, classes: Sequence[str], labels_per_class: int, rng: np.random.Generator
+    ids: np.ndarray, labels: np.ndarray, labels_per_class: int, rng: np.random.Generator
 ) -> np.ndarray:
     has_class = labels[ids] == 1
-    for name, count in zip(classes, has_class.sum(0), strict=True):
-        if not count:
-            raise UserError(
-                f"config.data.labels_per_class: no image of class {name!r} is left after the test and validation "
-                "images; ask for fewer of those"
-            )
     if not labels_per_class:
         return ids
     drawn = np.zeros(len(ids), bool)

@@ -5,7 +5,7 @@ import json
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ class Feed(NamedTuple):
         self,
         labels: np.ndarray,
         classes: Sequence[str],
-        tests: int,
+        fixed: Mapping[str, np.ndarray],
         groups: np.ndarray | None = None,
         task: str = "classification",
     ) -> None:
@@ -45,14 +45,14 @@ class Feed(NamedTuple):
         Args:
             labels: int [n ...], of all images.
             classes: name of each class.
-            tests: number of test images, the last ones.
+            fixed: parts that the source fixes, as in `dataset.Source`.
             groups: int [n], the same for images that belong together; None: there are none.
             task: what a label is, a name of `tasks.TASKS`.
 
         Raises: UserError where the config does not fit the labels.
         """
         if self.check:
-            self.check(labels, tuple(classes), tests, groups, task)
+            self.check(labels, tuple(classes), fixed, groups, task)
 
 
 IN_MEMORY = Feed()

@@ -53,10 +53,13 @@ def load_data(
     _check_sizes(plan)
 
     def check_known(
-        labels: np.ndarray, classes: tuple[str, ...], tests: int, groups: np.ndarray | None, task: str
+        labels: np.ndarray,
+        classes: tuple[str, ...],
+        fixed: Mapping[str, np.ndarray],
+        groups: np.ndarray | None,
+        task: str,
     ) -> None:
-        fixed_parts = {"test": np.arange(len(labels) - tests, len(labels))} if tests else {}
-        known = dataset.Labelling(labels, classes, fixed_parts, groups, task)
+        known = dataset.Labelling(labels, classes, fixed, groups, task)
         if not TASKS[task].one_class:  # iterative stratification of many labels takes as long as decoding
             for stage in plan.stages if check else ():
                 check_labels(stage, known)
@@ -188,7 +191,7 @@ def _stratification(labelled: dataset.Labelled) -> Stratification:
 def _check_sizes(plan: Plan) -> None:
     """Checks that a source of files has test images of its own, or that `config.data.test` asks for some; not both."""
     name, settings = plan.source
-    if name not in ENCODED:
+    if name not in ENCODED or settings.get("part"):  # a column names them: the split checks it
         return
     setting = "test_split" if name == "tfds" else "test_path"
     own, size = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
@@ -255,7 +258,10 @@ def _without_test_images(
         source.classes,
         _stratification(source),
         seed=plan.seed,
-        fixed={"test": np.searchsorted(rest, split["test"])},
+        fixed={
+            part: np.searchsorted(rest, np.intersect1d(ids, rest))
+            for part, ids in {**source.fixed, "test": split["test"]}.items()
+        },
         groups=None if source.groups is None else source.groups[rest],
         order=_by_content([hashes[i] for i in rest]),
         **plan.split | {"test": 0},

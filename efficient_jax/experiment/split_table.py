@@ -14,14 +14,13 @@ from jaxtyping import Int
 
 from efficient_jax import files
 from efficient_jax.data import dataset, identity
-from efficient_jax.data.dataset import NOTHING, Source
+from efficient_jax.data.dataset import HELD_OUT, NOTHING, Source
 from efficient_jax.data.stream import Streamed
 from efficient_jax.errors import UserError, few
 from efficient_jax.tasks import TASKS, Task
 
 FILE = "split.csv"
 LEFT_OUT = "left out"  # part of the images that the run did not use
-HELD_OUT = ("test", "validation")
 GENERATED = "generated"
 NAMED = 3
 

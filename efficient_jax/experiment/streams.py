@@ -59,7 +59,8 @@ def check_streams(plan: Plan, source: Labelled, split: Mapping[str, np.ndarray])
 
     Returns: stage -> stream -> indices of its images.
 
-    Raises: UserError for a method that does not fit the labels, for a stream without images, and as `streams`.
+    Raises: UserError for a method that does not fit the labels, for a stream without images, for class frequencies of
+        selected images, and as `streams`.
     """
     for stage in plan.stages:
         check_labels(stage, source)
@@ -73,6 +74,11 @@ def check_streams(plan: Plan, source: Labelled, split: Mapping[str, np.ndarray])
                 )
         if stage.method.correct and stage.method.needs("probabilities") and not len(split["unlabelled"]):
             raise UserError(f"config.{stage.name}.method: {stage.method_name!r} needs images without labels; none is")
+        if stage.method.correct and (count := np.isin(split["labelled"], source.fixed.get("selected", ())).sum()):
+            raise UserError(
+                f"config.{stage.name}.method: {stage.method_name!r} takes class frequencies from the labelled images, "
+                f"and {count:,} of {len(split['labelled']):,} were selected: they do not have those of the others"
+            )
     return rows
 
 

@@ -1,5 +1,6 @@
 """What a folder of images holds for training: classes, images without a label, test images, and how large they are."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efficient_jax.data import class_names, decode, delimited
+from efficient_jax.data.dataset import HELD_OUT
 from efficient_jax.data.image_files import check_folder, class_folders, walk
 from efficient_jax.data.sources.image_folders import TEST, TRAIN
 from efficient_jax.errors import UserError, counted, few
 from efficient_jax.explore.recipes import Data
+from efficient_jax.labelling import label_pool, tables
 from efficient_jax.models.pretrained import weights
 
 SAMPLE = 200  # images that are opened
@@ -19,6 +22,7 @@ PARTS = {"train": TRAIN, "test": TEST, "unlabelled": ("unlabelled", "unlabeled")
 """What a folder holds -> the names, in lower case, that say so, the most usual first."""
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
+ABOUT_COLUMNS = ("part", "answer")  # of the table that `label` writes
 
 
 class Contents(NamedTuple):
@@ -35,8 +39,9 @@ class _Listed(NamedTuple):
     """The images of a folder before any is opened."""
 
     counts: dict[str, int]  # class -> labelled images
+    labels: int  # labelled images
     pool: int  # images without a label
-    tests: int  # test images in a folder of their own
+    tests: int  # test images in a folder of their own, or that the table names
     files: list[Path]
     source: dict[str, Any]
 
@@ -57,7 +62,7 @@ def read(images: str, labels: str = "") -> Contents:
     sides = sorted(min(size) for size, _ in opened)
     data = Data(
         classes=len(listed.counts),
-        labels=sum(listed.counts.values()),
+        labels=listed.labels,
         fewest=min(listed.counts.values()),
         pool=listed.pool,
         side=int(np.median(sides)),
@@ -97,7 +102,7 @@ def _of_folder(path: str) -> _Listed:
             "into such folders, or name their classes with --labels=TABLE.csv"
         )
     files = [file for part in labelled.values() for file in part] + pool + tests
-    return _Listed(counts, len(pool), len(tests), files, source)
+    return _Listed(counts, sum(counts.values()), len(pool), len(tests), files, source)
 
 
 def _of_table(path: str, labels: str) -> _Listed:
@@ -107,16 +112,37 @@ def _of_table(path: str, labels: str) -> _Listed:
     columns = {name.lower(): name for name in table.names}
     file = next((columns[name] for name in FILE_COLUMNS if name in columns), None)
     label = next((columns[name] for name in LABEL_COLUMNS if name in columns), None)
-    if file is None or label is None:
+    several = [] if label or "said" not in table.names else tables.classes_of(table.names)  # of `label --several`
+    if file is None or not (label or several):
         raise UserError(
             f"--labels: {labels!r} has the columns {few(list(table.names))}; want one of {', '.join(FILE_COLUMNS)} and "
             f"one of {', '.join(LABEL_COLUMNS)}, or take configs/finetune_table.py, which names the columns"
         )
-    classes = [class_names.normal(name) for name in table.column(label)]
-    known = [name for name in classes if not class_names.is_no_label(name)]
+    about = {name: columns[name] for name in ABOUT_COLUMNS if name in columns}
+    parts = [cell.lower() for cell in table.column(about["part"])] if "part" in about else [""] * len(table.rows)
+    if several:
+        cells = zip(*map(table.column, several), strict=True)
+        classes = [[name for name, cell in zip(several, row, strict=True) if cell in tables.TRUE] for row in cells]
+    else:
+        assert label
+        classes = [[] if class_names.is_no_label(cell) else [class_names.normal(cell)] for cell in table.column(label)]
+    learned = [names for names, part in zip(classes, parts, strict=True) if part not in HELD_OUT]
+    tests = sum(part == "test" and bool(names) for names, part in zip(classes, parts, strict=True))
+    chosen = sum(part == "selected" and bool(names) for names, part in zip(classes, parts, strict=True))
+    labelled = sum(map(bool, learned))
+    if not tests and chosen and chosen == labelled:
+        command = shlex.join(["label", f"--images={path}", f"--out={labels}", "--test=40"])
+        raise UserError(
+            f"--labels: all {chosen:,} labelled images of {labels!r} were selected, so no figure on them holds for "
+            f"others; label some that are drawn at random for the test: {command}"
+        )
     files = [Path(path) / name for name in table.column(file)]
-    source = {"name": "table", "path": labels, "folder": path, "file": file, "label": label}
-    return _Listed(dict(Counter(known)), len(classes) - len(known), 0, files, source)
+    others = len({*map(label_pool.key, walk(Path(path), "--images").files)} - {*map(label_pool.key, files)})
+    source = {"name": "table", "path": labels, "folder": path, "file": file, **about, "rest": True}
+    source |= {"labels": tuple(several)} if several else {"label": label}
+    pool = 0 if several else others + sum(not names for names in learned)
+    counts = Counter(name for names in learned for name in names)
+    return _Listed(counts, labelled, pool, tests, files, source)
 
 
 def _opened(files: Sequence[Path]) -> tuple[list[tuple[tuple[int, int], bool]], list[str]]:

@@ -10,11 +10,10 @@ KINDS = ("label", "none", "unsure", "skip")
 """A class or several; none of the classes; not sure; later."""
 
 DECIDED = ("label", "none")
-PARTS = ("test", "validation")  # images that are held out, drawn at random
 
 
 class Event(NamedTuple):
-    """One line of the log: an answer, an undo, an added class, or an image that is held out."""
+    """One line of the log: an answer, an undo, an added class, or the part of an image."""
 
     id: str  # chosen by the page, so that a repeated request changes nothing
     time: str  # UTC, ISO 8601
@@ -57,7 +56,7 @@ class Answers:
 
     def __init__(self) -> None:
         self.classes: list[str] = []  # in the order in which they were added
-        self.parts: dict[str, str] = {}  # file -> a name of `PARTS`
+        self.parts: dict[str, str] = {}  # file -> a name of `data.dataset.FIXED`
         self.seen: set[str] = set()  # ids of all events
         self.standing: dict[str, Event] = {}  # id -> answer that is not undone, in the order of the log
         self.outcomes: dict[str, Event] = {}  # file -> the answer that counts

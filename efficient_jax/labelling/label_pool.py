@@ -12,12 +12,12 @@ from jaxtyping import Bool, Int
 
 from efficient_jax import files
 from efficient_jax.data import class_names, delimited, image_files, leakage
+from efficient_jax.data.dataset import HELD_OUT
 from efficient_jax.data.sources.image_folders import PARTS
 from efficient_jax.errors import UserError, counted, few, nearest
 from efficient_jax.evaluation.folder_images import Seen
 from efficient_jax.experiment import split_table
 from efficient_jax.experiment.leaks import SMALL
-from efficient_jax.labelling.answers import PARTS as HELD_OUT
 from efficient_jax.tasks import TASKS
 from efficient_jax.training.trained import Trained
 

@@ -13,13 +13,18 @@ class Queue:
     Args:
         order: indices of the images, the first to be labelled first.
         first: indices that come before all others, whatever the order becomes.
+        selected: indices of images that were chosen to be labelled.
         clock: seconds, from any zero.
     """
 
     def __init__(
-        self, order: Sequence[int], first: Sequence[int] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        order: Sequence[int],
+        first: Sequence[int] = (),
+        selected: Iterable[int] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.first = tuple(first)
+        self.first, self.selected = tuple(first), set(selected)
         self._order, self._clock, self._mutex = tuple(dict.fromkeys([*first, *order])), clock, threading.Lock()
         self._held: dict[str, tuple[float, frozenset[int]]] = {}  # tab -> (when it was last seen, its images)
 
@@ -32,8 +37,9 @@ class Queue:
         """Replaces the order; images that a tab holds stay with it.
 
         Args:
-            order: indices of the images; those that are missing follow in the order of before.
+            order: indices of the images that were chosen; the others follow in the order of before.
         """
+        self.selected.update(order)
         first = dict.fromkeys([*self.first, *order])
         self._order = (*first, *(index for index in self._order if index not in first))
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.data.class_names import is_no_label, normal
+from efficient_jax.data.dataset import HELD_OUT
 from efficient_jax.labelling import tables
 from efficient_jax.labelling.answers import KINDS, Event, said
 from efficient_jax.labelling.guesses import Guesses
@@ -112,7 +113,8 @@ class Session:
             raise Refused(f"answers: want 1 to {MOST}")
         events = [self._event(tab, answer) for answer in answers]
         new = [event for event in events if event.id not in self.store.answers.seen]
-        self.store.add(*events)
+        chosen = {event.file for event in events if self.index_of[event.file] in self.queue.selected}
+        self.store.add(*events, *part_events(self.store, chosen, "selected", self.who))
         self.answered += len(new)
         answered = {self.index_of[event.file] for event in events}
         self._reviewed |= answered
@@ -202,11 +204,12 @@ class Session:
 
     def _item(self, index: int) -> dict[str, Any]:
         file = self.images.names[index]
+        part = self.store.answers.parts.get(file, "")
         guesses = self.guesses.of(index) if self.guesses else None if self.loading else []
         return {
             "index": index,
             "file": file,
-            "part": self.store.answers.parts.get(file, ""),
+            "part": part if part in HELD_OUT else "",
             "guesses": guesses,
             "chosen": self.guesses.preselected(index) if self.guesses else [],
             "said": [[answer.who, said(answer)] for answer in self.store.answers.of(file)],
@@ -247,8 +250,23 @@ def start(store: Store, classes: Sequence[str], who: str) -> None:
     store.add(*(Event(uuid.uuid4().hex, now(), who, "", "class", labels=(name,)) for name in new))
 
 
+def part_events(store: Store, names: Iterable[str], part: str, who: str) -> list[Event]:
+    """Returns the events that say which part images are in, for those that are in none yet.
+
+    Args:
+        store: the answers.
+        names: of the images.
+        part: a name of `data.dataset.FIXED`.
+        who: name of the person.
+    """
+    free = sorted(name for name in names if name not in store.answers.parts)
+    return [Event(uuid.uuid4().hex, now(), who, "", "part", name, (part,)) for name in free]
+
+
 def draw(store: Store, names: Sequence[str], count: int, who: str) -> None:
     """Draws the images of the test at random, so that there are `count`; those of an earlier run stay.
+
+    Images that have an answer are not drawn: figures on the draw then hold for the others.
 
     Args:
         store: the answers.
@@ -256,24 +274,17 @@ def draw(store: Store, names: Sequence[str], count: int, who: str) -> None:
         count: how many are wanted, 0 or more.
         who: name of the person.
 
-    Raises: Refused where images were labelled before the draw, or there are too few; OSError where they cannot be
-        written.
+    Raises: Refused where there are too few; OSError where they cannot be written.
     """
     answers = store.answers
     missing = count - sum(part == "test" for part in answers.parts.values())
     if missing <= 0:
         return
-    labelled = sum(file not in answers.parts for file in answers.outcomes)
-    if labelled:
-        raise Refused(
-            f"{labelled:,} images have an answer, and the rest is no random draw of all; draw before the first"
-        )
-    free = [name for name in names if name not in answers.parts]
+    free = [name for name in names if name not in answers.parts and name not in answers.outcomes]
     if missing > len(free):
         raise Refused(f"{count:,} images are more than there are")
-    drawn = sorted(np.random.default_rng(len(answers.parts)).permutation(len(free))[:missing].tolist())
-    events = [Event(uuid.uuid4().hex, now(), who, "", "part", free[i], ("test",)) for i in drawn]
-    store.add(*events)
+    drawn = np.random.default_rng(len(answers.parts)).permutation(len(free))[:missing]
+    store.add(*part_events(store, (free[i] for i in drawn), "test", who))
 
 
 def _text(request: Mapping[str, Any], name: str) -> str:

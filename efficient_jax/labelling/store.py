@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from efficient_jax import files
+from efficient_jax.data.dataset import FIXED
 from efficient_jax.errors import UserError
 from efficient_jax.labelling import tables
-from efficient_jax.labelling.answers import PARTS, Answers, Event, event
+from efficient_jax.labelling.answers import Answers, Event, event
 
 try:
     import fcntl
@@ -191,7 +192,7 @@ class Store:
             shutil.copy2(self.table, self.table.with_suffix(f".before{self.table.suffix}"))
         events = [self._event("class", labels=(name,)) for name in classes if name not in self.answers.classes]
         for row in rows:
-            if row.part in PARTS and row.file not in self.answers.parts:
+            if row.part in FIXED and row.file not in self.answers.parts:
                 events.append(self._event("part", file=row.file, labels=(row.part,)))
             outcome = self.answers.outcomes.get(row.file)
             # Labels of a row have the order of the columns, those of an answer any order.

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from efficient_jax.data import delimited
 from efficient_jax.data.class_names import is_no_label, normal
+from efficient_jax.data.dataset import HELD_OUT
 from efficient_jax.errors import UserError, few
 from efficient_jax.files import csv_text
 from efficient_jax.labelling.answers import DECIDED, Answers, said
@@ -35,7 +36,7 @@ def row(file: str, answers: Answers, several: bool) -> str:
     """
     outcome = answers.outcomes.get(file)
     part = answers.parts.get(file, "")
-    if not part and (outcome is None or outcome.kind == "skip"):
+    if part not in HELD_OUT and (outcome is None or outcome.kind == "skip"):
         return ""
     labels: list[Any] = [*outcome.labels] if outcome and outcome.labels else [""]
     if several:
@@ -63,7 +64,7 @@ class Row(NamedTuple):
     file: str
     labels: tuple[str, ...]
     none: bool  # 0 for every class
-    part: str  # as in `answers.PARTS`, or ""
+    part: str  # as in `data.dataset.FIXED`, or ""
     who: str  # "": the table does not say
     time: str  # "": the table does not say
 

@@ -49,7 +49,13 @@ def results(about: Mapping[str, Any], columns: Sequence[Column]) -> list[Result]
     sections: list[Result] = [(f"Test images, members in {folder}:" if folder else "Test images:", headers, rows)]
     sections += [(f"{name}: {described(m, short)}", [], []) for name, m in scores.items() if "members" in m]
     if tempered := [_tempered(name, metrics) for name, metrics in scores.items() if "temperature" in metrics]:
-        sections.append(("Logits divided by the temperature fitted to validation images:", TEMPERED_HEADERS, tempered))
+        sections.append(
+            (
+                "Logits divided by the temperature fitted to validation images, which are never selected ones:",
+                TEMPERED_HEADERS,
+                tempered,
+            )
+        )
     if about.get("pairs"):
         sections.append(
             ("Pairs of members on the same images:", PAIR_HEADERS, [_pair(row, short) for row in about["pairs"]])

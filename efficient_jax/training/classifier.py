@@ -140,7 +140,7 @@ class Classifier:
     __call__ = predict
 
     def predict_set(
-        self, images: Images, coverage: float = 0.9, score: str = "threshold", by_class: bool = False
+        self, images: AnyImages, coverage: float = 0.9, score: str = "threshold", by_class: bool = False
     ) -> list[tuple[str, ...]]:
         """Returns for each image a set of classes that contains the true one with a promised probability.
 

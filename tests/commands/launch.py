@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from efficient_jax.commands import flags, function_of
 
@@ -110,18 +111,17 @@ def forks() -> subprocess.Popen:
     return process
 
 
-def start(*arguments: str, environment: Mapping[str, str] = {}) -> subprocess.Popen:
-    """A process that begins from nothing. It ends with its test (conftest.py), or after five minutes."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", LIMITED, sys.executable, "launch.py", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "120", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def begin(*command: str, **settings: Any) -> subprocess.Popen:
+    """A process that ends with its test (conftest.py): one that a failed test leaves would be told of in another."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, **settings)
     STARTED.append(process)
     return process
+
+
+def start(*arguments: str, environment: Mapping[str, str] = {}) -> subprocess.Popen:
+    """The command in a process that begins from nothing. It ends after five minutes, if not before."""
+    command = [sys.executable, "-c", LIMITED, sys.executable, "launch.py", *arguments]
+    return begin(*command, env={**os.environ, "COLUMNS": "120", **environment}, stderr=subprocess.PIPE)
 
 
 def address_of(process: subprocess.Popen) -> str:

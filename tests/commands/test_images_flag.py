@@ -52,8 +52,48 @@ def test_a_table_names_the_classes(tmp_path):
         "folder": str(tmp_path / "all"),
         "file": "filename",
         "label": "class",
+        "rest": True,
         "size": 0,
     }
+
+
+def labelled(tmp_path, parts):
+    """Images of which some are labelled, with the part of each, as `label` writes them."""
+    fill(tmp_path / "all", 30)
+    rows = [f"{i}.png,{'cat' if i % 2 else 'dog'},{part},label" for i, part in enumerate(parts)]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label,part,answer", *rows, ""]))
+    return [f"--images={tmp_path / 'all'}", f"--labels={tmp_path / 'labels.csv'}"]
+
+
+def test_the_test_images_of_a_table_are_those_of_the_run_and_the_rest_is_the_pool(tmp_path, capsys):
+    flag = labelled(tmp_path, ["test"] * 4 + ["selected"] * 6)
+    found = rewritten(flag)
+    assert {"--config.data.source.part=part", "--config.data.source.rest=True", "--config.data.duplicates=drop"} <= {
+        *found
+    }
+    assert not any("data.test=" in argument for argument in found)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "6 labelled images in 2 classes (3 each), 4 test images in the table, 20 without a label" in shown
+    assert "--config=configs/few_labels.py" in found
+
+
+def test_several_labels_of_an_image_are_columns(tmp_path):
+    fill(tmp_path / "all", 12)
+    rows = [f"{i}.png,{i % 2},{int(i > 3)},{'test' * (i < 4)},label,Ann,," for i in range(10)]
+    header = "file,red,new,part,answer,who,time,said"
+    (tmp_path / "labels.csv").write_text("\n".join([header, *rows, "10.png,,,,unsure,Ann,,", ""]))
+    flag = [f"--images={tmp_path / 'all'}", f"--labels={tmp_path / 'labels.csv'}"]
+    source = flags.parse("train", flag)["config"].data.source
+    assert (source.labels, source.part) == (("red", "new"), "part")
+    found = rewritten(flag)
+    assert "--config=configs/finetune.py" in found
+    assert not any("data.test=" in argument for argument in found)
+
+
+def test_labels_that_were_all_selected_have_no_test(tmp_path):
+    flag = labelled(tmp_path, ["selected"] * 6)
+    with pytest.raises(UserError, match=r"all 6 labelled images of .* were selected.*: label .*--test"):
+        rewritten(flag)
 
 
 def test_flags_that_contradict_are_refused(folder):

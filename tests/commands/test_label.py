@@ -71,8 +71,7 @@ def test_the_address_is_there_at_once_and_the_end_says_what_comes_next(folder):
     out = process.stdout.read()
     process.communicate(timeout=30)
     assert "carries on: 1 labelled" in out
-    quoted = f"'--config.data.source.path={folder}/my labels.csv' --config.data.source.folder={folder}/images"
-    assert f"next: python launch.py train --config=configs/finetune_table.py {quoted}\n" in out
+    assert f"next: python launch.py train --images={folder}/images '--labels={folder}/my labels.csv' --work" in out
 
 
 def test_labels_of_another_folder_are_left_alone(folder):

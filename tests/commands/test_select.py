@@ -51,7 +51,7 @@ def folder(tmp_path):
 def chosen(folder, tmp_path, **flags):
     """(the rows of the table, the names of the files)."""
     out = tmp_path / "out" / "to_label.csv"
-    select(images=str(folder), out=str(out), **flags)
+    select(**{"images": str(folder), "out": str(out), "test": 0} | flags)
     found = rows(out)
     return found, [row["file"] for row in found]
 
@@ -60,12 +60,30 @@ def test_each_group_gets_an_image(folder, tmp_path, capsys):
     found, names = chosen(folder, tmp_path, count=3)
     assert {int(name[:2]) % 3 for name in names} == {0, 1, 2}
     assert [row["order"] for row in found] == ["1", "2", "3"]
-    assert {row["label"] for row in found} == {""}
+    assert {(row["label"], row["part"]) for row in found} == {("", "selected")}
     np.testing.assert_allclose([float(row["covers"]) for row in found], [1 / 3] * 3, atol=1e-4)
     assert found[0]["reason"] == "nearest to 33.3% of the pool"
     out = capsys.readouterr().out
     assert "3 images of 36 without a label" in out
     assert "40 principal components of 16 x 16 pixels" in out
+
+
+def test_images_for_the_test_are_drawn_before_the_first_choice_and_never_chosen(folder, tmp_path, capsys):
+    """A fifth of 36 images; not again once something is held out, and as many as are asked for."""
+    found, names = chosen(folder, tmp_path, count=29, test=-1)
+    assert [row["part"] for row in found] == ["test"] * 7 + ["selected"] * 29
+    assert len(set(names)) == 36
+    assert names[:7] != sorted(names)[:7]
+    assert {row["reason"] for row in found[:7]} == {"at random, for the test"}
+    out = " ".join(capsys.readouterr().out.split())
+    assert "7 random images for the test: their figure can be trusted; the others are chosen." in out
+    assert f"next: python launch.py label '--images={folder}'" in out
+    table = tmp_path / "labels.csv"
+    table.write_text("".join(["file,label,part\n", *(f"{name},cat,test\n" for name in names[:7])]))
+    assert [row["part"] for row in chosen(folder, tmp_path, count=3, test=-1, labels=str(table))[0]] == ["selected"] * 3
+    assert [row["part"] for row in chosen(folder, tmp_path, count=1, test=2)[0]] == ["test", "test", "selected"]
+    with pytest.raises(UserError, match="--test: 37 asked, and 36 images can be drawn"):
+        chosen(folder, tmp_path, count=1, test=37)
 
 
 def test_the_page_shows_every_image_with_its_reason(folder, tmp_path):
@@ -121,7 +139,7 @@ def test_a_filled_table_is_read_as_labels_and_never_overwritten(folder, tmp_path
     files.write_text(table, files.csv_text([*first[0]], [[*(row | {"label": "cat"}).values()] for row in first]))
     with pytest.raises(UserError, match=r"--out: '.*to_label\.csv' has labels; give it as --labels, and another file"):
         chosen(folder, tmp_path, count=5)
-    select(images=str(folder), labels=str(table), count=31, out=str(tmp_path / "next.csv"))
+    select(images=str(folder), labels=str(table), count=31, test=0, out=str(tmp_path / "next.csv"))
     assert {row["file"] for row in rows(tmp_path / "next.csv")}.isdisjoint(names)
 
 
@@ -190,6 +208,7 @@ def test_images_that_a_run_tests_on_are_not_offered(teacher, folder, tmp_path):
         ({"images": "nowhere"}, "--images: 'nowhere' is not there; want a folder"),
         ({"images": "{empty}"}, "--images: no images in"),
         ({"count": 0}, "--count: 0 is too small"),
+        ({"test": -2}, "--test: -2 is too small"),
         ({"count": 99}, r"--count: 99 asked, and 36 images of .* can be chosen \(there are no more; labels"),
         ({"out": "to_label.txt"}, r"--out: 'to_label\.txt' is no \.csv"),
         ({"members": "nowhere"}, "--members: 'nowhere' is neither a run nor a stage of one"),
@@ -205,7 +224,7 @@ def test_what_cannot_be_chosen_is_said(folder, tmp_path, flags, message):
     paths = {"empty": tmp_path / "empty", "table": tmp_path / "table.csv", "elsewhere": tmp_path / "elsewhere.csv"}
     flags = {name: value.format(**paths) if isinstance(value, str) else value for name, value in flags.items()}
     with pytest.raises(UserError, match=message):
-        select(**{"images": str(folder), "count": 3, "out": str(tmp_path / "out.csv")} | flags)
+        select(**{"images": str(folder), "count": 3, "test": 0, "out": str(tmp_path / "out.csv")} | flags)
 
 
 def test_all_labelled_is_said(folder, tmp_path):
@@ -224,7 +243,7 @@ def test_folders_of_a_split_are_no_classes(folder, tmp_path):
 
 
 def test_the_command_line(folder, tmp_path):
-    code, out, err = launch("select", f"--images={folder}", "--count=2", f"--out={tmp_path}/a.csv")
+    code, out, err = launch("select", f"--images={folder}", "--count=2", "--test=0", f"--out={tmp_path}/a.csv")
     assert (code, err) == (0, "")
     assert f"to label next: {tmp_path}/a.csv, {tmp_path}/a.html" in out
     assert len(rows(tmp_path / "a.csv")) == 2

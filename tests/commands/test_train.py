@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import random
 import re
 import resource
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 import efficient_jax
+from efficient_jax.commands.train import _is_finished
 from efficient_jax.errors import UserError
 from efficient_jax.training import checkpoint
 from efficient_jax.training.trained import Trained
@@ -316,3 +318,18 @@ def test_a_start_of_another_architecture_is_refused(quickstart, tmp_path):
     stages = ["--config.stages=('supervised',)", f"--config.supervised.init={quickstart[0] / 'student2'}"]
     with pytest.raises(UserError, match="is a checkpoint of another architecture: "):
         call("train", TINY, f"--workdir={tmp_path / 'new'}", *stages)
+
+
+def test_a_table_of_labels_that_was_written_since_is_read_again(tmp_path):
+    """A finished run is not shown for labels that it has not seen."""
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n")
+    config = {"stages": ["a"], "data": {"source": {"path": str(table)}}}
+    for name, content in (("config.json", config), ("run.json", {}), ("a/result.json", {})):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(content))
+    then = (tmp_path / "run.json").stat().st_mtime
+    os.utime(table, (then - 1, then - 1))
+    assert _is_finished(tmp_path, config)
+    os.utime(table, (then + 1, then + 1))
+    assert not _is_finished(tmp_path, config)

@@ -1,7 +1,6 @@
 """What is no label, the order of classes, and labels of any dtype."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from efficient_jax.data import class_names
 from efficient_jax.errors import UserError
+from tests.commands.launch import begin
 
 ORDERS = """
 import io, sys
@@ -37,8 +37,7 @@ def test_the_order_of_classes_does_not_depend_on_the_hash_seed(tmp_path):
     for seed in ("0", "1"):
         (folder := tmp_path / seed).mkdir()
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
-        command = [sys.executable, "-c", ORDERS, str(folder)]
-        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+        processes.append(begin(sys.executable, "-c", ORDERS, str(folder), env=environment))
     found = [process.communicate(timeout=120)[0].splitlines() for process in processes]
     assert found == [["-3 001 01 1 1.0 02 2 10"] * 3] * 2
 

@@ -157,15 +157,59 @@ def test_a_given_test_part_takes_the_place_of_a_drawn_one():
             {"fixed": np.flatnonzero(LABELS < 1)[:30], "test": 0},
             r"^config\.data\.source: \d\d of its 30 test images have a label; take other",
         ),
-        (
-            {"fixed": np.flatnonzero(LABELS == 2), "test": 0, "labels_per_class": 0},
-            r"^config\.data\.labels_per_class: all asked, but class 'c' has 0 images left",
-        ),
     ],
 )
 def test_a_given_test_part_that_does_not_fit_is_said(settings, message):
     with pytest.raises(UserError, match=message):
         make(**settings)
+
+
+def test_a_class_that_only_given_test_images_have_is_not_learned():
+    parts = make(fixed=np.flatnonzero(LABELS == 2), test=0)
+    assert set(LABELS[parts["labelled"]]) == {0, 1}
+    assert notes(parts, LABELS, CLASSES, 0, 0)[-1] == (
+        "labelled images show none of 'c' (of 33): it is not learned, and its test images count as wrong"
+    )
+
+
+def draws(labels, fixed, **sizes):
+    settings = {"labels_per_class": 0, "validation": 0, "test": 0, "seed": 0} | sizes
+    return split(labels, CLASSES, fixed=fixed, **settings)
+
+
+SELECTED = np.flatnonzero(LABELS >= 0)[:150]
+
+
+def test_selected_images_are_learned_and_never_drawn_for_a_figure():
+    parts = draws(LABELS, {"selected": SELECTED}, test=20, validation=10)
+    assert not np.isin(SELECTED, np.concatenate([parts["test"], parts["validation"]])).any()
+    assert np.isin(SELECTED, parts["labelled"]).all()
+    assert [len(parts[name]) for name in ("labelled", "validation", "test")] == [170, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"test": 50}, r"^config\.data\.test: 50 asked, but 150 of 200 labelled images were selected"),
+        ({"validation": 60}, r"^config\.data\.validation: 60 asked, but 150 of 200 labelled images were selected"),
+        ({"folds": 2}, r"^config\.data\.folds: 2 asked, but 150 of 200 labelled images were selected"),
+    ],
+)
+def test_figures_on_selected_images_are_refused(sizes, message):
+    with pytest.raises(UserError, match=message):
+        draws(LABELS, {"selected": SELECTED}, **sizes)
+
+
+def test_given_validation_images_are_those():
+    fixed = {"validation": GIVEN[:20], "test": GIVEN[20:]}
+    parts = draws(LABELS, fixed)
+    np.testing.assert_array_equal(parts["validation"], np.sort(GIVEN[:20]))
+    np.testing.assert_array_equal(parts["test"], np.sort(GIVEN[20:]))
+    assert not np.isin(GIVEN, parts["labelled"]).any()
+    with pytest.raises(UserError, match=r"config\.data\.validation: 3 asked, but the source has 20 validation images"):
+        draws(LABELS, fixed, validation=3)
+    with pytest.raises(UserError, match=r"config\.data\.folds: 2 asked, but the source has validation images"):
+        draws(LABELS, fixed, folds=2)
 
 
 def test_a_given_test_part_without_images_is_said():
@@ -261,7 +305,7 @@ def test_seeds_share_the_test_images_of_several_labels():
         ({"test": 280}, r"config\.data\.test: cannot take 280 stratified images of 280 \("),
         ({"validation": 400}, r"config\.data\.validation: cannot take 400 stratified images of 210 \("),
         ({"test": 0, "fixed": np.flatnonzero(TAGS[:, 0] < 1)[:40]}, r"config\.data\.source: \d+ of its 40 test images"),
-        ({"labels": TAGS * [1, 1, 0]}, r"labels_per_class: no image of class '2' is left after"),
+        ({"labels": TAGS * [1, 1, 0]}, r"labels_per_class: 5 asked, but class '2' has 0 images left"),
         (
             {"labels": np.eye(200, 2, dtype=np.int32), "test": 1, "validation": 0},
             r"data\.test: none of its 1 image has",

@@ -134,7 +134,7 @@ def test_a_hundred_images_by_keys(tmp_path):
         out = labelling.end()
     assert expected.keys() == {*names()} - {"050.png"}
     assert read(folder) == expected
-    assert "next: python launch.py train --config=configs/finetune_table.py" in out
+    assert "next: python launch.py train --images=" in out
 
 
 MEASURE = """

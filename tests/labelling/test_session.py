@@ -223,11 +223,28 @@ def test_test_images_are_drawn_once_come_first_and_stand_in_the_table(tmp_path):
     assert again.store.answers.parts == work.store.answers.parts
 
 
-def test_nothing_is_drawn_for_the_test_after_images_were_chosen(tmp_path):
+def test_what_has_an_answer_is_not_drawn_for_the_test(tmp_path):
     work = session(tmp_path)
     with pytest.raises(Refused, match="more than there are"):
         draw(work.store, NAMES, 5, "anna")
     say(work, 0)
-    with pytest.raises(Refused, match="1 images have an answer"):
-        draw(work.store, NAMES, 2, "anna")
-    assert not work.store.answers.parts
+    say(work, 1)
+    draw(work.store, NAMES, 2, "anna")
+    assert work.store.answers.parts == {"2.png": "test", "3.png": "test"}
+
+
+def test_labels_of_chosen_images_are_known_as_such(tmp_path):
+    """Those of an order or of a model, and not those that come in the order of names; a row begins with the answer."""
+    work = session(tmp_path)
+    draw(work.store, NAMES, 1, "anna")
+    (test,) = (NAMES.index(name) for name in work.store.answers.parts)
+    others = [i for i in range(4) if i != test]
+    work.queue = Queue(range(4), [test], selected=[test, others[0]])
+    work.queue.reorder([others[1]])
+    say(work, test)
+    say(work, others[1])
+    say(work, others[2])
+    with (tmp_path / "labels.csv").open() as file:
+        parts = {row["file"]: row["part"] for row in csv.DictReader(file)}
+    assert parts == {NAMES[test]: "test", NAMES[others[1]]: "selected", NAMES[others[2]]: ""}
+    assert session(tmp_path).store.answers.parts == work.store.answers.parts

@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -19,7 +18,7 @@ from efficient_jax.data.sources import SOURCES
 from efficient_jax.errors import UserError
 from efficient_jax.labelling.answers import Event
 from efficient_jax.labelling.store import Store
-from tests.commands.launch import ROOT
+from tests.commands.launch import begin
 from tests.labelling.test_answers import FILES, played, steps
 
 # "dog" becomes the first column; the second answer names it last.
@@ -143,8 +142,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path):
     path, acknowledged = tmp_path / "labels.csv", set()
     for turn in range(2):
         command = [sys.executable, "-c", KILLED, str(path)]
-        pipes = {"stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-        processes = [subprocess.Popen([*command, f"{who}{turn}"], **pipes) for who in ("anna", "ben")]
+        processes = [begin(*command, f"{who}{turn}") for who in ("anna", "ben")]
         for process in processes:
             for _ in range(5 + 3 * turn):
                 acknowledged.add(process.stdout.readline().strip())

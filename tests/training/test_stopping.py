@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ import time
 import pytest
 
 from efficient_jax.training.stopping import Stopped, listening
+from tests.commands.launch import begin
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ with stopping.listening(lambda text: print(text, flush=True)) as stop:
 
 
 def test_a_second_ctrl_c_ends_what_python_cannot_interrupt():
-    process = subprocess.Popen([sys.executable, "-c", STUCK], stdout=subprocess.PIPE, text=True)
+    process = begin(sys.executable, "-c", STUCK)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline().startswith("stopping after compiling; a second Ctrl-C stops at once")

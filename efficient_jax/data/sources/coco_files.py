@@ -12,7 +12,7 @@ from PIL import Image
 from efficient_jax.data import decode, stream
 from efficient_jax.data import objects as geometry
 from efficient_jax.data.class_names import normal
-from efficient_jax.data.dataset import Source, of_images
+from efficient_jax.data.dataset import Source, last_test, of_images
 from efficient_jax.data.decode import ORIENTATION, free_memory, left_out
 from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError, counted
@@ -88,7 +88,8 @@ def coco(
     if task == "classification":
         labels = _single(labels, images)
 
-    feed.labelled(labels, classes, len(parts[1].images) if test_path else 0, task=task)
+    fixed = last_test(len(labels), len(parts[1].images) if test_path else 0)
+    feed.labelled(labels, classes, fixed, task=task)
 
     def read(row: int) -> bytes:
         content = images[row].file.read_bytes()
@@ -101,7 +102,7 @@ def coco(
     decoded = stream.load(read, file_names.__getitem__, len(files), framing, feed, files, measured)
     decoded = left_out(decoded, file_names.__getitem__, unreadable, f"{WHERE}.path")
     seen = [images[row] for row in decoded.rows]
-    source = of_images(decoded, labels, classes, len(parts[1].images) if test_path else 0, file_names, task)
+    source = of_images(decoded, labels, classes, fixed, file_names, task)
     arrays = _objects(seen, class_indices, objects, most_objects, framing) if objects else {}
     if masks_path:
         arrays["mask"] = np.stack([_mask(Path(masks_path), image, framing) for image in seen])

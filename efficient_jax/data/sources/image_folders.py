@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from efficient_jax.data import class_names, stream
-from efficient_jax.data.dataset import Source, of_images
+from efficient_jax.data.dataset import Source, last_test, of_images
 from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.image_files import Walked, check_folder, class_folders, note, walk
@@ -81,12 +81,13 @@ def folder(
             raise UserError(f"config.data.source.test_path: no images in the folders of {test_path!r}")
     files = [file for _, walked in parts + tests for file in walked.files]
     labels = np.repeat([label for label, _ in parts + tests], [len(walked.files) for _, walked in parts + tests])
-    feed.labelled(labels, names, sum(len(walked.files) for _, walked in tests))
+    fixed = last_test(len(labels), sum(len(walked.files) for _, walked in tests))
+    feed.labelled(labels, names, fixed)
     framing = Framing(size, fit, crop, interpolation, channels)
     file_names = [class_names.writable(str(file)) for file in files]
     decoded = stream.load(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
     decoded = left_out(decoded, file_names.__getitem__, unreadable, where)
-    source = of_images(decoded, labels, names, sum(len(walked.files) for _, walked in tests), file_names)
+    source = of_images(decoded, labels, names, fixed, file_names)
     passed_over += _joined(walked for _, walked in parts + tests).passed_over
     notes = *class_names.note(unlabelled_names, len(files)), *note(passed_over)
     return source._replace(notes=(*source.notes, *notes))

@@ -1,5 +1,6 @@
 """Image files in a folder, and a table (CSV) of their labels."""
 
+import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +9,11 @@ import numpy as np
 
 from efficient_jax.data import delimited, stream
 from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, note
-from efficient_jax.data.dataset import Source, of_images
+from efficient_jax.data.dataset import FIXED, HELD_OUT, Source, last_test, of_images
 from efficient_jax.data.decode import NAMED, left_out
 from efficient_jax.data.delimited import Table
 from efficient_jax.data.framing import Framing
+from efficient_jax.data.image_files import walk
 from efficient_jax.errors import UserError, counted, nearest
 
 WHERE = "config.data.source"
@@ -31,6 +33,9 @@ def table(
     labels: tuple[str, ...] = (),
     separator: str = "",
     group: str = "",
+    part: str = "",
+    answer: str = "",
+    rest: bool = False,
     fit: str = "crop",
     crop: float = 1.0,
     interpolation: str = "bicubic",
@@ -55,6 +60,12 @@ def table(
         labels: in place of `label`, one column of 0 or 1 for each class; all empty: unlabelled.
         separator: what separates several labels in the column `label`, such as "|"; "": one label for each image.
         group: column of what belongs together (a person, a scene) and is never split; "": none.
+        part: column that is "test" or "validation" for images that are held out, "selected" for labelled ones that were
+            chosen and not drawn at random (`dataset.FIXED`), or empty; "": none. Held-out images without a label are
+            left out.
+        answer: column that is "none" for images of none of the classes, which are left out; "": none.
+        rest: whether images below `folder` that no row names are unlabelled ones of the dataset. Of these, those that
+            cannot be read are left out and listed, however many.
         fit: how an image becomes a square: "crop" (its middle), "squash" or "pad"; see `data.framing.place`.
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
@@ -64,21 +75,23 @@ def table(
     Returns: a dataset with the images of `path` and `test_path`, in this order; its task is "multi_label" with `labels`
     or a `separator`, else "classification".
 
-    Raises: UserError for tables, columns or labels that do not fit, an image that is named twice, and too many
+    Raises: UserError for tables, columns, parts or labels that do not fit, an image that is named twice, and too many
     unreadable images.
     """
     if len(labels) == 1 or (labels and separator):
         raise UserError(f"{WHERE}.labels: want several columns and no separator; one column is {WHERE}.label")
     columns = [("file", file), *([("labels", name) for name in labels] or [("label", label)])]
-    columns += [("group", group)] if group else []
+    columns += [(setting, name) for setting, name in (("group", group), ("part", part), ("answer", answer)) if name]
     tables = [_read(path, f"{WHERE}.path", columns)]
+    if test_path and part:
+        raise UserError(f"{WHERE}.part: names the test images, and so does test_path; give one of both")
     if test_path:
         tables.append(_read(test_path, f"{WHERE}.test_path", columns))
     root = Path(folder) if folder else Path(path).parent
     if not root.is_dir():
         raise UserError(f"{WHERE}.folder: {folder!r} is {'a file' if root.exists() else 'not there'}; want a folder")
-    names = [name + suffix for part in tables for name in part.column(file)]
-    _check_names(names, [part for part in tables for _ in part.rows], file)
+    names = [name + suffix for content in tables for name in content.column(file)]
+    _check_names(names, [content for content in tables for _ in content.rows], file)
     classes = tuple(map(normal, labels)) or _classes(tables[0], label, separator)
     check_classes(classes, f"{WHERE}.labels")
     if len(classes) < 2:
@@ -87,27 +100,66 @@ def table(
             "'nan', 'none' and the like are no label)"
         )
     if labels:
-        truth = [_truth(part, labels) for part in tables]
+        truth = np.concatenate([_truth(content, labels) for content in tables])
     else:
-        truth = [_labels(part, label, classes, separator) for part in tables]
+        truth = np.concatenate([_labels(content, label, classes, separator) for content in tables])
     files = [_spelled(root / name) for name in names]
     if not any(map(Path.is_file, files)):
         raise UserError(
             f"{WHERE}.folder: none of the {counted(len(files), 'file')} of {path!r} is there, such as "
             f"{str(files[0])!r}; say where with {WHERE}.folder, or how their names end with {WHERE}.suffix"
         )
-    tests = len(tables[1].rows) if test_path else 0
-    groups = _groups([name for part in tables for name in part.column(group)]) if group else None
+    parts, used, notes = _parts(tables[0], part, answer, truth) if part or answer else ([], np.arange(len(files)), ())
+    others = _others(root, files) if rest else []
+    files = [*(files[row] for row in used), *others]
+    truth = np.concatenate([truth[used], np.full((len(others), *truth.shape[1:]), -1)])
+    fixed = last_test(len(names), len(tables[1].rows)) if test_path else {}
+    fixed |= {
+        name: rows for name in FIXED if len(rows := np.flatnonzero([parts[row] == name for row in used if parts]))
+    }
+    persons = [name for content in tables for name in content.column(group)] if group else []
+    groups = _groups([*(persons[row] for row in used), *([""] * len(others))]) if group else None
     task = "multi_label" if labels or separator else "classification"
-    feed.labelled(np.concatenate(truth), classes, tests, groups, task)
+    feed.labelled(truth, classes, fixed, groups, task)
     framing, file_names = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
     decoded = stream.load(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
-    decoded = left_out(decoded, file_names.__getitem__, unreadable, f"{WHERE}.path")
-    source = of_images(decoded, np.concatenate(truth), classes, tests, file_names, task)
-    cells = [] if labels else [cell for part in tables for cell in part.column(label)]
-    unlabelled_note = note(filter(is_no_label, cells), len(names))
-    source = source._replace(notes=(*source.notes, *unlabelled_note, *(line for part in tables for line in part.notes)))
+    most = unreadable + sum(row >= len(used) for row in decoded.unreadable)
+    decoded = left_out(decoded, file_names.__getitem__, most, f"{WHERE}.path")
+    source = of_images(decoded, truth, classes, fixed, file_names, task)
+    cells = [] if labels else [cell for content in tables for cell in content.column(label)]
+    notes += (*note(filter(is_no_label, cells), len(names)), *(line for content in tables for line in content.notes))
+    notes += (f"{counted(len(others), 'image')} of {str(root)!r} without a label: no row names them",) if rest else ()
+    source = source._replace(notes=(*source.notes, *notes))
     return source if groups is None else source._replace(groups=groups[decoded.rows])
+
+
+def _parts(content: Table, part: str, answer: str, truth: np.ndarray) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
+    """Returns (part of each row, or ""; indices of the rows that are used; notes on the others)."""
+    parts = [cell.lower() for cell in content.column(part)] if part else [""] * len(content.rows)
+    for row, name in enumerate(parts):
+        if name not in ("", *FIXED):
+            raise UserError(
+                f"{content.at(row, part)} {name!r}; want {', '.join(FIXED)} or nothing{nearest(name, FIXED)}"
+            )
+    unknown = (truth < 0).any(axis=tuple(range(1, truth.ndim)))
+    none = np.array([bool(answer) and cell.lower() == "none" for cell in (content.column(answer) if answer else parts)])
+    held_out = np.isin(parts, HELD_OUT)
+    counts = {
+        "of none of the classes": int((none & unknown).sum()),
+        "held out without a label": int((held_out & unknown & ~none).sum()),
+    }
+    notes = tuple(f"left out {counted(count, 'image')} {what}" for what, count in counts.items() if count)
+    return parts, np.flatnonzero(~(unknown & (none | held_out))), notes
+
+
+def _others(root: Path, files: Sequence[Path]) -> list[Path]:
+    """Returns the images below a folder that are not among `files`."""
+
+    def key(path: Path) -> str:
+        return unicodedata.normalize("NFC", os.path.normpath(path))
+
+    named = set(map(key, files))
+    return [file for file in walk(root, f"{WHERE}.folder").files if key(file) not in named]
 
 
 def _read(path: str, where: str, columns: Sequence[tuple[str, str]]) -> Table:

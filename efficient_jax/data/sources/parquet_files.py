@@ -9,7 +9,7 @@ import numpy as np
 
 from efficient_jax.data import stream
 from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, of_array
-from efficient_jax.data.dataset import Source, of_images
+from efficient_jax.data.dataset import Source, last_test, of_images
 from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError
@@ -84,7 +84,8 @@ def parquet(
         labels = _both(labels, test_labels)
     labels, classes, notes = of_array(labels, classes, "config.data.source.path", f"labels of {path!r}")
 
-    feed.labelled(labels, classes, tests)
+    fixed = last_test(len(labels), tests)
+    feed.labelled(labels, classes, fixed)
 
     def read(row: int) -> bytes:
         content: bytes | None = images[row].as_py()
@@ -96,7 +97,7 @@ def parquet(
     files = [file for name in (path, unlabelled_path, test_path) for file in _files(name)]
     decoded = stream.load(read, lambda row: f"row {row} of {path!r}", len(images), framing, feed, files, image)
     decoded = left_out(decoded, lambda row: f"row {row}", unreadable, f"config.data.source.path: {path!r}")
-    source = of_images(decoded, labels, classes, tests)
+    source = of_images(decoded, labels, classes, fixed)
     return source._replace(notes=(*source.notes, *notes))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from efficient_jax.data import stream
 from efficient_jax.data.class_names import check_classes, normal
-from efficient_jax.data.dataset import Source, of_images
+from efficient_jax.data.dataset import Source, last_test, of_images
 from efficient_jax.data.decode import listed
 from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError, nearest
@@ -79,7 +79,7 @@ def tfds(
         raise UserError(f"config.data.source.dataset: {dataset!r} has {failed}")
     classes = tuple(map(normal, builder.info.features[label].names))
     check_classes(classes, "config.data.source.dataset")
-    return of_images(decoded, labels, classes, len(parts[1]) if test_split else 0)
+    return of_images(decoded, labels, classes, last_test(len(labels), len(parts[1]) if test_split else 0))
 
 
 def _builder(name: str, data_dir: str) -> Any:

@@ -34,6 +34,24 @@ def test_one_class_for_each_image():
     assert source.groups is None
 
 
+def test_parts_answers_and_the_rest_of_the_folder():
+    """Held-out images without a label and those of no class are left out; what no row names is the pool."""
+    rows = "file,label,part,answer\na.png,dog,selected,label\nb.png,cat,test,label\nc.png,,test,unsure\n"
+    path = write(f"{rows}d.png,,,none\n./e.png,dog,Validation,label\nf.png,cat,,label\n")
+    Path("broken.png").write_bytes(b"")
+    source = table(path=path, size=4, part="part", answer="answer", rest=True)
+    assert source.names == ("a.png", "b.png", "e.png", "f.png", "g.png", "h.png")
+    np.testing.assert_array_equal(source.labels, [1, 0, 1, 0, -1, -1])
+    assert {name: rows.tolist() for name, rows in source.fixed.items()} == {
+        "test": [1],
+        "validation": [2],
+        "selected": [0],
+    }
+    assert "left out 1 image of none of the classes" in source.notes
+    assert "left out 1 image held out without a label" in source.notes
+    assert any(note.startswith("left out 1 unreadable image: broken.png") for note in source.notes)
+
+
 @pytest.mark.parametrize("settings", [{"separator": "|"}, {"labels": ("cat", "dog")}])
 def test_several_labels(settings):
     source = table(path="train.csv", size=4, **settings)
@@ -139,6 +157,11 @@ def test_files_that_are_not_there_are_left_out_up_to_a_limit():
         (ROWS, {"path": "a.png"}, "path: 'a.png' is not text; want a table in UTF-8, "),
         ("", {}, "file: 'a.csv' has no column 'file'; there is: none"),
         ("file,label\n", {}, "path: 'a.csv' has no rows"),
+        (
+            "file,label,part\na.png,x,tset\nb.png,y,\n",
+            {"part": "part"},
+            "path: line 2 of 'a.csv', column 'part': 'tset'; want test, validation, selected or nothing; did you mean",
+        ),
         ("file,label,label\na.png,x,y\n", {}, "label: 'a.csv' has no column 'label'; it has two of this name"),
         ("file,label\na.png,x\nb.png\n", {}, "path: line 3 of 'a.csv': 1 cells, but the first row names 2"),
         ("file,label\na.png,x\nb.png,x\n", {}, "label: column 'label' of 'a.csv' has ['x']; want two labels or more"),
