@@ -33,8 +33,8 @@ class ViT(nn.Module):
     The sides of the image are multiples of the patch size. The position embedding has the grid of the image at
     initialisation; `resample_pos_embed` converts it to another grid.
 
-    Intermediates: attention1, attention2 ... [b heads n n] and block1, block2 ... [b n d] of each block, features
-    [b d], logits [b classes].
+    Intermediates: attention1, attention2 ... [b heads n n] and block1, block2 ... [b n d] of each block, tokens [b n d]
+    (normalised, `prefix_tokens` first), features [b d], logits [b classes].
 
     Args:
         classes: number of classes.
@@ -81,9 +81,15 @@ class ViT(nn.Module):
         rates = np.linspace(0.0, self.stochastic_depth, depth)  # linear from 0 to the rate, as in timm and big_vision
         encoder = Encoder(heads, tuple(map(float, rates)), self.dropout, self.tanh_gelu, name="blocks")
         x, intermediates = encoder(x, keys)
-        features = intermediates["features"] = pool(layer_norm(x, "norm").astype(jnp.float32))
+        tokens = intermediates["tokens"] = layer_norm(x, "norm").astype(jnp.float32)
+        features = intermediates["features"] = pool(tokens)
         intermediates["logits"] = nn.Dense(self.classes, name="head")(features)
         return intermediates["logits"], intermediates
+
+    @property
+    def prefix_tokens(self) -> int:
+        """The number of tokens in front of the patches: 1, a class token, or 0."""
+        return int(self.pool == "token")
 
     def layers(self) -> tuple[str, ...]:
         """Returns regular expressions of parameter paths, one per layer from the input to the head.

@@ -97,10 +97,14 @@ def test_intermediates_are_named_and_end_in_the_logits(images, pool):
     logits, seen = run(variables, images, False, None)
     n = 5 if pool == "token" else 4
     blocks = {"block1": (n, 24), "block2": (n, 24), "attention1": (3, n, n), "attention2": (3, n, n)}
-    expected = blocks | {"features": (24,), "logits": (CLASSES,)}
+    expected = blocks | {"tokens": (n, 24), "features": (24,), "logits": (CLASSES,)}
     assert {name: value.shape[1:] for name, value in seen.items()} == expected
     head = variables["params"]["head"]
     np.testing.assert_allclose(logits, seen["features"] @ head["kernel"] + head["bias"], atol=1e-5)
+    prefix = ViT(CLASSES, "tiny/8", pool).prefix_tokens
+    pooled = seen["tokens"][:, 0] if prefix else seen["tokens"].mean(1)
+    assert (prefix, seen["tokens"].shape[1]) == (n - 4, n)
+    np.testing.assert_allclose(seen["features"], pooled, atol=1e-6)
 
 
 def test_what_a_token_gives_to_all_tokens_sums_to_one(images):
