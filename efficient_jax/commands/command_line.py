@@ -26,6 +26,7 @@ USAGE = """python launch.py [COMMAND] [--flag=value ...]
     label      a page in the browser on which the images of a folder are labelled
     sweep      many runs of one config, resumable, with a table at the end
     bench      how fast a config trains on these devices, where the time goes, and what bounds it
+    models     published weights that training can begin with: size, cost and licence of each
 
 `python launch.py COMMAND --help` shows the flags of a command and, with --config=FILE, every key of the config, which
 --config.key=value overrides. A config or sweep is looked for in the current folder, then among those of the package;
@@ -43,6 +44,7 @@ NEXT = {
     "label": "read the names of the images, open the page",
     "sweep": "train the trials that are missing, one after the other",
     "bench": "compile a step of every stage, measure it",
+    "models": "trace each model, list them",
 }
 """Command -> its next steps, for the line that is shown before anything is loaded."""
 NAMING = ("--config", "--images", "--from", "--sweep", "--members")

@@ -15,7 +15,7 @@ from efficient_jax.data import class_names, delimited
 from efficient_jax.data.image_files import check_folder, class_folders, walk
 from efficient_jax.errors import UserError, counted, few
 from efficient_jax.explore import recipes
-from efficient_jax.models.pretrained import weights
+from efficient_jax.models import pretrained
 
 FEW_TESTS = 100
 SAMPLE = 200  # images that are opened
@@ -211,7 +211,7 @@ def _check(path: str, contents: Contents, unreadable: Sequence[str]) -> None:
 def _has_weights() -> bool:
     """Returns whether the packaged weights of EfficientNet-Lite0 are installed."""
     try:
-        weights.packaged("efficientnet-lite0")
+        pretrained.packaged("efficientnet-lite0")
     except UserError:
         return False
     return True

@@ -129,7 +129,10 @@ def _blocks(config: Mapping[str, Any]) -> Iterator[Block]:
 def _stage_blocks(name: str, stage: Mapping[str, Any], task: str) -> Iterator[Block]:
     inner = ("model", "method", "batch", "augment", "strong_augment", "optim", "pseudo_labels")
     yield _block((name,), stage_config.stage, leaves_out=inner)
-    yield _named((name, "model"), stage.get("model", EMPTY), models.MODELS, models.SUPPLIED)
+    model, init = stage.get("model", EMPTY), stage.get("init", "")
+    follows = stage_config.model_block(model, init, f"config.{name}").get("name", inspect.Parameter.empty)
+    block = model if "name" in model or follows is inspect.Parameter.empty else {"name": follows, **model}
+    yield _named((name, "model"), block, models.MODELS, models.SUPPLIED, default=follows)
     functions = {method_name: method.function for method_name, method in METHODS.items()}
     yield _named((name, "method"), stage.get("method", EMPTY), functions)
     method = METHODS.get(stage.get("method", EMPTY).get("name", ""))

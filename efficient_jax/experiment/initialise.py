@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.errors import UserError, counted
-from efficient_jax.experiment.config import is_weights
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.models import pretrained
 from efficient_jax.training import checkpoint
@@ -49,7 +48,7 @@ def normalisation(
         return data
     if stage.init in stages:
         return normalisation(stages[stage.init], stages, data, open_trained)
-    if is_weights(stage.init):
+    if pretrained.is_weights(stage.init):
         if stage.model[0] not in pretrained.FAMILIES:
             raise UserError(
                 f"config.{stage.name}.init: {stage.init!r} are weights of others, which there are for "
@@ -87,7 +86,7 @@ def variables(
     Raises: UserError for weights of another architecture, or that cannot be read.
     """
     where = f"config.{stage.name}.init"
-    if is_weights(stage.init):
+    if pretrained.is_weights(stage.init):
         return _published(stage, fresh, image_shape, where)
     trained = open_trained(stage.init, where)
     spec = trained.spec

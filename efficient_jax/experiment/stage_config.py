@@ -19,6 +19,8 @@ from efficient_jax.experiment.checks import (
     length_of,
     mixing,
 )
+from efficient_jax.models import pretrained
+from efficient_jax.models.pretrained import ZOO
 from efficient_jax.optim import optimizer
 from efficient_jax.settings import bind, bind_named, choose
 from efficient_jax.tasks import TASKS, Task
@@ -75,7 +77,7 @@ class StageConfig(NamedTuple):
 def stage(
     name: str,
     *,
-    model: dict[str, Any],
+    model: dict[str, Any] = NOTHING,
     method: dict[str, Any],
     batch: dict[str, Any] = NOTHING,
     augment: dict[str, Any] = NOTHING,
@@ -106,7 +108,7 @@ def stage(
 
     Args:
         name: name of the stage, `config.<name>`.
-        model: `name` of an architecture and its settings.
+        model: `name` of an architecture and its settings; what is left out follows from published weights in `init`.
         method: `name` of a method and its settings.
         batch: images in a step.
         augment: `ops`, the names of operations in order, and a block of settings for each that has any.
@@ -201,7 +203,8 @@ def stage(
             f"{where}.augment: {mixes[0]!r} mixes images, so that held-out ones would have been trained on; the method "
             f"{chosen!r} wants augmentation of single images"
         )
-    named, architecture = bind_named(models.MODELS, model, f"{where}.model", models.SUPPLIED)
+    block = model_block(model, init, where)
+    named, architecture = bind_named(models.MODELS, block, f"{where}.model", models.SUPPLIED)
     if "dtype" in architecture:
         choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
     if not 0.0 <= ema_decay < 1.0:
@@ -235,6 +238,27 @@ def stage(
         keep_every=keep_every,
         accumulate=accumulate,
     )
+
+
+def model_block(model: Mapping[str, Any], init: str, where: str) -> Mapping[str, Any]:
+    """Returns the block `config.<stage>.model`, with what published weights say of settings that it leaves out.
+
+    A block that names another architecture than theirs stays as it is.
+
+    Args:
+        model: the block.
+        init: `config.<stage>.init`.
+        where: dotted path of the stage's block, for errors.
+
+    Raises: UserError for weights that cannot be read, where the block does not name an architecture.
+    """
+    if not isinstance(model, Mapping) or not pretrained.is_weights(init) or ("name" in model and init not in ZOO):
+        return model
+    try:
+        name, settings = pretrained.architecture(init)
+    except UserError as error:
+        raise UserError(f"{where}.init: {error}") from None
+    return {"name": name, **settings, **model} if model.get("name", name) == name else model
 
 
 def resolved(stage: StageConfig, images: int, task: Task) -> Resolved:

@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
 
 from efficient_jax.models.cnn import CNN
+from efficient_jax.models.convnext import ConvNeXt
 from efficient_jax.models.densenet import DenseNet
 from efficient_jax.models.efficientnet import EfficientNet
 from efficient_jax.models.layers import Dropout, Norm, StochasticDepth
@@ -25,6 +26,7 @@ MODELS = {
     "densenet": DenseNet,
     "efficientnet": EfficientNet,
     "vit": ViT,
+    "convnext": ConvNeXt,
 }
 
 SUPPLIED = ("classes", "norm_axis", "parent", "name")

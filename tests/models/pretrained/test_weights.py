@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 
 from efficient_jax import models
 from efficient_jax.errors import UserError
-from efficient_jax.models import pretrained, vit
+from efficient_jax.models import positions, pretrained, vit
 from efficient_jax.models.pretrained import names, weights
 from tests.models import seeded
 
@@ -232,7 +232,7 @@ class TestPositions:
     def load(self, grid, sides, image=None):
         module = models.ViT(5, "tiny/4")
         ours = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, *sides, 3)), train=False))
-        flat = {weights._name(path): leaf.shape for path, leaf in flatten_dict(ours).items()}
+        flat = {weights.timm_name(path): leaf.shape for path, leaf in flatten_dict(ours).items()}
         torch_shapes = {
             name: s[::-1] if len(s) == 2 else (s[3], s[2], s[0], s[1]) if len(s) == 4 else s for name, s in flat.items()
         }
@@ -249,7 +249,7 @@ class TestPositions:
     def test_another_grid_is_resampled(self, sides, image):
         theirs, found, report = self.load((3, 3), sides, image)
         grid = (sides[0] // 4, sides[1] // 4)
-        np.testing.assert_array_equal(found, vit.resample_pos_embed(jnp.array(theirs), grid, 1))
+        np.testing.assert_array_equal(found, positions.resample_pos_embed(jnp.array(theirs), grid, 1))
         assert report.reshaped == (f"pos_embed: 3x3 patches resampled to {grid[0]}x{grid[1]}",)
 
     def test_a_table_that_is_no_square_is_the_models_own(self):
