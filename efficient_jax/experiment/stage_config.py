@@ -7,7 +7,7 @@ from jaxtyping import Array, Key
 
 from efficient_jax import augment as augmentations
 from efficient_jax import methods, models
-from efficient_jax.errors import UserError, counted
+from efficient_jax.errors import UserError, counted, nearest
 from efficient_jax.experiment.checks import (
     at_least,
     check_names,
@@ -250,10 +250,17 @@ def model_block(model: Mapping[str, Any], init: str, where: str) -> Mapping[str,
         init: `config.<stage>.init`.
         where: dotted path of the stage's block, for errors.
 
-    Raises: UserError for weights that cannot be read, where the block does not name an architecture.
+    Raises: UserError for weights that are unknown or cannot be read, where the block does not name an architecture.
     """
-    if not isinstance(model, Mapping) or not pretrained.is_weights(init) or ("name" in model and init not in ZOO):
+    if not isinstance(model, Mapping) or ("name" in model and init not in ZOO):
         return model
+    if not pretrained.is_weights(init):
+        if not init:
+            return model
+        raise UserError(
+            f"{where}.model.name: missing, and init = {init!r} is no name of published weights that would say it"
+            + nearest(init, ZOO)
+        )
     try:
         name, settings = pretrained.architecture(init)
     except UserError as error:

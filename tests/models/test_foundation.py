@@ -104,7 +104,11 @@ def test_what_is_loaded_is_given_back(name):
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_a_file_tells_its_architecture(name, tmp_path):
-    safetensors.numpy.save_file(loaded(name)[1], tmp_path / "a.safetensors")
+    module, state = loaded(name)[:2]
+    if "pos_embed" in state:  # published ones are of square images
+        prefix = module.prefix_tokens if module.prefix_positions else 0
+        state = state | {"pos_embed": np.zeros((1, prefix + 9, 24), np.float32)}
+    safetensors.numpy.save_file(state, tmp_path / "a.safetensors")
     model, settings = pretrained.architecture(tmp_path / "a.safetensors")
     untold = UNTOLD.get(name, ())
     expected = {key: value for key, value in SETTINGS[name].items() if key not in untold}

@@ -11,7 +11,8 @@ import numpy as np
 from efficient_jax.errors import UserError
 from efficient_jax.models import convnext, vit
 from efficient_jax.models.pretrained import files, names
-from efficient_jax.models.pretrained.preprocessing import entry_of, read_json
+from efficient_jax.models.pretrained.preprocessing import config_of, entry_of
+from efficient_jax.models.pretrained.zoo import ZOO
 
 GELUS = {"gelu": "exact", "quick_gelu": "quick", "gelu_pytorch_tanh": "tanh", "gelu_tanh": "tanh"}
 """Activations in a config.json of Transformers -> `ViT.gelu`."""
@@ -31,7 +32,9 @@ def architecture(weights: str | Path) -> tuple[str, dict[str, Any]]:
 
     Raises: UserError for a file that cannot be read, or of no known network.
     """
-    known = entry_of(weights)
+    name = config_of(weights).get("architecture", "")
+    alike = [entry for key, entry in ZOO.items() if key.partition(".")[0] == name]
+    known = entry_of(weights) or (alike[0] if alike else None)
     if known:
         return known.model, dict(known.settings)
     state = names.joined(names.to_timm(names.unwrap(files.read(weights)).state))
@@ -83,8 +86,7 @@ def _vit(weights: str | Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]
 
 def _configured(weights: str | Path) -> dict[str, Any]:
     """Returns what a config.json of Transformers beside the file tells of a ViT."""
-    file = files.beside(weights, "config.json")
-    config = read_json(file) if file.is_file() else {}
+    config = config_of(weights)
     config = config.get("vision_config", config)
     gelu, eps = GELUS.get(config.get("hidden_act", "")), config.get("layer_norm_eps")
     return ({"gelu": gelu} if gelu else {}) | ({"norm_eps": float(eps)} if eps else {})

@@ -245,7 +245,10 @@ def _join(state: dict[str, np.ndarray], attention: str, leaf: str) -> None:
 def _without_prefix_position(state: dict[str, np.ndarray]) -> None:
     """Adds the class token's position to it where there are registers, which have none; as timm does."""
     positions = state.get("pos_embed")
-    if "reg_token" not in state or positions is None or math.isqrt(positions.shape[1]) ** 2 == positions.shape[1]:
+    if "reg_token" not in state or positions is None:
+        return
+    patches = positions.shape[1] - 1  # if there is an entry for the class token
+    if math.isqrt(patches) ** 2 != patches or not patches:
         return
     state["cls_token"] = state["cls_token"] + positions[:, :1]
     state["pos_embed"] = positions[:, 1:]

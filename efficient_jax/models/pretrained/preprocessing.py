@@ -84,8 +84,7 @@ def classes_of(weights: str | Path, state: Mapping[str, np.ndarray]) -> tuple[st
     head = names.joined(names.to_timm(names.unwrap(state).state)).get("head.weight")
     if head is None:
         return ()
-    file = files.beside(files.locate(weights), "config.json")
-    config = read_json(file) if file.is_file() else {}
+    config = config_of(files.locate(weights))
     by_index = {int(index): name for index, name in config.get("id2label", {}).items()}
     labels = config.get("label_names", [by_index[index] for index in sorted(by_index)])
     if len(labels) == len(head) and len(set(labels)) == len(labels):
@@ -116,8 +115,7 @@ def implied(weights: str | Path, state: Mapping[str, np.ndarray]) -> dict[str, A
     for name, tensorflow in (("_conv_stem.weight", True), ("features.0.0.weight", False)):  # ported, torchvision
         if name in arrays:
             return {"tensorflow": tensorflow}
-    file = files.beside(weights, "config.json")
-    architecture = str(read_json(file).get("architecture", "")) if file.is_file() else ""
+    architecture = str(config_of(weights).get("architecture", ""))
     return {"tensorflow": architecture.startswith("tf_")} if "efficientnet" in architecture else {}
 
 
@@ -134,11 +132,20 @@ def entry_of(weights: str | Path) -> Entry | None:
     for name in (str(weights), path.name.removesuffix(suffix), files.beside(weights, "").name):
         if name in ZOO:
             return ZOO[name]
+    config = config_of(weights)
+    return ZOO.get(f"{config.get('architecture', '')}.{config.get('pretrained_cfg', {}).get('tag', '')}")
+
+
+def config_of(weights: str | Path) -> dict[str, Any]:
+    """Returns the config.json of timm or Transformers beside weights; {} if there is none.
+
+    Args:
+        weights: a name in `zoo.ZOO`, or the path of a file or a folder with one.
+
+    Raises: UserError for a file that cannot be read or is no such file.
+    """
     file = files.beside(weights, "config.json")
-    config = read_json(file) if file.is_file() else {}
-    architecture, tag = config.get("architecture", ""), config.get("pretrained_cfg", {}).get("tag", "")
-    alike = [entry for name, entry in ZOO.items() if architecture and name.partition(".")[0] == architecture]
-    return ZOO.get(f"{architecture}.{tag}", alike[0] if alike else None)
+    return read_json(file) if file.is_file() else {}
 
 
 def read_json(file: Path) -> dict[str, Any]:
