@@ -13,7 +13,7 @@ from efficient_jax.data.sources import ENCODED, SOURCES
 from efficient_jax.data.stream import FEEDS
 from efficient_jax.errors import UserError, nearest
 from efficient_jax.experiment.checks import at_least
-from efficient_jax.experiment.stage_config import StageConfig, augment_blocks, stage
+from efficient_jax.experiment.stage_config import StageConfig, augment_blocks, inherited, stage
 from efficient_jax.models import pretrained
 from efficient_jax.settings import bind, bind_named, choose
 from efficient_jax.training import checkpoint
@@ -65,7 +65,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
         raise UserError(f"config.stages: want at least one name and each once, got {names}")
     for name in names:
         choose(name, blocks, "config.stages")
-    stages = {name: stage(name, **bind(stage, block, f"config.{name}")) for name, block in blocks.items()}
+    stages = {name: stage(name, **bind(stage, inherited(blocks, name), f"config.{name}")) for name in blocks}
     for position, name in enumerate(names):
         for teacher in stages[name].teachers:
             _check_reference(teacher, names, position, stages[name].where_teachers)

@@ -108,7 +108,7 @@ def stage(
 
     Args:
         name: name of the stage, `config.<name>`.
-        model: `name` of an architecture and its settings; what is left out follows from published weights in `init`.
+        model: `name` of an architecture and its settings; left out, that of `init`: published weights or another stage.
         method: `name` of a method and its settings.
         batch: images in a step.
         augment: `ops`, the names of operations in order, and a block of settings for each that has any.
@@ -266,6 +266,26 @@ def model_block(model: Mapping[str, Any], init: str, where: str) -> Mapping[str,
     except UserError as error:
         raise UserError(f"{where}.init: {error}") from None
     return {"name": name, **settings, **model} if model.get("name", name) == name else model
+
+
+def inherited(blocks: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Returns the block of a stage; without a model of its own, with that of the stage that it begins with.
+
+    Args:
+        blocks: name -> block of each stage.
+        name: of the stage.
+
+    Raises: UserError as `model_block`.
+    """
+    block = dict(blocks[name])
+    model, init = block.get("model", NOTHING), block.get("init", "")
+    if not isinstance(model, Mapping) or "name" in model or not isinstance(init, str):
+        return block
+    if init != name and isinstance(blocks.get(init), Mapping):
+        start = inherited({other: blocks[other] for other in blocks if other != name}, init)
+        follows = model_block(start.get("model", NOTHING), start.get("init", ""), f"config.{init}")
+        block["model"] = {**follows, **model}
+    return block
 
 
 def resolved(stage: StageConfig, images: int, task: Task) -> Resolved:

@@ -31,7 +31,8 @@ AVERAGE = r"(?i)(?:^|[._])(?:ema|averaged?|shadow|swa|teacher)[._]"  # prefixes 
 
 LAYER = r"(?:model\.)?(?:encoder\.layers?|layer)\.(\d+)\."
 CONVNEXT = r"(?:encoder\.)?stages\.(\d+)\.(?:layers\.)?(\d+)\."
-IGNORED = r"mask_token|rope(_embed)?\..*|(.*\.)?(num_batches_tracked|position_ids|k_bias)"  # no part of the function
+IGNORED = r"(embeddings\.)?mask_token|rope(_embed)?\..*|(.*\.)?(num_batches_tracked|position_ids|k_bias)"
+"""Arrays that are no part of the function in evaluation."""
 
 RULES = (  # (pattern, replacement): the first pattern that matches the whole name applies
     (r"(?:fc|_fc|classifier|classifier\.1|head\.fc|heads\.head|cls_classifier)\.(weight|bias)", r"head.\1"),

@@ -104,6 +104,31 @@ def test_a_network_for_grey_images_answers_as_for_three_equal_channels(key):
     assert "conv1.weight: 3 input channels summed to 1" in str(report)
 
 
+def test_a_network_of_gray_images_answers_for_three_equal_channels_as_for_one(key):
+    state = torch_state(**{"conv1.weight": (4, 1, 5, 5)})
+    found, report = pretrained.load(state, variables())
+    gray = jax.random.normal(key, (1, 6, 6, 1))
+    kernel = state["conv1.weight"].transpose(2, 3, 1, 0)
+    of_one = models.convolution.conv_plain(gray, kernel, 1, ((0, 0), (0, 0)))
+    three = jnp.repeat(gray, 3, -1)
+    of_three = models.convolution.conv_plain(three, found["params"]["conv1"]["kernel"], 1, ((0, 0), (0, 0)))
+    np.testing.assert_allclose(of_three, of_one, atol=1e-5)
+    assert "conv1.weight: 1 input channel repeated to 3, divided by 3" in str(report)
+
+
+def test_a_head_for_other_features_is_not_used():
+    """DINOv2's classifier in Transformers takes the class token and the mean of the patches."""
+    _, report = pretrained.load(torch_state(**{"fc.weight": (7, 8)}), variables())
+    assert report.new == ("head.weight", "head.bias")
+    assert report.why == "the head takes 4 features here, 8 in the file"
+
+
+def test_what_follows_the_features_may_be_left_out():
+    state = torch_state(**{"pooler.dense.weight": (4, 4), "projection.weight": (2, 4)})
+    _, report = pretrained.load(state, variables())
+    assert report.left == ("pooler.dense.weight", "projection.weight")
+
+
 PREFIXES = [
     "module.",
     "state_dict.",
