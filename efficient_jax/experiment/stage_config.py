@@ -243,14 +243,15 @@ def stage(
 def model_block(model: Mapping[str, Any], init: str, where: str) -> Mapping[str, Any]:
     """Returns the block `config.<stage>.model`, with what published weights say of settings that it leaves out.
 
-    A block that names another architecture than theirs stays as it is.
+    Of a file, they are read only where the block does not name an architecture; `initialise` compares the others.
 
     Args:
         model: the block.
         init: `config.<stage>.init`.
         where: dotted path of the stage's block, for errors.
 
-    Raises: UserError for weights that are unknown or cannot be read, where the block does not name an architecture.
+    Raises: UserError for weights of another architecture, and for those that are unknown or cannot be read where the
+        block names none.
     """
     if not isinstance(model, Mapping) or ("name" in model and init not in ZOO):
         return model
@@ -265,7 +266,12 @@ def model_block(model: Mapping[str, Any], init: str, where: str) -> Mapping[str,
         name, settings = pretrained.architecture(init)
     except UserError as error:
         raise UserError(f"{where}.init: {error}") from None
-    return {"name": name, **settings, **model} if model.get("name", name) == name else model
+    if model.get("name", name) != name:
+        raise UserError(
+            f"{where}.model.name: {model['name']!r}, but init = {init!r} is of the model {name!r}; leave {where}.model "
+            "out, and it follows from the weights"
+        )
+    return {"name": name, **settings, **model}
 
 
 def inherited(blocks: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -139,6 +139,10 @@ def test_a_stage_that_begins_with_another_has_its_model():
             {"model": {}, "init": DINO + "x"},
             rf"^config\.first\.model\.name: missing, and init = .* did you mean '{DINO}'",
         ),
+        (
+            {"model": {"name": "cnn"}, "init": DINO},
+            r"^config\.first\.model\.name: 'cnn', but init = .* leave config\.first",
+        ),
         ({"model": {}, "init": "nowhere.pth"}, r"^config\.first\.init: nowhere\.pth: there is no such file"),
         ({"model": {"varaint": "S/14"}, "init": DINO}, r"^config\.first\.model\.varaint: .* did you mean 'variant'"),
     ],
