@@ -145,7 +145,7 @@ def _stage_blocks(name: str, config: Mapping[str, Any], task: str) -> Iterator[B
 
 
 def _model_block(name: str, config: Mapping[str, Any]) -> Block:
-    """The block of a stage's model; without a name in it, that of what the stage begins with."""
+    """The block of a stage's model; without a name in it, what the stage begins with gives the defaults."""
     path, model = (name, "model"), config[name].get("model", EMPTY)
     if "name" in model:
         return _named(path, model, models.MODELS, models.SUPPLIED)
@@ -153,7 +153,9 @@ def _model_block(name: str, config: Mapping[str, Any]) -> Block:
     follows = stage_config.model_block(follows, config[name].get("init", ""), f"config.{name}")
     if "name" not in follows:
         return _named(path, model, models.MODELS, models.SUPPLIED)
-    return _named(path, {"name": follows["name"], **model}, models.MODELS, models.SUPPLIED, default=follows["name"])
+    block = _named(path, {"name": follows["name"], **model}, models.MODELS, models.SUPPLIED)
+    defaults = {key: p.replace(default=follows.get(key, p.default)) for key, p in block.parameters.items()}
+    return block._replace(parameters=defaults)
 
 
 def _likely_task(source: Mapping[str, Any]) -> str:

@@ -128,7 +128,8 @@ def test_a_stage_that_begins_with_another_has_its_model():
     (_, begun), (_, followed) = (stage.model for stage in plan(config).stages)
     assert followed == begun | {"stochastic_depth": 0.2}
     keys = keys_of(config)
-    assert (keys["student.model.name"].value, keys["student.model.stochastic_depth"].value) == ("vit", 0.2)
+    shown = {name: keys[f"student.model.{name}"].value for name in ("name", "variant", "dropout", "stochastic_depth")}
+    assert shown == {"name": "vit", "variant": "S/14", "dropout": 0.1, "stochastic_depth": 0.2}
 
 
 @pytest.mark.parametrize(
