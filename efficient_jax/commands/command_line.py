@@ -44,7 +44,7 @@ NEXT = {
     "label": "read the names of the images, open the page",
     "sweep": "train the trials that are missing, one after the other",
     "bench": "compile a step of every stage, measure it",
-    "models": "trace each model, list them",
+    "models": "list published weights",
 }
 """Command -> its next steps, for the line that is shown before anything is loaded."""
 NAMING = ("--config", "--images", "--from", "--sweep", "--members")

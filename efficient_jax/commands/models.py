@@ -7,7 +7,7 @@ from efficient_jax.models import cost
 from efficient_jax.models.pretrained import ZOO, files
 from efficient_jax.report import tables
 
-HEADERS = ["init", "M params", "GFLOP", "px", "licence"]
+HEADERS = ["init", "parameters", "GFLOP", "px", "licence"]
 
 
 def models(search: str = "") -> None:
@@ -37,6 +37,6 @@ def models(search: str = "") -> None:
 
 def _row(name: str, figures: cost.Cost) -> list[str]:
     entry = ZOO[name]
-    millions, billions = f"{figures.parameters / 1e6:.1f}", f"{figures.flops / 1e9:.1f}"
+    millions, billions = f"{figures.parameters / 1e6:.1f}M", f"{figures.flops / 1e9:.1f}"
     mark = " *" if files.is_here(name) else ""
     return [f"{name}{mark}", millions, billions, str(entry.preprocessing.size[0]), entry.licence]
