@@ -263,7 +263,7 @@ def model_block(model: Mapping[str, Any], init: str, where: str) -> Mapping[str,
             + nearest(init, ZOO)
         )
     try:
-        name, settings = pretrained.architecture(init)
+        name, settings = pretrained.model_of(init)
     except UserError as error:
         raise UserError(f"{where}.init: {error}") from None
     if model.get("name", name) != name:

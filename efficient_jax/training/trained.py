@@ -57,7 +57,7 @@ class Trained:
 def _published(name: str, where: str) -> Trained:
     """Reads published weights with their classifier, for images of the size that they were trained with."""
     arrays = pretrained.read(name)
-    model, settings = pretrained.architecture(name)
+    model, settings = pretrained.model_of(name)
     classes = pretrained.classes_of(name, arrays)
     if not classes:
         raise UserError(f"{where}: {name!r} has no classifier; give it to `init` of a stage, which trains one")

@@ -109,7 +109,7 @@ def test_a_file_tells_its_architecture(name, tmp_path):
         prefix = module.prefix_tokens if module.prefix_positions else 0
         state = state | {"pos_embed": np.zeros((1, prefix + 9, 24), np.float32)}
     safetensors.numpy.save_file(state, tmp_path / "a.safetensors")
-    model, settings = pretrained.architecture(tmp_path / "a.safetensors")
+    model, settings = pretrained.model_of(tmp_path / "a.safetensors")
     untold = UNTOLD.get(name, ())
     expected = {key: value for key, value in SETTINGS[name].items() if key not in untold}
     assert (model, settings) == (model_of(name), expected)

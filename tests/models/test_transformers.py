@@ -59,7 +59,7 @@ def test_answers_are_those_of_transformers(saved, name):
     folder = saved(name, ("vision_config",) if name == "clip" else ())
     side = goldens()[0]["sides"][name]
     images = seeded.images(0, 2, side, side)
-    model, settings = pretrained.architecture(folder)
+    model, settings = pretrained.model_of(folder)
     module = MODELS[model](10, **settings)
     fresh = jax.eval_shape(lambda: module.init(jax.random.key(0), images[:1], train=False))
     variables, report = pretrained.load(pretrained.read(folder), fresh, image=(side, side))

@@ -1,6 +1,6 @@
 """Published weights, read without their frameworks and without running code from their files."""
 
-from efficient_jax.models.pretrained.architecture import architecture
+from efficient_jax.models.pretrained.architecture import model_of
 from efficient_jax.models.pretrained.files import PACKAGED, is_weights, packaged, read
 from efficient_jax.models.pretrained.preprocessing import (
     FAMILIES,
@@ -20,13 +20,13 @@ __all__ = [
     "Entry",
     "Preprocessing",
     "Report",
-    "architecture",
     "classes_of",
     "entry_of",
     "imagenet_classes",
     "implied",
     "is_weights",
     "load",
+    "model_of",
     "packaged",
     "preprocessing_of",
     "read",

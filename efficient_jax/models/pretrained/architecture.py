@@ -18,7 +18,7 @@ GELUS = {"gelu": "exact", "quick_gelu": "quick", "gelu_pytorch_tanh": "tanh", "g
 """Activations in a config.json of Transformers -> `ViT.gelu`."""
 
 
-def architecture(weights: str | Path) -> tuple[str, dict[str, Any]]:
+def model_of(weights: str | Path) -> tuple[str, dict[str, Any]]:
     """Returns the model that weights belong to.
 
     A name in `zoo.ZOO`, of the weights or in a config.json beside them, says it. Otherwise the names and shapes in the

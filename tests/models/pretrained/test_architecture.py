@@ -21,7 +21,7 @@ def saved(path, shapes):
 
 
 def test_a_name_is_enough():
-    assert pretrained.architecture(NAME) == ("vit", REGISTERS)
+    assert pretrained.model_of(NAME) == ("vit", REGISTERS)
     about = pretrained.preprocessing_of(NAME, "vit")
     assert (about.mean[0], about.size, about.crop, about.interpolation) == (0.485, (518, 518), 1.0, "bicubic")
 
@@ -29,7 +29,7 @@ def test_a_name_is_enough():
 @pytest.mark.parametrize("place", [f"{NAME}.safetensors", f"{NAME}/model.safetensors"])
 def test_a_file_may_have_the_name(tmp_path, place):
     file = saved(tmp_path / place, {"a": (1,)})
-    assert pretrained.architecture(file) == ("vit", REGISTERS)
+    assert pretrained.model_of(file) == ("vit", REGISTERS)
     assert pretrained.preprocessing_of(file, "vit").size == (518, 518)
 
 
@@ -37,7 +37,7 @@ def test_a_config_of_timm_has_the_name(tmp_path):
     about = {"architecture": NAME.partition(".")[0], "pretrained_cfg": {"tag": "mine", "input_size": [3, 224, 224]}}
     (tmp_path / "config.json").write_text(json.dumps(about))
     file = saved(tmp_path / "model.safetensors", {"a": (1,)})
-    assert pretrained.architecture(file) == ("vit", REGISTERS)
+    assert pretrained.model_of(file) == ("vit", REGISTERS)
     assert pretrained.preprocessing_of(file, "vit").size == (224, 224)
 
 
@@ -49,7 +49,7 @@ def test_a_config_of_timm_has_the_name(tmp_path):
     ],
 )
 def test_a_resnet_is_told_by_its_names(tmp_path, shapes, expected):
-    assert pretrained.architecture(saved(tmp_path / "a.safetensors", shapes)) == ("resnet", expected)
+    assert pretrained.model_of(saved(tmp_path / "a.safetensors", shapes)) == ("resnet", expected)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_resnet_is_told_by_its_names(tmp_path, shapes, expected):
 def test_what_does_not_tell_is_refused(tmp_path, shapes, message):
     file = saved(tmp_path / "a.safetensors", shapes)
     with pytest.raises(UserError, match=message):
-        pretrained.architecture(file)
+        pretrained.model_of(file)
 
 
 def test_classes_are_those_of_a_config_or_imagenet(tmp_path):
