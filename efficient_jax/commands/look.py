@@ -82,7 +82,7 @@ def look(
 
 def _begins_with_lite0(plan: Plan, source: Source) -> bool:
     try:
-        installed = pretrained.weights.packaged(features.WEIGHTS)
+        installed = pretrained.packaged(features.WEIGHTS)
     except UserError:
         return False
     asked = any(stage.init == features.WEIGHTS for stage in plan.stages)

@@ -13,7 +13,7 @@ from efficient_jax.data.sources import ENCODED, SOURCES
 from efficient_jax.data.stream import FEEDS
 from efficient_jax.errors import UserError, nearest
 from efficient_jax.experiment.checks import at_least
-from efficient_jax.experiment.stage_config import StageConfig, augment_blocks, stage
+from efficient_jax.experiment.stage_config import StageConfig, augment_blocks, inherited, stage
 from efficient_jax.models import pretrained
 from efficient_jax.settings import bind, bind_named, choose
 from efficient_jax.training import checkpoint
@@ -65,7 +65,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
         raise UserError(f"config.stages: want at least one name and each once, got {names}")
     for name in names:
         choose(name, blocks, "config.stages")
-    stages = {name: stage(name, **bind(stage, block, f"config.{name}")) for name, block in blocks.items()}
+    stages = {name: stage(name, **bind(stage, inherited(blocks, name), f"config.{name}")) for name in blocks}
     for position, name in enumerate(names):
         for teacher in stages[name].teachers:
             _check_reference(teacher, names, position, stages[name].where_teachers)
@@ -179,28 +179,19 @@ def _expanded(value: Any, where: str) -> Any:
     return path
 
 
-def is_weights(reference: str) -> bool:
-    """Returns whether a reference means published weights: a name of packaged ones, or a file of weights.
-
-    Args:
-        reference: of a stage's `init`.
-    """
-    return reference in pretrained.PACKAGED or Path(reference).suffix in pretrained.weights.READERS
-
-
 def _check_reference(
     reference: str, names: tuple[str, ...], position: int, where: str, or_weights: bool = False
 ) -> None:
     """Checks that a reference is an earlier stage, a folder with checkpoints, or (`or_weights`) published weights."""
     if not reference or reference in names[:position] or (Path(reference) / checkpoint.FOLDER).is_dir():
         return
-    if or_weights and is_weights(reference):
+    if or_weights and pretrained.is_weights(reference):
         return
     if reference in names:
         raise UserError(
             f"{where}: stage {reference!r} comes later; it must come before {names[position]!r} in config.stages"
         )
-    packaged = list(pretrained.PACKAGED) if or_weights else []
+    packaged = list(pretrained.ZOO) if or_weights else []
     stages = [str(path.parent) for path in Path(reference).glob(f"*/{checkpoint.FOLDER}")]  # `reference` is a run
     raise UserError(
         f"{where}: {reference!r} is neither an earlier stage nor the folder of a trained one"

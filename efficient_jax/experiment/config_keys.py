@@ -124,13 +124,14 @@ def _blocks(config: Mapping[str, Any]) -> Iterator[Block]:
     task = _likely_task(data.get("source", EMPTY))
     order = {name: i for i, name in enumerate(config.get("stages", ()))}
     for name in sorted(stages, key=lambda name: order.get(name, len(order))):
-        yield from _stage_blocks(name, config[name], task)
+        yield from _stage_blocks(name, config, task)
 
 
-def _stage_blocks(name: str, stage: Mapping[str, Any], task: str) -> Iterator[Block]:
+def _stage_blocks(name: str, config: Mapping[str, Any], task: str) -> Iterator[Block]:
+    stage = config[name]
     inner = ("model", "method", "batch", "augment", "strong_augment", "optim", "lora", "pseudo_labels")
     yield _block((name,), stage_config.stage, leaves_out=inner)
-    yield _named((name, "model"), stage.get("model", EMPTY), models.MODELS, models.SUPPLIED)
+    yield _model_block(name, config)
     functions = {method_name: method.function for method_name, method in METHODS.items()}
     yield _named((name, "method"), stage.get("method", EMPTY), functions)
     method = METHODS.get(stage.get("method", EMPTY).get("name", ""))
@@ -143,6 +144,20 @@ def _stage_blocks(name: str, stage: Mapping[str, Any], task: str) -> Iterator[Bl
     yield from _augment_blocks((name, "augment"), stage.get("augment", EMPTY))
     if method and method.needs("strong_augment"):
         yield from _augment_blocks((name, "strong_augment"), stage.get("strong_augment", EMPTY))
+
+
+def _model_block(name: str, config: Mapping[str, Any]) -> Block:
+    """The block of a stage's model; without a name in it, what the stage begins with gives the defaults."""
+    path, model = (name, "model"), config[name].get("model", EMPTY)
+    if "name" in model:
+        return _named(path, model, models.MODELS, models.SUPPLIED)
+    follows = stage_config.inherited(config, name).get("model", EMPTY)
+    follows = stage_config.model_block(follows, config[name].get("init", ""), f"config.{name}")
+    if "name" not in follows:
+        return _named(path, model, models.MODELS, models.SUPPLIED)
+    block = _named(path, {"name": follows["name"], **model}, models.MODELS, models.SUPPLIED)
+    defaults = {key: p.replace(default=follows.get(key, p.default)) for key, p in block.parameters.items()}
+    return block._replace(parameters=defaults)
 
 
 def _likely_task(source: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.errors import UserError, counted
-from efficient_jax.experiment.config import is_weights
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.models import heads, pretrained
 from efficient_jax.training import checkpoint
@@ -49,7 +48,7 @@ def normalisation(
         return data
     if stage.init in stages:
         return normalisation(stages[stage.init], stages, data, open_trained)
-    if is_weights(stage.init):
+    if pretrained.is_weights(stage.init):
         if stage.model[0] not in pretrained.FAMILIES:
             raise UserError(
                 f"config.{stage.name}.init: {stage.init!r} are weights of others, which there are for "
@@ -72,7 +71,7 @@ def head(stage: StageConfig, classes: tuple[str, ...], open_trained: Open = Trai
         classes: names of the classes of the data.
         open_trained: reads a stage of the run or of another.
     """
-    if stage.method.fit or not stage.init or is_weights(stage.init):
+    if stage.method.fit or not stage.init or pretrained.is_weights(stage.init):
         return heads.LINEAR
     spec = open_trained(stage.init, f"config.{stage.name}.init").spec
     kept = spec.classes == classes and (stage.method.correct or spec.head["name"] in heads.TRAINED)
@@ -104,7 +103,7 @@ def variables(
     Raises: UserError for weights of another architecture, or that cannot be read.
     """
     where = f"config.{stage.name}.init"
-    if is_weights(stage.init):
+    if pretrained.is_weights(stage.init):
         return _published(stage, fresh, image_shape, where)
     trained = open_trained(stage.init, where)
     spec = trained.spec
@@ -117,6 +116,7 @@ def variables(
     if spec.classes != classes:
         others = counted(len(spec.classes), "other class", "other classes")
         lines += [f"the head is new: {stage.init} has {others}"]
+        params |= {name: fresh["params"][name] for name in ("head_dist",) if name in params}
     elif dict(spec.head) != dict(head):
         ends = f"{spec.head['name']!r} on {spec.head['pool']!r}"
         lines += [] if stage.method.fit else [f"the head is new: that of {stage.init} is {ends}, which is not trained"]

@@ -11,6 +11,9 @@ from jaxtyping import Array, Float
 
 from efficient_jax.errors import UserError
 
+PREFIXES = (1, 0, 5, 2)
+"""Numbers of tokens before the patches: a class token, none, one with four registers, one with a distillation token."""
+
 
 def weights(intermediates: Mapping[str, Array]) -> list[Float[Array, "b heads n n"]]:
     """Returns the attention weights of each layer, from the input on.
@@ -54,7 +57,7 @@ def over_patches(attention: Float[Array, "b n n"], size: tuple[int, ...]) -> Flo
     """Returns attention as a map over patches: the class token's row, or the mean of all rows without a class token.
 
     Args:
-        attention: [b n n], rows attend to columns; a class token comes first.
+        attention: [b n n], rows attend to columns; a class token comes first, registers are between it and the patches.
         size: (h, w) of the image in pixels.
 
     Returns:
@@ -64,7 +67,8 @@ def over_patches(attention: Float[Array, "b n n"], size: tuple[int, ...]) -> Flo
         UserError: n is not a number of square patches of such an image, with or without a class token.
     """
     rows, columns = grid(attention.shape[-1], size)
-    seen = attention.mean(1) if rows * columns == attention.shape[-1] else attention[:, 0, 1:]
+    prefix = attention.shape[-1] - rows * columns
+    seen = attention[:, 0, prefix:] if prefix else attention.mean(1)
     return seen.reshape(-1, rows, columns)
 
 
@@ -72,9 +76,10 @@ def grid(tokens: int, size: tuple[int, ...]) -> tuple[int, int]:
     """Returns (rows, columns) of the square patches behind `tokens`.
 
     Whether one of the tokens is a class token is unambiguous: no two numbers of patches h w / side^2 differ by 1.
+    Other tokens before the patches are looked for only after that.
 
     Args:
-        tokens: the number of tokens, a class token included.
+        tokens: the number of tokens, those before the patches included.
         size: (h, w) of the image in pixels.
 
     Returns:
@@ -84,7 +89,7 @@ def grid(tokens: int, size: tuple[int, ...]) -> tuple[int, int]:
         UserError: no square patches fill the image with so many tokens.
     """
     h, w = size
-    for patches in range(max(tokens - 1, 1), tokens + 1):
+    for patches in (tokens - prefix for prefix in PREFIXES if tokens > prefix):
         side = math.isqrt(h * w // patches)
         if side and h % side == w % side == 0 and (h // side) * (w // side) == patches:
             return h // side, w // side

@@ -15,7 +15,7 @@ from efficient_jax.data.sources.image_folders import TEST, TRAIN
 from efficient_jax.errors import UserError, counted, few
 from efficient_jax.explore.recipes import Data
 from efficient_jax.labelling import label_pool, tables
-from efficient_jax.models.pretrained import weights
+from efficient_jax.models import pretrained
 
 SAMPLE = 200  # images that are opened
 PARTS = {"train": TRAIN, "test": TEST, "unlabelled": ("unlabelled", "unlabeled")}
@@ -183,7 +183,7 @@ def _check(path: str, listed: _Listed, unreadable: Sequence[str]) -> None:
 def _has_weights() -> bool:
     """Returns whether the packaged weights of EfficientNet-Lite0 are installed."""
     try:
-        weights.packaged("efficientnet-lite0")
+        pretrained.packaged("efficientnet-lite0")
     except UserError:
         return False
     return True

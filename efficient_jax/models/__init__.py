@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
 
 from efficient_jax.models import heads
 from efficient_jax.models.cnn import CNN
+from efficient_jax.models.convnext import ConvNeXt
 from efficient_jax.models.densenet import DenseNet
 from efficient_jax.models.efficientnet import EfficientNet
 from efficient_jax.models.layers import Dropout, Norm, StochasticDepth
@@ -27,6 +28,7 @@ MODELS = {
     "densenet": DenseNet,
     "efficientnet": EfficientNet,
     "vit": ViT,
+    "convnext": ConvNeXt,
 }
 
 SUPPLIED = ("classes", "norm_axis", "parent", "name")

@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+LARGE = 5  # side of a depthwise kernel; above it a gradient written out at once takes seconds to compile
 FEW_CHANNELS = 4  # up to so many, XLA's CPU convolution is slower than nine slices and a matrix product
 
 
@@ -225,8 +226,11 @@ def _conv_shifted_backward(
     """Gradient of `conv_shifted`: automatic differentiation would scatter, and sum pixels channel by channel."""
     x, kernel = kept
     size = len(kernel)
-    patches = _shifted(x, size, stride, pads)
-    kernel_gradient = jnp.stack([_sum_pixels(patch * g) for patch in patches]).reshape(kernel.shape)
+    if size > LARGE and stride == 1:
+        kernel_gradient = _gradient_by_rows(x, g, size, pads)
+    else:
+        kernel_gradient = jnp.stack([_sum_pixels(patch * g) for patch in _shifted(x, size, stride, pads)])
+    kernel_gradient = kernel_gradient.reshape(kernel.shape)
     # For the input: the same sum over the gradient, dilated by the stride, with the kernel rotated by 180 degrees.
     spread = [(n - 1) * stride + 1 for n in g.shape[1:3]]
     before = [size - 1 - low for low, _ in pads]
@@ -239,6 +243,24 @@ def _conv_shifted_backward(
 conv_shifted.defvjp(
     lambda x, kernel, stride, pads: (conv_shifted(x, kernel, stride, pads), (x, kernel)), _conv_shifted_backward
 )
+
+
+def _gradient_by_rows(
+    x: Float[Array, "b h w c"], g: Float[Array, "b h2 w2 c"], size: int, pads: Pads
+) -> Float[Array, "k k c"]:
+    """Returns the gradient of a depthwise kernel of stride 1, by a loop over its rows.
+
+    For 7x7 it compiles five times faster than 49 sums side by side, and runs at two thirds of their speed.
+    """
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    height, width = g.shape[1:3]
+
+    def of_row(i: Array) -> Float[Array, "k c"]:
+        rows = jax.lax.dynamic_slice_in_dim(x, i, height, 1)
+        return jnp.stack([_sum_pixels(rows[:, :, j : j + width] * g) for j in range(size)])
+
+    gradient: Array = jax.lax.map(of_row, jnp.arange(size))
+    return gradient
 
 
 def _sum_pixels(x: Float[Array, "b h w c"]) -> Float[Array, " c"]:

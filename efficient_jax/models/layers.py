@@ -1,4 +1,4 @@
-"""Layers that flax.linen lacks: batch normalisation over devices, and dropout with one key per example."""
+"""Layers that flax.linen lacks, such as batch normalisation over devices and dropout with one key per example."""
 
 import zlib
 
@@ -50,6 +50,37 @@ class Norm(nn.Module):
             mean, var = running_mean.value, running_var.value
         factor = scale * jax.lax.rsqrt(var + self.eps)
         return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
+
+
+def layer_norm(x: Float[Array, "b *hw c"], name: str, eps: float = 1e-6) -> Float[Array, "b *hw c"]:
+    """Applies layer normalisation over the channels, computed in float32.
+
+    Args:
+        x: tokens or feature maps.
+        name: name of the layer, inside the module that calls this.
+        eps: added to the variance.
+
+    Returns: an array of the same shape and dtype.
+    """
+    normalised: Array = nn.LayerNorm(epsilon=eps, name=name)(x.astype(jnp.float32))
+    return normalised.astype(x.dtype)
+
+
+class LayerScale(nn.Module):
+    """Multiplies each channel by a gain, which starts small so that a deep network starts as its shortcuts.
+
+    Source: arXiv 2103.17239.
+
+    Args:
+        start: the gains before training.
+    """
+
+    start: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+        gamma = self.param("gamma", nn.initializers.constant(self.start), (x.shape[-1],), jnp.float32)
+        return x * gamma.astype(x.dtype)
 
 
 class Dropout(nn.Module):

@@ -22,8 +22,8 @@ class Trained:
         name: the name with which it was opened, see `Trained.open`.
         spec: what rebuilds the network and prepares its images.
         variables: averaged (EMA) variables, numpy arrays.
-        folder: folder of its stage; None for packaged weights.
-        step: after which step its checkpoint was saved; None for packaged weights.
+        folder: folder of its stage; None for published weights.
+        step: after which step its checkpoint was saved; None for published weights.
     """
 
     name: str
@@ -38,36 +38,37 @@ class Trained:
 
         Args:
             name: "RUN" (its last finished stage), "RUN/STAGE", "RUN/STAGE@500" (the checkpoint after step 500, which
-                `keep_every` kept), or a name in `pretrained.PACKAGED`. Without a step it is the checkpoint with the
-                best validation score, or else the newest.
+                `keep_every` kept), or published weights: a name in `pretrained.ZOO` or the path of a file. Without a
+                step it is the checkpoint with the best validation score, or else the newest.
             where: the flag or key that an error names.
 
-        Returns: the network; packaged weights with ImageNet's classes and their own preprocessing.
+        Returns: the network; published weights with their own classes and preprocessing.
 
         Raises: UserError, with the nearest name, for a path that holds no trained stage, for a damaged checkpoint, and
-            for packaged weights that are not installed.
+            for published weights that are not on this machine or have no classifier.
         """
-        if name in pretrained.PACKAGED:
-            return _packaged(name)
+        if not (Path(name) / checkpoint.FOLDER).is_dir() and pretrained.is_weights(name):
+            return _published(name, where)
         folder, step = stage_and_step(name, where)
         saved = checkpoint.load(folder, where, step)
         return cls(name, saved.spec, saved.variables, folder, saved.step)
 
 
-def _packaged(name: str) -> Trained:
-    about = pretrained.preprocessing_of(name, "efficientnet")
-    spec = ModelSpec(
-        "efficientnet",
-        {"variant": name.removeprefix("efficientnet-")},
-        pretrained.imagenet_classes(),
-        (*about.size, 3),
-        about.mean,
-        about.std,
-        {"fit": "crop", "crop": about.crop, "interpolation": about.interpolation},
-    )
+def _published(name: str, where: str) -> Trained:
+    """Reads published weights with their classifier, for images of the size that they were trained with."""
+    arrays = pretrained.read(name)
+    model, settings = pretrained.model_of(name)
+    classes = pretrained.classes_of(name, arrays)
+    if not classes:
+        raise UserError(f"{where}: {name!r} has no classifier; give it to `init` of a stage, which trains one")
+    about = pretrained.preprocessing_of(name, model)
+    framing = {"fit": "crop", "crop": about.crop, "interpolation": about.interpolation}
+    spec = ModelSpec(model, settings, classes, (*about.size, 3), about.mean, about.std, framing)
     module, _ = spec.build()
     fresh = jax.eval_shape(lambda: models.init(module, jax.random.key(0), spec.image_shape))
-    variables, _ = pretrained.load(pretrained.read(name), fresh, where=name)
+    variables, report = pretrained.load(arrays, fresh, image=about.size, where=name)
+    if report.new:
+        raise UserError(f"{where}: {name!r} has no classifier that fits ({report.why})")
     return Trained(name, spec, jax.device_get(variables))
 
 
@@ -116,6 +117,6 @@ def stage_folder(path: Path, where: str) -> Path:
     known = [config.parent for config in run.glob("*/config.json")]  # other runs, and other runs with such a stage
     stages = [config.parent / path.name for config in run.parent.glob("*/config.json")]
     known += [stage for stage in stages if (stage / checkpoint.FOLDER).is_dir()]
-    close = difflib.get_close_matches(str(path), [*map(str, known), *pretrained.PACKAGED], n=1)
+    close = difflib.get_close_matches(str(path), [*map(str, known), *pretrained.ZOO], n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise UserError(f"{where}: {str(path)!r} is neither a run nor a stage of one{hint}")

@@ -44,7 +44,7 @@ def save(folder, variables, size, name="vit", **settings):
     return folder
 
 
-VIT = {"variant": "S/16", "pool": "token", "dropout": 0.0, "stochastic_depth": 0.0, "tanh_gelu": False}
+VIT = {"variant": "S/16", "pool": "token", "dropout": 0.0, "stochastic_depth": 0.0, "gelu": "exact"}
 VIT |= {"dtype": "float32"}
 
 
@@ -63,7 +63,7 @@ def test_our_own_position_embedding_is_resampled_too(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tanh_gelu": True}, "model.tanh_gelu is False there, True here"),
+        ({"gelu": "tanh"}, "model.gelu is 'exact' there, 'tanh' here"),
         ({"pool": "mean"}, "model.pool is 'token' there, 'mean' here"),
         ({"name": "cnn"}, "model.name is 'vit' there, 'cnn' here"),
     ],

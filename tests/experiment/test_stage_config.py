@@ -6,6 +6,7 @@ import pytest
 
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
+from efficient_jax.experiment.config_keys import keys_of
 from efficient_jax.experiment.stage_config import resolved
 from efficient_jax.tasks import CLASSIFICATION
 from tests.experiment.plans import CONFIG, DISTILL, PROBE, WEAK_AND_STRONG, changed, stage
@@ -109,6 +110,48 @@ def test_of_a_run_one_stage_is_a_start(tmp_path):
     (tmp_path / "net" / "checkpoints").mkdir(parents=True)
     with pytest.raises(UserError, match=rf"did you mean '{tmp_path}/net'\?$"):
         plan(changed("first.init", str(tmp_path)))
+
+
+DINO = "vit_small_patch14_reg4_dinov2.lvd142m"
+
+
+def test_published_weights_say_their_model():
+    model, settings = plan(changed("first", stage(model={}, init=DINO))).stages[0].model
+    assert (model, settings["variant"], settings["registers"], settings["gelu"]) == ("vit", "S/14", 4, "exact")
+    for block in ({"stochastic_depth": 0.2}, {"name": "vit", "stochastic_depth": 0.2}):
+        _, changed_one = plan(changed("first", stage(model=block, init=DINO))).stages[0].model
+        assert changed_one == settings | {"stochastic_depth": 0.2}
+
+
+def test_a_stage_that_begins_with_another_has_its_model():
+    first, student = stage(init=DINO, model={"dropout": 0.1}), stage(init="first", model={"stochastic_depth": 0.2})
+    config = CONFIG | {"first": first, "student": student}
+    (_, begun), (_, followed) = (stage.model for stage in plan(config).stages)
+    assert followed == begun | {"stochastic_depth": 0.2}
+    keys = keys_of(config)
+    shown = {name: keys[f"student.model.{name}"].value for name in ("name", "variant", "dropout", "stochastic_depth")}
+    assert shown == {"name": "vit", "variant": "S/14", "dropout": 0.1, "stochastic_depth": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"model": {}}, r"^config\.first\.model\.name: missing; there is: "),
+        (
+            {"model": {}, "init": DINO + "x"},
+            rf"^config\.first\.model\.name: missing, and init = .* did you mean '{DINO}'",
+        ),
+        (
+            {"model": {"name": "cnn"}, "init": DINO},
+            r"^config\.first\.model\.name: 'cnn', but init = .* leave config\.first",
+        ),
+        ({"model": {}, "init": "nowhere.pth"}, r"^config\.first\.init: nowhere\.pth: there is no such file"),
+        ({"model": {"varaint": "S/14"}, "init": DINO}, r"^config\.first\.model\.varaint: .* did you mean 'variant'"),
+    ],
+)
+def test_a_model_that_nothing_says_is_asked_for(block, message):
+    with pytest.raises(UserError, match=message):
+        plan(changed("first", stage(**block)))
 
 
 @pytest.mark.parametrize("init", ["efficientnet-lite0", "weights.safetensors", "weights.pth", "vit.npz"])

@@ -78,7 +78,7 @@ def test_tokens_that_are_no_patches_are_said():
 @pytest.mark.parametrize("pool", ["token", "mean"])
 def test_a_vit_has_both_maps(pool, monkeypatch):
     monkeypatch.setitem(vit.SIZES, "tiny", (24, 2, 3))
-    module = models.MODELS["vit"](classes=3, variant="tiny/16", pool=pool)
+    module = models.MODELS["vit"](classes=3, variant="tiny/16", pool=pool, class_token=pool == "token")
     apply = models.make_apply(module, (0.5,) * 3, (0.5,) * 3)
     images = np.zeros((2, 32, 48, 3), np.uint8)
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from efficient_jax import models
 from efficient_jax.errors import UserError
-from efficient_jax.models import vit
+from efficient_jax.models import attention, positions, vit
+from efficient_jax.models.pretrained import npz_file
 from efficient_jax.models.vit import ViT
 
 CLASSES, SIDE = 5, 16
@@ -46,6 +47,7 @@ def drawn(module):
 
 @functools.cache
 def jitted(**settings):
+    settings.setdefault("class_token", settings.get("pool", "token") == "token")
     module = ViT(classes=CLASSES, variant="tiny/8", **settings)
     return jax.jit(module.apply, static_argnums=2), drawn(module)
 
@@ -66,9 +68,9 @@ def test_published_parameter_counts(variant, count):
     assert sum(int(np.prod(shape)) for shape in shapes(ViT(classes=1000, variant=variant), 224).values()) == count
 
 
-def test_mean_pooling_has_no_class_token():
+def test_a_class_token_has_a_position():
     token = shapes(ViT(classes=1000, pool="token"), 224)
-    mean = shapes(ViT(classes=1000, pool="mean"), 224)
+    mean = shapes(ViT(classes=1000, pool="mean", class_token=False), 224)
     assert token.pop("cls_token") == (1, 1, 384)
     assert (token.pop("pos_embed"), mean.pop("pos_embed")) == ((1, 197, 384), (1, 196, 384))
     assert token == mean
@@ -101,7 +103,7 @@ def test_intermediates_are_named_and_end_in_the_logits(images, pool):
     assert {name: value.shape[1:] for name, value in seen.items()} == expected
     head = variables["params"]["head"]
     np.testing.assert_allclose(logits, seen["features"] @ head["kernel"] + head["bias"], atol=1e-5)
-    prefix = ViT(CLASSES, "tiny/8", pool).prefix_tokens
+    prefix = ViT(CLASSES, "tiny/8", pool, pool == "token").prefix_tokens
     pooled = seen["tokens"][:, 0] if prefix else seen["tokens"].mean(1)
     assert (prefix, seen["tokens"].shape[1]) == (n - 4, n)
     np.testing.assert_allclose(seen["features"], pooled, atol=1e-6)
@@ -153,7 +155,7 @@ def test_bfloat16_computes_narrow_and_returns_wide(images):
 
 def test_query_key_and_value_are_initialised_as_three_xavier_matrices(key):
     x = jnp.zeros((1, 2, 48))
-    kernel = jax.jit(vit.Attention(3, 0.0).init)(key, x, None)["params"]["qkv"]["kernel"]
+    kernel = jax.jit(attention.Attention(3, 0.0).init)(key, x, None)["params"]["qkv"]["kernel"]
     bound = np.sqrt(6 / (48 + 48))
     assert 0.99 * bound < abs(kernel).max() <= bound
 
@@ -179,7 +181,7 @@ def test_bad_settings_are_refused(settings, message):
 @pytest.mark.parametrize(("side", "grid", "prefix"), [(4, (9, 6), 1), (7, (3, 5), 1), (4, (4, 7), 0)])
 def test_position_embeddings_are_resampled_as_pillow_does(key, side, grid, prefix):
     table = jax.random.normal(key, (1, prefix + side * side, 2))
-    resampled = vit.resample_pos_embed(table, grid, prefix)
+    resampled = positions.resample_pos_embed(table, grid, prefix)
     np.testing.assert_array_equal(resampled[:, :prefix], table[:, :prefix])
     for channel in range(2):
         image = Image.fromarray(np.asarray(table[0, prefix:, channel]).reshape(side, side))
@@ -189,12 +191,12 @@ def test_position_embeddings_are_resampled_as_pillow_does(key, side, grid, prefi
 
 def test_a_position_embedding_of_the_same_grid_stays(key):
     table = jax.random.normal(key, (1, 50, 3))
-    np.testing.assert_array_equal(vit.resample_pos_embed(table, (7, 7)), table)
+    np.testing.assert_array_equal(positions.resample_pos_embed(table, (7, 7)), table)
 
 
 def test_positions_that_are_no_square_grid_are_refused():
     with pytest.raises(UserError, match="15 positions after 1"):
-        vit.resample_pos_embed(jnp.zeros((1, 16, 2)), (3, 3))
+        positions.resample_pos_embed(jnp.zeros((1, 16, 2)), (3, 3))
 
 
 class MlpBlock(nn.Module):
@@ -290,8 +292,8 @@ def from_state(state, params):
 )
 def test_an_npz_checkpoint_gives_the_logits_of_its_model(images, pool, tanh, layout):
     expected, arrays = checkpoint(pool, tanh)
-    run, variables = jitted(pool=pool, tanh_gelu=tanh)
-    params = from_state(vit.from_npz(layout(arrays)), variables["params"])
+    run, variables = jitted(pool=pool, gelu="tanh" if tanh else "exact")
+    params = from_state(npz_file.from_npz(layout(arrays)), variables["params"])
     logits, _ = run({"params": params}, images, False, None)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
@@ -299,17 +301,17 @@ def test_an_npz_checkpoint_gives_the_logits_of_its_model(images, pool, tanh, lay
 def test_an_npz_of_another_model_is_refused():
     _, arrays = checkpoint()
     with pytest.raises(UserError, match="no 'embedding/kernel'"):
-        vit.from_npz({"conv_init/kernel": np.zeros((7, 7, 3, 64))})
+        npz_file.from_npz({"conv_init/kernel": np.zeros((7, 7, 3, 64))})
     with pytest.raises(UserError, match="'MAPHead_0/probe'"):
-        vit.from_npz(arrays | {"params/MAPHead_0/probe": np.zeros((1, 1, 24))})
+        npz_file.from_npz(arrays | {"params/MAPHead_0/probe": np.zeros((1, 1, 24))})
     with pytest.raises(UserError, match="no position embedding"):
-        vit.from_npz({name: value for name, value in arrays.items() if "pos_embedding" not in name})
+        npz_file.from_npz({name: value for name, value in arrays.items() if "pos_embedding" not in name})
 
 
 def test_parameters_are_found_beside_the_state_of_an_optimizer():
     _, arrays = checkpoint()
     saved = {name.replace("params/", "opt/target/"): value for name, value in arrays.items()}
-    state, expected = vit.from_npz(saved | {"opt/state/step": np.zeros(())}), vit.from_npz(arrays)
+    state, expected = npz_file.from_npz(saved | {"opt/state/step": np.zeros(())}), npz_file.from_npz(arrays)
     assert state.keys() == expected.keys()
     np.testing.assert_array_equal(state["head.weight"], expected["head.weight"])
 

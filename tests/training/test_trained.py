@@ -75,11 +75,14 @@ def test_a_path_without_a_trained_stage_is_said_with_the_nearest_name(run, path,
     assert str(error.value) == "load: " + said.format(run=run, lite="efficientnet-lite2")
 
 
-def test_packaged_weights_have_their_own_classes_and_preprocessing(monkeypatch):
-    def zeros(_, variables, where):
-        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables), where
+def test_packaged_weights_have_their_own_classes_and_preprocessing(monkeypatch, tmp_path):
+    def zeros(_, variables, image, where):
+        assert (image, where) == ((260, 260), "efficientnet-lite2")
+        report = trained.pretrained.Report("", (), (), (), (), "")
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables), report
 
-    monkeypatch.setattr(trained.pretrained, "read", lambda _: {})
+    monkeypatch.setattr(trained.pretrained, "read", lambda _: {"_fc.weight": np.zeros((1000, 1280))})
+    monkeypatch.setattr(trained.pretrained.files, "locate", lambda _: tmp_path / "lite2.pth")
     monkeypatch.setattr(trained.pretrained, "load", zeros)
     opened = Trained.open("efficientnet-lite2", "here")
     model = "efficientnet", {"variant": "lite2"}
@@ -87,6 +90,13 @@ def test_packaged_weights_have_their_own_classes_and_preprocessing(monkeypatch):
     framing = {"fit": "crop", "crop": 260 / 292, "interpolation": "bicubic"}
     assert opened.spec == ModelSpec(*model, classes, (260, 260, 3), mean, std, framing)
     assert opened.variables["params"]["head"]["kernel"].shape == (1280, 1000)
+
+
+def test_published_weights_without_a_classifier_are_a_start_only(monkeypatch):
+    monkeypatch.setattr(trained.pretrained, "read", lambda _: {"pos_embed": np.zeros((1, 1, 1))})
+    name = "vit_small_patch14_dinov2.lvd142m"
+    with pytest.raises(UserError, match=f"^here: '{name}' has no classifier; give it to `init` of a stage"):
+        Trained.open(name, "here")
 
 
 def test_the_classes_are_imagenets_in_their_order():

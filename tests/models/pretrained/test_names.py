@@ -1,7 +1,9 @@
 """Names of others' parameters become ours."""
 
 import numpy as np
+import pytest
 
+from efficient_jax.errors import UserError
 from efficient_jax.models.pretrained import names
 
 
@@ -64,3 +66,104 @@ def test_names_of_the_packages_count_blocks_through_all_stages():
         "blocks.2.0.bn2.bias",
         "bn2.bias",
     ]
+
+
+def values(*shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def test_names_of_openais_clip():
+    conv, token, positions, projection = values((4, 3, 2, 2), (4,), (5, 4), (4, 6))
+    layer = "visual.transformer.resblocks.3."
+    state = {
+        "visual.conv1.weight": conv,
+        "visual.class_embedding": token,
+        "visual.positional_embedding": positions,
+        "visual.ln_pre.weight": token,
+        f"{layer}ln_1.bias": token,
+        f"{layer}attn.in_proj_weight": values((12, 4))[0],
+        f"{layer}attn.out_proj.weight": values((4, 4))[0],
+        f"{layer}mlp.c_fc.bias": values((16,))[0],
+        f"{layer}mlp.c_proj.bias": token,
+        "visual.ln_post.weight": token,
+        "visual.proj": projection,
+        "transformer.resblocks.0.ln_1.bias": token,  # of the text tower
+        "logit_scale": np.zeros(()),
+    }
+    found = names.joined(names.to_timm(names.unwrap(state).state))
+    assert sorted(found) == [
+        "blocks.3.attn.proj.weight",
+        "blocks.3.attn.qkv.weight",
+        "blocks.3.mlp.fc1.bias",
+        "blocks.3.mlp.fc2.bias",
+        "blocks.3.norm1.bias",
+        "cls_token",
+        "norm.weight",
+        "norm_pre.weight",
+        "patch_embed.proj.weight",
+        "pos_embed",
+        "projection.weight",
+    ]
+    assert (found["cls_token"].shape, found["pos_embed"].shape) == ((1, 1, 4), (1, 5, 4))
+    np.testing.assert_array_equal(found["projection.weight"], projection.T)
+
+
+@pytest.mark.parametrize(("bias", "root"), [(0.0, "projection"), (0.5, "head")])
+def test_the_classifier_of_timms_clip_is_a_projection_where_it_has_no_bias(bias, root):
+    state = {"norm_pre.weight": np.ones(2), "head.weight": np.ones((3, 2)), "head.bias": np.full(3, bias)}
+    assert f"{root}.weight" in names.joined(state)
+
+
+def test_names_of_convnexts_authors():
+    pairs = {
+        "downsample_layers.0.0.weight": "stem.0.weight",
+        "downsample_layers.0.1.bias": "stem.1.bias",
+        "downsample_layers.2.1.weight": "stages.2.downsample.1.weight",
+        "stages.2.8.dwconv.weight": "stages.2.blocks.8.conv_dw.weight",
+        "stages.2.8.pwconv2.bias": "stages.2.blocks.8.mlp.fc2.bias",
+        "stages.2.8.grn.gamma": "stages.2.blocks.8.mlp.grn.weight",
+        "stages.2.8.gamma": "stages.2.blocks.8.gamma",
+        "norm.weight": "norm.weight",
+        "head.bias": "head.bias",
+    }
+    assert list(names.to_timm(dict.fromkeys(pairs))) == list(pairs.values())
+
+
+def test_names_of_dinov2s_authors():
+    """Their class token has a position, timm's has none where there are registers."""
+    token, registers, positions = values((1, 1, 2), (1, 4, 2), (1, 10, 2))
+    state = {"cls_token": token, "register_tokens": registers, "pos_embed": positions, "mask_token": token[0]}
+    found = names.joined(names.to_timm(state))
+    assert found.keys() == {"cls_token", "reg_token", "pos_embed"}
+    np.testing.assert_array_equal(found["cls_token"], token + positions[:, :1])
+    np.testing.assert_array_equal(found["pos_embed"], positions[:, 1:])
+
+
+def test_names_of_dinov3s_authors_and_its_mask_of_the_key_bias():
+    (bias,) = values((6,))
+    mask = np.array([1, 1, np.nan, 0, 1, 1], np.float32)
+    state = {
+        "storage_tokens": np.ones((1, 4, 2)),
+        "rope_embed.periods": np.ones(4),
+        "blocks.0.ls1.gamma": np.ones(2),
+        "blocks.0.attn.qkv.bias": bias,
+        "blocks.0.attn.qkv.bias_mask": mask,
+    }
+    found = names.joined(names.to_timm(state))
+    assert found.keys() == {"reg_token", "blocks.0.ls1.gamma", "blocks.0.attn.qkv.bias"}
+    np.testing.assert_array_equal(found["blocks.0.attn.qkv.bias"], [*bias[:2], 0.0, 0.0, *bias[4:]])
+
+
+def test_keys_that_are_missing_beside_their_queries_are_said():
+    with pytest.raises(UserError, match=r"^blocks\.0\.attn: there are queries, but keys or values are missing$"):
+        names.joined({"blocks.0.attn.q.weight": np.zeros((2, 2)), "blocks.0.attn.k.weight": np.zeros((2, 2))})
+
+
+def test_a_classifier_beside_the_network_belongs_to_it_in_transformers():
+    state = {
+        "vit.embeddings.patch_embeddings.projection.weight": np.zeros(1),
+        "classifier.weight": np.zeros(1),
+        "other.weight": np.zeros(1),
+    }
+    assert names.to_timm(names.unwrap(state).state).keys() == {"patch_embed.proj.weight", "head.weight"}

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 
 from efficient_jax import models
 from efficient_jax.errors import UserError
-from efficient_jax.models import pretrained, vit
+from efficient_jax.models import positions, pretrained, vit
 from efficient_jax.models.pretrained import names, weights
 from tests.models import seeded
 
@@ -102,6 +102,31 @@ def test_a_network_for_grey_images_answers_as_for_three_equal_channels(key):
     of_one = models.convolution.conv_plain(grey, found["params"]["conv1"]["kernel"], 1, ((0, 0), (0, 0)))
     np.testing.assert_allclose(of_one, of_three, atol=1e-5)
     assert "conv1.weight: 3 input channels summed to 1" in str(report)
+
+
+def test_a_network_of_gray_images_answers_for_three_equal_channels_as_for_one(key):
+    state = torch_state(**{"conv1.weight": (4, 1, 5, 5)})
+    found, report = pretrained.load(state, variables())
+    gray = jax.random.normal(key, (1, 6, 6, 1))
+    kernel = state["conv1.weight"].transpose(2, 3, 1, 0)
+    of_one = models.convolution.conv_plain(gray, kernel, 1, ((0, 0), (0, 0)))
+    three = jnp.repeat(gray, 3, -1)
+    of_three = models.convolution.conv_plain(three, found["params"]["conv1"]["kernel"], 1, ((0, 0), (0, 0)))
+    np.testing.assert_allclose(of_three, of_one, atol=1e-5)
+    assert "conv1.weight: 1 input channel repeated to 3, divided by 3" in str(report)
+
+
+def test_a_head_for_other_features_is_not_used():
+    """DINOv2's classifier in Transformers takes the class token and the mean of the patches."""
+    _, report = pretrained.load(torch_state(**{"fc.weight": (7, 8)}), variables())
+    assert report.new == ("head.weight", "head.bias")
+    assert report.why == "the head takes 4 features here, 8 in the file"
+
+
+def test_what_follows_the_features_may_be_left_out():
+    state = torch_state(**{"pooler.dense.weight": (4, 4), "projection.weight": (2, 4)})
+    _, report = pretrained.load(state, variables())
+    assert report.left == ("pooler.dense.weight", "projection.weight")
 
 
 PREFIXES = [
@@ -249,14 +274,14 @@ class TestPositions:
     def test_another_grid_is_resampled(self, sides, image):
         theirs, found, report = self.load((3, 3), sides, image)
         grid = (sides[0] // 4, sides[1] // 4)
-        np.testing.assert_array_equal(found, vit.resample_pos_embed(jnp.array(theirs), grid, 1))
+        np.testing.assert_array_equal(found, positions.resample_pos_embed(jnp.array(theirs), grid, 1))
         assert report.reshaped == (f"pos_embed: 3x3 patches resampled to {grid[0]}x{grid[1]}",)
 
     def test_a_table_that_is_no_square_is_the_models_own(self):
         theirs, found, _ = self.load((2, 3), (8, 12), (8, 12))
         np.testing.assert_array_equal(found, theirs)
 
-    @pytest.mark.parametrize("shape", [(1, 10, 8), (1, 1, 6), (10, 6)])
+    @pytest.mark.parametrize("shape", [(1, 10, 8), (1, 1, 6), (10, 8)])
     def test_a_table_of_another_model_is_refused(self, monkeypatch, shape):
         whole = seeded.weights
         monkeypatch.setattr(seeded, "weights", lambda shapes: whole(shapes | {"pos_embed": shape}))
