@@ -75,7 +75,7 @@ class ViT(nn.Module):
         x = PatchEmbed(width, patch, name="patch_embed")(x.astype(self.dtype))
         if self.pool == "token":
             token = self.param("cls_token", nn.initializers.zeros, (1, 1, width), jnp.float32)
-            x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, width)).astype(x.dtype), x], axis=1)
+            x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, width)).astype(x.dtype), x], axis=1)
         positions = self.param("pos_embed", nn.initializers.normal(0.02), (1, *x.shape[1:]), jnp.float32)
         x = Dropout(self.dropout, name="pos_drop")(x + positions.astype(x.dtype), keys)
         rates = np.linspace(0.0, self.stochastic_depth, depth)  # linear from 0 to the rate, as in timm and big_vision
@@ -122,7 +122,7 @@ class PatchEmbed(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b n d"]:
         sides = (self.patch, self.patch)
         x = nn.Conv(self.width, sides, strides=sides, padding="VALID", dtype=x.dtype, name="proj")(x)
-        return x.reshape(len(x), -1, self.width)
+        return x.reshape(x.shape[0], -1, self.width)
 
 
 class Encoder(nn.Module):

@@ -7,7 +7,7 @@ from efficient_jax.models.pretrained.preprocessing import (
     implied,
     preprocessing_of,
 )
-from efficient_jax.models.pretrained.weights import PACKAGED, Report, load, read, resampled
+from efficient_jax.models.pretrained.weights import PACKAGED, Report, load, read, resampled, state_of
 
 __all__ = [
     "FAMILIES",
@@ -20,4 +20,5 @@ __all__ = [
     "preprocessing_of",
     "read",
     "resampled",
+    "state_of",
 ]

@@ -20,6 +20,9 @@ FIRST = (  # the first layer of each known network: what precedes it in a name i
 )
 AVERAGE = r"(?i)(?:^|[._])(?:ema|averaged?|shadow|swa|teacher)[._]"  # prefixes of a moving average of the weights
 
+HEADS = {"resnet": "fc", "densenet": "classifier", "efficientnet": "classifier"}
+"""Family -> timm's name of the classifier, where it is not `head`; the first of `RULES` is the way back."""
+
 RULES = (  # (pattern, replacement): the first pattern that matches the whole name applies
     (r"(?:fc|_fc|classifier|classifier\.1|head\.fc|heads\.head)\.(weight|bias)", r"head.\1"),
     # torchvision's DenseNet files of 2017

@@ -181,6 +181,20 @@ def load(
     return unflatten_dict(initial | loaded), report
 
 
+def state_of(variables: Tree, family: str = "") -> dict[str, np.ndarray]:
+    """Returns the variables of a model as a state dict of torch: the inverse of `load`.
+
+    Args:
+        variables: {"params": ..., "batch_stats": ...} of the model.
+        family: a name in `models.MODELS`; timm has another name for the head of some, see `names.HEADS`.
+
+    Returns: timm's names -> arrays in torch's layout.
+    """
+    head = names.HEADS.get(family, "head")
+    arrays = {_name(path): _torch_layout(np.asarray(array), path) for path, array in flatten_dict(variables).items()}
+    return {name.replace("head.", f"{head}.", 1) if name in HEAD else name: array for name, array in arrays.items()}
+
+
 def _source(unwrapped: names.Unwrapped) -> str:
     """Returns which network of the file the weights are, as the end of a sentence of the report."""
     source = f" from below {unwrapped.prefix!r}" if unwrapped.prefix else ""
@@ -206,6 +220,13 @@ def _layout(array: Float[np.ndarray, " ..."], path: tuple[str, ...]) -> Float[np
     if path[-1] != "kernel" or array.ndim not in (2, 4):
         return array
     return array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
+
+
+def _torch_layout(array: Float[np.ndarray, " ..."], path: tuple[str, ...]) -> Float[np.ndarray, " ..."]:
+    """Returns an array in torch's layout: the inverse of `_layout`."""
+    if path[-1] != "kernel" or array.ndim not in (2, 4):
+        return array
+    return np.ascontiguousarray(array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1))
 
 
 def _summed(array: Float[np.ndarray, " ..."], shape: tuple[int, ...]) -> tuple[Float[np.ndarray, " ..."], str]:
