@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 
 HELP = ("--help", "-h", "--h")
-COMMANDS = ("train", "evaluate", "predict", "select", "explain", "explore", "label", "sweep", "bench")
+COMMANDS = ("train", "evaluate", "predict", "select", "explain", "explore", "label", "export", "sweep", "bench")
 
 
 def function_of(command: str) -> Callable[..., None]:

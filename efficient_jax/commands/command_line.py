@@ -24,6 +24,7 @@ USAGE = """python launch.py [COMMAND] [--flag=value ...]
     explain    a page that shows where trained members look, and whether that can be trusted
     explore    a page that shows the data, and what the augmentation of a config does
     label      a page in the browser on which the images of a folder are labelled
+    export     trained members as files for PyTorch (timm), JAX or onnxruntime, with a model card
     sweep      many runs of one config, resumable, with a table at the end
     bench      how fast a config trains on these devices, where the time goes, and what bounds it
 
@@ -41,6 +42,7 @@ NEXT = {
     "explain": "read the images of the run, draw the maps of each member",
     "explore": "read the images, measure them, write the page",
     "label": "read the names of the images, open the page",
+    "export": "read the weights, write the file, compare it with ours",
     "sweep": "train the trials that are missing, one after the other",
     "bench": "compile a step of every stage, measure it",
 }

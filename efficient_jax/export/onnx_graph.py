@@ -1,6 +1,7 @@
 """A traced function as an ONNX graph: the nodes, and the values between them."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -94,9 +95,10 @@ class Graph:
         return result
 
     def _constant(self, array: np.ndarray) -> str:
-        name = f"constant_{len(self.constants)}"
-        self.constants[name] = np.ascontiguousarray(array).reshape(array.shape)
-        return name
+        array = np.asarray(array, order="C")
+        digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()
+        self.constants.setdefault(f"constant_{digest}", array)  # the views of an image share the weights
+        return f"constant_{digest}"
 
     def stored(self, value: Value, order: Sequence[int]) -> str | np.ndarray:
         """Returns the tensor of which a value is the transpose by `order`.

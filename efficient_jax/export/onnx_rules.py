@@ -261,8 +261,8 @@ def _slice(graph: Graph, eqn: Any, values: list[Value]) -> Value:
     cut = [a for a, size in enumerate(x.shape) if (isinstance(size, int) and out(eqn)[a] != size) or strides[a] != 1]
     cut = [a for a in cut if isinstance(sizes[a], int)]
     axes = [x.order[a] for a in cut]
-    ends = [[params[name][a] for a in cut] for name in ("start_indices", "limit_indices")]
-    return _sliced(graph, x, out(eqn), *ends, axes, [strides[a] for a in cut])
+    starts, ends = ([params[name][a] for a in cut] for name in ("start_indices", "limit_indices"))
+    return _sliced(graph, x, out(eqn), starts, ends, axes, [strides[a] for a in cut])
 
 
 def _sliced(
@@ -350,7 +350,9 @@ def _scan(graph: Graph, eqn: Any, values: list[Value]) -> list[Value]:
         parts = [*parts, list(added)]
     parts = parts[::-1] if params["reverse"] else parts
     shapes = [shape_of(var.aval) for var in eqn.outvars[carried:]]
-    stacked = [graph.made("Concat", part, shape, axis=0) for part, shape in zip(zip(*parts), shapes, strict=True)]
+    stacked = [
+        graph.made("Concat", part, shape, axis=0) for part, shape in zip(zip(*parts, strict=True), shapes, strict=True)
+    ]
     return [*state, *stacked]
 
 
