@@ -22,7 +22,9 @@ PUBLISHED = (
 )
 
 
-def export(members: str = "", format: str = "onnx", tta: str = "none", calibrate: bool = True, out: str = "") -> None:
+def export(
+    members: str = "", format: str = "safetensors", tta: str = "none", calibrate: bool = True, out: str = ""
+) -> None:
     """Writes trained networks as a file that other programs run, with a model card.
 
     Several members become one program, the mean of their probabilities.

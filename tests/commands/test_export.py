@@ -143,6 +143,6 @@ def test_a_program_that_computes_something_else_is_not_written(stage, tmp_path, 
 
 def test_onnx_from_the_command_line(stage, tmp_path, capsys):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra export)")
-    export(members=str(stage), out=str(tmp_path))
+    export(members=str(stage), format="onnx", out=str(tmp_path))
     assert "checked: its probabilities differ by at most" in capsys.readouterr().out
     assert 'session = onnxruntime.InferenceSession("model.onnx")' in (tmp_path / "README.md").read_text()
