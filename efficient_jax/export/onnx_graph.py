@@ -186,7 +186,7 @@ class Graph:
         known |= dict(zip(jaxpr.constvars, map(constant, constants), strict=True))
 
         def read(atom: Any) -> Value:
-            return constant(atom.val) if isinstance(atom, core.Literal) else known[atom]
+            return constant(np.asarray(atom.val, atom.aval.dtype)) if isinstance(atom, core.Literal) else known[atom]
 
         for eqn in jaxpr.eqns:
             results = self._equation(eqn, [read(atom) for atom in eqn.invars])

@@ -84,7 +84,7 @@ def _same(graph: Graph, eqn: Any, values: list[Value]) -> Value:
 def _max(graph: Graph, eqn: Any, values: list[Value]) -> Value:
     """Relu where it is one: runtimes compute it together with the convolution before."""
     x, bound = values
-    if not isinstance(bound.source, str) and not bound.shape and bound.source == 0:
+    if not isinstance(bound.source, str) and not bound.shape and bound.source == np.float32(0.0):
         return _entries(graph, "Relu", [x])
     return _entries(graph, "Max", values)
 
@@ -256,13 +256,13 @@ def _stack(graph: Graph, eqn: Any, values: list[Value]) -> Value:
 
 
 def _slice(graph: Graph, eqn: Any, values: list[Value]) -> Value:
-    (x,), params = full(graph, eqn, values), eqn.params
-    strides, sizes = params["strides"] or (1,) * len(x.shape), eqn.invars[0].aval.shape
-    cut = [a for a, size in enumerate(x.shape) if (isinstance(size, int) and out(eqn)[a] != size) or strides[a] != 1]
-    cut = [a for a in cut if isinstance(sizes[a], int)]
-    axes = [x.order[a] for a in cut]
-    starts, ends = ([params[name][a] for a in cut] for name in ("start_indices", "limit_indices"))
-    return _sliced(graph, x, out(eqn), starts, ends, axes, [strides[a] for a in cut])
+    (x,), params, shape = full(graph, eqn, values), eqn.params, out(eqn)
+    strides = params["strides"] or (1,) * len(x.shape)
+    cut = [axis for axis, size in enumerate(x.shape) if shape[axis] != size or strides[axis] != 1]
+    starts, ends = ([params[name][axis] for axis in cut] for name in ("start_indices", "limit_indices"))
+    if not all(isinstance(end, int) for end in ends):
+        raise refuse(eqn)
+    return _sliced(graph, x, shape, starts, ends, [x.order[axis] for axis in cut], [strides[axis] for axis in cut])
 
 
 def _sliced(
@@ -297,10 +297,10 @@ def _pad(graph: Graph, eqn: Any, values: list[Value]) -> Value:
 def _gather(graph: Graph, eqn: Any, values: list[Value]) -> Value:
     """Takes a window, or images along one axis, at indices that are known now."""
     (x, indices), numbers = full(graph, eqn, values), eqn.params["dimension_numbers"]
-    axes, sizes, at = numbers.start_index_map, eqn.params["slice_sizes"], indices.source
-    if isinstance(at, str) or numbers.operand_batching_dims:
-        raise refuse(eqn)
+    axes, sizes, at = numbers.start_index_map, eqn.params["slice_sizes"], graph.plain(indices)
     highest = [size - sizes[axis] for axis in axes if isinstance(size := x.shape[axis], int)]
+    if isinstance(at, str) or numbers.operand_batching_dims or len(highest) != len(axes):
+        raise refuse(eqn)
     at = np.clip(at, 0, highest).astype(np.int64)
     kept = [i for i in range(len(x.shape)) if i not in numbers.collapsed_slice_dims]
     if at.ndim == 1:
