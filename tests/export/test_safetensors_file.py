@@ -17,24 +17,25 @@ from tests.export import stages
 
 GOLDENS = Path(__file__).parents[1] / "models" / "goldens"
 TEN = tuple("0123456789")
-OF_TIMM = {  # golden: (model, settings, side)
-    "resnet18": ("resnet", {"depth": 18}, 32),
-    "resnet50": ("resnet", {"depth": 50}, 32),
-    "densenet121": ("densenet", {}, 32),
-    "efficientnet_b0": ("efficientnet", {"tensorflow": False}, 32),
-    "tf_efficientnet_b0": ("efficientnet", {}, 32),
-    "vit_small_patch16_224": ("vit", {}, 224),
+OF_TIMM = {  # golden: (model, settings)
+    "resnet18": ("resnet", {"depth": 18}),
+    "resnet50": ("resnet", {"depth": 50}),
+    "densenet121": ("densenet", {}),
+    "efficientnet_b0": ("efficientnet", {"tensorflow": False}),
+    "tf_efficientnet_b0": ("efficientnet", {}),
+    "vit_small_patch16_224": ("vit", {}),
 }
 SMALL = {"resnet": {"depth": 18}, "wide_resnet": {"depth": 10}, "vit": {"variant": "Ti/16"}, "mlp": {"width": 8}}
 
 
 @pytest.mark.parametrize("golden", OF_TIMM)
 def test_names_and_shapes_are_those_of_timm(golden):
-    name, settings, side = OF_TIMM[golden]
-    spec = ModelSpec(name, settings, TEN, (side, side, 3), (0.5,) * 3, (0.5,) * 3)
+    file = np.load(GOLDENS / f"{golden}.npz")
+    (name, settings), (_, _, height, width) = OF_TIMM[golden], file["images"]
+    spec = ModelSpec(name, settings, TEN, (int(height), int(width), 3), (0.5,) * 3, (0.5,) * 3)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), stages.shapes(spec))
     ours = {name: array.shape for name, array in pretrained.state_of(zeros, name).items()}
-    theirs = json.loads(str(np.load(GOLDENS / f"{golden}.npz")["shapes"]))
+    theirs = json.loads(str(file["shapes"]))
     assert ours == {k: tuple(shape) for k, shape in theirs.items() if not k.endswith("num_batches_tracked")}
 
 

@@ -78,7 +78,7 @@ def test_timm_computes_the_same_logits(name, settings, side, tmp_path):
         k: torch.from_numpy(np.array(a)) for k, a in safetensors_file.pretrained.state_of(one.variables, name).items()
     }
     timm.create_model(known, num_classes=3, **arguments).load_state_dict(state, strict=True)
-    assert timm.data.resolve_model_data_config(model)["input_size"] == (3, side, side)
+    assert tuple(timm.data.resolve_model_data_config(model)["input_size"]) == (3, side, side)
     pixels = stages.images(spec)
     x = (pixels / 255.0 - np.array(spec.mean)) / np.array(spec.std)
     with torch.no_grad():

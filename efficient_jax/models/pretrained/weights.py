@@ -143,11 +143,12 @@ def load(
 
     Raises: UserError naming `where`, with the first few names, if anything else differs.
     """
-    unwrapped = names.unwrap(state)
-    arrays = {name: a for name, a in unwrapped.state.items() if not name.endswith("num_batches_tracked")}
-    state = names.to_timm(arrays)
     initial = flatten_dict(variables)
     paths = {_name(path): path for path in initial}
+    complete = paths.keys() <= state.keys()  # as `state_of` writes them
+    unwrapped = names.Unwrapped(dict(state), "", ()) if complete else names.unwrap(state)
+    arrays = {name: a for name, a in unwrapped.state.items() if not name.endswith("num_batches_tracked")}
+    state = names.to_timm(arrays)
     why = _no_head(state, initial[paths[HEAD[1]]].size, unwrapped.prefix) if head else "as requested"
     new = HEAD if why else ()
     wanted = {name: path for name, path in paths.items() if name not in new}
