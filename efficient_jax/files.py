@@ -25,8 +25,20 @@ def write_text(path: Path, content: str) -> None:
 
     Raises: OSError where it cannot be written.
     """
+    write_bytes(path, content.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file.
+
+    Args:
+        path: the file; replaced where it exists.
+        content: all of it.
+
+    Raises: OSError where it cannot be written.
+    """
     with whole(path) as file:
-        file.write(content.encode())
+        file.write(content)
 
 
 def json_text(content: Any, indent: int | None = None) -> str:

@@ -15,7 +15,7 @@ LAYERS = (  # each may import from those before it, and from its own as long as 
     {"training"},
     {"methods"},
     {"experiment"},
-    {"evaluation"},
+    {"evaluation", "export"},
     {"explain", "explore", "labelling"},
     {"commands"},
     {"launch"},

@@ -4,7 +4,9 @@ import importlib
 from collections.abc import Callable
 
 HELP = ("--help", "-h", "--h")
-COMMANDS = ("train", "evaluate", "predict", "select", "explain", "explore", "label", "sweep", "bench", "models")
+COMMANDS = (
+    *("train", "evaluate", "predict", "select", "explain", "explore", "label", "export", "sweep", "bench", "models"),
+)
 
 
 def function_of(command: str) -> Callable[..., None]:

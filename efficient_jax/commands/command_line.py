@@ -25,6 +25,7 @@ USAGE = """python launch.py [COMMAND] [--flag=value ...]
     explain    a page: where trained members look, and whether to trust that
     explore    a page: the data, and what the augmentation of a config does
     label      a page in the browser on which a folder of images is labelled
+    export     trained members as files for PyTorch (timm), JAX or onnxruntime
     sweep      many runs of one config, resumable, with a table at the end
     bench      how fast a config trains on these devices, and what bounds it
     models     published weights to begin with: size, cost and licence of each
@@ -45,6 +46,7 @@ NEXT = {
     "explain": "read the images of the run, draw the maps of each member",
     "explore": "read the images, measure them, write the page",
     "label": "read the names of the images, open the page",
+    "export": "read the weights, write the file, compare it with ours",
     "sweep": "train the trials that are missing, one after the other",
     "bench": "compile a step of every stage, measure it",
     "models": "list published weights",

@@ -14,7 +14,7 @@ from efficient_jax.distributed import console
 from efficient_jax.errors import UserError
 from efficient_jax.inference.tta import IDENTITY, View
 from efficient_jax.training.classifier import Network, network
-from efficient_jax.training.trained import Trained
+from efficient_jax.training.trained import Trained, check_ensemble
 
 CHUNK = 256  # images that are decoded and predicted together
 
@@ -40,17 +40,7 @@ def networks(members: Sequence[Trained], views: Sequence[View] = (IDENTITY,)) ->
 
     Raises: UserError for members of another task or other classes than the first.
     """
-    for member in members:
-        first = members[0].spec
-        if member.spec.task != first.task:
-            raise UserError(
-                f"--members: the task of {member.name!r} is {member.spec.task}, that of the first member {first.task}"
-            )
-        if member.spec.classes != first.classes:
-            raise UserError(
-                f"--members: the classes of {member.name!r} are {list(member.spec.classes)}, those of the first member "
-                f"{list(first.classes)}"
-            )
+    check_ensemble(members)
     return [network(member, CHUNK, views) for member in members]
 
 

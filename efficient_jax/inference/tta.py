@@ -233,7 +233,7 @@ def _pixels(view: View, size: Size) -> tuple[tuple[int, int], tuple[int, int, in
 def _resized(images: Shaped[Array, "b h w c"], size: Size, method: str) -> Shaped[Array, "b h2 w2 c"]:
     if images.shape[1:3] == size:
         return images
-    shape = (len(images), *size, images.shape[-1])
+    shape = (images.shape[0], *size, images.shape[-1])
     if method == "nearest" or jnp.issubdtype(images.dtype, jnp.floating):
         resized: Array = jax.image.resize(images, shape, method)
         return resized

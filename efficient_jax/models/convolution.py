@@ -1,7 +1,9 @@
 """Convolution and pooling, each in the form that is fastest on the platform."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -12,6 +14,20 @@ from jaxtyping import Array, Float
 
 LARGE = 5  # side of a depthwise kernel; above it a gradient written out at once takes seconds to compile
 FEW_CHANNELS = 4  # up to so many, XLA's CPU convolution is slower than nine slices and a matrix product
+_plain = ContextVar("plain", default=False)
+
+
+@contextlib.contextmanager
+def plain() -> Iterator[None]:
+    """Makes what is traced meanwhile one operation of XLA per convolution and pooling: for compilers that are not XLA.
+
+    The gradient is slow on CPU, the values are the same but for rounding.
+    """
+    before = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(before)
 
 
 class Conv(nn.Module):
@@ -71,11 +87,13 @@ def convolve(
         fast = conv_matmul
     else:
         return conv_plain(x, kernel, stride, pads)
-    features: Array = jax.lax.platform_dependent(
-        x,
-        kernel,
-        cpu=lambda x, k: fast(x, k, stride, pads),
-        default=lambda x, k: conv_plain(x, k, stride, pads),
+    return _on_cpu(lambda x, k: fast(x, k, stride, pads), lambda x, k: conv_plain(x, k, stride, pads), x, kernel)
+
+
+def _on_cpu(fast: Callable[..., Array], default: Callable[..., Array], *arrays: Array) -> Array:
+    """Returns `fast` of the arrays on CPU, `default` elsewhere and within `plain`."""
+    features: Array = (
+        default(*arrays) if _plain.get() else jax.lax.platform_dependent(*arrays, cpu=fast, default=default)
     )
     return features
 
@@ -96,13 +114,12 @@ def convolve_pooled(
     if x.shape[-1] > FEW_CHANNELS or kernel.shape[2] < x.shape[-1]:
         return max_pool(convolve(x, kernel, stride, pad))
     pads = _pads(x, len(kernel), stride, pad)
-    features: Array = jax.lax.platform_dependent(
+    return _on_cpu(
+        lambda x, k: conv_matmul_pooled(x, k, stride, pads),
+        lambda x, k: max_pool(conv_plain(x, k, stride, pads)),
         x,
         kernel,
-        cpu=lambda x, k: conv_matmul_pooled(x, k, stride, pads),
-        default=lambda x, k: max_pool(conv_plain(x, k, stride, pads)),
     )
-    return features
 
 
 Pads = tuple[tuple[int, int], ...]
@@ -294,6 +311,8 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
 
     Returns: feature maps of half the height and width.
     """
+    if _plain.get():
+        return _max_windows(x, 2, 0)
     b, h, w, c = x.shape
     tiles = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
     return _max_over(tiles, (2, 4))
@@ -337,9 +356,17 @@ def max_pool_overlapping(x: Float[Array, "b h w c"]) -> Float[Array, "b (h+1)//2
 
     Returns: feature maps of half the height and width, rounded up.
     """
+    if _plain.get():
+        return _max_windows(x, 3, 1)
     for axis in (1, 2):
         n = (x.shape[axis] + 1) // 2
         x = jnp.pad(x, [(1, 1) if a == axis else (0, 0) for a in range(4)], constant_values=-jnp.inf)
         first, second, third = (jax.lax.slice_in_dim(x, i, i + 2 * n - 1, 2, axis) for i in range(3))
         x = jnp.maximum(jnp.maximum(first, second), third)
     return x
+
+
+def _max_windows(x: Float[Array, "b h w c"], size: int, pad: int) -> Float[Array, "b h2 w2 c"]:
+    """Returns the maximum of windows with stride 2, by XLA."""
+    pooled: Array = nn.max_pool(x, (size, size), (2, 2), ((pad, pad), (pad, pad)))
+    return pooled

@@ -37,7 +37,7 @@ class MLP(nn.Module):
         if self.depth < 1:
             raise UserError(f"model.depth: {self.depth} is less than 1")
         intermediates = {}
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for i in range(1, self.depth + 1):
             x = jnn.relu(nn.Dense(self.width, kernel_init=nn.initializers.he_normal(), name=f"hidden{i}")(x))
             intermediates[f"hidden{i}"] = intermediates["features"] = x

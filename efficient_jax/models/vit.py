@@ -147,7 +147,7 @@ class ViT(nn.Module):
             for name, count in counts.items()
             if count
         ]
-        prefix = [jnp.broadcast_to(token, (len(x), *token.shape[1:])).astype(x.dtype) for token in tokens]
+        prefix = [jnp.broadcast_to(token, (x.shape[0], *token.shape[1:])).astype(x.dtype) for token in tokens]
         if self.prefix_positions:
             x, prefix = jnp.concatenate([*prefix, x], axis=1), []
         if self.positions == "learned":
@@ -201,7 +201,7 @@ class PatchEmbed(nn.Module):
         conv = nn.Conv(
             self.width, sides, strides=sides, padding="VALID", use_bias=self.bias, dtype=x.dtype, name="proj"
         )
-        return conv(x).reshape(len(x), -1, self.width)
+        return conv(x).reshape(x.shape[0], -1, self.width)
 
 
 class Encoder(nn.Module):

@@ -1,6 +1,7 @@
 """Trained stages on disk as models: a teacher, a starting point, a member of an ensemble, a classifier."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,27 @@ class Trained:
         folder, step = stage_and_step(name, where)
         saved = checkpoint.load(folder, where, step)
         return cls(name, saved.spec, saved.variables, folder, saved.step)
+
+
+def check_ensemble(members: Sequence[Trained]) -> None:
+    """Checks that the probabilities of networks can be averaged.
+
+    Args:
+        members: the networks, one or more.
+
+    Raises: UserError for members of another task or other classes than the first.
+    """
+    for member in members:
+        first = members[0].spec
+        if member.spec.task != first.task:
+            raise UserError(
+                f"--members: the task of {member.name!r} is {member.spec.task}, that of the first member {first.task}"
+            )
+        if member.spec.classes != first.classes:
+            raise UserError(
+                f"--members: the classes of {member.name!r} are {list(member.spec.classes)}, those of the first member "
+                f"{list(first.classes)}"
+            )
 
 
 def _published(name: str, where: str) -> Trained:

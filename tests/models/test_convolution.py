@@ -111,3 +111,23 @@ def with_gradient(f, x):
         return y, pull(jnp.cos(y))
 
     return np.concatenate([np.asarray(value, np.float32).ravel() for value in jax.tree.leaves(run(x))])
+
+
+def test_within_plain_every_layer_is_one_operation_of_the_same_values():
+    x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
+    depthwise = jax.random.normal(jax.random.key(2), (3, 3, 1, 4))
+
+    def network(x):
+        x = convolution.convolve_pooled(x, kernel, 1, 1)
+        x = convolution.convolve(x, depthwise, 1, None)
+        return convolution.max_pool_overlapping(convolution.max_pool(x))
+
+    def plain(x):
+        with convolution.plain():
+            return network(x)
+
+    operations = [str(eqn.primitive) for eqn in jax.make_jaxpr(plain)(x).eqns]
+    convolved, pooled = "conv_general_dilated", "reduce_window_max"
+    assert operations == [convolved, pooled, convolved, pooled, pooled]
+    np.testing.assert_allclose(jax.jit(plain)(x), jax.jit(network)(x), atol=1e-5)

@@ -65,13 +65,14 @@ def load(
 
     Raises: UserError naming `where`, with the first few names, if anything else differs.
     """
-    unwrapped = names.unwrap(state)
+    initial = flatten_dict(variables)
+    paths = {timm_name(path): path for path in initial}
+    complete = paths.keys() <= state.keys()  # as `torch_state` writes networks that timm does not have
+    unwrapped = names.Unwrapped(dict(state), "", ()) if complete else names.unwrap(state)
     try:
         state = names.joined(names.to_timm(unwrapped.state))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    initial = flatten_dict(variables)
-    paths = {timm_name(path): path for path in initial}
     heads = tuple(name for name in HEADS if name in paths)
     shape = initial[paths[HEADS[0]]].shape
     why = _no_head(state, heads, shape, unwrapped.prefix) if head else "as requested"

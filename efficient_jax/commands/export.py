@@ -1,0 +1,125 @@
+"""export: trained members as files for other programs."""
+
+from pathlib import Path
+
+from efficient_jax import files, settings
+from efficient_jax.distributed import log
+from efficient_jax.errors import UserError, counted, few
+from efficient_jax.experiment.workdir import writable
+from efficient_jax.export import timm_config
+from efficient_jax.export.calibration import fitted
+from efficient_jax.export.formats import FORMATS, difference
+from efficient_jax.export.program import Program, program
+from efficient_jax.export.safetensors_file import names
+from efficient_jax.report.card import Part, card
+from efficient_jax.tasks import TASKS
+from efficient_jax.training.trained import Trained
+
+LISTED = 50  # most classes that a card lists
+PUBLISHED = (
+    "published EfficientNet-Lite weights are Apache-2.0, trained on ImageNet-1k; the licence of other weights is that "
+    "of their authors"
+)
+
+
+def export(
+    members: str = "", format: str = "safetensors", tta: str = "none", calibrate: bool = True, out: str = ""
+) -> None:
+    """Writes trained networks as a file that other programs run, with a model card.
+
+    Several members become one program, the mean of their probabilities.
+
+    Args:
+        members: RUN, RUN/STAGE or RUN/STAGE@STEP, separated by commas; or the name of published weights.
+        format: safetensors, weights under timm's names for PyTorch; stablehlo, a program that JAX loads without this
+            package; onnx, a program for onnxruntime. Programs get uint8 images and return probabilities.
+        tta: views of each image over which a program averages: none, flips, d4, shifts, crops, ten_crops or scales.
+        calibrate: whether logits are divided by the temperature that fits the validation images, where there are any.
+        out: folder for the file, config.json and the card README.md.
+
+    Raises:
+        UserError: a member does not exist or is not finished, members do not fit each other, the format cannot hold
+            them, a package is missing, or the folder holds something else.
+    """
+    if not members:
+        raise UserError("export: --members=RUN[/STAGE],... is missing")
+    if not out:
+        raise UserError("export: --out=FOLDER is missing")
+    wanted = settings.choose(format, FORMATS, "--format")
+    wanted.check()
+    trained = [_finished(name) for name in members.split(",")]
+    temperature, about = fitted(trained, tta) if calibrate else (1.0, "1, by --calibrate=false")
+    made = program(trained, tta, temperature)
+    folder = _free(Path(out), wanted.file)
+    content = wanted.content(made)
+    said = {"temperature": about}
+    if wanted.run:
+        most = difference(made, wanted.run, content)
+        said["checked"] = f"its probabilities differ by at most {most:.1g} from ours, on random images"
+    else:
+        said["names of the weights"] = names(made)
+    files.write_bytes(folder / wanted.file, content)
+    files.write_json(folder / "config.json", timm_config.config(made.spec, temperature))
+    facts = {**_described(made), **said}
+    title = f"{' and '.join(one.name for one in trained)}, exported as {format}"
+    parts = [_part(one) for one in trained]
+    columns = TASKS[made.spec.task].columns
+    files.write_text(folder / "README.md", card(title, parts, columns, facts, wanted.code(made), PUBLISHED))
+    log(f"{folder / wanted.file}: {len(content) / 2**20:,.1f} MB; model card: {folder / 'README.md'}")
+    for name, text in said.items():
+        log(f"{name}: {text}")
+
+
+def _finished(name: str) -> Trained:
+    """Returns a trained network, whose stage is finished unless the step is named."""
+    trained = Trained.open(name, "--members")
+    if trained.folder and "@" not in name and not (trained.folder / "result.json").is_file():
+        raise UserError(
+            f"--members: stage {name!r} is not finished; train it, or name a checkpoint: {name}@{trained.step}"
+        )
+    return trained
+
+
+def _free(folder: Path, file: str) -> Path:
+    """Returns the folder, created; it may hold an earlier export of the same format."""
+    earlier = folder / "config.json"
+    others = sorted({path.name for path in folder.glob("*")} - {file, "config.json", "README.md"})
+    if earlier.is_file() and "efficient_jax" not in files.read_json(earlier):
+        others = ["config.json", *others]
+    if others:
+        raise UserError(f"--out: {str(folder)!r} holds something else ({few(others, 3)}); choose another folder")
+    return writable(folder, "--out")
+
+
+def _described(made: Program) -> dict[str, str]:
+    """Returns what a caller must know: name -> text."""
+    spec = made.spec
+    height, width, channels = spec.image_shape
+    framing = spec.framing
+    how = f"resized by {framing['interpolation']} interpolation, `{framing['fit']}`" if framing else "as they are"
+    how += f", the middle {framing['crop']:.3g} of the shorter side" if framing.get("fit") == "crop" else ""
+    about = {
+        "images": f"uint8, {height} x {width} pixels, {counted(channels, 'channel')}, {how}",
+        "classes": ", ".join(spec.classes) if len(spec.classes) <= LISTED else f"{len(spec.classes):,}, in config.json",
+        "task": spec.task,
+    }
+    if spec.thresholds:
+        about["thresholds"] = ", ".join(f"{t:.3g}" for t in spec.thresholds) + ", in the order of the classes"
+    if len(made.variables) > 1:
+        about["vote"] = f"the mean probability of {counted(len(made.variables), 'network')}"
+    if len(made.views) > 1:
+        about["test-time augmentation"] = f"the mean probability over {counted(len(made.views), 'view')}"
+    return about
+
+
+def _part(trained: Trained) -> Part:
+    settings_of = ", ".join(f"{name}={value}" for name, value in sorted(trained.spec.settings.items()))
+    model = f"{trained.spec.name}({settings_of})"
+    if trained.folder is None:
+        return Part(trained.name, model, "", {}, {}, {}, None)
+    run = trained.folder.parent
+    config, about, result = (
+        files.read_json(path) if path.is_file() else {}
+        for path in (run / "config.json", run / "run.json", trained.folder / "result.json")
+    )
+    return Part(trained.name, model, trained.folder.name, config, about, result, trained.step)

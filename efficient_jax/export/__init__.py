@@ -1,0 +1,1 @@
+"""Trained stages as files that other programs run: safetensors of timm, StableHLO, ONNX."""

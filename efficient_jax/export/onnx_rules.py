@@ -1,0 +1,423 @@
+"""What each operation of JAX is in ONNX: those of the networks and of test-time augmentation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from onnx import helper
+
+from efficient_jax.errors import UserError
+from efficient_jax.export.onnx_graph import Graph, Rule, Shape, Value, constant, inverse, shape_of
+
+END = np.iinfo(np.int64).max
+
+
+def out(eqn: Any) -> Shape:
+    """Returns the shape of the result of an operation.
+
+    Args:
+        eqn: the operation.
+    """
+    return shape_of(eqn.outvars[0].aval)
+
+
+def full(graph: Graph, eqn: Any, values: Sequence[Value]) -> list[Value]:
+    """Returns the operands of an operation, expanded to the shapes that JAX knows of them.
+
+    Args:
+        graph: gets the nodes.
+        eqn: the operation.
+        values: its operands.
+    """
+    return [graph.expanded(v, shape_of(var.aval)) for v, var in zip(values, eqn.invars, strict=True)]
+
+
+def refuse(eqn: Any) -> UserError:
+    """Returns the error for a form of an operation that has no rule.
+
+    Args:
+        eqn: the operation.
+    """
+    return UserError(f"--format: this form of {eqn.primitive.name!r} has no rule for ONNX; take --format=stablehlo")
+
+
+def elementwise(op: str) -> Rule:
+    """Returns the rule of an operation on entries; ONNX broadcasts.
+
+    Args:
+        op: operator of ONNX.
+    """
+
+    def rule(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+        del eqn
+        return _entries(graph, op, values)
+
+    return rule
+
+
+def _entries(graph: Graph, op: str, values: Sequence[Value]) -> Value:
+    rank = max(len(v.shape) for v in values)
+    moved = [v.order for v in values if isinstance(v.source, str) and len(v.shape) == rank]
+    order = max(moved, key=lambda order: order != tuple(range(rank)), default=tuple(range(rank)))
+    sources = [graph.stored(v, order) if len(v.shape) == rank else graph.plain(v) for v in values]
+    aligned = [(1,) * (rank - len(v.shape)) + v.shape for v in values]
+    shape = tuple(next((size for size in sizes if size != 1), 1) for sizes in zip(*aligned, strict=True))
+    return graph.made(op, sources, shape, order)
+
+
+def _chain(*ops: str) -> Rule:
+    def rule(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+        del eqn
+        for op in ops:
+            values = [_entries(graph, op, values)]
+        return values[0]
+
+    return rule
+
+
+def _same(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    del graph, eqn
+    return values[0]
+
+
+def _max(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    """Relu where it is one: runtimes compute it together with the convolution before."""
+    x, bound = values
+    if not isinstance(bound.source, str) and not bound.shape and bound.source == np.float32(0.0):
+        return _entries(graph, "Relu", [x])
+    return _entries(graph, "Max", values)
+
+
+def _min(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    x, bound = values
+    if isinstance(bound.source, str) or bound.shape:
+        return _entries(graph, "Min", values)
+    return graph.made("Clip", [graph.stored(x, x.order), "", bound.source], x.shape, x.order)
+
+
+def _integer_pow(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    (x,) = values
+    if eqn.params["y"] == 2:
+        return _entries(graph, "Mul", [x, x])
+    return _entries(graph, "Pow", [x, constant(np.float32(eqn.params["y"]))])
+
+
+def _erfc(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    return _entries(graph, "Sub", [constant(np.float32(1.0)), _entries(graph, "Erf", values)])
+
+
+def _square(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    return _entries(graph, "Mul", [values[0], values[0]])
+
+
+def _round(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    if eqn.params["rounding_method"] != jax.lax.RoundingMethod.TO_NEAREST_EVEN:
+        raise refuse(eqn)
+    return _entries(graph, "Round", values)
+
+
+def _select(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    which, *cases = values
+    if len(cases) != 2 or eqn.invars[0].aval.dtype != np.bool_:
+        raise refuse(eqn)
+    return _entries(graph, "Where", [which, cases[1], cases[0]])
+
+
+def _clamp(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    low, x, high = values
+    return _entries(graph, "Min", [_entries(graph, "Max", [x, low]), high])
+
+
+def _cast(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    (x,) = values
+    if eqn.invars[0].aval.dtype == eqn.params["new_dtype"]:
+        return x
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(eqn.params["new_dtype"]))
+    return graph.made("Cast", [graph.stored(x, x.order)], x.shape, x.order, to=kind)
+
+
+def _broadcast(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    """Adds axes of size 1; they are expanded where a node needs it."""
+    x, rank, kept = values[0], len(eqn.params["shape"]), eqn.params["broadcast_dimensions"]
+    if rank == len(x.shape):
+        return x
+    sizes = dict(zip(kept, x.shape, strict=True))
+    shape: Shape = tuple(sizes.get(axis, 1) for axis in range(rank))
+    added, source = [axis for axis in range(rank) if axis not in kept], graph.plain(x)
+    if not isinstance(source, str):
+        return constant(np.expand_dims(source, added))
+    return graph.made("Unsqueeze", [source, np.array(added, np.int64)], shape)
+
+
+def _reshape(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    (x,), shape = full(graph, eqn, values), out(eqn)
+    sizes = [size if isinstance(size, int) else -1 for size in shape]
+    if eqn.params["dimensions"] is not None or sizes.count(-1) > 1:
+        raise refuse(eqn)
+    return graph.made("Reshape", [graph.plain(x), np.array(sizes, np.int64)], shape)
+
+
+def _squeeze(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    (x,), axes = full(graph, eqn, values), np.array(eqn.params["dimensions"], np.int64)
+    return graph.made("Squeeze", [graph.plain(x), axes], out(eqn))
+
+
+def _transpose(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    (x,), axes = values, eqn.params["permutation"]
+    return Value(x.source, tuple(x.shape[axis] for axis in axes), tuple(x.order[axis] for axis in axes))
+
+
+def _reduce(op: str) -> Rule:
+    def rule(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+        (x,), axes = full(graph, eqn, values), eqn.params["axes"]
+        reduced = np.array([x.order[axis] for axis in axes], np.int64)
+        kept = [x.order[axis] for axis in range(len(x.shape)) if axis not in axes]
+        order = tuple(sorted(kept).index(axis) for axis in kept)
+        return graph.made(op, [graph.stored(x, x.order), reduced], out(eqn), order, keepdims=0)
+
+    return rule
+
+
+def _argmax(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    (x,), (axis,) = full(graph, eqn, values), eqn.params["axes"]
+    best = graph.node("ArgMax", [graph.plain(x)], axis=axis, keepdims=0)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(eqn.params["index_dtype"]))
+    return graph.made("Cast", [best], out(eqn), to=kind)
+
+
+def _convolution(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    x, kernel = full(graph, eqn, values)
+    params, of = eqn.params, eqn.params["dimension_numbers"]
+    if any(d != 1 for d in params["lhs_dilation"]) or params["batch_group_count"] != 1:
+        raise refuse(eqn)
+    sources = [graph.stored(x, inverse(of.lhs_spec)), graph.stored(kernel, inverse(of.rhs_spec))]
+    return graph.made(
+        "Conv",
+        sources,
+        out(eqn),
+        inverse(of.out_spec),
+        strides=params["window_strides"],
+        pads=[pad[end] for end in (0, 1) for pad in params["padding"]],
+        dilations=params["rhs_dilation"],
+        group=params["feature_group_count"],
+    )
+
+
+def _max_pool(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    (x,), params = full(graph, eqn, values), eqn.params
+    sizes = params["window_dimensions"]
+    spatial = [axis for axis, size in enumerate(sizes) if size > 1]
+    others = [axis for axis in range(len(sizes)) if axis not in spatial]
+    dilated = any(d != 1 for d in (*params["base_dilation"], *params["window_dilation"]))
+    if len(others) != 2 or dilated or any(params["window_strides"][axis] != 1 for axis in others):
+        raise refuse(eqn)
+    order = inverse((*others, *spatial))
+    return graph.made(
+        "MaxPool",
+        [graph.stored(x, order)],
+        out(eqn),
+        order,
+        kernel_shape=[sizes[axis] for axis in spatial],
+        strides=[params["window_strides"][axis] for axis in spatial],
+        pads=[params["padding"][axis][end] for end in (0, 1) for axis in spatial],
+    )
+
+
+def _dot(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    left, right = full(graph, eqn, values)
+    (left_sum, right_sum), (left_batch, right_batch) = eqn.params["dimension_numbers"]
+    left_free = [a for a in range(len(left.shape)) if a not in (*left_sum, *left_batch)]
+    right_free = [a for a in range(len(right.shape)) if a not in (*right_sum, *right_batch)]
+    is_matrix = not left_batch and len(right.shape) == 2
+    if len(left_sum) == 1 and len(right_free) == 1 and (is_matrix or len(left_free) == 1):
+        orders = inverse((*left_batch, *left_free, *left_sum)), inverse((*right_batch, *right_sum, *right_free))
+        sources = [graph.stored(v, order) for v, order in zip((left, right), orders, strict=True)]
+        return graph.made("MatMul", sources, out(eqn))
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    of_left = {axis: next(letters) for axis in range(len(left.shape))}
+    paired = dict(zip((*right_sum, *right_batch), (*left_sum, *left_batch), strict=True))
+    of_right = {a: of_left[paired[a]] if a in paired else next(letters) for a in range(len(right.shape))}
+    result = [of_left[a] for a in (*left_batch, *left_free)] + [of_right[a] for a in right_free]
+    equation = f"{''.join(of_left.values())},{''.join(of_right.values())}->{''.join(result)}"
+    return graph.made("Einsum", [graph.plain(left), graph.plain(right)], out(eqn), equation=equation)
+
+
+def _concatenate(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    parts, order = full(graph, eqn, values), values[0].order
+    sources = [graph.stored(part, order) for part in parts]
+    return graph.made("Concat", sources, out(eqn), order, axis=order[eqn.params["dimension"]])
+
+
+def _stack(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    axis = eqn.params["axis"]
+    parts = [graph.node("Unsqueeze", [graph.plain(x), np.array([axis])]) for x in full(graph, eqn, values)]
+    return graph.made("Concat", parts, out(eqn), axis=axis)
+
+
+def _slice(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    (x,), params, shape = full(graph, eqn, values), eqn.params, out(eqn)
+    strides = params["strides"] or (1,) * len(x.shape)
+    cut = [axis for axis, size in enumerate(x.shape) if shape[axis] != size or strides[axis] != 1]
+    starts, ends = ([params[name][axis] for axis in cut] for name in ("start_indices", "limit_indices"))
+    if not all(isinstance(end, int) for end in ends):
+        raise refuse(eqn)
+    return _sliced(graph, x, shape, starts, ends, [x.order[axis] for axis in cut], [strides[axis] for axis in cut])
+
+
+def _sliced(
+    graph: Graph, x: Value, shape: Shape, starts: list[int], ends: list[int], axes: list[int], steps: list[int]
+) -> Value:
+    numbers = [np.array(values, np.int64) for values in (starts, ends, axes, steps)]
+    return graph.made("Slice", [graph.stored(x, x.order), *numbers], shape, x.order)
+
+
+def _split(graph: Graph, eqn: Any, values: list[Value]) -> list[Value]:
+    (x,), axis = full(graph, eqn, values), eqn.params["axis"]
+    ends = np.cumsum(eqn.params["sizes"]).tolist()
+    shapes, starts = [shape_of(var.aval) for var in eqn.outvars], [0, *ends[:-1]]
+    cuts = zip(shapes, starts, ends, strict=True)
+    return [_sliced(graph, x, shape, [start], [end], [x.order[axis]], [1]) for shape, start, end in cuts]
+
+
+def _rev(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    (x,), axes = full(graph, eqn, values), [values[0].order[a] for a in eqn.params["dimensions"]]
+    return _sliced(graph, x, out(eqn), [-1] * len(axes), [-END] * len(axes), axes, [-1] * len(axes))
+
+
+def _pad(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    x, fill = full(graph, eqn, values)
+    edges = eqn.params["padding_config"]
+    if any(low < 0 or high < 0 or inner for low, high, inner in edges):
+        raise refuse(eqn)
+    pads = np.array([edge[end] for end in (0, 1) for edge in edges], np.int64)
+    return graph.made("Pad", [graph.plain(x), pads, graph.plain(fill)], out(eqn))
+
+
+def _gather(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    """Takes a window, or images along one axis, at indices that are known now."""
+    (x, indices), numbers = full(graph, eqn, values), eqn.params["dimension_numbers"]
+    axes, sizes, at = numbers.start_index_map, eqn.params["slice_sizes"], graph.plain(indices)
+    highest = [size - sizes[axis] for axis in axes if isinstance(size := x.shape[axis], int)]
+    if isinstance(at, str) or numbers.operand_batching_dims or len(highest) != len(axes):
+        raise refuse(eqn)
+    at = np.clip(at, 0, highest).astype(np.int64)
+    kept = [i for i in range(len(x.shape)) if i not in numbers.collapsed_slice_dims]
+    if at.ndim == 1:
+        window: Shape = tuple(sizes[i] if i in axes else size for i, size in enumerate(x.shape))
+        x = _sliced(
+            graph,
+            x,
+            window,
+            at.tolist(),
+            (at + [sizes[i] for i in axes]).tolist(),
+            [x.order[i] for i in axes],
+            [1] * len(axes),
+        )
+        dropped = np.array(numbers.collapsed_slice_dims, np.int64)
+        return graph.made("Squeeze", [graph.plain(x), dropped], out(eqn)) if len(dropped) else x
+    (axis, *more) = axes
+    expected = tuple(i if i < axis else i + at.ndim - 2 for i in kept)
+    whole = all(str(sizes[i]) == str(x.shape[i]) for i in kept)
+    if more or numbers.collapsed_slice_dims != axes or numbers.offset_dims != expected or not whole:
+        raise refuse(eqn)
+    return graph.made("Gather", [graph.plain(x), at[..., 0]], out(eqn), axis=axis)
+
+
+def _sort(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    x, *more = full(graph, eqn, values)
+    axis = eqn.params["dimension"]
+    count = x.shape[axis]
+    if more or not isinstance(count, int):
+        raise refuse(eqn)
+    return graph.made("TopK", [graph.plain(x), np.array([count])], out(eqn), axis=axis, largest=0, unused=1)
+
+
+def _scan(graph: Graph, eqn: Any, values: list[Value]) -> list[Value]:
+    """Unrolled: the views of an image are few."""
+    params, values = eqn.params, full(graph, eqn, values)
+    consts, carried = params["num_consts"], params["num_carry"]
+    if not isinstance(params["length"], int):
+        raise refuse(eqn)
+    fixed, state, along = values[:consts], values[consts : consts + carried], values[consts + carried :]
+    parts: list[list[str | np.ndarray]] = []
+    steps = range(params["length"])
+    for i in reversed(steps) if params["reverse"] else steps:
+        taken = [graph.made("Gather", [graph.plain(x), np.array(i)], x.shape[1:], axis=0) for x in along]
+        results = graph.run(params["jaxpr"].jaxpr, params["jaxpr"].consts, [*fixed, *state, *taken])
+        state = results[:carried]
+        added = [graph.node("Unsqueeze", [graph.plain(y), np.array([0])]) for y in results[carried:]]
+        parts = [*parts, list(added)]
+    parts = parts[::-1] if params["reverse"] else parts
+    shapes = [shape_of(var.aval) for var in eqn.outvars[carried:]]
+    stacked = [
+        graph.made("Concat", part, shape, axis=0) for part, shape in zip(zip(*parts, strict=True), shapes, strict=True)
+    ]
+    return [*state, *stacked]
+
+
+DIRECT = {
+    "abs": "Abs",
+    "add": "Add",
+    "add_any": "Add",
+    "and": "And",
+    "ceil": "Ceil",
+    "cos": "Cos",
+    "div": "Div",
+    "eq": "Equal",
+    "erf": "Erf",
+    "exp": "Exp",
+    "floor": "Floor",
+    "ge": "GreaterOrEqual",
+    "gt": "Greater",
+    "le": "LessOrEqual",
+    "log": "Log",
+    "logistic": "Sigmoid",
+    "lt": "Less",
+    "mul": "Mul",
+    "neg": "Neg",
+    "not": "Not",
+    "or": "Or",
+    "pow": "Pow",
+    "sign": "Sign",
+    "sin": "Sin",
+    "sqrt": "Sqrt",
+    "sub": "Sub",
+    "tanh": "Tanh",
+}
+RULES: dict[str, Rule] = {
+    **{name: elementwise(op) for name, op in DIRECT.items()},
+    **dict.fromkeys(("copy", "copy_p", "stop_gradient", "optimization_barrier"), _same),
+    "argmax": _argmax,
+    "broadcast_in_dim": _broadcast,
+    "clamp": _clamp,
+    "concatenate": _concatenate,
+    "conv_general_dilated": _convolution,
+    "convert_element_type": _cast,
+    "dot_general": _dot,
+    "erfc": _erfc,
+    "gather": _gather,
+    "integer_pow": _integer_pow,
+    "max": _max,
+    "min": _min,
+    "ne": _chain("Equal", "Not"),
+    "pad": _pad,
+    "reduce_max": _reduce("ReduceMax"),
+    "reduce_min": _reduce("ReduceMin"),
+    "reduce_sum": _reduce("ReduceSum"),
+    "reduce_window_max": _max_pool,
+    "reshape": _reshape,
+    "rev": _rev,
+    "round": _round,
+    "rsqrt": _chain("Sqrt", "Reciprocal"),
+    "scan": _scan,
+    "select_n": _select,
+    "slice": _slice,
+    "sort": _sort,
+    "split": _split,
+    "square": _square,
+    "squeeze": _squeeze,
+    "stack": _stack,
+    "transpose": _transpose,
+}
+"""Operation of JAX -> what it becomes; what is missing is refused by name."""
