@@ -16,8 +16,13 @@ if metadata.version("jaxlib").startswith("0.10."):  # later ones do not know thi
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
+
+from tests import shape_checks
+
+jaxtyping.install_import_hook("efficient_jax", f"{shape_checks.__name__}.check")
 
 from tests import tiny_run
 from tests.commands import launch

@@ -20,7 +20,7 @@ from efficient_jax.tasks.classification import HEAD as CLASSIFICATION_HEAD
 
 Weights = tuple[Float[np.ndarray, "d classes"], Float[np.ndarray, " classes"]]
 Path = tuple[Float[np.ndarray, "penalties d classes"], Float[np.ndarray, "penalties classes"]]
-Data = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n classes"]]
+Data = tuple[Float[np.ndarray, "m d"], Float[np.ndarray, "m classes"]]
 
 FOLDS = 5
 SCALES = (0.01, 1000.0)  # range of the scale of ridge's logits

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 Probabilities = Float[np.ndarray, "n classes"]
-Labels = Int[np.ndarray, "n classes"]
+Labels = Shaped[np.ndarray, "n classes"]  # 0 or 1, of any dtype
 FARTHEST = 1.0 - 1e-6  # largest |correlation| that is averaged: Fisher's z of 1 is infinite
 
 
