@@ -28,7 +28,7 @@ def test_a_wrong_dtype_is_caught():
 
 
 def test_a_wrong_type_is_caught():
-    with pytest.raises(TypeCheckError, match="parameter number=1.5"):
+    with pytest.raises(TypeCheckError, match=r"parameter number=1\.5"):
         counted(1.5, "image")
 
 
@@ -43,7 +43,7 @@ def test_what_a_call_returns_is_checked():
 
 
 def test_the_error_of_the_function_comes_first():
-    with pytest.raises(UserError, match="class_balance: 2.0 is not in"):
+    with pytest.raises(UserError, match="class_balance: "):
         class_weights(np.zeros((2, 2)), 2.0)
 
 

@@ -107,7 +107,7 @@ def evaluate(
         evaluated.append(together(singles, vote, shares))
     task = TASKS[evaluated[0].test.task]
     scores = {one.name: {**one.origin} | _scores(one) for one in evaluated}
-    about: dict[str, Any] = {"members": scores}
+    about: dict[str, object] = {"members": scores}
     if task.one_class and len(names) > 1:
         about |= {"pairs": comparison(singles), "selection": selection(singles)}
     for name in models if degrees else ():

@@ -4,7 +4,7 @@ Plain numpy, on the host.
 """
 
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy
@@ -235,7 +235,7 @@ def thresholds(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray
     return best_thresholds
 
 
-def several_labels(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:
+def several_labels(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, float]:
     """Returns the metrics of multi-label predictions.
 
     Args:

@@ -188,7 +188,7 @@ def _values(values: bool | Sequence[float]) -> str:
 
 def mistakes(
     images: Any, ids: np.ndarray, answers: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: list[str]
-) -> list[dict[str, Any]]:
+) -> list[dict[str, str | plots.Picture]]:
     """Returns the most confident mistakes as the template takes them, at most `page.SHOWN_MISTAKES`.
 
     Args:

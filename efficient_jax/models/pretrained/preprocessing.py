@@ -72,7 +72,7 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple(Path(__file__).with_name("imagenet.txt").read_text("utf-8").splitlines())
 
 
-def implied(weights: str | Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def implied(weights: str | Path, state: Mapping[str, np.ndarray]) -> dict[str, bool]:
     """Returns settings of the model that weights need and that their shapes do not show.
 
     These are `tanh_gelu` of ViT and `tensorflow` of EfficientNet, as far as the names in the file or a config.json
