@@ -19,7 +19,7 @@ import numpy as np
 
 ARRAY = jax.Array | np.ndarray
 WIDER = {  # arrays of numpy and of jax stand for each other, those without axes for numbers, an int for a float
-    jax.Array: ARRAY,
+    jax.Array: ARRAY | np.generic,
     np.ndarray: ARRAY | np.generic,
     bool: bool | np.bool_ | jaxtyping.Bool[ARRAY, ""],
     int: int | np.integer | jaxtyping.Integer[ARRAY, ""],
