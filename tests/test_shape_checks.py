@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,20 +17,23 @@ from tests.shape_checks import check
 ANSWERS = np.array([0, 1, 1])
 
 
+def refusal(function: Callable[..., object], *arguments: object) -> str:
+    with pytest.raises(TypeCheckError) as refused:
+        function(*arguments)
+    return str(refused.value.__cause__)
+
+
 def test_a_wrong_shape_is_caught():
     change(ANSWERS, ANSWERS, ANSWERS)
-    with pytest.raises(TypeCheckError, match=r"parameter labels=.*Int\[.*' n'"):
-        change(ANSWERS, ANSWERS, ANSWERS[:1])  # broadcasts
+    assert "change() parameter labels=" in refusal(change, ANSWERS, ANSWERS, ANSWERS[:1])  # it would broadcast
 
 
 def test_a_wrong_dtype_is_caught():
-    with pytest.raises(TypeCheckError, match=r"parameter labels=.*Int\[.*' n'"):
-        change(ANSWERS, ANSWERS, ANSWERS.astype(np.float32))
+    assert "change() parameter labels=" in refusal(change, ANSWERS, ANSWERS, ANSWERS.astype(np.float32))
 
 
 def test_a_wrong_type_is_caught():
-    with pytest.raises(TypeCheckError, match=r"parameter number=1\.5"):
-        counted(1.5, "image")
+    assert "counted() parameter number=1.5 violates type hint" in refusal(counted, 1.5, "image")
 
 
 def test_what_a_call_returns_is_checked():
@@ -38,8 +42,7 @@ def test_what_a_call_returns_is_checked():
         return features.mean(1)
 
     mean(np.zeros((2, 2)))
-    with pytest.raises(TypeCheckError, match="return"):
-        mean(np.zeros((2, 3)))
+    assert "mean() return" in refusal(mean, np.zeros((2, 3)))
 
 
 def test_the_error_of_the_function_comes_first():
