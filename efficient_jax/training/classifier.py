@@ -20,7 +20,7 @@ from efficient_jax.training.predict import through_views
 from efficient_jax.training.trained import Trained
 from efficient_jax.types import Tree
 
-Picture = str | Path | bytes | Image.Image | UInt8[np.ndarray, "h w c"]
+Picture = str | Path | bytes | Image.Image | UInt8[np.ndarray, "h w *c"]
 Pictures = Picture | UInt8[np.ndarray, "n h w c"] | Iterable[Picture]
 
 
