@@ -3,13 +3,14 @@
 `augment`, `losses`, `models` and `training` are usable alone, without any config; `launch.py` runs experiments.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from efficient_jax.training.classifier import Classifier
 
 
-def load(path: str) -> "Classifier":
+def load(path: str | Path) -> "Classifier":
     """A trained network: `load("runs/quickstart").predict("photo.jpg")` is the probability of each class.
 
     Args:

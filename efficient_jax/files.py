@@ -84,12 +84,12 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def csv_text(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     """Returns a table as CSV.
 
     Args:
-        header: name of each column.
-        rows: cells of each row, as many as columns.
+        header: cells of the first row, such as the name of each column.
+        rows: cells of each other row.
     """
     text = io.StringIO()
     csv.writer(text).writerows([header, *rows])

@@ -16,8 +16,15 @@ if metadata.version("jaxlib").startswith("0.10."):  # later ones do not know thi
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
+
+from tests import shape_checks
+
+jaxtyping.install_import_hook(
+    [f"efficient_jax.{part}" for part in shape_checks.PARTS], f"{shape_checks.__name__}.check"
+)
 
 from tests import tiny_run
 from tests.commands import launch

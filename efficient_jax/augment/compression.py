@@ -139,7 +139,7 @@ def _quantized(plane: Plane, luma_rows: int, quality: Int32[Array, ""]) -> Plane
     return pixels.reshape(height // 8, width // 8, 8, 8).swapaxes(1, 2).reshape(height, width)
 
 
-def _to_multiple(plane: Plane, rows: int, columns: int) -> Plane:
+def _to_multiple(plane: Plane, rows: int, columns: int) -> Int32[Array, "h2 w2"]:
     height, width = plane.shape
     return jnp.pad(plane, ((0, -height % rows), (0, -width % columns)), mode="edge")
 
@@ -147,7 +147,7 @@ def _to_multiple(plane: Plane, rows: int, columns: int) -> Plane:
 # Both chroma planes at once, one in the low and one in the high 16 bits of each integer.
 
 
-def _halved(both: Plane) -> Plane:
+def _halved(both: Plane) -> Int32[Array, "h//2 w//2"]:
     """Returns the mean of 2x2 pixels, rounded up and down in turn."""
     height, width = both.shape
     pairs = both.reshape(height // 2, 2 * width)
@@ -156,7 +156,7 @@ def _halved(both: Plane) -> Plane:
     return (pairs[..., 0] + pairs[..., 1] + rounding) >> 2 & 0xFF00FF
 
 
-def doubled(both: Plane) -> Plane:
+def doubled(both: Plane) -> Int32[Array, "2*h 2*w"]:
     """Upsamples as libjpeg's "fancy" upsampling: weights 9, 3, 3 and 1 for the four nearest pixels.
 
     libjpeg repeats pixels instead where an image is less than five wide.

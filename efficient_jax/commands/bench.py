@@ -36,7 +36,7 @@ from efficient_jax.report import tables
 from efficient_jax.training import benchmark, loop, step
 from efficient_jax.training.labels import Labels
 from efficient_jax.training.progress import StageProgress
-from efficient_jax.types import Augment, Batch, Saliency, Tree
+from efficient_jax.types import Augment, Batch, Metrics, Saliency, Tree
 
 
 class Logged(Exception):
@@ -230,7 +230,7 @@ def _loop(
     """Runs the loop of a training stage, without checkpoints and without the check of the weights before each."""
     latest, batches = state, train_steps.inputs(0, calls)
 
-    def run_step(state: Tree, _: int) -> tuple[Tree, dict[str, Any]]:
+    def run_step(state: Tree, _: int) -> tuple[Tree, Metrics]:
         nonlocal latest
         latest, metrics = train_steps.run(state, next(batches))
         return latest, metrics

@@ -117,7 +117,7 @@ def evaluate(
     scores = {one.name: {**one.origin} | _scores(one) for one in evaluated}
     for one in evaluated if coverage else ():
         scores[one.name]["sets"] = _sets(one, coverage, score, bool(by_class))
-    about: dict[str, Any] = {"members": scores}
+    about: dict[str, object] = {"members": scores}
     if task.one_class and len(names) > 1:
         about |= {"pairs": comparison(singles), "selection": selection(singles)}
     for name in models if degrees else ():

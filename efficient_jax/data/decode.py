@@ -48,7 +48,7 @@ class Decoded(NamedTuple):
     contents: np.ndarray  # uint8 [n DIGEST], digests of the files, or of the pixels of arrays
 
 
-def resized(images: UInt8[np.ndarray, "n h w c"], size: int) -> UInt8[np.ndarray, "n size size c"]:
+def resized(images: UInt8[np.ndarray, "n h w c"], size: int) -> UInt8[np.ndarray, "n h2 w2 c"]:
     """Returns images resized to squares with an antialiasing filter, uint8 [n size size c].
 
     Args:

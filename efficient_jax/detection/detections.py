@@ -1,6 +1,7 @@
 """Boxes as numpy arrays of any length: validation, and merging the boxes of several models."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,9 +15,12 @@ Found = dict[str, np.ndarray]
 """The boxes of one image: boxes float [n 4] (left, top, right, bottom) in any unit, scores float [n] in 0..1, labels
 int [n]."""
 
+Boxes = Mapping[str, np.ndarray | Sequence[Any]]
+"""As `Found`, in arrays or lists."""
+
 
 def combine(
-    models: Sequence[Found],
+    models: Sequence[Boxes],
     how: Callable[[Detections, Float[Array, " models"]], Detections],
     weights: Sequence[float] = (),
 ) -> Found:
@@ -42,8 +46,8 @@ def combine(
         raise UserError(f"weights: {len(weights)} for {len(models)} models; give one for each")
     if not all(0.0 < weight < np.inf for weight in weights):
         raise UserError(f"weights: {tuple(weights)}; all must be greater than 0")
-    models = [check(boxes, f"model {number}") for number, boxes in enumerate(models)]
-    lengths = [len(boxes["scores"]) for boxes in models]
+    arrays = [check(boxes, f"model {number}") for number, boxes in enumerate(models)]
+    lengths = [len(found["scores"]) for found in arrays]
     size = max(LANES, 1 << (max(lengths) - 1).bit_length())
     padded = {
         "boxes": np.zeros((len(models), size, 4), np.float32),
@@ -51,8 +55,8 @@ def combine(
         "labels": np.zeros((len(models), size), np.int32),
         "valid": np.arange(size) < np.array(lengths)[:, None],
     }
-    for number, boxes in enumerate(models):
-        for name, values in boxes.items():
+    for number, found in enumerate(arrays):
+        for name, values in found.items():
             padded[name][number, : len(values)] = values
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         merged = jax.tree.map(np.asarray, how(jax.tree.map(jnp.asarray, padded), jnp.asarray(weights, jnp.float32)))
@@ -60,7 +64,7 @@ def combine(
     return {name: merged[name][:count] for name in ("boxes", "scores", "labels")}
 
 
-def check(boxes: Found, where: str, names: tuple[str, ...] = ("boxes", "scores", "labels")) -> Found:
+def check(boxes: Boxes, where: str, names: tuple[str, ...] = ("boxes", "scores", "labels")) -> Found:
     """Returns the named arrays after checking that they fit each other and hold boxes, scores and labels.
 
     Args:

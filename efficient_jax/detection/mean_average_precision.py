@@ -7,14 +7,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from efficient_jax.detection.boxes import intersection_over_union
-from efficient_jax.detection.detections import Found, check
+from efficient_jax.detection.detections import Boxes, check
 from efficient_jax.errors import UserError, counted
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 
 
-def mean_average_precision(predicted: Sequence[Found], truth: Sequence[Found], most: int = 100) -> dict[str, Any]:
+def mean_average_precision(predicted: Sequence[Boxes], truth: Sequence[Boxes], most: int = 100) -> dict[str, Any]:
     """Returns COCO's average precision (AP) of predicted boxes.
 
     In each image the `most` best boxes of a class, by descending score, are matched to the unmatched true box that they
@@ -37,14 +37,14 @@ def mean_average_precision(predicted: Sequence[Found], truth: Sequence[Found], m
     if len(predicted) != len(truth):
         images = counted(len(predicted), "image")
         raise UserError(f"boxes found in {images}, true ones of {len(truth)}; give one of each for an image")
-    predicted = [check(boxes, f"found in image {number}") for number, boxes in enumerate(predicted)]
-    truth = [check(boxes, f"truth of image {number}", ("boxes", "labels")) for number, boxes in enumerate(truth)]
-    if not any(len(image["labels"]) for image in truth):
+    found = [check(boxes, f"found in image {number}") for number, boxes in enumerate(predicted)]
+    wanted = [check(boxes, f"truth of image {number}", ("boxes", "labels")) for number, boxes in enumerate(truth)]
+    if not any(len(image["labels"]) for image in wanted):
         raise UserError("truth: no boxes at all; average precision needs at least one")
-    classes, counts = np.unique(np.concatenate([image["labels"] for image in truth]), return_counts=True)
+    classes, counts = np.unique(np.concatenate([image["labels"] for image in wanted]), return_counts=True)
     scores: dict[int, list[np.ndarray]] = {label: [] for label in classes.tolist()}
     hits: dict[int, list[np.ndarray]] = {label: [] for label in classes.tolist()}
-    for detections, true in zip(predicted, truth, strict=True):
+    for detections, true in zip(found, wanted, strict=True):
         for label in np.intersect1d(detections["labels"], classes).tolist():
             ranking = np.flatnonzero(detections["labels"] == label)
             ranking = ranking[np.argsort(-detections["scores"][ranking], kind="stable")][:most]

@@ -1,7 +1,6 @@
 """Several members on the same images: their vote, how similar their errors are, and what each adds to the vote."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -47,7 +46,7 @@ def together(members: Sequence[Member], vote: str, weights: Sequence[float]) -> 
     return joint if task.thresholds else joint._replace(answers=answers["test"])
 
 
-def comparison(members: Sequence[Member]) -> list[dict[str, Any]]:
+def comparison(members: Sequence[Member]) -> list[dict[str, str | float]]:
     """Compares the predictions of every pair of members, where an image has one class.
 
     Args:
@@ -62,14 +61,14 @@ def comparison(members: Sequence[Member]) -> list[dict[str, Any]]:
     for i in range(len(members)):
         for j in range(i + 1, len(members)):
             changed = agreement.change(answers[i], answers[j], tests[0].labels)
-            row = {"first": members[i].name, "second": members[j].name}
+            row: dict[str, str | float] = {"first": members[i].name, "second": members[j].name}
             row |= agreement.agreement(answers[i], answers[j], tests[0].labels)._asdict()
             won, lost = int(changed.won.sum()), int(changed.lost.sum())
             rows.append(row | {"won": won, "lost": lost, "p_value": changed.p_value})
     return rows
 
 
-def selection(members: Sequence[Member]) -> list[dict[str, Any]]:
+def selection(members: Sequence[Member]) -> list[dict[str, str | float]]:
     """Orders members by what they add to the soft vote on validation images, see `voting.greedy`.
 
     Args:

@@ -229,10 +229,11 @@ def _named(
     block: Mapping[str, Any],
     options: Mapping[str, Callable[..., Any]],
     supplied: tuple[str, ...] = (),
-    default: Any = inspect.Parameter.empty,
+    default: str = "",
 ) -> Block:
     """A block whose `name` chooses the function that reads its other keys; `default` where there is no block."""
-    named = inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, annotation=str, default=default)
+    standard = default or inspect.Parameter.empty
+    named = inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, annotation=str, default=standard)
     what = {"name": f"one of {', '.join(options)}"}
     if "name" not in block:
         return Block(path, {"name": named}, what)

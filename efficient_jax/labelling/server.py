@@ -6,7 +6,7 @@ import os
 import secrets
 import socketserver
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -170,5 +170,5 @@ def _handler(session: Session, versions: Versions, token: str) -> type[BaseHTTPR
     return Handler
 
 
-def _json(status: int, content: dict[str, Any]) -> Reply:
+def _json(status: int, content: Mapping[str, object]) -> Reply:
     return status, "application/json", json_text(content).encode()

@@ -1,7 +1,7 @@
 """Distillation of a teacher's intermediate features: it may have other classes, widths and image sizes."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from efficient_jax.settings import choose
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import LossContext, LossFn
 from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
+
+T = TypeVar("T")
 
 MAPPED: dict[str, Callable[..., Array]] = {"fitnet": fitnet, "cosine": cosine}
 """Losses with a linear map of the student's features, which is trained too."""
@@ -114,7 +116,7 @@ def regressors(
     return {"regressor": maps} if maps else {}
 
 
-def _pair(ours: Mapping[str, Any], theirs: Mapping[str, Any], student: str, teacher: str) -> tuple[Array, Array]:
+def _pair(ours: Mapping[str, T], theirs: Mapping[str, T], student: str, teacher: str) -> tuple[T, T]:
     where = "method.terms: intermediates of the "
     return choose(student, ours, f"{where}student"), choose(teacher, theirs, f"{where}teacher")
 

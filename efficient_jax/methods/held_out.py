@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from efficient_jax.tasks import Head
 
-Data = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n classes"]]
+Data = tuple[Float[np.ndarray, "m d"], Float[np.ndarray, "m classes"]]
 """Features and targets of examples."""
 FOLDS = 5
 

@@ -13,7 +13,7 @@ from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.tasks.classification import right
 from efficient_jax.types import Apply, Augment, Batch, Metrics, Saliency, Tree
 
-Keys = dict[str, Key[Array, " ?b"]]
+Keys = dict[str, Key[Array, " _b"]]  # one for each example of a stream; streams differ in length
 Losses = Callable[[Float[Array, "b classes"], Float[Array, "b classes"]], Float[Array, " b"]]
 """`losses(logits, labels) -> [b]`: the loss of each image."""
 

@@ -4,14 +4,14 @@ Plain numpy, on the host.
 """
 
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 Probabilities = Float[np.ndarray, "n classes"]
-Labels = Int[np.ndarray, "n classes"]
+Labels = Shaped[np.ndarray, "n classes"]  # 0 or 1, of any dtype
 FARTHEST = 1.0 - 1e-6  # largest |correlation| that is averaged: Fisher's z of 1 is infinite
 
 
@@ -235,7 +235,7 @@ def thresholds(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray
     return best_thresholds
 
 
-def several_labels(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:
+def several_labels(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, float]:
     """Returns the metrics of multi-label predictions.
 
     Args:

@@ -16,7 +16,9 @@ OF_PROBABILITIES = ("top5", "negative_log_likelihood", "brier", "calibration_err
 """The metrics that need probabilities: a vote has none, and a likelihood is 0 for a class that nobody voted for."""
 
 
-def figures(probabilities: Probabilities, labels: Labels, answers: Labels, shares: bool = False) -> dict[str, Any]:
+def figures(
+    probabilities: Probabilities, labels: Labels, answers: Labels, shares: bool = False
+) -> dict[str, float | None]:
     """Returns the metrics of predictions of one class per image.
 
     Args:
@@ -36,7 +38,7 @@ def figures(probabilities: Probabilities, labels: Labels, answers: Labels, share
     """
     from sklearn.metrics import f1_score, recall_score  # takes 0.5 s, so only where it is needed
 
-    metrics = {
+    metrics: dict[str, float | None] = {
         "correct": int((answers == labels).sum()),
         "n": len(labels),
         "balanced_accuracy": float(

@@ -15,7 +15,7 @@ class Stage(nn.Module):
     norm_axis: str | None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h/2 w/2 f"]:
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h//2 w//2 f"]:
         x = Conv(self.features, pooled=True, name="conv")(x)  # pooled before `norm`, which is then 4 times cheaper
         x = Norm(self.norm_axis, name="norm")(x, train)
         return jnn.relu(x)

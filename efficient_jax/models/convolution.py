@@ -206,7 +206,7 @@ def conv_matmul_pooled(
     return _max_over(y.reshape(*y.shape[:3], *kernels.shape[-2:]), (3,))
 
 
-def _patches(x: Float[Array, "b h w c"], size: int, stride: int, pads: Pads) -> Float[Array, "b h2 w2 size*size*c"]:
+def _patches(x: Float[Array, "b h w c"], size: int, stride: int, pads: Pads) -> Float[Array, "b h2 w2 {size}*{size}*c"]:
     return jnp.concatenate(_shifted(x, size, stride, pads), axis=-1)
 
 

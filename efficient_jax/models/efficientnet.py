@@ -150,7 +150,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None
-    ) -> Float[Array, "b h/stride w/stride f"]:
+    ) -> Float[Array, "b h2 w2 f"]:
         y: Array = x
         inner = x.shape[-1] * self.expansion
         # The published names number the norms of a block, so that they depend on whether there is an expansion.
@@ -180,7 +180,7 @@ class Blocks(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None
-    ) -> Float[Array, "b h/stride w/stride f"]:
+    ) -> Float[Array, "b h2 w2 f"]:
         _, size, stride, expansion, features = self.stage
         for i, drop in enumerate(self.drops):
             x = self.block(features, size, 1 if i else stride, expansion, drop, name=str(i))(x, train, keys)

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from efficient_jax.errors import UserError
 
 UNITS = ("", "_epochs", "_examples", "_percent")
@@ -10,7 +12,7 @@ LENGTHS = ("steps", "epochs", "examples")
 """The keys that can give the length of a stage; `steps` counts steps."""
 
 
-def override(config: MutableMapping[str, Any], paths: Collection[str]) -> None:
+def override(config: MutableMapping[str, Any] | ConfigDict, paths: Collection[str]) -> None:
     """Sets the other forms of every duration at `paths` to 0 in `config`: a flag replaces the form in the file.
 
     Args:

@@ -193,7 +193,7 @@ def mistakes(
     probabilities: np.ndarray,
     classes: list[str],
     file_names: Sequence[str],
-) -> list[dict[str, Any]]:
+) -> list[dict[str, str | plots.EmbeddedImage]]:
     """Returns the most confident mistakes as the template takes them, at most `page.SHOWN_MISTAKES`.
 
     Args:

@@ -185,7 +185,7 @@ def confusion(labels: Int[np.ndarray, " n"], answers: Int[np.ndarray, " n"], cla
     return {"counts": counts.tolist(), "shade": plots.shade(counts).tolist()}
 
 
-def mistakes(arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def mistakes(arrays: dict[str, np.ndarray]) -> list[dict[str, str | plots.EmbeddedImage]]:
     """Returns mistakes as the template takes them, at most `SHOWN_MISTAKES`.
 
     Args:

@@ -7,7 +7,8 @@ A page that is written into the folder of a run, or into a folder directly insid
 import os
 import pathlib
 import urllib.parse
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import jinja2
 
@@ -67,7 +68,7 @@ class Entry(NamedTuple):
     path: pathlib.Path
 
 
-def write(path: pathlib.Path, template: str, values: dict[str, Any]) -> pathlib.Path:
+def write(path: pathlib.Path, template: str, values: Mapping[str, object]) -> pathlib.Path:
     """Writes a page atomically and updates the site that it belongs to; an existing file is replaced.
 
     Args:
@@ -144,7 +145,7 @@ def _link(path: pathlib.Path, folder: pathlib.Path) -> str:
     return urllib.parse.quote(pathlib.Path(os.path.relpath(path, folder)).as_posix())
 
 
-def _render(template: str, values: dict[str, Any]) -> str:
+def _render(template: str, values: Mapping[str, object]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
         autoescape=True,  # class names, paths and the command are user input

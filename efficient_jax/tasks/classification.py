@@ -97,7 +97,7 @@ def answers(probabilities: Probabilities, thresholds: Sequence[float] = ()) -> L
     return predicted
 
 
-def counts(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:
+def counts(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, int]:
     """Returns "correct", the images with the right class, and "n", all images.
 
     Args:
@@ -133,7 +133,7 @@ def likelihood(probabilities: Probabilities, labels: Labels) -> dict[str, float]
 
 def all_metrics(
     probabilities: Probabilities, labels: Labels, answers: Labels, classes: Sequence[str], shares: bool
-) -> dict[str, Any]:
+) -> dict[str, float | None]:
     """Returns `metrics.classification.figures`.
 
     Args:

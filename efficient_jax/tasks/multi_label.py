@@ -109,7 +109,7 @@ def likelihood(probabilities: Probabilities, labels: Labels) -> dict[str, float]
 
 def all_metrics(
     probabilities: Probabilities, labels: Labels, answers: Labels, classes: Sequence[str], shares: bool
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Returns `metrics.accuracy.several_labels` and the log-likelihood.
 
     Args:

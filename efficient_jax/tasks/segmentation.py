@@ -83,7 +83,7 @@ def all_metrics(
     return of_pixels(answers, labels, classes)
 
 
-def counts(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:
+def counts(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, float]:
     """Returns "correct" and "n", in pixels, and "mean_iou".
 
     Args:

@@ -21,7 +21,7 @@ from efficient_jax.training.predict import through_views
 from efficient_jax.training.trained import Trained
 from efficient_jax.types import Tree
 
-AnyImage = str | Path | bytes | Image.Image | UInt8[np.ndarray, "h w c"]
+AnyImage = str | Path | bytes | Image.Image | UInt8[np.ndarray, "h w *c"]
 AnyImages = AnyImage | UInt8[np.ndarray, "n h w c"] | Iterable[AnyImage]
 
 

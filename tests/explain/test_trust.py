@@ -1,5 +1,6 @@
 """Correlations of ranks are scipy's, points are where they are planted."""
 
+import jax
 import numpy as np
 from scipy.stats import spearmanr
 
@@ -52,5 +53,6 @@ def test_points_in_shares_hit_pixels():
 def test_only_the_layers_that_are_named_are_random():
     trained = {"params": {"a": {"k": 0}, "head": {"k": 0}}, "batch_stats": {"a": {"mean": 0}, "b": {"mean": 0}}}
     drawn = {"params": {"a": {"k": 1}, "head": {"k": 1}}, "batch_stats": {"a": {"mean": 1}, "b": {"mean": 1}}}
+    trained, drawn = jax.tree.map(np.int32, (trained, drawn))
     found = trust.randomised(trained, drawn, ("head/.*", "b/.*|c/.*"))
     assert found == {"params": {"a": {"k": 0}, "head": {"k": 1}}, "batch_stats": {"a": {"mean": 0}, "b": {"mean": 1}}}

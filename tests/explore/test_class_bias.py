@@ -201,7 +201,8 @@ def test_every_block_by_class_is_probed_for_each_group_of_classes(key):
 
 def test_the_level_of_probes_holds_for_all_of_them_together(key, monkeypatch):
     levels = []
-    monkeypatch.setattr(class_bias, "shortcut", lambda *_, level, **__: levels.append(level))
+    none = class_bias.Shortcut(class_bias.Rate(0, 1), class_bias.Rate(0, 1))
+    monkeypatch.setattr(class_bias, "shortcut", lambda *_, level, **__: levels.append(level) or none)
     blocks = {"turns": {"op": "by_class", "of": "rotate", "degrees": (1.0, 2.0, 3.0, 4.0)}}
     class_bias.shortcuts(by_first_pixel, IMAGES, LABELS, blocks, "here", key)
     np.testing.assert_allclose(levels, [1 - 0.05 / 4] * 4)

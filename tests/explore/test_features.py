@@ -1,11 +1,14 @@
 """Features before anything is trained."""
 
+from unittest.mock import Mock
+
 import numpy as np
 from sklearn.decomposition import PCA
 
 from efficient_jax.data.decode import resized
 from efficient_jax.errors import UserError
 from efficient_jax.explore import features
+from efficient_jax.training.classifier import Network
 from efficient_jax.training.trained import Trained
 from tests.models.test_parity import needs_package
 
@@ -22,9 +25,10 @@ def test_components_are_those_of_scikit_learn():
 
 
 def test_a_pretrained_network_is_taken_where_it_is_installed(monkeypatch):
-    monkeypatch.setattr(features, "lite0_network", lambda: "the network")
-    assert features.available() == ("the network", "the features of EfficientNet-Lite0 at 96 x 96 pixels")
-    assert features.available("a member") == ("a member", "the features of the first member")
+    pretrained, member = Mock(spec=Network), Mock(spec=Network)
+    monkeypatch.setattr(features, "lite0_network", lambda: pretrained)
+    assert features.available() == (pretrained, "the features of EfficientNet-Lite0 at 96 x 96 pixels")
+    assert features.available(member) == (member, "the features of the first member")
 
 
 def test_without_one_there_are_components_of_pixels(monkeypatch):

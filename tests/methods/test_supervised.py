@@ -27,7 +27,7 @@ def test_the_model_trains_and_hands_its_state_on():
     batch, keys = make(unlabelled=0)
     seen = []
     state = {"batch_stats": {"mean": jnp.ones(2)}}
-    _, aux = supervised(fake(seen), unchanged, CLASSIFICATION)(PARAMS, state, {}, batch, keys)
+    _, aux = supervised(fake(seen), unchanged, CLASSIFICATION)(PARAMS, state, context(), batch, keys)
     ((_, train, model_keys),) = seen
     assert train is True
     assert len(model_keys) == 2

@@ -181,11 +181,11 @@ def towards(image: Image, target: Image | float, way: Way) -> Image:
     return packed.unpack(resample.lerp(packed.pack(image), goal, weight, channels), channels)
 
 
-def multiply(one: Image, other: Image) -> Image:
+def multiply(one: Image, other: Shaped[Array, "#h #w c"]) -> Image:
     """Returns the product of two images as shares of white, as of two filters that light passes.
 
     Args:
-        one, other: images of one dtype whose shapes broadcast.
+        one, other: images of one dtype; the second may have one row or column for all.
 
     Returns: the product; uint8 levels are rounded.
     """

@@ -15,7 +15,7 @@ from efficient_jax.errors import UserError
 from efficient_jax.types import Example
 
 Field = Float[Array, "2 h w"]  # how far along x and along y each pixel of the new image looks into the old one
-Seen = tuple[Float[Array, "h w"], Float[Array, "h w"]]
+Seen = tuple[Float[Array, "h2 w2"], Float[Array, "h2 w2"]]
 Forward = Callable[[targets.Points], targets.Points]
 POINTS_PER_SIDE = 8  # of a box, moved to find its hull
 

@@ -112,7 +112,7 @@ def _through(parts: list[Part], pieces: list[Warp | Part], example: Example) -> 
         inverse = affine.within_limits(pieces[0].inverse, pieces[0].old, pieces[0].size)
         return targets.move(example, inverse, pieces[0].size) | {"image": image}
 
-    def look(mask: Image) -> Image:
+    def look(mask: Shaped[Array, "h w"]) -> Shaped[Array, "h2 w2"]:
         for part in parts:
             mask = part.look(mask)
         return mask
@@ -178,7 +178,7 @@ def _bent(
     return Part((forward, size), lambda image: resample.warp_to(image, *seen, fill, border), partial(_nearest, seen))
 
 
-def _nearest(seen: elastic.Seen, mask: Image) -> Image:
+def _nearest(seen: elastic.Seen, mask: Shaped[Array, "h w"]) -> Shaped[Array, "h2 w2"]:
     return resample.nearest_to(mask, *seen)
 
 

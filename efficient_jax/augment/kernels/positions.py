@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Int32
 
 Matrix = Int32[Array, "2 3"]
 Size = tuple[int, ...]  # height, width
-Position = Int32[Array, "h w"]
+Position = Int32[Array, "h2 w2"]  # one coordinate of the point of the source that each output pixel shows
 
 MOST_OUT = 16.0
 BORDERS = ("constant", "edge", "reflect")
@@ -99,7 +99,7 @@ def _inside(position: Position, length: int, bits: int, border: str) -> Position
     return onto_ring(position, length, bits)
 
 
-def fixed_points(points: Float[Array, "h w"], length: int, border: str = "constant") -> Position:
+def fixed_points(points: Float[Array, "h2 w2"], length: int, border: str = "constant") -> Position:
     """Returns coordinates of single points as integers with `POINT_BITS` bits behind the point.
 
     Args:

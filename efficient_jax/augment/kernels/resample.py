@@ -33,6 +33,8 @@ from efficient_jax.augment.kernels.positions import (
 )
 from efficient_jax.settings import choose
 
+Resampled = UInt32[Array, "h2 w2"]  # packed pixels that show positions in others
+
 _HALF = 0x00800080
 
 
@@ -41,7 +43,7 @@ def _start(x: Position, y: Position, width: int, bits: int) -> Position:
     return ((y >> bits) + 1) * (width + 2) + (x >> bits) + 1
 
 
-def _taps(values: Shaped[Array, " n"], start: Position, width: int) -> list[Shaped[Array, "h w"]]:
+def _taps(values: Shaped[Array, " n"], start: Position, width: int) -> list[Shaped[Array, "h2 w2"]]:
     return [values.at[start + tap].get(mode="promise_in_bounds") for tap in (0, 1, width + 2, width + 3)]
 
 
@@ -58,12 +60,12 @@ def weight(position: Int32[Array, " *shape"], bits: int) -> UInt32[Array, " *sha
     return ((fraction + (1 << (bits - 9))) >> (bits - 8)).astype(jnp.uint32)
 
 
-def lerp(a: Pixels, b: Pixels, weight: UInt32[Array, "h w"], channels: int) -> Pixels:
+def lerp(a: Pixels, b: Pixels | UInt32[Array, ""], weight: UInt32[Array, " ..."], channels: int) -> Pixels:
     """Returns `a + (b - a) * weight / 256`, rounded, in every byte.
 
     Args:
-        a, b: packed pixels.
-        weight: of `b`, in 0..256.
+        a, b: packed pixels; `b` may be one for all.
+        weight: of `b`, in 0..256; it broadcasts to the pixels.
         channels: channels of the pixels, in 1..4.
 
     Returns: packed pixels.
@@ -76,7 +78,7 @@ def lerp(a: Pixels, b: Pixels, weight: UInt32[Array, "h w"], channels: int) -> P
     return pixels
 
 
-def _bilinear(pixels: Pixels, x: Position, y: Position, bits: int, fill: int, channels: int) -> Pixels:
+def _bilinear(pixels: Pixels, x: Position, y: Position, bits: int, fill: int, channels: int) -> Resampled:
     width = pixels.shape[1]
     ringed = jnp.pad(pixels, 1, constant_values=jnp.uint32(fill)).reshape(-1)
     start, across, down = barrier((_start(x, y, width, bits), weight(x, bits), weight(y, bits)))
@@ -102,7 +104,7 @@ def resample(
     channels: int,
     size: Size | None = None,
     border: str = "constant",
-) -> Pixels:
+) -> Resampled:
     """Returns a bilinear inverse warp of packed pixels, for use inside a `platform_loop`.
 
     Args:
@@ -122,7 +124,7 @@ def resample(
 
 def _resample_float(
     plane: Float[Array, "h w"], matrix: Matrix, fill: Float[Array, ""], *, size: Size, border: str
-) -> Float[Array, "h w"]:
+) -> Float[Array, "h2 w2"]:
     bits = fraction_bits(plane.shape, size) + 1
     return _bilinear_float(plane, *affine_positions(matrix, plane.shape, size, border), bits, fill)
 
@@ -179,7 +181,7 @@ def warp_to(
     Raises: UserError for an unknown border, and for a fill outside 0..1.
     """
 
-    def packed(pixels: Pixels, points: Int32[Array, "2 h2 w2"], *, fill: int, channels: int) -> Pixels:
+    def packed(pixels: Pixels, points: Int32[Array, "2 h2 w2"], *, fill: int, channels: int) -> Resampled:
         return _bilinear(pixels, points[0], points[1], POINT_BITS, fill, channels)
 
     def plane(values: Float[Array, "h w"], points: Int32[Array, "2 h2 w2"], fill: Float[Array, ""]) -> Array:
@@ -281,7 +283,7 @@ def stretch(image: Shaped[Array, "h w c"], y: Float[Array, " h2"], x: Float[Arra
         first = position >> POINT_BITS
         return first, jnp.minimum(first + 1, length - 1)
 
-    def packed(pixels: Pixels, down: Int32[Array, " h2"], across: Int32[Array, " w2"]) -> Pixels:
+    def packed(pixels: Pixels, down: Int32[Array, " h2"], across: Int32[Array, " w2"]) -> Resampled:
         upper, lower = (pixels.at[i].get(mode="promise_in_bounds") for i in neighbours(down, height))
         lines = barrier(lerp(upper, lower, weight(down, POINT_BITS)[:, None], channels))
         columns = [lines.at[:, i].get(mode="promise_in_bounds") for i in neighbours(across, width)]

@@ -116,7 +116,7 @@ def draw_chains(
     return drawn, amounts
 
 
-def mixing_weights(key: PRNGKeyArray, width: int, alpha: float) -> Int32[Array, " 1+width"]:
+def mixing_weights(key: PRNGKeyArray, width: int, alpha: float) -> Int32[Array, " 1+{width}"]:
     """Draws the weights of the image itself [0] and of the chains.
 
     Args:

@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -314,11 +314,11 @@ def _places(state: Mapping[str, np.ndarray]) -> dict[str, tuple[str, bool]]:
     raise AssertionError
 
 
-def describe(state: Mapping[str, np.ndarray]) -> str:
+def describe(state: Collection[str]) -> str:
     """Returns which network has parameters of these names, for messages.
 
     Args:
-        state: anything with timm's names as keys.
+        state: timm's names, or a dict with such keys.
 
     Returns: such as "resnet50", or "vit of 12 blocks" if the names do not tell more.
     """

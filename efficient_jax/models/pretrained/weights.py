@@ -166,11 +166,11 @@ def _in_channels(array: Float[np.ndarray, " ..."], shape: tuple[int, ...]) -> tu
     return array, ""
 
 
-def resampled(positions: Float[np.ndarray, "1 n d"], params: Tree, image: tuple[int, int] | None) -> tuple[Any, str]:
+def resampled(positions: Float[np.ndarray, " ..."], params: Tree, image: tuple[int, int] | None) -> tuple[Any, str]:
     """Returns a position embedding, resampled to the patches of a ViT, and a description of the change.
 
     Args:
-        positions: position embedding of a file.
+        positions: position embedding of a file, [1 n d].
         params: parameters of the model, arrays or their shapes.
         image: (height, width) in pixels of the model's images; None: square images.
 

@@ -6,12 +6,14 @@ import pytest
 from efficient_jax.errors import UserError
 from efficient_jax.models.pretrained import names
 
+ARRAY = np.zeros(1)
+
 
 def test_names_of_torchvisions_densenet_of_2017():
     old = "features.denseblock2.denselayer12."
-    state = dict.fromkeys([old + "norm.1.weight", old + "conv.2.weight", old + "norm.2.running_var", "classifier.bias"])
+    names_in_file = [old + "norm.1.weight", old + "conv.2.weight", old + "norm.2.running_var", "classifier.bias"]
     new = [old + "norm1.weight", old + "conv2.weight", old + "norm2.running_var", "head.bias"]
-    assert list(names.to_timm(state)) == new
+    assert list(names.to_timm(dict.fromkeys(names_in_file, ARRAY))) == new
 
 
 def test_names_of_torchvisions_vit():
@@ -28,7 +30,7 @@ def test_names_of_torchvisions_vit():
         "encoder.ln.bias": "norm.bias",
         "heads.head.weight": "head.weight",
     }
-    assert list(names.to_timm(dict.fromkeys(pairs))) == list(pairs.values())
+    assert list(names.to_timm(dict.fromkeys(pairs, ARRAY))) == list(pairs.values())
 
 
 def test_names_of_torchvisions_efficientnet():
@@ -45,7 +47,7 @@ def test_names_of_torchvisions_efficientnet():
         "features.8.1.bias": "bn2.bias",
         "classifier.1.weight": "head.weight",
     }
-    assert list(names.to_timm(dict.fromkeys(pairs))) == list(pairs.values())
+    assert list(names.to_timm(dict.fromkeys(pairs, ARRAY))) == list(pairs.values())
 
 
 def test_names_of_the_packages_count_blocks_through_all_stages():
