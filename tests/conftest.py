@@ -1,5 +1,6 @@
 """Hostile settings for every test: strict dtype promotion, four CPU devices, a shared compilation cache."""
 
+import gc
 import os
 import pathlib
 from importlib import metadata
@@ -42,6 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         used = {getattr(each, "__module__", None) or getattr(each, "__name__", None) for each in names}
         if used.isdisjoint(LAUNCHING) and TRAINED.isdisjoint(item.fixturenames):
             item.add_marker("unit")
+
+
+def pytest_collection_finish() -> None:
+    """Tracing makes many objects and few cycles: with Python's own thresholds 15% of its time go to the collector."""
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,5 +1,6 @@
 """What rebuilds a network and prepares its images: built once per stage, saved as JSON with its weights."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,7 +66,8 @@ class ModelSpec:
         Returns: (flax module, its function of `types.Apply`).
         """
         module = MODELS[self.name](classes=len(self.classes), norm_axis=norm_axis, **self.settings)
-        return module, make_apply(module, self.mean, self.std, frozen)
+        apply = make_apply(module, self.mean, self.std, frozen) if frozen else _apply(module, self.mean, self.std)
+        return module, apply
 
     def to_json(self) -> dict[str, Any]:
         """Returns the record that is saved with the weights; `from_json` reads it."""
@@ -102,3 +104,9 @@ class ModelSpec:
             record["task"],
             tuple(record["thresholds"]),
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _apply(module: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Apply:
+    """Returns the same function for equal networks: what jax compiled of it serves all of them."""
+    return make_apply(module, mean, std)

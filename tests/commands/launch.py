@@ -22,11 +22,13 @@ TINY = "--config=configs/quickstart.py:tiny"
 # Importing takes longer than most of what is tested here: done once, in a process that forks for every call. The child
 # that waits for another writes that one's number and its exit code.
 FORKS = """
-import json, os, runpy, signal, sys, warnings
+import gc, json, os, runpy, signal, sys, warnings
 import launch
 from efficient_jax.commands import COMMANDS, flags, function_of, help
 for command in COMMANDS:
     function_of(command)
+gc.freeze()
+gc.set_threshold(10_000, 10, 10)  # as in conftest.py
 warnings.filterwarnings("ignore", "os.fork")
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait
 for line in sys.stdin:
