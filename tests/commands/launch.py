@@ -27,6 +27,7 @@ import launch
 from efficient_jax.commands import COMMANDS, flags, function_of, help
 for command in COMMANDS:
     function_of(command)
+import orbax.checkpoint, sklearn.model_selection  # which commands import when they need them, in seconds
 gc.freeze()
 gc.set_threshold(10_000, 10, 10)  # as in conftest.py
 warnings.filterwarnings("ignore", "os.fork")
