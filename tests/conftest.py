@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests import tiny_run
+from tests import one_platform, tiny_run
 from tests.commands import launch
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -64,6 +64,12 @@ def not_too_many_programs():
 def no_process_is_left():
     yield
     launch.end_started()
+
+
+@pytest.fixture
+def every_platform(monkeypatch):
+    """Traces the forms for all platforms, as a run does."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", one_platform.every_platform)
 
 
 @pytest.fixture

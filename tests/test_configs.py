@@ -15,6 +15,7 @@ from configs import equivariance, flowers102_densenet, snapshots
 from efficient_jax import augment
 from efficient_jax.commands import flags
 from efficient_jax.commands.files import load_config
+from efficient_jax.experiment import results
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
@@ -135,6 +136,9 @@ def test_a_tiny_config_trains(name, pictures, start, monkeypatch, tmp_path):
     config.devices = 2
     with_data(config, pictures)
     run = begun(config.to_dict(), tmp_path, QUIET)
+    monkeypatch.setattr(
+        results, "samples", lambda *_: None
+    )  # the step has the same augmentation; test_readme.py has both
     monkeypatch.setitem(resnet.BLOCKS, BOTTLENECKS, (1, 1, 1, 1))
     monkeypatch.setitem(vit.SIZES, SHALLOW, (64, 2, 2))
     lightened = [lighten(config[each], start) for each in config.stages if name != "cifar10"]

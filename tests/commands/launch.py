@@ -24,6 +24,7 @@ TINY = "--config=configs/quickstart.py:tiny"
 FORKS = """
 import gc, json, os, runpy, signal, sys, warnings
 import launch
+import tests.one_platform
 from efficient_jax.commands import COMMANDS, flags, function_of, help
 for command in COMMANDS:
     function_of(command)
@@ -163,6 +164,7 @@ def refuse(event, arguments):
 
 sys.addaudithook(refuse)
 sys.argv = ["launch.py", *sys.argv[1:]]
+import tests.one_platform  # so that other tests find what it compiles
 runpy.run_path("launch.py", run_name="__main__")
 """
 NAME = "die erste, für alle"
