@@ -16,6 +16,9 @@ if metadata.version("jaxlib").startswith("0.10."):  # later ones do not know thi
     FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 
+# Tracing makes many objects and few cycles: with Python's own thresholds 15% of its time go to the collector.
+gc.set_threshold(10_000, 10, 10)
+
 import jax
 import numpy as np
 import pytest
@@ -46,9 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Tracing makes many objects and few cycles: with Python's own thresholds 15% of its time go to the collector."""
+    """What is imported stays."""
     gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(autouse=True, scope="module")
