@@ -1,5 +1,6 @@
 """Hostile settings for every test: strict dtype promotion, four CPU devices, a shared compilation cache."""
 
+import gc
 import os
 import pathlib
 from importlib import metadata
@@ -15,6 +16,9 @@ if metadata.version("jaxlib").startswith("0.10."):  # later ones do not know thi
     FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 
+# Tracing makes many objects and few cycles: with Python's own thresholds 15% of its time go to the collector.
+gc.set_threshold(10_000, 10, 10)
+
 import jax
 import jaxtyping
 import numpy as np
@@ -26,7 +30,7 @@ jaxtyping.install_import_hook(
     [f"efficient_jax.{part}" for part in shape_checks.PARTS], f"{shape_checks.__name__}.check"
 )
 
-from tests import tiny_run
+from tests import one_platform, tiny_run
 from tests.commands import launch
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -51,6 +55,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("unit")
 
 
+def pytest_collection_finish() -> None:
+    """What is imported stays."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def not_too_many_programs():
     """Each compiled program holds some of the 65,530 memory maps that Linux allows a process; beyond, XLA aborts."""
@@ -64,6 +73,12 @@ def not_too_many_programs():
 def no_process_is_left():
     yield
     launch.end_started()
+
+
+@pytest.fixture
+def every_platform(monkeypatch):
+    """Traces the forms for all platforms, as a run does."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", one_platform.every_platform)
 
 
 @pytest.fixture

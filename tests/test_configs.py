@@ -15,9 +15,12 @@ from configs import equivariance, flowers102_densenet, snapshots
 from efficient_jax import augment
 from efficient_jax.commands import flags
 from efficient_jax.commands.files import load_config
+from efficient_jax.experiment import results
 from efficient_jax.experiment.config import plan
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.stage_config import resolved
+from efficient_jax.models import resnet, vit
 from efficient_jax.optim import optimizer
 from efficient_jax.tasks import CLASSIFICATION
 from tests import tiny_run
@@ -27,8 +30,8 @@ ROOT = Path(__file__).parents[1]
 QUIET = Console(quiet=True)
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "common")
 README = ("ensemble", "few_labels", "finetune", "quickstart")  # their `:tiny` forms train in test_readme.py
-RESNETS = ("cifar10", "imagenet_resnet50")
 SMALL = {"name": "cnn", "width": 4}
+BOTTLENECKS, SHALLOW = 51, "shallow"  # a ResNet of four bottlenecks, a ViT of two blocks
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +129,21 @@ def test_flags_override_a_config(given):
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name not in README])
-def test_a_tiny_config_trains(name, image_folder, start, tmp_path):
-    """Every stage is traced as it is. Small networks train in place of those whose programs take long to compile and
-    are trained by others: EfficientNets (test_readme.py: finetune and few_labels) and ResNets (RESNETS)."""
+def test_a_tiny_config_trains(name, image_folder, start, monkeypatch, tmp_path):
+    """Every stage is traced as it is. What is trained has fewer blocks or is small, see `lighten`, where its programs
+    take long to compile; test_readme.py trains EfficientNets as they are: finetune and few_labels."""
     config = load_config(f"configs/{name}.py:tiny", "--config")
     config.devices = 2
     with_data(config, image_folder)
     run = begun(config.to_dict(), tmp_path, QUIET)
-    lightened = [lighten(config[each], start) for each in config.stages if name not in RESNETS]
+    monkeypatch.setattr(
+        results, "samples", lambda *_: None
+    )  # the step has the same augmentation; test_readme.py has both
+    monkeypatch.setitem(resnet.BLOCKS, BOTTLENECKS, (1, 1, 1, 1))
+    monkeypatch.setitem(vit.SIZES, SHALLOW, (64, 2, 2))
+    lightened = [lighten(config[each], start) for each in config.stages if name != "cifar10"]
     if any(lightened):
-        run = begun(config.to_dict(), tmp_path, QUIET)
+        run = Run.open(plan(config.to_dict()), tmp_path, QUIET)
     for each in run.plan.stages:
         found = run_stage(each, run)
         assert found["steps"] == (2 if each.batch else 0)
@@ -157,10 +165,16 @@ def with_data(config, image_folder):
 
 
 def lighten(block, start):
-    """Puts the small network into the block of a stage that has a large one; returns whether it had."""
-    if block.model.name not in ("efficientnet", "resnet"):
-        return False
-    block.model = ConfigDict(SMALL)
+    """Puts a network that compiles in less time into the block of a stage; returns whether it did."""
+    match block.model.name:
+        case "vit":
+            block.model.variant = f"{SHALLOW}/16"
+        case "resnet" if block.model.depth >= 50:
+            block.model.depth = BOTTLENECKS
+        case "efficientnet" | "resnet":
+            block.model = ConfigDict(SMALL)
+        case _:
+            return False
     if "optim" in block:
         block.optim.rules = ((".*", 1.0),)
     if block.get("init", "").startswith("efficientnet"):

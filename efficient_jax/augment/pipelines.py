@@ -32,7 +32,7 @@ def per_example(augmentation: Augmentation) -> Augment:
 
     Returns: `(keys, batch) -> batch`.
     """
-    each = jax.vmap(entries.checked(augmentation))
+    each: Augment = jax.vmap(jax.jit(entries.checked(augmentation)))  # traced once, for batches of every size
 
     def apply(keys: Key[Array, " b"], batch: Batch) -> Batch:
         batch = entries.check_batch(keys, batch)

@@ -1,5 +1,6 @@
 """The dry run: traces every stage, so that errors are reported before the first one is trained."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,9 +80,15 @@ def _shapes(stage: Stage) -> Tree:
 def _check_pixels(module: Any, variables: Tree, shape: tuple[int, ...]) -> None:
     """Checks that pixels are left before the head: the mean over no pixels is NaN."""
     images = jax.ShapeDtypeStruct((1, *shape), np.float32)
-    _, intermediates = jax.eval_shape(lambda v, x: module.apply(v, x, train=False), variables, images)
+    _, intermediates = _evaluated.eval_shape(module, variables, images)
     if gone := [name for name, value in intermediates.items() if 0 in value.shape]:
         raise ValueError(f"no pixels are left at {gone[0]!r}; take larger images")
+
+
+@functools.partial(jax.jit, static_argnums=0)  # one function, so that equal networks are traced once
+def _evaluated(module: Any, variables: Tree, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    outputs: tuple[jax.Array, dict[str, jax.Array]] = module.apply(variables, images, train=False)
+    return outputs
 
 
 def _trace_step(stage: Stage, variables: Tree) -> None:

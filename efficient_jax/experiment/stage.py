@@ -139,8 +139,7 @@ def views_of(config: StageConfig, saliency: Saliency) -> dict[str, Augment]:
         saliency: for operations that need it, see `methods.views.saliency_of`.
     """
     strong = config.method.needs("strong_augment")
-    chosen = {
-        stream: config.strong_augment if strong and stream == "unlabelled" else config.augment
-        for stream in config.batch
-    }
-    return {stream: functools.partial(augment, saliency=saliency) for stream, augment in chosen.items()}
+    weak_view, strong_view = (
+        functools.partial(augment, saliency=saliency) for augment in (config.augment, config.strong_augment)
+    )  # one object for all streams, which jax traces and compiles once
+    return {stream: strong_view if strong and stream == "unlabelled" else weak_view for stream in config.batch}

@@ -1,5 +1,6 @@
 """Models by name, their initialisation, and the function through which the rest of the package calls them."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,8 +49,13 @@ def init(module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int, int]
 
     Returns: {"params": ..., "batch_stats": ...}, the latter only if the model has batch statistics.
     """
-    images = jnp.zeros((1, *image_shape), jnp.float32)
-    return jax.jit(lambda key: module.init(key, images, train=False, keys=None))(key)
+    variables: Tree = _init(module, key, image_shape)
+    return variables
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))  # one function, so that equal networks are traced once
+def _init(module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int, int]) -> Tree:
+    return module.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=False, keys=None)
 
 
 def make_apply(

@@ -1,5 +1,6 @@
 """What rebuilds a network and prepares its images: built once per stage, saved as JSON with its weights."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,7 +68,9 @@ class ModelSpec:
         Returns: (flax module, its function of `types.Apply`).
         """
         module = MODELS[self.name](classes=len(self.classes), norm_axis=norm_axis, **self.settings)
-        return module, make_apply(module, self.mean, self.std, frozen, self.head)
+        if frozen:
+            return module, make_apply(module, self.mean, self.std, frozen, self.head)
+        return module, _apply(module, self.mean, self.std, tuple(sorted(self.head.items())))
 
     def to_json(self) -> dict[str, Any]:
         """Returns the record that is saved with the weights; `from_json` reads it."""
@@ -106,3 +109,11 @@ class ModelSpec:
             tuple(record["thresholds"]),
             record["head"],
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _apply(
+    module: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], head: tuple[tuple[str, str], ...]
+) -> Apply:
+    """Returns the same function for equal networks: what jax compiled of it serves all of them."""
+    return make_apply(module, mean, std, head=dict(head))

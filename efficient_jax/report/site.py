@@ -4,6 +4,7 @@ A page that is written into the folder of a run, or into a folder directly insid
 `index.html` lists it, and the menu of every other page links to it. Pages elsewhere stand alone.
 """
 
+import functools
 import os
 import pathlib
 import urllib.parse
@@ -146,6 +147,11 @@ def _link(path: pathlib.Path, folder: pathlib.Path) -> str:
 
 
 def _render(template: str, values: Mapping[str, object]) -> str:
+    return _environment().get_template(template).render(values)
+
+
+@functools.cache  # templates take longer to compile than to render
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
         autoescape=True,  # class names, paths and the command are user input
@@ -157,7 +163,7 @@ def _render(template: str, values: Mapping[str, object]) -> str:
     environment.filters["counted"] = counted
     environment.filters["class_name"] = class_name
     environment.tests["text"] = lambda cell: cell[:1].isalpha()
-    return environment.get_template(template).render(values)
+    return environment
 
 
 def _replace(path: pathlib.Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """Predictions and features of images, on all devices."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -59,6 +60,12 @@ def make_predict(apply: Apply, devices: Sequence[jax.Device], task: Task) -> Pre
         devices: on which it runs.
         task: makes probabilities of its logits.
     """
+    return _predict(apply, tuple(devices), task)
+
+
+@functools.lru_cache(maxsize=16)
+def _predict(apply: Apply, devices: tuple[jax.Device, ...], task: Task) -> Predict:
+    """Returns the same function for the same network: stages and members that share one compile once."""
 
     def predict(variables: Tree, data: Tree, inputs: dict[str, jax.Array]) -> jax.Array:
         (logits, _), _ = apply(variables, batches.taken(data, inputs)["image"], False, None)

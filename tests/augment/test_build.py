@@ -178,6 +178,15 @@ def test_range_dtype_and_other_entries_are_kept(key, name, dtype, channels):
     np.testing.assert_array_equal(after["row"], before["row"])
 
 
+@pytest.mark.usefixtures("every_platform")
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_operation_has_a_form_for_other_platforms(key, name):
+    """It is traced only: what it computes is that of the form for CPUs, see `kernels.loops.platform_loop`."""
+    examples = batch(objects=name == "copy_paste")
+    after = jax.eval_shape(augment.build((name,), SETTINGS), jax.random.split(key, 8), examples)
+    assert after["image"].shape == examples["image"].shape
+
+
 @pytest.mark.parametrize("name", NOTHING)
 def test_zero_strength_changes_nothing(key, name):
     levels, floats = batch(), batch(dtype=jnp.float32)

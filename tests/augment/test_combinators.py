@@ -91,6 +91,7 @@ def test_alone_as_in_a_batch(chosen, key):
 
 
 @pytest.mark.parametrize("chosen", [one_of((plus(1), double)), some_of((plus(1), double), n_min=2, n_max=2)])
+@pytest.mark.usefixtures("every_platform")
 def test_one_branch_for_each_image_on_cpu_and_none_on_accelerators(chosen, key):
     batch = {"image": jnp.zeros((4, 1, 1, 1))}
     traced = jax.jit(jax.vmap(chosen)).trace(jax.random.split(key, 4), batch)

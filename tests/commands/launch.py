@@ -23,11 +23,15 @@ TINY = "--config=configs/quickstart.py:tiny"
 # Importing takes longer than most of what is tested here: done once, in a process that forks for every call. The child
 # that waits for another writes that one's number and its exit code.
 FORKS = """
-import json, os, runpy, signal, sys, warnings
+import gc, json, os, runpy, signal, sys, warnings
 import launch
+import tests.one_platform
 from efficient_jax.commands import COMMANDS, flags, function_of, help
 for command in COMMANDS:
     function_of(command)
+import orbax.checkpoint, sklearn.model_selection  # which commands import when they need them, in seconds
+gc.freeze()
+gc.set_threshold(10_000, 10, 10)  # as in conftest.py
 warnings.filterwarnings("ignore", "os.fork")
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait
 for line in sys.stdin:
@@ -160,6 +164,7 @@ def refuse(event, arguments):
 
 sys.addaudithook(refuse)
 sys.argv = ["launch.py", *sys.argv[1:]]
+import tests.one_platform  # so that other tests find what it compiles
 runpy.run_path("launch.py", run_name="__main__")
 """
 NAME = "die erste, für alle"

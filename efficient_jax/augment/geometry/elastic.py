@@ -70,7 +70,7 @@ def random_bending(key: PRNGKeyArray, size: Size, *, alpha: float, sigma: float)
         raise UserError(f"elastic: want alpha >= 0 and sigma > 0, got {alpha} and {sigma}")
     height, width = size
     noise = jax.random.uniform(key, (2, height, width), minval=-1.0)
-    rows, columns = jnp.asarray(alpha * _gaussian(height, sigma)), jnp.asarray(_gaussian(width, sigma))
+    rows, columns = alpha * _gaussian(height, sigma), _gaussian(width, sigma)  # numpy: constants of the loop
 
     def smooth(noise: Field) -> Field:
         return jnp.matmul(jnp.matmul(rows, noise, precision="highest"), columns.T, precision="highest")

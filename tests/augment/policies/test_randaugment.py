@@ -44,6 +44,7 @@ def test_severity_grows_with_magnitude():
             assert (np.diff(change) > 0).all(), (op, change)
 
 
+@pytest.mark.usefixtures("every_platform")
 def test_one_branch_for_each_image_on_cpu_and_none_on_accelerators(key):
     """vmap would turn a switch into a select over all its branches."""
     traced = jax.jit(partial(batched, ops=FEW)).trace(jnp.zeros((4, 8, 8, 3), jnp.uint8), jax.random.split(key, 4))
