@@ -22,8 +22,7 @@ def only(monkeypatch):
     """Leaves these operations in the catalogue, and in the table no more than what is given."""
 
     def leave(*names, table):
-        monkeypatch.setattr(preview, "OPS", {name: op for name, op in augment.OPS.items() if name in names})
-        monkeypatch.setattr(preview, "MIXES", {name: op for name, op in augment.MIXES.items() if name in names})
+        monkeypatch.setattr(preview, "OPERATIONS", {name: preview.OPERATIONS[name] for name in names})
         monkeypatch.setattr(preview, "STRENGTHS", {name: STRENGTHS[name] for name in table})
 
     return leave
@@ -36,6 +35,33 @@ def test_steps_are_the_settings_of_the_table():
         "x, y 0.2": {"x": 0.2, "y": 0.2, "fill": 0.5},
     }
     assert Strengths(GEOMETRY).steps() == {"default": {}}
+
+
+def test_the_catalogue_has_every_operation_at_its_default_and_its_strongest():
+    assert set(preview.OPERATIONS) == set(augment.OPS | augment.MIXES | augment.CHOICES) | {"document"}
+    assert all(set(preview.ends(name)) <= {"default", "strongest"} for name in preview.OPERATIONS)
+    assert preview.ends("jpeg") == {
+        "default": {"quality_min": 30, "quality_max": 95},
+        "strongest": {"quality_min": 5, "quality_max": 5},
+    }
+    # Without a default, and where the default changes nothing, the middle strength stands for it.
+    assert preview.ends("brightness") == {"default": {"strength": 0.5}, "strongest": {"strength": 0.9}}
+    assert (
+        preview.ends("color_jitter")["default"]
+        == STRENGTHS["color_jitter"].steps()["brightness, contrast, saturation 0.4"]
+    )
+    assert preview.ends("cutmix") == {"default": {"alpha": 1.0}}  # the default is the strongest
+
+
+def test_operations_that_name_others_are_applied_as_a_config_applies_them(key, only):
+    only("sequence", table=("sequence",))
+    (found,) = preview.operations(DATA | {"image": RNG.integers(0, 256, (4, 10, 10, 3), np.uint8)}, key)[
+        "choosing"
+    ].values()
+    stored, seen = (found[heading]["image"].astype(int) for heading in ("as stored", "default"))
+    assert (seen == seen[..., :1]).all()
+    luma = 255 - stored @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(seen[..., 0], luma, atol=1)
 
 
 def test_the_table_gives_every_operation_what_it_needs():
@@ -85,16 +111,15 @@ def test_an_operation_that_fails_on_everything_is_said(key, only, monkeypatch):
 
 
 def test_boxes_of_the_photographs_move_with_the_image(key):
-    columns = preview.columns("flip", Strengths(GEOMETRY, ("probability",), (1.0,)), demonstration.photographs(), key)
+    columns = preview.columns("flip", {"probability 1.0": {"probability": 1.0}}, demonstration.photographs(), key)
     before, after = columns["as stored"], columns["probability 1.0"]
     np.testing.assert_array_equal(after["image"], before["image"][:, :, ::-1])
     np.testing.assert_allclose(after["boxes"][..., 0], demonstration.WIDTH - before["boxes"][..., 2], atol=1e-3)
 
 
 def test_the_draws_are_the_same_at_every_strength(key):
-    columns = preview.columns(
-        "translate", Strengths(GEOMETRY, ("x", "y"), (0.1, 0.2)), demonstration.photographs(), key
-    )
+    steps = Strengths(GEOMETRY, ("x", "y"), (0.1, 0.2)).steps()
+    columns = preview.columns("translate", steps, demonstration.photographs(), key)
     stored, weak, strong = (batch["keypoints"] for batch in columns.values())
     np.testing.assert_allclose(strong - stored, 2 * (weak - stored), atol=1e-3)
 
