@@ -89,19 +89,21 @@ def explore(
         log(f"warning: {warning}")
     key = jax.random.key(checked.seed)
     source, split = load_data(checked, folder.parent / cache.FOLDER)
-    with progress_bar.waiting("measuring the images"):
-        data, table = look(checked, settings, source, split, _suspects(predictions, source))
-    console().print("\nThe data, and what it suggests", style="bold")
-    console().print(table)
-    about_members = []
-    for member in measured:
-        with progress_bar.waiting(f"{member.name}: predicting images under every operation"):
-            about_members.append(_bias(member, controlling, key))
-        _show_bias(about_members[-1])
-    with progress_bar.waiting("drawing the augmentation of every stage"):
-        stages = _stages(checked, settings, source, split["labelled"], key)
-    with progress_bar.waiting("drawing every operation from weak to strong"):
-        operations = preview.operations(_examples(source, split["labelled"], EXAMPLES), key)
+    suspects = _suspects(predictions, source)
+    with preview.drawing(_examples(source, split["labelled"], EXAMPLES), key) as operations:
+        with progress_bar.waiting("measuring the images, drawing every operation from weak to strong"):
+            data, table = look(checked, settings, source, split, suspects)
+        console().print("\nThe data, and what it suggests", style="bold")
+        console().print(table)
+        about_members = []
+        for member in measured:
+            with progress_bar.waiting(f"{member.name}: predicting images under every operation"):
+                about_members.append(_bias(member, controlling, key))
+            _show_bias(about_members[-1])
+        with progress_bar.waiting("drawing the augmentation of every stage"):
+            stages = _stages(checked, settings, source, split["labelled"], key)
+        with progress_bar.waiting("drawing every operation from weak to strong"):
+            drawn = operations()
     page = exploration.write_page(
         folder,
         title=", ".join(settings["stages"]),
@@ -111,7 +113,7 @@ def explore(
         warnings=checked.warnings,
         data=data,
         stages=stages,
-        operations=operations,
+        operations=drawn,
         members=about_members,
     )
     log(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)")
@@ -123,11 +125,13 @@ def _catalogue(photographs: list[str], folder: Path) -> None:
     decoded = decode.decode_all(lambda i: Path(photographs[i]), len(photographs), framing)
     if decoded.unreadable:
         raise UserError(f"--catalogue: {decode.listed({photographs[i]: w for i, w in decoded.unreadable.items()})}")
-    rows = np.arange(2 * EXAMPLES) % 2 % len(photographs)  # the first as often as the second: mixes pair neighbors
+    rows = np.arange(4 * EXAMPLES) % 2 % len(photographs)  # the first as often as the second: mixes pair neighbors
     data = {"image": decoded.images[rows], "label": np.eye(2, dtype=np.float32)[rows]}
-    with progress_bar.waiting("drawing every operation"):
-        drawn = preview.operations(data, jax.random.key(0), preview.ends)
-    picture = report_catalogue.write(folder, drawn)
+    with (
+        progress_bar.waiting("drawing every operation"),
+        preview.drawing(data, jax.random.key(0), preview.ends, data["image"][:2]) as operations,
+    ):
+        picture = report_catalogue.write(folder, operations())
     log(f"picture: {picture} ({picture.stat().st_size / 1e3:.0f} kB)")
 
 

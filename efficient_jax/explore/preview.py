@@ -1,7 +1,8 @@
 """Augmented example images, to look at: draws of a pipeline, and every operation from weak to strong."""
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -86,8 +87,11 @@ def ends(name: str) -> Mapping[str, Settings]:
     return STRENGTHS.get(name, Strengths(OTHERS)).ends(OPERATIONS[name])
 
 
-def operations(data: Arrays, key: jax.Array, forms: Forms = every_strength) -> dict[str, dict[str, Columns]]:
-    """Applies every operation that a config can name, in each of its forms.
+@contextlib.contextmanager
+def drawing(
+    data: Arrays, key: jax.Array, forms: Forms = every_strength, two: Sequence[np.ndarray] = ()
+) -> Iterator[Callable[[], dict[str, dict[str, Columns]]]]:
+    """Applies every operation that a config can name, in each of its forms, in the background.
 
     Each is shown on `data` if it accepts and changes these images, else on photographs with known boxes, masks and
     keypoints or without them; document operations are shown on pages of text.
@@ -96,24 +100,30 @@ def operations(data: Arrays, key: jax.Array, forms: Forms = every_strength) -> d
         data: a batch of images with labels, an even number because mixing pairs neighbors.
         key: the same draws for every operation and form.
         forms: name of an operation -> its forms; `every_strength` or `ends`.
+        two: the photographs, see `demonstration.photographs`.
 
-    Returns:
-        kind of operation -> operation -> its columns.
-
-    Raises:
-        UserError: an operation fails on all of these images.
+    Yields:
+        A function that waits and returns kind of operation -> operation -> its columns. It raises a UserError where an
+        operation fails on all of these images.
     """
-    photographs = demonstration.photographs()
+    photographs = demonstration.photographs(two)
     only_images = {name: photographs[name] for name in ("image", "label", "saliency")}
     batches = {DOCUMENTS: (demonstration.page(),)}
 
     def applied(name: str) -> Columns:
         return _columns_of_first(name, forms(name), batches.get(kind(name), (data, photographs, only_images)), key)
 
+    def drawn() -> dict[str, dict[str, Columns]]:
+        columns_of = {name: future.result() for name, future in futures.items()}
+        kinds = {name: kind(name) for name in futures}
+        return {each: {n: columns_of[n] for n in kinds if kinds[n] == each} for each in KINDS if each in kinds.values()}
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time goes into compiling
-        columns_of = dict(zip(OPERATIONS, pool.map(applied, OPERATIONS), strict=True))
-    kinds = {name: kind(name) for name in OPERATIONS}
-    return {each: {n: columns_of[n] for n in kinds if kinds[n] == each} for each in KINDS if each in kinds.values()}
+        futures = {name: pool.submit(applied, name) for name in OPERATIONS}
+        try:
+            yield drawn
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _columns_of_first(name: str, forms: Mapping[str, Settings], batches: tuple[Arrays, ...], key: jax.Array) -> Columns:

@@ -17,6 +17,11 @@ RNG = np.random.default_rng(0)
 DATA = {"image": RNG.integers(0, 256, (4, 10, 10, 1), np.uint8), "label": np.eye(4, dtype=np.float32)}
 
 
+def operations(data, key):
+    with preview.drawing(data, key) as drawn:
+        return drawn()
+
+
 @pytest.fixture
 def only(monkeypatch):
     """Leaves these operations in the catalogue, and in the table no more than what is given."""
@@ -55,9 +60,7 @@ def test_the_catalogue_has_every_operation_at_its_default_and_its_strongest():
 
 def test_operations_that_name_others_are_applied_as_a_config_applies_them(key, only):
     only("sequence", table=("sequence",))
-    (found,) = preview.operations(DATA | {"image": RNG.integers(0, 256, (4, 10, 10, 3), np.uint8)}, key)[
-        "choosing"
-    ].values()
+    (found,) = operations(DATA | {"image": RNG.integers(0, 256, (4, 10, 10, 3), np.uint8)}, key)["choosing"].values()
     stored, seen = (found[heading]["image"].astype(int) for heading in ("as stored", "default"))
     assert (seen == seen[..., :1]).all()
     luma = 255 - stored @ np.array([0.299, 0.587, 0.114])
@@ -78,7 +81,7 @@ def test_every_kind_has_a_section():
 
 def test_every_operation_is_shown_one_that_is_not_in_the_table_as_it_is_by_default(key, only):
     only("flip", "brightness", "mixup", table=("brightness", "mixup"))
-    found = preview.operations(DATA, key)
+    found = operations(DATA, key)
     assert {kind: list(each) for kind, each in found.items()} == {
         "color": ["brightness"],
         "mixing": ["mixup"],
@@ -90,7 +93,7 @@ def test_every_operation_is_shown_one_that_is_not_in_the_table_as_it_is_by_defau
 
 def test_colours_are_shown_on_the_data_or_on_images_that_have_some(key, only):
     only("brightness", "saturation", table=("brightness", "saturation"))
-    found = preview.operations(DATA, key)["color"]
+    found = operations(DATA, key)["color"]
     np.testing.assert_array_equal(found["brightness"]["as stored"]["image"], DATA["image"])
     assert found["saturation"]["as stored"]["image"].shape[-1] == 3
     assert (found["saturation"]["strength 0.9"]["image"] != found["saturation"]["as stored"]["image"]).any()
@@ -98,7 +101,7 @@ def test_colours_are_shown_on_the_data_or_on_images_that_have_some(key, only):
 
 def test_an_operation_that_takes_no_boxes_is_shown_on_the_data(key, only):
     only("cutmix", table=("cutmix",))
-    (columns,) = preview.operations(DATA, key)["mixing"].values()
+    (columns,) = operations(DATA, key)["mixing"].values()
     assert "boxes" not in columns["as stored"]
     np.testing.assert_array_equal(columns["as stored"]["image"], DATA["image"])
 
@@ -107,7 +110,7 @@ def test_an_operation_that_fails_on_everything_is_said(key, only, monkeypatch):
     only("cutout", table=())
     monkeypatch.setattr(preview, "STRENGTHS", {"cutout": Strengths(GEOMETRY, ("size",), (0,))})
     with pytest.raises(UserError, match="cutout: size 0"):
-        preview.operations(DATA, key)
+        operations(DATA, key)
 
 
 def test_boxes_of_the_photographs_move_with_the_image(key):
