@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 EXPONENTS = np.linspace(0.05, 2.0, 79)  # those that are tried; published ones are 0.07 to 1 (arXiv 1712.00409)
 FARTHEST = 4  # times the labels that there are: no accuracy is predicted beyond
 DRAWS = 1000  # bootstraps of an interval
+WIDER = 1.5  # factor of the bootstraps' intervals, which do not know which labels will be bought and how images vary
 
 
 class PowerLaw(NamedTuple):
@@ -31,7 +32,7 @@ class PowerLaw(NamedTuple):
         return accuracy
 
 
-def fit(labels: Int[np.ndarray, " k"], accuracies: Float[np.ndarray, "*shape k"]) -> PowerLaw:
+def fit(labels: Int[np.ndarray, " k"], accuracies: Float[np.ndarray, "*shape k"], with_floor: bool = True) -> PowerLaw:
     """Returns the power law with the least squared error, each point weighted by its number of labels.
 
     Few labels are weighted less because the law holds for many. For each exponent the rest is a least-squares problem
@@ -40,6 +41,7 @@ def fit(labels: Int[np.ndarray, " k"], accuracies: Float[np.ndarray, "*shape k"]
     Args:
         labels: number of labels of each point, two or more different ones.
         accuracies: with so many labels, 0..1; leading axes are fitted one by one.
+        with_floor: whether the error may have a floor above 0.
     """
     weights = labels / labels.sum()
     x = labels.astype(float) ** -EXPONENTS[:, None]  # exponents, points
@@ -49,7 +51,8 @@ def fit(labels: Int[np.ndarray, " k"], accuracies: Float[np.ndarray, "*shape k"]
     factor = np.maximum((errors * centred).sum(-1) / (x * centred).sum(-1), 0.0)
     floor = mean_error - factor * mean_x
     through_zero = (errors * x * weights).sum(-1) / (x**2 @ weights)
-    factor, floor = np.where(floor < 0, through_zero, factor), np.maximum(floor, 0.0)
+    zero = (floor < 0) | (not with_floor)
+    factor, floor = np.where(zero, through_zero, factor), np.where(zero, 0.0, floor)
     squares = ((floor[..., None] + factor[..., None] * x - errors) ** 2 @ weights).argmin(-1)
     floor, factor = (np.take_along_axis(values, squares[..., None], -1)[..., 0] for values in (floor, factor))
     return PowerLaw(floor, factor, EXPONENTS[squares])
@@ -86,7 +89,9 @@ def forecast(
 ) -> Forecast:
     """Returns the learning curve of n labels and its continuation up to 4 n, with bootstrap intervals.
 
-    The bootstraps draw images, so that an interval of a gain is paired: how difficult an image is cancels.
+    The bootstraps draw images, so that an interval of a gain is paired: how difficult an image is cancels. Few points
+    do not tell whether the error has a floor: half of the bootstraps are fitted with one and half without, and the
+    curve is the mean of both fits.
 
     Args:
         labels: numbers of labels with which was trained, ascending, two or more different ones.
@@ -97,17 +102,27 @@ def forecast(
     """
     n = correct.shape[1]
     at = np.geomspace(labels[0], FARTHEST * n, 60)
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), DRAWS) / n
-    of_all, of_draws = fit(labels, correct.mean(1)), fit(labels, drawn @ correct.T)
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), DRAWS) @ correct.T / n
+    fits = [fit(labels, correct.mean(1), with_floor) for with_floor in (True, False)]
+    draws = [fit(labels, half, with_floor) for half, with_floor in zip(np.split(drawn, 2), (True, False), strict=True)]
     tails = (0.5 - level / 2, 0.5 + level / 2)
-    low, high = np.quantile([of_draws.accuracy(count) for count in at], tails, axis=1)
-    curve = np.array([of_all.accuracy(count) for count in at])
+
+    def of_all(count: float) -> float:
+        return float(np.mean([law.accuracy(count) for law in fits]))
+
+    def of_draws(count: float) -> Float[np.ndarray, " draws"]:
+        return np.concatenate([law.accuracy(count) for law in draws])
 
     def gain(fewer: int, more: int) -> Gain:
-        of_draw = of_draws.accuracy(more) - of_draws.accuracy(fewer)
-        low, high = np.quantile(of_draw, tails).tolist()
-        return Gain(fewer, more, float(of_all.accuracy(more) - of_all.accuracy(fewer)), low, high)
+        points = of_all(more) - of_all(fewer)
+        ends = np.quantile(of_draws(more) - of_draws(fewer), tails)
+        low, high = (points + WIDER * (ends - points)).tolist()
+        return Gain(fewer, more, points, max(0.0, low), high)
 
+    curve = np.array([of_all(count) for count in at])
+    low, high = curve + WIDER * (np.quantile([of_draws(count) for count in at], tails, axis=1) - curve)
     doublings = [n * 2**i for i in range(FARTHEST.bit_length())]
     gains = tuple(itertools.starmap(gain, itertools.pairwise(doublings)))
-    return Forecast(np.asarray(labels), correct.mean(1), at, curve, low, high, gains)
+    return Forecast(
+        np.asarray(labels), correct.mean(1), at, np.array([of_all(count) for count in at]), low, high, gains
+    )
