@@ -101,7 +101,7 @@ def forecast(
         level: confidence level of the intervals, 0..1.
     """
     n = correct.shape[1]
-    at = np.geomspace(labels[0], FARTHEST * n, 60)
+    at = np.unique(np.append(np.geomspace(labels[0], FARTHEST * n, 60), n))
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), DRAWS) @ correct.T / n
     fits = [fit(labels, correct.mean(1), with_floor) for with_floor in (True, False)]
     draws = [fit(labels, half, with_floor) for half, with_floor in zip(np.split(drawn, 2), (True, False), strict=True)]
