@@ -11,8 +11,9 @@ from ml_collections import ConfigDict
 
 from efficient_jax import files
 from efficient_jax.commands.look import look
-from efficient_jax.data import cache, label_errors, progress_bar
+from efficient_jax.data import cache, decode, label_errors, progress_bar
 from efficient_jax.data.dataset import Source, fingerprint
+from efficient_jax.data.framing import Framing
 from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, class_name, counted
 from efficient_jax.evaluation import out_of_fold
@@ -22,6 +23,7 @@ from efficient_jax.experiment.stage_config import augment_blocks
 from efficient_jax.experiment.workdir import read_config, writable
 from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import bias, exploration, tables
+from efficient_jax.report import catalogue as report_catalogue
 from efficient_jax.report.page import caption
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training.classifier import Classifier
@@ -52,6 +54,7 @@ def explore(
     members: str = "",
     control: str = "",
     predictions: str = "",
+    catalogue: str = "",
 ) -> None:
     """Shows the data and what augmentation does, before training; writes WORKDIR/explore.html.
 
@@ -66,10 +69,15 @@ def explore(
             augmentation depends on the class.
         predictions: RUN or RUN/STAGE of each fold, separated by commas: also lists labels that may be wrong,
             according to their predictions for the images that they held out.
+        catalogue: files of photographs, separated by commas: only writes WORKDIR/operations.webp, every operation at
+            its default and its strongest, on the first photograph; mixes take the second as partner.
 
     Raises:
         UserError: the config is wrong, a member does not exist, or predictions are of other data.
     """
+    if catalogue:
+        _catalogue(catalogue.split(","), writable(Path(workdir), "--workdir"))
+        return
     settings = config.to_dict()
     checked = plan(settings)
     folder = writable(Path(workdir), "--workdir")
@@ -81,19 +89,21 @@ def explore(
         log(f"warning: {warning}")
     key = jax.random.key(checked.seed)
     source, split = load_data(checked, folder.parent / cache.FOLDER)
-    with progress_bar.waiting("measuring the images"):
-        data, table = look(checked, settings, source, split, _suspects(predictions, source))
-    console().print("\nThe data, and what it suggests", style="bold")
-    console().print(table)
-    about_members = []
-    for member in measured:
-        with progress_bar.waiting(f"{member.name}: predicting images under every operation"):
-            about_members.append(_bias(member, controlling, key))
-        _show_bias(about_members[-1])
-    with progress_bar.waiting("drawing the augmentation of every stage"):
-        stages = _stages(checked, settings, source, split["labelled"], key)
-    with progress_bar.waiting("drawing every operation from weak to strong"):
-        operations = preview.operations(_examples(source, split["labelled"], EXAMPLES), key)
+    suspects = _suspects(predictions, source)
+    with preview.drawing(_examples(source, split["labelled"], EXAMPLES), key) as operations:
+        with progress_bar.waiting("measuring the images, drawing every operation from weak to strong"):
+            data, table = look(checked, settings, source, split, suspects)
+        console().print("\nThe data, and what it suggests", style="bold")
+        console().print(table)
+        about_members = []
+        for member in measured:
+            with progress_bar.waiting(f"{member.name}: predicting images under every operation"):
+                about_members.append(_bias(member, controlling, key))
+            _show_bias(about_members[-1])
+        with progress_bar.waiting("drawing the augmentation of every stage"):
+            stages = _stages(checked, settings, source, split["labelled"], key)
+        with progress_bar.waiting("drawing every operation from weak to strong"):
+            drawn = operations()
     page = exploration.write_page(
         folder,
         title=", ".join(settings["stages"]),
@@ -103,10 +113,26 @@ def explore(
         warnings=checked.warnings,
         data=data,
         stages=stages,
-        operations=operations,
+        operations=drawn,
         members=about_members,
     )
     log(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)")
+
+
+def _catalogue(photographs: list[str], folder: Path) -> None:
+    """Writes a picture of every operation on photographs."""
+    framing = Framing(report_catalogue.SIDE)
+    decoded = decode.decode_all(lambda i: Path(photographs[i]), len(photographs), framing)
+    if decoded.unreadable:
+        raise UserError(f"--catalogue: {decode.listed({photographs[i]: w for i, w in decoded.unreadable.items()})}")
+    rows = np.arange(4 * EXAMPLES) % 2 % len(photographs)  # the first as often as the second: mixes pair neighbors
+    data = {"image": decoded.images[rows], "label": np.eye(2, dtype=np.float32)[rows]}
+    with (
+        progress_bar.waiting("drawing every operation"),
+        preview.drawing(data, jax.random.key(0), preview.ends, data["image"][:2]) as operations,
+    ):
+        picture = report_catalogue.write(folder, operations())
+    log(f"picture: {picture} ({picture.stat().st_size / 1e3:.0f} kB)")
 
 
 def _suspects(stages: str, source: Source) -> list[tuple[int, int]]:

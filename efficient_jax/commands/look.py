@@ -13,10 +13,12 @@ from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.results import captions
 from efficient_jax.experiment.stage_config import augment_blocks
-from efficient_jax.explore import features, suggestions
+from efficient_jax.explore import features, label_value, suggestions
 from efficient_jax.explore.survey import Survey, survey
+from efficient_jax.metrics.learning_curve import Forecast
 from efficient_jax.models import pretrained
 from efficient_jax.report import charts, plots, tables
+from efficient_jax.tasks import TASKS
 
 EXAMPLES, CLASSES = 9, 40  # images of a class, and classes with images: these limits keep the page small
 EXTREMES, GALLERY = 6, 24  # images at each end of a measure, and in a gallery
@@ -52,7 +54,8 @@ def look(
     network = features.lite0 if _begins_with_lite0(plan, source) else None
     framing = plan.source[1]
     measured = survey(source, split, network, padded=framing.get("fit") == "pad")
-    advice = suggestions.suggestions(measured, source.classes, _sizes(measured, source), *_square(framing))
+    more_labels, curve = _more_labels(measured, source)
+    advice = suggestions.suggestions(measured, source.classes, _sizes(measured, source), *_square(framing), curve)
     stages_of = _users(settings)
     facts = _facts(measured, source, split, len(suspects))
     suggested = [
@@ -70,14 +73,27 @@ def look(
         "suggestions": suggested,
         "measured": counted(len(measured.ids), "image"),
         "features": measured.features,
+        "more_labels": more_labels,
         "parts": [part for part, ids in split.items() if len(ids)],
         "classes": _classes(measured, source, split),
         "shown": CLASSES,
         "measures": _measures(measured, source),
         "galleries": [g for g in _galleries(measured, source, split, suspects) if g["count"]],
     }
-    rows = [*facts.items(), *((f"{s['verdict']} {s['what']}", s["why"]) for s in suggested)]
+    refused = {"more labels": more_labels["sentence"]} if more_labels and not curve else {}
+    rows = [*facts.items(), *refused.items(), *((f"{s['verdict']} {s['what']}", s["why"]) for s in suggested)]
     return section, tables.pairs(rows)
+
+
+def _more_labels(measured: Survey, source: Source) -> tuple[dict[str, Any], Forecast | None]:
+    """Returns what the page says of the value of more labels, {} where an image has several, and the learning curve."""
+    if not TASKS[source.task].one_class:
+        return {}, None
+    try:
+        curve = label_value.forecast(measured.labelled_features, source.labels[measured.labelled])
+    except UserError as error:
+        return {"sentence": str(error), "plot": None}, None
+    return {"sentence": suggestions.expected(curve), "plot": charts.accuracy_by_labels(curve)}, curve
 
 
 def _begins_with_lite0(plan: Plan, source: Source) -> bool:

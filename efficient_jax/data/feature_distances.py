@@ -29,6 +29,18 @@ def principal(images: UInt8[np.ndarray, "n h w c"], count: int = COMPONENTS) -> 
     return lambda images: (rows(images) - mean) @ directions
 
 
+def scores(features: Float[np.ndarray, "n d"], count: int) -> Float[np.ndarray, "n k"]:
+    """Returns features on their own first principal components, float [n k], k at most `count`.
+
+    Args:
+        features: float [n d].
+        count: number of components, 1 or more.
+    """
+    mean, directions = _components(features, count)
+    on_components: np.ndarray = (features - mean) @ directions
+    return on_components
+
+
 def spread(features: Float[np.ndarray, "n d"], members: Bool[np.ndarray, "n classes"]) -> Float[np.ndarray, " classes"]:
     """Returns the root mean square distance of each class from its mean, relative to that of all images from theirs.
 
@@ -55,10 +67,9 @@ def mahalanobis(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         features: float [n d].
     """
     count = max(1, min(COMPONENTS, len(features) // IMAGES_PER_COMPONENT, features.shape[1]))
-    mean, directions = _components(features, count)
-    scores = (features - mean) @ directions
-    scale = scores.std(0)
-    distances: np.ndarray = np.sqrt(np.square(scores / np.where(scale > 0, scale, 1)).mean(1))
+    of_image = scores(features, count)
+    scale = of_image.std(0)
+    distances: np.ndarray = np.sqrt(np.square(of_image / np.where(scale > 0, scale, 1)).mean(1))
     return distances
 
 

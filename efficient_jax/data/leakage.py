@@ -16,7 +16,7 @@ COMPARED = 24  # thumbnails that each image is compared with, those of the fewes
 MOST_DISTANCE, SURE = 0.2, 0.02  # 1 - correlation: no duplicates beyond the first, certain ones up to the second
 CROWD = 5  # if the fifth neighbour is less than twice as far, such images all look alike, for example digits 1
 FLAT = 1e-3  # gray levels: smaller differences are rounding
-CHUNK = 1024  # images that are processed at once
+CHUNK = 256  # images that are processed at once: of more, most of the time goes into new memory
 DIGIT = 64  # base of packed numbers: above the number of versions and of bits that may differ
 
 

@@ -1,5 +1,7 @@
 """Demonstration images with known boxes, masks and keypoints."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -22,12 +24,17 @@ LINES = (
 )
 
 
-def photographs() -> Arrays:
-    """Returns scikit-learn's two sample photographs, twice each, with a square, a disc and a triangle pasted on."""
-    from sklearn.datasets import load_sample_images  # takes 0.5 s, so only where it is needed
+def photographs(two: Sequence[np.ndarray] = ()) -> Arrays:
+    """Returns two photographs, twice each, with a square, a disc and a triangle pasted on.
 
-    size = (WIDTH, HEIGHT)
-    images = [ImageOps.fit(Image.fromarray(image), size) for image in load_sample_images().images]
+    Args:
+        two: uint8 [h w 3], of any size; none: scikit-learn's two sample photographs.
+    """
+    if not len(two):
+        from sklearn.datasets import load_sample_images  # takes 0.5 s, so only where it is needed
+
+        two = load_sample_images().images
+    images = [ImageOps.fit(Image.fromarray(image), (WIDTH, HEIGHT)) for image in two]
     return _stacked([_with_shapes(np.array(i), centers) for i, centers in zip(images * 2, CENTERS, strict=True)])
 
 

@@ -1,9 +1,10 @@
-"""Weak to strong settings of each operation, for previews and for measuring class bias.
+"""Weak to strong settings of each operation, for previews, for the catalogue and for measuring class bias.
 
 An operation that is not in the table is shown with its defaults.
 """
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 NO_SETTINGS: Mapping[str, Any] = {}
@@ -24,10 +25,25 @@ class Strengths(NamedTuple):
             return {"default": dict(self.others)}
         return {f"{name} {value}": {**dict.fromkeys(self.settings, value), **self.others} for value in self.values}
 
+    def ends(self, operation: Callable[..., Any]) -> dict[str, dict[str, Any]]:
+        """Returns "default" and "strongest" -> keyword arguments of the operation; one form where they are the same.
+
+        Where an operation has no default or changes nothing by default, the middle strength stands for it.
+
+        Args:
+            operation: the operation that has the settings.
+        """
+        parameters = inspect.signature(operation).parameters
+        defaults = {name: parameters[name].default for name in self.settings}
+        *_, strongest = steps = list(self.steps().values())
+        chosen = all(value is not inspect.Parameter.empty and value for value in defaults.values())
+        default = dict(self.others) | defaults if chosen else steps[len(steps) // 2]
+        return {"default": default} | ({} if default == strongest else {"strongest": strongest})
+
 
 GEOMETRY, COLOR, FILTERS, ERASING = "geometry", "color", "filters and noise", "erasing"
-MIXING, POLICIES, DOCUMENTS, OTHERS = "mixing", "policies", "documents", "others"
-KINDS = (GEOMETRY, COLOR, FILTERS, ERASING, MIXING, POLICIES, DOCUMENTS, OTHERS)
+MIXING, POLICIES, DOCUMENTS, CHOOSING, OTHERS = "mixing", "policies", "documents", "choosing", "others"
+KINDS = (GEOMETRY, COLOR, FILTERS, ERASING, MIXING, POLICIES, DOCUMENTS, CHOOSING, OTHERS)
 MEASURED = (GEOMETRY, COLOR, ERASING)  # kinds that may change or hide what the label depends on
 
 STRENGTHS = {
@@ -99,5 +115,17 @@ STRENGTHS = {
     "folding_shadow": Strengths(DOCUMENTS, ("strength",), (0.2, 0.4, 0.8)),
     "lighting_gradient": Strengths(DOCUMENTS, ("strength",), (0.2, 0.4, 0.8)),
     "document_scan": Strengths(DOCUMENTS, ("strength",), (0.3, 0.6, 1.0)),
+    "document": Strengths(
+        DOCUMENTS,
+        ("opacity",),
+        (0.5, 1.0),
+        {"ink": ("fading", "blot"), "paper": ("paper_tint", "texture"), "post": ("lighting_gradient",)},
+    ),
+    "one_of": Strengths(CHOOSING, others={"ops": ("invert", "solarize", "grayscale")}),
+    "some_of": Strengths(
+        CHOOSING, ("n_max",), (1, 3), {"n_min": 1, "ops": ("invert", "flip_vertical", "channel_shuffle")}
+    ),
+    "sequence": Strengths(CHOOSING, others={"ops": ("grayscale", "invert")}),
+    "by_class": Strengths(CHOOSING, others={"of": "posterize", "bits": (1, 2, 3, 8)}),  # for four classes
     "filter_boxes": Strengths(OTHERS, ("min_area",), (700.0, 1000.0)),
 }

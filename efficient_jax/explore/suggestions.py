@@ -1,5 +1,6 @@
 """Rules that turn a survey of a dataset into suggestions for training, each with the number behind it."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from efficient_jax.detection.overlap import HIDING, Objects
 from efficient_jax.errors import class_name, counted
 from efficient_jax.explore.survey import Survey
+from efficient_jax.metrics.learning_curve import Forecast
 
 IMBALANCED = 3.0  # labels of the largest class for each of the smallest
 FEW = 50  # labels of a class
@@ -16,6 +18,7 @@ BLURRED, SHARP = 1.5, 1.15  # width of edges, pixels
 STRONGEST = 0.4  # of color_jitter
 HIDDEN = 0.5  # fraction of an object that cutout may hide
 SMALLEST = 2  # side of cutout, pixels
+WORTH = 0.005  # lower end of the accuracy that twice the labels gain, from which on they are suggested
 
 
 class Suggestion(NamedTuple):
@@ -28,7 +31,12 @@ class Suggestion(NamedTuple):
 
 
 def suggestions(
-    measured: Survey, classes: tuple[str, ...], sizes: np.ndarray | None, size: int, fit: str
+    measured: Survey,
+    classes: tuple[str, ...],
+    sizes: np.ndarray | None,
+    size: int,
+    fit: str,
+    forecast: Forecast | None = None,
 ) -> list[Suggestion]:
     """Returns the suggestions for a dataset.
 
@@ -38,8 +46,10 @@ def suggestions(
         sizes: int [n 2], height and width of the images as stored, of those that are not held out; None: not known.
         size: side of the squares that images become, pixels; 0: they keep their size.
         fit: how they become squares, see `data.framing`.
+        forecast: the learning curve; None: there is none.
     """
     return [
+        *(of_labels(forecast) if forecast else ()),
         *_of_classes(measured, classes),
         *_of_moves(measured),
         *_of_light(measured),
@@ -47,6 +57,38 @@ def suggestions(
         *(_of_sizes(sizes, size, fit) if sizes is not None and size else ()),
         *_of_objects(measured, size),
     ]
+
+
+def expected(forecast: Forecast) -> str:
+    """Returns what more labels are expected to bring, as a sentence.
+
+    Args:
+        forecast: the learning curve.
+    """
+    twice, *rest = (
+        f"{100 * gain.points:+.1f} points [{100 * max(0.0, gain.low):.1f}, {100 * gain.high:.1f}]"
+        for gain in forecast.gains
+    )
+    first = forecast.gains[0]
+    sentence = f"doubling {first.labels:,} labels to {first.more:,} is expected to give {twice}"
+    further = [f"doubling again to {g.more:,} another {t}" for g, t in zip(forecast.gains[1:], rest, strict=True)]
+    return ", ".join([sentence, *further])
+
+
+def of_labels(forecast: Forecast) -> list[Suggestion]:
+    """Suggests to double the labels as long as each doubling clearly pays, at most to four times as many.
+
+    Args:
+        forecast: the learning curve.
+
+    Returns:
+        One suggestion.
+    """
+    worth = list(itertools.takewhile(lambda gain: gain.low >= WORTH, forecast.gains))
+    if not worth:
+        return [Suggestion(False, "more labels", expected(forecast))]
+    more = worth[-1].more - forecast.gains[0].labels
+    return [Suggestion(True, f"label {more:,} more images; select chooses which", expected(forecast))]
 
 
 def _of_classes(measured: Survey, classes: tuple[str, ...]) -> list[Suggestion]:

@@ -66,6 +66,8 @@ class Survey(NamedTuple):
     near: leakage.Near  # pairs of indices that are nearly, but not exactly, equal
     constant: Int[np.ndarray, " k"]  # indices of images of one color, in the whole dataset
     objects: overlap.Objects | None  # None for a dataset without boxes
+    labelled: Int[np.ndarray, " l"]  # indices of labelled images, at most `MEASURED`
+    labelled_features: Float[np.ndarray, "l d"]  # of these
 
     @property
     def imbalance(self) -> float:
@@ -104,15 +106,25 @@ def survey(
     known = task.known(source.labels)
     thumbnails = resized(images, SIDE)
     thumbnail_features = feature_distances.principal(thumbnails[~held_out])
-    features = network(images) if network else thumbnail_features(thumbnails)
-    features = features / np.linalg.norm(features, axis=1, keepdims=True) if network else features
+
+    def features_of(images: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
+        if network is None:
+            return thumbnail_features(thumbnails)
+        features = network(images)
+        normalized: np.ndarray = features / np.linalg.norm(features, axis=1, keepdims=True)
+        return normalized
+
+    features = features_of(images, thumbnails)
     distances = feature_distances.mahalanobis(features)
-    labelled = _some(split["labelled"], MEASURED)
+    labelled = np.sort(_some(split["labelled"], MEASURED))
     quality = image_quality.quality(images)
     if np.isin(labelled, ids).all():  # in a small dataset all images are in the sample
-        labelled_quality = image_quality.Quality(*(values[np.searchsorted(ids, labelled)] for values in quality))
+        rows = np.searchsorted(ids, labelled)
+        labelled_quality, labelled_features = image_quality.Quality(*(each[rows] for each in quality)), features[rows]
     else:
-        labelled_quality = image_quality.quality(source.images[labelled])
+        of_labelled = source.images[labelled]
+        labelled_quality = image_quality.quality(of_labelled)
+        labelled_features = features_of(of_labelled, resized(of_labelled, SIDE))
     return Survey(
         members=members,
         counts={part: members[rows].sum(0) for part, rows in split.items()},
@@ -136,6 +148,8 @@ def survey(
         near=_near(images[np.searchsorted(ids, compared)], compared),
         constant=used[_constant(source)[used]],
         objects=_objects(source, used, padded),
+        labelled=labelled,
+        labelled_features=labelled_features,
     )
 
 

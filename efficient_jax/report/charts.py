@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from efficient_jax.metrics.learning_curve import Forecast
+
 CURVE_POINTS = 200
 PANEL = (300, 170)  # width and height of a chart, units of its view box: CSS pixels where there is room
 LEFT, TOP, RIGHT, BOTTOM = 46, 10, 12, 38  # margins of the plot area
@@ -185,6 +187,35 @@ def histogram(values: Float[np.ndarray, " n"], others: Float[np.ndarray, " m"], 
     shapes = [Shape("area", _path(outlines[0])), *([Shape("second", _path(outlines[1]))] if len(others) else [])]
     about = f"Histogram of {title}: the middle 99% of the images lie between {low:.3g} and {high:.3g}"
     return axes.chart(shapes, title, "images, %", about)
+
+
+def accuracy_by_labels(forecast: Forecast) -> Chart:
+    """Draws accuracy against labels: measured points, the fitted curve, dashed beyond the labels there are, its band.
+
+    Args:
+        forecast: the learning curve, as `metrics.learning_curve.forecast` returns it.
+    """
+    now, last = forecast.gains[0].labels, forecast.at[-1]
+    x, low, high = np.log2(forecast.at), 100 * forecast.low, 100 * forecast.high
+    seen = np.concatenate([low, high, 100 * forecast.accuracy])
+    limits = (max(float(seen.min()) - 3, 0.0), min(float(seen.max()) + 3, 100.0))
+    axes = Axes((420, 220), RIGHT + 12, (float(x[0]), float(x[-1])), limits)
+    band = axes.at(np.concatenate([x, x[::-1]]), np.concatenate([low, high[::-1]]))
+    before, after = forecast.at <= 1.0001 * now, forecast.at >= 0.9999 * now
+    shapes = [
+        Shape("band", _path(band) + "Z"),
+        axes.line("first", x[before], 100 * forecast.curve[before]),
+        axes.line("third", x[after], 100 * forecast.curve[after]),
+        Shape("first", "", dots=axes.at(np.log2(forecast.labels), 100 * forecast.accuracy)),
+    ]
+    counts = [count for i in range(-4, 3) if forecast.at[0] <= (count := round(now * 2.0**i)) <= 1.0001 * last]
+    about = (
+        f"Accuracy is {100 * forecast.accuracy[-1]:.0f}% with {forecast.labels[-1]:,} labels; with {last:,.0f} it is "
+    )
+    about += f"expected to be {100 * forecast.curve[-1]:.0f}% [{low[-1]:.0f}, {high[-1]:.0f}]"
+    return axes.chart(
+        shapes, "labels", "accuracy, %", about, [(float(np.log2(count)), f"{count:,}") for count in counts]
+    )
 
 
 def strengths(steps: Sequence[str], accuracy: Float[np.ndarray, "steps classes"], classes: Sequence[str]) -> Chart:

@@ -25,8 +25,7 @@ SYNTHETIC = {"classes": 10, "size": 28, "images": 700, "channels": 1}
 def little(monkeypatch):
     """A catalogue that compiles quickly."""
     few = {name: augment.OPS[name] for name in ("flip", "brightness", "saturation")}
-    monkeypatch.setattr(preview, "OPS", few)
-    monkeypatch.setattr(preview, "MIXES", {})
+    monkeypatch.setattr(preview, "OPERATIONS", few)
     monkeypatch.setattr(class_bias, "OPS", few)
 
 
@@ -52,7 +51,7 @@ def test_every_operation_of_the_catalogue_is_on_the_page(strengths, tmp_path, ca
     assert [each.name for each in tmp_path.iterdir()] == ["explore.html"]
     text = (tmp_path / "explore.html").read_text()
     drawn = {name for name, step in re.findall(r'alt="(\w+), ([^"]+)"', text) if step != "as stored"}
-    assert drawn == set(augment.OPS | augment.MIXES)
+    assert drawn == set(preview.OPERATIONS)
     sheets = re.findall(r'alt="contact sheet of ([^"]+), image 1"', text)
     assert sheets == ["supervised", "augmented, distilled", "student, student2"]
     assert "supervised: no augmentation" in text

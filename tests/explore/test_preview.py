@@ -17,13 +17,17 @@ RNG = np.random.default_rng(0)
 DATA = {"image": RNG.integers(0, 256, (4, 10, 10, 1), np.uint8), "label": np.eye(4, dtype=np.float32)}
 
 
+def operations(data, key):
+    with preview.drawing(data, key) as drawn:
+        return drawn()
+
+
 @pytest.fixture
 def only(monkeypatch):
     """Leaves these operations in the catalogue, and in the table no more than what is given."""
 
     def leave(*names, table):
-        monkeypatch.setattr(preview, "OPS", {name: op for name, op in augment.OPS.items() if name in names})
-        monkeypatch.setattr(preview, "MIXES", {name: op for name, op in augment.MIXES.items() if name in names})
+        monkeypatch.setattr(preview, "OPERATIONS", {name: preview.OPERATIONS[name] for name in names})
         monkeypatch.setattr(preview, "STRENGTHS", {name: STRENGTHS[name] for name in table})
 
     return leave
@@ -36,6 +40,31 @@ def test_steps_are_the_settings_of_the_table():
         "x, y 0.2": {"x": 0.2, "y": 0.2, "fill": 0.5},
     }
     assert Strengths(GEOMETRY).steps() == {"default": {}}
+
+
+def test_the_catalogue_has_every_operation_at_its_default_and_its_strongest():
+    assert set(preview.OPERATIONS) == set(augment.OPS | augment.MIXES | augment.CHOICES) | {"document"}
+    assert all(set(preview.ends(name)) <= {"default", "strongest"} for name in preview.OPERATIONS)
+    assert preview.ends("jpeg") == {
+        "default": {"quality_min": 30, "quality_max": 95},
+        "strongest": {"quality_min": 5, "quality_max": 5},
+    }
+    # Without a default, and where the default changes nothing, the middle strength stands for it.
+    assert preview.ends("brightness") == {"default": {"strength": 0.5}, "strongest": {"strength": 0.9}}
+    assert (
+        preview.ends("color_jitter")["default"]
+        == STRENGTHS["color_jitter"].steps()["brightness, contrast, saturation 0.4"]
+    )
+    assert preview.ends("cutmix") == {"default": {"alpha": 1.0}}  # the default is the strongest
+
+
+def test_operations_that_name_others_are_applied_as_a_config_applies_them(key, only):
+    only("sequence", table=("sequence",))
+    (found,) = operations(DATA | {"image": RNG.integers(0, 256, (4, 10, 10, 3), np.uint8)}, key)["choosing"].values()
+    stored, seen = (found[heading]["image"].astype(int) for heading in ("as stored", "default"))
+    assert (seen == seen[..., :1]).all()
+    luma = 255 - stored @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(seen[..., 0], luma, atol=1)
 
 
 def test_the_table_gives_every_operation_what_it_needs():
@@ -52,7 +81,7 @@ def test_every_kind_has_a_section():
 
 def test_every_operation_is_shown_one_that_is_not_in_the_table_as_it_is_by_default(key, only):
     only("flip", "brightness", "mixup", table=("brightness", "mixup"))
-    found = preview.operations(DATA, key)
+    found = operations(DATA, key)
     assert {kind: list(each) for kind, each in found.items()} == {
         "color": ["brightness"],
         "mixing": ["mixup"],
@@ -64,7 +93,7 @@ def test_every_operation_is_shown_one_that_is_not_in_the_table_as_it_is_by_defau
 
 def test_colours_are_shown_on_the_data_or_on_images_that_have_some(key, only):
     only("brightness", "saturation", table=("brightness", "saturation"))
-    found = preview.operations(DATA, key)["color"]
+    found = operations(DATA, key)["color"]
     np.testing.assert_array_equal(found["brightness"]["as stored"]["image"], DATA["image"])
     assert found["saturation"]["as stored"]["image"].shape[-1] == 3
     assert (found["saturation"]["strength 0.9"]["image"] != found["saturation"]["as stored"]["image"]).any()
@@ -72,7 +101,7 @@ def test_colours_are_shown_on_the_data_or_on_images_that_have_some(key, only):
 
 def test_an_operation_that_takes_no_boxes_is_shown_on_the_data(key, only):
     only("cutmix", table=("cutmix",))
-    (columns,) = preview.operations(DATA, key)["mixing"].values()
+    (columns,) = operations(DATA, key)["mixing"].values()
     assert "boxes" not in columns["as stored"]
     np.testing.assert_array_equal(columns["as stored"]["image"], DATA["image"])
 
@@ -81,20 +110,19 @@ def test_an_operation_that_fails_on_everything_is_said(key, only, monkeypatch):
     only("cutout", table=())
     monkeypatch.setattr(preview, "STRENGTHS", {"cutout": Strengths(GEOMETRY, ("size",), (0,))})
     with pytest.raises(UserError, match="cutout: size 0"):
-        preview.operations(DATA, key)
+        operations(DATA, key)
 
 
 def test_boxes_of_the_photographs_move_with_the_image(key):
-    columns = preview.columns("flip", Strengths(GEOMETRY, ("probability",), (1.0,)), demonstration.photographs(), key)
+    columns = preview.columns("flip", {"probability 1.0": {"probability": 1.0}}, demonstration.photographs(), key)
     before, after = columns["as stored"], columns["probability 1.0"]
     np.testing.assert_array_equal(after["image"], before["image"][:, :, ::-1])
     np.testing.assert_allclose(after["boxes"][..., 0], demonstration.WIDTH - before["boxes"][..., 2], atol=1e-3)
 
 
 def test_the_draws_are_the_same_at_every_strength(key):
-    columns = preview.columns(
-        "translate", Strengths(GEOMETRY, ("x", "y"), (0.1, 0.2)), demonstration.photographs(), key
-    )
+    steps = Strengths(GEOMETRY, ("x", "y"), (0.1, 0.2)).steps()
+    columns = preview.columns("translate", steps, demonstration.photographs(), key)
     stored, weak, strong = (batch["keypoints"] for batch in columns.values())
     np.testing.assert_allclose(strong - stored, 2 * (weak - stored), atol=1e-3)
 

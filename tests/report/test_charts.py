@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from efficient_jax.metrics import learning_curve
 from efficient_jax.report import charts
 
 STEPS = np.array([1.0, 2.0, 3.0])
@@ -70,3 +71,19 @@ def test_labels_at_the_ends_of_lines_do_not_overlap():
     heights = [shape.label_at[1] for shape in chart.shapes if shape.label]
     assert abs(heights[0] - heights[1]) >= charts.LINE_HEIGHT
     assert [shape.label for shape in chart.shapes if shape.label] == ["ant", "mean of classes"]
+
+
+def test_the_curve_of_labels_has_its_points_its_band_and_both_axes():
+    labels = np.array([20, 40, 80, 160])
+    correct = np.random.default_rng(0).random((4, 200)) < np.array([0.5, 0.6, 0.7, 0.75])[:, None]
+    forecast = learning_curve.forecast(labels, correct.astype(float))
+    chart = charts.accuracy_by_labels(forecast)
+    assert (chart.x_title, chart.y_title) == ("labels", "accuracy, %")
+    assert [text for _, text in chart.x_ticks] == ["25", "50", "100", "200", "400", "800"]
+    band, before, after, points = chart.shapes
+    assert [shape.style for shape in chart.shapes] == ["band", "first", "third", "first"]
+    assert len(points.dots) == 4
+    assert band.path.endswith("Z")
+    assert before.path
+    assert after.path
+    assert "with 160 labels; with 800" in chart.about
