@@ -1,4 +1,4 @@
-"""Checks every call of the package against its annotations, at run time: shapes, dtypes and types.
+"""Checks calls of the package against its annotations, at run time: shapes, dtypes and types.
 
 `conftest.py` installs the import hook of jaxtyping with `check` before the modules in `PARTS` are imported. A call is
 checked when it has returned, so that an error that the function raises by itself keeps its message. Launched processes

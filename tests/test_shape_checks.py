@@ -1,4 +1,4 @@
-"""Every call of the package is checked against its annotations, in the tests and nowhere else."""
+"""Calls of the package are checked against its annotations, in the tests and nowhere else."""
 
 import subprocess
 import sys
