@@ -90,6 +90,8 @@ def explore(
     key = jax.random.key(checked.seed)
     source, split = load_data(checked, folder.parent / cache.FOLDER)
     suspects = _suspects(predictions, source)
+    with progress_bar.waiting("drawing the augmentation of every stage"):
+        stages = _stages(checked, settings, source, split["labelled"], key)
     with preview.drawing(_examples(source, split["labelled"], EXAMPLES), key) as operations:
         with progress_bar.waiting("measuring the images, drawing every operation from weak to strong"):
             data, table = look(checked, settings, source, split, suspects)
@@ -100,8 +102,6 @@ def explore(
             with progress_bar.waiting(f"{member.name}: predicting images under every operation"):
                 about_members.append(_bias(member, controlling, key))
             _show_bias(about_members[-1])
-        with progress_bar.waiting("drawing the augmentation of every stage"):
-            stages = _stages(checked, settings, source, split["labelled"], key)
         with progress_bar.waiting("drawing every operation from weak to strong"):
             drawn = operations()
     page = exploration.write_page(
