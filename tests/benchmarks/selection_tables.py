@@ -16,6 +16,7 @@ FIGURE = Path(__file__).parents[2] / "configs/sweeps/results/selection.svg"
 DATA = {"mnist5k": "digits", "clothing": "clothing"}
 ROUNDS = (40, 60, 80)
 Records = Sequence[dict[str, Any]]
+FEWEST = 3  # pools of an experiment that is shown
 Arm = tuple[str, str]  # (selection, "at once" or "in rounds")
 CONTROL: Arm = ("uniform", "at once")
 ONCE: Arm = ("coverage", "at once")
@@ -75,9 +76,9 @@ def tables(records: Records) -> str:
     lines = []
     for experiment in EXPERIMENTS:
         columns = [accuracies(records, experiment, labels) for labels in experiment.labels]
-        arms = columns[-1] if experiment.labels == ROUNDS else {arm: {} for column in columns for arm in column}
-        if not arms:
+        if max(len(column.get(CONTROL, ())) for column in columns) < FEWEST:
             continue
+        arms = columns[-1] if experiment.labels == ROUNDS else {arm: {} for column in columns for arm in column}
         pools = max(len(seeds) for column in columns for seeds in column.values())
         heading = " | ".join(f"{labels} labels" for labels in experiment.labels)
         lines += [f"| {experiment.title}, {pools} pools | | {heading} |", "| --- " * (len(columns) + 2) + "|"]
@@ -95,7 +96,8 @@ def tables(records: Records) -> str:
 
 def draw(records: Records) -> None:
     """Draws accuracy against labels of the experiments with 40, 60 and 80: at random, at once, in rounds."""
-    shown = [each for each in EXPERIMENTS if each.labels == ROUNDS and accuracies(records, each, ROUNDS[-1])]
+    controls = {each: accuracies(records, each, ROUNDS[-1]).get(CONTROL, {}) for each in EXPERIMENTS}
+    shown = [each for each, seeds in controls.items() if each.labels == ROUNDS and len(seeds) >= FEWEST]
     lines = {CONTROL: "at random", ONCE: "chosen at once", ROUND: "chosen in rounds, by the model"}
     with matplotlib.rc_context({"svg.hashsalt": "selection", "font.size": 9, "svg.fonttype": "path"}):
         figure = Figure(figsize=(2.5 * len(shown) + 0.8, 2.9), layout="constrained")
