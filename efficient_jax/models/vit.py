@@ -99,8 +99,12 @@ class ViT(nn.Module):
         (width, depth, heads), patch = parse(self.variant)
         pool = choose(self.pool, POOLS, "model.pool")
         choose(self.positions, POSITIONS, "model.positions")
-        if not self.class_token and (self.pool == "token" or self.distilled):
-            raise UserError("model.class_token: pool='token' and distilled=True need the class token")
+        if not self.class_token and self.pool == "token":
+            raise UserError("model.class_token: pool='token' needs the class token")
+        if self.distilled and (self.pool != "token" or self.fc_norm or self.projection):
+            raise UserError(
+                "model.distilled: two heads take tokens as they are: pool='token', no fc_norm or projection"
+            )
         if x.shape[1] % patch or x.shape[2] % patch:
             raise UserError(
                 f"ViT {self.variant}: an image of {x.shape[1]}x{x.shape[2]} pixels is not made of {patch}x{patch} "
