@@ -202,7 +202,7 @@ def test_query_key_and_value_are_initialised_as_three_xavier_matrices(key):
         ({"variant": "tiny/5"}, "16x16 pixels is not made of 5x5 patches"),
         ({"pool": "maen"}, "did you mean 'mean'"),
         ({"class_token": False}, "pool='token' needs the class token"),
-        ({"distilled": True, "projection": 4}, "model.distilled: two heads take tokens as they are"),
+        ({"distilled": True, "projection": 4}, "model.distilled: the head takes tokens as they are"),
         ({"positions": "rop"}, "did you mean 'rope'"),
         ({"qkv_bias": "qk"}, "model.qkv_bias: unknown name 'qk'"),
         ({"gelu": "fast"}, "model.gelu: unknown name 'fast'"),

@@ -225,6 +225,10 @@ def joined(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     _without_prefix_position(state)
     if "proj" in state:  # OpenAI's
         state["projection.weight"] = state.pop("proj").T
+    if "head_dist.weight" in state and "head.weight" in state:  # the mean of two heads is one on both tokens
+        both = state["head.weight"], state.pop("head_dist.weight")
+        state["head.weight"] = np.concatenate(both, axis=1) / 2
+        state["head.bias"] = (state["head.bias"] + state.pop("head_dist.bias")) / 2
     if "norm_pre.weight" in state and "head.weight" in state and not np.any(state.get("head.bias", 0.0)):
         state["projection.weight"] = state.pop("head.weight")
         state.pop("head.bias", None)
@@ -274,6 +278,9 @@ def from_joined(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if "projection.weight" in timm:  # one linear map follows another
         projection, bias = timm.pop("projection.weight"), timm["head.bias"]
         timm["head.weight"], timm["head.bias"] = timm["head.weight"] @ projection, bias
+    if "dist_token" in timm:
+        halves = np.split(timm["head.weight"] * 2, 2, axis=1)
+        timm |= {"head.weight": halves[0], "head_dist.weight": halves[1], "head_dist.bias": timm["head.bias"]}
     if family == "vit" and "pos_embed" not in timm:  # timm's DINOv3 has other names than its ViT
         timm = {re.sub(r"\.ls([12])\.gamma", r".gamma_\1", name): array for name, array in timm.items()}
         for name in [name for name in timm if name.endswith(".attn.qkv.bias")]:

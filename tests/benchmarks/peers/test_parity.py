@@ -66,7 +66,10 @@ def test_features_and_logits_of_foundation_models_are_timms(name):
     module = ARCHITECTURES[entry.model](10, **(entry.settings | ({"projection": 0} if entry.model == "vit" else {})))
     variables, _ = load(state, empty(module, images), image=images.shape[1:3])
     ours, seen = jax.jit(lambda v, x: module.apply(v, x, train=False))(variables, images)
-    np.testing.assert_allclose(seen["features"], make_goldens.features(model, images), atol=1e-5)
+    theirs = make_goldens.features(
+        model, images
+    )  # of a distilled DeiT: the mean of two tokens, which we have side by side
+    np.testing.assert_allclose(seen["features"].reshape(2, -1, theirs.shape[1]).mean(1), theirs, atol=1e-5)
     np.testing.assert_allclose(ours, make_goldens.logits(model, images), atol=1e-5)
 
 
