@@ -31,6 +31,8 @@ AVERAGE = r"(?i)(?:^|[._])(?:ema|averaged?|shadow|swa|teacher)[._]"  # prefixes 
 
 LAYER = r"(?:model\.)?(?:encoder\.layers?|layer)\.(\d+)\."
 CONVNEXT = r"(?:encoder\.)?stages\.(\d+)\.(?:layers\.)?(\d+)\."
+CONVNEXT_MLP = r"stages\.\d+\.blocks\.\d+\.mlp\.fc[12]\.weight"
+CONVOLVING = (40, 48, 64, 80)  # first widths of the ConvNeXt atto to nano, which have 1x1 convolutions there in timm
 IGNORED = r"(embeddings\.)?mask_token|rope(_embed)?\..*|(.*\.)?(num_batches_tracked|position_ids|k_bias)"
 """Arrays that are no part of the function in evaluation."""
 
@@ -221,7 +223,11 @@ def joined(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name in ("cls_token", "pos_embed"):
         if name in state and state[name].ndim < 3:
             state[name] = state[name].reshape(1, -1, state[name].shape[-1])
-    state = {name: array.reshape(-1) if ".grn." in name else array for name, array in state.items()}
+    for name, array in state.items():
+        if ".grn." in name:
+            state[name] = array.reshape(-1)
+        elif re.fullmatch(CONVNEXT_MLP, name) and array.ndim == 4:  # 1x1 convolutions
+            state[name] = array.reshape(array.shape[:2])
     _without_prefix_position(state)
     if "proj" in state:  # OpenAI's
         state["projection.weight"] = state.pop("proj").T
@@ -275,6 +281,9 @@ def from_joined(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, array in state.items():
         root, _, rest = name.partition(".")
         timm[f"{modules[root]}.{rest}" if root in modules else name] = array
+    if family == "convnext" and len(timm["stem.0.weight"]) in CONVOLVING:
+        for name in [name for name in timm if re.fullmatch(CONVNEXT_MLP, name)]:
+            timm[name] = timm[name][:, :, None, None]
     if "projection.weight" in timm:  # one linear map follows another
         projection, bias = timm.pop("projection.weight"), timm["head.bias"]
         timm["head.weight"], timm["head.bias"] = timm["head.weight"] @ projection, bias
