@@ -144,6 +144,8 @@ def _published(
                 f"{where}: {stage.init!r} was trained with config.{stage.name}.model.{key} = {value}; set it"
             )
     lines = str(report).splitlines()
+    if stage.init in pretrained.ZOO.keys() - pretrained.PACKAGED.keys():
+        lines = [f"weights: {pretrained.files.locate(stage.init)}", *lines]
     if "tensorflow" in settings.keys() - implied.keys():
         lines.append(f"padding and eps are not in the file: taken as model.tensorflow = {settings['tensorflow']}")
     return loaded, lines

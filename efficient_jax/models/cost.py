@@ -45,7 +45,7 @@ def cost(model: str, settings: Mapping[str, Any], classes: int, image_shape: tup
         lambda key, x: module.init_with_output(key, x, train=False), return_shape=True
     )(jax.random.key(0), image)
     params, flops = variables["params"], _flops(traced)
-    heads = jax.tree.leaves([tree for name, tree in params.items() if name in ("head", "head_dist") and not classes])
+    heads = jax.tree.leaves(params["head"] if not classes else {})
     parameters = sum(leaf.size for leaf in jax.tree.leaves(params)) - sum(leaf.size for leaf in heads)
     return Cost(parameters, flops - 2 * sum(leaf.size for leaf in heads if leaf.ndim == 2))
 

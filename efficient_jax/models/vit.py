@@ -50,8 +50,8 @@ class ViT(nn.Module):
             that attends to them (SigLIP).
         class_token: whether a class token precedes the patches.
         registers: number of register tokens between class token and patches (arXiv 2309.16588).
-        distilled: whether a distillation token follows the class token, with a head of its own; the logits are the mean
-            of both, as timm's are in evaluation.
+        distilled: whether a distillation token follows the class token; features are both, side by side. The mean of
+            two heads, as timm has it, is one head on these.
         positions: "learned" is a position embedding, "rope" rotates queries and keys (DINOv3).
         prefix_positions: whether the position embedding has entries for the tokens before the patches.
         qkv_bias: "qkv" gives queries, keys and values a bias, "qv" not the keys (DINOv3), "none" none of them.
@@ -102,8 +102,12 @@ class ViT(nn.Module):
         (width, depth, heads), patch = parse(self.variant)
         pool = choose(self.pool, POOLS, "model.pool")
         choose(self.positions, POSITIONS, "model.positions")
-        if not self.class_token and (self.pool == "token" or self.distilled):
-            raise UserError("model.class_token: pool='token' and distilled=True need the class token")
+        if not self.class_token and self.pool == "token":
+            raise UserError("model.class_token: pool='token' needs the class token")
+        if self.distilled and (self.pool != "token" or self.fc_norm or self.projection):
+            raise UserError(
+                "model.distilled: the head takes tokens as they are: pool='token', no fc_norm or projection"
+            )
         if x.shape[1] % patch or x.shape[2] % patch:
             raise UserError(
                 f"ViT {self.variant}: an image of {x.shape[1]}x{x.shape[2]} pixels is not made of {patch}x{patch} "
@@ -132,10 +136,9 @@ class ViT(nn.Module):
             features = layer_norm(features, "fc_norm", self.norm_eps)
         if self.projection:
             features = nn.Dense(self.projection, use_bias=False, name="projection")(features)
-        logits = nn.Dense(self.classes, name="head")(features)
         if self.distilled:
-            logits = (logits + nn.Dense(self.classes, name="head_dist")(tokens[:, 1])) / 2.0
-            features = (features + tokens[:, 1]) / 2.0
+            features = jnp.concatenate([features, tokens[:, 1]], axis=1)
+        logits = nn.Dense(self.classes, name="head")(features)
         return logits, intermediates | {"features": features, "logits": logits}
 
     def _with_positions(self, x: Float[Array, "b n d"]) -> Float[Array, "b m d"]:
@@ -168,7 +171,7 @@ class ViT(nn.Module):
         depth = parse(self.variant)[0][1]
         *blocks, last = (f"blocks/{i}/.*" for i in range(depth))
         tokens = "(cls|dist|reg)_token|pos_embed|(patch_embed|norm_pre)/.*"
-        return (tokens, *blocks, f"{last}|(norm|fc_norm|attn_pool|projection)/.*", "head(_dist)?/.*")
+        return (tokens, *blocks, f"{last}|(norm|fc_norm|attn_pool|projection)/.*", "head/.*")
 
 
 def parse(variant: str) -> tuple[tuple[int, int, int], int]:

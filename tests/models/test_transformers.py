@@ -24,8 +24,8 @@ ANSWERS = dict.fromkeys(("vit", "deit", "convnext", "convnextv2"), "logits")  # 
 @pytest.fixture(autouse=True, scope="module")
 def mini():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(vit.SIZES, "mini", (24, 2, 3))
-        patch.setitem(convnext.SIZES, "mini", ((1, 1, 2, 1), 8))
+        patch.setitem(vit.SIZES, "mini", (24, 1, 3))
+        patch.setitem(convnext.SIZES, "mini", ((1, 1, 1, 1), 8))
         yield
 
 

@@ -23,6 +23,7 @@ def tiny():
     """A size that compiles quickly: "tiny/8" has 2x2 patches, 2 blocks, 3 heads."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(vit.SIZES, "tiny", (24, 2, 3))
+        patch.setitem(vit.SIZES, "odd", (6, 1, 2))
         yield
 
 
@@ -85,6 +86,35 @@ def test_every_parameter_belongs_to_one_layer():
     assert all(len(found) == 1 for found in matches.values())
     roots = [{path.split("/")[0] for path in matches if matches[path] == [i]} for i in range(len(layers))]
     assert roots == [{"cls_token", "pos_embed", "patch_embed"}, {"blocks"}, {"blocks", "norm"}, {"head"}]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"registers": 4, "layer_scale": 1e-5, "pre_norm": True, "projection": 7},
+        {"distilled": True},
+        {"pool": "map", "class_token": False},
+        {"pool": "mean", "fc_norm": True, "positions": "rope", "prefix_positions": False},
+    ],
+)
+def test_every_parameter_of_other_vits_belongs_to_one_layer(settings):
+    module = ViT(classes=CLASSES, variant="tiny/8", **settings)
+    matches = {path: sum(bool(re.fullmatch(layer, path)) for layer in module.layers()) for path in shapes(module, SIDE)}
+    assert set(matches.values()) == {1}
+
+
+def test_tokens_before_the_patches_are_counted():
+    module = ViT(classes=CLASSES, variant="tiny/8", registers=4, distilled=True, prefix_positions=False)
+    found = shapes(module, SIDE)
+    assert (module.prefix_tokens, found["pos_embed"]) == (6, (1, 4, 24))
+    assert (found["reg_token"], found["dist_token"]) == ((1, 4, 24), (1, 1, 24))
+
+
+def test_an_eps_above_all_variances_leaves_the_biases_of_norms(images):
+    run, variables = jitted(norm_eps=1e9)
+    _, seen = run(variables, images, False, None)
+    bias = jnp.broadcast_to(variables["params"]["norm"]["bias"], seen["features"].shape)
+    np.testing.assert_allclose(seen["features"], bias, atol=1e-3)
 
 
 def test_a_block_is_one_layer():
@@ -171,6 +201,12 @@ def test_query_key_and_value_are_initialised_as_three_xavier_matrices(key):
         ({"variant": "S/big"}, "no patch size"),
         ({"variant": "tiny/5"}, "16x16 pixels is not made of 5x5 patches"),
         ({"pool": "maen"}, "did you mean 'mean'"),
+        ({"class_token": False}, "pool='token' needs the class token"),
+        ({"distilled": True, "projection": 4}, "model.distilled: the head takes tokens as they are"),
+        ({"positions": "rop"}, "did you mean 'rope'"),
+        ({"qkv_bias": "qk"}, "model.qkv_bias: unknown name 'qk'"),
+        ({"gelu": "fast"}, "model.gelu: unknown name 'fast'"),
+        ({"variant": "odd/8", "positions": "rope"}, "heads of a multiple of 4 channels, not 3"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

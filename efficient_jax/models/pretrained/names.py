@@ -31,6 +31,8 @@ AVERAGE = r"(?i)(?:^|[._])(?:ema|averaged?|shadow|swa|teacher)[._]"  # prefixes 
 
 LAYER = r"(?:model\.)?(?:encoder\.layers?|layer)\.(\d+)\."
 CONVNEXT = r"(?:encoder\.)?stages\.(\d+)\.(?:layers\.)?(\d+)\."
+CONVNEXT_MLP = r"stages\.\d+\.blocks\.\d+\.mlp\.fc[12]\.weight"
+CONVOLVING = (40, 48, 64, 80)  # first widths of the ConvNeXt atto to nano, which have 1x1 convolutions there in timm
 IGNORED = r"(embeddings\.)?mask_token|rope(_embed)?\..*|(.*\.)?(num_batches_tracked|position_ids|k_bias)"
 """Arrays that are no part of the function in evaluation."""
 
@@ -221,10 +223,18 @@ def joined(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name in ("cls_token", "pos_embed"):
         if name in state and state[name].ndim < 3:
             state[name] = state[name].reshape(1, -1, state[name].shape[-1])
-    state = {name: array.reshape(-1) if ".grn." in name else array for name, array in state.items()}
+    for name, array in state.items():
+        if ".grn." in name:
+            state[name] = array.reshape(-1)
+        elif re.fullmatch(CONVNEXT_MLP, name) and array.ndim == 4:  # 1x1 convolutions
+            state[name] = array.reshape(array.shape[:2])
     _without_prefix_position(state)
     if "proj" in state:  # OpenAI's
         state["projection.weight"] = state.pop("proj").T
+    if "head_dist.weight" in state and "head.weight" in state:  # the mean of two heads is one on both tokens
+        both = state["head.weight"], state.pop("head_dist.weight")
+        state["head.weight"] = np.concatenate(both, axis=1) / 2
+        state["head.bias"] = (state["head.bias"] + state.pop("head_dist.bias")) / 2
     if "norm_pre.weight" in state and "head.weight" in state and not np.any(state.get("head.bias", 0.0)):
         state["projection.weight"] = state.pop("head.weight")
         state.pop("head.bias", None)
@@ -271,9 +281,15 @@ def from_joined(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, array in state.items():
         root, _, rest = name.partition(".")
         timm[f"{modules[root]}.{rest}" if root in modules else name] = array
+    if family == "convnext" and len(timm["stem.0.weight"]) in CONVOLVING:
+        for name in [name for name in timm if re.fullmatch(CONVNEXT_MLP, name)]:
+            timm[name] = timm[name][:, :, None, None]
     if "projection.weight" in timm:  # one linear map follows another
         projection, bias = timm.pop("projection.weight"), timm["head.bias"]
         timm["head.weight"], timm["head.bias"] = timm["head.weight"] @ projection, bias
+    if "dist_token" in timm:
+        halves = np.split(timm["head.weight"] * 2, 2, axis=1)
+        timm |= {"head.weight": halves[0], "head_dist.weight": halves[1], "head_dist.bias": timm["head.bias"]}
     if family == "vit" and "pos_embed" not in timm:  # timm's DINOv3 has other names than its ViT
         timm = {re.sub(r"\.ls([12])\.gamma", r".gamma_\1", name): array for name, array in timm.items()}
         for name in [name for name in timm if name.endswith(".attn.qkv.bias")]:

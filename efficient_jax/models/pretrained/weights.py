@@ -16,7 +16,7 @@ from efficient_jax.models.pretrained import names
 from efficient_jax.types import Tree
 
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}  # flax's name: torch's
-HEADS = ("head.weight", "head.bias", "head_dist.weight", "head_dist.bias")
+HEAD = ("head.weight", "head.bias")
 UNUSED = r"projection\.weight|pooler\..*"  # parameters behind the features, which a model may leave out
 
 
@@ -73,10 +73,8 @@ def load(
         state = names.joined(names.to_timm(unwrapped.state))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    heads = tuple(name for name in HEADS if name in paths)
-    shape = initial[paths[HEADS[0]]].shape
-    why = _no_head(state, heads, shape, unwrapped.prefix) if head else "as requested"
-    new = heads if why else ()
+    why = _no_head(state, initial[paths[HEAD[0]]].shape, unwrapped.prefix) if head else "as requested"
+    new = HEAD if why else ()
     wanted = {name: path for name, path in paths.items() if name not in new}
 
     loaded, reshaped, missing, misfit = {}, [], [], []
@@ -99,7 +97,7 @@ def load(
             reshaped.append(f"{name}: {change}")
         loaded[path] = jnp.array(values)
     left = [name for name in state if name not in wanted]
-    excess = [name for name in left if name not in heads and not re.fullmatch(UNUSED, name)]
+    excess = [name for name in left if name not in HEAD and not re.fullmatch(UNUSED, name)]
     if missing or misfit or excess:
         problems = {"missing": missing, "of another shape": misfit, "left over": excess}
         listed = "; ".join(f"{len(entries)} {kind}: {few(entries, 4)}" for kind, entries in problems.items() if entries)
@@ -138,11 +136,11 @@ def torch_state(variables: Tree) -> dict[str, np.ndarray]:
     return names.from_joined({timm_name(path): _layout(value, path, back=True) for path, value in flat.items()})
 
 
-def _no_head(state: Mapping[str, np.ndarray], heads: tuple[str, ...], shape: tuple[int, ...], prefix: str) -> str:
-    """Returns why the heads in the file cannot be used for a kernel of this shape; "" if they can."""
-    if any(name not in state for name in heads):
+def _no_head(state: Mapping[str, np.ndarray], shape: tuple[int, ...], prefix: str) -> str:
+    """Returns why the head in the file cannot be used for a kernel of this shape; "" if it can."""
+    if any(name not in state for name in HEAD):
         return f"no head {f'below {prefix!r} ' if prefix else ''}in the file"
-    in_file, width = np.shape(state[heads[0]])
+    in_file, width = np.shape(state[HEAD[0]])
     if in_file != shape[1]:
         return f"{counted(shape[1], 'class', 'classes')} here, {in_file} in the file"
     return "" if width == shape[0] else f"the head takes {shape[0]} features here, {width} in the file"

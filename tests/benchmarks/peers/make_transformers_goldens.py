@@ -21,14 +21,14 @@ import seeded  # noqa: E402
 
 VIT = {
     "hidden_size": 24,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 3,
     "intermediate_size": 96,
     "image_size": 32,
     "patch_size": 16,
     "num_labels": 10,
 }
-CONVNEXT = {"depths": [1, 1, 2, 1], "hidden_sizes": [8, 16, 32, 64], "num_labels": 10, "image_size": 64}
+CONVNEXT = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 32, 64], "num_labels": 10, "image_size": 64}
 MODELS = {  # name of the golden: (class, config, which of its outputs)
     "vit": ("ViTForImageClassification", "ViTConfig", VIT | {"layer_norm_eps": 1e-6}, "logits"),
     "deit": ("DeiTForImageClassificationWithTeacher", "DeiTConfig", VIT | {"layer_norm_eps": 1e-6}, "logits"),

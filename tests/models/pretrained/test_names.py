@@ -169,3 +169,12 @@ def test_a_classifier_beside_the_network_belongs_to_it_in_transformers():
         "other.weight": np.zeros(1),
     }
     assert names.to_timm(names.unwrap(state).state).keys() == {"patch_embed.proj.weight", "head.weight"}
+
+
+def test_the_small_convnext_have_convolutions_in_timm():
+    name, (dense,) = "stages.0.blocks.0.mlp.fc1.weight", values((8, 2))
+    state = {"stem.0.weight": np.zeros((40, 3, 4, 4)), name: dense[:, :, None, None]}
+    found = names.joined(names.to_timm(state))
+    np.testing.assert_array_equal(found[name], dense)
+    np.testing.assert_array_equal(names.from_joined(found)[name], state[name])
+    assert names.from_joined(found | {"stem.0.weight": np.zeros((96, 3, 4, 4))})[name].shape == (8, 2)
