@@ -20,11 +20,11 @@ NETWORKS = [
     ("mlp", {"width": 8}, (4, 4, 1)),
     ("resnet", {"depth": 18}, (33, 32, 3)),
     ("wide_resnet", {"depth": 10}, (12, 12, 3)),
-    ("densenet", {}, (32, 32, 3)),
+    pytest.param("densenet", {}, (32, 32, 3), marks=pytest.mark.slow),
     ("efficientnet", {"variant": "lite0"}, (32, 32, 3)),
-    ("efficientnet", {"variant": "b0", "tensorflow": False, "dtype": "bfloat16"}, (32, 32, 3)),
+    pytest.param("efficientnet", {"tensorflow": False, "dtype": "bfloat16"}, (32, 32, 3), marks=pytest.mark.slow),
     ("vit", {"variant": "Ti/16"}, (32, 32, 3)),
-    ("vit", {"variant": "Ti/16", "pool": "mean", "tanh_gelu": True}, (32, 32, 3)),
+    pytest.param("vit", {"variant": "Ti/16", "pool": "mean", "tanh_gelu": True}, (32, 32, 3), marks=pytest.mark.slow),
 ]
 
 
