@@ -186,7 +186,8 @@ class Graph:
         known |= dict(zip(jaxpr.constvars, map(constant, constants), strict=True))
 
         def read(atom: Any) -> Value:
-            return constant(np.asarray(atom.val, atom.aval.dtype)) if isinstance(atom, core.Literal) else known[atom]
+            aval: Any = atom.aval
+            return constant(np.asarray(atom.val, aval.dtype)) if isinstance(atom, core.Literal) else known[atom]
 
         for eqn in jaxpr.eqns:
             results = self._equation(eqn, [read(atom) for atom in eqn.invars])
@@ -226,12 +227,12 @@ def model(
         output: (name, shape) of its output, float32.
         notes: metadata of the model, as text.
     """
-    source = graph.plain(result)
-    nodes = [*graph.nodes, helper.make_node("Identity", [source], [output[0]])]
+    graph.node("Identity", [graph.plain(result)])
+    graph.nodes[-1].output[0] = output[0]
     name, dtype, shape = images
     made = helper.make_model(
         helper.make_graph(
-            nodes,
+            graph.nodes,
             "efficient_jax",
             [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)],
             [helper.make_tensor_value_info(output[0], onnx.TensorProto.FLOAT, output[1])],
