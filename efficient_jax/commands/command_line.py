@@ -24,7 +24,7 @@ USAGE = """python launch.py [COMMAND] [--flag=value ...]
     explain    a page that shows where trained members look, and whether that can be trusted
     explore    a page that shows the data, and what the augmentation of a config does
     label      a page in the browser on which the images of a folder are labelled
-    export     trained members as files for PyTorch (timm), JAX or onnxruntime, with a model card
+    export     trained members as files for PyTorch, JAX or onnxruntime
     sweep      many runs of one config, resumable, with a table at the end
     bench      how fast a config trains on these devices, where the time goes, and what bounds it
 
