@@ -229,12 +229,12 @@ def model(
         output: (name, shape) of its output, float32.
         notes: metadata of the model, as text.
     """
-    source = graph.plain(result)
-    nodes = [*graph.nodes, helper.make_node("Identity", [source], [output[0]])]
+    graph.node("Identity", [graph.plain(result)])
+    graph.nodes[-1].output[0] = output[0]
     name, dtype, shape = images
     made = helper.make_model(
         helper.make_graph(
-            nodes,
+            graph.nodes,
             "efficient_jax",
             [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)],
             [helper.make_tensor_value_info(output[0], onnx.TensorProto.FLOAT, output[1])],

@@ -52,7 +52,7 @@ def card(
 
 
 LIMITS = [
-    "- It names one of its classes also for an image that shows none of them.",
+    "- It knows its classes only: an image that shows none of them still gets a probability for each.",
     "- Accuracy on images that are made in another way than the test images was not measured; expect less.",
     "- Images must be prepared as said above: another size, crop or interpolation costs accuracy.",
 ]
@@ -80,7 +80,7 @@ def _figures(parts: Sequence[Part], columns: Sequence[Column]) -> list[str]:
         "Of each network alone, as `train` measured it, at temperature 1 and without test-time augmentation. The "
         "interval is for other test images of the same kind, not for another training."
     )
-    return [tables.markdown(headers, rows), "", *textwrap.wrap(about, WIDTH)]
+    return [tables.markdown(headers, rows).rstrip(), "", *textwrap.wrap(about, WIDTH)]
 
 
 def _training(part: Part) -> list[str]:

@@ -22,7 +22,7 @@ NETWORKS = {
     "CNN, 28 pixels": ("cnn", {}, (28, 28, 1)),
 }
 BATCHES = (1, 32)
-ROUNDS, CALLS = 9, {1: 5, 32: 1}
+ROUNDS, CALLS = 7, {1: 5, 32: 1}
 
 
 def medians(functions: dict[str, Callable[[], object]], calls: int) -> dict[str, float]:

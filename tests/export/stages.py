@@ -26,11 +26,12 @@ def shapes(spec: ModelSpec):
 def variables(spec: ModelSpec, seed: int = 0):
     """Weights for which no class is certain, and the image decides."""
     rng = np.random.default_rng(seed)
+    gain = 4.0 if spec.name == "efficientnet" else 1.0  # its gates halve what passes
 
     def leaf(path, array):
         if path[-1].key in ("scale", "var"):
             return rng.uniform(0.5, 1.5, array.shape).astype(np.float32)
-        spread = np.prod(array.shape[:-1]) ** -0.5 if len(array.shape) > 1 else 0.1
+        spread = (gain / np.prod(array.shape[:-1])) ** 0.5 if len(array.shape) > 1 else 0.1
         return (spread * rng.standard_normal(array.shape)).astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(leaf, shapes(spec))

@@ -20,11 +20,11 @@ NETWORKS = [
     ("mlp", {"width": 8}, (4, 4, 1)),
     ("resnet", {"depth": 18}, (33, 32, 3)),
     ("wide_resnet", {"depth": 10}, (12, 12, 3)),
-    ("densenet", {}, (32, 32, 3)),
+    pytest.param("densenet", {}, (32, 32, 3), marks=pytest.mark.slow),
     ("efficientnet", {"variant": "lite0"}, (32, 32, 3)),
-    ("efficientnet", {"variant": "b0", "tensorflow": False, "dtype": "bfloat16"}, (32, 32, 3)),
+    pytest.param("efficientnet", {"tensorflow": False, "dtype": "bfloat16"}, (32, 32, 3), marks=pytest.mark.slow),
     ("vit", {"variant": "Ti/16"}, (32, 32, 3)),
-    ("vit", {"variant": "Ti/16", "pool": "mean", "tanh_gelu": True}, (32, 32, 3)),
+    pytest.param("vit", {"variant": "Ti/16", "pool": "mean", "tanh_gelu": True}, (32, 32, 3), marks=pytest.mark.slow),
 ]
 
 
@@ -33,8 +33,9 @@ def assert_same(made: Program, wanted: Program | None = None) -> None:
     theirs = FORMAT.run(FORMAT.content(made), images)
     reference = wanted or made
     ours = jax.jit(reference)(reference.variables, images)
-    assert np.ptp(theirs, 0).max() > 1e-3  # the images decide
+    assert np.ptp(np.log(theirs), 0).max() > 1e-2  # the images decide
     np.testing.assert_allclose(theirs, ours, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(np.log(theirs), np.log(ours), atol=1e-3)
 
 
 @pytest.mark.parametrize(("name", "settings", "shape"), NETWORKS)
