@@ -32,7 +32,7 @@ NETWORKS = {  # name in MODELS: (settings, golden with the names of timm)
 def test_names_are_those_of_timm_and_the_reader_takes_them_back(name):
     settings, golden = NETWORKS[name]
     file = np.load(GOLDENS / f"{golden}.npz") if golden else None
-    _, _, height, width = file["images"] if file else (0, 1, 16, 16)
+    _, _, height, width = file["images"] if file else (0, 1, 32, 32)
     classes = tuple("0123456789")
     spec = ModelSpec(name, settings, classes, (int(height), int(width), 3), (0.5,) * 3, (0.5,) * 3)
     variables = stages.variables(spec)

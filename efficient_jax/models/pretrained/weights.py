@@ -133,7 +133,8 @@ def torch_state(variables: Tree) -> dict[str, np.ndarray]:
     Returns: timm's names -> float32 arrays in torch's layout.
     """
     flat = {path: np.asarray(value, np.float32) for path, value in flatten_dict(variables).items()}
-    return names.from_joined({timm_name(path): _layout(value, path, back=True) for path, value in flat.items()})
+    state = names.from_joined({timm_name(path): _layout(value, path, back=True) for path, value in flat.items()})
+    return {name: np.ascontiguousarray(array) for name, array in state.items()}  # safetensors writes memory as it lies
 
 
 def _no_head(state: Mapping[str, np.ndarray], shape: tuple[int, ...], prefix: str) -> str:

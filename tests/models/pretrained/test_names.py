@@ -129,7 +129,7 @@ def test_names_of_convnexts_authors():
         "norm.weight": "norm.weight",
         "head.bias": "head.bias",
     }
-    assert list(names.to_timm(dict.fromkeys(pairs))) == list(pairs.values())
+    assert list(names.to_timm(dict.fromkeys(pairs, np.zeros(1)))) == list(pairs.values())
 
 
 def test_names_of_dinov2s_authors():
