@@ -13,7 +13,8 @@ from efficient_jax.data.sources import ENCODED, SOURCES
 from efficient_jax.data.stream import FEEDS
 from efficient_jax.errors import UserError, nearest
 from efficient_jax.experiment.checks import at_least
-from efficient_jax.experiment.stage_config import StageConfig, augment_blocks, inherited, stage
+from efficient_jax.experiment.model_block import inherited
+from efficient_jax.experiment.stage_config import StageConfig, augment_blocks, stage
 from efficient_jax.models import pretrained
 from efficient_jax.settings import bind, bind_named, choose
 from efficient_jax.training import checkpoint

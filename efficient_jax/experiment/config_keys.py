@@ -21,7 +21,7 @@ from efficient_jax.data import generated
 from efficient_jax.data.sources import SOURCES
 from efficient_jax.errors import UserError, nearest
 from efficient_jax.experiment import config as experiment_config
-from efficient_jax.experiment import stage_config
+from efficient_jax.experiment import model_block, stage_config
 from efficient_jax.methods import METHODS
 from efficient_jax.models import adapters
 from efficient_jax.optim import optimizer, schedules
@@ -151,8 +151,8 @@ def _model_block(name: str, config: Mapping[str, Any]) -> Block:
     path, model = (name, "model"), config[name].get("model", EMPTY)
     if "name" in model:
         return _named(path, model, models.MODELS, models.SUPPLIED)
-    follows = stage_config.inherited(config, name).get("model", EMPTY)
-    follows = stage_config.model_block(follows, config[name].get("init", ""), f"config.{name}")
+    follows = model_block.inherited(config, name).get("model", EMPTY)
+    follows = model_block.model_block(follows, config[name].get("init", ""), f"config.{name}")
     if "name" not in follows:
         return _named(path, model, models.MODELS, models.SUPPLIED)
     block = _named(path, {"name": follows["name"], **model}, models.MODELS, models.SUPPLIED)

@@ -10,7 +10,8 @@ import numpy as np
 
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.stage_config import StageConfig
-from efficient_jax.models import heads, pretrained
+from efficient_jax.models import MODELS, SUPPLIED, heads, pretrained
+from efficient_jax.settings import parameters
 from efficient_jax.training import checkpoint
 from efficient_jax.training.trained import Trained
 from efficient_jax.types import Tree
@@ -18,7 +19,7 @@ from efficient_jax.types import Tree
 Open = Callable[[str, str], Trained]
 """Like `Trained.open`: a name and the key that an error names."""
 
-IN_TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "dtype", "remat")
+IN_TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "layer_scale", "dtype", "remat")
 """Settings of models that do not change the function of the same weights in evaluation."""
 
 
@@ -116,7 +117,6 @@ def variables(
     if spec.classes != classes:
         others = counted(len(spec.classes), "other class", "other classes")
         lines += [f"the head is new: {stage.init} has {others}"]
-        params |= {name: fresh["params"][name] for name in ("head_dist",) if name in params}
     elif dict(spec.head) != dict(head):
         ends = f"{spec.head['name']!r} on {spec.head['pool']!r}"
         lines += [] if stage.method.fit else [f"the head is new: that of {stage.init} is {ends}, which is not trained"]
@@ -162,7 +162,10 @@ def check(model: tuple[str, Mapping[str, Any]], variables: Tree, stage: StageCon
 
     Raises: UserError for another architecture.
     """
-    start, wanted = ({"name": name} | dict(settings) for name, settings in (model, stage.model))
+    start, wanted = (
+        {"name": name} | {key: p.default for key, p in parameters(MODELS[name], SUPPLIED).items()} | dict(settings)
+        for name, settings in (model, stage.model)
+    )
     keys = ["name"] if start["name"] != wanted["name"] else [key for key in wanted if key not in IN_TRAINING]
     differences = "; ".join(
         f"model.{key} is {start[key]!r} there, {wanted[key]!r} here" for key in keys if start[key] != wanted[key]

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 
 from efficient_jax.tasks import Head
 
-Data = tuple[Float[np.ndarray, "m d"], Float[np.ndarray, "m classes"]]
-"""Features and targets of examples."""
+Data = tuple[Float[np.ndarray, "_ d"], Float[np.ndarray, "_ classes"]]
+"""Features and targets of examples, any number of them."""
 FOLDS = 5
 
 

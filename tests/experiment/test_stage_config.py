@@ -156,4 +156,4 @@ def test_a_model_that_nothing_says_is_asked_for(block, message):
 
 @pytest.mark.parametrize("init", ["efficientnet-lite0", "weights.safetensors", "weights.pth", "vit.npz"])
 def test_a_stage_may_begin_with_weights_that_others_trained(init):
-    assert plan(changed("first.init", init)).stages[0].init == init
+    assert plan(changed("first", stage(model={"name": "efficientnet"}, init=init))).stages[0].init == init

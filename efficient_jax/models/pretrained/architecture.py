@@ -10,7 +10,7 @@ import numpy as np
 
 from efficient_jax.errors import UserError
 from efficient_jax.models import convnext, vit
-from efficient_jax.models.pretrained import files, names
+from efficient_jax.models.pretrained import files, layouts, names
 from efficient_jax.models.pretrained.preprocessing import config_of, entry_of
 from efficient_jax.models.pretrained.zoo import ZOO
 
@@ -37,7 +37,7 @@ def model_of(weights: str | Path) -> tuple[str, dict[str, Any]]:
     known = entry_of(weights) or (alike[0] if alike else None)
     if known:
         return known.model, dict(known.settings)
-    state = names.joined(names.to_timm(names.unwrap(files.read(weights)).state))
+    state = layouts.joined(names.to_timm(names.unwrap(files.read(weights)).state))
     family = names.describe(state)
     if match := re.fullmatch(r"(resnet|densenet)(\d+)", family):
         stem = {"stem": "cifar"} if match[1] == "resnet" and np.shape(state["conv1.weight"])[-1] == 3 else {}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.errors import UserError
-from efficient_jax.models.pretrained import files, names
+from efficient_jax.models.pretrained import files, layouts, names
 from efficient_jax.models.pretrained.zoo import HALF, IMAGENET, IN1K, ZOO, Entry, Preprocessing
 from efficient_jax.settings import choose
 
@@ -81,7 +81,7 @@ def classes_of(weights: str | Path, state: Mapping[str, np.ndarray]) -> tuple[st
 
     Raises: UserError for a config.json that cannot be read.
     """
-    head = names.joined(names.to_timm(names.unwrap(state).state)).get("head.weight")
+    head = layouts.joined(names.to_timm(names.unwrap(state).state)).get("head.weight")
     if head is None:
         return ()
     config = config_of(files.locate(weights))

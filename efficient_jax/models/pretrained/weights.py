@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from efficient_jax.errors import UserError, counted, few
 from efficient_jax.models.positions import resample_pos_embed
-from efficient_jax.models.pretrained import names
+from efficient_jax.models.pretrained import layouts, names
 from efficient_jax.types import Tree
 
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}  # flax's name: torch's
@@ -70,7 +70,7 @@ def load(
     complete = paths.keys() <= state.keys()  # as `torch_state` writes networks that timm does not have
     unwrapped = names.Unwrapped(dict(state), "", ()) if complete else names.unwrap(state)
     try:
-        state = names.joined(names.to_timm(unwrapped.state))
+        state = layouts.joined(names.to_timm(unwrapped.state))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     why = _no_head(state, initial[paths[HEAD[0]]].shape, unwrapped.prefix) if head else "as requested"
@@ -116,7 +116,7 @@ def _source(unwrapped: names.Unwrapped) -> str:
 def timm_name(path: tuple[str, ...]) -> str:
     """Returns the name of a parameter in torch: ("params", "layer1", "conv1", "kernel") -> "layer1.conv1.weight".
 
-    It is timm's, but for what `names.from_joined` renames.
+    It is timm's, but for what `layouts.from_joined` renames.
 
     Args:
         path: of a variable: its collection, the modules and the leaf.
@@ -133,7 +133,7 @@ def torch_state(variables: Tree) -> dict[str, np.ndarray]:
     Returns: timm's names -> float32 arrays in torch's layout.
     """
     flat = {path: np.asarray(value, np.float32) for path, value in flatten_dict(variables).items()}
-    state = names.from_joined({timm_name(path): _layout(value, path, back=True) for path, value in flat.items()})
+    state = layouts.from_joined({timm_name(path): _layout(value, path, back=True) for path, value in flat.items()})
     return {name: np.ascontiguousarray(array) for name, array in state.items()}  # safetensors writes memory as it lies
 
 

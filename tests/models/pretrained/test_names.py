@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.errors import UserError
-from efficient_jax.models.pretrained import names
+from efficient_jax.models.pretrained import layouts, names
 
 ARRAY = np.zeros(1)
 
@@ -93,7 +93,7 @@ def test_names_of_openais_clip():
         "transformer.resblocks.0.ln_1.bias": token,  # of the text tower
         "logit_scale": np.zeros(()),
     }
-    found = names.joined(names.to_timm(names.unwrap(state).state))
+    found = layouts.joined(names.to_timm(names.unwrap(state).state))
     assert sorted(found) == [
         "blocks.3.attn.proj.weight",
         "blocks.3.attn.qkv.weight",
@@ -114,7 +114,7 @@ def test_names_of_openais_clip():
 @pytest.mark.parametrize(("bias", "root"), [(0.0, "projection"), (0.5, "head")])
 def test_the_classifier_of_timms_clip_is_a_projection_where_it_has_no_bias(bias, root):
     state = {"norm_pre.weight": np.ones(2), "head.weight": np.ones((3, 2)), "head.bias": np.full(3, bias)}
-    assert f"{root}.weight" in names.joined(state)
+    assert f"{root}.weight" in layouts.joined(state)
 
 
 def test_names_of_convnexts_authors():
@@ -136,7 +136,7 @@ def test_names_of_dinov2s_authors():
     """Their class token has a position, timm's has none where there are registers."""
     token, registers, positions = values((1, 1, 2), (1, 4, 2), (1, 10, 2))
     state = {"cls_token": token, "register_tokens": registers, "pos_embed": positions, "mask_token": token[0]}
-    found = names.joined(names.to_timm(state))
+    found = layouts.joined(names.to_timm(state))
     assert found.keys() == {"cls_token", "reg_token", "pos_embed"}
     np.testing.assert_array_equal(found["cls_token"], token + positions[:, :1])
     np.testing.assert_array_equal(found["pos_embed"], positions[:, 1:])
@@ -152,14 +152,14 @@ def test_names_of_dinov3s_authors_and_its_mask_of_the_key_bias():
         "blocks.0.attn.qkv.bias": bias,
         "blocks.0.attn.qkv.bias_mask": mask,
     }
-    found = names.joined(names.to_timm(state))
+    found = layouts.joined(names.to_timm(state))
     assert found.keys() == {"reg_token", "blocks.0.ls1.gamma", "blocks.0.attn.qkv.bias"}
     np.testing.assert_array_equal(found["blocks.0.attn.qkv.bias"], [*bias[:2], 0.0, 0.0, *bias[4:]])
 
 
 def test_keys_that_are_missing_beside_their_queries_are_said():
     with pytest.raises(UserError, match=r"^blocks\.0\.attn: there are queries, but keys or values are missing$"):
-        names.joined({"blocks.0.attn.q.weight": np.zeros((2, 2)), "blocks.0.attn.k.weight": np.zeros((2, 2))})
+        layouts.joined({"blocks.0.attn.q.weight": np.zeros((2, 2)), "blocks.0.attn.k.weight": np.zeros((2, 2))})
 
 
 def test_a_classifier_beside_the_network_belongs_to_it_in_transformers():
@@ -174,7 +174,7 @@ def test_a_classifier_beside_the_network_belongs_to_it_in_transformers():
 def test_the_small_convnext_have_convolutions_in_timm():
     name, (dense,) = "stages.0.blocks.0.mlp.fc1.weight", values((8, 2))
     state = {"stem.0.weight": np.zeros((40, 3, 4, 4)), name: dense[:, :, None, None]}
-    found = names.joined(names.to_timm(state))
+    found = layouts.joined(names.to_timm(state))
     np.testing.assert_array_equal(found[name], dense)
-    np.testing.assert_array_equal(names.from_joined(found)[name], state[name])
-    assert names.from_joined(found | {"stem.0.weight": np.zeros((96, 3, 4, 4))})[name].shape == (8, 2)
+    np.testing.assert_array_equal(layouts.from_joined(found)[name], state[name])
+    assert layouts.from_joined(found | {"stem.0.weight": np.zeros((96, 3, 4, 4))})[name].shape == (8, 2)
