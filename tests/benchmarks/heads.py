@@ -103,8 +103,11 @@ def table() -> str:
             of_arm, others = (
                 [r for r in records if (r["labels"], r["arm"]) == (count, name)] for name in (arm, "logistic")
             )
-            if not of_arm:
-                return "\n".join(lines)
+            seeds = {r["seed"] for r in of_arm} & {r["seed"] for r in others}
+            of_arm, others = ([r for r in rows if r["seed"] in seeds] for rows in (of_arm, others))
+            if len(seeds) < 2:
+                cells += ["", ""]
+                continue
             right, reference = (np.array([100 * r["correct"] / r["n"] for r in rows]) for rows in (of_arm, others))
             cell = f"{right.mean():.1f}"
             if arm != "logistic":
