@@ -21,7 +21,7 @@ def choose(name: str, options: Mapping[str, T], where: str) -> T:
     return options[name]
 
 
-def several_names(names: Sequence[str], where: str) -> Sequence[str]:
+def several_names(names: Any, where: str) -> Sequence[str]:
     """The names, or a `UserError` where they are one string, whose letters would be taken for names."""
     if not isinstance(names, tuple | list):
         one = f"({names!r},)" if isinstance(names, str) else "('name',)"

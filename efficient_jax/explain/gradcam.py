@@ -44,7 +44,7 @@ def grad_cam(
     return jax.nn.relu(jnp.einsum("bhwk,bk->bhw", maps.astype(jnp.float32), weights))
 
 
-def feature_map(intermediates: Mapping[str, Array], layer: str = "") -> str:
+def feature_map(intermediates: Mapping[str, Array | jax.ShapeDtypeStruct], layer: str = "") -> str:
     """Returns the name of the intermediate to explain: `layer`, or the last stage.
 
     Args:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, Real, Shaped
 
 from efficient_jax.types import Tree
 
@@ -46,7 +46,7 @@ def rank_correlations(a: Float[np.ndarray, "b h w"], b: Float[np.ndarray, "b h w
     return correlations
 
 
-def peaks(maps: Float[np.ndarray, "b h w"]) -> Float[np.ndarray, "b 2"]:
+def peaks(maps: Real[np.ndarray, "b h w"]) -> Float[np.ndarray, "b 2"]:
     """Returns the position of the largest value of each map.
 
     Args:

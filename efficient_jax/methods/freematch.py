@@ -74,4 +74,4 @@ def memory(rows: Mapping[str, np.ndarray], images: int, classes: int) -> Tree:
 
     Returns: "judge" is the mean confidence, float32 [].
     """
-    return consistency.memory(rows, images, classes) | {"judge": np.float32(1.0 / classes)}
+    return consistency.memory(rows, images, classes) | {"judge": np.array(1.0 / classes, np.float32)}

@@ -20,7 +20,7 @@ from efficient_jax.methods.feature_heads import Fitted
 from efficient_jax.methods.held_out import Data
 from efficient_jax.tasks import Head, Task
 
-Pools = Mapping[str, Float[np.ndarray, "n d"]]
+Pools = Mapping[str, Float[np.ndarray, "_ _"]]
 Fit = Callable[[Data, int, Data | None, Head, int], Fitted]
 OF_TEXT = ("tip_adapter", "zero_shot")  # heads that start from embeddings of the text of each class
 HEADS = (*linear_head.KINDS, "cosine", "knn", *OF_TEXT)

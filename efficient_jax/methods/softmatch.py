@@ -82,5 +82,5 @@ def memory(rows: Mapping[str, np.ndarray], images: int, classes: int) -> Tree:
 
     Returns: "judge" has "mean" and "variance" of the confidence, float32 [].
     """
-    confidence = {"mean": np.float32(1.0 / classes), "variance": np.float32(1.0)}
+    confidence = {"mean": np.array(1.0 / classes, np.float32), "variance": np.ones((), np.float32)}
     return consistency.memory(rows, images, classes) | {"judge": confidence}

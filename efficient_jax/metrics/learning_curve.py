@@ -28,8 +28,7 @@ class PowerLaw(NamedTuple):
         Args:
             labels: number of labels, above 0.
         """
-        accuracy: np.ndarray = 1.0 - self.floor - self.factor * labels**-self.exponent
-        return accuracy
+        return np.asarray(1.0 - self.floor - self.factor * labels**-self.exponent)
 
 
 def fit(labels: Int[np.ndarray, " k"], accuracies: Float[np.ndarray, "*shape k"], with_floor: bool = True) -> PowerLaw:

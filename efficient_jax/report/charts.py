@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from efficient_jax.metrics.learning_curve import Forecast
 
@@ -170,7 +170,7 @@ def learning_curves(
     return charts
 
 
-def histogram(values: Float[np.ndarray, " n"], others: Float[np.ndarray, " m"], title: str) -> Chart:
+def histogram(values: Real[np.ndarray, " n"], others: Real[np.ndarray, " m"], title: str) -> Chart:
     """Draws the distribution of `values` as bars and of `others` as a line, over the middle 99% of both.
 
     Args:

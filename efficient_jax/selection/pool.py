@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from efficient_jax.errors import UserError, counted
 
-Indices = Sequence[int] | Int[np.ndarray, " m"]
+Indices = Sequence[int] | Int[np.ndarray, " _"]
 
 EXACT = 10_000  # images up to which nothing is approximated
 DIMENSIONS = 64  # principal components in which larger pools are compared

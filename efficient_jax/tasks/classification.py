@@ -85,7 +85,7 @@ def right(logits: Float[Array, "b k"], targets: Float[Array, "b k"]) -> Float[Ar
     return (logits.argmax(-1) == targets.argmax(-1)).astype(jnp.float32)
 
 
-def answers(probabilities: Probabilities, thresholds: Sequence[float] = ()) -> Labels:
+def answers(probabilities: Float[np.ndarray, "*n k"], thresholds: Sequence[float] = ()) -> Int[np.ndarray, " *n"]:
     """Returns the most probable class of each image.
 
     Args:
@@ -148,7 +148,10 @@ def all_metrics(
 
 
 def calibrated(
-    validation_probabilities: Probabilities, validation_labels: Labels, probabilities: Probabilities, labels: Labels
+    validation_probabilities: Float[np.ndarray, "m k"],
+    validation_labels: Int[np.ndarray, " m"],
+    probabilities: Probabilities,
+    labels: Labels,
 ) -> dict[str, float]:
     """Returns the temperature fitted to validation images, and likelihood and calibration error of others with it.
 

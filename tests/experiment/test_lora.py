@@ -12,12 +12,12 @@ from efficient_jax.training import checkpoint
 from efficient_jax.training.trained import Trained
 from tests.tiny_run import run, stage, stored, tuned
 
-VIT = {"name": "vit", "variant": "tiny/4"}
+VIT = {"name": "vit", "variant": "lora/4"}
 
 
 def test_a_stage_with_lora_hands_on_an_ordinary_network(images, tmp_path, monkeypatch):
     """Only queries and values have moved, and the head. Another head is fitted to its tokens, and trained further."""
-    monkeypatch.setitem(vit.SIZES, "tiny", (12, 1, 2))
+    monkeypatch.setitem(vit.SIZES, "lora", (12, 1, 2))
     lora = tuned(common.LORA, model=VIT, lora={"rank": 2})
     method = {"name": "linear_probe", "head": "cosine", "pool": "cls_mean"}
     head = {"model": VIT, "init": "lora", "method": method}

@@ -1,6 +1,7 @@
 """Steps of a consistency method on the model of `fake`, on some devices."""
 
 import jax
+import numpy as np
 
 from efficient_jax.training import parallel
 from tests.methods.fake import CLASSES, PARAMS, context
@@ -15,7 +16,7 @@ def half(keys, batch):
 
 
 def first_memory(method, unlabelled=(0, 1, 2, 3)):
-    return {"memory": method.memory({"unlabelled": list(unlabelled)}, IMAGES, CLASSES)}
+    return {"memory": method.memory({"unlabelled": np.array(unlabelled)}, IMAGES, CLASSES)}
 
 
 def stepped(loss_fn, state, batch, keys, count=1):

@@ -18,12 +18,12 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1), np.uint8)
 @pytest.fixture(scope="module")
 def network():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(vit.SIZES, "tiny", (D, DEPTH, 3))
+        patch.setitem(vit.SIZES, "adapted", (D, DEPTH, 3))
         yield small_network()
 
 
 def small_network():
-    module = models.ViT(3, "tiny/8")
+    module = models.ViT(3, "adapted/8")
     return models.make_apply(module, (0.5,), (0.25,)), models.init(module, jax.random.key(0), (16, 16, 1))["params"]
 
 

@@ -14,14 +14,14 @@ CLASSES = 3
 
 
 @pytest.fixture(autouse=True, scope="module")
-def mini():
+def minc():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(convnext.SIZES, "mini", ((1, 2, 1, 1), 8))
+        patch.setitem(convnext.SIZES, "minc", ((1, 2, 1, 1), 8))
         yield
 
 
 def shapes(side=32, **settings):
-    module = ConvNeXt(CLASSES, **({"variant": "mini"} | settings))
+    module = ConvNeXt(CLASSES, **({"variant": "minc"} | settings))
     images = jnp.zeros((1, side, side, 3))
     return module, jax.eval_shape(lambda: module.init(jax.random.key(0), images, train=False))["params"]
 

@@ -68,8 +68,8 @@ def test_features_of_tokens_leave_out_those_in_front():
 
 @pytest.mark.parametrize("train", [False, True])
 def test_another_head_takes_the_place_of_the_models_own(monkeypatch, train):
-    monkeypatch.setitem(vit.SIZES, "tiny", (6, 1, 2))
-    module = models.ViT(3, "tiny/8")
+    monkeypatch.setitem(vit.SIZES, "narrow", (6, 1, 2))
+    module = models.ViT(3, "narrow/8")
     variables = models.init(module, jax.random.key(0), (16, 16, 1))
     head = {"kernel": np.float32(RNG.standard_normal((12, 3))), "bias": np.float32([0.0, 1.0, 2.0])}
     variables = {"params": variables["params"] | {"head": head}}

@@ -22,10 +22,10 @@ ANSWERS = dict.fromkeys(("vit", "deit", "convnext", "convnextv2"), "logits")  # 
 
 
 @pytest.fixture(autouse=True, scope="module")
-def mini():
+def mint():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(vit.SIZES, "mini", (24, 1, 3))
-        patch.setitem(convnext.SIZES, "mini", ((1, 1, 1, 1), 8))
+        patch.setitem(vit.SIZES, "mint", (24, 1, 3))
+        patch.setitem(convnext.SIZES, "mint", ((1, 1, 1, 1), 8))
         yield
 
 

@@ -254,10 +254,10 @@ def test_both_architectures_are_named_where_they_differ():
 class TestPositions:
     @pytest.fixture(autouse=True)
     def tiny(self, monkeypatch):
-        monkeypatch.setitem(vit.SIZES, "tiny", (6, 1, 3))
+        monkeypatch.setitem(vit.SIZES, "read", (6, 1, 3))
 
     def load(self, grid, sides, image=None):
-        module = models.ViT(5, "tiny/4")
+        module = models.ViT(5, "read/4")
         ours = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, *sides, 3)), train=False))
         flat = {weights.timm_name(path): leaf.shape for path, leaf in flatten_dict(ours).items()}
         torch_shapes = {
