@@ -23,10 +23,10 @@ PARTS = (  # all but augment, commands and experiment, whose tests have not been
     *("data", "detection", "evaluation", "explain", "explore", "inference", "labelling", "losses", "methods"),
     *("metrics", "models", "optim", "report", "selection", "tasks", "training"),
 )
-ARRAY = jax.Array | np.ndarray
+ARRAY = jax.Array | np.ndarray | np.generic  # a number of numpy is an array without axes
 WIDER = {  # arrays of numpy and of jax stand for each other, those without axes for numbers, an int for a float
-    jax.Array: ARRAY | np.generic,
-    np.ndarray: ARRAY | np.generic,
+    jax.Array: ARRAY,
+    np.ndarray: ARRAY,
     bool: bool | np.bool_ | jaxtyping.Bool[ARRAY, ""],
     int: int | np.integer | jaxtyping.Integer[ARRAY, ""],
     float: float | int | np.floating | np.integer | jaxtyping.Real[ARRAY, ""],

@@ -15,7 +15,7 @@ Labels = Shaped[np.ndarray, "n classes"]  # 0 or 1, of any dtype
 FARTHEST = 1.0 - 1e-6  # largest |correlation| that is averaged: Fisher's z of 1 is infinite
 
 
-def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(correct: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Returns Wilson's score interval for a proportion (Wilson 1927).
 
     Unlike mean +- z sd it stays within 0..1 and does not collapse to a point at 0 or n correct.

@@ -24,7 +24,10 @@ def test_a_plan_has_every_default():
     assert found.split == sizes | {"folds": 0, "fold": 0, "stratify": True, "unlabelled": 0}
     first, student = found.stages
     assert (first.name, first.model) == ("first", ("cnn", {"width": 4, "dropout": 0.0}))
-    assert (first.method_name, first.method_settings) == ("supervised", {"label_smoothing": 0.0, "class_balance": 0.0})
+    assert (first.method_name, first.method_settings) == (
+        "supervised",
+        {"label_smoothing": 0.0, "class_balance": 0.0, "logit_adjustment": 0.0, "gce": 0.0},
+    )
     assert (found.duplicates, first.balanced) == ("refuse", False)
     assert (first.batch, first.teachers, first.pseudo_labels) == ({"labelled": 8}, (), {})
     assert resolved(first, 100, CLASSIFICATION).optim["algorithm"] == {"name": "adamw"}

@@ -20,6 +20,7 @@ DATA = {
     "parts": ["labelled", "unlabelled"],
     "classes": [{"name": ATTACK, "counts": ["1", "2"], "share": 50.0, "spread": "–", "strip": None}],
     "shown": 40,
+    "more_labels": {},
     "measures": [
         {
             "name": "noise",
