@@ -1,6 +1,5 @@
 """Losses per example, on labels and on features; the caller reduces."""
 
-from efficient_jax.losses.distillation import distillation, ensemble, relation_distances, standardised
 from efficient_jax.losses.features import angle, attention, cosine, distance, fitnet, same_size, similarity
 from efficient_jax.losses.labels import (
     class_weights,
@@ -10,6 +9,7 @@ from efficient_jax.losses.labels import (
     sigmoid_cross_entropy,
 )
 from efficient_jax.losses.self_supervised import nt_xent, sigreg
+from efficient_jax.losses.teachers import distillation, ensemble, relation_distances, standardised
 
 __all__ = [
     "angle",

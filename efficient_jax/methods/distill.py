@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from efficient_jax.errors import UserError
-from efficient_jax.losses.distillation import distillation, ensemble, relation_distances, standardised
+from efficient_jax.losses.teachers import distillation, ensemble, relation_distances, standardised
 from efficient_jax.methods.views import Keys, one_view, with_labels
 from efficient_jax.settings import choose
 from efficient_jax.tasks.classification import right

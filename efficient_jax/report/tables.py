@@ -35,7 +35,7 @@ PAIRED_HEADERS = ["stage", "compared with", "points", "won", "lost", "p"]
 BEST_LEGEND = "*: the best of these stages on the test images; chosen by them, it is a little too good."
 
 
-def percent(part: int | None, whole: int, digits: int = 1) -> str:
+def percent(part: float | None, whole: int, digits: int = 1) -> str:
     """Returns `part` of `whole` in percent without the sign, a dash where either is unknown or `whole` is 0.
 
     Args:
