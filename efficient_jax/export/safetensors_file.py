@@ -6,7 +6,7 @@ from efficient_jax.errors import UserError
 from efficient_jax.export import timm_config
 from efficient_jax.export.program import Program
 from efficient_jax.inference.tta import IDENTITY
-from efficient_jax.models import pretrained
+from efficient_jax.models import heads, pretrained
 
 
 def serialized(program: Program) -> bytes:
@@ -15,12 +15,17 @@ def serialized(program: Program) -> bytes:
     Args:
         program: of one network, without test-time augmentation.
 
-    Raises: UserError for several networks, and for views.
+    Raises: UserError for several networks, for views, and for another head than the network's own.
     """
     if len(program.variables) > 1:
         raise UserError("--format: safetensors holds one network; several are a program: stablehlo or onnx")
     if program.views != (IDENTITY,):
         raise UserError("--tta: safetensors holds weights only; views are a part of programs: stablehlo or onnx")
+    if dict(program.spec.head) != heads.LINEAR:
+        raise UserError(
+            f"--format: safetensors holds the network's own head; this one is {program.spec.head['name']!r} on "
+            f"{program.spec.head['pool']!r}: take stablehlo or onnx"
+        )
     state = pretrained.torch_state(program.variables[0])
     return bytes(safetensors.numpy.save(state, {"format": "pt"}))
 

@@ -3,41 +3,75 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from efficient_jax.models import MODELS, SUPPLIED
+from efficient_jax.models.pretrained import ZOO
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.models.vit import parse
+from efficient_jax.settings import parameters
 
 SIZES = {"Ti": "tiny", "S": "small", "B": "base", "L": "large"}  # of a ViT: our name -> timm's
 CROP_MODES = {"crop": "center", "squash": "squash", "pad": "border"}  # `fit` of a framing -> timm's crop_mode
+
+PLAIN: dict[str, Any] = {
+    "registers": 0,
+    "distilled": False,
+    "positions": "learned",
+    "prefix_positions": True,
+    "qkv_bias": "qkv",
+    "layer_scale": False,
+    "pre_norm": False,
+    "fc_norm": False,
+    "norm_eps": 1e-6,
+    "projection": 0,
+}
+"""Settings of a ViT as timm's `vit_*` has them by default."""
+TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "dtype", "remat")
+"""Settings of models that do not change their function in evaluation."""
 
 Architecture = tuple[str, dict[str, Any]]
 """(timm's name, keyword arguments of `timm.create_model`)."""
 
 
 def _resnet(settings: Mapping[str, Any]) -> Architecture | None:
-    cifar = settings.get("stem", "imagenet") != "imagenet"
-    return None if cifar else (f"resnet{settings.get('depth', 50)}", {})
+    return None if settings["stem"] != "imagenet" else (f"resnet{settings['depth']}", {})
 
 
 def _densenet(settings: Mapping[str, Any]) -> Architecture | None:
-    return f"densenet{settings.get('depth', 121)}", {}
+    return f"densenet{settings['depth']}", {}
 
 
 def _efficientnet(settings: Mapping[str, Any]) -> Architecture | None:
-    variant = settings.get("variant", "b0")
-    if variant in ("l0", "l1"):
+    if settings["variant"] in ("l0", "l1"):
         return None
-    return ("tf_" if settings.get("tensorflow", True) else "") + f"efficientnet_{variant}", {}
+    return ("tf_" if settings["tensorflow"] else "") + f"efficientnet_{settings['variant']}", {}
 
 
 def _vit(settings: Mapping[str, Any]) -> Architecture | None:
-    variant = settings.get("variant", "S/16")
-    _, patch = parse(variant)
+    size, _, _ = settings["variant"].partition("/")
+    _, patch = parse(settings["variant"])
+    if size not in SIZES or any(settings[name] != value for name, value in PLAIN.items()):
+        return None
     arguments: dict[str, Any] = {"patch_size": patch}
-    if settings.get("pool", "token") == "mean":  # normalised before the mean
-        arguments |= {"class_token": False, "global_pool": "avg", "fc_norm": False}
-    if settings.get("tanh_gelu", False):
+    if settings["pool"] == "mean":  # normalised before the mean
+        arguments |= {"class_token": settings["class_token"], "global_pool": "avg", "fc_norm": False}
+    if settings["gelu"] == "tanh":
         arguments["act_layer"] = "gelu_tanh"
-    return f"vit_{SIZES[variant.partition('/')[0]]}_patch16_224", arguments
+    return f"vit_{SIZES[size]}_patch16_224", arguments
+
+
+def _published(name: str, settings: Mapping[str, Any]) -> Architecture | None:
+    """Returns the name of published weights of the same function: DINOv2, CLIP, SigLIP, DeiT, ConvNeXt and others."""
+    for published, entry in ZOO.items():
+        if entry.model == name and _functional(name, entry.settings) == settings:
+            return published.partition(".")[0], {}
+    return None
+
+
+def _functional(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns all settings of a model that change its function in evaluation."""
+    defaults = {key: parameter.default for key, parameter in parameters(MODELS[name], SUPPLIED).items()}
+    every = {**defaults, **settings}
+    return {key: bool(value) if key == "layer_scale" else value for key, value in every.items() if key not in TRAINING}
 
 
 ARCHITECTURES: dict[str, Callable[[Mapping[str, Any]], Architecture | None]] = {
@@ -57,7 +91,9 @@ def architecture(spec: ModelSpec) -> Architecture | None:
 
     Returns: (name, keyword arguments of `timm.create_model` beside `num_classes`).
     """
-    known = ARCHITECTURES[spec.name](spec.settings) if spec.name in ARCHITECTURES else None
+    settings = _functional(spec.name, spec.settings)
+    known = ARCHITECTURES[spec.name](settings) if spec.name in ARCHITECTURES else None
+    known = known or _published(spec.name, settings)
     if known is None:
         return None
     name, arguments = known

@@ -24,7 +24,12 @@ NETWORKS = [
     ("efficientnet", {"variant": "lite0"}, (32, 32, 3)),
     pytest.param("efficientnet", {"tensorflow": False, "dtype": "bfloat16"}, (32, 32, 3), marks=pytest.mark.slow),
     ("vit", {"variant": "Ti/16"}, (32, 32, 3)),
-    pytest.param("vit", {"variant": "Ti/16", "pool": "mean", "tanh_gelu": True}, (32, 32, 3), marks=pytest.mark.slow),
+    pytest.param(
+        "vit",
+        {"variant": "Ti/16", "pool": "mean", "class_token": False, "gelu": "tanh"},
+        (32, 32, 3),
+        marks=pytest.mark.slow,
+    ),
 ]
 
 

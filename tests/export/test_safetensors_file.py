@@ -1,5 +1,6 @@
 """The weights of a file are those of timm by name and layout, and our reader takes them back."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -66,3 +67,9 @@ def test_several_networks_and_views_are_refused():
         safetensors_file.serialized(program(two, "none", 1.0))
     with pytest.raises(UserError, match="--tta: safetensors holds weights only"):
         safetensors_file.serialized(program(two[:1], "flips", 1.0))
+
+
+def test_another_head_is_refused():
+    spec = dataclasses.replace(stages.spec_of("mlp", {"width": 2}, (4, 4, 1)), head={"name": "knn", "pool": "network"})
+    with pytest.raises(UserError, match="this one is 'knn' on 'network': take stablehlo or onnx"):
+        safetensors_file.serialized(program([stages.trained(spec)], "none", 1.0))

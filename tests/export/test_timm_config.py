@@ -17,7 +17,7 @@ LIVE = [
     ("efficientnet", {"variant": "lite0"}, 64),
     ("efficientnet", {"tensorflow": False}, 64),
     ("vit", {"variant": "Ti/16"}, 64),
-    ("vit", {"variant": "Ti/8", "pool": "mean", "tanh_gelu": True}, 32),
+    ("vit", {"variant": "Ti/8", "pool": "mean", "class_token": False, "gelu": "tanh"}, 32),
 ]
 
 
@@ -31,6 +31,14 @@ LIVE = [
         ("efficientnet", {"variant": "b3", "tensorflow": False}, ("efficientnet_b3", {})),
         ("efficientnet", {"variant": "l0"}, None),
         ("vit", {"variant": "B/32"}, ("vit_base_patch16_224", {"patch_size": 32, "img_size": [64, 64]})),
+        (
+            "vit",
+            {"variant": "S/14", "registers": 4, "prefix_positions": False, "layer_scale": 1e-5},
+            ("vit_small_patch14_reg4_dinov2", {"img_size": [64, 64]}),
+        ),
+        ("vit", {"registers": 3}, None),
+        ("convnext", {"variant": "tiny"}, ("convnext_tiny", {})),
+        ("convnext", {"variant": "base", "version": 2, "stochastic_depth": 0.1}, ("convnextv2_base", {})),
         ("wide_resnet", {}, None),
         ("cnn", {}, None),
         ("mlp", {}, None),
