@@ -17,6 +17,8 @@ LIVE = [
     ("efficientnet", {"variant": "lite0"}, 64),
     ("efficientnet", {"tensorflow": False}, 64),
     ("vit", {"variant": "Ti/16"}, 64),
+    ("vit", {"variant": "S/14", "registers": 4, "prefix_positions": False, "layer_scale": 1e-5}, 56),
+    ("convnext", {"variant": "atto", "version": 2}, 64),
     ("vit", {"variant": "Ti/8", "pool": "mean", "class_token": False, "gelu": "tanh"}, 32),
 ]
 
