@@ -21,8 +21,8 @@ def choose(name: str, options: Mapping[str, T], where: str) -> T:
     return options[name]
 
 
-def several_names(names: Any, where: str) -> Sequence[str]:
-    """The names, or a `UserError` where they are one string, whose letters would be taken for names."""
+def several_names(names: Any, where: str) -> Sequence[Any]:
+    """The names, which nobody has checked, or a `UserError` where they are one string."""
     if not isinstance(names, tuple | list):
         one = f"({names!r},)" if isinstance(names, str) else "('name',)"
         raise UserError(f"{where}: want a tuple of names, such as {one}, got {names!r} ({type(names).__name__})")

@@ -61,7 +61,7 @@ def on_devices(images: Images, rows: Int[np.ndarray, "*steps b"], devices: Seque
     return {"index": index, "image": parallel.shared_by(images.__getitem__, rows, devices)}
 
 
-def taken(data: Tree, inputs: dict[str, Array]) -> dict[str, Array]:
+def taken(data: Tree, inputs: dict[str, Array]) -> dict[str, Any]:
     """Returns the examples of a device's share of a batch; for use within a mapped function.
 
     Args:
@@ -70,7 +70,7 @@ def taken(data: Tree, inputs: dict[str, Array]) -> dict[str, Array]:
 
     Returns: name -> values of the share, with "index".
     """
-    examples: dict[str, Array] = jax.tree.map(lambda values: values[inputs["index"]], data)
+    examples: dict[str, Any] = jax.tree.map(lambda values: values[inputs["index"]], data)
     return examples | inputs
 
 

@@ -54,8 +54,8 @@ def test_every_image_has_its_classes(teacher, image_folder, tmp_path, capsys):
     np.testing.assert_allclose(stored.probabilities, expected, atol=1e-6)
 
 
-def test_sets_are_calibrated_with_the_test_images(teacher, pictures, tmp_path, capsys):
-    predict(members=str(teacher), images=str(pictures), out=str(tmp_path / "p.csv"), coverage=0.8)
+def test_sets_are_calibrated_with_the_test_images(teacher, image_folder, tmp_path, capsys):
+    predict(members=str(teacher), images=str(image_folder), out=str(tmp_path / "p.csv"), coverage=0.8)
     found = rows(tmp_path / "p.csv")
     test = predictions.read(teacher / "predictions.npz", "test")
     fitted = conformal.calibrate(test.probabilities, test.labels, 0.8)
@@ -82,10 +82,10 @@ def test_sets_are_calibrated_with_the_test_images(teacher, pictures, tmp_path, c
         ({"coverage": 0.9, "members": "efficientnet-lite0"}, "^--coverage: packaged weights have no test images"),
     ],
 )
-def test_sets_that_cannot_be_promised_are_refused(teacher, pictures, tmp_path, settings, message):
+def test_sets_that_cannot_be_promised_are_refused(teacher, image_folder, tmp_path, settings, message):
     out = tmp_path / settings.pop("out", "p.csv")
     with pytest.raises(UserError, match=message):
-        predict(**{"members": str(teacher), "images": str(pictures), "out": str(out)} | settings)
+        predict(**{"members": str(teacher), "images": str(image_folder), "out": str(out)} | settings)
 
 
 def test_views_are_averaged(teacher):

@@ -26,7 +26,7 @@ def shapes(spec: ModelSpec):
 def variables(spec: ModelSpec, seed: int = 0):
     """Weights for which no class is certain, and the image decides."""
     rng = np.random.default_rng(seed)
-    gain = 4.0 if spec.name == "efficientnet" else 1.0  # its gates halve what passes
+    gain = 2.0 if spec.name == "efficientnet" else 1.0  # its gates halve what passes
 
     def leaf(path, array):
         if path[-1].key in ("scale", "var"):
