@@ -51,7 +51,7 @@ def test_json_has_one_writer():
         "experiment/fit.py",
         "commands/sweep.py",
         "commands/explore.py",
-        "commands/label.py",
+        "models/cost.py",
     }
 
 
