@@ -15,6 +15,7 @@ from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.explore import class_bias, preview
+from efficient_jax.report import catalogue
 from tests import tiny_run
 from tests.commands.launch import TINY, call
 from tests.report.stored_run import Page
@@ -55,6 +56,20 @@ def test_every_operation_of_the_catalogue_is_on_the_page(strengths, tmp_path, ca
     sheets = re.findall(r'alt="contact sheet of ([^"]+), image 1"', text)
     assert sheets == ["supervised", "augmented, distilled", "student, student2"]
     assert "supervised: no augmentation" in text
+
+
+def test_the_catalogue_is_drawn_on_photographs(tmp_path, monkeypatch):
+    little(monkeypatch)
+    for name, color in {"a.png": "red", "b.png": "blue"}.items():
+        Image.new("RGB", (90, 70), color).save(tmp_path / name)
+    files = f"{tmp_path / 'a.png'},{tmp_path / 'b.png'}"
+    call("explore", TINY, f"--catalogue={files}", f"--workdir={tmp_path / 'drawn'}")
+    assert catalogue.names(tmp_path / "drawn" / catalogue.NAME) == ["flip", "brightness", "saturation"]
+
+
+def test_a_photograph_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"^--catalogue: 1 unreadable image: .*gone\.jpg \(not there\)"):
+        call("explore", TINY, f"--catalogue={tmp_path / 'gone.jpg'}", f"--workdir={tmp_path / 'drawn'}")
 
 
 def test_a_second_call_overwrites_the_page(tmp_path, monkeypatch):
