@@ -24,7 +24,7 @@ LINES = (
 )
 
 
-def photographs(two: Sequence[np.ndarray] = ()) -> Arrays:
+def photographs(two: Sequence[np.ndarray] | np.ndarray = ()) -> Arrays:
     """Returns two photographs, twice each, with a square, a disc and a triangle pasted on.
 
     Args:

@@ -89,7 +89,7 @@ def ends(name: str) -> Mapping[str, Settings]:
 
 @contextlib.contextmanager
 def drawing(
-    data: Arrays, key: jax.Array, forms: Forms = every_strength, two: Sequence[np.ndarray] = ()
+    data: Arrays, key: jax.Array, forms: Forms = every_strength, two: Sequence[np.ndarray] | np.ndarray = ()
 ) -> Iterator[Callable[[], dict[str, dict[str, Columns]]]]:
     """Applies every operation that a config can name, in each of its forms, in the background.
 

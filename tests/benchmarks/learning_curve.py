@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from efficient_jax import files
 from efficient_jax.data import decode, feature_distances
-from efficient_jax.explore import label_value
+from efficient_jax.explore import features, label_value
 from tests.benchmarks.selection import clothing, digits
 
 FILE = Path(__file__).with_suffix(".jsonl")
@@ -41,8 +41,9 @@ def measure(x: np.ndarray, y: np.ndarray, labels: int, seed: int) -> dict:
 
 
 def main(name: str, *folder: str) -> None:
-    x, y = clothing(*folder) if name == "clothing" else digits()
+    x, y = clothing(*folder, features.SIZE) if name == "clothing" else digits()
     if name == "clothing":  # as explore takes them
+        x = features.lite0(x)
         x = feature_distances.scores(x / np.linalg.norm(x, axis=1, keepdims=True), label_value.COMPONENTS)
     else:
         x = feature_distances.principal(decode.resized(x, 16))(decode.resized(x, 16))
