@@ -18,10 +18,10 @@ import jax
 import jaxtyping
 import numpy as np
 
-PARTS = (  # all but augment, commands and experiment, whose tests have not been run in full with these checks
+PARTS = (  # all but augment, whose tests have not been run in full with these checks
     *("distributed", "errors", "files", "keys", "settings"),
-    *("data", "detection", "evaluation", "explain", "explore", "inference", "labelling", "losses", "methods"),
-    *("metrics", "models", "optim", "report", "selection", "tasks", "training"),
+    *("commands", "data", "detection", "evaluation", "experiment", "explain", "explore", "export", "inference"),
+    *("labelling", "losses", "methods", "metrics", "models", "optim", "report", "selection", "tasks", "training"),
 )
 ARRAY = jax.Array | np.ndarray | np.generic  # a number of numpy is an array without axes
 WIDER = {  # arrays of numpy and of jax stand for each other, those without axes for numbers, an int for a float

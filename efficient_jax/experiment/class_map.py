@@ -6,7 +6,7 @@ from unicodedata import normalize
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key, Shaped
 
 from efficient_jax import settings
 from efficient_jax.errors import UserError
@@ -41,7 +41,7 @@ def mapped(
     group = np.array([ours.index(name) for name in class_map.values()])
 
     def joined(
-        variables: Tree, images: UInt8[Array, "b h w c"] | Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"]
+        variables: Tree, images: Shaped[Array, "b ..."], train: bool, keys: Key[Array, " b"] | None
     ) -> tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]:
         (logits, seen), state = apply(variables, images, train, keys)
         return (logsumexp_by(logits[:, columns], group, len(ours)), seen), state

@@ -86,7 +86,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
     )
 
 
-def experiment(*, seed: int, stages: tuple[str, ...], data: dict[str, Any], devices: int = 0) -> dict[str, Any]:
+def experiment(*, seed: int, stages: tuple[Any, ...], data: dict[str, Any], devices: int = 0) -> dict[str, Any]:
     """Returns the checked top level of a config; the blocks of stages are beside these keys.
 
     Args:

@@ -140,7 +140,7 @@ def without_held_out(
 
 
 def listed(
-    pairs: Sequence[tuple[int, int]], name: Callable[[int], str], second: Callable[[int], str] | None = None
+    pairs: Sequence[Sequence[int]], name: Callable[[int], str], second: Callable[[int], str] | None = None
 ) -> str:
     """Returns the names of pairs of images as text, "a.png = b.png, ...", of the first few.
 
