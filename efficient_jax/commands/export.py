@@ -52,21 +52,21 @@ def export(
     made = program(trained, tta, temperature)
     folder = _free(Path(out), wanted.file)
     content = wanted.content(made)
-    said = {"temperature": about}
+    checks = {"temperature": about}
     if wanted.run:
         most = difference(made, wanted.run, content)
-        said["checked"] = f"its probabilities differ by at most {most:.1g} from ours, on random images"
+        checks["checked"] = f"its probabilities differ by at most {most:.1g} from ours, on random images"
     else:
-        said["names of the weights"] = names(made)
+        checks["names of the weights"] = names(made)
     files.write_bytes(folder / wanted.file, content)
     files.write_json(folder / "config.json", timm_config.config(made.spec, temperature))
-    facts = {**_described(made), **said}
+    facts = {**_described(made), **checks}
     title = f"{' and '.join(one.name for one in trained)}, exported as {format}"
     parts = [_part(one) for one in trained]
     columns = TASKS[made.spec.task].columns
     files.write_text(folder / "README.md", card(title, parts, columns, facts, wanted.code(made), PUBLISHED))
     log(f"{folder / wanted.file}: {len(content) / 2**20:,.1f} MB; model card: {folder / 'README.md'}")
-    for name, text in said.items():
+    for name, text in checks.items():
         log(f"{name}: {text}")
 
 

@@ -67,9 +67,9 @@ def mahalanobis(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         features: float [n d].
     """
     count = max(1, min(COMPONENTS, len(features) // IMAGES_PER_COMPONENT, features.shape[1]))
-    of_image = scores(features, count)
-    scale = of_image.std(0)
-    distances: np.ndarray = np.sqrt(np.square(of_image / np.where(scale > 0, scale, 1)).mean(1))
+    components = scores(features, count)
+    scale = components.std(0)
+    distances: np.ndarray = np.sqrt(np.square(components / np.where(scale > 0, scale, 1)).mean(1))
     return distances
 
 

@@ -37,14 +37,14 @@ def mean_average_precision(predicted: Sequence[Boxes], truth: Sequence[Boxes], m
     if len(predicted) != len(truth):
         images = counted(len(predicted), "image")
         raise UserError(f"boxes found in {images}, true ones of {len(truth)}; give one of each for an image")
-    found = [check(boxes, f"found in image {number}") for number, boxes in enumerate(predicted)]
-    wanted = [check(boxes, f"truth of image {number}", ("boxes", "labels")) for number, boxes in enumerate(truth)]
-    if not any(len(image["labels"]) for image in wanted):
+    detected = [check(boxes, f"found in image {number}") for number, boxes in enumerate(predicted)]
+    annotated = [check(boxes, f"truth of image {number}", ("boxes", "labels")) for number, boxes in enumerate(truth)]
+    if not any(len(image["labels"]) for image in annotated):
         raise UserError("truth: no boxes at all; average precision needs at least one")
-    classes, counts = np.unique(np.concatenate([image["labels"] for image in wanted]), return_counts=True)
+    classes, counts = np.unique(np.concatenate([image["labels"] for image in annotated]), return_counts=True)
     scores: dict[int, list[np.ndarray]] = {label: [] for label in classes.tolist()}
     hits: dict[int, list[np.ndarray]] = {label: [] for label in classes.tolist()}
-    for detections, true in zip(found, wanted, strict=True):
+    for detections, true in zip(detected, annotated, strict=True):
         for label in np.intersect1d(detections["labels"], classes).tolist():
             ranking = np.flatnonzero(detections["labels"] == label)
             ranking = ranking[np.argsort(-detections["scores"][ranking], kind="stable")][:most]

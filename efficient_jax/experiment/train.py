@@ -22,6 +22,7 @@ from efficient_jax.experiment.targets import Supervision
 from efficient_jax.methods import build_loss
 from efficient_jax.models import adapters
 from efficient_jax.optim import optimizer
+from efficient_jax.settings import parameters
 from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
 from efficient_jax.training.labels import counts
 from efficient_jax.training.loss import LossFn
@@ -113,7 +114,8 @@ def _added_parameters(stage: Stage, variables: Tree) -> Tree:
         jax.eval_shape(lambda v, x, apply=apply: apply(v, x, False, None)[0][1], tree, image)
         for apply, tree in networks
     ]
-    return make(stage.key("method"), *intermediates, **stage.config.method_settings)
+    read = {name: stage.config.method_settings[name] for name in parameters(make)}
+    return make(stage.key("method"), *intermediates, **read)
 
 
 def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -> TrainSteps:

@@ -122,9 +122,9 @@ def survey(
         rows = np.searchsorted(ids, labelled)
         labelled_quality, labelled_features = image_quality.Quality(*(each[rows] for each in quality)), features[rows]
     else:
-        of_labelled = source.images[labelled]
-        labelled_quality = image_quality.quality(of_labelled)
-        labelled_features = features_of(of_labelled, resized(of_labelled, SIDE))
+        labelled_images = source.images[labelled]
+        labelled_quality = image_quality.quality(labelled_images)
+        labelled_features = features_of(labelled_images, resized(labelled_images, SIDE))
     return Survey(
         members=members,
         counts={part: members[rows].sum(0) for part, rows in split.items()},

@@ -96,8 +96,8 @@ def difference(program: Program, run: Run, content: bytes) -> float:
     Raises: UserError where they differ by more than `TOLERANCE`.
     """
     images = np.random.default_rng(SEED).integers(0, 256, (IMAGES, *program.spec.image_shape), np.uint8)
-    ours = np.asarray(jax.jit(program)(program.variables, images))
-    most = float(np.abs(run(content, images) - ours).max())
+    expected = np.asarray(jax.jit(program)(program.variables, images))
+    most = float(np.abs(run(content, images) - expected).max())
     if not most <= TOLERANCE:
         raise UserError(f"--format: the probabilities of the file differ by {most:.2g} from ours; nothing is written")
     return most

@@ -14,6 +14,7 @@ from efficient_jax.methods import (
     logit_adjustment,
     mean_teacher,
     noisy_student,
+    pretraining,
     prior_correction,
     pseudo_label,
     simclr,
@@ -43,8 +44,8 @@ METHODS = {
     "flexmatch": Method(flexmatch.flexmatch, unlabelled=True, mixes=False, memory=flexmatch.memory),
     "freematch": Method(freematch.freematch, unlabelled=True, mixes=False, memory=freematch.memory),
     "softmatch": Method(softmatch.softmatch, unlabelled=True, mixes=False, memory=softmatch.memory),
-    "simclr": Method(simclr.simclr, unlabelled=True, mixes=False, parameters=simclr.parameters, labels=False),
-    "lejepa": Method(lejepa.lejepa, unlabelled=True, mixes=False, parameters=lejepa.parameters, labels=False),
+    "simclr": Method(simclr.simclr, unlabelled=True, mixes=False, parameters=pretraining.parameters, labels=False),
+    "lejepa": Method(lejepa.lejepa, unlabelled=True, mixes=False, parameters=pretraining.parameters, labels=False),
     "adamatch": Method(adamatch.adamatch, unlabelled=True, mixes=False, memory=consistency.memory),
     "debiaspl": Method(debiaspl.debiaspl, unlabelled=True, mixes=False, memory=consistency.memory),
 }

@@ -3,7 +3,7 @@
 import jax
 
 from efficient_jax.methods import settings
-from efficient_jax.methods.consistency import Judgement, Views, sure, weak_to_strong
+from efficient_jax.methods.consistency import Judgement, Shared, Views, sure, weak_to_strong
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Tree
@@ -48,14 +48,5 @@ def adamatch(
         confidence = jax.nn.softmax(parallel.gathered(views.labelled)).max(-1).mean()
         return Judgement(jax.nn.softmax(views.aligned), sure(views.aligned, threshold * confidence), memory)
 
-    return weak_to_strong(
-        apply,
-        augment,
-        strong_augment,
-        judge,
-        unlabelled_weight=unlabelled_weight,
-        label_smoothing=label_smoothing,
-        alignment=alignment,
-        fairness_weight=fairness_weight,
-        momentum=momentum,
-    )
+    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum)
+    return weak_to_strong(apply, augment, strong_augment, judge, shared)

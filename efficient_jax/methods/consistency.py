@@ -41,18 +41,25 @@ Judge = Callable[[Views, Tree], Judgement]
 """`judge(views, memory) -> Judgement`."""
 
 
+class Shared(NamedTuple):
+    """Settings that all these methods have."""
+
+    unlabelled_weight: float  # weight of the loss of the unlabelled images, 0.0 or more
+    label_smoothing: float  # of the labelled images' labels, in 0..1 (1 excluded)
+    alignment: str  # "uniform" or "labelled", see `marginals.aligned`; "" does not align
+    fairness_weight: float  # weight of `marginals.fairness`, 0.0 or more
+    momentum: float  # of the moving averages, in 0..1 (1 excluded)
+
+
 def weak_to_strong(
     apply: Apply,
     augment: Augment,
     strong_augment: Augment,
     judge: Judge,
+    shared: Shared,
     *,
-    unlabelled_weight: float,
-    label_smoothing: float,
-    alignment: str,
-    fairness_weight: float,
-    momentum: float,
     margin: float = 0.0,
+    needs_marginals: bool = False,
 ) -> LossFn:
     """Returns the loss of weak and strong views.
 
@@ -64,22 +71,21 @@ def weak_to_strong(
         augment: the stage's augmentation, which makes the weak views.
         strong_augment: the stage's second augmentation, which makes the strong views.
         judge: says what the strong views learn.
-        unlabelled_weight: weight of the loss of the unlabelled images, 0.0 or more.
-        label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
-        alignment: "uniform" or "labelled", see `marginals.aligned`; "" does not align.
-        fairness_weight: weight of `marginals.fairness`, 0.0 or more.
-        momentum: of the moving averages, in 0..1 (1 excluded).
+        shared: settings that all methods have.
         margin: times the logarithm of the mean prediction is added to the strong views' logits, 0.0 or more.
+        needs_marginals: whether the judge reads the moving averages. They are renewed only where something reads them,
+            since they ask all devices.
 
     Returns: a loss function whose metrics are "accuracy" of the labelled images and "taken", the mean weight of the
         unlabelled images. It reads and renews the memory, see `memory`.
 
     Raises: UserError for a setting out of range.
     """
-    settings.not_negative(unlabelled_weight, "unlabelled_weight")
-    settings.not_negative(fairness_weight, "fairness_weight")
-    settings.below_one(momentum, "momentum")
-    choose(alignment, marginals.ALIGNMENTS, "method.alignment")
+    settings.not_negative(shared.unlabelled_weight, "unlabelled_weight")
+    settings.not_negative(shared.fairness_weight, "fairness_weight")
+    settings.below_one(shared.momentum, "momentum")
+    choose(shared.alignment, marginals.ALIGNMENTS, "method.alignment")
+    renews = bool(needs_marginals or shared.alignment or shared.fairness_weight or margin)
 
     def loss_fn(
         params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
@@ -91,16 +97,18 @@ def weak_to_strong(
         (logits, _), model_state = apply({"params": params, **model_state}, seen["image"], True, model_keys)
         m = len(seen["label"]) - n
         strong, still = logits[n + m :], jax.lax.stop_gradient(logits)
-        means = marginals.renewed(before["marginals"], still[:n], still[n : n + m], momentum)
-        aligned = marginals.aligned(still[n : n + m], means, alignment)
+        means = before["marginals"]
+        if renews:
+            means = marginals.renewed(means, still[:n], still[n : n + m], shared.momentum)
+        aligned = marginals.aligned(still[n : n + m], means, shared.alignment)
         views = Views(still[:n], still[n : n + m], aligned, batch["unlabelled"]["index"], means)
         judgement = judge(views, before["judge"])
-        labelled = cross_entropy(logits[:n], seen["label"][:n], label_smoothing)
+        labelled = cross_entropy(logits[:n], seen["label"][:n], shared.label_smoothing)
         shifted = strong + margin * jnp.log(means["weak"]) if margin else strong
         unlabelled = judgement.weights * cross_entropy(shifted, judgement.targets)
-        loss = labelled.sum() + unlabelled_weight * unlabelled.sum() * (n / m)
-        if fairness_weight:
-            loss += fairness_weight * n * marginals.fairness(strong, judgement.weights, means)
+        loss = labelled.sum() + shared.unlabelled_weight * unlabelled.sum() * (n / m)
+        if shared.fairness_weight:
+            loss += shared.fairness_weight * n * marginals.fairness(strong, judgement.weights, means)
         return loss, Aux(
             float(n),
             model_state | {"memory": {"marginals": means, "judge": judgement.memory}},

@@ -1,7 +1,7 @@
 """DebiasPL (arXiv 2201.01490): FixMatch whose predictions are corrected for the classes that it prefers."""
 
 from efficient_jax.methods import marginals, settings
-from efficient_jax.methods.consistency import Judgement, Views, one_hot, sure, weak_to_strong
+from efficient_jax.methods.consistency import Judgement, Shared, Views, one_hot, sure, weak_to_strong
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Tree
 
@@ -47,15 +47,5 @@ def debiaspl(
         debiased = marginals.aligned(views.aligned, views.marginals, "uniform", debias)
         return Judgement(one_hot(debiased), sure(debiased, threshold), memory)
 
-    return weak_to_strong(
-        apply,
-        augment,
-        strong_augment,
-        judge,
-        unlabelled_weight=unlabelled_weight,
-        label_smoothing=label_smoothing,
-        alignment=alignment,
-        fairness_weight=fairness_weight,
-        momentum=momentum,
-        margin=debias,
-    )
+    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum)
+    return weak_to_strong(apply, augment, strong_augment, judge, shared, margin=debias)

@@ -1,7 +1,7 @@
 """FixMatch (arXiv 2001.07685): where the weak view is sure of a class, the strong view learns it."""
 
 from efficient_jax.methods import settings
-from efficient_jax.methods.consistency import Judgement, Views, one_hot, sure, weak_to_strong
+from efficient_jax.methods.consistency import Judgement, Shared, Views, one_hot, sure, weak_to_strong
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Tree
 
@@ -42,14 +42,5 @@ def fixmatch(
     def judge(views: Views, memory: Tree) -> Judgement:
         return Judgement(one_hot(views.aligned), sure(views.aligned, threshold), memory)
 
-    return weak_to_strong(
-        apply,
-        augment,
-        strong_augment,
-        judge,
-        unlabelled_weight=unlabelled_weight,
-        label_smoothing=label_smoothing,
-        alignment=alignment,
-        fairness_weight=fairness_weight,
-        momentum=momentum,
-    )
+    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum)
+    return weak_to_strong(apply, augment, strong_augment, judge, shared)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from efficient_jax.methods import consistency, settings
-from efficient_jax.methods.consistency import Judgement, Views, one_hot, sure, weak_to_strong
+from efficient_jax.methods.consistency import Judgement, Shared, Views, one_hot, sure, weak_to_strong
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Tree
@@ -58,17 +58,8 @@ def flexmatch(
             one_hot(views.aligned), learned, remember(memory, *parallel.gathered((views.image_index, last)))
         )
 
-    return weak_to_strong(
-        apply,
-        augment,
-        strong_augment,
-        judge,
-        unlabelled_weight=unlabelled_weight,
-        label_smoothing=label_smoothing,
-        alignment=alignment,
-        fairness_weight=fairness_weight,
-        momentum=momentum,
-    )
+    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum)
+    return weak_to_strong(apply, augment, strong_augment, judge, shared)
 
 
 def memory(rows: Mapping[str, np.ndarray], images: int, classes: int) -> Tree:

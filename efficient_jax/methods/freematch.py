@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from efficient_jax.methods import consistency, marginals
-from efficient_jax.methods.consistency import Judgement, Views, one_hot, sure, weak_to_strong
+from efficient_jax.methods.consistency import Judgement, Shared, Views, one_hot, sure, weak_to_strong
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Tree
@@ -51,17 +51,8 @@ def freematch(
         learned = sure(views.aligned, thresholds[views.aligned.argmax(-1)])
         return Judgement(one_hot(views.aligned), learned, mean)
 
-    return weak_to_strong(
-        apply,
-        augment,
-        strong_augment,
-        judge,
-        unlabelled_weight=unlabelled_weight,
-        label_smoothing=label_smoothing,
-        alignment=alignment,
-        fairness_weight=fairness_weight,
-        momentum=momentum,
-    )
+    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum)
+    return weak_to_strong(apply, augment, strong_augment, judge, shared, needs_marginals=True)
 
 
 def memory(rows: Mapping[str, np.ndarray], images: int, classes: int) -> Tree:

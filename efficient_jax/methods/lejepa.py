@@ -1,10 +1,8 @@
 """LeJEPA (arXiv 2511.08544): views of an image have one projection, and all projections are normally distributed."""
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
 from efficient_jax import keys as random_keys
 from efficient_jax.errors import UserError
@@ -49,7 +47,7 @@ def lejepa(
 
     Raises: UserError for a setting out of range.
     """
-    del hidden, dim  # `parameters` reads them
+    del hidden, dim  # `pretraining.parameters` reads them
     if not 0.0 <= regularisation <= 1.0:
         raise UserError(f"method.regularisation: {regularisation} is not in 0.0 .. 1.0")
     if local_views < 0:
@@ -76,28 +74,3 @@ def lejepa(
         return loss, Aux(count, model_state, metrics)
 
     return loss_fn
-
-
-def parameters(
-    key: PRNGKeyArray,
-    student: Mapping[str, jax.ShapeDtypeStruct],
-    *,
-    regularisation: float,
-    local_views: int,
-    directions: int,
-    hidden: int,
-    dim: int,
-) -> Tree:
-    """Returns the parameters of the projection.
-
-    Args:
-        key: random key of the initial weights.
-        student: shape of each intermediate of the network.
-        regularisation: as in `lejepa`; not read.
-        local_views: as in `lejepa`; not read.
-        directions: as in `lejepa`; not read.
-        hidden: as in `lejepa`.
-        dim: as in `lejepa`.
-    """
-    del regularisation, local_views, directions
-    return pretraining.projector(key, student[pretraining.FEATURES].shape[-1], hidden, dim)

@@ -12,17 +12,18 @@ from efficient_jax.types import Apply, Augment, Batch, Tree
 FEATURES = "features"  # the intermediate that is projected: what the head of a model takes
 
 
-def projector(key: PRNGKeyArray, features: int, hidden: int, dim: int) -> Tree:
+def parameters(key: PRNGKeyArray, intermediates: Mapping[str, jax.ShapeDtypeStruct], *, hidden: int, dim: int) -> Tree:
     """Returns the parameters of the projection: two layers.
 
     Their names are not `kernel`, so that they get no weight decay.
 
     Args:
         key: random key of the initial weights.
-        features: number of features.
+        intermediates: shape of each intermediate of the network.
         hidden: width of the hidden layer.
         dim: number of projections.
     """
+    features = intermediates[FEATURES].shape[-1]
     first, second = jax.random.split(key)
     return {
         "projector": {
@@ -38,7 +39,7 @@ def projected(params: Tree, features: Float[Array, "b d"]) -> Float[Array, "b e"
     """Returns the projections of features, normalised before so that their size does not matter.
 
     Args:
-        params: as from `projector`.
+        params: as from `parameters`.
         features: of images.
     """
     p, x = params["projector"], features.astype(jnp.float32)

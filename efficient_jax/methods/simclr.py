@@ -1,10 +1,8 @@
 """SimCLR (arXiv 2002.05709): two views of an image are more alike than views of different images."""
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
 from efficient_jax.errors import UserError
 from efficient_jax.losses.features import unit
@@ -32,7 +30,7 @@ def simclr(apply: Apply, augment: Augment, *, temperature: float = 0.2, hidden: 
 
     Raises: UserError for a temperature that is not above 0.0.
     """
-    del hidden, dim  # `parameters` reads them
+    del hidden, dim  # `pretraining.parameters` reads them
     if temperature <= 0.0:
         raise UserError(f"method.temperature: {temperature} is not above 0.0")
 
@@ -51,24 +49,3 @@ def simclr(apply: Apply, augment: Augment, *, temperature: float = 0.2, hidden: 
         return losses.sum(), Aux(float(count), model_state, {"matched": (matched, float(count))})
 
     return loss_fn
-
-
-def parameters(
-    key: PRNGKeyArray,
-    student: Mapping[str, jax.ShapeDtypeStruct],
-    *,
-    temperature: float,
-    hidden: int,
-    dim: int,
-) -> Tree:
-    """Returns the parameters of the projection.
-
-    Args:
-        key: random key of the initial weights.
-        student: shape of each intermediate of the network.
-        temperature: as in `simclr`; not read.
-        hidden: as in `simclr`.
-        dim: as in `simclr`.
-    """
-    del temperature
-    return pretraining.projector(key, student[pretraining.FEATURES].shape[-1], hidden, dim)

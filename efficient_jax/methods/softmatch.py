@@ -8,7 +8,7 @@ import numpy as np
 
 from efficient_jax.errors import UserError
 from efficient_jax.methods import consistency, marginals
-from efficient_jax.methods.consistency import Judgement, Views, one_hot, weak_to_strong
+from efficient_jax.methods.consistency import Judgement, Shared, Views, one_hot, weak_to_strong
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Tree
@@ -59,17 +59,8 @@ def softmatch(
         weights = jnp.exp(-0.5 * jnp.square(deviations * below) / variance)
         return Judgement(one_hot(views.weak), weights, {"mean": mean, "variance": variance})
 
-    return weak_to_strong(
-        apply,
-        augment,
-        strong_augment,
-        judge,
-        unlabelled_weight=unlabelled_weight,
-        label_smoothing=label_smoothing,
-        alignment=alignment,
-        fairness_weight=fairness_weight,
-        momentum=momentum,
-    )
+    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum)
+    return weak_to_strong(apply, augment, strong_augment, judge, shared)
 
 
 def memory(rows: Mapping[str, np.ndarray], images: int, classes: int) -> Tree:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from efficient_jax.errors import UserError
 from efficient_jax.methods import settings
-from efficient_jax.methods.consistency import Judgement, Views, weak_to_strong
+from efficient_jax.methods.consistency import Judgement, Shared, Views, weak_to_strong
 from efficient_jax.training.loss import LossFn
 from efficient_jax.types import Apply, Augment, Tree
 
@@ -53,14 +53,5 @@ def uda(
         learned = jax.nn.softmax(views.aligned).max(-1) > threshold
         return Judgement(jax.nn.softmax(views.aligned / temperature), learned.astype(jnp.float32), memory)
 
-    return weak_to_strong(
-        apply,
-        augment,
-        strong_augment,
-        judge,
-        unlabelled_weight=unlabelled_weight,
-        label_smoothing=label_smoothing,
-        alignment=alignment,
-        fairness_weight=fairness_weight,
-        momentum=momentum,
-    )
+    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum)
+    return weak_to_strong(apply, augment, strong_augment, judge, shared)

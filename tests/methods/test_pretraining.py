@@ -12,7 +12,9 @@ from efficient_jax.training import parallel
 from tests.methods.fake import CLASSES, context, make, noise, unchanged
 from tests.methods.fake_steps import half
 
-PARAMS = {"scale": jnp.float32(1.0)} | pretraining.projector(jax.random.key(0), CLASSES, 8, 4)
+PARAMS = {"scale": jnp.float32(1.0)} | pretraining.parameters(
+    jax.random.key(0), {"features": jax.ShapeDtypeStruct((1, CLASSES), jnp.float32)}, hidden=8, dim=4
+)
 
 
 def seen(variables, images, train, keys):

@@ -75,8 +75,8 @@ def folder(
                 raise UserError(
                     f"config.data.source.test_path: class {name!r} is not in {path!r}{nearest(name, names)}"
                 )
-            of_class = (walk(folder, "config.data.source.test_path") for folder in test_folders[name])
-            tests.append((names.index(name), _joined(of_class)))
+            walks = (walk(folder, "config.data.source.test_path") for folder in test_folders[name])
+            tests.append((names.index(name), _joined(walks)))
         if not any(walked.files for _, walked in tests):
             raise UserError(f"config.data.source.test_path: no images in the folders of {test_path!r}")
     files = [file for _, walked in parts + tests for file in walked.files]
