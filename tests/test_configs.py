@@ -19,7 +19,7 @@ from efficient_jax.experiment import results
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
-from efficient_jax.experiment.stage_config import resolved
+from efficient_jax.experiment.stage_steps import resolved
 from efficient_jax.models import resnet, vit
 from efficient_jax.optim import optimizer
 from efficient_jax.tasks import CLASSIFICATION

@@ -47,9 +47,8 @@ def fit_head(stage: Stage, variables: Tree, labels: Labels, step: int = 0) -> Fi
     """
     config, run, data = stage.config, stage.run, stage.run.data
     source, split = data.source, data.split
-    compute = _computing(stage, variables, labels)
     network = _network(stage, variables)
-    plain = augment.build((), {}, "")
+    extract_plain = _extraction(stage, labels, augment.build((), {}, ""))
 
     def unaugmented(part: str) -> Pools:
         """Returns features without augmentation, computed once for all heads on the same network."""
@@ -60,14 +59,15 @@ def fit_head(stage: Stage, variables: Tree, labels: Labels, step: int = 0) -> Fi
             pools = feature_cache.known(contents, file, stage.log) if alone else None
             if pools is None:
                 started = time.perf_counter()
-                pools = compute(split[part], plain, 0)[0]
+                pools = extract_plain(variables, split[part], 0)[0]
                 if alone and time.perf_counter() - started > WORTH:
                     feature_cache.keep(contents, pools, file, stage.log)
             run.shared.features[network, part] = pools
         return run.shared.features[network, part]
 
     if config.views:
-        views = [compute(split["labelled"], config.augment, i) for i in range(config.views)]
+        extract = _extraction(stage, labels, config.augment)
+        views = [extract(variables, split["labelled"], i) for i in range(config.views)]
     else:
         views = [(unaugmented("labelled"), on_host(take(labels, split["labelled"]), len(source.classes)))]
     pools, all_labels = jax.tree.map(lambda *parts: np.concatenate(parts), *views)
@@ -93,40 +93,43 @@ def untrained(task: Task) -> str:
     return "knn" if task.exclusive else "ridge"
 
 
-def head_score(stage: Stage, variables: Tree, labels: Labels) -> float:
-    """Returns how well the features of a network serve the labelled images, with the head `untrained`.
+def head_scorer(stage: Stage, labels: Labels) -> Callable[[Tree], float]:
+    """Returns a function of variables: how well their features serve the labelled images, with the head `untrained`.
+
+    It is the score of the task by cross-validation, in 0..1; NaN for too few images.
 
     Args:
         stage: a stage whose method trains no head.
-        variables: variables of the network.
         labels: targets of all images.
-
-    Returns: the score of the task by cross-validation, in 0..1; NaN for too few images.
     """
     run, data = stage.run, stage.run.data
-    labelled = data.split["labelled"]
-    pools, targets_of = _computing(stage, variables, labels)(labelled, augment.build((), {}, ""), 0)
-    head = untrained(data.task)
-    return linear_probe(pools, targets_of, run.plan.seed, None, data.task, data.source.classes, head=head).head.score
+    fit = functools.partial(linear_probe, head=untrained(data.task))
+    extract = _extraction(stage, labels, augment.build((), {}, ""))
+
+    def score(variables: Tree) -> float:
+        features, targets_of = extract(variables, data.split["labelled"], 0)
+        return fit(features, targets_of, run.plan.seed, None, data.task, data.source.classes).head.score
+
+    return score
 
 
-def _computing(
-    stage: Stage, variables: Tree, labels: Labels
-) -> Callable[[np.ndarray, Augment, int], tuple[Pools, np.ndarray]]:
-    """Returns a function (indices of images, augmentation, number of the view) -> (features, labels)."""
+def _extraction(
+    stage: Stage, labels: Labels, augmentation: Augment
+) -> Callable[[Tree, np.ndarray, int], tuple[Pools, np.ndarray]]:
+    """Returns a function (variables, indices of images, number of the view) -> (features, labels), compiled once."""
     run, data = stage.run, stage.run.data
-    devices, placed = data.devices, parallel.replicate(variables, data.devices)
-    examples = {"image": data.images, "label": parallel.replicate(labels, devices)}
+    examples = {"image": data.images, "label": parallel.replicate(labels, data.devices)}
     prefix_tokens = getattr(stage.module, "prefix_tokens", 0)
+    program = make_extract(stage.apply, prefix_tokens, augmentation, len(data.source.classes), data.devices)
 
-    def compute(ids: np.ndarray, augmentation: Augment, view: int) -> tuple[Pools, np.ndarray]:
-        extract = make_extract(stage.apply, prefix_tokens, augmentation, len(data.source.classes), devices)
-        key = parallel.replicate(jax.random.fold_in(stage.key("views"), view), devices)
-        batch = predict_batch(data.source.images.shape, len(ids), devices)
+    def extract(variables: Tree, ids: np.ndarray, view: int) -> tuple[Pools, np.ndarray]:
+        key = parallel.replicate(jax.random.fold_in(stage.key("views"), view), data.devices)
+        batch = predict_batch(data.source.images.shape, len(ids), data.devices)
+        placed = parallel.replicate(variables, data.devices)
         with progress_bar.waiting(f"{stage.config.name}: computing features of {len(ids):,} images", run.console):
-            return extract_rows(extract, placed, examples, ids, key=key, batch=batch, devices=devices)
+            return extract_rows(program, placed, examples, ids, key=key, batch=batch, devices=data.devices)
 
-    return compute
+    return extract
 
 
 def _network(stage: Stage, variables: Tree) -> str:

@@ -17,7 +17,8 @@ from efficient_jax.experiment import feature_cache, initialise
 from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.experiment.leaks import without_held_out
-from efficient_jax.experiment.stage_config import Resolved, StageConfig, resolved
+from efficient_jax.experiment.stage_config import StageConfig
+from efficient_jax.experiment.stage_steps import Resolved, resolved
 from efficient_jax.experiment.streams import check_streams
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS

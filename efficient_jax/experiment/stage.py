@@ -11,7 +11,7 @@ import numpy as np
 from efficient_jax import files, models
 from efficient_jax.data import progress_bar
 from efficient_jax.experiment import compare, initialise, results
-from efficient_jax.experiment.fit import Fit, correct_head, fit_head, head_score, untrained
+from efficient_jax.experiment.fit import Fit, correct_head, fit_head, head_scorer, untrained
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_rows, validate
 from efficient_jax.experiment.run import Run
@@ -99,8 +99,10 @@ def _learned(stage: Stage, supervision: Supervision, variables: Tree, started: f
     if method.trains_head(stage.config.method_settings):
         return Fit(stage.spec, predict, train(stage, predict, train_steps, started, stop), [])
 
+    score = head_scorer(stage, supervision.labels)
+
     def measure(ema: Tree) -> dict[str, float]:
-        return {f"{untrained(data.task)}_score": head_score(stage, ema, supervision.labels)}
+        return {f"{untrained(data.task)}_score": score(ema)}
 
     ema = train(stage, predict, train_steps, started, stop, measure)
     return fit_head(stage, jax.device_get(ema), supervision.labels, step=stage.steps + 1)

@@ -15,26 +15,16 @@ from efficient_jax.experiment.checks import (
     check_teachers,
     check_unread,
     check_views,
-    in_steps,
     length_of,
     mixing,
 )
 from efficient_jax.experiment.model_block import model_block
 from efficient_jax.models import adapters
-from efficient_jax.optim import optimizer
 from efficient_jax.settings import bind, bind_named, choose
-from efficient_jax.tasks import TASKS, Task
+from efficient_jax.tasks import TASKS
 from efficient_jax.types import Augment, Batch, Saliency
 
 NOTHING: dict[str, Any] = {}
-
-
-class Resolved(NamedTuple):
-    """Settings of a stage that depend on the data: durations, by the number of images, and those of the task."""
-
-    steps: int  # 0 for methods that fit
-    optim: dict[str, Any]  # keyword arguments of `optimizer.optimizer` but `steps` and `layers`
-    pseudo_labels: dict[str, Any]  # keyword arguments of the task's `pseudo_labels`
 
 
 class StageConfig(NamedTuple):
@@ -261,33 +251,6 @@ def stage(
     )
 
 
-def resolved(stage: StageConfig, images: int, task: Task) -> Resolved:
-    """Returns a stage's durations in steps, and all settings of its pseudo-labels.
-
-    Args:
-        stage: its config.
-        images: number of images in its first stream: the labelled ones, or the others where it learns from no labels.
-        task: what the labels are.
-
-    Raises: UserError for two durations where there should be one, or that do not fit into each other, and for
-        pseudo-labels that the task does not make.
-    """
-    if not stage.batch:
-        return Resolved(0, {}, {})
-    pseudo_labels = _pseudo_labels(stage, task) if stage.method.pseudo_labels else {}
-    where, batch = f"config.{stage.name}", next(iter(stage.batch.values()))
-    unit, amount = stage.length
-    steps = max(1, round(amount * {"steps": 1.0, "epochs": images / batch, "examples": 1.0 / batch}[unit]))
-    optim = in_steps(stage.optim, batch, images, steps, f"{where}.optim")
-    bound = bind(optimizer.optimizer, optim, f"{where}.optim")
-    if not 0 <= bound["warmup"] < steps:
-        raise UserError(
-            f"{where}.optim.warmup: {bound['warmup']} is not in 0 .. {steps - 1}, the steps of the stage; "
-            "warmup_percent is a share of them"
-        )
-    return Resolved(steps, bound, pseudo_labels)
-
-
 def _check_pseudo_labels(block: Mapping[str, Any], where: str) -> None:
     """Checks the settings of pseudo-labels by any task: the task is not known before the data is."""
     errors = []
@@ -299,14 +262,6 @@ def _check_pseudo_labels(block: Mapping[str, Any], where: str) -> None:
             except UserError as error:
                 errors.append(error)
     raise errors[0]
-
-
-def _pseudo_labels(stage: StageConfig, task: Task) -> dict[str, Any]:
-    if task.pseudo_labels is None:
-        raise UserError(f"config.{stage.name}.method: there are no pseudo-labels where an image has {task.labels}")
-    if stage.vote == "hard" and not task.exclusive:
-        raise UserError(f"config.{stage.name}.vote: hard counts one answer per teacher; an image has {task.labels}")
-    return bind(task.pseudo_labels, stage.pseudo_labels, f"config.{stage.name}.pseudo_labels")
 
 
 def augment_blocks(stage: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

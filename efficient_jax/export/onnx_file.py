@@ -9,7 +9,7 @@ import numpy as np
 from efficient_jax.export import onnx_graph
 from efficient_jax.export.onnx_rules import RULES
 from efficient_jax.export.program import Program
-from efficient_jax.models import convolution
+from efficient_jax.models.plain_forms import plain
 
 IMAGES, PROBABILITIES = "images", "probabilities"
 BATCH = "b"  # as in `Program.images`
@@ -36,7 +36,7 @@ def serialized(program: Program, notes: Mapping[str, str]) -> bytes:
     ]
     program = dataclasses.replace(program, specs=tuple(wide))
     images = program.images()
-    with convolution.plain():
+    with plain():
         traced = jax.make_jaxpr(program)(program.variables, images)
     graph = onnx_graph.Graph(RULES, BATCH, IMAGES)
     shape = onnx_graph.shape_of(images)

@@ -1,33 +1,18 @@
-"""Convolution and pooling, each in the form that is fastest on the platform."""
+"""Convolution in the form that is fastest on the platform."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from efficient_jax.models.plain_forms import is_plain
+from efficient_jax.models.pooling import max_over, max_pool
+
 LARGE = 5  # side of a depthwise kernel; above it a gradient written out at once takes seconds to compile
 FEW_CHANNELS = 4  # up to so many, XLA's CPU convolution is slower than nine slices and a matrix product
-_plain = ContextVar("plain", default=False)
-
-
-@contextlib.contextmanager
-def plain() -> Iterator[None]:
-    """Makes what is traced meanwhile one operation of XLA per convolution and pooling: for compilers that are not XLA.
-
-    The gradient is slow on CPU, the values are the same but for rounding.
-    """
-    before = _plain.set(True)
-    try:
-        yield
-    finally:
-        _plain.reset(before)
 
 
 class Conv(nn.Module):
@@ -92,9 +77,7 @@ def convolve(
 
 def _on_cpu(fast: Callable[..., Array], default: Callable[..., Array], *arrays: Array) -> Array:
     """Returns `fast` of the arrays on CPU, `default` elsewhere and within `plain`."""
-    features: Array = (
-        default(*arrays) if _plain.get() else jax.lax.platform_dependent(*arrays, cpu=fast, default=default)
-    )
+    features: Array = default(*arrays) if is_plain() else jax.lax.platform_dependent(*arrays, cpu=fast, default=default)
     return features
 
 
@@ -203,7 +186,8 @@ def conv_matmul_pooled(
     around = [((i, stride - i), (j, stride - j), (0, 0), (0, 0)) for i, j in corners]
     kernels = jnp.stack([jnp.pad(kernel, edges) for edges in around], axis=-2)
     y = conv_matmul(x, kernels.reshape(*kernels.shape[:3], -1), 2 * stride, pads)
-    return _max_over(y.reshape(*y.shape[:3], *kernels.shape[-2:]), (3,))
+    pooled: Array = max_over(y.reshape(*y.shape[:3], *kernels.shape[-2:]), (3,))
+    return pooled
 
 
 def _patches(x: Float[Array, "b h w c"], size: int, stride: int, pads: Pads) -> Float[Array, "b h2 w2 {size}*{size}*c"]:
@@ -298,75 +282,3 @@ def _shifted(x: Float[Array, "b h w c"], size: int, stride: int, pads: Pads) -> 
         for i in range(size)
         for j in range(size)
     ]
-
-
-def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
-    """Returns the maximum of every 2x2 tile; equal pixels share the gradient.
-
-    The values are those of `nn.max_pool`, but the gradient of its reduce_window takes half of the step of a small
-    network on CPU, and that of a maximum over two axes of tiles still a quarter.
-
-    Args:
-        x: feature maps. A last row or column that fills no tile is dropped.
-
-    Returns: feature maps of half the height and width.
-    """
-    if _plain.get():
-        return _max_windows(x, 2, 0)
-    b, h, w, c = x.shape
-    tiles = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
-    return _max_over(tiles, (2, 4))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _max_over(x: Float[Array, " *all"], axes: tuple[int, ...]) -> Float[Array, " *others"]:
-    return functools.reduce(jnp.maximum, _along(x, axes))
-
-
-def _max_over_backward(
-    axes: tuple[int, ...], kept: tuple[Array, Array], g: Float[Array, " *others"]
-) -> tuple[Float[Array, " *all"]]:
-    x, highest = kept
-    share = g / sum((entries == highest).astype(g.dtype) for entries in _along(x, axes))
-    highest, share = (jnp.expand_dims(y, axes) for y in (highest, share))
-    return (jnp.where(x == highest, share, 0.0).astype(x.dtype),)
-
-
-_max_over.defvjp(lambda x, axes: (y := _max_over(x, axes), (x, y)), _max_over_backward)
-
-
-def _along(x: Float[Array, " *all"], axes: tuple[int, ...]) -> list[Float[Array, " *others"]]:
-    """Returns `x` at every index along `axes`, in row-major order."""
-    slices = []
-    for position in np.ndindex(*(x.shape[axis] for axis in axes)):
-        index: list[Any] = [slice(None)] * x.ndim
-        for axis, i in zip(axes, position, strict=True):
-            index[axis] = i
-        slices.append(x[tuple(index)])
-    return slices
-
-
-def max_pool_overlapping(x: Float[Array, "b h w c"]) -> Float[Array, "b (h+1)//2 (w+1)//2 c"]:
-    """Returns the maximum of 3x3 windows with stride 2 and padding 1, as torch's MaxPool2d(3, 2, 1).
-
-    It takes rows, then columns, by six slices, since the gradient of XLA's reduce_window is slow on CPU.
-
-    Args:
-        x: feature maps.
-
-    Returns: feature maps of half the height and width, rounded up.
-    """
-    if _plain.get():
-        return _max_windows(x, 3, 1)
-    for axis in (1, 2):
-        n = (x.shape[axis] + 1) // 2
-        x = jnp.pad(x, [(1, 1) if a == axis else (0, 0) for a in range(4)], constant_values=-jnp.inf)
-        first, second, third = (jax.lax.slice_in_dim(x, i, i + 2 * n - 1, 2, axis) for i in range(3))
-        x = jnp.maximum(jnp.maximum(first, second), third)
-    return x
-
-
-def _max_windows(x: Float[Array, "b h w c"], size: int, pad: int) -> Float[Array, "b h2 w2 c"]:
-    """Returns the maximum of windows with stride 2, by XLA."""
-    pooled: Array = nn.max_pool(x, (size, size), (2, 2), ((pad, pad), (pad, pad)))
-    return pooled

@@ -5,8 +5,9 @@ from flax import linen as nn
 from jax import nn as jnn
 from jaxtyping import Array, Float, Key
 
-from efficient_jax.models.convolution import Conv, max_pool_overlapping
+from efficient_jax.models.convolution import Conv
 from efficient_jax.models.layers import Dropout, Norm
+from efficient_jax.models.pooling import max_pool_overlapping
 from efficient_jax.models.resnet import of_depth
 
 VARIANTS = {  # depth: (growth, layers of each block), arXiv 1608.06993, table 1; 161 is torchvision's

@@ -9,8 +9,9 @@ from jax import nn as jnn
 from jaxtyping import Array, Float, Key
 
 from efficient_jax.errors import UserError
-from efficient_jax.models.convolution import Conv, max_pool_overlapping
+from efficient_jax.models.convolution import Conv
 from efficient_jax.models.layers import Dropout, Norm, StochasticDepth
+from efficient_jax.models.pooling import max_pool_overlapping
 from efficient_jax.settings import choose
 
 BLOCKS = {  # depth: blocks of each stage (arXiv 1512.03385, table 1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from configs import few_labels, quickstart
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.stage_config import resolved
+from efficient_jax.experiment.stage_steps import resolved
 from efficient_jax.tasks import CLASSIFICATION
 from tests.experiment.plans import CONFIG, changed, stage
 

@@ -12,7 +12,7 @@ from efficient_jax.data.sources import SOURCES
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import config_keys
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.stage_config import resolved
+from efficient_jax.experiment.stage_steps import resolved
 from efficient_jax.optim import optimizer, schedules
 from efficient_jax.settings import bind_named, parameters
 from efficient_jax.tasks import CLASSIFICATION

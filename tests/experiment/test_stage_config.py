@@ -7,7 +7,7 @@ import pytest
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.config_keys import keys_of
-from efficient_jax.experiment.stage_config import resolved
+from efficient_jax.experiment.stage_steps import resolved
 from efficient_jax.tasks import CLASSIFICATION
 from tests.experiment.plans import CONFIG, DISTILL, PROBE, WEAK_AND_STRONG, changed, stage
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from efficient_jax.models import convolution
+from efficient_jax.models import convolution, pooling
+from efficient_jax.models.plain_forms import plain
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_conv_is_linens_with_the_same_parameter(key, size, channels):
 def test_max_pool_is_linens(key, h, w):
     ours, peer = (
         with_gradient(pool, jax.random.normal(key, (2, h, w, 3)))
-        for pool in (convolution.max_pool, lambda x: nn.max_pool(x, (2, 2), (2, 2), "VALID"))
+        for pool in (pooling.max_pool, lambda x: nn.max_pool(x, (2, 2), (2, 2), "VALID"))
     )
     np.testing.assert_array_equal(ours, peer)
 
@@ -97,7 +98,7 @@ def test_equal_pixels_share_the_gradient_of_max_pool(key, dtype):
     """As jax's maximum over axes has it."""
     x = jax.random.randint(key, (2, 6, 8, 3), 0, 3).astype(dtype)
     ours, peer = (
-        with_gradient(pool, x) for pool in (convolution.max_pool, lambda x: x.reshape(2, 3, 2, 4, 2, 3).max((2, 4)))
+        with_gradient(pool, x) for pool in (pooling.max_pool, lambda x: x.reshape(2, 3, 2, 4, 2, 3).max((2, 4)))
     )
     np.testing.assert_array_equal(ours, peer)
 
@@ -121,13 +122,13 @@ def test_within_plain_every_layer_is_one_operation_of_the_same_values():
     def network(x):
         x = convolution.convolve_pooled(x, kernel, 1, 1)
         x = convolution.convolve(x, depthwise, 1, None)
-        return convolution.max_pool_overlapping(convolution.max_pool(x))
+        return pooling.max_pool_overlapping(pooling.max_pool(x))
 
-    def plain(x):
-        with convolution.plain():
+    def plainly(x):
+        with plain():
             return network(x)
 
-    operations = [str(eqn.primitive) for eqn in jax.make_jaxpr(plain)(x).eqns]
+    operations = [str(eqn.primitive) for eqn in jax.make_jaxpr(plainly)(x).eqns]
     convolved, pooled = "conv_general_dilated", "reduce_window_max"
     assert operations == [convolved, pooled, convolved, pooled, pooled]
-    np.testing.assert_allclose(jax.jit(plain)(x), jax.jit(network)(x), atol=1e-5)
+    np.testing.assert_allclose(jax.jit(plainly)(x), jax.jit(network)(x), atol=1e-5)

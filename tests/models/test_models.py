@@ -102,7 +102,7 @@ def test_evaluation_returns_the_state_it_was_given_and_training_the_moving_avera
     new = renewed["batch_stats"]
     assert jax.tree.structure(new) == jax.tree.structure(first)
     x = (images.astype(jnp.float32) / 255.0 - jnp.array(MEAN)) / jnp.array(STD)
-    pooled = models.convolution.max_pool(
+    pooled = models.pooling.max_pool(
         models.convolution.conv_plain(x, variables["params"]["stage1"]["conv"]["kernel"], 1, ((1, 1), (1, 1)))
     )
     np.testing.assert_allclose(new["stage1"]["norm"]["mean"], 0.1 * pooled.mean((0, 1, 2)), atol=1e-4)

@@ -10,8 +10,8 @@ from flax.traverse_util import flatten_dict
 
 from efficient_jax.errors import UserError
 from efficient_jax.models import resnet
-from efficient_jax.models.convolution import max_pool_overlapping
 from efficient_jax.models.layers import Norm, StochasticDepth
+from efficient_jax.models.pooling import max_pool_overlapping
 from efficient_jax.models.resnet import Block, ResNet
 
 
