@@ -2,6 +2,7 @@
 
 import functools
 import os
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -162,3 +163,12 @@ def note(passed_over: Counter[str]) -> tuple[str, ...]:
     other_count = sum(count for _, count in ordered[REASONS:])
     others = f", {other_count:,} others" if other_count else ""
     return (f"files and folders that were passed over: {listed}{others}",)
+
+
+def comparable(path: Path) -> str:
+    """Returns a path by which files are found again, whatever normal form of Unicode their names have.
+
+    Args:
+        path: of a file.
+    """
+    return unicodedata.normalize("NFC", os.path.normpath(path))

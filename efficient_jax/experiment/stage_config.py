@@ -134,8 +134,8 @@ def stage(
         save_every: steps between two checkpoints; the newest two and the best stay.
         keep_every: also keeps the checkpoint of every so many steps, a multiple of `save_every`; 0: none.
         accumulate: parts of a batch, computed one after the other to save memory, 1 or more.
-        sam: sharpness-aware minimisation (arXiv 2010.01412) at this distance, such as 0.05, for twice the time; 0.0:
-            without.
+        sam: sharpness-aware minimisation (arXiv 2010.01412) at this distance, such as 0.05: two gradients in each step;
+            0.0: without.
 
     Raises: UserError for values that do not fit together.
     """

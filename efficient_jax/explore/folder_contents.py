@@ -10,11 +10,11 @@ import numpy as np
 
 from efficient_jax.data import class_names, decode, delimited
 from efficient_jax.data.dataset import HELD_OUT
-from efficient_jax.data.image_files import check_folder, class_folders, walk
+from efficient_jax.data.image_files import check_folder, class_folders, comparable, walk
 from efficient_jax.data.sources.image_folders import TEST, TRAIN
 from efficient_jax.errors import UserError, counted, few
 from efficient_jax.explore.recipes import Data
-from efficient_jax.labelling import label_pool, tables
+from efficient_jax.labelling import tables
 from efficient_jax.models import pretrained
 
 SAMPLE = 200  # images that are opened
@@ -137,7 +137,7 @@ def _of_table(path: str, labels: str) -> _Listed:
             f"others; label some that are drawn at random for the test: {command}"
         )
     files = [Path(path) / name for name in table.column(file)]
-    others = len({*map(label_pool.key, walk(Path(path), "--images").files)} - {*map(label_pool.key, files)})
+    others = len({*map(comparable, walk(Path(path), "--images").files)} - {*map(comparable, files)})
     source = {"name": "table", "path": labels, "folder": path, "file": file, **about, "rest": True}
     source |= {"labels": tuple(several)} if several else {"label": label}
     pool = 0 if several else others + sum(not names for names in learned)

@@ -1,7 +1,5 @@
 """Which images of a folder are labelled, held out, or may be offered to be labelled."""
 
-import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,15 +53,6 @@ class Known(NamedTuple):
     how: str  # what says so, for messages
 
 
-def key(path: Path) -> str:
-    """Returns a path by which files are found again, whatever normal form of Unicode their names have.
-
-    Args:
-        path: of a file.
-    """
-    return unicodedata.normalize("NFC", os.path.normpath(path))
-
-
 def of_table(image_paths: Sequence[Path], images: str, table: str) -> Known:
     """Reads a table of labels: a column `file`, relative to the folder, and a column `label`, empty without a label.
 
@@ -81,8 +70,8 @@ def of_table(image_paths: Sequence[Path], images: str, table: str) -> Known:
     for name in ("file", "label"):
         if content.names.count(name) != 1:
             raise UserError(f"--labels: {table!r} has no column {name!r}{nearest(name, content.names)}")
-    names = [key(Path(images) / name) for name in content.column("file")]
-    if names and {*map(key, image_paths)}.isdisjoint(names):
+    names = [image_files.comparable(Path(images) / name) for name in content.column("file")]
+    if names and {*map(image_files.comparable, image_paths)}.isdisjoint(names):
         raise UserError(
             f"--labels: none of the {counted(len(names), 'file')} of {table!r} is in {images!r}, such as "
             f"{content.column('file')[0]!r}"
@@ -114,7 +103,8 @@ def of_class_folders(image_paths: Sequence[Path], images: str) -> Known:
             f"such as --images={Path(images) / classes[0]}"
         )
     class_folder_names = {folder.name for name in classes for folder in folders[name]}
-    labelled = {key(file) for file in image_paths if file.relative_to(images).parts[0] in class_folder_names}
+    in_classes = [file for file in image_paths if file.relative_to(images).parts[0] in class_folder_names]
+    labelled = {*map(image_files.comparable, in_classes)}
     return Known(
         labelled, set(), f"the class folders {few(classes)}" if classes else "class folders, which it has none of"
     )
@@ -147,7 +137,7 @@ def pool(seen: Seen, known: Known, runs: Sequence[dict[str, str]] = ()) -> Pool:
     Returns: the groups. Duplicates are images with equal files, and near duplicates (`data.leakage.near`); of images up
         to 32 pixels only almost equal ones.
     """
-    names = [key(file) for file in seen.files]
+    names = [image_files.comparable(file) for file in seen.files]
     parts = [{run.get(content) for run in runs} for content in seen.contents]
     held_out = np.array(
         [n in known.held_out or not of.isdisjoint(HELD_OUT) for n, of in zip(names, parts, strict=True)]

@@ -1,6 +1,5 @@
 """Image files in a folder, and a table (CSV) of their labels."""
 
-import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from efficient_jax.data.dataset import FIXED, HELD_OUT, Source, last_test, of_im
 from efficient_jax.data.decode import NAMED, left_out
 from efficient_jax.data.delimited import Table
 from efficient_jax.data.framing import Framing
-from efficient_jax.data.image_files import walk
+from efficient_jax.data.image_files import comparable, walk
 from efficient_jax.errors import UserError, counted, nearest
 
 WHERE = "config.data.source"
@@ -154,12 +153,8 @@ def _parts(content: Table, part: str, answer: str, truth: np.ndarray) -> tuple[l
 
 def _others(root: Path, files: Sequence[Path]) -> list[Path]:
     """Returns the images below a folder that are not among `files`."""
-
-    def key(path: Path) -> str:
-        return unicodedata.normalize("NFC", os.path.normpath(path))
-
-    named = set(map(key, files))
-    return [file for file in walk(root, f"{WHERE}.folder").files if key(file) not in named]
+    named = set(map(comparable, files))
+    return [file for file in walk(root, f"{WHERE}.folder").files if comparable(file) not in named]
 
 
 def _read(path: str, where: str, columns: Sequence[tuple[str, str]]) -> Table:
