@@ -15,6 +15,9 @@ import numpy as np
 
 from efficient_jax import distributed
 
+Json = dict[str, Any]
+"""A JSON object as it is read; where the code knows its keys, a TypedDict says them."""
+
 
 def write_text(path: Path, content: str) -> None:
     """Writes a text file in UTF-8, with line ends as they are.
@@ -143,7 +146,7 @@ def whole(path: Path) -> Iterator[io.BufferedWriter]:
         raise
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[Json]:
     """Returns the records of a JSON-lines file, empty where there is no file; incomplete lines of killed runs are left
     out.
 

@@ -12,6 +12,10 @@ from efficient_jax.errors import UserError, nearest
 
 T = TypeVar("T")
 
+Settings = dict[str, Any]
+"""A block of a config: the keyword arguments of the function that reads it, or blocks of these. The function says which
+keys there are and of which type, see `bind`."""
+
 
 def choose(name: str, options: Mapping[str, T], where: str) -> T:
     """The option called `name`, or a `UserError` with the nearest name."""
@@ -67,7 +71,7 @@ def meanings(function: Callable[..., Any]) -> dict[str, str]:
 
 def bind(
     function: Callable[..., Any], block: Mapping[str, Any], where: str, supplied: Collection[str] = ()
-) -> dict[str, Any]:
+) -> Settings:
     """Returns the settings that `block` gives to `function`, defaults filled in.
 
     Values must have the annotated type where that is a plain one (an int passes for a float).
@@ -96,7 +100,7 @@ def bind(
 
 def bind_named(
     options: Mapping[str, Callable[..., Any]], block: Mapping[str, Any], where: str, supplied: Collection[str] = ()
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, Settings]:
     """Returns (name, settings) of a block whose `name` chooses the function that its other keys are bound to.
 
     Args:

@@ -15,7 +15,7 @@ from efficient_jax.augment.geometry import fused
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.augment.registry import CHOICES, MIXES, OPS, PHASED
 from efficient_jax.errors import UserError
-from efficient_jax.settings import bind, choose, several_names
+from efficient_jax.settings import Settings, bind, choose, several_names
 from efficient_jax.types import Augment, Augmentation, Batch, Saliency
 
 Blocks = Mapping[str, Any]
@@ -104,7 +104,7 @@ def build(ops: tuple[str, ...], blocks: Blocks, where: str = "augment") -> Augme
 
 class _Step(NamedTuple):
     op: str
-    settings: dict[str, Any]
+    settings: Settings
     probability: float
     one: Augmentation
     batched: Augment | None = None  # of an operation that mixes a whole batch
@@ -131,7 +131,7 @@ def _step(name: str, blocks: Blocks, where: str, asked: str, inside: tuple[str, 
     return _Step(op, settings, probability, nothing, mix if probability == 1 else _mixing_some(mix, probability))
 
 
-def _resolved(name: str, blocks: Blocks, where: str, asked: str) -> tuple[str, dict[str, Any], float]:
+def _resolved(name: str, blocks: Blocks, where: str, asked: str) -> tuple[str, Settings, float]:
     """Returns the operation of `name`, its settings, and the probability that it is applied."""
     if not isinstance(name, str):
         raise UserError(f"{asked}: want names of operations, got {name!r} ({type(name).__name__})")
@@ -154,7 +154,7 @@ def _resolved(name: str, blocks: Blocks, where: str, asked: str) -> tuple[str, d
 
 
 def _augmentation(
-    op: str, name: str, settings: dict[str, Any], blocks: Blocks, where: str, inside: tuple[str, ...]
+    op: str, name: str, settings: Settings, blocks: Blocks, where: str, inside: tuple[str, ...]
 ) -> Augmentation:
     """Returns `op` with its settings, and with the operations that the block `name` names for it."""
 

@@ -11,6 +11,7 @@ from efficient_jax import settings
 from efficient_jax.commands import HELP, flags, function_of
 from efficient_jax.commands.files import PROGRAM
 from efficient_jax.experiment.config_keys import keys_of
+from efficient_jax.settings import Settings
 
 Row = tuple[str, ...]
 
@@ -44,7 +45,7 @@ def print_help(command: str, argv: list[str]) -> None:
             console.print(_table(("  key", "value", "meaning"), [(f"  {key}", *rest) for key, *rest in keys]))
 
 
-def _key_tables(config: dict[str, Any]) -> Iterator[tuple[str, list[Row]]]:
+def _key_tables(config: Settings) -> Iterator[tuple[str, list[Row]]]:
     """Yields (dotted path, rows) of each block that a config may have."""
     blocks: dict[str, list[Row]] = {}
     for dotted, key in keys_of(config).items():

@@ -6,7 +6,6 @@ import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -22,6 +21,7 @@ from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.workdir import check_data, claimed, keep_split
 from efficient_jax.report import glossary, tables
 from efficient_jax.report.results import read_results
+from efficient_jax.settings import Settings
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import stopping
 
@@ -99,7 +99,7 @@ def train(
             _show_results(folder)
 
 
-def _is_finished(folder: Path, config: dict[str, Any]) -> bool:
+def _is_finished(folder: Path, config: Settings) -> bool:
     """Returns whether every stage of exactly this config is finished, so that nothing has to be read or checked.
 
     A table of labels that was written since is read again: it may have other labels.
@@ -146,7 +146,7 @@ def _show_results(folder: Path) -> None:
         log(f"label more: {shlex.join([*PROGRAM.split(), 'select', *flags])}")
 
 
-def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
+def _about(run: Run, config: Settings) -> files.Json:
     commit, data = git("rev-parse", "HEAD").decode().strip(), run.data
     return {
         "command": " ".join(["python", *sys.argv]),

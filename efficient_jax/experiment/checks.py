@@ -8,7 +8,7 @@ from efficient_jax import augment as augmentations
 from efficient_jax import methods
 from efficient_jax.errors import UserError
 from efficient_jax.optim import durations, optimizer, schedules
-from efficient_jax.settings import bind, bind_named
+from efficient_jax.settings import Settings, bind, bind_named
 
 DURATIONS = ("warmup", "period", "boundaries")
 
@@ -64,7 +64,7 @@ def check_optim(optim: Mapping[str, Any], sizes: Mapping[str, int], where: str) 
     bind_named(optimizer.ALGORITHMS, bound["algorithm"], f"{where}.optim.algorithm")
 
 
-def check_views(where: str, method: str, augment: dict[str, Any], strong_augment: dict[str, Any]) -> None:
+def check_views(where: str, method: str, augment: Settings, strong_augment: Settings) -> None:
     """Checks that the augmentations of a stage are those that its method can use.
 
     Args:
@@ -142,7 +142,7 @@ def length_of(forms: Mapping[str, float], where: str) -> tuple[str, float]:
     return unit, float(amount)
 
 
-def in_steps(block: Mapping[str, Any], batch: int, labelled: int, steps: int, where: str) -> dict[str, Any]:
+def in_steps(block: Mapping[str, Any], batch: int, labelled: int, steps: int, where: str) -> Settings:
     """Returns `config.<stage>.optim` with every duration in steps, those of its schedule too.
 
     Args:

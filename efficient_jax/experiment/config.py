@@ -16,10 +16,10 @@ from efficient_jax.experiment.checks import at_least
 from efficient_jax.experiment.model_block import inherited
 from efficient_jax.experiment.stage_config import StageConfig, augment_blocks, stage
 from efficient_jax.models import pretrained
-from efficient_jax.settings import bind, bind_named, choose
+from efficient_jax.settings import Settings, bind, bind_named, choose
 from efficient_jax.training import checkpoint
 
-NOTHING: dict[str, Any] = {}
+NOTHING: Settings = {}
 
 
 class Plan(NamedTuple):
@@ -27,10 +27,10 @@ class Plan(NamedTuple):
 
     seed: int
     devices: int  # number of devices; 0: as many as share every batch evenly
-    source: tuple[str, dict[str, Any]]  # name and settings
-    split: dict[str, Any]  # sizes, folds and how to draw: arguments of `data.split.split`
+    source: tuple[str, Settings]  # name and settings
+    split: Settings  # sizes, folds and how to draw: arguments of `data.split.split`
     feed: str  # "memory", "stream", or "": in memory if the images fit
-    generated: dict[str, Any]  # settings of generated images, see `data.generated`; {} for none
+    generated: Settings  # settings of generated images, see `data.generated`; {} for none
     duplicates: str  # what happens to images that equal a test image: "refuse" or "drop"
     label_changing: tuple[str, ...]  # operations after which a label may be wrong
     stages: tuple[StageConfig, ...]
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
         return {stage.name: stage for stage in self.stages}
 
     @property
-    def framing(self) -> dict[str, Any]:
+    def framing(self) -> Settings:
         """How the source crops and resizes the files of images; {} where it reads arrays."""
         return {key: value for key, value in self.source[1].items() if key in ("fit", "crop", "interpolation")}
 
@@ -86,7 +86,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
     )
 
 
-def experiment(*, seed: int, stages: tuple[Any, ...], data: dict[str, Any], devices: int = 0) -> dict[str, Any]:
+def experiment(*, seed: int, stages: tuple[Any, ...], data: Settings, devices: int = 0) -> Settings:
     """Returns the checked top level of a config; the blocks of stages are beside these keys.
 
     Args:
@@ -106,7 +106,7 @@ def experiment(*, seed: int, stages: tuple[Any, ...], data: dict[str, Any], devi
 
 def data(
     *,
-    source: dict[str, Any],
+    source: Settings,
     labels_per_class: int = 0,
     test: int = 0,
     validation: int = 0,
@@ -115,10 +115,10 @@ def data(
     stratify: bool = True,
     unlabelled: int = 0,
     feed: str = "",
-    generated: dict[str, Any] = NOTHING,
+    generated: Settings = NOTHING,
     duplicates: str = "refuse",
     label_changing: tuple[str, ...] = (),
-) -> dict[str, Any]:
+) -> Settings:
     """Returns the checked block `config.data` as fields of `Plan`.
 
     Args:

@@ -25,11 +25,11 @@ from efficient_jax.experiment import model_block, stage_config
 from efficient_jax.methods import METHODS
 from efficient_jax.models import adapters
 from efficient_jax.optim import optimizer, schedules
-from efficient_jax.settings import choose, meanings, parameters
+from efficient_jax.settings import Settings, choose, meanings, parameters
 from efficient_jax.tasks import TASKS
 
 Path = tuple[str, ...]
-EMPTY: dict[str, Any] = {}
+EMPTY: Settings = {}
 CHOOSING = ("name", "op", "of", "ops", "stages", *(key for keys in pipelines.NAMES.values() for key in keys))
 """Keys that decide which functions read a block."""
 DURATIONS = {"_epochs": 0.0, "_examples": 0, "_percent": 0.0}
@@ -73,7 +73,7 @@ def keys_of(config: Mapping[str, Any]) -> dict[str, Key]:
     return known
 
 
-def departures(config: Mapping[str, Any]) -> dict[str, Any]:
+def departures(config: Mapping[str, Any]) -> Settings:
     """Returns the keys of a config whose values are not the defaults, by dotted path: what the experiment is.
 
     Defaults that a file writes out, and keys that a later version adds, do not change it.

@@ -6,8 +6,9 @@ from typing import Any
 from efficient_jax.errors import UserError, nearest
 from efficient_jax.models import pretrained
 from efficient_jax.models.pretrained import ZOO
+from efficient_jax.settings import Settings
 
-NOTHING: dict[str, Any] = {}
+NOTHING: Settings = {}
 
 
 def model_block(model: Mapping[str, Any], init: str, where: str) -> Mapping[str, Any]:
@@ -44,7 +45,7 @@ def model_block(model: Mapping[str, Any], init: str, where: str) -> Mapping[str,
     return {"name": name, **settings, **model}
 
 
-def inherited(blocks: Mapping[str, Any], name: str) -> dict[str, Any]:
+def inherited(blocks: Mapping[str, Any], name: str) -> Settings:
     """Returns the block of a stage; without a model of its own, with that of the stage that it begins with.
 
     Args:

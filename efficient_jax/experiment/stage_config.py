@@ -20,22 +20,22 @@ from efficient_jax.experiment.checks import (
 )
 from efficient_jax.experiment.model_block import model_block
 from efficient_jax.models import adapters
-from efficient_jax.settings import bind, bind_named, choose
+from efficient_jax.settings import Settings, bind, bind_named, choose
 from efficient_jax.tasks import TASKS
 from efficient_jax.types import Augment, Batch, Saliency
 
-NOTHING: dict[str, Any] = {}
+NOTHING: Settings = {}
 
 
 class StageConfig(NamedTuple):
     """The checked config of a stage: one model, trained with one method on one mixture of data."""
 
     name: str
-    model: tuple[str, dict[str, Any]]
+    model: tuple[str, Settings]
     method: methods.Method
     method_name: str
-    method_settings: dict[str, Any]
-    pseudo_labels: dict[str, Any]  # as configured; `resolved` returns the arguments of the task's function
+    method_settings: Settings
+    pseudo_labels: Settings  # as configured; `resolved` returns the arguments of the task's function
     teachers: tuple[str, ...]
     vote: str  # of several teachers: "soft" or "hard"
     class_map: dict[str, str]  # class of the teachers -> class of the student; {} where they are the same
@@ -47,8 +47,8 @@ class StageConfig(NamedTuple):
     balanced: bool  # whether labelled images of rare classes are repeated
     augment: Augment
     strong_augment: Augment
-    optim: dict[str, Any]  # as configured, see `resolved`
-    lora: dict[str, Any]  # keyword arguments of `adapters.lora`; {}: no adapters
+    optim: Settings  # as configured, see `resolved`
+    lora: Settings  # keyword arguments of `adapters.lora`; {}: no adapters
     length: tuple[str, float]  # "steps", "epochs" or "examples", and how many
     norm_axis: str
     mean: tuple[float, ...]  # (): that of the start, or else of the data
@@ -70,17 +70,17 @@ class StageConfig(NamedTuple):
 def stage(
     name: str,
     *,
-    model: dict[str, Any] = NOTHING,
-    method: dict[str, Any],
-    batch: dict[str, Any] = NOTHING,
-    augment: dict[str, Any] = NOTHING,
-    strong_augment: dict[str, Any] = NOTHING,
-    optim: dict[str, Any] = NOTHING,
-    lora: dict[str, Any] = NOTHING,
+    model: Settings = NOTHING,
+    method: Settings,
+    batch: Settings = NOTHING,
+    augment: Settings = NOTHING,
+    strong_augment: Settings = NOTHING,
+    optim: Settings = NOTHING,
+    lora: Settings = NOTHING,
     steps: int = 0,
     epochs: float = 0.0,
     examples: int = 0,
-    pseudo_labels: dict[str, Any] = NOTHING,
+    pseudo_labels: Settings = NOTHING,
     teacher: str = "",
     teachers: tuple[str, ...] = (),
     vote: str = "soft",

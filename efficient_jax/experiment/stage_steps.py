@@ -1,12 +1,12 @@
 """How many steps a stage takes, and its other settings that depend on the data."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.checks import in_steps
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.optim import optimizer
-from efficient_jax.settings import bind
+from efficient_jax.settings import Settings, bind
 from efficient_jax.tasks import Task
 
 
@@ -14,8 +14,8 @@ class Resolved(NamedTuple):
     """Settings of a stage that depend on the data: durations, by the number of images, and those of the task."""
 
     steps: int  # 0 for methods that fit
-    optim: dict[str, Any]  # keyword arguments of `optimizer.optimizer` but `steps` and `layers`
-    pseudo_labels: dict[str, Any]  # keyword arguments of the task's `pseudo_labels`
+    optim: Settings  # keyword arguments of `optimizer.optimizer` but `steps` and `layers`
+    pseudo_labels: Settings  # keyword arguments of the task's `pseudo_labels`
 
 
 def resolved(stage: StageConfig, images: int, task: Task) -> Resolved:
@@ -45,7 +45,7 @@ def resolved(stage: StageConfig, images: int, task: Task) -> Resolved:
     return Resolved(steps, bound, pseudo_labels)
 
 
-def _pseudo_labels(stage: StageConfig, task: Task) -> dict[str, Any]:
+def _pseudo_labels(stage: StageConfig, task: Task) -> Settings:
     if task.pseudo_labels is None:
         raise UserError(f"config.{stage.name}.method: there are no pseudo-labels where an image has {task.labels}")
     if stage.vote == "hard" and not task.exclusive:

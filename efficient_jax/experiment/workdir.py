@@ -14,6 +14,7 @@ from efficient_jax import distributed, files
 from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment import split_table
+from efficient_jax.settings import Settings
 
 LOCK = ".lock"
 
@@ -119,7 +120,7 @@ def keep_split(workdir: Path, source: Source, split: Mapping[str, np.ndarray]) -
         )
 
 
-def _check(workdir: Path, config: dict[str, Any]) -> None:
+def _check(workdir: Path, config: Settings) -> None:
     stored = workdir / "config.json"
     if not stored.exists():
         # A killed run may have left no more than the lock and an unfinished file.
@@ -151,7 +152,7 @@ def _differences(there: Any, here: Any, where: str) -> Iterator[str]:
         yield f"{where} is {there} there, {here} here"
 
 
-def read_config(workdir: Path, where: str) -> dict[str, Any]:
+def read_config(workdir: Path, where: str) -> Settings:
     """Reads the config of a run, with tuples where it had them.
 
     Args:
@@ -162,7 +163,7 @@ def read_config(workdir: Path, where: str) -> dict[str, Any]:
     """
     if not (workdir / "config.json").is_file():
         raise UserError(f"{where}: {str(workdir)!r} has no config.json, so it is not a run")
-    config: dict[str, Any] = _tuples(files.read_json(workdir / "config.json"))
+    config: Settings = _tuples(files.read_json(workdir / "config.json"))
     return config
 
 

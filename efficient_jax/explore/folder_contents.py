@@ -4,7 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from efficient_jax.errors import UserError, counted, few
 from efficient_jax.explore.recipes import Data
 from efficient_jax.labelling import tables
 from efficient_jax.models import pretrained
+from efficient_jax.settings import Settings
 
 SAMPLE = 200  # images that are opened
 PARTS = {"train": TRAIN, "test": TEST, "unlabelled": ("unlabelled", "unlabeled")}
@@ -32,7 +33,7 @@ class Contents(NamedTuple):
     most: int  # labelled images of the largest class
     sides: tuple[int, int]  # the smallest and largest of the shorter sides of a sample of the images, pixels
     unreadable: list[str]  # files of the sample that cannot be read
-    source: dict[str, Any]  # settings of the source that reads the images
+    source: Settings  # settings of the source that reads the images
 
 
 class _Listed(NamedTuple):
@@ -43,7 +44,7 @@ class _Listed(NamedTuple):
     pool: int  # images without a label
     tests: int  # test images in a folder of their own, or that the table names
     files: list[Path]
-    source: dict[str, Any]
+    source: Settings
 
 
 def read(images: str, labels: str = "") -> Contents:
@@ -79,7 +80,7 @@ def _of_folder(path: str) -> _Listed:
     folders, _ = class_folders(path, "--images")
     named = {name.lower(): paths[0] for name, paths in folders.items()}
     roles = {role: named[name] for role, names in PARTS.items() for name in reversed(names) if name in named}
-    source: dict[str, Any] = {"path": path}
+    source: Settings = {"path": path}
     test: Path | None = None
     if "train" in roles:
         source["path"] = str(roles["train"])

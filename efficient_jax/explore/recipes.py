@@ -4,7 +4,9 @@ The results are those of `configs/README.md` and `configs/sweeps/results`. `choo
 nothing.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from efficient_jax.settings import Settings
 
 PHOTO_SIDE = 64  # pixels: above it an image has details that a pretrained network knows
 SMALL = 32  # pixels of a small image, as the small networks were measured
@@ -36,7 +38,7 @@ class Recipe(NamedTuple):
     """A config, and why it is chosen."""
 
     config: str  # path of the config
-    overrides: dict[str, Any]  # dotted key -> value
+    overrides: Settings  # dotted key -> value
     reason: str  # one sentence
 
 
@@ -46,7 +48,7 @@ def choose(data: Data) -> Recipe:
     Args:
         data: numbers about it.
     """
-    test: dict[str, Any] = {} if data.tests else {"data.test": max(data.classes, round(TEST_SHARE * data.labels))}
+    test: Settings = {} if data.tests else {"data.test": max(data.classes, round(TEST_SHARE * data.labels))}
     has_pool = data.pool >= data.labels and data.fewest < MANY
     if (data.gray and data.side <= PHOTO_SIDE) or not data.pretrained:
         return _small(data, has_pool, test)
@@ -80,11 +82,11 @@ def finetuning_steps(images: int) -> int:
     return max(100, min(200, images), round(0.3125 * images))
 
 
-def _small(data: Data, has_pool: bool, test: dict[str, Any]) -> Recipe:
+def _small(data: Data, has_pool: bool, test: Settings) -> Recipe:
     """Returns the recipe from random weights."""
     stages = ("augmented", "student", "student2") if has_pool else ("augmented",)
     side = min(data.side, SMALL if data.gray else PHOTO_SIDE)
-    overrides: dict[str, Any] = test | {"data.source.size": side, "stages": stages}
+    overrides: Settings = test | {"data.source.size": side, "stages": stages}
     if not data.gray:
         overrides |= {"data.source.channels": 3}
         overrides |= {f"{stage}.augment.flip.probability": 0.5 for stage in stages}

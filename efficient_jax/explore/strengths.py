@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from efficient_jax.settings import Settings
+
 NO_SETTINGS: Mapping[str, Any] = {}
 
 
@@ -18,14 +20,14 @@ class Strengths(NamedTuple):
     values: tuple[Any, ...] = ()  # weak to strong
     others: Mapping[str, Any] = NO_SETTINGS  # settings that stay fixed
 
-    def steps(self) -> dict[str, dict[str, Any]]:
+    def steps(self) -> dict[str, Settings]:
         """Returns name of the strength -> keyword arguments of the operation, weak to strong."""
         name = ", ".join(self.settings)
         if not self.values:
             return {"default": dict(self.others)}
         return {f"{name} {value}": {**dict.fromkeys(self.settings, value), **self.others} for value in self.values}
 
-    def ends(self, operation: Callable[..., Any]) -> dict[str, dict[str, Any]]:
+    def ends(self, operation: Callable[..., Any]) -> dict[str, Settings]:
         """Returns "default" and "strongest" -> keyword arguments of the operation; one form where they are the same.
 
         Where an operation has no default or changes nothing by default, the middle strength stands for it.

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from efficient_jax.files import Json
 from efficient_jax.models import MODELS, SUPPLIED
 from efficient_jax.models.pretrained import ZOO
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.models.vit import parse
-from efficient_jax.settings import parameters
+from efficient_jax.settings import Settings, parameters
 
 SIZES = {"Ti": "tiny", "S": "small", "B": "base", "L": "large"}  # of a ViT: our name -> timm's
 CROP_MODES = {"crop": "center", "squash": "squash", "pad": "border"}  # `fit` of a framing -> timm's crop_mode
 
-PLAIN: dict[str, Any] = {
+PLAIN: Settings = {
     "registers": 0,
     "distilled": False,
     "positions": "learned",
@@ -28,7 +29,7 @@ PLAIN: dict[str, Any] = {
 TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "dtype", "remat")
 """Settings of models that do not change their function in evaluation."""
 
-Architecture = tuple[str, dict[str, Any]]
+Architecture = tuple[str, Settings]
 """(timm's name, keyword arguments of `timm.create_model`)."""
 
 
@@ -51,7 +52,7 @@ def _vit(settings: Mapping[str, Any]) -> Architecture | None:
     _, patch = parse(settings["variant"])
     if size not in SIZES or any(settings[name] != value for name, value in PLAIN.items()):
         return None
-    arguments: dict[str, Any] = {"patch_size": patch}
+    arguments: Settings = {"patch_size": patch}
     if settings["pool"] == "mean":  # normalised before the mean
         arguments |= {"class_token": settings["class_token"], "global_pool": "avg", "fc_norm": False}
     if settings["gelu"] == "tanh":
@@ -67,7 +68,7 @@ def _published(name: str, settings: Mapping[str, Any]) -> Architecture | None:
     return None
 
 
-def _functional(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _functional(name: str, settings: Mapping[str, Any]) -> Settings:
     """Returns all settings of a model that change its function in evaluation."""
     defaults = {key: parameter.default for key, parameter in parameters(MODELS[name], SUPPLIED).items()}
     every = {**defaults, **settings}
@@ -102,7 +103,7 @@ def architecture(spec: ModelSpec) -> Architecture | None:
     return name, arguments | ({"img_size": [height, width]} if spec.name == "vit" else {})
 
 
-def config(spec: ModelSpec, temperature: float) -> dict[str, Any]:
+def config(spec: ModelSpec, temperature: float) -> Json:
     """Returns the content of `config.json`, as timm's `load_model_config_from_hf` reads it.
 
     What timm does not know is under "efficient_jax": our specification, and the temperature.

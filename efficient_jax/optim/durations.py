@@ -6,6 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from efficient_jax.errors import UserError
+from efficient_jax.settings import Settings
 
 UNITS = ("", "_epochs", "_examples", "_percent")
 LENGTHS = ("steps", "epochs", "examples")
@@ -35,7 +36,7 @@ def override(config: MutableMapping[str, Any] | ConfigDict, paths: Collection[st
 
 def resolve(
     block: Mapping[str, Any], names: tuple[str, ...], *, batch: int, epoch: int, steps: int, where: str
-) -> dict[str, Any]:
+) -> Settings:
     """Returns `block` with each duration of `names` in whole steps, in whichever form it is given.
 
     A duration X has four keys: X in steps, X_epochs in passes over the labelled examples, X_examples in labelled

@@ -12,7 +12,7 @@ import optax
 
 from efficient_jax.errors import UserError, few
 from efficient_jax.optim import schedules
-from efficient_jax.settings import bind_named
+from efficient_jax.settings import Settings, bind_named
 from efficient_jax.types import Tree
 
 
@@ -42,8 +42,8 @@ def optimizer(
     weight_decay: float,
     clip: float,
     rules: tuple[tuple[str, float], ...],
-    algorithm: dict[str, Any] = ADAMW,
-    schedule: dict[str, Any] = schedules.COSINE,
+    algorithm: Settings = ADAMW,
+    schedule: Settings = schedules.COSINE,
     layer_decay: float = 1.0,
 ) -> tuple[optax.GradientTransformation, list[Row]]:
     """Returns the optimizer of a stage, and a table of the parameters that each rule claims.
