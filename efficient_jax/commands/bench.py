@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,32 @@ class Programs(NamedTuple):
     forward: Any  # the forward pass without augmentation
 
 
+class Memory(TypedDict):
+    """Bytes of a device."""
+
+    resident: int  # arguments and results of the step
+    temporary: int
+    peak: int | None  # None where the device does not tell
+
+
+class Figures(TypedDict):
+    """What bench.json says of a stage; parts of a step are "feed", "forward", "plain", "step" and "loop"."""
+
+    stage: str
+    images_per_step: int
+    rounds: dict[str, list[float]]  # part -> seconds of a step
+    seconds_per_step: dict[str, float]  # part -> median
+    images_per_second: dict[str, float]
+    share_of_step: dict[str, float]
+    loop_of_step: float
+    compile_seconds: float
+    flops_per_image: float
+    utilisation: float
+    limits: dict[str, float]  # seconds of a step: "operations" and "bytes"
+    rates: dict[str, float]  # of the device
+    memory: Memory
+
+
 def bench(
     config: ConfigDict = "configs/quickstart.py",
     workdir: str = "runs/bench",
@@ -82,7 +108,7 @@ def bench(
     folder = writable(Path(workdir), "--workdir")
     run = Run.open(checked, folder, console())
     dry_run(run)
-    figures = []
+    figures: list[Figures] = []
     with tempfile.TemporaryDirectory() as cache:  # an empty cache: compiling is measured in every run
         before = jax.config.values["jax_compilation_cache_dir"]
         _cache(cache)
@@ -103,7 +129,7 @@ def bench(
     log(f"figures: {folder / 'bench.json'}")
 
 
-def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> dict[str, Any]:
+def _measure(stage: StageConfig, run: Run, span: float, rounds: int) -> Figures:
     images, devices = images_per_step(stage), run.data.devices
     whole, plain, forward = programs(stage, run)
     placed = next(whole.inputs(0, 1))
@@ -252,10 +278,9 @@ def _loop(
     return latest
 
 
-def _show(figures: dict[str, Any]) -> None:
-    seconds, share, memory, limits = (
-        figures[name] for name in ("seconds_per_step", "share_of_step", "memory", "limits")
-    )
+def _show(figures: Figures) -> None:
+    seconds, share = figures["seconds_per_step"], figures["share_of_step"]
+    memory, limits = figures["memory"], figures["limits"]
     rest = 1 - share["augmentation"] - share["forward"]
     rows = [
         ("forward pass", seconds["step"] * share["forward"], share["forward"]),

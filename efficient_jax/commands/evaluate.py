@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from efficient_jax.evaluation.votes import comparison, selection, together
 from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.results import file_name
 from efficient_jax.experiment.workdir import writable
+from efficient_jax.files import Json
 from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
 from efficient_jax.metrics import classification, conformal
@@ -165,7 +165,7 @@ def _numbers(text: str, flag: str) -> list[float]:
         raise UserError(f"{flag}: {text!r}; want numbers separated by commas") from error
 
 
-def _scores(one: Member) -> dict[str, Any]:
+def _scores(one: Member) -> Json:
     task, classes = TASKS[one.test.task], one.test.classes
     if not task.by_image:
         return figures(one)
@@ -187,19 +187,19 @@ def _sets(one: Member, coverage: float, score: str, by_class: bool) -> dict[str,
     return {"promised": coverage} | figures
 
 
-def _section(one: Member, scores: dict[str, Any], data: Data | None) -> dict[str, Any]:
+def _section(one: Member, scores: Json, data: Data | None) -> evaluation.MemberSection:
     """Returns the section of a member on the page."""
     test = one.test
     several = not TASKS[test.task].one_class
-    return {
-        "name": one.name,
-        "about": evaluation.described(one.origin),
-        "names": test.classes,
-        "shares": test.shares,
-        "classes": evaluation.class_rows(scores.get("classes", [])),
-        "slices": evaluation.slice_rows(scores.get("slices", [])),
-        "confusion": None if several else page.confusion(test.labels, one.answers, test.classes),
-        "mistakes": []
+    return evaluation.MemberSection(
+        name=one.name,
+        about=evaluation.described(one.origin),
+        names=test.classes,
+        shares=test.shares,
+        classes=evaluation.class_rows(scores.get("classes", [])),
+        slices=evaluation.slice_rows(scores.get("slices", [])),
+        confusion=None if several else page.confusion(test.labels, one.answers, test.classes),
+        mistakes=[]
         if several or not data
         else evaluation.mistakes(
             data.source.images,
@@ -210,10 +210,10 @@ def _section(one: Member, scores: dict[str, Any], data: Data | None) -> dict[str
             list(test.classes),
             [file_name(data.source, i) for i in test.ids],
         ),
-    }
+    )
 
 
-def _changed(members: Sequence[Member], data: Data | None) -> list[dict[str, Any]]:
+def _changed(members: Sequence[Member], data: Data | None) -> list[evaluation.Pair]:
     """Returns for each member which images it predicts correctly or wrongly unlike the member before it."""
     if not TASKS[members[0].test.task].one_class or not data:
         return []
@@ -224,8 +224,8 @@ def _changed(members: Sequence[Member], data: Data | None) -> list[dict[str, Any
     for i in range(1, len(members)):
         before, after = answers[i - 1], answers[i]
         won, lost, _ = change(before, after, labels)
-        shown = {
-            kind: evaluation.changes(
+        shown = (
+            evaluation.changes(
                 data.source.images,
                 ids[which],
                 labels[which],
@@ -234,7 +234,7 @@ def _changed(members: Sequence[Member], data: Data | None) -> list[dict[str, Any
                 tests[0].classes,
                 [file_name(data.source, i) for i in ids[which]],
             )
-            for kind, which in (("won", won), ("lost", lost))
-        }
-        rows.append({"first": members[i - 1].name, "second": members[i].name} | shown)
+            for which in (won, lost)
+        )
+        rows.append(evaluation.Pair(members[i - 1].name, members[i].name, *shown))
     return rows

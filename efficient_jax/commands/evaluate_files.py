@@ -1,9 +1,9 @@
 """evaluate for files of other programs: detections as COCO JSON, segmentation maps as folders of .png or .npz."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -34,6 +34,17 @@ MODES: dict[str, tuple[str, Sequence[str]]] = {
     "wbf": ("confidence", tuple(fusion.CONFIDENCES)),
 }
 """Fusion -> the argument that is given after a colon, and its values."""
+
+
+class Precision(TypedDict):
+    """Mean average precision of detections."""
+
+    ap: float  # mean over IoU 0.5 to 0.95
+    ap50: float
+    ap75: float
+    boxes: int  # number of detections
+    classes: dict[str, float]  # `ap` of each class
+
 
 HEADERS = ["detector", "AP, %", "AP50, %", "AP75, %", "boxes"]
 
@@ -97,7 +108,7 @@ def _detections(
     fuse: str,
     iou: str,
     folder: Path | None,
-) -> tuple[dict[str, Any], list[evaluation.Result]]:
+) -> tuple[Mapping[str, object], list[evaluation.Result]]:
     """Returns (content of evaluation.json, the tables); writes the fused detections to `folder`."""
     fuse_boxes = _fusion(fuse or "wbf", iou) if fuse or iou or len(names) > 1 else None
     truth = detection_files.read_truth(path, "--truth")
@@ -120,8 +131,8 @@ def _detections(
     caption += f". Detections in {within}:" if within else ""
     shown_names = [short.get(name, name) for name in scores]
     rows = [
-        [name, *(tables.figure(metrics[key], ".2f", 100) for key in ("ap", "ap50", "ap75")), f"{metrics['boxes']:,}"]
-        for name, metrics in zip(shown_names, scores.values(), strict=True)
+        [name, *(tables.figure(m, ".2f", 100) for m in (s["ap"], s["ap50"], s["ap75"])), f"{s['boxes']:,}"]
+        for name, s in zip(shown_names, scores.values(), strict=True)
     ]
     of_classes = [
         [name, *(tables.figure(metrics["classes"][name], ".2f", 100) for metrics in scores.values())]
@@ -152,17 +163,21 @@ def _fusion(fuse: str, iou: str) -> Callable[..., Any]:
     return partial(how, iou=threshold)
 
 
-def _precision(found: list[Found], truth: detection_files.Truth) -> dict[str, Any]:
+def _precision(found: list[Found], truth: detection_files.Truth) -> Precision:
     metrics = mean_average_precision(found, truth.boxes)
     precisions = zip(metrics["classes"].tolist(), metrics["each"].mean(1).tolist(), strict=True)
-    classes = {truth.categories[label]: ap for label, ap in precisions}
-    boxes_found = sum(len(image["labels"]) for image in found)
-    return {name: metrics[name] for name in ("ap", "ap50", "ap75")} | {"boxes": boxes_found, "classes": classes}
+    return {
+        "ap": metrics["ap"],
+        "ap50": metrics["ap50"],
+        "ap75": metrics["ap75"],
+        "boxes": sum(len(image["labels"]) for image in found),
+        "classes": {truth.categories[label]: ap for label, ap in precisions},
+    }
 
 
 def _pixels(
     names: Sequence[str], path: Path, vote: str, weights: Sequence[float], folder: Path | None
-) -> tuple[dict[str, Any], list[evaluation.Result]]:
+) -> tuple[Mapping[str, object], list[evaluation.Result]]:
     """Returns (content of evaluation.json, the tables); writes the maps of the vote to `folder`/maps."""
     truth = map_files.files(path, "--truth")
     members = {name: map_files.files(Path(name), "--members") for name in names}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -52,6 +52,24 @@ class Seen(NamedTuple):
         return self._replace(images=self.images[rows], names=names, labels=self.labels[rows], objects=objects)
 
 
+class Pointing(TypedDict, total=False):
+    """What the pointing game found; nothing without objects."""
+
+    images: int  # number of images with objects
+    hits: dict[str, int]  # what points -> number of images in which it points at an object
+    chance: float  # share of pixels on objects
+
+
+class Explained(TypedDict):
+    """What explain.json says of a member."""
+
+    stage: str  # its folder
+    step: int | None
+    images: str  # sentence on which images these are
+    rank_correlation_with_random_weights: dict[str, dict[str, float | None]]  # layers -> kind of map -> mean
+    pointing_game: Pointing
+
+
 class Network(NamedTuple):
     """A trained stage as two functions of (variables, images uint8 [n h w c], ...), in batches, with numpy results."""
 
@@ -79,7 +97,8 @@ def explain(members: str = "", images: str = "mistakes", layer: str = "", workdi
     if not members:
         raise UserError("explain: --members=RUN[/STAGE],... is missing")
     folder = writable(Path(workdir) if workdir else _run_of(members.split(",")[0]), "--workdir")
-    sections, figures = [], {}
+    sections: list[explanation.MemberSection] = []
+    figures: dict[str, Explained] = {}
     for name in members.split(","):
         section, figures[name] = _explained(name, images, layer)
         sections.append(section)
@@ -94,8 +113,8 @@ def _run_of(name: str) -> Path:
     return stage_folder(Path(name), "--members").parent
 
 
-def _explained(name: str, images: str, layer: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns (section of a member on the page, its metrics)."""
+def _explained(name: str, images: str, layer: str) -> tuple[explanation.MemberSection, Explained]:
+    """Returns (section of a member on the page, what explain.json says of it)."""
     trained = Trained.open(name, "--members")
     if not trained.folder:
         raise UserError(f"--members: {name!r} is not a stage of a run; train one that starts from these weights")
@@ -110,24 +129,29 @@ def _explained(name: str, images: str, layer: str) -> tuple[dict[str, Any], dict
     pointing = pointing_game(network, seen, truth)
     classes = trained.spec.classes
     kinds = list(trust["all layers"])
-    section = {
-        "name": name,
-        "images": seen.about,
-        "maps": f"{' and '.join(kinds)}.",
-        "sheets": [
+    section = explanation.MemberSection(
+        name=name,
+        images=seen.about,
+        maps=f"{' and '.join(kinds)}.",
+        sheets=[
             (heading, _figures(network, seen.at(rows), predicted[rows], truth[rows], probabilities[rows], classes))
             for heading, rows in groups.items()
         ],
-        "trust": [
+        trust=[
             explanation.trust_row(what, kind, correlations[kind])
             for what, correlations in trust.items()
             for kind in kinds
         ],
-        "pointing": explanation.pointing_rows(**pointing) if pointing else [],
-    }
+        pointing=explanation.pointing_rows(**pointing) if pointing else [],
+    )
     means = {what: {kind: _mean(correlations[kind]) for kind in kinds} for what, correlations in trust.items()}
-    origin = {"stage": str(trained.folder), "step": trained.step, "images": seen.about}
-    return section, origin | {"rank_correlation_with_random_weights": means, "pointing_game": pointing}
+    return section, {
+        "stage": str(trained.folder),
+        "step": trained.step,
+        "images": seen.about,
+        "rank_correlation_with_random_weights": means,
+        "pointing_game": pointing,
+    }
 
 
 def _network(trained: Trained, layer: str) -> Network:
@@ -232,7 +256,7 @@ def _figures(
     truth: np.ndarray,
     probabilities: np.ndarray,
     classes: Sequence[str],
-) -> list[dict[str, Any]]:
+) -> list[explanation.Figure]:
     if not len(predicted):
         return []
     for_predicted = network.heat(network.variables, seen.images, predicted)
@@ -255,7 +279,7 @@ def _figures(
         for what, heat in heats:
             caption = what if heat.any() else f"{what}: no pixel supports it"
             shown_images.append((caption, explanation.overlay(image, heat)))
-        figures.append({"name": seen.names[i], "images": shown_images})
+        figures.append(explanation.Figure(seen.names[i], shown_images))
     return figures
 
 
@@ -275,17 +299,13 @@ def _trust(network: Network, images: np.ndarray, classes: np.ndarray) -> dict[st
     return correlations
 
 
-def pointing_game(network: Network, seen: Seen, truth: np.ndarray) -> dict[str, Any]:
+def pointing_game(network: Network, seen: Seen, truth: np.ndarray) -> Pointing:
     """Plays the pointing game of arXiv 1608.00507: does the brightest pixel of a map lie on an object?
 
     Args:
         network: draws the maps.
         seen: images with their objects.
         truth: int [n], their classes; -1 where unknown.
-
-    Returns:
-        {} without objects, otherwise "images" (their number), "hits" (what points -> number of images in which it
-        points at an object) and "chance" (fraction of pixels on objects).
     """
     if not {"boxes", "mask"} & set(seen.objects):
         return {}

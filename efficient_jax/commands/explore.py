@@ -25,6 +25,7 @@ from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import bias, exploration, tables
 from efficient_jax.report import catalogue as report_catalogue
 from efficient_jax.report.page import caption
+from efficient_jax.settings import Settings
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training.classifier import Classifier
 from efficient_jax.training.trained import stage_folder
@@ -45,7 +46,7 @@ class Member(NamedTuple):
     images: np.ndarray  # uint8 [n h w c]
     labels: np.ndarray  # int [n]
     about_images: str  # sentence on which images these are
-    augment: dict[str, Any]  # the augmentation block of the stage
+    augment: Settings  # the augmentation block of the stage
 
 
 def explore(
@@ -165,8 +166,8 @@ def _examples(source: Source, ids: np.ndarray, count: int) -> dict[str, np.ndarr
 
 
 def _stages(
-    checked: Plan, settings: dict[str, Any], source: Source, ids: np.ndarray, key: jax.Array
-) -> list[dict[str, Any]]:
+    checked: Plan, settings: Settings, source: Source, ids: np.ndarray, key: jax.Array
+) -> list[exploration.StageSection]:
     """Returns contact sheets, one for all stages with the same augmentation."""
     users_of: dict[str, list[tuple[str, str, Augment]]] = {}
     blocks: dict[str, Mapping[str, Any]] = {}
@@ -228,7 +229,7 @@ def held_out(split: dict[str, np.ndarray]) -> tuple[np.ndarray, str]:
     )
 
 
-def _bias(member: Member, control: class_bias.Classify | None, key: jax.Array) -> dict[str, Any]:
+def _bias(member: Member, control: class_bias.Classify | None, key: jax.Array) -> bias.MemberSection:
     measured = class_bias.of_operations(member.classify, member.images, member.labels, key)
     counts = {name: results.counts() for name, results in measured.items()}
     unchanged = [name for name, results in measured.items() if (results.right == results.right[0]).all()]
@@ -236,10 +237,10 @@ def _bias(member: Member, control: class_bias.Classify | None, key: jax.Array) -
     probes = class_bias.shortcuts(
         member.classify, member.images, member.labels, member.augment, member.name, key, control=control
     )
-    return {
-        "name": member.name,
-        "images": member.about_images,
-        "warnings": [
+    return bias.MemberSection(
+        name=member.name,
+        images=member.about_images,
+        warnings=[
             *sentences(class_bias.losses(measured), member.classes),
             *(
                 _shortcut_warning(*probe, member.classes)
@@ -247,30 +248,30 @@ def _bias(member: Member, control: class_bias.Classify | None, key: jax.Array) -
                 if probe[2].excess and probe[2].excess[1] > 0
             ),
         ],
-        "summary": [summary(name, results, member.classes) for name, results in measured.items()],
-        "tests": f"Warnings come from {tests} tests of a class against the others: among images that are predicted "
+        summary=[summary(name, results, member.classes) for name, results in measured.items()],
+        tests=f"Warnings come from {tests} tests of a class against the others: among images that are predicted "
         "correctly without the operation, how many are wrong with it (Fisher's exact test with Holm's correction; 5% "
         "probability of any false alarm).",
-        "unchanged": unchanged,
-        "operations": [
-            {
-                "name": name,
-                "plot": bias.plot(results.steps, *counts[name], member.classes),
-                "headers": bias.headers(results.steps),
-                "rows": bias.rows(*counts[name], results.slopes(), member.classes),
-            }
+        unchanged=unchanged,
+        operations=[
+            bias.Operation(
+                name=name,
+                plot=bias.plot(results.steps, *counts[name], member.classes),
+                headers=bias.headers(results.steps),
+                rows=bias.rows(*counts[name], results.slopes(), member.classes),
+            )
             for name, results in measured.items()
             if name not in unchanged
         ],
-        "probe_headers": bias.PROBE_HEADERS,
-        "probes": [
+        probe_headers=bias.PROBE_HEADERS,
+        probes=[
             bias.probe_row(applied, _names(classes, member.classes), probe[:4], probe.excess)
             for applied, classes, probe in probes
         ],
-        "control": "Excess is the rise minus that of the control; a shortcut if its whole interval is above zero."
+        control="Excess is the rise minus that of the control; a shortcut if its whole interval is above zero."
         if control
         else "The operation itself may cause a rise: compare with --control=RUN/STAGE, trained with it on all classes.",
-    }
+    )
 
 
 def summary(name: str, results: class_bias.Accuracies, classes: Sequence[str]) -> list[str]:
@@ -288,20 +289,20 @@ def summary(name: str, results: class_bias.Accuracies, classes: Sequence[str]) -
     return [name, f"{accuracy[1]:.1f}", f"{accuracy[-1]:.1f}", f"{accuracy[-1] - accuracy[0]:+.1f}", loses]
 
 
-def _show_bias(about: Mapping[str, Any]) -> None:
+def _show_bias(about: bias.MemberSection) -> None:
     """Prints what the page says of a member: accuracy under each operation, warnings, and shortcuts."""
-    console().print(f"\n{about['name']} under augmentation of the images", style="bold")
-    console().print(about["images"])
-    console().print(tables.rich_table(SUMMARY_HEADERS, about["summary"]))
+    console().print(f"\n{about.name} under augmentation of the images", style="bold")
+    console().print(about.images)
+    console().print(tables.rich_table(SUMMARY_HEADERS, about.summary))
     console().print(
         "points: change by the strongest form; loses most: the class whose accuracy falls by the most points."
     )
-    for warning in about["warnings"]:
+    for warning in about.warnings:
         console().print(f"warning: {warning}")
-    if about["probes"]:
-        console().print(f"\n{about['name']}: shortcuts", style="bold")
-        console().print(tables.rich_table(about["probe_headers"], about["probes"]))
-        console().print(about["control"])
+    if about.probes:
+        console().print(f"\n{about.name}: shortcuts", style="bold")
+        console().print(tables.rich_table(about.probe_headers, about.probes))
+        console().print(about.control)
 
 
 def sentences(losses: Sequence[class_bias.Loss], classes: Sequence[str]) -> list[str]:

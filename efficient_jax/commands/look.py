@@ -1,6 +1,6 @@
 """The dataset section of explore's page, and the same as a table for the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from efficient_jax.explore import features, label_value, suggestions
 from efficient_jax.explore.survey import Survey, survey
 from efficient_jax.metrics.learning_curve import Forecast
 from efficient_jax.models import pretrained
-from efficient_jax.report import charts, plots, tables
+from efficient_jax.report import charts, plots, survey_page, tables
 from efficient_jax.tasks import TASKS
 
 EXAMPLES, CLASSES = 9, 40  # images of a class, and classes with images: these limits keep the page small
@@ -31,6 +31,9 @@ MEASURES = {
     "edge_width": ("edge width", "blur of edges, pixels", ("sharpest", "most blurred")),
 }
 
+Caption = Callable[[Sequence[int]], list[str]]
+"""Indices of images that are shown as one -> the lines below them."""
+
 
 def look(
     plan: Plan,
@@ -38,7 +41,7 @@ def look(
     source: Source,
     split: Mapping[str, np.ndarray],
     suspects: Sequence[tuple[int, int]] = (),
-) -> tuple[dict[str, Any], Table]:
+) -> tuple[survey_page.Section, Table]:
     """Surveys a dataset and describes it.
 
     Args:
@@ -49,7 +52,7 @@ def look(
         suspects: (index of an image, class that it seems to have) of suspected label errors, the most certain first.
 
     Returns:
-        (values of survey.html, table of facts and suggestions for the terminal).
+        (section of the page, table of facts and suggestions for the terminal).
     """
     network = features.lite0 if _begins_with_lite0(plan, source) else None
     framing = plan.source[1]
@@ -59,41 +62,41 @@ def look(
     stages_of = _users(settings)
     facts = _facts(measured, source, split, len(suspects))
     suggested = [
-        {
-            "verdict": "take" if suggestion.take else "leave",
-            "what": suggestion.what,
-            "why": suggestion.why,
-            "stages": ", ".join(dict.fromkeys(stage for op in suggestion.ops for stage in stages_of.get(op, ()))),
-        }
+        survey_page.Suggestion(
+            verdict="take" if suggestion.take else "leave",
+            what=suggestion.what,
+            why=suggestion.why,
+            stages=", ".join(dict.fromkeys(stage for op in suggestion.ops for stage in stages_of.get(op, ()))),
+        )
         for suggestion in advice
     ]
-    section = {
-        "notes": source.notes,
-        "facts": facts,
-        "suggestions": suggested,
-        "measured": counted(len(measured.ids), "image"),
-        "features": measured.features,
-        "more_labels": more_labels,
-        "parts": [part for part, ids in split.items() if len(ids)],
-        "classes": _classes(measured, source, split),
-        "shown": CLASSES,
-        "measures": _measures(measured, source),
-        "galleries": [g for g in _galleries(measured, source, split, suspects) if g["count"]],
-    }
-    refused = {"more labels": more_labels["sentence"]} if more_labels and not curve else {}
-    rows = [*facts.items(), *refused.items(), *((f"{s['verdict']} {s['what']}", s["why"]) for s in suggested)]
+    section = survey_page.Section(
+        notes=source.notes,
+        facts=facts,
+        suggestions=suggested,
+        measured=counted(len(measured.ids), "image"),
+        features=measured.features,
+        more_labels=more_labels,
+        parts=[part for part, ids in split.items() if len(ids)],
+        classes=_classes(measured, source, split),
+        shown=CLASSES,
+        measures=_measures(measured, source),
+        galleries=[gallery for gallery in _galleries(measured, source, split, suspects) if gallery.count],
+    )
+    refused = {"more labels": more_labels.sentence} if more_labels and not curve else {}
+    rows = [*facts.items(), *refused.items(), *((f"{s.verdict} {s.what}", s.why) for s in suggested)]
     return section, tables.pairs(rows)
 
 
-def _more_labels(measured: Survey, source: Source) -> tuple[dict[str, Any], Forecast | None]:
-    """Returns what the page says of the value of more labels, {} where an image has several, and the learning curve."""
+def _more_labels(measured: Survey, source: Source) -> tuple[survey_page.MoreLabels | None, Forecast | None]:
+    """Returns what the page says of the value of more labels, None where an image has several, and the curve."""
     if not TASKS[source.task].one_class:
-        return {}, None
+        return None, None
     try:
         curve = label_value.forecast(measured.labelled_features, source.labels[measured.labelled])
     except UserError as error:
-        return {"sentence": str(error), "plot": None}, None
-    return {"sentence": suggestions.expected(curve), "plot": charts.accuracy_by_labels(curve)}, curve
+        return survey_page.MoreLabels(str(error), None), None
+    return survey_page.MoreLabels(suggestions.expected(curve), charts.accuracy_by_labels(curve)), curve
 
 
 def _begins_with_lite0(plan: Plan, source: Source) -> bool:
@@ -180,28 +183,28 @@ def _finite(measured: Survey) -> dict[str, np.ndarray]:
     return {n: values for n in MEASURES if not np.isnan(values := getattr(measured.quality, n)).all()}
 
 
-def _classes(measured: Survey, source: Source, split: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def _classes(measured: Survey, source: Source, split: Mapping[str, np.ndarray]) -> list[survey_page.ClassRow]:
     labelled = measured.counts["labelled"]
     rows = []
     for label, name in enumerate(source.classes):
         ids = split["labelled"][measured.members[split["labelled"], label]]
         chosen = ids[np.linspace(0, len(ids) - 1, min(EXAMPLES, len(ids))).astype(int)]
         rows.append(
-            {
-                "name": name,
-                "counts": [f"{measured.counts[part][label]:,}" for part, indices in split.items() if len(indices)],
-                "share": 100 * labelled[label] / max(labelled.max(), 1),
-                "spread": tables.figure(measured.spread[label], ".2f"),
-                "strip": plots.strip(source.images[chosen], SMALL) if label < CLASSES and len(chosen) else None,
-            }
+            survey_page.ClassRow(
+                name=name,
+                counts=[f"{measured.counts[part][label]:,}" for part, indices in split.items() if len(indices)],
+                share=100 * labelled[label] / max(labelled.max(), 1),
+                spread=tables.figure(measured.spread[label], ".2f"),
+                strip=plots.strip(source.images[chosen], SMALL) if label < CLASSES and len(chosen) else None,
+            )
         )
     if any(measured.unknown.values()):
         counts = [f"{measured.unknown[part]:,}" for part, ids in split.items() if len(ids)]
-        rows.append({"name": "unknown", "counts": counts, "share": 0, "spread": "–", "strip": None})
+        rows.append(survey_page.ClassRow("unknown", counts, 0.0, "–", None))
     return rows
 
 
-def _measures(measured: Survey, source: Source) -> list[dict[str, Any]]:
+def _measures(measured: Survey, source: Source) -> list[survey_page.Measure]:
     panels = [(*MEASURES[name], values) for name, values in _finite(measured).items()]
     if source.sizes is not None:
         h, w = source.sizes[measured.ids].T
@@ -222,29 +225,26 @@ def _measures(measured: Survey, source: Source) -> list[dict[str, Any]]:
         used, held = values[known & ~measured.held_out], values[known & measured.held_out]
         strips = zip(ends, (order[:EXTREMES], order[-EXTREMES:]), strict=True)
         rows.append(
-            {
-                "name": name,
-                "plot": charts.histogram(used, held, about),
-                "strips": [(end, plots.strip(source.images[measured.ids[rows_]], MIDDLE)) for end, rows_ in strips],
-            }
+            survey_page.Measure(
+                name=name,
+                plot=charts.histogram(used, held, about),
+                strips=[(end, plots.strip(source.images[measured.ids[rows_]], MIDDLE)) for end, rows_ in strips],
+            )
         )
     return rows
 
 
 def _galleries(
     measured: Survey, source: Source, split: Mapping[str, np.ndarray], suspects: Sequence[tuple[int, int]]
-) -> list[dict[str, Any]]:
+) -> list[survey_page.Gallery]:
     about = captions(source, split)
     distances = dict(zip(measured.ids.tolist(), measured.distance.tolist(), strict=True))
 
-    def shown(groups: Sequence[Sequence[int]], caption: Any) -> list[dict[str, Any]]:
-        return [
-            {"image": plots.strip(source.images[list(group)[:4]]), "lines": caption(group)}
-            for group in groups[:GALLERY]
+    def gallery(title: str, text: str, groups: Sequence[Sequence[int]], caption: Caption) -> survey_page.Gallery:
+        shown = [
+            plots.Captioned(plots.strip(source.images[list(group)[:4]]), caption(group)) for group in groups[:GALLERY]
         ]
-
-    def gallery(title: str, text: str, groups: Sequence[Sequence[int]], caption: Any) -> dict[str, Any]:
-        return {"title": title, "about": text, "count": len(groups), "images": shown(groups, caption)}
+        return survey_page.Gallery(title, text, len(groups), shown)
 
     seems = dict(suspects)
     apart = {

@@ -6,9 +6,9 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 from efficient_jax import files
 from efficient_jax.commands.files import PROGRAM, load_config, run_file
@@ -17,6 +17,32 @@ from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.experiment.config_keys import allow, departures
 from efficient_jax.report import sweep_figure, sweep_tables, tables
+from efficient_jax.settings import Settings
+
+Stage = tuple[str, str]
+"""Group and name of a stage."""
+
+
+class Trial(TypedDict):
+    """A trial of a sweep."""
+
+    id: str  # a hash of its config without the defaults, and of VOTES if there are any
+    group: str
+    seed: int
+    overrides: Settings  # dotted key -> value
+    fold: NotRequired[int]
+    folds: NotRequired[int]
+
+
+class Outcome(TypedDict, total=False):
+    """What came of a trial: stages, or an error."""
+
+    stages: dict[str, tables.SweptStage]
+    git_commit: str | None
+    git_dirty: bool
+    devices: list[str]
+    error: str  # last line of its messages
+    command: str  # that failed
 
 
 def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
@@ -47,10 +73,10 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
     for number, trial in enumerate(trials, 1):
         if trial["id"] not in done:
             log(f"trial {number}/{len(trials)}: {trial['group']}, {trial['overrides']}")
-            record = trial | _run(module, trial["overrides"], folder / trial["id"])
-            _append(path, record)
-            if "error" in record:
-                log(f"  failed: {record['error']}")
+            outcome = _run(module, trial["overrides"], folder / trial["id"])
+            _append(path, {**trial, **outcome})
+            if "error" in outcome:
+                log(f"  failed: {outcome['error']}")
     done = _succeeded(path)
     records = [done[trial["id"]] for trial in trials if trial["id"] in done]
     markdown = described(records, module.get("COMPARISONS", ()))
@@ -71,7 +97,7 @@ def sweep(sweep: str = "", workdir: str = "", results: str = "") -> None:
     log(f"{len(records)} of {counted(len(trials), 'trial')} in {path}")
 
 
-def _out_of_fold(records: list[dict[str, Any]], folder: Path, results: Path) -> list[Path]:
+def _out_of_fold(records: list[tables.Record], folder: Path, results: Path) -> list[Path]:
     """Writes and returns a file of predictions for each group, stage and seed of which all folds are done."""
     complete: dict[tuple[str, str, int], dict[int, Path]] = {}
     for record in records:
@@ -94,7 +120,7 @@ def _split(module: Mapping[str, Any]) -> str:
     return split
 
 
-def _append(path: Path, record: Mapping[str, Any]) -> None:
+def _append(path: Path, record: Mapping[str, object]) -> None:
     """Appends a line, also after a line that a killed sweep left half written."""
     with path.open("a+b") as file:
         if file.tell() and not path.read_bytes().endswith(b"\n"):
@@ -102,21 +128,22 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
         file.write(files.json_text(record).encode() + b"\n")
 
 
-def _succeeded(path: Path) -> dict[str, dict[str, Any]]:
+def _succeeded(path: Path) -> dict[str, tables.Record]:
     """Returns id -> record of the trials in `path` that did not fail; raises a UserError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("a").close()
     except OSError as error:
         raise UserError(f"--results: cannot write to {str(path)!r}: {error.strerror}") from error
-    return {record["id"]: record for record in files.read_lines(path) if "error" not in record}
+    records = [record for record in files.read_lines(path) if "error" not in record]
+    return {record["id"]: cast(tables.Record, record) for record in records}
 
 
-def described(records: list[dict[str, Any]], comparisons: tuple[Any, ...]) -> str:
+def described(records: list[tables.Record], comparisons: Collection[tuple[Stage, Stage]]) -> str:
     """Returns the tables of a sweep in markdown.
 
     Args:
-        records: trial records, see `report.tables`.
+        records: those of the trials.
         comparisons: pairs of (group, stage); those without records are left out.
 
     Raises:
@@ -141,8 +168,8 @@ def described(records: list[dict[str, Any]], comparisons: tuple[Any, ...]) -> st
     return "\n".join(parts)
 
 
-def trials_of(module: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the trials of a sweep: "id", "group", "seed", "overrides", and with folds "fold" and "folds".
+def trials_of(module: Mapping[str, Any]) -> list[Trial]:
+    """Returns the trials of a sweep.
 
     Args:
         module: global names of the file, with CONFIG and `trials`.
@@ -156,8 +183,8 @@ def trials_of(module: Mapping[str, Any]) -> list[dict[str, Any]]:
     return trials
 
 
-def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Describes a trial; its id is a hash of its config without the defaults, and of VOTES if there are any."""
+def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) -> Trial:
+    """Describes a trial."""
     config = load_config(module["CONFIG"], "--sweep: CONFIG").lock()
     allow(config, overrides)
     try:
@@ -169,12 +196,12 @@ def _trial(module: Mapping[str, Any], group: str, overrides: Mapping[str, Any]) 
         raise UserError(f"--sweep: SPLIT is 'validation', but {group!r} has no validation images")
     content = departures(config.to_dict()) | ({"VOTES": module["VOTES"]} if "VOTES" in module else {})
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-    trial = {"id": digest, "group": group, "seed": config.seed, "overrides": dict(overrides)}
-    return trial | ({"fold": config.data.get("fold", 0), "folds": folds} if folds else {})
+    trial: Trial = {"id": digest, "group": group, "seed": config.seed, "overrides": dict(overrides)}
+    return {**trial, "fold": config.data.get("fold", 0), "folds": folds} if folds else trial
 
 
-def _run(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
-    """Runs a trial; returns {"stages": {name: result}}, or {"error": last line of its messages}."""
+def _run(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path) -> Outcome:
+    """Runs a trial."""
     for arguments in _commands(module, overrides, workdir):
         command = [sys.executable, sys.argv[0], *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -226,7 +253,7 @@ def _members(workdir: Path, members: str) -> str:
     return ",".join(f"{workdir}/{member}" for member in members.split(","))
 
 
-def voted(folder: Path, split: str, images: int) -> dict[str, Any]:
+def voted(folder: Path, split: str, images: int) -> tables.SweptStage:
     """Returns the metrics of a vote in the form of a stage's result.
 
     Args:
@@ -244,11 +271,13 @@ def voted(folder: Path, split: str, images: int) -> dict[str, Any]:
         return {"correct": round(about["selection"][-1]["accuracy"] * images), "n": images}
     figures = list(about["members"].values())[-1]
     kept = ("correct", "n", "negative_log_likelihood", "calibration_error")
-    return {name: figures[name] for name in kept if name in figures} | {"members": len(about["members"]) - 1}
+    metrics = {name: figures[name] for name in kept if name in figures}
+    return cast(tables.SweptStage, metrics | {"members": len(about["members"]) - 1})
 
 
-def _scored(result: dict[str, Any], split: str) -> dict[str, Any]:
+def _scored(result: files.Json, split: str) -> tables.SweptStage:
     """Returns a stage's result with the counts of `split` at the top level, without test metrics for validation."""
     test_metrics = ("test", "negative_log_likelihood", "calibration_error")
     hidden = ("stage", *(test_metrics if split != "test" else ()))
-    return {**result[split], **{key: value for key, value in result.items() if key not in hidden}}
+    shown = {key: value for key, value in result.items() if key not in hidden}
+    return cast(tables.SweptStage, result[split] | shown)

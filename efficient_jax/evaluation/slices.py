@@ -1,7 +1,7 @@
 """Accuracy by properties of the images, such as brightness or size: where predictions are wrong more often."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import scipy
@@ -15,6 +15,22 @@ from efficient_jax.metrics import accuracy
 LOOKS = ("brightness", "contrast", "noise", "sharpness", "edge_width")
 PARTS = 4
 DECODED = 1024  # images at a time
+
+
+class Part(TypedDict):
+    """Some of the images, by a property of theirs."""
+
+    values: bool | list[float]  # of the property: lowest and highest, or which boolean
+    correct: int  # images that are predicted correctly
+    n: int
+
+
+class Slice(TypedDict):
+    """Right predictions by a property of the images."""
+
+    measure: str  # name of the property
+    parts: list[Part]  # quarters of the images by its value, the lowest first, or where it is False and True
+    p_value: float  # whether right and wrong predictions differ in it; with Holm's correction for several properties
 
 
 def measures(
@@ -44,20 +60,18 @@ def measures(
     return properties | {"nearly equals an image of another part": np.isin(ids, near)}
 
 
-def slices(right: Bool[np.ndarray, " n"], properties: Mapping[str, Shaped[np.ndarray, " n"]]) -> list[dict[str, Any]]:
+def slices(right: Bool[np.ndarray, " n"], properties: Mapping[str, Shaped[np.ndarray, " n"]]) -> list[Slice]:
     """Counts right predictions by properties of the images.
 
     Args:
         right: whether each test image is predicted correctly.
         properties: as from `measures`; those that are equal for all images are left out.
 
-    Returns: for each property "measure", its name; "parts", the number of images and of right predictions in each
-        quarter of the images by its value, the lowest first, or where it is False and where it is True; "p_value" of
-        the test whether right and wrong predictions differ in it, by the rank-sum or Fisher's exact test, with Holm's
-        correction for several properties.
+    Returns: the counts of each property, and its p-value by the rank-sum or Fisher's exact test.
     """
-    rows, p_values = [], []
-    groups: list[tuple[Any, np.ndarray]]
+    rows: list[tuple[str, list[Part]]] = []
+    p_values = []
+    groups: list[tuple[bool | list[float], np.ndarray]]
     for name, values in properties.items():
         known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(len(values), bool)
         x, correct = values[known], right[known]
@@ -74,8 +88,9 @@ def slices(right: Bool[np.ndarray, " n"], properties: Mapping[str, Shaped[np.nda
             groups = [([float(x[mask].min()), float(x[mask].max())], mask) for mask in masks]
             both = correct.any() and not correct.all()
             p_values.append(scipy.stats.mannwhitneyu(x[correct], x[~correct]).pvalue if both else 1.0)
-        parts = [
+        parts: list[Part] = [
             {"values": values, "correct": int(correct[mask].sum()), "n": int(mask.sum())} for values, mask in groups
         ]
-        rows.append({"measure": name.replace("_", " "), "parts": parts})
-    return [row | {"p_value": float(p)} for row, p in zip(rows, accuracy.holm(np.array(p_values)), strict=True)]
+        rows.append((name.replace("_", " "), parts))
+    corrected = accuracy.holm(np.array(p_values)).tolist()
+    return [{"measure": name, "parts": parts, "p_value": p} for (name, parts), p in zip(rows, corrected, strict=True)]

@@ -1,7 +1,6 @@
 """Compares a stage with its teachers and its start on the same test images."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -9,12 +8,12 @@ from efficient_jax import files
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.inference import predictions
-from efficient_jax.metrics.agreement import sign_test
+from efficient_jax.metrics.agreement import Paired, sign_test
 
 
 def with_earlier(
     config: StageConfig, run: Run, probabilities: np.ndarray, thresholds: Sequence[float] = ()
-) -> list[dict[str, Any]]:
+) -> list[Paired]:
     """Returns a paired comparison of a stage with each of its teachers and its start, of those in the same run.
 
     Args:
@@ -23,9 +22,8 @@ def with_earlier(
         probabilities: predictions of the stage for the test images, float32 [n ... classes].
         thresholds: probability of each class from which on it is predicted, for tasks that have thresholds.
 
-    Returns: for each earlier stage "stage", its name; "won" and "lost", on how many images only this stage, or only the
-        earlier one, is right; "n", the number of images; and "p", see `agreement.sign_test`. Empty for labels of
-        pixels, of which an image has both right and wrong ones.
+    Returns: a comparison for each earlier stage. Empty for labels of pixels, of which an image has both right and wrong
+        ones.
     """
     task, labels = run.data.task, run.data.source.labels[run.data.split["test"]]
     own = {stage.name for stage in run.plan.stages}
@@ -33,7 +31,7 @@ def with_earlier(
     if not task.by_image:
         return []
     right = task.correct(task.answers(probabilities, thresholds), labels)
-    rows = []
+    rows: list[Paired] = []
     for name in names:
         folder = run.workdir / name
         earlier_thresholds = files.read_json(folder / "result.json").get("thresholds", ())

@@ -24,7 +24,7 @@ class Event(NamedTuple):
     labels: tuple[str, ...] = ()  # of "label": the classes; of "class": the added one; of "part": its name
     of: str = ""  # of "undo": the id of the answer that is taken back
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, str | tuple[str, ...]]:
         """Returns the record that `event` reads, without fields that are empty by default."""
         return {name: value for name, value in self._asdict().items() if value or name not in self._field_defaults}
 

@@ -4,7 +4,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -20,6 +20,28 @@ from efficient_jax.labelling.store import Store, now
 MOST = 64  # images that a tab holds, and answers of one request
 LONGEST = 100  # characters of a class name or an id
 LISTS = ("open", "skip", "unsure")
+
+
+class Item(TypedDict):
+    """An image of a tab."""
+
+    index: int
+    file: str
+    part: str  # "test" or another that is held out, "" for others
+    guesses: list[tuple[str, float]] | None  # classes and their probabilities; None: still to come
+    chosen: list[str]  # classes that are chosen before anybody answers
+    said: list[list[str]]  # who answered, and what
+
+
+class View(TypedDict, total=False):
+    """What the page shows."""
+
+    items: list[Item]  # the images of the tab
+    undone: int | None  # index of the image whose answer was taken back
+    classes: list[str]
+    progress: dict[str, int | None]  # images with each kind of answer, "all" of them, and those left to "review"
+    loading: bool  # guesses are still to come
+    notice: str
 
 
 class Refused(Exception):
@@ -66,7 +88,7 @@ class Session:
         with self._mutex:
             return [self.index_of[file] for file in self.store.answers.outcomes if file in self.index_of]
 
-    def call(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    def call(self, name: str, request: Mapping[str, Any]) -> View:
         """Answers a request of the page.
 
         Args:
@@ -74,7 +96,7 @@ class Session:
             request: "tab", its id; "held", indices of the images that it shows or has loaded; "count", how many it
                 wants; "list", a name of `LISTS`; and what `name` needs.
 
-        Returns: "items", the images of the tab; "classes"; "progress"; and others, see `_view`.
+        Returns: what the page shows; nothing where it is closed.
 
         Raises: Refused for anything else; OSError where an answer cannot be written.
         """
@@ -165,7 +187,7 @@ class Session:
             raise Refused(f"the class {known[name.casefold()]!r} is there")
         self.store.add(Event(_text(request, "id"), now(), self.who, tab, "class", labels=(name,)))
 
-    def _view(self, tab: str, held: Sequence[int], count: int, which: str, undone: int | None) -> dict[str, Any]:
+    def _view(self, tab: str, held: Sequence[int], count: int, which: str, undone: int | None) -> View:
         answers, names = self.store.answers, self.images.names
         among: Iterable[int]
         if undone is not None:
@@ -194,7 +216,7 @@ class Session:
             "items": [self._item(index) for index in taken],
             "undone": undone,
             "classes": answers.classes,
-            "progress": {kind: counts[kind] for kind in KINDS} | {"all": len(names), "review": self._left()},
+            "progress": {**{kind: counts[kind] for kind in KINDS}, "all": len(names), "review": self._left()},
             "loading": self.loading,
             "notice": self.notice,
         }
@@ -202,7 +224,7 @@ class Session:
     def _left(self) -> int | None:
         return None if self.review is None else sum(index not in self._reviewed for index in self.review)
 
-    def _item(self, index: int) -> dict[str, Any]:
+    def _item(self, index: int) -> Item:
         file = self.images.names[index]
         part = self.store.answers.parts.get(file, "")
         guesses = self.guesses.of(index) if self.guesses else None if self.loading else []

@@ -3,7 +3,7 @@
 Plain numpy, on the host.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -40,6 +40,16 @@ def agreement(a: Int[np.ndarray, " n"], b: Int[np.ndarray, " n"], labels: Int[np
         whole = float(both * neither) + float(first * second)
         kappa = 1.0 if (a == b).all() else cohen_kappa_score(a, b)  # 0 / 0 if both always predict one class
         return Agreement(float((a != b).mean()), float(phi), float(kappa), crossed / whole if whole else np.nan)
+
+
+class Paired(TypedDict):
+    """A stage beside an earlier one on the same images."""
+
+    stage: str  # the earlier one
+    won: int  # images on which only the later one is right
+    lost: int  # images on which only the earlier one is right
+    n: int  # images
+    p: float  # see `sign_test`
 
 
 class Change(NamedTuple):

@@ -1,7 +1,7 @@
 """Metrics of predictions of one class per image or per pixel. Plain numpy and scikit-learn, on the host."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -14,6 +14,20 @@ NOT_COUNTED = 255
 """The label of a pixel without a class."""
 OF_PROBABILITIES = ("top5", "negative_log_likelihood", "brier", "calibration_error", "calibration_floor")
 """The metrics that need probabilities: a vote has none, and a likelihood is 0 for a class that nobody voted for."""
+
+ClassFigures = TypedDict(
+    "ClassFigures",
+    {
+        "class": str,  # its name
+        "true": int,  # images that have the class
+        "answered": int,  # images predicted to have it
+        "right": int,  # images that are in both
+        "precision": list[float] | None,  # share, low, high of the 95% Wilson interval; None if it has no images
+        "recall": list[float] | None,
+        "f1": float,  # 0..1
+    },
+)
+"""Counts, precision, recall and F1 of a class."""
 
 
 def figures(
@@ -74,7 +88,7 @@ def top_k(probabilities: Probabilities, labels: Labels, k: int) -> int:
 
 def per_class(
     answered: Bool[np.ndarray, "n classes"], true: Bool[np.ndarray, "n classes"], classes: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[ClassFigures]:
     """Returns counts, precision, recall and F1 of each class.
 
     Args:
@@ -82,13 +96,7 @@ def per_class(
         true: which image has which class.
         classes: name of each class.
 
-    Returns: one dict per class, in their order, of
-        class: its name
-        true: images that have the class
-        answered: images predicted to have it
-        right: images that are in both
-        precision, recall: [share, low, high] with the 95% Wilson interval, or None if it has no images
-        f1: 0..1
+    Returns: the figures of each class, in their order.
     """
     right_count, answered_count, true_count = (true & answered).sum(0), answered.sum(0), true.sum(0)
     return [

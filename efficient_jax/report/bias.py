@@ -1,6 +1,7 @@
 """Table cells and a plot of class bias, as `explore.class_bias` measures it."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,6 +12,30 @@ from efficient_jax.report import charts
 PRINTED = 20  # classes in a table, those that lose most accuracy
 
 PROBE_HEADERS = ["applied", "trained with it", "before", "after", "control before", "control after", "excess, points"]
+
+
+class Operation(NamedTuple):
+    """What the strengths of an operation do to a member."""
+
+    name: str
+    plot: charts.Chart
+    headers: list[str]
+    rows: list[list[str]]
+
+
+class MemberSection(NamedTuple):
+    """The section of a member on the page, and what the terminal shows of it."""
+
+    name: str
+    images: str  # sentence on which images these are
+    warnings: list[str]
+    summary: list[list[str]]  # of the terminal: a row for each operation
+    tests: str  # sentence on the tests that warnings come from
+    unchanged: list[str]  # operations that change no prediction
+    operations: list[Operation]
+    probe_headers: list[str]
+    probes: list[list[str]]  # of shortcuts
+    control: str  # sentence on what they are compared with
 
 
 def headers(steps: Sequence[str]) -> list[str]:

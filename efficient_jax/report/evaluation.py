@@ -1,14 +1,16 @@
 """`evaluation.html`: metrics, mistakes and pairwise comparison of members on one page."""
 
+import dataclasses
 import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from efficient_jax.metrics.classification import ClassFigures
 from efficient_jax.report import page, plots, site, tables
 from efficient_jax.report.summary import CLEAR, accuracy_first
 from efficient_jax.types import Column
@@ -33,6 +35,55 @@ WORDS += [
 ]
 WORDS += ["recall", "slice", "soup", "temperature", "vote", "won, lost"]
 NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class SliceRow(NamedTuple):
+    """A row of the table of accuracy by properties of the images."""
+
+    measure: str
+    parts: list[tuple[str, str, str]]  # values, accuracy and number of images of each part
+    p: str
+    sure: bool  # whether right and wrong predictions clearly differ in it
+
+
+class Changed(NamedTuple):
+    """An image whose prediction changed."""
+
+    image: plots.EmbeddedImage
+    true: str  # classes
+    before: str
+    after: str
+    file: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """Images whose prediction changed."""
+
+    count: int
+    shown: list[Changed]  # some of them
+
+
+class Pair(NamedTuple):
+    """Images that one of two members predicts correctly and the other does not."""
+
+    first: str  # names of the members
+    second: str
+    won: Changes  # that only the second predicts correctly
+    lost: Changes  # that only the first does
+
+
+class MemberSection(NamedTuple):
+    """The section of a member."""
+
+    name: str
+    about: str
+    names: Sequence[str]  # of the classes
+    shares: bool  # whether its probabilities are shares of votes
+    classes: list[list[str]]  # cells under `CLASS_HEADERS`
+    slices: list[SliceRow]
+    confusion: page.Confusion | None  # only where each image has exactly one class
+    mistakes: list[page.Mistake]
 
 
 def results(about: Mapping[str, Any], columns: Sequence[Column]) -> list[Result]:
@@ -145,11 +196,11 @@ def _pair(row: Mapping[str, Any], short: Mapping[str, str]) -> list[str]:
     ]
 
 
-def class_rows(classes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def class_rows(classes: Sequence[ClassFigures]) -> list[list[str]]:
     """Returns the cells under `CLASS_HEADERS`.
 
     Args:
-        classes: one mapping per class, as `metrics.classification.per_class` returns them.
+        classes: figures of each class.
     """
     return [
         [
@@ -164,19 +215,19 @@ def class_rows(classes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     ]
 
 
-def slice_rows(slices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def slice_rows(slices: Sequence[Mapping[str, Any]]) -> list[SliceRow]:
     """Returns the slices as the template takes them, with numbers as text.
 
     Args:
         slices: one mapping per measure, as `evaluation.slices.slices` returns them.
     """
     return [
-        {
-            "measure": row["measure"],
-            "parts": [(_values(part["values"]), tables.accuracy(part), f"{part['n']:,}") for part in row["parts"]],
-            "p": tables.p_value(row["p_value"]),
-            "sure": row["p_value"] <= CLEAR,
-        }
+        SliceRow(
+            measure=row["measure"],
+            parts=[(_values(part["values"]), tables.accuracy(part), f"{part['n']:,}") for part in row["parts"]],
+            p=tables.p_value(row["p_value"]),
+            sure=row["p_value"] <= CLEAR,
+        )
         for row in slices
     ]
 
@@ -193,7 +244,7 @@ def mistakes(
     probabilities: np.ndarray,
     classes: list[str],
     file_names: Sequence[str],
-) -> list[dict[str, str | plots.EmbeddedImage]]:
+) -> list[page.Mistake]:
     """Returns the most confident mistakes as the template takes them, at most `page.SHOWN_MISTAKES`.
 
     Args:
@@ -222,7 +273,7 @@ def changes(
     after: np.ndarray,
     classes: Sequence[str],
     file_names: Sequence[str],
-) -> dict[str, Any]:
+) -> Changes:
     """Counts some images whose prediction changed, and shows at most `SHOWN_CHANGES` of them.
 
     Args:
@@ -233,40 +284,34 @@ def changes(
         after: int [n], predicted classes of the second member.
         classes: class names.
         file_names: of the n images, as they are shown.
-
-    Returns:
-        "count", and "shown": "image", the classes "true", "before" and "after", and "file" of each.
     """
     some = np.linspace(0, len(ids) - 1, min(SHOWN_CHANGES, len(ids))).astype(int)
     shown = map(plots.single, images[ids[some]]) if len(some) else ()
     names = np.array(classes)
     columns = (names[classes_of[some]] for classes_of in (labels, before, after))
     rows = zip(shown, *columns, np.array(file_names, str)[some], strict=False)
-    keys = ("image", "true", "before", "after", "file")
-    return {"count": len(ids), "shown": [dict(zip(keys, values, strict=True)) for values in rows]}
+    return Changes(len(ids), [Changed(image, *map(str, about)) for image, *about in rows])
 
 
 def write_page(
     folder: pathlib.Path,
     *,
     results: Sequence[Result],
-    changed: Sequence[Mapping[str, Any]],
-    members: Sequence[Mapping[str, Any]],
+    changed: Sequence[Pair],
+    members: Sequence[MemberSection],
 ) -> pathlib.Path:
     """Writes `folder/evaluation.html`; an existing file is replaced.
 
     Args:
         folder: where to write.
         results: tables, as `results` returns them.
-        changed: "first" and "second", names of two members, and as "won" and "lost" what `changes` returns for the
-            images that only the second and only the first predicts correctly.
-        members: section of each member: "name", "about", "names" (of classes), "shares" (whether probabilities are
-            shares of votes), "classes", "slices", "confusion" and "mistakes".
+        changed: pairs of members, and the images that only one of them predicts correctly.
+        members: section of each member.
 
     Returns:
         The path of the page.
     """
-    _, short = shortened([member["name"] for member in members])
+    _, short = shortened([member.name for member in members])
     values = {
         "title": folder.resolve().name,
         "results": [
@@ -276,7 +321,7 @@ def write_page(
             for caption, headers, rows in results
         ],
         "changed": changed,
-        "members": [{"anchor": f"member-{number}", **member} for number, member in enumerate(members)],
+        "members": members,
         "short": short,
         "class_headers": CLASS_HEADERS,
         "words": WORDS,

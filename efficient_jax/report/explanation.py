@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -19,6 +19,24 @@ STRENGTH = 0.6  # weight of the colors; the rest is the image in gray
 
 TRUST_HEADERS = ["random weights in", "maps", "images", "constant maps", "rank correlation [95% interval]"]
 POINTING_HEADERS = ["where it points", "images", "on an object, % [95% interval]"]
+
+
+class Figure(NamedTuple):
+    """An image beside its heat maps."""
+
+    name: str
+    images: list[tuple[str, plots.EmbeddedImage]]  # caption and picture
+
+
+class MemberSection(NamedTuple):
+    """The section of a member."""
+
+    name: str
+    images: str  # sentence on which images these are
+    maps: str  # sentence on the kinds of maps
+    sheets: list[tuple[str, list[Figure]]]  # with their headings
+    trust: list[list[str]]  # cells under `TRUST_HEADERS`
+    pointing: list[list[str]]  # cells under `POINTING_HEADERS`, [] without objects
 
 
 def overlay(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"] | None = None) -> plots.EmbeddedImage:
@@ -74,20 +92,18 @@ def pointing_rows(images: int, hits: Mapping[str, int], chance: float) -> list[l
     return [*rows, ["a random pixel", f"{images:,}", f"{100 * chance:.2f}"]]
 
 
-def write_page(folder: pathlib.Path, *, title: str, about: str, members: Sequence[Mapping[str, Any]]) -> pathlib.Path:
+def write_page(folder: pathlib.Path, *, title: str, about: str, members: Sequence[MemberSection]) -> pathlib.Path:
     """Writes `folder/explain.html`; an existing file is replaced.
 
     Args:
         folder: where to write.
         title: heading of the page.
         about: sentence below the heading.
-        members: section of each member: "name", "images" and "maps" (sentences), "sheets" (heading, figures), "trust"
-            (rows as from `trust_row`) and "pointing" (as from `pointing_rows`, may be empty).
+        members: section of each member.
 
     Returns:
         The path of the page.
     """
-    members = [{"anchor": f"member-{number}", **member} for number, member in enumerate(members)]
     values = {
         "title": title,
         "about": about,

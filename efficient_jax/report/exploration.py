@@ -2,13 +2,23 @@
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from efficient_jax.report import plots, sheets, site
+from efficient_jax.report import bias, plots, sheets, site, survey_page
 
 NAME = "explore.html"
+
+
+class StageSection(NamedTuple):
+    """The section of stages that share an augmentation."""
+
+    names: Sequence[str]  # of the stages
+    ops: Sequence[str]  # names of the operations, in order
+    sheet: list[plots.EmbeddedImage]  # columns of images; [] without
+    captions: Sequence[str]
+    changed: bool  # whether augmentation changes the images
 
 
 def stage(
@@ -17,7 +27,7 @@ def stage(
     raw: np.ndarray | None = None,
     views: np.ndarray | None = None,
     captions: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> StageSection:
     """Returns the section of stages that share an augmentation.
 
     Args:
@@ -26,14 +36,11 @@ def stage(
         raw: uint8 [n h w c], images as stored; None: no contact sheet.
         views: uint8 [n versions h w c], augmented versions of `raw`; None: training does not change them.
         captions: below each image; none: no captions.
-
-    Returns:
-        "names", "ops", "sheet", columns of images, "captions" and "changed", whether augmentation changes the images.
     """
     if raw is None:
-        return {"names": names, "ops": ops, "sheet": [], "captions": [], "changed": True}
+        return StageSection(names, ops, [], [], True)
     columns, changed = plots.contact_sheet(raw, raw[:, None] if views is None else views)
-    return {"names": names, "ops": ops, "sheet": columns, "captions": captions, "changed": changed}
+    return StageSection(names, ops, columns, captions, changed)
 
 
 def write_page(
@@ -42,10 +49,10 @@ def write_page(
     title: str,
     about: str,
     warnings: Sequence[str],
-    data: Mapping[str, Any],
-    stages: Sequence[Mapping[str, Any]],
+    data: survey_page.Section | None,
+    stages: Sequence[StageSection],
     operations: Mapping[str, Mapping[str, sheets.Sheet]],
-    members: Sequence[Mapping[str, Any]] = (),
+    members: Sequence[bias.MemberSection] = (),
 ) -> pathlib.Path:
     """Writes `folder/explore.html`; an existing file is replaced.
 
@@ -54,10 +61,10 @@ def write_page(
         title: heading of the page.
         about: sentence below the heading.
         warnings: what the config may have wrong, one sentence each.
-        data: section of the dataset, the values of survey.html; {} leaves it out.
+        data: section of the dataset; None leaves it out.
         stages: as from `stage`.
         operations: kind of operation -> operation -> its sheet.
-        members: class bias of each member, the values that explore.html reads of `member`.
+        members: class bias of each member.
 
     Returns:
         The path of the page.
@@ -71,7 +78,6 @@ def write_page(
         }
         for number, (kind, of_kind) in enumerate(operations.items())
     ]
-    members = [{"anchor": f"member-{number}", **member} for number, member in enumerate(members)]
     values = {
         "title": title,
         "about": about,
@@ -83,7 +89,8 @@ def write_page(
         "sections": [
             *([("data", "the data")] if data else []),
             ("stages", "stages"),
-            *((section["anchor"], section["name"]) for section in (*kinds, *members)),
+            *((kind["anchor"], kind["name"]) for kind in kinds),
+            *((f"member-{number}", member.name) for number, member in enumerate(members)),
         ],
     }
     return site.write(folder / NAME, "explore.html", values)

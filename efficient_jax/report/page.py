@@ -2,17 +2,22 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from efficient_jax.errors import class_name
+from efficient_jax.files import Json
 from efficient_jax.metrics.classification import per_class
 from efficient_jax.report import charts, plots, site, tables
-from efficient_jax.report.results import read_arrays, read_config, read_json, read_metrics, read_results
+from efficient_jax.report.results import StageResult, read_arrays, read_config, read_json, read_metrics, read_results
 from efficient_jax.report.summary import COMPARISON_HEADERS, accuracy_first, comparison_rows, headline
+from efficient_jax.settings import Settings
 from efficient_jax.types import INTERVAL, Column
+
+Sheet = tuple[str, list[plots.EmbeddedImage], list[str], bool]
+"""("labelled" or "unlabelled", columns of a contact sheet, caption of each, whether augmentation changes them)."""
 
 PRINTED_CLASSES = 20  # a confusion matrix of more classes is drawn without numbers
 SHOWN_MISTAKES = 24
@@ -30,7 +35,58 @@ WORDS += ["negative log-likelihood, NLL", "p", "pseudo-label", "recall", "stage"
 SEVERAL_WORDS = ["all labels right", "average precision, mAP", "F1, macro F1, micro F1", "precision", "threshold"]
 
 
-def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+class Share(NamedTuple):
+    """Share of a class in percent, among the labelled images, as predicted in the pool, and in what is trained on."""
+
+    name: str
+    labelled: float
+    pool: float
+    copies: float
+
+
+class PseudoLabels(NamedTuple):
+    """The pseudo-labels of a stage."""
+
+    about: Json  # content of pseudo_labels.json
+    settings: list[tuple[str, Any]]
+    copied: bool  # whether some are trained on several times
+    shares: list[Share]
+    longest: float  # of the shares
+
+
+class Confusion(NamedTuple):
+    """A confusion matrix: the numbers, or above `PRINTED_CLASSES` classes a heat map."""
+
+    counts: list[list[int]]
+    shade: list[list[float]]
+    image: plots.EmbeddedImage | None = None
+    pairs: list[tuple[int, int, int]] | None = None  # of a heat map: the most frequent mistakes
+
+
+class Mistake(NamedTuple):
+    """An image that is predicted wrongly."""
+
+    image: plots.EmbeddedImage
+    true: str  # classes
+    predicted: str
+    how: str  # how wrong
+    file: str
+
+
+class StageSection(NamedTuple):
+    """The section of a stage."""
+
+    name: str
+    facts: dict[str, str]
+    classes: list[str]  # their names
+    sheets: list[Sheet]
+    pseudo_labels: PseudoLabels | None
+    labels: list[list[str]]  # cells under `LABEL_HEADERS`
+    confusion: Confusion | None
+    mistakes: list[Mistake]
+
+
+def flatten(config: Settings, prefix: str = "") -> list[tuple[str, Any]]:
     """Returns (dotted key, value) of every value of a config, named as in `--config.block.key=value`.
 
     Args:
@@ -43,7 +99,7 @@ def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return items
 
 
-def facts(result: dict[str, Any], metrics: dict[str, np.ndarray], columns: Sequence[Column]) -> dict[str, str]:
+def facts(result: StageResult, metrics: dict[str, np.ndarray], columns: Sequence[Column]) -> dict[str, str]:
     """Returns the numbers of a stage by name: figures of its task, likelihood, calibration error, step, speed.
 
     Args:
@@ -55,25 +111,23 @@ def facts(result: dict[str, Any], metrics: dict[str, np.ndarray], columns: Seque
         last = f"last logged at step {metrics['step'][-1]:,.0f}" if metrics else "not started"
         return {"not finished": last}
     numbers = {}
-    for part in ("test", "validation"):
-        if counts := result.get(part):
+    for part, counts in (("test", result["test"]), ("validation", result.get("validation"))):
+        if counts:
             for column, cell in zip(columns, tables.cells(columns, counts), strict=True):
                 of_all = f" of {counts['n']:,}" if column.form == INTERVAL else ""
                 numbers[f"{part} {column.header}"] = f"{cell}{of_all}"
     numbers["negative log-likelihood"] = tables.figure(result["negative_log_likelihood"], ".4f")
     if "calibration_error" in result:
         numbers["calibration error"] = tables.figure(result["calibration_error"], ".4f")
-    if result.get("step") is not None:
-        numbers["weights of step"] = f"{result['step']:,}"
+    if (step := result.get("step")) is not None:
+        numbers["weights of step"] = f"{step:,}"
     numbers["seconds"] = f"{result['seconds']:,.0f}"
     if "images_per_second" in metrics:
         numbers["images per second (median)"] = f"{np.nanmedian(metrics['images_per_second']):,.0f}"
     return numbers
 
 
-def sheets(
-    samples: dict[str, np.ndarray], classes: Sequence[str]
-) -> list[tuple[str, list[plots.EmbeddedImage], list[str], bool]]:
+def sheets(samples: dict[str, np.ndarray], classes: Sequence[str]) -> list[Sheet]:
     """Returns a contact sheet for each kind of training image that a stage has.
 
     Args:
@@ -111,8 +165,8 @@ def caption(target: Float[np.ndarray, " k"], classes: Sequence[str]) -> str:
     return ", ".join(f"{class_name(classes[k])}{percent}" for k, percent in zip(likely, percents, strict=True))
 
 
-def leaks(arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Returns pairs of near duplicates as the template takes them: "image", both side by side, and "lines" below it.
+def leaks(arrays: dict[str, np.ndarray]) -> list[plots.Captioned]:
+    """Returns pairs of near duplicates.
 
     Args:
         arrays: arrays of leaks.npz: "images" uint8 [n 2 h w c] with the held-out one first, and "lines" [n 3], on both
@@ -121,7 +175,7 @@ def leaks(arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     if not arrays:
         return []
     pairs = zip(arrays["images"], arrays["lines"].tolist(), strict=True)
-    return [{"image": plots.strip(images), "lines": lines} for images, lines in pairs]
+    return [plots.Captioned(plots.strip(images), lines) for images, lines in pairs]
 
 
 def label_rows(arrays: dict[str, np.ndarray], thresholds: Sequence[float], classes: Sequence[str]) -> list[list[str]]:
@@ -148,7 +202,7 @@ def label_rows(arrays: dict[str, np.ndarray], thresholds: Sequence[float], class
     return rows
 
 
-def pseudo_labels(about: dict[str, Any]) -> dict[str, Any] | None:
+def pseudo_labels(about: Json) -> PseudoLabels | None:
     """Returns the pseudo-label section of a stage, None if it has none.
 
     Args:
@@ -158,35 +212,32 @@ def pseudo_labels(about: dict[str, Any]) -> dict[str, Any] | None:
         return None
     rows = about["classes"]
     totals = {part: max(sum(row[part] for row in rows), 1) for part in ("labelled", "pool", "copies")}
-    shares = [{"name": row["name"]} | {part: 100 * row[part] / totals[part] for part in totals} for row in rows]
-    return about | {
-        "settings": flatten(about["settings"]),
-        "copied": totals["copies"] > sum(row["kept"] for row in rows),
-        "shares": shares,
-        "longest": max(share[part] for share in shares for part in totals),
-    }
+    shares = [Share(row["name"], *(100 * row[part] / total for part, total in totals.items())) for row in rows]
+    return PseudoLabels(
+        about=about,
+        settings=flatten(about["settings"]),
+        copied=totals["copies"] > sum(row["kept"] for row in rows),
+        shares=shares,
+        longest=max(max(share[1:]) for share in shares),
+    )
 
 
-def confusion(labels: Int[np.ndarray, " n"], answers: Int[np.ndarray, " n"], classes: Sequence[str]) -> dict[str, Any]:
-    """Returns a confusion matrix as the template takes it.
+def confusion(labels: Int[np.ndarray, " n"], answers: Int[np.ndarray, " n"], classes: Sequence[str]) -> Confusion:
+    """Returns a confusion matrix.
 
     Args:
         labels: true classes.
         answers: predicted classes.
         classes: class names.
-
-    Returns:
-        "counts" and "shade", nested lists [k k]; above `PRINTED_CLASSES` classes instead "image", a heat map, and
-        "pairs", the most frequent mistakes.
     """
     counts = plots.confusion(labels, answers, len(classes))
     if len(classes) > PRINTED_CLASSES:
-        return {"image": plots.heat_map(counts), "pairs": plots.most_confused(counts)}
-    return {"counts": counts.tolist(), "shade": plots.shade(counts).tolist()}
+        return Confusion([], [], plots.heat_map(counts), plots.most_confused(counts))
+    return Confusion(counts.tolist(), plots.shade(counts).tolist())
 
 
-def mistakes(arrays: dict[str, np.ndarray]) -> list[dict[str, str | plots.EmbeddedImage]]:
-    """Returns mistakes as the template takes them, at most `SHOWN_MISTAKES`.
+def mistakes(arrays: dict[str, np.ndarray]) -> list[Mistake]:
+    """Returns mistakes, at most `SHOWN_MISTAKES`.
 
     Args:
         arrays: "images", "true_names", "predicted_names", "file_names", and "loss" or "confidence", all in the order to
@@ -198,18 +249,18 @@ def mistakes(arrays: dict[str, np.ndarray]) -> list[dict[str, str | plots.Embedd
     names = ("images", "true_names", "predicted_names", how, "file_names")
     columns = [arrays[name][:SHOWN_MISTAKES] for name in names]
     return [
-        {
-            "image": plots.single(image),
-            "true": str(true),
-            "predicted": str(predicted),
-            "how": f"loss {value:.3f}" if how == "loss" else f"probability {100 * value:.1f}%",
-            "file": str(file),
-        }
+        Mistake(
+            image=plots.single(image),
+            true=str(true),
+            predicted=str(predicted),
+            how=f"loss {value:.3f}" if how == "loss" else f"probability {100 * value:.1f}%",
+            file=str(file),
+        )
         for image, true, predicted, value, file in zip(*columns, strict=True)
     ]
 
 
-def class_names(run: dict[str, Any], count: int) -> list[str]:
+def class_names(run: Json, count: int) -> list[str]:
     """Returns the class names of a run; a class without a name is called by its index.
 
     Args:
@@ -222,13 +273,13 @@ def class_names(run: dict[str, Any], count: int) -> list[str]:
 
 def stage_section(
     folder: pathlib.Path,
-    result: dict[str, Any],
+    result: StageResult,
     metrics: dict[str, np.ndarray],
-    run: dict[str, Any],
+    run: Json,
     columns: Sequence[Column],
     confusions: bool,
-) -> dict[str, Any]:
-    """Returns the section of a stage, the values that page.html reads of `stage`.
+) -> StageSection:
+    """Returns the section of a stage.
 
     Args:
         folder: folder of the stage.
@@ -248,18 +299,18 @@ def stage_section(
     ]
     classes = class_names(run, max(widths, default=0))
     predictions = arrays["predictions"]
-    return {
-        "name": result["stage"],
-        "facts": facts(result, metrics, columns),
-        "classes": classes,
-        "sheets": sheets(arrays["samples"], classes),
-        "pseudo_labels": pseudo_labels(read_json(folder / "pseudo_labels.json")),
-        "labels": label_rows(predictions, result.get("thresholds") or (), classes),
-        "confusion": confusion(predictions["label"], predictions["probabilities"].argmax(1), classes)
+    return StageSection(
+        name=result["stage"],
+        facts=facts(result, metrics, columns),
+        classes=classes,
+        sheets=sheets(arrays["samples"], classes),
+        pseudo_labels=pseudo_labels(read_json(folder / "pseudo_labels.json")),
+        labels=label_rows(predictions, result.get("thresholds") or (), classes),
+        confusion=confusion(predictions["label"], predictions["probabilities"].argmax(1), classes)
         if predictions and confusions
         else None,
-        "mistakes": mistakes(arrays["mistakes"]),
-    }
+        mistakes=mistakes(arrays["mistakes"]),
+    )
 
 
 def write_report(
@@ -312,7 +363,7 @@ def write_report(
 
 
 def _curves(
-    metrics: dict[str, dict[str, np.ndarray]], finished: Sequence[dict[str, Any]]
+    metrics: dict[str, dict[str, np.ndarray]], finished: Sequence[StageResult]
 ) -> dict[str, dict[str, charts.Chart]]:
     """Returns caption -> stage -> chart; captions without a chart are left out."""
     accuracies = {r["stage"]: r["test"]["correct"] / max(r["test"]["n"], 1) for r in finished}

@@ -29,6 +29,13 @@ class EmbeddedImage(NamedTuple):
     height: int
 
 
+class Captioned(NamedTuple):
+    """A picture and the lines below it."""
+
+    image: EmbeddedImage
+    lines: list[str]
+
+
 def encoded(image: UInt8[np.ndarray, "h w c"], scale: int = 1, lossless: bool = True) -> EmbeddedImage:
     """Returns an image as PNG or WebP; the browser scales it up (`image-rendering: pixelated`).
 

@@ -5,14 +5,37 @@ A run may be half finished, so every file but `config.json` may be missing.
 
 import json
 import pathlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Required, TypedDict, cast
 
 import numpy as np
 
 from efficient_jax.errors import UserError
+from efficient_jax.files import Json
+from efficient_jax.metrics.agreement import Paired
+from efficient_jax.settings import Settings
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
+class StageResult(TypedDict, total=False):
+    """What is read of the result.json of a stage; one that is not finished has its name alone."""
+
+    stage: Required[str]
+    parameters: int
+    labels: int  # labelled images that it learned from
+    steps: int
+    step: int | None  # of the checkpoint that was evaluated
+    images_seen: int
+    seconds: float
+    pseudo_labels: dict[str, int] | None  # "kept", "known", "right" and "classes_without"
+    test: Mapping[str, Any]  # the figures of the task, with "correct" and "n"
+    validation: Mapping[str, Any] | None
+    thresholds: list[float]
+    negative_log_likelihood: float
+    calibration_error: float
+    compared: list[Paired]  # with its teachers and its start
+
+
+def read_json(path: pathlib.Path) -> Json:
     """Returns the object in a JSON file.
 
     Args:
@@ -21,11 +44,11 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     Returns:
         The object; {} if there is no such file.
     """
-    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    content: Json = json.loads(path.read_text()) if path.exists() else {}
     return content
 
 
-def read_config(workdir: pathlib.Path) -> dict[str, Any]:
+def read_config(workdir: pathlib.Path) -> Settings:
     """Returns the config of a run.
 
     Args:
@@ -43,7 +66,7 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
     return config
 
 
-def read_results(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
+def read_results(workdir: str | pathlib.Path) -> list[StageResult]:
     """Returns the results of all stages in running order.
 
     Args:
@@ -57,7 +80,7 @@ def read_results(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
     """
     workdir = pathlib.Path(workdir)
     stages = read_config(workdir)["stages"]
-    return [{**read_json(workdir / stage / "result.json"), "stage": stage} for stage in stages]
+    return [cast(StageResult, read_json(workdir / stage / "result.json") | {"stage": stage}) for stage in stages]
 
 
 def read_metrics(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -1,16 +1,17 @@
 """What a run shows first: its best and its last stage, and each stage beside the one that it was made from."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from efficient_jax.report import tables
+from efficient_jax.report.results import StageResult
+from efficient_jax.settings import Settings
 
 CLEAR = 0.05
 """p-value up to which a difference is called clear."""
 COMPARISON_HEADERS = ["stage", "change, points", "in words", "images won", "images lost", "p"]
 
 
-def headline(finished: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+def headline(finished: Sequence[StageResult]) -> list[dict[str, str]]:
     """Returns the best and the last stage, once if they are the same.
 
     Args:
@@ -35,7 +36,7 @@ def headline(finished: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
-def comparison_rows(config: Mapping[str, Any], results: Sequence[dict[str, Any]]) -> list[list[str]]:
+def comparison_rows(config: Settings, results: Sequence[StageResult]) -> list[list[str]]:
     """Returns the cells under `COMPARISON_HEADERS`: every stage beside its teachers and the stage that it starts from.
 
     Args:

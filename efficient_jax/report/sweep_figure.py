@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,11 +11,12 @@ from matplotlib.figure import Figure
 
 from efficient_jax.report.plots import COLORS
 from efficient_jax.report.sweep_tables import by_seed
+from efficient_jax.report.tables import Record
 
 MARKS = "o^x"  # the next one where there are more stages than colors
 
 
-def write_figure(path: Path, records: Sequence[dict[str, Any]]) -> None:
+def write_figure(path: Path, records: Sequence[Record]) -> None:
     """Writes an SVG: a column per group and in it a bar mark (the mean) per stage, the seeds as dots.
 
     The file is the same for the same records: it carries no date and no random identifiers.

@@ -1,15 +1,14 @@
 """Tables as text cells, and two renderers: rich for the terminal, markdown for files.
 
-A trial record is one line of a sweep's JSONL: `{"group": str, "seed": int, "stages": {stage: {"correct": int,
-"n": int}}}`, the stages in running order. Stages are compared within a seed: the same labelled split and the
-same initialization differ far less than two seeds do.
+Stages of a sweep are compared within a seed: the same labelled split and the same initialization differ far less than
+two seeds do.
 """
 
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NotRequired, Required, TypedDict
 
 import numpy as np
 from rich import box
@@ -19,9 +18,34 @@ from rich.text import Text
 
 from efficient_jax.errors import counted
 from efficient_jax.metrics.accuracy import agreement, wilson
+from efficient_jax.metrics.agreement import Paired
+from efficient_jax.report.results import StageResult
 from efficient_jax.types import INTERVAL, Column
 
-Record = dict[str, Any]
+
+class SweptStage(TypedDict, total=False):
+    """A stage or a vote of a trial: what its result.json says, with the counts of the sweep's split beside."""
+
+    correct: Required[int]
+    n: Required[int]
+    test: Mapping[str, Any]
+    validation: Mapping[str, Any] | None
+    negative_log_likelihood: float
+    calibration_error: float
+    members: int  # of a vote
+
+
+class Record(TypedDict):
+    """A trial that did not fail, a line of a sweep's JSONL."""
+
+    id: NotRequired[str]
+    group: str
+    seed: int
+    fold: NotRequired[int]
+    folds: NotRequired[int]
+    stages: dict[str, SweptStage]  # in running order
+
+
 STAGE_HEADERS = [
     "stage",
     "parameters",
@@ -123,7 +147,7 @@ def cells(columns: Sequence[Column], figures: Mapping[str, Any]) -> list[str]:
     return texts
 
 
-def stage_headers(results: list[dict[str, Any]], columns: Sequence[Column]) -> list[str]:
+def stage_headers(results: Sequence[StageResult], columns: Sequence[Column]) -> list[str]:
     """Returns the headers above the cells of `stage_rows`.
 
     Args:
@@ -135,7 +159,7 @@ def stage_headers(results: list[dict[str, Any]], columns: Sequence[Column]) -> l
     return [*STAGE_HEADERS, *pseudo, *headers(columns)]
 
 
-def stage_rows(results: list[dict[str, Any]], columns: Sequence[Column]) -> list[list[str]]:
+def stage_rows(results: Sequence[StageResult], columns: Sequence[Column]) -> list[list[str]]:
     """Returns the cells under `stage_headers`, a row per stage.
 
     Args:
@@ -148,13 +172,14 @@ def stage_rows(results: list[dict[str, Any]], columns: Sequence[Column]) -> list
         if "test" not in result:
             rows.append([result["stage"], *["–"] * (len(names) - 2), "not finished"])
             continue
-        counts = [f"{result[name]:,}" for name in ("parameters", "labels", "steps", "images_seen")]
+        numbers = (result["parameters"], result["labels"], result["steps"], result["images_seen"])
+        counts = [f"{number:,}" for number in numbers]
         pseudo = _pseudo_labels(result["pseudo_labels"]) if PSEUDO_LABEL_HEADERS[0] in names else []
         rows.append([result["stage"], *counts, *pseudo, *cells(columns, result["test"])])
     return rows
 
 
-def _any_pseudo_labels(results: list[dict[str, Any]]) -> bool:
+def _any_pseudo_labels(results: Sequence[StageResult]) -> bool:
     return any(result.get("pseudo_labels") for result in results)
 
 
@@ -167,7 +192,7 @@ def _pseudo_labels(counts: dict[str, int] | None) -> list[str]:
     return [f"{counts['kept']:,}{warning}", percent(counts["right"], counts["known"])]
 
 
-def stage_table(results: list[dict[str, Any]], columns: Sequence[Column]) -> Group:
+def stage_table(results: Sequence[StageResult], columns: Sequence[Column]) -> Group:
     """Returns the stages of a run as a table for the terminal, without columns in which there is nothing.
 
     The best of several stages has an asterisk, see `BEST_LEGEND`.
@@ -194,7 +219,7 @@ def filled(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[
     return [headers[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
-def best(results: Sequence[dict[str, Any]]) -> int | None:
+def best(results: Sequence[StageResult]) -> int | None:
     """Returns the index of the stage with the most correct test images, the first of equal ones; None if one is alone.
 
     Args:
@@ -204,17 +229,17 @@ def best(results: Sequence[dict[str, Any]]) -> int | None:
     return max(correct, key=lambda i: correct[i]) if len(correct) > 1 else None
 
 
-def pair_cells(pair: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def pair_cells(pair: Paired) -> tuple[str, str, str, str]:
     """Returns the cells of a paired comparison: the difference in points, images won, images lost, and p.
 
     Args:
-        pair: "won", "lost", "n" and "p", as `compare.with_earlier` returns them.
+        pair: the comparison.
     """
     points = 100 * (pair["won"] - pair["lost"]) / pair["n"]
     return f"{points:+.2f}", f"{pair['won']:,}", f"{pair['lost']:,}", p_value(pair["p"])
 
 
-def paired_rows(results: Iterable[dict[str, Any]]) -> list[list[str]]:
+def paired_rows(results: Iterable[StageResult]) -> list[list[str]]:
     """Returns the cells under `PAIRED_HEADERS`, a row for each stage and each of its teachers and starts.
 
     Args:
@@ -225,13 +250,13 @@ def paired_rows(results: Iterable[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
-def agreement_line(results: Sequence[dict[str, Any]]) -> str:
+def agreement_line(results: Sequence[StageResult | SweptStage]) -> str:
     """Returns a sentence on how validation and test accuracy correlate over models; "" for fewer than 3 models.
 
     Args:
         results: results of stages; those with "validation" and "test" counts are compared.
     """
-    pairs = [(result["validation"], result["test"]) for result in results if result.get("validation")]
+    pairs = [(chosen_by, result["test"]) for result in results if (chosen_by := result.get("validation"))]
     if not pairs:
         return ""
     validation, test = (

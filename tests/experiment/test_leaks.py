@@ -34,8 +34,8 @@ def test_leaks_of_test_and_of_validation_are_said_with_names(tmp_path):
         np.testing.assert_array_equal(arrays["images"], IMAGES[arrays["id"]])
         assert arrays["id"].shape == (3, 2)
         shown = page.leaks(dict(arrays))
-    assert min(each["image"].width for each in shown) > 2 * 32
-    assert shown[2]["lines"] == [
+    assert min(each.image.width for each in shown) > 2 * 32
+    assert shown[2].lines == [
         "b · validation · 1.png",
         "b · labelled · 21.png",
         f"distance {validation.distances[0]:.3f}",

@@ -10,24 +10,25 @@ from tests.report.stored_run import ATTACK, Page
 
 IMAGES = np.zeros((4, 8, 8, 1), np.uint8)
 SHEET = {"as stored": {"image": IMAGES}, "much": {"image": IMAGES + 9}}
-MEMBER = {
-    "name": ATTACK,
-    "images": "On 3 images.",
-    "warnings": ["flip: class bee"],
-    "tests": "From 2 tests.",
-    "unchanged": ["hue"],
-    "operations": [
-        {
-            "name": "flip",
-            "plot": bias.plot(("none", "much"), np.ones((2, 2), int), np.ones(2, int), ("ant", "bee")),
-            "headers": bias.headers(("none", "much")),
-            "rows": [[ATTACK, "1", "2", "3"]],
-        }
+MEMBER = bias.MemberSection(
+    name=ATTACK,
+    images="On 3 images.",
+    warnings=["flip: class bee"],
+    summary=[],
+    tests="From 2 tests.",
+    unchanged=["hue"],
+    operations=[
+        bias.Operation(
+            name="flip",
+            plot=bias.plot(("none", "much"), np.ones((2, 2), int), np.ones(2, int), ("ant", "bee")),
+            headers=bias.headers(("none", "much")),
+            rows=[[ATTACK, "1", "2", "3"]],
+        )
     ],
-    "probe_headers": bias.PROBE_HEADERS,
-    "probes": [["rotate", ATTACK, *["–"] * 5]],
-    "control": "No control.",
-}
+    probe_headers=bias.PROBE_HEADERS,
+    probes=[["rotate", ATTACK, *["–"] * 5]],
+    control="No control.",
+)
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def text(tmp_path):
         title=ATTACK,
         about="8 images",
         warnings=[ATTACK],
-        data={},
+        data=None,
         stages=[
             exploration.stage(["plain"], []),
             exploration.stage(["a", "b"], ["flip"], IMAGES, np.stack([IMAGES, IMAGES], axis=1)),
@@ -87,7 +88,7 @@ def test_members_are_judged_in_words_and_cells(text):
 def test_a_second_page_takes_the_place_of_the_first(tmp_path):
     def write(title):
         return exploration.write_page(
-            tmp_path, title=title, about="", warnings=[], data={}, stages=[], operations={}
+            tmp_path, title=title, about="", warnings=[], data=None, stages=[], operations={}
         ).read_text()
 
     assert "Tuesday" in write("Tuesday")

@@ -7,29 +7,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficient_jax.report import charts, exploration, plots
+from efficient_jax.report import charts, exploration, plots, survey_page
 from tests.report.stored_run import ATTACK, Page
 
 EMBEDDED = plots.strip([np.zeros((8, 8, 3), np.uint8)])
-DATA = {
-    "notes": [ATTACK],
-    "facts": {"images": "3 labelled"},
-    "suggestions": [{"verdict": "leave", "what": "flip", "why": ATTACK, "stages": ""}],
-    "measured": "3 images",
-    "features": "pixels",
-    "parts": ["labelled", "unlabelled"],
-    "classes": [{"name": ATTACK, "counts": ["1", "2"], "share": 50.0, "spread": "–", "strip": None}],
-    "shown": 40,
-    "more_labels": {},
-    "measures": [
-        {
-            "name": "noise",
-            "plot": charts.histogram(np.arange(9.0), np.zeros(0), "noise, levels"),
-            "strips": [("least", EMBEDDED)],
-        }
-    ],
-    "galleries": [{"title": "Outliers", "about": "", "count": 30, "images": [{"image": EMBEDDED, "lines": [ATTACK]}]}],
-}
+NOISE = charts.histogram(np.arange(9.0), np.zeros(0), "noise, levels")
+DATA = survey_page.Section(
+    notes=[ATTACK],
+    facts={"images": "3 labelled"},
+    suggestions=[survey_page.Suggestion("leave", "flip", ATTACK, stages="")],
+    measured="3 images",
+    features="pixels",
+    more_labels=None,
+    parts=["labelled", "unlabelled"],
+    classes=[survey_page.ClassRow(ATTACK, ["1", "2"], share=50.0, spread="–", strip=None)],
+    shown=40,
+    measures=[survey_page.Measure("noise", NOISE, strips=[("least", EMBEDDED)])],
+    galleries=[survey_page.Gallery("Outliers", "", 30, [plots.Captioned(EMBEDDED, [ATTACK])])],
+)
 
 
 def test_names_of_the_data_are_escaped_and_what_is_left_out_is_said(tmp_path):
