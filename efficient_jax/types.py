@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt32
 
 Tree = Any
 """A nested dict of arrays."""
@@ -32,6 +32,9 @@ come as booleans, integers (COCO's 0, 1 and 2) or floats mean visible above 0. n
 
 Batch = dict[str, Array]
 """Examples with a leading axis."""
+
+BatchKeys = Key[Array, " b"] | UInt32[Array, "b 2"]
+"""A random key for each example of a batch: typed ones, or the raw ones of `jax.random.PRNGKey`."""
 
 Augmentation = Callable[[PRNGKeyArray, Example], Example]
 """Pure: the same key and example give the same result, in a batch of any size, on any number of devices."""

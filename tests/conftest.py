@@ -26,9 +26,7 @@ import pytest
 
 from tests import shape_checks
 
-jaxtyping.install_import_hook(
-    [f"efficient_jax.{part}" for part in shape_checks.PARTS], f"{shape_checks.__name__}.check"
-)
+jaxtyping.install_import_hook("efficient_jax", f"{shape_checks.__name__}.check")
 
 from tests import one_platform, tiny_run
 from tests.commands import launch

@@ -1,8 +1,8 @@
 """Checks calls of the package against its annotations, at run time: shapes, dtypes and types.
 
-`conftest.py` installs the import hook of jaxtyping with `check` before the modules in `PARTS` are imported. A call is
-checked when it has returned, so that an error that the function raises by itself keeps its message. Launched processes
-are not checked.
+`conftest.py` installs the import hook of jaxtyping with `check` before the package is imported. A call is checked when
+it has returned, so that an error that the function raises by itself keeps its message. Launched processes are not
+checked.
 """
 
 import collections.abc
@@ -18,11 +18,6 @@ import jax
 import jaxtyping
 import numpy as np
 
-PARTS = (  # all but augment, whose tests have not been run in full with these checks
-    *("distributed", "errors", "files", "keys", "settings"),
-    *("commands", "data", "detection", "evaluation", "experiment", "explain", "explore", "export", "inference"),
-    *("labelling", "losses", "methods", "metrics", "models", "optim", "report", "selection", "tasks", "training"),
-)
 ARRAY = jax.Array | np.ndarray | np.generic  # a number of numpy is an array without axes
 WIDER = {  # arrays of numpy and of jax stand for each other, those without axes for numbers, an int for a float
     jax.Array: ARRAY,

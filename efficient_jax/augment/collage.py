@@ -5,18 +5,18 @@ Arrays of objects grow: mosaic makes four times as many, copy_paste twice; `filt
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int32, Key
+from jaxtyping import Array, Bool, Float, Int32
 
 from efficient_jax.augment.erasing import scaled
 from efficient_jax.augment.kernels.targets import area, boxes_of_masks
 from efficient_jax.augment.mixing import mixed_label, partner, uniforms
 from efficient_jax.errors import UserError
-from efficient_jax.types import Batch, Example
+from efficient_jax.types import Batch, BatchKeys, Example
 
 SIZE_OF_MOSAIC = 4
 
 
-def mosaic(keys: Key[Array, " b"], batch: Batch, *, center_min: float = 0.25) -> Batch:
+def mosaic(keys: BatchKeys, batch: Batch, *, center_min: float = 0.25) -> Batch:
     """Puts four images side by side, and shows a window of one image's size around the corner where they meet.
 
     In place of image i stand i (upper left), i ^ 1 (upper right), i ^ 2 and i ^ 3 (below), unscaled, each the part next
@@ -90,9 +90,7 @@ def _shifted_boxes(example: Example, shift: Float[Array, " 2"], height: int, wid
     return {"boxes": jnp.where((visible > 0)[:, None], clipped, 0.0), "box_visible": visible}
 
 
-def copy_paste(
-    keys: Key[Array, " b"], batch: Batch, *, object_probability: float = 0.5, min_visible: float = 0.1
-) -> Batch:
+def copy_paste(keys: BatchKeys, batch: Batch, *, object_probability: float = 0.5, min_visible: float = 0.1) -> Batch:
     """Pastes objects of the partner at the place where they are (arXiv 2012.07177).
 
     Own objects lose the pixels that are covered: their boxes become tight around what is left, and `box_visible` is

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int32, Key, PRNGKeyArray
+from jaxtyping import Array, Int32, Key, PRNGKeyArray, UInt32
 
 from efficient_jax.augment.entries import checked, require_augmentations
 from efficient_jax.augment.kernels import loops
@@ -123,7 +123,9 @@ def some_of(augmentations: tuple[Augmentation, ...], *, n_min: int, n_max: int, 
     if not 0 <= n_min <= n_max or not count or (n_max > count and not replace):
         raise UserError(f"some_of: want 0 <= n_min <= n_max, at most {count} without replace; got {n_min} and {n_max}")
 
-    def layers(indices: Int32[Array, " n_max"], keys: Key[Array, " n_max"], example: Example) -> Example:
+    def layers(
+        indices: Int32[Array, " n_max"], keys: Key[Array, " n_max"] | UInt32[Array, "n_max 2"], example: Example
+    ) -> Example:
         def layer(example: Example, drawn: tuple[Array, Array]) -> tuple[Example, None]:
             return switch((*augmentations, nothing), drawn[0], drawn[1], example), None
 

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PRNGKeyArray, Shaped
+from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.errors import UserError
-from efficient_jax.types import Augmentation, Batch, Example
+from efficient_jax.types import Augmentation, Batch, BatchKeys, Example
 
 Dims = tuple[str | int, ...]
 
@@ -76,7 +76,7 @@ def checked_mix(mix: Callable[..., Batch]) -> Callable[..., Batch]:
     """
 
     @functools.wraps(mix)
-    def apply(keys: Key[Array, " b"], batch: Batch, *more: Any, **settings: Any) -> Batch:
+    def apply(keys: BatchKeys, batch: Batch, *more: Any, **settings: Any) -> Batch:
         return _in_float32(lambda *both: mix(*both, *more, **settings), keys, check_batch(keys, batch))
 
     return apply
@@ -90,7 +90,7 @@ def _in_float32(function: Callable[[Array, Example], Example], key: Array, examp
     return after | {"image": after["image"].astype(dtype)}
 
 
-def check_batch(keys: Key[Array, " b"], batch: Batch) -> Batch:
+def check_batch(keys: BatchKeys, batch: Batch) -> Batch:
     """Returns the batch as `check` does, and checks that there is one key for each example.
 
     Args:

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -189,13 +188,18 @@ def _turns(name: str, strength: Range) -> tuple[float, float]:
     return 6 * low * SIXTH, 6 * high * SIXTH
 
 
-def _amounts(uniform: Float[Array, " *n"], example: Example, low: Any, high: Any) -> Num[Array, " *n"]:
-    low, high = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
+def _amounts(
+    uniform: Float[Array, " *n"],
+    example: Example,
+    low: Float[np.ndarray, " *n"] | float,
+    high: Float[np.ndarray, " *n"] | float,
+) -> Num[Array, " *n"]:
+    lowest, highest = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
     if example["image"].dtype != jnp.uint8:
-        between: Array = low + (high - low) * uniform
+        between: Array = lowest + (highest - lowest) * uniform
         return between
     # Whole numbers from one product: a sum of floats may round differently in another program.
-    least, most = jnp.round(low), jnp.round(high)
+    least, most = jnp.round(lowest), jnp.round(highest)
     return least.astype(jnp.int32) + (uniform * (most - least + 1)).astype(jnp.int32)
 
 

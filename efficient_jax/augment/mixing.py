@@ -13,17 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy
-from jaxtyping import Array, Float, Key, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from efficient_jax.augment.erasing import paint, scaled
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.errors import UserError
-from efficient_jax.types import Batch, Saliency
+from efficient_jax.types import Batch, BatchKeys, Saliency
 
 KNOTS = 4096  # of the table of a Beta distribution
 
 
-def mixup(keys: Key[Array, " b"], batch: Batch, *, alpha: float = 0.2) -> Batch:
+def mixup(keys: BatchKeys, batch: Batch, *, alpha: float = 0.2) -> Batch:
     """Returns `weight * image + (1 - weight) * partner`, the label alike (arXiv 1710.09412).
 
     Every example draws its own weight from Beta(alpha, alpha).
@@ -44,7 +44,7 @@ def mixup(keys: Key[Array, " b"], batch: Batch, *, alpha: float = 0.2) -> Batch:
     return batch | {"image": _blend(batch["image"], weight)} | mixed_label(batch, [weight, 1 - weight])
 
 
-def cutmix(keys: Key[Array, " b"], batch: Batch, *, alpha: float = 1.0) -> Batch:
+def cutmix(keys: BatchKeys, batch: Batch, *, alpha: float = 1.0) -> Batch:
     """Pastes a rectangle of the partner, and mixes the labels as the pixels are mixed (arXiv 1905.04899).
 
     The rectangle has the image's proportions, a share 1 - Beta(alpha, alpha) of its area and a uniform center. It is
@@ -72,7 +72,7 @@ def cutmix(keys: Key[Array, " b"], batch: Batch, *, alpha: float = 1.0) -> Batch
 
 
 def mixup_or_cutmix(
-    keys: Key[Array, " b"],
+    keys: BatchKeys,
     batch: Batch,
     *,
     mixup_alpha: float = 0.2,
@@ -108,7 +108,7 @@ def mixup_or_cutmix(
 
 
 def saliency_cutmix(
-    keys: Key[Array, " b"],
+    keys: BatchKeys,
     batch: Batch,
     saliency: Saliency | None = None,
     *,
@@ -211,7 +211,7 @@ def mixed_label(batch: Batch, weights: list[Float[Array, " b"]]) -> Batch:
     return {"label": functools.reduce(operator.add, parts)}
 
 
-def uniforms(keys: Key[Array, " b"], count: int) -> Float[Array, "count b"]:
+def uniforms(keys: BatchKeys, count: int) -> Float[Array, "count b"]:
     """Returns numbers uniform in [0, 1), drawn for each example from its own key.
 
     Args:

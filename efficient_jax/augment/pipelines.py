@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array
 
 from efficient_jax.augment import entries
 from efficient_jax.augment.combinators import by_class, from_block, nothing, sequence, with_probability
@@ -16,7 +16,7 @@ from efficient_jax.augment.kernels import dtypes
 from efficient_jax.augment.registry import CHOICES, MIXES, OPS, PHASED
 from efficient_jax.errors import UserError
 from efficient_jax.settings import Settings, bind, choose, several_names
-from efficient_jax.types import Augment, Augmentation, Batch, Saliency
+from efficient_jax.types import Augment, Augmentation, Batch, BatchKeys, Saliency
 
 Blocks = Mapping[str, Any]
 KNOWN: dict[str, Callable[..., Any]] = {**OPS, **MIXES, **CHOICES, **PHASED}
@@ -34,7 +34,7 @@ def per_example(augmentation: Augmentation) -> Augment:
     """
     each: Augment = jax.vmap(jax.jit(entries.checked(augmentation)))  # traced once, for batches of every size
 
-    def apply(keys: Key[Array, " b"], batch: Batch) -> Batch:
+    def apply(keys: BatchKeys, batch: Batch) -> Batch:
         batch = entries.check_batch(keys, batch)
         entries.require_range(batch["image"])
         return each(keys, batch)
@@ -52,7 +52,7 @@ def pipeline(augmentations: tuple[Augment, ...]) -> Augment:
     Returns: `(keys, batch, saliency=None) -> batch`, which checks the batch, see `entries.check_batch`.
     """
 
-    def apply(keys: Key[Array, " b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
+    def apply(keys: BatchKeys, batch: Batch, saliency: Saliency | None = None) -> Batch:
         batch = entries.check_batch(keys, batch)
         for position, augmentation in enumerate(augmentations):
             own = jax.vmap(lambda key, position=position: jax.random.fold_in(key, position))(keys)
@@ -62,7 +62,7 @@ def pipeline(augmentations: tuple[Augment, ...]) -> Augment:
     return apply
 
 
-def augmented(augment: Augment, keys: Key[Array, " b"], batch: Batch, saliency: Saliency | None) -> Batch:
+def augmented(augment: Augment, keys: BatchKeys, batch: Batch, saliency: Saliency | None) -> Batch:
     """Returns `augment(keys, batch)`, and gives `saliency` to an augmentation whose signature asks for it.
 
     Args:
@@ -183,7 +183,7 @@ def _augmentation(
 def _mixing_some(mix: Augment, probability: float) -> Augment:
     """Returns a mix that leaves each example as it was with probability 1 - `probability`."""
 
-    def apply(keys: Key[Array, " b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
+    def apply(keys: BatchKeys, batch: Batch, saliency: Saliency | None = None) -> Batch:
         mixed = augmented(mix, keys, batch, saliency)
         coin = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys) < probability
 

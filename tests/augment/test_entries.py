@@ -193,6 +193,14 @@ def test_floats_outside_the_range_are_refused_where_they_can_be_seen(name, dtype
         augment.build((name,), SETTINGS)(jax.random.split(jax.random.key(0), 2), {"image": jnp.stack([image] * 2)})
 
 
+@pytest.mark.parametrize("names", [("flip", "invert"), ("some_of",), ("cutmix",)])
+def test_raw_keys_draw_what_typed_keys_draw(names):
+    keys, image = jax.random.split(jax.random.key(0), 2), jnp.arange(2 * 4 * 4, dtype=jnp.uint8).reshape(2, 4, 4, 1)
+    pipeline = augment.build(names, {"some_of": {"ops": ("flip", "invert"), "n_min": 1, "n_max": 2}})
+    typed, raw = (pipeline(each, {"image": image})["image"] for each in (keys, jax.random.key_data(keys)))
+    np.testing.assert_array_equal(typed, raw)
+
+
 def test_visible_means_above_zero():
     image = {"image": jnp.zeros((4, 6, 1), jnp.uint8), "keypoints": jnp.ones((4, 2)), "boxes": jnp.zeros((4, 4))}
     coco = jnp.array([2, 1, 0, -1])
