@@ -158,7 +158,7 @@ def _augmentation(
 ) -> Augmentation:
     """Returns `op` with its settings, and with the operations that the block `name` names for it."""
 
-    def named(key: str) -> tuple[str, ...]:
+    def named(key: str) -> tuple[Any, ...]:  # `_step` refuses what is no name, and says where
         names = blocks.get(name, {}).get(key, ())
         if not isinstance(names, tuple) or not (names or op in PHASED) or name in inside:
             raise UserError(f"{where}.{name}.{key}: want the names of other operations, got {names!r}")
