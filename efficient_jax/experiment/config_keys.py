@@ -23,7 +23,7 @@ from efficient_jax.errors import UserError, nearest
 from efficient_jax.experiment import config as experiment_config
 from efficient_jax.experiment import model_block, stage_config
 from efficient_jax.methods import METHODS
-from efficient_jax.models import adapters
+from efficient_jax.models import adapters, dense
 from efficient_jax.optim import optimizer, schedules
 from efficient_jax.settings import choose, meanings, parameters
 from efficient_jax.tasks import TASKS
@@ -129,9 +129,10 @@ def _blocks(config: Mapping[str, Any]) -> Iterator[Block]:
 
 def _stage_blocks(name: str, config: Mapping[str, Any], task: str) -> Iterator[Block]:
     stage = config[name]
-    inner = ("model", "method", "batch", "augment", "strong_augment", "optim", "lora", "pseudo_labels")
+    inner = ("model", "decoder", "method", "batch", "augment", "strong_augment", "optim", "lora", "pseudo_labels")
     yield _block((name,), stage_config.stage, leaves_out=inner)
     yield _model_block(name, config)
+    yield _named((name, "decoder"), stage.get("decoder", EMPTY), dense.DECODERS)
     functions = {method_name: method.function for method_name, method in METHODS.items()}
     yield _named((name, "method"), stage.get("method", EMPTY), functions)
     method = METHODS.get(stage.get("method", EMPTY).get("name", ""))

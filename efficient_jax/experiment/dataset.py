@@ -132,6 +132,23 @@ class Data:
         """What the labels are."""
         return TASKS[self.source.task]
 
+    @property
+    def entries(self) -> dict[str, np.ndarray]:
+        """What examples have beside images and vectors of classes, by the names of `types.Example`."""
+        return {**self.source.objects, **self.task.entries(self.source.labels)}
+
+    def with_labels(self, source: dataset.Source) -> "Data":
+        """Returns the data with other labels of the same images.
+
+        Args:
+            source: the dataset with these labels.
+        """
+        if source is self.source:
+            return self
+        changed = dataclasses.replace(self, source=source)
+        changed.__dict__.update({name: value for name, value in self.__dict__.items() if name == "images"})  # placed
+        return changed
+
     def resized(self, size: int) -> "Data":
         """Returns the data with images and objects resized to squares.
 
@@ -143,8 +160,12 @@ class Data:
         if resized is images:
             return self
         h, w = images.shape[1:3]
-        placed_objects = objects.resized(self.source.objects, w, h, size)
-        return dataclasses.replace(self, source=self.source._replace(images=resized, objects=placed_objects))
+        source = self.source._replace(
+            images=resized,
+            labels=self.task.resized(self.source.labels, size),
+            objects=objects.resized(self.source.objects, w, h, size),
+        )
+        return dataclasses.replace(self, source=source)
 
     def for_model(self, spec: ModelSpec) -> "Data":
         """Returns the data with images of the size that a network takes.

@@ -58,7 +58,9 @@ def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:
         error.add_note(f"while {where} was traced")
         raise
     if config.init in earlier:
-        initialise.check(run.plan.by_name[config.init].model, earlier[config.init], config, variables)
+        start, tree = run.plan.by_name[config.init], earlier[config.init]
+        tree = tree if start.decoder == config.decoder else initialise.with_last_layers(tree, variables)
+        initialise.check(start.model, tree, config, variables)
     elif config.init:
         initialise.variables(
             config, variables, run.data.source.classes, stage.spec.input_shape, run.trained, stage.spec.head
@@ -95,7 +97,7 @@ def _trace_step(stage: Stage, variables: Tree) -> None:
     """Traces the loss of a step on two images of each stream, on one device."""
     config, run, method, data = stage.config, stage.run, stage.config.method, stage.run.data
     h, w = data.source.images.shape[1:3]
-    two = {name: values[:2] for name, values in data.source.objects.items()}
+    two = {**{name: x[:2] for name, x in data.source.objects.items()}, **data.task.entries(data.source.labels[:2])}
     examples = objects.resized(two, w, h, config.size) | {
         "image": np.zeros((2, *stage.spec.image_shape), np.uint8),
         "label": np.zeros((2, len(data.source.classes)), np.float32),

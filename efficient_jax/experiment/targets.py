@@ -26,6 +26,7 @@ class Supervision(NamedTuple):
 
     rows: dict[str, np.ndarray]  # stream -> indices of its images, of some several times
     labels: Labels  # of all images, true or pseudo-labels; none where there is neither
+    source: Source  # the dataset, with pseudo-labels of pixels and objects in place of those that are missing
     pseudo_labels: dict[str, int] | None  # numbers of images, see `pseudo_label_store.audit`
 
 
@@ -55,7 +56,7 @@ def supervise(stage: StageConfig, run: Run) -> Supervision:
         pseudo_labels, copies, counts = _pseudo_labels(stage, run, ids)
         parts.append((ids, soft(pseudo_labels, stage.soft_classes, exclusive=run.data.task.exclusive)))
         rows["unlabelled"] = np.repeat(ids, copies)
-    return Supervision(rows, table(len(source.images), len(source.classes), parts), counts)
+    return Supervision(rows, table(len(source.images), len(source.classes), parts), source, counts)
 
 
 def _true_labels(stage: StageConfig, source: Source, rows: np.ndarray) -> Labels:

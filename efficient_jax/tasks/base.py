@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from efficient_jax.data.stratification import Stratification
-from efficient_jax.types import Column
+from efficient_jax.types import Batch, Column
 
 Names = tuple[str, ...] | None
 """The names of the classes of one image; None where it has no label."""
@@ -36,13 +36,23 @@ class Head(NamedTuple):
     threshold: float  # ridge predicts a class from here on; 0.0: it predicts the largest
 
 
+def _no_entries(labels: np.ndarray) -> dict[str, np.ndarray]:
+    del labels
+    return {}
+
+
+def _as_they_are(labels: np.ndarray, size: int) -> np.ndarray:
+    del size
+    return labels
+
+
 @dataclass(frozen=True)
 class Task:
     """What a label is and how predictions are evaluated: no other code depends on which task it is.
 
     Arrays on the host are numpy, those in the step are traced. In shapes n is the number of images and k the number of
-    classes; labels [n ...] are of the shape `label_shape`, -1 in the whole row of an image without a label. Answers are
-    predicted labels, of the same shape.
+    classes; labels [n ...] are of the shape `label_shape`, `no_label` in the whole row of an image without a label.
+    Answers are predicted labels, of the same shape.
     """
 
     name: str  # its key in `TASKS`
@@ -105,6 +115,15 @@ class Task:
     """(probabilities and labels of the validation set, probabilities and labels of the test set) -> the temperature
     that is fitted to the former, and metrics of the latter with it."""
     head: Head | None = None  # None where no linear head can be fitted
+    no_label: int = -1
+    decoder: str = ""  # what follows the backbone, a name of `models.dense.DECODERS`; "": its own head
+    entries: Callable[[np.ndarray], dict[str, np.ndarray]] = _no_entries
+    """(labels) -> what an example has of them beside the vector of classes, by the names of `types.Example`: it moves
+    with the image."""
+    view_targets: Callable[[Batch], Float[Array, "b ..."]] | None = None
+    """(augmented examples) -> targets of the loss; None: their vectors of classes."""
+    resized: Callable[[np.ndarray, int], np.ndarray] = _as_they_are
+    """(labels, side of the square images in pixels) -> labels of resized images."""
 
     def correct(self, answers: np.ndarray, labels: np.ndarray) -> Bool[np.ndarray, " n"]:
         """Returns which images are predicted correctly as a whole.
@@ -122,7 +141,7 @@ class Task:
         Args:
             labels: labels of n images.
         """
-        known: np.ndarray = np.all(labels >= 0, axis=tuple(range(1, labels.ndim)))
+        known: np.ndarray = np.any(labels != self.no_label, axis=tuple(range(1, labels.ndim)))
         return known
 
     def names(self, labels: np.ndarray, classes: Sequence[str]) -> list[Names]:
@@ -139,11 +158,10 @@ class Task:
             for row, known in zip(self.members(labels, len(classes)), self.known(labels), strict=True)
         ]
 
-    def unknown(self, count: int, classes: int) -> Int[np.ndarray, "n ..."]:
-        """Returns the labels of images without a label, int32, all -1.
+    def unknown(self, shape: tuple[int, ...]) -> Int[np.ndarray, "n ..."]:
+        """Returns the labels of images without a label, int32.
 
         Args:
-            count: number of images.
-            classes: number of classes.
+            shape: of the probabilities of these images, (n, ..., classes).
         """
-        return np.full(self.label_shape((count, classes)), -1, np.int32)
+        return np.full(self.label_shape(shape), self.no_label, np.int32)

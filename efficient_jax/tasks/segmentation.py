@@ -1,18 +1,24 @@
-"""A class for each pixel: labels int32 [n h w], the index of the class, 255 where a pixel has none."""
+"""A class for each pixel: labels uint8 (of files int32) [n h w], the index of the class, 255 where a pixel has none.
+
+In the step an example has them as its `mask`, plus one: 0 is then a pixel without a class, and what a warp brings in
+from outside of the image is 0.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from efficient_jax.data import objects
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.metrics.classification import NOT_COUNTED, of_pixels
 from efficient_jax.tasks.base import Task
 from efficient_jax.tasks.classification import answers, probabilities
-from efficient_jax.types import Column
+from efficient_jax.types import Batch, Column
 
 Labels = Int[np.ndarray, "n h w"]
 Probabilities = Float[np.ndarray, "n h w k"]
@@ -36,8 +42,37 @@ def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
         labels: class index of each pixel.
         classes: number of classes k.
     """
-    present: np.ndarray = np.any(targets(labels, classes), axis=(1, 2))
-    return present
+    return np.stack([np.any(labels == index, axis=(1, 2)) for index in range(classes)], 1)
+
+
+def entries(labels: Labels) -> dict[str, np.ndarray]:
+    """Returns the masks that move with images: the class of each pixel plus one, uint8, 0 where it has none.
+
+    Args:
+        labels: class index of each pixel, 255 where it has none.
+    """
+    return {"mask": labels.astype(np.uint8) + np.uint8(1)}
+
+
+def view_targets(views: Batch) -> Float[Array, "b h w k"]:
+    """Returns the targets of augmented examples, one-hot for each pixel; zeros for a pixel without a class.
+
+    Args:
+        views: their masks as from `entries`, and vectors of k classes.
+    """
+    classes = views["label"].shape[-1]
+    return jax.nn.one_hot(views["mask"].astype(jnp.int32) - 1, classes, dtype=jnp.float32)
+
+
+def resized(labels: Labels, size: int) -> Labels:
+    """Returns the labels of images that are resized to squares, each pixel that of the nearest one.
+
+    Args:
+        labels: class index of each pixel.
+        size: side of the squares in pixels.
+    """
+    moved: np.ndarray = objects.resized({"mask": labels}, *labels.shape[:0:-1], size)["mask"]
+    return moved
 
 
 def loss(
@@ -150,4 +185,9 @@ SEGMENTATION = Task(
     metric_columns=(*COLUMNS, Column("iou", "IoU, %")),
     severity=losses,
     severity_name="loss",
+    no_label=NOT_COUNTED,
+    decoder="masks",
+    entries=entries,
+    view_targets=view_targets,
+    resized=resized,
 )

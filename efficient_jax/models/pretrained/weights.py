@@ -17,6 +17,7 @@ from efficient_jax.types import Tree
 
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}  # flax's name: torch's
 HEAD = ("head.weight", "head.bias")
+LAST = ("head.", "decoder.")  # what answers: of a model for pixels or objects a decoder too
 UNUSED = r"projection\.weight|pooler\..*"  # parameters behind the features, which a model may leave out
 
 
@@ -33,7 +34,7 @@ class Report(NamedTuple):
     def __str__(self) -> str:
         lines = [f"loaded {counted(len(self.loaded), 'array')}{self.source}"]
         lines += self.reshaped
-        lines += [f"new: {', '.join(self.new)} ({self.why})"] if self.new else []
+        lines += [f"new: {few(self.new, 4)} ({self.why})"] if self.new else []
         lines += [f"not used: {few(self.left, 4)}"] if self.left else []
         return "\n".join(lines)
 
@@ -73,8 +74,12 @@ def load(
         state = layouts.joined(names.to_timm(unwrapped.state))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    why = _no_head(state, initial[paths[HEAD[0]]].shape, unwrapped.prefix) if head else "as requested"
-    new = HEAD if why else ()
+    last = tuple(name for name in paths if name.startswith(LAST))
+    if len(last) > len(HEAD):
+        why = "of the decoder"
+    else:
+        why = _no_head(state, initial[paths[HEAD[0]]].shape, unwrapped.prefix) if head else "as requested"
+    new = last if why else ()
     wanted = {name: path for name, path in paths.items() if name not in new}
 
     loaded, reshaped, missing, misfit = {}, [], [], []
