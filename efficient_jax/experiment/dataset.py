@@ -15,7 +15,6 @@ from efficient_jax.data import cache, dataset, decode, leakage, objects
 from efficient_jax.data.sources import ENCODED, SOURCES
 from efficient_jax.data.split import notes as split_notes
 from efficient_jax.data.split import split as split_images
-from efficient_jax.data.stratification import Stratification
 from efficient_jax.data.stream import Feed, Streamed
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment import split_table
@@ -75,7 +74,8 @@ def load_data(
         source = _noted(source, f"left out {counted(left_out, 'image')} whose groups are held out")
     source, split = _without_test_images(plan, source, split, hashes)
     sizes = plan.split["labels_per_class"], plan.split["folds"]
-    for note in split_notes(split, source.labels, source.classes, *sizes, _stratification(source)):
+    by = TASKS[source.task].stratification
+    for note in split_notes(split, _image_labels(source), source.classes, *sizes, by):
         source = _noted(source, note)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := leakage.contradictions(hashes, source.labels, labelled):
@@ -188,9 +188,9 @@ class Data:
 
 def _split(plan: Plan, labelled: dataset.Labelled, order: np.ndarray | None) -> dict[str, np.ndarray]:
     split = split_images(
-        labelled.labels,
+        _image_labels(labelled),
         labelled.classes,
-        _stratification(labelled),
+        TASKS[labelled.task].stratification,
         seed=plan.seed,
         fixed=labelled.fixed,
         groups=labelled.groups,
@@ -202,11 +202,8 @@ def _split(plan: Plan, labelled: dataset.Labelled, order: np.ndarray | None) -> 
     return split
 
 
-def _stratification(labelled: dataset.Labelled) -> Stratification:
-    task = TASKS[labelled.task]
-    if not task.stratification:
-        raise UserError(f"config.data.source: images with {task.labels} cannot be split; there are no methods for them")
-    return task.stratification
+def _image_labels(labelled: dataset.Labelled) -> np.ndarray:
+    return TASKS[labelled.task].image_labels(labelled.labels, len(labelled.classes))
 
 
 def _check_sizes(plan: Plan) -> None:
@@ -275,9 +272,9 @@ def _without_test_images(
         )
     rest = np.setdiff1d(np.arange(len(hashes)), list(copies))
     new_split = split_images(
-        source.labels[rest],
+        _image_labels(source)[rest],
         source.classes,
-        _stratification(source),
+        TASKS[source.task].stratification,
         seed=plan.seed,
         fixed={
             part: np.searchsorted(rest, np.intersect1d(ids, rest))

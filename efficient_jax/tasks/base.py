@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from efficient_jax.data.stratification import Stratification
-from efficient_jax.types import Batch, Column
+from efficient_jax.types import Batch, Column, Example
 
 Names = tuple[str, ...] | None
 """The names of the classes of one image; None where it has no label."""
@@ -41,8 +41,8 @@ def _no_entries(labels: np.ndarray) -> dict[str, np.ndarray]:
     return {}
 
 
-def _as_they_are(labels: np.ndarray, size: int) -> np.ndarray:
-    del size
+def _as_they_are(labels: np.ndarray, unused: int) -> np.ndarray:
+    del unused
     return labels
 
 
@@ -61,7 +61,7 @@ class Task:
     by_image: bool  # an image is right or wrong as a whole, and not pixel by pixel
     exclusive: bool  # probabilities sum to 1, so that there are hard votes and a softmax
 
-    stratification: Stratification | None  # how a dataset is split by its labels; None where it cannot be
+    stratification: Stratification  # how a dataset is split by its `image_labels`
     label_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     """(shape of probabilities) -> shape of the labels of the same images."""
     targets: Callable[[np.ndarray, int], Float[np.ndarray, "n ..."]]
@@ -117,11 +117,17 @@ class Task:
     head: Head | None = None  # None where no linear head can be fitted
     no_label: int = -1
     decoder: str = ""  # what follows the backbone, a name of `models.dense.DECODERS`; "": its own head
+    image_labels: Callable[[np.ndarray, int], np.ndarray] = _as_they_are
+    """(labels, k) -> labels of whole images, by which a dataset is split."""
     entries: Callable[[np.ndarray], dict[str, np.ndarray]] = _no_entries
     """(labels) -> what an example has of them beside the vector of classes, by the names of `types.Example`: it moves
     with the image."""
     view_targets: Callable[[Batch], Float[Array, "b ..."]] | None = None
     """(augmented examples) -> targets of the loss; None: their vectors of classes."""
+    guesses: Callable[[Array, float], Example] | None = None
+    """(logits, threshold) -> `entries` of what a network predicts with at least this probability, in the step."""
+    labelled_share: Callable[[Array], Float[Array, " b"]] | None = None
+    """(targets of views) -> share of each that has a label, in 0..1."""
     resized: Callable[[np.ndarray, int], np.ndarray] = _as_they_are
     """(labels, side of the square images in pixels) -> labels of resized images."""
 

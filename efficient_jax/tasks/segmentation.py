@@ -10,15 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from efficient_jax.data import objects
+from efficient_jax.data.stratification import SEVERAL_LABELS
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.metrics.classification import NOT_COUNTED, of_pixels
 from efficient_jax.tasks.base import Task
 from efficient_jax.tasks.classification import answers, probabilities
-from efficient_jax.types import Batch, Column
+from efficient_jax.types import Batch, Column, Example
 
 Labels = Int[np.ndarray, "n h w"]
 Probabilities = Float[np.ndarray, "n h w k"]
@@ -43,6 +44,17 @@ def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
         classes: number of classes k.
     """
     return np.stack([np.any(labels == index, axis=(1, 2)) for index in range(classes)], 1)
+
+
+def image_labels(labels: Labels, classes: int) -> Int[np.ndarray, "n k"]:
+    """Returns which image shows which class, 0 or 1, a row of -1 where no pixel has a class.
+
+    Args:
+        labels: class index of each pixel.
+        classes: number of classes k.
+    """
+    shown = members(labels, classes).astype(np.int32)
+    return np.where(shown.any(1, keepdims=True), shown, -1)
 
 
 def entries(labels: Labels) -> dict[str, np.ndarray]:
@@ -153,6 +165,39 @@ def losses(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, " 
     return nll
 
 
+def pseudo_labels(
+    probabilities: Float[np.ndarray, "*n k"], seed: int, *, threshold: float = 0.95
+) -> tuple[UInt8[np.ndarray, " *n"], Int[np.ndarray, " m"]]:
+    """Returns the most probable class of each pixel where its probability reaches the threshold, 255 elsewhere.
+
+    Args:
+        probabilities: predictions of the teacher, one distribution per pixel.
+        seed: not used.
+        threshold: probability from which on a pixel is learned, in 0..1.
+
+    Returns: (classes uint8; 1 for each image that has any, else 0).
+
+    Raises: UserError for a threshold out of range.
+    """
+    del seed
+    if not 0.0 <= threshold <= 1.0:
+        raise UserError(f"pseudo_labels.threshold: {threshold} is not in 0.0 .. 1.0")
+    sure = probabilities.max(-1) >= np.float32(threshold)
+    labels = np.where(sure, probabilities.argmax(-1), NOT_COUNTED).astype(np.uint8)
+    return labels, sure.reshape(len(sure), -1).any(1).astype(np.int32)
+
+
+def guesses(logits: Float[Array, "b h w k"], threshold: float) -> Example:
+    """Returns what examples have of a network's own predictions, see `entries`; 0 where it is not sure.
+
+    Args:
+        logits: of each pixel.
+        threshold: probability from which on a pixel has a class, in 0..1.
+    """
+    p = probabilities(logits)
+    return {"mask": jnp.where(p.max(-1) >= threshold, p.argmax(-1) + 1, 0).astype(jnp.uint8)}
+
+
 def _no_columns(*_: object) -> Any:
     raise UserError("maps of pixels do not fit into a .csv; take an .npz")
 
@@ -165,7 +210,8 @@ SEGMENTATION = Task(
     one_class=False,
     by_image=False,
     exclusive=True,
-    stratification=None,
+    stratification=SEVERAL_LABELS,
+    image_labels=image_labels,
     label_shape=lambda shape: shape[:-1],
     targets=targets,
     members=members,
@@ -189,5 +235,8 @@ SEGMENTATION = Task(
     decoder="masks",
     entries=entries,
     view_targets=view_targets,
+    pseudo_labels=pseudo_labels,
+    guesses=guesses,
+    labelled_share=lambda targets: targets.sum(-1).mean((1, 2)),
     resized=resized,
 )
