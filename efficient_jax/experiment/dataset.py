@@ -194,6 +194,7 @@ def _check_sizes(plan: Plan) -> None:
     if name not in ENCODED or settings.get("part"):  # a column names them: the split checks it
         return
     setting = "test_split" if name == "tfds" else "test_path"
+    setting = "test_set" if settings.get("test_set") else setting
     own, size = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
     if not own and not size:
         raise UserError(f"{NO_TEST}, or where they are with config.data.source.{setting}")

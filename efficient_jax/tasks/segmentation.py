@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from efficient_jax.data.stratification import MAPS
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.metrics.classification import NOT_COUNTED, of_pixels
@@ -130,7 +131,7 @@ SEGMENTATION = Task(
     one_class=False,
     by_image=False,
     exclusive=True,
-    stratification=None,
+    stratification=MAPS,
     label_shape=lambda shape: shape[:-1],
     targets=targets,
     members=members,
