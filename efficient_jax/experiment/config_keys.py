@@ -163,8 +163,11 @@ def _model_block(name: str, config: Mapping[str, Any]) -> Block:
 
 def _likely_task(source: Mapping[str, Any]) -> str:
     """Returns the task that the settings of a source say; of an .npz file only the file does."""
-    coco = source.get("name") == "coco" and source.get("task", "multi_label") == "multi_label"
-    return "multi_label" if coco or source.get("labels") or source.get("separator") else "classification"
+    of_sources = {"masks": "segmentation", "voc": "detection", "yolo": "detection"}
+    task = of_sources | {"coco": source.get("task", "multi_label")}
+    several = "multi_label" if source.get("labels") or source.get("separator") else "classification"
+    likely = task.get(source.get("name", ""), several)
+    return likely if likely in TASKS else "classification"  # a misspelt one is said when the source is bound
 
 
 def _pseudo_label_block(path: Path, task: str) -> Block:

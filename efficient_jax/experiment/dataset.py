@@ -75,7 +75,7 @@ def load_data(
     source, split = _without_test_images(plan, source, split, hashes)
     sizes = plan.split["labels_per_class"], plan.split["folds"]
     by = TASKS[source.task].stratification
-    for note in split_notes(split, _image_labels(source), source.classes, *sizes, by):
+    for note in split_notes(split, source.labels, source.classes, *sizes, by):
         source = _noted(source, note)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := leakage.contradictions(hashes, source.labels, labelled):
@@ -188,7 +188,7 @@ class Data:
 
 def _split(plan: Plan, labelled: dataset.Labelled, order: np.ndarray | None) -> dict[str, np.ndarray]:
     split = split_images(
-        _image_labels(labelled),
+        labelled.labels,
         labelled.classes,
         TASKS[labelled.task].stratification,
         seed=plan.seed,
@@ -202,16 +202,13 @@ def _split(plan: Plan, labelled: dataset.Labelled, order: np.ndarray | None) -> 
     return split
 
 
-def _image_labels(labelled: dataset.Labelled) -> np.ndarray:
-    return TASKS[labelled.task].image_labels(labelled.labels, len(labelled.classes))
-
-
 def _check_sizes(plan: Plan) -> None:
     """Checks that a source of files has test images of its own, or that `config.data.test` asks for some; not both."""
     name, settings = plan.source
     if name not in ENCODED or settings.get("part"):  # a column names them: the split checks it
         return
     setting = "test_split" if name == "tfds" else "test_path"
+    setting = "test_set" if settings.get("test_set") else setting
     own, size = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
     if not own and not size:
         raise UserError(f"{NO_TEST}, or where they are with config.data.source.{setting}")
@@ -272,7 +269,7 @@ def _without_test_images(
         )
     rest = np.setdiff1d(np.arange(len(hashes)), list(copies))
     new_split = split_images(
-        _image_labels(source)[rest],
+        source.labels[rest],
         source.classes,
         TASKS[source.task].stratification,
         seed=plan.seed,

@@ -61,7 +61,7 @@ class Task:
     by_image: bool  # an image is right or wrong as a whole, and not pixel by pixel
     exclusive: bool  # probabilities sum to 1, so that there are hard votes and a softmax
 
-    stratification: Stratification  # how a dataset is split by its `image_labels`
+    stratification: Stratification  # how a dataset is split by its labels
     label_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     """(shape of probabilities) -> shape of the labels of the same images."""
     targets: Callable[[np.ndarray, int], Float[np.ndarray, "n ..."]]
@@ -117,8 +117,6 @@ class Task:
     head: Head | None = None  # None where no linear head can be fitted
     no_label: int = -1
     decoder: str = ""  # what follows the backbone, a name of `models.dense.DECODERS`; "": its own head
-    image_labels: Callable[[np.ndarray, int], np.ndarray] = _as_they_are
-    """(labels, k) -> labels of whole images, by which a dataset is split."""
     entries: Callable[[np.ndarray], dict[str, np.ndarray]] = _no_entries
     """(labels) -> what an example has of them beside the vector of classes, by the names of `types.Example`: it moves
     with the image."""

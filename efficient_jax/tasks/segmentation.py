@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from efficient_jax.data import objects
-from efficient_jax.data.stratification import SEVERAL_LABELS
+from efficient_jax.data.stratification import MAPS
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.metrics.classification import NOT_COUNTED, of_pixels
@@ -44,17 +44,6 @@ def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
         classes: number of classes k.
     """
     return np.stack([np.any(labels == index, axis=(1, 2)) for index in range(classes)], 1)
-
-
-def image_labels(labels: Labels, classes: int) -> Int[np.ndarray, "n k"]:
-    """Returns which image shows which class, 0 or 1, a row of -1 where no pixel has a class.
-
-    Args:
-        labels: class index of each pixel.
-        classes: number of classes k.
-    """
-    shown = members(labels, classes).astype(np.int32)
-    return np.where(shown.any(1, keepdims=True), shown, -1)
 
 
 def entries(labels: Labels) -> dict[str, np.ndarray]:
@@ -210,8 +199,7 @@ SEGMENTATION = Task(
     one_class=False,
     by_image=False,
     exclusive=True,
-    stratification=SEVERAL_LABELS,
-    image_labels=image_labels,
+    stratification=MAPS,
     label_shape=lambda shape: shape[:-1],
     targets=targets,
     members=members,
