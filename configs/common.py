@@ -108,6 +108,15 @@ def crops() -> dict[str, Any]:
     }
 
 
+def turns() -> dict[str, Any]:
+    """Returns the augmentation of images without an upright direction: scale, turn, flips, brightness and contrast."""
+    return {
+        "ops": ("affine", "flip", "flip_vertical", "color_jitter"),
+        "affine": {"rotate": 90.0, "scale": 0.3, "border": "reflect"},
+        "color_jitter": {"brightness": 0.3, "contrast": 0.3, "saturation": 0.2},
+    }
+
+
 def noise() -> dict[str, Any]:
     """Returns the input noise of a student on photographs: a random crop, a flip, RandAugment and cutout."""
     return {

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
 
 from efficient_jax.data import objects
 from efficient_jax.data.stratification import MAPS
@@ -21,7 +21,7 @@ from efficient_jax.tasks.base import Task
 from efficient_jax.tasks.classification import answers, probabilities
 from efficient_jax.types import Batch, Column, Example
 
-Labels = Int[np.ndarray, "n h w"]
+Labels = Integer[np.ndarray, "n h w"]
 Probabilities = Float[np.ndarray, "n h w k"]
 
 
