@@ -162,7 +162,7 @@ class Data:
         h, w = images.shape[1:3]
         source = self.source._replace(
             images=resized,
-            labels=self.task.resized(self.source.labels, size),
+            labels=self.task.resized(self.source.labels, (h, w), size),
             objects=objects.resized(self.source.objects, w, h, size),
         )
         return dataclasses.replace(self, source=source)

@@ -55,9 +55,9 @@ def pseudo_maps(
         probabilities = predict(rows)
         labels, _ = task.pseudo_labels(probabilities, 0, **settings)
         moved = {"kept": labels, "answer": task.answers(probabilities, ()).astype(np.uint8)}
-        moved = {name: task.resized(values, size) for name, values in moved.items()}
+        moved = {name: task.resized(values, values.shape[1:3], size) for name, values in moved.items()}
         level = np.digitize(probabilities.max(-1), CONFIDENCES[1:-1]).astype(np.uint8)
-        tally += _tally(moved["answer"], task.resized(level, size), moved["kept"], source.labels[rows], tally.shape[2])
+        tally += _tally(moved["answer"], task.resized(level, level.shape[1:3], size), moved["kept"], source.labels[rows], tally.shape[2])
         highest = max(highest, float(probabilities.max()))
         maps.append(moved["kept"])
     if not tally[0, 3].any():

@@ -11,13 +11,14 @@ from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import pseudo_label_store
 from efficient_jax.experiment.predict import predict_rows
+from efficient_jax.experiment.pseudo_boxes import pseudo_boxes
 from efficient_jax.experiment.pseudo_maps import pseudo_maps
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.streams import streams, without_omitted
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.inference import tta
-from efficient_jax.tasks import TASKS
+from efficient_jax.tasks import DETECTION, TASKS
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.labels import Labels, hard, soft, table
 from efficient_jax.training.predict import make_predict
@@ -55,7 +56,7 @@ def supervise(stage: StageConfig, run: Run) -> Supervision:
     counts = None
     if stage.method.pseudo_labels and not run.data.task.by_image:
         ids = rows["unlabelled"]
-        source, counts = _with_pseudo_maps(stage, run, ids)
+        source, counts = _with_pseudo_labels(stage, run, ids)
         rows["unlabelled"] = ids[run.data.task.known(source.labels[ids])]
         parts.append((rows["unlabelled"], _true_labels(stage, source, rows["unlabelled"])))
     elif stage.method.pseudo_labels:
@@ -98,17 +99,16 @@ def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.nd
     return labels, copies, _logged(stage, run, audit)
 
 
-def _with_pseudo_maps(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[Source, dict[str, int]]:
-    """Returns (the dataset with pseudo-labels of the pixels of unlabelled images, numbers of pixels)."""
+def _with_pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[Source, dict[str, int]]:
+    """Returns (the dataset with pseudo-labels of unlabelled images, numbers of pixels or boxes)."""
     source, folder, settings = run.data.source, run.workdir / stage.name, run.resolved[stage.name].pseudo_labels
     predict, origin = _teaching(stage, run)
+    make = pseudo_boxes if run.data.task is DETECTION else pseudo_maps
     try:
-        maps, about = pseudo_maps(folder, source, ids, predict, settings, origin)
+        made, about = make(folder, source, ids, predict, settings, origin)
     except UserError as error:
         raise UserError(f"config.{stage.name}.{error}") from error
-    labels = source.labels.copy()
-    labels[ids] = maps
-    return source._replace(labels=labels), _logged(stage, run, about)
+    return run.data.task.replaced(source, ids, made), _logged(stage, run, about)
 
 
 def _teaching(stage: StageConfig, run: Run) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:

@@ -41,8 +41,8 @@ def _no_entries(labels: np.ndarray) -> dict[str, np.ndarray]:
     return {}
 
 
-def _as_they_are(labels: np.ndarray, unused: int) -> np.ndarray:
-    del unused
+def _as_they_are(labels: np.ndarray, before: tuple[int, int], size: int) -> np.ndarray:
+    del before, size
     return labels
 
 
@@ -126,8 +126,8 @@ class Task:
     """(logits, threshold) -> `entries` of what a network predicts with at least this probability, in the step."""
     labelled_share: Callable[[Array], Float[Array, " b"]] | None = None
     """(targets of views) -> share of each that has a label, in 0..1."""
-    resized: Callable[[np.ndarray, int], np.ndarray] = _as_they_are
-    """(labels, side of the square images in pixels) -> labels of resized images."""
+    resized: Callable[[np.ndarray, tuple[int, int], int], np.ndarray] = _as_they_are
+    """(labels, height and width before, side of the square images, in pixels) -> labels of resized images."""
 
     def correct(self, answers: np.ndarray, labels: np.ndarray) -> Bool[np.ndarray, " n"]:
         """Returns which images are predicted correctly as a whole.

@@ -65,14 +65,16 @@ def view_targets(views: Batch) -> Float[Array, "b h w k"]:
     return jax.nn.one_hot(views["mask"].astype(jnp.int32) - 1, classes, dtype=jnp.float32)
 
 
-def resized(labels: Labels, size: int) -> Labels:
+def resized(labels: Labels, before: tuple[int, int], size: int) -> Labels:
     """Returns the labels of images that are resized to squares, each pixel that of the nearest one.
 
     Args:
         labels: class index of each pixel.
+        before: height and width of the images in pixels.
         size: side of the squares in pixels.
     """
-    moved: np.ndarray = objects.resized({"mask": labels}, *labels.shape[:0:-1], size)["mask"]
+    height, width = before
+    moved: np.ndarray = objects.resized({"mask": labels}, width, height, size)["mask"]
     return moved
 
 
