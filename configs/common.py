@@ -117,6 +117,29 @@ def turns() -> dict[str, Any]:
     }
 
 
+def recolored(*mixes: str) -> dict[str, Any]:
+    """Returns the strong augmentation of weak views with pixels or objects: color and blur.
+
+    Args:
+        mixes: operations after these, such as "cutmix".
+    """
+    return {
+        "ops": ("color_jitter", "gaussian_blur", *mixes),
+        "color_jitter": {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.1, "probability": 0.8},
+        "gaussian_blur": {"sigma_max": 2.0, "probability": 0.5},
+    }
+
+
+def decoded() -> ConfigDict:
+    """Returns the optimizer of a pretrained backbone with a new decoder: frozen normalisations, a lower rate below."""
+    return adamw(
+        learning_rate=2e-3,  # 5e-4 to 5e-3
+        warmup_percent=10.0,
+        layer_decay=0.9,  # 0.65 to 1.0
+        rules=(NORMS, (".*", 1.0)),
+    )
+
+
 def noise() -> dict[str, Any]:
     """Returns the input noise of a student on photographs: a random crop, a flip, RandAugment and cutout."""
     return {

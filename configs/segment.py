@@ -16,29 +16,17 @@ def get_config(arg: str = "") -> ConfigDict:
     config, tiny = common.experiment(arg)
     config.data = {"source": {"name": "masks", "path": "images", "masks": "masks", "size": 64 if tiny else 128}}
     config.stages = ("supervised",)
-    config.supervised = supervised()
+    config.supervised = {
+        "model": common.lite(variant="lite0", stochastic_depth=0.0),
+        "init": "efficientnet-lite0",
+        "decoder": {"name": "masks", "decoder_width": 64},  # 32 to 256
+        "method": {"name": "supervised"},
+        "batch": {"labelled": 16},
+        "augment": common.turns(),
+        "optim": common.decoded(),
+        "steps": 300,
+        "ema_decay": 0.98,  # 0.9 to 0.999, higher with more steps
+        "log_every": 50,
+        "save_every": 1000,
+    }
     return common.shrink(config) if tiny else config
-
-
-def supervised() -> ConfigDict:
-    """Returns a stage that fine-tunes EfficientNet-Lite0 with a decoder for pixels."""
-    return ConfigDict(
-        {
-            "model": common.lite(variant="lite0", stochastic_depth=0.0),
-            "init": "efficientnet-lite0",
-            "decoder": {"name": "masks", "decoder_width": 64},  # 32 to 256
-            "method": {"name": "supervised"},
-            "batch": {"labelled": 16},
-            "augment": common.turns(),
-            "optim": common.adamw(
-                learning_rate=2e-3,  # 5e-4 to 5e-3
-                warmup_percent=10.0,
-                layer_decay=0.9,  # 0.65 to 1.0
-                rules=(common.NORMS, (".*", 1.0)),
-            ),
-            "steps": 300,
-            "ema_decay": 0.98,  # 0.9 to 0.999, higher with more steps
-            "log_every": 50,
-            "save_every": 1000,
-        }
-    )

@@ -135,7 +135,8 @@ class Data:
     @property
     def entries(self) -> dict[str, np.ndarray]:
         """What examples have beside images and vectors of classes, by the names of `types.Example`."""
-        return {**self.source.objects, **self.task.entries(self.source.labels)}
+        entries = self.task.entries(self.source.labels)
+        return {**_as_many(self.source.objects, entries), **entries}
 
     def with_labels(self, source: dataset.Source) -> "Data":
         """Returns the data with other labels of the same images.
@@ -186,6 +187,14 @@ class Data:
         return decode.resized(self.source.images[ids], 0 if same else spec.image_shape[0])
 
 
+def _as_many(objects: Mapping[str, np.ndarray], entries: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns objects with empty rows for those that pseudo-labels add: entries `box_*` have one for each box."""
+    if "boxes" not in entries:
+        return dict(objects)
+    more = {name: entries["boxes"].shape[1] - x.shape[1] for name, x in objects.items() if name.startswith("box")}
+    return {name: np.pad(x, [(0, 0), (0, more.get(name, 0)), *[(0, 0)] * (x.ndim - 2)]) for name, x in objects.items()}
+
+
 def _split(plan: Plan, labelled: dataset.Labelled, order: np.ndarray | None) -> dict[str, np.ndarray]:
     split = split_images(
         labelled.labels,
@@ -228,6 +237,7 @@ def _source(
     source = SOURCES[name](**settings | feed)
     if not len(source.images):
         raise UserError(f"config.data.source: {name!r} has no images")
+    source = source._replace(labels=TASKS[source.task].of_source(source.labels, source.objects))
     hashes = dataset.digests(source)
     if source.contents is None:  # kept also when images are resized later
         source = source._replace(contents=np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), -1))

@@ -105,7 +105,8 @@ def _trace_step(stage: Stage, variables: Tree) -> None:
     }
     batch = dict.fromkeys(config.batch, examples)
     if data.task.pseudo_labels and method.pseudo_labels:  # with probabilities that reach every threshold
-        data.task.pseudo_labels(np.eye(2, dtype=np.float32), run.plan.seed, **run.resolved[config.name].pseudo_labels)
+        certain = np.eye(2, dtype=np.float32) if data.task.by_image else np.ones((2, 2, 6), np.float32)
+        data.task.pseudo_labels(certain, run.plan.seed, **run.resolved[config.name].pseudo_labels)
     program = build_program(stage, variables)
     model_state = {name: tree for name, tree in variables.items() if name != "params"}
     if method.memory:

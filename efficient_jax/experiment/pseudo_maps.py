@@ -54,12 +54,12 @@ def pseudo_maps(
         rows = ids[start : start + CHUNK]
         probabilities = predict(rows)
         labels, _ = task.pseudo_labels(probabilities, 0, **settings)
-        moved = {"kept": labels, "answer": task.answers(probabilities, ()).astype(np.uint8)}
-        moved = {name: task.resized(values, values.shape[1:3], size) for name, values in moved.items()}
-        level = np.digitize(probabilities.max(-1), CONFIDENCES[1:-1]).astype(np.uint8)
-        tally += _tally(moved["answer"], task.resized(level, level.shape[1:3], size), moved["kept"], source.labels[rows], tally.shape[2])
+        level = np.digitize(probabilities.max(-1), CONFIDENCES[1:-1])
+        predicted = labels, task.answers(probabilities, ()), level
+        kept, answer, level = (task.resized(x.astype(np.uint8), x.shape[1:3], size) for x in predicted)
+        tally += _tally(answer, level, kept, source.labels[rows], tally.shape[2])
         highest = max(highest, float(probabilities.max()))
-        maps.append(moved["kept"])
+        maps.append(kept)
     if not tally[0, 3].any():
         threshold = settings["threshold"]
         raise UserError(
@@ -79,7 +79,7 @@ def _tally(
     truth: np.ndarray,
     length: int,
 ) -> Int[np.ndarray, "2 6 length"]:
-    """Returns numbers of pixels by predicted class and by bin of confidence: all, known, right; the same of the kept."""
+    """Returns numbers of pixels by predicted class and by bin of confidence: all, known, right; then of those kept."""
     known, used = truth != NOT_COUNTED, kept != NOT_COUNTED
     right = known & (answers == truth)
     masks = [np.ones_like(known), known, right, used, used & known, used & right]

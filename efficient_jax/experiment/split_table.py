@@ -177,14 +177,11 @@ def _label_columns(source: Source, ids: Int[np.ndarray, " m"]) -> tuple[list[str
 
 def _digests(source: Source) -> Shaped[np.ndarray, " n"]:
     """Returns a hash of the classes of each image's pixels or of its objects, as text; "" where it has no label."""
-    known = TASKS[source.task].known(source.labels)
-    objects = source.objects
-    texts = []
-    for i, labels in enumerate(source.labels):
-        digest = hashlib.sha256(labels.tobytes())
-        for name in sorted({"boxes", "box_label"} & objects.keys()):  # without the rows that fill up
-            digest.update(objects[name][i][objects["box_visible"][i] > 0].tobytes())
-        texts.append(digest.hexdigest()[:SHOWN_DIGITS] if known[i] else "")
+    task = TASKS[source.task]
+    texts = [
+        hashlib.sha256(task.trimmed(labels).tobytes()).hexdigest()[:SHOWN_DIGITS] if known else ""
+        for labels, known in zip(source.labels, task.known(source.labels), strict=True)
+    ]
     return np.array(texts, str)
 
 

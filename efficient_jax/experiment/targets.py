@@ -18,10 +18,13 @@ from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.streams import streams, without_omitted
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.inference import tta
-from efficient_jax.tasks import DETECTION, TASKS
+from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.labels import Labels, hard, soft, table
 from efficient_jax.training.predict import make_predict
+
+PSEUDO_LABELS = {"segmentation": pseudo_maps, "detection": pseudo_boxes}
+"""Task -> what makes pseudo-labels of parts of images; those of whole images are vectors."""
 
 
 class Supervision(NamedTuple):
@@ -103,12 +106,11 @@ def _with_pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[
     """Returns (the dataset with pseudo-labels of unlabelled images, numbers of pixels or boxes)."""
     source, folder, settings = run.data.source, run.workdir / stage.name, run.resolved[stage.name].pseudo_labels
     predict, origin = _teaching(stage, run)
-    make = pseudo_boxes if run.data.task is DETECTION else pseudo_maps
     try:
-        made, about = make(folder, source, ids, predict, settings, origin)
+        made, about = PSEUDO_LABELS[source.task](folder, source, ids, predict, settings, origin)
     except UserError as error:
         raise UserError(f"config.{stage.name}.{error}") from error
-    return run.data.task.replaced(source, ids, made), _logged(stage, run, about)
+    return source._replace(labels=run.data.task.replaced(source.labels, ids, made)), _logged(stage, run, about)
 
 
 def _teaching(stage: StageConfig, run: Run) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:

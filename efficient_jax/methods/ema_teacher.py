@@ -59,7 +59,9 @@ def ema_teacher(
         raise UserError(f"method.strong_views: {strong_views} is less than 1")
     guesses, labelled_share = task.guesses, task.labelled_share
     if not guesses or not labelled_share:
-        raise UserError(f"method.name: 'ema_teacher' is for labels of pixels and objects; {task.labels} takes 'fixmatch'")
+        raise UserError(
+            f"method.name: 'ema_teacher' is for labels of pixels and objects; take 'fixmatch'"
+        )
 
     def loss_fn(
         params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys
@@ -76,9 +78,7 @@ def ema_teacher(
         if len({view.dtype for view in views}) > 1:
             views = [augmentations.to_float(view) for view in views]
         all_keys = jnp.concatenate([model_keys[:n], *(view_keys for _, view_keys, _ in strong)])
-        (logits, _), model_state = apply(
-            {"params": params, **model_state}, jnp.concatenate(views), True, all_keys
-        )
+        (logits, _), model_state = apply({"params": params, **model_state}, jnp.concatenate(views), True, all_keys)
         targets = jnp.concatenate([view["label"] for view, *_ in strong])
         labelled = task.loss(logits[:n], weak["label"][:n], label_smoothing)
         share = labelled_share(targets)

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax import nn as jnn
 from jaxtyping import Array, Float, Key
 
+from efficient_jax.detection.targets import locations
 from efficient_jax.errors import UserError
 from efficient_jax.models.convolution import Conv
 from efficient_jax.models.layers import Norm
@@ -48,9 +49,9 @@ def dense_boxes(
 ) -> "Dense":
     """Returns a network for boxes of objects: FCOS (arXiv 1904.01355), which has no anchors.
 
-    Its logits are float32 [b locations classes + 5]: of each location of `detection.targets.locations` the logits of
-    the classes, the logit of the centerness, and the distances to the left, top, right and bottom edge of the box, in
-    pixels. `detection.fcos` has the loss and the boxes.
+    Its logits are float32 [b locations classes + 8]: of each location of `detection.targets.locations` the logits of
+    the classes, the logit of the centerness, the distances to the left, top, right and bottom edge of the box, and
+    where the location is: x, y and the stride of its level, all in pixels. `detection.fcos` has the loss and the boxes.
 
     Args:
         backbone: a model of `MODELS` without its head: built with `classes=0`.
@@ -208,6 +209,10 @@ class BoxHead(nn.Module):
             distances = stride * jnp.exp(jnp.minimum(scale * exponents, FARTHEST))
             level = jnp.concatenate([to_classes(of_classes.astype(jnp.float32)), centerness, distances], axis=-1)
             outputs.append(level.reshape(len(level), -1, level.shape[-1]))
-        return jnp.concatenate(outputs, axis=1)
+        there = locations(image, self.strides)
+        where = jnp.concatenate([there.centers, there.strides[:, None]], axis=-1)
+        answers = jnp.concatenate(outputs, axis=1)
+        return jnp.concatenate([answers, jnp.broadcast_to(where, (len(answers), *where.shape))], axis=-1)
+
 
 DECODERS = {"masks": dense_masks, "boxes": dense_boxes}

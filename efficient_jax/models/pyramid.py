@@ -5,7 +5,6 @@ tokens, of which the other maps are made (a simple feature pyramid, arXiv 2203.1
 """
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from efficient_jax.models.convolution import Conv
 from efficient_jax.models.layers import Norm, layer_norm
 from efficient_jax.models.pooling import max_pool
 
-OF_TOKENS = tuple(map(Fraction, ("1/4", "1/2", "1", "2")))  # strides of a ViT's maps, in patches (arXiv 2203.16527)
+OF_TOKENS = (1, 2, 4, 8)  # strides of the maps of a ViT, in quarters of a patch (arXiv 2203.16527)
 
 Maps = dict[int, Array]
 """Stride in pixels -> feature map [b h w c]."""
@@ -40,7 +39,7 @@ def strides_of(backbone: nn.Module) -> tuple[int, ...]:
         )
     found: dict[str, int] = backbone.strides()
     if "tokens" in found:
-        return tuple(int(found["tokens"] * factor) for factor in OF_TOKENS if (found["tokens"] * factor).is_integer())
+        return tuple(found["tokens"] * n // 4 for n in OF_TOKENS if found["tokens"] * n % 4 == 0)
     return tuple(sorted(found.values()))
 
 

@@ -17,7 +17,17 @@ TASKS: dict[str, Task] = {
     "detection": DETECTION,
 }
 
-__all__ = ["CLASSIFICATION", "DETECTION", "MULTI_LABEL", "SEGMENTATION", "TASKS", "Head", "Task", "of_labels", "targets"]
+__all__ = [
+    "CLASSIFICATION",
+    "DETECTION",
+    "MULTI_LABEL",
+    "SEGMENTATION",
+    "TASKS",
+    "Head",
+    "Task",
+    "of_labels",
+    "targets",
+]
 
 
 def of_labels(labels: np.ndarray) -> Task:

@@ -41,6 +41,17 @@ def _no_entries(labels: np.ndarray) -> dict[str, np.ndarray]:
     return {}
 
 
+def _labels_of_source(labels: np.ndarray, objects: Mapping[str, np.ndarray]) -> np.ndarray:
+    del objects
+    return labels
+
+
+def _replaced(labels: np.ndarray, ids: np.ndarray, made: np.ndarray) -> np.ndarray:
+    labels = labels.copy()
+    labels[ids] = made
+    return labels
+
+
 def _as_they_are(labels: np.ndarray, before: tuple[int, int], size: int) -> np.ndarray:
     del before, size
     return labels
@@ -126,6 +137,12 @@ class Task:
     """(logits, threshold) -> `entries` of what a network predicts with at least this probability, in the step."""
     labelled_share: Callable[[Array], Float[Array, " b"]] | None = None
     """(targets of views) -> share of each that has a label, in 0..1."""
+    of_source: Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray] = _labels_of_source
+    """(labels of a source, its objects) -> labels of the task."""
+    trimmed: Callable[[np.ndarray], np.ndarray] = lambda label: label
+    """(label of one image) -> without what fills it up to the size of the others."""
+    replaced: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] = _replaced
+    """(labels, indices of images, labels that they get) -> all labels."""
     resized: Callable[[np.ndarray, tuple[int, int], int], np.ndarray] = _as_they_are
     """(labels, height and width before, side of the square images, in pixels) -> labels of resized images."""
 

@@ -25,6 +25,7 @@ Labels = Float[np.ndarray, "n most 6"]
 Predictions = Float[np.ndarray, "n most 6"]
 CLASS, VISIBLE = 4, 5  # columns behind the box; of predictions the latter is the score
 NO_LABEL = -1.0
+NOTHING = np.array([0.0, 0.0, 0.0, 0.0, -1.0, 0.0], np.float32)  # a row that fills up
 LOWEST = 0.05  # score of the least certain prediction that is kept
 SHOWN = 0.5  # score from which on a prediction counts as an answer where one is shown
 
@@ -74,6 +75,42 @@ def image_labels(labels: Labels, classes: int) -> Int[np.ndarray, "n k"]:
     return np.where(known[:, None], members(labels, classes).astype(np.int32), -1)
 
 
+def of_source(labels: Int[np.ndarray, "n k"], objects: Mapping[str, np.ndarray]) -> Labels:
+    """Returns the objects of a dataset as labels.
+
+    Args:
+        labels: 1 for each class that an image shows, a row of -1 where nobody has labelled it.
+        objects: "boxes", "box_label" and "box_visible" of all images.
+    """
+    made = packed(objects["boxes"], objects["box_label"], objects["box_visible"])
+    made = _filled(made, max(1, made.shape[1]))
+    made[np.all(labels < 0, 1)] = NO_LABEL
+    return made
+
+
+def replaced(labels: Labels, ids: Int[np.ndarray, " m"], made: Float[np.ndarray, "m made 6"]) -> Labels:
+    """Returns labels in which some images have other ones.
+
+    Args:
+        labels: the objects of each image.
+        ids: indices of the images.
+        made: their objects, of any number.
+    """
+    most = max(labels.shape[1], made.shape[1])
+    unknown = np.all(labels == NO_LABEL, (1, 2))
+    filled = _filled(labels, most)
+    filled[unknown] = NO_LABEL
+    filled[ids] = _filled(made, most)
+    return filled
+
+
+def _filled(labels: Labels, most: int) -> Labels:
+    """Returns labels with more rows, which are no objects."""
+    filled = np.tile(NOTHING, (len(labels), most, 1))
+    filled[:, : labels.shape[1]] = labels
+    return filled
+
+
 def entries(labels: Labels) -> dict[str, np.ndarray]:
     """Returns the objects that move with images, see `types.Example`.
 
@@ -109,7 +146,7 @@ def resized(labels: Labels, before: tuple[int, int], size: int) -> Labels:
     height, width = before
     scale = np.array([size / width, size / height] * 2, np.float32)
     moved = np.concatenate([labels[..., :4] * scale, labels[..., 4:]], -1)
-    return np.where(labels[..., VISIBLE :] > 0, moved, labels)
+    return np.where(labels[..., VISIBLE:] > 0, moved, labels)
 
 
 def loss(
@@ -187,11 +224,21 @@ def pseudo_labels(
     del seed
     if not 0.0 <= threshold <= 1.0:
         raise UserError(f"pseudo_labels.threshold: {threshold} is not in 0.0 .. 1.0")
-    kept = predictions[..., VISIBLE] >= max(threshold, np.finfo(np.float32).tiny)
-    rows = predictions.copy()
-    rows[..., VISIBLE] = 1.0
-    rows[~kept] = (0.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+    rows = at_least(predictions, threshold)
+    kept = rows[..., VISIBLE] > 0
+    rows[..., VISIBLE] = kept
     return rows, kept.any(1).astype(np.int32)
+
+
+def at_least(predictions: Predictions, score: float) -> Predictions:
+    """Returns the predictions of at least a score, zeros and class -1 in place of the others.
+
+    Args:
+        predictions: boxes with scores.
+        score: in 0..1.
+    """
+    kept = (predictions[..., VISIBLE] > 0) & (predictions[..., VISIBLE] >= np.float32(score))
+    return np.where(kept[..., None], predictions, NOTHING)
 
 
 def counts(predictions: Predictions, labels: Labels, answers: Predictions) -> dict[str, float]:
@@ -270,7 +317,7 @@ DETECTION = Task(
     probabilities=predictions,
     logits=lambda detections: detections,
     right=right,
-    answers=lambda detections, _: detections,
+    answers=lambda detections, _: at_least(detections, SHOWN),
     counts=counts,
     columns=COLUMNS,
     scores=lambda counts: {"ap50": counts["ap50"], "ap": counts["ap"]},
@@ -286,5 +333,8 @@ DETECTION = Task(
     pseudo_labels=pseudo_labels,
     guesses=guesses,
     labelled_share=lambda targets: (targets[..., VISIBLE] > 0).any(-1).astype(jnp.float32),
+    of_source=of_source,
+    trimmed=lambda label: label[label[:, VISIBLE] > 0],
+    replaced=replaced,
     resized=resized,
 )
