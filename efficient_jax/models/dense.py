@@ -65,9 +65,7 @@ def dense_boxes(
     levels = _checked(backbone, decoder_width, strides, slice(-3, None))
     if tower < 1:
         raise UserError(f"tower: {tower} is less than 1")
-    return Dense(
-        backbone, BoxDecoder(decoder_width, levels, tower, _norm_axis(backbone)), BoxHead(classes, levels)
-    )
+    return Dense(backbone, BoxDecoder(decoder_width, levels, tower, _norm_axis(backbone)), BoxHead(classes, levels))
 
 
 def _checked(backbone: nn.Module, width: int, strides: tuple[int, ...], default: slice) -> tuple[int, ...]:
@@ -89,6 +87,11 @@ class Dense(nn.Module):
     """A backbone, a decoder of its feature maps and a last layer: see `dense_masks` and `dense_boxes`.
 
     Intermediates: those of the backbone, and logits.
+
+    Args:
+        backbone: a model of `MODELS` without its head.
+        decoder: (feature maps, train) -> features.
+        head: (features, size of the image) -> logits.
     """
 
     backbone: nn.Module
@@ -193,15 +196,15 @@ class BoxHead(nn.Module):
     ) -> Float[Array, "b locations outputs"]:
         if any(side % self.strides[-1] for side in image):
             raise UserError(
-                f"an image of {image[0]}x{image[1]} pixels is not divided by the stride {self.strides[-1]}; resize it to "
-                f"multiples of {self.strides[-1]}, or leave this stride out"
+                f"an image of {image[0]}x{image[1]} pixels is not divided by the stride {self.strides[-1]}; resize it "
+                f"to multiples of {self.strides[-1]}, or leave this stride out"
             )
         small = nn.initializers.normal(0.01)
         to_classes = nn.Dense(
             self.classes, kernel_init=small, bias_init=nn.initializers.constant(PRIOR), name="classes"
         )
         to_box = nn.Dense(BOX, kernel_init=small, name="box")
-        scales = self.param("scale", nn.initializers.ones, (len(self.strides),), jnp.float32)
+        scales = self.param("level_scale", nn.initializers.ones, (len(self.strides),), jnp.float32)
         outputs = []
         for (of_classes, of_box), stride, scale in zip(levels, self.strides, scales, strict=True):
             centerness, exponents = jnp.split(to_box(of_box.astype(jnp.float32)), [1], axis=-1)

@@ -21,7 +21,9 @@ def of(*boxes, visible=None, labels=None, locations=LOCATIONS):
 
 def test_locations_are_centers_of_cells():
     assert LOCATIONS.centers.shape == (30, 2)
-    np.testing.assert_array_equal(LOCATIONS.centers[[0, 1, 6, 23, 24, 29]], [[4, 4], [12, 4], [4, 12], [44, 28], [8, 8], [40, 24]])
+    np.testing.assert_array_equal(
+        LOCATIONS.centers[[0, 1, 6, 23, 24, 29]], [[4, 4], [12, 4], [4, 12], [44, 28], [8, 8], [40, 24]]
+    )
     np.testing.assert_array_equal(LOCATIONS.strides, [8.0] * 24 + [16.0] * 6)
     assert LOCATIONS.centers.dtype == LOCATIONS.strides.dtype == np.float32
 
@@ -44,7 +46,9 @@ def test_by_hand():
     cells = [1, 2, 7, 8]
     assert np.flatnonzero(found.labels >= 0).tolist() == cells
     assert set(found.labels[cells]) == {3}
-    np.testing.assert_array_equal(found.distances[cells], [[8, 4, 16, 12], [16, 4, 8, 12], [8, 12, 16, 4], [16, 12, 8, 4]])
+    np.testing.assert_array_equal(
+        found.distances[cells], [[8, 4, 16, 12], [16, 4, 8, 12], [8, 12, 16, 4], [16, 12, 8, 4]]
+    )
     np.testing.assert_allclose(found.centerness[cells], np.sqrt(8 / 16 * 4 / 12), rtol=1e-6)
     others = np.delete(np.arange(30), cells)
     assert not found.distances[others].any()

@@ -44,7 +44,7 @@ def test_focal_and_its_gradient_are_finite_where_the_sigmoid_saturates(gamma):
 
 
 def test_focal_settings_and_indices_are_refused():
-    with pytest.raises(UserError, match="gamma -1.0 is negative"):
+    with pytest.raises(UserError, match=r"gamma -1\.0 is negative"):
         losses.sigmoid_focal(jnp.zeros(3), jnp.zeros(3), gamma=-1.0)
     with pytest.raises(UserError, match="sigmoid_focal: targets are int32"):
         losses.sigmoid_focal(jnp.zeros((2, 3)), jnp.zeros(2, jnp.int32))

@@ -43,5 +43,5 @@ def test_an_image_without_classes_costs_nothing_and_has_no_gradient(key):
 def test_dice_of_indices_or_without_smoothing_is_refused():
     with pytest.raises(UserError, match="dice: targets are int32"):
         losses.dice(jnp.zeros((1, 2, 2, 3)), jnp.zeros((1, 2, 2), jnp.int32))
-    with pytest.raises(UserError, match="smooth: 0.0 is not above"):
+    with pytest.raises(UserError, match=r"smooth: 0\.0 is not above"):
         losses.dice(jnp.zeros((1, 2, 2, 3)), jnp.zeros((1, 2, 2, 3)), 0.0)
