@@ -19,7 +19,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.supervised = {
         "model": common.lite(variant="lite0", stochastic_depth=0.0),
         "init": "efficientnet-lite0",
-        "decoder": {"name": "boxes", "decoder_width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
+        "decoder": {"name": "boxes", "width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
         "method": {"name": "supervised"},
         "batch": {"labelled": 8},
         "augment": common.turns(),

@@ -20,7 +20,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.supervised = {
         "model": common.lite(variant="lite0", stochastic_depth=0.0),
         "init": "efficientnet-lite0",
-        "decoder": {"name": "boxes", "decoder_width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
+        "decoder": {"name": "boxes", "width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
         "method": {"name": "supervised"},
         "batch": {"labelled": 8},
         "augment": common.turns(),
@@ -33,7 +33,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.ema_teacher = {
         "model": common.lite(variant="lite0", stochastic_depth=0.0),
         "init": "supervised",
-        "decoder": {"name": "boxes", "decoder_width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
+        "decoder": {"name": "boxes", "width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
         "method": {"name": "ema_teacher", "threshold": 0.5, "strong_views": 1},  # threshold 0.3 to 0.7
         "batch": {"labelled": 8, "unlabelled": 8},
         "augment": common.turns(),
@@ -48,7 +48,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "model": common.lite(variant="lite0", stochastic_depth=0.0),
         "init": "efficientnet-lite0",
         "teacher": "supervised",
-        "decoder": {"name": "boxes", "decoder_width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
+        "decoder": {"name": "boxes", "width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
         "method": {"name": "noisy_student"},
         "batch": {"labelled": 8, "unlabelled": 8},
         "augment": common.turns(),

@@ -19,7 +19,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.supervised = {
         "model": common.lite(variant="lite0", stochastic_depth=0.0),
         "init": "efficientnet-lite0",
-        "decoder": {"name": "masks", "decoder_width": 64},  # 32 to 256
+        "decoder": {"name": "masks", "width": 64},  # 32 to 256
         "method": {"name": "supervised"},
         "batch": {"labelled": 16},
         "augment": common.turns(),

@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.supervised = {
         "model": common.lite(variant="lite0", stochastic_depth=0.0),
         "init": "efficientnet-lite0",
-        "decoder": {"name": "masks", "decoder_width": 64},  # 32 to 256
+        "decoder": {"name": "masks", "width": 64},  # 32 to 256
         "method": {"name": "supervised"},
         "batch": {"labelled": 16},
         "augment": common.turns(),
@@ -37,7 +37,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.ema_teacher = {
         "model": common.lite(variant="lite0", stochastic_depth=0.0),
         "init": "supervised",
-        "decoder": {"name": "masks", "decoder_width": 64},  # 32 to 256
+        "decoder": {"name": "masks", "width": 64},  # 32 to 256
         "method": {"name": "ema_teacher", "threshold": 0.95, "strong_views": 1},  # threshold 0.8 to 0.98
         "batch": {"labelled": 16, "unlabelled": 16},
         "augment": common.turns(),
@@ -52,7 +52,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "model": common.lite(variant="lite0", stochastic_depth=0.0),
         "init": "efficientnet-lite0",
         "teacher": "supervised",
-        "decoder": {"name": "masks", "decoder_width": 64},  # 32 to 256
+        "decoder": {"name": "masks", "width": 64},  # 32 to 256
         "method": {"name": "noisy_student"},
         "batch": {"labelled": 16, "unlabelled": 16},
         "augment": common.turns(),

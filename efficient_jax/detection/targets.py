@@ -83,9 +83,7 @@ def targets(
     return jax.vmap(functools.partial(_of_image, locations))(*padded)
 
 
-def _of_image(
-    locations: Locations, boxes: Float[Array, "n 4"], exists: Array, labels: Int[Array, " n"]
-) -> Targets:
+def _of_image(locations: Locations, boxes: Float[Array, "n 4"], exists: Array, labels: Int[Array, " n"]) -> Targets:
     """Returns the targets of one image, without the leading axis."""
     lowest, highest = locations.ranges()
     centers = jnp.asarray(locations.centers)[:, None]

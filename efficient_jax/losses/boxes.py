@@ -48,15 +48,17 @@ def generalized_iou(boxes: Float[Array, "*b 4"], targets: Float[Array, "*b 4"]) 
 
     Returns: one loss per box.
     """
-    inner = jnp.minimum(boxes[..., 2:], targets[..., 2:]) - jnp.maximum(boxes[..., :2], targets[..., :2])
-    outer = jnp.maximum(boxes[..., 2:], targets[..., 2:]) - jnp.minimum(boxes[..., :2], targets[..., :2])
-    intersection, hull = (jnp.maximum(sides, 0.0).prod(-1) for sides in (inner, outer))
-    union = _area(boxes) + _area(targets) - intersection
+    (low, high), (target_low, target_high) = ((box[..., :2], box[..., 2:]) for box in (boxes, targets))
+    intersection = _area(jnp.maximum(low, target_low), jnp.minimum(high, target_high))
+    hull = _area(jnp.minimum(low, target_low), jnp.maximum(high, target_high))
+    union = _area(low, high) + _area(target_low, target_high) - intersection
     return 1.0 - _ratio(intersection, union) + _ratio(hull - union, hull)
 
 
-def _area(boxes: Float[Array, "*b 4"]) -> Float[Array, " *b"]:
-    return jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0.0).prod(-1)
+def _area(low: Float[Array, "*b 2"], high: Float[Array, "*b 2"]) -> Float[Array, " *b"]:
+    """Returns the area between two corners; 0.0 where the second is not below and right of the first."""
+    sides = jnp.maximum(high - low, 0.0)
+    return sides[..., 0] * sides[..., 1]
 
 
 def _ratio(part: Float[Array, " *b"], whole: Float[Array, " *b"]) -> Float[Array, " *b"]:

@@ -24,7 +24,7 @@ BOX = 5  # numbers of a box: the logit of its centerness and four distances
 
 
 def dense_masks(
-    backbone: nn.Module, classes: int, *, decoder_width: int = 128, strides: tuple[int, ...] = ()
+    backbone: nn.Module, classes: int, *, width: int = 128, strides: tuple[int, ...] = ()
 ) -> "Dense":
     """Returns a network for a class of each pixel.
 
@@ -33,19 +33,19 @@ def dense_masks(
     Args:
         backbone: a model of `MODELS` without its head: built with `classes=0`.
         classes: number of classes.
-        decoder_width: channels of the decoder.
+        width: channels of the decoder.
         strides: levels of the pyramid, in pixels: the maps of the backbone that the decoder sees. The finest sets the
             memory, time and detail; (): all of `pyramid.strides_of`.
 
     Raises: UserError for a backbone without feature maps or with a head, and for strides that it does not have.
     """
-    levels = _checked(backbone, decoder_width, strides, slice(None))
-    decoder = MaskDecoder(decoder_width, levels, _norm_axis(backbone))
+    levels = _checked(backbone, width, strides, slice(None))
+    decoder = MaskDecoder(width, levels, _norm_axis(backbone))
     return Dense(backbone, decoder, MaskHead(classes))
 
 
 def dense_boxes(
-    backbone: nn.Module, classes: int, *, decoder_width: int = 128, strides: tuple[int, ...] = (), tower: int = 2
+    backbone: nn.Module, classes: int, *, width: int = 128, strides: tuple[int, ...] = (), tower: int = 2
 ) -> "Dense":
     """Returns a network for boxes of objects: FCOS (arXiv 1904.01355), which has no anchors.
 
@@ -56,19 +56,17 @@ def dense_boxes(
     Args:
         backbone: a model of `MODELS` without its head: built with `classes=0`.
         classes: number of classes.
-        decoder_width: channels of the decoder.
+        width: channels of the decoder.
         strides: levels of the pyramid, in pixels. An object has a location if its sides are at least the finest stride:
             objects of 5 pixels need 4. (): the three coarsest of `pyramid.strides_of`, 8, 16 and 32 for most.
         tower: 3x3 convolutions before the last layers, for classes and for boxes each, 1 or more; 4 in the paper.
 
     Raises: UserError for a backbone without feature maps or with a head, and for settings out of range.
     """
-    levels = _checked(backbone, decoder_width, strides, slice(-3, None))
+    levels = _checked(backbone, width, strides, slice(-3, None))
     if tower < 1:
         raise UserError(f"tower: {tower} is less than 1")
-    return Dense(
-        backbone, BoxDecoder(decoder_width, levels, tower, _norm_axis(backbone)), BoxHead(classes, levels)
-    )
+    return Dense(backbone, BoxDecoder(width, levels, tower, _norm_axis(backbone)), BoxHead(classes, levels))
 
 
 def _checked(backbone: nn.Module, width: int, strides: tuple[int, ...], default: slice) -> tuple[int, ...]:
@@ -77,7 +75,7 @@ def _checked(backbone: nn.Module, width: int, strides: tuple[int, ...], default:
     if getattr(backbone, "classes", 0):
         raise UserError(f"the backbone has a head for {backbone.classes} classes; build it with classes=0")
     if width < 1:
-        raise UserError(f"decoder_width: {width} is less than 1")
+        raise UserError(f"width: {width} is less than 1")
     return levels
 
 
@@ -90,6 +88,11 @@ class Dense(nn.Module):
     """A backbone, a decoder of its feature maps and a last layer: see `dense_masks` and `dense_boxes`.
 
     Intermediates: those of the backbone, and logits.
+
+    Args:
+        backbone: a model of `MODELS` without its head.
+        decoder: (feature maps, train) -> features.
+        head: (features, size of the image) -> logits.
     """
 
     backbone: nn.Module
@@ -194,15 +197,15 @@ class BoxHead(nn.Module):
     ) -> Float[Array, "b locations outputs"]:
         if any(side % self.strides[-1] for side in image):
             raise UserError(
-                f"an image of {image[0]}x{image[1]} pixels is not divided by the stride {self.strides[-1]}; resize it to "
-                f"multiples of {self.strides[-1]}, or leave this stride out"
+                f"an image of {image[0]}x{image[1]} pixels is not divided by the stride {self.strides[-1]}; resize it "
+                f"to multiples of {self.strides[-1]}, or leave this stride out"
             )
         small = nn.initializers.normal(0.01)
         to_classes = nn.Dense(
             self.classes, kernel_init=small, bias_init=nn.initializers.constant(PRIOR), name="classes"
         )
         to_box = nn.Dense(BOX, kernel_init=small, name="box")
-        scales = self.param("scale", nn.initializers.ones, (len(self.strides),), jnp.float32)
+        scales = self.param("level_scale", nn.initializers.ones, (len(self.strides),), jnp.float32)
         outputs = []
         for (of_classes, of_box), stride, scale in zip(levels, self.strides, scales, strict=True):
             centerness, exponents = jnp.split(to_box(of_box.astype(jnp.float32)), [1], axis=-1)

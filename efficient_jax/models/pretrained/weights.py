@@ -17,7 +17,6 @@ from efficient_jax.types import Tree
 
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}  # flax's name: torch's
 HEAD = ("head.weight", "head.bias")
-LAST = ("head.", "decoder.")  # what answers: of a model for pixels or objects a decoder too
 UNUSED = r"projection\.weight|pooler\..*"  # parameters behind the features, which a model may leave out
 
 
@@ -51,7 +50,7 @@ def load(
     Three things may differ between file and model: the number of classes (the head of the model then keeps its values),
     the grid of a ViT's position embedding, which is resampled, and the input channels: 3 in the file and 1 in the model
     (their kernels are summed), or the reverse (repeated, and divided by 3). Both give the output for a gray image in
-    three channels.
+    three channels. The decoder and the last layer of a network of `dense` keep their values, too.
 
     Args:
         state: the arrays of a file, as from `read`, under the names of timm, torchvision, Transformers or
@@ -74,12 +73,15 @@ def load(
         state = layouts.joined(names.to_timm(unwrapped.state))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    last = tuple(name for name in paths if name.startswith(LAST))
-    if len(last) > len(HEAD):
-        why = "of the decoder"
+    ends = tuple(name for name in paths if name.split(".")[0] in ("decoder", "head"))
+    classifier = set(ends) == set(HEAD)  # else a network of `dense`, which only this package writes
+    if not head:
+        why = "as requested"
+    elif classifier:
+        why = _no_head(state, initial[paths[HEAD[0]]].shape, unwrapped.prefix)
     else:
-        why = _no_head(state, initial[paths[HEAD[0]]].shape, unwrapped.prefix) if head else "as requested"
-    new = last if why else ()
+        why = "" if complete else "not in published weights"
+    new = (HEAD if classifier else ends) if why else ()
     wanted = {name: path for name, path in paths.items() if name not in new}
 
     loaded, reshaped, missing, misfit = {}, [], [], []
