@@ -30,7 +30,8 @@ def encode(mask: Bool[np.ndarray, "h w"]) -> list[int]:
     """
     pixels = mask.T.ravel()
     starts = np.flatnonzero(np.diff(pixels, prepend=False))  # the first run is of 0, and may be empty
-    return np.diff([0, *starts.tolist(), len(pixels)]).tolist()
+    lengths: list[int] = np.diff([0, *starts.tolist(), len(pixels)]).tolist()
+    return lengths
 
 
 def text(lengths: Sequence[int]) -> str:

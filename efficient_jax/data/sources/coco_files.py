@@ -185,7 +185,7 @@ def _labels(
         w, h = next(((image.width, image.height) for image in images if image.width), (1, 1))
         shape = (framing.size, framing.size) if framing.size else (h, w)
         labels = np.full((len(images), *shape), NO_CLASS, np.uint8)
-        for row in np.flatnonzero(~unlabelled):
+        for row in np.flatnonzero(~unlabelled).tolist():
             pixels = category_map(images[row], index_of, framing)
             if pixels.shape == shape:  # others are found when the image is read
                 labels[row] = pixels
@@ -195,8 +195,8 @@ def _labels(
             [None if bare else shown(image, index_of) for image, bare in zip(images, unlabelled, strict=True)], classes
         )
     labels = np.zeros((len(images), classes), np.int32)
-    for row, image in zip(labels, images, strict=True):
-        row[[index_of(annotation) for annotation in image.annotations]] = 1
+    for tags, image in zip(labels, images, strict=True):
+        tags[[index_of(annotation) for annotation in image.annotations]] = 1
     if task == "classification":
         return np.where(unlabelled, -1, _single(labels, images))
     labels[unlabelled] = -1

@@ -142,8 +142,8 @@ def _paired(path: str, masks: str, images_setting: str, masks_setting: str) -> P
     if not any(found):
         first = every_mask[0].relative_to(masks) if every_mask else "none"
         raise UserError(
-            f"{WHERE}.{masks_setting}: no mask is named as an image; images are {files[0].relative_to(path)} ..., masks "
-            f"{first} ...; want the mask of a/1.jpg in a/1.png"
+            f"{WHERE}.{masks_setting}: no mask is named as an image; images are {files[0].relative_to(path)} ..., "
+            f"masks {first} ...; want the mask of a/1.jpg in a/1.png"
         )
     notes = note(walked.passed_over)
     if alone := sorted(known.keys() - set(keys)):

@@ -100,7 +100,7 @@ def voc(
     objects = annotated_boxes.framed([boxes[row] for row in decoded.rows], decoded.sizes, framing, most_objects)
     if bare := sum(entry is None for entry in entries):
         notes += (f"{counted(bare, 'image')} without an XML file: unlabelled",)
-    marked = sum(entry.difficult for entry in entries if entry for entry in entry.objects)
+    marked = sum(thing.difficult for entry in entries if entry for thing in entry.objects)
     if marked and not difficult:
         notes += (f"left out {counted(marked, 'object')} marked as difficult",)
     return source._replace(objects=objects, notes=(*source.notes, *notes))
