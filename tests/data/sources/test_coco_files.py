@@ -194,6 +194,28 @@ def test_segmentation_has_the_map_of_the_categories():
     np.testing.assert_array_equal(source.labels, expected)
 
 
+def test_polygons_and_run_lengths_lie_in_their_order():
+    columns = [{"size": [10, 20], "counts": [start, 40, 160 - start]} for start in (40, 60)]
+    made = [
+        square(1, 3, 0, 0, 10, segmentation=columns[0]),
+        square(1, 7, 3, 0, 10),
+        square(1, 3, 0, 0, 10, segmentation=columns[1]),
+        square(1, 7, 7, 0, 10, segmentation=columns[1], iscrowd=1),
+        square(1, 3, 7, 0, 10, segmentation=columns[0]),
+    ]
+    rows = [
+        coco(path=write(annotations=made[:count]), size=20, task="segmentation").labels[0, 5].tolist()[:14]
+        for count in (1, 2, 3, 4, 5)
+    ]
+    assert rows == [
+        [0] * 4 + [1] * 4 + [0] * 6,
+        [0] * 3 + [2] * 10 + [0],
+        [0] * 3 + [2] * 3 + [1] * 4 + [2] * 3 + [0],
+        [0] * 3 + [2] * 3 + [255] * 4 + [2] * 3 + [0],
+        [0] * 3 + [2] * 1 + [1] * 4 + [255] * 2 + [2] * 3 + [0],
+    ]
+
+
 def test_a_category_may_be_the_background():
     categories = [{"id": 7, "name": "background"}, {"id": 3, "name": "cat"}]
     source = coco(path=write(annotations=SQUARES, categories=categories), size=20, task="segmentation")
