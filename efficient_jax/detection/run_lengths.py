@@ -16,10 +16,29 @@ def decode(counts: Sequence[int] | str, h: int, w: int) -> Bool[np.ndarray, "h w
 
     Raises: ValueError where the lengths do not sum up to h x w pixels.
     """
+    lengths = _checked(counts, h, w)
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(w, h).T
+
+
+def spans(counts: Sequence[int] | str, h: int, w: int) -> list[tuple[int, int]]:
+    """Returns the first pixel of each run of 1, and the one after its last, counted down the columns.
+
+    Args:
+        counts: as for `decode`.
+        h: height in pixels.
+        w: width in pixels.
+
+    Raises: as `decode`.
+    """
+    ends = np.cumsum(_checked(counts, h, w)).tolist()
+    return list(zip(ends[::2], ends[1::2], strict=False))  # a last run of 0 has none after it
+
+
+def _checked(counts: Sequence[int] | str, h: int, w: int) -> list[int]:
     lengths = _unpacked(counts) if isinstance(counts, str) else list(counts)
     if any(length < 0 for length in lengths) or sum(lengths) != h * w:
         raise ValueError(f"run lengths of {sum(lengths):,} pixels for {w} x {h}")
-    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(w, h).T
+    return lengths
 
 
 def encode(mask: Bool[np.ndarray, "h w"]) -> list[int]:
@@ -30,7 +49,8 @@ def encode(mask: Bool[np.ndarray, "h w"]) -> list[int]:
     """
     pixels = mask.T.ravel()
     starts = np.flatnonzero(np.diff(pixels, prepend=False))  # the first run is of 0, and may be empty
-    return np.diff([0, *starts.tolist(), len(pixels)]).tolist()
+    lengths: list[int] = np.diff([0, *starts.tolist(), len(pixels)]).tolist()
+    return lengths
 
 
 def text(lengths: Sequence[int]) -> str:

@@ -60,3 +60,7 @@ def test_masks_return_from_their_run_lengths(share):
         lengths = run_lengths.encode(mask)
         np.testing.assert_array_equal(run_lengths.decode(lengths, h, w), mask)
         np.testing.assert_array_equal(run_lengths.decode(run_lengths.text(lengths), h, w), mask)
+        drawn = np.zeros(h * w, int)
+        for start, end in run_lengths.spans(lengths, h, w):
+            drawn[start:end] += 1
+        np.testing.assert_array_equal(drawn.reshape(w, h).T, mask)

@@ -1,6 +1,8 @@
 """The objects of COCO's annotations after the crop and the resize: boxes, masks, keypoints and maps of categories."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from PIL import Image
 from efficient_jax.data import annotated_boxes
 from efficient_jax.data import objects as geometry
 from efficient_jax.data.annotated_boxes import Annotated, clipped, fault
+from efficient_jax.data.class_names import NO_CLASS
 from efficient_jax.data.decode import free_memory
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.sources.coco_json import WHERE, CocoImage
@@ -18,8 +21,8 @@ from efficient_jax.detection import run_lengths
 from efficient_jax.errors import UserError, counted
 
 KINDS = ("boxes", "box_mask", "keypoints")
-IGNORED = 255
-"""The value of a pixel without a class."""
+
+UNTOUCHED = np.int16(-1)  # where nothing is drawn
 
 IndexOf = Callable[[dict[str, Any]], int]
 """(annotation) -> index of its class."""
@@ -125,13 +128,24 @@ def category_map(image: CocoImage, index_of: IndexOf, framing: Framing) -> UInt8
 
     Raises: UserError for an object without a mask that can be used.
     """
-    through = geometry.window(image.width, image.height, framing)
-    pixels = geometry.mask(np.zeros((image.height, image.width), np.uint8), through, IGNORED)
+    where = f"{WHERE}.path", "mend or remove it"
+    h, w = image.height, image.width
+    through = geometry.window(w, h, framing)
+    pixels = geometry.mask(np.zeros((h, w), np.uint8), through, NO_CLASS)
     inside = pixels == 0
-    for annotation in image.annotations:
-        where = f"{WHERE}.path", "mend or remove it"
-        mask = _instance(annotation, image, through, *where) & inside
-        pixels[mask] = IGNORED if annotation.get("iscrowd") else index_of(annotation)
+    for in_runs, group in itertools.groupby(image.annotations, _in_runs):
+        values = [(each, NO_CLASS if each.get("iscrowd") else index_of(each)) for each in group]
+        if in_runs:  # all are drawn at their own size and framed once: ten times faster than one by one
+            drawn = np.full(h * w, UNTOUCHED)
+            for annotation, value in values:
+                with _said(image, *where):
+                    for start, end in run_lengths.spans(_counts(annotation, image), h, w):
+                        drawn[start:end] = value
+            framed = geometry.mask(drawn.reshape(w, h).T, through, UNTOUCHED)
+            pixels = np.where(framed == UNTOUCHED, pixels, framed).astype(np.uint8)
+        else:
+            for annotation, value in values:
+                pixels[_instance(annotation, image, through, *where) & inside] = value
     return pixels
 
 
@@ -174,19 +188,35 @@ def _instance(
     annotation: dict[str, Any], image: CocoImage, through: geometry.Window, where: str, remedy: str
 ) -> Bool[np.ndarray, "h w"]:
     """Returns the mask of an object after the crop and the resize."""
-    segmentation = annotation.get("segmentation")
-    try:
-        if isinstance(segmentation, dict):
-            if list(segmentation["size"]) != [image.height, image.width]:
-                raise ValueError(f"size {segmentation['size']}")
-            return geometry.mask(run_lengths.decode(segmentation["counts"], image.height, image.width), through)
-        outlines = [np.array(outline, float) for outline in segmentation or ()]
+    with _said(image, where, remedy):
+        if _in_runs(annotation):
+            counts = _counts(annotation, image)
+            return geometry.mask(run_lengths.decode(counts, image.height, image.width), through)
+        outlines = [np.array(outline, float) for outline in annotation.get("segmentation") or ()]
         if not outlines:
             raise ValueError("there is none")
         for outline in outlines:
             if outline.ndim != 1 or len(outline) < 6 or len(outline) % 2 or not np.isfinite(outline).all():
                 raise ValueError(f"a polygon of the numbers {outline.tolist()}; want x, y of three points or more")
         return geometry.polygons([outline.reshape(-1, 2) for outline in outlines], through)
+
+
+def _in_runs(annotation: Mapping[str, Any]) -> bool:
+    return isinstance(annotation.get("segmentation"), dict)
+
+
+def _counts(annotation: Mapping[str, Any], image: CocoImage) -> Any:
+    segmentation = annotation["segmentation"]
+    if list(segmentation["size"]) != [image.height, image.width]:
+        raise ValueError(f"size {segmentation['size']}")
+    return segmentation["counts"]
+
+
+@contextlib.contextmanager
+def _said(image: CocoImage, where: str, remedy: str) -> Iterator[None]:
+    """Turns what is wrong with the mask of an object into a UserError."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{where}: an object of {image.name!r} has no segmentation of polygons or run lengths ({error}); {remedy}"

@@ -73,9 +73,8 @@ def voc(
     tests = _files(test_path or path, test_set, "test_path", "test_set") if test_set or test_path else []
     if test_set and not image_set:
         files = sorted(set(files).difference(tests))
-    elif test_set:
-        if twice := sorted(str(file) for file in set(files).intersection(tests)):
-            raise UserError(f"{WHERE}.test_set: {few(twice, 3)} of {test_set!r} also in {image_set!r}")
+    elif test_set and (twice := sorted(str(file) for file in set(files).intersection(tests))):
+        raise UserError(f"{WHERE}.test_set: {few(twice, 3)} of {test_set!r} also in {image_set!r}")
     images = [*files, *tests]
     entries = [_entry(file) for file in images]
     names = _classes(classes, entries)
@@ -101,7 +100,7 @@ def voc(
     objects = annotated_boxes.framed([boxes[row] for row in decoded.rows], decoded.sizes, framing, most_objects)
     if bare := sum(entry is None for entry in entries):
         notes += (f"{counted(bare, 'image')} without an XML file: unlabelled",)
-    marked = sum(entry.difficult for entry in entries if entry for entry in entry.objects)
+    marked = sum(thing.difficult for entry in entries if entry for thing in entry.objects)
     if marked and not difficult:
         notes += (f"left out {counted(marked, 'object')} marked as difficult",)
     return source._replace(objects=objects, notes=(*source.notes, *notes))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
+import yaml  # which flax and ml-collections require
 
 from efficient_jax.data import annotated_boxes, class_names, stream
 from efficient_jax.data.annotated_boxes import Annotated, clipped, fault
