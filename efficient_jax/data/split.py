@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Int, Shaped
 
 from efficient_jax.data.stratification import NAMED, ONE_CLASS, Parts, Stratification, assigned
 from efficient_jax.errors import UserError, counted, few
@@ -122,7 +122,7 @@ def split(
 
 def notes(
     parts: Mapping[str, np.ndarray],
-    labels: Integer[np.ndarray, " n *classes"],
+    labels: Shaped[np.ndarray, " n *classes"],
     classes: Sequence[str],
     labels_per_class: int,
     folds: int,

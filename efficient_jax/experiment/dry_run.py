@@ -14,6 +14,7 @@ from efficient_jax.errors import UserError
 from efficient_jax.experiment import initialise
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.run import Run
+from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import build_program
 from efficient_jax.models import heads
@@ -34,7 +35,14 @@ def dry_run(run: Run) -> None:
     shapes: dict[str, Tree] = {}
     for config in run.plan.stages:
         with progress_bar.waiting(f"{config.name}: checking its settings", run.console):
-            shapes[config.name] = _traced(Stage.open(config, run, shapes), shapes)
+            shapes[config.name] = _traced(_opened(config, run, shapes), shapes)
+
+
+def _opened(config: StageConfig, run: Run, earlier: Mapping[str, Tree]) -> Stage:
+    try:
+        return Stage.open(config, run, earlier)
+    except UserError as error:
+        raise error if str(error).startswith("config.") else UserError(f"config.{config.name}: {error}") from error
 
 
 def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:

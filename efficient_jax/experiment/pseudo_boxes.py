@@ -23,10 +23,10 @@ def pseudo_boxes(
     folder: Path,
     source: Source,
     ids: Int[np.ndarray, " n"],
-    predict: Callable[[np.ndarray], Float[np.ndarray, "m most 6"]],
+    predict: Callable[[np.ndarray], Float[np.ndarray, "m _most 6"]],
     settings: Mapping[str, Any],
     origin: Mapping[str, Any],
-) -> tuple[Float[np.ndarray, "n most 6"], dict[str, Any]]:
+) -> tuple[Float[np.ndarray, "n _most 6"], dict[str, Any]]:
     """Returns the pseudo-labels of unlabelled images and writes them; those of a stage that was interrupted are read.
 
     Args:
@@ -62,8 +62,8 @@ def pseudo_boxes(
 
 
 def statistics(
-    predictions: Float[np.ndarray, "n most 6"],
-    truth: Float[np.ndarray, "n true 6"],
+    predictions: Float[np.ndarray, "n _most 6"],
+    truth: Float[np.ndarray, "n _true 6"],
     threshold: float,
     classes: tuple[str, ...],
 ) -> dict[str, Any]:

@@ -59,9 +59,7 @@ def ema_teacher(
         raise UserError(f"method.strong_views: {strong_views} is less than 1")
     guesses, labelled_share = task.guesses, task.labelled_share
     if not guesses or not labelled_share:
-        raise UserError(
-            f"method.name: 'ema_teacher' is for labels of pixels and objects; take 'fixmatch'"
-        )
+        raise UserError("method.name: 'ema_teacher' is for labels of pixels and objects; take 'fixmatch'")
 
     def loss_fn(
         params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys

@@ -23,9 +23,7 @@ GROUPS = 32  # of channels that are normalised together (arXiv 1803.08494)
 BOX = 5  # numbers of a box: the logit of its centerness and four distances
 
 
-def dense_masks(
-    backbone: nn.Module, classes: int, *, width: int = 128, strides: tuple[int, ...] = ()
-) -> "Dense":
+def dense_masks(backbone: nn.Module, classes: int, *, width: int = 128, strides: tuple[int, ...] = ()) -> "Dense":
     """Returns a network for a class of each pixel.
 
     Its logits are float32 [b h w classes], for the pixels of the image.

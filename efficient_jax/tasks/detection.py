@@ -21,8 +21,8 @@ from efficient_jax.errors import UserError
 from efficient_jax.tasks.base import Task
 from efficient_jax.types import Batch, Column, Example
 
-Labels = Float[np.ndarray, "n most 6"]
-Predictions = Float[np.ndarray, "n most 6"]
+Labels = Float[np.ndarray, "n _rows 6"]
+Predictions = Float[np.ndarray, "n _rows 6"]
 CLASS, VISIBLE = 4, 5  # columns behind the box; of predictions the latter is the score
 NO_LABEL = -1.0
 NOTHING = np.array([0.0, 0.0, 0.0, 0.0, -1.0, 0.0], np.float32)  # a row that fills up
@@ -88,7 +88,9 @@ def of_source(labels: Int[np.ndarray, "n k"], objects: Mapping[str, np.ndarray])
     return made
 
 
-def replaced(labels: Labels, ids: Int[np.ndarray, " m"], made: Float[np.ndarray, "m made 6"]) -> Labels:
+def replaced(
+    labels: Labels, ids: Int[np.ndarray, " m"], made: Float[np.ndarray, "m _made 6"]
+) -> Float[np.ndarray, "n _filled 6"]:
     """Returns labels in which some images have other ones.
 
     Args:
@@ -104,7 +106,7 @@ def replaced(labels: Labels, ids: Int[np.ndarray, " m"], made: Float[np.ndarray,
     return filled
 
 
-def _filled(labels: Labels, most: int) -> Labels:
+def _filled(labels: Labels, most: int) -> Float[np.ndarray, "n _filled 6"]:
     """Returns labels with more rows, which are no objects."""
     filled = np.tile(NOTHING, (len(labels), most, 1))
     filled[:, : labels.shape[1]] = labels
@@ -125,7 +127,7 @@ def entries(labels: Labels) -> dict[str, np.ndarray]:
     }
 
 
-def view_targets(views: Batch) -> Float[Array, "b most 6"]:
+def view_targets(views: Batch) -> Float[Array, "b _rows 6"]:
     """Returns the objects of augmented examples as labels.
 
     Args:
@@ -150,7 +152,7 @@ def resized(labels: Labels, before: tuple[int, int], size: int) -> Labels:
 
 
 def loss(
-    logits: Float[Array, "b l outputs"], targets: Float[Array, "b most 6"], label_smoothing: float = 0.0
+    logits: Float[Array, "b l outputs"], targets: Float[Array, "b _rows 6"], label_smoothing: float = 0.0
 ) -> Float[Array, " b"]:
     """Returns the loss of FCOS of each image, divided by the number of its locations with a box.
 
@@ -167,7 +169,7 @@ def loss(
     return (parts.classes + parts.boxes + parts.centerness) / parts.weight
 
 
-def right(logits: Float[Array, "b l outputs"], targets: Float[Array, "b most 6"]) -> Float[Array, " b"]:
+def right(logits: Float[Array, "b l outputs"], targets: Float[Array, "b _rows 6"]) -> Float[Array, " b"]:
     """Returns the share of the locations with a box whose predicted box overlaps it with an IoU of 0.5 or more.
 
     Args:
@@ -177,7 +179,7 @@ def right(logits: Float[Array, "b l outputs"], targets: Float[Array, "b most 6"]
     return fcos.located(logits, targets[..., :4], targets[..., VISIBLE], targets[..., CLASS].astype(jnp.int32))
 
 
-def predictions(logits: Float[Array, "b l outputs"]) -> Float[Array, "b most 6"]:
+def predictions(logits: Float[Array, "b l outputs"]) -> Float[Array, "b _rows 6"]:
     """Returns the boxes that a network means, by descending score, after non-maximum suppression.
 
     Args:
@@ -201,7 +203,7 @@ def guesses(logits: Float[Array, "b l outputs"], threshold: float) -> Example:
     }
 
 
-def _rows(detections: Mapping[str, Array]) -> Float[Array, "b most 6"]:
+def _rows(detections: Mapping[str, Array]) -> Float[Array, "b _rows 6"]:
     valid = detections["valid"]
     classes = jnp.where(valid, detections["labels"], -1).astype(jnp.float32)
     return jnp.concatenate([detections["boxes"], classes[..., None], detections["scores"][..., None]], -1)

@@ -99,7 +99,10 @@ def reference(outputs, wanted):
         p_t = np.where(y, p, 1 - p)
         sums[0] += (-np.where(y, 0.25, 0.75) * (1 - p_t) ** 2 * np.log(p_t)).sum()
         if label >= 0:
-            a, b = output[CLASSES + 1 : CLASSES + 5], distances  # of one location: the inner box has the smaller, the hull the larger ones
+            a, b = (
+                output[CLASSES + 1 : CLASSES + 5],
+                distances,
+            )  # of one location: the inner box has the smaller, the hull the larger ones
             inner, hull = area(np.minimum(a, b)), area(np.maximum(a, b))
             union = area(a) + area(b) - inner
             sums[1] += centerness * (1 - inner / union + (hull - union) / hull)
