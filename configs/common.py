@@ -108,6 +108,38 @@ def crops() -> dict[str, Any]:
     }
 
 
+def turns() -> dict[str, Any]:
+    """Returns the augmentation of images without an upright direction: scale, turn, flips, brightness and contrast."""
+    return {
+        "ops": ("affine", "flip", "flip_vertical", "color_jitter"),
+        "affine": {"rotate": 90.0, "scale": 0.3, "border": "reflect"},
+        "color_jitter": {"brightness": 0.3, "contrast": 0.3, "saturation": 0.2},
+    }
+
+
+def recolored(*mixes: str) -> dict[str, Any]:
+    """Returns the strong augmentation of weak views with pixels or objects: color and blur.
+
+    Args:
+        mixes: operations after these, such as "cutmix".
+    """
+    return {
+        "ops": ("color_jitter", "gaussian_blur", *mixes),
+        "color_jitter": {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.1, "probability": 0.8},
+        "gaussian_blur": {"sigma_max": 2.0, "probability": 0.5},
+    }
+
+
+def decoded() -> ConfigDict:
+    """Returns the optimizer of a pretrained backbone with a new decoder: frozen normalisations, a lower rate below."""
+    return adamw(
+        learning_rate=2e-3,  # 5e-4 to 5e-3
+        warmup_percent=10.0,
+        layer_decay=0.9,  # 0.65 to 1.0
+        rules=(NORMS, (".*", 1.0)),
+    )
+
+
 def noise() -> dict[str, Any]:
     """Returns the input noise of a student on photographs: a random crop, a flip, RandAugment and cutout."""
     return {

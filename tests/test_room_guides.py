@@ -7,18 +7,20 @@ import re
 import numpy as np
 import pytest
 
+from efficient_jax import settings
 from efficient_jax.commands.flags import checked_config
 from efficient_jax.data.class_names import NO_LABEL
 from efficient_jax.data.sources import ENCODED, SOURCES
 from efficient_jax.experiment.config import plan
 from efficient_jax.models import MODELS, SUPPLIED
+from efficient_jax.models.dense import dense_boxes, dense_masks
 from tests.commands.launch import ROOT
 
 DATA, NETWORKS, SELECTION = (
     (ROOT / f"efficient_jax/{room}/README.md").read_text() for room in ("data", "models", "selection")
 )
 SOURCE_ROWS = re.findall(r"^\| `(\w+)` \| .* \|(?: (`.*`))? \| `(--.*)` \|$", DATA, re.MULTILINE)
-MODEL_ROWS = re.findall(r"^\| `(\w+)` \| .* \| (`\w+=.*`) \|$", NETWORKS, re.MULTILINE)
+MODEL_ROWS = re.findall(r"^\| `(\w+)` \| .* \| (`\w+=.*`) \|$", NETWORKS.split("\n## ")[1], re.MULTILINE)
 FRAMING = re.findall(r"^\| `(\w+)` \| [^|]* \|$", DATA, re.MULTILINE)
 
 
@@ -49,11 +51,21 @@ def test_all_names_of_no_label_are_listed():
     assert NO_LABEL - {""} <= set(re.findall(r"`([^`]+)`", paragraph[1]))
 
 
-def test_the_example_of_models_runs():
+def test_the_examples_of_models_run():
     scope = {"images": np.zeros((2, 32, 32, 3), np.uint8)}
-    (code,) = re.findall(r"```python\n(.*?)```", NETWORKS, re.DOTALL)
-    exec(code, scope)
+    network, detector = re.findall(r"```python\n(.*?)```", NETWORKS, re.DOTALL)
+    exec(network, scope)
     assert scope["logits"].shape == (2, 2)
+    exec(detector, scope)
+    assert scope["losses"].weight.shape == (2,)
+    assert scope["found"]["boxes"].shape == (2, 100, 4)
+
+
+@pytest.mark.parametrize("function", [dense_masks, dense_boxes])
+def test_a_decoder_has_the_settings_of_its_row(function):
+    (cell,) = re.findall(rf"^\| `{function.__name__}` \|.* \| (`\w+=.*`) \|$", NETWORKS, re.MULTILINE)
+    shown = {key: eval(value) for key, value in re.findall(r"`(\w+)=([^`]+)`", cell)}
+    assert shown == {key: p.default for key, p in settings.parameters(function).items()}
 
 
 def test_the_example_of_selection_runs():

@@ -223,7 +223,7 @@ def programs(stage: StageConfig, run: Run) -> Programs:
     source, split = run.data.source, run.data.split
     n, classes = len(source.images), len(source.classes)
     labels = Labels((np.arange(n, dtype=np.int32) % classes)[:, None], None)  # speed does not depend on them
-    supervision = Supervision(streams(stage, source, split), labels, None)
+    supervision = Supervision(streams(stage, source, split), labels, source, None)
     plain_config = stage._replace(augment=_none(stage.augment), strong_augment=_none(stage.strong_augment))
     plain_stage = dataclasses.replace(opened, config=plain_config)
     whole, plain = (build_train_steps(variant, supervision, _new(opened.spec)) for variant in (opened, plain_stage))

@@ -192,7 +192,7 @@ def _images(folder: Path, images: str, spec: ModelSpec) -> Seen:
         if not files:
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor indices, nor a folder of images")
         pixels = framed(files[:CHOSEN], spec.image_framing(), where)
-        labels = TASKS[spec.task].unknown(len(pixels), count)
+        labels = TASKS[spec.task].unknown((len(pixels), count))
         about = f"{len(pixels):,} of the {counted(len(files), 'image')} below {images}."
         return Seen(pixels, [file.name for file in files[:CHOSEN]], labels, {}, (0, 0), about)
     data = Data.reopen(folder.parent, "--members", log)

@@ -97,7 +97,7 @@ def _write(
     names, ids = tuple(writable(str(file)) for file in predicted.files), np.arange(len(predicted.files))
     contents = predicted.contents
     if path.suffix == ".npz":
-        unknown = task.unknown(len(ids), len(classes))
+        unknown = task.unknown(mean.shape)
         written = predictions.Predictions(ids, mean, unknown, classes, names, contents, task=task.name)
         return predictions.write(path, written)
     order = np.argsort(-mean, axis=1, kind="stable")[:, :top]

@@ -22,7 +22,7 @@ class Source(NamedTuple):
     """Labelled and unlabelled images of one size."""
 
     images: np.ndarray | Streamed  # uint8 [n h w c]
-    labels: np.ndarray  # int32 [n ...], see `task`; -1: unlabelled
+    labels: np.ndarray  # int32 [n ...], see `task`; -1: unlabelled. Maps of classes: uint8 [n h w], 255: no class
     classes: tuple[str, ...]
     fixed: Mapping[str, np.ndarray] = NOTHING  # name of `FIXED` -> int indices of its images
     notes: tuple[str, ...] = ()  # what was done to the images, for the log
@@ -69,7 +69,7 @@ def of_images(
 
     Args:
         decoded: the images that could be read, with their indices.
-        labels: int [n ...], of all images.
+        labels: int [n ...], of all images; maps of classes are uint8 [n h w] and stay so.
         classes: name of each class.
         fixed: parts that the source fixes: name of `FIXED` -> indices among all images.
         names: file name of each image; empty: they have none.
@@ -77,7 +77,7 @@ def of_images(
     """
     return Source(
         images=decoded.images,
-        labels=labels[decoded.rows].astype(np.int32),
+        labels=labels[decoded.rows].astype(np.uint8 if labels.dtype == np.uint8 else np.int32),
         classes=classes,
         fixed={part: np.flatnonzero(np.isin(decoded.rows, ids)) for part, ids in fixed.items()},
         notes=(*decoded.notes, *class_names.alike(classes)),

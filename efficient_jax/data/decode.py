@@ -250,6 +250,19 @@ def opened(stored: ImageLike) -> Image.Image:
     return image
 
 
+def upright_size(stored: ImageLike) -> tuple[int, int]:
+    """Returns the width and height of an image in pixels, after the turn that its EXIF orientation asks for.
+
+    Args:
+        stored: a file, its content, or pixels.
+
+    Raises: as `opened`.
+    """
+    image = opened(stored)
+    turned = 5 <= image.getexif().get(ORIENTATION, 1) <= 8
+    return (image.height, image.width) if turned else image.size
+
+
 def _learn_heic() -> None:
     try:
         import pillow_heif

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8, UInt64
+from jaxtyping import Float, Int, Shaped, UInt8, UInt64
 
 CELL, MARGIN = 2, 1  # grid points per bit along each axis, and at each border, which a shift may uncover
 GRID = 8 * CELL + 2 * MARGIN, 9 * CELL + 2 * MARGIN
@@ -33,13 +33,13 @@ def of_test(hashes: list[bytes], test: Int[np.ndarray, " t"]) -> dict[int, int]:
 
 
 def contradictions(
-    hashes: list[bytes], labels: Int[np.ndarray, " n *classes"], ids: Int[np.ndarray, " m"]
+    hashes: list[bytes], labels: Shaped[np.ndarray, " n *classes"], ids: Int[np.ndarray, " m"]
 ) -> list[tuple[int, int]]:
     """Returns pairs of equal images with different labels: (the first of them, another).
 
     Args:
         hashes: content hash of each image.
-        labels: int [n] or [n classes], of all images.
+        labels: int [n], [n classes] or [n h w], of all images.
         ids: int [m], indices of the images that are compared.
     """
     first: dict[bytes, int] = {}

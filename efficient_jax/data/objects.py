@@ -35,6 +35,20 @@ def window(w: int, h: int, framing: Framing) -> Window:
     return Window(np.array([width / w, height / h]), np.array([left, top], float), (framing.size, framing.size))
 
 
+def inverse(through: Window, w: int, h: int) -> Window:
+    """Returns the window from the square back to the original image: for the boxes and masks of predictions.
+
+    `boxes(found, inverse(through, w, h))` are in pixels of the original image and clipped to it. A mask returns to the
+    nearest pixel; say `outside` for what the square does not show.
+
+    Args:
+        through: the window of the image, as from `window`.
+        w: width of the original image in pixels.
+        h: height of the original image in pixels.
+    """
+    return Window(1 / through.scale, -through.offset / through.scale, (w, h))
+
+
 def boxes(
     corners: Float[np.ndarray, "n 4"], through: Window
 ) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, " n"]]:
@@ -69,12 +83,13 @@ def keypoints(
     return moved.astype(np.float32), (visible > 0) & inside
 
 
-def mask(pixels: Shaped[np.ndarray, "*n h w"], through: Window) -> Shaped[np.ndarray, "*n h2 w2"]:
-    """Returns a mask after the crop and the resize to the nearest pixel, 0 outside the original image.
+def mask(pixels: Shaped[np.ndarray, "*n h w"], through: Window, outside: int = 0) -> Shaped[np.ndarray, "*n h2 w2"]:
+    """Returns a mask after the crop and the resize to the nearest pixel.
 
     Args:
         pixels: [*n h w], of any dtype.
         through: the window.
+        outside: value outside the original image: 0 is the background, and in maps of classes 255 is no class.
 
     Returns: [*n h2 w2] of the same dtype.
     """
@@ -83,7 +98,7 @@ def mask(pixels: Shaped[np.ndarray, "*n h w"], through: Window) -> Shaped[np.nda
         for axis, size in enumerate(pixels.shape[:-3:-1])
     )
     nearest = pixels[..., rows[:, None], columns]
-    return np.where(row_inside[:, None] & column_inside, nearest, np.zeros((), pixels.dtype))
+    return np.where(row_inside[:, None] & column_inside, nearest, np.array(outside, pixels.dtype))
 
 
 def _nearest(size: int, wanted: int, scale: float, offset: float) -> tuple[np.ndarray, np.ndarray]:
@@ -105,40 +120,6 @@ def polygons(outlines: Sequence[Float[np.ndarray, "p 2"]], through: Window) -> B
         points = FINER * (outline * through.scale + through.offset) - 0.5
         ImageDraw.Draw(drawing).polygon([tuple(point) for point in points], fill=255)
     return np.asarray(drawing.reduce(FINER)) > 128
-
-
-def runs(counts: Sequence[int] | str, h: int, w: int) -> Bool[np.ndarray, "h w"]:
-    """Returns the mask bool [h w] of COCO's run lengths.
-
-    Args:
-        counts: lengths of the runs of 0, of 1, of 0, ... down the columns; or COCO's text of them (`_unpacked`).
-        h: height in pixels.
-        w: width in pixels.
-
-    Raises: ValueError where the lengths do not sum up to h x w pixels.
-    """
-    lengths = _unpacked(counts) if isinstance(counts, str) else list(counts)
-    if any(length < 0 for length in lengths) or sum(lengths) != h * w:
-        raise ValueError(f"run lengths of {sum(lengths):,} pixels for {w} x {h}")
-    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(w, h).T
-
-
-def _unpacked(text: str) -> list[int]:
-    """Returns the run lengths of COCO's text: five bits a character, the lowest first; bit 5: more follow; bit 4 of the
-    last: the sign. From the third length on, it is the difference to the one before the last.
-    """
-    lengths: list[int] = []
-    value, shift = 0, 0
-    for character in text:
-        bits = ord(character) - 48
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        value -= (bits & 16) and 1 << shift
-        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-        value, shift = 0, 0
-    return lengths
 
 
 def resized(objects: Mapping[str, np.ndarray], w: int, h: int, size: int) -> dict[str, np.ndarray]:

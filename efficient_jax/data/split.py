@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from efficient_jax.data.stratification import NAMED, ONE_CLASS, Parts, Stratification, assigned
 from efficient_jax.errors import UserError, counted, few
@@ -41,7 +41,8 @@ def split(
     Other images of a held-out group are in no part, not even the unlabelled one.
 
     Args:
-        labels: int [n], the class index, or [n classes] of 0 and 1; -1: unlabelled.
+        labels: int [n], the class index, or [n classes] of 0 and 1; -1: unlabelled. With `stratification.MAPS` uint8
+            [n h w], the class of each pixel: an image has the classes that it shows, and none where all pixels are 255.
         classes: name of each class.
         stratification: what the labels are, a field of the task.
         labels_per_class: labelled images of each class, at most; 0: all that validation and test leave.
@@ -64,6 +65,7 @@ def split(
     Raises: UserError for too few images, a part that is both fixed and drawn, a class without labelled images that no
         fixed test image has, or a fold that would be empty.
     """
+    labels = stratification.of_images(labels, len(classes))
     (known,) = np.nonzero(_known(labels))
     if not len(known):
         raise UserError("config.data.source: no image has a label; want some of each class")
@@ -120,7 +122,7 @@ def split(
 
 def notes(
     parts: Mapping[str, np.ndarray],
-    labels: Int[np.ndarray, " n *classes"],
+    labels: Shaped[np.ndarray, " n *classes"],
     classes: Sequence[str],
     labels_per_class: int,
     folds: int,
@@ -136,6 +138,8 @@ def notes(
         folds: as for `split`; the images of the validation fold count as labelled.
         stratification: as for `split`.
     """
+
+    labels = stratification.of_images(labels, len(classes))
 
     def class_counts(indices: np.ndarray) -> np.ndarray:
         return stratification.counts(labels[indices], len(classes))
@@ -173,7 +177,7 @@ def folds_of(
     `stratify` is False.
 
     Args:
-        labels: int [n], the class index of each image, or [n classes] of 0 and 1.
+        labels: int [n], the class index of each image, or [n classes] of 0 and 1, also for maps of classes.
         folds: number of folds, 2 or more.
         seed: of the draw, 0 or more.
         groups: int [n], the same for images that are in one fold; None: there are none.

@@ -1,10 +1,12 @@
-"""How images are counted, drawn and stratified by their labels: of one class each, or of several labels."""
+"""How images are counted, drawn and stratified by their labels: one class, several labels, or a map of classes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int, UInt8
 
+from efficient_jax.data.class_names import NO_CLASS
 from efficient_jax.errors import UserError, counted, few
 
 NAMED = 20  # most classes that a message lists
@@ -27,6 +29,8 @@ class Stratification(NamedTuple):
     raises ValueError or UserError where there are too few."""
     folds: Callable[[np.ndarray, int, int, np.ndarray | None, Sequence[str]], np.ndarray]
     """(labels, folds, seed, groups or None, class names) -> fold of each image, see `folds_of`."""
+    of_images: Callable[[np.ndarray, int], np.ndarray] = lambda labels, _: labels
+    """(labels, number of classes) -> labels of whole images, which the functions above take; -1: unlabelled."""
 
 
 def assigned(splitter: Any, labels: np.ndarray, groups: np.ndarray | None, folds: int) -> np.ndarray:
@@ -122,6 +126,9 @@ def _part_of_several(
     """
     del classes, where
     labels = labels[ids]
+    if _is_constant(labels):
+        part = _drawn(len(ids), size, seed)
+        return ids[~part], ids[part]
     from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=size, random_state=seed)
@@ -154,10 +161,42 @@ def _folds_of_several(
         of_groups = np.zeros((len(names), labels.shape[1]), labels.dtype)
         np.maximum.at(of_groups, member, labels)
         return _folds_of_several(of_groups, folds, seed, None, classes)[member]
+    if _is_constant(labels):
+        from sklearn.model_selection import KFold
+
+        return assigned(KFold(folds, shuffle=True, random_state=seed), labels, None, folds)
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
     splitter = MultilabelStratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
     return assigned(splitter, labels, None, folds)
+
+
+def _is_constant(labels: np.ndarray) -> bool:
+    """Returns whether there is nothing to stratify by: one class, or all images show the same ones."""
+    return labels.shape[1] < 2 or bool((labels == labels[:1]).all())
+
+
+def _drawn(count: int, size: int, seed: int) -> np.ndarray:
+    """Returns a mask of `size` of `count` images, at random. Raises: ValueError where none would be left."""
+    if size >= count:
+        raise ValueError("too few are labelled")
+    mask: np.ndarray = np.random.default_rng(seed).permutation(count) < size
+    return mask
+
+
+def shown(maps: UInt8[np.ndarray, "n h w"], classes: int) -> Int[np.ndarray, "n k"]:
+    """Returns which classes images show, int32 [n k]: 0 or 1, and -1 in the row of an image without any.
+
+    Args:
+        maps: index of the class of each pixel, 255 where it has none.
+        classes: number of classes k.
+    """
+    labels = np.full((len(maps), classes), -1, np.int32)
+    for row, pixels in zip(labels, maps, strict=True):
+        counts = np.bincount(pixels.ravel(), minlength=NO_CLASS + 1)[:NO_CLASS]
+        if counts.any():
+            row[:] = counts[:classes] > 0
+    return labels
 
 
 ONE_CLASS = Stratification(
@@ -176,4 +215,8 @@ SEVERAL_LABELS = Stratification(
     part=_part_of_several,
     folds=_folds_of_several,
 )
-"""Labels [n k] of 0 and 1, stratified iteratively (Sechidis et al. 2011)."""
+"""Labels [n k] of 0 and 1, stratified iteratively (Sechidis et al. 2011), or drawn at random where they do not differ:
+several labels for each image, and the classes of its objects."""
+
+MAPS = SEVERAL_LABELS._replace(of_images=shown)
+"""Maps uint8 [n h w] of the class of each pixel, stratified by the classes that images show."""

@@ -1,1 +1,1 @@
-"""Boxes of objects: overlap, non-maximum suppression, fusion of detectors, mean average precision, COCO files."""
+"""Boxes of objects: a detector's targets and loss, suppression, fusion, mean average precision, COCO files."""

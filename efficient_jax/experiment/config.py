@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from efficient_jax import augment as augmentations
 from efficient_jax.augment import operations
 from efficient_jax.data import generated as drawing
-from efficient_jax.data.sources import ENCODED, SOURCES
+from efficient_jax.data.sources import ENCODED, SOURCES, coco_files
 from efficient_jax.data.stream import FEEDS
 from efficient_jax.errors import UserError, nearest
 from efficient_jax.experiment.checks import at_least
@@ -154,6 +154,8 @@ def data(
     choose(feed, dict.fromkeys(FEEDS), "config.data.feed")
     choose(duplicates, {"refuse": (), "drop": ()}, "config.data.duplicates")
     named, settings = bind_named(SOURCES, source, "config.data.source")
+    if settings.get("fit") == "":
+        settings["fit"] = coco_files.fit_of("", settings["task"])  # which the networks keep
     settings = {key: _expanded(value, f"config.data.source.{key}") for key, value in settings.items()}
     if feed == "stream" and named not in ENCODED:
         raise UserError(f"config.data.feed: the source {named!r} is in memory; can be streamed: {', '.join(ENCODED)}")

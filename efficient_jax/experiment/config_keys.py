@@ -23,7 +23,7 @@ from efficient_jax.errors import UserError, nearest
 from efficient_jax.experiment import config as experiment_config
 from efficient_jax.experiment import model_block, stage_config
 from efficient_jax.methods import METHODS
-from efficient_jax.models import adapters
+from efficient_jax.models import adapters, dense
 from efficient_jax.optim import optimizer, schedules
 from efficient_jax.settings import Settings, choose, meanings, parameters
 from efficient_jax.tasks import TASKS
@@ -129,9 +129,10 @@ def _blocks(config: Mapping[str, Any]) -> Iterator[Block]:
 
 def _stage_blocks(name: str, config: Mapping[str, Any], task: str) -> Iterator[Block]:
     stage = config[name]
-    inner = ("model", "method", "batch", "augment", "strong_augment", "optim", "lora", "pseudo_labels")
+    inner = ("model", "decoder", "method", "batch", "augment", "strong_augment", "optim", "lora", "pseudo_labels")
     yield _block((name,), stage_config.stage, leaves_out=inner)
     yield _model_block(name, config)
+    yield _named((name, "decoder"), stage.get("decoder", EMPTY), dense.DECODERS)
     functions = {method_name: method.function for method_name, method in METHODS.items()}
     yield _named((name, "method"), stage.get("method", EMPTY), functions)
     method = METHODS.get(stage.get("method", EMPTY).get("name", ""))
@@ -162,8 +163,11 @@ def _model_block(name: str, config: Mapping[str, Any]) -> Block:
 
 def _likely_task(source: Mapping[str, Any]) -> str:
     """Returns the task that the settings of a source say; of an .npz file only the file does."""
-    coco = source.get("name") == "coco" and source.get("task", "multi_label") == "multi_label"
-    return "multi_label" if coco or source.get("labels") or source.get("separator") else "classification"
+    of_sources = {"masks": "segmentation", "voc": "detection", "yolo": "detection"}
+    task = of_sources | {"coco": source.get("task", "multi_label")}
+    several = "multi_label" if source.get("labels") or source.get("separator") else "classification"
+    likely = task.get(source.get("name", ""), several)
+    return likely if likely in TASKS else "classification"  # a misspelt one is said when the source is bound
 
 
 def _pseudo_label_block(path: Path, task: str) -> Block:

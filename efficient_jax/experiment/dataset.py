@@ -15,7 +15,6 @@ from efficient_jax.data import cache, dataset, decode, leakage, objects
 from efficient_jax.data.sources import ENCODED, SOURCES
 from efficient_jax.data.split import notes as split_notes
 from efficient_jax.data.split import split as split_images
-from efficient_jax.data.stratification import Stratification
 from efficient_jax.data.stream import Feed, Streamed
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment import split_table
@@ -75,7 +74,8 @@ def load_data(
         source = _noted(source, f"left out {counted(left_out, 'image')} whose groups are held out")
     source, split = _without_test_images(plan, source, split, hashes)
     sizes = plan.split["labels_per_class"], plan.split["folds"]
-    for note in split_notes(split, source.labels, source.classes, *sizes, _stratification(source)):
+    by = TASKS[source.task].stratification
+    for note in split_notes(split, source.labels, source.classes, *sizes, by):
         source = _noted(source, note)
     labelled = np.concatenate([split["labelled"], split["validation"]])
     if pairs := leakage.contradictions(hashes, source.labels, labelled):
@@ -132,6 +132,24 @@ class Data:
         """What the labels are."""
         return TASKS[self.source.task]
 
+    @property
+    def entries(self) -> dict[str, np.ndarray]:
+        """What examples have beside images and vectors of classes, by the names of `types.Example`."""
+        entries = self.task.entries(self.source.labels)
+        return {**_as_many(self.source.objects, entries), **entries}
+
+    def with_labels(self, source: dataset.Source) -> "Data":
+        """Returns the data with other labels of the same images.
+
+        Args:
+            source: the dataset with these labels.
+        """
+        if source is self.source:
+            return self
+        changed = dataclasses.replace(self, source=source)
+        changed.__dict__.update({name: value for name, value in self.__dict__.items() if name == "images"})  # placed
+        return changed
+
     def resized(self, size: int) -> "Data":
         """Returns the data with images and objects resized to squares.
 
@@ -143,8 +161,12 @@ class Data:
         if resized is images:
             return self
         h, w = images.shape[1:3]
-        placed_objects = objects.resized(self.source.objects, w, h, size)
-        return dataclasses.replace(self, source=self.source._replace(images=resized, objects=placed_objects))
+        source = self.source._replace(
+            images=resized,
+            labels=self.task.resized(self.source.labels, (h, w), size),
+            objects=objects.resized(self.source.objects, w, h, size),
+        )
+        return dataclasses.replace(self, source=source)
 
     def for_model(self, spec: ModelSpec) -> "Data":
         """Returns the data with images of the size that a network takes.
@@ -165,11 +187,19 @@ class Data:
         return decode.resized(self.source.images[ids], 0 if same else spec.image_shape[0])
 
 
+def _as_many(objects: Mapping[str, np.ndarray], entries: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns objects with empty rows for those that pseudo-labels add: entries `box_*` have one for each box."""
+    if "boxes" not in entries:
+        return dict(objects)
+    more = {name: entries["boxes"].shape[1] - x.shape[1] for name, x in objects.items() if name.startswith("box")}
+    return {name: np.pad(x, [(0, 0), (0, more.get(name, 0)), *[(0, 0)] * (x.ndim - 2)]) for name, x in objects.items()}
+
+
 def _split(plan: Plan, labelled: dataset.Labelled, order: np.ndarray | None) -> dict[str, np.ndarray]:
     split = split_images(
         labelled.labels,
         labelled.classes,
-        _stratification(labelled),
+        TASKS[labelled.task].stratification,
         seed=plan.seed,
         fixed=labelled.fixed,
         groups=labelled.groups,
@@ -181,19 +211,13 @@ def _split(plan: Plan, labelled: dataset.Labelled, order: np.ndarray | None) -> 
     return split
 
 
-def _stratification(labelled: dataset.Labelled) -> Stratification:
-    task = TASKS[labelled.task]
-    if not task.stratification:
-        raise UserError(f"config.data.source: images with {task.labels} cannot be split; there are no methods for them")
-    return task.stratification
-
-
 def _check_sizes(plan: Plan) -> None:
     """Checks that a source of files has test images of its own, or that `config.data.test` asks for some; not both."""
     name, settings = plan.source
     if name not in ENCODED or settings.get("part"):  # a column names them: the split checks it
         return
     setting = "test_split" if name == "tfds" else "test_path"
+    setting = "test_set" if settings.get("test_set") else setting
     own, size = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
     if not own and not size:
         raise UserError(f"{NO_TEST}, or where they are with config.data.source.{setting}")
@@ -213,6 +237,7 @@ def _source(
     source = SOURCES[name](**settings | feed)
     if not len(source.images):
         raise UserError(f"config.data.source: {name!r} has no images")
+    source = source._replace(labels=TASKS[source.task].of_source(source.labels, source.objects))
     hashes = dataset.digests(source)
     if source.contents is None:  # kept also when images are resized later
         source = source._replace(contents=np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), -1))
@@ -256,7 +281,7 @@ def _without_test_images(
     new_split = split_images(
         source.labels[rest],
         source.classes,
-        _stratification(source),
+        TASKS[source.task].stratification,
         seed=plan.seed,
         fixed={
             part: np.searchsorted(rest, np.intersect1d(ids, rest))

@@ -14,6 +14,7 @@ from efficient_jax.errors import UserError
 from efficient_jax.experiment import initialise
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.run import Run
+from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.experiment.train import build_program
 from efficient_jax.models import heads
@@ -34,7 +35,14 @@ def dry_run(run: Run) -> None:
     shapes: dict[str, Tree] = {}
     for config in run.plan.stages:
         with progress_bar.waiting(f"{config.name}: checking its settings", run.console):
-            shapes[config.name] = _traced(Stage.open(config, run, shapes), shapes)
+            shapes[config.name] = _traced(_opened(config, run, shapes), shapes)
+
+
+def _opened(config: StageConfig, run: Run, earlier: Mapping[str, Tree]) -> Stage:
+    try:
+        return Stage.open(config, run, earlier)
+    except UserError as error:
+        raise error if str(error).startswith("config.") else UserError(f"config.{config.name}: {error}") from error
 
 
 def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:
@@ -58,7 +66,9 @@ def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:
         error.add_note(f"while {where} was traced")
         raise
     if config.init in earlier:
-        initialise.check(run.plan.by_name[config.init].model, earlier[config.init], config, variables)
+        start, tree = run.plan.by_name[config.init], earlier[config.init]
+        tree = tree if start.decoder == config.decoder else initialise.with_last_layers(tree, variables)
+        initialise.check(start.model, tree, config, variables)
     elif config.init:
         initialise.variables(
             config, variables, run.data.source.classes, stage.spec.input_shape, run.trained, stage.spec.head
@@ -95,7 +105,7 @@ def _trace_step(stage: Stage, variables: Tree) -> None:
     """Traces the loss of a step on two images of each stream, on one device."""
     config, run, method, data = stage.config, stage.run, stage.config.method, stage.run.data
     h, w = data.source.images.shape[1:3]
-    two = {name: values[:2] for name, values in data.source.objects.items()}
+    two = {**{name: x[:2] for name, x in data.source.objects.items()}, **data.task.entries(data.source.labels[:2])}
     examples = objects.resized(two, w, h, config.size) | {
         "image": np.zeros((2, *stage.spec.image_shape), np.uint8),
         "label": np.zeros((2, len(data.source.classes)), np.float32),
@@ -103,7 +113,8 @@ def _trace_step(stage: Stage, variables: Tree) -> None:
     }
     batch = dict.fromkeys(config.batch, examples)
     if data.task.pseudo_labels and method.pseudo_labels:  # with probabilities that reach every threshold
-        data.task.pseudo_labels(np.eye(2, dtype=np.float32), run.plan.seed, **run.resolved[config.name].pseudo_labels)
+        certain = np.eye(2, dtype=np.float32) if data.task.by_image else np.ones((2, 2, 6), np.float32)
+        data.task.pseudo_labels(certain, run.plan.seed, **run.resolved[config.name].pseudo_labels)
     program = build_program(stage, variables)
     model_state = {name: tree for name, tree in variables.items() if name != "params"}
     if method.memory:

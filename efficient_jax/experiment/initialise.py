@@ -19,6 +19,7 @@ from efficient_jax.types import Tree
 Open = Callable[[str, str], Trained]
 """Like `Trained.open`: a name and the key that an error names."""
 
+LAST = ("decoder", "head")
 IN_TRAINING = ("dropout", "stochastic_depth", "norm_momentum", "layer_scale", "dtype", "remat")
 """Settings of models that do not change the function of the same weights in evaluation."""
 
@@ -108,13 +109,18 @@ def variables(
         return _published(stage, fresh, image_shape, where)
     trained = open_trained(stage.init, where)
     spec = trained.spec
-    params = dict(trained.variables["params"])  # a copy: other stages may begin with the same variables
     lines = []
+    loaded = trained.variables
+    if dict(spec.decoder) != stage.decoder:
+        loaded = with_last_layers(loaded, fresh)
+    params = dict(loaded["params"])  # a copy: other stages may begin with the same variables
     if spec.name == stage.model[0] and "pos_embed" in params and spec.image_shape[:2] != image_shape[:2]:
         positions, change = pretrained.resampled(params["pos_embed"], fresh["params"], image_shape[:2])
         params["pos_embed"] = np.asarray(positions)
         lines += [f"pos_embed: {change}"] if change else []
-    if spec.classes != classes:
+    if dict(spec.decoder) != stage.decoder:
+        lines += [f"the head is new: {stage.init} has {_named(spec.decoder)}, the stage {_named(stage.decoder)}"]
+    elif spec.classes != classes:
         others = counted(len(spec.classes), "other class", "other classes")
         lines += [f"the head is new: {stage.init} has {others}"]
     elif dict(spec.head) != dict(head):
@@ -123,9 +129,27 @@ def variables(
     else:
         fresh = fresh | {"params": fresh["params"] | {"head": params["head"]}}  # of the shapes of that kind of head
     params["head"] = fresh["params"]["head"]
-    started = trained.variables | {"params": params}
+    started = loaded | {"params": params}
     check((spec.name, spec.settings), started, stage, fresh)
     return started, lines
+
+
+def with_last_layers(variables: Tree, fresh: Tree) -> Tree:
+    """Returns variables with the decoder and the head of others in place of their own.
+
+    Args:
+        variables: of a network, arrays or their shapes.
+        fresh: of a network with the same backbone.
+    """
+    return {
+        name: {key: values for key, values in variables.get(name, {}).items() if key not in LAST}
+        | {key: values for key, values in tree.items() if key in LAST}
+        for name, tree in fresh.items()
+    }
+
+
+def _named(decoder: Mapping[str, Any]) -> str:
+    return f"the decoder {decoder['name']!r}" if decoder else "no decoder"
 
 
 def _published(

@@ -80,11 +80,12 @@ def validate(
 def scores(task: Task, counts: Mapping[str, Any]) -> dict[str, float]:
     """Returns the validation metrics that are logged. The best checkpoint is that with the highest first one.
 
-    The loss is the negative log-likelihood, whatever the method minimizes.
+    The loss is the negative log-likelihood, whatever the method minimizes; predicted boxes have none.
 
     Args:
         task: what the labels are.
         counts: as from `validate`.
     """
-    logged = task.scores(counts) | {"loss": counts["negative_log_likelihood"]}
+    loss = {"loss": counts["negative_log_likelihood"]} if "negative_log_likelihood" in counts else {}
+    logged = task.scores(counts) | loss
     return {f"validation_{name}": value for name, value in logged.items()}

@@ -36,7 +36,7 @@ def evaluate_stage(
     task, labels = TASKS[source.task], source.labels[ids]
     predictions.write(folder / predictions.FILES["test"], predictions.gather(source, ids, probabilities))
     answers, severity = task.answers(probabilities, thresholds), task.severity(probabilities, labels)
-    wrong = np.flatnonzero(~task.correct(answers, labels))
+    wrong = np.flatnonzero(~task.correct(answers, labels) if task.by_image else severity > 0.0)
     worst = wrong[np.argsort(-severity[wrong], kind="stable")][:MISTAKES]
     files.write_npz(
         folder / "mistakes.npz",
@@ -44,7 +44,7 @@ def evaluate_stage(
             "images": source.images[ids[worst]],
             "id": ids[worst],
             "label": labels[worst],
-            "predicted": answers[worst].astype(np.int32),
+            "predicted": answers[worst],
             "true_names": _shown(task, labels[worst], source.classes),
             "predicted_names": _shown(task, answers[worst], source.classes),
             "file_names": np.array([file_name(source, i) for i in ids[worst]], str),

@@ -134,7 +134,9 @@ class Run(NamedTuple):
                 f"{stage.init or 'the stage'} has {len(mean)}; make them {len(mean)}, where the source reads images "
                 f"with config.data.source.channels={len(mean)}"
             )
-        spec = ModelSpec(*stage.model, source.classes, shape, mean, std, self.plan.framing, source.task)
+        spec = ModelSpec(
+            *stage.model, source.classes, shape, mean, std, self.plan.framing, source.task, decoder=stage.decoder
+        )
         waits = stage.init in self.plan.by_name and not (self.workdir / stage.init / "result.json").is_file()
         return spec if waits else replace(spec, head=initialise.head(stage, source.classes, self.trained))
 

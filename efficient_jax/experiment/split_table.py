@@ -5,16 +5,17 @@ added, renamed or removed since: a new split of other images would test on image
 """
 
 import csv
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from efficient_jax import files
 from efficient_jax.data import dataset, identity
-from efficient_jax.data.dataset import HELD_OUT, NOTHING, Source
+from efficient_jax.data.dataset import HELD_OUT, NOTHING, SHOWN_DIGITS, Source
 from efficient_jax.data.stream import Streamed
 from efficient_jax.errors import UserError, few
 from efficient_jax.tasks import TASKS, Task
@@ -22,6 +23,7 @@ from efficient_jax.tasks import TASKS, Task
 FILE = "split.csv"
 LEFT_OUT = "left out"  # part of the images that the run did not use
 GENERATED = "generated"
+DIGEST = "label"
 NAMED = 3
 
 
@@ -31,7 +33,7 @@ class Table(NamedTuple):
     parts: tuple[str, ...]
     names: tuple[str, ...]
     contents: tuple[str, ...]  # as `dataset.contents`
-    labels: np.ndarray  # as in `Source`
+    labels: np.ndarray  # as in `Source`; of pixels their hashes as text, "" where there are none
 
 
 def text(source: Source, split: Mapping[str, np.ndarray]) -> str:
@@ -43,13 +45,12 @@ def text(source: Source, split: Mapping[str, np.ndarray]) -> str:
 
     Returns:
         CSV. The label is in the columns of the task: the name of the class, empty where there is none; or of several
-        labels 0 and 1 (-1: not known) in columns `label(class)`.
+        labels 0 and 1 (-1: not known) in columns `label(class)`; or a hash of the classes of all pixels.
     """
     rest = np.setdiff1d(np.arange(len(source.images)), np.concatenate([*split.values()]))
     parts, ids = {**split, LEFT_OUT: rest}, np.concatenate([*split.values(), rest]).astype(int)
     which = np.repeat([*parts], [len(of_part) for of_part in parts.values()])
-    task = TASKS[source.task]
-    names, labels = task.label_columns(source.classes), task.to_columns(source.labels[ids], source.classes)
+    names, labels = _label_columns(source, ids)
     columns = [which, ids, [source.name(i) for i in ids], dataset.contents(source, ids), *labels]
     header = ["part", "number", "image", "content", *names]
     return files.csv_text(header, zip(*columns, strict=True))
@@ -79,7 +80,11 @@ def read(workdir: Path, classes: Sequence[str], task: Task, where: str) -> Table
             raise ValueError("it does not name every image once")
         if not rows:
             raise ValueError("it has no rows")
-        labels = task.from_columns([[row[name] for row in rows] for name in task.label_columns(classes)], classes)
+        labels = (
+            task.from_columns([[row[name] for row in rows] for name in task.label_columns(classes)], classes)
+            if task.by_image
+            else np.array([row[DIGEST] for row in rows])
+        )
         parts, names, contents = (tuple(row[name] for row in rows) for name in ("part", "image", "content"))
         return Table(parts, names, contents, labels)
     except (OSError, ValueError, KeyError, IndexError, TypeError, csv.Error) as error:
@@ -124,7 +129,17 @@ def restored(
         say(f"{run}: its images are those of {FILE}: {'; '.join(changes)}")
     split = {part: np.flatnonzero((parts == part) & (rows >= 0)) for part in ("labelled", "unlabelled", *HELD_OUT)}
     images = source if np.array_equal(rows, np.arange(len(now))) else _at(source, np.maximum(rows, 0))
-    return images._replace(labels=table.labels, classes=classes, names=table.names if source.names else ()), split
+    images = images._replace(classes=classes, names=table.names if source.names else ())
+    if TASKS[source.task].by_image:
+        return images._replace(labels=table.labels), split
+    changed = _digests(images) != table.labels
+    for part in HELD_OUT:
+        if len(other := split[part][changed[split[part]]]):
+            raise UserError(
+                f"{where}: {part} image {table.names[other[0]]!r} of {str(run)!r} has another label than in the run; "
+                "put it back: figures with other labels are not those of the run"
+            )
+    return images, split
 
 
 def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[np.ndarray, " n"]) -> list[str]:
@@ -135,20 +150,39 @@ def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[n
     gone = [table.names[i] for i in np.flatnonzero((rows < 0) & trained)]
     renamed = [table.names[i] for i in present if source.names and source.names[rows[i]] != table.names[i]]
     task = TASKS[source.task]
-    labels_now = [names and frozenset(names) for names in task.names(source.labels[rows[present]], source.classes)]
-    run_labels = [names and frozenset(names) for names in task.names(table.labels[present], classes)]
-    relabelled = [
-        table.names[i] for i, before, now in zip(present, run_labels, labels_now, strict=True) if before != now
-    ]
+    if task.by_image:
+        labels = task.names(source.labels[rows[present]], source.classes), task.names(table.labels[present], classes)
+        now, before = ([names and frozenset(names) for names in part] for part in labels)
+    else:
+        now, before = _digests(_at(source, rows[present])).tolist(), table.labels[present].tolist()
+    relabelled = [table.names[i] for i, old, new in zip(present, before, now, strict=True) if old != new]
     changes = [f"{_count(added)} added since and left out"] if added else []
     for names, what in (
         (gone, "of the training gone or changed and left out"),
         (renamed, "renamed"),
-        (relabelled, "with another label now, evaluated with that of the run"),
+        (relabelled, "with another label now" + ", evaluated with that of the run" * task.by_image),
     ):
         if names:
             changes.append(f"{_count(len(names))} {what} ({few(names, NAMED)})")
     return changes
+
+
+def _label_columns(source: Source, ids: Int[np.ndarray, " m"]) -> tuple[list[str], list[Sequence[Any]]]:
+    """Returns (headers, columns) of the labels of some images."""
+    task = TASKS[source.task]
+    if task.by_image:
+        return task.label_columns(source.classes), task.to_columns(source.labels[ids], source.classes)
+    return [DIGEST], [_digests(source)[ids].tolist()]
+
+
+def _digests(source: Source) -> Shaped[np.ndarray, " n"]:
+    """Returns a hash of the classes of each image's pixels or of its objects, as text; "" where it has no label."""
+    task = TASKS[source.task]
+    texts = [
+        hashlib.sha256(task.trimmed(labels).tobytes()).hexdigest()[:SHOWN_DIGITS] if known else ""
+        for labels, known in zip(source.labels, task.known(source.labels), strict=True)
+    ]
+    return np.array(texts, str)
 
 
 def _at(source: Source, rows: Int[np.ndarray, " n"]) -> Source:

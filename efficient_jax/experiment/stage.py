@@ -47,7 +47,7 @@ def run_stage(config: StageConfig, run: Run, stop: stopping.Stop | None = None) 
     started = time.perf_counter() - earlier
     supervision = supervise(config, run)
     stop.check(f"before the first step of stage {config.name!r}")
-    stage = Stage.open(config, run._replace(data=run.data.resized(config.size)))
+    stage = Stage.open(config, run._replace(data=run.data.with_labels(supervision.source).resized(config.size)))
     variables = _initialised(stage)
     _keep_samples(stage, supervision, variables)
     trained = _learned(stage, supervision, variables, started, stop)
@@ -78,7 +78,7 @@ def _initialised(stage: Stage) -> Tree:
 def _keep_samples(stage: Stage, supervision: Supervision, variables: Tree) -> None:
     """Writes augmented images of each stream to the folder of the stage, see `results.samples`."""
     config, run, source = stage.config, stage.run, stage.run.data.source
-    arrays = {"image": source.images, **source.objects}
+    arrays = {"image": source.images, **run.data.entries}
     views = views_of(config, saliency_of(stage.apply, variables, run.data.task.loss))
     labels, classes, key = supervision.labels, len(source.classes), run.key(config)
     name = functools.partial(results.file_name, source)

@@ -19,7 +19,7 @@ from efficient_jax.experiment.checks import (
     mixing,
 )
 from efficient_jax.experiment.model_block import model_block
-from efficient_jax.models import adapters
+from efficient_jax.models import adapters, dense
 from efficient_jax.settings import Settings, bind, bind_named, choose
 from efficient_jax.tasks import TASKS
 from efficient_jax.types import Augment, Batch, Saliency
@@ -32,6 +32,7 @@ class StageConfig(NamedTuple):
 
     name: str
     model: tuple[str, Settings]
+    decoder: Settings  # "name" in `dense.DECODERS` and its settings; {}: the model's own head answers
     method: methods.Method
     method_name: str
     method_settings: Settings
@@ -71,6 +72,7 @@ def stage(
     name: str,
     *,
     model: Settings = NOTHING,
+    decoder: Settings = NOTHING,
     method: Settings,
     batch: Settings = NOTHING,
     augment: Settings = NOTHING,
@@ -105,6 +107,8 @@ def stage(
     Args:
         name: name of the stage, `config.<name>`.
         model: `name` of an architecture and its settings; left out, that of `init`: published weights or another stage.
+        decoder: what answers in place of the head of the model, its `name` and settings: "masks" for a class of each
+            pixel, "boxes" for objects.
         method: `name` of a method and its settings.
         batch: images in a step.
         augment: `ops`, the names of operations in order, and a block of settings for each that has any.
@@ -214,12 +218,17 @@ def stage(
     named, architecture = bind_named(models.MODELS, block, f"{where}.model", models.SUPPLIED)
     if "dtype" in architecture:
         choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
+    bound_decoder: Settings = {}
+    if decoder:
+        kind, of_decoder = bind_named(dense.DECODERS, decoder, f"{where}.decoder")
+        bound_decoder = {"name": kind, **of_decoder}
     bound_lora = bind(adapters.lora, lora, f"{where}.lora")
     if not 0.0 <= ema_decay < 1.0:
         raise UserError(f"{where}.ema_decay: {ema_decay} is not in 0.0 .. 1.0 (1.0 excluded)")
     return StageConfig(
         name=name,
         model=(named, architecture),
+        decoder=bound_decoder,
         method=entry,
         method_name=chosen,
         method_settings=settings,

@@ -98,5 +98,10 @@ def check_labels(stage: StageConfig, source: Labelled) -> None:
             f"config.{stage.name}.method: {stage.method_name!r} does not fit data with {task.labels} for each image; "
             f"take {fitting}"
         )
+    if stage.decoder.get("name", "") != task.decoder:
+        raise UserError(
+            f"config.{stage.name}.decoder.name: {stage.decoder.get('name', '')!r} does not fit data with {task.labels} "
+            f"for each image; say {task.decoder!r}"
+        )
     if stage.balanced and not task.one_class:
         raise UserError(f"config.{stage.name}.batch.balanced: images with {task.labels} are in no one class")

@@ -1,5 +1,6 @@
 """The targets of a stage: streams of images, with true labels or pseudo-labels."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import pseudo_label_store
 from efficient_jax.experiment.predict import predict_rows
+from efficient_jax.experiment.pseudo_boxes import pseudo_boxes
+from efficient_jax.experiment.pseudo_maps import pseudo_maps
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.streams import streams, without_omitted
@@ -20,12 +23,16 @@ from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.labels import Labels, hard, soft, table
 from efficient_jax.training.predict import make_predict
 
+PSEUDO_LABELS = {"segmentation": pseudo_maps, "detection": pseudo_boxes}
+"""Task -> what makes pseudo-labels of parts of images; those of whole images are vectors."""
+
 
 class Supervision(NamedTuple):
     """The streams of a stage and their targets."""
 
     rows: dict[str, np.ndarray]  # stream -> indices of its images, of some several times
     labels: Labels  # of all images, true or pseudo-labels; none where there is neither
+    source: Source  # the dataset, with pseudo-labels of pixels and objects in place of those that are missing
     pseudo_labels: dict[str, int] | None  # numbers of images, see `pseudo_label_store.audit`
 
 
@@ -50,12 +57,17 @@ def supervise(stage: StageConfig, run: Run) -> Supervision:
         copies = sampling.copies(np.full(len(drawn), run.plan.generated["weight"]), coins)
         rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
     counts = None
-    if stage.method.pseudo_labels:
+    if stage.method.pseudo_labels and not run.data.task.by_image:
+        ids = rows["unlabelled"]
+        source, counts = _with_pseudo_labels(stage, run, ids)
+        rows["unlabelled"] = ids[run.data.task.known(source.labels[ids])]
+        parts.append((rows["unlabelled"], _true_labels(stage, source, rows["unlabelled"])))
+    elif stage.method.pseudo_labels:
         ids = rows["unlabelled"]
         pseudo_labels, copies, counts = _pseudo_labels(stage, run, ids)
         parts.append((ids, soft(pseudo_labels, stage.soft_classes, exclusive=run.data.task.exclusive)))
         rows["unlabelled"] = np.repeat(ids, copies)
-    return Supervision(rows, table(len(source.images), len(source.classes), parts), counts)
+    return Supervision(rows, table(len(source.images), len(source.classes), parts), source, counts)
 
 
 def _true_labels(stage: StageConfig, source: Source, rows: np.ndarray) -> Labels:
@@ -72,13 +84,45 @@ def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.nd
     An interrupted stage reads the predictions from there, if they are those of the same teachers.
     """
     settings, seed, folder = run.resolved[stage.name].pseudo_labels, run.plan.seed, run.workdir / stage.name
+    data, (predict, origin) = run.data, _teaching(stage, run)
+    probabilities = pseudo_label_store.read(folder, origin, ids)
+    if probabilities is None:
+        probabilities = predict(ids)
+    else:
+        run.log(stage.name, f"predictions of {origin['teacher']} are those of {pseudo_label_store.TABLE}")
+    make_labels = data.task.pseudo_labels
+    assert make_labels
+    try:
+        labels, copies = make_labels(probabilities, seed, **settings)
+    except UserError as error:
+        raise UserError(f"config.{stage.name}.{error}") from error
+    round_ = pseudo_label_store.Round(ids, probabilities, labels, copies, settings["threshold"])
+    audit = pseudo_label_store.audit(data.source, data.split["labelled"], round_, stage.batch["unlabelled"])
+    pseudo_label_store.write(folder, data.source, round_, origin | audit)
+    return labels, copies, _logged(stage, run, audit)
+
+
+def _with_pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[Source, dict[str, int]]:
+    """Returns (the dataset with pseudo-labels of unlabelled images, numbers of pixels or boxes)."""
+    source, folder, settings = run.data.source, run.workdir / stage.name, run.resolved[stage.name].pseudo_labels
+    predict, origin = _teaching(stage, run)
+    try:
+        made, about = PSEUDO_LABELS[source.task](folder, source, ids, predict, settings, origin)
+    except UserError as error:
+        raise UserError(f"config.{stage.name}.{error}") from error
+    return source._replace(labels=run.data.task.replaced(source.labels, ids, made)), _logged(stage, run, about)
+
+
+def _teaching(stage: StageConfig, run: Run) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
+    """Returns (indices of images -> the mean probabilities of the teachers, what these follow from)."""
     data, names = run.data, ", ".join(stage.teachers)
     applies, variables = teachers_of(stage, run)
     hashes = ", ".join(checkpoint.fingerprint(tree) for tree in variables)
     origin: dict[str, Any] = {"teacher": names, "teacher_hash": hashes, "class_map": stage.class_map}
-    origin |= {"vote": stage.vote, "method": stage.method_name, "settings": settings, "seed": seed}
-    probabilities = pseudo_label_store.read(folder, origin, ids)
-    if probabilities is None:
+    origin |= {"vote": stage.vote, "method": stage.method_name, "seed": run.plan.seed}
+    origin["settings"] = run.resolved[stage.name].pseudo_labels
+
+    def predict(ids: np.ndarray) -> np.ndarray:
         with progress_bar.waiting(f"{stage.name}: predicting {len(ids):,} images", run.console):
             predicted = [
                 predict_rows(
@@ -90,20 +134,15 @@ def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.nd
                 )
                 for apply, tree in zip(applies, variables, strict=True)
             ]
-        probabilities = np.asarray(tta.shares(jnp.stack(predicted))) if stage.vote == "hard" else np.mean(predicted, 0)
-    else:
-        run.log(stage.name, f"predictions of {names} are those of {pseudo_label_store.TABLE}")
-    make_labels = data.task.pseudo_labels
-    assert make_labels
-    try:
-        labels, copies = make_labels(probabilities, seed, **settings)
-    except UserError as error:
-        raise UserError(f"config.{stage.name}.{error}") from error
-    round_ = pseudo_label_store.Round(ids, probabilities, labels, copies, settings["threshold"])
-    audit = pseudo_label_store.audit(data.source, data.split["labelled"], round_, stage.batch["unlabelled"])
-    pseudo_label_store.write(folder, data.source, round_, origin | audit)
-    counts = {name: audit[name] for name in ("pool", "kept", "known", "right")}
+        return np.asarray(tta.shares(jnp.stack(predicted))) if stage.vote == "hard" else np.mean(predicted, 0)
+
+    return predict, origin
+
+
+def _logged(stage: StageConfig, run: Run, statistics: dict[str, Any]) -> dict[str, int]:
+    """Returns the numbers of a stage's result, and shows them and the warnings."""
+    counts = {name: statistics[name] for name in ("pool", "kept", "known", "right")}
     run.log(stage.name, f"{counts['kept']:,} of {counts['pool']:,} pseudo-labels kept")
-    for warning in audit["warnings"]:
+    for warning in statistics["warnings"]:
         run.log(stage.name, warning)
-    return labels, copies, counts | {"classes_without": len(audit["without"])}
+    return counts | {"classes_without": len(statistics["without"])}

@@ -138,7 +138,7 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
         stage.run.console.print(f"  {line}", soft_wrap=True)
     classes = len(run_data.source.classes)
     memory = method.memory(supervision.rows, len(images), classes) if method.memory else None
-    other_data = {"label": supervision.labels, **run_data.source.objects}
+    other_data = {"label": supervision.labels, **run_data.entries}
     data = batches.resident(images) | parallel.replicate(other_data, devices)
     train_step = step.make_train_step(
         program.loss_fn,

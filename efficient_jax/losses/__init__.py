@@ -1,5 +1,6 @@
-"""Losses per example, on labels and on features; the caller reduces."""
+"""Losses per example, on labels, features, boxes and masks; the caller reduces."""
 
+from efficient_jax.losses.boxes import generalized_iou, sigmoid_focal
 from efficient_jax.losses.features import angle, attention, cosine, distance, fitnet, same_size, similarity
 from efficient_jax.losses.labels import (
     class_weights,
@@ -8,6 +9,7 @@ from efficient_jax.losses.labels import (
     log_prior,
     sigmoid_cross_entropy,
 )
+from efficient_jax.losses.masks import dice
 from efficient_jax.losses.self_supervised import nt_xent, sigreg
 from efficient_jax.losses.teachers import distillation, ensemble, relation_distances, standardised
 
@@ -17,16 +19,19 @@ __all__ = [
     "class_weights",
     "cosine",
     "cross_entropy",
+    "dice",
     "distance",
     "distillation",
     "ensemble",
     "fitnet",
     "generalized_cross_entropy",
+    "generalized_iou",
     "log_prior",
     "nt_xent",
     "relation_distances",
     "same_size",
     "sigmoid_cross_entropy",
+    "sigmoid_focal",
     "sigreg",
     "similarity",
     "standardised",

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Array, Key
 
 from efficient_jax.methods.linear_probe import Probe
 from efficient_jax.tasks import Task
 from efficient_jax.training.loss import LossFn
-from efficient_jax.types import Apply, Augment, Tree
+from efficient_jax.types import Apply, Augment, Batch, Saliency, Tree
 
 
 class Method(NamedTuple):
@@ -93,7 +94,25 @@ def build_loss(
     Raises: UserError for settings out of range.
     """
     assert method.loss, "a method that fits has no loss"
-    available = {"apply": apply, "augment": augment, "strong_augment": strong_augment, "teachers": teachers}
-    available["task"] = task
+    available = {"apply": apply, "teachers": teachers, "task": task}
+    available |= {"augment": with_targets(augment, task), "strong_augment": with_targets(strong_augment, task)}
     needed = {name: value for name, value in available.items() if method.needs(name)}
     return method.loss(**needed, **settings)
+
+
+def with_targets(augment: Augment, task: Task) -> Augment:
+    """Returns an augmentation whose views have the targets of the task as their "label".
+
+    Args:
+        augment: of a batch.
+        task: what the labels are.
+    """
+    targets = task.view_targets
+    if not targets:
+        return augment
+
+    def view(keys: Key[Array, " b"], batch: Batch, saliency: Saliency | None = None) -> Batch:
+        seen = augment(keys, batch, saliency)
+        return seen | {"label": targets(seen)}
+
+    return view

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 from efficient_jax.metrics import accuracy, calibration
 
@@ -119,7 +119,7 @@ def _share(part: int, whole: int) -> list[float] | None:
 
 
 def of_pixels(
-    answers: Int[np.ndarray, "n h w"], labels: Int[np.ndarray, "n h w"], classes: Sequence[str]
+    answers: Integer[np.ndarray, "n h w"], labels: Integer[np.ndarray, "n h w"], classes: Sequence[str]
 ) -> dict[str, Any]:
     """Returns the metrics of predicted class maps over all pixels of all images (semantic segmentation).
 
@@ -137,7 +137,7 @@ def of_pixels(
 
 
 def confusion(
-    answers: Int[np.ndarray, " *n"], labels: Int[np.ndarray, " *n"], classes: int
+    answers: Integer[np.ndarray, " *n"], labels: Integer[np.ndarray, " *n"], classes: int
 ) -> Int[np.ndarray, "classes classes"]:
     """Returns how many pixels of each true class (row) have each predicted class (column).
 

@@ -70,7 +70,7 @@ def make_apply(
     With `train=True` it returns the new batch statistics, with `train=False` those in its arguments.
 
     Args:
-        module: a model of `MODELS`, built.
+        module: a model of `MODELS` or a network of `dense`, built.
         mean: mean of each channel, of pixels in 0..1. Gray images are broadcast to as many channels.
         std: standard deviation of each channel, above 0.
         frozen: a tree like the parameters of bools, true where a parameter does not train; None: all train. A layer
@@ -99,7 +99,7 @@ def make_apply(
         images: UInt8[Array, "b h w c"] | Float[Array, "b h w c"],
         train: bool,
         keys: Key[Array, " b"] | None,
-    ) -> tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]:
+    ) -> tuple[tuple[Float[Array, "b *locations classes"], dict[str, Array]], Tree]:
         if images.dtype == jnp.uint8:
             images = images.astype(jnp.float32) / 255.0
         x = (images - jnp.array(mean, jnp.float32)) / jnp.array(std, jnp.float32)

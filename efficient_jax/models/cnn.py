@@ -5,7 +5,7 @@ from jax import nn as jnn
 from jaxtyping import Array, Float, Key
 
 from efficient_jax.models.convolution import Conv
-from efficient_jax.models.layers import Dropout, Norm
+from efficient_jax.models.layers import Dropout, Norm, linear_head
 
 
 class Stage(nn.Module):
@@ -27,7 +27,7 @@ class CNN(nn.Module):
     Intermediates: stage1 .. stage3 [b h w c], features [b c], logits [b classes].
 
     Args:
-        classes: number of classes.
+        classes: number of classes; 0: no head.
         width: channels of the first stage; the others have 2 and 4 times as many.
         dropout: rate before the head, 0..1 (1 excluded).
         norm_axis: device axis over which batch statistics are averaged; None: one device.
@@ -50,8 +50,12 @@ class CNN(nn.Module):
             intermediates[f"stage{i + 1}"] = x
         intermediates["features"] = x.mean((1, 2))
         x = Dropout(self.dropout, name="dropout")(intermediates["features"], keys if train else None)
-        intermediates["logits"] = nn.Dense(self.classes, name="head")(x)
+        intermediates["logits"] = linear_head(x, self.classes)
         return intermediates["logits"], intermediates
+
+    def strides(self) -> dict[str, int]:
+        """Returns the intermediates that a pyramid is made of, and how many pixels apart their entries are."""
+        return {f"stage{i}": 2**i for i in (1, 2, 3)}
 
     def layers(self) -> tuple[str, ...]:
         """Returns regular expressions of parameter paths, one per layer from the input to the head."""

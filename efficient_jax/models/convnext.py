@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 from efficient_jax.errors import UserError
 from efficient_jax.models.attention import XAVIER
 from efficient_jax.models.convolution import Conv
-from efficient_jax.models.layers import Dropout, StochasticDepth, layer_norm
+from efficient_jax.models.layers import Dropout, StochasticDepth, layer_norm, linear_head
 from efficient_jax.settings import choose
 
 SIZES = {  # (blocks of each stage, width of the first; each stage doubles it): arXiv 2201.03545, 2301.00808
@@ -32,7 +32,7 @@ class ConvNeXt(nn.Module):
     Intermediates: stage1 .. stage4 [b h w c], features [b c] (normalised), logits [b classes].
 
     Args:
-        classes: number of classes.
+        classes: number of classes; 0: no head.
         variant: a name in `SIZES`.
         version: 1 scales each branch by a gain that starts at 1e-6; 2 has global response normalisation instead.
         dropout: rate before the head, 0..1 (1 excluded).
@@ -70,8 +70,12 @@ class ConvNeXt(nn.Module):
         x, intermediates = Stages(width, drops, self.version, name="stages")(x, keys)
         features = layer_norm(x.astype(jnp.float32).mean((1, 2)), "norm")
         dropped = Dropout(self.dropout, name="head_drop")(features, keys)
-        logits = nn.Dense(self.classes, name="head")(dropped)
+        logits = linear_head(dropped, self.classes)
         return logits, intermediates | {"features": features, "logits": logits}
+
+    def strides(self) -> dict[str, int]:
+        """Returns the intermediates that a pyramid is made of, and how many pixels apart their entries are."""
+        return {f"stage{i + 1}": PATCH * 2**i for i in range(4)}
 
     def layers(self) -> tuple[str, ...]:
         """Returns regular expressions of parameter paths, one per layer from the input to the head.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from efficient_jax.files import write_text
@@ -39,15 +40,21 @@ def cost(model: str, settings: Mapping[str, Any], classes: int, image_shape: tup
         classes: number of classes; 0: without the head.
         image_shape: (height, width, channels) of an image in pixels.
     """
-    module = MODELS[model](classes=max(classes, 1), **settings)
+    return of_module(MODELS[model](classes=classes, **settings), image_shape)
+
+
+def of_module(module: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
+    """Returns the cost of a network, such as one of `dense`.
+
+    Args:
+        module: the network, built.
+        image_shape: (height, width, channels) of an image in pixels.
+    """
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     traced, (_, variables) = jax.make_jaxpr(
         lambda key, x: module.init_with_output(key, x, train=False), return_shape=True
     )(jax.random.key(0), image)
-    params, flops = variables["params"], _flops(traced)
-    heads = jax.tree.leaves(params["head"] if not classes else {})
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(params)) - sum(leaf.size for leaf in heads)
-    return Cost(parameters, flops - 2 * sum(leaf.size for leaf in heads if leaf.ndim == 2))
+    return Cost(sum(leaf.size for leaf in jax.tree.leaves(variables["params"])), _flops(traced))
 
 
 def of_entry(entry: Entry) -> Cost:

@@ -6,7 +6,7 @@ from jax import nn as jnn
 from jaxtyping import Array, Float, Key
 
 from efficient_jax.models.convolution import Conv
-from efficient_jax.models.layers import Dropout, Norm
+from efficient_jax.models.layers import Dropout, Norm, linear_head
 from efficient_jax.models.pooling import max_pool_overlapping
 from efficient_jax.models.resnet import of_depth
 
@@ -90,7 +90,7 @@ class DenseNet(nn.Module):
     normalisation and ReLU [b h w c], features [b c], logits [b classes].
 
     Args:
-        classes: number of classes.
+        classes: number of classes; 0: no head.
         depth: 121, 161, 169 or 201.
         dropout: rate before the head, 0..1 (1 excluded).
         dtype: "float32" or "bfloat16" for the computation; parameters, norm statistics and logits are float32.
@@ -104,6 +104,10 @@ class DenseNet(nn.Module):
     dropout: float = 0.0
     dtype: str = "float32"
     norm_axis: str | None = None
+
+    def strides(self) -> dict[str, int]:
+        """Returns the intermediates that a pyramid is made of, and how many pixels apart their entries are."""
+        return {f"stage{i}": 2 ** (i + 1) for i in (1, 2, 3, 4)}
 
     def layers(self) -> tuple[str, ...]:
         """Returns regular expressions of parameter paths, one per layer from the input to the head.
@@ -125,5 +129,5 @@ class DenseNet(nn.Module):
         x, intermediates = Features(self.depth, self.norm_axis, name="features")(x.astype(self.dtype), train)
         intermediates["features"] = x.astype(jnp.float32).mean((1, 2))
         x = Dropout(self.dropout, name="head_drop")(intermediates["features"], keys if train else None)
-        intermediates["logits"] = nn.Dense(self.classes, name="head")(x)
+        intermediates["logits"] = linear_head(x, self.classes)
         return intermediates["logits"], intermediates

@@ -11,7 +11,7 @@ from jax import nn as jnn
 from jaxtyping import Array, Float, Key
 
 from efficient_jax.models.convolution import Conv
-from efficient_jax.models.layers import Dropout, Norm, StochasticDepth
+from efficient_jax.models.layers import Dropout, Norm, StochasticDepth, linear_head
 from efficient_jax.settings import choose
 
 Make = Callable[..., Any]  # a module class with some of its fields filled in
@@ -217,7 +217,7 @@ class EfficientNet(nn.Module):
     convolution [b h w c], features [b c], logits [b classes].
 
     Args:
-        classes: number of classes.
+        classes: number of classes; 0: no head.
         variant: "b0".."b7", "l0".."l2" or "lite0".."lite4".
         dropout: rate before the head, below 1; negative: the rate published for the variant.
         stochastic_depth: rate that the blocks approach from 0 with their depth, 0..1 (1 excluded); the reference calls
@@ -264,8 +264,12 @@ class EfficientNet(nn.Module):
         intermediates["features"] = x.mean((1, 2), dtype=jnp.float32)
         rate = variant.dropout if self.dropout < 0.0 else self.dropout
         x = Dropout(rate, name="dropout")(intermediates["features"], keys)
-        intermediates["logits"] = nn.Dense(self.classes, name="head")(x)
+        intermediates["logits"] = linear_head(x, self.classes)
         return intermediates["logits"], intermediates
+
+    def strides(self) -> dict[str, int]:
+        """Returns the intermediates that a pyramid is made of, and how many pixels apart their entries are."""
+        return {f"stage{i}": 2 ** (i + 1) for i in (1, 2, 3, 4)}
 
     def layers(self) -> tuple[str, ...]:
         """Returns regular expressions of parameter paths, one per layer from the input to the head.

@@ -66,6 +66,19 @@ def layer_norm(x: Float[Array, "b *hw c"], name: str, eps: float = 1e-6) -> Floa
     return normalised.astype(x.dtype)
 
 
+def linear_head(x: Float[Array, "b d"], classes: int) -> Float[Array, "b classes"]:
+    """Applies the linear layer "head", with which every model ends.
+
+    Args:
+        x: features.
+        classes: number of classes; 0: there is no layer, since something else makes use of the features.
+
+    Returns: logits.
+    """
+    logits: Array = nn.Dense(classes, name="head")(x) if classes else x[:, :0]
+    return logits
+
+
 class LayerScale(nn.Module):
     """Multiplies each channel by a gain, which starts small so that a deep network starts as its shortcuts.
 

@@ -5,7 +5,7 @@ from jax import nn as jnn
 from jaxtyping import Array, Float, Key
 
 from efficient_jax.errors import UserError
-from efficient_jax.models.layers import Dropout
+from efficient_jax.models.layers import Dropout, linear_head
 
 
 class MLP(nn.Module):
@@ -15,7 +15,7 @@ class MLP(nn.Module):
     [b classes].
 
     Args:
-        classes: number of classes.
+        classes: number of classes; 0: no head.
         width: units of a hidden layer.
         depth: number of hidden layers, at least 1.
         dropout: rate after each hidden layer, 0..1 (1 excluded).
@@ -42,7 +42,7 @@ class MLP(nn.Module):
             x = jnn.relu(nn.Dense(self.width, kernel_init=nn.initializers.he_normal(), name=f"hidden{i}")(x))
             intermediates[f"hidden{i}"] = intermediates["features"] = x
             x = Dropout(self.dropout, name=f"dropout{i}")(x, keys if train else None)
-        intermediates["logits"] = nn.Dense(self.classes, name="head")(x)
+        intermediates["logits"] = linear_head(x, self.classes)
         return intermediates["logits"], intermediates
 
     def layers(self) -> tuple[str, ...]:

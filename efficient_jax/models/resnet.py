@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from efficient_jax.errors import UserError
 from efficient_jax.models.convolution import Conv
-from efficient_jax.models.layers import Dropout, Norm, StochasticDepth
+from efficient_jax.models.layers import Dropout, Norm, StochasticDepth, linear_head
 from efficient_jax.models.pooling import max_pool_overlapping
 from efficient_jax.settings import choose
 
@@ -111,7 +111,7 @@ class ResNet(nn.Module):
     Intermediates: stage1 .. stage4 [b h w c], features [b c], logits [b classes].
 
     Args:
-        classes: number of classes.
+        classes: number of classes; 0: no head.
         depth: 18, 34, 50, 101 or 152.
         stem: "imagenet": 7x7 convolution of stride 2, then 3x3 max-pooling of stride 2; "cifar", for images of about 32
             pixels: 3x3 convolution of stride 1 without pooling.
@@ -131,6 +131,11 @@ class ResNet(nn.Module):
     stochastic_depth: float = 0.0
     dtype: str = "float32"
     norm_axis: str | None = None
+
+    def strides(self) -> dict[str, int]:
+        """Returns the intermediates that a pyramid is made of, and how many pixels apart their entries are."""
+        _, stride = choose(self.stem, STEMS, "model.stem")
+        return {f"stage{i + 1}": stride**2 * 2**i for i in range(4)}  # a strided stem is pooled, too
 
     def layers(self) -> tuple[str, ...]:
         """Returns regular expressions of parameter paths, one per layer from the input to the head; a block is one."""
@@ -159,5 +164,5 @@ class ResNet(nn.Module):
             drops = drops[count:]
         intermediates["features"] = x.astype(jnp.float32).mean((1, 2))
         x = Dropout(self.dropout, name="head_drop")(intermediates["features"], keys)
-        intermediates["logits"] = nn.Dense(self.classes, name="head")(x)
+        intermediates["logits"] = linear_head(x, self.classes)
         return intermediates["logits"], intermediates

@@ -10,6 +10,7 @@ from flax import linen as nn
 from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError
 from efficient_jax.models import MODELS, heads, make_apply
+from efficient_jax.models.dense import DECODERS
 from efficient_jax.types import Apply, Tree
 
 
@@ -26,9 +27,10 @@ class ModelSpec:
         std: standard deviation of each channel, above 0.
         framing: `fit`, `crop` and `interpolation` of `data.framing.Framing`, with which images of any size became
             images; empty if the source had arrays.
-        task: "classification" (one class for each image) or "multi_label" (each class is present or absent).
+        task: what the labels are, a name of `tasks.TASKS`.
         thresholds: of "multi_label", for each class the probability from which on it is present; else empty.
         head: `name` in `heads.HEADS`, and `pool`, the features that it takes, see `heads.features`.
+        decoder: `name` in `dense.DECODERS` and its settings; empty: the head of the model answers, once for each image.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ModelSpec:
     task: str = "classification"
     thresholds: tuple[float, ...] = ()
     head: Mapping[str, str] = field(default_factory=heads.LINEAR.copy)
+    decoder: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -67,7 +70,11 @@ class ModelSpec:
 
         Returns: (flax module, its function of `types.Apply`).
         """
-        module = MODELS[self.name](classes=len(self.classes), norm_axis=norm_axis, **self.settings)
+        classes = 0 if self.decoder else len(self.classes)
+        module = MODELS[self.name](classes=classes, norm_axis=norm_axis, **self.settings)
+        if self.decoder:
+            settings = dict(self.decoder)
+            module = DECODERS[settings.pop("name")](module, len(self.classes), **settings)
         if frozen:
             return module, make_apply(module, self.mean, self.std, frozen, self.head)
         return module, _apply(module, self.mean, self.std, tuple(sorted(self.head.items())))
@@ -85,6 +92,7 @@ class ModelSpec:
             "task": self.task,
             "thresholds": list(self.thresholds),
             "head": dict(self.head),
+            "decoder": {key: list(x) if isinstance(x, tuple) else x for key, x in self.decoder.items()},
         }
 
     @classmethod
@@ -108,6 +116,7 @@ class ModelSpec:
             record["task"],
             tuple(record["thresholds"]),
             record["head"],
+            {key: tuple(x) if isinstance(x, list) else x for key, x in record["decoder"].items()},
         )
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from efficient_jax.errors import UserError
 from efficient_jax.models.attention import MLP, Attention, AttentionPool
-from efficient_jax.models.layers import Dropout, LayerScale, StochasticDepth, layer_norm
+from efficient_jax.models.layers import Dropout, LayerScale, StochasticDepth, layer_norm, linear_head
 from efficient_jax.models.positions import rotary_angles
 from efficient_jax.settings import choose
 
@@ -44,7 +44,7 @@ class ViT(nn.Module):
     (after the last of these norms, `prefix_tokens` first), features [b d], logits [b classes].
 
     Args:
-        classes: number of classes.
+        classes: number of classes; 0: no head.
         variant: a name in `SIZES` and a patch size in pixels: "S/16".
         pool: "token" takes the features of the class token, "mean" the mean over the patches, "map" a learned query
             that attends to them (SigLIP).
@@ -138,7 +138,7 @@ class ViT(nn.Module):
             features = nn.Dense(self.projection, use_bias=False, name="projection")(features)
         if self.distilled:
             features = jnp.concatenate([features, tokens[:, 1]], axis=1)
-        logits = nn.Dense(self.classes, name="head")(features)
+        logits = linear_head(features, self.classes)
         return logits, intermediates | {"features": features, "logits": logits}
 
     def _with_positions(self, x: Float[Array, "b n d"]) -> Float[Array, "b m d"]:
@@ -162,6 +162,10 @@ class ViT(nn.Module):
     def prefix_tokens(self) -> int:
         """The number of tokens in front of the patches; a class token is the first."""
         return int(self.class_token) + int(self.distilled) + self.registers
+
+    def strides(self) -> dict[str, int]:
+        """Returns the intermediates that a pyramid is made of, and how many pixels apart their entries are."""
+        return {"tokens": parse(self.variant)[1]}
 
     def layers(self) -> tuple[str, ...]:
         """Returns regular expressions of parameter paths, one per layer from the input to the head.

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Key
 
 from efficient_jax.errors import UserError
 from efficient_jax.models.convolution import Conv
-from efficient_jax.models.layers import Dropout, Norm
+from efficient_jax.models.layers import Dropout, Norm, linear_head
 
 EPS = 1e-3  # of all normalisations, as in FixMatch
 
@@ -73,7 +73,7 @@ class WideResNet(nn.Module):
     logits [b classes].
 
     Args:
-        classes: number of classes.
+        classes: number of classes; 0: no head.
         depth: 6 n + 4, for three stages of n blocks of two convolutions.
         width: the stages have 16, 32 and 64 times this many channels.
         dropout: rate before the head, 0..1 (1 excluded), as in FixMatch; the paper drops between the convolutions of a
@@ -97,6 +97,10 @@ class WideResNet(nn.Module):
     dtype: str = "float32"
     norm_axis: str | None = None
 
+    def strides(self) -> dict[str, int]:
+        """Returns the intermediates that a pyramid is made of, and how many pixels apart their entries are."""
+        return {"stage1": 1, "stage2": 2, "stage3": 4}
+
     def layers(self) -> tuple[str, ...]:
         """Returns regular expressions of parameter paths, one per layer from the input to the head; a block is one."""
         blocks = (f"stage{i}/{j}/.*" for i in (1, 2, 3) for j in range(blocks_per_stage(self.depth)))
@@ -117,7 +121,7 @@ class WideResNet(nn.Module):
         x = intermediates["stage3"] = jnn.leaky_relu(x, self.slope)
         intermediates["features"] = x.astype(jnp.float32).mean((1, 2))
         x = Dropout(self.dropout, name="head_drop")(intermediates["features"], keys if train else None)
-        intermediates["logits"] = nn.Dense(self.classes, name="head")(x)
+        intermediates["logits"] = linear_head(x, self.classes)
         return intermediates["logits"], intermediates
 
 

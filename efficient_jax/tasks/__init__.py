@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from efficient_jax.data.dataset import Labelled
 from efficient_jax.tasks.base import Head, Task
 from efficient_jax.tasks.classification import CLASSIFICATION
+from efficient_jax.tasks.detection import DETECTION
 from efficient_jax.tasks.multi_label import MULTI_LABEL
 from efficient_jax.tasks.segmentation import SEGMENTATION
 
@@ -13,9 +14,20 @@ TASKS: dict[str, Task] = {
     "classification": CLASSIFICATION,
     "multi_label": MULTI_LABEL,
     "segmentation": SEGMENTATION,
+    "detection": DETECTION,
 }
 
-__all__ = ["CLASSIFICATION", "MULTI_LABEL", "SEGMENTATION", "TASKS", "Head", "Task", "of_labels", "targets"]
+__all__ = [
+    "CLASSIFICATION",
+    "DETECTION",
+    "MULTI_LABEL",
+    "SEGMENTATION",
+    "TASKS",
+    "Head",
+    "Task",
+    "of_labels",
+    "targets",
+]
 
 
 def of_labels(labels: np.ndarray) -> Task:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from efficient_jax.data.stratification import Stratification
-from efficient_jax.types import Column
+from efficient_jax.types import Batch, Column, Example
 
 Names = tuple[str, ...] | None
 """The names of the classes of one image; None where it has no label."""
@@ -36,13 +36,34 @@ class Head(NamedTuple):
     threshold: float  # ridge predicts a class from here on; 0.0: it predicts the largest
 
 
+def _no_entries(labels: np.ndarray) -> dict[str, np.ndarray]:
+    del labels
+    return {}
+
+
+def _labels_of_source(labels: np.ndarray, objects: Mapping[str, np.ndarray]) -> np.ndarray:
+    del objects
+    return labels
+
+
+def _replaced(labels: np.ndarray, ids: np.ndarray, made: np.ndarray) -> np.ndarray:
+    labels = labels.copy()
+    labels[ids] = made
+    return labels
+
+
+def _as_they_are(labels: np.ndarray, before: tuple[int, int], size: int) -> np.ndarray:
+    del before, size
+    return labels
+
+
 @dataclass(frozen=True)
 class Task:
     """What a label is and how predictions are evaluated: no other code depends on which task it is.
 
     Arrays on the host are numpy, those in the step are traced. In shapes n is the number of images and k the number of
-    classes; labels [n ...] are of the shape `label_shape`, -1 in the whole row of an image without a label. Answers are
-    predicted labels, of the same shape.
+    classes; labels [n ...] are of the shape `label_shape`, `no_label` in the whole row of an image without a label.
+    Answers are predicted labels, of the same shape.
     """
 
     name: str  # its key in `TASKS`
@@ -51,7 +72,7 @@ class Task:
     by_image: bool  # an image is right or wrong as a whole, and not pixel by pixel
     exclusive: bool  # probabilities sum to 1, so that there are hard votes and a softmax
 
-    stratification: Stratification | None  # how a dataset is split by its labels; None where it cannot be
+    stratification: Stratification  # how a dataset is split by its labels
     label_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     """(shape of probabilities) -> shape of the labels of the same images."""
     targets: Callable[[np.ndarray, int], Float[np.ndarray, "n ..."]]
@@ -105,6 +126,25 @@ class Task:
     """(probabilities and labels of the validation set, probabilities and labels of the test set) -> the temperature
     that is fitted to the former, and metrics of the latter with it."""
     head: Head | None = None  # None where no linear head can be fitted
+    no_label: int = -1
+    decoder: str = ""  # what follows the backbone, a name of `models.dense.DECODERS`; "": its own head
+    entries: Callable[[np.ndarray], dict[str, np.ndarray]] = _no_entries
+    """(labels) -> what an example has of them beside the vector of classes, by the names of `types.Example`: it moves
+    with the image."""
+    view_targets: Callable[[Batch], Float[Array, "b ..."]] | None = None
+    """(augmented examples) -> targets of the loss; None: their vectors of classes."""
+    guesses: Callable[[Array, float], Example] | None = None
+    """(logits, threshold) -> `entries` of what a network predicts with at least this probability, in the step."""
+    labelled_share: Callable[[Array], Float[Array, " b"]] | None = None
+    """(targets of views) -> share of each that has a label, in 0..1."""
+    of_source: Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray] = _labels_of_source
+    """(labels of a source, its objects) -> labels of the task."""
+    trimmed: Callable[[np.ndarray], np.ndarray] = lambda label: label
+    """(label of one image) -> without what fills it up to the size of the others."""
+    replaced: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] = _replaced
+    """(labels, indices of images, labels that they get) -> all labels."""
+    resized: Callable[[np.ndarray, tuple[int, int], int], np.ndarray] = _as_they_are
+    """(labels, height and width before, side of the square images, in pixels) -> labels of resized images."""
 
     def correct(self, answers: np.ndarray, labels: np.ndarray) -> Bool[np.ndarray, " n"]:
         """Returns which images are predicted correctly as a whole.
@@ -122,7 +162,7 @@ class Task:
         Args:
             labels: labels of n images.
         """
-        known: np.ndarray = np.all(labels >= 0, axis=tuple(range(1, labels.ndim)))
+        known: np.ndarray = np.any(labels != self.no_label, axis=tuple(range(1, labels.ndim)))
         return known
 
     def names(self, labels: np.ndarray, classes: Sequence[str]) -> list[Names]:
@@ -139,11 +179,10 @@ class Task:
             for row, known in zip(self.members(labels, len(classes)), self.known(labels), strict=True)
         ]
 
-    def unknown(self, count: int, classes: int) -> Int[np.ndarray, "n ..."]:
-        """Returns the labels of images without a label, int32, all -1.
+    def unknown(self, shape: tuple[int, ...]) -> Int[np.ndarray, "n ..."]:
+        """Returns the labels of images without a label, int32.
 
         Args:
-            count: number of images.
-            classes: number of classes.
+            shape: of the probabilities of these images, (n, ..., classes).
         """
-        return np.full(self.label_shape((count, classes)), -1, np.int32)
+        return np.full(self.label_shape(shape), self.no_label, np.int32)

@@ -1,20 +1,27 @@
-"""A class for each pixel: labels int32 [n h w], the index of the class, 255 where a pixel has none."""
+"""A class for each pixel: labels uint8 (of files int32) [n h w], the index of the class, 255 where a pixel has none.
+
+In the step an example has them as its `mask`, plus one: 0 is then a pixel without a class, and what a warp brings in
+from outside of the image is 0.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
 
+from efficient_jax.data import objects
+from efficient_jax.data.stratification import MAPS
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.metrics.classification import NOT_COUNTED, of_pixels
 from efficient_jax.tasks.base import Task
 from efficient_jax.tasks.classification import answers, probabilities
-from efficient_jax.types import Column
+from efficient_jax.types import Batch, Column, Example
 
-Labels = Int[np.ndarray, "n h w"]
+Labels = Integer[np.ndarray, "n h w"]
 Probabilities = Float[np.ndarray, "n h w k"]
 
 
@@ -36,8 +43,39 @@ def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
         labels: class index of each pixel.
         classes: number of classes k.
     """
-    present: np.ndarray = np.any(targets(labels, classes), axis=(1, 2))
-    return present
+    return np.stack([np.any(labels == index, axis=(1, 2)) for index in range(classes)], 1)
+
+
+def entries(labels: Labels) -> dict[str, np.ndarray]:
+    """Returns the masks that move with images: the class of each pixel plus one, uint8, 0 where it has none.
+
+    Args:
+        labels: class index of each pixel, 255 where it has none.
+    """
+    return {"mask": labels.astype(np.uint8) + np.uint8(1)}
+
+
+def view_targets(views: Batch) -> Float[Array, "b h w k"]:
+    """Returns the targets of augmented examples, one-hot for each pixel; zeros for a pixel without a class.
+
+    Args:
+        views: their masks as from `entries`, and vectors of k classes.
+    """
+    classes = views["label"].shape[-1]
+    return jax.nn.one_hot(views["mask"].astype(jnp.int32) - 1, classes, dtype=jnp.float32)
+
+
+def resized(labels: Labels, before: tuple[int, int], size: int) -> Labels:
+    """Returns the labels of images that are resized to squares, each pixel that of the nearest one.
+
+    Args:
+        labels: class index of each pixel.
+        before: height and width of the images in pixels.
+        size: side of the squares in pixels.
+    """
+    height, width = before
+    moved: np.ndarray = objects.resized({"mask": labels}, width, height, size)["mask"]
+    return moved
 
 
 def loss(
@@ -118,6 +156,39 @@ def losses(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, " 
     return nll
 
 
+def pseudo_labels(
+    probabilities: Float[np.ndarray, "*n k"], seed: int, *, threshold: float = 0.95
+) -> tuple[UInt8[np.ndarray, " *n"], Int[np.ndarray, " m"]]:
+    """Returns the most probable class of each pixel where its probability reaches the threshold, 255 elsewhere.
+
+    Args:
+        probabilities: predictions of the teacher, one distribution per pixel.
+        seed: not used.
+        threshold: probability from which on a pixel is learned, in 0..1.
+
+    Returns: (classes uint8; 1 for each image that has any, else 0).
+
+    Raises: UserError for a threshold out of range.
+    """
+    del seed
+    if not 0.0 <= threshold <= 1.0:
+        raise UserError(f"pseudo_labels.threshold: {threshold} is not in 0.0 .. 1.0")
+    sure = probabilities.max(-1) >= np.float32(threshold)
+    labels = np.where(sure, probabilities.argmax(-1), NOT_COUNTED).astype(np.uint8)
+    return labels, sure.reshape(len(sure), -1).any(1).astype(np.int32)
+
+
+def guesses(logits: Float[Array, "b h w k"], threshold: float) -> Example:
+    """Returns what examples have of a network's own predictions, see `entries`; 0 where it is not sure.
+
+    Args:
+        logits: of each pixel.
+        threshold: probability from which on a pixel has a class, in 0..1.
+    """
+    p = probabilities(logits)
+    return {"mask": jnp.where(p.max(-1) >= threshold, p.argmax(-1) + 1, 0).astype(jnp.uint8)}
+
+
 def _no_columns(*_: object) -> Any:
     raise UserError("maps of pixels do not fit into a .csv; take an .npz")
 
@@ -130,7 +201,7 @@ SEGMENTATION = Task(
     one_class=False,
     by_image=False,
     exclusive=True,
-    stratification=None,
+    stratification=MAPS,
     label_shape=lambda shape: shape[:-1],
     targets=targets,
     members=members,
@@ -150,4 +221,12 @@ SEGMENTATION = Task(
     metric_columns=(*COLUMNS, Column("iou", "IoU, %")),
     severity=losses,
     severity_name="loss",
+    no_label=NOT_COUNTED,
+    decoder="masks",
+    entries=entries,
+    view_targets=view_targets,
+    pseudo_labels=pseudo_labels,
+    guesses=guesses,
+    labelled_share=lambda targets: targets.sum(-1).mean((1, 2)),
+    resized=resized,
 )

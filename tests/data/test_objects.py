@@ -78,32 +78,6 @@ def test_polygons_are_joined():
     )
 
 
-DISC = (  # of pycocotools 2.0.11, like the text below
-    "]`2?V36J6L2M4M2M4M2N2N2N2O0O2N2O0O2N2O000O2O000O2O00000000000000"
-    "00000000000001N10001N10001N2N101N2N101N2N2N2N3L3N3L3N4J6JnS1"
-)
-
-
-@pytest.mark.parametrize(
-    ("counts", "mask"),
-    [
-        ([1, 3, 2, 1, 4, 1], [[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 1]]),
-        ([0, 12], np.ones((3, 4))),
-        ("11110O0010", [[0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1]]),
-        (DISC, np.hypot(*(np.indices((120, 90)) - np.array([60, 50])[:, None, None])) < 30),
-    ],
-    ids=["numbers", "all", "text", "text of a disc"],
-)
-def test_run_lengths_go_down_the_columns(counts, mask):
-    np.testing.assert_array_equal(objects.runs(counts, *np.shape(mask)), mask)
-
-
-@pytest.mark.parametrize("counts", [[3, 4], [20, -8], "11110O001"])
-def test_run_lengths_of_another_size_are_refused(counts):
-    with pytest.raises(ValueError, match=r"^run lengths of .* pixels for 4 x 3$"):
-        objects.runs(counts, 3, 4)
-
-
 def test_objects_are_resized_with_their_images():
     mask = rectangle(BOX)
     made = {"boxes": BOX[None, None], "box_mask": mask[None, None], "keypoints": np.array([[[29.5, 19.5]]])}
@@ -114,3 +88,49 @@ def test_objects_are_resized_with_their_images():
     assert np.abs(box_of(found["box_mask"][0, 0]) - found["boxes"][0, 0]).max() <= 0.5
     np.testing.assert_array_equal(found["mask"], found["box_mask"][:, 0] * 7)
     assert (found["mask"].dtype, found["box_visible"]) == (np.uint8, [[1.0]])
+
+
+SHAPES = np.random.default_rng(0).integers(1, 400, (60, 2)).tolist()
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_boxes_come_back_to_the_pixels_of_the_original_image(fit):
+    """In float64 to rounding, and as float32 of a square of 160 pixels to far less than half a pixel of it."""
+    rng = np.random.default_rng(1)
+    for w, h in SHAPES:
+        through = objects.window(w, h, Framing(160, fit))
+        corners = np.sort(rng.uniform(0, (w, h), (20, 2, 2)), 1).reshape(20, 4)
+        back, visible = objects.boxes(objects.boxes(corners, through)[0].astype(float), objects.inverse(through, w, h))
+        np.testing.assert_allclose(back, corners, atol=1e-3)
+        np.testing.assert_allclose(visible, 1, atol=1e-2)
+
+
+def test_boxes_that_leave_the_original_image_are_clipped_to_it():
+    through = objects.window(60, 40, Framing(120, "pad"))  # twice the size, 20 rows above and below
+    back, visible = objects.boxes(np.array([[0, 0, 120, 120.0], [20, 40, 60, 140]]), objects.inverse(through, 60, 40))
+    np.testing.assert_array_equal(back, [[0, 0, 60, 40], [10, 10, 30, 40]])
+    np.testing.assert_allclose(visible, [80 / 120, 60 / 100])
+
+
+def test_a_map_of_classes_comes_back_where_the_square_is_not_coarser():
+    for w, h in SHAPES:
+        through = objects.window(w, h, Framing(400, "pad"))
+        pixels = np.random.default_rng(w).integers(0, 255, (h, w), np.uint8)
+        framed = objects.mask(pixels, through, outside=255)
+        assert (framed == 255).sum() == 400 * 400 - (framed != 255).any(0).sum() * (framed != 255).any(1).sum()
+        np.testing.assert_array_equal(objects.mask(framed, objects.inverse(through, w, h)), pixels)
+
+
+def test_a_mask_comes_back_from_a_coarser_square_to_half_a_pixel_of_it():
+    for w, h in SHAPES:
+        through = objects.window(w, h, Framing(32, "pad"))
+        rows, columns = np.indices((h, w))
+        back = objects.mask(objects.mask(np.stack([columns, rows]), through, -1), objects.inverse(through, w, h), -1)
+        assert (back >= 0).all()
+        assert (np.abs(back - [columns, rows]).max((1, 2)) <= 0.5 / through.scale + 0.5).all()
+
+
+def test_what_the_square_cuts_off_comes_back_as_said():
+    through = objects.window(60, 40, Framing(40))  # columns 10 to 50 are seen
+    back = objects.mask(np.ones((40, 40), np.uint8), objects.inverse(through, 60, 40), outside=255)
+    np.testing.assert_array_equal(back, np.where(np.abs(np.arange(60) - 29.5) < 20, 1, 255)[None].repeat(40, 0))

@@ -70,7 +70,7 @@ def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
         ("data.label_changing", ("flop",), "config.data.label_changing: unknown name 'flop'; did you mean 'flip'?"),
         ("data.source", {"name": "mnist"}, "config.data.source.name: unknown name 'mnist'; did you mean 'mnist5k'?"),
         ("data.source", {"name": "npz"}, "config.data.source.path: missing, and it has no default"),
-        ("data.source", {}, "config.data.source.name: missing; there is: coco, digits, folder, mnist5k, npz, "),
+        ("data.source", {}, "config.data.source.name: missing; there is: coco, digits, folder, masks, mnist5k, "),
         ("first.name", "x", "config.first.name: no such key"),
         ("first.stpes", 1, "config.first.stpes: no such key; did you mean 'steps'?"),
         ("first.steps", 0, "config.first: want one of steps, epochs, examples; none of them is given"),

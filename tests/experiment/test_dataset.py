@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from efficient_jax.data import decode
@@ -140,3 +141,46 @@ def test_what_needs_no_image_is_said_before_one_is_decoded(name, kind, tmp_path,
     data = {"source": {"name": kind, "size": 4} | source, "labels_per_class": 0} | data
     with pytest.raises(UserError, match=re.escape(said)):
         run.Run.open(plan(CONFIG | {"data": data}), tmp_path / "run", Console(quiet=True))
+
+
+@pytest.fixture
+def images_with_masks(tmp_path, monkeypatch):
+    """Twelve images of which nine have a mask; the last of the pool equals the first of the test."""
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path, **{f"train/{i:02}.png": i for i in range(12)}, **{f"test/{i:02}.png": i for i in range(11, 15)})
+    for folder, numbers in {"train": range(9), "test": range(11, 15)}.items():
+        (tmp_path / f"{folder}_masks").mkdir()
+        for number in numbers:
+            Image.fromarray(np.arange(24).reshape(6, 4).astype(np.uint16)).save(f"{folder}_masks/{number:02}.png")
+    return {
+        "name": "masks",
+        **{"path": "train", "masks": "train_masks", "test_path": "test", "test_masks": "test_masks"},
+        **{"size": 4, "instances": True},
+    }
+
+
+@pytest.mark.parametrize("feed", ["memory", "stream"])
+def test_images_with_masks_are_split_and_leaks_are_found(images_with_masks, feed):
+    with pytest.raises(
+        UserError, match=r"1 image equals a test image, pixel for pixel \(1 unlabelled\): train/11\.png ="
+    ):
+        load(images_with_masks, labels_per_class=3, validation=2, feed=feed)
+    source, split = load(images_with_masks, labels_per_class=3, validation=2, feed=feed, duplicates="drop")
+    assert {name: len(ids) for name, ids in split.items()} == {
+        "labelled": 3,
+        "validation": 2,
+        "test": 4,
+        "unlabelled": 6,
+    }
+    known = (source.labels != 255).any((1, 2))
+    assert known[np.concatenate([split[name] for name in ("labelled", "validation", "test")])].all()
+    assert (~known)[split["unlabelled"]].sum() == 2
+
+
+@pytest.mark.parametrize("source", ["masks", "voc"])
+def test_test_images_of_two_kinds_are_refused(images_with_masks, source):
+    own = {"masks": images_with_masks, "voc": {"name": "voc", "path": "train", "size": 4, "test_set": "val"}}
+    with pytest.raises(
+        UserError, match=r"test: 2 asked, but the source has test images of its own, .*test_(path|set)="
+    ):
+        load(own[source], test=2)

@@ -9,17 +9,23 @@ from efficient_jax.data.sources import (
     handwritten_digits,
     image_folders,
     image_tables,
+    mask_folders,
     npz_files,
     parquet_files,
     tfds_records,
+    voc_files,
+    yolo_files,
 )
 
 ENCODED: dict[str, Callable[..., Source]] = {
     "coco": coco_files.coco,
     "folder": image_folders.folder,
+    "masks": mask_folders.masks,
     "parquet": parquet_files.parquet,
     "table": image_tables.table,
     "tfds": tfds_records.tfds,
+    "voc": voc_files.voc,
+    "yolo": yolo_files.yolo,
 }
 """Sources of encoded images. Their first parameter `feed`, no config key, says whether these are decoded on access."""
 

@@ -33,7 +33,7 @@ class Report(NamedTuple):
     def __str__(self) -> str:
         lines = [f"loaded {counted(len(self.loaded), 'array')}{self.source}"]
         lines += self.reshaped
-        lines += [f"new: {', '.join(self.new)} ({self.why})"] if self.new else []
+        lines += [f"new: {few(self.new, 4)} ({self.why})"] if self.new else []
         lines += [f"not used: {few(self.left, 4)}"] if self.left else []
         return "\n".join(lines)
 
@@ -50,7 +50,7 @@ def load(
     Three things may differ between file and model: the number of classes (the head of the model then keeps its values),
     the grid of a ViT's position embedding, which is resampled, and the input channels: 3 in the file and 1 in the model
     (their kernels are summed), or the reverse (repeated, and divided by 3). Both give the output for a gray image in
-    three channels.
+    three channels. The decoder and the last layer of a network of `dense` keep their values, too.
 
     Args:
         state: the arrays of a file, as from `read`, under the names of timm, torchvision, Transformers or
@@ -73,8 +73,15 @@ def load(
         state = layouts.joined(names.to_timm(unwrapped.state))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    why = _no_head(state, initial[paths[HEAD[0]]].shape, unwrapped.prefix) if head else "as requested"
-    new = HEAD if why else ()
+    ends = tuple(name for name in paths if name.split(".")[0] in ("decoder", "head"))
+    classifier = set(ends) == set(HEAD)  # else a network of `dense`, which only this package writes
+    if not head:
+        why = "as requested"
+    elif classifier:
+        why = _no_head(state, initial[paths[HEAD[0]]].shape, unwrapped.prefix)
+    else:
+        why = "" if complete else "not in published weights"
+    new = (HEAD if classifier else ends) if why else ()
     wanted = {name: path for name, path in paths.items() if name not in new}
 
     loaded, reshaped, missing, misfit = {}, [], [], []

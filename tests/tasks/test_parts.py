@@ -1,0 +1,101 @@
+"""Classes of pixels and objects as tasks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from efficient_jax import augment
+from efficient_jax.errors import UserError
+from efficient_jax.tasks import DETECTION, SEGMENTATION, detection, segmentation
+
+MAPS = np.array([[[0, 1], [2, 255]], [[255, 255], [255, 255]]], np.uint8)
+BOXES = np.array(
+    [[[1, 2, 5, 6, 0, 1.0], [0, 0, 4, 8, 2, 0.5], [0, 0, 0, 0, -1, 0]], [[-1] * 6] * 3, [[0, 0, 0, 0, -1, 0]] * 3],
+    np.float32,
+)
+
+
+def test_images_without_a_label_are_known():
+    np.testing.assert_array_equal(SEGMENTATION.known(MAPS), [True, False])
+    np.testing.assert_array_equal(DETECTION.known(BOXES), [True, False, True])  # the last one shows no object
+
+
+def test_what_images_show():
+    np.testing.assert_array_equal(SEGMENTATION.members(MAPS, 3), [[True] * 3, [False] * 3])
+    np.testing.assert_array_equal(DETECTION.members(BOXES, 3), [[True, False, True], [False] * 3, [False] * 3])
+    np.testing.assert_array_equal(detection.image_labels(BOXES, 3), [[1, 0, 1], [-1, -1, -1], [0, 0, 0]])
+
+
+def test_targets_of_unchanged_views_are_those_of_the_labels():
+    view = {"mask": SEGMENTATION.entries(MAPS)["mask"], "label": np.zeros((2, 3), np.float32)}
+    np.testing.assert_array_equal(SEGMENTATION.view_targets(view), SEGMENTATION.targets(MAPS, 3))
+    seen = np.asarray(DETECTION.view_targets(DETECTION.entries(BOXES)))
+    np.testing.assert_array_equal(seen[[0, 2]], BOXES[[0, 2]])
+
+
+def test_what_a_warp_brings_in_has_no_class(key):
+    """Pixels from outside of the image count neither in the loss nor among the right ones."""
+    example = {"image": jnp.full((8, 8, 3), 9, jnp.uint8), "mask": jnp.ones((8, 8), jnp.uint8)}
+    moved = augment.affine(key, example, translate=0.9)
+    targets = segmentation.view_targets({"mask": moved["mask"][None], "label": jnp.zeros((1, 2))})
+    inside = np.asarray(targets.sum(-1)[0])
+    assert 0 < inside.sum() < 64
+    logits = jax.random.normal(key, (1, 8, 8, 2))
+    outside_changed = jnp.where(targets.sum(-1, keepdims=True) > 0, logits, 7.0)
+    assert SEGMENTATION.loss(logits, targets) == SEGMENTATION.loss(outside_changed, targets)
+
+
+def test_the_loss_of_one_pixel_is_that_of_a_class(key):
+    logits = jax.random.normal(key, (4, 1, 1, 3))
+    targets = jax.nn.one_hot(jnp.array([0, 1, 2, 1]), 3)[:, None, None]
+    expected = -(jax.nn.log_softmax(logits[:, 0, 0]) * targets[:, 0, 0]).sum(-1)
+    np.testing.assert_allclose(SEGMENTATION.loss(logits, targets), expected, rtol=1e-6)
+
+
+def test_guesses_are_the_sure_pixels():
+    logits = jnp.log(jnp.array([[[[0.9, 0.1], [0.45, 0.55]]]]))
+    np.testing.assert_array_equal(SEGMENTATION.guesses(logits, 0.8)["mask"], [[[1, 0]]])
+    np.testing.assert_array_equal(SEGMENTATION.guesses(logits, 0.5)["mask"], [[[1, 2]]])
+    labels, kept = segmentation.pseudo_labels(np.exp(np.asarray(logits)), 0, threshold=0.8)
+    np.testing.assert_array_equal(labels, [[[0, 255]]])
+    np.testing.assert_array_equal(kept, [1])
+
+
+def test_true_boxes_as_predictions_are_precise():
+    predicted = BOXES.copy()
+    predicted[..., detection.VISIBLE] = np.minimum(predicted[..., detection.VISIBLE], 0.9).clip(0)
+    counts = DETECTION.counts(predicted[[0, 2]], BOXES[[0, 2]], predicted[[0, 2]])
+    assert counts == {"ap": 1.0, "ap50": 1.0, "ap75": 1.0, "objects": 2, "n": 2}
+    np.testing.assert_array_equal(DETECTION.severity(predicted[[0, 2]], BOXES[[0, 2]]), 0.0)
+
+
+def test_no_object_has_no_precision():
+    counts = DETECTION.counts(BOXES[2:], BOXES[2:], BOXES[2:])
+    assert np.isnan(counts["ap"])
+    assert counts["objects"] == 0
+
+
+def test_boxes_move_with_a_resize():
+    moved = DETECTION.resized(BOXES, (8, 16), 32)
+    np.testing.assert_array_equal(moved[0, 0], [2, 8, 10, 24, 0, 1])  # twice along x, four times along y
+    np.testing.assert_array_equal(moved[1:], BOXES[1:])
+
+
+def test_images_get_labels_of_another_number():
+    made = np.tile(np.array([3, 3, 6, 6, 1, 1], np.float32), (1, 5, 1))
+    labels = DETECTION.replaced(BOXES, np.array([1]), made)
+    assert labels.shape == (3, 5, 6)
+    np.testing.assert_array_equal(labels[1], made[0])
+    np.testing.assert_array_equal(DETECTION.trimmed(labels[0]), DETECTION.trimmed(BOXES[0]))
+    np.testing.assert_array_equal(DETECTION.known(labels), True)
+    assert not DETECTION.known(DETECTION.replaced(BOXES, np.array([0]), made))[1]
+
+
+def test_predictions_below_the_threshold_are_no_labels():
+    predicted = np.array([[[0, 0, 4, 4, 1, 0.7], [1, 1, 5, 5, 0, 0.4]]], np.float32)
+    labels, kept = detection.pseudo_labels(predicted, 0, threshold=0.5)
+    np.testing.assert_array_equal(labels, [[[0, 0, 4, 4, 1, 1.0], detection.NOTHING]])
+    np.testing.assert_array_equal(kept, [1])
+    with pytest.raises(UserError, match=r"threshold: 1\.5 is not in"):
+        detection.pseudo_labels(predicted, 0, threshold=1.5)
