@@ -164,7 +164,9 @@ def test_upsample_is_a_transposed_convolution(key):
     x = jax.random.normal(key, (2, 3, 4, 6))
     module = pyramid.Upsample(5)
     params = module.init(jax.random.key(1), x)["params"]["conv"]
-    kernel = params["kernel"].reshape(6, 2, 2, 5).transpose(1, 2, 0, 3)
+    kernel = (
+        params["kernel"].reshape(6, 2, 2, 5).transpose(1, 2, 0, 3)[::-1, ::-1]
+    )  # jax does not turn it, as torch does
     expected = jax.lax.conv_transpose(x, kernel, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     np.testing.assert_allclose(module.apply({"params": {"conv": params}}, x), expected, atol=1e-5)
 
