@@ -61,6 +61,8 @@ def read(path: str, folder: str, setting: str, least: int) -> Part:
             if entry["id"] in images:
                 raise ValueError("this id is there twice")
             size = int(entry["width"]), int(entry["height"])
+            if min(size) < 1:
+                raise ValueError("width and height want 1 pixel or more")
             images[entry["id"]] = CocoImage(root / entry["file_name"], entry["file_name"], *size, [])
         categories = {
             entry["id"]: normal(str(entry["name"])) for entry in sorted(content["categories"], key=lambda c: c["id"])

@@ -22,7 +22,7 @@ from efficient_jax.errors import UserError, counted
 
 KINDS = ("boxes", "box_mask", "keypoints")
 
-UNTOUCHED = np.int16(-1)  # where nothing is drawn
+UNTOUCHED = -1  # value where nothing is drawn
 
 IndexOf = Callable[[dict[str, Any]], int]
 """(annotation) -> index of its class."""
@@ -136,7 +136,7 @@ def category_map(image: CocoImage, index_of: IndexOf, framing: Framing) -> UInt8
     for in_runs, group in itertools.groupby(image.annotations, _in_runs):
         values = [(each, NO_CLASS if each.get("iscrowd") else index_of(each)) for each in group]
         if in_runs:  # all are drawn at their own size and framed once: ten times faster than one by one
-            drawn = np.full(h * w, UNTOUCHED)
+            drawn = np.full(h * w, UNTOUCHED, np.int16)
             for annotation, value in values:
                 with _said(image, *where):
                     for start, end in run_lengths.spans(_counts(annotation, image), h, w):

@@ -115,6 +115,7 @@ def test_test_images_and_what_cannot_be_read():
         ({}, {"path": "1.png"}, "path: cannot read '1.png': it is not JSON ("),
         ({"images": None}, {}, "path: 'a.json' has not the lists images, annotations, categories of COCO; it has ann"),
         ({"images": [], "annotations": []}, {}, "path: 'a.json' has 0 images and the categories cat, dog; want some"),
+        ({"images": [{**IMAGES[0], "width": 0}]}, {}, "path: 'a.json' has an entry {'id': 1, 'file_name': '1.png', 'w"),
         ({"images": IMAGES[:1] * 2}, {}, "path: 'a.json' has an entry {'id': 1, 'file_name': '1.png', 'width': 20, "),
         (
             {"categories": [*CATEGORIES, {"id": 9, "name": "cat"}]},

@@ -135,7 +135,10 @@ def test_a_mask_that_cannot_be_used_counts_as_unreadable(mask, reason):
     [
         ({"path": "nowhere"}, "path: 'nowhere' is not there; want a folder"),
         ({"masks": "mask"}, "masks: 'mask' is not there; want a folder"),
-        ({"path": "images/a", "masks": "masks"}, "masks: no mask is named as an image; images are a/2.jpg"),
+        (
+            {"path": "images/a", "masks": "masks"},
+            "masks: no mask is named as an image; images are 2.jpg ..., masks 1.png",
+        ),
         ({"classes": ()}, "classes: not given, and 'masks/classes.txt' is not there; want the name of each value from"),
         ({"classes": ("a",)}, "classes: 1 class; want 2 to 255"),
         ({"classes": tuple(map(str, range(256)))}, "classes: 256 classes; want 2 to 255"),
