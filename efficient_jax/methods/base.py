@@ -15,9 +15,10 @@ from efficient_jax.types import Apply, Augment, Tree
 class Method(NamedTuple):
     """One function, `loss`, `fit` or `correct`, and what its signature does not say.
 
-    Its positional parameters come from the stage: `apply`, `augment`, `strong_augment` (a second, stronger augmentation
-    for unlabelled images), `teachers` (networks that run in every step; the method then needs no labelled images) and
-    `task` (what the labels are; a method without it is for images with one class each). Its keyword-only parameters are
+    Its positional parameters come from the stage: `apply` or `encode` (the network; `encode` is one that can be given a
+    part of the patches of images), `augment`, `strong_augment` (a second, stronger augmentation for unlabelled images),
+    `teachers` (networks that run in every step; the method then needs no labelled images) and `task` (what the labels
+    are; a method without it is for images with one class each). Its keyword-only parameters are
     the settings of the config's block `method`.
     """
 
@@ -94,6 +95,6 @@ def build_loss(
     """
     assert method.loss, "a method that fits has no loss"
     available = {"apply": apply, "augment": augment, "strong_augment": strong_augment, "teachers": teachers}
-    available["task"] = task
+    available |= {"encode": apply, "task": task}
     needed = {name: value for name, value in available.items() if method.needs(name)}
     return method.loss(**needed, **settings)

@@ -129,7 +129,7 @@ def test_intermediates_are_named_and_end_in_the_logits(images, pool):
     logits, seen = run(variables, images, False, None)
     n = 5 if pool == "token" else 4
     blocks = {"block1": (n, 24), "block2": (n, 24), "attention1": (3, n, n), "attention2": (3, n, n)}
-    expected = blocks | {"tokens": (n, 24), "features": (24,), "logits": (CLASSES,)}
+    expected = blocks | {"patches": (2, 2, 192), "tokens": (n, 24), "features": (24,), "logits": (CLASSES,)}
     assert {name: value.shape[1:] for name, value in seen.items()} == expected
     head = variables["params"]["head"]
     np.testing.assert_allclose(logits, seen["features"] @ head["kernel"] + head["bias"], atol=1e-5)
