@@ -74,6 +74,20 @@ def normalised(patches: Float[Array, "b n pixels"]) -> Float[Array, "b n pixels"
     return result
 
 
+def hidden_errors(
+    predicted: Float[Array, "b n pixels"], targets: Float[Array, "b n pixels"], hidden: Int[Array, "b hidden"]
+) -> Float[Array, " b"]:
+    """Returns the mean squared error of the hidden patches of each image.
+
+    Args:
+        predicted: of all patches.
+        targets: of all patches.
+        hidden: indices of the hidden ones.
+    """
+    errors: Array = jnp.take_along_axis(jnp.square(predicted - targets).mean(-1), hidden, axis=1)
+    return errors.mean(1)
+
+
 def mae(
     encode: Apply,
     augment: Augment,
@@ -124,8 +138,7 @@ def mae(
         predicted: Any = decoder.apply({"params": params[DECODER]}, tokens, kept, patches.shape[1:3])
         targets = patches.reshape(predicted.shape)
         targets = normalised(targets) if norm_pixels else targets
-        errors = jnp.square(predicted - targets).mean(-1)
-        losses = jnp.take_along_axis(errors, hidden, axis=1).mean(1)
+        losses = hidden_errors(predicted, targets, hidden)
         return losses.sum(), Aux(float(len(losses)), model_state, {})
 
     return loss_fn
