@@ -111,7 +111,8 @@ def mae(
 
     Returns: a loss function without metrics of its own.
 
-    Raises: UserError for a share that is out of range, or that leaves no patch to see or to predict.
+    Raises: UserError for a share that is out of range, or that leaves no patch to see or to predict, and for patches of
+        one value that would be normalised.
     """
     if not 0.0 < mask_ratio < 1.0:
         raise UserError(f"method.mask_ratio: {mask_ratio} is not between 0.0 and 1.0")
@@ -134,6 +135,8 @@ def mae(
         variables = {"params": params, **model_state}
         (_, seen), model_state = encode(variables, view["image"], True, model_keys, kept)
         patches, tokens = seen["patches"], seen["tokens"].astype(seen["block1"].dtype)
+        if norm_pixels and patches.shape[-1] == 1:
+            raise UserError("method.norm_pixels: a patch of one value has no deviation; set it to False")
         decoder = MaskedDecoder(patches.shape[-1], decoder_width, decoder_depth)
         predicted: Any = decoder.apply({"params": params[DECODER]}, tokens, kept, patches.shape[1:3])
         targets = patches.reshape(predicted.shape)

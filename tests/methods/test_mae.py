@@ -217,11 +217,22 @@ def test_what_it_learns_of_few_images_it_knows():
         (lambda: added(decoder_depth=0), "method.decoder_depth: 0 is less than 1"),
         (lambda: stepped(*loss_of(mask_ratio=0.99), *make()), "method.mask_ratio: 0.99 hides 16 of 16 patches"),
         (lambda: stepped(*loss_of(mask_ratio=0.01), *make()), "method.mask_ratio: 0.01 hides 0 of 16 patches"),
+        (
+            lambda: stepped(mae.mae(single_values, unchanged), network()[1], *make()),
+            "method.norm_pixels: a patch of one",
+        ),
     ],
 )
 def test_bad_settings(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+def single_values(variables, images, train, keys, kept):
+    """A network whose patches have one value each."""
+    del variables, train, keys
+    tokens = jnp.zeros((*kept.shape, 24))
+    return (tokens, {"patches": jnp.zeros((len(images), 4, 4, 1)), "tokens": tokens, "block1": tokens}), {}
 
 
 def added(decoder_width=32, decoder_depth=1):
