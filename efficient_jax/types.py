@@ -49,8 +49,8 @@ parameter `saliency` it also gets a `Saliency` function, or None: see `augment.a
 Apply = Callable[..., tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]]
 """`apply(variables, images, train, keys) -> ((logits, intermediates), state)`: the forward pass of a model.
 `images` are uint8 or float32 as in `Example`; `keys` holds one key per image (dropout, stochastic depth);
-`state` are the variables that a forward pass steps (batch statistics)."""
-
+`state` are the variables that a forward pass steps (batch statistics). Networks of patches take a fifth argument,
+`kept` [b k]: the indices of the patches of each image that they see; None: of all."""
 
 Metrics = dict[str, tuple[Array, Array | float]]
 """Name of a metric -> (sum, count)."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from efficient_jax import augment as augmentations
-from efficient_jax import methods
+from efficient_jax import methods, models
 from efficient_jax.errors import UserError
 from efficient_jax.optim import durations, optimizer, schedules
 from efficient_jax.settings import Settings, bind, bind_named
@@ -28,6 +28,22 @@ def check_teachers(where: str, method: str, teachers: tuple[str, ...]) -> None:
     if teachers:
         raise UserError(f"{where}.teacher: the method {method!r} does not read {', '.join(map(repr, teachers))}")
     raise UserError(f"{where}.teacher: the method {method!r} needs one: the name of an earlier stage")
+
+
+def check_patches(where: str, method: str, model: str) -> None:
+    """Checks that the network of a method that hides patches has patches.
+
+    Args:
+        where: dotted path of the stage's block.
+        method: a name in `METHODS`.
+        model: a name in `MODELS`.
+
+    Raises: UserError otherwise.
+    """
+    able = models.of_patches()
+    if methods.METHODS[method].needs("encode") and model not in able:
+        needed = " or ".join(map(repr, able))
+        raise UserError(f"{where}.model.name: the method {method!r} needs {needed}, not {model!r}: it hides patches")
 
 
 def check_unread(where: str, method: str, settings: Mapping[str, Any]) -> None:

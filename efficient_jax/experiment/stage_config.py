@@ -12,6 +12,7 @@ from efficient_jax.experiment.checks import (
     at_least,
     check_names,
     check_optim,
+    check_patches,
     check_teachers,
     check_unread,
     check_views,
@@ -216,6 +217,7 @@ def stage(
         )
     block = model_block(model, init, where)
     named, architecture = bind_named(models.MODELS, block, f"{where}.model", models.SUPPLIED)
+    check_patches(where, chosen, named)
     if "dtype" in architecture:
         choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
     bound_decoder: Settings = {}

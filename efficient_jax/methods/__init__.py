@@ -13,6 +13,7 @@ from efficient_jax.methods import (
     lejepa,
     linear_probe,
     logit_adjustment,
+    mae,
     mean_teacher,
     noisy_student,
     pretraining,
@@ -48,6 +49,7 @@ METHODS = {
     "softmatch": Method(softmatch.softmatch, unlabelled=True, mixes=False, memory=softmatch.memory),
     "simclr": Method(simclr.simclr, unlabelled=True, mixes=False, parameters=pretraining.parameters, labels=False),
     "lejepa": Method(lejepa.lejepa, unlabelled=True, mixes=False, parameters=pretraining.parameters, labels=False),
+    "mae": Method(mae.mae, unlabelled=True, parameters=mae.parameters, labels=False),
     "adamatch": Method(adamatch.adamatch, unlabelled=True, mixes=False, memory=consistency.memory),
     "debiaspl": Method(debiaspl.debiaspl, unlabelled=True, mixes=False, memory=consistency.memory),
 }

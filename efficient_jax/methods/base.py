@@ -16,9 +16,10 @@ from efficient_jax.types import Apply, Augment, Batch, Saliency, Tree
 class Method(NamedTuple):
     """One function, `loss`, `fit` or `correct`, and what its signature does not say.
 
-    Its positional parameters come from the stage: `apply`, `augment`, `strong_augment` (a second, stronger augmentation
-    for unlabelled images), `teachers` (networks that run in every step; the method then needs no labelled images) and
-    `task` (what the labels are; a method without it is for images with one class each). Its keyword-only parameters are
+    Its positional parameters come from the stage: `apply` or `encode` (the network; `encode` is one that can be given a
+    part of the patches of images), `augment`, `strong_augment` (a second, stronger augmentation for unlabelled images),
+    `teachers` (networks that run in every step; the method then needs no labelled images) and `task` (what the labels
+    are; a method without it is for images with one class each). Its keyword-only parameters are
     the settings of the config's block `method`.
     """
 
@@ -94,7 +95,7 @@ def build_loss(
     Raises: UserError for settings out of range.
     """
     assert method.loss, "a method that fits has no loss"
-    available = {"apply": apply, "teachers": teachers, "task": task}
+    available = {"apply": apply, "teachers": teachers, "encode": apply, "task": task}
     available |= {"augment": with_targets(augment, task), "strong_augment": with_targets(strong_augment, task)}
     needed = {name: value for name, value in available.items() if method.needs(name)}
     return method.loss(**needed, **settings)

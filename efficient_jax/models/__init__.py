@@ -1,13 +1,14 @@
 """Models by name, their initialisation, and the function through which the rest of the package calls them."""
 
 import functools
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt8
 
 from efficient_jax.models import heads
 from efficient_jax.models.cnn import CNN
@@ -37,6 +38,11 @@ SUPPLIED = ("classes", "norm_axis", "parent", "name")
 
 DTYPES = dict.fromkeys(("float32", "bfloat16"))
 """The dtypes of computation. float16 is not among them, since its gradients would need a loss scale."""
+
+
+def of_patches() -> list[str]:
+    """Returns the names of the models that can be given a part of the patches of an image, as MAE does."""
+    return [name for name, model in MODELS.items() if "kept" in inspect.signature(model.__call__).parameters]
 
 
 def init(module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int, int]) -> Tree:
@@ -77,7 +83,8 @@ def make_apply(
             with only frozen parameters runs as in evaluation: it keeps its batch statistics and drops nothing.
         head: `name` in `heads.HEADS` and `pool`, the features that it takes; another than the model's own replaces it.
 
-    Returns: `apply(variables, images, train, keys) -> ((logits, intermediates), state)`.
+    Returns: `apply(variables, images, train, keys, kept=None) -> ((logits, intermediates), state)`; `kept` is for
+        networks of patches, see `of_patches`.
     """
 
     own_head = dict(head) == heads.LINEAR
@@ -99,16 +106,18 @@ def make_apply(
         images: UInt8[Array, "b h w c"] | Float[Array, "b h w c"],
         train: bool,
         keys: Key[Array, " b"] | None,
+        kept: Int[Array, "b k"] | None = None,
     ) -> tuple[tuple[Float[Array, "b *locations classes"], dict[str, Array]], Tree]:
         if images.dtype == jnp.uint8:
             images = images.astype(jnp.float32) / 255.0
         x = (images - jnp.array(mean, jnp.float32)) / jnp.array(std, jnp.float32)
+        chosen = () if kept is None else (kept,)  # which only networks of patches take
         state: Tree = {name: tree for name, tree in variables.items() if name != "params"}
         with nn.intercept_methods(intercept):
             if train:
-                (logits, seen), state = module.apply(variables, x, train=True, keys=keys, mutable=list(state))
+                (logits, seen), state = module.apply(variables, x, True, keys, *chosen, mutable=list(state))
             else:
-                logits, seen = module.apply(variables, x, train=False, keys=None)
+                logits, seen = module.apply(variables, x, False, None, *chosen)
         if not own_head:
             taken = heads.features(seen, getattr(module, "prefix_tokens", 0))[head["pool"]]
             logits = heads.HEADS[head["name"]](variables["params"]["head"], taken)

@@ -94,8 +94,9 @@ def merging(apply: Apply, merge: Merge) -> Apply:
         merge: as from `lora`.
     """
 
-    def merged(variables: Tree, images: Array, train: bool, keys: Array | None) -> Any:
-        return apply(variables | {"params": merge(variables["params"])}, images, train, keys)
+    def merged(variables: Tree, images: Array, train: bool, keys: Array | None, kept: Array | None = None) -> Any:
+        chosen = () if kept is None else (kept,)
+        return apply(variables | {"params": merge(variables["params"])}, images, train, keys, *chosen)
 
     return merged
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from efficient_jax.models.layers import Dropout, layer_norm
-from efficient_jax.models.positions import rotate
+from efficient_jax.models.positions import Angles, rotate
 from efficient_jax.settings import choose
 
 GELUS: dict[str, Callable[[Array], Array]] = {
@@ -31,7 +31,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None, angles: Float[np.ndarray, "m c"] | None = None
+        self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None, angles: Angles | None = None
     ) -> tuple[Float[Array, "b n d"], Float[Array, "b heads n n"]]:
         b, n, d = x.shape
         mask = choose(self.qkv_bias, QKV_BIASES, "model.qkv_bias")

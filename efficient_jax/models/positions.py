@@ -10,6 +10,8 @@ from jaxtyping import Array, Float
 from efficient_jax.errors import UserError
 
 ROPE_BASE = 100.0  # DINOv3 (arXiv 2508.10104)
+Angles = Float[np.ndarray, "m c"] | Float[Array, "*b m c"]
+"""Of the patches of a grid, or for each image those of some of them."""
 
 
 def resample_pos_embed(
@@ -59,16 +61,33 @@ def rotary_angles(grid: tuple[int, int], channels: int) -> Float[np.ndarray, "n 
     return np.tile(angles.reshape(len(centres), -1), 2)
 
 
-def rotate(x: Float[Array, "b n heads c"], angles: Float[np.ndarray, "m c"]) -> Float[Array, "b n heads c"]:
+def sine_cosine(grid: tuple[int, int], width: int) -> Float[np.ndarray, "n width"]:
+    """Returns the fixed position embedding of a grid of patches: sines and cosines of row and column, as MAE has them.
+
+    Half of the channels belong to the column, the other half to the row; of each half the first half are sines, with
+    periods of 2 pi to 2 pi 10,000 patches, the second half cosines (arXiv 2111.06377, its code).
+
+    Args:
+        grid: (rows, columns) of patches.
+        width: number of channels, a multiple of 4.
+    """
+    rows, columns = np.indices(grid).reshape(2, -1)
+    rates = 1e4 ** (-np.arange(width // 4) / (width // 4))
+    halves = [np.outer(places, rates) for places in (columns, rows)]
+    return np.concatenate([f(half) for half in halves for f in (np.sin, np.cos)], axis=1).astype(np.float32)
+
+
+def rotate(x: Float[Array, "b n heads c"], angles: Angles) -> Float[Array, "b n heads c"]:
     """Returns queries or keys, those of patches rotated by the angles of their positions, computed in float32.
 
     Args:
         x: of all tokens; the last m are the patches.
-        angles: as from `rotary_angles`.
+        angles: as from `rotary_angles`, or for each image those of its patches.
     """
-    prefix = x.shape[1] - len(angles)
+    prefix = x.shape[1] - angles.shape[-2]
     patches = x[:, prefix:].astype(jnp.float32)
     first, second = jnp.split(patches, 2, axis=-1)
     turned = jnp.concatenate([-second, first], axis=-1)
-    cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    numeric = np if isinstance(angles, np.ndarray) else jnp  # of numpy's they are constants of the program
+    cos, sin = numeric.cos(angles)[..., None, :], numeric.sin(angles)[..., None, :]
     return jnp.concatenate([x[:, :prefix], (patches * cos + turned * sin).astype(x.dtype)], axis=1)

@@ -9,13 +9,14 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from efficient_jax.errors import UserError
 from efficient_jax.models.attention import MLP, Attention, AttentionPool
 from efficient_jax.models.layers import Dropout, LayerScale, StochasticDepth, layer_norm, linear_head
-from efficient_jax.models.positions import rotary_angles
+from efficient_jax.models.positions import Angles, resample_pos_embed, rotary_angles
 from efficient_jax.settings import choose
+from efficient_jax.types import Tree
 
 SIZES = {  # (width, depth, heads): arXiv 2106.10270, table 2; M is DeiT III's (2204.07118, table 1)
     "Ti": (192, 12, 3),
@@ -38,10 +39,14 @@ class ViT(nn.Module):
     """A pre-norm transformer encoder over the patches of an image (arXiv 2010.11929).
 
     The sides of the image are multiples of the patch size. The position embedding has the grid of the image at
-    initialisation; `positions.resample_pos_embed` converts it to another grid.
+    initialisation; for images of another size, such as local crops, `positions.resample_pos_embed` converts it.
 
-    Intermediates: attention1, attention2 ... [b heads n n] and block1, block2 ... [b n d] of each block, tokens [b n d]
-    (after the last of these norms, `prefix_tokens` first), features [b d], logits [b classes].
+    With `kept`, the indices of some patches of each image, the blocks see these only, with their own positions, behind
+    the tokens that precede patches (arXiv 2111.06377).
+
+    Intermediates: patches [b rows columns pixels], the image in patches; attention1, attention2 ... [b heads n n] and
+    block1, block2 ... [b n d] of each block, tokens [b n d] (after the last of these norms, `prefix_tokens` first),
+    features [b d], logits [b classes].
 
     Args:
         classes: number of classes; 0: no head.
@@ -96,7 +101,11 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool, keys: Key[Array, " b"] | None = None
+        self,
+        x: Float[Array, "b h w c"],
+        train: bool,
+        keys: Key[Array, " b"] | None = None,
+        kept: Int[Array, "b k"] | None = None,
     ) -> tuple[Float[Array, "b classes"], dict[str, Array]]:
         keys = keys if train else None
         (width, depth, heads), patch = parse(self.variant)
@@ -114,15 +123,20 @@ class ViT(nn.Module):
                 f"patches; resize it to multiples of {patch}"
             )
         grid = x.shape[1] // patch, x.shape[2] // patch
+        patches = x.reshape(len(x), grid[0], patch, grid[1], -1).swapaxes(2, 3).reshape(len(x), *grid, -1)
         x = PatchEmbed(width, patch, not self.pre_norm, name="patch_embed")(x.astype(self.dtype))
-        x = self._with_positions(x)
+        x = self._with_positions(x, grid)
+        angles: Angles | None = rotary_angles(grid, width // heads) if self.positions == "rope" else None
+        if kept is not None:
+            own = jnp.take_along_axis(x[:, self.prefix_tokens :], kept[:, :, None], axis=1)
+            x = jnp.concatenate([x[:, : self.prefix_tokens], own], axis=1)
+            angles = None if angles is None else jnp.asarray(angles)[kept]
         x = Dropout(self.dropout, name="pos_drop")(x, keys)
         if self.pre_norm:
             x = layer_norm(x, "norm_pre", self.norm_eps)
 
         rates = np.linspace(0.0, self.stochastic_depth, depth)  # linear from 0 to the rate, as in timm and big_vision
         settings = self.dropout, self.gelu, self.qkv_bias, self.layer_scale, self.norm_eps
-        angles = rotary_angles(grid, width // heads) if self.positions == "rope" else None
         x, intermediates = Encoder(heads, tuple(map(float, rates)), *settings, self.remat, name="blocks")(
             x, keys, angles
         )
@@ -139,9 +153,9 @@ class ViT(nn.Module):
         if self.distilled:
             features = jnp.concatenate([features, tokens[:, 1]], axis=1)
         logits = linear_head(features, self.classes)
-        return logits, intermediates | {"features": features, "logits": logits}
+        return logits, intermediates | {"patches": patches, "features": features, "logits": logits}
 
-    def _with_positions(self, x: Float[Array, "b n d"]) -> Float[Array, "b m d"]:
+    def _with_positions(self, x: Float[Array, "b n d"], grid: tuple[int, int]) -> Float[Array, "b m d"]:
         """Returns patches with the tokens that precede them and, where it is learned, the position embedding."""
         width = x.shape[-1]
         counts = {"cls_token": int(self.class_token), "dist_token": int(self.distilled), "reg_token": self.registers}
@@ -154,7 +168,12 @@ class ViT(nn.Module):
         if self.prefix_positions:
             x, prefix = jnp.concatenate([*prefix, x], axis=1), []
         if self.positions == "learned":
-            positions = self.param("pos_embed", nn.initializers.normal(0.02), (1, *x.shape[1:]), jnp.float32)
+            shape = 1, *x.shape[1:]
+            if self.has_variable("params", "pos_embed"):
+                shape = self.get_variable("params", "pos_embed").shape
+            positions = self.param("pos_embed", nn.initializers.normal(0.02), shape, jnp.float32)
+            if positions.shape[1] != x.shape[1]:
+                positions = resample_pos_embed(positions, grid, x.shape[1] - grid[0] * grid[1])
             x = x + positions.astype(x.dtype)
         return jnp.concatenate([*prefix, x], axis=1)
 
@@ -195,6 +214,16 @@ def parse(variant: str) -> tuple[tuple[int, int, int], int]:
     return dimensions, int(patch)
 
 
+def patch_size(params: Tree) -> int:
+    """Returns the height and width of the patches of a network, in pixels.
+
+    Args:
+        params: its parameters.
+    """
+    size: int = params["patch_embed"]["proj"]["kernel"].shape[0]
+    return size
+
+
 class PatchEmbed(nn.Module):
     """A linear map from each patch to a token of `width` features."""
 
@@ -225,7 +254,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None, angles: Float[np.ndarray, "m c"] | None
+        self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None, angles: Angles | None
     ) -> tuple[Float[Array, "b n d"], dict[str, Array]]:
         intermediates = {}
         settings = self.dropout, self.gelu, self.qkv_bias, self.layer_scale, self.eps
@@ -250,7 +279,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None, angles: Float[np.ndarray, "m c"] | None
+        self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None, angles: Angles | None
     ) -> tuple[Float[Array, "b n d"], Float[Array, "b heads n n"]]:
         attention = Attention(self.heads, self.dropout, self.qkv_bias, name="attn")
         y, weights = attention(layer_norm(x, "norm1", self.eps), keys, angles)

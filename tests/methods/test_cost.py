@@ -1,4 +1,4 @@
-"""What FixMatch adds to a bare forward and backward pass, and saliency to CutMix: printed, not asserted."""
+"""What FixMatch and pretraining add to a bare forward and backward pass, and saliency to CutMix: not asserted."""
 
 import json
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from configs import few_labels, puzzle_mix, semi_supervised
+from configs import few_labels, pretrain, puzzle_mix, semi_supervised
 from efficient_jax import losses, models
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.opened_stage import Stage
@@ -33,6 +33,40 @@ def large_network() -> dict:
     config.stages = ("fixmatch",)
     config.fixmatch.init = ""
     return config.to_dict()
+
+
+def pretraining(method: dict, local_size: int = 0) -> dict:
+    """A ViT-Ti/4 on 32 images of 32 pixels, so that there are 64 patches."""
+    config = pretrain.get_config()
+    config.data = {"source": {"name": "synthetic", "classes": 10, "size": 32, "images": 400}, "test": 100}
+    config.data.labels_per_class = 4
+    config.stages = ("masked",)
+    config.masked.model.variant = "Ti/4"
+    config.masked.batch.unlabelled = 32
+    config.masked.augment = pretrain.views(area_min=0.3)
+    block = config.masked.to_dict() | {"method": method}
+    if local_size:
+        block["strong_augment"] = pretrain.views(area_min=0.05, area_max=0.3, size=local_size)
+    return config.to_dict() | {"masked": block}
+
+
+def masked_patches() -> dict:
+    return pretraining({"name": "mae", "decoder_width": 128, "decoder_depth": 2})
+
+
+def two_views() -> dict:
+    return pretraining({"name": "simclr"})
+
+
+def two_local_crops() -> dict:
+    return pretraining({"name": "lejepa", "local_views": 2}, local_size=16)
+
+
+def two_large_local_crops() -> dict:
+    return pretraining({"name": "lejepa", "local_views": 2}, local_size=32)
+
+
+PRETRAINING = (masked_patches, two_views, two_local_crops, two_large_local_crops)
 
 
 def ready(stage, run):
@@ -74,17 +108,20 @@ def test_saliency_against_cutmix(tmp_path, capsys):
 
 
 @pytest.mark.bench
-@pytest.mark.parametrize(("config", "calls"), [(small_network, 20), (large_network, 1)])
-def test_fixmatch_against_the_bare_forward_and_backward(config, calls, tmp_path, capsys):
-    """The whole step, with its augmentation, optimizer and average, against the gradient of a cross-entropy of the same
-    images, labelled, weak and strong, in one program."""
+@pytest.mark.parametrize(
+    ("config", "calls", "views"),
+    [(small_network, 20, 2), (large_network, 1, 2), *((each, 1, 1) for each in PRETRAINING)],
+)
+def test_a_step_against_the_bare_forward_and_backward(config, calls, views, tmp_path, capsys):
+    """The whole step, with its augmentation, optimizer and average, against the gradient of a cross-entropy of its
+    images in one program: of FixMatch the labelled, weak and strong ones, of pretraining one whole view."""
     jax.config.update("jax_disable_most_optimizations", False)  # unlike in other tests
     run = Run.open(plan(config() | {"devices": 2}), tmp_path, Console(quiet=True))
     (stage,) = run.plan.stages
     spec, variables, each, given = ready(stage, run)
     still = optimizer.frozen(variables["params"], run.resolved[stage.name].optim["rules"])
     _, apply = spec.build(stage.norm_axis or None, still)
-    count = (stage.batch["labelled"] + 2 * stage.batch["unlabelled"]) // 2
+    count = (stage.batch.get("labelled", 0) + views * stage.batch["unlabelled"]) // 2
 
     def gradient(variables, images):
         def loss(params):

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efficient_jax import keys as random_keys
 from efficient_jax.errors import UserError
 from efficient_jax.losses.self_supervised import nt_xent
 from efficient_jax.methods import lejepa, pretraining, simclr
+from efficient_jax.methods.views import one_view
 from efficient_jax.training import parallel
 from tests.methods.fake import CLASSES, context, make, noise, unchanged
 from tests.methods.fake_steps import half
@@ -89,6 +91,55 @@ def test_the_distance_is_to_the_mean_of_the_global_views():
     images = jnp.concatenate([batch["labelled"]["image"], batch["unlabelled"]["image"]])
     z, local = (pretraining.projected(PARAMS, x.reshape(12, -1)) for x in (images, images[..., ::-1]))
     np.testing.assert_allclose(loss[0], np.square(local - z).mean() / 3, rtol=1e-5)  # of three views one is away
+
+
+def pooled(sizes):
+    """A network for images of any size, whose features are the means of the channels; it notes each size."""
+
+    def apply(variables, images, train, keys):
+        assert train
+        assert len(keys) == len(images)
+        sizes.append(images.shape[:3])
+        features = images.mean((1, 2)) * variables["params"]["scale"]
+        return (features, {"features": features}), {}
+
+    return apply
+
+
+def small(keys, batch):
+    """A crop of 2 x 1 pixels, each pixel with its own noise."""
+    pixels = jax.vmap(lambda key: jax.random.normal(key, (2, 1, CLASSES)))(keys)
+    return batch | {"image": batch["image"] + pixels}
+
+
+def test_local_crops_of_another_size_are_those_of_the_definition():
+    """In float64: all views predict the mean of the global ones, and SIGReg is the mean over all views."""
+    batch, keys = make(labelled=4, unlabelled=8)
+    sizes = []
+    loss_fn = lejepa.lejepa(pooled(sizes), noise, small, directions=16, local_views=3, regularisation=0.3)
+    loss, _, metrics = stepped(loss_fn, batch, keys)
+    assert sizes == [(24, 1, 1), (36, 2, 1)]  # one pass for each size
+
+    augments = {"": noise, "second_": noise} | {f"local{i}_": small for i in range(3)}
+    views = [np.asarray(one_view(a, batch, keys, which)[0]["image"], np.float64) for which, a in augments.items()]
+    p = {name: np.asarray(x, np.float64) for name, x in PARAMS["projector"].items()}
+    z = []
+    for view in views:
+        x = view.mean((1, 2))
+        x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-6)
+        z.append(np.maximum(x @ p["hidden_weight"] + p["hidden_bias"], 0.0) @ p["weight"] + p["bias"])
+    distance = np.mean([((each - (z[0] + z[1]) / 2) ** 2).mean() for each in z])
+
+    key = random_keys.named(keys["labelled"][0], "directions")
+    axes = np.asarray(jax.random.normal(key, (4, 16)), np.float64)
+    axes /= np.linalg.norm(axes, axis=0)
+    t = np.linspace(-3.0, 3.0, 33)
+    normal = np.exp(-(t**2) / 2)
+    waves = [np.exp(1j * (each @ axes)[..., None] * t).mean(0) for each in z]
+    regular = np.mean([12 * np.trapezoid(np.abs(wave - normal) ** 2 * normal, t).mean() for wave in waves])
+    np.testing.assert_allclose(metrics["distance"][0][0] / 12, distance, rtol=1e-5)
+    np.testing.assert_allclose(metrics["sigreg"][0][0] / 12, regular, rtol=1e-4)
+    np.testing.assert_allclose(loss[0], 0.7 * distance + 0.3 * regular, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_intermediates_are_named_and_end_in_the_logits(images, pool):
     logits, seen = run(variables, images, False, None)
     n = 5 if pool == "token" else 4
     blocks = {"block1": (n, 24), "block2": (n, 24), "attention1": (3, n, n), "attention2": (3, n, n)}
-    expected = blocks | {"tokens": (n, 24), "features": (24,), "logits": (CLASSES,)}
+    expected = blocks | {"patches": (2, 2, 192), "tokens": (n, 24), "features": (24,), "logits": (CLASSES,)}
     assert {name: value.shape[1:] for name, value in seen.items()} == expected
     head = variables["params"]["head"]
     np.testing.assert_allclose(logits, seen["features"] @ head["kernel"] + head["bias"], atol=1e-5)
@@ -181,6 +181,77 @@ def test_bfloat16_computes_narrow_and_returns_wide(images):
     dtypes = {name: seen[name].dtype for name in ("block2", "attention2", "features", "logits")}
     assert dtypes == {"block2": jnp.bfloat16, "attention2": jnp.float32, "features": jnp.float32, "logits": jnp.float32}
     assert 0 < abs(narrow_logits - logits).max() < 0.05 * abs(logits).max()
+
+
+OTHERS = [  # what else may precede patches, or say where they are
+    {},
+    {"registers": 2, "layer_scale": 0.1, "prefix_positions": False},
+    {"positions": "rope", "registers": 1},
+    {"pool": "mean", "fc_norm": True, "pre_norm": True},
+    {"pool": "map"},
+    {"distilled": True},
+]
+
+
+@pytest.mark.parametrize("settings", OTHERS)
+def test_all_patches_in_any_order_are_the_image(images, settings, key):
+    run, variables = jitted(**settings)
+    order = jnp.argsort(jax.random.uniform(key, (len(images), 4)), axis=1)
+    logits, seen = run(variables, images, False, None)
+    found, ordered = run(variables, images, False, None, order)
+    np.testing.assert_allclose(found, logits, atol=1e-5)
+    prefix = seen["tokens"].shape[1] - 4
+    np.testing.assert_allclose(ordered["tokens"][:, :prefix], seen["tokens"][:, :prefix], atol=1e-5)
+    patches = jnp.take_along_axis(seen["tokens"][:, prefix:], order[:, :, None], axis=1)
+    np.testing.assert_allclose(ordered["tokens"][:, prefix:], patches, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", OTHERS)
+def test_only_kept_patches_matter(images, settings):
+    """The first row of patches of the first two images, the second of the others."""
+    run, variables = jitted(**settings)
+    kept = jnp.array([[0, 1], [1, 0], [2, 3], [3, 2]])
+    tokens, above, below = (
+        run(variables, x, False, None, kept)[1]["tokens"]
+        for x in (images, images.at[:, :8].add(1.0), images.at[:, 8:].multiply(-2.0))
+    )
+    assert tokens.shape[1] == run(variables, images, False, None)[1]["tokens"].shape[1] - 2
+    np.testing.assert_array_equal(above[2:], tokens[2:])
+    np.testing.assert_array_equal(below[:2], tokens[:2])
+    assert abs(above[:2] - tokens[:2]).max(2).min() > 1e-3
+    assert abs(below[2:] - tokens[2:]).max(2).min() > 1e-3
+
+
+def test_patches_are_those_of_the_image(images):
+    run, variables = jitted()
+    patches = run(variables, images, False, None)[1]["patches"]
+    for i in range(2):
+        for j in range(2):
+            square = images[:, 8 * i : 8 * (i + 1), 8 * j : 8 * (j + 1)]
+            np.testing.assert_array_equal(patches[:, i, j], square.reshape(4, -1))
+
+
+@pytest.mark.parametrize("settings", OTHERS)
+def test_an_image_of_another_size_has_resampled_positions(settings, key):
+    """It is what a network computes whose position embedding was resampled before."""
+    run, variables = jitted(**settings)
+    images, params = jax.random.normal(key, (4, 24, 16, 3)), variables["params"]
+    resampled = dict(params)
+    if "pos_embed" in params:
+        prefix = params["pos_embed"].shape[1] - 4
+        resampled["pos_embed"] = positions.resample_pos_embed(params["pos_embed"], (3, 2), prefix)
+        assert resampled["pos_embed"].shape[1] == prefix + 6
+    found, expected = (run({"params": p}, images, False, None)[0] for p in (params, resampled))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_sines_and_cosines_of_positions_are_their_definition():
+    """Column first, then row; of each the sines of all rates, then the cosines."""
+    found = positions.sine_cosine((2, 3), 8)
+    for i, row in enumerate(found):
+        y, x = divmod(i, 3)
+        expected = [f(place * rate) for place in (x, y) for f in (np.sin, np.cos) for rate in (1.0, 0.01)]
+        np.testing.assert_allclose(row, expected, atol=1e-6)
 
 
 def test_query_key_and_value_are_initialised_as_three_xavier_matrices(key):
@@ -352,13 +423,14 @@ def test_parameters_are_found_beside_the_state_of_an_optimizer():
     np.testing.assert_array_equal(state["head.weight"], expected["head.weight"])
 
 
-def test_remat_leaves_logits_and_gradients_as_they_are(images):
+@pytest.mark.parametrize("kind", ["learned", "rope"])
+def test_remat_leaves_logits_and_gradients_as_they_are(images, kind):
     """It is in the program: every block is computed again."""
-    _, variables = jitted()
+    _, variables = jitted(positions=kind)
     key = jax.random.split(jax.random.key(0), len(images))
 
     def gradient(remat):
-        module = ViT(CLASSES, "tiny/8", dropout=0.1, stochastic_depth=0.2, remat=remat)
+        module = ViT(CLASSES, "tiny/8", dropout=0.1, stochastic_depth=0.2, remat=remat, positions=kind)
         return jax.grad(lambda v: (module.apply(v, images, True, key)[0] ** 2).sum())
 
     plain, again = (jax.jit(gradient(remat))(variables) for remat in (False, True))
