@@ -17,6 +17,7 @@ from efficient_jax.experiment.checks import (
     check_views,
     length_of,
     mixing,
+    suspect_settings,
 )
 from efficient_jax.experiment.model_block import model_block
 from efficient_jax.models import adapters
@@ -42,6 +43,7 @@ class StageConfig(NamedTuple):
     init: str
     size: int  # height and width of its images, in pixels; 0: those of the source
     omit: tuple[str, ...]  # classes whose images are left out
+    suspects: dict[str, Any]  # see `suspect_settings`; {}: every label is believed
     soft_classes: int  # classes whose probabilities a soft label keeps; 0: all of up to 100, else 10
     batch: dict[str, int]  # stream -> images of it in each step
     balanced: bool  # whether labelled images of rare classes are repeated
@@ -88,6 +90,7 @@ def stage(
     init: str = "",
     size: int = 0,
     omit: tuple[str, ...] = (),
+    suspects: dict[str, Any] = NOTHING,
     soft_classes: int = 0,
     norm_axis: str = "device",
     mean: tuple[float, ...] = (),
@@ -124,6 +127,7 @@ def stage(
         init: what training starts from: an earlier stage, a folder, a file of weights, or a name of packaged weights.
         size: height and width in pixels to which images are resized; 0: as they are.
         omit: classes whose images are in no stream of the stage.
+        suspects: what happens to labelled images whose label looks wrong (arXiv 1911.00068); {}: nothing.
         soft_classes: most probable classes that a soft label keeps; 0: all of up to 100 classes, otherwise 10.
         norm_axis: "device" computes batch statistics over all devices, "" on each device separately.
         mean: mean of each channel, 0..1; (): that of the start, or else of the data.
@@ -214,6 +218,9 @@ def stage(
     named, architecture = bind_named(models.MODELS, block, f"{where}.model", models.SUPPLIED)
     if "dtype" in architecture:
         choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
+    if suspects:
+        suspects = bind(suspect_settings, suspects, f"{where}.suspects")
+        suspect_settings(f"{where}.suspects", init, entry.trains, sizes.get("unlabelled", 0), **suspects)
     bound_lora = bind(adapters.lora, lora, f"{where}.lora")
     if not 0.0 <= ema_decay < 1.0:
         raise UserError(f"{where}.ema_decay: {ema_decay} is not in 0.0 .. 1.0 (1.0 excluded)")
@@ -230,6 +237,7 @@ def stage(
         init=init,
         size=size,
         omit=omit,
+        suspects=dict(suspects),
         soft_classes=soft_classes,
         batch=sizes,
         balanced=batch.get("balanced", False),

@@ -69,6 +69,18 @@ def soft(targets: Float[np.ndarray, "n classes"], kept: int = 0, *, exclusive: b
     return Labels(ids.astype(np.int32), probabilities.astype(np.float32))
 
 
+def weighted(labels: Labels, weights: Float[np.ndarray, " n"]) -> Labels:
+    """Returns labels whose probabilities sum to the weight of their image: its loss counts that many times.
+
+    Args:
+        labels: of n images.
+        weights: of the same images, 0.0 or more.
+    """
+    values = np.float32(1.0) if labels.probabilities is None else np.asarray(labels.probabilities)
+    shape = (labels.probabilities if labels.ids is None else labels.ids).shape
+    return Labels(labels.ids, np.broadcast_to(values * weights.astype(np.float32)[:, None], shape))
+
+
 def table(images: int, classes: int, parts: Sequence[tuple[Int[np.ndarray, " m"], Labels]]) -> Labels:
     """Returns the labels of all images of a dataset, in one form.
 
