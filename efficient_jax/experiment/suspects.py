@@ -78,7 +78,7 @@ def applied(stage: StageConfig, run: Run) -> tuple[Run, Float[np.ndarray, " n"] 
 def _found(stage: StageConfig, run: Run) -> Found:
     """Returns the suspects. An interrupted stage reads them from its folder, if they are by the same network."""
     folder, settings, source, plan = run.workdir / stage.name, stage.suspects, run.data.source, run.plan
-    name, trained = settings["features"] or stage.init, _network(stage, run)
+    name, trained = settings["features"] or stage.init, network(stage, run)
     hashes = {"network": name, "network_hash": checkpoint.fingerprint(trained.variables)}
     origin = settings | hashes | {"seed": plan.seed}
     if found := _read(folder, origin):
@@ -91,6 +91,8 @@ def _found(stage: StageConfig, run: Run) -> Found:
     labels = source.labels[ids]
     with progress_bar.waiting(f"{stage.name}: looking for wrong labels", run.console):
         features = _features(run, trained, ids)
+        if not np.isfinite(features).all():
+            raise UserError(f"config.{stage.name}.suspects: features of {name!r} are not finite; take another network")
         probabilities = linear_head.out_of_fold(features, targets(source, ids), plan.seed)
     rows, suggested = label_errors.suspects(labels, probabilities)
     spare = np.isin(rows, label_errors.sparing(rows, labels, settings["keep"]))
@@ -103,8 +105,15 @@ def _found(stage: StageConfig, run: Run) -> Found:
     return found
 
 
-def _network(stage: StageConfig, run: Run) -> Trained:
-    """Returns the network whose features are read: that of `features`, or the start of the stage."""
+def network(stage: StageConfig, run: Run) -> Trained:
+    """Returns the network whose features show the suspects of a stage: that of `features`, or the start of the stage.
+
+    Args:
+        stage: a stage with suspects, whose network is trained.
+        run: its run.
+
+    Raises: UserError for one that is not there, or that takes images of other channels.
+    """
     if name := stage.suspects["features"]:
         where = f"config.{stage.name}.suspects.features"
         trained, channels = run.trained(name, where), run.data.source.images.shape[-1]

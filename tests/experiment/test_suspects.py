@@ -1,8 +1,10 @@
 """Labelled images whose label looks wrong: found, listed, and left out, unlabelled or weighed."""
 
 import csv
+import dataclasses
 import io
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -12,11 +14,13 @@ from efficient_jax.data.dataset import Labelling
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import suspects
 from efficient_jax.experiment.config import plan
+from efficient_jax.experiment.dry_run import dry_run
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.streams import check_streams
 from efficient_jax.experiment.targets import supervise
 from efficient_jax.training.labels import on_host
+from efficient_jax.training.trained import Trained
 from tests.experiment.plans import CONFIG, PROBE, changed
 from tests.tiny_run import stage
 
@@ -179,6 +183,22 @@ def test_labels_among_which_nothing_can_be_found_are_refused(known, message):
     split = {"labelled": np.arange(24), "unlabelled": np.arange(0)}
     with pytest.raises(UserError, match=rf"^config\.first\.suspects: .*{message}"):
         check_streams(checked, known, split)
+
+
+def test_a_network_for_other_images_is_refused_before_the_first_stage(images, tmp_path):
+    with np.load(images) as arrays:
+        np.savez(tmp_path / "color.npz", **{**arrays, "images": np.repeat(arrays["images"], 2, axis=-1)})
+    run = opened(str(tmp_path / "color.npz"), tmp_path / "run", "drop", "efficientnet-lite0")
+    with pytest.raises(UserError, match=r"^config\.s\.suspects\.features: .* takes images of 3 channels, .* have 2$"):
+        dry_run(run)
+
+
+def test_features_that_are_not_finite_are_refused(images, teacher, tmp_path):
+    run = opened(images, tmp_path, "drop", teacher)
+    broken = jax.tree.map(lambda x: np.full_like(x, np.nan), (trained := Trained.open(str(teacher), "")).variables)
+    run.shared.trained[str(teacher)] = dataclasses.replace(trained, variables=broken)
+    with pytest.raises(UserError, match=r"^config\.s\.suspects: features of .*teacher' are not finite; take another"):
+        suspects.applied(run.plan.stages[0], run)
 
 
 def test_label_noise_is_for_one_class_per_image(tmp_path, images):
