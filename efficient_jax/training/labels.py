@@ -76,9 +76,11 @@ def weighted(labels: Labels, weights: Float[np.ndarray, " n"]) -> Labels:
         labels: of n images.
         weights: of the same images, 0.0 or more.
     """
-    values = np.float32(1.0) if labels.probabilities is None else np.asarray(labels.probabilities)
-    shape = (labels.probabilities if labels.ids is None else labels.ids).shape
-    return Labels(labels.ids, np.broadcast_to(values * weights.astype(np.float32)[:, None], shape))
+    columns = weights.astype(np.float32)[:, None]
+    if labels.probabilities is not None:
+        return Labels(labels.ids, np.asarray(labels.probabilities) * columns)
+    assert labels.ids is not None
+    return Labels(labels.ids, np.broadcast_to(columns, labels.ids.shape))
 
 
 def table(images: int, classes: int, parts: Sequence[tuple[Int[np.ndarray, " m"], Labels]]) -> Labels:
