@@ -8,11 +8,12 @@ from jaxtyping import Int
 from efficient_jax.errors import UserError
 
 
-def settings(*, share: float, seed: int = 0) -> dict[str, Any]:
+def settings(*, share: float = 0.0, seed: int = 0) -> dict[str, Any]:
     """Returns the checked block `config.data.label_noise`, the keyword arguments of `flipped`.
 
     Args:
-        share: share of the labelled images whose label is replaced by another class, 0.0 to 1.0 (1.0 excluded).
+        share: share of the labelled images whose label is replaced by another class, 0.0 to 1.0 (1.0 excluded);
+            0.0: none.
         seed: seed of which images and which classes these are, 0 or more.
 
     Raises: UserError for a value out of range.

@@ -166,15 +166,13 @@ def data(
     if generated:
         generated = bind(drawing.settings, generated, "config.data.generated")
         drawing.settings(**generated)
-    if label_noise:
-        label_noise = bind(flipping.settings, label_noise, "config.data.label_noise")
-        flipping.settings(**label_noise)
+    label_noise = flipping.settings(**bind(flipping.settings, label_noise, "config.data.label_noise"))
     return {
         "source": (named, settings),
         "split": split | {"stratify": stratify},
         "feed": feed,
         "generated": dict(generated),
-        "label_noise": dict(label_noise),
+        "label_noise": label_noise if label_noise["share"] else {},
         "duplicates": duplicates,
         "label_changing": label_changing,
     }

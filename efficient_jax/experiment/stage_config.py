@@ -218,9 +218,8 @@ def stage(
     named, architecture = bind_named(models.MODELS, block, f"{where}.model", models.SUPPLIED)
     if "dtype" in architecture:
         choose(architecture["dtype"], models.DTYPES, f"{where}.model.dtype")
-    if suspects:
-        suspects = bind(suspect_settings, suspects, f"{where}.suspects")
-        suspect_settings(f"{where}.suspects", init, entry.trains, sizes.get("unlabelled", 0), **suspects)
+    suspects = bind(suspect_settings, suspects, f"{where}.suspects")
+    suspect_settings(f"{where}.suspects", init, entry.trains, sizes.get("unlabelled", 0), **suspects)
     bound_lora = bind(adapters.lora, lora, f"{where}.lora")
     if not 0.0 <= ema_decay < 1.0:
         raise UserError(f"{where}.ema_decay: {ema_decay} is not in 0.0 .. 1.0 (1.0 excluded)")
@@ -237,7 +236,7 @@ def stage(
         init=init,
         size=size,
         omit=omit,
-        suspects=dict(suspects),
+        suspects=suspects if suspects["action"] else {},
         soft_classes=soft_classes,
         batch=sizes,
         balanced=batch.get("balanced", False),

@@ -150,6 +150,7 @@ def test_the_start_of_a_stage_and_a_stage_that_was_trained_on_labels(images, tmp
     [
         ("first", {"action": "drop"}, r"config\.first\.suspects\.features: .* the stage has no init; name an earlier"),
         ("first", {"action": "dorp", "features": "x"}, r"config\.first\.suspects\.action: .*did you mean 'drop'"),
+        ("first", {"features": "x"}, r"config\.first\.suspects\.action: "),
         ("first", {"action": "unlabel", "features": "x"}, r"config\.first\.suspects\.action: 'unlabel' needs .* unlab"),
         ("first", {"action": "drop", "features": "x", "keep": 0}, r"config\.first\.suspects\.keep: 0 is less than 1"),
         ("first", {"action": "drop", "fetures": "x"}, r"config\.first\.suspects.*'?fetures'?.*features"),
