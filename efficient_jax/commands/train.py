@@ -72,7 +72,7 @@ def train(
         source, split, devices = run.data.source, run.data.split, run.data.devices
         check_data(folder, run.fingerprint, run.generated_fingerprint)
         files.write_json(folder / "config.json", settings)
-        keep_split(folder, source, split)
+        keep_split(folder, source._replace(labels=run.true_labels), split)
         if is_first() and not (folder / "run.json").exists():
             near_copies = leaks(source, split)
             keep_leaks(folder, source, split, near_copies)

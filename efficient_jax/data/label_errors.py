@@ -30,3 +30,20 @@ def suspects(
     margin = own[rows] - probabilities[rows, seems[rows]]
     rows = rows[np.argsort(margin, kind="stable")]
     return rows, seems[rows]
+
+
+def sparing(rows: Int[np.ndarray, " m"], labels: Int[np.ndarray, " n"], keep: int) -> Int[np.ndarray, " k"]:
+    """Returns the suspects that may be given up: the surest ones, so that every class keeps some of its rows.
+
+    Args:
+        rows: suspects, the surest first.
+        labels: class index of each of the n rows.
+        keep: rows of each class that stay at least, where it has as many.
+    """
+    left = np.bincount(labels)
+    spare = []
+    for row in rows:
+        if left[labels[row]] > keep:
+            left[labels[row]] -= 1
+            spare.append(row)
+    return np.array(spare, int)

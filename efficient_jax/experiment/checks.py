@@ -8,7 +8,7 @@ from efficient_jax import augment as augmentations
 from efficient_jax import methods, models
 from efficient_jax.errors import UserError
 from efficient_jax.optim import durations, optimizer, schedules
-from efficient_jax.settings import Settings, bind, bind_named
+from efficient_jax.settings import Settings, bind, bind_named, choose
 
 DURATIONS = ("warmup", "period", "boundaries")
 
@@ -135,6 +135,39 @@ def mixing(block: Mapping[str, Any]) -> list[str]:
         block: the block of the augmentation.
     """
     return sorted(augmentations.operations(block) & augmentations.MIXES.keys())
+
+
+def suspect_settings(
+    where: str, init: str, trains: bool, unlabelled: int, *, action: str = "", features: str = "", keep: int = 5
+) -> None:
+    """Checks what a stage does with labelled images whose label looks wrong.
+
+    Args:
+        where: dotted path of the block.
+        init: start of the stage.
+        trains: whether the stage trains in steps.
+        unlabelled: unlabelled images in a step.
+        action: "drop" leaves suspects out, "unlabel" gives them to the unlabelled stream, "weight" multiplies their
+            loss by the out-of-fold probability of their label; "": every label is believed.
+        features: an earlier stage, the folder of one, or weights whose features show suspects; "": those of `init`. A
+            network that was trained on wrong labels has learned them too, and finds fewer.
+        keep: labelled images of each class that stay, 1 or more.
+
+    Raises: UserError for a stage without features, and for an action that its method does not allow.
+    """
+    at_least(keep, 1, f"{where}.keep")
+    if not action and not features:
+        return
+    choose(action, dict.fromkeys(("drop", "unlabel", "weight")), f"{where}.action")
+    if not init and not features:
+        raise UserError(
+            f"{where}.features: suspects are found by the features of a trained network, and the stage has no init; "
+            "name an earlier stage or weights"
+        )
+    if action == "unlabel" and not unlabelled:
+        raise UserError(f"{where}.action: 'unlabel' needs a stage with unlabelled images in its batch; take 'drop'")
+    if action == "weight" and not trains:
+        raise UserError(f"{where}.action: 'weight' needs a method that trains in steps; take 'drop'")
 
 
 def length_of(forms: Mapping[str, float], where: str) -> tuple[str, float]:

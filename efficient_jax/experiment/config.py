@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from efficient_jax import augment as augmentations
 from efficient_jax.augment import operations
 from efficient_jax.data import generated as drawing
+from efficient_jax.data import label_noise as flipping
 from efficient_jax.data.sources import ENCODED, SOURCES, coco_files
 from efficient_jax.data.stream import FEEDS
 from efficient_jax.errors import UserError, nearest
@@ -31,6 +32,7 @@ class Plan(NamedTuple):
     split: Settings  # sizes, folds and how to draw: arguments of `data.split.split`
     feed: str  # "memory", "stream", or "": in memory if the images fit
     generated: Settings  # settings of generated images, see `data.generated`; {} for none
+    label_noise: Settings  # arguments of `data.label_noise.flipped`; {} for none
     duplicates: str  # what happens to images that equal a test image: "refuse" or "drop"
     label_changing: tuple[str, ...]  # operations after which a label may be wrong
     stages: tuple[StageConfig, ...]
@@ -71,6 +73,8 @@ def plan(config: Mapping[str, Any]) -> Plan:
         for teacher in stages[name].teachers:
             _check_reference(teacher, names, position, stages[name].where_teachers)
         _check_reference(stages[name].init, names, position, f"config.{name}.init", or_weights=True)
+        features = stages[name].suspects.get("features", "")
+        _check_reference(features, names, position, f"config.{name}.suspects.features", or_weights=True)
     parts = data(**bind(data, top["data"], "config.data"))
     return Plan(
         seed=top["seed"],
@@ -116,6 +120,7 @@ def data(
     unlabelled: int = 0,
     feed: str = "",
     generated: Settings = NOTHING,
+    label_noise: Settings = NOTHING,
     duplicates: str = "refuse",
     label_changing: tuple[str, ...] = (),
 ) -> Settings:
@@ -132,6 +137,7 @@ def data(
         unlabelled: number of images without labels that are kept; 0: all.
         feed: "memory" decodes images once, "stream" whenever one is used, "": the latter where they do not fit.
         generated: images that a Gaussian of each class or another generator adds; see `data.generated`.
+        label_noise: replaces labels of training images by wrong ones, for experiments; see `data.label_noise`.
         duplicates: "refuse" or "drop": what to do where an image of another part equals a test image.
         label_changing: operations after which a label may be wrong, such as a flip of digits; `train` warns.
 
@@ -162,11 +168,13 @@ def data(
     if generated:
         generated = bind(drawing.settings, generated, "config.data.generated")
         drawing.settings(**generated)
+    label_noise = flipping.settings(**bind(flipping.settings, label_noise, "config.data.label_noise"))
     return {
         "source": (named, settings),
         "split": split | {"stratify": stratify},
         "feed": feed,
         "generated": dict(generated),
+        "label_noise": label_noise if label_noise["share"] else {},
         "duplicates": duplicates,
         "label_changing": label_changing,
     }

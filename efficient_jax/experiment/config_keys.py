@@ -17,11 +17,12 @@ from efficient_jax import models
 from efficient_jax.augment import pipelines
 from efficient_jax.augment.combinators import by_class
 from efficient_jax.augment.registry import OPS
-from efficient_jax.data import generated
+from efficient_jax.data import generated, label_noise
 from efficient_jax.data.sources import SOURCES
 from efficient_jax.errors import UserError, nearest
 from efficient_jax.experiment import config as experiment_config
 from efficient_jax.experiment import model_block, stage_config
+from efficient_jax.experiment.checks import suspect_settings
 from efficient_jax.methods import METHODS
 from efficient_jax.models import adapters, dense
 from efficient_jax.optim import optimizer, schedules
@@ -117,9 +118,10 @@ def allow(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
 def _blocks(config: Mapping[str, Any]) -> Iterator[Block]:
     yield _block((), experiment_config.experiment, leaves_out=("data",))
     data = config.get("data", EMPTY)
-    yield _block(("data",), experiment_config.data, leaves_out=("source", "generated"))
+    yield _block(("data",), experiment_config.data, leaves_out=("source", "generated", "label_noise"))
     yield _named(("data", "source"), data.get("source", EMPTY), SOURCES)
     yield _block(("data", "generated"), generated.settings)
+    yield _block(("data", "label_noise"), label_noise.settings)
     stages = [name for name, block in config.items() if isinstance(block, Mapping) and name != "data"]
     task = _likely_task(data.get("source", EMPTY))
     order = {name: i for i, name in enumerate(config.get("stages", ()))}
@@ -129,8 +131,10 @@ def _blocks(config: Mapping[str, Any]) -> Iterator[Block]:
 
 def _stage_blocks(name: str, config: Mapping[str, Any], task: str) -> Iterator[Block]:
     stage = config[name]
-    inner = ("model", "decoder", "method", "batch", "augment", "strong_augment", "optim", "lora", "pseudo_labels")
+    inner = ("model", "decoder", "method", "batch", "augment", "strong_augment", "optim", "lora")
+    inner = (*inner, "pseudo_labels", "suspects")
     yield _block((name,), stage_config.stage, leaves_out=inner)
+    yield _block((name, "suspects"), suspect_settings)
     yield _model_block(name, config)
     yield _named((name, "decoder"), stage.get("decoder", EMPTY), dense.DECODERS)
     functions = {method_name: method.function for method_name, method in METHODS.items()}

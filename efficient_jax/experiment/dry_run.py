@@ -11,7 +11,7 @@ import numpy as np
 from efficient_jax import models
 from efficient_jax.data import objects, progress_bar
 from efficient_jax.errors import UserError
-from efficient_jax.experiment import initialise
+from efficient_jax.experiment import initialise, suspects
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
@@ -51,6 +51,8 @@ def _traced(stage: Stage, earlier: Mapping[str, Tree]) -> Tree:
     where = f"config.{config.name}"
     if not config.method.needs("teachers"):  # those that make pseudo-labels before training
         teachers_of(config, run, earlier)
+    if (features := config.suspects.get("features")) and features not in earlier:
+        suspects.network(config, run)
     try:
         variables = _shapes(stage)
         if dict(stage.spec.head) != heads.LINEAR:  # of a start that is trained

@@ -52,7 +52,8 @@ def fit_head(stage: Stage, variables: Tree, labels: Labels, step: int = 0) -> Fi
 
     def unaugmented(part: str) -> Pools:
         """Returns features without augmentation, computed once for all heads on the same network."""
-        if (network, part) not in run.shared.features:
+        key = network, split[part].tobytes()  # a stage may have dropped labelled images
+        if key not in run.shared.features:
             file = run.workdir.parent / feature_cache.FOLDER / f"{network}.npz"
             contents = dataset.contents(source, split[part])
             alone = jax.process_count() == 1  # of several, one might have the file, and the others compute together
@@ -62,8 +63,8 @@ def fit_head(stage: Stage, variables: Tree, labels: Labels, step: int = 0) -> Fi
                 pools = extract_plain(variables, split[part], 0)[0]
                 if alone and time.perf_counter() - started > WORTH:
                     feature_cache.keep(contents, pools, file, stage.log)
-            run.shared.features[network, part] = pools
-        return run.shared.features[network, part]
+            run.shared.features[key] = pools
+        return run.shared.features[key]
 
     if config.views:
         extract = _extraction(stage, labels, config.augment)

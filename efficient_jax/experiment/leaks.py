@@ -71,7 +71,7 @@ def trained_before(plan: Plan, source: dataset.Source, split: Mapping[str, np.nd
     own = {stage.name for stage in plan.stages}
     lines = []
     for stage in plan.stages:
-        for reference in dict.fromkeys((stage.init, *stage.teachers)):
+        for reference in dict.fromkeys((stage.init, *stage.teachers, stage.suspects.get("features", ""))):
             run = Path(reference).parent
             if reference in own or not all((run / name).is_file() for name in (split_table.FILE, "run.json")):
                 continue

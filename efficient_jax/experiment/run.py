@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from efficient_jax import keys
-from efficient_jax.data import cache, dataset, generated, identity, statistics
+from efficient_jax.data import cache, dataset, generated, identity, label_noise, statistics
 from efficient_jax.data.stream import Streamed
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment import feature_cache, initialise
@@ -32,8 +32,8 @@ class Shared:
 
     trained: dict[str, Trained] = field(default_factory=dict)
     """Stages of other runs, which do not change, by the name with which a config gives them."""
-    features: dict[tuple[str, str], feature_cache.Pools] = field(default_factory=dict)
-    """Features of unaugmented images, by the hash of the network and the part."""
+    features: dict[tuple[str, bytes], feature_cache.Pools] = field(default_factory=dict)
+    """Features of unaugmented images, by the hash of the network and the indices of the images."""
 
 
 class Run(NamedTuple):
@@ -47,6 +47,7 @@ class Run(NamedTuple):
     generated_fingerprint: str  # of generated images that are read from a folder; "" for none
     mean: tuple[float, ...]  # of each channel, over the training images
     std: tuple[float, ...]
+    true_labels: np.ndarray  # of all images; other than `data.source.labels` with `config.data.label_noise`
     resolved: dict[str, Resolved]  # stage -> settings that depend on the data
     shared: Shared
 
@@ -71,8 +72,12 @@ class Run(NamedTuple):
         check = functools.partial(check_streams, plan)
         source, split = load_data(plan, workdir.parent / cache.FOLDER, check)
         fingerprint, generated_fingerprint = dataset.fingerprint(source), ""
+        true_labels = source.labels
+        if plan.label_noise:
+            source = _with_label_noise(source, split["labelled"], plan)
         if plan.generated:
             source, split, generated_fingerprint = _with_generated(source, split, plan)
+            true_labels = np.concatenate([true_labels, source.labels[len(true_labels) :]])
         rows = check(source, split)
         pool = np.concatenate([split["labelled"], split["unlabelled"]])
         images = source.images  # test images do not count for the mean
@@ -82,7 +87,8 @@ class Run(NamedTuple):
             stage.name: resolved(stage, len(next(iter(rows[stage.name].values()), split["labelled"])), data.task)
             for stage in plan.stages
         }
-        return cls(plan, workdir, console, data, fingerprint, generated_fingerprint, mean, std, settings, Shared())
+        fingerprints = fingerprint, generated_fingerprint
+        return cls(plan, workdir, console, data, *fingerprints, mean, std, true_labels, settings, Shared())
 
     def trained(self, name: str, where: str) -> Trained:
         """Reads the start or a teacher of a stage. A stage of another run, which does not change, is read once.
@@ -147,6 +153,16 @@ class Run(NamedTuple):
             stage: its config.
         """
         return keys.named(jax.random.key(self.plan.seed), stage.name)
+
+
+def _with_label_noise(source: dataset.Source, rows: np.ndarray, plan: Plan) -> dataset.Source:
+    """Replaces labels of the labelled images by wrong ones. Test and validation images keep theirs."""
+    if not TASKS[source.task].one_class or source.soft_labels is not None or len(source.classes) < 2:
+        raise UserError("config.data.label_noise: is for images of one class each, of two or more classes")
+    labels = label_noise.flipped(source.labels, rows, len(source.classes), **plan.label_noise)
+    wrong = int((labels != source.labels).sum())
+    note = f"config.data.label_noise: {wrong:,} of {counted(len(rows), 'labelled image')} have a wrong label"
+    return source._replace(labels=labels, notes=(*source.notes, note))
 
 
 def _with_generated(

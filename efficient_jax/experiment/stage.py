@@ -10,7 +10,7 @@ import numpy as np
 
 from efficient_jax import files, models
 from efficient_jax.data import progress_bar
-from efficient_jax.experiment import compare, initialise, results
+from efficient_jax.experiment import compare, initialise, results, suspects
 from efficient_jax.experiment.fit import Fit, correct_head, fit_head, head_scorer, untrained
 from efficient_jax.experiment.opened_stage import Stage
 from efficient_jax.experiment.predict import predict_rows, validate
@@ -45,7 +45,8 @@ def run_stage(config: StageConfig, run: Run, stop: stopping.Stop | None = None) 
         return finished
     earlier = files.read_json(folder / SECONDS)["seconds"] if (folder / SECONDS).exists() else 0.0
     started = time.perf_counter() - earlier
-    supervision = supervise(config, run)
+    run, weights = suspects.applied(config, run)
+    supervision = supervise(config, run, weights)
     stop.check(f"before the first step of stage {config.name!r}")
     stage = Stage.open(config, run._replace(data=run.data.with_labels(supervision.source).resized(config.size)))
     variables = _initialised(stage)

@@ -18,6 +18,7 @@ from efficient_jax.experiment.checks import (
     check_views,
     length_of,
     mixing,
+    suspect_settings,
 )
 from efficient_jax.experiment.model_block import model_block
 from efficient_jax.models import adapters, dense
@@ -44,6 +45,7 @@ class StageConfig(NamedTuple):
     init: str
     size: int  # height and width of its images, in pixels; 0: those of the source
     omit: tuple[str, ...]  # classes whose images are left out
+    suspects: dict[str, Any]  # see `suspect_settings`; {}: every label is believed
     soft_classes: int  # classes whose probabilities a soft label keeps; 0: all of up to 100, else 10
     batch: dict[str, int]  # stream -> images of it in each step
     balanced: bool  # whether labelled images of rare classes are repeated
@@ -91,6 +93,7 @@ def stage(
     init: str = "",
     size: int = 0,
     omit: tuple[str, ...] = (),
+    suspects: dict[str, Any] = NOTHING,
     soft_classes: int = 0,
     norm_axis: str = "device",
     mean: tuple[float, ...] = (),
@@ -129,6 +132,7 @@ def stage(
         init: what training starts from: an earlier stage, a folder, a file of weights, or a name of packaged weights.
         size: height and width in pixels to which images are resized; 0: as they are.
         omit: classes whose images are in no stream of the stage.
+        suspects: what happens to labelled images whose label looks wrong (arXiv 1911.00068); {}: nothing.
         soft_classes: most probable classes that a soft label keeps; 0: all of up to 100 classes, otherwise 10.
         norm_axis: "device" computes batch statistics over all devices, "" on each device separately.
         mean: mean of each channel, 0..1; (): that of the start, or else of the data.
@@ -224,6 +228,8 @@ def stage(
     if decoder:
         kind, of_decoder = bind_named(dense.DECODERS, decoder, f"{where}.decoder")
         bound_decoder = {"name": kind, **of_decoder}
+    suspects = bind(suspect_settings, suspects, f"{where}.suspects")
+    suspect_settings(f"{where}.suspects", init, entry.trains, sizes.get("unlabelled", 0), **suspects)
     bound_lora = bind(adapters.lora, lora, f"{where}.lora")
     if not 0.0 <= ema_decay < 1.0:
         raise UserError(f"{where}.ema_decay: {ema_decay} is not in 0.0 .. 1.0 (1.0 excluded)")
@@ -241,6 +247,7 @@ def stage(
         init=init,
         size=size,
         omit=omit,
+        suspects=suspects if suspects["action"] else {},
         soft_classes=soft_classes,
         batch=sizes,
         balanced=batch.get("balanced", False),

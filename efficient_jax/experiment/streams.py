@@ -9,6 +9,7 @@ from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.methods import METHODS
+from efficient_jax.methods.held_out import FOLDS
 from efficient_jax.settings import choose
 from efficient_jax.tasks import TASKS, targets
 
@@ -60,14 +61,16 @@ def check_streams(plan: Plan, source: Labelled, split: Mapping[str, np.ndarray])
     Returns: stage -> stream -> indices of its images.
 
     Raises: UserError for a method that does not fit the labels, for a stream without images, for class frequencies of
-        selected images, and as `streams`.
+        selected images, and as `streams` and `check_suspects`.
     """
     for stage in plan.stages:
         check_labels(stage, source)
+        check_suspects(stage, source, split["labelled"])
     rows = {stage.name: streams(stage, source, split) for stage in plan.stages}
     for stage in plan.stages:
         for stream, size in stage.batch.items():
-            if not len(rows[stage.name][stream]):
+            gets_suspects = stream == "unlabelled" and stage.suspects.get("action") == "unlabel"
+            if not len(rows[stage.name][stream]) and not gets_suspects:
                 raise UserError(
                     f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
                     "config.data.labels_per_class, or add images without a label"
@@ -105,3 +108,28 @@ def check_labels(stage: StageConfig, source: Labelled) -> None:
         )
     if stage.balanced and not task.one_class:
         raise UserError(f"config.{stage.name}.batch.balanced: images with {task.labels} are in no one class")
+
+
+def check_suspects(stage: StageConfig, source: Labelled, labelled: np.ndarray) -> None:
+    """Checks that wrong labels can be found among the labelled images of a stage with `suspects`.
+
+    Args:
+        stage: its config.
+        source: the dataset, or what is known of it before it is decoded.
+        labelled: indices of the labelled images.
+
+    Raises: UserError for a task other than one class per image, and for a class with too few labelled images.
+    """
+    where = f"config.{stage.name}.suspects"
+    if not stage.suspects:
+        return
+    if not TASKS[source.task].one_class or source.soft_labels is not None:
+        has = "soft labels" if source.soft_labels is not None else TASKS[source.task].labels
+        raise UserError(f"{where}: wrong labels are found where each image has one class; here it has {has}")
+    counts = np.bincount(source.labels[labelled], minlength=len(source.classes))
+    if len(few_images := np.flatnonzero((counts > 0) & (counts < FOLDS))):
+        name, count = source.classes[few_images[0]], counted(int(counts[few_images[0]]), "labelled image")
+        raise UserError(
+            f"{where}: class {name!r} has {count}, and out-of-fold predictions want {FOLDS} of each class; label more "
+            "of it, or leave suspects out"
+        )

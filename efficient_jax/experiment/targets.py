@@ -20,7 +20,7 @@ from efficient_jax.experiment.teachers import teachers_of
 from efficient_jax.inference import tta
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint, parallel
-from efficient_jax.training.labels import Labels, hard, soft, table
+from efficient_jax.training.labels import Labels, hard, soft, table, weighted
 from efficient_jax.training.predict import make_predict
 
 PSEUDO_LABELS = {"segmentation": pseudo_maps, "detection": pseudo_boxes}
@@ -36,17 +36,19 @@ class Supervision(NamedTuple):
     pseudo_labels: dict[str, int] | None  # numbers of images, see `pseudo_label_store.audit`
 
 
-def supervise(stage: StageConfig, run: Run) -> Supervision:
+def supervise(stage: StageConfig, run: Run, weights: np.ndarray | None = None) -> Supervision:
     """Returns the streams of a stage and their targets. A teacher makes its pseudo-labels here, without augmentation.
 
     Args:
         stage: its config.
         run: its run.
+        weights: of the labelled images, see `suspects.applied`; None: all count alike.
 
     Raises: UserError for pseudo-labels of which none is kept, and for teachers that do not fit.
     """
     source, split, seed = run.data.source, run.data.split, run.plan.seed
-    parts = [(split["labelled"], _true_labels(stage, source, split["labelled"]))]
+    labels = _true_labels(stage, source, split["labelled"])
+    parts = [(split["labelled"], labels if weights is None else weighted(labels, weights))]
     rows = streams(stage, source, split)
     if stage.balanced:
         rows["labelled"] = np.repeat(rows["labelled"], sampling.balanced(source.labels[rows["labelled"]], seed))

@@ -23,7 +23,7 @@ def cross_entropy(
 
     Args:
         logits: of any leading shape.
-        targets: distributions over the classes, in the same shape.
+        targets: distributions over the classes, in the same shape; an example whose targets sum to w counts w times.
         label_smoothing: e in 0..1 (1 excluded): targets y become (1 - e) y + e / classes (arXiv 1512.00567). Soft
             targets are smoothed too: leave it at 0.0 where something else has softened them.
         weights: factor of each class, 0 or more, or one for all.
@@ -35,7 +35,9 @@ def cross_entropy(
     """
     _check_smoothing(label_smoothing)
     check_targets("cross_entropy", logits, targets)
-    losses: Array = optax.softmax_cross_entropy(logits, weights * optax.smooth_labels(targets, label_smoothing))
+    uniform = targets.sum(-1, keepdims=True) / targets.shape[-1]
+    smoothed = (1.0 - label_smoothing) * targets + label_smoothing * uniform if label_smoothing else targets
+    losses: Array = optax.softmax_cross_entropy(logits, weights * smoothed)
     return losses
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.methods import marginals, settings
+from efficient_jax.methods.energy import familiar
 from efficient_jax.methods.views import Keys, two_views
 from efficient_jax.settings import choose
 from efficient_jax.tasks.classification import right
@@ -49,6 +50,7 @@ class Shared(NamedTuple):
     alignment: str  # "uniform" or "labelled", see `marginals.aligned`; "" does not align
     fairness_weight: float  # weight of `marginals.fairness`, 0.0 or more
     momentum: float  # of the moving averages, in 0..1 (1 excluded)
+    energy: float  # share of `energy.familiar`, in 0..1; 0.0: every image may be learned
 
 
 def weak_to_strong(
@@ -84,6 +86,7 @@ def weak_to_strong(
     settings.not_negative(shared.unlabelled_weight, "unlabelled_weight")
     settings.not_negative(shared.fairness_weight, "fairness_weight")
     settings.below_one(shared.momentum, "momentum")
+    settings.energy(shared.energy)
     choose(shared.alignment, marginals.ALIGNMENTS, "method.alignment")
     renews = bool(needs_marginals or shared.alignment or shared.fairness_weight or margin)
 
@@ -103,18 +106,21 @@ def weak_to_strong(
         aligned = marginals.aligned(still[n : n + m], means, shared.alignment)
         views = Views(still[:n], still[n : n + m], aligned, batch["unlabelled"]["index"], means)
         judgement = judge(views, before["judge"])
+        weights = judgement.weights
+        if shared.energy:
+            weights *= familiar(views.labelled, views.weak, shared.energy)
         labelled = cross_entropy(logits[:n], seen["label"][:n], shared.label_smoothing)
         shifted = strong + margin * jnp.log(means["weak"]) if margin else strong
-        unlabelled = judgement.weights * cross_entropy(shifted, judgement.targets)
+        unlabelled = weights * cross_entropy(shifted, judgement.targets)
         loss = labelled.sum() + shared.unlabelled_weight * unlabelled.sum() * (n / m)
         if shared.fairness_weight:
-            loss += shared.fairness_weight * n * marginals.fairness(strong, judgement.weights, means)
+            loss += shared.fairness_weight * n * marginals.fairness(strong, weights, means)
         return loss, Aux(
             float(n),
             model_state | {"memory": {"marginals": means, "judge": judgement.memory}},
             {
                 "accuracy": (right(logits[:n], seen["label"][:n]).sum(), float(n)),
-                "taken": (judgement.weights.sum(), float(m)),
+                "taken": (weights.sum(), float(m)),
             },
         )
 

@@ -22,6 +22,7 @@ def freematch(
     alignment: str = "",
     fairness_weight: float = 0.01,
     momentum: float = 0.999,
+    energy: float = 0.0,
 ) -> LossFn:
     """Returns the loss of FreeMatch: FixMatch with thresholds that the network's confidence sets.
 
@@ -37,6 +38,8 @@ def freematch(
         alignment: "uniform" or "labelled" aligns the predictions of weak views (`marginals.aligned`); "" does not.
         fairness_weight: weight of FreeMatch's fairness (`marginals.fairness`), 0.0 or more.
         momentum: of the moving averages, in 0..1 (1 excluded); in 1,000 steps 0.99 follows faster.
+        energy: an image with more energy than this share of the labelled ones, such as 0.95, is not learned
+            (`energy.familiar`); 0.0: all may be learned.
 
     Returns: see `consistency.weak_to_strong`.
 
@@ -51,7 +54,7 @@ def freematch(
         learned = sure(views.aligned, thresholds[views.aligned.argmax(-1)])
         return Judgement(one_hot(views.aligned), learned, mean)
 
-    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum)
+    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum, energy)
     return weak_to_strong(apply, augment, strong_augment, judge, shared, needs_marginals=True)
 
 

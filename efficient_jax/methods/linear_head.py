@@ -265,6 +265,34 @@ def calibrated(
     return choice._replace(kernel=choice.scale * choice.kernel, bias=choice.scale * bias)
 
 
+def out_of_fold(
+    features: Float[np.ndarray, "n d"],
+    targets: Float[np.ndarray, "n classes"],
+    seed: int,
+    head: Head = CLASSIFICATION_HEAD,
+) -> Float[np.ndarray, "n classes"]:
+    """Returns the probabilities of each example by a ridge head that was fitted to the other folds.
+
+    The penalty and the scale of the logits are those of `calibrated`: the same for all folds, chosen by all of them.
+
+    Args:
+        features: of n examples.
+        targets: of the same examples; each class has two examples or more, or none.
+        seed: seed of the folds, 0 or more.
+        head: functions of the task.
+    """
+    l2s = penalties(features, "ridge")
+
+    def predict(train: Data, held: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "penalties m classes"]:
+        kernels, biases = ridge_path(*train, l2s)
+        return held @ kernels + biases[:, None]
+
+    truth, predictions = held_out(predict, (features, targets), seed, None, head)
+    best, _, _ = best_of(predictions, truth, head)
+    scale = ridge_scale(predictions[best], truth, head)
+    return head.probabilities(scale * (predictions[best] - head.threshold))
+
+
 def ridge_scale(
     predicted: Float[np.ndarray, "n classes"], targets: Float[np.ndarray, "n classes"], head: Head
 ) -> float:

@@ -61,6 +61,18 @@ def _one_class(value: float, name: str, task: Task) -> None:
         raise UserError(f"method.{name}: {value} is for one class per image; here it has {task.labels}; set it to 0.0")
 
 
+def energy(share: float) -> None:
+    """Checks the setting `energy`.
+
+    Args:
+        share: `method.energy`; 0.0 keeps no image out.
+
+    Raises: UserError for a value outside 0..1.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise UserError(f"method.energy: {share} is not in 0.0 .. 1.0; it is a share of the labelled images")
+
+
 def share(value: float, name: str) -> None:
     """Checks that a setting is in 0..1 (0 excluded).
 

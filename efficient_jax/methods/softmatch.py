@@ -25,6 +25,7 @@ def softmatch(
     alignment: str = "uniform",
     fairness_weight: float = 0.0,
     momentum: float = 0.999,
+    energy: float = 0.0,
 ) -> LossFn:
     """Returns the loss of SoftMatch: FixMatch with a weight in place of the threshold.
 
@@ -42,6 +43,8 @@ def softmatch(
         alignment: "uniform" or "labelled" aligns the confidence (`marginals.aligned`); "" does not.
         fairness_weight: weight of FreeMatch's fairness (`marginals.fairness`), 0.0 or more.
         momentum: of the moving averages, in 0..1 (1 excluded); in 1,000 steps 0.99 follows faster.
+        energy: an image with more energy than this share of the labelled ones, such as 0.95, is not learned
+            (`energy.familiar`); 0.0: all may be learned.
 
     Returns: see `consistency.weak_to_strong`.
 
@@ -59,7 +62,7 @@ def softmatch(
         weights = jnp.exp(-0.5 * jnp.square(deviations * below) / variance)
         return Judgement(one_hot(views.weak), weights, {"mean": mean, "variance": variance})
 
-    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum)
+    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum, energy)
     return weak_to_strong(apply, augment, strong_augment, judge, shared)
 
 

@@ -23,6 +23,7 @@ def uda(
     alignment: str = "",
     fairness_weight: float = 0.0,
     momentum: float = 0.999,
+    energy: float = 0.0,
 ) -> LossFn:
     """Returns the loss of UDA: the strong view of an image learns the sharpened probabilities of its weak view.
 
@@ -40,6 +41,8 @@ def uda(
         alignment: "uniform" or "labelled" aligns the predictions of weak views (`marginals.aligned`); "" does not.
         fairness_weight: weight of FreeMatch's fairness (`marginals.fairness`), 0.0 or more.
         momentum: of the moving averages, in 0..1 (1 excluded); in 1,000 steps 0.99 follows faster.
+        energy: an image with more energy than this share of the labelled ones, such as 0.95, is not learned
+            (`energy.familiar`); 0.0: all may be learned.
 
     Returns: see `consistency.weak_to_strong`.
 
@@ -53,5 +56,5 @@ def uda(
         learned = jax.nn.softmax(views.aligned).max(-1) > threshold
         return Judgement(jax.nn.softmax(views.aligned / temperature), learned.astype(jnp.float32), memory)
 
-    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum)
+    shared = Shared(unlabelled_weight, label_smoothing, alignment, fairness_weight, momentum, energy)
     return weak_to_strong(apply, augment, strong_augment, judge, shared)

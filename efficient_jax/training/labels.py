@@ -69,6 +69,20 @@ def soft(targets: Float[np.ndarray, "n classes"], kept: int = 0, *, exclusive: b
     return Labels(ids.astype(np.int32), probabilities.astype(np.float32))
 
 
+def weighted(labels: Labels, weights: Float[np.ndarray, " n"]) -> Labels:
+    """Returns labels whose probabilities sum to the weight of their image: its loss counts that many times.
+
+    Args:
+        labels: of n images.
+        weights: of the same images, 0.0 or more.
+    """
+    columns = weights.astype(np.float32)[:, None]
+    if labels.probabilities is not None:
+        return Labels(labels.ids, np.asarray(labels.probabilities) * columns)
+    assert labels.ids is not None
+    return Labels(labels.ids, np.broadcast_to(columns, labels.ids.shape))
+
+
 def table(images: int, classes: int, parts: Sequence[tuple[Int[np.ndarray, " m"], Labels]]) -> Labels:
     """Returns the labels of all images of a dataset, in one form.
 

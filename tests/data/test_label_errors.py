@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from efficient_jax.data.label_errors import suspects
+from efficient_jax.data.label_errors import sparing, suspects
 
 
 def test_a_row_is_suspect_where_another_class_reaches_its_own_average():
@@ -43,3 +43,10 @@ def test_planted_errors_in_digits_are_found():
     assert planted.sum() > 0.7 * 90  # recall
     assert (seems[planted] == truth[rows[planted]]).mean() > 0.95
     assert planted[:40].mean() > 0.95
+
+
+def test_the_surest_suspects_are_given_up_until_a_class_has_its_last_rows():
+    labels = np.array([0, 0, 0, 0, 1, 1, 2])
+    assert sparing(np.array([6, 3, 5, 0, 4, 1, 2]), labels, keep=1).tolist() == [3, 5, 0, 1]
+    assert sparing(np.array([6, 3, 5, 0, 4, 1, 2]), labels, keep=3).tolist() == [3]
+    assert sparing(np.array([], int), labels, keep=1).tolist() == []

@@ -136,3 +136,10 @@ def test_a_q_out_of_range_is_said(logits, q):
 
 def test_the_log_prior_counts_an_absent_class_once():
     np.testing.assert_allclose(losses.log_prior(jnp.array([6.0, 3.0, 0.0])), np.log([0.6, 0.3, 0.1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_an_example_whose_targets_sum_to_a_weight_counts_so_many_times(logits, smoothing):
+    targets, weights = jnp.eye(5)[jnp.array([0, 3, 4])], jnp.array([0.25, 0.0, 1.0])
+    weighted = losses.cross_entropy(logits[0], weights[:, None] * targets, smoothing)
+    np.testing.assert_allclose(weighted, weights * losses.cross_entropy(logits[0], targets, smoothing), rtol=1e-6)

@@ -3,6 +3,8 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from efficient_jax.data import label_errors
+from efficient_jax.data.label_noise import flipped
 from efficient_jax.errors import UserError
 from efficient_jax.methods import held_out, linear_head
 from efficient_jax.tasks import CLASSIFICATION, MULTI_LABEL
@@ -231,3 +233,38 @@ def test_the_views_of_an_example_do_not_answer_for_each_other():
     copies = np.concatenate([features, features + 0.01 * rng.normal(size=features.shape)]), np.tile(targets, (2, 1))
     honest, leaking = (linear_head.choose(*copies, kind="ridge", seed=0, views=views).score for views in (2, 1))
     assert honest < 0.7 < 0.9 < leaking
+
+
+def test_out_of_fold_probabilities_are_those_of_heads_on_the_other_folds():
+    """The definition in float64: normal equations of every penalty, without an eigendecomposition."""
+    fold, x, y = held_out.folds(TARGETS, 3, CLASSIFICATION.head), FEATURES.astype(np.float64), TARGETS
+    predictions = []
+    for l2 in linear_head.penalties(FEATURES, "ridge"):
+        predicted = np.empty((60, 3))
+        for k in range(5):
+            train, held = fold != k, fold == k
+            mean, mean_target = x[train].mean(0), y[train].mean(0)
+            gram = (x[train] - mean).T @ (x[train] - mean) + l2 * np.eye(8)
+            kernel = np.linalg.solve(gram, (x[train] - mean).T @ (y[train] - mean_target))
+            predicted[held] = mean_target + (x[held] - mean) @ kernel
+        predictions.append(predicted)
+    right = [(predicted.argmax(1) == CLASSES).sum() for predicted in predictions]
+    best = max(range(len(right)), key=lambda i: (right[i], -np.square(predictions[i] - y).mean()))
+    scale = linear_head.ridge_scale(predictions[best], y, CLASSIFICATION.head)
+    found = linear_head.out_of_fold(FEATURES, TARGETS, 3)
+    np.testing.assert_allclose(found, softmax(scale * predictions[best], 1), atol=1e-5)
+
+
+@pytest.mark.parametrize(("share", "precision", "recall"), [(0.2, 0.95, 0.85), (0.4, 0.9, 0.85)])
+def test_planted_wrong_labels_of_separable_features_are_found(share, precision, recall):
+    rng = np.random.default_rng(1)
+    truth = np.arange(400) % 4
+    features = (4.0 * np.eye(4, 16)[truth] + rng.normal(size=(400, 16))).astype(np.float32)
+    labels = flipped(truth, np.arange(400), 4, share, seed=2)
+    rows, seems = label_errors.suspects(
+        labels, linear_head.out_of_fold(features, np.eye(4, dtype=np.float32)[labels], 0)
+    )
+    wrong = labels[rows] != truth[rows]
+    assert wrong.mean() >= precision
+    assert wrong.sum() >= recall * share * 400
+    assert (seems[wrong] == truth[rows[wrong]]).mean() >= 0.95

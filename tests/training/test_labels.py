@@ -83,3 +83,13 @@ def test_a_table_of_people_alone_has_no_probabilities():
     table = labels.table(6, CLASSES, [(np.array([5, 1, 0]), PEOPLE)])
     assert table.probabilities is None
     np.testing.assert_array_equal(table.ids[:, 0], [2, 1, CLASSES, CLASSES, CLASSES, 0])
+
+
+def test_weights_are_the_sums_of_the_probabilities():
+    """In all three forms of labels."""
+    members = np.eye(CLASSES, dtype=bool)[[1, 4, 0]]
+    targets = np.array([[0.5, 0.25, 0.25, 0, 0], [0, 0, 0, 0.75, 0.25], [1, 0, 0, 0, 0]], np.float32)
+    weights = np.array([0.5, 1.0, 0.125])
+    forms = labels.hard(members.__getitem__, np.arange(3), CLASSES), labels.soft(targets), labels.soft(targets, 3)
+    for some in forms:
+        np.testing.assert_allclose(dense(labels.weighted(some, weights)), weights[:, None] * dense(some), rtol=1e-6)
