@@ -131,8 +131,8 @@ def _blocks(config: Mapping[str, Any]) -> Iterator[Block]:
 
 def _stage_blocks(name: str, config: Mapping[str, Any], task: str) -> Iterator[Block]:
     stage = config[name]
-    inner = ("model", "decoder", "method", "batch", "augment", "strong_augment", "optim", "lora")
-    inner = (*inner, "pseudo_labels", "suspects")
+    views = "augment", "strong_augment"
+    inner = ("model", "decoder", "method", "batch", *views, "optim", "lora", "pseudo_labels", "suspects")
     yield _block((name,), stage_config.stage, leaves_out=inner)
     yield _block((name, "suspects"), suspect_settings)
     yield _model_block(name, config)

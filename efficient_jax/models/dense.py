@@ -5,6 +5,7 @@ those of the decoder are under "decoder" and those of the last layer under "head
 """
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -95,7 +96,7 @@ class Dense(nn.Module):
 
     backbone: nn.Module
     decoder: "MaskDecoder | BoxDecoder"
-    head: "MaskHead | BoxHead"
+    head: Any  # a MaskHead or a BoxHead, as the decoder is
 
     def setup(self) -> None:
         """Gives the backbone the scope of this module, in which its parameters have their own names."""

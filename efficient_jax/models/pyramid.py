@@ -85,7 +85,8 @@ def resize(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b
         x: feature maps.
         size: (height, width) of the result, not below those of `x`.
     """
-    return jax.image.resize(x, (len(x), *size, x.shape[-1]), "bilinear")
+    enlarged: Array = jax.image.resize(x, (len(x), *size, x.shape[-1]), "bilinear")
+    return enlarged
 
 
 class Pyramid(nn.Module):
@@ -112,7 +113,7 @@ class Pyramid(nn.Module):
         for stride in reversed(self.strides):
             y = Conv(self.width, 1, name=f"lateral{stride}")(maps[stride])
             y = Norm(self.norm_axis, name=f"norm{stride}")(y, train)
-            levels.append(y + resize(levels[-1], y.shape[1:3]) if levels else y)
+            levels.append(y + resize(levels[-1], (y.shape[1], y.shape[2])) if levels else y)
         return levels[::-1]
 
 

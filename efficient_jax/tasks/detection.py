@@ -229,7 +229,7 @@ def pseudo_labels(
     rows = at_least(predictions, threshold)
     kept = rows[..., VISIBLE] > 0
     rows[..., VISIBLE] = kept
-    return rows, kept.any(1).astype(np.int32)
+    return rows, np.asarray(kept.any(1), np.int32)
 
 
 def at_least(predictions: Predictions, score: float) -> Predictions:
@@ -293,7 +293,8 @@ def severity(predictions: Predictions, labels: Labels) -> Float[np.ndarray, " n"
     precise = np.nan_to_num(np.array(of_images), nan=0.0)
     empty = np.array([not (rows[:, VISIBLE] > 0).any() for rows in labels], bool)
     highest = predictions[..., VISIBLE].max(1, initial=0.0)  # of an image without objects: how sure it is of one
-    return np.where(empty, highest, 1.0 - precise).astype(np.float64)
+    wrong: np.ndarray = np.where(empty, highest, 1.0 - precise).astype(np.float64)
+    return wrong
 
 
 def _no_columns(*_: object) -> Any:
