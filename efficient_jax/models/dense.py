@@ -95,8 +95,8 @@ class Dense(nn.Module):
     """
 
     backbone: nn.Module
-    decoder: "MaskDecoder | BoxDecoder"
-    head: "MaskHead | BoxHead"
+    decoder: nn.Module
+    head: nn.Module
 
     def setup(self) -> None:
         """Gives the backbone the scope of this module, in which its parameters have their own names."""
@@ -113,7 +113,8 @@ class Dense(nn.Module):
     @property
     def strides(self) -> tuple[int, ...]:
         """The strides of the levels in pixels, the finest first."""
-        return self.decoder.strides
+        levels: tuple[int, ...] = self.decoder.strides
+        return levels
 
     @property
     def prefix_tokens(self) -> int:

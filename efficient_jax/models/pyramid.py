@@ -78,14 +78,15 @@ def feature_maps(backbone: nn.Module, seen: Mapping[str, Array], image: tuple[in
     return {patch: tokens.reshape(len(tokens), image[0] // patch, image[1] // patch, tokens.shape[-1])}
 
 
-def resize(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b h2 w2 c"]:
+def resize(x: Float[Array, "b h w c"], size: tuple[int, ...]) -> Float[Array, "b h2 w2 c"]:
     """Returns feature maps enlarged by bilinear interpolation, as torch's with align_corners=False.
 
     Args:
         x: feature maps.
         size: (height, width) of the result, not below those of `x`.
     """
-    return jax.image.resize(x, (len(x), *size, x.shape[-1]), "bilinear")
+    enlarged: Array = jax.image.resize(x, (len(x), *size, x.shape[-1]), "bilinear")
+    return enlarged
 
 
 class Pyramid(nn.Module):
