@@ -5,7 +5,6 @@ those of the decoder are under "decoder" and those of the last layer under "head
 """
 
 import math
-from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -95,8 +94,8 @@ class Dense(nn.Module):
     """
 
     backbone: nn.Module
-    decoder: "MaskDecoder | BoxDecoder"
-    head: Any  # a MaskHead or a BoxHead, as the decoder is
+    decoder: nn.Module
+    head: nn.Module
 
     def setup(self) -> None:
         """Gives the backbone the scope of this module, in which its parameters have their own names."""
@@ -113,7 +112,8 @@ class Dense(nn.Module):
     @property
     def strides(self) -> tuple[int, ...]:
         """The strides of the levels in pixels, the finest first."""
-        return self.decoder.strides
+        levels: tuple[int, ...] = self.decoder.strides
+        return levels
 
     @property
     def prefix_tokens(self) -> int:

@@ -78,7 +78,7 @@ def feature_maps(backbone: nn.Module, seen: Mapping[str, Array], image: tuple[in
     return {patch: tokens.reshape(len(tokens), image[0] // patch, image[1] // patch, tokens.shape[-1])}
 
 
-def resize(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b h2 w2 c"]:
+def resize(x: Float[Array, "b h w c"], size: tuple[int, ...]) -> Float[Array, "b h2 w2 c"]:
     """Returns feature maps enlarged by bilinear interpolation, as torch's with align_corners=False.
 
     Args:
