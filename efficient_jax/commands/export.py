@@ -69,7 +69,8 @@ def export(
     checks = {"temperature": about}
     if wanted.run:
         most = difference(made, wanted.run, content)
-        checks["checked"] = f"its probabilities differ by at most {most:.1g} from ours, on random images"
+        which = "those in float32" if int8 else "its probabilities"
+        checks["checked"] = f"{which} differ by at most {most:.1g} from ours, on random images"
     else:
         checks["names of the weights"] = names(made)
     if images:

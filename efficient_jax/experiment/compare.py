@@ -24,13 +24,13 @@ def with_earlier(
         thresholds: probability of each class from which on it is predicted, for tasks that have thresholds.
 
     Returns: for each earlier stage "stage", its name; "won" and "lost", on how many images only this stage, or only the
-        earlier one, is right; "n", the number of images; and "p", see `agreement.sign_test`. Empty for labels of
-        pixels, of which an image has both right and wrong ones.
+        earlier one, is right; "n", the number of images; and "p", see `agreement.sign_test`. Empty without test
+        images, and for labels of pixels, of which an image has both right and wrong ones.
     """
     task, labels = run.data.task, run.data.source.labels[run.data.split["test"]]
     own = {stage.name for stage in run.plan.stages}
     names = [name for name in dict.fromkeys((*config.teachers, config.init)) if name in own]
-    if not task.by_image:
+    if not task.by_image or not len(labels):
         return []
     right = task.correct(task.answers(probabilities, thresholds), labels)
     rows = []

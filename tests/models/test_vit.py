@@ -92,10 +92,10 @@ def test_widths_of_mlps_and_any_size():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"variant": "40x1x3/8"}, r"^model.variant: '40x1x3/8' wants a width, 40, that its 3 heads divide$"),
+        ({"variant": "40x1x3/8"}, r"^model.variant: '40x1x3/8' wants a width, 40, that its 3 heads divide"),
         ({"variant": "40x1/8"}, r"^model.variant: unknown name '40x1'"),
         ({"variant": "0x1x1/8"}, r"^model.variant: unknown name '0x1x1'"),
-        ({"variant": "tiny/8", "mlp_width": -1}, r"^model.mlp_width: -1 is negative; 0 is four times the width$"),
+        ({"variant": "tiny/8", "mlp_width": -1}, r"^model.mlp_width: -1 is negative; 0 is four times the width"),
     ],
 )
 def test_sizes_that_cannot_be(settings, message):

@@ -62,7 +62,7 @@ def _vit(weights: str | Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]
         sizes_here = ", ".join(f"{name} {width} x {depth}" for name, (width, depth, _) in vit.SIZES.items())
         raise UserError(
             f"{weights}: a ViT of width {width} and {depth} blocks, whose number of heads no file tells; known are "
-            f"{sizes_here}. Of others name `model` and its variant, such as {width}x{depth}x{max(width // 64, 1)}/{patch}"
+            f"{sizes_here}. Of others name `model` and a variant like {width}x{depth}x{max(width // 64, 1)}/{patch}"
         )
     swiglu = mlp[0][0] == 2 * hidden
     counts = {name: state[name].shape[1] if name in state else 0 for name in ("cls_token", "dist_token", "reg_token")}
