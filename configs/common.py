@@ -11,7 +11,7 @@ NORMS = (".*bn./.*", 0.0)
 
 HEAD_ONLY = (("head/.*", 1.0), (".*", 0.0))
 """Rules that train the head alone."""
-NORM = r"(.*(norm|bn)\d*|layer.*/downsample/1|stem/1|stages/\d/downsample/0)"  # the latter two are ConvNeXt's
+NORM = r"(.*(norm|bn)\d*|norm_pre|layer.*/downsample/1|stem/1|stages/\d/downsample/0)"  # the latter two are ConvNeXt's
 LN_TUNE = (("head/.*", 1.0), (f"{NORM}/(scale|bias)", 1.0), (".*", 0.0))
 """Rules that train the head and the scales and biases of all normalisations (LN-Tune, arXiv 2304.01917).
 

@@ -20,6 +20,15 @@ MODEL = {"name": "vit", "variant": "tower/4", "pre_norm": True, "norm_eps": 1e-5
 UNLABELLED = {"labels_per_class": 0, "test": 0}
 
 
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def features_of(module, variables):
+    x = (IMAGES / 255 - 0.5).astype(np.float32) / np.float32(0.25)
+    return np.asarray(module.apply(variables, x, train=False)[1]["features"], np.float64)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def tower():
     with pytest.MonkeyPatch.context() as patch:
@@ -36,7 +45,8 @@ def clip(tmp_path_factory):
     variables = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(np.float32), shapes)
     state = pretrained.torch_state(variables) | {"head.weight": variables["params"]["projection"]["kernel"].T.copy()}
     safetensors.numpy.save_file({k: v for k, v in state.items() if k != "head.bias"}, folder / "a.safetensors")
-    embeddings = {name: rng.normal(size=5).astype(np.float32) for name in CLASSES}
+    features = unit(features_of(module, variables))  # each class is what sets one image apart from the mean
+    embeddings = {name: features[i] - features.mean(0) for i, name in enumerate(CLASSES)}
     np.savez(folder / "text.npz", **embeddings)
     method = {"name": "linear_probe", "head": "zero_shot", "class_embeddings": str(folder / "text.npz")}
     statistics = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
@@ -58,17 +68,11 @@ def trained(images, workdir, stages):
     return [run_stage(one, run) for one in run.plan.stages]
 
 
-def unit(x):
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
-
-
 def test_a_tower_answers_without_a_labelled_image(clip, unlabelled, tmp_path):
     block, module, variables, embeddings = clip
     (result,) = trained(unlabelled, tmp_path / "run", {"head": block})
     assert (result["labels"], result["test"]) == (0, {"correct": 0, "n": 0})
-    x = (IMAGES / 255 - 0.5).astype(np.float32) / np.float32(0.25)
-    features = module.apply(variables, x, train=False)[1]["features"]
-    logits = 100 * unit(np.asarray(features, np.float64)) @ unit(embeddings).T
+    logits = 100 * unit(features_of(module, variables)) @ unit(embeddings).T
     expected = np.exp(logits - logits.max(1, keepdims=True))
     found = load(tmp_path / "run" / "head").predict(IMAGES)
     np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True), atol=1e-3)
@@ -77,6 +81,7 @@ def test_a_tower_answers_without_a_labelled_image(clip, unlabelled, tmp_path):
 
 def test_a_student_learns_the_answers_of_a_zero_shot_teacher(clip, unlabelled, tmp_path):
     student = stage("distill", steps=60, teacher="head", batch={"labelled": 0, "unlabelled": 24})
+    student["method"] = {"name": "distill", "hard_weight": 0.0}
     head, result = trained(unlabelled, tmp_path / "run", {"head": clip[0], "student": student})
     assert (head["labels"], result["labels"], result["images_seen"]) == (0, 0, 60 * 24)
     losses = [row["loss"] for row in files.read_lines(tmp_path / "run" / "student" / "metrics.jsonl")]
