@@ -25,8 +25,8 @@ def quantised(content: bytes, images: UInt8[np.ndarray, "n h w c"]) -> bytes:
     """Returns an ONNX model whose convolutions and matrix products are those of bytes (arXiv 1712.05877).
 
     Each output channel of a weight has its own scale, each activation one, from its least and largest value on
-    `images`. CPUs without VNNI add two products of bytes in 16 bits, and can exceed them. Weights of 7 bits would not, but
-    changed twice as many answers of Lite0.
+    `images`. CPUs without VNNI add two products of bytes in 16 bits, and can exceed them. Weights of 7 bits would
+    not, but changed twice as many answers of Lite0.
 
     Args:
         content: of the file in float32.
@@ -88,7 +88,7 @@ def checked(
     about = f"{100 * same:.1f}% of the answers on {counted(len(others), 'image')} are those in float32"
     if same < LEAST:
         raise UserError(f"--int8: {about}; nothing is written")
-    return small, f"{len(content) / len(small):.1f} times smaller; {about}"
+    return small, f"{100 * len(small) / len(content):.0f}% of the size in float32; {about}"
 
 
 def run(content: bytes, images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n ..."]:
