@@ -11,10 +11,14 @@ NORMS = (".*bn./.*", 0.0)
 
 HEAD_ONLY = (("head/.*", 1.0), (".*", 0.0))
 """Rules that train the head alone."""
-LN_TUNE = (("head/.*", 1.0), (r".*(norm|bn|downsample/)\d*/(scale|bias)", 1.0), (".*", 0.0))
-"""Rules that train the head and the scales and biases of all normalisations (LN-Tune, arXiv 2304.01917)."""
+NORM = r"(.*(norm|bn)\d*|norm_pre|layer.*/downsample/1|stem/1|stages/\d/downsample/0)"  # the latter two are ConvNeXt's
+LN_TUNE = (("head/.*", 1.0), (f"{NORM}/(scale|bias)", 1.0), (".*", 0.0))
+"""Rules that train the head and the scales and biases of all normalisations (LN-Tune, arXiv 2304.01917).
+
+Of a convolutional network those are of batch normalisation, whose statistics then move too.
+"""
 BITFIT = (("head/.*", 1.0), (".*/bias", 1.0), (".*", 0.0))
-"""Rules that train the head and all biases (BitFit, arXiv 2106.10199)."""
+"""Rules that train the head and all biases (BitFit, arXiv 2106.10199): in Lite0 half of LN-Tune."""
 LORA = (("(head|lora)/.*", 1.0), (".*", 0.0))
 """Rules that train the head and the adapters of a stage with `lora` (arXiv 2106.09685)."""
 

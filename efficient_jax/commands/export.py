@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from efficient_jax import files, settings
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted, few
+from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.export import timm_config
 from efficient_jax.export.calibration import fitted
@@ -16,6 +19,7 @@ from efficient_jax.tasks import TASKS
 from efficient_jax.training.trained import Trained
 
 LISTED = 50  # most classes that a card lists
+SEED, CALIBRATION, CHECKED = 0, 256, 512  # of --int8: training images for the ranges, and other images at most
 PUBLISHED = (
     "published EfficientNet-Lite weights are Apache-2.0, trained on ImageNet-1k; the licence of other weights is that "
     "of their authors"
@@ -23,7 +27,12 @@ PUBLISHED = (
 
 
 def export(
-    members: str = "", format: str = "safetensors", tta: str = "none", calibrate: bool = True, out: str = ""
+    members: str = "",
+    format: str = "safetensors",
+    tta: str = "none",
+    calibrate: bool = True,
+    int8: bool = False,
+    out: str = "",
 ) -> None:
     """Writes trained networks as a file that other programs run, with a model card.
 
@@ -35,11 +44,13 @@ def export(
             package; onnx, a program for onnxruntime. Programs get uint8 images and return probabilities.
         tta: views of each image over which a program averages: none, flips, d4, shifts, crops, ten_crops or scales.
         calibrate: whether logits are divided by the temperature that fits the validation images, where there are any.
+        int8: whether an onnx file computes with 8 bits, whose ranges come from training images of the first member's
+            run: smaller and mostly faster, and a little less accurate.
         out: folder for the file, config.json and the card README.md.
 
     Raises:
         UserError: a member does not exist or is not finished, members do not fit each other, the format cannot hold
-            them, a package is missing, or the folder holds something else.
+            them, a package is missing, the folder holds something else, or 8 bits change too many answers.
     """
     if not members:
         raise UserError("export: --members=RUN[/STAGE],... is missing")
@@ -47,17 +58,25 @@ def export(
         raise UserError("export: --out=FOLDER is missing")
     wanted = settings.choose(format, FORMATS, "--format")
     wanted.check()
+    if int8 and format != "onnx":
+        raise UserError(f"--int8: a file in {format} has 32 bits; take --format=onnx")
     trained = [_finished(name) for name in members.split(",")]
     temperature, about = fitted(trained, tta) if calibrate else (1.0, "1, by --calibrate=false")
     made = program(trained, tta, temperature)
+    images = _images(trained[0]) if int8 else ()
     folder = _free(Path(out), wanted.file)
     content = wanted.content(made)
     checks = {"temperature": about}
     if wanted.run:
         most = difference(made, wanted.run, content)
-        checks["checked"] = f"its probabilities differ by at most {most:.1g} from ours, on random images"
+        which = "those in float32" if int8 else "its probabilities"
+        checks["checked"] = f"{which} differ by at most {most:.1g} from ours, on random images"
     else:
         checks["names of the weights"] = names(made)
+    if images:
+        from efficient_jax.export import onnx_int8  # needs the extra
+
+        content, checks["int8"] = onnx_int8.checked(content, made.spec, *images)
     files.write_bytes(folder / wanted.file, content)
     files.write_json(folder / "config.json", timm_config.config(made.spec, temperature))
     facts = {**_described(made), **checks}
@@ -78,6 +97,24 @@ def _finished(name: str) -> Trained:
             f"--members: stage {name!r} is not finished; train it, or name a checkpoint: {name}@{trained.step}"
         )
     return trained
+
+
+def _images(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """Returns images of the run of a network, uint8: training images for calibration, and others for the check.
+
+    The others are validation images where there are any, else training images too; test images are never read.
+    """
+    if trained.folder is None:
+        raise UserError(f"--int8: {trained.name!r} is no stage of a run, whose training images give the ranges")
+    data = Data.reopen(trained.folder.parent, "--int8", log)
+    pool = np.random.default_rng(SEED).permutation(np.concatenate([data.split["labelled"], data.split["unlabelled"]]))
+    count = min(CALIBRATION, len(pool) // 2)
+    if not count:
+        raise UserError(
+            f"--int8: {counted(len(pool), 'training image')} in the run of {trained.name!r}; 2 are the least"
+        )
+    others = data.split["validation"] if len(data.split["validation"]) else pool[count:]
+    return data.pixels(pool[:count], trained.spec), data.pixels(others[:CHECKED], trained.spec)
 
 
 def _free(folder: Path, file: str) -> Path:

@@ -67,8 +67,13 @@ def split(
     """
     labels = stratification.of_images(labels, len(classes))
     (known,) = np.nonzero(_known(labels))
-    if not len(known):
-        raise UserError("config.data.source: no image has a label; want some of each class")
+    sizes_asked = {"test": test, "validation": validation, "folds": folds, "labels_per_class": labels_per_class}
+    if not len(known) and (len(classes) < 2 or any(sizes_asked.values())):
+        wanted = [f"config.data.{name} = {size}" for name, size in sizes_asked.items() if size]
+        raise UserError(
+            "config.data.source: no image has a label; want some of each class"
+            + (f" for {few(wanted)}, or say 0" if len(classes) > 1 else ", or the names of the classes")
+        )
     by = stratification if stratify else None
     sizes = {"test": (test, TEST_SEED), "validation": (validation, seed)}
     held_out: dict[str, np.ndarray] = {}
@@ -77,6 +82,7 @@ def split(
     if folds and "validation" in fixed:
         raise UserError(f"config.data.folds: {folds} asked, but the source has validation images of its own; say 0")
     rest = np.setdiff1d(known, np.concatenate([known[:0], *held_out.values()]))
+    teaches = len(rest) > 0  # without a labelled image methods that need none can be trained
     for ids in held_out.values():
         rest = _of_other_groups(rest, ids, groups)
     selected = np.intersect1d(rest, fixed.get("selected", rest[:0]))
@@ -94,7 +100,9 @@ def split(
             rest, held_out[name] = _part(rest, labels, size, part_seed, where, groups, classes, by)
     test_ids, validation_ids = held_out["test"], held_out["validation"]
     rest = _of_other_groups(np.concatenate([rest, selected]), np.concatenate([test_ids, validation_ids]), groups)
-    _check_classes(rest, labels, classes, stratification, labels_per_class, test_ids if "test" in fixed else rest[:0])
+    if teaches:
+        own_test = test_ids if "test" in fixed else rest[:0]
+        _check_classes(rest, labels, classes, stratification, labels_per_class, own_test)
     for name, ids in held_out.items():
         if len(ids) and not stratification.counts(labels[ids], len(classes)).any():
             raise UserError(f"config.data.{name}: none of its {counted(len(ids), 'image')} has a label; ask for more")
@@ -153,7 +161,7 @@ def notes(
         and (missing := np.flatnonzero((class_counts(parts[name]) == 0) & (everywhere > 0)).tolist())
     ]
     labelled = class_counts(np.concatenate([parts["labelled"], parts["validation"]] if folds else [parts["labelled"]]))
-    if unlearned := np.flatnonzero((labelled == 0) & (everywhere > 0)).tolist():
+    if labelled.any() and (unlearned := np.flatnonzero((labelled == 0) & (everywhere > 0)).tolist()):
         named = few([f"{classes[k]!r} (of {everywhere[k]:,})" for k in unlearned], NAMED)
         lines.append(f"labelled images show none of {named}: it is not learned, and its test images count as wrong")
     if fewer := np.flatnonzero(labelled < labels_per_class).tolist():

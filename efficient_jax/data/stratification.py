@@ -62,7 +62,7 @@ def _draw(ids: np.ndarray, labels: np.ndarray, labels_per_class: int, rng: np.ra
         members = ids[labels[ids] == index]
         enough = 0 < labels_per_class <= len(members)
         labelled.append(rng.choice(members, labels_per_class, replace=False) if enough else members)
-    return np.concatenate(labelled)
+    return np.concatenate([ids[:0], *labelled])
 
 
 def _part(ids: np.ndarray, labels: np.ndarray, size: int, seed: int, classes: Sequence[str], where: str) -> Parts:

@@ -22,13 +22,13 @@ def with_earlier(
         probabilities: predictions of the stage for the test images, float32 [n ... classes].
         thresholds: probability of each class from which on it is predicted, for tasks that have thresholds.
 
-    Returns: a comparison for each earlier stage. Empty for labels of pixels, of which an image has both right and wrong
-        ones.
+    Returns: a comparison for each earlier stage. Empty without test images, and for labels of pixels, of which an image
+        has both right and wrong ones.
     """
     task, labels = run.data.task, run.data.source.labels[run.data.split["test"]]
     own = {stage.name for stage in run.plan.stages}
     names = [name for name in dict.fromkeys((*config.teachers, config.init)) if name in own]
-    if not task.by_image:
+    if not task.by_image or not len(labels):
         return []
     right = task.correct(task.answers(probabilities, thresholds), labels)
     rows: list[Paired] = []

@@ -206,7 +206,7 @@ def _split(plan: Plan, labelled: dataset.Labelled, order: np.ndarray | None) -> 
         order=order,
         **plan.split,
     )
-    if not len(split["test"]):
+    if not len(split["test"]) and TASKS[labelled.task].known(labelled.labels).any():
         raise UserError(NO_TEST)
     return split
 
@@ -219,7 +219,7 @@ def _check_sizes(plan: Plan) -> None:
     setting = "test_split" if name == "tfds" else "test_path"
     setting = "test_set" if settings.get("test_set") else setting
     own, size = settings.get(setting, "test" if name == "tfds" else ""), plan.split["test"]
-    if not own and not size:
+    if not own and not size and not settings.get("classes"):  # with names of classes perhaps no image is labelled
         raise UserError(f"{NO_TEST}, or where they are with config.data.source.{setting}")
     if own and size:
         raise UserError(

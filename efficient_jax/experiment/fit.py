@@ -125,10 +125,13 @@ def _extraction(
 
     def extract(variables: Tree, ids: np.ndarray, view: int) -> tuple[Pools, np.ndarray]:
         key = parallel.replicate(jax.random.fold_in(stage.key("views"), view), data.devices)
-        batch = predict_batch(data.source.images.shape, len(ids), data.devices)
+        some = ids if len(ids) else np.arange(1)  # without labelled images the width of the features is still needed
+        batch = predict_batch(data.source.images.shape, len(some), data.devices)
         placed = parallel.replicate(variables, data.devices)
         with progress_bar.waiting(f"{stage.config.name}: computing features of {len(ids):,} images", run.console):
-            return extract_rows(program, placed, examples, ids, key=key, batch=batch, devices=data.devices)
+            rows = extract_rows(program, placed, examples, some, key=key, batch=batch, devices=data.devices)
+        pools, labels_of = jax.tree.map(lambda values: values[: len(ids)], rows)
+        return pools, labels_of
 
     return extract
 

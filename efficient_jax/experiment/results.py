@@ -1,5 +1,6 @@
 """Writes what the report shows of a trained stage: predictions, mistakes, and samples of its images."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def evaluate_stage(
     return {
         "test": task.counts(probabilities, labels, answers),
         **({"thresholds": list(thresholds)} if task.thresholds else {}),
-        **task.likelihood(probabilities, labels),
+        **(task.likelihood(probabilities, labels) if len(ids) else {"negative_log_likelihood": math.nan}),
     }
 
 

@@ -116,8 +116,12 @@ def _evaluated(stage: Stage, supervision: Supervision, trained: Fit) -> dict[str
     validation, thresholds = validate(
         trained.predict, trained.variables, data, folder / predictions.FILES["validation"]
     )
-    with progress_bar.waiting(f"{config.name}: predicting the test images", stage.run.console):
-        tested = predict_rows(trained.predict, trained.variables, data.images, split["test"], data.devices)
+    tested = np.zeros((0, len(data.source.classes)), np.float32)
+    if len(split["test"]):
+        with progress_bar.waiting(f"{config.name}: predicting the test images", stage.run.console):
+            tested = predict_rows(trained.predict, trained.variables, data.images, split["test"], data.devices)
+    else:
+        stage.log("there are no test images, so nothing is tested")
     learned = supervision.rows.get("labelled", () if config.batch else split["labelled"])
     return {
         "stage": config.name,

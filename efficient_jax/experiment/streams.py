@@ -13,6 +13,8 @@ from efficient_jax.methods.held_out import FOLDS
 from efficient_jax.settings import choose
 from efficient_jax.tasks import TASKS, targets
 
+LESS = "set a lower config.data.labels_per_class, or add images without a label"
+
 
 def streams(stage: StageConfig, source: Labelled, split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the images of each stream of a stage.
@@ -71,10 +73,13 @@ def check_streams(plan: Plan, source: Labelled, split: Mapping[str, np.ndarray])
         for stream, size in stage.batch.items():
             gets_suspects = stream == "unlabelled" and stage.suspects.get("action") == "unlabel"
             if not len(rows[stage.name][stream]) and not gets_suspects:
-                raise UserError(
-                    f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; set a lower "
-                    "config.data.labels_per_class, or add images without a label"
-                )
+                hint = "label some" if stream == "labelled" else LESS
+                raise UserError(f"config.{stage.name}.batch.{stream}: {size} asked, but no image is {stream}; {hint}")
+        if not len(split["labelled"]) and _needs_labels(stage):
+            raise UserError(
+                f"config.{stage.name}.method: {stage.method_name!r} needs labelled images for its head, and none is; "
+                "'linear_probe' with head='zero_shot' and class_embeddings needs none"
+            )
         if stage.method.correct and stage.method.needs("probabilities") and not len(split["unlabelled"]):
             raise UserError(f"config.{stage.name}.method: {stage.method_name!r} needs images without labels; none is")
         if stage.method.correct and (count := np.isin(split["labelled"], source.fixed.get("selected", ())).sum()):
@@ -83,6 +88,13 @@ def check_streams(plan: Plan, source: Labelled, split: Mapping[str, np.ndarray])
                 f"and {count:,} of {len(split['labelled']):,} were selected: they do not have those of the others"
             )
     return rows
+
+
+def _needs_labels(stage: StageConfig) -> bool:
+    """Returns whether a stage fits or corrects a head by labelled images; embeddings of classes are a head without."""
+    if stage.method.fit:
+        return not stage.method_settings["class_embeddings"]
+    return stage.method.correct is not None or not stage.method.trains_head(stage.method_settings)
 
 
 def check_labels(stage: StageConfig, source: Labelled) -> None:

@@ -82,16 +82,22 @@ def attend(
 
 
 class MLP(nn.Module):
-    """Two dense layers with GELU between them; the hidden one is four times as wide."""
+    """Two dense layers with GELU between them.
+
+    With `swiglu` half of the first layer's outputs are gates instead: silu(gate) * value (arXiv 2002.05202).
+    """
 
     dropout: float
     gelu: str
+    hidden: int  # features between the layers
+    swiglu: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None) -> Float[Array, "b n d"]:
-        d = x.shape[-1]
-        x = nn.Dense(4 * d, kernel_init=XAVIER, dtype=x.dtype, name="fc1")(x)
-        x = Dropout(self.dropout, name="drop1")(choose(self.gelu, GELUS, "model.gelu")(x), keys)
+        d, activation = x.shape[-1], choose(self.gelu, GELUS, "model.gelu")
+        x = nn.Dense((1 + self.swiglu) * self.hidden, kernel_init=XAVIER, dtype=x.dtype, name="fc1")(x)
+        x = jax.nn.silu(x[..., : self.hidden]) * x[..., self.hidden :] if self.swiglu else activation(x)
+        x = Dropout(self.dropout, name="drop1")(x, keys)
         x = nn.Dense(d, kernel_init=XAVIER, dtype=x.dtype, name="fc2")(x)
         return Dropout(self.dropout, name="drop2")(x, keys)
 
@@ -101,6 +107,7 @@ class AttentionPool(nn.Module):
 
     heads: int
     gelu: str
+    hidden: int  # features between the layers of the MLP
     eps: float
 
     @nn.compact
@@ -113,5 +120,5 @@ class AttentionPool(nn.Module):
         k, v = jnp.moveaxis(kv.reshape(b, n, 2, *split), 2, 0)
         x, _ = attend(jnp.broadcast_to(q.reshape(1, 1, *split), (b, 1, *split)), k, v)
         x = nn.Dense(d, kernel_init=XAVIER, dtype=x.dtype, name="proj")(x)
-        x = x + MLP(0.0, self.gelu, name="mlp")(layer_norm(x, "norm", self.eps), None)
+        x = x + MLP(0.0, self.gelu, self.hidden, name="mlp")(layer_norm(x, "norm", self.eps), None)
         return x[:, 0]

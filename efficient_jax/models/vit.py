@@ -4,6 +4,7 @@ Those are DeiT (2012.12877), DeiT III (2204.07118), CLIP (2103.00020), SigLIP (2
 without registers (2309.16588), and DINOv3 (2508.10104).
 """
 
+import re
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -25,6 +26,11 @@ SIZES = {  # (width, depth, heads): arXiv 2106.10270, table 2; M is DeiT III's (
     "B": (768, 12, 12),
     "L": (1024, 24, 16),
     "H": (1280, 32, 16),
+    "H+": (1280, 32, 20),  # DINOv3 (2508.10104)
+    "So400m": (1152, 27, 16),  # arXiv 2305.13035
+    "g": (1408, 40, 16),  # arXiv 2106.04560, as G
+    "G": (1664, 48, 16),
+    "giant": (1536, 40, 24),  # DINOv2 (2304.07193)
 }
 
 POOLS: dict[str, Callable[[Array, int], Array]] = {
@@ -50,7 +56,8 @@ class ViT(nn.Module):
 
     Args:
         classes: number of classes; 0: no head.
-        variant: a name in `SIZES` and a patch size in pixels: "S/16".
+        variant: a name in `SIZES` and a patch size in pixels: "S/16"; or width, depth and heads in place of the name:
+            "384x12x6/16".
         pool: "token" takes the features of the class token, "mean" the mean over the patches, "map" a learned query
             that attends to them (SigLIP).
         class_token: whether a class token precedes the patches.
@@ -66,6 +73,8 @@ class ViT(nn.Module):
         gelu: "exact", its "tanh" approximation (which the weights of .npz files were trained with), or "quick" (CLIP).
         norm_eps: added to the variance in every norm.
         projection: width to which features are projected, as CLIP's are into the space of its texts; 0: none.
+        mlp_width: features between the layers of each MLP; 0: four times the width.
+        swiglu: whether MLPs are gated by SiLU, as those of DINOv2's giant and DINOv3's S+ and H+ are.
         dropout: rate after the position embedding and after every dense layer but qkv and the head, as in the paper,
             0..1 (1 excluded).
         stochastic_depth: rate of the last block, 0..1 (1 excluded); it grows linearly from 0.0 in the first.
@@ -93,6 +102,8 @@ class ViT(nn.Module):
     gelu: str = "exact"
     norm_eps: float = 1e-6
     projection: int = 0
+    mlp_width: int = 0
+    swiglu: bool = False
     dropout: float = 0.0
     stochastic_depth: float = 0.0
     dtype: str = "float32"
@@ -109,6 +120,9 @@ class ViT(nn.Module):
     ) -> tuple[Float[Array, "b classes"], dict[str, Array]]:
         keys = keys if train else None
         (width, depth, heads), patch = parse(self.variant)
+        if self.mlp_width < 0:
+            raise UserError(f"model.mlp_width: {self.mlp_width} is negative; 0 is four times the width")
+        hidden = self.mlp_width or 4 * width
         pool = choose(self.pool, POOLS, "model.pool")
         choose(self.positions, POSITIONS, "model.positions")
         if not self.class_token and self.pool == "token":
@@ -136,7 +150,8 @@ class ViT(nn.Module):
             x = layer_norm(x, "norm_pre", self.norm_eps)
 
         rates = np.linspace(0.0, self.stochastic_depth, depth)  # linear from 0 to the rate, as in timm and big_vision
-        settings = self.dropout, self.gelu, self.qkv_bias, self.layer_scale, self.norm_eps
+        mlp = self.gelu, hidden, self.swiglu
+        settings = self.dropout, *mlp, self.qkv_bias, self.layer_scale, self.norm_eps
         x, intermediates = Encoder(heads, tuple(map(float, rates)), *settings, self.remat, name="blocks")(
             x, keys, angles
         )
@@ -145,7 +160,7 @@ class ViT(nn.Module):
 
         features = pool(tokens, self.prefix_tokens)
         if self.pool == "map":
-            features = AttentionPool(heads, self.gelu, self.norm_eps, name="attn_pool")(features)
+            features = AttentionPool(heads, self.gelu, hidden, self.norm_eps, name="attn_pool")(features)
         if self.fc_norm:
             features = layer_norm(features, "fc_norm", self.norm_eps)
         if self.projection:
@@ -201,14 +216,20 @@ def parse(variant: str) -> tuple[tuple[int, int, int], int]:
     """Returns the dimensions of a variant, such as "S/16".
 
     Args:
-        variant: a name in `SIZES`, a slash and the patch size in pixels.
+        variant: a name in `SIZES` or "WIDTHxDEPTHxHEADS", a slash and the patch size in pixels.
 
     Returns: ((width, depth, heads), patch size).
 
-    Raises: UserError for an unknown name, or without a patch size.
+    Raises: UserError for an unknown name, a width that heads do not divide, or without a patch size.
     """
     size, _, patch = variant.partition("/")
-    dimensions = choose(size, SIZES, "model.variant")
+    if numbers := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", size):
+        width, depth, heads = map(int, numbers.groups())
+        if width % heads:
+            raise UserError(f"model.variant: {variant!r} wants a width, {width}, that its {heads} heads divide")
+        dimensions = width, depth, heads
+    else:
+        dimensions = choose(size, SIZES, "model.variant")
     if not patch.isdecimal() or not int(patch):
         raise UserError(f"model.variant: {variant!r} has no patch size; write it in pixels, such as {size + '/16'!r}")
     return dimensions, int(patch)
@@ -247,6 +268,8 @@ class Encoder(nn.Module):
     drop_rates: tuple[float, ...]
     dropout: float
     gelu: str
+    hidden: int
+    swiglu: bool
     qkv_bias: str
     layer_scale: float
     eps: float
@@ -257,7 +280,7 @@ class Encoder(nn.Module):
         self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None, angles: Angles | None
     ) -> tuple[Float[Array, "b n d"], dict[str, Array]]:
         intermediates = {}
-        settings = self.dropout, self.gelu, self.qkv_bias, self.layer_scale, self.eps
+        settings = self.dropout, self.gelu, self.hidden, self.swiglu, self.qkv_bias, self.layer_scale, self.eps
         make_block = nn.remat(Block) if self.remat else Block
         for i, rate in enumerate(self.drop_rates):
             block = make_block(self.heads, rate, *settings, name=str(i))
@@ -273,6 +296,8 @@ class Block(nn.Module):
     drop_rate: float
     dropout: float
     gelu: str
+    hidden: int
+    swiglu: bool
     qkv_bias: str
     layer_scale: float
     eps: float
@@ -284,7 +309,7 @@ class Block(nn.Module):
         attention = Attention(self.heads, self.dropout, self.qkv_bias, name="attn")
         y, weights = attention(layer_norm(x, "norm1", self.eps), keys, angles)
         x += StochasticDepth(self.drop_rate, name="drop_path1")(self._scaled(y, "ls1"), keys)
-        y = MLP(self.dropout, self.gelu, name="mlp")(layer_norm(x, "norm2", self.eps), keys)
+        y = MLP(self.dropout, self.gelu, self.hidden, self.swiglu, name="mlp")(layer_norm(x, "norm2", self.eps), keys)
         return x + StochasticDepth(self.drop_rate, name="drop_path2")(self._scaled(y, "ls2"), keys), weights
 
     def _scaled(self, x: Float[Array, "b n d"], name: str) -> Float[Array, "b n d"]:

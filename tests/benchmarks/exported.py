@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from efficient_jax.export import onnx_file, stablehlo
+from efficient_jax.export import onnx_file, onnx_int8, stablehlo
 from efficient_jax.export.program import Program, program
 from efficient_jax.training.classifier import network
 from efficient_jax.training.trained import Trained
@@ -19,6 +19,7 @@ from tests.export import stages
 NETWORKS = {
     "Lite0, 224 pixels": ("efficientnet", {"variant": "lite0"}, (224, 224, 3)),
     "ResNet-18, 224 pixels": ("resnet", {"depth": 18}, (224, 224, 3)),
+    "ViT-S/16, 224 pixels": ("vit", {"variant": "S/16"}, (224, 224, 3)),
     "CNN, 28 pixels": ("cnn", {}, (28, 28, 1)),
 }
 BATCHES = (1, 32)
@@ -48,7 +49,8 @@ def session(content: bytes):
 
 
 def latency(name: str, made: Program, one: Trained) -> None:
-    onnx = session(onnx_file.serialized(made, {}))
+    content = onnx_file.serialized(made, {})
+    onnx, int8 = session(content), session(onnx_int8.quantised(content, stages.images(one.spec, 32)))
     hlo = jax.jit(jax.export.deserialize(bytearray(stablehlo.serialized(made))).call)
     ours = network(one, max(BATCHES))
     for batch in BATCHES:
@@ -57,16 +59,19 @@ def latency(name: str, made: Program, one: Trained) -> None:
             "predict": lambda images=images: ours.predict(images),
             "stablehlo": lambda images=images: np.asarray(hlo(images)),
             "onnx": lambda images=images: onnx.run(None, {"images": images}),
+            "int8": lambda images=images: int8.run(None, {"images": images}),
         }
         ms = medians(functions, CALLS[batch])
-        faster = ms["predict"] / ms["onnx"]
-        cells = (f"{ms[key]:.2f}" for key in functions)
-        print(f"| {name} | {batch} | {' | '.join(cells)} | {faster:.2f} |", flush=True)
+        cells = [f"{ms[key]:.2f}" for key in functions]
+        cells += [f"{ms[slow] / ms[fast]:.2f}" for slow, fast in (("predict", "onnx"), ("onnx", "int8"))]
+        print(f"| {name} | {batch} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
-    print("| network | batch | predict, ms | StableHLO, ms | onnxruntime, ms | predict / onnxruntime |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    print(
+        "| network | batch | predict, ms | StableHLO, ms | onnxruntime, ms | int8, ms | predict / onnx | onnx / int8 |"
+    )
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name, (model, settings, shape) in NETWORKS.items():
         one = stages.trained(stages.spec_of(model, settings, shape))
         latency(name, program([one], "none", 1.0), one)

@@ -45,6 +45,10 @@ SETTINGS = {  # what a file tells, as settings that differ from the defaults
     "convnextv2": {"variant": "mini", "version": 2},
 }
 SETTINGS["dinov3_biases"] = SETTINGS["dinov3"] | {"qkv_bias": "qv"}
+SETTINGS["dinov3_plus"] = SETTINGS["dinov3_biases"] | {"swiglu": True}
+SETTINGS["dinov2_giant"] = SETTINGS["dinov2"] | {"swiglu": True, "mlp_width": 64}
+SETTINGS["clip_wide"] = {"variant": "mini/14", "pre_norm": True, "norm_eps": 1e-5, "mlp_width": 104}
+SETTINGS["siglip_wide"] = SETTINGS["siglip"] | {"variant": "mini/14", "mlp_width": 89}
 UNTOLD = {"clip": ("gelu",), "siglip_tanh": ("gelu",)}  # settings that names and shapes do not show
 
 

@@ -63,10 +63,44 @@ def jitted(**settings):
         ("B/32", 88_224_232),
         ("L/16", 304_326_632),
         ("L/32", 306_535_400),
+        ("192x12x3/16", 5_717_416),
     ],
 )
 def test_published_parameter_counts(variant, count):
     assert sum(int(np.prod(shape)) for shape in shapes(ViT(classes=1000, variant=variant), 224).values()) == count
+
+
+@pytest.mark.parametrize("hidden", [5, 48])
+def test_a_gated_mlp_is_its_definition(hidden):
+    module = attention.MLP(0.0, "exact", hidden, swiglu=True)
+    rng = np.random.default_rng(0)
+    x, w, b = rng.normal(size=(2, 3, 6)), rng.normal(size=(6, 2 * hidden)), rng.normal(size=2 * hidden)
+    v, c = rng.normal(size=(hidden, 6)), rng.normal(size=6)
+    gate, value = np.split(x @ w + b, 2, axis=-1)
+    expected = (gate / (1 + np.exp(-gate)) * value) @ v + c  # arXiv 2002.05202, equation 6, in float64
+    params = {"fc1": {"kernel": w, "bias": b}, "fc2": {"kernel": v, "bias": c}}
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+    np.testing.assert_allclose(module.apply({"params": params}, jnp.asarray(x, jnp.float32), None), expected, rtol=1e-4)
+
+
+def test_widths_of_mlps_and_any_size():
+    found = shapes(ViT(classes=CLASSES, variant="40x1x5/8", mlp_width=24, swiglu=True), SIDE)
+    assert (found["blocks/0/mlp/fc1/kernel"], found["blocks/0/mlp/fc2/kernel"]) == ((40, 48), (24, 40))
+    assert vit.parse("40x1x5/8") == ((40, 1, 5), 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"variant": "40x1x3/8"}, r"^model.variant: '40x1x3/8' wants a width, 40, that its 3 heads divide"),
+        ({"variant": "40x1/8"}, r"^model.variant: unknown name '40x1'"),
+        ({"variant": "0x1x1/8"}, r"^model.variant: unknown name '0x1x1'"),
+        ({"variant": "tiny/8", "mlp_width": -1}, r"^model.mlp_width: -1 is negative; 0 is four times the width"),
+    ],
+)
+def test_sizes_that_cannot_be(settings, message):
+    with pytest.raises(UserError, match=message):
+        shapes(ViT(classes=CLASSES, **settings), SIDE)
 
 
 def test_a_class_token_has_a_position():

@@ -26,6 +26,7 @@ def folder(
     size: int,
     test_path: str = "",
     unlabelled_path: str = "",
+    classes: tuple[str, ...] = (),
     fit: str = "crop",
     crop: float = 1.0,
     interpolation: str = "bicubic",
@@ -43,6 +44,7 @@ def folder(
         size: side of the square images, in pixels; 0: as they are stored, which must then be one size for all.
         test_path: folder with the same class folders, of the test images; "": the test set is drawn.
         unlabelled_path: folder of more, unlabelled images, at any depth; "": none.
+        classes: names of the classes where no image of `path` is labelled, at any depth; (): those of its folders.
         fit: how an image becomes a square: "crop" (its middle), "squash" or "pad"; see `data.framing.place`.
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
@@ -56,16 +58,22 @@ def folder(
     where = "config.data.source.path"
     folders, passed_over = class_folders(path, where)
     names = tuple(name for name in sorted(folders) if not class_names.is_no_label(name))
-    _check_classes(path, names)
     parts, unlabelled_names = [], []
-    for name in (*names, *sorted(folders.keys() - {*names})):
+    if classes:
+        _check_names(path, names, classes)
+        names, folders = tuple(map(class_names.normal, classes)), {}
+        passed_over.clear()  # files beside class folders: all are walked
+        parts.append((-1, _unlabelled(path, where)))
+    else:
+        _check_classes(path, names)
+    for name in (*names, *sorted(folders.keys() - {*names})) if folders else ():
         walked = _joined(walk(folder, where) for folder in folders[name])
         if name in names and not walked.files:
             raise UserError(f"{where}: class {name!r} has no images in {str(folders[name][0])!r}")
         parts.append((names.index(name) if name in names else -1, walked))
         unlabelled_names += [] if name in names else [name] * len(walked.files)
     if unlabelled_path:
-        parts.append((-1, _unlabelled(unlabelled_path)))
+        parts.append((-1, _unlabelled(unlabelled_path, "config.data.source.unlabelled_path")))
     tests = []
     if test_path:
         test_folders, test_passed_over = class_folders(test_path, "config.data.source.test_path")
@@ -93,8 +101,20 @@ def folder(
     return source._replace(notes=(*source.notes, *notes))
 
 
-def _unlabelled(path: str) -> Walked:
-    where = "config.data.source.unlabelled_path"
+def _check_names(path: str, folders: tuple[str, ...], classes: tuple[str, ...]) -> None:
+    """Checks the names of classes of which no image is labelled."""
+    where = "config.data.source.classes"
+    class_names.check_classes(classes, where)
+    if len(classes) < 2:
+        raise UserError(f"{where}: {list(classes)} is one class only; want two or more")
+    if labelled := [name for name in folders if name in classes]:
+        raise UserError(
+            f"{where}: {path!r} has a folder {labelled[0]!r}, whose images have that label; leave {where} out, and "
+            "the classes are the folders"
+        )
+
+
+def _unlabelled(path: str, where: str) -> Walked:
     check_folder(path, where)
     if not (walked := walk(Path(path), where)).files:
         raise UserError(f"{where}: no images in {path!r} or the folders below it")

@@ -56,15 +56,23 @@ def _vit(weights: str | Path, state: Mapping[str, np.ndarray]) -> dict[str, Any]
         raise UserError(f"{weights}: a ViT without the layer that embeds patches (patch_embed.proj.weight)") from None
     depth = len({match[0] for name in state if (match := re.match(r"blocks\.\d+\.", name))})
     sizes = [name for name, (d, blocks, _) in vit.SIZES.items() if (d, blocks) == (width, depth)]
-    if not sizes or state.get("blocks.0.mlp.fc1.weight", np.empty(0)).shape != (4 * width, width):
+    mlp = [state.get(f"blocks.0.mlp.{layer}.weight", np.empty((0, 0))).shape for layer in ("fc1", "fc2")]
+    hidden = mlp[1][1]
+    if not sizes or mlp[0][0] not in (hidden, 2 * hidden) or not hidden:
         sizes_here = ", ".join(f"{name} {width} x {depth}" for name, (width, depth, _) in vit.SIZES.items())
-        raise UserError(f"{weights}: a ViT of width {width} and {depth} blocks; readable are: {sizes_here}")
+        raise UserError(
+            f"{weights}: a ViT of width {width} and {depth} blocks, whose number of heads no file tells; known are "
+            f"{sizes_here}. Of others name `model` and a variant like {width}x{depth}x{max(width // 64, 1)}/{patch}"
+        )
+    swiglu = mlp[0][0] == 2 * hidden
     counts = {name: state[name].shape[1] if name in state else 0 for name in ("cls_token", "dist_token", "reg_token")}
     positions = state["pos_embed"].shape[1] if "pos_embed" in state else 0
     map_pool, fc_norm, rope = "attn_pool.latent" in state, "fc_norm.weight" in state, "pos_embed" not in state
     mean = fc_norm or not counts["cls_token"]
     found: dict[str, Any] = {
-        "variant": f"{sizes[0]}/{patch}",
+        "variant": f"{sizes[-1 if swiglu else 0]}/{patch}",  # H and H+ differ in their heads; H+ is gated
+        "mlp_width": 0 if hidden == 4 * width else hidden,
+        "swiglu": swiglu,
         "pool": "map" if map_pool else "mean" if mean else "token",
         "class_token": bool(counts["cls_token"]),
         "registers": counts["reg_token"],

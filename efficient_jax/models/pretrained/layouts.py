@@ -38,6 +38,12 @@ def joined(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name in [name for name in state if name.endswith(".attn.qkv.bias_mask")]:  # DINOv3's own files
         bias = name.removesuffix("_mask")
         state[bias] = np.where(state.pop(name) == 1.0, state[bias], np.zeros_like(state[bias]))
+    for name in [name for name in state if ".mlp.fc1_g." in name]:  # gates and values are one layer, gates first
+        packed_name = name.replace("fc1_g", "fc1")  # of Transformers' values alone, which timm calls fc1_x
+        values = state.pop(name.replace("fc1_g", "fc1_x"), state.get(packed_name))
+        if values is None:
+            raise UserError(f"{name}: there are gates, but the values that belong to them are missing")
+        state[packed_name] = np.concatenate([state.pop(name), values])
     for leaf in ("weight", "bias"):
         if (packed := state.pop(f"attn_pool.qkv.{leaf}", None)) is not None:
             state[f"attn_pool.q.{leaf}"], state[f"attn_pool.kv.{leaf}"] = np.split(packed, [len(packed) // 3])
@@ -116,4 +122,9 @@ def from_joined(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for name in [name for name in timm if name.endswith(".attn.qkv.bias")]:
             attention, (q, _, v) = name.removesuffix("qkv.bias"), np.split(timm.pop(name), 3)
             timm |= {f"{attention}q_bias": q, f"{attention}v_bias": v}
+        for name in [name for name in timm if name.endswith(".mlp.fc1.weight")]:
+            mlp = name.removesuffix("fc1.weight")
+            for leaf in ("weight", "bias") if len(timm[name]) > timm[f"{mlp}fc2.weight"].shape[1] else ():
+                gates, values = np.split(timm.pop(f"{mlp}fc1.{leaf}"), 2)
+                timm |= {f"{mlp}fc1_g.{leaf}": gates, f"{mlp}fc1_x.{leaf}": values}
     return timm

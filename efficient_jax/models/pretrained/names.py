@@ -54,6 +54,12 @@ RULES = (  # (pattern, replacement): the first pattern that matches the whole na
     (r"encoder\.layers\.encoder_layer_(\d+)\.self_attention\.out_proj\.(.*)", r"blocks.\1.attn.proj.\2"),
     (r"encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:linear_1|0)\.(.*)", r"blocks.\1.mlp.fc1.\2"),
     (r"encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:linear_2|3)\.(.*)", r"blocks.\1.mlp.fc2.\2"),
+    # DINOv2's giant and DINOv3's S+ and H+, gated: two layers in one, or each by itself
+    (r"blocks\.(\d+)\.mlp\.w12\.(.*)", r"blocks.\1.mlp.fc1.\2"),
+    (r"blocks\.(\d+)\.mlp\.w1\.(.*)", r"blocks.\1.mlp.fc1_g.\2"),
+    (r"blocks\.(\d+)\.mlp\.w2\.(.*)", r"blocks.\1.mlp.fc1_x.\2"),
+    (r"blocks\.(\d+)\.mlp\.w3\.(.*)", r"blocks.\1.mlp.fc2.\2"),
+    (rf"{LAYER}mlp\.gate_proj\.(.*)", r"blocks.\1.mlp.fc1_g.\2"),
     # DeiT III and DINOv3 have timm's names but for these
     (r"blocks\.(\d+)\.gamma_([12])", r"blocks.\1.ls\2.gamma"),
     (r"(?:embeddings\.)?(?:register|storage)_tokens", r"reg_token"),
@@ -67,8 +73,8 @@ RULES = (  # (pattern, replacement): the first pattern that matches the whole na
     (rf"{LAYER}attention\.attention\.(q|k|v)(?:uery|ey|alue)\.(.*)", r"blocks.\1.attn.\2.\3"),
     (rf"{LAYER}(?:self_attn|attention)\.(q|k|v)_proj\.(.*)", r"blocks.\1.attn.\2.\3"),
     (rf"{LAYER}(?:attention\.output\.dense|self_attn\.out_proj|attention\.o_proj)\.(.*)", r"blocks.\1.attn.proj.\2"),
-    (rf"{LAYER}(?:intermediate\.dense|mlp\.fc1|mlp\.up_proj)\.(.*)", r"blocks.\1.mlp.fc1.\2"),
-    (rf"{LAYER}(?:output\.dense|mlp\.fc2|mlp\.down_proj)\.(.*)", r"blocks.\1.mlp.fc2.\2"),
+    (rf"{LAYER}(?:intermediate\.dense|mlp\.fc1|mlp\.weights_in|mlp\.up_proj)\.(.*)", r"blocks.\1.mlp.fc1.\2"),
+    (rf"{LAYER}(?:output\.dense|mlp\.fc2|mlp\.weights_out|mlp\.down_proj)\.(.*)", r"blocks.\1.mlp.fc2.\2"),
     (rf"{LAYER}layer_scale([12])\.lambda1", r"blocks.\1.ls\2.gamma"),
     (r"(?:layernorm|post_layernorm)\.(.*)", r"norm.\1"),
     (r"pre_layrnorm\.(.*)", r"norm_pre.\1"),

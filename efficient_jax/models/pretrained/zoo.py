@@ -90,6 +90,7 @@ def dinov2(size: str, registers: int) -> Entry:
         registers: number of register tokens.
     """
     settings: dict[str, Any] = {"variant": f"{size}/14", "layer_scale": 1e-5}
+    settings |= {"mlp_width": 4096, "swiglu": True} if size == "giant" else {}
     settings |= {"registers": registers, "prefix_positions": False} if registers else {}
     return entry("vit", settings, size=518, crop=1.0, classes=0)
 
@@ -98,15 +99,19 @@ def dinov3(size: str, qkv_bias: str) -> Entry:
     """Returns the entry of a DINOv3 (arXiv 2508.10104); features are those of the class token, as in its paper.
 
     Args:
-        size: a name in `vit.SIZES`.
+        size: a name in `vit.SIZES`, or "S+", which is S with gated MLPs.
         qkv_bias: as `ViT.qkv_bias`: timm's files without "qkvb" in their name have no biases, which are zero.
     """
-    settings = {"variant": f"{size}/16", "layer_scale": 1e-5, "registers": 4, "prefix_positions": False}
+    variant = {"S+": "S"}.get(size, size)
+    settings = {"variant": f"{variant}/16", "layer_scale": 1e-5, "registers": 4, "prefix_positions": False}
     settings |= {"positions": "rope", "qkv_bias": qkv_bias, "norm_eps": 1e-5}
+    settings |= {"swiglu": True} if size.endswith("+") else {}
     return entry("vit", settings, size=256, crop=1.0, classes=0, licence=DINOV3)
 
 
-def clip(variant: str, gelu: str, projection: int, statistics: Statistics = CLIP, crop: float = 0.9) -> Entry:
+def clip(
+    variant: str, gelu: str, projection: int, statistics: Statistics = CLIP, crop: float = 0.9, mlp_width: int = 0
+) -> Entry:
     """Returns the entry of a CLIP image tower (arXiv 2103.00020); features are in the space of the texts.
 
     Args:
@@ -115,8 +120,10 @@ def clip(variant: str, gelu: str, projection: int, statistics: Statistics = CLIP
         projection: width of the space of the texts.
         statistics: (mean, standard deviation) of each channel.
         crop: side of the centre crop as a fraction of that of the resized image.
+        mlp_width: as `ViT.mlp_width`.
     """
     settings = {"variant": variant, "pre_norm": True, "norm_eps": 1e-5, "gelu": gelu, "projection": projection}
+    settings |= {"mlp_width": mlp_width} if mlp_width else {}
     return entry("vit", settings, statistics, crop=crop, classes=0)
 
 
@@ -129,6 +136,7 @@ def siglip(variant: str, size: int, gelu: str = "exact") -> Entry:
         gelu: as `ViT.gelu`.
     """
     settings = {"variant": variant, "pool": "map", "class_token": False, "gelu": gelu}
+    settings |= {"mlp_width": 4304} if variant.startswith("So400m") else {}
     return entry("vit", settings, HALF, size, 0.9, 0)
 
 
@@ -146,18 +154,34 @@ def convnext(variant: str, version: int, classes: int = IN1K, size: int = 224, c
     return entry("convnext", {"variant": variant, "version": version}, IMAGENET, size, crop, classes, licence)
 
 
-SIZES = {"tiny": "Ti", "small": "S", "medium": "M", "base": "B", "large": "L"}
+SIZES = {
+    "tiny": "Ti",
+    "small": "S",
+    "small_plus": "S+",
+    "medium": "M",
+    "base": "B",
+    "large": "L",
+    "huge": "H",
+    "huge_plus": "H+",
+    "giant": "giant",
+}
 """Names of sizes in timm -> those of `vit.SIZES`."""
 DISTILLED: dict[str, Any] = {"distilled": True}
 DEIT3: dict[str, Any] = {"layer_scale": 1e-6, "prefix_positions": False}
 
 ZOO: dict[str, Entry] = {
     # DINOv2: features for few labels
-    **{f"vit_{size}_patch14_dinov2.lvd142m": dinov2(SIZES[size], 0) for size in ("small", "base", "large")},
-    **{f"vit_{size}_patch14_reg4_dinov2.lvd142m": dinov2(SIZES[size], 4) for size in ("small", "base", "large")},
+    **{f"vit_{size}_patch14_dinov2.lvd142m": dinov2(SIZES[size], 0) for size in ("small", "base", "large", "giant")},
+    **{
+        f"vit_{size}_patch14_reg4_dinov2.lvd142m": dinov2(SIZES[size], 4)
+        for size in ("small", "base", "large", "giant")
+    },
     # DINOv3
-    **{f"vit_{size}_patch16_dinov3.lvd1689m": dinov3(SIZES[size], "none") for size in ("small", "base")},
-    **{f"vit_{size}_patch16_dinov3_qkvb.lvd1689m": dinov3(SIZES[size], "qv") for size in ("small", "base")},
+    **{
+        f"vit_{size}_patch16_dinov3{qkvb}.lvd1689m": dinov3(SIZES[size], bias)
+        for qkvb, bias in (("", "none"), ("_qkvb", "qv"))
+        for size in ("small", "small_plus", "base", "large", "huge_plus")
+    },
     # CLIP; OpenAI's was trained with quick GELU, whichever of timm's names the file has
     **{
         f"vit_{name}{gelu}_224.openai": clip(variant, "quick", projection, crop=crop)
@@ -171,6 +195,9 @@ ZOO: dict[str, Entry] = {
     "vit_base_patch32_clip_224.laion2b": clip("B/32", "exact", 512),
     "vit_base_patch16_clip_224.laion2b": clip("B/16", "exact", 512, crop=1.0),
     "vit_large_patch14_clip_224.laion2b": clip("L/14", "exact", 768, HALF, 1.0),
+    "vit_huge_patch14_clip_224.laion2b": clip("H/14", "exact", 1024, crop=1.0),
+    "vit_giant_patch14_clip_224.laion2b": clip("g/14", "exact", 1024, crop=1.0, mlp_width=6144),
+    "vit_gigantic_patch14_clip_224.laion2b": clip("G/14", "exact", 1280, crop=1.0, mlp_width=8192),
     # SigLIP
     **{f"vit_base_patch16_siglip_{size}.webli": siglip("B/16", size) for size in (224, 256, 384, 512)},
     **{f"vit_large_patch16_siglip_{size}.webli": siglip("L/16", size) for size in (256, 384)},
@@ -178,6 +205,12 @@ ZOO: dict[str, Entry] = {
     **{f"vit_large_patch16_siglip_{size}.v2_webli": siglip("L/16", size) for size in (256, 384)},
     "vit_base_patch32_siglip_256.v2_webli": siglip("B/32", 256, "tanh"),
     "vit_large_patch16_siglip_512.v2_webli": siglip("L/16", 512, "tanh"),
+    **{
+        f"vit_so400m_patch14_siglip_{size}.{weights}": siglip("So400m/14", size)
+        for weights in ("webli", "v2_webli")
+        for size in (224, 378)
+    },
+    **{f"vit_so400m_patch16_siglip_{size}.v2_webli": siglip("So400m/16", size, "tanh") for size in (256, 384, 512)},
     # supervised ViT
     **{
         f"vit_{size}_patch16_224.augreg_in21k_ft_in1k": vit(f"{SIZES[size]}/16", HALF)
@@ -213,6 +246,8 @@ ZOO: dict[str, Entry] = {
         f"deit3_{size}_patch16_224.fb_in22k_ft_in1k": entry("vit", {"variant": f"{SIZES[size]}/16", **DEIT3}, crop=1.0)
         for size in ("small", "medium", "base", "large")
     },
+    "deit3_huge_patch14_224.fb_in1k": vit("H/14", settings=DEIT3),
+    "deit3_huge_patch14_224.fb_in22k_ft_in1k": entry("vit", {"variant": "H/14", **DEIT3}, crop=1.0),
     # ConvNeXt
     **{f"convnext_{size}.fb_in1k": convnext(size, 1) for size in ("tiny", "small", "base", "large")},
     **{f"convnext_{size}.fb_in22k": convnext(size, 1, IN22K) for size in ("tiny", "small", "base", "large")},

@@ -319,3 +319,15 @@ def test_the_clothing_photographs():
     assert " ".join(source.classes) == "dress hat longsleeve outwear pants shirt shoes shorts skirt t-shirt"
     np.testing.assert_array_equal(np.bincount(source.labels), [273, 137, 504, 208, 517, 319, 224, 227, 124, 876])
     assert len(source.fixed["test"]) == 341
+
+
+def test_named_classes_may_have_no_labelled_image(tmp_path):
+    for name in ("a.png", "b/c.png", "b/d/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    found = folder(path=str(tmp_path), size=8, classes=("dog", "cat"))
+    assert (found.classes, found.labels.tolist()) == (("dog", "cat"), [-1] * 3)
+    with pytest.raises(UserError, match=r"^config\.data\.source\.classes: \['cat'\] is one class only"):
+        folder(path=str(tmp_path), size=8, classes=("cat",))
+    with pytest.raises(UserError, match=r"^config\.data\.source\.classes: .* has a folder 'b', whose images have that"):
+        folder(path=str(tmp_path), size=8, classes=("a", "b"))

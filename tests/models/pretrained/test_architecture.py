@@ -58,7 +58,7 @@ def test_a_resnet_is_told_by_its_names(tmp_path, shapes, expected):
         ({"blocks.0.attn.qkv.weight": (3, 1)}, "a ViT without the layer that embeds patches"),
         (
             {"blocks.0.attn.qkv.weight": (3, 1), "patch_embed.proj.weight": (30, 3, 16, 16)},
-            r"a ViT of width 30 and 1 blocks; readable are: Ti 192 x 12, S 384 x 12",
+            r"a ViT of width 30 and 1 blocks, whose number of heads no file tells; known are Ti 192 x 12, S 384 x 12",
         ),
         (
             {"stages.0.blocks.0.conv_dw.weight": (9, 1, 7, 7), "stem.0.weight": (9, 3, 4, 4)},

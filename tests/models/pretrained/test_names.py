@@ -178,3 +178,35 @@ def test_the_small_convnext_have_convolutions_in_timm():
     np.testing.assert_array_equal(found[name], dense)
     np.testing.assert_array_equal(layouts.from_joined(found)[name], state[name])
     assert layouts.from_joined(found | {"stem.0.weight": np.zeros((96, 3, 4, 4))})[name].shape == (8, 2)
+
+
+GATED = {"fc1.weight": (16, 6), "fc1.bias": (16,), "fc2.weight": (6, 8), "fc2.bias": (6,)}
+
+
+@pytest.mark.parametrize(
+    ("packed", "gate", "value", "out"),
+    [
+        ("blocks.0.mlp.fc1", "", "", "blocks.0.mlp.fc2"),  # DINOv2 in timm
+        ("blocks.0.mlp.w12", "", "", "blocks.0.mlp.w3"),  # its authors'
+        ("encoder.layer.0.mlp.weights_in", "", "", "encoder.layer.0.mlp.weights_out"),  # Transformers'
+        ("", "blocks.0.mlp.fc1_g", "blocks.0.mlp.fc1_x", "blocks.0.mlp.fc2"),  # DINOv3 in timm
+        ("", "blocks.0.mlp.w1", "blocks.0.mlp.w2", "blocks.0.mlp.w3"),  # its authors'
+        ("", "model.layer.0.mlp.gate_proj", "model.layer.0.mlp.up_proj", "model.layer.0.mlp.down_proj"),
+    ],
+)
+def test_gated_mlps_have_one_layout_under_all_names(packed, gate, value, out):
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in GATED.items()}
+    state = {f"{out}.{leaf}": arrays[f"fc2.{leaf}"] for leaf in ("weight", "bias")}
+    for leaf in ("weight", "bias"):
+        both = arrays[f"fc1.{leaf}"]
+        state |= {f"{packed}.{leaf}": both} if packed else {f"{gate}.{leaf}": both[:8], f"{value}.{leaf}": both[8:]}
+    found = layouts.joined(names.to_timm(state))
+    assert found.keys() == {f"blocks.0.mlp.{name}" for name in arrays}
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[f"blocks.0.mlp.{name}"], array)
+
+
+def test_gates_without_values_are_refused():
+    with pytest.raises(UserError, match=r"^blocks\.0\.mlp\.fc1_g\.weight: there are gates, but the values"):
+        layouts.joined({"blocks.0.mlp.fc1_g.weight": np.zeros((8, 6), np.float32)})
