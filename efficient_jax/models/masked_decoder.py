@@ -46,6 +46,8 @@ class MaskedDecoder(nn.Module):
             drop_rates=(0.0,) * self.depth,
             dropout=0.0,
             gelu="exact",
+            hidden=4 * self.width,
+            swiglu=False,
             qkv_bias="qkv",
             layer_scale=0.0,
             eps=EPS,
