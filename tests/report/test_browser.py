@@ -42,26 +42,34 @@ CONTRAST = """(() => {
 """Texts whose contrast is below that of WCAG AA."""
 
 
+NAME = "a_run_with_a_name_that_is_too_long_for_a_telephone_in_one_line"
+
+
 @pytest.fixture(scope="module")
 def pages(images, tmp_path_factory):
-    run = tmp_path_factory.mktemp("site") / "a_run_with_a_name_that_is_too_long_for_a_telephone_in_one_line"
-    stages = {
-        "teacher_with_a_long_name": tiny_run.stage("supervised", steps=4, save_every=2),
-        "student": tiny_run.stage("noisy_student", teacher="teacher_with_a_long_name", augment={"ops": ("flip",)}),
-    }
-    tiny_run.run(images, run, stages, validation=30)
-    few = {name: augment.OPS[name] for name in ("flip", "brightness")}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preview, "OPS", few)
-        patch.setattr(preview, "MIXES", {})
-        patch.setattr(class_bias, "OPS", few)
-        explore(get_config(str(run)), str(run), members=str(run))
-    write_report(run, CLASSIFICATION.columns)
-    explain(str(run), layer="stage1")
-    evaluate(f"{run},{run}/teacher_with_a_long_name", turn="10", out=str(run / "evaluation"))
-    (run / "new").mkdir()
-    Image.new("L", (20, 20), 99).save(run / "new" / "one.png")
-    select(images=str(run / "new"), count=1, members=str(run), out=str(run / "new" / "to_label.csv"))
+    """The pages of one run, written once for all worker processes."""
+
+    def write(folder):
+        run = folder / NAME
+        stages = {
+            "teacher_with_a_long_name": tiny_run.stage("supervised", steps=4, save_every=2),
+            "student": tiny_run.stage("noisy_student", teacher="teacher_with_a_long_name", augment={"ops": ("flip",)}),
+        }
+        tiny_run.run(images, run, stages, validation=30)
+        few = {name: augment.OPS[name] for name in ("flip", "brightness")}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(preview, "OPS", few)
+            patch.setattr(preview, "MIXES", {})
+            patch.setattr(class_bias, "OPS", few)
+            explore(get_config(str(run)), str(run), members=str(run))
+        write_report(run, CLASSIFICATION.columns)
+        explain(str(run), layer="stage1")
+        evaluate(f"{run},{run}/teacher_with_a_long_name", turn="10", out=str(run / "evaluation"))
+        (run / "new").mkdir()
+        Image.new("L", (20, 20), 99).save(run / "new" / "one.png")
+        select(images=str(run / "new"), count=1, members=str(run), out=str(run / "new" / "to_label.csv"))
+
+    run = tiny_run.once(tmp_path_factory, "site", write) / NAME
     return [run / site.INDEX, *(entry.path for entry in site.pages(run))]
 
 
