@@ -14,6 +14,9 @@ from efficient_jax.errors import UserError, nearest
 NO_LABEL = frozenset({"", "-1", "-1.0", "nan", "na", "n/a", "<na>", "none", "null", "unlabelled", "unlabeled"})
 """Names, in lower case, that mean unlabelled, unless a list of classes has them."""
 
+NO_CLASS = 255
+"""The value of a pixel without a class in a map of classes, which so has 255 classes at most."""
+
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 NAMED = 5  # most pairs that a note lists
 

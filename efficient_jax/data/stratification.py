@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from efficient_jax.data.class_names import NO_CLASS
 from efficient_jax.errors import UserError, counted, few
 
 NAMED = 20  # most classes that a message lists
-NO_CLASS = 255
-"""The value of a pixel without a class in maps of classes."""
 
 Parts = tuple[np.ndarray, np.ndarray]
 """(the other indices, the indices that were taken)."""

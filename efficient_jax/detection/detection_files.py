@@ -1,13 +1,15 @@
 """Reads and writes detections and their ground truth as COCO JSON files, and checks that they fit each other."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from efficient_jax import files
+from efficient_jax.detection import run_lengths
 from efficient_jax.detection.detections import Found, check
 from efficient_jax.errors import UserError
 
@@ -80,12 +82,62 @@ def write_results(path: Path, detections: list[Found], truth: Truth) -> None:
         detections: the boxes of each image of `truth`, with scores.
         truth: the ground truth, which has the ids of the images.
     """
+    files.write_json(
+        path, _rows(detections, truth.images.tolist(), {category: category for category in truth.categories})
+    )
+
+
+def write_predictions(
+    path: Path, detections: Sequence[Mapping[str, np.ndarray]], images: Sequence[int], categories: Sequence[int]
+) -> None:
+    """Writes the predictions of a network as a COCO results file: image_id, category_id, bbox, score, segmentation.
+
+    Boxes and masks are in pixels of the original images: see `data.objects.inverse`.
+
+    Args:
+        path: the JSON file.
+        detections: the boxes of each image with scores and labels, indices of classes; `masks` bool [n h w] of the
+            objects, if there are any, are written as run lengths.
+        images: id of each image; 1, 2, ... where no file gives them.
+        categories: id of the category of each class. Those of a COCO file are in the order of their ids, as the classes
+            of the source `coco`; without such a file 1, 2, ...
+
+    Raises: UserError for boxes, scores, labels or masks that do not fit each other, the images or the categories.
+    """
+    if len(detections) != len(images) or len(set(images)) < len(images):
+        raise UserError(f"{path}: {len(detections)} images for {len(set(images))} ids; give one for each")
+    names = ("boxes", "scores", "labels")
+    for image, of_image in zip(images, detections, strict=True):
+        found = check(of_image, f"{path}, image_id {image}", names)
+        if beyond := sorted(set(found["labels"].tolist()).difference(range(len(categories)))):
+            raise UserError(f"{path}, image_id {image}: label {beyond[0]} of {len(categories)} categories, from 0 on")
+        masks = of_image.get("masks")
+        if masks is not None and (masks.ndim != 3 or len(masks) != len(found["labels"]) or masks.dtype != bool):
+            raise UserError(
+                f"{path}, image_id {image}: masks {masks.dtype} {list(masks.shape)} of {len(found['labels'])} boxes; "
+                "want bool [n h w]"
+            )
+    files.write_json(path, _rows(detections, images, dict(enumerate(categories))))
+
+
+def _rows(
+    detections: Sequence[Mapping[str, np.ndarray]], images: Sequence[int], category_of: Mapping[int, int]
+) -> list[dict[str, Any]]:
     rows = []
-    for image, boxes in zip(truth.images.tolist(), detections, strict=True):
-        for box, score, label in zip(*(boxes[name].tolist() for name in ("boxes", "scores", "labels")), strict=True):
+    for image, found in zip(images, detections, strict=True):
+        for number, (box, score, label) in enumerate(
+            zip(*(found[name].tolist() for name in ("boxes", "scores", "labels")), strict=True)
+        ):
             bbox = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-            rows.append({"image_id": image, "category_id": label, "bbox": bbox, "score": score})
-    files.write_json(path, rows)
+            row = {"image_id": image, "category_id": category_of[label], "bbox": bbox, "score": score}
+            if "masks" in found:
+                row["segmentation"] = _segmentation(found["masks"][number])
+            rows.append(row)
+    return rows
+
+
+def _segmentation(mask: Bool[np.ndarray, "h w"]) -> dict[str, Any]:
+    return {"size": list(mask.shape), "counts": run_lengths.text(run_lengths.encode(mask))}
 
 
 def _read(path: Path, where: str) -> Any:

@@ -1,13 +1,15 @@
-"""Reads segmentation maps of other programs: a folder with a .png or .npz for each image."""
+"""Reads and writes segmentation maps: a folder with a .png or .npz for each image."""
 
+import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer, UInt8
 from PIL import Image
 
 from efficient_jax.errors import UserError
+from efficient_jax.files import write_bytes
 from efficient_jax.metrics.classification import NOT_COUNTED
 
 SUFFIXES = (".png", ".npz")
@@ -68,3 +70,33 @@ def read(path: Path, where: str) -> Int[np.ndarray, "h w"] | Float[np.ndarray, "
     if not ((values >= 0).all() and (np.abs(sums - 1) <= 1e-3).all()):
         raise UserError(f"{where}: {str(path)!r} holds no probabilities: want 0..1 with sum 1 at each pixel")
     return values
+
+
+def write(path: Path, classes: Integer[np.ndarray, "h w"]) -> None:
+    """Writes a map as a PNG file with the colors of Pascal VOC; its values are the classes.
+
+    `read` and the source `masks` read it.
+
+    Args:
+        path: the .png file; its folder is made.
+        classes: index of the class of each pixel in 0..254, 255 where it has none.
+
+    Raises: UserError for other values, OSError where the file cannot be written.
+    """
+    if classes.size and not 0 <= classes.min() <= classes.max() <= NOT_COUNTED:
+        raise UserError(f"{path}: classes {classes.min()} to {classes.max()}; want 0..254, and 255 for none")
+    image = Image.fromarray(classes.astype(np.uint8))
+    image.putpalette(palette().tobytes())
+    content = io.BytesIO()
+    image.save(content, "PNG", optimize=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, content.getvalue())
+
+
+def palette() -> UInt8[np.ndarray, "256 3"]:
+    """Returns the colors of Pascal VOC: bits 0, 3 and 6 of a class are the highest bits of red, 1, 4 and 7 those of
+    green, 2 and 5 those of blue.
+    """
+    index = np.arange(256)[:, None]
+    bits = sum((index >> (3 * place + np.arange(3)) & 1) << (7 - place) for place in range(3))
+    return np.asarray(bits, np.uint8)

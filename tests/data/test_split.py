@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.data.split import notes, split
-from efficient_jax.data.stratification import SEVERAL_LABELS
+from efficient_jax.data.stratification import MAPS, SEVERAL_LABELS
 from efficient_jax.errors import UserError
 
 CLASSES = ("a", "b", "c")
@@ -315,3 +315,65 @@ def test_seeds_share_the_test_images_of_several_labels():
 def test_several_labels_that_cannot_be_split_are_said(settings, message):
     with pytest.raises(UserError, match=message):
         several(**settings)
+
+
+def shapes(seed, classes=4, count=200):
+    """Maps of 6 x 6 pixels: background, and rarer and rarer classes; every tenth image has no mask."""
+    rng = np.random.default_rng(seed)
+    maps = np.zeros((count, 6, 6), np.uint8)
+    for index in range(1, classes):
+        maps[rng.random(count) < 0.5**index, index] = index
+    maps[:, 0, 0] = 255
+    maps[::10] = 255
+    return maps
+
+
+def test_maps_show_the_classes_of_their_pixels():
+    maps = np.array([[[0, 1], [255, 0]], [[255] * 2] * 2, [[2, 2], [2, 255]]], np.uint8)
+    np.testing.assert_array_equal(MAPS.of_images(maps, 3), [[1, 1, 0], [-1, -1, -1], [0, 0, 1]])
+
+
+def test_maps_are_split_as_the_labels_of_whole_images():
+    maps, names = shapes(0), ("none", "a", "b", "c")
+    tags = MAPS.of_images(maps, 4)
+    sizes = {"labels_per_class": 3, "validation": 30, "test": 40, "seed": 1}
+    found = split(maps, names, MAPS, **sizes)
+    assert {name: len(ids) for name, ids in found.items() if name in ("validation", "test")} == {
+        "validation": 30,
+        "test": 40,
+    }
+    for name in ("labelled", "validation", "test"):
+        assert (tags[found[name]] >= 0).all()
+    assert (tags[found["labelled"]].sum(0) >= 3).all()
+    assert set(range(0, 200, 10)) <= {*found["unlabelled"].tolist()}
+    shares = [tags[found[name]].mean(0) for name in ("validation", "test")]
+    everywhere = tags[tags[:, 0] >= 0].mean(0)
+    np.testing.assert_allclose(shares, [everywhere] * 2, atol=0.03)
+    assert notes(found, maps, names, 3, 0, MAPS) == ()
+    folds = [split(maps, names, MAPS, **sizes | {"validation": 0}, folds=3, fold=k) for k in range(3)]
+    validations = np.concatenate([parts["validation"] for parts in folds])
+    assert len(np.unique(validations)) == len(validations) == len(folds[0]["labelled"]) + len(folds[0]["validation"])
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_one_class_is_drawn_at_random(stratify):
+    """Of a detection of one class, with an image in ten that shows none: any number can be drawn, each seed others."""
+    labels = (np.arange(100) % 10 > 0).astype(np.int32)[:, None]
+    labels[50:60] = -1
+    sizes = {"labels_per_class": 5, "validation": 7, "test": 13, "stratify": stratify}
+    first, second = (split(labels, ("nucleus",), SEVERAL_LABELS, seed=seed, **sizes) for seed in (0, 1))
+    assert [len(first[name]) for name in ("labelled", "validation", "test")] == [5, 7, 13]
+    np.testing.assert_array_equal(first["test"], second["test"])
+    assert set(first["validation"]) != set(second["validation"])
+    assert set(range(50, 60)) <= set(first["unlabelled"].tolist())
+    folds = [
+        split(labels, ("nucleus",), SEVERAL_LABELS, seed=0, **sizes | {"validation": 0}, folds=2, fold=k)
+        for k in range(2)
+    ]
+    assert sorted(len(parts["validation"]) for parts in folds) == [2, 3]
+
+
+def test_more_images_of_one_class_than_there_are_are_said():
+    labels = np.ones((5, 1), np.int32)
+    with pytest.raises(UserError, match=r"config\.data\.test: cannot take 5 stratified images of 5"):
+        split(labels, ("nucleus",), SEVERAL_LABELS, labels_per_class=0, validation=0, test=5, seed=0)

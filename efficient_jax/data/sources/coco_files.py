@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from efficient_jax.data import annotated_boxes, stream
-from efficient_jax.data.class_names import writable
+from efficient_jax.data.class_names import NO_CLASS, writable
 from efficient_jax.data.dataset import Source, last_test, of_images
 from efficient_jax.data.decode import left_out
-from efficient_jax.data.framing import Framing
+from efficient_jax.data.framing import Framing, check
 from efficient_jax.data.image_files import comparable, walk
 from efficient_jax.data.sources.coco_json import WHERE, CocoImage, Part, check_size, read, root_of
 from efficient_jax.data.sources.coco_objects import (
-    IGNORED,
     KINDS,
     IndexOf,
     category_map,
@@ -119,6 +118,7 @@ def coco(
     bare = [unannotated == "unlabelled" and not image.annotations for image in parts[0].images]
     unlabelled = np.array([*bare, *(True for _ in others), *(False for _ in tests)])
     framing = Framing(size, fit_of(fit, task), crop, interpolation, channels)
+    check(framing)
     labels = _labels(images, unlabelled, task, len(classes), index_of, framing)
     fixed = last_test(len(labels), len(tests))
     feed.labelled(labels, classes, fixed, task=task)
@@ -164,9 +164,9 @@ def _classes(part: Part, task: str) -> tuple[tuple[str, ...], IndexOf]:
     names = tuple(part.categories.values())
     if task == "segmentation":  # a category may be called so
         names = tuple(dict.fromkeys((BACKGROUND, *names)))
-        if len(names) > IGNORED:
+        if len(names) > NO_CLASS:
             raise UserError(
-                f"{WHERE}.path: {len(names)} classes with the background; segmentation has {IGNORED} at most"
+                f"{WHERE}.path: {len(names)} classes with the background; segmentation has {NO_CLASS} at most"
             )
     class_indices = {category: names.index(name) for category, name in part.categories.items()}
     return names, lambda annotation: class_indices[annotation["category_id"]]
@@ -184,7 +184,7 @@ def _labels(
     if task == "segmentation":
         w, h = next(((image.width, image.height) for image in images if image.width), (1, 1))
         shape = (framing.size, framing.size) if framing.size else (h, w)
-        labels = np.full((len(images), *shape), IGNORED, np.uint8)
+        labels = np.full((len(images), *shape), NO_CLASS, np.uint8)
         for row in np.flatnonzero(~unlabelled):
             pixels = category_map(images[row], index_of, framing)
             if pixels.shape == shape:  # others are found when the image is read

@@ -11,6 +11,7 @@ from PIL import Image
 from efficient_jax.data import annotated_boxes
 from efficient_jax.data import objects as geometry
 from efficient_jax.data.annotated_boxes import Annotated, clipped, fault
+from efficient_jax.data.class_names import NO_CLASS
 from efficient_jax.data.decode import free_memory
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.sources.coco_json import WHERE, CocoImage
@@ -18,8 +19,6 @@ from efficient_jax.detection import run_lengths
 from efficient_jax.errors import UserError, counted
 
 KINDS = ("boxes", "box_mask", "keypoints")
-IGNORED = 255
-"""The value of a pixel without a class."""
 
 IndexOf = Callable[[dict[str, Any]], int]
 """(annotation) -> index of its class."""
@@ -126,12 +125,12 @@ def category_map(image: CocoImage, index_of: IndexOf, framing: Framing) -> UInt8
     Raises: UserError for an object without a mask that can be used.
     """
     through = geometry.window(image.width, image.height, framing)
-    pixels = geometry.mask(np.zeros((image.height, image.width), np.uint8), through, IGNORED)
+    pixels = geometry.mask(np.zeros((image.height, image.width), np.uint8), through, NO_CLASS)
     inside = pixels == 0
     for annotation in image.annotations:
         where = f"{WHERE}.path", "mend or remove it"
         mask = _instance(annotation, image, through, *where) & inside
-        pixels[mask] = IGNORED if annotation.get("iscrowd") else index_of(annotation)
+        pixels[mask] = NO_CLASS if annotation.get("iscrowd") else index_of(annotation)
     return pixels
 
 

@@ -10,14 +10,13 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 from efficient_jax.data import class_names, decode, objects, stream
+from efficient_jax.data.class_names import NO_CLASS
 from efficient_jax.data.dataset import Source, last_test, of_images
-from efficient_jax.data.framing import Framing
+from efficient_jax.data.framing import Framing, check
 from efficient_jax.data.image_files import check_folder, comparable, note, walk
 from efficient_jax.errors import UserError, counted, few
 
 WHERE = "config.data.source"
-IGNORED = 255
-"""The value of a pixel without a class, in masks of 8 bits and in labels."""
 MODES = ("1", "L", "P", "I;16", "I;16B", "I")
 CLASSES_FILE = "classes.txt"
 NAMED = 5  # most files that a message lists
@@ -77,11 +76,12 @@ def masks(
     files = [file for part in parts for file in part.files]
     mask_files = [mask for part in parts for mask in part.masks]
     framing = Framing(size, fit, crop, interpolation, channels)
+    check(framing)
     read_masks = [_read(mask, len(names), instances, framing) if mask else NO_MASK for mask in mask_files]
     _check_faults(files, read_masks, unreadable)
     _check_values(read_masks, instances, names, masks)
     sizes = [mask.size for mask in read_masks]
-    labels = np.full((len(files), *_shape(size, read_masks)), IGNORED, np.uint8)
+    labels = np.full((len(files), *_shape(size, read_masks)), NO_CLASS, np.uint8)
     for row, mask in zip(labels, read_masks, strict=True):
         if mask.pixels is not None and mask.pixels.shape == row.shape:  # others are found when the image is read
             row[:] = mask.pixels
@@ -140,10 +140,10 @@ def _paired(path: str, masks: str, images_setting: str, masks_setting: str) -> P
         raise UserError(f"{WHERE}.{images_setting}: two images are named {twice[0]!r}, and one mask is; rename one")
     found = [known.get(key) for key in keys]
     if not any(found):
-        of_masks = few([str(file) for file in every_mask], 2) or "none"
+        first = every_mask[0].relative_to(masks) if every_mask else "none"
         raise UserError(
-            f"{WHERE}.{masks_setting}: no mask is named as an image: images are {few(list(map(str, files)), 2)}, "
-            f"masks {of_masks}; want the mask of a/1.jpg in a/1.png"
+            f"{WHERE}.{masks_setting}: no mask is named as an image; images are {files[0].relative_to(path)} ..., masks "
+            f"{first} ...; want the mask of a/1.jpg in a/1.png"
         )
     notes = note(walked.passed_over)
     if alone := sorted(known.keys() - set(keys)):
@@ -175,8 +175,8 @@ def _classes(classes: Sequence[str], instances: bool, folders: Sequence[str]) ->
     class_names.check_classes(names, where)
     if instances and len(names) != 2:
         raise UserError(f"{where}: {counted(len(names), 'class', 'classes')}; with instances=True there are two")
-    if not 2 <= len(names) <= IGNORED:
-        raise UserError(f"{where}: {counted(len(names), 'class', 'classes')}; want 2 to {IGNORED}")
+    if not 2 <= len(names) <= NO_CLASS:
+        raise UserError(f"{where}: {counted(len(names), 'class', 'classes')}; want 2 to {NO_CLASS}")
     return names
 
 
@@ -186,10 +186,10 @@ def _read(file: Path, classes: int, instances: bool, framing: Framing) -> Mask:
         present = frozenset(np.unique(values).tolist())
         if instances:
             values = values > 0
-        elif beyond := sorted(value for value in present if value >= classes and value != IGNORED):
+        elif beyond := sorted(value for value in present if value >= classes and value != NO_CLASS):
             hint = "; are they objects? say instances=True" if len(beyond) > 1 else ""
             raise ValueError(f"class {few(list(map(str, beyond)), 3)} of {classes} classes, from 0 on{hint}")
-        pixels = objects.mask(values.astype(np.uint8), objects.window(*size, framing), IGNORED)
+        pixels = objects.mask(values.astype(np.uint8), objects.window(*size, framing), NO_CLASS)
     except Exception as error:  # a damaged file makes decoders raise anything
         return Mask(None, None, frozenset(), f"its mask: {decode.reason(error)}")
     return Mask(size, pixels, present, "")
@@ -228,7 +228,7 @@ def _check_faults(files: Sequence[Path], read_masks: Sequence[Mask], most: int) 
 
 
 def _check_values(read_masks: Sequence[Mask], instances: bool, classes: Sequence[str], folder: str) -> None:
-    if not instances and frozenset().union(*(mask.values for mask in read_masks)) == {0, IGNORED}:
+    if not instances and frozenset().union(*(mask.values for mask in read_masks)) == {0, NO_CLASS}:
         raise UserError(
             f"{WHERE}.masks: all values in {folder!r} are 0 and 255, and 255 is no class; say "
             f"{WHERE}.instances=True if it is {classes[1]!r}"

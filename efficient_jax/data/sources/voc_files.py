@@ -73,9 +73,8 @@ def voc(
     tests = _files(test_path or path, test_set, "test_path", "test_set") if test_set or test_path else []
     if test_set and not image_set:
         files = sorted(set(files).difference(tests))
-    elif test_set:
-        if twice := sorted(str(file) for file in set(files).intersection(tests)):
-            raise UserError(f"{WHERE}.test_set: {few(twice, 3)} of {test_set!r} also in {image_set!r}")
+    elif test_set and (twice := sorted(str(file) for file in set(files).intersection(tests))):
+        raise UserError(f"{WHERE}.test_set: {few(twice, 3)} of {test_set!r} also in {image_set!r}")
     images = [*files, *tests]
     entries = [_entry(file) for file in images]
     names = _classes(classes, entries)

@@ -1,14 +1,18 @@
 """COCO's JSON and masks as PNG: what becomes of labels and objects, and what is said of files that do not fit."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from efficient_jax.data import objects as geometry
+from efficient_jax.data.framing import Framing
 from efficient_jax.data.sources.coco_files import coco
 from efficient_jax.errors import UserError
+from tests.data.sources import nuclei
 
 
 def square(image, category, left, top, side, **more):
@@ -153,3 +157,158 @@ def test_other_categories_of_the_test_are_said():
     test = write("test.json", categories=[{"id": 3, "name": "cat"}, {"id": 7, "name": "owl"}])
     with pytest.raises(UserError, match=r"test_path: the categories of 'test\.json' are not those of 'a\.json'"):
         coco(path=write(), test_path=test, size=10)
+
+
+SQUARES = [square(1, 7, 6, 2, 4), square(1, 3, 8, 2, 4), square(3, 3, 16, 0, 8)]
+
+
+def test_detection_keeps_boxes_of_whole_images():
+    """Of 20 x 10 pixels in a square of 20, five rows of gray are above and below; boxes end with their image."""
+    source = coco(path=write(annotations=SQUARES), size=20, task="detection", objects=())
+    assert (source.task, source.classes) == ("detection", ("cat", "dog"))
+    np.testing.assert_array_equal(source.labels, [[1, 1], [0, 0], [1, 0]])
+    np.testing.assert_array_equal(source.objects["boxes"][0], [[6, 7, 10, 11], [8, 7, 12, 11]])
+    np.testing.assert_array_equal(source.objects["boxes"][2], [[16, 5, 20, 13], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(source.objects["box_visible"], [[1, 1], [0, 0], [1, 0]])
+    np.testing.assert_array_equal(source.objects["box_label"], [[1, 0], [-1, -1], [0, -1]])
+
+
+def test_a_crowd_is_a_label_and_no_object_of_detection():
+    source = coco(path=write(annotations=[square(1, 3, 0, 0, 10, iscrowd=1)]), size=20, task="detection")
+    np.testing.assert_array_equal(source.labels, [[1, 0], [0, 0], [0, 0]])
+    assert source.objects["box_label"].shape == (3, 0)
+
+
+def test_segmentation_has_the_map_of_the_categories():
+    """The later cat lies above the dog, the crowd is no class, and neither is the gray."""
+    crowd = square(2, 7, 0, 0, 5, iscrowd=1, segmentation={"size": [10, 20], "counts": [0, 20, 180]})
+    source = coco(path=write(annotations=[*SQUARES, crowd]), size=20, task="segmentation")
+    assert (source.task, source.classes) == ("segmentation", ("background", "cat", "dog"))
+    assert (source.labels.dtype, source.objects) == (np.uint8, {})
+    expected = np.full((3, 20, 20), 255)
+    expected[:, 5:15] = 0
+    expected[0, 7:11, 6:10] = 2
+    expected[0, 7:11, 8:12] = 1
+    expected[1, 5:15, :2] = 255
+    expected[2, 5:13, 16:] = 1
+    np.testing.assert_array_equal(source.labels, expected)
+
+
+def test_a_category_may_be_the_background():
+    categories = [{"id": 7, "name": "background"}, {"id": 3, "name": "cat"}]
+    source = coco(path=write(annotations=SQUARES, categories=categories), size=20, task="segmentation")
+    assert source.classes == ("background", "cat")
+    assert (source.labels[0, 7:11, 6:12] == [0, 0, 1, 1, 1, 1]).all()
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_one_category_is_enough(task):
+    only_dog = {"categories": CATEGORIES[:1], "annotations": SQUARES[:1]}
+    assert coco(path=write(**only_dog), size=10, task=task).classes[-1] == "dog"
+    with pytest.raises(UserError, match="and two categories or more"):
+        coco(path=write(**only_dog), size=10)
+
+
+@pytest.mark.parametrize(
+    ("task", "empty", "unlabelled"), [("detection", 0, -1), ("multi_label", 0, -1), ("segmentation", 0, 255)]
+)
+def test_images_without_annotations_are_empty_or_unlabelled(task, empty, unlabelled):
+    found = [
+        coco(path=write(annotations=SQUARES), size=20, task=task, fit="squash", unannotated=unannotated)
+        for unannotated in ("empty", "unlabelled")
+    ]
+    assert (found[0].labels[1] == empty).all()
+    assert (found[1].labels[1] == unlabelled).all()
+    np.testing.assert_array_equal(found[0].labels[[0, 2]], found[1].labels[[0, 2]])
+    assert found[1].notes[-1] == "1 image of 'a.json' without annotations: unlabelled"
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation", "classification"])
+def test_other_images_of_the_folder_are_the_pool(task):
+    Path("more").mkdir()
+    Image.new("RGB", (7, 9)).save("more/4.png")
+    Path("more/5.png").write_bytes(b"broken")
+    test = write("test.json", images=[IMAGES[2]], annotations=SQUARES[2:])
+    content = {"images": IMAGES[:1], "annotations": SQUARES[1:2]}
+    source = coco(path=write(**content), test_path=test, size=20, task=task, rest=True)
+    assert source.names == ("1.png", "2.png", "more/4.png", "3.png")
+    np.testing.assert_array_equal(source.fixed["test"], [3])
+    none = 255 if task == "segmentation" else -1
+    np.testing.assert_array_equal((source.labels == none).reshape(4, -1).all(1), [False, True, True, False])
+    assert source.notes[-1] == "3 images without a label: 'a.json' does not name them"
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [(square(1, 7, 5, 5, 0), "it has no area"), (square(1, 7, 20, 5, 3), "it is outside of the image")],
+)
+def test_boxes_that_cannot_be_used_are_an_error_of_detection_or_left_out(bad, reason):
+    path = write(annotations=[*SQUARES, bad])
+    about = f"1 box that cannot be used: {bad['bbox']} of 1.png ({reason})"
+    with pytest.raises(UserError) as error:
+        coco(path=path, size=20, task="detection")
+    assert str(error.value).startswith(f"config.data.source.path: {about}; mend or remove them, or leave out up to")
+    source = coco(path=path, size=20, task="detection", bad_boxes=1)
+    assert source.notes == (f"left out {about}",)
+    assert source.objects["boxes"].shape == (3, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "reason"),
+    [
+        ([[1, 2, 3, 4]], "a polygon of the numbers [1.0, 2.0, 3.0, 4.0]; want x, y of three points or more"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "a polygon of the numbers [1.0"),
+        ([[1, 2, 3, 4, 5, float("nan")]], "a polygon of the numbers [1.0"),
+        ({"size": [10, 20], "counts": [100, 99]}, "run lengths of 199 pixels for 20 x 10"),
+        ({"size": [20, 10], "counts": [200]}, "size [20, 10]"),
+        (None, "there is none"),
+    ],
+)
+def test_objects_without_a_mask_are_said_in_segmentation(segmentation, reason):
+    with pytest.raises(UserError) as error:
+        coco(path=write(annotations=[square(1, 3, 0, 0, 5, segmentation=segmentation)]), size=10, task="segmentation")
+    about = "config.data.source.path: an object of '1.png' has no segmentation of polygons or run lengths"
+    assert str(error.value).startswith(f"{about} ({reason}")
+
+
+def test_images_of_another_size_than_annotated_are_unreadable_in_segmentation():
+    images = [{**IMAGES[0], "width": 10, "height": 20}, *IMAGES[1:]]
+    for size in (0, 10):
+        with pytest.raises(UserError, match=r"1\.png \(20 x 10 pixels, but its annotations are of 10 x 20\)"):
+            coco(path=write(images=images, annotations=SQUARES[2:]), size=size, task="segmentation")
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_sizes_below_0_are_said(task):
+    with pytest.raises(UserError, match=r"^config\.data\.source\.size: -1 is not a number of pixels"):
+        coco(path=write(annotations=SQUARES), size=-1, task=task)
+
+
+def test_masks_as_files_are_another_source():
+    with pytest.raises(UserError, match=r"masks_path: the annotations are the labels; take the source 'masks' for PNG"):
+        coco(path=write(), size=10, task="segmentation", masks_path=".")
+
+
+@nuclei.needed
+def test_nuclei_are_counted_as_annotated():
+    content = nuclei.annotations()
+    source = coco(**nuclei.paths(), size=32, task="detection")
+    of_image = Counter(annotation["image_id"] for annotation in content["annotations"])
+    counts = [of_image[image["id"]] for image in content["images"]]
+    np.testing.assert_array_equal((source.objects["box_label"] == 0).sum(1), counts)
+    assert sum(counts) == 4104
+    sizes = [(image["height"], image["width"]) for image in content["images"]]
+    np.testing.assert_array_equal(source.sizes, sizes)
+
+
+@nuclei.needed
+def test_boxes_of_nuclei_return_to_their_pixels():
+    content = nuclei.annotations()
+    source = coco(**nuclei.paths(), size=128, task="detection")
+    for row, image in enumerate(content["images"][:20]):
+        w, h = image["width"], image["height"]
+        back = geometry.inverse(geometry.window(w, h, Framing(128, "pad")), w, h)
+        known = source.objects["box_label"][row] >= 0
+        boxes, _ = geometry.boxes(source.objects["boxes"][row, known].astype(float), back)
+        written = [each["bbox"] for each in content["annotations"] if each["image_id"] == image["id"]]
+        np.testing.assert_allclose(boxes, [(x, y, x + w, y + h) for x, y, w, h in written], atol=1e-3)
