@@ -102,6 +102,8 @@ def evaluate(
         raise UserError("--turn: prediction files cannot be evaluated on turned images; add a trained member")
     open_run = run_opener(log)
     singles = aligned([member(name, open_run, tta) for name in names], log)
+    if degrees and not TASKS[singles[0].test.task].by_image:
+        raise UserError("--turn: true maps of pixels are not turned with their images; evaluate without it")
     evaluated = list(singles)
     if soup:
         soup_member, mixed, inside = soup_of(names, soup, open_run, tta)

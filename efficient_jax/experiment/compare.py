@@ -24,22 +24,24 @@ def with_earlier(
         thresholds: probability of each class from which on it is predicted, for tasks that have thresholds.
 
     Returns: for each earlier stage "stage", its name; "won" and "lost", on how many images only this stage, or only the
-        earlier one, is right; "n", the number of images; and "p", see `agreement.sign_test`. Empty for labels of
-        pixels, of which an image has both right and wrong ones.
+        earlier one, is right (where images have scores: on how many its score is higher, or lower); "n", the number
+        of images; "p", see `agreement.sign_test`; and "difference", the mean over images of the score of the stage
+        minus that of the earlier one (where they have none: in the share of right images).
     """
     task, labels = run.data.task, run.data.source.labels[run.data.split["test"]]
     own = {stage.name for stage in run.plan.stages}
     names = [name for name in dict.fromkeys((*config.teachers, config.init)) if name in own]
-    if not task.by_image:
-        return []
-    right = task.correct(task.answers(probabilities, thresholds), labels)
+    classes = len(run.data.source.classes)
+    scores = task.scored(task.answers(probabilities, thresholds), labels, classes)
     rows = []
     for name in names:
         folder = run.workdir / name
         earlier_thresholds = files.read_json(folder / "result.json").get("thresholds", ())
         with np.load(folder / predictions.FILES["test"]) as arrays:
             answers = task.answers(arrays["probabilities"], earlier_thresholds)
-        earlier = task.correct(answers, labels)
-        won, lost = int((right & ~earlier).sum()), int((earlier & ~right).sum())
-        rows.append({"stage": name, "won": won, "lost": lost, "n": len(labels), "p": sign_test(won, lost)})
+        answers = task.resized(answers, labels.shape[-1])  # of maps: stages may see images of different sizes
+        change = scores - task.scored(answers, labels, classes)
+        won, lost = int((change > 0).sum()), int((change < 0).sum())
+        counts = {"won": won, "lost": lost, "n": len(labels), "p": sign_test(won, lost)}
+        rows.append({"stage": name, **counts, "difference": float(np.nanmean(change))})
     return rows

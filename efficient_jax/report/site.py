@@ -16,7 +16,7 @@ import jinja2
 from efficient_jax.errors import class_name, counted
 from efficient_jax.report.glossary import TERMS
 from efficient_jax.report.results import read_config, read_json, read_results
-from efficient_jax.report.summary import COMPARISON_HEADERS, comparison_rows, headline
+from efficient_jax.report.summary import COMPARISON_HEADERS, comparison_rows, first_figure, headline
 
 INDEX = "index.html"
 MENU = "<!-- menu -->"
@@ -102,7 +102,7 @@ def update(run: pathlib.Path) -> None:
     values = {
         "title": run.resolve().name,
         "run": about,
-        "headline": headline(finished),
+        "headline": headline(finished, first_figure(about)),
         "stages": results,
         "comparison_headers": COMPARISON_HEADERS,
         "comparisons": comparison_rows(read_config(run), results),

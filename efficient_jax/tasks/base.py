@@ -129,6 +129,22 @@ class Task:
     resized: Callable[[np.ndarray, int], np.ndarray] = _as_they_are
     """(labels, side of the square images in pixels) -> labels of resized images."""
 
+    image_scores: Callable[[np.ndarray, np.ndarray, int], Float[np.ndarray, " n"]] | None = None
+    """(answers, labels, k) -> score of each image, higher is better, by which networks are compared image by image; NaN
+    for an image without a label. None: 1.0 where it is right, else 0.0."""
+
+    def scored(self, answers: np.ndarray, labels: np.ndarray, classes: int) -> Float[np.ndarray, " n"]:
+        """Returns the score of each image, higher is better, see `image_scores`.
+
+        Args:
+            answers: predicted labels, as from the field `answers`.
+            labels: of the same images and shape.
+            classes: number of classes.
+        """
+        if self.image_scores:
+            return self.image_scores(answers, labels, classes)
+        return self.correct(answers, labels).astype(np.float64)
+
     def correct(self, answers: np.ndarray, labels: np.ndarray) -> Bool[np.ndarray, " n"]:
         """Returns which images are predicted correctly as a whole.
 
