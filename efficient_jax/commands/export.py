@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import jax
+
 from efficient_jax import files, settings
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted, few
@@ -50,6 +52,8 @@ def export(
     trained = [_finished(name) for name in members.split(",")]
     temperature, about = fitted(trained, tta) if calibrate else (1.0, "1, by --calibrate=false")
     made = program(trained, tta, temperature)
+    if wanted.run:
+        _check_any_number(made, format)
     folder = _free(Path(out), wanted.file)
     content = wanted.content(made)
     checks = {"temperature": about}
@@ -78,6 +82,17 @@ def _finished(name: str) -> Trained:
             f"--members: stage {name!r} is not finished; train it, or name a checkpoint: {name}@{trained.step}"
         )
     return trained
+
+
+def _check_any_number(made: Program, format: str) -> None:
+    """Checks that a program can be traced without the number of its images."""
+    try:
+        jax.eval_shape(made, made.variables, made.images())
+    except TypeError as error:
+        raise UserError(
+            f"--format: {format} holds a program for any number of images, and this network computes with the number "
+            f"({error.args[0].splitlines()[0]}); take safetensors"
+        ) from error
 
 
 def _free(folder: Path, file: str) -> Path:

@@ -40,7 +40,9 @@ class Predictions(NamedTuple):
     task: str = "classification"  # what a label is: a name of `tasks.TASKS`
 
 
-def gather(source: Source, ids: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n classes"]) -> Predictions:
+def gather(
+    source: Source, ids: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n *hw classes"]
+) -> Predictions:
     """Returns the predictions of images of a dataset, with their labels, names and content hashes.
 
     Args:

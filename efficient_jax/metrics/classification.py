@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 from efficient_jax.metrics import accuracy, calibration
 
@@ -111,7 +111,7 @@ def _share(part: int, whole: int) -> list[float] | None:
 
 
 def confusion(
-    answers: Int[np.ndarray, " *n"], labels: Int[np.ndarray, " *n"], classes: int
+    answers: Integer[np.ndarray, " *n"], labels: Integer[np.ndarray, " *n"], classes: int
 ) -> Int[np.ndarray, "classes classes"]:
     """Returns how many pixels of each true class (row) have each predicted class (column).
 

@@ -99,7 +99,7 @@ def make_apply(
         images: UInt8[Array, "b h w c"] | Float[Array, "b h w c"],
         train: bool,
         keys: Key[Array, " b"] | None,
-    ) -> tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]:
+    ) -> tuple[tuple[Float[Array, "b *hw classes"], dict[str, Array]], Tree]:
         if images.dtype == jnp.uint8:
             images = images.astype(jnp.float32) / 255.0
         x = (images - jnp.array(mean, jnp.float32)) / jnp.array(std, jnp.float32)

@@ -37,11 +37,22 @@ class Head(NamedTuple):
 
 
 def _no_entries(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns nothing: an example has its vector of classes only.
+
+    Args:
+        labels: not used.
+    """
     del labels
     return {}
 
 
 def _as_they_are(labels: np.ndarray, unused: int) -> np.ndarray:
+    """Returns the labels, which do not depend on the size of images.
+
+    Args:
+        labels: of n images.
+        unused: side of the images, not used.
+    """
     del unused
     return labels
 

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import jaccard_score
 
 import efficient_jax
 from efficient_jax.commands.evaluate import evaluate
@@ -12,6 +13,7 @@ from efficient_jax.commands.predict import predict
 from efficient_jax.data.sources.mask_folders import masks
 from efficient_jax.errors import UserError
 from efficient_jax.evaluation import folder_maps
+from efficient_jax.files import read_json
 from efficient_jax.inference import map_files
 from tests import tiny_maps
 
@@ -81,11 +83,13 @@ def test_the_source_of_masks_reads_the_maps(written, folder, tmp_path):
     assert (source.labels != 255).any((1, 2)).all()
 
 
-def test_evaluate_reads_the_maps(written, folder, capsys):
-    evaluate(members=str(written), truth=str(folder / "masks"))
-    printed = capsys.readouterr().out
-    assert "6 maps" in printed
-    assert "mean IoU" in printed
+def test_evaluate_reads_the_maps(written, folder, tmp_path):
+    evaluate(members=str(written), truth=str(folder / "masks"), out=str(tmp_path / "out"))
+    (found,) = read_json(tmp_path / "out/evaluation.json")["members"].values()
+    truth = map_files.files(folder / "masks", "test")
+    read = [(map_files.read(written / f"{name}.png", "test"), map_files.read(truth[name], "test")) for name in truth]
+    predicted, labels = (np.concatenate([pair[i].ravel() for pair in read]) for i in (0, 1))
+    assert found["mean_iou"] == pytest.approx(jaccard_score(labels, predicted, average="macro"))
 
 
 def test_unreadable_images_are_listed_and_chunks_change_nothing(

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from efficient_jax.commands.export import export
 from efficient_jax.errors import UserError
 from efficient_jax.export.formats import FORMATS
 from efficient_jax.files import read_json
+from efficient_jax.models import dense, pyramid
 from tests import tiny_maps
 
 
@@ -74,8 +76,15 @@ def test_maps_of_files_have_the_interval_of_their_images(tmp_path):
     assert found["n"] == 180
 
 
+def resize_any(x, size):
+    """`pyramid.resize` for a number of images that is not known."""
+    return jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "bilinear")
+
+
 @pytest.mark.parametrize("kind", ["stablehlo", "onnx"])
-def test_an_exported_program_has_the_probabilities_of_pixels(segmented, tmp_path, kind):
+def test_an_exported_program_has_the_probabilities_of_pixels(segmented, tmp_path, kind, monkeypatch):
+    for module in (pyramid, dense):
+        monkeypatch.setattr(module, "resize", resize_any)
     export(members=str(segmented), format=kind, out=str(tmp_path / "out"))
     pixels = np.random.default_rng(0).integers(0, 256, (2, tiny_maps.SIZE, tiny_maps.SIZE, 1), np.uint8)
     content = (tmp_path / "out" / FORMATS[kind].file).read_bytes()
@@ -83,6 +92,16 @@ def test_an_exported_program_has_the_probabilities_of_pixels(segmented, tmp_path
     card = (tmp_path / "out/README.md").read_text()
     assert f"float32 [n {tiny_maps.SIZE} {tiny_maps.SIZE} 3]" in card
     assert "mean IoU" in card
+
+
+def test_a_network_for_a_known_number_of_images_only_is_said(segmented, tmp_path, monkeypatch):
+    for module in (pyramid, dense):
+        monkeypatch.setattr(module, "resize", lambda x, size: resize_any(x[: int(x.shape[0])], size))
+    with pytest.raises(
+        UserError, match=r"^--format: stablehlo holds a program for any number of images, .*safetensors$"
+    ):
+        export(members=str(segmented), format="stablehlo", out=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_exported_weights_with_a_decoder_are_not_called_timms(segmented, tmp_path):

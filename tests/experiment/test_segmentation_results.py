@@ -70,6 +70,7 @@ def test_the_page_names_its_figure(segmented):
     index = (segmented / "index.html").read_text()
     assert f"{100 * test['mean_iou']:.2f}&thinsp;%" in index
     assert "Test mean IoU" in index
+    assert "explain --members" not in index  # which refuses maps
     low, high = test["iou_interval"]["2"]
     assert f"{100 * test['iou']['2']:.2f} [{100 * low:.2f}, {100 * high:.2f}]" in text
 
