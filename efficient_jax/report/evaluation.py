@@ -261,7 +261,8 @@ def write_page(
         changed: "first" and "second", names of two members, and as "won" and "lost" what `changes` returns for the
             images that only the second and only the first predicts correctly.
         members: section of each member: "name", "about", "names" (of classes), "shares" (whether probabilities are
-            shares of votes), "classes", "slices", "confusion" and "mistakes".
+            shares of votes), "classes", "slices", "confusion" and "mistakes"; of maps "worst", as from
+            `maps.mistakes`, and "legend".
 
     Returns:
         The path of the page.
