@@ -2,6 +2,7 @@
 
     python launch.py --config=configs/segment.py --config.data.source.path=images --config.data.source.masks=masks \
         --config.data.test=50 --workdir=runs/segment
+    python launch.py predict --members=runs/segment --images=new_images --out=maps
 
 The mask of `images/a.jpg` is `masks/a.png`: its values are indices of classes, 255 is none; names of classes are the
 lines of `masks/classes.txt`. Images without a mask are not used here: `segment_few_labels.py` learns from them too.

@@ -21,7 +21,8 @@ def load(path: str | Path) -> "Classifier":
 
     Returns: an object with `classes` (names), `image_size` (height, width), `thresholds` (where an image can have
         several labels) and `predict(images)`, which takes a file, an array or a PIL image, or many of them. Called as
-        a function it predicts too.
+        a function it predicts too. Of a network of segmentation `maps(images)` has the class of each pixel:
+        `load("runs/segment").maps("photo.jpg")[0]` is uint8 [h w], of the size of the photo.
 
     Raises: UserError, with the nearest name, for a path that holds no trained stage.
     """

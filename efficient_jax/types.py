@@ -46,7 +46,7 @@ Augment = Callable[..., Batch]
 """`augment(keys, batch) -> batch`: an augmentation of a whole batch, one key for each example. With a third
 parameter `saliency` it also gets a `Saliency` function, or None: see `augment.augmented`."""
 
-Apply = Callable[..., tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]]
+Apply = Callable[..., tuple[tuple[Float[Array, "b *hw classes"], dict[str, Array]], Tree]]
 """`apply(variables, images, train, keys) -> ((logits, intermediates), state)`: the forward pass of a model.
 `images` are uint8 or float32 as in `Example`; `keys` holds one key per image (dropout, stochastic depth);
 `state` are the variables that a forward pass steps (batch statistics). Networks of patches take a fifth argument,

@@ -28,7 +28,7 @@ from tests import shape_checks
 
 jaxtyping.install_import_hook("efficient_jax", f"{shape_checks.__name__}.check")
 
-from tests import one_platform, tiny_run
+from tests import one_platform, tiny_maps, tiny_run
 from tests.commands import launch
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -38,8 +38,14 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE / "efficient_jax" / "xl
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-LAUNCHING = ("subprocess", "tests.commands.launch", "tests.tiny_run", "efficient_jax.experiment.stage")
-TRAINED = {"teacher", "trained", "quickstart"}  # fixtures that train a stage
+LAUNCHING = (
+    "subprocess",
+    "tests.commands.launch",
+    "tests.tiny_run",
+    "tests.tiny_maps",
+    "efficient_jax.experiment.stage",
+)
+TRAINED = {"teacher", "trained", "quickstart", "segmented"}  # fixtures that train a stage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -111,3 +117,9 @@ def quickstart(tmp_path_factory) -> tuple[pathlib.Path, str]:
     """The quickstart in its `:tiny` form, for reading only: its folder, and what it printed."""
     workdir = tiny_run.once(tmp_path_factory, "quickstart", launch.quickstart) / launch.NAME
     return workdir, (workdir.parent / "printed.txt").read_text()
+
+
+@pytest.fixture(scope="session")
+def segmented(tmp_path_factory) -> pathlib.Path:
+    """A run of segmentation with the stages `teacher` and `student`, for reading only; its images are in ../drawn."""
+    return tiny_run.once(tmp_path_factory, "segmented", tiny_maps.train) / "run"

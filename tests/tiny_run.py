@@ -59,6 +59,11 @@ def run(images: str, workdir, stages: dict, validation: int = 0, devices: int = 
         },
         **stages,
     }
+    return trained(config, workdir)
+
+
+def trained(config: dict, workdir: Path) -> list[dict]:
+    """The results of all stages of a config."""
     workdir.mkdir(exist_ok=True)
     prepared = begun(config, workdir, Console(quiet=True))
     begin(workdir, config, prepared.data)
@@ -77,6 +82,7 @@ def begin(workdir, config, data):
     files.write_json(workdir / "config.json", config)
     source, split = data.source, data.split
     record = {"source": config["data"]["source"]["name"], "fingerprint": fingerprint(source), "classes": source.classes}
+    record |= {"figure": list(data.task.columns[0]), "one_class": data.task.one_class}
     record |= {"task": source.task, "notes": source.notes, **{part: len(ids) for part, ids in split.items()}}
     about = {"command": "", "time": "", "git_commit": None, "git_dirty": False, "versions": {}, "devices": []}
     files.write_json(workdir / "run.json", about | {"data": record})

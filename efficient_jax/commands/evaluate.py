@@ -8,6 +8,7 @@ import numpy as np
 
 from efficient_jax import files, settings
 from efficient_jax.commands import evaluate_files
+from efficient_jax.data import decode
 from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import slices
@@ -33,7 +34,7 @@ from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
 from efficient_jax.metrics import classification, conformal
 from efficient_jax.metrics.agreement import change
-from efficient_jax.report import evaluation, glossary, page, tables
+from efficient_jax.report import evaluation, glossary, maps, page, tables
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint
 
@@ -102,6 +103,8 @@ def evaluate(
         raise UserError("--turn: prediction files cannot be evaluated on turned images; add a trained member")
     open_run = run_opener(log)
     singles = aligned([member(name, open_run, tta) for name in names], log)
+    if degrees and not TASKS[singles[0].test.task].by_image:
+        raise UserError("--turn: true maps of pixels are not turned with their images; evaluate without it")
     evaluated = list(singles)
     if soup:
         soup_member, mixed, inside = soup_of(names, soup, open_run, tta)
@@ -199,6 +202,8 @@ def _section(one: Member, scores: Json, data: Data | None) -> evaluation.MemberS
         classes=evaluation.class_rows(scores.get("classes", [])),
         slices=evaluation.slice_rows(scores.get("slices", [])),
         confusion=None if several else page.confusion(test.labels, one.answers, test.classes),
+        worst=[] if TASKS[test.task].by_image or not data else _worst(one, data),
+        legend=[] if TASKS[test.task].by_image else maps.legend(test.classes),
         mistakes=[]
         if several or not data
         else evaluation.mistakes(
@@ -211,6 +216,21 @@ def _section(one: Member, scores: Json, data: Data | None) -> evaluation.MemberS
             [file_name(data.source, i) for i in test.ids],
         ),
     )
+
+
+def _worst(one: Member, data: Data) -> list[maps.Worst]:
+    """Returns the test images with the largest loss, with their true and predicted maps."""
+    test, task = one.test, TASKS[one.test.task]
+    loss = task.severity(test.probabilities, test.labels)
+    rows = np.argsort(-loss, kind="stable")[: page.SHOWN_MISTAKES]
+    arrays = {
+        "images": decode.resized(data.source.images[test.ids[rows]], test.labels.shape[-1]),
+        "label": test.labels[rows],
+        "predicted": one.answers[rows],
+        "loss": loss[rows],
+        "file_names": np.array([file_name(data.source, i) for i in test.ids[rows]], str),
+    }
+    return maps.mistakes(arrays, test.classes, len(rows))
 
 
 def _changed(members: Sequence[Member], data: Data | None) -> list[evaluation.Pair]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
-from PIL import Image
 
 from efficient_jax import settings
 from efficient_jax.detection import boxes, detection_files, fusion
@@ -17,7 +16,7 @@ from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.files import write_json
 from efficient_jax.inference import map_files, voting
-from efficient_jax.metrics import classification
+from efficient_jax.metrics import segmentation
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.report import evaluation, tables
 from efficient_jax.tasks import SEGMENTATION
@@ -189,9 +188,8 @@ def _pixels(
     joint = f"{vote} vote of {len(names)}"
     shares = np.array(weights or [1.0] * len(names))
     answered = [*names, joint] if len(names) > 1 else list(names)
-    confusion = dict.fromkeys(answered, np.zeros((NOT_COUNTED, NOT_COUNTED), np.int64))
-    if folder and joint in answered:
-        (folder / "maps").mkdir(exist_ok=True)
+    parts: dict[str, list[segmentation.Overlaps]] = {name: [] for name in answered}
+    pixels = 0
     for stem, file in truth.items():
         labels = map_files.read(file, "--truth")
         if labels.ndim != 2:
@@ -201,14 +199,19 @@ def _pixels(
         if joint in answered:
             answers[joint] = voting.VOTES[vote](probabilities, shares)[1]
             if folder:
-                Image.fromarray(answers[joint].astype(np.uint8)).save(folder / "maps" / f"{stem}.png")
+                map_files.write(folder / "maps" / f"{stem}.png", answers[joint])
+        pixels += int((labels != NOT_COUNTED).sum())
         for name, answer in answers.items():
-            confusion[name] = confusion[name] + classification.confusion(answer, labels, NOT_COUNTED)
-    pixels = sum(counts.sum(0) + counts.sum(1) for counts in confusion.values())
-    classes = [str(label) for label in range(int(np.flatnonzero(pixels).max(initial=0)) + 1)]
+            parts[name].append(segmentation.overlaps(answer[None], labels[None], NOT_COUNTED))
+    overlaps = {
+        name: segmentation.Overlaps(*map(np.concatenate, zip(*some, strict=True))) for name, some in parts.items()
+    }
+    occurring = sum(of_images.union.sum(0) for of_images in overlaps.values())
+    classes = [str(label) for label in range(int(np.flatnonzero(occurring).max(initial=0)) + 1)]
     scores = {
-        name: classification.of_confusion(counts[: len(classes), : len(classes)], classes)
-        for name, counts in confusion.items()
+        name: {"correct": int(of_images.both.sum()), "n": pixels}
+        | segmentation.of_overlaps(segmentation.Overlaps(*(part[:, : len(classes)] for part in of_images)), classes)
+        for name, of_images in overlaps.items()
     }
     extra = sum(len(files.keys() - truth.keys()) for files in members.values())
     left_out = f"; {extra:,} of members have no truth and are left out" if extra else ""

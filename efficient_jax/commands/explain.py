@@ -118,6 +118,11 @@ def _explained(name: str, images: str, layer: str) -> tuple[explanation.MemberSe
     trained = Trained.open(name, "--members")
     if not trained.folder:
         raise UserError(f"--members: {name!r} is not a stage of a run; train one that starts from these weights")
+    if not TASKS[trained.spec.task].by_image:
+        raise UserError(
+            f"--members: {name!r} predicts {TASKS[trained.spec.task].labels}, and heat maps explain classes of images; "
+            "the page report.html of its run shows the worst predicted maps"
+        )
     network = _network(trained, layer)
     seen = _images(trained.folder, images, trained.spec)
     probabilities = network.probabilities(network.variables, seen.images)

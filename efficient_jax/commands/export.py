@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from efficient_jax import files, settings
@@ -64,6 +65,8 @@ def export(
     temperature, about = fitted(trained, tta) if calibrate else (1.0, "1, by --calibrate=false")
     made = program(trained, tta, temperature)
     images = _images(trained[0]) if int8 else ()
+    if wanted.run:
+        _check_any_number(made, format)
     folder = _free(Path(out), wanted.file)
     content = wanted.content(made)
     checks = {"temperature": about}
@@ -115,6 +118,17 @@ def _images(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
         )
     others = data.split["validation"] if len(data.split["validation"]) else pool[count:]
     return data.pixels(pool[:count], trained.spec), data.pixels(others[:CHECKED], trained.spec)
+
+
+def _check_any_number(made: Program, format: str) -> None:
+    """Checks that a program can be traced without the number of its images."""
+    try:
+        jax.eval_shape(made, made.variables, made.images())
+    except TypeError as error:
+        raise UserError(
+            f"--format: {format} holds a program for any number of images, and this network computes with the number "
+            f"({error.args[0].splitlines()[0]}); take safetensors"
+        ) from error
 
 
 def _free(folder: Path, file: str) -> Path:

@@ -1,5 +1,6 @@
 """predict: predictions of trained members for new images."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,32 +12,36 @@ from efficient_jax.data import decode, image_files
 from efficient_jax.data.class_names import writable
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted
-from efficient_jax.evaluation import folder_images
+from efficient_jax.evaluation import folder_images, folder_maps
 from efficient_jax.evaluation.folder_images import Seen
 from efficient_jax.files import csv_text, write_text
 from efficient_jax.inference import prediction_sets, predictions
 from efficient_jax.inference.tta import VIEWS
 from efficient_jax.metrics import conformal
 from efficient_jax.tasks import TASKS, Task
+from efficient_jax.training.classifier import Network
 from efficient_jax.training.trained import Trained
+
+TOP = 3
 
 
 def predict(
     members: str = "",
     images: str = "",
-    out: str = "predictions.csv",
+    out: str = "",
     tta: str = "none",
-    top: int = 3,
+    top: int = TOP,
     coverage: float = 0.0,
 ) -> None:
     """Writes what networks predict for every image below a folder.
 
-    The file has the most probable classes and all probabilities; `evaluate` takes it as a member.
+    The file has the most probable classes and all probabilities; `evaluate` takes it as a member. Networks of
+    segmentation write a folder with a .png for each image: the class of each of its pixels, and classes.txt.
 
     Args:
         members: RUN or RUN/STAGE, separated by commas; their probabilities are averaged.
         images: folder of images.
-        out: the file, .csv or .npz.
+        out: the file, .csv or .npz; for maps of pixels a new folder. Empty: predictions.csv, or the folder maps.
         tta: views of each image over which predictions are averaged: none, flips, d4, shifts, crops, ten_crops or
             scales.
         top: number of classes that are listed for each image, 1 or more.
@@ -46,18 +51,23 @@ def predict(
     Raises:
         UserError: a member or the folder does not exist, members do not fit each other, or no image can be read.
     """
-    path = Path(out)
     if top < 1:
         raise UserError(f"--top: {top} is too small; want 1 or more")
     if not members:
         raise UserError("predict: --members=RUN[/STAGE],... is missing")
     trained = [Trained.open(name, "--members") for name in members.split(",")]
     networks = folder_images.networks(trained, settings.choose(tta, VIEWS, "--tta"))
+    task = TASKS[networks[0].spec.task]
+    if not task.by_image:
+        if coverage or top != TOP:
+            raise UserError(f"--coverage and --top are for images of one class; an image has {task.labels}")
+        _write_maps(networks, images, out or "maps")
+        return
+    path = Path(out or "predictions.csv")
     limits = _limits(trained, coverage, tta, path) if coverage else None
     files, passed_over = folder_images.walked(images, "predict")
-    task = TASKS[networks[0].spec.task]
     if path.suffix not in predictions.SUFFIXES:
-        raise UserError(f"--out: {out!r} is neither a .csv nor an .npz")
+        raise UserError(f"--out: {str(path)!r} is neither a .csv nor an .npz")
     predicted = folder_images.read(files, networks)
     mean = predicted.probabilities.mean(0)
     classes = networks[0].spec.classes
@@ -65,10 +75,25 @@ def predict(
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, predicted, mean, classes, top, task, limits)
     except OSError as error:
-        raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
+        raise UserError(f"--out: cannot write {str(path)!r}: {error.strerror}") from error
     log(f"{counted(len(predicted.files), 'image')}: {path}")
-    if predicted.unreadable:
-        log(f"left out {decode.listed(predicted.unreadable)}")
+    _show_left_out(predicted.unreadable, passed_over)
+
+
+def _write_maps(networks: Sequence[Network], images: str, out: str) -> None:
+    files, passed_over = folder_images.walked(images, "predict")
+    folder = folder_maps.free_folder(out, images)
+    try:
+        count, unreadable = folder_maps.write(files, Path(images), networks, folder)
+    except OSError as error:
+        raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
+    log(f"{counted(count, 'map')}: {folder}")
+    _show_left_out(unreadable, passed_over)
+
+
+def _show_left_out(unreadable: dict[str, str], passed_over: Counter[str]) -> None:
+    if unreadable:
+        log(f"left out {decode.listed(unreadable)}")
     for note in image_files.note(passed_over):
         log(f"note: {note}")
 

@@ -131,7 +131,7 @@ def _show_results(folder: Path) -> None:
     task = TASKS[files.read_json(folder / "run.json")["data"]["task"]]
     console().print("\nTest images", style="bold")
     console().print(tables.stage_table(results, task.columns))
-    if tables.best(results) is not None:
+    if tables.best(results, task.columns[0]) is not None:
         console().print(tables.BEST_LEGEND)
     if paired := tables.paired_rows(results):
         console().print("\nEach stage against its teacher and its start, on the same test images", style="bold")
@@ -163,6 +163,7 @@ def _about(run: Run, config: Settings) -> files.Json:
             "classes": list(data.source.classes),
             "task": data.source.task,
             "one_class": data.task.one_class,
+            "figure": list(data.task.columns[0]),
             "notes": list(data.source.notes),
             **{name: len(ids) for name, ids in data.split.items()},
         },

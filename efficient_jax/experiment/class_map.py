@@ -42,7 +42,7 @@ def mapped(
 
     def joined(
         variables: Tree, images: Shaped[Array, "b ..."], train: bool, keys: Key[Array, " b"] | None
-    ) -> tuple[tuple[Float[Array, "b classes"], dict[str, Array]], Tree]:
+    ) -> tuple[tuple[Float[Array, "b *hw classes"], dict[str, Array]], Tree]:
         (logits, seen), state = apply(variables, images, train, keys)
         return (logsumexp_by(logits[:, columns], group, len(ours)), seen), state
 

@@ -22,22 +22,26 @@ def with_earlier(
         probabilities: predictions of the stage for the test images, float32 [n ... classes].
         thresholds: probability of each class from which on it is predicted, for tasks that have thresholds.
 
-    Returns: a comparison for each earlier stage. Empty without test images, and for labels of pixels, of which an image
-        has both right and wrong ones.
+    Returns: a comparison for each earlier stage. Where images have scores "won" and "lost" count those whose score is
+        higher, or lower. Empty without test images.
     """
     task, labels = run.data.task, run.data.source.labels[run.data.split["test"]]
     own = {stage.name for stage in run.plan.stages}
     names = [name for name in dict.fromkeys((*config.teachers, config.init)) if name in own]
-    if not task.by_image or not len(labels):
+    if not len(labels):
         return []
-    right = task.correct(task.answers(probabilities, thresholds), labels)
+    classes = len(run.data.source.classes)
+    scores = task.scored(task.answers(probabilities, thresholds), labels, classes)
     rows: list[Paired] = []
     for name in names:
         folder = run.workdir / name
         earlier_thresholds = files.read_json(folder / "result.json").get("thresholds", ())
         with np.load(folder / predictions.FILES["test"]) as arrays:
             answers = task.answers(arrays["probabilities"], earlier_thresholds)
-        earlier = task.correct(answers, labels)
-        won, lost = int((right & ~earlier).sum()), int((earlier & ~right).sum())
-        rows.append({"stage": name, "won": won, "lost": lost, "n": len(labels), "p": sign_test(won, lost)})
+        before, now = (run.image_shape(stage) for stage in (run.plan.by_name[name], config))
+        answers = task.resized(answers, before[:2], now[0])  # stages may see images of different sizes
+        change = scores - task.scored(answers, labels, classes)
+        won, lost = int((change > 0).sum()), int((change < 0).sum())
+        p, difference = sign_test(won, lost), float(np.nanmean(change))
+        rows.append({"stage": name, "won": won, "lost": lost, "n": len(labels), "p": p, "difference": difference})
     return rows

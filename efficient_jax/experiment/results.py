@@ -126,6 +126,7 @@ def samples(
     rows: Mapping[str, np.ndarray],
     key: jax.Array,
     name: Callable[[int], str],
+    maps: bool = False,
 ) -> None:
     """Writes some images of each stream with their targets and names, and several augmented versions of each.
 
@@ -138,6 +139,7 @@ def samples(
         rows: stream -> indices of its images.
         key: random key of the augmentation.
         name: index of an image -> its name.
+        maps: whether masks are the classes of pixels plus one; these are then written too, 255 for no class.
     """
     arrays = {}
     for stream, ids in rows.items():
@@ -146,11 +148,20 @@ def samples(
         image_keys = keys.by_position(keys.named(key, stream), 0, len(repeated))
         batch = {name: x[repeated] for name, x in data.items()}
         batch["label"] = on_host(take(labels, repeated), classes)
-        augmented = np.asarray(jax.jit(augment[stream])(image_keys, batch)["image"])
+        views = jax.tree.map(np.asarray, jax.jit(augment[stream])(image_keys, batch))
+        augmented = views["image"]
         augmented = augmented if augmented.dtype == np.uint8 else np.round(augmented * 255).astype(np.uint8)
         prefix = "" if stream == "labelled" else f"{stream}_"
         arrays[f"{prefix}raw"] = data["image"][chosen]
         arrays[f"{prefix}names"] = np.array([*map(name, chosen)], str)
         arrays[f"{prefix}targets"] = on_host(take(labels, chosen), classes)
-        arrays[f"{prefix}augmented"] = augmented.reshape(VERSIONS, SAMPLES, *augmented.shape[1:]).swapaxes(0, 1)
+        arrays[f"{prefix}augmented"] = _by_image(augmented)
+        if maps:
+            arrays[f"{prefix}raw_map"] = data["mask"][chosen] - np.uint8(1)  # 0, without a class, becomes 255
+            arrays[f"{prefix}augmented_map"] = _by_image(views["mask"] - np.uint8(1))
     files.write_npz(folder / "samples.npz", arrays)
+
+
+def _by_image(views: np.ndarray) -> np.ndarray:
+    """Returns [images versions ...] of the versions of all images, one version after the other."""
+    return views.reshape(VERSIONS, SAMPLES, *views.shape[1:]).swapaxes(0, 1)

@@ -83,7 +83,17 @@ def _keep_samples(stage: Stage, supervision: Supervision, variables: Tree) -> No
     views = views_of(config, saliency_of(stage.apply, variables, run.data.task.loss))
     labels, classes, key = supervision.labels, len(source.classes), run.key(config)
     name = functools.partial(results.file_name, source)
-    results.samples(run.workdir / config.name, views, arrays, labels, classes, supervision.rows, key, name)
+    results.samples(
+        run.workdir / config.name,
+        views,
+        arrays,
+        labels,
+        classes,
+        supervision.rows,
+        key,
+        name,
+        not run.data.task.by_image,
+    )
 
 
 def _learned(stage: Stage, supervision: Supervision, variables: Tree, started: float, stop: stopping.Stop) -> Fit:

@@ -10,9 +10,10 @@ import numpy as np
 from efficient_jax.errors import UserError
 from efficient_jax.export import safetensors_file, stablehlo
 from efficient_jax.export.program import Program
+from efficient_jax.tasks import TASKS
 
 Run = Callable[[bytes, np.ndarray], np.ndarray]
-"""(content of a file, uint8 images [n h w c]) -> float32 probabilities [n classes]."""
+"""(content of a file, uint8 images [n h w c]) -> float32 probabilities [n classes], or of pixels [n h w classes]."""
 
 
 class Format(NamedTuple):
@@ -56,7 +57,8 @@ def _run_stablehlo(content: bytes, images: np.ndarray) -> np.ndarray:
 
 def _shapes(program: Program) -> str:
     h, w, c = program.spec.image_shape
-    return f"uint8 [n {h} {w} {c}] -> float32 [n {len(program.spec.classes)}]"
+    each = "" if TASKS[program.spec.task].by_image else f"{h} {w} "
+    return f"uint8 [n {h} {w} {c}] -> float32 [n {each}{len(program.spec.classes)}]"
 
 
 def _onnx_code(program: Program) -> str:

@@ -37,7 +37,7 @@ class Program:
         """What the networks have in common: classes, task, images and thresholds."""
         return self.specs[0]
 
-    def __call__(self, variables: Sequence[Tree], images: UInt8[Array, "b h w c"]) -> Float[Array, "b classes"]:
+    def __call__(self, variables: Sequence[Tree], images: UInt8[Array, "b h w c"]) -> Float[Array, "b *hw classes"]:
         """Returns the probabilities of images: those of `predict`, where the temperature is 1.
 
         Args:

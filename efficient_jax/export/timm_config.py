@@ -92,6 +92,8 @@ def architecture(spec: ModelSpec) -> Architecture | None:
 
     Returns: (name, keyword arguments of `timm.create_model` beside `num_classes`).
     """
+    if spec.decoder:
+        return None
     settings = _functional(spec.name, spec.settings)
     known = ARCHITECTURES[spec.name](settings) if spec.name in ARCHITECTURES else None
     known = known or _published(spec.name, settings)

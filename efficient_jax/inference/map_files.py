@@ -16,16 +16,16 @@ SUFFIXES = (".png", ".npz")
 
 
 def files(folder: Path, where: str) -> dict[str, Path]:
-    """Returns the files of the maps in a folder by their names without suffix.
+    """Returns the files of the maps below a folder by their paths in it, without suffix.
 
     Args:
-        folder: has a .png or .npz for each image.
+        folder: has a .png or .npz for each image, at any depth.
         where: what an error names.
 
     Raises: UserError for a folder without maps, and for two maps of one name.
     """
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES] if folder.is_dir() else []
-    named = {path.stem: path for path in paths}
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES] if folder.is_dir() else []
+    named = {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
     if len(named) < len(paths):
         raise UserError(f"{where}: {str(folder)!r} has two maps of one name; want one .png or .npz for each image")
     if not paths:

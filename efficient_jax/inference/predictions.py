@@ -243,6 +243,12 @@ def matched(
             raise UserError(
                 f"{where}: classes of {name!r} are {list(other.classes)}, those of {names[0]!r} {list(first.classes)}"
             )
+        if other.probabilities.shape[1:-1] != first.probabilities.shape[1:-1]:
+            sizes = ["{} x {} pixels".format(*one.probabilities.shape[1:-1]) for one in (other, first)]
+            raise UserError(
+                f"{where}: maps of {name!r} have {sizes[0]}, those of {names[0]!r} {sizes[1]}; compare folders of "
+                "maps, which `predict` writes in the pixels of the images"
+            )
         order, by = rows_of(first, other)
         back, _ = rows_of(other, first)
         if (missing := np.flatnonzero(order < 0)).size:

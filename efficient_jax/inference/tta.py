@@ -203,16 +203,21 @@ def parse_views(text: str, where: str) -> tuple[tuple[View, ...], str]:
     return choose(name, VIEWS, where), vote or "soft"
 
 
-def shares(probabilities: Float[Array, "v *b classes"]) -> Float[Array, "*b classes"]:
+def shares(
+    probabilities: Float[Array, "v *b classes"], weights: Float[Array, "v *#b"] | None = None
+) -> Float[Array, "*b classes"]:
     """Returns the share of the views that predict each class.
 
     The mean probability counts like 0.1% of a vote, so that no share is 0 and the largest one is that of `vote`.
 
     Args:
         probabilities: of every view.
+        weights: of every view, 0 or more; None: equal ones.
     """
-    ballots = jax.nn.one_hot(probabilities.argmax(-1), probabilities.shape[-1]).sum(0)
-    return (ballots + TIE * mean(probabilities)) / (len(probabilities) + TIE)
+    ballots = jax.nn.one_hot(probabilities.argmax(-1), probabilities.shape[-1])
+    cast = ballots.mean(0) if weights is None else (ballots * weights[..., None]).sum(0) / weights.sum(0)[..., None]
+    votes = len(probabilities)
+    return (votes * cast + TIE * mean(probabilities, weights)) / (votes + TIE)
 
 
 def _check(view: View, size: Size) -> None:

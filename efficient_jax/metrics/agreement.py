@@ -46,10 +46,11 @@ class Paired(TypedDict):
     """A stage beside an earlier one on the same images."""
 
     stage: str  # the earlier one
-    won: int  # images on which only the later one is right
-    lost: int  # images on which only the earlier one is right
+    won: int  # images on which only the later one is right, or has the higher score
+    lost: int  # images on which only the earlier one is right, or has the higher score
     n: int  # images
     p: float  # see `sign_test`
+    difference: float  # mean score of the later one minus that of the earlier one; of right images their shares
 
 
 class Change(NamedTuple):

@@ -1,7 +1,7 @@
-"""Metrics of predictions of one class per image or per pixel. Plain numpy and scikit-learn, on the host."""
+"""Metrics of predictions of one class per image, and confusion matrices. Plain numpy and scikit-learn, on the host."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
@@ -118,24 +118,6 @@ def _share(part: int, whole: int) -> list[float] | None:
     return [float(part / whole), *accuracy.wilson(int(part), int(whole))] if whole else None
 
 
-def of_pixels(
-    answers: Integer[np.ndarray, "n h w"], labels: Integer[np.ndarray, "n h w"], classes: Sequence[str]
-) -> dict[str, Any]:
-    """Returns the metrics of predicted class maps over all pixels of all images (semantic segmentation).
-
-    Args:
-        answers: predicted class index of each pixel.
-        labels: true class index of each pixel. Pixels labelled 255 (`NOT_COUNTED`) are ignored.
-        classes: name of each class.
-
-    Returns: a dict of
-        correct, n: pixels with the right class, and pixels in total
-        iou: {class: intersection over union}, None for a class that neither has
-        mean_iou: mean over the classes that have one
-    """
-    return of_confusion(confusion(answers, labels, len(classes)), classes)
-
-
 def confusion(
     answers: Integer[np.ndarray, " *n"], labels: Integer[np.ndarray, " *n"], classes: int
 ) -> Int[np.ndarray, "classes classes"]:
@@ -151,18 +133,3 @@ def confusion(
     is_counted = labels != NOT_COUNTED
     pairs = labels[is_counted].astype(np.int64) * classes + answers[is_counted]
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-
-
-def of_confusion(confusion: Int[np.ndarray, "classes classes"], classes: Sequence[str]) -> dict[str, Any]:
-    """Returns the metrics of `of_pixels` from a confusion matrix.
-
-    Args:
-        confusion: numbers of pixels, true class by predicted class, as from the function `confusion`.
-        classes: name of each class.
-
-    Returns: as `of_pixels`.
-    """
-    both, union = np.diag(confusion), confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
-    iou = {name: float(b / u) if u else None for name, b, u in zip(classes, both, union, strict=True)}
-    known = [value for value in iou.values() if value is not None]
-    return {"correct": int(both.sum()), "n": int(confusion.sum()), "iou": iou, "mean_iou": float(np.mean(known))}

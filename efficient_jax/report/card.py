@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from efficient_jax.errors import counted, few
 from efficient_jax.report import tables
+from efficient_jax.report.summary import figure_name
 from efficient_jax.types import Column
 
 STREAMS = {"labelled": "training", "unlabelled": "training, without labels", "validation": "validation", "test": "test"}
@@ -42,7 +43,7 @@ def card(
         "What it is": [*networks, "", *(f"- {name}: {text}" for name, text in facts.items())],
         "Load it": ["```python", code.rstrip(), "```"],
         "Data": [line for part in parts for line in _data(part)],
-        "Accuracy": _figures(parts, columns),
+        _named(columns[0]): _figures(parts, columns),
         "Training": [line for part in parts for line in _training(part)],
         "The weights it began from": [line for part in parts for line in _beginnings(part, published)],
         "Limits": LIMITS,
@@ -68,12 +69,22 @@ def _data(part: Part) -> list[str]:
     return lines + [f"- note: {note}" for note in (*data.get("notes", ()), *data.get("leaks", ()))]
 
 
+def _named(column: Column) -> str:
+    name = figure_name(column)
+    return name[:1].upper() + name[1:]
+
+
 def _figures(parts: Sequence[Part], columns: Sequence[Column]) -> list[str]:
     measured = [part for part in parts if part.result.get("test", {}).get("n")]
     if not measured:
         return ["Not measured."]
     rows = [
-        [part.name, f"{part.result['test']['n']:,}", *tables.cells(columns, part.result["test"])] for part in measured
+        [
+            part.name,
+            f"{part.run.get('data', {}).get('test') or part.result['test']['n']:,}",
+            *tables.cells(columns, part.result["test"]),
+        ]
+        for part in measured
     ]
     headers = ["network", "test images", *tables.headers(columns, measured[0].result["test"])]
     about = (

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 TERMS = {
     "accuracy": "Share of the images whose predicted class is the true one.",
-    "95% interval": "Wilson's interval: the accuracy on endless test images of the same kind lies in it 95 times of "
-    "100. It says nothing about how much another random seed would change.",
+    "95% interval": "The accuracy on endless test images of the same kind lies in it 95 times of 100 (Wilson; of IoU "
+    "percentiles of 1,000 sets of as many images, drawn with replacement). It says nothing about how much another "
+    "random seed would change.",
     "all labels right": "Share of the images of which every label, present or absent, is predicted correctly.",
     "augmentation": "Random changes to training images, such as shifts and rotations, so that the network learns to "
     "ignore them.",
@@ -50,7 +51,8 @@ TERMS = {
     "confident.",
     "threshold": "The probability from which on a label is predicted as present.",
     "won, lost": "Test images that only the network itself predicts correctly, and those that only the network it is "
-    "compared with does.",
+    "compared with does; of maps, the images on which its mean IoU is higher, and on which it is lower (the change is "
+    "the mean over images).",
     "vote": "A prediction from several networks: the mean of their probabilities (soft), or the most frequent class "
     "(hard).",
 }

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from efficient_jax.errors import class_name
 from efficient_jax.files import Json
 from efficient_jax.metrics.classification import per_class
-from efficient_jax.report import charts, plots, site, tables
+from efficient_jax.report import charts, maps, plots, site, tables
 from efficient_jax.report.results import StageResult, read_arrays, read_config, read_json, read_metrics, read_results
-from efficient_jax.report.summary import COMPARISON_HEADERS, accuracy_first, comparison_rows, headline
+from efficient_jax.report.summary import COMPARISON_HEADERS, accuracy_first, comparison_rows, figure_name, headline
 from efficient_jax.settings import Settings
 from efficient_jax.types import INTERVAL, Column
 
@@ -32,6 +32,7 @@ LABEL_HEADERS = [
 ]
 WORDS = ["accuracy", "95% interval", "augmentation", "calibration error, ECE", "confusion matrix", "loss", "won, lost"]
 WORDS += ["negative log-likelihood, NLL", "p", "pseudo-label", "recall", "stage", "start", "step", "teacher"]
+IOU_WORDS = ["IoU, mean IoU"]
 SEVERAL_WORDS = ["all labels right", "average precision, mAP", "F1, macro F1, micro F1", "precision", "threshold"]
 
 
@@ -48,6 +49,7 @@ class PseudoLabels(NamedTuple):
     """The pseudo-labels of a stage."""
 
     about: Json  # content of pseudo_labels.json
+    unit: str  # what is counted: "image", "pixel" or "box"
     settings: list[tuple[str, Any]]
     copied: bool  # whether some are trained on several times
     shares: list[Share]
@@ -84,6 +86,9 @@ class StageSection(NamedTuple):
     labels: list[list[str]]  # cells under `LABEL_HEADERS`
     confusion: Confusion | None
     mistakes: list[Mistake]
+    worst: list[maps.Worst]  # of class maps, in place of mistakes
+    legend: list[tuple[str, str]]
+    class_rows: list[list[str]]  # cells under `maps.CLASS_HEADERS`
 
 
 def flatten(config: Settings, prefix: str = "") -> list[tuple[str, Any]]:
@@ -114,7 +119,7 @@ def facts(result: StageResult, metrics: dict[str, np.ndarray], columns: Sequence
     for part, counts in (("test", result["test"]), ("validation", result.get("validation"))):
         if counts:
             for column, cell in zip(columns, tables.cells(columns, counts), strict=True):
-                of_all = f" of {counts['n']:,}" if column.form == INTERVAL else ""
+                of_all = f" of {counts['n']:,}" if column.form == INTERVAL and column.name == "correct" else ""
                 numbers[f"{part} {column.header}"] = f"{cell}{of_all}"
     numbers["negative log-likelihood"] = tables.figure(result["negative_log_likelihood"], ".4f")
     if "calibration_error" in result:
@@ -132,7 +137,8 @@ def sheets(samples: dict[str, np.ndarray], classes: Sequence[str]) -> list[Sheet
 
     Args:
         samples: arrays of samples.npz: uint8 images "raw" [n h w c] and "augmented" [n versions h w c], their "targets"
-            [n k] and "names" [n], and the same of unlabelled images with "unlabelled_" before each; {} for none.
+            [n k] and "names" [n], where pixels have classes "raw_map" and "augmented_map", and the same of unlabelled
+            images with "unlabelled_" before each; {} for none.
         classes: class names.
 
     Returns:
@@ -143,6 +149,11 @@ def sheets(samples: dict[str, np.ndarray], classes: Sequence[str]) -> list[Sheet
         raw, views = samples.get(f"{prefix}raw"), samples.get(f"{prefix}augmented")
         if raw is None or views is None or not len(raw):
             continue
+        if f"{prefix}raw_map" in samples:
+            raw, views = (
+                maps.tinted(images, samples[f"{prefix}{name}_map"], classes)
+                for name, images in (("raw", raw), ("augmented", views))
+            )
         columns, changed = plots.contact_sheet(raw, views)
         targets = samples.get(f"{prefix}targets", np.zeros((len(raw), 0)))
         names = samples.get(f"{prefix}names", np.full(len(raw), ""))
@@ -210,11 +221,14 @@ def pseudo_labels(about: Json) -> PseudoLabels | None:
     """
     if not about:
         return None
-    rows = about["classes"]
+    rows, unit = about["classes"], about.get("unit", "image")
+    if unit != "image":  # pixels and boxes have no copies
+        return PseudoLabels(about, unit, flatten(about["settings"]), False, [], 0.0)
     totals = {part: max(sum(row[part] for row in rows), 1) for part in ("labelled", "pool", "copies")}
     shares = [Share(row["name"], *(100 * row[part] / total for part, total in totals.items())) for row in rows]
     return PseudoLabels(
         about=about,
+        unit=unit,
         settings=flatten(about["settings"]),
         copied=totals["copies"] > sum(row["kept"] for row in rows),
         shares=shares,
@@ -292,13 +306,14 @@ def stage_section(
     kinds = ("samples", "predictions", "mistakes")
     arrays = {kind: read_arrays(folder / f"{kind}.npz") for kind in kinds}
     widths = [
-        content[name].shape[1]
+        content[name].shape[-1]
         for content in arrays.values()
         for name in ("probabilities", "targets")
         if name in content
     ]
     classes = class_names(run, max(widths, default=0))
     predictions = arrays["predictions"]
+    of_maps = arrays["mistakes"].get("label", np.zeros(0)).ndim == 3
     return StageSection(
         name=result["stage"],
         facts=facts(result, metrics, columns),
@@ -309,7 +324,10 @@ def stage_section(
         confusion=confusion(predictions["label"], predictions["probabilities"].argmax(1), classes)
         if predictions and confusions
         else None,
-        mistakes=mistakes(arrays["mistakes"]),
+        mistakes=[] if of_maps else mistakes(arrays["mistakes"]),
+        worst=maps.mistakes(arrays["mistakes"], classes, SHOWN_MISTAKES) if of_maps else [],
+        legend=maps.legend(classes) if of_maps else [],
+        class_rows=maps.class_rows(result.get("test", {}), classes),
     )
 
 
@@ -341,39 +359,41 @@ def write_report(
         "run": run,
         "notes": run.get("data", {}).get("notes", []),
         "config": flatten(config),
-        "headline": headline(finished),
+        "headline": headline(finished, columns[0]),
         "headers": accuracy_first(headers, headers),
         "rows": [accuracy_first(row, headers) for row in rows],
         "results": results,
         "comparison_headers": COMPARISON_HEADERS,
         "comparisons": comparison_rows(config, results),
-        "curves": _curves(metrics, finished),
+        "curves": _curves(metrics, finished, columns),
         "validated": any(name.startswith("validation_") for columns in metrics.values() for name in columns),
-        "agreement": tables.agreement_line(finished),
+        "agreement": tables.agreement_line(finished) if columns[0].name == "correct" else "",  # its noise is of images
+        "intervals": "Wilson" if columns[0].name == "correct" else "bootstrap of the images",
         "leaks": {"said": run.get("data", {}).get("leaks", []), "images": leaks(read_arrays(workdir / "leaks.npz"))},
         "stages": [
             stage_section(workdir / r["stage"], r, metrics[r["stage"]], run, columns, confusions) for r in results
         ],
         "several_labels": several_labels,
+        "class_headers": maps.CLASS_HEADERS,
         "label_headers": LABEL_HEADERS,
         "percent": tables.percent,
-        "words": WORDS + SEVERAL_WORDS * several_labels,
+        "words": WORDS + SEVERAL_WORDS * several_labels + IOU_WORDS * (columns[0].name == "mean_iou"),
     }
     return site.write(workdir / "report.html", "page.html", values)
 
 
 def _curves(
-    metrics: dict[str, dict[str, np.ndarray]], finished: Sequence[StageResult]
+    metrics: dict[str, dict[str, np.ndarray]], finished: Sequence[StageResult], columns: Sequence[Column]
 ) -> dict[str, dict[str, charts.Chart]]:
     """Returns caption -> stage -> chart; captions without a chart are left out."""
-    accuracies = {r["stage"]: r["test"]["correct"] / max(r["test"]["n"], 1) for r in finished}
+    right = next(column for column in columns if column.name == "correct")
+    shares = {r["stage"]: r["test"]["correct"] / max(r["test"]["n"], 1) for r in finished}
     precisions = {
         r["stage"]: r["test"]["mean_average_precision"] for r in finished if "mean_average_precision" in r["test"]
     }
     ious = {r["stage"]: r["test"]["mean_iou"] for r in finished if "mean_iou" in r["test"]}
-    right = "accuracy, %" if not precisions else "all labels right, %"
     drawn = {
-        "Accuracy": charts.learning_curves(metrics, "accuracy", right, 100, accuracies),
+        figure_name(right).capitalize(): charts.learning_curves(metrics, "accuracy", right.header, 100, shares),
         "Mean average precision": charts.learning_curves(metrics, "mean_average_precision", "mAP, %", 100, precisions),
         "Mean intersection over union": charts.learning_curves(metrics, "mean_iou", "mean IoU, %", 100, ious),
         "Loss": charts.learning_curves(metrics, "loss", "loss", 1, {}),

@@ -1,6 +1,6 @@
 """Examples as images, with masks, boxes and keypoints drawn on top."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw
 from efficient_jax.report import plots
 
 Example = Mapping[str, Shaped[np.ndarray, " *shape"]]
+Color = tuple[int, ...]
+"""Red, green and blue in 0..255."""
 Sheet = Mapping[str, Mapping[str, Shaped[np.ndarray, " b *rest"]]]
 """Heading -> examples, a column for each heading."""
 
@@ -16,7 +18,7 @@ ROWS, DRAWN_ROWS = 4, 2
 DRAWN = ("mask", "box_mask", "boxes", "keypoints")
 DRAWN_SIDE = 256  # pixels: images are enlarged to about this where lines are drawn on them
 GAP = 4
-PALETTE = [tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in plots.COLORS]
+PALETTE: list[Color] = [tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in plots.COLORS]
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -38,18 +40,19 @@ def _column(examples: Mapping[str, np.ndarray], rows: int, scale: int) -> plots.
     return plots.encoded(plots.arranged(tiles, [0, *[GAP] * rows], below=True), lossless=False)
 
 
-def tile(example: Example, scale: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+def tile(example: Example, scale: int, colors: Sequence[Color] = PALETTE) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Returns an enlarged example, its pixel classes tinted, object masks outlined, boxes and keypoints drawn.
 
     Args:
         example: see `types.Example`; "image" is uint8.
         scale: factor, 1 or more.
+        colors: of the classes of a mask; class 0 is not tinted.
     """
     if not any(name in example for name in DRAWN):
         image = plots.rgb(example["image"])
         return image.repeat(scale, 0).repeat(scale, 1)
     image = example["image"][..., :3] if example["image"].shape[-1] >= 3 else example["image"][..., :1].repeat(3, -1)
-    image = _tinted(image, example["mask"]) if "mask" in example else image
+    image = _tinted(image, example["mask"], colors) if "mask" in example else image
     image = image.repeat(scale, 0).repeat(scale, 1)
     for shape in example.get("box_mask", ()):
         image[_rim(shape.repeat(scale, 0).repeat(scale, 1))] = WHITE
@@ -67,9 +70,11 @@ def tile(example: Example, scale: int) -> UInt8[np.ndarray, "h2 w2 3"]:
     return np.asarray(canvas)
 
 
-def _tinted(image: UInt8[np.ndarray, "h w 3"], mask: Int[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    colors = np.array(PALETTE)[mask % len(PALETTE)]
-    return np.where((mask > 0)[..., None], (image + colors.astype(np.int32)) // 2, image).astype(np.uint8)
+def _tinted(
+    image: UInt8[np.ndarray, "h w 3"], mask: Int[np.ndarray, "h w"], colors: Sequence[Color]
+) -> UInt8[np.ndarray, "h w 3"]:
+    of_pixels = np.array(colors, np.int32)[mask % len(colors)]
+    return np.where((mask > 0)[..., None], (image + of_pixels) // 2, image).astype(np.uint8)
 
 
 def _rim(shape: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

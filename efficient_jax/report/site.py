@@ -16,7 +16,7 @@ import jinja2
 from efficient_jax.errors import class_name, counted
 from efficient_jax.report.glossary import TERMS
 from efficient_jax.report.results import read_config, read_json, read_results
-from efficient_jax.report.summary import COMPARISON_HEADERS, comparison_rows, headline
+from efficient_jax.report.summary import COMPARISON_HEADERS, comparison_rows, first_figure, headline
 
 INDEX = "index.html"
 MENU = "<!-- menu -->"
@@ -59,6 +59,8 @@ KINDS = {
 """How the name of a file ends -> what kind of page it is."""
 ONE_CLASS = {"to_label.html"}
 """Kinds that need one class for each image."""
+WHOLE_IMAGES = {"explain.html"}
+"""Kinds that need classes of whole images."""
 
 
 class Entry(NamedTuple):
@@ -98,11 +100,12 @@ def update(run: pathlib.Path) -> None:
     about = read_json(run / "run.json")
     finished = [result for result in results if "test" in result]
     program = (about.get("command") or "python launch.py").split(" train")[0]
-    one_class = about.get("data", {}).get("one_class", True)
+    one_class, figure = about.get("data", {}).get("one_class", True), first_figure(about)
+    left_out = (set() if one_class else ONE_CLASS) | (set() if figure.name == "correct" else WHOLE_IMAGES)
     values = {
         "title": run.resolve().name,
         "run": about,
-        "headline": headline(finished),
+        "headline": headline(finished, figure),
         "stages": results,
         "comparison_headers": COMPARISON_HEADERS,
         "comparisons": comparison_rows(read_config(run), results),
@@ -110,7 +113,7 @@ def update(run: pathlib.Path) -> None:
         "missing": [
             (kind, f"{program} {kind.command.format(run=run)}")
             for ending, kind in KINDS.items()
-            if kind not in {entry.kind for entry in entries} and (one_class or ending not in ONE_CLASS)
+            if kind not in {entry.kind for entry in entries} and ending not in left_out
         ],
     }
     _replace(run / INDEX, _render("index.html", values))

@@ -2,36 +2,59 @@
 
 from collections.abc import Sequence
 
+from efficient_jax.files import Json
 from efficient_jax.report import tables
 from efficient_jax.report.results import StageResult
 from efficient_jax.settings import Settings
+from efficient_jax.types import Column
 
 CLEAR = 0.05
 """p-value up to which a difference is called clear."""
 COMPARISON_HEADERS = ["stage", "change, points", "in words", "images won", "images lost", "p"]
 
 
-def headline(finished: Sequence[StageResult]) -> list[dict[str, str]]:
+def first_figure(about: Json) -> Column:
+    """Returns the figure by which the stages of a run are judged.
+
+    Args:
+        about: content of run.json, whose "data" names it as "figure".
+    """
+    return Column(*about.get("data", {}).get("figure", tables.ACCURACY))
+
+
+def figure_name(column: Column) -> str:
+    """Returns what a figure is called in a sentence: its header without the unit.
+
+    Args:
+        column: the figure.
+    """
+    return column.header.removesuffix(", %")
+
+
+def headline(finished: Sequence[StageResult], column: Column) -> list[dict[str, str]]:
     """Returns the best and the last stage, once if they are the same.
 
     Args:
         finished: result.json of every finished stage, in running order.
+        column: the figure by which they are judged.
 
     Returns:
-        For each "what" ("best stage" or "last stage"), "stage", "accuracy" in percent and its "interval".
+        For each "what" ("best stage" or "last stage"), "stage", the "name" of the figure, its "number" in percent and
+        its "interval".
     """
     if not finished:
         return []
-    best, last = tables.best(finished), len(finished) - 1
+    best, last = tables.best(finished, column), len(finished) - 1
     if best is None:
         chosen = {"stage": last}
     elif best == last:
         chosen = {"best and last stage": last}
     else:
         chosen = {"best stage": best, "last stage": last}
-    cells = {what: tables.accuracy(finished[i]["test"]).partition(" ") for what, i in chosen.items()}
+    cells = {what: tables.with_interval(column, finished[i]["test"]).partition(" ") for what, i in chosen.items()}
+    name = figure_name(column)
     return [
-        {"what": what, "stage": finished[chosen[what]]["stage"], "accuracy": number, "interval": interval}
+        {"what": what, "stage": finished[chosen[what]]["stage"], "name": name, "number": number, "interval": interval}
         for what, (number, _, interval) in cells.items()
     ]
 

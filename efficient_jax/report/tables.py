@@ -56,6 +56,8 @@ STAGE_HEADERS = [
 PSEUDO_LABEL_HEADERS = ["pseudo-labels kept", "right, %"]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 PAIRED_HEADERS = ["stage", "compared with", "points", "won", "lost", "p"]
+ACCURACY = Column("correct", "accuracy, %", INTERVAL)
+"""The figure of a run whose run.json names no other."""
 BEST_LEGEND = "*: the best of these stages on the test images; chosen by them, it is a little too good."
 
 
@@ -111,6 +113,32 @@ def accuracy(counts: Mapping[str, Any]) -> str:
     return f"{percent(counts['correct'], counts['n'], 2)} [{100 * low:.2f}, {100 * high:.2f}]"
 
 
+def value(column: Column, figures: Mapping[str, Any]) -> Any:
+    """Returns a figure: a number, None where it is missing, or class -> number.
+
+    Args:
+        column: which one; "correct" is the share of "n".
+        figures: counts or metrics by name.
+    """
+    if column.name == "correct":
+        return figures["correct"] / figures["n"] if figures["n"] else None
+    return figures.get(column.name)
+
+
+def with_interval(column: Column, figures: Mapping[str, Any]) -> str:
+    """Returns a share in percent with its 95% interval: Wilson's of "correct", that in `figures` of any other.
+
+    Args:
+        column: which share.
+        figures: counts or metrics by name; the interval of "x", if it is known, is "x_interval", [low, high] in 0..1.
+    """
+    if column.name == "correct":
+        return accuracy(figures)
+    limits = figures.get(f"{column.name}_interval")
+    brackets = f" [{100 * limits[0]:.2f}, {100 * limits[1]:.2f}]" if limits else ""
+    return figure(figures.get(column.name), ".2f", 100) + brackets
+
+
 def headers(columns: Sequence[Column], figures: Mapping[str, Any] = NOTHING) -> list[str]:
     """Returns the headers of some figures of test images.
 
@@ -136,13 +164,11 @@ def cells(columns: Sequence[Column], figures: Mapping[str, Any]) -> list[str]:
     """
     texts = []
     for column in columns:
-        value = figures.get(column.name)
         if column.form == INTERVAL:
-            texts.append(accuracy(figures))
+            texts.append(with_interval(column, figures))
             continue
-        if column.name == "correct":
-            value = figures["correct"] / figures["n"] if figures["n"] else None
-        values = value.values() if isinstance(value, Mapping) else [value]
+        shown = value(column, figures)
+        values = shown.values() if isinstance(shown, Mapping) else [shown]
         texts += [figure(number, column.form, column.factor) for number in values]
     return texts
 
@@ -202,7 +228,7 @@ def stage_table(results: Sequence[StageResult], columns: Sequence[Column]) -> Gr
         columns: the figures of the task.
     """
     rows = [
-        [f"{row[0]} *" if i == best(results) else row[0], *row[1:]]
+        [f"{row[0]} *" if i == best(results, columns[0]) else row[0], *row[1:]]
         for i, row in enumerate(stage_rows(results, columns))
     ]
     return rich_table(*filled(stage_headers(results, columns), rows))
@@ -219,14 +245,16 @@ def filled(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[
     return [headers[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
-def best(results: Sequence[StageResult]) -> int | None:
-    """Returns the index of the stage with the most correct test images, the first of equal ones; None if one is alone.
+def best(results: Sequence[StageResult], column: Column) -> int | None:
+    """Returns the index of the stage with the highest figure of the test images; None if one is alone.
 
     Args:
-        results: as from `results.read_results`.
+        results: as from `results.read_results`; of equal stages the first is the best.
+        column: the figure.
     """
-    correct = {i: result["test"]["correct"] for i, result in enumerate(results) if result.get("test", {}).get("n")}
-    return max(correct, key=lambda i: correct[i]) if len(correct) > 1 else None
+    tested = {i: value(column, result["test"]) for i, result in enumerate(results) if "test" in result}
+    known = {i: number for i, number in tested.items() if number is not None}
+    return max(known, key=lambda i: known[i]) if len(known) > 1 else None
 
 
 def pair_cells(pair: Paired) -> tuple[str, str, str, str]:
@@ -235,7 +263,7 @@ def pair_cells(pair: Paired) -> tuple[str, str, str, str]:
     Args:
         pair: the comparison.
     """
-    points = 100 * (pair["won"] - pair["lost"]) / pair["n"]
+    points = 100 * pair.get("difference", (pair["won"] - pair["lost"]) / pair["n"])
     return f"{points:+.2f}", f"{pair['won']:,}", f"{pair['lost']:,}", p_value(pair["p"])
 
 

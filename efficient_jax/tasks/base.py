@@ -37,6 +37,11 @@ class Head(NamedTuple):
 
 
 def _no_entries(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns nothing: an example has its vector of classes only.
+
+    Args:
+        labels: not used.
+    """
     del labels
     return {}
 
@@ -145,6 +150,22 @@ class Task:
     """(labels, indices of images, labels that they get) -> all labels."""
     resized: Callable[[np.ndarray, tuple[int, int], int], np.ndarray] = _as_they_are
     """(labels, height and width before, side of the square images, in pixels) -> labels of resized images."""
+
+    image_scores: Callable[[np.ndarray, np.ndarray, int], Float[np.ndarray, " n"]] | None = None
+    """(answers, labels, k) -> score of each image, higher is better, by which networks are compared image by image; NaN
+    for an image without a label. None: 1.0 where it is right, else 0.0."""
+
+    def scored(self, answers: np.ndarray, labels: np.ndarray, classes: int) -> Float[np.ndarray, " n"]:
+        """Returns the score of each image, higher is better, see `image_scores`.
+
+        Args:
+            answers: predicted labels, as from the field `answers`.
+            labels: of the same images and shape.
+            classes: number of classes.
+        """
+        if self.image_scores:
+            return self.image_scores(answers, labels, classes)
+        return self.correct(answers, labels).astype(np.float64)
 
     def correct(self, answers: np.ndarray, labels: np.ndarray) -> Bool[np.ndarray, " n"]:
         """Returns which images are predicted correctly as a whole.

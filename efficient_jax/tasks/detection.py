@@ -340,4 +340,5 @@ DETECTION = Task(
     trimmed=lambda label: label[label[:, VISIBLE] > 0],
     replaced=replaced,
     resized=resized,
+    image_scores=lambda answers, labels, _: 1.0 - severity(answers, labels),
 )

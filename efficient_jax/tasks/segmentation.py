@@ -16,10 +16,11 @@ from efficient_jax.data import objects
 from efficient_jax.data.stratification import MAPS
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
-from efficient_jax.metrics.classification import NOT_COUNTED, of_pixels
+from efficient_jax.metrics import segmentation as metrics
+from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.tasks.base import Task
 from efficient_jax.tasks.classification import answers, probabilities
-from efficient_jax.types import Batch, Column, Example
+from efficient_jax.types import INTERVAL, Batch, Column, Example
 
 Labels = Integer[np.ndarray, "n h w"]
 Probabilities = Float[np.ndarray, "n h w k"]
@@ -108,7 +109,7 @@ def right(logits: Float[Array, "b h w k"], targets: Float[Array, "b h w k"]) -> 
 def all_metrics(
     probabilities: Probabilities, labels: Labels, answers: Labels, classes: Sequence[str], shares: bool
 ) -> dict[str, Any]:
-    """Returns `metrics.classification.of_pixels`.
+    """Returns `metrics.segmentation.figures`.
 
     Args:
         probabilities: not used.
@@ -118,19 +119,29 @@ def all_metrics(
         shares: not used.
     """
     del probabilities, shares
-    return of_pixels(answers, labels, classes)
+    return metrics.figures(answers, labels, classes)
 
 
-def counts(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, float]:
-    """Returns "correct" and "n", in pixels, and "mean_iou".
+def counts(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:
+    """Returns `metrics.segmentation.figures`; a class is named by its index.
 
     Args:
         probabilities: one distribution per pixel.
         labels: true class index of each pixel.
         answers: predicted class index of each pixel.
     """
-    metrics = of_pixels(answers, labels, tuple(map(str, range(probabilities.shape[-1]))))
-    return {name: metrics[name] for name in ("correct", "n", "mean_iou")}
+    return metrics.figures(answers, labels, tuple(map(str, range(probabilities.shape[-1]))))
+
+
+def image_scores(answers: Labels, labels: Labels, classes: int) -> Float[np.ndarray, " n"]:
+    """Returns the mean intersection over union of each image, over the classes that it has; NaN without any.
+
+    Args:
+        answers: predicted class index of each pixel.
+        labels: true class index of each pixel.
+        classes: number of classes.
+    """
+    return metrics.mean_iou(metrics.overlaps(answers, labels, classes))
 
 
 def scores(counts: Mapping[str, Any]) -> dict[str, float]:
@@ -193,7 +204,7 @@ def _no_columns(*_: object) -> Any:
     raise UserError("maps of pixels do not fit into a .csv; take an .npz")
 
 
-COLUMNS = (Column("mean_iou", "mean IoU, %"), Column("correct", "pixels right, %"))
+COLUMNS = (Column("mean_iou", "mean IoU, %", INTERVAL), Column("correct", "pixels right, %"))
 
 SEGMENTATION = Task(
     name="segmentation",
@@ -229,4 +240,5 @@ SEGMENTATION = Task(
     guesses=guesses,
     labelled_share=lambda targets: targets.sum(-1).mean((1, 2)),
     resized=resized,
+    image_scores=image_scores,
 )

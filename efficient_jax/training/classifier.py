@@ -13,13 +13,15 @@ from PIL import Image
 from efficient_jax.data import decode
 from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError
-from efficient_jax.inference import prediction_sets, tta
+from efficient_jax.inference import class_maps, prediction_sets, tta
 from efficient_jax.metrics import conformal
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
 from efficient_jax.training.predict import through_views
 from efficient_jax.training.trained import Trained
 from efficient_jax.types import Tree
+
+MAPS = 16  # images whose maps are predicted together
 
 AnyImage = str | Path | bytes | Image.Image | UInt8[np.ndarray, "h w *c"]
 AnyImages = AnyImage | UInt8[np.ndarray, "n h w c"] | Iterable[AnyImage]
@@ -31,7 +33,8 @@ class Network:
 
     Args:
         spec: its classes, and how its images are prepared.
-        predict: uint8 [n h w c] -> (probabilities float32 [n classes], features float32 [n d]), for any n.
+        predict: uint8 [n h w c] -> (probabilities float32 [n classes], or of pixels [n h w classes]; features float32
+            [n d]), for any n.
     """
 
     spec: ModelSpec
@@ -116,7 +119,8 @@ class Classifier:
                 `image_size` is not changed.
 
         Returns: float32 [classes] for one image, [n classes] for several. Probabilities sum to 1, except for networks
-            with several labels for each image.
+            with several labels for each image. Networks of segmentation return [h w classes] and [n h w classes], of
+            the pixels of the squares that they see; `maps` returns classes in the pixels of the images.
 
         Raises: UserError for arrays of another dtype or shape and for files that cannot be read.
         """
@@ -138,6 +142,35 @@ class Classifier:
         return self.network.predict(pixels)[0] if as_it_is else self.predict(list(pixels))
 
     __call__ = predict
+
+    def maps(self, images: AnyImages) -> list[UInt8[np.ndarray, "_ _"]]:
+        """Returns the class of each pixel, by a network of segmentation.
+
+        Args:
+            images: as for `predict`.
+
+        Returns: for each image, also for a single one, uint8 [h w] of its own (upright) size: indices in `classes`, and
+            255 where the network has not seen a pixel, because fit="crop" cuts it off.
+
+        Raises: UserError as `predict`, and for a network that predicts no pixels.
+        """
+        spec = self.network.spec
+        if TASKS[spec.task].by_image:
+            raise UserError(f"maps: this network predicts {TASKS[spec.task].labels} of an image; take predict")
+        if hasattr(images, "__array__") and not isinstance(images, Image.Image):
+            pixels = np.asarray(images)
+            images = list(pixels) if pixels.ndim == 4 else [pixels]
+        elif isinstance(images, str | Path | bytes | Image.Image):
+            images = [images]
+        elif not isinstance(images, Iterable):
+            raise UserError(f"maps: got {images!r}; want {self._wanted()}")
+        framing, listed, found = spec.image_framing(), list(images), []
+        for start in range(0, len(listed), MAPS):
+            decoded = _decoded(listed[start : start + MAPS], framing, "maps")
+            classes = self.network.predict(decoded.images)[0].argmax(-1)
+            sizes = decoded.sizes.tolist()
+            found += [class_maps.original(of, h, w, framing) for of, (h, w) in zip(classes, sizes, strict=True)]
+        return found
 
     def predict_set(
         self, images: AnyImages, coverage: float = 0.9, score: str = "threshold", by_class: bool = False
@@ -175,13 +208,17 @@ def framed(images: Iterable[Any], framing: Framing, where: str) -> np.ndarray:
 
     Raises: UserError for images that cannot be read.
     """
+    prepared: np.ndarray = _decoded(images, framing, where).images
+    return prepared
+
+
+def _decoded(images: Iterable[Any], framing: Framing, where: str) -> decode.Decoded:
     listed = [_image_like(image, framing.channels, f"{where}: image {i}") for i, image in enumerate(images)]
     decoded = decode.decode_all(listed.__getitem__, len(listed), framing)
     if decoded.unreadable:
         names = [str(image) if isinstance(image, Path) else f"image {i}" for i, image in enumerate(listed)]
         raise UserError(f"{where}: {decode.listed({names[i]: why for i, why in decoded.unreadable.items()})}")
-    prepared: np.ndarray = decoded.images
-    return prepared
+    return decoded
 
 
 def _image_like(image: Any, channels: int, where: str) -> decode.ImageLike:

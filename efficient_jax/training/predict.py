@@ -23,6 +23,8 @@ Extract = Callable[[Tree, Tree, jax.Array, dict[str, jax.Array]], tuple[dict[str
 def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str = "soft") -> Apply:
     """Wraps `apply`, for predicting, with test-time augmentation: returns the log of the mean probability over `views`.
 
+    Probabilities of pixels are mapped back to the image; a view counts for the pixels that it shows.
+
     Args:
         apply: the network.
         views: transformations of the image, see `tta.VIEWS`; one or more.
@@ -44,7 +46,10 @@ def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str
 
         (_, seen), state = apply(variables, images, train, keys)
         predicted = tta.predictions(classify, images, views)
-        combined = tta.shares(predicted) if vote == "hard" else tta.mean(predicted)
+        weights = None
+        if not task.by_image:
+            predicted, weights = tta.restored(predicted, views)
+        combined = tta.shares(predicted, weights) if vote == "hard" else tta.mean(predicted, weights)
         return (task.logits(combined), seen), state
 
     return seen_through

@@ -68,15 +68,3 @@ def test_of_several_labels_each_is_a_class_of_its_own():
     first, second = classification.per_class(answers, labels, ("a", "b"))
     assert (first["true"], first["answered"], first["right"], first["f1"]) == (2, 1, 1, 2 / 3)
     assert (second["true"], second["answered"], second["right"]) == (2, 3, 2)
-
-
-def test_mean_iou_is_scikit_learns_jaccard_score():
-    rng = np.random.default_rng(0)
-    labels, answers = rng.integers(0, 3, (2, 4, 5, 5))
-    labels[0, 0] = 255
-    counted = labels != 255
-    expected = sklearn.jaccard_score(labels[counted], answers[counted], average="macro")
-    found = classification.of_pixels(answers, labels, tuple("abcde"))
-    assert found["mean_iou"] == pytest.approx(expected)
-    assert found["iou"]["e"] is None
-    assert found["correct"] == sklearn.accuracy_score(labels[counted], answers[counted], normalize=False)

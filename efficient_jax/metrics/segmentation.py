@@ -1,0 +1,125 @@
+"""Intersection over union of class maps, for each image and over a set, with intervals that resample images.
+
+Plain numpy, on the host. Pixels of one image are not independent, so that no interval here counts pixels.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Integer
+
+from efficient_jax.metrics.classification import NOT_COUNTED, confusion
+
+RESAMPLES, SEED = 1000, 0
+PERCENTILES = (2.5, 97.5)  # of a 95% interval
+
+
+class Overlaps(NamedTuple):
+    """Numbers of pixels of each class in each image; sums over images are those of a set."""
+
+    both: Int[np.ndarray, "n k"]  # that the prediction and the truth give the class
+    union: Int[np.ndarray, "n k"]  # that one of them or both give it
+
+
+def overlaps(answers: Integer[np.ndarray, "n h w"], labels: Integer[np.ndarray, "n h w"], classes: int) -> Overlaps:
+    """Returns the pixels of each class in each image.
+
+    Args:
+        answers: predicted class index of each pixel.
+        labels: true class index of each pixel. Pixels labelled 255 (`NOT_COUNTED`) are ignored.
+        classes: number of classes k.
+    """
+    both, union = np.zeros((2, len(labels), classes), np.int64)
+    for i, (answer, label) in enumerate(zip(answers, labels, strict=True)):
+        counts = confusion(answer, label, classes)
+        both[i] = np.diag(counts)
+        union[i] = counts.sum(0) + counts.sum(1) - both[i]
+    return Overlaps(both, union)
+
+
+def iou(overlaps: Overlaps) -> Float[np.ndarray, "n k"]:
+    """Returns the intersection over union of each class in each image (or drawn set), NaN where none has a pixel of it.
+
+    Args:
+        overlaps: as from the function `overlaps`.
+    """
+    shares: np.ndarray = np.where(overlaps.union > 0, overlaps.both / np.maximum(overlaps.union, 1), np.nan)
+    return shares
+
+
+def mean_iou(overlaps: Overlaps) -> Float[np.ndarray, " n"]:
+    """Returns the mean of `iou` over the classes that occur, for each image (or drawn set); NaN without any.
+
+    Args:
+        overlaps: as from the function `overlaps`.
+    """
+    occurring = (overlaps.union > 0).sum(1)
+    means: np.ndarray = np.where(occurring > 0, np.nansum(iou(overlaps), 1) / np.maximum(occurring, 1), np.nan)
+    return means
+
+
+def resampled(overlaps: Overlaps) -> Overlaps:
+    """Returns the overlaps of 1,000 sets of images that are drawn with replacement.
+
+    The draws depend on the number of images alone: equal predictions have equal intervals.
+
+    Args:
+        overlaps: of n images.
+
+    Returns: sums over the images of each set, [1000 k].
+    """
+    images, classes = overlaps.both.shape
+    pixels = np.concatenate(overlaps, 1)
+    rng, uniform = np.random.default_rng(SEED), np.full(images, 1 / images)
+    sums = np.stack([rng.multinomial(images, uniform) @ pixels for _ in range(RESAMPLES)])
+    return Overlaps(sums[:, :classes], sums[:, classes:])
+
+
+def figures(
+    answers: Integer[np.ndarray, "n h w"], labels: Integer[np.ndarray, "n h w"], classes: Sequence[str]
+) -> dict[str, Any]:
+    """Returns the metrics of predicted class maps over all images of a set.
+
+    Args:
+        answers: predicted class index of each pixel.
+        labels: true class index of each pixel. Pixels labelled 255 (`NOT_COUNTED`) are ignored.
+        classes: name of each class.
+
+    Returns: "correct" and "n", the pixels with the right class and those that have a class; and `of_overlaps`.
+    """
+    counted = labels != NOT_COUNTED
+    pixels = {"correct": int((counted & (answers == labels)).sum()), "n": int(counted.sum())}
+    return pixels | of_overlaps(overlaps(answers, labels, len(classes)), classes)
+
+
+def of_overlaps(overlaps: Overlaps, classes: Sequence[str]) -> dict[str, Any]:
+    """Returns the intersection over union of a set of images, each with its 95% interval.
+
+    Args:
+        overlaps: of its images.
+        classes: name of each class.
+
+    Returns: a dict of
+        mean_iou: mean over the classes that occur, None without any
+        mean_iou_interval: [low, high], percentiles of the sets of `resampled`, None without any class
+        iou: {class: intersection over union}, None for a class that does not occur
+        iou_interval: {class: [low, high]}, of the sets in which the class occurs, None for one that does not
+    """
+    whole, sets = Overlaps(*(part.sum(0, keepdims=True) for part in overlaps)), resampled(overlaps)
+    shares, drawn = iou(whole)[0], iou(sets)
+    return {
+        "mean_iou": _number(mean_iou(whole)[0]),
+        "mean_iou_interval": _interval(mean_iou(sets)),
+        "iou": {name: _number(share) for name, share in zip(classes, shares, strict=True)},
+        "iou_interval": {name: _interval(column) for name, column in zip(classes, drawn.T, strict=True)},
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _interval(drawn: Float[np.ndarray, " m"]) -> list[float] | None:
+    known = drawn[~np.isnan(drawn)]
+    return np.percentile(known, PERCENTILES).tolist() if len(known) else None

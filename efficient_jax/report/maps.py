@@ -1,0 +1,110 @@
+"""Class maps over images on the pages of a run: tinted images, a legend of the colors, worst images, IoU by class."""
+
+import colorsys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+
+from efficient_jax.metrics import segmentation
+from efficient_jax.metrics.classification import NOT_COUNTED
+from efficient_jax.report import plots, sheets, tables
+from efficient_jax.types import INTERVAL, Column
+
+BACKGROUND = "background"
+BRIGHT = [4, 5, 2, 3, 1, 0]  # of `sheets.PALETTE`, the lightest first: most images are darker
+TURN = 0.618034  # of the hue, from one further color to the next: a golden section never comes back
+SIDE = 160  # pixels of the larger side of an image beside another
+CLASS_HEADERS = ["class", "IoU, % [95% interval]"]
+
+
+class Worst(NamedTuple):
+    """An image with its true map beside the predicted one."""
+
+    image: plots.EmbeddedImage
+    lines: list[str]  # below it
+
+
+IOU = Column("iou", "IoU, %", INTERVAL)
+
+
+def colors(classes: Sequence[str]) -> list[sheets.Color | None]:
+    """Returns the color of each class, None for the background, which stays as it is.
+
+    The background is class 0 of two, and a class of that name.
+
+    Args:
+        classes: class names.
+    """
+    bare = [name.lower() == BACKGROUND or (i == 0 and len(classes) == 2) for i, name in enumerate(classes)]
+    turns = (0.1 + TURN * i for i in range(len(classes)))
+    further = [tuple(round(255 * x) for x in colorsys.hsv_to_rgb(turn % 1, 0.85, 0.85)) for turn in turns]
+    following = iter([*(sheets.PALETTE[i] for i in BRIGHT), *further])
+    return [None if is_bare else next(following) for is_bare in bare]
+
+
+def legend(classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns (class name, CSS color) of each class, "" as the color of the background.
+
+    Args:
+        classes: class names.
+    """
+    return [
+        (name, "#{:02x}{:02x}{:02x}".format(*color) if color else "")
+        for name, color in zip(classes, colors(classes), strict=True)
+    ]
+
+
+def tinted(
+    images: UInt8[np.ndarray, "*n h w c"], maps: Integer[np.ndarray, "*n h w"], classes: Sequence[str]
+) -> UInt8[np.ndarray, "*n h w 3"]:
+    """Returns images whose pixels have half the color of their class.
+
+    Args:
+        images: of any number of channels.
+        maps: class index of each pixel; 255, no class, stays as it is.
+        classes: class names.
+    """
+    of_classes = colors(classes)
+    numbers = np.zeros(NOT_COUNTED + 1, np.int32)
+    numbers[: len(classes)] = [0 if color is None else i + 1 for i, color in enumerate(of_classes)]
+    palette = [sheets.BLACK, *(color or sheets.BLACK for color in of_classes)]
+    flat = images.reshape(-1, *images.shape[-3:]), numbers[maps].reshape(-1, *maps.shape[-2:])
+    tiles = [sheets.tile({"image": image, "mask": mask}, 1, palette) for image, mask in zip(*flat, strict=True)]
+    return np.stack(tiles).reshape(*images.shape[:-1], 3)
+
+
+def mistakes(arrays: Mapping[str, np.ndarray], classes: Sequence[str], most: int) -> list[Worst]:
+    """Returns images with their true map beside the predicted one, as the template takes them.
+
+    Args:
+        arrays: "images", "label", "predicted", "file_names" and "loss", all in the order to show.
+        classes: class names.
+        most: number of images at most.
+
+    """
+    images, labels, predicted = (arrays[name][:most] for name in ("images", "label", "predicted"))
+    if not len(images):
+        return []
+    ious = segmentation.mean_iou(segmentation.overlaps(predicted, labels, len(classes)))
+    counted = np.where(labels == NOT_COUNTED, NOT_COUNTED, predicted)
+    pairs = zip(tinted(images, labels, classes), tinted(images, counted, classes), strict=True)
+    return [
+        Worst(plots.strip(pair, SIDE), [f"mean IoU {tables.figure(iou, '.1f', 100)}%, loss {loss:.3f}", str(name)])
+        for pair, iou, loss, name in zip(pairs, ious, arrays["loss"], arrays["file_names"], strict=False)
+    ]
+
+
+def class_rows(figures: Mapping[str, Any], classes: Sequence[str]) -> list[list[str]]:
+    """Returns the cells under `CLASS_HEADERS`; none where the figures have no IoU by class.
+
+    Args:
+        figures: of test images, as from `metrics.segmentation.of_overlaps`, each class by its name or index.
+        classes: class names.
+    """
+    limits = figures.get("iou_interval", {})
+    return [
+        [classes[i], tables.with_interval(IOU, {"iou": share, "iou_interval": limits.get(key)})]
+        for i, (key, share) in enumerate(figures.get("iou", {}).items())
+    ]
