@@ -36,7 +36,7 @@ def smooth(pixels: Pixels) -> Pixels:
     Returns: packed pixels [h w]; the outermost ones stay as they are.
     """
 
-    def two_channels(lanes: Pixels) -> UInt32[Array, "h-2 w-2"]:
+    def two_channels(lanes: Pixels) -> UInt32[Array, "h2 w2"]:
         rows = barrier(lanes[:-2] + lanes[1:-1] + lanes[2:])
         total = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * lanes[1:-1, 1:-1]
         return _thirteenth(total & 0xFFFF) | _thirteenth(total >> 16) << 16

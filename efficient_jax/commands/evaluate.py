@@ -34,7 +34,7 @@ from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
 from efficient_jax.metrics import classification, conformal
 from efficient_jax.metrics.agreement import change
-from efficient_jax.report import evaluation, glossary, maps, page, tables
+from efficient_jax.report import evaluation, glossary, maps, page, plots, tables
 from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint
 
@@ -218,7 +218,7 @@ def _section(one: Member, scores: Json, data: Data | None) -> evaluation.MemberS
     )
 
 
-def _worst(one: Member, data: Data) -> list[maps.Worst]:
+def _worst(one: Member, data: Data) -> list[plots.Captioned]:
     """Returns the test images with the largest loss, with their true and predicted maps."""
     test, task = one.test, TASKS[one.test.task]
     loss = task.severity(test.probabilities, test.labels)

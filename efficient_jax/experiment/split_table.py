@@ -167,7 +167,7 @@ def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[n
     return changes
 
 
-def _label_columns(source: Source, ids: Int[np.ndarray, " m"]) -> tuple[list[str], list[Sequence[Any]]]:
+def _label_columns(source: Source, ids: Int[np.ndarray, " m"]) -> tuple[list[str], list[Any]]:
     """Returns (headers, columns) of the labels of some images."""
     task = TASKS[source.task]
     if task.by_image:

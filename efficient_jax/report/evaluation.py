@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efficient_jax.metrics.classification import ClassFigures
-from efficient_jax.report import maps, page, plots, site, tables
+from efficient_jax.report import page, plots, site, tables
 from efficient_jax.report.summary import CLEAR, accuracy_first
 from efficient_jax.types import Column
 
@@ -84,7 +84,7 @@ class MemberSection(NamedTuple):
     slices: list[SliceRow]
     confusion: page.Confusion | None  # only where each image has exactly one class
     mistakes: list[page.Mistake]
-    worst: list[maps.Worst]  # of class maps, in place of mistakes
+    worst: list[plots.Captioned]  # of class maps, in place of mistakes
     legend: list[tuple[str, str]]  # names and colors of their classes
 
 

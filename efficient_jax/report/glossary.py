@@ -8,6 +8,9 @@ TERMS = {
     "percentiles of 1,000 sets of as many images, drawn with replacement). It says nothing about how much another "
     "random seed would change.",
     "all labels right": "Share of the images of which every label, present or absent, is predicted correctly.",
+    "AP, AP50, AP75": "Average precision of predicted boxes, the mean over the classes: the area under precision and "
+    "recall. A box is right if its IoU with a true one is at least 0.5 (AP50), 0.75 (AP75), or the mean over 0.5 to "
+    "0.95.",
     "augmentation": "Random changes to training images, such as shifts and rotations, so that the network learns to "
     "ignore them.",
     "average precision, mAP": "How well the predicted probabilities of a label rank images with it above images "

@@ -2,7 +2,7 @@
 
 import colorsys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -17,13 +17,6 @@ BRIGHT = [4, 5, 2, 3, 1, 0]  # of `sheets.PALETTE`, the lightest first: most ima
 TURN = 0.618034  # of the hue, from one further color to the next: a golden section never comes back
 SIDE = 160  # pixels of the larger side of an image beside another
 CLASS_HEADERS = ["class", "IoU, % [95% interval]"]
-
-
-class Worst(NamedTuple):
-    """An image with its true map beside the predicted one."""
-
-    image: plots.EmbeddedImage
-    lines: list[str]  # below it
 
 
 IOU = Column("iou", "IoU, %", INTERVAL)
@@ -75,7 +68,7 @@ def tinted(
     return np.stack(tiles).reshape(*images.shape[:-1], 3)
 
 
-def mistakes(arrays: Mapping[str, np.ndarray], classes: Sequence[str], most: int) -> list[Worst]:
+def mistakes(arrays: Mapping[str, np.ndarray], classes: Sequence[str], most: int) -> list[plots.Captioned]:
     """Returns images with their true map beside the predicted one, as the template takes them.
 
     Args:
@@ -91,7 +84,9 @@ def mistakes(arrays: Mapping[str, np.ndarray], classes: Sequence[str], most: int
     counted = np.where(labels == NOT_COUNTED, NOT_COUNTED, predicted)
     pairs = zip(tinted(images, labels, classes), tinted(images, counted, classes), strict=True)
     return [
-        Worst(plots.strip(pair, SIDE), [f"mean IoU {tables.figure(iou, '.1f', 100)}%, loss {loss:.3f}", str(name)])
+        plots.Captioned(
+            plots.strip(pair, SIDE), [f"mean IoU {tables.figure(iou, '.1f', 100)}%, loss {loss:.3f}", str(name)]
+        )
         for pair, iou, loss, name in zip(pairs, ious, arrays["loss"], arrays["file_names"], strict=False)
     ]
 

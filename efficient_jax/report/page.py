@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from efficient_jax.errors import class_name
 from efficient_jax.files import Json
 from efficient_jax.metrics.classification import per_class
-from efficient_jax.report import charts, maps, plots, site, tables
+from efficient_jax.report import boxes, charts, maps, plots, site, tables
 from efficient_jax.report.results import StageResult, read_arrays, read_config, read_json, read_metrics, read_results
 from efficient_jax.report.summary import COMPARISON_HEADERS, accuracy_first, comparison_rows, figure_name, headline
 from efficient_jax.settings import Settings
@@ -21,6 +21,7 @@ Sheet = tuple[str, list[plots.EmbeddedImage], list[str], bool]
 
 PRINTED_CLASSES = 20  # a confusion matrix of more classes is drawn without numbers
 SHOWN_MISTAKES = 24
+LOCATED = Column("correct", "locations right, %")  # of objects in training: boxes with an IoU of 0.5
 LABEL_HEADERS = [
     "label",
     "F1, %",
@@ -86,7 +87,7 @@ class StageSection(NamedTuple):
     labels: list[list[str]]  # cells under `LABEL_HEADERS`
     confusion: Confusion | None
     mistakes: list[Mistake]
-    worst: list[maps.Worst]  # of class maps, in place of mistakes
+    worst: list[plots.Captioned]  # of class maps and boxes, in place of mistakes
     legend: list[tuple[str, str]]
     class_rows: list[list[str]]  # cells under `maps.CLASS_HEADERS`
 
@@ -121,7 +122,8 @@ def facts(result: StageResult, metrics: dict[str, np.ndarray], columns: Sequence
             for column, cell in zip(columns, tables.cells(columns, counts), strict=True):
                 of_all = f" of {counts['n']:,}" if column.form == INTERVAL and column.name == "correct" else ""
                 numbers[f"{part} {column.header}"] = f"{cell}{of_all}"
-    numbers["negative log-likelihood"] = tables.figure(result["negative_log_likelihood"], ".4f")
+    if "negative_log_likelihood" in result:
+        numbers["negative log-likelihood"] = tables.figure(result["negative_log_likelihood"], ".4f")
     if "calibration_error" in result:
         numbers["calibration error"] = tables.figure(result["calibration_error"], ".4f")
     if (step := result.get("step")) is not None:
@@ -313,7 +315,8 @@ def stage_section(
     ]
     classes = class_names(run, max(widths, default=0))
     predictions = arrays["predictions"]
-    of_maps = arrays["mistakes"].get("label", np.zeros(0)).ndim == 3
+    of_parts = arrays["mistakes"].get("label", np.zeros(0)).ndim == 3
+    of_maps = of_parts and arrays["mistakes"]["label"].dtype.kind != "f"  # else of boxes
     return StageSection(
         name=result["stage"],
         facts=facts(result, metrics, columns),
@@ -324,11 +327,15 @@ def stage_section(
         confusion=confusion(predictions["label"], predictions["probabilities"].argmax(1), classes)
         if predictions and confusions
         else None,
-        mistakes=[] if of_maps else mistakes(arrays["mistakes"]),
-        worst=maps.mistakes(arrays["mistakes"], classes, SHOWN_MISTAKES) if of_maps else [],
+        mistakes=[] if of_parts else mistakes(arrays["mistakes"]),
+        worst=_worst(arrays["mistakes"], classes, of_maps) if of_parts else [],
         legend=maps.legend(classes) if of_maps else [],
         class_rows=maps.class_rows(result.get("test", {}), classes),
     )
+
+
+def _worst(arrays: dict[str, np.ndarray], classes: list[str], of_maps: bool) -> list[plots.Captioned]:
+    return maps.mistakes(arrays, classes, SHOWN_MISTAKES) if of_maps else boxes.mistakes(arrays, SHOWN_MISTAKES)
 
 
 def write_report(
@@ -386,15 +393,17 @@ def _curves(
     metrics: dict[str, dict[str, np.ndarray]], finished: Sequence[StageResult], columns: Sequence[Column]
 ) -> dict[str, dict[str, charts.Chart]]:
     """Returns caption -> stage -> chart; captions without a chart are left out."""
-    right = next(column for column in columns if column.name == "correct")
-    shares = {r["stage"]: r["test"]["correct"] / max(r["test"]["n"], 1) for r in finished}
+    right = next((column for column in columns if column.name == "correct"), LOCATED)
+    shares = {r["stage"]: r["test"]["correct"] / max(r["test"]["n"], 1) for r in finished if "correct" in r["test"]}
     precisions = {
         r["stage"]: r["test"]["mean_average_precision"] for r in finished if "mean_average_precision" in r["test"]
     }
     ious = {r["stage"]: r["test"]["mean_iou"] for r in finished if "mean_iou" in r["test"]}
+    precise = {r["stage"]: r["test"]["ap50"] for r in finished if "ap50" in r["test"]}
     drawn = {
         figure_name(right).capitalize(): charts.learning_curves(metrics, "accuracy", right.header, 100, shares),
         "Mean average precision": charts.learning_curves(metrics, "mean_average_precision", "mAP, %", 100, precisions),
+        "Average precision at IoU 0.5": charts.learning_curves(metrics, "ap50", "AP50, %", 100, precise),
         "Mean intersection over union": charts.learning_curves(metrics, "mean_iou", "mean IoU, %", 100, ious),
         "Loss": charts.learning_curves(metrics, "loss", "loss", 1, {}),
     }

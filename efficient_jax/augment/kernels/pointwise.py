@@ -238,7 +238,7 @@ def posterized(levels: Levels, bits: Integer | int) -> Int32[Array, " ..."]:
     return jnp.round(levels).astype(jnp.int32) & ~((1 << (8 - bits)) - 1)
 
 
-def posterize_table(bits: Integer) -> Table:
+def posterize_table(bits: Integer | int) -> Table:
     """Returns the table that keeps the highest bits of levels.
 
     Args:
@@ -261,7 +261,7 @@ def solarized(levels: Levels, threshold: Integer | int) -> Levels:
     return jnp.where(jnp.round(levels) < threshold, levels, 255 - levels)
 
 
-def solarize_table(threshold: Integer) -> Table:
+def solarize_table(threshold: Integer | int) -> Table:
     """Returns the table that inverts the levels from `threshold` on.
 
     Args:

@@ -80,7 +80,7 @@ def load(
     elif classifier:
         why = _no_head(state, initial[paths[HEAD[0]]].shape, unwrapped.prefix)
     else:
-        why = "" if complete else "not in published weights"
+        why = "" if paths.keys() <= state.keys() else "not in published weights"
     new = (HEAD if classifier else ends) if why else ()
     wanted = {name: path for name, path in paths.items() if name not in new}
 
