@@ -33,7 +33,7 @@ def draw(folder: Path, count: int, seed: int = 0) -> dict[str, str]:
 
 def stage(method: str, steps: int, **changes) -> dict:
     """The block of a stage."""
-    block = tiny_run.stage(method, steps, decoder={"name": "masks", "decoder_width": 8}, **changes)
+    block = tiny_run.stage(method, steps, decoder={"name": "masks", "width": 8}, **changes)
     block["augment"] = {"ops": ("flip",)}
     return block
 
