@@ -25,7 +25,7 @@ from efficient_jax.evaluation.members import (
 )
 from efficient_jax.evaluation.rotated import rotated
 from efficient_jax.evaluation.soup import SOUPS, soup_of
-from efficient_jax.evaluation.votes import comparison, selection, together
+from efficient_jax.evaluation.votes import comparison, fused, selection, together
 from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.results import file_name
 from efficient_jax.experiment.workdir import writable
@@ -34,8 +34,8 @@ from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
 from efficient_jax.metrics import classification, conformal
 from efficient_jax.metrics.agreement import change
-from efficient_jax.report import evaluation, glossary, maps, page, plots, tables
-from efficient_jax.tasks import TASKS
+from efficient_jax.report import boxes, evaluation, glossary, maps, page, plots, tables
+from efficient_jax.tasks import DETECTION, SEGMENTATION, TASKS
 from efficient_jax.training import checkpoint
 
 LINES = 20  # rows of a table in the terminal
@@ -89,7 +89,8 @@ def evaluate(
     degrees, shares = _numbers(turn, "--turn"), _numbers(weights, "--weights")
     if shares and len(shares) != len(names):
         raise UserError(f"--weights: {len(shares)} for {counted(len(names), 'member')}; want one for each")
-    if truth or fuse or iou or evaluate_files.takes(names):
+    models = [name for name in names if Path(name).suffix not in predictions.SUFFIXES]
+    if truth or evaluate_files.takes(names) or ((fuse or iou) and not models):
         if soup or degrees or tta != "none":
             raise UserError("--soup, --turn and --tta need trained members; detections and maps are files")
         evaluate_files.evaluate(names, truth, vote, shares, fuse, iou, out)
@@ -98,7 +99,6 @@ def evaluate(
     settings.choose(score, conformal.SCORES, "--sets")
     settings.choose(by_class, dict.fromkeys(("", "by_class")), "--sets")
     folder = writable(Path(out), "--out") if out else None
-    models = [name for name in names if Path(name).suffix not in predictions.SUFFIXES]
     if degrees and not models:
         raise UserError("--turn: prediction files cannot be evaluated on turned images; add a trained member")
     open_run = run_opener(log)
@@ -114,9 +114,13 @@ def evaluate(
             _clear(folder / "soup", names)
             with checkpoint.saving(folder / "soup", "--soup") as manager:
                 checkpoint.save(manager, 0, {"ema": mixed.variables}, mixed.spec, None)
-    if len(names) > 1:
-        evaluated.append(together(singles, vote, shares))
     task = TASKS[evaluated[0].test.task]
+    if (fuse or iou) and task is not DETECTION:
+        raise UserError(f"--fuse and --iou are for boxes; an image has {task.labels}")
+    if len(names) > 1 and task is DETECTION:
+        evaluated.append(fused(singles, fuse or "wbf", evaluate_files.fusion_of(fuse or "wbf", iou), shares))
+    elif len(names) > 1:
+        evaluated.append(together(singles, vote, shares))
     scores = {one.name: {**one.origin} | _scores(one) for one in evaluated}
     for one in evaluated if coverage else ():
         scores[one.name]["sets"] = _sets(one, coverage, score, bool(by_class))
@@ -203,7 +207,7 @@ def _section(one: Member, scores: Json, data: Data | None) -> evaluation.MemberS
         slices=evaluation.slice_rows(scores.get("slices", [])),
         confusion=None if several else page.confusion(test.labels, one.answers, test.classes),
         worst=[] if TASKS[test.task].by_image or not data else _worst(one, data),
-        legend=[] if TASKS[test.task].by_image else maps.legend(test.classes),
+        legend=maps.legend(test.classes) if TASKS[test.task] is SEGMENTATION else [],
         mistakes=[]
         if several or not data
         else evaluation.mistakes(
@@ -221,16 +225,17 @@ def _section(one: Member, scores: Json, data: Data | None) -> evaluation.MemberS
 def _worst(one: Member, data: Data) -> list[plots.Captioned]:
     """Returns the test images with the largest loss, with their true and predicted maps."""
     test, task = one.test, TASKS[one.test.task]
+    side = 0 if task is DETECTION else test.labels.shape[-1]
     loss = task.severity(test.probabilities, test.labels)
     rows = np.argsort(-loss, kind="stable")[: page.SHOWN_MISTAKES]
     arrays = {
-        "images": decode.resized(data.source.images[test.ids[rows]], test.labels.shape[-1]),
+        "images": decode.resized(data.source.images[test.ids[rows]], side),
         "label": test.labels[rows],
         "predicted": one.answers[rows],
         "loss": loss[rows],
         "file_names": np.array([file_name(data.source, i) for i in test.ids[rows]], str),
     }
-    return maps.mistakes(arrays, test.classes, len(rows))
+    return boxes.mistakes(arrays, len(rows)) if task is DETECTION else maps.mistakes(arrays, test.classes, len(rows))
 
 
 def _changed(members: Sequence[Member], data: Data | None) -> list[evaluation.Pair]:

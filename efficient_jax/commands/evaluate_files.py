@@ -109,7 +109,7 @@ def _detections(
     folder: Path | None,
 ) -> tuple[Mapping[str, object], list[evaluation.Result]]:
     """Returns (content of evaluation.json, the tables); writes the fused detections to `folder`."""
-    fuse_boxes = _fusion(fuse or "wbf", iou) if fuse or iou or len(names) > 1 else None
+    fuse_boxes = fusion_of(fuse or "wbf", iou) if fuse or iou or len(names) > 1 else None
     truth = detection_files.read_truth(path, "--truth")
     detections = {name: detection_files.read_results(Path(name), truth, "--members") for name in names}
     crowds = (
@@ -141,7 +141,15 @@ def _detections(
     return about, [(caption, HEADERS, rows), ("AP of each class, %:", ["class", *shown_names], of_classes)]
 
 
-def _fusion(fuse: str, iou: str) -> Callable[..., Any]:
+def fusion_of(fuse: str, iou: str) -> Callable[..., Any]:
+    """Returns the function that merges the boxes of several detectors.
+
+    Args:
+        fuse: a name of `FUSIONS`; after a colon one of its `MODES`.
+        iou: IoU from which on boxes are the same object, 0 to below 1; "": the default of the fusion.
+
+    Raises: UserError for an unknown name or mode, and for a threshold out of range.
+    """
     name, _, mode = fuse.partition(":")
     how = settings.choose(name, FUSIONS, "--fuse")
     if mode:

@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 
 from efficient_jax import settings
+from efficient_jax.commands.evaluate_files import fusion_of
 from efficient_jax.data import decode, image_files
 from efficient_jax.data.class_names import writable
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted
-from efficient_jax.evaluation import folder_images, folder_maps
+from efficient_jax.evaluation import folder_boxes, folder_images, folder_maps
 from efficient_jax.evaluation.folder_images import Seen
 from efficient_jax.files import csv_text, write_text
 from efficient_jax.inference import prediction_sets, predictions
 from efficient_jax.inference.tta import VIEWS
 from efficient_jax.metrics import conformal
-from efficient_jax.tasks import TASKS, Task
+from efficient_jax.tasks import DETECTION, TASKS, Task
 from efficient_jax.training.classifier import Network
 from efficient_jax.training.trained import Trained
 
@@ -32,21 +33,25 @@ def predict(
     tta: str = "none",
     top: int = TOP,
     coverage: float = 0.0,
+    fuse: str = "",
 ) -> None:
     """Writes what networks predict for every image below a folder.
 
     The file has the most probable classes and all probabilities; `evaluate` takes it as a member. Networks of
-    segmentation write a folder with a .png for each image: the class of each of its pixels, and classes.txt.
+    segmentation write a folder with a .png for each image: the class of each of its pixels, and classes.txt. Detectors
+    write a .json in COCO's format: boxes in pixels of the images, each with a score.
 
     Args:
         members: RUN or RUN/STAGE, separated by commas; their probabilities are averaged.
         images: folder of images.
-        out: the file, .csv or .npz; for maps of pixels a new folder. Empty: predictions.csv, or the folder maps.
+        out: the file, .csv or .npz; for maps of pixels a new folder, for boxes a .json. Empty: predictions.csv, the
+            folder maps, or boxes.json.
         tta: views of each image over which predictions are averaged: none, flips, d4, shifts, crops, ten_crops or
             scales.
         top: number of classes that are listed for each image, 1 or more.
         coverage: adds a column `set`: classes, with | between them, of which one is true with this probability, such
             as 0.9. It holds for images like the test images, which calibrate it; 0.0: no such column.
+        fuse: how boxes of several members are merged, as for `evaluate`: wbf (the default), nms, soft_nms or nmw.
 
     Raises:
         UserError: a member or the folder does not exist, members do not fit each other, or no image can be read.
@@ -58,10 +63,15 @@ def predict(
     trained = [Trained.open(name, "--members") for name in members.split(",")]
     networks = folder_images.networks(trained, settings.choose(tta, VIEWS, "--tta"))
     task = TASKS[networks[0].spec.task]
+    if fuse and task is not DETECTION:
+        raise UserError(f"--fuse: is for boxes; an image has {task.labels}")
     if not task.by_image:
         if coverage or top != TOP:
             raise UserError(f"--coverage and --top are for images of one class; an image has {task.labels}")
-        _write_maps(networks, images, out or "maps")
+        if task is DETECTION:
+            _write_boxes(networks, images, out or "boxes.json", fuse, tta)
+        else:
+            _write_maps(networks, images, out or "maps")
         return
     path = Path(out or "predictions.csv")
     limits = _limits(trained, coverage, tta, path) if coverage else None
@@ -88,6 +98,24 @@ def _write_maps(networks: Sequence[Network], images: str, out: str) -> None:
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
     log(f"{counted(count, 'map')}: {folder}")
+    _show_left_out(unreadable, passed_over)
+
+
+def _write_boxes(networks: Sequence[Network], images: str, out: str, fuse: str, tta: str) -> None:
+    path = Path(out)
+    if path.suffix != ".json":
+        raise UserError(f"--out: {out!r} is no .json, which boxes are written to in COCO's format")
+    if tta != "none":
+        raise UserError(
+            f"--tta: views of an image have boxes at other places, which {tta} does not bring back; say none"
+        )
+    files, passed_over = folder_images.walked(images, "predict")
+    how = fusion_of(fuse or "wbf", "")
+    try:
+        count, unreadable = folder_boxes.write(files, Path(images), networks, how, path)
+    except OSError as error:
+        raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
+    log(f"boxes of {counted(count, 'image')}: {path}")
     _show_left_out(unreadable, passed_over)
 
 

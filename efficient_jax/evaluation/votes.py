@@ -1,15 +1,17 @@
 """Several members on the same images: their vote, how similar their errors are, and what each adds to the vote."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from efficient_jax.detection.detections import combine
 from efficient_jax.errors import UserError
 from efficient_jax.evaluation.members import WHERE, Member, answering
 from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.predictions import Predictions
 from efficient_jax.metrics import agreement
-from efficient_jax.tasks import TASKS
+from efficient_jax.tasks import TASKS, detection
 
 
 def together(members: Sequence[Member], vote: str, weights: Sequence[float]) -> Member:
@@ -44,6 +46,28 @@ def together(members: Sequence[Member], vote: str, weights: Sequence[float]) -> 
     origin = {"vote": vote, "members": [member.name for member in members], "weights": shares.tolist(), "step": None}
     joint = joint._replace(origin=origin | {"views": views[0] if len(set(views)) == 1 else views})
     return joint if task.thresholds else joint._replace(answers=answers["test"])
+
+
+def fused(members: Sequence[Member], name: str, fuse: Callable[..., Any], weights: Sequence[float]) -> Member:
+    """Returns several detectors as a member whose boxes are those of all, merged.
+
+    Args:
+        members: two or more, as from `members.aligned`, on images of one size.
+        name: of the fusion.
+        fuse: a function of `detection.boxes` or `detection.fusion`.
+        weights: of every member, above 0; () for equal ones.
+    """
+    tests = predictions.matched([member.test for member in members], [member.name for member in members], WHERE)
+    rows = [
+        detection.rows(combine([detection.found(test.probabilities[i]) for test in tests], fuse, weights))
+        for i in range(len(tests[0].ids))
+    ]
+    most = max(map(len, rows))
+    filled = [np.concatenate([of_image, np.tile(detection.NOTHING, (most - len(of_image), 1))]) for of_image in rows]
+    joint = answering(f"{name} of {len(members)}", tests[0]._replace(probabilities=np.stack(filled)), None, ())
+    shares = list(weights or np.ones(len(members)))
+    origin = {"fuse": name, "members": [member.name for member in members], "weights": shares, "step": None}
+    return joint._replace(origin=origin | {"views": None})
 
 
 def comparison(members: Sequence[Member]) -> list[dict[str, str | float]]:

@@ -159,7 +159,16 @@ def samples(
         if maps:
             arrays[f"{prefix}raw_map"] = data["mask"][chosen] - np.uint8(1)  # 0, without a class, becomes 255
             arrays[f"{prefix}augmented_map"] = _by_image(views["mask"] - np.uint8(1))
+        if "boxes" in data:
+            arrays[f"{prefix}raw_boxes"] = _boxes({name: x[chosen] for name, x in data.items()})
+            arrays[f"{prefix}augmented_boxes"] = _by_image(_boxes(views))
     files.write_npz(folder / "samples.npz", arrays)
+
+
+def _boxes(examples: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns boxes [b n 6]: edges, a number without meaning, and the visible share."""
+    visible = np.asarray(examples["box_visible"], np.float32)[..., None]
+    return np.concatenate([examples["boxes"], np.zeros_like(visible), visible], -1)
 
 
 def _by_image(views: np.ndarray) -> np.ndarray:

@@ -92,7 +92,7 @@ def _keep_samples(stage: Stage, supervision: Supervision, variables: Tree) -> No
         supervision.rows,
         key,
         name,
-        not run.data.task.by_image,
+        "mask" in run.data.task.entries(source.labels[:1]),
     )
 
 

@@ -8,10 +8,10 @@ from efficient_jax.data.dataset import Labelled
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.stage_config import StageConfig
-from efficient_jax.methods import METHODS
+from efficient_jax.methods import METHODS, Method
 from efficient_jax.methods.held_out import FOLDS
 from efficient_jax.settings import choose
-from efficient_jax.tasks import TASKS, targets
+from efficient_jax.tasks import TASKS, Task, targets
 
 LESS = "set a lower config.data.labels_per_class, or add images without a label"
 
@@ -97,6 +97,13 @@ def _needs_labels(stage: StageConfig) -> bool:
     return stage.method.correct is not None or not stage.method.trains_head(stage.method_settings)
 
 
+def _fits(method: Method, task: Task) -> bool:
+    """Returns whether a method learns labels of a task."""
+    if method.parts:
+        return task.guesses is not None
+    return task.one_class or method.needs("task")
+
+
 def check_labels(stage: StageConfig, source: Labelled) -> None:
     """Checks that a stage can learn from the labels of a dataset.
 
@@ -107,8 +114,8 @@ def check_labels(stage: StageConfig, source: Labelled) -> None:
     Raises: UserError for a method, or a balanced batch, that does not fit its task.
     """
     task = TASKS[source.task]
-    if not task.one_class and not stage.method.needs("task"):
-        fitting = " or ".join(repr(name) for name, method in METHODS.items() if method.needs("task"))
+    if stage.method_name not in (fitting_names := [name for name, method in METHODS.items() if _fits(method, task)]):
+        fitting = " or ".join(repr(name) for name in fitting_names)
         raise UserError(
             f"config.{stage.name}.method: {stage.method_name!r} does not fit data with {task.labels} for each image; "
             f"take {fitting}"

@@ -23,6 +23,7 @@ FILES = {"test": "predictions.npz", "validation": "validation.npz"}
 """Split -> name of the file in the folder of a stage."""
 
 NAMED = 3
+BOX_COLUMNS = 6  # of predicted boxes and of true ones, see `tasks.detection`
 
 
 class Predictions(NamedTuple):
@@ -109,7 +110,8 @@ def _from_npz(path: Path) -> Predictions:
     if task not in TASKS:
         raise ValueError(f"its task is {task!r}; want one of {', '.join(TASKS)}")
     classes = tuple(map(normal, _strings(classes)))
-    return Predictions(ids, probabilities, labels.astype(np.int32), classes, images, contents, shares, task)
+    labels = labels if labels.dtype.kind == "f" else labels.astype(np.int32)  # those of boxes are float
+    return Predictions(ids, probabilities, labels, classes, images, contents, shares, task)
 
 
 def _from_csv(path: Path, where: str) -> Predictions:
@@ -160,6 +162,13 @@ def _check(predictions: Predictions, where: str) -> None:
         len(predictions.contents or predictions.ids),
         *shape[:1],
     }
+    if not task.probable:
+        if len(lengths) > 1 or len(shape) != 2 or count != BOX_COLUMNS or predictions.labels.shape[2:] != (count,):
+            raise UserError(
+                f"{where} has boxes {list(predictions.probabilities.shape)} for {counted(len(predictions.ids), 'id')} "
+                f"and labels {list(predictions.labels.shape)}; want [ids boxes {BOX_COLUMNS}] of both"
+            )
+        return
     if (
         len(shape) not in (1, 3)
         or len(lengths) > 1

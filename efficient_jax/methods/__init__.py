@@ -28,7 +28,7 @@ from efficient_jax.methods.base import Method, build_loss
 
 METHODS = {
     "supervised": Method(supervised.supervised, saliency=True),
-    "ema_teacher": Method(ema_teacher.ema_teacher, unlabelled=True),
+    "ema_teacher": Method(ema_teacher.ema_teacher, unlabelled=True, parts=True),
     "noisy_student": Method(noisy_student.noisy_student, unlabelled=True, pseudo_labels=True, saliency=True),
     "linear_probe": Method(fit=linear_probe.linear_probe),
     "logit_adjustment": Method(correct=logit_adjustment.logit_adjustment),

@@ -36,6 +36,7 @@ class Method(NamedTuple):
     """(indices of the images of each stream, number of images, number of classes) -> memory before the first step"""
     parameters: Callable[..., Tree] | None = None  # what it trains beside the model, see `regressors`
     labels: bool = True  # whether it learns labels, of people or teachers; else it learns features
+    parts: bool = False  # whether it is for labels of pixels and objects alone, which move with their images
     any_classes: bool = False  # whether the teacher may have other classes: only its features are read
 
     @property

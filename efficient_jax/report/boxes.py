@@ -10,15 +10,21 @@ from efficient_jax.report import plots, sheets
 SIDE = 256  # pixels: images are enlarged to about this where boxes are drawn on them
 
 
-def drawn(image: UInt8[np.ndarray, "h w c"], rows: Float[np.ndarray, "n 6"]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Returns an image with boxes.
+def drawn(images: UInt8[np.ndarray, "*n h w c"], rows: Float[np.ndarray, "*n m 6"]) -> UInt8[np.ndarray, "*n h2 w2 3"]:
+    """Returns images with boxes, enlarged.
 
     Args:
-        image: of any number of channels.
+        images: of any number of channels.
         rows: left, top, right, bottom in pixels, class, and visible share or score; 0 is no box.
     """
-    example = {"image": image, "boxes": rows[:, :4], "box_visible": rows[:, 5]}
-    return sheets.tile(example, max(1, SIDE // max(image.shape[:2])))
+    height, width = images.shape[-3:-1]
+    scale = max(1, SIDE // max(height, width))
+    flat = images.reshape(-1, *images.shape[-3:]), rows.reshape(-1, *rows.shape[-2:])
+    tiles = [
+        sheets.tile({"image": image, "boxes": boxes[:, :4], "box_visible": boxes[:, 5]}, scale)
+        for image, boxes in zip(*flat, strict=True)
+    ]
+    return np.stack(tiles).reshape(*images.shape[:-3], scale * height, scale * width, 3)
 
 
 def mistakes(arrays: Mapping[str, np.ndarray], most: int) -> list[plots.Captioned]:

@@ -139,8 +139,9 @@ def sheets(samples: dict[str, np.ndarray], classes: Sequence[str]) -> list[Sheet
 
     Args:
         samples: arrays of samples.npz: uint8 images "raw" [n h w c] and "augmented" [n versions h w c], their "targets"
-            [n k] and "names" [n], where pixels have classes "raw_map" and "augmented_map", and the same of unlabelled
-            images with "unlabelled_" before each; {} for none.
+            [n k] and "names" [n], where pixels have classes "raw_map" and "augmented_map", where there are objects
+            "raw_boxes" and "augmented_boxes", and the same of unlabelled images with "unlabelled_" before each; {} for
+            none.
         classes: class names.
 
     Returns:
@@ -154,6 +155,11 @@ def sheets(samples: dict[str, np.ndarray], classes: Sequence[str]) -> list[Sheet
         if f"{prefix}raw_map" in samples:
             raw, views = (
                 maps.tinted(images, samples[f"{prefix}{name}_map"], classes)
+                for name, images in (("raw", raw), ("augmented", views))
+            )
+        if f"{prefix}raw_boxes" in samples:
+            raw, views = (
+                boxes.drawn(images, samples[f"{prefix}{name}_boxes"])
                 for name, images in (("raw", raw), ("augmented", views))
             )
         columns, changed = plots.contact_sheet(raw, views)

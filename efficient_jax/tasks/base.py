@@ -132,6 +132,7 @@ class Task:
     that is fitted to the former, and metrics of the latter with it."""
     head: Head | None = None  # None where no linear head can be fitted
     no_label: int = -1
+    probable: bool = True  # whether predictions are probabilities; else they are boxes with scores
     decoder: str = ""  # what follows the backbone, a name of `models.dense.DECODERS`; "": its own head
     entries: Callable[[np.ndarray], dict[str, np.ndarray]] = _no_entries
     """(labels) -> what an example has of them beside the vector of classes, by the names of `types.Example`: it moves

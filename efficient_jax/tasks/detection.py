@@ -53,6 +53,16 @@ def found(rows: Float[np.ndarray, "most 6"]) -> Found:
     return {"boxes": rows[:, :4], "labels": rows[:, CLASS].astype(np.int32), "scores": rows[:, VISIBLE]}
 
 
+def rows(boxes: Found) -> Float[np.ndarray, "_rows 6"]:
+    """Returns the boxes of an image as its predictions: the reverse of `found`.
+
+    Args:
+        boxes: with labels and scores.
+    """
+    columns = boxes["labels"][:, None], boxes["scores"][:, None]
+    return np.concatenate([boxes["boxes"].reshape(-1, 4), *columns], 1).astype(np.float32)
+
+
 def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
     """Returns which image shows an object of which class.
 
@@ -330,6 +340,7 @@ DETECTION = Task(
     severity=severity,
     severity_name="loss",
     no_label=-1,
+    probable=False,
     decoder="boxes",
     entries=entries,
     view_targets=view_targets,

@@ -1,0 +1,126 @@
+"""A run of detectors in evaluate, predict and its page."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import efficient_jax
+from efficient_jax.commands.evaluate import evaluate
+from efficient_jax.commands.predict import predict
+from efficient_jax.data.sources import SOURCES
+from efficient_jax.data.sources.coco_files import coco
+from efficient_jax.detection.mean_average_precision import mean_average_precision
+from efficient_jax.errors import UserError
+from efficient_jax.report.page import write_report
+from efficient_jax.tasks import DETECTION, detection
+from tests import drawn_parts
+from tests.drawn_parts import block, boxes, run
+
+NAME = "drawn_boxes"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def source():
+    SOURCES.update(drawn_parts.SOURCES)
+    yield
+    for name in drawn_parts.SOURCES:
+        del SOURCES[name]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, source):  # noqa: ARG001
+    """(folder of a run with two stages, their results)."""
+    folder = tmp_path_factory.mktemp("detectors")
+    stages = {"net": block(NAME, steps=120), "more": block(NAME, steps=30, init="net")}
+    return folder, run(NAME, folder, stages)
+
+
+def test_evaluate_agrees_with_the_results_and_fuses(trained, tmp_path):
+    folder, results = trained
+    names = [f"{folder}/{result['stage']}" for result in results]
+    evaluate(members=",".join(names), fuse="nms", out=str(tmp_path / "scores"))
+    scores = json.loads((tmp_path / "scores" / "evaluation.json").read_text())["members"]
+    for name, result in zip(names, results, strict=True):
+        assert {key: scores[name][key] for key in result["test"]} == pytest.approx(result["test"])
+    assert scores["nms of 2"]["ap50"] > 0.7
+    assert "AP50, %" in (tmp_path / "scores" / "evaluation.html").read_text()
+
+
+def test_boxes_of_files_are_those_of_the_network_in_their_own_pixels(trained, tmp_path):
+    """Images of twice the size, wider than high: what is written fits what was drawn."""
+    folder, _ = trained
+    source, truth = boxes(), []
+    (tmp_path / "images").mkdir()
+    for i in range(6):
+        square = Image.fromarray(source.images[i]).resize((64, 64), Image.Resampling.NEAREST)
+        wide = Image.new("RGB", (80, 64), (128, 128, 128))
+        wide.paste(square, (8, 0))
+        wide.save(tmp_path / "images" / f"{i}.png")
+        shown = source.objects["box_label"][i] >= 0
+        moved = 2 * source.objects["boxes"][i, shown] + [8, 0, 8, 0]
+        truth.append({"boxes": moved, "labels": source.objects["box_label"][i, shown]})
+    out = tmp_path / "boxes.json"
+    predict(members=f"{folder}/net", images=str(tmp_path / "images"), out=str(out))
+    content = json.loads(out.read_text())
+    assert [image["width"] for image in content["images"]] == [80] * 6
+    found = [{"boxes": np.zeros((0, 4)), "labels": np.zeros(0, int), "scores": np.zeros(0)} for _ in range(6)]
+    for annotation in content["annotations"]:
+        left, top, width, height = annotation["bbox"]
+        of_image = found[int(content["images"][annotation["image_id"] - 1]["file_name"][0])]
+        of_image["boxes"] = np.append(of_image["boxes"], [[left, top, left + width, top + height]], 0)
+        of_image["labels"] = np.append(of_image["labels"], annotation["category_id"] - 1)
+        of_image["scores"] = np.append(of_image["scores"], annotation["score"])
+    assert mean_average_precision(found, truth)["ap50"] > 0.5
+    read = coco(path=str(out), folder=str(tmp_path / "images"), size=32, task="detection")
+    assert read.classes == source.classes
+    assert len(read.images) == 6
+
+
+def test_several_detectors_are_fused_in_files(trained, tmp_path):
+    folder, _ = trained
+    (tmp_path / "images").mkdir()
+    Image.fromarray(boxes().images[0]).save(tmp_path / "images" / "a.png")
+    members = f"{folder}/net,{folder}/more"
+    predict(members=members, images=str(tmp_path / "images"), out=str(tmp_path / "boxes.json"), fuse="nms")
+    assert json.loads((tmp_path / "boxes.json").read_text())["annotations"]
+
+
+def test_loaded_detectors_return_boxes(trained):
+    folder, results = trained
+    detect = efficient_jax.load(str(folder / "net"))
+    shown = detect(boxes().images[:12])
+    assert shown.shape == (12, 100, 6)
+    expected = detection.counts(shown, DETECTION.of_source(boxes().labels, boxes().objects)[:12], shown)
+    assert expected == pytest.approx(results[0]["test"])
+
+
+def test_the_page_shows_true_and_predicted_boxes(trained):
+    folder, _ = trained
+    text = write_report(folder, DETECTION.columns, False, False).read_text()
+    assert "AP50, %" in text
+    assert "2 true, " in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"out": "boxes.csv"}, r"--out: 'boxes\.csv' is no \.json"),
+        ({"tta": "flips"}, "--tta: views of an image have boxes at other places"),
+        ({"fuse": "nmz"}, "--fuse: unknown name 'nmz'; did you mean 'nmw'"),
+        ({"images": "nowhere"}, "nowhere"),
+    ],
+)
+def test_what_does_not_fit_boxes_is_said(trained, tmp_path, settings, message):
+    folder, _ = trained
+    (tmp_path / "images").mkdir()
+    Image.fromarray(boxes().images[0]).save(tmp_path / "images" / "a.png")
+    given = {"members": f"{folder}/net", "images": str(tmp_path / "images"), "out": str(tmp_path / "b.json")}
+    with pytest.raises(UserError, match=message):
+        predict(**given | settings)
+
+
+def test_classes_are_not_fused(teacher, tmp_path):
+    with pytest.raises(UserError, match="--fuse: is for boxes; an image has one class"):
+        predict(members=str(teacher), images=str(tmp_path), fuse="nms")
