@@ -116,7 +116,7 @@ def test_the_python_examples_of_the_front_page_run(folder):
 def test_the_python_example_of_evaluation_runs():
     one = {"boxes": np.array([[0.0, 0.0, 8.0, 8.0]]), "scores": np.array([0.5]), "labels": np.array([0])}
     scope = {"model1": one, "model2": one, "truth": {name: one[name] for name in ("boxes", "labels")}}
-    (fuse,) = re.findall(r"```python\n(.*?)```", READMES["efficient_jax/evaluation/README.md"], re.DOTALL)
+    *_, fuse = re.findall(r"```python\n(.*?)```", READMES["efficient_jax/evaluation/README.md"], re.DOTALL)
     exec(fuse, scope)
     np.testing.assert_allclose(scope["combined"]["boxes"], one["boxes"])
 

@@ -1,5 +1,6 @@
 """predict of a segmentation run: a map for each image, in the pixels of the image."""
 
+import re
 import shutil
 
 import numpy as np
@@ -16,6 +17,7 @@ from efficient_jax.evaluation import folder_maps
 from efficient_jax.files import read_json
 from efficient_jax.inference import map_files
 from tests import tiny_maps
+from tests.commands.launch import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +167,14 @@ def test_two_images_of_one_map_are_said(segmented, folder, tmp_path):
 def test_a_network_of_whole_images_has_no_maps(teacher):
     with pytest.raises(UserError, match=r"^maps: this network predicts one class of an image; take predict$"):
         efficient_jax.load(teacher).maps([])
+
+
+def test_the_example_of_the_guide_runs(segmented, folder, monkeypatch):
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "efficient_jax/evaluation/README.md").read_text(), re.DOTALL)[0]
+    for name, real in {"runs/segment": str(segmented), "a.jpg": "02.png", "b.jpg": "03.png"}.items():
+        code = code.replace(name, real)
+    monkeypatch.chdir(folder / "images")
+    scope = {}
+    exec(code, scope)
+    assert [classes.ndim for classes in scope["maps"]] == [2, 2]
+    assert scope["probabilities"].shape == (2, tiny_maps.SIZE, tiny_maps.SIZE, len(tiny_maps.CLASSES))

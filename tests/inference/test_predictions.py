@@ -115,3 +115,13 @@ def test_members_are_brought_into_one_order():
 def test_members_of_other_images_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         matched([predictions(), predictions()._replace(**change)], ["x", "y"], "--members")
+
+
+def test_maps_of_different_sizes_are_said():
+    def of(size):
+        probabilities = np.full((1, size, size, 2), 0.5, np.float32)
+        labels = np.zeros((1, size, size), np.int32)
+        return Predictions(np.arange(1), probabilities, labels, ("a", "b"), ("x.png",), task="segmentation")
+
+    with pytest.raises(UserError, match=r"^test: maps of 'small' have 4 x 4 pixels, those of 'large' 8 x 8 pixels; "):
+        matched([of(8), of(4)], ["large", "small"], "test")
