@@ -34,7 +34,7 @@ from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
 from efficient_jax.metrics import classification, conformal
 from efficient_jax.metrics.agreement import change
-from efficient_jax.report import boxes, evaluation, glossary, maps, page, plots, tables
+from efficient_jax.report import boxes, evaluation, glossary, maps, plots, stage_section, tables
 from efficient_jax.tasks import DETECTION, SEGMENTATION, TASKS
 from efficient_jax.training import checkpoint
 
@@ -205,7 +205,7 @@ def _section(one: Member, scores: Json, data: Data | None) -> evaluation.MemberS
         shares=test.shares,
         classes=evaluation.class_rows(scores.get("classes", [])),
         slices=evaluation.slice_rows(scores.get("slices", [])),
-        confusion=None if several else page.confusion(test.labels, one.answers, test.classes),
+        confusion=None if several else stage_section.confusion(test.labels, one.answers, test.classes),
         worst=[] if TASKS[test.task].by_image or not data else _worst(one, data),
         legend=maps.legend(test.classes) if TASKS[test.task] is SEGMENTATION else [],
         mistakes=[]
@@ -227,7 +227,7 @@ def _worst(one: Member, data: Data) -> list[plots.Captioned]:
     test, task = one.test, TASKS[one.test.task]
     side = 0 if task is DETECTION else test.labels.shape[-1]
     loss = task.severity(test.probabilities, test.labels)
-    rows = np.argsort(-loss, kind="stable")[: page.SHOWN_MISTAKES]
+    rows = np.argsort(-loss, kind="stable")[: stage_section.SHOWN_MISTAKES]
     arrays = {
         "images": decode.resized(data.source.images[test.ids[rows]], side),
         "label": test.labels[rows],

@@ -24,7 +24,7 @@ from efficient_jax.experiment.workdir import read_config, writable
 from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import bias, exploration, tables
 from efficient_jax.report import catalogue as report_catalogue
-from efficient_jax.report.page import caption
+from efficient_jax.report.stage_section import caption
 from efficient_jax.settings import Settings
 from efficient_jax.tasks import TASKS, targets
 from efficient_jax.training.classifier import Classifier

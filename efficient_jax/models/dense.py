@@ -210,11 +210,11 @@ class BoxHead(nn.Module):
             centerness, exponents = jnp.split(to_box(of_box.astype(jnp.float32)), [1], axis=-1)
             distances = stride * jnp.exp(jnp.minimum(scale * exponents, FARTHEST))
             level = jnp.concatenate([to_classes(of_classes.astype(jnp.float32)), centerness, distances], axis=-1)
-            outputs.append(level.reshape(len(level), -1, level.shape[-1]))
+            outputs.append(level.reshape(level.shape[0], -1, level.shape[-1]))
         there = locations(image, self.strides)
         where = jnp.concatenate([there.centers, there.strides[:, None]], axis=-1)
         answers = jnp.concatenate(outputs, axis=1)
-        return jnp.concatenate([answers, jnp.broadcast_to(where, (len(answers), *where.shape))], axis=-1)
+        return jnp.concatenate([answers, jnp.broadcast_to(where, (answers.shape[0], *where.shape))], axis=-1)
 
 
 DECODERS = {"masks": dense_masks, "boxes": dense_boxes}

@@ -75,7 +75,7 @@ def feature_maps(backbone: nn.Module, seen: Mapping[str, Array], image: tuple[in
         return maps
     ((patch, tokens),) = maps.items()
     tokens = tokens[:, backbone.prefix_tokens :]
-    return {patch: tokens.reshape(len(tokens), image[0] // patch, image[1] // patch, tokens.shape[-1])}
+    return {patch: tokens.reshape(tokens.shape[0], image[0] // patch, image[1] // patch, tokens.shape[-1])}
 
 
 def resize(x: Float[Array, "b h w c"], size: tuple[int, ...]) -> Float[Array, "b h2 w2 c"]:
@@ -85,7 +85,7 @@ def resize(x: Float[Array, "b h w c"], size: tuple[int, ...]) -> Float[Array, "b
         x: feature maps.
         size: (height, width) of the result, not below those of `x`.
     """
-    enlarged: Array = jax.image.resize(x, (len(x), *size, x.shape[-1]), "bilinear")
+    enlarged: Array = jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "bilinear")
     return enlarged
 
 

@@ -137,7 +137,7 @@ class ViT(nn.Module):
                 f"patches; resize it to multiples of {patch}"
             )
         grid = x.shape[1] // patch, x.shape[2] // patch
-        patches = x.reshape(len(x), grid[0], patch, grid[1], -1).swapaxes(2, 3).reshape(len(x), *grid, -1)
+        patches = x.reshape(x.shape[0], grid[0], patch, grid[1], -1).swapaxes(2, 3).reshape(x.shape[0], *grid, -1)
         x = PatchEmbed(width, patch, not self.pre_norm, name="patch_embed")(x.astype(self.dtype))
         x = self._with_positions(x, grid)
         angles: Angles | None = rotary_angles(grid, width // heads) if self.positions == "rope" else None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efficient_jax.metrics.classification import ClassFigures
-from efficient_jax.report import page, plots, site, tables
+from efficient_jax.report import plots, site, stage_section, tables
 from efficient_jax.report.summary import CLEAR, accuracy_first
 from efficient_jax.types import Column
 
@@ -82,8 +82,8 @@ class MemberSection(NamedTuple):
     shares: bool  # whether its probabilities are shares of votes
     classes: list[list[str]]  # cells under `CLASS_HEADERS`
     slices: list[SliceRow]
-    confusion: page.Confusion | None  # only where each image has exactly one class
-    mistakes: list[page.Mistake]
+    confusion: stage_section.Confusion | None  # only where each image has exactly one class
+    mistakes: list[stage_section.Mistake]
     worst: list[plots.Captioned]  # of class maps, in place of mistakes
     legend: list[tuple[str, str]]  # names and colors of their classes
 
@@ -246,8 +246,8 @@ def mistakes(
     probabilities: np.ndarray,
     classes: list[str],
     file_names: Sequence[str],
-) -> list[page.Mistake]:
-    """Returns the most confident mistakes as the template takes them, at most `page.SHOWN_MISTAKES`.
+) -> list[stage_section.Mistake]:
+    """Returns the most confident mistakes as the template takes them, at most `stage_section.SHOWN_MISTAKES`.
 
     Args:
         images: all images of the dataset, indexed by arrays of indices: uint8 [h w c] each.
@@ -260,11 +260,11 @@ def mistakes(
     """
     confidence = probabilities[np.arange(len(ids)), answers]
     wrong = np.flatnonzero(answers != labels)
-    order = wrong[np.argsort(-confidence[wrong], kind="stable")][: page.SHOWN_MISTAKES]
+    order = wrong[np.argsort(-confidence[wrong], kind="stable")][: stage_section.SHOWN_MISTAKES]
     names = np.array(classes)
     arrays = {"true_names": names[labels[order]], "predicted_names": names[answers[order]]}
     arrays["file_names"] = np.array(file_names)[order]
-    return page.mistakes(arrays | {"images": images[ids[order]], "confidence": confidence[order]})
+    return stage_section.mistakes(arrays | {"images": images[ids[order]], "confidence": confidence[order]})
 
 
 def changes(

@@ -47,17 +47,46 @@ def _no_entries(labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _labels_of_source(labels: np.ndarray, objects: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns the labels of a source as they are.
+
+    Args:
+        labels: of n images.
+        objects: not used.
+    """
     del objects
     return labels
 
 
+def _whole(label: np.ndarray) -> np.ndarray:
+    """Returns the label of an image as it is.
+
+    Args:
+        label: of one image.
+    """
+    return label
+
+
 def _replaced(labels: np.ndarray, ids: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """Returns labels in which some images have other ones.
+
+    Args:
+        labels: of n images.
+        ids: indices of m images.
+        made: their labels.
+    """
     labels = labels.copy()
     labels[ids] = made
     return labels
 
 
 def _as_they_are(labels: np.ndarray, before: tuple[int, int], size: int) -> np.ndarray:
+    """Returns the labels, which do not depend on the size of images.
+
+    Args:
+        labels: of n images.
+        before: not used.
+        size: not used.
+    """
     del before, size
     return labels
 
@@ -145,7 +174,7 @@ class Task:
     """(targets of views) -> share of each that has a label, in 0..1."""
     of_source: Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray] = _labels_of_source
     """(labels of a source, its objects) -> labels of the task."""
-    trimmed: Callable[[np.ndarray], np.ndarray] = lambda label: label
+    trimmed: Callable[[np.ndarray], np.ndarray] = _whole
     """(label of one image) -> without what fills it up to the size of the others."""
     replaced: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] = _replaced
     """(labels, indices of images, labels that they get) -> all labels."""

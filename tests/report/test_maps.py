@@ -36,7 +36,7 @@ def test_a_worst_image_has_its_figures_below_it():
     arrays = {"images": np.zeros((1, 2, 2, 1), np.uint8), "label": labels, "predicted": np.array([[[0, 1], [1, 1]]])}
     arrays |= {"loss": np.array([0.25]), "file_names": np.array(["a.png"])}
     (found,) = maps.mistakes(arrays, ("a", "b"), 5)
-    assert found["lines"] == ["mean IoU 50.0%, loss 0.250", "a.png"]  # of both classes 1 of 2 pixels
+    assert found.lines == ["mean IoU 50.0%, loss 0.250", "a.png"]  # of both classes 1 of 2 pixels
     assert maps.mistakes(arrays, ("a", "b"), 0) == []
 
 
