@@ -17,6 +17,7 @@ from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.experiment.config_keys import allow, departures
 from efficient_jax.report import sweep_figure, sweep_tables, tables
+from efficient_jax.report.summary import first_figure
 from efficient_jax.settings import Settings
 
 Stage = tuple[str, str]
@@ -41,6 +42,7 @@ class Outcome(TypedDict, total=False):
     git_commit: str | None
     git_dirty: bool
     devices: list[str]
+    figure: str  # header of the score of its stages, where that is not the accuracy
     error: str  # last line of its messages
     command: str  # that failed
 
@@ -149,7 +151,8 @@ def described(records: list[tables.Record], comparisons: Collection[tuple[Stage,
     Raises:
         UserError: two records have the same group, seed and fold.
     """
-    parts = [tables.markdown(sweep_tables.SWEEP_HEADERS, sweep_tables.sweep_rows(records))] if records else []
+    headers = sweep_tables.headers(records)
+    parts = [tables.markdown(headers, sweep_tables.sweep_rows(records))] if records else []
     if fold_rows := sweep_tables.fold_rows(records):
         parts.append(tables.markdown(sweep_tables.FOLD_HEADERS, fold_rows))
     if agreement := tables.agreement_line(
@@ -219,7 +222,8 @@ def _run(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path)
         name: files.read_json(workdir / name / "result.json")
         for name in files.read_json(workdir / "config.json")["stages"]
     }
-    stages = {name: _scored(result, split) for name, result in results.items()}
+    figure = first_figure(about)
+    stages = {name: _scored(result, split, figure.name) for name, result in results.items()}
     counts = next(iter(results.values()))[split]
     votes = {name: voted(_vote_folder(workdir, name), split, counts["n"]) for name in _votes(module)}
     return {
@@ -227,6 +231,7 @@ def _run(module: Mapping[str, Any], overrides: Mapping[str, Any], workdir: Path)
         "git_commit": about["git_commit"],
         "git_dirty": about["git_dirty"],
         "devices": about["devices"],
+        **({} if figure.name == tables.ACCURACY.name else {"figure": figure.header}),
     }
 
 
@@ -275,9 +280,10 @@ def voted(folder: Path, split: str, images: int) -> tables.SweptStage:
     return cast(tables.SweptStage, metrics | {"members": len(about["members"]) - 1})
 
 
-def _scored(result: files.Json, split: str) -> tables.SweptStage:
+def _scored(result: files.Json, split: str, figure: str) -> tables.SweptStage:
     """Returns a stage's result with the counts of `split` at the top level, without test metrics for validation."""
+    score = {} if figure == tables.ACCURACY.name else {"score": result[split][figure]}
     test_metrics = ("test", "negative_log_likelihood", "calibration_error")
     hidden = ("stage", *(test_metrics if split != "test" else ()))
     shown = {key: value for key, value in result.items() if key not in hidden}
-    return cast(tables.SweptStage, result[split] | shown)
+    return cast(tables.SweptStage, result[split] | score | shown)

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from efficient_jax.report import sweep_tables
 from efficient_jax.report.plots import COLORS
 from efficient_jax.report.sweep_tables import by_seed
 from efficient_jax.report.tables import Record
@@ -42,7 +43,7 @@ def write_figure(path: Path, records: Sequence[Record]) -> None:
                     axes.plot(x[:1], [np.mean(accuracies)], "_", color=color, markersize=13, markeredgewidth=2.2)
             axes.plot([], [], mark, color=color, label=stage, markersize=6)
         axes.set_xticks(range(len(groups)), [group.replace(", ", ",\n") for group in groups])
-        axes.set_ylabel("accuracy, %")
+        axes.set_ylabel(sweep_tables.figure(records))
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)

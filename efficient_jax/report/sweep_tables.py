@@ -10,7 +10,8 @@ from efficient_jax.errors import UserError
 from efficient_jax.metrics.accuracy import paired_difference
 from efficient_jax.report.tables import Record
 
-SWEEP_HEADERS = ["group", "stage", "seeds", "accuracy, %", "compared with", "points [95% interval]", "pairs"]
+ACCURACY = "accuracy, %"
+SWEEP_HEADERS = ["group", "stage", "seeds", ACCURACY, "compared with", "points [95% interval]", "pairs"]
 
 
 class Difference(NamedTuple):
@@ -24,6 +25,24 @@ class Difference(NamedTuple):
     high: float
     pairs: list[int]  # seeds
     unpaired: list[Any]  # seeds, or (seed, fold)
+
+
+def figure(records: Sequence[Record]) -> str:
+    """Returns the header of the figure of a sweep.
+
+    Args:
+        records: trial records, see the module.
+    """
+    return records[0].get("figure", ACCURACY) if records else ACCURACY
+
+
+def headers(records: Sequence[Record]) -> list[str]:
+    """Returns the headers above the cells of `sweep_rows`.
+
+    Args:
+        records: trial records, see the module.
+    """
+    return [figure(records) if header == ACCURACY else header for header in SWEEP_HEADERS]
 
 
 def by_seed(records: Iterable[Record], group: str, stage: str) -> dict[int | tuple[int, int], float]:
@@ -48,7 +67,7 @@ def by_seed(records: Iterable[Record], group: str, stage: str) -> dict[int | tup
         run = (record["seed"], record["fold"]) if "fold" in record else record["seed"]
         if run in accuracies:
             raise UserError(f"seed {record['seed']} of {group!r} is recorded twice: delete one of the two lines")
-        accuracies[run] = 100 * counts["correct"] / counts["n"]
+        accuracies[run] = 100 * (counts["score"] if "score" in counts else counts["correct"] / counts["n"])
     return accuracies
 
 

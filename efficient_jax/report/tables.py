@@ -28,6 +28,7 @@ class SweptStage(TypedDict, total=False):
 
     correct: Required[int]
     n: Required[int]
+    score: float  # in place of the share of correct images, where a task has another figure
     test: Mapping[str, Any]
     validation: Mapping[str, Any] | None
     negative_log_likelihood: float
@@ -41,6 +42,7 @@ class Record(TypedDict):
     id: NotRequired[str]
     group: str
     seed: int
+    figure: NotRequired[str]  # header of the score
     fold: NotRequired[int]
     folds: NotRequired[int]
     stages: dict[str, SweptStage]  # in running order
@@ -281,11 +283,13 @@ def paired_rows(results: Iterable[StageResult]) -> list[list[str]]:
 def agreement_line(results: Sequence[StageResult | SweptStage]) -> str:
     """Returns a sentence on how validation and test accuracy correlate over models; "" for fewer than 3 models.
 
+    There is none for classes of pixels and for boxes, which are not counted in images.
+
     Args:
         results: results of stages; those with "validation" and "test" counts are compared.
     """
     pairs = [(chosen_by, result["test"]) for result in results if (chosen_by := result.get("validation"))]
-    if not pairs:
+    if not pairs or "correct" not in pairs[0][1] or "mean_iou" in pairs[0][1]:
         return ""
     validation, test = (
         np.array([counts["correct"] / counts["n"] for counts in side]) for side in zip(*pairs, strict=True)

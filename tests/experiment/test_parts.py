@@ -10,6 +10,8 @@ from efficient_jax import files
 from efficient_jax.data.sources import SOURCES
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.dataset import Data
+from efficient_jax.report.page import write_report
+from efficient_jax.tasks import DETECTION, SEGMENTATION
 from efficient_jax.training.trained import Trained
 from tests import drawn_parts
 from tests.drawn_parts import block, run
@@ -181,3 +183,12 @@ def test_a_threshold_that_no_part_reaches_stops_before_training(name, tmp_path):
     stages = {"net": block(name), "s": student(name, 2, teacher="net") | {"pseudo_labels": {"threshold": 1.0}}}
     with pytest.raises(UserError, match=r"^config\.s\.pseudo_labels\.threshold: no (pixel|box) reaches 1\.0; "):
         run(name, tmp_path, stages)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_of_a_run_with_validation_is_written(trained, name):
+    folder, _ = trained[name]
+    task = {"drawn_masks": SEGMENTATION, "drawn_boxes": DETECTION}[name]
+    text = write_report(folder, task.columns, False, False).read_text()
+    assert "Pseudo-labels" in text
+    assert task.columns[0].header in text

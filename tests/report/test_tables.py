@@ -226,3 +226,19 @@ def test_validation_is_compared_with_the_test():
     )
     assert tables.agreement_line(results[:2]) == ""
     assert tables.agreement_line([{"validation": None, "test": {"correct": 1, "n": 2}}] * 3) == ""
+
+
+def test_the_figure_of_a_sweep_is_that_of_its_task():
+    scores = [0.5, 0.7]
+    trials = [
+        {"group": "g", "seed": i, "figure": "mean IoU, %", "stages": {"a": {"correct": 1, "n": 9, "score": score}}}
+        for i, score in enumerate(scores)
+    ]
+    assert sweep_tables.headers(trials)[3] == "mean IoU, %"
+    assert sweep_tables.sweep_rows(trials)[0][2:4] == ["2", "60.00"]
+    assert sweep_tables.headers(records("g", {"a": {0: 1}}))[3] == "accuracy, %"
+
+
+def test_pixels_and_boxes_are_not_counted_in_images():
+    for figures in ({"mean_iou": 0.5, "correct": 1, "n": 2}, {"ap50": 0.5, "n": 2}):
+        assert tables.agreement_line([{"stage": "a", "validation": figures, "test": figures}] * 4) == ""
