@@ -30,7 +30,7 @@ def test_a_search_shows_what_is_here(tmp_path, capsys):
     models("patch14_dinov2")
     shown = [line.split() for line in capsys.readouterr().out.splitlines() if "dinov2" in line]
     assert shown[0] == ["vit_small_patch14_dinov2.lvd142m", "*", "22.1M", "93.4", "518", "Apache-2.0"]
-    assert [row[0][:8] for row in shown] == ["vit_smal", "vit_base", "vit_larg"]
+    assert [row[0][:8] for row in shown] == ["vit_smal", "vit_base", "vit_larg", "vit_gian"]
     assert all("*" not in row for row in shown[1:])
 
 
