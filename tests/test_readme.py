@@ -38,15 +38,20 @@ RUN = [[c for c in block if c not in LONG and c not in SWEEPS] for block in BLOC
 
 
 @pytest.fixture(scope="module")
-def folder(quickstart, tmp_path_factory):
-    """Where the README's paths lead to in the tests: a tiny quickstart and somebody's images."""
+def folder(quickstart, segmented, tmp_path_factory):
+    """Where the README's paths lead to in the tests: tiny runs, and somebody's images and masks."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(quickstart[0], folder / "runs" / "quickstart")
+    shutil.copytree(segmented, folder / "runs" / "segment")
     rng = np.random.default_rng(0)
     for i in range(200):
         name = f"my_images/{i % 3}/{i}.jpg" if i < 150 else f"new_images/{i}.jpg"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (20 + i, 40, 3), np.uint8)).save(folder / name)
+        if i >= 150:
+            mask = Image.fromarray(rng.integers(0, 2, (20 + i, 40), np.uint8))
+            (folder / "new_masks").mkdir(exist_ok=True)
+            mask.save(folder / "new_masks" / f"{i}.png")
     return folder
 
 
@@ -59,7 +64,7 @@ def test_the_commands_of_a_block_run_in_order(block, folder):
     for command in block:
         tiny = re.sub(r"(configs/\w+\.py)", r"\1:tiny", command)
         here = tiny.replace("runs/", f"{folder}/runs/")
-        here = re.sub(r"=(my_images|new_images)", rf"={folder}/\1", here)
+        here = re.sub(r"=(my_images|new_images|new_masks)", rf"={folder}/\1", here)
         arguments = shlex.split(here)[2:]
         if arguments[0] == "train" and any(flag.startswith("--images=") for flag in arguments):
             flags = images_flag.rewritten(arguments[1:])  # of a config in full; the tiny form has its own steps
