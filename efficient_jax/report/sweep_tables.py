@@ -67,7 +67,7 @@ def by_seed(records: Iterable[Record], group: str, stage: str) -> dict[int | tup
         run = (record["seed"], record["fold"]) if "fold" in record else record["seed"]
         if run in accuracies:
             raise UserError(f"seed {record['seed']} of {group!r} is recorded twice: delete one of the two lines")
-        accuracies[run] = 100 * (counts["score"] if "score" in counts else counts["correct"] / counts["n"])
+        accuracies[run] = 100 * counts["score"] if "score" in counts else 100 * counts["correct"] / counts["n"]
     return accuracies
 
 
