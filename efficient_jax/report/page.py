@@ -9,7 +9,7 @@ from efficient_jax.report import charts, maps, plots, site, tables
 from efficient_jax.report.results import StageResult, read_arrays, read_config, read_json, read_metrics, read_results
 from efficient_jax.report.stage_section import LABEL_HEADERS, flatten, stage_section
 from efficient_jax.report.summary import COMPARISON_HEADERS, accuracy_first, comparison_rows, figure_name, headline
-from efficient_jax.types import Column
+from efficient_jax.types import INTERVAL, Column
 
 LOCATED = Column("correct", "locations right, %")  # of objects in training: boxes with an IoU of 0.5
 WORDS = ["accuracy", "95% interval", "augmentation", "calibration error, ECE", "confusion matrix", "loss", "won, lost"]
@@ -68,7 +68,7 @@ def write_report(
         "curves": _curves(metrics, finished, columns),
         "validated": any(name.startswith("validation_") for columns in metrics.values() for name in columns),
         "agreement": tables.agreement_line(finished) if columns[0].name == "correct" else "",  # its noise is of images
-        "intervals": "Wilson" if columns[0].name == "correct" else "bootstrap of the images",
+        "intervals": _intervals(columns[0]),
         "leaks": {"said": run.get("data", {}).get("leaks", []), "images": leaks(read_arrays(workdir / "leaks.npz"))},
         "stages": [
             stage_section(workdir / r["stage"], r, metrics[r["stage"]], run, columns, confusions) for r in results
@@ -80,6 +80,13 @@ def write_report(
         "words": WORDS + SEVERAL_WORDS * several_labels + IOU_WORDS * (columns[0].name == "mean_iou"),
     }
     return site.write(workdir / "report.html", "page.html", values)
+
+
+def _intervals(column: Column) -> str:
+    """Returns how the intervals of a figure are computed, "" for one without."""
+    if column.form != INTERVAL:
+        return ""
+    return "Wilson" if column.name == "correct" else "bootstrap of the images"
 
 
 def _curves(

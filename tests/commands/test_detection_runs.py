@@ -101,6 +101,7 @@ def test_the_page_shows_true_and_predicted_boxes(trained):
     text = write_report(folder, DETECTION.columns, False, False).read_text()
     assert "AP50, %" in text
     assert "2 true, " in text
+    assert "In brackets" not in text  # average precision has no interval
 
 
 @pytest.mark.parametrize(
