@@ -7,6 +7,10 @@ Masks as for `segment.py`. 20 masks are used; the images of the others, and thos
 `supervised` learns from the masks alone. `ema_teacher` continues from it: its moving average labels the pixels of the
 pool of which it is sure, and strong views learn them (UniMatch, arXiv 2208.09910). `student` learns the pixels of which
 `supervised` is sure.
+
+Two CPU cores: 14 minutes for all three. Expected mean IoU: 82.6% [80.9, 84.2] supervised, 83.0% [81.5, 84.3]
+ema_teacher, 82.7% [81.0, 84.3] student (100 microscope images of nuclei, 10 masks and 390 other images, one seed;
+2026-11-30; `configs/sweeps/segment_few_labels.py`): no difference is shown.
 """
 
 from ml_collections import ConfigDict
