@@ -32,7 +32,7 @@ from efficient_jax.experiment.targets import Supervision
 from efficient_jax.experiment.train import TrainSteps, build_train_steps, images_per_step
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.models.spec import ModelSpec
-from efficient_jax.report import tables
+from efficient_jax.report import layout, tables
 from efficient_jax.training import benchmark, loop, step
 from efficient_jax.training.labels import Labels
 from efficient_jax.training.progress import StageProgress
@@ -298,7 +298,7 @@ def _show(figures: Figures) -> None:
         for name, duration, part in rows
     ]
     log(f"{figures['stage']}: {counted(images, 'image')} per step")
-    console().print(tables.rich_table(["part", "ms per step", "images/s", "of the step"], cells))
+    console().print(layout.rich_table(["part", "ms per step", "images/s", "of the step"], cells))
     rates, mib = figures["rates"], 2**20
     peak = f", {memory['peak'] / mib:,.1f} MiB at the peak" if memory["peak"] else ""
     log(

@@ -34,7 +34,7 @@ from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
 from efficient_jax.metrics import classification, conformal
 from efficient_jax.metrics.agreement import change
-from efficient_jax.report import boxes, evaluation, glossary, maps, plots, stage_section, tables
+from efficient_jax.report import evaluation, glossary, layout, maps, plots, stage_section
 from efficient_jax.tasks import DETECTION, SEGMENTATION, TASKS
 from efficient_jax.training import checkpoint
 
@@ -135,7 +135,7 @@ def evaluate(
             log(f"\n{caption}" if rows else caption)
         if rows:  # soup and vote are the last two
             console().print(
-                tables.rich_table(headers, rows if len(rows) <= LINES else [*rows[: LINES - 2], *rows[-2:]])
+                layout.rich_table(headers, rows if len(rows) <= LINES else [*rows[: LINES - 2], *rows[-2:]])
             )
             if legend := glossary.legend(headers):
                 console().print(legend)
@@ -235,7 +235,7 @@ def _worst(one: Member, data: Data) -> list[plots.Captioned]:
         "loss": loss[rows],
         "file_names": np.array([file_name(data.source, i) for i in test.ids[rows]], str),
     }
-    return boxes.mistakes(arrays, len(rows)) if task is DETECTION else maps.mistakes(arrays, test.classes, len(rows))
+    return stage_section.WORST[test.task](arrays, test.classes, len(rows))
 
 
 def _changed(members: Sequence[Member], data: Data | None) -> list[evaluation.Pair]:

@@ -18,7 +18,7 @@ from efficient_jax.files import write_json
 from efficient_jax.inference import map_files, voting
 from efficient_jax.metrics import segmentation
 from efficient_jax.metrics.classification import NOT_COUNTED
-from efficient_jax.report import evaluation, tables
+from efficient_jax.report import evaluation, layout, tables
 from efficient_jax.tasks import SEGMENTATION
 from efficient_jax.training import checkpoint
 
@@ -93,7 +93,7 @@ def evaluate(
         about, results = _pixels(names, Path(truth), vote, weights, folder)
     for caption, headers, rows in results[:1]:
         log(f"\n{caption or 'Results'}")
-        console().print(tables.rich_table(headers, rows))
+        console().print(layout.rich_table(headers, rows))
     if folder:
         write_json(folder / "evaluation.json", about)
         written = evaluation.write_page(folder, results=results, changed=[], members=[])

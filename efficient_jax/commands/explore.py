@@ -22,7 +22,7 @@ from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.experiment.stage_config import augment_blocks
 from efficient_jax.experiment.workdir import read_config, writable
 from efficient_jax.explore import class_bias, preview
-from efficient_jax.report import bias, exploration, tables
+from efficient_jax.report import bias, exploration, layout
 from efficient_jax.report import catalogue as report_catalogue
 from efficient_jax.report.stage_section import caption
 from efficient_jax.settings import Settings
@@ -293,7 +293,7 @@ def _show_bias(about: bias.MemberSection) -> None:
     """Prints what the page says of a member: accuracy under each operation, warnings, and shortcuts."""
     console().print(f"\n{about.name} under augmentation of the images", style="bold")
     console().print(about.images)
-    console().print(tables.rich_table(SUMMARY_HEADERS, about.summary))
+    console().print(layout.rich_table(SUMMARY_HEADERS, about.summary))
     console().print(
         "points: change by the strongest form; loses most: the class whose accuracy falls by the most points."
     )
@@ -301,7 +301,7 @@ def _show_bias(about: bias.MemberSection) -> None:
         console().print(f"warning: {warning}")
     if about.probes:
         console().print(f"\n{about.name}: shortcuts", style="bold")
-        console().print(tables.rich_table(about.probe_headers, about.probes))
+        console().print(layout.rich_table(about.probe_headers, about.probes))
         console().print(about.control)
 
 

@@ -17,7 +17,7 @@ from efficient_jax.explore import features, label_value, suggestions
 from efficient_jax.explore.survey import Survey, survey
 from efficient_jax.metrics.learning_curve import Forecast
 from efficient_jax.models import pretrained
-from efficient_jax.report import charts, plots, survey_page, tables
+from efficient_jax.report import charts, layout, plots, survey_page, tables
 from efficient_jax.tasks import TASKS
 
 EXAMPLES, CLASSES = 9, 40  # images of a class, and classes with images: these limits keep the page small
@@ -85,7 +85,7 @@ def look(
     )
     refused = {"more labels": more_labels.sentence} if more_labels and not curve else {}
     rows = [*facts.items(), *refused.items(), *((f"{s.verdict} {s.what}", s.why) for s in suggested)]
-    return section, tables.pairs(rows)
+    return section, layout.pairs(rows)
 
 
 def _more_labels(measured: Survey, source: Source) -> tuple[survey_page.MoreLabels | None, Forecast | None]:

@@ -5,7 +5,7 @@ from rich.console import Console
 from efficient_jax.errors import UserError, nearest
 from efficient_jax.models import cost
 from efficient_jax.models.pretrained import ZOO, files
-from efficient_jax.report import tables
+from efficient_jax.report import layout
 
 HEADERS = ["init", "parameters", "GFLOP", "px", "licence"]
 
@@ -30,7 +30,7 @@ def models(search: str = "") -> None:
         raise UserError(f"--search: no name contains {search!r}{nearest(search, ZOO)}")
     console = Console(markup=False, highlight=False)
     costs = cost.kept()
-    console.print(tables.rich_table(HEADERS, [_row(name, costs[name]) for name in names]))
+    console.print(layout.rich_table(HEADERS, [_row(name, costs[name]) for name in names]))
     if any(ZOO[name].gated for name in names):
         console.print("DINOv3: its licence must be accepted on Hugging Face before the file can be downloaded.")
 

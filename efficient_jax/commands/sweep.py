@@ -16,7 +16,7 @@ from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import out_of_fold
 from efficient_jax.experiment.config_keys import allow, departures
-from efficient_jax.report import sweep_figure, sweep_tables, tables
+from efficient_jax.report import layout, sweep_figure, sweep_tables, tables
 from efficient_jax.report.summary import first_figure
 from efficient_jax.settings import Settings
 
@@ -152,9 +152,9 @@ def described(records: list[tables.Record], comparisons: Collection[tuple[Stage,
         UserError: two records have the same group, seed and fold.
     """
     headers = sweep_tables.headers(records)
-    parts = [tables.markdown(headers, sweep_tables.sweep_rows(records))] if records else []
+    parts = [layout.markdown(headers, sweep_tables.sweep_rows(records))] if records else []
     if fold_rows := sweep_tables.fold_rows(records):
-        parts.append(tables.markdown(sweep_tables.FOLD_HEADERS, fold_rows))
+        parts.append(layout.markdown(sweep_tables.FOLD_HEADERS, fold_rows))
     if agreement := tables.agreement_line(
         [result for record in records for result in record["stages"].values() if "test" in result]
     ):
@@ -167,7 +167,7 @@ def described(records: list[tables.Record], comparisons: Collection[tuple[Stage,
                 [" / ".join(a), " / ".join(b), *sweep_tables.difference_cells(sweep_tables.differences(records, a, b))]
             )
     if rows:
-        parts.append(tables.markdown(["this", "minus this", "points [95% interval]", "pairs"], rows))
+        parts.append(layout.markdown(["this", "minus this", "points [95% interval]", "pairs"], rows))
     return "\n".join(parts)
 
 

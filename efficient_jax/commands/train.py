@@ -19,7 +19,7 @@ from efficient_jax.experiment.results import keep_leaks
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
 from efficient_jax.experiment.workdir import check_data, claimed, keep_split
-from efficient_jax.report import glossary, tables
+from efficient_jax.report import glossary, layout, tables
 from efficient_jax.report.results import read_results
 from efficient_jax.settings import Settings
 from efficient_jax.tasks import TASKS
@@ -135,7 +135,7 @@ def _show_results(folder: Path) -> None:
         console().print(tables.BEST_LEGEND)
     if paired := tables.paired_rows(results):
         console().print("\nEach stage against its teacher and its start, on the same test images", style="bold")
-        console().print(tables.rich_table(tables.PAIRED_HEADERS, paired))
+        console().print(layout.rich_table(tables.PAIRED_HEADERS, paired))
         console().print(glossary.legend(tables.PAIRED_HEADERS[2:]))
     from efficient_jax.report import page  # loads matplotlib, after the table is shown
 

@@ -108,13 +108,13 @@ def write_predictions(
         raise UserError(f"{path}: {len(detections)} images for {len(set(images))} ids; give one for each")
     names = ("boxes", "scores", "labels")
     for image, of_image in zip(images, detections, strict=True):
-        found = check(of_image, f"{path}, image_id {image}", names)
-        if beyond := sorted(set(found["labels"].tolist()).difference(range(len(categories)))):
+        boxes = check(of_image, f"{path}, image_id {image}", names)
+        if beyond := sorted(set(boxes["labels"].tolist()).difference(range(len(categories)))):
             raise UserError(f"{path}, image_id {image}: label {beyond[0]} of {len(categories)} categories, from 0 on")
         masks = of_image.get("masks")
-        if masks is not None and (masks.ndim != 3 or len(masks) != len(found["labels"]) or masks.dtype != bool):
+        if masks is not None and (masks.ndim != 3 or len(masks) != len(boxes["labels"]) or masks.dtype != bool):
             raise UserError(
-                f"{path}, image_id {image}: masks {masks.dtype} {list(masks.shape)} of {len(found['labels'])} boxes; "
+                f"{path}, image_id {image}: masks {masks.dtype} {list(masks.shape)} of {len(boxes['labels'])} boxes; "
                 "want bool [n h w]"
             )
     files.write_json(path, _rows(detections, images, dict(enumerate(categories))))
@@ -124,14 +124,14 @@ def _rows(
     detections: Sequence[Mapping[str, np.ndarray]], images: Sequence[int], category_of: Mapping[int, int]
 ) -> list[dict[str, Any]]:
     rows = []
-    for image, found in zip(images, detections, strict=True):
+    for image, boxes in zip(images, detections, strict=True):
         for number, (box, score, label) in enumerate(
-            zip(*(found[name].tolist() for name in ("boxes", "scores", "labels")), strict=True)
+            zip(*(boxes[name].tolist() for name in ("boxes", "scores", "labels")), strict=True)
         ):
             bbox = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
             row = {"image_id": image, "category_id": category_of[label], "bbox": bbox, "score": score}
-            if "masks" in found:
-                row["segmentation"] = _segmentation(found["masks"][number])
+            if "masks" in boxes:
+                row["segmentation"] = _segmentation(boxes["masks"][number])
             rows.append(row)
     return rows
 

@@ -57,13 +57,13 @@ def losses(
     wanted = targets(answers.locations, boxes, visible, labels)
     positive = (wanted.labels >= 0).astype(jnp.float32)
     classes = answers.logits.shape[-1]
-    of_classes = sigmoid_focal(answers.logits, jax.nn.one_hot(wanted.labels, classes, dtype=jnp.float32))
+    class_losses = sigmoid_focal(answers.logits, jax.nn.one_hot(wanted.labels, classes, dtype=jnp.float32))
     pair = (edges(answers.locations, distances) for distances in (answers.distances, wanted.distances))
-    of_centerness = optax.sigmoid_binary_cross_entropy(answers.centerness, wanted.centerness)
+    centerness_losses = optax.sigmoid_binary_cross_entropy(answers.centerness, wanted.centerness)
     return Losses(
-        of_classes.sum(1),
+        class_losses.sum(1),
         (positive * wanted.centerness * generalized_iou(*pair)).sum(1),
-        (positive * of_centerness).sum(1),
+        (positive * centerness_losses).sum(1),
         jnp.maximum(positive.sum(1), 1.0),
     )
 
@@ -146,13 +146,13 @@ def decode(
 
     def of_image(scores: Float[Array, "l classes"], boxes: Float[Array, "l 4"]) -> Detections:
         best, pair = jax.lax.top_k(scores.reshape(-1), min(candidates, scores.size))
-        found = {
+        best_boxes = {
             "boxes": boxes[pair // classes],
             "scores": best,
             "labels": pair % classes,
             "valid": best >= minimum_score,
         }
-        one_model = {name: values[None] for name, values in found.items()}
+        one_model = {name: values[None] for name, values in best_boxes.items()}
         kept = nms(one_model, jnp.ones(1), iou)
         missing = max(most - len(best), 0)  # a small image has fewer pairs
         return {

@@ -95,9 +95,9 @@ def _of_image(locations: Locations, boxes: Float[Array, "n 4"], exists: Array, l
     candidate = exists & (distances.min(-1) > 0.0) & near & in_range
     areas = jnp.where(candidate, (boxes[:, 2:] - boxes[:, :2]).prod(-1), jnp.inf)
     smallest = areas.argmin(1)
-    found = candidate.any(1)
-    chosen = jnp.where(found[:, None], jnp.take_along_axis(distances, smallest[:, None, None], 1)[:, 0], 0.0)
-    return Targets(jnp.where(found, labels[smallest], -1), chosen, centerness(chosen))
+    has_box = candidate.any(1)
+    chosen = jnp.where(has_box[:, None], jnp.take_along_axis(distances, smallest[:, None, None], 1)[:, 0], 0.0)
+    return Targets(jnp.where(has_box, labels[smallest], -1), chosen, centerness(chosen))
 
 
 def centerness(distances: Float[Array, "*b 4"]) -> Float[Array, " *b"]:

@@ -14,9 +14,9 @@ from efficient_jax.data import decode, objects
 from efficient_jax.data.class_names import writable
 from efficient_jax.data.framing import Framing
 from efficient_jax.detection.detections import Found, combine
+from efficient_jax.detection.rows import boxes_of
 from efficient_jax.distributed import console
 from efficient_jax.errors import UserError
-from efficient_jax.tasks import detection
 from efficient_jax.training.classifier import Network
 
 CHUNK = 64  # images that are decoded and predicted together
@@ -41,7 +41,7 @@ def write(
     Raises: UserError where no image can be read.
     """
     framings = [member.spec.image_framing() for member in members]
-    found: dict[Path, tuple[tuple[int, int], Found]] = {}
+    boxes: dict[Path, tuple[tuple[int, int], Found]] = {}
     unreadable: dict[str, str] = {}
     chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
     for chunk in track(chunks, "predicting objects", console=console(), transient=True):
@@ -55,32 +55,32 @@ def write(
             of_members = [
                 original(rows[i], height, width, framing) for rows, framing in zip(predicted, framings, strict=True)
             ]
-            found[chunk[row]] = (height, width), of_members[0] if len(members) == 1 else combine(of_members, fuse)
-    if not found:
+            boxes[chunk[row]] = (height, width), of_members[0] if len(members) == 1 else combine(of_members, fuse)
+    if not boxes:
         raise UserError(f"--images: none of its images can be read: {decode.listed(unreadable)}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    writers.write_json(out, _coco(found, images, members[0].spec.classes))
-    return len(found), unreadable
+    writers.write_json(out, _coco(boxes, images, members[0].spec.classes))
+    return len(boxes), unreadable
 
 
 def original(rows: Float[np.ndarray, "n 6"], height: int, width: int, framing: Framing) -> Found:
     """Returns the boxes of a prediction in pixels of the original image, without those outside of it.
 
     Args:
-        rows: predictions of one image, as `tasks.detection` has them.
+        rows: predictions of one image, see `detection.rows`.
         height: of the original image in pixels.
         width: of the original image in pixels.
         framing: how the image became the square.
     """
-    of_square = detection.found(rows)
+    of_square = boxes_of(rows)
     back = objects.inverse(objects.window(width, height, framing), width, height)
-    boxes, visible = objects.boxes(of_square["boxes"], back)
-    kept = {"boxes": boxes, "labels": of_square["labels"], "scores": of_square["scores"]}
+    corners, visible = objects.boxes(of_square["boxes"], back)
+    kept = {"boxes": corners, "labels": of_square["labels"], "scores": of_square["scores"]}
     return {name: values[visible > 0] for name, values in kept.items()}
 
 
-def _coco(found: dict[Path, tuple[tuple[int, int], Found]], folder: Path, classes: Sequence[str]) -> dict[str, Any]:
-    number = functools.partial(dict.__getitem__, {file: i for i, file in enumerate(found, 1)})
+def _coco(boxes: dict[Path, tuple[tuple[int, int], Found]], folder: Path, classes: Sequence[str]) -> dict[str, Any]:
+    number = functools.partial(dict.__getitem__, {file: i for i, file in enumerate(boxes, 1)})
     annotations = [
         {
             "image_id": number(file),
@@ -90,7 +90,7 @@ def _coco(found: dict[Path, tuple[tuple[int, int], Found]], folder: Path, classe
             "iscrowd": 0,
             "score": score,
         }
-        for file, (_, of_image) in found.items()
+        for file, (_, of_image) in boxes.items()
         for (left, top, right, bottom), label, score in zip(
             *(of_image[name].tolist() for name in ("boxes", "labels", "scores")), strict=True
         )
@@ -98,7 +98,7 @@ def _coco(found: dict[Path, tuple[tuple[int, int], Found]], folder: Path, classe
     return {
         "images": [
             {"id": number(file), "file_name": str(file.relative_to(folder)), "width": width, "height": height}
-            for file, ((height, width), _) in found.items()
+            for file, ((height, width), _) in boxes.items()
         ],
         "categories": [{"id": i, "name": name} for i, name in enumerate(classes, 1)],
         "annotations": [{"id": i, **annotation} for i, annotation in enumerate(annotations, 1)],

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from efficient_jax.detection.detections import combine
+from efficient_jax.detection.rows import NOTHING, boxes_of, rows_of
 from efficient_jax.errors import UserError
 from efficient_jax.evaluation.members import WHERE, Member, answering
 from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.predictions import Predictions
 from efficient_jax.metrics import agreement
-from efficient_jax.tasks import TASKS, detection
+from efficient_jax.tasks import TASKS
 
 
 def together(members: Sequence[Member], vote: str, weights: Sequence[float]) -> Member:
@@ -59,11 +60,11 @@ def fused(members: Sequence[Member], name: str, fuse: Callable[..., Any], weight
     """
     tests = predictions.matched([member.test for member in members], [member.name for member in members], WHERE)
     rows = [
-        detection.rows(combine([detection.found(test.probabilities[i]) for test in tests], fuse, weights))
+        rows_of(combine([boxes_of(test.probabilities[i]) for test in tests], fuse, weights))
         for i in range(len(tests[0].ids))
     ]
     most = max(map(len, rows))
-    filled = [np.concatenate([of_image, np.tile(detection.NOTHING, (most - len(of_image), 1))]) for of_image in rows]
+    filled = [np.concatenate([of_image, np.tile(NOTHING, (most - len(of_image), 1))]) for of_image in rows]
     joint = answering(f"{name} of {len(members)}", tests[0]._replace(probabilities=np.stack(filled)), None, ())
     shares = list(weights or np.ones(len(members)))
     origin = {"fuse": name, "members": [member.name for member in members], "weights": shares, "step": None}

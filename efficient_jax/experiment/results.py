@@ -42,6 +42,7 @@ def evaluate_stage(
     files.write_npz(
         folder / "mistakes.npz",
         {
+            "task": np.array(source.task),
             "images": source.images[ids[worst]],
             "id": ids[worst],
             "label": labels[worst],

@@ -32,7 +32,7 @@ KEPT = "keep"
 DONE = {"drop": "dropped", "unlabel": "unlabelled", "weight": "weighted"}
 
 
-class Found(NamedTuple):
+class Suspects(NamedTuple):
     """Labelled images whose label looks wrong, the surest first."""
 
     ids: Int[np.ndarray, " m"]
@@ -54,13 +54,13 @@ def applied(stage: StageConfig, run: Run) -> tuple[Run, Float[np.ndarray, " n"] 
     """
     if not stage.suspects:
         return run, None
-    found = _found(stage, run)
+    suspects = _suspects(stage, run)
     action, source, split = stage.suspects["action"], run.data.source, run.data.split
-    acted = np.array([done == action for done in found.actions], bool)
-    ids = found.ids[acted]
+    acted = np.array([done == action for done in suspects.actions], bool)
+    ids = suspects.ids[acted]
     if action == "weight":
         weights = np.ones(len(source.labels))
-        weights[ids] = found.probabilities[acted]
+        weights[ids] = suspects.probabilities[acted]
         return run, weights[split["labelled"]]
     split = split | {"labelled": np.setdiff1d(split["labelled"], ids)}
     if action == "unlabel":
@@ -75,15 +75,15 @@ def applied(stage: StageConfig, run: Run) -> tuple[Run, Float[np.ndarray, " n"] 
     return run._replace(data=dataclasses.replace(run.data, source=source, split=split)), None
 
 
-def _found(stage: StageConfig, run: Run) -> Found:
+def _suspects(stage: StageConfig, run: Run) -> Suspects:
     """Returns the suspects. An interrupted stage reads them from its folder, if they are by the same network."""
     folder, settings, source, plan = run.workdir / stage.name, stage.suspects, run.data.source, run.plan
     name, trained = settings["features"] or stage.init, network(stage, run)
     hashes = {"network": name, "network_hash": checkpoint.fingerprint(trained.variables)}
     origin = settings | hashes | {"seed": plan.seed}
-    if found := _read(folder, origin):
+    if suspects := _read(folder, origin):
         run.log(stage.name, f"suspects are those of {TABLE}")
-        return found
+        return suspects
     earlier = plan.by_name.get(name)
     if earlier and earlier.method.trains and earlier.method.trains_head(earlier.method_settings):
         run.log(stage.name, f"{name!r} was trained on labels: it has learned wrong ones too, and shows fewer of them")
@@ -97,12 +97,12 @@ def _found(stage: StageConfig, run: Run) -> Found:
     rows, suggested = label_errors.suspects(labels, probabilities)
     spare = np.isin(rows, label_errors.sparing(rows, labels, settings["keep"]))
     actions = tuple(np.where(spare, settings["action"], KEPT).tolist())
-    found = Found(ids[rows], probabilities[rows, labels[rows]], actions)
-    counts = _audit(run, found.ids, suggested)
-    files.write_text(folder / TABLE, _table(run, found, suggested, probabilities[rows, suggested]))
+    suspects = Suspects(ids[rows], probabilities[rows, labels[rows]], actions)
+    counts = _audit(run, suspects.ids, suggested)
+    files.write_text(folder / TABLE, _table(run, suspects, suggested, probabilities[rows, suggested]))
     files.write_json(folder / ABOUT, origin | counts)  # last: where it exists, the table is complete
     run.log(stage.name, _line(stage, counts, int(spare.sum()), name))
-    return found
+    return suspects
 
 
 def network(stage: StageConfig, run: Run) -> Trained:
@@ -157,23 +157,23 @@ def _line(stage: StageConfig, counts: Mapping[str, int], acted: int, name: str) 
     return f"{looks}: {acted:,} {DONE[stage.suspects['action']]}{kept} ({TABLE}){known}"
 
 
-def _table(run: Run, found: Found, suggested: np.ndarray, p_suggested: np.ndarray) -> str:
+def _table(run: Run, suspects: Suspects, suggested: np.ndarray, p_suggested: np.ndarray) -> str:
     """Returns the list as CSV. `hidden` is the true label where it is known, which no model sees."""
     source, known = run.data.source, bool(run.plan.label_noise)
     columns = [
-        found.ids.tolist(),
-        [source.name(i) for i in found.ids],
-        [source.classes[i] for i in source.labels[found.ids]],
+        suspects.ids.tolist(),
+        [source.name(i) for i in suspects.ids],
+        [source.classes[i] for i in source.labels[suspects.ids]],
         [source.classes[i] for i in suggested],
-        [repr(float(p)) for p in found.probabilities],  # the same bits when read
+        [repr(float(p)) for p in suspects.probabilities],  # the same bits when read
         [repr(float(p)) for p in p_suggested],
-        found.actions,
-        [source.classes[i] if known else "" for i in run.true_labels[found.ids]],
+        suspects.actions,
+        [source.classes[i] if known else "" for i in run.true_labels[suspects.ids]],
     ]
     return files.csv_text(COLUMNS, zip(*columns, strict=True))
 
 
-def _read(folder: Path, origin: Mapping[str, Any]) -> Found | None:
+def _read(folder: Path, origin: Mapping[str, Any]) -> Suspects | None:
     """Returns the suspects in the folder of a stage, if they were found by the same network and settings."""
     if not (folder / ABOUT).is_file() or not (folder / TABLE).is_file():
         return None
@@ -183,4 +183,4 @@ def _read(folder: Path, origin: Mapping[str, Any]) -> Found | None:
     with (folder / TABLE).open(newline="") as file:
         rows = list(csv.DictReader(file))
     ids, probabilities = ([row[name] for row in rows] for name in ("id", "p(label)"))
-    return Found(np.array(ids, np.int32), np.array(probabilities, float), tuple(row["action"] for row in rows))
+    return Suspects(np.array(ids, np.int32), np.array(probabilities, float), tuple(row["action"] for row in rows))

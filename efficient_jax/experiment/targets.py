@@ -9,10 +9,8 @@ import numpy as np
 from efficient_jax.data import progress_bar, sampling
 from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError
-from efficient_jax.experiment import pseudo_label_store
+from efficient_jax.experiment import pseudo_label_store, pseudo_parts
 from efficient_jax.experiment.predict import predict_rows
-from efficient_jax.experiment.pseudo_boxes import pseudo_boxes
-from efficient_jax.experiment.pseudo_maps import pseudo_maps
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.streams import streams, without_omitted
@@ -22,9 +20,6 @@ from efficient_jax.tasks import TASKS
 from efficient_jax.training import checkpoint, parallel
 from efficient_jax.training.labels import Labels, hard, soft, table, weighted
 from efficient_jax.training.predict import make_predict
-
-PSEUDO_LABELS = {"segmentation": pseudo_maps, "detection": pseudo_boxes}
-"""Task -> what makes pseudo-labels of parts of images; those of whole images are vectors."""
 
 
 class Supervision(NamedTuple):
@@ -109,7 +104,7 @@ def _with_pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[
     source, folder, settings = run.data.source, run.workdir / stage.name, run.resolved[stage.name].pseudo_labels
     predict, origin = _teaching(stage, run)
     try:
-        made, about = PSEUDO_LABELS[source.task](folder, source, ids, predict, settings, origin)
+        made, about = pseudo_parts.pseudo_labels(folder, source, ids, predict, settings, origin)
     except UserError as error:
         raise UserError(f"config.{stage.name}.{error}") from error
     return source._replace(labels=run.data.task.replaced(source.labels, ids, made)), _logged(stage, run, about)

@@ -1,6 +1,6 @@
 """Boxes over images on the pages of a run: the worst images, true boxes beside the predicted ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -27,13 +27,15 @@ def drawn(images: UInt8[np.ndarray, "*n h w c"], rows: Float[np.ndarray, "*n m 6
     return np.stack(tiles).reshape(*images.shape[:-3], scale * height, scale * width, 3)
 
 
-def mistakes(arrays: Mapping[str, np.ndarray], most: int) -> list[plots.Captioned]:
+def mistakes(arrays: Mapping[str, np.ndarray], classes: Sequence[str], most: int) -> list[plots.Captioned]:
     """Returns images with their true boxes beside the predicted ones.
 
     Args:
         arrays: "images", "label", "predicted", "file_names" and "loss", all in the order to show.
+        classes: not used.
         most: number of images at most.
     """
+    del classes
     names = ("images", "label", "predicted", "file_names", "loss")
     return [
         plots.Captioned(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from efficient_jax.errors import counted, few
-from efficient_jax.report import tables
+from efficient_jax.report import layout, tables
 from efficient_jax.report.summary import figure_name
 from efficient_jax.types import Column
 
@@ -91,7 +91,7 @@ def _figures(parts: Sequence[Part], columns: Sequence[Column]) -> list[str]:
         "Of each network alone, as `train` measured it, at temperature 1 and without test-time augmentation. The "
         "interval is for other test images of the same kind, not for another training."
     )
-    return [tables.markdown(headers, rows).rstrip(), "", *textwrap.wrap(about, WIDTH)]
+    return [layout.markdown(headers, rows).rstrip(), "", *textwrap.wrap(about, WIDTH)]
 
 
 def _training(part: Part) -> list[str]:

@@ -20,6 +20,8 @@ Sheet = tuple[str, list[plots.EmbeddedImage], list[str], bool]
 
 PRINTED_CLASSES = 20  # a confusion matrix of more classes is drawn without numbers
 SHOWN_MISTAKES = 24
+WORST = {"segmentation": maps.mistakes, "detection": boxes.mistakes}
+"""Task -> what draws its worst images, true labels beside predicted ones; other tasks show mistakes."""
 LABEL_HEADERS = [
     "label",
     "F1, %",
@@ -302,8 +304,8 @@ def stage_section(
     ]
     classes = class_names(run, max(widths, default=0))
     predictions = arrays["predictions"]
-    of_parts = arrays["mistakes"].get("label", np.zeros(0)).ndim == 3
-    of_maps = of_parts and arrays["mistakes"]["label"].dtype.kind != "f"  # else of boxes
+    of_task = str(arrays["mistakes"].get("task", ""))
+    draw = WORST.get(of_task)
     return StageSection(
         name=result["stage"],
         facts=facts(result, metrics, columns),
@@ -314,12 +316,8 @@ def stage_section(
         confusion=confusion(predictions["label"], predictions["probabilities"].argmax(1), classes)
         if predictions and confusions
         else None,
-        mistakes=[] if of_parts else mistakes(arrays["mistakes"]),
-        worst=_worst(arrays["mistakes"], classes, of_maps) if of_parts else [],
-        legend=maps.legend(classes) if of_maps else [],
+        mistakes=[] if draw else mistakes(arrays["mistakes"]),
+        worst=draw(arrays["mistakes"], classes, SHOWN_MISTAKES) if draw else [],
+        legend=maps.legend(classes) if of_task == "segmentation" else [],
         class_rows=maps.class_rows(result.get("test", {}), classes),
     )
-
-
-def _worst(arrays: dict[str, np.ndarray], classes: list[str], of_maps: bool) -> list[plots.Captioned]:
-    return maps.mistakes(arrays, classes, SHOWN_MISTAKES) if of_maps else boxes.mistakes(arrays, SHOWN_MISTAKES)

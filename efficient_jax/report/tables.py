@@ -1,24 +1,20 @@
-"""Tables as text cells, and two renderers: rich for the terminal, markdown for files.
+"""Tables as text cells; `layout` renders them.
 
 Stages of a sweep are compared within a seed: the same labelled split and the same initialization differ far less than
 two seeds do.
 """
 
-import shutil
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NotRequired, Required, TypedDict
 
 import numpy as np
-from rich import box
 from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
 from efficient_jax.errors import counted
 from efficient_jax.metrics.accuracy import agreement, wilson
 from efficient_jax.metrics.agreement import Paired
+from efficient_jax.report import layout
 from efficient_jax.report.results import StageResult
 from efficient_jax.types import INTERVAL, Column
 
@@ -233,7 +229,7 @@ def stage_table(results: Sequence[StageResult], columns: Sequence[Column]) -> Gr
         [f"{row[0]} *" if i == best(results, columns[0]) else row[0], *row[1:]]
         for i, row in enumerate(stage_rows(results, columns))
     ]
-    return rich_table(*filled(stage_headers(results, columns), rows))
+    return layout.rich_table(*filled(stage_headers(results, columns), rows))
 
 
 def filled(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
@@ -304,70 +300,3 @@ def agreement_line(results: Sequence[StageResult | SweptStage]) -> str:
         f"With {n_validation:,} validation and {counted(n_test, 'test image')} about {measured.ceiling:.2f} is the "
         f"most to expect{enough}"
     )
-
-
-def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Group:
-    """Returns a table for the terminal in which nothing is cut: what is too wide wraps, or follows in a second table.
-
-    Args:
-        headers: one per column; a long one wraps.
-        rows: cells, as many as headers.
-    """
-    columns = list(zip(headers, *rows, strict=True))
-    least = [_least(column, i == 0) for i, column in enumerate(columns)]
-    width, parts = shutil.get_terminal_size().columns, [[0]]
-    for i in range(1, len(columns)):
-        if len(parts[-1]) > 1 and sum(least[k] + 1 for k in parts[-1]) + least[i] > width:
-            parts.append([0])
-        parts[-1].append(i)
-    return Group(*(_fitting_table([columns[i] for i in part], [least[i] for i in part], width) for part in parts))
-
-
-def _least(column: Sequence[str], is_name: bool) -> int:
-    """Returns the least width of a column: names stay whole, other cells wrap between words, headers at hyphens too."""
-    header, *cells = column
-    words = [*header.replace("-", "- ").split(), *(cells if is_name else (word for c in cells for word in c.split()))]
-    return max(map(len, words), default=1)
-
-
-def _fitting_table(columns: Sequence[Sequence[str]], widths: list[int], width: int) -> Table:
-    """Returns a table of columns with at least these widths; what is left of `width` keeps intervals whole first."""
-    spare = width - sum(widths) - len(widths) + 1
-    order = sorted(range(len(columns)), key=lambda i: not any("[" in cell for cell in columns[i][1:]))
-    for i in order:
-        wanted = max(map(len, columns[i][1:]), default=len(columns[i][0])) - widths[i]
-        given = min(max(wanted, 0), max(spare, 0))
-        widths[i], spare = widths[i] + given, spare - given
-    table = Table(box=box.SIMPLE, padding=0, show_edge=False)
-    for i, (header, *_) in enumerate(columns):
-        wrapped = textwrap.fill(header, widths[i], break_long_words=False)
-        table.add_column(Text(wrapped), justify="right" if i else "left", width=widths[i], no_wrap=i == 0)
-    for row in zip(*(cells for _, *cells in columns), strict=True):
-        table.add_row(*map(Text, row))  # Text: a stage called [red] is not markup
-    return table
-
-
-def pairs(rows: Iterable[tuple[str, str]]) -> Table:
-    """Returns a table of names and descriptions for the terminal; descriptions wrap.
-
-    Args:
-        rows: (name, description).
-    """
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in rows:
-        table.add_row(Text(name), Text(value))
-    return table
-
-
-def markdown(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a markdown table that ends in a newline; bars are escaped, newlines become spaces.
-
-    Args:
-        headers: one per column.
-        rows: cells, as many as headers.
-    """
-
-    def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-    return "\n".join([line(headers), line("---" for _ in headers), *map(line, rows)]) + "\n"

@@ -1,9 +1,7 @@
 """Objects with a class and a box.
 
-Labels are float32 [n most 6]: left, top, right, bottom in pixels, class index, visible share; rows that fill up have
-class -1 and share 0. All is -1 in an image that nobody has labelled. Predictions are float32 [n most 6] as well: box,
-class index, score, with class -1 and score 0 in rows that fill up. What a network answers is decoded by
-`detection.fcos`.
+Labels are rows of boxes, float32 [n most 6], see `detection.rows`; all is -1 in an image that nobody has labelled.
+Predictions are such rows with scores. What a network answers is decoded by `detection.fcos`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,52 +13,17 @@ from jaxtyping import Array, Bool, Float, Int
 
 from efficient_jax.data.stratification import SEVERAL_LABELS
 from efficient_jax.detection import fcos
-from efficient_jax.detection.detections import Found
 from efficient_jax.detection.mean_average_precision import mean_average_precision
+from efficient_jax.detection.rows import CLASS, VISIBLE, at_least, boxes_of, filled, packed
 from efficient_jax.errors import UserError
 from efficient_jax.tasks.base import Task
 from efficient_jax.types import Batch, Column, Example
 
 Labels = Float[np.ndarray, "n _rows 6"]
 Predictions = Float[np.ndarray, "n _rows 6"]
-CLASS, VISIBLE = 4, 5  # columns behind the box; of predictions the latter is the score
 NO_LABEL = -1.0
-NOTHING = np.array([0.0, 0.0, 0.0, 0.0, -1.0, 0.0], np.float32)  # a row that fills up
 LOWEST = 0.05  # score of the least certain prediction that is kept
 SHOWN = 0.5  # score from which on a prediction counts as an answer where one is shown
-
-
-def packed(boxes: Float[np.ndarray, "n most 4"], classes: Int[np.ndarray, "n most"], shares: np.ndarray) -> Labels:
-    """Returns labels of boxes.
-
-    Args:
-        boxes: in pixels.
-        classes: class index of each; -1 where there is no box.
-        shares: float [n most], the visible share of each; of predictions the score.
-    """
-    columns = classes[..., None], shares[..., None]
-    return np.concatenate([boxes, *columns], -1).astype(np.float32)
-
-
-def found(rows: Float[np.ndarray, "most 6"]) -> Found:
-    """Returns the boxes of an image without rows that fill up, as `detection.detections` takes them.
-
-    Args:
-        rows: its labels or predictions.
-    """
-    there = rows[:, VISIBLE] > 0
-    rows = rows[there]
-    return {"boxes": rows[:, :4], "labels": rows[:, CLASS].astype(np.int32), "scores": rows[:, VISIBLE]}
-
-
-def rows(boxes: Found) -> Float[np.ndarray, "_rows 6"]:
-    """Returns the boxes of an image as its predictions: the reverse of `found`.
-
-    Args:
-        boxes: with labels and scores.
-    """
-    columns = boxes["labels"][:, None], boxes["scores"][:, None]
-    return np.concatenate([boxes["boxes"].reshape(-1, 4), *columns], 1).astype(np.float32)
 
 
 def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
@@ -93,7 +56,7 @@ def of_source(labels: Int[np.ndarray, "n k"], objects: Mapping[str, np.ndarray])
         objects: "boxes", "box_label" and "box_visible" of all images.
     """
     made = packed(objects["boxes"], objects["box_label"], objects["box_visible"])
-    made = _filled(made, max(1, made.shape[1]))
+    made = filled(made, max(1, made.shape[1]))
     made[np.all(labels < 0, 1)] = NO_LABEL
     return made
 
@@ -110,17 +73,10 @@ def replaced(
     """
     most = max(labels.shape[1], made.shape[1])
     unknown = np.all(labels == NO_LABEL, (1, 2))
-    filled = _filled(labels, most)
-    filled[unknown] = NO_LABEL
-    filled[ids] = _filled(made, most)
-    return filled
-
-
-def _filled(labels: Labels, most: int) -> Float[np.ndarray, "n _filled 6"]:
-    """Returns labels with more rows, which are no objects."""
-    filled = np.tile(NOTHING, (len(labels), most, 1))
-    filled[:, : labels.shape[1]] = labels
-    return filled
+    wider = filled(labels, most)
+    wider[unknown] = NO_LABEL
+    wider[ids] = filled(made, most)
+    return wider
 
 
 def entries(labels: Labels) -> dict[str, np.ndarray]:
@@ -242,17 +198,6 @@ def pseudo_labels(
     return rows, np.asarray(kept.any(1), np.int32)
 
 
-def at_least(predictions: Predictions, score: float) -> Predictions:
-    """Returns the predictions of at least a score, zeros and class -1 in place of the others.
-
-    Args:
-        predictions: boxes with scores.
-        score: in 0..1.
-    """
-    kept = (predictions[..., VISIBLE] > 0) & (predictions[..., VISIBLE] >= np.float32(score))
-    return np.where(kept[..., None], predictions, NOTHING)
-
-
 def counts(predictions: Predictions, labels: Labels, answers: Predictions) -> dict[str, float]:
     """Returns COCO's average precision "ap", "ap50" and "ap75", the number of true "objects", and "n" images.
 
@@ -262,11 +207,11 @@ def counts(predictions: Predictions, labels: Labels, answers: Predictions) -> di
         answers: not used.
     """
     del answers
-    truth = [found(rows) for rows in labels]
+    truth = [boxes_of(rows) for rows in labels]
     objects = sum(len(of_image["labels"]) for of_image in truth)
     figures = dict.fromkeys(("ap", "ap50", "ap75"), float("nan"))
     if objects:
-        measured = mean_average_precision([found(rows) for rows in predictions], truth)
+        measured = mean_average_precision([boxes_of(rows) for rows in predictions], truth)
         figures = {name: measured[name] for name in figures}
     return {**figures, "objects": objects, "n": len(labels)}
 
@@ -287,7 +232,7 @@ def all_metrics(
     figures: dict[str, Any] = counts(predictions, labels, answers)
     if not figures["objects"]:
         return figures | {"class_ap": dict.fromkeys(classes)}
-    measured = mean_average_precision([found(rows) for rows in predictions], [found(rows) for rows in labels])
+    measured = mean_average_precision([boxes_of(rows) for rows in predictions], [boxes_of(rows) for rows in labels])
     each = dict(zip(measured["classes"].tolist(), measured["each"].mean(1).tolist(), strict=True))
     return figures | {"class_ap": {name: each.get(index) for index, name in enumerate(classes)}}
 

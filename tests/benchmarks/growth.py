@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from configs import quickstart
 from efficient_jax import files
 from efficient_jax.commands.bench import bench
-from efficient_jax.report import plots, tables
+from efficient_jax.report import layout, plots, tables
 
 FILE = Path(__file__).with_suffix(".jsonl")
 FILES = Path(__file__).with_name("scale.jsonl")
@@ -79,7 +79,7 @@ def table() -> str:
         of, speed, memory = (" to ".join(both) for both in ends)
         slopes = [f"{exponent(found, name, key):+.2f}" for key in keys]
         rows.append([f"{name}, {of}", speed, slopes[0], memory, slopes[1]])
-    return tables.markdown(["what grows", "images/s", "exponent", "memory, MiB", "exponent"], rows)
+    return layout.markdown(["what grows", "images/s", "exponent", "memory, MiB", "exponent"], rows)
 
 
 def draw() -> None:

@@ -1,21 +1,16 @@
-import functools
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
-from flax.traverse_util import flatten_dict, unflatten_dict
-from PIL import Image
+from flax.traverse_util import flatten_dict
 
 from efficient_jax import models
 from efficient_jax.errors import UserError
 from efficient_jax.models import attention, positions, vit
-from efficient_jax.models.pretrained import npz_file
 from efficient_jax.models.vit import ViT
-
-CLASSES, SIDE = 5, 16
+from tests.models.tiny_vit import CLASSES, SIDE, jitted
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -35,22 +30,6 @@ def images(key):
 def shapes(module, side):
     params = jax.eval_shape(lambda: models.init(module, jax.random.key(0), (side, side, 3)))["params"]
     return {"/".join(path): leaf.shape for path, leaf in flatten_dict(params).items()}
-
-
-def drawn(module):
-    """Parameters that no initialisation makes: nothing in them is zero or one."""
-    rng = np.random.default_rng(0)
-    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)), train=False))
-    return jax.tree.map_with_path(
-        lambda path, x: jnp.asarray(rng.normal(path[-1].key == "scale", 0.2, x.shape), jnp.float32), variables
-    )
-
-
-@functools.cache
-def jitted(**settings):
-    settings.setdefault("class_token", settings.get("pool", "token") == "token")
-    module = ViT(classes=CLASSES, variant="tiny/8", **settings)
-    return jax.jit(module.apply, static_argnums=2), drawn(module)
 
 
 @pytest.mark.parametrize(
@@ -317,144 +296,6 @@ def test_query_key_and_value_are_initialised_as_three_xavier_matrices(key):
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         shapes(ViT(classes=CLASSES, **settings), SIDE)
-
-
-@pytest.mark.parametrize(("side", "grid", "prefix"), [(4, (9, 6), 1), (7, (3, 5), 1), (4, (4, 7), 0)])
-def test_position_embeddings_are_resampled_as_pillow_does(key, side, grid, prefix):
-    table = jax.random.normal(key, (1, prefix + side * side, 2))
-    resampled = positions.resample_pos_embed(table, grid, prefix)
-    np.testing.assert_array_equal(resampled[:, :prefix], table[:, :prefix])
-    for channel in range(2):
-        image = Image.fromarray(np.asarray(table[0, prefix:, channel]).reshape(side, side))
-        expected = image.resize(grid[::-1], Image.Resampling.BICUBIC)
-        np.testing.assert_allclose(resampled[0, prefix:, channel].reshape(grid), np.asarray(expected), atol=1e-5)
-
-
-def test_a_position_embedding_of_the_same_grid_stays(key):
-    table = jax.random.normal(key, (1, 50, 3))
-    np.testing.assert_array_equal(positions.resample_pos_embed(table, (7, 7)), table)
-
-
-def test_positions_that_are_no_square_grid_are_refused():
-    with pytest.raises(UserError, match="15 positions after 1"):
-        positions.resample_pos_embed(jnp.zeros((1, 16, 2)), (3, 3))
-
-
-class MlpBlock(nn.Module):
-    tanh: bool
-
-    @nn.compact
-    def __call__(self, x):
-        x = nn.gelu(nn.Dense(4 * x.shape[-1])(x), approximate=self.tanh)
-        return nn.Dense(x.shape[-1] // 4)(x)
-
-
-class EncoderBlock(nn.Module):
-    tanh: bool
-
-    @nn.compact
-    def __call__(self, x):
-        x = x + nn.MultiHeadDotProductAttention(3)(nn.LayerNorm()(x))
-        return x + MlpBlock(self.tanh)(nn.LayerNorm()(x))
-
-
-class Transformer(nn.Module):
-    tanh: bool
-
-    @nn.compact
-    def __call__(self, x):
-        for i in range(2):
-            x = EncoderBlock(self.tanh, name=f"encoderblock_{i}")(x)
-        return nn.LayerNorm(name="encoder_norm")(x)
-
-
-class Linen(nn.Module):
-    """The tiny ViT of linen's own attention, its parameters named as in big_vision's checkpoints."""
-
-    pool: str
-    tanh: bool
-
-    @nn.compact
-    def __call__(self, x, train=False):
-        del train
-        x = nn.Conv(24, (8, 8), (8, 8), "VALID", name="embedding")(x).reshape(len(x), -1, 24)
-        x = x + self.param("pos_embedding", nn.initializers.normal(), (1, 4, 24))
-        if self.pool == "token":
-            token = self.param("cls", nn.initializers.normal(), (1, 1, 24))
-            x = jnp.concatenate([jnp.tile(token, (len(x), 1, 1)), x], axis=1)
-        x = Transformer(self.tanh, name="Transformer")(x)
-        return nn.Dense(CLASSES, name="head")(x[:, 0] if self.pool == "token" else x.mean(1))
-
-
-@functools.cache
-def checkpoint(pool="token", tanh=True):
-    """(logits of `Linen`, its parameters as an .npz of big_vision holds them)."""
-    images = jax.random.normal(jax.random.key(0), (4, SIDE, SIDE, 3))
-    peer = Linen(pool, tanh)
-    variables = drawn(peer)
-    arrays = {"/".join(path): np.asarray(leaf) for path, leaf in flatten_dict(variables).items()}
-    return jax.jit(peer.apply)(variables, images), arrays
-
-
-def older(arrays):
-    """The same function in vision_transformer's names: there the class token has a position too."""
-    renamed = {
-        name.removeprefix("params/")
-        .replace("pos_embedding", "Transformer/posembed_input/pos_embedding")
-        .replace("Attention_0", "Attention_1")
-        .replace("LayerNorm_1", "LayerNorm_2")
-        .replace("MlpBlock_0", "MlpBlock_3"): value
-        for name, value in arrays.items()
-    }
-    position = np.full((1, 1, 24), 0.5, np.float32)
-    table = renamed["Transformer/posembed_input/pos_embedding"]
-    return renamed | {
-        "cls": renamed["cls"] - position,
-        "Transformer/posembed_input/pos_embedding": np.concatenate([position, table], axis=1),
-    }
-
-
-def from_state(state, params):
-    """`params` with the values of a state dict in torch's layout, all of which is used."""
-    values = {}
-    for path in flatten_dict(params):
-        name = ".".join(path).replace("kernel", "weight").replace("scale", "weight")
-        value = state.pop(name)
-        if path[-1] == "kernel":
-            value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
-        values[path] = jnp.asarray(value)
-    assert not state
-    return unflatten_dict(values)
-
-
-@pytest.mark.parametrize(
-    ("pool", "tanh", "layout"),
-    [("token", True, dict), ("token", True, older), ("mean", True, dict), ("token", False, dict)],
-)
-def test_an_npz_checkpoint_gives_the_logits_of_its_model(images, pool, tanh, layout):
-    expected, arrays = checkpoint(pool, tanh)
-    run, variables = jitted(pool=pool, gelu="tanh" if tanh else "exact")
-    params = from_state(npz_file.from_npz(layout(arrays)), variables["params"])
-    logits, _ = run({"params": params}, images, False, None)
-    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_an_npz_of_another_model_is_refused():
-    _, arrays = checkpoint()
-    with pytest.raises(UserError, match="no 'embedding/kernel'"):
-        npz_file.from_npz({"conv_init/kernel": np.zeros((7, 7, 3, 64))})
-    with pytest.raises(UserError, match="'MAPHead_0/probe'"):
-        npz_file.from_npz(arrays | {"params/MAPHead_0/probe": np.zeros((1, 1, 24))})
-    with pytest.raises(UserError, match="no position embedding"):
-        npz_file.from_npz({name: value for name, value in arrays.items() if "pos_embedding" not in name})
-
-
-def test_parameters_are_found_beside_the_state_of_an_optimizer():
-    _, arrays = checkpoint()
-    saved = {name.replace("params/", "opt/target/"): value for name, value in arrays.items()}
-    state, expected = npz_file.from_npz(saved | {"opt/state/step": np.zeros(())}), npz_file.from_npz(arrays)
-    assert state.keys() == expected.keys()
-    np.testing.assert_array_equal(state["head.weight"], expected["head.weight"])
 
 
 @pytest.mark.parametrize("kind", ["learned", "rope"])

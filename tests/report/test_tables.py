@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from efficient_jax.errors import UserError
-from efficient_jax.report import sweep_tables, tables
+from efficient_jax.report import layout, sweep_tables, tables
 from efficient_jax.tasks import CLASSIFICATION, MULTI_LABEL
 
 ACCURACY, SEVERAL = CLASSIFICATION.columns, MULTI_LABEL.columns
@@ -120,7 +120,7 @@ def test_narrow_terminal_cuts_no_number():
 def test_a_table_that_is_too_wide_goes_on_below(width, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
     headers = ["member", *(f"column{i}" for i in range(12))]
-    text = shown(tables.rich_table(headers, [["a_long_name", *(f"{i}.2345678" for i in range(12))]]), width)
+    text = shown(layout.rich_table(headers, [["a_long_name", *(f"{i}.2345678" for i in range(12))]]), width)
     assert max(map(len, text.splitlines())) <= width
     assert {*headers, *(f"{i}.2345678" for i in range(12))} <= set(text.split())
 
@@ -205,7 +205,7 @@ def test_unknown_stage_names_the_nearest():
 
 
 def test_markdown_keeps_bars_inside_cells():
-    assert tables.markdown(["a", "b"], [["x|y", "1"]]) == "| a | b |\n| --- | --- |\n| x\\|y | 1 |\n"
+    assert layout.markdown(["a", "b"], [["x|y", "1"]]) == "| a | b |\n| --- | --- |\n| x\\|y | 1 |\n"
 
 
 def test_folds_are_shown_beside_each_other():

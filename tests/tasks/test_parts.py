@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from efficient_jax import augment
+from efficient_jax.detection.rows import NOTHING, VISIBLE
 from efficient_jax.errors import UserError
 from efficient_jax.tasks import DETECTION, SEGMENTATION, detection, segmentation
 
@@ -64,7 +65,7 @@ def test_guesses_are_the_sure_pixels():
 
 def test_true_boxes_as_predictions_are_precise():
     predicted = BOXES.copy()
-    predicted[..., detection.VISIBLE] = np.minimum(predicted[..., detection.VISIBLE], 0.9).clip(0)
+    predicted[..., VISIBLE] = np.minimum(predicted[..., VISIBLE], 0.9).clip(0)
     counts = DETECTION.counts(predicted[[0, 2]], BOXES[[0, 2]], predicted[[0, 2]])
     assert counts == {"ap": 1.0, "ap50": 1.0, "ap75": 1.0, "objects": 2, "n": 2}
     np.testing.assert_array_equal(DETECTION.severity(predicted[[0, 2]], BOXES[[0, 2]]), 0.0)
@@ -95,7 +96,7 @@ def test_images_get_labels_of_another_number():
 def test_predictions_below_the_threshold_are_no_labels():
     predicted = np.array([[[0, 0, 4, 4, 1, 0.7], [1, 1, 5, 5, 0, 0.4]]], np.float32)
     labels, kept = detection.pseudo_labels(predicted, 0, threshold=0.5)
-    np.testing.assert_array_equal(labels, [[[0, 0, 4, 4, 1, 1.0], detection.NOTHING]])
+    np.testing.assert_array_equal(labels, [[[0, 0, 4, 4, 1, 1.0], NOTHING]])
     np.testing.assert_array_equal(kept, [1])
     with pytest.raises(UserError, match=r"threshold: 1\.5 is not in"):
         detection.pseudo_labels(predicted, 0, threshold=1.5)

@@ -175,7 +175,8 @@ def _classes(part: Part, task: str) -> tuple[tuple[str, ...], IndexOf]:
 def _others(parts: Sequence[Part], root: Path) -> list[CocoImage]:
     named = {comparable(image.file.absolute()) for part in parts for image in part.images}
     files = walk(root, f"{WHERE}.folder").files
-    return [CocoImage(file, str(file.relative_to(root))) for file in files if comparable(file.absolute()) not in named]
+    rest = [file for file in files if comparable(file.absolute()) not in named]
+    return [CocoImage(file, str(file.relative_to(root)), 0, 0, []) for file in rest]
 
 
 def _labels(

@@ -18,9 +18,9 @@ class CocoImage(NamedTuple):
 
     file: Path
     name: str
-    width: int = 0
-    height: int = 0
-    annotations: list[dict[str, Any]] = []  # noqa: RUF012, not changed where it is empty
+    width: int
+    height: int
+    annotations: list[dict[str, Any]]
 
 
 class Part(NamedTuple):

@@ -138,8 +138,8 @@ def _paired(path: str, masks: str, images_setting: str, masks_setting: str) -> P
     keys = [_key(file, path) for file in files]
     if twice := [key for key, count in Counter(keys).items() if count > 1 and key in known]:
         raise UserError(f"{WHERE}.{images_setting}: two images are named {twice[0]!r}, and one mask is; rename one")
-    found = [known.get(key) for key in keys]
-    if not any(found):
+    masks_of_files = [known.get(key) for key in keys]
+    if not any(masks_of_files):
         first = every_mask[0].relative_to(masks) if every_mask else "none"
         raise UserError(
             f"{WHERE}.{masks_setting}: no mask is named as an image; images are {files[0].relative_to(path)} ..., "
@@ -148,9 +148,9 @@ def _paired(path: str, masks: str, images_setting: str, masks_setting: str) -> P
     notes = note(walked.passed_over)
     if alone := sorted(known.keys() - set(keys)):
         notes += (f"{counted(len(alone), 'mask')} of {masks!r} without an image: {few(alone, NAMED)}",)
-    if bare := len(found) - sum(map(bool, found)):
-        notes += (f"{bare:,} of {counted(len(found), 'image')} of {path!r} without a mask: unlabelled",)
-    return Paired(files, found, notes)
+    if bare := len(masks_of_files) - sum(map(bool, masks_of_files)):
+        notes += (f"{bare:,} of {counted(len(masks_of_files), 'image')} of {path!r} without a mask: unlabelled",)
+    return Paired(files, masks_of_files, notes)
 
 
 def _key(file: Path, folder: str) -> str:
