@@ -10,8 +10,8 @@ os.environ.setdefault("NPROC", "16")  # before jax is imported: see efficient_ja
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 # XLA's older emitters of CPU code compile in three quarters of the time, and one part of code in less than 32 do;
-# `XLA_FLAGS= pytest` takes those that a run has.
-FLAGS = ["--xla_cpu_parallel_codegen_split_count=1"]
+# Optimised programs are compiled at LLVM's first level. `XLA_FLAGS= pytest` takes the flags that a run has.
+FLAGS = ["--xla_cpu_parallel_codegen_split_count=1", "--xla_backend_optimization_level=1"]
 if metadata.version("jaxlib").startswith("0.10."):  # later ones do not know this flag
     FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
@@ -66,17 +66,31 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def not_too_many_programs():
-    """Each compiled program holds some of the 65,530 memory maps that Linux allows a process; beyond, XLA aborts."""
+    """Each compiled program holds some of the 65,530 memory maps that Linux allows a process; beyond, XLA aborts.
+
+    What is traced is kept too: 8 GiB in a worker at the end of the suite.
+    """
     yield
-    maps = pathlib.Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > 40_000:
+    maps, memory = pathlib.Path("/proc/self/maps"), pathlib.Path("/proc/self/statm")
+    if maps.exists() and (maps.read_bytes().count(b"\n") > 40_000 or resident(memory) > 3 * 2**30):
         jax.clear_caches()
+        gc.collect()
+
+
+def resident(statm: pathlib.Path) -> int:
+    """Bytes of memory that this process has."""
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture(autouse=True)
 def no_process_is_left():
     yield
     launch.end_started()
+
+
+@pytest.fixture(autouse=True)
+def shapes_are_checked_again():
+    shape_checks.begin_test()
 
 
 @pytest.fixture

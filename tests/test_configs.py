@@ -151,15 +151,15 @@ def test_a_tiny_config_trains(name, image_folder, start, monkeypatch, tmp_path):
     config = load_config(f"configs/{name}.py:tiny", "--config")
     config.devices = 2
     with_data(config, image_folder)
-    run = begun(config.to_dict(), tmp_path, QUIET)
-    monkeypatch.setattr(
-        results, "samples", lambda *_: None
-    )  # the step has the same augmentation; test_readme.py has both
+    as_it_is = config.to_dict()
+    # The step has the same augmentation; test_readme.py has both.
+    monkeypatch.setattr(results, "samples", lambda *_: None)
     monkeypatch.setitem(resnet.BLOCKS, BOTTLENECKS, (1, 1, 1, 1))
     monkeypatch.setitem(vit.SIZES, SHALLOW, (64, 2, 2))
     lightened = [lighten(config[each], start) for each in config.stages if name != "cifar10"]
     if any(lightened):
-        run = Run.open(plan(config.to_dict()), tmp_path, QUIET)
+        begun(as_it_is, tmp_path, QUIET)
+    run = Run.open(plan(config.to_dict()), tmp_path, QUIET)
     for each in run.plan.stages:
         found = run_stage(each, run)
         assert found["steps"] == (2 if each.batch else 0)

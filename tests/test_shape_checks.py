@@ -12,7 +12,7 @@ from efficient_jax.errors import UserError, counted
 from efficient_jax.losses.labels import class_weights
 from efficient_jax.metrics.agreement import change
 from tests.commands.launch import ROOT
-from tests.shape_checks import check
+from tests.shape_checks import CALLS, check
 
 ANSWERS = np.array([0, 1, 1])
 
@@ -43,6 +43,17 @@ def test_what_a_call_returns_is_checked():
 
     mean(np.zeros((2, 2)))
     assert "mean() return" in refusal(mean, np.zeros((2, 3)))
+
+
+def test_a_function_is_checked_in_its_first_calls():
+    for _ in range(CALLS):
+        assert "number=1.5 violates" in refusal(counted, 1.5, "image")  # what is refused does not count
+        counted(1, "image")
+    assert counted(1.5, "image") == "1.5 images"
+
+
+def test_a_function_is_checked_in_every_test():
+    assert "number=1.5 violates" in refusal(counted, 1.5, "image")
 
 
 def test_the_error_of_the_function_comes_first():
