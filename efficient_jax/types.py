@@ -22,12 +22,15 @@ boxes             float32 [n 4], (left, top, right, bottom) in pixels from the u
 box_visible       float32 [n], the share of the object that is still in the image; 0.0 also where there is no object,
                   since arrays keep their size. Comes with `boxes`
 box_mask          bool [n h w], the pixels of each object
+object_map        integer [h w], the object that each pixel shows: its row in `boxes` plus 1, or any number above 0
+                  where there are no boxes; 0 is none. It takes less memory than box_mask; objects do not overlap
 box_*             [n ...], anything else that belongs to an object (such as its class) and does not change
 keypoints         float32 [k 2], (x, y) in pixels from the center of the upper left pixel
 keypoint_visible  bool [k]. Comes with `keypoints`
 
-Every operation checks sizes, shapes and dtypes (`augment.entries.check`) and returns these dtypes. Visibilities that
-come as booleans, integers (COCO's 0, 1 and 2) or floats mean visible above 0. n and k may be 0.
+Every operation checks sizes, shapes and dtypes (`augment.entries.check`) and returns these dtypes; `object_map` becomes
+int32. Visibilities that come as booleans, integers (COCO's 0, 1 and 2) or floats mean visible above 0. n and k may be
+0.
 """
 
 Batch = dict[str, Array]

@@ -1,15 +1,17 @@
 """Operations that join the objects of several examples: boxes, their masks and keypoints come along.
 
 Arrays of objects grow: mosaic makes four times as many, copy_paste twice; `filter_boxes` takes the empty ones out.
+Examples without boxes do not grow.
 """
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray
 
 from efficient_jax.augment.erasing import scaled
-from efficient_jax.augment.kernels.targets import area, boxes_of_masks
-from efficient_jax.augment.mixing import mixed_label, partner, uniforms
+from efficient_jax.augment.kernels.targets import MAPS, area, boxes_of_masks
+from efficient_jax.augment.mixing import maps_apart, mixed_label, partner, uniforms
+from efficient_jax.augment.noise import hashed
 from efficient_jax.errors import UserError
 from efficient_jax.types import Batch, BatchKeys, Example
 
@@ -38,7 +40,8 @@ def mosaic(keys: BatchKeys, batch: Batch, *, center_min: float = 0.25) -> Batch:
         raise UserError(f"mosaic: center_min {center_min} is not in 0..0.5, the nearest that the corner is to a border")
     _, height, width, _ = batch["image"].shape
     corner = [_between(u, center_min, side) for u, side in zip(uniforms(keys, 2), (height, width), strict=True)]
-    four = [{name: partner(x, which) for name, x in batch.items()} for which in range(SIZE_OF_MOSAIC)]
+    apart = batch if "boxes" in batch else batch | maps_apart(batch, SIZE_OF_MOSAIC)
+    four = [{name: partner(x, which) for name, x in apart.items()} for which in range(SIZE_OF_MOSAIC)]
     y, x = corner
     areas = [y * x, y * (width - x), (height - y) * x, (height - y) * (width - x)]
     label = mixed_label(batch, [a.astype(jnp.float32) / (height * width) for a in areas])
@@ -64,8 +67,13 @@ def _mosaic(four: list[Example], y: Int32[Array, ""], x: Int32[Array, ""]) -> Ex
     def window_of_one(mask: Bool[Array, "h w"], which: int) -> Bool[Array, "h w"]:
         return window(*(mask if i == which else jnp.zeros_like(mask) for i in range(SIZE_OF_MOSAIC)))
 
-    first = four[0]
-    made = {name: window(*(each[name] for each in four)) for name in ("image", "mask") if name in first}
+    if "boxes" in four[0] and "object_map" in four[0]:
+        rows = len(four[0]["boxes"])
+        four = [
+            example | {"object_map": jnp.where(example["object_map"] > 0, example["object_map"] + which * rows, 0)}
+            for which, example in enumerate(four)
+        ]
+    made = {name: window(*(each[name] for each in four)) for name in ("image", *MAPS) if name in four[0]}
     shifts = [jnp.stack([x - width * left, y - height * top]).astype(jnp.float32) for top in (1, 0) for left in (1, 0)]
     objects = []
     for which, (example, shift) in enumerate(zip(four, shifts, strict=True)):
@@ -93,6 +101,9 @@ def _shifted_boxes(example: Example, shift: Float[Array, " 2"], height: int, wid
 def copy_paste(keys: BatchKeys, batch: Batch, *, object_probability: float = 0.5, min_visible: float = 0.1) -> Batch:
     """Pastes objects of the partner at the place where they are (arXiv 2012.07177).
 
+    Objects are cut out by their `box_mask` or the `object_map`, and without these by their `boxes`. Without boxes too,
+    the pixels of each class of the `mask` but 0 are an object, as in ClassMix (arXiv 2007.07936).
+
     Own objects lose the pixels that are covered: their boxes become tight around what is left, and `box_visible` is
     multiplied by its share of their pixels. `mask` takes the partner's classes at the pasted pixels, and labels are
     mixed as the pixels are. The paper changes the sizes of both images at random before: a random resized crop or an
@@ -100,33 +111,40 @@ def copy_paste(keys: BatchKeys, batch: Batch, *, object_probability: float = 0.5
 
     Args:
         keys: one key for each example.
-        batch: see types.Example, with a leading axis; has `boxes` and `box_mask`.
+        batch: see types.Example, with a leading axis; has `boxes`, `object_map` or `mask`.
         object_probability: probability that an object of the partner is pasted, in 0..1, drawn for each object.
         min_visible: smallest share of an own object's pixels, in 0..1; with less left its `box_visible` becomes 0.0.
+            Without boxes it is not read.
 
-    Returns: the batch with twice as many objects, first the own, then the partner's, visible where they were pasted;
+    Returns: the batch with twice as many boxes, first the own, then the partner's, visible where they were pasted;
         keypoints alike.
 
-    Raises: UserError for settings outside their ranges, a batch without boxes or box_mask, an odd number of examples,
-        and labels that are not distributions.
+    Raises: UserError for settings outside their ranges, a batch without objects, an odd number of examples, and labels
+        that are not distributions.
     """
     if not 0 <= object_probability <= 1 or not 0 <= min_visible <= 1:
         raise UserError(
             f"copy_paste: object_probability {object_probability} and min_visible {min_visible} are in 0..1"
         )
-    if "boxes" not in batch or "box_mask" not in batch:
-        raise UserError("copy_paste: objects are cut out by 'box_mask', bool [n h w], and come with their 'boxes'")
-    other = {name: partner(x) for name, x in batch.items()}
-    drawn = uniforms(keys, batch["boxes"].shape[1]).T
-    made, share = jax.vmap(lambda *each: _copy_paste(*each, min_visible=min_visible))(
-        batch, other, drawn < object_probability
-    )
-    return batch | made | mixed_label(batch, [1 - share, share])
+    if "boxes" in batch:
+        other = {name: partner(x) for name, x in batch.items()}
+        drawn = uniforms(keys, batch["boxes"].shape[1]).T
+        made, share = jax.vmap(lambda *each: _paste_boxes(*each, min_visible=min_visible))(
+            batch, other, drawn < object_probability
+        )
+    elif "box_mask" not in batch and {"object_map", "mask"} & batch.keys():
+        apart = batch | maps_apart(batch, 2)
+        other = {name: partner(x) for name, x in apart.items()}
+        made, share = jax.vmap(lambda *each: _paste_numbers(*each, probability=object_probability))(apart, other, keys)
+    else:
+        raise UserError("copy_paste: no objects; want 'boxes' and their 'box_visible', an 'object_map', or a 'mask'")
+    return batch | {name: made[name] for name in made.keys() & batch.keys()} | mixed_label(batch, [1 - share, share])
 
 
-def _copy_paste(
+def _paste_boxes(
     own: Example, other: Example, picked: Bool[Array, " n"], *, min_visible: float
 ) -> tuple[Example, Float[Array, ""]]:
+    own, other = (example | {"box_mask": _shapes(example)} for example in (own, other))
     picked &= (other["box_visible"] > 0) & jnp.any(other["box_mask"], axis=(1, 2))
     cut_out = other["box_mask"] & picked[:, None, None]
     pasted = jnp.any(cut_out, axis=0)
@@ -145,15 +163,47 @@ def _copy_paste(
         "box_visible": jnp.where(picked, other["box_visible"], 0.0),
         "boxes": jnp.where(picked[:, None], other["boxes"], 0.0),
     }
+    made = _pasted(own | below, other | above, pasted)
+    number = jnp.arange(1, len(made["boxes"]) + 1, dtype=jnp.int32)[:, None, None]
+    made["object_map"] = jnp.max(jnp.where(made["box_mask"], number, 0), axis=0, initial=0)
+    return made, jnp.mean(pasted, dtype=jnp.float32)
+
+
+def _shapes(example: Example) -> Bool[Array, "n h w"]:
+    """Returns the pixels of each object with a box."""
+    boxes, (height, width) = example["boxes"], example["image"].shape[:2]
+    if "box_mask" in example:
+        shapes: Array = example["box_mask"]
+    elif "object_map" in example:
+        shapes = example["object_map"] == jnp.arange(1, len(boxes) + 1, dtype=jnp.int32)[:, None, None]
+    else:
+        left, top, right, bottom = boxes.T[:, :, None, None]
+        x, y = (jnp.arange(side, dtype=jnp.float32) + 0.5 for side in (width, height))
+        y = y[:, None]
+        shapes = (left <= x) & (x < right) & (top <= y) & (y < bottom)
+    return shapes
+
+
+def _paste_numbers(
+    own: Example, other: Example, key: PRNGKeyArray, *, probability: float
+) -> tuple[Example, Float[Array, ""]]:
+    numbers = other["object_map" if "object_map" in other else "mask"]
+    bits = hashed(numbers.astype(jnp.uint32), jax.random.bits(key, (2,)))  # the same for all pixels of an object
+    pasted = (numbers > 0) & ((bits >> 8).astype(jnp.float32) * 2.0**-24 < probability)
+    return _pasted(own, other, pasted), jnp.mean(pasted, dtype=jnp.float32)
+
+
+def _pasted(own: Example, other: Example, pasted: Bool[Array, "h w"]) -> Example:
+    """Returns the own example under the pasted pixels of the other, with the objects and keypoints of both."""
     if "keypoints" in own:
-        below["keypoint_visible"] = own["keypoint_visible"] & ~_at(pasted, own["keypoints"])
-        above["keypoint_visible"] = other["keypoint_visible"] & _at(pasted, other["keypoints"])
-    made = _joined([_objects(own) | below, _objects(other) | above])
-    for name in ("image", "mask"):
+        own = own | {"keypoint_visible": own["keypoint_visible"] & ~_at(pasted, own["keypoints"])}
+        other = other | {"keypoint_visible": other["keypoint_visible"] & _at(pasted, other["keypoints"])}
+    made = _joined([_objects(own), _objects(other)])
+    for name in ("image", *MAPS):
         if name in own:
             where = pasted.reshape(pasted.shape + (1,) * (own[name].ndim - 2))
             made[name] = jnp.where(where, other[name], own[name])
-    return made, jnp.mean(pasted, dtype=jnp.float32)
+    return made
 
 
 def _pixels(box_mask: Bool[Array, "n h w"]) -> Float[Array, " n"]:

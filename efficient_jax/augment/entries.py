@@ -25,9 +25,11 @@ MOVED: dict[str, tuple[Dims, str]] = {
     "boxes": (("n", 4), "left, top, right, bottom; what else belongs to an object has an entry 'box_...' [n ...]"),
     "box_visible": (("n",), "how much of each object is in the image"),
     "box_mask": (("n", "h", "w"), "the pixels of each object, bool"),
+    "object_map": (("h", "w"), "the number of the object that each pixel shows, integer"),
     "keypoints": (("k", 2), "x, y; of several objects one behind the other"),
     "keypoint_visible": (("k",), "whether each keypoint is in the image"),
 }
+INTEGERS = {"mask": "integers", "object_map": "integers", "box_mask": "bool"}
 PAIRS = (("boxes", "box_visible"), ("keypoints", "keypoint_visible"))
 OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "image": ("images", "img", "imgs"),
@@ -35,6 +37,7 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "mask": ("masks", "segmentation", "segmentations", "segmentation_mask", "semantic_mask", "seg_map"),
     "boxes": ("box", "bbox", "bboxes", "bounding_box", "bounding_boxes", "gt_boxes", "gt_bboxes"),
     "box_mask": ("masks", "instance_mask", "instance_masks", "object_mask", "object_masks", "segmentations"),
+    "object_map": ("instance_map", "instance_maps", "instances", "object_maps", "objects_map"),
     "box_visible": ("boxes_visible", "box_visibility", "boxes_visibility", "bbox_visible", "bboxes_visible"),
     "keypoints": ("kpts", "kps", "landmarks", "joints"),
     "keypoint_visible": ("keypoints_visible", "keypoint_visibility", "keypoints_visibility"),
@@ -115,6 +118,7 @@ def check(example: Example, rows: tuple[int, ...] = ()) -> Example:
         example: an `efficient_jax.types.Example`, or a batch of them. Boxes and keypoints become float32. Visibilities
             of any dtype mean visible above 0: `keypoint_visible` becomes bool, and `box_visible` float32, where
             booleans and integers are 1.0 above 0. Integers of a `box_mask` above 0 are pixels of the object.
+            `object_map` becomes int32: collages add to its numbers.
         rows: the leading axes of every entry: () for one example, (b,) for a batch.
 
     Returns: the example itself where nothing changes.
@@ -184,12 +188,14 @@ def _require_shapes(example: Example, lead: int) -> None:
 
 def _canonical(name: str, x: Shaped[Array, " ..."]) -> Shaped[Array, " ..."]:
     real, whole = jnp.issubdtype(x.dtype, jnp.floating), x.dtype == bool or jnp.issubdtype(x.dtype, jnp.integer)
-    if name != "image" and not (whole or (real and name not in ("mask", "box_mask"))):
-        kind = {"mask": "integers", "box_mask": "bool"}.get(name, "numbers")
+    if name != "image" and not (whole or (real and name not in INTEGERS)):
+        kind = INTEGERS.get(name, "numbers")
         raise UserError(f"{name!r} is {_of(x)}, not of {kind}: {MOVED[name][1]}")
     if name in ("box_mask", "keypoint_visible") or (name == "box_visible" and whole):
         above_zero = x if x.dtype == bool else x > 0
         return above_zero.astype(jnp.float32) if name == "box_visible" else above_zero
+    if name == "object_map":
+        return x.astype(jnp.int32)
     return x if name in ("image", "mask") or x.dtype == jnp.float32 else x.astype(jnp.float32)
 
 

@@ -3,7 +3,8 @@
 The partner of example i is its neighbour i ^ 1: in a shuffled batch as good as any other, and on the same device
 whenever each device holds an even number of examples.
 
-Labels are mixed as the pixels are. Classes of pixels (`mask`) are pasted with the pixels, never blended.
+Labels are mixed as the pixels are. Classes of pixels (`mask`) and numbers of objects (`object_map`) are pasted with the
+pixels, never blended.
 """
 
 import functools
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float, Shaped
 
 from efficient_jax.augment.erasing import paint, scaled
 from efficient_jax.augment.kernels import dtypes
+from efficient_jax.augment.kernels.targets import MAPS
 from efficient_jax.errors import UserError
 from efficient_jax.types import Batch, BatchKeys, Saliency
 
@@ -30,7 +32,7 @@ def mixup(keys: BatchKeys, batch: Batch, *, alpha: float = 0.2) -> Batch:
 
     Args:
         keys: one key for each example.
-        batch: see types.Example, with a leading axis; without mask, boxes, box_mask and keypoints.
+        batch: see types.Example, with a leading axis; without mask, object_map, boxes, box_mask and keypoints.
         alpha: parameter of the Beta distribution of the weight, above 0.0; 1.0 is uniform, small values mix little.
 
     Returns: the mixed batch; uint8 images become float32 in 0..1, float images keep their dtype and may have any range.
@@ -38,7 +40,7 @@ def mixup(keys: BatchKeys, batch: Batch, *, alpha: float = 0.2) -> Batch:
     Raises: UserError for an `alpha` that is not positive, an odd number of examples, targets that cannot be blended,
         and labels that are not distributions.
     """
-    _refuse_targets(batch, "mixup", "mask", "boxes", "box_mask", "keypoints")
+    _refuse_targets(batch, "mixup", *MAPS, "boxes", "box_mask", "keypoints")
     (drawn,) = uniforms(keys, 1)
     weight = beta(drawn, alpha, "mixup")
     return batch | {"image": _blend(batch["image"], weight)} | mixed_label(batch, [weight, 1 - weight])
@@ -52,7 +54,8 @@ def cutmix(keys: BatchKeys, batch: Batch, *, alpha: float = 1.0) -> Batch:
 
     Args:
         keys: one key for each example.
-        batch: see types.Example, with a leading axis; without boxes, box_mask and keypoints. A mask is pasted too.
+        batch: see types.Example, with a leading axis; without boxes, box_mask and keypoints. Mask and object_map are
+            pasted too.
         alpha: parameter of the Beta distribution of the area that is kept, above 0.0; 1.0 is uniform.
 
     Returns: the mixed batch.
@@ -65,9 +68,8 @@ def cutmix(keys: BatchKeys, batch: Batch, *, alpha: float = 1.0) -> Batch:
     drawn, *center = uniforms(keys, 3)
     rectangle, share = _rectangles(1 - beta(drawn, alpha, "cutmix"), center, image.shape[1:3])
     mixed = {"image": _paste(image, partner(image), rectangle)}
-    if "mask" in batch:
-        mask = batch["mask"][..., None]
-        mixed["mask"] = _paste(mask, partner(mask), rectangle)[..., 0]
+    for name, pixels in maps_apart(batch, 2).items():
+        mixed[name] = _paste(pixels[..., None], partner(pixels[..., None]), rectangle)[..., 0]
     return batch | mixed | mixed_label(batch, [1 - share, share])
 
 
@@ -83,7 +85,7 @@ def mixup_or_cutmix(
 
     Args:
         keys: one key for each example.
-        batch: see types.Example, with a leading axis; without mask, boxes, box_mask and keypoints.
+        batch: see types.Example, with a leading axis; without mask, object_map, boxes, box_mask and keypoints.
         mixup_alpha: parameter of mixup's Beta distribution, above 0.0, see `mixup`.
         cutmix_alpha: parameter of cutmix's Beta distribution, above 0.0, see `cutmix`.
         cutmix_share: probability of cutmix, in 0..1; otherwise mixup.
@@ -94,7 +96,7 @@ def mixup_or_cutmix(
     """
     if not 0 <= cutmix_share <= 1:
         raise UserError(f"mixup_or_cutmix: cutmix_share {cutmix_share} is not in 0..1")
-    _refuse_targets(batch, "mixup_or_cutmix", "mask", "boxes", "box_mask", "keypoints")
+    _refuse_targets(batch, "mixup_or_cutmix", *MAPS, "boxes", "box_mask", "keypoints")
     image = dtypes.to_float(batch["image"])
     coin, drawn, *center = uniforms(keys, 4)
     cut = coin < cutmix_share
@@ -128,7 +130,8 @@ def saliency_cutmix(
 
     Args:
         keys: one key for each example.
-        batch: see types.Example, with a leading axis; without boxes, box_mask and keypoints. A mask is pasted too.
+        batch: see types.Example, with a leading axis; without boxes, box_mask and keypoints. Mask and object_map are
+            pasted too.
         saliency: computes the saliency of each pixel, float [b h w], 0 or more: where a method trains, the norm of the
             loss's gradient by the pixel. None takes the batch's entry `saliency`, of that form.
         alpha: parameter of the Beta distribution of the share that is kept, above 0.0; 1.0 is uniform.
@@ -167,7 +170,7 @@ def saliency_cutmix(
         return jnp.where(pasted, partner(own), own).reshape(entry.shape)
 
     share = count.astype(jnp.float32) / blocks**2
-    mixed = {name: paste(batch[name]) for name in ("image", "mask") if name in batch}
+    mixed = {name: paste(pixels) for name, pixels in ({"image": batch["image"]} | maps_apart(batch, 2)).items()}
     return batch | mixed | mixed_label(batch, [1 - share, share])
 
 
@@ -187,6 +190,24 @@ def partner(x: Shaped[Array, " b *rest"], which: int = 1) -> Shaped[Array, " b *
     if which > 1 and len(x) % 4:
         raise UserError(f"mixing four neighbours: each device needs a multiple of 4 examples, not {len(x)}")
     return x[np.arange(len(x)) ^ which]
+
+
+def maps_apart(batch: Batch, together: int) -> Batch:
+    """Returns the mask and the object_map of a batch, as far as it has them, to be pasted.
+
+    Objects of neighbours have different numbers, so that what is pasted together stays apart.
+
+    Args:
+        batch: without boxes, whose rows are the numbers of their objects.
+        together: neighbours that are pasted together: 2, or 4.
+    """
+    maps = {name: batch[name] for name in MAPS if name in batch}
+    if "object_map" in maps:
+        numbers = maps["object_map"]
+        highest, row = numbers.max((1, 2)), np.arange(len(numbers))
+        before = sum(jnp.where(row ^ which < row, partner(highest, which), 0) for which in range(1, together))
+        maps["object_map"] = jnp.where(numbers > 0, numbers + jnp.reshape(before, (-1, 1, 1)), 0)
+    return maps
 
 
 def mixed_label(batch: Batch, weights: list[Float[Array, " b"]]) -> Batch:
@@ -289,5 +310,5 @@ def _beside(loss: Float[Array, "b n n"]) -> Float[Array, "b n n"]:
 def _refuse_targets(batch: Batch, name: str, *entries: str) -> None:
     for entry in entries:
         if entry in batch:
-            how = "cutmix pastes them" if entry == "mask" else "copy_paste and mosaic move them"
+            how = "cutmix pastes them" if entry in MAPS else "copy_paste and mosaic move them"
             raise UserError(f"{name}: {entry!r} cannot be mixed; {how}")

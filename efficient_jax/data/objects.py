@@ -135,7 +135,7 @@ def resized(objects: Mapping[str, np.ndarray], w: int, h: int, size: int) -> dic
         return dict(objects)
     through = window(w, h, Framing(size, "squash"))
     moved = dict(objects)
-    for name in {"mask", "box_mask"} & objects.keys():
+    for name in {"mask", "box_mask", "object_map"} & objects.keys():
         moved[name] = mask(objects[name], through)
     if "boxes" in objects:
         moved["boxes"] = objects["boxes"] * np.tile(through.scale, 2).astype(np.float32)

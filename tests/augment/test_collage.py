@@ -204,6 +204,66 @@ def test_copy_paste_shows_the_keypoints_of_what_is_in_front(key):
     np.testing.assert_array_equal(after["keypoints"][:, 2:], before["keypoints"][OTHER])
 
 
+def numbers(box_mask):
+    """The map of objects that do not overlap."""
+    return np.max(box_mask * np.arange(1, box_mask.shape[1] + 1)[:, None, None], axis=1).astype(np.int32)
+
+
+@pytest.mark.parametrize(("op", "settings"), [(augment.mosaic, {}), (augment.copy_paste, {"object_probability": 0.7})])
+def test_an_object_map_is_as_good_as_masks(key, op, settings):
+    before, with_masks = run(op, key, **settings)
+    batch = {name: jnp.asarray(x) for name, x in before.items() if name != "box_mask"}
+    batch["object_map"] = jnp.asarray(numbers(before["box_mask"]).astype(np.uint16))
+    _, with_map = run(op, key, batch, **settings)
+    assert with_map.keys() == batch.keys()
+    np.testing.assert_array_equal(with_map.pop("object_map"), numbers(with_masks["box_mask"]))
+    for name, value in with_map.items():
+        np.testing.assert_array_equal(value, with_masks[name], err_msg=name)
+
+
+def test_without_masks_boxes_are_pasted(key):
+    """The masks of these images fill their boxes."""
+    before, with_masks = run(copy_paste, key, object_probability=0.7)
+    batch = {name: jnp.asarray(x) for name, x in before.items() if name != "box_mask"}
+    _, with_boxes = run(copy_paste, key, batch, object_probability=0.7)
+    for name, value in with_boxes.items():
+        np.testing.assert_array_equal(value, with_masks[name], err_msg=name)
+
+
+@pytest.mark.parametrize("cut_out_by", ["object_map", "mask"])
+def test_without_boxes_each_number_is_pasted_or_not(key, cut_out_by):
+    plain = {name: x for name, x in numbered_images().items() if name in ("image", "label", "mask")}
+    shapes = numbers(np.asarray(numbered_images()["box_mask"]))
+    batch = plain | ({"object_map": jnp.asarray(shapes)} if cut_out_by == "object_map" else {})
+    before, after = run(copy_paste, key, batch)
+    assert after.keys() == before.keys()
+    cut = before[cut_out_by][OTHER]
+    pasted = after["image"][..., 0] != np.arange(B)[:, None, None]
+    assert 0 < pasted[cut > 0].mean() < 1
+    assert not pasted[cut == 0].any()
+    for i in range(B):
+        for number in np.unique(cut[i]):
+            assert np.ptp(pasted[i][cut[i] == number].astype(int)) == 0  # all of its pixels, or none
+    np.testing.assert_array_equal(after["image"], np.where(pasted[..., None], before["image"][OTHER], before["image"]))
+    np.testing.assert_array_equal(after["mask"], np.where(pasted, before["mask"][OTHER], before["mask"]))
+    np.testing.assert_allclose(after["label"].max(1), np.maximum(1 - pasted.mean((1, 2)), pasted.mean((1, 2))))
+
+
+@pytest.mark.parametrize("op", [mosaic, copy_paste, augment.cutmix, augment.saliency_cutmix])
+def test_objects_of_two_images_stay_apart(key, op):
+    shapes = numbers(np.asarray(numbered_images()["box_mask"]))
+    batch = {"image": numbered_images()["image"], "object_map": jnp.asarray(shapes), "saliency": jnp.ones(shapes.shape)}
+    settings = {"blocks": 2} if op is augment.saliency_cutmix else {}
+    _, after = run(op, key, batch, **settings)
+    which, y, x = after["image"].astype(int).transpose(3, 0, 1, 2)
+    old = shapes[which, y, x]
+    np.testing.assert_array_equal(after["object_map"] > 0, old > 0)
+    for i in range(B):
+        there = old[i] > 0
+        pairs = {*zip(which[i][there], old[i][there], after["object_map"][i][there], strict=True)}
+        assert len(pairs) == len({pair[:2] for pair in pairs}) == len({pair[2] for pair in pairs})
+
+
 def test_bad_input_is_refused(key):
     def traced(op, batch, **settings):
         jax.eval_shape(partial(op, **settings), jax.random.split(key, len(batch["image"])), batch)
@@ -215,9 +275,13 @@ def test_bad_input_is_refused(key):
         traced(mosaic, numbered_images(6))
     with pytest.raises(UserError, match="copy_paste: object_probability"):
         traced(copy_paste, batch, object_probability=1.5)
-    for name, message in (("box_mask", "box_mask"), ("boxes", "'boxes'"), ("box_visible", "box_visible")):
+    for name, message in (("boxes", "'boxes'"), ("box_visible", "box_visible")):
         with pytest.raises(UserError, match=message):
             traced(augment.copy_paste, {k: x for k, x in batch.items() if k != name})
+    with pytest.raises(
+        UserError, match="no objects; want 'boxes' and their 'box_visible', an 'object_map', or a 'mask'"
+    ):
+        traced(copy_paste, {name: batch[name] for name in ("image", "label")})
     with pytest.raises(UserError, match="distributions"):
         traced(copy_paste, batch | {"label": jnp.arange(4)})
 

@@ -15,13 +15,13 @@ from efficient_jax.errors import UserError
 from tests.augment.test_build import SETTINGS
 
 NAMES = [*augment.OPS, *augment.MIXES]
-TARGETS = {"mask", "boxes", "box_visible", "box_mask", "box_label", "keypoints", "keypoint_visible"}
+TARGETS = {"mask", "object_map", "boxes", "box_visible", "box_mask", "box_label", "keypoints", "keypoint_visible"}
 TAKEN = {  # of the targets, where an operation refuses the others
     "augmix": set(),
     "mixup": set(),
     "mixup_or_cutmix": set(),
-    "cutmix": {"mask"},
-    "saliency_cutmix": {"mask"},
+    "cutmix": {"mask", "object_map"},
+    "saliency_cutmix": {"mask", "object_map"},
 }
 GROWN = {"mosaic": 4, "copy_paste": 2}
 FLOATS = ("float32", "bfloat16", "float16")
@@ -39,6 +39,7 @@ def example(h=9, w=12, n=2, k=3, image="uint8", visible="float32"):
         "label": ((5,), "float32"),
         "saliency": ((h, w), "float32"),
         "mask": ((h, w), "int32"),
+        "object_map": ((h, w), "int32"),
         "boxes": ((n, 4), "float32"),
         "box_visible": ((n,), visible),
         "box_mask": ((n, h, w), "bool"),
@@ -104,6 +105,8 @@ FAULTS = {  # an entry that does not fit, its shape and dtype, and what is said 
     "turned mask": ("mask", "w+3 h", "int32", "'image' is"),
     "mask with an axis more": ("mask", "h w 1", "int32", r"\[(b )?h w\]"),
     "mask of floats": ("mask", "h w", "float32", "integer"),
+    "object_map of another size": ("object_map", "h w+1", "uint16", "'image' is"),
+    "object_map of floats": ("object_map", "h w", "float32", "integer"),
     "boxes with a class": ("boxes", "n 5", "float32", r"\[(b )?n 4\]"),
     "one box": ("boxes", "4", "float32", r"\[(b )?n 4\]"),
     "another number of boxes": ("boxes", "n+1 4", "float32", "'box(es|_visible)' is"),

@@ -21,7 +21,8 @@ from efficient_jax.types import Example
 Inverse = Float[Array, "3 3"]
 Points = Float[Array, "n 2"]
 Change = tuple[Callable[[Points], Points], Size]  # of points from the center of the image; the new (height, width)
-MOVED = ("mask", "boxes", "box_mask", "keypoints")
+MAPS = ("mask", "object_map")
+MOVED = (*MAPS, "boxes", "box_mask", "keypoints")
 NEAREST = 1e-6  # of depths in a perspective, where that of the center of the image is 1
 
 
@@ -112,8 +113,7 @@ def carry(
     Returns: the example; its image is the old one.
     """
     moved = dict(example)
-    if "mask" in example:
-        moved["mask"] = look(example["mask"])
+    moved |= {name: look(example[name]) for name in MAPS if name in example}
     if "box_mask" in example:
         moved["box_mask"] = jax.vmap(look)(example["box_mask"])
     if "boxes" in example:
@@ -239,7 +239,7 @@ def filter_boxes(
 ) -> Example:
     """Drops boxes that are too small or too little in view.
 
-    Dropped means `box_visible` = 0.0, a box of zeros and an empty `box_mask`.
+    Dropped means `box_visible` = 0.0, a box of zeros, an empty `box_mask`, and 0 in `object_map`.
 
     Args:
         key, example: see types.Example.
@@ -264,8 +264,14 @@ def filter_boxes(
     }
     if "box_mask" in example:
         filtered["box_mask"] = example["box_mask"] & kept[:, None, None]
+    rows = jnp.arange(len(kept), dtype=jnp.int32)
+    first = jnp.argsort(~kept, stable=True)[:at_most] if at_most else rows
+    if "object_map" in example:
+        numbers = (
+            jnp.zeros(len(kept) + 1, jnp.int32).at[first + 1].set(jnp.where(kept[first], rows[: len(first)] + 1, 0))
+        )
+        filtered["object_map"] = numbers[example["object_map"]]
     if not at_most:
         return filtered
-    first = jnp.argsort(~kept, stable=True)[:at_most]
-    rows = [name for name in filtered if name == "boxes" or name.startswith("box_")]
-    return filtered | {name: filtered[name][first] for name in rows}
+    of_rows = [name for name in filtered if name == "boxes" or name.startswith("box_")]
+    return filtered | {name: filtered[name][first] for name in of_rows}

@@ -23,6 +23,7 @@ def scene():
     return {
         "image": jnp.asarray(np.stack([mask * 100] * 3, -1).astype(np.uint8)),
         "mask": jnp.asarray(mask),
+        "object_map": jnp.asarray(mask.astype(np.uint16)),
         "box_mask": jnp.asarray(box_mask),
         "boxes": jnp.asarray(BOXES),
         "box_visible": jnp.array([1.0, 1.0, 0.0]),
@@ -89,6 +90,7 @@ def test_boxes_are_hulls_of_their_masks(name):
     assert not out["boxes"][:, 2].any()
     np.testing.assert_array_equal(out["box_label"], np.tile([7, 8, 0], (8, 1)))
     np.testing.assert_array_equal(out["mask"], out["box_mask"][:, 0] + 2 * out["box_mask"][:, 1])
+    np.testing.assert_array_equal(out["mask"], out["object_map"])
 
 
 @pytest.mark.parametrize("name", MOVES)
@@ -173,8 +175,10 @@ def test_filter_drops_small_and_hidden_boxes(key):
     np.testing.assert_array_equal(kept["box_visible"], [1, 0])
     np.testing.assert_array_equal(kept["box_label"], [8, 7])
     assert kept["box_mask"].shape == (2, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(kept["object_map"], kept["box_mask"][0])
     small = targets.filter_boxes(key, example, min_area=100.0)
     np.testing.assert_array_equal(small["box_visible"], [0, 1, 0])
+    np.testing.assert_array_equal(small["object_map"], 2 * np.asarray(small["box_mask"][1]))
     np.testing.assert_array_equal(targets.filter_boxes(key, example)["boxes"], BOXES)
 
 
