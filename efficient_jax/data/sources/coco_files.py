@@ -17,6 +17,7 @@ from efficient_jax.data.sources.coco_objects import (
     KINDS,
     IndexOf,
     category_map,
+    object_maps,
     png_mask,
     shown,
     single,
@@ -73,8 +74,9 @@ def coco(
             are objects of the images. Where they are the labels, take the source `masks`.
         task: "multi_label"; "classification" where an image has one category (-1 where it has none); "detection",
             where labels are those of "multi_label" and boxes are learned; or "segmentation".
-        objects: annotations to keep, of "boxes", "box_mask" (polygons or run lengths) and "keypoints" (visibility 1 or
-            2); any of them brings the boxes; (): none. Detection keeps boxes in any case, segmentation nothing.
+        objects: annotations to keep, of "boxes", "box_mask" (polygons or run lengths), "object_map" (the same in less
+            memory, for objects that do not overlap; or the boxes) and "keypoints" (visibility 1 or 2); any of them
+            brings the boxes; (): none. Detection keeps boxes in any case, segmentation an "object_map" alone.
         most_objects: number of objects of an image that are kept, the largest ones; 0: all.
         unannotated: what images of `path` without annotations are: "empty", they show no category, or "unlabelled".
         rest: whether images below the folder of `path` that no JSON file names are unlabelled ones of the dataset. Of
@@ -140,6 +142,9 @@ def coco(
     arrays: dict[str, np.ndarray] = {}
     if task == "detection" or (objects and task != "segmentation"):
         arrays = framed_objects(seen, index_of, objects, most_objects, framing)
+    if task == "segmentation" and "object_map" in objects:
+        no_crowds = [[each for each in image.annotations if not each.get("iscrowd")] for image in seen]
+        arrays["object_map"] = object_maps(seen, no_crowds, source.labels.shape[1:], framing)
     if masks_path:
         arrays["mask"] = np.stack([png_mask(Path(masks_path), image, framing) for image in seen])
     if len(others):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int, UInt8, UInt16
 from PIL import Image
 
 from efficient_jax.data import annotated_boxes
@@ -20,7 +20,7 @@ from efficient_jax.data.sources.coco_json import WHERE, CocoImage
 from efficient_jax.detection import run_lengths
 from efficient_jax.errors import UserError, counted
 
-KINDS = ("boxes", "box_mask", "keypoints")
+KINDS = ("boxes", "box_mask", "object_map", "keypoints")
 
 UNTOUCHED = -1  # value where nothing is drawn
 
@@ -85,6 +85,8 @@ def objects(
     points = max((len(annotation.get("keypoints", ())) // 3 for kept in annotations for annotation in kept), default=0)
     if "box_mask" in kinds:
         arrays["box_mask"] = np.zeros((*shape, height, width), bool)
+    if "object_map" in kinds:
+        arrays["object_map"] = object_maps(images, annotations, (height, width), framing)
     if "keypoints" in kinds:
         arrays["keypoints"] = np.zeros((*shape, points, 2), np.float32)
         arrays["keypoint_visible"] = np.zeros((*shape, points), bool)
@@ -116,6 +118,40 @@ def shown(image: CocoImage, index_of: IndexOf) -> Annotated:
     return clipped([corners(each) for each in every], [index_of(each) for each in every], _size(image))
 
 
+def object_maps(
+    images: Sequence[CocoImage],
+    annotations: Sequence[Sequence[dict[str, Any]]],
+    shape: tuple[int, int],
+    framing: Framing,
+) -> UInt16[np.ndarray, "n h w"]:
+    """Returns which object each pixel shows: its index among the annotations plus 1; 0: none.
+
+    Later annotations lie above earlier ones. Where one has no mask, the pixels of its box count.
+
+    Args:
+        images: with their sizes.
+        annotations: of each image, without crowds.
+        shape: height and width of the images after the resize, in pixels.
+        framing: how images become one size.
+
+    Raises: UserError for a mask that cannot be used.
+    """
+    maps = np.zeros((len(images), *shape), np.uint16)
+    for made, image, of_image in zip(maps, images, annotations, strict=True):
+        numbered = [(_with_outline(each), number) for number, each in enumerate(of_image, 1)]
+        drawn = _drawn(numbered, image, framing, f"{WHERE}.objects", "leave out 'object_map'")
+        if drawn is not None:
+            made[:] = np.maximum(drawn, 0)
+    return maps
+
+
+def _with_outline(annotation: dict[str, Any]) -> dict[str, Any]:
+    """Returns an annotation whose mask is its box if it has no other."""
+    left, top, right, bottom = corners(annotation)
+    outline = [left, top, right, top, right, bottom, left, bottom]
+    return annotation if annotation.get("segmentation") else annotation | {"segmentation": [outline]}
+
+
 def category_map(image: CocoImage, index_of: IndexOf, framing: Framing) -> UInt8[np.ndarray, "h w"]:
     """Returns the class of each pixel: 0 where there is no object, 255 on crowds and outside the original image.
 
@@ -128,24 +164,36 @@ def category_map(image: CocoImage, index_of: IndexOf, framing: Framing) -> UInt8
 
     Raises: UserError for an object without a mask that can be used.
     """
-    where = f"{WHERE}.path", "mend or remove it"
     h, w = image.height, image.width
-    through = geometry.window(w, h, framing)
-    pixels = geometry.mask(np.zeros((h, w), np.uint8), through, NO_CLASS)
-    inside = pixels == 0
-    for in_runs, group in itertools.groupby(image.annotations, _in_runs):
-        values = [(each, NO_CLASS if each.get("iscrowd") else index_of(each)) for each in group]
+    pixels = geometry.mask(np.zeros((h, w), np.uint8), geometry.window(w, h, framing), NO_CLASS)
+    values = [(each, NO_CLASS if each.get("iscrowd") else index_of(each)) for each in image.annotations]
+    drawn = _drawn(values, image, framing, f"{WHERE}.path", "mend or remove it")
+    return (
+        pixels
+        if drawn is None
+        else np.where((drawn == UNTOUCHED) | (pixels == NO_CLASS), pixels, drawn).astype(np.uint8)
+    )
+
+
+def _drawn(
+    values: Sequence[tuple[dict[str, Any], int]], image: CocoImage, framing: Framing, where: str, remedy: str
+) -> Int[np.ndarray, "h w"] | None:
+    """Returns annotations drawn in order, each in its value, after the crop and the resize; None without any."""
+    h, w = image.height, image.width
+    through, pixels = geometry.window(w, h, framing), None
+    for in_runs, group in itertools.groupby(values, lambda pair: _in_runs(pair[0])):
+        pixels = np.full(through.size[::-1], UNTOUCHED, np.int32) if pixels is None else pixels
         if in_runs:  # all are drawn at their own size and framed once: ten times faster than one by one
-            drawn = np.full(h * w, UNTOUCHED, np.int16)
-            for annotation, value in values:
-                with _said(image, *where):
+            drawn = np.full(h * w, UNTOUCHED, np.int32)
+            for annotation, value in group:
+                with _said(image, where, remedy):
                     for start, end in run_lengths.spans(_counts(annotation, image), h, w):
                         drawn[start:end] = value
             framed = geometry.mask(drawn.reshape(w, h).T, through, UNTOUCHED)
-            pixels = np.where(framed == UNTOUCHED, pixels, framed).astype(np.uint8)
+            pixels = np.where(framed == UNTOUCHED, pixels, framed)
         else:
-            for annotation, value in values:
-                pixels[_instance(annotation, image, through, *where) & inside] = value
+            for annotation, value in group:
+                pixels[_instance(annotation, image, through, where, remedy)] = value
     return pixels
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Shaped, UInt8, UInt16
 from PIL import Image
 
 from efficient_jax.data import class_names, decode, objects, stream
@@ -54,7 +54,8 @@ def masks(
         test_masks: folder of the masks of the test images; "": `masks`.
         classes: names of the classes, in the order of their values; (): the lines of `classes.txt` in the folder of the
             masks, or of the images, or above one of them; else, with `instances`, "background" and "object".
-        instances: whether values above 0 are numbers of objects: they all become class 1, also 255.
+        instances: whether values above 0 are numbers of objects: they all become class 1, also 255. The operation
+            `copy_paste` pastes these objects, and without `instances` all pixels of a class.
         fit: how an image becomes a square: "pad" (all of it, on gray), "crop" (its middle) or "squash"; see
             `data.framing.place`.
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
@@ -64,7 +65,8 @@ def masks(
             error.
 
     Returns: a dataset with the images of `path` and `test_path`, in this order. Labels are uint8 [n h w], the class of
-    each pixel, 255 where it has none; all are 255 in an image without a mask.
+    each pixel, 255 where it has none; all are 255 in an image without a mask. With `instances`, its `objects` are the
+    `object_map` of each image, uint16 [n h w], whose numbers begin at 1.
 
     Raises: UserError for folders and masks that do not fit each other or the classes, and for too many unreadable
     images.
@@ -82,9 +84,12 @@ def masks(
     _check_values(read_masks, instances, names, masks)
     sizes = [mask.size for mask in read_masks]
     labels = np.full((len(files), *_shape(size, read_masks)), NO_CLASS, np.uint8)
-    for row, mask in zip(labels, read_masks, strict=True):
-        if mask.pixels is not None and mask.pixels.shape == row.shape:  # others are found when the image is read
-            row[:] = mask.pixels
+    numbers = np.zeros(labels.shape if instances else 0, np.uint16)
+    for i, mask in enumerate(read_masks):
+        if mask.pixels is not None and mask.pixels.shape == labels.shape[1:]:  # others are found when the image is read
+            labels[i] = mask.pixels
+            if mask.numbers is not None:
+                numbers[i] = mask.numbers
     fixed = last_test(len(files), len(parts[1].files) if test_path else 0)
     feed.labelled(labels, names, fixed, task="segmentation")
 
@@ -102,7 +107,7 @@ def masks(
     decoded = decode.left_out(decoded, file_names.__getitem__, unreadable, f"{WHERE}.path")
     source = of_images(decoded, labels, names, fixed, file_names, "segmentation")
     notes = *source.notes, *(line for part in parts for line in part.notes)
-    return source._replace(notes=notes)
+    return source._replace(notes=notes, objects={"object_map": numbers[decoded.rows]} if instances else {})
 
 
 class Paired(NamedTuple):
@@ -118,11 +123,12 @@ class Mask(NamedTuple):
 
     size: tuple[int, int] | None  # width and height of the file in pixels; None where there is none
     pixels: UInt8[np.ndarray, "h w"] | None  # framed
+    numbers: UInt16[np.ndarray, "h w"] | None  # of objects, framed; None without `instances`
     values: frozenset[int]  # of the file
     fault: str  # "" where there is none
 
 
-NO_MASK = Mask(None, None, frozenset(), "")
+NO_MASK = Mask(None, None, None, frozenset(), "")
 
 
 def _paired(path: str, masks: str, images_setting: str, masks_setting: str) -> Paired:
@@ -183,16 +189,19 @@ def _classes(classes: Sequence[str], instances: bool, folders: Sequence[str]) ->
 def _read(file: Path, classes: int, instances: bool, framing: Framing) -> Mask:
     try:
         size, values = opened(file)
+        through, numbers = objects.window(*size, framing), None
         present = frozenset(np.unique(values).tolist())
         if instances:
+            ranks = np.searchsorted(np.unique(values[values > 0]), values)
+            numbers = objects.mask(np.where(values > 0, ranks + 1, 0).astype(np.uint16), through)
             values = values > 0
         elif beyond := sorted(value for value in present if value >= classes and value != NO_CLASS):
             hint = "; are they objects? say instances=True" if len(beyond) > 1 else ""
             raise ValueError(f"class {few(list(map(str, beyond)), 3)} of {classes} classes, from 0 on{hint}")
-        pixels = objects.mask(values.astype(np.uint8), objects.window(*size, framing), NO_CLASS)
+        pixels = objects.mask(values.astype(np.uint8), through, NO_CLASS)
     except Exception as error:  # a damaged file makes decoders raise anything
-        return Mask(None, None, frozenset(), f"its mask: {decode.reason(error)}")
-    return Mask(size, pixels, present, "")
+        return Mask(None, None, None, frozenset(), f"its mask: {decode.reason(error)}")
+    return Mask(size, pixels, numbers, present, "")
 
 
 def opened(file: Path) -> tuple[tuple[int, int], Shaped[np.ndarray, "h w"]]:

@@ -81,6 +81,18 @@ def test_masks_of_objects_are_those_of_their_boxes():
         np.testing.assert_array_equal(mask, (columns >= left) & (columns < right) & (rows >= top) & (rows < bottom))
 
 
+@pytest.mark.parametrize("task", ["multi_label", "detection"])
+def test_an_object_map_has_the_rows_of_the_boxes(task):
+    """Where an object has no mask, the pixels of its box."""
+    fitting = ANNOTATIONS[:4]
+    masks = coco(path=write(annotations=fitting), size=10, task=task, objects=("box_mask",)).objects["box_mask"]
+    bare = [annotation | {"segmentation": []} for annotation in fitting]
+    for annotations in (fitting, bare):
+        found = coco(path=write(annotations=annotations), size=10, task=task, objects=("object_map",)).objects
+        assert found.keys() == {"boxes", "box_visible", "box_label", "object_map"}
+        np.testing.assert_array_equal(found["object_map"], masks[:, 0] + 2 * masks[:, 1])
+
+
 def test_keypoints_that_are_labelled_are_visible_whether_hidden_or_not():
     found = coco(path=write(), size=10, objects=("keypoints",)).objects
     assert found["keypoints"].shape == (3, 6, 2)  # three of each object
@@ -193,6 +205,17 @@ def test_segmentation_has_the_map_of_the_categories():
     expected[1, 5:15, :2] = 255
     expected[2, 5:13, 16:] = 1
     np.testing.assert_array_equal(source.labels, expected)
+
+
+def test_an_object_map_of_segmentation_numbers_the_objects_of_an_image():
+    crowd = square(1, 7, 0, 0, 5, iscrowd=1)
+    source = coco(path=write(annotations=[*SQUARES, crowd]), size=20, task="segmentation", objects=("object_map",))
+    assert source.objects.keys() == {"object_map"}
+    expected = np.zeros((3, 20, 20))
+    expected[0, 7:11, 6:10] = 1
+    expected[0, 7:11, 8:12] = 2
+    expected[2, 5:13, 16:] = 1
+    np.testing.assert_array_equal(source.objects["object_map"], expected)
 
 
 def test_polygons_and_run_lengths_lie_in_their_order():

@@ -79,6 +79,11 @@ def test_numbers_of_objects_are_one_class():
     source = read(instances=True, classes=())
     assert source.classes == ("background", "object")
     np.testing.assert_array_equal(source.labels[0, 2:6], [[0, 1, 1, 1, 1, 1, 0, 0]] * 4)
+    object_map = source.objects["object_map"]
+    np.testing.assert_array_equal(object_map[0, 2:6], [[0, 1, 2, 3, 4, 5, 0, 0]] * 4)
+    assert object_map.shape == source.labels.shape
+    assert not object_map[0, [0, 1, 6, 7]].any()  # of gray around the image
+    assert not object_map[2].any()  # of an image without a mask
 
 
 def test_classes_are_the_lines_of_a_file():
