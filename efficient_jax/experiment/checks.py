@@ -6,6 +6,7 @@ from typing import Any
 
 from efficient_jax import augment as augmentations
 from efficient_jax import methods, models
+from efficient_jax.augment.collage import SIZE_OF_MOSAIC
 from efficient_jax.errors import UserError
 from efficient_jax.optim import durations, optimizer, schedules
 from efficient_jax.settings import Settings, bind, bind_named, choose
@@ -135,6 +136,16 @@ def mixing(block: Mapping[str, Any]) -> list[str]:
         block: the block of the augmentation.
     """
     return sorted(augmentations.operations(block) & augmentations.MIXES.keys())
+
+
+def joined(*blocks: Mapping[str, Any]) -> int:
+    """Returns how many neighbouring images the operations of augmentations join: 1, 2, or 4 for a mosaic.
+
+    Args:
+        blocks: of the augmentations.
+    """
+    joining = [op for block in blocks for op in mixing(block)]
+    return SIZE_OF_MOSAIC if "mosaic" in joining else 2 if joining else 1
 
 
 def suspect_settings(

@@ -104,14 +104,16 @@ def _evaluated(module: Any, variables: Tree, images: jax.Array) -> tuple[jax.Arr
 
 
 def _trace_step(stage: Stage, variables: Tree) -> None:
-    """Traces the loss of a step on two images of each stream, on one device."""
+    """Traces the loss of a step on few images of each stream, on one device."""
     config, run, method, data = stage.config, stage.run, stage.config.method, stage.run.data
     h, w = data.source.images.shape[1:3]
-    two = {**{name: x[:2] for name, x in data.source.objects.items()}, **data.task.entries(data.source.labels[:2])}
-    examples = objects.resized(two, w, h, config.size) | {
-        "image": np.zeros((2, *stage.spec.image_shape), np.uint8),
-        "label": np.zeros((2, len(data.source.classes)), np.float32),
-        "index": np.arange(2, dtype=np.int32),
+    count = max(2, config.joined)
+    rows = np.arange(count) % len(data.source.labels)
+    some = {**{name: x[rows] for name, x in data.source.objects.items()}, **data.task.entries(data.source.labels[rows])}
+    examples = objects.resized(some, w, h, config.size) | {
+        "image": np.zeros((count, *stage.spec.image_shape), np.uint8),
+        "label": np.zeros((count, len(data.source.classes)), np.float32),
+        "index": np.arange(count, dtype=np.int32),
     }
     batch = dict.fromkeys(config.batch, examples)
     if data.task.pseudo_labels and method.pseudo_labels:  # with probabilities that reach every threshold
@@ -120,10 +122,10 @@ def _trace_step(stage: Stage, variables: Tree) -> None:
     program = build_program(stage, variables)
     model_state = {name: tree for name, tree in variables.items() if name != "params"}
     if method.memory:
-        model_state["memory"] = method.memory({stream: np.arange(2) for stream in batch}, 2, len(data.source.classes))
+        model_state["memory"] = method.memory(dict.fromkeys(batch, np.arange(count)), count, len(data.source.classes))
     counts = jnp.ones(len(data.source.classes))
     context = loss_context({"step": np.int32(0), "ema": variables}, stage.teacher_variables, counts, stage.steps)
-    keys = dict.fromkeys(batch, jax.random.split(jax.random.key(0)))
+    keys = dict.fromkeys(batch, jax.random.split(jax.random.key(0), count))
     on_a_device = jax.vmap(program.loss_fn, in_axes=None, axis_name=parallel.AXIS, axis_size=1)
     jax.eval_shape(on_a_device, variables["params"] | program.added, model_state, context, batch, keys)
 

@@ -16,6 +16,7 @@ from efficient_jax.experiment.checks import (
     check_teachers,
     check_unread,
     check_views,
+    joined,
     length_of,
     mixing,
     suspect_settings,
@@ -48,6 +49,7 @@ class StageConfig(NamedTuple):
     suspects: dict[str, Any]  # see `suspect_settings`; {}: every label is believed
     soft_classes: int  # classes whose probabilities a soft label keeps; 0: all of up to 100, else 10
     batch: dict[str, int]  # stream -> images of it in each step
+    joined: int  # neighbouring images that augmentations join, which are on one device; see `checks.joined`
     balanced: bool  # whether labelled images of rare classes are repeated
     augment: Augment
     strong_augment: Augment
@@ -198,16 +200,17 @@ def stage(
         raise UserError(f"{where}.pseudo_labels: the method {chosen!r} does not read them")
     _check_pseudo_labels(pseudo_labels, f"{where}.pseudo_labels")
     mixes = mixing(augment)
+    joins = {stream: joined(augment, strong_augment if stream == "unlabelled" else {}) for stream in sizes}
     for stream, count in sizes.items():
         if count % accumulate:
             raise UserError(
                 f"{where}.batch.{stream}: {counted(count, 'image does', 'images do')} not divide into "
                 f"accumulate = {accumulate} parts"
             )
-        if mixes and count // accumulate % 2:
-            raise UserError(
-                f"{where}.batch.{stream}: {count // accumulate} is odd, but {mixes[0]!r} mixes images in pairs"
-            )
+        if count // accumulate % joins[stream]:
+            many = f"no multiple of {joins[stream]}, but 'mosaic' joins so many images"
+            wrong = many if joins[stream] > 2 else "odd, but an operation mixes images in pairs"
+            raise UserError(f"{where}.batch.{stream}: {count // accumulate} is {wrong}")
     check_views(where, chosen, augment, strong_augment)
     for key, count in (("log_every", log_every), ("save_every", save_every)):
         at_least(count, 1, f"{where}.{key}")
@@ -250,6 +253,7 @@ def stage(
         suspects=suspects if suspects["action"] else {},
         soft_classes=soft_classes,
         batch=sizes,
+        joined=max(joins.values(), default=1),
         balanced=batch.get("balanced", False),
         augment=augmentation,
         strong_augment=strong_augmentation,

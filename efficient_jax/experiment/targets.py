@@ -27,12 +27,15 @@ class Supervision(NamedTuple):
 
     rows: dict[str, np.ndarray]  # stream -> indices of its images, of some several times
     labels: Labels  # of all images, true or pseudo-labels; none where there is neither
-    source: Source  # the dataset, with pseudo-labels of pixels and objects in place of those that are missing
+    source: Source  # the dataset as the stage may know it, see `supervise`
     pseudo_labels: dict[str, int] | None  # numbers of images, see `pseudo_label_store.audit`
 
 
 def supervise(stage: StageConfig, run: Run, weights: np.ndarray | None = None) -> Supervision:
     """Returns the streams of a stage and their targets. A teacher makes its pseudo-labels here, without augmentation.
+
+    Labels of pixels and objects are in the images of a step, where an operation such as copy_paste shows them: those of
+    unlabelled images are taken out of the dataset, or replaced by pseudo-labels.
 
     Args:
         stage: its config.
@@ -54,9 +57,12 @@ def supervise(stage: StageConfig, run: Run, weights: np.ndarray | None = None) -
         copies = sampling.copies(np.full(len(drawn), run.plan.generated["weight"]), coins)
         rows["labelled"] = np.concatenate([rows["labelled"], np.repeat(drawn, copies)])
     counts = None
+    if not run.data.task.by_image and "unlabelled" in rows:
+        source = _hidden(source, rows["unlabelled"])
     if stage.method.pseudo_labels and not run.data.task.by_image:
         ids = rows["unlabelled"]
-        source, counts = _with_pseudo_labels(stage, run, ids)
+        made, counts = _pseudo_parts(stage, run, ids)
+        source = source._replace(labels=run.data.task.replaced(source.labels, ids, made))
         rows["unlabelled"] = ids[run.data.task.known(source.labels[ids])]
         parts.append((rows["unlabelled"], _true_labels(stage, source, rows["unlabelled"])))
     elif stage.method.pseudo_labels:
@@ -99,15 +105,23 @@ def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.nd
     return labels, copies, _logged(stage, run, audit)
 
 
-def _with_pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[Source, dict[str, int]]:
-    """Returns (the dataset with pseudo-labels of unlabelled images, numbers of pixels or boxes)."""
+def _hidden(source: Source, ids: np.ndarray) -> Source:
+    """Returns a dataset without the labels and objects of some images."""
+    hidden = {name: values.copy() for name, values in {**source.objects, "labels": source.labels}.items()}
+    for name, values in hidden.items():
+        values[ids] = TASKS[source.task].no_label if name == "labels" else 0
+    return source._replace(labels=hidden.pop("labels"), objects=hidden)
+
+
+def _pseudo_parts(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """Returns (labels of the pixels or objects of unlabelled images, their numbers)."""
     source, folder, settings = run.data.source, run.workdir / stage.name, run.resolved[stage.name].pseudo_labels
     predict, origin = _teaching(stage, run)
     try:
         made, about = pseudo_parts.pseudo_labels(folder, source, ids, predict, settings, origin)
     except UserError as error:
         raise UserError(f"config.{stage.name}.{error}") from error
-    return source._replace(labels=run.data.task.replaced(source.labels, ids, made)), _logged(stage, run, about)
+    return made, _logged(stage, run, about)
 
 
 def _teaching(stage: StageConfig, run: Run) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:

@@ -22,14 +22,14 @@ AXIS = "device"
 """The name of the mapped axis: for psum, all_gather and BatchNorm's `axis_name`."""
 
 
-def pick_devices(batches: Mapping[str, int], asked: int) -> list[jax.Device]:
+def pick_devices(batches: Mapping[str, int], asked: int, joined: int = 2) -> list[jax.Device]:
     """Chooses devices over which every batch is split evenly, equally many of each process.
-
-    Where there are several devices, the share of each is an even number of images, because mixing pairs neighbours.
 
     Args:
         batches: name for messages -> images of the batch.
         asked: number of devices; 0 takes as many as possible.
+        joined: where there are several devices, the share of each is a multiple of this: mixing pairs neighbours, and a
+            mosaic joins four.
 
     Raises: UserError when there are fewer devices, or when they do not divide a batch.
     """
@@ -41,14 +41,14 @@ def pick_devices(batches: Mapping[str, int], asked: int) -> list[jax.Device]:
     if asked % parts:
         raise UserError(f"devices: {asked} do not divide among {parts} processes; 0 takes what fits")
     for count in [asked] if asked else range(available, 0, -parts):
-        uneven = [name for name, size in batches.items() if size % (2 * count if count > 1 else 1)]
+        uneven = [name for name, size in batches.items() if size % (joined * count if count > 1 else 1)]
         if not uneven:
             return [device for i in range(parts) for device in jax.local_devices(i)[: count // parts]]
-    name = uneven[0]
+    name, multiple = uneven[0], "an even number" if joined == 2 else f"a multiple of {joined}"
     raise UserError(
-        f"{name}: {counted(batches[name], 'image does', 'images do')} not divide into an even number for each of "
+        f"{name}: {counted(batches[name], 'image does', 'images do')} not divide into {multiple} for each of "
         f"{counted(count, 'device')}; "
-        f"make it a multiple of {2 * count}, or ask for fewer devices (devices=0 takes what fits)"
+        f"make it a multiple of {joined * count}, or ask for fewer devices (devices=0 takes what fits)"
     )
 
 
