@@ -112,10 +112,14 @@ def crops() -> dict[str, Any]:
     }
 
 
-def turns() -> dict[str, Any]:
-    """Returns the augmentation of images without an upright direction: scale, turn, flips, brightness and contrast."""
+def turns(*mixes: str) -> dict[str, Any]:
+    """Returns the augmentation of images without an upright direction: scale, turn, flips, brightness and contrast.
+
+    Args:
+        mixes: operations after these, such as "copy_paste".
+    """
     return {
-        "ops": ("affine", "flip", "flip_vertical", "color_jitter"),
+        "ops": ("affine", "flip", "flip_vertical", "color_jitter", *mixes),
         "affine": {"rotate": 90.0, "scale": 0.3, "border": "reflect"},
         "color_jitter": {"brightness": 0.3, "contrast": 0.3, "saturation": 0.2},
     }

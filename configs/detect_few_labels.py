@@ -1,11 +1,13 @@
-"""Boxes of objects from few annotated images and many without: three methods compared on your own images.
+"""Boxes of objects from few annotated images and many without: four ways compared on your own images.
 
     python launch.py --config=configs/detect_few_labels.py --config.data.source.path=annotations.json \
         --config.data.source.folder=images --config.data.test=50 --workdir=runs/detect_few_labels
 
 Annotations as for `detect.py`; 20 annotated images are used, the others are the pool. `supervised` learns from the
-annotations alone. `ema_teacher` continues from it: strong views learn the boxes that its moving average predicts with a
-high score (Unbiased Teacher, arXiv 2102.09480). `student` learns the boxes of which `supervised` is sure.
+annotations alone, `copy_paste` too, with objects of one image pasted into another (arXiv 2012.07177): their polygons or
+run lengths, and their boxes where there are none. `ema_teacher` continues from `supervised`: strong views learn the
+boxes that its moving average predicts with a high score (Unbiased Teacher, arXiv 2102.09480). `student` learns the
+boxes of which `supervised` is sure.
 """
 
 from ml_collections import ConfigDict
@@ -15,8 +17,9 @@ from configs import common, detect
 
 def get_config(arg: str = "") -> ConfigDict:
     config, tiny = common.experiment(arg)
-    config.data = {"source": detect.source(size=64 if tiny else 192), "labels_per_class": 2 if tiny else 20}
-    config.stages = ("supervised", "ema_teacher", "student")
+    source = detect.source(size=64 if tiny else 192) | {"objects": ("object_map",)}
+    config.data = {"source": source, "labels_per_class": 2 if tiny else 20}
+    config.stages = ("supervised", "copy_paste", "ema_teacher", "student")
     config.supervised = {
         "model": common.lite(variant="lite0", stochastic_depth=0.0),
         "init": "efficientnet-lite0",
@@ -24,6 +27,19 @@ def get_config(arg: str = "") -> ConfigDict:
         "method": {"name": "supervised"},
         "batch": {"labelled": 8},
         "augment": common.turns(),
+        "optim": common.decoded(),
+        "steps": 400,
+        "ema_decay": 0.98,  # 0.9 to 0.999, higher with more steps
+        "log_every": 50,
+        "save_every": 1000,
+    }
+    config.copy_paste = {
+        "model": common.lite(variant="lite0", stochastic_depth=0.0),
+        "init": "efficientnet-lite0",
+        "decoder": {"name": "boxes", "width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
+        "method": {"name": "supervised"},
+        "batch": {"labelled": 8},
+        "augment": common.turns("copy_paste"),
         "optim": common.decoded(),
         "steps": 400,
         "ema_decay": 0.98,  # 0.9 to 0.999, higher with more steps

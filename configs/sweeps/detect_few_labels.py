@@ -27,5 +27,5 @@ def trials():
 COMPARISONS = tuple(
     ((f"{images} images", this), (f"{images} images", "supervised"))
     for images in (10, 20, 50)
-    for this in ("ema_teacher", "student")
+    for this in ("copy_paste", "ema_teacher", "student")
 )

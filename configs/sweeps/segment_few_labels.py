@@ -28,5 +28,5 @@ def trials():
 COMPARISONS = tuple(
     ((f"{masks} masks", this), (f"{masks} masks", "supervised"))
     for masks in (10, 20, 50)
-    for this in ("ema_teacher", "student")
+    for this in ("copy_paste", "ema_teacher", "student")
 )
