@@ -6,7 +6,7 @@ Examples without boxes do not grow.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, Shaped
 
 from efficient_jax.augment.erasing import scaled
 from efficient_jax.augment.kernels.targets import MAPS, area, boxes_of_masks
@@ -98,7 +98,13 @@ def _shifted_boxes(example: Example, shift: Float[Array, " 2"], height: int, wid
     return {"boxes": jnp.where((visible > 0)[:, None], clipped, 0.0), "box_visible": visible}
 
 
-def copy_paste(keys: BatchKeys, batch: Batch, *, object_probability: float = 0.5, min_visible: float = 0.1) -> Batch:
+def copy_paste(
+    keys: BatchKeys,
+    batch: Batch,
+    *,
+    object_probability: float | tuple[float, ...] = 0.5,
+    min_visible: float = 0.1,
+) -> Batch:
     """Pastes objects of the partner at the place where they are (arXiv 2012.07177).
 
     Objects are cut out by their `box_mask` or the `object_map`, and without these by their `boxes`. Without boxes too,
@@ -112,7 +118,8 @@ def copy_paste(keys: BatchKeys, batch: Batch, *, object_probability: float = 0.5
     Args:
         keys: one key for each example.
         batch: see types.Example, with a leading axis; has `boxes`, `object_map` or `mask`.
-        object_probability: probability that an object of the partner is pasted, in 0..1, drawn for each object.
+        object_probability: probability that an object of the partner is pasted, in 0..1, drawn for each object; a tuple
+            has one for each class, of `box_label` from 0 on or of `mask` from 1 on.
         min_visible: smallest share of an own object's pixels, in 0..1; with less left its `box_visible` becomes 0.0.
             Without boxes it is not read.
 
@@ -122,20 +129,21 @@ def copy_paste(keys: BatchKeys, batch: Batch, *, object_probability: float = 0.5
     Raises: UserError for settings outside their ranges, a batch without objects, an odd number of examples, and labels
         that are not distributions.
     """
-    if not 0 <= object_probability <= 1 or not 0 <= min_visible <= 1:
+    chances = object_probability if isinstance(object_probability, tuple) else (object_probability,)
+    if not all(0 <= chance <= 1 for chance in (*chances, min_visible)):
         raise UserError(
             f"copy_paste: object_probability {object_probability} and min_visible {min_visible} are in 0..1"
         )
+    own = batch if "boxes" in batch else batch | maps_apart(batch, 2)
+    other = {name: partner(x) for name, x in own.items()}
+    chance = _of_classes(other, object_probability) if isinstance(object_probability, tuple) else object_probability
     if "boxes" in batch:
-        other = {name: partner(x) for name, x in batch.items()}
-        drawn = uniforms(keys, batch["boxes"].shape[1]).T
-        made, share = jax.vmap(lambda *each: _paste_boxes(*each, min_visible=min_visible))(
-            batch, other, drawn < object_probability
-        )
+        picked = chance > uniforms(keys, batch["boxes"].shape[1]).T
+        made, share = jax.vmap(lambda *each: _paste_boxes(*each, min_visible=min_visible))(own, other, picked)
     elif "box_mask" not in batch and {"object_map", "mask"} & batch.keys():
-        apart = batch | maps_apart(batch, 2)
-        other = {name: partner(x) for name, x in apart.items()}
-        made, share = jax.vmap(lambda *each: _paste_numbers(*each, probability=object_probability))(apart, other, keys)
+        numbers = other["object_map" if "object_map" in other else "mask"]
+        pasted = (numbers > 0) & (jax.vmap(_uniform)(keys, numbers) < chance)
+        made, share = jax.vmap(_pasted)(own, other, pasted), jnp.mean(pasted, (1, 2), dtype=jnp.float32)
     else:
         raise UserError("copy_paste: no objects; want 'boxes' and their 'box_visible', an 'object_map', or a 'mask'")
     return batch | {name: made[name] for name in made.keys() & batch.keys()} | mixed_label(batch, [1 - share, share])
@@ -184,13 +192,21 @@ def _shapes(example: Example) -> Bool[Array, "n h w"]:
     return shapes
 
 
-def _paste_numbers(
-    own: Example, other: Example, key: PRNGKeyArray, *, probability: float
-) -> tuple[Example, Float[Array, ""]]:
-    numbers = other["object_map" if "object_map" in other else "mask"]
-    bits = hashed(numbers.astype(jnp.uint32), jax.random.bits(key, (2,)))  # the same for all pixels of an object
-    pasted = (numbers > 0) & ((bits >> 8).astype(jnp.float32) * 2.0**-24 < probability)
-    return _pasted(own, other, pasted), jnp.mean(pasted, dtype=jnp.float32)
+def _of_classes(batch: Batch, values: tuple[float, ...]) -> Float[Array, "b n"] | Float[Array, "b h w"]:
+    """Returns the value of the class of each object, or of each pixel where there are no boxes; 0.0 for no class."""
+    name, first = ("box_label", 0) if "boxes" in batch else ("mask", 1)
+    if name not in batch:
+        raise UserError(f"copy_paste: object_probability has a value for each class, and the batch no {name!r}")
+    if "label" in batch and batch["label"].shape[-1] != len(values):
+        classes = batch["label"].shape[-1]
+        raise UserError(f"copy_paste: object_probability has {len(values)} values, and there are {classes} classes")
+    return jnp.array((0.0, *values), jnp.float32)[batch[name].astype(jnp.int32) + (1 - first)]
+
+
+def _uniform(key: PRNGKeyArray, numbers: Shaped[Array, "h w"]) -> Float[Array, "h w"]:
+    """Returns a number uniform in [0, 1) for each pixel, the same for equal numbers."""
+    bits = hashed(numbers.astype(jnp.uint32), jax.random.bits(key, (2,)))
+    return (bits >> 8).astype(jnp.float32) * 2.0**-24
 
 
 def _pasted(own: Example, other: Example, pasted: Bool[Array, "h w"]) -> Example:

@@ -42,15 +42,20 @@ def copies(rates: Float[np.ndarray, " n"], coins: Float[np.ndarray, " n"]) -> In
     return counts
 
 
-def balanced(classes: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
+def balanced(classes: Int[np.ndarray, "n most"], count: int, seed: int) -> Int[np.ndarray, " n"]:
     """Returns how often each row is repeated, int [n], so that all classes are equally frequent on average.
 
+    A row of several classes is repeated as its rarest one wants: the others then come more often, too.
+
     Args:
-        classes: int [n], the class index of each row; rows of the largest class are there once, no row is left out.
+        classes: indices of the classes of each row, `count` for none; rows of the largest class alone are there once,
+            no row is left out.
+        count: number of classes.
         seed: of the draw of fractional repeats, 0 or more.
     """
-    counts = np.bincount(classes)
-    return copies(counts.max() / counts[classes], np.random.default_rng(seed).random(len(classes)))
+    counts = np.bincount(classes.ravel(), minlength=count + 1)[:count]
+    rates = np.append(counts.max() / np.maximum(counts, 1), 1.0)[classes].max(1)
+    return copies(rates, np.random.default_rng(seed).random(len(classes)))
 
 
 def padded(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:

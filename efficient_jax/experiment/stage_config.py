@@ -231,6 +231,12 @@ def stage(
     if decoder:
         kind, of_decoder = bind_named(dense.DECODERS, decoder, f"{where}.decoder")
         bound_decoder = {"name": kind, **of_decoder}
+        for key, ops in (("augment", augment), ("strong_augment", strong_augment)):
+            if "by_class" in augmentations.operations(ops):
+                raise UserError(
+                    f"{where}.{key}: by_class is for one class per image; for pixels and objects say "
+                    "batch.balanced=True, or give copy_paste.object_probability a value for each class"
+                )
     suspects = bind(suspect_settings, suspects, f"{where}.suspects")
     suspect_settings(f"{where}.suspects", init, entry.trains, sizes.get("unlabelled", 0), **suspects)
     bound_lora = bind(adapters.lora, lora, f"{where}.lora")
@@ -305,7 +311,8 @@ def batch_sizes(
         entry: the stage's method.
         labelled: labelled images in a step, over all devices.
         unlabelled: unlabelled images in a step, over all devices.
-        balanced: repeats labelled images of rare classes, so that all classes come equally often.
+        balanced: repeats labelled images of rare classes, so that all classes come equally often; an image of several
+            classes as its rarest one wants.
 
     Raises: UserError for sizes that the method does not take.
     """

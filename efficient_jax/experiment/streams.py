@@ -111,7 +111,7 @@ def check_labels(stage: StageConfig, source: Labelled) -> None:
         stage: its config.
         source: the dataset, or what is known of it before it is decoded.
 
-    Raises: UserError for a method, or a balanced batch, that does not fit its task.
+    Raises: UserError for a method or a decoder that does not fit its task.
     """
     task = TASKS[source.task]
     if stage.method_name not in (fitting_names := [name for name, method in METHODS.items() if _fits(method, task)]):
@@ -125,8 +125,6 @@ def check_labels(stage: StageConfig, source: Labelled) -> None:
             f"config.{stage.name}.decoder.name: {stage.decoder.get('name', '')!r} does not fit data with {task.labels} "
             f"for each image; say {task.decoder!r}"
         )
-    if stage.balanced and not task.one_class:
-        raise UserError(f"config.{stage.name}.batch.balanced: images with {task.labels} are in no one class")
 
 
 def check_suspects(stage: StageConfig, source: Labelled, labelled: np.ndarray) -> None:

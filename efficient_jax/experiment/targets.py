@@ -49,7 +49,7 @@ def supervise(stage: StageConfig, run: Run, weights: np.ndarray | None = None) -
     parts = [(split["labelled"], labels if weights is None else weighted(labels, weights))]
     rows = streams(stage, source, split)
     if stage.balanced:
-        rows["labelled"] = np.repeat(rows["labelled"], sampling.balanced(source.labels[rows["labelled"]], seed))
+        rows["labelled"] = np.repeat(rows["labelled"], _repeats(source, rows["labelled"], seed))
     if "generated" in split and "labelled" in rows:
         drawn = without_omitted(stage, source, split["generated"])
         parts.append((drawn, _true_labels(stage, source, drawn)))
@@ -71,6 +71,14 @@ def supervise(stage: StageConfig, run: Run, weights: np.ndarray | None = None) -
         parts.append((ids, soft(pseudo_labels, stage.soft_classes, exclusive=run.data.task.exclusive)))
         rows["unlabelled"] = np.repeat(ids, copies)
     return Supervision(rows, table(len(source.images), len(source.classes), parts), source, counts)
+
+
+def _repeats(source: Source, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Returns how often each labelled image is repeated for balanced classes."""
+    count = len(source.classes)
+    ids = hard(lambda part: TASKS[source.task].members(source.labels[part], count), rows, count).ids
+    assert ids is not None
+    return sampling.balanced(np.asarray(ids), count, seed)
 
 
 def _true_labels(stage: StageConfig, source: Source, rows: np.ndarray) -> Labels:

@@ -249,6 +249,20 @@ def test_without_boxes_each_number_is_pasted_or_not(key, cut_out_by):
     np.testing.assert_allclose(after["label"].max(1), np.maximum(1 - pasted.mean((1, 2)), pasted.mean((1, 2))))
 
 
+@pytest.mark.parametrize(
+    "entries", [("boxes", "box_visible", "box_label", "box_mask"), ("mask",), ("mask", "object_map")]
+)
+def test_classes_may_have_a_probability_each(key, entries):
+    """Of each image the first object has class 0, which is never pasted, and the second class 1, which always is."""
+    all_of = numbered_images()
+    shapes = numbers(np.asarray(all_of["box_mask"]))
+    more = {"box_label": all_of["box_class"], "mask": jnp.asarray(shapes), "object_map": jnp.asarray(7 * shapes)}
+    batch = {name: (all_of | more)[name] for name in ("image", *entries)}
+    _, after = run(copy_paste, key, batch, object_probability=(0.0, 1.0, 0.0))
+    pasted = after["image"][..., 0] != np.arange(B)[:, None, None]
+    np.testing.assert_array_equal(pasted, shapes[OTHER] == 2)
+
+
 @pytest.mark.parametrize("op", [mosaic, copy_paste, augment.cutmix, augment.saliency_cutmix])
 def test_objects_of_two_images_stay_apart(key, op):
     shapes = numbers(np.asarray(numbered_images()["box_mask"]))
@@ -275,6 +289,14 @@ def test_bad_input_is_refused(key):
         traced(mosaic, numbered_images(6))
     with pytest.raises(UserError, match="copy_paste: object_probability"):
         traced(copy_paste, batch, object_probability=1.5)
+    for given, message in (
+        ({"object_probability": (0.5, 1.5)}, r"object_probability \(0\.5, 1\.5\)"),
+        ({"object_probability": (0.5, 0.5)}, "has 2 values, and there are 4 classes"),
+        ({"object_probability": (0.5,) * 4}, "the batch no 'box_label'"),
+    ):
+        more = {"box_label": batch["box_class"]} if "2 values" in message else {}
+        with pytest.raises(UserError, match=message):
+            traced(copy_paste, batch | more, **given)
     for name, message in (("boxes", "'boxes'"), ("box_visible", "box_visible")):
         with pytest.raises(UserError, match=message):
             traced(augment.copy_paste, {k: x for k, x in batch.items() if k != name})

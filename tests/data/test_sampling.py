@@ -60,10 +60,16 @@ def test_copies_are_the_integer_part_and_a_coin():
 def test_every_class_comes_as_often_as_the_largest():
     """Exactly where the sizes divide, else on average; nothing is left out."""
     classes = np.repeat([0, 1, 2], [6, 3, 2])
-    np.testing.assert_array_equal(sampling.balanced(classes, 0), [1] * 6 + [2] * 3 + [3] * 2)
+    np.testing.assert_array_equal(sampling.balanced(classes[:, None], 3, 0), [1] * 6 + [2] * 3 + [3] * 2)
     classes = np.repeat([0, 1, 3], [50, 30, 7])
-    copies = np.stack([sampling.balanced(classes, seed) for seed in range(400)])
+    copies = np.stack([sampling.balanced(classes[:, None], 4, seed) for seed in range(400)])
     assert copies.min() == 1
     per_class = np.stack([copies[:, classes == number].sum(1) for number in (0, 1, 3)], axis=1)
     deviation = np.sqrt([0, 30 * (2 / 3) * (1 / 3), 7 * (1 / 7) * (6 / 7)])
     assert (np.abs(per_class.mean(0) - 50) <= 4 * deviation / np.sqrt(400)).all()
+
+
+def test_a_row_of_several_classes_is_repeated_as_its_rarest_one_wants():
+    """Class 0 is in six rows, class 1 in three, class 2 in two; the last row has none."""
+    classes = np.array([[0, 1], [0, 2], [0, 3], [0, 1], [0, 3], [1, 2], [0, 3], [3, 3]])
+    np.testing.assert_array_equal(sampling.balanced(classes, 3, 0), [2, 3, 1, 2, 1, 3, 1, 1])

@@ -11,7 +11,10 @@ import efficient_jax
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.data.sources.npz_files import npz
 from efficient_jax.errors import UserError
+from efficient_jax.experiment.config import plan
+from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage import run_stage
+from efficient_jax.experiment.targets import supervise
 from efficient_jax.metrics import accuracy
 from efficient_jax.report.page import write_report
 from efficient_jax.tasks import MULTI_LABEL
@@ -19,6 +22,7 @@ from efficient_jax.training.trained import Trained
 from tests.tiny_run import begin, begun, stage
 
 SHAPE = (8, 8, 2)
+QUIET = Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +159,18 @@ def test_pseudo_labels_are_refused(images, tmp_path):
         run(images, tmp_path, {"s": block(pseudo_labels={"threshold": 0.5})})
 
 
-def test_classes_of_several_labels_are_not_balanced(images, tmp_path):
-    with pytest.raises(
-        UserError, match=r"^config\.s\.batch\.balanced: images with several labels are in no one class$"
-    ):
-        run(images, tmp_path, {"s": stage("supervised", batch={"labelled": 8, "balanced": True})})
+def test_images_of_rare_labels_are_repeated(images, tmp_path):
+    data = {"source": {"name": "npz", "path": images}, "labels_per_class": 0, "test": 50}
+    balanced = stage("supervised", batch={"labelled": 8, "balanced": True})
+    run = Run.open(plan({"seed": 0, "devices": 2, "stages": ("s",), "data": data, "s": balanced}), tmp_path, QUIET)
+    rows = supervise(run.plan.stages[0], run).rows["labelled"]
+    labels, repeats = run.data.source.labels, np.bincount(rows, minlength=230)
+    counts = labels[run.data.split["labelled"]].sum(0)
+    rate = counts[0] / counts[1]
+    assert rate > 1.2
+    rare = run.data.split["labelled"][labels[run.data.split["labelled"], 1] == 1]
+    assert set(repeats[rare]) <= {int(rate), int(rate) + 1}
+    assert set(repeats[np.setdiff1d(run.data.split["labelled"], rare)]) == {1}
 
 
 def test_classes_of_several_labels_do_not_weigh(images, tmp_path):

@@ -127,6 +127,7 @@ def share_of_objects(images, targets):
 
 WRONG = {"planted_masks": wrong_pixels, "planted_boxes": wrong_boxes}
 TURNS = ("flip", "rot90")
+STRENGTHS = {"ops": ("turn",), "turn": {"op": "by_class", "of": "rotate", "degrees": (5.0, 30.0)}}
 PASTE = {"object_probability": 0.6, "min_visible": 0.0}
 
 
@@ -193,15 +194,19 @@ def test_unlabelled_images_bring_no_labels_into_a_step(source, tmp_path):
     ("changes", "message"),
     [
         (
+            {"augment": STRENGTHS},
+            r"^config\.net\.augment: by_class is for one class per image; for pixels and objects say",
+        ),
+        (
             {"batch": {"labelled": 6}},
             r"^config\.net\.batch\.labelled: 6 is no multiple of 4, but 'mosaic' joins so many",
         ),
         ({"batch": {"labelled": 8}}, r"^config\.net\.batch\.labelled: 8 images do not divide into a multiple of 4 for"),
     ],
 )
-def test_a_mosaic_wants_four_images_on_a_device(changes, message, tmp_path):
+def test_what_does_not_fit_is_said_before_training(changes, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        opened("planted_boxes", tmp_path, devices=4, augment={"ops": ("mosaic",)}, **changes)
+        opened("planted_boxes", tmp_path, devices=4, **{"augment": {"ops": ("mosaic",)}} | changes)
 
 
 @pytest.mark.parametrize("source", PLANTED)
