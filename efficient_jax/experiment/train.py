@@ -130,13 +130,16 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
     """
     config, method, run_data = stage.config, stage.config.method, stage.run.data
     images, devices = run_data.images, run_data.devices
-    class_counts = counts(supervision.labels, run_data.split["labelled"], len(run_data.source.classes))
+    classes, labelled = len(run_data.source.classes), run_data.split["labelled"]
+    of_task = run_data.task.class_counts
+    class_counts = (
+        of_task(run_data.source.labels[labelled], classes) if of_task else counts(supervision.labels, labelled, classes)
+    )
     teachers_placed, counts_placed = parallel.replicate((stage.teacher_variables, class_counts), devices)
     program = build_program(stage, variables)
     stage.run.console.print(f"\n{config.name}: {stage.steps:,} steps; learning rates of its parameters:")
     for line in optimizer.table_lines(program.table):
         stage.run.console.print(f"  {line}", soft_wrap=True)
-    classes = len(run_data.source.classes)
     memory = method.memory(supervision.rows, len(images), classes) if method.memory else None
     other_data = {"label": supervision.labels, **run_data.entries}
     data = batches.resident(images) | parallel.replicate(other_data, devices)

@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from efficient_jax import augment as augmentations
 from efficient_jax.errors import UserError
+from efficient_jax.losses.labels import class_weights
 from efficient_jax.methods import settings
 from efficient_jax.methods.views import Keys, one_view
 from efficient_jax.tasks import Task
@@ -26,8 +27,10 @@ def ema_teacher(
     threshold: float = 0.95,
     unlabelled_weight: float = 1.0,
     label_smoothing: float = 0.0,
+    class_balance: float = 0.0,
     strong_views: int = 2,
     ramp: float = 0.0,
+    dice_weight: float = 0.0,
 ) -> LossFn:
     """Returns the mean loss of labelled images plus that of strong views of unlabelled ones.
 
@@ -44,8 +47,11 @@ def ema_teacher(
         threshold: probability from which on a prediction is learned, 0.0 or more; above 1.0 none is (a control).
         unlabelled_weight: weight of the loss of the unlabelled images, 0.0 or more; UniMatch has 1.0.
         label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
+        class_balance: beta of the class weights of labelled images, in 0..1 (1 excluded); 0.0 weighs all equally.
         strong_views: strong views of each unlabelled image, 1 or more.
         ramp: share of the steps in which `unlabelled_weight` rises linearly from 0.0, in 0..1.
+        dice_weight: factor of the Dice loss of masks, of labelled images and strong views, 0.0 or more, see
+            `supervised`.
 
     Returns: a loss function whose metrics are "accuracy" of the labelled images and "taken", the share of the
         unlabelled views that is learned.
@@ -55,6 +61,8 @@ def ema_teacher(
     settings.not_negative(threshold, "threshold")
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
     settings.not_negative(ramp, "ramp")
+    settings.class_balance(class_balance, 0.0, task)
+    task = settings.with_dice(task, dice_weight)
     if strong_views < 1:
         raise UserError(f"method.strong_views: {strong_views} is less than 1")
     guesses, labelled_share = task.guesses, task.labelled_share
@@ -78,7 +86,8 @@ def ema_teacher(
         all_keys = jnp.concatenate([model_keys[:n], *(view_keys for _, view_keys, _ in strong)])
         (logits, _), model_state = apply({"params": params, **model_state}, jnp.concatenate(views), True, all_keys)
         targets = jnp.concatenate([view["label"] for view, *_ in strong])
-        labelled = task.loss(logits[:n], weak["label"][:n], label_smoothing)
+        weights = (class_weights(context.class_counts, class_balance),) if class_balance else ()
+        labelled = task.loss(logits[:n], weak["label"][:n], label_smoothing, *weights)
         share = labelled_share(targets)
         unlabelled = share * task.loss(logits[n:], targets)
         weight = unlabelled_weight * (jnp.minimum(context.progress / ramp, 1.0) if ramp else 1.0)

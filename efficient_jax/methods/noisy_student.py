@@ -24,6 +24,7 @@ def noisy_student(
     label_smoothing: float = 0.0,
     class_balance: float = 0.0,
     logit_adjustment: float = 0.0,
+    dice_weight: float = 0.0,
 ) -> LossFn:
     """Returns the weighted mean loss of labelled (weight 1) and pseudo-labelled images.
 
@@ -37,6 +38,7 @@ def noisy_student(
         label_smoothing: smoothing of the labelled images' labels, in 0..1 (1 excluded).
         class_balance: beta of the class weights of labelled images, in 0..1 (1 excluded); 0.0 weighs all equally.
         logit_adjustment: factor of the log prior in the loss of labelled images, 0.0 or more, see `supervised`.
+        dice_weight: factor of the Dice loss of masks, of labels and pseudo-labels, 0.0 or more, see `supervised`.
 
     Returns: a loss function whose metrics are "accuracy" of the labelled images and "pseudo_label_accuracy".
         Pseudo-labels, by default soft and balanced already, are neither smoothed nor weighted nor adjusted.
@@ -45,6 +47,7 @@ def noisy_student(
     """
     settings.not_negative(unlabelled_weight, "unlabelled_weight")
     settings.class_balance(class_balance, logit_adjustment, task)
+    task = settings.with_dice(task, dice_weight)
 
     def loss_fn(
         params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys

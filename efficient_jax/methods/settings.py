@@ -1,5 +1,7 @@
 """Checks of the settings of a method."""
 
+import dataclasses
+import functools
 import inspect
 
 from efficient_jax.errors import UserError
@@ -20,22 +22,26 @@ def not_negative(value: float, name: str) -> None:
 
 
 def class_balance(value: float, adjustment: float, task: Task) -> None:
-    """Checks settings that correct for rare classes: at most one of them, and for a task with one class per image.
+    """Checks settings that correct for rare classes: at most one of them, and for a task that can have it.
 
     Args:
         value: `method.class_balance`; 0.0 does not correct.
         adjustment: `method.logit_adjustment`; 0.0 does not correct.
         task: what the labels are.
 
-    Raises: UserError for both settings together, for a negative `adjustment`, and for a task whose loss has no weights
-        of classes.
+    Raises: UserError for both settings together, for a negative `adjustment` or one where images have several classes,
+        and for a task whose loss has no weights of classes.
     """
     not_negative(adjustment, "logit_adjustment")
-    name, chosen = ("class_balance", value) if value else ("logit_adjustment", adjustment)
     if value and adjustment:
         raise UserError("method: class_balance and logit_adjustment both correct for rare classes; take one")
-    if chosen:
-        _one_class(chosen, name, task)
+    if value and not _weighs(task):
+        raise UserError(
+            f"method.class_balance: {value} is for one class per image or pixel; here it has {task.labels}; set it to "
+            "0.0, and batch.balanced=True to repeat images of rare classes"
+        )
+    if adjustment:
+        _one_class(adjustment, "logit_adjustment", task)
 
 
 def gce(q: float, other: float, task: Task) -> None:
@@ -56,9 +62,33 @@ def gce(q: float, other: float, task: Task) -> None:
         _one_class(q, "gce", task)
 
 
+def _weighs(task: Task) -> bool:
+    return "weights" in inspect.signature(task.loss).parameters
+
+
 def _one_class(value: float, name: str, task: Task) -> None:
-    if "weights" not in inspect.signature(task.loss).parameters:
-        raise UserError(f"method.{name}: {value} is for one class per image; here it has {task.labels}; set it to 0.0")
+    if not task.one_class:
+        instead = ", or take class_balance" if name == "logit_adjustment" and _weighs(task) else ""
+        raise UserError(
+            f"method.{name}: {value} is for one class per image; here it has {task.labels}; set it to 0.0{instead}"
+        )
+
+
+def with_dice(task: Task, weight: float) -> Task:
+    """Returns the task with the Dice loss added to its loss.
+
+    Args:
+        task: what the labels are.
+        weight: `method.dice_weight`, the factor of the Dice loss; 0.0: the task as it is.
+
+    Raises: UserError for a negative weight, and for a task without a class for each pixel.
+    """
+    not_negative(weight, "dice_weight")
+    if not weight:
+        return task
+    if "dice_weight" not in inspect.signature(task.loss).parameters:
+        raise UserError(f"method.dice_weight: {weight} is for masks; here an image has {task.labels}; set it to 0.0")
+    return dataclasses.replace(task, loss=functools.partial(task.loss, dice_weight=weight))
 
 
 def energy(share: float) -> None:

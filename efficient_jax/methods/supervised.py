@@ -19,6 +19,7 @@ def supervised(
     class_balance: float = 0.0,
     logit_adjustment: float = 0.0,
     gce: float = 0.0,
+    dice_weight: float = 0.0,
 ) -> LossFn:
     """Returns the mean loss of the stream "labelled".
 
@@ -32,14 +33,18 @@ def supervised(
             more; 1.0 learns logits for equally frequent classes.
         gce: q of the generalized cross entropy, which wrong labels harm less (arXiv 1805.07836), such as 0.7; 0.0: the
             loss of the task. It has no other corrections.
+        dice_weight: factor of the Dice loss of masks, which is added to the cross entropy of each image, 0.0 or more;
+            1.0 weighs both alike. Classes of few pixels count in it as much as others.
 
     Returns: a loss function whose metric is "accuracy". Class weights are those of `losses.labels.class_weights` for
         the labelled images of each class.
 
-    Raises: UserError for both corrections together, and for one where the loss of the task has no class weights.
+    Raises: UserError for both corrections together, and for one where the loss of the task has no class weights, or no
+        masks.
     """
     settings.class_balance(class_balance, logit_adjustment, task)
     settings.gce(gce, label_smoothing or class_balance or logit_adjustment, task)
+    task = settings.with_dice(task, dice_weight)
 
     def loss_fn(
         params: Tree, model_state: Tree, context: LossContext, batch: dict[str, Batch], keys: Keys

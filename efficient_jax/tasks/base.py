@@ -122,7 +122,7 @@ class Task:
 
     loss: Callable[..., Float[Array, " b"]]
     """(logits, targets, label_smoothing=0.0) -> loss of each example; with a fourth parameter `weights` [k] of classes
-    where the task can weigh them."""
+    where the task can weigh them, and a keyword `dice_weight` where it has masks."""
     probabilities: Callable[[Float[Array, "*b k"]], Float[Array, "*b k"]]
     """(logits) -> float32 probabilities."""
     logits: Callable[[Float[Array, "*b k"]], Float[Array, "*b k"]]
@@ -149,6 +149,9 @@ class Task:
     thresholds: Callable[[np.ndarray, np.ndarray], Float[np.ndarray, " k"]] | None = None
     """(probabilities, labels) of a validation set, which may be empty -> probability from which on a class is
     predicted; None for tasks without thresholds."""
+    class_counts: Callable[[np.ndarray, int], Float[np.ndarray, " k"]] | None = None
+    """(labels of labelled images, k) -> how many images are of each class, by which rare ones are weighed, where an
+    image counts in parts; None: as many as have it."""
     pseudo_labels: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
     """(probabilities of a teacher, seed, settings by keyword) -> (targets, copies int32 [n], 0 where the image is not
     kept); None for tasks without pseudo-labels."""

@@ -16,6 +16,7 @@ from efficient_jax.data import objects
 from efficient_jax.data.stratification import MAPS
 from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
+from efficient_jax.losses.masks import dice
 from efficient_jax.metrics import segmentation as metrics
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.tasks.base import Task
@@ -80,18 +81,38 @@ def resized(labels: Labels, before: tuple[int, int], size: int) -> Labels:
 
 
 def loss(
-    logits: Float[Array, "b h w k"], targets: Float[Array, "b h w k"], label_smoothing: float = 0.0
+    logits: Float[Array, "b h w k"],
+    targets: Float[Array, "b h w k"],
+    label_smoothing: float = 0.0,
+    weights: Float[Array, " k"] | float = 1.0,
+    *,
+    dice_weight: float = 0.0,
 ) -> Float[Array, " b"]:
-    """Returns the mean cross entropy over the pixels of each image that have a class, in nats.
+    """Returns the mean cross entropy over the pixels of each image that have a class, in nats, and its Dice loss.
 
     Args:
         logits: of each pixel.
         targets: one distribution per pixel, zeros where it has no class.
-        label_smoothing: see `losses.cross_entropy`.
+        label_smoothing: of the cross entropy, see `losses.cross_entropy`.
+        weights: of the classes in the cross entropy, or one for all.
+        dice_weight: factor of `losses.dice`, which is added; 0.0: the cross entropy alone.
     """
     counted = targets.sum(-1)
-    pixels = counted * cross_entropy(logits, targets, label_smoothing)
-    return pixels.sum((1, 2)) / jnp.maximum(counted.sum((1, 2)), 1.0)
+    pixels = counted * cross_entropy(logits, targets, label_smoothing, weights)
+    entropy = pixels.sum((1, 2)) / jnp.maximum(counted.sum((1, 2)), 1.0)
+    return entropy + dice_weight * dice(logits, targets) if dice_weight else entropy
+
+
+def class_counts(labels: Labels, classes: int) -> Float[np.ndarray, " k"]:
+    """Returns the number of images of each class, where an image counts for a class by its share of the pixels.
+
+    Args:
+        labels: class index of each pixel.
+        classes: number of classes k.
+    """
+    counts = np.stack([(labels == index).sum((1, 2)) for index in range(classes)], 1)
+    shares: np.ndarray = (counts / np.maximum(counts.sum(1, keepdims=True), 1)).sum(0).astype(np.float32)
+    return shares
 
 
 def right(logits: Float[Array, "b h w k"], targets: Float[Array, "b h w k"]) -> Float[Array, " b"]:
@@ -234,6 +255,7 @@ SEGMENTATION = Task(
     severity_name="loss",
     no_label=NOT_COUNTED,
     decoder="masks",
+    class_counts=class_counts,
     entries=entries,
     view_targets=view_targets,
     pseudo_labels=pseudo_labels,

@@ -26,7 +26,7 @@ def test_a_plan_has_every_default():
     assert (first.name, first.model) == ("first", ("cnn", {"width": 4, "dropout": 0.0}))
     assert (first.method_name, first.method_settings) == (
         "supervised",
-        {"label_smoothing": 0.0, "class_balance": 0.0, "logit_adjustment": 0.0, "gce": 0.0},
+        dict.fromkeys(("label_smoothing", "class_balance", "logit_adjustment", "gce", "dice_weight"), 0.0),
     )
     assert (found.duplicates, first.balanced) == ("refuse", False)
     assert (first.batch, first.teachers, first.pseudo_labels) == ({"labelled": 8}, (), {})

@@ -54,6 +54,20 @@ def test_the_loss_of_one_pixel_is_that_of_a_class(key):
     np.testing.assert_allclose(SEGMENTATION.loss(logits, targets), expected, rtol=1e-6)
 
 
+def test_cross_entropy_and_dice_of_even_probabilities():
+    """p is 1/2 in all of four pixels, of which two have class 0, one class 1 and one no class."""
+    targets = SEGMENTATION.targets(np.array([[[0, 0], [1, 255]]], np.uint8), 2)
+    dice = 1 - ((2 * 1.0 + 1) / (3.5 + 1) + (2 * 0.5 + 1) / (2.5 + 1)) / 2
+    loss = segmentation.loss(jnp.zeros((1, 2, 2, 2)), targets, dice_weight=2.0)
+    np.testing.assert_allclose(loss, np.log(2) + 2 * dice, rtol=1e-6)
+
+
+def test_images_count_for_classes_by_their_pixels():
+    np.testing.assert_allclose(segmentation.class_counts(MAPS, 4), [1 / 3, 1 / 3, 1 / 3, 0.0])
+    halves = np.array([[[0, 0], [3, 255]], [[0, 0], [0, 0]]], np.uint8)
+    np.testing.assert_allclose(segmentation.class_counts(halves, 4), [5 / 3, 0, 0, 1 / 3], rtol=1e-6)
+
+
 def test_guesses_are_the_sure_pixels():
     logits = jnp.log(jnp.array([[[[0.9, 0.1], [0.45, 0.55]]]]))
     np.testing.assert_array_equal(SEGMENTATION.guesses(logits, 0.8)["mask"], [[[1, 0]]])
