@@ -5,6 +5,8 @@ those of the decoder are under "decoder" and those of the last layer under "head
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -16,6 +18,7 @@ from efficient_jax.errors import UserError
 from efficient_jax.models.convolution import Conv
 from efficient_jax.models.layers import Norm
 from efficient_jax.models.pyramid import Maps, Pyramid, check_strides, feature_maps, resize
+from efficient_jax.types import Apply, Tree
 
 PRIOR = -math.log((1.0 - 0.01) / 0.01)  # of class logits: a class is expected at 1% of the locations (arXiv 1708.02002)
 FARTHEST = 8.0  # exponent of a distance in strides: e^8 strides are more than any image has
@@ -65,6 +68,28 @@ def dense_boxes(
     if tower < 1:
         raise UserError(f"tower: {tower} is less than 1")
     return Dense(backbone, BoxDecoder(width, levels, tower, _norm_axis(backbone)), BoxHead(classes, levels))
+
+
+def changing_maps(apply: Apply, change: Callable[[Maps], Maps]) -> Apply:
+    """Returns the function of a dense network whose feature maps are changed before the decoder sees them.
+
+    Args:
+        apply: the network.
+        change: of the maps of the backbone.
+    """
+
+    def intercept(
+        call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: nn.module.InterceptorContext
+    ) -> Any:
+        if context.module.path == ("decoder",) and context.method_name == "__call__":
+            args = (change(args[0]), *args[1:])
+        return call(*args, **kwargs)
+
+    def changed(variables: Tree, images: Array, train: bool, keys: Array | None) -> Any:
+        with nn.intercept_methods(intercept):
+            return apply(variables, images, train, keys)
+
+    return changed
 
 
 def _checked(backbone: nn.Module, width: int, strides: tuple[int, ...], default: slice) -> tuple[int, ...]:

@@ -122,6 +122,7 @@ def test_devices_do_not_change_the_losses(trained, name, tmp_path):
         "student": student(name, 3, teacher=teacher, log_every=1),
         "matched": matched(name, 3, init=teacher, log_every=1),
     }
+    stages["matched"]["method"] |= {"strong_views": 2, "channel_dropout": 0.5}
     losses = []
     for devices in (1, 4):
         run(name, tmp_path / str(devices), stages, devices)
