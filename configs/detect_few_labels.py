@@ -6,8 +6,8 @@
 Annotations as for `detect.py`; 20 annotated images are used, the others are the pool. `supervised` learns from the
 annotations alone, `copy_paste` too, with objects of one image pasted into another (arXiv 2012.07177): their polygons or
 run lengths, and their boxes where there are none. `ema_teacher` continues from `supervised`: strong views learn the
-boxes that its moving average predicts with a high score (Unbiased Teacher, arXiv 2102.09480). `student` learns the
-boxes of which `supervised` is sure.
+boxes of whose class its moving average is sure (Unbiased Teacher, arXiv 2102.09480). `student` learns the boxes of
+which `supervised` is sure.
 """
 
 from ml_collections import ConfigDict

@@ -118,6 +118,7 @@ def decode(
     candidates: int = 1000,
     iou: float = 0.6,
     minimum_score: float = 0.05,
+    minimum_probability: float = 0.0,
 ) -> Detections:
     """Returns the best boxes of images after non-maximum suppression, by descending score.
 
@@ -129,6 +130,7 @@ def decode(
         candidates: best pairs of a location and a class of an image, before the suppression; not below `most`.
         iou: IoU in 0..1 above which the box of the lower score is dropped.
         minimum_score: lowest score, in 0..1.
+        minimum_probability: lowest probability of the class, in 0..1.
 
     Returns:
         boxes float32 [b k 4], scores float32 [b k], labels int32 [b k], valid bool [b k]; zeros where `valid` is False.
@@ -139,18 +141,21 @@ def decode(
         raise UserError(f"candidates: {candidates} is less than most = {most}; take as many or more")
     answers = split(outputs)
     classes = answers.logits.shape[-1]
-    scores = jnp.sqrt(jax.nn.sigmoid(answers.logits) * jax.nn.sigmoid(answers.centerness)[..., None])
+    probabilities = jax.nn.sigmoid(answers.logits)
+    scores = jnp.sqrt(probabilities * jax.nn.sigmoid(answers.centerness)[..., None])
     there = answers.locations
     corner = (there.centers + there.strides[:, None] / 2.0).max(0)  # lower right, of the image
     boxes = jnp.clip(edges(there, answers.distances), 0.0, jnp.tile(corner, 2))
 
-    def of_image(scores: Float[Array, "l classes"], boxes: Float[Array, "l 4"]) -> Detections:
+    def of_image(
+        scores: Float[Array, "l classes"], probabilities: Float[Array, "l classes"], boxes: Float[Array, "l 4"]
+    ) -> Detections:
         best, pair = jax.lax.top_k(scores.reshape(-1), min(candidates, scores.size))
         best_boxes = {
             "boxes": boxes[pair // classes],
             "scores": best,
             "labels": pair % classes,
-            "valid": best >= minimum_score,
+            "valid": (best >= minimum_score) & (probabilities.reshape(-1)[pair] >= minimum_probability),
         }
         one_model = {name: values[None] for name, values in best_boxes.items()}
         kept = nms(one_model, jnp.ones(1), iou)
@@ -159,5 +164,5 @@ def decode(
             name: jnp.pad(values[:most], ((0, missing), *[(0, 0)] * (values.ndim - 1))) for name, values in kept.items()
         }
 
-    detections: Detections = jax.vmap(of_image)(scores, boxes)
+    detections: Detections = jax.vmap(of_image)(scores, probabilities, boxes)
     return detections

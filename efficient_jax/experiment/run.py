@@ -68,7 +68,7 @@ class Run(NamedTuple):
             for s in plan.stages
             for stream, size in s.batch.items()
         }
-        devices = parallel.pick_devices(sizes, plan.devices, max(2, *(stage.joined for stage in plan.stages)))
+        devices = parallel.pick_devices(sizes, plan.devices, max([2, *(stage.joined for stage in plan.stages)]))
         check = functools.partial(check_streams, plan)
         source, split = load_data(plan, workdir.parent / cache.FOLDER, check)
         fingerprint, generated_fingerprint = dataset.fingerprint(source), ""

@@ -155,13 +155,16 @@ def predictions(logits: Float[Array, "b l outputs"]) -> Float[Array, "b _rows 6"
 
 
 def guesses(logits: Float[Array, "b l outputs"], threshold: float) -> Example:
-    """Returns the objects that a network predicts with at least this score, see `entries`.
+    """Returns the objects that a network predicts with at least this probability of the class, see `entries`.
+
+    The score of a box, which has the centerness too, would choose worse: of few labels centerness is learned badly
+    (Unbiased Teacher v2, arXiv 2206.09500).
 
     Args:
         logits: of each location.
-        threshold: score in 0..1.
+        threshold: probability in 0..1.
     """
-    kept = fcos.decode(logits, minimum_score=threshold)
+    kept = fcos.decode(logits, minimum_score=LOWEST, minimum_probability=threshold)
     return {
         "boxes": kept["boxes"],
         "box_visible": kept["valid"].astype(jnp.float32),

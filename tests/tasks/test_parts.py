@@ -77,6 +77,20 @@ def test_guesses_are_the_sure_pixels():
     np.testing.assert_array_equal(kept, [1])
 
 
+def test_guessed_boxes_are_those_of_a_sure_class_whatever_their_centerness():
+    """Two locations far apart: the first has the lower score, and the surer class."""
+    logit = jax.scipy.special.logit
+    places = np.array([[8.0, 8.0, 16.0], [40.0, 40.0, 16.0]])
+    of_class, centerness = logit(np.array([[0.01, 0.9], [0.4, 0.01]])), logit(np.array([[0.2], [0.95]]))
+    outputs = jnp.asarray(np.concatenate([of_class, centerness, np.full((2, 4), 4.0), places], 1)[None], jnp.float32)
+    predicted = np.asarray(DETECTION.probabilities(outputs))[0]
+    np.testing.assert_allclose(predicted[:2, VISIBLE], np.sqrt([0.4 * 0.95, 0.9 * 0.2]), rtol=1e-5)
+    guessed = {name: np.asarray(x[0]) for name, x in detection.guesses(outputs, 0.5).items()}
+    np.testing.assert_array_equal(guessed["box_visible"].nonzero()[0], [0])
+    np.testing.assert_allclose(guessed["boxes"][0], [4, 4, 12, 12], rtol=1e-5)
+    assert guessed["box_label"].tolist() == [1] + [-1] * 99
+
+
 def test_true_boxes_as_predictions_are_precise():
     predicted = BOXES.copy()
     predicted[..., VISIBLE] = np.minimum(predicted[..., VISIBLE], 0.9).clip(0)
