@@ -207,6 +207,9 @@ def _section(one: Member, scores: Json, data: Data | None) -> evaluation.MemberS
         slices=evaluation.slice_rows(scores.get("slices", [])),
         confusion=None if several else stage_section.confusion(test.labels, one.answers, test.classes),
         worst=[] if TASKS[test.task].by_image or not data else _worst(one, data),
+        part_tables=stage_section.PART_TABLES[test.task](scores, test.classes)
+        if test.task in stage_section.PART_TABLES
+        else [],
         legend=maps.legend(test.classes) if TASKS[test.task] is SEGMENTATION else [],
         mistakes=[]
         if several or not data

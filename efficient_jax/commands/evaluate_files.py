@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
 from efficient_jax import settings
 from efficient_jax.detection import boxes, detection_files, fusion
 from efficient_jax.detection.detections import Found, combine
-from efficient_jax.detection.mean_average_precision import mean_average_precision
+from efficient_jax.detection.mean_average_precision import coco_figures
 from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.workdir import writable
@@ -18,6 +18,7 @@ from efficient_jax.files import write_json
 from efficient_jax.inference import map_files, voting
 from efficient_jax.metrics import segmentation
 from efficient_jax.metrics.classification import NOT_COUNTED
+from efficient_jax.report import boxes as report_boxes
 from efficient_jax.report import evaluation, layout, tables
 from efficient_jax.tasks import SEGMENTATION
 from efficient_jax.training import checkpoint
@@ -33,16 +34,6 @@ MODES: dict[str, tuple[str, Sequence[str]]] = {
     "wbf": ("confidence", tuple(fusion.CONFIDENCES)),
 }
 """Fusion -> the argument that is given after a colon, and its values."""
-
-
-class Precision(TypedDict):
-    """Mean average precision of detections."""
-
-    ap: float  # mean over IoU 0.5 to 0.95
-    ap50: float
-    ap75: float
-    boxes: int  # number of detections
-    classes: dict[str, float]  # `ap` of each class
 
 
 HEADERS = ["detector", "AP, %", "AP50, %", "AP75, %", "boxes"]
@@ -112,12 +103,9 @@ def _detections(
     fuse_boxes = fusion_of(fuse or "wbf", iou) if fuse or iou or len(names) > 1 else None
     truth = detection_files.read_truth(path, "--truth")
     detections = {name: detection_files.read_results(Path(name), truth, "--members") for name in names}
-    crowds = (
-        f"; crowd annotations left out, which the official COCO metrics ignore: {truth.crowds:,}"
-        if truth.crowds
-        else ""
-    )
-    count = sum(len(image["labels"]) for image in truth.boxes)
+    crowded = sum(int(image["crowds"].sum()) for image in truth.boxes)
+    crowds = f"; boxes in {counted(crowded, 'crowd')} are neither right nor wrong" if crowded else ""
+    count = sum(len(image["labels"]) for image in truth.boxes) - crowded
     caption = f"{counted(len(truth.images), 'image')}, {counted(count, 'box', 'boxes')} of "
     caption += f"{counted(len(truth.categories), 'class', 'classes')}{crowds}"
     if fuse_boxes:
@@ -138,7 +126,19 @@ def _detections(
         for name in next(iter(scores.values()))["classes"]
     ]
     about = {"truth": str(path), "fuse": fuse, "iou": iou, "weights": list(weights), "members": scores}
-    return about, [(caption, HEADERS, rows), ("AP of each class, %:", ["class", *shown_names], of_classes)]
+    of_sizes = [
+        [name, *(tables.figure(of_one[figure], ".2f", 100) for figure in report_boxes.FIGURES)]
+        for name, of_one in zip(shown_names, scores.values(), strict=True)
+    ]
+    return about, [
+        (caption, HEADERS, rows),
+        (
+            "Average precision and recall (AR) by size and number of boxes:",
+            [HEADERS[0], *report_boxes.headers()],
+            of_sizes,
+        ),
+        ("AP of each class, %:", ["class", *shown_names], of_classes),
+    ]
 
 
 def fusion_of(fuse: str, iou: str) -> Callable[..., Any]:
@@ -170,16 +170,12 @@ def fusion_of(fuse: str, iou: str) -> Callable[..., Any]:
     return partial(how, iou=threshold)
 
 
-def _precision(found: list[Found], truth: detection_files.Truth) -> Precision:
-    metrics = mean_average_precision(found, truth.boxes)
-    precisions = zip(metrics["classes"].tolist(), metrics["each"].mean(1).tolist(), strict=True)
-    return {
-        "ap": metrics["ap"],
-        "ap50": metrics["ap50"],
-        "ap75": metrics["ap75"],
-        "boxes": sum(len(image["labels"]) for image in found),
-        "classes": {truth.categories[label]: ap for label, ap in precisions},
-    }
+def _precision(found: list[Found], truth: detection_files.Truth) -> dict[str, Any]:
+    """Returns COCO's figures, the number of boxes, and `ap` of each class under "classes"."""
+    figures = coco_figures(found, truth.boxes)
+    precisions = zip(figures.pop("classes").tolist(), figures.pop("each").mean(1).tolist(), strict=True)
+    classes = {truth.categories[label]: ap for label, ap in precisions}
+    return figures | {"boxes": sum(len(image["labels"]) for image in found), "classes": classes}
 
 
 def _pixels(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from PIL import Image, ImageDraw
 
 from efficient_jax.data.framing import Framing, place
@@ -47,6 +47,16 @@ def inverse(through: Window, w: int, h: int) -> Window:
         h: height of the original image in pixels.
     """
     return Window(1 / through.scale, -through.offset / through.scale, (w, h))
+
+
+def pixel_areas(sizes: Int[np.ndarray, "n 2"], framing: Framing) -> Float[np.ndarray, " n"]:
+    """Returns the area of a pixel of each framed image, in pixels of the original image.
+
+    Args:
+        sizes: height and width of the original images in pixels.
+        framing: crop and resize.
+    """
+    return np.array([1 / window(w, h, framing).scale.prod() for h, w in sizes.tolist()])
 
 
 def boxes(

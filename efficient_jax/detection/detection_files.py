@@ -19,8 +19,7 @@ class Truth(NamedTuple):
 
     images: Int[np.ndarray, " n"]  # ids of the images
     categories: dict[int, str]  # category id -> name
-    boxes: list[Found]  # of each image, without scores; labels are category ids
-    crowds: int  # number of crowd annotations, which are left out
+    boxes: list[Found]  # of each image, with areas and crowds and without scores; labels are category ids
 
 
 def read_truth(path: Path, where: str) -> Truth:
@@ -31,7 +30,8 @@ def read_truth(path: Path, where: str) -> Truth:
         where: what an error message names, such as a flag.
 
     Returns:
-        The ground truth; crowd annotations are counted, not read.
+        The ground truth. The area of an object is that of its annotation, which COCO counts in its mask, or that of its
+        box.
 
     Raises:
         UserError: the file cannot be read, or an entry does not fit.
@@ -45,9 +45,9 @@ def read_truth(path: Path, where: str) -> Truth:
         categories = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{where}: {str(path)!r}: an image or a category has no id or name ({error})") from error
-    kept = [entry for entry in content["annotations"] if not (isinstance(entry, dict) and entry.get("iscrowd"))]
-    boxes = _by_image(kept, images, categories, f"{where}: {str(path)!r}", ("boxes", "labels"))
-    return Truth(images, categories, boxes, len(content["annotations"]) - len(kept))
+    kept = ("boxes", "labels", "areas", "crowds")
+    boxes = _by_image(content["annotations"], images, categories, f"{where}: {str(path)!r}", kept)
+    return Truth(images, categories, boxes)
 
 
 def read_results(path: Path, truth: Truth, where: str) -> list[Found]:
@@ -59,7 +59,7 @@ def read_results(path: Path, truth: Truth, where: str) -> list[Found]:
         where: what an error message names, such as a flag.
 
     Returns:
-        The boxes of each image of `truth`, empty where the file has none.
+        The boxes of each image of `truth` with their areas, empty where the file has none.
 
     Raises:
         UserError: the file cannot be read, an image or category is not in `truth`, a box is not [x, y, width, height],
@@ -70,7 +70,7 @@ def read_results(path: Path, truth: Truth, where: str) -> list[Found]:
         raise UserError(
             f"{where}: {str(path)!r} holds no detections; want a list of image_id, category_id, bbox, score"
         )
-    names = ("boxes", "scores", "labels")
+    names = ("boxes", "scores", "labels", "areas")
     return _by_image(content, truth.images, truth.categories, f"{where}: {str(path)!r}", names)
 
 
@@ -151,29 +151,34 @@ def _read(path: Path, where: str) -> Any:
 def _by_image(
     entries: list[Any], images: np.ndarray, categories: dict[int, str], where: str, names: tuple[str, ...]
 ) -> list[Found]:
-    rows: list[list[tuple[Any, ...]]] = [[] for _ in images]
+    rows: list[list[dict[str, Any]]] = [[] for _ in images]
     index_of = {image: number for number, image in enumerate(images.tolist())}
     for number, entry in enumerate(entries):
         try:
             x, y, width, height = map(float, entry["bbox"])
-            score = float(entry["score"]) if "scores" in names else 0.0
-            image, category = entry["image_id"], entry["category_id"]
+            row: dict[str, Any] = {"boxes": (x, y, x + width, y + height), "labels": entry["category_id"]}
+            if "scores" in names:
+                row |= {"scores": float(entry["score"]), "areas": width * height}
+            else:
+                row |= {"areas": float(entry.get("area", width * height)), "crowds": bool(entry.get("iscrowd"))}
+            image = entry["image_id"]
         except (KeyError, TypeError, ValueError) as error:
             problem = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
             raise UserError(
                 f"{where}: entry {number}: {problem}; want image_id, category_id, bbox [x y w h]"
             ) from error
-        for key, value, known in (("image_id", image, index_of), ("category_id", category, categories)):
+        for key, value, known in (("image_id", image, index_of), ("category_id", row["labels"], categories)):
             if value not in known:
                 raise UserError(f"{where}: entry {number}: {key} {value!r} is not in the ground truth")
-        rows[index_of[image]].append(((x, y, x + width, y + height), score, category))
+        rows[index_of[image]].append(row)
     return [
         check(_arrays(of_image, names), f"{where}, image_id {image}", names)
         for image, of_image in zip(images.tolist(), rows, strict=True)
     ]
 
 
-def _arrays(rows: list[tuple[Any, ...]], names: tuple[str, ...]) -> Found:
-    boxes, scores, labels = zip(*rows, strict=True) if rows else ((), (), ())
-    arrays = {"boxes": np.array(boxes, np.float64), "scores": np.array(scores), "labels": np.array(labels, np.int32)}
-    return {name: arrays[name] for name in names}
+DTYPES = {"boxes": np.float64, "scores": np.float64, "areas": np.float64, "labels": np.int32, "crowds": bool}
+
+
+def _arrays(rows: list[dict[str, Any]], names: tuple[str, ...]) -> Found:
+    return {name: np.array([row[name] for row in rows], DTYPES[name]) for name in names}

@@ -201,7 +201,9 @@ def by_model(trained: Trained, data: Data, views: str = "none") -> Member:
     predict = predictor(trained.spec, data.devices, views)
     images, shares = data.for_model(trained.spec).images, tta.parse_views(views, "--tta")[1] == "hard"
     predicted = {
-        split: predictions.gather(data.source, ids, predict(trained.variables, images, ids))._replace(shares=shares)
+        split: predictions.gather(
+            data.source, ids, predict(trained.variables, images, ids), data.pixel_areas(ids, trained.spec)
+        )._replace(shares=shares)
         for split in predictions.FILES
         if len(ids := data.split[split])
     }
@@ -257,6 +259,9 @@ def figures(member: Member) -> dict[str, Any]:
     """
     task, test, validation = TASKS[member.test.task], member.test, member.validation
     scores = task.metrics(test.probabilities, test.labels, member.answers, test.classes, test.shares)
+    if task.test_figures:
+        given = test.probabilities, test.labels, member.answers, test.classes, test.pixel_areas
+        scores |= task.test_figures(*given)
     if task.calibrated and validation and not test.shares:
         scores |= task.calibrated(validation.probabilities, validation.labels, test.probabilities, test.labels)
     return scores

@@ -176,6 +176,19 @@ class Data:
         """
         return self if spec.image_shape == self.source.images.shape[1:] else self.resized(spec.image_shape[0])
 
+    def pixel_areas(self, ids: np.ndarray, spec: ModelSpec) -> np.ndarray | None:
+        """Returns the area of a pixel that a network sees, in pixels of the file; None where there are no files.
+
+        Args:
+            ids: int [m], indices of the images.
+            spec: of the network.
+
+        Returns: float [m]; None also for images that are not square, which are as large as their files.
+        """
+        h, w, _ = spec.image_shape
+        sizes = self.source.sizes
+        return None if sizes is None or h != w else objects.pixel_areas(sizes[ids], spec.image_framing())
+
     def pixels(self, ids: np.ndarray, spec: ModelSpec) -> np.ndarray:
         """Returns some images of the size that a network takes, uint8 [m h w c]; the others are not resized.
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from efficient_jax import files
 from efficient_jax.data.dataset import Source
-from efficient_jax.detection.mean_average_precision import matched
+from efficient_jax.detection.mean_average_precision import matches
 from efficient_jax.detection.rows import CLASS, VISIBLE, boxes_of
 from efficient_jax.errors import UserError, few
 from efficient_jax.experiment.pseudo_label_store import ABOUT, CONFIDENCES, NAMED
@@ -110,7 +110,9 @@ def _boxes(
         truth = boxes_of(true)
         for index in np.unique(image[there[i], CLASS]):
             of_class = there[i] & (image[:, CLASS] == index)
-            right[i, of_class] = matched(image[of_class, :4], truth["boxes"][truth["labels"] == index])[:, IOU_HALF]
+            true_boxes = truth["boxes"][truth["labels"] == index]
+            nowhere = np.zeros((1, len(true_boxes)), bool)
+            right[i, of_class] = matches(image[of_class, :4], true_boxes, nowhere, nowhere[0]).right[:, 0, IOU_HALF]
     known = np.repeat(task.known(source.labels[ids])[:, None], predictions.shape[1], 1)
     groups = predictions[there][:, CLASS].astype(int), _bin(predictions[there][:, VISIBLE])
     kept = labels[there][:, VISIBLE] > 0

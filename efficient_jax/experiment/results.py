@@ -21,7 +21,12 @@ PAIRS = 12
 
 
 def evaluate_stage(
-    folder: Path, source: Source, ids: np.ndarray, probabilities: np.ndarray, thresholds: Sequence[float] = ()
+    folder: Path,
+    source: Source,
+    ids: np.ndarray,
+    probabilities: np.ndarray,
+    thresholds: Sequence[float] = (),
+    pixel_areas: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Writes the test predictions and the worst mistakes.
 
@@ -31,11 +36,12 @@ def evaluate_stage(
         ids: indices of the test images.
         probabilities: predictions for them, float32 [n ... classes].
         thresholds: probability of each class from which on it is predicted, for tasks that have thresholds.
+        pixel_areas: area of a pixel of each image in pixels of the original, float [n]; None: not known.
 
     Returns: "test", the counts of the task, "thresholds" where there are any, and the likelihood.
     """
     task, labels = TASKS[source.task], source.labels[ids]
-    predictions.write(folder / predictions.FILES["test"], predictions.gather(source, ids, probabilities))
+    predictions.write(folder / predictions.FILES["test"], predictions.gather(source, ids, probabilities, pixel_areas))
     answers, severity = task.answers(probabilities, thresholds), task.severity(probabilities, labels)
     wrong = np.flatnonzero(~task.correct(answers, labels) if task.by_image else severity > 0.0)
     worst = wrong[np.argsort(-severity[wrong], kind="stable")][:MISTAKES]
@@ -53,8 +59,12 @@ def evaluate_stage(
             task.severity_name: severity[worst],
         },
     )
+    counts = task.counts(probabilities, labels, answers)
+    if task.test_figures and len(ids):
+        names = tuple(map(str, range(len(source.classes))))  # as in `counts`
+        counts |= task.test_figures(probabilities, labels, answers, names, pixel_areas)
     return {
-        "test": task.counts(probabilities, labels, answers),
+        "test": counts,
         **({"thresholds": list(thresholds)} if task.thresholds else {}),
         **(task.likelihood(probabilities, labels) if len(ids) else {"negative_log_likelihood": math.nan}),
     }

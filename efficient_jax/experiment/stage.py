@@ -142,7 +142,9 @@ def _evaluated(stage: Stage, supervision: Supervision, trained: Fit) -> dict[str
         "images_seen": stage.steps * images_per_step(config),
         "pseudo_labels": supervision.pseudo_labels,
         "validation": validation,
-        **results.evaluate_stage(folder, data.source, split["test"], tested, thresholds),
+        **results.evaluate_stage(
+            folder, data.source, split["test"], tested, thresholds, data.pixel_areas(split["test"], trained.spec)
+        ),
         **({"heads": trained.tried} if trained.tried else {}),
         "compared": compare.with_earlier(config, stage.run, tested, thresholds),
     }

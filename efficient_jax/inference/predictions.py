@@ -39,10 +39,14 @@ class Predictions(NamedTuple):
     ] = ()  # content hashes of the images, as `dataset.contents`; () where the file does not have them
     shares: bool = False  # whether `probabilities` are shares of a hard vote, which have no likelihood
     task: str = "classification"  # what a label is: a name of `tasks.TASKS`
+    pixel_areas: Float[np.ndarray, " n"] | None = None  # of a pixel, in pixels of the original image; None: not known
 
 
 def gather(
-    source: Source, ids: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n *hw classes"]
+    source: Source,
+    ids: Int[np.ndarray, " n"],
+    probabilities: Float[np.ndarray, "n *hw classes"],
+    pixel_areas: Float[np.ndarray, " n"] | None = None,
 ) -> Predictions:
     """Returns the predictions of images of a dataset, with their labels, names and content hashes.
 
@@ -50,9 +54,11 @@ def gather(
         source: the dataset.
         ids: indices of the images.
         probabilities: predictions for these images.
+        pixel_areas: area of a pixel of each image in pixels of the original; None: not known.
     """
     names, contents = tuple(source.name(i) for i in ids), dataset.contents(source, ids)
-    return Predictions(ids, probabilities, source.labels[ids], source.classes, names, contents, task=source.task)
+    labels, classes = source.labels[ids], source.classes
+    return Predictions(ids, probabilities, labels, classes, names, contents, False, source.task, pixel_areas)
 
 
 def write(path: Path, predictions: Predictions) -> None:
@@ -69,6 +75,7 @@ def write(path: Path, predictions: Predictions) -> None:
         texts |= {"content": predictions.contents} if predictions.contents else {}
         arrays = {"id": predictions.ids, "probabilities": predictions.probabilities, "label": predictions.labels}
         arrays |= {"shares": np.array(True)} if predictions.shares else {}
+        arrays |= {} if predictions.pixel_areas is None else {"pixel_areas": predictions.pixel_areas}
         return files.write_npz(path, arrays | {name: np.array(value) for name, value in texts.items()})
     task, classes = TASKS[predictions.task], predictions.classes
     names, labels = task.label_columns(classes), task.to_columns(predictions.labels, classes)
@@ -106,12 +113,13 @@ def _from_npz(path: Path) -> Predictions:
         images = _strings(arrays["image"]) if "image" in arrays else _numbered(ids)
         contents = _strings(arrays["content"]) if "content" in arrays else ()
         shares = "shares" in arrays and bool(arrays["shares"])
+        areas = arrays.get("pixel_areas")
         task = str(arrays["task"]) if "task" in arrays else of_labels(labels).name  # files of other programs have none
     if task not in TASKS:
         raise ValueError(f"its task is {task!r}; want one of {', '.join(TASKS)}")
     classes = tuple(map(normal, _strings(classes)))
     labels = labels if labels.dtype.kind == "f" else labels.astype(np.int32)  # those of boxes are float
-    return Predictions(ids, probabilities, labels, classes, images, contents, shares, task)
+    return Predictions(ids, probabilities, labels, classes, images, contents, shares, task, areas)
 
 
 def _from_csv(path: Path, where: str) -> Predictions:

@@ -15,7 +15,7 @@ from efficient_jax.report import plots, site, stage_section, tables
 from efficient_jax.report.summary import CLEAR, accuracy_first
 from efficient_jax.types import Column
 
-Result = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+Result = tables.Titled
 """(caption, headers, rows) of a table; a caption alone has no headers and no rows."""
 
 TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
@@ -86,6 +86,7 @@ class MemberSection(NamedTuple):
     mistakes: list[stage_section.Mistake]
     worst: list[plots.Captioned]  # of class maps, in place of mistakes
     legend: list[tuple[str, str]]  # names and colors of their classes
+    part_tables: list[tables.Titled]  # of class maps and boxes: figures by class and size
 
 
 def results(about: Mapping[str, Any], columns: Sequence[Column]) -> list[Result]:

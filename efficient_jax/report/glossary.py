@@ -11,6 +11,9 @@ TERMS = {
     "AP, AP50, AP75": "Average precision of predicted boxes, the mean over the classes: the area under precision and "
     "recall. A box is right if its IoU with a true one is at least 0.5 (AP50), 0.75 (AP75), or the mean over 0.5 to "
     "0.95.",
+    "AR, AR1, AR10, AR100": "Average recall of predicted boxes: the share of the true boxes that are found, the mean "
+    "over IoU 0.5 to 0.95 and over the classes, with the 1, 10 or 100 best boxes of a class in an image (AR: 100). "
+    "Small objects have an area of up to 32 x 32 pixels of the original image, large ones of 96 x 96 and above.",
     "augmentation": "Random changes to training images, such as shifts and rotations, so that the network learns to "
     "ignore them.",
     "average precision, mAP": "How well the predicted probabilities of a label rank images with it above images "

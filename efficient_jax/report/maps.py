@@ -91,15 +91,16 @@ def mistakes(arrays: Mapping[str, np.ndarray], classes: Sequence[str], most: int
     ]
 
 
-def class_rows(figures: Mapping[str, Any], classes: Sequence[str]) -> list[list[str]]:
-    """Returns the cells under `CLASS_HEADERS`; none where the figures have no IoU by class.
+def part_tables(figures: Mapping[str, Any], classes: Sequence[str]) -> list[tables.Titled]:
+    """Returns the intersection over union of each class; no table where the figures have none.
 
     Args:
         figures: of test images, as from `metrics.segmentation.of_overlaps`, each class by its name or index.
         classes: class names.
     """
     limits = figures.get("iou_interval", {})
-    return [
+    rows = [
         [classes[i], tables.with_interval(IOU, {"iou": share, "iou_interval": limits.get(key)})]
         for i, (key, share) in enumerate(figures.get("iou", {}).items())
     ]
+    return [("Classes", CLASS_HEADERS, rows)] if rows else []

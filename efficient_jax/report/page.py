@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from efficient_jax.report import charts, maps, plots, site, tables
+from efficient_jax.report import charts, plots, site, tables
 from efficient_jax.report.results import StageResult, read_arrays, read_config, read_json, read_metrics, read_results
 from efficient_jax.report.stage_section import LABEL_HEADERS, flatten, stage_section
 from efficient_jax.report.summary import COMPARISON_HEADERS, accuracy_first, comparison_rows, figure_name, headline
@@ -14,7 +14,8 @@ from efficient_jax.types import INTERVAL, Column
 LOCATED = Column("correct", "locations right, %")  # of objects in training: boxes with an IoU of 0.5
 WORDS = ["accuracy", "95% interval", "augmentation", "calibration error, ECE", "confusion matrix", "loss", "won, lost"]
 WORDS += ["negative log-likelihood, NLL", "p", "pseudo-label", "recall", "stage", "start", "step", "teacher"]
-IOU_WORDS = ["IoU, mean IoU"]
+FIGURE_WORDS = {"mean_iou": ["IoU, mean IoU"], "ap50": ["AP, AP50, AP75", "AR, AR1, AR10, AR100"]}
+"""First figure of a task -> words that only its pages have."""
 SEVERAL_WORDS = ["all labels right", "average precision, mAP", "F1, macro F1, micro F1", "precision", "threshold"]
 
 
@@ -74,10 +75,9 @@ def write_report(
             stage_section(workdir / r["stage"], r, metrics[r["stage"]], run, columns, confusions) for r in results
         ],
         "several_labels": several_labels,
-        "class_headers": maps.CLASS_HEADERS,
         "label_headers": LABEL_HEADERS,
         "percent": tables.percent,
-        "words": WORDS + SEVERAL_WORDS * several_labels + IOU_WORDS * (columns[0].name == "mean_iou"),
+        "words": WORDS + SEVERAL_WORDS * several_labels + FIGURE_WORDS.get(columns[0].name, []),
     }
     return site.write(workdir / "report.html", "page.html", values)
 

@@ -22,6 +22,8 @@ PRINTED_CLASSES = 20  # a confusion matrix of more classes is drawn without numb
 SHOWN_MISTAKES = 24
 WORST = {"segmentation": maps.mistakes, "detection": boxes.mistakes}
 """Task -> what draws its worst images, true labels beside predicted ones; other tasks show mistakes."""
+PART_TABLES = {"segmentation": maps.part_tables, "detection": boxes.part_tables}
+"""Task -> what makes tables of the figures of its classes and sizes."""
 LABEL_HEADERS = [
     "label",
     "F1, %",
@@ -85,7 +87,7 @@ class StageSection(NamedTuple):
     mistakes: list[Mistake]
     worst: list[plots.Captioned]  # of class maps and boxes, in place of mistakes
     legend: list[tuple[str, str]]
-    class_rows: list[list[str]]  # cells under `maps.CLASS_HEADERS`
+    part_tables: list[tables.Titled]  # of class maps and boxes: figures by class and size
 
 
 def flatten(config: Settings, prefix: str = "") -> list[tuple[str, Any]]:
@@ -294,7 +296,10 @@ def stage_section(
         columns: the figures of the task.
         confusions: whether to show a confusion matrix; only where each image has exactly one class.
     """
-    kinds = ("samples", "predictions", "mistakes")
+    mistaken = read_arrays(folder / "mistakes.npz")
+    of_task = str(mistaken.get("task", ""))
+    draw = WORST.get(of_task)
+    kinds = ("samples",) if draw else ("samples", "predictions")  # those of pixels are many, and none is shown
     arrays = {kind: read_arrays(folder / f"{kind}.npz") for kind in kinds}
     widths = [
         content[name].shape[-1]
@@ -303,9 +308,7 @@ def stage_section(
         if name in content
     ]
     classes = class_names(run, max(widths, default=0))
-    predictions = arrays["predictions"]
-    of_task = str(arrays["mistakes"].get("task", ""))
-    draw = WORST.get(of_task)
+    predictions = arrays.get("predictions", {})
     return StageSection(
         name=result["stage"],
         facts=facts(result, metrics, columns),
@@ -316,8 +319,8 @@ def stage_section(
         confusion=confusion(predictions["label"], predictions["probabilities"].argmax(1), classes)
         if predictions and confusions
         else None,
-        mistakes=[] if draw else mistakes(arrays["mistakes"]),
-        worst=draw(arrays["mistakes"], classes, SHOWN_MISTAKES) if draw else [],
+        mistakes=[] if draw else mistakes(mistaken),
+        worst=draw(mistaken, classes, SHOWN_MISTAKES) if draw else [],
         legend=maps.legend(classes) if of_task == "segmentation" else [],
-        class_rows=maps.class_rows(result.get("test", {}), classes),
+        part_tables=PART_TABLES[of_task](result.get("test", {}), classes) if draw else [],
     )

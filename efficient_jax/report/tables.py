@@ -44,6 +44,9 @@ class Record(TypedDict):
     stages: dict[str, SweptStage]  # in running order
 
 
+Titled = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+"""(title, headers, rows) of a table."""
+
 STAGE_HEADERS = [
     "stage",
     "parameters",

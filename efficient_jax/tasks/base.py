@@ -184,6 +184,9 @@ class Task:
     resized: Callable[[np.ndarray, tuple[int, int], int], np.ndarray] = _as_they_are
     """(labels, height and width before, side of the square images, in pixels) -> labels of resized images."""
 
+    test_figures: Callable[..., dict[str, Any]] | None = None
+    """(predictions, labels, answers, class names, area of a pixel of each image in pixels of the original or None) ->
+    figures of test images beside `counts`, which pages show and short tables do not; None: there are none."""
     image_scores: Callable[[np.ndarray, np.ndarray, int], Float[np.ndarray, " n"]] | None = None
     """(answers, labels, k) -> score of each image, higher is better, by which networks are compared image by image; NaN
     for an image without a label. None: 1.0 where it is right, else 0.0."""

@@ -13,7 +13,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from efficient_jax.data.stratification import SEVERAL_LABELS
 from efficient_jax.detection import fcos
-from efficient_jax.detection.mean_average_precision import mean_average_precision
+from efficient_jax.detection.detections import Found
+from efficient_jax.detection.mean_average_precision import coco_figures, mean_average_precision
+from efficient_jax.detection.overlap import area
 from efficient_jax.detection.rows import CLASS, VISIBLE, at_least, boxes_of, filled, packed
 from efficient_jax.errors import UserError
 from efficient_jax.tasks.base import Task
@@ -219,25 +221,42 @@ def counts(predictions: Predictions, labels: Labels, answers: Predictions) -> di
     return {**figures, "objects": objects, "n": len(labels)}
 
 
-def all_metrics(
-    predictions: Predictions, labels: Labels, answers: Predictions, classes: Sequence[str], shares: bool
+def test_figures(
+    predictions: Predictions,
+    labels: Labels,
+    answers: Predictions,
+    classes: Sequence[str],
+    pixel_areas: Float[np.ndarray, " n"] | None,
 ) -> dict[str, Any]:
-    """Returns `counts`, and the average precision of each class under "class_ap", None where no image shows it.
+    """Returns COCO's average precision and recall, also of small, medium and large objects, see `coco_figures`.
+
+    The area of an object is that of its box. Crowds are not among the labels of a dataset: boxes in them are wrong.
 
     Args:
         predictions: boxes with scores.
         labels: true objects.
         answers: not used.
         classes: name of each class.
-        shares: not used.
+        pixel_areas: area of a pixel of each image in pixels of the original; None: 1.
+
+    Returns: the figures, NaN where there are no such objects; "class_ap", the average precision of each class, None
+        where no image shows it.
     """
-    del shares
-    figures: dict[str, Any] = counts(predictions, labels, answers)
-    if not figures["objects"]:
-        return figures | {"class_ap": dict.fromkeys(classes)}
-    measured = mean_average_precision([boxes_of(rows) for rows in predictions], [boxes_of(rows) for rows in labels])
-    each = dict(zip(measured["classes"].tolist(), measured["each"].mean(1).tolist(), strict=True))
+    del answers
+    factors = np.ones(len(labels)) if pixel_areas is None else pixel_areas
+    truth, found = (
+        [_measured(boxes_of(of_image), factor) for of_image, factor in zip(rows, factors, strict=True)]
+        for rows in (labels, predictions)
+    )
+    if not any(len(of_image["labels"]) for of_image in truth):
+        return {"class_ap": dict.fromkeys(classes)}
+    figures = coco_figures(found, truth)
+    each = dict(zip(figures.pop("classes").tolist(), figures.pop("each").mean(1).tolist(), strict=True))
     return figures | {"class_ap": {name: each.get(index) for index, name in enumerate(classes)}}
+
+
+def _measured(boxes: Found, pixel_area: float) -> Found:
+    return boxes | {"areas": area(boxes["boxes"].astype(np.float64)) * pixel_area}
 
 
 def severity(predictions: Predictions, labels: Labels) -> Float[np.ndarray, " n"]:
@@ -283,7 +302,7 @@ DETECTION = Task(
     columns=COLUMNS,
     scores=lambda counts: {"ap50": counts["ap50"], "ap": counts["ap"]},
     likelihood=lambda *_: {},
-    metrics=all_metrics,
+    metrics=lambda predictions, labels, answers, *_: counts(predictions, labels, answers),
     metric_columns=COLUMNS,
     severity=severity,
     severity_name="loss",
@@ -299,5 +318,6 @@ DETECTION = Task(
     trimmed=lambda label: label[label[:, VISIBLE] > 0],
     replaced=replaced,
     resized=resized,
+    test_figures=test_figures,
     image_scores=lambda answers, labels, _: 1.0 - severity(answers, labels),
 )

@@ -1,12 +1,14 @@
 """A run of detectors in evaluate, predict and its page."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import efficient_jax
+from efficient_jax import files
 from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.commands.predict import predict
 from efficient_jax.data.sources import SOURCES
@@ -43,9 +45,14 @@ def test_evaluate_agrees_with_the_results_and_fuses(trained, tmp_path):
     evaluate(members=",".join(names), fuse="nms", out=str(tmp_path / "scores"))
     scores = json.loads((tmp_path / "scores" / "evaluation.json").read_text())["members"]
     for name, result in zip(names, results, strict=True):
-        assert {key: scores[name][key] for key in result["test"]} == pytest.approx(result["test"])
+        test = files.read_json(folder / result["stage"] / "result.json")["test"]
+        assert list(scores[name].pop("class_ap").values()) == list(test.pop("class_ap").values())
+        assert {key: scores[name][key] for key in test} == test
     assert scores["nms of 2"]["ap50"] > 0.7
-    assert "AP50, %" in (tmp_path / "scores" / "evaluation.html").read_text()
+    page = (tmp_path / "scores" / "evaluation.html").read_text()
+    assert "AP50, %" in page
+    small = f"{100 * scores[names[0]]['ap_small']:.2f}"
+    assert re.search(f"small, up to 32 x 32 pixels</td>\\s*<td[^>]*>{small}<", page)
 
 
 def test_boxes_of_files_are_those_of_the_network_in_their_own_pixels(trained, tmp_path):
@@ -93,7 +100,7 @@ def test_loaded_detectors_return_boxes(trained):
     shown = detect(boxes().images[:12])
     assert shown.shape == (12, 100, 6)
     expected = detection.counts(shown, DETECTION.of_source(boxes().labels, boxes().objects)[:12], shown)
-    assert expected == pytest.approx(results[0]["test"])
+    assert expected == pytest.approx({key: results[0]["test"][key] for key in expected})
 
 
 def test_the_page_shows_true_and_predicted_boxes(trained):
@@ -101,6 +108,8 @@ def test_the_page_shows_true_and_predicted_boxes(trained):
     text = write_report(folder, DETECTION.columns, False, False).read_text()
     assert "AP50, %" in text
     assert "2 true, " in text
+    assert text.count("large, from 96 x 96 pixels on") == 2  # of two stages
+    assert text.count("<h3>Classes</h3>") == 2
     assert "In brackets" not in text  # average precision has no interval
 
 

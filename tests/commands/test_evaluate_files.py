@@ -11,8 +11,9 @@ from efficient_jax.commands.evaluate import evaluate
 from efficient_jax.detection.boxes import nms, soft_nms
 from efficient_jax.detection.detections import combine
 from efficient_jax.detection.fusion import weighted_box_fusion
-from efficient_jax.detection.mean_average_precision import mean_average_precision
+from efficient_jax.detection.mean_average_precision import coco_figures, mean_average_precision
 from efficient_jax.errors import UserError
+from efficient_jax.report import boxes as report_boxes
 from tests.detection import cases
 
 IMAGES, CATEGORIES = (7, 3, 12), {5: "cat", 2: "dog", 9: "bird"}
@@ -58,14 +59,20 @@ def test_detectors_are_judged_and_fused(files, tmp_path, fuse, capsys):
     given = {"members": f"{folder}/a.json,{folder}/b.json", "truth": f"{folder}/truth.json", "fuse": fuse}
     evaluate(**given, weights="2,1", iou="0.6", out=str(tmp_path / "out"))
     said = capsys.readouterr().out
-    assert "crowd annotations left out, which the official COCO metrics ignore: 1." in said
+    assert "; boxes in 1 crowd are neither right nor wrong." in said
     assert max(map(len, said.splitlines()[2:7])) <= 80
+    truth = [{**image, "crowds": [False] * len(image["labels"])} for image in truth]
+    crowd = {"boxes": [[0, 0, 1, 1]], "labels": [0], "crowds": [True]}
+    truth[1] = {name: np.concatenate([truth[1][name], crowd[name]]) for name in crowd}
     together = [combine(models, partial(FUSED[fuse], iou=0.6), (2.0, 1.0)) for models in zip(*detectors, strict=True)]
     about = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     for scores, found in zip(about["members"].values(), [*detectors, together], strict=True):
         expected = mean_average_precision(found, truth)
         for name in ("ap", "ap50", "ap75"):
             assert scores[name] == pytest.approx(expected[name], abs=1e-12)
+        figures = coco_figures(found, truth)
+        for name in report_boxes.FIGURES:
+            assert scores[name] == (None if np.isnan(figures[name]) else pytest.approx(figures[name], abs=1e-12))
         assert scores["boxes"] == sum(len(each["scores"]) for each in found)
         each = {CATEGORIES[LABELS[k]]: ap for k, ap in zip(expected["classes"], expected["each"].mean(1), strict=True)}
         assert scores["classes"] == pytest.approx(each)
@@ -75,6 +82,8 @@ def test_detectors_are_judged_and_fused(files, tmp_path, fuse, capsys):
     assert again["ap"] == pytest.approx(scores["ap"], abs=1e-6)
     page = (tmp_path / "out" / "evaluation.html").read_text()
     assert "AP of each class" in page
+    assert "AR small, %" in page
+    assert "AR small" not in said
     assert f"{100 * scores['classes']['cat']:.2f}" in page
 
 

@@ -112,6 +112,12 @@ def test_boxes_that_leave_the_original_image_are_clipped_to_it():
     np.testing.assert_allclose(visible, [80 / 120, 60 / 100])
 
 
+@pytest.mark.parametrize(("fit", "expected"), [("pad", [4, 1]), ("squash", [2, 0.5]), ("crop", [1, 0.25])])
+def test_pixels_of_the_square_have_an_area_in_the_original_image(fit, expected):
+    sizes = np.array([[64, 32], [16, 32]])
+    np.testing.assert_allclose(objects.pixel_areas(sizes, Framing(32, fit)), expected)
+
+
 def test_a_map_of_classes_comes_back_where_the_square_is_not_coarser():
     for w, h in SHAPES:
         through = objects.window(w, h, Framing(400, "pad"))

@@ -41,6 +41,54 @@ def image(seed: int) -> list[dict[str, np.ndarray]]:
     return models(np.random.default_rng(seed), tuple(WEIGHTS)[seed % 3], 2 + seed % 19, 1 + seed % 4)
 
 
+SETS = 50  # of `annotated`
+KINDS = 3  # classes in them
+
+
+def annotated(seed: int) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
+    """Found and true boxes of a few images, of 8 to 300 pixels, some of them crowds; scores are often equal.
+
+    In every second set areas are those of masks, smaller than the boxes. Some classes and sizes have no object.
+    """
+    rng, found, truth = np.random.default_rng(1000 + seed), [], []
+    sizes = (8, 300) if seed % 5 else (8, 30)
+    for _ in range(rng.integers(1, 9)):
+        n = rng.integers(0, 9)
+        corner, size = rng.uniform(0, 300, (n, 2)), np.exp(rng.uniform(*np.log(sizes), (n, 2)))
+        size[rng.random(n) < 0.1] = 32.0  # exactly on the border of two sizes
+        boxes = np.concatenate([corner, corner + size], 1).round()
+        share = rng.uniform(0.3, 1.0, n) if seed % 2 else np.ones(n)
+        crowds, labels = rng.random(n) < 0.15, rng.integers(0, KINDS, n)
+        areas = share * np.prod(boxes[:, 2:] - boxes[:, :2], 1)
+        truth.append({"boxes": boxes, "labels": labels, "areas": areas, "crowds": crowds})
+        repeated = rng.integers(0, n, rng.integers(0, 3 * n + 1)) if n else np.zeros(0, int)
+        moved = boxes[repeated] + (rng.normal(0, 0.08, (len(repeated), 4)) * np.tile(size[repeated], 2)).round(1)
+        stray = np.concatenate([a := rng.uniform(0, 200, (4, 2)).round(), a + rng.integers(8, 150, (4, 2))], 1)
+        moved = np.concatenate([moved, stray])
+        boxes = np.concatenate([np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])], 1)
+        classes = np.concatenate([labels[repeated], rng.integers(0, KINDS, 4)])
+        found.append({"boxes": boxes, "labels": classes, "scores": rng.random(len(boxes)).round(1)})
+    truth[0]["crowds"][:1] = False
+    if not any(len(image["labels"]) for image in truth):
+        truth[0] = {"boxes": np.array([[5.0, 5, 45, 45]]), "labels": np.zeros(1, int), "areas": np.array([1600.0])}
+        truth[0]["crowds"] = np.zeros(1, bool)
+    return found, truth
+
+
+MASKS = 40  # of `mask`
+
+
+def mask(seed: int) -> np.ndarray:
+    """Random pixels, blobs, or the whole or nothing, of any size."""
+    rng = np.random.default_rng(2000 + seed)
+    h, w = rng.integers(1, 120, 2)
+    if seed % 4 == 0:
+        return rng.random((h, w)) < rng.choice([0.0, 0.02, 0.5, 0.98, 1.0])
+    y, x = np.indices((h, w))
+    discs = rng.uniform(0, 1, (4, 3)) * [h, w, max(h, w) / 2]
+    return np.any([np.hypot(y - top, x - left) < radius for top, left, radius in discs], 0)
+
+
 def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     inner = np.minimum(a[2:], b[:, 2:]) - np.maximum(a[:2], b[:, :2])
     both = np.prod(np.maximum(inner, 0.0), 1)

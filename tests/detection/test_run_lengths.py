@@ -1,9 +1,12 @@
 """Run lengths are those of pycocotools."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from efficient_jax.detection import run_lengths
+from tests.detection import cases
 
 DISC = (  # of pycocotools 2.0.11, like the text below
     "]`2?V36J6L2M4M2M4M2N2N2N2O0O2N2O0O2N2O000O2O000O2O00000000000000"
@@ -50,6 +53,15 @@ def test_masks_are_encoded_as_pycocotools_does(mask, lengths, text):
 def test_text_of_a_disc_is_that_of_pycocotools():
     mask = run_lengths.decode(DISC, 120, 90)
     assert run_lengths.text(run_lengths.encode(mask)) == DISC
+
+
+def test_texts_of_forty_masks_are_those_of_pycocotools():
+    with np.load(Path(__file__).parent / "coco.npz") as goldens:  # tests/benchmarks/peers/make_coco_goldens.py
+        texts = goldens["texts"].tolist()
+    for seed, text in enumerate(texts):
+        mask = cases.mask(seed)
+        assert run_lengths.text(run_lengths.encode(mask)) == text
+        np.testing.assert_array_equal(run_lengths.decode(text, *mask.shape), mask)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])

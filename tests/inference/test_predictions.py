@@ -22,6 +22,7 @@ def predictions(several=False, n=6, seed=0):
 @pytest.mark.parametrize("several", [False, True])
 def test_what_was_written_is_read(tmp_path, suffix, several):
     path, written = tmp_path / f"p.{suffix}", predictions(several)
+    written = written._replace(pixel_areas=np.linspace(1, 4, 6)) if suffix == "npz" else written
     write(path, written)
     for found, expected in zip(read(path, "test"), written, strict=True):
         np.testing.assert_array_equal(found, expected)

@@ -99,8 +99,20 @@ def test_true_boxes_as_predictions_are_precise():
     np.testing.assert_array_equal(DETECTION.severity(predicted[[0, 2]], BOXES[[0, 2]]), 0.0)
 
 
+def test_sizes_of_objects_are_those_in_the_original_image():
+    """The boxes have 16 and 32 pixels; of an image that was 8 times as high and as wide the second is medium."""
+    predicted = BOXES[[0, 2]].clip(0)
+    names, known = ("a", "b", "c"), ("ap_small", "ap_medium", "ap_large")
+    as_they_are = detection.test_figures(predicted, BOXES[[0, 2]], predicted, names, None)
+    np.testing.assert_array_equal([as_they_are[name] for name in known], [1.0, np.nan, np.nan])
+    enlarged = detection.test_figures(predicted, BOXES[[0, 2]], predicted, names, np.array([64.0, 1.0]))
+    assert [enlarged[name] for name in known[:2]] == [1.0, 1.0]
+    assert enlarged["class_ap"] == {"a": 1.0, "b": None, "c": 1.0}
+
+
 def test_no_object_has_no_precision():
     counts = DETECTION.counts(BOXES[2:], BOXES[2:], BOXES[2:])
+    assert detection.test_figures(BOXES[2:], BOXES[2:], BOXES[2:], ("a",), None) == {"class_ap": {"a": None}}
     assert np.isnan(counts["ap"])
     assert counts["objects"] == 0
 
