@@ -9,6 +9,7 @@ import numpy as np
 from efficient_jax import files, settings
 from efficient_jax.commands import evaluate_files
 from efficient_jax.data import decode
+from efficient_jax.detection.fusion import fusion_of
 from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import slices
@@ -65,7 +66,8 @@ def evaluate(
         weights: weight of each member in the vote, separated by commas; empty: all alike.
         soup: uniform or greedy: also evaluates the mean of the members' weights, with batch statistics of its own.
         tta: views of each image over which predictions are averaged: none, flips, d4, shifts, crops, ten_crops or
-            scales; d4:hard counts the predicted classes instead.
+            scales; d4:hard counts the predicted classes instead. Boxes of the views are merged, as `fuse` says it:
+            flips:wbf (the default), flips:nms, ...
         turn: degrees, such as 5,15,45: also evaluates on test images turned by these.
         truth: for detections and maps: the COCO file or the folder of the true ones.
         fuse: how boxes of several detectors are combined: wbf, nmw, nms or soft_nms; after a colon the confidence of
@@ -118,7 +120,7 @@ def evaluate(
     if (fuse or iou) and task is not DETECTION:
         raise UserError(f"--fuse and --iou are for boxes; an image has {task.labels}")
     if len(names) > 1 and task is DETECTION:
-        evaluated.append(fused(singles, fuse or "wbf", evaluate_files.fusion_of(fuse or "wbf", iou), shares))
+        evaluated.append(fused(singles, fuse or "wbf", fusion_of(fuse or "wbf", iou, "--fuse"), shares))
     elif len(names) > 1:
         evaluated.append(together(singles, vote, shares))
     scores = {one.name: {**one.origin} | _scores(one) for one in evaluated}

@@ -1,15 +1,14 @@
 """evaluate for files of other programs: detections as COCO JSON, segmentation maps as folders of .png or .npz."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from efficient_jax import settings
-from efficient_jax.detection import boxes, detection_files, fusion
+from efficient_jax.detection import detection_files
 from efficient_jax.detection.detections import Found, combine
+from efficient_jax.detection.fusion import fusion_of
 from efficient_jax.detection.mean_average_precision import coco_figures
 from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, counted
@@ -18,23 +17,9 @@ from efficient_jax.files import write_json
 from efficient_jax.inference import map_files, voting
 from efficient_jax.metrics import segmentation
 from efficient_jax.metrics.classification import NOT_COUNTED
-from efficient_jax.report import boxes as report_boxes
-from efficient_jax.report import evaluation, layout, tables
+from efficient_jax.report import boxes, evaluation, layout, tables
 from efficient_jax.tasks import SEGMENTATION
 from efficient_jax.training import checkpoint
-
-FUSIONS: dict[str, Callable[..., Any]] = {
-    "nms": boxes.nms,
-    "soft_nms": boxes.soft_nms,
-    "nmw": fusion.non_maximum_weighted,
-    "wbf": fusion.weighted_box_fusion,
-}
-MODES: dict[str, tuple[str, Sequence[str]]] = {
-    "soft_nms": ("decay", ("gaussian", "linear")),
-    "wbf": ("confidence", tuple(fusion.CONFIDENCES)),
-}
-"""Fusion -> the argument that is given after a colon, and its values."""
-
 
 HEADERS = ["detector", "AP, %", "AP50, %", "AP75, %", "boxes"]
 
@@ -100,7 +85,7 @@ def _detections(
     folder: Path | None,
 ) -> tuple[Mapping[str, object], list[evaluation.Result]]:
     """Returns (content of evaluation.json, the tables); writes the fused detections to `folder`."""
-    fuse_boxes = fusion_of(fuse or "wbf", iou) if fuse or iou or len(names) > 1 else None
+    fuse_boxes = fusion_of(fuse or "wbf", iou, "--fuse") if fuse or iou or len(names) > 1 else None
     truth = detection_files.read_truth(path, "--truth")
     detections = {name: detection_files.read_results(Path(name), truth, "--members") for name in names}
     crowded = sum(int(image["crowds"].sum()) for image in truth.boxes)
@@ -127,47 +112,18 @@ def _detections(
     ]
     about = {"truth": str(path), "fuse": fuse, "iou": iou, "weights": list(weights), "members": scores}
     of_sizes = [
-        [name, *(tables.figure(of_one[figure], ".2f", 100) for figure in report_boxes.FIGURES)]
+        [name, *(tables.figure(of_one[figure], ".2f", 100) for figure in boxes.FIGURES)]
         for name, of_one in zip(shown_names, scores.values(), strict=True)
     ]
     return about, [
         (caption, HEADERS, rows),
         (
             "Average precision and recall (AR) by size and number of boxes:",
-            [HEADERS[0], *report_boxes.headers()],
+            [HEADERS[0], *boxes.headers()],
             of_sizes,
         ),
         ("AP of each class, %:", ["class", *shown_names], of_classes),
     ]
-
-
-def fusion_of(fuse: str, iou: str) -> Callable[..., Any]:
-    """Returns the function that merges the boxes of several detectors.
-
-    Args:
-        fuse: a name of `FUSIONS`; after a colon one of its `MODES`.
-        iou: IoU from which on boxes are the same object, 0 to below 1; "": the default of the fusion.
-
-    Raises: UserError for an unknown name or mode, and for a threshold out of range.
-    """
-    name, _, mode = fuse.partition(":")
-    how = settings.choose(name, FUSIONS, "--fuse")
-    if mode:
-        if name not in MODES:
-            raise UserError(f"--fuse: {name!r} has no modes; those with one are {', '.join(MODES)}")
-        argument, modes = MODES[name]
-        how = partial(how, **{argument: settings.choose(mode, dict(zip(modes, modes, strict=True)), f"--fuse={name}")})
-    if not iou:
-        return how
-    if name == "soft_nms" and mode != "linear":
-        raise UserError("--iou: the gaussian of soft_nms has no threshold; soft_nms:linear has one")
-    try:
-        threshold = float(iou)
-    except ValueError:
-        threshold = -1.0
-    if not 0.0 <= threshold < 1.0:
-        raise UserError(f"--iou: {iou!r}; want a number from 0 to below 1")
-    return partial(how, iou=threshold)
 
 
 def _precision(found: list[Found], truth: detection_files.Truth) -> dict[str, Any]:

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from efficient_jax import settings
-from efficient_jax.commands.evaluate_files import fusion_of
 from efficient_jax.data import decode, image_files
 from efficient_jax.data.class_names import writable
+from efficient_jax.detection.fusion import fusion_of
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.evaluation import folder_boxes, folder_images, folder_maps
 from efficient_jax.evaluation.folder_images import Seen
 from efficient_jax.files import csv_text, write_text
 from efficient_jax.inference import prediction_sets, predictions
-from efficient_jax.inference.tta import VIEWS
+from efficient_jax.inference.tta import parse_views
 from efficient_jax.metrics import conformal
 from efficient_jax.tasks import DETECTION, TASKS, Task
 from efficient_jax.training.classifier import Network
@@ -47,7 +46,8 @@ def predict(
         out: the file, .csv or .npz; for maps of pixels a new folder, for boxes a .json. Empty: predictions.csv, the
             folder maps, or boxes.json.
         tta: views of each image over which predictions are averaged: none, flips, d4, shifts, crops, ten_crops or
-            scales.
+            scales; for pixels d4:hard counts the predicted classes instead. Boxes of the views are merged, as `fuse`
+            says it: flips:wbf (the default), flips:nms, ...
         top: number of classes that are listed for each image, 1 or more.
         coverage: adds a column `set`: classes, with | between them, of which one is true with this probability, such
             as 0.9. It holds for images like the test images, which calibrate it; 0.0: no such column.
@@ -61,15 +61,18 @@ def predict(
     if not members:
         raise UserError("predict: --members=RUN[/STAGE],... is missing")
     trained = [Trained.open(name, "--members") for name in members.split(",")]
-    networks = folder_images.networks(trained, settings.choose(tta, VIEWS, "--tta"))
+    views, view_vote = parse_views(tta, "--tta")
+    networks = folder_images.networks(trained, views, view_vote)
     task = TASKS[networks[0].spec.task]
+    if view_vote == "hard" and task.by_image:
+        raise UserError("--tta: shares of a hard vote are no probabilities, which the file has; take soft")
     if fuse and task is not DETECTION:
         raise UserError(f"--fuse: is for boxes; an image has {task.labels}")
     if not task.by_image:
         if coverage or top != TOP:
             raise UserError(f"--coverage and --top are for images of one class; an image has {task.labels}")
         if task is DETECTION:
-            _write_boxes(networks, images, out or "boxes.json", fuse, tta)
+            _write_boxes(networks, images, out or "boxes.json", fuse)
         else:
             _write_maps(networks, images, out or "maps")
         return
@@ -101,16 +104,12 @@ def _write_maps(networks: Sequence[Network], images: str, out: str) -> None:
     _show_left_out(unreadable, passed_over)
 
 
-def _write_boxes(networks: Sequence[Network], images: str, out: str, fuse: str, tta: str) -> None:
+def _write_boxes(networks: Sequence[Network], images: str, out: str, fuse: str) -> None:
     path = Path(out)
     if path.suffix != ".json":
         raise UserError(f"--out: {out!r} is no .json, which boxes are written to in COCO's format")
-    if tta != "none":
-        raise UserError(
-            f"--tta: views of an image have boxes at other places, which {tta} does not bring back; say none"
-        )
     files, passed_over = folder_images.walked(images, "predict")
-    how = fusion_of(fuse or "wbf", "")
+    how = fusion_of(fuse or "wbf", "", "--fuse")
     try:
         count, unreadable = folder_boxes.write(files, Path(images), networks, how, path)
     except OSError as error:

@@ -1,13 +1,16 @@
 """Merges boxes by averaging clusters of them: non-maximum weighted and Weighted Box Fusion; shapes as in `boxes`."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from efficient_jax.detection.boxes import Detections, flat, founders, intersection_over_union, ranked
+from efficient_jax.detection.boxes import Detections, flat, founders, intersection_over_union, nms, ranked, soft_nms
 from efficient_jax.errors import UserError
+from efficient_jax.settings import choose
 
 
 @jax.jit
@@ -97,6 +100,51 @@ def weighted_box_fusion(
         "valid": founder == jnp.arange(n),
     }
     return ranked(fused)
+
+
+FUSIONS: dict[str, Callable[..., Any]] = {
+    "nms": nms,
+    "soft_nms": soft_nms,
+    "nmw": non_maximum_weighted,
+    "wbf": weighted_box_fusion,
+}
+MODES: dict[str, tuple[str, Sequence[str]]] = {
+    "soft_nms": ("decay", ("gaussian", "linear")),
+    "wbf": ("confidence", tuple(CONFIDENCES)),
+}
+"""Fusion -> the argument that is given after a colon, and its values."""
+
+
+def fusion_of(fuse: str, iou: str, where: str) -> Callable[..., Any]:
+    """Returns the function that merges the boxes of several detectors.
+
+    Args:
+        fuse: a name of `FUSIONS`; after a colon one of its `MODES`.
+        iou: IoU from which on boxes are the same object, 0 to below 1; "": the default of the fusion.
+        where: the flag that names the fusion, for messages.
+
+    Raises: UserError for an unknown name or mode, and for a threshold out of range.
+    """
+    name, _, mode = fuse.partition(":")
+    how = choose(name, FUSIONS, where)
+    if mode:
+        if name not in MODES:
+            raise UserError(f"{where}: {name!r} has no modes; those with one are {', '.join(MODES)}")
+        argument, modes = MODES[name]
+        how = functools.partial(
+            how, **{argument: choose(mode, dict(zip(modes, modes, strict=True)), f"{where}={name}")}
+        )
+    if not iou:
+        return how
+    if name == "soft_nms" and mode != "linear":
+        raise UserError("--iou: the gaussian of soft_nms has no threshold; soft_nms:linear has one")
+    try:
+        threshold = float(iou)
+    except ValueError:
+        threshold = -1.0
+    if not 0.0 <= threshold < 1.0:
+        raise UserError(f"--iou: {iou!r}; want a number from 0 to below 1")
+    return functools.partial(how, iou=threshold)
 
 
 def mean(boxes: Detections, weights: Float[Array, " n"], founder: Array) -> Float[Array, "n 4"]:

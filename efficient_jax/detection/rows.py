@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from efficient_jax.detection.detections import Found
 
 Rows = Float[np.ndarray, "n _rows 6"]
+ROW = 6  # columns; outputs of networks have more, see `fcos`
 CLASS, VISIBLE = 4, 5  # columns behind the box; of predictions the latter is the score
 NOTHING = np.array([0.0, 0.0, 0.0, 0.0, -1.0, 0.0], np.float32)  # a row that fills up
 

@@ -31,17 +31,18 @@ class Seen(NamedTuple):
     unreadable: dict[str, str]  # file -> reason
 
 
-def networks(members: Sequence[Trained], views: Sequence[View] = (IDENTITY,)) -> list[Network]:
+def networks(members: Sequence[Trained], views: Sequence[View] = (IDENTITY,), vote: str = "soft") -> list[Network]:
     """Returns members of an ensemble as functions of images.
 
     Args:
         members: trained networks.
         views: transformations of each image over which probabilities are averaged.
+        vote: how the views are combined, as for `through_views`.
 
     Raises: UserError for members of another task or other classes than the first.
     """
     check_ensemble(members)
-    return [network(member, CHUNK, views) for member in members]
+    return [network(member, CHUNK, views, vote) for member in members]
 
 
 def walked(images: str, command: str) -> image_files.Walked:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from efficient_jax.detection.fusion import FUSIONS
 from efficient_jax.errors import UserError
 from efficient_jax.settings import choose
 
@@ -71,7 +72,7 @@ def show(images: Images, view: View, method: str = "linear") -> Images:
     _, h, w, _ = images.shape
     _check(view, (h, w))
     images = jnp.rot90(images[:, :, ::-1] if view.flip else images, view.turns, (1, 2))
-    (down, right), (top, left, rows, columns) = _pixels(view, (h, w))
+    (down, right), (top, left, rows, columns) = window_of(view, (h, w))
     images = images[:, jnp.clip(jnp.arange(h) - down, 0, h - 1)][:, :, jnp.clip(jnp.arange(w) - right, 0, w - 1)]
     return _resized(images[:, top : top + rows, left : left + columns], (h, w), method)
 
@@ -92,7 +93,7 @@ def restore(
     """
     _, h, w, _ = maps.shape
     _check(view, (h, w))
-    (down, right), (top, left, rows, columns) = _pixels(view, (h, w))
+    (down, right), (top, left, rows, columns) = window_of(view, (h, w))
     around = ((top, h - top - rows), (left, w - left - columns))
     maps = jnp.pad(_resized(maps, (rows, columns), method), ((0, 0), *around, (0, 0)))
     seen = jnp.pad(jnp.ones((rows, columns), bool), around)
@@ -191,15 +192,18 @@ def parse_views(text: str, where: str) -> tuple[tuple[View, ...], str]:
 
     Args:
         text: a name of `VIEWS`, followed by ":soft", the default, for the mean of the views' probabilities, or by
-            ":hard" for the class that most views predict.
+            ":hard" for the class that most views predict. Boxes are merged: ":nms" or another name as for
+            `detection.fusion.fusion_of`; "soft" means ":wbf".
         where: what an error names.
 
-    Returns: (views, "soft" or "hard").
+    Returns: (views, "soft", "hard" or the name of a fusion).
 
     Raises: UserError, with the nearest name, for an unknown one.
     """
     name, _, vote = text.partition(":")
-    choose(vote or "soft", dict.fromkeys(("soft", "hard")), f"{where}: the vote of the views")
+    choose(
+        vote.partition(":")[0] or "soft", dict.fromkeys(("soft", "hard", *FUSIONS)), f"{where}: the vote of the views"
+    )
     return choose(name, VIEWS, where), vote or "soft"
 
 
@@ -220,19 +224,26 @@ def shares(
     return (votes * cast + TIE * mean(probabilities, weights)) / (votes + TIE)
 
 
+def window_of(view: View, size: Size) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """Returns what a view shows after its flip and turns, in pixels.
+
+    Args:
+        view: the transformation.
+        size: height and width of the image in pixels.
+
+    Returns: ((down, right) of the shift, (top, left, rows, columns) of the window that is enlarged).
+    """
+    moved = [round(share * side) or (share > 0) - (share < 0) for share, side in zip(view.shift, size, strict=True)]
+    rows, columns = (max(1, round(side / view.zoom)) for side in size)
+    top, left = round(view.anchor[0] * (size[0] - rows)), round(view.anchor[1] * (size[1] - columns))
+    return (moved[0], moved[1]), (top, left, rows, columns)
+
+
 def _check(view: View, size: Size) -> None:
     if view.turns % 2 and size[0] != size[1]:
         raise UserError(f"test-time augmentation: a quarter turn of {size[0]} x {size[1]} pixels; want square images")
     if view.zoom < 1.0:
         raise UserError(f"test-time augmentation: zoom {view.zoom} is below 1.0")
-
-
-def _pixels(view: View, size: Size) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
-    """((down, right), (top, left, rows, columns) of the window)."""
-    moved = [round(share * side) or (share > 0) - (share < 0) for share, side in zip(view.shift, size, strict=True)]
-    rows, columns = (max(1, round(side / view.zoom)) for side in size)
-    top, left = round(view.anchor[0] * (size[0] - rows)), round(view.anchor[1] * (size[1] - columns))
-    return (moved[0], moved[1]), (top, left, rows, columns)
 
 
 def _resized(images: Shaped[Array, "b h w c"], size: Size, method: str) -> Shaped[Array, "b h2 w2 c"]:

@@ -16,7 +16,7 @@ from efficient_jax.detection import fcos
 from efficient_jax.detection.detections import Found
 from efficient_jax.detection.mean_average_precision import coco_figures, mean_average_precision
 from efficient_jax.detection.overlap import area
-from efficient_jax.detection.rows import CLASS, VISIBLE, at_least, boxes_of, filled, packed
+from efficient_jax.detection.rows import CLASS, ROW, VISIBLE, at_least, boxes_of, filled, packed
 from efficient_jax.errors import UserError
 from efficient_jax.tasks.base import Task
 from efficient_jax.types import Batch, Column, Example
@@ -151,8 +151,10 @@ def predictions(logits: Float[Array, "b l outputs"]) -> Float[Array, "b _rows 6"
     """Returns the boxes that a network means, by descending score, after non-maximum suppression.
 
     Args:
-        logits: of each location.
+        logits: of each location; or such boxes, which stay as they are.
     """
+    if logits.shape[-1] == ROW:
+        return logits
     return _rows(fcos.decode(logits, minimum_score=LOWEST))
 
 

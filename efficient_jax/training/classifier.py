@@ -41,18 +41,21 @@ class Network:
     predict: Callable[[UInt8[np.ndarray, "n h w c"]], tuple[np.ndarray, np.ndarray]]
 
 
-def network(trained: Trained, batch: int = 256, views: Sequence[tta.View] = (tta.IDENTITY,)) -> Network:
+def network(
+    trained: Trained, batch: int = 256, views: Sequence[tta.View] = (tta.IDENTITY,), vote: str = "soft"
+) -> Network:
     """Places trained weights on the default device, with programs that predict.
 
     Args:
         trained: the weights.
         batch: largest batch, in images; few compiled programs serve all numbers of images.
         views: transformations of each image whose probabilities are averaged.
+        vote: how the views are combined, as for `through_views`.
     """
     _, apply = trained.spec.build()
     task = TASKS[trained.spec.task]
     if len(views) > 1:
-        apply = through_views(apply, views, task)
+        apply = through_views(apply, views, task, vote)
     variables = jax.device_put(trained.variables)
 
     @jax.jit

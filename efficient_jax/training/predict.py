@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from efficient_jax.errors import UserError
-from efficient_jax.inference import tta
+from efficient_jax.inference import box_views, tta
 from efficient_jax.models import heads
 from efficient_jax.tasks import Task
 from efficient_jax.training import batches, parallel
@@ -29,14 +29,20 @@ def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str
         apply: the network.
         views: transformations of the image, see `tta.VIEWS`; one or more.
         task: makes probabilities of logits, and logits of their mean.
-        vote: "soft", the mean probability, or "hard", the share of the views that answer each class.
+        vote: "soft", the mean probability, or "hard", the share of the views that answer each class. Of boxes a fusion,
+            see `box_views.fused`; "soft" means "wbf".
 
     Returns: a function like `apply`, with the intermediates of the image itself.
 
-    Raises: UserError for a hard vote where an image can have several labels.
+    Raises: UserError for a hard vote where an image can have several labels, and for a fusion of what are no boxes.
     """
+    if task.probable and vote not in ("soft", "hard"):
+        raise UserError(f"--tta: {vote} merges boxes; an image has {task.labels}: take soft or hard")
     if vote == "hard" and not task.exclusive:
-        raise UserError("--tta: hard counts one answer for each view; where an image can have several labels take soft")
+        instead = (
+            "where an image can have several labels take soft" if task.probable else "boxes are merged by wbf or nms"
+        )
+        raise UserError(f"--tta: hard counts one answer for each view; {instead}")
 
     def seen_through(
         variables: Tree, images: jax.Array, train: bool, keys: jax.Array | None
@@ -46,6 +52,10 @@ def through_views(apply: Apply, views: Sequence[tta.View], task: Task, vote: str
 
         (_, seen), state = apply(variables, images, train, keys)
         predicted = tta.predictions(classify, images, views)
+        if not task.probable:
+            _, h, w, _ = images.shape
+            merged = box_views.fused(predicted, views, (h, w), "wbf" if vote == "soft" else vote)
+            return (task.logits(merged), seen), state
         weights = None
         if not task.by_image:
             predicted, weights = tta.restored(predicted, views)

@@ -85,6 +85,27 @@ def test_boxes_of_files_are_those_of_the_network_in_their_own_pixels(trained, tm
     assert len(read.images) == 6
 
 
+def test_views_of_detectors_are_merged(trained, tmp_path):
+    """The boxes of an image and of its mirror image are mirrored by mirroring the image."""
+    folder, _ = trained
+    images, found = {"a": boxes().images[0], "b": boxes().images[0][:, ::-1]}, {}
+    (tmp_path / "images").mkdir()
+    for name, pixels in images.items():
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{name}.png")
+    predict(members=f"{folder}/net", images=str(tmp_path / "images"), out=str(tmp_path / "b.json"), tta="flips:nms")
+    rows = json.loads((tmp_path / "b.json").read_text())["annotations"]
+    for image_id in (1, 2):
+        of_image = [row for row in rows if row["image_id"] == image_id]
+        found[image_id] = np.array([[*row["bbox"], row["score"]] for row in of_image])
+    found[2][:, 0] = 32 - found[2][:, 0] - found[2][:, 2]
+    assert len(found[1]) > 1
+    np.testing.assert_allclose(found[1], found[2], atol=1e-3)
+    evaluate(members=f"{folder}/net", tta="flips", out=str(tmp_path / "out"))
+    scores = files.read_json(tmp_path / "out" / "evaluation.json")["members"][f"{folder}/net"]
+    assert scores["views"] == "flips"
+    assert scores["ap50"] > 0.7
+
+
 def test_several_detectors_are_fused_in_files(trained, tmp_path):
     folder, _ = trained
     (tmp_path / "images").mkdir()
@@ -117,7 +138,8 @@ def test_the_page_shows_true_and_predicted_boxes(trained):
     ("settings", "message"),
     [
         ({"out": "boxes.csv"}, r"--out: 'boxes\.csv' is no \.json"),
-        ({"tta": "flips"}, "--tta: views of an image have boxes at other places"),
+        ({"tta": "flips:hard"}, "--tta: hard counts one answer for each view; boxes are merged by wbf or nms"),
+        ({"tta": "flips:nmz"}, "--tta: the vote of the views: unknown name 'nmz'; did you mean 'nmw'"),
         ({"fuse": "nmz"}, "--fuse: unknown name 'nmz'; did you mean 'nmw'"),
         ({"images": "nowhere"}, "nowhere"),
     ],
