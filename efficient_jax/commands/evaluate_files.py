@@ -149,6 +149,7 @@ def _pixels(
     shares = np.array(weights or [1.0] * len(names))
     answered = [*names, joint] if len(names) > 1 else list(names)
     parts: dict[str, list[segmentation.Overlaps]] = {name: [] for name in answered}
+    boundaries: dict[str, list[segmentation.Overlaps]] = {name: [] for name in answered}
     pixels = 0
     for stem, file in truth.items():
         labels = map_files.read(file, "--truth")
@@ -163,16 +164,18 @@ def _pixels(
         pixels += int((labels != NOT_COUNTED).sum())
         for name, answer in answers.items():
             parts[name].append(segmentation.overlaps(answer[None], labels[None], NOT_COUNTED))
-    overlaps = {
-        name: segmentation.Overlaps(*map(np.concatenate, zip(*some, strict=True))) for name, some in parts.items()
-    }
-    occurring = sum(of_images.union.sum(0) for of_images in overlaps.values())
+            boundaries[name].append(segmentation.boundary_overlaps(answer[None], labels[None], NOT_COUNTED))
+    occurring = sum(of_image.union.sum(0) for some in parts.values() for of_image in some)
     classes = [str(label) for label in range(int(np.flatnonzero(occurring).max(initial=0)) + 1)]
-    scores = {
-        name: {"correct": int(of_images.both.sum()), "n": pixels}
-        | segmentation.of_overlaps(segmentation.Overlaps(*(part[:, : len(classes)] for part in of_images)), classes)
-        for name, of_images in overlaps.items()
-    }
+    scores = {}
+    for name, some in parts.items():
+        regions, edges = (
+            segmentation.Overlaps(*(np.concatenate(part)[:, : len(classes)] for part in zip(*of_images, strict=True)))
+            for of_images in (some, boundaries[name])
+        )
+        right = {"correct": int(regions.both.sum()), "n": pixels}
+        of_edges = segmentation.of_overlaps(edges, classes, "boundary_")
+        scores[name] = right | segmentation.of_overlaps(regions, classes) | of_edges
     extra = sum(len(files.keys() - truth.keys()) for files in members.values())
     left_out = f"; {extra:,} of members have no truth and are left out" if extra else ""
     log(f"{counted(len(truth), 'map')}{left_out}")

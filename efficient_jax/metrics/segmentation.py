@@ -1,4 +1,5 @@
-"""Intersection over union of class maps, for each image and over a set, with intervals that resample images.
+"""Intersection over union of class maps and of their boundaries, for each image and over a set, with intervals that
+resample images.
 
 Plain numpy, on the host. Pixels of one image are not independent, so that no interval here counts pixels.
 """
@@ -7,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
+import scipy
+from jaxtyping import Bool, Float, Int, Integer
 
 from efficient_jax.metrics.classification import NOT_COUNTED, confusion
 
 RESAMPLES, SEED = 1000, 0
+BOUNDARY = 0.02  # width of a boundary, as a share of the diagonal of the map
 PERCENTILES = (2.5, 97.5)  # of a 95% interval
 
 
@@ -36,6 +39,41 @@ def overlaps(answers: Integer[np.ndarray, "n h w"], labels: Integer[np.ndarray, 
         both[i] = np.diag(counts)
         union[i] = counts.sum(0) + counts.sum(1) - both[i]
     return Overlaps(both, union)
+
+
+def boundary_overlaps(
+    answers: Integer[np.ndarray, "n h w"], labels: Integer[np.ndarray, "n h w"], classes: int
+) -> Overlaps:
+    """Returns the pixels of each class in each image that are near to the boundary of their region: boundary IoU is the
+    `iou` of these (arXiv 2103.16562).
+
+    Near are the pixels of which a square around them, as far as 2% of the diagonal of the map, has another class. What
+    is outside of the map, or labelled 255, is another one in both maps.
+
+    Args:
+        answers: as for `overlaps`.
+        labels: as for `overlaps`.
+        classes: number of classes k.
+    """
+    both, union = np.zeros((2, len(labels), classes), np.int64)
+    width = max(1, round(BOUNDARY * np.hypot(*labels.shape[1:])))
+    for i, (answer, label) in enumerate(zip(answers, labels, strict=True)):
+        counted = label != NOT_COUNTED
+        answer = np.where(counted, answer, NOT_COUNTED)
+        near, near_truth = (_near_boundary(of, width) & counted for of in (answer, label))
+        both[i] = np.bincount(label[near & near_truth & (answer == label)], minlength=classes)
+        sums = np.bincount(answer[near], minlength=classes) + np.bincount(label[near_truth], minlength=classes)
+        union[i] = sums - both[i]
+    return Overlaps(both, union)
+
+
+def _near_boundary(classes: Integer[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
+    size = 2 * width + 1
+    lowest, highest = (
+        extremum(classes, size, mode="constant", cval=NOT_COUNTED)
+        for extremum in (scipy.ndimage.minimum_filter, scipy.ndimage.maximum_filter)
+    )
+    return np.asarray(lowest != highest)
 
 
 def iou(overlaps: Overlaps) -> Float[np.ndarray, "n k"]:
@@ -93,12 +131,26 @@ def figures(
     return pixels | of_overlaps(overlaps(answers, labels, len(classes)), classes)
 
 
-def of_overlaps(overlaps: Overlaps, classes: Sequence[str]) -> dict[str, Any]:
+def boundary_figures(
+    answers: Integer[np.ndarray, "n h w"], labels: Integer[np.ndarray, "n h w"], classes: Sequence[str]
+) -> dict[str, Any]:
+    """Returns `of_overlaps` of `boundary_overlaps`, with names that begin with "boundary_".
+
+    Args:
+        answers: predicted class index of each pixel.
+        labels: true class index of each pixel.
+        classes: name of each class.
+    """
+    return of_overlaps(boundary_overlaps(answers, labels, len(classes)), classes, "boundary_")
+
+
+def of_overlaps(overlaps: Overlaps, classes: Sequence[str], prefix: str = "") -> dict[str, Any]:
     """Returns the intersection over union of a set of images, each with its 95% interval.
 
     Args:
         overlaps: of its images.
         classes: name of each class.
+        prefix: of the names of the figures.
 
     Returns: a dict of
         mean_iou: mean over the classes that occur, None without any
@@ -109,10 +161,10 @@ def of_overlaps(overlaps: Overlaps, classes: Sequence[str]) -> dict[str, Any]:
     whole, sets = Overlaps(*(part.sum(0, keepdims=True) for part in overlaps)), resampled(overlaps)
     shares, drawn = iou(whole)[0], iou(sets)
     return {
-        "mean_iou": _number(mean_iou(whole)[0]),
-        "mean_iou_interval": _interval(mean_iou(sets)),
-        "iou": {name: _number(share) for name, share in zip(classes, shares, strict=True)},
-        "iou_interval": {name: _interval(column) for name, column in zip(classes, drawn.T, strict=True)},
+        f"{prefix}mean_iou": _number(mean_iou(whole)[0]),
+        f"{prefix}mean_iou_interval": _interval(mean_iou(sets)),
+        f"{prefix}iou": {name: _number(share) for name, share in zip(classes, shares, strict=True)},
+        f"{prefix}iou_interval": {name: _interval(column) for name, column in zip(classes, drawn.T, strict=True)},
     }
 
 

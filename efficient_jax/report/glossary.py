@@ -20,6 +20,8 @@ TERMS = {
     "without it, from 0 to 100%; mAP is the mean over labels.",
     "balanced accuracy": "Mean over the classes of the share that is predicted correctly: rare classes count as much "
     "as frequent ones.",
+    "boundary IoU": "The IoU of the pixels that are within 2% of the diagonal of the image from the edge of their "
+    "region: edges count as much in a large region as in a small one. The mean over the classes.",
     "calibration error, ECE": "Mean gap between confidence and accuracy: at 0, predictions with 80% confidence are "
     "right 80% of the time.",
     "confidence": "The probability of the predicted class.",

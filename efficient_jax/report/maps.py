@@ -15,10 +15,9 @@ from efficient_jax.types import INTERVAL, Column
 BACKGROUND = "background"
 BRIGHT = [4, 5, 2, 3, 1, 0]  # of `sheets.PALETTE`, the lightest first: most images are darker
 TURN = 0.618034  # of the hue, from one further color to the next: a golden section never comes back
+MEAN = "mean of the classes"
 SIDE = 160  # pixels of the larger side of an image beside another
-CLASS_HEADERS = ["class", "IoU, % [95% interval]"]
-
-
+CLASS_HEADERS = ["class", "IoU, % [95% interval]", "boundary IoU, % [95% interval]"]
 IOU = Column("iou", "IoU, %", INTERVAL)
 
 
@@ -92,15 +91,20 @@ def mistakes(arrays: Mapping[str, np.ndarray], classes: Sequence[str], most: int
 
 
 def part_tables(figures: Mapping[str, Any], classes: Sequence[str]) -> list[tables.Titled]:
-    """Returns the intersection over union of each class; no table where the figures have none.
+    """Returns the intersection over union of each class and their mean, of whole regions and of their boundaries; no
+    table where the figures have none.
 
     Args:
         figures: of test images, as from `metrics.segmentation.of_overlaps`, each class by its name or index.
         classes: class names.
     """
-    limits = figures.get("iou_interval", {})
-    rows = [
-        [classes[i], tables.with_interval(IOU, {"iou": share, "iou_interval": limits.get(key)})]
-        for i, (key, share) in enumerate(figures.get("iou", {}).items())
-    ]
-    return [("Classes", CLASS_HEADERS, rows)] if rows else []
+    if "iou" not in figures:
+        return []
+    columns = []
+    for kind in ("", "boundary_"):
+        shares = [*figures.get(f"{kind}iou", {}).values(), figures.get(f"{kind}mean_iou")]
+        limits = [*figures.get(f"{kind}iou_interval", {}).values(), figures.get(f"{kind}mean_iou_interval")]
+        pairs = zip(shares, limits, strict=True)
+        columns.append([tables.with_interval(IOU, {"iou": share, "iou_interval": pair}) for share, pair in pairs])
+    names = [*classes[: len(figures["iou"])], MEAN]
+    return [("Classes", CLASS_HEADERS, [list(row) for row in zip(names, *columns, strict=True)])]

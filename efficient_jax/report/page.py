@@ -14,7 +14,7 @@ from efficient_jax.types import INTERVAL, Column
 LOCATED = Column("correct", "locations right, %")  # of objects in training: boxes with an IoU of 0.5
 WORDS = ["accuracy", "95% interval", "augmentation", "calibration error, ECE", "confusion matrix", "loss", "won, lost"]
 WORDS += ["negative log-likelihood, NLL", "p", "pseudo-label", "recall", "stage", "start", "step", "teacher"]
-FIGURE_WORDS = {"mean_iou": ["IoU, mean IoU"], "ap50": ["AP, AP50, AP75", "AR, AR1, AR10, AR100"]}
+FIGURE_WORDS = {"mean_iou": ["boundary IoU", "IoU, mean IoU"], "ap50": ["AP, AP50, AP75", "AR, AR1, AR10, AR100"]}
 """First figure of a task -> words that only its pages have."""
 SEVERAL_WORDS = ["all labels right", "average precision, mAP", "F1, macro F1, micro F1", "precision", "threshold"]
 

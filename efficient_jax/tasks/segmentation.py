@@ -143,6 +143,26 @@ def all_metrics(
     return metrics.figures(answers, labels, classes)
 
 
+def test_figures(
+    probabilities: Probabilities,
+    labels: Labels,
+    answers: Labels,
+    classes: Sequence[str],
+    pixel_areas: np.ndarray | None,
+) -> dict[str, Any]:
+    """Returns `metrics.segmentation.boundary_figures`.
+
+    Args:
+        probabilities: not used.
+        labels: true class index of each pixel.
+        answers: predicted class index of each pixel.
+        classes: name of each class.
+        pixel_areas: not used.
+    """
+    del probabilities, pixel_areas
+    return metrics.boundary_figures(answers, labels, classes)
+
+
 def counts(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:
     """Returns `metrics.segmentation.figures`; a class is named by its index.
 
@@ -226,6 +246,7 @@ def _no_columns(*_: object) -> Any:
 
 
 COLUMNS = (Column("mean_iou", "mean IoU, %", INTERVAL), Column("correct", "pixels right, %"))
+BOUNDARY = Column("boundary_mean_iou", "boundary IoU, %")
 
 SEGMENTATION = Task(
     name="segmentation",
@@ -250,7 +271,7 @@ SEGMENTATION = Task(
     scores=scores,
     likelihood=lambda probabilities, labels: {"negative_log_likelihood": float(losses(probabilities, labels).mean())},
     metrics=all_metrics,
-    metric_columns=(*COLUMNS, Column("iou", "IoU, %")),
+    metric_columns=(*COLUMNS, BOUNDARY, Column("iou", "IoU, %")),
     severity=losses,
     severity_name="loss",
     no_label=NOT_COUNTED,
@@ -262,5 +283,6 @@ SEGMENTATION = Task(
     guesses=guesses,
     labelled_share=lambda targets: targets.sum(-1).mean((1, 2)),
     resized=resized,
+    test_figures=test_figures,
     image_scores=image_scores,
 )

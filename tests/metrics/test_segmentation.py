@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy
 import sklearn.metrics as sklearn
 
 from efficient_jax.metrics import segmentation
@@ -57,6 +58,57 @@ def test_the_interval_does_not_shrink_with_the_number_of_pixels():
     larger = [np.repeat(np.repeat(maps, 4, 1), 4, 2) for maps in (ANSWERS, LABELS)]
     found, finer = (segmentation.figures(*maps, CLASSES)["mean_iou_interval"] for maps in ((ANSWERS, LABELS), larger))
     assert found == pytest.approx(finer)
+
+
+def naive_boundary_iou(answers, labels, classes):
+    """The definition: of masks of each class, less what is left when they are eroded."""
+    square, counted = np.ones((3, 3), bool), labels != 255
+    width = max(1, round(0.02 * np.hypot(*labels.shape[1:])))
+    shares = []
+    for k in range(classes):
+        edges = []
+        for maps in (answers, labels):
+            masks = (maps == k) & counted
+            edges.append([mask & ~scipy.ndimage.binary_erosion(mask, square, width) for mask in masks])
+        of_answers, of_labels = map(np.array, edges)
+        union = (of_answers | of_labels).sum()
+        shares.append((of_answers & of_labels).sum() / union if union else np.nan)
+    return shares
+
+
+def test_the_boundary_iou_is_that_of_eroded_masks():
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 3, (2, 4, 5, 7))
+    answers, labels = coarse.repeat(16, 2).repeat(12, 3)[..., :75]
+    labels[1] = np.roll(answers[1], 2, axis=1)
+    labels[2, :9] = labels[0, 30:50, 20:30] = 255
+    found = segmentation.boundary_figures(answers.astype(np.uint8), labels.astype(np.uint8), CLASSES)
+    expected = naive_boundary_iou(answers, labels, 3)
+    np.testing.assert_allclose(list(found["boundary_iou"].values())[:3], expected, rtol=1e-12)
+    assert found["boundary_iou"]["d"] is None
+    assert found["boundary_mean_iou"] == pytest.approx(np.mean(expected))
+    low, high = found["boundary_mean_iou_interval"]
+    assert low < found["boundary_mean_iou"] < high
+
+
+def test_the_boundary_of_a_square_that_is_moved_by_a_pixel():
+    """Sides of 20 in a map of 100 pixels, whose boundaries are 3 pixels wide: 2% of 141."""
+    side, width, border = 20, 3, 100**2 - 94**2
+    maps = np.zeros((2, 1, 100, 100), np.uint8)
+    for i in range(2):
+        maps[i, 0, 40:60, 40 + i : 60 + i] = 1
+    inner, outer = side - 2 * width, side + 2 * width
+    both = np.array([border + outer * (outer - 1) - side * (side + 1), side * (side - 1) - inner * (inner + 1)])
+    each = np.array([border + outer**2 - side**2, side**2 - inner**2])
+    found = segmentation.boundary_figures(*maps, ("background", "square"))
+    np.testing.assert_allclose(list(found["boundary_iou"].values()), both / (2 * each - both), rtol=1e-12)
+    regions = segmentation.figures(*maps, ("background", "square"))
+    assert found["boundary_mean_iou"] < regions["mean_iou"]
+
+
+def test_equal_maps_have_equal_boundaries():
+    found = segmentation.boundary_figures(LABELS[1:] % 3, LABELS[1:], CLASSES)
+    assert found["boundary_mean_iou"] == 1.0
 
 
 def test_without_a_class_there_is_no_figure():

@@ -42,7 +42,10 @@ def test_a_worst_image_has_its_figures_below_it():
 
 def test_a_class_that_does_not_occur_has_a_dash():
     figures = {"iou": {"0": 0.5, "1": None}, "iou_interval": {"0": [0.25, 0.75], "1": None}}
+    figures |= {"mean_iou": 0.5, "mean_iou_interval": [0.25, 0.75]}
+    figures |= {f"boundary_{name}": value for name, value in figures.items()}
     ((_, headers, rows),) = maps.part_tables(figures, ("a", "b"))
     assert headers == maps.CLASS_HEADERS
-    assert rows == [["a", "50.00 [25.00, 75.00]"], ["b", "–"]]
+    half = "50.00 [25.00, 75.00]"
+    assert rows == [["a", half, half], ["b", "–", "–"], [maps.MEAN, half, half]]
     assert maps.part_tables({"correct": 1}, ("a", "b")) == []
