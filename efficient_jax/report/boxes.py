@@ -53,7 +53,11 @@ def mistakes(arrays: Mapping[str, np.ndarray], classes: Sequence[str], most: int
     return [
         plots.Captioned(
             plots.strip([drawn(image, true), drawn(image, predicted)], SIDE),
-            [f"{(true[:, 5] > 0).sum()} true, {(predicted[:, 5] > 0).sum()} predicted; AP50 {1 - loss:.2f}", str(name)],
+            [
+                f"{(true[:, 5] > 0).sum()} true, {(predicted[:, 5] > 0).sum()} predicted",
+                f"AP50 {1 - loss:.2f}" if (true[:, 5] > 0).any() else f"highest score {loss:.2f}",
+                str(name),
+            ],
         )
         for image, true, predicted, name, loss in zip(*(arrays[key][:most] for key in names), strict=True)
     ]
