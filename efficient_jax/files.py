@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import math
+import mmap
 import os
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +102,88 @@ def csv_text(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
+def scratch(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Returns an array in a temporary file, in $TMPDIR, for what is larger than memory; the file goes with the array.
+
+    Args:
+        shape: of the array.
+        dtype: of the array.
+
+    Raises: OSError where the file cannot be written.
+    """
+    if 0 in shape:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        array: np.ndarray = np.memmap(file, dtype, "w+", shape=shape)
+        return array
+
+
+def entries(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the entries of an array; those of one from `scratch` do not stay in memory.
+
+    Args:
+        array: with one axis or more.
+    """
+    for entry in array:
+        yield entry
+        release(array)
+
+
+def release(array: np.ndarray) -> None:
+    """Gives the memory of an array from `scratch` back; its values stay in the file. Others are left alone.
+
+    Args:
+        array: any array.
+    """
+    if (mapped := getattr(array, "_mmap", None)) is not None:
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def npz_shape(path: Path, name: str) -> tuple[int, ...]:
+    """Returns the shape of an array of an .npz file.
+
+    Args:
+        path: the file.
+        name: of the array.
+
+    Raises: as `read_npz_entries`.
+    """
+    with _npz_entry(path, name) as (_, shape, _, _):
+        return shape
+
+
+@contextlib.contextmanager
+def _npz_entry(path: Path, name: str) -> Iterator[tuple[Any, tuple[int, ...], bool, np.dtype[Any]]]:
+    """Yields (the file of an array, after its header; shape; whether it is in the order of Fortran; dtype)."""
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with zipfile.ZipFile(path) as archive:
+        if f"{name}.npy" not in archive.namelist():
+            raise KeyError(name)
+        with archive.open(f"{name}.npy") as file:
+            yield file, *read_header[np.lib.format.read_magic(file)](file)
+
+
+def read_npz_entries(path: Path, name: str, dtype: Any) -> np.ndarray:
+    """Returns an array of an .npz file as one from `scratch`: no more than one entry of it is in memory.
+
+    Args:
+        path: the file.
+        name: of the array, of one axis or more.
+        dtype: of the result.
+
+    Raises: KeyError without such an array; ValueError, OSError, zlib.error and zipfile.BadZipFile for a damaged file.
+    """
+    with _npz_entry(path, name) as (file, shape, fortran, stored):
+        if fortran:
+            raise ValueError(f"{name} is in the order of Fortran")
+        array, size = scratch(shape, dtype), stored.itemsize * math.prod(shape[1:])
+        for i in range(len(array)):
+            with np.errstate(over="ignore"):  # what is no probability is said later
+                array[i] = np.frombuffer(file.read(size), stored).reshape(shape[1:])
+            release(array)
+    return array
+
+
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays to a compressed .npz file.
 
@@ -108,8 +193,15 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     Raises: OSError where it cannot be written.
     """
-    with whole(path) as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                if isinstance(array, np.memmap):  # `write_array` would keep all of it in memory
+                    np.lib.format.write_array_header_1_0(entry, np.lib.format.header_data_from_array_1_0(array))
+                    for part in entries(array):
+                        entry.write(part.tobytes())
+                else:
+                    np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
 
 class _Nowhere(io.RawIOBase):

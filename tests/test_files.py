@@ -71,6 +71,24 @@ def test_arrays_come_back(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
+def test_arrays_in_temporary_files_are_written_like_others_and_read_by_entry(tmp_path):
+    values = np.random.default_rng(0).random((5, 3, 4)).astype(np.float32)
+    stored = files.scratch(values.shape, np.float32)
+    stored[:] = values
+    files.release(stored)
+    files.write_npz(tmp_path / "a.npz", {"id": np.arange(5), "x": stored})
+    with (tmp_path / "b.npz").open("wb") as file:
+        np.savez_compressed(file, id=np.arange(5), x=values)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert files.npz_shape(tmp_path / "a.npz", "x") == values.shape
+    read = files.read_npz_entries(tmp_path / "a.npz", "x", np.float16)
+    np.testing.assert_array_equal(read, values.astype(np.float16))
+    np.testing.assert_array_equal(np.stack([*files.entries(read)]), read)
+    assert files.scratch((0, 3), np.float32).shape == (0, 3)
+    with pytest.raises(KeyError, match="y"):
+        files.npz_shape(tmp_path / "a.npz", "y")
+
+
 def test_a_failed_write_leaves_the_old_json(tmp_path):
     files.write_json(tmp_path / "a.json", 1)
     with pytest.raises(TypeError):

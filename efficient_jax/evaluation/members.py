@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from efficient_jax import files
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.dataset import Data
-from efficient_jax.experiment.predict import predict_rows
+from efficient_jax.experiment.predict import predict_to_judge
 from efficient_jax.inference import predictions, tta
 from efficient_jax.inference.predictions import Predictions
 from efficient_jax.models.spec import ModelSpec
@@ -32,7 +32,7 @@ Log = Callable[[str], None]
 Open = Callable[[Path], Data]
 """(folder of a run) -> its images, see `run_opener`."""
 Predictor = Callable[[Tree, batches.Images, np.ndarray], np.ndarray]
-"""(variables, images as from `batches.place`, indices [n]) -> probabilities, float32 [n ... classes]."""
+"""(variables, images as from `batches.place`, indices [n]) -> probabilities [n ... classes], see `predict_to_judge`."""
 
 
 class Member(NamedTuple):
@@ -183,7 +183,7 @@ def predictor(spec: ModelSpec, devices: Sequence[jax.Device], views: str = "none
     predict = make_predict(apply, devices, task)
 
     def probabilities(variables: Tree, images: batches.Images, ids: np.ndarray) -> np.ndarray:
-        return predict_rows(predict, parallel.replicate(variables, devices), images, ids, devices)
+        return predict_to_judge(task, predict, parallel.replicate(variables, devices), images, ids, devices)
 
     return probabilities
 

@@ -38,7 +38,9 @@ def together(members: Sequence[Member], vote: str, weights: Sequence[float]) -> 
         if len(several) < len(members) or (split == "validation" and not predictions.same_images(several)):
             continue  # folds and seeds have validation images of their own
         several = predictions.matched(several, [member.name for member in members], WHERE)
-        probabilities, answers[split] = voting.VOTES[vote](np.stack([part.probabilities for part in several]), shares)
+        of_members = [part.probabilities for part in several]
+        voted_on = voting.by_image(vote, of_members, shares) if task.by_pixel else None
+        probabilities, answers[split] = voted_on or voting.VOTES[vote](np.stack(of_members), shares)
         voted = vote == "hard" or any(part.shares for part in several)
         parts[split] = several[0]._replace(probabilities=probabilities, shares=voted)
     thresholds = np.average([member.thresholds for member in members], 0, shares).tolist() if task.thresholds else ()

@@ -36,8 +36,8 @@ def with_earlier(
     for name in names:
         folder = run.workdir / name
         earlier_thresholds = files.read_json(folder / "result.json").get("thresholds", ())
-        with np.load(folder / predictions.FILES["test"]) as arrays:
-            answers = task.answers(arrays["probabilities"], earlier_thresholds)
+        probabilities = predictions.stored_probabilities(folder / predictions.FILES["test"])
+        answers = task.answers(probabilities, earlier_thresholds)
         before, now = (run.image_shape(stage) for stage in (run.plan.by_name[name], config))
         answers = task.resized(answers, before[:2], now[0])  # stages may see images of different sizes
         change = scores - task.scored(answers, labels, classes)

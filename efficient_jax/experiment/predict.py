@@ -7,11 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from efficient_jax import files
 from efficient_jax.experiment.dataset import Data
 from efficient_jax.inference import predictions
+from efficient_jax.inference.predictions import PIXEL_DTYPE
 from efficient_jax.tasks import Task
 from efficient_jax.training import batches
-from efficient_jax.training.predict import Predict, collect_predictions
+from efficient_jax.training.predict import Predict, predicted_batches
 from efficient_jax.types import Tree
 
 PREDICT_BATCH = 512
@@ -33,7 +35,39 @@ def predict_rows(
     Returns: probabilities, float32 [n ... classes].
     """
     size = predict_batch(images.shape, len(ids), devices)
-    return collect_predictions(predict, variables, images, ids, batch=size, devices=devices)
+    return np.concatenate([*predicted_batches(predict, variables, images, ids, batch=size, devices=devices)])
+
+
+def predict_to_judge(
+    task: Task,
+    predict: Predict,
+    variables: Tree,
+    images: batches.Images,
+    ids: np.ndarray,
+    devices: Sequence[jax.Device],
+) -> np.ndarray:
+    """Predicts images as `predict_rows`; of pixels float16 in a temporary file, of which a batch is in memory.
+
+    Args:
+        task: of the network.
+        predict: as for `predict_rows`.
+        variables: as for `predict_rows`.
+        images: as for `predict_rows`.
+        ids: as for `predict_rows`.
+        devices: as for `predict_rows`.
+
+    Returns: probabilities [n ... classes], see `files.scratch`.
+    """
+    if not task.by_pixel:
+        return predict_rows(predict, variables, images, ids, devices)
+    size, row = predict_batch(images.shape, len(ids), devices), 0
+    maps = np.zeros(0)
+    for part in predicted_batches(predict, variables, images, ids, batch=size, devices=devices):
+        maps = maps if row else files.scratch((len(ids), *part.shape[1:]), PIXEL_DTYPE)
+        maps[row : row + len(part)] = part
+        row += len(part)
+        files.release(maps)
+    return maps
 
 
 def predict_batch(shape: tuple[int, ...], count: int, devices: Sequence[jax.Device]) -> int:
@@ -65,7 +99,7 @@ def validate(
     task, source, ids = data.task, data.source, data.split["validation"]
     labels = source.labels[ids]
     if len(ids):
-        probabilities = predict_rows(predict, variables, data.images, ids, data.devices)
+        probabilities = predict_to_judge(task, predict, variables, data.images, ids, data.devices)
         if file:
             predictions.write(file, predictions.gather(source, ids, probabilities))
     else:

@@ -13,7 +13,7 @@ from efficient_jax.data import progress_bar
 from efficient_jax.experiment import compare, initialise, results, suspects
 from efficient_jax.experiment.fit import Fit, correct_head, fit_head, head_scorer, untrained
 from efficient_jax.experiment.opened_stage import Stage
-from efficient_jax.experiment.predict import predict_rows, validate
+from efficient_jax.experiment.predict import predict_to_judge, validate
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.targets import Supervision, supervise
@@ -129,7 +129,9 @@ def _evaluated(stage: Stage, supervision: Supervision, trained: Fit) -> dict[str
     tested = np.zeros((0, len(data.source.classes)), np.float32)
     if len(split["test"]):
         with progress_bar.waiting(f"{config.name}: predicting the test images", stage.run.console):
-            tested = predict_rows(trained.predict, trained.variables, data.images, split["test"], data.devices)
+            tested = predict_to_judge(
+                data.task, trained.predict, trained.variables, data.images, split["test"], data.devices
+            )
     else:
         stage.log("there are no test images, so nothing is tested")
     learned = supervision.rows.get("labelled", () if config.batch else split["labelled"])

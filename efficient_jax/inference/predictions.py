@@ -23,6 +23,8 @@ FILES = {"test": "predictions.npz", "validation": "validation.npz"}
 """Split -> name of the file in the folder of a stage."""
 
 NAMED = 3
+PIXEL_DTYPE = np.float16  # of the probabilities of pixels: a rounding of 0.05%, and half of the space
+PIXEL_AXES = 4  # [n h w classes]
 BOX_COLUMNS = 6  # of predicted boxes and of true ones, see `tasks.detection`
 
 
@@ -106,8 +108,9 @@ def read(path: Path, where: str) -> Predictions:
 
 
 def _from_npz(path: Path) -> Predictions:
+    probabilities = stored_probabilities(path)
     with np.load(path) as arrays:
-        ids, probabilities = arrays["id"], arrays["probabilities"]
+        ids = arrays["id"]
         classes = arrays["classes"] if "classes" in arrays else np.arange(probabilities.shape[-1])
         labels = arrays["label"] if "label" in arrays else np.full(len(ids), -1)
         images = _strings(arrays["image"]) if "image" in arrays else _numbered(ids)
@@ -118,8 +121,24 @@ def _from_npz(path: Path) -> Predictions:
     if task not in TASKS:
         raise ValueError(f"its task is {task!r}; want one of {', '.join(TASKS)}")
     classes = tuple(map(normal, _strings(classes)))
-    labels = labels if labels.dtype.kind == "f" else labels.astype(np.int32)  # those of boxes are float
+    if labels.dtype != np.uint8 or not TASKS[task].by_pixel:  # such maps may be many; labels of boxes are float
+        labels = labels if labels.dtype.kind == "f" else labels.astype(np.int32)
     return Predictions(ids, probabilities, labels, classes, images, contents, shares, task, areas)
+
+
+def stored_probabilities(path: Path) -> np.ndarray:
+    """Returns the probabilities in an .npz file of predictions; those of pixels are `files.scratch`, not in memory.
+
+    Args:
+        path: the file.
+
+    Raises: KeyError where it has none; ValueError, OSError, zlib.error and zipfile.BadZipFile for a damaged file.
+    """
+    if len(files.npz_shape(path, "probabilities")) == PIXEL_AXES:
+        return files.read_npz_entries(path, "probabilities", PIXEL_DTYPE)
+    with np.load(path) as arrays:
+        probabilities: np.ndarray = arrays["probabilities"]
+        return probabilities
 
 
 def _from_csv(path: Path, where: str) -> Predictions:
@@ -189,20 +208,34 @@ def _check(predictions: Predictions, where: str) -> None:
             f"{counted(len(predictions.classes), 'class', 'classes')}; want [ids classes], or of "
             "pixels [ids h w classes]"
         )
-    sums = predictions.probabilities.sum(-1, dtype=np.float64)
-    inside = ((predictions.probabilities >= 0.0) & (predictions.probabilities <= 1.0)).all(-1)  # also False for nan
-    if len(wrong := np.argwhere(~(inside & (np.abs(sums - 1.0) <= 1e-3) if task.exclusive else inside))):
-        at = tuple(wrong[0])
-        rows = counted(len(np.unique(wrong[:, 0])), "row is not probabilities", "rows are not probabilities")
+    values = predictions.probabilities
+    if task.by_pixel:
+        right: np.ndarray = np.array([_distributions(image, True).all() for image in files.entries(values)], bool)
+    else:
+        right = _distributions(values, task.exclusive)
+    if len(wrong := np.flatnonzero(~right)):
+        of_image = values[wrong[0]]
+        row = of_image[~_distributions(of_image, True)][0] if task.by_pixel else of_image
+        rows = counted(len(wrong), "row is not probabilities", "rows are not probabilities")
         raise UserError(
-            f"{where}: {rows}, first that of {predictions.images[at[0]]!r}: "
-            f"{predictions.probabilities[at].round(4).tolist()}; want numbers in 0 .. 1"
-            + (f" whose sum is 1, not {sums[at]:.4f}" if task.exclusive else "")
+            f"{where}: {rows}, first that of {predictions.images[wrong[0]]!r}: "
+            f"{row.round(4).tolist()}; want numbers in 0 .. 1"
+            + (f" whose sum is 1, not {row.sum(dtype=np.float64):.4f}" if task.exclusive else "")
         )
-    if not task.by_image and len(strange := np.setdiff1d(predictions.labels, [*range(count), NOT_COUNTED])):
+    if task.by_pixel and len(strange := np.setdiff1d(_values(predictions.labels), [*range(count), NOT_COUNTED])):
         raise UserError(f"{where}: pixels are labelled {strange[:NAMED].tolist()}; want 0 .. {count - 1}, or 255: none")
     if len(np.unique(predictions.ids)) < len(predictions.ids):
         raise UserError(f"{where} has an id twice")
+
+
+def _distributions(probabilities: np.ndarray, exclusive: bool) -> np.ndarray:
+    """Returns which rows of an image are probabilities; of exclusive classes their sum must be 1."""
+    inside = ((probabilities >= 0.0) & (probabilities <= 1.0)).all(-1)  # also False for nan
+    return np.asarray(inside & (np.abs(probabilities.sum(-1, dtype=np.float64) - 1.0) <= 1e-3) if exclusive else inside)
+
+
+def _values(labels: np.ndarray) -> list[int]:
+    return sorted(set().union(*(np.unique(label).tolist() for label in labels)))
 
 
 def rows_of(wanted: Predictions, among: Predictions) -> tuple[Int[np.ndarray, " n"], str]:
@@ -282,8 +315,22 @@ def matched(
                 f"{where}: labels of {name!r} are not those of {names[0]!r}, first for {first.images[row]!r} "
                 f"(id {first.ids[row]})"
             )
-        result.append(first._replace(probabilities=other.probabilities[order], shares=other.shares))
+        result.append(first._replace(probabilities=_taken(other.probabilities, order), shares=other.shares))
     return result
+
+
+def _taken(probabilities: np.ndarray, order: Int[np.ndarray, " n"]) -> np.ndarray:
+    """Returns the probabilities of images in an order; those of pixels stay outside of the memory."""
+    if np.array_equal(order, np.arange(len(probabilities))):
+        return probabilities
+    if probabilities.ndim != PIXEL_AXES:
+        return np.asarray(probabilities[order])
+    taken = files.scratch((len(order), *probabilities.shape[1:]), probabilities.dtype)
+    for i, row in enumerate(order):
+        taken[i] = probabilities[row]
+        files.release(taken)
+        files.release(probabilities)
+    return taken
 
 
 def _apart(

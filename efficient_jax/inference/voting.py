@@ -1,14 +1,15 @@
 """Combines the probabilities of several members into one, for images and for pixels. Plain numpy, on the host."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
+from efficient_jax import files
 from efficient_jax.errors import UserError
 
 Members = Float[np.ndarray, "m *n classes"]
-Answer = tuple[Float[np.ndarray, "*n classes"], Int[np.ndarray, " *n"]]
+Answer = tuple[Float[np.ndarray, "*n classes"], Integer[np.ndarray, " *n"]]
 """(probabilities, index of the predicted class)"""
 
 EQUAL = 1e-9  # sums of weights that differ by less are equal
@@ -48,6 +49,26 @@ def hard(probabilities: Members, weights: Float[np.ndarray, " m"]) -> Answer:
 
 
 VOTES: dict[str, Callable[[Members, Float[np.ndarray, " m"]], Answer]] = {"soft": soft, "hard": hard}
+
+
+def by_image(vote: str, members: Sequence[np.ndarray], weights: Float[np.ndarray, " m"]) -> Answer:
+    """Returns the vote on the pixels of images, one image after the other: probabilities that are not in memory.
+
+    Args:
+        vote: a name of `VOTES`.
+        members: probabilities of every member, [n h w classes] each, see `files.scratch`.
+        weights: as for the vote.
+
+    Returns: (probabilities of the dtype of the members, index of the predicted class uint8 [n h w]).
+
+    Raises: UserError as the vote.
+    """
+    probabilities = files.scratch(members[0].shape, members[0].dtype)
+    answers = np.zeros(members[0].shape[:-1], np.uint8)
+    for i, of_image in enumerate(zip(*map(files.entries, members), strict=True)):
+        probabilities[i], answers[i] = VOTES[vote](np.stack(of_image).astype(np.float32), weights)
+        files.release(probabilities)
+    return probabilities, answers
 
 
 def _shares(weights: Float[np.ndarray, " m"], members: int) -> Float[np.ndarray, " m"]:

@@ -191,6 +191,12 @@ class Task:
     """(answers, labels, k) -> score of each image, higher is better, by which networks are compared image by image; NaN
     for an image without a label. None: 1.0 where it is right, else 0.0."""
 
+    @property
+    def by_pixel(self) -> bool:
+        """Whether each pixel has probabilities: they are many, so that images are judged one by one, see
+        `files.entries`."""
+        return self.probable and not self.by_image
+
     def scored(self, answers: np.ndarray, labels: np.ndarray, classes: int) -> Float[np.ndarray, " n"]:
         """Returns the score of each image, higher is better, see `image_scores`.
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
 
+from efficient_jax import files
 from efficient_jax.data import objects
 from efficient_jax.data.stratification import MAPS
 from efficient_jax.errors import UserError
@@ -20,8 +21,10 @@ from efficient_jax.losses.masks import dice
 from efficient_jax.metrics import segmentation as metrics
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.tasks.base import Task
-from efficient_jax.tasks.classification import answers, probabilities
+from efficient_jax.tasks.classification import probabilities
 from efficient_jax.types import INTERVAL, Batch, Column, Example
+
+LEAST = 2.0**-24  # the smallest number of float16, in which probabilities are kept
 
 Labels = Integer[np.ndarray, "n h w"]
 Probabilities = Float[np.ndarray, "n h w k"]
@@ -46,6 +49,20 @@ def members(labels: Labels, classes: int) -> Bool[np.ndarray, "n k"]:
         classes: number of classes k.
     """
     return np.stack([np.any(labels == index, axis=(1, 2)) for index in range(classes)], 1)
+
+
+def answers(probabilities: Float[np.ndarray, "*n k"], thresholds: Sequence[float] = ()) -> UInt8[np.ndarray, " *n"]:
+    """Returns the most probable class of each pixel.
+
+    Args:
+        probabilities: one distribution per pixel.
+        thresholds: not used.
+    """
+    del thresholds
+    classes = np.empty(probabilities.shape[:-1], np.uint8)
+    for i, image in enumerate(files.entries(probabilities)):
+        classes[i] = image.astype(np.float32).argmax(-1)
+    return classes
 
 
 def entries(labels: Labels) -> dict[str, np.ndarray]:
@@ -198,14 +215,15 @@ def losses(probabilities: Probabilities, labels: Labels) -> Float[np.ndarray, " 
     """Returns the mean of -log p(label) over the pixels of each image that have a class, in nats.
 
     Args:
-        probabilities: one distribution per pixel.
+        probabilities: one distribution per pixel; a probability below 6e-8 counts as that.
         labels: true class index of each pixel.
     """
-    counted = labels != NOT_COUNTED
-    index = np.where(counted, labels, 0)[..., None]
-    p = np.maximum(np.take_along_axis(probabilities, index, -1)[..., 0], np.finfo(np.float32).tiny)
-    nll: np.ndarray = -(np.log(p, dtype=np.float64) * counted).sum((1, 2)) / np.maximum(counted.sum((1, 2)), 1)
-    return nll
+    losses = np.zeros(len(labels))
+    for i, (image, label) in enumerate(zip(files.entries(probabilities), labels, strict=True)):
+        counted = np.nonzero(label != NOT_COUNTED)
+        p = np.maximum(image[(*counted, label[counted])], LEAST).astype(np.float64)
+        losses[i] = -np.log(p).sum() / max(len(p), 1)
+    return losses
 
 
 def pseudo_labels(

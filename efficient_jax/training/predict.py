@@ -1,7 +1,7 @@
 """Predictions and features of images, on all devices."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -89,7 +89,7 @@ def _predict(apply: Apply, devices: tuple[jax.Device, ...], task: Task) -> Predi
     return parallel.pmap(predict, devices, in_axes=(None, None, 0), out_axes=0)
 
 
-def collect_predictions(
+def predicted_batches(
     predict: Predict,
     variables: Tree,
     images: batches.Images,
@@ -97,8 +97,9 @@ def collect_predictions(
     *,
     batch: int,
     devices: Sequence[jax.Device],
-) -> np.ndarray:
-    """Predicts images. The last batch is filled up, so that no image is left out.
+) -> Iterator[np.ndarray]:
+    """Predicts images, and yields the probabilities of each batch. The last one is filled up, so that no image is left
+    out.
 
     Args:
         predict: as from `make_predict`.
@@ -108,11 +109,13 @@ def collect_predictions(
         batch: images of a batch, over all devices.
         devices: those of `predict`.
 
-    Returns: probabilities, float32 [n ... classes].
+    Yields: probabilities float32 [up to batch ... classes], n in all.
     """
-    data = batches.resident(images)
-    padded = batches.padded(images, rows, batch, devices)
-    return parallel.collected(predict(variables, data, inputs) for inputs in padded)[: len(rows)]
+    data, left = batches.resident(images), len(rows)
+    for inputs in batches.padded(images, rows, batch, devices):
+        part = parallel.collected([predict(variables, data, inputs)])[:left]
+        left -= len(part)
+        yield part
 
 
 def make_extract(

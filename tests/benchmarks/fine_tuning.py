@@ -109,7 +109,8 @@ class Tuner:
     def probabilities(self, variables: Tree, images: jax.Array, rows: np.ndarray) -> np.ndarray:
         """Returns the predictions of some images, float32 [n classes]."""
         forward, placed = self._programs["finetuned"].predict, parallel.replicate(variables, self.devices)
-        return predict.collect_predictions(forward, placed, images, rows, batch=TOGETHER, devices=self.devices)
+        parts = predict.predicted_batches(forward, placed, images, rows, batch=TOGETHER, devices=self.devices)
+        return np.concatenate([*parts])
 
     def tuned(
         self, head: linear_head.Choice, images: jax.Array, y: np.ndarray, labelled: np.ndarray, seed: int

@@ -1,10 +1,13 @@
 """Files of predictions."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from efficient_jax.errors import UserError
 from efficient_jax.inference.predictions import Predictions, matched, read, write
+from efficient_jax.tasks import SEGMENTATION
 
 
 def predictions(several=False, n=6, seed=0):
@@ -116,6 +119,31 @@ def test_members_are_brought_into_one_order():
 def test_members_of_other_images_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         matched([predictions(), predictions()._replace(**change)], ["x", "y"], "--members")
+
+
+def test_maps_are_judged_without_all_of_them_in_memory(tmp_path):
+    rng, classes = np.random.default_rng(0), tuple("abcdefgh")
+    maps = rng.dirichlet(np.ones(8), (40, 48, 48)).astype(np.float32)
+    labels = rng.integers(0, 8, maps.shape[:3]).astype(np.uint8)
+    names = tuple(f"{i}.png" for i in range(40))
+    write(tmp_path / "p.npz", Predictions(np.arange(40), maps, labels, classes, names, task="segmentation"))
+    tracemalloc.start()
+    first = read(tmp_path / "p.npz", "test")
+    second = first._replace(probabilities=first.probabilities[::-1], images=names[::-1], labels=labels[::-1])
+    _, second = matched([first, second], ["first", "second"], "test")
+    answers, losses = (
+        SEGMENTATION.answers(second.probabilities, ()),
+        SEGMENTATION.severity(second.probabilities, labels),
+    )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < maps.nbytes / 3  # labels and answers, 8 bits a pixel
+    assert first.labels.dtype == answers.dtype == np.uint8
+    np.testing.assert_array_equal(second.probabilities, maps.astype(np.float16))
+    rounded = maps.astype(np.float16).astype(np.float64)
+    np.testing.assert_array_equal(answers, rounded.argmax(-1))
+    expected = -np.log(np.take_along_axis(rounded, labels[..., None].astype(int), -1))[..., 0].mean((1, 2))
+    np.testing.assert_allclose(losses, expected, rtol=1e-9)
 
 
 def test_maps_of_different_sizes_are_said():

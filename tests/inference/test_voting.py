@@ -56,6 +56,16 @@ def test_one_hot_members_vote_alike():
         np.testing.assert_allclose(x, y)
 
 
+@pytest.mark.parametrize("vote", voting.VOTES)
+def test_a_vote_image_by_image_is_that_of_all(vote):
+    maps = np.random.default_rng(0).dirichlet(np.ones(3), (2, 4, 5, 6)).astype(np.float32)
+    weights = np.array([1.0, 2.0])
+    expected, answers = voting.VOTES[vote](maps, weights)
+    found = voting.by_image(vote, [*maps], weights)
+    np.testing.assert_array_equal(found[0], expected)
+    np.testing.assert_array_equal(found[1], answers)
+
+
 @pytest.mark.parametrize("weights", [[0.0, 0.0, 0.0], [1.0, -1.0, 2.0], [np.nan, 1.0, 1.0]])
 def test_weights_that_weigh_nothing_are_refused(members, weights):
     with pytest.raises(UserError, match="weights of members"):

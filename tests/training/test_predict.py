@@ -7,7 +7,7 @@ from efficient_jax import augment
 from efficient_jax.tasks import CLASSIFICATION
 from efficient_jax.training import batches, parallel
 from efficient_jax.training.labels import soft
-from efficient_jax.training.predict import collect_predictions, extract_rows, make_extract, make_predict
+from efficient_jax.training.predict import extract_rows, make_extract, make_predict, predicted_batches
 
 
 def test_the_network_sees_the_images_as_they_are_in_the_order_of_the_rows():
@@ -20,7 +20,9 @@ def test_the_network_sees_the_images_as_they_are_in_the_order_of_the_rows():
 
     predict = make_predict(apply, devices, CLASSIFICATION)
     placed = batches.place(images, devices)
-    found = collect_predictions(predict, {}, placed, rows, batch=4, devices=devices)
+    parts = [*predicted_batches(predict, {}, placed, rows, batch=4, devices=devices)]
+    assert [len(part) for part in parts] == [4, 1]
+    found = np.concatenate(parts)
     np.testing.assert_allclose(found, jax.nn.softmax(images[rows].reshape(5, 6).astype(np.float32)), rtol=1e-6)
 
 
