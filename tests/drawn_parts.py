@@ -39,15 +39,22 @@ def masks(*, unlabelled: int = HIDDEN) -> Source:
 
 
 def boxes(*, unlabelled: int = HIDDEN) -> Source:
-    """Objects; the last images have no annotations, and in the others a third row is no object."""
+    """Objects; the last images have no annotations, and in the others a third row is no object.
+
+    Of the images that are not for the test every third is noise without any object.
+    """
     images, edges = rectangles()
-    empty = np.zeros((COUNT, 1), np.float32)
+    shown = np.ones((COUNT, 2), np.int32)
+    shown[TESTS::3] = 0
+    empty = ~shown.any(1)
+    images[empty] = np.random.default_rng(1).integers(0, 90, images[empty].shape)
+    there = np.pad(shown, ((0, 0), (0, 1)))
     objects = {
-        "boxes": np.concatenate([edges, np.zeros((COUNT, 1, 4))], 1).astype(np.float32),
-        "box_label": np.tile(np.array([0, 1, -1], np.int32), (COUNT, 1)),
-        "box_visible": np.concatenate([np.ones((COUNT, 2), np.float32), empty], 1),
+        "boxes": np.pad(edges, ((0, 0), (0, 1), (0, 0))).astype(np.float32) * there[..., None].astype(np.float32),
+        "box_label": np.where(there > 0, np.arange(3, dtype=np.int32), -1),
+        "box_visible": there.astype(np.float32),
     }
-    labels = np.ones((COUNT, 2), np.int32)
+    labels = shown.copy()
     labels[COUNT - unlabelled :] = -1
     fixed = {"test": np.arange(TESTS)}
     return Source(images, labels, ("gray", "white"), fixed, objects=objects, task="detection")

@@ -78,6 +78,12 @@ def test_a_teacher_labels_the_parts_of_which_it_is_sure(trained, name):
     assert sum(row["pool"] for row in about["confidence"]) == counts["pool"]
 
 
+def test_images_without_objects_are_among_those_that_are_learned(trained):
+    data = Data.reopen(trained["drawn_boxes"][0], "--members", print)
+    shows = data.task.members(data.source.labels[data.split["labelled"]], 2).any(1)
+    assert 6 <= (~shows).sum() < len(shows) / 2
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_best_checkpoint_has_the_highest_figure(trained, name):
     folder, (net, *_) = trained[name]

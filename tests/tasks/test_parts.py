@@ -7,6 +7,7 @@ import pytest
 
 from efficient_jax import augment
 from efficient_jax.detection.rows import NOTHING, VISIBLE
+from efficient_jax.detection.targets import locations
 from efficient_jax.errors import UserError
 from efficient_jax.tasks import DETECTION, SEGMENTATION, detection, segmentation
 
@@ -45,6 +46,27 @@ def test_what_a_warp_brings_in_has_no_class(key):
     logits = jax.random.normal(key, (1, 8, 8, 2))
     outside_changed = jnp.where(targets.sum(-1, keepdims=True) > 0, logits, 7.0)
     assert SEGMENTATION.loss(logits, targets) == SEGMENTATION.loss(outside_changed, targets)
+
+
+def test_pixels_without_a_class_and_images_without_objects_have_finite_gradients(key):
+    maps, locations = jax.random.normal(key, (2, 4, 4, 3)), located(key)
+    losses = {
+        lambda z: SEGMENTATION.loss(z, jnp.zeros_like(z)).sum(): maps,
+        lambda z: DETECTION.loss(z, jnp.asarray(BOXES[[2, 2]])).sum(): locations,
+    }
+    for loss, logits in losses.items():
+        value, gradient = jax.value_and_grad(loss)(logits)
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+        assert np.isnan(loss(logits.at[0, 0].set(jnp.nan)))  # never hidden by what does not count
+
+
+def located(key):
+    """What a detector of two classes answers for two images of 16 pixels at stride 4."""
+    there = locations((16, 16), (4,))
+    where = jnp.concatenate([jnp.asarray(there.centers), jnp.asarray(there.strides)[:, None]], -1)
+    answers = jnp.abs(jax.random.normal(key, (2, len(where), 2 + 5)))
+    return jnp.concatenate([answers, jnp.broadcast_to(where, (2, *where.shape))], -1)
 
 
 def test_the_loss_of_one_pixel_is_that_of_a_class(key):
