@@ -12,7 +12,7 @@ from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.export import timm_config
 from efficient_jax.export.calibration import fitted
-from efficient_jax.export.formats import FORMATS, difference
+from efficient_jax.export.formats import FORMATS, answers_of, difference
 from efficient_jax.export.program import Program, program
 from efficient_jax.export.safetensors_file import names
 from efficient_jax.report.card import Part, card
@@ -21,6 +21,10 @@ from efficient_jax.training.trained import Trained
 
 LISTED = 50  # most classes that a card lists
 SEED, CALIBRATION, CHECKED = 0, 256, 512  # of --int8: training images for the ranges, and other images at most
+ROWS = (
+    "after non-maximum suppression; a row is left, top, right, bottom in pixels of these images, the index of the "
+    "class and the score; class -1 fills up"
+)
 PUBLISHED = (
     "published EfficientNet-Lite weights are Apache-2.0, trained on ImageNet-1k; the licence of other weights is that "
     "of their authors"
@@ -37,12 +41,13 @@ def export(
 ) -> None:
     """Writes trained networks as a file that other programs run, with a model card.
 
-    Several members become one program, the mean of their probabilities.
+    Several members become one program, the mean of their probabilities; detectors are exported one by one.
 
     Args:
         members: RUN, RUN/STAGE or RUN/STAGE@STEP, separated by commas; or the name of published weights.
         format: safetensors, weights under timm's names for PyTorch; stablehlo, a program that JAX loads without this
-            package; onnx, a program for onnxruntime. Programs get uint8 images and return probabilities.
+            package; onnx, a program for onnxruntime. Programs get uint8 images and return probabilities, of classes or
+            of pixels, or boxes after non-maximum suppression.
         tta: views of each image over which a program averages: none, flips, d4, shifts, crops, ten_crops or scales.
         calibrate: whether logits are divided by the temperature that fits the validation images, where there are any.
         int8: whether an onnx file computes with 8 bits, whose ranges come from training images of the first member's
@@ -62,6 +67,8 @@ def export(
     if int8 and format != "onnx":
         raise UserError(f"--int8: a file in {format} has 32 bits; take --format=onnx")
     trained = [_finished(name) for name in members.split(",")]
+    if int8 and not TASKS[trained[0].spec.task].probable:
+        raise UserError("--int8: answers in 8 bits are compared with those in 32, and boxes are not; leave it out")
     temperature, about = fitted(trained, tta) if calibrate else (1.0, "1, by --calibrate=false")
     made = program(trained, tta, temperature)
     images = _images(trained[0]) if int8 else ()
@@ -71,8 +78,9 @@ def export(
     content = wanted.content(made)
     checks = {"temperature": about}
     if wanted.run:
+        checks |= {} if TASKS[made.spec.task].probable else {"boxes": ROWS}
         most = difference(made, wanted.run, content)
-        which = "those in float32" if int8 else "its probabilities"
+        which = "those in float32" if int8 else f"its {answers_of(made)}"
         checks["checked"] = f"{which} differ by at most {most:.1g} from ours, on random images"
     else:
         checks["names of the weights"] = names(made)

@@ -94,7 +94,7 @@ def split(outputs: Outputs) -> Answers:
     Args:
         outputs: of the network.
     """
-    where = outputs[0, :, -3:]
+    where = jax.lax.index_in_dim(outputs[..., -3:], 0, keepdims=False)  # outputs[0] asks how many images there are
     return Answers(
         outputs[..., :-BEHIND], outputs[..., -BEHIND], outputs[..., -7:-3], Locations(where[:, :2], where[:, 2])
     )

@@ -58,6 +58,27 @@ def at_least(predictions: Rows, score: float) -> Rows:
     return np.where(kept[..., None], predictions, NOTHING)
 
 
+def apart(one: Rows, other: Rows) -> float:
+    """Returns how far predictions are from the nearest ones of another program, of all boxes the farthest.
+
+    Args:
+        one: predictions of n images.
+        other: of the same images.
+
+    Returns: the largest difference of scores, or of edges as shares of the largest coordinate; 1.0 or more where a box
+        has no counterpart of its class.
+    """
+    side = max(one[..., :CLASS].max(initial=1.0), other[..., :CLASS].max(initial=1.0))
+    unit = np.array([side] * CLASS + [1.0, 1.0], np.float32)
+    farthest = 0.0
+    for a, b in zip(one, other, strict=True):
+        a, b = (rows[rows[:, VISIBLE] > 0] / unit for rows in (a, b))
+        between = np.abs(a[:, None] - b).max(-1)  # classes differ by 1 or more
+        nearest = [between.min(axis, initial=len(a) + len(b)) for axis in (0, 1)]
+        farthest = max(farthest, *(float(values.max(initial=0.0)) for values in nearest))
+    return farthest
+
+
 def filled(labels: Rows, most: int) -> Float[np.ndarray, "n _filled 6"]:
     """Returns labels with more rows, which are no objects.
 

@@ -13,7 +13,7 @@ from efficient_jax.export.program import Program
 from efficient_jax.tasks import TASKS
 
 Run = Callable[[bytes, np.ndarray], np.ndarray]
-"""(content of a file, uint8 images [n h w c]) -> float32 probabilities [n classes], or of pixels [n h w classes]."""
+"""(content of a file, uint8 images [n h w c]) -> what its `Program` returns."""
 
 
 class Format(NamedTuple):
@@ -40,32 +40,42 @@ def _onnx(program: Program) -> bytes:
 
     spec = program.spec
     notes = {"classes": "\n".join(spec.classes), "task": spec.task, "temperature": str(program.temperature)}
-    return onnx_file.serialized(program, notes | ({"thresholds": str(spec.thresholds)} if spec.thresholds else {}))
+    notes |= {"thresholds": str(spec.thresholds)} if spec.thresholds else {}
+    return onnx_file.serialized(program, answers_of(program), notes)
 
 
 def _run_onnx(content: bytes, images: np.ndarray) -> np.ndarray:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (probabilities,) = session.run(None, {"images": images})
-    return np.asarray(probabilities)
+    (answers,) = session.run(None, {"images": images})
+    return np.asarray(answers)
 
 
 def _run_stablehlo(content: bytes, images: np.ndarray) -> np.ndarray:
     return np.asarray(jax.jit(jax.export.deserialize(bytearray(content)).call)(images))
 
 
+def answers_of(program: Program) -> str:
+    """Returns what a program returns, as text: "probabilities" or "boxes".
+
+    Args:
+        program: that is exported.
+    """
+    return "probabilities" if TASKS[program.spec.task].probable else "boxes"
+
+
 def _shapes(program: Program) -> str:
-    h, w, c = program.spec.image_shape
-    each = "" if TASKS[program.spec.task].by_image else f"{h} {w} "
-    return f"uint8 [n {h} {w} {c}] -> float32 [n {each}{len(program.spec.classes)}]"
+    _, *each = jax.eval_shape(program, program.variables, program.images()).shape
+    given = " ".join(map(str, program.spec.image_shape))
+    return f"uint8 [n {given}] -> float32 [n {' '.join(map(str, each))}]"
 
 
 def _onnx_code(program: Program) -> str:
     return (
         "import onnxruntime\n\n"
         'session = onnxruntime.InferenceSession("model.onnx")\n'
-        f'(probabilities,) = session.run(None, {{"images": images}})  # {_shapes(program)}'
+        f'({answers_of(program)},) = session.run(None, {{"images": images}})  # {_shapes(program)}'
     )
 
 
@@ -73,7 +83,7 @@ def _stablehlo_code(program: Program) -> str:
     return (
         "from pathlib import Path\n\nimport jax\nfrom jax import export  # pip install jax flatbuffers\n\n"
         'program = export.deserialize(bytearray(Path("model.stablehlo").read_bytes()))\n'
-        f"probabilities = jax.jit(program.call)(images)  # {_shapes(program)}"
+        f"{answers_of(program)} = jax.jit(program.call)(images)  # {_shapes(program)}"
     )
 
 
@@ -84,11 +94,11 @@ FORMATS = {
 }
 SEED, IMAGES = 0, 4
 TOLERANCE = 1e-4
-"""Most that probabilities may differ from those of our own program; rounding makes about 1e-6."""
+"""Most that answers may differ from those of our own program; rounding makes about 1e-6."""
 
 
 def difference(program: Program, run: Run, content: bytes) -> float:
-    """Returns how much the probabilities of a file differ from those of our own program, on random images.
+    """Returns how much the answers of a file differ from those of our own program, on random images.
 
     Args:
         program: that was exported.
@@ -99,7 +109,8 @@ def difference(program: Program, run: Run, content: bytes) -> float:
     """
     images = np.random.default_rng(SEED).integers(0, 256, (IMAGES, *program.spec.image_shape), np.uint8)
     expected = np.asarray(jax.jit(program)(program.variables, images))
-    most = float(np.abs(run(content, images) - expected).max())
+    most = TASKS[program.spec.task].apart(run(content, images), expected)
     if not most <= TOLERANCE:
-        raise UserError(f"--format: the probabilities of the file differ by {most:.2g} from ours; nothing is written")
+        what = answers_of(program)
+        raise UserError(f"--format: the {what} of the file differ by {most:.2g} from ours; nothing is written")
     return most

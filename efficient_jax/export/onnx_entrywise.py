@@ -28,7 +28,8 @@ def refuse(eqn: Any) -> UserError:
     Args:
         eqn: the operation.
     """
-    return UserError(f"--format: this form of {eqn.primitive.name!r} has no rule for ONNX; take --format=stablehlo")
+    name = eqn.params.get("name", eqn.primitive.name)
+    return UserError(f"--format: this form of {name!r} has no rule for ONNX; take --format=stablehlo")
 
 
 def elementwise(op: str) -> Rule:
@@ -109,6 +110,11 @@ def _erfc(graph: Graph, eqn: Any, values: list[Value]) -> Value:
     return entries(graph, "Sub", [constant(np.float32(1.0)), entries(graph, "Erf", values)])
 
 
+def _rem(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    x, divisor = full(graph, eqn, values)
+    return graph.made("Mod", [graph.plain(x), graph.plain(divisor)], x.shape, fmod=1)  # of the sign of x, as in C
+
+
 def _square(graph: Graph, eqn: Any, values: list[Value]) -> Value:
     return entries(graph, "Mul", [values[0], values[0]])
 
@@ -178,6 +184,7 @@ ENTRYWISE: dict[str, Rule] = {
     "max": _max,
     "min": _min,
     "ne": chain("Equal", "Not"),
+    "rem": _rem,
     "round": _round,
     "rsqrt": chain("Sqrt", "Reciprocal"),
     "select_n": _select,

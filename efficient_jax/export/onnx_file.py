@@ -11,17 +11,18 @@ from efficient_jax.export.onnx_rules import RULES
 from efficient_jax.export.program import Program
 from efficient_jax.models.plain_forms import plain
 
-IMAGES, PROBABILITIES = "images", "probabilities"
+IMAGES = "images"
 BATCH = "b"  # as in `Program.images`
 
 
-def serialized(program: Program, notes: Mapping[str, str]) -> bytes:
+def serialized(program: Program, output: str, notes: Mapping[str, str]) -> bytes:
     """Returns a program, with its weights, for any number of images.
 
     It computes in float32, also where the network was trained in bfloat16, which few runtimes have on CPU.
 
     Args:
         program: what is exported.
+        output: name of its result.
         notes: metadata of the model, as text.
 
     Returns: what `onnxruntime.InferenceSession` loads.
@@ -43,6 +44,5 @@ def serialized(program: Program, notes: Mapping[str, str]) -> bytes:
     weights = [onnx_graph.constant(array) for array in jax.tree.leaves(program.variables)]
     fed = onnx_graph.Value(IMAGES, shape, tuple(range(len(shape))))
     (result,) = graph.run(traced.jaxpr, traced.consts, [*weights, fed])
-    output = PROBABILITIES, result.shape
-    model = onnx_graph.model(graph, result, (IMAGES, np.dtype(np.uint8), shape), output, notes)
+    model = onnx_graph.model(graph, result, (IMAGES, np.dtype(np.uint8), shape), (output, result.shape), notes)
     return bytes(model.SerializeToString())

@@ -199,6 +199,8 @@ class Graph:
     def _equation(self, eqn: Any, operands: list[Value]) -> "Value | list[Value]":
         name = eqn.primitive.name
         inner = next((eqn.params[key] for key in INLINED if key in eqn.params), None)
+        if inner is not None and f"{eqn.params.get('name')}()" in self.rules:
+            name = f"{eqn.params['name']}()"
         if inner is not None and name not in self.rules:
             return self.run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), operands)
         shapes = [shape_of(var.aval) for var in (*eqn.invars, *eqn.outvars)]

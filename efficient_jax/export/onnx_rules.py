@@ -3,8 +3,10 @@
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import helper
 
+from efficient_jax.export.onnx_boxes import nms
 from efficient_jax.export.onnx_entrywise import ENTRYWISE, full, refuse
 from efficient_jax.export.onnx_graph import Graph, Rule, Shape, Value, constant, inverse, shape_of
 
@@ -178,9 +180,12 @@ def _pad(graph: Graph, eqn: Any, values: list[Value]) -> Value:
 
 
 def _gather(graph: Graph, eqn: Any, values: list[Value]) -> Value:
-    """Takes a window, or images along one axis, at indices that are known now."""
+    """Takes a window, or images along one axis, at indices that are known now; or rows of each image."""
     (x, indices), numbers = full(graph, eqn, values), eqn.params["dimension_numbers"]
     axes, sizes, at = numbers.start_index_map, eqn.params["slice_sizes"], graph.plain(indices)
+    if numbers.operand_batching_dims == (0,) and axes == numbers.collapsed_slice_dims == (1,):  # of each image its own
+        wide = graph.node("Cast", [at], to=onnx.TensorProto.INT64)
+        return graph.made("GatherND", [graph.plain(x), wide], out(eqn), batch_dims=1)
     highest = [size - sizes[axis] for axis in axes if isinstance(size := x.shape[axis], int)]
     if isinstance(at, str) or numbers.operand_batching_dims or len(highest) != len(axes):
         raise refuse(eqn)
@@ -216,6 +221,17 @@ def _sort(graph: Graph, eqn: Any, values: list[Value]) -> Value:
     return graph.made("TopK", [graph.plain(x), np.array([count])], out(eqn), axis=axis, largest=0, unused=1)
 
 
+def _tile(graph: Graph, eqn: Any, values: list[Value]) -> Value:
+    (x,), reps = full(graph, eqn, values), np.array(eqn.params["reps"], np.int64)
+    return graph.made("Tile", [graph.plain(x), reps], out(eqn))
+
+
+def _top_k(graph: Graph, eqn: Any, values: list[Value]) -> list[Value]:
+    (x,), (shape, _) = full(graph, eqn, values), (shape_of(var.aval) for var in eqn.outvars)
+    best = graph.made("TopK", [graph.plain(x), np.array([eqn.params["k"]], np.int64)], shape, unused=1)
+    return [best, graph.made("Cast", [f"{best.source}_1"], shape, to=onnx.TensorProto.INT32)]
+
+
 def _scan(graph: Graph, eqn: Any, values: list[Value]) -> list[Value]:
     """Unrolled: the views of an image are few."""
     params, values = eqn.params, full(graph, eqn, values)
@@ -247,6 +263,7 @@ RULES: dict[str, Rule] = {
     "conv_general_dilated": _convolution,
     "dot_general": _dot,
     "gather": _gather,
+    "nms()": nms,
     "pad": _pad,
     "reduce_max": _reduce("ReduceMax"),
     "reduce_min": _reduce("ReduceMin"),
@@ -260,6 +277,9 @@ RULES: dict[str, Rule] = {
     "split": _split,
     "squeeze": _squeeze,
     "stack": _stack,
+    "tile": _tile,
+    "top_k": _top_k,
     "transpose": _transpose,
 }
-"""Operation of JAX -> what it becomes; what is missing is refused by name."""
+"""Operation of JAX, or "name()" of a function that is compiled by itself -> what it becomes; what is missing is refused
+by name."""

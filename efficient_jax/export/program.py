@@ -1,4 +1,4 @@
-"""What StableHLO and ONNX files compute: probabilities of uint8 images, by one network or several."""
+"""What StableHLO and ONNX files compute: probabilities of uint8 images, by one network or several, or boxes by one."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -37,12 +37,15 @@ class Program:
         """What the networks have in common: classes, task, images and thresholds."""
         return self.specs[0]
 
-    def __call__(self, variables: Sequence[Tree], images: UInt8[Array, "b h w c"]) -> Float[Array, "b *hw classes"]:
-        """Returns the probabilities of images: those of `predict`, where the temperature is 1.
+    def __call__(self, variables: Sequence[Tree], images: UInt8[Array, "b h w c"]) -> Float[Array, "b *hw outputs"]:
+        """Returns the probabilities of images: those of `predict`, where the temperature is 1. Of detectors, boxes.
 
         Args:
             variables: of each network.
             images: of the size `spec.image_shape`.
+
+        Returns: float32 [b classes], of segmentation [b h w classes]; of detection rows of boxes [b rows 6], see
+            `detection.rows`, in pixels of `images` and by descending score.
         """
         task = TASKS[self.spec.task]
         logits = []
@@ -70,10 +73,16 @@ def program(members: Sequence[Trained], views: str, temperature: float) -> Progr
         views: test-time augmentation, a name of `tta.VIEWS`.
         temperature: divisor of the logits.
 
-    Raises: UserError for unknown views, and for members with another task, classes or images than the first.
+    Raises: UserError for unknown views, for members with another task, classes or images than the first, and for
+        several members where the answers are boxes.
     """
     check_ensemble(members)
     first = members[0].spec
+    if not TASKS[first.task].probable and len(members) > 1:
+        raise UserError(
+            f"--members: boxes of {len(members)} networks have no mean; export them one by one, and fuse their boxes "
+            "as `evaluate --fuse=wbf` does"
+        )
     for member in members:
         for what in ("image_shape", "framing"):
             if getattr(member.spec, what) != getattr(first, what):
@@ -82,8 +91,8 @@ def program(members: Sequence[Trained], views: str, temperature: float) -> Progr
                     f"{getattr(first, what)}; one program has one size of images: export them one by one"
                 )
     parsed, vote = tta.parse_views(views, "--tta")
-    if vote != "soft":
-        raise UserError("--tta: a file has the mean over the views; take soft")
+    if vote != "soft" and (TASKS[first.task].probable or vote != "wbf"):
+        raise UserError("--tta: a file has the mean over the views, of boxes what wbf makes of them; take soft")
     return Program(
         tuple(member.spec for member in members), tuple(member.variables for member in members), parsed, temperature
     )

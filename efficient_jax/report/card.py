@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from efficient_jax.errors import counted, few
 from efficient_jax.report import layout, tables
 from efficient_jax.report.summary import figure_name
-from efficient_jax.types import Column
+from efficient_jax.types import INTERVAL, Column
 
 STREAMS = {"labelled": "training", "unlabelled": "training, without labels", "validation": "validation", "test": "test"}
 WIDTH = 120
@@ -46,16 +46,16 @@ def card(
         _named(columns[0]): _figures(parts, columns),
         "Training": [line for part in parts for line in _training(part)],
         "The weights it began from": [line for part in parts for line in _beginnings(part, published)],
-        "Limits": LIMITS,
+        "Limits": [line.format(figure=_named(columns[0])) for line in LIMITS],
     }
     body = (f"## {name}\n\n" + "\n".join(dict.fromkeys(lines)) for name, lines in sections.items() if lines)
     return f"# {title}\n\n" + "\n\n".join(body) + "\n"
 
 
 LIMITS = [
-    "- It knows its classes only: an image that shows none of them still gets a probability for each.",
-    "- Accuracy on images that are made in another way than the test images was not measured; expect less.",
-    "- Images must be prepared as said above: another size, crop or interpolation costs accuracy.",
+    "- It knows its classes only: what else an image shows is taken for one of them, or missed.",
+    "- {figure} on images that are made in another way than the test images was not measured; expect less.",
+    "- Images must be prepared as said above: with another size, crop or interpolation expect less, too.",
 ]
 
 
@@ -87,10 +87,9 @@ def _figures(parts: Sequence[Part], columns: Sequence[Column]) -> list[str]:
         for part in measured
     ]
     headers = ["network", "test images", *tables.headers(columns, measured[0].result["test"])]
-    about = (
-        "Of each network alone, as `train` measured it, at temperature 1 and without test-time augmentation. The "
-        "interval is for other test images of the same kind, not for another training."
-    )
+    about = "Of each network alone, as `train` measured it, at temperature 1 and without test-time augmentation."
+    if columns[0].form == INTERVAL:
+        about += " The interval is for other test images of the same kind, not for another training."
     return [layout.markdown(headers, rows).rstrip(), "", *textwrap.wrap(about, WIDTH)]
 
 

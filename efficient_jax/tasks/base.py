@@ -91,6 +91,16 @@ def _as_they_are(labels: np.ndarray, before: tuple[int, int], size: int) -> np.n
     return labels
 
 
+def _apart(one: np.ndarray, other: np.ndarray) -> float:
+    """Returns the largest difference of two arrays of probabilities.
+
+    Args:
+        one: of n images.
+        other: of the same images.
+    """
+    return float(np.abs(one - other).max())
+
+
 @dataclass(frozen=True)
 class Task:
     """What a label is and how predictions are evaluated: no other code depends on which task it is.
@@ -136,7 +146,8 @@ class Task:
     """(probabilities, labels, answers) -> "correct" and "n", and the figures that `scores` and `columns` name."""
     columns: tuple[Column, ...]  # the figures of `counts` that tables and pages of trained stages show
     scores: Callable[[Mapping[str, Any]], dict[str, float]]
-    """(counts) -> the figures of a validation set that are logged; the first one selects the checkpoint."""
+    """(counts) -> the figures of a validation set that are logged; the first one selects the checkpoint, the newest is
+    taken where there is none."""
     likelihood: Callable[[np.ndarray, np.ndarray], dict[str, float]]
     """(probabilities, labels) -> "negative_log_likelihood", and "calibration_error" where there is one."""
     metrics: Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str], bool], dict[str, Any]]
@@ -166,6 +177,8 @@ class Task:
     no_label: int = -1
     probable: bool = True  # whether predictions are probabilities; else they are boxes with scores
     decoder: str = ""  # what follows the backbone, a name of `models.dense.DECODERS`; "": its own head
+    apart: Callable[[np.ndarray, np.ndarray], float] = _apart
+    """(predictions, predictions of the same images by another program) -> how much they differ at most."""
     entries: Callable[[np.ndarray], dict[str, np.ndarray]] = _no_entries
     """(labels) -> what an example has of them beside the vector of classes, by the names of `types.Example`: it moves
     with the image."""

@@ -16,7 +16,7 @@ from efficient_jax.detection import fcos
 from efficient_jax.detection.detections import Found
 from efficient_jax.detection.mean_average_precision import coco_figures, mean_average_precision
 from efficient_jax.detection.overlap import area
-from efficient_jax.detection.rows import CLASS, ROW, VISIBLE, at_least, boxes_of, filled, packed
+from efficient_jax.detection.rows import CLASS, ROW, VISIBLE, apart, at_least, boxes_of, filled, packed
 from efficient_jax.errors import UserError
 from efficient_jax.tasks.base import Task
 from efficient_jax.types import Batch, Column, Example
@@ -302,7 +302,7 @@ DETECTION = Task(
     answers=lambda detections, _: at_least(detections, SHOWN),
     counts=counts,
     columns=COLUMNS,
-    scores=lambda counts: {"ap50": counts["ap50"], "ap": counts["ap"]},
+    scores=lambda counts: {"ap50": counts["ap50"], "ap": counts["ap"]} if counts["objects"] else {},
     likelihood=lambda *_: {},
     metrics=lambda predictions, labels, answers, *_: counts(predictions, labels, answers),
     metric_columns=COLUMNS,
@@ -311,6 +311,7 @@ DETECTION = Task(
     no_label=-1,
     probable=False,
     decoder="boxes",
+    apart=apart,
     entries=entries,
     view_targets=view_targets,
     pseudo_labels=pseudo_labels,

@@ -1,4 +1,4 @@
-"""A run of detectors in evaluate, predict and its page."""
+"""A run of detectors in evaluate, predict, export and its page."""
 
 import json
 import re
@@ -10,11 +10,13 @@ from PIL import Image
 import efficient_jax
 from efficient_jax import files
 from efficient_jax.commands.evaluate import evaluate
+from efficient_jax.commands.export import export
 from efficient_jax.commands.predict import predict
 from efficient_jax.data.sources import SOURCES
 from efficient_jax.data.sources.coco_files import coco
 from efficient_jax.detection.mean_average_precision import mean_average_precision
 from efficient_jax.errors import UserError
+from efficient_jax.export.formats import FORMATS
 from efficient_jax.report.page import write_report
 from efficient_jax.tasks import DETECTION, detection
 from tests import drawn_parts
@@ -132,6 +134,38 @@ def test_the_page_shows_true_and_predicted_boxes(trained):
     assert text.count("large, from 96 x 96 pixels on") == 2  # of two stages
     assert text.count("<h3>Classes</h3>") == 2
     assert "In brackets" not in text  # average precision has no interval
+
+
+@pytest.mark.parametrize("kind", ["stablehlo", "onnx"])
+def test_an_exported_program_has_the_boxes_of_the_network(trained, tmp_path, kind):
+    folder, _ = trained
+    export(members=f"{folder}/net", format=kind, out=str(tmp_path))
+    images = boxes().images[:12]
+    found = FORMATS[kind].run((tmp_path / FORMATS[kind].file).read_bytes(), images)
+    assert DETECTION.apart(found, efficient_jax.load(str(folder / "net"))(images)) < 1e-5
+    card = (tmp_path / "README.md").read_text()
+    for words in ("## AP50", "float32 [n 100 6]", "after non-maximum suppression; a row is left, top, right, bottom"):
+        assert words in card
+    for words in ("ccuracy", "interval"):
+        assert words not in card
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"members": "net,more"}, "--members: boxes of 2 networks have no mean; export them one by one"),
+        ({"tta": "flips"}, "--format: this form of 'scan' has no rule for ONNX; take --format=stablehlo"),
+        ({"tta": "flips:nms"}, "--tta: a file has the mean over the views, of boxes what wbf makes of them; take soft"),
+        ({"int8": True}, "--int8: answers in 8 bits are compared with those in 32, and boxes are not"),
+    ],
+)
+def test_what_a_file_of_boxes_cannot_hold_is_said(trained, tmp_path, settings, message):
+    folder, _ = trained
+    given = {"members": "net", "format": "onnx", "out": str(tmp_path / "out")} | settings
+    given["members"] = ",".join(f"{folder}/{stage}" for stage in given["members"].split(","))
+    with pytest.raises(UserError, match=f"^{message}"):
+        export(**given)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from efficient_jax.errors import UserError
 from efficient_jax.export.formats import FORMATS
 from efficient_jax.export.program import Program, program
 from efficient_jax.inference.tta import VIEWS
+from efficient_jax.tasks import TASKS
 from tests.export import stages
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra export)")
@@ -31,6 +32,16 @@ NETWORKS = [
         marks=pytest.mark.slow,
     ),
 ]
+MASKS, BOXES = {"name": "masks", "width": 8}, {"name": "boxes", "width": 8, "strides": (4, 8), "tower": 1}
+DENSE = [
+    ("cnn", {"width": 4}, BOXES),
+    ("resnet", {"depth": 18}, MASKS),
+    ("vit", {"variant": "Ti/16"}, MASKS),
+    pytest.param("resnet", {"depth": 18}, BOXES, marks=pytest.mark.slow),
+    pytest.param("efficientnet", {"variant": "lite0"}, MASKS, marks=pytest.mark.slow),
+    pytest.param("convnext", {}, MASKS, marks=pytest.mark.slow),
+    pytest.param("vit", {"variant": "Ti/16"}, BOXES, marks=pytest.mark.slow),
+]
 
 
 def assert_same(made: Program, wanted: Program | None = None) -> None:
@@ -48,6 +59,21 @@ def test_a_network_has_our_probabilities(name, settings, shape):
     one = stages.trained(stages.spec_of(name, settings, shape))
     wide = stages.spec_of(name, {k: v for k, v in settings.items() if k != "dtype"}, shape)
     assert_same(program([one], "none", 1.5), program([stages.trained(wide)], "none", 1.5))
+
+
+@pytest.mark.parametrize(("name", "settings", "decoder"), DENSE)
+def test_a_network_with_a_decoder_has_our_maps_and_boxes(name, settings, decoder):
+    task = {"masks": "segmentation", "boxes": "detection"}[decoder["name"]]
+    spec = stages.spec_of(name, settings, (32, 32, 3), task=task, decoder=decoder)
+    made = program([stages.trained(spec)], "none", 1.0)
+    images = stages.images(spec)
+    theirs, ours = FORMAT.run(FORMAT.content(made), images), jax.jit(made)(made.variables, images)
+    assert theirs.shape == ours.shape
+    if task == "segmentation":
+        return np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    assert (theirs[..., 5] > 0).sum() > 30
+    assert TASKS[task].apart(theirs, np.asarray(ours)) < 1e-5
+    np.testing.assert_allclose(theirs[..., 5], ours[..., 5], atol=1e-5)  # in the same order
 
 
 @pytest.mark.parametrize("views", [name for name in VIEWS if name != "none"])

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from efficient_jax.detection.boxes import nms
 from efficient_jax.errors import UserError
 
 pytest.importorskip("onnx", reason="onnx is not installed (extra export)")
@@ -26,6 +27,26 @@ def scanned(x):
     return jax.lax.scan(lambda carry, y: (carry + y, carry * y), x[:, 0], jnp.stack([x[:, 1], x[:, 2]]), reverse=True)[
         1
     ]
+
+
+def kept(x, models=1):
+    """The boxes of each image after non-maximum suppression, with their classes and scores."""
+    entries = x.reshape(x.shape[0], 24, 2)
+    low = 5.0 * jnp.concatenate([entries[:, ::2], entries[:, 1::2]], 1)
+    detections = {
+        "boxes": jnp.concatenate([low, low + 8.0], -1),
+        "scores": jax.nn.sigmoid(entries[..., 0]),
+        "labels": (entries[..., 1] > 0.3).astype(jnp.int32),
+        "valid": entries[..., 0] > -1.0,
+    }
+
+    def of_image(one):
+        of_models = {name: values.reshape(models, -1, *values.shape[1:]) for name, values in one.items()}
+        return nms(of_models, jnp.ones(models), 0.3)
+
+    found = jax.vmap(of_image)(detections)
+    columns = [found[name].astype(jnp.float32)[..., None] for name in ("labels", "scores", "valid")]
+    return jnp.concatenate([found["boxes"], *columns], -1)
 
 
 FUNCTIONS = {
@@ -62,6 +83,16 @@ FUNCTIONS = {
     "shapes": lambda x: jnp.broadcast_to(x.reshape(x.shape[0], -1)[:, None, :], (x.shape[0], 2, 48)),
     "token": lambda x: jnp.concatenate([jnp.broadcast_to(jnp.arange(2.0), (x.shape[0], 1, 6, 2)), x], 1),
     "scan": scanned,
+    "division": lambda x: (jnp.abs(9.0 * x).astype(jnp.int32) // 3 + jnp.abs(9.0 * x).astype(jnp.int32) % 4).astype(
+        jnp.float32
+    ),
+    "remainder": lambda x: jax.lax.rem((9.0 * x).astype(jnp.int32), jnp.int32(4)).astype(jnp.float32),
+    "repeated": lambda x: jax.vmap(lambda y: jnp.tile(y, (1, 2, 3)))(x),
+    "largest": lambda x: sum(map(jnp.float32, jax.lax.top_k(x.reshape(x.shape[0], -1), 7))),
+    "rows of each image": lambda x: jax.vmap(lambda y, i: y[i])(
+        x, (2.0 * jnp.abs(x[:, :2, 0, 0])).astype(jnp.int32) % 4
+    ),
+    "suppression": kept,
 }
 
 
@@ -90,6 +121,7 @@ def test_an_operation_has_the_values_of_jax(name):
         (lambda x: jax.lax.pad(x, 0.0, ((0, 0, 0), (0, 0, 1), (0, 0, 0), (0, 0, 0))), "pad"),
         (lambda x: conv(x, lhs_dilation=(2, 1)), "conv_general_dilated"),
         (lambda x: jax.lax.round(x), "round"),
+        (lambda x: kept(x, models=2), "nms"),
     ],
 )
 def test_a_form_without_a_rule_is_refused_by_name(function, name):

@@ -45,6 +45,18 @@ def test_it_runs_without_this_package_and_is_ours_to_the_bit(one, tmp_path):
     np.testing.assert_allclose(elsewhere, network(one, 4).predict(images)[0], atol=1e-6)  # weights are arguments there
 
 
+@pytest.mark.parametrize(
+    ("task", "decoder", "views"), [("segmentation", "masks", "none"), ("detection", "boxes", "flips")]
+)
+def test_maps_and_boxes_are_ours_to_the_bit(task, decoder, views):
+    spec = stages.spec_of("cnn", {"width": 4}, (16, 16, 3), task=task, decoder={"name": decoder, "width": 4})
+    made = program([stages.trained(spec)], views, 1.0)
+    images = stages.images(spec)
+    found = FORMAT.run(FORMAT.content(made), images)
+    np.testing.assert_array_equal(found, jax.jit(partial(made, made.variables))(images))
+    assert found.any()
+
+
 def test_a_temperature_divides_the_logits(one):
     images = stages.images(one.spec)
     plain = network(one, 4).predict(images)[0]
