@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from efficient_jax.detection.boxes import Detections, intersection_over_union, nms
 from efficient_jax.detection.targets import Locations, targets
 from efficient_jax.errors import UserError
-from efficient_jax.losses.boxes import generalized_iou, sigmoid_focal
+from efficient_jax.losses.boxes import generalized_iou, quality_focal, sigmoid_focal
 
 Outputs = Float[Array, "b l outputs"]
 BEHIND = 8  # numbers behind the class logits: centerness, four distances, x, y and stride
@@ -66,6 +66,33 @@ def losses(
         (positive * centerness_losses).sum(1),
         jnp.maximum(positive.sum(1), 1.0),
     )
+
+
+def distillation(outputs: Outputs, teacher: Outputs) -> Float[Array, " b"]:
+    """Returns the distance of a detector's answers to those of its teacher, for each image; 0.0 where they are equal.
+
+    Every location learns the teacher's class probabilities (quality focal loss), and its box (1 - generalized IoU) and
+    centerness (KL divergence) with a weight: the teacher's highest class probability times its centerness. The sum over
+    all locations is divided by the sum of the weights, at least 1. Unlike in Dense Teacher (arXiv 2207.02541), no
+    locations are chosen: those where the teacher sees nothing learn that.
+
+    Args:
+        outputs: of the network.
+        teacher: of its teacher for the same images, at the same locations; they get no gradient.
+
+    Raises: UserError where their locations differ.
+    """
+    if outputs.shape != teacher.shape:
+        places, theirs = outputs.shape[1], teacher.shape[1]
+        raise UserError(f"teacher: answers at {theirs} locations, and the network at {places}; give both one `strides`")
+    answers, taught = split(outputs), split(jax.lax.stop_gradient(teacher))
+    probabilities, centerness = jax.nn.sigmoid(taught.logits), jax.nn.sigmoid(taught.centerness)
+    sure = probabilities.max(-1) * centerness
+    boxes = generalized_iou(*(edges(taught.locations, each.distances) for each in (answers, taught)))
+    own, best = (optax.sigmoid_binary_cross_entropy(x.centerness, centerness) for x in (answers, taught))
+    of_locations = quality_focal(answers.logits, probabilities) + sure * (boxes + own - best)
+    distances: Array = of_locations.sum(1) / jnp.maximum(sure.sum(1), 1.0)
+    return distances
 
 
 def located(

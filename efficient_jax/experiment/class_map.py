@@ -44,19 +44,19 @@ def mapped(
         variables: Tree, images: Shaped[Array, "b ..."], train: bool, keys: Key[Array, " b"] | None
     ) -> tuple[tuple[Float[Array, "b *hw classes"], dict[str, Array]], Tree]:
         (logits, seen), state = apply(variables, images, train, keys)
-        return (logsumexp_by(logits[:, columns], group, len(ours)), seen), state
+        return (logsumexp_by(logits[..., columns], group, len(ours)), seen), state
 
     return joined
 
 
-def logsumexp_by(logits: Float[Array, "b n"], group: np.ndarray, groups: int) -> Float[Array, "b groups"]:
+def logsumexp_by(logits: Float[Array, "b *hw n"], group: np.ndarray, groups: int) -> Float[Array, "b *hw groups"]:
     """Returns the logsumexp over the columns of each group.
 
     Args:
-        logits: of each example.
+        logits: of each example, or of its pixels.
         group: group of each column, int [n] in 0..groups - 1; no group is empty.
         groups: number of groups.
     """
-    z = logits.astype(jnp.float32).T
+    z = jnp.moveaxis(logits.astype(jnp.float32), -1, 0)
     top = jax.ops.segment_max(z, group, groups)
-    return (top + jnp.log(jax.ops.segment_sum(jnp.exp(z - top[group]), group, groups))).T
+    return jnp.moveaxis(top + jnp.log(jax.ops.segment_sum(jnp.exp(z - top[group]), group, groups)), 0, -1)

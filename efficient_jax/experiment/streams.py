@@ -99,8 +99,8 @@ def _needs_labels(stage: StageConfig) -> bool:
 
 def _fits(method: Method, task: Task) -> bool:
     """Returns whether a method learns labels of a task."""
-    if method.parts:
-        return task.guesses is not None
+    if method.fits:
+        return method.fits(task)
     return task.one_class or method.needs("task")
 
 

@@ -58,9 +58,13 @@ def _teaching(stage: StageConfig, run: Run, name: str, spec: ModelSpec) -> Apply
         )
     if stage.method.any_classes:
         return apply
+    predicted, wanted = TASKS[spec.task].labels, run.data.task.labels
     if spec.task != run.data.task.name:
-        predicted, wanted = TASKS[spec.task].labels, run.data.task.labels
         raise UserError(f"{where}: {name!r} predicts {predicted} for each image, not {wanted}")
+    if stage.class_map and not run.data.task.probable:
+        raise UserError(
+            f"config.{stage.name}.class_map: is for probabilities of classes; {name!r} predicts {predicted}"
+        )
     if stage.class_map:
         return class_map.mapped(apply, stage.class_map, teacher_classes, classes, f"config.{stage.name}.class_map")
     if teacher_classes != classes:

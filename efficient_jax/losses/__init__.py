@@ -1,6 +1,6 @@
 """Losses per example, on labels, features, boxes and masks; the caller reduces."""
 
-from efficient_jax.losses.boxes import generalized_iou, sigmoid_focal
+from efficient_jax.losses.boxes import generalized_iou, quality_focal, sigmoid_focal
 from efficient_jax.losses.features import angle, attention, cosine, distance, fitnet, same_size, similarity
 from efficient_jax.losses.labels import (
     class_weights,
@@ -28,6 +28,7 @@ __all__ = [
     "generalized_iou",
     "log_prior",
     "nt_xent",
+    "quality_focal",
     "relation_distances",
     "same_size",
     "sigmoid_cross_entropy",

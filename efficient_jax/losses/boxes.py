@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float
 
 from efficient_jax.errors import UserError
@@ -34,6 +35,25 @@ def sigmoid_focal(
     present = -alpha * jnp.exp(gamma * log_q) * log_p
     absent = -(1.0 - alpha) * jnp.exp(gamma * log_p) * log_q
     return jnp.sum(targets * present + (1.0 - targets) * absent, axis=-1)
+
+
+def quality_focal(logits: Float[Array, "*b classes"], targets: Float[Array, "*b classes"]) -> Float[Array, " *b"]:
+    """Returns the quality focal loss of independent classes, the sum over classes, in nats (arXiv 2006.04388, eq. 2).
+
+    It is the binary cross entropy times |p - target|^2: nothing where the probability p is the target, and for targets
+    of 0 and 1 the focal loss with gamma 2, not weighted by alpha.
+
+    Args:
+        logits: of any leading shape.
+        targets: probability of each class, in 0..1, in the same shape.
+
+    Returns: one loss per example.
+
+    Raises: UserError for targets that are not one number per class.
+    """
+    check_targets("quality_focal", logits, targets)
+    far = jnp.square(jax.nn.sigmoid(logits) - targets)
+    return jnp.sum(far * optax.sigmoid_binary_cross_entropy(logits, targets), axis=-1)
 
 
 def generalized_iou(boxes: Float[Array, "*b 4"], targets: Float[Array, "*b 4"]) -> Float[Array, " *b"]:

@@ -2,6 +2,7 @@
 
 from efficient_jax.methods import (
     adamatch,
+    box_distill,
     consistency,
     debiaspl,
     distill,
@@ -28,12 +29,13 @@ from efficient_jax.methods.base import Method, build_loss
 
 METHODS = {
     "supervised": Method(supervised.supervised, saliency=True),
-    "ema_teacher": Method(ema_teacher.ema_teacher, unlabelled=True, parts=True),
+    "ema_teacher": Method(ema_teacher.ema_teacher, unlabelled=True, fits=lambda task: task.guesses is not None),
     "noisy_student": Method(noisy_student.noisy_student, unlabelled=True, pseudo_labels=True, saliency=True),
     "linear_probe": Method(fit=linear_probe.linear_probe),
     "logit_adjustment": Method(correct=logit_adjustment.logit_adjustment),
     "prior_correction": Method(correct=prior_correction.prior_correction),
-    "distill": Method(distill.distill, unlabelled=True),
+    "distill": Method(distill.distill, unlabelled=True, fits=lambda task: task.exclusive),
+    "box_distill": Method(box_distill.box_distill, unlabelled=True, fits=lambda task: not task.probable),
     "feature_distill": Method(
         feature_distill.feature_distill,
         unlabelled=True,

@@ -36,7 +36,8 @@ class Method(NamedTuple):
     """(indices of the images of each stream, number of images, number of classes) -> memory before the first step"""
     parameters: Callable[..., Tree] | None = None  # what it trains beside the model, see `regressors`
     labels: bool = True  # whether it learns labels, of people or teachers; else it learns features
-    parts: bool = False  # whether it is for labels of pixels and objects alone, which move with their images
+    fits: Callable[[Task], bool] | None = None
+    """Returns whether it is for a task; None: for all if it has a parameter `task`, else for one class per image."""
     any_classes: bool = False  # whether the teacher may have other classes: only its features are read
 
     @property

@@ -12,6 +12,7 @@ from efficient_jax.losses.features import BATCH, attention, cosine, fitnet, same
 from efficient_jax.methods import settings
 from efficient_jax.methods.views import Keys, one_view, with_labels
 from efficient_jax.settings import choose
+from efficient_jax.tasks import CLASSIFICATION
 from efficient_jax.training import parallel
 from efficient_jax.training.loss import LossContext, LossFn
 from efficient_jax.types import Apply, Augment, Aux, Batch, Tree
@@ -63,7 +64,7 @@ def feature_distill(
         (_, theirs), _ = teachers[0](context.teachers[0], seen["image"], False, None)
         total = float(len(logits))
         loss: Any  # an array from the first term on
-        loss, metrics = with_labels(logits, seen["label"], n, hard_weight)
+        loss, metrics = with_labels(logits, seen["label"], n, hard_weight, CLASSIFICATION)
         for name, weight, student, teacher in terms:
             pair = _pair(ours, jax.lax.stop_gradient(theirs), student, teacher)
             if name in BATCH:

@@ -21,6 +21,19 @@ def not_negative(value: float, name: str) -> None:
         raise UserError(f"method.{name}: {value} is negative")
 
 
+def weights(soft_weight: float, hard_weight: float) -> None:
+    """Checks the weights of teachers and labels.
+
+    Args:
+        soft_weight: `method.soft_weight`.
+        hard_weight: `method.hard_weight`.
+
+    Raises: UserError for a negative one, and for two of 0.0.
+    """
+    if min(soft_weight, hard_weight) < 0.0 or soft_weight + hard_weight == 0.0:
+        raise UserError(f"method: soft_weight {soft_weight} and hard_weight {hard_weight} are negative, or both 0.0")
+
+
 def class_balance(value: float, adjustment: float, task: Task) -> None:
     """Checks settings that correct for rare classes: at most one of them, and for a task that can have it.
 

@@ -9,8 +9,7 @@ from jaxtyping import Array, Float, Key
 from efficient_jax import augment as augmentations
 from efficient_jax import keys as random_keys
 from efficient_jax.errors import UserError
-from efficient_jax.losses.labels import cross_entropy
-from efficient_jax.tasks.classification import right
+from efficient_jax.tasks import Task
 from efficient_jax.types import Apply, Augment, Batch, Metrics, Saliency, Tree
 
 Keys = dict[str, Key[Array, " _b"]]  # one for each example of a stream; streams differ in length
@@ -98,17 +97,18 @@ def two_views(
 
 
 def with_labels(
-    logits: Float[Array, "b classes"], labels: Float[Array, "b classes"], labelled: int, weight: float
+    logits: Float[Array, "b ..."], labels: Float[Array, "b ..."], labelled: int, weight: float, task: Task
 ) -> tuple[Float[Array, ""] | float, Metrics]:
     """Returns the loss of the labelled images for a method that also learns something else from all images.
 
     Args:
         logits: of all images, the labelled ones first.
-        labels: distributions over classes. With a weight of 0.0 they are read for the accuracy only.
+        labels: targets of the task. With a weight of 0.0 they are read for the accuracy only.
         labelled: how many images are labelled.
         weight: factor of the loss, 0.0 or more.
+        task: what the labels are.
 
-    Returns: (`weight` times the mean cross-entropy of the labelled images times the number of all images; metrics).
+    Returns: (`weight` times the mean loss of the labelled images times the number of all images; metrics).
 
     Raises: UserError for a weight above 0.0 without labelled images.
     """
@@ -118,7 +118,7 @@ def with_labels(
                 f"method.hard_weight: {weight} needs labels, but batch.labelled is 0; set hard_weight = 0.0"
             )
         return 0.0, {}
-    accuracy: Metrics = {"accuracy": (right(logits, labels)[:labelled].sum(), float(labelled))}
+    accuracy: Metrics = {"accuracy": (task.right(logits[:labelled], labels[:labelled]).sum(), float(labelled))}
     if not weight:
         return 0.0, accuracy
-    return weight * cross_entropy(logits[:labelled], labels[:labelled]).sum() * (len(logits) / labelled), accuracy
+    return weight * task.loss(logits[:labelled], labels[:labelled]).sum() * (len(logits) / labelled), accuracy

@@ -26,6 +26,13 @@ def test_probabilities_of_joined_classes_add_up_without_those_left_out(key):
     assert state == (False, None)
 
 
+def test_classes_of_pixels_are_joined_as_those_of_images(key):
+    logits = jax.random.normal(key, (6, 5))
+    (of_images, _), _ = mapped(teacher, MAP, THEIRS, OURS, "")({"params": 2.0}, logits, False, None)
+    (of_pixels, _), _ = mapped(teacher, MAP, THEIRS, OURS, "")({"params": 2.0}, logits.reshape(2, 3, 1, 5), False, None)
+    np.testing.assert_array_equal(of_pixels.reshape(6, 2), of_images)
+
+
 def test_a_map_of_each_class_to_itself_reorders(key):
     logits = jax.random.normal(key, (3, 2))
     (found, _), _ = mapped(teacher, {"b": "b", "a": "a"}, ("b", "a"), ("a", "b"), "")(

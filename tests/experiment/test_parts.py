@@ -42,6 +42,15 @@ def matched(source, steps, **changes):
     return block(source, "ema_teacher", steps, batch=batch, strong_augment=STRONG, **changes) | {"method": method}
 
 
+def distilled(source, steps, **changes):
+    """A student with another network than its teacher."""
+    method, model = {
+        "drawn_masks": ("distill", {"name": "wide_resnet", "depth": 10, "width": 1}),
+        "drawn_boxes": ("box_distill", {"name": "cnn", "width": 4}),
+    }[source]
+    return block(source, method, steps, batch={"labelled": 8, "unlabelled": 8}, model=model, **changes)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, sources):  # noqa: ARG001
     """Source -> (folder, result of each stage)."""
@@ -127,6 +136,7 @@ def test_devices_do_not_change_the_losses(trained, name, tmp_path):
         "net": block(name, steps=3, log_every=1),
         "student": student(name, 3, teacher=teacher, log_every=1),
         "matched": matched(name, 3, init=teacher, log_every=1),
+        "distilled": distilled(name, 3, teacher=teacher, log_every=1),
     }
     stages["matched"]["method"] |= {"strong_views": 2, "channel_dropout": 0.5}
     losses = []

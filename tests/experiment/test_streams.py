@@ -6,7 +6,9 @@ import pytest
 from efficient_jax.data.dataset import Labelling
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.streams import check_streams
+from efficient_jax.experiment.streams import _fits, check_streams
+from efficient_jax.methods import METHODS
+from efficient_jax.tasks import TASKS
 from tests.experiment.plans import CONFIG
 
 
@@ -18,3 +20,17 @@ def test_class_frequencies_of_selected_images_are_refused():
     with pytest.raises(UserError, match=r"^config\.student\.method: 'prior_correction' .* 2 of 3 were selected"):
         check_streams(checked, known, split)
     check_streams(checked, known._replace(fixed={}), split)
+
+
+@pytest.mark.parametrize(
+    ("method", "tasks"),
+    [
+        ("supervised", {"classification", "multi_label", "segmentation", "detection"}),
+        ("fixmatch", {"classification"}),
+        ("ema_teacher", {"segmentation", "detection"}),
+        ("distill", {"classification", "segmentation"}),
+        ("box_distill", {"detection"}),
+    ],
+)
+def test_methods_serve_their_tasks(method, tasks):
+    assert {name for name, task in TASKS.items() if _fits(METHODS[method], task)} == tasks

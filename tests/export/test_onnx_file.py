@@ -35,7 +35,7 @@ NETWORKS = [
 MASKS, BOXES = {"name": "masks", "width": 8}, {"name": "boxes", "width": 8, "strides": (4, 8), "tower": 1}
 DENSE = [
     ("cnn", {"width": 4}, BOXES),
-    ("resnet", {"depth": 18}, MASKS),
+    pytest.param("resnet", {"depth": 18}, MASKS, marks=pytest.mark.slow),
     ("vit", {"variant": "Ti/16"}, MASKS),
     pytest.param("resnet", {"depth": 18}, BOXES, marks=pytest.mark.slow),
     pytest.param("efficientnet", {"variant": "lite0"}, MASKS, marks=pytest.mark.slow),

@@ -50,6 +50,19 @@ def test_focal_settings_and_indices_are_refused():
         losses.sigmoid_focal(jnp.zeros((2, 3)), jnp.zeros(2, jnp.int32))
 
 
+def test_quality_focal_is_its_definition_and_for_indices_the_focal_loss(key):
+    z, y = 2.0 * jax.random.normal(key, (6, 5)), jax.random.uniform(jax.random.key(1), (6, 5))
+    p, q = 1.0 / (1.0 + np.exp(-np.asarray(z, np.float64))), np.asarray(y, np.float64)
+    expected = -((p - q) ** 2 * (q * np.log(p) + (1.0 - q) * np.log(1.0 - p))).sum(-1)
+    np.testing.assert_allclose(losses.quality_focal(z, y), expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        losses.quality_focal(z, y.round()), 2.0 * losses.sigmoid_focal(z, y.round(), 0.5), rtol=1e-4
+    )
+    value, gradient = jax.value_and_grad(lambda z: losses.quality_focal(z, jax.nn.sigmoid(y)).sum())(y)
+    assert value == 0.0
+    assert not gradient.any()
+
+
 def giou(a, b):
     """Algorithm 1 of arXiv 1902.09630, of one pair."""
     a, b = np.float64(a), np.float64(b)

@@ -8,11 +8,16 @@ from scipy.special import log_softmax, softmax
 
 from efficient_jax import augment
 from efficient_jax.errors import UserError
-from efficient_jax.methods.distill import distill
+from efficient_jax.methods import distill as method
+from efficient_jax.tasks import CLASSIFICATION, SEGMENTATION
 from efficient_jax.training import parallel
 from tests.methods.fake import CLASSES, PARAMS, context, cross_entropies, fake, make, noise, unchanged
 
 TAUGHT = context(({"params": {"scale": PARAMS["scale"] * -0.5}, "batch_stats": {}},))
+
+
+def distill(apply, augment, teachers, task=CLASSIFICATION, **settings):
+    return method.distill(apply, augment, teachers, task, **settings)
 
 
 @pytest.mark.parametrize("unlabelled", [0, 4])
@@ -175,3 +180,70 @@ def test_dist_relates_the_images_of_all_devices(count):
 def test_an_unknown_loss_is_said():
     with pytest.raises(UserError, match=r"method\.loss: unknown name 'dits'; did you mean 'dist'"):
         distill(fake(), unchanged, (fake(),), loss="dits")
+
+
+def pixels(variables, images, train, keys):
+    """A network whose logits of each pixel are the pixel, times one parameter."""
+    del train, keys
+    return (images * variables["params"]["scale"], {}), {}
+
+
+def maps(batch, h, w):
+    """The examples as maps of equal pixels."""
+
+    def wide(x):
+        return jnp.tile(x.reshape(len(x), 1, 1, CLASSES), (1, h, w, 1))
+
+    return {
+        name: stream | {entry: wide(stream[entry]) for entry in ("image", "label")} for name, stream in batch.items()
+    }
+
+
+LOSSES = ("kl", "standardised", "dist")
+
+
+def value_of(apply, task, batch, keys, loss, params=PARAMS, taught=TAUGHT):
+    """(loss of a step on one device, its gradient)."""
+    loss_fn = distill(apply, unchanged, (apply,), task, loss=loss)
+
+    def one(params):
+        return loss_fn(params, {}, taught, batch, keys)[0]
+
+    on_a_device = jax.vmap(jax.value_and_grad(one), in_axes=None, axis_name=parallel.AXIS, axis_size=1)
+    value, gradient = jax.jit(on_a_device)(params)
+    return value.item(), gradient["scale"].item()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_maps_of_one_pixel_have_the_loss_of_a_class_to_the_bit(loss):
+    batch, keys = make()
+    assert value_of(fake(), CLASSIFICATION, batch, keys, loss) == value_of(
+        pixels, SEGMENTATION, maps(batch, 1, 1), keys, loss
+    )
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_loss_of_maps_is_the_mean_over_pixels(loss):
+    batch, keys = make()
+    expected = value_of(fake(), CLASSIFICATION, batch, keys, loss)
+    np.testing.assert_allclose(value_of(pixels, SEGMENTATION, maps(batch, 4, 2), keys, loss), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_maps_equal_to_the_teachers_have_no_gradient(loss):
+    batch, keys = make(labelled=0)
+    random = {
+        "image": jax.random.normal(keys["unlabelled"][0], (4, 3, 5, CLASSES)),
+        "label": batch["unlabelled"]["label"],
+    }
+    loss_fn = distill(pixels, unchanged, (pixels,), SEGMENTATION, loss=loss, hard_weight=0.0)
+
+    def one(params):
+        given = {"unlabelled": random}, {"unlabelled": keys["unlabelled"]}
+        total, aux = loss_fn(params, {}, context((of_scale(1.5),)), *given)
+        return total, aux.metrics["agreement"]
+
+    on_a_device = jax.vmap(jax.grad(one, has_aux=True), in_axes=None, axis_name=parallel.AXIS, axis_size=1)
+    gradient, (agreed, of) = jax.jit(on_a_device)(of_scale(1.5)["params"])
+    np.testing.assert_allclose(gradient["scale"], 0.0, atol=1e-4)
+    assert agreed == of
