@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efficient_jax.metrics.classification import ClassFigures
-from efficient_jax.report import plots, site, stage_section, tables
+from efficient_jax.report import glossary, plots, site, stage_section, tables
 from efficient_jax.report.summary import CLEAR, accuracy_first
 from efficient_jax.types import Column
 
@@ -315,6 +315,8 @@ def write_page(
         The path of the page.
     """
     _, short = shortened([member.name for member in members])
+    shown = [*results, *(table for member in members for table in member.part_tables)]
+    headers = [header for _, of_table, _ in shown for header in of_table]
     values = {
         "title": folder.resolve().name,
         "results": [
@@ -327,6 +329,6 @@ def write_page(
         "members": members,
         "short": short,
         "class_headers": CLASS_HEADERS,
-        "words": WORDS,
+        "words": list(dict.fromkeys([*WORDS, *glossary.terms(headers)])),
     }
     return site.write(folder / "evaluation.html", "evaluation.html", values)

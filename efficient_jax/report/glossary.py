@@ -73,6 +73,15 @@ def legend(headers: Sequence[str]) -> str:
     Args:
         headers: of its columns: names of terms, with or without a unit, such as "differ, %".
     """
+    return "\n".join(f"{term}: {TERMS[term]}" for term in terms(headers))
+
+
+def terms(headers: Sequence[str]) -> list[str]:
+    """Returns the terms that headers name, each once.
+
+    Args:
+        headers: as for `legend`.
+    """
     names = {name: term for term in TERMS for name in term.split(", ")}
-    terms = dict.fromkeys(names[name] for header in headers if (name := header.removesuffix(", %")) in names)
-    return "\n".join(f"{term}: {TERMS[term]}" for term in terms)
+    plain = [header.removesuffix(" [95% interval]").removesuffix(", %") for header in headers]
+    return list(dict.fromkeys(names[name] for name in plain if name in names))

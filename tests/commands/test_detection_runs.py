@@ -53,6 +53,7 @@ def test_evaluate_agrees_with_the_results_and_fuses(trained, tmp_path):
     assert scores["nms of 2"]["ap50"] > 0.7
     page = (tmp_path / "scores" / "evaluation.html").read_text()
     assert "AP50, %" in page
+    assert "<dt>AR, AR1, AR10, AR100</dt>" in page
     small = f"{100 * scores[names[0]]['ap_small']:.2f}"
     assert re.search(f"small, up to 32 x 32 pixels</td>\\s*<td[^>]*>{small}<", page)
 
