@@ -1,5 +1,5 @@
-"""Writes and reads the files of a run: JSON, metrics by the line, TensorBoard events. A killed run leaves no partial
-file, and of several processes only the first writes. All JSON is made by `json_text`."""
+"""Writes and reads the files of a run: JSON, metrics by the line. A killed run leaves no partial file, and of several
+processes only the first writes. All JSON is made by `json_text`."""
 
 import contextlib
 import csv
@@ -254,7 +254,7 @@ def read_lines(path: Path) -> list[Json]:
 
 @contextlib.contextmanager
 def metrics_log(folder: Path, first: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Yields `write(step, values)`, which adds a line to a stage's `metrics.jsonl` and its TensorBoard scalars.
+    """Yields `write(step, values)`, which adds a line to a stage's `metrics.jsonl`.
 
     Processes other than the first write nothing.
 
@@ -265,17 +265,13 @@ def metrics_log(folder: Path, first: int) -> Iterator[Callable[[int, Mapping[str
     if not distributed.is_first():
         yield lambda *_: None
         return
-    from tensorboardX import SummaryWriter  # takes 0.1 s, which only training needs
-
     path = folder / "metrics.jsonl"
     kept = [record for record in read_lines(path) if record["step"] <= first]
     write_text(path, "".join(json_text(record) + "\n" for record in kept))
-    with path.open("a") as file, SummaryWriter(str(folder), purge_step=first + 1) as events:
+    with path.open("a") as file:
 
         def write(step: int, values: Mapping[str, float]) -> None:
             file.write(json_text({"step": step, **values}) + "\n")
             file.flush()
-            for name, value in values.items():
-                events.add_scalar(name, value, step)
 
         yield write

@@ -23,7 +23,7 @@ from efficient_jax.report import glossary, layout, tables
 from efficient_jax.report.results import read_results
 from efficient_jax.settings import Settings
 from efficient_jax.tasks import TASKS
-from efficient_jax.training import stopping
+from efficient_jax.training import profiling, stopping, tracking
 
 PARTS = ("labelled", "unlabelled", "generated", "validation", "test")
 PACKAGES = ("efficient_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
@@ -37,6 +37,7 @@ def train(
     processes: str = "",
     process: int = 0,
     coordinator: str = "",
+    profile: str = "",
 ) -> None:
     """Trains the stages of a config in order; finished stages are only shown.
 
@@ -52,21 +53,25 @@ def train(
             empty: this one alone.
         process: index of this process, from 0.
         coordinator: HOST:PORT at which process 0 can be reached.
+        profile: FIRST:COUNT: traces steps FIRST to FIRST+COUNT-1 of every stage, counted from 1, into its folder; the
+            step that compiles is left out.
 
     Raises:
         UserError: the config, its data or a flag is wrong, or the folder belongs to another experiment.
     """
     del images, labels  # `commands.images_flag` has replaced them by a config
+    traced = profiling.steps(profile)
     if processes:
         join(processes, process, coordinator)
     settings = config.to_dict()
     checked = plan(settings)
+    tracking.check(checked.track)
     folder = Path(workdir)
     with claimed(folder, settings), stopping.listening(log) as stop:
         if _is_finished(folder, settings):
             _show(folder)
             return
-        run = Run.open(checked, folder, console())
+        run = Run.open(checked, folder, console())._replace(profile=traced if is_first() else range(0))
         dry_run(run)
         about = _about(run, settings)
         source, split, devices = run.data.source, run.data.split, run.data.devices

@@ -19,6 +19,7 @@ from efficient_jax.experiment.stage_config import StageConfig, augment_blocks, s
 from efficient_jax.models import pretrained
 from efficient_jax.settings import Settings, bind, bind_named, choose
 from efficient_jax.training import checkpoint
+from efficient_jax.training.tracking import TRACKERS
 
 NOTHING: Settings = {}
 
@@ -35,6 +36,7 @@ class Plan(NamedTuple):
     label_noise: Settings  # arguments of `data.label_noise.flipped`; {} for none
     duplicates: str  # what happens to images that equal a test image: "refuse" or "drop"
     label_changing: tuple[str, ...]  # operations after which a label may be wrong
+    track: tuple[str, ...]  # where metrics are written beside metrics.jsonl, see `training.tracking`
     stages: tuple[StageConfig, ...]
     warnings: tuple[str, ...]  # lines to show before training
 
@@ -79,6 +81,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
     return Plan(
         seed=top["seed"],
         devices=top["devices"],
+        track=top["track"],
         **parts,
         stages=tuple(stages[name] for name in names),
         warnings=tuple(
@@ -90,7 +93,9 @@ def plan(config: Mapping[str, Any]) -> Plan:
     )
 
 
-def experiment(*, seed: int, stages: tuple[Any, ...], data: Settings, devices: int = 0) -> Settings:
+def experiment(
+    *, seed: int, stages: tuple[Any, ...], data: Settings, devices: int = 0, track: tuple[str, ...] = ()
+) -> Settings:
     """Returns the checked top level of a config; the blocks of stages are beside these keys.
 
     Args:
@@ -98,6 +103,7 @@ def experiment(*, seed: int, stages: tuple[Any, ...], data: Settings, devices: i
         stages: names of the stages, in the order in which they are trained.
         data: where the images come from; see `data`.
         devices: number of devices; 0 takes as many as share every batch evenly.
+        track: where metrics are written beside metrics.jsonl: "tensorboard", "wandb", "mlflow".
 
     Raises: UserError for a value out of range.
     """
@@ -105,7 +111,9 @@ def experiment(*, seed: int, stages: tuple[Any, ...], data: Settings, devices: i
         raise UserError(f"config.seed: {seed} is not in 0 .. 2^32 - 1")
     if devices < 0:
         raise UserError(f"config.devices: {devices} is negative; 0 takes what fits")
-    return {"seed": seed, "stages": stages, "data": data, "devices": devices}
+    for name in track:
+        choose(name, TRACKERS, "config.track")
+    return {"seed": seed, "stages": stages, "data": data, "devices": devices, "track": track}
 
 
 def data(

@@ -50,6 +50,7 @@ class Run(NamedTuple):
     true_labels: np.ndarray  # of all images; other than `data.source.labels` with `config.data.label_noise`
     resolved: dict[str, Resolved]  # stage -> settings that depend on the data
     shared: Shared
+    profile: range = range(0)  # steps of each stage that are traced, counted from 1
 
     @classmethod
     def open(cls, plan: Plan, workdir: Path, console: Console) -> "Run":

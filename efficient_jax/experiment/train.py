@@ -23,7 +23,7 @@ from efficient_jax.methods import build_loss
 from efficient_jax.models import adapters
 from efficient_jax.optim import optimizer
 from efficient_jax.settings import parameters
-from efficient_jax.training import batches, checkpoint, loop, parallel, state, step, stopping
+from efficient_jax.training import batches, checkpoint, loop, parallel, profiling, state, step, stopping, tracking
 from efficient_jax.training.labels import counts
 from efficient_jax.training.loss import LossFn
 from efficient_jax.training.predict import Predict
@@ -219,7 +219,7 @@ def train(
             stage.log(f"goes on after step {first:,} of {stage.steps:,}")
         stop.after = "compiling and one step, with a checkpoint"
         with (
-            files.metrics_log(folder, first) as log,
+            tracking.metrics_log(folder, first, run.plan.track) as log,
             StageProgress(run.console, config.name, first=first, steps=stage.steps) as progress,
         ):
             inputs = train_steps.inputs(first, stage.steps)
@@ -253,19 +253,21 @@ def train(
                 checkpoint.save(manager, i, current, spec, next(iter(validation_scores.values()), None))
                 files.write_json(folder / SECONDS, {"seconds": round(time.perf_counter() - started, 1)})
 
-            current = loop.run(
-                run_step,
-                current,
-                first=first,
-                steps=stage.steps,
-                log_every=config.log_every,
-                save_every=config.save_every,
-                images_per_step=images_per_step(config),
-                log=on_log,
-                save=on_save,
-                stop=stop,
-                where=where,
-            )
+            traced_steps = profiling.after_compiling(run.profile, first, stage.steps)
+            with profiling.traced(run_step, traced_steps, folder) as traced_step:
+                current = loop.run(
+                    traced_step,
+                    current,
+                    first=first,
+                    steps=stage.steps,
+                    log_every=config.log_every,
+                    save_every=config.save_every,
+                    images_per_step=images_per_step(config),
+                    log=on_log,
+                    save=on_save,
+                    stop=stop,
+                    where=where,
+                )
         manager.wait_until_finished()
         if first % config.save_every and first != stage.steps and first in manager.all_steps():
             manager.delete(first)  # saved by a stop; an uninterrupted run does not have it

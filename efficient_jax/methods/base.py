@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Key
 
@@ -97,8 +98,11 @@ def build_loss(
     Raises: UserError for settings out of range.
     """
     assert method.loss, "a method that fits has no loss"
-    available = {"apply": apply, "teachers": teachers, "encode": apply, "task": task}
-    available |= {"augment": with_targets(augment, task), "strong_augment": with_targets(strong_augment, task)}
+    forward = jax.named_scope("forward")  # names in a trace, see `training.profiling`
+    available = {"apply": forward(apply), "encode": forward(apply), "teachers": tuple(map(forward, teachers))}
+    for name, view in (("augment", augment), ("strong_augment", strong_augment)):
+        available[name] = jax.named_scope("augment")(with_targets(view, task))
+    available["task"] = task
     needed = {name: value for name, value in available.items() if method.needs(name)}
     return method.loss(**needed, **settings)
 

@@ -82,9 +82,10 @@ def make_train_step(
 
         def gradients(params: Tree) -> tuple[Tree, Tree]:
             def of_part(model_state: Tree, part: BatchAndKeys) -> tuple[Tree, Tree]:
-                (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
-                    params, model_state, context, *part
-                )
+                with jax.named_scope("loss"):
+                    (loss, aux), grads = jax.value_and_grad(lambda p, *rest: loss_fn(trained(p), *rest), has_aux=True)(
+                        params, model_state, context, *part
+                    )
                 return aux.model_state, (grads, loss, aux.weight, aux.metrics)
 
             def add(total: tuple[Tree, Tree], part: BatchAndKeys) -> tuple[tuple[Tree, Tree], None]:
@@ -105,16 +106,18 @@ def make_train_step(
         if average_state:
             variables = jax.lax.pmean(variables, parallel.AXIS)
         grads, loss, weight, metrics = jax.lax.psum(sums, parallel.AXIS)
-        grads = jax.tree.map(lambda g: g / weight, grads)
-        params, opt = optimizer.update(tx, grads, state["opt"], state["params"])
-        network = merge(params)
-        of_model = {name: network[name] for name in state["ema"]["params"]}
+        with jax.named_scope("optimizer"):
+            grads = jax.tree.map(lambda g: g / weight, grads)
+            params, opt = optimizer.update(tx, grads, state["opt"], state["params"])
+            network = merge(params)
+            of_model = {name: network[name] for name in state["ema"]["params"]}
+            ema = update_ema(state["ema"], {"params": of_model, **variables}, state["step"], ema_decay)
         renewed = {
             "step": state["step"] + 1,
             "params": params,
             "model_state": model_state | variables,
             "opt": opt,
-            "ema": update_ema(state["ema"], {"params": of_model, **variables}, state["step"], ema_decay),
+            "ema": ema,
         }
         return renewed, {"loss": (loss, weight), **metrics}
 

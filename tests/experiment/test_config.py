@@ -51,6 +51,7 @@ def test_a_folder_with_checkpoints_is_a_teacher(tmp_path):
         ("sede", 1, "config.sede: no such key; did you mean 'seed'?"),
         ("seed", True, "config.seed: expected int, got True (bool)"),
         ("devices", -1, "config.devices: -1 is negative; 0 takes what fits"),
+        ("track", ("wand",), "config.track: unknown name 'wand'; did you mean 'wandb'?"),
         ("stages", (), "config.stages: want at least one name and each once, got ()"),
         ("stages", ("first", "first"), "config.stages: want at least one name and each once"),
         ("stages", ("frist",), "config.stages: unknown name 'frist'; did you mean 'first'?"),

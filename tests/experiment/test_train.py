@@ -1,5 +1,6 @@
 """The steps of a stage and their loop: what is counted, resumed, chosen."""
 
+import contextlib
 import io
 import json
 
@@ -94,8 +95,26 @@ def test_a_resumed_stage_says_where_it_goes_on_and_counts_all_its_seconds(images
     assert "s: goes on after step 3 of 6\n" in said.getvalue()
     assert files.read_json(tmp_path / "s" / "seconds.json")["seconds"] > 1000
     assert run_stage(each, ready)["seconds"] > 1000
-    whole = prepared(images, tmp_path / "whole", {"s": block})
+    whole = prepared(images, tmp_path / "whole", {"s": block})._replace(profile=range(2, 4))
     whole.workdir.mkdir()
     assert run_stage(whole.plan.stages[0], whole)["seconds"] < 1000
     one, other = (Trained.open(str(path / "s"), "test").variables for path in (tmp_path, tmp_path / "whole"))
     jax.tree.map(np.testing.assert_array_equal, one, other)
+    assert list((tmp_path / "whole" / "s").glob("plugins/profile/*/*.xplane.pb"))
+
+
+def test_a_step_names_its_parts_for_traces_and_computes_the_same_without(images, tmp_path, monkeypatch):
+    def lowered(workdir):
+        ready = prepared(images, workdir, {"s": stage("supervised", augment={"ops": ("flip",)})})
+        (config,) = ready.plan.stages
+        opened = Stage.open(config, ready)
+        variables = models.init(opened.module, jax.random.key(0), SHAPE)
+        steps = build_train_steps(opened, supervise(config, ready), variables)
+        return steps.step.lower(*steps.arguments(steps.state, next(steps.inputs(0, 1))))
+
+    named = lowered(tmp_path)
+    names = named.as_text(debug_info=True)
+    for name in ("loss/jvp(augment)/", "loss/jvp(forward)/", "loss/transpose(jvp(forward))/", '"optimizer/'):
+        assert name in names
+    monkeypatch.setattr(jax, "named_scope", contextlib.contextmanager(lambda name: iter([name])))
+    assert lowered(tmp_path).as_text() == named.as_text()

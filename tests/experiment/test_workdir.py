@@ -63,6 +63,11 @@ def test_a_stage_that_has_not_started_may_change(tmp_path):
         pass
 
 
+def test_where_metrics_are_written_may_change(tmp_path):
+    with claimed(begun(tmp_path, "a"), CONFIG | {"track": ("tensorboard",)}):
+        pass
+
+
 def test_other_data_are_refused(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"data": {"fingerprint": "before"}}))
     check_data(tmp_path, "before")
