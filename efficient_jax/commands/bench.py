@@ -227,7 +227,10 @@ def programs(stage: StageConfig, run: Run) -> Programs:
     plain_config = stage._replace(augment=_none(stage.augment), strong_augment=_none(stage.strong_augment))
     plain_stage = dataclasses.replace(opened, config=plain_config)
     whole, plain = (build_train_steps(variant, supervision, _new(opened.spec)) for variant in (opened, plain_stage))
-    return Programs(whole, plain, step.make_forward(plain.loss_fn, steps=opened.steps, devices=run.data.devices))
+    forward = step.make_forward(
+        plain.loss_fn, steps=opened.steps, devices=run.data.devices, shard_state=run.plan.shard_state
+    )
+    return Programs(whole, plain, forward)
 
 
 def _new(spec: ModelSpec) -> Tree:

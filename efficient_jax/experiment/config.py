@@ -29,6 +29,7 @@ class Plan(NamedTuple):
 
     seed: int
     devices: int  # number of devices; 0: as many as share every batch evenly
+    shard_state: bool  # whether the state of training is spread over the devices
     source: tuple[str, Settings]  # name and settings
     split: Settings  # sizes, folds and how to draw: arguments of `data.split.split`
     feed: str  # "memory", "stream", or "": in memory if the images fit
@@ -81,6 +82,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
     return Plan(
         seed=top["seed"],
         devices=top["devices"],
+        shard_state=top["shard_state"],
         track=top["track"],
         **parts,
         stages=tuple(stages[name] for name in names),
@@ -94,7 +96,13 @@ def plan(config: Mapping[str, Any]) -> Plan:
 
 
 def experiment(
-    *, seed: int, stages: tuple[Any, ...], data: Settings, devices: int = 0, track: tuple[str, ...] = ()
+    *,
+    seed: int,
+    stages: tuple[Any, ...],
+    data: Settings,
+    devices: int = 0,
+    shard_state: bool = False,
+    track: tuple[str, ...] = (),
 ) -> Settings:
     """Returns the checked top level of a config; the blocks of stages are beside these keys.
 
@@ -103,6 +111,8 @@ def experiment(
         stages: names of the stages, in the order in which they are trained.
         data: where the images come from; see `data`.
         devices: number of devices; 0 takes as many as share every batch evenly.
+        shard_state: spreads parameters, optimizer state and moving average over the devices, for models of which not
+            each of them can hold a copy.
         track: where metrics are written beside metrics.jsonl: "tensorboard", "wandb", "mlflow".
 
     Raises: UserError for a value out of range.
@@ -113,7 +123,8 @@ def experiment(
         raise UserError(f"config.devices: {devices} is negative; 0 takes what fits")
     for name in track:
         choose(name, TRACKERS, "config.track")
-    return {"seed": seed, "stages": stages, "data": data, "devices": devices, "track": track}
+    placed = {"devices": devices, "shard_state": shard_state}
+    return {"seed": seed, "stages": stages, "data": data, "track": track, **placed}
 
 
 def data(

@@ -154,6 +154,7 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
         accumulate=config.accumulate,
         sam=config.sam,
         merge=program.merge,
+        shard_state=stage.run.plan.shard_state,
     )
     key = parallel.replicate(stage.key("train"), devices)
     orders = {stream: zlib.crc32(f"{stage.run.plan.seed}/{config.name}/{stream}".encode()) for stream in config.batch}
@@ -174,8 +175,16 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
         repeated = itertools.chain.from_iterable(itertools.repeat(steps, together) for steps in inputs)
         return itertools.islice(repeated, first % together, None)
 
+    def first_state(variables: Tree, added: Tree, memory: Tree) -> Tree:
+        return state.create(variables, program.tx, added, memory)
+
+    begin = variables, program.added, memory
+    if stage.run.plan.shard_state:
+        placed = parallel.spread(first_state, begin, devices)
+    else:
+        placed = parallel.replicate(first_state(*begin), devices)
     return TrainSteps(
-        state=parallel.replicate(state.create(variables, program.tx, program.added, memory), devices),
+        state=placed,
         loss_fn=program.loss_fn,
         step=train_step,
         arguments=lambda current, inputs: (current, teachers_placed, counts_placed, data, key, inputs),
@@ -240,11 +249,12 @@ def train(
                 parallel.assert_replicas_agree(current)
                 regular = i % config.save_every == 0 or i == stage.steps  # a stop adds no candidate for the best
                 evaluated = not measure and (regular or task.thresholds is not None)
+                averaged = parallel.whole(current["ema"], run.data.devices)
                 if measure and regular:
                     with progress.apart():
-                        log(i, measure(current["ema"]))
+                        log(i, measure(averaged))
                 with contextlib.nullcontext() if validated else progress.apart():
-                    figures, thresholds = validate(predict, current["ema"], run.data) if evaluated else (None, ())
+                    figures, thresholds = validate(predict, averaged, run.data) if evaluated else (None, ())
                 validated = validated or evaluated
                 validation_scores = scores(task, figures) if figures and regular else {}
                 if validation_scores:
@@ -276,7 +286,7 @@ def train(
         if best is not None and best != stage.steps:
             current = checkpoint.restore(manager, best, current, run.data.devices)
     stop.after = ""
-    return current["ema"]
+    return parallel.whole(current["ema"], run.data.devices)
 
 
 def images_per_step(config: StageConfig) -> int:

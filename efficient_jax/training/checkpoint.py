@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from efficient_jax.errors import UserError, few
@@ -69,7 +70,8 @@ def save(manager: "ocp.CheckpointManager", step: int, state: Tree, spec: ModelSp
     """
     import orbax.checkpoint as ocp
 
-    copied = jax.tree.map(np.array, state)  # orbax wants jax.Arrays to be spread over all processes
+    # Orbax wants jax.Arrays to be spread over all processes; then each writes its part.
+    copied = jax.tree.map(jnp.copy if parallel.is_spread(state) else np.array, state)
     manager.save(
         step,
         args=ocp.args.Composite(state=ocp.args.StandardSave(copied), model=ocp.args.JsonSave(spec.to_json())),
@@ -118,12 +120,12 @@ def best_step(manager: "ocp.CheckpointManager") -> int | None:
 
 
 def restore(manager: "ocp.CheckpointManager", step: int, like: Tree, devices: Sequence[jax.Device]) -> Tree:
-    """Reads the train state of a checkpoint and replicates it.
+    """Reads the train state of a checkpoint and places it, also where it was saved by another number of devices.
 
     Args:
         manager: the checkpoints of a stage.
         step: after which step it was saved.
-        like: a state with its structure, shapes and dtypes.
+        like: a state with its structure, shapes and dtypes, spread like it or else copied to every device.
         devices: on which it is placed.
 
     Raises: UserError listing what differs, when the checkpoint is of another architecture.
@@ -134,9 +136,10 @@ def restore(manager: "ocp.CheckpointManager", step: int, like: Tree, devices: Se
     differences = compare(saved, like)
     if differences:
         raise UserError(f"{manager.directory}/{step} is a checkpoint of another architecture: {differences}")
-    target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
+    spread = parallel.is_spread(like)
+    target = jax.tree.map(ocp.utils.to_shape_dtype_struct if spread else lambda x: np.empty(x.shape, x.dtype), like)
     state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
-    return parallel.replicate(state, devices)
+    return state if spread else parallel.replicate(state, devices)
 
 
 def newest(

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from efficient_jax.errors import UserError
+from efficient_jax.training import parallel
 from efficient_jax.training.stopping import Stopped
 from efficient_jax.types import Metrics, Tree
 
@@ -90,7 +91,7 @@ def run(
         if at_save:
             checked(i + 1)
             # The loss belongs to the weights before the step: those after it may not be finite.
-            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(state))):
+            if not all(np.isfinite(array).all() for array in parallel.held(state)):
                 raise UserError(_diverged(where, i + 1, "the weights are not finite"))
             save(i + 1, state)
             if stopped:

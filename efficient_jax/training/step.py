@@ -17,6 +17,9 @@ from efficient_jax.types import Batch, Metrics, Tree
 Inputs = dict[str, dict[str, jax.Array]]
 """Stream -> its inputs of a step, see `Step`."""
 
+Sums = tuple[Tree, Tree, jax.Array | float, Metrics]
+"""(model state, gradients, weight, metrics) of a step, summed over the devices and the same on all of them."""
+
 BatchAndKeys = tuple[dict[str, Batch], dict[str, jax.Array]]
 """(stream -> examples, stream -> random key of each example), on one device."""
 
@@ -49,8 +52,9 @@ def make_train_step(
     accumulate: int = 1,
     sam: float = 0.0,
     merge: adapters.Merge = adapters.none,
+    shard_state: bool = False,
 ) -> Step:
-    """Returns the pmapped train step.
+    """Returns the compiled train step.
 
     Gradients are summed over devices and divided by the summed weights, so that they are exact for masked batches too.
 
@@ -68,14 +72,15 @@ def make_train_step(
             0.0 it is not. The second pass sees the same views; batch statistics and metrics are those of the first.
         merge: makes the parameters of the network of those that train; the moving average is that of the merged ones,
             since a mean of products is not the product of the means.
+        shard_state: the state is spread over the devices, see `parallel.layout`, in place of a copy on each.
     """
 
     def trained(params: Tree) -> Tree:
         return jax.tree.map(lambda p, f: jax.lax.stop_gradient(p) if f else p, params, frozen) if frozen else params
 
-    def step(
+    def summed(
         state: Tree, teachers: tuple[Tree, ...], class_counts: jax.Array, data: Tree, key: jax.Array, inputs: Inputs
-    ) -> tuple[Tree, Metrics]:
+    ) -> Sums:
         context = loss_context(state, teachers, class_counts, steps)
         batch, keys = _batch(state["step"], len(class_counts), data, key, inputs)
         parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), (batch, keys))
@@ -106,25 +111,24 @@ def make_train_step(
         if average_state:
             variables = jax.lax.pmean(variables, parallel.AXIS)
         grads, loss, weight, metrics = jax.lax.psum(sums, parallel.AXIS)
+        return model_state | variables, grads, weight, {"loss": (loss, weight), **metrics}
+
+    def renewed(state: Tree, sums: Sums) -> tuple[Tree, Metrics]:
+        model_state, grads, weight, metrics = sums
+        variables = {name: tree for name, tree in model_state.items() if name in state["ema"]}
         with jax.named_scope("optimizer"):
             grads = jax.tree.map(lambda g: g / weight, grads)
             params, opt = optimizer.update(tx, grads, state["opt"], state["params"])
             network = merge(params)
             of_model = {name: network[name] for name in state["ema"]["params"]}
             ema = update_ema(state["ema"], {"params": of_model, **variables}, state["step"], ema_decay)
-        renewed = {
-            "step": state["step"] + 1,
-            "params": params,
-            "model_state": model_state | variables,
-            "opt": opt,
-            "ema": ema,
-        }
-        return renewed, {"loss": (loss, weight), **metrics}
+        after = {"step": state["step"] + 1, "params": params, "model_state": model_state, "opt": opt, "ema": ema}
+        return after, metrics
 
-    return parallel.pmap(step, devices, in_axes=ARGUMENTS, out_axes=None, donate=(0,))
+    return parallel.compiled_step(summed, renewed, devices, in_axes=ARGUMENTS, shard_state=shard_state)
 
 
-def make_forward(loss_fn: LossFn, *, steps: int, devices: Sequence[jax.Device]) -> Step:
+def make_forward(loss_fn: LossFn, *, steps: int, devices: Sequence[jax.Device], shard_state: bool = False) -> Step:
     """Returns the forward pass of the train step, to measure it: `metrics` is the loss.
 
     Its state counts the steps, so that calls wait for each other as steps do.
@@ -133,6 +137,7 @@ def make_forward(loss_fn: LossFn, *, steps: int, devices: Sequence[jax.Device]) 
         loss_fn: the loss of a method, see `loss.LossFn`.
         steps: number of steps of the stage.
         devices: the batch is split over these.
+        shard_state: as in `make_train_step`.
     """
 
     def forward(
@@ -141,10 +146,13 @@ def make_forward(loss_fn: LossFn, *, steps: int, devices: Sequence[jax.Device]) 
         context = loss_context(state, teachers, class_counts, steps)
         batch_and_keys = _batch(state["step"], len(class_counts), data, key, inputs)
         loss, aux = loss_fn(state["params"], state["model_state"], context, *batch_and_keys)
-        renewed = state | {"step": state["step"] + 1, "model_state": aux.model_state}
-        return renewed, jax.lax.psum(loss, parallel.AXIS)
+        return aux.model_state, jax.lax.psum(loss, parallel.AXIS)
 
-    return parallel.pmap(forward, devices, in_axes=ARGUMENTS, out_axes=None, donate=(0,))
+    def renewed(state: Tree, results: tuple[Tree, jax.Array]) -> tuple[Tree, jax.Array]:
+        model_state, loss = results
+        return state | {"step": state["step"] + 1, "model_state": model_state}, loss
+
+    return parallel.compiled_step(forward, renewed, devices, in_axes=ARGUMENTS, shard_state=shard_state)
 
 
 def _climbed(params: Tree, gradient: Tree, distance: float) -> Tree:

@@ -41,6 +41,7 @@ def make(
     network: str = "cnn",
     accumulate: int = 1,
     sam: float = 0.0,
+    shard_state: bool = False,
 ) -> Problem:
     """The same problem on `count` devices, whatever their number."""
     devices = jax.local_devices()[:count]
@@ -60,7 +61,14 @@ def make(
     )
     loss_fn = supervised(models.make_apply(module, (0.5,), (0.25,)), augment, CLASSIFICATION)
     compiled = step.make_train_step(
-        loss_fn, tx, steps=STEPS, ema_decay=0.9, devices=devices, accumulate=accumulate, sam=sam
+        loss_fn,
+        tx,
+        steps=STEPS,
+        ema_decay=0.9,
+        devices=devices,
+        accumulate=accumulate,
+        sam=sam,
+        shard_state=shard_state,
     )
     placed = ({"image": images, "label": soft(labels)}, labels.sum(0), jax.random.key(1))
     data, counts, key = parallel.replicate(placed, devices)
@@ -72,7 +80,12 @@ def make(
     def update(current: Tree, i: int) -> tuple[Tree, dict]:
         return compiled(*arguments(current, i))
 
-    return Problem(update, parallel.replicate(state.create(variables, tx), devices), devices, compiled, arguments)
+    def first_state(variables: Tree) -> Tree:
+        return state.create(variables, tx)
+
+    spread = shard_state and parallel.spread(first_state, (variables,), devices)
+    first = spread or parallel.replicate(first_state(variables), devices)
+    return Problem(update, first, devices, compiled, arguments)
 
 
 def losses(problem: Problem, steps: int = STEPS) -> tuple[list[float], Tree]:
