@@ -35,8 +35,8 @@ from efficient_jax.inference import predictions, voting
 from efficient_jax.inference.tta import parse_views
 from efficient_jax.metrics import classification, conformal
 from efficient_jax.metrics.agreement import change
-from efficient_jax.report import evaluation, glossary, layout, maps, plots, stage_section
-from efficient_jax.tasks import DETECTION, SEGMENTATION, TASKS
+from efficient_jax.report import evaluation, glossary, layout, plots, stage_section
+from efficient_jax.tasks import DETECTION, TASKS
 from efficient_jax.training import checkpoint
 
 LINES = 20  # rows of a table in the terminal
@@ -212,7 +212,7 @@ def _section(one: Member, scores: Json, data: Data | None) -> evaluation.MemberS
         part_tables=stage_section.PART_TABLES[test.task](scores, test.classes)
         if test.task in stage_section.PART_TABLES
         else [],
-        legend=maps.legend(test.classes) if TASKS[test.task] is SEGMENTATION else [],
+        legend=stage_section.LEGENDS.get(test.task, lambda _: [])(test.classes),
         mistakes=[]
         if several or not data
         else evaluation.mistakes(

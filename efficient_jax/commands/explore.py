@@ -1,15 +1,15 @@
 """explore: shows data and augmentation before training, and the class bias of augmentation in trained members."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from efficient_jax import files
+from efficient_jax.commands import contact_sheets
 from efficient_jax.commands.look import look
 from efficient_jax.data import cache, decode, label_errors, progress_bar
 from efficient_jax.data.dataset import Source, fingerprint
@@ -17,21 +17,17 @@ from efficient_jax.data.framing import Framing
 from efficient_jax.distributed import console, log
 from efficient_jax.errors import UserError, class_name, counted
 from efficient_jax.evaluation import out_of_fold
-from efficient_jax.experiment.config import Plan, plan
+from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import Data, load_data
-from efficient_jax.experiment.stage_config import augment_blocks
 from efficient_jax.experiment.workdir import read_config, writable
 from efficient_jax.explore import class_bias, preview
-from efficient_jax.report import bias, exploration, layout
+from efficient_jax.report import bias, exploration, layout, maps, overlays, sheets
 from efficient_jax.report import catalogue as report_catalogue
-from efficient_jax.report.stage_section import caption
 from efficient_jax.settings import Settings
-from efficient_jax.tasks import TASKS, targets
+from efficient_jax.tasks import TASKS
 from efficient_jax.training.classifier import Classifier
 from efficient_jax.training.trained import stage_folder
-from efficient_jax.types import Augment
 
-IMAGES, VERSIONS = 10, 4  # of a stage's contact sheet
 EXAMPLES = 4  # of each operation; an even number, because mixing pairs neighbors
 SUMMARY_HEADERS = ["operation", "weakest, %", "strongest, %", "points", "loses most"]
 MEASURED_IMAGES = 2000  # of a member, at most
@@ -60,7 +56,7 @@ def explore(
     """Shows the data and what augmentation does, before training; writes WORKDIR/explore.html.
 
     The page has statistics of the data with suggestions, the pipeline of each stage, and every operation from weak to
-    strong.
+    strong. Of masks and boxes it has their number, size, shape, overlap and truncation, and draws them on the images.
 
     Args:
         config: FILE or FILE:tiny.
@@ -92,8 +88,9 @@ def explore(
     source, split = load_data(checked, folder.parent / cache.FOLDER)
     suspects = _suspects(predictions, source)
     with progress_bar.waiting("drawing the augmentation of every stage"):
-        stages = _stages(checked, settings, source, split["labelled"], key)
-    with preview.drawing(_examples(source, split["labelled"], EXAMPLES), key) as operations:
+        stages = contact_sheets.stages(checked, settings, source, split["labelled"], key)
+    examples = contact_sheets.examples(source, split["labelled"], EXAMPLES)
+    with preview.drawing(contact_sheets.numbered(examples, source), key) as operations:
         with progress_bar.waiting("measuring the images, drawing every operation from weak to strong"):
             data, table = look(checked, settings, source, split, suspects)
         console().print("\nThe data, and what it suggests", style="bold")
@@ -116,6 +113,8 @@ def explore(
         stages=stages,
         operations=drawn,
         members=about_members,
+        legend=overlays.legend(contact_sheets.entries(source, split["labelled"][:1]), source.classes),
+        colors=maps.palette(source.classes) if TASKS[source.task].decoder == "masks" else sheets.PALETTE,
     )
     log(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)")
 
@@ -154,38 +153,6 @@ def _suspects(stages: str, source: Source) -> list[tuple[int, int]]:
         )
     rows, seems = label_errors.suspects(predicted.labels, predicted.probabilities)
     return list(zip(predicted.ids[rows].tolist(), seems.tolist(), strict=True))
-
-
-def _examples(source: Source, ids: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """Returns `count` examples, evenly spaced over `ids`, as a batch."""
-    chosen = ids[np.linspace(0, len(ids) - 1, count).astype(int)]
-    return {
-        "image": source.images[chosen],
-        "label": targets(source, chosen),
-    } | {name: values[chosen] for name, values in source.objects.items()}
-
-
-def _stages(
-    checked: Plan, settings: Settings, source: Source, ids: np.ndarray, key: jax.Array
-) -> list[exploration.StageSection]:
-    """Returns contact sheets, one for all stages with the same augmentation."""
-    users_of: dict[str, list[tuple[str, str, Augment]]] = {}
-    blocks: dict[str, Mapping[str, Any]] = {}
-    for stage in checked.stages:
-        for key_of, block in augment_blocks(settings[stage.name]).items():
-            content = json.dumps(block, sort_keys=True)
-            users_of.setdefault(content, []).append((stage.name, key_of, getattr(stage, key_of)))
-            blocks[content] = block
-    examples = _examples(source, ids, IMAGES)
-    by_image = TASKS[source.task].by_image
-    captions = [caption(target, source.classes) for target in examples["label"]] if by_image else ()
-    sections = []
-    for content, users in users_of.items():
-        names = [name if key_of == "augment" else f"{name}, strong view" for name, key_of, _ in users]
-        ops, (_, _, augment) = blocks[content].get("ops", ()), users[0]
-        views = preview.draws(augment, examples, key, VERSIONS) if ops else None
-        sections.append(exploration.stage(names, ops, examples["image"], views, captions))
-    return sections
 
 
 def _member(name: str, where: str) -> Member:

@@ -7,8 +7,9 @@ import numpy as np
 from rich.table import Table
 
 from efficient_jax.augment import operations
+from efficient_jax.commands import annotation_tables
 from efficient_jax.data.dataset import Source
-from efficient_jax.detection.overlap import COVERED, Objects
+from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.config import Plan
 from efficient_jax.experiment.results import captions
@@ -56,11 +57,12 @@ def look(
     """
     network = features.lite0 if _begins_with_lite0(plan, source) else None
     framing = plan.source[1]
-    measured = survey(source, split, network, padded=framing.get("fit") == "pad")
+    size, fit = _square(framing)
+    measured = survey(source, split, network, Framing(size, fit, framing.get("crop", 1.0)))
     more_labels, curve = _more_labels(measured, source)
-    advice = suggestions.suggestions(measured, source.classes, _sizes(measured, source), *_square(framing), curve)
+    advice = suggestions.suggestions(measured, source.classes, _sizes(measured, source), size, fit, curve)
     stages_of = _users(settings)
-    facts = _facts(measured, source, split, len(suspects))
+    facts = _facts(measured, source, split, len(suspects), framing.get("most_objects", 0))
     suggested = [
         survey_page.Suggestion(
             verdict="take" if suggestion.take else "leave",
@@ -80,6 +82,7 @@ def look(
         parts=[part for part, ids in split.items() if len(ids)],
         classes=_classes(measured, source, split),
         shown=CLASSES,
+        annotations=annotation_tables.section(measured, source, captions(source, split)),
         measures=_measures(measured, source),
         galleries=[gallery for gallery in _galleries(measured, source, split, suspects) if gallery.count],
     )
@@ -126,15 +129,18 @@ def _users(settings: Mapping[str, Any]) -> dict[str, list[str]]:
     return users
 
 
-def _facts(measured: Survey, source: Source, split: Mapping[str, np.ndarray], suspects: int) -> dict[str, str]:
+def _facts(
+    measured: Survey, source: Source, split: Mapping[str, np.ndarray], suspects: int, most_objects: int
+) -> dict[str, str]:
     quantiles = {
         name: np.nanquantile(values[~measured.held_out], (0.05, 0.5, 0.95))
         for name, values in _finite(measured).items()
     }
+    balance = f"; the largest has {measured.imbalance:.1f} times the labels of the smallest, entropy "
+    balance += f"{measured.entropy:.2f} of 1"
     facts = {
         "images": ", ".join(f"{len(ids):,} {part}" for part, ids in split.items() if len(ids)),
-        "classes": f"{len(source.classes)}; the largest has {measured.imbalance:.1f} times the labels of the smallest, "
-        f"entropy {measured.entropy:.2f} of 1",
+        "classes": f"{len(source.classes)}{balance if len(source.classes) > 1 else ''}",
         "mean, std": ", ".join(
             f"({', '.join(f'{x:.4f}' for x in values)})" for values in (measured.mean, measured.std)
         ),
@@ -148,13 +154,7 @@ def _facts(measured: Survey, source: Source, split: Mapping[str, np.ndarray], su
             f"shorter side {np.median(sides):,.0f} pixels, {sides.min():,} to {sides.max():,}; width / height "
             f"{middle:.2f} [{low:.2f}, {high:.2f}]"
         )
-    if measured.objects is not None and len(measured.objects.areas):
-        counts, areas, overlaps = measured.objects[:3]
-        facts["objects"] = (
-            f"{counts.sum():,}, {counts.mean():.1f} per image, at most {counts.max()}; median "
-            f"{100 * np.median(areas):.1f}% of the image; {100 * (overlaps > 0).mean():.0f}% overlap another"
-        )
-        facts |= _hidden(measured.objects, "box_mask" in source.objects)
+    facts |= annotation_tables.facts(measured, source, most_objects)
     anomalies = {
         "equal to another": sum(map(len, measured.equal)),
         "nearly equal pairs": len(measured.near.pairs),
@@ -164,18 +164,6 @@ def _facts(measured: Survey, source: Source, split: Mapping[str, np.ndarray], su
     }
     facts["anomalies"] = ", ".join(f"{count:,} {what}" for what, count in anomalies.items() if count) or "none"
     return facts
-
-
-def _hidden(objects: Objects, masks: bool) -> dict[str, str]:
-    """Describes which objects are not entirely visible."""
-    covered = float((objects.covered >= COVERED).mean())
-    by = "pixels of others in" if masks else "the box of another over"
-    return {
-        "occlusion": f"{100 * covered:.0f}% of the objects have {by} {100 * COVERED:.0f}% of their box or more; which "
-        "one is in front is not known",
-        "truncation": f"{100 * objects.at_border.mean():.0f}% of the objects end at the border of the image, "
-        f"{100 * objects.cropped.mean():.0f}% are cut by the crop to a square",
-    }
 
 
 def _finite(measured: Survey) -> dict[str, np.ndarray]:

@@ -3,14 +3,14 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 
 from efficient_jax.detection.boxes import intersection_over_union
 
 HIDING = 0.1  # IoU from which one of two boxes is taken to hide part of the other
 COVERED = 0.25  # share of a box from which its object is taken to be covered, or to cover
 TOUCHING = 1.0  # distance from the border in pixels, after the resize, up to which a box touches it
-BLOCK = 256  # images whose pairs of boxes are in memory at once
+PAIRS = 2_000_000  # of boxes, that are in memory at once
 WHOLE = 0.999  # visible share from which a box counts as not cropped
 
 
@@ -39,6 +39,17 @@ def area(boxes: Float[np.ndarray, "*a 4"]) -> Float[np.ndarray, " *a"]:
     return areas
 
 
+def touching(boxes: Float[np.ndarray, "*a 4"], borders: Real[np.ndarray, "*#a 4"]) -> Bool[np.ndarray, " *a"]:
+    """Returns which boxes touch the border of their image.
+
+    Args:
+        boxes: (left, top, right, bottom) in pixels.
+        borders: (left, top, right, bottom) of the image of each.
+    """
+    touches: np.ndarray = (np.abs(boxes - borders) <= TOUCHING).any(-1)
+    return touches
+
+
 def objects(
     boxes: Float[np.ndarray, "n k 4"],
     visible: Float[np.ndarray, "n k"],
@@ -59,11 +70,11 @@ def objects(
         The measurements; objects are in the order of the images and boxes.
     """
     present = visible > 0
-    parts = [_most(boxes[i : i + BLOCK], present[i : i + BLOCK]) for i in range(0, max(len(boxes), 1), BLOCK)]
+    block = max(1, PAIRS // max(boxes.shape[1], 1) ** 2)  # images
+    parts = [_most(boxes[i : i + block], present[i : i + block]) for i in range(0, max(len(boxes), 1), block)]
     overlaps, covered = (np.concatenate(blocks) for blocks in zip(*parts, strict=True))
     sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)[present] / np.array(size[::-1])
     border = np.tile(size[::-1], 2) * np.array([0, 0, 1, 1]) if borders is None else borders[:, None]
-    touches = (np.abs(boxes - border) <= TOUCHING).any(-1)
     whole = visible >= WHOLE
     return Objects(
         counts=present.sum(1),
@@ -71,7 +82,7 @@ def objects(
         overlaps=overlaps[present],
         covered=(covered if masks is None else _by_masks(boxes, present, masks))[present],
         longer=sides.max(1),
-        at_border=(touches & whole)[present],
+        at_border=(touching(boxes, border) & whole)[present],
         cropped=~whole[present],
     )
 

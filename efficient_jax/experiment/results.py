@@ -177,9 +177,10 @@ def samples(
 
 
 def _boxes(examples: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Returns boxes [b n 6]: edges, a number without meaning, and the visible share."""
+    """Returns boxes [b n 6]: edges, class (0 where objects have none), and the visible share."""
     visible = np.asarray(examples["box_visible"], np.float32)[..., None]
-    return np.concatenate([examples["boxes"], np.zeros_like(visible), visible], -1)
+    labels = np.asarray(examples["box_label"], np.float32)[..., None] if "box_label" in examples else 0 * visible
+    return np.concatenate([examples["boxes"], labels, visible], -1)
 
 
 def _by_image(views: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
 
 from efficient_jax import keys
 from efficient_jax.augment import CHOICES, MIXES, OPS, augmented, build, per_example
@@ -40,7 +39,7 @@ def draws(
     examples: Arrays,
     key: jax.Array,
     versions: int,
-) -> UInt8[np.ndarray, "n versions h2 w2 c2"]:
+) -> Arrays:
     """Returns augmented versions of each example, drawn as a training step draws them, in one compiled call.
 
     Args:
@@ -48,6 +47,8 @@ def draws(
         examples: a batch.
         key: for all draws.
         versions: how many of each example, 1 or more.
+
+    Returns: the examples, arrays [n versions ...].
     """
     # Tiled, not repeated: mixing pairs neighbors, which must be different images.
     rows = np.tile(np.arange(len(examples["image"])), versions)
@@ -56,8 +57,8 @@ def draws(
     def drawn(draw_keys: jax.Array, batch: Batch) -> list[Batch]:
         return [augmented(augment, draw_keys, batch, lambda batch: jnp.ones(batch["image"].shape[:3]))]
 
-    images = _run(drawn, draw_keys, {name: x[rows] for name, x in examples.items()})[0]["image"]
-    return images.reshape(versions, len(examples["image"]), *images.shape[1:]).swapaxes(0, 1)
+    (views,) = _run(drawn, draw_keys, {name: x[rows] for name, x in examples.items()})
+    return {name: x.reshape(versions, -1, *x.shape[1:]).swapaxes(0, 1) for name, x in views.items()}
 
 
 def kind(name: str) -> str:

@@ -9,6 +9,7 @@ from efficient_jax.detection.overlap import HIDING, Objects
 from efficient_jax.errors import class_name, counted
 from efficient_jax.explore.survey import Survey
 from efficient_jax.metrics.learning_curve import Forecast
+from efficient_jax.metrics.segmentation import background
 
 IMBALANCED = 3.0  # labels of the largest class for each of the smallest
 FEW = 50  # labels of a class
@@ -93,13 +94,15 @@ def of_labels(forecast: Forecast) -> list[Suggestion]:
 
 def _of_classes(measured: Survey, classes: tuple[str, ...]) -> list[Suggestion]:
     labelled, advice = measured.counts["labelled"], []
-    most, least = int(labelled.argmax()), int(labelled.argmin())
+    masks = measured.annotations is not None and measured.annotations.pixels is not None
+    things = np.flatnonzero(~np.array(background(classes))) if masks else np.arange(len(classes))
+    most, least = int(labelled.argmax()), int(things[labelled[things].argmin()])
     if measured.imbalance >= IMBALANCED:
         largest, smallest = (f"{labelled[label]:,} labelled {class_name(classes[label])}" for label in (most, least))
         why = f"{largest}, {smallest}: {measured.imbalance:.1f} to 1"
         advice.append(Suggestion(True, "batch.balanced = True, or method.class_balance = 0.999", why))
     if labelled[least] < FEW:
-        unlabelled = int(measured.counts["unlabelled"].sum()) + measured.unknown["unlabelled"]
+        unlabelled = measured.images["unlabelled"]
         beside = f", and {counted(unlabelled, 'unlabelled image')}: use a semi-supervised method" if unlabelled else ""
         why = f"{counted(labelled[least], 'label')} of {class_name(classes[least])}{beside}"
         advice.append(Suggestion(True, "strong augmentation: randaugment, cutout", why, ("randaugment", "cutout")))

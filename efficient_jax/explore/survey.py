@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from efficient_jax.data import feature_distances, identity, image_quality, leakage, statistics
 from efficient_jax.data.dataset import Source, digests
 from efficient_jax.data.decode import resized
-from efficient_jax.data.framing import place
+from efficient_jax.data.framing import Framing
 from efficient_jax.data.stream import Streamed
 from efficient_jax.detection import overlap
+from efficient_jax.explore.annotations import Annotations, Content, annotated, annotations, content
 from efficient_jax.tasks import TASKS
 
 FREEDOM = 10  # degrees of freedom below which the variation within classes is not estimated
@@ -21,6 +22,7 @@ MEASURED = 5000  # images that are measured: more take longer and change no figu
 DRAWINGS, COMPARED = 32, 1000
 MOVED = 2000  # labelled images that are mirrored and rotated
 SIDE = 16  # pixels of the thumbnails from which distances are computed
+AS_STORED = Framing(0)
 
 MOVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "flip": lambda images: images[:, :, ::-1],
@@ -49,6 +51,7 @@ class Survey(NamedTuple):
     members: Bool[np.ndarray, "n classes"]  # whether an image is known to have a class
     counts: dict[str, Int[np.ndarray, " classes"]]  # part of the split -> images of each class
     unknown: dict[str, int]  # part of the split -> images without a known class
+    images: dict[str, int]  # part of the split -> images
     mean: tuple[float, ...]  # of each channel over all pixels of the sample that are not held out, 0..1
     std: tuple[float, ...]
     ids: Int[np.ndarray, " m"]  # indices of the sample
@@ -65,7 +68,8 @@ class Survey(NamedTuple):
     compared: int  # number of images that were compared for `near`
     near: leakage.Near  # pairs of indices that are nearly, but not exactly, equal
     constant: Int[np.ndarray, " k"]  # indices of images of one color, in the whole dataset
-    objects: overlap.Objects | None  # None for a dataset without boxes
+    objects: overlap.Objects | None  # of annotated images that are not held out; None for a dataset without boxes
+    annotations: Annotations | None  # of annotated images of the sample; None for one without masks and boxes
     labelled: Int[np.ndarray, " l"]  # indices of labelled images, at most `MEASURED`
     labelled_features: Float[np.ndarray, "l d"]  # of these
 
@@ -79,14 +83,14 @@ class Survey(NamedTuple):
     def entropy(self) -> float:
         """Entropy of the classes of labelled images relative to equally frequent classes, 0..1."""
         fractions = self.counts["labelled"] / max(self.counts["labelled"].sum(), 1)
-        return float(-(fractions * np.log(np.maximum(fractions, 1e-300))).sum() / np.log(len(fractions)))
+        return float(-(fractions * np.log(np.maximum(fractions, 1e-300))).sum() / np.log(max(len(fractions), 2)))
 
 
 def survey(
     source: Source,
     split: Mapping[str, Int[np.ndarray, " _"]],
     network: Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n d"]] | None = None,
-    padded: bool = False,
+    framing: Framing = AS_STORED,
 ) -> Survey:
     """Measures a dataset; everything that suggests a setting comes from images that are not held out.
 
@@ -94,7 +98,7 @@ def survey(
         source: the dataset.
         split: part -> indices of its images, as `experiment.dataset.load_data` returns it.
         network: images -> features, from which distances are computed; None: from principal components of thumbnails.
-        padded: whether images were made square by a gray border, so that the border of the image is inside of it.
+        framing: how images became one size; `AS_STORED`: they had it.
     """
     used = np.sort(np.concatenate(list(split.values())))
     ids = _some(used, MEASURED)
@@ -125,10 +129,13 @@ def survey(
         labelled_images = source.images[labelled]
         labelled_quality = image_quality.quality(labelled_images)
         labelled_features = features_of(labelled_images, resized(labelled_images, SIDE))
+    annotated_ids = annotated(source, ids)
+    annotated_held_out = held_out[np.isin(ids, annotated_ids)]
     return Survey(
         members=members,
         counts={part: members[rows].sum(0) for part, rows in split.items()},
         unknown={part: int((~known[rows]).sum()) for part, rows in split.items()},
+        images={part: len(rows) for part, rows in split.items()},
         **dict(zip(("mean", "std"), statistics.mean_std(images[~held_out]), strict=True)),
         ids=ids,
         held_out=held_out,
@@ -147,7 +154,8 @@ def survey(
         compared=len(compared),
         near=_near(images[np.searchsorted(ids, compared)], compared),
         constant=used[_constant(source)[used]],
-        objects=_objects(source, used, padded),
+        objects=_objects(source, annotated_ids[~annotated_held_out], framing),
+        annotations=annotations(source, annotated_ids, annotated_held_out, _content(source, annotated_ids, framing)),
         labelled=labelled,
         labelled_features=labelled_features,
     )
@@ -210,14 +218,15 @@ def _near(images: UInt8[np.ndarray, "n h w c"], ids: Int[np.ndarray, " n"]) -> l
     return leakage.Near(ids[pairs[differ]], distances[differ])
 
 
-def _objects(source: Source, ids: Int[np.ndarray, " n"], padded: bool) -> overlap.Objects | None:
+def _objects(source: Source, ids: Int[np.ndarray, " n"], framing: Framing) -> overlap.Objects | None:
     if "boxes" not in source.objects:
         return None
-    h, w = source.images.shape[1:3]
-    borders = None
-    if padded and source.sizes is not None:
-        placed = np.array([place(width, height, h, "pad", 1.0) for height, width in source.sizes[ids].tolist()])
-        borders = np.concatenate([placed[:, 2:], placed[:, 2:] + placed[:, :2]], 1).astype(float)
     corners, visible = (source.objects[name][ids] for name in ("boxes", "box_visible"))
     masks = source.objects.get("box_mask")
-    return overlap.objects(corners, visible, (h, w), None if masks is None else masks[ids], borders)
+    borders = _content(source, ids, framing).edges.astype(float)
+    return overlap.objects(corners, visible, source.images.shape[1:3], None if masks is None else masks[ids], borders)
+
+
+def _content(source: Source, ids: Int[np.ndarray, " n"], framing: Framing) -> Content:
+    sizes = None if source.sizes is None else source.sizes[ids]
+    return content(sizes, len(ids), source.images.shape[1:3], framing)

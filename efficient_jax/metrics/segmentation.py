@@ -16,6 +16,7 @@ from efficient_jax.metrics.classification import NOT_COUNTED, confusion
 RESAMPLES, SEED = 1000, 0
 BOUNDARY = 0.02  # width of a boundary, as a share of the diagonal of the map
 PERCENTILES = (2.5, 97.5)  # of a 95% interval
+BACKGROUND = "background"
 
 
 class Overlaps(NamedTuple):
@@ -23,6 +24,15 @@ class Overlaps(NamedTuple):
 
     both: Int[np.ndarray, "n k"]  # that the prediction and the truth give the class
     union: Int[np.ndarray, "n k"]  # that one of them or both give it
+
+
+def background(classes: Sequence[str]) -> list[bool]:
+    """Returns which classes are the background: the first of two, and a class of that name.
+
+    Args:
+        classes: class names.
+    """
+    return [name.lower() == BACKGROUND or (i == 0 and len(classes) == 2) for i, name in enumerate(classes)]
 
 
 def overlaps(answers: Integer[np.ndarray, "n h w"], labels: Integer[np.ndarray, "n h w"], classes: int) -> Overlaps:

@@ -24,7 +24,7 @@ FIGURES = ("ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100", "ar_smal
 
 
 def drawn(images: UInt8[np.ndarray, "*n h w c"], rows: Float[np.ndarray, "*n m 6"]) -> UInt8[np.ndarray, "*n h2 w2 3"]:
-    """Returns images with boxes, enlarged.
+    """Returns images with boxes in the colors of their classes, enlarged.
 
     Args:
         images: of any number of channels.
@@ -34,10 +34,21 @@ def drawn(images: UInt8[np.ndarray, "*n h w c"], rows: Float[np.ndarray, "*n m 6
     scale = max(1, SIDE // max(height, width))
     flat = images.reshape(-1, *images.shape[-3:]), rows.reshape(-1, *rows.shape[-2:])
     tiles = [
-        sheets.tile({"image": image, "boxes": boxes[:, :4], "box_visible": boxes[:, 5]}, scale)
+        sheets.tile(
+            {"image": image, "boxes": boxes[:, :4], "box_label": boxes[:, 4], "box_visible": boxes[:, 5]}, scale
+        )
         for image, boxes in zip(*flat, strict=True)
     ]
     return np.stack(tiles).reshape(*images.shape[:-3], scale * height, scale * width, 3)
+
+
+def legend(classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns (class name, CSS color) of each class.
+
+    Args:
+        classes: class names.
+    """
+    return [(name, sheets.css(color)) for name, color in zip(classes, sheets.class_colors(len(classes)), strict=False)]
 
 
 def mistakes(arrays: Mapping[str, np.ndarray], classes: Sequence[str], most: int) -> list[plots.Captioned]:

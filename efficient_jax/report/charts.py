@@ -170,13 +170,16 @@ def learning_curves(
     return charts
 
 
-def histogram(values: Real[np.ndarray, " n"], others: Real[np.ndarray, " m"], title: str) -> Chart:
+def histogram(
+    values: Real[np.ndarray, " n"], others: Real[np.ndarray, " m"], title: str, unit: str = "images"
+) -> Chart:
     """Draws the distribution of `values` as bars and of `others` as a line, over the middle 99% of both.
 
     Args:
         values: one or more; NaN and infinity do not count.
         others: may be empty.
         title: what is on the horizontal axis, with its unit.
+        unit: what is counted.
     """
     both = np.concatenate([values, others])
     low, high = np.quantile(both[np.isfinite(both)], (0.005, 0.995))
@@ -185,8 +188,8 @@ def histogram(values: Real[np.ndarray, " n"], others: Real[np.ndarray, " m"], ti
     axes = Axes((380, 165), RIGHT, (edges[0], edges[-1]), (0.0, max(float(np.max(shares)), 1e-9)))
     outlines = [axes.at(edges.repeat(2), np.concatenate([[0], share.repeat(2), [0]])) for share in shares]
     shapes = [Shape("area", _path(outlines[0])), *([Shape("second", _path(outlines[1]))] if len(others) else [])]
-    about = f"Histogram of {title}: the middle 99% of the images lie between {low:.3g} and {high:.3g}"
-    return axes.chart(shapes, title, "images, %", about)
+    about = f"Histogram of {title}: the middle 99% of the {unit} lie between {low:.3g} and {high:.3g}"
+    return axes.chart(shapes, title, f"{unit}, %", about)
 
 
 def accuracy_by_labels(forecast: Forecast) -> Chart:

@@ -53,6 +53,8 @@ def write_page(
     stages: Sequence[StageSection],
     operations: Mapping[str, Mapping[str, sheets.Sheet]],
     members: Sequence[bias.MemberSection] = (),
+    legend: Sequence[tuple[str, str]] = (),
+    colors: Sequence[sheets.Color] = sheets.PALETTE,
 ) -> pathlib.Path:
     """Writes `folder/explore.html`; an existing file is replaced.
 
@@ -65,6 +67,8 @@ def write_page(
         stages: as from `stage`.
         operations: kind of operation -> operation -> its sheet.
         members: class bias of each member.
+        legend: (class name, CSS color) of what is drawn on training images.
+        colors: of the classes of masks under operations; class 0 is not tinted.
 
     Returns:
         The path of the page.
@@ -73,7 +77,7 @@ def write_page(
         {
             "anchor": f"kind-{number}",
             "name": kind,
-            "operations": [{"name": name, "columns": sheets.columns(sheet)} for name, sheet in of_kind.items()],
+            "operations": [{"name": name, "columns": sheets.columns(sheet, colors)} for name, sheet in of_kind.items()],
             "drawn": any("mask" in batch for sheet in of_kind.values() for batch in sheet.values()),
         }
         for number, (kind, of_kind) in enumerate(operations.items())
@@ -86,6 +90,7 @@ def write_page(
         "stages": stages,
         "kinds": kinds,
         "members": members,
+        "legend": legend,
         "sections": [
             *([("data", "the data")] if data else []),
             ("stages", "stages"),

@@ -1,6 +1,5 @@
 """Class maps over images on the pages of a run: tinted images, a legend of the colors, worst images, IoU by class."""
 
-import colorsys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +11,6 @@ from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.report import plots, sheets, tables
 from efficient_jax.types import INTERVAL, Column
 
-BACKGROUND = "background"
-BRIGHT = [4, 5, 2, 3, 1, 0]  # of `sheets.PALETTE`, the lightest first: most images are darker
-TURN = 0.618034  # of the hue, from one further color to the next: a golden section never comes back
 MEAN = "mean of the classes"
 SIDE = 160  # pixels of the larger side of an image beside another
 CLASS_HEADERS = ["class", "IoU, % [95% interval]", "boundary IoU, % [95% interval]"]
@@ -24,16 +20,34 @@ IOU = Column("iou", "IoU, %", INTERVAL)
 def colors(classes: Sequence[str]) -> list[sheets.Color | None]:
     """Returns the color of each class, None for the background, which stays as it is.
 
-    The background is class 0 of two, and a class of that name.
+    Args:
+        classes: class names.
+    """
+    following = iter(sheets.class_colors(len(classes)))
+    return [None if is_bare else next(following) for is_bare in segmentation.background(classes)]
+
+
+def palette(classes: Sequence[str]) -> list[sheets.Color]:
+    """Returns the colors of numbered pixels, that of 0 first, which is never drawn.
 
     Args:
         classes: class names.
     """
-    bare = [name.lower() == BACKGROUND or (i == 0 and len(classes) == 2) for i, name in enumerate(classes)]
-    turns = (0.1 + TURN * i for i in range(len(classes)))
-    further = [tuple(round(255 * x) for x in colorsys.hsv_to_rgb(turn % 1, 0.85, 0.85)) for turn in turns]
-    following = iter([*(sheets.PALETTE[i] for i in BRIGHT), *further])
-    return [None if is_bare else next(following) for is_bare in bare]
+    return [sheets.BLACK, *sheets.class_colors(len(classes))]
+
+
+def numbered(maps: Integer[np.ndarray, "*n h w"], classes: Sequence[str]) -> Integer[np.ndarray, "*n h w"]:
+    """Returns the index in `palette` of the color of each pixel; 0 for the background and where there is no class.
+
+    Args:
+        maps: class index of each pixel, 255 where it has none.
+        classes: class names.
+    """
+    numbers = np.zeros(NOT_COUNTED + 1, np.int32)
+    tinted_classes = [i for i, is_bare in enumerate(segmentation.background(classes)) if not is_bare]
+    numbers[tinted_classes] = np.arange(1, len(tinted_classes) + 1)
+    of_pixels: np.ndarray = numbers[maps]
+    return of_pixels
 
 
 def legend(classes: Sequence[str]) -> list[tuple[str, str]]:
@@ -42,10 +56,7 @@ def legend(classes: Sequence[str]) -> list[tuple[str, str]]:
     Args:
         classes: class names.
     """
-    return [
-        (name, "#{:02x}{:02x}{:02x}".format(*color) if color else "")
-        for name, color in zip(classes, colors(classes), strict=True)
-    ]
+    return [(name, sheets.css(color) if color else "") for name, color in zip(classes, colors(classes), strict=True)]
 
 
 def tinted(
@@ -58,12 +69,10 @@ def tinted(
         maps: class index of each pixel; 255, no class, stays as it is.
         classes: class names.
     """
-    of_classes = colors(classes)
-    numbers = np.zeros(NOT_COUNTED + 1, np.int32)
-    numbers[: len(classes)] = [0 if color is None else i + 1 for i, color in enumerate(of_classes)]
-    palette = [sheets.BLACK, *(color or sheets.BLACK for color in of_classes)]
-    flat = images.reshape(-1, *images.shape[-3:]), numbers[maps].reshape(-1, *maps.shape[-2:])
-    tiles = [sheets.tile({"image": image, "mask": mask}, 1, palette) for image, mask in zip(*flat, strict=True)]
+    flat = images.reshape(-1, *images.shape[-3:]), numbered(maps, classes).reshape(-1, *maps.shape[-2:])
+    tiles = [
+        sheets.tile({"image": image, "mask": mask}, 1, palette(classes)) for image, mask in zip(*flat, strict=True)
+    ]
     return np.stack(tiles).reshape(*images.shape[:-1], 3)
 
 

@@ -1,5 +1,6 @@
 """Examples as images, with masks, boxes and keypoints drawn on top."""
 
+import colorsys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,28 +21,55 @@ DRAWN_SIDE = 256  # pixels: images are enlarged to about this where lines are dr
 GAP = 4
 PALETTE: list[Color] = [tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in plots.COLORS]
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+BRIGHT = [4, 5, 2, 3, 1, 0]  # of `PALETTE`, the lightest first: most images are darker
+TURN = 0.618034  # of the hue, from one further color to the next: a golden section never comes back
 
 
-def columns(sheet: Sheet) -> list[tuple[str, plots.EmbeddedImage]]:
+def class_colors(count: int) -> list[Color]:
+    """Returns different colors, one for each class.
+
+    Args:
+        count: number of classes.
+
+    Returns: at least `count` of them.
+    """
+    turns = (0.1 + TURN * i for i in range(count))
+    further = [tuple(round(255 * x) for x in colorsys.hsv_to_rgb(turn % 1, 0.85, 0.85)) for turn in turns]
+    return [*(PALETTE[i] for i in BRIGHT), *further]
+
+
+def css(color: Color) -> str:
+    """Returns a color as CSS writes it.
+
+    Args:
+        color: red, green and blue.
+    """
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def columns(sheet: Sheet, colors: Sequence[Color] = PALETTE) -> list[tuple[str, plots.EmbeddedImage]]:
     """Returns (heading, the first examples below each other), all enlarged by the same factor.
 
     Args:
         sheet: one heading or more; the same number of examples under each.
+        colors: of the classes of a mask; class 0 is not tinted.
     """
     first = next(iter(sheet.values()))
     drawn = any(name in first for name in DRAWN)
     scale = max(1, (DRAWN_SIDE if drawn else plots.TILE) // max(first["image"].shape[1:3]))
     rows = min(DRAWN_ROWS if drawn else ROWS, len(first["image"]))
-    return [(heading, _column(examples, rows, scale)) for heading, examples in sheet.items()]
+    return [(heading, _column(examples, rows, scale, colors)) for heading, examples in sheet.items()]
 
 
-def _column(examples: Mapping[str, np.ndarray], rows: int, scale: int) -> plots.EmbeddedImage:
-    tiles = [tile({name: values[i] for name, values in examples.items()}, scale) for i in range(rows)]
+def _column(examples: Mapping[str, np.ndarray], rows: int, scale: int, colors: Sequence[Color]) -> plots.EmbeddedImage:
+    tiles = [tile({name: values[i] for name, values in examples.items()}, scale, colors) for i in range(rows)]
     return plots.encoded(plots.arranged(tiles, [0, *[GAP] * rows], below=True), lossless=False)
 
 
 def tile(example: Example, scale: int, colors: Sequence[Color] = PALETTE) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Returns an enlarged example, its pixel classes tinted, object masks outlined, boxes and keypoints drawn.
+
+    Boxes with a "box_label" have the color of their class, see `class_colors`.
 
     Args:
         example: see `types.Example`; "image" is uint8.
@@ -59,15 +87,24 @@ def tile(example: Example, scale: int, colors: Sequence[Color] = PALETTE) -> UIn
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     if "boxes" in example:
-        for number, (box, visible) in enumerate(zip(example["boxes"], example["box_visible"], strict=True)):
+        of_boxes = _box_colors(example)
+        for box, visible, color in zip(example["boxes"], example["box_visible"], of_boxes, strict=True):
             if visible > 0:
-                color = PALETTE[(number + 1) % len(PALETTE)]
                 draw.rectangle(_pixels(box, scale), outline=color, width=min(scale, 2))
     if "keypoints" in example:
         for (x, y), visible in zip(scale * (example["keypoints"] + 0.5), example["keypoint_visible"], strict=True):
             if visible > 0:
                 draw.ellipse((x - 4, y - 4, x + 3, y + 3), WHITE, BLACK)
     return np.asarray(canvas)
+
+
+def _box_colors(example: Example) -> list[Color]:
+    """Returns the color of each box: of its class where it has one, else of its own."""
+    if "box_label" not in example:
+        return [PALETTE[(number + 1) % len(PALETTE)] for number in range(len(example["boxes"]))]
+    labels = example["box_label"].astype(int)
+    colors = class_colors(int(labels.max(initial=0)) + 1)
+    return [colors[label] for label in labels]
 
 
 def _tinted(

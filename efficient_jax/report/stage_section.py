@@ -24,6 +24,8 @@ WORST = {"segmentation": maps.mistakes, "detection": boxes.mistakes}
 """Task -> what draws its worst images, true labels beside predicted ones; other tasks show mistakes."""
 PART_TABLES = {"segmentation": maps.part_tables, "detection": boxes.part_tables}
 """Task -> what makes tables of the figures of its classes and sizes."""
+LEGENDS = {"segmentation": maps.legend, "detection": boxes.legend}
+"""Task -> colors of its classes."""
 LABEL_HEADERS = [
     "label",
     "F1, %",
@@ -321,6 +323,6 @@ def stage_section(
         else None,
         mistakes=[] if draw else mistakes(mistaken),
         worst=draw(mistaken, classes, SHOWN_MISTAKES) if draw else [],
-        legend=maps.legend(classes) if of_task == "segmentation" else [],
+        legend=LEGENDS[of_task](classes) if draw else [],
         part_tables=PART_TABLES[of_task](result.get("test", {}), classes) if draw else [],
     )

@@ -52,6 +52,17 @@ class Gallery:
     images: list[Captioned]  # some of them
 
 
+class Annotations(NamedTuple):
+    """The masks or boxes of a dataset."""
+
+    about: str  # which images were measured, and what is counted
+    legend: Sequence[tuple[str, str]]  # class name and CSS color
+    headers: Sequence[str]
+    classes: list[list[str]]  # cells below the headers, a row for each class
+    measures: list[Measure]  # without images at their ends
+    galleries: list[Gallery]
+
+
 class Section(NamedTuple):
     """The section of a dataset."""
 
@@ -64,5 +75,6 @@ class Section(NamedTuple):
     parts: list[str]  # of the split
     classes: list[ClassRow]
     shown: int  # classes with images, at most
+    annotations: Annotations | None  # None for a dataset with neither masks nor boxes
     measures: list[Measure]
     galleries: list[Gallery]

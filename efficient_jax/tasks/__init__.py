@@ -40,7 +40,9 @@ def of_labels(labels: np.ndarray) -> Task:
 
 
 def targets(source: Labelled, ids: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m k"]:
-    """Returns the targets of labelled images, float32: soft labels where the dataset has them.
+    """Returns the vectors of classes of labelled images, float32: soft labels where the dataset has them.
+
+    An image with pixels or objects of a class has 1.0 for it.
 
     Args:
         source: the dataset.
@@ -49,4 +51,4 @@ def targets(source: Labelled, ids: Int[np.ndarray, " m"]) -> Float[np.ndarray, "
     if source.soft_labels is not None:
         soft_labels: np.ndarray = source.soft_labels[ids]
         return soft_labels
-    return TASKS[source.task].targets(source.labels[ids], len(source.classes))
+    return TASKS[source.task].members(source.labels[ids], len(source.classes)).astype(np.float32)

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 from efficient_jax import augment
@@ -16,7 +17,7 @@ from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.explore import class_bias, preview
 from efficient_jax.report import catalogue
-from tests import tiny_run
+from tests import tiny_maps, tiny_run
 from tests.commands.launch import TINY, call
 from tests.report.stored_run import Page
 
@@ -98,6 +99,24 @@ def test_objects_are_described(tmp_path, monkeypatch):
     assert facts["truncation"] == said
     # 400, 100 and (15 - 10) * 6 = 30 of 1,600 pixels; twice as large, sqrt(0.5 * 0.0625) * 80 = 14.1
     assert "<td>cutout: size = 14</td><td>the median object takes 6.2% of the image, of which this hides" in text
+
+
+def test_masks_are_described_and_move_with_their_images(tmp_path, monkeypatch, capsys):
+    little(monkeypatch)
+    data = {"source": tiny_maps.draw(tmp_path / "drawn", 20), "labels_per_class": 8, "test": 6}
+    config = {
+        "seed": 0,
+        "devices": 1,
+        "stages": ("teacher",),
+        "data": data,
+        "teacher": tiny_maps.stage("supervised", 2),
+    }
+    explore(ConfigDict(config), str(tmp_path / "page"))
+    said, text = capsys.readouterr().out, (tmp_path / "page/explore.html").read_text()
+    assert "14 training images, 0 of them without regions; 6 held-out" in " ".join(said.split())
+    assert "background, not tinted" in text
+    assert "below as augmented" in text
+    assert text.count('alt="contact sheet of teacher') == 10
 
 
 def test_a_member_is_judged_on_validation_images(tmp_path, monkeypatch, capsys):

@@ -130,7 +130,7 @@ def test_the_draws_are_the_same_at_every_strength(key):
 def test_draws_are_those_of_the_pipeline(key):
     """Version v of image i is what a batch with it at position v * n + i would hold."""
     pipeline = plan(changed("first.augment", {"ops": ("rotate", "mixup"), "mixup": {"alpha": 1.0}})).stages[0].augment
-    seen = preview.draws(pipeline, DATA, key, versions=3)
+    seen = preview.draws(pipeline, DATA, key, versions=3)["image"]
     assert seen.shape == (4, 3, 10, 10, 1)
     assert seen.dtype == np.uint8
     batch = {name: np.concatenate([values] * 3) for name, values in DATA.items()}

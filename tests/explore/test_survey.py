@@ -88,6 +88,6 @@ def test_boxes_are_measured_where_there_are_any(found):
     boxes = np.tile(np.array([[0.0, 0, 8, 8], [0, 0, 8, 16]]), (60, 1, 1))
     with_boxes = SOURCE._replace(objects={"boxes": boxes, "box_visible": np.ones((60, 2))})
     objects = survey(with_boxes, SPLIT).objects
-    assert objects.counts.tolist() == [2] * 60
+    assert objects.counts.tolist() == [2] * 52  # without the test images
     np.testing.assert_allclose(objects.areas[:2], [1 / 4, 1 / 2])
     np.testing.assert_allclose(objects.overlaps, 1 / 2)

@@ -22,6 +22,7 @@ DATA = survey_page.Section(
     parts=["labelled", "unlabelled"],
     classes=[survey_page.ClassRow(ATTACK, ["1", "2"], share=50.0, spread="–", strip=None)],
     shown=40,
+    annotations=None,
     measures=[survey_page.Measure("noise", NOISE, strips=[("least", EMBEDDED)])],
     galleries=[survey_page.Gallery("Outliers", "", 30, [plots.Captioned(EMBEDDED, [ATTACK])])],
 )

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from efficient_jax import augment
+from efficient_jax.data.dataset import Source
 from efficient_jax.detection.rows import NOTHING, VISIBLE
 from efficient_jax.detection.targets import locations
 from efficient_jax.errors import UserError
-from efficient_jax.tasks import DETECTION, SEGMENTATION, detection, segmentation
+from efficient_jax.tasks import DETECTION, SEGMENTATION, detection, segmentation, targets
 
 MAPS = np.array([[[0, 1], [2, 255]], [[255, 255], [255, 255]]], np.uint8)
 BOXES = np.array(
@@ -163,3 +164,12 @@ def test_predictions_below_the_threshold_are_no_labels():
     np.testing.assert_array_equal(kept, [1])
     with pytest.raises(UserError, match=r"threshold: 1\.5 is not in"):
         detection.pseudo_labels(predicted, 0, threshold=1.5)
+
+
+def test_the_vector_of_an_image_has_the_classes_of_its_pixels():
+    """Not those of every pixel: `omit` leaves out the images that show a class."""
+    source = Source(
+        np.zeros((2, 2, 2, 1), np.uint8), np.array([[[0, 2], [255, 0]], [[1, 1], [1, 1]]], np.uint8), tuple("abc")
+    )
+    found = targets(source._replace(task="segmentation"), np.array([1, 0]))
+    assert (found.tolist(), found.dtype) == ([[0, 1, 0], [1, 0, 1]], np.float32)
