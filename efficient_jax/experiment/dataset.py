@@ -199,6 +199,16 @@ class Data:
         same = spec.image_shape == self.source.images.shape[1:]
         return decode.resized(self.source.images[ids], 0 if same else spec.image_shape[0])
 
+    def labels(self, ids: np.ndarray, spec: ModelSpec) -> np.ndarray:
+        """Returns the labels of some images at the size that a network takes; the others are not resized.
+
+        Args:
+            ids: int [m], indices of the images.
+            spec: of the network.
+        """
+        shape, labels = self.source.images.shape[1:], self.source.labels[ids]
+        return labels if spec.image_shape == shape else self.task.resized(labels, shape[:2], spec.image_shape[0])
+
 
 def _as_many(objects: Mapping[str, np.ndarray], entries: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns objects with empty rows for those that pseudo-labels add: entries `box_*` have one for each box."""

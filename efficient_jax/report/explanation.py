@@ -37,6 +37,7 @@ class MemberSection(NamedTuple):
     sheets: list[tuple[str, list[Figure]]]  # with their headings
     trust: list[list[str]]  # cells under `TRUST_HEADERS`
     pointing: list[list[str]]  # cells under `POINTING_HEADERS`, [] without objects
+    legend: Sequence[tuple[str, str]] = ()  # class name and CSS color of masks and boxes
 
 
 def overlay(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"] | None = None) -> plots.EmbeddedImage:
@@ -54,9 +55,19 @@ def overlay(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"] | 
     if heat is None:
         return plots.encoded(np.ascontiguousarray(resized), lossless=scale > 1)
     warm = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    gray = resized.mean(-1, keepdims=True)
-    mixed = STRENGTH * 255 * COLORS(np.asarray(warm))[..., :3] + (1 - STRENGTH) * gray
-    return plots.encoded(mixed.round().astype(np.uint8), lossless=False)
+    return plots.encoded(blended(resized, np.asarray(warm)), lossless=False)
+
+
+def blended(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns an image in gray, mixed with the colors of a heat map.
+
+    Args:
+        image: of any number of channels, of which the first three count.
+        heat: 0 (dark) to 1 (bright).
+    """
+    gray = image[..., :3].mean(-1, keepdims=True)
+    mixed: np.ndarray = STRENGTH * 255 * COLORS(heat)[..., :3] + (1 - STRENGTH) * gray
+    return mixed.round().astype(np.uint8)
 
 
 def scale() -> plots.EmbeddedImage:

@@ -10,6 +10,7 @@ from PIL import Image
 import efficient_jax
 from efficient_jax import files
 from efficient_jax.commands.evaluate import evaluate
+from efficient_jax.commands.explain import explain
 from efficient_jax.commands.export import export
 from efficient_jax.commands.predict import predict
 from efficient_jax.data.sources import SOURCES
@@ -17,6 +18,7 @@ from efficient_jax.data.sources.coco_files import coco
 from efficient_jax.detection.mean_average_precision import mean_average_precision
 from efficient_jax.errors import UserError
 from efficient_jax.export.formats import FORMATS
+from efficient_jax.files import read_json
 from efficient_jax.report.page import write_report
 from efficient_jax.tasks import DETECTION, detection
 from tests import drawn_parts
@@ -166,6 +168,17 @@ def test_what_a_file_of_boxes_cannot_hold_is_said(trained, tmp_path, settings, m
     with pytest.raises(UserError, match=f"^{message}"):
         export(**given)
     assert not (tmp_path / "out").exists()
+
+
+def test_explain_shows_the_box_of_each_class_that_is_surest(trained, tmp_path):
+    folder, _ = trained
+    explain(members=f"{folder}/net", images="0,5", workdir=str(tmp_path))
+    text = (tmp_path / "explain.html").read_text()
+    assert text.count('alt="true"') == text.count('alt="predicted"') == 2
+    maps = re.findall(r'alt="(\w+), score (\d\.\d\d)', text)
+    assert {name for name, _ in maps} == {"gray", "white"}
+    assert max(float(score) for _, score in maps) > 0.5
+    assert read_json(tmp_path / "explain.json")[f"{folder}/net"]["pointing_game"]["images"] == 2
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficient_jax.commands.explain import MISTAKES, RIGHT, Network, Seen, explain, pointing_game, true_classes
+from efficient_jax.commands.explain import explain, true_classes
+from efficient_jax.commands.explained import MISTAKES, RIGHT, Network, Seen, pointing_game
 from efficient_jax.errors import UserError
 from efficient_jax.tasks import MULTI_LABEL
 from tests.report.stored_run import Page
@@ -68,10 +69,10 @@ def test_the_pointing_game_is_played_on_images_with_objects():
     """Maps that are bright where images are: objects there are hit, objects elsewhere missed, the middle by one."""
     images = np.zeros((3, 4, 4, 1), np.uint8)
     images[:, 3, 0] = 1
-    network = Network({}, {}, None, lambda _, seen, __: {"Grad-CAM": seen[..., 0]})
+    network = Network({}, {}, None, lambda _, seen, *__: {"Grad-CAM": seen[..., 0]})
     boxes = np.array([[[0, 3, 1, 4]], [[2, 2, 4, 4]], [[0, 0, 1, 1]]], np.float32)
     objects = {"boxes": boxes, "box_visible": np.array([[1.0], [1.0], [0.0]])}
-    seen = Seen(images, ["a", "b", "c"], np.zeros(3, int), objects, (4, 4), "")
+    seen = Seen(images, ["a", "b", "c"], np.zeros(3, int), objects, (4, 4), np.ones((3, 4, 4), bool), "")
     found = pointing_game(network, seen, seen.labels)
     assert found == {"images": 2, "hits": {"Grad-CAM": 1, "the middle of the image": 1}, "chance": 5 / 32}
     assert pointing_game(network, seen._replace(objects={}), seen.labels) == {}

@@ -1,6 +1,7 @@
 """evaluate, export and explain of a segmentation run: what works, and one line on what does not."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -110,6 +111,24 @@ def test_exported_weights_with_a_decoder_are_not_called_timms(segmented, tmp_pat
     assert about["architecture"].startswith("efficient_jax/")
 
 
-def test_explain_says_that_it_is_for_classes_of_images(segmented, tmp_path):
-    with pytest.raises(UserError, match=r"^--members: '.*' predicts a class for each pixel, and heat maps explain"):
-        explain(members=str(segmented), workdir=str(tmp_path))
+def test_explain_draws_maps_of_the_predicted_classes(segmented, tmp_path):
+    explain(members=f"{segmented}/teacher", layer="stage1", workdir=str(tmp_path))
+    text = (tmp_path / "explain.html").read_text()
+    assert "12 of the 12 test images" not in text  # there are validation images
+    assert "On 4 of the 4 validation images" in text
+    shown = re.findall(r'class="pixels"[^>]* alt="([^"]+)"', text)
+    assert shown.count("true") == shown.count("predicted") == 4
+    maps = [each for each in shown if each.endswith("of the pixels")]
+    assert {each.split(",")[0] for each in maps} == {"dark", "bright"}  # and not the background
+    assert "background, not tinted" in text
+    found = read_json(tmp_path / "explain.json")[f"{segmented}/teacher"]
+    assert found["pointing_game"]["images"] == 4
+    assert set(found["rank_correlation_with_random_weights"]) == {"the head", "the upper half", "all layers"}
+
+
+def test_explain_takes_images_without_masks(segmented, tmp_path):
+    explain(members=f"{segmented}/teacher", images=f"{segmented}/../drawn/images", workdir=str(tmp_path))
+    text = (tmp_path / "explain.html").read_text()
+    assert 'alt="true"' not in text
+    assert text.count('alt="predicted"') == 44
+    assert "Do they point at the object?" not in text

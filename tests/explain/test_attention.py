@@ -7,8 +7,8 @@ import pytest
 
 from efficient_jax import models
 from efficient_jax.errors import UserError
-from efficient_jax.explain import attention, heat_maps
-from efficient_jax.models import vit
+from efficient_jax.explain import attention, evidence, heat_maps
+from efficient_jax.models import dense, vit
 
 N = 5
 UNIFORM, IDENTITY = jnp.full((2, 3, N, N), 1 / N), jnp.broadcast_to(jnp.eye(N), (2, 3, N, N))
@@ -85,6 +85,22 @@ def test_a_vit_has_both_maps(pool, monkeypatch):
     def maps(key):
         variables = models.init(module, key, images.shape[1:])
         return heat_maps(lambda x: apply(variables, x, False, None)[0], images, np.zeros(2, int))
+
+    found = jax.eval_shape(maps, jax.random.key(0))
+    assert {name: each.shape for name, each in found.items()} == dict.fromkeys(("last attention", "rollout"), (2, 2, 3))
+
+
+def test_a_vit_with_a_decoder_of_masks_has_the_same_maps(monkeypatch):
+    monkeypatch.setitem(vit.SIZES, "tiny", (24, 2, 3))
+    module = dense.dense_masks(models.MODELS["vit"](classes=0, variant="tiny/16"), 3, width=8)
+    apply = models.make_apply(module, (0.5,) * 3, (0.5,) * 3)
+    images = np.zeros((2, 32, 48, 3), np.uint8)
+
+    def maps(key):
+        variables = models.init(module, key, images.shape[1:])
+        return heat_maps(
+            lambda x: apply(variables, x, False, None)[0], images, np.zeros(2, int), evidence=evidence.of_pixels
+        )
 
     found = jax.eval_shape(maps, jax.random.key(0))
     assert {name: each.shape for name, each in found.items()} == dict.fromkeys(("last attention", "rollout"), (2, 2, 3))
