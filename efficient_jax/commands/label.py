@@ -1,20 +1,21 @@
 """label: enters labels in the browser, on a page that this machine serves to itself."""
 
-import contextlib
 import getpass
 import shlex
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from efficient_jax import files
+from efficient_jax.commands import label_server
 from efficient_jax.commands.files import PROGRAM
+from efficient_jax.commands.review import review as review_annotations
 from efficient_jax.data import class_names, delimited
 from efficient_jax.data.dataset import HELD_OUT
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted, few, nearest
-from efficient_jax.labelling import guesses, server, session
+from efficient_jax.labelling import guesses, session
 from efficient_jax.labelling import images as image_list
 from efficient_jax.labelling.guesses import Guesses, Members
 from efficient_jax.labelling.images import Images
@@ -23,6 +24,7 @@ from efficient_jax.labelling.session import Session
 from efficient_jax.labelling.store import Store
 from efficient_jax.models.pretrained import PACKAGED
 from efficient_jax.selection.coverage import uncertainty_coverage
+from efficient_jax.tasks import TASKS
 from efficient_jax.training.trained import stage_and_step
 
 
@@ -32,7 +34,7 @@ def label(
     members: str = "",
     review: str = "",
     order: str = "",
-    out: str = "labels.csv",
+    out: str = "",
     name: str = "",
     several: bool = False,
     test: int = 0,
@@ -50,11 +52,14 @@ def label(
         members: RUN or RUN/STAGE, separated by commas: their predictions are selected when an image appears, and the
             order follows what they are unsure of.
         review: RUN or RUN/STAGE, separated by commas: shows the labelled images whose label they do not predict,
-            suspected label errors first. Members that were trained on these labels find fewer.
+            suspected label errors first. Members that were trained on these labels find fewer. A stage that predicts
+            masks or boxes shows the annotated images of its run, those first that it predicts otherwise, and asks
+            whether each annotation is right.
         order: table with a column file, as `select` writes it: these images come first; empty: in the order of names.
             Its column part, where there is one, says which of them are a random draw for the test; the column part of
             OUT says "selected" of the others, so that no figure on them is taken for one on random images.
-        out: table of labels, .csv. A table that is there is added to.
+        out: table of labels, .csv; empty: labels.csv, and of masks and boxes reviewed.csv. A table that is there is
+            added to.
         name: who labels, kept with every answer; empty: the user of this machine.
         several: an image can have several labels; OUT then has a column of 0 and 1 for each class.
         test: so many images are drawn at random for the test and shown first, of those without an answer; the column
@@ -64,19 +69,28 @@ def label(
     Raises:
         UserError: the folder, a member or the order does not exist, OUT holds something else, or the port is taken.
     """
-    if not images:
-        raise UserError("label: --images=FOLDER is missing")
-    if Path(out).suffix != ".csv":
-        raise UserError(f"--out: {out!r} is no .csv")
+    trained, where, who = members or review, "--members" if members else "--review", name or _user()
     if members and review:
         raise UserError("label: give --members, which guess new labels, or --review, which look for wrong ones")
-    trained, where, who = members or review, "--members" if members else "--review", name or _user()
+    parts = next(filter(_predicts_parts, trained.split(",") if trained else ()), "")
+    out = out or ("reviewed.csv" if parts else "labels.csv")
+    if Path(out).suffix != ".csv":
+        raise UserError(f"--out: {out!r} is no .csv")
+    if parts:
+        if members:
+            raise UserError(f"--members: {parts!r} predicts masks or boxes, which are not entered here; --review does")
+        given = {"images": images, "classes": classes, "order": order, "several": several, "test": test}
+        if unread := [flag for flag, value in given.items() if value]:
+            raise UserError(f"--{unread[0]}: a review of masks or boxes shows the images of their run; leave it out")
+        return review_annotations(review, out, who, port)
+    if not images:
+        raise UserError("label: --images=FOLDER is missing")
     listed, notes = image_list.listed(images, "--images")
     store = Store(Path(out), several, set(listed.names))
     if test < 0:
         raise UserError(f"--test: {test} is too small; want 0 or more")
-    parts = _order(listed, order)
-    held_out = {listed.names[index]: part for index, part in parts.items() if part in HELD_OUT}
+    order_parts = _order(listed, order)
+    held_out = {listed.names[index]: part for index, part in order_parts.items() if part in HELD_OUT}
     for part in HELD_OUT:
         store.add(*session.part_events(store, (name for name in held_out if held_out[name] == part), part, who))
     try:
@@ -84,27 +98,31 @@ def label(
     except session.Refused as error:
         raise UserError(f"--test: {error}") from error
     first = [index for index, file in enumerate(listed.names) if store.answers.parts.get(file) in HELD_OUT]
-    selected = [index for index, part in parts.items() if part not in HELD_OUT]
-    queue = Queue((*parts, *range(len(listed.names))), first, selected)
+    selected = [index for index, part in order_parts.items() if part not in HELD_OUT]
+    queue = Queue((*order_parts, *range(len(listed.names))), first, selected)
     work = Session(listed, store, queue, who, bool(review))
     opened = _start(store, classes, trained, where, who)
-    try:
-        serving = server.serve(work, port)
-    except (OSError, OverflowError) as error:
-        raise UserError(f"--port: cannot listen at {port} ({error}); leave it out for a free one") from error
+    serving = label_server.listening(work, port)
     log(f"label at {serving.address}\n{_about(work, images)}")
     for note in notes:
         log(f"note: {note}")
     if trained:
         work.loading = True
         threading.Thread(target=_guess, args=(work, trained, where, opened), daemon=True).start()
-    with contextlib.suppress(KeyboardInterrupt), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of images that are shown all the same
-        serving.serve_forever(poll_interval=0.1)
-    serving.server_close()
+    label_server.serve(serving)
     if work.guesses:
         work.guesses.stop()
     log(f"\n{_ended(work, images, out)}")
+
+
+def _predicts_parts(name: str) -> bool:
+    """Returns whether a stage predicts masks or boxes; False for what is no stage, which others say."""
+    try:
+        folder, _ = stage_and_step(name, "")
+        about = files.read_json(folder.parent / "run.json")
+    except (UserError, OSError):
+        return False
+    return not TASKS[about["data"]["task"]].by_image
 
 
 def _user() -> str:

@@ -90,10 +90,31 @@ def encoded(file: Path, side: int) -> tuple[bytes, str]:
 
     Raises: any exception, as decoders do for damaged files.
     """
+    return compressed(shrunk(file, side))
+
+
+def shrunk(file: Path, side: int) -> Image.Image:
+    """Returns an image upright, in 8 bits and three channels.
+
+    Args:
+        file: of any format that `data.decode` reads.
+        side: longest side in pixels at most.
+
+    Raises: any exception, as decoders do for damaged files.
+    """
     image = decode.opened(file)
     image.draft(None, (side, side))  # a large JPEG is decoded at a smaller scale
     shown = Image.fromarray(decode.pixels(image, 3))
     shown.thumbnail((side, side))
+    return shown
+
+
+def compressed(shown: Image.Image) -> tuple[bytes, str]:
+    """Returns (an image as a file for a browser, its media type).
+
+    Args:
+        shown: of three channels.
+    """
     content = io.BytesIO()
     if max(shown.size) <= LOSSLESS:
         shown.save(content, "PNG")

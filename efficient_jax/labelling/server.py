@@ -6,10 +6,11 @@ import os
 import secrets
 import socketserver
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from efficient_jax.data import decode
 from efficient_jax.errors import UserError
@@ -36,6 +37,18 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 Reply = tuple[int, str, bytes]  # status, media type, content
+Draw = Callable[[int, int], tuple[bytes, str]]
+"""(index of an image, longest side in pixels at most) -> (a file that shows it, its media type)."""
+
+
+class Views(NamedTuple):
+    """What the page shows beside each other in place of an image."""
+
+    draw: Mapping[str, Draw] = MappingProxyType({})  # name of a view -> what draws it; none: the image alone
+    legend: Sequence[tuple[str, str]] = ()  # class name, and its color in CSS, "" for one that is not drawn
+
+
+IMAGE_ALONE = Views()
 
 
 class Server(ThreadingHTTPServer):
@@ -62,29 +75,36 @@ class Server(ThreadingHTTPServer):
             socketserver.BaseServer.handle_error(self, request, client_address)
 
 
-def serve(session: Session, port: int = 0) -> Server:
+def serve(session: Session, port: int = 0, views: Views = IMAGE_ALONE) -> Server:
     """Returns a server that listens; `serve_forever` answers.
 
     Args:
         session: what is asked.
         port: of this machine; 0: a free one.
+        views: what is shown of an image.
 
     Raises: OSError where the port is taken.
     """
-    versions = Versions(lambda index, side: encoded(session.images.file(index), side))
     token = secrets.token_urlsafe(24)
-    server = Server((ADDRESS, port), _handler(session, versions, token))
+    server = Server((ADDRESS, port), _handler(session, views, token))
     server.token = token
     return server
 
 
-def _handler(session: Session, versions: Versions, token: str) -> type[BaseHTTPRequestHandler]:
+def _handler(session: Session, views: Views, token: str) -> type[BaseHTTPRequestHandler]:
+    alone = Versions(lambda index, side: encoded(session.images.file(index), side))
+    shown = {size: (alone, side) for size, side in SIZES.items()}
+    for view, draw in views.draw.items():
+        versions = Versions(draw)
+        shown |= {f"{view}-{size}": (versions, side) for size, side in SIZES.items()}
     content = {name: (kind, (PAGE / file).read_bytes()) for name, (file, kind) in FILES.items()}
     about = {
         "name": os.path.basename(session.images.root) or session.images.root,
         "who": session.who,
         "several": session.store.several,
         "review": session.review is not None,
+        "views": [*views.draw],
+        "legend": views.legend,
     }
 
     def get(path: str) -> Reply:
@@ -94,12 +114,13 @@ def _handler(session: Session, versions: Versions, token: str) -> type[BaseHTTPR
         if path == "about":
             return _json(200, about)
         what, _, index = path.partition("/")
-        if what not in SIZES or not index.isascii() or not index.isdigit() or len(index) > 9:
+        if what not in shown or not index.isascii() or not index.isdigit() or len(index) > 9:
             return _json(404, {"error": "not there"})
         if int(index) >= len(session.images.names):
             return _json(404, {"error": "not there"})
         try:
-            image, kind = versions.get(int(index), SIZES[what])
+            versions, side = shown[what]
+            image, kind = versions.get(int(index), side)
         except Exception as error:  # a damaged file makes decoders raise anything
             return _json(422, {"error": decode.reason(error)})
         return 200, kind, image

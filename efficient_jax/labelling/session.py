@@ -11,6 +11,7 @@ import numpy as np
 from efficient_jax.data.class_names import is_no_label, normal
 from efficient_jax.data.dataset import HELD_OUT
 from efficient_jax.labelling import tables
+from efficient_jax.labelling.annotations import Annotated
 from efficient_jax.labelling.answers import KINDS, Event, said
 from efficient_jax.labelling.guesses import Guesses
 from efficient_jax.labelling.images import Images
@@ -30,6 +31,7 @@ class Item(TypedDict):
     part: str  # "test" or another that is held out, "" for others
     guesses: list[tuple[str, float]] | None  # classes and their probabilities; None: still to come
     chosen: list[str]  # classes that are chosen before anybody answers
+    note: str  # how well the annotation and the prediction of masks or boxes agree; "" for classes of images
     said: list[list[str]]  # who answered, and what
 
 
@@ -57,10 +59,20 @@ class Session:
         queue: the order of the images.
         who: name of the person.
         review: whether images that have a label are shown, those of `disagreements`.
+        annotations: the masks or boxes that are reviewed; None: classes of images.
     """
 
-    def __init__(self, images: Images, store: Store, queue: Queue, who: str, review: bool = False) -> None:
+    def __init__(
+        self,
+        images: Images,
+        store: Store,
+        queue: Queue,
+        who: str,
+        review: bool = False,
+        annotations: Annotated | None = None,
+    ) -> None:
         self.images, self.store, self.queue, self.who = images, store, queue, who
+        self.annotations = annotations
         self.guesses: Guesses | None = None
         self.notice = ""  # shown on the page
         self.loading = False  # guesses are still to come
@@ -148,8 +160,9 @@ class Session:
         if not isinstance(answer, Mapping) or not self._is_image(answer.get("index")):
             raise Refused("answers: want the index of an image")
         kind, labels = answer.get("kind"), answer.get("labels", [])
-        if kind not in KINDS:
-            raise Refused(f"kind: want one of {', '.join(KINDS)}")
+        kinds = [known for known in KINDS if known != "none" or not self.annotations]
+        if kind not in kinds:
+            raise Refused(f"kind: want one of {', '.join(kinds)}")
         if not isinstance(labels, list) or any(name not in self.store.answers.classes for name in labels):
             raise Refused("labels: want names of classes")
         if (kind == "label") != bool(labels) or len(set(labels)) < len(labels):
@@ -181,6 +194,8 @@ class Session:
         return answer.who == self.who and answer.tab != "" and (answer.time < self._started or closed)
 
     def _class(self, tab: str, request: Mapping[str, Any]) -> None:
+        if self.annotations:
+            raise Refused("an annotation is right or wrong")
         name = class_name(_text(request, "name"), self.store.several)
         known = {known.casefold(): known for known in self.store.answers.classes}
         if name.casefold() in known:
@@ -234,6 +249,7 @@ class Session:
             "part": part if part in HELD_OUT else "",
             "guesses": guesses,
             "chosen": self.guesses.preselected(index) if self.guesses else [],
+            "note": self.annotations.agreement(index) if self.annotations else "",
             "said": [[answer.who, said(answer)] for answer in self.store.answers.of(file)],
         }
 

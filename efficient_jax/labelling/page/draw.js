@@ -7,6 +7,25 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
+// The views of an image with their names; a click enlarges one.
+function beside(parts) {
+  const boxes = parts.map((part, i) => {
+    part.onclick = (event) => { event.stopPropagation(); zoom(views()[i]); };
+    return element("div", {}, part, element("small", { textContent: views()[i] }));
+  });
+  return element("div", { className: "views" }, ...boxes);
+}
+
+// The colors of the classes in masks and boxes.
+function drawLegend() {
+  $("legend").hidden = !about.legend.length;
+  $("legend").replaceChildren(...about.legend.map(([name, color]) => {
+    const swatch = element("i");
+    if (color) swatch.style.background = color;
+    return element("span", {}, swatch, color ? name : `${name}, not tinted`);
+  }));
+}
+
 // Classes that are shown, with their keys: all of a short list; of a long one those that fit what was typed.
 function shown() {
   const named = view.classes.map((name, i) => ({ name, key: KEYS[i] ?? "" }));
@@ -95,7 +114,8 @@ function nothing() {
     box.append(element("p", { textContent: "The model looks at the labelled images …" }));
     return box;
   }
-  box.append(element("p", { textContent: progress.review === 0 ? "No disagreements are left." : list === "open" ? "Every image has an answer." : "None are left here." }));
+  const reviewed = views().length ? "Every annotation has an answer." : "No disagreements are left.";
+  box.append(element("p", { textContent: progress.review === 0 ? reviewed : list === "open" ? "Every image has an answer." : "None are left here." }));
   for (const [kind, text] of [["skip", "skipped"], ["unsure", "unsure"]])
     if (progress[kind] && progress.review === null && list !== kind) box.append(element("button", { type: "button", textContent: `Show the ${progress[kind]} ${text}`, onclick: clicked(() => lookAt(kind)) }), " ");
   if (list !== "open") box.append(element("button", { type: "button", textContent: "Back to the others", onclick: clicked(() => lookAt("open")) }));
@@ -110,6 +130,7 @@ function drawAbout() {
     const given = element("strong", { textContent: item.said.map(([, what]) => what).join(" / ") });
     parts.push(element("span", {}, "Labelled ", given, ` by ${item.said.map(([who]) => who).join(", ")}.`));
   }
+  if (item && views().length) parts.push(element("span", {}, "Is the annotation right? ", item.note));
   if (item && item.guesses === null) parts.push("The model has not seen this image yet.");
   $("about").replaceChildren(...parts);
   $("about").hidden = !parts.length;

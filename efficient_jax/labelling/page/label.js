@@ -22,6 +22,8 @@ const long = () => view.classes.length > KEYS.length;
 const numbered = () => view.classes.some((name) => /\d/.test(name)); // then digits narrow the list, too
 const cell = () => cells[here];
 const open = () => cells.filter((each) => !each.answer);
+const views = () => about.views ?? []; // of masks and boxes: what is shown beside each other
+const able = (command) => !views().length || !["accept", "none", "nine", "add"].includes(command);
 
 async function ask(name, extra = {}) {
   const held = [...open().map((each) => each.item), ...ahead].map((item) => item.index);
@@ -37,19 +39,24 @@ function imageOf(item) {
   const size = nine ? "grid" : "one";
   const known = images.get(item.index);
   if (known && (known.size === size || known.size === "one")) return known;
-  const image = element("img", { alt: `image to label: ${item.file}`, draggable: false });
+  const parts = views().length
+    ? views().map((view) => element("img", { alt: `${view}: ${item.file}`, src: `${view}-${size}/${item.index}`, draggable: false }))
+    : [element("img", { alt: `image to label: ${item.file}`, src: `${size}/${item.index}`, draggable: false })];
+  const image = views().length ? beside(parts) : parts[0];
   const loaded = { image, size, state: "loading", reason: "" };
   images.set(item.index, loaded);
-  image.src = `${size}/${item.index}`;
-  loaded.done = image.decode().then(
-    () => { loaded.state = "ready"; image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= TINY); },
+  loaded.done = Promise.all(parts.map((part) => part.decode())).then(
+    () => { loaded.state = "ready"; for (const part of parts) sharpen(part); },
     async () => {
       loaded.state = "failed";
-      loaded.reason = await fetch(image.src).then((reply) => reply.ok ? "" : reply.json().then((said) => said.error), () => "the program has stopped");
+      const replies = await Promise.all(parts.map((part) => fetch(part.src).then((reply) => reply.ok ? "" : reply.json().then((said) => said.error), () => "the program has stopped")));
+      loaded.reason = replies.find(Boolean) ?? "";
     },
   ).then(() => cells.some((each) => each.item.index === item.index) && draw());
   return loaded;
 }
+
+const sharpen = (image) => image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= TINY);
 
 function forget() {
   const kept = new Set([...cells.map((each) => each.item), ...ahead].map((item) => item.index));
@@ -198,12 +205,12 @@ function lookAt(other) {
   return send("next");
 }
 
-function zoom() {
+function zoom(view = views()[1]) {
   if ($("zoom").open) return $("zoom").close();
   const current = cell();
   if (!current || images.get(current.item.index)?.state !== "ready") return;
-  const image = element("img", { alt: `enlarged: ${current.item.file}`, src: `zoom/${current.item.index}` });
-  image.onload = () => image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= TINY);
+  const image = element("img", { alt: `enlarged: ${current.item.file}`, src: `${view ? `${view}-` : ""}zoom/${current.item.index}` });
+  image.onload = () => sharpen(image);
   $("zoom").replaceChildren(image);
   $("zoom").className = "fit";
   $("zoom").showModal();
@@ -215,7 +222,7 @@ const COMMANDS = [
   ["unsure", "?", "unsure", () => answer([cell()], "unsure")],
   ["skip", "-", "skip", () => answer([cell()], "skip")],
   ["undo", "⌫", "undo", undo],
-  ["zoom", "␣", "zoom", zoom],
+  ["zoom", "␣", "zoom", () => zoom()],
   ["nine", "#", "nine", toggleNine],
   ["add", "+", "new class", () => adder($("adder").hidden)],
 ];
@@ -246,7 +253,7 @@ document.addEventListener("keydown", (event) => {
   if (event.repeat && !(nine && key.startsWith("Arrow"))) return event.preventDefault();
   const row = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 3, ArrowUp: -3 }[key];
   const commands = { Enter: "accept", 0: "none", "?": "unsure", "-": "skip", Backspace: "undo", " ": "zoom", "#": "nine", "+": "add", "=": "add" };
-  const command = COMMANDS.find(([name]) => name === (event.ctrlKey || event.metaKey ? "undo" : commands[key]));
+  const command = COMMANDS.find(([name]) => able(name) && name === (event.ctrlKey || event.metaKey ? "undo" : commands[key]));
   const digit = key >= "1" && key <= "9" && key.length === 1;
   if (command) { event.preventDefault(); command[3](); }
   else if (row && (nine || Math.abs(row) === 1)) { event.preventDefault(); move(row); }
@@ -298,5 +305,8 @@ fetch("about").then((reply) => reply.json()).then((content) => {
   $("folder").textContent = about.name;
   document.title = `Label ${about.name}`;
   $("commands").querySelector("[data-name=accept] span").textContent = about.several ? "save" : "accept";
+  for (const button of $("commands").children) button.hidden = !able(button.dataset.name);
+  nine &&= able("nine");
+  drawLegend();
   return send("next");
 });
