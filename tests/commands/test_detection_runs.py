@@ -156,7 +156,7 @@ def test_an_exported_program_has_the_boxes_of_the_network(trained, tmp_path):
     ("settings", "message"),
     [
         ({"members": "net,more"}, "--members: boxes of 2 networks have no mean; export them one by one"),
-        ({"tta": "flips"}, "--format: this form of 'scan' has no rule for ONNX; take --format=stablehlo"),
+        ({"tta": "flips"}, "--format: ONNX has no operation for 'reduce_and' of JAX; take --format=stablehlo"),
         ({"tta": "flips:nms"}, "--tta: a file has the mean over the views, of boxes what wbf makes of them; take soft"),
         ({"int8": True}, "--int8: answers in 8 bits are compared with those in 32, and boxes are not"),
     ],
