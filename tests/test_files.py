@@ -50,7 +50,7 @@ def test_json_has_one_writer():
         "data/cache.py",
         "experiment/fit.py",
         "commands/sweep.py",
-        "commands/explore.py",
+        "commands/contact_sheets.py",
         "models/cost.py",
     }
 
