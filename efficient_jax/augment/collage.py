@@ -12,7 +12,7 @@ from efficient_jax.augment.erasing import scaled
 from efficient_jax.augment.kernels.targets import MAPS, area, boxes_of_masks
 from efficient_jax.augment.mixing import maps_apart, mixed_label, partner, uniforms
 from efficient_jax.augment.noise import hashed
-from efficient_jax.errors import UserError
+from efficient_jax.errors import UserError, counted
 from efficient_jax.types import Batch, BatchKeys, Example
 
 SIZE_OF_MOSAIC = 4
@@ -198,8 +198,8 @@ def _of_classes(batch: Batch, values: tuple[float, ...]) -> Float[Array, "b n"] 
     if name not in batch:
         raise UserError(f"copy_paste: object_probability has a value for each class, and the batch no {name!r}")
     if "label" in batch and batch["label"].shape[-1] != len(values):
-        classes = batch["label"].shape[-1]
-        raise UserError(f"copy_paste: object_probability has {len(values)} values, and there are {classes} classes")
+        classes = counted(batch["label"].shape[-1], "class", "classes")
+        raise UserError(f"copy_paste: object_probability has {counted(len(values), 'value')} for {classes}")
     return jnp.array((0.0, *values), jnp.float32)[batch[name].astype(jnp.int32) + (1 - first)]
 
 

@@ -291,7 +291,7 @@ def test_bad_input_is_refused(key):
         traced(copy_paste, batch, object_probability=1.5)
     for given, message in (
         ({"object_probability": (0.5, 1.5)}, r"object_probability \(0\.5, 1\.5\)"),
-        ({"object_probability": (0.5, 0.5)}, "has 2 values, and there are 4 classes"),
+        ({"object_probability": (0.5, 0.5)}, "has 2 values for 4 classes"),
         ({"object_probability": (0.5,) * 4}, "the batch no 'box_label'"),
     ):
         more = {"box_label": batch["box_class"]} if "2 values" in message else {}
