@@ -74,7 +74,7 @@ def export(
     images = _images(trained[0]) if int8 else ()
     if wanted.run:
         _check_any_number(made, format)
-    folder = _free(Path(out), wanted.file)
+    _check_free(Path(out), wanted.file)
     content = wanted.content(made)
     checks = {"temperature": about}
     if wanted.run:
@@ -88,6 +88,7 @@ def export(
         from efficient_jax.export import onnx_int8  # needs the extra
 
         content, checks["int8"] = onnx_int8.checked(content, made.spec, *images)
+    folder = writable(Path(out), "--out")
     files.write_bytes(folder / wanted.file, content)
     files.write_json(folder / "config.json", timm_config.config(made.spec, temperature))
     facts = {**_described(made), **checks}
@@ -139,15 +140,14 @@ def _check_any_number(made: Program, format: str) -> None:
         ) from error
 
 
-def _free(folder: Path, file: str) -> Path:
-    """Returns the folder, created; it may hold an earlier export of the same format."""
+def _check_free(folder: Path, file: str) -> None:
+    """Checks that a folder holds nothing but an earlier export of the same format."""
     earlier = folder / "config.json"
     others = sorted({path.name for path in folder.glob("*")} - {file, "config.json", "README.md"})
     if earlier.is_file() and "efficient_jax" not in files.read_json(earlier):
         others = ["config.json", *others]
     if others:
         raise UserError(f"--out: {str(folder)!r} holds something else ({few(others, 3)}); choose another folder")
-    return writable(folder, "--out")
 
 
 def _described(made: Program) -> dict[str, str]:

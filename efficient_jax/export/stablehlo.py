@@ -12,9 +12,9 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def serialized(program: Program) -> bytes:
     """Returns a program, with its weights, for any number of images on `PLATFORMS`.
 
-    On CPU, probabilities of classes are equal to the bit to `jax.jit` of the program with its weights as constants; maps
-    and boxes within 1e-6 of their size. `predict` passes weights as arguments, and XLA then rounds some products
-    otherwise (by 5e-7 for EfficientNet-Lite0).
+    On CPU, probabilities of classes are equal to the bit to `jax.jit` of the program with its weights as constants;
+    maps and boxes agree within 1e-5. `predict` passes weights as arguments, and XLA then rounds some products otherwise
+    (by 5e-7 for EfficientNet-Lite0).
 
     Args:
         program: what is exported.
