@@ -9,10 +9,7 @@ Masks as for `segment.py`. 20 masks are used; the images of the others, and thos
 `ema_teacher` continues from `supervised`: its moving average labels the pixels of the pool of which it is sure, and
 strong views learn them (UniMatch, arXiv 2208.09910). `student` learns the pixels of which `supervised` is sure.
 
-Measured on two CPU cores before `copy_paste` was there, with one seed, so that no committed results have it: 14 minutes
-for the other three; mean IoU 82.6% [80.9, 84.2] supervised, 83.0% [81.5, 84.3] ema_teacher, 82.7% [81.0, 84.3] student
-(100 microscope images of nuclei, 10 masks and 390 other images; 2026-11-30): no difference is shown.
-`configs/sweeps/segment_few_labels.py` measures all four with five seeds; it has not run yet.
+Not measured yet (`configs/sweeps/segment_few_labels.py`).
 """
 
 from ml_collections import ConfigDict

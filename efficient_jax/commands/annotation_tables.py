@@ -7,9 +7,10 @@ from jaxtyping import Float
 
 from efficient_jax.commands import contact_sheets
 from efficient_jax.data.dataset import Source
+from efficient_jax.detection.mean_average_precision import LARGE, SIZES, SMALL
 from efficient_jax.detection.overlap import COVERED, Objects
 from efficient_jax.errors import counted, few
-from efficient_jax.explore.annotations import LARGE, SMALL, Annotations, Parts
+from efficient_jax.explore.annotations import Annotations, Parts
 from efficient_jax.explore.survey import Survey
 from efficient_jax.metrics.segmentation import background
 from efficient_jax.report import charts, overlays, plots, survey_page, tables
@@ -17,7 +18,6 @@ from efficient_jax.report import charts, overlays, plots, survey_page, tables
 NAMED, SHOWN = 6, 12  # classes that a fact names, and images of a gallery
 SIDE = 160  # pixels of an image of a gallery
 MERGED = 0.5  # IoU from which on non-maximum suppression may take two objects for one
-SIZES = ("small", "medium", "large")
 
 
 def facts(measured: Survey, source: Source, most_objects: int) -> dict[str, str]:
@@ -30,8 +30,8 @@ def facts(measured: Survey, source: Source, most_objects: int) -> dict[str, str]
     """
     if measured.annotations is None:
         return {}
-    every, found = measured.annotations, measured.annotations.training()
-    empty, held_out = int((found.counts == 0).sum()), int(every.held_out.sum())
+    found = measured.annotations.training()
+    empty, held_out = int((found.counts == 0).sum()), int(measured.annotations.held_out.sum())
     about = {
         "annotated": f"{counted(len(found.images), 'training image')}, {empty:,} of them without {found.unit}s; "
         f"{counted(held_out, 'held-out image')}"
@@ -167,29 +167,31 @@ def _rows(found: Annotations, classes: Sequence[str]) -> list[list[str]]:
 
 
 def _measures(measured: Survey) -> list[survey_page.Measure]:
-    every = measured.annotations
-    assert every is not None
-    held_out, unit = every.held_out[every.parts.images], f"{every.unit}s"
+    annotations = measured.annotations
+    assert annotations is not None
+    held_out, unit = annotations.held_out[annotations.parts.images], f"{annotations.unit}s"
 
     def of_images(name: str, values: np.ndarray, title: str) -> survey_page.Measure:
-        return survey_page.Measure(name, charts.histogram(values[~every.held_out], values[every.held_out], title), [])
+        return survey_page.Measure(
+            name, charts.histogram(values[~annotations.held_out], values[annotations.held_out], title), []
+        )
 
     def of_parts(name: str, values: np.ndarray, title: str) -> survey_page.Measure:
         return survey_page.Measure(name, charts.histogram(values[~held_out], values[held_out], title, unit), [])
 
-    panels = [of_images(f"{unit} per image", every.counts, f"{unit} in an image")]
-    if every.pixels is not None and every.ignored is not None and every.ignored.any():
-        share = 100 * every.ignored / (every.pixels.sum(1) + every.ignored)
+    panels = [of_images(f"{unit} per image", annotations.counts, f"{unit} in an image")]
+    if annotations.pixels is not None and annotations.ignored is not None and annotations.ignored.any():
+        share = 100 * annotations.ignored / (annotations.pixels.sum(1) + annotations.ignored)
         panels.append(of_images("pixels without a class", share, "pixels of the image without a class, %"))
-    if not len(every.parts.areas[~held_out]):
+    if not len(annotations.parts.areas[~held_out]):
         return panels
-    sides = every.parts.sides
-    if np.isfinite(every.parts.stored).all():
+    sides = annotations.parts.sides
+    if np.isfinite(annotations.parts.stored).all():
         panels.append(
-            of_parts("size as stored", np.sqrt(every.parts.stored), "square root of the area, pixels as stored")
+            of_parts("size as stored", np.sqrt(annotations.parts.stored), "square root of the area, pixels as stored")
         )
     panels += [
-        of_parts("size", np.sqrt(every.parts.areas), "square root of the area, pixels of the network's input"),
+        of_parts("size", np.sqrt(annotations.parts.areas), "square root of the area, pixels of the network's input"),
         of_parts("shape", np.log2(sides[:, 0] / sides[:, 1]), "log2 of width / height; 0 is square"),
     ]
     if measured.objects is not None and len(measured.objects.overlaps):

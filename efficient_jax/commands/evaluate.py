@@ -31,7 +31,7 @@ from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.results import file_name
 from efficient_jax.experiment.workdir import writable
 from efficient_jax.files import Json
-from efficient_jax.inference import predictions, voting
+from efficient_jax.inference import matching, predictions, voting
 from efficient_jax.inference.tta import parse_views
 from efficient_jax.metrics import classification, conformal
 from efficient_jax.metrics.agreement import change
@@ -200,6 +200,7 @@ def _section(one: Member, scores: Json, data: Data | None) -> evaluation.MemberS
     """Returns the section of a member on the page."""
     test = one.test
     several = not TASKS[test.task].one_class
+    drawing = stage_section.DRAWINGS.get(test.task)
     return evaluation.MemberSection(
         name=one.name,
         about=evaluation.described(one.origin),
@@ -209,10 +210,8 @@ def _section(one: Member, scores: Json, data: Data | None) -> evaluation.MemberS
         slices=evaluation.slice_rows(scores.get("slices", [])),
         confusion=None if several else stage_section.confusion(test.labels, one.answers, test.classes),
         worst=[] if TASKS[test.task].by_image or not data else _worst(one, data),
-        part_tables=stage_section.PART_TABLES[test.task](scores, test.classes)
-        if test.task in stage_section.PART_TABLES
-        else [],
-        legend=stage_section.LEGENDS.get(test.task, lambda _: [])(test.classes),
+        part_tables=drawing.part_tables(scores, test.classes) if drawing else [],
+        legend=drawing.legend(test.classes) if drawing else [],
         mistakes=[]
         if several or not data
         else evaluation.mistakes(
@@ -240,14 +239,14 @@ def _worst(one: Member, data: Data) -> list[plots.Captioned]:
         "loss": loss[rows],
         "file_names": np.array([file_name(data.source, i) for i in test.ids[rows]], str),
     }
-    return stage_section.WORST[test.task](arrays, test.classes, len(rows))
+    return stage_section.DRAWINGS[test.task].worst(arrays, test.classes, len(rows))
 
 
 def _changed(members: Sequence[Member], data: Data | None) -> list[evaluation.Pair]:
     """Returns for each member which images it predicts correctly or wrongly unlike the member before it."""
     if not TASKS[members[0].test.task].one_class or not data:
         return []
-    tests = predictions.matched([one.test for one in members], [one.name for one in members], WHERE)
+    tests = matching.matched([one.test for one in members], [one.name for one in members], WHERE)
     answers = [one.answers[np.argsort(one.test.ids)] for one in members]
     ids, labels = np.sort(tests[0].ids), tests[0].labels[np.argsort(tests[0].ids)]
     rows = []

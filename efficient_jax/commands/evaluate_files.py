@@ -83,7 +83,7 @@ def _detections(
     fuse: str,
     iou: str,
     folder: Path | None,
-) -> tuple[Mapping[str, object], list[evaluation.Result]]:
+) -> tuple[Mapping[str, object], list[tables.Titled]]:
     """Returns (content of evaluation.json, the tables); writes the fused detections to `folder`."""
     fuse_boxes = fusion_of(fuse or "wbf", iou, "--fuse") if fuse or iou or len(names) > 1 else None
     truth = detection_files.read_truth(path, "--truth")
@@ -106,23 +106,23 @@ def _detections(
         [name, *(tables.figure(m, ".2f", 100) for m in (s["ap"], s["ap50"], s["ap75"])), f"{s['boxes']:,}"]
         for name, s in zip(shown_names, scores.values(), strict=True)
     ]
-    of_classes = [
+    class_rows = [
         [name, *(tables.figure(metrics["classes"][name], ".2f", 100) for metrics in scores.values())]
         for name in next(iter(scores.values()))["classes"]
     ]
     about = {"truth": str(path), "fuse": fuse, "iou": iou, "weights": list(weights), "members": scores}
-    of_sizes = [
-        [name, *(tables.figure(of_one[figure], ".2f", 100) for figure in boxes.FIGURES)]
-        for name, of_one in zip(shown_names, scores.values(), strict=True)
+    size_rows = [
+        [name, *(tables.figure(figures[figure], ".2f", 100) for figure in boxes.FIGURES)]
+        for name, figures in zip(shown_names, scores.values(), strict=True)
     ]
     return about, [
         (caption, HEADERS, rows),
         (
             "Average precision and recall (AR) by size and number of boxes:",
             [HEADERS[0], *boxes.headers()],
-            of_sizes,
+            size_rows,
         ),
-        ("AP of each class, %:", ["class", *shown_names], of_classes),
+        ("AP of each class, %:", ["class", *shown_names], class_rows),
     ]
 
 
@@ -136,7 +136,7 @@ def _precision(found: list[Found], truth: detection_files.Truth) -> dict[str, An
 
 def _pixels(
     names: Sequence[str], path: Path, vote: str, weights: Sequence[float], folder: Path | None
-) -> tuple[Mapping[str, object], list[evaluation.Result]]:
+) -> tuple[Mapping[str, object], list[tables.Titled]]:
     """Returns (content of evaluation.json, the tables); writes the maps of the vote to `folder`/maps."""
     truth = map_files.files(path, "--truth")
     members = {name: map_files.files(Path(name), "--members") for name in names}
@@ -174,8 +174,8 @@ def _pixels(
             for of_images in (some, boundaries[name])
         )
         right = {"correct": int(regions.both.sum()), "n": pixels}
-        of_edges = segmentation.of_overlaps(edges, classes, "boundary_")
-        scores[name] = right | segmentation.of_overlaps(regions, classes) | of_edges
+        boundary_figures = segmentation.of_overlaps(edges, classes, "boundary_")
+        scores[name] = right | segmentation.of_overlaps(regions, classes) | boundary_figures
     extra = sum(len(files.keys() - truth.keys()) for files in members.values())
     left_out = f"; {extra:,} of members have no truth and are left out" if extra else ""
     log(f"{counted(len(truth), 'map')}{left_out}")

@@ -2,33 +2,43 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
 from efficient_jax.commands import explain_parts
-from efficient_jax.commands.explained import (
-    MISTAKES,
-    RIGHT,
-    TRUSTED,
-    Explained,
+from efficient_jax.commands.explain_parts import MISTAKES, RIGHT, Shown
+from efficient_jax.distributed import log
+from efficient_jax.errors import UserError, class_name
+from efficient_jax.experiment.workdir import writable
+from efficient_jax.explain.network import (
     Network,
+    Pointing,
     Seen,
-    Shown,
     images_of,
-    mean,
     opened,
     pointing_game,
     random_weights,
     spread,
 )
-from efficient_jax.distributed import log
-from efficient_jax.errors import UserError, class_name
-from efficient_jax.experiment.workdir import writable
 from efficient_jax.files import write_json
+from efficient_jax.metrics import accuracy
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.report import explanation
 from efficient_jax.tasks import TASKS, Task
 from efficient_jax.training.trained import Trained, stage_folder
+
+TRUSTED = 64  # images whose maps are compared with those of random weights, at most
+
+
+class Explained(TypedDict):
+    """What explain.json says of a member."""
+
+    stage: str  # its folder
+    step: int | None
+    images: str  # sentence on which images these are
+    rank_correlation_with_random_weights: dict[str, dict[str, float | None]]  # layers -> kind of map -> mean
+    pointing_game: Pointing
 
 
 def explain(members: str = "", images: str = "mistakes", layer: str = "", workdir: str = "") -> None:
@@ -98,7 +108,7 @@ def _explained(name: str, images: str, layer: str) -> tuple[explanation.MemberSe
         "step": trained.step,
         "images": seen.about,
         "rank_correlation_with_random_weights": {
-            what: {kind: mean(of_kinds[kind]) for kind in kinds} for what, of_kinds in correlations.items()
+            what: {kind: _mean(of_kinds[kind]) for kind in kinds} for what, of_kinds in correlations.items()
         },
         "pointing_game": shown.pointing,
     }
@@ -178,3 +188,9 @@ def _figures(
             shown_images.append((caption, explanation.overlay(image, heat)))
         figures.append(explanation.Figure(seen.names[i], shown_images))
     return figures
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Returns the mean by Fisher's z transformation, as on the page; None if all values are NaN."""
+    known = values[~np.isnan(values)]
+    return accuracy.mean_correlation(known)[0] if len(known) else None

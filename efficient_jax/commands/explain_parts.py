@@ -1,19 +1,30 @@
 """What `explain` shows of networks that predict masks or boxes: where they see each class that they predict."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from efficient_jax.commands.explained import MISTAKES, RIGHT, Network, Pointing, Seen, Shown, pointing_game
 from efficient_jax.errors import class_name
 from efficient_jax.explain.evidence import PARTS
+from efficient_jax.explain.network import Network, Pointing, Seen, pointing_game
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.report import explanation, overlays, plots
 from efficient_jax.tasks import TASKS
 
+MISTAKES, RIGHT = 24, 12  # images on the page, at most
 CHUNK = 64  # images whose predictions are in memory at once: those of pixels are large
 MOST = 3  # classes of an image that have a map
 SIDE = 160  # pixels of an image on the page
+
+
+class Shown(NamedTuple):
+    """What the page shows of the images of a member."""
+
+    sheets: list[tuple[str, list[explanation.Figure]]]  # with their headings
+    classes: np.ndarray  # int [n], the class that the map of each image is for
+    pointing: Pointing
+    legend: Sequence[tuple[str, str]]  # class name and CSS color
 
 
 class Predicted(NamedTuple):
@@ -33,8 +44,8 @@ def described(network: Network, seen: Seen, mistakes: bool) -> Shown:
         seen: the images.
         mistakes: whether those with the largest and the smallest loss are shown; otherwise all.
     """
-    found = _predicted(network, seen)
-    order = np.argsort(-np.nan_to_num(found.severity), kind="stable")
+    predicted = _predicted(network, seen)
+    order = np.argsort(-np.nan_to_num(predicted.severity), kind="stable")
     worst = min(MISTAKES, (len(order) + 1) // 2)
     groups = {"The images": np.arange(len(seen.images))}
     if mistakes:
@@ -43,12 +54,12 @@ def described(network: Network, seen: Seen, mistakes: bool) -> Shown:
             "Images with the smallest loss": order[worst:][::-1][:RIGHT],
         }
     task, classes = TASKS[network.spec.task], network.spec.classes
-    main = found.prominence.argmax(1)
+    main = predicted.prominence.argmax(1)
     return Shown(
-        sheets=[(heading, _figures(network, seen, found, rows)) for heading, rows in groups.items()],
+        sheets=[(heading, _figures(network, seen, predicted, rows)) for heading, rows in groups.items()],
         classes=main,
-        pointing=_pointing(network, seen, main, found.prominence.max(1) > 0),
-        legend=overlays.legend(task.entries(found.answers[:1]), classes),
+        pointing=_pointing(network, seen, main, predicted.prominence.max(1) > 0),
+        legend=overlays.legend(task.entries(predicted.answers[:1]), classes),
     )
 
 
@@ -59,8 +70,8 @@ def _predicted(network: Network, seen: Seen) -> Predicted:
     for start in range(0, len(seen.images), CHUNK):
         images, labels, inside = (values[start : start + CHUNK] for values in (seen.images, seen.labels, seen.inside))
         predictions = network.probabilities(network.variables, images)
-        of_images = task.answers(predictions, ())
-        answers.append(np.where(inside, of_images, NOT_COUNTED) if task.decoder == "masks" else of_images)
+        of_chunk = task.answers(predictions, ())
+        answers.append(np.where(inside, of_chunk, NOT_COUNTED) if task.decoder == "masks" else of_chunk)
         severity.append(np.where(task.known(labels), task.severity(predictions, labels), np.nan))
         prominence.append(parts.prominence(predictions, classes, inside))
         if parts.focus:
@@ -68,13 +79,13 @@ def _predicted(network: Network, seen: Seen) -> Predicted:
     return Predicted(np.concatenate(answers), np.concatenate(severity), np.concatenate(prominence), focus)
 
 
-def _figures(network: Network, seen: Seen, found: Predicted, rows: np.ndarray) -> list[explanation.Figure]:
+def _figures(network: Network, seen: Seen, predicted: Predicted, rows: np.ndarray) -> list[explanation.Figure]:
     """Returns for each image its true and its predicted parts, and a map of each of its main classes."""
     if not len(rows):
         return []
     task, classes, images = TASKS[network.spec.task], network.spec.classes, seen.images[rows]
     known, parts = task.known(seen.labels[rows]), PARTS[task.decoder]
-    prominence = found.prominence[rows]
+    prominence = predicted.prominence[rows]
     ranked = np.argsort(-prominence, axis=1, kind="stable")[:, :MOST]
     heats = [network.heat(network.variables, images, of_rank, seen.inside[rows]) for of_rank in ranked.T]
 
@@ -83,12 +94,12 @@ def _figures(network: Network, seen: Seen, found: Predicted, rows: np.ndarray) -
 
     def mapped(i: int, label: int, heat: np.ndarray) -> plots.EmbeddedImage:
         mixed = explanation.blended(images[i], heat)
-        return picture(mixed, found.focus[rows[i]][label]) if found.focus else plots.strip([mixed], SIDE)
+        return picture(mixed, predicted.focus[rows[i]][label]) if predicted.focus else plots.strip([mixed], SIDE)
 
     figures = []
     for i, row in enumerate(rows.tolist()):
         shown = [("true", picture(images[i], seen.labels[row]))] if known[i] else []
-        shown.append(("predicted", picture(images[i], found.answers[row])))
+        shown.append(("predicted", picture(images[i], predicted.answers[row])))
         if "Grad-CAM" not in heats[0]:  # the same for every class
             shown += [
                 (kind, plots.strip([explanation.blended(images[i], heat[i])], SIDE)) for kind, heat in heats[0].items()
@@ -103,10 +114,7 @@ def _figures(network: Network, seen: Seen, found: Predicted, rows: np.ndarray) -
 
 
 def _pointing(network: Network, seen: Seen, classes: np.ndarray, predicted: np.ndarray) -> Pointing:
-    """Plays the pointing game with the parts of one class of each image.
-
-    `predicted` says whether the class is predicted.
-    """
+    """Plays the pointing game with the parts of one class of each image, where that class is `predicted`."""
     entries = TASKS[network.spec.task].entries(seen.labels)
     if "mask" in entries:
         objects = {"mask": (entries["mask"] == classes[:, None, None] + 1).astype(np.int32)}

@@ -30,7 +30,6 @@ from efficient_jax.training.trained import stage_folder
 
 EXAMPLES = 4  # of each operation; an even number, because mixing pairs neighbors
 SUMMARY_HEADERS = ["operation", "weakest, %", "strongest, %", "points", "loses most"]
-MEASURED_IMAGES = 2000  # of a member, at most
 
 
 class Member(NamedTuple):
@@ -164,7 +163,7 @@ def _member(name: str, where: str) -> Member:
             "image"
         )
     classify = Classifier.open(str(folder))
-    ids, about = held_out(data.split)
+    ids, about = data.held_out()
     return Member(
         name=name,
         classify=classify,
@@ -173,26 +172,6 @@ def _member(name: str, where: str) -> Member:
         labels=data.source.labels[ids],
         about_images=about,
         augment=read_config(folder.parent, where)[folder.name]["augment"],
-    )
-
-
-def held_out(split: dict[str, np.ndarray]) -> tuple[np.ndarray, str]:
-    """Returns images on which the stages of a run were not trained, validation images if there are any.
-
-    Args:
-        split: part -> indices of its images.
-
-    Returns:
-        (indices, at most `MEASURED_IMAGES`; a sentence on which images these are).
-    """
-    kind = "validation" if len(split["validation"]) else "test"
-    ids = np.sort(np.random.default_rng(0).permutation(split[kind])[:MEASURED_IMAGES])
-    about = f"On {len(ids):,} of the {counted(len(split[kind]), f'{kind} image')} of its run."
-    if kind == "validation":
-        return ids, about
-    return (
-        ids,
-        f"{about} It has no validation images: choose nothing by these, set some aside (config.data.validation).",
     )
 
 

@@ -59,6 +59,32 @@ def pixel_areas(sizes: Int[np.ndarray, "n 2"], framing: Framing) -> Float[np.nda
     return np.array([1 / window(w, h, framing).scale.prod() for h, w in sizes.tolist()])
 
 
+class Placements(NamedTuple):
+    """Where n images as stored lie in the squares that the network sees."""
+
+    edges: Int[np.ndarray, "n 4"]  # left, top, right, bottom of what is seen of each, in pixels of the square
+    pixel_areas: Float[np.ndarray, " n"]  # area of a pixel of the square, in pixels as stored; NaN: not known
+
+
+def placements(
+    sizes: Int[np.ndarray, "n 2"] | None, count: int, shape: tuple[int, int], framing: Framing
+) -> Placements:
+    """Returns where images as stored lie in the squares that the network sees.
+
+    Args:
+        sizes: height and width of the images as stored, in pixels; None: not known.
+        count: number of the images n.
+        shape: height and width of the squares in pixels.
+        framing: crop and resize; with size 0 the images are as stored.
+    """
+    h, w = shape
+    if sizes is None or not framing.size:
+        return Placements(np.tile([0, 0, w, h], (count, 1)), np.full(count, np.nan if framing.size else 1.0))
+    placed = np.array([place(w, h, framing.size, framing.fit, framing.crop) for h, w in sizes.tolist()]).reshape(-1, 4)
+    inside = np.concatenate([placed[:, 2:], placed[:, 2:] + placed[:, :2]], 1).clip(0, framing.size)
+    return Placements(inside, pixel_areas(sizes, framing))
+
+
 def boxes(
     corners: Float[np.ndarray, "n 4"], through: Window
 ) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, " n"]]:

@@ -13,6 +13,9 @@ from efficient_jax.detection import run_lengths
 from efficient_jax.detection.detections import Found, check
 from efficient_jax.errors import UserError
 
+DTYPES = {"boxes": np.float64, "scores": np.float64, "areas": np.float64, "labels": np.int32, "crowds": bool}
+"""Dtype of each array of `Found`."""
+
 
 class Truth(NamedTuple):
     """The ground truth of some images, sorted by image id."""
@@ -175,9 +178,6 @@ def _by_image(
         check(_arrays(of_image, names), f"{where}, image_id {image}", names)
         for image, of_image in zip(images.tolist(), rows, strict=True)
     ]
-
-
-DTYPES = {"boxes": np.float64, "scores": np.float64, "areas": np.float64, "labels": np.int32, "crowds": bool}
 
 
 def _arrays(rows: list[dict[str, Any]], names: tuple[str, ...]) -> Found:

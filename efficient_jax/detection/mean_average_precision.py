@@ -14,7 +14,8 @@ from efficient_jax.errors import UserError, counted
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 MOST = 100  # boxes of a class that count in an image
-SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
+SMALL, LARGE = 32.0, 96.0  # pixels: up to the square of the first an object is small, from that of the second large
+SIZES = {"small": (0.0, SMALL**2), "medium": (SMALL**2, LARGE**2), "large": (LARGE**2, np.inf)}
 """Name -> smallest and largest area of its objects in pixels; an area on the border belongs to both, as in COCO."""
 ALL = (0.0, np.inf)
 OPTIONAL = ("areas", "crowds")  # arrays beside boxes, scores and labels

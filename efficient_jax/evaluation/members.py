@@ -15,7 +15,7 @@ from efficient_jax import files
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.predict import predict_to_judge
-from efficient_jax.inference import predictions, tta
+from efficient_jax.inference import matching, predictions, tta
 from efficient_jax.inference.predictions import Predictions
 from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS
@@ -117,7 +117,7 @@ def aligned(members: Sequence[Member], log: Log) -> list[Member]:
     """Returns members with the indices, order and labels of the test images of one of them.
 
     That is the first member of a run, or else the first with labels. Images are identified by content or name, see
-    `predictions.rows_of`. A file without labels, as `predict` writes them, may have images that the run does not test
+    `matching.rows_of`. A file without labels, as `predict` writes them, may have images that the run does not test
     on; they are left out.
 
     Args:
@@ -137,7 +137,7 @@ def aligned(members: Sequence[Member], log: Log) -> list[Member]:
     result = []
     for one in members:
         left_out = None if (one.test.labels >= 0).any() else log
-        _, test = predictions.matched([known.test, one.test], [known.name, one.name], WHERE, left_out)
+        _, test = matching.matched([known.test, one.test], [known.name, one.name], WHERE, left_out)
         result.append(answering(one.name, test, one.validation, one.thresholds)._replace(origin=one.origin))
     return result
 

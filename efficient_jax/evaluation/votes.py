@@ -9,7 +9,7 @@ from efficient_jax.detection.detections import combine
 from efficient_jax.detection.rows import NOTHING, boxes_of, rows_of
 from efficient_jax.errors import UserError
 from efficient_jax.evaluation.members import WHERE, Member, answering
-from efficient_jax.inference import predictions, voting
+from efficient_jax.inference import matching, predictions, voting
 from efficient_jax.inference.predictions import Predictions
 from efficient_jax.metrics import agreement
 from efficient_jax.tasks import TASKS
@@ -35,9 +35,9 @@ def together(members: Sequence[Member], vote: str, weights: Sequence[float]) -> 
     answers: dict[str, np.ndarray] = {}
     for split in predictions.FILES:
         several = [part for member in members if (part := getattr(member, split))]
-        if len(several) < len(members) or (split == "validation" and not predictions.same_images(several)):
+        if len(several) < len(members) or (split == "validation" and not matching.same_images(several)):
             continue  # folds and seeds have validation images of their own
-        several = predictions.matched(several, [member.name for member in members], WHERE)
+        several = matching.matched(several, [member.name for member in members], WHERE)
         of_members = [part.probabilities for part in several]
         voted_on = voting.by_image(vote, of_members, shares) if task.by_pixel else None
         probabilities, answers[split] = voted_on or voting.VOTES[vote](np.stack(of_members), shares)
@@ -60,7 +60,7 @@ def fused(members: Sequence[Member], name: str, fuse: Callable[..., Any], weight
         fuse: a function of `detection.boxes` or `detection.fusion`.
         weights: of every member, above 0; () for equal ones.
     """
-    tests = predictions.matched([member.test for member in members], [member.name for member in members], WHERE)
+    tests = matching.matched([member.test for member in members], [member.name for member in members], WHERE)
     rows = [
         rows_of(combine([boxes_of(test.probabilities[i]) for test in tests], fuse, weights))
         for i in range(len(tests[0].ids))
@@ -82,7 +82,7 @@ def comparison(members: Sequence[Member]) -> list[dict[str, str | float]]:
     Returns: for each pair "first" and "second", the names; the fields of `agreement.Agreement`; "won" and "lost", the
         images that only the second or only the first predicts correctly; "p_value" of this difference.
     """
-    tests = predictions.matched([member.test for member in members], [member.name for member in members], WHERE)
+    tests = matching.matched([member.test for member in members], [member.name for member in members], WHERE)
     answers = [test.probabilities.argmax(1) for test in tests]
     rows = []
     for i in range(len(members)):
@@ -104,8 +104,8 @@ def selection(members: Sequence[Member]) -> list[dict[str, str | float]]:
     Returns: "member" and "accuracy" of the vote after it joined; empty where not all have the same validation images.
     """
     several = [member.validation for member in members if member.validation]
-    if len(several) < len(members) or not predictions.same_images(several):
+    if len(several) < len(members) or not matching.same_images(several):
         return []
-    several = predictions.matched(several, [member.name for member in members], WHERE)
+    several = matching.matched(several, [member.name for member in members], WHERE)
     chosen, scores = voting.greedy(np.stack([part.probabilities for part in several]), several[0].labels)
     return [{"member": members[i].name, "accuracy": score} for i, score in zip(chosen, scores, strict=True)]

@@ -26,6 +26,7 @@ from efficient_jax.models.spec import ModelSpec
 from efficient_jax.tasks import TASKS, Task
 from efficient_jax.training import batches, parallel
 
+MOST_HELD_OUT = 2000  # images of `Data.held_out`
 NO_TEST = "config.data.test: 0 asked, and the source has no test images of its own; say how many"
 
 Check = Callable[[dataset.Labelled, Mapping[str, np.ndarray]], Any]
@@ -137,6 +138,18 @@ class Data:
         """What examples have beside images and vectors of classes, by the names of `types.Example`."""
         entries = self.task.entries(self.source.labels)
         return {**_as_many(self.source.objects, entries), **entries}
+
+    def held_out(self) -> tuple[np.ndarray, str]:
+        """Returns images on which the stages of a run were not trained, validation images if there are any.
+
+        Returns: (indices, at most `MOST_HELD_OUT`; a sentence on which images these are).
+        """
+        kind = "validation" if len(self.split["validation"]) else "test"
+        ids = np.sort(np.random.default_rng(0).permutation(self.split[kind])[:MOST_HELD_OUT])
+        about = f"On {len(ids):,} of the {counted(len(self.split[kind]), f'{kind} image')} of its run."
+        if kind == "test":
+            about += " It has no validation images: choose nothing by these, set some aside (config.data.validation)."
+        return ids, about
 
     def with_labels(self, source: dataset.Source) -> "Data":
         """Returns the data with other labels of the same images.

@@ -149,6 +149,7 @@ def _differences(there: Any, here: Any, where: str) -> Iterator[str]:
         for key in sorted(there.keys() | here.keys()):
             yield from _differences(there.get(key, "nothing"), here.get(key, "nothing"), f"{where}.{key}")
     elif there != here:
+        there, here = ("a block" if isinstance(value, dict) else value for value in (there, here))
         yield f"{where} is {there} there, {here} here"
 
 

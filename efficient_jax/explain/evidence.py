@@ -114,7 +114,7 @@ def best_box(predictions: Float[np.ndarray, "most 6"], label: int) -> Float[np.n
 
 DEEPEST = 2
 """The stage whose maps explain masks and boxes. Its stride is 8 pixels in most networks; that of the last stage, or of
-the last that a decoder sees, is too coarse for small objects (README)."""
+the last that a decoder sees, is as large as a small object."""
 
 
 class Parts(NamedTuple):

@@ -6,23 +6,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, UInt8
 from scipy import ndimage
 
-from efficient_jax.data import objects
 from efficient_jax.data.class_names import NO_CLASS
 from efficient_jax.data.dataset import Source
-from efficient_jax.data.framing import Framing, place
+from efficient_jax.data.objects import Placements
 from efficient_jax.detection import overlap
 from efficient_jax.metrics.segmentation import background
 from efficient_jax.tasks import TASKS
 
-SMALL, LARGE = 32.0, 96.0  # COCO: an object is small below 32^2 pixels of the image as stored, and large from 96^2 on
 TOGETHER = np.ones((3, 3), bool)  # neighbors of a pixel that are connected with it, those at its corners too
-
-
-class Content(NamedTuple):
-    """Where n images as stored lie in the squares that the network sees."""
-
-    edges: Int[np.ndarray, "n 4"]  # left, top, right, bottom of what is seen of each, in pixels of the square
-    pixel_areas: Float[np.ndarray, " n"]  # area of a pixel of the square, in pixels as stored; NaN: not known
 
 
 class Parts(NamedTuple):
@@ -84,25 +75,8 @@ def annotated(source: Source, ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m
     return some
 
 
-def content(sizes: Int[np.ndarray, "n 2"] | None, count: int, shape: tuple[int, int], framing: Framing) -> Content:
-    """Returns where images as stored lie in the squares that the network sees.
-
-    Args:
-        sizes: height and width of the images as stored, in pixels; None: not known.
-        count: number of the images n.
-        shape: height and width of the squares in pixels.
-        framing: crop and resize; with size 0 the images are as stored.
-    """
-    h, w = shape
-    if sizes is None or not framing.size:
-        return Content(np.tile([0, 0, w, h], (count, 1)), np.full(count, np.nan if framing.size else 1.0))
-    placed = np.array([place(w, h, framing.size, framing.fit, framing.crop) for h, w in sizes.tolist()]).reshape(-1, 4)
-    inside = np.concatenate([placed[:, 2:], placed[:, 2:] + placed[:, :2]], 1).clip(0, framing.size)
-    return Content(inside, objects.pixel_areas(sizes, framing))
-
-
 def annotations(
-    source: Source, ids: Int[np.ndarray, " n"], held_out: Bool[np.ndarray, " n"], inside: Content
+    source: Source, ids: Int[np.ndarray, " n"], held_out: Bool[np.ndarray, " n"], inside: Placements
 ) -> Annotations | None:
     """Measures the annotations of images.
 
@@ -110,7 +84,7 @@ def annotations(
         source: the dataset.
         ids: indices of images with annotations.
         held_out: whether each is for validation or test.
-        inside: of these images, as from `content`.
+        inside: of these images, as from `data.objects.placements`.
 
     Returns: the measurements; None for a dataset with neither masks nor boxes.
     """
@@ -137,7 +111,7 @@ def of_boxes(
     boxes: Float[np.ndarray, "n most 4"],
     visible: Float[np.ndarray, "n most"],
     labels: Int[np.ndarray, "n most"],
-    inside: Content,
+    inside: Placements,
 ) -> Parts:
     """Returns the objects that have boxes.
 
@@ -158,7 +132,7 @@ def of_boxes(
 def of_maps(
     maps: UInt8[np.ndarray, "n h w"],
     bare: list[bool],
-    inside: Content,
+    inside: Placements,
     numbers: Integer[np.ndarray, "n h w"] | None = None,
 ) -> Parts:
     """Returns the objects of class maps, or their regions.

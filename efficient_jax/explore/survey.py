@@ -10,9 +10,10 @@ from efficient_jax.data import feature_distances, identity, image_quality, leaka
 from efficient_jax.data.dataset import Source, digests
 from efficient_jax.data.decode import resized
 from efficient_jax.data.framing import Framing
+from efficient_jax.data.objects import Placements, placements
 from efficient_jax.data.stream import Streamed
 from efficient_jax.detection import overlap
-from efficient_jax.explore.annotations import Annotations, Content, annotated, annotations, content
+from efficient_jax.explore.annotations import Annotations, annotated, annotations
 from efficient_jax.tasks import TASKS
 
 FREEDOM = 10  # degrees of freedom below which the variation within classes is not estimated
@@ -155,7 +156,7 @@ def survey(
         near=_near(images[np.searchsorted(ids, compared)], compared),
         constant=used[_constant(source)[used]],
         objects=_objects(source, annotated_ids[~annotated_held_out], framing),
-        annotations=annotations(source, annotated_ids, annotated_held_out, _content(source, annotated_ids, framing)),
+        annotations=annotations(source, annotated_ids, annotated_held_out, _placements(source, annotated_ids, framing)),
         labelled=labelled,
         labelled_features=labelled_features,
     )
@@ -223,10 +224,10 @@ def _objects(source: Source, ids: Int[np.ndarray, " n"], framing: Framing) -> ov
         return None
     corners, visible = (source.objects[name][ids] for name in ("boxes", "box_visible"))
     masks = source.objects.get("box_mask")
-    borders = _content(source, ids, framing).edges.astype(float)
+    borders = _placements(source, ids, framing).edges.astype(float)
     return overlap.objects(corners, visible, source.images.shape[1:3], None if masks is None else masks[ids], borders)
 
 
-def _content(source: Source, ids: Int[np.ndarray, " n"], framing: Framing) -> Content:
+def _placements(source: Source, ids: Int[np.ndarray, " n"], framing: Framing) -> Placements:
     sizes = None if source.sizes is None else source.sizes[ids]
-    return content(sizes, len(ids), source.images.shape[1:3], framing)
+    return placements(sizes, len(ids), source.images.shape[1:3], framing)

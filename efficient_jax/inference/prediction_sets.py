@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from efficient_jax.errors import UserError
-from efficient_jax.inference import predictions
+from efficient_jax.inference import matching, predictions
 from efficient_jax.metrics import conformal
 from efficient_jax.settings import choose
 from efficient_jax.tasks import TASKS
@@ -37,7 +37,7 @@ def calibrated(
         raise UserError(f"{where}: packaged weights have no test images to calibrate with; train a stage first")
     names = [str(folder) for folder in folders]
     files = [predictions.read(Path(name) / predictions.FILES["test"], where) for name in names]
-    tests = predictions.matched(files, names, where)
+    tests = matching.matched(files, names, where)
     task = TASKS[tests[0].task]
     if not task.one_class:
         raise UserError(f"{where}: sets are for images of one class; here an image has {task.labels}")

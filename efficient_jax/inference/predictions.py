@@ -3,7 +3,6 @@
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +10,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from efficient_jax import files
-from efficient_jax.data import dataset, delimited, identity
+from efficient_jax.data import dataset, delimited
 from efficient_jax.data.class_names import is_no_label, normal
 from efficient_jax.data.dataset import Source
+from efficient_jax.detection.rows import ROW
 from efficient_jax.errors import UserError, counted, nearest
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.tasks import TASKS, of_labels
@@ -25,7 +25,6 @@ FILES = {"test": "predictions.npz", "validation": "validation.npz"}
 NAMED = 3
 PIXEL_DTYPE = np.float16  # of the probabilities of pixels: a rounding of 0.05%, and half of the space
 PIXEL_AXES = 4  # [n h w classes]
-BOX_COLUMNS = 6  # of predicted boxes and of true ones, see `tasks.detection`
 
 
 class Predictions(NamedTuple):
@@ -113,7 +112,7 @@ def _from_npz(path: Path) -> Predictions:
         ids = arrays["id"]
         classes = arrays["classes"] if "classes" in arrays else np.arange(probabilities.shape[-1])
         labels = arrays["label"] if "label" in arrays else np.full(len(ids), -1)
-        images = _strings(arrays["image"]) if "image" in arrays else _numbered(ids)
+        images = _strings(arrays["image"]) if "image" in arrays else numbered(ids)
         contents = _strings(arrays["content"]) if "content" in arrays else ()
         shares = "shares" in arrays and bool(arrays["shares"])
         areas = arrays.get("pixel_areas")
@@ -155,7 +154,7 @@ def _from_csv(path: Path, where: str) -> Predictions:
         labels = _labels(table, classes)
     probabilities = np.array([table.numbers(name, np.float32) for name in columns]).T
     ids = table.numbers("id", np.int64)
-    images = tuple(table.column("image")) if "image" in table.names else _numbered(ids)
+    images = tuple(table.column("image")) if "image" in table.names else numbered(ids)
     contents = tuple(table.column("content")) if "content" in table.names else ()
     contents = contents if all(contents) else ()
     return Predictions(ids, probabilities, labels, classes, images, contents, task=of_labels(labels).name)
@@ -171,7 +170,12 @@ def _labels(table: delimited.Table, classes: tuple[str, ...]) -> Int[np.ndarray,
     return np.array([numbers.get(name, -1) for name in names], np.int32)
 
 
-def _numbered(ids: Int[np.ndarray, " n"]) -> tuple[str, ...]:
+def numbered(ids: Int[np.ndarray, " n"]) -> tuple[str, ...]:
+    """Returns the names of images in a file that has none.
+
+    Args:
+        ids: their indices.
+    """
     return tuple(f"image {i}" for i in ids)
 
 
@@ -190,10 +194,10 @@ def _check(predictions: Predictions, where: str) -> None:
         *shape[:1],
     }
     if not task.probable:
-        if len(lengths) > 1 or len(shape) != 2 or count != BOX_COLUMNS or predictions.labels.shape[2:] != (count,):
+        if len(lengths) > 1 or len(shape) != 2 or count != ROW or predictions.labels.shape[2:] != (count,):
             raise UserError(
                 f"{where} has boxes {list(predictions.probabilities.shape)} for {counted(len(predictions.ids), 'id')} "
-                f"and labels {list(predictions.labels.shape)}; want [ids boxes {BOX_COLUMNS}] of both"
+                f"and labels {list(predictions.labels.shape)}; want [ids boxes {ROW}] of both"
             )
         return
     if (
@@ -236,118 +240,3 @@ def _distributions(probabilities: np.ndarray, exclusive: bool) -> np.ndarray:
 
 def _values(labels: np.ndarray) -> list[int]:
     return sorted(set().union(*(np.unique(label).tolist() for label in labels)))
-
-
-def rows_of(wanted: Predictions, among: Predictions) -> tuple[Int[np.ndarray, " n"], str]:
-    """Finds the images of one set of predictions in another.
-
-    Images are identified by content; without content hashes by name; in files of other programs that have neither by
-    their index.
-
-    Args:
-        wanted: predictions for the images to find.
-        among: predictions for the images among which they are searched.
-
-    Returns: (for each image of `wanted` its row in `among`, -1 where there is none; what identified the images:
-        "content", "name" or "id").
-    """
-    if wanted.contents and among.contents:
-        return identity.rows_of(wanted.images, wanted.contents, among.images, among.contents), "content"
-    if _named(wanted) and _named(among):
-        return identity.rows_of_names(wanted.images, among.images), "name"
-    return identity.rows_of_names([str(i) for i in wanted.ids], [str(i) for i in among.ids]), "id"
-
-
-def same_images(members: Sequence[Predictions]) -> bool:
-    """Returns whether all predictions are for the same images, in any order.
-
-    Args:
-        members: one or more.
-    """
-    first = members[0]
-    pairs = ((rows_of(first, other)[0], rows_of(other, first)[0]) for other in members)
-    return all((there >= 0).all() and (back >= 0).all() for there, back in pairs)
-
-
-def _named(predictions: Predictions) -> bool:
-    return predictions.images not in ((), _numbered(predictions.ids))
-
-
-def matched(
-    members: Sequence[Predictions], names: Sequence[str], where: str, more: Callable[[str], None] | None = None
-) -> list[Predictions]:
-    """Returns all predictions in the order of the first, with its indices, names and labels.
-
-    Args:
-        members: predictions for the same images, see `rows_of`.
-        names: name of each member for messages.
-        where: what an error names.
-        more: shows a line on images that the first member does not have, which are left out; None: they are an error.
-
-    Raises: UserError where images, labels or classes are not the same.
-    """
-    first = members[0]
-    result = []
-    for name, other in zip(names, members, strict=True):
-        if other.classes != first.classes:
-            raise UserError(
-                f"{where}: classes of {name!r} are {list(other.classes)}, those of {names[0]!r} {list(first.classes)}"
-            )
-        if other.probabilities.shape[1:-1] != first.probabilities.shape[1:-1]:
-            sizes = ["{} x {} pixels".format(*one.probabilities.shape[1:-1]) for one in (other, first)]
-            raise UserError(
-                f"{where}: maps of {name!r} have {sizes[0]}, those of {names[0]!r} {sizes[1]}; compare folders of "
-                "maps, which `predict` writes in the pixels of the images"
-            )
-        order, by = rows_of(first, other)
-        back, _ = rows_of(other, first)
-        if (missing := np.flatnonzero(order < 0)).size:
-            raise UserError(_apart(first, names[0], missing, other, name, by, where))
-        if (additional := np.flatnonzero(back < 0)).size and more is None:
-            raise UserError(_apart(other, name, additional, first, names[0], by, where))
-        if additional.size and more:
-            more(f"{name}: left out {counted(len(additional), 'image')} that {names[0]!r} does not have")
-        labels = other.labels[order]
-        known = labels if (labels >= 0).any() else first.labels  # a file of another program may have none
-        if not np.array_equal(known, first.labels):
-            row = np.flatnonzero((known != first.labels).reshape(len(known), -1).any(1))[0]
-            raise UserError(
-                f"{where}: labels of {name!r} are not those of {names[0]!r}, first for {first.images[row]!r} "
-                f"(id {first.ids[row]})"
-            )
-        result.append(first._replace(probabilities=_taken(other.probabilities, order), shares=other.shares))
-    return result
-
-
-def _taken(probabilities: np.ndarray, order: Int[np.ndarray, " n"]) -> np.ndarray:
-    """Returns the probabilities of images in an order; those of pixels stay outside of the memory."""
-    if np.array_equal(order, np.arange(len(probabilities))):
-        return probabilities
-    if probabilities.ndim != PIXEL_AXES:
-        return np.asarray(probabilities[order])
-    taken = files.scratch((len(order), *probabilities.shape[1:]), probabilities.dtype)
-    for i, row in enumerate(order):
-        taken[i] = probabilities[row]
-        files.release(taken)
-        files.release(probabilities)
-    return taken
-
-
-def _apart(
-    predictions: Predictions,
-    name: str,
-    rows: Int[np.ndarray, " m"],
-    other: Predictions,
-    other_name: str,
-    by: str,
-    where: str,
-) -> str:
-    """Returns the message on images that are in one file only, compared by "content", "name" or "id"."""
-    if by == "id":
-        shown = f"such as ids {predictions.ids[rows[:NAMED]].tolist()}"
-    else:
-        changed = by == "content" and predictions.images[rows[0]] in set(other.images)
-        shown = "such as " + ", ".join(repr(predictions.images[row]) for row in rows[:NAMED])
-        shown += ", whose file is another one there" if changed else ""
-    which = counted(len(rows), f"image of {name!r} is", f"images of {name!r} are")
-    return f"{where}: {which} not in {other_name!r}, compared by {by}, {shown}"

@@ -15,9 +15,6 @@ from efficient_jax.report import glossary, plots, site, stage_section, tables
 from efficient_jax.report.summary import CLEAR, accuracy_first
 from efficient_jax.types import Column
 
-Result = tables.Titled
-"""(caption, headers, rows) of a table; a caption alone has no headers and no rows."""
-
 TEMPERED_HEADERS = ["member", "temperature", "NLL", "ECE"]
 PAIR_HEADERS = ["member", "compared with", "differ, %", "errors' correlation", "won", "lost", "p"]
 SET_HEADERS = ["member", "promised, %", "covered, %", "[95% interval of coverage]", "classes in a set", "empty sets, %"]
@@ -89,7 +86,7 @@ class MemberSection(NamedTuple):
     part_tables: list[tables.Titled]  # of class maps and boxes: figures by class and size
 
 
-def results(about: Mapping[str, Any], columns: Sequence[Column]) -> list[Result]:
+def results(about: Mapping[str, Any], columns: Sequence[Column]) -> list[tables.Titled]:
     """Returns the tables of an evaluation.
 
     Args:
@@ -100,7 +97,9 @@ def results(about: Mapping[str, Any], columns: Sequence[Column]) -> list[Result]
     scores = {short[name]: metrics for name, metrics in about["members"].items()}
     headers = ["member", "step, views", *tables.headers(columns, next(iter(scores.values())))]
     rows = [[name, _step_and_views(metrics), *tables.cells(columns, metrics)] for name, metrics in scores.items()]
-    sections: list[Result] = [(f"Test images, members in {folder}:" if folder else "Test images:", headers, rows)]
+    sections: list[tables.Titled] = [
+        (f"Test images, members in {folder}:" if folder else "Test images:", headers, rows)
+    ]
     sections += [(f"{name}: {described(m, short)}", [], []) for name, m in scores.items() if "members" in m]
     if tempered := [_tempered(name, metrics) for name, metrics in scores.items() if "temperature" in metrics]:
         sections.append(
@@ -299,7 +298,7 @@ def changes(
 def write_page(
     folder: pathlib.Path,
     *,
-    results: Sequence[Result],
+    results: Sequence[tables.Titled],
     changed: Sequence[Pair],
     members: Sequence[MemberSection],
 ) -> pathlib.Path:

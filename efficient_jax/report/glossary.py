@@ -59,8 +59,7 @@ TERMS = {
     "confident.",
     "threshold": "The probability from which on a label is predicted as present.",
     "won, lost": "Test images that only the network itself predicts correctly, and those that only the network it is "
-    "compared with does; of maps, the images on which its mean IoU is higher, and on which it is lower (the change is "
-    "the mean over images).",
+    "compared with does; where images have a mean IoU, those on which it is higher, and on which it is lower.",
     "vote": "A prediction from several networks: the mean of their probabilities (soft), or the most frequent class "
     "(hard).",
 }

@@ -1,7 +1,7 @@
 """The section of a stage on the page of a run: its figures, training images, pseudo-labels, labels and mistakes."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,12 +20,6 @@ Sheet = tuple[str, list[plots.EmbeddedImage], list[str], bool]
 
 PRINTED_CLASSES = 20  # a confusion matrix of more classes is drawn without numbers
 SHOWN_MISTAKES = 24
-WORST = {"segmentation": maps.mistakes, "detection": boxes.mistakes}
-"""Task -> what draws its worst images, true labels beside predicted ones; other tasks show mistakes."""
-PART_TABLES = {"segmentation": maps.part_tables, "detection": boxes.part_tables}
-"""Task -> what makes tables of the figures of its classes and sizes."""
-LEGENDS = {"segmentation": maps.legend, "detection": boxes.legend}
-"""Task -> colors of its classes."""
 LABEL_HEADERS = [
     "label",
     "F1, %",
@@ -74,6 +68,24 @@ class Mistake(NamedTuple):
     predicted: str
     how: str  # how wrong
     file: str
+
+
+class PartsDrawing(NamedTuple):
+    """How labels of pixels or objects are shown."""
+
+    worst: Callable[[Mapping[str, np.ndarray], Sequence[str], int], list[plots.Captioned]]
+    """(arrays of the worst images, class names, images at most) -> true labels beside predicted ones."""
+    part_tables: Callable[[Mapping[str, Any], Sequence[str]], list[tables.Titled]]
+    """(figures of test images, class names) -> figures by class and size."""
+    legend: Callable[[Sequence[str]], list[tuple[str, str]]]
+    """(class names) -> (class name, CSS color) of each."""
+
+
+DRAWINGS = {
+    "segmentation": PartsDrawing(maps.mistakes, maps.part_tables, maps.legend),
+    "detection": PartsDrawing(boxes.mistakes, boxes.part_tables, boxes.legend),
+}
+"""Task -> how its labels are shown; other tasks show mistakes."""
 
 
 class StageSection(NamedTuple):
@@ -299,9 +311,8 @@ def stage_section(
         confusions: whether to show a confusion matrix; only where each image has exactly one class.
     """
     mistaken = read_arrays(folder / "mistakes.npz")
-    of_task = str(mistaken.get("task", ""))
-    draw = WORST.get(of_task)
-    kinds = ("samples",) if draw else ("samples", "predictions")  # those of pixels are many, and none is shown
+    drawing = DRAWINGS.get(str(mistaken.get("task", "")))
+    kinds = ("samples",) if drawing else ("samples", "predictions")  # those of pixels are many, and none is shown
     arrays = {kind: read_arrays(folder / f"{kind}.npz") for kind in kinds}
     widths = [
         content[name].shape[-1]
@@ -321,8 +332,8 @@ def stage_section(
         confusion=confusion(predictions["label"], predictions["probabilities"].argmax(1), classes)
         if predictions and confusions
         else None,
-        mistakes=[] if draw else mistakes(mistaken),
-        worst=draw(mistaken, classes, SHOWN_MISTAKES) if draw else [],
-        legend=LEGENDS[of_task](classes) if draw else [],
-        part_tables=PART_TABLES[of_task](result.get("test", {}), classes) if draw else [],
+        mistakes=[] if drawing else mistakes(mistaken),
+        worst=drawing.worst(mistaken, classes, SHOWN_MISTAKES) if drawing else [],
+        legend=drawing.legend(classes) if drawing else [],
+        part_tables=drawing.part_tables(result.get("test", {}), classes) if drawing else [],
     )

@@ -45,7 +45,7 @@ class Record(TypedDict):
 
 
 Titled = tuple[str, Sequence[str], Sequence[Sequence[str]]]
-"""(title, headers, rows) of a table."""
+"""(title, headers, rows) of a table; a title alone has no headers and no rows."""
 
 STAGE_HEADERS = [
     "stage",

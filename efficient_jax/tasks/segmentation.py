@@ -144,42 +144,6 @@ def right(logits: Float[Array, "b h w k"], targets: Float[Array, "b h w k"]) -> 
     return pixels.sum((1, 2)) / jnp.maximum(counted.sum((1, 2)), 1.0)
 
 
-def all_metrics(
-    probabilities: Probabilities, labels: Labels, answers: Labels, classes: Sequence[str], shares: bool
-) -> dict[str, Any]:
-    """Returns `metrics.segmentation.figures`.
-
-    Args:
-        probabilities: not used.
-        labels: true class index of each pixel.
-        answers: predicted class index of each pixel.
-        classes: name of each class.
-        shares: not used.
-    """
-    del probabilities, shares
-    return metrics.figures(answers, labels, classes)
-
-
-def test_figures(
-    probabilities: Probabilities,
-    labels: Labels,
-    answers: Labels,
-    classes: Sequence[str],
-    pixel_areas: np.ndarray | None,
-) -> dict[str, Any]:
-    """Returns `metrics.segmentation.boundary_figures`.
-
-    Args:
-        probabilities: not used.
-        labels: true class index of each pixel.
-        answers: predicted class index of each pixel.
-        classes: name of each class.
-        pixel_areas: not used.
-    """
-    del probabilities, pixel_areas
-    return metrics.boundary_figures(answers, labels, classes)
-
-
 def counts(probabilities: Probabilities, labels: Labels, answers: Labels) -> dict[str, Any]:
     """Returns `metrics.segmentation.figures`; a class is named by its index.
 
@@ -288,7 +252,7 @@ SEGMENTATION = Task(
     columns=COLUMNS,
     scores=scores,
     likelihood=lambda probabilities, labels: {"negative_log_likelihood": float(losses(probabilities, labels).mean())},
-    metrics=all_metrics,
+    metrics=lambda _, labels, answers, classes, *__: metrics.figures(answers, labels, classes),
     metric_columns=(*COLUMNS, BOUNDARY, Column("iou", "IoU, %")),
     severity=losses,
     severity_name="loss",
@@ -301,6 +265,6 @@ SEGMENTATION = Task(
     guesses=guesses,
     labelled_share=lambda targets: targets.sum(-1).mean((1, 2)),
     resized=resized,
-    test_figures=test_figures,
+    test_figures=lambda _, labels, answers, classes, *__: metrics.boundary_figures(answers, labels, classes),
     image_scores=image_scores,
 )

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from efficient_jax.commands.explain import explain, true_classes
-from efficient_jax.commands.explained import MISTAKES, RIGHT, Network, Seen, pointing_game
+from efficient_jax.commands.explain_parts import MISTAKES, RIGHT
 from efficient_jax.errors import UserError
+from efficient_jax.explain.network import Network, Seen, pointing_game
 from efficient_jax.tasks import MULTI_LABEL
 from tests.report.stored_run import Page
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from efficient_jax import augment
-from efficient_jax.commands.explore import MEASURED_IMAGES, explore, held_out, sentences, summary
+from efficient_jax.commands.explore import explore, sentences, summary
 from efficient_jax.commands.files import load_config
 from efficient_jax.data import label_errors
 from efficient_jax.errors import UserError
@@ -138,17 +138,6 @@ def test_a_member_is_judged_on_validation_images(tmp_path, monkeypatch, capsys):
         names = arrays["image"][rows]
     assert len(rows)
     assert re.findall(r'alt="[0-9] · validation · (image \d+)"', text)[: len(rows)] == names.tolist()[:24]
-
-
-def test_test_images_are_read_only_where_there_is_no_validation_image():
-    split = {"labelled": np.arange(5), "validation": np.arange(5, 9), "test": np.arange(9, 9 + 2 * MEASURED_IMAGES)}
-    ids, about = held_out(split)
-    assert ids.tolist() == [5, 6, 7, 8]
-    assert "validation images" in about
-    ids, about = held_out(split | {"validation": np.arange(0)})
-    assert len(ids) == len(set(ids)) == MEASURED_IMAGES
-    assert set(ids) < set(split["test"])
-    assert "choose nothing by these" in about
 
 
 def test_losses_of_an_operation_and_strength_are_one_line():

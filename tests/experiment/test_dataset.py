@@ -15,7 +15,7 @@ from efficient_jax.data.stream import Streamed
 from efficient_jax.errors import UserError
 from efficient_jax.experiment import run
 from efficient_jax.experiment.config import plan
-from efficient_jax.experiment.dataset import load_data
+from efficient_jax.experiment.dataset import MOST_HELD_OUT, Data, load_data
 from tests.data.sources.test_image_folders import fill
 from tests.experiment.plans import CONFIG
 
@@ -184,3 +184,14 @@ def test_test_images_of_two_kinds_are_refused(images_with_masks, source):
         UserError, match=r"test: 2 asked, but the source has test images of its own, .*test_(path|set)="
     ):
         load(own[source], test=2)
+
+
+def test_test_images_are_held_out_only_where_there_is_no_validation_image():
+    split = {"labelled": np.arange(5), "validation": np.arange(5, 9), "test": np.arange(9, 9 + 2 * MOST_HELD_OUT)}
+    ids, about = Data(mnist5k(), split, devices=()).held_out()
+    assert ids.tolist() == [5, 6, 7, 8]
+    assert "validation images" in about
+    ids, about = Data(mnist5k(), split | {"validation": np.arange(0)}, devices=()).held_out()
+    assert len(ids) == len(set(ids)) == MOST_HELD_OUT
+    assert set(ids) < set(split["test"])
+    assert "choose nothing by these" in about

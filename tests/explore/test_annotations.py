@@ -6,7 +6,8 @@ import pytest
 from efficient_jax.data import objects
 from efficient_jax.data.dataset import Source
 from efficient_jax.data.framing import Framing
-from efficient_jax.explore.annotations import annotated, annotations, content, of_boxes, of_maps
+from efficient_jax.data.objects import placements
+from efficient_jax.explore.annotations import annotated, annotations, of_boxes, of_maps
 
 NONE = 255
 MAP = np.array(
@@ -18,7 +19,7 @@ MAP = np.array(
     ],
     np.uint8,
 )
-WHOLE = content(None, 1, MAP.shape, Framing(0))
+WHOLE = placements(None, 1, MAP.shape, Framing(0))
 
 
 def test_regions_are_connected_pixels_of_one_class_also_at_corners():
@@ -47,10 +48,10 @@ def test_the_border_is_that_of_the_image_and_not_of_the_gray_around_it():
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
-def test_content_is_where_an_image_lies_in_its_square(fit):
+def test_placements_are_where_an_image_lies_in_its_square(fit):
     """The corners of the image, and the area of a pixel, as boxes are moved."""
     framing, sizes = Framing(64, fit), np.array([[50, 100], [90, 30]])
-    found = content(sizes, 2, (64, 64), framing)
+    found = placements(sizes, 2, (64, 64), framing)
     for (h, w), edges, area in zip(sizes.tolist(), found.edges, found.pixel_areas, strict=True):
         through = objects.window(w, h, framing)
         np.testing.assert_allclose(objects.boxes(np.array([[0.0, 0, w, h]]), through)[0][0], edges)
@@ -59,7 +60,7 @@ def test_content_is_where_an_image_lies_in_its_square(fit):
 
 def test_boxes_have_the_size_that_they_have_in_the_stored_image():
     """A box of 40 x 20 pixels of an image of twice the size of the square, half of which the crop cuts off."""
-    inside = content(np.array([[128, 256]]), 1, (64, 64), Framing(64))
+    inside = placements(np.array([[128, 256]]), 1, (64, 64), Framing(64))
     boxes, visible = objects.boxes(np.array([[44.0, 10, 84, 30]]), objects.window(256, 128, Framing(64)))
     found = of_boxes(boxes[None], visible[None], np.array([[3]]), inside)
     np.testing.assert_allclose(found.stored, 40 * 20)
@@ -86,7 +87,7 @@ def test_held_out_images_are_left_out():
     source = Source(
         np.zeros((3, 4, 6, 1), np.uint8), np.stack([MAP] * 3), ("background", "a", "b"), task="segmentation"
     )
-    inside = content(None, 3, MAP.shape, Framing(0))
+    inside = placements(None, 3, MAP.shape, Framing(0))
     found = annotations(source, np.arange(3), np.array([True, False, False]), inside)
     kept = found.training()
     assert kept.images.tolist() == [1, 2]

@@ -83,7 +83,10 @@ def test_without_images_that_lose_channels_the_loss_is_the_same_to_the_bit(netwo
 
     def loss(share):
         loss_fn = ema_teacher(apply, view, view, SEGMENTATION, threshold=0.3, channel_dropout=share)
-        of_params = lambda params: loss_fn(params, state, context(ema=variables), batch, keys)[0]  # noqa: E731
+
+        def of_params(params):
+            return loss_fn(params, state, context(ema=variables), batch, keys)[0]
+
         return jax.jit(jax.value_and_grad(of_params))(variables["params"])
 
     none, hardly_any, all_of_them = (loss(share) for share in (0.0, 1e-30, 1.0))

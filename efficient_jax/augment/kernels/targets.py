@@ -273,5 +273,5 @@ def filter_boxes(
         filtered["object_map"] = numbers[example["object_map"]]
     if not at_most:
         return filtered
-    of_rows = [name for name in filtered if name == "boxes" or name.startswith("box_")]
-    return filtered | {name: filtered[name][first] for name in of_rows}
+    box_entries = [name for name in filtered if name == "boxes" or name.startswith("box_")]
+    return filtered | {name: filtered[name][first] for name in box_entries}

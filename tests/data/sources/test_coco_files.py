@@ -1,6 +1,5 @@
 """COCO's JSON and masks as PNG: what becomes of labels and objects, and what is said of files that do not fit."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -13,42 +12,9 @@ from efficient_jax.data.framing import Framing
 from efficient_jax.data.sources.coco_files import coco
 from efficient_jax.errors import UserError
 from tests.data.sources import nuclei
+from tests.data.sources.coco_squares import ANNOTATIONS, CATEGORIES, IMAGES, SQUARES, square, write
 
-
-def square(image, category, left, top, side, **more):
-    """An annotation whose polygon is its box."""
-    right, bottom = left + side, top + side
-    outline = [left, top, right, top, right, bottom, left, bottom]
-    return {
-        "image_id": image,
-        "category_id": category,
-        "bbox": [left, top, side, side],
-        "segmentation": [outline],
-    } | more
-
-
-CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
-IMAGES = [{"id": n, "file_name": f"{n}.png", "width": 20, "height": 10} for n in (1, 2, 3)]
-ANNOTATIONS = [
-    square(1, 7, 6, 2, 4, keypoints=[7, 3, 2, 8, 4, 1, 0, 0, 0]),
-    square(3, 3, 0, 0, 10),
-    square(1, 3, 10, 2, 6, segmentation={"size": [10, 20], "counts": [102, 6, 4, 6, 4, 6, 4, 6, 4, 6, 4, 6, 42]}),
-    square(1, 3, 0, 0, 10, iscrowd=1),
-    square(1, 7, 5, 5, 0),
-]
-
-
-@pytest.fixture(autouse=True)
-def image_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for number in (1, 2, 3):
-        Image.new("RGB", (20, 10), (number,) * 3).save(f"{number}.png")
-
-
-def write(name="a.json", **content):
-    lists = {"images": IMAGES, "annotations": ANNOTATIONS, "categories": CATEGORIES} | content
-    Path(name).write_text(json.dumps({name: each for name, each in lists.items() if each is not None}))
-    return name
+pytestmark = pytest.mark.usefixtures("folder_of_squares")
 
 
 def test_labels_are_the_categories_of_a_image():
@@ -172,9 +138,6 @@ def test_other_categories_of_the_test_are_said():
         coco(path=write(), test_path=test, size=10)
 
 
-SQUARES = [square(1, 7, 6, 2, 4), square(1, 3, 8, 2, 4), square(3, 3, 16, 0, 8)]
-
-
 def test_detection_keeps_boxes_of_whole_images():
     """Of 20 x 10 pixels in a square of 20, five rows of gray are above and below; boxes end with their image."""
     source = coco(path=write(annotations=SQUARES), size=20, task="detection", objects=())
@@ -190,61 +153,6 @@ def test_a_crowd_is_a_label_and_no_object_of_detection():
     source = coco(path=write(annotations=[square(1, 3, 0, 0, 10, iscrowd=1)]), size=20, task="detection")
     np.testing.assert_array_equal(source.labels, [[1, 0], [0, 0], [0, 0]])
     assert source.objects["box_label"].shape == (3, 0)
-
-
-def test_segmentation_has_the_map_of_the_categories():
-    """The later cat lies above the dog, the crowd is no class, and neither is the gray."""
-    crowd = square(2, 7, 0, 0, 5, iscrowd=1, segmentation={"size": [10, 20], "counts": [0, 20, 180]})
-    source = coco(path=write(annotations=[*SQUARES, crowd]), size=20, task="segmentation")
-    assert (source.task, source.classes) == ("segmentation", ("background", "cat", "dog"))
-    assert (source.labels.dtype, source.objects) == (np.uint8, {})
-    expected = np.full((3, 20, 20), 255)
-    expected[:, 5:15] = 0
-    expected[0, 7:11, 6:10] = 2
-    expected[0, 7:11, 8:12] = 1
-    expected[1, 5:15, :2] = 255
-    expected[2, 5:13, 16:] = 1
-    np.testing.assert_array_equal(source.labels, expected)
-
-
-def test_an_object_map_of_segmentation_numbers_the_objects_of_an_image():
-    crowd = square(1, 7, 0, 0, 5, iscrowd=1)
-    source = coco(path=write(annotations=[*SQUARES, crowd]), size=20, task="segmentation", objects=("object_map",))
-    assert source.objects.keys() == {"object_map"}
-    expected = np.zeros((3, 20, 20))
-    expected[0, 7:11, 6:10] = 1
-    expected[0, 7:11, 8:12] = 2
-    expected[2, 5:13, 16:] = 1
-    np.testing.assert_array_equal(source.objects["object_map"], expected)
-
-
-def test_polygons_and_run_lengths_lie_in_their_order():
-    columns = [{"size": [10, 20], "counts": [start, 40, 160 - start]} for start in (40, 60)]
-    made = [
-        square(1, 3, 0, 0, 10, segmentation=columns[0]),
-        square(1, 7, 3, 0, 10),
-        square(1, 3, 0, 0, 10, segmentation=columns[1]),
-        square(1, 7, 7, 0, 10, segmentation=columns[1], iscrowd=1),
-        square(1, 3, 7, 0, 10, segmentation=columns[0]),
-    ]
-    rows = [
-        coco(path=write(annotations=made[:count]), size=20, task="segmentation").labels[0, 5].tolist()[:14]
-        for count in (1, 2, 3, 4, 5)
-    ]
-    assert rows == [
-        [0] * 4 + [1] * 4 + [0] * 6,
-        [0] * 3 + [2] * 10 + [0],
-        [0] * 3 + [2] * 3 + [1] * 4 + [2] * 3 + [0],
-        [0] * 3 + [2] * 3 + [255] * 4 + [2] * 3 + [0],
-        [0] * 3 + [2] * 1 + [1] * 4 + [255] * 2 + [2] * 3 + [0],
-    ]
-
-
-def test_a_category_may_be_the_background():
-    categories = [{"id": 7, "name": "background"}, {"id": 3, "name": "cat"}]
-    source = coco(path=write(annotations=SQUARES, categories=categories), size=20, task="segmentation")
-    assert source.classes == ("background", "cat")
-    assert (source.labels[0, 7:11, 6:12] == [0, 0, 1, 1, 1, 1]).all()
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
@@ -299,40 +207,10 @@ def test_boxes_that_cannot_be_used_are_an_error_of_detection_or_left_out(bad, re
     assert source.objects["boxes"].shape == (3, 2, 4)
 
 
-@pytest.mark.parametrize(
-    ("segmentation", "reason"),
-    [
-        ([[1, 2, 3, 4]], "a polygon of the numbers [1.0, 2.0, 3.0, 4.0]; want x, y of three points or more"),
-        ([[1, 2, 3, 4, 5, 6, 7]], "a polygon of the numbers [1.0"),
-        ([[1, 2, 3, 4, 5, float("nan")]], "a polygon of the numbers [1.0"),
-        ({"size": [10, 20], "counts": [100, 99]}, "run lengths of 199 pixels for 20 x 10"),
-        ({"size": [20, 10], "counts": [200]}, "size [20, 10]"),
-        (None, "there is none"),
-    ],
-)
-def test_objects_without_a_mask_are_said_in_segmentation(segmentation, reason):
-    with pytest.raises(UserError) as error:
-        coco(path=write(annotations=[square(1, 3, 0, 0, 5, segmentation=segmentation)]), size=10, task="segmentation")
-    about = "config.data.source.path: an object of '1.png' has no segmentation of polygons or run lengths"
-    assert str(error.value).startswith(f"{about} ({reason}")
-
-
-def test_images_of_another_size_than_annotated_are_unreadable_in_segmentation():
-    images = [{**IMAGES[0], "width": 10, "height": 20}, *IMAGES[1:]]
-    for size in (0, 10):
-        with pytest.raises(UserError, match=r"1\.png \(20 x 10 pixels, but its annotations are of 10 x 20\)"):
-            coco(path=write(images=images, annotations=SQUARES[2:]), size=size, task="segmentation")
-
-
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_sizes_below_0_are_said(task):
     with pytest.raises(UserError, match=r"^config\.data\.source\.size: -1 is not a number of pixels"):
         coco(path=write(annotations=SQUARES), size=-1, task=task)
-
-
-def test_masks_as_files_are_another_source():
-    with pytest.raises(UserError, match=r"masks_path: the annotations are the labels; take the source 'masks' for PNG"):
-        coco(path=write(), size=10, task="segmentation", masks_path=".")
 
 
 @nuclei.needed

@@ -1,7 +1,7 @@
-"""What `explain` has for every task: the network, the images that it is asked about, and tests of its maps."""
+"""A trained network that draws maps, the images that it is asked about, and tests of its maps."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -11,26 +11,21 @@ import numpy as np
 
 from efficient_jax import explain as maps
 from efficient_jax import models
-from efficient_jax.commands.explore import held_out
 from efficient_jax.data import decode, image_files, sampling
 from efficient_jax.data.framing import Framing
+from efficient_jax.data.objects import placements
+from efficient_jax.detection.rows import ROW
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted
 from efficient_jax.experiment.dataset import Data
 from efficient_jax.experiment.predict import PREDICT_PIXELS
 from efficient_jax.explain import trust
 from efficient_jax.explain.evidence import DEEPEST, PARTS, class_logit
-from efficient_jax.explore.annotations import content
-from efficient_jax.inference.predictions import BOX_COLUMNS
-from efficient_jax.metrics import accuracy
 from efficient_jax.models.spec import ModelSpec
-from efficient_jax.report import explanation
 from efficient_jax.tasks import TASKS
 from efficient_jax.training.classifier import framed
 from efficient_jax.training.trained import Trained
 
-MISTAKES, RIGHT = 24, 12  # images on the page, at most
-TRUSTED = 64  # images whose maps are compared with those of random weights, at most
 CHOSEN = 64  # images that --images names, at most
 POINTED = 500  # images of the pointing game, at most
 BATCH = 64
@@ -65,25 +60,6 @@ class Pointing(TypedDict, total=False):
     images: int  # number of images with objects
     hits: dict[str, int]  # what points -> number of images in which it points at an object
     chance: float  # share of pixels on objects
-
-
-class Explained(TypedDict):
-    """What explain.json says of a member."""
-
-    stage: str  # its folder
-    step: int | None
-    images: str  # sentence on which images these are
-    rank_correlation_with_random_weights: dict[str, dict[str, float | None]]  # layers -> kind of map -> mean
-    pointing_game: Pointing
-
-
-class Shown(NamedTuple):
-    """What the page shows of the images of a member."""
-
-    sheets: list[tuple[str, list[explanation.Figure]]]  # with their headings
-    classes: np.ndarray  # int [n], the class that the map of each image is for
-    pointing: Pointing
-    legend: Sequence[tuple[str, str]]  # class name and CSS color
 
 
 class Network(NamedTuple):
@@ -152,7 +128,7 @@ def images_of(folder: Path, images: str, spec: ModelSpec) -> Seen:
         if not files:
             raise UserError(f"{where}: {images!r} is neither 'mistakes', nor indices, nor a folder of images")
         pixels = framed(files[:CHOSEN], spec.image_framing(), where)
-        outputs = {"masks": (*spec.image_shape[:2], len(spec.classes)), "boxes": (1, BOX_COLUMNS)}
+        outputs = {"masks": (*spec.image_shape[:2], len(spec.classes)), "boxes": (1, ROW)}
         labels = task.unknown((len(pixels), *outputs.get(task.decoder, (len(spec.classes),))))
         about = f"{len(pixels):,} of the {counted(len(files), 'image')} below {images}."
         sizes = np.array([decode.upright_size(file)[::-1] for file in files[:CHOSEN]])
@@ -161,7 +137,7 @@ def images_of(folder: Path, images: str, spec: ModelSpec) -> Seen:
     data = Data.reopen(folder.parent, "--members", log)
     source = data.source
     if images == "mistakes":
-        ids, about = held_out(data.split)
+        ids, about = data.held_out()
     else:
         ids = np.array(images.split(","), int)[:CHOSEN]
         about = f"{counted(len(ids), 'image')} chosen; the network may have been trained on them."
@@ -186,7 +162,7 @@ def _inside(sizes: np.ndarray | None, count: int, spec: ModelSpec) -> np.ndarray
     """Returns which pixels of the network's images are of the images as stored, bool [n h w]."""
     h, w, _ = spec.image_shape
     framing = Framing(0) if sizes is None or h != w else spec.image_framing()
-    left, top, right, bottom = content(sizes, count, (h, w), framing).edges.T[..., None]
+    left, top, right, bottom = placements(sizes, count, (h, w), framing).edges.T[..., None]
     x, y = np.arange(w), np.arange(h)
     across, down = (left <= x) & (x < right), (top <= y) & (y < bottom)
     inside: np.ndarray = across[:, None] & down[..., None]
@@ -246,13 +222,3 @@ def pointing_game(network: Network, seen: Seen, truth: np.ndarray) -> Pointing:
     points["the middle of the image"] = np.full((len(rows), 2), 0.5)
     hits = {what: int(trust.pointing_game(peaks, targets[rows]).sum()) for what, peaks in points.items()}
     return {"images": len(rows), "hits": hits, "chance": float(targets[rows].mean())}
-
-
-def mean(values: np.ndarray) -> float | None:
-    """Returns the mean by Fisher's z transformation, as on the page; None if all values are NaN.
-
-    Args:
-        values: correlations; NaN where a map is constant.
-    """
-    known = values[~np.isnan(values)]
-    return accuracy.mean_correlation(known)[0] if len(known) else None
