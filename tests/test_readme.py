@@ -31,6 +31,8 @@ def commands_of(block: str) -> list[str]:
 LONG = (
     "python launch.py explore --config=configs/quickstart.py --workdir=runs/explore",
     "python launch.py bench --config=configs/quickstart.py --workdir=runs/bench --stage=augmented",
+    "python launch.py bench --config=configs/speed.py --workdir=runs/copies --stage=vit_b16 "
+    "--config.vit_b16.model.variant=S/16 --config.vit_b16.model.dtype=float32 --config.vit_b16.batch.labelled=8",
 )
 BLOCKS = list(dict.fromkeys(tuple(commands_of(b)) for b in re.findall(r"```sh\n(.*?)```", EVERYTHING, re.DOTALL)))
 SWEEPS = sorted({command for block in BLOCKS for command in block if " sweep " in command})
