@@ -10,6 +10,8 @@ boxes of whose class its moving average is sure (Unbiased Teacher, arXiv 2102.09
 which `supervised` is sure.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs import common, detect
@@ -20,59 +22,41 @@ def get_config(arg: str = "") -> ConfigDict:
     source = detect.source(size=64 if tiny else 192) | {"objects": ("object_map",)}
     config.data = {"source": source, "labels_per_class": 2 if tiny else 20}
     config.stages = ("supervised", "copy_paste", "ema_teacher", "student")
-    config.supervised = {
-        "model": common.lite(variant="lite0", stochastic_depth=0.0),
-        "init": "efficientnet-lite0",
-        "decoder": {"name": "boxes", "width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
-        "method": {"name": "supervised"},
-        "batch": {"labelled": 8},
-        "augment": common.turns(),
-        "optim": common.decoded(),
-        "steps": 400,
-        "ema_decay": 0.98,  # 0.9 to 0.999, higher with more steps
-        "log_every": 50,
-        "save_every": 1000,
-    }
-    config.copy_paste = {
-        "model": common.lite(variant="lite0", stochastic_depth=0.0),
-        "init": "efficientnet-lite0",
-        "decoder": {"name": "boxes", "width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
-        "method": {"name": "supervised"},
-        "batch": {"labelled": 8},
-        "augment": common.turns("copy_paste"),
-        "optim": common.decoded(),
-        "steps": 400,
-        "ema_decay": 0.98,  # 0.9 to 0.999, higher with more steps
-        "log_every": 50,
-        "save_every": 1000,
-    }
-    config.ema_teacher = {
-        "model": common.lite(variant="lite0", stochastic_depth=0.0),
-        "init": "supervised",
-        "decoder": {"name": "boxes", "width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
-        "method": {"name": "ema_teacher", "threshold": 0.5, "strong_views": 1},  # threshold 0.3 to 0.7
-        "batch": {"labelled": 8, "unlabelled": 8},
-        "augment": common.turns(),
-        "strong_augment": common.recolored(),
-        "optim": common.decoded(),
-        "steps": 400,
-        "ema_decay": 0.99,  # 0.99 to 0.999, higher with more steps
-        "log_every": 50,
-        "save_every": 1000,
-    }
-    config.student = {
-        "model": common.lite(variant="lite0", stochastic_depth=0.0),
-        "init": "efficientnet-lite0",
-        "teacher": "supervised",
-        "decoder": {"name": "boxes", "width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
-        "method": {"name": "noisy_student"},
-        "batch": {"labelled": 8, "unlabelled": 8},
-        "augment": common.turns(),
-        "pseudo_labels": {"threshold": 0.5},  # 0.3 to 0.8
-        "optim": common.decoded(),
-        "steps": 400,
-        "ema_decay": 0.98,  # 0.9 to 0.999, higher with more steps
-        "log_every": 50,
-        "save_every": 1000,
-    }
+    config.supervised = stage({"augment": common.turns()})
+    config.copy_paste = stage({"augment": common.turns("copy_paste")})
+    config.ema_teacher = stage(
+        {
+            "init": "supervised",
+            "method": {"name": "ema_teacher", "threshold": 0.5, "strong_views": 1},  # threshold 0.3 to 0.7
+            "batch": {"labelled": 8, "unlabelled": 8},
+            "augment": common.turns(),
+            "strong_augment": common.recolored(),
+            "ema_decay": 0.99,  # 0.99 to 0.999, higher with more steps
+        }
+    )
+    config.student = stage(
+        {
+            "teacher": "supervised",
+            "method": {"name": "noisy_student"},
+            "batch": {"labelled": 8, "unlabelled": 8},
+            "augment": common.turns(),
+            "pseudo_labels": {"threshold": 0.5},  # 0.3 to 0.8
+        }
+    )
     return common.shrink(config) if tiny else config
+
+
+def stage(own: dict[str, Any]) -> dict[str, Any]:
+    """Returns a stage: what the four have in common, and what is its own."""
+    return {
+        "model": common.lite(variant="lite0", stochastic_depth=0.0),
+        "init": "efficientnet-lite0",
+        "decoder": {"name": "boxes", "width": 64, "strides": (4, 8, 16)},  # 64 to 256; 4 to 32
+        "method": {"name": "supervised"},
+        "batch": {"labelled": 8},
+        "optim": common.decoded(),
+        "steps": 400,
+        "ema_decay": 0.98,  # 0.9 to 0.999, higher with more steps
+        "log_every": 50,
+        "save_every": 1000,
+    } | own

@@ -12,6 +12,8 @@ strong views learn them (UniMatch, arXiv 2208.09910). `student` learns the pixel
 Not measured yet (`configs/sweeps/segment_few_labels.py`).
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs import common
@@ -24,59 +26,41 @@ def get_config(arg: str = "") -> ConfigDict:
         "labels_per_class": 2 if tiny else 20,
     }
     config.stages = ("supervised", "copy_paste", "ema_teacher", "student")
-    config.supervised = {
-        "model": common.lite(variant="lite0", stochastic_depth=0.0),
-        "init": "efficientnet-lite0",
-        "decoder": {"name": "masks", "width": 64},  # 32 to 256
-        "method": {"name": "supervised"},
-        "batch": {"labelled": 16},
-        "augment": common.turns(),
-        "optim": common.decoded(),
-        "steps": 300,
-        "ema_decay": 0.98,  # 0.9 to 0.999, higher with more steps
-        "log_every": 50,
-        "save_every": 1000,
-    }
-    config.copy_paste = {
-        "model": common.lite(variant="lite0", stochastic_depth=0.0),
-        "init": "efficientnet-lite0",
-        "decoder": {"name": "masks", "width": 64},  # 32 to 256
-        "method": {"name": "supervised"},
-        "batch": {"labelled": 16},
-        "augment": common.turns("copy_paste"),
-        "optim": common.decoded(),
-        "steps": 300,
-        "ema_decay": 0.98,  # 0.9 to 0.999, higher with more steps
-        "log_every": 50,
-        "save_every": 1000,
-    }
-    config.ema_teacher = {
-        "model": common.lite(variant="lite0", stochastic_depth=0.0),
-        "init": "supervised",
-        "decoder": {"name": "masks", "width": 64},  # 32 to 256
-        "method": {"name": "ema_teacher", "threshold": 0.95, "strong_views": 1},  # threshold 0.8 to 0.98
-        "batch": {"labelled": 16, "unlabelled": 16},
-        "augment": common.turns(),
-        "strong_augment": common.recolored("cutmix"),
-        "optim": common.decoded(),
-        "steps": 300,
-        "ema_decay": 0.99,  # 0.99 to 0.999, higher with more steps
-        "log_every": 50,
-        "save_every": 1000,
-    }
-    config.student = {
-        "model": common.lite(variant="lite0", stochastic_depth=0.0),
-        "init": "efficientnet-lite0",
-        "teacher": "supervised",
-        "decoder": {"name": "masks", "width": 64},  # 32 to 256
-        "method": {"name": "noisy_student"},
-        "batch": {"labelled": 16, "unlabelled": 16},
-        "augment": common.turns(),
-        "pseudo_labels": {"threshold": 0.9},  # 0.7 to 0.98
-        "optim": common.decoded(),
-        "steps": 300,
-        "ema_decay": 0.98,  # 0.9 to 0.999, higher with more steps
-        "log_every": 50,
-        "save_every": 1000,
-    }
+    config.supervised = stage({"augment": common.turns()})
+    config.copy_paste = stage({"augment": common.turns("copy_paste")})
+    config.ema_teacher = stage(
+        {
+            "init": "supervised",
+            "method": {"name": "ema_teacher", "threshold": 0.95, "strong_views": 1},  # threshold 0.8 to 0.98
+            "batch": {"labelled": 16, "unlabelled": 16},
+            "augment": common.turns(),
+            "strong_augment": common.recolored("cutmix"),
+            "ema_decay": 0.99,  # 0.99 to 0.999, higher with more steps
+        }
+    )
+    config.student = stage(
+        {
+            "teacher": "supervised",
+            "method": {"name": "noisy_student"},
+            "batch": {"labelled": 16, "unlabelled": 16},
+            "augment": common.turns(),
+            "pseudo_labels": {"threshold": 0.9},  # 0.7 to 0.98
+        }
+    )
     return common.shrink(config) if tiny else config
+
+
+def stage(own: dict[str, Any]) -> dict[str, Any]:
+    """Returns a stage: what the four have in common, and what is its own."""
+    return {
+        "model": common.lite(variant="lite0", stochastic_depth=0.0),
+        "init": "efficientnet-lite0",
+        "decoder": {"name": "masks", "width": 64},  # 32 to 256
+        "method": {"name": "supervised"},
+        "batch": {"labelled": 16},
+        "optim": common.decoded(),
+        "steps": 300,
+        "ema_decay": 0.98,  # 0.9 to 0.999, higher with more steps
+        "log_every": 50,
+        "save_every": 1000,
+    } | own
