@@ -1,9 +1,12 @@
 """What an installed package has in place of `launch.py` and its folder."""
 
+import os
 import pkgutil
 import subprocess
 import sys
 import tomllib
+
+import pytest
 
 from efficient_jax.commands import COMMANDS, command_line
 from tests.commands.launch import ROOT
@@ -36,3 +39,30 @@ def test_the_first_line_comes_before_jax_is_loaded(monkeypatch):
 
 def test_every_command_has_a_first_line():
     assert set(command_line.NEXT) == set(COMMANDS)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What the process was started anew with."""
+    started: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(os, "execv", lambda program, arguments: started.append((program, arguments)))
+    return started
+
+
+def test_memory_is_in_huge_pages_where_the_kernel_gives_them_on_request(monkeypatch, started, tmp_path):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=3")
+    (tmp_path / "enabled").write_text("always [madvise] never\n")
+    command_line.with_huge_pages(tmp_path / "enabled")
+    assert started == [(sys.executable, sys.orig_argv)]
+    assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.check=3:glibc.malloc.hugetlb=1"
+    command_line.with_huge_pages(tmp_path / "enabled")
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("modes", ["[always] madvise never", "always madvise [never]"])
+def test_a_kernel_that_decides_by_itself_is_not_asked(modes, monkeypatch, started, tmp_path):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    (tmp_path / "enabled").write_text(modes)
+    command_line.with_huge_pages(tmp_path / "enabled")
+    command_line.with_huge_pages(tmp_path / "another system")
+    assert not started
