@@ -1,17 +1,18 @@
 """Parquet files of encoded images, as Hugging Face's datasets store them."""
 
-import glob
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from efficient_jax.data import stream
+from efficient_jax.data import storage, stream
 from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, of_array
 from efficient_jax.data.dataset import Source, last_test, of_images
-from efficient_jax.data.decode import left_out
+from efficient_jax.data.decode import left_out, reason
 from efficient_jax.data.framing import Framing
+from efficient_jax.data.storage import Stored
 from efficient_jax.errors import UserError
 
 USUAL = {"image": ("image", "img"), "label": ("label",)}
@@ -40,7 +41,8 @@ def parquet(
 
     Args:
         feed: whether images are decoded once or on access, see `data.stream.Feed`; no config key of the source.
-        path: the file, or with * several, such as data/train-*.parquet.
+        path: the file, or with * or {000..146} several, such as data/train-*.parquet; also in a store, such as
+            s3://bucket/a.parquet.
         size: side of the square images, in pixels; 0: as they are stored, which must then be one size for all.
         test_path: file or files of the test images, with the same columns and classes; "": the test set is drawn.
         unlabelled_path: file or files of more images, whose labels are not read; "": none.
@@ -57,9 +59,14 @@ def parquet(
     Raises: UserError for files, columns or labels that do not fit, and for too many unreadable images.
     """
     columns = {"image": image, "label": label}
-    images, labels, classes = _read(path, columns, "config.data.source.path")
+    files = _find(path, "path")
+    images, labels, classes = _read(files, path, columns, "config.data.source.path")
     if unlabelled_path:
-        unlabelled_images, no_labels, _ = _read(unlabelled_path, {"image": image}, "config.data.source.unlabelled_path")
+        more = _find(unlabelled_path, "unlabelled_path")
+        unlabelled_images, no_labels, _ = _read(
+            more, unlabelled_path, {"image": image}, "config.data.source.unlabelled_path"
+        )
+        files += more
         if not unlabelled_images:
             raise UserError(f"config.data.source.unlabelled_path: no images in {unlabelled_path!r}")
         images, labels = _joined(images, unlabelled_images), _both(labels, no_labels)
@@ -67,7 +74,9 @@ def parquet(
     if labels.dtype.kind == "U" and not classes:
         classes = in_order(name for name in map(normal, labels.tolist()) if not is_no_label(name))
     if test_path:
-        test_images, test_labels, test_classes = _read(test_path, columns, "config.data.source.test_path")
+        more = _find(test_path, "test_path")
+        test_images, test_labels, test_classes = _read(more, test_path, columns, "config.data.source.test_path")
+        files += more
         if test_classes != declared:
             raise UserError(
                 f"config.data.source.test_path: classes of {test_path!r} are {test_classes or 'without names'}, those "
@@ -94,15 +103,15 @@ def parquet(
         return content
 
     framing = Framing(size, fit, crop, interpolation, channels)
-    files = [file for name in (path, unlabelled_path, test_path) for file in _files(name)]
-    decoded = stream.load(read, lambda row: f"row {row} of {path!r}", len(images), framing, feed, files, image)
+    local, remote = storage.dependence(files)
+    decoded = stream.load(read, lambda row: f"row {row} of {path!r}", len(images), framing, feed, local, image + remote)
     decoded = left_out(decoded, lambda row: f"row {row}", unreadable, f"config.data.source.path: {path!r}")
     source = of_images(decoded, labels, classes, fixed)
     return source._replace(notes=(*source.notes, *notes))
 
 
-def _files(path: str) -> list[Path]:
-    return [Path(path)] if Path(path).is_file() else sorted(map(Path, glob.glob(path, recursive=True)))
+def _find(path: str, setting: str) -> list[Stored]:
+    return storage.find(path, f"config.data.source.{setting}", "parquet")
 
 
 def _joined(first: Any, second: Any) -> Any:
@@ -118,8 +127,10 @@ def _both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate([first, second])
 
 
-def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarray, tuple[str, ...]]:
-    """Returns (encoded images, labels, class names or ()) of the files `path`, in the order of their names.
+def _read(
+    files: Sequence[Stored], path: str, columns: dict[str, str], where: str
+) -> tuple[Any, np.ndarray, tuple[str, ...]]:
+    """Returns (encoded images, labels, class names or ()) of the files that `path` names.
 
     `columns` has the column names of "image" and "label", "" for the usual ones; without "label" all labels are -1.
     """
@@ -127,15 +138,13 @@ def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarr
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    if not (files := _files(path)):
-        raise UserError(f"{where}: no file {path!r}; several are named with a *, such as data/train-*.parquet")
     try:
-        schema = pq.read_schema(files[0])
+        with files[0].open(0) as file:
+            schema = pq.read_schema(file)
         names = {role: _column(role, name, schema.names, path) for role, name in columns.items()}
-        table = pa.concat_tables([pq.read_table(file, columns=list(names.values())) for file in files])
+        table = pa.concat_tables([_table(file, list(names.values())) for file in files])
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{where}: {path!r} is not parquet files of the same columns ({reason})") from error
+        raise UserError(f"{where}: {path!r} is not parquet files of the same columns ({reason(error)})") from error
     images = table[names["image"]]
     if pa.types.is_struct(images.type) and images.type.get_field_index("bytes") >= 0:
         images = pc.struct_field(images, "bytes")
@@ -161,6 +170,16 @@ def _read(path: str, columns: dict[str, str], where: str) -> tuple[Any, np.ndarr
     if pa.types.is_string(labels.type) or pa.types.is_large_string(labels.type):
         return images, np.array([name or "" for name in labels.to_pylist()], str), classes
     raise UserError(f"{where}: column {names['label']!r} of {path!r} holds {labels.type}; want integers or names")
+
+
+def _table(file: Stored, columns: list[str]) -> Any:
+    """Returns some columns of a file; of a store, nothing else is requested."""
+    import pyarrow.parquet as pq
+
+    if file.store is None:
+        return pq.read_table(Path(file.name), columns=columns)
+    with file.open(0) as opened:
+        return pq.read_table(opened, columns=columns)
 
 
 def _column(role: str, name: str, names: list[str], path: str) -> str:

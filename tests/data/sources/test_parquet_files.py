@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -185,6 +186,26 @@ def test_no_file_and_no_parquet_are_said(tmp_path):
     (tmp_path / "a.parquet").write_text("text")
     with pytest.raises(UserError, match=r"source\.path: .* is not parquet files of the same columns \("):
         parquet(path=str(tmp_path / "a.parquet"))
+
+
+def test_files_of_a_store_of_which_only_the_columns_are_read(monkeypatch):
+    store = fsspec.filesystem("memory")
+    for number in (0, 1):
+        columns = {"image": hugging([number, number + 2]), "label": [1, 0], "other": [bytes(10**6)] * 2}
+        pq.write_table(pa.table(columns).replace_schema_metadata(NAMES), content := io.BytesIO(), compression="none")
+        store.pipe_file(f"/parquet/{number}.parquet", content.getvalue())
+    read, bytes_read = type(store.open("/parquet/0.parquet")).read, []
+
+    def counted(self, *size):
+        bytes_read.append(len(content := read(self, *size)))
+        return content
+
+    monkeypatch.setattr(type(store.open("/parquet/0.parquet")), "read", counted)
+    source = parquet(path="memory://parquet/{0..1}.parquet")
+    assert source.images[:, 0, 0, 0].tolist() == [0, 2, 1, 3]
+    assert source.labels.tolist() == [1, 0, 1, 0]
+    assert 0 < sum(bytes_read) < 2 * 10**5
+    store.rm("/parquet", recursive=True)
 
 
 @pytest.mark.skipif(not (DATA / "cifar10").is_dir(), reason="EFFICIENT_JAX_DATA names no folder with cifar10/")

@@ -1,0 +1,396 @@
+"""Tar shards in the layout of webdataset: the images and labels of a folder, and one line for each fault."""
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+from pathlib import Path
+from unittest import mock
+
+import fsspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficient_jax.data import stream, tar_index
+from efficient_jax.data.dataset import fingerprint
+from efficient_jax.data.sources.image_folders import folder
+from efficient_jax.data.sources.tar_shards import tar
+from efficient_jax.errors import UserError
+from tests.data.sources.test_parquet_files import png
+
+STREAM = stream.Feed("stream")
+
+
+def packed(members, form=tarfile.PAX_FORMAT):
+    """A tar file of (name, content) pairs, as bytes."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=form) as archive:
+        for name, data in members:
+            data = data.encode() if isinstance(data, str) else data
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return content.getvalue()
+
+
+def examples(values, kind="cls", labels=None):
+    """Members of examples whose images are gray squares of these values."""
+    labels = [value % 2 for value in values] if labels is None else labels
+    for value, label in zip(values, labels, strict=True):
+        yield f"{value:06}.png", png(value)
+        if label is not None:
+            yield f"{value:06}.{kind}", str(label)
+
+
+def write(path, members, **settings):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(packed(members, **settings))
+    return str(path)
+
+
+def levels(source):
+    return source.images[np.arange(len(source.images))][:, 0, 0, 0].tolist()
+
+
+@pytest.fixture(params=[stream.IN_MEMORY, STREAM], ids=["memory", "stream"])
+def feed(request):
+    return request.param
+
+
+def test_a_folder_and_its_shards_are_the_same(tmp_path, feed):
+    rng = np.random.default_rng(0)
+    files = []
+    for i in range(30):
+        file = tmp_path / "images" / "abc"[i % 3] / f"{i:02}.{('png', 'jpg', 'webp')[i % 3]}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (12 + i % 4, 9, 3), np.uint8)).save(file)
+        files.append(file)
+    for number in range(3):
+        members = []
+        for file in sorted(files)[10 * number : 10 * number + 10]:
+            members += [(f"x/{file.name}", file.read_bytes()), (f"x/{file.stem}.txt", file.parent.name)]
+        write(tmp_path / f"set-{number:03}.tar", members)
+    settings = {"size": 8, "feed": feed}
+    ours = tar(path=str(tmp_path / "set-{000..002}.tar"), **settings)
+    theirs = folder(path=str(tmp_path / "images"), **settings)
+    np.testing.assert_array_equal(ours.images[np.arange(30)], theirs.images[np.arange(30)])
+    np.testing.assert_array_equal(ours.labels, theirs.labels)
+    np.testing.assert_array_equal(ours.sizes, theirs.sizes)
+    np.testing.assert_array_equal(ours.contents, theirs.contents)
+    assert (ours.classes, fingerprint(ours)) == (theirs.classes, fingerprint(theirs))
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "labels", "classes", "numbers"),
+    [
+        ("cls", "", ["2\n", 0, -1, None], ("0", "1", "2"), [2, 0, -1, -1]),
+        ("txt", "", ["dog", " cat ", "none", None], ("cat", "dog"), [1, 0, -1, -1]),
+        ("txt", "", ["10", "9", "9", ""], ("9", "10"), [1, 0, 0, -1]),
+        ("json", "", ['{"label": 1}', '{"label": 0}', '{"label": null}', "{}"], ("0", "1"), [1, 0, -1, -1]),
+        ("json", "json.a.b", ['{"a.b": "dog"}', '{"a.b": "cat"}', "{}", None], ("cat", "dog"), [1, 0, -1, -1]),
+        ("json", "json.x", ['{"x": 2.0}', '{"x": 0}', '{"x": -1}', None], ("0", "1", "2"), [2, 0, -1, -1]),
+        ("json", "json.x", ['{"x": true}', '{"x": false}', "{}", None], ("False", "True"), [1, 0, -1, -1]),
+        ("left.CLS", "left.cls", [1, 0, 1, None], ("0", "1"), [1, 0, 1, -1]),
+    ],
+)
+def test_labels(tmp_path, kind, setting, labels, classes, numbers):
+    path = write(tmp_path / "a.tar", examples([1, 2, 3, 4], kind, labels))
+    source = tar(path=path, size=2, label=setting)
+    assert source.classes == classes
+    assert source.labels.tolist() == numbers
+    assert levels(source) == [1, 2, 3, 4]
+
+
+def test_what_is_no_label_is_noted(tmp_path):
+    path = write(tmp_path / "a.tar", examples([1, 2, 3, 4], "txt", ["cat", "nan", "nan", "unlabelled"]))
+    assert tar(path=path, size=2).notes == ("3 of 4 images without a label: 'nan' (2), 'unlabelled' (1)",)
+
+
+def test_classes_are_listed_or_beside_the_shards(tmp_path):
+    path = write(tmp_path / "a.tar", examples([1, 2, 3, 4]))
+    assert tar(path=path, size=2, classes=("cat", "dog", "eel")).classes == ("cat", "dog", "eel")
+    (tmp_path / "classes.txt").write_text("ape\n\nbee\n")
+    assert tar(path=path, size=2).classes == ("ape", "bee")
+    names = write(tmp_path / "b.tar", examples([1, 2], "txt", ["bee", "ape"]))
+    assert tar(path=names, size=2).labels.tolist() == [1, 0]
+
+
+def test_shards_without_labels_and_test_shards(tmp_path):
+    for number in (0, 1):
+        write(tmp_path / f"train-{number}.tar", examples([4 * number + 1, 4 * number + 2], "txt", ["cat", "dog"]))
+    test = write(tmp_path / "test.tar", examples([21], "txt", ["dog"]))
+    more = write(tmp_path / "more.tar", examples([30, 31], "txt", ["read", "by nobody"]))
+    source = tar(path=str(tmp_path / "train-*.tar"), size=2, test_path=test, unlabelled_path=more)
+    assert levels(source) == [1, 2, 5, 6, 30, 31, 21]
+    assert source.labels.tolist() == [0, 1, 0, 1, -1, -1, 1]
+    assert source.fixed["test"].tolist() == [6]
+    assert source.classes == ("cat", "dog")
+
+
+def test_no_label_at_all(tmp_path):
+    path = write(tmp_path / "a.tar", [("1.png", png(1)), ("1.meta", "x"), ("2.png", png(2))])
+    assert tar(path=path, size=2, classes=("a", "b")).labels.tolist() == [-1, -1]
+    with pytest.raises(UserError, match=r"label: no example of '.*' has cls, txt, json\.label; it has png, meta$"):
+        tar(path=path, size=2)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_and_other_members(tmp_path, form):
+    long = "é" * 40 + "/" + "b" * 90
+    members = [(f"{long}.png", png(1)), (f"{long}.cls", "0"), ("._2.png", "x"), ("2.x.png", png(2)), ("2.cls", "1")]
+    path = write(tmp_path / "a.tar", members, form=form)
+    with tarfile.open(path, "a", format=form) as archive:
+        link, below = tarfile.TarInfo("3.png"), tarfile.TarInfo("below")
+        link.type, link.linkname, below.type = tarfile.SYMTYPE, "2.png", tarfile.DIRTYPE
+        archive.addfile(link)
+        archive.addfile(below)
+    source = tar(path=path, size=2)
+    assert (levels(source), source.labels.tolist()) == ([1, 2], [0, 1])
+    assert source.notes == ("files and folders that were passed over: 1 hidden, 1 no plain files",)
+    with pytest.raises(UserError, match=f"{long} \\(no image among its members\\), .*a.tar/2 \\(no image"):
+        tar(path=path, size=2, image="jpg")
+
+
+def test_one_of_several_images_is_chosen(tmp_path):
+    members = [("1.left.png", png(1)), ("1.right.png", png(2)), ("1.cls", "0"), ("2.left.png", png(3)), ("2.cls", "1")]
+    path = write(tmp_path / "a.tar", members)
+    assert levels(tar(path=path, size=2, image="left.png")) == [1, 3]
+    with pytest.raises(UserError) as error:
+        tar(path=path, size=2)
+    assert str(error.value) == (
+        f"config.data.source: 1 example without one image: {path}/1 (several images); members are left.png, "
+        "right.png, cls: choose one with config.data.source.image, or leave out up to so many examples with "
+        "config.data.source.unreadable"
+    )
+    source = tar(path=path, size=2, unreadable=1)
+    assert (levels(source), source.labels.tolist()) == ([3], [1])
+    assert source.notes == (f"left out 1 unreadable image: {path}/1 (several images)",)
+
+
+def test_what_cannot_be_read_is_left_out_and_counted(tmp_path, feed):
+    members = [*examples([1]), ("2.cls", "0"), *examples([3]), ("4.png", b"no"), ("4.cls", "0"), ("5.png", b"")]
+    path = write(tmp_path / "a.tar", members)
+    source = tar(path=path, size=2, unreadable=3, feed=feed)
+    assert (levels(source), source.labels.tolist()) == ([1, 3], [1, 1])
+    assert (
+        f"left out 3 unreadable images: {path}/2 (no image among its members), {path}/4 (not an image), {path}/5 "
+        "(not an image)"
+    ) in source.notes
+    with pytest.raises(UserError, match=r"a\.tar': 3 unreadable images: .*config\.data\.source\.unreadable$"):
+        tar(path=path, size=2, unreadable=2, feed=feed)
+
+
+GOOD = packed(examples(range(1, 9)))
+TWO = 8 * 2 * 1024  # bytes of the members: a header and a block of content each
+JOINED = GOOD + packed(examples([9]))
+DAMAGED = GOOD[:4096] + bytes(100) + GOOD[4196:]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (GOOD[:5000], "damaged or cut after 5 members"),
+        (packed([("1.png", bytes(9000))])[:5000], "is cut within member 1, '1.png': copy it again"),
+        (GOOD[: TWO - 1024 - 1024], "has no end mark after 14 members"),
+        (GOOD[:TWO], "has no end mark after 16 members, as if cut there: copy it again, or if it is complete add"),
+        (DAMAGED, "is damaged at byte 4,096, after 4 members: pack it again"),
+        (JOINED, f"goes on after its end at byte {TWO:,}, after 16 members: pack it again"),
+        (b"", "is empty, 0 bytes: copy it again"),
+        (b"no tar" * 300, "is no tar file, or is damaged or cut after 0 members"),
+        (
+            gzip.compress(GOOD),
+            r"is compressed \(gzip\), but images are read from its middle: decompress it with gunzip",
+        ),
+        (bz2.compress(GOOD), r"is compressed \(bzip2\)"),
+        (lzma.compress(GOOD), r"is compressed \(xz\)"),
+        (
+            packed([*examples([1, 2]), ("000001.txt", "x")]),
+            "has members of 1 example apart from each other: 000001; pack",
+        ),
+        (packed(examples([1], "cls", ["cat"])), r"has 1 label that cannot be read: 000001 \(cls: 'cat', no integer"),
+        (packed(examples([1], "json", ["{"])), r"has 1 label that cannot be read: 000001 \(json: no JSON object\)"),
+        (packed(examples([1], "json", ["[1]"])), r"has 1 label that cannot be read: 000001 \(json: no JSON object\)"),
+        (packed(examples([1], "json", ['{"label": [1]}'])), r"000001 \(json\.label: \[1\], no number and no name\)"),
+        (packed([("1.png", png(1)), ("1.txt", b"\xff")]), r"label that cannot be read: 1 \(txt: no UTF-8\)"),
+    ],
+)
+def test_a_shard_that_cannot_be_used_is_named_once(tmp_path, content, said):
+    """Of three shards; the others are listed for the next start."""
+    for number in (0, 2):
+        (tmp_path / f"{number}.tar").write_bytes(GOOD)
+    (tmp_path / "1.tar").write_bytes(content)
+    feed = stream.Feed(folder=tmp_path / "cache")
+    with pytest.raises(
+        UserError, match=rf"^config\.data\.source\.path: 1 of 3 shards cannot be used: '.*1\.tar' .*({said})"
+    ) as error:
+        tar(path=str(tmp_path / "{0..2}.tar"), size=2, feed=feed)
+    assert "\n" not in str(error.value)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+@pytest.mark.parametrize("length", range(1, len(GOOD), 777))
+def test_a_shard_that_is_cut_anywhere_is_never_taken_for_a_whole_one(tmp_path, length):
+    (tmp_path / "a.tar").write_bytes(GOOD[:length])
+    if length > TWO:  # the end mark is there, if perhaps not all of the padding
+        assert len(tar(path=str(tmp_path / "a.tar"), size=2).labels) == 8
+    else:
+        with pytest.raises(UserError, match="1 of 1 shard cannot be used"):
+            tar(path=str(tmp_path / "a.tar"), size=2)
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        (
+            ("txt", ["cats"]),
+            r"test_path: 1 example has a label that is no class, first .*b\.tar/000003 \('cats'\); did you mean 'cat'",
+        ),
+        (("cls", [1]), "label: labels are names in txt, numbers in cls; want one of these"),
+    ],
+)
+def test_test_labels_that_are_no_classes(tmp_path, test, said):
+    path = write(tmp_path / "a.tar", examples([1, 2], "txt", ["cat", "dog"]))
+    more = write(tmp_path / "b.tar", examples([3], *test))
+    with pytest.raises(UserError, match=rf"^config\.data\.source\.{said}"):
+        tar(path=path, size=2, test_path=more)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (
+            [0, 2, 3],
+            r"2 examples have a label that is no class, first .*/000002 \('2'\); there are 2 classes, counted fr",
+        ),
+        ([0, -2, 1], r"1 example has a label that is no class, first .*/000002 \('-2'\)"),
+        ([1, 2, 1], r"labels of '.*' go from 1 to 2, as if counted from 1"),
+    ],
+)
+def test_numbers_that_are_no_classes(tmp_path, labels, said):
+    path = write(tmp_path / "a.tar", examples([1, 2, 3], "cls", labels))
+    with pytest.raises(UserError, match=rf"^config\.data\.source\.path: {said}"):
+        tar(path=path, size=2, classes=("a", "b"))
+
+
+def test_shards_that_are_not_there_and_empty_ones(tmp_path):
+    for number in (0, 2):
+        write(tmp_path / f"{number}.tar", examples([number + 1]))
+    with pytest.raises(UserError, match=r"path: 2 of 4 files are not there: '.*/1\.tar', '.*/3\.tar'$"):
+        tar(path=str(tmp_path / "{0..3}.tar"), size=2)
+    with pytest.raises(
+        UserError, match=r"path: no file 'nowhere'; several are named with a \*, such as data/train-\*\.tar"
+    ):
+        tar(path="nowhere", size=2)
+    empty = write(tmp_path / "1.tar", [])
+    source = tar(path=str(tmp_path / "{0..2}.tar"), size=2)
+    assert levels(source) == [1, 3]
+    assert f"1 shard without an example: {empty}" in source.notes
+    with pytest.raises(UserError, match=r"path: no examples in "):
+        tar(path=empty, size=2)
+    with pytest.raises(UserError, match=r"label: 'class'; want cls, txt or json\.FIELD"):
+        tar(path=empty, size=2, label="class")
+
+
+def test_headers_are_read_once_and_again_after_a_change(tmp_path, monkeypatch, capsys):
+    for number in (0, 1):
+        write(tmp_path / f"{number}.tar", examples([2 * number + 1, 2 * number + 2]))
+    settings = {"path": str(tmp_path / "*.tar"), "size": 2, "feed": stream.Feed(folder=tmp_path / "cache")}
+    first = tar(**settings)
+    read = mock.Mock(wraps=tar_index.read)
+    monkeypatch.setattr(tar_index, "read", read)
+    again = tar(**settings)
+    assert read.call_count == 0
+    assert fingerprint(again) == fingerprint(first)
+    write(tmp_path / "1.tar", examples([7, 8, 9]))
+    assert levels(tar(**settings)) == [1, 2, 7, 8, 9]
+    assert read.call_count == 1
+    assert "1.tar has changed since it was listed: it is listed again" in capsys.readouterr().out.replace("\n", "")
+    for table in (tmp_path / "cache").iterdir():
+        table.write_bytes(b"half")
+    assert levels(tar(**settings)) == [1, 2, 7, 8, 9]
+    assert read.call_count == 3
+
+
+def test_a_shard_that_changes_while_it_is_streamed_is_named(tmp_path):
+    path = write(tmp_path / "a.tar", examples(range(1, 9)))
+    source = tar(path=path, size=2, feed=STREAM)
+    assert levels(source) == [*range(1, 9)]
+    with Path(path).open("r+b") as file:
+        file.seek(1024 * 6 + 512)
+        file.write(bytes(60))
+    source.images[:3]
+    with pytest.raises(UserError, match=r"a\.tar/000004 is not what it was at the start"):
+        source.images[:]
+
+
+def test_a_shard_takes_few_bytes_of_memory_for_an_example():
+    shard = tar_index.read(io.BytesIO(GOOD), len(GOOD), "", "")
+    assert sum(array.nbytes for array in shard if isinstance(array, np.ndarray)) == 8 * (20 + len("000001"))
+
+
+def test_more_shards_than_files_stay_open(tmp_path, monkeypatch):
+    monkeypatch.setattr("efficient_jax.data.storage.OPEN", 2)
+    for number in range(5):
+        write(tmp_path / f"{number}.tar", examples([number + 1]))
+    source = tar(path=str(tmp_path / "{0..4}.tar"), size=2, feed=STREAM)
+    for _ in range(3):
+        assert levels(source) == [1, 2, 3, 4, 5]
+    opened = [
+        link for link in Path("/proc/self/fd").iterdir() if link.exists() and str(tmp_path) in str(link.resolve())
+    ]
+    assert len(opened) == 2
+
+
+@pytest.fixture
+def store():
+    """An empty file system in memory."""
+    store = fsspec.filesystem("memory")
+    store.store.clear()
+    yield store
+    store.store.clear()
+
+
+def test_shards_of_a_store(store, tmp_path, feed):
+    for number in (0, 1):
+        store.pipe_file(f"/set/{number}.tar", packed(examples([2 * number + 1, 2 * number + 2], "txt", ["b", "a"])))
+    store.pipe_file("/set/classes.txt", b"b\na\n")
+    feed = feed._replace(folder=tmp_path)
+    for pattern in ("{0..1}.tar", "*.tar"):
+        source = tar(path=f"memory://set/{pattern}", size=2, feed=feed)
+        assert (levels(source), source.labels.tolist(), source.classes) == ([1, 2, 3, 4], [0, 1, 0, 1], ("b", "a"))
+    store.pipe_file("/set/1.tar", packed(examples([5], "txt", ["b"])))
+    assert levels(tar(path="memory://set/*.tar", size=2, feed=feed)) == [1, 2, 5]
+    with pytest.raises(UserError, match=r"path: 1 of 3 files are not there: 'memory://set/2\.tar'$"):
+        tar(path="memory://set/{0..2}.tar", size=2, feed=feed)
+    with pytest.raises(UserError, match=r"path: no file 'memory://set/x\*'"):
+        tar(path="memory://set/x*", size=2, feed=feed)
+
+
+def test_an_image_of_a_store_is_one_request_for_its_bytes(store, monkeypatch):
+    store.pipe_file("/a.tar", packed(examples(range(1, 9))))
+    source = tar(path="memory://a.tar", size=2, feed=STREAM)
+    asked, cat = [], type(store).cat_file
+
+    def counted(self, name, start, end):
+        asked.append(end - start)
+        return cat(self, name, start, end)
+
+    monkeypatch.setattr(type(store), "cat_file", counted)
+    assert source.images[[6, 1]][:, 0, 0, 0].tolist() == [7, 2]
+    assert sorted(asked) == sorted([len(png(7)), len(png(2))])
+
+
+def test_a_store_that_cannot_be_reached_is_said(monkeypatch):
+    with pytest.raises(UserError, match=r"path: 'nostore://a/b\.tar' cannot be read \(Protocol not known: nostore\)"):
+        tar(path="nostore://a/b.tar", size=2)
+
+    def missing(_):
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(
+        UserError, match=r"path: 's3://a/b\.tar' wants pip install fsspec s3fs \(Install s3fs to access S3\)$"
+    ):
+        tar(path="s3://a/b.tar", size=2)
