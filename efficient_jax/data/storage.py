@@ -1,9 +1,9 @@
 """Files by a pattern of names, on disks or in stores that fsspec reads (s3://, gs://, ...), and parts of them."""
 
-import contextlib
 import glob
 import os
 import re
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -121,6 +121,7 @@ class Parts:
     def __init__(self, files: Sequence[Stored]) -> None:
         self.files = files
         self._opened: dict[int, int] = {}  # index -> descriptor
+        weakref.finalize(self, _close, self._opened)
 
     def read(self, index: int, start: int, size: int) -> bytes:
         """Returns bytes of a file, fewer where it ends before.
@@ -145,10 +146,10 @@ class Parts:
             if len(self._opened) >= OPEN or self._opened.setdefault(index, descriptor) != descriptor:
                 os.close(descriptor)
 
-    def __del__(self) -> None:
-        for descriptor in self._opened.values():
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+
+def _close(descriptors: dict[int, int]) -> None:
+    for descriptor in descriptors.values():
+        os.close(descriptor)
 
 
 def _store(url: str, where: str) -> Any:

@@ -1,5 +1,7 @@
 """Patterns of file names, and parts of files."""
 
+from pathlib import Path
+
 import pytest
 
 from efficient_jax.data import storage
@@ -38,3 +40,20 @@ def test_parts_are_the_bytes_of_the_file(tmp_path):
     assert parts.read(0, 10, 5) == parts.read(0, 10, 5) == bytes(range(10, 15))
     assert parts.read(0, 98, 5) == bytes([98, 99])
     assert storage.dependence(files) == ([tmp_path / "a"], "")
+
+
+def test_so_many_files_stay_open_for_as_long_as_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "OPEN", 2)
+    for number in range(5):
+        (tmp_path / f"{number}").write_bytes(bytes([number]))
+
+    def opened():
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
+        return sum(str(tmp_path) in str(link.resolve()) for link in links)
+
+    parts = storage.Parts(storage.find(f"{tmp_path}/{{0..4}}", "key", "txt"))
+    for _ in range(3):
+        assert [parts.read(number, 0, 1)[0] for number in range(5)] == [*range(5)]
+    assert opened() == 2
+    del parts
+    assert opened() == 0

@@ -1,6 +1,7 @@
 """Which images a plan trains on: none that equals a test image."""
 
 import re
+import tarfile
 
 import numpy as np
 import pyarrow as pa
@@ -115,7 +116,7 @@ UNFIT = {
 }
 
 
-@pytest.mark.parametrize("kind", ["folder", "table", "parquet"])
+@pytest.mark.parametrize("kind", ["folder", "table", "parquet", "tar"])
 @pytest.mark.parametrize("name", UNFIT)
 def test_what_needs_no_image_is_said_before_one_is_decoded(name, kind, tmp_path, monkeypatch):
     source, data, said = UNFIT[name]
@@ -131,7 +132,13 @@ def test_what_needs_no_image_is_said_before_one_is_decoded(name, kind, tmp_path,
             labels = ["ab".index(file.parent.name) for file in found]
             content = {"image": [file.read_bytes() for file in found], "label": labels}
             pq.write_table(pa.table(content), tmp_path / f"{part}.parquet")
-    end = {"folder": "", "table": ".csv", "parquet": ".parquet"}[kind]
+        if kind == "tar":
+            with tarfile.open(tmp_path / f"{part}.tar", "w") as archive:
+                for file in found:
+                    file.with_suffix(".txt").write_text(file.parent.name)
+                    archive.add(file, file.name)
+                    archive.add(file.with_suffix(".txt"), f"{file.stem}.txt")
+    end = {"folder": "", "table": ".csv", "parquet": ".parquet", "tar": ".tar"}[kind]
     source = {key: f"{value}{end}" for key, value in ({"path": "train"} | source).items()}
 
     def decoded(*_):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.experiment.workdir import keep_split
 from tests.experiment.plans import CONFIG, stage
 
-KINDS = ("folder", "table", "npz", "parquet", "coco")
+KINDS = ("folder", "table", "npz", "parquet", "tar", "coco")
 NAMED = ("folder", "table", "coco")
 CLASSES = ("cat", "dog")
 SPLIT = {"labels_per_class": 3, "test": 4, "validation": 4}
@@ -76,6 +77,13 @@ def write(kind, root, items):
         }
         (root / "a.json").write_text(json.dumps(content))
         return {"name": "coco", "path": str(root / "a.json"), "size": 4, "task": "multi_label"}
+    if kind == "tar":
+        with tarfile.open(root / "a.tar", "w") as archive:
+            for name, _, label in items:
+                (root / f"{name}.txt").write_text(label)
+                archive.add(root / f"{name}.png", f"{name}.png")
+                archive.add(root / f"{name}.txt", f"{name}.txt")
+        return {"name": "tar", "path": str(root / "a.tar"), "size": 4}
     info = {"info": {"features": {"label": {"names": classes}}}}
     table = pa.table(
         {

@@ -330,19 +330,6 @@ def test_a_shard_takes_few_bytes_of_memory_for_an_example():
     assert sum(array.nbytes for array in shard if isinstance(array, np.ndarray)) == 8 * (20 + len("000001"))
 
 
-def test_more_shards_than_files_stay_open(tmp_path, monkeypatch):
-    monkeypatch.setattr("efficient_jax.data.storage.OPEN", 2)
-    for number in range(5):
-        write(tmp_path / f"{number}.tar", examples([number + 1]))
-    source = tar(path=str(tmp_path / "{0..4}.tar"), size=2, feed=STREAM)
-    for _ in range(3):
-        assert levels(source) == [1, 2, 3, 4, 5]
-    opened = [
-        link for link in Path("/proc/self/fd").iterdir() if link.exists() and str(tmp_path) in str(link.resolve())
-    ]
-    assert len(opened) == 2
-
-
 @pytest.fixture
 def store():
     """An empty file system in memory."""
