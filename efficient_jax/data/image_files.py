@@ -48,6 +48,10 @@ def check_folder(path: str, where: str) -> None:
 
     Raises: UserError where it is no folder.
     """
+    if "://" in path:
+        raise UserError(
+            f"{where}: {path!r} is in a store, where tar shards are read: pack the folder, see the source tar"
+        )
     if not Path(path).is_dir():
         raise UserError(f"{where}: {path!r} is {'a file' if Path(path).exists() else 'not there'}; want a folder")
 

@@ -269,11 +269,15 @@ def _check_end(file: IO[bytes], end: int, size: int, count: int) -> None:
             f"has no end mark after {counted(count, 'member')}, as if cut there: copy it again, or if it is complete "
             "add 1,024 zero bytes"
         )
+    if size - end < tarfile.BLOCKSIZE:
+        raise ValueError(f"is cut in the header after {counted(count, 'member')}: copy it again")
     file.seek(end)
     position = end
     while block := file.read(2**16):
-        if block.count(0) != len(block):
-            what = "is damaged at" if position == end and block[:512].count(0) != 512 else "goes on after its end at"
+        if any(block):
+            what = (
+                "is damaged at" if position == end and any(block[: tarfile.BLOCKSIZE]) else "goes on after its end at"
+            )
             raise ValueError(f"{what} byte {position:,}, after {counted(count, 'member')}: pack it again")
         position += len(block)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efficient_jax.data.image_files import walk
+from efficient_jax.data.image_files import check_folder, walk
 from efficient_jax.errors import UserError
 
 
@@ -35,3 +35,10 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UserError, match=r"^key: cannot read 'x/closed': Permission denied$"):
         walk(tmp_path, "key")
+
+
+def test_a_folder_of_a_store_is_said():
+    with pytest.raises(
+        UserError, match=r"^key: 's3://b/images' is in a store, where tar shards are read: pack the fol"
+    ):
+        check_folder("s3://b/images", "key")
