@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from efficient_jax.data.decode import reason
 from efficient_jax.errors import UserError, counted, few
@@ -30,8 +30,8 @@ class Stored(NamedTuple):
     state: str  # another one after the file has changed
     store: Any = None  # file system of fsspec; None: a disk
 
-    def open(self, ahead: int = AHEAD) -> IO[bytes]:
-        """Returns the file, open for reading.
+    def open(self, ahead: int = AHEAD) -> Any:
+        """Returns the file, open for reading in binary mode.
 
         Args:
             ahead: of a remote file, bytes that are requested beyond those asked for, 0 or more.
@@ -40,8 +40,7 @@ class Stored(NamedTuple):
         """
         if self.store is None:
             return Path(self.name).open("rb")
-        file: IO[bytes] = self.store.open(self.name, "rb", block_size=ahead, cache_type="readahead")
-        return file
+        return self.store.open(self.name, "rb", block_size=ahead, cache_type="readahead")
 
 
 def find(pattern: str, where: str, ending: str) -> list[Stored]:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -106,14 +106,14 @@ def shards(files: Sequence[Stored], image: str, label: str | None, folder: Path 
     return [shard for shard in found if isinstance(shard, Shard)]
 
 
-def read(file: IO[bytes], size: int, image: str, label: str | None) -> Shard:
+def read(file: Any, size: int, image: str, label: str | None) -> Shard:
     """Returns what is in a shard; of its content, only headers and labels are read.
 
     Consecutive members whose names are equal up to the first dot of the file name are one example. Hidden files, and
     members that are no files, belong to none.
 
     Args:
-        file: the shard.
+        file: the shard, open for reading in binary mode.
         size: of the shard, in bytes.
         image: as for `shards`.
         label: as for `shards`.
@@ -199,7 +199,7 @@ class _About:
     kinds: dict[str, None] = dataclasses.field(default_factory=dict)
 
 
-def _members(file: IO[bytes], size: int, label: str | None, about: _About) -> Iterator[_Member]:
+def _members(file: Any, size: int, label: str | None, about: _About) -> Iterator[_Member]:
     """Yields the members that belong to examples."""
     wanted = {parts_of(each)[0] for each in _places(label)}
     try:
@@ -262,7 +262,7 @@ def _label(contents: dict[str, bytes | None], label: str | None) -> tuple[str | 
     return None, ""
 
 
-def _check_end(file: IO[bytes], end: int, size: int, count: int) -> None:
+def _check_end(file: Any, end: int, size: int, count: int) -> None:
     """Checks that a shard ends where its members do: tarfile stops at a damaged header as if it were the end."""
     if end >= size:
         raise ValueError(
