@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from efficient_jax.data.stratification import Stratification
+from efficient_jax.tasks.selected_images import Selection
 from efficient_jax.types import Batch, Column, Example
 
 Names = tuple[str, ...] | None
@@ -166,6 +167,9 @@ class Task:
     pseudo_labels: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
     """(probabilities of a teacher, seed, settings by keyword) -> (targets, copies int32 [n], 0 where the image is not
     kept); None for tasks without pseudo-labels."""
+    selected: Callable[..., Selection] | None = None
+    """(confidence [n], predicted class [n], k, seed, settings of `pseudo_labels` by keyword) -> what
+    `pseudo_labels` keeps; None where that depends on all probabilities of an image."""
     confidence: Callable[[np.ndarray], Float[np.ndarray, "n k"]] | None = None
     """(probabilities) -> probability that each class is as predicted."""
     decided: Callable[[np.ndarray, float], Bool[np.ndarray, "n k"]] | None = None

@@ -9,13 +9,12 @@ import numpy as np
 import scipy
 from jaxtyping import Array, Bool, Float, Int
 
-from efficient_jax.data import sampling
 from efficient_jax.data.stratification import ONE_CLASS
-from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import cross_entropy
 from efficient_jax.metrics import accuracy, calibration
 from efficient_jax.metrics import classification as metrics
 from efficient_jax.tasks.base import Head, Task
+from efficient_jax.tasks.selected_images import selected
 from efficient_jax.types import INTERVAL, Column
 
 Labels = Int[np.ndarray, " n"]
@@ -197,48 +196,22 @@ def pseudo_labels(
 
     Raises: UserError for a setting out of range, and if no image is kept.
     """
-    if not 0.0 <= threshold < 1.0:
-        raise UserError(f"pseudo_labels.threshold: {threshold} is not in 0.0 .. 1.0 (1.0 excluded)")
-    if per_class < 0:
-        raise UserError(f"pseudo_labels.per_class: {per_class} is negative; 0 takes the mean number kept")
-    confidence, predicted = probabilities.max(1), probabilities.argmax(1)
-    rng = np.random.default_rng(seed)
-    copies = (confidence >= threshold).astype(np.int32)
-    if not copies.any():
-        raise UserError(f"pseudo_labels.threshold: no image reaches {threshold}; {suggestion(confidence)}")
-    classes = probabilities.shape[1]
-    if balance:
-        wanted = per_class or max(1, round(copies.sum() / classes))
-        draws = rng.random(len(copies))
-        for number in range(classes):
-            in_class = predicted == number
-            levels = np.append(threshold, np.arange(np.floor(threshold * 100) + 1, 100) / 100).astype(confidence.dtype)
-            reached = np.array([(in_class & (confidence >= level)).sum() for level in levels])
-            enough = np.flatnonzero(reached >= wanted)
-            chosen = enough[-1] if len(enough) else 0
-            rate = wanted / max(reached[chosen], 1)
-            drawn = sampling.copies(np.full(len(draws), rate), draws)
-            copies[in_class] = np.where(confidence >= levels[chosen], drawn, 0)[in_class]
-        for number in set(predicted[confidence >= threshold]) - set(predicted[copies > 0]):
-            # A rare class may have drawn no copy at all: it keeps its most confident image.
-            copies[np.where(predicted == number, confidence, -1.0).argmax()] = 1
-    labels = probabilities if soft else np.eye(classes)[predicted]
+    classes, predicted = probabilities.shape[1], probabilities.argmax(1)
+    chosen = selected(
+        probabilities.max(1),
+        predicted,
+        classes,
+        seed,
+        threshold=threshold,
+        balance=balance,
+        per_class=per_class,
+        soft=soft,
+        shuffled=shuffled,
+    )
+    labels = np.array(probabilities if soft else np.eye(classes)[predicted], np.float32)
     if shuffled:
-        kept = np.flatnonzero(copies)
-        labels = labels.copy()
-        permuted = rng.permutation(kept)
-        labels[kept], copies[kept] = labels[permuted], copies[permuted]  # with their copies: classes stay balanced
-    return labels.astype(np.float32), copies
-
-
-def suggestion(confidence: Float[np.ndarray, " n"]) -> str:
-    """Returns the end of a message on a threshold that keeps no image: one that keeps at least half of them.
-
-    Args:
-        confidence: highest probability of each image.
-    """
-    half = np.floor(100 * np.median(confidence)) / 100  # rounded down, so that at least half is kept
-    return f"the highest confidence is {confidence.max():.3f}; {half:.2f} would keep at least half of the images"
+        labels[chosen.kept] = labels[chosen.sources]
+    return labels, chosen.copies
 
 
 def _confidence(probabilities: Probabilities) -> Probabilities:
@@ -309,6 +282,7 @@ CLASSIFICATION = Task(
     severity=lambda probabilities, _: probabilities.max(1),
     severity_name="confidence",
     pseudo_labels=pseudo_labels,
+    selected=selected,
     confidence=_confidence,
     decided=_decided,
     calibrated=calibrated,

@@ -15,7 +15,8 @@ from efficient_jax.errors import UserError
 from efficient_jax.losses.labels import sigmoid_cross_entropy
 from efficient_jax.metrics import accuracy
 from efficient_jax.tasks.base import Head, Task
-from efficient_jax.tasks.classification import LIKELIHOOD, suggestion
+from efficient_jax.tasks.classification import LIKELIHOOD
+from efficient_jax.tasks.selected_images import suggestion
 from efficient_jax.types import INTERVAL, Column
 
 Labels = Int[np.ndarray, "n k"]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from efficient_jax.errors import UserError
-from efficient_jax.tasks.classification import pseudo_labels, suggestion
+from efficient_jax.tasks.classification import pseudo_labels
 from efficient_jax.tasks.multi_label import pseudo_labels as multi_label_pseudo_labels
+from efficient_jax.tasks.selected_images import suggestion
 from tests.methods.fake import SAID
 
 
