@@ -72,6 +72,15 @@ def is_first() -> bool:
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
+def share(count: int) -> range:
+    """Returns which of `count` pieces of work this process does: one in turn for each process.
+
+    Args:
+        count: pieces of work.
+    """
+    return range(jax.process_index(), count, jax.process_count()) if several() else range(count)
+
+
 @functools.cache
 def console() -> Console:
     """Returns the console of all lines, tables and progress bars of this process; silent unless it is the first one."""

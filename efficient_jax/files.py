@@ -215,17 +215,16 @@ class _Nowhere(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[io.BufferedWriter]:
+def whole(path: Path, everywhere: bool = False) -> Iterator[io.BufferedWriter]:
     """Yields a file to write, which appears under its name once it is complete; on an error it does not.
-
-    Processes other than the first write nothing.
 
     Args:
         path: the file; replaced where it exists.
+        everywhere: whether each process that calls it writes, a file of its own; else only the first one does.
 
     Raises: OSError where it cannot be written.
     """
-    if not distributed.is_first():
+    if not (everywhere or distributed.is_first()):
         yield io.BufferedWriter(_Nowhere())
         return
     part = path.with_name(f"{path.name}.{os.getpid()}.part")  # several runs may write the same cache
@@ -233,8 +232,10 @@ def whole(path: Path) -> Iterator[io.BufferedWriter]:
         with part.open("wb") as file:
             yield file
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a full disk does not name the file
         raise
 
 

@@ -1,5 +1,6 @@
 """Files are whole or not there, and a resumed log has each step once."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -61,6 +62,17 @@ def test_of_several_processes_only_the_first_writes(tmp_path, monkeypatch):
     for n in (1, 100_000):
         files.write_npz(tmp_path / "a.npz", {"x": np.arange(n), "y": np.arange(n)})
     assert list(tmp_path.iterdir()) == []
+    with files.whole(tmp_path / "own", everywhere=True) as file:
+        file.write(b"shard")
+    assert (tmp_path / "own").read_bytes() == b"shard"
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path):
+    files.write_text(tmp_path / "a", "old")
+    with pytest.raises(OSError, match="No space left") as error, files.whole(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.filename == str(tmp_path / "a")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
 
 
 def test_arrays_come_back(tmp_path):

@@ -55,7 +55,9 @@ class Stage:
         """
         spec = run.spec(config)
         module, apply = spec.build()
-        teachers, teacher_variables = teachers_of(config, run, earlier) if config.method.needs("teachers") else ((), ())
+        teachers, teacher_variables, _ = (
+            teachers_of(config, run, earlier) if config.method.needs("teachers") else ((), (), ())
+        )
         resolved = run.resolved[config.name]
         return cls(config, run, spec, module, apply, teachers, teacher_variables, resolved.steps, resolved.optim)
 

@@ -1,23 +1,49 @@
 """Stores the pseudo-labels of a stage: `pseudo_labels.csv`, a line for each unlabelled image, and `pseudo_labels.json`,
-the teacher, the settings and statistics."""
+the teacher, the settings and statistics. Those of large pools are in `pseudo_label_shards`."""
 
-import itertools
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from efficient_jax import files
 from efficient_jax.data.dataset import Source
-from efficient_jax.errors import counted, few
+from efficient_jax.errors import UserError
+from efficient_jax.experiment.pseudo_label_audit import audit, of_predictions
+from efficient_jax.files import Json
 from efficient_jax.tasks import TASKS, Task
+from efficient_jax.training.labels import Labels, soft
 
 TABLE, ABOUT = "pseudo_labels.csv", "pseudo_labels.json"
 COLUMNS = ("id", "image", "label", "confidence", "copies", "hidden")  # then p(class) for each class
-CONFIDENCES = np.array([0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0], np.float32)
-NAMED = 10
+
+Predict = Callable[[np.ndarray], np.ndarray]
+"""Returns the probabilities of images by their indices, float32 [n classes]."""
+
+
+class Pool(NamedTuple):
+    """The unlabelled images of a stage."""
+
+    folder: Path  # of the stage
+    source: Source
+    labelled: Int[np.ndarray, " m"]  # indices of the labelled images
+    ids: Int[np.ndarray, " n"]  # indices of the unlabelled images
+    batch: int  # pseudo-labelled images of one step
+    soft_classes: int  # of the stage, see `training.labels.soft`
+    where: str  # the key of the stage, for errors
+    steps: tuple[int | None, ...]  # after which each teacher was saved
+
+
+class Made(NamedTuple):
+    """Pseudo-labels of a pool."""
+
+    ids: Int[np.ndarray, " m"]  # indices of images with a label, all that are kept and maybe others
+    labels: Labels  # of these images
+    copies: Int[np.ndarray, " m"]  # of each, 0 where it is not kept
+    about: Json  # what is in `pseudo_labels.json`
 
 
 class Round(NamedTuple):
@@ -27,7 +53,47 @@ class Round(NamedTuple):
     probabilities: Float[np.ndarray, "n classes"]
     labels: Float[np.ndarray, "n classes"]  # targets of the student; other than the predictions if they are shuffled
     copies: Int[np.ndarray, " n"]  # 0 where the image is not kept
-    threshold: float
+
+
+def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str], None]) -> Made:
+    """Returns the pseudo-labels of unlabelled images and writes them; predictions of a stage that was interrupted are
+    read, if they are those of the same teachers.
+
+    Args:
+        pool: the images.
+        predict: predicts them.
+        origin: what the labels follow from, with the "seed" and the "settings", keyword arguments of the task's
+            `pseudo_labels`.
+        say: shows a line.
+
+    Raises: UserError for settings that keep no image; OSError where the files cannot be written.
+    """
+    task, settings = TASKS[pool.source.task], origin["settings"]
+    probabilities = read(pool.folder, origin, pool.ids)
+    if probabilities is None:
+        probabilities = predict(pool.ids)
+    else:
+        say(f"predictions of {origin['teacher']} are those of {TABLE}")
+    assert task.pseudo_labels
+    with naming(pool.where):
+        labels, copies = task.pseudo_labels(probabilities, origin["seed"], **settings)
+    part = of_predictions(pool.source, pool.ids, probabilities, labels, copies, settings["threshold"])
+    about = origin | audit(pool.source, pool.labelled, pool.ids, copies, [part], pool.batch)
+    write(pool.folder, pool.source, Round(pool.ids, probabilities, labels, copies), about)
+    return Made(pool.ids, soft(labels, pool.soft_classes, exclusive=task.exclusive), copies, about)
+
+
+@contextlib.contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Within, a UserError on a setting names the whole key.
+
+    Args:
+        where: the key of the block.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}.{error}") from error
 
 
 def write(folder: Path, source: Source, pseudo_labels: Round, record: Mapping[str, Any]) -> None:
@@ -90,89 +156,6 @@ def read(folder: Path, origin: Mapping[str, Any], ids: Int[np.ndarray, " n"]) ->
     if not np.array_equal(table["f0"], ids):
         return None
     return np.stack([column.to_numpy() for column in table.columns[1:]], axis=1)
-
-
-def audit(source: Source, labelled: Int[np.ndarray, " m"], pseudo_labels: Round, batch: int) -> dict[str, Any]:
-    """Returns statistics of pseudo-labels, as JSON.
-
-    pool, kept              unlabelled images, and those of them that are kept
-    known, right            kept labels of images with a known true label, and those of them that equal it
-    pool_known, pool_right  the same for all predictions
-    classes                 for each class the images predicted as it, in the `pool` and among the `kept` ones (`right`,
-                            `wrong`, `unknown`); its `labelled` images, its `copies`, and the `true` ones in the pool
-    confidence              the same numbers of images for each bin of confidence
-    without                 classes without pseudo-labels
-    warnings                lines to show
-
-    Where an image can have several labels, "known", "right" and the bins count every label of which the teacher is
-    certain, present or absent; the classes count those that are present.
-
-    Args:
-        source: the dataset.
-        labelled: indices of the labelled images.
-        pseudo_labels: predictions and labels.
-        batch: pseudo-labelled images of one step.
-    """
-    k, task = len(source.classes), TASKS[source.task]
-    assert task.confidence
-    assert task.decided
-    truth = source.labels[pseudo_labels.ids]
-    known, present = np.repeat(task.known(truth)[:, None], k, axis=1), task.members(truth, k)
-    counts = task.members(source.labels[labelled], k).sum(0)
-    probabilities, labels = pseudo_labels.probabilities, pseudo_labels.labels
-    predicted, used_labels = (task.members(task.answers(p, ()), k) for p in (probabilities, labels))
-    confidence = task.confidence(probabilities)
-    pool = task.decided(probabilities, 0.0)
-    used = (pseudo_labels.copies[:, None] > 0) & task.decided(labels, pseudo_labels.threshold)
-    correct = known, predicted == present, used_labels == present
-    class_indices = np.broadcast_to(np.arange(k), predicted.shape)
-    classes = _table(source.classes, class_indices, pool & predicted, used & used_labels, *correct)
-    copies = (used & used_labels).T @ pseudo_labels.copies
-    for number, row in enumerate(classes):
-        row |= {"labelled": int(counts[number]), "true": int(present[:, number].sum()), "copies": int(copies[number])}
-    bins = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(CONFIDENCES)]
-    levels = _table(bins, np.digitize(confidence, CONFIDENCES[1:-1]), pool, used, *correct)
-    without = [row["name"] for row in classes if not row["kept"]]
-    warnings = []
-    kept_count = int((pseudo_labels.copies > 0).sum())
-    if kept_count < batch:
-        less = counted(kept_count, "image is", "images are")
-        warnings.append(f"{less} less than one batch of {batch}; lower pseudo_labels.threshold")
-    if without:
-        warnings.append(f"classes without pseudo-labels: {few(without, NAMED)}")
-    return {
-        "pool": len(pseudo_labels.ids),
-        "kept": kept_count,
-        "known": sum(row["right"] + row["wrong"] for row in levels),
-        **{name: sum(row[name] for row in levels) for name in ("right", "pool_known", "pool_right")},
-        "classes": classes,
-        "confidence": levels,
-        "without": without,
-        "warnings": warnings,
-    }
-
-
-def _table(
-    names: Sequence[str],
-    group: Int[np.ndarray, "n classes"],
-    pool: Bool[np.ndarray, "n classes"],
-    used: Bool[np.ndarray, "n classes"],
-    known: Bool[np.ndarray, "n classes"],
-    pool_right: Bool[np.ndarray, "n classes"],
-    used_right: Bool[np.ndarray, "n classes"],
-) -> list[dict[str, Any]]:
-    """Returns counts of predictions (`pool`) and of labels that are used, a row for each name; `group`: which row."""
-    masks = {
-        "pool": pool,
-        "pool_known": pool & known,
-        "pool_right": pool & known & pool_right,
-        "kept": used,
-        "right": used & known & used_right,
-        "wrong": used & known & ~used_right,
-        "unknown": used & ~known,
-    }
-    counts = {name: np.bincount(group[mask], minlength=len(names)).tolist() for name, mask in masks.items()}
-    return [{"name": name} | {key: counts[key][i] for key in counts} for i, name in enumerate(names)]
 
 
 def _names(task: Task, labels: np.ndarray, source: Source) -> list[str]:

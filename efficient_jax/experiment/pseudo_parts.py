@@ -3,7 +3,6 @@
 They are in `pseudo_labels.npz`, the statistics in `pseudo_labels.json`.
 """
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from efficient_jax.data.dataset import Source
 from efficient_jax.detection.mean_average_precision import matches
 from efficient_jax.detection.rows import CLASS, VISIBLE, boxes_of
 from efficient_jax.errors import UserError, few
-from efficient_jax.experiment.pseudo_label_store import ABOUT, CONFIDENCES, NAMED
+from efficient_jax.experiment.pseudo_label_audit import BINS, CONFIDENCES, NAMED
+from efficient_jax.experiment.pseudo_label_store import ABOUT, Predict
 from efficient_jax.files import Json
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.settings import Settings
@@ -24,13 +24,9 @@ from efficient_jax.tasks import TASKS
 
 ARRAYS = "pseudo_labels.npz"
 CHUNK = 256  # images that are predicted together: probabilities of all pixels are many
-BINS = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(CONFIDENCES)]
 NUMBERS = ("pool", "pool_known", "pool_right", "kept", "kept_known", "right")
 """Parts that are predicted: all, of a known class, right; then the same of those that are kept."""
 IOU_HALF = 0  # index of an IoU of 0.5 among the thresholds of average precision
-
-Predict = Callable[[np.ndarray], np.ndarray]
-"""Returns the predictions of images by their indices, at the size of the teacher's images."""
 
 
 def pseudo_labels(
@@ -42,7 +38,7 @@ def pseudo_labels(
         folder: folder of the stage.
         source: the dataset; the true labels that it knows are counted, and not learned.
         ids: indices of the images.
-        predict: predicts them.
+        predict: predicts them, at the size of the teacher's images.
         settings: keyword arguments of the task's `pseudo_labels`.
         origin: what the labels follow from, such as the teacher and the settings.
 
@@ -145,7 +141,7 @@ def _numbers(
 
 
 def _statistics(unit: str, numbers: Numbers, classes: Sequence[str]) -> Json:
-    """Returns the statistics that the page shows, with the keys of `pseudo_label_store.audit`."""
+    """Returns the statistics that the page shows, with the keys of `pseudo_label_audit.audit`."""
 
     def table(names: Sequence[str], columns: Int[np.ndarray, "6 length"]) -> list[Mapping[str, Any]]:
         rows = [dict(zip(NUMBERS, column, strict=True)) for column in columns.T.tolist()]

@@ -1,6 +1,5 @@
 """The targets of a stage: streams of images, with true labels or pseudo-labels."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -9,8 +8,9 @@ import numpy as np
 from efficient_jax.data import progress_bar, sampling
 from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError
-from efficient_jax.experiment import pseudo_label_store, pseudo_parts
+from efficient_jax.experiment import pseudo_label_shards, pseudo_label_store, pseudo_parts
 from efficient_jax.experiment.predict import predict_rows
+from efficient_jax.experiment.pseudo_label_store import Made, Pool, Predict
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.streams import streams, without_omitted
@@ -28,7 +28,7 @@ class Supervision(NamedTuple):
     rows: dict[str, np.ndarray]  # stream -> indices of its images, of some several times
     labels: Labels  # of all images, true or pseudo-labels; none where there is neither
     source: Source  # the dataset as the stage may know it, see `supervise`
-    pseudo_labels: dict[str, int] | None  # numbers of images, see `pseudo_label_store.audit`
+    pseudo_labels: dict[str, int] | None  # numbers of images, see `pseudo_label_audit.audit`
 
 
 def supervise(stage: StageConfig, run: Run, weights: np.ndarray | None = None) -> Supervision:
@@ -61,15 +61,14 @@ def supervise(stage: StageConfig, run: Run, weights: np.ndarray | None = None) -
         source = _hidden(source, rows["unlabelled"])
     if stage.method.pseudo_labels and not run.data.task.by_image:
         ids = rows["unlabelled"]
-        made, counts = _pseudo_parts(stage, run, ids)
-        source = source._replace(labels=run.data.task.replaced(source.labels, ids, made))
+        targets, counts = _pseudo_parts(stage, run, ids)
+        source = source._replace(labels=run.data.task.replaced(source.labels, ids, targets))
         rows["unlabelled"] = ids[run.data.task.known(source.labels[ids])]
         parts.append((rows["unlabelled"], _true_labels(stage, source, rows["unlabelled"])))
     elif stage.method.pseudo_labels:
-        ids = rows["unlabelled"]
-        pseudo_labels, copies, counts = _pseudo_labels(stage, run, ids)
-        parts.append((ids, soft(pseudo_labels, stage.soft_classes, exclusive=run.data.task.exclusive)))
-        rows["unlabelled"] = np.repeat(ids, copies)
+        made, counts = _pseudo_labels(stage, run, rows["unlabelled"])
+        parts.append((made.ids, made.labels))
+        rows["unlabelled"] = np.repeat(made.ids, made.copies)
     return Supervision(rows, table(len(source.images), len(source.classes), parts), source, counts)
 
 
@@ -89,28 +88,14 @@ def _true_labels(stage: StageConfig, source: Source, rows: np.ndarray) -> Labels
     return hard(lambda part: task.members(source.labels[part], classes), rows, classes)
 
 
-def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """Returns (labels, copies, numbers of images) of the unlabelled images, which are stored in the stage's folder.
-
-    An interrupted stage reads the predictions from there, if they are those of the same teachers.
-    """
-    settings, seed, folder = run.resolved[stage.name].pseudo_labels, run.plan.seed, run.workdir / stage.name
-    data, (predict, origin) = run.data, _teaching(stage, run)
-    probabilities = pseudo_label_store.read(folder, origin, ids)
-    if probabilities is None:
-        probabilities = predict(ids)
-    else:
-        run.log(stage.name, f"predictions of {origin['teacher']} are those of {pseudo_label_store.TABLE}")
-    make_labels = data.task.pseudo_labels
-    assert make_labels
-    try:
-        labels, copies = make_labels(probabilities, seed, **settings)
-    except UserError as error:
-        raise UserError(f"config.{stage.name}.{error}") from error
-    round_ = pseudo_label_store.Round(ids, probabilities, labels, copies, settings["threshold"])
-    audit = pseudo_label_store.audit(data.source, data.split["labelled"], round_, stage.batch["unlabelled"])
-    pseudo_label_store.write(folder, data.source, round_, origin | audit)
-    return labels, copies, _logged(stage, run, audit)
+def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[Made, dict[str, int]]:
+    """Returns (the pseudo-labels of unlabelled images, numbers of images). They are stored in the stage's folder."""
+    data, (predict, origin, steps) = run.data, _teaching(stage, run)
+    folder, batch, where = run.workdir / stage.name, stage.batch["unlabelled"], f"config.{stage.name}"
+    pool = Pool(folder, data.source, data.split["labelled"], ids, batch, stage.soft_classes, where, steps)
+    store = pseudo_label_shards if pseudo_label_shards.suits(pool) else pseudo_label_store
+    made = store.pseudo_labels(pool, predict, origin, lambda line: run.log(stage.name, line))
+    return made, _logged(stage, run, made.about)
 
 
 def _hidden(source: Source, ids: np.ndarray) -> Source:
@@ -124,7 +109,7 @@ def _hidden(source: Source, ids: np.ndarray) -> Source:
 def _pseudo_parts(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
     """Returns (labels of the pixels or objects of unlabelled images, their numbers)."""
     source, folder, settings = run.data.source, run.workdir / stage.name, run.resolved[stage.name].pseudo_labels
-    predict, origin = _teaching(stage, run)
+    predict, origin, _ = _teaching(stage, run)
     try:
         made, about = pseudo_parts.pseudo_labels(folder, source, ids, predict, settings, origin)
     except UserError as error:
@@ -132,10 +117,11 @@ def _pseudo_parts(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.nda
     return made, _logged(stage, run, about)
 
 
-def _teaching(stage: StageConfig, run: Run) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
-    """Returns (indices of images -> the mean probabilities of the teachers, what these follow from)."""
+def _teaching(stage: StageConfig, run: Run) -> tuple[Predict, dict[str, Any], tuple[int | None, ...]]:
+    """Returns (indices of images -> the mean probabilities of the teachers, what these follow from, the steps of the
+    teachers)."""
     data, names = run.data, ", ".join(stage.teachers)
-    applies, variables = teachers_of(stage, run)
+    applies, variables, steps = teachers_of(stage, run)
     hashes = ", ".join(checkpoint.fingerprint(tree) for tree in variables)
     origin: dict[str, Any] = {"teacher": names, "teacher_hash": hashes, "class_map": stage.class_map}
     origin |= {"vote": stage.vote, "method": stage.method_name, "seed": run.plan.seed}
@@ -155,7 +141,7 @@ def _teaching(stage: StageConfig, run: Run) -> tuple[Callable[[np.ndarray], np.n
             ]
         return np.asarray(tta.shares(jnp.stack(predicted))) if stage.vote == "hard" else np.mean(predicted, 0)
 
-    return predict, origin
+    return predict, origin, steps
 
 
 def _logged(stage: StageConfig, run: Run, statistics: dict[str, Any]) -> dict[str, int]:

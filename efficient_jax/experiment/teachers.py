@@ -19,7 +19,7 @@ NOTHING: dict[str, Tree] = {}
 
 def teachers_of(
     stage: StageConfig, run: Run, earlier: Mapping[str, Tree] = NOTHING
-) -> tuple[tuple[Apply, ...], tuple[Tree, ...]]:
+) -> tuple[tuple[Apply, ...], tuple[Tree, ...], tuple[int | None, ...]]:
     """Returns the teachers of a stage, with logits of the student's classes.
 
     Args:
@@ -27,20 +27,22 @@ def teachers_of(
         run: its run.
         earlier: stage -> shapes of its variables, of stages that need not be trained yet; taken in place of variables.
 
-    Returns: (their functions, their variables).
+    Returns: (their functions, their variables, after which step of their training these were saved; None where that is
+        not known).
 
     Raises: UserError for one whose classes or images are not those of the student.
     """
-    applies, trees = [], []
+    applies, trees, steps = [], [], []
     for name in stage.teachers:
         if name in earlier:
-            spec, variables = run.spec(run.plan.by_name[name]), earlier[name]
+            spec, variables, step = run.spec(run.plan.by_name[name]), earlier[name], None
         else:
             trained = run.trained(name, stage.where_teachers)
-            spec, variables = trained.spec, trained.variables
+            spec, variables, step = trained.spec, trained.variables, trained.step
         applies.append(_teaching(stage, run, name, spec))
         trees.append(variables)
-    return tuple(applies), tuple(trees)
+        steps.append(step)
+    return tuple(applies), tuple(trees), tuple(steps)
 
 
 def _teaching(stage: StageConfig, run: Run, name: str, spec: ModelSpec) -> Apply:

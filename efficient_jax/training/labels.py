@@ -59,14 +59,39 @@ def soft(targets: Float[np.ndarray, "n classes"], kept: int = 0, *, exclusive: b
         exclusive: probabilities sum to 1; those that are kept are divided by their sum (arXiv 2112.01528, section 3).
     """
     classes = targets.shape[1]
-    kept = kept or (classes if classes <= FEW else KEPT)
-    if kept >= classes:
+    kept = width(classes, kept)
+    if kept == classes:
         return Labels(None, targets.astype(np.float32))
     ids = np.argsort(-targets, axis=1, kind="stable")[:, :kept]
-    probabilities = np.take_along_axis(targets, ids, 1)
+    return most_probable(ids.astype(np.int32), np.take_along_axis(targets, ids, 1), classes, exclusive=exclusive)
+
+
+def width(classes: int, kept: int) -> int:
+    """Returns how many probabilities a soft label has.
+
+    Args:
+        classes: number of classes.
+        kept: as for `soft`.
+    """
+    return min(kept or (classes if classes <= FEW else KEPT), classes)
+
+
+def most_probable(
+    ids: Int[np.ndarray, "n k"], probabilities: Float[np.ndarray, "n k"], classes: int, *, exclusive: bool = True
+) -> Labels:
+    """Returns soft labels by the most probable classes of each image, see `soft`.
+
+    Args:
+        ids: these classes, in any order; all classes, or fewer.
+        probabilities: of each.
+        classes: number of classes.
+        exclusive: as for `soft`.
+    """
+    if ids.shape[1] == classes:
+        return Labels(None, on_host(Labels(ids, probabilities), classes))
     if exclusive:
         probabilities = probabilities / np.maximum(probabilities.sum(1, keepdims=True), np.finfo(np.float32).tiny)
-    return Labels(ids.astype(np.int32), probabilities.astype(np.float32))
+    return Labels(ids, probabilities.astype(np.float32))
 
 
 def weighted(labels: Labels, weights: Float[np.ndarray, " n"]) -> Labels:

@@ -1,4 +1,4 @@
-"""What is written of a round of pseudo-labels, what can be read again, and what is counted."""
+"""What is written of a round of pseudo-labels, and what can be read again."""
 
 import csv
 import json
@@ -8,6 +8,7 @@ import pytest
 
 from efficient_jax.data.dataset import Source
 from efficient_jax.experiment import pseudo_label_store
+from efficient_jax.experiment.pseudo_label_audit import audit, of_predictions
 from efficient_jax.experiment.pseudo_label_store import Round
 
 CLASSES = ("cat", 'dog, "large"', "owl")
@@ -15,7 +16,7 @@ NAMES = tuple(f"a/{i}.png" for i in range(8))
 SOURCE = Source(np.zeros((8, 1, 1, 1), np.uint8), np.array([0, 1, 1, 0, 1, 1, 2, -1]), CLASSES, names=NAMES)
 LABELLED, IDS = np.array([0, 1, 2]), np.array([3, 4, 5, 6, 7])
 P = np.array([[0.9, 0.05, 0.05], [0.3, 0.6, 0.1], [0.7, 0.2, 0.1], [0.55, 0.25, 0.2], [0.1, 0.9, 0]], np.float32)
-ROUND = Round(IDS, P, P, np.array([2, 1, 1, 0, 3]), 0.6)
+ROUND = Round(IDS, P, P, np.array([2, 1, 1, 0, 3]))
 ASKED = {"teacher": "first", "teacher_hash": "abc", "settings": {"threshold": 0.6}}
 SEVERAL = SOURCE._replace(
     task="multi_label",
@@ -42,7 +43,7 @@ def test_a_person_can_read_the_table(tmp_path):
 
 def test_several_labels_stand_behind_each_other(tmp_path):
     p = np.array([[0.9, 0.8, 0.2], [0.1, 0.3, 0.2], [0.5, 0.1, 0.9], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9]], np.float32)
-    pseudo_label_store.write(tmp_path, SEVERAL, Round(IDS, p, p, np.ones(5, int), 0.9), ASKED)
+    pseudo_label_store.write(tmp_path, SEVERAL, Round(IDS, p, p, np.ones(5, int)), ASKED)
     found = rows(tmp_path)
     assert [row["label"] for row in found][:4] == [f"cat; {CLASSES[1]}", "nothing", "cat; owl", "nothing"]
     assert [row["hidden"] for row in found] == ["cat", "nothing", "cat; owl", "", f"cat; {CLASSES[1]}; owl"]
@@ -51,8 +52,9 @@ def test_several_labels_stand_behind_each_other(tmp_path):
 
 def stored(folder, source=SOURCE, ids=IDS):
     p = np.random.default_rng(0).dirichlet(np.full(len(source.classes), 0.1), len(ids)).astype(np.float32)
-    found = Round(ids, p, p, np.ones(len(ids), int), 0.0)
-    pseudo_label_store.write(folder, source, found, ASKED | pseudo_label_store.audit(source, LABELLED, found, 1))
+    copies = np.ones(len(ids), int)
+    counts = audit(source, LABELLED, ids, copies, [of_predictions(source, ids, p, p, copies, 0.0)], 1)
+    pseudo_label_store.write(folder, source, Round(ids, p, p, copies), ASKED | counts)
     return p
 
 
@@ -77,63 +79,3 @@ def test_names_of_any_kind_are_no_hindrance(tmp_path):
 def test_another_teacher_settings_or_pool_are_not_those_of_the_store(tmp_path, changes, ids):
     stored(tmp_path)
     assert pseudo_label_store.read(tmp_path, ASKED | changes, ids) is None
-
-
-def totals(found):
-    return {name: found[name] for name in ("pool", "kept", "known", "right")}
-
-
-def test_an_audit_counts_what_is_kept_known_and_right():
-    """Images 3, 4 and 5 are kept and known, the last is wrong; 6 is not kept; of 7 nobody knows."""
-    found = pseudo_label_store.audit(SOURCE, LABELLED, ROUND, 4)
-    assert totals(found) == {"pool": 5, "kept": 4, "known": 3, "right": 2}
-    assert (found["pool_known"], found["pool_right"]) == (4, 2)
-    cat, dog, owl = found["classes"]
-    assert cat == {
-        "name": "cat",
-        "pool": 3,
-        "pool_known": 3,
-        "pool_right": 1,
-        "kept": 2,
-        "right": 1,
-        "wrong": 1,
-        "unknown": 0,
-        "labelled": 1,
-        "true": 1,
-        "copies": 3,
-    }
-    assert (dog["pool"], dog["kept"], dog["right"], dog["unknown"], dog["copies"], dog["true"]) == (2, 2, 1, 1, 4, 2)
-    assert (owl["pool"], owl["kept"], owl["labelled"], owl["true"]) == (0, 0, 0, 1)
-    bins = {row["name"]: (row["pool"], row["kept"], row["right"]) for row in found["confidence"] if row["pool"]}
-    assert bins == {"0.5–0.6": (1, 0, 0), "0.6–0.7": (1, 1, 1), "0.7–0.8": (1, 1, 0), "0.9–0.95": (2, 2, 1)}
-    assert found["without"] == ["owl"]
-    assert found["warnings"] == ["classes without pseudo-labels: owl"]
-    json.dumps(found)
-
-
-def test_labels_that_were_dealt_out_are_judged_as_dealt():
-    """The pool counts what the teacher said, the kept what is learned."""
-    found = pseudo_label_store.audit(SOURCE, LABELLED, ROUND._replace(labels=P[:, [1, 0, 2]]), 1)
-    cat, dog, _ = found["classes"]
-    assert (cat["pool"], dog["pool"], cat["kept"], dog["kept"]) == (3, 2, 2, 2)
-    assert (found["right"], found["pool_right"]) == (1, 2)  # of the dealt labels the third
-
-
-def test_fewer_than_a_batch_are_said():
-    warnings = pseudo_label_store.audit(SOURCE, LABELLED, ROUND, 5)["warnings"]
-    assert warnings[0] == "4 images are less than one batch of 5; lower pseudo_labels.threshold"
-
-
-def test_of_several_labels_each_counts_that_is_certain():
-    """Of 4 images kept 8 labels are certain, 3 of them of an image that nobody labelled; one of the others is wrong."""
-    p = np.array([[0.9, 0.8, 0.2], [0.1, 0.3, 0.2], [0.05, 0.1, 0.9], [0.1, 0.1, 0.95], [0.6, 0.4, 0.5]], np.float32)
-    found = pseudo_label_store.audit(SEVERAL, LABELLED, Round(IDS, p, p, np.array([1, 1, 1, 1, 0]), 0.9), 1)
-    # 3: cat, right. 4: no cat, right. 5: no cat, wrong; no dog, owl, right. 6: three of which nobody knows
-    assert totals(found) == {"pool": 5, "kept": 4, "known": 5, "right": 4}
-    assert found["pool_known"] == 12
-    cat, dog, owl = found["classes"]
-    assert (cat["pool"], cat["kept"], cat["right"], cat["labelled"], cat["true"]) == (2, 1, 1, 1, 3)
-    assert (dog["pool"], dog["kept"], dog["pool_right"]) == (1, 0, 0)
-    assert (owl["pool"], owl["kept"], owl["right"], owl["unknown"], owl["copies"]) == (3, 2, 1, 1, 2)
-    assert found["without"] == [CLASSES[1]]
-    assert sum(row["pool"] for row in found["confidence"]) == 15

@@ -41,7 +41,7 @@ def test_a_teacher_predicts_with_the_moving_average_of_its_weights(images, tmp_p
     for each in (raw, averaged):
         each.workdir.mkdir()
         run_stage(each.plan.stages[0], each)
-    _, (variables,) = teachers_of(averaged.plan.stages[1], averaged)
+    _, (variables,), _ = teachers_of(averaged.plan.stages[1], averaged)
     expected = 0.0
     for step in range(4):
         weights = Trained.open(f"{raw.workdir}/first@{step + 1}", "test").variables["params"]["head"]["kernel"]

@@ -64,6 +64,14 @@ def test_numbers_of_the_run(workdir):
         assert fact in text
 
 
+def test_the_page_says_where_pseudo_labels_are(workdir):
+    about = workdir / "student/pseudo_labels.json"
+    assert "Every image is in student/pseudo_labels.csv." in write_report(workdir, ACCURACY).read_text()
+    write_json(about, read_json(about) | {"shards": 12, "top": 10})
+    line = "Every image is in student/pseudo_labels/, 12 Parquet files, with its 10 most probable classes."
+    assert line in write_report(workdir, ACCURACY).read_text()
+
+
 def test_a_run_under_way_is_shown_as_far_as_it_is(workdir):
     (workdir / "student" / "result.json").unlink()
     with (workdir / "student" / "metrics.jsonl").open("a") as log:
