@@ -9,7 +9,6 @@ those of `training.labels.soft`, of as many classes. The probabilities of the ot
 
 from collections.abc import Callable, Iterator
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -33,7 +32,7 @@ from efficient_jax.experiment.pseudo_label_store import ABOUT, Made, Pool, Predi
 from efficient_jax.files import Json
 from efficient_jax.tasks import TASKS
 from efficient_jax.tasks.selected_images import Selection
-from efficient_jax.training.labels import Labels, most_probable, width
+from efficient_jax.training.labels import Labels, most_probable, top, width
 
 LARGE = 100_000  # images of a pool from which on it is stored in shards
 PREDICTED = 2**28  # bytes of the probabilities that are predicted at a time
@@ -63,8 +62,8 @@ def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str
         cannot be written.
     """
     source, classes, select = pool.source, len(pool.source.classes), TASKS[pool.source.task].selected
-    top = width(classes, pool.soft_classes)
-    shards = Shards(pool, top, origin | {"teacher_steps": pool.steps, "top": top, "classes": source.classes})
+    kept = width(classes, pool.soft_classes)
+    shards = Shards(pool, kept, origin | {"teacher_steps": pool.steps, "top": kept, "classes": source.classes})
     predict_missing(shards, predict, say)
     confidence, predicted = columns(shards)
     assert select
@@ -76,7 +75,7 @@ def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str
     statistics = audit(source, pool.labelled, pool.ids, copies, parts, pool.batch)
     complete(shards, learned, copies)
     labels = labels_of(shards, chosen) if chosen.soft else Labels(learned[chosen.kept, None], None)
-    about = origin | {"shards": shards.count, "top": top} | statistics
+    about = origin | {"shards": shards.count, "top": kept} | statistics
     files.write_json(pool.folder / ABOUT, about)  # last: where it exists, the shards are complete
     return Made(pool.ids[chosen.kept], labels, copies[chosen.kept], about)
 
@@ -208,14 +207,12 @@ def _predicted(
     """Returns (most probable classes of a shard, their probabilities); none where another process writes it."""
     ids, classes = shards.pool.ids[shards.part(number)], len(shards.pool.source.classes)
     size = max(PREDICTED // (4 * classes) // BATCH, 1) * BATCH
-    indices, probabilities = [np.zeros((0, shards.top), np.int32)], [np.zeros((0, shards.top), np.float32)]
+    parts = [top(np.zeros((0, classes), np.float32), shards.top)]
     for start in range(0, len(ids), size):
         predicted = predict(ids[start : start + size])
-        if mine:
-            values, class_indices = jax.lax.top_k(predicted, shards.top)  # of equal ones the first, as `labels.soft`
-            indices.append(np.asarray(class_indices))
-            probabilities.append(np.asarray(values))
-    return np.concatenate(indices), np.concatenate(probabilities)
+        parts += [top(predicted, shards.top)] if mine else []
+    indices, probabilities = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return indices, probabilities
 
 
 def _tell(shards: Shards, found: Int[np.ndarray, " shards"], say: Callable[[str], None]) -> None:

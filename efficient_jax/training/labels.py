@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 FEW = 100  # classes up to which a soft label keeps all probabilities
 KEPT = 10  # most probable classes that it keeps of more
 CHUNK = 2**16  # images whose labels are converted at a time
+TOP_CHUNK = 2**12  # images whose classes are ordered at a time
 
 
 class Labels(NamedTuple):
@@ -62,8 +63,7 @@ def soft(targets: Float[np.ndarray, "n classes"], kept: int = 0, *, exclusive: b
     kept = width(classes, kept)
     if kept == classes:
         return Labels(None, targets.astype(np.float32))
-    ids = np.argsort(-targets, axis=1, kind="stable")[:, :kept]
-    return most_probable(ids.astype(np.int32), np.take_along_axis(targets, ids, 1), classes, exclusive=exclusive)
+    return most_probable(*top(targets, kept), classes, exclusive=exclusive)
 
 
 def width(classes: int, kept: int) -> int:
@@ -74,6 +74,29 @@ def width(classes: int, kept: int) -> int:
         kept: as for `soft`.
     """
     return min(kept or (classes if classes <= FEW else KEPT), classes)
+
+
+def top(
+    targets: Float[np.ndarray, "n classes"], kept: int
+) -> tuple[Int[np.ndarray, "n kept"], Float[np.ndarray, "n kept"]]:
+    """Returns (the most probable classes of each image, int32; their probabilities, float32), the highest first, of
+    equal ones the first class.
+
+    They are ordered by integers: the bits of a float of 0.0 or more, then the class. A stable sort of the floats takes
+    ten times as long (20,000 images, 1,000 classes).
+
+    Args:
+        targets: probability of each class.
+        kept: number of these classes.
+    """
+    last, parts = np.uint64(2**32 - 1), []
+    for start in range(0, max(len(targets), 1), TOP_CHUNK):
+        bits = (targets[start : start + TOP_CHUNK].astype(np.float32) + np.float32(0.0)).view(np.uint32)  # no -0.0
+        keys = (bits.astype(np.uint64) << np.uint64(32)) | (last - np.arange(bits.shape[1], dtype=np.uint64))
+        keys.partition(bits.shape[1] - kept, axis=1)
+        parts.append(np.sort(keys[:, bits.shape[1] - kept :], axis=1)[:, ::-1])
+    best = np.concatenate(parts)
+    return (last - (best & last)).astype(np.int32), (best >> np.uint64(32)).astype(np.uint32).view(np.float32)
 
 
 def most_probable(

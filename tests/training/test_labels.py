@@ -51,6 +51,17 @@ def test_a_soft_label_keeps_its_most_probable_classes(kept, seed):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_the_most_probable_classes_are_in_order_and_of_equal_ones_the_first_comes(monkeypatch):
+    monkeypatch.setattr(labels, "TOP_CHUNK", 7)
+    targets = np.float32(np.round(np.random.default_rng(0).dirichlet(np.full(30, 0.1), 50), 1))
+    targets[0, 1] = -0.0
+    for kept in (1, 10, 30):
+        order = np.argsort(-targets, axis=1, kind="stable")[:, :kept]
+        ids, probabilities = labels.top(targets, kept)
+        np.testing.assert_array_equal(ids, order)
+        np.testing.assert_array_equal(probabilities, np.take_along_axis(targets, order, 1))
+
+
 def test_many_classes_keep_ten():
     targets = np.random.default_rng(0).dirichlet(np.ones(labels.FEW + 1), 4)
     some = labels.soft(targets)
