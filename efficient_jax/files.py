@@ -8,6 +8,7 @@ import json
 import math
 import mmap
 import os
+import secrets
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -215,19 +216,20 @@ class _Nowhere(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def whole(path: Path, everywhere: bool = False) -> Iterator[io.BufferedWriter]:
+def whole(path: Path, by_each: bool = False) -> Iterator[io.BufferedWriter]:
     """Yields a file to write, which appears under its name once it is complete; on an error it does not.
 
     Args:
         path: the file; replaced where it exists.
-        everywhere: whether each process that calls it writes, a file of its own; else only the first one does.
+        by_each: whether every process writes; else those other than the first write nothing.
 
     Raises: OSError where it cannot be written.
     """
-    if not (everywhere or distributed.is_first()):
+    if not by_each and not distributed.is_first():
         yield io.BufferedWriter(_Nowhere())
         return
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # several runs may write the same cache
+    # Several runs, also of several machines, may write the same cache.
+    part = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         with part.open("wb") as file:
             yield file

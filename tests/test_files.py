@@ -47,7 +47,7 @@ def test_json_has_one_writer():
     users = {p.relative_to(package).as_posix() for p in package.rglob("*.py") if "json.dump" in p.read_text()}
     assert users == {
         "files.py",
-        "data/stream.py",
+        "data/known.py",
         "data/cache.py",
         "experiment/fit.py",
         "commands/sweep.py",
@@ -62,7 +62,7 @@ def test_of_several_processes_only_the_first_writes(tmp_path, monkeypatch):
     for n in (1, 100_000):
         files.write_npz(tmp_path / "a.npz", {"x": np.arange(n), "y": np.arange(n)})
     assert list(tmp_path.iterdir()) == []
-    with files.whole(tmp_path / "own", everywhere=True) as file:
+    with files.whole(tmp_path / "own", by_each=True) as file:
         file.write(b"shard")
     assert (tmp_path / "own").read_bytes() == b"shard"
 

@@ -1,6 +1,6 @@
 """Caches decoded images on disk, so that another run on the same files need not decode them again."""
 
-import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -28,7 +28,7 @@ def decode_all(
     count: int,
     framing: Framing,
     cache: Path | None,
-    files: Sequence[Path],
+    files: Sequence[Path | str],
     about: str,
 ) -> Decoded:
     """Returns `decode.decode_all` of the images, from the cache where it has them.
@@ -58,7 +58,7 @@ def decode_all(
     return decoded
 
 
-def key(files: Sequence[Path], asked: str) -> str:
+def key(files: Sequence[Path | str], asked: str) -> str:
     """Returns the name of a cache entry, 16 hex digits.
 
     Args:
@@ -67,12 +67,15 @@ def key(files: Sequence[Path], asked: str) -> str:
     """
     digest = hashlib.sha256(Path(decode.__file__).read_bytes() + Path(framing.__file__).read_bytes())
     digest.update(f"{PIL.__version__} {asked}".encode())
-    for file in files:
-        state = "not there"
-        with contextlib.suppress(OSError):
+    absolute = functools.cache(lambda folder: os.path.join(os.path.abspath(folder), ""))
+    for file in map(str, files):
+        try:
             status = os.stat(file)
             state = f"{status.st_size} {status.st_mtime_ns}"
-        digest.update(f"\n{os.path.abspath(file)} {state}".encode())
+        except OSError:
+            state = "not there"
+        name = file.rpartition(os.sep)[2]
+        digest.update(f"\n{absolute(file[: len(file) - len(name)])}{name} {state}".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 

@@ -45,7 +45,7 @@ def writable(name: str) -> str:
     Args:
         name: of a file, as Python returns it.
     """
-    return name.encode(errors="replace").decode()
+    return name if name.isascii() else name.encode(errors="replace").decode()
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

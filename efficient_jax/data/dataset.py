@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Shaped
 
 from efficient_jax.data import class_names, identity
 from efficient_jax.data.decode import Decoded
+from efficient_jax.data.known import Column, chunks
 from efficient_jax.data.stream import Streamed
 
 NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
@@ -16,6 +18,7 @@ HELD_OUT = ("test", "validation")
 FIXED = (*HELD_OUT, "selected")
 """Parts that a source can fix: held-out images, and labelled ones that were chosen and so are no random sample."""
 SHOWN_DIGITS = 16  # of a content hash, 64 bits: 100 million images collide with a probability of 0.03%
+HEX = np.array([f"{byte:02x}" for byte in range(256)], "S2")
 
 
 class Source(NamedTuple):
@@ -26,12 +29,12 @@ class Source(NamedTuple):
     classes: tuple[str, ...]
     fixed: Mapping[str, np.ndarray] = NOTHING  # name of `FIXED` -> int indices of its images
     notes: tuple[str, ...] = ()  # what was done to the images, for the log
-    names: tuple[str, ...] = ()  # file names, or none
+    names: Sequence[str] = ()  # file names, or none; of streamed images they are mapped
     soft_labels: np.ndarray | None = None  # float32 [n classes], training targets of labelled images in place of labels
     groups: np.ndarray | None = None  # int32 [n], the same for images that belong together: of a person, a scene
     objects: Mapping[str, np.ndarray] = NOTHING  # [n ...], boxes, mask, keypoints, ... as in `types.Example`
-    sizes: np.ndarray | None = None  # int32 [n 2], height and width before the resize, in pixels
-    contents: np.ndarray | None = None  # uint8 [n DIGEST], digests of the files; None: there are no files
+    sizes: np.ndarray | Column | None = None  # int32 [n 2], height and width before the resize, in pixels
+    contents: np.ndarray | Column | None = None  # uint8 [n DIGEST], digests of the files; None: there are no files
     task: str = "classification"  # what a label is: a name of `tasks.TASKS`
 
     def name(self, number: int) -> str:
@@ -72,16 +75,17 @@ def of_images(
         labels: int [n ...], of all images; maps of classes are uint8 [n h w] and stay so.
         classes: name of each class.
         fixed: parts that the source fixes: name of `FIXED` -> indices among all images.
-        names: file name of each image; empty: they have none.
+        names: file name of each image; empty: they have none. Streamed images of own files have theirs.
         task: what a label is, a name of `tasks.TASKS`.
     """
+    streamed = decoded.images if isinstance(decoded.images, Streamed) else None
     return Source(
         images=decoded.images,
         labels=labels[decoded.rows].astype(np.uint8 if labels.dtype == np.uint8 else np.int32),
         classes=classes,
         fixed={part: np.flatnonzero(np.isin(decoded.rows, ids)) for part, ids in fixed.items()},
         notes=(*decoded.notes, *class_names.alike(classes)),
-        names=tuple(names[row] for row in decoded.rows) if names else (),
+        names=(streamed and streamed.known.names) or (tuple(names[row] for row in decoded.rows) if names else ()),
         sizes=decoded.sizes,
         contents=decoded.contents,
         task=task,
@@ -98,14 +102,14 @@ def last_test(images: int, tests: int) -> dict[str, np.ndarray]:
     return {"test": np.arange(images - tests, images)} if tests else {}
 
 
-def digests(source: Source) -> list[bytes]:
-    """Returns a hash of the pixels of each image.
+def digests(source: Source) -> np.ndarray | Column:
+    """Returns a hash of the pixels of each image, uint8 [n DIGEST].
 
     Args:
         source: the dataset.
     """
     images = source.images
-    return images.digests() if isinstance(images, Streamed) else identity.digests(images)
+    return images.known.digests if isinstance(images, Streamed) else identity.digests(images)
 
 
 def contents(source: Source, ids: np.ndarray | None = None) -> tuple[str, ...]:
@@ -117,9 +121,7 @@ def contents(source: Source, ids: np.ndarray | None = None) -> tuple[str, ...]:
         ids: int [m], indices of the images; None: all.
     """
     ids = np.arange(len(source.images)) if ids is None else ids
-    if source.contents is None:
-        return tuple(digest.hex()[:SHOWN_DIGITS] for digest in identity.digests(source.images[ids]))
-    return tuple(shown(source.contents[ids]))
+    return tuple(shown(identity.digests(source.images[ids]) if source.contents is None else source.contents[ids]))
 
 
 def shown(hashes: np.ndarray) -> list[str]:
@@ -128,7 +130,19 @@ def shown(hashes: np.ndarray) -> list[str]:
     Args:
         hashes: uint8 [n DIGEST].
     """
-    return [row.tobytes().hex()[:SHOWN_DIGITS] for row in hashes]
+    shown: list[str] = digits(hashes).astype(str).tolist()
+    return shown
+
+
+def digits(hashes: np.ndarray | Column) -> Shaped[np.ndarray, " n"]:
+    """Returns content hashes as an array of bytes, `SHOWN_DIGITS` hex digits each.
+
+    Args:
+        hashes: uint8 [n DIGEST].
+    """
+    none = np.zeros((0, SHOWN_DIGITS // 2), HEX.dtype)
+    pairs = [HEX[part[:, : SHOWN_DIGITS // 2]] for part in chunks(hashes)]
+    return np.concatenate([none, *pairs]).view(f"S{SHOWN_DIGITS}")[:, 0]
 
 
 def fingerprint(source: Source) -> str:
@@ -139,7 +153,7 @@ def fingerprint(source: Source) -> str:
     Args:
         source: the dataset.
     """
-    digest = hashlib.sha256(_pixels_and_labels(source.images.shape, digests(source), source.labels))
+    digest = _pixels_and_labels(source.images.shape, digests(source), source.labels)
     if source.soft_labels is not None:
         digest.update(source.soft_labels.tobytes())
     for name, ids in sorted(source.fixed.items()):
@@ -149,7 +163,8 @@ def fingerprint(source: Source) -> str:
     for name, array in sorted(source.objects.items()):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-    return digest.hexdigest()[:16]
+    shown: str = digest.hexdigest()
+    return shown[:16]
 
 
 def images_fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
@@ -159,8 +174,13 @@ def images_fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
         images: uint8 [n h w c].
         labels: int32 [n ...].
     """
-    return hashlib.sha256(_pixels_and_labels(images.shape, identity.digests(images), labels)).hexdigest()[:16]
+    digest: str = _pixels_and_labels(images.shape, identity.digests(images), labels).hexdigest()
+    return digest[:16]
 
 
-def _pixels_and_labels(shape: tuple[int, ...], digests: Sequence[bytes], labels: np.ndarray) -> bytes:
-    return repr(shape).encode() + b"".join(digests) + labels.tobytes()
+def _pixels_and_labels(shape: tuple[int, ...], digests: np.ndarray | Column, labels: np.ndarray) -> Any:
+    digest = hashlib.sha256(repr(shape).encode())
+    for array in (digests, labels):
+        for part in chunks(array):
+            digest.update(np.ascontiguousarray(part).data)
+    return digest

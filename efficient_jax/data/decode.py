@@ -41,11 +41,11 @@ class Decoded(NamedTuple):
     """The images that could be read, and why the others could not."""
 
     images: Any  # uint8 [n size size channels], an array or `stream.Streamed`
-    rows: np.ndarray  # int64 [n], their indices among all images
+    rows: np.ndarray  # int [n], their indices among all images
     unreadable: dict[int, str]  # index -> reason, in order
     notes: tuple[str, ...]  # what was changed in how many images
-    sizes: np.ndarray  # int32 [n 2], height and width before the resize, upright, in pixels
-    contents: np.ndarray  # uint8 [n DIGEST], digests of the files, or of the pixels of arrays
+    sizes: Any  # int32 [n 2], height and width before the resize, upright, in pixels; or a `known.Column`
+    contents: Any  # uint8 [n DIGEST], digests of the files, or of the pixels of arrays; or a `known.Column`
 
 
 def resized(images: UInt8[np.ndarray, "n h w c"], size: int) -> UInt8[np.ndarray, "n h2 w2 c"]:
@@ -93,8 +93,8 @@ def decode_all(read: Callable[[int], ImageLike], count: int, framing: Framing) -
         images[row], sizes[row] = framed.image, framed.size
         contents[row] = np.frombuffer(digest(content), np.uint8)
 
-    unreadable, notes = decode_files(read, count, framing, shape, keep)
-    rows = np.setdiff1d(np.arange(count), list(unreadable))
+    changes, unreadable = decode_files(read, count, framing, shape, keep)
+    rows, notes = np.setdiff1d(np.arange(count), list(unreadable)), change_notes(changes, count)
     return Decoded(images[rows] if unreadable else images, rows, unreadable, notes, sizes[rows], contents[rows])
 
 
@@ -123,7 +123,8 @@ def decode_files(
     framing: Framing,
     shape: tuple[int, ...],
     use: Callable[[int, bytes | np.ndarray, Framed], None],
-) -> tuple[dict[int, str], tuple[str, ...]]:
+    part: str = "",
+) -> tuple[Counter[str], dict[int, str]]:
     """Decodes every image once, shows the progress, and returns what could not be read.
 
     Args:
@@ -132,8 +133,9 @@ def decode_files(
         framing: how images become one size.
         shape: shape [h w c] of all images.
         use: called with (index, encoded image, decoded image), in the threads that decode, in any order.
+        part: which of more images these are, for the title of the progress.
 
-    Returns: (index -> reason of the unreadable images, notes: what was changed in how many images).
+    Returns: (what was changed in how many images, index -> reason of the unreadable images).
     """
 
     def decode(start: int) -> tuple[Counter[str], dict[int, str]]:
@@ -153,12 +155,20 @@ def decode_files(
     # PIL warns of what is listed here, or of what does not change pixels.
     with warnings.catch_warnings(), ThreadPoolExecutor(CORES) as pool:
         warnings.simplefilter("ignore")
-        parts = list(watched(pool.map(decode, range(0, count, CHUNK)), "decoding images", CHUNK, count))
-    changes = sum((part for part, _ in parts), Counter())
-    unreadable = {row: why for _, failed in parts for row, why in failed.items()}
-    change_counts = ((number, change) for change, number in sorted(changes.items()))
-    return unreadable, tuple(
-        f"{number:,} of {counted(count, 'image')} {_of(number, change)}" for number, change in change_counts
+        parts = list(watched(pool.map(decode, range(0, count, CHUNK)), f"decoding images{part}", CHUNK, count))
+    changes = sum((changed for changed, _ in parts), Counter())
+    return changes, {row: why for _, failed in parts for row, why in failed.items()}
+
+
+def change_notes(changes: Counter[str], count: int) -> tuple[str, ...]:
+    """Returns a note for each change that decoding made: "3 of 41 images were gray: ...".
+
+    Args:
+        changes: what was changed in how many images.
+        count: number of all images.
+    """
+    return tuple(
+        f"{number:,} of {counted(count, 'image')} {_of(number, change)}" for change, number in sorted(changes.items())
     )
 
 

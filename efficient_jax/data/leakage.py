@@ -6,6 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8, UInt64
 
+from efficient_jax.data.identity import comparable
+from efficient_jax.data.known import Column, chunks
+
 CELL, MARGIN = 2, 1  # grid points per bit along each axis, and at each border, which a shift may uncover
 GRID = 8 * CELL + 2 * MARGIN, 9 * CELL + 2 * MARGIN
 STEPS = (0.0, -0.5, 0.5, -1.0, 1.0)  # points, each a 19th of the image
@@ -17,34 +20,46 @@ MOST_DISTANCE, SURE = 0.2, 0.02  # 1 - correlation: no duplicates beyond the fir
 CROWD = 5  # if the fifth neighbour is less than twice as far, such images all look alike, for example digits 1
 FLAT = 1e-3  # gray levels: smaller differences are rounding
 CHUNK = 256  # images that are processed at once: of more, most of the time goes into new memory
+Hashes = UInt8[np.ndarray, "n 16"] | Column
 DIGIT = 64  # base of packed numbers: above the number of versions and of bits that may differ
 
 
-def of_test(hashes: list[bytes], test: Int[np.ndarray, " t"]) -> dict[int, int]:
+def of_test(hashes: Hashes, test: Int[np.ndarray, " t"]) -> dict[int, int]:
     """Returns the index of every image that is not a test image and equals one -> that test image.
 
     Args:
-        hashes: content hash of each image.
+        hashes: uint8 [n DIGEST], content hash of each image.
         test: int [t], indices of the test images.
     """
-    test_index = {hashes[i]: int(i) for i in test}
-    others = np.setdiff1d(np.arange(len(hashes)), test)
-    return {int(i): test_index[hashes[i]] for i in others if hashes[i] in test_index}
+    found: dict[int, int] = {}
+    if not len(test):
+        return found
+    tested = comparable(hashes[test])
+    order = np.argsort(tested, kind="stable")
+    tested, start = tested[order], 0
+    for part in chunks(hashes):
+        keys = comparable(part)
+        place = np.maximum(np.searchsorted(tested, keys, "right") - 1, 0)  # the last of equal ones
+        ids = np.flatnonzero(tested[place] == keys)
+        others = np.setdiff1d(ids + start, test)
+        found |= zip(others.tolist(), test[order[place[others - start]]].tolist(), strict=True)
+        start += len(part)
+    return found
 
 
 def contradictions(
-    hashes: list[bytes], labels: Shaped[np.ndarray, " n *classes"], ids: Int[np.ndarray, " m"]
+    hashes: Hashes, labels: Shaped[np.ndarray, " n *classes"], ids: Int[np.ndarray, " m"]
 ) -> list[tuple[int, int]]:
     """Returns pairs of equal images with different labels: (the first of them, another).
 
     Args:
-        hashes: content hash of each image.
+        hashes: uint8 [n DIGEST], content hash of each image.
         labels: int [n], [n classes] or [n h w], of all images.
         ids: int [m], indices of the images that are compared.
     """
-    first: dict[bytes, int] = {}
-    pairs = [(first.setdefault(hashes[i], int(i)), int(i)) for i in ids]
-    return [(first_index, index) for first_index, index in pairs if np.any(labels[first_index] != labels[index])]
+    _, first, unique = np.unique(comparable(hashes[ids]), return_index=True, return_inverse=True)
+    pairs = np.stack([ids[first[unique]], ids], 1)[first[unique] != np.arange(len(ids))]
+    return [(one, other) for one, other in pairs.tolist() if np.any(labels[one] != labels[other])]
 
 
 class Near(NamedTuple):

@@ -34,21 +34,20 @@ def mean_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def of_sums(
     sums: Int[np.ndarray, "n c"], squares: Int[np.ndarray, "n c"], pixels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns what `mean_std` does, from the sums of each image.
+    """Returns what `mean_std` does, from the sums of each image or of several.
 
     Computed in integers until the last division, so that nothing cancels.
 
     Args:
-        sums: int [n c], the sum of the levels 0..255 of each image.
-        squares: int [n c], the sum of their squares.
-        pixels: number of pixels of an image.
+        sums: int [n c], sums of the levels 0..255.
+        squares: int [n c], sums of their squares.
+        pixels: number of pixels of all images.
 
     Returns: (mean, standard deviation) of each channel, in units of 0..1; the latter at least 1/255.
     """
-    n = len(sums) * pixels
     totals = [(int(s), int(q)) for s, q in zip(sums.sum(0), squares.sum(0), strict=True)]
-    means = tuple(s / (255 * n) for s, _ in totals)
-    return means, _at_least_a_level([math.sqrt((n * q - s * s) / (255 * n) ** 2) for s, q in totals])
+    means = tuple(s / (255 * pixels) for s, _ in totals)
+    return means, _at_least_a_level([math.sqrt((pixels * q - s * s) / (255 * pixels) ** 2) for s, q in totals])
 
 
 def _at_least_a_level(stds: Sequence[float]) -> tuple[float, ...]:

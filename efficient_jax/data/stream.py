@@ -1,10 +1,7 @@
 """Datasets larger than memory: images are decoded on access, and their metadata comes from one initial pass."""
 
 import functools
-import json
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +13,9 @@ from jaxtyping import Bool, Int, UInt8
 from efficient_jax.data import cache, decode, statistics
 from efficient_jax.data.decode import Decoded, ImageLike
 from efficient_jax.data.framing import Framing, squash
-from efficient_jax.data.identity import DIGEST, digest
-from efficient_jax.distributed import log
+from efficient_jax.data.identity import digest
+from efficient_jax.data.known import COLUMNS, SHARD, Known, chunks, know, rows_at
 from efficient_jax.errors import UserError
-from efficient_jax.files import write_npz
 
 FEEDS = ("", "memory", "stream")
 
@@ -58,17 +54,6 @@ class Feed(NamedTuple):
 IN_MEMORY = Feed()
 
 
-class Known(NamedTuple):
-    """The metadata of the n images that can be read, from one pass over all."""
-
-    rows: Int[np.ndarray, " n"]  # their indices among all images
-    contents: UInt8[np.ndarray, "n 16"]  # digests of the files
-    digests: UInt8[np.ndarray, "n 16"]  # digests of the pixels
-    sums: Int[np.ndarray, "n c"]  # of the pixel values of each channel, in 0..255
-    squares: Int[np.ndarray, "n c"]  # sums of their squares
-    sizes: Int[np.ndarray, "n 2"]  # height and width before the resize, in pixels
-
-
 class Streamed:
     """uint8 images [n h w c] that are decoded on access, indexed like an array: `images[indices]`.
 
@@ -86,6 +71,8 @@ class Streamed:
     ) -> None:
         self.known = known
         self.shape = (len(known.rows), size or stored[0], size or stored[1], stored[2])
+        if all_names := known.all_names():  # mapped, where those of the source are a list
+            read, name = all_names.path, all_names.__getitem__
         self._decoding = read, name, framing, stored
         # Not undone: warnings.catch_warnings is not thread-safe, and the first pass has listed what PIL warns of.
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -95,7 +82,7 @@ class Streamed:
 
     def __getitem__(self, ids: Any) -> UInt8[np.ndarray, "*ids h w c"]:
         """Returns images by index. Raises: UserError for an image that can no longer be read, or has changed."""
-        places = np.arange(len(self))[ids]
+        places = rows_at(range(len(self)), ids)
         images = np.empty((places.size, *self.shape[1:]), np.uint8)
         part = max(1, min(decode.CHUNK, places.size // (2 * decode.CORES)))
 
@@ -121,12 +108,9 @@ class Streamed:
         Args:
             rows: int [m], indices, also repeated ones.
         """
-        known = Known(*(array[rows] for array in self.known))
-        return Streamed(*self._decoding, known, 0 if self.shape[1:] == self._decoding[3] else self.shape[1])
-
-    def digests(self) -> list[bytes]:
-        """Returns a digest of the pixels of each image, before they are resized."""
-        return [row.tobytes() for row in self.known.digests]
+        return Streamed(
+            *self._decoding, self.known.at(rows), 0 if self.shape[1:] == self._decoding[3] else self.shape[1]
+        )
 
     def mean_std(self, ids: Int[np.ndarray, " m"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Returns `statistics.mean_std` of some images, before they are resized.
@@ -135,13 +119,17 @@ class Streamed:
             ids: int [m], their indices.
         """
         _, _, _, (h, w, _) = self._decoding
-        return statistics.of_sums(self.known.sums[ids], self.known.squares[ids], h * w)
+        parts = [ids[i : i + SHARD] for i in range(0, len(ids), SHARD)]
+        sums, squares = (
+            np.stack([column[part].sum(0) for part in parts]) for column in (self.known.sums, self.known.squares)
+        )
+        return statistics.of_sums(sums, squares, h * w * len(ids))
 
     def constant(self) -> Bool[np.ndarray, " n"]:
         """Returns a mask bool [n] of images whose pixels are all equal, before they are resized."""
         _, _, _, (h, w, _) = self._decoding
-        mask: np.ndarray = (h * w * self.known.squares == self.known.sums**2).all(1)
-        return mask
+        pairs = zip(chunks(self.known.sums), chunks(self.known.squares), strict=True)
+        return np.concatenate([(h * w * squares == sums**2).all(1) for sums, squares in pairs])
 
     def _image(self, place: int) -> UInt8[np.ndarray, "h w c"]:
         read, name, framing, stored = self._decoding
@@ -165,13 +153,14 @@ def load(
     count: int,
     framing: Framing,
     feed: Feed,
-    files: Sequence[Path],
+    files: Sequence[Path | str],
     about: str,
+    each_own: bool = False,
 ) -> Decoded:
     """Returns all images, decoded (`cache.decode_all`) or `Streamed`, as the feed says.
 
     Streamed images are all decoded once first, for their metadata and to leave out the unreadable ones. The feed's
-    folder keeps that.
+    folder keeps that, see `known.know`.
 
     Args:
         read: returns the image of an index: a file, its content, or pixels.
@@ -181,6 +170,8 @@ def load(
         feed: whether images are decoded on access, and the folder of the cache.
         files: files that `read` reads, which the cache depends on.
         about: what `read` takes from them, which the cache depends on.
+        each_own: whether `files` has the file of each image. What is streamed then needs neither it nor `read` or
+            `name` any more.
 
     Returns: the images that can be read, and what is wrong with the others.
 
@@ -192,58 +183,13 @@ def load(
     needed = count * int(np.prod(shape))
     if failed or (not feed.kind and needed <= feed.room):
         return cache.decode_all(read, count, framing, feed.folder, files, about)
-    table = feed.folder / f"{cache.key(files, f'{framing} {about}')}.known.npz" if feed.folder else None
-    first_pass = _kept(table) if table else None
-    if not first_pass or cache.mended(read, first_pass[1], framing):
-        first_pass = _pass(read, count, framing, shape)
-        if table:
-            _keep(table, *first_pass)
-    known, unreadable, notes = first_pass
+    folder = feed.folder / f"{cache.key(files, f'{framing} {about} {SHARD} {COLUMNS}')}.known" if feed.folder else None
+    known = know(read, count, framing, shape, folder, files if each_own else None)
     why = "" if feed.kind else f", more than the {feed.room / 2**30:.2g} GiB that they may take"
     size = f"{count:,} of {' x '.join(map(str, shape))} are {needed / 2**30:.2g} GiB{why}"
+    notes = *decode.change_notes(known.changes, count), f"images are decoded whenever they are used: {size}"
     images = Streamed(read, name, framing, shape, known)
-    notes = *notes, f"images are decoded whenever they are used: {size}"
-    return Decoded(images, known.rows, unreadable, notes, known.sizes, known.contents)
-
-
-def _pass(
-    read: Callable[[int], ImageLike], count: int, framing: Framing, shape: tuple[int, ...]
-) -> tuple[Known, dict[int, str], tuple[str, ...]]:
-    contents, digests = np.zeros((2, count, DIGEST), np.uint8)
-    sums, squares = np.zeros((2, count, shape[-1]), np.int64)
-    sizes, levels = np.zeros((count, 2), np.int32), np.arange(256)
-
-    def know(row: int, content: bytes | np.ndarray, framed: decode.Framed) -> None:
-        image, _, sizes[row] = framed
-        counts = np.stack([np.bincount(image[..., i].ravel(), minlength=256) for i in range(shape[-1])])
-        sums[row], squares[row] = counts @ levels, counts @ levels**2
-        for table, value in ((contents, content), (digests, image)):
-            table[row] = np.frombuffer(digest(value), np.uint8)
-
-    unreadable, notes = decode.decode_files(read, count, framing, shape, know)
-    rows = np.setdiff1d(np.arange(count), list(unreadable))
-    return Known(rows, contents[rows], digests[rows], sums[rows], squares[rows], sizes[rows]), unreadable, notes
-
-
-def _keep(table: Path, known: Known, unreadable: dict[int, str], notes: tuple[str, ...]) -> None:
-    try:
-        table.parent.mkdir(parents=True, exist_ok=True)
-        about = json.dumps({"unreadable": list(unreadable.items()), "notes": notes})
-        write_npz(table, known._asdict() | {"said": np.array(about)})
-    except OSError as error:
-        log(f"the metadata of the images is not cached in {table.parent}: {error.strerror}")
-
-
-def _kept(table: Path) -> tuple[Known, dict[int, str], tuple[str, ...]] | None:
-    if not table.is_file():
-        return None
-    try:
-        with table.open("rb") as file, np.load(file) as arrays:
-            about = json.loads(str(arrays["said"]))
-            known = Known(*(arrays[name] for name in Known._fields))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-    return known, dict(map(tuple, about["unreadable"])), tuple(about["notes"])
+    return Decoded(images, rows_at(known.rows, slice(None)), known.unreadable, notes, known.sizes, known.contents)
 
 
 def _changed(name: str, how: str) -> str:

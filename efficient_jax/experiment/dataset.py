@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from efficient_jax import distributed, files
-from efficient_jax.data import cache, dataset, decode, leakage, objects
+from efficient_jax.data import cache, dataset, decode, identity, leakage, objects
 from efficient_jax.data.sources import ENCODED, SOURCES
 from efficient_jax.data.split import notes as split_notes
 from efficient_jax.data.split import split as split_images
@@ -69,7 +69,7 @@ def load_data(
             check(known, split)
 
     source, hashes = _source(plan, cache, check_known)
-    split = _split(plan, source, _by_content(hashes))
+    split = _split(plan, source, _by_content(hashes) if plan.split["folds"] else None)
     left_out = len(source.images) - sum(map(len, split.values()))
     if source.groups is not None and left_out and not plan.split["unlabelled"]:
         source = _noted(source, f"left out {counted(left_out, 'image')} whose groups are held out")
@@ -266,7 +266,7 @@ def _check_sizes(plan: Plan) -> None:
 
 def _source(
     plan: Plan, cache: Path | None, check: Callable[..., None] | None = None
-) -> tuple[dataset.Source, list[bytes]]:
+) -> tuple[dataset.Source, leakage.Hashes]:
     """Returns (all images of a plan, the hash of the pixels of each). `check`: see `stream.Feed`."""
     name, settings = plan.source
     feed = {"feed": Feed(plan.feed, _room(plan.devices), cache, check)} if name in ENCODED else {}
@@ -276,7 +276,7 @@ def _source(
     source = source._replace(labels=TASKS[source.task].of_source(source.labels, source.objects))
     hashes = dataset.digests(source)
     if source.contents is None:  # kept also when images are resized later
-        source = source._replace(contents=np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), -1))
+        source = source._replace(contents=hashes)
     return source, hashes
 
 
@@ -298,7 +298,7 @@ def _room_here(devices: int) -> int:
 
 
 def _without_test_images(
-    plan: Plan, source: dataset.Source, split: dict[str, np.ndarray], hashes: list[bytes]
+    plan: Plan, source: dataset.Source, split: dict[str, np.ndarray], hashes: leakage.Hashes
 ) -> tuple[dataset.Source, dict[str, np.ndarray]]:
     """Refuses images of other parts that equal a test image, or leaves them out and draws as many others."""
     if not (copies := leakage.of_test(hashes, split["test"])):
@@ -324,7 +324,7 @@ def _without_test_images(
             for part, ids in {**source.fixed, "test": split["test"]}.items()
         },
         groups=None if source.groups is None else source.groups[rest],
-        order=_by_content([hashes[i] for i in rest]),
+        order=_by_content(hashes[rest]) if plan.split["folds"] else None,
         **plan.split | {"test": 0},
     )
     left_out = counted(len(copies), "image that equals", "images that equal")
@@ -333,8 +333,8 @@ def _without_test_images(
     }
 
 
-def _by_content(hashes: list[bytes]) -> np.ndarray:
-    return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), int)
+def _by_content(hashes: leakage.Hashes) -> np.ndarray:
+    return np.argsort(identity.comparable(hashes), kind="stable")
 
 
 def _noted(source: dataset.Source, note: str) -> dataset.Source:

@@ -67,7 +67,7 @@ def trained_before(plan: Plan, source: dataset.Source, split: Mapping[str, np.nd
 
     Raises: UserError for a `split.csv` that is damaged.
     """
-    tested = set(dataset.contents(source, split["test"]))
+    tested = np.unique(np.array(dataset.contents(source, split["test"]), "S"))
     own = {stage.name for stage in plan.stages}
     lines = []
     for stage in plan.stages:
@@ -77,10 +77,7 @@ def trained_before(plan: Plan, source: dataset.Source, split: Mapping[str, np.nd
                 continue
             record = files.read_json(run / "run.json")["data"]
             table = split_table.read(run, record["classes"], TASKS[record["task"]], "split")
-            labelled = {
-                content for content, part in zip(table.contents, table.parts, strict=True) if part == "labelled"
-            }
-            if both := len(tested & labelled):
+            if both := int(np.isin(tested, table.contents[table.within("labelled")]).sum()):
                 lines.append(
                     f"{both:,} of {len(tested):,} test images were labelled images of {reference!r}, which stage "
                     f"{stage.name!r} takes: its test figures are too good; fix the test images, such as with "
@@ -120,8 +117,9 @@ def without_held_out(
     Raises: UserError if such images are refused, or if no others are left.
     """
     held_out = np.concatenate([split["test"], split["validation"]])
-    known = dict(zip(identity.digests(source.images[held_out]), held_out.tolist(), strict=True))
-    copies = {row: known[digest] for row, digest in enumerate(identity.digests(read.images)) if digest in known}
+    hashes = np.concatenate([identity.digests(source.images[held_out]), identity.digests(read.images)])
+    of_held_out = leakage.of_test(hashes, np.arange(len(held_out)))
+    copies = {row - len(held_out): int(held_out[index]) for row, index in of_held_out.items()}
     if not copies:
         return read
     pairs = listed(list(copies.items()), read.names.__getitem__, source.name)

@@ -147,7 +147,7 @@ def write(shards: Shards, number: int, table: "pa.Table") -> None:
     from pyarrow import parquet
 
     floats, others = ["confidence", *shards.probability_columns], ["label", "copies", "hidden", *shards.class_columns]
-    with files.whole(shards.path(number), everywhere=True) as file:
+    with files.whole(shards.path(number), by_each=True) as file:
         parquet.write_table(
             table,
             file,

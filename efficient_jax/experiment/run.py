@@ -189,11 +189,10 @@ def _with_generated(
         drawn, labels = generated.generate(images[ids], source.labels[ids], source.classes, seed=plan.seed, **settings)
         names = tuple(f"generated {i}" for i in range(len(drawn)))
         notes = (f"{counted(len(drawn), 'image was', 'images were')} drawn from the {len(ids):,} labelled ones",)
-    hashes = np.frombuffer(b"".join(identity.digests(drawn)), np.uint8).reshape(len(drawn), -1)
     before = source.names or tuple(source.name(i) for i in range(len(images)))
     extended = source._replace(
         images=np.concatenate([images, drawn]),
-        contents=np.concatenate([source.contents, hashes]),
+        contents=np.concatenate([source.contents, identity.digests(drawn)]),
         labels=np.concatenate([source.labels, labels]),
         names=(*before, *names),
         notes=(*source.notes, *notes),

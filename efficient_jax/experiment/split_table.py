@@ -4,18 +4,18 @@ A split is drawn once, when the run begins. Afterwards its images are identified
 added, renamed or removed since: a new split of other images would test on images that were trained on.
 """
 
-import csv
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from efficient_jax import files
 from efficient_jax.data import dataset, identity
 from efficient_jax.data.dataset import HELD_OUT, NOTHING, SHOWN_DIGITS, Source
+from efficient_jax.data.known import SHARD, Names, chunks
 from efficient_jax.data.stream import Streamed
 from efficient_jax.errors import UserError, few
 from efficient_jax.tasks import TASKS, Task
@@ -30,30 +30,42 @@ NAMED = 3
 class Table(NamedTuple):
     """The rows of a `split.csv`, in the order of the image indices."""
 
-    parts: tuple[str, ...]
-    names: tuple[str, ...]
-    contents: tuple[str, ...]  # as `dataset.contents`
+    parts: tuple[str, ...]  # their names
+    part_of: Int[np.ndarray, " n"]  # the part of each image
+    names: Names
+    contents: Shaped[np.ndarray, " n"]  # as `dataset.digits`
     labels: np.ndarray  # as in `Source`; of pixels their hashes as text, "" where there are none
 
+    def within(self, *parts: str) -> Bool[np.ndarray, " n"]:
+        """Returns which images are in one of some parts.
 
-def text(source: Source, split: Mapping[str, np.ndarray]) -> str:
-    """Returns the content of `split.csv`: a line for each image with its part, index, name, content hash and label.
+        Args:
+            parts: their names.
+        """
+        return np.isin(self.part_of, [number for number, part in enumerate(self.parts) if part in parts])
+
+
+def lines(source: Source, split: Mapping[str, np.ndarray]) -> Iterator[bytes]:
+    """Yields the content of `split.csv`: a line for each image with its part, index, name, content hash and label.
 
     Args:
         source: the images of the run.
         split: part -> indices of its images. Images in no part are "left out".
 
-    Returns:
-        CSV. The label is in the columns of the task: the name of the class, empty where there is none; or of several
-        labels 0 and 1 (-1: not known) in columns `label(class)`; or a hash of the classes of all pixels.
+    Yields:
+        CSV, some thousand lines at once. The label is in the columns of the task: the name of the class, empty where
+        there is none; or of several labels 0 and 1 (-1: not known) in columns `label(class)`; or a hash of the classes
+        of all pixels.
     """
+    task = TASKS[source.task]
+    labels = task.label_columns(source.classes) if task.by_image else [DIGEST]
+    yield files.csv_text(["part", "number", "image", "content", *labels], []).encode()
     rest = np.setdiff1d(np.arange(len(source.images)), np.concatenate([*split.values()]))
-    parts, ids = {**split, LEFT_OUT: rest}, np.concatenate([*split.values(), rest]).astype(int)
-    which = np.repeat([*parts], [len(of_part) for of_part in parts.values()])
-    names, labels = _label_columns(source, ids)
-    columns = [which, ids, [source.name(i) for i in ids], dataset.contents(source, ids), *labels]
-    header = ["part", "number", "image", "content", *names]
-    return files.csv_text(header, zip(*columns, strict=True))
+    for part, of_part in {**split, LEFT_OUT: rest}.items():
+        for ids in chunks(np.asarray(of_part).astype(int)):
+            columns = [part] * len(ids), ids, map(source.name, ids), dataset.contents(source, ids)
+            first, *others = zip(*columns, *_label_columns(source, ids), strict=True)
+            yield files.csv_text(first, others).encode()
 
 
 def read(workdir: Path, classes: Sequence[str], task: Task, where: str) -> Table:
@@ -69,25 +81,42 @@ def read(workdir: Path, classes: Sequence[str], task: Task, where: str) -> Table
 
     Raises: UserError naming `where` for a run without `split.csv`, or with one that is damaged.
     """
+    import pyarrow as pa
+    from pyarrow import csv
+
     path = workdir / FILE
     if not path.is_file():
         raise UserError(f"{where}: {str(workdir)!r} has no {FILE}, which names its test images; give a run of `train`")
+    names = ["part", "image", "content", *(task.label_columns(classes) if task.by_image else [DIGEST])]
+    types = dict.fromkeys(names, pa.string()) | {"number": pa.int64()}
     try:
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["part"] != GENERATED]
-        rows.sort(key=lambda row: int(row["number"]))
-        if [int(row["number"]) for row in rows] != [*range(len(rows))]:
-            raise ValueError("it does not name every image once")
-        if not rows:
-            raise ValueError("it has no rows")
-        labels = (
-            task.from_columns([[row[name] for row in rows] for name in task.label_columns(classes)], classes)
-            if task.by_image
-            else np.array([row[DIGEST] for row in rows])
+        table = csv.read_csv(
+            path,
+            parse_options=csv.ParseOptions(newlines_in_values=True),
+            convert_options=csv.ConvertOptions(column_types=types, include_columns=[*types]),
         )
-        parts, names, contents = (tuple(row[name] for row in rows) for name in ("part", "image", "content"))
-        return Table(parts, names, contents, labels)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, csv.Error) as error:
+        part_of = table["part"].combine_chunks().dictionary_encode()
+        parts, numbers = tuple(part_of.dictionary.to_pylist()), table["number"].to_numpy()
+        rows = np.flatnonzero(part_of.indices.to_numpy() != (parts.index(GENERATED) if GENERATED in parts else -1))
+        rows = rows[np.argsort(numbers[rows], kind="stable")]
+        if not np.array_equal(numbers[rows], np.arange(len(rows))):
+            raise ValueError("it does not name every image once")
+        if not len(rows):
+            raise ValueError("it has no rows")
+
+        def texts(*names: str) -> Iterator[list[list[str]]]:
+            columns = table.select(names).take(rows)
+            return ([column.to_pylist() for column in columns[i : i + SHARD]] for i in range(0, len(rows), SHARD))
+
+        labels = np.concatenate(
+            [
+                task.from_columns(columns, classes) if task.by_image else np.array(columns[0], str)
+                for columns in texts(*names[3:])
+            ]
+        )
+        contents = np.concatenate([np.array(column, "S") for (column,) in texts("content")])
+        return Table(parts, part_of.indices.to_numpy()[rows], Names(table["image"], rows), contents, labels)
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise UserError(f"{where}: {str(path)!r} cannot be read ({type(error).__name__}: {error})") from error
 
 
@@ -111,28 +140,30 @@ def restored(
 
     Raises: UserError naming a test or validation image that is gone or whose content has changed.
     """
-    now = dataset.contents(source)
-    rows = identity.rows_of(table.names, table.contents, source.names or _indexed(len(now)), now)
-    parts = np.array(table.parts)
-    missing = np.flatnonzero(rows < 0)
-    if len(held_out := missing[np.isin(parts[missing], HELD_OUT)]):
-        i, current_names = held_out[0], set(source.names)
-        how = "is gone" if current_names else "is gone or changed"
-        how = "has other content than in the run" if table.names[i] in current_names else how
+    hashes = identity.digests(source.images[:]) if source.contents is None else source.contents
+    names = source.names or (f"image {i}" for i in range(len(hashes)))
+    rows = identity.rows_of(table.names, table.contents, names, dataset.digits(hashes))
+    if len(held_out := np.flatnonzero((rows < 0) & table.within(*HELD_OUT))):
+        i = held_out[0]
+        how = "is gone" if source.names else "is gone or changed"
+        how = "has other content than in the run" if table.names[i] in source.names else how
         more = f" (and {len(held_out) - 1:,} more)" if len(held_out) > 1 else ""
         raise UserError(
-            f"{where}: {parts[i]} image {table.names[i]!r} of {str(run)!r} {how}{more}; put it back: "
-            "figures of other images are not those of the run"
+            f"{where}: {table.parts[table.part_of[i]]} image {table.names[i]!r} of {str(run)!r} {how}{more}; put it "
+            "back: figures of other images are not those of the run"
         )
-    changes = _changes(source, table, classes, rows)
-    if changes:
+    present = np.flatnonzero(rows >= 0)
+    renamed = [table.names[i] for i in present if source.names and source.names[rows[i]] != table.names[i]]
+    if changes := _changes(source, table, classes, rows, renamed):
         say(f"{run}: its images are those of {FILE}: {'; '.join(changes)}")
-    split = {part: np.flatnonzero((parts == part) & (rows >= 0)) for part in ("labelled", "unlabelled", *HELD_OUT)}
-    images = source if np.array_equal(rows, np.arange(len(now))) else _at(source, np.maximum(rows, 0))
-    images = images._replace(classes=classes, names=table.names if source.names else ())
+    split = {part: np.flatnonzero(table.within(part) & (rows >= 0)) for part in ("labelled", "unlabelled", *HELD_OUT)}
+    images = source if np.array_equal(rows, np.arange(len(hashes))) else _at(source, np.maximum(rows, 0))
+    if source.names and (renamed or len(present) < len(rows)):
+        images = images._replace(names=table.names)
+    images = images._replace(classes=classes)
     if TASKS[source.task].by_image:
         return images._replace(labels=table.labels), split
-    changed = _digests(images) != table.labels
+    changed = _digests(images, slice(None)) != table.labels
     for part in HELD_OUT:
         if len(other := split[part][changed[split[part]]]):
             raise UserError(
@@ -142,71 +173,83 @@ def restored(
     return images, split
 
 
-def _changes(source: Source, table: Table, classes: tuple[str, ...], rows: Int[np.ndarray, " n"]) -> list[str]:
+def _changes(
+    source: Source, table: Table, classes: tuple[str, ...], rows: Int[np.ndarray, " n"], renamed: list[str]
+) -> list[str]:
     """Describes what is different from the run."""
     present = np.flatnonzero(rows >= 0)
     added = len(source.images) - len(np.unique(rows[present]))
-    trained = np.array(table.parts) != LEFT_OUT
-    gone = [table.names[i] for i in np.flatnonzero((rows < 0) & trained)]
-    renamed = [table.names[i] for i in present if source.names and source.names[rows[i]] != table.names[i]]
-    task = TASKS[source.task]
-    if task.by_image:
-        labels = task.names(source.labels[rows[present]], source.classes), task.names(table.labels[present], classes)
-        now, before = ([names and frozenset(names) for names in part] for part in labels)
-    else:
-        now, before = _digests(_at(source, rows[present])).tolist(), table.labels[present].tolist()
-    relabelled = [table.names[i] for i, old, new in zip(present, before, now, strict=True) if old != new]
+    gone = [table.names[i] for i in np.flatnonzero((rows < 0) & ~table.within(LEFT_OUT))]
+    other = [_other_labels(source, rows[ids], table.labels[ids], classes) for ids in chunks(present)]
+    relabelled = [table.names[i] for i in present[np.concatenate([np.zeros(0, bool), *other])]]
     changes = [f"{_count(added)} added since and left out"] if added else []
     for names, what in (
         (gone, "of the training gone or changed and left out"),
         (renamed, "renamed"),
-        (relabelled, "with another label now" + ", evaluated with that of the run" * task.by_image),
+        (relabelled, "with another label now" + ", evaluated with that of the run" * TASKS[source.task].by_image),
     ):
         if names:
             changes.append(f"{_count(len(names))} {what} ({few(names, NAMED)})")
     return changes
 
 
-def _label_columns(source: Source, ids: Int[np.ndarray, " m"]) -> tuple[list[str], list[Any]]:
-    """Returns (headers, columns) of the labels of some images."""
+def _other_labels(
+    source: Source, ids: Int[np.ndarray, " m"], before: np.ndarray, classes: tuple[str, ...]
+) -> Bool[np.ndarray, " m"]:
+    """Returns which images have another label than before, when the classes were `classes`."""
     task = TASKS[source.task]
-    if task.by_image:
-        return task.label_columns(source.classes), task.to_columns(source.labels[ids], source.classes)
-    return [DIGEST], [_digests(source)[ids].tolist()]
+    if not task.by_image:
+        differs: np.ndarray = _digests(source, ids) != before
+        return differs
+    either = tuple(dict.fromkeys((*source.classes, *classes)))
+    has, known = [], []
+    for labels, names in ((source.labels[ids], source.classes), (before, classes)):
+        members = np.zeros((len(ids), len(either)), bool)
+        members[:, [either.index(name) for name in names]] = task.members(labels, len(names))
+        has.append(members)
+        known.append(task.known(labels))
+    other: np.ndarray = (known[0] != known[1]) | (known[0] & known[1] & np.any(has[0] != has[1], axis=1))
+    return other
 
 
-def _digests(source: Source) -> Shaped[np.ndarray, " n"]:
+def _label_columns(source: Source, ids: Int[np.ndarray, " m"]) -> list[Any]:
+    """Returns the columns of the labels of some images."""
+    task = TASKS[source.task]
+    return task.to_columns(source.labels[ids], source.classes) if task.by_image else [_digests(source, ids).tolist()]
+
+
+def _digests(source: Source, ids: Any) -> Shaped[np.ndarray, " m"]:
     """Returns a hash of the classes of each image's pixels or of its objects, as text; "" where it has no label."""
-    task = TASKS[source.task]
+    task, labels = TASKS[source.task], source.labels[ids]
     texts = [
-        hashlib.sha256(task.trimmed(labels).tobytes()).hexdigest()[:SHOWN_DIGITS] if known else ""
-        for labels, known in zip(source.labels, task.known(source.labels), strict=True)
+        hashlib.sha256(task.trimmed(label).tobytes()).hexdigest()[:SHOWN_DIGITS] if known else ""
+        for label, known in zip(labels, task.known(labels), strict=True)
     ]
     return np.array(texts, str)
 
 
 def _at(source: Source, rows: Int[np.ndarray, " n"]) -> Source:
     """Returns the images of some rows of a source, without the parts that it fixes."""
-    images = source.images.at(rows) if isinstance(source.images, Streamed) else source.images[rows]
 
     def selected(values: Any) -> Any:
         return None if values is None else values[rows]
 
+    names: Sequence[str] = tuple(source.names[row] for row in rows) if source.names else ()
+    if isinstance(source.images, Streamed):
+        images: Any = source.images.at(rows)
+        known = {"sizes": images.known.sizes, "contents": images.known.contents, "names": images.known.names or names}
+    else:
+        images = source.images[rows]
+        known = {"sizes": selected(source.sizes), "contents": selected(source.contents), "names": names}
     return source._replace(
         images=images,
         labels=source.labels[rows],
         fixed=NOTHING,
-        names=tuple(source.names[row] for row in rows) if source.names else (),
         soft_labels=selected(source.soft_labels),
         groups=selected(source.groups),
         objects={name: values[rows] for name, values in source.objects.items()},
-        sizes=selected(source.sizes),
-        contents=selected(source.contents),
+        **known,
     )
-
-
-def _indexed(count: int) -> list[str]:
-    return [f"image {i}" for i in range(count)]
 
 
 def _count(number: int) -> str:

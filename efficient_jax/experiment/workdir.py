@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -108,16 +109,20 @@ def keep_split(workdir: Path, source: Source, split: Mapping[str, np.ndarray]) -
 
     Raises: UserError where it is not equal: another version of a library may draw other images.
     """
-    text, path = split_table.text(source, split), workdir / split_table.FILE
+    path, content = workdir / split_table.FILE, functools.partial(split_table.lines, source, split)
     if not path.exists():
-        files.write_text(path, text)
-    elif (before := path.read_bytes().decode()) != text:
-        lines = set(before.splitlines()) ^ set(text.splitlines())
-        raise UserError(
-            f"--workdir: {str(path)!r} puts images into other parts than are drawn now "
-            f"({counted(len(lines), 'line differs', 'lines differ')}); "
-            "install the versions that run.json names, or give a new --workdir"
-        )
+        with files.whole(path) as file:
+            file.writelines(content())
+        return
+    with path.open("rb") as file:
+        if all(file.read(len(part)) == part for part in content()) and not file.read(1):
+            return
+    lines = set(path.read_bytes().decode().splitlines()) ^ set(b"".join(content()).decode().splitlines())
+    raise UserError(
+        f"--workdir: {str(path)!r} puts images into other parts than are drawn now "
+        f"({counted(len(lines), 'line differs', 'lines differ')}); "
+        "install the versions that run.json names, or give a new --workdir"
+    )
 
 
 def _check(workdir: Path, config: Settings) -> None:

@@ -205,17 +205,20 @@ def _moves(source: Source, labelled: Int[np.ndarray, " n"], features: feature_di
     }
 
 
-def _groups(hashes: list[bytes], ids: Int[np.ndarray, " n"]) -> list[list[int]]:
-    groups: dict[bytes, list[int]] = {}
-    for index in ids.tolist():
-        groups.setdefault(hashes[index], []).append(index)
-    return [group for group in groups.values() if len(group) > 1]
+def _groups(hashes: leakage.Hashes, ids: Int[np.ndarray, " n"]) -> list[list[int]]:
+    _, first, unique, counts = np.unique(
+        identity.comparable(hashes[ids]), return_index=True, return_inverse=True, return_counts=True
+    )
+    groups: dict[int, list[int]] = {}
+    for row in np.flatnonzero(counts[unique] > 1).tolist():
+        groups.setdefault(int(first[unique[row]]), []).append(int(ids[row]))
+    return [*groups.values()]
 
 
 def _near(images: UInt8[np.ndarray, "n h w c"], ids: Int[np.ndarray, " n"]) -> leakage.Near:
     pairs, distances = leakage.near(images)
     hashes = identity.digests(images)
-    differ = np.array([hashes[one] != hashes[other] for one, other in pairs], bool)
+    differ = np.any(hashes[pairs[:, 0]] != hashes[pairs[:, 1]], axis=1)
     return leakage.Near(ids[pairs[differ]], distances[differ])
 
 

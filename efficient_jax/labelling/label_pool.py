@@ -123,7 +123,7 @@ def parts_of_run(member: Trained) -> dict[str, str]:
         return {}
     about = files.read_json(run / "run.json")["data"]
     table = split_table.read(run, about["classes"], TASKS[about["task"]], "--members")
-    return dict(zip(table.contents, table.parts, strict=True))
+    return dict(zip(table.contents.astype(str).tolist(), (table.parts[part] for part in table.part_of), strict=True))
 
 
 def pool(seen: Seen, known: Known, runs: Sequence[dict[str, str]] = ()) -> Pool:

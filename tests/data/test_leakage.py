@@ -1,31 +1,51 @@
 """Equal and nearly equal images are found, and nothing else."""
 
 import io
+from unittest import mock
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from efficient_jax.data import leakage
+from efficient_jax.data import known, leakage
 from efficient_jax.data.identity import digests
+from tests.data.test_identity import hashes
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 5, 4, 3), np.uint8)
 IMAGES[6], IMAGES[7], IMAGES[3] = IMAGES[1], IMAGES[1], IMAGES[0]
 
 
 def test_images_that_equal_one_of_the_test_are_found_with_it():
-    hashes = digests(IMAGES)
-    assert leakage.of_test(hashes, np.array([1, 2])) == {6: 1, 7: 1}
-    assert leakage.of_test(hashes, np.array([1, 6, 7])) == {}  # equal within the test
-    assert leakage.of_test(hashes, np.array([3])) == {0: 3}
+    rows = digests(IMAGES)
+    assert leakage.of_test(rows, np.array([1, 2])) == {6: 1, 7: 1}
+    assert leakage.of_test(rows, np.array([1, 6, 7])) == {}  # equal within the test
+    assert leakage.of_test(rows, np.array([3])) == {0: 3}
 
 
 def test_equal_images_of_different_labels_are_found():
-    hashes = digests(IMAGES)
+    rows = digests(IMAGES)
     labels = np.array([0, 1, 0, 0, 0, 0, 2, 1])
-    assert leakage.contradictions(hashes, labels, np.arange(8)) == [(1, 6)]
-    assert leakage.contradictions(hashes, labels, np.array([0, 1, 3, 7])) == []
+    assert leakage.contradictions(rows, labels, np.arange(8)) == [(1, 6)]
+    assert leakage.contradictions(rows, labels, np.array([0, 1, 3, 7])) == []
     several = np.eye(3, dtype=int)[labels]
-    assert leakage.contradictions(hashes, several, np.arange(8)) == [(1, 6)]
+    assert leakage.contradictions(rows, several, np.arange(8)) == [(1, 6)]
+
+
+@given(hashes(most=20), st.randoms(use_true_random=False))
+def test_equal_images_are_those_of_the_straightforward_search(rows, random):
+    ids = random.sample(range(len(rows)), len(rows))
+    test, compared = np.array(ids[: len(ids) // 3], int), np.array(ids[len(ids) // 4 :], int)
+    labels = np.array([random.randrange(2) for _ in rows], int)
+    texts = [row.tobytes() for row in rows]
+    tested = {texts[i]: i for i in test.tolist()}
+    copies = {i: tested[text] for i, text in enumerate(texts) if i not in test and text in tested}
+    with mock.patch.object(known, "SHARD", 3):  # parts of a large dataset
+        assert [*leakage.of_test(rows, test).items()] == [*copies.items()]
+    first = {}
+    pairs = [(first.setdefault(texts[i], i), i) for i in compared.tolist()]
+    wanted = [(one, other) for one, other in pairs if labels[one] != labels[other]]
+    assert leakage.contradictions(rows, labels, compared) == wanted
 
 
 def clouds(count: int, size: int, seed: int = 0) -> np.ndarray:
@@ -80,10 +100,10 @@ def test_images_of_one_colour_are_near_nothing():
 
 def test_dhash_is_blind_to_brightness_and_contrast():
     grey = np.random.default_rng(0).integers(0, 100, (50, 16, 18)).astype(np.float32)
-    hashes = leakage.dhash(grey)
-    np.testing.assert_array_equal(leakage.dhash(2 * grey + 30), hashes)
-    assert len(np.unique(hashes)) == 50
-    assert np.bitwise_count(hashes ^ leakage.dhash(-grey)).mean() > 60  # a bit is turned unless neighbours are equal
+    bits = leakage.dhash(grey)
+    np.testing.assert_array_equal(leakage.dhash(2 * grey + 30), bits)
+    assert len(np.unique(bits)) == 50
+    assert np.bitwise_count(bits ^ leakage.dhash(-grey)).mean() > 60  # a bit is turned unless neighbours are equal
 
 
 def test_dhash_bits_say_what_is_brighter_to_the_right():

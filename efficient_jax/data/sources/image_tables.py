@@ -121,7 +121,9 @@ def table(
     task = "multi_label" if labels or separator else "classification"
     feed.labelled(truth, classes, fixed, groups, task)
     framing, file_names = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
-    decoded = stream.load(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
+    decoded = stream.load(
+        files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "", each_own=True
+    )
     most = unreadable + sum(row >= len(used) for row in decoded.unreadable)
     decoded = left_out(decoded, file_names.__getitem__, most, f"{WHERE}.path")
     source = of_images(decoded, truth, classes, fixed, file_names, task)

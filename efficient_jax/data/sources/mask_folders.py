@@ -103,7 +103,7 @@ def masks(
 
     file_names = [class_names.writable(str(file)) for file in files]
     about = f"masks of {sizes} {[mask.fault for mask in read_masks]}"  # which `read` compares
-    decoded = stream.load(read, file_names.__getitem__, len(files), framing, feed, files, about)
+    decoded = stream.load(read, file_names.__getitem__, len(files), framing, feed, files, about, each_own=True)
     decoded = decode.left_out(decoded, file_names.__getitem__, unreadable, f"{WHERE}.path")
     source = of_images(decoded, labels, names, fixed, file_names, "segmentation")
     notes = *source.notes, *(line for part in parts for line in part.notes)

@@ -94,10 +94,10 @@ def voc(
     framing = Framing(size, fit, crop, interpolation, channels)
     file_names = [class_names.writable(str(file)) for file in images]
     about = f"annotated as {[entry and entry.size for entry in entries]}"  # which `read` compares
-    decoded = stream.load(read, file_names.__getitem__, len(images), framing, feed, images, about)
+    decoded = stream.load(read, file_names.__getitem__, len(images), framing, feed, images, about, each_own=True)
     decoded = decode.left_out(decoded, file_names.__getitem__, unreadable, f"{WHERE}.path")
     source = of_images(decoded, labels, names, fixed, file_names, "detection")
-    objects = annotated_boxes.framed([boxes[row] for row in decoded.rows], decoded.sizes, framing, most_objects)
+    objects = annotated_boxes.framed([boxes[row] for row in decoded.rows], decoded.sizes[:], framing, most_objects)
     if bare := sum(entry is None for entry in entries):
         notes += (f"{counted(bare, 'image')} without an XML file: unlabelled",)
     marked = sum(thing.difficult for entry in entries if entry for thing in entry.objects)

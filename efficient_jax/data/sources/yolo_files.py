@@ -85,10 +85,12 @@ def yolo(
     feed.labelled(labels, names, fixed, task="detection")
     framing = Framing(size, fit, crop, interpolation, channels)
     file_names = [class_names.writable(str(file)) for file in files]
-    decoded = stream.load(files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "")
+    decoded = stream.load(
+        files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "", each_own=True
+    )
     decoded = left_out(decoded, file_names.__getitem__, unreadable, f"{WHERE}.path")
     source = of_images(decoded, labels, names, fixed, file_names, "detection")
-    objects = annotated_boxes.framed([boxes[row] for row in decoded.rows], decoded.sizes, framing, most_objects)
+    objects = annotated_boxes.framed([boxes[row] for row in decoded.rows], decoded.sizes[:], framing, most_objects)
     bare = sum(table is None for table in tables)
     notes += (f"{counted(bare, 'image')} without a text file: {unannotated}",) if bare else ()
     notes += tuple(line for part in parts for line in part.notes)

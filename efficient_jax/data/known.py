@@ -1,0 +1,319 @@
+"""What is known of streamed images: one pass over all of them leaves shards on disk, which later starts map.
+
+A shard holds `SHARD` images in Arrow's IPC format. Its name has its number and the checksum of its content: a file is
+whole or not used, and any number of runs may write one folder. Each process begins with its share of the shards and
+makes those of others where they are still missing: it waits for nobody.
+"""
+
+import json
+import os
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from efficient_jax import distributed
+from efficient_jax.data import cache, class_names, decode
+from efficient_jax.data.decode import ImageLike
+from efficient_jax.data.framing import Framing
+from efficient_jax.data.identity import DIGEST, digest
+from efficient_jax.distributed import log
+from efficient_jax.files import whole
+
+SHARD = 16_384  # images
+
+
+class Column:
+    """An array [n ...] of which files hold the parts, indexed like an array; entries are copied when they are read.
+
+    Args:
+        parts: each of `SHARD` entries but the last.
+        rows: int [n], which of all entries it has, in this order.
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray], rows: range | Int[np.ndarray, " n"]) -> None:
+        self.parts, self.rows = parts, rows
+        self.shape, self.dtype = (len(rows), *parts[0].shape[1:]), parts[0].dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, ids: Any) -> np.ndarray:
+        rows = rows_at(self.rows, ids)
+        part, place = np.divmod(rows, SHARD)
+        entries = np.empty((*rows.shape, *self.shape[1:]), self.dtype)
+        for number in np.unique(part):
+            entries[part == number] = self.parts[number][place[part == number]]
+        return entries
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        del copy  # it always is one
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+
+class Names(Sequence[str]):
+    """Names of n images in Arrow's memory, often a mapped file; each becomes text when it is asked for.
+
+    Args:
+        column: pyarrow.ChunkedArray of bytes or text.
+        rows: int [n], which of them it has, in this order.
+    """
+
+    def __init__(self, column: Any, rows: range | Int[np.ndarray, " n"]) -> None:
+        self.column, self.rows = column, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return class_names.writable(os.fsdecode(self.column[int(self.rows[index])].as_py()))
+
+    def path(self, index: int) -> Path:
+        """Returns the file of this name.
+
+        Args:
+            index: in 0..n-1.
+        """
+        return Path(os.fsdecode(self.column[int(self.rows[index])].as_py()))
+
+    def at(self, rows: Int[np.ndarray, " m"]) -> "Names":
+        """Returns the names of some images, in this order.
+
+        Args:
+            rows: int [m], their indices.
+        """
+        return Names(self.column, rows_at(self.rows, rows))
+
+
+class Known(NamedTuple):
+    """The metadata of the n images that can be read, from one pass over all."""
+
+    rows: range | Int[np.ndarray, " n"]  # their indices among all images
+    contents: Column  # uint8 [n DIGEST], digests of the files
+    digests: Column  # uint8 [n DIGEST], digests of the pixels
+    sums: Column  # int64 [n c], of the pixel values of each channel, in 0..255
+    squares: Column  # int64 [n c], sums of their squares
+    sizes: Column  # int32 [n 2], height and width before the resize, in pixels
+    names: Names | None  # of the files; None: an image has no file of its own
+    unreadable: dict[int, str]  # index among all images -> reason, of the others
+    changes: Counter[str]  # what was changed in how many images
+
+    def at(self, ids: Int[np.ndarray, " m"]) -> "Known":
+        """Returns what is known of some of the images, in this order.
+
+        Args:
+            ids: int [m], their indices, also repeated ones.
+        """
+        rows = rows_at(self.rows, ids)
+        columns: dict[str, Any] = {name: Column(getattr(self, name).parts, rows) for name in COLUMNS}
+        return self._replace(rows=rows, names=self.names and self.names.at(ids), **columns)
+
+    def all_names(self) -> Names | None:
+        """Returns the names of all images, also of those that cannot be read."""
+        return self.names and Names(self.names.column, range(len(self.names.column)))
+
+
+COLUMNS = Known._fields[1:6]
+
+
+def rows_at(rows: range | Int[np.ndarray, " n"], ids: Any) -> Int[np.ndarray, "*m"]:
+    """Returns `rows[ids]` without an array of all rows.
+
+    Args:
+        rows: int [n]; a range starts at 0.
+        ids: as numpy takes indices of the first axis.
+
+    Raises: IndexError for an index that is not in -n..n-1.
+    """
+    if isinstance(ids, slice):
+        ids = np.arange(*ids.indices(len(rows)))
+    ids = np.asarray(ids)
+    ids = np.flatnonzero(ids) if ids.dtype == bool else ids.astype(np.int64)
+    if ids.size and not -len(rows) <= ids.min() <= ids.max() < len(rows):
+        raise IndexError(f"{ids.min()}..{ids.max()} is not in 0..{len(rows) - 1}")
+    ids = np.where(ids < 0, ids + len(rows), ids)
+    return ids if isinstance(rows, range) else np.asarray(rows[ids])
+
+
+def chunks(array: np.ndarray | Column) -> Iterator[np.ndarray]:
+    """Yields an array in parts of `SHARD` entries.
+
+    Args:
+        array: [n ...], perhaps one of which files hold the parts.
+    """
+    return (array[i : i + SHARD] for i in range(0, len(array), SHARD))
+
+
+def know(
+    read: Callable[[int], ImageLike],
+    count: int,
+    framing: Framing,
+    shape: tuple[int, ...],
+    folder: Path | None,
+    files: Sequence[Path | str] | None,
+) -> Known:
+    """Returns what is known of images: from the shards in a folder, and from a pass over those that it does not have.
+
+    A shard that cannot be written stays in memory, 0.1 kB an image, and one line says so.
+
+    Args:
+        read: returns the image of an index: a file, its content, or pixels.
+        count: number of images.
+        framing: how images become one size.
+        shape: shape [h w c] of all images.
+        folder: of the shards, which depends on everything else here; None: they are not kept.
+        files: file of each image, whose names are kept; None: an image has no file of its own.
+    """
+    kept, write_to = _listed(folder), folder
+    shards: dict[int, Any] = {}
+    total = max(1, -(-count // SHARD))
+    for number in _order(total):
+        rows = range(number * SHARD, min(count, (number + 1) * SHARD))
+        if number not in kept:
+            kept = _listed(folder)  # another process may have made it
+        shard = _opened(kept[number]) if number in kept else None
+        unreadable = {rows[i]: why for i, why in _unreadable(shard).items()} if shard else {}
+        if shard is None or cache.mended(read, unreadable, framing):
+            content = _pass(read, rows, framing, shape, files, f", part {number + 1} of {total}" if total > 1 else "")
+            file = _written(content, write_to, number) if write_to else None
+            write_to = write_to if file else None
+            shard = _batch(content if file is None else _mapped(file))
+        shards[number] = shard
+    return _joined([shards[number] for number in range(total)], count)
+
+
+def _order(total: int) -> list[int]:
+    """Returns the shards in the order in which this process looks at them: its share, then the others.
+
+    Both are in random order, so that runs that write one folder at the same time seldom make the same one.
+    """
+    index, processes = (jax.process_index(), jax.process_count()) if distributed.several() else (0, 1)
+    order = np.random.default_rng().permutation(total)
+    mine = order % processes == index
+    return [*order[mine].tolist(), *order[~mine].tolist()]
+
+
+def _listed(folder: Path | None) -> dict[int, Path]:
+    """Returns the file of each shard; the newest of several, of which an older one has more unreadable images."""
+    files = sorted(folder.glob("*-*.arrow"), key=lambda file: file.stat().st_mtime_ns) if folder else []
+    return {int(file.name.split("-")[0]): file for file in files}
+
+
+def _opened(file: Path) -> Any:
+    """Returns the record batch of a shard; None for one that is damaged, which is removed."""
+    try:
+        content = file.read_bytes()  # not of the mapped file, whose pages would count as memory of the process
+        if _name(int(file.name.split("-")[0]), content) == file.name:
+            return _batch(_mapped(file))
+        log(f"{file} is damaged: its images are decoded again")
+        file.unlink()
+    except OSError as error:
+        log(f"{file} cannot be read ({error.strerror}): its images are decoded again")
+    return None
+
+
+def _name(number: int, content: Any) -> str:
+    return f"{number:06}-{zlib.crc32(content):08x}.arrow"
+
+
+def _mapped(file: Path) -> Any:
+    import pyarrow as pa
+
+    return pa.memory_map(str(file)).read_buffer()
+
+
+def _batch(content: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.ipc.open_file(content).get_batch(0)
+
+
+def _written(content: Any, folder: Path, number: int) -> Path | None:
+    file = folder / _name(number, content)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not file.exists():  # another process may have mapped it
+            with whole(file, by_each=True) as stream:
+                stream.write(content)
+    except OSError as error:
+        log(f"what is known of the images is not kept in {folder}, but in memory: {error.strerror}")
+        return None
+    return file
+
+
+def _pass(
+    read: Callable[[int], ImageLike],
+    rows: range,
+    framing: Framing,
+    shape: tuple[int, ...],
+    files: Sequence[Path | str] | None,
+    part: str,
+) -> Any:
+    """Decodes the images of a shard, and returns its content."""
+    import pyarrow as pa
+
+    n, levels = len(rows), np.arange(256)
+    contents, digests = np.zeros((2, n, DIGEST), np.uint8)
+    sums, squares = np.zeros((2, n, shape[-1]), np.int64)
+    sizes = np.zeros((n, 2), np.int32)
+
+    def know(i: int, content: bytes | np.ndarray, framed: decode.Framed) -> None:
+        image, _, sizes[i] = framed
+        counts = np.stack([np.bincount(image[..., k].ravel(), minlength=256) for k in range(shape[-1])])
+        sums[i], squares[i] = counts @ levels, counts @ levels**2
+        for table, value in ((contents, content), (digests, image)):
+            table[i] = np.frombuffer(digest(value), np.uint8)
+
+    changes, unreadable = decode.decode_files(lambda i: read(rows[i]), n, framing, shape, know, part)
+    arrays: tuple[np.ndarray, ...] = (contents, digests, sums, squares, sizes)
+    columns = {
+        name: pa.FixedSizeListArray.from_arrays(pa.array(array.ravel()), array.shape[1])
+        for name, array in zip(COLUMNS, arrays, strict=True)
+    }
+    if files is not None:
+        columns["name"] = pa.array([os.fsencode(files[row]) for row in rows], pa.binary())
+    columns["wrong"] = pa.array([unreadable.get(i) for i in range(n)], pa.string())
+    batch = pa.record_batch(columns)
+    sink = pa.BufferOutputStream()
+    batch = batch.replace_schema_metadata({"changes": json.dumps(dict(sorted(changes.items())))})
+    with pa.ipc.new_file(sink, batch.schema) as file:
+        file.write_batch(batch)
+    return sink.getvalue()
+
+
+def _unreadable(shard: Any) -> dict[int, str]:
+    """Returns index in the shard -> reason."""
+    wrong = shard["wrong"]
+    return (
+        {int(i): wrong[int(i)].as_py() for i in np.flatnonzero(wrong.is_valid())}
+        if len(wrong) > wrong.null_count
+        else {}
+    )
+
+
+def _joined(shards: Sequence[Any], count: int) -> Known:
+    import pyarrow as pa
+
+    unreadable = {n * SHARD + i: why for n, shard in enumerate(shards) for i, why in _unreadable(shard).items()}
+    rows: range | np.ndarray = range(count)
+    if unreadable:
+        rows = np.setdiff1d(np.arange(count, dtype=np.int32 if count < 2**31 else np.int64), list(unreadable))
+
+    def parts(name: str) -> list[np.ndarray]:
+        return [shard[name].flatten().to_numpy().reshape(-1, shard[name].type.list_size) for shard in shards]
+
+    columns: dict[str, Any] = {name: Column(parts(name), rows) for name in COLUMNS}
+    names = [shard["name"] for shard in shards if "name" in shard.schema.names]
+    changes = (Counter(json.loads(shard.schema.metadata[b"changes"])) for shard in shards)
+    return Known(
+        rows=rows,
+        names=Names(pa.chunked_array(names), rows) if names else None,
+        unreadable=unreadable,
+        changes=sum(changes, Counter()),
+        **columns,
+    )
