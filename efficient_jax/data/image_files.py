@@ -162,8 +162,9 @@ def _passed_over(name: str) -> str:
     """Returns why a file is no image, by its name; "" where it is one."""
     if name.startswith("."):
         return "hidden"
-    suffix = os.path.splitext(name)[1].lower()
-    return "" if suffix in suffixes() else suffix or "without a suffix"
+    _, dot, end = name.rpartition(".")
+    suffix = f".{end.lower()}"
+    return "" if dot and suffix in suffixes() else suffix if dot else "without a suffix"
 
 
 @functools.cache

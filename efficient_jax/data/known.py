@@ -44,12 +44,17 @@ class Column:
         return len(self.rows)
 
     def __getitem__(self, ids: Any) -> np.ndarray:
+        if isinstance(ids, int | np.integer):  # ten times as fast
+            row = int(self.rows[ids])
+            return self.parts[row // SHARD][row % SHARD].copy()
         rows = rows_at(self.rows, ids)
-        part, place = np.divmod(rows, SHARD)
-        entries = np.empty((*rows.shape, *self.shape[1:]), self.dtype)
-        for number in np.unique(part):
-            entries[part == number] = self.parts[number][place[part == number]]
-        return entries
+        flat = rows.ravel()
+        order = np.argsort(flat, kind="stable")
+        numbers, starts = np.unique(flat[order] // SHARD, return_index=True)
+        entries = np.empty((len(flat), *self.shape[1:]), self.dtype)
+        for number, places in zip(numbers, np.split(order, starts[1:]), strict=False):  # no part: one empty split
+            entries[places] = self.parts[number][flat[places] % SHARD]
+        return entries.reshape(*rows.shape, *self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         del copy  # it always is one

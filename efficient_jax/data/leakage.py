@@ -1,13 +1,14 @@
 """Finds duplicate images, exact ones and near ones: between training and test they are a leak."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8, UInt64
 
 from efficient_jax.data.identity import comparable
 from efficient_jax.data.known import Column, chunks
+from efficient_jax.files import release, scratch
 
 CELL, MARGIN = 2, 1  # grid points per bit along each axis, and at each border, which a shift may uncover
 GRID = 8 * CELL + 2 * MARGIN, 9 * CELL + 2 * MARGIN
@@ -147,17 +148,19 @@ def _chunks(ids: np.ndarray) -> Iterator[np.ndarray]:
     return (ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK))
 
 
-def _seen(
-    images: np.ndarray, ids: np.ndarray, versions: list[tuple[int, float, float]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (hashes uint64 [versions ids], thumbnails uint8 [ids *GRID c]) of images."""
-    hashes, thumbnails = [np.zeros((len(versions), 0), np.uint64)], [np.zeros((0, *GRID, images.shape[-1]), np.uint8)]
-    for part in _chunks(ids):
-        grid = _grid(images[part])
+def _seen(images: Any, ids: np.ndarray, versions: list[tuple[int, float, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (hashes uint64 [versions ids], thumbnails uint8 [ids *GRID c]) of images; thumbnails of streamed ones are
+    in a temporary file."""
+    shape, hashes = (len(ids), *GRID, images.shape[-1]), np.zeros((len(versions), len(ids)), np.uint64)
+    thumbnails = np.zeros(shape, np.uint8) if isinstance(images, np.ndarray) else scratch(shape, np.uint8)
+    for start in range(0, len(ids), CHUNK):
+        part = slice(start, start + CHUNK)
+        grid = _grid(images[ids[part]])
         grey = grid.mean(-1)
-        hashes.append(np.stack([dhash(_window(grey, *version)) for version in versions]))
-        thumbnails.append(np.rint(grid).astype(np.uint8))
-    return np.concatenate(hashes, 1), np.concatenate(thumbnails)
+        hashes[:, part] = [dhash(_window(grey, *version)) for version in versions]
+        thumbnails[part] = np.rint(grid)
+        release(thumbnails)
+    return hashes, thumbnails
 
 
 def _grid(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n y x c"]:

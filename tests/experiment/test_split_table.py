@@ -1,20 +1,29 @@
 """A run's images, read again: the same images in the same parts, whatever became of the source since."""
 
+import csv
+import io
 import json
 import shutil
 import tarfile
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from efficient_jax import files
+from efficient_jax.data import known
+from efficient_jax.data.dataset import Source, contents
 from efficient_jax.errors import UserError
+from efficient_jax.experiment import split_table
 from efficient_jax.experiment.config import plan
 from efficient_jax.experiment.dataset import Data, load_data
 from efficient_jax.experiment.workdir import keep_split
+from efficient_jax.tasks import TASKS
 from tests.experiment.plans import CONFIG, stage
 
 KINDS = ("folder", "table", "npz", "parquet", "tar", "coco")
@@ -252,3 +261,41 @@ def test_a_run_without_its_split_is_refused(tmp_path, damage, said):
     damage(begun.run)
     with pytest.raises(UserError, match=said):
         begun.again(ITEMS)
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
+PARTS = ("labelled", "unlabelled", "validation", "test", split_table.LEFT_OUT)
+
+
+@settings(deadline=None)  # the first call imports pyarrow.csv
+@given(st.lists(st.tuples(NAMES, st.integers(-1, 2), st.sampled_from(PARTS)), min_size=1, max_size=12), st.booleans())
+def test_the_table_is_that_of_the_straightforward_writer_and_is_read_again(tmp_path_factory, images, several):
+    """Names with commas, quotes and ends of lines, and generated images, which are not read."""
+    names, labels, parts = zip(*images, strict=True)
+    classes = ("a cat", 'a "dog", black', "")[: 3 if several else 2]
+    numbers = np.array(labels, np.int32)
+    numbers = numbers[:, None] % [2, 3, 1] % 2 if several else np.minimum(numbers, 1)
+    task = TASKS["multi_label" if several else "classification"]
+    pixels = np.arange(len(names), dtype=np.uint8).reshape(-1, 1, 1, 1) // 2
+    source = Source(pixels, numbers.astype(np.int32), classes, names=names, task=task.name)
+    split = {part: np.flatnonzero([each == part for each in parts]) for part in PARTS[:-1]}
+    columns = task.to_columns(source.labels, classes)
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["part", "number", "image", "content", *task.label_columns(classes)])
+    for part in PARTS:
+        for i in (i for i, each in enumerate(parts) if each == part):
+            table.writerow([part, i, source.name(i), contents(source)[i], *(column[i] for column in columns)])
+    folder = tmp_path_factory.mktemp("run")
+    with mock.patch.object(known, "SHARD", 3), mock.patch.object(split_table, "SHARD", 3):
+        written = b"".join(split_table.lines(source, split))
+        assert written == text.getvalue().encode()
+        more = text.getvalue().splitlines(keepends=True)[-1].replace(parts[0], split_table.GENERATED)
+        (folder / "split.csv").write_bytes(written + (more.encode() if more.startswith(split_table.GENERATED) else b""))
+        again = split_table.read(folder, classes, task, "where")
+    assert [*again.names] == [source.name(i) for i in range(len(names))]
+    assert again.contents.astype(str).tolist() == [*contents(source)]
+    assert [again.parts[number] for number in again.part_of] == [*parts]
+    np.testing.assert_array_equal(again.labels, source.labels)
+    for part in PARTS:
+        np.testing.assert_array_equal(np.flatnonzero(again.within(part)), np.flatnonzero(np.array(parts) == part))
