@@ -185,9 +185,9 @@ def know(
         unreadable = {rows[i]: why for i, why in _unreadable(shard).items()} if shard else {}
         if shard is None or cache.mended(read, unreadable, framing):
             content = _pass(read, rows, framing, shape, files, f", part {number + 1} of {total}" if total > 1 else "")
-            file = _written(content, write_to, number) if write_to else None
-            write_to = write_to if file else None
-            shard = _batch(content if file is None else _mapped(file))
+            mapped = _written(content, write_to, number) if write_to else None
+            write_to = write_to if mapped else None
+            shard = _batch(mapped or content)
         shards[number] = shard
     return _joined([shards[number] for number in range(total)], count)
 
@@ -218,7 +218,7 @@ def _opened(file: Path) -> Any:
         log(f"{file} is damaged: its images are decoded again")
         file.unlink()
     except OSError as error:
-        log(f"{file} cannot be read ({error.strerror}): its images are decoded again")
+        log(f"{file} cannot be read ({error.strerror or error}): its images are decoded again")
     return None
 
 
@@ -238,17 +238,18 @@ def _batch(content: Any) -> Any:
     return pa.ipc.open_file(content).get_batch(0)
 
 
-def _written(content: Any, folder: Path, number: int) -> Path | None:
+def _written(content: Any, folder: Path, number: int) -> Any:
+    """Returns the content of a shard as a mapped file; None where it cannot be written."""
     file = folder / _name(number, content)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not file.exists():  # another process may have mapped it
             with whole(file, by_each=True) as stream:
                 stream.write(content)
+        return _mapped(file)
     except OSError as error:
-        log(f"what is known of the images is not kept in {folder}, but in memory: {error.strerror}")
+        log(f"what is known of the images is not kept in {folder}, but in memory: {error.strerror or error}")
         return None
-    return file
 
 
 def _pass(

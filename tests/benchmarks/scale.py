@@ -153,22 +153,27 @@ def read_format(place: Path, name: str) -> dict:
     files = sorted(place.glob(f"*.{name.split()[0]}"))
     before = memory("RssAnon")
 
+    def columns(batch: pa.RecordBatch) -> tuple:
+        return batch["contents"].flatten().to_numpy().reshape(-1, 16), batch["name"]
+
     def opened(file: Path) -> Callable:
         if name == "parquet":
             parquet = pq.ParquetFile(file, memory_map=True)
-            return lambda: parquet.read_row_group(0, ["contents", "name"], use_threads=False).to_batches()[0]
-        batch = pq.read_table(file).combine_chunks().to_batches()[0] if name != "arrow" else None
-        batch = batch or pa.ipc.open_file(pa.memory_map(str(file))).get_batch(0)
-        return lambda: batch
+            return lambda: columns(parquet.read_row_group(0, ["contents", "name"], use_threads=False).to_batches()[0])
+        if name == "arrow":
+            found = columns(pa.ipc.open_file(pa.memory_map(str(file))).get_batch(0))
+        else:
+            found = columns(pq.read_table(file).combine_chunks().to_batches()[0])
+        return lambda: found
 
     seconds, shards = timed(lambda: [opened(file) for file in files])
     ids = np.random.default_rng(1).permutation(ROWS)[: READ[name]].tolist()
 
     def read_all() -> None:
         for i in ids:
-            batch = shards[i // SHARD]()
-            batch["contents"].flatten().to_numpy().reshape(-1, 16)[i % SHARD].tobytes()
-            batch["name"][i % SHARD].as_py()
+            contents, names = shards[i // SHARD]()
+            contents[i % SHARD].tobytes()
+            names[i % SHARD].as_py()
 
     microseconds = timed(read_all)[0] / len(ids) * 1e6
     size = sum(file.stat().st_size for file in files) // 10**6

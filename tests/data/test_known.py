@@ -148,6 +148,22 @@ def test_on_a_full_disk_the_rest_stays_in_memory(images, tmp_path, fail_at, caps
     assert len(shards(tmp_path / "kept")) == fail_at
 
 
+def test_shards_that_may_not_be_read_are_made_in_memory(images, tmp_path, capsys, monkeypatch):
+    """Those of another user."""
+    know(images, tmp_path / "kept")
+
+    def denied(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(known, "_mapped", denied)
+    capsys.readouterr()
+    assert_right(know(images, tmp_path / "kept"), images)
+    *lines, last = sorted(capsys.readouterr().out.splitlines(), key=lambda line: line.startswith("what"))
+    assert len(lines) == 5
+    assert all(line.endswith("cannot be read (Permission denied): its images are decoded again") for line in lines)
+    assert last.endswith("kept, but in memory: Permission denied")
+
+
 def test_each_process_makes_its_share_and_those_that_are_missing(images, tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "several", lambda: True)
     monkeypatch.setattr(jax, "process_count", lambda: 2)

@@ -59,19 +59,19 @@ def tfds(
         # Stored bytes, which data.decode decodes: tfds returns palette indices and CMYK values as if they were RGB.
         # Set afterwards, since mock_data needs TensorFlow where as_data_source gets decoders.
         part.decoders = {image: tensorflow_datasets.decode.SkipDecoding()}
-    rows = [(part, row) for part in parts for row in range(len(part))]
-    labels = np.full(len(rows), -1, np.int64)
+    starts = np.cumsum([0, *map(len, parts)])
+    labels = np.full(starts[-1], -1, np.int32)
 
     def read(row: int) -> bytes | np.ndarray:
-        part, position = rows[row]
-        example = part[position]
+        number = int(np.searchsorted(starts, row, "right")) - 1
+        example = parts[number][row - int(starts[number])]
         labels[row] = example[label]
         content: bytes | np.ndarray = example[image]
         return content
 
     about, prepared = f"{dataset} {split} {test_split}", sorted(Path(builder.data_dir).glob("*"))
     framing = Framing(size, fit, crop, interpolation, channels)
-    decoded = stream.load(read, lambda row: f"row {row} of {dataset!r}", len(rows), framing, feed, prepared, about)
+    decoded = stream.load(read, lambda row: f"row {row} of {dataset!r}", len(labels), framing, feed, prepared, about)
     for row in np.flatnonzero(labels < 0):  # images from the cache of decoded ones were not read
         read(int(row))
     if decoded.unreadable:
