@@ -1,15 +1,11 @@
 """The order of images in training: a function of (seed, step), so a resumed run needs no stored state."""
 
-import functools
 from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Int
 
-
-@functools.lru_cache(maxsize=8)
-def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(n)
+from efficient_jax.data.index_shuffle import shuffled
 
 
 def batch_at(rows: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:
@@ -25,7 +21,7 @@ def batch_at(rows: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:
         seed: of the orders, 0 or more.
     """
     epochs, positions = np.divmod(np.arange(step * size, (step + 1) * size), len(rows))
-    parts = [_permutation(len(rows), seed, int(e))[positions[epochs == e]] for e in np.unique(epochs)]
+    parts = [shuffled(positions[epochs == epoch], len(rows), seed, int(epoch)) for epoch in np.unique(epochs)]
     batch: np.ndarray = rows[np.concatenate(parts)]
     return batch
 

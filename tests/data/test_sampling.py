@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 
-from efficient_jax.data import sampling
+from efficient_jax.data import index_shuffle, sampling
 from efficient_jax.data.sampling import batch_at
 
 ROWS = np.arange(100, 110)
+
+
+@pytest.fixture(autouse=True, params=[index_shuffle.LIMIT, 1], ids=["few", "many"])
+def limit(request, monkeypatch):
+    """Datasets of any size have these properties: of ten rows, as few as they are and as if they were many."""
+    monkeypatch.setattr(index_shuffle, "LIMIT", request.param)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 10, 15, 25])
