@@ -156,7 +156,10 @@ def restored(
     renamed = [table.names[i] for i in present if source.names and source.names[rows[i]] != table.names[i]]
     if changes := _changes(source, table, classes, rows, renamed):
         say(f"{run}: its images are those of {FILE}: {'; '.join(changes)}")
-    split = {part: np.flatnonzero(table.within(part) & (rows >= 0)) for part in ("labelled", "unlabelled", *HELD_OUT)}
+    split = {
+        part: np.flatnonzero(table.within(part) & (rows >= 0)).astype(np.int32)
+        for part in ("labelled", "unlabelled", *HELD_OUT)
+    }
     images = source if np.array_equal(rows, np.arange(len(hashes))) else _at(source, np.maximum(rows, 0))
     if source.names and (renamed or len(present) < len(rows)):
         images = images._replace(names=table.names)

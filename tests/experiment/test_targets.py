@@ -70,15 +70,28 @@ def test_pseudo_labels_do_not_depend_on_the_number_of_devices(images, teacher, t
     np.testing.assert_array_equal(found[0].rows["unlabelled"], found[1].rows["unlabelled"])
 
 
-def test_rare_classes_come_as_often_as_others(tmp_path):
-    labels = np.repeat([0, 1], [60, 20])
+RARE = np.repeat([0, 1], [60, 20])
+
+
+@pytest.fixture
+def balanced(tmp_path):
+    """A run with 54 and 18 labelled images of its classes."""
     pixels = np.random.default_rng(0).integers(0, 256, (80, *SHAPE), np.uint8)
-    np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
+    np.savez(tmp_path / "a.npz", images=pixels, labels=RARE)
     block = stage("supervised", batch={"labelled": 8, "balanced": True})
-    ready = prepared(str(tmp_path / "a.npz"), tmp_path, {"s": block}, labels_per_class=0, test=8)
-    rows = supervise(ready.plan.stages[0], ready).rows["labelled"]
-    np.testing.assert_array_equal(np.bincount(labels[rows]), [54, 54])
-    np.testing.assert_array_equal(np.unique(rows), ready.data.split["labelled"])
+    return prepared(str(tmp_path / "a.npz"), tmp_path, {"s": block}, labels_per_class=0, test=8)
+
+
+def test_rare_classes_come_as_often_as_others(balanced):
+    rows = supervise(balanced.plan.stages[0], balanced).rows["labelled"]
+    np.testing.assert_array_equal(np.bincount(RARE[rows]), [54, 54])
+    np.testing.assert_array_equal(np.unique(rows), balanced.data.split["labelled"])
+
+
+def test_an_index_takes_four_bytes(balanced):
+    """Also where rows are repeated: there is one for each image of a stream."""
+    rows = supervise(balanced.plan.stages[0], balanced).rows
+    assert {array.dtype for array in [*rows.values(), *balanced.data.split.values()]} == {np.dtype(np.int32)}
 
 
 def test_soft_labels_are_what_is_learned(tmp_path):
