@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import ExifTags, Image
 
 from efficient_jax.errors import UserError
 from efficient_jax.settings import choose
@@ -23,6 +23,7 @@ class Framing(NamedTuple):
     crop: float = 1.0  # share of the shorter side that "crop" keeps, in (0, 1]
     interpolation: str = "bicubic"
     channels: int = 3  # 3 (color) or 1 (gray)
+    draft: bool = False  # whether JPEGs are decoded at a reduced scale, see `reduced`
 
 
 def place(w: int, h: int, size: int, fit: str, crop: float) -> tuple[int, int, int, int]:
@@ -53,7 +54,13 @@ def place(w: int, h: int, size: int, fit: str, crop: float) -> tuple[int, int, i
 
 
 def fit(
-    image: Image.Image | UInt8[np.ndarray, "h w c"], size: int, fit: str, crop: float, interpolation: str
+    image: Image.Image | UInt8[np.ndarray, "h w c"],
+    size: int,
+    fit: str,
+    crop: float,
+    interpolation: str,
+    whole: tuple[int, int] | None = None,
+    scale: int = 1,
 ) -> UInt8[np.ndarray, "size size c"]:
     """Returns an image as a square, resized as `place` says with an antialiasing filter; "pad" adds gray.
 
@@ -63,23 +70,49 @@ def fit(
         fit: a name of `FITS`.
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: a name of `INTERPOLATIONS`.
+        whole: width and height in pixels of the image before its sides were divided by `scale` and rounded up; None:
+            it has its own scale.
+        scale: 1 or more.
 
     Returns: uint8 [size size c].
     """
     image = from_array(image) if isinstance(image, np.ndarray) else image
-    w, h = image.size
+    w, h = whole or image.size
     resample = INTERPOLATIONS[interpolation]
     width, height, left, top = place(w, h, size, fit, crop)
     if left < 0 or top < 0 or width > size or height > size:
         # Only the visible part is resized: equal pixels, and an image of 1 x 60,000 does not fill the memory.
-        box = (-left * w / width, -top * h / height, (size - left) * w / width, (size - top) * h / height)
+        x, y, right, bottom = -left * w / width, -top * h / height, (size - left) * w / width, (size - top) * h / height
+        box = (x / scale, y / scale, right / scale, bottom / scale)
         return as_array(image.resize((size, size), resample, box=box))
-    inner = as_array(image.resize((width, height), resample))
+    inner = as_array(image.resize((width, height), resample, box=(0, 0, w / scale, h / scale)))
     if (width, height) == (size, size):
         return inner
     square = np.full((size, size, inner.shape[-1]), GREY, np.uint8)
     square[top : top + height, left : left + width] = inner
     return square
+
+
+def reduced(image: Image.Image, framing: Framing) -> int:
+    """Has a JPEG decoded at a reduced scale, and returns that scale: 8, 4, 2, or 1 where it is decoded as it is.
+
+    Both sides stay at least twice as long as those to which they are resized. Levels then differ by less than half a
+    level on average from those of the whole image, by 13 at most (tests/benchmarks/README.md). The whole image remains
+    the default, so that accuracy does not depend on how large an image was stored.
+
+    Args:
+        image: opened, not decoded, not turned yet.
+        framing: how it becomes a square; its size is not 0.
+    """
+    w, h = image.size
+    width, height, _, _ = place(w, h, framing.size, framing.fit, framing.crop)
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 1
+    for scale in (8, 4, 2):
+        # Sides are rounded up: where an image is turned, what was added would lie on the other edge.
+        exact = not turned or (w % scale == 0 and h % scale == 0)
+        if min(w // scale - 2 * width, h // scale - 2 * height) >= 0 and exact:
+            return scale if image.draft(None, (w // scale, h // scale)) else 1  # None: not a JPEG
+    return 1
 
 
 def squash(size: int, channels: int) -> Framing:
@@ -107,6 +140,8 @@ def check(framing: Framing) -> None:
         raise UserError(f"{where}.size: {framing.size} is not a number of pixels")
     if not 0 < framing.crop <= 1:
         raise UserError(f"{where}.crop: {framing.crop} is not a share of the image, in (0, 1]")
+    if framing.draft and not framing.size:
+        raise UserError(f"{where}.draft: JPEGs are decoded at a reduced scale for a smaller size; say {where}.size")
     if framing.channels not in (1, 3):
         raise UserError(f"{where}.channels: {framing.channels} asked; want 3 (color) or 1 (gray)")
 

@@ -162,6 +162,7 @@ def test_as_they_are_stored_images_have_one_size():
         (Framing(8, crop=0.0), "crop: 0.0 is not a share of the image"),
         (Framing(8, crop=1.5), "crop: 1.5 is not a share of the image"),
         (Framing(8, channels=4), "channels: 4 asked; want 3 (color) or 1 (gray)"),
+        (Framing(0, draft=True), "draft: JPEGs are decoded at a reduced scale for a smaller size; say "),
     ],
 )
 def test_a_framing_that_does_not_exist_is_said(framing, message):

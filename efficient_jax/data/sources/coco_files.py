@@ -52,6 +52,7 @@ def coco(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    draft: bool = False,
     unreadable: int = 0,
 ) -> Source:
     """Returns the images, labels and objects of a JSON file in COCO's format (`images`, `annotations`, `categories`).
@@ -88,6 +89,7 @@ def coco(
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
         channels: 3 (color) or 1 (gray).
+        draft: whether JPEGs of twice the size and more are decoded at a reduced scale: faster, slightly inexact.
         unreadable: up to so many images that cannot be read are left out and listed; more are an error.
 
     Returns: a dataset with the images of `path`, those of `rest`, and the images of `test_path`, in this order. Its
@@ -119,7 +121,7 @@ def coco(
     notes = annotated_boxes.left_out(faults, bad_boxes, f"{WHERE}.path")
     bare = [unannotated == "unlabelled" and not image.annotations for image in parts[0].images]
     unlabelled = np.array([*bare, *(True for _ in others), *(False for _ in tests)])
-    framing = Framing(size, fit_of(fit, task), crop, interpolation, channels)
+    framing = Framing(size, fit_of(fit, task), crop, interpolation, channels, draft)
     check(framing)
     labels = _labels(images, unlabelled, task, len(classes), index_of, framing)
     fixed = last_test(len(labels), len(tests))

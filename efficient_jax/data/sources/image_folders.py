@@ -31,6 +31,7 @@ def folder(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    draft: bool = False,
     unreadable: int = 0,
 ) -> Source:
     """Returns the images of a folder with one folder for each class.
@@ -49,6 +50,7 @@ def folder(
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
         channels: 3 (color) or 1 (gray).
+        draft: whether JPEGs of twice the size and more are decoded at a reduced scale: faster, slightly inexact.
         unreadable: up to so many images that cannot be read are left out and listed; more are an error.
 
     Returns: a dataset with the images of `path`, `unlabelled_path` and `test_path`, in this order.
@@ -91,7 +93,7 @@ def folder(
     labels = np.repeat([label for label, _ in parts + tests], [len(walked.files) for _, walked in parts + tests])
     fixed = last_test(len(labels), sum(len(walked.files) for _, walked in tests))
     feed.labelled(labels, names, fixed)
-    framing = Framing(size, fit, crop, interpolation, channels)
+    framing = Framing(size, fit, crop, interpolation, channels, draft)
     file_names = [class_names.writable(file) for file in files]
 
     def read(row: int) -> Path:

@@ -39,6 +39,7 @@ def table(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    draft: bool = False,
     unreadable: int = 0,
 ) -> Source:
     """Returns the images that the rows of a table name, with their labels.
@@ -69,6 +70,7 @@ def table(
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
         channels: 3 (color) or 1 (gray).
+        draft: whether JPEGs of twice the size and more are decoded at a reduced scale: faster, slightly inexact.
         unreadable: up to so many images that are missing or cannot be read are left out and listed; more are an error.
 
     Returns: a dataset with the images of `path` and `test_path`, in this order; its task is "multi_label" with `labels`
@@ -120,7 +122,7 @@ def table(
     groups = _groups([*(persons[row] for row in used), *([""] * len(others))]) if group else None
     task = "multi_label" if labels or separator else "classification"
     feed.labelled(truth, classes, fixed, groups, task)
-    framing, file_names = Framing(size, fit, crop, interpolation, channels), [str(file) for file in files]
+    framing, file_names = Framing(size, fit, crop, interpolation, channels, draft), [str(file) for file in files]
     decoded = stream.load(
         files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "", each_own=True
     )

@@ -36,6 +36,7 @@ def masks(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    draft: bool = False,
     unreadable: int = 0,
 ) -> Source:
     """Returns images with the class of each pixel, from PNG masks named as the images.
@@ -61,6 +62,7 @@ def masks(
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
         channels: 3 (color) or 1 (gray).
+        draft: whether JPEGs of twice the size and more are decoded at a reduced scale: faster, slightly inexact.
         unreadable: up to so many images that cannot be read, or whose mask cannot, are left out and listed; more are an
             error.
 
@@ -77,7 +79,7 @@ def masks(
     names = _classes(classes, instances, [masks, path])
     files = [file for part in parts for file in part.files]
     mask_files = [mask for part in parts for mask in part.masks]
-    framing = Framing(size, fit, crop, interpolation, channels)
+    framing = Framing(size, fit, crop, interpolation, channels, draft)
     check(framing)
     read_masks = [_read(mask, len(names), instances, framing) if mask else NO_MASK for mask in mask_files]
     _check_faults(files, read_masks, unreadable)

@@ -31,6 +31,7 @@ def parquet(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    draft: bool = False,
     unreadable: int = 0,
 ) -> Source:
     """Returns the images and labels of Parquet files.
@@ -52,6 +53,7 @@ def parquet(
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
         channels: 3 (color) or 1 (gray).
+        draft: whether JPEGs of twice the size and more are decoded at a reduced scale: faster, slightly inexact.
         unreadable: up to so many images that cannot be read are left out and listed; more are an error.
 
     Returns: a dataset with the images of `path`, `unlabelled_path` and `test_path`, in this order.
@@ -102,7 +104,7 @@ def parquet(
             raise ValueError("no bytes, perhaps only a path")
         return content
 
-    framing = Framing(size, fit, crop, interpolation, channels)
+    framing = Framing(size, fit, crop, interpolation, channels, draft)
     local, remote = storage.dependence(files)
     decoded = stream.load(read, lambda row: f"row {row} of {path!r}", len(images), framing, feed, local, image + remote)
     decoded = left_out(decoded, lambda row: f"row {row}", unreadable, f"config.data.source.path: {path!r}")

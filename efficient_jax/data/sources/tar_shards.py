@@ -37,6 +37,7 @@ def tar(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    draft: bool = False,
     unreadable: int = 0,
 ) -> Source:
     """Returns the images and labels of tar shards, which are not compressed.
@@ -60,6 +61,7 @@ def tar(
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
         channels: 3 (color) or 1 (gray).
+        draft: whether JPEGs of twice the size and more are decoded at a reduced scale: faster, slightly inexact.
         unreadable: up to so many examples without one image that can be read are left out and listed; more are an
             error.
 
@@ -85,7 +87,7 @@ def tar(
     _check_images(examples, unreadable)
     feed.labelled(labels, classes, fixed)
 
-    framing = Framing(size, fit, crop, interpolation, channels)
+    framing = Framing(size, fit, crop, interpolation, channels, draft)
     local, remote = storage.dependence(examples.files)
     about = f"{tar_index.LAYOUT} {image} {remote}"
     decoded = stream.load(examples.read, examples.name, len(labels), framing, feed, local, about)

@@ -26,6 +26,7 @@ def tfds(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    draft: bool = False,
 ) -> Source:
     """Returns a split of a prepared dataset of tensorflow_datasets, and a second one as its test images.
 
@@ -42,6 +43,7 @@ def tfds(
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
         channels: 3 (color) or 1 (gray).
+        draft: whether JPEGs of twice the size and more are decoded at a reduced scale: faster, slightly inexact.
 
     Returns: a dataset with the images of `split` and `test_split`, in this order.
 
@@ -70,7 +72,7 @@ def tfds(
         return content
 
     about, prepared = f"{dataset} {split} {test_split}", sorted(Path(builder.data_dir).glob("*"))
-    framing = Framing(size, fit, crop, interpolation, channels)
+    framing = Framing(size, fit, crop, interpolation, channels, draft)
     decoded = stream.load(read, lambda row: f"row {row} of {dataset!r}", len(labels), framing, feed, prepared, about)
     for row in np.flatnonzero(labels < 0):  # images from the cache of decoded ones were not read
         read(int(row))

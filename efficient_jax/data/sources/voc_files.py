@@ -33,6 +33,7 @@ def voc(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    draft: bool = False,
     unreadable: int = 0,
 ) -> Source:
     """Returns images with boxes from XML files of Pascal VOC.
@@ -58,6 +59,7 @@ def voc(
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
         channels: 3 (color) or 1 (gray).
+        draft: whether JPEGs of twice the size and more are decoded at a reduced scale: faster, slightly inexact.
         unreadable: up to so many images that cannot be read are left out and listed; more are an error.
 
     Returns: a dataset with the images of `path` and then the test images. Labels int32 [n classes] are 1 where the
@@ -91,7 +93,7 @@ def voc(
             raise ValueError("{} x {} pixels, but its boxes are of {} x {}".format(*size, *entry.size))
         return content
 
-    framing = Framing(size, fit, crop, interpolation, channels)
+    framing = Framing(size, fit, crop, interpolation, channels, draft)
     file_names = [class_names.writable(str(file)) for file in images]
     about = f"annotated as {[entry and entry.size for entry in entries]}"  # which `read` compares
     decoded = stream.load(read, file_names.__getitem__, len(images), framing, feed, images, about, each_own=True)

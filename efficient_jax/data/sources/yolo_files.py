@@ -38,6 +38,7 @@ def yolo(
     crop: float = 1.0,
     interpolation: str = "bicubic",
     channels: int = 3,
+    draft: bool = False,
     unreadable: int = 0,
 ) -> Source:
     """Returns images with boxes from text files, whose lines are `class cx cy w h`.
@@ -62,6 +63,7 @@ def yolo(
         crop: with fit="crop", the share of the shorter side that is kept, in (0, 1].
         interpolation: antialiasing filter of the resize, "bilinear" or "bicubic".
         channels: 3 (color) or 1 (gray).
+        draft: whether JPEGs of twice the size and more are decoded at a reduced scale: faster, slightly inexact.
         unreadable: up to so many images that cannot be read are left out and listed; more are an error.
 
     Returns: a dataset with the images of `path` and `test_path`, in this order. Labels int32 [n classes] are 1 where
@@ -83,7 +85,7 @@ def yolo(
     labels = annotated_boxes.presence(boxes, len(names))
     fixed = last_test(len(files), len(parts[1].files) if test_path else 0)
     feed.labelled(labels, names, fixed, task="detection")
-    framing = Framing(size, fit, crop, interpolation, channels)
+    framing = Framing(size, fit, crop, interpolation, channels, draft)
     file_names = [class_names.writable(str(file)) for file in files]
     decoded = stream.load(
         files.__getitem__, file_names.__getitem__, len(files), framing, feed, files, "", each_own=True
