@@ -46,7 +46,8 @@ class Column:
     def __getitem__(self, ids: Any) -> np.ndarray:
         if isinstance(ids, int | np.integer):  # ten times as fast
             row = int(self.rows[ids])
-            return self.parts[row // SHARD][row % SHARD].copy()
+            entry: np.ndarray = self.parts[row // SHARD][row % SHARD].copy()
+            return entry
         rows = rows_at(self.rows, ids)
         flat = rows.ravel()
         order = np.argsort(flat, kind="stable")
