@@ -97,7 +97,7 @@ def reduced(image: Image.Image, framing: Framing) -> int:
     """Has a JPEG decoded at a reduced scale, and returns that scale: 8, 4, 2, or 1 where it is decoded as it is.
 
     Both sides stay at least twice as long as those to which they are resized. Levels then differ by less than half a
-    level on average from those of the whole image, by 13 at most (tests/benchmarks/README.md). The whole image remains
+    level on average from those of the whole image, by 15 at most (tests/benchmarks/README.md). The whole image remains
     the default, so that accuracy does not depend on how large an image was stored.
 
     Args:
