@@ -32,7 +32,7 @@ def selected(
     soft: bool,
     shuffled: bool,
 ) -> Selection:
-    """Returns which images become pseudo-labels: `pseudo_labels` without the probabilities, in 20 bytes an image.
+    """Returns which images become pseudo-labels: `pseudo_labels` without the probabilities, in some bytes an image.
 
     Args:
         confidence: highest probability of each image.

@@ -80,7 +80,7 @@ def path(folder, number, count=5):
 
 
 def rows_of(folder):
-    return [row for file in sorted((folder / "pseudo_labels").iterdir()) for row in pq.read_table(file).to_pylist()]
+    return pq.read_table(folder / "pseudo_labels").to_pylist()
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
