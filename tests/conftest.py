@@ -16,8 +16,6 @@ if metadata.version("jaxlib").startswith("0.10."):  # later ones do not know thi
     FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 
-os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # of workers and launched processes: command_line.py
-
 # Tracing makes many objects and few cycles: with Python's own thresholds 15% of its time go to the collector.
 gc.set_threshold(10_000, 10, 10)
 
