@@ -49,6 +49,7 @@ def test_json_has_one_writer():
         "files.py",
         "data/known.py",
         "data/cache.py",
+        "data/tar_index.py",
         "experiment/fit.py",
         "commands/sweep.py",
         "commands/contact_sheets.py",
