@@ -30,55 +30,55 @@ def facts(measured: Survey, source: Source, most_objects: int) -> dict[str, str]
     """
     if measured.annotations is None:
         return {}
-    found = measured.annotations.training()
-    empty, held_out = int((found.counts == 0).sum()), int(measured.annotations.held_out.sum())
+    annotations = measured.annotations.training()
+    empty, held_out = int((annotations.counts == 0).sum()), int(measured.annotations.held_out.sum())
     about = {
-        "annotated": f"{counted(len(found.images), 'training image')}, {empty:,} of them without {found.unit}s; "
-        f"{counted(held_out, 'held-out image')}"
+        "annotated": f"{counted(len(annotations.images), 'training image')}, {empty:,} of them without "
+        f"{annotations.unit}s; {counted(held_out, 'held-out image')}"
     }
-    if missing := [source.classes[k] for k in np.flatnonzero(_images_of(found, len(source.classes)) == 0)]:
+    if missing := [source.classes[k] for k in np.flatnonzero(_images_of(annotations, len(source.classes)) == 0)]:
         about["never shown"] = f"{counted(len(missing), 'class', 'classes')}: {few(missing, NAMED)}"
-    if found.pixels is not None and found.ignored is not None:
-        about["pixels"] = _pixels(found, source.classes)
-    if not len(found.parts.areas):
+    if annotations.pixels is not None and annotations.ignored is not None:
+        about["pixels"] = _pixels(annotations, source.classes)
+    if not len(annotations.parts.areas):
         return about
-    return about | _sizes(found, most_objects) | (_hidden(measured.objects, source) if measured.objects else {})
+    return about | _sizes(annotations, most_objects) | (_hidden(measured.objects, source) if measured.objects else {})
 
 
-def _images_of(found: Annotations, classes: int) -> np.ndarray:
+def _images_of(annotations: Annotations, classes: int) -> np.ndarray:
     """Returns the number of images that show each class, int [k]."""
-    if found.pixels is not None:
-        showing: np.ndarray = (found.pixels > 0).sum(0)
+    if annotations.pixels is not None:
+        showing: np.ndarray = (annotations.pixels > 0).sum(0)
         return showing
-    pairs = np.unique(np.stack([found.parts.images, found.parts.labels]), axis=1)
+    pairs = np.unique(np.stack([annotations.parts.images, annotations.parts.labels]), axis=1)
     return np.bincount(pairs[1], minlength=classes)
 
 
-def _pixels(found: Annotations, classes: Sequence[str]) -> str:
-    assert found.pixels is not None
-    assert found.ignored is not None
-    totals, ignored = found.pixels.sum(0), found.ignored.sum()
+def _pixels(annotations: Annotations, classes: Sequence[str]) -> str:
+    assert annotations.pixels is not None
+    assert annotations.ignored is not None
+    totals, ignored = annotations.pixels.sum(0), annotations.ignored.sum()
     order = np.argsort(-totals, kind="stable")[:NAMED]
     shares = ", ".join(f"{tables.percent(totals[k], totals.sum())}% {classes[k]}" for k in order)
     more = f" and {len(classes) - NAMED} more classes" if len(classes) > NAMED else ""
     return f"{shares}{more}; {tables.percent(ignored, totals.sum() + ignored)}% of the images have no class"
 
 
-def _sizes(found: Annotations, most_objects: int) -> dict[str, str]:
-    parts, counts = found.parts, found.counts
+def _sizes(annotations: Annotations, most_objects: int) -> dict[str, str]:
+    parts, counts = annotations.parts, annotations.counts
     limit = ""
-    if found.pixels is None and most_objects and (reached := int((counts >= most_objects).sum())):
+    if annotations.pixels is None and most_objects and (reached := int((counts >= most_objects).sum())):
         limit = f" (config.data.source.most_objects, reached by {counted(reached, 'image')})"
-    how = "" if found.unit == "object" else ": connected pixels of one class, so objects that touch are one"
+    how = "" if annotations.unit == "object" else ": connected pixels of one class, so objects that touch are one"
     shape = _quantiles(parts.sides[:, 0] / parts.sides[:, 1], ".2f")
     seen = f"in the network's input {_quantiles(np.sqrt(parts.areas), '.1f')} pixels a side"
     buckets = [f"{100 * share:.0f}% {name}" for name, share in zip(SIZES, _buckets(parts), strict=True)]
     stored = f"as stored {', '.join(buckets)} (COCO's: below {SMALL:.0f}², from {LARGE:.0f}² pixels); "
     return {
-        f"{found.unit}s": f"{counts.sum():,}{how}; {counts.mean():.1f} per image, at most {counts.max()}{limit}",
+        f"{annotations.unit}s": f"{counts.sum():,}{how}; {counts.mean():.1f} per image, at most {counts.max()}{limit}",
         "size": f"{stored if np.isfinite(parts.stored).all() else ''}{seen}",
         "width / height": shape,
-        "truncation": f"{100 * parts.at_border.mean():.0f}% of the {found.unit}s end at the border of the image",
+        "truncation": f"{100 * parts.at_border.mean():.0f}% of the {annotations.unit}s end at the border of the image",
     }
 
 
@@ -117,47 +117,49 @@ def section(measured: Survey, source: Source, caption: Callable[[int], str]) -> 
     """
     if measured.annotations is None or not len(measured.annotations.images):
         return None
-    found, unit = measured.annotations.training(), measured.annotations.unit
+    annotations, unit = measured.annotations.training(), measured.annotations.unit
     what = (
         f"A {unit} is connected pixels of one class other than the background: objects that touch are one. "
         if unit == "region"
         else ""
     )
     return survey_page.Annotations(
-        about=f"Of {counted(len(found.images), 'training image')} with known annotations; training does not see those "
-        f"of the unlabelled. {what}Side: the square root of the area in pixels of the network's input, median "
+        about=f"Of {counted(len(annotations.images), 'training image')} with known annotations; training does not see "
+        f"those of the unlabelled. {what}Side: the square root of the area in pixels of the network's input, median "
         f"[5%, 95%]. Small, medium, large: below {SMALL:.0f}², between, and from {LARGE:.0f}² pixels of the image as "
         "stored, as COCO counts.",
-        legend=overlays.legend(contact_sheets.entries(source, found.images[:1]), source.classes),
-        headers=_headers(found),
-        classes=_rows(found, source.classes),
+        legend=overlays.legend(contact_sheets.entries(source, annotations.images[:1]), source.classes),
+        headers=_headers(annotations),
+        classes=_rows(annotations, source.classes),
         measures=_measures(measured),
-        galleries=[each for each in _galleries(found, source, caption) if each.count],
+        galleries=[each for each in _galleries(annotations, source, caption) if each.count],
     )
 
 
-def _headers(found: Annotations) -> list[str]:
-    pixels = ["pixels, %"] if found.pixels is not None else []
+def _headers(annotations: Annotations) -> list[str]:
+    pixels = ["pixels, %"] if annotations.pixels is not None else []
     return [
         "class",
         "images",
         *pixels,
-        f"{found.unit}s",
+        f"{annotations.unit}s",
         "per image that shows it",
         "side",
         *(f"{s}, %" for s in SIZES),
     ]
 
 
-def _rows(found: Annotations, classes: Sequence[str]) -> list[list[str]]:
-    images, bare, rows = _images_of(found, len(classes)), background(classes), []
+def _rows(annotations: Annotations, classes: Sequence[str]) -> list[list[str]]:
+    images, bare, rows = _images_of(annotations, len(classes)), background(classes), []
     for k, name in enumerate(classes):
-        parts = Parts(*(values[found.parts.labels == k] for values in found.parts))
+        parts = Parts(*(values[annotations.parts.labels == k] for values in annotations.parts))
         pixels = (
-            [] if found.pixels is None else [tables.percent(int(found.pixels[:, k].sum()), int(found.pixels.sum()), 2)]
+            []
+            if annotations.pixels is None
+            else [tables.percent(int(annotations.pixels[:, k].sum()), int(annotations.pixels.sum()), 2)]
         )
         if not len(parts.areas):
-            nothing = "–" if found.pixels is not None and bare[k] else "0"
+            nothing = "–" if annotations.pixels is not None and bare[k] else "0"
             rows.append([name, f"{images[k]:,}", *pixels, nothing, *["–"] * 5])
             continue
         sizes = [f"{100 * share:.0f}" for share in _buckets(parts)] if np.isfinite(parts.stored).all() else ["–"] * 3
@@ -200,11 +202,11 @@ def _measures(measured: Survey) -> list[survey_page.Measure]:
     return panels
 
 
-def _galleries(found: Annotations, source: Source, caption: Callable[[int], str]) -> list[survey_page.Gallery]:
-    unit, counts = found.unit, found.counts
+def _galleries(annotations: Annotations, source: Source, caption: Callable[[int], str]) -> list[survey_page.Gallery]:
+    unit, counts = annotations.unit, annotations.counts
 
     def gallery(title: str, about: str, rows: np.ndarray, chosen: np.ndarray) -> survey_page.Gallery:
-        ids = found.images[chosen]
+        ids = annotations.images[chosen]
         shown = contact_sheets.drawn(source, ids) if len(ids) else source.images[ids]
         lines = [[caption(int(i)), counted(int(n), unit)] for i, n in zip(ids, counts[chosen], strict=True)]
         images = [plots.Captioned(plots.strip([x], SIDE), text) for x, text in zip(shown, lines, strict=True)]

@@ -75,8 +75,8 @@ def run() -> None:
 def with_huge_pages(modes: Path) -> None:
     """Starts the process anew with memory in huge pages, where Linux gives them to programs that ask for them.
 
-    XLA allocates the temporary memory of every step on CPU anew. In pages of 4 kB a third of the time of a step goes
-    into the kernel. glibc asks for huge ones, and reads the variable that tells it to when a process starts.
+    XLA allocates the temporary memory of every step on CPU anew, and the kernel clears it page by page: large networks
+    wait for it. glibc asks for huge pages, and reads the variable that tells it to when a process starts.
 
     Args:
         modes: file of the kernel with the chosen mode in brackets; it need not exist.
@@ -102,7 +102,11 @@ def main(argv: list[str]) -> int:
     if not helps and command in NEXT:
         print(first_line(command, rest), flush=True)  # loading JAX takes seconds
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's lines about slow compilation; the time is shown instead
-    import jax
+    try:
+        import jax
+    except ModuleNotFoundError as error:
+        print(f"error: {error.name} is not installed: pip install -e .", file=sys.stderr)
+        return 2
 
     from efficient_jax import distributed
     from efficient_jax.commands import flags, function_of

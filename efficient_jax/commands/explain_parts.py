@@ -70,8 +70,8 @@ def _predicted(network: Network, seen: Seen) -> Predicted:
     for start in range(0, len(seen.images), CHUNK):
         images, labels, inside = (values[start : start + CHUNK] for values in (seen.images, seen.labels, seen.inside))
         predictions = network.probabilities(network.variables, images)
-        of_chunk = task.answers(predictions, ())
-        answers.append(np.where(inside, of_chunk, NOT_COUNTED) if task.decoder == "masks" else of_chunk)
+        chunk_answers = task.answers(predictions, ())
+        answers.append(np.where(inside, chunk_answers, NOT_COUNTED) if task.decoder == "masks" else chunk_answers)
         severity.append(np.where(task.known(labels), task.severity(predictions, labels), np.nan))
         prominence.append(parts.prominence(predictions, classes, inside))
         if parts.focus:

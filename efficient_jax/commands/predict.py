@@ -78,10 +78,10 @@ def predict(
         return
     path = Path(out or "predictions.csv")
     limits = _limits(trained, coverage, tta, path) if coverage else None
-    files, passed_over = folder_images.walked(images, "predict")
+    walked = folder_images.walked(images, "predict")
     if path.suffix not in predictions.SUFFIXES:
         raise UserError(f"--out: {str(path)!r} is neither a .csv nor an .npz")
-    predicted = folder_images.read(files, networks)
+    predicted = folder_images.read(walked.files, networks)
     mean = predicted.probabilities.mean(0)
     classes = networks[0].spec.classes
     try:
@@ -90,32 +90,32 @@ def predict(
     except OSError as error:
         raise UserError(f"--out: cannot write {str(path)!r}: {error.strerror}") from error
     log(f"{counted(len(predicted.files), 'image')}: {path}")
-    _show_left_out(predicted.unreadable, passed_over)
+    _show_left_out(predicted.unreadable, walked.passed_over)
 
 
 def _write_maps(networks: Sequence[Network], images: str, out: str) -> None:
-    files, passed_over = folder_images.walked(images, "predict")
+    walked = folder_images.walked(images, "predict")
     folder = folder_maps.free_folder(out, images)
     try:
-        count, unreadable = folder_maps.write(files, Path(images), networks, folder)
+        count, unreadable = folder_maps.write(walked.files, Path(images), networks, folder)
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
     log(f"{counted(count, 'map')}: {folder}")
-    _show_left_out(unreadable, passed_over)
+    _show_left_out(unreadable, walked.passed_over)
 
 
 def _write_boxes(networks: Sequence[Network], images: str, out: str, fuse: str) -> None:
     path = Path(out)
     if path.suffix != ".json":
         raise UserError(f"--out: {out!r} is no .json, which boxes are written to in COCO's format")
-    files, passed_over = folder_images.walked(images, "predict")
+    walked = folder_images.walked(images, "predict")
     how = fusion_of(fuse or "wbf", "", "--fuse")
     try:
-        count, unreadable = folder_boxes.write(files, Path(images), networks, how, path)
+        count, unreadable = folder_boxes.write(walked.files, Path(images), networks, how, path)
     except OSError as error:
         raise UserError(f"--out: cannot write {out!r}: {error.strerror}") from error
     log(f"boxes of {counted(count, 'image')}: {path}")
-    _show_left_out(unreadable, passed_over)
+    _show_left_out(unreadable, walked.passed_over)
 
 
 def _show_left_out(unreadable: dict[str, str], passed_over: Counter[str]) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from efficient_jax.data import decode, framing
-from efficient_jax.data.decode import Decoded, ImageLike
+from efficient_jax.data import decode, framing, stored_image
+from efficient_jax.data.decode import Decoded
 from efficient_jax.data.framing import Framing
+from efficient_jax.data.stored_image import ImageLike
 from efficient_jax.distributed import log
 from efficient_jax.errors import counted
 from efficient_jax.files import whole
@@ -67,7 +68,9 @@ def key(files: Sequence[Path | str], asked: str) -> str:
         files: files that the entry depends on, by their names, sizes and times.
         asked: what else it depends on, as text.
     """
-    digest = hashlib.sha256(Path(decode.__file__).read_bytes() + Path(framing.__file__).read_bytes())
+    digest = hashlib.sha256()
+    for module in (decode, framing, stored_image):  # code that decides which pixels come out
+        digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(f"{PIL.__version__} {asked}".encode())
     with ThreadPoolExecutor(THREADS) as pool:  # a file system over a network answers many at once
         for states in pool.map(_states, (files[i : i + PART] for i in range(0, len(files), PART))):

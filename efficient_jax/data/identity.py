@@ -73,8 +73,8 @@ def rows_of(
     first, place = np.searchsorted(among[alike], wanted), np.searchsorted(among[spare], wanted)
     place += np.arange(len(wanted)) - np.searchsorted(wanted, wanted)  # the second of equal ones takes the second
     spared = place < np.searchsorted(among[spare], wanted, "right")
-    found = first < np.searchsorted(among[alike], wanted, "right")
-    rows[missing[found]] = alike[first[found]]
+    is_there = first < np.searchsorted(among[alike], wanted, "right")
+    rows[missing[is_there]] = alike[first[is_there]]
     rows[missing[spared]] = spare[place[spared]]
     return rows
 

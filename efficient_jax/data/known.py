@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Int
 
 from efficient_jax import distributed
-from efficient_jax.data import cache, class_names, decode
-from efficient_jax.data.decode import ImageLike
+from efficient_jax.data import cache, class_names, decode, stored_image
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.identity import DIGEST, digest
+from efficient_jax.data.stored_image import ImageLike
 from efficient_jax.distributed import log
 from efficient_jax.files import whole
 
@@ -198,10 +197,9 @@ def _order(total: int) -> list[int]:
 
     Both are in random order, so that runs that write one folder at the same time seldom make the same one.
     """
-    index, processes = (jax.process_index(), jax.process_count()) if distributed.several() else (0, 1)
-    order = np.random.default_rng().permutation(total)
-    mine = order % processes == index
-    return [*order[mine].tolist(), *order[~mine].tolist()]
+    mine = distributed.share(total)
+    order = np.random.default_rng().permutation(total).tolist()
+    return sorted(order, key=lambda number: number not in mine)
 
 
 def _listed(folder: Path | None) -> dict[int, Path]:
@@ -269,7 +267,7 @@ def _pass(
     sums, squares = np.zeros((2, n, shape[-1]), np.int64)
     sizes = np.zeros((n, 2), np.int32)
 
-    def know(i: int, content: bytes | np.ndarray, framed: decode.Framed) -> None:
+    def know(i: int, content: bytes | np.ndarray, framed: stored_image.Framed) -> None:
         image, _, sizes[i] = framed
         counts = np.stack([np.bincount(image[..., k].ravel(), minlength=256) for k in range(shape[-1])])
         sums[i], squares[i] = counts @ levels, counts @ levels**2

@@ -32,9 +32,9 @@ def of_test(hashes: Hashes, test: Int[np.ndarray, " t"]) -> dict[int, int]:
         hashes: uint8 [n DIGEST], content hash of each image.
         test: int [t], indices of the test images.
     """
-    found: dict[int, int] = {}
+    equal_ones: dict[int, int] = {}
     if not len(test):
-        return found
+        return equal_ones
     tested = comparable(hashes[test])
     order = np.argsort(tested, kind="stable")
     tested, start = tested[order], 0
@@ -43,9 +43,9 @@ def of_test(hashes: Hashes, test: Int[np.ndarray, " t"]) -> dict[int, int]:
         place = np.maximum(np.searchsorted(tested, keys, "right") - 1, 0)  # the last of equal ones
         ids = np.flatnonzero(tested[place] == keys)
         others = np.setdiff1d(ids + start, test)
-        found |= zip(others.tolist(), test[order[place[others - start]]].tolist(), strict=True)
+        equal_ones |= zip(others.tolist(), test[order[place[others - start]]].tolist(), strict=True)
         start += len(part)
-    return found
+    return equal_ones
 
 
 def contradictions(

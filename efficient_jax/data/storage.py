@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from efficient_jax.data.decode import reason
+from efficient_jax.data.stored_image import reason
 from efficient_jax.errors import UserError, counted, few
 
 BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
@@ -58,15 +58,15 @@ def find(pattern: str, where: str, ending: str) -> list[Stored]:
     try:
         asked = [pattern] if store is None and os.path.isfile(pattern) else alternatives(pattern)
         with ThreadPoolExecutor(ASKED) as pool:
-            found = list(pool.map(lambda each: _matching(each, store), asked))
+            matches = list(pool.map(lambda each: _matching(each, store), asked))
     except Exception as error:  # a store may raise anything
         raise UserError(f"{where}: {pattern!r} cannot be read ({reason(error)})") from error
-    missing = [repr(each) for each, files in zip(asked, found, strict=True) if not files]
+    missing = [repr(each) for each, files in zip(asked, matches, strict=True) if not files]
     if missing and len(missing) < len(asked):
         raise UserError(f"{where}: {len(missing):,} of {counted(len(asked), 'file')} are not there: {few(missing)}")
     if missing:
         raise UserError(f"{where}: no file {pattern!r}; {SEVERAL.format(ending=ending)}")
-    return list({file.name: file for files in found for file in files}.values())
+    return list({file.name: file for files in matches for file in files}.values())
 
 
 def alternatives(pattern: str) -> list[str]:
@@ -175,10 +175,10 @@ def _matching(pattern: str, store: Any) -> list[Stored]:
         statuses = [(str(path), path.stat()) for path in paths if path.is_file()]
         return [Stored(name, status.st_size, str(status.st_mtime_ns)) for name, status in statuses]
     try:
-        found = store.glob(pattern, detail=True) if several else {pattern: store.info(pattern)}
+        matches = store.glob(pattern, detail=True) if several else {pattern: store.info(pattern)}
     except FileNotFoundError:
         return []
-    described = [(store.unstrip_protocol(name), about) for name, about in sorted(found.items())]
+    described = [(store.unstrip_protocol(name), about) for name, about in sorted(matches.items())]
     return [
         Stored(name, about["size"], str(next((about[key] for key in STATES if about.get(key)), "")), store)
         for name, about in described

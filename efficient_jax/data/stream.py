@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from efficient_jax.data import cache, decode, statistics
-from efficient_jax.data.decode import Decoded, ImageLike
+from efficient_jax.data import cache, decode, statistics, stored_image
+from efficient_jax.data.decode import Decoded
 from efficient_jax.data.framing import Framing, squash
 from efficient_jax.data.identity import digest
 from efficient_jax.data.known import COLUMNS, SHARD, Known, chunks, know, rows_at
+from efficient_jax.data.stored_image import ImageLike
 from efficient_jax.errors import UserError
 
 FEEDS = ("", "memory", "stream")
@@ -135,15 +136,15 @@ class Streamed:
         read, name, framing, stored = self._decoding
         row = int(self.known.rows[place])
         try:
-            content = decode.loaded(read(row))
+            content = stored_image.loaded(read(row))
         except Exception as error:  # a reader may raise anything
-            raise UserError(_changed(name(row), f"cannot be read any more ({decode.reason(error)})")) from error
+            raise UserError(_changed(name(row), f"cannot be read any more ({stored_image.reason(error)})")) from error
         # The file's digest: it costs a tenth of the image's, and nothing else can have changed.
         if digest(content) != self.known.contents[place].tobytes():
             raise UserError(_changed(name(row), "is not what it was at the start"))
-        image = decode.frame(content, framing, stored).image
+        image = stored_image.frame(content, framing, stored).image
         if self.shape[1:] != stored:
-            image = decode.frame(image, squash(self.shape[1], stored[2]), self.shape[1:]).image
+            image = stored_image.frame(image, squash(self.shape[1], stored[2]), self.shape[1:]).image
         return image
 
 

@@ -19,10 +19,11 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from efficient_jax.data.class_names import writable
-from efficient_jax.data.decode import CORES, reason
+from efficient_jax.data.decode import CORES
 from efficient_jax.data.image_files import suffixes
 from efficient_jax.data.progress_bar import watched
 from efficient_jax.data.storage import Stored
+from efficient_jax.data.stored_image import reason
 from efficient_jax.distributed import log
 from efficient_jax.errors import UserError, counted, few
 from efficient_jax.files import write_npz
@@ -99,11 +100,11 @@ def shards(files: Sequence[Stored], image: str, label: str | None, folder: Path 
         return shard
 
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(watched(pool.map(listed, files), "listing shards", 1, len(files)))
-    failed = [f"{file.name!r} {why}" for file, why in zip(files, found, strict=True) if isinstance(why, str)]
+        listings = list(watched(pool.map(listed, files), "listing shards", 1, len(files)))
+    failed = [f"{file.name!r} {why}" for file, why in zip(files, listings, strict=True) if isinstance(why, str)]
     if failed:
         raise UserError(f"{where}: {len(failed):,} of {counted(len(files), 'shard')} cannot be used: {few(failed)}")
-    return [shard for shard in found if isinstance(shard, Shard)]
+    return [shard for shard in listings if isinstance(shard, Shard)]
 
 
 def read(file: Any, size: int, image: str, label: str | None) -> Shard:

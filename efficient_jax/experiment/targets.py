@@ -8,9 +8,9 @@ import numpy as np
 from efficient_jax.data import progress_bar, sampling
 from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError
-from efficient_jax.experiment import pseudo_label_shards, pseudo_label_store, pseudo_parts
 from efficient_jax.experiment.predict import predict_rows
-from efficient_jax.experiment.pseudo_label_store import Made, Pool, Predict
+from efficient_jax.experiment.pseudo_labels import csv_table, parts, shards
+from efficient_jax.experiment.pseudo_labels.csv_table import Pool, Predict, PseudoLabels
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.streams import streams, without_omitted
@@ -28,7 +28,7 @@ class Supervision(NamedTuple):
     rows: dict[str, np.ndarray]  # stream -> indices of its images, of some several times
     labels: Labels  # of all images, true or pseudo-labels; none where there is neither
     source: Source  # the dataset as the stage may know it, see `supervise`
-    pseudo_labels: dict[str, int] | None  # numbers of images, see `pseudo_label_audit.audit`
+    pseudo_labels: dict[str, int] | None  # numbers of images, see `audit.audit`
 
 
 def supervise(stage: StageConfig, run: Run, weights: np.ndarray | None = None) -> Supervision:
@@ -61,7 +61,7 @@ def supervise(stage: StageConfig, run: Run, weights: np.ndarray | None = None) -
         source = _hidden(source, rows["unlabelled"])
     if stage.method.pseudo_labels and not run.data.task.by_image:
         ids = rows["unlabelled"]
-        targets, counts = _pseudo_parts(stage, run, ids)
+        targets, counts = _parts(stage, run, ids)
         source = source._replace(labels=run.data.task.replaced(source.labels, ids, targets))
         rows["unlabelled"] = ids[run.data.task.known(source.labels[ids])]
         parts.append((rows["unlabelled"], _true_labels(stage, source, rows["unlabelled"])))
@@ -88,12 +88,12 @@ def _true_labels(stage: StageConfig, source: Source, rows: np.ndarray) -> Labels
     return hard(lambda part: task.members(source.labels[part], classes), rows, classes)
 
 
-def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[Made, dict[str, int]]:
+def _pseudo_labels(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[PseudoLabels, dict[str, int]]:
     """Returns (the pseudo-labels of unlabelled images, numbers of images). They are stored in the stage's folder."""
     data, (predict, origin, steps) = run.data, _teaching(stage, run)
     folder, batch, where = run.workdir / stage.name, stage.batch["unlabelled"], f"config.{stage.name}"
     pool = Pool(folder, data.source, data.split["labelled"], ids, batch, stage.soft_classes, where, steps)
-    store = pseudo_label_shards if pseudo_label_shards.suits(pool) else pseudo_label_store
+    store = shards if shards.suits(pool) else csv_table
     made = store.pseudo_labels(pool, predict, origin, lambda line: run.log(stage.name, line))
     return made, _logged(stage, run, made.about)
 
@@ -106,12 +106,12 @@ def _hidden(source: Source, ids: np.ndarray) -> Source:
     return source._replace(labels=hidden.pop("labels"), objects=hidden)
 
 
-def _pseudo_parts(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+def _parts(stage: StageConfig, run: Run, ids: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
     """Returns (labels of the pixels or objects of unlabelled images, their numbers)."""
     source, folder, settings = run.data.source, run.workdir / stage.name, run.resolved[stage.name].pseudo_labels
     predict, origin, _ = _teaching(stage, run)
     try:
-        made, about = pseudo_parts.pseudo_labels(folder, source, ids, predict, settings, origin)
+        made, about = parts.pseudo_labels(folder, source, ids, predict, settings, origin)
     except UserError as error:
         raise UserError(f"config.{stage.name}.{error}") from error
     return made, _logged(stage, run, about)

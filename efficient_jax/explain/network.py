@@ -11,7 +11,7 @@ import numpy as np
 
 from efficient_jax import explain as maps
 from efficient_jax import models
-from efficient_jax.data import decode, image_files, sampling
+from efficient_jax.data import image_files, sampling, stored_image
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.objects import placements
 from efficient_jax.detection.rows import ROW
@@ -131,7 +131,7 @@ def images_of(folder: Path, images: str, spec: ModelSpec) -> Seen:
         outputs = {"masks": (*spec.image_shape[:2], len(spec.classes)), "boxes": (1, ROW)}
         labels = task.unknown((len(pixels), *outputs.get(task.decoder, (len(spec.classes),))))
         about = f"{len(pixels):,} of the {counted(len(files), 'image')} below {images}."
-        sizes = np.array([decode.upright_size(file)[::-1] for file in files[:CHOSEN]])
+        sizes = np.array([stored_image.upright_size(file)[::-1] for file in files[:CHOSEN]])
         names = [file.name for file in files[:CHOSEN]]
         return Seen(pixels, names, labels, {}, (0, 0), _inside(sizes, len(pixels), spec), about)
     data = Data.reopen(folder.parent, "--members", log)

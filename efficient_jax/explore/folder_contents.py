@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficient_jax.data import class_names, decode, delimited
+from efficient_jax.data import class_names, delimited, stored_image
 from efficient_jax.data.dataset import HELD_OUT
 from efficient_jax.data.image_files import check_folder, class_folders, comparable, walk
 from efficient_jax.data.sources.image_folders import TEST, TRAIN
@@ -152,7 +152,7 @@ def _opened(files: Sequence[Path]) -> tuple[list[tuple[tuple[int, int], bool]], 
     opened, unreadable = [], []
     for file in chosen if files else ():
         try:
-            with decode.opened(file) as image:
+            with stored_image.opened(file) as image:
                 small = image.convert("RGB").resize((16, 16))
                 channels = np.asarray(small).astype(int)
                 opened.append((image.size, bool((np.ptp(channels, axis=-1) <= 2).all())))

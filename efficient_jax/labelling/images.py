@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from efficient_jax.data import decode, delimited, image_files
+from efficient_jax.data import decode, delimited, image_files, stored_image
 from efficient_jax.data.class_names import writable
 from efficient_jax.errors import UserError
 
@@ -102,9 +102,9 @@ def shrunk(file: Path, side: int) -> Image.Image:
 
     Raises: any exception, as decoders do for damaged files.
     """
-    image = decode.opened(file)
+    image = stored_image.opened(file)
     image.draft(None, (side, side))  # a large JPEG is decoded at a smaller scale
-    shown = Image.fromarray(decode.pixels(image, 3))
+    shown = Image.fromarray(stored_image.pixels(image, 3))
     shown.thumbnail((side, side))
     return shown
 

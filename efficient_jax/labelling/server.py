@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from efficient_jax.data import decode
+from efficient_jax.data import stored_image
 from efficient_jax.errors import UserError
 from efficient_jax.files import json_text
 from efficient_jax.labelling.images import SIZES, Versions, encoded
@@ -122,7 +122,7 @@ def _handler(session: Session, views: Views, token: str) -> type[BaseHTTPRequest
             versions, side = shown[what]
             image, kind = versions.get(int(index), side)
         except Exception as error:  # a damaged file makes decoders raise anything
-            return _json(422, {"error": decode.reason(error)})
+            return _json(422, {"error": stored_image.reason(error)})
         return 200, kind, image
 
     def post(path: str, body: bytes) -> Reply:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from efficient_jax.data import decode
+from efficient_jax.data import decode, stored_image
 from efficient_jax.data.framing import Framing
 from efficient_jax.errors import UserError
 from efficient_jax.inference import class_maps, prediction_sets, tta
@@ -224,15 +224,15 @@ def _decoded(images: Iterable[Any], framing: Framing, where: str) -> decode.Deco
     return decoded
 
 
-def _image_like(image: Any, channels: int, where: str) -> decode.ImageLike:
+def _image_like(image: Any, channels: int, where: str) -> stored_image.ImageLike:
     if isinstance(image, str | Path):
         return Path(image)
     if isinstance(image, bytes):
         return image
     try:
-        return decode.pixels(image, channels) if isinstance(image, Image.Image) else np.asarray(image)
+        return stored_image.pixels(image, channels) if isinstance(image, Image.Image) else np.asarray(image)
     except (OSError, ValueError) as error:
-        raise UserError(f"{where}: {decode.reason(error)}") from error
+        raise UserError(f"{where}: {stored_image.reason(error)}") from error
 
 
 def program_size(count: int, batch: int) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from efficient_jax.data import decode
+from efficient_jax.data import stored_image
 from efficient_jax.data.framing import Framing, reduced
 
 SIZES, REPEATS, MOST = (32, 64, 96, 128, 224), 3, 96
@@ -38,13 +38,13 @@ def decoded(content: bytes, size: int, draft: bool) -> tuple[np.ndarray, int]:
     """The square, and the scale at which the image is decoded."""
     framing = Framing(size, draft=draft)
     scale = reduced(Image.open(io.BytesIO(content)), framing) if draft else 1
-    return decode.frame(content, framing, (size, size, 3)).image, scale
+    return stored_image.frame(content, framing, (size, size, 3)).image, scale
 
 
 def core_seconds(contents: list[bytes], framing: Framing) -> float:
     start = time.process_time()
     for content in contents:
-        decode.frame(content, framing, (framing.size, framing.size, 3))
+        stored_image.frame(content, framing, (framing.size, framing.size, 3))
     return (time.process_time() - start) / len(contents)
 
 

@@ -65,10 +65,10 @@ class Drawn:
 
 def measure(folder: Path, count: int, again: bool) -> dict:
     from efficient_jax.data.dataset import Source
-    from efficient_jax.experiment import pseudo_label_shards as store
-    from efficient_jax.experiment.pseudo_label_audit import audit
-    from efficient_jax.experiment.pseudo_label_files import Shards
-    from efficient_jax.experiment.pseudo_label_store import Pool
+    from efficient_jax.experiment.pseudo_labels import shards as store
+    from efficient_jax.experiment.pseudo_labels.audit import audit
+    from efficient_jax.experiment.pseudo_labels.csv_table import Pool
+    from efficient_jax.experiment.pseudo_labels.shard_files import Shards
     from efficient_jax.tasks.selected_images import selected
 
     rng = np.random.default_rng(0)

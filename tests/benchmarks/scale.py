@@ -77,7 +77,7 @@ def measure(root: Path, count: int, again: bool) -> dict:
     import jax
 
     from efficient_jax import distributed
-    from efficient_jax.data import dataset, decode, leakage
+    from efficient_jax.data import dataset, leakage, stored_image
     from efficient_jax.data.sampling import batch_at
     from efficient_jax.data.sources.image_folders import folder
     from efficient_jax.data.split import split
@@ -90,7 +90,7 @@ def measure(root: Path, count: int, again: bool) -> dict:
     kept = Feed("stream", folder=root.parent / "kept")
     at_start = memory("RssAnon")
     if not again and count > DECODED:
-        decode.frame = remembered(decode.frame)
+        stored_image.frame = remembered(stored_image.frame)
     seconds, source = timed(lambda: folder(path=str(root), size=SIDE, feed=kept))
     if not again:
         return {"files": count, "side": SIDE} | ({} if count > DECODED else {"first_s": seconds})

@@ -66,3 +66,9 @@ def test_a_kernel_that_decides_by_itself_is_not_asked(modes, monkeypatch, starte
     command_line.with_huge_pages(tmp_path / "enabled")
     command_line.with_huge_pages(tmp_path / "another system")
     assert not started
+
+
+def test_without_jax_one_line_says_how_to_install_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jax", None)  # as an import finds a package that is not there
+    assert command_line.main(["models"]) == 2
+    assert capsys.readouterr().err == "error: jax is not installed: pip install -e .\n"

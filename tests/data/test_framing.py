@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficient_jax.data import cache, decode, stream
+from efficient_jax.data import cache, stored_image, stream
 from efficient_jax.data.framing import Framing, fit, reduced
 from efficient_jax.data.sources.image_folders import folder
 
@@ -74,7 +74,7 @@ def jpeg(image, orientation=1):
 
 
 def framed(content, draft, size=32, **settings):
-    return decode.frame(content, Framing(size, draft=draft, **settings), (size, size, 3))
+    return stored_image.frame(content, Framing(size, draft=draft, **settings), (size, size, 3))
 
 
 @pytest.mark.parametrize(

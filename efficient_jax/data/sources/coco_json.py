@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efficient_jax.data import decode
+from efficient_jax.data import stored_image
 from efficient_jax.data.class_names import normal
 from efficient_jax.errors import UserError, counted
 
@@ -106,6 +106,6 @@ def check_size(content: bytes, image: CocoImage) -> None:
 
     Raises: ValueError for another size.
     """
-    w, h = decode.upright_size(content)
+    w, h = stored_image.upright_size(content)
     if (w, h) != (image.width, image.height) and image.width:
         raise ValueError(f"{w} x {h} pixels, but its annotations are of {image.width} x {image.height}")

@@ -10,7 +10,7 @@ from efficient_jax.data import class_names, stream
 from efficient_jax.data.dataset import Source, last_test, of_images
 from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
-from efficient_jax.data.image_files import WalkedNames, check_folder, class_folders, note, walk_names
+from efficient_jax.data.image_files import Walked, check_folder, class_folders, note, walk
 from efficient_jax.errors import UserError, counted, nearest
 
 TRAIN = ("train", "training")
@@ -69,11 +69,11 @@ def folder(
     else:
         _check_classes(path, names)
     for name in (*names, *sorted(folders.keys() - {*names})) if folders else ():
-        walked = _joined(walk_names(folder, where) for folder in folders[name])
-        if name in names and not walked.files:
+        walked = _joined(walk(folder, where) for folder in folders[name])
+        if name in names and not walked.names:
             raise UserError(f"{where}: class {name!r} has no images in {str(folders[name][0])!r}")
         parts.append((names.index(name) if name in names else -1, walked))
-        unlabelled_names += [] if name in names else [name] * len(walked.files)
+        unlabelled_names += [] if name in names else [name] * len(walked.names)
     if unlabelled_path:
         parts.append((-1, _unlabelled(unlabelled_path, "config.data.source.unlabelled_path")))
     tests = []
@@ -85,13 +85,13 @@ def folder(
                 raise UserError(
                     f"config.data.source.test_path: class {name!r} is not in {path!r}{nearest(name, names)}"
                 )
-            walks = (walk_names(folder, "config.data.source.test_path") for folder in test_folders[name])
+            walks = (walk(folder, "config.data.source.test_path") for folder in test_folders[name])
             tests.append((names.index(name), _joined(walks)))
-        if not any(walked.files for _, walked in tests):
+        if not any(walked.names for _, walked in tests):
             raise UserError(f"config.data.source.test_path: no images in the folders of {test_path!r}")
-    files = [file for _, walked in parts + tests for file in walked.files]
-    labels = np.repeat([label for label, _ in parts + tests], [len(walked.files) for _, walked in parts + tests])
-    fixed = last_test(len(labels), sum(len(walked.files) for _, walked in tests))
+    files = [file for _, walked in parts + tests for file in walked.names]
+    labels = np.repeat([label for label, _ in parts + tests], [len(walked.names) for _, walked in parts + tests])
+    fixed = last_test(len(labels), sum(len(walked.names) for _, walked in tests))
     feed.labelled(labels, names, fixed)
     framing = Framing(size, fit, crop, interpolation, channels, draft)
     file_names = [class_names.writable(file) for file in files]
@@ -120,9 +120,9 @@ def _check_names(path: str, folders: tuple[str, ...], classes: tuple[str, ...]) 
         )
 
 
-def _unlabelled(path: str, where: str) -> WalkedNames:
+def _unlabelled(path: str, where: str) -> Walked:
     check_folder(path, where)
-    if not (walked := walk_names(Path(path), where)).files:
+    if not (walked := walk(Path(path), where)).names:
         raise UserError(f"{where}: no images in {path!r} or the folders below it")
     return walked
 
@@ -130,7 +130,7 @@ def _unlabelled(path: str, where: str) -> WalkedNames:
 def _check_classes(path: str, names: tuple[str, ...]) -> None:
     where = "config.data.source.path"
     if not names:
-        count = len(walk_names(Path(path), where).files)
+        count = len(walk(Path(path), where).names)
         raise UserError(
             f"{where}: {path!r} has no class folders, but {counted(count, 'image')}; want a folder for each "
             f"class, such as {path}/cat/1.jpg and {path}/dog/2.jpg"
@@ -145,10 +145,10 @@ def _check_classes(path: str, names: tuple[str, ...]) -> None:
         )
 
 
-def _joined(parts: Iterable[WalkedNames]) -> WalkedNames:
-    files: list[str] = []
+def _joined(parts: Iterable[Walked]) -> Walked:
+    names: list[str] = []
     passed_over: Counter[str] = Counter()
     for part in parts:
-        files += part.files
+        names += part.names
         passed_over += part.passed_over
-    return WalkedNames(files, passed_over)
+    return Walked(names, passed_over)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8, UInt16
 from PIL import Image
 
-from efficient_jax.data import class_names, decode, objects, stream
+from efficient_jax.data import class_names, decode, objects, stored_image, stream
 from efficient_jax.data.class_names import NO_CLASS
 from efficient_jax.data.dataset import Source, last_test, of_images
 from efficient_jax.data.framing import Framing, check
@@ -99,7 +99,7 @@ def masks(
         if read_masks[row].fault:
             raise ValueError(read_masks[row].fault)
         content = files[row].read_bytes()
-        if (wanted := sizes[row]) and (found := decode.upright_size(content)) != wanted:
+        if (wanted := sizes[row]) and (found := stored_image.upright_size(content)) != wanted:
             raise ValueError("{} x {} pixels, but its mask has {} x {}".format(*found, *wanted))
         return content
 
@@ -202,7 +202,7 @@ def _read(file: Path, classes: int, instances: bool, framing: Framing) -> Mask:
             raise ValueError(f"class {few(list(map(str, beyond)), 3)} of {classes} classes, from 0 on{hint}")
         pixels = objects.mask(values.astype(np.uint8), through, NO_CLASS)
     except Exception as error:  # a damaged file makes decoders raise anything
-        return Mask(None, None, None, frozenset(), f"its mask: {decode.reason(error)}")
+        return Mask(None, None, None, frozenset(), f"its mask: {stored_image.reason(error)}")
     return Mask(size, pixels, numbers, present, "")
 
 
@@ -217,8 +217,8 @@ def opened(file: Path) -> tuple[tuple[int, int], Shaped[np.ndarray, "h w"]]:
     with Image.open(file) as image:
         if image.mode not in MODES:
             raise ValueError(f"it is {image.mode}; want one channel with the class of each pixel")
-        if image.width * image.height > decode.MOST_PIXELS:
-            raise ValueError(f"{image.width:,} x {image.height:,} pixels, more than {decode.MOST_PIXELS:,}")
+        if image.width * image.height > stored_image.MOST_PIXELS:
+            raise ValueError(f"{image.width:,} x {image.height:,} pixels, more than {stored_image.MOST_PIXELS:,}")
         return image.size, np.asarray(image)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from efficient_jax.data import storage, stream
 from efficient_jax.data.class_names import check_classes, in_order, is_no_label, normal, of_array
 from efficient_jax.data.dataset import Source, last_test, of_images
-from efficient_jax.data.decode import left_out, reason
+from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.storage import Stored
+from efficient_jax.data.stored_image import reason
 from efficient_jax.errors import UserError
 
 USUAL = {"image": ("image", "img"), "label": ("label",)}

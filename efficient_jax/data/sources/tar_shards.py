@@ -76,8 +76,8 @@ def tar(
     parts = []
     for setting, pattern in settings.items():
         where, wanted = f"{WHERE}.{setting}", None if setting == "unlabelled_path" else label
-        found = storage.find(pattern, where, "tar") if pattern else []
-        parts.append(Part(where, pattern, found, tar_index.shards(found, image, wanted, feed.folder, where)))
+        files = storage.find(pattern, where, "tar") if pattern else []
+        parts.append(Part(where, pattern, files, tar_index.shards(files, image, wanted, feed.folder, where)))
         if pattern and not parts[-1].size:
             raise UserError(f"{where}: no examples in {pattern!r}")
     files, shards = [file for part in parts for file in part.files], [shard for part in parts for shard in part.shards]
@@ -201,13 +201,15 @@ def _codes(shard: Shard, texts: dict[str, int]) -> Int[np.ndarray, " n"]:
 def _check(parts: Sequence[Part], wrong: set[str], classes: Sequence[str]) -> None:
     """Checks that no example has a label of `wrong`."""
     for part in parts:
-        found = []
+        wrong_examples = []
         for file, shard in zip(part.files, part.shards, strict=True):
-            of_shard = [i for i, text in enumerate(shard.texts) if text in wrong]
-            found += [(file, shard, row) for row in np.flatnonzero(np.isin(shard.labels, of_shard)).tolist()]
-        if found:
-            file, shard, row = found[0]
-            text, have = shard.texts[shard.labels[row]], counted(len(found), "example has", "examples have")
+            wrong_texts = [i for i, text in enumerate(shard.texts) if text in wrong]
+            wrong_examples += [
+                (file, shard, row) for row in np.flatnonzero(np.isin(shard.labels, wrong_texts)).tolist()
+            ]
+        if wrong_examples:
+            file, shard, row = wrong_examples[0]
+            text, have = shard.texts[shard.labels[row]], counted(len(wrong_examples), "example has", "examples have")
             numbers = f"; there are {len(classes):,} classes, counted from 0"
             raise UserError(
                 f"{part.where}: {have} a label that is no class, first {_name(file, shard, row)} ({text!r})"

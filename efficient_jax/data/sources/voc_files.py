@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from efficient_jax.data import annotated_boxes, class_names, decode, stream
+from efficient_jax.data import annotated_boxes, class_names, decode, stored_image, stream
 from efficient_jax.data.annotated_boxes import Annotated, clipped, fault
 from efficient_jax.data.dataset import Source, last_test, of_images
 from efficient_jax.data.framing import Framing
@@ -89,7 +89,7 @@ def voc(
 
     def read(row: int) -> bytes:
         content, entry = images[row].read_bytes(), entries[row]
-        if entry and (size := decode.upright_size(content)) != entry.size:
+        if entry and (size := stored_image.upright_size(content)) != entry.size:
             raise ValueError("{} x {} pixels, but its boxes are of {} x {}".format(*size, *entry.size))
         return content
 
@@ -163,10 +163,10 @@ def _entry(image: Path) -> Entry | None:
         if root.tag != "annotation":
             raise ValueError(f"it holds {root.tag!r}, want 'annotation'")
         w, h = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
-        size = (w, h) if w > 0 and h > 0 else decode.upright_size(image)  # some annotators write 0
+        size = (w, h) if w > 0 and h > 0 else stored_image.upright_size(image)  # some annotators write 0
         return Entry(file, size, [_object(element) for element in root.iter("object")])
     except Exception as error:  # XML and decoders raise anything
-        raise UserError(f"{WHERE}.path: cannot read {str(file)!r}: {decode.reason(error)}") from error
+        raise UserError(f"{WHERE}.path: cannot read {str(file)!r}: {stored_image.reason(error)}") from error
 
 
 def _object(element: ElementTree.Element) -> Object:

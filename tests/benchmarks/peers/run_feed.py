@@ -38,7 +38,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from efficient_jax.data import decode, stream
+from efficient_jax.data import stored_image, stream
 from efficient_jax.data.framing import Framing, fit
 from efficient_jax.data.identity import digest
 from efficient_jax.data.sources.image_folders import folder
@@ -137,7 +137,7 @@ def _fill(slot: int, places: np.ndarray, rows: np.ndarray) -> None:
     for place, row in zip(places, rows, strict=True):
         content = encoded(images[row])
         digest(content)  # as ours compares
-        square[slot, place] = decode.frame(content, Framing(size), (size, size, 3)).image
+        square[slot, place] = stored_image.frame(content, Framing(size), (size, size, 3)).image
 
 
 def encoded(image: Any) -> bytes:

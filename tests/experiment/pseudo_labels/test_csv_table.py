@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from efficient_jax.data.dataset import Source
-from efficient_jax.experiment import pseudo_label_store
-from efficient_jax.experiment.pseudo_label_audit import audit, of_predictions
-from efficient_jax.experiment.pseudo_label_store import Round
+from efficient_jax.experiment import csv_table
+from efficient_jax.experiment.pseudo_labels.audit import audit, of_predictions
+from efficient_jax.experiment.pseudo_labels.csv_table import Round
 
 CLASSES = ("cat", 'dog, "large"', "owl")
 NAMES = tuple(f"a/{i}.png" for i in range(8))
@@ -30,7 +30,7 @@ def rows(folder):
 
 
 def test_a_person_can_read_the_table(tmp_path):
-    pseudo_label_store.write(tmp_path, SOURCE, ROUND, ASKED)
+    csv_table.write(tmp_path, SOURCE, ROUND, ASKED)
     found = rows(tmp_path)
     assert [row["image"] for row in found] == [f"a/{i}.png" for i in IDS]
     assert [row["label"] for row in found] == ["cat", CLASSES[1], "cat", "cat", CLASSES[1]]
@@ -43,7 +43,7 @@ def test_a_person_can_read_the_table(tmp_path):
 
 def test_several_labels_stand_behind_each_other(tmp_path):
     p = np.array([[0.9, 0.8, 0.2], [0.1, 0.3, 0.2], [0.5, 0.1, 0.9], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9]], np.float32)
-    pseudo_label_store.write(tmp_path, SEVERAL, Round(IDS, p, p, np.ones(5, int)), ASKED)
+    csv_table.write(tmp_path, SEVERAL, Round(IDS, p, p, np.ones(5, int)), ASKED)
     found = rows(tmp_path)
     assert [row["label"] for row in found][:4] == [f"cat; {CLASSES[1]}", "nothing", "cat; owl", "nothing"]
     assert [row["hidden"] for row in found] == ["cat", "nothing", "cat; owl", "", f"cat; {CLASSES[1]}; owl"]
@@ -54,14 +54,14 @@ def stored(folder, source=SOURCE, ids=IDS):
     p = np.random.default_rng(0).dirichlet(np.full(len(source.classes), 0.1), len(ids)).astype(np.float32)
     copies = np.ones(len(ids), int)
     counts = audit(source, LABELLED, ids, copies, [of_predictions(source, ids, p, p, copies, 0.0)], 1)
-    pseudo_label_store.write(folder, source, Round(ids, p, p, copies), ASKED | counts)
+    csv_table.write(folder, source, Round(ids, p, p, copies), ASKED | counts)
     return p
 
 
 def test_what_is_read_is_what_was_written_bit_for_bit(tmp_path):
-    np.testing.assert_array_equal(pseudo_label_store.read(tmp_path / "nothing", ASKED, IDS), None)
+    np.testing.assert_array_equal(csv_table.read(tmp_path / "nothing", ASKED, IDS), None)
     p = stored(tmp_path)
-    found = pseudo_label_store.read(tmp_path, ASKED, IDS)
+    found = csv_table.read(tmp_path, ASKED, IDS)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found.view(np.int32), p.view(np.int32))
 
@@ -69,7 +69,7 @@ def test_what_is_read_is_what_was_written_bit_for_bit(tmp_path):
 def test_names_of_any_kind_are_no_hindrance(tmp_path):
     source = SOURCE._replace(classes=("a\nb", 'a"', "a,b"), names=tuple(f'x\n,"{i}' for i in range(8)))
     p = stored(tmp_path, source)
-    np.testing.assert_array_equal(pseudo_label_store.read(tmp_path, ASKED, IDS), p)
+    np.testing.assert_array_equal(csv_table.read(tmp_path, ASKED, IDS), p)
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_names_of_any_kind_are_no_hindrance(tmp_path):
 )
 def test_another_teacher_settings_or_pool_are_not_those_of_the_store(tmp_path, changes, ids):
     stored(tmp_path)
-    assert pseudo_label_store.read(tmp_path, ASKED | changes, ids) is None
+    assert csv_table.read(tmp_path, ASKED | changes, ids) is None

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from efficient_jax.experiment.pseudo_label_audit import audit, of_classes, of_predictions
-from tests.experiment.test_pseudo_label_store import CLASSES, IDS, LABELLED, SEVERAL, SOURCE, P
+from efficient_jax.experiment.pseudo_labels.audit import audit, of_classes, of_predictions
+from tests.experiment.test_csv_table import CLASSES, IDS, LABELLED, SEVERAL, SOURCE, P
 
 COPIES = np.array([2, 1, 1, 0, 3])
 

@@ -14,8 +14,9 @@ from jaxtyping import Float, Int
 
 from efficient_jax import distributed, files
 from efficient_jax.errors import counted, few
-from efficient_jax.experiment.pseudo_label_audit import Part, audit, of_classes
-from efficient_jax.experiment.pseudo_label_files import (
+from efficient_jax.experiment.pseudo_labels.audit import Part, audit, of_classes
+from efficient_jax.experiment.pseudo_labels.csv_table import ABOUT, Pool, Predict, PseudoLabels, naming
+from efficient_jax.experiment.pseudo_labels.shard_files import (
     DAMAGED,
     FOLDER,
     MISSING,
@@ -28,7 +29,6 @@ from efficient_jax.experiment.pseudo_label_files import (
     table_of,
     write,
 )
-from efficient_jax.experiment.pseudo_label_store import ABOUT, Made, Pool, Predict, naming
 from efficient_jax.files import Json
 from efficient_jax.tasks import TASKS
 from efficient_jax.tasks.selected_images import Selection
@@ -48,8 +48,8 @@ def suits(pool: Pool) -> bool:
     return len(pool.ids) >= LARGE and TASKS[pool.source.task].selected is not None
 
 
-def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str], None]) -> Made:
-    """Returns the pseudo-labels of a large pool and writes them, see `pseudo_label_store.pseudo_labels`.
+def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str], None]) -> PseudoLabels:
+    """Returns the pseudo-labels of a large pool and writes them, see `csv_table.pseudo_labels`.
 
     Args:
         pool: the images.
@@ -77,7 +77,7 @@ def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str
     labels = labels_of(shards, chosen) if chosen.soft else Labels(learned[chosen.kept, None], None)
     about = origin | {"shards": shards.count, "top": kept} | statistics
     files.write_json(pool.folder / ABOUT, about)  # last: where it exists, the shards are complete
-    return Made(pool.ids[chosen.kept], labels, copies[chosen.kept], about)
+    return PseudoLabels(pool.ids[chosen.kept], labels, copies[chosen.kept], about)
 
 
 def predict_missing(shards: Shards, predict: Predict, say: Callable[[str], None]) -> None:
@@ -95,11 +95,11 @@ def predict_missing(shards: Shards, predict: Predict, say: Callable[[str], None]
         folder.mkdir(exist_ok=True)
         for left in folder.glob("*.part"):  # by a process that was killed
             left.unlink()
-    states = np.zeros((1, shards.count), np.int8)
-    states[0, mine] = [state(shards, number) for number in mine]
-    found = distributed.gathered(states).max(0)
-    _tell(shards, found, say)
-    wanted = np.flatnonzero(found != WHOLE).tolist()
+    own_states = np.zeros((1, shards.count), np.int8)
+    own_states[0, mine] = [state(shards, number) for number in mine]
+    states = distributed.gathered(own_states).max(0)
+    _tell(shards, states, say)
+    wanted = np.flatnonzero(states != WHOLE).tolist()
     for place, number in enumerate(wanted, shards.count - len(wanted) + 1):
         most_probable_classes = _predicted(shards, number, predict, number in mine)
         if number in mine:
@@ -130,7 +130,7 @@ def parts_of(
     learned: Int[np.ndarray, " n"],
     copies: Int[np.ndarray, " n"],
 ) -> Iterator[Part]:
-    """Yields what is counted of each shard, see `pseudo_label_audit.of_classes`.
+    """Yields what is counted of each shard, see `audit.of_classes`.
 
     Args:
         shards: of a pool.
@@ -215,11 +215,11 @@ def _predicted(
     return indices, probabilities
 
 
-def _tell(shards: Shards, found: Int[np.ndarray, " shards"], say: Callable[[str], None]) -> None:
+def _tell(shards: Shards, states: Int[np.ndarray, " shards"], say: Callable[[str], None]) -> None:
     """Shows what is read of the shards, and what is predicted again; nothing where there are none."""
-    if (found == MISSING).all():
+    if (states == MISSING).all():
         return
-    names = {what: [shards.path(i).name for i in np.flatnonzero(found == what).tolist()] for what in range(4)}
+    names = {what: [shards.path(i).name for i in np.flatnonzero(states == what).tolist()] for what in range(4)}
     if names[WHOLE]:
         count = counted(shards.count, "shard")
         say(f"predictions of {shards.about['teacher']} are those of {len(names[WHOLE]):,} of {count} in {FOLDER}/")

@@ -15,8 +15,8 @@ from efficient_jax.data.dataset import Source
 from efficient_jax.detection.mean_average_precision import matches
 from efficient_jax.detection.rows import CLASS, VISIBLE, boxes_of
 from efficient_jax.errors import UserError, few
-from efficient_jax.experiment.pseudo_label_audit import BINS, CONFIDENCES, NAMED
-from efficient_jax.experiment.pseudo_label_store import ABOUT, Predict
+from efficient_jax.experiment.pseudo_labels.audit import BINS, CONFIDENCES, NAMED
+from efficient_jax.experiment.pseudo_labels.csv_table import ABOUT, Predict
 from efficient_jax.files import Json
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.settings import Settings
@@ -141,7 +141,7 @@ def _numbers(
 
 
 def _statistics(unit: str, numbers: Numbers, classes: Sequence[str]) -> Json:
-    """Returns the statistics that the page shows, with the keys of `pseudo_label_audit.audit`."""
+    """Returns the statistics that the page shows, with the keys of `audit.audit`."""
 
     def table(names: Sequence[str], columns: Int[np.ndarray, "6 length"]) -> list[Mapping[str, Any]]:
         rows = [dict(zip(NUMBERS, column, strict=True)) for column in columns.T.tolist()]

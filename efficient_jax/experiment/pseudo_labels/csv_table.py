@@ -1,5 +1,5 @@
 """Stores the pseudo-labels of a stage: `pseudo_labels.csv`, a line for each unlabelled image, and `pseudo_labels.json`,
-the teacher, the settings and statistics. Those of large pools are in `pseudo_label_shards`."""
+the teacher, the settings and statistics. Those of large pools are in `shards`."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from efficient_jax import files
 from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError
-from efficient_jax.experiment.pseudo_label_audit import audit, of_predictions
+from efficient_jax.experiment.pseudo_labels.audit import audit, of_predictions
 from efficient_jax.files import Json
 from efficient_jax.tasks import TASKS, Task
 from efficient_jax.training.labels import Labels, soft
@@ -37,7 +37,7 @@ class Pool(NamedTuple):
     steps: tuple[int | None, ...]  # after which each teacher was saved
 
 
-class Made(NamedTuple):
+class PseudoLabels(NamedTuple):
     """Pseudo-labels of a pool."""
 
     ids: Int[np.ndarray, " m"]  # indices of images with a label, all that are kept and maybe others
@@ -55,7 +55,7 @@ class Round(NamedTuple):
     copies: Int[np.ndarray, " n"]  # 0 where the image is not kept
 
 
-def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str], None]) -> Made:
+def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str], None]) -> PseudoLabels:
     """Returns the pseudo-labels of unlabelled images and writes them; predictions of a stage that was interrupted are
     read, if they are those of the same teachers.
 
@@ -80,7 +80,7 @@ def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str
     part = of_predictions(pool.source, pool.ids, probabilities, labels, copies, settings["threshold"])
     about = origin | audit(pool.source, pool.labelled, pool.ids, copies, [part], pool.batch)
     write(pool.folder, pool.source, Round(pool.ids, probabilities, labels, copies), about)
-    return Made(pool.ids, soft(labels, pool.soft_classes, exclusive=task.exclusive), copies, about)
+    return PseudoLabels(pool.ids, soft(labels, pool.soft_classes, exclusive=task.exclusive), copies, about)
 
 
 @contextlib.contextmanager
