@@ -55,16 +55,13 @@ def decode_all(read: Callable[[int], ImageLike], count: int, framing: Framing) -
 
     Args:
         read: returns the image of an index: a file, its content, or pixels. Called from the threads, once for each (for
-            the first once more if `framing.size` is 0).
+            the first that can be read once more if `framing.size` is 0).
         count: number of images, whose indices are 0..count-1.
         framing: how images become one size.
 
     Raises: UserError for an unknown framing, and for images that do not fit into memory.
     """
-    shape, first = shape_of(read, count, framing)
-    if first:
-        none = np.zeros((0, DIGEST), np.uint8)
-        return Decoded(np.zeros((0, *shape), np.uint8), np.arange(0), {0: first}, (), np.zeros((0, 2), np.int32), none)
+    shape = shape_of(read, count, framing)
     if count * np.prod(shape) > free_memory():
         raise UserError(
             f"config.data.source.size: {counted(count, 'image')} of {' x '.join(map(str, shape))} need "
@@ -83,23 +80,23 @@ def decode_all(read: Callable[[int], ImageLike], count: int, framing: Framing) -
     return Decoded(images[rows] if unreadable else images, rows, unreadable, notes, sizes[rows], contents[rows])
 
 
-def shape_of(read: Callable[[int], ImageLike], count: int, framing: Framing) -> tuple[tuple[int, ...], str]:
-    """Returns (the shape [h w c] of all images, why the first does not tell it or "").
+def shape_of(read: Callable[[int], ImageLike], count: int, framing: Framing) -> tuple[int, ...]:
+    """Returns the shape [h w c] of all images.
 
     Args:
         read: returns the image of an index: a file, its content, or pixels.
         count: number of images.
-        framing: how images become one size; with size 0 the first image is read.
+        framing: how images become one size; with size 0 it is that of the first image that can be read.
 
     Raises: UserError for an unknown framing.
     """
     check(framing)
-    if not framing.size and count:
+    for row in range(0 if framing.size else count):
         try:
-            return pixels(opened(read(0)), framing.channels).shape, ""
-        except Exception as error:  # a damaged file makes decoders raise anything
-            return (framing.size, framing.size, framing.channels), reason(error)
-    return (framing.size, framing.size, framing.channels), ""
+            return pixels(opened(read(row)), framing.channels).shape
+        except Exception:  # a damaged file makes decoders raise anything; `decode_files` says what
+            continue
+    return framing.size, framing.size, framing.channels
 
 
 def decode_files(

@@ -180,9 +180,9 @@ def load(
     """
     if feed.kind == "memory":
         return cache.decode_all(read, count, framing, feed.folder, files, about)
-    shape, failed = decode.shape_of(read, count, framing)
+    shape = decode.shape_of(read, count, framing)
     needed = count * int(np.prod(shape))
-    if failed or (not feed.kind and needed <= feed.room):
+    if not feed.kind and needed <= feed.room:
         return cache.decode_all(read, count, framing, feed.folder, files, about)
     folder = feed.folder / f"{cache.key(files, f'{framing} {about} {SHARD} {COLUMNS}')}.known" if feed.folder else None
     known = know(read, count, framing, shape, folder, files if each_own else None)

@@ -67,7 +67,7 @@ def measure(folder: Path, count: int, again: bool) -> dict:
     from efficient_jax.data.dataset import Source
     from efficient_jax.experiment.pseudo_labels import shards as store
     from efficient_jax.experiment.pseudo_labels.audit import audit
-    from efficient_jax.experiment.pseudo_labels.csv_table import Pool
+    from efficient_jax.experiment.pseudo_labels.csv_table import Pool, predicted_by
     from efficient_jax.experiment.pseudo_labels.shard_files import Shards
     from efficient_jax.tasks.selected_images import selected
 
@@ -77,8 +77,15 @@ def measure(folder: Path, count: int, again: bool) -> dict:
     labels = np.where(np.arange(count) % 100, -1, 0).astype(np.int32)
     source = Source(np.zeros((count, 1, 1, 1), np.uint8), labels, classes, names=names)
     pool = Pool(folder, source, np.zeros(0, int), np.arange(count), 512, 0, "config.student", (1000,))
-    origin = {"teacher": "teacher", "teacher_hash": "0", "seed": 0, "settings": SETTINGS}
-    shards = Shards(pool, 10, origin | {"teacher_steps": pool.steps, "top": 10, "classes": classes})
+    origin = {
+        "teacher": "teacher",
+        "teacher_hash": "0",
+        "class_map": None,
+        "vote": "soft",
+        "seed": 0,
+        "settings": SETTINGS,
+    }
+    shards = Shards(pool, 10, predicted_by(origin) | {"teacher_steps": pool.steps, "top": 10, "classes": classes})
     drawn, found = Drawn(), {"images": count, "shards": shards.count}
     if not again:
         measured(found, STEPS[0], lambda: store.predict_missing(shards, drawn, id), drawn)

@@ -153,6 +153,12 @@ def test_as_they_are_stored_images_have_one_size():
     assert decode_all([b""].__getitem__, 1, Framing(0)).unreadable == {0: "not an image"}
 
 
+def test_as_they_are_stored_a_damaged_first_image_is_left_out_alone():
+    found = decode_all([b"", b"no", encoded(UPRIGHT)].__getitem__, 3, Framing(0))
+    assert found.unreadable == {0: "not an image", 1: "not an image"}
+    assert found.images.shape == (1, *UPRIGHT.shape)
+
+
 @pytest.mark.parametrize(
     ("framing", "message"),
     [

@@ -18,6 +18,7 @@ from efficient_jax.tasks import TASKS, Task
 from efficient_jax.training.labels import Labels, soft
 
 TABLE, ABOUT = "pseudo_labels.csv", "pseudo_labels.json"
+PREDICTED_BY = ("teacher", "teacher_hash", "class_map", "vote")  # what the predictions of images follow from
 COLUMNS = ("id", "image", "label", "confidence", "copies", "hidden")  # then p(class) for each class
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -69,7 +70,7 @@ def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str
     Raises: UserError for settings that keep no image; OSError where the files cannot be written.
     """
     task, settings = TASKS[pool.source.task], origin["settings"]
-    probabilities = read(pool.folder, origin, pool.ids)
+    probabilities = read(pool.folder, predicted_by(origin), pool.ids)
     if probabilities is None:
         probabilities = predict(pool.ids)
     else:
@@ -81,6 +82,15 @@ def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str
     about = origin | audit(pool.source, pool.labelled, pool.ids, copies, [part], pool.batch)
     write(pool.folder, pool.source, Round(pool.ids, probabilities, labels, copies), about)
     return PseudoLabels(pool.ids, soft(labels, pool.soft_classes, exclusive=task.exclusive), copies, about)
+
+
+def predicted_by(origin: Json) -> Json:
+    """Returns what the predictions follow from: other settings make other pseudo-labels of the same predictions.
+
+    Args:
+        origin: what the pseudo-labels follow from.
+    """
+    return {name: origin[name] for name in PREDICTED_BY}
 
 
 @contextlib.contextmanager
@@ -130,7 +140,7 @@ def read(folder: Path, origin: Mapping[str, Any], ids: Int[np.ndarray, " n"]) ->
 
     Args:
         folder: folder of the stage.
-        origin: entries of `pseudo_labels.json` that have to be equal, such as the teacher and the settings.
+        origin: entries of `pseudo_labels.json` that have to be equal, see `predicted_by`.
         ids: indices of the images, which have to be equal too.
 
     Returns: the probabilities; None where there are none, or others.

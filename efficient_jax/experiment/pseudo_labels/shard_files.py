@@ -24,8 +24,8 @@ FOLDER = "pseudo_labels"
 IMAGES = 2**16  # of a shard
 KEY = b"pseudo_labels"  # of the metadata of a file
 WHOLE, MISSING, DAMAGED, OTHER = range(4)
-"""What is found of a shard: the wanted one; no file; one that cannot be read; that of another teacher, other settings
-or images."""
+"""What is found of a shard: the wanted one; no file; one that cannot be read; that of another teacher or of other
+images."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from efficient_jax import distributed, files
 from efficient_jax.errors import counted, few
 from efficient_jax.experiment.pseudo_labels.audit import Part, audit, of_classes
-from efficient_jax.experiment.pseudo_labels.csv_table import ABOUT, Pool, Predict, PseudoLabels, naming
+from efficient_jax.experiment.pseudo_labels.csv_table import ABOUT, Pool, Predict, PseudoLabels, naming, predicted_by
 from efficient_jax.experiment.pseudo_labels.shard_files import (
     DAMAGED,
     FOLDER,
@@ -63,7 +63,9 @@ def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str
     """
     source, classes, select = pool.source, len(pool.source.classes), TASKS[pool.source.task].selected
     kept = width(classes, pool.soft_classes)
-    shards = Shards(pool, kept, origin | {"teacher_steps": pool.steps, "top": kept, "classes": source.classes})
+    shards = Shards(
+        pool, kept, predicted_by(origin) | {"teacher_steps": pool.steps, "top": kept, "classes": source.classes}
+    )
     predict_missing(shards, predict, say)
     confidence, predicted = columns(shards)
     assert select
@@ -226,7 +228,7 @@ def _tell(shards: Shards, states: Int[np.ndarray, " shards"], say: Callable[[str
     for what, is_what in {
         MISSING: "not there",
         DAMAGED: "damaged",
-        OTHER: "of another teacher, other settings or images",
+        OTHER: "of another teacher or of other images",
     }.items():
         if names[what]:
             say(f"{FOLDER}/: {few(names[what])} {'is' if len(names[what]) == 1 else 'are'} {is_what}: predicted again")

@@ -25,7 +25,14 @@ def pool_of(folder, classes=12, soft_classes=0, images=IMAGES, teacher=0):
 
 
 def origin_of(**settings):
-    return {"teacher": "first", "teacher_hash": "abc", "seed": 3, "settings": SETTINGS | settings}
+    return {
+        "teacher": "first",
+        "teacher_hash": "abc",
+        "class_map": None,
+        "vote": "soft",
+        "seed": 3,
+        "settings": SETTINGS | settings,
+    }
 
 
 class Teacher:

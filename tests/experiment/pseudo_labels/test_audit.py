@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from efficient_jax.experiment.pseudo_labels.audit import audit, of_classes, of_predictions
-from tests.experiment.test_csv_table import CLASSES, IDS, LABELLED, SEVERAL, SOURCE, P
+from tests.experiment.pseudo_labels.test_csv_table import CLASSES, IDS, LABELLED, SEVERAL, SOURCE, P
 
 COPIES = np.array([2, 1, 1, 0, 3])
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from efficient_jax.data.dataset import Source
-from efficient_jax.experiment import csv_table
+from efficient_jax.experiment.pseudo_labels import csv_table
 from efficient_jax.experiment.pseudo_labels.audit import audit, of_predictions
 from efficient_jax.experiment.pseudo_labels.csv_table import Round
 

@@ -14,7 +14,7 @@ import pytest
 
 from efficient_jax import distributed
 from efficient_jax.errors import UserError
-from efficient_jax.experiment.pseudo_labels import shard_files, shards
+from efficient_jax.experiment.pseudo_labels import csv_table, shard_files, shards
 from efficient_jax.experiment.pseudo_labels.shard_files import Shards
 from efficient_jax.training.labels import on_host
 from tests.commands import launch
@@ -61,7 +61,11 @@ def test_one_bad_shard_is_predicted_again_and_said(harm, is_what, tmp_path):
 def test_any_flipped_bit_is_seen_or_harmless(tmp_path):
     pool, p = pool_of(tmp_path, images=20, soft_classes=3)
     made_of(pool, p)
-    stored = Shards(pool, 3, origin_of() | {"teacher_steps": pool.steps, "top": 3, "classes": pool.source.classes})
+    stored = Shards(
+        pool,
+        3,
+        csv_table.predicted_by(origin_of()) | {"teacher_steps": pool.steps, "top": 3, "classes": pool.source.classes},
+    )
     file, rng, states = path(tmp_path, 0, 1), np.random.default_rng(0), []
     whole, table = file.read_bytes(), shard_files.read(stored, 0)
     for place in rng.choice(len(whole), 1000, replace=False):
