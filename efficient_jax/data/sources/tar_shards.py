@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -93,7 +93,8 @@ def tar(
     decoded = stream.load(examples.read, examples.name, len(labels), framing, feed, local, about)
     decoded = left_out(decoded, examples.name, unreadable, f"{WHERE}.path: {path!r}")
     source = of_images(decoded, labels, classes, fixed)
-    return source._replace(notes=(*source.notes, *notes, *_notes(examples)))
+    names = Names(examples, decoded.rows)
+    return source._replace(names=names, notes=(*source.notes, *notes, *_notes(examples)))
 
 
 class Part(NamedTuple):
@@ -149,6 +150,24 @@ class Examples:
         if size in WHY:
             raise ValueError(WHY[size])
         return self._parts.read(shard, int(self.shards[shard].offsets[place]), size)
+
+
+class Names(Sequence[str]):
+    """Names of some examples; each becomes text when it is asked for.
+
+    Args:
+        examples: of the shards.
+        rows: int [n], which of them it has, in this order.
+    """
+
+    def __init__(self, examples: Examples, rows: Int[np.ndarray, " n"]) -> None:
+        self.examples, self.rows = examples, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.examples.name(int(self.rows[index]))
 
 
 def _name(file: Stored, shard: Shard, place: int) -> str:

@@ -87,6 +87,13 @@ def test_shards_without_labels_and_test_shards(tmp_path):
     assert source.classes == ("cat", "dog")
 
 
+def test_an_example_is_named_by_its_shard_and_its_key(tmp_path, feed):
+    path = write(tmp_path / "a.tar", [*examples([1]), ("2.png", b"no"), ("2.cls", "0"), ("x/3.png", png(3))])
+    source = tar(path=path, size=2, unreadable=1, feed=feed)
+    assert [*source.names] == [f"{path}/000001", f"{path}/x/3"]
+    assert source.name(1) == f"{path}/x/3"
+
+
 def test_no_label_at_all(tmp_path):
     path = write(tmp_path / "a.tar", [("1.png", png(1)), ("1.meta", "x"), ("2.png", png(2))])
     assert tar(path=path, size=2, classes=("a", "b")).labels.tolist() == [-1, -1]
