@@ -78,9 +78,13 @@ def with_huge_pages(modes: Path) -> None:
     XLA allocates the temporary memory of every step on CPU anew, and the kernel clears it page by page: large networks
     wait for it. glibc asks for huge pages, and reads the variable that tells it to when a process starts.
 
+    A process that Python was not started for with `sys.argv`, such as a fork, stays as it is: it would become another.
+
     Args:
         modes: file of the kernel with the chosen mode in brackets; it need not exist.
     """
+    if sys.orig_argv[-len(sys.argv) :] != sys.argv:
+        return
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if HUGE_PAGES not in tunables and modes.is_file() and "[madvise]" in modes.read_text():
         os.environ["GLIBC_TUNABLES"] = f"{tunables}:{HUGE_PAGES}=1".lstrip(":")

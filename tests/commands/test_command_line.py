@@ -43,7 +43,9 @@ def test_every_command_has_a_first_line():
 
 @pytest.fixture
 def started(monkeypatch):
-    """What the process was started anew with."""
+    """What the process, that of a command, was started anew with."""
+    monkeypatch.setattr(sys, "argv", ["launch.py", "models"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "launch.py", "models"])
     started: list[tuple[str, list[str]]] = []
     monkeypatch.setattr(os, "execv", lambda program, arguments: started.append((program, arguments)))
     return started
@@ -57,6 +59,16 @@ def test_memory_is_in_huge_pages_where_the_kernel_gives_them_on_request(monkeypa
     assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.check=3:glibc.malloc.hugetlb=1"
     command_line.with_huge_pages(tmp_path / "enabled")
     assert len(started) == 1
+
+
+@pytest.mark.parametrize("argv", [["launch.py", "bench"], ["launch.py"]], ids=len)
+def test_a_process_that_was_started_for_something_else_stays_as_it_is(argv, monkeypatch, started, tmp_path):
+    """A fork, or a program that calls the command line: started anew, it would do what it did at first."""
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setattr(sys, "argv", argv)
+    (tmp_path / "enabled").write_text("always [madvise] never\n")
+    command_line.with_huge_pages(tmp_path / "enabled")
+    assert not started
 
 
 @pytest.mark.parametrize("modes", ["[always] madvise never", "always madvise [never]"])
