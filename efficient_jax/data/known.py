@@ -1,11 +1,12 @@
 """What is known of streamed images: one pass over all of them leaves shards on disk, which later starts map.
 
-A shard holds `SHARD` images in Arrow's IPC format. Its name has its number and the checksum of its content: a file is
-whole or not used, and any number of runs may write one folder. Each process begins with its share of the shards and
-makes those of others where they are still missing: it waits for nobody.
+A shard holds `SHARD` images in Arrow's IPC format, and beside it a file their thumbnails. Its name has its number and
+the checksum of its content: a file is whole or not used, and any number of runs may write one folder. Each process
+begins with its share of the shards and makes those of others where they are still missing: it waits for nobody.
 """
 
 import json
+import math
 import os
 import zlib
 from collections import Counter
@@ -21,10 +22,12 @@ from efficient_jax.data import cache, class_names, decode, stored_image
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.identity import DIGEST, digest
 from efficient_jax.data.stored_image import ImageLike
+from efficient_jax.data.thumbnails import GRID, thumbnails
 from efficient_jax.distributed import log
 from efficient_jax.files import whole
 
 SHARD = 16_384  # images
+THUMBNAILS = ".thumbnails"
 
 
 class Column:
@@ -104,6 +107,7 @@ class Known(NamedTuple):
     sums: Column  # int64 [n c], of the pixel values of each channel, in 0..255
     squares: Column  # int64 [n c], sums of their squares
     sizes: Column  # int32 [n 2], height and width before the resize, in pixels
+    thumbnails: Column  # uint8 [n *GRID c], see `data.thumbnails`
     names: Names | None  # of the files; None: an image has no file of its own
     unreadable: dict[int, str]  # index among all images -> reason, of the others
     changes: Counter[str]  # what was changed in how many images
@@ -115,7 +119,8 @@ class Known(NamedTuple):
             ids: int [m], their indices, also repeated ones.
         """
         rows = rows_at(self.rows, ids)
-        columns: dict[str, Any] = {name: Column(getattr(self, name).parts, rows) for name in COLUMNS}
+        names = *COLUMNS, "thumbnails"
+        columns: dict[str, Any] = {name: Column(getattr(self, name).parts, rows) for name in names}
         return self._replace(rows=rows, names=self.names and self.names.at(ids), **columns)
 
     def all_names(self) -> Names | None:
@@ -164,7 +169,7 @@ def know(
 ) -> Known:
     """Returns what is known of images: from the shards in a folder, and from a pass over those that it does not have.
 
-    A shard that cannot be written stays in memory, 0.1 kB an image, and one line says so.
+    A shard that cannot be written stays in memory, 1.2 kB an image, and one line says so.
 
     Args:
         read: returns the image of an index: a file, its content, or pixels.
@@ -175,19 +180,19 @@ def know(
         files: file of each image, whose names are kept; None: an image has no file of its own.
     """
     kept, write_to = _listed(folder), folder
-    shards: dict[int, Any] = {}
+    shards: dict[int, tuple[Any, np.ndarray]] = {}  # each a record batch and thumbnails
     total = max(1, -(-count // SHARD))
     for number in _order(total):
         rows = range(number * SHARD, min(count, (number + 1) * SHARD))
         if number not in kept:
             kept = _listed(folder)  # another process may have made it
         shard = _opened(kept[number]) if number in kept else None
-        unreadable = {rows[i]: why for i, why in _unreadable(shard).items()} if shard else {}
+        unreadable = {rows[i]: why for i, why in _unreadable(shard[0]).items()} if shard else {}
         if shard is None or cache.mended(read, unreadable, framing):
             content = _pass(read, rows, framing, shape, files, f", part {number + 1} of {total}" if total > 1 else "")
-            mapped = _written(content, write_to, number) if write_to else None
+            mapped = _written(*content, write_to, number) if write_to else None
             write_to = write_to if mapped else None
-            shard = _batch(mapped or content)
+            shard = mapped or (_batch(content[0]), content[1])
         shards[number] = shard
     return _joined([shards[number] for number in range(total)], count)
 
@@ -208,14 +213,19 @@ def _listed(folder: Path | None) -> dict[int, Path]:
     return {int(file.name.split("-")[0]): file for file in files}
 
 
-def _opened(file: Path) -> Any:
-    """Returns the record batch of a shard; None for one that is damaged, which is removed."""
+def _opened(file: Path) -> tuple[Any, np.ndarray] | None:
+    """Returns the record batch and the thumbnails of a shard; None for one that is damaged, which is removed.
+
+    Thumbnails are as many as they should be, and nothing more is asked of them: to read them all takes time, and what
+    follows from them is shown only.
+    """
     try:
         content = file.read_bytes()  # not of the mapped file, whose pages would count as memory of the process
-        if _name(int(file.name.split("-")[0]), content) == file.name:
-            return _batch(_mapped(file))
+        if _name(int(file.name.split("-")[0]), content) == file.name and (mapped := _mapped(file)):
+            return mapped
         log(f"{file} is damaged: its images are decoded again")
-        file.unlink()
+        for part in (file, file.with_suffix(THUMBNAILS)):
+            part.unlink(missing_ok=True)
     except OSError as error:
         log(f"{file} cannot be read ({error.strerror or error}): its images are decoded again")
     return None
@@ -225,10 +235,15 @@ def _name(number: int, content: Any) -> str:
     return f"{number:06}-{zlib.crc32(content):08x}.arrow"
 
 
-def _mapped(file: Path) -> Any:
+def _mapped(file: Path) -> tuple[Any, np.ndarray] | None:
+    """Returns the record batch and the thumbnails of a shard that is whole; None where thumbnails are missing."""
     import pyarrow as pa
 
-    return pa.memory_map(str(file)).read_buffer()
+    batch, beside = _batch(pa.memory_map(str(file)).read_buffer()), file.with_suffix(THUMBNAILS)
+    shape = len(batch), *GRID, batch["sums"].type.list_size
+    if not beside.is_file() or beside.stat().st_size != math.prod(shape):
+        return None
+    return batch, np.memmap(beside, np.uint8, "r", shape=shape) if len(batch) else np.zeros(shape, np.uint8)
 
 
 def _batch(content: Any) -> Any:
@@ -237,14 +252,15 @@ def _batch(content: Any) -> Any:
     return pa.ipc.open_file(content).get_batch(0)
 
 
-def _written(content: Any, folder: Path, number: int) -> Any:
-    """Returns the content of a shard as a mapped file; None where it cannot be written."""
+def _written(content: Any, small: np.ndarray, folder: Path, number: int) -> tuple[Any, np.ndarray] | None:
+    """Returns a shard as mapped files; None where they cannot be written."""
     file = folder / _name(number, content)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not file.exists():  # another process may have mapped it
-            with whole(file, by_each=True) as stream:
-                stream.write(content)
+        for part, values in ((file.with_suffix(THUMBNAILS), small.tobytes()), (file, content)):
+            if not part.exists():  # another process may have mapped it
+                with whole(part, by_each=True) as stream:
+                    stream.write(values)
         return _mapped(file)
     except OSError as error:
         log(f"what is known of the images is not kept in {folder}, but in memory: {error.strerror or error}")
@@ -258,19 +274,20 @@ def _pass(
     shape: tuple[int, ...],
     files: Sequence[Path | str] | None,
     part: str,
-) -> Any:
-    """Decodes the images of a shard, and returns its content."""
+) -> tuple[Any, np.ndarray]:
+    """Decodes the images of a shard, and returns its content and its thumbnails."""
     import pyarrow as pa
 
     n, levels = len(rows), np.arange(256)
     contents, digests = np.zeros((2, n, DIGEST), np.uint8)
     sums, squares = np.zeros((2, n, shape[-1]), np.int64)
-    sizes = np.zeros((n, 2), np.int32)
+    sizes, small = np.zeros((n, 2), np.int32), np.zeros((n, *GRID, shape[-1]), np.uint8)
 
     def know(i: int, content: bytes | np.ndarray, framed: stored_image.Framed) -> None:
         image, _, sizes[i] = framed
         counts = np.stack([np.bincount(image[..., k].ravel(), minlength=256) for k in range(shape[-1])])
         sums[i], squares[i] = counts @ levels, counts @ levels**2
+        (small[i],) = thumbnails(image[None])
         for table, value in ((contents, content), (digests, image)):
             table[i] = np.frombuffer(digest(value), np.uint8)
 
@@ -288,12 +305,12 @@ def _pass(
     batch = batch.replace_schema_metadata({"changes": json.dumps(dict(sorted(changes.items())))})
     with pa.ipc.new_file(sink, batch.schema) as file:
         file.write_batch(batch)
-    return sink.getvalue()
+    return sink.getvalue(), small
 
 
-def _unreadable(shard: Any) -> dict[int, str]:
+def _unreadable(batch: Any) -> dict[int, str]:
     """Returns index in the shard -> reason."""
-    wrong = shard["wrong"]
+    wrong = batch["wrong"]
     return (
         {int(i): wrong[int(i)].as_py() for i in np.flatnonzero(wrong.is_valid())}
         if len(wrong) > wrong.null_count
@@ -301,22 +318,24 @@ def _unreadable(shard: Any) -> dict[int, str]:
     )
 
 
-def _joined(shards: Sequence[Any], count: int) -> Known:
+def _joined(shards: Sequence[tuple[Any, np.ndarray]], count: int) -> Known:
     import pyarrow as pa
 
-    unreadable = {n * SHARD + i: why for n, shard in enumerate(shards) for i, why in _unreadable(shard).items()}
+    batches, small = zip(*shards, strict=True)
+    unreadable = {n * SHARD + i: why for n, batch in enumerate(batches) for i, why in _unreadable(batch).items()}
     rows: range | np.ndarray = range(count)
     if unreadable:
         rows = np.setdiff1d(np.arange(count, dtype=np.int32 if count < 2**31 else np.int64), list(unreadable))
 
     def parts(name: str) -> list[np.ndarray]:
-        return [shard[name].flatten().to_numpy().reshape(-1, shard[name].type.list_size) for shard in shards]
+        return [batch[name].flatten().to_numpy().reshape(-1, batch[name].type.list_size) for batch in batches]
 
     columns: dict[str, Any] = {name: Column(parts(name), rows) for name in COLUMNS}
-    names = [shard["name"] for shard in shards if "name" in shard.schema.names]
-    changes = (Counter(json.loads(shard.schema.metadata[b"changes"])) for shard in shards)
+    names = [batch["name"] for batch in batches if "name" in batch.schema.names]
+    changes = (Counter(json.loads(batch.schema.metadata[b"changes"])) for batch in batches)
     return Known(
         rows=rows,
+        thumbnails=Column(small, rows),
         names=Names(pa.chunked_array(names), rows) if names else None,
         unreadable=unreadable,
         changes=sum(changes, Counter()),

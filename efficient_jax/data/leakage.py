@@ -1,17 +1,16 @@
 """Finds duplicate images, exact ones and near ones: between training and test they are a leak."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8, UInt64
 
 from efficient_jax.data.identity import comparable
-from efficient_jax.data.known import Column, chunks
-from efficient_jax.files import release, scratch
+from efficient_jax.data.known import Column, chunks, rows_at
+from efficient_jax.data.stream import Streamed
+from efficient_jax.data.thumbnails import CELL, MARGIN, thumbnails
 
-CELL, MARGIN = 2, 1  # grid points per bit along each axis, and at each border, which a shift may uncover
-GRID = 8 * CELL + 2 * MARGIN, 9 * CELL + 2 * MARGIN
 STEPS = (0.0, -0.5, 0.5, -1.0, 1.0)  # points, each a 19th of the image
 VERSIONS = [(mirror, y, x) for mirror in (1, -1) for y in STEPS for x in STEPS]
 ORDERS, NEIGHBOURS = 12, 16  # random orders of the bits, and hashes that are compared in each
@@ -71,7 +70,7 @@ class Near(NamedTuple):
 
 
 def near(
-    images: UInt8[np.ndarray, "n h w c"],
+    images: UInt8[np.ndarray, "n h w c"] | Streamed,
     queries: Int[np.ndarray, " q"] | None = None,
     among: Int[np.ndarray, " m"] | None = None,
 ) -> Near:
@@ -79,13 +78,14 @@ def near(
 
     The dHashes of each query, mirrored and shifted, are looked up among those of the others as Charikar (2002) does:
     sorted by their bits in several random orders, hashes that differ in few bits are neighbours in one of them.
-    Candidates are compared on thumbnails without their low frequencies, which all photographs of one kind share. The
+    Candidates are compared on `thumbnails` without their low frequencies, which all photographs of one kind share. The
     distance is 1 - the correlation, after the best brightness, contrast and shift by less than a grid point. Beyond
     `SURE`, it must also be at most half of that to the fifth image: digits look alike and are no copies. Images of one
-    color have no near duplicates. Time is n log n, memory a few kB an image.
+    color have no near duplicates. Time is n log n, memory a few kB an image. Of streamed images nothing is decoded:
+    their thumbnails are known.
 
     Args:
-        images: uint8 [n h w c].
+        images: uint8 [n h w c], in memory or streamed.
         queries: int [q], indices of the images whose duplicates are searched; None: all.
         among: int [m], indices of the images that are searched; None: all.
 
@@ -94,8 +94,10 @@ def near(
     """
     all_pairs = queries is None and among is None
     first, second = (np.arange(len(images)) if ids is None else np.asarray(ids) for ids in (queries, among))
-    hashes, thumbnails = _seen(images, first, VERSIONS)
-    (known,), others = (hashes[:1], thumbnails) if all_pairs else _seen(images, second, VERSIONS[:1])
+    seen = _thumbnails(images, first)
+    others = seen if all_pairs else _thumbnails(images, second)
+    hashes = _hashes(seen, VERSIONS)
+    (known,) = hashes[:1] if all_pairs else _hashes(others, VERSIONS[:1])
     candidates = [np.zeros(0, np.int64)]  # pair, bits and version as one number, because numbers sort quickly
     orders = _orders(known)
     for version_index, query_hashes in enumerate(hashes if len(second) else ()):
@@ -110,7 +112,7 @@ def near(
     order = order[np.lexsort((bits[order], query[order]))]
     order = order[_rank(query[order]) < COMPARED]
     distances = np.concatenate(
-        [np.zeros(0), *(_distances(thumbnails[query[i]], others[match[i]], version[i]) for i in _chunks(order))]
+        [np.zeros(0), *(_distances(seen[query[i]], others[match[i]], version[i]) for i in _chunks(order))]
     )
     by_distance = np.lexsort((distances, query[order]))
     query, match, distances = query[order[by_distance]], match[order[by_distance]], distances[by_distance]
@@ -148,34 +150,21 @@ def _chunks(ids: np.ndarray) -> Iterator[np.ndarray]:
     return (ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK))
 
 
-def _seen(images: Any, ids: np.ndarray, versions: list[tuple[int, float, float]]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (hashes uint64 [versions ids], thumbnails uint8 [ids *GRID c]) of images; thumbnails of streamed ones are
-    in a temporary file."""
-    shape, hashes = (len(ids), *GRID, images.shape[-1]), np.zeros((len(versions), len(ids)), np.uint64)
-    thumbnails = np.zeros(shape, np.uint8) if isinstance(images, np.ndarray) else scratch(shape, np.uint8)
-    for start in range(0, len(ids), CHUNK):
-        part = slice(start, start + CHUNK)
-        grid = _grid(images[ids[part]])
-        grey = grid.mean(-1)
-        hashes[:, part] = [dhash(_window(grey, *version)) for version in versions]
-        thumbnails[part] = np.rint(grid)
-        release(thumbnails)
-    return hashes, thumbnails
+def _thumbnails(images: np.ndarray | Streamed, ids: np.ndarray) -> np.ndarray | Column:
+    """Returns uint8 [ids *GRID c] of images."""
+    if isinstance(images, np.ndarray):
+        return np.concatenate([thumbnails(images[:0]), *(thumbnails(images[part]) for part in _chunks(ids))])
+    known: Column = images.known.thumbnails
+    return Column(known.parts, rows_at(known.rows, ids))
 
 
-def _grid(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n y x c"]:
-    """Returns means over the cells of a grid, whatever the size of the images."""
-    y, x = (_area(pixels, points) for pixels, points in zip(images.shape[1:3], GRID, strict=True))
-    rows = np.tensordot(images.astype(np.float32), y, (1, 1))  # n w c y
-    return np.tensordot(rows, x, (1, 1)).transpose(0, 2, 3, 1)
-
-
-def _area(pixels: int, points: int) -> Float[np.ndarray, "points pixels"]:
-    """Returns the share of each pixel in each of `points` equal parts of the side."""
-    edges, left = np.linspace(0, pixels, points + 1)[:, None], np.arange(pixels)
-    covered = np.minimum(edges[1:], left + 1) - np.maximum(edges[:-1], left)
-    share: np.ndarray = np.maximum(covered, 0) * points / pixels
-    return share.astype(np.float32)
+def _hashes(seen: np.ndarray | Column, versions: list[tuple[int, float, float]]) -> UInt64[np.ndarray, "versions n"]:
+    """Returns the hashes of thumbnails, mirrored and shifted."""
+    hashes = np.zeros((len(versions), len(seen)), np.uint64)
+    for start in range(0, len(seen), CHUNK):
+        grey = seen[start : start + CHUNK].mean(-1, dtype=np.float32)
+        hashes[:, start : start + CHUNK] = [dhash(_window(grey, *version)) for version in versions]
+    return hashes
 
 
 def _window(grid: np.ndarray, mirror: int, y: float, x: float) -> np.ndarray:

@@ -119,7 +119,9 @@ def pixels(image: Image.Image, channels: int) -> UInt8[np.ndarray, "h w c"]:
 
     Raises: ValueError for 32-bit pixels.
     """
-    return as_array(_convert(image.copy(), channels)[0])
+    copy = image.copy()
+    copy.format = image.format  # which a copy does not have, and which tells what 16 bits mean
+    return as_array(_convert(copy, channels)[0])
 
 
 def frame(stored: ImageLike, framing: Framing, shape: tuple[int, ...]) -> Framed:

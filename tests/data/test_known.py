@@ -21,6 +21,7 @@ from efficient_jax import distributed
 from efficient_jax.data import cache, known, stored_image
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.identity import digest
+from efficient_jax.data.thumbnails import thumbnails
 
 COUNT = 23
 BROKEN = (4, 9)
@@ -72,6 +73,7 @@ def assert_right(found, files):
     pixels = np.stack([each.image for each in framed]).astype(int)
     np.testing.assert_array_equal(found.sums, pixels.sum((1, 2)))
     np.testing.assert_array_equal(found.squares, np.square(pixels).sum((1, 2)))
+    np.testing.assert_array_equal(found.thumbnails, thumbnails(pixels.astype(np.uint8)))
     np.testing.assert_array_equal(found.sizes, [each.size for each in framed])
     assert [row.tobytes() for row in np.asarray(found.contents)] == [digest(files[row].read_bytes()) for row in rows]
     assert [row.tobytes() for row in np.asarray(found.digests)] == [digest(each.image) for each in framed]
@@ -120,6 +122,18 @@ def test_a_damaged_shard_alone_is_made_again(images, tmp_path, damage, capsys):
     assert broken in shards(tmp_path / "kept")
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"")], ids=["gone", "cut"]
+)
+def test_a_shard_whose_thumbnails_are_damaged_is_made_again(images, tmp_path, damage, capsys):
+    know(images, tmp_path / "kept")
+    damage((broken := shards(tmp_path / "kept")[3]).with_suffix(".thumbnails"))
+    capsys.readouterr()
+    assert_right(know(images, tmp_path / "kept", read := Watched(images)), images)
+    assert capsys.readouterr().out == f"{broken} is damaged: its images are decoded again\n"
+    assert set(read.opened) - {*BROKEN} == {15, 16, 17, 18, 19}
+
+
 def test_an_image_that_can_be_read_now_is_read(images, tmp_path):
     """A package was installed: the file is the same, but what it is read as is not."""
     know(images, tmp_path / "kept")
@@ -131,7 +145,7 @@ def test_an_image_that_can_be_read_now_is_read(images, tmp_path):
     assert [*later.unreadable] == [4]
 
 
-@pytest.mark.parametrize("fail_at", [0, 3])
+@pytest.mark.parametrize("fail_at", [0, 5, 6])
 def test_on_a_full_disk_the_rest_stays_in_memory(images, tmp_path, fail_at, capsys, monkeypatch):
     written = itertools.count()
     whole = known.whole
@@ -145,7 +159,7 @@ def test_on_a_full_disk_the_rest_stays_in_memory(images, tmp_path, fail_at, caps
     assert_right(know(images, tmp_path / "kept"), images)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith("kept, but in memory: No space left on device")
-    assert len(shards(tmp_path / "kept")) == fail_at
+    assert len(shards(tmp_path / "kept")) == fail_at // 2  # two files each
 
 
 def test_shards_that_may_not_be_read_are_made_in_memory(images, tmp_path, capsys, monkeypatch):

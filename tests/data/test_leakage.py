@@ -10,6 +10,8 @@ from PIL import Image
 
 from efficient_jax.data import known, leakage
 from efficient_jax.data.identity import digests
+from efficient_jax.data.sources.image_folders import folder
+from efficient_jax.data.stream import Feed
 from tests.data.test_identity import hashes
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 5, 4, 3), np.uint8)
@@ -109,3 +111,19 @@ def test_dhash_is_blind_to_brightness_and_contrast():
 def test_dhash_bits_say_what_is_brighter_to_the_right():
     ramp = np.tile(np.arange(18, dtype=np.float32), (1, 16, 1))
     assert np.bitwise_count(leakage.dhash(np.concatenate([ramp, -ramp, 0 * ramp]))).tolist() == [64, 0, 0]
+
+
+def test_of_streamed_images_the_same_is_found_and_nothing_decoded(tmp_path):
+    images = np.concatenate([CLOUDS[:60], *(planted[:5] for planted in PLANTED.values())])
+    for i, image in enumerate(images):
+        file = tmp_path / "ab"[i > 80] / f"{i:03}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(file)
+    kept, streamed = (folder(path=str(tmp_path), size=32, feed=Feed(kind)) for kind in ("memory", "stream"))
+    expected = leakage.near(kept.images, np.arange(60, 85), np.arange(60))
+    assert len(expected.pairs) > 10
+    for file in tmp_path.glob("*/*.png"):
+        file.unlink()
+    found = leakage.near(streamed.images, np.arange(60, 85), np.arange(60))
+    np.testing.assert_array_equal(found.pairs, expected.pairs)
+    np.testing.assert_array_equal(found.distances, expected.distances)
