@@ -23,7 +23,7 @@ TINY = "--config=configs/quickstart.py:tiny"
 # Importing takes longer than most of what is tested here: done once, in a process that forks for every call. The child
 # that waits for another writes that one's number and its exit code.
 FORKS = """
-import gc, json, os, runpy, signal, sys, warnings
+import faulthandler, gc, json, os, runpy, signal, sys, warnings
 import launch
 import tests.one_platform
 from efficient_jax.commands import COMMANDS, flags, function_of, help
@@ -46,6 +46,7 @@ for line in sys.stdin:
         os._exit(0)
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+    faulthandler.register(signal.SIGALRM, chain=True)  # where it waited
     signal.alarm(300)
     sys.argv = ["launch.py", *arguments]
     runpy.run_path("launch.py", run_name="__main__")
