@@ -119,7 +119,7 @@ def measure(root: Path, count: int, again: bool) -> dict:
         "mapped_mib": memory("RssFile"),
         "images_per_second": round(speed),
     }
-    return found | {"kept_mb": round(sum(file.stat().st_size for file in kept.folder.rglob("*.arrow")) / 1e6, 1)}
+    return found | {"kept_mb": round(sum(file.stat().st_size for file in kept.folder.rglob("*-*.*")) / 1e6, 1)}
 
 
 def formats(place: Path) -> None:
