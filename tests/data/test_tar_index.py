@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from efficient_jax.data import tar_index
 from efficient_jax.errors import UserError
-from tests.data.sources.test_tar_shards import GOOD, TWO, examples, packed
+from tests.data.sources.shards import GOOD, TWO, examples, packed
 
 
 def read(content, image="", label=""):

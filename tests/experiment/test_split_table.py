@@ -27,7 +27,7 @@ from efficient_jax.tasks import TASKS
 from tests.experiment.plans import CONFIG, stage
 
 KINDS = ("folder", "table", "npz", "parquet", "tar", "coco")
-NAMED = ("folder", "table", "coco")
+NAMED = ("folder", "table", "tar", "coco")
 CLASSES = ("cat", "dog")
 SPLIT = {"labels_per_class": 3, "test": 4, "validation": 4}
 

@@ -37,3 +37,7 @@ def write(path, members, **settings):
 
 def levels(source):
     return source.images[np.arange(len(source.images))][:, 0, 0, 0].tolist()
+
+
+GOOD = packed(examples(range(1, 9)))
+TWO = 8 * 2 * 1024  # bytes of the members: a header and a block of content each

@@ -11,11 +11,9 @@ import pytest
 from efficient_jax.data import stream
 from efficient_jax.data.sources.tar_shards import tar
 from efficient_jax.errors import UserError
-from tests.data.sources.shards import examples, levels, packed, write
+from tests.data.sources.shards import GOOD, TWO, examples, levels, packed, write
 from tests.data.sources.test_parquet_files import png
 
-GOOD = packed(examples(range(1, 9)))
-TWO = 8 * 2 * 1024  # bytes of the members: a header and a block of content each
 JOINED = GOOD + packed(examples([9]))
 DAMAGED = GOOD[:4096] + bytes(100) + GOOD[4196:]
 
