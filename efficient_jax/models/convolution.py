@@ -12,7 +12,7 @@ from efficient_jax.models.plain_forms import is_plain
 from efficient_jax.models.pooling import max_over, max_pool
 
 LARGE = 5  # side of a depthwise kernel; above it a gradient written out at once takes seconds to compile
-SUMS = 2**22  # bytes of the sums of a depthwise kernel's gradient that stay in the cache
+GROUP = 8  # most images over which a depthwise kernel's gradient is summed at once
 FEW_CHANNELS = 4  # up to so many, XLA's CPU convolution is slower than nine slices and a matrix product
 
 
@@ -231,7 +231,7 @@ def _conv_shifted_backward(
     if size > LARGE and stride == 1:
         kernel_gradient = _gradient_by_rows(x, g, size, pads)
     else:
-        kernel_gradient = _gradient_by_images(x, g, size, stride, pads)
+        kernel_gradient = _gradient_by_groups(x, g, size, stride, pads)
     kernel_gradient = kernel_gradient.reshape(kernel.shape)
     # For the input: the same sum over the gradient, dilated by the stride, with the kernel rotated by 180 degrees.
     spread = [(n - 1) * stride + 1 for n in g.shape[1:3]]
@@ -247,26 +247,24 @@ conv_shifted.defvjp(
 )
 
 
-def _gradient_by_images(
+def _gradient_by_groups(
     x: Float[Array, "b h w c"], g: Float[Array, "b h2 w2 c"], size: int, stride: int, pads: Pads
 ) -> Float[Array, "taps c"]:
-    """Returns the gradient of a depthwise kernel, by a loop over images that keeps image and sums in the cache.
+    """Returns the gradient of a depthwise kernel, by a loop over groups of images.
 
-    The sums are over images and, where they would be larger than `SUMS`, over rows; of what is left, over pixels at the
-    end: XLA on CPU would sum pixels channel by channel.
+    XLA on CPU sums all images of a pixel at once. Of many images these are as many places in memory, and it waits.
     """
-    rows = g.shape[1]
-    while rows > 1 and 4 * size**2 * rows * g[0, 0].size > SUMS:
-        rows //= 2
 
-    def add_image(sums: list[Array], image_and_gradient: tuple[Array, Array]) -> tuple[list[Array], None]:
-        image, gradient = image_and_gradient
-        image = jax.lax.optimization_barrier(jnp.pad(image, (*pads, (0, 0))))  # written once, not for each slice
-        patches = _shifted(image[None], size, stride, ((0, 0), (0, 0)))
-        return [total + _halved(patch[0] * gradient, rows) for total, patch in zip(sums, patches, strict=True)], None
+    def of_group(images: tuple[Array, Array]) -> Float[Array, "taps c"]:
+        x, g = images
+        return jnp.stack([_sum_pixels(patch * g) for patch in _shifted(x, size, stride, pads)])
 
-    sums, _ = jax.lax.scan(add_image, [jnp.zeros((rows, *g.shape[2:]), x.dtype)] * size**2, (x, g))
-    return jnp.stack([total.sum((0, 1)) for total in sums])
+    count = max(n for n in range(1, GROUP + 1) if len(x) % n == 0)
+    if count == len(x):
+        return of_group((x, g))
+    groups = tuple(array.reshape(-1, count, *array.shape[1:]) for array in (x, g))
+    gradient: Array = jax.lax.map(of_group, groups).sum(0)
+    return gradient
 
 
 def _gradient_by_rows(
@@ -289,16 +287,11 @@ def _gradient_by_rows(
 
 def _sum_pixels(x: Float[Array, "b h w c"]) -> Float[Array, " c"]:
     """Returns `x.sum((0, 1, 2))`, by pairs of images first: XLA on CPU would read the pixels channel by channel."""
-    return _halved(x, 1).sum((0, 1, 2))
-
-
-def _halved(x: Float[Array, "n ..."], most: int) -> Float[Array, "m ..."]:
-    """Returns sums of entries, at most `most`, that together are the sum of all."""
-    while len(x) > most:
+    while len(x) > 1:
         half, rest = len(x) // 2, x[len(x) // 2 * 2 :]
         x = x[:half] + x[half : 2 * half]
         x = jnp.concatenate([x[:1] + rest, x[1:]]) if len(rest) else x
-    return x
+    return x.sum((0, 1, 2))
 
 
 def _shifted(x: Float[Array, "b h w c"], size: int, stride: int, pads: Pads) -> list[Float[Array, "b h2 w2 c"]]:
