@@ -64,6 +64,12 @@ def convolve(
 
     Returns: feature maps in the dtype of `x`.
     """
+    return (_convolve if is_plain() else _traced_once)(x, kernel, stride, pad)
+
+
+def _convolve(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k i f"], stride: int, pad: int | None
+) -> Float[Array, "b h2 w2 f"]:
     size, _, per_group, _ = kernel.shape
     pads = _pads(x, size, stride, pad)
     fast: Callable[..., Array]
@@ -74,6 +80,9 @@ def convolve(
     else:
         return conv_plain(x, kernel, stride, pads)
     return _on_cpu(lambda x, k: fast(x, k, stride, pads), lambda x, k: conv_plain(x, k, stride, pads), x, kernel)
+
+
+_traced_once = jax.jit(_convolve, static_argnums=(2, 3), inline=True)  # for each shape: many layers have the same
 
 
 def _on_cpu(fast: Callable[..., Array], default: Callable[..., Array], *arrays: Array) -> Array:

@@ -1,5 +1,6 @@
 """Layers that flax.linen lacks, such as batch normalisation over devices and dropout with one key per example."""
 
+import functools
 import zlib
 
 import jax
@@ -37,19 +38,37 @@ class Norm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, features, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, features, jnp.float32)
         if train:
-            wide = x.astype(jnp.float32)
-            axes = tuple(range(x.ndim - 1))
-            moments = jnp.stack([wide.mean(axes), jnp.square(wide).mean(axes)])
-            if self.axis:
-                moments = jax.lax.pmean(moments, self.axis)
-            mean, var = moments[0], jnp.maximum(moments[1] - jnp.square(moments[0]), 0.0)
+            mean, var = _moments(x, self.axis)
             keep = self.momentum
             running_mean.value = keep * running_mean.value + (1.0 - keep) * mean
             running_var.value = keep * running_var.value + (1.0 - keep) * var
         else:
             mean, var = running_mean.value, running_var.value
-        factor = scale * jax.lax.rsqrt(var + self.eps)
-        return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
+        normalised: Array = _normalised(x, mean, var, scale, bias, self.eps)
+        return normalised
+
+
+@functools.partial(jax.jit, static_argnums=1, inline=True)  # traced once for each shape: many layers have the same
+def _moments(x: Float[Array, "b *hw c"], axis: str | None) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    wide = x.astype(jnp.float32)
+    axes = tuple(range(x.ndim - 1))
+    moments = jnp.stack([wide.mean(axes), jnp.square(wide).mean(axes)])
+    if axis:
+        moments = jax.lax.pmean(moments, axis)
+    return moments[0], jnp.maximum(moments[1] - jnp.square(moments[0]), 0.0)
+
+
+@functools.partial(jax.jit, static_argnums=5, inline=True)
+def _normalised(
+    x: Float[Array, "b *hw c"],
+    mean: Float[Array, " c"],
+    var: Float[Array, " c"],
+    scale: Float[Array, " c"],
+    bias: Float[Array, " c"],
+    eps: float,
+) -> Float[Array, "b *hw c"]:
+    factor = scale * jax.lax.rsqrt(var + eps)
+    return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
 
 
 def layer_norm(x: Float[Array, "b *hw c"], name: str, eps: float = 1e-6) -> Float[Array, "b *hw c"]:

@@ -72,7 +72,7 @@ def test_packaged_weights_give_timms_logits():
 
 @pytest.mark.parametrize("form", ["cpu", "plain"])
 @pytest.mark.parametrize("variant", ["lite0", "lite1"])
-def test_packaged_weights_recognise_photos(variant, form, monkeypatch):
+def test_packaged_weights_recognise_photos(variant, form, monkeypatch, request):
     needs_package(f"efficientnet-{variant}")
     file = REFERENCE / f"reference_{variant}.npz"
     if not file.is_file():
@@ -86,6 +86,8 @@ def test_packaged_weights_recognise_photos(variant, form, monkeypatch):
 
     if form == "plain":  # what an accelerator runs
         monkeypatch.setattr(jax.lax, "platform_dependent", default_form)
+        jax.clear_caches()  # of what was traced with the other form; afterwards of this one
+        request.addfinalizer(jax.clear_caches)
     golden = np.load(file)
     module = EfficientNet(classes=1000, variant=variant)
     ours = logits(module, read(f"efficientnet-{variant}"), jnp.array(golden["inputs_nhwc"]))
