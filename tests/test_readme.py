@@ -33,6 +33,9 @@ LONG = (
     "python launch.py bench --config=configs/quickstart.py --workdir=runs/bench --stage=augmented",
     "python launch.py bench --config=configs/speed.py --workdir=runs/copies --stage=vit_b16 "
     "--config.vit_b16.model.variant=S/16 --config.vit_b16.model.dtype=float32 --config.vit_b16.batch.labelled=8",
+    "python launch.py bench --config=configs/speed.py --stage=efficientnet_b0 "
+    "--config.efficientnet_b0.model.variant=lite0 --config.efficientnet_b0.model.dtype=float32 "
+    "--config.efficientnet_b0.batch.labelled=64 --config.data.source.size=96",
 )
 BLOCKS = list(dict.fromkeys(tuple(commands_of(b)) for b in re.findall(r"```sh\n(.*?)```", EVERYTHING, re.DOTALL)))
 SWEEPS = sorted({command for block in BLOCKS for command in block if " sweep " in command})

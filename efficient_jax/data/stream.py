@@ -14,7 +14,7 @@ from efficient_jax.data import cache, decode, statistics, stored_image
 from efficient_jax.data.decode import Decoded
 from efficient_jax.data.framing import Framing, squash
 from efficient_jax.data.identity import digest
-from efficient_jax.data.known import COLUMNS, SHARD, Known, chunks, know, rows_at
+from efficient_jax.data.known import SHARD, Known, chunks, know, rows_at
 from efficient_jax.data.stored_image import ImageLike
 from efficient_jax.errors import UserError
 
@@ -184,7 +184,8 @@ def load(
     needed = count * int(np.prod(shape))
     if not feed.kind and needed <= feed.room:
         return cache.decode_all(read, count, framing, feed.folder, files, about)
-    folder = feed.folder / f"{cache.key(files, f'{framing} {about} {SHARD} {COLUMNS}')}.known" if feed.folder else None
+    kept = f"{framing} {about} {SHARD} {Known._fields}"
+    folder = feed.folder / f"{cache.key(files, kept)}.known" if feed.folder else None
     known = know(read, count, framing, shape, folder, files if each_own else None)
     why = "" if feed.kind else f", more than the {feed.room / 2**30:.2g} GiB that they may take"
     size = f"{count:,} of {' x '.join(map(str, shape))} are {needed / 2**30:.2g} GiB{why}"
