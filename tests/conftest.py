@@ -76,7 +76,8 @@ def not_too_many_programs():
     if maps.exists() and (maps.read_bytes().count(b"\n") > 40_000 or resident(memory) > 3 * 2**30):
         jax.clear_caches()
         gc.collect()
-        getattr(ctypes.CDLL(None), "malloc_trim", id)(0)  # glibc keeps it else, and the limit stays exceeded
+        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+            libc.malloc_trim(0)  # glibc keeps the memory else, and the limit stays exceeded
 
 
 def resident(statm: pathlib.Path) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from efficient_jax.data import decode, framing, stored_image
+from efficient_jax.data import decode, framing, stored_image, thumbnails
 from efficient_jax.data.decode import Decoded
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.stored_image import ImageLike
@@ -69,7 +69,7 @@ def key(files: Sequence[Path | str], asked: str) -> str:
         asked: what else it depends on, as text.
     """
     digest = hashlib.sha256()
-    for module in (decode, framing, stored_image):  # code that decides which pixels come out
+    for module in (decode, framing, stored_image, thumbnails):  # code that decides which pixels come out
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(f"{PIL.__version__} {asked}".encode())
     with ThreadPoolExecutor(THREADS) as pool:  # a file system over a network answers many at once

@@ -18,9 +18,10 @@ import numpy as np
 from jaxtyping import Int
 
 from efficient_jax import distributed
-from efficient_jax.data import cache, class_names, decode, stored_image
+from efficient_jax.data import cache, decode, stored_image
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.identity import DIGEST, digest
+from efficient_jax.data.names import Names, of_column
 from efficient_jax.data.stored_image import ImageLike
 from efficient_jax.data.thumbnails import GRID, thumbnails
 from efficient_jax.distributed import log
@@ -64,38 +65,11 @@ class Column:
         return self[:] if dtype is None else self[:].astype(dtype)
 
 
-class Names(Sequence[str]):
-    """Names of n images in Arrow's memory, often a mapped file; each becomes text when it is asked for.
+class Shard(NamedTuple):
+    """What is known of `SHARD` images, or of the last few."""
 
-    Args:
-        column: pyarrow.ChunkedArray of bytes or text.
-        rows: int [n], which of them it has, in this order.
-    """
-
-    def __init__(self, column: Any, rows: range | Int[np.ndarray, " n"]) -> None:
-        self.column, self.rows = column, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return class_names.writable(os.fsdecode(self.column[int(self.rows[index])].as_py()))
-
-    def path(self, index: int) -> Path:
-        """Returns the file of this name.
-
-        Args:
-            index: in 0..n-1.
-        """
-        return Path(os.fsdecode(self.column[int(self.rows[index])].as_py()))
-
-    def at(self, rows: Int[np.ndarray, " m"]) -> "Names":
-        """Returns the names of some images, in this order.
-
-        Args:
-            rows: int [m], their indices.
-        """
-        return Names(self.column, rows_at(self.rows, rows))
+    batch: Any  # pyarrow.RecordBatch, a row for each
+    thumbnails: np.ndarray  # uint8 [n *GRID c]
 
 
 class Known(NamedTuple):
@@ -108,7 +82,7 @@ class Known(NamedTuple):
     squares: Column  # int64 [n c], sums of their squares
     sizes: Column  # int32 [n 2], height and width before the resize, in pixels
     thumbnails: Column  # uint8 [n *GRID c], see `data.thumbnails`
-    names: Names | None  # of the files; None: an image has no file of its own
+    files: Any  # pyarrow.ChunkedArray, names of the files of all images as bytes; None: they have none of their own
     unreadable: dict[int, str]  # index among all images -> reason, of the others
     changes: Counter[str]  # what was changed in how many images
 
@@ -119,13 +93,23 @@ class Known(NamedTuple):
             ids: int [m], their indices, also repeated ones.
         """
         rows = rows_at(self.rows, ids)
-        names = *COLUMNS, "thumbnails"
-        columns: dict[str, Any] = {name: Column(getattr(self, name).parts, rows) for name in names}
-        return self._replace(rows=rows, names=self.names and self.names.at(ids), **columns)
+        columns: dict[str, Any] = {
+            name: Column(value.parts, rows) for name, value in self._asdict().items() if isinstance(value, Column)
+        }
+        return self._replace(rows=rows, **columns)
 
-    def all_names(self) -> Names | None:
-        """Returns the names of all images, also of those that cannot be read."""
-        return self.names and Names(self.names.column, range(len(self.names.column)))
+    @property
+    def names(self) -> Names | None:
+        """Names of the files of these images; None: they have none of their own."""
+        return None if self.files is None else Names(of_column(self.files), self.rows)
+
+    def path(self, row: int) -> Path:
+        """Returns the file of an image.
+
+        Args:
+            row: its index among all images.
+        """
+        return Path(os.fsdecode(self.files[row].as_py()))
 
 
 COLUMNS = Known._fields[1:6]
@@ -180,19 +164,20 @@ def know(
         files: file of each image, whose names are kept; None: an image has no file of its own.
     """
     kept, write_to = _listed(folder), folder
-    shards: dict[int, tuple[Any, np.ndarray]] = {}  # each a record batch and thumbnails
+    shards: dict[int, Shard] = {}
     total = max(1, -(-count // SHARD))
     for number in _order(total):
         rows = range(number * SHARD, min(count, (number + 1) * SHARD))
         if number not in kept:
             kept = _listed(folder)  # another process may have made it
         shard = _opened(kept[number]) if number in kept else None
-        unreadable = {rows[i]: why for i, why in _unreadable(shard[0]).items()} if shard else {}
+        unreadable = {rows[i]: why for i, why in _unreadable(shard.batch).items()} if shard else {}
         if shard is None or cache.mended(read, unreadable, framing):
-            content = _pass(read, rows, framing, shape, files, f", part {number + 1} of {total}" if total > 1 else "")
-            mapped = _written(*content, write_to, number) if write_to else None
+            part = f", part {number + 1} of {total}" if total > 1 else ""
+            content, small = _pass(read, rows, framing, shape, files, part)
+            mapped = _written(content, small, write_to, number) if write_to else None
             write_to = write_to if mapped else None
-            shard = mapped or (_batch(content[0]), content[1])
+            shard = mapped or Shard(_batch(content), small)
         shards[number] = shard
     return _joined([shards[number] for number in range(total)], count)
 
@@ -213,8 +198,8 @@ def _listed(folder: Path | None) -> dict[int, Path]:
     return {int(file.name.split("-")[0]): file for file in files}
 
 
-def _opened(file: Path) -> tuple[Any, np.ndarray] | None:
-    """Returns the record batch and the thumbnails of a shard; None for one that is damaged, which is removed.
+def _opened(file: Path) -> Shard | None:
+    """Returns a shard; None for one that is damaged, which is removed.
 
     Thumbnails are as many as they should be, and nothing more is asked of them: to read them all takes time, and what
     follows from them is shown only.
@@ -235,15 +220,15 @@ def _name(number: int, content: Any) -> str:
     return f"{number:06}-{zlib.crc32(content):08x}.arrow"
 
 
-def _mapped(file: Path) -> tuple[Any, np.ndarray] | None:
-    """Returns the record batch and the thumbnails of a shard that is whole; None where thumbnails are missing."""
+def _mapped(file: Path) -> Shard | None:
+    """Returns a shard whose record batch is whole; None where thumbnails are missing."""
     import pyarrow as pa
 
     batch, beside = _batch(pa.memory_map(str(file)).read_buffer()), file.with_suffix(THUMBNAILS)
     shape = len(batch), *GRID, batch["sums"].type.list_size
     if not beside.is_file() or beside.stat().st_size != math.prod(shape):
         return None
-    return batch, np.memmap(beside, np.uint8, "r", shape=shape) if len(batch) else np.zeros(shape, np.uint8)
+    return Shard(batch, np.memmap(beside, np.uint8, "r", shape=shape) if len(batch) else np.zeros(shape, np.uint8))
 
 
 def _batch(content: Any) -> Any:
@@ -252,7 +237,7 @@ def _batch(content: Any) -> Any:
     return pa.ipc.open_file(content).get_batch(0)
 
 
-def _written(content: Any, small: np.ndarray, folder: Path, number: int) -> tuple[Any, np.ndarray] | None:
+def _written(content: Any, small: np.ndarray, folder: Path, number: int) -> Shard | None:
     """Returns a shard as mapped files; None where they cannot be written."""
     file = folder / _name(number, content)
     try:
@@ -318,7 +303,7 @@ def _unreadable(batch: Any) -> dict[int, str]:
     )
 
 
-def _joined(shards: Sequence[tuple[Any, np.ndarray]], count: int) -> Known:
+def _joined(shards: Sequence[Shard], count: int) -> Known:
     import pyarrow as pa
 
     batches, small = zip(*shards, strict=True)
@@ -336,7 +321,7 @@ def _joined(shards: Sequence[tuple[Any, np.ndarray]], count: int) -> Known:
     return Known(
         rows=rows,
         thumbnails=Column(small, rows),
-        names=Names(pa.chunked_array(names), rows) if names else None,
+        files=pa.chunked_array(names) if names else None,
         unreadable=unreadable,
         changes=sum(changes, Counter()),
         **columns,

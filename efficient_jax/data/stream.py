@@ -15,6 +15,7 @@ from efficient_jax.data.decode import Decoded
 from efficient_jax.data.framing import Framing, squash
 from efficient_jax.data.identity import digest
 from efficient_jax.data.known import SHARD, Known, chunks, know, rows_at
+from efficient_jax.data.names import of_column
 from efficient_jax.data.stored_image import ImageLike
 from efficient_jax.errors import UserError
 
@@ -72,8 +73,8 @@ class Streamed:
     ) -> None:
         self.known = known
         self.shape = (len(known.rows), size or stored[0], size or stored[1], stored[2])
-        if all_names := known.all_names():  # mapped, where those of the source are a list
-            read, name = all_names.path, all_names.__getitem__
+        if known.files is not None:  # mapped, where those of the source are a list
+            read, name = known.path, of_column(known.files)
         self._decoding = read, name, framing, stored
         # Not undone: warnings.catch_warnings is not thread-safe, and the first pass has listed what PIL warns of.
         warnings.filterwarnings("ignore", module=r"PIL\.")

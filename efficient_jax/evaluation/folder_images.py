@@ -58,7 +58,7 @@ def walked(images: str, command: str) -> image_files.Walked:
         raise UserError(f"{command}: --images=FOLDER is missing")
     image_files.check_folder(images, "--images")
     walked = image_files.walk(Path(images), "--images")
-    if not walked.files:
+    if not walked.names:
         raise UserError(f"--images: no images in {images!r} or the folders below it")
     return walked
 

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Int, Shaped
 from efficient_jax import files
 from efficient_jax.data import dataset, identity
 from efficient_jax.data.dataset import HELD_OUT, NOTHING, SHOWN_DIGITS, Source
-from efficient_jax.data.known import SHARD, Names, chunks
+from efficient_jax.data.known import SHARD, chunks
+from efficient_jax.data.names import Names, of_column
 from efficient_jax.data.stream import Streamed
 from efficient_jax.errors import UserError, few
 from efficient_jax.tasks import TASKS, Task
@@ -115,7 +116,7 @@ def read(workdir: Path, classes: Sequence[str], task: Task, where: str) -> Table
             ]
         )
         contents = np.concatenate([np.array(column, "S") for (column,) in texts("content")])
-        return Table(parts, part_of.indices.to_numpy()[rows], Names(table["image"], rows), contents, labels)
+        return Table(parts, part_of.indices.to_numpy()[rows], Names(of_column(table["image"]), rows), contents, labels)
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise UserError(f"{where}: {str(path)!r} cannot be read ({type(error).__name__}: {error})") from error
 

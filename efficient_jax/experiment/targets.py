@@ -10,7 +10,7 @@ from efficient_jax.data.dataset import Source
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.predict import predict_rows
 from efficient_jax.experiment.pseudo_labels import csv_table, parts, shards
-from efficient_jax.experiment.pseudo_labels.csv_table import Pool, Predict, PseudoLabels
+from efficient_jax.experiment.pseudo_labels.pool import Pool, Predict, PseudoLabels
 from efficient_jax.experiment.run import Run
 from efficient_jax.experiment.stage_config import StageConfig
 from efficient_jax.experiment.streams import streams, without_omitted

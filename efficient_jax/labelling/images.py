@@ -62,7 +62,7 @@ def listed(folder: str, where: str) -> tuple[Images, tuple[str, ...]]:
     left_out = Counter(walked.passed_over)
     parents: dict[str, bool] = {}  # folder -> whether it is inside
     names = []
-    for path in map(str, walked.files):
+    for path in walked.names:
         name, parent = os.path.relpath(path, folder).replace(os.sep, "/"), os.path.dirname(path)
         if parent not in parents:
             parents[parent] = _inside(os.path.realpath(parent) + os.sep, root)

@@ -67,7 +67,7 @@ def measure(folder: Path, count: int, again: bool) -> dict:
     from efficient_jax.data.dataset import Source
     from efficient_jax.experiment.pseudo_labels import shards as store
     from efficient_jax.experiment.pseudo_labels.audit import audit
-    from efficient_jax.experiment.pseudo_labels.csv_table import Pool, predicted_by
+    from efficient_jax.experiment.pseudo_labels.pool import Pool, predicted_by
     from efficient_jax.experiment.pseudo_labels.shard_files import Shards
     from efficient_jax.tasks.selected_images import selected
 

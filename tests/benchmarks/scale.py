@@ -119,7 +119,8 @@ def measure(root: Path, count: int, again: bool) -> dict:
         "mapped_mib": memory("RssFile"),
         "images_per_second": round(speed),
     }
-    return found | {"kept_mb": round(sum(file.stat().st_size for file in kept.folder.rglob("*-*.*")) / 1e6, 1)}
+    files = [path for path in kept.folder.rglob("*") if path.is_file()]
+    return found | {"kept_mb": round(sum(file.stat().st_size for file in files) / 1e6, 1)}
 
 
 def formats(place: Path) -> None:

@@ -68,7 +68,7 @@ def assert_right(found, files):
     assert found.unreadable == dict.fromkeys(BROKEN, "not an image")
     assert found.changes == Counter({"were gray: repeated in three channels": 11})  # one of 12 is no image
     assert [*found.names] == [str(files[row]).replace("\udcff", "?") for row in rows]
-    assert [found.names.path(i) for i in range(len(rows))] == [files[row] for row in rows]
+    assert [found.path(row) for row in rows] == [files[row] for row in rows]
     framed = [stored_image.frame(files[row], Framing(4), (4, 4, 3)) for row in rows]
     pixels = np.stack([each.image for each in framed]).astype(int)
     np.testing.assert_array_equal(found.sums, pixels.sum((1, 2)))

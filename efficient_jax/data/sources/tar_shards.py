@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, repeat
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -13,6 +13,7 @@ from efficient_jax.data.dataset import Source, last_test, of_images
 from efficient_jax.data.decode import left_out
 from efficient_jax.data.framing import Framing
 from efficient_jax.data.image_files import note
+from efficient_jax.data.names import Names
 from efficient_jax.data.storage import Stored
 from efficient_jax.data.tar_index import Shard
 from efficient_jax.errors import UserError, counted, few, nearest
@@ -93,7 +94,7 @@ def tar(
     decoded = stream.load(examples.read, examples.name, len(labels), framing, feed, local, about)
     decoded = left_out(decoded, examples.name, unreadable, f"{WHERE}.path: {path!r}")
     source = of_images(decoded, labels, classes, fixed)
-    names = Names(examples, decoded.rows)
+    names = Names(examples.name, decoded.rows)
     return source._replace(names=names, notes=(*source.notes, *notes, *_notes(examples)))
 
 
@@ -150,24 +151,6 @@ class Examples:
         if size in WHY:
             raise ValueError(WHY[size])
         return self._parts.read(shard, int(self.shards[shard].offsets[place]), size)
-
-
-class Names(Sequence[str]):
-    """Names of some examples; each becomes text when it is asked for.
-
-    Args:
-        examples: of the shards.
-        rows: int [n], which of them it has, in this order.
-    """
-
-    def __init__(self, examples: Examples, rows: Int[np.ndarray, " n"]) -> None:
-        self.examples, self.rows = examples, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.examples.name(int(self.rows[index]))
 
 
 def _name(file: Stored, shard: Shard, place: int) -> str:

@@ -120,9 +120,10 @@ def _part(path: str, setting: str) -> Part:
     if not labels.is_dir():
         raise UserError(f"{where}: {str(labels)!r} is not there; want the folder of the text files of {str(root)!r}")
     walked = walk(root, where)
-    if not walked.files:
+    files = walked.files
+    if not files:
         raise UserError(f"{where}: no images in {str(root)!r} or the folders below it")
-    expected = [(labels / file.relative_to(root)).with_suffix(".txt") for file in walked.files]
+    expected = [(labels / file.relative_to(root)).with_suffix(".txt") for file in files]
     there = {file for file in labels.rglob("*.txt") if file.name not in NOT_LABELS}
     if twice := [file for file, count in Counter(expected).items() if count > 1 and file in there]:
         raise UserError(f"{where}: two images are named {twice[0].stem!r}, and one text file is; rename one")
@@ -131,7 +132,7 @@ def _part(path: str, setting: str) -> Part:
     alone = sorted(str(file.relative_to(labels)) for file in there.difference(expected))
     notes = note(walked.passed_over)
     notes += (f"{counted(len(alone), 'text file')} without an image: {few(alone, 5)}",) if alone else ()
-    return Part(root, walked.files, [file if file in there else None for file in expected], notes)
+    return Part(root, files, [file if file in there else None for file in expected], notes)
 
 
 def _boxes(table: Path, classes: int, faults: list[str]) -> Annotated:

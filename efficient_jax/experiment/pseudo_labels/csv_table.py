@@ -1,8 +1,7 @@
 """Stores the pseudo-labels of a stage: `pseudo_labels.csv`, a line for each unlabelled image, and `pseudo_labels.json`,
 the teacher, the settings and statistics. Those of large pools are in `shards`."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,40 +10,21 @@ from jaxtyping import Float, Int
 
 from efficient_jax import files
 from efficient_jax.data.dataset import Source
-from efficient_jax.errors import UserError
 from efficient_jax.experiment.pseudo_labels.audit import audit, of_predictions
+from efficient_jax.experiment.pseudo_labels.pool import (
+    ABOUT,
+    COLUMNS,
+    Pool,
+    Predict,
+    PseudoLabels,
+    naming,
+    predicted_by,
+)
 from efficient_jax.files import Json
 from efficient_jax.tasks import TASKS, Task
-from efficient_jax.training.labels import Labels, soft
+from efficient_jax.training.labels import soft
 
-TABLE, ABOUT = "pseudo_labels.csv", "pseudo_labels.json"
-PREDICTED_BY = ("teacher", "teacher_hash", "class_map", "vote")  # what the predictions of images follow from
-COLUMNS = ("id", "image", "label", "confidence", "copies", "hidden")  # then p(class) for each class
-
-Predict = Callable[[np.ndarray], np.ndarray]
-"""Returns the probabilities of images by their indices, float32 [n classes]."""
-
-
-class Pool(NamedTuple):
-    """The unlabelled images of a stage."""
-
-    folder: Path  # of the stage
-    source: Source
-    labelled: Int[np.ndarray, " m"]  # indices of the labelled images
-    ids: Int[np.ndarray, " n"]  # indices of the unlabelled images
-    batch: int  # pseudo-labelled images of one step
-    soft_classes: int  # of the stage, see `training.labels.soft`
-    where: str  # the key of the stage, for errors
-    steps: tuple[int | None, ...]  # after which each teacher was saved
-
-
-class PseudoLabels(NamedTuple):
-    """Pseudo-labels of a pool."""
-
-    ids: Int[np.ndarray, " m"]  # indices of images with a label, all that are kept and maybe others
-    labels: Labels  # of these images
-    copies: Int[np.ndarray, " m"]  # of each, 0 where it is not kept
-    about: Json  # what is in `pseudo_labels.json`
+TABLE = "pseudo_labels.csv"
 
 
 class Round(NamedTuple):
@@ -82,28 +62,6 @@ def pseudo_labels(pool: Pool, predict: Predict, origin: Json, say: Callable[[str
     about = origin | audit(pool.source, pool.labelled, pool.ids, copies, [part], pool.batch)
     write(pool.folder, pool.source, Round(pool.ids, probabilities, labels, copies), about)
     return PseudoLabels(pool.ids, soft(labels, pool.soft_classes, exclusive=task.exclusive), copies, about)
-
-
-def predicted_by(origin: Json) -> Json:
-    """Returns what the predictions follow from: other settings make other pseudo-labels of the same predictions.
-
-    Args:
-        origin: what the pseudo-labels follow from.
-    """
-    return {name: origin[name] for name in PREDICTED_BY}
-
-
-@contextlib.contextmanager
-def naming(where: str) -> Iterator[None]:
-    """Within, a UserError on a setting names the whole key.
-
-    Args:
-        where: the key of the block.
-    """
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{where}.{error}") from error
 
 
 def write(folder: Path, source: Source, pseudo_labels: Round, record: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from efficient_jax.detection.mean_average_precision import matches
 from efficient_jax.detection.rows import CLASS, VISIBLE, boxes_of
 from efficient_jax.errors import UserError, few
 from efficient_jax.experiment.pseudo_labels.audit import BINS, CONFIDENCES, NAMED
-from efficient_jax.experiment.pseudo_labels.csv_table import ABOUT, Predict
+from efficient_jax.experiment.pseudo_labels.pool import ABOUT, Predict
 from efficient_jax.files import Json
 from efficient_jax.metrics.classification import NOT_COUNTED
 from efficient_jax.settings import Settings

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from efficient_jax import files
 from efficient_jax.errors import UserError
-from efficient_jax.experiment.pseudo_labels.csv_table import COLUMNS, Pool
+from efficient_jax.experiment.pseudo_labels.pool import COLUMNS, Pool
 from efficient_jax.files import Json
 
 if TYPE_CHECKING:  # imported where it is used: it takes 0.25 s

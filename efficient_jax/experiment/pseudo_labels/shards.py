@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from efficient_jax import distributed, files
 from efficient_jax.errors import counted, few
 from efficient_jax.experiment.pseudo_labels.audit import Part, audit, of_classes
-from efficient_jax.experiment.pseudo_labels.csv_table import ABOUT, Pool, Predict, PseudoLabels, naming, predicted_by
+from efficient_jax.experiment.pseudo_labels.pool import ABOUT, Pool, Predict, PseudoLabels, naming, predicted_by
 from efficient_jax.experiment.pseudo_labels.shard_files import (
     DAMAGED,
     FOLDER,

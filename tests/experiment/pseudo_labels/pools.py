@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 
 from efficient_jax.data.dataset import Source
 from efficient_jax.experiment.pseudo_labels import shards
-from efficient_jax.experiment.pseudo_labels.csv_table import Pool
+from efficient_jax.experiment.pseudo_labels.pool import Pool
 
 SETTINGS = {"threshold": 0.3, "balance": True, "per_class": 0, "soft": True, "shuffled": False}
 SHARD = 64

@@ -14,7 +14,8 @@ import pytest
 
 from efficient_jax import distributed
 from efficient_jax.errors import UserError
-from efficient_jax.experiment.pseudo_labels import csv_table, shard_files, shards
+from efficient_jax.experiment.pseudo_labels import shard_files, shards
+from efficient_jax.experiment.pseudo_labels.pool import predicted_by
 from efficient_jax.experiment.pseudo_labels.shard_files import Shards
 from efficient_jax.training.labels import on_host
 from tests.commands import launch
@@ -64,7 +65,7 @@ def test_any_flipped_bit_is_seen_or_harmless(tmp_path):
     stored = Shards(
         pool,
         3,
-        csv_table.predicted_by(origin_of()) | {"teacher_steps": pool.steps, "top": 3, "classes": pool.source.classes},
+        predicted_by(origin_of()) | {"teacher_steps": pool.steps, "top": 3, "classes": pool.source.classes},
     )
     file, rng, states = path(tmp_path, 0, 1), np.random.default_rng(0), []
     whole, table = file.read_bytes(), shard_files.read(stored, 0)

@@ -10,6 +10,7 @@ import pytest
 
 from efficient_jax.errors import UserError
 from efficient_jax.experiment.pseudo_labels import csv_table, shards
+from efficient_jax.experiment.pseudo_labels.pool import COLUMNS, predicted_by
 from efficient_jax.experiment.targets import supervise
 from efficient_jax.training.labels import on_host
 from tests import tiny_run
@@ -49,7 +50,7 @@ def test_a_person_can_read_a_shard(tmp_path):
         table = list(csv.DictReader(file))
     rows = rows_of(pool.folder)
     assert list(rows[0]) == [
-        *csv_table.COLUMNS,
+        *COLUMNS,
         *(f"{kind}{i}" for kind in ("class", "p") for i in (1, 2, 3)),
     ]
     for shown, row in zip(rows, table, strict=True):
@@ -60,7 +61,7 @@ def test_a_person_can_read_a_shard(tmp_path):
         assert [shown[f"class{i}"] for i in (1, 2, 3)] == order.tolist()
         assert [shown[f"p{i}"] for i in (1, 2, 3)] == p[shown["id"]][order].tolist()
     about = json.loads(pq.read_schema(path(pool.folder, 1)).metadata[b"pseudo_labels"])
-    assert about == csv_table.predicted_by(origin_of()) | {
+    assert about == predicted_by(origin_of()) | {
         "shard": 1,
         "shards": 5,
         "teacher_steps": [500],
