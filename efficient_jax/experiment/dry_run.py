@@ -82,7 +82,7 @@ def _shapes(stage: Stage) -> Tree:
     """Returns the shapes of a stage's variables; UserError where its images do not fit the network."""
     shape = stage.spec.input_shape
     try:
-        variables = jax.eval_shape(lambda key: models.init(stage.module, key, shape), jax.random.key(0))
+        variables = models.shapes(stage.module, shape)
         _check_pixels(stage.module, variables, shape)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{stage.config.model} cannot be trained on images {list(shape)}: {error}") from error

@@ -65,7 +65,7 @@ def _initialised(stage: Stage) -> Tree:
     shape = spec.input_shape
     if shape != spec.image_shape:
         stage.log(f"gray images, repeated in the {shape[-1]} channels of the network")
-    variables = models.init(stage.module, stage.key("init"), shape)
+    variables = models.shapes(stage.module, shape)
     if config.init:
         classes = run.data.source.classes
         variables, lines = initialise.variables(config, variables, classes, shape, run.trained, spec.head)
@@ -73,7 +73,7 @@ def _initialised(stage: Stage) -> Tree:
             stage.log(line)
         mean, std = (" ".join(f"{value:.3f}" for value in values) for values in (spec.mean, spec.std))
         stage.log(f"images normalised by mean {mean} and std {std}")
-    return variables
+    return models.completed(stage.module, stage.key("init"), shape, variables)
 
 
 def _keep_samples(stage: Stage, supervision: Supervision, variables: Tree) -> None:

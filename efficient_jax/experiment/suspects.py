@@ -122,9 +122,10 @@ def network(stage: StageConfig, run: Run) -> Trained:
             raise UserError(f"{where}: {name!r} takes images of {wanted}, those of the data have {channels}")
         return trained
     spec = run.spec(stage)
-    fresh = models.init(spec.build()[0], jax.random.key(0), spec.input_shape)
-    variables, _ = initialise.variables(stage, fresh, spec.classes, spec.input_shape, run.trained, spec.head)
-    return Trained(stage.init, spec, variables)
+    module, shape = spec.build()[0], spec.input_shape
+    fresh = models.shapes(module, shape)
+    variables, _ = initialise.variables(stage, fresh, spec.classes, shape, run.trained, spec.head)
+    return Trained(stage.init, spec, models.completed(module, jax.random.key(0), shape, variables))
 
 
 def _features(run: Run, trained: Trained, ids: np.ndarray) -> Float[np.ndarray, "n d"]:

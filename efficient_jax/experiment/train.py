@@ -182,7 +182,7 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
     if stage.run.plan.shard_state:
         placed = parallel.spread(first_state, begin, devices)
     else:
-        placed = parallel.replicate(first_state(*begin), devices)
+        placed = parallel.made(first_state, begin, devices)
     return TrainSteps(
         state=placed,
         loss_fn=program.loss_fn,

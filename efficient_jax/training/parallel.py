@@ -75,6 +75,18 @@ def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     return jax.device_put(tree, replicated(devices))
 
 
+def made(make: Callable[..., Tree], arguments: Tree, devices: Sequence[jax.Device]) -> Tree:
+    """Returns `make(*arguments)`, copied to every device of this process. It is one program, not one for each shape.
+
+    Args:
+        make: returns a state.
+        arguments: trees of arrays, the same in all processes.
+        devices: of all processes.
+    """
+    state: Tree = jax.jit(make, out_shardings=replicated(devices))(*replicate(arguments, devices))
+    return state
+
+
 def replicated(devices: Sequence[jax.Device]) -> NamedSharding:
     """Returns the sharding of arrays that are copied to every device of this process.
 

@@ -87,7 +87,7 @@ def _published(name: str, where: str) -> Trained:
     framing = {"fit": "crop", "crop": about.crop, "interpolation": about.interpolation}
     spec = ModelSpec(model, settings, classes, (*about.size, 3), about.mean, about.std, framing)
     module, _ = spec.build()
-    fresh = jax.eval_shape(lambda: models.init(module, jax.random.key(0), spec.image_shape))
+    fresh = models.shapes(module, spec.image_shape)
     variables, report = pretrained.load(arrays, fresh, image=about.size, where=name)
     if report.new:
         raise UserError(f"{where}: {name!r} has no classifier that fits ({report.why})")

@@ -86,7 +86,7 @@ def main() -> None:
 def kept() -> None:
     for remat in (False, True):
         module = models.ViT(CLASSES, "S/16", remat=remat)
-        variables = jax.eval_shape(lambda: models.init(module, jax.random.key(0), (SIZE, SIZE, 3)))  # noqa: B023
+        variables = models.shapes(module, (SIZE, SIZE, 3))
         apply = models.make_apply(module, (0.5,) * 3, (0.5,) * 3)
         images = jax.ShapeDtypeStruct((IMAGES, SIZE, SIZE, 3), np.uint8)
 

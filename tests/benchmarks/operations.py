@@ -15,7 +15,7 @@ from efficient_jax import models
 def main(name: str, size: int, settings: dict[str, Any]) -> None:
     module = models.MODELS[name](classes=1000, **settings)
     image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-    variables = jax.eval_shape(lambda: models.init(module, jax.random.key(0), image.shape[1:]))
+    variables = models.shapes(module, image.shape[1:])
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     forward = jax.jit(lambda variables, image: module.apply(variables, image, train=False))
     operations = forward.lower(variables, image).cost_analysis()["flops"]

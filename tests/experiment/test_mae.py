@@ -40,9 +40,7 @@ def trained(images, tmp_path_factory):
 
 def test_a_stage_starts_from_the_network_without_its_decoder(trained):
     folder, (features, _) = trained
-    fresh = jax.eval_shape(
-        lambda: models.init(vit.ViT(3, **{k: v for k, v in NET.items() if k != "name"}), jax.random.key(0), SHAPE)
-    )
+    fresh = models.shapes(vit.ViT(3, **{k: v for k, v in NET.items() if k != "name"}), SHAPE)
     assert Trained.open(str(folder / "tuned"), "test").variables["params"].keys() == fresh["params"].keys()
     both = [Trained.open(str(folder / name), "test") for name in ("features", "tuned")]
     assert both[0].variables["params"].keys() == fresh["params"].keys()
@@ -71,7 +69,7 @@ def test_a_stopped_stage_ends_as_one_that_was_not(images, trained, tmp_path):
 def test_the_decoder_has_the_learning_rate_of_the_head(images, tmp_path):
     ready = prepared(images, tmp_path, {"features": BLOCK | {"optim": BLOCK["optim"] | {"layer_decay": 0.5}}})
     opened = Stage.open(ready.plan.stages[0], ready)
-    variables = jax.eval_shape(lambda: models.init(opened.module, jax.random.key(0), SHAPE))
+    variables = models.shapes(opened.module, SHAPE)
     program = build_program(opened, variables)
     of_head = [row for row in program.table if row.multiplier == 1.0]
     assert sum(row.tensors for row in of_head) == len(jax.tree.leaves(program.added)) + 2

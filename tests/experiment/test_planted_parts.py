@@ -146,7 +146,7 @@ def measured(monkeypatch, tmp_path):
             return real(stage, variables)._replace(loss_fn=loss_fn, tx=optax.sgd(0.0))
 
         monkeypatch.setattr(train, "build_program", build)
-        shapes = jax.eval_shape(lambda key: models.init(stage.module, key, stage.spec.input_shape), jax.random.key(0))
+        shapes = models.shapes(stage.module, stage.spec.input_shape)
         variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         steps = train.build_train_steps(stage, supervision, variables)
         state, metrics = steps.state, []

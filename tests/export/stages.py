@@ -20,7 +20,7 @@ def spec_of(name: str, settings: dict, shape: tuple[int, int, int], **more) -> M
 
 def shapes(spec: ModelSpec):
     module, _ = spec.build()
-    return jax.eval_shape(lambda: models.init(module, jax.random.key(0), spec.input_shape))
+    return models.shapes(module, spec.input_shape)
 
 
 def variables(spec: ModelSpec, seed: int = 0):

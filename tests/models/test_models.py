@@ -36,7 +36,7 @@ def images(key):
 def test_variables_are_nested_dicts_of_float32(name):
     shape = (32, 32, 3)
     module = models.MODELS[name](classes=5, norm_axis="device")
-    variables = jax.eval_shape(lambda key: models.init(module, key, shape), jax.random.key(0))
+    variables = models.shapes(module, shape)
     assert type(variables) is dict
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
 
@@ -44,7 +44,7 @@ def test_variables_are_nested_dicts_of_float32(name):
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_parameter_is_in_one_layer(name):
     module = models.MODELS[name](classes=5)
-    params = jax.eval_shape(lambda key: models.init(module, key, (32, 32, 3)), jax.random.key(0))["params"]
+    params = models.shapes(module, (32, 32, 3))["params"]
     paths = ["/".join(path) for path in flatten_dict(params)]
     claims = {path: [i for i, layer in enumerate(module.layers()) if re.fullmatch(layer, path)] for path in paths}
     assert all(len(found) == 1 for found in claims.values())
@@ -53,6 +53,16 @@ def test_every_parameter_is_in_one_layer(name):
         "head/kernel",
         "head/bias",
     }
+
+
+@pytest.mark.parametrize("given", [(), ("head",), ("stage1", "stage2", "stage3", "head")])
+def test_what_is_missing_gets_the_values_of_new_variables(given, key):
+    module = models.CNN(classes=5, width=4)
+    expected, variables = models.init(module, key, SHAPE), models.shapes(module, SHAPE)
+    for name in given:
+        variables["params"][name] = jax.tree.map(lambda x: np.full(x.shape, 7.0), variables["params"][name])
+        expected["params"][name] = variables["params"][name]
+    jax.tree.map(np.testing.assert_array_equal, models.completed(module, key, SHAPE, variables), expected)
 
 
 def test_cnn_has_the_parameters_of_its_formula():

@@ -28,7 +28,7 @@ def images(key):
 
 
 def shapes(module, side):
-    params = jax.eval_shape(lambda: models.init(module, jax.random.key(0), (side, side, 3)))["params"]
+    params = models.shapes(module, (side, side, 3))["params"]
     return {"/".join(path): leaf.shape for path, leaf in flatten_dict(params).items()}
 
 

@@ -102,7 +102,7 @@ def load(
             misfit.append(f"{name} {_times(published.shape)}, not {_times(initial[path].shape)}")
         elif change:
             reshaped.append(f"{name}: {change}")
-        loaded[path] = jnp.array(values)
+        loaded[path] = np.asarray(values)
     left = [name for name in state if name not in wanted]
     excess = [name for name in left if name not in HEAD and not re.fullmatch(UNUSED, name)]
     if missing or misfit or excess:
