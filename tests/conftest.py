@@ -44,6 +44,7 @@ LAUNCHING = (
     "tests.commands.launch",
     "tests.tiny_run",
     "tests.tiny_maps",
+    "tests.drawn_parts",
     "efficient_jax.experiment.stage",
 )
 TRAINED = {"teacher", "trained", "quickstart", "segmented"}  # fixtures that train a stage

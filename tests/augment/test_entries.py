@@ -63,8 +63,13 @@ def traced(name, one):
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), after)
 
 
+@lru_cache
+def built(name):
+    return augment.build((name,), SETTINGS)
+
+
 def through_build(name, one):
-    jax.eval_shape(augment.build((name,), SETTINGS), batched(KEY), jax.tree.map(batched, one))
+    jax.eval_shape(built(name), batched(KEY), jax.tree.map(batched, one))
 
 
 @lru_cache
@@ -163,7 +168,7 @@ def test_half_of_a_pair_is_refused(name):
 def test_one_key_for_each_example(name):
     images = jnp.zeros((B, 9, 9, 3), jnp.uint8)
     keys = jax.random.split(jax.random.key(0), B)
-    several = [augment.build((name,), SETTINGS)]
+    several = [built(name)]
     if name in augment.MIXES:
         several.append(augment.MIXES[name])
     for run in several:
@@ -193,7 +198,7 @@ def test_floats_outside_the_range_are_refused_where_they_can_be_seen(name, dtype
     with pytest.raises(UserError, match=r"a float image is in 0\.\.1"):
         jax.eval_shape(lambda key: augment.OPS[name](key, {"image": constant}, **SETTINGS[name]), KEY)
     with pytest.raises(UserError, match=r"a float image is in 0\.\.1"):
-        augment.build((name,), SETTINGS)(jax.random.split(jax.random.key(0), 2), {"image": jnp.stack([image] * 2)})
+        built(name)(jax.random.split(jax.random.key(0), 2), {"image": jnp.stack([image] * 2)})
 
 
 @pytest.mark.parametrize("names", [("flip", "invert"), ("some_of",), ("cutmix",)])
