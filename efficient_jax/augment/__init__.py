@@ -5,7 +5,7 @@ named after what it holds and never like an operation, which would hide it: the 
 `mosaic` in `collage`. `geometry/` and `policies/` export nothing, so their modules may be called like operations.
 
 - `pipelines`: the pipeline of a config's block. `combinators`: one of several augmentations, some, all, or by class.
-- `entries`: the check of an example. `ranges`: strengths as numbers or pairs.
+- `once`: programs for a few images. `entries`: the check of an example. `ranges`: strengths as numbers or pairs.
 - `color`, `filters`, `noise`, `compression` change pixels, `geometry/` shapes.
 - `erasing` hides parts; `mixing` and `collage` join images.
 - `policies/`: RandAugment and its relatives. `documents/`: printed pages.

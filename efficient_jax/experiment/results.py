@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from efficient_jax import files, keys
+from efficient_jax.augment import once
 from efficient_jax.data.dataset import Source
 from efficient_jax.inference import predictions
 from efficient_jax.tasks import TASKS, Task
@@ -159,7 +160,7 @@ def samples(
         image_keys = keys.by_position(keys.named(key, stream), 0, len(repeated))
         batch = {name: x[repeated] for name, x in data.items()}
         batch["label"] = on_host(take(labels, repeated), classes)
-        views = jax.tree.map(np.asarray, jax.jit(augment[stream])(image_keys, batch))
+        views = once.run_once(augment[stream], image_keys, batch)
         augmented = views["image"]
         augmented = augmented if augmented.dtype == np.uint8 else np.round(augmented * 255).astype(np.uint8)
         prefix = "" if stream == "labelled" else f"{stream}_"

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from efficient_jax import keys
-from efficient_jax.augment import CHOICES, MIXES, OPS, augmented, build, per_example
+from efficient_jax.augment import CHOICES, MIXES, OPS, augmented, build, once, per_example
 from efficient_jax.augment.kernels import dtypes
 from efficient_jax.augment.registry import PHASED
 from efficient_jax.errors import UserError
@@ -22,8 +22,6 @@ from efficient_jax.explore.strengths import DOCUMENTS, KINDS, OTHERS, STRENGTHS,
 from efficient_jax.types import Augment, Batch
 
 AS_STORED = "as stored"
-# Programs that run once, on a few images: 3 to 4 times faster to compile on CPU.
-QUICKLY = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
 
 OPERATIONS: dict[str, Callable[..., Any]] = {**OPS, **MIXES, **CHOICES, **PHASED}
 """Every operation that a config can name."""
@@ -168,5 +166,5 @@ def _augment(name: str, settings: Settings) -> Augment:
 
 def _run(augment: Callable[[jax.Array, Batch], list[Batch]], draw_keys: jax.Array, batch: Arrays) -> list[Arrays]:
     """Returns the batches that an augmentation makes of one: a program for all of them takes least time to compile."""
-    batches = jax.device_get(jax.jit(augment, compiler_options=QUICKLY)(draw_keys, batch))
+    batches = once.run_once(augment, draw_keys, batch)
     return [{**each, "image": np.asarray(dtypes.to_uint8(each["image"]))} for each in batches]
