@@ -188,7 +188,8 @@ def random_weights(network: Network, seen: Seen, classes: np.ndarray) -> dict[st
         classes: int [n], the class that the map of each image is for.
     """
     module, _ = network.spec.build()
-    untrained = models.init(module, jax.random.key(0), network.spec.input_shape)
+    shape = network.spec.input_shape
+    untrained = models.completed(module, jax.random.key(0), shape, models.shapes(module, shape))
     layers = module.layers()
     true_maps = network.heat(network.variables, seen.images, classes, seen.inside)
     parts = {"the head": layers[-1:], "the upper half": layers[len(layers) // 2 :], "all layers": layers}

@@ -55,7 +55,8 @@ def init(module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int, int]
 
     Returns: {"params": ..., "batch_stats": ...}, the latter only if the model has batch statistics.
     """
-    return completed(module, key, image_shape, shapes(module, image_shape))
+    variables: Tree = _init(module, key, image_shape)
+    return variables
 
 
 def shapes(module: nn.Module, image_shape: tuple[int, int, int]) -> Tree:
@@ -65,12 +66,13 @@ def shapes(module: nn.Module, image_shape: tuple[int, int, int]) -> Tree:
         module: a model of `MODELS`, built.
         image_shape: (height, width, channels) of its images in pixels.
     """
-    variables: Tree = jax.eval_shape(lambda: _init(module, jax.random.key(0), image_shape))
-    return variables
+    return jax.eval_shape(lambda: init(module, jax.random.key(0), image_shape))
 
 
 def completed(module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int, int], variables: Tree) -> Tree:
-    """Returns variables with new values, those of `init`, in place of shapes. The program computes no others.
+    """Returns variables with new values, those of `init` up to rounding, in place of shapes. The program computes no others.
+
+    It cannot be part of another program, since it says how it is compiled.
 
     Args:
         module: a model of `MODELS`, built.
@@ -85,7 +87,7 @@ def completed(module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int,
     return jax.tree.map_with_path(lambda path, leaf: values.get(jax.tree_util.keystr(path), leaf), variables)
 
 
-# It runs once: with LLVM's first level the same values take a fifth to three fifths of the time to compile.
+# It runs once: at LLVM's first level the same values take a fifth to three fifths of the time to compile.
 @functools.partial(jax.jit, static_argnums=(0, 2, 3), compiler_options={"xla_backend_optimization_level": 1})
 def _some(
     module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int, int], paths: tuple[str, ...]
