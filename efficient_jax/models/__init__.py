@@ -70,9 +70,9 @@ def shapes(module: nn.Module, image_shape: tuple[int, int, int]) -> Tree:
 
 
 def completed(module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int, int], variables: Tree) -> Tree:
-    """Returns variables with new values, those of `init` up to rounding, in place of shapes. The program computes no others.
+    """Returns variables with new values, those of `init` up to rounding, in place of shapes; no others are computed.
 
-    It cannot be part of another program, since it says how it is compiled.
+    It cannot be part of another program, since it says how its own is compiled.
 
     Args:
         module: a model of `MODELS`, built.
