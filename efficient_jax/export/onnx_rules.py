@@ -232,10 +232,19 @@ def _top_k(graph: Graph, eqn: Any, values: list[Value]) -> list[Value]:
     return [best, graph.made("Cast", [f"{best.source}_1"], shape, to=onnx.TensorProto.INT32)]
 
 
+def _unstack(graph: Graph, eqn: Any, values: list[Value]) -> list[Value]:
+    (x,), axis = full(graph, eqn, values), eqn.params["axis"]
+    taken = ([graph.plain(x), np.array(i)] for i in range(len(eqn.outvars)))
+    return [graph.made("Gather", each, out(eqn), axis=axis) for each in taken]
+
+
 def _scan(graph: Graph, eqn: Any, values: list[Value]) -> list[Value]:
     """Unrolled: the views of an image are few."""
     params, values = eqn.params, full(graph, eqn, values)
-    consts, carried = params["num_consts"], params["num_carry"]
+    if "ft_in" in params:  # jax 0.12
+        consts, carried, _ = map(len, params["ft_in"].unpack())
+    else:
+        consts, carried = params["num_consts"], params["num_carry"]
     if not isinstance(params["length"], int):
         raise refuse(eqn)
     fixed, state, along = values[:consts], values[consts : consts + carried], values[consts + carried :]
@@ -280,6 +289,7 @@ RULES: dict[str, Rule] = {
     "tile": _tile,
     "top_k": _top_k,
     "transpose": _transpose,
+    "unstack": _unstack,
 }
 """Operation of JAX, or "name()" of a function that is compiled by itself -> what it becomes; what is missing is refused
 by name."""

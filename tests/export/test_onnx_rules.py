@@ -83,6 +83,7 @@ FUNCTIONS = {
     "shapes": lambda x: jnp.broadcast_to(x.reshape(x.shape[0], -1)[:, None, :], (x.shape[0], 2, 48)),
     "token": lambda x: jnp.concatenate([jnp.broadcast_to(jnp.arange(2.0), (x.shape[0], 1, 6, 2)), x], 1),
     "scan": scanned,
+    "unstack": lambda x: sum(i * part for i, part in enumerate(jnp.unstack(x, axis=2), 1)),
     "division": lambda x: (jnp.abs(9.0 * x).astype(jnp.int32) // 3 + jnp.abs(9.0 * x).astype(jnp.int32) % 4).astype(
         jnp.float32
     ),
@@ -107,6 +108,7 @@ def exported(function, shape):
     return onnxruntime.InferenceSession(model.SerializeToString())
 
 
+@pytest.mark.versions  # names and parameters of primitives
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_an_operation_has_the_values_of_jax(name):
     session = exported(FUNCTIONS[name], X.shape)
