@@ -7,7 +7,9 @@ import jax
 
 from efficient_jax.types import BatchKeys
 
-QUICKLY = {"xla_backend_optimization_level": 0}  # of every jaxlib; one without the option raises
+# It takes longer to compile such a program than to run it. A jaxlib raises for options that it does not know, and this
+# one all have that pyproject.toml allows.
+QUICKLY = {"xla_backend_optimization_level": 0}
 
 
 def run_once(function: Callable[..., Any], keys: BatchKeys, batch: Mapping[str, Any]) -> Any:

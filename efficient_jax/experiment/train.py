@@ -179,12 +179,9 @@ def build_train_steps(stage: Stage, supervision: Supervision, variables: Tree) -
         return state.create(variables, program.tx, added, memory)
 
     begin = variables, program.added, memory
-    if stage.run.plan.shard_state:
-        placed = parallel.spread(first_state, begin, devices)
-    else:
-        placed = parallel.made(first_state, begin, devices)
+    place = parallel.spread if stage.run.plan.shard_state else parallel.copied
     return TrainSteps(
-        state=placed,
+        state=place(first_state, begin, devices),
         loss_fn=program.loss_fn,
         step=train_step,
         arguments=lambda current, inputs: (current, teachers_placed, counts_placed, data, key, inputs),

@@ -83,13 +83,13 @@ def completed(module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int,
     missing = [p for p, leaf in jax.tree.leaves_with_path(variables) if isinstance(leaf, jax.ShapeDtypeStruct)]
     if not missing:
         return variables
-    values = _some(module, key, image_shape, tuple(map(jax.tree_util.keystr, missing)))
+    values = _values(module, key, image_shape, tuple(map(jax.tree_util.keystr, missing)))
     return jax.tree.map_with_path(lambda path, leaf: values.get(jax.tree_util.keystr(path), leaf), variables)
 
 
-# It runs once: at LLVM's first level the same values take a fifth to three fifths of the time to compile.
+# It runs once, and takes longer to compile than to run. At LLVM's level 0 the last bits of its values would differ.
 @functools.partial(jax.jit, static_argnums=(0, 2, 3), compiler_options={"xla_backend_optimization_level": 1})
-def _some(
+def _values(
     module: nn.Module, key: PRNGKeyArray, image_shape: tuple[int, int, int], paths: tuple[str, ...]
 ) -> dict[str, jax.Array]:
     new = {jax.tree_util.keystr(p): leaf for p, leaf in jax.tree.leaves_with_path(_init(module, key, image_shape))}

@@ -75,8 +75,10 @@ def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     return jax.device_put(tree, replicated(devices))
 
 
-def made(make: Callable[..., Tree], arguments: Tree, devices: Sequence[jax.Device]) -> Tree:
-    """Returns `make(*arguments)`, copied to every device of this process. It is one program, not one for each shape.
+def copied(make: Callable[..., Tree], arguments: Tree, devices: Sequence[jax.Device]) -> Tree:
+    """Returns `make(*arguments)` as a state that every device of this process holds as a whole; see `spread`.
+
+    It is one program: op by op, one would be compiled for each shape.
 
     Args:
         make: returns a state.

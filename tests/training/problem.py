@@ -83,9 +83,8 @@ def make(
     def first_state(variables: Tree) -> Tree:
         return state.create(variables, tx)
 
-    spread = shard_state and parallel.spread(first_state, (variables,), devices)
-    first = spread or parallel.replicate(first_state(variables), devices)
-    return Problem(update, first, devices, compiled, arguments)
+    place = parallel.spread if shard_state else parallel.copied
+    return Problem(update, place(first_state, (variables,), devices), devices, compiled, arguments)
 
 
 def losses(problem: Problem, steps: int = STEPS) -> tuple[list[float], Tree]:
